@@ -1,0 +1,46 @@
+# The commands of the project. `make demo` and `make test` need Python 3.11+ and nothing installed by hand.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test check bench test-systemd test-docker clean
+help:  ## What there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps hold which extras are installed and are renewed when pyproject.toml changes.
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo  ## One machine plays device, edge and cloud: split, re-plan, survive (no root, no Docker, no broker)
+	$(BIN)/python -m demo.run
+
+test: $(VENV)/.dev  ## The whole test suite (installs Mosquitto from Debian's packages where it can)
+	@sh tests/ensure_mosquitto.sh
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev  ## Lint, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev  ## Benchmarks, side by side, medians and ratios
+	$(BIN)/python -m bench
+
+test-systemd: $(VENV)/.dev  ## Root: three machines with real systemd, through kill, hang and reboot
+	$(BIN)/python -m pytest -m root tests/services/test_fleet.py -s
+
+test-docker: $(VENV)/.dev  ## Build the images, run the compose file (docker, or buildah and podman)
+	$(BIN)/python -m pytest -m root tests/services/test_images.py -s
+
+clean:  ## Remove what the commands above left in the tree
+	rm -rf demo-output bench-output dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

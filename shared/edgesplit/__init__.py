@@ -1,0 +1,1 @@
+"""edgesplit: one DNN over device, edge and cloud."""

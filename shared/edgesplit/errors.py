@@ -1,0 +1,272 @@
+"""Every error edgesplit raises on purpose, named for its condition.
+
+Owns: the tree below. Its rule: one class per condition a caller can act on; the message is one sentence that
+names the cause and what to do. Not here: retries, logging, exit handling.
+
+    EdgesplitError
+    ├── InvalidConfiguration        a key of a daemon's configuration is wrong
+    ├── InvalidInput                what the user handed over cannot be used
+    │   ├── InvalidModel            the ONNX file is corrupt or cannot be served
+    │   ├── InvalidCalibration      calibration samples do not fit the model
+    │   ├── InvalidProblem          a problem file is malformed
+    │   └── InvalidTensor           a request's tensor has the wrong name, dtype or shape
+    ├── UnknownModel, UnknownNode, ModelExists, NotDeployed
+    ├── PlanInfeasible              no plan satisfies the constraints (exit 3)
+    ├── Unreachable                 somebody did not answer
+    │   ├── BrokerUnreachable       (exit 4)
+    │   ├── ControllerUnreachable   (exit 4)
+    │   ├── NodeUnreachable         an agent does not accept connections
+    │   └── PeerUnreachable         an agent lost another agent
+    ├── ProtocolError               the other side does not keep to the protocol
+    │   ├── ProtocolMismatch        it speaks another version
+    │   ├── MalformedMessage        a control-plane payload does not decode
+    │   ├── FrameMalformed, FrameTruncated, FrameTooLarge
+    ├── ArtifactError
+    │   ├── ArtifactMissing         nobody has the blob
+    │   └── ArtifactCorrupt         its bytes do not hash to its name
+    ├── PreparationFailed           an agent could not build a component
+    └── RequestFailed               a request was accepted and could not be completed
+        ├── RequestTimedOut
+        └── Overloaded               the source admits no more requests now
+
+Wrong use of the command line is click's UsageError (exit 2), not one of these.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ArtifactCorrupt",
+    "ArtifactError",
+    "ArtifactMissing",
+    "BrokerUnreachable",
+    "ControllerUnreachable",
+    "EdgesplitError",
+    "FrameMalformed",
+    "FrameTooLarge",
+    "FrameTruncated",
+    "InvalidCalibration",
+    "InvalidConfiguration",
+    "InvalidInput",
+    "InvalidModel",
+    "InvalidProblem",
+    "InvalidTensor",
+    "MalformedMessage",
+    "ModelExists",
+    "NodeUnreachable",
+    "NotDeployed",
+    "Overloaded",
+    "PeerUnreachable",
+    "PlanInfeasible",
+    "PreparationFailed",
+    "ProtocolError",
+    "ProtocolMismatch",
+    "RequestFailed",
+    "RequestTimedOut",
+    "UnknownModel",
+    "UnknownNode",
+    "Unreachable",
+    "error_from_code",
+]
+
+
+class EdgesplitError(Exception):
+    """Root of all errors raised on purpose.
+
+    Attributes:
+        code: Stable kebab-case name of the condition, as in `--json` errors and on the wire.
+        exit_code: What splitctl exits with.
+    """
+
+    code = "error"
+    exit_code = 1
+
+
+class InvalidConfiguration(EdgesplitError):
+    """A key of a daemon's configuration is wrong."""
+
+    code = "invalid-configuration"
+
+
+class InvalidInput(EdgesplitError):
+    """What the user handed over cannot be used."""
+
+    code = "invalid-input"
+
+
+class InvalidModel(InvalidInput):
+    """The ONNX file is corrupt or holds what cannot be served."""
+
+    code = "invalid-model"
+
+
+class InvalidCalibration(InvalidInput):
+    """Calibration samples do not fit the model's inputs."""
+
+    code = "invalid-calibration"
+
+
+class InvalidProblem(InvalidInput):
+    """A problem file is malformed; the message names the entry."""
+
+    code = "invalid-problem"
+
+
+class InvalidTensor(InvalidInput):
+    """A request's tensor has the wrong name, dtype or shape."""
+
+    code = "invalid-tensor"
+
+
+class UnknownModel(EdgesplitError):
+    """No model of that name was added."""
+
+    code = "unknown-model"
+
+
+class UnknownNode(EdgesplitError):
+    """No node of that name is registered."""
+
+    code = "unknown-node"
+
+
+class ModelExists(EdgesplitError):
+    """A model of that name was added before and `--replace` was not given."""
+
+    code = "model-exists"
+
+
+class NotDeployed(EdgesplitError):
+    """The model is known but not deployed, or not served by this node."""
+
+    code = "not-deployed"
+
+
+class PlanInfeasible(EdgesplitError):
+    """No plan satisfies the constraints."""
+
+    code = "plan-infeasible"
+    exit_code = 3
+
+
+class Unreachable(EdgesplitError):
+    """Somebody did not answer."""
+
+    code = "unreachable"
+
+
+class BrokerUnreachable(Unreachable):
+    """The MQTT broker does not accept the connection."""
+
+    code = "broker-unreachable"
+    exit_code = 4
+
+
+class ControllerUnreachable(Unreachable):
+    """The broker answers but no controller does."""
+
+    code = "controller-unreachable"
+    exit_code = 4
+
+
+class NodeUnreachable(Unreachable):
+    """An agent does not accept connections."""
+
+    code = "node-unreachable"
+
+
+class PeerUnreachable(Unreachable):
+    """An agent lost another agent."""
+
+    code = "peer-unreachable"
+
+
+class ProtocolError(EdgesplitError):
+    """The other side does not keep to the protocol."""
+
+    code = "protocol-error"
+
+
+class ProtocolMismatch(ProtocolError):
+    """The other side speaks another protocol version."""
+
+    code = "protocol-mismatch"
+
+
+class MalformedMessage(ProtocolError):
+    """A control-plane payload does not decode to its type."""
+
+    code = "malformed-message"
+
+
+class FrameMalformed(ProtocolError):
+    """A data-plane frame's bytes make no sense."""
+
+    code = "frame-malformed"
+
+
+class FrameTruncated(ProtocolError):
+    """The peer closed in the middle of a frame."""
+
+    code = "frame-truncated"
+
+
+class FrameTooLarge(ProtocolError):
+    """A frame announces more bytes than this side accepts."""
+
+    code = "frame-too-large"
+
+
+class ArtifactError(EdgesplitError):
+    """A blob cannot be had."""
+
+    code = "artifact-error"
+
+
+class ArtifactMissing(ArtifactError):
+    """Nobody has the blob."""
+
+    code = "artifact-missing"
+
+
+class ArtifactCorrupt(ArtifactError):
+    """A blob's bytes do not hash to its name."""
+
+    code = "artifact-corrupt"
+
+
+class PreparationFailed(EdgesplitError):
+    """An agent could not build a component."""
+
+    code = "preparation-failed"
+
+
+class RequestFailed(EdgesplitError):
+    """A request was accepted and could not be completed."""
+
+    code = "request-failed"
+
+
+class RequestTimedOut(RequestFailed):
+    """A request's deadline passed."""
+
+    code = "request-timed-out"
+
+
+class Overloaded(RequestFailed):
+    """The source admits no more requests now."""
+
+    code = "overloaded"
+
+
+def _tree(root: type[EdgesplitError]) -> list[type[EdgesplitError]]:
+    return [root, *(leaf for child in root.__subclasses__() for leaf in _tree(child))]
+
+
+def error_from_code(code: str, message: str) -> EdgesplitError:
+    """Rebuild an error that crossed a wire.
+
+    Args:
+        code: The `code` of its class; an unknown one (a newer peer's) becomes the root class.
+        message: Its sentence.
+    """
+    return next((cls for cls in _tree(EdgesplitError) if cls.code == code), EdgesplitError)(message)

@@ -1,0 +1,405 @@
+"""Control-plane messages between controller and agents.
+
+Owns: the JSON payloads of the retained state and the event stream (the topic of each stands in `topics.py`).
+Its rule: a released message is never changed, a new one is added; unknown keys are ignored, so that a newer peer
+can say more. Not here: splitctl's requests (`requests.py`), data-plane frames (`frames.py`).
+
+State is level-triggered: `Desired` is what should be, `Observed` what is; both are retained, so whoever restarts
+reads the whole truth from the broker.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+__all__ = [
+    "PROTOCOL",
+    "ComponentSpec",
+    "ControllerStatus",
+    "Deployment",
+    "Desired",
+    "EpochSpec",
+    "EpochState",
+    "Event",
+    "ExecutionProfile",
+    "GraphRef",
+    "LinkMetrics",
+    "LinkState",
+    "ModelOffer",
+    "NodeMetrics",
+    "NodeStatus",
+    "Observed",
+    "Origin",
+    "ProfilePlan",
+    "ProfileReport",
+    "Route",
+    "TensorSpec",
+    "Usage",
+    "WeightRef",
+]
+
+PROTOCOL = 1
+"""Version of control messages and frames together; peers that differ say so and part."""
+
+Origin = Literal["measured", "modelled", "configured"]
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
+    """Base of all control messages: immutable, keyword-only, unknown keys ignored."""
+
+
+class ControllerStatus(Message, frozen=True, kw_only=True):
+    """The controller's registration; its last will has `online` false.
+
+    Attributes:
+        instance: Drawn at each start; a change means it restarted.
+        artifacts: Base URL of the artifact server, without a slash at its end.
+    """
+
+    online: bool
+    protocol: int
+    version: str
+    instance: str
+    artifacts: str
+
+
+class NodeStatus(Message, frozen=True, kw_only=True):
+    """A node's registration; its last will has `online` false.
+
+    Attributes:
+        instance: Drawn at each start; a change means the agent restarted.
+        advertise: host:port where peers and clients reach its data plane.
+        http: host:port of its HTTP endpoint, or empty.
+        runtime: Name and version of the inference runtime.
+        providers: onnxruntime execution providers a session really got.
+        memory_limit_bytes: What components may use together. [B]
+        emulated: Its speed and links are those of an `[emulation]` section, not the machine's.
+        refused: Why it does not work with the controller it sees (another protocol), or empty.
+    """
+
+    node: str
+    online: bool
+    protocol: int
+    version: str
+    instance: str
+    advertise: str
+    http: str = ""
+    runtime: str = ""
+    providers: tuple[str, ...] = ()
+    threads: int = 1
+    memory_limit_bytes: int = 0
+    emulated: bool = False
+    refused: str = ""
+
+
+class NodeMetrics(Message, frozen=True, kw_only=True):
+    """Compute and power figures of a node.
+
+    Attributes:
+        at_unix_s: When they were read. [s since the epoch]
+        cpu_percent: Load of all cores together. [%]
+        memory_available_bytes: [B]
+        compute_w: Power drawn by computing, over idle where a sensor can tell. [W]
+        transmit_w: Power drawn by sending. [W]
+        power_origin: Where the watts come from.
+        power_sensor: Name of the sensor, or `constant`.
+    """
+
+    node: str
+    instance: str
+    at_unix_s: float
+    cpu_percent: float
+    memory_available_bytes: int
+    compute_w: float
+    transmit_w: float
+    power_origin: Origin
+    power_sensor: str = "constant"
+
+
+class LinkState(Message, frozen=True, kw_only=True):
+    """One directed link as its sender measured it.
+
+    Attributes:
+        to: The receiving node.
+        up: Whether the peer answers now.
+        bandwidth_bytes_per_s: [B/s]
+        latency_s: One way, half the round trip. [s]
+        measured_at_unix_s: Of the last sample. [s since the epoch]
+    """
+
+    to: str
+    up: bool
+    bandwidth_bytes_per_s: float
+    latency_s: float
+    measured_at_unix_s: float
+    origin: Origin = "measured"
+
+
+class LinkMetrics(Message, frozen=True, kw_only=True):
+    """The links that leave a node; a peer never reached is absent."""
+
+    node: str
+    instance: str
+    links: tuple[LinkState, ...]
+
+
+class TensorSpec(Message, frozen=True, kw_only=True):
+    """A tensor's name, numpy dtype name and static shape."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class WeightRef(Message, frozen=True, kw_only=True):
+    """An initializer kept as a blob.
+
+    Attributes:
+        digest: SHA-256 of its raw little-endian bytes, the blob's name.
+        nbytes: [B]
+    """
+
+    name: str
+    digest: str
+    dtype: str
+    shape: tuple[int, ...]
+    nbytes: int
+
+
+class GraphRef(Message, frozen=True, kw_only=True):
+    """An ONNX graph without large weights, itself a blob, and the weight blobs it needs.
+
+    In the graph every such initializer is external data with `location` = digest, so that a runtime that loads the
+    graph from the folder of the blobs finds them.
+    """
+
+    digest: str
+    nbytes: int
+    weights: tuple[WeightRef, ...] = ()
+
+
+class ProfilePlan(Message, frozen=True, kw_only=True):
+    """How to read a whole-model profile as times of units; travels as a blob, not over MQTT.
+
+    Attributes:
+        units: All units in topological order.
+        kernel_units: Graph node name, as the runtime's profile reports it, to unit name.
+        quantizable: Units that have an int8 form.
+        inputs: What to feed.
+    """
+
+    units: tuple[str, ...]
+    kernel_units: dict[str, str]
+    quantizable: tuple[str, ...]
+    inputs: tuple[TensorSpec, ...]
+
+
+class ModelOffer(Message, frozen=True, kw_only=True):
+    """A model that every online node profiles.
+
+    Attributes:
+        sha256: Of the imported model; a profile of another is stale.
+        float_graph: The whole model.
+        quantized_graph: The whole model with every quantizable operator in int8, or None without any.
+        profile_plan: Digest of the `ProfilePlan` blob.
+    """
+
+    model: str
+    sha256: str
+    float_graph: GraphRef
+    quantized_graph: GraphRef | None
+    profile_plan: str
+
+
+class ExecutionProfile(Message, frozen=True, kw_only=True):
+    """Measured seconds per unit on one node.
+
+    Attributes:
+        time_s: Unit name to seconds in float. [s]
+        quantized_time_s: Quantizable unit name to seconds in int8. [s]
+        whole_s: Measured seconds of the whole model in float, the check of the sum. [s]
+        runs: Repetitions the medians stand on.
+        provider: onnxruntime execution provider.
+        slow_down: Factor of the `[emulation]` section already contained in the times.
+    """
+
+    time_s: dict[str, float]
+    quantized_time_s: dict[str, float]
+    whole_s: float
+    runs: int
+    provider: str
+    threads: int
+    runtime: str
+    slow_down: float = 1.0
+    origin: Origin = "measured"
+
+
+class ProfileReport(Message, frozen=True, kw_only=True):
+    """Where a node stands with profiling a model."""
+
+    node: str
+    instance: str
+    model: str
+    sha256: str
+    state: Literal["running", "done", "failed"]
+    fraction: float
+    detail: str = ""
+    profile: ExecutionProfile | None = None
+
+
+class Deployment(Message, frozen=True, kw_only=True):
+    """Who the source of a deployed model is, for nodes that forward requests and for clients."""
+
+    model: str
+    source: str
+    advertise: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+class Route(Message, frozen=True, kw_only=True):
+    """Where a tensor goes from the node that has it; local consumers need no route.
+
+    Attributes:
+        tensor: Wire name; a quantized operator's int8 output has a name of its own.
+        codec: Wire codec, `raw` for none.
+        to: Receiving nodes, each gets it once.
+    """
+
+    tensor: str
+    codec: str
+    to: tuple[str, ...]
+
+
+class ComponentSpec(Message, frozen=True, kw_only=True):
+    """Operators of one node that run as one submodel.
+
+    Attributes:
+        component: Number within the plan, the same as in `splitctl plan`.
+        inputs: Wire tensors it waits for, whoever sends them.
+        outputs: Wire tensors it yields.
+        routes: Where its outputs go besides this node's own components.
+        predicted_s: Planned compute. [s]
+    """
+
+    component: int
+    graph: GraphRef
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    routes: tuple[Route, ...]
+    predicted_s: float = 0.0
+
+
+class EpochSpec(Message, frozen=True, kw_only=True):
+    """One node's part in one plan.
+
+    Attributes:
+        source: Where requests arise and outputs are needed.
+        participants: Every node of the plan and its data-plane address.
+        components: This node's own.
+        input_routes: On the source: where the model's inputs go besides its own components.
+        outputs: On the source: ONNX outputs, in order; each is a wire tensor of the same name, or an input
+            passed through.
+        quantized: The plan quantizes at least one operator or tensor (its outputs differ from the float model's).
+    """
+
+    epoch: int
+    source: str
+    participants: dict[str, str]
+    components: tuple[ComponentSpec, ...]
+    input_routes: tuple[Route, ...] = ()
+    outputs: tuple[str, ...] = ()
+    quantized: bool = False
+
+
+class Desired(Message, frozen=True, kw_only=True):
+    """What a node should hold of a model, complete: what is not named is dropped once drained.
+
+    Attributes:
+        epochs: To prepare and keep.
+        serve: On the source: the epoch new requests start on, once prepared here; None on other nodes or
+            before activation.
+        fallback: On the source: the epoch (everything on the source) to use while the served one has lost a node.
+    """
+
+    node: str
+    model: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    epochs: tuple[EpochSpec, ...]
+    serve: int | None = None
+    fallback: int | None = None
+
+
+class EpochState(Message, frozen=True, kw_only=True):
+    """Where a node stands with one epoch.
+
+    Attributes:
+        in_flight: Requests that started on it and have not ended (counted on the source).
+    """
+
+    epoch: int
+    state: Literal["preparing", "prepared", "failed", "draining"]
+    detail: str = ""
+    in_flight: int = 0
+
+
+class Observed(Message, frozen=True, kw_only=True):
+    """What a node holds and serves of a model.
+
+    Attributes:
+        serving: On the source: the epoch new requests start on now (the fallback's while a peer is away).
+    """
+
+    node: str
+    instance: str
+    model: str
+    epochs: tuple[EpochState, ...]
+    serving: int | None = None
+
+
+class Usage(Message, frozen=True, kw_only=True):
+    """What serving one epoch of a model cost on one node since the epoch was prepared there.
+
+    Attributes:
+        requests: Completed requests (source) or component runs' distinct requests (other nodes).
+        failed: Requests that ended in an error (source only).
+        compute_s: Seconds spent running components. [s]
+        transmit_s: Seconds the node spent sending (bytes over measured rate, plus latency). [s]
+        energy_j: compute_s and transmit_s times the watts at the time. [J]
+        energy_origin: `measured` where a sensor gave the watts, else `modelled` or `configured`.
+        latency_sum_s: Of completed requests (source only). [s]
+    """
+
+    node: str
+    model: str
+    epoch: int
+    requests: int
+    failed: int
+    compute_s: float
+    transmit_s: float
+    energy_j: float
+    energy_origin: Origin
+    latency_sum_s: float = 0.0
+
+
+class Event(Message, frozen=True, kw_only=True):
+    """What happened and why, for people and programs.
+
+    Attributes:
+        kind: Kebab-case: node-joined, node-left, node-refused, link-changed, profile-changed, goals-changed,
+            model-added, model-removed, planned, replan-declined, plan-infeasible, epoch-prepared, epoch-activated,
+            epoch-retired, epoch-abandoned, fallback-engaged, fallback-left, malformed-message.
+        text: One sentence.
+        data: Figures behind it (trigger, old and new prediction, switch cost, verdict), keys with units.
+    """
+
+    at_unix_s: float
+    origin: str
+    kind: str
+    text: str
+    model: str = ""
+    node: str = ""
+    data: dict[str, str | float | int | bool | None] = {}

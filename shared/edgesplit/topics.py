@@ -1,0 +1,113 @@
+"""Every MQTT topic, in one place.
+
+Owns: the topic tree below `edgesplit/1/`. Its rule: nobody else spells a topic. Not here: payloads
+(`messages.py`, `requests.py`) and the connection (`bus.py`).
+
+    edgesplit/1/
+    ├── controller/status                  retained, last will   ControllerStatus
+    ├── models/MODEL                       retained              ModelOffer: what every node profiles
+    ├── deployments/MODEL                  retained              Deployment: who the source is
+    ├── nodes/NODE/status                  retained, last will   NodeStatus
+    ├── nodes/NODE/metrics                 retained              NodeMetrics
+    ├── nodes/NODE/links                   retained              LinkMetrics
+    ├── nodes/NODE/profiles/MODEL          retained              ProfileReport
+    ├── nodes/NODE/desired/MODEL           retained              Desired: what should be
+    ├── nodes/NODE/observed/MODEL          retained              Observed: what is
+    ├── nodes/NODE/usage/MODEL             -                     Usage: what serving cost so far
+    ├── events/ORIGIN                      -                     Event
+    ├── requests/CLIENT                    -                     Request from splitctl
+    └── replies/CLIENT                     -                     Reply to it
+"""
+
+from __future__ import annotations
+
+from edgesplit.names import ModelName, NodeName
+
+__all__ = [
+    "ANY",
+    "CONTROLLER_STATUS",
+    "ROOT",
+    "deployment",
+    "desired",
+    "event",
+    "last_parts",
+    "links",
+    "metrics",
+    "model",
+    "observed",
+    "profile",
+    "reply",
+    "request",
+    "status",
+    "usage",
+]
+
+ROOT = "edgesplit/1"
+ANY = "+"
+"""Stands for any one name when a topic is subscribed to."""
+CONTROLLER_STATUS = f"{ROOT}/controller/status"
+
+
+def model(name: ModelName | str) -> str:
+    """Topic of the model's offer to the nodes."""
+    return f"{ROOT}/models/{name}"
+
+
+def deployment(name: ModelName | str) -> str:
+    """Topic that says who the source of a deployed model is."""
+    return f"{ROOT}/deployments/{name}"
+
+
+def status(node: NodeName | str) -> str:
+    """Topic of a node's registration; its last will says offline."""
+    return f"{ROOT}/nodes/{node}/status"
+
+
+def metrics(node: NodeName | str) -> str:
+    """Topic of a node's compute and power figures."""
+    return f"{ROOT}/nodes/{node}/metrics"
+
+
+def links(node: NodeName | str) -> str:
+    """Topic of the links that leave a node."""
+    return f"{ROOT}/nodes/{node}/links"
+
+
+def profile(node: NodeName | str, name: ModelName | str) -> str:
+    """Topic of a node's execution profile of a model."""
+    return f"{ROOT}/nodes/{node}/profiles/{name}"
+
+
+def desired(node: NodeName | str, name: ModelName | str) -> str:
+    """Topic of what a node should hold and serve of a model."""
+    return f"{ROOT}/nodes/{node}/desired/{name}"
+
+
+def observed(node: NodeName | str, name: ModelName | str) -> str:
+    """Topic of what a node holds and serves of a model."""
+    return f"{ROOT}/nodes/{node}/observed/{name}"
+
+
+def usage(node: NodeName | str, name: ModelName | str) -> str:
+    """Topic of what serving a model cost on a node."""
+    return f"{ROOT}/nodes/{node}/usage/{name}"
+
+
+def event(origin: str) -> str:
+    """Topic of what happened at `origin`, a node's name or `controller`."""
+    return f"{ROOT}/events/{origin}"
+
+
+def request(client: str) -> str:
+    """Topic on which a client asks the controller."""
+    return f"{ROOT}/requests/{client}"
+
+
+def reply(client: str) -> str:
+    """Topic on which the controller answers a client."""
+    return f"{ROOT}/replies/{client}"
+
+
+def last_parts(topic: str, count: int) -> tuple[str, ...]:
+    """The last `count` levels of a topic, outermost first."""
+    return tuple(topic.split("/")[-count:])
