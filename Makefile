@@ -20,7 +20,7 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/.demo
 
 demo: $(VENV)/.demo  ## One machine plays device, edge and cloud: split, re-plan, survive (no root, no Docker, no broker)
-	$(BIN)/python -m demo.run
+	$(BIN)/python -m demo
 
 test: $(VENV)/.dev  ## The whole test suite (installs Mosquitto from Debian's packages where it can)
 	@sh tests/ensure_mosquitto.sh

@@ -1,1 +1,29 @@
-"""edgesplit: one DNN over device, edge and cloud."""
+"""edgesplit: one DNN over device, edge and cloud.
+
+Owns: the public names of the client library. Its rule: importing it costs nothing; what needs numpy is loaded when it
+is first asked for. Not here: behaviour.
+
+    with edgesplit.connect("127.0.0.1:7400") as node:
+        outputs = node.infer("model", {"images": array})
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgesplit import errors
+    from edgesplit.client import AsyncClient, Client, InferResult, connect
+
+__all__ = ["AsyncClient", "Client", "InferResult", "connect", "errors"]
+
+_FROM_CLIENT = frozenset({"AsyncClient", "Client", "InferResult", "connect"})
+
+
+def __getattr__(name: str) -> Any:
+    if name in _FROM_CLIENT:
+        return getattr(importlib.import_module("edgesplit.client"), name)
+    if name == "errors":
+        return importlib.import_module("edgesplit.errors")
+    raise AttributeError(f"module 'edgesplit' has no attribute {name!r}")

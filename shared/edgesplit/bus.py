@@ -25,6 +25,8 @@ __all__ = ["BrokerAddress", "MessageBus"]
 
 T = TypeVar("T")
 QUALITY_OF_SERVICE = 1
+CONNECT_TIMEOUT_S = 4.0
+"""Below the 5 s within which splitctl has to say that a broker is away (packets to it may just vanish)."""
 KEEP_ALIVE_S = 5
 """A silent node's last will is published by the broker after 1.5 times this."""
 
@@ -110,6 +112,7 @@ class MessageBus:
             client.tls_set_context(ssl.create_default_context())
         if will is not None:
             client.will_set(will[0], msgspec.json.encode(will[1]), qos=QUALITY_OF_SERVICE, retain=True)
+        client.connect_timeout = CONNECT_TIMEOUT_S
         client.reconnect_delay_set(min_delay=1, max_delay=5)
         client.on_connect = self._paho_connected
         client.on_disconnect = self._paho_disconnected

@@ -1,0 +1,1 @@
+"""The agent: the daemon on each machine that measures, serves components and streams tensors to other agents."""

@@ -1,0 +1,242 @@
+"""The agent's configuration: every key of its TOML file, with defaults and checks.
+
+Owns: the frozen classes below. Its rule: read once in `main`; a wrong value is refused there with one sentence. Not
+here: the merge of file and environment (`edgesplit.configuration`), and what the values are used for.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from edgesplit.bus import BrokerAddress
+from edgesplit.errors import EdgesplitError
+from edgesplit.names import checked_name
+
+__all__ = [
+    "AgentConfiguration",
+    "BrokerSection",
+    "CacheSection",
+    "DataSection",
+    "EmulatedLinkSection",
+    "EmulationSection",
+    "HttpSection",
+    "PowerSection",
+    "RuntimeSection",
+    "address_to_advertise",
+    "split_address",
+]
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+NonNegative = Annotated[int, msgspec.Meta(ge=0)]
+Watts = Annotated[float, msgspec.Meta(ge=0)]
+GIB = 1024**3
+
+
+def _default_cache_path() -> str:
+    # systemd names the folder of CacheDirectory= in this variable; more than one is separated by colons.
+    return os.environ.get("CACHE_DIRECTORY", "").split(":")[0] or "/var/cache/edgesplit"
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all sections: immutable, unknown keys refused."""
+
+
+class BrokerSection(_Section, frozen=True, kw_only=True):
+    """Where the control plane is.
+
+    Attributes:
+        url: `mqtt://host:1883` or `mqtts://host:8883`.
+    """
+
+    url: str = "mqtt://127.0.0.1:1883"
+
+    def __post_init__(self) -> None:
+        """Refuse a URL that cannot be one."""
+        _check(lambda: BrokerAddress.parse(self.url))
+
+
+class DataSection(_Section, frozen=True, kw_only=True):
+    """The data plane's socket.
+
+    Attributes:
+        listen: host:port to bind.
+        advertise: host:port that other nodes reach; empty: derived from `listen`.
+        max_body_bytes: Largest tensor body accepted in one frame. [B]
+    """
+
+    listen: str = "0.0.0.0:7400"
+    advertise: str = ""
+    max_body_bytes: Positive = GIB
+
+    def __post_init__(self) -> None:
+        """Refuse addresses without a port."""
+        split_address(self.listen)
+        if self.advertise:
+            split_address(self.advertise)
+
+
+class PowerSection(_Section, frozen=True, kw_only=True):
+    """Where watts come from.
+
+    Attributes:
+        source: `auto` (a sensor if one can be read, else constant), `constant`, or a sensor's name.
+        compute_w: Used when constant. [W]
+        transmit_w: Used when constant. [W]
+    """
+
+    source: str = "auto"
+    compute_w: Watts = 10.0
+    transmit_w: Watts = 1.0
+
+
+class RuntimeSection(_Section, frozen=True, kw_only=True):
+    """How components run.
+
+    Attributes:
+        threads: Intra-operator threads of a session.
+        memory_limit_bytes: What components may use together; 0: half of the machine's. [B]
+        provider: `auto`, or the name of an onnxruntime execution provider.
+        max_in_flight: Requests the source admits at a time.
+    """
+
+    threads: Positive = 1
+    memory_limit_bytes: NonNegative = 0
+    provider: str = "auto"
+    max_in_flight: Positive = 64
+
+
+class HttpSection(_Section, frozen=True, kw_only=True):
+    """The HTTP endpoint.
+
+    Attributes:
+        listen: host:port of metrics and health; empty disables it.
+    """
+
+    listen: str = "127.0.0.1:7470"
+
+    def __post_init__(self) -> None:
+        """Refuse an address without a port."""
+        if self.listen:
+            split_address(self.listen)
+
+
+class CacheSection(_Section, frozen=True, kw_only=True):
+    """The folder of fetched blobs and measured profiles.
+
+    Attributes:
+        limit_bytes: Least recently used blobs above it are removed, never those in use. [B]
+    """
+
+    path: str = msgspec.field(default_factory=_default_cache_path)
+    limit_bytes: Positive = 20 * GIB
+
+    @property
+    def folder(self) -> Path:
+        """The path as one."""
+        return Path(self.path)
+
+
+class EmulatedLinkSection(_Section, frozen=True, kw_only=True):
+    """A link slowed on purpose.
+
+    Attributes:
+        bandwidth_bytes_per_s: 0: not limited. [B/s]
+        latency_s: Added one way. [s]
+        up: False: nothing passes.
+    """
+
+    bandwidth_bytes_per_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    latency_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    up: bool = True
+
+
+class EmulationSection(_Section, frozen=True, kw_only=True):
+    """Openly labelled: lets one machine play a slower one behind slower links.
+
+    Attributes:
+        slow_down: Factor on every component's time.
+        links: Peer name to the link towards it.
+    """
+
+    slow_down: Annotated[float, msgspec.Meta(ge=1)] = 1.0
+    links: dict[str, EmulatedLinkSection] = {}
+
+    def __post_init__(self) -> None:
+        """Refuse infinities, which TOML can spell."""
+        if not math.isfinite(self.slow_down):
+            raise ValueError("slow_down must be a finite number of at least 1")
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is emulated."""
+        return self.slow_down > 1.0 or bool(self.links)
+
+
+class AgentConfiguration(_Section, frozen=True, kw_only=True):
+    """All of it.
+
+    Attributes:
+        name: This node's name in the fleet.
+    """
+
+    name: str
+    broker: BrokerSection = msgspec.field(default_factory=BrokerSection)
+    data: DataSection = msgspec.field(default_factory=DataSection)
+    power: PowerSection = msgspec.field(default_factory=PowerSection)
+    runtime: RuntimeSection = msgspec.field(default_factory=RuntimeSection)
+    http: HttpSection = msgspec.field(default_factory=HttpSection)
+    cache: CacheSection = msgspec.field(default_factory=CacheSection)
+    emulation: EmulationSection = msgspec.field(default_factory=EmulationSection)
+
+    def __post_init__(self) -> None:
+        """Refuse a name that cannot stand in topics."""
+        _check(lambda: checked_name("node", self.name))
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """`host:port` or `[v6]:port` apart.
+
+    Raises:
+        ValueError: No host or no port from 0 to 65535.
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"{address!r} must look like host:port, for example 0.0.0.0:7400")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def address_to_advertise(bound: str, broker: BrokerAddress) -> str:
+    """The address peers can reach, for a configuration that names none.
+
+    A socket bound to one interface is advertised as it is; one bound to all is advertised under the address from
+    which this machine would talk to the broker (no packet is sent to find it).
+
+    Args:
+        bound: host:port that the data plane listens on.
+        broker: Where the control plane is.
+    """
+    host, port = split_address(bound)
+    if host not in {"0.0.0.0", "::", "*"}:  # noqa: S104  compared, not bound
+        return bound
+    try:
+        family, kind, _, _, target = socket.getaddrinfo(broker.host, broker.port, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.connect(target)
+            own = str(probe.getsockname()[0])
+    except OSError:
+        own = socket.gethostname()
+    return f"[{own}]:{port}" if ":" in own else f"{own}:{port}"
+
+
+def _check(probe: Any) -> None:
+    """Run a check whose errors are edgesplit's; msgspec adds the key's path to a ValueError only."""
+    try:
+        probe()
+    except EdgesplitError as error:
+        raise ValueError(str(error)) from error

@@ -1,0 +1,260 @@
+"""The control plane as the agent uses it: what it says over MQTT and what it listens to.
+
+Owns: subscriptions, the node's retained state, peers, and whom it obeys. Its rule: messages become calls on the
+handler; nothing that arrives here can stop serving. Not here: the connection (`edgesplit.bus`), decisions
+(`serving/`), figures (`reporting.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from edgesplit import topics
+from edgesplit.bus import MessageBus
+from edgesplit.errors import MalformedMessage
+from edgesplit.messages import (
+    PROTOCOL,
+    ControllerStatus,
+    Deployment,
+    Desired,
+    EpochState,
+    Event,
+    ModelOffer,
+    NodeStatus,
+    Observed,
+    ProfileReport,
+)
+
+__all__ = ["ControlHandler", "ControlPlane"]
+
+SETTLE_S = 5.0
+"""After connecting, the time within which the broker has delivered all retained messages. [s]"""
+
+
+class ControlHandler(Protocol):
+    """What the control plane tells the agent."""
+
+    def on_desired(self, model: str, desired: Desired | None) -> None:
+        """What this node should hold of a model."""
+
+    def on_deployment(self, model: str, deployment: Deployment | None) -> None:
+        """Who the source of a model is."""
+
+    def on_offer(self, model: str, offer: ModelOffer | None) -> None:
+        """A model to profile."""
+
+    def on_nodes(self, addresses: Mapping[str, str]) -> None:
+        """Other online nodes of the same protocol and their data-plane addresses."""
+
+    def on_broker(self, connected: bool, reason: str) -> None:
+        """The broker's connection came up or went away."""
+
+
+class ControlPlane:
+    """One agent's MQTT side.
+
+    Args:
+        url: Broker.
+        status: This node's registration.
+        handler: Told of what arrives.
+    """
+
+    def __init__(self, url: str, status: NodeStatus, handler: ControlHandler) -> None:
+        self.status = status
+        self.artifacts = ""
+        self._handler = handler
+        self._nodes: dict[str, NodeStatus] = {}
+        self._models: dict[str, ModelOffer] = {}
+        self._desired: dict[str, Desired] = {}
+        self._deployments: dict[str, Deployment] = {}
+        self._own_topics: set[tuple[str, str]] = set()
+        self._last_malformed_s = float("-inf")
+        self._closing = False
+        self._registered = asyncio.Event()
+        self._log = structlog.get_logger(part="control")
+        offline = msgspec.structs.replace(status, online=False)
+        self.bus = MessageBus(
+            url,
+            client_id=f"edgesplit-agent-{status.node}",
+            will=(topics.status(status.node), offline),
+            on_malformed=self._on_malformed,
+            on_connection=handler.on_broker,
+        )
+
+    def start(self) -> None:
+        """Subscribe, register and begin connecting."""
+        node, bus = self.status.node, self.bus
+        # The controller's registration first: whether it is obeyed decides about all that follows.
+        bus.subscribe(topics.CONTROLLER_STATUS, ControllerStatus, self._on_controller)
+        bus.subscribe(topics.status(topics.ANY), NodeStatus, self._on_node)
+        bus.subscribe(topics.model(topics.ANY), ModelOffer, self._on_model)
+        bus.subscribe(topics.deployment(topics.ANY), Deployment, self._on_deployment)
+        bus.subscribe(topics.desired(node, topics.ANY), Desired, self._on_desired)
+        bus.subscribe(topics.observed(node, topics.ANY), Observed, self._on_own_topic)
+        bus.subscribe(topics.profile(node, topics.ANY), ProfileReport, self._on_own_topic)
+        bus.publish_state(topics.status(node), self.status)
+        bus.start()
+
+    async def close(self) -> None:
+        """Say goodbye in order."""
+        self._closing = True
+        self.bus.publish_state(topics.status(self.status.node), msgspec.structs.replace(self.status, online=False))
+        await self.bus.close()
+
+    async def clear_stale(self) -> None:
+        """Once retained messages are in, remove this node's own of models that no longer exist."""
+        await self._registered.wait()
+        await asyncio.sleep(SETTLE_S)
+        if self.status.refused:
+            return
+        for kind, model in sorted(self._own_topics):
+            if kind == "observed" and model not in self._desired:
+                self.bus.clear_state(topics.observed(self.status.node, model))
+            if kind == "profiles" and model not in self._models:
+                self.bus.clear_state(topics.profile(self.status.node, model))
+
+    # --- what the agent says ---------------------------------------------------------------------------------------
+
+    def update_status(self, **changes: object) -> None:
+        """Change the registration."""
+        status = msgspec.structs.replace(self.status, **changes)
+        if status != self.status:
+            self.status = status
+            self.bus.publish_state(topics.status(status.node), status)
+
+    def publish_observed(self, model: str, epochs: tuple[EpochState, ...], serving: int | None) -> None:
+        """Say what is held and served."""
+        status = self.status
+        observed = Observed(node=status.node, instance=status.instance, model=model, epochs=epochs, serving=serving)
+        self.bus.publish_state(topics.observed(status.node, model), observed)
+
+    def clear_observed(self, model: str) -> None:
+        """Nothing of the model is held any more."""
+        self.bus.clear_state(topics.observed(self.status.node, model))
+
+    def publish_profile(self, report: ProfileReport) -> None:
+        """Say where profiling a model stands; of a model that is gone, nothing."""
+        if report.model in self._models:
+            self.bus.publish_state(topics.profile(report.node, report.model), report)
+
+    def emit(
+        self,
+        kind: str,
+        text: str,
+        *,
+        model: str = "",
+        data: Mapping[str, str | float | int | bool | None] | None = None,
+    ) -> None:
+        """Tell what happened."""
+        node = self.status.node
+        self._log.info(kind, text=text, model=model, **dict(data or {}))
+        event = Event(
+            at_unix_s=time.time(), origin=node, kind=kind, text=text, model=model, node=node, data=dict(data or {})
+        )
+        self.bus.send(topics.event(node), event)
+
+    # --- what it hears ---------------------------------------------------------------------------------------------
+
+    def _on_controller(self, _topic: str, controller: ControllerStatus | None) -> None:
+        if controller is None or not controller.online:
+            return  # What serves goes on serving; its blobs are in the cache.
+        if controller.protocol != PROTOCOL:
+            refused = (
+                f"the controller speaks protocol {controller.protocol} (version {controller.version}) and this agent "
+                f"{PROTOCOL} (version {self.status.version}): install the same version on both"
+            )
+            if refused != self.status.refused:
+                self._log.error("controller-refused", text=refused)
+            self.update_status(refused=refused)
+            return
+        self.artifacts = controller.artifacts.rstrip("/")
+        if self.status.refused:
+            self.update_status(refused="")
+            self._log.info("controller-accepted", version=controller.version)
+            for model, deployment in self._deployments.items():
+                self._handler.on_deployment(model, deployment)
+            for model, desired in self._desired.items():
+                self._handler.on_desired(model, desired)
+        for model, offer in self._models.items():
+            self._handler.on_offer(model, offer)
+
+    def _on_node(self, topic: str, status: NodeStatus | None) -> None:
+        (name,) = topics.last_parts(topic, 2)[:1]
+        if name == self.status.node:
+            self._registered.set()
+            self._on_own_status(status)
+            return
+        if status is None:
+            self._nodes.pop(name, None)
+        else:
+            self._nodes[name] = status
+        self.announce_nodes()
+
+    def announce_nodes(self) -> None:
+        """Tell the handler who can be a peer."""
+        usable = {
+            name: status.advertise
+            for name, status in self._nodes.items()
+            if status.online and status.protocol == PROTOCOL
+        }
+        self._handler.on_nodes(usable)
+
+    def _on_own_status(self, status: NodeStatus | None) -> None:
+        if status is not None and status.online and status.instance != self.status.instance:
+            self._log.warning("name-taken", text=f"another agent registers as {status.node!r}, or did before this one")
+        if not self._closing and (status is None or not status.online):
+            # An older connection's last will came late.
+            self.bus.publish_state(topics.status(self.status.node), self.status)
+
+    def _on_model(self, topic: str, offer: ModelOffer | None) -> None:
+        (model,) = topics.last_parts(topic, 1)
+        if offer is None:
+            self._models.pop(model, None)
+        else:
+            self._models[model] = offer
+        if self.status.refused:
+            return
+        self._handler.on_offer(model, offer)
+        if offer is None:
+            self.bus.clear_state(topics.profile(self.status.node, model))
+
+    def _on_deployment(self, topic: str, deployment: Deployment | None) -> None:
+        (model,) = topics.last_parts(topic, 1)
+        if deployment is None:
+            self._deployments.pop(model, None)
+        else:
+            self._deployments[model] = deployment
+        if not self.status.refused:
+            self._handler.on_deployment(model, deployment)
+
+    def _on_desired(self, topic: str, desired: Desired | None) -> None:
+        (model,) = topics.last_parts(topic, 1)
+        if desired is not None and (desired.node != self.status.node or desired.model != model):
+            self._on_malformed(MalformedMessage(f"the payload on {topic} was ignored: it is for {desired.node!r}"))
+            return
+        if desired is None:
+            self._desired.pop(model, None)
+        else:
+            self._desired[model] = desired
+        if not self.status.refused:
+            self._handler.on_desired(model, desired)
+
+    def _on_own_topic(self, topic: str, message: object) -> None:
+        kind, model = topics.last_parts(topic, 2)
+        if message is None:
+            self._own_topics.discard((kind, model))
+        else:
+            self._own_topics.add((kind, model))
+
+    def _on_malformed(self, error: MalformedMessage) -> None:
+        self._log.warning("malformed-message", error=str(error))
+        # Whoever floods a topic must not have the agents flood the events.
+        if time.monotonic() - self._last_malformed_s >= 1.0:
+            self._last_malformed_s = time.monotonic()
+            self.emit("malformed-message", str(error))

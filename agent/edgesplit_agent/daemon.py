@@ -1,0 +1,328 @@
+"""The agent as a whole: builds the parts, connects them, starts and stops them.
+
+Owns: one agent's life. Its rule: parts know each other through what is passed here. Not here: what any part does, and
+the command line (`main.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import secrets
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+import structlog
+
+from edgesplit.bus import BrokerAddress
+from edgesplit.frames import FrameLimits
+from edgesplit.messages import PROTOCOL, Deployment, Desired, ModelOffer, NodeStatus
+from edgesplit.service_notify import Notifier
+from edgesplit_agent.artifacts import BlobCache
+from edgesplit_agent.collectors.memory import MemoryCollector
+from edgesplit_agent.collectors.power import select_power
+from edgesplit_agent.configuration import AgentConfiguration, EmulationSection, address_to_advertise
+from edgesplit_agent.control import ControlPlane
+from edgesplit_agent.dataplane.contract import Limits
+from edgesplit_agent.dataplane.emulation import EmulatedLink, Emulation
+from edgesplit_agent.dataplane.plane import DataPlane
+from edgesplit_agent.engine import Engine
+from edgesplit_agent.http import HttpEndpoint
+from edgesplit_agent.profiling import Profiler
+from edgesplit_agent.reporting import Reporter
+from edgesplit_agent.serving.events import DeploymentChanged, DesiredChanged, ModelOffered
+from edgesplit_agent.serving.machine import AgentMachine
+from edgesplit_agent.sessions import RuntimeOptions, SessionPool
+from edgesplit_agent.telemetry import Telemetry
+from edgesplit_agent.usage import UsageBook
+from edgesplit_agent.worker import Worker
+
+__all__ = ["Agent"]
+
+DRAIN_S = 5.0
+"""After SIGTERM, the time requests in flight get to end. [s]"""
+PEER_CHECK_S = 1.0
+BROKER_PATIENCE_S = 5.0
+"""After starting, the time without a broker until that is said; connecting goes on. [s]"""
+
+
+class Agent:
+    """One running agent; made on the event loop it lives on.
+
+    Args:
+        configuration: Effective values.
+        notifier: Of the service manager.
+
+    Raises:
+        InvalidConfiguration: The named power sensor cannot be used.
+        ArtifactError: The cache folder cannot be made.
+    """
+
+    def __init__(self, configuration: AgentConfiguration, notifier: Notifier | None = None) -> None:
+        self.configuration = configuration
+        self._notifier = notifier or Notifier()
+        self._log = structlog.get_logger(part="agent")
+        self._version = importlib.metadata.version("edgesplit")
+        self._instance = secrets.token_hex(6)
+        self._runtime = _runtime_version()
+        power = select_power(configuration.power)
+        name, runtime = configuration.name, configuration.runtime
+        self._usage = UsageBook(name, power.read())
+        self._telemetry = Telemetry(name, self._version)
+        self._worker = Worker()
+        self._options = RuntimeOptions(runtime.threads, runtime.provider, configuration.emulation.slow_down)
+        self._cache = BlobCache(
+            configuration.cache.folder, configuration.cache.limit_bytes, lambda: self.control.artifacts
+        )
+        self._sessions = SessionPool(self._cache, self._options)
+        self.engine = Engine(
+            AgentMachine(name, max_in_flight=runtime.max_in_flight),
+            instance=f"{name}-{self._instance}",
+            preparer=self._sessions,
+            worker=self._worker,
+            usage=self._usage,
+            telemetry=self._telemetry,
+        )
+        self.plane = DataPlane(
+            name,
+            self._instance,
+            self._version,
+            listen=configuration.data.listen,
+            emulation=_emulation(configuration.emulation),
+            limits=Limits(frames=FrameLimits(body_bytes=configuration.data.max_body_bytes)),
+            handler=self.engine,
+        )
+        self.control = ControlPlane(configuration.broker.url, self._status(), self)
+        self.reporter = Reporter(
+            node=name,
+            instance=self._instance,
+            bus=self.control.bus,
+            power=power,
+            usage=self._usage,
+            links=self.plane.links,
+        )
+        self._profiler = Profiler(
+            node=name,
+            instance=self._instance,
+            runtime=self._runtime,
+            cache=self._cache,
+            worker=self._worker,
+            options=self._options,
+            publish=self.control.publish_profile,
+            alone=configuration.emulation.active,
+        )
+        self._http: HttpEndpoint | None = None
+        self._addresses: Mapping[str, str] = {}
+        self._connected: dict[str, str] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ready = False
+        self._stopping = False
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the data plane listens and the node has registered once."""
+        return self._ready
+
+    async def start(self) -> None:
+        """Listen, register, begin to serve.
+
+        Raises:
+            InvalidConfiguration: An address cannot be bound.
+        """
+        configuration = self.configuration
+        bound = await self.plane.start()
+        self.engine.peers = self.plane
+        self.engine.publisher = self.control
+        if configuration.http.listen:
+            self._http = HttpEndpoint(configuration.http.listen, self._telemetry, lambda: self._ready)
+            http = await self._http.start()
+        else:
+            http = ""
+        broker = BrokerAddress.parse(configuration.broker.url)
+        advertise = configuration.data.advertise or address_to_advertise(bound, broker)
+        self.control.update_status(advertise=advertise, http=http)
+        self._log.info("listening", data=bound, advertise=advertise, http=http, version=self._version)
+        self._log_emulation(configuration.emulation)
+        self.control.start()
+        self._notifier.status(f"connecting to the broker at {broker.host}:{broker.port}")
+        for work in (
+            self.engine.tick_for_ever(),
+            self.reporter.report_metrics(),
+            self.reporter.report_links(),
+            self.reporter.report_usage(),
+            self._keep_peers(),
+            self._complain_without_broker(),
+            self._ping_watchdog(),
+            self.control.clear_stale(),
+        ):
+            self._spawn(work)
+
+    async def wait_failed(self) -> None:
+        """Return never, or raise what ended a task that must not end."""
+        await self._failed
+
+    async def stop(self) -> None:
+        """Say goodbye, let requests in flight end, close."""
+        self._notifier.stopping()
+        self._ready, self._stopping = False, True
+        self._log.info("stopping")
+        await self.control.close()
+        if not await self.engine.drained(DRAIN_S):
+            self._log.warning("requests-dropped", after_s=DRAIN_S)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._profiler.close()
+        await self.engine.close()
+        await self.plane.close()
+        await self._worker.close()
+        await self._sessions.close()
+        await self._cache.close()
+        if self._http is not None:
+            await self._http.close()
+
+    def reload(self, configuration: AgentConfiguration) -> None:
+        """Apply what can change at run time, `[emulation]` and `[power]`; log the rest.
+
+        Raises:
+            InvalidConfiguration: The named power sensor cannot be used.
+        """
+        old, self.configuration = self.configuration, configuration
+        if configuration.power != old.power:
+            self.reporter.power = select_power(configuration.power)
+        if configuration.emulation != old.emulation:
+            self.plane.set_emulation(_emulation(configuration.emulation))
+            self._sessions.set_slow_down(configuration.emulation.slow_down)
+            self._profiler.set_slow_down(configuration.emulation.slow_down)
+            self.control.update_status(emulated=configuration.emulation.active)
+            self._log_emulation(configuration.emulation)
+        later = [
+            section
+            for section in ("name", "broker", "data", "runtime", "http", "cache")
+            if getattr(configuration, section) != getattr(old, section)
+        ]
+        if later:
+            self._log.warning("restart-needed", sections=later)
+        self._log.info("reloaded")
+
+    # --- the control plane's handler -------------------------------------------------------------------------------
+
+    def on_desired(self, model: str, desired: Desired | None) -> None:
+        """What this node should hold of a model."""
+        self.engine.feed(DesiredChanged(model, desired))
+
+    def on_deployment(self, model: str, deployment: Deployment | None) -> None:
+        """Who the source of a model is."""
+        self.engine.feed(DeploymentChanged(model, deployment))
+
+    def on_offer(self, model: str, offer: ModelOffer | None) -> None:
+        """A model to profile."""
+        self.engine.feed(ModelOffered(model, offered=offer is not None))
+        self._profiler.offer(model, offer)
+
+    def on_nodes(self, addresses: Mapping[str, str]) -> None:
+        """Who can be a peer."""
+        self._addresses = addresses
+        self._connect_peers()
+
+    def on_broker(self, connected: bool, reason: str) -> None:
+        """The broker's connection came up or went away; serving goes on either way."""
+        if self._stopping:
+            return
+        if not connected:
+            self._log.warning("broker-lost", reason=reason)
+            self._notifier.status("serving; the broker is away")
+            return
+        self._log.info("broker-connected", url=f"{self.control.bus.address.host}:{self.control.bus.address.port}")
+        if not self._ready:
+            self._ready = True
+            self._notifier.ready()
+        self._notifier.status(f"serving as {self.configuration.name}")
+
+    # --- steps -----------------------------------------------------------------------------------------------------
+
+    def _status(self) -> NodeStatus:
+        configuration = self.configuration
+        limit_bytes = configuration.runtime.memory_limit_bytes or MemoryCollector().total() // 2
+        return NodeStatus(
+            node=configuration.name,
+            online=True,
+            protocol=PROTOCOL,
+            version=self._version,
+            instance=self._instance,
+            advertise="",
+            runtime=self._runtime,
+            threads=configuration.runtime.threads,
+            memory_limit_bytes=limit_bytes,
+            emulated=configuration.emulation.active,
+        )
+
+    def _connect_peers(self) -> None:
+        """Connect to online nodes; keep the link to one that only its broker connection left."""
+        kept = {
+            peer: address
+            for peer, address in self._connected.items()
+            if peer not in self._addresses and self.plane.is_up(peer)
+        }
+        wanted = {**kept, **self._addresses}
+        if wanted != self._connected:
+            self._connected = wanted
+            self.plane.set_peers(wanted)
+
+    async def _keep_peers(self) -> None:
+        while True:
+            await asyncio.sleep(PEER_CHECK_S)
+            self._connect_peers()
+            if self._sessions.providers:
+                self.control.update_status(providers=self._sessions.providers)
+
+    async def _complain_without_broker(self) -> None:
+        await asyncio.sleep(BROKER_PATIENCE_S)
+        if not self._ready:
+            address = self.control.bus.address
+            text = f"no MQTT broker answers at {address.host}:{address.port}: start it, or correct [broker] url"
+            self._log.error("broker-unreachable", text=text)
+            self._notifier.status(text)
+
+    async def _ping_watchdog(self) -> None:
+        interval_s = self._notifier.watchdog_interval_s
+        while interval_s is not None:
+            self._notifier.ping()
+            await asyncio.sleep(interval_s)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not self._failed.done():
+            self._failed.set_exception(error)
+
+    def _log_emulation(self, emulation: EmulationSection) -> None:
+        if emulation.active:
+            links = {
+                peer: f"{link.bandwidth_bytes_per_s:g} B/s, {link.latency_s:g} s" + ("" if link.up else ", down")
+                for peer, link in emulation.links.items()
+            }
+            text = "speed and links of this node are emulated, not the machine's"
+            self._log.warning("emulation", text=text, slow_down=emulation.slow_down, links=links)
+
+
+def _emulation(section: EmulationSection) -> Emulation:
+    links = {
+        peer: EmulatedLink(link.bandwidth_bytes_per_s, link.latency_s, link.up) for peer, link in section.links.items()
+    }
+    return Emulation(section.slow_down, links)
+
+
+def _runtime_version() -> str:
+    """Name and version of the installed runtime, without importing it."""
+    for package in ("onnxruntime-gpu", "onnxruntime"):
+        try:
+            return f"{package} {importlib.metadata.version(package)}"
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return ""

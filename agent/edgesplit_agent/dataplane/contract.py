@@ -1,0 +1,82 @@
+"""What the data plane asks of the agent that holds it, and its limits.
+
+Owns: `DataPlaneHandler` and `Limits`. Its rule: handlers run on the event loop and return quickly; everything slow is
+the agent's to move to a thread. Not here: behaviour.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from edgesplit.frames import FrameLimits
+from edgesplit.tensors import Array
+
+__all__ = ["DataPlaneHandler", "Limits"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds and timings of the data plane.
+
+    Attributes:
+        queue_bytes: Frames waiting to leave, per connection. [B]
+        dead_after_s: A peer that answered nothing for so long is lost. [s]
+        ping_interval_s: [s]
+        connect_timeout_s: For connecting and the greeting together. [s]
+        retry_min_s: First pause before reconnecting, doubled up to `retry_max_s`. [s]
+        mismatch_retry_s: Pause after a peer of another protocol version. [s]
+        infers_per_connection: A client's requests in flight; more are refused as Overloaded.
+        probing: Whether idle links are measured with probes.
+    """
+
+    frames: FrameLimits = field(default_factory=FrameLimits)
+    queue_bytes: int = 1 << 28
+    dead_after_s: float = 3.0
+    ping_interval_s: float = 1.0
+    connect_timeout_s: float = 5.0
+    retry_min_s: float = 0.1
+    retry_max_s: float = 2.0
+    mismatch_retry_s: float = 30.0
+    infers_per_connection: int = 256
+    probing: bool = True
+
+
+class DataPlaneHandler(Protocol):
+    """The agent, as the data plane sees it; called on the event loop.
+
+    An exception out of a callback is logged and stops nothing.
+    """
+
+    def on_tensors(  # noqa: PLR0917 - what a frame says, positional for handlers' brevity
+        self, peer: str, model: str, epoch: int, request: str, arrays: dict[str, Array], deadline_s: float | None
+    ) -> None:
+        """Tensors of a request arrived, decoded. `deadline_s` is the time left for it. [s]"""
+
+    def on_abort(  # noqa: PLR0917 - as on_tensors
+        self, peer: str, model: str, epoch: int, request: str, code: str, message: str
+    ) -> None:
+        """A request cannot be completed on this epoch, says the peer; `code` is an `EdgesplitError.code`."""
+
+    def on_sent(  # noqa: PLR0917 - as on_tensors
+        self, peer: str, model: str, epoch: int, request: str, nbytes: int, seconds: float
+    ) -> None:
+        """The peer acknowledged tensors. `seconds` is bytes over the link's rate plus latency, as planned for. [s]"""
+
+    def on_peer_up(self, peer: str) -> None:
+        """The connection to the peer is up; `send_tensors` works."""
+
+    def on_peer_lost(self, peer: str, reason: str) -> None:
+        """The connection to the peer ended; what was on its way is lost."""
+
+    async def infer(
+        self, model: str, arrays: dict[str, Array], deadline_s: float | None
+    ) -> tuple[dict[str, Array], int]:
+        """Answer a client's request: outputs and the epoch that computed them.
+
+        Cancelled when the client disconnects.
+
+        Raises:
+            EdgesplitError: Passed on to that client alone.
+        """
+        ...

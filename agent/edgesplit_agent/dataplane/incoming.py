@@ -1,0 +1,232 @@
+"""Connections that others opened: peers' tensors, clients' requests.
+
+Owns: the greeting, acknowledgements, pongs, and one task per client request. Its rule: a connection that breaks the
+protocol is told why and closed; a request that fails is answered with Failure to its client alone. Not here: what
+tensors and requests are for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+
+import structlog
+
+from edgesplit.errors import (
+    EdgesplitError,
+    FrameMalformed,
+    FrameTruncated,
+    Overloaded,
+    ProtocolError,
+    ProtocolMismatch,
+    RequestFailed,
+    error_from_code,
+)
+from edgesplit.frames import (
+    Abort,
+    Ack,
+    Failure,
+    Frame,
+    Hello,
+    Infer,
+    Ping,
+    Pong,
+    Probe,
+    Result,
+    Tensors,
+    check_hello,
+    pack_tensors,
+    unpack_tensors,
+)
+from edgesplit.streams import Connection
+from edgesplit.tensors import Array, contiguous
+from edgesplit_agent.dataplane.contract import DataPlaneHandler, Limits
+from edgesplit_agent.dataplane.emulation import Emulator
+from edgesplit_agent.dataplane.safely import guarded
+
+__all__ = ["Incoming"]
+
+_log = structlog.get_logger(__name__)
+_PROGRESS_INTERVAL_S = 0.25
+_DECODE_INLINE_BYTES = 1 << 17
+
+
+@dataclass
+class _Guest:
+    """State of one accepted connection."""
+
+    hello: Hello | None = None
+    received_bytes: int = 0
+    tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
+    infers: int = 0
+
+
+class Incoming:
+    """Receiver of all accepted connections.
+
+    Args:
+        identity: This agent's greeting.
+        limits: Bounds and timings.
+        handler: Told of what arrives.
+        emulator: Delays what goes back to emulated peers.
+    """
+
+    def __init__(self, identity: Hello, limits: Limits, handler: DataPlaneHandler, emulator: Emulator) -> None:
+        self._identity = identity
+        self._limits = limits
+        self._handler = handler
+        self._emulator = emulator
+        self._loop = asyncio.get_running_loop()
+        self._guests: dict[Connection, _Guest] = {}
+        self._told: set[str] = set()
+        self._ticker: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin telling senders of long frames that they arrive."""
+        self._ticker = self._loop.create_task(self._tell_progress(), name="data-plane-progress")
+
+    async def close(self) -> None:
+        """End all connections in order."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+        connections = list(self._guests)
+        for connection in connections:
+            connection.close()
+        await asyncio.gather(*(connection.wait_closed() for connection in connections))
+
+    def on_opened(self, connection: Connection) -> None:
+        """See `edgesplit.streams.FrameReceiver`."""
+        self._guests[connection] = _Guest()
+        self._loop.call_later(self._limits.connect_timeout_s, self._expect_greeting, connection)
+
+    def on_frame(self, connection: Connection, frame: Frame) -> None:
+        """See `edgesplit.streams.FrameReceiver`."""
+        guest, header = self._guests[connection], frame.header
+        if isinstance(header, Hello):
+            self._greet(connection, guest, header)
+            return
+        if isinstance(header, Failure):
+            connection.close(error_from_code(header.code, header.message), tell=False)
+            return
+        if guest.hello is None:
+            raise FrameMalformed(f"{connection.peer_address} did not greet: its first frame must be Hello")
+        if isinstance(header, Ping):
+            connection.send(Pong(sequence=header.sequence), urgent=True)
+        elif isinstance(header, Infer):
+            self._infer(connection, guest, header, frame)
+        elif guest.hello.role != "agent":
+            raise FrameMalformed(f"{connection.peer_address} is a client and sent what only agents send")
+        elif isinstance(header, Tensors):
+            connection.send(Ack(sequence=header.sequence), urgent=True)
+            self._tensors(connection, guest, header, frame)
+        elif isinstance(header, Probe):
+            connection.send(Ack(sequence=header.sequence), urgent=True)
+        elif isinstance(header, Abort):
+            guarded(
+                self._handler.on_abort,
+                guest.hello.node,
+                header.model,
+                header.epoch,
+                header.request,
+                header.code,
+                header.message,
+            )
+
+    def on_closed(self, connection: Connection, reason: EdgesplitError | None) -> None:
+        """See `edgesplit.streams.FrameReceiver`."""
+        guest = self._guests.pop(connection)
+        for task in guest.tasks:
+            task.cancel()
+        if isinstance(reason, ProtocolError):
+            self._log_once(connection, guest, reason)
+
+    def _log_once(self, connection: Connection, guest: _Guest, reason: ProtocolError) -> None:
+        # A peer of another version comes back for ever; it is named once.
+        key = f"{connection.peer_address.rpartition(':')[0]} {reason}"
+        if isinstance(reason, ProtocolMismatch):
+            if key in self._told:
+                return
+            self._told.add(key)
+        node = guest.hello.node if guest.hello is not None else ""
+        event = "connection broke off" if isinstance(reason, FrameTruncated) else "connection refused"
+        _log.warning(event, address=connection.peer_address, node=node, code=reason.code, reason=str(reason))
+
+    def _expect_greeting(self, connection: Connection) -> None:
+        guest = self._guests.get(connection)
+        if guest is not None and guest.hello is None:
+            connection.close(FrameMalformed(f"{connection.peer_address} connected and did not greet"))
+
+    def _greet(self, connection: Connection, guest: _Guest, hello: Hello) -> None:
+        if guest.hello is not None:
+            raise FrameMalformed(f"{connection.peer_address} greeted twice")
+        check_hello(hello)
+        guest.hello = hello
+        if hello.node:
+            connection.gate = self._emulator.gate(hello.node)
+        connection.send(self._identity, urgent=True)
+
+    def _tensors(self, connection: Connection, guest: _Guest, header: Tensors, frame: Frame) -> None:
+        if sum(head.nbytes for head in header.tensors if head.codec != "raw") <= _DECODE_INLINE_BYTES:
+            self._deliver(guest, header, unpack_tensors(header.tensors, frame.payloads), header.deadline_s)
+        else:
+            self._spawn(guest, self._decode_and_deliver(connection, guest, header, frame))
+
+    async def _decode_and_deliver(self, connection: Connection, guest: _Guest, header: Tensors, frame: Frame) -> None:
+        try:
+            arrays = await asyncio.to_thread(unpack_tensors, header.tensors, frame.payloads)
+        except EdgesplitError as error:
+            connection.close(error)
+            return
+        self._deliver(guest, header, arrays, header.deadline_s)
+
+    def _deliver(self, guest: _Guest, header: Tensors, arrays: dict[str, Array], deadline_s: float | None) -> None:
+        node = guest.hello.node if guest.hello is not None else ""
+        guarded(self._handler.on_tensors, node, header.model, header.epoch, header.request, arrays, deadline_s)
+
+    def _infer(self, connection: Connection, guest: _Guest, header: Infer, frame: Frame) -> None:
+        if guest.infers >= self._limits.infers_per_connection:
+            error = Overloaded(f"{guest.infers} requests of this client are in flight already: send fewer at a time")
+            connection.send(Failure(id=header.id, code=error.code, message=str(error)), urgent=True)
+            return
+        guest.infers += 1
+        self._spawn(guest, self._answer(connection, guest, header, frame))
+
+    async def _answer(self, connection: Connection, guest: _Guest, header: Infer, frame: Frame) -> None:
+        started = time.monotonic()
+        try:
+            arrays = unpack_tensors(header.tensors, frame.payloads)
+            outputs, epoch = await self._handler.infer(header.model, arrays, header.deadline_s)
+            heads, payloads = pack_tensors([(name, contiguous(name, array), "raw") for name, array in outputs.items()])
+            result = Result(id=header.id, epoch=epoch, tensors=heads, seconds=time.monotonic() - started)
+            await connection.send_when_room(result, payloads)
+        except EdgesplitError as error:
+            self._refuse(connection, header.id, error)
+        except Exception:
+            _log.exception("request failed", model=header.model)
+            self._refuse(
+                connection, header.id, RequestFailed("the request failed for a reason of the node's own: see its log")
+            )
+        finally:
+            guest.infers -= 1
+
+    def _refuse(self, connection: Connection, identifier: int, error: EdgesplitError) -> None:
+        if connection.is_open:
+            connection.send(Failure(id=identifier, code=error.code, message=str(error)), urgent=True)
+
+    def _spawn(self, guest: _Guest, work: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(work)
+        guest.tasks.add(task)
+        task.add_done_callback(guest.tasks.discard)
+
+    async def _tell_progress(self) -> None:
+        """A long frame on a slow link keeps pings waiting behind it; say that it moves."""
+        while True:
+            await asyncio.sleep(_PROGRESS_INTERVAL_S)
+            for connection, guest in list(self._guests.items()):
+                received = connection.received_bytes
+                agent = guest.hello is not None and guest.hello.role == "agent"
+                if agent and connection.is_open and connection.in_frame and received != guest.received_bytes:
+                    connection.send(Pong(sequence=0), urgent=True)
+                guest.received_bytes = received

@@ -1,0 +1,356 @@
+"""This agent's connection to one peer: greeting, tensors, liveness, measuring, reconnecting.
+
+Owns: the one outgoing connection to a peer over its whole life. Its rule: whoever sends learns at once whether the
+peer is there; reconnecting never gives up and never hurries. Not here: the estimate's mathematics (`links.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from edgesplit.codecs import CODECS
+from edgesplit.errors import EdgesplitError, InvalidInput, PeerUnreachable, ProtocolMismatch, error_from_code
+from edgesplit.frames import (
+    Abort,
+    Ack,
+    Failure,
+    Frame,
+    Hello,
+    Ping,
+    Pong,
+    Probe,
+    TensorHead,
+    Tensors,
+    check_hello,
+    pack_tensors,
+)
+from edgesplit.messages import LinkState
+from edgesplit.streams import Connection, FrameGate, open_connection
+from edgesplit.tensors import Array, contiguous
+from edgesplit_agent.dataplane.contract import DataPlaneHandler, Limits
+from edgesplit_agent.dataplane.links import LinkEstimator, ProbeBudget
+from edgesplit_agent.dataplane.safely import guarded
+
+__all__ = ["PeerLink", "RequestKey"]
+
+_log = structlog.get_logger(__name__)
+_TICK_S = 0.1
+_STALL_S = 1.0
+"""A tick this late means that this process stood still; a peer is not blamed for that."""
+_ENCODE_INLINE_BYTES = 1 << 17
+_FIRST_PINGS = 3
+
+
+@dataclass(frozen=True)
+class RequestKey:
+    """Whose tensors a frame carries."""
+
+    model: str
+    epoch: int
+    request: str
+
+
+@dataclass
+class _Session:
+    """State of one connection; a new one starts afresh."""
+
+    connection: Connection
+    greeted: asyncio.Future[None]
+    up: bool = False
+    pings: int = 0
+    pinged_at: float = 0.0
+    heard_at: float = 0.0
+    deliveries: dict[int, tuple[RequestKey, int]] = field(default_factory=dict[int, tuple[RequestKey, int]])
+
+
+class PeerLink:
+    """Outgoing connection to `peer`, kept up until `close`.
+
+    Args:
+        peer: The node's name; an agent of another name at the address is refused.
+        address: host:port.
+        identity: This agent's greeting.
+        limits: Bounds and timings.
+        handler: Told of ups, downs and acknowledged tensors.
+        gate: In front of every frame; link emulation.
+        emulated: Whether the gate limits the rate now.
+        budget: Of probes, shared by all links of the node.
+    """
+
+    def __init__(
+        self,
+        peer: str,
+        address: str,
+        *,
+        identity: Hello,
+        limits: Limits,
+        handler: DataPlaneHandler,
+        gate: FrameGate,
+        emulated: Callable[[], bool],
+        budget: ProbeBudget,
+    ) -> None:
+        self.address = address
+        self._peer = peer
+        self._identity = identity
+        self._limits = limits
+        self._handler = handler
+        self._gate = gate
+        self._emulated = emulated
+        self._budget = budget
+        self._loop = asyncio.get_running_loop()
+        self._estimator = LinkEstimator()
+        self._session: _Session | None = None
+        self._sequence = 0
+        self._encoding_bytes = 0
+        self._encoding: set[asyncio.Task[None]] = set()
+        self._unix_offset_s = time.time() - self._loop.time()
+        self._task: asyncio.Task[None] | None = None
+        self._closed = False
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the peer has greeted and the connection is open."""
+        return self._session is not None and self._session.up and self._session.connection.is_open
+
+    def start(self) -> None:
+        """Begin connecting."""
+        self._task = self._loop.create_task(self._run(), name=f"peer-link-{self._peer}")
+
+    async def close(self) -> None:
+        """End the connection for good; the handler is not told."""
+        self._closed = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, *self._encoding, return_exceptions=True)
+        if self._session is not None:
+            self._session.connection.close()
+            await self._session.connection.wait_closed()
+
+    def state(self) -> LinkState | None:
+        """The link as measured, None before the first measurement."""
+        estimate = self._estimator.estimate()
+        if estimate is None:
+            return None
+        return LinkState(
+            to=self._peer,
+            up=self.is_up,
+            bandwidth_bytes_per_s=estimate.bandwidth_bytes_per_s,
+            latency_s=estimate.latency_s,
+            measured_at_unix_s=estimate.at + self._unix_offset_s,
+        )
+
+    def send_tensors(self, key: RequestKey, arrays: Sequence[tuple[str, Array, str]], deadline_s: float | None) -> None:
+        """Queue one frame; large tensors are coded in a thread first. See `DataPlane.send_tensors`."""
+        session = self._live()
+        checked = [(name, contiguous(name, array), codec) for name, array, codec in arrays]
+        for name, _, codec in checked:
+            if codec not in CODECS:
+                raise InvalidInput(
+                    f"wire codec {codec!r} of tensor {name!r} is unknown: use one of {', '.join(CODECS)}"
+                )
+        nbytes = sum(array.nbytes for _, array, _ in checked)
+        waiting = session.connection.pending_bytes + self._encoding_bytes
+        if waiting and waiting + nbytes > self._limits.queue_bytes:
+            raise PeerUnreachable(f"{waiting} B already wait to be sent to node {self._peer}: it takes them too slowly")
+        if sum(array.nbytes for _, array, codec in checked if codec != "raw") <= _ENCODE_INLINE_BYTES:
+            self._transmit(session, key, *pack_tensors(checked), deadline_s)
+            return
+        self._encoding_bytes += nbytes
+        task = self._loop.create_task(self._encode_and_transmit(session, key, checked, nbytes, deadline_s))
+        self._encoding.add(task)
+        task.add_done_callback(self._encoding.discard)
+
+    def send_abort(self, key: RequestKey, code: str, message: str) -> None:
+        """Tell the peer, if it is there."""
+        if self._session is not None and self.is_up:
+            abort = Abort(
+                model=key.model,
+                epoch=key.epoch,
+                request=key.request,
+                code=code,
+                message=message,
+                origin=self._identity.node,
+            )
+            self._session.connection.send(abort, urgent=True)
+
+    def on_opened(self, connection: Connection) -> None:
+        """See `edgesplit.streams.FrameReceiver`; the opener goes on by itself."""
+
+    def on_frame(self, connection: Connection, frame: Frame) -> None:
+        """See `edgesplit.streams.FrameReceiver`."""
+        session, header, now = self._session, frame.header, self._loop.time()
+        if session is None or session.connection is not connection:
+            return
+        session.heard_at = now
+        if isinstance(header, Pong):
+            self._estimator.pong_received(header.sequence, now)
+        elif isinstance(header, Ack):
+            self._acknowledged(session, header.sequence, now)
+        elif isinstance(header, Hello):
+            self._greet(session, header)
+        elif isinstance(header, Failure):
+            connection.close(error_from_code(header.code, header.message), tell=False)
+
+    def on_closed(self, connection: Connection, reason: EdgesplitError | None) -> None:
+        """See `edgesplit.streams.FrameReceiver`."""
+        session = self._session
+        if session is None or session.connection is not connection:
+            return
+        self._session = None
+        error = reason or PeerUnreachable(f"the connection to node {self._peer} was closed")
+        if not session.greeted.done():
+            session.greeted.set_exception(error)
+        if session.up and not self._closed:
+            guarded(self._handler.on_peer_lost, self._peer, str(error))
+
+    async def _run(self) -> None:
+        pause_s, told = self._limits.retry_min_s, ""
+        while True:
+            try:
+                await self._connect_and_serve()
+                pause_s, told = self._limits.retry_min_s, ""
+            except EdgesplitError as error:
+                if str(error) != told:
+                    _log.warning("peer not connected", peer=self._peer, address=self.address, reason=str(error))
+                    told = str(error)
+                if isinstance(error, ProtocolMismatch):
+                    pause_s = self._limits.mismatch_retry_s
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, max(self._limits.retry_max_s, pause_s))
+
+    async def _connect_and_serve(self) -> None:
+        """One connection from its opening to its end; raises only if it never came up."""
+        connection = await open_connection(
+            self.address,
+            self,
+            limits=self._limits.frames,
+            queue_bytes=self._limits.queue_bytes,
+            timeout_s=self._limits.connect_timeout_s,
+        )
+        connection.gate = self._gate
+        session = _Session(connection, self._loop.create_future(), heard_at=self._loop.time())
+        self._session = session
+        try:
+            connection.send(self._identity, urgent=True)
+            async with asyncio.timeout(self._limits.connect_timeout_s):
+                await session.greeted
+        except TimeoutError:
+            error = PeerUnreachable(f"node {self._peer} at {self.address} accepted the connection but did not greet")
+            connection.abort(error)
+            await connection.wait_closed()
+            raise error from None
+        self._estimator.connected()
+        session.up = True
+        _log.info("peer connected", peer=self._peer, address=self.address)
+        guarded(self._handler.on_peer_up, self._peer)
+        await self._watch(session)
+
+    async def _watch(self, session: _Session) -> None:
+        """Ping, probe and judge until the connection ends."""
+        ticked_at = self._loop.time()
+        while session.connection.is_open:
+            now = self._loop.time()
+            self._estimator.slow_start = not self._emulated()
+            if now - ticked_at > _STALL_S:
+                session.heard_at = now
+            ticked_at = now
+            silence_s = now - session.heard_at
+            if self._estimator.waiting and silence_s > self._limits.dead_after_s:
+                session.connection.abort(PeerUnreachable(f"node {self._peer} has not answered for {silence_s:.1f} s"))
+                break
+            if session.pings < _FIRST_PINGS or now - session.pinged_at >= self._limits.ping_interval_s:
+                self._ping(session, now)
+            self._probe(session, now)
+            await asyncio.sleep(_TICK_S)
+        await session.connection.wait_closed()
+
+    def _greet(self, session: _Session, hello: Hello) -> None:
+        check_hello(hello)
+        if hello.node != self._peer:
+            raise PeerUnreachable(f"{self.address} answers as node {hello.node!r}, not as {self._peer!r}")
+        if not session.greeted.done():
+            session.greeted.set_result(None)
+
+    def _live(self) -> _Session:
+        if self._session is None or not self.is_up:
+            raise PeerUnreachable(f"node {self._peer} at {self.address} is not connected")
+        return self._session
+
+    def _next_sequence(self) -> int:
+        self._sequence += 1
+        return self._sequence
+
+    def _ping(self, session: _Session, now: float) -> None:
+        session.pings += 1
+        session.pinged_at = now
+        sequence = self._next_sequence()
+        session.connection.send(Ping(sequence=sequence), urgent=True)
+        self._estimator.ping_sent(sequence, now)
+
+    def _probe(self, session: _Session, now: float) -> None:
+        if not self._limits.probing or session.connection.pending_bytes:
+            return
+        padding = self._estimator.probe_due(now)
+        if padding is not None and (self._estimator.ramping or self._budget.allows(now)):
+            sequence = self._next_sequence()
+            self._estimator.probe_sent(now)
+            nbytes = session.connection.send(Probe(sequence=sequence, padding=padding))
+            self._estimator.data_sent(sequence, nbytes, now)
+            self._budget.spend(self._estimator.expected_s(nbytes), now)
+
+    def _acknowledged(self, session: _Session, sequence: int, now: float) -> None:
+        seconds = self._estimator.data_acknowledged(sequence, now)
+        if session.up and self._estimator.ramping and session.connection.is_open:
+            self._probe(session, now)
+        delivery = session.deliveries.pop(sequence, None)
+        if seconds is not None and delivery is not None:
+            key, nbytes = delivery
+            latency_s = (self._estimator.round_trip_s or 0.0) / 2
+            guarded(self._handler.on_sent, self._peer, key.model, key.epoch, key.request, nbytes, seconds + latency_s)
+
+    async def _encode_and_transmit(
+        self,
+        session: _Session,
+        key: RequestKey,
+        arrays: Sequence[tuple[str, Array, str]],
+        nbytes: int,
+        deadline_s: float | None,
+    ) -> None:
+        try:
+            heads, payloads = await asyncio.to_thread(pack_tensors, arrays)
+            self._transmit(session, key, heads, payloads, deadline_s)
+        except EdgesplitError as error:
+            # A lost peer was reported as such; a full queue here means that it is about to be.
+            if session.connection.is_open:
+                session.connection.close(error)
+        finally:
+            self._encoding_bytes -= nbytes
+
+    def _transmit(
+        self,
+        session: _Session,
+        key: RequestKey,
+        heads: tuple[TensorHead, ...],
+        payloads: tuple[Array, ...],
+        deadline_s: float | None,
+    ) -> None:
+        sequence = self._next_sequence()
+        header = Tensors(
+            sequence=sequence,
+            model=key.model,
+            epoch=key.epoch,
+            request=key.request,
+            tensors=heads,
+            deadline_s=deadline_s,
+        )
+        try:
+            nbytes = session.connection.send(header, payloads)
+        except EdgesplitError as error:
+            raise PeerUnreachable(f"node {self._peer} cannot be sent to: {error}") from error
+        session.deliveries[sequence] = (key, nbytes)
+        self._estimator.data_sent(sequence, nbytes, self._loop.time())

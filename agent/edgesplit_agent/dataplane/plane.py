@@ -1,0 +1,178 @@
+"""The data plane of one agent, as the agent holds it.
+
+Owns: the listening socket, one outgoing connection per peer, and the requests it forwards. Its rule: it lives on one
+event loop, tells the handler what happened, and never lets one connection's trouble reach another. Not here: what
+tensors are for, and who the peers are; both are the agent's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from edgesplit.errors import PeerUnreachable
+from edgesplit.frames import Hello
+from edgesplit.messages import PROTOCOL, LinkState
+from edgesplit.streams import serve
+from edgesplit.tensors import Array
+from edgesplit_agent.dataplane.contract import DataPlaneHandler, Limits
+from edgesplit_agent.dataplane.emulation import Emulation, Emulator
+from edgesplit_agent.dataplane.forwarding import Forwarder
+from edgesplit_agent.dataplane.incoming import Incoming
+from edgesplit_agent.dataplane.links import ProbeBudget
+from edgesplit_agent.dataplane.outgoing import PeerLink, RequestKey
+
+__all__ = ["DataPlane"]
+
+
+class DataPlane:
+    """Tensors to and from peers, requests from clients, link measurements.
+
+    Args:
+        node: This agent's name.
+        instance: Drawn at each start.
+        version: Of edgesplit, for messages.
+        listen: host:port; port 0 takes a free one.
+        emulation: Of this node's outgoing links.
+        limits: Bounds and timings.
+        handler: Told of what arrives.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        instance: str,
+        version: str,
+        *,
+        listen: str,
+        emulation: Emulation,
+        limits: Limits,
+        handler: DataPlaneHandler,
+    ) -> None:
+        self._identity = Hello(protocol=PROTOCOL, role="agent", node=node, version=version, instance=instance)
+        self._listen = listen
+        self._limits = limits
+        self._handler = handler
+        self._emulator = Emulator(emulation)
+        self._incoming = Incoming(self._identity, limits, handler, self._emulator)
+        self._forwarder = Forwarder(self._identity, limits, self._emulator)
+        self._probe_budget = ProbeBudget()
+        self._links: dict[str, PeerLink] = {}
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> str:
+        """Listen.
+
+        Returns:
+            The bound host:port.
+
+        Raises:
+            InvalidConfiguration: The address cannot be bound.
+        """
+        self._server, bound = await serve(
+            self._listen, self._incoming, limits=self._limits.frames, queue_bytes=self._limits.queue_bytes
+        )
+        self._incoming.start()
+        return bound
+
+    async def close(self) -> None:
+        """Close every connection; peers and clients learn of it at once."""
+        if self._server is not None:
+            self._server.close()
+        self.set_peers({})
+        await self._forwarder.close()
+        await self._incoming.close()
+        if self._retiring:
+            await asyncio.gather(*self._retiring, return_exceptions=True)
+
+    def set_peers(self, peers: Mapping[str, str]) -> None:
+        """Keep a connection to exactly these nodes.
+
+        Args:
+            peers: Node to host:port; this node itself is ignored. A changed address is connected to anew.
+        """
+        for peer, link in list(self._links.items()):
+            if peers.get(peer) != link.address:
+                task = asyncio.get_running_loop().create_task(self._links.pop(peer).close())
+                self._retiring.add(task)
+                task.add_done_callback(self._retiring.discard)
+        for peer, address in peers.items():
+            if peer not in self._links and peer != self._identity.node:
+                link = PeerLink(
+                    peer,
+                    address,
+                    identity=self._identity,
+                    limits=self._limits,
+                    handler=self._handler,
+                    gate=self._emulator.gate(peer),
+                    emulated=partial(self._emulator.limits_rate, peer),
+                    budget=self._probe_budget,
+                )
+                self._links[peer] = link
+                link.start()
+
+    def set_emulation(self, emulation: Emulation) -> None:
+        """Change the emulated links; frames on their way keep the old."""
+        self._emulator.emulation = emulation
+
+    def is_up(self, peer: str) -> bool:
+        """Whether tensors can be sent to the peer now."""
+        link = self._links.get(peer)
+        return link is not None and link.is_up
+
+    def links(self) -> tuple[LinkState, ...]:
+        """Every peer whose link has been measured at least once."""
+        states = (link.state() for link in self._links.values())
+        return tuple(state for state in states if state is not None)
+
+    def send_tensors(
+        self,
+        peer: str,
+        *,
+        model: str,
+        epoch: int,
+        request: str,
+        arrays: Sequence[tuple[str, Array, str]],
+        deadline_s: float | None = None,
+    ) -> None:
+        """Queue tensors for a peer, as one frame; the arrays must not be changed afterwards.
+
+        Args:
+            peer: Receiving node.
+            model: Model's name.
+            epoch: Plan.
+            request: Request's id.
+            arrays: Tensor name, array, wire codec.
+            deadline_s: Time left for the request. [s]
+
+        Raises:
+            PeerUnreachable: No connection to the peer, or its queue is full.
+            InvalidInput: An array or codec that cannot travel.
+        """
+        link = self._links.get(peer)
+        if link is None:
+            raise PeerUnreachable(f"node {peer} is not known to be online")
+        link.send_tensors(RequestKey(model, epoch, request), arrays, deadline_s)
+
+    def send_abort(self, peer: str, *, model: str, epoch: int, request: str, code: str, message: str) -> None:
+        """Tell a peer that a request cannot be completed on this epoch; a peer that is away is not told."""
+        link = self._links.get(peer)
+        if link is not None:
+            link.send_abort(RequestKey(model, epoch, request), code, message)
+
+    async def forward_infer(
+        self, address: str, model: str, arrays: Mapping[str, Array], deadline_s: float | None = None
+    ) -> tuple[dict[str, Array], int]:
+        """Have another node answer a request, as a client of it.
+
+        Returns:
+            Outputs and the epoch that computed them.
+
+        Raises:
+            NodeUnreachable: It does not answer, or the connection broke.
+            RequestTimedOut: The deadline passed.
+            EdgesplitError: What the node answered.
+        """
+        return await self._forwarder.infer(address, model, arrays, deadline_s)

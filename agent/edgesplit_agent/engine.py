@@ -1,0 +1,382 @@
+"""Carries out what the state machine decides, and tells it what came of it.
+
+Owns: the way between machine, data plane, sessions and clients. Its rule: it decides nothing; events are taken one
+after another on the event loop, and a new one that arises while actions are carried out waits its turn. Not here:
+MQTT (`control.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Protocol
+
+import structlog
+
+from edgesplit.errors import EdgesplitError, PeerUnreachable, RequestFailed
+from edgesplit.messages import EpochSpec, EpochState
+from edgesplit.tensors import Array
+from edgesplit_agent.serving.actions import (
+    Action,
+    ClearObserved,
+    CompleteRequest,
+    EmitEvent,
+    FailRequest,
+    ForwardRequest,
+    PrepareEpoch,
+    PublishObserved,
+    ReleaseEpoch,
+    RunComponent,
+    SendAbort,
+    SendTensors,
+)
+from edgesplit_agent.serving.events import (
+    AbortReceived,
+    ComponentFailed,
+    ComponentFinished,
+    EpochFailed,
+    EpochPrepared,
+    Event,
+    ExecutionKey,
+    PeerLost,
+    PeerUp,
+    RequestArrived,
+    RequestCancelled,
+    SendFailed,
+    TensorsArrived,
+    Tick,
+)
+from edgesplit_agent.serving.machine import AgentMachine
+from edgesplit_agent.sessions import Component, Computed
+from edgesplit_agent.telemetry import Telemetry
+from edgesplit_agent.usage import UsageBook
+from edgesplit_agent.worker import Worker
+
+__all__ = ["Engine", "Peers", "Preparer", "Publisher"]
+
+BUSY_TICK_S = 0.1
+IDLE_TICK_S = 0.5
+
+
+class Peers(Protocol):
+    """The part of the data plane that the engine uses."""
+
+    def send_tensors(
+        self,
+        peer: str,
+        *,
+        model: str,
+        epoch: int,
+        request: str,
+        arrays: Sequence[tuple[str, Array, str]],
+        deadline_s: float | None = None,
+    ) -> None:
+        """Queue tensors for a peer."""
+
+    def send_abort(self, peer: str, *, model: str, epoch: int, request: str, code: str, message: str) -> None:
+        """Tell a peer that a request is given up."""
+
+    async def forward_infer(
+        self, address: str, model: str, arrays: Mapping[str, Array], deadline_s: float | None = None
+    ) -> tuple[dict[str, Array], int]:
+        """Have another node answer."""
+        ...
+
+
+class Preparer(Protocol):
+    """Builds and frees the components of an epoch."""
+
+    async def prepare(self, spec: EpochSpec) -> dict[int, Component]:
+        """Fetch, build and warm."""
+        ...
+
+    def release(self, spec: EpochSpec) -> None:
+        """Undo a `prepare` that succeeded."""
+
+
+class Publisher(Protocol):
+    """The part of the control plane that the engine uses."""
+
+    def publish_observed(self, model: str, epochs: tuple[EpochState, ...], serving: int | None) -> None:
+        """Say what is held and served."""
+
+    def clear_observed(self, model: str) -> None:
+        """Nothing of the model is held any more."""
+
+    def emit(self, kind: str, text: str, *, model: str, data: Mapping[str, str | float | int | bool | None]) -> None:
+        """Tell what happened."""
+
+
+class Engine:
+    """The running agent, without its planes; implements `DataPlaneHandler`.
+
+    Args:
+        instance: Part of request ids, so that they are unique across the fleet.
+        clock: Monotonic. [s]
+    """
+
+    def __init__(
+        self,
+        machine: AgentMachine,
+        *,
+        instance: str,
+        preparer: Preparer,
+        worker: Worker,
+        usage: UsageBook,
+        telemetry: Telemetry,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.machine = machine
+        self.peers: Peers | None = None
+        self.publisher: Publisher | None = None
+        self._instance = instance
+        self._preparer = preparer
+        self._worker = worker
+        self._usage = usage
+        self._telemetry = telemetry
+        self._clock = clock
+        self._numbers = itertools.count(1)
+        self._events: deque[Event] = deque()
+        self._handling = False
+        self._clients: dict[str, asyncio.Future[tuple[dict[str, Array], int]]] = {}
+        self._prepared: dict[tuple[str, int], tuple[EpochSpec, dict[int, Component]]] = {}
+        self._preparing: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._log = structlog.get_logger(part="engine")
+
+    def feed(self, event: Event) -> None:
+        """Take an event in and do what follows from it."""
+        self._events.append(event)
+        if self._handling:
+            return
+        self._handling = True
+        try:
+            while self._events:
+                for action in self.machine.handle(self._events.popleft(), self._clock()):
+                    self._do(action)
+        finally:
+            self._handling = False
+
+    async def tick_for_ever(self) -> None:
+        """Let deadlines pass."""
+        while True:
+            self.feed(Tick())
+            await asyncio.sleep(BUSY_TICK_S if self.machine.busy else IDLE_TICK_S)
+
+    async def drained(self, timeout_s: float) -> bool:
+        """Wait until no client waits for an answer; False if that took too long."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._clients:
+                    await asyncio.wait(list(self._clients.values()))
+        except TimeoutError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """End everything that is under way."""
+        tasks = [*self._tasks, *self._preparing.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for future in self._clients.values():
+            if not future.done():
+                future.set_exception(RequestFailed(f"{self.machine.node} is shutting down: send again elsewhere"))
+
+    # --- the data plane's handler ----------------------------------------------------------------------------------
+
+    async def infer(
+        self, model: str, arrays: dict[str, Array], deadline_s: float | None
+    ) -> tuple[dict[str, Array], int]:
+        """Answer a client's request.
+
+        Raises:
+            EdgesplitError: It was refused or could not be completed.
+        """
+        request = f"{self._instance}-{next(self._numbers)}"
+        future: asyncio.Future[tuple[dict[str, Array], int]] = asyncio.get_running_loop().create_future()
+        self._clients[request] = future
+        try:
+            self.feed(RequestArrived(request, model, arrays, deadline_s))
+            return await future
+        except asyncio.CancelledError:
+            self.feed(RequestCancelled(request))
+            raise
+        finally:
+            del self._clients[request]
+
+    def on_tensors(  # noqa: PLR0917  the data plane's protocol
+        self, peer: str, model: str, epoch: int, request: str, arrays: dict[str, Array], deadline_s: float | None
+    ) -> None:
+        """Tensors of a request arrived."""
+        self._telemetry.received(sum(array.nbytes for array in arrays.values()))
+        self.feed(TensorsArrived(peer, ExecutionKey(model, epoch, request), arrays, deadline_s))
+
+    def on_abort(self, peer: str, model: str, epoch: int, request: str, code: str, message: str) -> None:  # noqa: PLR0917
+        """A peer gave a request up."""
+        self._log.info("abort-received", peer=peer, model=model, epoch=epoch, request=request, code=code, text=message)
+        self.feed(AbortReceived(peer, ExecutionKey(model, epoch, request), code, message))
+
+    def on_sent(self, peer: str, model: str, epoch: int, request: str, nbytes: int, seconds: float) -> None:  # noqa: PLR0917
+        """A peer has tensors that this node sent."""
+        self._telemetry.sent(peer, nbytes)
+        self._usage.sent(model, epoch, seconds)
+
+    def on_peer_up(self, peer: str) -> None:
+        """A peer can be sent to."""
+        self._log.debug("peer-up", peer=peer)
+        self.feed(PeerUp(peer))
+
+    def on_peer_lost(self, peer: str, reason: str) -> None:
+        """A peer cannot be sent to any more."""
+        self._log.warning("peer-lost", peer=peer, reason=reason)
+        self.feed(PeerLost(peer, reason))
+
+    # --- actions ---------------------------------------------------------------------------------------------------
+
+    def _do(self, action: Action) -> None:  # noqa: PLR0912  one line an action
+        match action:
+            case PrepareEpoch(model, generation, spec):
+                task = asyncio.create_task(self._prepare(model, generation, spec))
+                self._preparing[model, generation] = task
+            case ReleaseEpoch(model, epoch, generation):
+                self._release(model, epoch, generation)
+            case RunComponent():
+                _, components = self._prepared[action.key.model, action.generation]
+                self._spawn(self._run(action, components[action.component]))
+            case SendTensors():
+                self._send(action)
+            case SendAbort(key, peer, code, message):
+                self._log.info("abort-sent", peer=peer, request=key.request, code=code, text=message)
+                if self.peers is not None:
+                    self.peers.send_abort(
+                        peer, model=key.model, epoch=key.epoch, request=key.request, code=code, message=message
+                    )
+            case CompleteRequest(request, model, epoch, outputs, latency_s):
+                self._usage.completed(model, epoch, latency_s)
+                self._telemetry.completed(model, latency_s)
+                self._answer(request, (dict(outputs), epoch))
+            case FailRequest(request, model, epoch, error):
+                if epoch is not None:
+                    self._usage.failed(model, epoch)
+                self._telemetry.failed(model, error.code)
+                self._log.warning("request-failed", model=model, request=request, epoch=epoch, error=str(error))
+                self._answer(request, error)
+            case ForwardRequest():
+                self._spawn(self._forward(action))
+            case PublishObserved(model, epochs, serving):
+                self._telemetry.serving(model, serving)
+                if self.publisher is not None:
+                    self.publisher.publish_observed(model, epochs, serving)
+            case ClearObserved(model):
+                self._telemetry.serving(model, None)
+                if self.publisher is not None:
+                    self.publisher.clear_observed(model)
+            case EmitEvent(kind, text, model, data):
+                if self.publisher is not None:
+                    self.publisher.emit(kind, text, model=model, data=data)
+
+    def _answer(self, request: str, answer: tuple[dict[str, Array], int] | EdgesplitError) -> None:
+        future = self._clients.get(request)
+        if future is None or future.done():
+            return
+        if isinstance(answer, EdgesplitError):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+
+    def _send(self, action: SendTensors) -> None:
+        key = action.key
+        try:
+            if self.peers is None:
+                raise PeerUnreachable(f"{action.peer} cannot be reached: the data plane is not up")
+            self.peers.send_tensors(
+                action.peer,
+                model=key.model,
+                epoch=key.epoch,
+                request=key.request,
+                arrays=action.tensors,
+                deadline_s=action.deadline_s,
+            )
+        except EdgesplitError as error:
+            self.feed(SendFailed(key, action.peer, str(error)))
+
+    async def _run(self, action: RunComponent, component: Component) -> None:
+        key = action.key
+
+        def run() -> Computed | None:
+            # Asked in the thread, right before the work: a request may have ended while this waited.
+            return component.run(action.arrays) if self.machine.wants(key) else None
+
+        try:
+            computed = await self._worker.run(run, priority=action.order)
+        except Exception as error:  # onnxruntime raises many types; each ends this request only
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            detail = f"component {action.component} failed on {self.machine.node}: {first}"
+            self.feed(ComponentFailed(key, action.component, detail))
+            return
+        if computed is None:
+            return
+        self._usage.computed(key.model, key.epoch, computed.compute_s)
+        self._telemetry.computed(key.model, computed.compute_s)
+        spec, _ = self._prepared.get((key.model, action.generation), (None, {}))
+        if spec is not None and spec.source != self.machine.node and action.component == spec.components[0].component:
+            self._usage.completed(key.model, key.epoch)
+        self.feed(ComponentFinished(key, action.component, computed.outputs))
+
+    async def _forward(self, action: ForwardRequest) -> None:
+        if self.peers is None:
+            self._answer(
+                action.request, PeerUnreachable(f"{action.address} cannot be reached: the data plane is not up")
+            )
+            return
+        try:
+            outputs = await self.peers.forward_infer(action.address, action.model, action.arrays, action.deadline_s)
+        except EdgesplitError as error:
+            self._answer(action.request, error)
+        except Exception as error:  # whatever it is, the client must not wait for ever
+            self._log.exception("forwarding-failed", model=action.model, address=action.address)
+            self._answer(action.request, RequestFailed(f"{action.address} could not be asked: {error}"))
+        else:
+            self._answer(action.request, outputs)
+
+    async def _prepare(self, model: str, generation: int, spec: EpochSpec) -> None:
+        started = self._clock()
+        try:
+            components = await self._preparer.prepare(spec)
+        except EdgesplitError as error:
+            self._log.error("epoch-failed", model=model, epoch=spec.epoch, error=str(error))
+            self._finish_preparing(model, generation, EpochFailed(model, spec.epoch, generation, str(error)))
+            return
+        except Exception as error:  # a defect must show as a failed epoch, not as one that never answers
+            self._log.exception("epoch-failed", model=model, epoch=spec.epoch)
+            detail = f"{type(error).__name__}: {error}"
+            self._finish_preparing(model, generation, EpochFailed(model, spec.epoch, generation, detail))
+            return
+        self._prepared[model, generation] = spec, components
+        self._usage.begin(model, spec.epoch)
+        seconds = round(self._clock() - started, 3)
+        self._log.info("epoch-prepared", model=model, epoch=spec.epoch, components=len(components), seconds=seconds)
+        self._finish_preparing(model, generation, EpochPrepared(model, spec.epoch, generation))
+
+    def _finish_preparing(self, model: str, generation: int, event: Event) -> None:
+        self._preparing.pop((model, generation), None)
+        self.feed(event)
+
+    def _release(self, model: str, epoch: int, generation: int) -> None:
+        task = self._preparing.pop((model, generation), None)
+        if task is not None:
+            task.cancel()
+        held = self._prepared.pop((model, generation), None)
+        if held is not None:
+            self._preparer.release(held[0])
+            self._log.info("epoch-released", model=model, epoch=epoch)
+        self._usage.forget(model, epoch)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,145 @@
+"""Reads onnxruntime's profile as seconds per unit.
+
+Owns: the profile's JSON form and the rule that maps kernels to units. Its rule: every kernel's time goes to exactly
+one unit, so that the units sum to the whole. Not here: running the model (`profiling.py`).
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from edgesplit.errors import PreparationFailed
+from edgesplit.messages import ProfilePlan
+
+__all__ = ["Kernel", "kernel_runs", "unit_times"]
+
+SUFFIX = "_kernel_time"
+TAG = re.compile(r"unit\d+")
+"""The controller starts every node's and tensor's name with its unit's tag; fused kernels keep one of them."""
+NESTED = "nested"
+"""Kernels of a control-flow node's body; the node's own time contains them."""
+
+
+class _Arguments(msgspec.Struct, frozen=True):
+    op_name: str = ""
+
+
+class _ProfileEvent(msgspec.Struct, frozen=True):
+    """One line of onnxruntime's profile; times in microseconds."""
+
+    cat: str
+    name: str
+    ts: float = 0.0
+    dur: float = 0.0
+    args: _Arguments = _Arguments()
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One kernel of one run.
+
+    Attributes:
+        name: Of the graph node, or what the runtime made of it.
+        operator: Its type.
+        seconds: [s]
+    """
+
+    name: str
+    operator: str
+    seconds: float
+
+
+def kernel_runs(report: Path) -> list[list[Kernel]]:
+    """The kernels of every run, in the order of execution.
+
+    Args:
+        report: The file that `end_profiling` names.
+
+    Raises:
+        PreparationFailed: It is no profile.
+    """
+    try:
+        events = msgspec.json.decode(report.read_bytes(), type=list[_ProfileEvent])
+    except (OSError, msgspec.DecodeError) as error:
+        raise PreparationFailed(f"onnxruntime's profile cannot be read: {error}") from error
+    runs = sorted((event.ts, event.ts + event.dur) for event in events if event.name == "model_run")
+    kernels = sorted(
+        (event for event in events if event.cat == "Node" and event.name.endswith(SUFFIX)), key=lambda event: event.ts
+    )
+    result: list[list[Kernel]] = []
+    position = 0
+    for begin, end in runs:
+        while position < len(kernels) and kernels[position].ts < begin:
+            position += 1
+        run: list[Kernel] = []
+        while position < len(kernels) and kernels[position].ts <= end:
+            event = kernels[position]
+            run.append(Kernel(event.name.removesuffix(SUFFIX), event.args.op_name, event.dur / 1e6))
+            position += 1
+        result.append([kernel for kernel in run if not kernel.name.startswith(NESTED)])
+    return [run for run in result if run]
+
+
+def unit_times(runs: Sequence[Sequence[Kernel]], plan: ProfilePlan, whole_s: float) -> dict[str, float]:
+    """Seconds per unit: the median of each kernel over the runs, summed per unit, scaled to the whole.
+
+    A unit without kernels was folded away and takes no time.
+
+    Args:
+        runs: Of the same session.
+        plan: Which kernel belongs to which unit.
+        whole_s: Median of the whole model without the profiler. [s]
+
+    Returns:
+        Every unit's seconds, summing to `whole_s`. [s]
+    """
+    durations: dict[tuple[str, int], list[float]] = {}
+    owners: dict[tuple[str, int], str] = {}
+    for run in runs:
+        seen: dict[str, int] = {}
+        for kernel, unit in zip(run, _units_of(run, plan), strict=True):
+            # A name may occur several times in a run (a kernel without one); the n-th are compared with each other.
+            key = kernel.name, seen.get(kernel.name, 0)
+            seen[kernel.name] = key[1] + 1
+            durations.setdefault(key, []).append(kernel.seconds)
+            owners[key] = unit
+    times = dict.fromkeys(plan.units, 0.0)
+    for key, values in durations.items():
+        times[owners[key]] += statistics.median(values)
+    total_s = sum(times.values())
+    scale = whole_s / total_s if total_s > 0 else 0.0
+    return {unit: seconds * scale for unit, seconds in times.items()}
+
+
+def _units_of(run: Sequence[Kernel], plan: ProfilePlan) -> list[str]:
+    """The unit of every kernel of a run.
+
+    A kernel the runtime inserted carries no unit's name: a reordering of an input belongs to the kernel after it,
+    every other one to the kernel before.
+    """
+    named = [_named_unit(kernel.name, plan) for kernel in run]
+    following = next((unit for unit in named if unit is not None), plan.units[0])
+    units: list[str] = []
+    for unit in named:
+        following = unit or following
+        units.append(following)
+    upcoming = units[-1] if units else ""
+    for position in range(len(run) - 1, -1, -1):
+        if named[position] is not None:
+            upcoming = units[position]
+        elif run[position].operator == "ReorderInput":
+            units[position] = upcoming
+    return units
+
+
+def _named_unit(name: str, plan: ProfilePlan) -> str | None:
+    unit = plan.kernel_units.get(name)
+    if unit is None and (tag := TAG.search(name)) is not None:
+        unit = plan.kernel_units.get(tag.group())
+    return unit if unit in plan.units else None

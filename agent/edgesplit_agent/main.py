@@ -1,0 +1,103 @@
+"""`edgesplit-agent`: the command line of the agent daemon.
+
+Owns: options, logging set-up, signals, exit codes. Its rule: a wrong configuration is one sentence on standard error
+and exit code 1, never a traceback. Not here: the agent itself (`daemon.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from pathlib import Path
+
+import click
+import structlog
+
+from edgesplit.configuration import load_configuration, render_configuration
+from edgesplit.errors import EdgesplitError
+from edgesplit_agent.configuration import AgentConfiguration
+
+__all__ = ["main"]
+
+LEVELS = ("debug", "info", "warning", "error")
+
+
+@click.command(epilog="Example: edgesplit-agent --config /etc/edgesplit/agent.toml")
+@click.option("--config", type=click.Path(path_type=Path), help="TOML file; EDGESPLIT_... variables override it.")
+@click.option("--print-config", is_flag=True, help="Show effective values and where each comes from, then exit.")
+@click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="What to log.")
+@click.version_option(package_name="edgesplit")
+def main(config: Path | None, print_config: bool, log_level: str) -> None:
+    """Run this machine's agent: measure, serve components, stream tensors to other agents."""
+    try:
+        loaded = load_configuration(AgentConfiguration, config)
+        if print_config:
+            click.echo(render_configuration(loaded))
+            return
+        _set_up_logging(log_level)
+        asyncio.run(_run(loaded.values, config))
+    except EdgesplitError as error:
+        click.echo(f"edgesplit-agent: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+async def _run(configuration: AgentConfiguration, path: Path | None) -> None:
+    # Imported here so that --help and --print-config stay quick.
+    from edgesplit_agent.daemon import Agent  # noqa: PLC0415
+
+    agent = Agent(configuration)
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    loop.add_signal_handler(signal.SIGHUP, _reload, agent, path)
+    try:
+        await agent.start()
+        waiting = [asyncio.create_task(stopped.wait()), asyncio.create_task(agent.wait_failed())]
+        done, pending = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+    finally:
+        await agent.stop()
+    for task in done:
+        task.result()
+
+
+def _reload(agent: object, path: Path | None) -> None:
+    from edgesplit_agent.daemon import Agent  # noqa: PLC0415  as above
+
+    assert isinstance(agent, Agent)  # noqa: S101  narrows for the type checker
+    try:
+        agent.reload(load_configuration(AgentConfiguration, path).values)
+    except EdgesplitError as error:
+        structlog.get_logger(part="agent").error("reload-refused", error=str(error))
+
+
+def _set_up_logging(level: str) -> None:
+    """Colours on a terminal, else one key=value line an event, which journald and containers keep as they are."""
+    interactive = sys.stderr.isatty()
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if interactive:
+        shared.append(structlog.dev.ConsoleRenderer())
+    else:
+        shared += [
+            structlog.processors.format_exc_info,
+            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "part", "event"], drop_missing=True),
+        ]
+    structlog.configure(
+        processors=shared,
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+if __name__ == "__main__":
+    main()

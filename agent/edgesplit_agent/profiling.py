@@ -1,0 +1,278 @@
+"""Measures how long every unit of a model takes on this node, in float and in int8.
+
+Owns: running the whole model under onnxruntime's profiler and reading its report. Its rule: the runs go through the
+serving worker one at a time, after every request, so that profiling delays none by more than one run. Not here: which
+graphs (the controller's `ModelOffer`) and what becomes of the times (its planner).
+
+The profiler slows the runs it watches, so the unit times are scaled to the median of unwatched runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import structlog
+
+from edgesplit.errors import EdgesplitError, PreparationFailed
+from edgesplit.messages import ExecutionProfile, GraphRef, ModelOffer, ProfilePlan, ProfileReport, TensorSpec
+from edgesplit.tensors import Array
+from edgesplit_agent.artifacts import BlobCache
+from edgesplit_agent.kernel_times import kernel_runs, unit_times
+from edgesplit_agent.machine_lock import machine_lock
+from edgesplit_agent.sessions import RuntimeOptions, digests_of, open_session, providers_of
+from edgesplit_agent.worker import PROFILING_PRIORITY, Worker
+
+__all__ = ["Profiler"]
+
+BUDGET_S = 3.0
+"""Aimed at for each of the up to four series of runs (float and int8, watched and not). [s]"""
+MIN_RUNS, MAX_RUNS = 3, 40
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Times of one graph. [s]"""
+
+    whole_s: float
+    units_s: dict[str, float]
+    runs: int
+    provider: str
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A model that is being profiled, or was."""
+
+    offer: ModelOffer
+    task: asyncio.Task[bool]
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended without a profile."""
+        return self.task.done() and (self.task.cancelled() or not self.task.result())
+
+
+class Profiler:
+    """Profiles every offered model once and remembers the result on disk.
+
+    Args:
+        publish: Takes each report.
+        alone: Whether to wait for other agents on this machine (they share its cores when nodes are emulated).
+    """
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        instance: str,
+        runtime: str,
+        cache: BlobCache,
+        worker: Worker,
+        options: RuntimeOptions,
+        publish: Callable[[ProfileReport], None],
+        alone: bool = False,
+    ) -> None:
+        self._node = node
+        self._instance = instance
+        self._runtime = runtime
+        self._cache = cache
+        self._worker = worker
+        self._options = options
+        self._publish = publish
+        self._alone = alone
+        self._one_at_a_time = asyncio.Lock()
+        self._slow_down = options.slow_down
+        self._jobs: dict[str, _Job] = {}
+        self._log = structlog.get_logger(part="profiling")
+
+    def offer(self, model: str, offer: ModelOffer | None) -> None:
+        """Begin profiling a model, or stop where it is gone; the same offer again repeats only what failed."""
+        known = self._jobs.get(model)
+        if known is not None:
+            if known.offer == offer and not known.failed:
+                return
+            known.task.cancel()
+            del self._jobs[model]
+        if offer is not None:
+            self._jobs[model] = _Job(offer, asyncio.create_task(self._report_profile(offer)))
+
+    def set_slow_down(self, slow_down: float) -> None:
+        """Change the emulated factor; what was measured is said again with it, not measured again."""
+        self._slow_down = slow_down
+        for job in self._jobs.values():
+            stored = self._stored(job.offer)
+            if stored is not None:
+                self._report(job.offer, "done", 1.0, profile=_slowed(stored, slow_down))
+
+    async def close(self) -> None:
+        """Stop profiling."""
+        for job in self._jobs.values():
+            job.task.cancel()
+        await asyncio.gather(*(job.task for job in self._jobs.values()), return_exceptions=True)
+
+    async def _report_profile(self, offer: ModelOffer) -> bool:
+        """Measure, or take what was measured earlier, and say so; False where that failed."""
+        stored = self._stored(offer)
+        if stored is not None:
+            self._report(offer, "done", 1.0, "measured earlier", _slowed(stored, self._slow_down))
+            return True
+        self._report(offer, "running", 0.0)
+        started = time.monotonic()
+        try:
+            async with self._one_at_a_time:
+                profile = await self._profile(offer, lambda fraction: self._report(offer, "running", fraction))
+        except EdgesplitError as error:
+            self._log.error("profiling-failed", model=offer.model, error=str(error))
+            self._report(offer, "failed", 1.0, str(error))
+            return False
+        except Exception as error:
+            self._log.exception("profiling-failed", model=offer.model)
+            self._report(offer, "failed", 1.0, f"{type(error).__name__}: {error}")
+            return False
+        seconds = round(time.monotonic() - started, 2)
+        self._log.info("profiled", model=offer.model, seconds=seconds, whole_s=profile.whole_s, runs=profile.runs)
+        self._report(offer, "done", 1.0, profile=_slowed(profile, self._slow_down))
+        return True
+
+    def _report(
+        self,
+        offer: ModelOffer,
+        state: Literal["running", "done", "failed"],
+        fraction: float,
+        detail: str = "",
+        profile: ExecutionProfile | None = None,
+    ) -> None:
+        report = ProfileReport(
+            node=self._node,
+            instance=self._instance,
+            model=offer.model,
+            sha256=offer.sha256,
+            state=state,
+            fraction=fraction,
+            detail=detail,
+            profile=profile,
+        )
+        self._publish(report)
+
+    async def _profile(self, offer: ModelOffer, progress: Callable[[float], None]) -> ExecutionProfile:
+        graphs = [graph for graph in (offer.float_graph, offer.quantized_graph) if graph is not None]
+        digests = {offer.profile_plan}.union(*(digests_of(graph) for graph in graphs))
+        async with self._cache.held(digests), machine_lock(enabled=self._alone):
+            plan = self._plan(offer)
+            progress(0.1)
+            measured = await self._measure(offer.float_graph, plan, lambda part: progress(0.1 + 0.45 * part))
+            quantized_s: dict[str, float] = {}
+            if offer.quantized_graph is not None:
+                quantized = await self._measure(offer.quantized_graph, plan, lambda part: progress(0.55 + 0.45 * part))
+                quantized_s = {unit: quantized.units_s[unit] for unit in plan.quantizable}
+        profile = ExecutionProfile(
+            time_s=measured.units_s,
+            quantized_time_s=quantized_s,
+            whole_s=measured.whole_s,
+            runs=measured.runs,
+            provider=measured.provider,
+            threads=self._options.threads,
+            runtime=self._runtime,
+        )
+        self._file(offer).write_bytes(msgspec.json.encode(profile))
+        self._cache.prune()
+        return profile
+
+    def _plan(self, offer: ModelOffer) -> ProfilePlan:
+        try:
+            return msgspec.json.decode(self._cache.path(offer.profile_plan).read_bytes(), type=ProfilePlan)
+        except msgspec.DecodeError as error:
+            raise PreparationFailed(f"the profile plan of {offer.model!r} cannot be read: {error}") from error
+
+    async def _measure(self, graph: GraphRef, plan: ProfilePlan, progress: Callable[[float], None]) -> _Measured:
+        path = self._cache.path(graph.digest)
+        inputs = _inputs(plan.inputs)
+        session = await asyncio.to_thread(open_session, path, self._options)
+        provider = providers_of(session)[0]
+        walls_s = await self._series(session, inputs)
+        progress(0.5)
+        del session
+        with tempfile.TemporaryDirectory(prefix="edgesplit-profile-") as folder:
+            watched = await asyncio.to_thread(open_session, path, self._options, profile_prefix=Path(folder) / "run")
+            await self._series(watched, inputs)
+            report = Path(await asyncio.to_thread(watched.end_profiling))
+            del watched
+            runs = await asyncio.to_thread(kernel_runs, report)
+        whole_s = statistics.median(walls_s)
+        # The first run allocates and is not representative.
+        units_s = unit_times(runs[1:] or runs, plan, whole_s)
+        progress(1.0)
+        return _Measured(whole_s, units_s, len(walls_s), provider)
+
+    async def _series(self, session: Any, inputs: dict[str, Array]) -> list[float]:
+        """Run one warm-up and as many runs as fit the budget; the runs' seconds."""
+
+        def run() -> float:
+            started = time.perf_counter()
+            session.run(None, inputs)
+            return time.perf_counter() - started
+
+        await self._worker.run(run, priority=PROFILING_PRIORITY)
+        seconds = [await self._worker.run(run, priority=PROFILING_PRIORITY)]
+        wanted = min(max(int(BUDGET_S / max(seconds[0], 1e-6)), MIN_RUNS), MAX_RUNS)
+        while len(seconds) < wanted:
+            seconds.append(await self._worker.run(run, priority=PROFILING_PRIORITY))
+        return seconds
+
+    # --- results on disk -------------------------------------------------------------------------------------------
+
+    def _key(self, offer: ModelOffer) -> str:
+        quantized = "" if offer.quantized_graph is None else offer.quantized_graph.digest
+        parts = (
+            offer.sha256,
+            offer.float_graph.digest,
+            quantized,
+            offer.profile_plan,
+            self._runtime,
+            self._options.provider,
+            str(self._options.threads),
+        )
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def _file(self, offer: ModelOffer) -> Path:
+        return self._cache.folder / f"profile-{self._key(offer)[:32]}.json"
+
+    def _stored(self, offer: ModelOffer) -> ExecutionProfile | None:
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            return msgspec.json.decode(self._file(offer).read_bytes(), type=ExecutionProfile)
+        return None
+
+
+def _slowed(profile: ExecutionProfile, factor: float) -> ExecutionProfile:
+    """The profile of the same node played `factor` times slower."""
+    return msgspec.structs.replace(
+        profile,
+        time_s={unit: seconds * factor for unit, seconds in profile.time_s.items()},
+        quantized_time_s={unit: seconds * factor for unit, seconds in profile.quantized_time_s.items()},
+        whole_s=profile.whole_s * factor,
+        slow_down=factor,
+    )
+
+
+def _inputs(specs: tuple[TensorSpec, ...]) -> dict[str, Array]:
+    """Seeded noise for floats; zeros for integers, which may be indices."""
+    generator = np.random.default_rng(0)
+
+    def make() -> Iterator[tuple[str, Array]]:
+        for spec in specs:
+            is_float = np.issubdtype(np.dtype(spec.dtype), np.floating)
+            values = generator.random(spec.shape) if is_float else np.zeros(spec.shape)
+            yield spec.name, np.asarray(values, dtype=spec.dtype)
+
+    return dict(make())

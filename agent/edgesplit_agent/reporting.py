@@ -1,0 +1,109 @@
+"""The figures a node reports regularly: metrics, links, usage.
+
+Owns: how often and when changed enough. Its rule: every number says where it comes from. Not here: measuring
+(`collectors/`, the data plane's links, `usage.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from edgesplit import topics
+from edgesplit.bus import MessageBus
+from edgesplit.messages import LinkMetrics, LinkState, NodeMetrics
+from edgesplit_agent.collectors.memory import MemoryCollector
+from edgesplit_agent.collectors.power import PowerReader
+from edgesplit_agent.collectors.processor import ProcessorCollector
+from edgesplit_agent.usage import UsageBook
+
+__all__ = ["Reporter", "links_differ"]
+
+METRICS_EVERY_S = 2.0
+LINKS_EVERY_S = 1.0
+LINKS_AT_LEAST_EVERY_S = 5.0
+USAGE_EVERY_S = 1.0
+NOTABLE = 0.05
+"""Relative change of a link's figures that is said at once."""
+
+
+class Reporter:
+    """Publishes a node's figures.
+
+    Args:
+        links: The data plane's estimates, asked for each time.
+    """
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        instance: str,
+        bus: MessageBus,
+        power: PowerReader,
+        usage: UsageBook,
+        links: Callable[[], tuple[LinkState, ...]],
+    ) -> None:
+        self._node = node
+        self._instance = instance
+        self._bus = bus
+        self.power = power
+        self._usage = usage
+        self._links = links
+        self._processor = ProcessorCollector()
+        self._memory = MemoryCollector()
+
+    async def report_metrics(self) -> None:
+        """Compute and power figures, for ever."""
+        while True:
+            power = self.power.read()
+            self._usage.set_power(power)
+            metrics = NodeMetrics(
+                node=self._node,
+                instance=self._instance,
+                at_unix_s=time.time(),
+                cpu_percent=self._processor.read(),
+                memory_available_bytes=self._memory.read(),
+                compute_w=power.compute_w,
+                transmit_w=power.transmit_w,
+                power_origin=power.origin,
+                power_sensor=power.sensor,
+            )
+            self._bus.publish_state(topics.metrics(self._node), metrics)
+            await asyncio.sleep(METRICS_EVERY_S)
+
+    async def report_links(self) -> None:
+        """Link figures, for ever: at once where they changed notably, else now and then."""
+        said: tuple[LinkState, ...] = ()
+        said_at_s = float("-inf")
+        while True:
+            links = self._links()
+            now_s = time.monotonic()
+            if links_differ(said, links) or (links and now_s - said_at_s >= LINKS_AT_LEAST_EVERY_S):
+                said, said_at_s = links, now_s
+                message = LinkMetrics(node=self._node, instance=self._instance, links=links)
+                self._bus.publish_state(topics.links(self._node), message)
+            await asyncio.sleep(LINKS_EVERY_S)
+
+    async def report_usage(self) -> None:
+        """Counters that changed, for ever."""
+        while True:
+            if self._bus.connected:
+                for usage in self._usage.take_changed():
+                    self._bus.send(topics.usage(self._node, usage.model), usage)
+            await asyncio.sleep(USAGE_EVERY_S)
+
+
+def links_differ(before: tuple[LinkState, ...], now: tuple[LinkState, ...]) -> bool:
+    """Whether a link came, went, or changed by more than a few percent."""
+    if [(link.to, link.up) for link in before] != [(link.to, link.up) for link in now]:
+        return True
+    return any(
+        _changed(old.bandwidth_bytes_per_s, new.bandwidth_bytes_per_s) or _changed(old.latency_s, new.latency_s, 1e-4)
+        for old, new in zip(before, now, strict=True)
+    )
+
+
+def _changed(before: float, now: float, floor: float = 0.0) -> bool:
+    return abs(now - before) > max(NOTABLE * abs(before), floor)

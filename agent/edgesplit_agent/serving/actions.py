@@ -1,0 +1,164 @@
+"""What an agent does next, as values.
+
+Owns: the actions that `AgentMachine.handle` returns; the engine carries them out in order. Its rule: an action names
+everything it needs. Not here: how it is done (`engine.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from edgesplit.errors import EdgesplitError
+from edgesplit.messages import EpochSpec, EpochState
+from edgesplit.tensors import Array
+from edgesplit_agent.serving.events import ExecutionKey
+
+__all__ = [
+    "Action",
+    "ClearObserved",
+    "CompleteRequest",
+    "EmitEvent",
+    "FailRequest",
+    "ForwardRequest",
+    "PrepareEpoch",
+    "PublishObserved",
+    "ReleaseEpoch",
+    "RunComponent",
+    "SendAbort",
+    "SendTensors",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareEpoch:
+    """Fetch, build and warm; answer with `EpochPrepared` or `EpochFailed` of the same generation."""
+
+    model: str
+    generation: int
+    spec: EpochSpec
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseEpoch:
+    """Free an epoch's sessions; also ends a preparation that is under way."""
+
+    model: str
+    epoch: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunComponent:
+    """Run a component once.
+
+    Attributes:
+        order: Arrival order of its request here; a lower one goes first.
+    """
+
+    key: ExecutionKey
+    component: int
+    generation: int
+    arrays: Mapping[str, Array]
+    order: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SendTensors:
+    """Send to one peer.
+
+    Attributes:
+        tensors: (name, array, codec) each.
+        deadline_s: What remains of the request's time. [s]
+    """
+
+    key: ExecutionKey
+    peer: str
+    tensors: tuple[tuple[str, Array, str], ...]
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SendAbort:
+    """Tell a peer that a request is given up."""
+
+    key: ExecutionKey
+    peer: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CompleteRequest:
+    """Answer the client."""
+
+    request: str
+    model: str
+    epoch: int
+    outputs: Mapping[str, Array]
+    latency_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class FailRequest:
+    """Answer the client with an error; `epoch` is the last it ran on."""
+
+    request: str
+    model: str
+    epoch: int | None
+    error: EdgesplitError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ForwardRequest:
+    """Have the source answer the client."""
+
+    request: str
+    model: str
+    address: str
+    arrays: Mapping[str, Array]
+    deadline_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PublishObserved:
+    """Tell the controller what is."""
+
+    model: str
+    epochs: tuple[EpochState, ...]
+    serving: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClearObserved:
+    """Nothing of the model is held any more."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class EmitEvent:
+    """Tell people what happened and why."""
+
+    kind: str
+    text: str
+    model: str = ""
+    data: Mapping[str, str | float | int | bool | None] = field(
+        default_factory=dict[str, "str | float | int | bool | None"]
+    )
+
+
+Action: TypeAlias = (
+    PrepareEpoch
+    | ReleaseEpoch
+    | RunComponent
+    | SendTensors
+    | SendAbort
+    | CompleteRequest
+    | FailRequest
+    | ForwardRequest
+    | PublishObserved
+    | ClearObserved
+    | EmitEvent
+)

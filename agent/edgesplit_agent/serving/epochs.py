@@ -1,0 +1,230 @@
+"""The epochs of one model on one node: what is wanted, what is held, what new requests start on.
+
+Owns: reconciling `Desired` with what is held. Its rule: make before break; what serves is kept until what replaces it
+is prepared, and an epoch is freed only when no request is left on it. Not here: requests (`machine.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from edgesplit.messages import Desired, EpochSpec, EpochState
+from edgesplit_agent.serving.actions import (
+    Action,
+    ClearObserved,
+    EmitEvent,
+    PrepareEpoch,
+    PublishObserved,
+    ReleaseEpoch,
+)
+
+__all__ = ["HeldEpoch", "ModelEpochs"]
+
+RETRY_S = 10.0
+"""A wanted epoch that could not be prepared is tried again this often. [s]"""
+SUSPICION_S = 5.0
+"""After a participant gave a request up because of the network, new requests avoid the epoch this long. [s]"""
+
+
+@dataclass(slots=True)
+class HeldEpoch:
+    """An epoch this node prepares, has or drains."""
+
+    spec: EpochSpec
+    generation: int
+    state: Literal["preparing", "prepared", "failed", "draining"] = "preparing"
+    detail: str = ""
+    failed_at_s: float = 0.0
+
+    @property
+    def usable(self) -> bool:
+        """Whether its sessions exist."""
+        return self.state in {"prepared", "draining"}
+
+
+class ModelEpochs:
+    """All epochs of one model at this node.
+
+    Args:
+        generations: Numbers never used before on this node, one for each preparation.
+    """
+
+    def __init__(self, node: str, model: str, generations: Iterator[int]) -> None:
+        self.node = node
+        self.model = model
+        self.desired: Desired | None = None
+        self.held: dict[int, HeldEpoch] = {}
+        self.current: int | None = None
+        self._suspect_until_s: dict[int, float] = {}
+        self._generations = generations
+        self._published: object = None
+        self._engaged = False
+
+    # --- events ----------------------------------------------------------------------------------------------------
+
+    def want(self, desired: Desired | None) -> list[Action]:
+        """Take over what should be: begin preparations, mark what is to be drained."""
+        self.desired = desired
+        actions: list[Action] = []
+        wanted = {} if desired is None else {spec.epoch: spec for spec in desired.epochs}
+        for number, held in list(self.held.items()):
+            spec = wanted.get(number)
+            if spec is not None and _same_work(spec, held.spec):
+                held.spec = spec
+                held.state = "prepared" if held.state == "draining" else held.state
+            elif spec is None and held.usable:
+                held.state = "draining"
+            else:
+                # Unfinished work nobody wants, or a number that now means another plan: its requests cannot go on.
+                actions.append(self._release(number))
+        for number, spec in wanted.items():
+            if number not in self.held:
+                actions.append(self._prepare(spec))
+        self._settle()
+        return actions
+
+    def prepared(self, number: int, generation: int) -> bool:
+        """Note that an epoch is ready; False for a stale report."""
+        held = self.held.get(number)
+        if held is None or held.generation != generation or held.state != "preparing":
+            return False
+        held.state, held.detail = "prepared", ""
+        self._settle()
+        return True
+
+    def failed(self, number: int, generation: int, detail: str, now_s: float) -> bool:
+        """Note that an epoch could not be prepared; False for a stale report."""
+        held = self.held.get(number)
+        if held is None or held.generation != generation or held.state != "preparing":
+            return False
+        held.state, held.detail, held.failed_at_s = "failed", detail, now_s
+        return True
+
+    def suspect(self, number: int, now_s: float) -> None:
+        """Have new requests avoid an epoch for a while."""
+        self._suspect_until_s[number] = now_s + SUSPICION_S
+
+    def retry_failed(self, now_s: float) -> list[Action]:
+        """Try wanted epochs again whose preparation failed a while ago."""
+        due = [held for held in self.held.values() if held.state == "failed" and now_s >= held.failed_at_s + RETRY_S]
+        return [self._prepare(held.spec) for held in due]
+
+    def release_drained(self, in_flight: Mapping[int, int]) -> list[Action]:
+        """Free draining epochs that no request is left on."""
+        self._settle()
+        idle = [
+            number
+            for number, held in self.held.items()
+            if held.state == "draining" and number != self.current and not in_flight.get(number, 0)
+        ]
+        return [self._release(number) for number in idle]
+
+    # --- questions -------------------------------------------------------------------------------------------------
+
+    @property
+    def fallback(self) -> int | None:
+        """The fallback epoch, once it can run."""
+        number = None if self.desired is None else self.desired.fallback
+        return number if number is not None and number in self.held and self.held[number].usable else None
+
+    @property
+    def is_source(self) -> bool:
+        """Whether requests of the model start here."""
+        return self.desired is not None and self.desired.serve is not None
+
+    def lost_peers(self, number: int, peers_up: Iterable[str]) -> tuple[str, ...]:
+        """Participants of an epoch that do not answer."""
+        return tuple(sorted(set(self.held[number].spec.participants) - {self.node} - set(peers_up)))
+
+    def choose(self, peers_up: Iterable[str], now_s: float, avoid: Iterable[int] = ()) -> int | None:
+        """The epoch a request starts on now; None while nothing can serve it.
+
+        Args:
+            peers_up: Peers that answer.
+            now_s: The machine's clock. [s]
+            avoid: Epochs the request already failed on.
+        """
+        if not self.is_source:
+            return None
+        candidates = [n for n in (self.current, self.fallback) if n is not None and n not in set(avoid)]
+        for number in candidates:
+            if not self.lost_peers(number, peers_up) and now_s >= self._suspect_until_s.get(number, 0.0):
+                return number
+        # A suspect one is better than none; one with a peer away cannot succeed and says so.
+        return candidates[0] if candidates else None
+
+    def report(self, peers_up: Iterable[str], now_s: float, in_flight: Mapping[int, int]) -> list[Action]:
+        """Publish what is, where it differs from what was said last; tell when the fallback takes over."""
+        serving = self.choose(peers_up, now_s)
+        actions = self._fallback_events(serving, peers_up)
+        # How many requests are on the serving epoch changes all the time and decides nothing; whether another epoch
+        # has any left decides when it may be dropped.
+        key = (
+            tuple(
+                (number, held.state, held.detail, number != serving and in_flight.get(number, 0) > 0)
+                for number, held in sorted(self.held.items())
+            ),
+            serving,
+        )
+        if key == self._published:
+            return actions
+        first = self._published is None
+        self._published = key
+        if not self.held and self.desired is None:
+            self._published = None
+            return actions if first else [*actions, ClearObserved(self.model)]
+        states = tuple(
+            EpochState(epoch=number, state=held.state, detail=held.detail, in_flight=in_flight.get(number, 0))
+            for number, held in sorted(self.held.items())
+        )
+        return [*actions, PublishObserved(self.model, states, serving)]
+
+    # --- steps -----------------------------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Move to the epoch to serve once it is ready; until then the one before keeps serving."""
+        serve = None if self.desired is None else self.desired.serve
+        if serve is None:
+            self.current = None
+        elif (held := self.held.get(serve)) is not None and held.state == "prepared" and held.spec.source == self.node:
+            self.current = serve
+        elif self.current not in self.held or not self.held[self.current].usable:
+            self.current = None
+
+    def _prepare(self, spec: EpochSpec) -> Action:
+        generation = next(self._generations)
+        self.held[spec.epoch] = HeldEpoch(spec, generation)
+        return PrepareEpoch(self.model, generation, spec)
+
+    def _release(self, number: int) -> Action:
+        held = self.held.pop(number)
+        self._suspect_until_s.pop(number, None)
+        return ReleaseEpoch(self.model, number, held.generation)
+
+    def _fallback_events(self, serving: int | None, peers_up: Iterable[str]) -> list[Action]:
+        engaged = self.current is not None and serving is not None and serving != self.current
+        if engaged == self._engaged:
+            return []
+        self._engaged = engaged
+        if not engaged:
+            text = f"{self.model} left its fallback plan" + ("" if serving is None else f" for epoch {serving}")
+            return [EmitEvent("fallback-left", text, self.model, {"epoch": serving})]
+        assert self.current is not None  # noqa: S101  engaged says so, the type checker cannot see it
+        lost = ", ".join(self.lost_peers(self.current, peers_up)) or "a link between other nodes"
+        text = f"{self.model} runs on its fallback plan (epoch {serving}) because {lost} is lost"
+        return [
+            EmitEvent(
+                "fallback-engaged", text, self.model, {"epoch": serving, "instead_of": self.current, "lost": lost}
+            )
+        ]
+
+
+def _same_work(left: EpochSpec, right: EpochSpec) -> bool:
+    """Whether two specs need the same sessions and routes; a participant's address may change."""
+    return msgspec.structs.replace(left, participants={}) == msgspec.structs.replace(right, participants={}) and set(
+        left.participants
+    ) == set(right.participants)

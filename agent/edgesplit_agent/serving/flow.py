@@ -1,0 +1,328 @@
+"""Requests at the source and executions on every node: how they start, move on, fail and end.
+
+Owns: the tables of both, and what a lost peer, an abort or a deadline means for them. Its rule: a request ends exactly
+once; one that fails on an epoch is run again on the fallback before its caller hears of it. Not here: the dataflow
+inside one execution (`execution.py`), preparing epochs (`epochs.py`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from edgesplit.errors import (
+    EdgesplitError,
+    InvalidTensor,
+    NotDeployed,
+    Overloaded,
+    PeerUnreachable,
+    PreparationFailed,
+    RequestFailed,
+    RequestTimedOut,
+    UnknownModel,
+    error_from_code,
+)
+from edgesplit.messages import Deployment, Route
+from edgesplit.tensors import Array, check_inputs
+from edgesplit_agent.serving.actions import (
+    Action,
+    CompleteRequest,
+    FailRequest,
+    ForwardRequest,
+    RunComponent,
+    SendAbort,
+    SendTensors,
+)
+from edgesplit_agent.serving.arrivals import EarlyTensors, EndedExecutions
+from edgesplit_agent.serving.epochs import ModelEpochs
+from edgesplit_agent.serving.events import (
+    AbortReceived,
+    ComponentFinished,
+    ExecutionKey,
+    PeerLost,
+    RequestArrived,
+    TensorsArrived,
+)
+from edgesplit_agent.serving.execution import Execution, deliveries
+from edgesplit_agent.serving.requests import Request
+
+__all__ = ["DEFAULT_DEADLINE_S", "Flow"]
+
+DEFAULT_DEADLINE_S = 60.0
+"""Of a request whose client names none. [s]"""
+PEER_DEADLINE_S = 30.0
+"""How long a node works on tensors that came without a deadline. [s]"""
+NETWORK_CODES = frozenset({PeerUnreachable.code, NotDeployed.code, PreparationFailed.code})
+"""Reasons to give a request up that the next one on the same epoch would meet too."""
+
+
+class Flow:
+    """Requests and executions of one node."""
+
+    def __init__(self, node: str, max_in_flight: int, early_limit_bytes: int) -> None:
+        self.node = node
+        self.max_in_flight = max_in_flight
+        self.models: dict[str, ModelEpochs] = {}
+        self.deployments: dict[str, Deployment] = {}
+        self.offered: set[str] = set()
+        self.requests: dict[str, Request] = {}
+        self.executions: dict[ExecutionKey, Execution] = {}
+        self.peers_up: set[str] = set()
+        self.early = EarlyTensors(early_limit_bytes)
+        self._ended = EndedExecutions()
+        self._order = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a deadline is running."""
+        return bool(self.requests or self.executions or self.early)
+
+    def in_flight(self) -> dict[str, Counter[int]]:
+        """Executions by model and epoch."""
+        counts: dict[str, Counter[int]] = {}
+        for key in self.executions:
+            counts.setdefault(key.model, Counter())[key.epoch] += 1
+        return counts
+
+    # --- requests --------------------------------------------------------------------------------------------------
+
+    def request_arrived(self, event: RequestArrived, now_s: float) -> list[Action]:
+        """Check, admit and start a client's request, or pass it on to the source."""
+        model = self.models.get(event.model)
+        if model is None or not model.is_source or model.desired is None:
+            return [self._forward(event)]
+        try:
+            arrays = check_inputs(model.desired.inputs, event.arrays)
+        except InvalidTensor as error:
+            return [FailRequest(event.request, event.model, None, error)]
+        if len(self.requests) >= self.max_in_flight:
+            full = Overloaded(f"{self.node} has {self.max_in_flight} requests in flight: send again later or slower")
+            return [FailRequest(event.request, event.model, None, full)]
+        deadline_s = DEFAULT_DEADLINE_S if event.deadline_s is None else event.deadline_s
+        request = Request(event.request, event.model, arrays, now_s, deadline_s)
+        self.requests[event.request] = request
+        return self._start_or_wait(request, now_s)
+
+    def request_cancelled(self, name: str, now_s: float) -> list[Action]:
+        """Forget a request; every node stops working on it."""
+        request = self.requests.pop(name, None)
+        if request is None or request.epoch is None:
+            return []
+        key = ExecutionKey(request.model, request.epoch, name)
+        return self._end_everywhere(key, RequestFailed.code, "the client is gone", now_s)
+
+    def fail_waiting(self, model: str, error: EdgesplitError) -> list[Action]:
+        """Fail the requests of a model that wait for an epoch."""
+        waiting = [request for request in self.requests.values() if request.model == model and request.epoch is None]
+        return [self._fail(request, error) for request in waiting]
+
+    def go_on(self, name: str, now_s: float) -> list[Action]:
+        """Start what waited for an epoch: requests, and executions whose tensors came early."""
+        actions: list[Action] = []
+        model = self.models[name]
+        for request in [r for r in self.requests.values() if r.model == name and r.epoch is None]:
+            actions += self._start_or_wait(request, now_s)
+        for number in [number for number, held in model.held.items() if held.usable]:
+            for key, early in self.early.take(name, number):
+                for peer, arrays in early.arrivals:
+                    remaining_s = early.expires_at_s - now_s
+                    actions += self.tensors_arrived(TensorsArrived(peer, key, arrays, remaining_s), now_s)
+        return actions
+
+    def _forward(self, event: RequestArrived) -> Action:
+        deployment = self.deployments.get(event.model)
+        if deployment is not None and deployment.source != self.node:
+            return ForwardRequest(event.request, event.model, deployment.advertise, event.arrays, event.deadline_s)
+        error: EdgesplitError
+        if event.model in self.offered or deployment is not None:
+            error = NotDeployed(f"model {event.model!r} is not deployed: start it with splitctl deploy")
+        else:
+            error = UnknownModel(f"no model {event.model!r} is known to {self.node}: see splitctl model list")
+        return FailRequest(event.request, event.model, None, error)
+
+    def _start_or_wait(self, request: Request, now_s: float) -> list[Action]:
+        number = self.models[request.model].choose(self.peers_up, now_s, request.failed_epochs)
+        if number is None:
+            return []  # An epoch is on its way: a slower answer is better than an error.
+        return self._start(request, number, now_s)
+
+    def _start(self, request: Request, number: int, now_s: float) -> list[Action]:
+        model = self.models[request.model]
+        lost = model.lost_peers(number, self.peers_up)
+        if lost:
+            error = PeerUnreachable(f"{', '.join(lost)} cannot be reached from {self.node}, and no fallback is ready")
+            return [self._fail(request, error)]
+        held = model.held[number]
+        request.epoch = number
+        key = ExecutionKey(request.model, number, request.request)
+        execution = self._execution(key, request.expires_at_s)
+        try:
+            execution.add(request.arrays)
+        except InvalidTensor as error:
+            del self.executions[key]
+            return [self._fail(request, error)]
+        sends = self._sends(execution, held.spec.input_routes, request.arrays, now_s)
+        return sends + self._advance(execution, now_s)
+
+    def _fail(self, request: Request, error: EdgesplitError) -> Action:
+        self.requests.pop(request.request, None)
+        return FailRequest(request.request, request.model, request.epoch, error)
+
+    # --- executions ------------------------------------------------------------------------------------------------
+
+    def tensors_arrived(self, event: TensorsArrived, now_s: float) -> list[Action]:
+        """Take tensors in: for an execution here, a new one, one whose epoch is not ready, or none any more."""
+        key = event.key
+        if key in self._ended:
+            return []
+        execution = self.executions.get(key)
+        if execution is None:
+            expires_at_s = now_s + (PEER_DEADLINE_S if event.deadline_s is None else event.deadline_s)
+            held = self.models[key.model].held.get(key.epoch) if key.model in self.models else None
+            if held is None or not held.usable:
+                return self._came_early(event, expires_at_s, now_s)
+            if held.spec.source == self.node:
+                return []  # The request is not here any more, or never was.
+            execution = self._execution(key, expires_at_s)
+        try:
+            execution.add(event.arrays)
+        except InvalidTensor as error:
+            return self.give_up(key, error.code, f"{event.peer} sent a wrong tensor: {error}", now_s)
+        return self._advance(execution, now_s)
+
+    def component_finished(self, event: ComponentFinished, now_s: float) -> list[Action]:
+        """Send a component's outputs where they are needed and start what they complete."""
+        execution = self.executions.get(event.key)
+        if execution is None:
+            return []
+        try:
+            component = execution.finish(event.component, event.outputs)
+        except InvalidTensor as error:
+            return self.give_up(event.key, RequestFailed.code, str(error), now_s)
+        if component is None:
+            return []
+        sends = self._sends(execution, component.routes, event.outputs, now_s)
+        return sends + self._advance(execution, now_s)
+
+    def _execution(self, key: ExecutionKey, expires_at_s: float) -> Execution:
+        held = self.models[key.model].held[key.epoch]
+        self._order += 1
+        execution = Execution(
+            self.node, key, held.spec, generation=held.generation, order=self._order, expires_at_s=expires_at_s
+        )
+        self.executions[key] = execution
+        return execution
+
+    def _came_early(self, event: TensorsArrived, expires_at_s: float, now_s: float) -> list[Action]:
+        key = event.key
+        held = self.models[key.model].held.get(key.epoch) if key.model in self.models else None
+        if held is not None and held.state == "failed":
+            message = f"epoch {key.epoch} could not be prepared on {self.node}: {held.detail}"
+            return [SendAbort(key, event.peer, PreparationFailed.code, message)]
+        if self.early.keep(key, event.peer, event.arrays, expires_at_s, now_s):
+            return []
+        self._ended.add(key, now_s)
+        message = f"{self.node} holds too many tensors of epochs that are not ready there"
+        return [SendAbort(key, event.peer, NotDeployed.code, message)]
+
+    def _advance(self, execution: Execution, now_s: float) -> list[Action]:
+        key = execution.key
+        outputs = execution.outputs()
+        if outputs is not None:
+            self._end(key, now_s)
+            request = self.requests.pop(key.request)
+            return [CompleteRequest(key.request, key.model, key.epoch, outputs, now_s - request.arrived_s)]
+        actions: list[Action] = [
+            RunComponent(key, number, execution.generation, arrays, execution.order)
+            for number, arrays in execution.start_ready()
+        ]
+        if execution.done and not execution.is_source:
+            self._end(key, now_s)
+        return actions
+
+    def _sends(
+        self, execution: Execution, routes: Iterable[Route], tensors: Mapping[str, Array], now_s: float
+    ) -> list[Action]:
+        remaining_s = max(execution.expires_at_s - now_s, 0.0)
+        parts = deliveries(routes, tensors)
+        return [SendTensors(execution.key, peer, part, remaining_s) for peer, part in parts.items()]
+
+    def _end(self, key: ExecutionKey, now_s: float) -> None:
+        self.executions.pop(key, None)
+        self._ended.add(key, now_s)
+
+    def _end_everywhere(self, key: ExecutionKey, code: str, message: str, now_s: float) -> list[Action]:
+        """End an execution of this source, here and at the other participants."""
+        execution = self.executions.get(key)
+        if execution is None:
+            return []
+        self._end(key, now_s)
+        others = sorted((set(execution.spec.participants) & self.peers_up) - {self.node})
+        return [SendAbort(key, peer, code, message) for peer in others]
+
+    # --- failures --------------------------------------------------------------------------------------------------
+
+    def give_up(self, key: ExecutionKey, code: str, message: str, now_s: float) -> list[Action]:
+        """End an execution that cannot succeed: the source runs the request again, others tell the source."""
+        execution = self.executions.get(key)
+        if execution is None:
+            return []
+        if not execution.is_source:
+            self._end(key, now_s)
+            source = execution.spec.source
+            return [SendAbort(key, source, code, message)] if source in self.peers_up else []
+        actions = self._end_everywhere(key, code, message, now_s)
+        request = self.requests[key.request]
+        request.failed_epochs.add(key.epoch)
+        model = self.models[key.model]
+        number = model.choose(self.peers_up, now_s, request.failed_epochs)
+        if number is None or model.lost_peers(number, self.peers_up):
+            return [*actions, self._fail(request, error_from_code(code, message))]
+        return actions + self._start(request, number, now_s)
+
+    def peer_lost(self, event: PeerLost, now_s: float) -> list[Action]:
+        """Give up every execution that still needs the peer."""
+        self.peers_up.discard(event.peer)
+        actions: list[Action] = []
+        message = f"{self.node} lost {event.peer}: {event.reason}"
+        for key, execution in list(self.executions.items()):
+            if event.peer not in execution.spec.participants:
+                continue
+            if execution.awaits_peers() or (not execution.is_source and execution.owes(event.peer)):
+                actions += self.give_up(key, PeerUnreachable.code, message, now_s)
+        return actions
+
+    def abort_received(self, event: AbortReceived, now_s: float) -> list[Action]:
+        """A peer gave up: run again at the source, else stop, and tell the source unless it was the source."""
+        key = event.key
+        self.early.drop(key)
+        execution = self.executions.get(key)
+        if execution is None:
+            self._ended.add(key, now_s)
+            return []
+        if execution.is_source and event.code in NETWORK_CODES:
+            self.models[key.model].suspect(key.epoch, now_s)
+        if not execution.is_source and event.peer == execution.spec.source:
+            self._end(key, now_s)
+            return []
+        return self.give_up(key, event.code, event.message, now_s)
+
+    def expire(self, now_s: float) -> list[Action]:
+        """End what has run out of time."""
+        actions: list[Action] = []
+        for request in [request for request in self.requests.values() if now_s >= request.expires_at_s]:
+            error = RequestTimedOut(f"model {request.model!r} did not answer within {request.deadline_s:g} s")
+            actions.append(self._fail(request, error))
+            if request.epoch is not None:
+                key = ExecutionKey(request.model, request.epoch, request.request)
+                actions += self._end_everywhere(key, error.code, str(error), now_s)
+        for key, execution in list(self.executions.items()):
+            if now_s >= execution.expires_at_s:
+                self._end(key, now_s)
+        for key, early in self.early.overdue(now_s):
+            self._ended.add(key, now_s)
+            message = f"{self.node} does not have epoch {key.epoch} of {key.model!r}"
+            senders = sorted({peer for peer, _ in early.arrivals} & self.peers_up)
+            actions += [SendAbort(key, peer, NotDeployed.code, message) for peer in senders]
+        self._ended.forget(now_s)
+        return actions

@@ -1,0 +1,150 @@
+"""The agent's state machine: events and the time in, actions out.
+
+Owns: taking events apart, and epochs as the controller wants them. Its rule: no I/O and no clock; the same events at
+the same times give the same actions. Not here: requests and executions (`flow.py`), which epoch serves (`epochs.py`),
+doing (`engine.py`).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from typing import assert_never
+
+from edgesplit.errors import NotDeployed, PeerUnreachable, PreparationFailed, RequestFailed
+from edgesplit_agent.serving.actions import Action, SendAbort
+from edgesplit_agent.serving.epochs import ModelEpochs
+from edgesplit_agent.serving.events import (
+    AbortReceived,
+    ComponentFailed,
+    ComponentFinished,
+    DeploymentChanged,
+    DesiredChanged,
+    EpochFailed,
+    EpochPrepared,
+    Event,
+    ExecutionKey,
+    ModelOffered,
+    PeerLost,
+    PeerUp,
+    RequestArrived,
+    RequestCancelled,
+    SendFailed,
+    TensorsArrived,
+    Tick,
+)
+from edgesplit_agent.serving.flow import Flow
+
+__all__ = ["AgentMachine"]
+
+
+class AgentMachine:
+    """All models of one node.
+
+    Args:
+        node: This node's name.
+        max_in_flight: Requests admitted at a time at the source.
+        early_limit_bytes: Tensors kept for executions that cannot start yet. [B]
+    """
+
+    def __init__(self, node: str, *, max_in_flight: int = 64, early_limit_bytes: int = 256 * 1024**2) -> None:
+        self.node = node
+        self.flow = Flow(node, max_in_flight, early_limit_bytes)
+        self.models = self.flow.models
+        self._generations = itertools.count(1)
+
+    def handle(self, event: Event, now_s: float) -> list[Action]:
+        """Take one event in.
+
+        Args:
+            event: What happened.
+            now_s: Of a monotonic clock. [s]
+
+        Returns:
+            What to do, in order.
+        """
+        actions = self._react(event, now_s)
+        in_flight = self.flow.in_flight()
+        for name, model in list(self.models.items()):
+            counts = in_flight.get(name, Counter[int]())
+            actions += model.release_drained(counts)
+            actions += model.report(self.flow.peers_up, now_s, counts)
+            if model.desired is None and not model.held:
+                del self.models[name]
+        return actions
+
+    def wants(self, key: ExecutionKey) -> bool:
+        """Whether an execution still goes on, asked before a queued component is run."""
+        return key in self.flow.executions
+
+    @property
+    def busy(self) -> bool:
+        """Whether a deadline is running."""
+        return self.flow.busy
+
+    def _react(self, event: Event, now_s: float) -> list[Action]:  # noqa: PLR0911, PLR0912  one line an event
+        flow = self.flow
+        match event:
+            case DesiredChanged():
+                return self._desired_changed(event, now_s)
+            case DeploymentChanged(model, deployment):
+                flow.deployments.pop(model, None)
+                if deployment is not None:
+                    flow.deployments[model] = deployment
+                return []
+            case ModelOffered(model, offered):
+                (flow.offered.add if offered else flow.offered.discard)(model)
+                return []
+            case EpochPrepared(model, epoch, generation):
+                known = model in self.models and self.models[model].prepared(epoch, generation)
+                return flow.go_on(model, now_s) if known else []
+            case EpochFailed():
+                return self._epoch_failed(event, now_s)
+            case RequestArrived():
+                return flow.request_arrived(event, now_s)
+            case RequestCancelled(request):
+                return flow.request_cancelled(request, now_s)
+            case TensorsArrived():
+                return flow.tensors_arrived(event, now_s)
+            case ComponentFinished():
+                return flow.component_finished(event, now_s)
+            case ComponentFailed(key, _, detail):
+                return flow.give_up(key, RequestFailed.code, detail, now_s)
+            case SendFailed(key, _, detail):
+                return flow.give_up(key, PeerUnreachable.code, detail, now_s)
+            case PeerUp(peer):
+                flow.peers_up.add(peer)
+                return [action for model in list(self.models) for action in flow.go_on(model, now_s)]
+            case PeerLost():
+                return flow.peer_lost(event, now_s)
+            case AbortReceived():
+                return flow.abort_received(event, now_s)
+            case Tick():
+                actions = flow.expire(now_s)
+                return actions + [action for model in self.models.values() for action in model.retry_failed(now_s)]
+            case _:
+                assert_never(event)
+
+    def _desired_changed(self, event: DesiredChanged, now_s: float) -> list[Action]:
+        name = event.model
+        if event.desired is None and name not in self.models:
+            return []
+        model = self.models.setdefault(name, ModelEpochs(self.node, name, self._generations))
+        actions = model.want(event.desired)
+        for key, execution in list(self.flow.executions.items()):
+            held = model.held.get(key.epoch)
+            if key.model == name and (held is None or held.generation != execution.generation):
+                actions += self.flow.give_up(key, PreparationFailed.code, f"epoch {key.epoch} was withdrawn", now_s)
+        if not model.is_source:
+            error = NotDeployed(f"model {name!r} is not served by {self.node} any more: send it to its source")
+            actions += self.flow.fail_waiting(name, error)
+        return actions + self.flow.go_on(name, now_s)
+
+    def _epoch_failed(self, event: EpochFailed, now_s: float) -> list[Action]:
+        model = self.models.get(event.model)
+        if model is None or not model.failed(event.epoch, event.generation, event.detail, now_s):
+            return []
+        source = model.held[event.epoch].spec.source
+        message = f"epoch {event.epoch} could not be prepared on {self.node}: {event.detail}"
+        early = self.flow.early.take(event.model, event.epoch)
+        return [SendAbort(key, source, PreparationFailed.code, message) for key, _ in early if source != self.node]

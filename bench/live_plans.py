@@ -1,0 +1,113 @@
+"""Random plans through live agents, without a controller's choice: the harness says what each node holds.
+
+Owns: the controller's side of the protocol, cut down to pushing given plans. Its rule: agents are the real processes
+and cannot tell the difference. Not here: random plans (`random_plans.py`), processes (`demo/fleet.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from edgesplit import topics
+from edgesplit.bus import MessageBus
+from edgesplit.messages import PROTOCOL, ControllerStatus, Deployment, Desired, EpochSpec, NodeStatus, Observed
+from edgesplit_controller.artifacts import ArtifactServer
+from edgesplit_controller.deployment.compilation import tensor_specs
+from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.graph.model import ModelGraph
+
+__all__ = ["PlanPusher"]
+
+PREPARE_TIMEOUT_S = 120.0
+
+
+class PlanPusher:
+    """Speaks to agents as the controller does; an async context manager.
+
+    Args:
+        broker: URL of the broker the agents use.
+        blobs: Served to them.
+        port: Of the artifact server on loopback.
+    """
+
+    def __init__(self, broker: str, blobs: BlobStore, port: int) -> None:
+        self._broker = broker
+        self._blobs = blobs
+        self._port = port
+        self._statuses: dict[str, NodeStatus] = {}
+        self._observed: dict[tuple[str, str], Observed] = {}
+        self._changed = asyncio.Event()
+
+    async def __aenter__(self) -> PlanPusher:
+        self._server = ArtifactServer(
+            self._blobs, self._blobs.folder, metrics=lambda: b"", health=lambda: (True, "bench"), max_upload_bytes=1
+        )
+        await self._server.start("127.0.0.1", self._port)
+        self._bus = MessageBus(self._broker, client_id="plan-pusher")
+        self._bus.subscribe(topics.status(topics.ANY), NodeStatus, self._on_status)
+        self._bus.subscribe(topics.observed(topics.ANY, topics.ANY), Observed, self._on_observed)
+        await self._bus.connect(10.0)
+        status = ControllerStatus(
+            online=True,
+            protocol=PROTOCOL,
+            version="bench",
+            instance="bench",
+            artifacts=f"http://127.0.0.1:{self._port}",
+        )
+        self._bus.publish_state(topics.CONTROLLER_STATUS, status)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._bus.close()
+        await self._server.close()
+
+    async def nodes(self, names: tuple[str, ...]) -> dict[str, str]:
+        """Wait until these nodes are online; their data-plane addresses."""
+        await self._until(lambda: all(name in self._statuses and self._statuses[name].online for name in names))
+        return {name: self._statuses[name].advertise for name in names}
+
+    async def serve(self, model: str, graph: ModelGraph, specs: Mapping[str, EpochSpec]) -> None:
+        """Have every participant prepare its part, then the source serve it; the epoch before is dropped."""
+        source = next(iter(specs.values())).source
+        epoch = specs[source].epoch
+        inputs, outputs = tensor_specs(graph, graph.inputs), tensor_specs(graph, graph.outputs)
+        for node in self._statuses:
+            parts = (specs[node],) if node in specs else ()
+            desired = Desired(node=node, model=model, inputs=inputs, outputs=outputs, epochs=parts)
+            self._bus.publish_state(topics.desired(node, model), desired)
+        await self._until(lambda: all(self._state(node, model, epoch) == "prepared" for node in specs))
+        deployment = Deployment(
+            model=model, source=source, advertise=self._statuses[source].advertise, inputs=inputs, outputs=outputs
+        )
+        self._bus.publish_state(topics.deployment(model), deployment)
+        serving = Desired(
+            node=source, model=model, inputs=inputs, outputs=outputs, epochs=(specs[source],), serve=epoch
+        )
+        self._bus.publish_state(topics.desired(source, model), serving)
+        await self._until(lambda: self._observed[(source, model)].serving == epoch)
+
+    def _state(self, node: str, model: str, epoch: int) -> str:
+        observed = self._observed.get((node, model))
+        found = next((state for state in observed.epochs if state.epoch == epoch), None) if observed else None
+        if found is not None and found.state == "failed":
+            raise RuntimeError(f"{node} could not prepare epoch {epoch}: {found.detail}")
+        return found.state if found is not None else "unknown"
+
+    async def _until(self, condition: Any) -> None:
+        async with asyncio.timeout(PREPARE_TIMEOUT_S):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+    def _on_status(self, topic: str, message: NodeStatus | None) -> None:
+        if message is not None:
+            self._statuses[message.node] = message
+        self._changed.set()
+
+    def _on_observed(self, topic: str, message: Observed | None) -> None:
+        node, _, model = topics.last_parts(topic, 3)
+        if message is not None:
+            self._observed[(node, model)] = message
+        self._changed.set()

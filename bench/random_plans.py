@@ -1,0 +1,169 @@
+"""Random assignments of a model to nodes, compiled as the controller would compile a plan.
+
+Owns: making such plans and running them in one process. Its rule: the controller's own compilation is used, so that
+what is proven here is what agents get. Not here: agents (`live_plans.py`).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from edgesplit.messages import ComponentSpec, EpochSpec, ExecutionProfile, LinkState
+from edgesplit.plan import Assignment
+from edgesplit.requests import GoalsDocument
+from edgesplit_controller.deployment.compilation import compile_plan
+from edgesplit_controller.deployment.problems import Candidate, build_problem
+from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.graph.model import ModelGraph
+from edgesplit_controller.planner import evaluate
+
+__all__ = ["NODES", "RandomPlan", "random_inputs", "random_plan", "relative_difference", "run_in_process"]
+
+NODES = ("device", "edge", "cloud")
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class RandomPlan:
+    """One compiled random assignment.
+
+    Attributes:
+        specs: Node to its part.
+        components: How many components it has.
+    """
+
+    specs: Mapping[str, EpochSpec]
+    components: int
+
+
+def random_plan(
+    graph: ModelGraph, blobs: BlobStore, seed: int, *, epoch: int = 1, addresses: Mapping[str, str] | None = None
+) -> RandomPlan:
+    """Assign units to nodes at random and compile that.
+
+    Even seeds draw every unit by itself (as many cuts as there can be); odd ones walk through the graph and change the
+    node now and then (few large components, as real plans have).
+
+    Args:
+        graph: The model.
+        blobs: Its blobs; receives the component graphs.
+        seed: Of the assignment.
+        epoch: Number the plan gets.
+        addresses: Data-plane addresses; made up when the plan runs in one process.
+    """
+    draw = random.Random(seed)
+    profile = ExecutionProfile(
+        time_s={unit.name: 1e-3 for unit in graph.units},
+        quantized_time_s={},
+        whole_s=1e-3 * len(graph.units),
+        runs=1,
+        provider="none",
+        threads=1,
+        runtime="none",
+        origin="modelled",
+    )
+    candidates = [Candidate(name, 1.0, 1.0, None, profile) for name in NODES]
+    links = [
+        (
+            a,
+            LinkState(
+                to=b, up=True, bandwidth_bytes_per_s=1e9, latency_s=1e-4, measured_at_unix_s=0.0, origin="modelled"
+            ),
+        )
+        for a in NODES
+        for b in NODES
+        if a != b
+    ]
+    problem = build_problem("random", graph, (), None, NODES[0], candidates, links, GoalsDocument())
+    node_of: dict[str, str] = {}
+    current = draw.choice(NODES)
+    for operator in problem.operators:
+        if seed % 2 == 0 or draw.random() < 0.1:
+            current = draw.choice(NODES)
+        pinned = operator.role is not None or operator.name in (problem.constraints.pins or {})
+        node_of[operator.name] = NODES[0] if pinned else current
+    assignment = Assignment(node_of)
+    evaluation = evaluate(problem, assignment)
+    specs = compile_plan(
+        graph,
+        blobs,
+        {},
+        assignment,
+        evaluation,
+        epoch=epoch,
+        source=NODES[0],
+        addresses=addresses or dict.fromkeys(NODES, "127.0.0.1:1"),
+    )
+    return RandomPlan(specs, len(evaluation.components))
+
+
+def run_in_process(plan: RandomPlan, blobs: BlobStore, inputs: Arrays) -> dict[str, NDArray[Any]]:
+    """Run a plan's components in one process; each node sees only what was routed to it.
+
+    Raises:
+        RuntimeError: Components wait for each other, or a tensor was routed to nobody.
+    """
+    source = plan.specs[NODES[0]]
+    held: dict[str, dict[str, NDArray[Any]]] = {node: {} for node in plan.specs}
+    held[source.source].update(inputs)
+    for route in source.input_routes:
+        for node in route.to:
+            held[node][route.tensor] = inputs[route.tensor]
+    waiting = [(node, component) for node, spec in plan.specs.items() for component in spec.components]
+    while waiting:
+        ready = [(n, c) for n, c in waiting if all(tensor.name in held[n] for tensor in c.inputs)]
+        if not ready:
+            raise RuntimeError(f"{len(waiting)} components wait for tensors that nobody sends")
+        for node, component in ready:
+            outputs = _run(component, blobs, held[node])
+            held[node].update(outputs)
+            for route in component.routes:
+                for receiver in route.to:
+                    held[receiver][route.tensor] = outputs[route.tensor]
+        waiting = [entry for entry in waiting if entry not in ready]
+    return {name: held[source.source][name] for name in source.outputs}
+
+
+def random_inputs(graph: ModelGraph, seed: int) -> dict[str, NDArray[Any]]:
+    """Inputs in [0, 1), integers 0 or 1."""
+    generator = np.random.default_rng(seed)
+    inputs: dict[str, NDArray[Any]] = {}
+    for name in graph.inputs:
+        tensor = graph.tensors[name]
+        dtype = np.dtype(tensor.dtype)
+        drawn = generator.random(tensor.shape)
+        inputs[name] = drawn.astype(dtype) if dtype.kind == "f" else (drawn > 0.5).astype(dtype)
+    return inputs
+
+
+def relative_difference(wanted: Arrays, got: Arrays) -> float:
+    """Largest difference of any output, relative to that output's range."""
+    worst = 0.0
+    for name, array in wanted.items():
+        other = got[name]
+        if other.shape != array.shape or other.dtype != array.dtype:
+            return float("inf")
+        scale = float(np.ptp(array)) or 1.0
+        worst = max(worst, float(np.abs(array.astype(np.float64) - other.astype(np.float64)).max()) / scale)
+    return worst
+
+
+def _run(component: ComponentSpec, blobs: BlobStore, held: Arrays) -> dict[str, NDArray[Any]]:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        str(blobs.path(component.graph.digest)), options, providers=["CPUExecutionProvider"]
+    )
+    names = [tensor.name for tensor in component.outputs]
+    results: Sequence[NDArray[Any]] = session.run(
+        names, {tensor.name: held[tensor.name] for tensor in component.inputs}
+    )
+    return dict(zip(names, results, strict=True))

@@ -1,0 +1,1 @@
+"""The controller: what runs where, decided and brought about."""

@@ -1,0 +1,144 @@
+"""The HTTP side of the controller: blobs for agents, uploads from splitctl, metrics, health.
+
+Owns: the routes and the checked writing of uploads. Its rule: what lies under a digest's name hashes to it; an upload
+is streamed to disk and takes its name only once verified. Not here: what becomes of an upload (`models/intake.py`).
+
+    GET, HEAD /blobs/DIGEST      with Range
+    PUT, HEAD /uploads/DIGEST
+    GET       /metrics           Prometheus
+    GET       /health
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from aiohttp import web
+
+from edgesplit.errors import ArtifactMissing, InvalidConfiguration
+from edgesplit_controller.graph.blobs import BlobStore
+
+__all__ = ["ArtifactServer"]
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_CHUNK_BYTES = 1 << 20
+_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class ArtifactServer:
+    """Serves a blob store and takes uploads.
+
+    Args:
+        blobs: What agents fetch.
+        uploads: Folder for uploads; the caller removes them once used.
+        metrics: Renders the metrics page.
+        health: Says whether the controller works, and a word about it.
+        max_upload_bytes: The largest accepted upload. [B]
+    """
+
+    def __init__(
+        self,
+        blobs: BlobStore,
+        uploads: Path,
+        *,
+        metrics: Callable[[], bytes],
+        health: Callable[[], tuple[bool, str]],
+        max_upload_bytes: int,
+    ) -> None:
+        self._blobs = blobs
+        self._uploads = uploads
+        self._metrics = metrics
+        self._health = health
+        self._limit = max_upload_bytes
+        self._runner: web.AppRunner | None = None
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen and return the port.
+
+        Raises:
+            InvalidConfiguration: The address cannot be listened on.
+        """
+        application = web.Application(client_max_size=self._limit)
+        application.router.add_get("/blobs/{digest}", self._get_blob)
+        application.router.add_put("/uploads/{digest}", self._put_upload)
+        application.router.add_head("/uploads/{digest}", self._head_upload)
+        application.router.add_get("/metrics", self._get_metrics)
+        application.router.add_get("/health", self._get_health)
+        runner = web.AppRunner(application, access_log=None)
+        await runner.setup()
+        site = web.TCPSite(runner, host, port)
+        try:
+            await site.start()
+        except OSError as error:
+            await runner.cleanup()
+            raise InvalidConfiguration(
+                f"[artifacts] listen {host}:{port} cannot be used: {error.strerror or error}"
+            ) from error
+        self._runner = runner
+        return int(runner.addresses[0][1])
+
+    async def close(self) -> None:
+        """Stop; downloads in progress are cut off and resumed by their agents later."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _get_blob(self, request: web.Request) -> web.StreamResponse:
+        try:
+            path = self._blobs.path(request.match_info["digest"])
+        except ArtifactMissing as error:
+            return web.Response(status=404, text=f"{error}\n")
+        return web.FileResponse(path, headers={"Content-Type": "application/octet-stream"})
+
+    async def _head_upload(self, request: web.Request) -> web.StreamResponse:
+        digest = request.match_info["digest"]
+        there = _DIGEST.fullmatch(digest) is not None and (self._uploads / digest).is_file()
+        return web.Response(status=200 if there else 404)
+
+    async def _put_upload(self, request: web.Request) -> web.StreamResponse:
+        digest = request.match_info["digest"]
+        if _DIGEST.fullmatch(digest) is None:
+            return web.Response(status=400, text="an upload's name is its SHA-256 in 64 lower-case hex digits\n")
+        if request.content_length is not None and request.content_length > self._limit:
+            return web.Response(status=413, text=f"an upload may have at most {self._limit} bytes\n")
+        descriptor, name = tempfile.mkstemp(dir=self._uploads, prefix=".incoming-")
+        temporary = Path(name)
+        try:
+            received = await self._receive(request, descriptor)
+            if received is None:
+                return web.Response(status=413, text=f"an upload may have at most {self._limit} bytes\n")
+            if received != digest:
+                text = f"the upload's bytes hash to {received[:12]}, not to {digest[:12]}: send it again\n"
+                return web.Response(status=400, text=text)
+            await asyncio.to_thread(temporary.replace, self._uploads / digest)
+        except OSError as error:
+            return web.Response(status=507, text=f"the upload cannot be stored: {error.strerror or error}\n")
+        finally:
+            await asyncio.to_thread(temporary.unlink, missing_ok=True)
+        return web.Response(status=201)
+
+    async def _receive(self, request: web.Request, descriptor: int) -> str | None:
+        """Write the body to an open file; its digest, or None when it is too long."""
+        hasher = hashlib.sha256()
+        nbytes = 0
+        with os.fdopen(descriptor, "wb") as stream:
+            async for chunk in request.content.iter_chunked(_CHUNK_BYTES):
+                nbytes += len(chunk)
+                if nbytes > self._limit:
+                    return None
+                hasher.update(chunk)
+                await asyncio.to_thread(stream.write, chunk)
+        return hasher.hexdigest()
+
+    async def _get_metrics(self, _request: web.Request) -> web.StreamResponse:
+        return web.Response(body=self._metrics(), headers={"Content-Type": _TEXT})
+
+    async def _get_health(self, _request: web.Request) -> web.StreamResponse:
+        works, word = self._health()
+        return web.Response(status=200 if works else 503, text=f"{word}\n")

@@ -1,0 +1,282 @@
+"""Asking the controller over MQTT.
+
+Owns: one conversation: reach the broker, find the controller, send requests, wait for replies. Its rule: whoever
+cannot be reached is named within `REACH_S`; after the first sign of life it waits as long as the controller lives. Not
+here: what is asked (`edgesplit.requests`), what is printed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+from collections.abc import Callable, Generator
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import click
+import msgspec
+
+from edgesplit import topics
+from edgesplit.bus import BrokerAddress, MessageBus
+from edgesplit.errors import (
+    BrokerUnreachable,
+    ControllerUnreachable,
+    EdgesplitError,
+    InvalidConfiguration,
+    MalformedMessage,
+    ProtocolMismatch,
+    error_from_code,
+)
+from edgesplit.messages import PROTOCOL, ControllerStatus
+from edgesplit.requests import Operation, Reply, Request
+from edgesplit_controller.cli.common import Settings
+from edgesplit_controller.cli.progress import progress_display
+
+__all__ = ["REACH_S", "Conversation", "ask"]
+
+T = TypeVar("T")
+OnProgress = Callable[[str, float | None], None]
+
+REACH_S = 4.4
+"""Until broker and controller have shown themselves, so that the whole process has failed within 5 s. [s]"""
+PROBE_AFTER_S = 0.5
+"""When the broker has not answered after this, a plain connection finds out why. [s]"""
+SILENCE_S = 600.0
+"""Longest wait between two replies of a controller that lives. [s]"""
+
+
+class Conversation:
+    """One connection to the broker and the controller behind it; an async context manager.
+
+    Args:
+        broker: The broker's URL.
+        reach_s: How long broker and controller may take to answer. [s]
+
+    Raises:
+        click.UsageError: On construction: the URL is none.
+    """
+
+    def __init__(self, broker: str, *, reach_s: float = REACH_S) -> None:
+        try:
+            self._address = BrokerAddress.parse(broker)
+        except InvalidConfiguration as error:
+            raise click.UsageError(str(error)) from error
+        self._broker = f"{self._address.host}:{self._address.port}"
+        self._reach_s = reach_s
+        self._client = f"splitctl-{secrets.token_hex(8)}"
+        self._replies: asyncio.Queue[Reply | EdgesplitError] = asyncio.Queue()
+        self._status: ControllerStatus | None = None
+        self._status_changed = asyncio.Event()
+        self._lost_sentence = ""
+        self.bus = MessageBus(
+            broker, client_id=self._client, on_malformed=self._replies.put_nowait, on_connection=self._on_connection
+        )
+
+    @property
+    def controller(self) -> ControllerStatus:
+        """The controller's registration; only inside the context."""
+        if self._status is None:
+            raise ControllerUnreachable(f"no controller has registered at the broker {self._broker}")
+        return self._status
+
+    async def __aenter__(self) -> Self:
+        """Reach the broker and find the controller.
+
+        Raises:
+            BrokerUnreachable, ControllerUnreachable: Within `reach_s`.
+            ProtocolMismatch: The controller speaks another version.
+        """
+        # Replies first: the broker handles subscriptions in order, so that the controller's retained registration,
+        # when it arrives, proves that no reply can be missed.
+        self.bus.subscribe(topics.reply(self._client), Reply, self._on_reply)
+        self.bus.subscribe(topics.CONTROLLER_STATUS, ControllerStatus, self._on_status)
+        deadline_s = asyncio.get_running_loop().time() + self._reach_s
+        try:
+            await self._reach_broker()
+            await self._find_controller(deadline_s)
+        except BaseException:
+            await self.bus.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Disconnect in order."""
+        await self.bus.close()
+
+    async def ask(
+        self,
+        operation: Operation,
+        answer: type[T],
+        on_progress: OnProgress | None = None,
+        *,
+        silence_s: float = SILENCE_S,
+    ) -> T:
+        """Send one request and wait for its result.
+
+        Args:
+            operation: What is asked.
+            answer: Type of the document in the result.
+            on_progress: Told the text and the done share of every progress reply.
+            silence_s: Longest wait between two replies. [s]
+
+        Raises:
+            EdgesplitError: What the controller answered, or that it stopped answering.
+        """
+        request = Request(id=secrets.token_hex(8), protocol=PROTOCOL, operation=operation)
+        with self._watched():
+            if not self.bus.send(topics.request(self._client), request):
+                raise BrokerUnreachable(self._lost_sentence or f"the broker {self._broker} is away: try again")
+            reply = await self._next_reply(request.id, self._reach_s, "does not answer: look at its log")
+            sign_of_life = reply  # says only that somebody works on it; nothing to show
+            while reply.kind == "progress":
+                if on_progress is not None and reply.text and reply is not sign_of_life:
+                    on_progress(reply.text, reply.fraction)
+                reply = await self._next_reply(request.id, silence_s, "stopped reporting: look at its log")
+        if reply.kind == "failure":
+            raise _rebuilt(reply)
+        try:
+            return msgspec.json.decode(reply.value, type=answer)
+        except msgspec.DecodeError as error:
+            raise MalformedMessage(
+                f"the controller's answer cannot be read ({error}): install the same edgesplit version on both sides"
+            ) from error
+
+    async def _reach_broker(self) -> None:
+        connecting = asyncio.create_task(self.bus.connect(self._reach_s))
+        try:
+            await asyncio.wait({connecting}, timeout=PROBE_AFTER_S)
+            if not connecting.done():
+                await self._probe()
+            await connecting
+        finally:
+            connecting.cancel()
+            with contextlib.suppress(asyncio.CancelledError, EdgesplitError):
+                await connecting
+
+    async def _probe(self) -> None:
+        """Find out why the broker is silent, where the machine can tell."""
+        try:
+            async with asyncio.timeout(self._reach_s - PROBE_AFTER_S):
+                _, writer = await asyncio.open_connection(self._address.host, self._address.port)
+        except TimeoutError:
+            cause = "it takes too long"
+        except OSError as error:
+            # asyncio words a refusal as "Connect call failed (…)"; the system's own word is plainer.
+            cause = (
+                os.strerror(error.errno).lower() if error.errno and error.errno > 0 else error.strerror or str(error)
+            )
+        else:
+            writer.close()
+            return
+        raise BrokerUnreachable(
+            f"no MQTT broker answers at {self._broker} ({cause}): "
+            "start it, or name another with --broker or EDGESPLIT_BROKER"
+        )
+
+    async def _find_controller(self, deadline_s: float) -> None:
+        try:
+            async with asyncio.timeout_at(deadline_s):
+                while self._status is None or not self._status.online:
+                    await self._status_changed.wait()
+                    self._status_changed.clear()
+        except TimeoutError:
+            seen = "no controller has registered" if self._status is None else "the controller has gone offline"
+            raise ControllerUnreachable(
+                f"{seen} at the broker {self._broker}: start edgesplit-controller, or name another broker"
+            ) from None
+        if self._status.protocol != PROTOCOL:
+            raise ProtocolMismatch(
+                f"the controller (edgesplit {self._status.version}) speaks protocol {self._status.protocol} and this "
+                f"splitctl speaks {PROTOCOL}: install the same edgesplit version on both sides"
+            )
+
+    async def _next_reply(self, identifier: str, wait_s: float, complaint: str) -> Reply:
+        try:
+            async with asyncio.timeout(wait_s):
+                while True:
+                    reply = await self._replies.get()
+                    if isinstance(reply, EdgesplitError):
+                        raise reply
+                    if reply.id == identifier:
+                        return reply
+        except TimeoutError:
+            raise ControllerUnreachable(
+                f"the controller at the broker {self._broker} {complaint}, or restart it"
+            ) from None
+
+    @contextlib.contextmanager
+    def _watched(self) -> Generator[None, None, None]:
+        """While a request is out, whatever makes its reply impossible ends the wait."""
+        while not self._replies.empty():
+            self._replies.get_nowait()
+        self._asking = True
+        try:
+            yield
+        finally:
+            self._asking = False
+
+    _asking = False
+
+    def _on_reply(self, _topic: str, reply: Reply | None) -> None:
+        if reply is not None:
+            self._replies.put_nowait(reply)
+
+    def _on_status(self, _topic: str, status: ControllerStatus | None) -> None:
+        before, self._status = self._status, status
+        self._status_changed.set()
+        if not self._asking or before is None:
+            return
+        if status is None or not status.online or status.instance != before.instance:
+            self._replies.put_nowait(
+                ControllerUnreachable(
+                    "the controller went away while it was working on the request: "
+                    "see with splitctl events how far it came, and ask again"
+                )
+            )
+
+    def _on_connection(self, connected: bool, reason: str) -> None:
+        # A reply that is published while this side is away is lost for good.
+        if not connected and self._asking:
+            self._lost_sentence = (
+                f"the connection to the broker {self._broker} was lost while waiting ({reason}): "
+                "see with splitctl events how far the request came, and ask again"
+            )
+            self._replies.put_nowait(BrokerUnreachable(self._lost_sentence))
+
+
+def ask(
+    settings: Settings, operation: Operation, answer: type[T], *, show: bool = False, silence_s: float = SILENCE_S
+) -> T:
+    """Ask one question and return its answer.
+
+    Args:
+        settings: Names the broker.
+        operation: What is asked.
+        answer: Type of the document in the result.
+        show: Whether progress is shown on standard error.
+        silence_s: Longest wait between two replies. [s]
+
+    Raises:
+        EdgesplitError: What the controller answered, or that it cannot be reached.
+    """
+
+    async def converse() -> T:
+        async with Conversation(settings.broker) as conversation:
+            if not show:
+                return await conversation.ask(operation, answer, silence_s=silence_s)
+            with progress_display() as display:
+                return await conversation.ask(operation, answer, display.step, silence_s=silence_s)
+
+    return asyncio.run(converse())
+
+
+def _rebuilt(reply: Reply) -> EdgesplitError:
+    error: Any = error_from_code(reply.code, reply.text)
+    error.code = reply.code or error.code
+    error.exit_code = reply.exit_code
+    rebuilt: EdgesplitError = error
+    return rebuilt

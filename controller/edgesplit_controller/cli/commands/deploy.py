@@ -1,0 +1,67 @@
+"""`splitctl deploy` and `splitctl undeploy`: begin and end serving.
+
+Owns: these two commands. Its rule: they return when the epoch serves, or has ended. Not here: planning.
+"""
+
+from __future__ import annotations
+
+import click
+
+from edgesplit.requests import DeployDocument, DeployModel, UndeployModel
+from edgesplit_controller.cli.ask import SILENCE_S, ask
+from edgesplit_controller.cli.common import Settings, common_options, help_epilog, positive_seconds, print_json
+from edgesplit_controller.cli.units import time_span
+
+__all__ = ["deploy", "undeploy"]
+
+
+@click.command(
+    epilog=help_epilog(
+        "splitctl deploy yolo --source device\nsplitctl deploy yolo --source edge --wait 30",
+        "{model, epoch, seconds, reason}; epoch numbers the plan that now serves, seconds is how long it took.",
+    )
+)
+@click.argument("name")
+@click.option("--source", metavar="NODE", required=True, help="Where inputs arise and outputs are needed.")
+@click.option(
+    "--wait",
+    "wait_s",
+    metavar="SECONDS",
+    type=positive_seconds,
+    default=120.0,
+    show_default=True,
+    help="How long the plan may take to serve before this gives up. [s]",
+)
+@common_options
+def deploy(settings: Settings, name: str, source: str, wait_s: float) -> None:
+    """Plan the model NAME and serve it with its requests arising on a node.
+
+    Returns when the plan serves. Again with another source, it moves the model there; requests in flight finish.
+    """
+    operation = DeployModel(name=name, source=source, wait_s=wait_s)
+    document = ask(settings, operation, DeployDocument, show=True, silence_s=max(SILENCE_S, wait_s + 30.0))
+    if settings.json:
+        print_json(document)
+    else:
+        _tell(f"{document.model} serves epoch {document.epoch} after {time_span(document.seconds)}", document.reason)
+
+
+@click.command(
+    epilog=help_epilog(
+        "splitctl undeploy yolo",
+        "{model, epoch, seconds, reason}; epoch is that of the plan that ended.",
+    )
+)
+@click.argument("name")
+@common_options
+def undeploy(settings: Settings, name: str) -> None:
+    """End serving the model NAME; it stays added."""
+    document = ask(settings, UndeployModel(name=name), DeployDocument, show=True)
+    if settings.json:
+        print_json(document)
+    else:
+        _tell(f"{document.model} no longer serves; its last epoch was {document.epoch}", document.reason)
+
+
+def _tell(sentence: str, reason: str) -> None:
+    click.echo(f"{sentence} ({reason})" if reason else sentence)

@@ -1,0 +1,115 @@
+"""`splitctl events`: what happened and why.
+
+Owns: this command, history and live stream without a gap between them. Its rule: an event is printed once. Not here:
+what counts as an event (controller and agents).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Generator
+
+import click
+
+from edgesplit import topics
+from edgesplit.messages import Event
+from edgesplit.requests import ListEvents
+from edgesplit_controller.cli.ask import Conversation, ask
+from edgesplit_controller.cli.common import Settings, common_options, help_epilog, note, print_json
+from edgesplit_controller.cli.units import clock
+
+__all__ = ["events"]
+
+
+@click.command(
+    epilog=help_epilog(
+        "splitctl events --limit 20\nsplitctl events --follow --json | jq .text",
+        "a list of {at_unix_s, origin, kind, text, model, node, data}, oldest first; data holds the figures behind the "
+        "sentence (trigger, old and new prediction, switch cost, verdict). With --follow one such object a line.",
+    )
+)
+@click.option("--follow", is_flag=True, help="Go on with what happens from now, until Ctrl-C.")
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(0), default=200, show_default=True, help="Length of the history."
+)
+@common_options
+def events(settings: Settings, follow: bool, limit: int) -> None:
+    """Tell what happened and why.
+
+    Nodes that joined or left, links that changed, plans made, declined, activated and retired.
+    """
+    if follow:
+        # Ctrl-C is how following ends; the loop sees it as an order, and here only if it comes before the loop runs.
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(_follow(settings, limit))
+        return
+    history = ask(settings, ListEvents(limit=limit), list[Event])
+    if settings.json:
+        print_json(history)
+        return
+    for event in history:
+        click.echo(_line(event))
+    if not history:
+        note("nothing has happened yet")
+
+
+async def _follow(settings: Settings, limit: int) -> None:
+    with _stop_on_signals() as stopped:
+        async with Conversation(settings.broker) as conversation:
+            live: asyncio.Queue[Event] = asyncio.Queue()
+
+            def on_event(_topic: str, event: Event | None) -> None:
+                if event is not None:
+                    live.put_nowait(event)
+
+            # Before the history is asked for: what happens meanwhile comes twice rather than never.
+            conversation.bus.subscribe(topics.event(topics.ANY), Event, on_event)
+            history = await conversation.ask(ListEvents(limit=limit), list[Event])
+            for event in history:
+                _print(event, settings)
+            overlap = set(map(_identity, history))
+            stopping = asyncio.create_task(stopped.wait())
+            while not stopping.done():
+                arriving = asyncio.create_task(live.get())
+                await asyncio.wait({arriving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if not arriving.done():
+                    arriving.cancel()
+                elif _identity(event := arriving.result()) not in overlap:
+                    _print(event, settings)
+
+
+@contextlib.contextmanager
+def _stop_on_signals() -> Generator[asyncio.Event, None, None]:
+    """An event that Ctrl-C and SIGTERM set instead of ending the process."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    handled: list[signal.Signals] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Only the main thread may handle signals; another one's owner stops it by other means.
+        with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
+            loop.add_signal_handler(number, stopped.set)
+            handled.append(number)
+    try:
+        yield stopped
+    finally:
+        for number in handled:
+            loop.remove_signal_handler(number)
+
+
+def _identity(event: Event) -> tuple[float, str, str, str]:
+    return (event.at_unix_s, event.origin, event.kind, event.text)
+
+
+def _print(event: Event, settings: Settings) -> None:
+    # click.echo flushes, so that a reader behind a pipe sees every event when it happens.
+    if settings.json:
+        print_json(event, indent=False)
+    else:
+        click.echo(_line(event))
+
+
+def _line(event: Event) -> str:
+    about = " ".join(part for part in (event.model, event.node) if part)
+    return f"{clock(event.at_unix_s)}  {event.origin:<12} {event.kind:<18} {f'{about}: ' if about else ''}{event.text}"

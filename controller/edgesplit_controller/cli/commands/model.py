@@ -1,0 +1,182 @@
+"""`splitctl model`: add, list, show and remove models.
+
+Owns: these commands. Its rule: files are looked at before they are sent, models are judged by the controller. Not
+here: uploads (`uploads.py`), import and quantization (the controller).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+import msgspec
+
+from edgesplit.errors import InvalidInput
+from edgesplit.names import checked_name
+from edgesplit.requests import AddModel, ListModels, ModelAddedDocument, ModelDocument, RemoveModel, ShowModel
+from edgesplit_controller.cli.ask import Conversation, ask
+from edgesplit_controller.cli.common import Settings, common_options, help_epilog, inherit_settings, print_json, warn
+from edgesplit_controller.cli.progress import progress_display
+
+__all__ = ["model"]
+
+_FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+
+
+@click.group(
+    no_args_is_help=False,
+    epilog=help_epilog(
+        "splitctl model add yolo yolo.onnx --calibration images.npz\nsplitctl model list\nsplitctl model remove yolo",
+        "see the help of each command.",
+    ),
+)
+@click.option("--broker", metavar="URL", help="MQTT broker; also before the command.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document for programs.")
+@click.pass_context
+def model(context: click.Context, broker: str | None, as_json: bool) -> None:
+    """Add, list, show and remove models."""
+    context.obj = inherit_settings(context, broker, as_json)
+
+
+@model.command(
+    epilog=help_epilog(
+        "splitctl model add yolo yolo.onnx --calibration images.npz\n"
+        "splitctl model add yolo yolo.onnx --max-quantizable 8 --exclude /model.23/Conv --replace",
+        "{name, sha256, operators, units, tensors, quantizable: [OPERATOR], noise_model: {degree, r2_train, r2_test, "
+        "seconds, patterns, full_noise, margin}, warnings, profiled: [NODE]}; operators counts what can be placed.",
+    )
+)
+@click.argument("name")
+@click.argument("file", metavar="FILE.onnx", type=_FILE)
+@click.option(
+    "--calibration",
+    metavar="FILE.npz",
+    type=_FILE,
+    help="One array per input, first axis the samples; without it seeded uniform noise in [0, 1] is used.",
+)
+@click.option(
+    "--max-quantizable",
+    metavar="N",
+    type=click.IntRange(0),
+    default=12,
+    show_default=True,
+    help="How many operators may run in int8 at most.",
+)
+@click.option("--exclude", metavar="OPERATOR", multiple=True, help="Never quantize this operator; may be repeated.")
+@click.option(
+    "--replace", is_flag=True, help="Take the place of a model of this name; it serves until the new one does."
+)
+@common_options
+def add(
+    settings: Settings,
+    name: str,
+    file: Path,
+    *,
+    calibration: Path | None,
+    max_quantizable: int,
+    exclude: tuple[str, ...],
+    replace: bool,
+) -> None:
+    """Upload, check and profile FILE.onnx as the model NAME.
+
+    The controller imports it and models its quantization noise, then every online node profiles it. NAME holds letters, digits and -_. only. External data files are uploaded along. Unnamed operators are named after
+    their first output.
+    """
+    try:
+        checked_name("model", name)
+    except InvalidInput as error:
+        raise click.BadParameter(str(error), param_hint="NAME") from error
+    wanted = AddModel(name=name, file="", max_quantizable=max_quantizable, exclude=exclude, replace=replace)
+    document = asyncio.run(_upload_and_add(settings, wanted, file, calibration))
+    for sentence in document.warnings:
+        warn(sentence)
+    if settings.json:
+        print_json(document)
+        return
+    from edgesplit_controller.cli.tables import show_added  # noqa: PLC0415 - programs do without rich
+
+    show_added(document)
+
+
+async def _upload_and_add(
+    settings: Settings, wanted: AddModel, file: Path, calibration: Path | None
+) -> ModelAddedDocument:
+    """Send the files the controller lacks, then have it import them."""
+    from edgesplit_controller.cli.uploads import (  # noqa: PLC0415 - only adding needs aiohttp
+        Uploader,
+        check_calibration,
+        find_model_files,
+    )
+
+    async with Conversation(settings.broker) as conversation:
+        files = await asyncio.to_thread(find_model_files, file)
+        if calibration is not None:
+            check_calibration(calibration)
+        with progress_display() as display:
+            async with Uploader(conversation.controller.artifacts, display.step) as uploader:
+                operation = msgspec.structs.replace(
+                    wanted,
+                    file=await uploader.upload(files.file),
+                    external={location: await uploader.upload(path) for location, path in files.external.items()},
+                    calibration=None if calibration is None else await uploader.upload(calibration),
+                )
+            return await conversation.ask(operation, ModelAddedDocument, display.step)
+
+
+@model.command(
+    "list",
+    epilog=help_epilog(
+        "splitctl model list",
+        "a list of {name, sha256, operators, units, tensors, quantizable, noise_model, inputs, outputs, weight_bytes, "
+        "deployed, source, epoch, profiled, goals, warnings}.",
+    ),
+)
+@common_options
+def list_models(settings: Settings) -> None:
+    """List the models that were added."""
+    documents = ask(settings, ListModels(), list[ModelDocument])
+    if settings.json:
+        print_json(documents)
+        return
+    from edgesplit_controller.cli.tables import show_models  # noqa: PLC0415 - programs do without rich
+
+    show_models(documents)
+
+
+@model.command(
+    epilog=help_epilog(
+        "splitctl model show yolo",
+        "{name, sha256, operators, units, tensors, quantizable, noise_model, inputs, outputs, weight_bytes, deployed, "
+        "source, epoch, profiled, goals, warnings}.",
+    )
+)
+@click.argument("name")
+@common_options
+def show(settings: Settings, name: str) -> None:
+    """Show the model NAME."""
+    document = ask(settings, ShowModel(name=name), ModelDocument)
+    if settings.json:
+        print_json(document)
+        return
+    from edgesplit_controller.cli.tables import show_model  # noqa: PLC0415 - programs do without rich
+
+    show_model(document)
+
+
+@model.command(
+    epilog=help_epilog(
+        "splitctl model remove yolo",
+        "the document of `model show` as it was before; deployed says whether serving was ended.",
+    )
+)
+@click.argument("name")
+@common_options
+def remove(settings: Settings, name: str) -> None:
+    """Remove the model NAME; ends serving first and says so."""
+    document = ask(settings, RemoveModel(name=name), ModelDocument, show=True)
+    if settings.json:
+        print_json(document)
+        return
+    ended = f"serving from {document.source} was ended first" if document.deployed else "it was not serving"
+    click.echo(f"{document.name} is removed; {ended}")

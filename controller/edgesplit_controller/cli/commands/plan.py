@@ -1,0 +1,62 @@
+"""`splitctl plan`: the active plan of a model.
+
+Owns: this command and the export of the plan's problem file. Its rule: shows what the controller holds, computes
+nothing. Not here: offline planning (`solve.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from edgesplit.requests import ExportProblem, PlanDocument, ShowPlan
+from edgesplit_controller.cli.ask import Conversation
+from edgesplit_controller.cli.common import Settings, common_options, help_epilog, note, print_json
+from edgesplit_controller.cli.files import write_problem
+
+__all__ = ["plan"]
+
+
+@click.command(
+    epilog=help_epilog(
+        "splitctl plan yolo\nsplitctl plan yolo --export problem.json.gz && splitctl solve problem.json.gz",
+        "{model, epoch, status, latency_s (of the simulated timeline), energy_j, device_energy_j, noise, score, gap, "
+        "per_node: {NODE: {operators, components, quantized}}, components: [{id, node, operators, inputs, outputs}], "
+        "quantized: [OPERATOR], codecs: {TENSOR: CODEC}, timeline, solve_s, reason, source, goals, measured: {requests, "
+        "failed, latency_s, energy_j, device_energy_j, energy_origin}, serving}; all but measured are predictions.",
+    )
+)
+@click.argument("name")
+@click.option(
+    "--export",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write the plan's problem file (.json or .json.gz).",
+)
+@common_options
+def plan(settings: Settings, name: str, export: Path | None) -> None:
+    """Show the active plan of the model NAME: which operators sit where, predicted and measured figures, and why."""
+    if export is not None and not export.name.endswith((".json", ".json.gz")):
+        raise click.BadParameter(f"{export} must end in .json or .json.gz", param_hint="--export")
+    document, problem = asyncio.run(_ask(settings, name, export is not None))
+    if export is not None:
+        write_problem(export, msgspec.json.encode(problem))
+        note(f"the problem of epoch {document.epoch} is in {export}")
+    if settings.json:
+        print_json(document)
+        return
+    from edgesplit_controller.cli.plan_view import show_plan  # noqa: PLC0415 - programs do without rich
+
+    show_plan(document)
+
+
+async def _ask(settings: Settings, name: str, with_problem: bool) -> tuple[PlanDocument, dict[str, Any]]:
+    async with Conversation(settings.broker) as conversation:
+        document = await conversation.ask(ShowPlan(name=name), PlanDocument)
+        if not with_problem:
+            return document, {}
+        return document, await conversation.ask(ExportProblem(name=name), dict[str, Any])

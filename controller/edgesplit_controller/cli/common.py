@@ -1,0 +1,114 @@
+"""What every command shares: the broker, `--json`, help pages and printing.
+
+Owns: `Settings`, the options that all commands take, and standard output. Its rule: with `--json` exactly one
+document goes to standard output; notes go to standard error. Not here: errors (`failures.py`), asking (`ask.py`).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Concatenate, ParamSpec
+
+import click
+
+__all__ = [
+    "DEFAULT_BROKER",
+    "Settings",
+    "common_options",
+    "help_epilog",
+    "inherit_settings",
+    "note",
+    "offline_options",
+    "positive_seconds",
+    "print_json",
+    "warn",
+]
+
+P = ParamSpec("P")
+DEFAULT_BROKER = "mqtt://127.0.0.1:1883"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line said about every command.
+
+    Attributes:
+        broker: URL of the MQTT broker.
+        json: Whether programs read the output.
+    """
+
+    broker: str = DEFAULT_BROKER
+    json: bool = False
+
+
+def positive_seconds(text: str | float) -> float:
+    """Read an option's seconds, above 0 and finite. [s]
+
+    Raises:
+        click.BadParameter: It is something else.
+    """
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not math.isfinite(seconds) or seconds <= 0:
+        raise click.BadParameter(f"{text!r} must be a number of seconds above 0")
+    return seconds
+
+
+def common_options(function: Callable[Concatenate[Settings, P], None]) -> Callable[..., None]:
+    """Add `--broker` and `--json` to a command and hand it the effective `Settings` first."""
+    return click.option("--broker", metavar="URL", help="MQTT broker; also before the command.")(
+        offline_options(function)
+    )
+
+
+def offline_options(function: Callable[Concatenate[Settings, P], None]) -> Callable[..., None]:
+    """Add `--json` to a command that needs no broker and hand it the effective `Settings` first."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document for programs.")
+    @click.pass_context
+    @functools.wraps(function)
+    def with_settings(context: click.Context, /, *arguments: Any, **options: Any) -> None:
+        settings = inherit_settings(context, options.pop("broker", None), options.pop("as_json"))
+        function(settings, *arguments, **options)
+
+    return with_settings
+
+
+def inherit_settings(context: click.Context, broker: str | None, as_json: bool) -> Settings:
+    """What was said before the command, overridden by what was said after it."""
+    inherited = context.obj if isinstance(context.obj, Settings) else Settings()
+    return replace(inherited, broker=broker or inherited.broker, json=as_json or inherited.json)
+
+
+def help_epilog(example: str, keys: str) -> str:
+    """The end of a command's help page.
+
+    Args:
+        example: Command lines, one a line.
+        keys: What the `--json` document holds; wrapped by click.
+    """
+    lines = "\n".join(f"  $ {line}" for line in example.strip().splitlines())
+    return f"\b\nExample:\n{lines}\n\nWith --json: {keys}"
+
+
+def print_json(document: object, *, indent: bool = True) -> None:
+    """Print one document on standard output; `indent` False keeps it on one line."""
+    import msgspec  # noqa: PLC0415 - `splitctl --help` does without
+
+    encoded = msgspec.json.encode(document)
+    click.echo((msgspec.json.format(encoded, indent=2) if indent else encoded).decode())
+
+
+def note(sentence: str) -> None:
+    """Say something on standard error."""
+    click.echo(f"splitctl: {sentence}", err=True)
+
+
+def warn(sentence: str) -> None:
+    """Warn on standard error."""
+    note(f"warning: {sentence}")

@@ -1,0 +1,123 @@
+"""The entry point of splitctl.
+
+Owns: the table of commands, the options before the command, and the exit status. Its rule: everything that is
+slow to import is imported by the command that needs it (`splitctl --help` answers in under 0.3 s). Not here: what
+commands do (`commands/`), how errors read (`failures.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from edgesplit_controller.cli.common import DEFAULT_BROKER, Settings
+from edgesplit_controller.cli.failures import report
+from edgesplit_controller.cli.lazy import LazyCommand, LazyGroup
+
+__all__ = ["main", "splitctl"]
+
+_COMMANDS = "edgesplit_controller.cli.commands"
+
+
+def _print_version(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
+    if not asked or context.resilient_parsing:
+        return
+    from importlib.metadata import version  # noqa: PLC0415 - slow to import, seldom needed
+
+    click.echo(f"splitctl {version('edgesplit')}")
+    context.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    name="splitctl",
+    no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+    epilog=(
+        "\b\nExample:\n"
+        "  $ splitctl model add yolo yolo.onnx --calibration images.npz\n"
+        "  $ splitctl deploy yolo --source device\n"
+        "  $ splitctl set-weights --energy 1.0 --max-noise 0.5\n"
+        "  $ splitctl plan yolo\n\n"
+        "Exit status: 0 done, 2 wrong use, 3 no plan satisfies the constraints, 4 broker or controller not reached, "
+        "1 anything else. With --json an error is {error: {code, message}}."
+    ),
+    commands_by_name={
+        "nodes": LazyCommand(f"{_COMMANDS}.nodes", "nodes", "List the machines and what they report"),
+        "links": LazyCommand(f"{_COMMANDS}.nodes", "links", "List the measured network paths between them"),
+        "model": LazyCommand(f"{_COMMANDS}.model", "model", "Add, list, show and remove models"),
+        "deploy": LazyCommand(f"{_COMMANDS}.deploy", "deploy", "Plan a model and serve it, or move it"),
+        "undeploy": LazyCommand(f"{_COMMANDS}.deploy", "undeploy", "End serving a model"),
+        "set-weights": LazyCommand(f"{_COMMANDS}.goals", "set_weights", "Set the goals and re-plan at once"),
+        "plan": LazyCommand(f"{_COMMANDS}.plan", "plan", "Show the active plan, predicted and measured"),
+        "infer": LazyCommand(f"{_COMMANDS}.infer", "infer", "Run requests through a deployed model"),
+        "solve": LazyCommand(f"{_COMMANDS}.solve", "solve", "Plan a problem file offline"),
+        "events": LazyCommand(f"{_COMMANDS}.events", "events", "Tell what happened and why"),
+    },
+)
+@click.option(
+    "--broker",
+    metavar="URL",
+    envvar="EDGESPLIT_BROKER",
+    show_envvar=True,
+    default=DEFAULT_BROKER,
+    show_default=True,
+    help="MQTT broker.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document for programs.")
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Print the version and exit.",
+)
+@click.pass_context
+def splitctl(context: click.Context, broker: str, as_json: bool) -> None:
+    """Run one DNN over device, edge and cloud: add models, deploy them, set goals, see plans."""
+    context.obj = Settings(broker=broker, json=as_json)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run splitctl.
+
+    Args:
+        arguments: What follows the program's name; the process's own by default.
+
+    Returns:
+        The exit status: 0, or as `splitctl --help` lists them.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if "_SPLITCTL_COMPLETE" in os.environ:
+        splitctl.main(given, prog_name="splitctl")
+    try:
+        with splitctl.make_context("splitctl", list(given)) as context:
+            splitctl.invoke(context)
+        sys.stdout.flush()
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except BrokenPipeError:
+        return _reader_left()
+    except (Exception, KeyboardInterrupt) as error:
+        try:
+            return report(error, as_json="--json" in given)
+        except BrokenPipeError:
+            _reader_left()
+            return 1
+    return 0
+
+
+def _reader_left() -> int:
+    """`splitctl … | head` has read enough: no failure, and nothing may complain when the interpreter ends."""
+    with contextlib.suppress(OSError):  # a captured stream has no descriptor
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

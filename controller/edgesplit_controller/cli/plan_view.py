@@ -1,0 +1,185 @@
+"""What people see of a plan: figures, shares, components, timeline.
+
+Owns: the pages of `splitctl plan` and `splitctl solve`. Its rule: predicted and measured figures stand side by
+side and are called what they are. Not here: JSON, which is the controller's document as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
+from edgesplit.plan import Solution, TimelineEntry, solution_to_document
+from edgesplit.problem import Problem
+from edgesplit.requests import MeasuredDocument, NodeShare, PlanDocument
+from edgesplit_controller.cli.tables import console, goals_text, plain_table, properties
+from edgesplit_controller.cli.units import UNKNOWN, joules, number, time_span
+
+__all__ = ["show_plan", "show_solution", "timeline_rows"]
+
+TIMELINE_COLUMNS = 60
+LISTED_NAMES = 4
+"""Tensor names shown of a component before they are counted instead."""
+_SIGNS = {"compute": "█", "encode": "▒", "decode": "░", "transfer": "━"}
+
+
+class _Component(Protocol):
+    @property
+    def id(self) -> int: ...
+    @property
+    def node(self) -> str: ...
+    @property
+    def operators(self) -> tuple[str, ...]: ...
+    @property
+    def inputs(self) -> tuple[str, ...]: ...
+    @property
+    def outputs(self) -> tuple[str, ...]: ...
+
+
+def show_plan(document: PlanDocument) -> None:
+    """Print the page of `splitctl plan`."""
+    out = console()
+    serving = document.serving
+    state = "serving" if serving in (None, document.epoch) else f"epoch {serving} serves now"
+    out.print(f"{document.model}: epoch {document.epoch} from {document.source}, {document.status}, {state}")
+    out.print(f"why: {document.reason}" if document.reason else "", soft_wrap=True)
+    measured = document.measured
+    table = plain_table("", ("",), ("predicted", _measured_title(measured)))
+    origin = f" ({measured.energy_origin})" if measured.energy_origin else ""
+    table.add_row("latency", f"{time_span(document.latency_s)} (simulated timeline)", time_span(measured.latency_s))
+    table.add_row("energy", joules(document.energy_j), _with(joules(measured.energy_j), origin))
+    table.add_row("device energy", joules(document.device_energy_j), _with(joules(measured.device_energy_j), origin))
+    table.add_row("noise", number(document.noise), UNKNOWN)
+    out.print(table)
+    out.print()
+    out.print(
+        properties(
+            [
+                ("goals", goals_text(document.goals)),
+                ("score", f"{_share(document.score)} (proven gap {_share(document.gap)})"),
+                ("planned in", time_span(document.solve_s)),
+            ]
+        )
+    )
+    entries = msgspec.convert(document.timeline, list[TimelineEntry])
+    _show_assignment(out, document.per_node, document.components, document.quantized, document.codecs)
+    _show_timeline(out, entries)
+
+
+def show_solution(problem: Problem, solution: Solution, load_s: float) -> None:
+    """Print the page of `splitctl solve`."""
+    out = console()
+    out.print(f"{problem.model} from {problem.source}: {solution.status}")
+    if solution.status == "feasible" and solution.reason:
+        out.print(f"why: {solution.reason}", soft_wrap=True)
+    out.print()
+    evaluation, assignment, timings = solution.evaluation, solution.assignment, solution.timings
+    spent = f"{time_span(load_s)} reading, {time_span(timings.build_s)} building, {time_span(timings.solve_s)} solving"
+    rows = [("time", f"{time_span(load_s + timings.total_s)} ({spent})")]
+    if evaluation is None or assignment is None:
+        out.print(properties(rows))
+        return
+    objective = problem.objective
+    weights = f"latency {number(objective.latency_weight)}, energy {number(objective.energy_weight)}"
+    proof = f"bound {_share(solution.bound)}, gap {_share(solution.gap)}"
+    rows = [
+        ("latency", f"{time_span(evaluation.latency_s)} ({objective.latency_model})"),
+        ("timeline", f"{time_span(evaluation.timeline_s)} (simulated)"),
+        ("energy", f"{joules(evaluation.energy_j)}, of it the device {joules(evaluation.device_energy_j)}"),
+        ("noise", number(evaluation.noise)),
+        ("score", f"{_share(solution.score)} ({proof}; weights {weights})"),
+        *rows,
+    ]
+    out.print(properties(rows))
+    _show_assignment(
+        out, _shares(problem, solution), evaluation.components, sorted(assignment.quantized), assignment.codecs
+    )
+    _show_timeline(out, evaluation.timeline)
+
+
+def timeline_rows(entries: Sequence[TimelineEntry], columns: int = TIMELINE_COLUMNS) -> list[tuple[str, str]]:
+    """Draw a timeline as text.
+
+    Args:
+        entries: What happens when. [s]
+        columns: Signs from start to end.
+
+    Returns:
+        A lane per node, then one per link, in the order of their first entry: its name and its signs. What lasts
+        less than a column still gets one.
+    """
+    end_s = max((entry.end_s for entry in entries), default=0.0)
+    lanes: dict[str, list[str]] = {}
+    for entry in sorted(entries, key=lambda entry: (entry.kind == "transfer", entry.start_s)):
+        name = f"{entry.source} → {entry.target}" if entry.kind == "transfer" else entry.node or UNKNOWN
+        lane = lanes.setdefault(name, ["·"] * columns)
+        first = min(int(entry.start_s / end_s * columns), columns - 1) if end_s > 0 else 0
+        last = max(first + 1, min(round(entry.end_s / end_s * columns), columns)) if end_s > 0 else 1
+        lane[first:last] = _SIGNS[entry.kind] * (last - first)
+    return [(name, "".join(lane)) for name, lane in lanes.items()]
+
+
+def _show_assignment(
+    out: Console,
+    per_node: Mapping[str, NodeShare],
+    components: Sequence[_Component],
+    quantized: Sequence[str],
+    codecs: Mapping[str, str],
+) -> None:
+    out.print()
+    shares = plain_table("", ("node",), ("operators", "components", "quantized"))
+    for node, share in per_node.items():
+        shares.add_row(node, str(share.operators), str(share.components), str(share.quantized))
+    out.print(shares)
+    out.print()
+    order = plain_table("", ("component", "node"), ("operators",))
+    order.add_column("needs", overflow="fold")
+    order.add_column("gives", overflow="fold")
+    for part in components:
+        order.add_row(str(part.id), part.node, str(len(part.operators)), _names(part.inputs), _names(part.outputs))
+    out.print(order)
+    out.print()
+    wire = ", ".join(f"{tensor} as {codec}" for tensor, codec in codecs.items())
+    out.print(properties([("quantized", ", ".join(quantized) or "none"), ("coded on the wire", wire or "none")]))
+
+
+def _show_timeline(out: Console, entries: Sequence[TimelineEntry]) -> None:
+    if not entries:
+        return
+    out.print()
+    lanes = plain_table("", ("predicted timeline", f"0 to {time_span(max(entry.end_s for entry in entries))}"))
+    for name, signs in timeline_rows(entries):
+        lanes.add_row(name, Text(signs, no_wrap=True))
+    out.print(lanes)
+    legend = ", ".join(f"{_SIGNS[kind]} {kind}" for kind in _SIGNS if any(entry.kind == kind for entry in entries))
+    out.print(legend)
+
+
+def _shares(problem: Problem, solution: Solution) -> dict[str, NodeShare]:
+    return msgspec.convert(solution_to_document(problem, solution)["per_node"], dict[str, NodeShare])
+
+
+def _measured_title(measured: MeasuredDocument) -> str:
+    if measured.requests + measured.failed == 0:
+        return "measured (no request yet)"
+    return f"measured ({measured.requests} requests, {measured.failed} failed)"
+
+
+def _with(value: str, origin: str) -> str:
+    return value if value == UNKNOWN else value + origin
+
+
+def _share(value: float | None) -> str:
+    # What is left of a proven 0 after floating point would only confuse.
+    return number(None if value is None else round(value, 9))
+
+
+def _names(names: Sequence[str]) -> str:
+    if not names:
+        return UNKNOWN
+    rest = len(names) - LISTED_NAMES
+    return ", ".join(names[:LISTED_NAMES]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,161 @@
+"""What people see of nodes, links and models.
+
+Owns: these tables. Its rule: every column says its unit through the value, and names from outside are shown as they
+are, never read as markup. Not here: plans (`plan_view.py`), JSON.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from edgesplit.messages import TensorSpec
+from edgesplit.requests import GoalsDocument, LinkRow, ModelAddedDocument, ModelDocument, NodeRow, NoiseModelDocument
+from edgesplit_controller.cli.units import UNKNOWN, joules, number, percent, size, speed, time_span, watts
+
+__all__ = [
+    "console",
+    "goals_text",
+    "plain_table",
+    "properties",
+    "show_added",
+    "show_links",
+    "show_model",
+    "show_models",
+    "show_nodes",
+]
+
+PIPED_WIDTH = 140
+"""Columns where nobody's terminal says otherwise."""
+
+
+def console() -> Console:
+    """A console on the present standard output."""
+    return Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+
+
+def plain_table(title: str, left: Sequence[str], right: Sequence[str] = ()) -> Table:
+    """A table without vertical lines.
+
+    Args:
+        title: Above it; empty for none.
+        left: Columns aligned left, the first ones.
+        right: Columns aligned right, after them.
+    """
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in left:
+        table.add_column(name, overflow="fold")
+    for name in right:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def properties(rows: Sequence[tuple[str, str]]) -> Table:
+    """Names and values below each other."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, value)
+    return table
+
+
+def show_nodes(rows: Sequence[NodeRow]) -> None:
+    """Print the table of `splitctl nodes`."""
+    table = plain_table("", ("node", "state", "address"), ("load", "free memory", "computing", "sending"))
+    table.add_column("watts are", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            row.name,
+            "refused" if row.refused else "online" if row.online else "offline",
+            row.advertise or UNKNOWN,
+            percent(row.cpu_percent),
+            size(row.memory_available_bytes),
+            watts(row.compute_w),
+            watts(row.transmit_w),
+            row.power_origin or UNKNOWN,
+        )
+    out = console()
+    out.print(table if rows else "no node has registered: start edgesplit-agent on one")
+    for row in rows:
+        if row.refused:
+            out.print(f"{row.name} is not used: {row.refused}", soft_wrap=True)
+    emulated = [row.name for row in rows if row.emulated]
+    if emulated:
+        out.print(f"emulated speed and links, not the machine's own: {', '.join(emulated)}")
+
+
+def show_links(rows: Sequence[LinkRow]) -> None:
+    """Print the table of `splitctl links`."""
+    table = plain_table("", ("from", "to", "state"), ("bandwidth", "latency (one way)", "age"))
+    table.add_column("origin")
+    for row in rows:
+        figures = (speed(row.bandwidth_bytes_per_s), time_span(row.latency_s), time_span(row.age_s))
+        table.add_row(row.from_, row.to, "up" if row.up else "down", *figures, row.origin)
+    console().print(table if rows else "no link was measured yet: links appear when two agents are online")
+
+
+def show_models(rows: Sequence[ModelDocument]) -> None:
+    """Print the table of `splitctl model list`."""
+    table = plain_table("", ("model", "serves"), ("operators", "units", "quantizable", "weights"))
+    table.add_column("profiled on")
+    for row in rows:
+        counts = (str(row.operators), str(row.units), str(len(row.quantizable)), size(row.weight_bytes))
+        serves = f"epoch {row.epoch} from {row.source}" if row.deployed else "no"
+        table.add_row(row.name, serves, *counts, ", ".join(row.profiled) or UNKNOWN)
+    console().print(table if rows else "no model was added: see 'splitctl model add --help'")
+
+
+def show_model(document: ModelDocument) -> None:
+    """Print `splitctl model show`."""
+    rows = [
+        ("model", document.name),
+        ("sha256", document.sha256),
+        ("serves", f"epoch {document.epoch} from {document.source}" if document.deployed else "no"),
+        ("inputs", _tensors(document.inputs)),
+        ("outputs", _tensors(document.outputs)),
+        ("operators", f"{document.operators} in {document.units} units, {document.tensors} tensors"),
+        ("weights", size(document.weight_bytes)),
+        ("quantizable", ", ".join(document.quantizable) or "none"),
+        ("noise model", _noise_model(document.noise_model)),
+        ("profiled on", ", ".join(document.profiled) or "no node yet"),
+    ]
+    if document.goals is not None:
+        rows.append(("goals", goals_text(document.goals)))
+    console().print(properties([*rows, *(("warning", sentence) for sentence in document.warnings)]))
+
+
+def show_added(document: ModelAddedDocument) -> None:
+    """Print the result of `splitctl model add`; its warnings went to standard error."""
+    rows = [
+        ("model", document.name),
+        ("sha256", document.sha256),
+        ("operators", f"{document.operators} in {document.units} units, {document.tensors} tensors"),
+        ("quantizable", ", ".join(document.quantizable) or "none"),
+        ("noise model", _noise_model(document.noise_model)),
+        ("profiled on", ", ".join(document.profiled) or "no node yet"),
+    ]
+    console().print(properties(rows))
+
+
+def goals_text(goals: GoalsDocument) -> str:
+    """Goals in one line."""
+    noise = "unlimited" if goals.max_noise is None else f"at most {number(goals.max_noise)}"
+    limit = goals.device_energy_limit_j
+    device = "unlimited" if limit is None else f"at most {joules(limit)}"
+    weights = f"latency {number(goals.latency_weight)}, energy {number(goals.energy_weight)}"
+    return f"weights {weights}; noise {noise}; device energy {device}"
+
+
+def _noise_model(model: NoiseModelDocument) -> str:
+    if model.r2_test is None:
+        return "none needed: nothing is quantizable"
+    fit = f"degree {model.degree}, R² {number(model.r2_train)} (training), {number(model.r2_test)} (test)"
+    return f"{fit}, {model.patterns} patterns in {time_span(model.seconds)}; all quantized: {number(model.full_noise)}"
+
+
+def _tensors(specs: Sequence[TensorSpec]) -> str:
+    return ", ".join(f"{spec.name} {spec.dtype}[{'×'.join(map(str, spec.shape))}]" for spec in specs)

@@ -1,0 +1,91 @@
+"""Quantities as people read them.
+
+Owns: the text of bytes, rates, seconds, joules, watts and shares. Its rule: an unknown value is a dash, three
+significant digits are enough. Not here: tables.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+__all__ = [
+    "UNKNOWN",
+    "clock",
+    "joules",
+    "number",
+    "percent",
+    "size",
+    "speed",
+    "time_span",
+    "watts",
+]
+
+UNKNOWN = "–"
+
+
+def _scaled(value: float | None, units: tuple[tuple[float, str], ...]) -> str:
+    """Pick the largest unit that leaves at least 1, the smallest otherwise."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    factor, unit = next(((factor, unit) for factor, unit in units if abs(value) >= factor), units[-1])
+    return f"{_significant(value / factor)} {unit}"
+
+
+def _significant(value: float) -> str:
+    magnitude = abs(value)
+    if magnitude == 0:
+        return "0"
+    if magnitude >= 100:
+        return f"{value:.0f}"
+    if magnitude < 0.001:
+        return f"{value:.2e}"
+    return f"{value:.3g}"
+
+
+def size(value: float | None) -> str:
+    """Bytes, decimal units. [B]"""
+    return _scaled(value, ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B")))
+
+
+def speed(value: float | None) -> str:
+    """Bytes per second, decimal units. [B/s]"""
+    return _scaled(value, ((1e9, "GB/s"), (1e6, "MB/s"), (1e3, "kB/s"), (1, "B/s")))
+
+
+def time_span(value: float | None) -> str:
+    """Seconds. [s]"""
+    if value == 0:
+        return "0 s"
+    return _scaled(value, ((1, "s"), (1e-3, "ms"), (1e-6, "µs")))
+
+
+def joules(value: float | None) -> str:
+    """Energy. [J]"""
+    if value == 0:
+        return "0 J"
+    return _scaled(value, ((1e3, "kJ"), (1, "J"), (1e-3, "mJ"), (1e-6, "µJ")))
+
+
+def watts(value: float | None) -> str:
+    """Power. [W]"""
+    if value == 0:
+        return "0 W"
+    return _scaled(value, ((1, "W"), (1e-3, "mW")))
+
+
+def percent(value: float | None) -> str:
+    """A share that is already in percent. [%]"""
+    return UNKNOWN if value is None else f"{value:.0f} %"
+
+
+def number(value: float | None) -> str:
+    """A quantity without unit. [1]"""
+    return UNKNOWN if value is None or not math.isfinite(value) else _significant(value)
+
+
+def clock(at_unix_s: float) -> str:
+    """Local date and time to the millisecond."""
+    whole = math.floor(at_unix_s)
+    thousandths = math.floor((at_unix_s - whole) * 1000)
+    return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(whole))}.{thousandths:03d}"

@@ -1,0 +1,147 @@
+"""The controller's configuration file.
+
+Owns: its sections, keys and defaults. Its rule: loaded once, in `main`. Not here: the merge of file and environment
+(`edgesplit.configuration`).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from edgesplit.bus import BrokerAddress
+from edgesplit.errors import InvalidConfiguration
+from edgesplit_controller.deployment.replanning import Thresholds
+
+__all__ = ["Artifacts", "Broker", "ControllerConfiguration", "Planning", "Store", "artifact_address", "split_address"]
+
+
+class Broker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[broker]`.
+
+    Attributes:
+        embedded: Run a broker in this process at `url` (one-machine demo; needs edgesplit[demo]).
+    """
+
+    url: str = "mqtt://127.0.0.1:1883"
+    embedded: bool = False
+
+
+def _default_store() -> str:
+    # systemd names the folder it made for the service; by hand, INTERFACES' default.
+    return os.environ.get("STATE_DIRECTORY", "/var/lib/edgesplit").split(":")[0]
+
+
+class Store(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[store]`: where models, blobs and state live."""
+
+    path: str = msgspec.field(default_factory=_default_store)
+
+
+class Artifacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[artifacts]`.
+
+    Attributes:
+        listen: host:port of the HTTP server.
+        advertise: host:port under which agents reach it; derived from `listen` when empty.
+        max_upload_bytes: The largest accepted upload. [B]
+    """
+
+    listen: str = "0.0.0.0:7480"
+    advertise: str = ""
+    max_upload_bytes: int = 64 << 30
+
+
+class Planning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[planning]`.
+
+    Attributes:
+        time_limit_s: What the solver may take for one plan. [s]
+        latency_model: What a plan's latency means to the solver.
+        change_threshold: Relative change of a figure that makes the controller plan again. [1]
+        gain_threshold: Relative gain of the objective that makes it switch. [1]
+        debounce_s: How long changes are collected before planning again. [s]
+        prepare_limit_s: How long nodes may take to prepare an epoch. [s]
+        profile_silence_s: How long a node may stay silent while it should profile a model. [s]
+    """
+
+    time_limit_s: float = 20.0
+    latency_model: Literal["sum", "critical-path"] = "sum"
+    change_threshold: float = 0.2
+    gain_threshold: float = 0.05
+    debounce_s: float = 0.5
+    prepare_limit_s: float = 60.0
+    profile_silence_s: float = 60.0
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The hysteresis these keys ask for."""
+        return Thresholds(change=self.change_threshold, gain=self.gain_threshold)
+
+
+class ControllerConfiguration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    broker: Broker = Broker()
+    store: Store = msgspec.field(default_factory=Store)
+    artifacts: Artifacts = Artifacts()
+    planning: Planning = Planning()
+
+    def validate(self) -> None:
+        """Check what types cannot say.
+
+        Raises:
+            InvalidConfiguration: A key holds an impossible value.
+        """
+        BrokerAddress.parse(self.broker.url)
+        split_address("artifacts.listen", self.artifacts.listen)
+        if self.artifacts.advertise:
+            split_address("artifacts.advertise", self.artifacts.advertise)
+        for key in ("time_limit_s", "prepare_limit_s", "profile_silence_s"):
+            if not getattr(self.planning, key) > 0:
+                raise InvalidConfiguration(f"planning.{key} must be greater than 0")
+        for key in ("change_threshold", "gain_threshold", "debounce_s"):
+            if not getattr(self.planning, key) >= 0:
+                raise InvalidConfiguration(f"planning.{key} must be 0 or more")
+
+    @property
+    def store_path(self) -> Path:
+        """Where state lives."""
+        return Path(self.store.path)
+
+
+def split_address(key: str, address: str) -> tuple[str, int]:
+    """Take host:port apart; `[::1]:7480` for IPv6.
+
+    Raises:
+        InvalidConfiguration: It is not of that form; names the key.
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdigit() or int(port) > 65535:
+        raise InvalidConfiguration(f"{key} is {address!r}: write it as host:port, such as 0.0.0.0:7480")
+    return host.strip("[]"), int(port)
+
+
+def artifact_address(configuration: ControllerConfiguration, bound_port: int) -> str:
+    """host:port to tell agents: what is configured, else the address this machine has towards the broker."""
+    if configuration.artifacts.advertise:
+        return configuration.artifacts.advertise
+    host, _ = split_address("artifacts.listen", configuration.artifacts.listen)
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared with, not listened on
+        host = _own_address(BrokerAddress.parse(configuration.broker.url))
+    return f"[{host}]:{bound_port}" if ":" in host else f"{host}:{bound_port}"
+
+
+def _own_address(broker: BrokerAddress) -> str:
+    try:
+        # Connecting a datagram socket sends nothing; it only picks the route.
+        family, kind, *_, address = socket.getaddrinfo(broker.host, broker.port, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.connect(address)
+            return str(probe.getsockname()[0])
+    except OSError:
+        return socket.gethostname()

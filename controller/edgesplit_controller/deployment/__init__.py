@@ -1,0 +1,1 @@
+"""From goals to a served plan: problem, decision, compilation, rollout."""

@@ -1,0 +1,405 @@
+"""Keeping every deployed model on its best plan.
+
+Owns: planning on demand and by itself: when, under which goals, and what comes of it. Its rule: one change of a model
+at a time, and none that leaves it without a plan. Not here: how plans are made (`planning.py`), how nodes get there
+(`rollouts.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from edgesplit.errors import EdgesplitError, NotDeployed, PlanInfeasible, PreparationFailed
+from edgesplit.problem import Problem
+from edgesplit.requests import GoalsDocument
+from edgesplit_controller.deployment.planning import Draft, NotProfiledYet, PlanMaker
+from edgesplit_controller.deployment.replanning import Figures, figures_of, reasons
+from edgesplit_controller.deployment.state import DeploymentState, LocalPlan, PlanRecord
+
+if TYPE_CHECKING:
+    from edgesplit_controller.configuration import Planning
+    from edgesplit_controller.deployment.rollouts import Rollouts
+    from edgesplit_controller.events import EventLog
+    from edgesplit_controller.models.record import ModelRecord
+    from edgesplit_controller.registry import Registry
+
+__all__ = ["Change", "Deployer"]
+
+TICK_S = 0.25
+RETRY_S = 30.0
+"""After an abandoned epoch the controller plans again even if nothing else changes."""
+DRAIN_LIMIT_S = 15.0
+"""How long `undeploy` waits for the last requests to end."""
+
+Data = dict[str, str | float | int | bool | None]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What came of planning.
+
+    Attributes:
+        changed: The assignment differs from before.
+    """
+
+    epoch: int
+    changed: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Occasion:
+    """Why a model is planned.
+
+    Attributes:
+        cause: In a few words, for people.
+        forced: Hysteresis does not apply.
+        deadline_s: When the new epoch is given up, on the deployer's clock. [s]
+    """
+
+    cause: str
+    forced: bool
+    deadline_s: float
+
+
+@dataclass
+class _Watch:
+    """What is known of a model's planning but not persisted.
+
+    Attributes:
+        lock: Held during a change.
+        dirty: Something about the fleet changed since the watcher looked.
+        figures: What the last decision stood on.
+    """
+
+    task: asyncio.Task[None] | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    dirty: asyncio.Event = field(default_factory=asyncio.Event)
+    figures: Figures | None = None
+
+
+class Deployer:
+    """All deployments.
+
+    Args:
+        rollouts: Their state.
+        registry: The fleet.
+        models: By name; the caller adds and removes.
+        maker: Makes plans.
+        events: Where decisions are told.
+        settings: Debounce and limits.
+        clock: Monotonic seconds, the same as the rollouts'.
+    """
+
+    def __init__(
+        self,
+        rollouts: Rollouts,
+        *,
+        registry: Registry,
+        models: Mapping[str, ModelRecord],
+        maker: PlanMaker,
+        events: EventLog,
+        settings: Planning,
+        clock: Callable[[], float],
+    ) -> None:
+        self._rollouts = rollouts
+        self._registry = registry
+        self._models = models
+        self._maker = maker
+        self._events = events
+        self._settings = settings
+        self._clock = clock
+        self._log = structlog.get_logger("deployer")
+        self._watches: dict[str, _Watch] = {}
+        self._fleet_moved = asyncio.Event()
+        self._ticker: asyncio.Task[None] | None = None
+
+    @property
+    def deployments(self) -> Mapping[str, DeploymentState]:
+        """By model."""
+        return self._rollouts.state.deployments
+
+    # --- life ------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Publish what is remembered, then wait for `settle` before acting on what nodes report."""
+        for name, deployment in self.deployments.items():
+            if deployment.active is not None:
+                self._watch(name).figures = figures_of(deployment.active.problem)
+            self._rollouts.publish(name)
+        self._ticker = asyncio.create_task(self._tick(), name="deployer-tick")
+
+    def settle(self, *, patient: bool) -> None:
+        """What the broker retained has arrived; while patient, nodes that are unknown yet may still come."""
+        self._rollouts.settled, self._rollouts.patient = True, patient
+        self.fleet_changed()
+
+    async def close(self) -> None:
+        """Stop planning; what serves goes on serving."""
+        running = [task for task in (*(watch.task for watch in self._watches.values()), self._ticker) if task]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    def fleet_changed(self) -> None:
+        """Nodes, links or profiles changed: look whether plans still hold."""
+        self._fleet_moved.set()
+        for name in tuple(self.deployments):
+            self._rollouts.step(name)
+            self._watch(name).dirty.set()
+
+    # --- goals -----------------------------------------------------------------------------------------------------
+
+    def goals(self, model: str | None) -> GoalsDocument:
+        """The goals of a model, or the default of new ones."""
+        state = self._rollouts.state
+        return state.default_goals if model is None else state.goals.get(model, state.default_goals)
+
+    def keep_goals(self, model: str | None, goals: GoalsDocument) -> None:
+        """Remember goals of a model, or the default of new ones."""
+        if model is None:
+            self._rollouts.update(default_goals=goals)
+        else:
+            self._rollouts.update(goals=self._rollouts.state.goals | {model: goals})
+
+    def forget_goals(self, model: str) -> None:
+        """A model was removed."""
+        kept = {name: goals for name, goals in self._rollouts.state.goals.items() if name != model}
+        self._rollouts.update(goals=kept)
+
+    # --- what users ask ----------------------------------------------------------------------------------------------
+
+    async def deploy(self, model: str, source: str, wait_s: float) -> Change:
+        """Plan, prepare, activate; on another source than before, move there.
+
+        Raises:
+            PlanInfeasible: No plan satisfies the goals.
+            PreparationFailed: It did not serve within `wait_s`.
+            EdgesplitError: The source is unknown, offline, or cannot run the model.
+        """
+        deadline_s = self._clock() + wait_s
+        async with self._watch(model).lock:
+            goals = self.goals(model)
+            problem = await self._problem_once_profiled(model, source, goals, deadline_s)
+            return await self._change(model, problem, goals, _Occasion("deployed", True, deadline_s))
+
+    async def set_goals(self, model: str, goals: GoalsDocument) -> Change:
+        """Plan under new goals, without hysteresis; they are kept only if there is a plan.
+
+        Raises:
+            PlanInfeasible: There is none; goals and plan stay.
+            PreparationFailed: The goals are kept but the new epoch was abandoned; the old one serves.
+        """
+        async with self._watch(model).lock:
+            deployment = self.deployments.get(model)
+            if deployment is None:
+                self.keep_goals(model, goals)
+                return Change(0, False, "not deployed")
+            problem = self._problem(model, deployment.source, goals)
+            return await self._change(model, problem, goals, _Occasion("goals were set", True, self._limit_s()))
+
+    async def model_replaced(self, model: str) -> Change:
+        """Move a deployment to the new version of its model.
+
+        Raises:
+            EdgesplitError: There is no plan of it; the old version serves on.
+        """
+        async with self._watch(model).lock:
+            goals = self.goals(model)
+            problem = self._problem(model, self._deployment(model).source, goals)
+            return await self._change(model, problem, goals, _Occasion("the model was replaced", True, self._limit_s()))
+
+    async def undeploy(self, model: str) -> int:
+        """End serving; returns the epoch that served, 0 for none, once the last request ended.
+
+        Raises:
+            NotDeployed: It does not serve.
+        """
+        watch = self._watch(model)
+        async with watch.lock:
+            deployment = self._deployment(model)
+            self._rollouts.drop(model)
+            watch.figures = None
+            active = deployment.rollout.active
+            epoch = active.epoch if active is not None else 0
+            self._events.add("epoch-retired", f"{model} was undeployed; epoch {epoch} ended", model=model)
+            await self._rollouts.drained(model, deployment.source, DRAIN_LIMIT_S)
+            return epoch
+
+    # --- changing a plan -----------------------------------------------------------------------------------------------
+
+    async def _change(self, model: str, problem: Problem, goals: GoalsDocument, occasion: _Occasion) -> Change:
+        """Solve, weigh, and roll out if it pays; the caller holds the model's lock."""
+        record = self._models[model]
+        deployment = self.deployments.get(model)
+        serving = deployment.active if deployment is not None else None
+        self._watch(model).figures = figures_of(problem)
+        forced = occasion.cause if occasion.forced else ""
+        try:
+            draft = await self._maker.draft(record, problem, goals, serving, forced)
+        except PlanInfeasible as error:
+            self._events.add("plan-infeasible", str(error), model=model, data={"trigger": occasion.cause})
+            raise
+        goals_differ = self.goals(model) != goals
+        if goals_differ or model not in self._rollouts.state.goals:
+            self.keep_goals(model, goals)
+        if goals_differ:
+            self._events.add("goals-changed", f"{model}: {_goals_text(goals)}", model=model)
+        verdict = draft.decision.text
+        data: Data = dict(draft.decision.data) | {"trigger": occasion.cause, "verdict": verdict}
+        reason = verdict if occasion.forced else f"{occasion.cause}: {verdict}"
+        if serving is not None and not draft.decision.adopt:
+            self._decline(model, serving, draft, f"{occasion.cause}: {verdict}", data)
+            return Change(serving.plan.epoch, False, verdict)
+        return await self._roll_out(record, draft, reason, data, occasion.deadline_s)
+
+    def _decline(self, model: str, serving: PlanRecord, draft: Draft, reason: str, data: Data) -> None:
+        # The plan stays, but what it predicts now is what people should see.
+        refreshed = self._maker.reevaluate(serving, draft, reason)
+        deployment = self._deployment(model)
+        plans = deployment.plans | {serving.plan.epoch: refreshed}
+        self._rollouts.keep(model, msgspec.structs.replace(deployment, plans=plans))
+        text = f"{model} stays on epoch {serving.plan.epoch} ({reason})"
+        self._events.add("replan-declined", text, model=model, data=data)
+
+    async def _roll_out(
+        self, record: ModelRecord, draft: Draft, reason: str, data: Data, deadline_s: float
+    ) -> Change:
+        model = record.name
+        epoch, fallback = self._numbers(model, record, draft)
+        made, local = await self._maker.compile(record, draft, epoch, fallback, reason)
+        before = self.deployments.get(model)
+        kept = {plan.epoch: plan for plan in (before.local if before is not None else ())}
+        if local is not None:
+            kept[local.epoch] = local
+        deployment = msgspec.structs.replace(
+            before or DeploymentState(source=draft.problem.source, inputs=(), outputs=()),
+            inputs=record.inputs,
+            outputs=record.outputs,
+            local=tuple(kept.values()),
+        )
+        where = ", ".join(made.plan.participants)
+        text = f"{model} epoch {epoch} planned on {where} ({reason}): {draft.evaluation.timeline_s * 1e3:.1f} ms"
+        self._events.add("planned", text, model=model, data=data | {"epoch": epoch})
+        failure = await self._rollouts.roll_out(model, deployment, made, deadline_s)
+        if failure:
+            text = f"{model} epoch {epoch} was abandoned because {failure}; what served before serves on"
+            raise PreparationFailed(text)
+        return Change(epoch, True, reason)
+
+    def _numbers(self, model: str, record: ModelRecord, draft: Draft) -> tuple[int, LocalPlan | int | None]:
+        """The new plan's epoch, and its fallback: one that exists, the number of a new one, or none."""
+        last = self._rollouts.highest_epoch(model)
+        fallback: LocalPlan | int | None = None
+        if self._maker.needs_fallback(record, draft):
+            wanted = (draft.problem.source, record.sha256)
+            deployment = self.deployments.get(model)
+            existing = deployment.local if deployment is not None else ()
+            fallback = next((plan for plan in existing if (plan.source, plan.sha256) == wanted), None)
+            if fallback is None:
+                last += 1
+                fallback = last
+        self._rollouts.update(epochs=self._rollouts.state.epochs | {model: last + 1})
+        return last + 1, fallback
+
+    # --- planning by itself ----------------------------------------------------------------------------------------------
+
+    async def _watch_fleet(self, model: str, watch: _Watch) -> None:
+        """Plan again whenever the fleet has changed enough."""
+        while True:
+            await watch.dirty.wait()
+            await asyncio.sleep(self._settings.debounce_s)
+            watch.dirty.clear()
+            try:
+                async with watch.lock:
+                    await self._replan(model, watch)
+            except EdgesplitError as error:
+                self._log.warning("planning again failed", model=model, cause=str(error))
+            except Exception:
+                # A defect in planning one model must not end the controller; the plan that serves stays.
+                self._log.exception("planning again failed unexpectedly", model=model)
+
+    async def _replan(self, model: str, watch: _Watch) -> None:
+        deployment = self.deployments.get(model)
+        if deployment is None or deployment.active is None or model not in self._models or not self._rollouts.settled:
+            return
+        if self._rollouts.patient and not all(map(self._registry.knows, deployment.active.plan.participants)):
+            return
+        record, source = self._models[model], deployment.source
+        if not self._registry.node(source).usable or self._registry.profile(source, model, record.sha256) is None:
+            return  # nobody else can answer; it serves again by itself once it is back
+        goals = self.goals(model)
+        problem = self._problem(model, source, goals)
+        before = watch.figures or figures_of(deployment.active.problem)
+        found = reasons(before, figures_of(problem), self._settings.thresholds)
+        if not found and deployment.active.goals == goals:
+            return
+        for reason in found:
+            if reason.kind.startswith("link-"):
+                self._events.add("link-changed", reason.text, model=model)
+        cause = "; ".join(reason.text for reason in found[:3]) or "goals differ from the plan's"
+        try:
+            await self._change(model, problem, goals, _Occasion(cause, False, self._limit_s()))
+        except PreparationFailed:
+            asyncio.get_running_loop().call_later(RETRY_S, self._retry, watch)
+            raise
+
+    @staticmethod
+    def _retry(watch: _Watch) -> None:
+        watch.figures = Figures()
+        watch.dirty.set()
+
+    async def _tick(self) -> None:
+        """Deadlines pass without anybody reporting anything."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            for name in tuple(self.deployments):
+                self._rollouts.step(name)
+
+    # --- small things ----------------------------------------------------------------------------------------------------
+
+    def _watch(self, model: str) -> _Watch:
+        watch = self._watches.get(model)
+        if watch is None:
+            watch = self._watches[model] = _Watch()
+            watch.task = asyncio.create_task(self._watch_fleet(model, watch), name=f"watch-{model}")
+        return watch
+
+    async def _problem_once_profiled(self, model: str, source: str, goals: GoalsDocument, deadline_s: float) -> Problem:
+        """The problem, as soon as the source has profiled the model."""
+        while True:
+            self._fleet_moved.clear()
+            try:
+                return self._problem(model, source, goals)
+            except NotProfiledYet:
+                if self._clock() >= deadline_s:
+                    raise
+            try:
+                async with asyncio.timeout(max(0.0, deadline_s - self._clock())):
+                    await self._fleet_moved.wait()
+            except TimeoutError:
+                continue  # the next round raises
+
+    def _problem(self, model: str, source: str, goals: GoalsDocument) -> Problem:
+        return self._maker.problem(self._models[model], source, goals, self.deployments)
+
+    def _deployment(self, model: str) -> DeploymentState:
+        deployment = self.deployments.get(model)
+        if deployment is None:
+            raise NotDeployed(f"{model} is not deployed: deploy it first")
+        return deployment
+
+    def _limit_s(self) -> float:
+        return self._clock() + self._settings.prepare_limit_s
+
+
+def _goals_text(goals: GoalsDocument) -> str:
+    noise = "any" if goals.max_noise is None else f"{goals.max_noise:g}"
+    device = "" if goals.device_energy_limit_j is None else f", device energy at most {goals.device_energy_limit_j:g} J"
+    return f"latency {goals.latency_weight:g}, energy {goals.energy_weight:g}, noise at most {noise}{device}"

@@ -1,0 +1,286 @@
+"""Making one plan: gathering what is known, solving, weighing, compiling.
+
+Owns: the way from the registry's present figures to a `PlanRecord`. Its rule: heavy steps (solver, cutting) run in one
+worker thread at a time, on values taken before; nothing here changes any state. Not here: when to plan, rollouts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgesplit.errors import EdgesplitError, InvalidInput, NodeUnreachable, PlanInfeasible, UnknownNode
+from edgesplit.plan import Assignment, Evaluation, Solution
+from edgesplit.problem import Problem
+from edgesplit.requests import GoalsDocument
+from edgesplit_controller.deployment.compilation import compile_local, compile_plan, is_local
+from edgesplit_controller.deployment.problems import Candidate, build_problem, whole_weight_bytes
+from edgesplit_controller.deployment.replanning import Decision, decide
+from edgesplit_controller.deployment.rollout import EpochPlan
+from edgesplit_controller.deployment.state import DeploymentState, LocalPlan, PlanRecord
+
+if TYPE_CHECKING:
+    from edgesplit_controller.configuration import Planning
+    from edgesplit_controller.graph.blobs import BlobStore
+    from edgesplit_controller.models.record import ModelRecord
+    from edgesplit_controller.registry import Registry
+
+__all__ = ["Draft", "NotProfiledYet", "PlanMaker"]
+
+
+class NotProfiledYet(EdgesplitError):
+    """The source has no execution times of the model yet."""
+
+    code = "not-profiled-yet"
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A solved problem and the verdict on switching to it.
+
+    Attributes:
+        old: What serves, under the present figures; None where it cannot run any more.
+    """
+
+    problem: Problem
+    goals: GoalsDocument
+    solution: Solution
+    assignment: Assignment
+    evaluation: Evaluation
+    old: Evaluation | None
+    decision: Decision
+
+
+class PlanMaker:
+    """Makes plans from what registry and models say now.
+
+    Args:
+        registry: The fleet.
+        blobs: Where component graphs go.
+        settings: Time limit, latency model, thresholds.
+    """
+
+    def __init__(self, registry: Registry, blobs: BlobStore, settings: Planning) -> None:
+        self._registry = registry
+        self._blobs = blobs
+        self._settings = settings
+        self._one_at_a_time = asyncio.Lock()
+
+    def problem(
+        self, record: ModelRecord, source: str, goals: GoalsDocument, others: Mapping[str, DeploymentState]
+    ) -> Problem:
+        """State the problem of one model now.
+
+        Args:
+            record: The model.
+            source: Where requests arise.
+            goals: Weights and limits.
+            others: Deployments whose plans take memory too; the model's own is left out.
+
+        Raises:
+            UnknownNode: No node of the source's name registered.
+            NodeUnreachable: The source is offline or refused.
+            NotProfiledYet: The source's times are not in.
+        """
+        self._check_source(record, source)
+        taken = _memory_taken(record.name, others)
+        candidates: list[Candidate] = []
+        for name, node in self._registry.nodes.items():
+            profile = self._registry.profile(name, record.name, record.sha256)
+            if not node.usable or node.status is None or node.metrics is None or profile is None:
+                continue
+            limit = node.status.memory_limit_bytes
+            free = max(0.0, limit - taken.get(name, 0.0)) if limit > 0 else None
+            candidates.append(Candidate(name, node.metrics.compute_w, node.metrics.transmit_w, free, profile))
+        return build_problem(
+            record.name,
+            record.graph,
+            quantizable=record.manifest.quantizable,
+            noise=record.manifest.noise,
+            source=source,
+            candidates=candidates,
+            links=self._registry.links(),
+            goals=goals,
+            latency_model=self._settings.latency_model,
+        )
+
+    async def draft(
+        self,
+        record: ModelRecord,
+        problem: Problem,
+        goals: GoalsDocument,
+        serving: PlanRecord | None,
+        forced: str,
+    ) -> Draft:
+        """Solve a problem and weigh the result against what serves.
+
+        Args:
+            record: The model.
+            problem: From `problem`.
+            goals: Those the problem was stated with.
+            serving: The active plan, or None.
+            forced: Why hysteresis does not apply, or empty.
+
+        Raises:
+            PlanInfeasible: No plan satisfies the constraints; the planner's reason.
+        """
+        comparable = serving if _comparable(serving, record, problem) else None
+        before = comparable.assignment if comparable is not None else None
+        async with self._one_at_a_time:
+            solution, old = await asyncio.to_thread(self._solve, problem, before)
+        if solution.assignment is None or solution.evaluation is None:
+            raise PlanInfeasible(f"{record.name} has no plan: {solution.reason}")
+        decision = decide(
+            old,
+            solution.evaluation,
+            problem,
+            solution.ranges,
+            assignments=(before if old is not None else None, solution.assignment),
+            forced=forced,
+            thresholds=self._settings.thresholds,
+        )
+        return Draft(problem, goals, solution, solution.assignment, solution.evaluation, old, decision)
+
+    async def compile(
+        self, record: ModelRecord, draft: Draft, epoch: int, fallback: LocalPlan | int | None, reason: str
+    ) -> tuple[PlanRecord, LocalPlan | None]:
+        """Cut the model along a draft and make the fallback beside it.
+
+        Args:
+            record: The model.
+            draft: The plan.
+            epoch: Its number.
+            fallback: One made before for the same source and model, or the number of one to make, or None.
+            reason: Why the plan was made.
+
+        Returns:
+            The plan, and its fallback unless it needs none.
+        """
+        async with self._one_at_a_time:
+            return await asyncio.to_thread(self._compile, record, draft, epoch, fallback, reason)
+
+    def reevaluate(self, record: PlanRecord, draft: Draft, reason: str) -> PlanRecord:
+        """The serving plan with its predictions under the draft's figures and goals."""
+        from edgesplit_controller.planner import score  # noqa: PLC0415 - the planner loads late
+
+        if draft.old is None:
+            return record
+        value = score(draft.problem, draft.old, draft.solution.ranges)
+        bound = draft.solution.bound
+        return PlanRecord(
+            plan=record.plan,
+            sha256=record.sha256,
+            specs=record.specs,
+            problem=draft.problem,
+            assignment=record.assignment,
+            evaluation=draft.old,
+            status=draft.solution.status if draft.decision.same else "feasible",
+            score=value,
+            gap=max(0.0, value - bound) if bound is not None else None,
+            solve_s=draft.solution.timings.total_s,
+            reason=reason,
+            goals=draft.goals,
+        )
+
+    def needs_fallback(self, record: ModelRecord, draft: Draft) -> bool:
+        """Whether a fallback adds anything, and its weights fit beside the plan's on the source."""
+        source = draft.problem.source
+        if is_local(draft.assignment, source):
+            return False
+        limit = next(node.memory_bytes for node in draft.problem.nodes if node.name == source)
+        needed = draft.evaluation.memory_bytes.get(source, 0.0) + whole_weight_bytes(record.graph)
+        return limit is None or needed <= limit
+
+    def _check_source(self, record: ModelRecord, source: str) -> None:
+        if not self._registry.knows(source):
+            known = ", ".join(self._registry.nodes) or "none yet"
+            raise UnknownNode(f"no node {source!r} is registered: choose among the known ones ({known})")
+        node = self._registry.node(source)
+        if node.refused:
+            raise NodeUnreachable(f"node {source} cannot be the source: {node.refused}")
+        if not node.online or node.metrics is None:
+            raise NodeUnreachable(f"node {source} is offline: start its agent or choose another source")
+        if self._registry.profile(source, record.name, record.sha256) is None:
+            report = node.profiles.get(record.name)
+            failed = report is not None and report.sha256 == record.sha256 and report.state == "failed"
+            if failed and report is not None:
+                raise InvalidInput(f"node {source} cannot run {record.name}: {report.detail or 'its profiling failed'}")
+            raise NotProfiledYet(f"node {source} has not profiled {record.name} yet: wait a little and try again")
+
+    def _solve(self, problem: Problem, before: Assignment | None) -> tuple[Solution, Evaluation | None]:
+        from edgesplit_controller.planner import evaluate, solve  # noqa: PLC0415 - ortools loads late
+
+        old = evaluate(problem, before) if before is not None else None
+        if old is not None and not old.timeline_s < float("inf"):
+            old = None  # a link it needs is gone
+        hint = before if old is not None else None
+        return solve(problem, hint=hint, time_limit_s=self._settings.time_limit_s), old
+
+    def _compile(
+        self, record: ModelRecord, draft: Draft, epoch: int, fallback: LocalPlan | int | None, reason: str
+    ) -> tuple[PlanRecord, LocalPlan | None]:
+        source = draft.problem.source
+        addresses = {
+            name: node.status.advertise for name, node in self._registry.nodes.items() if node.status is not None
+        }
+        specs = compile_plan(
+            record.graph,
+            self._blobs,
+            record.manifest.ranges,
+            draft.assignment,
+            draft.evaluation,
+            epoch=epoch,
+            source=source,
+            addresses=addresses,
+        )
+        local = fallback if isinstance(fallback, LocalPlan) else None
+        if isinstance(fallback, int):
+            spec = compile_local(record.graph, self._blobs, epoch=fallback, source=source, address=addresses[source])
+            local = LocalPlan(epoch=fallback, source=source, sha256=record.sha256, spec=spec)
+        plan = EpochPlan(
+            epoch=epoch,
+            source=source,
+            participants=tuple(sorted(specs)),
+            fallback=local.epoch if local is not None else None,
+        )
+        made = PlanRecord(
+            plan=plan,
+            sha256=record.sha256,
+            specs=specs,
+            problem=draft.problem,
+            assignment=draft.assignment,
+            evaluation=draft.evaluation,
+            status=draft.solution.status,
+            score=draft.solution.score,
+            gap=draft.solution.gap,
+            solve_s=draft.solution.timings.total_s,
+            reason=reason,
+            goals=draft.goals,
+        )
+        return made, local
+
+
+def _comparable(serving: PlanRecord | None, record: ModelRecord, problem: Problem) -> bool:
+    """Whether the serving assignment can be evaluated on a problem: same model and source, all its nodes there."""
+    if serving is None or serving.sha256 != record.sha256 or serving.plan.source != problem.source:
+        return False
+    there = {node.name for node in problem.nodes}
+    able = {operator.name for operator in problem.operators if operator.quantizable}
+    operators = {operator.name for operator in problem.operators}
+    return (
+        set(serving.assignment.node_of.values()) <= there
+        and serving.assignment.quantized <= able
+        and set(serving.assignment.node_of) == operators
+    )
+
+
+def _memory_taken(model: str, others: Mapping[str, DeploymentState]) -> dict[str, float]:
+    """Weights that the other models' plans hold on each node. [B]"""
+    taken: dict[str, float] = {}
+    for name, deployment in others.items():
+        plan = deployment.active
+        for node, nbytes in (plan.evaluation.memory_bytes if name != model and plan is not None else {}).items():
+            taken[node] = taken.get(node, 0.0) + nbytes
+    return taken

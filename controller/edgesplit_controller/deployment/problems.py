@@ -1,0 +1,199 @@
+"""From a model, the fleet and goals to the planner's problem.
+
+Owns: which nodes and links a plan may use, and the planning operators and tensors. Its rule: pure; one planning
+operator per unit, everything measured, nothing guessed: a node without a profile of exactly this model is left out.
+Not here: solving, ONNX, where the figures come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from edgesplit.messages import ExecutionProfile, LinkState
+from edgesplit.problem import (
+    Constraints,
+    Link,
+    Node,
+    NoiseModel,
+    Objective,
+    Operator,
+    Problem,
+    Tensor,
+)
+from edgesplit.requests import GoalsDocument
+from edgesplit_controller.graph.planning import INPUT, OUTPUT, unit_tensors
+
+if TYPE_CHECKING:
+    from edgesplit_controller.graph.model import ModelGraph, Unit
+
+__all__ = ["Candidate", "build_problem", "whole_weight_bytes"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A node that a plan may use.
+
+    Attributes:
+        memory_bytes: What this model's components may take; None is unlimited. [B]
+        profile: Its times of exactly this model.
+    """
+
+    name: str
+    compute_w: float
+    transmit_w: float
+    memory_bytes: float | None
+    profile: ExecutionProfile
+
+
+def build_problem(
+    model: str,
+    graph: ModelGraph,
+    *,
+    quantizable: Sequence[str],
+    noise: NoiseModel | None,
+    source: str,
+    candidates: Sequence[Candidate],
+    links: Sequence[tuple[str, LinkState]],
+    goals: GoalsDocument,
+    latency_model: Literal["sum", "critical-path"] = "sum",
+) -> Problem:
+    """State the planning problem of one model.
+
+    Args:
+        model: Its name.
+        graph: Its units and tensors.
+        quantizable: Operators with an int8 form; each names its unit.
+        noise: Over these operators, or None.
+        source: Must be among the candidates.
+        candidates: Online, accepted and profiled nodes.
+        links: Sending node and measurement; those that are down or whose ends are no candidates are left out.
+        goals: Weights and limits.
+        latency_model: What latency means to the solver.
+
+    Raises:
+        InvalidProblem: A figure makes no sense (negative, not finite).
+    """
+    usable = _usable_links({candidate.name for candidate in candidates}, links)
+    nodes = _connected(source, candidates, usable)
+    names = {node.name for node in nodes}
+    operators, pins = _operators(graph, quantizable, source, nodes)
+    able = {operator.name for operator in operators if operator.quantizable}
+    problem = Problem(
+        model=model,
+        source=source,
+        nodes=tuple(
+            Node(
+                name=node.name,
+                compute_power_w=node.compute_w,
+                transmit_power_w=node.transmit_w,
+                memory_bytes=node.memory_bytes,
+            )
+            for node in nodes
+        ),
+        links=tuple(
+            Link(
+                source=start,
+                target=end,
+                bandwidth_bytes_per_s=link.bandwidth_bytes_per_s,
+                latency_s=link.latency_s,
+            )
+            for (start, end), link in usable.items()
+            if {start, end} <= names
+        ),
+        operators=operators,
+        tensors=_tensors(graph, able),
+        noise_model=_noise(noise, able),
+        objective=Objective(
+            latency_weight=goals.latency_weight, energy_weight=goals.energy_weight, latency_model=latency_model
+        ),
+        constraints=Constraints(
+            max_noise=goals.max_noise, device_energy_limit_j=goals.device_energy_limit_j, pins=pins or None
+        ),
+    )
+    problem.validate()
+    return problem
+
+
+def whole_weight_bytes(graph: ModelGraph) -> int:
+    """Weights of the whole model, as the planner counts them. [B]"""
+    return sum(operator.weight_bytes for operator in graph.operators)
+
+
+def _usable_links(names: set[str], links: Sequence[tuple[str, LinkState]]) -> dict[tuple[str, str], LinkState]:
+    return {
+        (start, link.to): link
+        for start, link in links
+        if link.up and link.bandwidth_bytes_per_s > 0 and start != link.to and {start, link.to} <= names
+    }
+
+
+def _connected(
+    source: str, candidates: Sequence[Candidate], links: Mapping[tuple[str, str], LinkState]
+) -> list[Candidate]:
+    """The source and the nodes work could go to and come back from."""
+    sending, receiving = {start for start, _ in links}, {end for _, end in links}
+    return [
+        candidate
+        for candidate in candidates
+        if candidate.name == source or (candidate.name in sending and candidate.name in receiving)
+    ]
+
+
+def _operators(
+    graph: ModelGraph, quantizable: Sequence[str], source: str, nodes: Sequence[Candidate]
+) -> tuple[tuple[Operator, ...], dict[str, tuple[str, ...]]]:
+    nothing = {node.name: 0.0 for node in nodes}
+    able = set(quantizable)
+    operators = [Operator(name=INPUT, time_s=nothing, role="input", members=())]
+    operators += [_operator(graph, unit, able, nodes) for unit in graph.units]
+    operators.append(Operator(name=OUTPUT, time_s=nothing, role="output", members=()))
+    return tuple(operators), {unit.name: (source,) for unit in graph.units if unit.at_source}
+
+
+def _operator(graph: ModelGraph, unit: Unit, able: set[str], nodes: Sequence[Candidate]) -> Operator:
+    members = [graph.operator[name] for name in unit.operators]
+    # A unit that some node did not time (folded away by its runtime) costs nothing there.
+    times = {node.name: node.profile.time_s.get(unit.name, 0.0) for node in nodes}
+    quantized = {
+        node.name: node.profile.quantized_time_s[unit.name]
+        for node in nodes
+        if unit.name in node.profile.quantized_time_s
+    }
+    is_able = unit.name in able and len(quantized) == len(nodes)
+    return Operator(
+        name=unit.name,
+        time_s=times,
+        flops=float(sum(member.flops for member in members)),
+        weight_bytes=float(sum(member.weight_bytes for member in members)),
+        quantizable=is_able,
+        quantized_time_s=quantized if is_able else None,
+        members=unit.operators,
+    )
+
+
+def _tensors(graph: ModelGraph, able: set[str]) -> tuple[Tensor, ...]:
+    tensors: list[Tensor] = []
+    for tensor in unit_tensors(graph):
+        produced_by = graph.tensors[tensor.name].producer
+        # An output of the model is made float where it arises, so its int8 form never travels to the source.
+        shrinks = produced_by in able and OUTPUT not in tensor.consumers and tensor.dtype == "float32"
+        tensors.append(
+            Tensor(
+                name=tensor.name,
+                bytes=float(tensor.nbytes),
+                producer=tensor.producer,
+                consumers=tensor.consumers,
+                quantized_bytes=tensor.nbytes / 4 if shrinks else None,
+            )
+        )
+    return tuple(tensors)
+
+
+def _noise(noise: NoiseModel | None, able: set[str]) -> NoiseModel | None:
+    """The model without terms over operators that cannot be quantized now."""
+    if noise is None or not able:
+        return None
+    terms = tuple(term for term in noise.terms if able.issuperset(term.operators))
+    return NoiseModel(intercept=noise.intercept, terms=terms)

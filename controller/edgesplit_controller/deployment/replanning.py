@@ -1,0 +1,246 @@
+"""When to plan again, and whether the new plan is worth switching to.
+
+Owns: the comparison of the fleet's figures with those the last decision stood on, and the hysteresis. Its rule: pure;
+every decision comes with the sentence and the figures behind it. Not here: solving, waiting, events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from edgesplit.plan import Assignment, Evaluation, Ranges
+from edgesplit.problem import Problem
+
+__all__ = ["Decision", "Figures", "Reason", "Thresholds", "decide", "figures_of", "reasons"]
+
+FOUND_EQUAL = 1e-6
+"""Relative difference below which two plans count as equally good (the planner's own tolerance)."""
+
+
+class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
+    """How much must change.
+
+    Attributes:
+        change: Relative change of a link's or node's figure that makes the controller plan again. [1]
+        gain: Relative gain of the objective that makes it switch. [1]
+        latency_floor_s: Latencies that differ by less are the same. [s]
+    """
+
+    change: float = 0.2
+    gain: float = 0.05
+    latency_floor_s: float = 0.0005
+
+
+@dataclass(frozen=True)
+class NodeFigures:
+    """What a plan assumes of a node; `profile` tells one set of measured times from another."""
+
+    compute_w: float
+    transmit_w: float
+    memory_bytes: float | None
+    profile: int
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a plan assumes of the fleet.
+
+    Attributes:
+        links: (from, to) to bandwidth [B/s] and latency [s].
+    """
+
+    nodes: Mapping[str, NodeFigures] = field(default_factory=dict[str, NodeFigures])
+    links: Mapping[tuple[str, str], tuple[float, float]] = field(
+        default_factory=dict[tuple[str, str], tuple[float, float]]
+    )
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why to plan again.
+
+    Attributes:
+        kind: link-changed, link-lost, link-appeared, node-joined, node-left, profile-changed or power-changed.
+    """
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether to switch.
+
+    Attributes:
+        adopt: Switch to the new assignment.
+        same: The new assignment is the old one.
+        text: The verdict in one sentence.
+        data: Old and new prediction, gain and switch cost, keys with units.
+    """
+
+    adopt: bool
+    same: bool
+    text: str
+    data: Mapping[str, str | float | int | bool | None]
+
+
+def figures_of(problem: Problem) -> Figures:
+    """The fleet as a problem states it."""
+    nodes: dict[str, NodeFigures] = {}
+    for node in problem.nodes:
+        times = tuple(
+            (operator.time_s[node.name], (operator.quantized_time_s or {}).get(node.name))
+            for operator in problem.operators
+        )
+        nodes[node.name] = NodeFigures(node.compute_power_w, node.transmit_power_w, node.memory_bytes, hash(times))
+    links = {(link.source, link.target): (link.bandwidth_bytes_per_s, link.latency_s) for link in problem.links}
+    return Figures(nodes, links)
+
+
+def reasons(before: Figures, now: Figures, thresholds: Thresholds) -> tuple[Reason, ...]:
+    """What differs enough to plan again, the gravest first."""
+    found = [Reason("node-left", f"node {name} left") for name in before.nodes.keys() - now.nodes.keys()]
+    found += [Reason("node-joined", f"node {name} joined") for name in now.nodes.keys() - before.nodes.keys()]
+    both = before.nodes.keys() & now.nodes.keys()
+    found += [
+        Reason("link-lost", f"link {start} -> {end} is down")
+        for start, end in before.links.keys() - now.links.keys()
+        if {start, end} <= both
+    ]
+    found += [
+        Reason("link-appeared", f"link {start} -> {end} is up")
+        for start, end in now.links.keys() - before.links.keys()
+        if {start, end} <= both
+    ]
+    for pair in sorted(before.links.keys() & now.links.keys()):
+        found += _link_reasons(pair, before.links[pair], now.links[pair], thresholds)
+    for name in sorted(both):
+        found += _node_reasons(name, before.nodes[name], now.nodes[name], thresholds)
+    order = {kind: rank for rank, kind in enumerate(("node-left", "link-lost"))}
+    return tuple(sorted(found, key=lambda reason: (order.get(reason.kind, 9), reason.text)))
+
+
+def decide(
+    old: Evaluation | None,
+    new: Evaluation,
+    problem: Problem,
+    ranges: Ranges,
+    *,
+    assignments: tuple[Assignment | None, Assignment],
+    forced: str,
+    thresholds: Thresholds,
+) -> Decision:
+    """Weigh the plan that serves against the one the planner found.
+
+    Args:
+        old: The serving assignment under the present figures; None where it cannot run any more.
+        new: The planner's.
+        problem: The present figures and goals.
+        ranges: Of the planner's solution.
+        assignments: Serving and new.
+        forced: Why hysteresis does not apply ("goals were set"), or empty.
+        thresholds: Hysteresis.
+    """
+    before, after = assignments
+    data = _figures_data(old, new) | {"switch_cost_bytes": _switch_cost_bytes(problem, before, after)}
+    if before is None or old is None:
+        return Decision(True, False, forced or "the serving plan cannot run any more", data)
+    if _equal(before, after):
+        return Decision(False, True, "the serving plan is still the best", data)
+    if old.violations:
+        return Decision(True, False, f"the serving plan breaks a constraint: {old.violations[0]}", data)
+    gain = 1.0 - _objective(new, problem, ranges) / max(_objective(old, problem, ranges), 1e-300)
+    return _weighed(gain, forced, thresholds, data | {"gain": gain})
+
+
+def _weighed(
+    gain: float, forced: str, thresholds: Thresholds, data: Mapping[str, str | float | int | bool | None]
+) -> Decision:
+    """The verdict where both plans can run."""
+    if gain <= FOUND_EQUAL:
+        return Decision(False, False, "the serving plan is as good as the best", data)
+    if forced:
+        return Decision(True, False, forced, data)
+    if gain < thresholds.gain:
+        text = f"the best plan gains {gain:.1%}, less than the {thresholds.gain:.0%} that justify a switch"
+        return Decision(False, False, text, data)
+    return Decision(True, False, f"the new plan gains {gain:.1%}", data)
+
+
+def _link_reasons(
+    pair: tuple[str, str], before: tuple[float, float], now: tuple[float, float], thresholds: Thresholds
+) -> list[Reason]:
+    name = f"{pair[0]} -> {pair[1]}"
+    found: list[Reason] = []
+    if _differs(before[0], now[0], thresholds.change):
+        text = f"link {name} went from {before[0] / 1e6:.3g} to {now[0] / 1e6:.3g} MB/s"
+        found.append(Reason("link-changed", text))
+    if _differs(before[1], now[1], thresholds.change) and abs(now[1] - before[1]) > thresholds.latency_floor_s:
+        text = f"link {name} went from {before[1] * 1e3:.3g} to {now[1] * 1e3:.3g} ms"
+        found.append(Reason("link-changed", text))
+    return found
+
+
+def _node_reasons(name: str, before: NodeFigures, now: NodeFigures, thresholds: Thresholds) -> list[Reason]:
+    found: list[Reason] = []
+    if before.profile != now.profile:
+        found.append(Reason("profile-changed", f"node {name} has new execution times"))
+    if before.memory_bytes != now.memory_bytes:
+        found.append(Reason("memory-changed", f"node {name} has another amount of memory to give"))
+    for quantity, old_w, new_w in (
+        ("compute", before.compute_w, now.compute_w),
+        ("transmit", before.transmit_w, now.transmit_w),
+    ):
+        if _differs(old_w, new_w, thresholds.change):
+            found.append(Reason("power-changed", f"{quantity} of node {name} went from {old_w:.3g} to {new_w:.3g} W"))
+    return found
+
+
+def _differs(before: float, now: float, change: float) -> bool:
+    return abs(now - before) > change * max(abs(before), 1e-12)
+
+
+def _equal(before: Assignment, after: Assignment) -> bool:
+    return (
+        dict(before.node_of) == dict(after.node_of)
+        and before.quantized == after.quantized
+        and dict(before.codecs) == dict(after.codecs)
+    )
+
+
+def _objective(evaluation: Evaluation, problem: Problem, ranges: Ranges) -> float:
+    """Weighted latency and energy, each as a multiple of its best value, so that a gain is a share of the whole."""
+    objective = problem.objective
+    total = objective.latency_weight + objective.energy_weight
+    best_latency_s, best_energy_j = ranges.best_latency_s, ranges.best_energy_j
+    value = objective.latency_weight / total * evaluation.latency_s / (best_latency_s or 1.0)
+    return value + objective.energy_weight / total * evaluation.energy_j / (best_energy_j or 1.0)
+
+
+def _figures_data(old: Evaluation | None, new: Evaluation) -> dict[str, str | float | int | bool | None]:
+    data: dict[str, str | float | int | bool | None] = {
+        "new_latency_s": new.timeline_s,
+        "new_energy_j": new.energy_j,
+        "new_noise": new.noise,
+    }
+    if old is not None:
+        data |= {"old_latency_s": old.timeline_s, "old_energy_j": old.energy_j, "old_noise": old.noise}
+    return data
+
+
+def _switch_cost_bytes(problem: Problem, before: Assignment | None, after: Assignment) -> float:
+    """Weights that nodes must fetch because they did not hold them in this form. [B]"""
+    cost = 0.0
+    for operator in problem.operators:
+        quantized = operator.name in after.quantized
+        if (
+            before is not None
+            and before.node_of.get(operator.name) == after.node_of[operator.name]
+            and (operator.name in before.quantized) == quantized
+        ):
+            continue
+        cost += operator.weight_bytes * (0.25 if quantized else 1.0)
+    return cost

@@ -1,0 +1,211 @@
+"""How one model moves from plan to plan without losing a request.
+
+Owns: the state machine make-before-break: an upcoming epoch is prepared on all its nodes, then the source starts new
+requests on it, then the old one is retired once its last request ended. Its rule: pure and level-triggered; `advance`
+looks at what nodes report now, in whatever order it came, and what every node should hold follows from the state
+alone. An epoch serves only after every participant prepared it, and what serves is never taken away before that.
+Not here: making plans, messages, waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from edgesplit.messages import EpochState, Observed
+
+__all__ = ["EpochPlan", "Notice", "Part", "Rollout", "World", "advance", "begin", "parts"]
+
+
+class EpochPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What the state machine needs to know of a plan.
+
+    Attributes:
+        participants: Nodes that hold a part; always has the source.
+        fallback: Epoch of the plan that runs everything on the source, or None where it does not apply.
+    """
+
+    epoch: int
+    source: str
+    participants: tuple[str, ...]
+    fallback: int | None = None
+
+
+class Rollout(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a model stands.
+
+    Attributes:
+        active: What serves.
+        upcoming: What is being prepared or activated.
+        activating: Every participant prepared `upcoming`, and its source was told to serve it.
+        deadline_s: When `upcoming` is given up, on the caller's clock. [s]
+        retiring: What no longer serves new requests but may still have some in flight.
+    """
+
+    active: EpochPlan | None = None
+    upcoming: EpochPlan | None = None
+    activating: bool = False
+    deadline_s: float = 0.0
+    retiring: tuple[EpochPlan, ...] = ()
+
+    @property
+    def plans(self) -> tuple[EpochPlan, ...]:
+        """Every plan that nodes still hold."""
+        current = tuple(plan for plan in (self.active, self.upcoming) if plan is not None)
+        return current + self.retiring
+
+
+@dataclass(frozen=True)
+class World:
+    """What is known of the nodes.
+
+    Attributes:
+        observed: Latest report by node.
+        gone: Nodes that are known to be away.
+        now_s: The caller's clock. [s]
+    """
+
+    observed: Mapping[str, Observed]
+    gone: frozenset[str]
+    now_s: float
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something that happened to an epoch."""
+
+    kind: Literal["prepared", "activated", "abandoned", "retired"]
+    plan: EpochPlan
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one node should hold of a model.
+
+    Attributes:
+        plans: Epochs whose part of this node it prepares and keeps.
+        local: Fallback epochs it keeps as their source.
+        serve: Epoch new requests start on, on a source.
+        fallback: Fallback of the served epoch.
+    """
+
+    plans: tuple[int, ...]
+    local: tuple[int, ...]
+    serve: int | None
+    fallback: int | None
+
+
+def begin(rollout: Rollout, plan: EpochPlan, deadline_s: float) -> Rollout:
+    """Start preparing a plan.
+
+    Args:
+        rollout: A state without an upcoming plan.
+        plan: Its epoch is higher than any before.
+        deadline_s: When to give it up. [s]
+
+    Raises:
+        ValueError: Another plan is being prepared.
+    """
+    if rollout.upcoming is not None:
+        raise ValueError(f"epoch {rollout.upcoming.epoch} is still being prepared")
+    return msgspec.structs.replace(rollout, upcoming=plan, activating=False, deadline_s=deadline_s)
+
+
+def advance(rollout: Rollout, world: World) -> tuple[Rollout, tuple[Notice, ...]]:
+    """Take every step that what nodes report allows."""
+    notices: list[Notice] = []
+    if rollout.upcoming is not None:
+        rollout = _advance_upcoming(rollout, rollout.upcoming, world, notices)
+    kept: list[EpochPlan] = []
+    for plan in rollout.retiring:
+        if _drained(plan, world):
+            notices.append(Notice("retired", plan))
+        else:
+            kept.append(plan)
+    if len(kept) < len(rollout.retiring):
+        rollout = msgspec.structs.replace(rollout, retiring=tuple(kept))
+    return rollout, tuple(notices)
+
+
+def parts(rollout: Rollout) -> dict[str, Part]:
+    """What every node should hold, from the state alone."""
+    nodes = {node for plan in rollout.plans for node in (*plan.participants, plan.source)}
+    return {node: _part(rollout, node) for node in sorted(nodes)}
+
+
+def _advance_upcoming(rollout: Rollout, upcoming: EpochPlan, world: World, notices: list[Notice]) -> Rollout:
+    reason = _failure(upcoming, world, rollout.deadline_s)
+    if reason:
+        notices.append(Notice("abandoned", upcoming, reason))
+        # Once the source was told to serve it, requests may be in flight on it: let them end.
+        retiring = (*rollout.retiring, upcoming) if rollout.activating else rollout.retiring
+        return msgspec.structs.replace(rollout, upcoming=None, activating=False, retiring=retiring)
+    if not rollout.activating:
+        if not all(_is_prepared(world.observed.get(node), upcoming.epoch) for node in upcoming.participants):
+            return rollout
+        notices.append(Notice("prepared", upcoming))
+        rollout = msgspec.structs.replace(rollout, activating=True)
+    source = world.observed.get(upcoming.source)
+    if source is None or source.serving != upcoming.epoch:
+        return rollout
+    notices.append(Notice("activated", upcoming))
+    retiring = rollout.retiring if rollout.active is None else (*rollout.retiring, rollout.active)
+    return msgspec.structs.replace(rollout, active=upcoming, upcoming=None, activating=False, retiring=retiring)
+
+
+def _failure(upcoming: EpochPlan, world: World, deadline_s: float) -> str:
+    for node in upcoming.participants:
+        if node in world.gone:
+            return f"node {node} left"
+        state = _state(world.observed.get(node), upcoming.epoch)
+        if state is not None and state.state == "failed":
+            return f"node {node} could not prepare it: {state.detail or 'it gave no reason'}"
+    if world.now_s < deadline_s:
+        return ""
+    waiting = [node for node in upcoming.participants if not _is_prepared(world.observed.get(node), upcoming.epoch)]
+    if waiting:
+        return f"{', '.join(waiting)} did not prepare it in time"
+    return f"its source {upcoming.source} did not start serving it in time"
+
+
+def _is_prepared(observed: Observed | None, epoch: int) -> bool:
+    state = _state(observed, epoch)
+    return state is not None and state.state == "prepared"
+
+
+def _drained(plan: EpochPlan, world: World) -> bool:
+    source = world.observed.get(plan.source)
+    if plan.source in world.gone:
+        return True
+    if source is None:
+        return False  # it has not spoken yet; it will, since it still should hold the epoch
+    state = _state(source, plan.epoch)
+    return source.serving != plan.epoch and (state is None or state.in_flight == 0)
+
+
+def _state(observed: Observed | None, epoch: int) -> EpochState | None:
+    return next((state for state in observed.epochs if state.epoch == epoch), None) if observed is not None else None
+
+
+def _part(rollout: Rollout, node: str) -> Part:
+    held = tuple(plan.epoch for plan in rollout.plans if node in plan.participants)
+    local = tuple(plan.fallback for plan in rollout.plans if plan.source == node and plan.fallback is not None)
+    served = _served(rollout, node)
+    return Part(
+        plans=tuple(sorted(set(held))),
+        local=tuple(sorted(set(local))),
+        serve=None if served is None else served.epoch,
+        fallback=None if served is None else served.fallback,
+    )
+
+
+def _served(rollout: Rollout, node: str) -> EpochPlan | None:
+    if rollout.activating and rollout.upcoming is not None and rollout.upcoming.source == node:
+        return rollout.upcoming
+    if rollout.active is not None and rollout.active.source == node:
+        return rollout.active
+    return None

@@ -1,0 +1,97 @@
+"""What the controller must remember over a restart.
+
+Owns: the persisted values: goals, epoch counters, deployments with every plan that nodes may still hold. Its rule:
+values only; a key may be added, never renamed. Not here: files (`store.py`), behaviour.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from edgesplit.messages import EpochSpec, TensorSpec
+from edgesplit.plan import Assignment, Evaluation, Status
+from edgesplit.problem import Problem
+from edgesplit.requests import GoalsDocument
+from edgesplit_controller.deployment.rollout import EpochPlan, Rollout
+
+__all__ = ["DeploymentState", "LocalPlan", "PlanRecord", "State"]
+
+
+class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One plan with everything people and nodes may ask about it.
+
+    Attributes:
+        sha256: Of the model it was made for.
+        specs: Node to its part.
+        problem: Its figures are those of the last evaluation.
+        solve_s: What the planner took. [s]
+        reason: Why it was made.
+    """
+
+    plan: EpochPlan
+    sha256: str
+    specs: dict[str, EpochSpec]
+    problem: Problem
+    assignment: Assignment
+    evaluation: Evaluation
+    status: Status
+    score: float | None
+    gap: float | None
+    solve_s: float
+    reason: str
+    goals: GoalsDocument
+
+
+class LocalPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """The plan that needs nobody else: everything on the source in float."""
+
+    epoch: int
+    source: str
+    sha256: str
+    spec: EpochSpec
+
+
+class DeploymentState(msgspec.Struct, frozen=True, kw_only=True):
+    """A deployed model.
+
+    Attributes:
+        source: Where requests arise; the active plan's, or the first plan's while there is none.
+        plans: Epoch to plan, for every plan of the rollout.
+        local: Fallback plans that nodes still hold.
+    """
+
+    source: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    rollout: Rollout = Rollout()
+    plans: dict[int, PlanRecord] = {}
+    local: tuple[LocalPlan, ...] = ()
+
+    @property
+    def active(self) -> PlanRecord | None:
+        """The plan that serves."""
+        return self.plans.get(self.rollout.active.epoch) if self.rollout.active is not None else None
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Blobs that nodes may still fetch for it."""
+        specs = [spec for record in self.plans.values() for spec in record.specs.values()]
+        specs += [local.spec for local in self.local]
+        refs = [component.graph for spec in specs for component in spec.components]
+        return frozenset({ref.digest for ref in refs} | {weight.digest for ref in refs for weight in ref.weights})
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it.
+
+    Attributes:
+        default_goals: Of models that are added later.
+        goals: Model to its goals.
+        epochs: Model to the last epoch number given out; outlives the model, so that numbers never come again.
+    """
+
+    format: int = 1
+    default_goals: GoalsDocument = GoalsDocument()
+    goals: dict[str, GoalsDocument] = {}
+    epochs: dict[str, int] = {}
+    deployments: dict[str, DeploymentState] = {}

@@ -1,0 +1,208 @@
+"""Element type and shape of every tensor.
+
+Owns: fixing the batch, ONNX's shape inference and, where it gives up, observing a run. Its rule: a shape reported
+here holds for every input; what depends on the data is reported open (-1). Not here: folding, changing operators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper
+
+from edgesplit.errors import InvalidModel
+from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.graph.protos import numpy_name, op_key, static_shape, subgraphs, used_names
+from edgesplit_controller.graph.runner import open_session, run_session
+
+__all__ = ["ValueType", "complete_types", "fix_batch", "infer_types"]
+
+# Outputs whose size is decided by values, whatever the inputs' shapes are.
+_DATA_DEPENDENT = frozenset({"NonZero", "NonMaxSuppression", "Unique", "Compress", "StringSplit", "ImageDecoder"})
+# Inputs whose values decide the output's shape.
+_SHAPE_OPERANDS = {
+    "Reshape": (1,),
+    "Expand": (1,),
+    "Tile": (1, 2),
+    "Slice": (1, 2, 3, 4),
+    "Range": (0, 1, 2),
+    "ConstantOfShape": (0,),
+    "TopK": (1,),
+    "Resize": (1, 2, 3),
+    "Upsample": (1,),
+    "Pad": (1, 3),
+    "OneHot": (1,),
+    "Split": (1,),
+    "Squeeze": (1,),
+    "Unsqueeze": (1,),
+    "CenterCropPad": (1, 2),
+    "Col2Im": (1, 2),
+    "AffineGrid": (1,),
+    "MaxUnpool": (2,),
+    "BlackmanWindow": (0,),
+    "HannWindow": (0,),
+    "HammingWindow": (0,),
+    "DFT": (1, 2),
+    "STFT": (1, 3),
+    "MelWeightMatrix": (0, 1),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ValueType:
+    """What is known of a value.
+
+    Attributes:
+        elem_type: ONNX element type, 0 for what is no tensor or not known yet.
+        shape: With -1 for open dimensions; None when even the rank is not known.
+        is_tensor: False for sequences, maps and optionals.
+    """
+
+    elem_type: int
+    shape: tuple[int, ...] | None
+    is_tensor: bool = True
+
+    @property
+    def known(self) -> bool:
+        """Whether type and every dimension are known."""
+        return self.is_tensor and self.elem_type != 0 and self.shape is not None and min(self.shape, default=0) >= 0
+
+    @property
+    def dtype(self) -> str:
+        """Return numpy's name of the element type."""
+        return numpy_name(self.elem_type) if self.is_tensor else "object"
+
+
+def fix_batch(graph: GraphProto) -> list[str]:
+    """Set open first axes of the inputs to 1 and say so.
+
+    Raises:
+        InvalidModel: An input is no tensor of numbers, or another of its axes is open.
+    """
+    notes: list[str] = []
+    batch_names: set[str] = set()
+    for value in graph.input:
+        shape = static_shape(value)
+        if shape is None or numpy_name(value.type.tensor_type.elem_type) == "object":
+            raise InvalidModel(f"input {value.name} is not a tensor of numbers with a shape: export it as one")
+        if shape and shape[0] < 0:
+            batch_names.add(value.type.tensor_type.shape.dim[0].dim_param)
+            value.type.tensor_type.shape.dim[0].dim_value = 1
+            notes.append(f"the open first axis of input {value.name} was set to 1")
+    for value in graph.input:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.HasField("dim_param") and dim.dim_param and dim.dim_param in batch_names:
+                dim.dim_value = 1
+        shape = static_shape(value) or ()
+        if any(size <= 0 for size in shape):
+            axis = next(index for index, size in enumerate(shape) if size <= 0)
+            raise InvalidModel(
+                f"input {value.name} has no fixed size on axis {axis}: export the model with static input shapes"
+            )
+    return notes
+
+
+def infer_types(proto: onnx.ModelProto) -> dict[str, ValueType]:
+    """Infer the types of all values of the main graph, forgetting what the file claimed about inner ones.
+
+    Raises:
+        InvalidModel: The graph contradicts itself.
+    """
+    # Claims of the exporter may still hold the symbolic batch, and inference would keep them.
+    del proto.graph.value_info[:]
+    for value in proto.graph.output:
+        if value.type.HasField("tensor_type"):
+            value.type.tensor_type.ClearField("shape")
+    try:
+        inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    except Exception as error:  # C++ exceptions of several kinds
+        line = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+        raise InvalidModel(f"the model's shapes contradict each other ({line}): export it again") from error
+    types = {tensor.name: ValueType(tensor.data_type, tuple(tensor.dims)) for tensor in proto.graph.initializer}
+    for value in (*inferred.graph.value_info, *inferred.graph.output, *inferred.graph.input):
+        types[value.name] = _type_of(value)
+    return types
+
+
+def _type_of(value: ValueInfoProto) -> ValueType:
+    kind = value.type.WhichOneof("value")
+    if kind not in (None, "tensor_type"):
+        return ValueType(0, None, is_tensor=False)
+    return ValueType(value.type.tensor_type.elem_type, static_shape(value))
+
+
+def complete_types(proto: onnx.ModelProto, blobs: BlobStore, types: Mapping[str, ValueType]) -> dict[str, ValueType]:
+    """Find what inference left open: by tracing what depends on data, and by running the rest.
+
+    Returns:
+        A type for every activation tensor; shapes that depend on the data have -1 in every open place.
+
+    Raises:
+        InvalidModel: onnxruntime does not load or run the model.
+    """
+    complete = dict(types)
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    depending: set[str] = set()
+    missing: list[str] = []
+    for node in proto.graph.node:
+        depends = _depends_on_data(node, constants, depending)
+        for name in node.output:
+            value = complete.get(name, ValueType(0, None))
+            if not name or value.known or not value.is_tensor:
+                depending.update([name] if name and not value.is_tensor else [])
+                continue
+            (depending.add if depends else missing.append)(name)
+    wanted = [*missing, *(name for name in depending if complete.get(name, ValueType(0, None)).is_tensor)]
+    if wanted:
+        for name, (elem_type, shapes) in _observe(proto, blobs, wanted).items():
+            same_rank = len({len(shape) for shape in shapes}) == 1
+            if name in depending or len(set(shapes)) > 1:
+                rank = len(shapes[0]) if same_rank else 0
+                inferred = complete.get(name, ValueType(0, None)).shape
+                complete[name] = ValueType(elem_type, inferred if inferred is not None else (-1,) * max(rank, 1))
+            else:
+                complete[name] = ValueType(elem_type, shapes[0])
+    return complete
+
+
+def _depends_on_data(node: NodeProto, constants: set[str], depending: set[str]) -> bool:
+    key = op_key(node)
+    if key in _DATA_DEPENDENT or any(True for _ in subgraphs(node)):
+        return True
+    if not depending.isdisjoint(used_names(node)):
+        return True
+    operands = _SHAPE_OPERANDS.get(key, (1,) if key.startswith("Reduce") else ())
+    return any(index < len(node.input) and node.input[index] not in {"", *constants} for index in operands)
+
+
+def _observe(
+    proto: onnx.ModelProto, blobs: BlobStore, names: Iterable[str]
+) -> dict[str, tuple[int, list[tuple[int, ...]]]]:
+    """Run the model on zeros and on noise and report type and both shapes of the named tensors."""
+    probe = onnx.ModelProto()
+    probe.CopyFrom(proto)
+    existing = {value.name for value in probe.graph.output}
+    names = list(names)
+    probe.graph.output.extend(ValueInfoProto(name=name) for name in names if name not in existing)
+    session = open_session(probe, blobs, optimize=False)
+    types = {value.name: _elem_type(value.type) for value in session.get_outputs()}
+    shapes: dict[str, list[tuple[int, ...]]] = {name: [] for name in names}
+    random = np.random.default_rng(0)
+    for noisy in (False, True):
+        feeds = {}
+        for value in proto.graph.input:
+            dtype = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+            shape = static_shape(value) or ()
+            feeds[value.name] = (random.random(shape) if noisy else np.zeros(shape)).astype(dtype)
+        for name, result in run_session(session, names, feeds).items():
+            shapes[name].append(np.asarray(result).shape)
+    return {name: (types[name], shapes[name]) for name in names}
+
+
+def _elem_type(text: str) -> int:
+    # onnxruntime spells types "tensor(float)", "tensor(int64)"; its words are ONNX's enum names in lower case.
+    word = text.removeprefix("tensor(").removesuffix(")").upper()
+    return int(dict(TensorProto.DataType.items()).get(word, 0))

@@ -1,0 +1,247 @@
+"""Which operators always stay together.
+
+Owns: grouping operators into units. Its rule: a merge may only remove cuts that cannot pay, keeps the graph of units
+acyclic, and never hides the output of a quantizable operator. Not here: where units run, cutting.
+
+A unit ends where a cut may pay. Starting from one unit per operator, these merges are repeated while any applies.
+A "light" operator moves bytes or does a few operations per element; onnxruntime mostly fuses it into a neighbour.
+
+whole:    A tensor that cannot travel (a sequence, a size that depends on the data) ties its producer and consumers
+          together, with everything on the ways between them. Not a choice: there is no such cut.
+backward: A light unit whose inputs all come from one unit, and go nowhere else, joins it when it makes at most as
+          many tensors and bytes as it reads. Cutting after it sends no more than cutting before it and keeps fused
+          kernels whole (Conv + BatchNormalization + Relu, the Sigmoid and Mul of SiLU, pooling, softmax, views).
+          As all its inputs come from there, no way leads out of the merged unit and back.
+forward:  A light unit whose outputs all go to one unit joins that when this makes it read at most as many more
+          tensors and bytes as the merged cut would have carried (views, casts and padding in front of a convolution,
+          DequantizeLinear, arithmetic on weights, the first half of a normalisation whose second half reads the same
+          tensor). Cutting before it sends no more. As all its outputs go there, again no way leads back.
+index:    A small integer or boolean tensor (indices, a shape that depends on an input's value) is no cut when at most
+          one of the units it connects is heavy: its producer costs next to nothing wherever it runs.
+
+The output of an operator in `splittable_outputs` never joins anything behind it: it may travel in int8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from heapq import heapify, heappop, heappush
+
+from edgesplit_controller.graph.model import Operator, Tensor, Unit
+
+__all__ = ["find_units", "kept_whole"]
+
+_VIEWS = frozenset({"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Cast", "Expand",
+                    "Tile", "Pad", "DequantizeLinear", "SpaceToDepth", "DepthToSpace", "Slice"})  # fmt: skip
+_LIGHT = _VIEWS | frozenset({
+    "Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "ThresholdedRelu", "Clip", "Sigmoid", "HardSigmoid", "Tanh",
+    "HardSwish", "Swish", "Mish", "Gelu", "Softplus", "Softsign", "Erf", "Exp", "Log", "Sqrt", "Reciprocal", "Neg", "Abs",
+    "Sign", "Floor", "Ceil", "Round", "Not", "Sin", "Cos", "IsNaN", "IsInf", "Add", "Sub", "Mul", "Div", "Pow", "Mod",
+    "Min", "Max", "Sum", "Mean", "And", "Or", "Xor", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual",
+    "Where", "Softmax", "LogSoftmax", "Hardmax", "BatchNormalization", "InstanceNormalization", "LayerNormalization",
+    "GroupNormalization", "RMSNormalization", "LRN", "LpNormalization", "MeanVarianceNormalization", "MaxPool",
+    "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "LpPool", "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin",
+    "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceProd", "ReduceLogSum", "ReduceLogSumExp", "ArgMax", "ArgMin",
+    "Gather", "GatherElements", "GatherND", "Concat", "Split", "QuantizeLinear", "ConstantOfShape", "Range", "EyeLike",
+    "Shape", "Size", "Upsample", "Resize", "OneHot", "CumSum", "Trilu",
+})  # fmt: skip
+_INDEX_DTYPES = frozenset({"int64", "int32", "bool"})
+_SMALL_INDEX_BYTES = 1024
+
+
+def kept_whole(operators: Sequence[Operator], tensors: Mapping[str, Tensor]) -> tuple[frozenset[str], ...]:
+    """Return the groups of operators that tensors which cannot travel tie together, disjoint and convex."""
+    ties = [
+        {name for name in (tensor.producer, *tensor.consumers) if name is not None}
+        for tensor in tensors.values()
+        if not tensor.cuttable
+    ]
+    if not ties:
+        return ()
+    import networkx  # noqa: PLC0415 - only for models with such tensors
+
+    graph: networkx.DiGraph[str] = networkx.DiGraph()
+    graph.add_nodes_from(operator.name for operator in operators)
+    for tensor in tensors.values():
+        if tensor.producer is not None:
+            graph.add_edges_from((tensor.producer, consumer) for consumer in tensor.consumers)
+    # An edge in both directions ties two operators; whatever lies on a cycle then is one group.
+    for tie in ties:
+        first, *others = sorted(tie)
+        graph.add_edges_from(edge for other in others for edge in ((first, other), (other, first)))
+    groups = [frozenset(group) for group in networkx.strongly_connected_components(graph)]
+    return tuple(group for group in groups if len(group) > 1)
+
+
+def find_units(
+    operators: Sequence[Operator], tensors: Mapping[str, Tensor], splittable_outputs: Collection[str]
+) -> tuple[Unit, ...]:
+    """Group operators into units, in topological order; see the module's docstring for the rule.
+
+    Args:
+        operators: In topological order.
+        tensors: All their activation tensors.
+        splittable_outputs: Operators (the quantizable ones) whose outputs stay possible cuts. One inside a part that
+            is kept whole is not honoured: leave those out with `kept_whole`.
+    """
+    whole = kept_whole(operators, tensors)
+    inside = frozenset(name for group in whole for name in group)
+    partition = _Partition(operators, tensors, frozenset(splittable_outputs) - inside)
+    for group in whole:
+        partition.merge(group)
+    # Backward comes first: fused kernels are worth more than views in front of their consumer.
+    while partition.merge_backward() or partition.merge_forward() or partition.merge_indices():
+        pass
+    return partition.units()
+
+
+class _Partition:
+    """A partition of the operators that only grows coarser, always with an acyclic quotient."""
+
+    def __init__(
+        self, operators: Sequence[Operator], tensors: Mapping[str, Tensor], splittable: frozenset[str]
+    ) -> None:
+        self._operators = {operator.name: operator for operator in operators}
+        self._order = {operator.name: index for index, operator in enumerate(operators)}
+        self._tensors = tensors
+        self._splittable = splittable
+        self._unit = {operator.name: operator.name for operator in operators}
+        self._members = {operator.name: [operator.name] for operator in operators}
+
+    def merge(self, names: Iterable[str]) -> None:
+        """Put the units of these operators into one, named by its first operator."""
+        roots = sorted({self._unit[name] for name in names}, key=self._order.__getitem__)
+        for root in roots[1:]:
+            for member in self._members.pop(root):
+                self._unit[member] = roots[0]
+                self._members[roots[0]].append(member)
+
+    def merge_backward(self) -> bool:
+        """Merge light units into the unit that alone feeds them, once around; tell whether any was merged."""
+        merged = False
+        for root in list(self._members):
+            if root in self._members and self._is_light(root) and (feeder := self._sole_feeder(root)) is not None:
+                self.merge((feeder, root))
+                merged = True
+        return merged
+
+    def _sole_feeder(self, root: str) -> str | None:
+        read, made = self._inputs(root), self._outputs(root)
+        feeders = {self._unit[tensor.producer] if tensor.producer is not None else None for tensor in read}
+        if len(feeders) != 1:
+            return None
+        feeder = feeders.pop()
+        if feeder is None or not _carries_no_more(made, read):
+            return None
+        both = {feeder, root}
+        for tensor in read:
+            shared = tensor.is_output or any(self._unit[consumer] not in both for consumer in tensor.consumers)
+            if shared or tensor.producer in self._splittable:
+                return None
+        return feeder
+
+    def merge_forward(self) -> bool:
+        """Merge light units into the unit that alone reads them, once around; tell whether any was merged."""
+        merged = False
+        for root in list(self._members)[::-1]:
+            if root in self._members and self._is_light(root) and (reader := self._sole_reader(root)) is not None:
+                self.merge((root, reader))
+                merged = True
+        return merged
+
+    def _sole_reader(self, root: str) -> str | None:
+        made = self._outputs(root)
+        readers = {self._unit[consumer] for tensor in made for consumer in tensor.consumers} - {root}
+        if len(readers) != 1 or any(tensor.is_output for tensor in made):
+            return None
+        reader = readers.pop()
+        already_read = {tensor.name for tensor in self._inputs(reader)}
+        extra = [tensor for tensor in self._inputs(root) if tensor.name not in already_read]
+        if not _carries_no_more(extra, made):
+            return None
+        only_views = all(self._operators[name].op_type in _VIEWS for name in self._members[root])
+        # An activation belongs to what feeds it, not to the next convolution.
+        return reader if not extra or only_views or self._is_light(reader) else None
+
+    def merge_indices(self) -> bool:
+        """Merge the units around one small integer tensor; tell whether any were merged."""
+        for tensor in self._tensors.values():
+            if tensor.producer is None or tensor.producer in self._splittable or tensor.is_output:
+                continue
+            if tensor.dtype not in _INDEX_DTYPES or tensor.nbytes > _SMALL_INDEX_BYTES:
+                continue
+            roots = {self._unit[name] for name in (tensor.producer, *tensor.consumers)}
+            if len(roots) > 1 and sum(not self._is_light(root) for root in roots) <= 1 and self._may_join(roots):
+                self.merge(roots)
+                return True
+        return False
+
+    def _may_join(self, roots: set[str]) -> bool:
+        # Convex: nothing outside lies between. Sound: no quantizable output would end up inside.
+        frontier = set()
+        for root in roots:
+            for tensor in self._outputs(root):
+                readers = {self._unit[consumer] for consumer in tensor.consumers}
+                if tensor.producer in self._splittable and readers & roots:
+                    return False
+                frontier |= readers - roots
+        seen = set(frontier)
+        while frontier:
+            root = frontier.pop()
+            readers = {self._unit[name] for tensor in self._outputs(root) for name in tensor.consumers} - {root}
+            if readers & roots:
+                return False
+            frontier |= readers - seen
+            seen |= readers
+        return True
+
+    def units(self) -> tuple[Unit, ...]:
+        """Return the units in topological order."""
+        waiting = {
+            root: {self._unit[tensor.producer] for tensor in self._inputs(root) if tensor.producer is not None}
+            for root in self._members
+        }
+        ready = [(self._order[root], root) for root, needed in waiting.items() if not needed]
+        heapify(ready)
+        units: list[Unit] = []
+        while ready:
+            _, root = heappop(ready)
+            units.append(self._as_unit(root))
+            for reader in {self._unit[name] for tensor in self._outputs(root) for name in tensor.consumers} - {root}:
+                waiting[reader].discard(root)
+                if not waiting[reader]:
+                    heappush(ready, (self._order[reader], reader))
+        return tuple(units)
+
+    def _as_unit(self, root: str) -> Unit:
+        members = sorted(self._members[root], key=self._order.__getitem__)
+        outputs = self._outputs(root)
+        return Unit(
+            name=max(members, key=lambda name: (name in self._splittable, self._operators[name].flops)),
+            operators=tuple(members),
+            inputs=tuple(tensor.name for tensor in self._inputs(root)),
+            outputs=tuple(tensor.name for tensor in outputs),
+            at_source=any(not tensor.cuttable for tensor in outputs),
+        )
+
+    def _is_light(self, root: str) -> bool:
+        members = self._members[root]
+        return all(self._operators[name].op_type in _LIGHT and name not in self._splittable for name in members)
+
+    def _inputs(self, root: str) -> list[Tensor]:
+        names = dict.fromkeys(name for member in self._members[root] for name in self._operators[member].inputs)
+        tensors = (self._tensors[name] for name in names)
+        return [tensor for tensor in tensors if tensor.producer is None or self._unit[tensor.producer] != root]
+
+    def _outputs(self, root: str) -> list[Tensor]:
+        made = (self._tensors[name] for member in self._members[root] for name in self._operators[member].outputs)
+        return [
+            tensor
+            for tensor in made
+            if tensor.is_output or any(self._unit[consumer] != root for consumer in tensor.consumers)
+        ]
+
+
+def _carries_no_more(tensors: Sequence[Tensor], limit: Sequence[Tensor]) -> bool:
+    fewer = len(tensors) <= len(limit)
+    return fewer and sum(tensor.nbytes for tensor in tensors) <= sum(tensor.nbytes for tensor in limit)

@@ -1,0 +1,133 @@
+"""`edgesplit-controller`: the command that runs the controller.
+
+Owns: arguments, logging, signals, telling systemd. Its rule: whatever is wrong with the configuration is one sentence
+on standard error and exit 1. Not here: what the controller does (`service.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import cast
+
+import click
+import structlog
+
+from edgesplit.configuration import load_configuration, render_configuration
+from edgesplit.errors import EdgesplitError
+from edgesplit.service_notify import Notifier
+from edgesplit_controller.configuration import ControllerConfiguration
+
+__all__ = ["main"]
+
+BROKER_SENTENCE_S = 5.0
+
+
+@click.command(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: edgesplit-controller --config /etc/edgesplit/controller.toml",
+)
+@click.option("--config", "path", type=click.Path(path_type=Path), help="TOML file; without, defaults are used.")
+@click.option("--print-config", is_flag=True, help="Show the effective values with their origin and exit.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="How much to log to standard error.",
+)
+@click.version_option(package_name="edgesplit", prog_name="edgesplit-controller")
+def main(path: Path | None, print_config: bool, log_level: str) -> None:
+    """Run the controller: registry, planner, artifact server.
+
+    Every key of the file can be overridden by a variable: `[broker] url` by EDGESPLIT_BROKER_URL.
+    """
+    try:
+        loaded = load_configuration(ControllerConfiguration, path)
+        configuration = cast("ControllerConfiguration", loaded.values)
+        configuration.validate()
+        if print_config:
+            click.echo(render_configuration(loaded))
+            return
+        _set_up_logging(log_level)
+        asyncio.run(_run(configuration))
+    except EdgesplitError as error:
+        click.echo(f"edgesplit-controller: {error}", err=True)
+        sys.exit(1)
+
+
+async def _run(configuration: ControllerConfiguration) -> None:
+    from edgesplit_controller.embedded_broker import EmbeddedBroker  # noqa: PLC0415 - --print-config needs none of it
+    from edgesplit_controller.service import Service  # noqa: PLC0415
+    from edgesplit_controller.store import Store  # noqa: PLC0415
+
+    notifier = Notifier()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    with contextlib.ExitStack() as stack:
+        store = Store(configuration.store_path)
+        stack.callback(store.close)
+        if configuration.broker.embedded:
+            broker = EmbeddedBroker(configuration.broker.url)
+            broker.start()
+            stack.callback(broker.stop)
+        service = Service(configuration, store)
+        watchdog = asyncio.create_task(_watchdog(notifier))
+        starting = asyncio.create_task(_start(service, notifier, configuration))
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+                await stopping
+        finally:
+            notifier.stopping()
+            for task in (starting, stopping, watchdog):
+                task.cancel()
+            await asyncio.gather(starting, stopping, watchdog, return_exceptions=True)
+            await service.close()
+
+
+async def _start(service: object, notifier: Notifier, configuration: ControllerConfiguration) -> None:
+    from edgesplit_controller.service import Service, release  # noqa: PLC0415 - see _run
+
+    assert isinstance(service, Service)  # noqa: S101 - narrows the type for the late import
+    log = structlog.get_logger("controller")
+    log.info("starting", version=release(), store=configuration.store.path, broker=configuration.broker.url)
+    notifier.status(f"connecting to {configuration.broker.url}")
+    base = await service.start()
+    log.info("ready", artifacts=base)
+    notifier.ready(f"serving, artifacts at {base}")
+
+
+async def _watchdog(notifier: Notifier) -> None:
+    """Ping from the loop, so that a stuck loop gets the service restarted."""
+    interval_s = notifier.watchdog_interval_s
+    while interval_s is not None:
+        notifier.ping()
+        await asyncio.sleep(interval_s)
+
+
+def _set_up_logging(level: str) -> None:
+    is_terminal = sys.stderr.isatty()
+    processors: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.format_exc_info,
+    ]
+    if is_terminal:
+        processors += [structlog.processors.TimeStamper(fmt="%H:%M:%S"), structlog.dev.ConsoleRenderer()]
+    else:
+        # journald stamps and orders lines itself.
+        processors.append(structlog.processors.KeyValueRenderer(key_order=["level", "event"]))
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )

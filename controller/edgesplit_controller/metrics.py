@@ -1,0 +1,55 @@
+"""The controller's Prometheus page.
+
+Owns: names and help of the metrics, read from the present state when asked. Its rule: no counters to keep in step; a
+scrape shows what is. Not here: the HTTP route (`artifacts.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+if TYPE_CHECKING:
+    from edgesplit_controller.deployment.state import DeploymentState
+    from edgesplit_controller.models.record import ModelRecord
+    from edgesplit_controller.registry import Registry
+
+__all__ = ["render_metrics"]
+
+
+def render_metrics(
+    registry: Registry, models: Mapping[str, ModelRecord], deployments: Mapping[str, DeploymentState], connected: bool
+) -> bytes:
+    """The page in Prometheus' text format."""
+    page = CollectorRegistry()
+
+    def gauge(name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
+        return Gauge(f"edgesplit_controller_{name}", text, labels, registry=page)
+
+    gauge("broker_connected", "Whether the broker answers").set(connected)
+    gauge("models", "Models that were added").set(len(models))
+    online = gauge("node_online", "Whether the node's agent is connected", ("node",))
+    for name, node in registry.nodes.items():
+        online.labels(name).set(node.online and not node.refused)
+    bandwidth = gauge("link_bandwidth_bytes_per_second", "Measured rate of a link", ("source", "target"))
+    latency = gauge("link_latency_seconds", "Measured one-way latency of a link", ("source", "target"))
+    for start, link in registry.links():
+        bandwidth.labels(start, link.to).set(link.bandwidth_bytes_per_s if link.up else 0.0)
+        latency.labels(start, link.to).set(link.latency_s)
+    epoch = gauge("epoch", "Epoch that serves", ("model",))
+    predicted = gauge("plan_latency_seconds", "Predicted latency of the active plan", ("model",))
+    energy = gauge("plan_energy_joules", "Predicted energy of the active plan", ("model",))
+    noise = gauge("plan_noise", "Predicted noise of the active plan", ("model",))
+    solve = gauge("plan_solve_seconds", "Time the planner took for the active plan", ("model",))
+    for name, deployment in deployments.items():
+        plan = deployment.active
+        if plan is None:
+            continue
+        epoch.labels(name).set(plan.plan.epoch)
+        predicted.labels(name).set(plan.evaluation.timeline_s)
+        energy.labels(name).set(plan.evaluation.energy_j)
+        noise.labels(name).set(plan.evaluation.noise)
+        solve.labels(name).set(plan.solve_s)
+    return generate_latest(page)

@@ -1,0 +1,1 @@
+"""Models the controller knows: their record on disk and how a new one is taken in."""

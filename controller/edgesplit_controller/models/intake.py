@@ -1,0 +1,204 @@
+"""Taking in a user's model: import, calibration, noise, graphs to profile.
+
+Owns: the order of these steps and the record they make. Its rule: one blocking function on values, run in a worker
+thread; it writes blobs and nothing else, so that a refused model leaves nothing that anybody refers to. Not here:
+uploads, publishing, waiting for nodes (`operations/`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from edgesplit.errors import InvalidCalibration, InvalidInput, InvalidModel
+from edgesplit.messages import ModelOffer, ProfilePlan
+from edgesplit.requests import NoiseModelDocument
+from edgesplit_controller.deployment.compilation import tensor_specs, whole_graph_ref
+from edgesplit_controller.models.record import Manifest, ModelRecord
+
+if TYPE_CHECKING:
+    from edgesplit_controller.graph.blobs import BlobStore
+    from edgesplit_controller.graph.model import ModelGraph
+    from edgesplit_controller.quantization.noise import NoiseProfile
+
+__all__ = ["Progress", "Submission", "take_in"]
+
+Progress = Callable[[str, float | None], None]
+"""Told what is being done and how much of that step is done, or None where unknown."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What a user handed over.
+
+    Attributes:
+        file: The .onnx file.
+        external: External data location, as the file names it, to file.
+        calibration: The .npz, or None.
+        max_quantizable: How many operators may run in int8.
+        exclude: Operators that stay in float.
+    """
+
+    name: str
+    file: Path
+    external: Mapping[str, Path]
+    calibration: Path | None
+    max_quantizable: int
+    exclude: tuple[str, ...]
+
+
+def take_in(submission: Submission, blobs: BlobStore, progress: Progress) -> ModelRecord:
+    """Make the record of a model.
+
+    Raises:
+        InvalidModel: The file is damaged or cannot be served.
+        InvalidCalibration: The samples do not fit it.
+        InvalidInput: An excluded operator or an external data location makes no sense.
+    """
+    graph = _import(submission, blobs, progress)
+    quantizable = _choose(graph, submission.max_quantizable, submission.exclude)
+    graph, quantizable = _with_units(graph, quantizable)
+    progress("calibrating", None)
+    warnings: list[str] = []
+    profile, origin = _model_noise(submission, graph, quantizable, blobs, progress)
+    if origin == "generated":
+        warnings.append(
+            "no calibration samples were given: ranges and noise come from seeded uniform noise in [0, 1]; "
+            "add the model again with --calibration for figures of real inputs"
+        )
+    progress("preparing the graphs that nodes profile", None)
+    offer = _offer(submission.name, graph, quantizable, profile, blobs)
+    report = profile.report
+    manifest = Manifest(
+        name=submission.name,
+        sha256=graph.sha256,
+        operators=graph.operators,
+        tensors=tuple(graph.tensors.values()),
+        inputs=graph.inputs,
+        outputs=graph.outputs,
+        units=graph.units,
+        notes=graph.notes,
+        quantizable=quantizable,
+        ranges={name: (float(low), float(high)) for name, (low, high) in profile.ranges.items()},
+        noise=profile.model,
+        noise_report=NoiseModelDocument(
+            degree=report.degree,
+            r2_train=report.r2_train if quantizable else None,
+            r2_test=report.r2_test if quantizable else None,
+            seconds=report.seconds,
+            patterns=report.patterns,
+            full_noise=report.full_noise,
+            margin=report.margin,
+        ),
+        calibration=origin,
+        offer=offer,
+        warnings=(*graph.notes, *warnings),
+    )
+    return ModelRecord(manifest, graph)
+
+
+def _import(submission: Submission, blobs: BlobStore, progress: Progress) -> ModelGraph:
+    from edgesplit_controller.graph.importer import import_model  # noqa: PLC0415 - onnx loads late
+
+    with tempfile.TemporaryDirectory(dir=submission.file.parent, prefix=".intake-") as name:
+        folder = Path(name)
+        _place(submission.file, folder / "model.onnx")
+        for location, path in submission.external.items():
+            _place(path, folder / _inside(location))
+        return import_model(folder / "model.onnx", blobs, progress=lambda text: progress(text, None))
+
+
+def _inside(location: str) -> PurePosixPath:
+    path = PurePosixPath(location)
+    if path.is_absolute() or ".." in path.parts or path.name in {"", "model.onnx"}:
+        raise InvalidInput(f"external data location {location!r} leads elsewhere: save the model beside its data")
+    return path
+
+
+def _place(path: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(path, target)
+    except OSError:
+        shutil.copyfile(path, target)  # a file system without hard links
+
+
+def _choose(graph: ModelGraph, limit: int, exclude: Sequence[str]) -> tuple[str, ...]:
+    """The operators with most work that have an int8 form, in graph order."""
+    from edgesplit_controller.graph.quantizable import candidates  # noqa: PLC0415 - onnx loads late
+    from edgesplit_controller.quantization.sites import quantizable  # noqa: PLC0415 - onnx loads late
+
+    if limit < 0:
+        raise InvalidInput(f"--max-quantizable is {limit}: give 0 or more")
+    for name in exclude:
+        if name not in graph.operator:
+            raise InvalidInput(f"--exclude names {name!r}, which is no operator of the model: see its operators' names")
+    nodes = {node.name: node for node in graph.proto.graph.node}
+    weights = {tensor.name: tensor for tensor in graph.proto.graph.initializer}
+    able = [
+        name
+        for name in candidates(graph, limit=len(graph.operators), exclude=tuple(exclude))
+        if quantizable(nodes[name], weights)
+    ]
+    largest = set(sorted(able, key=lambda name: -graph.operator[name].flops)[:limit])
+    return tuple(name for name in able if name in largest)
+
+
+def _with_units(graph: ModelGraph, quantizable: tuple[str, ...]) -> tuple[ModelGraph, tuple[str, ...]]:
+    """Units for this choice of quantizable operators, each of which must name one."""
+    from edgesplit_controller.graph.units import find_units  # noqa: PLC0415 - onnx loads late
+
+    divided = graph.with_units(find_units(graph.operators, graph.tensors, quantizable))
+    names = {unit.name for unit in divided.units}
+    return divided, tuple(name for name in quantizable if name in names)
+
+
+def _model_noise(
+    submission: Submission, graph: ModelGraph, quantizable: tuple[str, ...], blobs: BlobStore, progress: Progress
+) -> tuple[NoiseProfile, str]:
+    from edgesplit_controller.quantization.calibration import load_calibration  # noqa: PLC0415 - onnx loads late
+    from edgesplit_controller.quantization.noise import model_noise  # noqa: PLC0415 - onnx loads late
+
+    try:
+        calibration = load_calibration(submission.calibration, graph)
+    except InvalidCalibration as error:
+        # The library names the upload by its digest, which says nothing to the user.
+        raise InvalidCalibration(str(error).replace(str(submission.calibration), "the calibration file")) from error
+    if calibration.origin == "generated" and quantizable:
+        progress("modelling the noise on generated samples", 0.0)
+    profile = model_noise(
+        graph, blobs, quantizable, calibration, progress=lambda done: progress("modelling the noise", done)
+    )
+    return profile, calibration.origin
+
+
+def _offer(
+    name: str, graph: ModelGraph, quantizable: tuple[str, ...], profile: NoiseProfile, blobs: BlobStore
+) -> ModelOffer:
+    from edgesplit_controller.quantization.profile_graphs import profile_protos  # noqa: PLC0415 - onnx loads late
+    from edgesplit_controller.quantization.qdq import quantize  # noqa: PLC0415 - onnx loads late
+
+    if not graph.inputs:
+        raise InvalidModel("the model has no inputs: there is nothing to ask it")
+    quantized = quantize(graph, blobs, quantizable, profile.ranges) if quantizable else None
+    graphs = profile_protos(graph, quantized)
+    plan = ProfilePlan(
+        units=tuple(unit.name for unit in graph.units),
+        kernel_units=dict(graphs.kernel_units),
+        quantizable=quantizable,
+        inputs=tensor_specs(graph, graph.inputs),
+    )
+    return ModelOffer(
+        model=name,
+        sha256=graph.sha256,
+        float_graph=whole_graph_ref(graphs.plain, blobs),
+        quantized_graph=whole_graph_ref(graphs.quantized, blobs) if graphs.quantized is not None else None,
+        profile_plan=blobs.put(msgspec.json.encode(plan)),
+    )

@@ -1,0 +1,33 @@
+"""The planner: a problem in, a proven plan out.
+
+Owns: deciding which operator runs where, in which precision, and how cut tensors travel. Its rule: pure; no clock
+but the deadline it is given, no MQTT, no ONNX. Not here: making problems, activating plans.
+
+A solve reads in the order `costs` (the problem as numbers), `noise` and `presolve` (what need not be asked),
+`variables`, `constraints`, `objective`, `search` (CP-SAT) and `decode`, one function each, put together for one goal
+by `stage` and for the score by `planning`. `evaluate` is the independent referee. CP-SAT is imported on the first solve.
+"""
+
+from __future__ import annotations
+
+from edgesplit.plan import Assignment, Solution
+from edgesplit.problem import Problem
+from edgesplit_controller.planner.evaluation import evaluate, noise_of, score
+
+__all__ = ["evaluate", "noise_of", "score", "solve"]
+
+
+def solve(problem: Problem, *, hint: Assignment | None = None, time_limit_s: float = 60.0) -> Solution:
+    """Find the plan of least score.
+
+    Args:
+        problem: A valid problem.
+        hint: A plan to start from, for instance the one that runs.
+        time_limit_s: When it passes, the best plan so far is returned with its proven gap. [s]
+
+    Returns:
+        The plan as `evaluate` finds it, or the reason why there is none.
+    """
+    from edgesplit_controller.planner.planning import solve as solve_problem  # noqa: PLC0415, ortools takes 0.3 s
+
+    return solve_problem(problem, hint=hint, time_limit_s=time_limit_s)

@@ -1,0 +1,195 @@
+"""The schedule inside the model, for the latency model `critical-path`.
+
+Owns: start times, resources and the makespan. Its rule: what `timeline` simulates for a fixed plan, this decides
+together with the plan, operator by operator; grouping operators afterwards never delays anything. Not here: places,
+flows, prices other than latency's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from ortools.sat.python import cp_model
+
+from edgesplit_controller.planner.costs import LATENCY, MEASURES, Costs, Mode
+from edgesplit_controller.planner.objective import Prices
+from edgesplit_controller.planner.stage import Base
+from edgesplit_controller.planner.variables import Var, Wire
+
+__all__ = ["add_schedule", "worst_latency_s"]
+
+TICKS = 2**28
+"""Time units in the horizon; rounding stays far below the tolerance of 1e-6."""
+
+UNITS = 2.0**52
+"""Of the objective; the price of a tick is about 2^24 of them, so that rounding it is harmless, too."""
+
+Resource = int | tuple[int, int]
+
+
+@dataclass(slots=True)
+class _Schedule:
+    """The model with its times in ticks."""
+
+    model: cp_model.CpModel
+    tick_s: float
+    horizon: int
+    makespan: Var
+    starts: list[Var] = field(default_factory=list)
+    durations: list[cp_model.LinearExprT] = field(default_factory=list)
+    busy: dict[Resource, list[cp_model.IntervalVar]] = field(default_factory=dict)
+
+    def ticks(self, seconds: float) -> int:
+        """Seconds as time units."""
+        return round(seconds / self.tick_s)
+
+    def time(self) -> Var:
+        """A new point in time."""
+        return self.model.new_int_var(0, self.horizon, "")
+
+    def occupy(self, resource: Resource, start: Var, seconds: float, present: Var) -> None:
+        """Something may keep a resource busy."""
+        if seconds > 0:
+            interval = self.model.new_optional_fixed_size_interval_var(start, self.ticks(seconds), present, "")
+            self.busy.setdefault(resource, []).append(interval)
+
+
+def worst_latency_s(costs: Costs) -> float:
+    """No schedule without idle time is longer. [s]"""
+    total_s = float(costs.compute[LATENCY].max(axis=1).sum())
+    for tensor in costs.tensors:
+        for mode in tensor.modes:
+            for table in (mode.transfer[LATENCY], mode.encode[LATENCY]):
+                total_s += float(table[np.isfinite(table)].sum())
+    return total_s
+
+
+def add_schedule(base: Base, costs: Costs, horizon_s: float) -> Base:
+    """Add times to a model and let latency mean its makespan.
+
+    Args:
+        base: A model of single operators, not merged into units.
+        costs: The problem's.
+        horizon_s: No plan of interest ends later. [s]
+    """
+    tick_s = max(horizon_s, 1e-12) / TICKS
+    horizon = TICKS + 2 * (len(costs.operators) + len(costs.tensors))
+    schedule = _Schedule(base.model, tick_s, horizon, base.model.new_int_var(0, horizon, ""))
+    _add_compute(schedule, base, costs)
+    _add_order(schedule, base, costs)
+    for wire in base.variables.wires:
+        _add_wire(schedule, wire, base)
+    for intervals in schedule.busy.values():
+        if len(intervals) > 1:
+            base.model.add_no_overlap(intervals)
+    measures = base.prices.measures.copy()
+    measures[:, LATENCY] = 0.0
+    row = np.zeros((1, MEASURES))
+    row[0, LATENCY] = tick_s
+    largest = base.prices.largest.copy()
+    largest[LATENCY] = horizon_s
+    variables = [*base.prices.variables, schedule.makespan]
+    prices = Prices(variables, np.concatenate([measures, row]), largest, UNITS)
+    return Base(base.model, base.reduction, base.variables, prices)
+
+
+def _add_compute(schedule: _Schedule, base: Base, costs: Costs) -> None:
+    """Every operator keeps its node busy, as long as its precision takes there."""
+    model = schedule.model
+    loads: dict[int, list[tuple[Var, int]]] = {}
+    for operator in range(len(costs.operators)):
+        start = schedule.time()
+        parts: list[tuple[Var, int]] = []
+        for node, place in base.variables.place[int(base.reduction.unit_of[operator])].items():
+            options = [(place, float(costs.compute[LATENCY, operator, node]))]
+            quantized = base.variables.quantize.get(operator, {}).get(node)
+            if quantized is not None:
+                in_float = model.new_bool_var("")
+                model.add(in_float + quantized == place)
+                int8_s = float(costs.quantized_compute[LATENCY, operator, node])
+                options = [(in_float, options[0][1]), (quantized, int8_s)]
+            for present, seconds in options:
+                schedule.occupy(node, start, seconds, present)
+                parts.append((present, schedule.ticks(seconds)))
+                loads.setdefault(node, []).append(parts[-1])
+        schedule.starts.append(start)
+        schedule.durations.append(_weighted(parts))
+        model.add(schedule.makespan >= start + schedule.durations[-1])
+    for parts in loads.values():
+        model.add(schedule.makespan >= _weighted(parts))
+
+
+def _weighted(parts: list[tuple[Var, int]]) -> cp_model.LinearExprT:
+    return cp_model.LinearExpr.weighted_sum([var for var, _ in parts], [weight for _, weight in parts])
+
+
+def _add_order(schedule: _Schedule, base: Base, costs: Costs) -> None:
+    """A consumer starts after its producer, wherever the two are."""
+    edges = {(tensor.producer, consumer) for tensor in costs.tensors for consumer in tensor.consumers}
+    for producer, consumer in sorted(edges):
+        schedule.model.add(schedule.starts[consumer] >= schedule.starts[producer] + schedule.durations[producer])
+
+
+def _add_wire(schedule: _Schedule, wire: Wire, base: Base) -> None:
+    """Encoding, sending per receiver, decoding per receiver."""
+    model, producer = schedule.model, wire.tensor.producer
+    done = schedule.starts[producer] + schedule.durations[producer]
+    leaves: Mapping[bool, Var | cp_model.LinearExprT] = {True: schedule.time(), False: done}
+    coded = any(mode.codec is not None for mode in wire.tensor.modes)
+    if coded:
+        model.add(leaves[True] >= done)
+        for (node, index), offer in wire.carrier.offers.items():
+            mode = wire.tensor.modes[index]
+            if mode.codec is not None:
+                _encode(schedule, mode, node, done=done, leaves=leaves[True], offer=offer)
+    sends: dict[int, Var] = {}
+    decodes: dict[int, Var] = {}
+    for ((sender, index), receiver), sent in wire.sent.items():
+        mode = wire.tensor.modes[index]
+        if receiver not in sends:
+            sends[receiver], decodes[receiver] = schedule.time(), schedule.time()
+            model.add(sends[receiver] >= leaves[coded])
+        schedule.occupy((sender, receiver), sends[receiver], float(mode.occupied_s[sender, receiver]), sent)
+        way = schedule.ticks(float(mode.occupied_s[sender, receiver] + mode.latency_s[sender, receiver]))
+        model.add(decodes[receiver] >= sends[receiver] + way).only_enforce_if(sent)
+        schedule.occupy(receiver, decodes[receiver], float(mode.decode_s[receiver]), sent)
+    _deliver(schedule, wire, base, decodes, done)
+
+
+def _encode(
+    schedule: _Schedule,
+    mode: Mode,
+    node: int,
+    *,
+    done: cp_model.LinearExprT,
+    leaves: Var | cp_model.LinearExprT,
+    offer: Var,
+) -> None:
+    seconds = float(mode.encode[LATENCY, node])
+    start = schedule.time()
+    schedule.model.add(start >= done)
+    schedule.model.add(leaves >= start + schedule.ticks(seconds)).only_enforce_if(offer)
+    schedule.occupy(node, start, seconds, offer)
+
+
+def _deliver(
+    schedule: _Schedule, wire: Wire, base: Base, decodes: Mapping[int, Var], done: cp_model.LinearExprT
+) -> None:
+    """Every reader elsewhere waits for the tensor's arrival and decoding."""
+    for flow in wire.flows:
+        reader = base.reduction.units[flow.unit][0]
+        ways: list[tuple[Var, int]] = []
+        for ((sender, index), node), joint in flow.joint.items():
+            if sender == node:
+                continue
+            mode = wire.tensor.modes[index]
+            decode = schedule.ticks(float(mode.decode_s[node]))
+            schedule.model.add(schedule.starts[reader] >= decodes[node] + decode).only_enforce_if(joint)
+            seconds = mode.transfer[LATENCY, sender, node] + mode.encode[LATENCY, sender]
+            # Two ticks less: the parts may have been rounded down one by one.
+            ways.append((joint, max(0, schedule.ticks(float(seconds)) - 2)))
+        if ways:
+            # The same in one row for the linear relaxation.
+            schedule.model.add(schedule.starts[reader] >= done + _weighted(ways))

@@ -1,0 +1,169 @@
+"""From a problem to a proven plan: the solves behind the score.
+
+Owns: which goals are solved, in which order, and what is skipped. Its rule: what it reports is what `evaluate`
+finds, never the solver's word. Not here: how one goal is solved.
+
+The score needs up to five solves: L*, E*, E^ (least energy at L*), L^ (least latency at E*) and the score itself.
+With one weight 0 the score is one goal's distance to its own best, so that goal alone decides; when one plan is
+best in both, nothing is left to trade.
+"""
+
+from __future__ import annotations
+
+from edgesplit.plan import Assignment, Evaluation, Ranges, Solution, Status, Timings
+from edgesplit.problem import Problem
+from edgesplit_controller.planner.costs import ENERGY, LATENCY
+from edgesplit_controller.planner.decode import to_assignment
+from edgesplit_controller.planner.evaluation import TOLERANCE, evaluate, score, span
+from edgesplit_controller.planner.infeasible import explain_infeasible
+from edgesplit_controller.planner.objective import Goal, Limit
+from edgesplit_controller.planner.session import ENERGY_GOAL, LATENCY_GOAL, Session
+from edgesplit_controller.planner.stage import Clock, Outcome
+
+__all__ = ["solve"]
+
+TIE = 1e-10
+"""Relative distance from a single goal's best within which the other measure breaks ties."""
+
+
+def solve(problem: Problem, *, hint: Assignment | None = None, time_limit_s: float = 60.0) -> Solution:
+    """Find the plan of least score.
+
+    Args:
+        problem: A valid problem.
+        hint: A plan to start from, for instance the one that runs.
+        time_limit_s: When it passes, the best plan is returned with its proven gap. [s]
+
+    Returns:
+        The plan, recomputed by `evaluate`, or the reason why there is none.
+    """
+    clock = Clock(time_limit_s)
+    planning = Session(problem, hint, clock)
+    latency_weight, energy_weight = _weights(problem)
+    first = planning.best(LATENCY_GOAL if latency_weight > 0 else ENERGY_GOAL)
+    if first.plan is None:
+        return _without_plan(problem, planning, first)
+    ranges, bound = _trade(planning, latency_weight, energy_weight, first)
+    return _report(problem, planning, ranges, bound)
+
+
+def _weights(problem: Problem) -> tuple[float, float]:
+    objective = problem.objective
+    total = objective.latency_weight + objective.energy_weight
+    return objective.latency_weight / total, objective.energy_weight / total
+
+
+def _trade(planning: Session, wl: float, we: float, first: Outcome) -> tuple[Ranges, float]:
+    """The remaining solves; the ranges and a proven bound of the score."""
+    if wl == 0 or we == 0:
+        return _single(planning, wl > 0, first)
+    second = planning.best(ENERGY_GOAL)
+    ends = _ends(planning)
+    if planning.best_known(LATENCY_GOAL, (*planning.limits, *ends)) is None:
+        planning.best(ENERGY_GOAL, ends[0])
+        planning.best(LATENCY_GOAL, ends[1])
+    ranges = _ranges(planning)
+    combined = _score_goal(ranges, wl, we)
+    offset = combined.weights[0] * (ranges.best_latency_s or 0.0)
+    offset += combined.weights[1] * (ranges.best_energy_j or 0.0)
+    if planning.best_known(LATENCY_GOAL, (*planning.limits, *ends)) is not None:
+        bound = combined.weights[0] * first.bound + combined.weights[1] * second.bound
+        return ranges, min(0.0, bound - offset)
+    third = planning.best(combined)
+    return _ranges(planning), third.bound - offset
+
+
+def _single(planning: Session, latency: bool, first: Outcome) -> tuple[Ranges, float]:
+    """One weight is 0: its measure only breaks ties, and what that takes is no part of the proof."""
+    goal, other = (LATENCY_GOAL, ENERGY_GOAL) if latency else (ENERGY_GOAL, LATENCY_GOAL)
+    best = planning.best_known(goal, planning.limits)
+    value = goal.value(best.measures) if best is not None else 0.0
+    proven = planning.proven
+    if proven and not planning.critical:
+        planning.best(other, Limit(LATENCY if latency else ENERGY, value * (1 + TIE)))
+        planning.proven = proven
+    gap = max(0.0, value - first.bound) / (value or 1.0)
+    return Ranges(best_latency_s=value) if latency else Ranges(best_energy_j=value), -gap
+
+
+def _ends(planning: Session) -> tuple[Limit, Limit]:
+    latency_s, energy_j = _least(planning)
+    return Limit(LATENCY, latency_s * (1 + TOLERANCE)), Limit(ENERGY, energy_j * (1 + TOLERANCE))
+
+
+def _least(planning: Session) -> tuple[float, float]:
+    return (
+        min(float(plan.measures[LATENCY]) for plan in planning.plans),
+        min(float(plan.measures[ENERGY]) for plan in planning.plans),
+    )
+
+
+def _ranges(planning: Session) -> Ranges:
+    """From all plans known."""
+    latency_s, energy_j = _least(planning)
+    at_energy = planning.best_known(LATENCY_GOAL, (Limit(ENERGY, energy_j * (1 + TOLERANCE)),))
+    at_latency = planning.best_known(ENERGY_GOAL, (Limit(LATENCY, latency_s * (1 + TOLERANCE)),))
+    return Ranges(
+        best_latency_s=latency_s,
+        latency_at_best_energy_s=None if at_energy is None else float(at_energy.measures[LATENCY]),
+        best_energy_j=energy_j,
+        energy_at_best_latency_j=None if at_latency is None else float(at_latency.measures[ENERGY]),
+    )
+
+
+def _score_goal(ranges: Ranges, wl: float, we: float) -> Goal:
+    latency_s = span(ranges.best_latency_s or 0.0, ranges.latency_at_best_energy_s)
+    energy_j = span(ranges.best_energy_j or 0.0, ranges.energy_at_best_latency_j)
+    return Goal((wl / latency_s, we / energy_j, 0.0))
+
+
+def _report(problem: Problem, planning: Session, ranges: Ranges, bound: float) -> Solution:
+    """Choose the best plan by its evaluation and fill in the answer."""
+    wl, we = _weights(problem)
+    if wl > 0 and we > 0:
+        plan = planning.best_known(_score_goal(ranges, wl, we), planning.limits)
+    else:
+        goal, other = (LATENCY_GOAL, ENERGY_GOAL) if wl > 0 else (ENERGY_GOAL, LATENCY_GOAL)
+        best = (ranges.best_latency_s if wl > 0 else ranges.best_energy_j) or 0.0
+        tied = Limit(LATENCY if wl > 0 else ENERGY, best * (1 + TIE))
+        plan = planning.best_known(other, (*planning.limits, tied)) or planning.best_known(goal, planning.limits)
+    if plan is None:
+        raise AssertionError("a plan was found and lost")
+    assignment = to_assignment(plan.labels, planning.costs)
+    evaluation: Evaluation = evaluate(problem, assignment)
+    value = max(0.0, score(problem, evaluation, ranges))
+    bound = min(bound, value)
+    status: Status = "optimal" if planning.proven else "feasible"
+    return Solution(
+        status=status,
+        assignment=assignment,
+        evaluation=evaluation,
+        score=value,
+        bound=bound,
+        gap=value - bound,
+        ranges=ranges,
+        timings=_timings(planning.clock),
+        reason="" if planning.proven else "The time limit passed before the plan was proven optimal.",
+    )
+
+
+def _without_plan(problem: Problem, planning: Session, first: Outcome) -> Solution:
+    reason = "No plan was found within the time limit; allow more time or relax a constraint."
+    if first.proven:
+        reason = explain_infeasible(problem, planning.clock)
+    return Solution(
+        status="infeasible",
+        assignment=None,
+        evaluation=None,
+        score=None,
+        bound=None,
+        gap=None,
+        ranges=Ranges(),
+        timings=_timings(planning.clock),
+        reason=reason,
+    )
+
+
+def _timings(clock: Clock) -> Timings:
+    total_s = clock.elapsed_s()
+    return Timings(build_s=max(0.0, total_s - clock.solve_s), solve_s=clock.solve_s, total_s=total_s)

@@ -1,0 +1,222 @@
+"""One problem's solves: what is known so far, and how one goal is brought to its optimum.
+
+Owns: the plans found, the bounds proven, and the way of one goal through presolve and search. Its rule: every plan
+found is a start and an upper bound for the next solve. Not here: which goals are solved.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgesplit.plan import Assignment
+from edgesplit.problem import Problem
+from edgesplit_controller.planner.costs import DEVICE_ENERGY, ENERGY, LATENCY, costs_of
+from edgesplit_controller.planner.critical import add_schedule, worst_latency_s
+from edgesplit_controller.planner.decode import Labels, labels_of, to_assignment
+from edgesplit_controller.planner.evaluation import evaluate
+from edgesplit_controller.planner.factors import NOISE, PRICED, Relaxation, relax
+from edgesplit_controller.planner.measure import Plan, measures_of
+from edgesplit_controller.planner.noise import Patterns, pattern_table
+from edgesplit_controller.planner.objective import Goal, Limit
+from edgesplit_controller.planner.presolve import HOPELESS, Bounds, Pool, bound_goal, plans_within, reduce
+from edgesplit_controller.planner.reduction import Reduction, count_flows, unreduced
+from edgesplit_controller.planner.stage import Clock, Outcome, build_base, solve_goal
+from edgesplit_controller.planner.subsets import plans_on_subsets
+
+__all__ = ["DEVICE_GOAL", "ENERGY_GOAL", "LATENCY_GOAL", "Session"]
+
+LATENCY_GOAL = Goal((1.0, 0.0, 0.0))
+ENERGY_GOAL = Goal((0.0, 1.0, 0.0))
+DEVICE_GOAL = Goal((0.0, 0.0, 1.0))
+
+MANY_NODES = 4
+"""Above this, plans on few nodes are worth their time when the relaxation is not complete."""
+
+FLOWS_PER_S = 15_000.0
+"""Joint choices of a model that are worth building per second left."""
+
+PROOF = 1e-11
+"""Relative distance from its bound at which a plan counts as proven without search."""
+
+
+class Session:
+    """One problem's solves; every plan found is a start and an upper bound for the next."""
+
+    def __init__(self, problem: Problem, hint: Assignment | None, clock: Clock) -> None:
+        self.problem = problem
+        self.clock = clock
+        self.costs = costs_of(problem)
+        self.patterns = pattern_table(problem, self.costs)
+        limit_j = problem.constraints.device_energy_limit_j
+        self.limits = () if limit_j is None else (Limit(DEVICE_ENERGY, limit_j),)
+        self.critical = problem.objective.latency_model == "critical-path"
+        self.plans: list[Plan] = []
+        self.proven = True
+        self.relaxation = relax(self.costs, self.patterns)
+        limited = self.relaxation.limited if self.relaxation is not None else ()
+        self.pool = Pool(self.costs, self.patterns, limited)
+        self.floors: dict[int, Bounds] = {}
+        self._offer_starts(hint)
+        if self.relaxation is None or (not self.relaxation.complete and len(self.costs.nodes) > MANY_NODES):
+            self._offer_subsets()
+
+    def _offer_starts(self, hint: Assignment | None) -> None:
+        """The last plan, and everything on the source."""
+        alone = Labels((self.costs.source,) * len(self.costs.operators), frozenset(), {})
+        known = labels_of(hint, self.costs) if hint is not None else None
+        for labels in (alone, known):
+            if labels is not None:
+                evaluation = evaluate(self.problem, to_assignment(labels, self.costs))
+                if not evaluation.violations:
+                    self._remember(labels, evaluation.latency_s)
+
+    def _offer_subsets(self) -> None:
+        """Plans on few of the nodes."""
+        goals = (LATENCY_GOAL, ENERGY_GOAL)
+        left_s = self.clock.left_s
+        for labels in plans_on_subsets(self.costs, self.patterns, goals, self.limits, left_s):
+            self.pool.add(labels)
+        limits = (*self.limits, *self._hidden_limits(self.pool.limited))
+        for labels in plans_within(self.pool, self.costs, limits):
+            self._remember(labels)
+
+    def _remember(self, labels: Labels, latency_s: float | None = None) -> Plan:
+        """Keep a plan, its latency measured under the problem's own model."""
+        known = next((plan for plan in self.plans if plan.labels == labels), None)
+        if known is not None:
+            return known
+        measures = measures_of(labels, self.costs)
+        if self.critical:
+            if latency_s is None:
+                latency_s = evaluate(self.problem, to_assignment(labels, self.costs)).latency_s
+            measures[LATENCY] = latency_s
+        self.plans.append(Plan(labels, measures))
+        return self.plans[-1]
+
+    def best_known(self, goal: Goal, limits: tuple[Limit, ...]) -> Plan | None:
+        """The best plan found so far that keeps the limits."""
+        fitting = [p for p in self.plans if all(x.keeps(float(p.measures[x.measure])) for x in limits)]
+        return min(fitting, key=lambda plan: goal.value(plan.measures), default=None)
+
+    def best(self, goal: Goal, *extra: Limit) -> Outcome:
+        """Solve a goal under the problem's limits and extra ones, and remember the plan.
+
+        Args:
+            goal: What to minimise.
+            extra: Limits beside the problem's.
+        """
+        limits = (*self.limits, *extra)
+        timed = self.critical and (goal.weights[LATENCY] > 0 or any(x.measure == LATENCY for x in extra))
+        solve_one = self._best_timed if timed else self._best_summed
+        outcome = solve_one(goal, limits, extra)
+        self.proven &= outcome.proven
+        return outcome
+
+    def _best_summed(self, goal: Goal, limits: tuple[Limit, ...], extra: tuple[Limit, ...]) -> Outcome:
+        """Bound, reduce, and search what is left; the goal's measures are sums over choices."""
+        domain = self._domain(extra)
+        if self.relaxation is None:
+            return self._search(goal, limits, unreduced(self.costs), self.patterns, -float("inf"))
+        bounds = self._bound(self.relaxation, goal, limits, domain)
+        if bounds.value >= HOPELESS:
+            return Outcome(self.best_known(goal, limits), bounds.value, True)
+        if not extra and goal in (LATENCY_GOAL, ENERGY_GOAL):
+            self.floors[LATENCY if goal is LATENCY_GOAL else ENERGY] = bounds
+        start = self.best_known(goal, limits)
+        ceiling = float("inf") if start is None else goal.value(start.measures)
+        if start is not None and ceiling - bounds.value <= PROOF * abs(ceiling):
+            return Outcome(start, bounds.value, True)
+        reduction, patterns = reduce(self.costs, self.patterns, domain, bounds, ceiling)
+        if not reduction.domain.any(axis=1).all():
+            return Outcome(start, ceiling, True)
+        return self._search(goal, limits, reduction, patterns, bounds.value)
+
+    def _bound(
+        self, relaxation: Relaxation, goal: Goal, limits: tuple[Limit, ...], domain: NDArray[np.bool_]
+    ) -> Bounds:
+        """Bound a goal of sums, and remember the plans met."""
+        hidden = self._hidden_limits(relaxation.limited)
+        start = None if self.critical else self.best_known(goal, limits)
+        ceiling = float("inf") if start is None else goal.value(start.measures)
+        bounds = bound_goal(
+            relaxation,
+            self.costs,
+            self.patterns,
+            domain=domain,
+            goal=goal,
+            limits=(*limits, *hidden),
+            pool=self.pool,
+            ceiling=ceiling,
+            left_s=self.clock.left_s,
+        )
+        for labels in plans_within(self.pool, self.costs, (*self.limits, *hidden)):
+            self._remember(labels)
+        return bounds
+
+    def _search(
+        self,
+        goal: Goal,
+        limits: tuple[Limit, ...],
+        reduction: Reduction,
+        patterns: Patterns | None,
+        floor: float,
+    ) -> Outcome:
+        """Let CP-SAT decide among what presolve left."""
+        start = self.best_known(goal, limits)
+        if start is not None and count_flows(self.costs, reduction) > FLOWS_PER_S * self.clock.left_s():
+            return Outcome(start, floor, False)
+        base = build_base(self.problem, self.costs, patterns, reduction)
+        labels, bound, proven = solve_goal(
+            base, self.costs, patterns, goal=goal, limits=limits, start=start, clock=self.clock
+        )
+        plan = start if labels is None else self._remember(labels)
+        if start is not None and plan is not None and goal.value(start.measures) < goal.value(plan.measures):
+            plan = start
+        if proven and plan is not None:
+            bound = min(bound, goal.value(plan.measures))
+        return Outcome(plan, max(bound, floor), proven)
+
+    def _best_timed(self, goal: Goal, limits: tuple[Limit, ...], extra: tuple[Limit, ...]) -> Outcome:
+        """Schedule and place together; latency is the end of the timeline."""
+        energy_only = tuple(limit for limit in extra if limit.measure != LATENCY)
+        if self.relaxation is not None and not self.floors.get(LATENCY):
+            # Plans that are good one after the other are a start for running side by side.
+            domain = self._domain(energy_only)
+            self.floors[LATENCY] = self._bound(self.relaxation, LATENCY_GOAL, self.limits, domain)
+        if self.relaxation is not None and self.floors[LATENCY].value >= HOPELESS:
+            return Outcome(None, float("inf"), True)
+        domain = self._domain(energy_only)
+        start = self.best_known(goal, limits)
+        reduction = unreduced(self.costs)
+        reduction = Reduction(reduction.units, reduction.unit_of, reduction.domain & domain)
+        base = build_base(self.problem, self.costs, self.patterns, reduction)
+        horizon_s = max((float(plan.measures[LATENCY]) for plan in self.plans), default=worst_latency_s(self.costs))
+        base = add_schedule(base, self.costs, horizon_s)
+        labels, bound, proven = solve_goal(
+            base, self.costs, self.patterns, goal=goal, limits=limits, start=start, clock=self.clock
+        )
+        plan = start if labels is None else self._remember(labels)
+        if start is not None and plan is not None and goal.value(start.measures) < goal.value(plan.measures):
+            plan = start
+        if plan is None:
+            return Outcome(None, bound, proven)
+        value = goal.value(plan.measures)
+        return Outcome(plan, min(bound, value), proven and value - bound <= 1e-6 * abs(value))
+
+    def _domain(self, extra: tuple[Limit, ...]) -> NDArray[np.bool_]:
+        """Places that extra limits leave, by the bounds proven for the limited measure."""
+        domain = self.costs.allowed.copy()
+        for limit in extra:
+            if limit.measure in self.floors and not (self.critical and limit.measure == LATENCY):
+                domain &= self.floors[limit.measure].least <= limit.bound * (1 + 1e-9)
+        return domain
+
+    def _hidden_limits(self, limited: tuple[int, ...]) -> tuple[Limit, ...]:
+        """Limits that CP-SAT keeps by constraints of their own: noise where codecs add to it, and memory."""
+        memory = tuple(
+            Limit(PRICED + place, float(self.costs.memory_bytes[node])) for place, node in enumerate(limited)
+        )
+        limit = self.problem.constraints.max_noise
+        coded = any(mode.noise > 0 for tensor in self.costs.tensors for mode in tensor.modes)
+        return memory if limit is None or not coded else (*memory, Limit(NOISE, limit))

@@ -1,0 +1,279 @@
+"""The controller, put together on one event loop.
+
+Owns: wiring bus, registry, catalog, deployer, artifact server and inbox; which topic feeds what. Its rule: handlers
+only hand over; a malformed payload becomes an event and nothing stops. Not here: any decision.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import Collection
+from importlib.metadata import PackageNotFoundError, version
+
+import msgspec
+import structlog
+
+from edgesplit import topics
+from edgesplit.bus import MessageBus
+from edgesplit.errors import MalformedMessage
+from edgesplit.messages import (
+    PROTOCOL,
+    ControllerStatus,
+    Deployment,
+    Desired,
+    Event,
+    LinkMetrics,
+    ModelOffer,
+    NodeMetrics,
+    NodeStatus,
+    Observed,
+    ProfileReport,
+    Usage,
+)
+from edgesplit_controller.artifacts import ArtifactServer
+from edgesplit_controller.configuration import ControllerConfiguration, artifact_address, split_address
+from edgesplit_controller.deployment.deployer import Deployer
+from edgesplit_controller.deployment.planning import PlanMaker
+from edgesplit_controller.deployment.rollouts import Rollouts
+from edgesplit_controller.events import EventLog
+from edgesplit_controller.inbox import Envelope, Inbox
+from edgesplit_controller.metrics import render_metrics
+from edgesplit_controller.models.catalog import Catalog
+from edgesplit_controller.operations import Operations
+from edgesplit_controller.registry import Change, Registry
+from edgesplit_controller.store import Store
+
+__all__ = ["Service", "release"]
+
+SETTLE_S = 0.7
+"""After connecting, what the broker retained needs a moment to arrive."""
+PROBE_S = 0.3
+PATIENCE_S = 10.0
+"""After a restart, agents that must reconnect to a restarted broker need some more."""
+
+
+def release() -> str:
+    """Version of the installed package."""
+    try:
+        return version("edgesplit")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+class Service:
+    """A running controller.
+
+    Args:
+        configuration: Effective values.
+        store: The folder, already held.
+    """
+
+    def __init__(self, configuration: ControllerConfiguration, store: Store) -> None:
+        self._configuration = configuration
+        self._log = structlog.get_logger("controller")
+        self._registry = Registry()
+        self._instance = secrets.token_hex(8)
+        offline = self._status(online=False, artifacts="")
+        self._bus = MessageBus(
+            configuration.broker.url,
+            client_id=f"edgesplit-controller-{self._instance}",
+            will=(topics.CONTROLLER_STATUS, offline),
+            on_malformed=self._on_malformed,
+            on_connection=self._on_connection,
+        )
+        self._events = EventLog(store.events, self._publish_event)
+        settings = configuration.planning
+        self._catalog = Catalog(store, self._registry, self, settings.profile_silence_s)
+        self._rollouts = Rollouts(
+            store.load_state(),
+            save=store.save_state,
+            registry=self._registry,
+            events=self._events,
+            outbox=self,
+            clock=time.monotonic,
+        )
+        self._deployer = Deployer(
+            self._rollouts,
+            registry=self._registry,
+            models=self._catalog.records,
+            maker=PlanMaker(self._registry, store.blobs, settings),
+            events=self._events,
+            settings=settings,
+            clock=time.monotonic,
+        )
+        operations = Operations(self._registry, self._catalog, self._rollouts, self._deployer, self._events)
+        self._inbox = Inbox(operations.perform, self._bus.send, release())
+        self._artifacts = ArtifactServer(
+            store.blobs,
+            store.uploads,
+            metrics=self._metrics,
+            health=self._health,
+            max_upload_bytes=configuration.artifacts.max_upload_bytes,
+        )
+        self._settling: asyncio.Task[None] | None = None
+        self._connected = asyncio.Event()
+        self._heard = asyncio.Event()
+        self._closing = False
+
+    async def start(self) -> str:
+        """Serve artifacts, connect, publish what is remembered; returns the artifact server's base URL.
+
+        Returns once the broker accepted the connection, however long that takes.
+        """
+        host, port = split_address("artifacts.listen", self._configuration.artifacts.listen)
+        bound = await self._artifacts.start(host, port)
+        base = f"http://{artifact_address(self._configuration, bound)}"
+        self._subscribe()
+        self._catalog.offer_all()
+        self._deployer.start()
+        self._settling = asyncio.create_task(self._settle(), name="settle")
+        self._bus.start()
+        await self._hear_oneself()
+        # Only now may somebody rely on being heard.
+        self._bus.publish_state(topics.CONTROLLER_STATUS, self._status(online=True, artifacts=base))
+        return base
+
+    async def close(self) -> None:
+        """Say goodbye; agents go on serving."""
+        self._closing = True
+        if self._settling is not None:
+            self._settling.cancel()
+        await self._inbox.close()
+        await self._deployer.close()
+        self._bus.publish_state(topics.CONTROLLER_STATUS, self._status(online=False, artifacts=""))
+        await self._bus.close()
+        await self._artifacts.close()
+
+    # --- where the catalog and the deployer publish --------------------------------------------------------------------
+
+    def publish_desired(self, desired: Desired) -> None:
+        """What a node should hold of a model."""
+        self._bus.publish_state(topics.desired(desired.node, desired.model), desired)
+
+    def clear_desired(self, node: str, model: str) -> None:
+        """A node should hold nothing of a model."""
+        self._bus.clear_state(topics.desired(node, model))
+
+    def publish_deployment(self, deployment: Deployment) -> None:
+        """Who the source of a model is."""
+        self._bus.publish_state(topics.deployment(deployment.model), deployment)
+
+    def clear_deployment(self, model: str) -> None:
+        """A model has no source any more."""
+        self._bus.clear_state(topics.deployment(model))
+
+    def publish_offer(self, offer: ModelOffer) -> None:
+        """Every node should profile a model."""
+        self._bus.publish_state(topics.model(offer.model), offer)
+
+    def clear_offer(self, model: str, nodes: Collection[str]) -> None:
+        """A model is gone, and with it what offline nodes reported on it."""
+        self._bus.clear_state(topics.model(model))
+        for node in nodes:
+            self._bus.clear_state(topics.profile(node, model))
+            self._bus.clear_state(topics.observed(node, model))
+
+    # --- what arrives --------------------------------------------------------------------------------------------------
+
+    def _subscribe(self) -> None:
+        bus, any_ = self._bus, topics.ANY
+        bus.subscribe(topics.status(any_), NodeStatus, self._on_status)
+        bus.subscribe(topics.metrics(any_), NodeMetrics, self._on_metrics)
+        bus.subscribe(topics.links(any_), LinkMetrics, self._on_links)
+        bus.subscribe(topics.profile(any_, any_), ProfileReport, self._on_profile)
+        bus.subscribe(topics.observed(any_, any_), Observed, self._on_observed)
+        bus.subscribe(topics.usage(any_, any_), Usage, self._on_usage)
+        bus.subscribe(topics.event(any_), Event, self._on_event)
+        bus.subscribe(topics.request(any_), Envelope, self._on_request)
+
+    def _on_status(self, topic: str, status: NodeStatus | None) -> None:
+        name, _ = topics.last_parts(topic, 2)
+        self._tell(self._registry.set_status(name, status))
+        self._deployer.fleet_changed()
+
+    def _on_metrics(self, topic: str, metrics: NodeMetrics | None) -> None:
+        name, _ = topics.last_parts(topic, 2)
+        was_usable = self._registry.node(name).usable
+        self._registry.set_metrics(name, metrics)
+        if metrics is not None and (not was_usable or metrics.power_origin == "measured"):
+            self._deployer.fleet_changed()
+
+    def _on_links(self, topic: str, links: LinkMetrics | None) -> None:
+        name, _ = topics.last_parts(topic, 2)
+        self._registry.set_links(name, links)
+        self._deployer.fleet_changed()
+
+    def _on_profile(self, topic: str, report: ProfileReport | None) -> None:
+        name, _, model = topics.last_parts(topic, 3)
+        changes = self._registry.set_profile(name, model, report)
+        self._tell(changes)
+        if changes:
+            self._deployer.fleet_changed()
+
+    def _on_observed(self, topic: str, observed: Observed | None) -> None:
+        name, _, model = topics.last_parts(topic, 3)
+        self._rollouts.observe(name, model, observed)
+
+    def _on_usage(self, _topic: str, usage: Usage | None) -> None:
+        if usage is not None:
+            self._registry.set_usage(usage)
+
+    def _on_event(self, _topic: str, event: Event | None) -> None:
+        if event is not None:
+            self._events.collect(event)
+
+    def _on_request(self, topic: str, envelope: Envelope | None) -> None:
+        if topic == topics.request(self._instance):
+            self._heard.set()
+        else:
+            self._inbox.receive(topic, envelope)
+
+    def _on_malformed(self, error: MalformedMessage) -> None:
+        self._events.add("malformed-message", str(error))
+
+    def _on_connection(self, up: bool, reason: str) -> None:
+        if up:
+            self._connected.set()
+            self._log.info("connected to the broker", url=self._configuration.broker.url)
+        elif not self._closing:
+            self._log.warning("no connection to the broker", url=self._configuration.broker.url, cause=reason)
+
+    # --- small things ----------------------------------------------------------------------------------------------------
+
+    def _tell(self, changes: tuple[Change, ...]) -> None:
+        for change in changes:
+            self._events.add(change.kind, change.text, model=change.model, node=change.node, data=change.data)
+
+    def _status(self, *, online: bool, artifacts: str) -> ControllerStatus:
+        return ControllerStatus(
+            online=online, protocol=PROTOCOL, version=release(), instance=self._instance, artifacts=artifacts
+        )
+
+    def _health(self) -> tuple[bool, str]:
+        return (True, "ok") if self._bus.connected else (False, "the broker is away")
+
+    def _metrics(self) -> bytes:
+        return render_metrics(self._registry, self._catalog.records, self._deployer.deployments, self._bus.connected)
+
+    def _publish_event(self, event: Event) -> None:
+        self._bus.send(topics.event(event.origin), event)
+
+    async def _hear_oneself(self) -> None:
+        """Wait until the broker passes on requests: it may take some time after it accepted the subscription."""
+        await self._connected.wait()
+        probe = Envelope(id=self._instance, protocol=PROTOCOL, operation=msgspec.Raw(b"null"))
+        while not self._heard.is_set():
+            self._bus.send(topics.request(self._instance), probe)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PROBE_S):
+                    await self._heard.wait()
+
+    async def _settle(self) -> None:
+        await self._heard.wait()
+        await asyncio.sleep(SETTLE_S)
+        self._deployer.settle(patient=True)
+        await asyncio.sleep(PATIENCE_S)
+        self._deployer.settle(patient=False)

@@ -1,0 +1,1 @@
+"""The demo: one machine plays device, edge and cloud (`make demo`)."""

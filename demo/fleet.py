@@ -1,0 +1,251 @@
+"""A fleet on one machine: controller and agents as processes, with emulated speed and links.
+
+Owns: the processes, their configuration files and logs. Its rule: everything started here is ended here, by its own
+process id, whatever happens. Not here: what is asked of the fleet (`run.py`, the integration tests).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+__all__ = ["CommandFailed", "EmulatedLink", "EmulatedNode", "LocalFleet", "free_port"]
+
+
+class CommandFailed(Exception):
+    """A splitctl command ended with another exit code than expected.
+
+    Attributes:
+        exit_code: Of splitctl.
+        error: The error document it printed, or its standard error.
+    """
+
+    def __init__(self, command: Sequence[str], exit_code: int, error: Any) -> None:
+        super().__init__(f"splitctl {' '.join(command)} exited {exit_code}: {error}")
+        self.exit_code = exit_code
+        self.error = error
+
+
+@dataclass(frozen=True)
+class EmulatedLink:
+    """What the sender paces a link to. [B/s, s]"""
+
+    bandwidth_bytes_per_s: float
+    latency_s: float
+
+
+@dataclass(frozen=True)
+class EmulatedNode:
+    """One agent process.
+
+    Attributes:
+        compute_w: Configured power of computing. [W]
+        transmit_w: Configured power of sending. [W]
+        slow_down: Factor on every compute time. [1]
+        links: Peer name to link; a missing peer is not paced.
+    """
+
+    name: str
+    compute_w: float
+    transmit_w: float
+    slow_down: float = 1.0
+    memory_limit_bytes: int = 4 << 30
+    links: Mapping[str, EmulatedLink] = field(default_factory=dict)
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class LocalFleet:
+    """Controller and agents on loopback; a context manager that ends them all.
+
+    Args:
+        folder: For configurations, logs, caches and the controller's store.
+        nodes: One agent each.
+        broker: URL of a running broker, or None to have the controller run amqtt in its own process.
+    """
+
+    def __init__(self, folder: Path, nodes: Sequence[EmulatedNode], *, broker: str | None = None) -> None:
+        self.folder = folder
+        self.nodes = {node.name: node for node in nodes}
+        self.embedded = broker is None
+        self.broker = broker or f"mqtt://127.0.0.1:{free_port()}"
+        self.data_ports = {name: free_port() for name in self.nodes}
+        self.http_ports = {name: free_port() for name in self.nodes}
+        self.artifact_port = free_port()
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        for child in ("logs", "config", "cache"):
+            (folder / child).mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> LocalFleet:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # --- processes -------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the controller, then all agents."""
+        self.start_controller()
+        for name in self.nodes:
+            self.start_agent(name)
+
+    def start_controller(self) -> None:
+        """Start the controller (and with it the embedded broker)."""
+        path = self.folder / "config" / "controller.toml"
+        path.write_text(
+            f'[broker]\nurl = "{self.broker}"\nembedded = {str(self.embedded).lower()}\n'
+            f'[store]\npath = "{self.folder / "store"}"\n'
+            f'[artifacts]\nlisten = "127.0.0.1:{self.artifact_port}"\nadvertise = "127.0.0.1:{self.artifact_port}"\n',
+            encoding="utf-8",
+        )
+        self._spawn("controller", "edgesplit-controller", path)
+
+    def start_agent(self, name: str) -> None:
+        """Start one agent with its current emulation."""
+        self._spawn(name, "edgesplit-agent", self._write_agent(name))
+
+    def address(self, name: str) -> str:
+        """host:port of an agent's data plane."""
+        return f"127.0.0.1:{self.data_ports[name]}"
+
+    def process_id(self, name: str) -> int:
+        """Process id of a node's agent or of `controller`."""
+        return self._processes[name].pid
+
+    def kill(self, name: str) -> None:
+        """End a process at once, as a power cut would (SIGKILL)."""
+        process = self._processes.pop(name)
+        process.kill()
+        process.wait()
+
+    def set_link(self, source: str, target: str, link: EmulatedLink) -> None:
+        """Change one emulated link while everything runs."""
+        node = self.nodes[source]
+        self.nodes[source] = replace(node, links={**node.links, target: link})
+        self._write_agent(source)
+        self._processes[source].send_signal(signal.SIGHUP)
+
+    def stop(self) -> None:
+        """End every process that is left, politely first."""
+        for process in self._processes.values():
+            process.terminate()
+        deadline = time.monotonic() + 10
+        for process in self._processes.values():
+            try:
+                process.wait(timeout=max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._processes.clear()
+
+    def ended(self) -> dict[str, int]:
+        """Processes that ended by themselves, with their exit codes."""
+        return {name: code for name, process in self._processes.items() if (code := process.poll()) is not None}
+
+    def log(self, name: str) -> str:
+        """What a process wrote so far."""
+        return (self.folder / "logs" / f"{name}.log").read_text(encoding="utf-8", errors="replace")
+
+    # --- splitctl --------------------------------------------------------------------------------------------------
+
+    def splitctl(self, *command: str, timeout_s: float = 240.0) -> Any:
+        """Run `splitctl --json COMMAND` and return its document.
+
+        Raises:
+            CommandFailed: It exited with another code than 0.
+        """
+        done = subprocess.run(
+            [self._tool("splitctl"), "--broker", self.broker, "--json", *command],
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+            env=self._environment(),
+        )
+        if done.returncode != 0:
+            try:
+                error = json.loads(done.stdout)
+            except json.JSONDecodeError:
+                error = done.stderr.strip()
+            raise CommandFailed(command, done.returncode, error)
+        return json.loads(done.stdout)
+
+    def await_nodes(self, timeout_s: float = 60.0) -> None:
+        """Wait until every started agent is online and every pair of them has a measured link.
+
+        Raises:
+            TimeoutError: It did not happen, with the last lines of the logs.
+        """
+        deadline = time.monotonic() + timeout_s
+        wanted = set(self._processes) - {"controller"}
+        pairs = {(a, b) for a in wanted for b in wanted if a != b}
+        while time.monotonic() < deadline:
+            try:
+                online = {row["name"] for row in self.splitctl("nodes") if row["online"]}
+                linked = {(row["from"], row["to"]) for row in self.splitctl("links")}
+            except CommandFailed:
+                online, linked = set(), set()
+            if online >= wanted and linked >= pairs:
+                return
+            if gone := self.ended():
+                raise TimeoutError(f"{gone} ended: {self.log(next(iter(gone)))[-2000:]}")
+            time.sleep(0.3)
+        raise TimeoutError(f"not all of {sorted(wanted)} came online within {timeout_s:.0f} s")
+
+    # --- inside ----------------------------------------------------------------------------------------------------
+
+    def _tool(self, name: str) -> str:
+        return str(Path(sys.executable).parent / name)
+
+    def _environment(self) -> dict[str, str]:
+        # Whatever EDGESPLIT_ variables the caller's shell has must not reach into the fleet.
+        return {key: value for key, value in os.environ.items() if not key.startswith("EDGESPLIT_")}
+
+    def _spawn(self, name: str, tool: str, config: Path) -> None:
+        with (self.folder / "logs" / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                [self._tool(tool), "--config", str(config)],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=self._environment(),
+                start_new_session=True,  # Ctrl-C reaches the demo alone, which then ends these in order
+            )
+
+    def _write_agent(self, name: str) -> Path:
+        node = self.nodes[name]
+        links = "".join(
+            f"[emulation.links.{peer}]\nbandwidth_bytes_per_s = {float(link.bandwidth_bytes_per_s)}\n"
+            f"latency_s = {float(link.latency_s)}\n"
+            for peer, link in node.links.items()
+        )
+        path = self.folder / "config" / f"{name}.toml"
+        path.write_text(
+            f'name = "{name}"\n[broker]\nurl = "{self.broker}"\n'
+            f'[data]\nlisten = "{self.address(name)}"\nadvertise = "{self.address(name)}"\n'
+            f'[power]\nsource = "constant"\ncompute_w = {node.compute_w}\ntransmit_w = {node.transmit_w}\n'
+            f"[runtime]\nthreads = 1\nmemory_limit_bytes = {node.memory_limit_bytes}\n"
+            f'[http]\nlisten = "127.0.0.1:{self.http_ports[name]}"\n'
+            f'[cache]\npath = "{self.folder / "cache" / name}"\n'
+            f"[emulation]\nslow_down = {float(node.slow_down)}\n{links}",
+            encoding="utf-8",
+        )
+        return path

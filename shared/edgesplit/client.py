@@ -1,0 +1,322 @@
+"""The client library: requests to an agent, from plain and from asyncio programs.
+
+Owns: `connect` and the two clients. Its rule: every failure is an `edgesplit.errors` class, and a request either
+returns its outputs or raises; a lost connection is opened anew by the next request. Not here: tensors' meaning, and
+which agent to ask (any agent passes a request on to the model's source).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+import uuid
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from edgesplit.errors import EdgesplitError, NodeUnreachable, RequestTimedOut, Unreachable, error_from_code
+from edgesplit.frames import (
+    Failure,
+    Frame,
+    FrameLimits,
+    Hello,
+    Infer,
+    Result,
+    check_hello,
+    pack_tensors,
+    unpack_tensors,
+)
+from edgesplit.messages import PROTOCOL
+from edgesplit.streams import Connection, FrameGate, open_connection
+from edgesplit.tensors import Array, contiguous
+
+__all__ = ["AsyncClient", "Client", "InferResult", "connect"]
+
+T = TypeVar("T")
+_QUEUE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class InferResult:
+    """What a request brought.
+
+    Attributes:
+        outputs: By ONNX name.
+        epoch: The plan's that computed them.
+        latency_s: From the call to the outputs. [s]
+    """
+
+    outputs: dict[str, Array]
+    epoch: int
+    latency_s: float
+
+
+class AsyncClient:
+    """Requests to one agent, on the running event loop.
+
+    Args:
+        address: The agent's host:port.
+        timeout_s: For connecting and the greeting. [s]
+        identity: Greeting; an anonymous client's by default.
+        gate_for: Given the agent's name, what to put in front of frames to it.
+        limits: What is accepted from the agent.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout_s: float = 5.0,
+        identity: Hello | None = None,
+        gate_for: Callable[[str], FrameGate] | None = None,
+        limits: FrameLimits | None = None,
+    ) -> None:
+        self.address = address
+        self._timeout_s = timeout_s
+        self._identity = identity or Hello(
+            protocol=PROTOCOL, role="client", node="", version=_version(), instance=uuid.uuid4().hex
+        )
+        self._gate_for = gate_for
+        self._limits = limits or FrameLimits()
+        self._connecting = asyncio.Lock()
+        self._connection: Connection | None = None
+        self._greeting: asyncio.Future[Hello] | None = None
+        self._waiting: dict[int, asyncio.Future[Frame]] = {}
+        self._last_id = 0
+        self._closed = False
+        self.node = ""
+
+    async def connect(self) -> Connection:
+        """Connect unless connected.
+
+        Raises:
+            NodeUnreachable: No agent answers at the address.
+            ProtocolMismatch: It speaks another version.
+        """
+        if self._closed:
+            raise NodeUnreachable(f"this client of {self.address} was closed: connect again")
+        async with self._connecting:
+            if self._connection is None or not self._connection.is_open:
+                self._connection = await self._open()
+            return self._connection
+
+    async def infer(
+        self, model: str, inputs: Mapping[str, Array], *, deadline_s: float | None = None
+    ) -> dict[str, Array]:
+        """Outputs of `model`; see `infer_detailed`."""
+        return (await self.infer_detailed(model, inputs, deadline_s=deadline_s)).outputs
+
+    async def infer_detailed(
+        self, model: str, inputs: Mapping[str, Array], *, deadline_s: float | None = None
+    ) -> InferResult:
+        """Run one request; several may be in flight.
+
+        Args:
+            model: Name of a deployed model.
+            inputs: Every input by its ONNX name; not to be changed until the call returns.
+            deadline_s: Give up after this time. [s]
+
+        Raises:
+            InvalidTensor: An input is missing or too many, or has another dtype or shape.
+            RequestTimedOut: The deadline passed.
+            NodeUnreachable: The agent does not answer, or the connection broke meanwhile.
+            EdgesplitError: What else the agent answered (UnknownModel, NotDeployed, Overloaded).
+        """
+        started = time.monotonic()
+        heads, payloads = pack_tensors([(name, contiguous(name, array), "raw") for name, array in inputs.items()])
+        self._last_id += 1
+        header = Infer(id=self._last_id, model=model, tensors=heads, deadline_s=deadline_s)
+        waiting: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+        self._waiting[header.id] = waiting
+        try:
+            async with asyncio.timeout(deadline_s):
+                connection = await self.connect()
+                await connection.send_when_room(header, payloads)
+                frame = await waiting
+        except TimeoutError:
+            raise RequestTimedOut(f"no result of model {model!r} within {deadline_s:g} s") from None
+        finally:
+            self._waiting.pop(header.id, None)
+        result = frame.header
+        if not isinstance(result, Result):
+            raise EdgesplitError(f"{self.address} answered a request with a {type(result).__name__} frame")
+        outputs = unpack_tensors(result.tensors, frame.payloads)
+        return InferResult(outputs, result.epoch, time.monotonic() - started)
+
+    async def close(self) -> None:
+        """Disconnect; requests in flight fail."""
+        self._closed = True
+        if self._connection is not None:
+            self._connection.close()
+            await self._connection.wait_closed()
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def on_opened(self, connection: Connection) -> None:
+        """See `edgesplit.streams.FrameReceiver`; the opener goes on by itself."""
+
+    def on_frame(self, connection: Connection, frame: Frame) -> None:
+        """See `edgesplit.streams.FrameReceiver`."""
+        header = frame.header
+        if isinstance(header, Hello):
+            check_hello(header)
+            if self._greeting is not None and not self._greeting.done():
+                self._greeting.set_result(header)
+        elif isinstance(header, Result):
+            self._settle(header.id, frame)
+        elif isinstance(header, Failure):
+            error = error_from_code(header.code, header.message)
+            if header.id is None:
+                connection.close(error, tell=False)
+            else:
+                self._settle(header.id, error)
+
+    def on_closed(self, connection: Connection, reason: EdgesplitError | None) -> None:
+        """See `edgesplit.streams.FrameReceiver`."""
+        if self._greeting is not None and not self._greeting.done():
+            self._greeting.set_exception(reason or NodeUnreachable(f"{self.address} closed the connection"))
+        if connection is self._connection:
+            cause = str(reason) if reason is not None else f"the connection to {self.address} was closed"
+            for identifier in list(self._waiting):
+                self._settle(identifier, NodeUnreachable(f"the request was in flight when the node was lost: {cause}"))
+
+    def _settle(self, identifier: int, outcome: Frame | EdgesplitError) -> None:
+        # A result after its deadline finds nobody waiting.
+        waiting = self._waiting.pop(identifier, None)
+        if waiting is None or waiting.done():
+            return
+        if isinstance(outcome, Frame):
+            waiting.set_result(outcome)
+        else:
+            waiting.set_exception(outcome)
+
+    async def _open(self) -> Connection:
+        connection = await open_connection(
+            self.address, self, limits=self._limits, queue_bytes=_QUEUE_BYTES, timeout_s=self._timeout_s
+        )
+        self._greeting = asyncio.get_running_loop().create_future()
+        connection.send(self._identity, urgent=True)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                hello = await self._greeting
+        except TimeoutError:
+            error = NodeUnreachable(f"{self.address} accepts connections but does not greet: is it an edgesplit agent?")
+            connection.abort(error)
+            raise error from None
+        except Unreachable as error:
+            raise NodeUnreachable(f"{self.address} does not answer as an agent: {error}") from error
+        self.node = hello.node
+        if self._gate_for is not None:
+            connection.gate = self._gate_for(hello.node)
+        return connection
+
+
+class Client:
+    """Requests to one agent, for programs without an event loop; safe to use from several threads.
+
+    Made by `connect`. One background thread carries the connection.
+    """
+
+    def __init__(self, address: str, *, timeout_s: float = 5.0) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="edgesplit-client", daemon=True)
+        self._thread.start()
+        self._closed = False
+        try:
+            self._client = self._call(_connected(address, timeout_s))
+        except BaseException:
+            self._stop()
+            raise
+
+    @property
+    def node(self) -> str:
+        """Name of the agent."""
+        return self._client.node
+
+    def infer(self, model: str, inputs: Mapping[str, Array], *, deadline_s: float | None = None) -> dict[str, Array]:
+        """Outputs of `model` by ONNX name; raises as `AsyncClient.infer_detailed`."""
+        return self.submit(model, inputs, deadline_s=deadline_s).result()
+
+    def infer_detailed(
+        self, model: str, inputs: Mapping[str, Array], *, deadline_s: float | None = None
+    ) -> InferResult:
+        """Outputs with their epoch and latency; raises as `AsyncClient.infer_detailed`."""
+        return self._call(self._client.infer_detailed(model, inputs, deadline_s=deadline_s))
+
+    def submit(
+        self, model: str, inputs: Mapping[str, Array], *, deadline_s: float | None = None
+    ) -> Future[dict[str, Array]]:
+        """Start a request and return at once; inputs must not be changed until it is done."""
+        return self._schedule(self._client.infer(model, inputs, deadline_s=deadline_s))
+
+    def close(self) -> None:
+        """Disconnect; requests in flight fail with NodeUnreachable."""
+        if not self._closed:
+            self._call(self._client.close())
+            self._stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _schedule(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        if self._closed:
+            work.close()
+            raise NodeUnreachable("this client was closed: connect again")
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def _call(self, work: Coroutine[Any, Any, T]) -> T:
+        future = self._schedule(work)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            future.cancel()
+            raise
+
+    def _stop(self) -> None:
+        self._closed = True
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+def connect(address: str, *, timeout_s: float = 5.0) -> Client:
+    """Connect to an agent's data plane.
+
+    Args:
+        address: host:port, as in the agent's `[data] listen`.
+        timeout_s: For connecting. [s]
+
+    Raises:
+        NodeUnreachable: No agent answers there.
+        ProtocolMismatch: It speaks another version.
+    """
+    return Client(address, timeout_s=timeout_s)
+
+
+async def _connected(address: str, timeout_s: float) -> AsyncClient:
+    client = AsyncClient(address, timeout_s=timeout_s)
+    await client.connect()
+    return client
+
+
+def _version() -> str:
+    try:
+        return version("edgesplit")
+    except PackageNotFoundError:
+        return "unknown"

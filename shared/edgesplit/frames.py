@@ -1,0 +1,368 @@
+"""What can be said on the data plane, and its bytes.
+
+Owns: the headers, the limits, and the coding of a header to bytes and back. Its rule: no I/O, and nothing is allocated
+on the word of the other side before it was checked. Not here: the reading of a byte stream (`frame_parser.py`),
+sockets (`streams.py`).
+
+A frame is a prefix of 16 bytes, a MessagePack header, and a body: the tensors' raw little-endian bytes, one after the
+other in the header's order.
+
+    magic "ESP" | version u8 | header length u32 | body length u64 | header | body       (little-endian)
+
+Both sides send Hello first. An agent opens one connection to each peer and sends its tensors on it; acknowledgements and
+pongs come back on it. A frame of another version is answered with Failure and the connection is closed.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import msgpack
+import msgspec
+
+from edgesplit.codecs import decode, encode, wire_dtype
+from edgesplit.errors import FrameMalformed, FrameTooLarge, ProtocolMismatch
+from edgesplit.messages import PROTOCOL
+from edgesplit.tensors import Array, as_bytes
+
+__all__ = [
+    "PREFIX",
+    "Abort",
+    "Ack",
+    "Failure",
+    "Frame",
+    "FrameLimits",
+    "Header",
+    "Hello",
+    "Infer",
+    "Ping",
+    "Pong",
+    "Prefix",
+    "Probe",
+    "Result",
+    "TensorHead",
+    "Tensors",
+    "check_hello",
+    "decode_header",
+    "decode_prefix",
+    "encode_frame",
+    "pack_tensors",
+    "unpack_tensors",
+]
+
+MAGIC = b"ESP"
+PREFIX = struct.Struct("<3sBIQ")
+_MAX_DIMENSIONS = 16
+_MAX_TENSORS = 4096
+_MAX_MAP_ENTRIES = 64
+_PADDING = memoryview(bytes(1 << 16))
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+Shape = Annotated[tuple[Count, ...], msgspec.Meta(max_length=_MAX_DIMENSIONS)]
+Name = Annotated[str, msgspec.Meta(max_length=65536)]
+
+
+@dataclass(frozen=True)
+class FrameLimits:
+    """What this side accepts.
+
+    Attributes:
+        header_bytes: Longest header. [B]
+        body_bytes: Longest body, and largest tensor after decoding. [B]
+    """
+
+    header_bytes: int = 1 << 20
+    body_bytes: int = 1 << 30
+
+
+class TensorHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Describes one tensor of the body.
+
+    Attributes:
+        dtype: Numpy name of the decoded tensor.
+        nbytes: Length in the body, after coding. [B]
+        parameters: What the codec needs to decode.
+    """
+
+    name: Name
+    dtype: str
+    shape: Shape
+    nbytes: Count
+    codec: str = "raw"
+    parameters: dict[str, float] = {}
+
+
+TensorHeads = Annotated[tuple[TensorHead, ...], msgspec.Meta(max_length=_MAX_TENSORS)]
+
+
+class _Header(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
+    """Base of all headers; unknown keys are ignored, so that a newer peer can say more."""
+
+
+class Hello(_Header, frozen=True, kw_only=True, tag="hello"):
+    """First frame in both directions.
+
+    Attributes:
+        node: The agent's name; empty for a program that is no agent.
+        instance: Drawn at each start.
+    """
+
+    protocol: int
+    role: Literal["agent", "client"]
+    node: str
+    version: str
+    instance: str
+
+
+class Tensors(_Header, frozen=True, kw_only=True, tag="tensors"):
+    """Intermediate tensors of one request, agent to agent.
+
+    Attributes:
+        sequence: Comes back in the Ack.
+        deadline_s: Time left for the request, None for no deadline. [s]
+    """
+
+    sequence: Count
+    model: str
+    epoch: Count
+    request: str
+    tensors: TensorHeads
+    deadline_s: float | None = None
+
+
+class Infer(_Header, frozen=True, kw_only=True, tag="infer"):
+    """A client's request; answered by Result or Failure of the same `id`."""
+
+    id: Count
+    model: str
+    tensors: TensorHeads
+    deadline_s: float | None = None
+
+
+class Result(_Header, frozen=True, kw_only=True, tag="result"):
+    """Outputs of a request.
+
+    Attributes:
+        epoch: The plan's that computed them.
+        seconds: From the request's arrival to this frame. [s]
+    """
+
+    id: Count
+    epoch: Count
+    tensors: TensorHeads
+    seconds: float = 0.0
+
+
+class Failure(_Header, frozen=True, kw_only=True, tag="failure"):
+    """A request failed (`id`), or, without an id, the connection is closed after this frame."""
+
+    code: str
+    message: str
+    id: Count | None = None
+
+
+class Ack(_Header, frozen=True, kw_only=True, tag="ack"):
+    """The frame of that sequence has arrived whole."""
+
+    sequence: Count
+
+
+class Ping(_Header, frozen=True, kw_only=True, tag="ping"):
+    """Answered at once with a Pong."""
+
+    sequence: Count
+
+
+class Pong(_Header, frozen=True, kw_only=True, tag="pong"):
+    """Answers a Ping; with sequence 0 it says unasked that a long frame is still arriving."""
+
+    sequence: Count
+
+
+class Probe(_Header, frozen=True, kw_only=True, tag="probe"):
+    """Meaningless body of `padding` bytes, to measure the link; acknowledged. [B]"""
+
+    sequence: Count
+    padding: Count
+
+
+class Abort(_Header, frozen=True, kw_only=True, tag="abort"):
+    """A request cannot be completed on this epoch; `origin` is the node where it failed."""
+
+    model: str
+    epoch: Count
+    request: str
+    code: str
+    message: str
+    origin: str
+
+
+Header = Hello | Tensors | Infer | Result | Failure | Ack | Ping | Pong | Probe | Abort
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Lengths that a frame announces. [B]"""
+
+    header_bytes: int
+    body_bytes: int
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame that arrived whole; `payloads` are still coded, in the order of the header's tensors."""
+
+    header: Header
+    payloads: tuple[Array, ...] = ()
+
+
+def pack_tensors(arrays: Sequence[tuple[str, Array, str]]) -> tuple[tuple[TensorHead, ...], tuple[Array, ...]]:
+    """Code tensors for a frame.
+
+    Args:
+        arrays: Name, C-contiguous array of an allowed dtype, wanted wire codec.
+
+    Returns:
+        Heads and payloads, in order.
+
+    Raises:
+        InvalidInput: Unknown codec.
+    """
+    heads: list[TensorHead] = []
+    payloads: list[Array] = []
+    for name, array, codec in arrays:
+        encoded = encode(array, codec)
+        heads.append(
+            TensorHead(
+                name=name,
+                dtype=array.dtype.name,
+                shape=tuple(int(size) for size in array.shape),
+                nbytes=encoded.payload.nbytes,
+                codec=encoded.codec,
+                parameters=encoded.parameters,
+            )
+        )
+        payloads.append(encoded.payload)
+    return tuple(heads), tuple(payloads)
+
+
+def unpack_tensors(heads: Sequence[TensorHead], payloads: Sequence[Array]) -> dict[str, Array]:
+    """Decode the tensors of a frame, by name.
+
+    Raises:
+        FrameMalformed: A codec's parameters are senseless.
+    """
+    return {
+        head.name: decode(payload, head.dtype, head.codec, head.parameters)
+        for head, payload in zip(heads, payloads, strict=True)
+    }
+
+
+def encode_frame(header: Header, payloads: Sequence[Array] = ()) -> list[memoryview]:
+    """Lay a frame out as buffers to be sent in order; tensors' memory is referred to, not copied.
+
+    Args:
+        header: Its tensor heads, if any, describe `payloads`.
+        payloads: C-contiguous arrays.
+    """
+    packed = bytes(msgpack.packb(msgspec.to_builtins(header)) or b"")
+    body = [as_bytes(payload) for payload in payloads if payload.nbytes]
+    if isinstance(header, Probe):
+        whole, rest = divmod(header.padding, len(_PADDING))
+        body = [_PADDING] * whole + ([_PADDING[:rest]] if rest else [])
+    prefix = PREFIX.pack(MAGIC, PROTOCOL, len(packed), sum(part.nbytes for part in body))
+    return [memoryview(prefix + packed), *body]
+
+
+def decode_prefix(data: bytes | bytearray | memoryview, limits: FrameLimits) -> Prefix:
+    """Read the first 16 bytes.
+
+    Raises:
+        FrameMalformed: They are not edgesplit's.
+        ProtocolMismatch: The sender speaks another version.
+        FrameTooLarge: Header or body are longer than this side accepts.
+    """
+    magic, version, header_bytes, body_bytes = PREFIX.unpack(data)
+    if magic != MAGIC:
+        raise FrameMalformed(f"the connection does not speak edgesplit's protocol (it began with {bytes(data[:8])!r})")
+    if version != PROTOCOL:
+        raise ProtocolMismatch(_mismatch("the other side", version))
+    if header_bytes > limits.header_bytes:
+        raise FrameTooLarge(f"a frame's header of {header_bytes} B is longer than the {limits.header_bytes} B accepted")
+    if body_bytes > limits.body_bytes:
+        raise FrameTooLarge(f"a frame's body of {body_bytes} B is longer than the {limits.body_bytes} B accepted")
+    return Prefix(header_bytes, body_bytes)
+
+
+def decode_header(data: bytes | bytearray, body_bytes: int, limits: FrameLimits) -> Header:
+    """Read a header and check that it explains the body to the byte.
+
+    Args:
+        data: The MessagePack header.
+        body_bytes: Length of the body by the prefix. [B]
+        limits: What this side accepts.
+
+    Raises:
+        FrameMalformed: It does not decode, or does not fit the body.
+        FrameTooLarge: A tensor is larger than this side accepts once decoded.
+    """
+    try:
+        plain: Any = msgpack.unpackb(
+            data,
+            max_str_len=limits.header_bytes,
+            max_bin_len=0,
+            max_ext_len=0,
+            max_array_len=_MAX_TENSORS,
+            max_map_len=_MAX_MAP_ENTRIES,
+        )
+        header: Header = msgspec.convert(plain, Header)
+    except msgspec.ValidationError as error:
+        raise FrameMalformed(f"a frame's header is wrong: {error}") from error
+    except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
+        raise FrameMalformed(f"a frame's header is not valid MessagePack: {error}") from error
+    announced = _announced_body(header, limits)
+    if announced != body_bytes:
+        raise FrameMalformed(f"a frame's tensors take {announced} B but its body has {body_bytes} B")
+    return header
+
+
+def check_hello(hello: Hello) -> None:
+    """Check the other side's first frame.
+
+    Raises:
+        ProtocolMismatch: It speaks another version; the sentence names both.
+    """
+    if hello.protocol != PROTOCOL:
+        side = f"{hello.role} {hello.node}".strip()
+        raise ProtocolMismatch(_mismatch(f"{side} (edgesplit {hello.version})", hello.protocol))
+
+
+def _mismatch(side: str, version: int) -> str:
+    return f"{side} speaks protocol {version} and this side speaks {PROTOCOL}: install the same edgesplit on both"
+
+
+def _announced_body(header: Header, limits: FrameLimits) -> int:
+    if isinstance(header, Probe):
+        return header.padding
+    if not isinstance(header, Tensors | Infer | Result):
+        return 0
+    if len({head.name for head in header.tensors}) != len(header.tensors):
+        raise FrameMalformed("a frame names the same tensor twice")
+    return sum(_checked_bytes(head, limits) for head in header.tensors)
+
+
+def _checked_bytes(head: TensorHead, limits: FrameLimits) -> int:
+    coded = wire_dtype(head.codec, head.dtype)
+    elements, extent = 1, 1
+    for size in head.shape:
+        elements *= size
+        # Also bounds what numpy is asked for where another dimension is 0.
+        extent *= max(size, 1)
+    if extent * wire_dtype("raw", head.dtype).itemsize > limits.body_bytes:
+        raise FrameTooLarge(f"tensor {head.name!r} is larger than the {limits.body_bytes} B accepted")
+    if head.nbytes != elements * coded.itemsize:
+        raise FrameMalformed(f"tensor {head.name!r} announces {head.nbytes} B for {elements} elements of {coded}")
+    return head.nbytes

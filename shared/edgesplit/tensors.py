@@ -1,0 +1,100 @@
+"""Tensors as both planes name them: dtype names, specifications, the check of what a caller hands in.
+
+Owns: the allow-list of dtypes that may travel, and the comparison of arrays with specifications. Its rule: what passes
+here is C-contiguous, native-endian and of an allowed dtype. Not here: wire codecs (`codecs.py`) and frames
+(`frames.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgesplit.errors import InvalidTensor
+from edgesplit.messages import TensorSpec
+
+__all__ = ["DTYPES", "FLOAT_DTYPES", "Array", "as_bytes", "check_inputs", "contiguous", "spec_of"]
+
+Array = NDArray[Any]
+
+FLOAT_DTYPES = frozenset({"float16", "float32", "float64"})
+DTYPES: Mapping[str, np.dtype[Any]] = {
+    name: np.dtype(name)
+    for name in (
+        *sorted(FLOAT_DTYPES),
+        *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"),
+    )
+}
+"""Numpy dtypes by the name they have on the wire; everything else is refused."""
+
+
+def contiguous(name: str, array: Array) -> Array:
+    """Return `array` C-contiguous and native-endian, copied only where it is not.
+
+    Args:
+        name: Tensor's name, for the message.
+        array: Any numpy array or what numpy makes one of.
+
+    Raises:
+        InvalidTensor: Its dtype cannot travel (text, objects, complex numbers).
+    """
+    array = np.asarray(array)
+    if array.dtype.name not in DTYPES:
+        raise InvalidTensor(f"tensor {name!r} has dtype {array.dtype.name}, which cannot be sent: use {_known()}")
+    # ascontiguousarray would turn a scalar into a vector.
+    return np.asarray(array, dtype=DTYPES[array.dtype.name], order="C")
+
+
+def spec_of(name: str, array: Array) -> TensorSpec:
+    """Describe an array."""
+    return TensorSpec(name=name, dtype=array.dtype.name, shape=tuple(int(size) for size in array.shape))
+
+
+def as_bytes(array: Array) -> memoryview:
+    """The memory of a C-contiguous array, without a copy."""
+    return memoryview(array.reshape(-1).view(np.uint8).data)
+
+
+def check_inputs(specs: Sequence[TensorSpec], arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Compare a request's tensors with what the model expects.
+
+    Args:
+        specs: The model's inputs.
+        arrays: The request's, by name.
+
+    Returns:
+        The arrays in the order of `specs`, C-contiguous.
+
+    Raises:
+        InvalidTensor: One is missing or too many, or has another dtype or shape.
+    """
+    expected = {spec.name for spec in specs}
+    listed = ", ".join(repr(spec.name) for spec in specs) or "none"
+    for name in arrays:
+        if name not in expected:
+            raise InvalidTensor(f"tensor {name!r} is not an input of the model: its inputs are {listed}")
+    checked: dict[str, Array] = {}
+    for spec in specs:
+        if spec.name not in arrays:
+            raise InvalidTensor(f"input {spec.name!r} ({_text(spec)}) is missing: the model's inputs are {listed}")
+        array = contiguous(spec.name, arrays[spec.name])
+        got = spec_of(spec.name, array)
+        if got.dtype != spec.dtype:
+            raise InvalidTensor(f"input {spec.name!r} has dtype {got.dtype}, expected {spec.dtype}: convert it")
+        if got.shape != spec.shape:
+            raise InvalidTensor(
+                f"input {spec.name!r} has shape {list(got.shape)}, expected {list(spec.shape)}: reshape or resize it"
+            )
+        checked[spec.name] = array
+    return checked
+
+
+def _text(spec: TensorSpec) -> str:
+    return f"{spec.dtype}{list(spec.shape)}"
+
+
+def _known() -> str:
+    return ", ".join(sorted(DTYPES))

@@ -1,0 +1,119 @@
+"""The agent's configuration and its command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from edgesplit.bus import BrokerAddress
+from edgesplit.configuration import load_configuration
+from edgesplit.errors import InvalidConfiguration
+from edgesplit_agent.configuration import AgentConfiguration, address_to_advertise, split_address
+from edgesplit_agent.main import main
+
+MINIMUM = """
+name = "device"
+[broker]
+url = "mqtt://127.0.0.1:1883"
+[data]
+listen = "0.0.0.0:7400"
+advertise = "10.9.0.1:7400"
+[power]
+source = "auto"
+compute_w = 2.9165
+transmit_w = 3.507
+[runtime]
+threads = 1
+memory_limit_bytes = 4294967296
+"""
+
+
+def load(text: str, folder: Path, environment: dict[str, str] | None = None) -> AgentConfiguration:
+    """Of a file with this text."""
+    path = folder / "agent.toml"
+    path.write_text(text)
+    values = load_configuration(AgentConfiguration, path, environment or {}).values
+    assert isinstance(values, AgentConfiguration)
+    return values
+
+
+def test_the_minimum_keys_are_enough_and_the_rest_has_defaults(tmp_path: Path) -> None:
+    configuration = load(MINIMUM, tmp_path)
+    assert configuration.power.transmit_w == 3.507
+    assert configuration.http.listen == "127.0.0.1:7470"
+    assert not configuration.emulation.active
+
+
+def test_environment_variables_override_the_file(tmp_path: Path) -> None:
+    environment = {"EDGESPLIT_RUNTIME_THREADS": "4", "EDGESPLIT_NAME": "edge", "EDGESPLIT_HTTP_LISTEN": ""}
+    configuration = load(MINIMUM, tmp_path, environment)
+    assert (configuration.name, configuration.runtime.threads, configuration.http.listen) == ("edge", 4, "")
+
+
+def test_emulated_links_are_read(tmp_path: Path) -> None:
+    text = MINIMUM + "[emulation]\nslow_down = 3\nlinks = { edge = { bandwidth_bytes_per_s = 1e6, latency_s = 0.01 } }"
+    emulation = load(text, tmp_path).emulation
+    assert emulation.active
+    assert emulation.links["edge"].bandwidth_bytes_per_s == 1e6
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("[cache]\nlimit_bytes = 0", "cache.limit_bytes"),
+        ("[http]\nlisten = 'nowhere'", "host:port"),
+        ("[http]\nport = 3", "port"),
+        ("[emulation]\nslow_down = 0.5", "slow_down"),
+        ("[emulation]\nslow_down = inf", "finite"),
+    ],
+)
+def test_a_wrong_key_is_named_with_the_file(change: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidConfiguration, match=said) as caught:
+        load(MINIMUM + change, tmp_path)
+    assert "agent.toml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"device"', '"a/b"', "cannot name a node"),
+        ("mqtt://", "http://", "mqtt://host:1883"),
+        ('name = "device"', "", "name"),
+    ],
+)
+def test_a_wrong_value_is_one_sentence(old: str, new: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidConfiguration, match=said):
+        load(MINIMUM.replace(old, new), tmp_path)
+
+
+def test_addresses_are_taken_apart() -> None:
+    assert split_address("[::1]:80") == ("::1", 80)
+    for wrong in ("host", "host:", ":80", "host:99999", "host:x"):
+        with pytest.raises(ValueError, match="host:port"):
+            split_address(wrong)
+
+
+def test_the_address_to_advertise_is_the_bound_one_or_the_one_that_reaches_the_broker() -> None:
+    broker = BrokerAddress.parse("mqtt://127.0.0.1:1883")
+    assert address_to_advertise("10.0.0.1:7400", broker) == "10.0.0.1:7400"
+    assert address_to_advertise("0.0.0.0:7400", broker) == "127.0.0.1:7400"
+
+
+def test_print_config_shows_where_each_value_comes_from(tmp_path: Path) -> None:
+    path = tmp_path / "agent.toml"
+    path.write_text(MINIMUM)
+    result = CliRunner().invoke(main, ["--config", str(path), "--print-config"])
+    assert result.exit_code == 0
+    assert f'name = "device"  # file {path}' in result.output
+    assert 'http.listen = "127.0.0.1:7470"  # default' in result.output
+
+
+def test_a_broken_file_is_one_sentence_and_exit_code_one(tmp_path: Path) -> None:
+    path = tmp_path / "agent.toml"
+    path.write_text("name = ")
+    result = CliRunner().invoke(main, ["--config", str(path)])
+    assert result.exit_code == 1
+    assert result.output.count("\n") == 1
+    assert "not valid TOML" in result.output

@@ -1,0 +1,222 @@
+"""The engine between machine, data plane, sessions and clients, all of them fakes but the machine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from edgesplit.errors import NodeUnreachable, PeerUnreachable, PreparationFailed, RequestFailed
+from edgesplit.messages import EpochSpec, EpochState
+from edgesplit.tensors import Array
+from edgesplit_agent.collectors.base import Power
+from edgesplit_agent.engine import Engine
+from edgesplit_agent.serving.events import DeploymentChanged, DesiredChanged, PeerUp
+from edgesplit_agent.serving.machine import AgentMachine
+from edgesplit_agent.sessions import Component
+from edgesplit_agent.telemetry import Telemetry
+from edgesplit_agent.usage import UsageBook
+from edgesplit_agent.worker import Worker
+from tests.agent.graphs import deployment, desired, device_part, local_part
+
+X = np.ones((1, 4), np.float32)
+
+
+class Session:
+    """Multiplies its input by two, or fails."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    def run(self, outputs: list[str], arrays: dict[str, Array]) -> list[Array]:
+        """As onnxruntime's."""
+        if self.error is not None:
+            raise self.error
+        (value,) = arrays.values()
+        return [value * 2 for _ in outputs]
+
+
+@dataclass
+class Preparer:
+    """Prepares at once."""
+
+    session: Session = field(default_factory=Session)
+    error: Exception | None = None
+    released: list[int] = field(default_factory=list)
+
+    async def prepare(self, spec: EpochSpec) -> dict[int, Component]:
+        """One session for all."""
+        if self.error is not None:
+            raise self.error
+        return {
+            part.component: Component(self.session, [output.name for output in part.outputs])
+            for part in spec.components
+        }
+
+    def release(self, spec: EpochSpec) -> None:
+        """Note it."""
+        self.released.append(spec.epoch)
+
+
+@dataclass
+class Peers:
+    """Notes what is sent; fails on request."""
+
+    error: Exception | None = None
+    sent: list[str] = field(default_factory=list)
+    aborted: list[str] = field(default_factory=list)
+
+    def send_tensors(
+        self,
+        peer: str,
+        *,
+        model: str,
+        epoch: int,
+        request: str,
+        arrays: Sequence[tuple[str, Array, str]],
+        deadline_s: float | None = None,
+    ) -> None:
+        """Note the peer."""
+        if self.error is not None:
+            raise self.error
+        self.sent.append(peer)
+
+    def send_abort(self, peer: str, *, model: str, epoch: int, request: str, code: str, message: str) -> None:
+        """Note the peer."""
+        self.aborted.append(peer)
+
+    async def forward_infer(
+        self, address: str, model: str, arrays: Mapping[str, Array], deadline_s: float | None = None
+    ) -> tuple[dict[str, Array], int]:
+        """Answer from far away."""
+        if self.error is not None:
+            raise self.error
+        return {"y": arrays["x"] * 7}, 9
+
+
+@dataclass
+class Publisher:
+    """Notes what is said."""
+
+    states: dict[int, str] = field(default_factory=dict)
+    serving: int | None = None
+    kinds: list[str] = field(default_factory=list)
+
+    def publish_observed(self, model: str, epochs: tuple[EpochState, ...], serving: int | None) -> None:
+        """Note it."""
+        self.states = {state.epoch: state.state for state in epochs}
+        self.serving = serving
+
+    def clear_observed(self, model: str) -> None:
+        """Note it."""
+        self.states = {}
+
+    def emit(self, kind: str, text: str, *, model: str, data: Mapping[str, str | float | int | bool | None]) -> None:
+        """Note it."""
+        self.kinds.append(kind)
+
+
+@dataclass
+class Bench:
+    """An engine and its fakes."""
+
+    engine: Engine
+    preparer: Preparer
+    peers: Peers
+    publisher: Publisher
+
+    async def until_serving(self, epoch: int) -> None:
+        """Wait."""
+        async with asyncio.timeout(5):
+            while self.publisher.serving != epoch:
+                await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    """A device's."""
+    preparer, worker, peers, publisher = Preparer(), Worker(), Peers(), Publisher()
+    engine = Engine(
+        AgentMachine("device"),
+        instance="i",
+        preparer=preparer,
+        worker=worker,
+        usage=UsageBook("device", Power(1.0, 1.0, "configured", "constant")),
+        telemetry=Telemetry("device", "1"),
+    )
+    engine.peers, engine.publisher = peers, publisher
+    yield Bench(engine, preparer, peers, publisher)
+    await engine.close()
+    await worker.close()
+
+
+async def test_a_request_is_computed_and_answered(bench: Bench) -> None:
+    bench.engine.feed(DesiredChanged("m", desired("device", local_part(1), serve=1)))
+    outputs, epoch = await bench.engine.infer("m", {"x": X}, None)
+    assert epoch == 1
+    np.testing.assert_array_equal(outputs["y"], 2 * X)
+
+
+async def test_a_runtime_error_ends_that_request_only(bench: Bench) -> None:
+    bench.engine.feed(DesiredChanged("m", desired("device", local_part(1), serve=1)))
+    bench.preparer.session.error = RuntimeError("first line\nsecond line")
+    with pytest.raises(RequestFailed, match=r"component 0 failed on device: first line$"):
+        await bench.engine.infer("m", {"x": X}, None)
+    bench.preparer.session.error = None
+    assert (await bench.engine.infer("m", {"x": X}, None))[1] == 1
+
+
+async def test_a_full_queue_to_a_peer_sends_the_request_to_the_fallback(bench: Bench) -> None:
+    bench.engine.feed(PeerUp("edge"))
+    bench.engine.feed(DesiredChanged("m", desired("device", local_part(1), device_part(2), serve=2, fallback=1)))
+    await bench.until_serving(2)
+    bench.peers.error = PeerUnreachable("the queue to edge is full")
+    assert (await bench.engine.infer("m", {"x": X}, None))[1] == 1
+
+
+async def test_a_client_that_leaves_ends_its_request_everywhere(bench: Bench) -> None:
+    bench.engine.feed(PeerUp("edge"))
+    bench.engine.feed(DesiredChanged("m", desired("device", device_part(2), serve=2)))
+    await bench.until_serving(2)
+    client = asyncio.create_task(bench.engine.infer("m", {"x": X}, None))
+    async with asyncio.timeout(5):
+        while not bench.peers.sent:
+            await asyncio.sleep(0)
+    client.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await client
+    assert bench.peers.aborted == ["edge"]
+    assert not bench.engine.machine.busy
+
+
+@pytest.mark.parametrize("error", [PreparationFailed("no blob"), ValueError("a defect")])
+async def test_what_cannot_be_prepared_is_said_and_does_not_stop_the_agent(bench: Bench, error: Exception) -> None:
+    bench.preparer.error = error
+    bench.engine.feed(DesiredChanged("m", desired("device", local_part(1))))
+    async with asyncio.timeout(5):
+        while bench.publisher.states != {1: "failed"}:
+            await asyncio.sleep(0)
+
+
+async def test_an_epoch_dropped_while_it_is_prepared_leaves_nothing(bench: Bench) -> None:
+    bench.engine.feed(DesiredChanged("m", desired("device", local_part(1))))
+    bench.engine.feed(DesiredChanged("m", None))
+    await asyncio.sleep(0.01)
+    assert bench.publisher.states == {}
+    assert bench.engine.machine.models == {}
+
+
+async def test_requests_are_forwarded_to_the_source_and_its_errors_come_back(bench: Bench) -> None:
+    bench.engine.feed(DeploymentChanged("m", deployment("edge", "10.0.0.2:7400")))
+    outputs, epoch = await bench.engine.infer("m", {"x": X}, None)
+    assert epoch == 9
+    np.testing.assert_array_equal(outputs["y"], 7 * X)
+    bench.peers.error = NodeUnreachable("edge does not answer")
+    with pytest.raises(NodeUnreachable):
+        await bench.engine.infer("m", {"x": X}, None)
+    bench.peers.error = OSError("something else")
+    with pytest.raises(RequestFailed, match="something else"):
+        await bench.engine.infer("m", {"x": X}, None)

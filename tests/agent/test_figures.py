@@ -1,0 +1,181 @@
+"""Figures: units from kernels, energy from watts, links that changed, power counters, metrics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import aiohttp
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgesplit.errors import InvalidConfiguration
+from edgesplit.messages import LinkState, ProfilePlan
+from edgesplit_agent.collectors.base import Power, SensorUnavailable
+from edgesplit_agent.collectors.power import PowerReader, select_power
+from edgesplit_agent.collectors.power_constant import ConstantPower
+from edgesplit_agent.collectors.power_rapl import RaplPower
+from edgesplit_agent.configuration import PowerSection
+from edgesplit_agent.http import HttpEndpoint
+from edgesplit_agent.kernel_times import Kernel, kernel_runs, unit_times
+from edgesplit_agent.reporting import links_differ
+from edgesplit_agent.telemetry import Telemetry
+from edgesplit_agent.usage import UsageBook
+
+PLAN = ProfilePlan(
+    units=("stem", "head", "folded"),
+    kernel_units={"unit0": "stem", "unit0.0": "stem", "unit1": "head", "unit1.1": "head"},
+    quantizable=(),
+    inputs=(),
+)
+
+
+def test_kernels_are_summed_per_unit_and_scaled_to_the_whole() -> None:
+    run = [Kernel("unit0.0", "Conv", 0.2), Kernel("unit1.1", "Conv", 0.6)]
+    assert unit_times([run], PLAN, 0.4) == {"stem": pytest.approx(0.1), "head": pytest.approx(0.3), "folded": 0.0}
+
+
+def test_fused_kernels_are_known_by_the_tag_and_inserted_ones_by_their_neighbours() -> None:
+    run = [
+        Kernel("ReorderInput_1", "ReorderInput", 1.0),
+        Kernel("unit0.0_nchwc", "Conv", 1.0),
+        Kernel("ReorderOutput_token_9", "ReorderOutput", 1.0),
+        Kernel("ReorderInput_2", "ReorderInput", 1.0),
+        Kernel("fused unit1.1_token_3", "Conv", 1.0),
+    ]
+    assert unit_times([run], PLAN, 5.0) == {"stem": 3.0, "head": 2.0, "folded": 0.0}
+
+
+def test_each_kernel_counts_with_its_median_over_the_runs() -> None:
+    runs = [[Kernel("unit0.0", "Conv", seconds), Kernel("unit1.1", "Conv", 1.0)] for seconds in (1.0, 1.0, 100.0)]
+    assert unit_times(runs, PLAN, 2.0) == {"stem": 1.0, "head": 1.0, "folded": 0.0}
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["unit0.0", "unit1.1", "ReorderInput_1", "?"]), st.floats(1e-6, 1.0)), min_size=1
+    ),
+    st.floats(1e-3, 10.0),
+)
+def test_no_kernel_is_lost(kernels: list[tuple[str, float]], whole_s: float) -> None:
+    run = [Kernel(name, name.split("_")[0], seconds) for name, seconds in kernels]
+    assert sum(unit_times([run], PLAN, whole_s).values()) == pytest.approx(whole_s)
+
+
+def test_a_profile_is_split_into_runs_without_nested_kernels(tmp_path: Path) -> None:
+    report = tmp_path / "profile.json"
+    report.write_text(
+        """[{"cat": "Session", "name": "model_run", "ts": 10, "dur": 10},
+        {"cat": "Node", "name": "unit0.0_kernel_time", "ts": 11, "dur": 5, "args": {"op_name": "If", "x": "1"}},
+        {"cat": "Node", "name": "nested.0_kernel_time", "ts": 12, "dur": 2, "args": {"op_name": "Add"}},
+        {"cat": "Session", "name": "model_run", "ts": 30, "dur": 10},
+        {"cat": "Node", "name": "unit0.0_kernel_time", "ts": 31, "dur": 7, "args": {"op_name": "If"}}]"""
+    )
+    assert kernel_runs(report) == [[Kernel("unit0.0", "If", 5e-6)], [Kernel("unit0.0", "If", 7e-6)]]
+
+
+def test_energy_is_seconds_times_the_watts_of_their_time_and_keeps_the_weakest_origin() -> None:
+    book = UsageBook("n", Power(2.0, 1.0, "measured", "rapl"))
+    book.begin("m", 1)
+    book.computed("m", 1, 3.0)
+    (usage,) = book.take_changed()
+    assert (usage.energy_j, usage.energy_origin) == (6.0, "measured")
+    book.set_power(Power(4.0, 1.0, "configured", "constant"))
+    book.computed("m", 1, 1.0)
+    book.sent("m", 1, 2.0)
+    book.completed("m", 1, 0.5)
+    book.failed("m", 1)
+    (usage,) = book.take_changed()
+    assert (usage.energy_j, usage.energy_origin) == (12.0, "configured")
+    assert (usage.requests, usage.failed, usage.latency_sum_s, usage.transmit_s) == (1, 1, 0.5, 2.0)
+    assert book.take_changed() == []
+
+
+def test_a_released_epoch_is_said_a_last_time() -> None:
+    book = UsageBook("n", Power(2.0, 1.0, "configured", "constant"))
+    book.completed("m", 1)
+    book.forget("m", 1)
+    assert [usage.requests for usage in book.take_changed()] == [1]
+    book.completed("m", 1)
+    assert [usage.requests for usage in book.take_changed()] == [1]
+
+
+def link(bandwidth: float, *, up: bool = True, latency_s: float = 0.01) -> LinkState:
+    """To the edge."""
+    return LinkState(to="edge", up=up, bandwidth_bytes_per_s=bandwidth, latency_s=latency_s, measured_at_unix_s=0.0)
+
+
+def test_links_are_said_at_once_when_they_changed_notably() -> None:
+    before = (link(1e6),)
+    assert not links_differ(before, (link(1.02e6),))
+    assert links_differ(before, (link(1.1e6),))
+    assert links_differ(before, (link(1e6, up=False),))
+    assert links_differ(before, (link(1e6, latency_s=0.02),))
+    assert links_differ((), before)
+
+
+class Counters:
+    """A powercap tree with one package and one of its parts."""
+
+    def __init__(self, root: Path) -> None:
+        self.package = root / "intel-rapl:0"
+        for folder in (self.package, root / "intel-rapl:0:0"):
+            folder.mkdir()
+            (folder / "max_energy_range_uj").write_text("1000000000\n")
+        self.now_s = 0.0
+        self.load = 0.0
+        self.energy_uj = 0
+        self.spend(0.0, 0.0, 0.0)
+
+    def spend(self, seconds: float, watts: float, load: float) -> None:
+        """Let time pass."""
+        self.now_s += seconds
+        self.load = load
+        self.energy_uj = (self.energy_uj + int(seconds * watts * 1e6)) % 1_000_000_000
+        (self.package / "energy_uj").write_text(f"{self.energy_uj}\n")
+
+
+def test_rapl_learns_watts_over_idle_per_load_across_a_wrap_of_the_counter(tmp_path: Path) -> None:
+    counters = Counters(tmp_path)
+    sensor = RaplPower(9.0, 1.0, load=lambda: counters.load, root=tmp_path, clock=lambda: counters.now_s)
+    counters.spend(2.0, 10.0, 0.0)
+    assert sensor.read() == Power(9.0, 1.0, "configured", "constant")
+    for _ in range(20):
+        counters.spend(2.0, 30.0, 0.5)
+        power = sensor.read()
+    assert power == Power(pytest.approx(40.0), 1.0, "measured", "rapl")  # type: ignore[arg-type]
+
+
+def test_a_sensor_that_fails_later_is_replaced_by_configured_watts(tmp_path: Path) -> None:
+    counters = Counters(tmp_path)
+    reader = PowerReader(RaplPower(9.0, 1.0, load=lambda: 0.0, root=tmp_path), ConstantPower(9.0, 1.0))
+    (counters.package / "energy_uj").unlink()
+    assert reader.read().origin == "configured"
+
+
+def test_sensors_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(SensorUnavailable):
+        RaplPower(1.0, 1.0, load=lambda: 0.0, root=tmp_path)
+    with pytest.raises(InvalidConfiguration, match="rapl"):
+        select_power(PowerSection(source="thermometer"))
+    assert select_power(PowerSection(source="constant", compute_w=3.0)).read().compute_w == 3.0
+
+
+async def test_metrics_and_health_are_served() -> None:
+    telemetry = Telemetry("device", "1.0")
+    telemetry.completed("m", 0.2)
+    telemetry.failed("whatever a client wrote", "not-deployed")
+    ready = False
+    endpoint = HttpEndpoint("127.0.0.1:0", telemetry, lambda: ready)
+    address = await endpoint.start()
+    async with aiohttp.ClientSession(f"http://{address}") as client:
+        text = await (await client.get("/metrics")).text()
+        assert 'edgesplit_requests_total{model="m",node="device"} 1.0' in text
+        assert "whatever" not in text
+        assert (await client.get("/v2/health/live")).status == 200
+        assert (await client.get("/v2/health/ready")).status == 503
+        ready = True
+        assert (await client.get("/v2/health/ready")).status == 200
+    with pytest.raises(InvalidConfiguration, match="cannot be bound"):
+        await HttpEndpoint(address, telemetry, lambda: True).start()
+    await endpoint.close()

@@ -1,0 +1,283 @@
+"""Two real agents behind a real broker: register, profile, prepare, serve, lose each other, come back."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from edgesplit import topics
+from edgesplit.bus import MessageBus
+from edgesplit.client import AsyncClient
+from edgesplit.errors import InvalidTensor, UnknownModel
+from edgesplit.messages import (
+    ControllerStatus,
+    Event,
+    LinkMetrics,
+    ModelOffer,
+    NodeMetrics,
+    NodeStatus,
+    Observed,
+    ProfilePlan,
+    ProfileReport,
+    TensorSpec,
+    Usage,
+)
+from edgesplit_agent.configuration import (
+    AgentConfiguration,
+    BrokerSection,
+    CacheSection,
+    DataSection,
+    EmulationSection,
+    HttpSection,
+    PowerSection,
+)
+from edgesplit_agent.daemon import Agent
+from tests.agent.graphs import Blobs, deployment, desired, device_part, edge_part, local_part, serve_blobs
+
+pytestmark = pytest.mark.skipif(shutil.which("mosquitto") is None, reason="mosquitto is not installed")
+
+
+def free_port() -> int:
+    """A port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[str]:
+    """A Mosquitto on a free port."""
+    port = free_port()
+    configuration = tmp_path / "mosquitto.conf"
+    configuration.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    process = subprocess.Popen(["mosquitto", "-c", str(configuration)], stderr=subprocess.DEVNULL)
+    yield f"mqtt://127.0.0.1:{port}"
+    process.terminate()
+    process.wait()
+
+
+def agent(name: str, broker: str, folder: Path) -> Agent:
+    """An agent on free ports."""
+    return Agent(
+        AgentConfiguration(
+            name=name,
+            broker=BrokerSection(url=broker),
+            data=DataSection(listen="127.0.0.1:0"),
+            power=PowerSection(source="constant", compute_w=3.0, transmit_w=2.0),
+            http=HttpSection(listen="127.0.0.1:0"),
+            cache=CacheSection(path=str(folder / name)),
+        )
+    )
+
+
+class Observer:
+    """Collects what agents say, and plays the controller."""
+
+    def __init__(self, url: str) -> None:
+        self.bus = MessageBus(url, client_id="observer")
+        self.heard: dict[str, object] = {}
+        self.events: list[Event] = []
+
+    async def start(self) -> None:
+        """Connect and listen."""
+        for pattern, kind in (
+            (topics.status("+"), NodeStatus),
+            (topics.metrics("+"), NodeMetrics),
+            (topics.links("+"), LinkMetrics),
+            (topics.observed("+", "+"), Observed),
+            (topics.profile("+", "+"), ProfileReport),
+            (topics.usage("+", "+"), Usage),
+        ):
+            self.bus.subscribe(pattern, kind, self.heard.__setitem__)
+        self.bus.subscribe(topics.event("+"), Event, self._on_event)
+        await self.bus.connect(5.0)
+
+    def _on_event(self, _topic: str, event: Event | None) -> None:
+        assert event is not None
+        self.events.append(event)
+
+    def serving(self, node: str) -> int | None:
+        """The epoch a node says it serves."""
+        observed = self.heard.get(topics.observed(node, "m"))
+        return observed.serving if isinstance(observed, Observed) else None
+
+    def states(self, node: str) -> dict[int, str]:
+        """The epochs a node says it holds."""
+        observed = self.heard.get(topics.observed(node, "m"))
+        return {e.epoch: e.state for e in observed.epochs} if isinstance(observed, Observed) else {}
+
+
+async def until(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+    """Wait for a condition."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def running(agent: Agent) -> AsyncIterator[Agent]:
+    """Start and stop."""
+    await agent.start()
+    try:
+        yield agent
+    finally:
+        await agent.stop()
+
+
+async def test_agents_register_prepare_serve_and_survive_each_other(broker: str, tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path / "blobs")
+    runner, base = await serve_blobs(blobs.folder)
+    observer = Observer(broker)
+    await observer.start()
+    observer.bus.publish_state(
+        topics.CONTROLLER_STATUS,
+        ControllerStatus(online=True, protocol=1, version="1", instance="i", artifacts=base),
+    )
+    first, middle, last = blobs.affine("x", "a", 2.0), blobs.affine("a", "b", 3.0), blobs.affine("b", "y", 5.0)
+    whole = blobs.affine("x", "y", 30.0)
+    x = np.arange(4, dtype=np.float32).reshape(1, 4)
+    async with running(agent("device", broker, tmp_path)) as device:
+        edge = agent("edge", broker, tmp_path)
+        await edge.start()
+        await until(lambda: device.plane.is_up("edge") and edge.plane.is_up("device"))
+        fallback, epoch = local_part(1, whole), device_part(2, first, last)
+        observer.bus.publish_state(topics.desired("edge", "m"), desired("edge", edge_part(2, middle)))
+        observer.bus.publish_state(topics.desired("device", "m"), desired("device", fallback, epoch, fallback=1))
+        await until(lambda: observer.states("device") == {1: "prepared", 2: "prepared"})
+        await until(lambda: observer.states("edge") == {2: "prepared"})
+        assert observer.serving("device") is None
+        status = observer.heard[topics.status("device")]
+        assert isinstance(status, NodeStatus)
+        async with AsyncClient(status.advertise) as client:
+            with pytest.raises(UnknownModel):
+                await client.infer("m", {"x": x})
+            observer.bus.publish_state(
+                topics.desired("device", "m"), desired("device", fallback, epoch, serve=2, fallback=1)
+            )
+            observer.bus.publish_state(topics.deployment("m"), deployment("device", status.advertise))
+            await until(lambda: observer.serving("device") == 2)
+            result = await client.infer_detailed("m", {"x": x})
+            assert result.epoch == 2
+            np.testing.assert_allclose(result.outputs["y"], 30 * x)
+            with pytest.raises(InvalidTensor):
+                await client.infer("m", {"x": x.astype(np.float64)})
+            async with AsyncClient(observer.heard[topics.status("edge")].advertise) as other:  # type: ignore[attr-defined]
+                forwarded = await other.infer_detailed("m", {"x": x})
+                assert forwarded.epoch == 2
+
+            await edge.stop()
+            await until(lambda: observer.serving("device") == 1)
+            result = await client.infer_detailed("m", {"x": x})
+            assert result.epoch == 1
+            np.testing.assert_allclose(result.outputs["y"], 30 * x)
+            await until(lambda: any(event.kind == "fallback-engaged" for event in observer.events))
+
+            async with running(agent("edge", broker, tmp_path)):
+                await until(lambda: observer.serving("device") == 2)
+                assert (await client.infer_detailed("m", {"x": x})).epoch == 2
+                observer.bus.clear_state(topics.desired("device", "m"))
+                await until(lambda: observer.heard[topics.observed("device", "m")] is None)
+        await until(lambda: topics.usage("device", "m") in observer.heard)
+        usage = observer.heard[topics.usage("device", "m")]
+        assert isinstance(usage, Usage)
+        assert usage.requests >= 1
+        assert usage.compute_s > 0
+        assert usage.energy_origin == "configured"
+        metrics = observer.heard[topics.metrics("device")]
+        assert isinstance(metrics, NodeMetrics)
+        assert metrics.compute_w == 3.0
+    await until(lambda: not observer.heard[topics.status("device")].online)  # type: ignore[attr-defined]
+    await observer.bus.close()
+    await runner.cleanup()
+
+
+async def test_an_agent_profiles_an_offered_model_and_remembers_it(broker: str, tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path / "blobs")
+    runner, base = await serve_blobs(blobs.folder)
+    from edgesplit.messages import GraphRef
+
+    graph = GraphRef(digest=blobs.put(blobs.chain(3).SerializeToString()), nbytes=1)
+    plan = ProfilePlan(
+        units=("first", "second", "third"),
+        kernel_units={"unit0": "first", "unit1": "second", "unit2": "third"},
+        quantizable=("second",),
+        inputs=(TensorSpec(name="x", dtype="float32", shape=(1, 64)),),
+    )
+    offer = ModelOffer(
+        model="m",
+        sha256="s",
+        float_graph=graph,
+        quantized_graph=graph,
+        profile_plan=blobs.put(msgspec.json.encode(plan)),
+    )
+    observer = Observer(broker)
+    await observer.start()
+    observer.bus.publish_state(
+        topics.CONTROLLER_STATUS,
+        ControllerStatus(online=True, protocol=1, version="1", instance="i", artifacts=base),
+    )
+    observer.bus.publish_state(topics.model("m"), offer)
+
+    def report() -> ProfileReport | None:
+        heard = observer.heard.get(topics.profile("device", "m"))
+        return heard if isinstance(heard, ProfileReport) and heard.state != "running" else None
+
+    async with running(agent("device", broker, tmp_path)):
+        await until(report)
+        done = report()
+        assert done is not None
+        assert done.state == "done", done.detail
+        assert done.profile is not None
+        assert set(done.profile.time_s) == {"first", "second", "third"}
+        assert set(done.profile.quantized_time_s) == {"second"}
+        assert sum(done.profile.time_s.values()) == pytest.approx(done.profile.whole_s)
+    await runner.cleanup()
+    observer.heard.clear()
+    async with running(agent("device", broker, tmp_path)) as device:
+        await until(report)
+        again = report()
+        assert again is not None
+        assert again.profile == done.profile
+        slower = msgspec.structs.replace(device.configuration, emulation=EmulationSection(slow_down=2.0))
+        device.reload(slower)
+        await until(lambda: (heard := report()) and heard.profile and heard.profile.slow_down == 2.0)
+        slowed = report()
+        assert slowed is not None
+        assert slowed.profile is not None
+        assert slowed.profile.whole_s == pytest.approx(2 * done.profile.whole_s)
+        observer.bus.clear_state(topics.model("m"))
+        await until(lambda: observer.heard[topics.profile("device", "m")] is None)
+    await observer.bus.close()
+
+
+async def test_an_agent_parts_from_a_controller_of_another_protocol_and_ignores_garbage(
+    broker: str, tmp_path: Path
+) -> None:
+    observer = Observer(broker)
+    await observer.start()
+    controller = ControllerStatus(online=True, protocol=2, version="9", instance="i", artifacts="http://nowhere")
+    observer.bus.publish_state(topics.CONTROLLER_STATUS, controller)
+    async with running(agent("device", broker, tmp_path)):
+        topic = topics.status("device")
+        await until(lambda: getattr(observer.heard.get(topic), "refused", ""))
+        status = observer.heard[topic]
+        assert isinstance(status, NodeStatus)
+        assert "protocol 2" in status.refused
+        observer.bus.publish_state(topics.desired("device", "m"), desired("device"))
+        observer.bus.publish_state(topics.deployment("m"), controller)  # garbage
+        await until(lambda: any(event.kind == "malformed-message" for event in observer.events))
+        assert topics.observed("device", "m") not in observer.heard
+        observer.bus.publish_state(
+            topics.CONTROLLER_STATUS, msgspec.structs.replace(controller, protocol=1, version="1")
+        )
+        await until(lambda: topics.observed("device", "m") in observer.heard)
+    await observer.bus.close()

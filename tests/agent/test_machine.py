@@ -1,0 +1,399 @@
+"""The agent's decisions, scene by scene: literals in, actions out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+
+from edgesplit.errors import (
+    InvalidTensor,
+    NotDeployed,
+    Overloaded,
+    PeerUnreachable,
+    RequestFailed,
+    RequestTimedOut,
+    UnknownModel,
+)
+from edgesplit.messages import EpochState
+from edgesplit_agent.serving.actions import (
+    Action,
+    ClearObserved,
+    CompleteRequest,
+    EmitEvent,
+    FailRequest,
+    ForwardRequest,
+    PrepareEpoch,
+    PublishObserved,
+    ReleaseEpoch,
+    RunComponent,
+    SendAbort,
+    SendTensors,
+)
+from edgesplit_agent.serving.events import (
+    AbortReceived,
+    ComponentFailed,
+    ComponentFinished,
+    DeploymentChanged,
+    DesiredChanged,
+    EpochFailed,
+    EpochPrepared,
+    Event,
+    ExecutionKey,
+    ModelOffered,
+    PeerLost,
+    PeerUp,
+    RequestArrived,
+    RequestCancelled,
+    SendFailed,
+    TensorsArrived,
+    Tick,
+)
+from edgesplit_agent.serving.machine import AgentMachine
+from tests.agent.graphs import deployment, desired, device_part, edge_part, local_part
+
+T = TypeVar("T")
+X = np.ones((1, 4), np.float32)
+
+
+def of(kind: type[T], actions: Sequence[Action]) -> list[T]:
+    """The actions of one kind."""
+    return [action for action in actions if isinstance(action, kind)]
+
+
+class Scene:
+    """A machine whose preparations succeed at once unless told otherwise."""
+
+    def __init__(self, node: str, *, prepare: bool = True, max_in_flight: int = 64) -> None:
+        self.machine = AgentMachine(node, max_in_flight=max_in_flight)
+        self.now_s = 100.0
+        self.prepare = prepare
+        self.seen: list[Action] = []
+
+    def say(self, event: Event) -> list[Action]:
+        """Handle an event and the preparations it causes."""
+        actions = self.machine.handle(event, self.now_s)
+        self.seen += actions
+        for action in list(actions):
+            if isinstance(action, PrepareEpoch) and self.prepare:
+                actions += self.say(EpochPrepared(action.model, action.spec.epoch, action.generation))
+        return actions
+
+    def observed(self) -> tuple[dict[int, str], int | None]:
+        """What was published last."""
+        last = of(PublishObserved, self.seen)[-1]
+        return {state.epoch: state.state for state in last.epochs}, last.serving
+
+
+def split_device(**keywords: Any) -> Scene:
+    """A source that serves epoch 2 over the edge, with fallback 1."""
+    scene = Scene("device", **keywords)
+    scene.say(PeerUp("edge"))
+    scene.say(DesiredChanged("m", desired("device", local_part(1), device_part(2), serve=2, fallback=1)))
+    return scene
+
+
+def key(epoch: int, request: str = "r") -> ExecutionKey:
+    """Of model m."""
+    return ExecutionKey("m", epoch, request)
+
+
+def finished(epoch: int, component: int, **outputs: np.ndarray) -> ComponentFinished:
+    """A component of request r ran."""
+    return ComponentFinished(key(epoch), component, outputs)
+
+
+def arrived(name: str, inputs: Mapping[str, np.ndarray] | None = None, deadline_s: float | None = None) -> Event:
+    """A request of model m."""
+    return RequestArrived(name, "m", {"x": X} if inputs is None else inputs, deadline_s)
+
+
+def test_a_request_goes_over_the_edge_and_back() -> None:
+    scene = split_device()
+    assert scene.observed() == ({1: "prepared", 2: "prepared"}, 2)
+    (run,) = of(RunComponent, scene.say(arrived("r")))
+    assert (run.key, run.component, list(run.arrays)) == (key(2), 0, ["x"])
+    (send,) = of(SendTensors, scene.say(finished(2, 0, a=2 * X)))
+    assert (send.peer, [name for name, _, _ in send.tensors]) == ("edge", ["a"])
+    (run,) = of(RunComponent, scene.say(TensorsArrived("edge", key(2), {"b": 3 * X})))
+    assert (run.component, run.arrays["b"][0, 0]) == (2, 3)
+    scene.now_s += 0.5
+    (complete,) = of(CompleteRequest, scene.say(finished(2, 2, y=5 * X)))
+    assert (complete.request, complete.epoch, complete.latency_s) == ("r", 2, 0.5)
+    assert complete.outputs["y"][0, 0] == 5
+
+
+def test_a_participant_computes_and_answers_then_forgets() -> None:
+    scene = Scene("edge")
+    scene.say(PeerUp("device"))
+    scene.say(DesiredChanged("m", desired("edge", edge_part(2))))
+    assert scene.observed() == ({2: "prepared"}, None)
+    (run,) = of(RunComponent, scene.say(TensorsArrived("device", key(2), {"a": X}, deadline_s=1.0)))
+    assert run.component == 1
+    (send,) = of(SendTensors, scene.say(finished(2, 1, b=X)))
+    assert send.peer == "device"
+    assert not scene.machine.flow.executions
+    assert not scene.say(TensorsArrived("device", key(2), {"a": X}))
+
+
+def test_the_old_epoch_serves_until_the_new_one_is_prepared_and_ends_with_its_last_request() -> None:
+    scene = split_device()
+    scene.say(arrived("r"))
+    scene.prepare = False
+    wanted = desired("device", local_part(1), device_part(2), device_part(3), serve=3, fallback=1)
+    (prepare,) = of(PrepareEpoch, scene.say(DesiredChanged("m", wanted)))
+    (run,) = of(RunComponent, scene.say(arrived("while-preparing")))
+    assert run.key.epoch == 2
+    scene.say(EpochPrepared("m", 3, prepare.generation))
+    (run,) = of(RunComponent, scene.say(arrived("after")))
+    assert run.key.epoch == 3
+    scene.say(DesiredChanged("m", desired("device", local_part(1), device_part(3), serve=3, fallback=1)))
+    assert scene.observed() == ({1: "prepared", 2: "draining", 3: "prepared"}, 3)
+    scene.say(TensorsArrived("edge", key(2), {"b": X}))
+    assert of(CompleteRequest, scene.say(finished(2, 2, y=X)))
+    scene.say(TensorsArrived("edge", key(2, "while-preparing"), {"b": X}))
+    actions = scene.say(ComponentFinished(key(2, "while-preparing"), 2, {"y": X}))
+    assert [release.epoch for release in of(ReleaseEpoch, actions)] == [2]
+    assert scene.observed() == ({1: "prepared", 3: "prepared"}, 3)
+
+
+def test_an_epoch_that_serves_is_kept_while_its_replacement_is_not_ready_even_if_no_longer_named() -> None:
+    scene = split_device()
+    scene.prepare = False
+    (prepare,) = of(PrepareEpoch, scene.say(DesiredChanged("m", desired("device", device_part(3), serve=3))))
+    assert scene.observed()[1] == 2
+    actions = scene.say(EpochPrepared("m", 3, prepare.generation))
+    assert sorted(release.epoch for release in of(ReleaseEpoch, actions)) == [2]
+    assert scene.observed() == ({3: "prepared"}, 3)
+
+
+def test_a_request_in_flight_runs_again_on_the_fallback_when_its_peer_is_lost() -> None:
+    scene = split_device()
+    scene.say(arrived("r"))
+    scene.say(finished(2, 0, a=X))
+    actions = scene.say(PeerLost("edge", "no answer for 3 s"))
+    (run,) = of(RunComponent, actions)
+    assert (run.key, list(run.arrays)) == (key(1), ["x"])
+    (event,) = of(EmitEvent, actions)
+    assert (event.kind, event.data["lost"]) == ("fallback-engaged", "edge")
+    assert scene.observed()[1] == 1
+    (complete,) = of(CompleteRequest, scene.say(finished(1, 0, y=X)))
+    assert (complete.request, complete.epoch) == ("r", 1)
+    (run,) = of(RunComponent, scene.say(arrived("next")))
+    assert run.key.epoch == 1
+    assert [event.kind for event in of(EmitEvent, scene.say(PeerUp("edge")))] == ["fallback-left"]
+    assert scene.observed()[1] == 2
+
+
+def test_a_request_that_no_longer_needs_the_lost_peer_just_ends() -> None:
+    scene = split_device()
+    scene.say(arrived("r"))
+    scene.say(finished(2, 0, a=X))
+    scene.say(TensorsArrived("edge", key(2), {"b": X}))
+    assert not of(RunComponent, scene.say(PeerLost("edge", "gone")))
+    (complete,) = of(CompleteRequest, scene.say(finished(2, 2, y=X)))
+    assert complete.epoch == 2
+
+
+def test_an_abort_runs_the_request_again_and_has_others_avoid_the_epoch_for_a_while() -> None:
+    scene = split_device()
+    scene.say(arrived("r"))
+    (run,) = of(RunComponent, scene.say(AbortReceived("edge", key(2), "peer-unreachable", "edge lost cloud")))
+    assert run.key == key(1)
+    (run,) = of(RunComponent, scene.say(arrived("next")))
+    assert run.key.epoch == 1
+    scene.now_s += 6.0
+    scene.say(Tick())
+    (run,) = of(RunComponent, scene.say(arrived("later")))
+    assert run.key.epoch == 2
+
+
+def test_a_component_that_fails_is_tried_on_the_fallback_and_then_fails_that_request_only() -> None:
+    scene = split_device()
+    scene.say(arrived("r"))
+    scene.say(arrived("other"))
+    (run,) = of(RunComponent, scene.say(ComponentFailed(key(2), 0, "index out of range")))
+    assert run.key == key(1)
+    (fail,) = of(FailRequest, scene.say(ComponentFailed(key(1), 0, "index out of range")))
+    assert (fail.request, str(fail.error)) == ("r", "index out of range")
+    assert isinstance(fail.error, RequestFailed)
+    assert set(scene.machine.flow.requests) == {"other"}
+
+
+def test_without_a_fallback_a_lost_peer_is_an_error_that_names_it() -> None:
+    scene = Scene("device")
+    scene.say(PeerUp("edge"))
+    scene.say(DesiredChanged("m", desired("device", device_part(2), serve=2)))
+    scene.say(arrived("r"))
+    (fail,) = of(FailRequest, scene.say(PeerLost("edge", "gone")))
+    assert isinstance(fail.error, PeerUnreachable)
+    (fail,) = of(FailRequest, scene.say(arrived("next")))
+    assert "edge" in str(fail.error)
+
+
+def test_tensors_that_cannot_be_sent_send_the_request_to_the_fallback() -> None:
+    scene = split_device()
+    scene.say(arrived("r"))
+    scene.say(finished(2, 0, a=X))
+    (run,) = of(RunComponent, scene.say(SendFailed(key(2), "edge", "queue full")))
+    assert run.key == key(1)
+
+
+def test_a_participant_tells_the_source_when_another_peer_is_lost() -> None:
+    scene = Scene("edge")
+    scene.say(PeerUp("device"))
+    part = edge_part(2)
+    scene.say(DesiredChanged("m", desired("edge", part)))
+    scene.say(TensorsArrived("device", key(2), {"a": X}))
+    (abort,) = of(SendAbort, scene.say(ComponentFailed(key(2), 1, "out of memory")))
+    assert (abort.peer, abort.code, abort.key) == ("device", "request-failed", key(2))
+    assert not of(SendTensors, scene.say(finished(2, 1, b=X)))
+
+
+def test_a_participant_whose_source_is_lost_stops() -> None:
+    scene = Scene("edge")
+    scene.say(PeerUp("device"))
+    scene.say(DesiredChanged("m", desired("edge", edge_part(2))))
+    scene.say(TensorsArrived("device", key(2), {"a": X}))
+    assert not of(SendAbort, scene.say(PeerLost("device", "gone")))
+    assert not scene.machine.wants(key(2))
+
+
+def test_tensors_may_come_before_the_epoch_is_known_or_ready() -> None:
+    scene = Scene("edge", prepare=False)
+    scene.say(PeerUp("device"))
+    assert not of(RunComponent, scene.say(TensorsArrived("device", key(2), {"a": X})))
+    (prepare,) = of(PrepareEpoch, scene.say(DesiredChanged("m", desired("edge", edge_part(2)))))
+    (run,) = of(RunComponent, scene.say(EpochPrepared("m", 2, prepare.generation)))
+    assert run.key == key(2)
+
+
+def test_tensors_of_an_epoch_that_never_comes_are_dropped_and_their_sender_told() -> None:
+    scene = Scene("edge")
+    scene.say(PeerUp("device"))
+    scene.say(TensorsArrived("device", key(7), {"a": X}))
+    scene.now_s += 31.0
+    (abort,) = of(SendAbort, scene.say(Tick()))
+    assert (abort.peer, abort.code) == ("device", "not-deployed")
+    assert not scene.machine.busy
+
+
+def test_early_tensors_are_bounded_in_bytes() -> None:
+    scene = Scene("edge")
+    scene.machine = AgentMachine("edge", early_limit_bytes=X.nbytes)
+    assert not of(SendAbort, scene.say(TensorsArrived("device", key(7, "a"), {"a": X})))
+    (abort,) = of(SendAbort, scene.say(TensorsArrived("device", key(7, "b"), {"a": X})))
+    assert abort.key == key(7, "b")
+
+
+def test_a_wrong_tensor_ends_that_request_only() -> None:
+    scene = Scene("edge")
+    scene.say(PeerUp("device"))
+    scene.say(DesiredChanged("m", desired("edge", edge_part(2))))
+    (abort,) = of(SendAbort, scene.say(TensorsArrived("device", key(2, "bad"), {"a": X.astype(np.float64)})))
+    assert abort.code == "invalid-tensor"
+    assert of(RunComponent, scene.say(TensorsArrived("device", key(2), {"a": X})))
+
+
+@pytest.mark.parametrize("inputs", [{}, {"z": X}, {"x": X, "z": X}, {"x": X.astype(np.int64)}, {"x": X[0]}])
+def test_wrong_inputs_are_refused_with_a_sentence(inputs: dict[str, np.ndarray]) -> None:
+    scene = split_device()
+    (fail,) = of(FailRequest, scene.say(arrived("r", inputs)))
+    assert isinstance(fail.error, InvalidTensor)
+
+
+def test_too_many_requests_are_refused() -> None:
+    scene = split_device(max_in_flight=1)
+    scene.say(arrived("r"))
+    (fail,) = of(FailRequest, scene.say(arrived("s")))
+    assert isinstance(fail.error, Overloaded)
+
+
+def test_a_deadline_ends_a_request_everywhere() -> None:
+    scene = split_device()
+    scene.say(arrived("r", deadline_s=0.5))
+    scene.now_s += 0.6
+    actions = scene.say(Tick())
+    (fail,) = of(FailRequest, actions)
+    assert isinstance(fail.error, RequestTimedOut)
+    assert [abort.peer for abort in of(SendAbort, actions)] == ["edge"]
+    assert not of(CompleteRequest, scene.say(TensorsArrived("edge", key(2), {"b": X})))
+
+
+def test_a_cancelled_request_is_forgotten_everywhere() -> None:
+    scene = split_device()
+    scene.say(arrived("r"))
+    actions = scene.say(RequestCancelled("r"))
+    assert [abort.peer for abort in of(SendAbort, actions)] == ["edge"]
+    assert not of(FailRequest, actions)
+    assert not scene.machine.busy
+
+
+def test_another_node_forwards_to_the_source_and_an_unknown_model_is_an_error() -> None:
+    scene = Scene("cloud")
+    scene.say(DeploymentChanged("m", deployment("device", "10.0.0.1:7400")))
+    (forward,) = of(ForwardRequest, scene.say(arrived("r")))
+    assert forward.address == "10.0.0.1:7400"
+    scene.say(DeploymentChanged("m", None))
+    (fail,) = of(FailRequest, scene.say(arrived("r")))
+    assert isinstance(fail.error, UnknownModel)
+    scene.say(ModelOffered("m", offered=True))
+    (fail,) = of(FailRequest, scene.say(arrived("r")))
+    assert isinstance(fail.error, NotDeployed)
+
+
+def test_requests_wait_while_a_restarted_source_prepares() -> None:
+    scene = Scene("device", prepare=False)
+    scene.say(PeerUp("edge"))
+    wanted = desired("device", local_part(1), device_part(2), serve=2, fallback=1)
+    local, split = of(PrepareEpoch, scene.say(DesiredChanged("m", wanted)))
+    assert scene.say(arrived("r")) == []
+    (run,) = of(RunComponent, scene.say(EpochPrepared("m", 1, local.generation)))
+    assert run.key == key(1)
+    scene.say(EpochPrepared("m", 2, split.generation))
+    (run,) = of(RunComponent, scene.say(arrived("s")))
+    assert run.key.epoch == 2
+
+
+def test_undeploying_ends_what_is_in_flight_first() -> None:
+    scene = split_device()
+    scene.say(ModelOffered("m", offered=True))
+    scene.say(arrived("r"))
+    actions = scene.say(DesiredChanged("m", None))
+    assert [release.epoch for release in of(ReleaseEpoch, actions)] == [1]
+    (fail,) = of(FailRequest, scene.say(arrived("late")))
+    assert isinstance(fail.error, NotDeployed)
+    scene.say(TensorsArrived("edge", key(2), {"b": X}))
+    actions = scene.say(finished(2, 2, y=X))
+    assert of(CompleteRequest, actions)
+    assert [release.epoch for release in of(ReleaseEpoch, actions)] == [2]
+    assert of(ClearObserved, actions)
+    assert scene.machine.models == {}
+
+
+def test_a_failed_preparation_is_reported_and_tried_again_later() -> None:
+    scene = Scene("edge", prepare=False)
+    (prepare,) = of(PrepareEpoch, scene.say(DesiredChanged("m", desired("edge", edge_part(2)))))
+    (observed,) = of(PublishObserved, scene.say(EpochFailed("m", 2, prepare.generation, "no blob")))
+    assert observed.epochs == (EpochState(epoch=2, state="failed", detail="no blob"),)
+    scene.now_s += 11.0
+    (again,) = of(PrepareEpoch, scene.say(Tick()))
+    assert not scene.say(EpochPrepared("m", 2, prepare.generation))  # the first one's late report
+    scene.say(EpochPrepared("m", 2, again.generation))
+    assert scene.observed() == ({2: "prepared"}, None)
+
+
+def test_the_same_desired_again_changes_nothing() -> None:
+    scene = split_device()
+    wanted = desired("device", local_part(1), device_part(2), serve=2, fallback=1)
+    assert scene.say(DesiredChanged("m", wanted)) == []
+
+
+def test_an_epoch_no_longer_wanted_while_preparing_is_dropped_at_once() -> None:
+    scene = Scene("edge", prepare=False)
+    (prepare,) = of(PrepareEpoch, scene.say(DesiredChanged("m", desired("edge", edge_part(2)))))
+    actions = scene.say(DesiredChanged("m", desired("edge")))
+    assert [release.epoch for release in of(ReleaseEpoch, actions)] == [2]
+    assert scene.say(EpochPrepared("m", 2, prepare.generation)) == []

@@ -1,0 +1,110 @@
+"""Real onnxruntime sessions of components, and the worker that runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgesplit.errors import ArtifactMissing, PreparationFailed
+from edgesplit.messages import GraphRef
+from edgesplit_agent.artifacts import BlobCache
+from edgesplit_agent.sessions import RuntimeOptions, SessionPool
+from edgesplit_agent.worker import PROFILING_PRIORITY, Worker
+from tests.agent.graphs import Blobs, component, local_part
+
+X = np.arange(4, dtype=np.float32).reshape(1, 4)
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> Blobs:
+    """Already in the cache's folder."""
+    return Blobs(tmp_path / "cache")
+
+
+@pytest.fixture
+async def pool(blobs: Blobs) -> AsyncIterator[SessionPool]:
+    """Over that folder, with no controller."""
+    pool = SessionPool(BlobCache(blobs.folder, 1, lambda: ""), RuntimeOptions())
+    yield pool
+    await pool.close()
+
+
+async def test_a_component_with_weights_in_blobs_computes(pool: SessionPool, blobs: Blobs) -> None:
+    components = await pool.prepare(local_part(1, blobs.affine("x", "y", 3.0)))
+    computed = components[0].run({"x": X})
+    np.testing.assert_allclose(computed.outputs["y"], 3 * X)
+    assert computed.compute_s > 0
+    assert pool.providers == ("CPUExecutionProvider",)
+
+
+async def test_epochs_with_the_same_component_share_it_and_blobs_in_use_stay(pool: SessionPool, blobs: Blobs) -> None:
+    graph = blobs.affine("x", "y", 3.0)
+    first, second = await asyncio.gather(pool.prepare(local_part(1, graph)), pool.prepare(local_part(2, graph)))
+    assert first[0]._session is second[0]._session
+    pool.release(local_part(1, graph))
+    assert (blobs.folder / graph.digest).exists()
+    np.testing.assert_allclose(second[0].run({"x": X}).outputs["y"], 3 * X)
+    pool.release(local_part(2, graph))
+    assert not (blobs.folder / graph.digest).exists()
+
+
+async def test_emulated_slowness_counts_as_compute(pool: SessionPool, blobs: Blobs) -> None:
+    components = await pool.prepare(local_part(1, blobs.affine("x", "y", 3.0)))
+    plain_s = min(components[0].run({"x": X}).compute_s for _ in range(20))
+    pool.set_slow_down(1000.0)
+    assert components[0].run({"x": X}).compute_s > 100 * plain_s
+
+
+async def test_a_graph_that_is_none_fails_with_a_sentence(pool: SessionPool, blobs: Blobs) -> None:
+    digest = blobs.put(b"this is no graph")
+    with pytest.raises(PreparationFailed, match=digest[:12]):
+        await pool.prepare(local_part(1, GraphRef(digest=digest, nbytes=1)))
+
+
+async def test_a_component_whose_planned_shape_is_wrong_fails_when_warmed(pool: SessionPool, blobs: Blobs) -> None:
+    spec = local_part(1, blobs.affine("z", "y", 3.0))
+    with pytest.raises(PreparationFailed, match="component 0"):
+        await pool.prepare(spec)
+
+
+async def test_nothing_is_kept_of_an_epoch_that_cannot_be_prepared(pool: SessionPool, blobs: Blobs) -> None:
+    good = blobs.affine("x", "a", 2.0)
+    parts = (component(0, good, ["x"], ["a"]), component(1, GraphRef(digest="0" * 64, nbytes=1), ["a"], ["y"]))
+    base = local_part(1)
+    spec = type(base)(epoch=1, source="device", participants=base.participants, components=parts, outputs=("y",))
+    with pytest.raises(ArtifactMissing):
+        await pool.prepare(spec)
+    assert pool._shared == {}
+
+
+async def test_the_worker_runs_older_requests_first_and_profiling_last() -> None:
+    worker = Worker()
+    gate = threading.Event()
+    order: list[str] = []
+    blocker = asyncio.create_task(worker.run(gate.wait, priority=0))
+    await asyncio.sleep(0)
+    tasks = [
+        asyncio.create_task(worker.run(lambda: order.append("profiling"), priority=PROFILING_PRIORITY)),
+        asyncio.create_task(worker.run(lambda: order.append("newer"), priority=2)),
+        asyncio.create_task(worker.run(lambda: order.append("older"), priority=1)),
+        asyncio.create_task(worker.run(lambda: order.append("cancelled"), priority=1)),
+    ]
+    await asyncio.sleep(0)
+    tasks.pop().cancel()
+    gate.set()
+    await asyncio.gather(blocker, *tasks)
+    assert order == ["older", "newer", "profiling"]
+    await worker.close()
+
+
+async def test_the_worker_hands_errors_to_their_caller_and_goes_on() -> None:
+    worker = Worker()
+    with pytest.raises(ZeroDivisionError):
+        await worker.run(lambda: 1 // 0, priority=1)
+    assert await worker.run(lambda: 7, priority=1) == 7
+    await worker.close()

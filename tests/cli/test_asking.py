@@ -1,0 +1,306 @@
+"""Commands that ask the controller, over a real broker."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from edgesplit.errors import PlanInfeasible, UnknownModel, UnknownNode
+from edgesplit.messages import TensorSpec
+from edgesplit.requests import (
+    ComponentRow,
+    DeployDocument,
+    DeployModel,
+    ExportProblem,
+    GoalsDocument,
+    Limit,
+    LinkRow,
+    ListLinks,
+    ListModels,
+    ListNodes,
+    MeasuredDocument,
+    ModelDocument,
+    NodeRow,
+    NodeShare,
+    NoiseModelDocument,
+    PlanDocument,
+    RemoveModel,
+    SetWeights,
+    ShowModel,
+    ShowPlan,
+    UndeployModel,
+    WeightsRow,
+)
+from tests.cli.conftest import Run
+from tests.cli.fakes import FakeController
+
+NODES = [
+    NodeRow(
+        name="device",
+        online=True,
+        advertise="10.9.0.1:7400",
+        cpu_percent=12.5,
+        memory_available_bytes=4_000_000_000,
+        compute_w=2.9165,
+        transmit_w=3.507,
+        power_origin="configured",
+        version="0.1.0",
+        emulated=True,
+    ),
+    NodeRow(
+        name="old",
+        online=False,
+        advertise="",
+        cpu_percent=None,
+        memory_available_bytes=None,
+        compute_w=None,
+        transmit_w=None,
+        power_origin=None,
+        refused="it speaks protocol 0",
+    ),
+]
+MODEL = ModelDocument(
+    name="yolo",
+    sha256="ab" * 32,
+    operators=654,
+    units=120,
+    tensors=130,
+    quantizable=("conv1", "[bold]conv2"),
+    noise_model=NoiseModelDocument(degree=2, r2_train=0.99, r2_test=0.98, seconds=3.5, patterns=64, full_noise=0.4),
+    inputs=(TensorSpec(name="images", dtype="float32", shape=(1, 3, 640, 640)),),
+    outputs=(TensorSpec(name="out", dtype="float32", shape=(1, 116, 8400)),),
+    weight_bytes=248_000_000,
+    deployed=True,
+    source="device",
+    epoch=3,
+    profiled=("device", "edge"),
+    goals=GoalsDocument(energy_weight=1.0, max_noise=0.5),
+)
+PLAN = PlanDocument(
+    model="yolo",
+    epoch=3,
+    status="optimal",
+    latency_s=0.65,
+    energy_j=3.83,
+    device_energy_j=1.1,
+    noise=0.04,
+    score=0.25,
+    gap=0.0,
+    per_node={
+        "device": NodeShare(operators=10, components=1, quantized=2),
+        "cloud": NodeShare(operators=644, components=1, quantized=0),
+    },
+    components=(
+        ComponentRow(id=0, node="device", operators=("conv1",), inputs=("images",), outputs=("t1",)),
+        ComponentRow(id=1, node="cloud", operators=("conv2",), inputs=("t1",), outputs=("out",)),
+    ),
+    quantized=("conv1",),
+    codecs={"t1": "fp16"},
+    timeline=(
+        {"kind": "compute", "start_s": 0.0, "end_s": 0.2, "node": "device", "component": 0},
+        {"kind": "transfer", "start_s": 0.2, "end_s": 0.5, "from": "device", "to": "cloud", "tensor": "t1"},
+        {"kind": "compute", "start_s": 0.5, "end_s": 0.65, "node": "cloud", "component": 1},
+    ),
+    solve_s=0.3,
+    reason="the goals changed",
+    source="device",
+    goals=GoalsDocument(energy_weight=1.0, max_noise=0.5),
+    measured=MeasuredDocument(
+        requests=12, failed=1, latency_s=0.67, energy_j=4.0, device_energy_j=1.2, energy_origin="configured"
+    ),
+    serving=3,
+)
+
+
+def raising(error: Exception) -> Any:
+    def answer(_operation: object) -> object:
+        raise error
+
+    return answer
+
+
+def test_nodes_for_programs_and_people(run: Run, controller: FakeController) -> None:
+    controller.answers[ListNodes] = lambda _operation: NODES
+    programs = run("nodes", "--json")
+    assert (programs.status, programs.err) == (0, "")
+    assert programs.document[0]["memory_available_bytes"] == 4_000_000_000
+    assert programs.document[1]["compute_w"] is None
+    assert run("--json", "nodes").document == programs.document
+    people = run("nodes").out
+    for text in (
+        "online",
+        "emulated speed and links, not the machine's own: device",
+        "12 %",
+        "4 GB",
+        "2.92 W",
+        "configured",
+        "refused",
+        "it speaks protocol 0",
+    ):
+        assert text in people
+
+
+def test_links_for_programs_and_people(run: Run, controller: FakeController) -> None:
+    row = LinkRow(
+        from_="device", to="edge", bandwidth_bytes_per_s=4735369.2, latency_s=0.005, age_s=1.5, origin="measured"
+    )
+    controller.answers[ListLinks] = lambda _operation: [row, msgspec.structs.replace(row, to="cloud", up=False)]
+    assert run("links", "--json").document[0]["from"] == "device"
+    people = run("links").out
+    for text in ("4.74 MB/s", "5 ms", "1.5 s", "measured", "down"):
+        assert text in people
+
+
+def test_empty_fleets_are_explained(run: Run, controller: FakeController) -> None:
+    for operation, command in ((ListNodes, "nodes"), (ListLinks, "links"), (ListModels, "model list")):
+        controller.answers[operation] = lambda _operation: []
+        assert run(*command.split(), "--json").document == []
+        assert len(run(*command.split()).out) > 20
+
+
+def test_models_are_listed_shown_and_removed(run: Run, controller: FakeController) -> None:
+    controller.answers |= {
+        ListModels: lambda _operation: [MODEL],
+        ShowModel: lambda _operation: MODEL,
+        RemoveModel: lambda _operation: MODEL,
+    }
+    assert run("model", "--json", "list").document[0]["name"] == "yolo"
+    assert run("model", "show", "yolo", "--json").document["noise_model"]["r2_test"] == 0.98
+    assert "epoch 3 from device" in run("model", "list").out
+    shown = run("model", "show", "yolo").out
+    for text in ("images float32[1×3×640×640]", "[bold]conv2", "248 MB", "R² 0.99", "noise at most 0.5"):
+        assert text in shown
+    assert run("model", "remove", "yolo").out == "yolo is removed; serving from device was ended first\n"
+
+
+def test_deploy_says_which_epoch_serves_and_shows_progress_on_stderr(run: Run, controller: FakeController) -> None:
+    controller.progress = [("planning", None), ("preparing epoch 4", 0.2), ("preparing epoch 4", 0.9)]
+    controller.answers[DeployModel] = lambda _operation: DeployDocument(model="yolo", epoch=4, seconds=1.5)
+    told = run("deploy", "yolo", "--source", "device", "--wait", "30")
+    assert told.out == "yolo serves epoch 4 after 1.5 s\n"
+    assert told.err == "splitctl: planning\nsplitctl: preparing epoch 4\n"
+    assert controller.operations == [DeployModel(name="yolo", source="device", wait_s=30.0)]
+    assert run("deploy", "yolo", "--source", "device", "--json").document == {
+        "model": "yolo",
+        "epoch": 4,
+        "seconds": 1.5,
+        "reason": "",
+    }
+
+
+def test_undeploy(run: Run, controller: FakeController) -> None:
+    controller.answers[UndeployModel] = lambda _operation: DeployDocument(model="yolo", epoch=4, seconds=0.1)
+    assert run("undeploy", "yolo").out == "yolo no longer serves; its last epoch was 4\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "operation"),
+    [
+        (("--energy", "1.0", "--max-noise", "0.5"), SetWeights(energy=1.0, max_noise=Limit(0.5))),
+        (("--latency", "0", "--energy", "2"), SetWeights(latency=0.0, energy=2.0)),
+        (("--max-noise", "none"), SetWeights(max_noise=Limit(None))),
+        (("--device-energy", "none", "--model", "m"), SetWeights(device_energy_j=Limit(None), model="m")),
+        (("--device-energy", "2.5"), SetWeights(device_energy_j=Limit(2.5))),
+    ],
+)
+def test_set_weights_asks_for_what_was_typed(
+    run: Run, controller: FakeController, arguments: tuple[str, ...], operation: SetWeights
+) -> None:
+    controller.answers[SetWeights] = lambda _operation: [WeightsRow(model="m", epoch=5, changed=True)]
+    told = run("set-weights", *arguments, "--json")
+    assert told.document == [{"model": "m", "epoch": 5, "changed": True}]
+    assert controller.operations == [operation]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (PlanInfeasible("no plan of yolo keeps noise at 0.01: the least is 0.03"), 3, "plan-infeasible"),
+        (UnknownModel("no model 'yolo': add it"), 1, "unknown-model"),
+        (UnknownNode("no node 'x': there are device, edge"), 1, "unknown-node"),
+    ],
+)
+def test_the_controllers_refusal_is_passed_on(
+    run: Run, controller: FakeController, error: Exception, status: int, code: str
+) -> None:
+    controller.answers[SetWeights] = raising(error)
+    told = run("set-weights", "--energy", "1")
+    assert (told.status, told.out, told.err) == (status, "", f"splitctl: {error}\n")
+    programs = run("set-weights", "--energy", "1", "--json")
+    assert programs.status == status
+    assert programs.document == {"error": {"code": code, "message": str(error)}}
+
+
+def test_plan_for_programs_and_people(run: Run, controller: FakeController) -> None:
+    controller.answers[ShowPlan] = lambda _operation: PLAN
+    document = run("plan", "yolo", "--json").document
+    assert document["per_node"]["device"] == {"operators": 10, "components": 1, "quantized": 2}
+    assert document["timeline"][1]["from"] == "device"
+    people = run("plan", "yolo").out
+    for text in (
+        *("predicted", "measured (12 requests, 1 failed)", "650 ms (simulated timeline)", "670 ms", "3.83 J"),
+        *("4 J (configured)", "noise at most 0.5", "t1 as fp16", "device → cloud", "the goals changed"),
+    ):
+        assert text in people, text
+
+
+@pytest.mark.parametrize("name", ["problem.json", "problem.json.gz"])
+def test_plan_exports_its_problem(run: Run, controller: FakeController, tmp_path: Path, name: str) -> None:
+    problem = {"format": "split-problem/1", "model": "yolo"}
+    controller.answers |= {ShowPlan: lambda _operation: PLAN, ExportProblem: lambda _operation: problem}
+    told = run("plan", "yolo", "--export", tmp_path / name, "--json")
+    assert told.document["epoch"] == 3
+    data = (tmp_path / name).read_bytes()
+    assert msgspec.json.decode(gzip.decompress(data) if name.endswith(".gz") else data) == problem
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_no_controller_at_the_broker_is_status_4(run: Run, broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgesplit_controller.cli.ask.Conversation.__init__.__kwdefaults__", {"reach_s": 1.0})
+    told = run("nodes")
+    assert told.status == 4
+    assert "no controller has registered" in told.err
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "said"),
+    [
+        ({"online": False}, 4, "the controller has gone offline"),
+        ({"silent": True}, 4, "does not answer"),
+        ({"protocol": 7}, 1, "the controller (edgesplit 9.9) speaks protocol 7 and this splitctl speaks 1"),
+    ],
+)
+def test_a_controller_that_cannot_be_talked_to_is_described(
+    run: Run, broker: str, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], status: int, said: str
+) -> None:
+    monkeypatch.setattr("edgesplit_controller.cli.ask.Conversation.__init__.__kwdefaults__", {"reach_s": 1.0})
+    with FakeController(broker, **options):
+        told = run("nodes")
+    assert told.status == status
+    assert said in told.err
+    assert told.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("changes", [{"online": False}, {"instance": "two"}])
+def test_a_controller_that_vanishes_while_working_ends_the_wait(
+    run: Run, controller: FakeController, changes: dict[str, Any]
+) -> None:
+    def vanish(_operation: object) -> object:
+        threading.Thread(target=controller.publish_status, kwargs=changes).start()
+        raise NotImplementedError  # no answer ever comes
+
+    controller.answers[DeployModel] = vanish
+    told = run("deploy", "yolo", "--source", "device")
+    assert told.status == 4
+    assert "went away while it was working" in told.err
+
+
+def test_an_answer_of_another_shape_is_an_error_not_a_traceback(run: Run, controller: FakeController) -> None:
+    controller.answers[ListNodes] = lambda _operation: {"surprise": 1}
+    told = run("nodes", "--json")
+    assert (told.status, told.document["error"]["code"]) == (1, "malformed-message")

@@ -1,0 +1,142 @@
+"""`splitctl model add`: files, uploads, warnings."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from edgesplit.requests import AddModel, ModelAddedDocument, NoiseModelDocument
+from tests.cli.conftest import Run
+from tests.cli.fakes import FakeController
+
+ADDED = ModelAddedDocument(
+    name="tiny",
+    sha256="cd" * 32,
+    operators=1,
+    units=1,
+    tensors=1,
+    quantizable=(),
+    noise_model=NoiseModelDocument(degree=0, r2_train=None, r2_test=None, seconds=0.1),
+    warnings=("calibration data was made up",),
+    profiled=("device",),
+)
+
+
+def write_model(folder: Path, external: str | None = None) -> Path:
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [4], np.arange(4, dtype=np.float32).tobytes(), raw=True)
+    if external is not None:
+        (folder / "weights").mkdir(exist_ok=True)
+        (folder / "weights/w.bin").write_bytes(weight.raw_data)
+        weight.ClearField("raw_data")
+        weight.data_location = TensorProto.EXTERNAL
+        weight.external_data.add(key="location", value=external)
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "w"], ["y"])],
+        "tiny",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [4])],
+        [weight],
+    )
+    file = folder / "tiny.onnx"
+    file.write_bytes(helper.make_model(graph).SerializeToString())
+    return file
+
+
+def digest_of(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_a_model_is_uploaded_then_added_and_warnings_go_to_stderr(
+    run: Run, controller: FakeController, tmp_path: Path
+) -> None:
+    controller.answers[AddModel] = lambda _operation: ADDED
+    controller.progress = [("profiling on device", 0.5)]
+    file, samples = write_model(tmp_path), tmp_path / "samples.npz"
+    np.savez(samples, x=np.zeros((2, 4), np.float32))
+    told = run(
+        *("model", "add", "tiny", file, "--calibration", samples, "--max-quantizable", "3"),
+        *("--exclude", "a", "--exclude", "b", "--replace", "--json"),
+    )
+    assert told.status == 0, told.err
+    assert told.document["profiled"] == ["device"]
+    assert "splitctl: warning: calibration data was made up" in told.err
+    assert "profiling on device" in told.err
+    assert controller.operations == [
+        AddModel(
+            name="tiny",
+            file=digest_of(file),
+            calibration=digest_of(samples),
+            max_quantizable=3,
+            exclude=("a", "b"),
+            replace=True,
+        )
+    ]
+    assert controller.uploads[digest_of(file)] == file.read_bytes()
+
+
+def test_what_the_controller_holds_is_not_sent_again(run: Run, controller: FakeController, tmp_path: Path) -> None:
+    controller.answers[AddModel] = lambda _operation: ADDED
+    file = write_model(tmp_path)
+    assert run("model", "add", "tiny", file).status == 0
+    assert run("model", "add", "tiny", file).status == 0
+    assert controller.puts == [digest_of(file)]
+
+
+def test_external_data_travels_under_the_name_the_model_knows(
+    run: Run, controller: FakeController, tmp_path: Path
+) -> None:
+    controller.answers[AddModel] = lambda _operation: ADDED
+    assert run("model", "add", "tiny", write_model(tmp_path, "weights/w.bin")).status == 0
+    (operation,) = controller.operations
+    assert isinstance(operation, AddModel)
+    assert operation.external == {"weights/w.bin": digest_of(tmp_path / "weights/w.bin")}
+
+
+@pytest.mark.parametrize("location", ["../elsewhere.bin", "/etc/hostname", "weights/missing.bin"])
+def test_external_data_elsewhere_or_missing_is_refused_before_anything_is_sent(
+    run: Run, controller: FakeController, tmp_path: Path, location: str
+) -> None:
+    told = run("model", "add", "tiny", write_model(tmp_path, location), "--json")
+    assert told.status == 1
+    assert told.document["error"]["code"] == "invalid-model"
+    assert location in told.document["error"]["message"]
+    assert (controller.uploads, controller.operations) == ({}, [])
+
+
+@pytest.mark.parametrize("content", [b"", b"this is no model", onnx.ModelProto(ir_version=8).SerializeToString()])
+def test_what_is_no_onnx_is_refused_before_anything_is_sent(
+    run: Run, controller: FakeController, tmp_path: Path, content: bytes
+) -> None:
+    file = tmp_path / "broken.onnx"
+    file.write_bytes(content)
+    told = run("model", "add", "tiny", file)
+    assert told.status == 1
+    assert "broken.onnx" in told.err
+    assert told.err.count("\n") == 1
+    assert (controller.uploads, controller.operations) == ({}, [])
+
+
+def test_calibration_must_be_an_archive(run: Run, controller: FakeController, tmp_path: Path) -> None:
+    samples = tmp_path / "samples.npz"
+    samples.write_bytes(b"no archive")
+    told = run("model", "add", "tiny", write_model(tmp_path), "--calibration", samples, "--json")
+    assert (told.status, told.document["error"]["code"]) == (1, "invalid-calibration")
+
+
+def test_a_refused_upload_passes_the_servers_sentence_on(run: Run, controller: FakeController, tmp_path: Path) -> None:
+    controller.refuse_uploads = "the disk is full"
+    told = run("model", "add", "tiny", write_model(tmp_path), "--json")
+    assert (told.status, told.document["error"]["code"]) == (1, "artifact-error")
+    assert "the disk is full" in told.document["error"]["message"]
+
+
+def test_an_artifact_server_that_is_away_is_named(run: Run, controller: FakeController, tmp_path: Path) -> None:
+    controller.publish_status(artifacts="http://127.0.0.1:1")
+    told = run("model", "add", "tiny", write_model(tmp_path), "--json")
+    assert told.status == 4
+    assert "http://127.0.0.1:1" in told.document["error"]["message"]

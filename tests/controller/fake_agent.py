@@ -1,0 +1,182 @@
+"""An agent that keeps the protocol and computes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Literal
+
+import aiohttp
+import msgspec
+
+from edgesplit import topics
+from edgesplit.bus import MessageBus
+from edgesplit.messages import (
+    PROTOCOL,
+    ControllerStatus,
+    Desired,
+    EpochState,
+    ExecutionProfile,
+    LinkMetrics,
+    LinkState,
+    ModelOffer,
+    NodeMetrics,
+    NodeStatus,
+    Observed,
+    ProfilePlan,
+    ProfileReport,
+)
+
+
+class FakeAgent:
+    """Profiles with made-up times, prepares at once, serves what it is told to.
+
+    Attributes:
+        fails: Epochs it refuses to prepare; -1 refuses all.
+        hesitates: It prepares nothing while True.
+        desired: The latest by model.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        *,
+        unit_s: float,
+        peers: Mapping[str, tuple[float, float]],
+        compute_w: float = 3.0,
+        protocol: int = PROTOCOL,
+    ) -> None:
+        self.name = name
+        self.instance = f"{name}-1"
+        self.unit_s = unit_s
+        self.peers = dict(peers)
+        self.compute_w = compute_w
+        self.fails: set[int] = set()
+        self.hesitates = False
+        self.desired: dict[str, Desired] = {}
+        self.offers: dict[str, ModelOffer] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._artifacts = ""
+        self._protocol = protocol
+        self._served: dict[str, int] = {}
+        self.bus = MessageBus(url, client_id=f"agent-{name}", will=(topics.status(name), self._status(online=False)))
+
+    def _status(self, *, online: bool) -> NodeStatus:
+        return NodeStatus(
+            node=self.name,
+            online=online,
+            protocol=self._protocol,
+            version="0",
+            instance=self.instance,
+            advertise=f"127.0.0.1:{7000 + len(self.name)}",
+        )
+
+    async def start(self) -> None:
+        self.bus.subscribe(topics.CONTROLLER_STATUS, ControllerStatus, self._on_controller)
+        self.bus.subscribe(topics.model(topics.ANY), ModelOffer, self._on_offer)
+        self.bus.subscribe(topics.desired(self.name, topics.ANY), Desired, self._on_desired)
+        await self.bus.connect(5)
+        self.bus.publish_state(topics.status(self.name), self._status(online=True))
+        metrics = NodeMetrics(
+            node=self.name,
+            instance=self.instance,
+            at_unix_s=0.0,
+            cpu_percent=1.0,
+            memory_available_bytes=1 << 30,
+            compute_w=self.compute_w,
+            transmit_w=1.0,
+            power_origin="configured",
+        )
+        self.bus.publish_state(topics.metrics(self.name), metrics)
+        self.publish_links()
+
+    def publish_links(self) -> None:
+        links = tuple(
+            LinkState(to=peer, up=True, bandwidth_bytes_per_s=bandwidth, latency_s=latency_s, measured_at_unix_s=0.0)
+            for peer, (bandwidth, latency_s) in self.peers.items()
+        )
+        self.bus.publish_state(
+            topics.links(self.name), LinkMetrics(node=self.name, instance=self.instance, links=links)
+        )
+
+    async def leave(self) -> None:
+        self.bus.publish_state(topics.status(self.name), self._status(online=False))
+        await self.bus.close()
+
+    def _on_controller(self, _topic: str, status: ControllerStatus | None) -> None:
+        self._artifacts = status.artifacts if status is not None else ""
+        if self._artifacts:
+            for offer in tuple(self.offers.values()):
+                self._begin_profiling(offer)
+
+    def _on_offer(self, topic: str, offer: ModelOffer | None) -> None:
+        (model,) = topics.last_parts(topic, 1)
+        if offer is None:
+            self.offers.pop(model, None)
+            return
+        self.offers[model] = offer
+        if self._artifacts:
+            self._begin_profiling(offer)
+
+    def _begin_profiling(self, offer: ModelOffer) -> None:
+        task = asyncio.create_task(self._profile(offer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _profile(self, offer: ModelOffer) -> None:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{self._artifacts}/blobs/{offer.profile_plan}") as response,
+        ):
+            plan = msgspec.json.decode(await response.read(), type=ProfilePlan)
+        profile = ExecutionProfile(
+            time_s=dict.fromkeys(plan.units, self.unit_s),
+            quantized_time_s=dict.fromkeys(plan.quantizable, self.unit_s / 2),
+            whole_s=self.unit_s * len(plan.units),
+            runs=1,
+            provider="CPUExecutionProvider",
+            threads=1,
+            runtime="fake",
+        )
+        report = ProfileReport(
+            node=self.name,
+            instance=self.instance,
+            model=offer.model,
+            sha256=offer.sha256,
+            state="done",
+            fraction=1.0,
+            profile=profile,
+        )
+        self.bus.publish_state(topics.profile(self.name, offer.model), report)
+
+    def _on_desired(self, topic: str, desired: Desired | None) -> None:
+        (model,) = topics.last_parts(topic, 1)
+        if desired is None:
+            self.desired.pop(model, None)
+            self._served.pop(model, None)
+            self.bus.clear_state(topics.observed(self.name, model))
+            return
+        self.desired[model] = desired
+        self.observe(model)
+
+    def observe(self, model: str) -> None:
+        """Report what is held of a model."""
+        desired = self.desired[model]
+        states = tuple(
+            EpochState(epoch=spec.epoch, state=self._state(spec.epoch), detail="no room") for spec in desired.epochs
+        )
+        prepared = {state.epoch for state in states if state.state == "prepared"}
+        if desired.serve is None:
+            self._served.pop(model, None)
+        elif desired.serve in prepared:
+            self._served[model] = desired.serve
+        observed = Observed(
+            node=self.name, instance=self.instance, model=model, epochs=states, serving=self._served.get(model)
+        )
+        self.bus.publish_state(topics.observed(self.name, model), observed)
+
+    def _state(self, epoch: int) -> Literal["failed", "preparing", "prepared"]:
+        if {epoch, -1} & self.fails:
+            return "failed"
+        return "preparing" if self.hesitates else "prepared"

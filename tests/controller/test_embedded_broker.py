@@ -1,0 +1,111 @@
+"""The embedded broker keeps what the control plane relies on: retained state, last wills, QoS 1."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from edgesplit.bus import MessageBus
+from edgesplit.errors import BrokerUnreachable, InvalidConfiguration
+from edgesplit_controller.embedded_broker import EmbeddedBroker
+
+
+class Note(msgspec.Struct, frozen=True):
+    text: str
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@pytest.fixture
+def broker() -> Iterator[EmbeddedBroker]:
+    with EmbeddedBroker(f"mqtt://127.0.0.1:{free_port()}") as running:
+        yield running
+
+
+async def received(queue: asyncio.Queue[tuple[str, Note | None]]) -> tuple[str, Note | None]:
+    async with asyncio.timeout(10):
+        return await queue.get()
+
+
+async def listening(
+    broker: EmbeddedBroker, client_id: str
+) -> tuple[MessageBus, asyncio.Queue[tuple[str, Note | None]]]:
+    queue: asyncio.Queue[tuple[str, Note | None]] = asyncio.Queue()
+    bus = MessageBus(broker.url, client_id=client_id)
+    bus.subscribe("edgesplit/1/#", Note, lambda topic, note: queue.put_nowait((topic, note)))
+    await bus.connect(5)
+    return bus, queue
+
+
+async def test_a_retained_message_reaches_who_comes_later_until_it_is_cleared(broker: EmbeddedBroker) -> None:
+    writer = MessageBus(broker.url, client_id="writer")
+    await writer.connect(5)
+    writer.publish_state("edgesplit/1/kept", Note("kept"))
+    writer.publish_state("edgesplit/1/cleared", Note("gone"))
+    writer.clear_state("edgesplit/1/cleared")
+    await writer._flush()
+    reader, queue = await listening(broker, "reader")
+    assert await received(queue) == ("edgesplit/1/kept", Note("kept"))
+    writer.send("edgesplit/1/last", Note("end"))
+    assert await received(queue) == ("edgesplit/1/last", Note("end"))
+    await writer.close()
+    await reader.close()
+
+
+async def test_the_last_will_of_a_client_that_vanishes_is_published_and_retained(broker: EmbeddedBroker) -> None:
+    reader, queue = await listening(broker, "reader")
+    mortal = MessageBus(broker.url, client_id="mortal", will=("edgesplit/1/will", Note("gone")))
+    await mortal.connect(5)
+    mortal._client.loop_stop()
+    transport = mortal._client.socket()
+    assert isinstance(transport, socket.socket)
+    transport.shutdown(socket.SHUT_RDWR)
+    transport.close()
+    assert await received(queue) == ("edgesplit/1/will", Note("gone"))
+    late, late_queue = await listening(broker, "late")
+    assert await received(late_queue) == ("edgesplit/1/will", Note("gone"))
+    await reader.close()
+    await late.close()
+
+
+async def test_an_orderly_goodbye_publishes_no_will(broker: EmbeddedBroker) -> None:
+    reader, queue = await listening(broker, "reader")
+    polite = MessageBus(broker.url, client_id="polite", will=("edgesplit/1/will", Note("gone")))
+    await polite.connect(5)
+    polite.send("edgesplit/1/hello", Note("hello"))
+    await polite.close()
+    topics: list[str] = []
+    topics.append((await received(queue))[0])
+    await reader.close()
+    assert topics == ["edgesplit/1/hello"]
+
+
+async def test_many_messages_arrive_in_order(broker: EmbeddedBroker) -> None:
+    reader, queue = await listening(broker, "reader")
+    writer = MessageBus(broker.url, client_id="writer")
+    await writer.connect(5)
+    for number in range(300):
+        writer.send("edgesplit/1/count", Note(str(number)))
+    texts = [(await received(queue))[1] for _ in range(300)]
+    assert texts == [Note(str(number)) for number in range(300)]
+    await writer.close()
+    await reader.close()
+
+
+def test_a_used_port_is_one_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(BrokerUnreachable, match=f"cannot listen at mqtt://127.0.0.1:{port}"):
+            EmbeddedBroker(f"mqtt://127.0.0.1:{port}").start()
+
+
+def test_tls_is_refused() -> None:
+    with pytest.raises(InvalidConfiguration, match="neither TLS nor passwords"):
+        EmbeddedBroker("mqtts://127.0.0.1:8883")

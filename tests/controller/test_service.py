@@ -1,0 +1,337 @@
+"""The controller from end to end, with real MQTT and HTTP and agents that only keep the protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import socket
+import uuid
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+
+from edgesplit import topics
+from edgesplit.bus import MessageBus
+from edgesplit.errors import EdgesplitError, error_from_code
+from edgesplit.messages import PROTOCOL, ControllerStatus, Deployment
+from edgesplit.requests import (
+    AddModel,
+    DeployModel,
+    ExportProblem,
+    Limit,
+    ListEvents,
+    ListLinks,
+    ListModels,
+    ListNodes,
+    Operation,
+    RemoveModel,
+    Reply,
+    Request,
+    SetWeights,
+    ShowPlan,
+    ShowSource,
+    UndeployModel,
+)
+from edgesplit_controller.configuration import Artifacts, Broker, ControllerConfiguration, Planning
+from edgesplit_controller.configuration import Store as StorePath
+from edgesplit_controller.deployment.state import PlanRecord
+from edgesplit_controller.embedded_broker import EmbeddedBroker
+from edgesplit_controller.service import Service
+from edgesplit_controller.store import Store
+from tests.controller.fake_agent import FakeAgent
+from tests.controller.tiny_models import convolutions
+
+FAST, SLOW = 0.001, 0.02
+GOOD_LINK, BAD_LINK = (100e6, 0.001), (1e3, 0.1)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+class Client:
+    """What splitctl does, in a few lines."""
+
+    def __init__(self, url: str) -> None:
+        self.name = uuid.uuid4().hex
+        self.bus = MessageBus(url, client_id=f"client-{self.name}")
+        self.artifacts = ""
+        self.progress: list[str] = []
+        self.deployments: dict[str, Deployment | None] = {}
+        self._waiting: dict[str, asyncio.Future[Any]] = {}
+
+    async def start(self) -> None:
+        self.bus.subscribe(topics.reply(self.name), Reply, self._on_reply)
+        self.bus.subscribe(topics.CONTROLLER_STATUS, ControllerStatus, self._on_status)
+        self.bus.subscribe(topics.deployment(topics.ANY), Deployment, self._on_deployment)
+        await self.bus.connect(5)
+
+    def _on_status(self, _topic: str, status: ControllerStatus | None) -> None:
+        self.artifacts = status.artifacts if status is not None and status.online else ""
+
+    def _on_deployment(self, topic: str, deployment: Deployment | None) -> None:
+        self.deployments[topics.last_parts(topic, 1)[0]] = deployment
+
+    def _on_reply(self, _topic: str, reply: Reply | None) -> None:
+        assert reply is not None
+        if reply.kind == "progress":
+            self.progress.append(reply.text)
+            return
+        future = self._waiting.pop(reply.id)
+        if reply.kind == "result":
+            future.set_result(msgspec.json.decode(reply.value))
+        else:
+            error = error_from_code(reply.code, reply.text)
+            error.exit_code = reply.exit_code
+            future.set_exception(error)
+
+    async def ask(self, operation: Operation, protocol: int = PROTOCOL) -> Any:
+        identifier = uuid.uuid4().hex
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting[identifier] = future
+        self.bus.send(topics.request(self.name), Request(id=identifier, protocol=protocol, operation=operation))
+        async with asyncio.timeout(15):
+            return await future
+
+    async def upload(self, content: bytes) -> str:
+        digest = hashlib.sha256(content).hexdigest()
+        async with (
+            aiohttp.ClientSession() as session,
+            session.put(f"{self.artifacts}/uploads/{digest}", data=content) as response,
+        ):
+            assert response.status == 201, await response.text()
+        return digest
+
+    async def add(self, name: str, content: bytes, **options: Any) -> Any:
+        return await self.ask(AddModel(name=name, file=await self.upload(content), **options))
+
+
+class Fleet:
+    """Broker, controller, three agents, one client."""
+
+    def __init__(self, folder: Path) -> None:
+        self.url = f"mqtt://127.0.0.1:{free_port()}"
+        self.broker = EmbeddedBroker(self.url)
+        self.configuration = ControllerConfiguration(
+            broker=Broker(url=self.url),
+            store=StorePath(path=str(folder / "store")),
+            artifacts=Artifacts(listen="127.0.0.1:0"),
+            planning=Planning(debounce_s=0.05, profile_silence_s=5.0, prepare_limit_s=20.0),
+        )
+
+    async def start(self) -> None:
+        self.broker.start()
+        await self.start_controller()
+        names = ("device", "edge", "cloud")
+        speeds = {"device": SLOW, "edge": FAST, "cloud": FAST / 2}
+        self.agents = {
+            name: FakeAgent(
+                self.url, name, unit_s=speeds[name], peers={peer: GOOD_LINK for peer in names if peer != name}
+            )
+            for name in names
+        }
+        for agent in self.agents.values():
+            await agent.start()
+        self.client = Client(self.url)
+        await self.client.start()
+        await until(lambda: bool(self.client.artifacts))
+        await until(lambda: len(self.service._registry.online()) == 3)
+
+    async def start_controller(self) -> None:
+        self.store = Store(self.configuration.store_path)
+        self.service = Service(self.configuration, self.store)
+        await self.service.start()
+
+    def plan(self, model: str) -> PlanRecord:
+        plan = self.service._deployer.deployments[model].active
+        assert plan is not None
+        return plan
+
+    async def stop_controller(self) -> None:
+        await self.service.close()
+        self.store.close()
+
+    async def stop(self) -> None:
+        await self.client.bus.close()
+        for agent in self.agents.values():
+            await agent.bus.close()
+        await self.stop_controller()
+        self.broker.stop()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
+    running = Fleet(tmp_path)
+    await running.start()
+    yield running
+    await running.stop()
+
+
+async def test_nodes_and_links_are_those_that_registered(fleet: Fleet) -> None:
+    nodes = await fleet.client.ask(ListNodes())
+    assert [(node["name"], node["online"], node["power_origin"]) for node in nodes] == [
+        ("cloud", True, "configured"),
+        ("device", True, "configured"),
+        ("edge", True, "configured"),
+    ]
+    links = await fleet.client.ask(ListLinks())
+    assert len(links) == 6
+    assert {"from", "to", "bandwidth_bytes_per_s", "latency_s", "age_s", "origin"} <= links[0].keys()
+
+
+async def test_a_model_is_added_deployed_and_follows_goals_and_fleet(fleet: Fleet) -> None:
+    client = fleet.client
+    added = await client.add("tiny", convolutions())
+    assert added["operators"] == 8
+    assert sorted(added["profiled"]) == ["cloud", "device", "edge"]
+    assert added["quantizable"] == ["conv0", "conv1", "conv2", "conv3"]
+    deployed = await client.ask(DeployModel(name="tiny", source="device"))
+    plan = await client.ask(ShowPlan(name="tiny"))
+    assert plan["epoch"] == deployed["epoch"]
+    assert plan["per_node"]["cloud"]["operators"] == 8
+    assert client.progress
+    await until(lambda: "tiny" in client.deployments)
+    source = await client.ask(ShowSource(name="tiny", via="edge"))
+    assert (source["source"], source["via"]) == ("device", "edge")
+
+    (row,) = await client.ask(SetWeights(energy=1.0, max_noise=Limit(None)))
+    assert row["model"] == "tiny"
+    goals = (await client.ask(ShowPlan(name="tiny")))["goals"]
+    assert (goals["latency_weight"], goals["energy_weight"], goals["max_noise"]) == (0.0, 1.0, None)
+
+    await client.ask(SetWeights(latency=1.0, max_noise=Limit(0.0)))
+    epoch = (await client.ask(ShowPlan(name="tiny")))["epoch"]
+    await fleet.agents["cloud"].leave()
+    await until(lambda: fleet.plan("tiny").plan.epoch > epoch)
+    plan = await client.ask(ShowPlan(name="tiny"))
+    assert plan["per_node"].get("cloud") is None
+    assert "cloud left" in plan["reason"]
+    fleet.agents["device"].peers["edge"] = BAD_LINK
+    fleet.agents["device"].publish_links()
+    await until(lambda: set(fleet.plan("tiny").assignment.node_of.values()) == {"device"})
+    kinds = [event["kind"] for event in await client.ask(ListEvents(limit=1000))]
+    assert {"node-joined", "node-left", "model-added", "planned", "epoch-activated", "epoch-retired"} <= set(kinds)
+    assert (await client.ask(ExportProblem(name="tiny")))["format"] == "split-problem/1"
+
+
+async def test_undeploy_and_remove_clear_everything(fleet: Fleet) -> None:
+    client = fleet.client
+    await client.add("tiny", convolutions(2))
+    deployed = await client.ask(DeployModel(name="tiny", source="device"))
+    await until(lambda: bool(fleet.agents["device"].desired))
+    ended = await client.ask(UndeployModel(name="tiny"))
+    assert ended["epoch"] == deployed["epoch"]
+    await until(lambda: not any(agent.desired for agent in fleet.agents.values()))
+    await client.ask(DeployModel(name="tiny", source="edge"))
+    removed = await client.ask(RemoveModel(name="tiny"))
+    assert removed["deployed"]
+    await until(lambda: not any(agent.desired or agent.offers for agent in fleet.agents.values()))
+    assert await client.ask(ListModels()) == []
+    assert fleet.store.blobs.digests() == frozenset()
+    assert client.deployments["tiny"] is None
+
+
+async def test_errors_are_sentences_and_stop_nothing(fleet: Fleet) -> None:
+    client = fleet.client
+    with pytest.raises(EdgesplitError, match="no model 'ghost' was added") as caught:
+        await client.ask(ShowPlan(name="ghost"))
+    assert caught.value.code == "unknown-model"
+    with pytest.raises(EdgesplitError) as caught:
+        await client.add("broken", b"this is no model")
+    assert caught.value.code == "invalid-model"
+    await client.add("tiny", convolutions(2))
+    with pytest.raises(EdgesplitError) as caught:
+        await client.add("tiny", convolutions(2))
+    assert caught.value.code == "model-exists"
+    with pytest.raises(EdgesplitError, match="no operator of the model"):
+        await client.add("other", convolutions(3), exclude=("nobody",))
+    with pytest.raises(EdgesplitError, match="cloud, device, edge") as caught:
+        await client.ask(DeployModel(name="tiny", source="nowhere"))
+    assert caught.value.code == "unknown-node"
+    with pytest.raises(EdgesplitError, match="speaks protocol 99"):
+        await client.ask(ListNodes(), protocol=99)
+    client.bus._client.publish(topics.status("device"), b"{not json", qos=1)
+    client.bus._client.publish(topics.request(client.name), b"\xff", qos=1)
+    await until(lambda: sum(event.kind == "malformed-message" for event in fleet.service._events.last(1000)) == 2)
+    assert len(await client.ask(ListNodes())) == 3
+
+
+async def test_infeasible_goals_keep_goals_and_plan(fleet: Fleet) -> None:
+    client = fleet.client
+    await client.add("tiny", convolutions(2))
+    await client.ask(DeployModel(name="tiny", source="device"))
+    before = await client.ask(ShowPlan(name="tiny"))
+    with pytest.raises(EdgesplitError, match="tiny has no plan") as caught:
+        await client.ask(SetWeights(device_energy_j=Limit(1e-12), model="tiny"))
+    assert caught.value.exit_code == 3
+    after = await client.ask(ShowPlan(name="tiny"))
+    assert (after["epoch"], after["goals"]) == (before["epoch"], before["goals"])
+
+
+async def test_a_node_that_cannot_prepare_costs_the_epoch_not_the_service(fleet: Fleet) -> None:
+    client = fleet.client
+    await client.add("tiny", convolutions(2))
+    fleet.agents["cloud"].fails = {-1}
+    with pytest.raises(EdgesplitError, match="node cloud could not prepare it: no room") as caught:
+        await client.ask(DeployModel(name="tiny", source="device"))
+    assert caught.value.code == "preparation-failed"
+    assert "tiny" not in fleet.service._deployer.deployments
+    await until(lambda: not any(agent.desired for agent in fleet.agents.values()))
+    fleet.agents["cloud"].fails = set()
+    await client.ask(DeployModel(name="tiny", source="device"))
+
+
+async def test_a_restarted_controller_disturbs_nothing(fleet: Fleet) -> None:
+    client = fleet.client
+    await client.add("tiny", convolutions(2))
+    deployed = await client.ask(DeployModel(name="tiny", source="device"))
+    await until(lambda: not fleet.service._deployer.deployments["tiny"].rollout.retiring)
+    desired = dict(fleet.agents["device"].desired)
+    await fleet.stop_controller()
+    await fleet.start_controller()
+    await until(lambda: len(fleet.service._registry.online()) == 3)
+    await asyncio.sleep(1.5)
+    assert fleet.agents["device"].desired == desired
+    plan = await client.ask(ShowPlan(name="tiny"))
+    assert (plan["epoch"], plan["serving"]) == (deployed["epoch"], deployed["epoch"])
+
+
+async def test_deploying_from_another_source_moves_the_model(fleet: Fleet) -> None:
+    client = fleet.client
+    await client.add("tiny", convolutions(2))
+    first = await client.ask(DeployModel(name="tiny", source="device"))
+    second = await client.ask(DeployModel(name="tiny", source="edge"))
+    assert second["epoch"] > first["epoch"]
+    await until(lambda: getattr(client.deployments["tiny"], "source", "") == "edge")
+    await until(lambda: "tiny" not in fleet.agents["device"].desired)
+
+
+async def test_a_replaced_model_moves_the_deployment_to_its_new_version(fleet: Fleet) -> None:
+    client = fleet.client
+    await client.add("tiny", convolutions(2))
+    first = await client.ask(DeployModel(name="tiny", source="device"))
+    await client.add("tiny", convolutions(3), replace=True)
+    plan = await client.ask(ShowPlan(name="tiny"))
+    assert plan["epoch"] > first["epoch"]
+    assert sum(share["operators"] for share in plan["per_node"].values()) == 6
+
+
+async def test_a_node_of_another_protocol_is_refused(fleet: Fleet) -> None:
+    stranger = FakeAgent(fleet.url, "stranger", unit_s=1e-6, peers={}, protocol=99)
+    await stranger.start()
+    await until(lambda: fleet.service._registry.knows("stranger"))
+    rows = {row["name"]: row for row in await fleet.client.ask(ListNodes())}
+    assert "protocol 99" in rows["stranger"]["refused"]
+    assert [event.node for event in fleet.service._events.last(1000) if event.kind == "node-refused"] == ["stranger"]
+    await stranger.bus.close()

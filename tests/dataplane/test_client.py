@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import edgesplit
+from edgesplit.client import AsyncClient
+from edgesplit.errors import (
+    InvalidConfiguration,
+    InvalidTensor,
+    NodeUnreachable,
+    Overloaded,
+    ProtocolMismatch,
+    RequestFailed,
+    RequestTimedOut,
+)
+from edgesplit.frames import Hello
+from edgesplit_agent.dataplane.emulation import EmulatedLink, Emulation
+from tests.dataplane.fakes import QUIET, eventually, plane
+
+IMAGE = np.arange(12, dtype=np.float32).reshape(1, 3, 4)
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    assert isinstance(port, int)
+    return port
+
+
+async def test_the_plain_client_infers_submits_and_details() -> None:
+    def use(address: str) -> None:
+        with edgesplit.connect(address) as node:
+            assert node.node == "device"
+            np.testing.assert_array_equal(node.infer("double", {"images": IMAGE})["images"], IMAGE * 2)
+            futures = [node.submit("double", {"n": np.array(index)}, deadline_s=30) for index in range(50)]
+            assert [int(future.result()["n"]) for future in futures] == [2 * index for index in range(50)]
+            result = node.infer_detailed("double", {"images": IMAGE})
+            assert result.epoch == 7
+            assert result.latency_s > 0
+        with pytest.raises(NodeUnreachable, match="was closed"):
+            node.infer("double", {"images": IMAGE})
+        node.close()
+
+    async with plane("device") as device:
+        await asyncio.to_thread(use, device.address)
+
+
+async def test_large_arrays_and_views_go_through_unchanged() -> None:
+    big = np.random.default_rng(1).standard_normal((3, 1000, 700), dtype=np.float32)
+    async with plane("device") as device, AsyncClient(device.address) as client:
+        outputs = await client.infer("double", {"big": big, "turned": big.T, "empty": np.zeros((0, 4))})
+        np.testing.assert_array_equal(outputs["big"], big * 2)
+        np.testing.assert_array_equal(outputs["turned"], big.T * 2)
+        assert outputs["empty"].shape == (0, 4)
+
+
+async def test_an_agents_error_comes_back_as_the_same_class_and_the_connection_lives_on() -> None:
+    async with plane("device") as device, AsyncClient(device.address) as client:
+        with pytest.raises(InvalidTensor, match="input 'x' of model other has the wrong shape"):
+            await client.infer("other", {"x": IMAGE})
+        with pytest.raises(RequestFailed, match="see its log") as caught:
+            await client.infer("bug", {"x": IMAGE})
+        assert "secret" not in str(caught.value)
+        with pytest.raises(InvalidTensor, match="cannot be sent"):
+            await client.infer("double", {"x": np.array(["text"])})
+        await client.infer("double", {"x": IMAGE})
+
+
+async def test_a_deadline_ends_the_wait_and_a_late_result_is_ignored() -> None:
+    async with plane("device") as device, AsyncClient(device.address) as client:
+        device.handler.open.clear()
+        with pytest.raises(RequestTimedOut, match=r"within 0\.05 s"):
+            await client.infer("double", {"x": IMAGE}, deadline_s=0.05)
+        device.handler.open.set()
+        assert (await client.infer("double", {"x": IMAGE * 3}))["x"][0, 0, 1] == 6
+
+
+async def test_nobody_listening_is_said_with_the_address() -> None:
+    address = f"127.0.0.1:{free_port()}"
+    with pytest.raises(NodeUnreachable, match=f"no agent accepts connections at {address}"):
+        await asyncio.to_thread(edgesplit.connect, address)
+    with pytest.raises(InvalidConfiguration, match="must look like host:port"):
+        await asyncio.to_thread(edgesplit.connect, "nonsense")
+
+
+async def test_something_that_is_no_agent_is_said_to_be_none() -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    with pytest.raises(NodeUnreachable, match="does not greet"):
+        await AsyncClient(f"127.0.0.1:{port}", timeout_s=0.2).connect()
+    server.close()
+
+
+async def test_a_client_of_another_version_is_refused_with_both_versions() -> None:
+    old = Hello(protocol=0, role="client", node="", version="0.0", instance="i")
+    async with plane("device") as device:
+        with pytest.raises(ProtocolMismatch, match=r"client \(edgesplit 0.0\) speaks protocol 0 and this side speaks"):
+            await AsyncClient(device.address, identity=old).connect()
+
+
+async def test_requests_in_flight_fail_when_the_node_is_lost_and_later_ones_reconnect() -> None:
+    async with plane("device") as device:
+        client = AsyncClient(device.address)
+        device.handler.open.clear()
+        tasks = [asyncio.create_task(client.infer("double", {"x": IMAGE})) for _ in range(3)]
+        await eventually(lambda: device.handler.inferring == 3)
+        await device.data.close()
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            assert isinstance(outcome, NodeUnreachable)
+            assert "in flight" in str(outcome)
+        with pytest.raises(NodeUnreachable, match="no agent accepts"):
+            await client.infer("double", {"x": IMAGE})
+        async with plane("device", listen=device.address):
+            assert (await client.infer("double", {"x": IMAGE}))["x"].shape == IMAGE.shape
+            await client.close()
+
+
+async def test_a_clients_departure_cancels_its_requests() -> None:
+    async with plane("device") as device:
+        client = AsyncClient(device.address)
+        device.handler.open.clear()
+        task = asyncio.create_task(client.infer("double", {"x": IMAGE}))
+        await eventually(lambda: device.handler.inferring == 1)
+        await client.close()
+        with pytest.raises(NodeUnreachable):
+            await task
+        await eventually(lambda: device.handler.cancelled == 1)
+
+
+async def test_too_many_requests_of_one_client_are_refused_as_overload() -> None:
+    limits = replace(QUIET, infers_per_connection=2)
+    async with plane("device", limits=limits) as device, AsyncClient(device.address) as client:
+        device.handler.open.clear()
+        tasks = [asyncio.create_task(client.infer("double", {"x": IMAGE})) for _ in range(2)]
+        await eventually(lambda: device.handler.inferring == 2)
+        with pytest.raises(Overloaded):
+            await client.infer("double", {"x": IMAGE})
+        device.handler.open.set()
+        await asyncio.gather(*tasks)
+
+
+async def test_results_larger_than_the_queue_reach_a_client_one_after_another() -> None:
+    big = np.ones(500_000, dtype=np.float32)
+    limits = replace(QUIET, queue_bytes=1_000_000)
+    async with plane("device", limits=limits) as device, AsyncClient(device.address) as client:
+        results = await asyncio.gather(*(client.infer("double", {"x": big}) for _ in range(6)))
+        assert all(result["x"].sum() == 1_000_000 for result in results)
+
+
+async def test_a_node_forwards_as_a_client_over_the_emulated_link() -> None:
+    link = EmulatedLink(latency_s=0.02)
+    async with plane("edge", emulation=Emulation(links={"device": link})) as edge, plane("device") as device:
+        outputs, epoch = await edge.data.forward_infer(device.address, "double", {"x": IMAGE}, None)
+        assert epoch == 7
+        np.testing.assert_array_equal(outputs["x"], IMAGE * 2)
+        with pytest.raises(InvalidTensor):
+            await edge.data.forward_infer(device.address, "other", {"x": IMAGE}, 30.0)
+        with pytest.raises(NodeUnreachable):
+            await edge.data.forward_infer(f"127.0.0.1:{free_port()}", "double", {"x": IMAGE}, None)
+
+
+def test_importing_edgesplit_does_not_import_numpy() -> None:
+    code = "import edgesplit, sys; assert 'numpy' not in sys.modules; edgesplit.connect; assert 'numpy' in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_unknown_names_are_not_found() -> None:
+    with pytest.raises(AttributeError, match="dance"):
+        _ = edgesplit.dance

@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from edgesplit_agent.dataplane.emulation import EmulatedLink, LinkClock
+from edgesplit_agent.dataplane.links import PROBE_MAX_BYTES, PROBE_MIN_BYTES, LinkEstimator, ProbeBudget
+
+
+class Link:
+    """A perfect link in virtual time: what an estimator on it sees."""
+
+    def __init__(self, bandwidth: float, latency_s: float) -> None:
+        self.bandwidth, self.latency_s = bandwidth, latency_s
+        self.estimator = LinkEstimator()
+        self.now, self.sequence = 100.0, 0
+
+    def ping(self) -> None:
+        self.sequence += 1
+        self.estimator.ping_sent(self.sequence, self.now)
+        self.now += 2 * self.latency_s
+        self.estimator.pong_received(self.sequence, self.now)
+
+    def send(self, nbytes: int, rate: float = 1.0) -> float:
+        self.sequence += 1
+        self.estimator.data_sent(self.sequence, nbytes, self.now)
+        self.now += nbytes / (self.bandwidth * rate) + 2 * self.latency_s
+        seconds = self.estimator.data_acknowledged(self.sequence, self.now)
+        assert seconds is not None
+        return seconds
+
+    def believed(self) -> float:
+        estimate = self.estimator.estimate()
+        assert estimate is not None
+        return estimate.bandwidth_bytes_per_s
+
+    def learned(self) -> Link:
+        self.ping()
+        self.send(3_000_000)
+        return self
+
+
+def test_bandwidth_and_one_way_latency_are_told_apart() -> None:
+    link = Link(5e6, 0.055).learned()
+    estimate = link.estimator.estimate()
+    assert estimate is not None
+    assert estimate.latency_s == pytest.approx(0.055)
+    assert estimate.bandwidth_bytes_per_s == pytest.approx(5e6)
+
+
+def test_frames_queued_together_are_not_counted_as_waiting_for_each_other() -> None:
+    link = Link(5e6, 0.01).learned()
+    sent_at = link.now
+    for sequence in (901, 902, 903):
+        link.estimator.data_sent(sequence, 1_000_000, sent_at)
+    for position, sequence in enumerate((901, 902, 903), start=1):
+        seconds = link.estimator.data_acknowledged(sequence, sent_at + 0.02 + 0.2 * position)
+        assert seconds == pytest.approx(0.2)
+    assert link.believed() == pytest.approx(5e6)
+
+
+def test_a_halved_bandwidth_is_believed_after_two_samples() -> None:
+    link = Link(5e6, 0.005).learned()
+    link.bandwidth = 2.5e6
+    link.send(1_000_000)
+    assert link.believed() == pytest.approx(5e6)
+    link.send(1_000_000)
+    assert link.believed() == pytest.approx(2.5e6)
+
+
+def test_one_outlier_moves_nothing() -> None:
+    link = Link(5e6, 0.005).learned()
+    link.send(1_000_000, rate=0.2)
+    link.send(1_000_000)
+    link.send(1_000_000, rate=0.2)
+    assert link.believed() == pytest.approx(5e6)
+
+
+def test_noise_of_a_tenth_moves_the_estimate_little() -> None:
+    rng = random.Random(1)
+    link = Link(5e6, 0.005).learned()
+    for _ in range(200):
+        link.send(1_000_000, rate=1 + rng.uniform(-0.1, 0.1))
+        assert link.believed() == pytest.approx(5e6, rel=0.06)
+
+
+def test_samples_dominated_by_latency_are_dropped() -> None:
+    link = Link(5e6, 0.055).learned()
+    for _ in range(10):
+        link.sequence += 1
+        link.estimator.data_sent(link.sequence, 1000, link.now)
+        link.now += 0.111 + 0.01  # jitter that would read as 100 kB/s
+        link.estimator.data_acknowledged(link.sequence, link.now)
+    assert link.believed() == pytest.approx(5e6)
+
+
+def test_pings_behind_data_do_not_raise_the_latency() -> None:
+    link = Link(5e6, 0.005).learned()
+    link.estimator.data_sent(801, 1_000_000, link.now)
+    link.estimator.ping_sent(802, link.now)
+    link.estimator.pong_received(802, link.now + 0.21)
+    assert link.estimator.round_trip_s == pytest.approx(0.01)
+
+
+def test_a_longer_route_is_believed_once_the_old_pings_are_forgotten() -> None:
+    link = Link(5e6, 0.005).learned()
+    link.latency_s = 0.05
+    for _ in range(20):
+        link.ping()
+        link.now += 1
+    assert link.estimator.round_trip_s == pytest.approx(0.1)
+
+
+def test_an_unknown_acknowledgement_is_ignored() -> None:
+    estimator = LinkEstimator()
+    assert estimator.data_acknowledged(5, 1.0) is None
+    estimator.pong_received(5, 1.0)
+    assert estimator.estimate() is None
+    assert not estimator.waiting
+
+
+def probe(link: Link) -> int | None:
+    nbytes = link.estimator.probe_due(link.now)
+    if nbytes is not None:
+        link.estimator.probe_sent(link.now)
+        link.send(nbytes)
+    return nbytes
+
+
+@pytest.mark.parametrize("bandwidth", [2e5, 5e6, 1e8, 2e9])
+@pytest.mark.parametrize("latency_s", [0.0001, 0.005, 0.055])
+def test_probes_find_an_estimate_within_two_seconds_and_then_take_a_hundredth(
+    bandwidth: float, latency_s: float
+) -> None:
+    link = Link(bandwidth, latency_s)
+    link.ping()
+    started = link.now
+    while link.estimator.estimate() is None:
+        nbytes = probe(link)
+        assert nbytes is not None
+        assert PROBE_MIN_BYTES <= nbytes <= PROBE_MAX_BYTES
+    assert link.now - started < 2
+    assert link.believed() == pytest.approx(bandwidth, rel=0.01)
+    started, busy_s = link.now, 0.0
+    while link.now < started + 200:
+        busy_s += (probe(link) or 0) / bandwidth
+        link.now += 0.1
+    assert 0 < busy_s <= 0.012 * (link.now - started)
+
+
+def test_a_suspected_change_is_confirmed_soon() -> None:
+    link = Link(5e6, 0.005).learned()
+    link.now += 10
+    assert probe(link) is not None
+    link.bandwidth = 5e5
+    link.now += 10
+    assert probe(link) is not None
+    link.now += 0.2
+    assert probe(link) is not None
+    assert link.believed() == pytest.approx(5e5)
+
+
+def test_there_is_no_probe_while_data_measures_the_link() -> None:
+    link = Link(5e6, 0.005).learned()
+    for _ in range(20):
+        link.now += 1
+        assert link.estimator.probe_due(link.now) is None
+        link.send(1_000_000)
+
+
+def test_probes_of_all_links_share_one_budget() -> None:
+    budget = ProbeBudget()
+    assert budget.allows(0.0)
+    budget.spend(0.02, 0.0)
+    assert not budget.allows(0.39)
+    assert budget.allows(0.41)
+
+
+def test_emulated_frames_queue_for_bandwidth_and_arrive_a_latency_later() -> None:
+    clock, link = LinkClock(), EmulatedLink(bandwidth_bytes_per_s=1e6, latency_s=0.05)
+    assert clock.arrival(link, 500_000, False, now=10.0) == pytest.approx(10.55)
+    assert clock.arrival(link, 500_000, False, now=10.0) == pytest.approx(11.05)
+    assert clock.arrival(link, 100_000, False, now=20.0) == pytest.approx(20.15)
+
+
+def test_urgent_emulated_frames_pass_the_queue_but_not_the_latency() -> None:
+    clock, link = LinkClock(), EmulatedLink(bandwidth_bytes_per_s=1e6, latency_s=0.05)
+    clock.arrival(link, 5_000_000, False, now=10.0)
+    assert clock.arrival(link, 100, True, now=10.0) == pytest.approx(10.0501)
+
+
+def test_emulated_frames_keep_their_order_when_the_link_gets_faster() -> None:
+    clock = LinkClock()
+    late = clock.arrival(EmulatedLink(1e6, 0.5), 1000, False, now=10.0)
+    assert clock.arrival(EmulatedLink(), 1000, False, now=10.1) >= late
+
+
+class SlowStartLink(Link):
+    """A link behind TCP: the window starts at ten segments after a pause and doubles with every round trip."""
+
+    window = 14_600.0
+    idle_since = 0.0
+
+    def send(self, nbytes: int, rate: float = 1.0) -> float:
+        if self.now - self.idle_since > 0.3:
+            self.window = 14_600.0
+        self.sequence += 1
+        self.estimator.data_sent(self.sequence, nbytes, self.now)
+        left, round_trip = float(nbytes), 2 * self.latency_s
+        while left > self.window and self.window < self.bandwidth * round_trip:
+            left -= self.window
+            self.window *= 2
+            self.now += round_trip
+        self.now += left / (self.bandwidth * rate) + round_trip
+        self.window += nbytes
+        self.idle_since = self.now
+        seconds = self.estimator.data_acknowledged(self.sequence, self.now)
+        assert seconds is not None
+        return seconds
+
+
+@pytest.mark.parametrize(("bandwidth", "latency_s"), [(5e6, 0.055), (2e7, 0.05), (2e7, 0.005), (1e8, 0.0005)])
+def test_slow_start_is_not_taken_for_a_slow_link(bandwidth: float, latency_s: float) -> None:
+    link = SlowStartLink(bandwidth, latency_s)
+    link.ping()
+    while link.estimator.estimate() is None:
+        probe(link)
+    assert link.believed() == pytest.approx(bandwidth, rel=0.34)
+    for _ in range(100):
+        link.now += 3
+        link.send(2_000_000)
+        link.now += 10
+        while probe(link) is not None:
+            pass
+    assert link.believed() == pytest.approx(bandwidth, rel=0.1)
+
+
+def test_a_link_that_became_faster_is_found_out() -> None:
+    link = Link(5e5, 0.005).learned()
+    link.bandwidth = 5e7
+    for _ in range(40):
+        link.now += 10
+        while probe(link) is not None:
+            pass
+    assert link.believed() == pytest.approx(5e7, rel=0.05)

@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from structlog.testing import capture_logs
+
+from edgesplit.errors import InvalidInput, InvalidTensor, PeerUnreachable
+from edgesplit.frames import PREFIX, Ack, Failure, FrameLimits, Hello, Ping, Pong, Probe, Tensors, encode_frame
+from edgesplit.messages import PROTOCOL
+from edgesplit_agent.dataplane.contract import Limits
+from edgesplit_agent.dataplane.emulation import EmulatedLink, Emulation
+from tests.dataplane.fakes import QUIET, RawPeer, connected, eventually, plane
+
+BIG = np.linspace(-1, 1, 1_500_000, dtype=np.float32)
+
+
+@pytest.mark.parametrize(("codec", "tolerance"), [("raw", 0), ("fp16", 1e-3), ("int8", 5e-3)])
+async def test_tensors_reach_the_peer_and_are_acknowledged(codec: str, tolerance: float) -> None:
+    async with plane("device") as device, plane("edge") as edge:
+        await connected(device, edge)
+        device.send("edge", "r1", {"big": BIG, "small": np.array([[1, 2]])}, codec)
+        await eventually(lambda: bool(device.handler.sent and edge.handler.tensors))
+        peer, model, epoch, request, arrays, deadline_s = edge.handler.tensors[0]
+        assert (peer, model, epoch, request, deadline_s) == ("device", "m", 3, "r1", 0.5)
+        np.testing.assert_allclose(arrays["big"], BIG, atol=tolerance)
+        assert arrays["big"].dtype == np.float32
+        assert arrays["small"].tolist() == [[1, 2]]
+        peer, request, nbytes, seconds = device.handler.sent[0]
+        assert (peer, request) == ("edge", "r1")
+        assert nbytes >= BIG.nbytes * {"raw": 1, "fp16": 0.5, "int8": 0.25}[codec]
+        assert seconds > 0
+
+
+async def test_many_requests_arrive_in_order_and_complete() -> None:
+    async with plane("device") as device, plane("edge") as edge:
+        await connected(device, edge)
+        for index in range(200):
+            device.send("edge", str(index), {"x": np.full(2000, index)})
+        await eventually(lambda: len(device.handler.sent) == 200)
+        assert [entry[3] for entry in edge.handler.tensors] == [str(index) for index in range(200)]
+        assert all((entry[4]["x"] == int(entry[3])).all() for entry in edge.handler.tensors)
+
+
+async def test_aborts_reach_the_peer_with_code_and_sentence() -> None:
+    async with plane("device") as device, plane("edge") as edge:
+        device.data.send_abort("edge", model="m", epoch=1, request="r", code="x", message="nobody hears this")
+        await connected(device, edge)
+        device.data.send_abort("edge", model="m", epoch=1, request="r", code="request-failed", message="it broke")
+        await eventually(lambda: bool(edge.handler.aborts))
+        assert edge.handler.aborts == [("device", "m", 1, "r", "request-failed", "it broke")]
+
+
+async def test_links_are_measured_without_any_request() -> None:
+    async with plane("device", limits=Limits()) as device, plane("edge") as edge:
+        assert device.data.links() == ()
+        await connected(device, edge)
+        await eventually(lambda: bool(device.data.links()))
+        (link,) = device.data.links()
+        assert (link.to, link.up, link.origin) == ("edge", True, "measured")
+        assert link.bandwidth_bytes_per_s > 0
+        assert link.latency_s > 0
+
+
+async def test_an_emulated_link_is_measured_as_what_it_emulates() -> None:
+    emulation = Emulation(links={"edge": EmulatedLink(bandwidth_bytes_per_s=2e6, latency_s=0.03)})
+    async with plane("device", emulation=emulation, limits=Limits()) as device, plane("edge") as edge:
+        await connected(device, edge)
+        await eventually(lambda: bool(device.data.links()))
+        (link,) = device.data.links()
+        # Never faster than emulated; how much slower is this machine's affair.
+        assert link.bandwidth_bytes_per_s < 2.2e6
+        assert link.latency_s >= 0.0149
+
+
+async def test_sending_to_a_peer_that_is_away_fails_at_once() -> None:
+    async with plane("device") as device:
+        with pytest.raises(PeerUnreachable, match="edge is not known"):
+            device.send("edge", "r", {"x": BIG})
+        device.data.set_peers({"edge": "127.0.0.1:1"})
+        with pytest.raises(PeerUnreachable, match="not connected"):
+            device.send("edge", "r", {"x": BIG})
+        assert not device.data.is_up("edge")
+
+
+async def test_what_cannot_travel_is_refused_where_it_is_sent() -> None:
+    async with plane("device") as device, plane("edge") as edge:
+        await connected(device, edge)
+        with pytest.raises(InvalidTensor, match="'x' has dtype complex128"):
+            device.send("edge", "r", {"x": np.zeros(2, complex)})
+        with pytest.raises(InvalidInput, match="'zip' of tensor 'x'"):
+            device.send("edge", "r", {"x": np.zeros(2)}, "zip")
+        assert device.data.is_up("edge")
+
+
+async def test_a_full_queue_is_told_to_the_sender_and_bounds_memory() -> None:
+    slow = Emulation(links={"edge": EmulatedLink(bandwidth_bytes_per_s=1e3)})
+    limits = replace(QUIET, queue_bytes=10_000_000)
+    async with plane("device", emulation=slow, limits=limits) as device, plane("edge") as edge:
+        await connected(device, edge)
+        device.send("edge", "r1", {"x": BIG})
+        with pytest.raises(PeerUnreachable, match="already wait to be sent to node edge"):
+            device.send("edge", "r2", {"x": BIG})
+
+
+async def test_a_lost_peer_is_told_once_and_taken_in_again_when_it_returns() -> None:
+    limits = replace(QUIET, retry_max_s=0.1)
+    async with plane("device", limits=limits) as device:
+        async with plane("edge") as edge:
+            await connected(device, edge)
+        await eventually(lambda: bool(device.handler.lost))
+        assert not device.data.is_up("edge")
+        async with plane("edge", listen=edge.address) as returned:
+            await eventually(lambda: device.data.is_up("edge"))
+            device.send("edge", "r", {"x": np.zeros(3)})
+            await eventually(lambda: bool(returned.handler.tensors))
+        assert device.handler.ups == ["edge", "edge"]
+        assert device.handler.lost[0][0] == "edge"
+        assert "closed the connection" in device.handler.lost[0][1]
+
+
+async def test_a_link_that_swallows_packets_loses_the_peer_and_heals() -> None:
+    limits = replace(QUIET, dead_after_s=0.4, ping_interval_s=0.1, retry_max_s=0.1, connect_timeout_s=0.5)
+    async with plane("device", limits=limits) as device, plane("edge") as edge:
+        await connected(device, edge)
+        device.data.set_emulation(Emulation(links={"edge": EmulatedLink(up=False)}))
+        await eventually(lambda: bool(device.handler.lost))
+        assert "has not answered" in device.handler.lost[0][1]
+        device.data.set_emulation(Emulation())
+        await eventually(lambda: device.data.is_up("edge"))
+
+
+async def test_a_removed_peer_is_dropped_without_a_word() -> None:
+    async with plane("device") as device, plane("edge") as edge:
+        await connected(device, edge)
+        device.data.set_peers({})
+        assert not device.data.is_up("edge")
+        assert device.data.links() == ()
+        await asyncio.sleep(0.05)
+        assert device.handler.lost == []
+
+
+async def test_another_node_at_a_peers_address_is_not_taken_for_it() -> None:
+    async with plane("device") as device, plane("cloud") as cloud:
+        with capture_logs() as logs:
+            device.data.set_peers({"edge": cloud.address})
+            await eventually(lambda: any("answers as node 'cloud', not as 'edge'" in str(log) for log in logs))
+        assert device.handler.ups == []
+
+
+async def test_a_handler_that_raises_harms_nobody() -> None:
+    async with plane("device") as device, plane("edge") as edge:
+        await connected(device, edge)
+        edge.handler.broken = True
+        with capture_logs() as logs:
+            device.send("edge", "r1", {"x": np.zeros(3)})
+            await eventually(lambda: bool(device.handler.sent))
+        assert any(log["event"] == "data plane handler failed" for log in logs)
+        edge.handler.broken = False
+        device.send("edge", "r2", {"x": np.zeros(3)})
+        await eventually(lambda: [entry[3] for entry in edge.handler.tensors] == ["r2"])
+
+
+async def test_pings_and_probes_are_answered() -> None:
+    async with plane("edge") as edge:
+        peer = await RawPeer.connect(edge.address)
+        peer.greet()
+        peer.say(Ping(sequence=4))
+        peer.say(Probe(sequence=5, padding=100_000))
+        headers = await peer.hear(3)
+        assert isinstance(headers[0], Hello)
+        assert headers[1:] == [Pong(sequence=4), Ack(sequence=5)]
+        peer.writer.close()
+
+
+async def test_a_long_frame_that_still_arrives_is_reported_to_its_sender() -> None:
+    async with plane("edge") as edge:
+        peer = await RawPeer.connect(edge.address)
+        peer.greet()
+        data = b"".join(encode_frame(Probe(sequence=5, padding=100_000)))
+        peer.writer.write(data[:50_000])
+        headers = await peer.hear(2)
+        assert headers[1] == Pong(sequence=0)
+        peer.writer.close()
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "frame-malformed"),
+        (PREFIX.pack(b"ESP", PROTOCOL + 1, 10, 0), "protocol-mismatch"),
+        (PREFIX.pack(b"ESP", PROTOCOL, 10, 1 << 40), "frame-too-large"),
+        (PREFIX.pack(b"ESP", PROTOCOL, 1 << 30, 0), "frame-too-large"),
+        (b"".join(encode_frame(Ping(sequence=1))), "frame-malformed"),
+    ],
+)
+async def test_bad_bytes_end_their_connection_with_a_reason_and_nothing_else(data: bytes, code: str) -> None:
+    async with plane("device") as device, plane("edge") as edge:
+        await connected(device, edge)
+        with capture_logs() as logs:
+            peer = await RawPeer.connect(edge.address)
+            peer.writer.write(data)
+            headers = await peer.hear_until_closed()
+            await eventually(lambda: any(log.get("code") == code for log in logs))
+        assert isinstance(headers[-1], Failure)
+        assert (headers[-1].code, headers[-1].id) == (code, None)
+        device.send("edge", "r", {"x": np.zeros(3)})
+        await eventually(lambda: bool(edge.handler.tensors))
+
+
+async def test_a_truncated_frame_is_logged_as_such() -> None:
+    async with plane("edge") as edge:
+        with capture_logs() as logs:
+            peer = await RawPeer.connect(edge.address)
+            peer.greet()
+            await peer.hear(1)
+            peer.writer.write(b"".join(encode_frame(Probe(sequence=1, padding=1000)))[:500])
+            peer.writer.close()
+            await eventually(lambda: any(log.get("code") == "frame-truncated" for log in logs))
+
+
+async def test_a_client_may_not_send_tensors() -> None:
+    async with plane("edge") as edge:
+        peer = await RawPeer.connect(edge.address)
+        peer.greet(role="client")
+        peer.say(Tensors(sequence=1, model="m", epoch=1, request="r", tensors=()))
+        headers = await peer.hear_until_closed()
+        assert isinstance(headers[-1], Failure)
+        assert "what only agents send" in headers[-1].message
+        assert edge.handler.tensors == []
+
+
+async def test_a_peer_of_another_version_is_told_so_and_logged_once() -> None:
+    async with plane("edge") as edge:
+        with capture_logs() as logs:
+            for _ in range(3):
+                peer = await RawPeer.connect(edge.address)
+                peer.greet(protocol=99, node="old")
+                headers = await peer.hear_until_closed()
+                assert isinstance(headers[-1], Failure)
+                assert headers[-1].code == "protocol-mismatch"
+                assert "agent old (edgesplit 9) speaks protocol 99" in headers[-1].message
+        assert sum(log.get("code") == "protocol-mismatch" for log in logs) == 1
+
+
+async def test_a_peer_that_answers_with_another_version_is_left_alone_for_a_while() -> None:
+    greeted = 0
+
+    async def old_agent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal greeted
+        greeted += 1
+        hello = Hello(protocol=99, role="agent", node="old", version="9", instance="i")
+        writer.write(b"".join(encode_frame(hello)))
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(old_agent, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with plane("device", limits=replace(QUIET, retry_min_s=0.01, retry_max_s=0.01)) as device:
+        with capture_logs() as logs:
+            device.data.set_peers({"old": f"127.0.0.1:{port}"})
+            await eventually(lambda: any("speaks protocol 99" in str(log) for log in logs))
+            await asyncio.sleep(0.1)
+        assert greeted == 1
+        assert device.handler.ups == []
+    server.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_random_bytes_harm_nobody(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    limits = replace(QUIET, frames=FrameLimits(header_bytes=1000, body_bytes=10_000))
+    async with plane("edge", limits=limits) as edge:
+        for _ in range(20):
+            peer = await RawPeer.connect(edge.address)
+            if rng.random() < 0.7:
+                peer.greet()
+            if rng.random() < 0.7:
+                peer.writer.write(PREFIX.pack(b"ESP", PROTOCOL, int(rng.integers(0, 100)), int(rng.integers(0, 100))))
+            peer.writer.write(rng.bytes(int(rng.integers(1, 400))))
+            peer.writer.write_eof()
+            await peer.hear_until_closed()
+        peer = await RawPeer.connect(edge.address)
+        peer.greet()
+        assert isinstance((await peer.hear(1))[0], Hello)
+        peer.writer.close()

@@ -1,0 +1,70 @@
+"""Fixtures of the integration tests: a real Mosquitto, a fleet of real processes, small models."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from demo.fleet import EmulatedNode, LocalFleet, free_port
+from edgesplit_controller import zoo
+
+NODES = (
+    EmulatedNode("device", compute_w=3.0, transmit_w=3.5),
+    EmulatedNode("edge", compute_w=6.0, transmit_w=2.0),
+    EmulatedNode("cloud", compute_w=35.0, transmit_w=0.01),
+)
+
+
+@pytest.fixture(scope="session")
+def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a Mosquitto of our own; skips where none is installed, fails in CI."""
+    program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if program is None:
+        message = "mosquitto is not installed (sh tests/ensure_mosquitto.sh)"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    port = free_port()
+    config = tmp_path_factory.mktemp("mosquitto") / "mosquitto.conf"
+    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n")
+    process = subprocess.Popen([program, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(0.5)
+    if process.poll() is not None:
+        pytest.fail(f"mosquitto ended at once with {process.returncode}")
+    yield f"mqtt://127.0.0.1:{port}"
+    process.terminate()
+    process.wait(timeout=5)
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A MobileNetV2 small enough to profile in seconds."""
+    path = tmp_path_factory.mktemp("models") / "mobilenet.onnx"
+    onnx.save(zoo.build("mobilenet_v2", scale=0.35, size=64), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def image(tmp_path_factory: pytest.TempPathFactory, small_model: Path) -> Path:
+    """One request for the small model."""
+    value = onnx.load(small_model, load_external_data=False).graph.input[0]
+    shape = [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
+    path = tmp_path_factory.mktemp("inputs") / "in.npz"
+    arrays = {value.name: np.random.default_rng(1).random(shape, dtype=np.float32)}
+    np.savez(path, **arrays)  # type: ignore[arg-type]  # keywords are arrays, not allow_pickle
+    return path
+
+
+@pytest.fixture(scope="module")
+def fleet(mosquitto: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalFleet]:
+    """Controller and three agents that found each other."""
+    with LocalFleet(tmp_path_factory.mktemp("fleet"), NODES, broker=mosquitto) as running:
+        running.start()
+        running.await_nodes()
+        yield running

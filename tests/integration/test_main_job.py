@@ -1,0 +1,269 @@
+"""The main job over real processes, a real broker, real sessions: add, deploy, infer, change, survive."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import onnxruntime
+import paho.mqtt.client as mqtt
+import paho.mqtt.publish
+import pytest
+
+import edgesplit
+from demo.fleet import CommandFailed, LocalFleet
+from edgesplit.errors import EdgesplitError, InvalidTensor
+from edgesplit.messages import NodeStatus
+
+MODEL = "mobilenet"
+
+
+@pytest.fixture(scope="module")
+def deployed(fleet: LocalFleet, small_model: Path) -> LocalFleet:
+    added = fleet.splitctl("model", "add", MODEL, str(small_model), "--max-quantizable", "3")
+    assert len(added["quantizable"]) == 3
+    assert added["noise_model"]["degree"] >= 1
+    assert set(added["profiled"]) == {"device", "edge", "cloud"}
+    document = fleet.splitctl("deploy", MODEL, "--source", "device")
+    assert document["epoch"] >= 1
+    return fleet
+
+
+def arrays(image: Path) -> dict[str, Any]:
+    with np.load(image) as stored:
+        return dict(stored)
+
+
+def await_true(condition: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if condition():
+            return
+        time.sleep(0.2)
+    pytest.fail(f"{what} did not happen within {timeout_s:g} s")
+
+
+def kinds(fleet: LocalFleet) -> list[str]:
+    return [event["kind"] for event in fleet.splitctl("events")]
+
+
+def test_nodes_and_links_are_measured(fleet: LocalFleet) -> None:
+    nodes = {row["name"]: row for row in fleet.splitctl("nodes")}
+    assert set(nodes) == {"device", "edge", "cloud"}
+    assert nodes["cloud"]["compute_w"] == 35.0
+    assert nodes["cloud"]["power_origin"] == "configured"
+    links = {(row["from"], row["to"]): row for row in fleet.splitctl("links")}
+    assert len(links) == 6
+    assert all(row["origin"] == "measured" and row["bandwidth_bytes_per_s"] > 0 for row in links.values())
+
+
+def test_a_float_plans_output_is_the_whole_models(
+    deployed: LocalFleet, small_model: Path, image: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.npz"
+    document = deployed.splitctl("infer", MODEL, "--input", str(image), "--output", str(out), "--count", "3")
+    assert document["count"] == 3
+    assert document["failed"] == 0
+    session = onnxruntime.InferenceSession(str(small_model), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    with np.load(out) as stored:
+        for name, wanted in zip(names, session.run(names, arrays(image)), strict=True):
+            assert np.abs(stored[name] - wanted).max() <= 1e-4 * np.ptp(wanted)
+
+
+def test_any_node_forwards_to_the_source(deployed: LocalFleet, image: Path) -> None:
+    document = deployed.splitctl("infer", MODEL, "--input", str(image), "--via", "cloud")
+    assert document["failed"] == 0
+
+
+def test_goals_move_the_plan_and_persist(deployed: LocalFleet) -> None:
+    before = deployed.splitctl("plan", MODEL)["epoch"]
+    (row,) = deployed.splitctl("set-weights", "--energy", "1.0", "--max-noise", "0.5", "--model", MODEL)
+    assert row["model"] == MODEL
+    plan = deployed.splitctl("plan", MODEL)
+    assert plan["epoch"] == row["epoch"] >= before
+    assert plan["goals"]["latency_weight"] == 0.0
+    assert plan["goals"]["max_noise"] == 0.5
+    assert plan["noise"] <= 0.5
+    (row,) = deployed.splitctl("set-weights", "--max-noise", "0", "--model", MODEL)
+    plan = deployed.splitctl("plan", MODEL)
+    assert plan["quantized"] == []
+    assert plan["goals"]["energy_weight"] == 1.0
+
+
+def test_goals_that_no_plan_meets_are_refused_with_exit_3_and_change_nothing(deployed: LocalFleet) -> None:
+    before = deployed.splitctl("plan", MODEL)
+    with pytest.raises(CommandFailed) as caught:
+        deployed.splitctl("set-weights", "--device-energy", "1e-9", "--model", MODEL)
+    assert caught.value.exit_code == 3
+    after = deployed.splitctl("plan", MODEL)
+    assert after["epoch"] == before["epoch"]
+    assert after["goals"] == before["goals"]
+
+
+def test_an_exported_problem_solves_to_the_plans_prediction(deployed: LocalFleet, tmp_path: Path) -> None:
+    problem = tmp_path / "problem.json"
+    plan = deployed.splitctl("plan", MODEL, "--export", str(problem))
+    solved = deployed.splitctl("solve", str(problem))
+    assert solved["status"] == "optimal"
+    assert solved["energy_j"] == pytest.approx(plan["energy_j"], rel=0.06)  # hysteresis may keep 5 %
+
+
+def test_the_services_answer_over_http(deployed: LocalFleet) -> None:
+    import urllib.request
+
+    port = deployed.http_ports["device"]
+    for path, says in (("/v2/health/live", ""), ("/v2/health/ready", ""), ("/metrics", "edgesplit_")):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            assert answer.status == 200
+            assert says in answer.read().decode()
+    with urllib.request.urlopen(f"http://127.0.0.1:{deployed.artifact_port}/metrics", timeout=5) as answer:
+        assert "edgesplit_" in answer.read().decode()
+
+
+class TestBadInput:
+    """Each gets one sentence; nothing that serves stops."""
+
+    @pytest.fixture(autouse=True)
+    def still_serving(self, deployed: LocalFleet, image: Path) -> Any:
+        yield
+        assert deployed.splitctl("infer", MODEL, "--input", str(image))["failed"] == 0
+
+    def failure(self, fleet: LocalFleet, *command: str, code: str, exit_code: int = 1) -> str:
+        with pytest.raises(CommandFailed) as caught:
+            fleet.splitctl(*command)
+        assert caught.value.exit_code == exit_code
+        assert caught.value.error["error"]["code"] == code
+        message = str(caught.value.error["error"]["message"])
+        assert "Traceback" not in message
+        assert "\n" not in message
+        return message
+
+    def test_a_corrupt_onnx_file(self, deployed: LocalFleet, tmp_path: Path, small_model: Path) -> None:
+        path = tmp_path / "broken.onnx"
+        path.write_bytes(small_model.read_bytes()[:5000])
+        self.failure(deployed, "model", "add", "broken", str(path), code="invalid-model")
+        assert "broken" not in [row["name"] for row in deployed.splitctl("model", "list")]
+
+    def test_an_unknown_model_and_an_unknown_node(self, deployed: LocalFleet) -> None:
+        assert "nothing" in self.failure(deployed, "plan", "nothing", code="unknown-model")
+        assert "moon" in self.failure(deployed, "deploy", MODEL, "--source", "moon", code="unknown-node")
+
+    def test_a_name_that_is_taken(self, deployed: LocalFleet, small_model: Path) -> None:
+        self.failure(deployed, "model", "add", MODEL, str(small_model), code="model-exists")
+
+    def test_wrong_tensors_in_a_request(self, deployed: LocalFleet, image: Path) -> None:
+        good = arrays(image)
+        (name,) = good
+        with edgesplit.connect(deployed.address("device")) as node:
+            for bad in (
+                {name: good[name][:, :, :-1]},
+                {name: good[name].astype(np.float64)},
+                {"other": good[name]},
+                {**good, "other": good[name]},
+                {},
+            ):
+                with pytest.raises(InvalidTensor) as caught:
+                    node.infer(MODEL, bad)
+                assert "\n" not in str(caught.value)
+            assert node.infer(MODEL, good)
+
+    def test_a_model_that_was_never_added(self, deployed: LocalFleet, image: Path) -> None:
+        with edgesplit.connect(deployed.address("device")) as node, pytest.raises(EdgesplitError, match="nothing"):
+            node.infer("nothing", arrays(image))
+
+    def test_malformed_payloads_on_every_kind_of_topic(self, deployed: LocalFleet) -> None:
+        host, port = deployed.broker.removeprefix("mqtt://").split(":")
+        root = "edgesplit/1"
+        messages: list[tuple[str, bytes, int, bool]] = [
+            (f"{root}/nodes/device/desired/{MODEL}x", b"{not json", 1, False),
+            (f"{root}/nodes/edge/metrics", b"\xff\xfe", 1, False),
+            (f"{root}/nodes/edge/links", b'{"node": 5}', 1, False),
+            (f"{root}/models/other", b"[]", 1, False),
+            (f"{root}/deployments/other", b"null", 1, False),
+            (f"{root}/requests/someone", b'{"id": "1"}', 1, False),
+        ]
+        paho.mqtt.publish.multiple(messages, hostname=host, port=int(port), protocol=mqtt.MQTTv311)
+        await_true(lambda: "malformed-message" in kinds(deployed), "an event about the malformed payload")
+
+    @pytest.mark.parametrize("data", [b"es", b"GET / HTTP/1.1\r\n\r\n", b"\x00" * 64, b"\xff" * 4096])
+    def test_truncated_and_senseless_frames(self, deployed: LocalFleet, data: bytes) -> None:
+        host, port = deployed.address("device").split(":")
+        with socket.create_connection((host, int(port)), timeout=5) as connection:
+            connection.sendall(data)
+            connection.shutdown(socket.SHUT_WR)
+            connection.settimeout(10)
+            while connection.recv(4096):
+                pass  # whatever it says, it has to close
+
+    def test_a_node_of_another_protocol_is_refused_by_name(self, deployed: LocalFleet) -> None:
+        host, port = deployed.broker.removeprefix("mqtt://").split(":")
+        status = NodeStatus(node="alien", online=True, protocol=99, version="9", instance="x", advertise="127.0.0.1:1")
+        topic = "edgesplit/1/nodes/alien/status"
+        paho.mqtt.publish.single(
+            topic, msgspec.json.encode(status), hostname=host, port=int(port), retain=True, protocol=mqtt.MQTTv311
+        )
+        try:
+            await_true(lambda: "node-refused" in kinds(deployed), "an event about the refused node")
+            (event,) = [event for event in deployed.splitctl("events") if event["kind"] == "node-refused"]
+            assert "alien" in event["text"]
+            assert "99" in event["text"]
+        finally:
+            paho.mqtt.publish.single(topic, None, hostname=host, port=int(port), retain=True, protocol=mqtt.MQTTv311)
+
+    def test_a_broker_that_is_away(self, deployed: LocalFleet) -> None:
+        tool = str(Path(sys.executable).parent / "splitctl")
+        done = subprocess.run(
+            [tool, "--broker", "mqtt://127.0.0.1:1", "--json", "nodes"], capture_output=True, text=True, timeout=30
+        )
+        assert done.returncode == 4
+        assert json.loads(done.stdout)["error"]["code"] == "broker-unreachable"
+
+
+class TestSurvival:
+    """Last in the module: these end processes."""
+
+    def test_serving_goes_on_while_the_controller_is_away_and_it_rebuilds_everything(
+        self, deployed: LocalFleet, image: Path
+    ) -> None:
+        epoch = deployed.splitctl("plan", MODEL)["epoch"]
+        deployed.kill("controller")
+        with edgesplit.connect(deployed.address("device")) as node:
+            assert node.infer_detailed(MODEL, arrays(image)).epoch == epoch
+        deployed.start_controller()
+        deployed.await_nodes()
+        plan = deployed.splitctl("plan", MODEL)
+        assert plan["epoch"] >= epoch
+        assert deployed.splitctl("infer", MODEL, "--input", str(image))["failed"] == 0
+
+    def test_a_killed_agent_costs_no_request_and_returns(self, deployed: LocalFleet, image: Path) -> None:
+        inputs = arrays(image)
+        with edgesplit.connect(deployed.address("device")) as node:
+            futures = [node.submit(MODEL, inputs) for _ in range(8)]
+            deployed.kill("edge")
+            futures += [node.submit(MODEL, inputs) for _ in range(8)]
+            assert all(future.result(timeout=60) for future in futures)
+        await_true(
+            lambda: not {row["name"]: row["online"] for row in deployed.splitctl("nodes")}["edge"], "edge went offline"
+        )
+        await_true(
+            lambda: deployed.splitctl("plan", MODEL)["per_node"].get("edge", {"operators": 0})["operators"] == 0,
+            "a plan without edge",
+        )
+        deployed.start_agent("edge")
+        deployed.await_nodes()
+        assert deployed.splitctl("infer", MODEL, "--input", str(image))["failed"] == 0
+
+    def test_removing_a_deployed_model_ends_serving_first(self, deployed: LocalFleet, image: Path) -> None:
+        assert deployed.splitctl("model", "remove", MODEL)["deployed"] is True
+        assert deployed.splitctl("model", "list") == []
+        with edgesplit.connect(deployed.address("device")) as node, pytest.raises(EdgesplitError):
+            node.infer(MODEL, arrays(image))

@@ -1,0 +1,141 @@
+"""Calibration files: what fits a model and what does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from edgesplit.errors import InvalidCalibration
+from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.graph.importer import import_model
+from edgesplit_controller.graph.model import ModelGraph
+from edgesplit_controller.quantization.calibration import Calibration, load_calibration, split
+from edgesplit_controller.quantization.ranges import activation_ranges
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> ModelGraph:
+    nodes = [
+        helper.make_node("Sqrt", ["a"], ["root"], name="root"),
+        helper.make_node("Mul", ["root", "root"], ["y"], name="square"),
+        helper.make_node("Cast", ["k"], ["kf"], name="cast", to=TensorProto.FLOAT),
+        helper.make_node("Add", ["kf", "kf"], ["z"], name="add"),
+    ]
+    described = helper.make_tensor_value_info
+    inputs = [described("a", TensorProto.FLOAT, (1, 3)), described("k", TensorProto.INT64, (2,))]
+    outputs = [described("y", TensorProto.FLOAT, (1, 3)), described("z", TensorProto.FLOAT, (2,))]
+    proto = helper.make_model(
+        helper.make_graph(nodes, "two-inputs", inputs, outputs),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    onnx.save(proto, str(tmp_path / "model.onnx"))
+    return import_model(tmp_path / "model.onnx", BlobStore(tmp_path / "blobs"))
+
+
+Arrays = dict[str, NDArray[Any]]
+GOOD: Arrays = {"a": np.ones((5, 3), np.float32), "k": np.ones((5, 2), np.int64)}
+
+
+def save(folder: Path, arrays: Arrays) -> Path:
+    path = folder / "samples.npz"
+    np.savez(path, allow_pickle=True, **arrays)
+    return path
+
+
+def test_first_axis_counts_samples_and_a_leading_one_may_be_left_out(graph: ModelGraph, tmp_path: Path) -> None:
+    for array in (np.ones((5, 3), np.float32), np.ones((5, 1, 3), np.float32)):
+        calibration = load_calibration(save(tmp_path, {**GOOD, "a": array}), graph)
+        assert calibration.origin == "user"
+        assert len(calibration.samples) == 5
+        assert {name: value.shape for name, value in calibration.samples[0].items()} == {"a": (1, 3), "k": (2,)}
+
+
+def test_without_a_file_samples_are_seeded_noise_between_0_and_1(graph: ModelGraph) -> None:
+    one, same, other = (load_calibration(None, graph, seed=seed, samples=6) for seed in (1, 1, 2))
+    assert one.origin == "generated"
+    assert len(one.samples) == 6
+    values = np.concatenate([sample["a"] for sample in one.samples])
+    assert values.dtype == np.float32
+    assert 0 <= values.min() < values.max() <= 1
+    assert np.array_equal(one.samples[3]["a"], same.samples[3]["a"])
+    assert not np.array_equal(one.samples[3]["a"], other.samples[3]["a"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"a": np.ones((5, 4), np.float32)}, "expected (samples, 3)"),
+        ({"a": np.ones((5, 3), np.float64)}, "is float64"),
+        ({"a": np.full((5, 3), np.nan, np.float32)}, "NaN or infinite"),
+        ({"a": np.full((5, 3), np.inf, np.float32)}, "NaN or infinite"),
+        ({"a": np.array(1.0, np.float32)}, "expected (samples, 3)"),
+        ({"a": np.ones((6, 3), np.float32)}, "different numbers of samples"),
+        ({"b": np.ones((5, 3), np.float32)}, "no input of the model"),
+        ({"a": np.ones((3, 3), np.float32), "k": np.ones((3, 2), np.int64)}, "holds 3 samples"),
+    ],
+)
+def test_samples_that_do_not_fit_are_named(graph: ModelGraph, tmp_path: Path, change: Arrays, said: str) -> None:
+    with pytest.raises(InvalidCalibration) as raised:
+        load_calibration(save(tmp_path, {**GOOD, **change}), graph)
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_missing_input_is_named(graph: ModelGraph, tmp_path: Path) -> None:
+    with pytest.raises(InvalidCalibration, match="lacks the model's input 'k'"):
+        load_calibration(save(tmp_path, {"a": GOOD["a"]}), graph)
+
+
+@pytest.mark.parametrize("content", [b"", b"not an archive", b"PK\x03\x04 half"])
+def test_a_file_that_is_no_archive_is_refused(graph: ModelGraph, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "samples.npz"
+    path.write_bytes(content)
+    with pytest.raises(InvalidCalibration, match=r"cannot be read as \.npz"):
+        load_calibration(path, graph)
+
+
+def test_a_file_that_is_not_there_is_refused(graph: ModelGraph, tmp_path: Path) -> None:
+    with pytest.raises(InvalidCalibration, match="cannot be read"):
+        load_calibration(tmp_path / "none.npz", graph)
+
+
+def test_a_plain_array_and_pickled_objects_are_refused(graph: ModelGraph, tmp_path: Path) -> None:
+    np.save(tmp_path / "array.npy", GOOD["a"])
+    with pytest.raises(InvalidCalibration, match=r"no \.npz archive"):
+        load_calibration(tmp_path / "array.npy", graph)
+    objects = np.array([{"evil": 1}] * 5, object)
+    with pytest.raises(InvalidCalibration):
+        load_calibration(save(tmp_path, {**GOOD, "a": objects}), graph)
+
+
+@pytest.mark.parametrize(("count", "held"), [(4, 2), (8, 2), (16, 4), (100, 8)])
+def test_held_out_samples_set_no_range(count: int, held: int) -> None:
+    samples = tuple({"a": np.array([float(index)])} for index in range(count))
+    inside, outside = split(Calibration(samples, "user"))
+    assert (len(inside), len(outside)) == (count - held, held)
+    assert sorted(float(sample["a"][0]) for sample in (*inside, *outside)) == [float(index) for index in range(count)]
+
+
+def test_ranges_span_all_samples(graph: ModelGraph, tmp_path: Path) -> None:
+    samples = [{"a": np.array([[low, 1, 4]], np.float32), "k": np.array([0, 1])} for low in (0.25, 9.0)]
+    ranges = activation_ranges(graph, BlobStore(tmp_path / "blobs"), samples, ["a", "root", "y"])
+    assert ranges == {"a": (0.25, 9.0), "root": (0.5, 3.0), "y": (0.25, 9.0)}
+
+
+def test_percentile_ignores_outliers(graph: ModelGraph, tmp_path: Path) -> None:
+    samples = [{"a": np.array([[0.0, 1.0, 100.0]], np.float32), "k": np.array([0, 1])}]
+    ranges = activation_ranges(graph, BlobStore(tmp_path / "blobs"), samples, ["a"], percentile=75.0)
+    assert ranges["a"] == (0.5, 50.5)
+
+
+def test_samples_that_drive_the_model_out_of_numbers_are_refused(graph: ModelGraph, tmp_path: Path) -> None:
+    samples = [{"a": np.full((1, 3), -1, np.float32), "k": np.array([0, 1])}]
+    with pytest.raises(InvalidCalibration, match="'root' NaN"):
+        activation_ranges(graph, BlobStore(tmp_path / "blobs"), samples, ["root"])

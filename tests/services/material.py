@@ -1,0 +1,156 @@
+"""What the root tests are made of: a Debian tree, the wheels of this checkout, a layer with its dependencies.
+
+Owns: the cache folder (`EDGESPLIT_FLEET_DIR`, else /var/tmp/edgesplit-fleet). Its rule: what stands under its final
+name is complete; what is being made is called `….partial`. Not here: what boots from it (`fleet.py`) and the images
+(`images.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.services.sandbox import CommandFailed, Sandbox, missing_tools, run
+
+__all__ = ["REPOSITORY", "cache_folder", "debian_tree", "dependencies_layer", "install_tools", "overlay", "project_wheel"]
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SUITE = "bookworm"
+PYTHON_VERSION = "3.11"
+PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv,iproute2,procps,mosquitto"
+EXTRAS = "edgesplit[agent,controller]"
+
+
+def cache_folder() -> Path:
+    """Where trees and wheels are kept between runs, outside the checkout."""
+    folder = Path(os.environ.get("EDGESPLIT_FLEET_DIR", "/var/tmp/edgesplit-fleet"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def install_tools(packages: dict[str, str]) -> str:
+    """Install missing programs from the distribution's packages where that is possible.
+
+    Args:
+        packages: Program to the package that has it.
+
+    Returns:
+        Empty when all are there, else one sentence that says what is missing.
+    """
+    if os.getuid() != 0:
+        return "this test boots machines and needs root: run it with sudo"
+    missing = missing_tools(*packages)
+    if missing and not missing_tools("apt-get"):
+        wanted = sorted({packages[name] for name in missing})
+        print(f"installing {', '.join(wanted)} from the distribution's packages", flush=True)
+        for command in (["update"], ["install", "-y", "--no-install-recommends", *wanted]):
+            # What is missing afterwards is said below, whatever the reason.
+            subprocess.run(
+                ["apt-get", "-qq", *command],
+                check=False,
+                capture_output=True,
+                env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+            )
+        missing = missing_tools(*packages)
+    if missing:
+        return f"{', '.join(missing)} cannot be found: install {', '.join(sorted({packages[m] for m in missing}))}"
+    return ""
+
+
+def debian_tree() -> Path:
+    """A minimal Debian with systemd, Python and Mosquitto; made once, about a minute.
+
+    Raises:
+        CommandFailed: debootstrap could not make it.
+    """
+
+    def make(folder: Path) -> None:
+        print("making the machines' Debian (once, a minute or two)", flush=True)
+        command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(folder)]
+        run(command, timeout_s=800, environment={"PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin"})
+        shutil.rmtree(folder / "var/cache/apt", ignore_errors=True)
+
+    return _made_once(cache_folder() / f"debian-{hashlib.sha256(PACKAGES.encode()).hexdigest()[:8]}", make)
+
+
+def project_wheel(folder: Path) -> Path:
+    """Build this checkout's wheel into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pip = [sys.executable, "-m", "pip", "--quiet"]
+    run([*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(REPOSITORY)])
+    (wheel,) = folder.glob("edgesplit-*.whl")
+    return wheel
+
+
+def wheelhouse() -> Path:
+    """The wheels edgesplit's daemons and its build depend on, for the Debian tree's Python; fetched by this machine's pip."""
+
+    def make(folder: Path) -> None:
+        wheel = project_wheel(folder / "project")
+        where = ["--find-links", str(wheel.parent), "--dest", str(folder)]
+        pip = [sys.executable, "-m", "pip", "--quiet", "download", "--only-binary=:all:", *where]
+        run([*pip, "--python-version", PYTHON_VERSION, EXTRAS, "hatchling"], timeout_s=600)
+        shutil.rmtree(folder / "project")
+        for own in folder.glob("edgesplit-*.whl"):
+            own.unlink()
+
+    return _made_once(cache_folder() / f"wheels-{_dependencies_digest()}", make)
+
+
+def dependencies_layer(sandbox: Sandbox) -> Path:
+    """An overlay layer above the Debian tree: /opt/edgesplit with every dependency, without edgesplit."""
+
+    def make(folder: Path) -> None:
+        print("installing the dependencies into the machines (once per set of them)", flush=True)
+        top, root = folder / "layer", folder / "root"
+        overlay(sandbox, root, top, [debian_tree()])
+        try:
+            sandbox.run("mount", "--bind", str(wheelhouse()), str(root / "mnt"))
+            sandbox.run("chroot", str(root), "python3", "-m", "venv", "/opt/edgesplit")
+            wheels = sorted(f"/mnt/{wheel.name}" for wheel in wheelhouse().glob("*.whl"))
+            pip = ["/opt/edgesplit/bin/pip", "install", "--quiet", "--no-index", "--no-deps"]
+            sandbox.run("chroot", str(root), *pip, *wheels, timeout_s=600)
+        finally:
+            sandbox.run("umount", "--recursive", str(root))
+
+    return _made_once(cache_folder() / f"dependencies-{_dependencies_digest()}", make) / "layer"
+
+
+def overlay(sandbox: Sandbox, root: Path, top: Path, below: list[Path]) -> None:
+    """Mount layers at `root`; what is written there lands in `top`.
+
+    Args:
+        below: From the upper to the lower.
+    """
+    work = top.with_name(f"{top.name}-work")
+    for folder in (root, top, work):
+        folder.mkdir(parents=True, exist_ok=True)
+    layers = ":".join(map(str, below))
+    options = f"lowerdir={layers},upperdir={top},workdir={work}"
+    sandbox.run("mount", "-t", "overlay", "overlay", "-o", options, str(root))
+
+
+def _made_once(path: Path, make: Callable[[Path], None]) -> Path:
+    if not path.exists():
+        partial = path.with_name(f"{path.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        make(partial)
+        if not partial.is_dir():
+            raise CommandFailed(f"{partial} was not made")
+        partial.rename(path)
+    return path
+
+
+def _dependencies_digest() -> str:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    needed = [project["dependencies"], extras["agent-base"], extras["agent"], extras["controller"], PACKAGES]
+    return hashlib.sha256(json.dumps(needed).encode()).hexdigest()[:12]

@@ -1,0 +1,251 @@
+"""Three machines with real systemd: edgesplit's services through kill, hang and reboot (`make test-systemd`, root).
+
+Every proof starts from a fleet that serves and must leave one that serves.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.services.fleet import AGENT, BIN, CONTROLLER, SHARED, Fleet, Machine
+from tests.services.material import install_tools
+from tests.services.sandbox import eventually
+from tests.services.traffic import MODEL, Request, nodes_online, prepare_request
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(1200)]
+
+TOOLS = {
+    "debootstrap": "debootstrap",
+    "systemd-nspawn": "systemd-container",
+    "ip": "iproute2",
+    "nsenter": "util-linux",
+    "setpriv": "util-linux",
+    "unshare": "util-linux",
+}
+NODES = {"device", "edge", "cloud"}
+# The device alone is slowed, so that the plan gives other machines work to lose.
+EMULATION = "\n[emulation]\nslow_down = 20.0\n"
+
+
+class Proofs:
+    """What was proven, for the table at the end."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[str, str]] = []
+
+    def add(self, claim: str, evidence: str) -> None:
+        """Note a claim that held."""
+        self._rows.append((claim, evidence))
+
+    def table(self) -> str:
+        """All of them, one a line."""
+        width = max((len(claim) for claim, _ in self._rows), default=0)
+        return "\n".join(f"  {claim:<{width}}  {evidence}" for claim, evidence in self._rows)
+
+
+@pytest.fixture(scope="module")
+def proofs() -> Iterator[Proofs]:
+    """Collects what is shown; printed when the last test is done."""
+    proofs = Proofs()
+    yield proofs
+    print(f"\n\nproven on three machines with real systemd:\n{proofs.table()}\n", flush=True)
+
+
+@pytest.fixture(scope="module")
+def fleet(proofs: Proofs) -> Iterator[Fleet]:
+    """The booted machines."""
+    if reason := install_tools(TOOLS):
+        pytest.fail(reason, pytrace=False)
+    with Fleet(settings={"device": EMULATION}) as fleet:
+        boots = ", ".join(f"{node} {boot_s:.1f} s" for node, boot_s in fleet.boot_s.items())
+        proofs.add("three machines boot", boots)
+        yield fleet
+
+
+@pytest.fixture(scope="module")
+def first(fleet: Fleet) -> Machine:
+    """The machine of broker, controller and the device's agent."""
+    return fleet.machines["device"]
+
+
+@pytest.fixture(scope="module")
+def request_file(fleet: Fleet, first: Machine) -> Request:
+    """The demo model, added and deployed, and a request to it."""
+    prepared = prepare_request(fleet.shared)
+    eventually(lambda: nodes_online(first.splitctl) == NODES, "all nodes online")
+    options = ["--calibration", f"{SHARED}/calibration.npz", "--max-quantizable", "4"]
+    first.splitctl("model", "add", MODEL, f"{SHARED}/model.onnx", *options)
+    first.splitctl("deploy", MODEL, "--source", "device")
+    return prepared
+
+
+@pytest.fixture
+def serving(first: Machine, request_file: Request) -> Machine:
+    """The first machine, once all nodes are online and the plan gives another machine work."""
+    eventually(lambda: nodes_online(first.splitctl) == NODES, "all nodes online")
+    eventually(lambda: helper_of(first), "a plan that uses another machine", timeout_s=90)
+    eventually(lambda: serves(first, request_file), "the model serves", timeout_s=90)
+    return first
+
+
+def helper_of(first: Machine) -> str:
+    """A node other than the source that the plan gives work; empty when there is none."""
+    per_node = first.splitctl("plan", MODEL)["per_node"]
+    return next((node for node, part in sorted(per_node.items()) if node != "device" and part["operators"]), "")
+
+
+def serves(first: Machine, request: Request, count: int = 3) -> bool:
+    """Whether requests are answered with what the whole model gives."""
+    answer = first.splitctl(
+        "infer", MODEL, "--input", f"{SHARED}/input.npz", "--output", f"{SHARED}/output.npz", "--count", str(count)
+    )
+    assert answer["failed"] == 0
+    request.check_output()
+    return True
+
+
+def property_of(machine: Machine, unit: str, name: str) -> str:
+    """A unit's property, such as MainPID."""
+    return machine.run("systemctl", "show", "--value", "--property", name, unit).strip()
+
+
+def journal(machine: Machine, unit: str) -> str:
+    """A unit's log since the machine started."""
+    return machine.run("journalctl", "--boot", "--no-pager", "--output", "cat", "--unit", unit)
+
+
+def restarts(machine: Machine, unit: str) -> int:
+    """How often systemd restarted a unit."""
+    return int(property_of(machine, unit, "NRestarts"))
+
+
+def wait_back(machine: Machine, first: Machine, unit: str, before: int) -> None:
+    """Wait until systemd has restarted a unit and its node is online again."""
+    eventually(lambda: restarts(machine, unit) > before, f"systemd restarts {unit}", timeout_s=90)
+    eventually(lambda: property_of(machine, unit, "ActiveState") == "active", f"{unit} is active")
+    eventually(lambda: machine.node in nodes_online(first.splitctl), f"{machine.node} is online")
+
+
+def test_units_have_no_complaints_from_the_machines_own_systemd(fleet: Fleet, proofs: Proofs) -> None:
+    for machine in fleet.machines.values():
+        said = machine.run("sh", "-c", f"systemd-analyze verify /etc/systemd/system/{AGENT} 2>&1")
+        assert said == ""
+        assert machine.run("systemctl", "--failed", "--no-legend", "--plain") == ""
+    proofs.add("units verified where they run", "systemd-analyze verify silent, no failed unit")
+
+
+def test_services_run_as_users_that_exist_only_while_they_run(serving: Machine, proofs: Proofs) -> None:
+    users = {}
+    for unit in (AGENT, CONTROLLER):
+        pid = property_of(serving, unit, "MainPID")
+        status = serving.run("cat", f"/proc/{pid}/status")
+        fields = dict(line.split(":", 1) for line in status.splitlines())
+        users[unit] = int(fields["Uid"].split()[0])
+        assert 61184 <= users[unit] <= 65519  # systemd's range for DynamicUser=
+        assert fields["CapEff"].strip() == "0" * 16
+        assert fields["NoNewPrivs"].strip() == "1"
+        assert fields["Seccomp"].strip() == "2"
+    shown = ", ".join(f"{unit.removesuffix('.service')} uid {user}" for unit, user in users.items())
+    proofs.add("no privileges", f"{shown}, no capability, seccomp")
+
+
+def test_a_model_runs_split_over_services(serving: Machine, request_file: Request, proofs: Proofs) -> None:
+    assert serves(serving, request_file, count=20)
+    plan = serving.splitctl("plan", MODEL)
+    parts = ", ".join(f"{node} {part['operators']}" for node, part in plan["per_node"].items() if part["operators"])
+    proofs.add("splitctl add, deploy, infer", f"20 requests, 0 failed, equal to the whole model; operators: {parts}")
+
+
+def test_a_killed_agent_comes_back(serving: Machine, fleet: Fleet, request_file: Request, proofs: Proofs) -> None:
+    victim = fleet.machines[helper_of(serving)]
+    before, started_s = restarts(victim, AGENT), time.monotonic()
+    victim.run("systemctl", "kill", "--signal", "KILL", AGENT)
+    wait_back(victim, serving, AGENT, before)
+    back_s = time.monotonic() - started_s
+    eventually(lambda: serves(serving, request_file), "the model serves", timeout_s=90)
+    proofs.add("kill -9 of an agent", f"{victim.node}: online after {back_s:.1f} s, infer works")
+
+
+def test_a_hung_agent_is_restarted_by_the_watchdog(
+    serving: Machine, fleet: Fleet, request_file: Request, proofs: Proofs
+) -> None:
+    victim = fleet.machines[helper_of(serving)]
+    before, started_s = restarts(victim, AGENT), time.monotonic()
+    victim.run("systemctl", "kill", "--signal", "STOP", AGENT)
+    wait_back(victim, serving, AGENT, before)
+    back_s = time.monotonic() - started_s
+    assert "Watchdog timeout" in journal(victim, AGENT)
+    eventually(lambda: serves(serving, request_file), "the model serves", timeout_s=90)
+    proofs.add("hang of an agent (SIGSTOP)", f"{victim.node}: watchdog, online after {back_s:.1f} s, infer works")
+
+
+def test_requests_go_on_while_the_controller_is_killed(
+    serving: Machine, request_file: Request, proofs: Proofs, tmp_path: Path
+) -> None:
+    epoch = serving.splitctl("plan", MODEL)["epoch"]
+    before, started_s = restarts(serving, CONTROLLER), time.monotonic()
+    with (tmp_path / "infer.json").open("wb") as output:
+        command = [f"{BIN}/python", f"{SHARED}/keep_asking.py", MODEL, f"{SHARED}/input.npz", "10"]
+        requests = serving.start(*command, output=output)
+        time.sleep(2)
+        serving.run("systemctl", "kill", "--signal", "KILL", CONTROLLER)
+        eventually(lambda: restarts(serving, CONTROLLER) > before, "systemd restarts the controller")
+        eventually(lambda: serving.splitctl("plan", MODEL)["epoch"] >= epoch, "the controller knows its plan again")
+        back_s = time.monotonic() - started_s - 2
+        assert requests.wait(timeout=60) == 0, (tmp_path / "infer.json").read_text()
+    answered = int((tmp_path / "infer.json").read_text())
+    assert answered > 0
+    assert eventually(lambda: serves(serving, request_file), "the model serves")
+    told = f"{answered} requests meanwhile, 0 failed; the controller knew its plan again after {back_s:.1f} s"
+    proofs.add("kill -9 of the controller", told)
+
+
+def test_a_hung_controller_is_restarted_by_the_watchdog(
+    serving: Machine, request_file: Request, proofs: Proofs
+) -> None:
+    before, started_s = restarts(serving, CONTROLLER), time.monotonic()
+    serving.run("systemctl", "kill", "--signal", "STOP", CONTROLLER)
+    eventually(lambda: restarts(serving, CONTROLLER) > before, "systemd restarts the controller", timeout_s=90)
+    eventually(lambda: nodes_online(serving.splitctl) == NODES, "the controller knows all nodes again")
+    back_s = time.monotonic() - started_s
+    assert "Watchdog timeout" in journal(serving, CONTROLLER)
+    eventually(lambda: serves(serving, request_file), "the model serves", timeout_s=90)
+    proofs.add("hang of the controller (SIGSTOP)", f"watchdog, whole registry after {back_s:.1f} s, infer works")
+
+
+def test_a_machine_of_the_plan_can_reboot(
+    serving: Machine, fleet: Fleet, request_file: Request, proofs: Proofs
+) -> None:
+    victim = fleet.machines[helper_of(serving)]
+    boot_s = victim.reboot()
+    eventually(lambda: property_of(victim, AGENT, "ActiveState") == "active", "the agent started by itself")
+    eventually(lambda: victim.node in nodes_online(serving.splitctl), f"{victim.node} is online")
+    eventually(lambda: serves(serving, request_file), "the model serves", timeout_s=90)
+    proofs.add("reboot of an agent's machine", f"{victim.node}: up after {boot_s:.1f} s, services by themselves")
+
+
+def test_the_machine_of_broker_and_controller_can_reboot(
+    serving: Machine, request_file: Request, proofs: Proofs
+) -> None:
+    boot_s, started_s = serving.reboot(), time.monotonic()
+    eventually(lambda: nodes_online(serving.splitctl) == NODES, "all nodes online")
+    eventually(lambda: serves(serving, request_file), "the model serves", timeout_s=90)
+    back_s = time.monotonic() - started_s
+    told = f"up after {boot_s:.1f} s, {back_s:.1f} s later all nodes online and the model serves, nothing done by hand"
+    proofs.add("reboot of broker and controller", told)
+
+
+def test_settings_are_read_again_on_reload(serving: Machine, proofs: Proofs) -> None:
+    path = "/etc/edgesplit/agent.toml"
+    serving.run("sed", "-i", "s/^slow_down = .*/slow_down = 15.0/", path)
+    serving.run("systemctl", "reload", AGENT)
+    eventually(lambda: "event=reloaded" in journal(serving, AGENT), "the agent says that it reloaded", timeout_s=20)
+    serving.run("sh", "-c", f"echo 'slow_down = ?' >> {path}")
+    serving.run("systemctl", "reload", AGENT)
+    eventually(lambda: "event=reload-refused" in journal(serving, AGENT), "the agent refuses", timeout_s=20)
+    assert property_of(serving, AGENT, "ActiveState") == "active"
+    proofs.add("systemctl reload", "new settings taken, wrong ones refused with a sentence while it goes on")
