@@ -134,12 +134,45 @@ def _require_amqtt() -> None:
 def _make_broker(bind: str) -> _Broker:
     from amqtt.broker import Broker  # noqa: PLC0415  # heavy, and only an extra
 
+    class PromptBroker(Broker):  # type: ignore[misc]  # amqtt's types are not followed
+        """amqtt's broker without three stalls that lose or delay messages (seen with amqtt 0.12).
+
+        * It iterates over its subscriptions for every new client and suspends meanwhile: another client that
+          subscribes then makes the iteration fail, and the new client's session dies.
+        * It waits for the acknowledgement of every retained message before it looks at a client's next packet, and an
+          acknowledgement that comes very fast is overlooked until a time-out of 5 s.
+        * A client that falls silent is never declared dead, so that its last will is not published.
+        """
+
+        async def _publish_retained_messages_for_subscription(
+            self, subscription: tuple[str, int], session: Any
+        ) -> None:
+            # Never suspends: see the first two stalls.
+            topic_filter, qos = subscription
+            handler = self._get_handler(session)
+            if handler is None or all(known is not session for known, _ in self._subscriptions.get(topic_filter, [])):
+                return
+            for topic, retained in tuple(self._retained_messages.items()):
+                if self._matches(topic, topic_filter):
+                    sending = handler.mqtt_publish(topic, retained.data, min(qos, retained.qos or qos), retain=True)
+                    self._tasks_queue.append(asyncio.ensure_future(sending))
+
+        async def _initialize_client_session(
+            self, reader: Any, writer: Any, remote_address: str, remote_port: int
+        ) -> Any:
+            handler, session = await super()._initialize_client_session(reader, writer, remote_address, remote_port)
+            closing: set[asyncio.Task[None]] = set()
+            handler.handle_read_timeout = lambda: closing.add(asyncio.ensure_future(handler.handle_connection_closed()))
+            return handler, session
+
     for name in ("amqtt", "transitions"):
         # Every packet is a log line at INFO, and every lost client one at WARNING.
         logging.getLogger(name).setLevel(logging.CRITICAL)
     configuration: dict[str, Any] = {
         "listeners": {"default": {"type": "tcp", "bind": bind}},
+        # [MQTT-3.1.2-24]: one and a half times the keep-alive; the bus's is 5 s.
+        "timeout_disconnect_delay": 3,
         "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
     }
-    broker: _Broker = Broker(configuration)
+    broker: _Broker = PromptBroker(configuration)
     return broker

@@ -12,7 +12,7 @@ import math
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -37,7 +37,7 @@ __all__ = [
     "topological_order",
 ]
 
-FORMAT = "split-problem/1"
+FORMAT: Final = "split-problem/1"
 
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 

@@ -65,6 +65,8 @@ def _cycle_sentence(successors: Mapping[str, list[str]], blocked: set[str]) -> s
     while predecessor[walk[-1]] not in walk:
         walk.append(predecessor[walk[-1]])
     cycle = walk[walk.index(predecessor[walk[-1]]) :][::-1]
+    first = cycle.index(min(cycle))
+    cycle = cycle[first:] + cycle[:first]
     shown = " -> ".join([*cycle[:6], "..."] if len(cycle) > 6 else [*cycle, cycle[0]])
     return f"The operators {shown} form a cycle; a model's graph must have none."
 

@@ -99,6 +99,44 @@ async def test_many_messages_arrive_in_order(broker: EmbeddedBroker) -> None:
     await reader.close()
 
 
+async def test_a_client_that_falls_silent_is_declared_dead(broker: EmbeddedBroker) -> None:
+    reader, queue = await listening(broker, "reader")
+    mute = MessageBus(broker.url, client_id="mute", will=("edgesplit/1/will", Note("silent")))
+    await mute.connect(5)
+    mute._client.loop_stop()  # as a stopped process: the connection stays open, nothing is sent any more
+    async with asyncio.timeout(30):
+        assert await queue.get() == ("edgesplit/1/will", Note("silent"))
+    await reader.close()
+
+
+async def test_clients_that_come_and_go_do_not_disturb_each_other(broker: EmbeddedBroker) -> None:
+    server = MessageBus(broker.url, client_id="server")
+
+    def answer(topic: str, note: Note | None) -> None:
+        server.send(topic.replace("requests", "replies"), note or Note(""))
+
+    server.subscribe("edgesplit/1/requests/+", Note, answer)
+    await server.connect(5)
+    for number in range(20):
+        server.publish_state(f"edgesplit/1/nodes/{number}/status", Note("x" * 200))
+
+    async def ask(number: int) -> None:
+        queue: asyncio.Queue[Note | None] = asyncio.Queue()
+        bus = MessageBus(broker.url, client_id=f"client-{number}")
+        bus.subscribe("edgesplit/1/nodes/+/status", Note, lambda _topic, _note: None)
+        bus.subscribe(f"edgesplit/1/own/{number}", Note, lambda _topic, _note: None)
+        bus.subscribe(f"edgesplit/1/replies/{number}", Note, lambda _topic, note: queue.put_nowait(note))
+        await bus.connect(10)
+        bus.send(f"edgesplit/1/requests/{number}", Note(str(number)))
+        async with asyncio.timeout(15):
+            assert await queue.get() == Note(str(number))
+        await bus.close()
+
+    for start in range(0, 40, 8):
+        await asyncio.gather(*(ask(number) for number in range(start, start + 8)))
+    await server.close()
+
+
 def test_a_used_port_is_one_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

@@ -19,12 +19,12 @@ from pathlib import Path
 
 from tests.services.sandbox import CommandFailed, Sandbox, missing_tools, run
 
-__all__ = ["REPOSITORY", "cache_folder", "debian_tree", "dependencies_layer", "install_tools", "overlay", "project_wheel"]
+__all__ = ["REPOSITORY", "cache_folder", "debian_tree", "dependencies_layer", "install_tools", "overlay", "project_wheel", "wheelhouse"]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SUITE = "bookworm"
 PYTHON_VERSION = "3.11"
-PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv,iproute2,procps,mosquitto"
+PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv,iproute2,procps,mosquitto,mosquitto-clients"
 EXTRAS = "edgesplit[agent,controller]"
 
 

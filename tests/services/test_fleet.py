@@ -13,8 +13,9 @@ import pytest
 
 from tests.services.fleet import AGENT, BIN, CONTROLLER, SHARED, Fleet, Machine
 from tests.services.material import install_tools
+from tests.services.proofs import Proofs
 from tests.services.sandbox import eventually
-from tests.services.traffic import MODEL, Request, nodes_online, prepare_request
+from tests.services.traffic import MODEL, Request, helper_of, nodes_online, prepare_request
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(1200)]
 
@@ -31,28 +32,12 @@ NODES = {"device", "edge", "cloud"}
 EMULATION = "\n[emulation]\nslow_down = 20.0\n"
 
 
-class Proofs:
-    """What was proven, for the table at the end."""
-
-    def __init__(self) -> None:
-        self._rows: list[tuple[str, str]] = []
-
-    def add(self, claim: str, evidence: str) -> None:
-        """Note a claim that held."""
-        self._rows.append((claim, evidence))
-
-    def table(self) -> str:
-        """All of them, one a line."""
-        width = max((len(claim) for claim, _ in self._rows), default=0)
-        return "\n".join(f"  {claim:<{width}}  {evidence}" for claim, evidence in self._rows)
-
-
 @pytest.fixture(scope="module")
 def proofs() -> Iterator[Proofs]:
     """Collects what is shown; printed when the last test is done."""
     proofs = Proofs()
     yield proofs
-    print(f"\n\nproven on three machines with real systemd:\n{proofs.table()}\n", flush=True)
+    proofs.show("proven on three machines with real systemd")
 
 
 @pytest.fixture(scope="module")
@@ -87,15 +72,9 @@ def request_file(fleet: Fleet, first: Machine) -> Request:
 def serving(first: Machine, request_file: Request) -> Machine:
     """The first machine, once all nodes are online and the plan gives another machine work."""
     eventually(lambda: nodes_online(first.splitctl) == NODES, "all nodes online")
-    eventually(lambda: helper_of(first), "a plan that uses another machine", timeout_s=90)
+    eventually(lambda: helper_of(first.splitctl), "a plan that uses another machine", timeout_s=90)
     eventually(lambda: serves(first, request_file), "the model serves", timeout_s=90)
     return first
-
-
-def helper_of(first: Machine) -> str:
-    """A node other than the source that the plan gives work; empty when there is none."""
-    per_node = first.splitctl("plan", MODEL)["per_node"]
-    return next((node for node, part in sorted(per_node.items()) if node != "device" and part["operators"]), "")
 
 
 def serves(first: Machine, request: Request, count: int = 3) -> bool:
@@ -161,7 +140,7 @@ def test_a_model_runs_split_over_services(serving: Machine, request_file: Reques
 
 
 def test_a_killed_agent_comes_back(serving: Machine, fleet: Fleet, request_file: Request, proofs: Proofs) -> None:
-    victim = fleet.machines[helper_of(serving)]
+    victim = fleet.machines[helper_of(serving.splitctl)]
     before, started_s = restarts(victim, AGENT), time.monotonic()
     victim.run("systemctl", "kill", "--signal", "KILL", AGENT)
     wait_back(victim, serving, AGENT, before)
@@ -173,7 +152,7 @@ def test_a_killed_agent_comes_back(serving: Machine, fleet: Fleet, request_file:
 def test_a_hung_agent_is_restarted_by_the_watchdog(
     serving: Machine, fleet: Fleet, request_file: Request, proofs: Proofs
 ) -> None:
-    victim = fleet.machines[helper_of(serving)]
+    victim = fleet.machines[helper_of(serving.splitctl)]
     before, started_s = restarts(victim, AGENT), time.monotonic()
     victim.run("systemctl", "kill", "--signal", "STOP", AGENT)
     wait_back(victim, serving, AGENT, before)
@@ -220,7 +199,7 @@ def test_a_hung_controller_is_restarted_by_the_watchdog(
 def test_a_machine_of_the_plan_can_reboot(
     serving: Machine, fleet: Fleet, request_file: Request, proofs: Proofs
 ) -> None:
-    victim = fleet.machines[helper_of(serving)]
+    victim = fleet.machines[helper_of(serving.splitctl)]
     boot_s = victim.reboot()
     eventually(lambda: property_of(victim, AGENT, "ActiveState") == "active", "the agent started by itself")
     eventually(lambda: victim.node in nodes_online(serving.splitctl), f"{victim.node} is online")
@@ -244,8 +223,9 @@ def test_settings_are_read_again_on_reload(serving: Machine, proofs: Proofs) -> 
     serving.run("sed", "-i", "s/^slow_down = .*/slow_down = 15.0/", path)
     serving.run("systemctl", "reload", AGENT)
     eventually(lambda: "event=reloaded" in journal(serving, AGENT), "the agent says that it reloaded", timeout_s=20)
-    serving.run("sh", "-c", f"echo 'slow_down = ?' >> {path}")
+    serving.run("sed", "-i.good", "s/^slow_down = .*/slow_down = ?/", path)
     serving.run("systemctl", "reload", AGENT)
     eventually(lambda: "event=reload-refused" in journal(serving, AGENT), "the agent refuses", timeout_s=20)
     assert property_of(serving, AGENT, "ActiveState") == "active"
+    serving.run("mv", f"{path}.good", path)
     proofs.add("systemctl reload", "new settings taken, wrong ones refused with a sentence while it goes on")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from demo.shapes import INPUT_NAME, OUTPUT_NAME, calibration, held_out
 from tests.services.material import REPOSITORY
 
-__all__ = ["MODEL", "Request", "Splitctl", "nodes_online", "prepare_request"]
+__all__ = ["MODEL", "Request", "Splitctl", "helper_of", "nodes_online", "prepare_request"]
 
 MODEL = "shapes"
 TOLERANCE = 1e-4
@@ -72,3 +72,9 @@ def prepare_request(folder: Path) -> Request:
 def nodes_online(splitctl: Splitctl) -> set[str]:
     """Names of the nodes the controller counts as online."""
     return {node["name"] for node in splitctl("nodes") if node["online"]}
+
+
+def helper_of(splitctl: Splitctl, source: str = "device") -> str:
+    """A node other than the source that the model's plan gives work; empty when there is none."""
+    per_node = splitctl("plan", MODEL)["per_node"]
+    return next((node for node, part in sorted(per_node.items()) if node != source and part["operators"]), "")

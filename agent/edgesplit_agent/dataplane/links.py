@@ -17,6 +17,7 @@ References: [1] RFC 5681, TCP Congestion Control, 2009, 3.1 and 4.1. [2] RFC 692
 from __future__ import annotations
 
 import math
+import statistics
 from collections import deque
 from dataclasses import dataclass
 
@@ -24,7 +25,11 @@ __all__ = ["LinkEstimate", "LinkEstimator", "ProbeBudget"]
 
 LATENCY_WINDOW_S = 15.0
 CHANGE = 0.25
-"""Relative change that is believed at once when two samples in a row show it."""
+"""Relative change that is no noise once several samples in a row show it and agree."""
+LARGE_CHANGE = 0.4
+"""Relative change for which two such samples are enough; a smaller one takes three (a busy machine makes some)."""
+AGREEMENT = 1.25
+"""Samples agree when they are within this ratio."""
 SMOOTHING = 0.15
 PROBE_TARGET_S = 0.02
 PROBE_MIN_BYTES = 16_384
@@ -82,7 +87,8 @@ class LinkEstimator:
         self._last_ack_at = float("-inf")
         self._bandwidth: float | None = None
         self._samples = 0
-        self._candidate: float | None = None
+        self._candidates: list[float] = []
+        self._at_least = 0.0
         self._sampled_at = float("-inf")
         self._probe_bytes = PROBE_MIN_BYTES
         self._probe_at = float("-inf")
@@ -171,14 +177,14 @@ class LinkEstimator:
         if self.ramping:
             return self._probe_bytes
         pause = max(PROBE_MIN_INTERVAL_S, self._probe_cost_s() / PROBE_SHARE)
-        if self._candidate is not None:
+        if self._candidates:
             # A suspected change is confirmed soon.
             pause = CONFIRM_INTERVAL_S
         return self._probe_bytes if now - max(self._probe_at, self._sampled_at) >= pause else None
 
     def expected_s(self, nbytes: int) -> float:
         """Transmission time to reckon with; a short one while nothing is known. [s]"""
-        return min(nbytes / self._bandwidth, 1.0) if self._bandwidth else MIN_SAMPLE_S
+        return min(nbytes / max(self._bandwidth, self._at_least), 1.0) if self._bandwidth else MIN_SAMPLE_S
 
     def probe_sent(self, now: float) -> None:
         """A probe of `probe_due` is about to leave."""
@@ -192,8 +198,9 @@ class LinkEstimator:
             self._probe_bytes = min(self._probe_bytes * GROWTH, PROBE_MAX_BYTES)
         surely = sent.nbytes / (seconds + max(MIN_SAMPLE_S, round_trip / 4))
         if self._bandwidth is not None and surely > self._bandwidth * (1 + CHANGE):
-            # Even so the link is faster than believed.
+            # Even so the link is faster than believed; probes must not be rationed by what is no longer true.
             self._calibrating = True
+            self._at_least = surely
 
     def _probe_cost_s(self) -> float:
         return self.expected_s(self._probe_bytes) * (2 if self._long_fat() else 1)
@@ -222,19 +229,30 @@ class LinkEstimator:
     def _sample(self, bandwidth: float, now: float) -> None:
         self._sampled_at = now
         self._samples += 1
+        self._at_least = 0.0
         if self._bandwidth is None:
             self._bandwidth = bandwidth
         elif abs(bandwidth / self._bandwidth - 1) <= CHANGE:
-            self._candidate = None
+            self._candidates.clear()
             self._bandwidth += max(SMOOTHING, 1 / self._samples) * (bandwidth - self._bandwidth)
-        elif self._candidate is not None and (self._candidate > self._bandwidth) == (bandwidth > self._bandwidth):
-            self._bandwidth = (self._candidate + bandwidth) / 2
-            self._candidate = None
-            self._samples = 2
         else:
-            self._candidate = bandwidth
+            self._suspect(bandwidth, self._bandwidth)
         wanted = self._bandwidth * max(PROBE_TARGET_S, self._round_trip_s or 0.0)
         self._probe_bytes = int(min(max(wanted, PROBE_MIN_BYTES), PROBE_MAX_BYTES))
+
+    def _suspect(self, bandwidth: float, believed: float) -> None:
+        """A sample far from what is believed: noise, or the first sign of a change."""
+        self._candidates = [
+            other
+            for other in self._candidates
+            if (other > believed) == (bandwidth > believed)
+            and max(other, bandwidth) <= AGREEMENT * min(other, bandwidth)
+        ] + [bandwidth]
+        change = abs(bandwidth / believed - 1)
+        if len(self._candidates) >= (2 if change >= LARGE_CHANGE else 3):
+            self._bandwidth = statistics.median(self._candidates)
+            self._samples = len(self._candidates)
+            self._candidates.clear()
 
 
 class ProbeBudget:

@@ -268,9 +268,7 @@ class Deployer:
         text = f"{model} stays on epoch {serving.plan.epoch} ({reason})"
         self._events.add("replan-declined", text, model=model, data=data)
 
-    async def _roll_out(
-        self, record: ModelRecord, draft: Draft, reason: str, data: Data, deadline_s: float
-    ) -> Change:
+    async def _roll_out(self, record: ModelRecord, draft: Draft, reason: str, data: Data, deadline_s: float) -> Change:
         model = record.name
         epoch, fallback = self._numbers(model, record, draft)
         made, local = await self._maker.compile(record, draft, epoch, fallback, reason)

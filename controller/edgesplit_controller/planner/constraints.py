@@ -98,7 +98,9 @@ def _tie_carrier(model: cp_model.CpModel, variables: Variables, carrier: Carrier
         here = {index: var for (sender, index), var in carrier.offers.items() if sender == node}
         _equal(model, list(here.values()), [place])
         quantized = variables.quantize.get(carrier.operator, {}).get(node)
-        for index, var in here.items() if quantized is not None else ():
+        if quantized is None:
+            continue
+        for index, var in here.items():
             if carrier.precisions[index] == "int8":
                 model.add_implication(var, quantized)
             elif carrier.precisions[index] == "float":

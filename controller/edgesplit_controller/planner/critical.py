@@ -26,6 +26,7 @@ TICKS = 2**28
 UNITS = 2.0**52
 """Of the objective; the price of a tick is about 2^24 of them, so that rounding it is harmless, too."""
 
+Expression = cp_model.LinearExpr
 Resource = int | tuple[int, int]
 
 
@@ -38,12 +39,12 @@ class _Schedule:
     horizon: int
     makespan: Var
     starts: list[Var] = field(default_factory=list)
-    durations: list[cp_model.LinearExprT] = field(default_factory=list)
+    durations: list[Expression] = field(default_factory=list)
     busy: dict[Resource, list[cp_model.IntervalVar]] = field(default_factory=dict)
 
     def ticks(self, seconds: float) -> int:
-        """Seconds as time units."""
-        return round(seconds / self.tick_s)
+        """Seconds as time units; what exceeds the horizon just does not fit."""
+        return round(min(seconds / self.tick_s, 2.0 * TICKS))
 
     def time(self) -> Var:
         """A new point in time."""
@@ -121,7 +122,7 @@ def _add_compute(schedule: _Schedule, base: Base, costs: Costs) -> None:
         model.add(schedule.makespan >= _weighted(parts))
 
 
-def _weighted(parts: list[tuple[Var, int]]) -> cp_model.LinearExprT:
+def _weighted(parts: list[tuple[Var, int]]) -> Expression:
     return cp_model.LinearExpr.weighted_sum([var for var, _ in parts], [weight for _, weight in parts])
 
 
@@ -136,7 +137,7 @@ def _add_wire(schedule: _Schedule, wire: Wire, base: Base) -> None:
     """Encoding, sending per receiver, decoding per receiver."""
     model, producer = schedule.model, wire.tensor.producer
     done = schedule.starts[producer] + schedule.durations[producer]
-    leaves: Mapping[bool, Var | cp_model.LinearExprT] = {True: schedule.time(), False: done}
+    leaves: Mapping[bool, Expression] = {True: schedule.time(), False: done}
     coded = any(mode.codec is not None for mode in wire.tensor.modes)
     if coded:
         model.add(leaves[True] >= done)
@@ -163,8 +164,8 @@ def _encode(
     mode: Mode,
     node: int,
     *,
-    done: cp_model.LinearExprT,
-    leaves: Var | cp_model.LinearExprT,
+    done: Expression,
+    leaves: Expression,
     offer: Var,
 ) -> None:
     seconds = float(mode.encode[LATENCY, node])
@@ -174,9 +175,7 @@ def _encode(
     schedule.occupy(node, start, seconds, offer)
 
 
-def _deliver(
-    schedule: _Schedule, wire: Wire, base: Base, decodes: Mapping[int, Var], done: cp_model.LinearExprT
-) -> None:
+def _deliver(schedule: _Schedule, wire: Wire, base: Base, decodes: Mapping[int, Var], done: Expression) -> None:
     """Every reader elsewhere waits for the tensor's arrival and decoding."""
     for flow in wire.flows:
         reader = base.reduction.units[flow.unit][0]

@@ -91,8 +91,10 @@ class Elimination:
     def _trace(self, tables: Sequence[Floats]) -> list[int]:
         choice = [0] * len(self.bags)
         for bag, table in zip(reversed(self.bags), reversed(tables), strict=True):
-            rest = [choice[variable] for variable in bag.scope[1:]]
-            choice[bag.scope[0]] = int(table[(slice(None), *rest)].argmin())
+            column = table
+            for variable in reversed(bag.scope[1:]):
+                column = column[..., choice[variable]]
+            choice[bag.scope[0]] = int(column.argmin())
         return choice
 
     def beliefs(self, run: Run) -> list[Floats]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,7 +103,8 @@ def relax(costs: Costs, patterns: Patterns | None) -> Relaxation | None:
 def _relax(costs: Costs, patterns: Patterns | None, split: list[list[tuple[int, ...]]]) -> Relaxation | None:
     bits = costs.quantizable
     if patterns is not None:
-        bits = tuple(o for o, used in zip(patterns.operators, patterns.members.any(axis=0), strict=True) if used)
+        used = patterns.members.any(axis=0).reshape(-1)
+        bits = tuple(patterns.operators[place] for place in np.flatnonzero(used))
     count, nodes = len(costs.operators), len(costs.nodes)
     bit_of = {operator: count + place for place, operator in enumerate(bits)}
     scopes: list[tuple[int, ...]] = [(o, bit_of[o]) if o in bit_of else (o,) for o in range(count)]
@@ -233,16 +235,12 @@ def _wire_tables(
     return result
 
 
-_READS: dict[tuple[int, int], Floats] = {}
-
-
+@lru_cache(maxsize=64)
 def _reads(nodes: int, readers: int) -> Floats:
     """Whether a node reads, for all joint places of readers, shape (nodes ** readers, nodes)."""
-    key = nodes, readers
-    if key not in _READS:
-        joint = np.array(list(itertools.product(range(nodes), repeat=readers)))
-        _READS[key] = (joint[:, :, None] == np.arange(nodes)).any(axis=1).astype(np.float64)
-    return _READS[key]
+    joint = np.array(list(itertools.product(range(nodes), repeat=readers)))
+    reads: Floats = (joint[:, :, None] == np.arange(nodes)).any(axis=1).astype(np.float64)
+    return reads
 
 
 def _pattern_tables(patterns: Patterns, bits: tuple[int, ...], axes: tuple[int, ...]) -> tuple[Floats, Floats]:

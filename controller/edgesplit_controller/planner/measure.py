@@ -34,7 +34,7 @@ class Plan:
 def measures_of(labels: Labels, costs: Costs) -> Floats:
     """Latency, energy and device energy of an assignment; infinite where something is not possible."""
     node = np.array(labels.node)
-    total = costs.compute[:, np.arange(len(node)), node].sum(axis=1)
+    total: Floats = costs.compute[:, np.arange(len(node)), node].sum(axis=1)
     for operator in labels.quantized:
         at = node[operator]
         total = total + costs.quantized_compute[:, operator, at] - costs.compute[:, operator, at]
@@ -62,7 +62,9 @@ def memory_of(labels: Labels, costs: Costs) -> Floats:
     """Weights each node holds, shape (nodes,). [B]"""
     share = np.ones(len(costs.operators))
     share[list(labels.quantized)] = 0.25
-    return np.bincount(labels.node, weights=costs.weight_bytes * share, minlength=len(costs.nodes))
+    held = np.zeros(len(costs.nodes))
+    np.add.at(held, list(labels.node), costs.weight_bytes * share)
+    return held
 
 
 def chosen_modes(node: Sequence[int], quantized: AbstractSet[int], prices: Floats, costs: Costs) -> dict[str, int]:

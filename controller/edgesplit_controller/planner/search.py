@@ -44,7 +44,6 @@ def run_solver(model: cp_model.CpModel, hint: Sequence[tuple[Var, int]], time_li
         hint: Variables and their values in a known solution; may be partial.
         time_limit_s: Wall-clock limit. [s]
     """
-    model.clear_hints()
     for var, value in hint:
         model.add_hint(var, value)
     solver = cp_model.CpSolver()

@@ -19,6 +19,7 @@ from edgesplit_controller.planner.factors import NOISE, PRICED, Relaxation, rela
 from edgesplit_controller.planner.measure import Plan, measures_of
 from edgesplit_controller.planner.noise import Patterns, pattern_table
 from edgesplit_controller.planner.objective import Goal, Limit
+from edgesplit_controller.planner.paths import least_latency_s
 from edgesplit_controller.planner.presolve import HOPELESS, Bounds, Pool, bound_goal, plans_within, reduce
 from edgesplit_controller.planner.reduction import Reduction, count_flows, unreduced
 from edgesplit_controller.planner.stage import Clock, Outcome, build_base, solve_goal
@@ -36,6 +37,9 @@ MANY_NODES = 4
 FLOWS_PER_S = 15_000.0
 """Joint choices of a model that are worth building per second left."""
 
+TIMED_SHARE = 0.35
+"""Of the time left, for each solve with a schedule but the last."""
+
 PROOF = 1e-11
 """Relative distance from its bound at which a plan counts as proven without search."""
 
@@ -52,6 +56,7 @@ class Session:
         self.limits = () if limit_j is None else (Limit(DEVICE_ENERGY, limit_j),)
         self.critical = problem.objective.latency_model == "critical-path"
         self.plans: list[Plan] = []
+        self._solved: dict[tuple[Goal, tuple[Limit, ...]], Outcome] = {}
         self.proven = True
         self.relaxation = relax(self.costs, self.patterns)
         limited = self.relaxation.limited if self.relaxation is not None else ()
@@ -106,11 +111,14 @@ class Session:
             goal: What to minimise.
             extra: Limits beside the problem's.
         """
+        if (goal, extra) in self._solved:
+            return self._solved[goal, extra]
         limits = (*self.limits, *extra)
         timed = self.critical and (goal.weights[LATENCY] > 0 or any(x.measure == LATENCY for x in extra))
         solve_one = self._best_timed if timed else self._best_summed
         outcome = solve_one(goal, limits, extra)
         self.proven &= outcome.proven
+        self._solved[goal, extra] = outcome
         return outcome
 
     def _best_summed(self, goal: Goal, limits: tuple[Limit, ...], extra: tuple[Limit, ...]) -> Outcome:
@@ -188,13 +196,23 @@ class Session:
             return Outcome(None, float("inf"), True)
         domain = self._domain(energy_only)
         start = self.best_known(goal, limits)
+        if start is not None and goal.value(start.measures) <= 0.0:
+            return Outcome(start, 0.0, True)
         reduction = unreduced(self.costs)
         reduction = Reduction(reduction.units, reduction.unit_of, reduction.domain & domain)
         base = build_base(self.problem, self.costs, self.patterns, reduction)
-        horizon_s = max((float(plan.measures[LATENCY]) for plan in self.plans), default=worst_latency_s(self.costs))
+        horizon_s = max((float(plan.measures[LATENCY]) for plan in self.plans), default=0.0)
+        horizon_s = horizon_s or worst_latency_s(self.costs)
         base = add_schedule(base, self.costs, horizon_s)
         labels, bound, proven = solve_goal(
-            base, self.costs, self.patterns, goal=goal, limits=limits, start=start, clock=self.clock
+            base,
+            self.costs,
+            self.patterns,
+            goal=goal,
+            limits=limits,
+            start=start,
+            clock=self.clock,
+            share=TIMED_SHARE if extra or goal in (LATENCY_GOAL, ENERGY_GOAL) else 1.0,
         )
         plan = start if labels is None else self._remember(labels)
         if start is not None and plan is not None and goal.value(start.measures) < goal.value(plan.measures):
@@ -202,7 +220,14 @@ class Session:
         if plan is None:
             return Outcome(None, bound, proven)
         value = goal.value(plan.measures)
-        return Outcome(plan, min(bound, value), proven and value - bound <= 1e-6 * abs(value))
+        bound = min(max(bound, self._timed_floor(goal, domain, plan)), value)
+        return Outcome(plan, bound, proven and value - bound <= 1e-6 * abs(value))
+
+    def _timed_floor(self, goal: Goal, domain: NDArray[np.bool_], plan: Plan) -> float:
+        """Each measure's own bound, weighted."""
+        energy_j = self.floors[ENERGY].value if ENERGY in self.floors else 0.0
+        least_s = least_latency_s(self.costs, domain, plan.labels)
+        return goal.weights[LATENCY] * least_s + goal.weights[ENERGY] * energy_j
 
     def _domain(self, extra: tuple[Limit, ...]) -> NDArray[np.bool_]:
         """Places that extra limits leave, by the bounds proven for the limited measure."""

@@ -78,6 +78,7 @@ def solve_goal(
     limits: tuple[Limit, ...],
     start: Plan | None,
     clock: Clock,
+    share: float = 1.0,
 ) -> tuple[Labels | None, float, bool]:
     """Minimise a goal with CP-SAT.
 
@@ -89,6 +90,7 @@ def solve_goal(
         limits: Bounds on measures.
         start: A plan that keeps the limits, if one is known.
         clock: Gives the time left.
+        share: Of the time left that may be used.
 
     Returns:
         The assignment found, a proven lower bound, and whether the search was finished.
@@ -101,7 +103,7 @@ def solve_goal(
         typical = max(goal.value(base.prices.largest), 1e-12)
     scale = minimise(model, base.prices, goal, typical)
     hint = hint_for(start.labels, base.reduction, patterns, base.variables) if start is not None else []
-    answer = run_solver(model, hint, clock.left_s())
+    answer = run_solver(model, hint, clock.left_s() * share)
     clock.solve_s += answer.seconds
     # Each coefficient was rounded by at most half a unit.
     slack = len(base.prices.variables) / 2

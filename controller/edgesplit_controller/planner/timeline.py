@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from edgesplit.plan import Assignment, Component, TimelineEntry
 from edgesplit.problem import Problem
@@ -74,7 +75,9 @@ def _entry(item: _Item, start_s: float) -> TimelineEntry:
         return TimelineEntry(
             kind="transfer", start_s=start_s, end_s=end_s, source=source, target=target, tensor=item.tensor
         )
-    kind = "encode" if item.kind == "encode" else "decode" if item.kind == "decode" else "compute"
+    kind: Literal["compute", "encode", "decode"] = "compute"
+    if item.kind in ("encode", "decode"):
+        kind = "encode" if item.kind == "encode" else "decode"
     return TimelineEntry(
         kind=kind,
         start_s=start_s,

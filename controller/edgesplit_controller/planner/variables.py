@@ -101,8 +101,8 @@ def make_variables(model: cp_model.CpModel, costs: Costs, reduction: Reduction, 
         variables.place.append({node: one if fixed else model.new_bool_var("") for node in nodes})
     open_operators = costs.quantizable
     if patterns is not None:
-        ever = patterns.members.any(axis=0)
-        open_operators = tuple(o for o, used in zip(patterns.operators, ever, strict=True) if used)
+        ever = np.atleast_1d(patterns.members.any(axis=0))
+        open_operators = tuple(o for o, used in zip(patterns.operators, ever.tolist(), strict=True) if used)
         variables.pattern = [model.new_bool_var("") for _ in patterns.noise]
     for operator in open_operators:
         unit = int(reduction.unit_of[operator])
@@ -143,7 +143,7 @@ def _carrier(
     if not coded and key in known:
         return known[key]
     places = variables.place[unit]
-    precisions = tuple(mode.precision for mode in tensor.modes)
+    precisions: tuple[Precision, ...] = tuple(mode.precision for mode in tensor.modes)
     if len(tensor.modes) == 1:
         offers = {(node, 0): var for node, var in places.items()}
         carrier = Carrier(unit, tensor.producer, offers, precisions)

@@ -1,0 +1,130 @@
+"""Goals, configuration, measured figures, the service manager's protocol."""
+
+from __future__ import annotations
+
+import math
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgesplit.errors import InvalidConfiguration, InvalidInput
+from edgesplit.messages import Usage
+from edgesplit.requests import GoalsDocument, Limit, SetWeights
+from edgesplit.service_notify import Notifier
+from edgesplit_controller.configuration import Artifacts, Broker, ControllerConfiguration, Planning, artifact_address
+from edgesplit_controller.documents import measured_document
+from edgesplit_controller.operations import merged_goals
+
+
+def goals(
+    latency_weight: float, energy_weight: float, max_noise: float | None, device_energy_limit_j: float | None
+) -> GoalsDocument:
+    return GoalsDocument(
+        latency_weight=latency_weight,
+        energy_weight=energy_weight,
+        max_noise=max_noise,
+        device_energy_limit_j=device_energy_limit_j,
+    )
+
+
+BEFORE = GoalsDocument(latency_weight=0.25, energy_weight=0.75, max_noise=0.1, device_energy_limit_j=2.0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "after"),
+    [
+        (SetWeights(), BEFORE),
+        (SetWeights(energy=1.0), goals(0.0, 1.0, 0.1, 2.0)),
+        (SetWeights(latency=2.0), goals(2.0, 0.0, 0.1, 2.0)),
+        (SetWeights(latency=1.0, energy=3.0), goals(1.0, 3.0, 0.1, 2.0)),
+        (SetWeights(max_noise=Limit(None)), goals(0.25, 0.75, None, 2.0)),
+        (SetWeights(max_noise=Limit(0.0), device_energy_j=Limit(None)), goals(0.25, 0.75, 0.0, None)),
+    ],
+)
+def test_naming_one_weight_clears_the_other_and_limits_persist(asked: SetWeights, after: GoalsDocument) -> None:
+    assert merged_goals(BEFORE, asked) == after
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [SetWeights(energy=-1.0), SetWeights(latency=math.nan), SetWeights(latency=0.0), SetWeights(max_noise=Limit(-1.0))],
+)
+def test_impossible_goals_are_refused(asked: SetWeights) -> None:
+    with pytest.raises(InvalidInput):
+        merged_goals(BEFORE, asked)
+
+
+def usage(node: str, requests: int, energy_j: float, origin: str = "measured") -> Usage:
+    return Usage(
+        node=node,
+        model="m",
+        epoch=1,
+        requests=requests,
+        failed=0,
+        compute_s=0.0,
+        transmit_s=0.0,
+        energy_j=energy_j,
+        energy_origin="configured" if origin == "configured" else "measured",
+        latency_sum_s=2.0,
+    )
+
+
+def test_measured_figures_are_means_over_requests_and_as_trustworthy_as_their_weakest_part() -> None:
+    measured = measured_document([usage("device", 4, 8.0), usage("edge", 2, 1.0, "configured")], "device")
+    assert (measured.requests, measured.latency_s, measured.energy_j) == (4, 0.5, 2.5)
+    assert (measured.device_energy_j, measured.energy_origin) == (2.0, "configured")
+    assert measured_document([usage("edge", 2, 1.0)], "device").latency_s is None
+
+
+def test_wrong_configuration_names_the_key() -> None:
+    for wrong, key in (
+        (ControllerConfiguration(broker=Broker(url="ftp://x")), "broker URL"),
+        (ControllerConfiguration(artifacts=Artifacts(listen="7480")), r"artifacts\.listen"),
+        (ControllerConfiguration(planning=Planning(time_limit_s=0.0)), r"planning\.time_limit_s"),
+    ):
+        with pytest.raises(InvalidConfiguration, match=key):
+            wrong.validate()
+
+
+def test_the_artifact_address_is_the_advertised_one_or_where_the_broker_is_reached_from() -> None:
+    explicit = ControllerConfiguration(artifacts=Artifacts(advertise="10.9.0.9:7480"))
+    assert artifact_address(explicit, 1) == "10.9.0.9:7480"
+    assert artifact_address(ControllerConfiguration(), 7480) == "127.0.0.1:7480"
+    assert artifact_address(ControllerConfiguration(artifacts=Artifacts(listen="[::1]:0")), 5) == "[::1]:5"
+
+
+def test_the_command_shows_its_configuration_and_refuses_a_broken_one(tmp_path: Path) -> None:
+    file = tmp_path / "controller.toml"
+    command = [sys.executable, "-m", "edgesplit_controller.main", "--config", str(file)]
+    file.write_text("[broker]\nurl = 'mqtt://example:1'\n")
+    shown = subprocess.run([*command, "--print-config"], capture_output=True, text=True, check=False)
+    assert shown.returncode == 0
+    assert f'broker.url = "mqtt://example:1"  # file {file}' in shown.stdout
+    file.write_text("[broker]\nurll = 'x'\n")
+    broken = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert broken.returncode == 1
+    assert broken.stderr.count("\n") == 1
+    assert "urll" in broken.stderr
+
+
+def test_the_service_manager_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        notifier = Notifier({"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "20000000", "WATCHDOG_PID": "7"}, process=7)
+        notifier.ready("serving\nwell")
+        notifier.ping()
+        notifier.stopping()
+        assert [manager.recv(100) for _ in range(3)] == [b"READY=1\nSTATUS=serving well", b"WATCHDOG=1", b"STOPPING=1"]
+        assert notifier.watchdog_interval_s == 10.0
+    notifier.ping()  # nobody listens any more; nothing happens
+
+
+def test_without_a_service_manager_nothing_happens() -> None:
+    notifier = Notifier({})
+    notifier.ready()
+    assert notifier.watchdog_interval_s is None
+    assert Notifier({"WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"}, process=2).watchdog_interval_s is None

@@ -1,0 +1,98 @@
+"""The registry remembers what nodes said and tells what changed."""
+
+from __future__ import annotations
+
+import msgspec
+
+from edgesplit.messages import ExecutionProfile, LinkMetrics, LinkState, NodeMetrics, NodeStatus, ProfileReport
+from edgesplit_controller.registry import Registry
+
+
+def status(node: str, *, online: bool = True, protocol: int = 1, instance: str = "1") -> NodeStatus:
+    return NodeStatus(
+        node=node, online=online, protocol=protocol, version="0.1.0", instance=instance, advertise="10.0.0.1:7400"
+    )
+
+
+def metrics(node: str) -> NodeMetrics:
+    return NodeMetrics(
+        node=node,
+        instance="1",
+        at_unix_s=0.0,
+        cpu_percent=5.0,
+        memory_available_bytes=1,
+        compute_w=3.0,
+        transmit_w=1.0,
+        power_origin="measured",
+    )
+
+
+def report(sha256: str, state: str = "done", whole_s: float = 1.0) -> ProfileReport:
+    profile = ExecutionProfile(
+        time_s={"u": whole_s}, quantized_time_s={}, whole_s=whole_s, runs=1, provider="", threads=1, runtime=""
+    )
+    values = {"node": "a", "instance": "1", "model": "m", "sha256": sha256, "state": state, "fraction": 1.0}
+    made = msgspec.convert(values, ProfileReport)
+    return msgspec.structs.replace(made, profile=profile) if state == "done" else made
+
+
+def link(to: str) -> LinkState:
+    return LinkState(to=to, up=True, bandwidth_bytes_per_s=1.0, latency_s=0.1, measured_at_unix_s=0.0)
+
+
+def test_joining_restarting_and_leaving_are_told_once() -> None:
+    registry = Registry()
+    kinds = [
+        [change.kind for change in registry.set_status("a", message)]
+        for message in (
+            status("a"),
+            status("a"),
+            status("a", instance="2"),
+            status("a", online=False),
+            status("a", online=False),
+            None,
+        )
+    ]
+    assert kinds == [["node-joined"], [], ["node-joined"], ["node-left"], [], []]
+
+
+def test_a_node_of_another_protocol_is_refused_with_one_sentence_and_never_usable() -> None:
+    registry = Registry()
+    (change,) = registry.set_status("a", status("a", protocol=2))
+    registry.set_metrics("a", metrics("a"))
+    assert change.kind == "node-refused"
+    assert "speaks protocol 2" in change.text
+    assert registry.set_status("a", status("a", protocol=2)) == ()
+    assert registry.online() == ()
+    assert not registry.node("a").usable
+
+
+def test_a_node_is_usable_once_its_watts_are_known() -> None:
+    registry = Registry()
+    registry.set_status("a", status("a"))
+    assert not registry.node("a").usable
+    registry.set_metrics("a", metrics("a"))
+    assert registry.node("a").usable
+
+
+def test_links_are_those_between_nodes_that_are_connected() -> None:
+    registry = Registry()
+    for name in ("a", "b"):
+        registry.set_status(name, status(name))
+    registry.set_links("a", LinkMetrics(node="a", instance="1", links=(link("b"), link("c"))))
+    assert [(start, entry.to) for start, entry in registry.links()] == [("a", "b")]
+    registry.set_status("b", status("b", online=False))
+    assert registry.links() == ()
+
+
+def test_a_profile_of_another_version_of_the_model_does_not_count() -> None:
+    registry = Registry()
+    registry.set_status("a", status("a"))
+    assert [change.kind for change in registry.set_profile("a", "m", report("old"))] == ["profile-changed"]
+    assert registry.profile("a", "m", "new") is None
+    assert registry.profile("a", "m", "old") is not None
+    assert registry.set_profile("a", "m", report("old")) == ()
+    assert [change.text for change in registry.set_profile("a", "m", report("new", "failed"))] == [
+        "node a could not profile m: it gave no reason"
+    ]
+    assert registry.profiled("m", "new") == ()

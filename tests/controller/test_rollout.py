@@ -1,0 +1,154 @@
+"""Make before break, under whatever nodes report in whatever order."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgesplit.messages import EpochState, Observed
+from edgesplit_controller.deployment.rollout import EpochPlan, Rollout, World, advance, begin, parts
+
+NODES = ("device", "edge", "cloud")
+
+
+def plan(epoch: int, *participants: str, source: str = "device", fallback: int | None = None) -> EpochPlan:
+    return EpochPlan(epoch=epoch, source=source, participants=(source, *participants), fallback=fallback)
+
+
+def observed(node: str, serving: int | None = None, in_flight: int = 0, **states: str) -> Observed:
+    epochs = tuple(
+        EpochState(epoch=int(name[1:]), state=msgspec.convert(state, _STATE), in_flight=in_flight)
+        for name, state in states.items()
+    )
+    return Observed(node=node, instance="1", model="m", epochs=epochs, serving=serving)
+
+
+_STATE = EpochState.__annotations__ and msgspec.structs.fields(EpochState)[1].type
+
+
+def world(*reports: Observed, gone: tuple[str, ...] = (), now_s: float = 0.0) -> World:
+    return World({report.node: report for report in reports}, frozenset(gone), now_s)
+
+
+def test_an_epoch_is_activated_only_when_every_participant_prepared_it() -> None:
+    rollout = begin(Rollout(), plan(1, "edge"), deadline_s=60.0)
+    rollout, notices = advance(rollout, world(observed("device", e1="prepared"), observed("edge", e1="preparing")))
+    assert notices == ()
+    assert parts(rollout)["device"].serve is None
+    rollout, notices = advance(rollout, world(observed("device", e1="prepared"), observed("edge", e1="prepared")))
+    assert [notice.kind for notice in notices] == ["prepared"]
+    assert parts(rollout)["device"].serve == 1
+    assert rollout.active is None
+    rollout, notices = advance(rollout, world(observed("device", 1, e1="prepared"), observed("edge", e1="prepared")))
+    assert [notice.kind for notice in notices] == ["activated"]
+    assert rollout.active == plan(1, "edge")
+
+
+def test_the_old_epoch_is_kept_until_its_last_request_ended() -> None:
+    rollout = begin(Rollout(active=plan(1, "edge")), plan(3, "cloud", fallback=2), deadline_s=60.0)
+    ready = (observed("edge", e1="prepared"), observed("cloud", e3="prepared"))
+    rollout, _ = advance(rollout, world(observed("device", 1, e1="prepared", e3="prepared"), *ready))
+    assert parts(rollout)["edge"].plans == (1,)
+    rollout, _ = advance(rollout, world(observed("device", 3, in_flight=2, e1="draining", e3="prepared"), *ready))
+    assert rollout.retiring == (plan(1, "edge"),)
+    assert parts(rollout)["edge"].plans == (1,)
+    rollout, notices = advance(rollout, world(observed("device", 3, e1="draining", e3="prepared"), *ready))
+    assert [(notice.kind, notice.plan.epoch) for notice in notices] == [("retired", 1)]
+    assert "edge" not in parts(rollout)
+    assert parts(rollout)["device"].fallback == 2
+    assert parts(rollout)["device"].local == (2,)
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        (world(observed("device", 1, e1="prepared", e2="failed")), "device could not prepare it"),
+        (world(observed("device", 1, e1="prepared"), gone=("edge",)), "node edge left"),
+        (world(observed("device", 1, e1="prepared", e2="prepared"), now_s=61.0), "edge did not prepare it in time"),
+    ],
+)
+def test_an_epoch_that_cannot_be_prepared_is_abandoned_and_the_old_one_serves(state: World, reason: str) -> None:
+    rollout = begin(Rollout(active=plan(1)), plan(2, "edge"), deadline_s=60.0)
+    rollout, notices = advance(rollout, state)
+    assert [notice.kind for notice in notices] == ["abandoned"]
+    assert reason in notices[0].reason
+    assert rollout == Rollout(active=plan(1), deadline_s=60.0)
+    assert parts(rollout)["device"].serve == 1
+
+
+def test_moving_to_another_source_keeps_both_until_the_new_one_serves() -> None:
+    rollout = begin(Rollout(active=plan(1)), plan(2, source="edge"), deadline_s=60.0)
+    rollout, _ = advance(rollout, world(observed("device", 1, e1="prepared"), observed("edge", e2="prepared")))
+    assert (parts(rollout)["device"].serve, parts(rollout)["edge"].serve) == (1, 2)
+    rollout, _ = advance(rollout, world(observed("device", 1, e1="prepared"), observed("edge", 2, e2="prepared")))
+    assert (parts(rollout)["device"].serve, parts(rollout)["edge"].serve) == (None, 2)
+    rollout, _ = advance(rollout, world(observed("device", e1="draining"), observed("edge", 2, e2="prepared")))
+    assert "device" not in parts(rollout)
+
+
+def test_another_plan_cannot_begin_while_one_is_prepared() -> None:
+    with pytest.raises(ValueError, match="epoch 1 is still being prepared"):
+        begin(begin(Rollout(), plan(1), 1.0), plan(2), 1.0)
+
+
+reports = st.builds(
+    lambda node, states, serving, in_flight: Observed(
+        node=node,
+        instance="1",
+        model="m",
+        epochs=tuple(EpochState(epoch=epoch, state=state, in_flight=in_flight) for epoch, state in states.items()),
+        serving=serving,
+    ),
+    st.sampled_from(NODES),
+    st.dictionaries(st.integers(1, 6), st.sampled_from(("preparing", "prepared", "failed", "draining"))),
+    st.none() | st.integers(1, 6),
+    st.integers(0, 2),
+)
+steps = st.lists(
+    st.tuples(
+        st.lists(reports, max_size=3),
+        st.frozensets(st.sampled_from(NODES), max_size=2),
+        st.floats(0, 5),
+        st.lists(st.sampled_from(NODES), max_size=2),
+        st.sampled_from(NODES),
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(steps)
+def test_whatever_nodes_report_nothing_unprepared_serves_and_nothing_serving_is_dropped(
+    sequence: list[tuple[list[Observed], frozenset[str], float, list[str], str]],
+) -> None:
+    rollout, now_s, last_epoch = Rollout(), 0.0, 0
+    seen: dict[str, Observed] = {}
+    for new_reports, gone, passed_s, participants, source in sequence:
+        now_s += passed_s
+        seen |= {report.node: report for report in new_reports}
+        if rollout.upcoming is None and last_epoch < 6:
+            last_epoch += 1
+            others = tuple(sorted({*participants} - {source}))
+            rollout = begin(rollout, plan(last_epoch, *others, source=source), now_s + 10.0)
+        before = rollout
+        rollout, notices = advance(rollout, World(seen, gone, now_s))
+        held = parts(rollout)
+        for kept in rollout.plans:
+            assert all(kept.epoch in held[node].plans for node in kept.participants)
+        for part in held.values():
+            assert part.serve is None or part.serve in part.plans
+            if part.serve is not None and before.active is not None and part.serve != before.active.epoch:
+                upcoming = before.upcoming
+                assert upcoming is not None
+                assert upcoming.epoch == part.serve
+                if not before.activating:
+                    for participant in upcoming.participants:
+                        states = {state.epoch: state.state for state in seen[participant].epochs}
+                        assert states[upcoming.epoch] == "prepared"
+        if before.active is not None and rollout.active != before.active:
+            assert rollout.active == before.upcoming
+            assert before.active in rollout.retiring or any(notice.kind == "retired" for notice in notices)
+        if before.active is not None:
+            assert rollout.active is not None

@@ -1,0 +1,106 @@
+"""What is on disk survives and damage is one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgesplit.errors import InvalidConfiguration, InvalidInput
+from edgesplit.requests import GoalsDocument
+from edgesplit_controller.deployment.rollout import EpochPlan, Rollout
+from edgesplit_controller.deployment.state import DeploymentState, State
+from edgesplit_controller.events import KEPT, EventLog
+from edgesplit_controller.models.intake import Submission, take_in
+from edgesplit_controller.store import Store
+from tests.controller.tiny_models import convolutions
+
+
+def test_state_reads_back_as_it_was_saved(tmp_path: Path) -> None:
+    active = EpochPlan(epoch=3, source="device", participants=("device",), fallback=2)
+    state = State(
+        default_goals=GoalsDocument(energy_weight=1.0),
+        goals={"m": GoalsDocument(max_noise=None)},
+        epochs={"m": 3},
+        deployments={"m": DeploymentState(source="device", inputs=(), outputs=(), rollout=Rollout(active=active))},
+    )
+    store = Store(tmp_path)
+    assert store.load_state() == State()
+    store.save_state(state)
+    store.close()
+    again = Store(tmp_path)
+    assert again.load_state() == state
+    again.close()
+
+
+def test_a_damaged_state_is_refused_with_one_sentence(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (tmp_path / "state.json").write_bytes(b'{"goals": {"m"')
+    with pytest.raises(InvalidConfiguration, match=r"state\.json is damaged"):
+        store.load_state()
+    store.close()
+
+
+def test_a_second_controller_may_not_use_the_folder(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(InvalidConfiguration, match="in use by another controller"):
+        Store(tmp_path)
+    store.close()
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InvalidConfiguration, match="cannot be used"):
+        Store(tmp_path / "file" / "store")
+
+
+def test_models_survive_a_crash_while_being_replaced(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (store.uploads / "upload").write_bytes(convolutions(1))
+    record = take_in(Submission("m", store.uploads / "upload", {}, None, 0, ()), store.blobs, lambda _text, _part: None)
+    store.save_model(record)
+    assert store.load_models()["m"].manifest == record.manifest
+    # Killed after the new version was written and before it took the old one's place.
+    (tmp_path / "models" / "m").rename(tmp_path / "incoming" / "m")
+    # Killed while a version was being written.
+    (tmp_path / "incoming" / "half").mkdir()
+    assert list(store.load_models()) == ["m"]
+    assert list((tmp_path / "incoming").iterdir()) == []
+    (tmp_path / "models" / "m" / "graph.onnx").write_bytes(b"\x00damaged")
+    with pytest.raises(InvalidConfiguration, match="add the model again"):
+        store.load_models()
+    store.close()
+
+
+def test_uploads_are_found_by_digest_only(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (store.uploads / ("a" * 64)).write_bytes(b"x")
+    assert store.upload("a" * 64, "model file").read_bytes() == b"x"
+    for digest in ("b" * 64, "../state.json", ""):
+        with pytest.raises(InvalidInput, match="was not uploaded"):
+            store.upload(digest, "model file")
+    store.remove_uploads(["a" * 64])
+    assert list(store.uploads.iterdir()) == []
+    store.close()
+
+
+def test_blobs_that_nobody_needs_are_freed(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    kept, stale = store.blobs.put(b"kept"), store.blobs.put(b"stale")
+    assert store.collect({kept}) == 1
+    assert store.blobs.has(kept)
+    assert not store.blobs.has(stale)
+    store.close()
+
+
+def test_events_survive_a_restart_and_stay_bounded(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    log = EventLog(path, lambda _event: None, clock=lambda: 1.0)
+    for number in range(2 * KEPT + 10):
+        log.add("planned", str(number))
+    with path.open("ab") as stream:
+        stream.write(b'{"at_unix_s": 1.0, "ori')
+    again = EventLog(path, lambda _event: None)
+    assert [event.text for event in again.last(2)] == [str(2 * KEPT + 8), str(2 * KEPT + 9)]
+    assert len(again.last(10 * KEPT)) == KEPT
+    assert len(path.read_bytes().splitlines()) <= 2 * KEPT

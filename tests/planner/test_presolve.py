@@ -1,0 +1,107 @@
+"""Presolve: exact where it says so, and never in the way of an optimum."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgesplit_controller.planner import noise_of
+from edgesplit_controller.planner.costs import ENERGY, LATENCY, costs_of
+from edgesplit_controller.planner.elimination import plan_elimination
+from edgesplit_controller.planner.measure import measures_of
+from edgesplit_controller.planner.noise import pattern_table
+from edgesplit_controller.planner.objective import Goal
+from edgesplit_controller.planner.reduction import unreduced
+from edgesplit_controller.planner.session import ENERGY_GOAL, LATENCY_GOAL, Session
+from edgesplit_controller.planner.stage import Clock, build_base, solve_goal
+from edgesplit_controller.planner.subsets import plans_on_subsets
+from tests.planner.brute_force import random_problem
+
+SEEDS = st.integers(0, 1_000_000)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_elimination_finds_the_least_sum_and_every_choices_share(data: st.DataObject) -> None:
+    sizes = data.draw(st.lists(st.integers(1, 3), min_size=1, max_size=5))
+    scope = st.lists(st.integers(0, len(sizes) - 1), min_size=1, max_size=3, unique=True).map(tuple)
+    scopes = [*data.draw(st.lists(scope, max_size=5)), *((v,) for v in range(len(sizes)))]
+    rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
+    tables = [rng.random([sizes[v] for v in scope]) for scope in scopes]
+    last = frozenset(data.draw(st.sets(st.integers(0, len(sizes) - 1))))
+    found = plan_elimination(sizes, scopes, last, 1e6)
+    assert found is not None
+    run = found.minimise([t.transpose(a).copy() for t, a in zip(tables, found.axes, strict=True)])
+
+    def total(choice: tuple[int, ...]) -> float:
+        return sum(float(t[tuple(choice[v] for v in s)]) for t, s in zip(tables, scopes, strict=True))
+
+    everything = {c: total(c) for c in itertools.product(*(range(size) for size in sizes))}
+    assert run.value == pytest.approx(min(everything.values()))
+    assert total(tuple(run.choice)) == pytest.approx(run.value)
+    for bag, belief in zip(found.bags, found.beliefs(run), strict=True):
+        for joint in np.ndindex(belief.shape):
+            fits = [t for c, t in everything.items() if all(c[v] == j for v, j in zip(bag.scope, joint, strict=True))]
+            assert float(belief[joint]) == pytest.approx(min(fits))
+
+
+def test_elimination_that_would_not_fit_is_declined() -> None:
+    assert plan_elimination([10] * 6, [tuple(range(6))], frozenset(), 1e5) is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=SEEDS)
+def test_patterns_left_out_are_too_noisy_or_contained(seed: int) -> None:
+    problem = random_problem(seed)
+    costs = costs_of(problem)
+    patterns = pattern_table(problem, costs)
+    assert patterns is not None
+    listed = {
+        frozenset(np.flatnonzero(row).tolist()): n for row, n in zip(patterns.members, patterns.noise, strict=True)
+    }
+    limit = problem.constraints.max_noise
+    for size in range(len(costs.quantizable) + 1):
+        for chosen in itertools.combinations(range(len(costs.quantizable)), size):
+            names = frozenset(costs.operators[costs.quantizable[place]] for place in chosen)
+            noise = noise_of(problem, names)
+            if frozenset(chosen) in listed:
+                assert listed[frozenset(chosen)] == pytest.approx(noise, abs=1e-12)
+                assert limit is None or noise <= limit
+            elif limit is None or noise <= limit:
+                assert patterns.closed_below
+                assert any(frozenset(chosen) < other for other in listed)
+
+
+@pytest.mark.parametrize("goal", [LATENCY_GOAL, ENERGY_GOAL])
+@settings(max_examples=40, deadline=None)
+@given(seed=SEEDS)
+def test_the_reduced_model_has_the_optimum_of_the_unreduced_one(goal: Goal, seed: int) -> None:
+    problem = random_problem(seed, operators=7)
+    session = Session(problem, None, Clock(30.0))
+    reduced = session.best(goal)
+    costs = session.costs
+    base = build_base(problem, costs, session.patterns, unreduced(costs))
+    labels, _, proven = solve_goal(
+        base, costs, session.patterns, goal=goal, limits=session.limits, start=None, clock=Clock(30.0)
+    )
+    assert proven
+    assert (labels is None) == (reduced.plan is None)
+    if labels is not None and reduced.plan is not None:
+        assert goal.value(reduced.plan.measures) == pytest.approx(goal.value(measures_of(labels, costs)), rel=1e-6)
+        assert reduced.bound <= goal.value(reduced.plan.measures) * (1 + 1e-9)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=SEEDS)
+def test_plans_on_few_nodes_are_assignments_of_the_whole_problem(seed: int) -> None:
+    problem = random_problem(seed)
+    costs = costs_of(problem)
+    patterns = pattern_table(problem, costs)
+    for labels in plans_on_subsets(costs, patterns, (LATENCY_GOAL, ENERGY_GOAL), (), lambda: 10.0):
+        measures = measures_of(labels, costs)
+        assert len(labels.node) == len(costs.operators)
+        assert np.isfinite(measures[[LATENCY, ENERGY]]).all()
