@@ -81,7 +81,16 @@ def random_plan(
         for b in NODES
         if a != b
     ]
-    problem = build_problem("random", graph, (), None, NODES[0], candidates, links, GoalsDocument())
+    problem = build_problem(
+        "random",
+        graph,
+        quantizable=(),
+        noise=None,
+        source=NODES[0],
+        candidates=candidates,
+        links=links,
+        goals=GoalsDocument(),
+    )
     node_of: dict[str, str] = {}
     current = draw.choice(NODES)
     for operator in problem.operators:

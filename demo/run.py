@@ -20,9 +20,11 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+import edgesplit
 from demo import picture, report, scoring, shapes
 from demo.fleet import CommandFailed, EmulatedLink, EmulatedNode, LocalFleet
 from demo.traffic import Traffic
+from edgesplit.errors import EdgesplitError
 
 __all__ = ["main"]
 
@@ -79,11 +81,12 @@ class Demo:
         outputs: list[NDArray[Any]] = []
         latencies: list[float] = []
         plan = self.fleet.splitctl("plan", MODEL)
-        for index in range(IMAGES):
-            document, output = self._infer(index)
-            outputs.append(output)
-            latencies.append(document["latency_s"]["mean"])
-            self._check_infer(title, document)
+        with edgesplit.connect(self.fleet.address("device")) as node:
+            for index in range(IMAGES):
+                image = self.batch.inputs[shapes.INPUT_NAME][index : index + 1]
+                result = node.infer_detailed(MODEL, {shapes.INPUT_NAME: image}, deadline_s=30.0)
+                outputs.append(result.outputs[shapes.OUTPUT_NAME])
+                latencies.append(result.latency_s)
         logits = np.concatenate(outputs)
         noise = float(np.abs(logits - self.reference).mean())
         time.sleep(1.5)  # agents report what serving cost once a second
@@ -102,17 +105,6 @@ class Demo:
         self.steps.append(step)
         report.show_step(step)
         return step
-
-    def _infer(self, index: int) -> tuple[dict[str, Any], NDArray[Any]]:
-        source, target = self.folder / "in.npz", self.folder / "out.npz"
-        save_arrays(source, {shapes.INPUT_NAME: self.batch.inputs[shapes.INPUT_NAME][index : index + 1]})
-        document = self.fleet.splitctl("infer", MODEL, "--input", str(source), "--output", str(target))
-        with np.load(target) as stored:
-            return document, stored[shapes.OUTPUT_NAME]
-
-    def _check_infer(self, title: str, document: dict[str, Any]) -> None:
-        if document["failed"]:
-            self.faults.append(f"{title}: {document['failed']} requests failed")
 
     def _judge(self, step: report.Step) -> None:
         if not step.plan["quantized"] and not step.plan["codecs"]:
@@ -234,7 +226,7 @@ def main(output: Path) -> None:
     begin = time.monotonic()
     try:
         faults = run(output.resolve())
-    except (CommandFailed, TimeoutError) as error:
+    except (CommandFailed, EdgesplitError, TimeoutError) as error:
         sys.exit(f"demo failed: {error} (logs: {output / 'logs'})")
     except KeyboardInterrupt:
         sys.exit("demo interrupted; every process it started has ended")

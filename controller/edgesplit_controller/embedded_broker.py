@@ -8,6 +8,7 @@ a fleet uses Mosquitto or a clustered one.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import logging
 import socket
@@ -19,6 +20,7 @@ from edgesplit.errors import BrokerUnreachable, InvalidConfiguration
 
 __all__ = ["EmbeddedBroker"]
 
+STOP_TIMEOUT_S = 3.0
 START_TIMEOUT_S = 15.0
 
 
@@ -121,7 +123,10 @@ class EmbeddedBroker:
         finally:
             self._started.set()
         await self._stop.wait()
-        await broker.shutdown()
+        # amqtt may wait for a client that does not answer; ending the loop cuts it off.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await broker.shutdown()
 
 
 def _require_amqtt() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -104,6 +105,7 @@ class MessageBus:
         self._subscriptions: list[_Subscription] = []
         self._state: dict[str, bytes] = {}
         self._connected = asyncio.Event()
+        self._awaited: set[int] = set()
         self._refusal = ""
         client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=mqtt.MQTTv311)
         if self.address.user is not None:
@@ -114,14 +116,16 @@ class MessageBus:
             client.will_set(will[0], msgspec.json.encode(will[1]), qos=QUALITY_OF_SERVICE, retain=True)
         client.connect_timeout = CONNECT_TIMEOUT_S
         client.reconnect_delay_set(min_delay=1, max_delay=5)
+        client.on_socket_open = _send_at_once
         client.on_connect = self._paho_connected
+        client.on_subscribe = self._paho_subscribed
         client.on_disconnect = self._paho_disconnected
         client.on_message = self._paho_message
         self._client = client
 
     @property
     def connected(self) -> bool:
-        """Whether the broker answers now."""
+        """Whether the broker answers now and has confirmed every subscription."""
         return self._connected.is_set()
 
     def start(self) -> None:
@@ -195,6 +199,11 @@ class MessageBus:
     def _paho_disconnected(self, client: mqtt.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         self._hand_over(self._on_disconnected, str(reason))
 
+    def _paho_subscribed(
+        self, _client: mqtt.Client, _data: Any, identifier: int, _codes: Any, _properties: Any
+    ) -> None:
+        self._hand_over(self._on_subscribed, identifier)
+
     def _paho_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
         self._hand_over(self._dispatch, message.topic, bytes(message.payload))
 
@@ -211,8 +220,21 @@ class MessageBus:
             if self._on_connection is not None:
                 self._on_connection(False, reason)
             return
-        for subscription in self._subscriptions:
-            self._client.subscribe(subscription.topic_filter, QUALITY_OF_SERVICE)
+        self._connected.clear()
+        results = [self._client.subscribe(entry.topic_filter, QUALITY_OF_SERVICE) for entry in self._subscriptions]
+        self._awaited = {identifier for _, identifier in results if identifier is not None}
+        if not self._awaited:
+            self._on_ready()
+
+    def _on_subscribed(self, identifier: int) -> None:
+        if identifier not in self._awaited:
+            return
+        self._awaited.discard(identifier)
+        if not self._awaited:
+            self._on_ready()
+
+    def _on_ready(self) -> None:
+        # Only now is anything said: who answers it must find this side listening.
         for topic, payload in self._state.items():
             result = self._client.publish(topic, payload, qos=QUALITY_OF_SERVICE, retain=True)
             if result.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
@@ -240,3 +262,9 @@ class MessageBus:
                         self._on_malformed(MalformedMessage(f"the payload on {topic} was ignored: {error}"))
                     continue
             subscription.handler(topic, message)
+
+
+def _send_at_once(_client: mqtt.Client, _data: Any, connection: Any) -> None:
+    """Small messages must not wait for the acknowledgement of earlier ones (Nagle's algorithm)."""
+    with contextlib.suppress(OSError, AttributeError):  # a websocket or TLS wrapper may not offer it
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

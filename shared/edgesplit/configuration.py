@@ -95,9 +95,10 @@ def _environment_keys(kind: type[msgspec.Struct], name: str) -> tuple[str, ...] 
         return None
     wanted = name.removeprefix(PREFIX).lower()
     for section in msgspec.structs.fields(kind):
-        if section.encode_name == wanted:
+        is_section = isinstance(section.type, type) and issubclass(section.type, msgspec.Struct)
+        if section.encode_name == wanted and not is_section:
             return (section.encode_name,)
-        if isinstance(section.type, type) and issubclass(section.type, msgspec.Struct):
+        if is_section:
             for key in msgspec.structs.fields(section.type):
                 if f"{section.encode_name}_{key.encode_name}" == wanted:
                     return (section.encode_name, key.encode_name)

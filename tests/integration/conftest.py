@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +11,7 @@ import pytest
 
 from demo.fleet import EmulatedNode, LocalFleet, free_port
 from edgesplit_controller import zoo
+from tests.integration.brokers import start_mosquitto
 
 NODES = (
     EmulatedNode("device", compute_w=3.0, transmit_w=3.5),
@@ -26,17 +23,8 @@ NODES = (
 @pytest.fixture(scope="session")
 def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a Mosquitto of our own; skips where none is installed, fails in CI."""
-    program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if program is None:
-        message = "mosquitto is not installed (sh tests/ensure_mosquitto.sh)"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
     port = free_port()
-    config = tmp_path_factory.mktemp("mosquitto") / "mosquitto.conf"
-    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n")
-    process = subprocess.Popen([program, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    time.sleep(0.5)
-    if process.poll() is not None:
-        pytest.fail(f"mosquitto ended at once with {process.returncode}")
+    process = start_mosquitto(port, tmp_path_factory.mktemp("mosquitto"))
     yield f"mqtt://127.0.0.1:{port}"
     process.terminate()
     process.wait(timeout=5)

@@ -48,6 +48,21 @@ def test_no_plan_is_better_under_critical_path(seed: int, operators: int) -> Non
     assert_optimal(random_problem(seed, operators=operators, model="critical-path"))
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_without_a_table_of_patterns_the_polynomial_itself_bounds_noise(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr("edgesplit_controller.planner.noise.MAX_TABLE", 0)
+    assert_optimal(random_problem(seed, operators=4))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_relaxation_that_leaves_much_out_costs_time_only(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    monkeypatch.setattr("edgesplit_controller.planner.factors.MAX_ENTRIES", 90.0 if seed % 2 else 1.0)
+    monkeypatch.setattr("edgesplit_controller.planner.session.MANY_NODES", 1)
+    assert_optimal(random_problem(seed, operators=4))
+
+
 @pytest.mark.parametrize("seed", [196, 320, 360, 489, 497])
 def test_contradicting_pins_and_links_are_infeasible(seed: int) -> None:
     assert_optimal(random_problem(1000 + seed))
@@ -109,6 +124,18 @@ def test_a_hint_changes_the_way_and_not_the_answer(seed: int) -> None:
     if first.assignment is not None:
         again = solve(problem, hint=first.assignment)
         assert again.score == pytest.approx(first.score, abs=1e-9)
+
+
+def test_quantization_that_gains_nothing_is_left_out() -> None:
+    problem = random_problem(3)
+    useless = tuple(
+        msgspec.structs.replace(o, quantizable=o.role is None, quantized_time_s=o.time_s) for o in problem.operators
+    )
+    tensors = tuple(msgspec.structs.replace(t, quantized_bytes=None) for t in problem.tensors)
+    limits = Constraints(max_noise=None)
+    solution = solve(msgspec.structs.replace(problem, operators=useless, tensors=tensors, constraints=limits))
+    assert solution.assignment is not None
+    assert solution.assignment.quantized == frozenset()
 
 
 def test_a_hint_for_another_model_is_ignored() -> None:

@@ -12,17 +12,16 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from tests.services.material import REPOSITORY, cache_folder, debian_tree, dependencies_layer, overlay, project_wheel
+from tests.services.material import REPOSITORY, debian_tree, dependencies_layer, overlay, project_wheel, run_folder
 from tests.services.sandbox import CommandFailed, Sandbox
 
-__all__ = ["AGENT", "BIN", "CONTROLLER", "SHARED", "Fleet", "Machine"]
+__all__ = ["AGENT", "BIN", "CONTROLLER", "PASSWORD", "SHARED", "Fleet", "Machine"]
 
 BOOT_LIMIT_S = 90.0
 NODES = ("device", "edge", "cloud")
@@ -31,6 +30,9 @@ BIN = "/opt/edgesplit/bin"
 SHARED = "/srv/shared"
 """Where every machine sees the fleet's `shared` folder."""
 UNITS = REPOSITORY / "systemd"
+PASSWORDS = "etc/mosquitto/edgesplit.passwords"
+PASSWORD = "not-for-the-journal"
+BROKER_URL = f"mqtt://controller:{PASSWORD}@127.0.0.1:1883"
 AGENT = "edgesplit-agent.service"
 CONTROLLER = "edgesplit-controller.service"
 POWER_OFF = signal.SIGRTMIN + 4
@@ -102,7 +104,8 @@ class Machine:
         Raises:
             CommandFailed: It ended with another status than 0.
         """
-        return json.loads(self.run(f"{BIN}/splitctl", "--json", *arguments, timeout_s=timeout_s))
+        line = [f"{BIN}/splitctl", "--broker", BROKER_URL, "--json", *arguments]
+        return json.loads(self.run(*line, timeout_s=timeout_s))
 
     def reboot(self) -> float:
         """Reboot it from inside; return the time from the command until it has started again. [s]"""
@@ -124,7 +127,21 @@ class Machine:
     def _inside(self) -> list[str]:
         if not self._leader:
             raise CommandFailed(f"{self.name} is off")
-        return ["nsenter", "-t", str(self._leader), "-m", "-u", "-i", "-n", "-p", "-C", "--", "env", "-i", f"PATH={PATH}"]
+        return [
+            "nsenter",
+            "-t",
+            str(self._leader),
+            "-m",
+            "-u",
+            "-i",
+            "-n",
+            "-p",
+            "-C",
+            "--",
+            "env",
+            "-i",
+            f"PATH={PATH}",
+        ]
 
     def _wait_ready(self, notified: socket.socket, started_s: float) -> None:
         assert self._nspawn is not None
@@ -158,7 +175,7 @@ class Fleet:
     """
 
     def __init__(self, settings: Mapping[str, str]) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="run-", dir=cache_folder()))
+        self.folder = run_folder("fleet")
         self.machines: dict[str, Machine] = {}
         self.boot_s: dict[str, float] = {}
         self._settings = settings
@@ -184,6 +201,17 @@ class Fleet:
             self._take_down()
             raise
         return self
+
+    def journals(self, lines: int = 40) -> str:
+        """The end of every machine's log, for whoever has to find out why something failed."""
+        command = ["journalctl", "--no-pager", f"--lines={lines}", "--unit", "edgesplit-*", "--unit", "mosquitto"]
+        texts: list[str] = []
+        for name, machine in self.machines.items():
+            try:
+                texts.append(f"--- {name} ---\n{machine.run(*command)}")
+            except CommandFailed as error:
+                texts.append(f"--- {name} ---\n{error}")
+        return "\n".join(texts)
 
     def __exit__(self, *_error: object) -> None:
         """Shut down and remove all machines."""
@@ -224,7 +252,13 @@ class Fleet:
         self._write_settings(machine, disk)
         overlay(self._sandbox, machine.root, disk, layers)
         first = not self.machines
-        systemctl = ["chroot", str(machine.root), "systemctl", "--quiet"]
+        inside = ["chroot", str(machine.root)]
+        systemctl = [*inside, "systemctl", "--quiet"]
+        if first:
+            self._sandbox.run(*inside, "install", "-m", "600", "-o", "mosquitto", "/dev/null", f"/{PASSWORDS}")
+            for user in ("controller", *NODES):
+                self._sandbox.run(*inside, "mosquitto_passwd", "-b", f"/{PASSWORDS}", user, PASSWORD)
+            self._sandbox.run(*inside, "chown", "mosquitto:", f"/{PASSWORDS}")
         self._sandbox.run(*systemctl, "enable" if first else "disable", "mosquitto.service")
         self._sandbox.run(*systemctl, "enable", AGENT, *([CONTROLLER] if first else []))
         self.machines[node] = machine
@@ -233,11 +267,12 @@ class Fleet:
         """Names and /etc/edgesplit from the examples, in the machine's own layer."""
         first = next(iter(self.machines.values()), machine)
         agent = (UNITS / "agent.example.toml").read_text(encoding="utf-8") + self._settings.get(machine.node, "")
+        agent_environment = (UNITS / "agent.example.env").read_text(encoding="utf-8")
         files = {
             "etc/hostname": f"{machine.name}\n",
             "etc/hosts": f"127.0.0.1 localhost\n{first.address} controller.example\n",
             "etc/edgesplit/agent.toml": agent.replace('name = "device"', f'name = "{machine.node}"'),
-            "etc/edgesplit/agent.env": (UNITS / "agent.example.env").read_text(encoding="utf-8"),
+            "etc/edgesplit/agent.env": agent_environment.replace("//device:", f"//{machine.node}:"),
         }
         if first is machine:
             for source, target in (
@@ -249,5 +284,5 @@ class Fleet:
         for name, text in files.items():
             path = disk / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            path.write_text(text.replace("CHANGE-ME", PASSWORD), encoding="utf-8")
             path.chmod(0o600 if path.suffix == ".env" else 0o644)

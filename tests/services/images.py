@@ -12,13 +12,14 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from tests.services.material import REPOSITORY, cache_folder, debian_tree, wheelhouse
+from tests.services.material import REPOSITORY, cache_folder, debian_tree, locked, run_folder, wheelhouse
+from tests.services.proofs import say
 from tests.services.sandbox import CommandFailed, Sandbox, run
 
 __all__ = ["SERVICES", "DockerEngine", "Engine", "PodmanEngine", "docker_answers"]
@@ -53,7 +54,7 @@ class Engine(ABC):
     name: str
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="compose-", dir=cache_folder()))
+        self.folder = run_folder("compose")
         self.shared = self.folder / "files"
         self.shared.mkdir()
         self._override = self.folder / "override.yaml"
@@ -111,16 +112,19 @@ class Engine(ABC):
         """Run a command in a fresh container of an image."""
         return self.engine("run", "--rm", "--network=none", f"--entrypoint={command[0]}", IMAGES[target], *command[1:])
 
+    def logs(self) -> str:
+        """The end of every service's log, for whoever has to find out why something failed."""
+        return "\n".join(
+            f"--- {service} ---\n{self.engine('logs', '--tail=40', self.container(service))}" for service in SERVICES
+        )
+
     def image_bytes(self, target: str) -> int:
         """Size of an image. [B]"""
         return int(self.inspect("image", IMAGES[target], "{{.Size}}"))
 
     def close(self) -> None:
         """Remove services, volumes and networks."""
-        try:
-            self.compose("down", "--volumes")
-        finally:
-            shutil.rmtree(self.folder)
+        self.compose("down", "--volumes")
 
     def _compose_options(self) -> list[str]:
         return ["-p", PROJECT, "-f", str(REPOSITORY / "docker/compose.yaml"), "-f", str(self._override)]
@@ -139,7 +143,9 @@ class DockerEngine(Engine):
 
     def engine(self, *command: str, timeout_s: float = 120.0) -> str:
         """Run docker."""
-        return run(["docker", *command], timeout_s=timeout_s, environment=self.environment)
+        # compose takes PWD from where it is started.
+        line = ["env", f"--chdir={self.shared}", "docker", *command]
+        return run(line, timeout_s=timeout_s, environment=self.environment)
 
     def compose(self, *command: str, timeout_s: float = 300.0) -> str:
         """Run docker compose."""
@@ -148,6 +154,13 @@ class DockerEngine(Engine):
     def is_healthy(self, service: str) -> bool:
         """Read what the daemon found at its last check."""
         return self.inspect("container", self.container(service), "{{.State.Health.Status}}") == "healthy"
+
+    def close(self) -> None:
+        """Remove services and the folder."""
+        try:
+            super().close()
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def kill_process(self, service: str) -> None:
         """Kill from outside: docker itself would count its own kill as the user's wish."""
@@ -161,14 +174,19 @@ class PodmanEngine(Engine):
 
     def __init__(self) -> None:
         super().__init__()
-        self._sandbox = Sandbox("edgesplit-images")
+        self._stack = ExitStack()
+        self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        # One run at a time: what is in the store besides images belongs to a run that was killed.
+        self._stack.enter_context(locked("containers"))
+        self._sandbox = self._stack.enter_context(Sandbox("edgesplit-images"))
         try:
             self._write_settings()
+            self.engine("rm", "--all", "--force", "--volumes")
+            self._buildah("rm", "--all")
             self._composer = self._install_compose()
             self._python_image, self._broker_image = self._base_images()
         except BaseException:
-            self._sandbox.close()
-            shutil.rmtree(self.folder)
+            self._stack.close()
             raise
 
     @property
@@ -213,11 +231,10 @@ class PodmanEngine(Engine):
         self._sandbox.run("kill", "-KILL", self.inspect("container", self.container(service), "{{.State.Pid}}"))
 
     def close(self) -> None:
-        """Remove services, then the namespaces."""
-        try:
+        """Remove services and images that were built anew, then the namespaces."""
+        with self._stack:
             super().close()
-        finally:
-            self._sandbox.close()
+            self.engine("image", "prune", "--force")
 
     def _buildah(self, *command: str, timeout_s: float = 300.0) -> str:
         return self._sandbox.run("buildah", *command, timeout_s=timeout_s, environment=self.environment).strip()
@@ -254,7 +271,7 @@ class PodmanEngine(Engine):
             for name in names:
                 self._buildah("inspect", "--type", "image", name)
         except CommandFailed:
-            print("making base images from the Debian tree (once)", flush=True)
+            say("making base images from the Debian tree (once)")
             container = self._buildah("from", "scratch")
             self._buildah("add", "--quiet", container, str(tree), "/")
             self._buildah("run", container, "ln", "-s", "/usr/bin/python3", "/usr/local/bin/python")

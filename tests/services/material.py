@@ -7,6 +7,7 @@ name is complete; what is being made is called `….partial`. Not here: what boo
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -14,17 +15,33 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from tests.services.sandbox import CommandFailed, Sandbox, missing_tools, run
+import psutil
 
-__all__ = ["REPOSITORY", "cache_folder", "debian_tree", "dependencies_layer", "install_tools", "overlay", "project_wheel", "wheelhouse"]
+from tests.services.proofs import say
+from tests.services.sandbox import Sandbox, missing_tools, run
+
+__all__ = [
+    "REPOSITORY",
+    "cache_folder",
+    "debian_tree",
+    "dependencies_layer",
+    "install_tools",
+    "locked",
+    "overlay",
+    "project_wheel",
+    "run_folder",
+    "wheelhouse",
+]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SUITE = "bookworm"
 PYTHON_VERSION = "3.11"
 PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv,iproute2,procps,mosquitto,mosquitto-clients"
+BUILD_TOOL = "hatchling"
 EXTRAS = "edgesplit[agent,controller]"
 
 
@@ -33,6 +50,24 @@ def cache_folder() -> Path:
     folder = Path(os.environ.get("EDGESPLIT_FLEET_DIR", "/var/tmp/edgesplit-fleet"))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def run_folder(kind: str) -> Path:
+    """A fresh folder for one run; those of runs that were killed are removed."""
+    for folder in cache_folder().glob(f"{kind}-run-*"):
+        if not psutil.pid_exists(int(folder.name.rpartition("-")[2])):
+            shutil.rmtree(folder)
+    fresh = cache_folder() / f"{kind}-run-{os.getpid()}"
+    fresh.mkdir()
+    return fresh
+
+
+@contextmanager
+def locked(what: str) -> Iterator[None]:
+    """Keep other runs from a part of the cache; a run that is killed lets go of it."""
+    with (cache_folder() / f"{what}.lock").open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def install_tools(packages: dict[str, str]) -> str:
@@ -49,7 +84,7 @@ def install_tools(packages: dict[str, str]) -> str:
     missing = missing_tools(*packages)
     if missing and not missing_tools("apt-get"):
         wanted = sorted({packages[name] for name in missing})
-        print(f"installing {', '.join(wanted)} from the distribution's packages", flush=True)
+        say(f"installing {', '.join(wanted)} from the distribution's packages")
         for command in (["update"], ["install", "-y", "--no-install-recommends", *wanted]):
             # What is missing afterwards is said below, whatever the reason.
             subprocess.run(
@@ -72,12 +107,12 @@ def debian_tree() -> Path:
     """
 
     def make(folder: Path) -> None:
-        print("making the machines' Debian (once, a minute or two)", flush=True)
+        say("making the machines' Debian (once, a minute or two)")
         command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(folder)]
         run(command, timeout_s=800, environment={"PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin"})
         shutil.rmtree(folder / "var/cache/apt", ignore_errors=True)
 
-    return _made_once(cache_folder() / f"debian-{hashlib.sha256(PACKAGES.encode()).hexdigest()[:8]}", make)
+    return _made_once(cache_folder() / f"debian-{_digest(SUITE, PACKAGES)}", make)
 
 
 def project_wheel(folder: Path) -> Path:
@@ -96,19 +131,19 @@ def wheelhouse() -> Path:
         wheel = project_wheel(folder / "project")
         where = ["--find-links", str(wheel.parent), "--dest", str(folder)]
         pip = [sys.executable, "-m", "pip", "--quiet", "download", "--only-binary=:all:", *where]
-        run([*pip, "--python-version", PYTHON_VERSION, EXTRAS, "hatchling"], timeout_s=600)
+        run([*pip, "--python-version", PYTHON_VERSION, EXTRAS, BUILD_TOOL], timeout_s=600)
         shutil.rmtree(folder / "project")
         for own in folder.glob("edgesplit-*.whl"):
             own.unlink()
 
-    return _made_once(cache_folder() / f"wheels-{_dependencies_digest()}", make)
+    return _made_once(cache_folder() / f"wheels-{_digest(_requirements())}", make)
 
 
 def dependencies_layer(sandbox: Sandbox) -> Path:
     """An overlay layer above the Debian tree: /opt/edgesplit with every dependency, without edgesplit."""
 
     def make(folder: Path) -> None:
-        print("installing the dependencies into the machines (once per set of them)", flush=True)
+        say("installing the dependencies into the machines (once per set of them)")
         top, root = folder / "layer", folder / "root"
         overlay(sandbox, root, top, [debian_tree()])
         try:
@@ -120,7 +155,7 @@ def dependencies_layer(sandbox: Sandbox) -> Path:
         finally:
             sandbox.run("umount", "--recursive", str(root))
 
-    return _made_once(cache_folder() / f"dependencies-{_dependencies_digest()}", make) / "layer"
+    return _made_once(cache_folder() / f"dependencies-{_digest(SUITE, PACKAGES, _requirements())}", make) / "layer"
 
 
 def overlay(sandbox: Sandbox, root: Path, top: Path, below: list[Path]) -> None:
@@ -138,19 +173,23 @@ def overlay(sandbox: Sandbox, root: Path, top: Path, below: list[Path]) -> None:
 
 
 def _made_once(path: Path, make: Callable[[Path], None]) -> Path:
-    if not path.exists():
-        partial = path.with_name(f"{path.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        make(partial)
-        if not partial.is_dir():
-            raise CommandFailed(f"{partial} was not made")
-        partial.rename(path)
+    if path.exists():
+        return path
+    with locked(path.name):
+        # Another run may have made it meanwhile.
+        if not path.exists():
+            partial = path.with_name(f"{path.name}.partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            make(partial)
+            partial.rename(path)
     return path
 
 
-def _dependencies_digest() -> str:
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+
+
+def _requirements() -> list[list[str]]:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    needed = [project["dependencies"], extras["agent-base"], extras["agent"], extras["controller"], PACKAGES]
-    return hashlib.sha256(json.dumps(needed).encode()).hexdigest()[:12]
+    return [project["dependencies"], extras["agent-base"], extras["agent"], extras["controller"]]

@@ -1,11 +1,19 @@
-"""The table of what a root test has shown, printed at its end.
+"""What a root test says to whoever watches it: progress of slow steps, and at the end the table of what was shown.
 
 Owns: the rows and their layout. Its rule: a row is added only after its claim held. Not here: the claims.
 """
 
 from __future__ import annotations
 
-__all__ = ["Proofs"]
+import sys
+
+__all__ = ["Proofs", "say"]
+
+
+def say(text: str) -> None:
+    """Write a line at once."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 class Proofs:
@@ -22,4 +30,4 @@ class Proofs:
         """Print all of them, one a line."""
         width = max((len(claim) for claim, _ in self._rows), default=0)
         lines = [f"  {claim:<{width}}  {evidence}" for claim, evidence in self._rows]
-        print("\n".join(["", "", f"{title}:", *lines, ""]), flush=True)
+        say("\n".join(["", "", f"{title}:", *lines, ""]))

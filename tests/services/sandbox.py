@@ -28,6 +28,8 @@ set -e
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/netns /run/lock
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
+# What a killed run left is empty; groups in use cannot be removed.
+find /sys/fs/cgroup -depth -type d -path "/sys/fs/cgroup/edgesplit-*" -exec rmdir {} + 2>/dev/null || true
 mkdir -p "/sys/fs/cgroup/$1"
 ip link set lo up
 echo ready
@@ -98,9 +100,9 @@ class Sandbox:
         self.name = f"{name}-{os.getpid()}"
         self.cgroup = Path("/sys/fs/cgroup") / self.name
         namespaces = ["--mount", "--net", "--pid", "--ipc", "--fork", "--kill-child", "--mount-proc"]
+        unshare = ["unshare", *namespaces, "--propagation", "private"]
         self._keeper = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "unshare", *namespaces, "--propagation", "private"]
-            + ["sh", "-c", _SET_UP, "sh", self.name],
+            ["setpriv", "--pdeathsig", "KILL", *unshare, "sh", "-c", _SET_UP, "sh", self.name],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

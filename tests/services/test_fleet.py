@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.services.fleet import AGENT, BIN, CONTROLLER, SHARED, Fleet, Machine
-from tests.services.material import install_tools
-from tests.services.proofs import Proofs
-from tests.services.sandbox import eventually
+from tests.services.fleet import AGENT, BIN, CONTROLLER, PASSWORD, SHARED, Fleet, Machine
+from tests.services.material import REPOSITORY, install_tools
+from tests.services.proofs import Proofs, say
+from tests.services.sandbox import CommandFailed, eventually
 from tests.services.traffic import MODEL, Request, helper_of, nodes_online, prepare_request
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(1200)]
@@ -41,14 +41,16 @@ def proofs() -> Iterator[Proofs]:
 
 
 @pytest.fixture(scope="module")
-def fleet(proofs: Proofs) -> Iterator[Fleet]:
-    """The booted machines."""
+def fleet(proofs: Proofs, request: pytest.FixtureRequest) -> Iterator[Fleet]:
+    """The booted machines; their logs are printed when something failed."""
     if reason := install_tools(TOOLS):
         pytest.fail(reason, pytrace=False)
     with Fleet(settings={"device": EMULATION}) as fleet:
         boots = ", ".join(f"{node} {boot_s:.1f} s" for node, boot_s in fleet.boot_s.items())
         proofs.add("three machines boot", boots)
         yield fleet
+        if request.session.testsfailed:
+            say(fleet.journals())
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +132,37 @@ def test_services_run_as_users_that_exist_only_while_they_run(serving: Machine, 
         assert fields["Seccomp"].strip() == "2"
     shown = ", ".join(f"{unit.removesuffix('.service')} uid {user}" for unit, user in users.items())
     proofs.add("no privileges", f"{shown}, no capability, seccomp")
+
+
+def test_the_broker_wants_passwords_and_nobody_tells_them(serving: Machine, fleet: Fleet, proofs: Proofs) -> None:
+    with pytest.raises(CommandFailed, match="ended with [14]"):
+        serving.run(f"{BIN}/splitctl", "--broker", "mqtt://127.0.0.1:1883", "nodes")
+    for machine in fleet.machines.values():
+        told = machine.run("journalctl", "--no-pager", "--output", "json")
+        assert PASSWORD not in told
+        assert PASSWORD not in machine.run("systemctl", "status", "--no-pager", AGENT)
+    assert PASSWORD not in serving.run("systemctl", "status", "--no-pager", CONTROLLER)
+    proofs.add("broker with passwords", "anonymous splitctl refused, no password in journal or status")
+
+
+DROP_INS = {"agent-rapl.conf": "groupadd --force --system edgesplit-power", "agent-gpu.conf": "true"}
+
+
+@pytest.mark.parametrize("drop_in", DROP_INS)
+def test_the_agent_starts_with_a_drop_in(serving: Machine, drop_in: str, proofs: Proofs) -> None:
+    target = f"/etc/systemd/system/{AGENT}.d/{drop_in}"
+    (serving.shared / drop_in).write_bytes((REPOSITORY / "systemd/drop-ins" / drop_in).read_bytes())
+    serving.run("sh", "-c", DROP_INS[drop_in])
+    serving.run("install", "-D", "-m", "644", f"{SHARED}/{drop_in}", target)
+    try:
+        serving.run("systemctl", "daemon-reload")
+        serving.run("systemctl", "restart", AGENT)
+        assert target in property_of(serving, AGENT, "DropInPaths")
+    finally:
+        serving.run("rm", target)
+        serving.run("systemctl", "daemon-reload")
+        serving.run("systemctl", "restart", AGENT)
+    proofs.add(f"drop-in {drop_in}", "the agent starts with it")
 
 
 def test_a_model_runs_split_over_services(serving: Machine, request_file: Request, proofs: Proofs) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.services.images import SERVICES, DockerEngine, Engine, PodmanEngine, docker_answers
 from tests.services.material import install_tools
-from tests.services.proofs import Proofs
+from tests.services.proofs import Proofs, say
 from tests.services.sandbox import eventually
 from tests.services.traffic import MODEL, Request, helper_of, nodes_online, prepare_request
 
@@ -58,12 +58,14 @@ def engine(proofs: Proofs) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="module")
-def running(engine: Engine) -> Engine:
-    """The engine with all services up and healthy."""
+def running(engine: Engine, request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """The engine with all services up and healthy; their logs are printed when something failed."""
     engine.up()
     for service in SERVICES:
         eventually(lambda service=service: engine.is_healthy(service), f"{service} is healthy")  # type: ignore[misc]
-    return engine
+    yield engine
+    if request.session.testsfailed:
+        say(engine.logs())
 
 
 @pytest.fixture(scope="module")

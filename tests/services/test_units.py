@@ -34,7 +34,12 @@ def installed(tmp_path: Path) -> Path:
     units.mkdir(parents=True)
     for unit in (AGENT, CONTROLLER):
         shutil.copy(UNITS / unit, units)
-    for program in ("opt/edgesplit/bin/edgesplit-agent", "opt/edgesplit/bin/edgesplit-controller", "bin/kill", "bin/sh"):
+    for program in (
+        "opt/edgesplit/bin/edgesplit-agent",
+        "opt/edgesplit/bin/edgesplit-controller",
+        "bin/kill",
+        "bin/sh",
+    ):
         path = tmp_path / program
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("#!/bin/true\n")
@@ -114,9 +119,9 @@ def test_the_variables_of_the_environment_examples_exist(
     file: str, kind: type[AgentConfiguration] | type[ControllerConfiguration]
 ) -> None:
     text = (UNITS / file).read_text()
-    pairs = [line.lstrip("#").split("=", 1) for line in text.splitlines() if line.startswith("#EDGESPLIT_")]
+    pairs = [line.partition("=") for line in text.splitlines() if line and not line.startswith("#")]
     assert pairs
-    environment = {name: value for name, value in pairs} | {"EDGESPLIT_NAME": "device"}
+    environment = {name: value for name, _, value in pairs} | {"EDGESPLIT_NAME": "device"}
     origins = load_configuration(kind, None, environment).origins
-    for name, _ in pairs:
+    for name, _, _ in pairs:
         assert f"environment {name}" in origins.values()

@@ -125,8 +125,6 @@ class Deployer:
         """By model."""
         return self._rollouts.state.deployments
 
-    # --- life ------------------------------------------------------------------------------------------------------
-
     def start(self) -> None:
         """Publish what is remembered, then wait for `settle` before acting on what nodes report."""
         for name, deployment in self.deployments.items():
@@ -154,8 +152,6 @@ class Deployer:
             self._rollouts.step(name)
             self._watch(name).dirty.set()
 
-    # --- goals -----------------------------------------------------------------------------------------------------
-
     def goals(self, model: str | None) -> GoalsDocument:
         """The goals of a model, or the default of new ones."""
         state = self._rollouts.state
@@ -172,8 +168,6 @@ class Deployer:
         """A model was removed."""
         kept = {name: goals for name, goals in self._rollouts.state.goals.items() if name != model}
         self._rollouts.update(goals=kept)
-
-    # --- what users ask ----------------------------------------------------------------------------------------------
 
     async def deploy(self, model: str, source: str, wait_s: float) -> Change:
         """Plan, prepare, activate; on another source than before, move there.
@@ -231,8 +225,6 @@ class Deployer:
             self._events.add("epoch-retired", f"{model} was undeployed; epoch {epoch} ended", model=model)
             await self._rollouts.drained(model, deployment.source, DRAIN_LIMIT_S)
             return epoch
-
-    # --- changing a plan -----------------------------------------------------------------------------------------------
 
     async def _change(self, model: str, problem: Problem, goals: GoalsDocument, occasion: _Occasion) -> Change:
         """Solve, weigh, and roll out if it pays; the caller holds the model's lock."""
@@ -306,8 +298,6 @@ class Deployer:
         self._rollouts.update(epochs=self._rollouts.state.epochs | {model: last + 1})
         return last + 1, fallback
 
-    # --- planning by itself ----------------------------------------------------------------------------------------------
-
     async def _watch_fleet(self, model: str, watch: _Watch) -> None:
         """Plan again whenever the fleet has changed enough."""
         while True:
@@ -359,8 +349,6 @@ class Deployer:
             await asyncio.sleep(TICK_S)
             for name in tuple(self.deployments):
                 self._rollouts.step(name)
-
-    # --- small things ----------------------------------------------------------------------------------------------------
 
     def _watch(self, model: str) -> _Watch:
         watch = self._watches.get(model)

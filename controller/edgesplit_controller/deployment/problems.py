@@ -83,25 +83,8 @@ def build_problem(
     problem = Problem(
         model=model,
         source=source,
-        nodes=tuple(
-            Node(
-                name=node.name,
-                compute_power_w=node.compute_w,
-                transmit_power_w=node.transmit_w,
-                memory_bytes=node.memory_bytes,
-            )
-            for node in nodes
-        ),
-        links=tuple(
-            Link(
-                source=start,
-                target=end,
-                bandwidth_bytes_per_s=link.bandwidth_bytes_per_s,
-                latency_s=link.latency_s,
-            )
-            for (start, end), link in usable.items()
-            if {start, end} <= names
-        ),
+        nodes=tuple(_node(node) for node in nodes),
+        links=tuple(_link(ends, link) for ends, link in usable.items() if names.issuperset(ends)),
         operators=operators,
         tensors=_tensors(graph, able),
         noise_model=_noise(noise, able),
@@ -119,6 +102,24 @@ def build_problem(
 def whole_weight_bytes(graph: ModelGraph) -> int:
     """Weights of the whole model, as the planner counts them. [B]"""
     return sum(operator.weight_bytes for operator in graph.operators)
+
+
+def _node(candidate: Candidate) -> Node:
+    return Node(
+        name=candidate.name,
+        compute_power_w=candidate.compute_w,
+        transmit_power_w=candidate.transmit_w,
+        memory_bytes=candidate.memory_bytes,
+    )
+
+
+def _link(ends: tuple[str, str], measured: LinkState) -> Link:
+    return Link(
+        source=ends[0],
+        target=ends[1],
+        bandwidth_bytes_per_s=measured.bandwidth_bytes_per_s,
+        latency_s=measured.latency_s,
+    )
 
 
 def _usable_links(names: set[str], links: Sequence[tuple[str, LinkState]]) -> dict[tuple[str, str], LinkState]:

@@ -1,1 +1,5 @@
-"""Models the controller knows: their record on disk and how a new one is taken in."""
+"""Models the controller knows.
+
+Owns: their records on disk (`record`), how a new one is made (`intake`), and the whole set (`catalog`). Its rule: a
+record is complete or absent. Not here: plans of them.
+"""

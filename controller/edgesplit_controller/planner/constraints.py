@@ -19,7 +19,10 @@ from edgesplit_controller.planner.variables import Carrier, Var, Variables
 
 __all__ = ["add_constraints"]
 
-NOISE_SCALE = 10**12
+NOISE_SCALE = 10**8
+NOISE_DUST = 1e-4
+"""Model units by which floating point may be off an exact tie; all else is rounded to the safe side."""
+
 MEMORY_SCALE = 4
 
 
@@ -114,22 +117,28 @@ def _limit_noise(
     patterns: Patterns | None,
     variables: Variables,
 ) -> None:
-    """Noise of the pattern plus that of every codec in use."""
+    """Noise of the pattern plus that of every codec in use; patterns alone are within the limit as listed."""
     limit = problem.constraints.max_noise
-    if limit is None:
+    codecs = _codec_choices(variables)
+    if limit is None or (patterns is not None and not codecs):
         return
     parts: list[Var] = []
     prices: list[int] = []
     if patterns is not None:
         parts += variables.pattern
-        prices += [round(noise * NOISE_SCALE) for noise in patterns.noise]
+        prices += [_noise_units(float(noise)) for noise in patterns.noise]
     else:
         _add_polynomial(model, problem, costs, variables, parts=parts, prices=prices)
-    for carrier_offer, noise in _codec_choices(variables):
+    for carrier_offer, noise in codecs:
         parts.append(carrier_offer)
-        prices.append(round(noise * NOISE_SCALE))
-    if parts and any(prices):
-        model.add(_sum(parts, prices) <= math.floor(limit * NOISE_SCALE))
+        prices.append(_noise_units(noise))
+    if parts:
+        model.add(_sum(parts, prices) <= math.floor(limit * NOISE_SCALE + NOISE_DUST))
+
+
+def _noise_units(noise: float) -> int:
+    """Noise in model units, rounded up."""
+    return math.ceil(noise * NOISE_SCALE - NOISE_DUST)
 
 
 def _codec_choices(variables: Variables) -> list[tuple[Var, float]]:
@@ -161,7 +170,7 @@ def _add_polynomial(
     any_bit = model.new_bool_var("")
     model.add_max_equality(any_bit, list(bits.values()))
     parts.append(any_bit)
-    prices.append(round(problem.noise_model.intercept * NOISE_SCALE))
+    prices.append(_noise_units(problem.noise_model.intercept))
     for term in problem.noise_model.terms:
         members = sorted({index_of[name] for name in term.operators})
         if not all(member in bits for member in members):
@@ -172,7 +181,7 @@ def _add_polynomial(
         if len(members) > 1:
             model.add_min_equality(product, [bits[member] for member in members])
         parts.append(product)
-        prices.append(round(term.coefficient * NOISE_SCALE))
+        prices.append(_noise_units(term.coefficient))
 
 
 def _limit_memory(model: cp_model.CpModel, costs: Costs, reduction: Reduction, variables: Variables) -> None:

@@ -13,9 +13,10 @@ from __future__ import annotations
 from edgesplit.plan import Assignment, Evaluation, Ranges, Solution, Status, Timings
 from edgesplit.problem import Problem
 from edgesplit_controller.planner.costs import ENERGY, LATENCY
-from edgesplit_controller.planner.decode import to_assignment
+from edgesplit_controller.planner.decode import Labels, to_assignment
 from edgesplit_controller.planner.evaluation import TOLERANCE, evaluate, score, span
 from edgesplit_controller.planner.infeasible import explain_infeasible
+from edgesplit_controller.planner.measure import Plan, measures_of
 from edgesplit_controller.planner.objective import Goal, Limit
 from edgesplit_controller.planner.session import ENERGY_GOAL, LATENCY_GOAL, Session
 from edgesplit_controller.planner.stage import Clock, Outcome
@@ -134,8 +135,7 @@ def _report(problem: Problem, planning: Session, ranges: Ranges, bound: float) -
         plan = planning.best_known(other, (*planning.limits, tied)) or planning.best_known(goal, planning.limits)
     if plan is None:
         raise AssertionError("a plan was found and lost")
-    assignment = to_assignment(plan.labels, planning.costs)
-    evaluation: Evaluation = evaluate(problem, assignment)
+    assignment, evaluation = _evaluated(problem, planning, plan)
     value = max(0.0, score(problem, evaluation, ranges))
     bound = min(bound, value)
     status: Status = "optimal" if planning.proven else "feasible"
@@ -150,6 +150,23 @@ def _report(problem: Problem, planning: Session, ranges: Ranges, bound: float) -
         timings=_timings(planning.clock),
         reason="" if planning.proven else UNPROVEN,
     )
+
+
+def _evaluated(problem: Problem, planning: Session, plan: Plan) -> tuple[Assignment, Evaluation]:
+    """The plan as the referee sees it, without quantization that gains nothing."""
+    costs = planning.costs
+    slimmer = plan.labels
+    for operator in sorted(plan.labels.quantized):
+        candidate = Labels(slimmer.node, slimmer.quantized - {operator}, slimmer.mode)
+        if (measures_of(candidate, costs) <= measures_of(slimmer, costs)).all():
+            slimmer = candidate
+    assignment = to_assignment(slimmer, costs)
+    evaluation = evaluate(problem, assignment)
+    if evaluation.violations:
+        # Fewer may be noisier where terms are negative, or need more memory.
+        assignment = to_assignment(plan.labels, costs)
+        evaluation = evaluate(problem, assignment)
+    return assignment, evaluation
 
 
 def _without_plan(problem: Problem, planning: Session, first: Outcome) -> Solution:

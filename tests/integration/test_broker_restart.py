@@ -1,0 +1,50 @@
+"""Retained state survives a broker that lost everything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from demo.fleet import free_port
+from edgesplit.bus import MessageBus
+from tests.integration.brokers import start_mosquitto
+
+
+class Note(msgspec.Struct, frozen=True):
+    text: str
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def test_state_comes_back_after_the_broker_lost_it(tmp_path: Path) -> None:
+    port = free_port()
+    url = f"mqtt://127.0.0.1:{port}"
+    process = start_mosquitto(port, tmp_path)
+    owner = MessageBus(url, client_id="owner")
+    await owner.connect(10)
+    owner.publish_state("state/x", Note("kept"))
+    process.kill()
+    process.wait()
+    await until(lambda: not owner.connected)
+    assert owner.send("other", Note("lost")) is False
+    process = start_mosquitto(port, tmp_path)
+    try:
+        await until(lambda: owner.connected)
+        got: list[Note | None] = []
+        reader = MessageBus(url, client_id="reader")
+        reader.subscribe("state/+", Note, lambda _topic, note: got.append(note))
+        await reader.connect(10)
+        await until(lambda: bool(got))
+        await reader.close()
+        await owner.close()
+    finally:
+        process.terminate()
+        process.wait()
+    assert got == [Note("kept")]

@@ -1,0 +1,72 @@
+"""The MQTT connection: typed delivery, retained state after a broker's restart, malformed payloads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+import paho.mqtt.publish
+import pytest
+
+from demo.fleet import free_port
+from edgesplit.bus import BrokerAddress, MessageBus
+from edgesplit.errors import BrokerUnreachable, InvalidConfiguration, MalformedMessage
+from edgesplit_controller.embedded_broker import EmbeddedBroker
+
+
+class Note(msgspec.Struct, frozen=True):
+    text: str
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("url", ["http://host", "mqtt://", "mqtt://host:99999", "host:1883"])
+def test_a_url_that_names_no_broker_is_refused(url: str) -> None:
+    with pytest.raises(InvalidConfiguration, match="broker URL"):
+        BrokerAddress.parse(url)
+
+
+def test_a_url_may_carry_user_and_password() -> None:
+    assert BrokerAddress.parse("mqtts://me:p%40ss@broker") == BrokerAddress("broker", 8883, True, "me", "p@ss")
+
+
+async def test_messages_arrive_typed_and_a_cleared_one_as_none() -> None:
+    got: list[tuple[str, Note | None]] = []
+    with EmbeddedBroker(f"mqtt://127.0.0.1:{free_port()}") as broker:
+        bus = MessageBus(broker.url, client_id="one")
+        bus.subscribe("t/+", Note, lambda topic, note: got.append((topic, note)))
+        await bus.connect(10)
+        bus.publish_state("t/a", Note("hello"))
+        await until(lambda: len(got) == 1)
+        bus.clear_state("t/a")
+        await until(lambda: len(got) == 2)
+        await bus.close()
+    assert got == [("t/a", Note("hello")), ("t/a", None)]
+
+
+async def test_a_malformed_payload_is_reported_and_the_next_one_arrives() -> None:
+    got: list[Note | None] = []
+    malformed: list[MalformedMessage] = []
+    with EmbeddedBroker(f"mqtt://127.0.0.1:{free_port()}") as broker:
+        bus = MessageBus(broker.url, client_id="one", on_malformed=malformed.append)
+        bus.subscribe("t", Note, lambda _topic, note: got.append(note))
+        await bus.connect(10)
+        port = broker.url.rsplit(":", 1)[1]
+        for payload in (b"{broken", b"\xff", b'{"text": 5}', b'{"text": "fine"}'):
+            await asyncio.to_thread(paho.mqtt.publish.single, "t", payload, qos=1, hostname="127.0.0.1", port=int(port))
+        await until(lambda: len(got) == 1)
+        await bus.close()
+    assert got == [Note("fine")]
+    assert len(malformed) == 3
+    assert all("the payload on t was ignored" in str(error) for error in malformed)
+
+
+async def test_a_broker_that_is_away_is_named_in_the_error() -> None:
+    bus = MessageBus("mqtt://127.0.0.1:1", client_id="one")
+    with pytest.raises(BrokerUnreachable, match=r"127\.0\.0\.1:1"):
+        await bus.connect(1.0)
