@@ -157,7 +157,7 @@ def relative_difference(wanted: Arrays, got: Arrays) -> float:
     worst = 0.0
     for name, array in wanted.items():
         other = got[name]
-        if other.shape != array.shape or other.dtype != array.dtype:
+        if other.shape != array.shape or other.dtype != array.dtype or not np.isfinite(other).all():
             return float("inf")
         scale = float(np.ptp(array)) or 1.0
         worst = max(worst, float(np.abs(array.astype(np.float64) - other.astype(np.float64)).max()) / scale)

@@ -40,6 +40,16 @@ MODEL = "random"
 
 
 @dataclass(frozen=True)
+class Whole:
+    """A model unsplit: its graph, one request and the outputs every split has to give."""
+
+    graph: ModelGraph
+    blobs: BlobStore
+    inputs: dict[str, NDArray[Any]]
+    outputs: dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
 class Proof:
     """What was found for one model. Differences are relative to each output's range."""
 
@@ -71,24 +81,18 @@ def prove(path: Path, folder: Path, *, in_process: int, live: int) -> Proof:
     inputs = random_inputs(graph, seed=1)
     session = open_session(graph.proto, blobs)
     wanted: dict[str, NDArray[Any]] = dict(zip(graph.outputs, session.run(list(graph.outputs), inputs), strict=True))
+    whole = Whole(graph, blobs, inputs, wanted)
     differences: list[float] = []
     components: list[int] = []
     for seed in range(in_process):
         plan = random_plan(graph, blobs, seed)
         components.append(plan.components)
         differences.append(relative_difference(wanted, run_in_process(plan, blobs, inputs)))
-    found = asyncio.run(_live(graph, blobs, folder, inputs, wanted, live)) if live else []
+    found = asyncio.run(_live(whole, folder, live)) if live else []
     return Proof(path.stem, graph, tuple(differences), tuple(found), tuple(components), time.perf_counter() - begin)
 
 
-async def _live(
-    graph: ModelGraph,
-    blobs: BlobStore,
-    folder: Path,
-    inputs: dict[str, NDArray[Any]],
-    wanted: dict[str, NDArray[Any]],
-    count: int,
-) -> list[float]:
+async def _live(whole: Whole, folder: Path, count: int) -> list[float]:
     broker = EmbeddedBroker(f"mqtt://127.0.0.1:{free_port()}")
     broker.start()
     differences: list[float] = []
@@ -96,14 +100,16 @@ async def _live(
         with LocalFleet(folder, [EmulatedNode(name, 1.0, 1.0) for name in NODES], broker=broker.url) as fleet:
             for name in NODES:
                 fleet.start_agent(name)
-            async with PlanPusher(broker.url, blobs, free_port()) as pusher:
+            async with PlanPusher(broker.url, whole.blobs, free_port()) as pusher:
                 addresses = await pusher.nodes(NODES)
                 async with AsyncClient(addresses[NODES[0]]) as client:
                     for number in range(count):
-                        plan = random_plan(graph, blobs, 1000 + number, epoch=number + 1, addresses=addresses)
-                        await pusher.serve(MODEL, graph, plan.specs)
-                        outputs = await client.infer(MODEL, inputs)
-                        differences.append(relative_difference(wanted, outputs))
+                        plan = random_plan(
+                            whole.graph, whole.blobs, 1000 + number, epoch=number + 1, addresses=addresses
+                        )
+                        await pusher.serve(MODEL, whole.graph, plan.specs)
+                        outputs = await client.infer(MODEL, whole.inputs)
+                        differences.append(relative_difference(whole.outputs, outputs))
     finally:
         broker.stop()
     return differences

@@ -135,7 +135,7 @@ def test_services_run_as_users_that_exist_only_while_they_run(serving: Machine, 
 
 
 def test_the_broker_wants_passwords_and_nobody_tells_them(serving: Machine, fleet: Fleet, proofs: Proofs) -> None:
-    with pytest.raises(CommandFailed, match="ended with [14]"):
+    with pytest.raises(CommandFailed, match=r"ended with [14]:"):
         serving.run(f"{BIN}/splitctl", "--broker", "mqtt://127.0.0.1:1883", "nodes")
     for machine in fleet.machines.values():
         told = machine.run("journalctl", "--no-pager", "--output", "json")
