@@ -38,29 +38,29 @@ LINK_SETTLES_S = 6.0
 """Time the agents are given to believe in a link that recovered."""
 
 DEVICE_UPLINK = EmulatedLink(bandwidth_bytes_per_s=5e6, latency_s=0.005)
-# Powers and uplinks are those of the reference study's machines (its T4 cloud draws 35 W); its delays are scaled to the
-# small model: 5 / 20 / 25 ms instead of 5 / 50 / 55 ms.
+# Powers, rates and delays are those of the reference study's machines (its T4 cloud draws 35 W). The slow-downs make up
+# for the demo model being a thousandth of the study's: they stand for a small board, a modest box and a server.
 NODES = (
     EmulatedNode(
         "device",
         compute_w=2.9165,
         transmit_w=3.507,
         slow_down=30.0,
-        links={"edge": DEVICE_UPLINK, "cloud": EmulatedLink(5e6, 0.025)},
+        links={"edge": DEVICE_UPLINK, "cloud": EmulatedLink(5e6, 0.055)},
     ),
     EmulatedNode(
         "edge",
         compute_w=5.833,
         transmit_w=2.265,
         slow_down=5.0,
-        links={"device": EmulatedLink(20e6, 0.005), "cloud": EmulatedLink(20e6, 0.020)},
+        links={"device": EmulatedLink(20e6, 0.005), "cloud": EmulatedLink(20e6, 0.050)},
     ),
     EmulatedNode(
         "cloud",
         compute_w=35.0,
         transmit_w=0.014,
         slow_down=1.0,
-        links={"device": EmulatedLink(100e6, 0.025), "edge": EmulatedLink(100e6, 0.020)},
+        links={"device": EmulatedLink(100e6, 0.055), "edge": EmulatedLink(100e6, 0.050)},
     ),
 )
 

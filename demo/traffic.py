@@ -44,7 +44,7 @@ class Traffic:
         pause_s: Between an answer and the next request. [s]
     """
 
-    def __init__(self, address: str, model: str, inputs: dict[str, NDArray[Any]], *, pause_s: float = 1.0) -> None:
+    def __init__(self, address: str, model: str, inputs: dict[str, NDArray[Any]], *, pause_s: float = 0.5) -> None:
         self.tally = Tally()
         self._address = address
         self._model = model

@@ -17,6 +17,7 @@ from typing import cast
 import click
 import structlog
 
+from edgesplit.bus import BrokerAddress
 from edgesplit.configuration import load_configuration, render_configuration
 from edgesplit.errors import EdgesplitError
 from edgesplit.service_notify import Notifier
@@ -99,8 +100,9 @@ async def _start(service: object, notifier: Notifier, configuration: ControllerC
 
     assert isinstance(service, Service)  # noqa: S101 - narrows the type for the late import
     log = structlog.get_logger("controller")
-    log.info("starting", version=release(), store=configuration.store.path, broker=configuration.broker.url)
-    notifier.status(f"connecting to {configuration.broker.url}")
+    broker = BrokerAddress.parse(configuration.broker.url)  # the URL itself may hold a password
+    log.info("starting", version=release(), store=configuration.store.path, broker=str(broker))
+    notifier.status(f"connecting to {broker}")
     base = await service.start()
     log.info("ready", artifacts=base)
     notifier.ready(f"serving, artifacts at {base}")

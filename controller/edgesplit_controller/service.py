@@ -237,9 +237,9 @@ class Service:
     def _on_connection(self, up: bool, reason: str) -> None:
         if up:
             self._connected.set()
-            self._log.info("connected to the broker", url=self._configuration.broker.url)
+            self._log.info("connected to the broker", broker=str(self._bus.address))
         elif not self._closing:
-            self._log.warning("no connection to the broker", url=self._configuration.broker.url, cause=reason)
+            self._log.warning("no connection to the broker", broker=str(self._bus.address), cause=reason)
 
     # --- small things ----------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ import msgspec
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
+from edgesplit.configuration import without_password
 from edgesplit.errors import BrokerUnreachable, InvalidConfiguration, MalformedMessage
 
 __all__ = ["BrokerAddress", "MessageBus"]
@@ -46,6 +47,10 @@ class BrokerAddress:
     user: str | None
     password: str | None
 
+    def __str__(self) -> str:
+        """Host and port only: what logs and status lines may show."""
+        return f"{self.host}:{self.port}"
+
     @classmethod
     def parse(cls, url: str) -> BrokerAddress:
         """Read `mqtt://[user:password@]host[:1883]` or `mqtts://…[:8883]`.
@@ -57,9 +62,11 @@ class BrokerAddress:
             parts = urlsplit(url)
             port = parts.port
         except ValueError as error:
-            raise InvalidConfiguration(f"broker URL {url!r} cannot be read: {error}") from error
+            raise InvalidConfiguration(f"the broker URL cannot be read: {error}") from error
         if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
-            raise InvalidConfiguration(f"broker URL {url!r} must look like mqtt://host:1883 or mqtts://host:8883")
+            raise InvalidConfiguration(
+                f"broker URL {without_password(url)!r} must look like mqtt://host:1883 or mqtts://host:8883"
+            )
         tls = parts.scheme == "mqtts"
         return cls(
             host=parts.hostname,

@@ -8,6 +8,7 @@ daemon's own `configuration.py` declares.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ import msgspec
 
 from edgesplit.errors import InvalidConfiguration
 
-__all__ = ["Loaded", "load_configuration", "render_configuration"]
+__all__ = ["Loaded", "load_configuration", "render_configuration", "without_password"]
 
 T = TypeVar("T", bound=msgspec.Struct)
 PREFIX = "EDGESPLIT_"
@@ -76,8 +77,15 @@ def render_configuration(loaded: Loaded) -> str:
     lines: list[str] = []
     for key, value in _flatten(msgspec.to_builtins(loaded.values)).items():
         shown = "********" if "password" in key and value else value
+        if isinstance(shown, str):
+            shown = without_password(shown)
         lines.append(f"{key} = {msgspec.json.encode(shown).decode()}  # {loaded.origins[key]}")
     return "\n".join(lines)
+
+
+def without_password(url: str) -> str:
+    """A URL with the password of its user, if any, masked."""
+    return re.sub(r"(://[^:/@]*:)[^/]*@", r"\1********@", url)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -81,3 +81,11 @@ def test_rendering_shows_origins_and_hides_passwords() -> None:
     assert 'name = "device"  # default' in text
     assert "secret" not in text
     assert 'broker.password = "********"  # environment EDGESPLIT_BROKER_PASSWORD' in text
+
+
+@pytest.mark.parametrize("password", ["secret", "se@cret:x"])
+def test_rendering_hides_the_password_inside_a_url(password: str) -> None:
+    environment = {"EDGESPLIT_BROKER_URL": f"mqtt://me:{password}@broker:1883"}
+    text = render_configuration(load_configuration(Settings, None, environment))
+    assert password not in text
+    assert 'broker.url = "mqtt://me:********@broker:1883"' in text
