@@ -1,4 +1,4 @@
-"""A fleet on one machine: controller and agents as processes, with emulated speed and links.
+"""A fleet on one machine: controller and agents as processes, with emulated speed and links or in places of their own.
 
 Owns: the processes, their configuration files and logs. Its rule: everything started here is ended here, by its own
 process id, whatever happens. Not here: what is asked of the fleet (`run.py`, the integration tests).
@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-__all__ = ["CommandFailed", "EmulatedLink", "EmulatedNode", "LocalFleet", "free_port"]
+__all__ = ["CommandFailed", "EmulatedLink", "EmulatedNode", "LocalFleet", "Place", "free_port"]
 
 
 class CommandFailed(Exception):
@@ -63,6 +63,19 @@ class EmulatedNode:
     links: Mapping[str, EmulatedLink] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a process of the fleet lives.
+
+    Attributes:
+        command: What precedes its command line, such as `nsenter`; it must keep the process id.
+        host: Address at which it listens and that others are told.
+    """
+
+    command: tuple[str, ...] = ()
+    host: str = "127.0.0.1"
+
+
 def free_port() -> int:
     """A TCP port on loopback that nobody listens on now."""
     with socket.socket() as probe:
@@ -71,17 +84,26 @@ def free_port() -> int:
 
 
 class LocalFleet:
-    """Controller and agents on loopback; a context manager that ends them all.
+    """Controller and agents, on loopback unless placed elsewhere; a context manager that ends them all.
 
     Args:
         folder: For configurations, logs, caches and the controller's store.
         nodes: One agent each.
         broker: URL of a running broker, or None to have the controller run amqtt in its own process.
+        places: Of agents by name, and of `controller`; who is not named lives on loopback.
     """
 
-    def __init__(self, folder: Path, nodes: Sequence[EmulatedNode], *, broker: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        nodes: Sequence[EmulatedNode],
+        *,
+        broker: str | None = None,
+        places: Mapping[str, Place] | None = None,
+    ) -> None:
         self.folder = folder
         self.nodes = {node.name: node for node in nodes}
+        self.places = dict(places or {})
         self.embedded = broker is None
         self.broker = broker or f"mqtt://127.0.0.1:{free_port()}"
         self.data_ports = {name: free_port() for name in self.nodes}
@@ -110,10 +132,11 @@ class LocalFleet:
     def start_controller(self) -> None:
         """Start the controller (and with it the embedded broker)."""
         path = self.folder / "config" / "controller.toml"
+        artifacts = f"{self._place('controller').host}:{self.artifact_port}"
         path.write_text(
             f'[broker]\nurl = "{self.broker}"\nembedded = {str(self.embedded).lower()}\n'
             f'[store]\npath = "{self.folder / "store"}"\n'
-            f'[artifacts]\nlisten = "127.0.0.1:{self.artifact_port}"\nadvertise = "127.0.0.1:{self.artifact_port}"\n',
+            f'[artifacts]\nlisten = "{artifacts}"\nadvertise = "{artifacts}"\n',
             encoding="utf-8",
         )
         self._spawn("controller", "edgesplit-controller", path)
@@ -124,7 +147,7 @@ class LocalFleet:
 
     def address(self, name: str) -> str:
         """host:port of an agent's data plane."""
-        return f"127.0.0.1:{self.data_ports[name]}"
+        return f"{self._place(name).host}:{self.data_ports[name]}"
 
     def process_id(self, name: str) -> int:
         """Process id of a node's agent or of `controller`."""
@@ -166,15 +189,24 @@ class LocalFleet:
 
     # --- splitctl --------------------------------------------------------------------------------------------------
 
-    def splitctl(self, *command: str, timeout_s: float = 240.0) -> Any:
+    def splitctl(
+        self, *command: str, timeout_s: float = 240.0, show_progress: bool = False, at: str = "controller"
+    ) -> Any:
         """Run `splitctl --json COMMAND` and return its document.
+
+        Args:
+            command: Without `splitctl --broker URL --json`.
+            at: In whose place it runs.
+            timeout_s: After which it is killed. [s]
+            show_progress: Let its standard error through to this process's.
 
         Raises:
             CommandFailed: It exited with another code than 0.
         """
         done = subprocess.run(
-            [self._tool("splitctl"), "--broker", self.broker, "--json", *command],
-            capture_output=True,
+            [*self._place(at).command, self._tool("splitctl"), "--broker", self.broker, "--json", *command],
+            stdout=subprocess.PIPE,
+            stderr=None if show_progress else subprocess.PIPE,
             text=True,
             timeout=timeout_s,
             check=False,
@@ -184,7 +216,7 @@ class LocalFleet:
             try:
                 error = json.loads(done.stdout)
             except json.JSONDecodeError:
-                error = done.stderr.strip()
+                error = (done.stderr or done.stdout).strip()
             raise CommandFailed(command, done.returncode, error)
         return json.loads(done.stdout)
 
@@ -212,6 +244,9 @@ class LocalFleet:
 
     # --- inside ----------------------------------------------------------------------------------------------------
 
+    def _place(self, name: str) -> Place:
+        return self.places.get(name, Place())
+
     def _tool(self, name: str) -> str:
         return str(Path(sys.executable).parent / name)
 
@@ -222,7 +257,7 @@ class LocalFleet:
     def _spawn(self, name: str, tool: str, config: Path) -> None:
         with (self.folder / "logs" / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [self._tool(tool), "--config", str(config)],
+                [*self._place(name).command, self._tool(tool), "--config", str(config)],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,

@@ -131,7 +131,9 @@ def show_step(step: Step) -> None:
         )
     _console.print(table)
     measured = step.plan["measured"]
-    energy = "-" if measured["energy_j"] is None else f"{measured['energy_j']:.3f} J"
+    energy = "no request yet"
+    if measured["energy_j"] is not None:
+        energy = f"{measured['energy_j']:.3f} J (watts {measured['energy_origin']})"
     table = Table(f"epoch {step.plan['epoch']}", "latency", "energy per request", "noise", "mIoU (held-out)")
     table.add_row(
         "predicted",
@@ -143,7 +145,7 @@ def show_step(step: Step) -> None:
     table.add_row(
         "measured",
         f"{step.latency_s * 1e3:.1f} ms",
-        f"{energy} (watts {measured['energy_origin']})",
+        energy,
         f"{step.noise:.4f}" + ("" if step.bound is None else f" (bound {step.bound:.4f})"),
         f"{step.mean_iou:.4f}",
     )

@@ -20,6 +20,9 @@ from edgesplit.errors import EdgesplitError
 
 __all__ = ["Tally", "Traffic"]
 
+IDLE_LATENCIES = 4.0
+"""Latencies of the last request that pass before the next one."""
+
 
 @dataclass
 class Tally:
@@ -41,7 +44,8 @@ class Traffic:
 
     Args:
         address: Data plane of the agent that is called.
-        pause_s: Between an answer and the next request. [s]
+        pause_s: Least time between an answer and the next request; it grows with the latency, so that the measured
+            requests rarely queue behind these. [s]
     """
 
     def __init__(self, address: str, model: str, inputs: dict[str, NDArray[Any]], *, pause_s: float = 0.5) -> None:
@@ -79,4 +83,4 @@ class Traffic:
                 else:
                     self.tally.latencies_s.append(time.perf_counter() - begin)
                     self.tally.epochs.append(result.epoch)
-                self._ended.wait(self._pause_s)
+                self._ended.wait(max(self._pause_s, IDLE_LATENCIES * (time.perf_counter() - begin)))

@@ -82,17 +82,50 @@ class DataSection(_Section, frozen=True, kw_only=True):
 
 
 class PowerSection(_Section, frozen=True, kw_only=True):
-    """Where watts come from.
+    """Where watts come from; `docs/power.md` says more.
 
     Attributes:
-        source: `auto` (a sensor if one can be read, else constant), `constant`, or a sensor's name.
-        compute_w: Used when constant. [W]
-        transmit_w: Used when constant. [W]
+        source: `auto` (the first sensor that can be read, else constant), `constant`, a sensor's name (`rapl`, `nvml`,
+            `rails`, `acpi`, `battery`, `plug`, `load`), or several joined with `+`.
+        compute_w: Used when constant, and while a sensor gives nothing. [W]
+        transmit_w: Drawn by sending; no sensor tells it apart. [W]
+        idle_w: For `load`: the machine's draw with no core in use. [W]
+        busy_w: For `load`: its draw with all cores in use; 0: not known. [W]
+        rails: For `rails`: labels of those to add up; empty: the module's input, or all.
+        gpu: For `nvml`: number of the graphics processor.
+        plug_topic: For `plug`: the MQTT topic it publishes to.
+        plug_key: For `plug`: where in its JSON the watts stand, such as `apower` or `ENERGY.Power`; empty: the
+            payload is the number.
+        plug_broker: For `plug`: the broker it publishes to; empty: the agent's own.
+        plug_max_age_s: For `plug`: how long a value stands. [s]
+        sysfs: Where the kernel's tree is mounted, for containers that see the host's elsewhere.
     """
 
     source: str = "auto"
     compute_w: Watts = 10.0
     transmit_w: Watts = 1.0
+    idle_w: Watts = 0.0
+    busy_w: Watts = 0.0
+    rails: tuple[str, ...] = ()
+    gpu: NonNegative = 0
+    plug_topic: str = ""
+    plug_key: str = ""
+    plug_broker: str = ""
+    plug_max_age_s: Annotated[float, msgspec.Meta(gt=0)] = 90.0
+    sysfs: str = "/sys"
+
+    def __post_init__(self) -> None:
+        """Refuse infinities, and sensors that lack what they need."""
+        for key in ("compute_w", "transmit_w", "idle_w", "busy_w"):
+            if not math.isfinite(getattr(self, key)):
+                raise ValueError(f"{key} must be a finite number of watts")
+        wanted = self.source.split("+")
+        if "plug" in wanted and not self.plug_topic:
+            raise ValueError("source plug needs plug_topic, the MQTT topic it publishes to")
+        if ("load" in wanted or self.busy_w) and self.busy_w <= self.idle_w:
+            raise ValueError("source load needs idle_w and a larger busy_w, the machine's watts at rest and at work")
+        if self.plug_broker:
+            _check(lambda: BrokerAddress.parse(self.plug_broker))
 
 
 class RuntimeSection(_Section, frozen=True, kw_only=True):

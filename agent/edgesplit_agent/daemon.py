@@ -10,6 +10,7 @@ import asyncio
 import importlib.metadata
 import secrets
 from collections.abc import Coroutine, Mapping
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -19,8 +20,11 @@ from edgesplit.frames import FrameLimits
 from edgesplit.messages import PROTOCOL, Deployment, Desired, ModelOffer, NodeStatus
 from edgesplit.service_notify import Notifier
 from edgesplit_agent.artifacts import BlobCache
+from edgesplit_agent.collectors.battery import BatteryCollector
+from edgesplit_agent.collectors.busy import BusyClock, TimedWorker
 from edgesplit_agent.collectors.memory import MemoryCollector
 from edgesplit_agent.collectors.power import select_power
+from edgesplit_agent.collectors.power_meter import PowerMeter
 from edgesplit_agent.configuration import AgentConfiguration, EmulationSection, address_to_advertise
 from edgesplit_agent.control import ControlPlane
 from edgesplit_agent.dataplane.contract import Limits
@@ -35,7 +39,6 @@ from edgesplit_agent.serving.machine import AgentMachine
 from edgesplit_agent.sessions import RuntimeOptions, SessionPool
 from edgesplit_agent.telemetry import Telemetry
 from edgesplit_agent.usage import UsageBook
-from edgesplit_agent.worker import Worker
 
 __all__ = ["Agent"]
 
@@ -54,7 +57,7 @@ class Agent:
         notifier: Of the service manager.
 
     Raises:
-        InvalidConfiguration: The named power sensor cannot be used.
+        InvalidConfiguration: There is no power sensor of that name.
         ArtifactError: The cache folder cannot be made.
     """
 
@@ -65,11 +68,12 @@ class Agent:
         self._version = importlib.metadata.version("edgesplit")
         self._instance = secrets.token_hex(6)
         self._runtime = _runtime_version()
-        power = select_power(configuration.power)
+        self._busy = BusyClock()
+        power = self._power(configuration)
         name, runtime = configuration.name, configuration.runtime
-        self._usage = UsageBook(name, power.read())
+        self._usage = UsageBook(name, power.sample())
         self._telemetry = Telemetry(name, self._version)
-        self._worker = Worker()
+        self._worker = TimedWorker(self._busy)
         self._options = RuntimeOptions(runtime.threads, runtime.provider, configuration.emulation.slow_down)
         self._cache = BlobCache(
             configuration.cache.folder, configuration.cache.limit_bytes, lambda: self.control.artifacts
@@ -98,6 +102,7 @@ class Agent:
             instance=self._instance,
             bus=self.control.bus,
             power=power,
+            battery=BatteryCollector(Path(configuration.power.sysfs)),
             usage=self._usage,
             links=self.plane.links,
         )
@@ -179,6 +184,7 @@ class Agent:
         await self._worker.close()
         await self._sessions.close()
         await self._cache.close()
+        await asyncio.to_thread(self.reporter.power.close)
         if self._http is not None:
             await self._http.close()
 
@@ -186,11 +192,13 @@ class Agent:
         """Apply what can change at run time, `[emulation]` and `[power]`; log the rest.
 
         Raises:
-            InvalidConfiguration: The named power sensor cannot be used.
+            InvalidConfiguration: There is no power sensor of that name.
         """
         old, self.configuration = self.configuration, configuration
         if configuration.power != old.power:
-            self.reporter.power = select_power(configuration.power)
+            before, self.reporter.power = self.reporter.power, self._power(configuration)
+            self.reporter.battery = BatteryCollector(Path(configuration.power.sysfs))
+            before.close()
         if configuration.emulation != old.emulation:
             self.plane.set_emulation(_emulation(configuration.emulation))
             self._sessions.set_slow_down(configuration.emulation.slow_down)
@@ -241,6 +249,17 @@ class Agent:
         self._notifier.status(f"serving as {self.configuration.name}")
 
     # --- steps -----------------------------------------------------------------------------------------------------
+
+    def _power(self, configuration: AgentConfiguration) -> PowerMeter:
+        runtime = configuration.runtime
+        return select_power(
+            configuration.power,
+            broker=configuration.broker.url,
+            threads=runtime.threads,
+            # Only onnxruntime-gpu can use one, and only if nobody asked for the processor.
+            graphics="gpu" in self._runtime and runtime.provider != "CPUExecutionProvider",
+            busy=self._busy,
+        )
 
     def _status(self) -> NodeStatus:
         configuration = self.configuration

@@ -17,13 +17,18 @@ import msgspec
 from edgesplit.errors import PreparationFailed
 from edgesplit.messages import ProfilePlan
 
-__all__ = ["Kernel", "kernel_runs", "unit_times"]
+__all__ = ["INTEGER_KERNELS", "Kernel", "kernel_runs", "unit_times"]
 
 SUFFIX = "_kernel_time"
 TAG = re.compile(r"unit\d+")
 """The controller starts every node's and tensor's name with its unit's tag; fused kernels keep one of them."""
 NESTED = "nested"
 """Kernels of a control-flow node's body; the node's own time contains them."""
+
+INTEGER_KERNELS = frozenset(
+    {"QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat", "ConvInteger", "MatMulInteger"}
+)
+"""What onnxruntime makes of an operator in int8 with the conversions around it."""
 
 
 class _Arguments(msgspec.Struct, frozen=True):
@@ -86,7 +91,9 @@ def kernel_runs(report: Path) -> list[list[Kernel]]:
     return [run for run in result if run]
 
 
-def unit_times(runs: Sequence[Sequence[Kernel]], plan: ProfilePlan, whole_s: float) -> dict[str, float]:
+def unit_times(
+    runs: Sequence[Sequence[Kernel]], plan: ProfilePlan, whole_s: float, *, only: frozenset[str] | None = None
+) -> dict[str, float]:
     """Seconds per unit: the median of each kernel over the runs, summed per unit, scaled to the whole.
 
     A unit without kernels was folded away and takes no time.
@@ -95,12 +102,14 @@ def unit_times(runs: Sequence[Sequence[Kernel]], plan: ProfilePlan, whole_s: flo
         runs: Of the same session.
         plan: Which kernel belongs to which unit.
         whole_s: Median of the whole model without the profiler. [s]
+        only: Types of kernels that count; None for all.
 
     Returns:
-        Every unit's seconds, summing to `whole_s`. [s]
+        Every unit's seconds, summing to `whole_s` when all kernels count. [s]
     """
     durations: dict[tuple[str, int], list[float]] = {}
     owners: dict[tuple[str, int], str] = {}
+    counted: dict[tuple[str, int], bool] = {}
     for run in runs:
         seen: dict[str, int] = {}
         for kernel, unit in zip(run, _units_of(run, plan), strict=True):
@@ -109,10 +118,14 @@ def unit_times(runs: Sequence[Sequence[Kernel]], plan: ProfilePlan, whole_s: flo
             seen[kernel.name] = key[1] + 1
             durations.setdefault(key, []).append(kernel.seconds)
             owners[key] = unit
+            counted[key] = only is None or kernel.operator in only
     times = dict.fromkeys(plan.units, 0.0)
+    total_s = 0.0
     for key, values in durations.items():
-        times[owners[key]] += statistics.median(values)
-    total_s = sum(times.values())
+        seconds = statistics.median(values)
+        total_s += seconds
+        if counted[key]:
+            times[owners[key]] += seconds
     scale = whole_s / total_s if total_s > 0 else 0.0
     return {unit: seconds * scale for unit, seconds in times.items()}
 

@@ -4,7 +4,9 @@ Owns: running the whole model under onnxruntime's profiler and reading its repor
 serving worker one at a time, after every request, so that profiling delays none by more than one run. Not here: which
 graphs (the controller's `ModelOffer`) and what becomes of the times (its planner).
 
-The profiler slows the runs it watches, so the unit times are scaled to the median of unwatched runs.
+The profiler slows the runs it watches, so the unit times are scaled to the median of unwatched runs. Units do not run
+alone: what changes of form between them cost is fitted to the times of a few parts of the model, each run in turn with
+the whole, so that a machine that becomes faster or slower meanwhile does not show.
 """
 
 from __future__ import annotations
@@ -18,25 +20,39 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import numpy as np
 import structlog
 
 from edgesplit.errors import EdgesplitError, PreparationFailed
-from edgesplit.messages import ExecutionProfile, GraphRef, ModelOffer, ProfilePlan, ProfileReport, TensorSpec
+from edgesplit.messages import (
+    CalibrationGraph,
+    CalibrationPlan,
+    ExecutionProfile,
+    GraphRef,
+    ModelOffer,
+    ProfilePlan,
+    ProfileReport,
+    TensorSpec,
+)
 from edgesplit.tensors import Array
 from edgesplit_agent.artifacts import BlobCache
-from edgesplit_agent.kernel_times import kernel_runs, unit_times
+from edgesplit_agent.calibration import Sample, fit_transitions
+from edgesplit_agent.kernel_times import INTEGER_KERNELS, kernel_runs, unit_times
 from edgesplit_agent.machine_lock import machine_lock
 from edgesplit_agent.sessions import RuntimeOptions, digests_of, open_session, providers_of
 from edgesplit_agent.worker import PROFILING_PRIORITY, Worker
 
 __all__ = ["Profiler"]
 
+Plan = TypeVar("Plan", ProfilePlan, CalibrationPlan)
+
 BUDGET_S = 3.0
 """Aimed at for each of the up to four series of runs (float and int8, watched and not). [s]"""
+CALIBRATION_BUDGET_S = 1.2
+"""Aimed at for each part of the model and as many runs of the whole. [s]"""
 MIN_RUNS, MAX_RUNS = 3, 40
 
 
@@ -46,6 +62,7 @@ class _Measured:
 
     whole_s: float
     units_s: dict[str, float]
+    integer_s: dict[str, float]
     runs: int
     provider: str
 
@@ -167,33 +184,42 @@ class Profiler:
 
     async def _profile(self, offer: ModelOffer, progress: Callable[[float], None]) -> ExecutionProfile:
         graphs = [graph for graph in (offer.float_graph, offer.quantized_graph) if graph is not None]
-        digests = {offer.profile_plan}.union(*(digests_of(graph) for graph in graphs))
+        digests = {offer.profile_plan, *offer.calibration_graphs}.union(*(digests_of(graph) for graph in graphs))
+        if offer.calibration_plan:
+            digests.add(offer.calibration_plan)
         async with self._cache.held(digests), machine_lock(enabled=self._alone):
-            plan = self._plan(offer)
+            plan = self._read(offer.profile_plan, ProfilePlan)
             progress(0.1)
-            measured = await self._measure(offer.float_graph, plan, lambda part: progress(0.1 + 0.45 * part))
-            quantized_s: dict[str, float] = {}
+            measured = await self._measure(offer.float_graph, plan, lambda part: progress(0.1 + 0.3 * part))
+            quantized: _Measured | None = None
             if offer.quantized_graph is not None:
-                quantized = await self._measure(offer.quantized_graph, plan, lambda part: progress(0.55 + 0.45 * part))
-                quantized_s = {unit: quantized.units_s[unit] for unit in plan.quantizable}
+                quantized = await self._measure(offer.quantized_graph, plan, lambda part: progress(0.4 + 0.3 * part))
+            costs: dict[str, float] = {}
+            if offer.calibration_plan:
+                parts = self._read(offer.calibration_plan, CalibrationPlan).graphs
+                costs = await self._calibrate(
+                    offer, plan, parts, (measured, quantized), lambda part: progress(0.7 + 0.3 * part)
+                )
         profile = ExecutionProfile(
             time_s=measured.units_s,
-            quantized_time_s=quantized_s,
+            quantized_time_s={unit: quantized.units_s[unit] for unit in plan.quantizable} if quantized else {},
             whole_s=measured.whole_s,
             runs=measured.runs,
             provider=measured.provider,
             threads=self._options.threads,
             runtime=self._runtime,
+            integer_time_s={unit: quantized.integer_s[unit] for unit in plan.quantizable} if quantized else {},
+            transition_s_per_byte=costs,
         )
         self._file(offer).write_bytes(msgspec.json.encode(profile))
         self._cache.prune()
         return profile
 
-    def _plan(self, offer: ModelOffer) -> ProfilePlan:
+    def _read(self, digest: str, kind: type[Plan]) -> Plan:
         try:
-            return msgspec.json.decode(self._cache.path(offer.profile_plan).read_bytes(), type=ProfilePlan)
+            return msgspec.json.decode(self._cache.path(digest).read_bytes(), type=kind)
         except msgspec.DecodeError as error:
-            raise PreparationFailed(f"the profile plan of {offer.model!r} cannot be read: {error}") from error
+            raise PreparationFailed(f"{kind.__name__} {digest[:12]} cannot be read: {error}") from error
 
     async def _measure(self, graph: GraphRef, plan: ProfilePlan, progress: Callable[[float], None]) -> _Measured:
         path = self._cache.path(graph.digest)
@@ -211,24 +237,75 @@ class Profiler:
             runs = await asyncio.to_thread(kernel_runs, report)
         whole_s = statistics.median(walls_s)
         # The first run allocates and is not representative.
-        units_s = unit_times(runs[1:] or runs, plan, whole_s)
+        representative = runs[1:] or runs
+        units_s = unit_times(representative, plan, whole_s)
+        integer_s = unit_times(representative, plan, whole_s, only=INTEGER_KERNELS)
+        # Where the runtime made no integer kernel of a unit, all of its time is its own.
+        integer_s = {unit: integer_s[unit] or seconds for unit, seconds in units_s.items()}
         progress(1.0)
-        return _Measured(whole_s, units_s, len(walls_s), provider)
+        return _Measured(whole_s, units_s, integer_s, len(walls_s), provider)
+
+    async def _calibrate(
+        self,
+        offer: ModelOffer,
+        plan: ProfilePlan,
+        parts: tuple[CalibrationGraph, ...],
+        measured: tuple[_Measured, _Measured | None],
+        progress: Callable[[float], None],
+    ) -> dict[str, float]:
+        """Seconds per byte of every kind of change of form. [s/B]"""
+        in_float, in_integer = measured
+        whole = await asyncio.to_thread(open_session, self._cache.path(offer.float_graph.digest), self._options)
+        whole_inputs = _inputs(plan.inputs)
+        samples: list[Sample] = []
+        for number, part in enumerate(parts, start=1):
+            session = await asyncio.to_thread(open_session, self._cache.path(part.graph.digest), self._options)
+            ratio = await self._ratio((session, _inputs(part.inputs)), (whole, whole_inputs))
+            del session
+            kernels_s = sum(
+                in_integer.integer_s[unit] if in_integer and unit in part.quantized else in_float.units_s[unit]
+                for unit in part.units
+            )
+            samples.append(Sample(kernels_s, ratio * in_float.whole_s, part.transition_bytes))
+            progress(number / len(parts))
+        return fit_transitions(samples)
+
+    async def _ratio(self, first: tuple[Any, dict[str, Array]], second: tuple[Any, dict[str, Array]]) -> float:
+        """Time of one session over that of another, run in turn. [1]"""
+        seconds: tuple[list[float], list[float]] = ([], [])
+        for session, inputs in (first, second):
+            await self._timed(session, inputs)
+        wanted, rounds = MIN_RUNS, 0
+        while rounds < wanted:
+            for (session, inputs), series in zip((first, second), seconds, strict=True):
+                series.append(await self._timed(session, inputs))
+            rounds += 1
+            if rounds == 1:
+                both_s = max(seconds[0][0] + seconds[1][0], 1e-6)
+                wanted = min(max(int(CALIBRATION_BUDGET_S / both_s), MIN_RUNS), MAX_RUNS)
+        return statistics.median(seconds[0]) / max(statistics.median(seconds[1]), 1e-9)
 
     async def _series(self, session: Any, inputs: dict[str, Array]) -> list[float]:
         """Run one warm-up and as many runs as fit the budget; the runs' seconds."""
-
-        def run() -> float:
-            started = time.perf_counter()
-            session.run(None, inputs)
-            return time.perf_counter() - started
-
-        await self._worker.run(run, priority=PROFILING_PRIORITY)
-        seconds = [await self._worker.run(run, priority=PROFILING_PRIORITY)]
+        await self._timed(session, inputs)
+        seconds = [await self._timed(session, inputs)]
         wanted = min(max(int(BUDGET_S / max(seconds[0], 1e-6)), MIN_RUNS), MAX_RUNS)
         while len(seconds) < wanted:
-            seconds.append(await self._worker.run(run, priority=PROFILING_PRIORITY))
+            seconds.append(await self._timed(session, inputs))
         return seconds
+
+    async def _timed(self, session: Any, inputs: dict[str, Array]) -> float:
+        """Run once in the serving worker, after every request. [s]"""
+        # Nodes emulated on one machine share its cores: only the thread's own work counts there, as it does when
+        # components are slowed down.
+        clock = time.thread_time if self._alone and self._options.threads == 1 else time.perf_counter
+
+        def run() -> float:
+            started = clock()
+            session.run(None, inputs)
+            return clock() - started
+
+        return await self._worker.run(run, priority=PROFILING_PRIORITY)
 
     # --- results on disk -------------------------------------------------------------------------------------------
 
@@ -239,6 +316,7 @@ class Profiler:
             offer.float_graph.digest,
             quantized,
             offer.profile_plan,
+            offer.calibration_plan,
             self._runtime,
             self._options.provider,
             str(self._options.threads),
@@ -260,6 +338,8 @@ def _slowed(profile: ExecutionProfile, factor: float) -> ExecutionProfile:
         profile,
         time_s={unit: seconds * factor for unit, seconds in profile.time_s.items()},
         quantized_time_s={unit: seconds * factor for unit, seconds in profile.quantized_time_s.items()},
+        integer_time_s={unit: seconds * factor for unit, seconds in profile.integer_time_s.items()},
+        transition_s_per_byte={kind: seconds * factor for kind, seconds in profile.transition_s_per_byte.items()},
         whole_s=profile.whole_s * factor,
         slow_down=factor,
     )

@@ -13,13 +13,16 @@ from collections.abc import Callable
 from edgesplit import topics
 from edgesplit.bus import MessageBus
 from edgesplit.messages import LinkMetrics, LinkState, NodeMetrics
+from edgesplit_agent.collectors.base import Power
+from edgesplit_agent.collectors.battery import BatteryCollector
 from edgesplit_agent.collectors.memory import MemoryCollector
-from edgesplit_agent.collectors.power import PowerReader
+from edgesplit_agent.collectors.power_meter import PowerMeter
 from edgesplit_agent.collectors.processor import ProcessorCollector
 from edgesplit_agent.usage import UsageBook
 
 __all__ = ["Reporter", "links_differ"]
 
+POWER_EVERY_S = 1.0
 METRICS_EVERY_S = 2.0
 LINKS_EVERY_S = 1.0
 LINKS_AT_LEAST_EVERY_S = 5.0
@@ -32,6 +35,8 @@ class Reporter:
     """Publishes a node's figures.
 
     Args:
+        power: Read once a second.
+        battery: Read with the metrics.
         links: The data plane's estimates, asked for each time.
     """
 
@@ -41,7 +46,8 @@ class Reporter:
         node: str,
         instance: str,
         bus: MessageBus,
-        power: PowerReader,
+        power: PowerMeter,
+        battery: BatteryCollector,
         usage: UsageBook,
         links: Callable[[], tuple[LinkState, ...]],
     ) -> None:
@@ -53,25 +59,38 @@ class Reporter:
         self._links = links
         self._processor = ProcessorCollector()
         self._memory = MemoryCollector()
+        self.battery = battery
 
     async def report_metrics(self) -> None:
         """Compute and power figures, for ever."""
+        said_at_s = float("-inf")
         while True:
-            power = self.power.read()
+            # In a thread: some sensors' drivers take their time to answer.
+            power = await asyncio.to_thread(self.power.sample, self._usage.take_sent_s())
             self._usage.set_power(power)
-            metrics = NodeMetrics(
-                node=self._node,
-                instance=self._instance,
-                at_unix_s=time.time(),
-                cpu_percent=self._processor.read(),
-                memory_available_bytes=self._memory.read(),
-                compute_w=power.compute_w,
-                transmit_w=power.transmit_w,
-                power_origin=power.origin,
-                power_sensor=power.sensor,
-            )
-            self._bus.publish_state(topics.metrics(self._node), metrics)
-            await asyncio.sleep(METRICS_EVERY_S)
+            now_s = time.monotonic()
+            if now_s - said_at_s >= METRICS_EVERY_S - POWER_EVERY_S / 2:
+                said_at_s = now_s
+                self._bus.publish_state(topics.metrics(self._node), await self._metrics(power))
+            await asyncio.sleep(POWER_EVERY_S)
+
+    async def _metrics(self, power: Power) -> NodeMetrics:
+        battery = await asyncio.to_thread(self.battery.read)
+        return NodeMetrics(
+            node=self._node,
+            instance=self._instance,
+            at_unix_s=time.time(),
+            cpu_percent=self._processor.read(),
+            memory_available_bytes=self._memory.read(),
+            compute_w=power.compute_w,
+            transmit_w=power.transmit_w,
+            power_origin=power.origin,
+            power_sensor=power.sensor,
+            idle_w=power.idle_w,
+            drawn_w=power.drawn_w,
+            battery_fraction=battery.fraction if battery is not None else None,
+            battery_energy_j=battery.energy_j if battery is not None else None,
+        )
 
     async def report_links(self) -> None:
         """Link figures, for ever: at once where they changed notably, else now and then."""

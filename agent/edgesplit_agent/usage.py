@@ -1,12 +1,13 @@
 """What serving costs: counters per model and epoch.
 
-Owns: the sums behind `Usage` messages. Its rule: energy is seconds times the watts known at that time, and carries the
-weakest origin that went into it. Not here: publishing (`control.py`), Prometheus (`http.py`).
+Owns: the sums behind `Usage` messages. Its rule: where a sensor is integrated, computing waits for the reading that
+covers it; else energy is seconds times the watts known at that time; a sum carries the weakest origin that went into
+it. Not here: watts (`collectors/power_meter.py`), publishing (`reporting.py`), Prometheus (`http.py`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edgesplit.messages import Origin, Usage
 from edgesplit_agent.collectors.base import Power
@@ -17,14 +18,25 @@ STRENGTH: dict[Origin, int] = {"configured": 0, "modelled": 1, "measured": 2}
 
 
 @dataclass(slots=True)
+class _Energy:
+    joules: float = 0.0
+    origin: Origin | None = None
+
+    def spend(self, joules: float, origin: Origin) -> None:
+        self.joules += joules
+        self.origin = _weakest(self.origin, origin)
+
+
+@dataclass(slots=True)
 class _Counters:
     requests: int = 0
     failed: int = 0
     compute_s: float = 0.0
+    unmetered_s: float = 0.0
     transmit_s: float = 0.0
-    energy_j: float = 0.0
-    origin: Origin = "measured"
     latency_sum_s: float = 0.0
+    compute: _Energy = field(default_factory=_Energy)
+    transmit: _Energy = field(default_factory=_Energy)
 
 
 class UsageBook:
@@ -38,13 +50,23 @@ class UsageBook:
     def __init__(self, node: str, power: Power) -> None:
         self._node = node
         self._power = power
+        self._sent_s = 0.0
         self._counters: dict[tuple[str, int], _Counters] = {}
         self._changed: set[tuple[str, int]] = set()
         self._released: set[tuple[str, int]] = set()
 
     def set_power(self, power: Power) -> None:
-        """Watts from now on."""
+        """Watts from now on, and of the computing that waited for them."""
         self._power = power
+        for key, counters in self._counters.items():
+            if counters.unmetered_s:
+                self._meter(counters)
+                self._changed.add(key)
+
+    def take_sent_s(self) -> float:
+        """Seconds of sending, of all models, since the call before. [s]"""
+        sent_s, self._sent_s = self._sent_s, 0.0
+        return sent_s
 
     def begin(self, model: str, epoch: int) -> None:
         """Count an epoch from zero: it was prepared just now."""
@@ -59,13 +81,16 @@ class UsageBook:
         """Count seconds of a component. [s]"""
         counters = self._at(model, epoch)
         counters.compute_s += seconds
-        self._spend(counters, seconds * self._power.compute_w)
+        counters.unmetered_s += seconds
+        if not self._power.integrates:
+            self._meter(counters)
 
     def sent(self, model: str, epoch: int, seconds: float) -> None:
         """Count seconds of sending. [s]"""
         counters = self._at(model, epoch)
         counters.transmit_s += seconds
-        self._spend(counters, seconds * self._power.transmit_w)
+        counters.transmit.spend(seconds * self._power.transmit_w, "configured")
+        self._sent_s += seconds
 
     def completed(self, model: str, epoch: int, latency_s: float = 0.0) -> None:
         """Count a request that was answered here, or whose part here is done. [s]"""
@@ -80,6 +105,9 @@ class UsageBook:
     def take_changed(self) -> list[Usage]:
         """What changed since the call before."""
         changed, self._changed = sorted(self._changed), set()
+        for key in self._released & set(changed):
+            # Their next reading comes too late.
+            self._meter(self._counters[key])
         messages = [self._message(model, epoch, self._counters[model, epoch]) for model, epoch in changed]
         for key in self._released:
             self._counters.pop(key, None)
@@ -90,11 +118,16 @@ class UsageBook:
         self._changed.add((model, epoch))
         return self._counters.setdefault((model, epoch), _Counters())
 
-    def _spend(self, counters: _Counters, joules: float) -> None:
-        counters.energy_j += joules
-        counters.origin = min(counters.origin, self._power.origin, key=lambda origin: STRENGTH[origin])
+    def _meter(self, counters: _Counters) -> None:
+        power = self._power
+        watts = power.compute_w if power.window_w is None else power.window_w
+        if counters.unmetered_s:
+            counters.compute.spend(counters.unmetered_s * watts, power.origin)
+            counters.unmetered_s = 0.0
 
     def _message(self, model: str, epoch: int, counters: _Counters) -> Usage:
+        # Before anything was spent, the label is the sensor's.
+        compute_origin = counters.compute.origin or self._power.origin
         return Usage(
             node=self._node,
             model=model,
@@ -103,8 +136,14 @@ class UsageBook:
             failed=counters.failed,
             compute_s=counters.compute_s,
             transmit_s=counters.transmit_s,
-            energy_j=counters.energy_j,
-            # Before anything was spent, the label is the sensor's.
-            energy_origin=counters.origin if counters.energy_j else self._power.origin,
+            energy_j=counters.compute.joules + counters.transmit.joules,
+            energy_origin=_weakest(counters.transmit.origin, compute_origin),
             latency_sum_s=counters.latency_sum_s,
+            compute_energy_j=counters.compute.joules,
+            compute_energy_origin=compute_origin,
+            transmit_energy_j=counters.transmit.joules,
         )
+
+
+def _weakest(first: Origin | None, second: Origin) -> Origin:
+    return second if first is None else min(first, second, key=lambda origin: STRENGTH[origin])

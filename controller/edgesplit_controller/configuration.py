@@ -67,6 +67,8 @@ class Planning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         debounce_s: How long changes are collected before planning again. [s]
         prepare_limit_s: How long nodes may take to prepare an epoch. [s]
         profile_silence_s: How long a node may stay silent while it should profile a model. [s]
+        fallbacks: What nodes keep ready for the loss of one: `per-node`, a plan without each node the serving plan
+            uses, where memory allows, beside everything on the source; `local`, only the latter.
     """
 
     time_limit_s: float = 20.0
@@ -76,6 +78,7 @@ class Planning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     debounce_s: float = 0.5
     prepare_limit_s: float = 60.0
     profile_silence_s: float = 60.0
+    fallbacks: Literal["per-node", "local"] = "per-node"
 
     @property
     def thresholds(self) -> Thresholds:

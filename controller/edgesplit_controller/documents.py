@@ -6,30 +6,41 @@ types (`edgesplit.requests`), handling requests (`operations.py`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from edgesplit.messages import Usage
+from edgesplit.plan import Assignment
 from edgesplit.requests import (
     ComponentRow,
+    FallbackRow,
     GoalsDocument,
     LinkRow,
     MeasuredDocument,
     ModelAddedDocument,
     ModelDocument,
     NodeRow,
-    NodeShare,
+    PinRow,
     PlanDocument,
 )
+from edgesplit_controller.deployment.shares import per_node
 
 if TYPE_CHECKING:
     from edgesplit_controller.deployment.state import DeploymentState, PlanRecord
     from edgesplit_controller.models.record import ModelRecord
     from edgesplit_controller.registry import Registry
 
-__all__ = ["added_document", "link_rows", "measured_document", "model_document", "node_rows", "plan_document"]
+__all__ = [
+    "added_document",
+    "fallback_rows",
+    "link_rows",
+    "measured_document",
+    "model_document",
+    "node_rows",
+    "plan_document",
+]
 
 
 def node_rows(registry: Registry) -> list[NodeRow]:
@@ -116,7 +127,14 @@ def model_document(
     )
 
 
-def plan_document(plan: PlanRecord, usage: Sequence[Usage], serving: int | None) -> PlanDocument:
+def plan_document(
+    plan: PlanRecord,
+    usage: Sequence[Usage],
+    serving: int | None,
+    *,
+    pins: tuple[PinRow, ...] = (),
+    fallbacks: Mapping[str, FallbackRow] | None = None,
+) -> PlanDocument:
     """`splitctl plan`."""
     evaluation, assignment = plan.evaluation, plan.assignment
     return PlanDocument(
@@ -129,7 +147,7 @@ def plan_document(plan: PlanRecord, usage: Sequence[Usage], serving: int | None)
         noise=evaluation.noise,
         score=plan.score,
         gap=plan.gap,
-        per_node=_per_node(plan),
+        per_node=per_node(plan.problem, assignment, evaluation),
         components=tuple(
             ComponentRow(
                 id=component.id,
@@ -149,6 +167,54 @@ def plan_document(plan: PlanRecord, usage: Sequence[Usage], serving: int | None)
         goals=plan.goals,
         measured=measured_document(usage, plan.plan.source),
         serving=serving,
+        pins=pins,
+        forbidden=plan.goals.forbidden,
+        fallbacks=dict(fallbacks or {}),
+    )
+
+
+def fallback_rows(
+    deployment: DeploymentState, plan: PlanRecord, is_prepared: Callable[[str, int], bool]
+) -> dict[str, FallbackRow]:
+    """What takes over for each node of a plan that could vanish; a node without an answer is left out.
+
+    Args:
+        deployment: Of the model; `plan` is its active one.
+        plan: The plan.
+        is_prepared: Whether a node says that it has an epoch ready.
+    """
+    rows: dict[str, FallbackRow] = {}
+    source, local = plan.plan.source, plan.plan.fallback
+    if local is not None:
+        alone = _local_row(plan, local, prepared=is_prepared(source, local))
+        rows = {node: alone for node in plan.plan.participants if node != source}
+    for spare in deployment.rollout.spares:
+        made = deployment.spares[spare.epoch]
+        row = FallbackRow(
+            epoch=spare.epoch,
+            latency_s=made.latency_s,
+            energy_j=made.energy_j,
+            noise=made.noise,
+            per_node=made.per_node,
+            prepared=spare.ready,
+        )
+        rows |= dict.fromkeys(spare.lost, row)
+    return rows
+
+
+def _local_row(plan: PlanRecord, epoch: int, *, prepared: bool) -> FallbackRow:
+    """Everything in float on the source."""
+    from edgesplit_controller.planner import evaluate  # noqa: PLC0415 - the planner loads late
+
+    assignment = Assignment({operator.name: plan.plan.source for operator in plan.problem.operators})
+    evaluation = evaluate(plan.problem, assignment)
+    return FallbackRow(
+        epoch=epoch,
+        latency_s=evaluation.timeline_s,
+        energy_j=evaluation.energy_j,
+        noise=evaluation.noise,
+        per_node=per_node(plan.problem, assignment, evaluation),
+        prepared=prepared,
     )
 
 
@@ -181,17 +247,3 @@ def measured_document(usage: Sequence[Usage], source: str) -> MeasuredDocument:
 def _weakest(origins: Collection[str]) -> str:
     """The least trustworthy origin; a sum is measured only if every part of it is."""
     return next(origin for origin in ("modelled", "configured", "measured") if origin in origins)
-
-
-def _per_node(plan: PlanRecord) -> dict[str, NodeShare]:
-    counts = {node.name: [0, 0, 0] for node in plan.problem.nodes}
-    for operator in plan.problem.operators:
-        count = counts[plan.assignment.node_of[operator.name]]
-        count[0] += len(operator.listed)
-        count[2] += operator.name in plan.assignment.quantized
-    for component in plan.evaluation.components:
-        counts[component.node][1] += 1
-    return {
-        name: NodeShare(operators=operators, components=components, quantized=quantized)
-        for name, (operators, components, quantized) in counts.items()
-    }

@@ -7,21 +7,20 @@ the client (`inbox.py`), the documents' building (`documents.py`).
 
 from __future__ import annotations
 
-import asyncio
-import math
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from edgesplit.errors import EdgesplitError, InvalidInput, NodeUnreachable, NotDeployed, PlanInfeasible, UnknownNode
+from edgesplit.errors import EdgesplitError, InvalidInput, NodeUnreachable, NotDeployed, UnknownNode
 from edgesplit.requests import (
     AddModel,
+    AllowNode,
     DeployDocument,
     DeployModel,
+    ExplainPlan,
     ExportProblem,
-    GoalsDocument,
+    ForbidNode,
     ListEvents,
     ListLinks,
     ListModels,
@@ -29,6 +28,7 @@ from edgesplit.requests import (
     ModelAddedDocument,
     ModelDocument,
     Operation,
+    PinOperators,
     PlanDocument,
     RemoveModel,
     SetWeights,
@@ -36,10 +36,21 @@ from edgesplit.requests import (
     ShowPlan,
     ShowSource,
     SourceDocument,
+    TraceFrontier,
     UndeployModel,
-    WeightsRow,
+    UnpinOperators,
+    WhatIf,
 )
-from edgesplit_controller.documents import added_document, link_rows, model_document, node_rows, plan_document
+from edgesplit_controller.deployment.pinning import pin_rows
+from edgesplit_controller.documents import (
+    added_document,
+    fallback_rows,
+    link_rows,
+    model_document,
+    node_rows,
+    plan_document,
+)
+from edgesplit_controller.goal_changes import GoalChanges
 from edgesplit_controller.inbox import Progress
 
 if TYPE_CHECKING:
@@ -50,8 +61,9 @@ if TYPE_CHECKING:
     from edgesplit_controller.models.catalog import Catalog
     from edgesplit_controller.models.record import ModelRecord
     from edgesplit_controller.registry import Registry
+    from edgesplit_controller.studies import Studies
 
-__all__ = ["Operations", "merged_goals"]
+__all__ = ["Operations"]
 
 
 class Operations:
@@ -63,16 +75,27 @@ class Operations:
         rollouts: What nodes serve.
         deployer: The deployments.
         events: The history.
+        studies: Answer what changes nothing.
+        when_written: Does something once no blobs are being written that nobody names yet.
     """
 
     def __init__(
-        self, registry: Registry, catalog: Catalog, rollouts: Rollouts, deployer: Deployer, events: EventLog
+        self,
+        registry: Registry,
+        catalog: Catalog,
+        rollouts: Rollouts,
+        deployer: Deployer,
+        events: EventLog,
+        *,
+        studies: Studies,
+        when_written: Callable[[Callable[[], None]], None],
     ) -> None:
         self._registry = registry
         self._catalog = catalog
         self._rollouts = rollouts
         self._deployer = deployer
         self._events = events
+        self._when_written = when_written
         self._asking: dict[type, Callable[[Any], object]] = {
             ListNodes: lambda _: node_rows(self._registry),
             ListLinks: lambda _: link_rows(self._registry, time.time()),
@@ -83,6 +106,23 @@ class Operations:
             ShowSource: lambda asked: self._source(asked.name, asked.via),
             ListEvents: lambda asked: self._events.last(asked.limit),
         }
+        self._working: dict[type, Callable[[Any, Progress], Awaitable[object]]] = {
+            AddModel: self._add,
+            RemoveModel: lambda asked, progress: self._remove(asked.name, progress),
+            DeployModel: self._deploy,
+            UndeployModel: lambda asked, progress: self._undeploy(asked.name, progress),
+            ExplainPlan: lambda asked, progress: studies.explain(asked, self._active(asked.name), progress),
+            WhatIf: lambda asked, progress: studies.what_if(asked, self._active(asked.name), progress),
+            TraceFrontier: lambda asked, progress: studies.frontier(asked, self._active(asked.name), progress),
+        }
+        changes = GoalChanges(registry, catalog, deployer)
+        self._changing: dict[type, Callable[[Any], Awaitable[object]]] = {
+            SetWeights: changes.set_weights,
+            PinOperators: changes.pin,
+            UnpinOperators: changes.unpin,
+            ForbidNode: changes.forbid,
+            AllowNode: changes.allow,
+        }
 
     async def perform(self, operation: Operation, progress: Progress) -> Any:
         """Carry out an operation and return its document.
@@ -90,19 +130,16 @@ class Operations:
         Raises:
             EdgesplitError: It cannot be done; the sentence for the client.
         """
-        match operation:
-            case AddModel():
-                return await self._add(operation, progress)
-            case RemoveModel():
-                return await self._remove(operation.name, progress)
-            case DeployModel():
-                return await self._deploy(operation, progress)
-            case UndeployModel():
-                return await self._undeploy(operation.name, progress)
-            case SetWeights():
-                return await self._set_weights(operation, progress)
-            case _:
-                return self._asking[type(operation)](operation)
+        kind = type(operation)
+        if kind in self._changing:
+            progress("planning and preparing", None)
+            try:
+                return await self._changing[kind](operation)
+            finally:
+                self._collect()
+        if kind in self._working:
+            return await self._working[kind](operation, progress)
+        return self._asking[kind](operation)
 
     def plan(self, name: str) -> PlanDocument:
         """The active plan of a model.
@@ -113,7 +150,10 @@ class Operations:
         """
         plan = self._active(name)
         usage = self._registry.usage(name, plan.plan.epoch)
-        return plan_document(plan, usage, self._rollouts.serving(name))
+        record = self._catalog.get(name)
+        pins = pin_rows(record.graph, plan.goals.pins, plan.plan.source)
+        rows = fallback_rows(self._deployer.deployments[name], plan, partial(self._rollouts.is_prepared, name))
+        return plan_document(plan, usage, self._rollouts.serving(name), pins=pins, fallbacks=rows)
 
     async def _add(self, asked: AddModel, progress: Progress) -> ModelAddedDocument:
         record = await self._catalog.add(asked, progress)
@@ -161,29 +201,6 @@ class Operations:
         self._collect()
         return DeployDocument(model=name, epoch=epoch, seconds=time.monotonic() - started_s)
 
-    async def _set_weights(self, asked: SetWeights, progress: Progress) -> list[WeightsRow]:
-        names = [self._catalog.get(asked.model).name] if asked.model is not None else sorted(self._catalog.records)
-        goals = {name: merged_goals(self._deployer.goals(name), asked) for name in names}
-        if asked.model is None:
-            self._deployer.keep_goals(None, merged_goals(self._deployer.goals(None), asked))
-        progress("planning and preparing", None)
-        results = await asyncio.gather(
-            *(self._deployer.set_goals(name, goals[name]) for name in names), return_exceptions=True
-        )
-        rows: list[WeightsRow] = []
-        failures: list[EdgesplitError] = []
-        for name, result in zip(names, results, strict=True):
-            if isinstance(result, EdgesplitError):
-                failures.append(result)
-            elif isinstance(result, BaseException):
-                raise result
-            else:
-                rows.append(WeightsRow(model=name, epoch=result.epoch, changed=result.changed))
-        self._collect()
-        if failures:
-            raise _joined(failures)
-        return rows
-
     def _source(self, name: str, via: str | None) -> SourceDocument:
         self._catalog.get(name)
         deployment = self._deployer.deployments.get(name)
@@ -218,36 +235,8 @@ class Operations:
         return model_document(record, self._registry, deployment, self._deployer.goals(record.name))
 
     def _collect(self) -> None:
-        deployments = self._deployer.deployments
-        self._catalog.collect(lambda: {digest for kept in deployments.values() for digest in kept.digests})
-
-
-def merged_goals(goals: GoalsDocument, asked: SetWeights) -> GoalsDocument:
-    """Goals after `set-weights`: naming one weight sets the other to 0, naming neither keeps both, limits persist.
-
-    Raises:
-        InvalidInput: A weight or limit is negative or not finite, or both weights are 0.
-    """
-    latency_weight, energy_weight = goals.latency_weight, goals.energy_weight
-    if asked.latency is not None or asked.energy is not None:
-        latency_weight, energy_weight = asked.latency or 0.0, asked.energy or 0.0
-    merged = GoalsDocument(
-        latency_weight=latency_weight,
-        energy_weight=energy_weight,
-        max_noise=goals.max_noise if asked.max_noise is None else asked.max_noise.value,
-        device_energy_limit_j=(
-            goals.device_energy_limit_j if asked.device_energy_j is None else asked.device_energy_j.value
-        ),
-    )
-    for name, value in msgspec.structs.asdict(merged).items():
-        if value is not None and not (math.isfinite(value) and value >= 0):
-            raise InvalidInput(f"the goal {name} is {value}: give a number of 0 or more")
-    if merged.latency_weight + merged.energy_weight <= 0:
-        raise InvalidInput("both weights are 0: give latency or energy a weight greater than 0")
-    return merged
-
-
-def _joined(failures: list[EdgesplitError]) -> EdgesplitError:
-    """One error for several models; infeasible if any of them has no plan."""
-    gravest = next((failure for failure in failures if isinstance(failure, PlanInfeasible)), failures[0])
-    return type(gravest)("; ".join(str(failure) for failure in failures))
+        self._when_written(
+            lambda: self._catalog.collect(
+                lambda: {digest for kept in self._deployer.deployments.values() for digest in kept.digests}
+            )
+        )

@@ -36,6 +36,7 @@ from edgesplit.messages import (
 from edgesplit_controller.artifacts import ArtifactServer
 from edgesplit_controller.configuration import ControllerConfiguration, artifact_address, split_address
 from edgesplit_controller.deployment.deployer import Deployer
+from edgesplit_controller.deployment.fallbacks import Fallbacks, Writing
 from edgesplit_controller.deployment.planning import PlanMaker
 from edgesplit_controller.deployment.rollouts import Rollouts
 from edgesplit_controller.events import EventLog
@@ -45,6 +46,7 @@ from edgesplit_controller.models.catalog import Catalog
 from edgesplit_controller.operations import Operations
 from edgesplit_controller.registry import Change, Registry
 from edgesplit_controller.store import Store
+from edgesplit_controller.studies import Studies
 
 __all__ = ["Service", "release"]
 
@@ -95,16 +97,36 @@ class Service:
             outbox=self,
             clock=time.monotonic,
         )
+        writing = Writing()
+        fallbacks = Fallbacks(
+            self._rollouts,
+            registry=self._registry,
+            models=self._catalog.records,
+            blobs=store.blobs,
+            writing=writing,
+            events=self._events,
+            settings=settings,
+        )
         self._deployer = Deployer(
             self._rollouts,
             registry=self._registry,
             models=self._catalog.records,
             maker=PlanMaker(self._registry, store.blobs, settings),
+            fallbacks=fallbacks,
+            writing=writing,
             events=self._events,
             settings=settings,
             clock=time.monotonic,
         )
-        operations = Operations(self._registry, self._catalog, self._rollouts, self._deployer, self._events)
+        operations = Operations(
+            self._registry,
+            self._catalog,
+            self._rollouts,
+            self._deployer,
+            self._events,
+            studies=Studies(self._deployer, self._registry, settings.time_limit_s),
+            when_written=writing.when_done,
+        )
         self._inbox = Inbox(operations.perform, self._bus.send, release())
         self._artifacts = ArtifactServer(
             store.blobs,

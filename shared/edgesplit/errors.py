@@ -11,7 +11,8 @@ names the cause and what to do. Not here: retries, logging, exit handling.
     │   ├── InvalidProblem          a problem file is malformed
     │   └── InvalidTensor           a request's tensor has the wrong name, dtype or shape
     ├── UnknownModel, UnknownNode, ModelExists, NotDeployed
-    ├── PlanInfeasible              no plan satisfies the constraints (exit 3)
+    ├── PlanInfeasible              no plan satisfies the constraints, proven (exit 3)
+    ├── PlanningTimedOut            no plan was found in time; whether there is one remains open
     ├── Unreachable                 somebody did not answer
     │   ├── BrokerUnreachable       (exit 4)
     │   ├── ControllerUnreachable   (exit 4)
@@ -57,6 +58,7 @@ __all__ = [
     "Overloaded",
     "PeerUnreachable",
     "PlanInfeasible",
+    "PlanningTimedOut",
     "PreparationFailed",
     "ProtocolError",
     "ProtocolMismatch",
@@ -146,6 +148,12 @@ class PlanInfeasible(EdgesplitError):
 
     code = "plan-infeasible"
     exit_code = 3
+
+
+class PlanningTimedOut(EdgesplitError):
+    """Time ran out before any plan was known; whether there is one remains open."""
+
+    code = "planning-timed-out"
 
 
 class Unreachable(EdgesplitError):

@@ -16,6 +16,8 @@ import msgspec
 
 __all__ = [
     "PROTOCOL",
+    "CalibrationGraph",
+    "CalibrationPlan",
     "ComponentSpec",
     "ControllerStatus",
     "Deployment",
@@ -105,6 +107,10 @@ class NodeMetrics(Message, frozen=True, kw_only=True):
         transmit_w: Power drawn by sending. [W]
         power_origin: Where the watts come from.
         power_sensor: Name of the sensor, or `constant`.
+        idle_w: What the sensor reads while nothing is computed, None until it told. [W]
+        drawn_w: What the sensor reads now, None without one. [W]
+        battery_fraction: How full the battery is, 0 to 1; None without one.
+        battery_energy_j: What is left in it; None where it does not say. [J]
     """
 
     node: str
@@ -116,6 +122,10 @@ class NodeMetrics(Message, frozen=True, kw_only=True):
     transmit_w: float
     power_origin: Origin
     power_sensor: str = "constant"
+    idle_w: float | None = None
+    drawn_w: float | None = None
+    battery_fraction: float | None = None
+    battery_energy_j: float | None = None
 
 
 class LinkState(Message, frozen=True, kw_only=True):
@@ -196,6 +206,29 @@ class ProfilePlan(Message, frozen=True, kw_only=True):
     inputs: tuple[TensorSpec, ...]
 
 
+class CalibrationGraph(Message, frozen=True, kw_only=True):
+    """A part of a model, some of it in int8, whose time shows what changes of form between kernels cost.
+
+    Attributes:
+        units: What it computes.
+        quantized: Those of them that are in int8 here.
+        transition_bytes: Kind of change of form to the bytes it changes beyond the float model's. [B]
+    """
+
+    name: str
+    graph: GraphRef
+    inputs: tuple[TensorSpec, ...]
+    units: tuple[str, ...]
+    quantized: tuple[str, ...]
+    transition_bytes: dict[str, float]
+
+
+class CalibrationPlan(Message, frozen=True, kw_only=True):
+    """The parts of a model to time beside the whole; travels as a blob, not over MQTT."""
+
+    graphs: tuple[CalibrationGraph, ...]
+
+
 class ModelOffer(Message, frozen=True, kw_only=True):
     """A model that every online node profiles.
 
@@ -204,6 +237,8 @@ class ModelOffer(Message, frozen=True, kw_only=True):
         float_graph: The whole model.
         quantized_graph: The whole model with every quantizable operator in int8, or None without any.
         profile_plan: Digest of the `ProfilePlan` blob.
+        calibration_plan: Digest of the `CalibrationPlan` blob; empty without one.
+        calibration_graphs: Digests of that plan's graphs; their weights are those of the two whole models.
     """
 
     model: str
@@ -211,6 +246,8 @@ class ModelOffer(Message, frozen=True, kw_only=True):
     float_graph: GraphRef
     quantized_graph: GraphRef | None
     profile_plan: str
+    calibration_plan: str = ""
+    calibration_graphs: tuple[str, ...] = ()
 
 
 class ExecutionProfile(Message, frozen=True, kw_only=True):
@@ -223,6 +260,8 @@ class ExecutionProfile(Message, frozen=True, kw_only=True):
         runs: Repetitions the medians stand on.
         provider: onnxruntime execution provider.
         slow_down: Factor of the `[emulation]` section already contained in the times.
+        integer_time_s: Quantizable unit name to seconds of its integer kernels alone, conversions left out. [s]
+        transition_s_per_byte: What changes of form between kernels cost here, by kind; empty where not measured. [s/B]
     """
 
     time_s: dict[str, float]
@@ -234,6 +273,8 @@ class ExecutionProfile(Message, frozen=True, kw_only=True):
     runtime: str
     slow_down: float = 1.0
     origin: Origin = "measured"
+    integer_time_s: dict[str, float] = {}
+    transition_s_per_byte: dict[str, float] = {}
 
 
 class ProfileReport(Message, frozen=True, kw_only=True):
@@ -322,6 +363,7 @@ class Desired(Message, frozen=True, kw_only=True):
         serve: On the source: the epoch new requests start on, once prepared here; None on other nodes or
             before activation.
         fallback: On the source: the epoch (everything on the source) to use while the served one has lost a node.
+        fallbacks: On the source: node to the epoch to use instead of `fallback` while that node is lost.
     """
 
     node: str
@@ -331,6 +373,7 @@ class Desired(Message, frozen=True, kw_only=True):
     epochs: tuple[EpochSpec, ...]
     serve: int | None = None
     fallback: int | None = None
+    fallbacks: dict[str, int] = {}
 
 
 class EpochState(Message, frozen=True, kw_only=True):
@@ -368,9 +411,12 @@ class Usage(Message, frozen=True, kw_only=True):
         failed: Requests that ended in an error (source only).
         compute_s: Seconds spent running components. [s]
         transmit_s: Seconds the node spent sending (bytes over measured rate, plus latency). [s]
-        energy_j: compute_s and transmit_s times the watts at the time. [J]
-        energy_origin: `measured` where a sensor gave the watts, else `modelled` or `configured`.
+        energy_j: Of computing and sending together. [J]
+        energy_origin: The weakest of what went into `energy_j`: `measured`, else `modelled` or `configured`.
         latency_sum_s: Of completed requests (source only). [s]
+        compute_energy_j: Integrated over the sensor's readings where one is there, else compute_s times watts. [J]
+        compute_energy_origin: Of `compute_energy_j`.
+        transmit_energy_j: transmit_s times configured watts, for no sensor tells sending apart. [J]
     """
 
     node: str
@@ -383,6 +429,9 @@ class Usage(Message, frozen=True, kw_only=True):
     energy_j: float
     energy_origin: Origin
     latency_sum_s: float = 0.0
+    compute_energy_j: float = 0.0
+    compute_energy_origin: Origin = "configured"
+    transmit_energy_j: float = 0.0
 
 
 class Event(Message, frozen=True, kw_only=True):
@@ -391,7 +440,7 @@ class Event(Message, frozen=True, kw_only=True):
     Attributes:
         kind: Kebab-case: node-joined, node-left, node-refused, link-changed, profile-changed, goals-changed,
             model-added, model-removed, planned, replan-declined, plan-infeasible, epoch-prepared, epoch-activated,
-            epoch-retired, epoch-abandoned, fallback-engaged, fallback-left, malformed-message.
+            epoch-retired, epoch-abandoned, fallback-planned, fallback-engaged, fallback-left, malformed-message.
         text: One sentence.
         data: Figures behind it (trigger, old and new prediction, switch cost, verdict), keys with units.
     """

@@ -1,27 +1,69 @@
-"""What splitctl asks the controller and what it answers, over MQTT.
+"""What splitctl asks the controller, over MQTT.
 
-Owns: requests (a tagged union: the operation is the tag `op`), replies and the documents inside them, whose keys are
-those `splitctl --json` prints. Its rule: documents are additive, a key is never renamed. Not here: agents'
-messages (`messages.py`).
+Owns: requests (a tagged union: the operation is the tag `op`) and replies; the documents inside replies (`documents.py`,
+`studies.py`) are named here too. Its rule: keys may be added, never renamed. Not here: agents' messages
+(`messages.py`).
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
-from edgesplit.messages import Event, TensorSpec
+from edgesplit.documents import (
+    ComponentRow,
+    DeployDocument,
+    FallbackRow,
+    ForbiddenRow,
+    GoalsDocument,
+    LinkRow,
+    MeasuredDocument,
+    ModelAddedDocument,
+    ModelDocument,
+    NodeRow,
+    NodeShare,
+    NoiseModelDocument,
+    PinRow,
+    PinRule,
+    PinsDocument,
+    PlanDocument,
+    SourceDocument,
+    WeightsRow,
+)
+from edgesplit.messages import Event
+from edgesplit.studies import (
+    BindingRow,
+    CutRow,
+    ExplainDocument,
+    FrontierDocument,
+    FrontierRow,
+    LinkChange,
+    PlanSummary,
+    RelaxationRow,
+    WhatIfDocument,
+)
 
 __all__ = [
     "AddModel",
+    "AllowNode",
+    "BindingRow",
     "ComponentRow",
+    "CutRow",
     "DeployDocument",
     "DeployModel",
     "EventsDocument",
+    "ExplainDocument",
+    "ExplainPlan",
     "ExportProblem",
+    "FallbackRow",
+    "ForbidNode",
+    "ForbiddenRow",
+    "FrontierDocument",
+    "FrontierRow",
     "GoalsDocument",
     "Limit",
+    "LinkChange",
     "LinkRow",
     "ListEvents",
     "ListLinks",
@@ -34,7 +76,13 @@ __all__ = [
     "NodeShare",
     "NoiseModelDocument",
     "Operation",
+    "PinOperators",
+    "PinRow",
+    "PinRule",
+    "PinsDocument",
     "PlanDocument",
+    "PlanSummary",
+    "RelaxationRow",
     "RemoveModel",
     "Reply",
     "Request",
@@ -43,8 +91,12 @@ __all__ = [
     "ShowPlan",
     "ShowSource",
     "SourceDocument",
+    "TraceFrontier",
     "UndeployModel",
+    "UnpinOperators",
     "WeightsRow",
+    "WhatIf",
+    "WhatIfDocument",
 ]
 
 
@@ -130,6 +182,64 @@ class SetWeights(_Operation, frozen=True, kw_only=True, tag="set-weights"):
     model: str | None = None
 
 
+class PinOperators(_Operation, frozen=True, kw_only=True, tag="pin-operators"):
+    """Keep operators on some nodes, in place of a pin of the same selector. Answered with `PinsDocument`."""
+
+    name: str
+    rule: PinRule
+
+
+class UnpinOperators(_Operation, frozen=True, kw_only=True, tag="unpin-operators"):
+    """Lift the pin of a selector (as `PinRow.select` says it), or all of them. Answered with `PinsDocument`."""
+
+    name: str
+    select: str | None = None
+
+
+class ForbidNode(_Operation, frozen=True, kw_only=True, tag="forbid-node"):
+    """Use a node no more: for one model, or for all and those added later. Answered with a list of `ForbiddenRow`."""
+
+    node: str
+    model: str | None = None
+
+
+class AllowNode(_Operation, frozen=True, kw_only=True, tag="allow-node"):
+    """Undo `ForbidNode`. Answered with a list of `ForbiddenRow`."""
+
+    node: str
+    model: str | None = None
+
+
+class ExplainPlan(_Operation, frozen=True, kw_only=True, tag="explain-plan"):
+    """Answered with `ExplainDocument` of the active plan."""
+
+    name: str
+    time_limit_s: float = 10.0
+
+
+class WhatIf(_Operation, frozen=True, kw_only=True, tag="what-if"):
+    """Plan under other conditions and change nothing. Answered with `WhatIfDocument`.
+
+    Goals are read as `SetWeights` reads them.
+    """
+
+    name: str
+    links: tuple[LinkChange, ...] = ()
+    without: tuple[str, ...] = ()
+    latency: float | None = None
+    energy: float | None = None
+    max_noise: Limit | None = None
+    device_energy_j: Limit | None = None
+
+
+class TraceFrontier(_Operation, frozen=True, kw_only=True, tag="trace-frontier"):
+    """Answered with `FrontierDocument`, after a progress reply for every point."""
+
+    name: str
+    points: int = 12
+    time_limit_s: float = 60.0
+
+
 class ShowPlan(_Operation, frozen=True, kw_only=True, tag="show-plan"):
     """Answered with `PlanDocument`."""
 
@@ -165,6 +275,13 @@ Operation = (
     | DeployModel
     | UndeployModel
     | SetWeights
+    | PinOperators
+    | UnpinOperators
+    | ForbidNode
+    | AllowNode
+    | ExplainPlan
+    | WhatIf
+    | TraceFrontier
     | ShowPlan
     | ExportProblem
     | ShowSource
@@ -198,193 +315,6 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     value: msgspec.Raw = msgspec.Raw(b"null")
     code: str = ""
     exit_code: int = 1
-
-
-class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of `splitctl nodes`; figures are None until the node reported them."""
-
-    name: str
-    online: bool
-    advertise: str
-    cpu_percent: float | None
-    memory_available_bytes: int | None
-    compute_w: float | None
-    transmit_w: float | None
-    power_origin: str | None
-    version: str = ""
-    runtime: str = ""
-    emulated: bool = False
-    refused: str = ""
-
-
-class LinkRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of `splitctl links`; `up` is False while the peer does not answer."""
-
-    from_: str = msgspec.field(name="from")
-    to: str
-    bandwidth_bytes_per_s: float
-    latency_s: float
-    age_s: float
-    origin: str
-    up: bool = True
-
-
-class NoiseModelDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """How well the noise regressor fits. R2 are None without candidates.
-
-    Attributes:
-        full_noise: Measured noise with every candidate quantized.
-        seconds: Time the modelling took. [s]
-    """
-
-    degree: int
-    r2_train: float | None
-    r2_test: float | None
-    seconds: float
-    patterns: int = 0
-    full_noise: float = 0.0
-    margin: float = 0.0
-
-
-class ModelAddedDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """Result of `splitctl model add`.
-
-    Attributes:
-        warnings: Sentences (calibration generated, batch axis fixed, a node that could not profile).
-        profiled: Nodes whose profile is in.
-    """
-
-    name: str
-    sha256: str
-    operators: int
-    units: int
-    tensors: int
-    quantizable: tuple[str, ...]
-    noise_model: NoiseModelDocument
-    warnings: tuple[str, ...] = ()
-    profiled: tuple[str, ...] = ()
-
-
-class ModelDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of `model list`, and `model show`."""
-
-    name: str
-    sha256: str
-    operators: int
-    units: int
-    tensors: int
-    quantizable: tuple[str, ...]
-    noise_model: NoiseModelDocument
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    weight_bytes: int
-    deployed: bool
-    source: str | None
-    epoch: int | None
-    profiled: tuple[str, ...]
-    goals: GoalsDocument | None = None
-    warnings: tuple[str, ...] = ()
-
-
-class GoalsDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """Goals of a model. [J] for energy; None is no limit."""
-
-    latency_weight: float = 1.0
-    energy_weight: float = 0.0
-    max_noise: float | None = 0.0
-    device_energy_limit_j: float | None = None
-
-
-class DeployDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """Result of `deploy` and `undeploy`."""
-
-    model: str
-    epoch: int
-    seconds: float
-    reason: str = ""
-
-
-class WeightsRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Result of `set-weights` for one model; `changed` is whether the assignment differs from before."""
-
-    model: str
-    epoch: int
-    changed: bool
-
-
-class NodeShare(msgspec.Struct, frozen=True, kw_only=True):
-    """How much of a plan sits on a node."""
-
-    operators: int
-    components: int
-    quantized: int
-
-
-class ComponentRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One component of a plan; operators are ONNX operator names."""
-
-    id: int
-    node: str
-    operators: tuple[str, ...]
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-
-
-class MeasuredDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """What serving the epoch cost so far; means per request, None until there was one.
-
-    Attributes:
-        energy_origin: `measured` only where every node's watts were.
-    """
-
-    requests: int
-    failed: int
-    latency_s: float | None
-    energy_j: float | None
-    device_energy_j: float | None
-    energy_origin: str | None
-
-
-class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """`splitctl plan NAME`: the active plan. All figures but `measured` are predicted.
-
-    Attributes:
-        latency_s: End of the simulated timeline. [s]
-        goals: Goals it was made under.
-    """
-
-    model: str
-    epoch: int
-    status: str
-    latency_s: float
-    energy_j: float
-    device_energy_j: float
-    noise: float
-    score: float | None
-    gap: float | None
-    per_node: dict[str, NodeShare]
-    components: tuple[ComponentRow, ...]
-    quantized: tuple[str, ...]
-    codecs: dict[str, str]
-    timeline: tuple[dict[str, Any], ...]
-    solve_s: float
-    reason: str
-    source: str
-    goals: GoalsDocument
-    measured: MeasuredDocument
-    serving: int | None = None
-
-
-class SourceDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """Where to send requests for a model: `address` is that of `via` if named, else of the source."""
-
-    model: str
-    source: str
-    via: str
-    address: str
-    epoch: int | None
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
 
 
 EventsDocument = list[Event]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -91,29 +91,29 @@ def route(tensor: str, *to: str) -> Route:
 
 
 NO_GRAPH = GraphRef(digest="0" * 64, nbytes=0)
-PAIR = {"device": "127.0.0.1:1", "edge": "127.0.0.1:2"}
+ADDRESSES = {"device": "127.0.0.1:1", "edge": "127.0.0.1:2", "cloud": "127.0.0.1:3"}
 
 
-def device_part(epoch: int, first: GraphRef = NO_GRAPH, last: GraphRef = NO_GRAPH) -> EpochSpec:
-    """The source's part: x -> a here, a -> b on the edge, b -> y here."""
+def device_part(epoch: int, first: GraphRef = NO_GRAPH, last: GraphRef = NO_GRAPH, peer: str = "edge") -> EpochSpec:
+    """The source's part: x -> a here, a -> b on the edge or another peer, b -> y here."""
     return EpochSpec(
         epoch=epoch,
         source="device",
-        participants=PAIR,
+        participants={node: ADDRESSES[node] for node in ("device", peer)},
         components=(
-            component(0, first, ["x"], ["a"], [route("a", "edge")]),
+            component(0, first, ["x"], ["a"], [route("a", peer)]),
             component(2, last, ["b"], ["y"]),
         ),
         outputs=("y",),
     )
 
 
-def edge_part(epoch: int, middle: GraphRef = NO_GRAPH) -> EpochSpec:
-    """The edge's part of the same."""
+def edge_part(epoch: int, middle: GraphRef = NO_GRAPH, peer: str = "edge") -> EpochSpec:
+    """The peer's part of the same."""
     return EpochSpec(
         epoch=epoch,
         source="device",
-        participants=PAIR,
+        participants={node: ADDRESSES[node] for node in ("device", peer)},
         components=(component(1, middle, ["a"], ["b"], [route("b", "device")]),),
     )
 
@@ -130,7 +130,12 @@ def local_part(epoch: int, whole: GraphRef = NO_GRAPH) -> EpochSpec:
 
 
 def desired(
-    node: str, *epochs: EpochSpec, serve: int | None = None, fallback: int | None = None, model: str = "m"
+    node: str,
+    *epochs: EpochSpec,
+    serve: int | None = None,
+    fallback: int | None = None,
+    fallbacks: Mapping[str, int] | None = None,
+    model: str = "m",
 ) -> Desired:
     """What a node should hold."""
     return Desired(
@@ -141,6 +146,7 @@ def desired(
         epochs=epochs,
         serve=serve,
         fallback=fallback,
+        fallbacks=dict(fallbacks or {}),
     )
 
 

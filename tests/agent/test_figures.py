@@ -1,4 +1,4 @@
-"""Figures: units from kernels, energy from watts, links that changed, power counters, metrics."""
+"""Figures: units from kernels, links that changed, metrics."""
 
 from __future__ import annotations
 
@@ -11,16 +11,10 @@ from hypothesis import strategies as st
 
 from edgesplit.errors import InvalidConfiguration
 from edgesplit.messages import LinkState, ProfilePlan
-from edgesplit_agent.collectors.base import Power, SensorUnavailable
-from edgesplit_agent.collectors.power import PowerReader, select_power
-from edgesplit_agent.collectors.power_constant import ConstantPower
-from edgesplit_agent.collectors.power_rapl import RaplPower
-from edgesplit_agent.configuration import PowerSection
 from edgesplit_agent.http import HttpEndpoint
 from edgesplit_agent.kernel_times import Kernel, kernel_runs, unit_times
 from edgesplit_agent.reporting import links_differ
 from edgesplit_agent.telemetry import Telemetry
-from edgesplit_agent.usage import UsageBook
 
 PLAN = ProfilePlan(
     units=("stem", "head", "folded"),
@@ -74,32 +68,6 @@ def test_a_profile_is_split_into_runs_without_nested_kernels(tmp_path: Path) -> 
     assert kernel_runs(report) == [[Kernel("unit0.0", "If", 5e-6)], [Kernel("unit0.0", "If", 7e-6)]]
 
 
-def test_energy_is_seconds_times_the_watts_of_their_time_and_keeps_the_weakest_origin() -> None:
-    book = UsageBook("n", Power(2.0, 1.0, "measured", "rapl"))
-    book.begin("m", 1)
-    book.computed("m", 1, 3.0)
-    (usage,) = book.take_changed()
-    assert (usage.energy_j, usage.energy_origin) == (6.0, "measured")
-    book.set_power(Power(4.0, 1.0, "configured", "constant"))
-    book.computed("m", 1, 1.0)
-    book.sent("m", 1, 2.0)
-    book.completed("m", 1, 0.5)
-    book.failed("m", 1)
-    (usage,) = book.take_changed()
-    assert (usage.energy_j, usage.energy_origin) == (12.0, "configured")
-    assert (usage.requests, usage.failed, usage.latency_sum_s, usage.transmit_s) == (1, 1, 0.5, 2.0)
-    assert book.take_changed() == []
-
-
-def test_a_released_epoch_is_said_a_last_time() -> None:
-    book = UsageBook("n", Power(2.0, 1.0, "configured", "constant"))
-    book.completed("m", 1)
-    book.forget("m", 1)
-    assert [usage.requests for usage in book.take_changed()] == [1]
-    book.completed("m", 1)
-    assert [usage.requests for usage in book.take_changed()] == [1]
-
-
 def link(bandwidth: float, *, up: bool = True, latency_s: float = 0.01) -> LinkState:
     """To the edge."""
     return LinkState(to="edge", up=up, bandwidth_bytes_per_s=bandwidth, latency_s=latency_s, measured_at_unix_s=0.0)
@@ -112,53 +80,6 @@ def test_links_are_said_at_once_when_they_changed_notably() -> None:
     assert links_differ(before, (link(1e6, up=False),))
     assert links_differ(before, (link(1e6, latency_s=0.02),))
     assert links_differ((), before)
-
-
-class Counters:
-    """A powercap tree with one package and one of its parts."""
-
-    def __init__(self, root: Path) -> None:
-        self.package = root / "intel-rapl:0"
-        for folder in (self.package, root / "intel-rapl:0:0"):
-            folder.mkdir()
-            (folder / "max_energy_range_uj").write_text("1000000000\n")
-        self.now_s = 0.0
-        self.load = 0.0
-        self.energy_uj = 0
-        self.spend(0.0, 0.0, 0.0)
-
-    def spend(self, seconds: float, watts: float, load: float) -> None:
-        """Let time pass."""
-        self.now_s += seconds
-        self.load = load
-        self.energy_uj = (self.energy_uj + int(seconds * watts * 1e6)) % 1_000_000_000
-        (self.package / "energy_uj").write_text(f"{self.energy_uj}\n")
-
-
-def test_rapl_learns_watts_over_idle_per_load_across_a_wrap_of_the_counter(tmp_path: Path) -> None:
-    counters = Counters(tmp_path)
-    sensor = RaplPower(9.0, 1.0, load=lambda: counters.load, root=tmp_path, clock=lambda: counters.now_s)
-    counters.spend(2.0, 10.0, 0.0)
-    assert sensor.read() == Power(9.0, 1.0, "configured", "constant")
-    for _ in range(20):
-        counters.spend(2.0, 30.0, 0.5)
-        power = sensor.read()
-    assert power == Power(pytest.approx(40.0), 1.0, "measured", "rapl")  # type: ignore[arg-type]
-
-
-def test_a_sensor_that_fails_later_is_replaced_by_configured_watts(tmp_path: Path) -> None:
-    counters = Counters(tmp_path)
-    reader = PowerReader(RaplPower(9.0, 1.0, load=lambda: 0.0, root=tmp_path), ConstantPower(9.0, 1.0))
-    (counters.package / "energy_uj").unlink()
-    assert reader.read().origin == "configured"
-
-
-def test_sensors_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(SensorUnavailable):
-        RaplPower(1.0, 1.0, load=lambda: 0.0, root=tmp_path)
-    with pytest.raises(InvalidConfiguration, match="rapl"):
-        select_power(PowerSection(source="thermometer"))
-    assert select_power(PowerSection(source="constant", compute_w=3.0)).read().compute_w == 3.0
 
 
 async def test_metrics_and_health_are_served() -> None:

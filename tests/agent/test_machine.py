@@ -397,3 +397,71 @@ def test_an_epoch_no_longer_wanted_while_preparing_is_dropped_at_once() -> None:
     actions = scene.say(DesiredChanged("m", desired("edge")))
     assert [release.epoch for release in of(ReleaseEpoch, actions)] == [2]
     assert scene.say(EpochPrepared("m", 2, prepare.generation)) == []
+
+
+def with_spare(*, fallback: int | None = 1) -> Scene:
+    """A source that serves epoch 2 over the edge, and keeps epoch 4 over the cloud for the loss of the edge."""
+    scene = Scene("device")
+    scene.say(PeerUp("edge"))
+    scene.say(PeerUp("cloud"))
+    parts = (local_part(1), device_part(2), device_part(4, peer="cloud"))
+    scene.say(DesiredChanged("m", desired("device", *parts, serve=2, fallback=fallback, fallbacks={"edge": 4})))
+    return scene
+
+
+def engaged(actions: Sequence[Action]) -> list[tuple[str, Any]]:
+    """What was told of fallbacks: kind and epoch."""
+    return [(event.kind, event.data["epoch"]) for event in of(EmitEvent, actions)]
+
+
+def test_a_lost_node_hands_over_to_the_plan_kept_for_its_loss_requests_in_flight_included() -> None:
+    scene = with_spare()
+    scene.say(arrived("r"))
+    scene.say(finished(2, 0, a=X))
+    actions = scene.say(PeerLost("edge", "gone"))
+    (run,) = of(RunComponent, actions)
+    assert run.key == key(4)
+    assert engaged(actions) == [("fallback-engaged", 4)]
+    (event,) = of(EmitEvent, actions)
+    assert event.text == "m runs on its fallback plan (epoch 4, with cloud) because edge is lost"
+    assert scene.observed()[1] == 4
+    (send,) = of(SendTensors, scene.say(finished(4, 0, a=X)))
+    assert send.peer == "cloud"
+    actions = scene.say(PeerLost("cloud", "gone"))
+    (run,) = of(RunComponent, actions)
+    assert run.key == key(1)
+    assert engaged(actions) == [("fallback-engaged", 1)]
+    assert engaged(scene.say(PeerUp("cloud"))) == [("fallback-engaged", 4)]
+    assert engaged(scene.say(PeerUp("edge"))) == [("fallback-left", 2)]
+
+
+def test_a_fallback_that_is_not_prepared_or_lost_a_node_itself_is_passed_over() -> None:
+    scene = with_spare()
+    scene.say(PeerLost("cloud", "gone"))
+    scene.say(PeerLost("edge", "gone"))
+    assert scene.observed()[1] == 1
+    scene = split_device()
+    scene.say(PeerUp("cloud"))
+    scene.prepare = False
+    parts = (local_part(1), device_part(2), device_part(4, peer="cloud"))
+    scene.say(DesiredChanged("m", desired("device", *parts, serve=2, fallback=1, fallbacks={"edge": 4})))
+    scene.say(PeerLost("edge", "gone"))
+    assert scene.observed() == ({1: "prepared", 2: "prepared", 4: "preparing"}, 1)
+
+
+def test_a_link_lost_between_others_leads_to_the_local_plan_or_to_any_other_where_there_is_none() -> None:
+    for fallback, instead in ((1, 1), (None, 4)):
+        scene = with_spare(fallback=fallback)
+        scene.say(arrived("r"))
+        scene.say(finished(2, 0, a=X))
+        (run,) = of(RunComponent, scene.say(AbortReceived("edge", key(2), PeerUnreachable.code, "edge lost fog")))
+        assert run.key == key(instead)
+
+
+def test_fallbacks_of_a_plan_that_is_not_served_yet_do_not_stand_in_for_the_one_that_is() -> None:
+    scene = with_spare()
+    scene.prepare = False
+    parts = (local_part(1), device_part(2), device_part(3), device_part(4, peer="cloud"))
+    scene.say(DesiredChanged("m", desired("device", *parts, serve=3, fallback=1, fallbacks={"edge": 4})))
+    scene.say(PeerLost("edge", "gone"))
+    assert scene.observed()[1] == 1

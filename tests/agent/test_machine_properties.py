@@ -1,4 +1,7 @@
-"""A device and an edge under arbitrary orders of everything: no request is lost, answered twice or answered wrongly."""
+"""A device, an edge and a cloud under arbitrary orders of everything.
+
+No request is lost, answered twice or answered wrongly; with fallbacks none fails, and they are used when they can be.
+"""
 
 from __future__ import annotations
 
@@ -39,23 +42,28 @@ from edgesplit_agent.serving.machine import AgentMachine
 from tests.agent.graphs import desired, device_part, edge_part, local_part
 
 X = np.ones((1, 4), np.float32)
-OTHER = {"device": "edge", "edge": "device"}
+NODES = ("device", "edge", "cloud")
+PEERS = ("edge", "cloud")
 FACTORS = {0: ("a", 2.0), 1: ("b", 3.0), 2: ("y", 5.0)}
 LOCAL_EPOCHS = {1}
+SPARE = 4
+"""Epoch that runs on device and cloud, for the loss of the edge."""
 
 
 @dataclass
 class World:
-    """Two machines, the messages between them and the work they have under way."""
+    """Three machines, the messages between them and the work they have under way."""
 
     may_fail: bool
-    machines: dict[str, AgentMachine] = field(default_factory=lambda: {name: AgentMachine(name) for name in OTHER})
+    machines: dict[str, AgentMachine] = field(default_factory=lambda: {name: AgentMachine(name) for name in NODES})
     pending: list[tuple[str, str, Event]] = field(default_factory=list)
-    prepared: dict[str, set[int]] = field(default_factory=lambda: {name: set() for name in OTHER})
+    """Who it happens to, by which way (`work`, or the peer whose wire to the device it is on), and what."""
+    prepared: dict[str, set[int]] = field(default_factory=lambda: {name: set() for name in NODES})
     ended: Counter[str] = field(default_factory=Counter)
     failed: list[str] = field(default_factory=list)
     submitted: int = 0
-    linked: bool = False
+    linked: set[str] = field(default_factory=set)
+    started: list[int] = field(default_factory=list)
     now_s: float = 0.0
 
     def feed(self, node: str, event: Event) -> None:
@@ -75,16 +83,18 @@ class World:
                 self.prepared[node].discard(generation)
             case RunComponent(key, component, generation, arrays):
                 assert generation in self.prepared[node], "a component ran that was not prepared"
+                if component == 0:
+                    self.started.append(key.epoch)
                 (value,) = arrays.values()
                 name, factor = ("y", 30.0) if key.epoch in LOCAL_EPOCHS else FACTORS[component]
                 self.pending.append((node, "work", ComponentFinished(key, component, {name: value * factor})))
             case SendTensors(key, peer, tensors, deadline_s):
-                if self.linked:
+                if self.connects(node, peer):
                     arrays = {name: array for name, array, _ in tensors}
-                    self.pending.append((peer, "wire", TensorsArrived(node, key, arrays, deadline_s)))
+                    self.pending.append((peer, self.wire(node, peer), TensorsArrived(node, key, arrays, deadline_s)))
             case SendAbort(key, peer, code, message):
-                if self.linked:
-                    self.pending.append((peer, "wire", AbortReceived(node, key, code, message)))
+                if self.connects(node, peer):
+                    self.pending.append((peer, self.wire(node, peer), AbortReceived(node, key, code, message)))
             case CompleteRequest(request, _, _, outputs):
                 self.ended[request] += 1
                 np.testing.assert_allclose(outputs["y"], 30 * X)
@@ -119,23 +129,36 @@ class World:
         self.submitted += 1
         self.feed("device", RequestArrived(f"r{self.submitted}", "m", {"x": X}))
 
-    def link(self, up: bool) -> None:
-        """Connect or part the two; what is on the wire is lost."""
-        if up == self.linked:
+    def wire(self, node: str, peer: str) -> str:
+        """The wire between two machines, named after the one that is not the device."""
+        return peer if node == "device" else node
+
+    def connects(self, node: str, peer: str) -> bool:
+        """Whether two machines reach each other now; the peers never reach one another."""
+        return "device" in {node, peer} and self.wire(node, peer) in self.linked
+
+    def link(self, peer: str, up: bool) -> None:
+        """Connect a peer to the device or part them; what is on the wire is lost."""
+        if up == (peer in self.linked):
             return
-        self.linked = up
+        (self.linked.add if up else self.linked.discard)(peer)
         if not up:
-            self.pending = [item for item in self.pending if item[1] != "wire"]
-        for node, other in OTHER.items():
+            self.pending = [item for item in self.pending if item[1] != peer]
+        for node, other in (("device", peer), (peer, "device")):
             self.feed(node, PeerUp(other) if up else PeerLost(other, "injected"))
 
-    def want(self, epochs: list[int], serve: int | None) -> None:
-        """The controller changes its mind, on both nodes."""
+    def want(self, epochs: list[int], serve: int | None, *, spare: bool = False, offered: bool = True) -> None:
+        """The controller changes its mind, on all nodes; it keeps a spare for a while that it no longer offers."""
         parts = [local_part(number) if number in LOCAL_EPOCHS else device_part(number) for number in epochs]
+        parts += [device_part(SPARE, peer="cloud")] if spare else []
         fallback = 1 if 1 in epochs else None
-        self.feed("device", DesiredChanged("m", desired("device", *parts, serve=serve, fallback=fallback)))
+        fallbacks = {"edge": SPARE} if spare and offered else {}
+        wanted = desired("device", *parts, serve=serve, fallback=fallback, fallbacks=fallbacks)
+        self.feed("device", DesiredChanged("m", wanted))
         remote = [edge_part(number) for number in epochs if number not in LOCAL_EPOCHS]
         self.feed("edge", DesiredChanged("m", desired("edge", *remote)))
+        kept = [edge_part(SPARE, peer="cloud")] if spare else []
+        self.feed("cloud", DesiredChanged("m", desired("cloud", *kept)))
 
     def settle(self) -> None:
         """Let everything happen."""
@@ -148,9 +171,12 @@ STEPS = st.lists(
         st.tuples(st.just("step"), st.integers(0, 30), st.booleans()),
         st.tuples(st.just("step"), st.integers(0, 30), st.just(False)),
         st.just(("submit",)),
-        st.tuples(st.just("link"), st.booleans()),
+        st.tuples(st.just("link"), st.sampled_from(PEERS), st.booleans()),
         st.tuples(
-            st.just("want"), st.lists(st.integers(1, 3), unique=True, max_size=3), st.sampled_from([None, 1, 2, 3])
+            st.just("want"),
+            st.lists(st.integers(1, 3), unique=True, max_size=3),
+            st.sampled_from([None, 1, 2, 3]),
+            st.booleans(),
         ),
         st.tuples(st.just("tick"), st.floats(0.0, 20.0)),
         st.tuples(st.just("cancel"), st.integers(1, 5)),
@@ -170,13 +196,13 @@ def test_every_request_ends_exactly_once_and_right_whatever_happens(steps: list[
                 world.step(choice, fail=fail)
             case ("submit",):
                 world.submit()
-            case ("link", bool(up)):
-                world.link(up)
-            case ("want", list(epochs), serve):
-                world.want(epochs, serve)  # type: ignore[arg-type]
+            case ("link", str(peer), bool(up)):
+                world.link(peer, up)
+            case ("want", list(epochs), serve, bool(spare)):
+                world.want(epochs, serve, spare=spare)  # type: ignore[arg-type]
             case ("tick", float(seconds)):
                 world.now_s += seconds
-                for node in OTHER:
+                for node in NODES:
                     world.feed(node, Tick())
             case ("cancel", int(number)):
                 if not world.ended[f"r{number}"]:
@@ -187,7 +213,7 @@ def test_every_request_ends_exactly_once_and_right_whatever_happens(steps: list[
     world.settle()
     for _ in range(4):
         world.now_s += 70.0
-        for node in OTHER:
+        for node in NODES:
             world.feed(node, Tick())
         world.settle()
     for number in range(1, world.submitted + 1):
@@ -197,12 +223,22 @@ def test_every_request_ends_exactly_once_and_right_whatever_happens(steps: list[
         assert not machine.busy
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.lists(st.one_of(st.integers(0, 30), st.sampled_from(["submit", "up", "down", "two", "three"])), max_size=60))
-def test_with_a_fallback_no_request_fails_through_losses_and_switches(steps: list[int | str]) -> None:
+SWITCHES = st.lists(
+    st.one_of(
+        st.integers(0, 30),
+        st.sampled_from(["submit", "edge up", "edge down", "cloud up", "cloud down", "two", "three", "two alone"]),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(SWITCHES)
+def test_with_fallbacks_no_request_fails_through_losses_and_switches(steps: list[int | str]) -> None:
     world = World(may_fail=False)
-    world.link(True)
-    world.want([1, 2], 2)
+    for peer in PEERS:
+        world.link(peer, True)
+    world.want([1, 2], 2, spare=True)
     world.settle()
     for step in steps:
         match step:
@@ -210,10 +246,32 @@ def test_with_a_fallback_no_request_fails_through_losses_and_switches(steps: lis
                 world.step(step)
             case "submit":
                 world.submit()
-            case "up" | "down":
-                world.link(step == "up")
+            case "two" | "three" | "two alone":
+                world.want([1, 2, 3], 3 if step == "three" else 2, spare=True, offered=step != "two alone")
             case _:
-                world.want([1, 2, 3], 2 if step == "two" else 3)
+                peer, _, way = step.partition(" ")
+                world.link(peer, way == "up")
     world.settle()
     assert world.failed == []
     assert sum(world.ended.values()) == world.submitted
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(PEERS), st.booleans()), max_size=20), st.booleans())
+def test_a_request_starts_on_the_best_plan_whose_nodes_are_there(
+    steps: list[tuple[str, bool]], cloud_prepares: bool
+) -> None:
+    world = World(may_fail=False)
+    for peer in PEERS:
+        world.link(peer, True)
+    world.want([1, 2], 2, spare=True)
+    world.settle()
+    if not cloud_prepares:
+        world.want([1, 2], 2)
+    for peer, up in steps:
+        world.link(peer, up)
+        world.submit()
+        best = 2 if "edge" in world.linked else SPARE if "cloud" in world.linked and cloud_prepares else 1
+        assert world.started[-1] == best
+        world.settle()
+    assert world.failed == []

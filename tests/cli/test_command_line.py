@@ -36,7 +36,8 @@ COMMANDS = list(every_command())
 def test_all_agreed_commands_exist() -> None:
     assert {" ".join(path) for path, _ in COMMANDS} == {
         *("nodes", "links", "model", "model add", "model list", "model show", "model remove", "deploy", "undeploy"),
-        *("set-weights", "plan", "infer", "solve", "events"),
+        *("set-weights", "pin", "unpin", "forbid", "allow", "plan", "explain", "what-if", "frontier"),
+        *("infer", "solve", "events"),
     }
 
 
@@ -103,6 +104,24 @@ def test_version_is_told(run: Run) -> None:
         ("set-weights", "--max-noise", "-0.1"),
         ("set-weights", "--max-noise", "nothing"),
         ("set-weights", "--device-energy", "nan"),
+        ("pin", "m"),
+        ("pin", "m", "--node", "edge"),
+        ("pin", "m", "conv*", "other*"),
+        ("pin", "m", "--first", "0"),
+        ("pin", "m", "--first", "2", "--input"),
+        ("unpin", "m"),
+        ("unpin", "m", "conv*", "--all"),
+        ("what-if", "m"),
+        ("what-if", "m", "--link", "device:edge"),
+        ("what-if", "m", "--link", "device=2MB/s"),
+        ("what-if", "m", "--link", "device:edge=2"),
+        ("what-if", "m", "--link", "device:edge=0MB/s"),
+        ("what-if", "m", "--link", "device:edge=2MB/s,3MB/s"),
+        ("what-if", "m", "--link", "device:edge=2MB/s,soon"),
+        ("what-if", "m", "--latency", "0"),
+        ("explain", "m", "--time-limit", "0"),
+        ("frontier", "m", "--points", "1"),
+        ("frontier", "m", "--png", "/no/such/folder/frontier.png"),
         ("model", "add", "m", "/no/such/file.onnx"),
         ("model", "add", "a/b", __file__),
         ("infer", "m", "--input", "/no/such/file.npz"),

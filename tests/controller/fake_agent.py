@@ -54,6 +54,7 @@ class FakeAgent:
         self.compute_w = compute_w
         self.fails: set[int] = set()
         self.hesitates = False
+        self.memory_limit_bytes = 0
         self.desired: dict[str, Desired] = {}
         self.offers: dict[str, ModelOffer] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -70,7 +71,11 @@ class FakeAgent:
             version="0",
             instance=self.instance,
             advertise=f"127.0.0.1:{7000 + len(self.name)}",
+            memory_limit_bytes=self.memory_limit_bytes,
         )
+
+    def announce(self) -> None:
+        self.bus.publish_state(topics.status(self.name), self._status(online=True))
 
     async def start(self) -> None:
         self.bus.subscribe(topics.CONTROLLER_STATUS, ControllerStatus, self._on_controller)

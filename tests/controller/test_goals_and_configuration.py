@@ -12,17 +12,21 @@ import pytest
 
 from edgesplit.errors import InvalidConfiguration, InvalidInput
 from edgesplit.messages import Usage
-from edgesplit.requests import GoalsDocument, Limit, SetWeights
+from edgesplit.requests import GoalsDocument, Limit, PinRule, SetWeights
 from edgesplit.service_notify import Notifier
 from edgesplit_controller.configuration import Artifacts, Broker, ControllerConfiguration, Planning, artifact_address
+from edgesplit_controller.deployment.goals import merged_goals
 from edgesplit_controller.documents import measured_document
-from edgesplit_controller.operations import merged_goals
+
+PINS = (PinRule(kind="input"),)
 
 
 def goals(
     latency_weight: float, energy_weight: float, max_noise: float | None, device_energy_limit_j: float | None
 ) -> GoalsDocument:
     return GoalsDocument(
+        pins=PINS,
+        forbidden=("cloud",),
         latency_weight=latency_weight,
         energy_weight=energy_weight,
         max_noise=max_noise,
@@ -30,7 +34,17 @@ def goals(
     )
 
 
-BEFORE = GoalsDocument(latency_weight=0.25, energy_weight=0.75, max_noise=0.1, device_energy_limit_j=2.0)
+BEFORE = goals(0.25, 0.75, 0.1, 2.0)
+
+
+def merged(asked: SetWeights) -> GoalsDocument:
+    return merged_goals(
+        BEFORE,
+        latency=asked.latency,
+        energy=asked.energy,
+        max_noise=asked.max_noise,
+        device_energy_j=asked.device_energy_j,
+    )
 
 
 @pytest.mark.parametrize(
@@ -44,8 +58,10 @@ BEFORE = GoalsDocument(latency_weight=0.25, energy_weight=0.75, max_noise=0.1, d
         (SetWeights(max_noise=Limit(0.0), device_energy_j=Limit(None)), goals(0.25, 0.75, 0.0, None)),
     ],
 )
-def test_naming_one_weight_clears_the_other_and_limits_persist(asked: SetWeights, after: GoalsDocument) -> None:
-    assert merged_goals(BEFORE, asked) == after
+def test_naming_one_weight_clears_the_other_and_limits_and_pins_persist(
+    asked: SetWeights, after: GoalsDocument
+) -> None:
+    assert merged(asked) == after
 
 
 @pytest.mark.parametrize(
@@ -54,7 +70,7 @@ def test_naming_one_weight_clears_the_other_and_limits_persist(asked: SetWeights
 )
 def test_impossible_goals_are_refused(asked: SetWeights) -> None:
     with pytest.raises(InvalidInput):
-        merged_goals(BEFORE, asked)
+        merged(asked)
 
 
 def usage(node: str, requests: int, energy_j: float, origin: str = "measured") -> Usage:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgesplit.messages import EpochState, Observed
-from edgesplit_controller.deployment.rollout import EpochPlan, Rollout, World, advance, begin, parts
+from edgesplit_controller.deployment.rollout import EpochPlan, Rollout, Spare, World, advance, begin, parts, with_spares
 
 NODES = ("device", "edge", "cloud")
 
@@ -93,6 +93,44 @@ def test_another_plan_cannot_begin_while_one_is_prepared() -> None:
         begin(begin(Rollout(), plan(1), 1.0), plan(2), 1.0)
 
 
+def spare(epoch: int, lost: str, *participants: str, ready: bool = False) -> Spare:
+    return Spare(epoch=epoch, lost=(lost,), participants=("device", *participants), ready=ready)
+
+
+def test_a_spare_is_offered_to_the_source_only_while_all_its_nodes_have_it_ready() -> None:
+    rollout = with_spares(Rollout(active=plan(1, "edge", fallback=2)), (spare(3, "edge", "cloud"),))
+    assert parts(rollout)["cloud"].plans == (3,)
+    assert (parts(rollout)["device"].plans, parts(rollout)["device"].spares) == ((1, 3), {})
+    device = observed("device", 1, e1="prepared", e3="prepared")
+    rollout, _ = advance(rollout, world(device, observed("cloud", e3="preparing")))
+    assert parts(rollout)["device"].spares == {}
+    rollout, _ = advance(rollout, world(device, observed("cloud", e3="prepared")))
+    assert parts(rollout)["device"].spares == {"edge": 3}
+    assert (parts(rollout)["device"].serve, parts(rollout)["device"].fallback) == (1, 2)
+    rollout, _ = advance(rollout, world(device, observed("cloud", e3="failed")))
+    assert parts(rollout)["device"].spares == {}
+
+
+def test_spares_end_like_plans_when_their_plan_or_they_are_replaced() -> None:
+    ready = spare(3, "edge", "cloud", ready=True)
+    rollout = with_spares(Rollout(active=plan(1, "edge")), (ready,))
+    rollout = with_spares(rollout, (spare(4, "edge", "cloud"),))
+    assert [kept.epoch for kept in rollout.retiring] == [3]
+    on_it = (observed("edge"), observed("cloud", e3="prepared", e4="prepared"))
+    rollout, notices = advance(rollout, world(observed("device", 3, e1="prepared", e3="draining"), *on_it))
+    assert not notices
+    assert 3 in parts(rollout)["cloud"].plans
+    rollout, notices = advance(rollout, world(observed("device", 1, e1="prepared", e3="draining"), *on_it))
+    assert [(notice.kind, notice.plan.epoch) for notice in notices] == [("retired", 3)]
+    rollout = begin(rollout, plan(5), deadline_s=60.0)
+    rollout, _ = advance(rollout, world(observed("device", 1, e1="prepared", e4="prepared", e5="prepared"), *on_it))
+    assert parts(rollout)["device"].spares == {}  # they are not spares of what is to serve
+    busy = observed("device", 5, in_flight=1, e1="draining", e4="draining", e5="prepared")
+    rollout, _ = advance(rollout, world(busy, *on_it))
+    assert [kept.epoch for kept in rollout.retiring] == [1, 4]
+    assert (rollout.spares, parts(rollout)["cloud"].plans) == ((), (4,))
+
+
 reports = st.builds(
     lambda node, states, serving, in_flight: Observed(
         node=node,
@@ -102,8 +140,10 @@ reports = st.builds(
         serving=serving,
     ),
     st.sampled_from(NODES),
-    st.dictionaries(st.integers(1, 6), st.sampled_from(("preparing", "prepared", "failed", "draining"))),
-    st.none() | st.integers(1, 6),
+    st.dictionaries(
+        st.integers(1, 6) | st.integers(101, 103), st.sampled_from(("preparing", "prepared", "failed", "draining"))
+    ),
+    st.none() | st.integers(1, 6) | st.integers(101, 103),
     st.integers(0, 2),
 )
 steps = st.lists(
@@ -113,6 +153,11 @@ steps = st.lists(
         st.floats(0, 5),
         st.lists(st.sampled_from(NODES), max_size=2),
         st.sampled_from(NODES),
+        st.lists(
+            st.tuples(st.integers(1, 3), st.lists(st.sampled_from(NODES), max_size=2)),
+            max_size=2,
+            unique_by=lambda made: made[0],
+        ),
     ),
     max_size=25,
 )
@@ -121,24 +166,40 @@ steps = st.lists(
 @settings(max_examples=300, deadline=None)
 @given(steps)
 def test_whatever_nodes_report_nothing_unprepared_serves_and_nothing_serving_is_dropped(
-    sequence: list[tuple[list[Observed], frozenset[str], float, list[str], str]],
+    sequence: list[tuple[list[Observed], frozenset[str], float, list[str], str, list[tuple[int, list[str]]]]],
 ) -> None:
     rollout, now_s, last_epoch = Rollout(), 0.0, 0
     seen: dict[str, Observed] = {}
-    for new_reports, gone, passed_s, participants, source in sequence:
+    for new_reports, gone, passed_s, participants, source, spares in sequence:
         now_s += passed_s
         seen |= {report.node: report for report in new_reports}
         if rollout.upcoming is None and last_epoch < 6:
             last_epoch += 1
             others = tuple(sorted({*participants} - {source}))
             rollout = begin(rollout, plan(last_epoch, *others, source=source), now_s + 10.0)
+        if rollout.active is not None and spares:
+            given_now = tuple(
+                Spare(epoch=100 + number, lost=("edge",), participants=(rollout.active.source, *held_by))
+                for number, held_by in spares
+            )
+            rollout = with_spares(rollout, given_now)
         before = rollout
         rollout, notices = advance(rollout, World(seen, gone, now_s))
         held = parts(rollout)
         for kept in rollout.plans:
             assert all(kept.epoch in held[node].plans for node in kept.participants)
+        for extra in rollout.spares:
+            assert all(extra.epoch in held[node].plans for node in extra.participants)
+        for dropped in {entry.epoch for entry in before.spares} - {entry.epoch for entry in rollout.spares}:
+            ended = {notice.plan.epoch for notice in notices if notice.kind == "retired"}
+            assert dropped in ended | {entry.epoch for entry in rollout.retiring}
         for part in held.values():
             assert part.serve is None or part.serve in part.plans
+            for epoch in part.spares.values():
+                (offered,) = [entry for entry in rollout.spares if entry.epoch == epoch]
+                for participant in offered.participants:
+                    states = {state.epoch: state.state for state in seen[participant].epochs}
+                    assert states[epoch] == "prepared"
             if part.serve is not None and before.active is not None and part.serve != before.active.epoch:
                 upcoming = before.upcoming
                 assert upcoming is not None

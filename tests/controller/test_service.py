@@ -20,21 +20,30 @@ from edgesplit.errors import EdgesplitError, error_from_code
 from edgesplit.messages import PROTOCOL, ControllerStatus, Deployment
 from edgesplit.requests import (
     AddModel,
+    AllowNode,
     DeployModel,
+    ExplainPlan,
     ExportProblem,
+    ForbidNode,
     Limit,
+    LinkChange,
     ListEvents,
     ListLinks,
     ListModels,
     ListNodes,
     Operation,
+    PinOperators,
+    PinRule,
     RemoveModel,
     Reply,
     Request,
     SetWeights,
     ShowPlan,
     ShowSource,
+    TraceFrontier,
     UndeployModel,
+    UnpinOperators,
+    WhatIf,
 )
 from edgesplit_controller.configuration import Artifacts, Broker, ControllerConfiguration, Planning
 from edgesplit_controller.configuration import Store as StorePath
@@ -279,6 +288,159 @@ async def test_infeasible_goals_keep_goals_and_plan(fleet: Fleet) -> None:
     assert (after["epoch"], after["goals"]) == (before["epoch"], before["goals"])
 
 
+async def test_pins_are_kept_with_the_goals_and_planned_at_once(fleet: Fleet) -> None:
+    client = fleet.client
+    await client.add("tiny", convolutions(2))
+    kept = await client.ask(PinOperators(name="tiny", rule=PinRule(kind="input")))
+    assert (kept["epoch"], kept["pins"][0]["nodes"]) == (0, [])
+    await client.ask(DeployModel(name="tiny", source="device"))
+    plan = await client.ask(ShowPlan(name="tiny"))
+    (row,) = plan["pins"]
+    assert (row["select"], row["nodes"], row["operators"], row["units"]) == (
+        *("--input", ["device"]),
+        *(["conv0"], ["conv0"]),
+    )
+    assert fleet.plan("tiny").assignment.node_of["conv0"] == "device"
+    rule = PinRule(kind="pattern", pattern="relu1", nodes=("edge",))
+    pinned = await client.ask(PinOperators(name="tiny", rule=rule))
+    assert pinned["changed"]
+    assert fleet.plan("tiny").assignment.node_of["relu1"] == "edge"
+    assert pinned["epoch"] == fleet.plan("tiny").plan.epoch
+    with pytest.raises(EdgesplitError, match="contradict each other") as caught:
+        await client.ask(PinOperators(name="tiny", rule=PinRule(kind="first", first=1, nodes=("cloud",))))
+    assert caught.value.exit_code == 3
+    assert len((await client.ask(ShowPlan(name="tiny")))["pins"]) == 2
+    await client.ask(UnpinOperators(name="tiny", select="relu1"))
+    await client.ask(UnpinOperators(name="tiny"))
+    assert (await client.ask(ShowPlan(name="tiny")))["pins"] == []
+    with pytest.raises(EdgesplitError, match="there are no pins"):
+        await client.ask(UnpinOperators(name="tiny", select="--input"))
+
+
+async def test_what_may_not_run_on_the_source_does_not_run_there_in_need(fleet: Fleet) -> None:
+    client = fleet.client
+    await client.add("tiny", convolutions(2))
+    await client.ask(DeployModel(name="tiny", source="device"))
+    assert fleet.plan("tiny").plan.fallback is not None
+    rule = PinRule(kind="pattern", pattern="*", nodes=("cloud", "edge"))
+    await client.ask(PinOperators(name="tiny", rule=rule))
+    assert fleet.plan("tiny").plan.fallback is None
+    await until(lambda: list(fleet.agents["device"].desired["tiny"].fallbacks) == ["cloud"])
+    await fleet.agents["cloud"].leave()
+    await until(lambda: "edge" in fleet.plan("tiny").assignment.node_of.values())
+    await fleet.agents["edge"].leave()
+    await until(lambda: any(event.kind == "plan-infeasible" for event in fleet.service._events.last(100)))
+    (told,) = [event for event in fleet.service._events.last(100) if event.kind == "plan-infeasible"]
+    assert "* is pinned to cloud, edge, which no plan can use now" in told.text
+    assert "edge" in fleet.plan("tiny").assignment.node_of.values()
+
+
+async def test_a_forbidden_node_is_used_no_more_by_any_model_until_it_is_allowed(fleet: Fleet) -> None:
+    client = fleet.client
+    await client.add("tiny", convolutions(2))
+    await client.ask(DeployModel(name="tiny", source="device"))
+    (row,) = await client.ask(ForbidNode(node="cloud"))
+    assert (row["forbidden"], row["changed"]) == (["cloud"], True)
+    await client.add("other", convolutions(3))
+    await client.ask(DeployModel(name="other", source="device"))
+    for name in ("tiny", "other"):
+        assert set(fleet.plan(name).assignment.node_of.values()) == {"device", "edge"}
+        assert (await client.ask(ShowPlan(name=name)))["forbidden"] == ["cloud"]
+    with pytest.raises(EdgesplitError, match="its source device is forbidden") as caught:
+        await client.ask(ForbidNode(node="device", model="tiny"))
+    assert caught.value.exit_code == 3
+    for wrong, sentence in ((ForbidNode(node="moon"), "moon"), (AllowNode(node="edge"), "not forbidden")):
+        with pytest.raises(EdgesplitError, match=sentence):
+            await client.ask(wrong)
+    await client.ask(AllowNode(node="cloud", model="other"))
+    assert "cloud" in fleet.plan("other").assignment.node_of.values()
+    assert "cloud" not in fleet.plan("tiny").assignment.node_of.values()
+    assert len(await client.ask(AllowNode(node="cloud"))) == 2
+    assert "cloud" in fleet.plan("tiny").assignment.node_of.values()
+
+
+async def test_studies_answer_and_change_nothing(fleet: Fleet) -> None:
+    client = fleet.client
+    await client.add("tiny", convolutions(2))
+    await client.ask(DeployModel(name="tiny", source="device"))
+    before = fleet.plan("tiny")
+    explained = await client.ask(ExplainPlan(name="tiny"))
+    assert {(cut["from"], cut["to"]) for cut in explained["cuts"]} == {("device", "cloud"), ("cloud", "device")}
+    slow = LinkChange(from_="device", to="cloud", bandwidth_bytes_per_s=1e3)
+    supposed = await client.ask(WhatIf(name="tiny", links=(slow,)))
+    assert supposed["supposed"] == ["link device -> cloud has 0.001 MB/s"]
+    assert (supposed["same"], supposed["moved"] > 0) == (False, True)
+    assert supposed["then"]["per_node"]["edge"]["operators"] > 0
+    assert supposed["active_then"]["latency_s"] > supposed["then"]["latency_s"] > supposed["active"]["latency_s"]
+    supposed = await client.ask(WhatIf(name="tiny", without=("cloud", "edge"), energy=1.0))
+    assert supposed["active_then"] is None
+    assert supposed["then"]["per_node"] == {"device": {"operators": 4, "components": 1, "quantized": 0}}
+    for wrong, sentence in (
+        (WhatIf(name="tiny", without=("moon",)), "no node 'moon'"),
+        (WhatIf(name="tiny", without=("device",)), "source 'device'"),
+        (WhatIf(name="tiny", links=(LinkChange(from_="device", to="moon"),)), "no node 'moon'"),
+    ):
+        with pytest.raises(EdgesplitError, match=sentence):
+            await client.ask(wrong)
+    traced = await client.ask(TraceFrontier(name="tiny", points=5))
+    assert traced["points"]
+    assert traced["active"]["latency_s"] == pytest.approx(before.evaluation.latency_s)
+    assert any("frontier" in text for text in client.progress)
+    with pytest.raises(EdgesplitError, match="--points"):
+        await client.ask(TraceFrontier(name="tiny", points=1))
+    assert fleet.plan("tiny") == before
+
+
+async def test_nodes_keep_a_plan_for_the_loss_of_each_node_and_drop_it_with_its_plan(fleet: Fleet) -> None:
+    client = fleet.client
+    await client.add("tiny", convolutions(2))
+    await client.ask(DeployModel(name="tiny", source="device"))
+    await until(lambda: bool(fleet.agents["device"].desired["tiny"].fallbacks))
+    fallbacks = (await client.ask(ShowPlan(name="tiny")))["fallbacks"]
+    assert list(fallbacks) == ["cloud"]
+    row = fallbacks["cloud"]
+    assert (row["prepared"], row["per_node"]["edge"]["operators"]) == (True, 4)
+    assert fleet.agents["device"].desired["tiny"].fallbacks == {"cloud": row["epoch"]}
+    assert [spec.epoch for spec in fleet.agents["edge"].desired["tiny"].epochs] == [row["epoch"]]
+    await client.ask(PinOperators(name="tiny", rule=PinRule(kind="pattern", pattern="*", nodes=("device", "cloud"))))
+    await until(lambda: "tiny" not in fleet.agents["edge"].desired)
+    fallbacks = (await client.ask(ShowPlan(name="tiny")))["fallbacks"]
+    assert fallbacks["cloud"]["epoch"] == fleet.plan("tiny").plan.fallback
+    assert fallbacks["cloud"]["per_node"]["device"]["operators"] == 4
+
+
+async def test_nodes_keep_only_the_local_fallback_where_that_is_configured(fleet: Fleet) -> None:
+    client = fleet.client
+    await client.add("tiny", convolutions(2))
+    await client.ask(DeployModel(name="tiny", source="device"))
+    await until(lambda: bool(fleet.agents["device"].desired["tiny"].fallbacks))
+    await fleet.stop_controller()
+    planning = msgspec.structs.replace(fleet.configuration.planning, fallbacks="local")
+    fleet.configuration = msgspec.structs.replace(fleet.configuration, planning=planning)
+    await fleet.start_controller()
+    await until(lambda: len(fleet.service._registry.online()) == 3)
+    fleet.service._deployer.settle(patient=False)
+    await until(lambda: "tiny" not in fleet.agents["edge"].desired)
+    assert fleet.agents["device"].desired["tiny"].fallbacks == {}
+    fallbacks = (await client.ask(ShowPlan(name="tiny")))["fallbacks"]
+    assert fallbacks["cloud"]["epoch"] == fleet.plan("tiny").plan.fallback
+
+
+async def test_a_fallback_that_does_not_fit_the_memory_is_not_kept(fleet: Fleet) -> None:
+    client = fleet.client
+    await client.add("tiny", convolutions(2))
+    # Room for the weights, which is what the planner counts, but not for the graph beside them.
+    fleet.agents["edge"].memory_limit_bytes = 3200
+    fleet.agents["edge"].announce()
+    await until(lambda: fleet.service._registry.node("edge").status.memory_limit_bytes > 0)  # type: ignore[union-attr]
+    await client.ask(DeployModel(name="tiny", source="device"))
+    await until(fleet.service._deployer._fallbacks._tasks["tiny"].done)
+    assert sum(operator.weight_bytes for operator in fleet.plan("tiny").problem.operators) < 3200
+    assert fleet.service._deployer.deployments["tiny"].rollout.spares == ()
+    document = await client.ask(ShowPlan(name="tiny"))
+    assert document["fallbacks"]["cloud"]["epoch"] == fleet.plan("tiny").plan.fallback
+
+
 async def test_a_node_that_cannot_prepare_costs_the_epoch_not_the_service(fleet: Fleet) -> None:
     client = fleet.client
     await client.add("tiny", convolutions(2))
@@ -296,7 +458,7 @@ async def test_a_restarted_controller_disturbs_nothing(fleet: Fleet) -> None:
     client = fleet.client
     await client.add("tiny", convolutions(2))
     deployed = await client.ask(DeployModel(name="tiny", source="device"))
-    await until(lambda: not fleet.service._deployer.deployments["tiny"].rollout.retiring)
+    await until(lambda: bool(fleet.agents["device"].desired["tiny"].fallbacks))
     desired = dict(fleet.agents["device"].desired)
     await fleet.stop_controller()
     await fleet.start_controller()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import networkx
 import pytest
 from hypothesis import given, settings
@@ -85,3 +87,33 @@ def test_merged_components_are_never_more_than_levels(placed: tuple[list[tuple[s
     graph = graph_of(problem)
     fewest = min(len(grouping) for grouping in level_groupings(graph, node_of))
     assert len(evaluate(problem, Assignment(node_of)).components) <= fewest
+
+
+@settings(max_examples=80, deadline=None)
+@given(placed=placed_graphs())
+def test_no_two_components_could_be_one(placed: tuple[list[tuple[str, str]], dict[str, str]]) -> None:
+    edges, node_of = placed
+    found = evaluate(problem_of(edges, list(node_of)), Assignment(node_of)).components
+    of = {member.removesuffix("/x"): c.id for c in found for member in c.operators}
+    graph: networkx.DiGraph[int] = networkx.DiGraph()
+    graph.add_nodes_from(c.id for c in found)
+    graph.add_edges_from((of[a], of[b]) for a, b in edges if of[a] != of[b])
+    for first, second in itertools.combinations(found, 2):
+        if first.node == second.node:
+            merged = networkx.contracted_nodes(graph, first.id, second.id, self_loops=False)
+            assert not networkx.is_directed_acyclic_graph(merged)
+
+
+@settings(max_examples=80, deadline=None)
+@given(placed=placed_graphs())
+def test_every_cut_is_between_components_of_different_nodes_or_waits_for_one(
+    placed: tuple[list[tuple[str, str]], dict[str, str]],
+) -> None:
+    edges, node_of = placed
+    found = evaluate(problem_of(edges, list(node_of), model="critical-path"), Assignment(node_of)).components
+    of = {member.removesuffix("/x"): c.id for c in found for member in c.operators}
+    for component in found:
+        crossing = {f"{a}-{b}" for a, b in edges if of[a] == component.id != of[b]}
+        arriving = {f"{a}-{b}" for a, b in edges if of[b] == component.id != of[a]}
+        assert set(component.outputs) == crossing
+        assert set(component.inputs) == arriving

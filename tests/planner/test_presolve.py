@@ -11,14 +11,17 @@ from hypothesis import strategies as st
 
 from edgesplit_controller.planner import noise_of
 from edgesplit_controller.planner.costs import ENERGY, LATENCY, costs_of
+from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.elimination import plan_elimination
 from edgesplit_controller.planner.measure import measures_of
 from edgesplit_controller.planner.noise import pattern_table
-from edgesplit_controller.planner.objective import Goal
+from edgesplit_controller.planner.objective import Goal, Limit
+from edgesplit_controller.planner.recombination import recombine
 from edgesplit_controller.planner.reduction import unreduced
 from edgesplit_controller.planner.session import ENERGY_GOAL, LATENCY_GOAL, Session
-from edgesplit_controller.planner.stage import Clock, build_base, solve_goal
+from edgesplit_controller.planner.stage import build_base, solve_goal
 from edgesplit_controller.planner.subsets import plans_on_subsets
+from edgesplit_controller.planner.variations import with_pins
 from tests.planner.brute_force import random_problem
 
 SEEDS = st.integers(0, 1_000_000)
@@ -105,3 +108,50 @@ def test_plans_on_few_nodes_are_assignments_of_the_whole_problem(seed: int) -> N
         measures = measures_of(labels, costs)
         assert len(labels.node) == len(costs.operators)
         assert np.isfinite(measures[[LATENCY, ENERGY]]).all()
+
+
+@pytest.mark.parametrize("goal", [LATENCY_GOAL, ENERGY_GOAL])
+@settings(max_examples=40, deadline=None)
+@given(seed=SEEDS, data=st.data())
+def test_a_narrowed_problem_is_the_problem_with_pins(goal: Goal, seed: int, data: st.DataObject) -> None:
+    problem = random_problem(seed, operators=6)
+    operator = data.draw(st.sampled_from([o.name for o in problem.operators if o.role is None]))
+    node = data.draw(st.sampled_from([n.name for n in problem.nodes]))
+    session = Session(problem, None, Clock(30.0))
+    session.best(goal)
+    allowed = np.ones_like(session.costs.allowed)
+    allowed[session.costs.operators.index(operator)] = np.array(session.costs.nodes) == node
+    narrow = session.narrowed(allowed).best(goal)
+    pins = {operator: tuple(n for n in (problem.constraints.pins or {}).get(operator, (node,)) if n == node)}
+    if not pins[operator]:
+        assert narrow.plan is None
+        return
+    pinned = Session(with_pins(problem, pins), None, Clock(30.0)).best(goal)
+    assert (narrow.plan is None) == (pinned.plan is None)
+    if narrow.plan is not None and pinned.plan is not None:
+        assert goal.value(narrow.plan.measures) == pytest.approx(goal.value(pinned.plan.measures), rel=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=SEEDS)
+def test_recombined_assignments_keep_limits_and_get_no_worse(seed: int) -> None:
+    problem = random_problem(seed, operators=6)
+    session = Session(problem, None, Clock(30.0))
+    session.best(LATENCY_GOAL)
+    session.best(ENERGY_GOAL)
+    start = session.best_known(ENERGY_GOAL, ())
+    if start is None:
+        return
+    limit = Limit(LATENCY, float(start.measures[LATENCY]))
+    found = recombine(
+        start.labels,
+        pool=session.pool,
+        costs=session.costs,
+        goal=ENERGY_GOAL,
+        limits=(limit,),
+        left_s=lambda: 10.0,
+    )
+    assert found is not None
+    measures = measures_of(found, session.costs)
+    assert limit.keeps(float(measures[LATENCY]))
+    assert measures[ENERGY] <= start.measures[ENERGY] * (1 + 1e-12)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgesplit.errors import PlanningTimedOut
 from edgesplit.plan import solution_to_document
-from edgesplit.problem import Constraints, Problem, load_problem
+from edgesplit.problem import Constraints, Node, NoiseModel, NoiseTerm, Operator, Problem, Tensor, load_problem
 from edgesplit_controller.planner import evaluate, score, solve
+from edgesplit_controller.planner.search import Answer
 from tests.planner.brute_force import best_score, random_problem
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "problems"
@@ -36,16 +40,34 @@ def assert_optimal(problem: Problem) -> None:
     assert score(problem, checked, solution.ranges) == pytest.approx(solution.score, abs=1e-9)
 
 
-@settings(max_examples=80, deadline=None)
-@given(seed=SEEDS, operators=st.integers(1, 5))
-def test_no_plan_is_better_under_sum(seed: int, operators: int) -> None:
-    assert_optimal(random_problem(seed, operators=operators))
+@pytest.mark.parametrize(
+    ("model", "operators", "seeds"),
+    [
+        ("sum", 2, range(100)),
+        ("sum", 3, range(100, 200)),
+        ("sum", 4, range(200, 300)),
+        ("sum", 5, range(300, 400)),
+        ("sum", 6, range(400, 425)),
+        ("critical-path", 2, range(500, 580)),
+        ("critical-path", 3, range(600, 680)),
+        ("critical-path", 4, range(700, 730)),
+    ],
+)
+def test_no_plan_is_better(model: Literal["sum", "critical-path"], operators: int, seeds: range) -> None:
+    for seed in seeds:
+        assert_optimal(random_problem(seed, operators=operators, model=model))
 
 
-@settings(max_examples=40, deadline=None)
-@given(seed=SEEDS, operators=st.integers(1, 3))
-def test_no_plan_is_better_under_critical_path(seed: int, operators: int) -> None:
-    assert_optimal(random_problem(seed, operators=operators, model="critical-path"))
+@settings(max_examples=60, deadline=None)
+@given(seed=SEEDS, operators=st.integers(1, 5), model=st.sampled_from(["sum", "critical-path"]))
+def test_no_plan_is_better_whatever_the_seed(seed: int, operators: int, model: Literal["sum", "critical-path"]) -> None:
+    assert_optimal(random_problem(seed, operators=operators if model == "sum" else min(operators, 3), model=model))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_better_starts_change_the_way_and_not_the_answer(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    monkeypatch.setattr("edgesplit_controller.planner.session.MANY_FLOWS", -1)
+    assert_optimal(random_problem(seed, operators=5))
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -108,13 +130,70 @@ def test_an_unreachable_energy_limit_is_refused_with_the_nearest_one() -> None:
     assert solve(msgspec.structs.replace(problem, constraints=limits)).status == "optimal"
 
 
-def test_memory_that_holds_nothing_is_named() -> None:
+def test_memory_that_holds_nothing_is_refused_with_what_would() -> None:
     problem = random_problem(3)
-    heavy = tuple(msgspec.structs.replace(o, weight_bytes=1000.0) for o in problem.operators)
+    heavy = tuple(
+        msgspec.structs.replace(o, weight_bytes=1000.0, quantizable=False, quantized_time_s=None)
+        for o in problem.operators
+    )
     tight = tuple(msgspec.structs.replace(n, memory_bytes=100.0) for n in problem.nodes)
-    solution = solve(msgspec.structs.replace(problem, operators=heavy, nodes=tight, constraints=Constraints()))
+    problem = msgspec.structs.replace(problem, operators=heavy, nodes=tight, constraints=Constraints())
+    solution = solve(problem)
     assert solution.status == "infeasible"
-    assert "memory" in solution.reason
+    assert "The memory of 'device', 100 B" in solution.reason
+    needed = float(re.findall(r"the least that gives a plan is (\d+) B", solution.reason)[0])
+    assert needed == 1000.0 * len(heavy)
+    roomy = tuple(msgspec.structs.replace(n, memory_bytes=needed) if n.name == "device" else n for n in tight)
+    assert solve(msgspec.structs.replace(problem, nodes=roomy)).status == "optimal"
+
+
+def test_noise_that_memory_makes_necessary_is_refused_with_the_least_that_suffices() -> None:
+    problem = noisy_and_tight(max_noise=0.1)
+    solution = solve(problem)
+    assert solution.status == "infeasible"
+    assert "The memory of 'device', 125 B" in solution.reason
+    assert "raise max_noise from 0.1 to 0.3" in solution.reason
+    assert solve(noisy_and_tight(max_noise=0.3)).status == "optimal"
+
+
+def noisy_and_tight(*, max_noise: float) -> Problem:
+    """Two operators of 100 B for 125 B of memory: one must be quantized, the second less noisily than the first."""
+    time_s = {"device": 1.0}
+    operators = tuple(
+        Operator(name=name, time_s=time_s, weight_bytes=100.0, quantizable=True, quantized_time_s=time_s)
+        for name in ("a", "b")
+    )
+    return Problem(
+        model="m",
+        source="device",
+        nodes=(Node(name="device", compute_power_w=1.0, transmit_power_w=1.0, memory_bytes=125.0),),
+        links=(),
+        operators=operators,
+        tensors=(Tensor(name="t", bytes=1.0, producer="a", consumers=("b",)),),
+        noise_model=NoiseModel(
+            intercept=0.1,
+            terms=(NoiseTerm(operators=("a",), coefficient=0.5), NoiseTerm(operators=("b",), coefficient=0.2)),
+        ),
+        constraints=Constraints(max_noise=max_noise),
+    )
+
+
+def test_running_out_of_time_without_a_plan_is_no_proof_that_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> Answer:
+        return Answer(values=None, bound=-float("inf"), proven=False, seconds=0.0)
+
+    monkeypatch.setattr("edgesplit_controller.planner.stage.run_solver", interrupted)
+    monkeypatch.setattr("edgesplit_controller.planner.session.relax", lambda *_: None)
+    with pytest.raises(PlanningTimedOut, match="none was proven impossible"):
+        solve(noisy_and_tight(max_noise=0.3))
+
+
+def test_running_out_of_time_with_the_source_alone_as_a_plan_returns_it() -> None:
+    problem = random_problem(11, operators=5)
+    solution = solve(problem, time_limit_s=0.0)
+    assert solution.status in ("feasible", "optimal")
+    assert solution.evaluation is not None
+    assert not solution.evaluation.violations
 
 
 @pytest.mark.parametrize("seed", range(8))

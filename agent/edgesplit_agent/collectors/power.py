@@ -1,92 +1,126 @@
 """Which power sensor is used.
 
-Owns: the choice, and falling back to configured watts. Its rule: the agent always has watts, and they say what they
-are. Not here: reading (`power_*.py`).
+Owns: the sensors by name, and the order in which `auto` tries them. Its rule: a wrong name is refused, a sensor that
+cannot be read now is not: the configured watts stand in and it is tried again with every reading. Not here: reading
+(`power_*.py`), what readings mean (`power_meter.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
-import psutil
 import structlog
 
 from edgesplit.errors import InvalidConfiguration
-from edgesplit_agent.collectors.base import Power, PowerCollector, SensorUnavailable
-from edgesplit_agent.collectors.power_constant import ConstantPower
+from edgesplit_agent.collectors.base import Power, PowerSensor, SensorUnavailable
+from edgesplit_agent.collectors.busy import BusyClock
+from edgesplit_agent.collectors.power_acpi import AcpiPower
+from edgesplit_agent.collectors.power_battery import BatteryPower
+from edgesplit_agent.collectors.power_load import LoadPower
+from edgesplit_agent.collectors.power_meter import PowerMeter
+from edgesplit_agent.collectors.power_nvml import NvmlPower
+from edgesplit_agent.collectors.power_plug import PlugPower
+from edgesplit_agent.collectors.power_rails import RailsPower
 from edgesplit_agent.collectors.power_rapl import RaplPower
+from edgesplit_agent.collectors.power_sum import SummedPower
 from edgesplit_agent.configuration import PowerSection
 
-__all__ = ["PowerReader", "select_power"]
+__all__ = ["SENSORS", "automatic_order", "select_power"]
 
+Builder = Callable[[PowerSection, str], PowerSensor]
 
-def _load() -> Callable[[], float]:
-    """Share of the processor in use since the call before; psutil's own memory belongs to the metrics."""
-    before = psutil.cpu_times()
-
-    def read() -> float:
-        nonlocal before
-        now = psutil.cpu_times()
-        total = sum(now) - sum(before)
-        idle = (now.idle + getattr(now, "iowait", 0.0)) - (before.idle + getattr(before, "iowait", 0.0))
-        before = now
-        return min(max(1.0 - idle / total, 0.0), 1.0) if total > 0 else 0.0
-
-    return read
-
-
-SENSORS: dict[str, Callable[[PowerSection], PowerCollector]] = {
-    "rapl": lambda section: RaplPower(section.compute_w, section.transmit_w, load=_load()),
+SENSORS: Mapping[str, Builder] = {
+    "plug": lambda section, broker: PlugPower(
+        section.plug_broker or broker, section.plug_topic, section.plug_key, max_age_s=section.plug_max_age_s
+    ),
+    "rails": lambda section, _: RailsPower(Path(section.sysfs), section.rails),
+    "rapl": lambda section, _: RaplPower(Path(section.sysfs)),
+    "nvml": lambda section, _: NvmlPower(section.gpu),
+    "acpi": lambda section, _: AcpiPower(Path(section.sysfs)),
+    "battery": lambda section, _: BatteryPower(Path(section.sysfs)),
+    "load": lambda section, _: LoadPower(section.idle_w, section.busy_w),
 }
-"""Sensors by name, in the order `auto` tries them."""
+"""How each sensor is made from the configuration and the agent's own broker."""
 
 
-class PowerReader:
-    """A sensor with configured watts behind it.
+def automatic_order(section: PowerSection, *, graphics: bool) -> tuple[str, ...]:
+    """Names `auto` tries, the first that can be read is taken.
+
+    What the user has set up comes first, then what is quick and near the computing, then what is slow; a model comes
+    after every sensor.
 
     Args:
-        sensor: The chosen one.
-        fallback: Used when the sensor fails.
+        section: Decides whether a plug or a model of the load can be used at all.
+        graphics: Whether components may run on an NVIDIA graphics processor.
     """
-
-    def __init__(self, sensor: PowerCollector, fallback: ConstantPower) -> None:
-        self._sensor = sensor
-        self._fallback = fallback
-        self._failing = False
-        self._log = structlog.get_logger(part="power")
-
-    def read(self) -> Power:
-        """Watts, whatever happens."""
-        try:
-            power = self._sensor.read()
-        except SensorUnavailable as error:
-            if not self._failing:
-                self._log.warning("sensor-failed", error=str(error), used="configured watts")
-            self._failing = True
-            return self._fallback.read()
-        self._failing = False
-        return power
+    return (
+        *(("plug",) if section.plug_topic else ()),
+        "rails",
+        *(("rapl+nvml", "nvml") if graphics else ()),
+        "rapl",
+        "acpi",
+        "battery",
+        *(("load",) if section.busy_w > 0 else ()),
+    )
 
 
-def select_power(section: PowerSection) -> PowerReader:
-    """The sensor a configuration asks for.
+def select_power(
+    section: PowerSection,
+    *,
+    broker: str = "",
+    threads: int = 1,
+    graphics: bool = False,
+    busy: BusyClock | None = None,
+    sensors: Mapping[str, Builder] = SENSORS,
+) -> PowerMeter:
+    """The meter a configuration asks for.
+
+    Args:
+        section: The configuration.
+        broker: The agent's own, where the plug has no other.
+        threads: Of a component, for the model of the load before it has seen one run.
+        graphics: As in `automatic_order`.
+        busy: When the node computes.
+        sensors: How sensors are made.
 
     Raises:
-        InvalidConfiguration: No such sensor, or the named one cannot be read.
+        InvalidConfiguration: No such sensor.
     """
-    constant = ConstantPower(section.compute_w, section.transmit_w)
+    configured = Power(section.compute_w, section.transmit_w, "configured", "constant")
+    modelled_w = (section.busy_w - section.idle_w) * min(threads / (os.cpu_count() or 1), 1.0)
+    modelled = Power(modelled_w, section.transmit_w, "modelled", "load")
+
+    def meter(sensor: PowerSensor | None) -> PowerMeter:
+        is_model = sensor is not None and sensor.traits.origin == "modelled"
+        return PowerMeter(sensor, configured, assumed=modelled if is_model else None, busy=busy)
+
     if section.source == "constant":
-        return PowerReader(constant, constant)
-    if section.source != "auto" and section.source not in SENSORS:
-        known = ", ".join(("auto", "constant", *SENSORS))
-        raise InvalidConfiguration(f"[power] source {section.source!r} is not known: use one of {known}")
-    for name, build in SENSORS.items():
-        if section.source not in {"auto", name}:
-            continue
+        return meter(None)
+    if section.source != "auto":
+        return meter(_build(section.source, section, broker, sensors))
+    log = structlog.get_logger(part="power")
+    for name in automatic_order(section, graphics=graphics):
+        sensor = _build(name, section, broker, sensors)
         try:
-            return PowerReader(build(section), constant)
+            sensor.read()
         except SensorUnavailable as error:
-            if section.source == name:
-                raise InvalidConfiguration(f"[power] source {name!r} cannot be used here: {error}") from error
-            structlog.get_logger(part="power").info("sensor-unavailable", sensor=name, reason=str(error))
-    return PowerReader(constant, constant)
+            log.info("sensor-not-used", sensor=name, text=str(error))
+        else:
+            log.info("sensor-used", sensor=name)
+            return meter(sensor)
+    log.info("sensor-used", sensor="constant", text="no power sensor can be read, watts are the configured ones")
+    return meter(None)
+
+
+def _build(source: str, section: PowerSection, broker: str, sensors: Mapping[str, Builder]) -> PowerSensor:
+    names = source.split("+")
+    unknown = [name for name in names if name not in sensors]
+    if unknown:
+        known = ", ".join(("auto", "constant", *sensors))
+        raise InvalidConfiguration(
+            f"[power] source {source!r} is not known: use one of {known}, or several of them such as rapl+nvml"
+        )
+    built = [sensors[name](section, broker) for name in names]
+    return built[0] if len(built) == 1 else SummedPower(built)

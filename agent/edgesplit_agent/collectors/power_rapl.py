@@ -1,8 +1,7 @@
-"""Processor power from the energy counters of the kernel's powercap tree (Intel RAPL, also on AMD).
+"""Processor power from the energy counters of the kernel's powercap tree (Intel RAPL, AMD since Zen).
 
-Owns: reading the package counters and turning them into watts over idle. Its rule: watts of computing are what the
-package draws above its idle draw, per unit of load; until both have been seen, the configured figure stands and says
-so. Not here: which sensor is used (`power.py`).
+Owns: the package counters. Its rule: packages only, for their parts (cores, graphics) and the platform domain that
+contains them would count twice. Not here: idle draw and attribution (`power_meter.py`).
 
 References:
     Linux kernel, Documentation/power/powercap/powercap.rst.
@@ -12,102 +11,58 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-from edgesplit_agent.collectors.base import Power, SensorUnavailable
+from edgesplit_agent.collectors.base import SHORTEST_S, SensorTraits, SensorUnavailable
+from edgesplit_agent.collectors.sysfs import optional_text, read_number
 
 __all__ = ["RaplPower"]
 
-POWERCAP = Path("/sys/class/powercap")
-IDLE_LOAD = 0.1
-BUSY_LOAD = 0.3
-"""Below, the division by the load would blow noise up."""
-SMOOTHING = 0.2
-
-
-@dataclass(frozen=True)
-class _Sample:
-    at_s: float
-    energy_uj: tuple[int, ...]
-
 
 class RaplPower:
-    """Reads package energy counters.
+    """Mean draw of all processor packages between two readings.
 
     Args:
-        compute_w: Configured, used until busy and idle draw are known. [W]
-        transmit_w: Configured; no counter tells the network's share. [W]
-        root: The powercap tree.
-        load: Share of the processor in use since the call before, 0 to 1.
+        sysfs: The kernel's tree.
         clock: Monotonic. [s]
-
-    Raises:
-        SensorUnavailable: No package counter can be read.
     """
 
-    def __init__(
-        self,
-        compute_w: float,
-        transmit_w: float,
-        *,
-        load: Callable[[], float],
-        root: Path = POWERCAP,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._configured_w = compute_w
-        self._transmit_w = transmit_w
-        self._load = load
-        self._clock = clock
-        self._packages = tuple(sorted(root.glob("intel-rapl:[0-9]*")))
-        # Children such as intel-rapl:0:0 (cores) are part of their package and would count twice.
-        self._packages = tuple(path for path in self._packages if path.name.count(":") == 1)
-        if not self._packages:
-            raise SensorUnavailable(f"{root} holds no intel-rapl package")
-        self._ranges_uj = tuple(_read(path / "max_energy_range_uj") for path in self._packages)
-        self._before = self._sample()
-        self._idle_w: float | None = None
-        self._compute_w: float | None = None
+    traits = SensorTraits("rapl")
 
-    def read(self) -> Power:
-        """Watts of computing, over idle.
+    def __init__(self, sysfs: Path = Path("/sys"), *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._root = sysfs / "class" / "powercap"
+        self._clock = clock
+        self._before: tuple[float, dict[Path, int]] | None = None
+
+    def read(self) -> float | None:
+        """Watts since the reading before. [W]
 
         Raises:
-            SensorUnavailable: A counter cannot be read any more.
+            SensorUnavailable: No package, or a counter that cannot be read.
         """
-        now, load = self._sample(), self._load()
-        watts = self._watts(self._before, now)
-        self._before = now
-        if watts is not None:
-            self._learn(watts, load)
-        if self._compute_w is None:
-            return Power(self._configured_w, self._transmit_w, "configured", "constant")
-        return Power(self._compute_w, self._transmit_w, "measured", "rapl")
-
-    def _learn(self, watts: float, load: float) -> None:
-        if load <= IDLE_LOAD:
-            self._idle_w = watts if self._idle_w is None else min(watts, self._idle_w)
-        elif load >= BUSY_LOAD and self._idle_w is not None:
-            over_idle_w = max(watts - self._idle_w, 0.0) / load
-            before_w = over_idle_w if self._compute_w is None else self._compute_w
-            self._compute_w = before_w + SMOOTHING * (over_idle_w - before_w)
-
-    def _watts(self, before: _Sample, now: _Sample) -> float | None:
-        seconds = now.at_s - before.at_s
-        if seconds <= 0:
+        before, self._before = self._before, None
+        counters_uj = {package: read_number(package / "energy_uj") for package in self._packages()}
+        now_s = self._clock()
+        if before is not None and now_s - before[0] < SHORTEST_S:
+            self._before = before
             return None
-        # The counters wrap around at their range.
-        spent_uj = [
-            (new - old) % span for old, new, span in zip(before.energy_uj, now.energy_uj, self._ranges_uj, strict=True)
-        ]
-        return sum(spent_uj) / 1e6 / seconds
+        self._before = now_s, counters_uj
+        if before is None or before[1].keys() != counters_uj.keys():
+            return None
+        spent_uj = sum(_spent_uj(package, before[1][package], now) for package, now in counters_uj.items())
+        return spent_uj / 1e6 / (now_s - before[0])
 
-    def _sample(self) -> _Sample:
-        return _Sample(self._clock(), tuple(_read(path / "energy_uj") for path in self._packages))
+    def _packages(self) -> list[Path]:
+        # intel-rapl:0 is a package, intel-rapl:0:0 a part of it; AMD's driver uses the same names.
+        zones = [path for path in sorted(self._root.glob("intel-rapl:*")) if path.name.count(":") == 1]
+        packages = [zone for zone in zones if optional_text(zone / "name") != "psys"]
+        if not packages:
+            raise SensorUnavailable(f"{self._root} holds no processor package")
+        return packages
 
 
-def _read(path: Path) -> int:
-    try:
-        return int(path.read_text(encoding="ascii"))
-    except (OSError, ValueError) as error:
-        raise SensorUnavailable(f"{path} cannot be read: {error}") from error
+def _spent_uj(package: Path, before_uj: int, now_uj: int) -> int:
+    if now_uj >= before_uj:
+        return now_uj - before_uj
+    # The counter went around at its range.
+    return now_uj - before_uj + read_number(package / "max_energy_range_uj")

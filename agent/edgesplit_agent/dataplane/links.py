@@ -6,12 +6,17 @@ estimates go out. Not here: connections and timers (`outgoing.py`).
 A frame's transmission time is its acknowledgement minus the later of (sent + round trip) and the acknowledgement before
 it: the first removes the latency, the second the wait behind earlier frames.
 
-After a pause TCP starts slowly: its window begins at ten segments and doubles each round trip [1], [2], so a frame sent
-then says only that the bandwidth lies between its bytes over the whole time and its bytes over the time without that
-ramp. Such a sample moves the estimate only if the estimate lies outside; probes on long fat links therefore come in
-pairs, the first to open the window.
+A new connection starts slowly: its window begins at ten segments and doubles each round trip [1], [2]. Nothing is
+believed before three probes in a row, each right behind the other, found the same.
+
+After a pause TCP may start slowly again, so a frame sent then says only that the bandwidth lies between its bytes over
+the whole time and what was left over the time that was left after that ramp. Such a sample moves the estimate only if
+the estimate lies outside, and makes a slower link only suspected, until a frame without pause confirms it. Probes on
+long fat links therefore come in pairs, the first to open the window. Whether a pause matters at all is learned: it does
+to CUBIC, not to BBR [3].
 
 References: [1] RFC 5681, TCP Congestion Control, 2009, 3.1 and 4.1. [2] RFC 6928, Increasing TCP's Initial Window, 2013.
+[3] N. Cardwell and others, BBR: Congestion-Based Congestion Control, ACM Queue 14 (5), 2016.
 """
 
 from __future__ import annotations
@@ -31,7 +36,8 @@ LARGE_CHANGE = 0.4
 AGREEMENT = 1.25
 """Samples agree when they are within this ratio."""
 SMOOTHING = 0.15
-PROBE_TARGET_S = 0.02
+PROBE_TARGET_S = 0.07
+"""Long enough to outweigh the round trip's jitter; at one hundredth of the link, one (or a pair of halves) fits in 7 s."""
 PROBE_MIN_BYTES = 16_384
 PROBE_MAX_BYTES = 1 << 23
 PROBE_SHARE = 0.01
@@ -47,9 +53,22 @@ INITIAL_WINDOW_BYTES = 14_600
 IDLE_RESET_S = 0.2
 """TCP's window falls back after a retransmission timeout without traffic, which is at least this."""
 FAST_ROUND_TRIP_S = 0.001
-CALIBRATED_ROUND_TRIPS = 2
-"""A first sample must take this many round trips, or it may have measured TCP's window."""
-TIGHT = 1.25
+CALIBRATED_ROUND_TRIPS = 1
+"""The first samples must take this many round trips, or they may have measured TCP's window."""
+CALIBRATED_WITHIN = 1.15
+"""Probes that differ by less found the link rather than the window, which doubles."""
+AGREEING_PROBES = 3
+CALIBRATION_LIMIT = 40
+"""Probes after which the last one is believed: on some links no two find the same."""
+DOUBTFUL_LATENCY_S = 0.03
+"""A frame that takes this long outweighs the jitter of any round trip."""
+UNHURT = 0.85
+"""A frame after a pause that reached this share of the bandwidth, where slow start would have cost more, met none."""
+HURT = 0.25
+"""What slow start must cost at least, as a share of a frame's time, to tell whether it happened. [1]"""
+CALIBRATED_S = 0.04
+"""The first samples must take this long, too."""
+TIGHT = 1.1
 """Bounds this close are a sample."""
 
 
@@ -67,6 +86,8 @@ class _Sent:
     nbytes: int
     at: float
     warm_bytes: int
+    ahead_bytes: int
+    pause_s: float
 
 
 class LinkEstimator:
@@ -87,7 +108,7 @@ class LinkEstimator:
         self._last_ack_at = float("-inf")
         self._bandwidth: float | None = None
         self._samples = 0
-        self._candidates: list[float] = []
+        self._candidates: list[tuple[float, bool]] = []
         self._at_least = 0.0
         self._sampled_at = float("-inf")
         self._probe_bytes = PROBE_MIN_BYTES
@@ -95,6 +116,9 @@ class LinkEstimator:
         self._warm_bytes = 0
         self._paired = False
         self._calibrating = True
+        self._calibrations: list[float] = []
+        self._pauses_matter = True
+        self._cold_sample: float | None = None
 
     @property
     def round_trip_s(self) -> float | None:
@@ -138,10 +162,11 @@ class LinkEstimator:
 
     def data_sent(self, sequence: int, nbytes: int, now: float) -> None:
         """Tensors or a probe were handed over for sending."""
-        if not self._sent and now - self._last_ack_at > IDLE_RESET_S + (self._round_trip_s or 0.0):
+        pause_s = 0.0 if self._sent else now - self._last_ack_at
+        if pause_s > IDLE_RESET_S + (self._round_trip_s or 0.0):
             self._warm_bytes = 0
         ahead = sum(sent.nbytes for sent in self._sent.values())
-        self._sent[sequence] = _Sent(nbytes, now, self._warm_bytes + ahead)
+        self._sent[sequence] = _Sent(nbytes, now, self._warm_bytes + ahead, ahead, pause_s)
 
     def data_acknowledged(self, sequence: int, now: float) -> float | None:
         """An Ack came.
@@ -157,24 +182,28 @@ class LinkEstimator:
         self._last_ack_at = now
         self._warm_bytes += sent.nbytes
         calibrating = self._calibrating and self.slow_start
-        enough_s = max(MIN_SAMPLE_S, round_trip * (CALIBRATED_ROUND_TRIPS if calibrating else 0.5))
-        if seconds < enough_s and sent.nbytes < PROBE_MAX_BYTES:
+        enough_s = min(round_trip / 2, DOUBTFUL_LATENCY_S)
+        if calibrating:
+            enough_s = max(round_trip * CALIBRATED_ROUND_TRIPS, CALIBRATED_S)
+        if seconds < max(MIN_SAMPLE_S, enough_s) and sent.nbytes < PROBE_MAX_BYTES:
             self._too_short(sent, seconds, round_trip)
+        elif calibrating:
+            self._calibrate(sent.nbytes / seconds, now)
         else:
             self._calibrating = False
-            self._bounds(sent.nbytes / seconds, sent.nbytes / max(seconds - self._ramp_s(sent), 1e-6), now)
+            self._learn(sent, seconds, now)
         return seconds
 
     @property
     def ramping(self) -> bool:
-        """Whether the next probe belongs to one already under way, and must follow at once."""
-        return self._paired or self._calibrating
+        """Whether the next probe belongs to what is under way: it is neither put off nor rationed."""
+        return self._paired or self._calibrating or bool(self._candidates)
 
     def probe_due(self, now: float) -> int | None:
         """Size of the probe to send now, or None. [B]"""
         if self._sent or self._round_trip_s is None:
             return None
-        if self.ramping:
+        if self._paired or self._calibrating:
             return self._probe_bytes
         pause = max(PROBE_MIN_INTERVAL_S, self._probe_cost_s() / PROBE_SHARE)
         if self._candidates:
@@ -202,29 +231,77 @@ class LinkEstimator:
             self._calibrating = True
             self._at_least = surely
 
+    def _calibrate(self, bandwidth: float, now: float) -> None:
+        """A probe behind others right before it: the bandwidth, once three in a row found the same. [B/s]"""
+        self._calibrations.append(bandwidth)
+        last = self._calibrations[-AGREEING_PROBES:]
+        agree = len(last) == AGREEING_PROBES and max(last) <= CALIBRATED_WITHIN * min(last)
+        if agree or len(self._calibrations) >= CALIBRATION_LIMIT:
+            self._calibrating = False
+            self._calibrations.clear()
+            self._candidates.clear()
+            self._samples, self._bandwidth = 0, None
+            self._sample(bandwidth, now)
+        else:
+            self._at_least = bandwidth
+            if len(last) > 1:
+                self._probe_bytes = min(self._probe_bytes * GROWTH, PROBE_MAX_BYTES)
+
+    def _learn(self, sent: _Sent, seconds: float, now: float) -> None:
+        """A frame that took long enough."""
+        reached = sent.nbytes / seconds
+        ramp_s, ramp_bytes = self._ramp(sent, self._reset_window(sent, halved_only=False))
+        least_s, _ = self._ramp(sent, self._reset_window(sent, halved_only=True))
+        if self._bandwidth is not None and least_s > HURT * seconds and reached >= UNHURT * self._bandwidth:
+            self._pauses_matter = False
+        elif self._cold_sample is not None and reached * UNHURT > self._cold_sample:
+            # What followed right behind was faster again: the pause was to blame.
+            self._pauses_matter = True
+        self._cold_sample = reached if ramp_s > 0 else None
+        if not self._pauses_matter or ramp_s == 0:
+            self._sample(reached, now)
+        elif seconds > ramp_s:
+            self._bounds(reached, (sent.nbytes - ramp_bytes) / (seconds - ramp_s), now)
+        else:
+            self._bounds(reached, math.inf, now)
+
     def _probe_cost_s(self) -> float:
         return self.expected_s(self._probe_bytes) * (2 if self._long_fat() else 1)
 
     def _long_fat(self) -> bool:
         """Whether more bytes fit on the way than TCP sends at first."""
         on_the_way = (self._bandwidth or 0.0) * (self._round_trip_s or 0.0)
-        return self.slow_start and on_the_way > INITIAL_WINDOW_BYTES * 2
+        return self.slow_start and self._pauses_matter and on_the_way > INITIAL_WINDOW_BYTES * 2
 
-    def _ramp_s(self, sent: _Sent) -> float:
-        """Time that slow start may have cost a frame: the round trips until the window covered frame or link. [s]"""
+    def _reset_window(self, sent: _Sent, *, halved_only: bool) -> float:
+        """TCP's window when a frame was sent: at its least, or halved once per timeout of the pause at most. [B]"""
+        opened = sent.warm_bytes + INITIAL_WINDOW_BYTES
+        round_trip = self._round_trip_s or 0.0
+        if halved_only and self._bandwidth is not None:
+            # The timeout may be longer than its minimum: one halving in two is certain enough.
+            halvings = min(sent.pause_s // (2 * (IDLE_RESET_S + round_trip)), 40)
+            return max(opened, self._bandwidth * round_trip * 0.5**halvings)
+        return opened
+
+    def _ramp(self, sent: _Sent, opened: float) -> tuple[float, float]:
+        """What slow start costs a frame: round trips until the window covers frame or link [s], and what passes [B]."""
         round_trip = self._round_trip_s or 0.0
         if not self.slow_start or self._bandwidth is None or round_trip < FAST_ROUND_TRIP_S:
-            return 0.0
-        opened = sent.warm_bytes + INITIAL_WINDOW_BYTES
-        needed = min(sent.warm_bytes + sent.nbytes, self._bandwidth * round_trip)
-        return round_trip * max(0.0, math.log2(max(needed, 1.0) / opened))
+            return 0.0, 0.0
+        needed = min(sent.ahead_bytes + sent.nbytes, self._bandwidth * round_trip)
+        if needed <= opened:
+            return 0.0, 0.0
+        return round_trip * math.log2(needed / opened), min(needed - opened, sent.nbytes)
 
     def _bounds(self, lower: float, upper: float, now: float) -> None:
         """Learn that the bandwidth lies between two values. [B/s]"""
-        if self._bandwidth is None or lower > self._bandwidth or upper <= lower * TIGHT:
+        if upper <= lower * TIGHT:
+            self._sample((lower + upper) / 2, now)
+        elif self._bandwidth is None or lower > self._bandwidth:
             self._sample(lower, now)
-        elif upper < self._bandwidth:
-            self._sample(upper, now)
+        elif upper < self._bandwidth * (1 - CHANGE):
+            self._sampled_at = now
+            self._suspect(upper, self._bandwidth, exact=False)
 
     def _sample(self, bandwidth: float, now: float) -> None:
         self._sampled_at = now
@@ -236,22 +313,23 @@ class LinkEstimator:
             self._candidates.clear()
             self._bandwidth += max(SMOOTHING, 1 / self._samples) * (bandwidth - self._bandwidth)
         else:
-            self._suspect(bandwidth, self._bandwidth)
-        wanted = self._bandwidth * max(PROBE_TARGET_S, self._round_trip_s or 0.0)
-        self._probe_bytes = int(min(max(wanted, PROBE_MIN_BYTES), PROBE_MAX_BYTES))
+            self._suspect(bandwidth, self._bandwidth, exact=True)
+        target_s = PROBE_TARGET_S / (2 if self._long_fat() else 1)
+        self._probe_bytes = int(min(max(self._bandwidth * target_s, PROBE_MIN_BYTES), PROBE_MAX_BYTES))
 
-    def _suspect(self, bandwidth: float, believed: float) -> None:
-        """A sample far from what is believed: noise, or the first sign of a change."""
+    def _suspect(self, bandwidth: float, believed: float, *, exact: bool) -> None:
+        """A sample far from what is believed: noise, or the first sign of a change; a bound alone changes nothing."""
         self._candidates = [
-            other
-            for other in self._candidates
+            (other, was_exact)
+            for other, was_exact in self._candidates
             if (other > believed) == (bandwidth > believed)
             and max(other, bandwidth) <= AGREEMENT * min(other, bandwidth)
-        ] + [bandwidth]
+        ] + [(bandwidth, exact)]
+        measured = [candidate for candidate, was_exact in self._candidates if was_exact]
         change = abs(bandwidth / believed - 1)
-        if len(self._candidates) >= (2 if change >= LARGE_CHANGE else 3):
-            self._bandwidth = statistics.median(self._candidates)
-            self._samples = len(self._candidates)
+        if measured and len(self._candidates) >= (2 if change >= LARGE_CHANGE else 3):
+            self._bandwidth = statistics.median(measured)
+            self._samples = len(measured)
             self._candidates.clear()
 
 

@@ -1,12 +1,13 @@
 """The epochs of one model on one node: what is wanted, what is held, what new requests start on.
 
 Owns: reconciling `Desired` with what is held. Its rule: make before break; what serves is kept until what replaces it
-is prepared, and an epoch is freed only when no request is left on it. Not here: requests (`machine.py`).
+is prepared, and an epoch is freed only when no request is left on it. While a node is lost, requests start on the plan
+that does without it, else on the one that needs nobody. Not here: requests (`flow.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -62,7 +63,7 @@ class ModelEpochs:
         self._suspect_until_s: dict[int, float] = {}
         self._generations = generations
         self._published: object = None
-        self._engaged = False
+        self._engaged: int | None = None
 
     # --- events ----------------------------------------------------------------------------------------------------
 
@@ -129,7 +130,19 @@ class ModelEpochs:
     def fallback(self) -> int | None:
         """The fallback epoch, once it can run."""
         number = None if self.desired is None else self.desired.fallback
-        return number if number is not None and number in self.held and self.held[number].usable else None
+        return number if number is not None and self._is_usable(number) else None
+
+    def spares(self, lost: Iterable[str] | None = None) -> tuple[int, ...]:
+        """Epochs that can run instead of the served one, each once.
+
+        Args:
+            lost: Only those for the loss of one of these nodes; None for all.
+        """
+        if self.desired is None or self.desired.serve != self.current:
+            return ()  # they belong to the epoch that is to serve, not to the one that still does
+        fallbacks = self.desired.fallbacks
+        numbers = fallbacks.values() if lost is None else [fallbacks[node] for node in lost if node in fallbacks]
+        return tuple(number for number in dict.fromkeys(numbers) if self._is_usable(number))
 
     @property
     def is_source(self) -> bool:
@@ -140,7 +153,7 @@ class ModelEpochs:
         """Participants of an epoch that do not answer."""
         return tuple(sorted(set(self.held[number].spec.participants) - {self.node} - set(peers_up)))
 
-    def choose(self, peers_up: Iterable[str], now_s: float, avoid: Iterable[int] = ()) -> int | None:
+    def choose(self, peers_up: Collection[str], now_s: float, avoid: Iterable[int] = ()) -> int | None:
         """The epoch a request starts on now; None while nothing can serve it.
 
         Args:
@@ -150,14 +163,15 @@ class ModelEpochs:
         """
         if not self.is_source:
             return None
-        candidates = [n for n in (self.current, self.fallback) if n is not None and n not in set(avoid)]
+        avoided = set(avoid)
+        candidates = [number for number in self._preferences(peers_up) if number not in avoided]
         for number in candidates:
             if not self.lost_peers(number, peers_up) and now_s >= self._suspect_until_s.get(number, 0.0):
                 return number
         # A suspect one is better than none; one with a peer away cannot succeed and says so.
         return candidates[0] if candidates else None
 
-    def report(self, peers_up: Iterable[str], now_s: float, in_flight: Mapping[int, int]) -> list[Action]:
+    def report(self, peers_up: Collection[str], now_s: float, in_flight: Mapping[int, int]) -> list[Action]:
         """Publish what is, where it differs from what was said last; tell when the fallback takes over."""
         serving = self.choose(peers_up, now_s)
         actions = self._fallback_events(serving, peers_up)
@@ -195,6 +209,19 @@ class ModelEpochs:
         elif self.current not in self.held or not self.held[self.current].usable:
             self.current = None
 
+    def _preferences(self, peers_up: Collection[str]) -> Iterator[int]:
+        """Epochs to try, the best first: the served one, the one for this loss, the local one, any other."""
+        numbers: list[int] = []
+        if self.current is not None:
+            numbers = [self.current, *self.spares(self.lost_peers(self.current, peers_up))]
+        # Where a link between other nodes failed nobody knows which plan avoids it; the local one does.
+        numbers += [number for number in (self.fallback,) if number is not None]
+        return iter(dict.fromkeys([*numbers, *self.spares()]))
+
+    def _is_usable(self, number: int) -> bool:
+        held = self.held.get(number)
+        return held is not None and held.usable
+
     def _prepare(self, spec: EpochSpec) -> Action:
         generation = next(self._generations)
         self.held[spec.epoch] = HeldEpoch(spec, generation)
@@ -205,20 +232,25 @@ class ModelEpochs:
         self._suspect_until_s.pop(number, None)
         return ReleaseEpoch(self.model, number, held.generation)
 
-    def _fallback_events(self, serving: int | None, peers_up: Iterable[str]) -> list[Action]:
-        engaged = self.current is not None and serving is not None and serving != self.current
+    def _fallback_events(self, serving: int | None, peers_up: Collection[str]) -> list[Action]:
+        engaged = serving if self.current is not None and serving != self.current else None
         if engaged == self._engaged:
             return []
         self._engaged = engaged
-        if not engaged:
+        if engaged is None:
             text = f"{self.model} left its fallback plan" + ("" if serving is None else f" for epoch {serving}")
             return [EmitEvent("fallback-left", text, self.model, {"epoch": serving})]
         assert self.current is not None  # noqa: S101  engaged says so, the type checker cannot see it
         lost = ", ".join(self.lost_peers(self.current, peers_up)) or "a link between other nodes"
-        text = f"{self.model} runs on its fallback plan (epoch {serving}) because {lost} is lost"
+        others = ", ".join(sorted(set(self.held[engaged].spec.participants) - {self.node}))
+        where = f"with {others}" if others else "on this node alone"
+        text = f"{self.model} runs on its fallback plan (epoch {engaged}, {where}) because {lost} is lost"
         return [
             EmitEvent(
-                "fallback-engaged", text, self.model, {"epoch": serving, "instead_of": self.current, "lost": lost}
+                "fallback-engaged",
+                text,
+                self.model,
+                {"epoch": engaged, "instead_of": self.current, "lost": lost, "with": others},
             )
         ]
 

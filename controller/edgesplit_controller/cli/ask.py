@@ -20,6 +20,7 @@ import msgspec
 
 from edgesplit import topics
 from edgesplit.bus import BrokerAddress, MessageBus
+from edgesplit.configuration import without_password
 from edgesplit.errors import (
     BrokerUnreachable,
     ControllerUnreachable,
@@ -173,7 +174,7 @@ class Conversation:
             writer.close()
             return
         raise BrokerUnreachable(
-            f"no MQTT broker answers at {self._broker} ({cause}): "
+            f"no MQTT broker answers at {without_password(self._broker)} ({cause}): "
             "start it, or name another with --broker or EDGESPLIT_BROKER"
         )
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from edgesplit.errors import InvalidInput
 
-__all__ = ["read_arrays", "write_arrays", "write_problem"]
+__all__ = ["read_arrays", "write_arrays", "write_problem", "write_whole"]
 
 Array = NDArray[Any]
 
@@ -55,6 +55,12 @@ def write_problem(file: Path, document: bytes) -> None:
     """Write a problem file, compressed when its name ends in .gz."""
     with _replacing(file) as stream:
         stream.write(gzip.compress(document, mtime=0) if file.suffix == ".gz" else document)
+
+
+def write_whole(file: Path, content: bytes) -> None:
+    """Write a file of any kind."""
+    with _replacing(file) as stream:
+        stream.write(content)
 
 
 @contextlib.contextmanager

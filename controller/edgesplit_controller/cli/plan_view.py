@@ -15,7 +15,7 @@ from rich.text import Text
 
 from edgesplit.plan import Solution, TimelineEntry, solution_to_document
 from edgesplit.problem import Problem
-from edgesplit.requests import MeasuredDocument, NodeShare, PlanDocument
+from edgesplit.requests import FallbackRow, MeasuredDocument, NodeShare, PlanDocument
 from edgesplit_controller.cli.tables import console, goals_text, plain_table, properties
 from edgesplit_controller.cli.units import UNKNOWN, joules, number, time_span
 
@@ -67,6 +67,8 @@ def show_plan(document: PlanDocument) -> None:
     )
     entries = msgspec.convert(document.timeline, list[TimelineEntry])
     _show_assignment(out, document.per_node, document.components, document.quantized, document.codecs)
+    _show_constraints(out, document)
+    _show_fallbacks(out, document.fallbacks)
     _show_timeline(out, entries)
 
 
@@ -145,6 +147,30 @@ def _show_assignment(
     out.print()
     wire = ", ".join(f"{tensor} as {codec}" for tensor, codec in codecs.items())
     out.print(properties([("quantized", ", ".join(quantized) or "none"), ("coded on the wire", wire or "none")]))
+
+
+def _show_constraints(out: Console, document: PlanDocument) -> None:
+    rows = [
+        (f"pinned {pin.select}", f"{len(pin.operators) + len(pin.also)} operators to {', '.join(pin.nodes)}")
+        for pin in document.pins
+    ]
+    if document.forbidden:
+        rows.append(("forbidden", ", ".join(document.forbidden)))
+    if rows:
+        out.print(properties(rows))
+
+
+def _show_fallbacks(out: Console, fallbacks: Mapping[str, FallbackRow]) -> None:
+    if not fallbacks:
+        return
+    out.print()
+    table = plain_table("", ("if lost", "runs on"), ("epoch", "latency", "energy"))
+    table.add_column("state", no_wrap=True)
+    for node, row in fallbacks.items():
+        where = ", ".join(f"{name} {share.operators}" for name, share in row.per_node.items() if share.operators)
+        figures = (str(row.epoch), time_span(row.latency_s), joules(row.energy_j))
+        table.add_row(node, where, *figures, "prepared" if row.prepared else "not ready yet")
+    out.print(table)
 
 
 def _show_timeline(out: Console, entries: Sequence[TimelineEntry]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,6 +17,9 @@ import structlog
 from edgesplit.errors import EdgesplitError, NotDeployed, PlanInfeasible, PreparationFailed
 from edgesplit.problem import Problem
 from edgesplit.requests import GoalsDocument
+from edgesplit_controller.deployment.fallbacks import Fallbacks, Writing
+from edgesplit_controller.deployment.goals import goals_text
+from edgesplit_controller.deployment.occasions import Change, Occasion, Watch
 from edgesplit_controller.deployment.planning import Draft, NotProfiledYet, PlanMaker
 from edgesplit_controller.deployment.replanning import Figures, figures_of, reasons
 from edgesplit_controller.deployment.state import DeploymentState, LocalPlan, PlanRecord
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from edgesplit_controller.models.record import ModelRecord
     from edgesplit_controller.registry import Registry
 
-__all__ = ["Change", "Deployer"]
+__all__ = ["Deployer"]
 
 TICK_S = 0.25
 RETRY_S = 30.0
@@ -40,50 +42,6 @@ DRAIN_LIMIT_S = 15.0
 Data = dict[str, str | float | int | bool | None]
 
 
-@dataclass(frozen=True)
-class Change:
-    """What came of planning.
-
-    Attributes:
-        changed: The assignment differs from before.
-    """
-
-    epoch: int
-    changed: bool
-    reason: str
-
-
-@dataclass(frozen=True)
-class _Occasion:
-    """Why a model is planned.
-
-    Attributes:
-        cause: In a few words, for people.
-        forced: Hysteresis does not apply.
-        deadline_s: When the new epoch is given up, on the deployer's clock. [s]
-    """
-
-    cause: str
-    forced: bool
-    deadline_s: float
-
-
-@dataclass
-class _Watch:
-    """What is known of a model's planning but not persisted.
-
-    Attributes:
-        lock: Held during a change.
-        dirty: Something about the fleet changed since the watcher looked.
-        figures: What the last decision stood on.
-    """
-
-    task: asyncio.Task[None] | None = None
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    dirty: asyncio.Event = field(default_factory=asyncio.Event)
-    figures: Figures | None = None
-
-
 class Deployer:
     """All deployments.
 
@@ -92,6 +50,8 @@ class Deployer:
         registry: The fleet.
         models: By name; the caller adds and removes.
         maker: Makes plans.
+        fallbacks: Plans for the worst, after each change.
+        writing: Told when blobs are written that no plan names yet.
         events: Where decisions are told.
         settings: Debounce and limits.
         clock: Monotonic seconds, the same as the rollouts'.
@@ -104,6 +64,8 @@ class Deployer:
         registry: Registry,
         models: Mapping[str, ModelRecord],
         maker: PlanMaker,
+        fallbacks: Fallbacks,
+        writing: Writing,
         events: EventLog,
         settings: Planning,
         clock: Callable[[], float],
@@ -112,11 +74,13 @@ class Deployer:
         self._registry = registry
         self._models = models
         self._maker = maker
+        self._fallbacks = fallbacks
+        self._writing = writing
         self._events = events
         self._settings = settings
         self._clock = clock
         self._log = structlog.get_logger("deployer")
-        self._watches: dict[str, _Watch] = {}
+        self._watches: dict[str, Watch] = {}
         self._fleet_moved = asyncio.Event()
         self._ticker: asyncio.Task[None] | None = None
 
@@ -137,6 +101,8 @@ class Deployer:
         """What the broker retained has arrived; while patient, nodes that are unknown yet may still come."""
         self._rollouts.settled, self._rollouts.patient = True, patient
         self.fleet_changed()
+        for name in tuple(self.deployments) if not patient else ():
+            self._fallbacks.refresh(name)  # who is there, and what is configured, may differ from before the restart
 
     async def close(self) -> None:
         """Stop planning; what serves goes on serving."""
@@ -144,6 +110,7 @@ class Deployer:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+        await self._fallbacks.close()
 
     def fleet_changed(self) -> None:
         """Nodes, links or profiles changed: look whether plans still hold."""
@@ -169,6 +136,15 @@ class Deployer:
         kept = {name: goals for name, goals in self._rollouts.state.goals.items() if name != model}
         self._rollouts.update(goals=kept)
 
+    def problem(self, model: str, source: str, goals: GoalsDocument) -> Problem:
+        """The problem of a model as it is now, under goals that need not be its own.
+
+        Raises:
+            PlanInfeasible: The source is forbidden, or pins cannot be kept.
+            EdgesplitError: The source is unknown, offline, or has not profiled the model.
+        """
+        return self._maker.problem(self._models[model], source, goals, self.deployments)
+
     async def deploy(self, model: str, source: str, wait_s: float) -> Change:
         """Plan, prepare, activate; on another source than before, move there.
 
@@ -181,7 +157,7 @@ class Deployer:
         async with self._watch(model).lock:
             goals = self.goals(model)
             problem = await self._problem_once_profiled(model, source, goals, deadline_s)
-            return await self._change(model, problem, goals, _Occasion("deployed", True, deadline_s))
+            return await self._change(model, problem, goals, Occasion("deployed", True, deadline_s))
 
     async def set_goals(self, model: str, goals: GoalsDocument) -> Change:
         """Plan under new goals, without hysteresis; they are kept only if there is a plan.
@@ -196,7 +172,7 @@ class Deployer:
                 self.keep_goals(model, goals)
                 return Change(0, False, "not deployed")
             problem = self._problem(model, deployment.source, goals)
-            return await self._change(model, problem, goals, _Occasion("goals were set", True, self._limit_s()))
+            return await self._change(model, problem, goals, Occasion("goals were set", True, self._limit_s()))
 
     async def model_replaced(self, model: str) -> Change:
         """Move a deployment to the new version of its model.
@@ -207,7 +183,7 @@ class Deployer:
         async with self._watch(model).lock:
             goals = self.goals(model)
             problem = self._problem(model, self._deployment(model).source, goals)
-            return await self._change(model, problem, goals, _Occasion("the model was replaced", True, self._limit_s()))
+            return await self._change(model, problem, goals, Occasion("the model was replaced", True, self._limit_s()))
 
     async def undeploy(self, model: str) -> int:
         """End serving; returns the epoch that served, 0 for none, once the last request ended.
@@ -219,6 +195,7 @@ class Deployer:
         async with watch.lock:
             deployment = self._deployment(model)
             self._rollouts.drop(model)
+            self._fallbacks.refresh(model)
             watch.figures = None
             active = deployment.rollout.active
             epoch = active.epoch if active is not None else 0
@@ -226,30 +203,35 @@ class Deployer:
             await self._rollouts.drained(model, deployment.source, DRAIN_LIMIT_S)
             return epoch
 
-    async def _change(self, model: str, problem: Problem, goals: GoalsDocument, occasion: _Occasion) -> Change:
+    async def _change(self, model: str, problem: Problem, goals: GoalsDocument, occasion: Occasion) -> Change:
         """Solve, weigh, and roll out if it pays; the caller holds the model's lock."""
-        record = self._models[model]
+        record, watch = self._models[model], self._watch(model)
         deployment = self.deployments.get(model)
         serving = deployment.active if deployment is not None else None
-        self._watch(model).figures = figures_of(problem)
+        before, watch.figures = watch.figures, figures_of(problem)
         forced = occasion.cause if occasion.forced else ""
         try:
             draft = await self._maker.draft(record, problem, goals, serving, forced)
         except PlanInfeasible as error:
             self._events.add("plan-infeasible", str(error), model=model, data={"trigger": occasion.cause})
+            if occasion.forced:
+                watch.figures = before  # the old goals stay, and with them the nodes they allow
             raise
         goals_differ = self.goals(model) != goals
         if goals_differ or model not in self._rollouts.state.goals:
             self.keep_goals(model, goals)
         if goals_differ:
-            self._events.add("goals-changed", f"{model}: {_goals_text(goals)}", model=model)
+            self._events.add("goals-changed", f"{model}: {goals_text(goals)}", model=model)
         verdict = draft.decision.text
         data: Data = dict(draft.decision.data) | {"trigger": occasion.cause, "verdict": verdict}
         reason = verdict if occasion.forced else f"{occasion.cause}: {verdict}"
-        if serving is not None and not draft.decision.adopt:
-            self._decline(model, serving, draft, f"{occasion.cause}: {verdict}", data)
-            return Change(serving.plan.epoch, False, verdict)
-        return await self._roll_out(record, draft, reason, data, occasion.deadline_s)
+        try:
+            if serving is not None and not draft.decision.adopt and not self._gains_fallback(record, draft, serving):
+                self._decline(model, serving, draft, f"{occasion.cause}: {verdict}", data)
+                return Change(serving.plan.epoch, False, verdict)
+            return await self._roll_out(record, draft, reason, data, occasion.deadline_s)
+        finally:
+            self._fallbacks.refresh(model)
 
     def _decline(self, model: str, serving: PlanRecord, draft: Draft, reason: str, data: Data) -> None:
         # The plan stays, but what it predicts now is what people should see.
@@ -263,7 +245,29 @@ class Deployer:
     async def _roll_out(self, record: ModelRecord, draft: Draft, reason: str, data: Data, deadline_s: float) -> Change:
         model = record.name
         epoch, fallback = self._numbers(model, record, draft)
-        made, local = await self._maker.compile(record, draft, epoch, fallback, reason)
+        with self._writing():
+            made, local = await self._maker.compile(record, draft, epoch, fallback, reason)
+            outcome = self._begin(record, draft, made, local, deadline_s)
+        where = ", ".join(made.plan.participants)
+        text = f"{model} epoch {epoch} planned on {where} ({reason}): {draft.evaluation.timeline_s * 1e3:.1f} ms"
+        self._events.add("planned", text, model=model, data=data | {"epoch": epoch})
+        self._fallbacks.trim()
+        failure = await outcome
+        if failure:
+            text = f"{model} epoch {epoch} was abandoned because {failure}; what served before serves on"
+            raise PreparationFailed(text)
+        return Change(epoch, not draft.decision.same, reason)
+
+    def _gains_fallback(self, record: ModelRecord, draft: Draft, serving: PlanRecord) -> bool:
+        """Whether pins now allow, or no longer allow, the same plan its fallback: only a new epoch can tell nodes."""
+        held = serving.plan.fallback is not None
+        return serving.goals.pins != draft.goals.pins and held != self._maker.needs_fallback(record, draft)
+
+    def _begin(
+        self, record: ModelRecord, draft: Draft, made: PlanRecord, local: LocalPlan | None, deadline_s: float
+    ) -> asyncio.Future[str]:
+        """Have nodes prepare a plan and its fallback; resolved with why it was abandoned, if it was."""
+        model = record.name
         before = self.deployments.get(model)
         kept = {plan.epoch: plan for plan in (before.local if before is not None else ())}
         if local is not None:
@@ -274,14 +278,7 @@ class Deployer:
             outputs=record.outputs,
             local=tuple(kept.values()),
         )
-        where = ", ".join(made.plan.participants)
-        text = f"{model} epoch {epoch} planned on {where} ({reason}): {draft.evaluation.timeline_s * 1e3:.1f} ms"
-        self._events.add("planned", text, model=model, data=data | {"epoch": epoch})
-        failure = await self._rollouts.roll_out(model, deployment, made, deadline_s)
-        if failure:
-            text = f"{model} epoch {epoch} was abandoned because {failure}; what served before serves on"
-            raise PreparationFailed(text)
-        return Change(epoch, True, reason)
+        return self._rollouts.roll_out(model, deployment, made, deadline_s)
 
     def _numbers(self, model: str, record: ModelRecord, draft: Draft) -> tuple[int, LocalPlan | int | None]:
         """The new plan's epoch, and its fallback: one that exists, the number of a new one, or none."""
@@ -298,7 +295,7 @@ class Deployer:
         self._rollouts.update(epochs=self._rollouts.state.epochs | {model: last + 1})
         return last + 1, fallback
 
-    async def _watch_fleet(self, model: str, watch: _Watch) -> None:
+    async def _watch_fleet(self, model: str, watch: Watch) -> None:
         """Plan again whenever the fleet has changed enough."""
         while True:
             await watch.dirty.wait()
@@ -313,7 +310,7 @@ class Deployer:
                 # A defect in planning one model must not end the controller; the plan that serves stays.
                 self._log.exception("planning again failed unexpectedly", model=model)
 
-    async def _replan(self, model: str, watch: _Watch) -> None:
+    async def _replan(self, model: str, watch: Watch) -> None:
         deployment = self.deployments.get(model)
         if deployment is None or deployment.active is None or model not in self._models or not self._rollouts.settled:
             return
@@ -333,13 +330,13 @@ class Deployer:
                 self._events.add("link-changed", reason.text, model=model)
         cause = "; ".join(reason.text for reason in found[:3]) or "goals differ from the plan's"
         try:
-            await self._change(model, problem, goals, _Occasion(cause, False, self._limit_s()))
+            await self._change(model, problem, goals, Occasion(cause, False, self._limit_s()))
         except PreparationFailed:
             asyncio.get_running_loop().call_later(RETRY_S, self._retry, watch)
             raise
 
     @staticmethod
-    def _retry(watch: _Watch) -> None:
+    def _retry(watch: Watch) -> None:
         watch.figures = Figures()
         watch.dirty.set()
 
@@ -350,10 +347,10 @@ class Deployer:
             for name in tuple(self.deployments):
                 self._rollouts.step(name)
 
-    def _watch(self, model: str) -> _Watch:
+    def _watch(self, model: str) -> Watch:
         watch = self._watches.get(model)
         if watch is None:
-            watch = self._watches[model] = _Watch()
+            watch = self._watches[model] = Watch()
             watch.task = asyncio.create_task(self._watch_fleet(model, watch), name=f"watch-{model}")
         return watch
 
@@ -373,7 +370,16 @@ class Deployer:
                 continue  # the next round raises
 
     def _problem(self, model: str, source: str, goals: GoalsDocument) -> Problem:
-        return self._maker.problem(self._models[model], source, goals, self.deployments)
+        watch = self._watch(model)
+        try:
+            problem = self.problem(model, source, goals)
+        except PlanInfeasible as error:
+            if watch.complaint != str(error):  # a fleet that changes without helping is no news
+                self._events.add("plan-infeasible", str(error), model=model)
+            watch.complaint = str(error)
+            raise
+        watch.complaint = ""
+        return problem
 
     def _deployment(self, model: str) -> DeploymentState:
         deployment = self.deployments.get(model)
@@ -383,9 +389,3 @@ class Deployer:
 
     def _limit_s(self) -> float:
         return self._clock() + self._settings.prepare_limit_s
-
-
-def _goals_text(goals: GoalsDocument) -> str:
-    noise = "any" if goals.max_noise is None else f"{goals.max_noise:g}"
-    device = "" if goals.device_energy_limit_j is None else f", device energy at most {goals.device_energy_limit_j:g} J"
-    return f"latency {goals.latency_weight:g}, energy {goals.energy_weight:g}, noise at most {noise}{device}"

@@ -16,12 +16,14 @@ from edgesplit.plan import Assignment, Evaluation, Solution
 from edgesplit.problem import Problem
 from edgesplit.requests import GoalsDocument
 from edgesplit_controller.deployment.compilation import compile_local, compile_plan, is_local
+from edgesplit_controller.deployment.predictions import placed
 from edgesplit_controller.deployment.problems import Candidate, build_problem, whole_weight_bytes
 from edgesplit_controller.deployment.replanning import Decision, decide
 from edgesplit_controller.deployment.rollout import EpochPlan
 from edgesplit_controller.deployment.state import DeploymentState, LocalPlan, PlanRecord
 
 if TYPE_CHECKING:
+    from edgesplit.messages import ExecutionProfile
     from edgesplit_controller.configuration import Planning
     from edgesplit_controller.graph.blobs import BlobStore
     from edgesplit_controller.models.record import ModelRecord
@@ -41,7 +43,10 @@ class Draft:
     """A solved problem and the verdict on switching to it.
 
     Attributes:
+        problem: With the times that hold in this assignment (see `predictions`).
+        evaluation: Of the assignment under it.
         old: What serves, under the present figures; None where it cannot run any more.
+        old_problem: With the times that hold in what serves.
     """
 
     problem: Problem
@@ -51,6 +56,7 @@ class Draft:
     evaluation: Evaluation
     old: Evaluation | None
     decision: Decision
+    old_problem: Problem | None = None
 
 
 class PlanMaker:
@@ -128,20 +134,25 @@ class PlanMaker:
         """
         comparable = serving if _comparable(serving, record, problem) else None
         before = comparable.assignment if comparable is not None else None
+        profiles = self._profiles(record, problem)
         async with self._one_at_a_time:
             solution, old = await asyncio.to_thread(self._solve, problem, before)
-        if solution.assignment is None or solution.evaluation is None:
-            raise PlanInfeasible(f"{record.name} has no plan: {solution.reason}")
+            if solution.assignment is None or solution.evaluation is None:
+                raise PlanInfeasible(f"{record.name} has no plan: {solution.reason}")
+            stated, evaluation = await asyncio.to_thread(_predicted, record, problem, profiles, solution.assignment)
+            old_problem: Problem | None = None
+            if old is not None and before is not None:
+                old_problem, old = await asyncio.to_thread(_predicted, record, problem, profiles, before)
         decision = decide(
             old,
-            solution.evaluation,
+            evaluation,
             problem,
             solution.ranges,
             assignments=(before if old is not None else None, solution.assignment),
             forced=forced,
             thresholds=self._settings.thresholds,
         )
-        return Draft(problem, goals, solution, solution.assignment, solution.evaluation, old, decision)
+        return Draft(stated, goals, solution, solution.assignment, evaluation, old, decision, old_problem)
 
     async def compile(
         self, record: ModelRecord, draft: Draft, epoch: int, fallback: LocalPlan | int | None, reason: str
@@ -167,13 +178,14 @@ class PlanMaker:
 
         if draft.old is None:
             return record
-        value = score(draft.problem, draft.old, draft.solution.ranges)
+        problem = draft.old_problem or draft.problem
+        value = score(problem, draft.old, draft.solution.ranges)
         bound = draft.solution.bound
         return PlanRecord(
             plan=record.plan,
             sha256=record.sha256,
             specs=record.specs,
-            problem=draft.problem,
+            problem=problem,
             assignment=record.assignment,
             evaluation=draft.old,
             status=draft.solution.status if draft.decision.same else "feasible",
@@ -185,13 +197,19 @@ class PlanMaker:
         )
 
     def needs_fallback(self, record: ModelRecord, draft: Draft) -> bool:
-        """Whether a fallback adds anything, and its weights fit beside the plan's on the source."""
+        """Whether a fallback adds anything, is allowed, and its weights fit beside the plan's on the source."""
         source = draft.problem.source
         if is_local(draft.assignment, source):
             return False
+        if any(source not in nodes for nodes in (draft.problem.constraints.pins or {}).values()):
+            return False  # what must not run on the source must not run there in need either
         limit = next(node.memory_bytes for node in draft.problem.nodes if node.name == source)
         needed = draft.evaluation.memory_bytes.get(source, 0.0) + whole_weight_bytes(record.graph)
         return limit is None or needed <= limit
+
+    def _profiles(self, record: ModelRecord, problem: Problem) -> dict[str, ExecutionProfile]:
+        found = {node.name: self._registry.profile(node.name, record.name, record.sha256) for node in problem.nodes}
+        return {name: profile for name, profile in found.items() if profile is not None}
 
     def _check_source(self, record: ModelRecord, source: str) -> None:
         if not self._registry.knows(source):
@@ -260,6 +278,16 @@ class PlanMaker:
             goals=draft.goals,
         )
         return made, local
+
+
+def _predicted(
+    record: ModelRecord, problem: Problem, profiles: Mapping[str, ExecutionProfile], assignment: Assignment
+) -> tuple[Problem, Evaluation]:
+    """The problem with the times that hold in exactly this assignment, and what the assignment takes under them."""
+    from edgesplit_controller.planner import evaluate  # noqa: PLC0415 - ortools loads late
+
+    restated = placed(problem, record.graph, record.manifest.quantizable, profiles, assignment)
+    return restated, evaluate(restated, assignment)
 
 
 def _comparable(serving: PlanRecord | None, record: ModelRecord, problem: Problem) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from edgesplit.errors import PlanInfeasible
 from edgesplit.messages import ExecutionProfile, LinkState
 from edgesplit.problem import (
     Constraints,
@@ -23,6 +24,8 @@ from edgesplit.problem import (
     Tensor,
 )
 from edgesplit.requests import GoalsDocument
+from edgesplit_controller.deployment.pinning import allowed_nodes
+from edgesplit_controller.deployment.predictions import typical_bytes, typical_quantized_time_s
 from edgesplit_controller.graph.planning import INPUT, OUTPUT, unit_tensors
 
 if TYPE_CHECKING:
@@ -67,18 +70,26 @@ def build_problem(
         quantizable: Operators with an int8 form; each names its unit.
         noise: Over these operators, or None.
         source: Must be among the candidates.
-        candidates: Online, accepted and profiled nodes.
+        candidates: Online, accepted and profiled nodes; those the goals forbid are left out.
         links: Sending node and measurement; those that are down or whose ends are no candidates are left out.
-        goals: Weights and limits.
+        goals: Weights, limits, pins and forbidden nodes.
         latency_model: What latency means to the solver.
 
     Raises:
         InvalidProblem: A figure makes no sense (negative, not finite).
+        PlanInfeasible: The source is forbidden, or pins cannot be kept.
     """
+    if source in goals.forbidden:
+        raise PlanInfeasible(
+            f"{model} has no plan: its source {source} is forbidden; allow it with splitctl allow, or deploy {model} "
+            "from another source"
+        )
+    candidates = [candidate for candidate in candidates if candidate.name not in goals.forbidden]
     usable = _usable_links({candidate.name for candidate in candidates}, links)
     nodes = _connected(source, candidates, usable)
     names = {node.name for node in nodes}
-    operators, pins = _operators(graph, quantizable, source, nodes)
+    operators = _operators(graph, quantizable, nodes)
+    pins = allowed_nodes(model, graph, goals.pins, source, [node.name for node in nodes])
     able = {operator.name for operator in operators if operator.quantizable}
     problem = Problem(
         model=model,
@@ -142,26 +153,29 @@ def _connected(
     ]
 
 
-def _operators(
-    graph: ModelGraph, quantizable: Sequence[str], source: str, nodes: Sequence[Candidate]
-) -> tuple[tuple[Operator, ...], dict[str, tuple[str, ...]]]:
+def _operators(graph: ModelGraph, quantizable: Sequence[str], nodes: Sequence[Candidate]) -> tuple[Operator, ...]:
     nothing = {node.name: 0.0 for node in nodes}
     able = set(quantizable)
     operators = [Operator(name=INPUT, time_s=nothing, role="input", members=())]
-    operators += [_operator(graph, unit, able, nodes) for unit in graph.units]
+    measures_changes = any(node.profile.transition_s_per_byte for node in nodes)
+    typical = typical_bytes(graph, quantizable) if measures_changes else {}
+    quantized_s = {node.name: typical_quantized_time_s(node.profile, typical) for node in nodes}
+    operators += [_operator(graph, unit, able, nodes, quantized_s) for unit in graph.units]
     operators.append(Operator(name=OUTPUT, time_s=nothing, role="output", members=()))
-    return tuple(operators), {unit.name: (source,) for unit in graph.units if unit.at_source}
+    return tuple(operators)
 
 
-def _operator(graph: ModelGraph, unit: Unit, able: set[str], nodes: Sequence[Candidate]) -> Operator:
+def _operator(
+    graph: ModelGraph,
+    unit: Unit,
+    able: set[str],
+    nodes: Sequence[Candidate],
+    quantized_s: Mapping[str, Mapping[str, float]],
+) -> Operator:
     members = [graph.operator[name] for name in unit.operators]
     # A unit that some node did not time (folded away by its runtime) costs nothing there.
     times = {node.name: node.profile.time_s.get(unit.name, 0.0) for node in nodes}
-    quantized = {
-        node.name: node.profile.quantized_time_s[unit.name]
-        for node in nodes
-        if unit.name in node.profile.quantized_time_s
-    }
+    quantized = {node.name: quantized_s[node.name][unit.name] for node in nodes if unit.name in quantized_s[node.name]}
     is_able = unit.name in able and len(quantized) == len(nodes)
     return Operator(
         name=unit.name,

@@ -1,23 +1,40 @@
 """How one model moves from plan to plan without losing a request.
 
 Owns: the state machine make-before-break: an upcoming epoch is prepared on all its nodes, then the source starts new
-requests on it, then the old one is retired once its last request ended. Its rule: pure and level-triggered; `advance`
+requests on it, then the old one is retired once its last request ended. Beside what serves, nodes keep spares: plans
+for the loss of a node. Its rule: pure and level-triggered; `advance`
 looks at what nodes report now, in whatever order it came, and what every node should hold follows from the state
-alone. An epoch serves only after every participant prepared it, and what serves is never taken away before that.
+alone. An epoch serves only after every participant prepared it, and what serves is never taken away before that; a
+spare is offered to the source only while all its nodes have it ready.
 Not here: making plans, messages, waiting.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import msgspec
 
 from edgesplit.messages import EpochState, Observed
 
-__all__ = ["EpochPlan", "Notice", "Part", "Rollout", "World", "advance", "begin", "parts"]
+__all__ = ["EpochPlan", "Notice", "Part", "Rollout", "Spare", "World", "advance", "begin", "parts", "with_spares"]
+
+
+class Spare(msgspec.Struct, frozen=True, kw_only=True):
+    """A plan that waits for the loss of a node.
+
+    Attributes:
+        lost: The nodes it does without, each of which it may stand in for.
+        participants: Nodes that hold a part; always has the source.
+        ready: Every participant prepared it.
+    """
+
+    epoch: int
+    lost: tuple[str, ...]
+    participants: tuple[str, ...]
+    ready: bool = False
 
 
 class EpochPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +60,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
         activating: Every participant prepared `upcoming`, and its source was told to serve it.
         deadline_s: When `upcoming` is given up, on the caller's clock. [s]
         retiring: What no longer serves new requests but may still have some in flight.
+        spares: What serves instead of `active` while a node is lost.
     """
 
     active: EpochPlan | None = None
@@ -50,10 +68,11 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     activating: bool = False
     deadline_s: float = 0.0
     retiring: tuple[EpochPlan, ...] = ()
+    spares: tuple[Spare, ...] = ()
 
     @property
     def plans(self) -> tuple[EpochPlan, ...]:
-        """Every plan that nodes still hold."""
+        """Every plan that nodes still hold, but for spares."""
         current = tuple(plan for plan in (self.active, self.upcoming) if plan is not None)
         return current + self.retiring
 
@@ -87,16 +106,18 @@ class Part:
     """What one node should hold of a model.
 
     Attributes:
-        plans: Epochs whose part of this node it prepares and keeps.
+        plans: Epochs whose part of this node it prepares and keeps, spares among them.
         local: Fallback epochs it keeps as their source.
         serve: Epoch new requests start on, on a source.
         fallback: Fallback of the served epoch.
+        spares: On the source of the active plan: lost node to the epoch that is ready to stand in for it.
     """
 
     plans: tuple[int, ...]
     local: tuple[int, ...]
     serve: int | None
     fallback: int | None
+    spares: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 def begin(rollout: Rollout, plan: EpochPlan, deadline_s: float) -> Rollout:
@@ -115,11 +136,19 @@ def begin(rollout: Rollout, plan: EpochPlan, deadline_s: float) -> Rollout:
     return msgspec.structs.replace(rollout, upcoming=plan, activating=False, deadline_s=deadline_s)
 
 
+def with_spares(rollout: Rollout, spares: tuple[Spare, ...]) -> Rollout:
+    """Give the active plan other spares; those it had may have requests in flight, so they end like plans."""
+    kept = {spare.epoch: spare for spare in spares}
+    dropped = tuple(spare for spare in rollout.spares if spare.epoch not in kept)
+    return msgspec.structs.replace(rollout, spares=spares, retiring=(*rollout.retiring, *_retired(rollout, dropped)))
+
+
 def advance(rollout: Rollout, world: World) -> tuple[Rollout, tuple[Notice, ...]]:
     """Take every step that what nodes report allows."""
     notices: list[Notice] = []
     if rollout.upcoming is not None:
         rollout = _advance_upcoming(rollout, rollout.upcoming, world, notices)
+    rollout = _advance_spares(rollout, world)
     kept: list[EpochPlan] = []
     for plan in rollout.retiring:
         if _drained(plan, world):
@@ -134,6 +163,7 @@ def advance(rollout: Rollout, world: World) -> tuple[Rollout, tuple[Notice, ...]
 def parts(rollout: Rollout) -> dict[str, Part]:
     """What every node should hold, from the state alone."""
     nodes = {node for plan in rollout.plans for node in (*plan.participants, plan.source)}
+    nodes |= {node for spare in rollout.spares for node in spare.participants}
     return {node: _part(rollout, node) for node in sorted(nodes)}
 
 
@@ -154,7 +184,28 @@ def _advance_upcoming(rollout: Rollout, upcoming: EpochPlan, world: World, notic
         return rollout
     notices.append(Notice("activated", upcoming))
     retiring = rollout.retiring if rollout.active is None else (*rollout.retiring, rollout.active)
-    return msgspec.structs.replace(rollout, active=upcoming, upcoming=None, activating=False, retiring=retiring)
+    retiring += _retired(rollout, rollout.spares)
+    return msgspec.structs.replace(
+        rollout, active=upcoming, upcoming=None, activating=False, retiring=retiring, spares=()
+    )
+
+
+def _advance_spares(rollout: Rollout, world: World) -> Rollout:
+    spares = tuple(
+        msgspec.structs.replace(
+            spare, ready=all(_is_prepared(world.observed.get(node), spare.epoch) for node in spare.participants)
+        )
+        for spare in rollout.spares
+    )
+    return rollout if spares == rollout.spares else msgspec.structs.replace(rollout, spares=spares)
+
+
+def _retired(rollout: Rollout, spares: tuple[Spare, ...]) -> tuple[EpochPlan, ...]:
+    """Spares of the active plan as plans that end."""
+    if rollout.active is None:
+        return ()
+    source = rollout.active.source
+    return tuple(EpochPlan(epoch=spare.epoch, source=source, participants=spare.participants) for spare in spares)
 
 
 def _failure(upcoming: EpochPlan, world: World, deadline_s: float) -> str:
@@ -192,7 +243,8 @@ def _state(observed: Observed | None, epoch: int) -> EpochState | None:
 
 
 def _part(rollout: Rollout, node: str) -> Part:
-    held = tuple(plan.epoch for plan in rollout.plans if node in plan.participants)
+    held = [plan.epoch for plan in rollout.plans if node in plan.participants]
+    held += [spare.epoch for spare in rollout.spares if node in spare.participants]
     local = tuple(plan.fallback for plan in rollout.plans if plan.source == node and plan.fallback is not None)
     served = _served(rollout, node)
     return Part(
@@ -200,7 +252,12 @@ def _part(rollout: Rollout, node: str) -> Part:
         local=tuple(sorted(set(local))),
         serve=None if served is None else served.epoch,
         fallback=None if served is None else served.fallback,
+        spares=_ready(rollout) if served is not None and served == rollout.active else {},
     )
+
+
+def _ready(rollout: Rollout) -> dict[str, int]:
+    return {node: spare.epoch for spare in rollout.spares if spare.ready for node in spare.lost}
 
 
 def _served(rollout: Rollout, node: str) -> EpochPlan | None:

@@ -8,15 +8,15 @@ Not here: the state machine's rules (`rollout.py`), making plans (`deployer.py`)
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from edgesplit.messages import Deployment, Desired, EpochSpec, Observed
-from edgesplit_controller.deployment.rollout import Notice, World, advance, begin, parts
-from edgesplit_controller.deployment.state import DeploymentState, PlanRecord, State
+from edgesplit_controller.deployment.rollout import Notice, Spare, World, advance, begin, parts, with_spares
+from edgesplit_controller.deployment.state import DeploymentState, PlanRecord, SparePlan, State
 
 if TYPE_CHECKING:
     from edgesplit_controller.events import EventLog
@@ -126,6 +126,19 @@ class Rollouts:
         seen = [state.epoch for observed in self._held(model).observed.values() for state in observed.epochs]
         return max([self.state.epochs.get(model, 0), *seen])
 
+    def next_epoch(self, model: str) -> int:
+        """A number never given out before."""
+        number = self.highest_epoch(model) + 1
+        self.update(epochs=self.state.epochs | {model: number})
+        return number
+
+    def is_prepared(self, model: str, node: str, epoch: int) -> bool:
+        """Whether a node says that it has an epoch ready."""
+        observed = self._held(model).observed.get(node)
+        return observed is not None and any(
+            state.epoch == epoch and state.state == "prepared" for state in observed.epochs
+        )
+
     async def drained(self, model: str, node: str, limit_s: float) -> None:
         """Wait until a node holds no epoch of a model, is offline, or time is up."""
         held = self._held(model)
@@ -154,6 +167,15 @@ class Rollouts:
         self.step(model)
         return held.outcome
 
+    def hold_spares(self, model: str, spares: Mapping[Spare, SparePlan]) -> None:
+        """Give the active plan of a model these spares, in place of those it has."""
+        deployment = self.state.deployments[model]
+        rollout = with_spares(deployment.rollout, tuple(spares))
+        held = deployment.spares | {plan.epoch: plan for plan in spares.values()}
+        self.keep(model, msgspec.structs.replace(deployment, rollout=rollout, spares=held))
+        self.publish(model)
+        self.step(model)
+
     def step(self, model: str) -> None:
         """Let a rollout take every step that what is known allows."""
         deployment = self.state.deployments.get(model)
@@ -167,7 +189,7 @@ class Rollouts:
         rollout, notices = advance(deployment.rollout, world)
         if rollout == deployment.rollout:
             return
-        held = {plan.epoch for plan in rollout.plans}
+        held = {plan.epoch for plan in rollout.plans} | {spare.epoch for spare in rollout.spares}
         fallbacks = {plan.fallback for plan in rollout.plans}
         stepped = msgspec.structs.replace(
             deployment,
@@ -175,6 +197,7 @@ class Rollouts:
             source=rollout.active.source if rollout.active is not None else deployment.source,
             plans={epoch: plan for epoch, plan in deployment.plans.items() if epoch in held},
             local=tuple(plan for plan in deployment.local if plan.epoch in fallbacks),
+            spares={epoch: spare for epoch, spare in deployment.spares.items() if epoch in held},
         )
         self.keep(model, stepped)
         if rollout.active is None and rollout.upcoming is None:
@@ -251,7 +274,7 @@ def _desired(model: str, deployment: DeploymentState) -> dict[str, Desired]:
     local = {plan.epoch: plan.spec for plan in deployment.local}
     wanted: dict[str, Desired] = {}
     for node, part in parts(deployment.rollout).items():
-        specs: list[EpochSpec] = [deployment.plans[epoch].specs[node] for epoch in part.plans]
+        specs: list[EpochSpec] = [deployment.spec(epoch, node) for epoch in part.plans]
         specs += [local[epoch] for epoch in part.local if epoch in local]
         wanted[node] = Desired(
             node=node,
@@ -261,5 +284,6 @@ def _desired(model: str, deployment: DeploymentState) -> dict[str, Desired]:
             epochs=tuple(sorted(specs, key=lambda spec: spec.epoch)),
             serve=part.serve,
             fallback=part.fallback,
+            fallbacks=dict(part.spares),
         )
     return wanted

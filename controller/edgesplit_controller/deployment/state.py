@@ -11,10 +11,10 @@ import msgspec
 from edgesplit.messages import EpochSpec, TensorSpec
 from edgesplit.plan import Assignment, Evaluation, Status
 from edgesplit.problem import Problem
-from edgesplit.requests import GoalsDocument
+from edgesplit.requests import GoalsDocument, NodeShare
 from edgesplit_controller.deployment.rollout import EpochPlan, Rollout
 
-__all__ = ["DeploymentState", "LocalPlan", "PlanRecord", "State"]
+__all__ = ["DeploymentState", "LocalPlan", "PlanRecord", "SparePlan", "State"]
 
 
 class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +51,24 @@ class LocalPlan(msgspec.Struct, frozen=True, kw_only=True):
     spec: EpochSpec
 
 
+class SparePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """A plan that waits for the loss of a node; its figures are those of the day it was made.
+
+    Attributes:
+        specs: Node to its part.
+        latency_s: End of the simulated timeline. [s]
+    """
+
+    epoch: int
+    sha256: str
+    specs: dict[str, EpochSpec]
+    assignment: Assignment
+    latency_s: float
+    energy_j: float
+    noise: float
+    per_node: dict[str, NodeShare]
+
+
 class DeploymentState(msgspec.Struct, frozen=True, kw_only=True):
     """A deployed model.
 
@@ -58,6 +76,7 @@ class DeploymentState(msgspec.Struct, frozen=True, kw_only=True):
         source: Where requests arise; the active plan's, or the first plan's while there is none.
         plans: Epoch to plan, for every plan of the rollout.
         local: Fallback plans that nodes still hold.
+        spares: Epoch to plan, for every spare that nodes still hold.
     """
 
     source: str
@@ -66,17 +85,24 @@ class DeploymentState(msgspec.Struct, frozen=True, kw_only=True):
     rollout: Rollout = Rollout()
     plans: dict[int, PlanRecord] = {}
     local: tuple[LocalPlan, ...] = ()
+    spares: dict[int, SparePlan] = {}
 
     @property
     def active(self) -> PlanRecord | None:
         """The plan that serves."""
         return self.plans.get(self.rollout.active.epoch) if self.rollout.active is not None else None
 
+    def spec(self, epoch: int, node: str) -> EpochSpec:
+        """A node's part of a plan or spare that is held."""
+        holder = self.plans.get(epoch) or self.spares[epoch]
+        return holder.specs[node]
+
     @property
     def digests(self) -> frozenset[str]:
         """Blobs that nodes may still fetch for it."""
         specs = [spec for record in self.plans.values() for spec in record.specs.values()]
         specs += [local.spec for local in self.local]
+        specs += [spec for spare in self.spares.values() for spec in spare.specs.values()]
         refs = [component.graph for spec in specs for component in spec.components]
         return frozenset({ref.digest for ref in refs} | {weight.digest for ref in refs for weight in ref.weights})
 

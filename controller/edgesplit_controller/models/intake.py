@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from edgesplit_controller.graph.blobs import BlobStore
     from edgesplit_controller.graph.model import ModelGraph
     from edgesplit_controller.quantization.noise import NoiseProfile
+    from edgesplit_controller.quantization.qdq import Ranges
 
-__all__ = ["Progress", "Submission", "take_in"]
+__all__ = ["Progress", "Submission", "model_offer", "take_in"]
 
 Progress = Callable[[str, float | None], None]
 """Told what is being done and how much of that step is done, or None where unknown."""
@@ -74,7 +75,7 @@ def take_in(submission: Submission, blobs: BlobStore, progress: Progress) -> Mod
             "add the model again with --calibration for figures of real inputs"
         )
     progress("preparing the graphs that nodes profile", None)
-    offer = _offer(submission.name, graph, quantizable, profile, blobs)
+    offer = model_offer(submission.name, graph, quantizable, profile.ranges, blobs)
     report = profile.report
     manifest = Manifest(
         name=submission.name,
@@ -179,26 +180,42 @@ def _model_noise(
     return profile, calibration.origin
 
 
-def _offer(
-    name: str, graph: ModelGraph, quantizable: tuple[str, ...], profile: NoiseProfile, blobs: BlobStore
+def model_offer(
+    name: str, graph: ModelGraph, quantizable: Sequence[str], ranges: Ranges, blobs: BlobStore
 ) -> ModelOffer:
+    """Make what nodes are asked to profile.
+
+    Args:
+        name: Of the model.
+        graph: With its units.
+        quantizable: Operators with an int8 form; each names a unit.
+        ranges: Calibrated ranges around them.
+        blobs: Receives the graphs.
+
+    Raises:
+        InvalidModel: The model has no inputs.
+    """
+    from edgesplit_controller.quantization.calibration_graphs import calibration_plan  # noqa: PLC0415 - onnx loads late
     from edgesplit_controller.quantization.profile_graphs import profile_protos  # noqa: PLC0415 - onnx loads late
     from edgesplit_controller.quantization.qdq import quantize  # noqa: PLC0415 - onnx loads late
 
     if not graph.inputs:
         raise InvalidModel("the model has no inputs: there is nothing to ask it")
-    quantized = quantize(graph, blobs, quantizable, profile.ranges) if quantizable else None
+    quantized = quantize(graph, blobs, quantizable, ranges) if quantizable else None
     graphs = profile_protos(graph, quantized)
     plan = ProfilePlan(
         units=tuple(unit.name for unit in graph.units),
         kernel_units=dict(graphs.kernel_units),
-        quantizable=quantizable,
+        quantizable=tuple(quantizable),
         inputs=tensor_specs(graph, graph.inputs),
     )
+    calibration = calibration_plan(graph, blobs, quantizable, ranges)
     return ModelOffer(
         model=name,
         sha256=graph.sha256,
         float_graph=whole_graph_ref(graphs.plain, blobs),
         quantized_graph=whole_graph_ref(graphs.quantized, blobs) if graphs.quantized is not None else None,
         profile_plan=blobs.put(msgspec.json.encode(plan)),
+        calibration_plan=blobs.put(msgspec.json.encode(calibration)),
+        calibration_graphs=tuple(part.graph.digest for part in calibration.graphs),
     )

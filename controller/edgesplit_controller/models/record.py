@@ -97,7 +97,8 @@ class ModelRecord:
         offer = self.manifest.offer
         refs = [ref for ref in (offer.float_graph, offer.quantized_graph) if ref is not None]
         return frozenset(
-            {offer.profile_plan}
+            {offer.profile_plan, *offer.calibration_graphs}
+            | ({offer.calibration_plan} if offer.calibration_plan else set())
             | {ref.digest for ref in refs}
             | {weight.digest for ref in refs for weight in ref.weights}
         )

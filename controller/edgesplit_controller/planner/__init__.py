@@ -6,6 +6,10 @@ but the deadline it is given, no MQTT, no ONNX. Not here: making problems, activ
 A solve reads in the order `costs` (the problem as numbers), `noise` and `presolve` (what need not be asked),
 `variables`, `constraints`, `objective`, `search` (CP-SAT) and `decode`, one function each, put together for one goal
 by `stage` and for the score by `planning`. `evaluate` is the independent referee. CP-SAT is imported on the first solve.
+
+Around it: `variations` (the same problem with one thing changed, and fallbacks), `frontier` (latency against energy) and
+`explanation` (why a plan is as it is). `errors.PlanningTimedOut` says that nothing is known yet; a `Solution` that is
+`infeasible` is proven to be.
 """
 
 from __future__ import annotations
@@ -27,6 +31,9 @@ def solve(problem: Problem, *, hint: Assignment | None = None, time_limit_s: flo
 
     Returns:
         The plan as `evaluate` finds it, or the reason why there is none.
+
+    Raises:
+        PlanningTimedOut: Time ran out before any plan was known or proven impossible.
     """
     from edgesplit_controller.planner.planning import solve as solve_problem  # noqa: PLC0415, ortools takes 0.3 s
 

@@ -10,6 +10,7 @@ is not possible costs infinity.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -101,6 +102,10 @@ class Costs:
     memory_bytes: Floats
     tensors: tuple[WireTensor, ...]
     quantizing_never_hurts: bool
+
+    def allows(self, node: Sequence[int]) -> bool:
+        """Whether every operator may run where it is put."""
+        return bool(self.allowed[np.arange(len(self.operators)), list(node)].all())
 
 
 def costs_of(problem: Problem) -> Costs:

@@ -4,25 +4,32 @@ Owns: naming the constraints in conflict and the nearest feasible value. Its rul
 Not here: planning.
 
 A constraint is named when dropping it alone makes a plan possible; how far it must give way comes from minimising
-what it limits.
+what it limits, or from halving between a limit that gives a plan and one that does not.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
 import msgspec
 
+from edgesplit.plan import Evaluation
 from edgesplit.problem import Problem
 from edgesplit_controller.planner.costs import DEVICE_ENERGY
+from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.decode import to_assignment
 from edgesplit_controller.planner.evaluation import evaluate
-from edgesplit_controller.planner.measure import Plan
-from edgesplit_controller.planner.objective import Goal
-from edgesplit_controller.planner.session import DEVICE_GOAL, LATENCY_GOAL, Session
-from edgesplit_controller.planner.stage import Clock
+from edgesplit_controller.planner.session import DEVICE_GOAL, Session
+from edgesplit_controller.planner.stage import Outcome
 
 __all__ = ["explain_infeasible"]
 
 _RESERVE_S = 5.0
+
+NEAR = 1e-3
+"""Relative distance to the nearest feasible value that is near enough."""
 
 
 def explain_infeasible(problem: Problem, clock: Clock) -> str:
@@ -36,14 +43,27 @@ def explain_infeasible(problem: Problem, clock: Clock) -> str:
     roles = _misplaced_roles(problem)
     if roles:
         return roles
+    conflicts: list[_Conflict] = []
     for explain in (_energy, _memory, _noise, _pins):
-        sentence = explain(problem, clock)
-        if sentence:
-            return sentence
+        if conflicts and clock.left_s() <= 0:
+            break
+        conflict = explain(problem, clock)
+        if conflict is not None:
+            conflicts.append(conflict)
+    if conflicts:
+        return "; or ".join([conflicts[0].sentence, *(conflict.remedy for conflict in conflicts[1:])]) + "."
     return (
         "No plan satisfies the constraints together: no single one of device energy, memory, noise and pins gives a "
         "plan when dropped; check that links join the nodes the pins ask for, and relax several."
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Conflict:
+    """A constraint without which there is a plan: its own sentence, and its remedy beside another's; no full stop."""
+
+    sentence: str
+    remedy: str
 
 
 def _misplaced_roles(problem: Problem) -> str:
@@ -61,26 +81,21 @@ def _relaxed(problem: Problem, **constraints: object) -> Problem:
     return msgspec.structs.replace(problem, constraints=msgspec.structs.replace(problem.constraints, **constraints))
 
 
-def _try(problem: Problem, goal: Goal, clock: Clock) -> tuple[Plan | None, bool, Session]:
-    """The best plan of a relaxed problem, and whether it is proven."""
-    session = Session(problem, None, Clock(max(clock.left_s(), 0.1)))
-    outcome = session.best(goal)
-    return outcome.plan, outcome.proven, session
-
-
-def _energy(problem: Problem, clock: Clock) -> str:
+def _energy(problem: Problem, clock: Clock) -> _Conflict | None:
     limit_j = problem.constraints.device_energy_limit_j
     if limit_j is None:
-        return ""
-    plan, proven, _ = _try(_relaxed(problem, device_energy_limit_j=None), DEVICE_GOAL, clock)
-    if plan is None:
-        return ""
-    least_j = float(plan.measures[DEVICE_ENERGY])
+        return None
+    session = Session(_relaxed(problem, device_energy_limit_j=None), None, Clock(max(clock.left_s(), 0.1)))
+    outcome = session.best(DEVICE_GOAL)
+    if outcome.plan is None:
+        return None
+    least_j = _rounded_up(float(outcome.plan.measures[DEVICE_ENERGY]))
     others = _others(problem)
-    reach = "the least that is reachable is" if proven else "the least found is"
-    return (
+    reach = "the least that is reachable is" if outcome.proven else "the least found is"
+    return _Conflict(
         f"The device energy limit of {limit_j:.6g} J conflicts with {others}: {reach} {least_j:.6g} J; raise "
-        f"device_energy_limit_j to at least that or relax the other."
+        f"device_energy_limit_j to at least that or relax the other",
+        f"raise device_energy_limit_j to {least_j:.6g} J",
     )
 
 
@@ -95,42 +110,137 @@ def _others(problem: Problem) -> str:
     return " and ".join(parts)
 
 
-def _memory(problem: Problem, clock: Clock) -> str:
-    roomy = tuple(msgspec.structs.replace(node, memory_bytes=None) for node in problem.nodes)
-    plan, _, session = _try(msgspec.structs.replace(problem, nodes=roomy), LATENCY_GOAL, clock)
-    if plan is None:
-        return ""
-    used = evaluate(session.problem, to_assignment(plan.labels, session.costs)).memory_bytes
-    short = [
-        f"{node.name!r} has {node.memory_bytes:.0f} B and a plan without the limit uses {used[node.name]:.0f} B"
-        for node in problem.nodes
-        if node.memory_bytes is not None and used[node.name] > node.memory_bytes
-    ]
-    return f"The nodes' memory cannot hold the weights: {'; '.join(short)}; give memory or add a node."
+def _memory(problem: Problem, clock: Clock) -> _Conflict | None:
+    """Name one node whose memory is the matter, or say how much all need."""
+    rooms = {node.name: node.memory_bytes for node in problem.nodes if node.memory_bytes is not None}
+    if not rooms or _first(_with_memory(problem, dict.fromkeys(rooms)), clock).plan is None:
+        return None
+    for name, room in rooms.items():
 
+        def held(room_bytes: float | None, name: str = name) -> float | None:
+            found = _evaluated(_with_memory(problem, {name: room_bytes}), clock)
+            return found.memory_bytes[name] if isinstance(found, Evaluation) else found
 
-def _noise(problem: Problem, clock: Clock) -> str:
-    limit = problem.constraints.max_noise
-    if limit is None:
-        return ""
-    plan, _, session = _try(_relaxed(problem, max_noise=None), LATENCY_GOAL, clock)
-    if plan is None:
-        return ""
-    noise = evaluate(session.problem, to_assignment(plan.labels, session.costs)).noise
-    return (
-        f"The noise bound of {limit:.6g} conflicts with the limits on memory or links: a plan without it has noise "
-        f"{noise:.6g}; raise max_noise towards that."
+        nearest = _nearest(held, room, clock)
+        if nearest is not None:
+            least_bytes = math.ceil(nearest.value)
+            return _Conflict(
+                f"The memory of {name!r}, {room:.0f} B, cannot hold the weights it would have to: "
+                f"{nearest.phrase} {least_bytes} B; give it that much, or more to another node",
+                f"give {name!r} a memory of {least_bytes} B",
+            )
+
+    def largest(factor: float | None) -> float | None:
+        grown = {name: None if factor is None else factor * room for name, room in rooms.items()}
+        found = _evaluated(_with_memory(problem, grown), clock)
+        if not isinstance(found, Evaluation):
+            return found
+        return max(found.memory_bytes[name] / max(room, 1.0) for name, room in rooms.items())
+
+    nearest = _nearest(largest, 1.0, clock)
+    total = sum(operator.weight_bytes for operator in problem.operators)
+    factor = "more" if nearest is None else f"{nearest.value:.4g} times as much"
+    return _Conflict(
+        f"The nodes' memory, {sum(rooms.values()):.0f} B where it is limited, cannot hold weights of {total:.0f} B: no "
+        f"single node's memory is the matter, a plan needs {factor} on every limited node; give memory or add a node",
+        f"give every limited node {factor} memory",
     )
 
 
-def _pins(problem: Problem, clock: Clock) -> str:
+def _with_memory(problem: Problem, rooms: Mapping[str, float | None]) -> Problem:
+    nodes = tuple(
+        msgspec.structs.replace(node, memory_bytes=rooms[node.name]) if node.name in rooms else node
+        for node in problem.nodes
+    )
+    return msgspec.structs.replace(problem, nodes=nodes)
+
+
+def _noise(problem: Problem, clock: Clock) -> _Conflict | None:
+    limit = problem.constraints.max_noise
+    if limit is None:
+        return None
+
+    def made(max_noise: float | None) -> float | None:
+        found = _evaluated(_relaxed(problem, max_noise=max_noise), clock)
+        return found.noise if isinstance(found, Evaluation) else found
+
+    nearest = _nearest(made, limit, clock)
+    if nearest is None:
+        return None
+    least = _rounded_up(nearest.value)
+    return _Conflict(
+        f"The noise bound of {limit:.6g} conflicts with the limits on memory or links: {nearest.phrase} "
+        f"{least:.6g}; raise max_noise to at least that",
+        f"raise max_noise from {limit:.6g} to {least:.6g}",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Nearest:
+    """The least value of a limit that gives a plan, as far as time sufficed to find it."""
+
+    value: float
+    settled: bool
+
+    @property
+    def phrase(self) -> str:
+        return "the least that gives a plan is" if self.settled else "a plan is known with"
+
+
+def _nearest(used: Callable[[float | None], float | None], refused: float, clock: Clock) -> _Nearest | None:
+    """Halve the distance between a limit that gives a plan and one that does not.
+
+    Args:
+        used: A limit, or None for none, to what a plan under it uses; infinity when there is no plan, None when
+            time did not suffice to tell.
+        refused: A limit that gives no plan.
+        clock: Gives the time left.
+    """
+    best = used(None)
+    if best is None or math.isinf(best):
+        return None
+    while best - refused > NEAR * best and clock.left_s() > 0:
+        middle = (best + refused) / 2
+        found = used(middle)
+        if found is None:
+            return _Nearest(best, False)
+        if math.isinf(found):
+            refused = middle
+        else:
+            best = min(best, found)
+    return _Nearest(best, best - refused <= NEAR * best)
+
+
+def _rounded_up(value: float) -> float:
+    """To six digits, so that the value a sentence names suffices; rounding errors aside."""
+    if value <= 0:
+        return value
+    unit = 10.0 ** (math.floor(math.log10(value)) - 5)
+    return math.ceil(value / unit - 1e-6) * unit
+
+
+def _first(problem: Problem, clock: Clock) -> Outcome:
+    return Session(problem, None, Clock(max(clock.left_s(), 0.1))).first()
+
+
+def _evaluated(problem: Problem, clock: Clock) -> Evaluation | float | None:
+    """Any plan's costs; infinity when there is none, None when time did not suffice to tell."""
+    session = Session(problem, None, Clock(max(clock.left_s(), 0.1)))
+    outcome = session.first()
+    if outcome.plan is None:
+        return math.inf if outcome.proven else None
+    return evaluate(problem, to_assignment(outcome.plan.labels, session.costs))
+
+
+def _pins(problem: Problem, clock: Clock) -> _Conflict | None:
     pins = problem.constraints.pins
     if not pins:
-        return ""
-    if _try(_relaxed(problem, pins=None), LATENCY_GOAL, clock)[0] is None:
-        return ""
+        return None
+    if _first(_relaxed(problem, pins=None), clock).plan is None:
+        return None
     for name, allowed in pins.items():
         others = {other: nodes for other, nodes in pins.items() if other != name}
-        if _try(_relaxed(problem, pins=others), LATENCY_GOAL, clock)[0] is not None:
-            return f"The pin of operator {name!r} to {', '.join(allowed)} leaves no plan that the links can carry."
-    return "The pins together leave no plan that the links can carry; drop some of them."
+        if _first(_relaxed(problem, pins=others), clock).plan is not None:
+            pin = f"the pin of operator {name!r} to {', '.join(allowed)}"
+            return _Conflict(f"T{pin[1:]} leaves no plan; drop it", f"drop {pin}")
+    return _Conflict("The pins together leave no plan; drop some of them", "drop some of the pins")

@@ -20,6 +20,9 @@ __all__ = ["MAX_TABLE", "Patterns", "pattern_table"]
 MAX_TABLE = 14
 """Quantizable operators up to which all patterns are tabulated."""
 
+DUST = 1e-12
+"""Noise by which floating point may be off an exact tie with the bound."""
+
 
 @dataclass(frozen=True, slots=True)
 class Patterns:
@@ -53,7 +56,7 @@ def pattern_table(problem: Problem, costs: Costs) -> Patterns | None:
         return None
     noise = _all_noises(problem, costs)
     limit = problem.constraints.max_noise
-    feasible = np.ones(1 << count, dtype=bool) if limit is None else noise <= limit
+    feasible = np.ones(1 << count, dtype=bool) if limit is None else noise <= limit + DUST
     keep = feasible
     if costs.quantizing_never_hurts:
         codecs = any(mode.noise > 0 for tensor in costs.tensors for mode in tensor.modes)

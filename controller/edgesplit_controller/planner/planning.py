@@ -10,20 +10,25 @@ best in both, nothing is left to trade.
 
 from __future__ import annotations
 
+from edgesplit.errors import PlanningTimedOut
 from edgesplit.plan import Assignment, Evaluation, Ranges, Solution, Status, Timings
 from edgesplit.problem import Problem
 from edgesplit_controller.planner.costs import ENERGY, LATENCY
+from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.decode import Labels, to_assignment
 from edgesplit_controller.planner.evaluation import TOLERANCE, evaluate, score, span
 from edgesplit_controller.planner.infeasible import explain_infeasible
 from edgesplit_controller.planner.measure import Plan, measures_of
 from edgesplit_controller.planner.objective import Goal, Limit
 from edgesplit_controller.planner.session import ENERGY_GOAL, LATENCY_GOAL, Session
-from edgesplit_controller.planner.stage import Clock, Outcome
+from edgesplit_controller.planner.stage import Outcome
 
-__all__ = ["solve"]
+__all__ = ["score_goal", "solve"]
 
 UNPROVEN = "The problem could not be proven within the time limit; the gap says how far the plan may be from the best."
+
+RESERVE = 0.03
+"""Of the time limit, kept for building the answer."""
 
 TIE = 1e-10
 """Relative distance from a single goal's best within which the other measure breaks ties."""
@@ -39,8 +44,11 @@ def solve(problem: Problem, *, hint: Assignment | None = None, time_limit_s: flo
 
     Returns:
         The plan, recomputed by `evaluate`, or the reason why there is none.
+
+    Raises:
+        PlanningTimedOut: Time ran out before any plan was known or proven impossible.
     """
-    clock = Clock(time_limit_s)
+    clock = Clock(time_limit_s * (1 - RESERVE))
     planning = Session(problem, hint, clock)
     latency_weight, energy_weight = _weights(problem)
     if planning.critical and energy_weight > 0:
@@ -69,7 +77,7 @@ def _trade(planning: Session, wl: float, we: float, first: Outcome) -> tuple[Ran
         planning.best(ENERGY_GOAL, ends[0])
         planning.best(LATENCY_GOAL, ends[1])
     ranges = _ranges(planning)
-    combined = _score_goal(ranges, wl, we)
+    combined = score_goal(ranges, wl, we)
     offset = combined.weights[0] * (ranges.best_latency_s or 0.0)
     offset += combined.weights[1] * (ranges.best_energy_j or 0.0)
     if planning.best_known(LATENCY_GOAL, (*planning.limits, *ends)) is not None:
@@ -117,17 +125,24 @@ def _ranges(planning: Session) -> Ranges:
     )
 
 
-def _score_goal(ranges: Ranges, wl: float, we: float) -> Goal:
+def score_goal(ranges: Ranges, latency_weight: float, energy_weight: float) -> Goal:
+    """The score as a goal; it differs by what the best values take off.
+
+    Args:
+        ranges: The scales.
+        latency_weight: Normalised.
+        energy_weight: Normalised.
+    """
     latency_s = span(ranges.best_latency_s or 0.0, ranges.latency_at_best_energy_s)
     energy_j = span(ranges.best_energy_j or 0.0, ranges.energy_at_best_latency_j)
-    return Goal((wl / latency_s, we / energy_j, 0.0))
+    return Goal((latency_weight / latency_s, energy_weight / energy_j, 0.0))
 
 
 def _report(problem: Problem, planning: Session, ranges: Ranges, bound: float) -> Solution:
     """Choose the best plan by its evaluation and fill in the answer."""
     wl, we = _weights(problem)
     if wl > 0 and we > 0:
-        plan = planning.best_known(_score_goal(ranges, wl, we), planning.limits)
+        plan = planning.best_known(score_goal(ranges, wl, we), planning.limits)
     else:
         goal, other = (LATENCY_GOAL, ENERGY_GOAL) if wl > 0 else (ENERGY_GOAL, LATENCY_GOAL)
         best = (ranges.best_latency_s if wl > 0 else ranges.best_energy_j) or 0.0
@@ -170,9 +185,11 @@ def _evaluated(problem: Problem, planning: Session, plan: Plan) -> tuple[Assignm
 
 
 def _without_plan(problem: Problem, planning: Session, first: Outcome) -> Solution:
-    reason = "No plan was found within the time limit; allow more time or relax a constraint."
-    if first.proven:
-        reason = explain_infeasible(problem, planning.clock)
+    if not first.proven:
+        raise PlanningTimedOut(
+            f"No plan was found within {planning.clock.deadline_s:g} s, and none was proven impossible; "
+            "allow more time or relax a constraint."
+        )
     return Solution(
         status="infeasible",
         assignment=None,
@@ -182,7 +199,7 @@ def _without_plan(problem: Problem, planning: Session, first: Outcome) -> Soluti
         gap=None,
         ranges=Ranges(),
         timings=_timings(planning.clock),
-        reason=reason,
+        reason=explain_infeasible(problem, planning.clock),
     )
 
 

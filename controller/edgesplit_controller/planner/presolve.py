@@ -37,6 +37,7 @@ HOPELESS = 1e12
 """A bound beyond this holds something impossible."""
 
 Floats = NDArray[np.float64]
+_Key = tuple[tuple[int, ...], frozenset[int], frozenset[tuple[str, int]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +62,34 @@ class Pool:
 
     def __init__(self, costs: Costs, patterns: Patterns | None, limited: tuple[int, ...]) -> None:
         self._costs, self._patterns, self.limited = costs, patterns, limited
-        self._seen: set[tuple[tuple[int, ...], frozenset[int], frozenset[tuple[str, int]]]] = set()
+        self._seen: set[_Key] = set()
         self.rows: list[tuple[Labels, Floats]] = []
 
-    def add(self, labels: Labels) -> Floats:
+    def measured(self, labels: Labels) -> Floats:
         """Latency, energy, device energy, noise and memory of the limited nodes."""
         memory = memory_of(labels, self._costs)[list(self.limited)]
         noise = noise_of_labels(labels, self._costs, self._patterns)
-        extended = np.concatenate([measures_of(labels, self._costs), [noise], memory])
-        key = labels.node, labels.quantized, frozenset(labels.mode.items())
+        return np.concatenate([measures_of(labels, self._costs), [noise], memory])
+
+    def add(self, labels: Labels) -> Floats:
+        """Keep an assignment unless something in it is impossible; its extended measures."""
+        extended = self.measured(labels)
+        key = _key(labels)
         if key not in self._seen and np.isfinite(extended).all():
             self._seen.add(key)
             self.rows.append((labels, extended))
         return extended
+
+    def narrowed(self, costs: Costs) -> Pool:
+        """A pool of its own with the assignments that the costs allow."""
+        narrow = Pool(costs, self._patterns, self.limited)
+        narrow.rows = [row for row in self.rows if costs.allows(row[0].node)]
+        narrow._seen = {_key(labels) for labels, _ in narrow.rows}
+        return narrow
+
+
+def _key(labels: Labels) -> _Key:
+    return labels.node, labels.quantized, frozenset(labels.mode.items())
 
 
 def bound_goal(
@@ -226,10 +242,8 @@ def reduce(
 
 def plans_within(pool: Pool, costs: Costs, limits: Sequence[Limit]) -> list[Labels]:
     """The assignments seen that keep the limits and the places allowed."""
-    rows = np.arange(len(costs.operators))
     return [
         labels
         for labels, extended in pool.rows
-        if all(limit.keeps(extended[limit.measure]) for limit in limits)
-        and costs.allowed[rows, list(labels.node)].all()
+        if all(limit.keeps(extended[limit.measure]) for limit in limits) and costs.allows(labels.node)
     ]

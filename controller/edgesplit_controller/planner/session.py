@@ -6,6 +6,9 @@ found is a start and an upper bound for the next solve. Not here: which goals ar
 
 from __future__ import annotations
 
+from copy import copy
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +16,7 @@ from edgesplit.plan import Assignment
 from edgesplit.problem import Problem
 from edgesplit_controller.planner.costs import DEVICE_ENERGY, ENERGY, LATENCY, costs_of
 from edgesplit_controller.planner.critical import add_schedule, worst_latency_s
+from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.decode import Labels, labels_of, to_assignment
 from edgesplit_controller.planner.evaluation import evaluate
 from edgesplit_controller.planner.factors import NOISE, PRICED, Relaxation, relax
@@ -21,8 +25,9 @@ from edgesplit_controller.planner.noise import Patterns, pattern_table
 from edgesplit_controller.planner.objective import Goal, Limit
 from edgesplit_controller.planner.paths import least_latency_s
 from edgesplit_controller.planner.presolve import HOPELESS, Bounds, Pool, bound_goal, plans_within, reduce
+from edgesplit_controller.planner.recombination import recombine
 from edgesplit_controller.planner.reduction import Reduction, count_flows, unreduced
-from edgesplit_controller.planner.stage import Clock, Outcome, build_base, solve_goal
+from edgesplit_controller.planner.stage import Outcome, build_base, solve_goal
 from edgesplit_controller.planner.subsets import plans_on_subsets
 
 __all__ = ["DEVICE_GOAL", "ENERGY_GOAL", "LATENCY_GOAL", "Session"]
@@ -34,11 +39,17 @@ DEVICE_GOAL = Goal((0.0, 0.0, 1.0))
 MANY_NODES = 4
 """Above this, plans on few nodes are worth their time when the relaxation is not complete."""
 
-FLOWS_PER_S = 15_000.0
+FLOWS_PER_S = 20_000.0
 """Joint choices of a model that are worth building per second left."""
+
+MANY_FLOWS = 1_500
+"""Joint choices from which a better start is worth looking for before the search."""
 
 TIMED_SHARE = 0.35
 """Of the time left, for each solve with a schedule but the last."""
+
+FIRST_SHARE = 0.5
+"""Of the time left, for finding any plan at all."""
 
 PROOF = 1e-11
 """Relative distance from its bound at which a plan counts as proven without search."""
@@ -66,15 +77,35 @@ class Session:
         if self.relaxation is None or (not self.relaxation.complete and len(self.costs.nodes) > MANY_NODES):
             self._offer_subsets()
 
+    def narrowed(self, allowed: NDArray[np.bool_]) -> Session:
+        """The same problem with fewer places for some operators; what is known of it is kept.
+
+        Args:
+            allowed: Places that remain, shape (operators, nodes).
+        """
+        narrow = copy(self)
+        narrow.costs = replace(self.costs, allowed=self.costs.allowed & allowed)
+        narrow.plans = [plan for plan in self.plans if narrow.costs.allows(plan.labels.node)]
+        narrow.pool = self.pool.narrowed(narrow.costs)
+        narrow.floors = dict(self.floors)
+        narrow.proven = True
+        narrow._solved = {}
+        return narrow
+
+    def offer(self, labels: Labels) -> None:
+        """Keep a plan as a start, if it is one."""
+        if self.costs.allows(labels.node):
+            evaluation = evaluate(self.problem, to_assignment(labels, self.costs))
+            if not evaluation.violations:
+                self._remember(labels, evaluation.latency_s)
+
     def _offer_starts(self, hint: Assignment | None) -> None:
         """The last plan, and everything on the source."""
         alone = Labels((self.costs.source,) * len(self.costs.operators), frozenset(), {})
         known = labels_of(hint, self.costs) if hint is not None else None
         for labels in (alone, known):
             if labels is not None:
-                evaluation = evaluate(self.problem, to_assignment(labels, self.costs))
-                if not evaluation.violations:
-                    self._remember(labels, evaluation.latency_s)
+                self.offer(labels)
 
     def _offer_subsets(self) -> None:
         """Plans on few of the nodes."""
@@ -103,6 +134,26 @@ class Session:
         """The best plan found so far that keeps the limits."""
         fitting = [p for p in self.plans if all(x.keeps(float(p.measures[x.measure])) for x in limits)]
         return min(fitting, key=lambda plan: goal.value(plan.measures), default=None)
+
+    def first(self) -> Outcome:
+        """Any plan; its bound says nothing."""
+        known = self.best_known(LATENCY_GOAL, self.limits)
+        if known is not None:
+            return Outcome(known, 0.0, True)
+        reduction, patterns = unreduced(self.costs), self.patterns
+        if self.relaxation is not None:
+            bounds = self._bound(self.relaxation, LATENCY_GOAL, self.limits, self._domain(()))
+            if bounds.value >= HOPELESS:
+                return Outcome(None, bounds.value, True)
+            self._recombined(LATENCY_GOAL, self.limits)
+            known = self.best_known(LATENCY_GOAL, self.limits)
+        if known is not None:
+            return Outcome(known, 0.0, True)
+        base = build_base(self.problem, self.costs, patterns, reduction)
+        labels, _, proven = solve_goal(
+            base, self.costs, patterns, goal=None, limits=self.limits, start=None, clock=self.clock
+        )
+        return Outcome(None if labels is None else self._remember(labels), 0.0, proven)
 
     def best(self, goal: Goal, *extra: Limit) -> Outcome:
         """Solve a goal under the problem's limits and extra ones, and remember the plan.
@@ -135,10 +186,55 @@ class Session:
         ceiling = float("inf") if start is None else goal.value(start.measures)
         if start is not None and ceiling - bounds.value <= PROOF * abs(ceiling):
             return Outcome(start, bounds.value, True)
-        reduction, patterns = reduce(self.costs, self.patterns, domain, bounds, ceiling)
+        reduction, kept = reduce(self.costs, self.patterns, domain, bounds, ceiling)
+        if not self.critical and count_flows(self.costs, reduction) > MANY_FLOWS and self._recombined(goal, limits):
+            start = self.best_known(goal, limits)
+            ceiling = float("inf") if start is None else goal.value(start.measures)
+            reduction, kept = reduce(self.costs, self.patterns, domain, bounds, ceiling)
+        elif start is None and count_flows(self.costs, reduction) > MANY_FLOWS:
+            start = self._any_plan(goal, limits, reduction, kept)
+            ceiling = float("inf") if start is None else goal.value(start.measures)
+            reduction, kept = reduce(self.costs, self.patterns, domain, bounds, ceiling)
         if not reduction.domain.any(axis=1).all():
             return Outcome(start, ceiling, True)
-        return self._search(goal, limits, reduction, patterns, bounds.value)
+        return self._search(goal, limits, reduction, kept, bounds.value)
+
+    def _any_plan(
+        self, goal: Goal, limits: tuple[Limit, ...], reduction: Reduction, patterns: Patterns | None
+    ) -> Plan | None:
+        """A plan that keeps the limits, whatever it costs: a bad one is a start, none is not."""
+        base = build_base(self.problem, self.costs, patterns, reduction)
+        labels, _, _ = solve_goal(
+            base,
+            self.costs,
+            patterns,
+            goal=None,
+            limits=limits,
+            start=None,
+            clock=self.clock,
+            share=FIRST_SHARE,
+        )
+        if labels is not None:
+            self._remember(labels)
+            self._recombined(goal, limits)
+        return self.best_known(goal, limits)
+
+    def _recombined(self, goal: Goal, limits: tuple[Limit, ...]) -> bool:
+        """Try to better the best plan known; whether that worked."""
+        start = self.best_known(goal, limits)
+        hidden = self._hidden_limits(self.pool.limited)
+        better = recombine(
+            start.labels if start is not None else None,
+            pool=self.pool,
+            costs=self.costs,
+            goal=goal,
+            limits=(*limits, *hidden),
+            left_s=self.clock.left_s,
+        )
+        if better is None or (start is not None and better == start.labels):
+            return False
+        self.offer(better)
+        return True
 
     def _bound(
         self, relaxation: Relaxation, goal: Goal, limits: tuple[Limit, ...], domain: NDArray[np.bool_]

@@ -6,14 +6,14 @@ answer's bound is proven for the unreduced problem. Not here: which goals make u
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ortools.sat.python import cp_model
 
 from edgesplit.problem import Problem
 from edgesplit_controller.planner.constraints import add_constraints
 from edgesplit_controller.planner.costs import Costs
+from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.decode import Labels, decode, hint_for
 from edgesplit_controller.planner.measure import Plan
 from edgesplit_controller.planner.noise import Patterns
@@ -22,24 +22,7 @@ from edgesplit_controller.planner.reduction import Reduction
 from edgesplit_controller.planner.search import run_solver
 from edgesplit_controller.planner.variables import Variables, make_variables
 
-__all__ = ["Base", "Clock", "Outcome", "build_base", "solve_goal"]
-
-
-@dataclass(slots=True)
-class Clock:
-    """The deadline, and where the time went."""
-
-    deadline_s: float
-    solve_s: float = 0.0
-    started_s: float = field(default_factory=time.perf_counter)
-
-    def elapsed_s(self) -> float:
-        """Since planning began. [s]"""
-        return time.perf_counter() - self.started_s
-
-    def left_s(self) -> float:
-        """Until the deadline. [s]"""
-        return self.deadline_s - self.elapsed_s()
+__all__ = ["Base", "Outcome", "build_base", "solve_goal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +57,7 @@ def solve_goal(
     costs: Costs,
     patterns: Patterns | None,
     *,
-    goal: Goal,
+    goal: Goal | None,
     limits: tuple[Limit, ...],
     start: Plan | None,
     clock: Clock,
@@ -86,22 +69,25 @@ def solve_goal(
         base: The model without objective; it is used up.
         costs: The problem's.
         patterns: Allowed quantization patterns.
-        goal: What to minimise.
+        goal: What to minimise; None asks for any plan.
         limits: Bounds on measures.
         start: A plan that keeps the limits, if one is known.
         clock: Gives the time left.
         share: Of the time left that may be used.
 
     Returns:
-        The assignment found, a proven lower bound, and whether the search was finished.
+        The assignment found, a proven lower bound, and whether the search was finished; the bound says
+        nothing without a goal.
     """
     model = base.model
     for limit in limits:
         add_limit(model, base.prices, limit)
-    typical = goal.value(start.measures) if start is not None else 0.0
-    if typical <= 0:
-        typical = max(goal.value(base.prices.largest), 1e-12)
-    scale = minimise(model, base.prices, goal, typical)
+    scale = 1.0
+    if goal is not None:
+        typical = goal.value(start.measures) if start is not None else 0.0
+        if typical <= 0:
+            typical = max(goal.value(base.prices.largest), 1e-12)
+        scale = minimise(model, base.prices, goal, typical)
     hint = hint_for(start.labels, base.reduction, patterns, base.variables) if start is not None else []
     answer = run_solver(model, hint, clock.left_s() * share)
     clock.solve_s += answer.seconds

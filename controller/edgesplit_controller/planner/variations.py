@@ -1,22 +1,25 @@
-"""The same problem with one thing changed.
+"""The same problem with one thing changed, and a plan for every node that could vanish.
 
 Owns: pure functions from problem to problem, behind what-if, explain, pins and fallbacks. Its rule: a valid problem
-goes in and a valid one comes out, or an error says in one sentence what the change names wrongly. Not here: solving,
-patterns over operator names.
+goes in and a valid one comes out, or an error says in one sentence what the change names wrongly. Not here: how a
+problem is solved, patterns over operator names.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Collection, Mapping
 
 import msgspec
 
-from edgesplit.errors import InvalidInput, PlanInfeasible, UnknownNode
-from edgesplit.plan import Assignment
+from edgesplit.errors import InvalidInput, PlanInfeasible, PlanningTimedOut, UnknownNode
+from edgesplit.plan import Assignment, Ranges, Solution, Status, Timings
 from edgesplit.problem import Codec, Link, Operator, Problem, Tensor
+from edgesplit_controller.planner.evaluation import evaluate
 
 __all__ = [
+    "fallbacks",
     "forbidding",
     "moved_off",
     "with_device_energy_limit",
@@ -91,13 +94,19 @@ def with_link(
     if latency_s is not None and not (math.isfinite(latency_s) and latency_s >= 0):
         raise InvalidInput(f"The latency of link {source}:{target} is {latency_s}; give a finite number of seconds.")
     old = next((link for link in problem.links if (link.source, link.target) == (source, target)), None)
-    rate = bandwidth_bytes_per_s if bandwidth_bytes_per_s is not None else old and old.bandwidth_bytes_per_s
-    if rate is None:
-        raise InvalidInput(f"There is no link {source}:{target} yet; give its bandwidth to add it.")
-    lag_s = latency_s if latency_s is not None else (old.latency_s if old is not None else 0.0)
-    new = Link(source=source, target=target, bandwidth_bytes_per_s=rate, latency_s=lag_s)
-    links = tuple(new if link is old else link for link in problem.links)
-    return _changed(problem, links=links if old is not None else (*links, new))
+    if old is None:
+        if bandwidth_bytes_per_s is None:
+            raise InvalidInput(f"There is no link {source}:{target} yet; give its bandwidth to add it.")
+        added = Link(
+            source=source, target=target, bandwidth_bytes_per_s=bandwidth_bytes_per_s, latency_s=latency_s or 0.0
+        )
+        return _changed(problem, links=(*problem.links, added))
+    new = msgspec.structs.replace(
+        old,
+        bandwidth_bytes_per_s=old.bandwidth_bytes_per_s if bandwidth_bytes_per_s is None else bandwidth_bytes_per_s,
+        latency_s=old.latency_s if latency_s is None else latency_s,
+    )
+    return _changed(problem, links=tuple(new if link is old else link for link in problem.links))
 
 
 def with_max_noise(problem: Problem, max_noise: float | None) -> Problem:
@@ -171,6 +180,62 @@ def moved_off(assignment: Assignment, problem: Problem) -> Assignment:
     return Assignment(node_of, assignment.quantized, assignment.codecs)
 
 
+def fallbacks(problem: Problem, assignment: Assignment, *, time_limit_s: float) -> Mapping[str, Solution]:
+    """Plan for the loss of each node but the source.
+
+    Args:
+        problem: The problem of the running plan.
+        assignment: The running plan; every search starts from it.
+        time_limit_s: For all plans together. [s]
+
+    Returns:
+        Node to the plan without it, those the running plan uses first. A node it does not use gets the running
+        plan itself, unscored. `infeasible` says in its reason why there is no plan without the node; a node for
+        which time did not suffice is left out.
+    """
+    from edgesplit_controller.planner.planning import solve  # noqa: PLC0415, ortools takes 0.3 s
+
+    used = set(assignment.node_of.values())
+    others = [node.name for node in problem.nodes if node.name != problem.source]
+    others.sort(key=lambda node: node not in used)
+    ends_s = time.perf_counter() + time_limit_s
+    found: dict[str, Solution] = {}
+    for place, node in enumerate(others):
+        if node not in used:
+            found[node] = _unchanged(problem, assignment, node)
+            continue
+        waiting = sum(other in used for other in others[place:])
+        share_s = (ends_s - time.perf_counter()) / waiting
+        try:
+            smaller = without_node(problem, node)
+            found[node] = solve(smaller, hint=moved_off(assignment, smaller), time_limit_s=share_s)
+        except PlanInfeasible as error:
+            found[node] = _unsolved("infeasible", str(error))
+        except PlanningTimedOut:
+            continue
+    return found
+
+
+def _unchanged(problem: Problem, assignment: Assignment, node: str) -> Solution:
+    evaluation = evaluate(without_node(problem, node), assignment)
+    unsolved = _unsolved("feasible", f"The plan does not use {node!r} and stays.")
+    return msgspec.structs.replace(unsolved, assignment=assignment, evaluation=evaluation)
+
+
+def _unsolved(status: Status, reason: str) -> Solution:
+    return Solution(
+        status=status,
+        assignment=None,
+        evaluation=None,
+        score=None,
+        bound=None,
+        gap=None,
+        ranges=Ranges(),
+        timings=Timings(build_s=0.0, solve_s=0.0, total_s=0.0),
+        reason=reason,
+    )
+
+
 def _changed(problem: Problem, **fields: object) -> Problem:
     changed = msgspec.structs.replace(problem, **fields)
     changed.validate()
@@ -222,8 +287,10 @@ def _operator_without(operator: Operator, gone: set[str]) -> Operator:
 
 
 def _tensor_without(tensor: Tensor, gone: set[str]) -> Tensor:
-    return tensor if tensor.codecs is None else msgspec.structs.replace(
-        tensor, codecs=tuple(_codec_without(codec, gone) for codec in tensor.codecs)
+    return (
+        tensor
+        if tensor.codecs is None
+        else msgspec.structs.replace(tensor, codecs=tuple(_codec_without(codec, gone) for codec in tensor.codecs))
     )
 
 

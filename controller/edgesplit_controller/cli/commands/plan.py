@@ -27,7 +27,9 @@ __all__ = ["plan"]
         "{model, epoch, status, latency_s (of the simulated timeline), energy_j, device_energy_j, noise, score, gap, "
         "per_node: {NODE: {operators, components, quantized}}, components: [{id, node, operators, inputs, outputs}], "
         "quantized: [OPERATOR], codecs: {TENSOR: CODEC}, timeline, solve_s, reason, source, goals, measured: {requests, "
-        "failed, latency_s, energy_j, device_energy_j, energy_origin}, serving}; all but measured are predictions.",
+        "failed, latency_s, energy_j, device_energy_j, energy_origin}, serving, pins: [{select, nodes, operators, units, "
+        "also}], forbidden: [NODE], fallbacks: {NODE: {epoch, latency_s, energy_j, noise, per_node, prepared}}}; all but "
+        "measured are predictions, fallbacks are what serves when a node is lost.",
     )
 )
 @click.argument("name")
@@ -39,7 +41,10 @@ __all__ = ["plan"]
 )
 @common_options
 def plan(settings: Settings, name: str, export: Path | None) -> None:
-    """Show the active plan of the model NAME: which operators sit where, predicted and measured figures, and why."""
+    """Show the active plan of the model NAME: which operators sit where, predicted and measured figures, and why.
+
+    Then what it must keep to (pins, forbidden nodes), and what serves when one of its nodes is lost.
+    """
     if export is not None and not export.name.endswith((".json", ".json.gz")):
         raise click.BadParameter(f"{export} must end in .json or .json.gz", param_hint="--export")
     document, problem = asyncio.run(_ask(settings, name, export is not None))

@@ -1,0 +1,72 @@
+"""Quantities as people type them.
+
+Owns: reading rates, times and links from the command line. Its rule: a number needs its unit, and what cannot be read
+is wrong use that shows how to write it. Not here: printing (`units.py`).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+import click
+
+__all__ = ["Link", "link", "rate_bytes_per_s", "span_s"]
+
+Link = tuple[str, str, float | None, float | None]
+"""From, to, bandwidth [B/s] and latency [s]; None where not given."""
+
+_QUANTITY = re.compile(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-zµ/]+)\s*", re.IGNORECASE)
+_RATES = {
+    **{"b/s": 1.0, "kb/s": 1e3, "mb/s": 1e6, "gb/s": 1e9},
+    **{"bit/s": 1 / 8, "kbit/s": 1e3 / 8, "mbit/s": 1e6 / 8, "gbit/s": 1e9 / 8},
+}
+_SPANS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
+
+
+def rate_bytes_per_s(text: str) -> float | None:
+    """Read a rate such as `2MB/s` or `16 Mbit/s`; None where the text is none. [B/s]"""
+    return _quantity(text, _RATES)
+
+
+def span_s(text: str) -> float | None:
+    """Read a time such as `20ms` or `0.02 s`; None where the text is none. [s]"""
+    return _quantity(text, _SPANS)
+
+
+def link(text: str | Link) -> Link:
+    """Read a link and what it would have, such as `device:edge=2MB/s,20ms`.
+
+    Raises:
+        click.BadParameter: It is something else.
+    """
+    if not isinstance(text, str):
+        return text
+    ends, equals, figures = text.partition("=")
+    start, colon, end = ends.partition(":")
+    if not (equals and colon and start and end and figures):
+        raise click.BadParameter(f"{text!r} must read FROM:TO=RATE[,LATENCY], such as device:edge=2MB/s,20ms")
+    bandwidth, latency_s = None, None
+    for figure in figures.split(","):
+        rate, span = rate_bytes_per_s(figure), span_s(figure)
+        if rate is not None and rate > 0 and bandwidth is None:
+            bandwidth = rate
+        elif span is not None and latency_s is None:
+            latency_s = span
+        else:
+            raise click.BadParameter(
+                f"{figure.strip()!r} in {text!r} must be a rate above 0 (B/s, kB/s, MB/s, GB/s, Mbit/s) or a time "
+                "(ms, s), each at most once"
+            )
+    return start, end, bandwidth, latency_s
+
+
+def _quantity(text: str, factors: dict[str, float]) -> float | None:
+    found = _QUANTITY.fullmatch(text)
+    if found is None or found[2].lower() not in factors:
+        return None
+    try:
+        value = float(found[1]) * factors[found[2].lower()]
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

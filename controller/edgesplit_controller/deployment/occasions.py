@@ -1,0 +1,59 @@
+"""Why a model is planned, what is known meanwhile, and what came of it.
+
+Owns: the small values of planning on demand and by itself. Its rule: values only. Not here: deciding (`deployer.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from edgesplit_controller.deployment.replanning import Figures
+
+__all__ = ["Change", "Occasion", "Watch"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What came of planning.
+
+    Attributes:
+        changed: The assignment differs from before.
+    """
+
+    epoch: int
+    changed: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Occasion:
+    """Why a model is planned.
+
+    Attributes:
+        cause: In a few words, for people.
+        forced: Hysteresis does not apply.
+        deadline_s: When the new epoch is given up, on the deployer's clock. [s]
+    """
+
+    cause: str
+    forced: bool
+    deadline_s: float
+
+
+@dataclass
+class Watch:
+    """What is known of a model's planning but not persisted.
+
+    Attributes:
+        lock: Held during a change.
+        dirty: Something about the fleet changed since the watcher looked.
+        figures: What the last decision stood on.
+        complaint: Why there was no problem to solve when it was last stated, or empty.
+    """
+
+    task: asyncio.Task[None] | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    dirty: asyncio.Event = field(default_factory=asyncio.Event)
+    figures: Figures | None = None
+    complaint: str = ""

@@ -1,0 +1,172 @@
+"""Commands that change what is wanted of models: weights, limits, pins, forbidden nodes.
+
+Owns: which models a change concerns and what is kept when some of them have no plan under it. Its rule: a model
+without a plan under its new goals keeps goals and plan. Not here: the goals' own rules (`deployment/goals.py`),
+planning.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from edgesplit.errors import EdgesplitError, InvalidInput, PlanInfeasible, UnknownNode
+from edgesplit.requests import (
+    AllowNode,
+    ForbiddenRow,
+    ForbidNode,
+    GoalsDocument,
+    PinOperators,
+    PinsDocument,
+    SetWeights,
+    UnpinOperators,
+    WeightsRow,
+)
+from edgesplit_controller.deployment.goals import (
+    merged_goals,
+    with_forbidden,
+    with_pin,
+    without_forbidden,
+    without_pin,
+)
+from edgesplit_controller.deployment.pinning import check_rule, pin_rows
+
+if TYPE_CHECKING:
+    from edgesplit_controller.deployment.deployer import Deployer
+    from edgesplit_controller.deployment.occasions import Change
+    from edgesplit_controller.models.catalog import Catalog
+    from edgesplit_controller.registry import Registry
+
+__all__ = ["GoalChanges"]
+
+
+class GoalChanges:
+    """All such commands.
+
+    Args:
+        registry: Knows which nodes there are.
+        catalog: The models.
+        deployer: Keeps goals and plans under them.
+    """
+
+    def __init__(self, registry: Registry, catalog: Catalog, deployer: Deployer) -> None:
+        self._registry = registry
+        self._catalog = catalog
+        self._deployer = deployer
+
+    async def set_weights(self, asked: SetWeights) -> list[WeightsRow]:
+        """Change weights and limits, of one model or of all and those added later.
+
+        Raises:
+            EdgesplitError: One model or more could not follow; the others did.
+        """
+
+        def merged(goals: GoalsDocument) -> GoalsDocument:
+            return merged_goals(
+                goals,
+                latency=asked.latency,
+                energy=asked.energy,
+                max_noise=asked.max_noise,
+                device_energy_j=asked.device_energy_j,
+            )
+
+        goals = {name: merged(self._deployer.goals(name)) for name in self._models(asked.model)}
+        if asked.model is None:
+            self._deployer.keep_goals(None, merged(self._deployer.goals(None)))
+        changes = await self._set(goals)
+        return [WeightsRow(model=name, epoch=change.epoch, changed=change.changed) for name, change in changes.items()]
+
+    async def pin(self, asked: PinOperators) -> PinsDocument:
+        """Keep operators on some nodes.
+
+        Raises:
+            UnknownModel, UnknownNode, InvalidInput: The pin names what is not there.
+            PlanInfeasible: It leaves no plan; nothing changed.
+        """
+        record = self._catalog.get(asked.name)
+        for node in asked.rule.nodes:
+            self._check_node(node)
+        check_rule(record.name, record.graph, asked.rule)
+        return await self._repin(asked.name, with_pin(self._deployer.goals(asked.name), asked.rule))
+
+    async def unpin(self, asked: UnpinOperators) -> PinsDocument:
+        """Lift pins.
+
+        Raises:
+            UnknownModel, InvalidInput: There is no such model or pin.
+        """
+        self._catalog.get(asked.name)
+        return await self._repin(asked.name, without_pin(self._deployer.goals(asked.name), asked.select))
+
+    async def forbid(self, asked: ForbidNode) -> list[ForbiddenRow]:
+        """Use a node no more.
+
+        Raises:
+            UnknownModel, UnknownNode: There is no such model or node.
+            PlanInfeasible: A model has no plan without it; that one changed nothing, nor did what later ones get.
+        """
+        self._check_node(asked.node)
+        return await self._bar(asked.model, lambda goals: with_forbidden(goals, asked.node))
+
+    async def allow(self, asked: AllowNode) -> list[ForbiddenRow]:
+        """Undo `forbid`.
+
+        Raises:
+            UnknownModel: There is no such model.
+            InvalidInput: The node is not forbidden.
+        """
+        names = [*self._models(asked.model), *((None,) if asked.model is None else ())]
+        if not any(asked.node in self._deployer.goals(name).forbidden for name in names):
+            whom = f" for {asked.model}" if asked.model is not None else ""
+            raise InvalidInput(f"node {asked.node!r} is not forbidden{whom}: there is nothing to allow")
+        return await self._bar(asked.model, lambda goals: without_forbidden(goals, asked.node))
+
+    async def _repin(self, name: str, goals: GoalsDocument) -> PinsDocument:
+        change = (await self._set({name: goals}))[name]
+        deployment = self._deployer.deployments.get(name)
+        source = deployment.source if deployment is not None else None
+        rows = pin_rows(self._catalog.get(name).graph, goals.pins, source)
+        return PinsDocument(model=name, epoch=change.epoch, changed=change.changed, pins=rows)
+
+    async def _bar(self, model: str | None, change: Callable[[GoalsDocument], GoalsDocument]) -> list[ForbiddenRow]:
+        goals = {name: change(self._deployer.goals(name)) for name in self._models(model)}
+        changes = await self._set(goals)
+        if model is None:
+            self._deployer.keep_goals(None, change(self._deployer.goals(None)))
+        return [
+            ForbiddenRow(model=name, epoch=done.epoch, changed=done.changed, forbidden=goals[name].forbidden)
+            for name, done in changes.items()
+        ]
+
+    async def _set(self, goals: Mapping[str, GoalsDocument]) -> dict[str, Change]:
+        """Plan every model under its new goals; raises what failed once all are done."""
+        results: Sequence[Any] = await asyncio.gather(
+            *(self._deployer.set_goals(name, wanted) for name, wanted in goals.items()), return_exceptions=True
+        )
+        changes: dict[str, Change] = {}
+        failures: list[EdgesplitError] = []
+        for name, result in zip(goals, results, strict=True):
+            if isinstance(result, EdgesplitError):
+                failures.append(result)
+            elif isinstance(result, BaseException):
+                raise result
+            else:
+                changes[name] = result
+        if failures:
+            raise _joined(failures)
+        return changes
+
+    def _models(self, model: str | None) -> list[str]:
+        return [self._catalog.get(model).name] if model is not None else sorted(self._catalog.records)
+
+    def _check_node(self, node: str) -> None:
+        if not self._registry.knows(node):
+            known = ", ".join(self._registry.nodes) or "none yet"
+            raise UnknownNode(f"no node {node!r} is registered: choose among the known ones ({known})")
+
+
+def _joined(failures: Sequence[EdgesplitError]) -> EdgesplitError:
+    """One error for several models; infeasible if any of them has no plan."""
+    gravest = next((failure for failure in failures if isinstance(failure, PlanInfeasible)), failures[0])
+    return type(gravest)("; ".join(str(failure) for failure in failures))

@@ -1,0 +1,33 @@
+"""Deadlines of planning.
+
+Owns: the clock of one planning run. Its rule: without ortools. Not here: what is done with the time, and the error for
+a deadline that left nothing (`edgesplit.errors.PlanningTimedOut`).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+__all__ = ["Clock"]
+
+
+@dataclass(slots=True)
+class Clock:
+    """The deadline, and where the time went."""
+
+    deadline_s: float
+    solve_s: float = 0.0
+    started_s: float = field(default_factory=time.perf_counter)
+
+    def elapsed_s(self) -> float:
+        """Since planning began. [s]"""
+        return time.perf_counter() - self.started_s
+
+    def left_s(self) -> float:
+        """Until the deadline. [s]"""
+        return self.deadline_s - self.elapsed_s()
+
+    def part(self, share: float) -> Clock:
+        """A clock for a share of the time that is left."""
+        return Clock(max(self.left_s(), 0.0) * share)

@@ -1,0 +1,128 @@
+"""Parts of a model, float and mixed, whose times show an agent what changes of form cost.
+
+Owns: which parts. Its rule: few, deterministic, and together they show every kind of change in different proportions:
+all in int8, two complementary mixtures in one piece, the float model in two halves, two more mixtures in halves. Not
+here: timing them and the fit (agents do).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgesplit.messages import CalibrationGraph, CalibrationPlan, GraphRef, TensorSpec
+from edgesplit_controller.quantization.transitions import find_transitions, float_targets
+
+if TYPE_CHECKING:
+    import onnx
+
+    from edgesplit_controller.graph.blobs import BlobStore
+    from edgesplit_controller.graph.model import ModelGraph
+    from edgesplit_controller.quantization.qdq import Ranges
+
+__all__ = ["calibration_plan"]
+
+SEED = 5
+Groups = tuple[tuple[str, ...], ...]
+
+
+def calibration_plan(
+    graph: ModelGraph, blobs: BlobStore, quantizable: Sequence[str], ranges: Ranges
+) -> CalibrationPlan:
+    """Cut the parts and count their changes of form.
+
+    Args:
+        graph: The float model with its units.
+        blobs: Holds its weights; receives the parts' graphs.
+        quantizable: Operators with an int8 form; each names its unit.
+        ranges: Calibrated ranges around them.
+    """
+    whole: Groups = (tuple(unit.name for unit in graph.units),)
+    halves = _halves(graph)
+    targets = float_targets(graph, quantizable)
+    drawn = np.random.default_rng(SEED).random(len(quantizable)) < 0.5
+    mixture = {name for name, chosen in zip(quantizable, drawn, strict=True) if chosen}
+    alternate = set(quantizable[::2])
+    every = set(quantizable)
+    wanted: list[tuple[str, Groups, set[str]]] = [("float-halves", halves, set())]
+    if quantizable:
+        wanted += [("integer", whole, every)]
+    if len(quantizable) > 1:
+        wanted += [("mixture", whole, mixture), ("other-mixture", whole, every - mixture)]
+        wanted += [("alternate-halves", halves, alternate), ("other-halves", halves, every - alternate)]
+    parts: list[CalibrationGraph] = []
+    for name, groups, quantized in wanted:
+        parts += _parts(graph, blobs, name, groups, quantized, targets=targets, ranges=ranges)
+    return CalibrationPlan(graphs=tuple(parts))
+
+
+def _halves(graph: ModelGraph) -> Groups:
+    """Two parts with about the same work, in graph order; one where a half would be empty."""
+    flops = [sum(graph.operator[name].flops for name in unit.operators) for unit in graph.units]
+    total, done, first = sum(flops), 0, 0
+    while first < len(flops) - 1 and done < total / 2:
+        done += flops[first]
+        first += 1
+    names = [unit.name for unit in graph.units]
+    return tuple(tuple(part) for part in (names[:first], names[first:]) if part)
+
+
+def _parts(
+    graph: ModelGraph,
+    blobs: BlobStore,
+    name: str,
+    groups: Groups,
+    quantized: Collection[str],
+    *,
+    targets: dict[str, str],
+    ranges: Ranges,
+) -> list[CalibrationGraph]:
+    from edgesplit_controller.graph.cut import cut  # noqa: PLC0415 - onnx loads late
+    from edgesplit_controller.quantization.qdq import quantize  # noqa: PLC0415 - onnx loads late
+
+    members = {unit.name: unit.operators for unit in graph.units}
+    operators = [[operator for unit in group for operator in members[unit]] for group in groups]
+    if quantized:
+        model = quantize(graph, blobs, tuple(sorted(quantized)), ranges)
+        pieces = cut(model.proto, operators, graph.tensors, owner=model.owner, replicated=model.replicated)
+    else:
+        pieces = cut(graph.proto, operators, graph.tensors)
+    place_of = {unit: index for index, group in enumerate(groups) for unit in group}
+    transitions = find_transitions(graph, targets, quantized, place_of)
+    parts: list[CalibrationGraph] = []
+    for index, (group, piece) in enumerate(zip(groups, pieces, strict=True)):
+        nbytes: dict[str, float] = {}
+        for entry in transitions:
+            if place_of[entry.unit] == index:
+                nbytes[entry.kind] = nbytes.get(entry.kind, 0.0) + entry.nbytes
+        part = CalibrationGraph(
+            name=f"{name}-{index}",
+            graph=_stored(piece.proto, blobs),
+            inputs=_described(piece.proto),
+            units=group,
+            quantized=tuple(unit for unit in group if unit in quantized),
+            transition_bytes=nbytes,
+        )
+        parts.append(part)
+    return parts
+
+
+def _stored(proto: onnx.ModelProto, blobs: BlobStore) -> GraphRef:
+    content = proto.SerializeToString()
+    # Its weights are those of the two whole models, which every agent that profiles holds anyway.
+    return GraphRef(digest=blobs.put(content), nbytes=len(content), weights=())
+
+
+def _described(proto: onnx.ModelProto) -> tuple[TensorSpec, ...]:
+    from edgesplit_controller.graph.protos import numpy_name, static_shape  # noqa: PLC0415 - onnx loads late
+
+    return tuple(
+        TensorSpec(
+            name=value.name,
+            dtype=numpy_name(value.type.tensor_type.elem_type),
+            shape=static_shape(value) or (),
+        )
+        for value in proto.graph.input
+    )

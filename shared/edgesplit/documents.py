@@ -1,0 +1,308 @@
+"""The documents the controller answers splitctl with.
+
+Owns: their keys, which are those `splitctl --json` prints. Its rule: documents are additive, a key is never renamed.
+Not here: what is asked (`requests.py`), agents' messages (`messages.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from edgesplit.messages import TensorSpec
+
+__all__ = [
+    "ComponentRow",
+    "DeployDocument",
+    "FallbackRow",
+    "ForbiddenRow",
+    "GoalsDocument",
+    "LinkRow",
+    "MeasuredDocument",
+    "ModelAddedDocument",
+    "ModelDocument",
+    "NodeRow",
+    "NodeShare",
+    "NoiseModelDocument",
+    "PinRow",
+    "PinRule",
+    "PinsDocument",
+    "PlanDocument",
+    "SourceDocument",
+    "WeightsRow",
+]
+
+
+class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of `splitctl nodes`; figures are None until the node reported them."""
+
+    name: str
+    online: bool
+    advertise: str
+    cpu_percent: float | None
+    memory_available_bytes: int | None
+    compute_w: float | None
+    transmit_w: float | None
+    power_origin: str | None
+    version: str = ""
+    runtime: str = ""
+    emulated: bool = False
+    refused: str = ""
+
+
+class LinkRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of `splitctl links`; `up` is False while the peer does not answer."""
+
+    from_: str = msgspec.field(name="from")
+    to: str
+    bandwidth_bytes_per_s: float
+    latency_s: float
+    age_s: float
+    origin: str
+    up: bool = True
+
+
+class NoiseModelDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """How well the noise regressor fits. R2 are None without candidates.
+
+    Attributes:
+        full_noise: Measured noise with every candidate quantized.
+        seconds: Time the modelling took. [s]
+    """
+
+    degree: int
+    r2_train: float | None
+    r2_test: float | None
+    seconds: float
+    patterns: int = 0
+    full_noise: float = 0.0
+    margin: float = 0.0
+
+
+class ModelAddedDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of `splitctl model add`.
+
+    Attributes:
+        warnings: Sentences (calibration generated, batch axis fixed, a node that could not profile).
+        profiled: Nodes whose profile is in.
+    """
+
+    name: str
+    sha256: str
+    operators: int
+    units: int
+    tensors: int
+    quantizable: tuple[str, ...]
+    noise_model: NoiseModelDocument
+    warnings: tuple[str, ...] = ()
+    profiled: tuple[str, ...] = ()
+
+
+class ModelDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of `model list`, and `model show`."""
+
+    name: str
+    sha256: str
+    operators: int
+    units: int
+    tensors: int
+    quantizable: tuple[str, ...]
+    noise_model: NoiseModelDocument
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    weight_bytes: int
+    deployed: bool
+    source: str | None
+    epoch: int | None
+    profiled: tuple[str, ...]
+    goals: GoalsDocument | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class PinRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Operators that may run on some nodes only.
+
+    Attributes:
+        kind: `pattern`: those whose name it matches; `first`: the first of them in topological order; `input`: those
+            that read an input of the model.
+        pattern: Shell-style (`*`, `?`, `[abc]`), case-sensitive.
+        first: How many.
+        nodes: Where they may run; empty is the source, whichever it is.
+    """
+
+    kind: Literal["pattern", "first", "input"]
+    pattern: str = ""
+    first: int = 0
+    nodes: tuple[str, ...] = ()
+
+    @property
+    def selector(self) -> str:
+        """As it is typed."""
+        return {"pattern": self.pattern, "first": f"--first {self.first}", "input": "--input"}[self.kind]
+
+
+class GoalsDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """Goals of a model. [J] for energy; None is no limit.
+
+    Attributes:
+        pins: In the order they were made.
+        forbidden: Nodes it may not use.
+    """
+
+    latency_weight: float = 1.0
+    energy_weight: float = 0.0
+    max_noise: float | None = 0.0
+    device_energy_limit_j: float | None = None
+    pins: tuple[PinRule, ...] = ()
+    forbidden: tuple[str, ...] = ()
+
+
+class DeployDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of `deploy` and `undeploy`."""
+
+    model: str
+    epoch: int
+    seconds: float
+    reason: str = ""
+
+
+class WeightsRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of `set-weights` for one model; `changed` is whether the assignment differs from before."""
+
+    model: str
+    epoch: int
+    changed: bool
+
+
+class PinRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A pin and what it reaches.
+
+    Attributes:
+        select: The pattern, or the option that stands for one.
+        nodes: Where the operators may run.
+        operators: Those it selects, in topological order.
+        units: Their units, which are placed as a whole.
+        also: Operators it does not select but that share a unit with one it does.
+    """
+
+    select: str
+    nodes: tuple[str, ...]
+    operators: tuple[str, ...]
+    units: tuple[str, ...]
+    also: tuple[str, ...]
+
+
+class PinsDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of `pin` and `unpin`: the pins there are now; epoch 0 while the model is not deployed."""
+
+    model: str
+    epoch: int
+    changed: bool
+    pins: tuple[PinRow, ...]
+
+
+class ForbiddenRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of `forbid` and `allow` for one model: the nodes it may not use now."""
+
+    model: str
+    epoch: int
+    changed: bool
+    forbidden: tuple[str, ...]
+
+
+class NodeShare(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of a plan sits on a node."""
+
+    operators: int
+    components: int
+    quantized: int
+
+
+class ComponentRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One component of a plan; operators are ONNX operator names."""
+
+    id: int
+    node: str
+    operators: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+class FallbackRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The plan that takes over when a node is lost.
+
+    Attributes:
+        latency_s: End of its simulated timeline. [s]
+        prepared: Every node of it is ready; until then everything runs on the source instead.
+    """
+
+    epoch: int
+    latency_s: float
+    energy_j: float
+    noise: float
+    per_node: dict[str, NodeShare]
+    prepared: bool
+
+
+class MeasuredDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """What serving the epoch cost so far; means per request, None until there was one.
+
+    Attributes:
+        energy_origin: `measured` only where every node's watts were.
+    """
+
+    requests: int
+    failed: int
+    latency_s: float | None
+    energy_j: float | None
+    device_energy_j: float | None
+    energy_origin: str | None
+
+
+class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """`splitctl plan NAME`: the active plan. All figures but `measured` are predicted.
+
+    Attributes:
+        latency_s: End of the simulated timeline. [s]
+        goals: Goals it was made under.
+        pins: Operators that may run on some nodes only.
+        forbidden: Nodes on which none may run.
+        fallbacks: Node to what serves when it is lost.
+    """
+
+    model: str
+    epoch: int
+    status: str
+    latency_s: float
+    energy_j: float
+    device_energy_j: float
+    noise: float
+    score: float | None
+    gap: float | None
+    per_node: dict[str, NodeShare]
+    components: tuple[ComponentRow, ...]
+    quantized: tuple[str, ...]
+    codecs: dict[str, str]
+    timeline: tuple[dict[str, Any], ...]
+    solve_s: float
+    reason: str
+    source: str
+    goals: GoalsDocument
+    measured: MeasuredDocument
+    serving: int | None = None
+    pins: tuple[PinRow, ...] = ()
+    forbidden: tuple[str, ...] = ()
+    fallbacks: dict[str, FallbackRow] = {}
+
+
+class SourceDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """Where to send requests for a model: `address` is that of `via` if named, else of the source."""
+
+    model: str
+    source: str
+    via: str
+    address: str
+    epoch: int | None
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]

@@ -1,0 +1,116 @@
+"""Watts from a smart plug: payloads of the usual makes, silence, a real broker."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import paho.mqtt.client as mqtt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from paho.mqtt.enums import CallbackAPIVersion
+
+from edgesplit_agent.collectors.base import SensorUnavailable
+from edgesplit_agent.collectors.power_plug import PlugPower, watts_in
+from tests.agent.collectors.trees import Clock
+
+SHELLY_PLUS = (
+    b'{"id":0,"source":"init","output":true,"apower":41.7,"voltage":229.8,"current":0.211,"aenergy":{"total":9}}'
+)
+TASMOTA = b'{"Time":"2026-03-01T12:00:00","ENERGY":{"Total":3.1,"Power":23,"Voltage":231}}'
+
+
+@pytest.mark.parametrize(
+    ("payload", "key", "watts"),
+    [
+        (SHELLY_PLUS, "apower", 41.7),
+        (TASMOTA, "ENERGY.Power", 23.0),
+        (b"12.34", "", 12.34),
+        (b'{"power": 0, "state": "ON"}', "power", 0.0),
+    ],
+)
+def test_payloads_of_the_usual_makes(payload: bytes, key: str, watts: float) -> None:
+    assert watts_in(payload, key) == watts
+
+
+@pytest.mark.parametrize(
+    ("payload", "key"),
+    [
+        (b"", ""),
+        (b"ON", ""),
+        (b"NaN", ""),
+        (b"-3", ""),
+        (b"true", ""),
+        (b'"12"', ""),
+        (b"\xff\xfe", ""),
+        (TASMOTA, "ENERGY.Watts"),
+        (TASMOTA, "ENERGY"),
+        (TASMOTA, "ENERGY.Power.Now"),
+        (b"[1]", "0"),
+    ],
+)
+def test_what_is_no_number_of_watts_is_refused(payload: bytes, key: str) -> None:
+    with pytest.raises(ValueError, match=r"it |what stands"):
+        watts_in(payload, key)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=40), st.sampled_from(["", "a", "a.b"]))
+def test_any_bytes_are_watts_or_refused(payload: bytes, key: str) -> None:
+    try:
+        assert watts_in(payload, key) >= 0.0
+    except ValueError:
+        return
+
+
+def test_a_value_stands_for_a_while_and_silence_is_said_with_the_last_fault() -> None:
+    clock = Clock()
+    plug = PlugPower("mqtt://plugs:1884", "tele/p/SENSOR", "ENERGY.Power", max_age_s=20.0, clock=clock, connect=False)
+    assert plug.read() is None
+    plug.receive(TASMOTA)
+    clock.advance(19.0)
+    assert plug.read() == 23.0
+    plug.receive(b"offline")
+    clock.advance(2.0)
+    with pytest.raises(SensorUnavailable, match=r"'tele/p/SENSOR' of plugs:1884 for 20 s, .*neither a number nor JSON"):
+        plug.read()
+    plug.receive(TASMOTA)
+    assert plug.read() == 23.0
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[int]:
+    """A Mosquitto; its port."""
+    if shutil.which("mosquitto") is None:
+        pytest.skip("mosquitto is not installed")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    configuration = tmp_path / "mosquitto.conf"
+    configuration.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    process = subprocess.Popen(["mosquitto", "-c", str(configuration)], stderr=subprocess.DEVNULL)
+    yield port
+    process.terminate()
+    process.wait()
+
+
+def test_a_plug_behind_a_real_broker_is_heard(broker: int) -> None:
+    plug = PlugPower(f"mqtt://127.0.0.1:{broker}", "shelly/status/switch:0", "apower", max_age_s=60.0)
+    sender = mqtt.Client(CallbackAPIVersion.VERSION2)
+    try:
+        sender.connect_async("127.0.0.1", broker)
+        sender.loop_start()
+        patience_s = time.monotonic() + 20.0
+        while plug.read() is None and time.monotonic() < patience_s:
+            sender.publish("shelly/status/switch:0", SHELLY_PLUS, retain=True)
+            time.sleep(0.1)
+        assert plug.read() == 41.7
+    finally:
+        sender.disconnect()
+        sender.loop_stop()
+        plug.close()
