@@ -130,6 +130,17 @@ def test_an_unreachable_energy_limit_is_refused_with_the_nearest_one() -> None:
     assert solve(msgspec.structs.replace(problem, constraints=limits)).status == "optimal"
 
 
+@pytest.mark.parametrize("limit_j", [1e-12, 1e-9, 1e-6, 1e-3])
+def test_a_limit_far_below_every_price_is_proven_out_of_reach(limit_j: float) -> None:
+    problem = random_problem(3, operators=4, model="sum")
+    constraints = msgspec.structs.replace(problem.constraints, device_energy_limit_j=limit_j)
+    limited = msgspec.structs.replace(problem, constraints=constraints)
+    assert best_score(limited) is None
+    solution = solve(limited)
+    assert solution.status == "infeasible"
+    assert "device_energy_limit_j" in solution.reason
+
+
 def test_memory_that_holds_nothing_is_refused_with_what_would() -> None:
     problem = random_problem(3)
     heavy = tuple(

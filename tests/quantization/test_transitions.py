@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from support import Network, imported
+from tests.quantization.support import Network, imported
 
 from edgesplit_controller.graph.model import ModelGraph
 from edgesplit_controller.quantization.calibration import load_calibration

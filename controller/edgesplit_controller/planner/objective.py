@@ -19,7 +19,11 @@ from edgesplit_controller.planner.variables import Var, Variables
 
 __all__ = ["Goal", "Limit", "Prices", "add_limit", "minimise", "prices_of"]
 
+LARGEST_COEFFICIENT = 2.0**50
+"""Of a limit's prices, so that thousands of them sum within 64 bits."""
+
 UNITS = 2.0**40
+"""Model units of a typical value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,9 @@ def minimise(model: cp_model.CpModel, prices: Prices, goal: Goal, typical: float
 def add_limit(model: cp_model.CpModel, prices: Prices, limit: Limit) -> None:
     """Bound a measure, rounded so that no plan at the bound is lost."""
     scale = prices.units / limit.bound if limit.bound > 0 else prices.units
+    # Far below the prices a limit would need larger integers than there are; the caller asks first whether it is
+    # within reach at all (`planning.py`).
+    scale = min(scale, LARGEST_COEFFICIENT / max(float(prices.largest[limit.measure]), 1e-300))
     coefficients = np.rint(prices.measures[:, limit.measure] * scale).astype(np.int64)
     slack = len(prices.variables) // 2
     expression = cp_model.LinearExpr.weighted_sum(prices.variables, coefficients.tolist())

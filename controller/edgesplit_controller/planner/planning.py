@@ -10,17 +10,19 @@ best in both, nothing is left to trade.
 
 from __future__ import annotations
 
+import msgspec
+
 from edgesplit.errors import PlanningTimedOut
 from edgesplit.plan import Assignment, Evaluation, Ranges, Solution, Status, Timings
 from edgesplit.problem import Problem
-from edgesplit_controller.planner.costs import ENERGY, LATENCY
+from edgesplit_controller.planner.costs import DEVICE_ENERGY, ENERGY, LATENCY
 from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.decode import Labels, to_assignment
 from edgesplit_controller.planner.evaluation import TOLERANCE, evaluate, score, span
 from edgesplit_controller.planner.infeasible import explain_infeasible
 from edgesplit_controller.planner.measure import Plan, measures_of
 from edgesplit_controller.planner.objective import Goal, Limit
-from edgesplit_controller.planner.session import ENERGY_GOAL, LATENCY_GOAL, Session
+from edgesplit_controller.planner.session import DEVICE_GOAL, ENERGY_GOAL, LATENCY_GOAL, Session
 from edgesplit_controller.planner.stage import Outcome
 
 __all__ = ["score_goal", "solve"]
@@ -29,6 +31,9 @@ UNPROVEN = "The problem could not be proven within the time limit; the gap says 
 
 RESERVE = 0.03
 """Of the time limit, kept for building the answer."""
+
+SMALL_LIMIT = 0.01
+"""Share of the largest single price below which a limit on device energy is first held against the least there is."""
 
 TIE = 1e-10
 """Relative distance from a single goal's best within which the other measure breaks ties."""
@@ -50,6 +55,8 @@ def solve(problem: Problem, *, hint: Assignment | None = None, time_limit_s: flo
     """
     clock = Clock(time_limit_s * (1 - RESERVE))
     planning = Session(problem, hint, clock)
+    if _out_of_reach(problem, planning):
+        return _without_plan(problem, planning, Outcome(None, float("inf"), True))
     latency_weight, energy_weight = _weights(problem)
     if planning.critical and energy_weight > 0:
         # Quick beside the solves with a schedule, and a start for them.
@@ -59,6 +66,21 @@ def solve(problem: Problem, *, hint: Assignment | None = None, time_limit_s: flo
         return _without_plan(problem, planning, first)
     ranges, bound = _trade(planning, latency_weight, energy_weight, first)
     return _report(problem, planning, ranges, bound)
+
+
+def _out_of_reach(problem: Problem, planning: Session) -> bool:
+    """Whether even the least device energy exceeds a limit that is small beside single prices.
+
+    Such a limit is settled without being put to the solver, whose integers could not hold the ratio.
+    """
+    limit_j = problem.constraints.device_energy_limit_j
+    largest_j = float(planning.costs.compute[DEVICE_ENERGY].max(initial=0.0))
+    if limit_j is None or limit_j >= SMALL_LIMIT * largest_j or planning.best_known(DEVICE_GOAL, planning.limits):
+        return False
+    constraints = msgspec.structs.replace(problem.constraints, device_energy_limit_j=None)
+    free = Session(msgspec.structs.replace(problem, constraints=constraints), None, planning.clock.part(0.5))
+    outcome = free.best(DEVICE_GOAL)
+    return outcome.proven and outcome.bound > limit_j * (1 + 1e-9)
 
 
 def _weights(problem: Problem) -> tuple[float, float]:
