@@ -40,7 +40,6 @@ WHOLE_GOAL, COMPONENT_GOAL, INTEGER_GOAL, PROFILE_GOAL_S = 0.03, 0.08, 0.10, 60.
 LEAST_S = 5e-3
 """Shorter components are left out. [s]"""
 BUDGET_S = 1.0
-WHOLE_RUNS = 25
 SHIPPED: dict[str, dict[str, float]] = {
     "resnet50": {},
     "mobilenet_v2": {},
@@ -127,7 +126,6 @@ def _examine(model: ProfiledModel, cuts: int) -> Findings:
     graph_path = model.blobs.path(model.offer.float_graph.digest)
     inputs = tensor_specs(model.graph, model.graph.inputs)
     whole = TimedSession(graph_path, inputs)
-    whole_s = statistics.median(whole.run() for _ in range(WHOLE_RUNS))
     total_s = sum(model.profile.time_s.values())
     problem = _problem(model)
     integer: tuple[float, float] | None = None
@@ -146,7 +144,7 @@ def _examine(model: ProfiledModel, cuts: int) -> Findings:
             part = TimedSession(model.blobs.path(component.graph.digest), component.inputs)
             error = _measured_s(model, part, whole) / component.predicted_s - 1
             found[bool(assignment.quantized)].append(error)
-    return Findings(model, whole_s / total_s - 1, integer, tuple(found[0]), tuple(found[1]))
+    return Findings(model, model.whole_s / total_s - 1, integer, tuple(found[0]), tuple(found[1]))
 
 
 def _models(folders: tuple[Path, ...], into: Path) -> Iterator[tuple[Path, int]]:

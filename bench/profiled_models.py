@@ -7,6 +7,7 @@ noise is not modelled and calibration is short, for neither changes times. Not h
 from __future__ import annotations
 
 import asyncio
+import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from edgesplit_agent.artifacts import BlobCache
 from edgesplit_agent.profiling import Profiler
 from edgesplit_agent.sessions import RuntimeOptions, open_session
 from edgesplit_agent.worker import Worker
+from edgesplit_controller.deployment.compilation import tensor_specs
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.importer import import_model
 from edgesplit_controller.graph.model import ModelGraph
@@ -34,6 +36,7 @@ __all__ = ["OPTIONS", "ProfiledModel", "TimedSession", "profiled"]
 
 OPTIONS = RuntimeOptions(threads=1)
 SAMPLES = 4
+WHOLE_RUNS = 25
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class ProfiledModel:
     Attributes:
         quantizable: Its candidates for int8.
         seconds: Profiling took so long. [s]
+        whole_s: The float model, timed before and after profiling; the mean of both medians. [s]
     """
 
     name: str
@@ -53,6 +57,7 @@ class ProfiledModel:
     offer: ModelOffer
     profile: ExecutionProfile
     seconds: float
+    whole_s: float
 
 
 class TimedSession:
@@ -75,6 +80,10 @@ class TimedSession:
         self._session.run(None, self._inputs)
         return time.thread_time() - started
 
+    def median_s(self, runs: int) -> float:
+        """Median seconds of runs one after another. [s]"""
+        return statistics.median(self.run() for _ in range(runs))
+
 
 def profiled(path: Path, folder: Path, *, limit: int) -> ProfiledModel:
     """Take a model in and profile it on this machine.
@@ -95,9 +104,13 @@ def profiled(path: Path, folder: Path, *, limit: int) -> ProfiledModel:
     quantizable = tuple(name for name in chosen if name in named)
     ranges = calibrate(graph, blobs, quantizable, load_calibration(None, graph, samples=SAMPLES)) if chosen else {}
     offer = model_offer(path.stem, graph, quantizable, ranges, blobs)
+    whole = TimedSession(blobs.path(offer.float_graph.digest), tensor_specs(graph, graph.inputs))
+    before_s = whole.median_s(WHOLE_RUNS)
     started = time.monotonic()
     profile = asyncio.run(_profile(offer, blobs))
-    return ProfiledModel(path.stem, graph, blobs, quantizable, ranges, offer, profile, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    whole_s = (before_s + whole.median_s(WHOLE_RUNS)) / 2
+    return ProfiledModel(path.stem, graph, blobs, quantizable, ranges, offer, profile, seconds, whole_s)
 
 
 async def _profile(offer: ModelOffer, blobs: BlobStore) -> ExecutionProfile:

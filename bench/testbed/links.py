@@ -179,7 +179,9 @@ def _answer(document: dict[str, Any]) -> None:
 def main() -> None:
     """Carry packets until standard input ends."""
     try:
-        wires = [Wire.from_json(document) for document in json.loads(sys.stdin.buffer.raw.readline())]  # type: ignore[attr-defined]
+        # Unbuffered: what follows the first line is for the loop.
+        with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as control:
+            wires = [Wire.from_json(document) for document in json.loads(control.readline())]
         directions = [_open_wire(index, wire) for index, wire in enumerate(wires)]
         # Packets must not wait for the computing they connect; without the right to it, they may.
         with contextlib.suppress(OSError):

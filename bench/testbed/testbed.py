@@ -7,15 +7,10 @@ after a kill the next one removes what remained. Not here: how each part works (
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
-import shutil
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,24 +18,15 @@ from types import TracebackType
 from typing import ClassVar
 
 from bench.testbed import cgroups, namespaces
+from bench.testbed.broker import mosquitto
+from bench.testbed.carrier import carrier, tell
 from bench.testbed.links import Change, Wire
+from bench.testbed.requirements import TestbedUnavailable, only_one, unavailable
 from bench.testbed.shaping import Shape
 from demo.fleet import EmulatedNode, LocalFleet
 from demo.fleet import Place as FleetPlace
 
-__all__ = ["STUDY", "Link", "Machine", "Testbed", "TestbedUnavailable", "unavailable"]
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-_LOCK = Path("/run/lock/edgesplit-testbed")
-_BROKER_PORT = 1883
-_BROKER_STARTS_S = 10.0
-_TOOLS = {"ip": "iproute2", "nsenter": "util-linux", "sysctl": "procps", "mosquitto": "mosquitto"}
-
-
-class TestbedUnavailable(Exception):
-    """This machine cannot carry the testbed, or another one runs."""
-
-    __test__: ClassVar[bool] = False
+__all__ = ["STUDY", "Layout", "Link", "Machine", "Testbed", "TestbedUnavailable", "unavailable"]
 
 
 @dataclass(frozen=True)
@@ -51,12 +37,14 @@ class Machine:
         compute_w: Configured power of computing. [W]
         transmit_w: Configured power of sending. [W]
         share: Its processor time.
+        slow_down: Factor by which its agent stretches compute, on top. [1]
     """
 
     name: str
     compute_w: float
     transmit_w: float
     share: cgroups.ProcessorShare = field(default_factory=cgroups.ProcessorShare)
+    slow_down: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -79,8 +67,8 @@ class Layout:
 _CORES = os.cpu_count() or 1
 STUDY = Layout(
     machines=(
-        Machine("device", 2.9165, 3.507, cgroups.ProcessorShare(0.25, (0,))),
-        Machine("edge", 5.833, 2.265, cgroups.ProcessorShare(0.5, (0,))),
+        Machine("device", 2.9165, 3.507, cgroups.ProcessorShare(0.5, (0,)), slow_down=30.0),
+        Machine("edge", 5.833, 2.265, cgroups.ProcessorShare(0.25, (0,))),
         Machine("cloud", 35.0, 0.014, cgroups.ProcessorShare(None, (min(1, _CORES - 1),))),
     ),
     links=(
@@ -89,24 +77,8 @@ STUDY = Layout(
         Link(("edge", "cloud"), Shape(20e6, 0.050), Shape(100e6, 0.050)),
     ),
 )
-"""Rates, delays and powers of the reference study (S. Nicosanti, 2025); its machines' speeds as shares of a core."""
-
-
-def unavailable() -> str:
-    """Why this machine cannot carry a testbed, in one sentence, or empty."""
-    if sys.platform != "linux" or os.geteuid() != 0:
-        return "the testbed makes network namespaces and control groups: run it as root on Linux"
-    for tool, package in _TOOLS.items():
-        if _program(tool) is None:
-            return f"the testbed needs `{tool}`, which is not installed: apt-get install {package}"
-    try:
-        os.close(os.open("/dev/net/tun", os.O_RDWR))
-        cgroups.hierarchy()
-    except OSError as error:
-        return f"the testbed needs TUN devices and /dev/net/tun cannot be opened ({error.strerror}): modprobe tun"
-    except cgroups.CgroupsMissing as error:
-        return str(error)
-    return ""
+"""Rates, delays and powers of the reference study (S. Nicosanti, 2025). The device is stretched and the edge has a share
+of a core, because the demo model is a thousandth of the study's: without it, nothing would be worth sending."""
 
 
 class Testbed:
@@ -149,7 +121,7 @@ class Testbed:
 
     def _enter(self) -> None:
         enter = self._stack.enter_context
-        enter(_only_one())
+        enter(only_one())
         roots = cgroups.hierarchy()
         namespaces.remove_stale()
         cgroups.remove_groups(roots)
@@ -159,13 +131,16 @@ class Testbed:
         self._groups = {
             machine.name: cgroups.NodeGroup(roots, machine.name, machine.share) for machine in self.layout.machines
         }
-        self._carrier = enter(_carrier([self._wire(link) for link in self.layout.links]))
+        self._carrier = enter(carrier([self._wire(link) for link in self.layout.links]))
         self.folder.mkdir(parents=True, exist_ok=True)
         hub = namespaces.Place(namespaces.HUB, namespaces.HUB_ADDRESS, "").command
-        broker = enter(_mosquitto(hub, self.folder))
+        broker = enter(mosquitto(hub, self.folder))
         placed = {name: FleetPlace(self.command(name), self._places[name].data_address) for name in names}
         placed["controller"] = FleetPlace(hub, namespaces.HUB_ADDRESS)
-        nodes = [EmulatedNode(machine.name, machine.compute_w, machine.transmit_w) for machine in self.layout.machines]
+        nodes = [
+            EmulatedNode(machine.name, machine.compute_w, machine.transmit_w, slow_down=machine.slow_down)
+            for machine in self.layout.machines
+        ]
         self.fleet = enter(LocalFleet(self.folder, nodes, broker=broker, places=placed))
         self.fleet.start()
 
@@ -189,11 +164,22 @@ class Testbed:
         """One request after another from a machine, as long as the block lasts.
 
         Args:
+            model: Its name.
             request: One array per input of the model (.npz).
             at: The machine whose agent is asked, from that machine.
         """
         splitctl = str(Path(sys.executable).parent / "splitctl")
-        asking = (splitctl, "--broker", self.fleet.broker, "infer", model, "--input", str(request), "--count", "1000000")
+        asking = (
+            splitctl,
+            "--broker",
+            self.fleet.broker,
+            "infer",
+            model,
+            "--input",
+            str(request),
+            "--count",
+            "1000000",
+        )
         with (self.folder / "requests.log").open("ab") as log:
             caller = subprocess.Popen([*self._places[at].command, *asking], stdout=log, stderr=log)
         try:
@@ -238,89 +224,5 @@ class Testbed:
         ends = [link.ends for link in self.layout.links]
         back = (source, target) not in ends
         wire = ends.index((target, source) if back else (source, target))
-        _tell(self._carrier, Change(wire, back, shape).to_json())
+        tell(self._carrier, Change(wire, back, shape).to_json())
         self._shapes[source, target] = shape
-
-
-@contextmanager
-def _only_one() -> Iterator[None]:
-    """Two testbeds would remove each other's namespaces."""
-    _LOCK.parent.mkdir(parents=True, exist_ok=True)
-    with _LOCK.open("w", encoding="ascii") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise TestbedUnavailable("another testbed runs on this machine: wait until it has ended") from None
-        yield
-
-
-@contextmanager
-def _carrier(wires: Sequence[Wire]) -> Iterator[subprocess.Popen[str]]:
-    """The process of `links.py`; it ends when its standard input does."""
-    carrier = subprocess.Popen(
-        [sys.executable, "-m", "bench.testbed.links"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=REPOSITORY,
-        start_new_session=True,  # Ctrl-C must not take the links away before the agents
-    )
-    try:
-        _tell(carrier, f"[{', '.join(wire.to_json() for wire in wires)}]")
-        yield carrier
-    finally:
-        carrier.communicate()
-
-
-def _tell(carrier: subprocess.Popen[str], line: str) -> Mapping[str, object]:
-    assert carrier.stdin is not None
-    assert carrier.stdout is not None
-    carrier.stdin.write(line + "\n")
-    carrier.stdin.flush()
-    answered = carrier.stdout.readline()
-    answer: Mapping[str, object] = json.loads(answered) if answered else {"error": "the process ended"}
-    if "error" in answer:
-        raise TestbedUnavailable(f"the links between namespaces cannot be made or changed: {answer['error']}")
-    return answer
-
-
-@contextmanager
-def _mosquitto(hub: tuple[str, ...], folder: Path) -> Iterator[str]:
-    """A broker in the hub; its URL as every machine sees it."""
-    config = folder / "mosquitto.conf"
-    config.write_text(
-        f"listener {_BROKER_PORT} {namespaces.HUB_ADDRESS}\nallow_anonymous true\npersistence false\nuser root\n"
-        "set_tcp_nodelay true\n",
-        encoding="utf-8",
-    )
-    command = [*hub, _program("mosquitto") or "mosquitto", "-c", str(config)]
-    with (folder / "mosquitto.log").open("wb") as log:
-        broker = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
-    try:
-        _await_listening(broker, hub)
-        yield f"mqtt://{namespaces.HUB_ADDRESS}:{_BROKER_PORT}"
-    finally:
-        broker.terminate()
-        broker.wait()
-
-
-def _await_listening(broker: subprocess.Popen[bytes], hub: tuple[str, ...]) -> None:
-    deadline = time.monotonic() + _BROKER_STARTS_S
-    while broker.poll() is None and time.monotonic() < deadline:
-        heard = subprocess.run(
-            [*hub, "cat", "/proc/net/tcp"], capture_output=True, text=True, check=False
-        ).stdout.splitlines()
-        if any(_listens(line) for line in heard[1:]):
-            return
-        time.sleep(0.05)
-    raise TestbedUnavailable(f"mosquitto does not listen (exit {broker.poll()}): see mosquitto.log in the folder")
-
-
-def _listens(line: str) -> bool:
-    fields = line.split()
-    address = socket.inet_aton(namespaces.HUB_ADDRESS)[::-1].hex().upper()
-    return fields[1] == f"{address}:{_BROKER_PORT:04X}" and fields[3] == "0A"
-
-
-def _program(name: str) -> str | None:
-    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")

@@ -65,7 +65,7 @@ def predicted_s(record: ModelRecord, costs: dict[str, float], quantized: set[str
     problem = problem_of(record, costs)
     everywhere = dict.fromkeys((operator.name for operator in problem.operators), "device")
     assignment = Assignment(everywhere, quantized=frozenset(quantized))
-    profiles = dict.fromkeys(("device", "edge"), profile(record, costs))
+    profiles = {"device": profile(record, costs), "edge": profile(record, costs)}
     restated = placed(problem, record.graph, record.manifest.quantizable, profiles, assignment)
     return evaluate(restated, assignment).timeline_s
 

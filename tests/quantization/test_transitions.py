@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from tests.quantization.support import Network, imported
 
 from edgesplit_controller.graph.model import ModelGraph
 from edgesplit_controller.quantization.calibration import load_calibration
 from edgesplit_controller.quantization.calibration_graphs import calibration_plan
 from edgesplit_controller.quantization.noise import calibrate
 from edgesplit_controller.quantization.transitions import find_transitions, float_targets
+from tests.quantization.support import Network, imported
 
 SIDE = 8
 TENSOR_BYTES = 4 * 16 * SIDE * SIDE
@@ -74,7 +74,7 @@ def test_a_cut_behind_an_int8_operator_sends_a_quarter(tmp_path: Path) -> None:
 
 
 def test_calibration_parts_cover_the_model_and_can_be_run(tmp_path: Path) -> None:
-    import onnxruntime  # noqa: PLC0415
+    import onnxruntime
 
     graph, blobs, quantizable = imported(chain(), tmp_path)
     ranges = calibrate(graph, blobs, quantizable, load_calibration(None, graph, samples=4))

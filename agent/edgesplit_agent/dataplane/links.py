@@ -280,7 +280,7 @@ class LinkEstimator:
         if halved_only and self._bandwidth is not None:
             # The timeout may be longer than its minimum: one halving in two is certain enough.
             halvings = min(sent.pause_s // (2 * (IDLE_RESET_S + round_trip)), 40)
-            return max(opened, self._bandwidth * round_trip * 0.5**halvings)
+            return max(opened, self._bandwidth * round_trip * math.pow(0.5, halvings))
         return opened
 
     def _ramp(self, sent: _Sent, opened: float) -> tuple[float, float]:

@@ -111,5 +111,6 @@ def _print(event: Event, settings: Settings) -> None:
 
 
 def _line(event: Event) -> str:
-    about = " ".join(part for part in (event.model, event.node) if part)
+    # Most texts name what they are about; the others are put in front of it.
+    about = " ".join(part for part in (event.model, event.node) if part and part not in event.text)
     return f"{clock(event.at_unix_s)}  {event.origin:<12} {event.kind:<18} {f'{about}: ' if about else ''}{event.text}"
