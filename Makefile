@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check bench test-systemd test-docker clean
+.PHONY: help demo test check bench test-systemd test-docker test-testbed clean
 help:  ## What there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
@@ -41,6 +41,10 @@ test-systemd: $(VENV)/.dev  ## Root: three machines with real systemd, through k
 
 test-docker: $(VENV)/.dev  ## Build the images, run the compose file (docker, or buildah and podman)
 	$(BIN)/python -m pytest -m root tests/services/test_images.py -s
+
+test-testbed: $(VENV)/.dev  ## Root: device, edge and cloud as network namespaces with shaped links
+	@sh tests/ensure_mosquitto.sh
+	$(BIN)/python -m pytest -m root tests/testbed -s
 
 clean:  ## Remove what the commands above left in the tree
 	rm -rf demo-output bench-output dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from bench.testbed.requirements import unavailable
+
 __all__ = ["main"]
 
 MATERIAL = Path(__file__).resolve().parents[2] / "shared"
@@ -17,9 +19,14 @@ MATERIAL = Path(__file__).resolve().parents[2] / "shared"
 def _commands(models: Path | None) -> list[list[str]]:
     planner = ["bench.planner"]
     equality = ["bench.split_equality"]
+    profiles = ["bench.profile_accuracy"]
     if models is not None:
         equality += ["--models", str(models)]
-    return [planner, equality] if (MATERIAL / "problems").is_dir() else [equality]
+        profiles += ["--models", str(models)]
+    commands = [equality, profiles]
+    if not unavailable():
+        commands.append(["bench.end_to_end"])
+    return [planner, *commands] if (MATERIAL / "problems").is_dir() else commands
 
 
 @click.command()

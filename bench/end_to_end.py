@@ -35,11 +35,22 @@ __all__ = ["main"]
 
 DEMO_MODEL = Path(__file__).resolve().parents[1] / "demo" / "shapes.onnx"
 SOURCE = "device"
-WEIGHTS = ((1.0, 0.0), (0.7, 0.3), (0.3, 0.7), (0.0, 1.0))
-NOISE_SHARES = (0.0, 0.1, 0.3, 1.0)
-"""Bounds, as shares of the noise of everything quantized."""
-RATES = (1.0, 2.0, 0.5, 0.25, 0.15)
+GOALS = (
+    (1.0, 0.0, 0.0),
+    (1.0, 0.0, 0.1),
+    (1.0, 0.0, 0.3),
+    (1.0, 0.0, 1.0),
+    (0.3, 0.7, 0.0),
+    (0.3, 0.7, 0.3),
+    (0.0, 1.0, 1.0),
+)
+"""Weight of latency, weight of energy, noise bound as a share of the noise of everything quantized."""
+FORBIDDEN = (None, "edge", "cloud")
+"""A node to do without, so that the farther and the slower one are used too."""
+RATES = (1.0, 0.7, 0.5, 0.25)
 """Factors on the rate of every link."""
+SETTLE_S = 3.0
+"""The controller's own answer to a change of links comes before the next change."""
 WARM_UP, REQUESTS = 4, 15
 BELIEVED_WITHIN = 0.1
 BELIEVED_LIMIT_S = 15.0
@@ -113,15 +124,15 @@ class Course:
         seen: set[tuple[Any, ...]] = set()
         for factor in RATES:
             self._set_rates(factor)
-            for latency, energy in WEIGHTS:
-                for share in NOISE_SHARES if full_noise else (0.0,):
-                    self._set_goals(latency, energy, share * full_noise)
-                    plan = self._plan()
-                    if (signature := (factor, *_signature(plan))) in seen:
-                        continue
-                    seen.add(signature)
-                    rows.append(self._row(factor, plan))
-                    _say(f"{rows[-1].shares}: {rows[-1].error:+.1%}")
+            for forbidden in FORBIDDEN:
+                with self._without(forbidden):
+                    for latency, energy, share in GOALS:
+                        self._set_goals(latency, energy, share * full_noise)
+                        plan = self._plan()
+                        if (signature := (factor, *_signature(plan))) not in seen:
+                            seen.add(signature)
+                            rows.append(self._row(factor, plan))
+                            _say(f"{rows[-1].shares}: {rows[-1].error:+.1%}")
         self._set_rates(1.0)
         return rows
 
@@ -182,6 +193,18 @@ class Course:
             time.sleep(2.0)
             yield
 
+    @contextmanager
+    def _without(self, node: str | None) -> Iterator[None]:
+        """Plan without a node as long as the block lasts."""
+        if node is None:
+            yield
+            return
+        self._fleet.splitctl("forbid", node, "--model", self._model.name)
+        try:
+            yield
+        finally:
+            self._fleet.splitctl("allow", node, "--model", self._model.name)
+
     def _row(self, factor: float, plan: dict[str, Any]) -> Row:
         self._infer(WARM_UP)
         measured_s = self._infer(REQUESTS)
@@ -215,6 +238,7 @@ class Course:
         for (source, target), rate in self._rates.items():
             self._testbed.set_rate(source, target, rate * factor)
         _await(self.settled, BELIEVED_LIMIT_S)
+        time.sleep(SETTLE_S)
 
     def settled(self) -> bool:
         believed = {(row["from"], row["to"]): row["bandwidth_bytes_per_s"] for row in self._fleet.splitctl("links")}
