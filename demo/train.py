@@ -58,7 +58,7 @@ def train(steps: int, seed: int) -> torch.nn.Module:
         logits = network(torch.from_numpy(batch.images))
         loss = functional.cross_entropy(logits, torch.from_numpy(batch.labels.astype(np.int64)), weights)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch ships no type for it
+        loss.backward()
         optimizer.step()
         schedule.step()
         if step % 100 == 0 or step == steps - 1:
