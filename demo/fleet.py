@@ -149,10 +149,6 @@ class LocalFleet:
         """host:port of an agent's data plane."""
         return f"{self._place(name).host}:{self.data_ports[name]}"
 
-    def process_id(self, name: str) -> int:
-        """Process id of a node's agent or of `controller`."""
-        return self._processes[name].pid
-
     def kill(self, name: str) -> None:
         """End a process at once, as a power cut would (SIGKILL)."""
         process = self._processes.pop(name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from demo.fleet import free_port
 from edgesplit import topics
 from edgesplit.bus import MessageBus
 from edgesplit.client import AsyncClient
@@ -44,13 +44,6 @@ from edgesplit_agent.daemon import Agent
 from tests.agent.graphs import Blobs, deployment, desired, device_part, edge_part, local_part, serve_blobs
 
 pytestmark = pytest.mark.skipif(shutil.which("mosquitto") is None, reason="mosquitto is not installed")
-
-
-def free_port() -> int:
-    """A port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

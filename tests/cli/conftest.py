@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from demo.fleet import free_port
 from edgesplit_controller.cli.main import main
 from edgesplit_controller.embedded_broker import EmbeddedBroker
-from tests.cli.fakes import FakeController, free_port
+from tests.cli.fakes import FakeController
 
 
 @dataclass(frozen=True)

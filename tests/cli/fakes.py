@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import socket
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 from aiohttp import web
 
+from demo.fleet import free_port
 from edgesplit import topics
 from edgesplit.bus import MessageBus
 from edgesplit.errors import EdgesplitError
@@ -26,11 +26,6 @@ from edgesplit.tensors import Array
 
 T = TypeVar("T")
 Answer = Callable[[Any], Any]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 class LoopThread:

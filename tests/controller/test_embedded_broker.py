@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
+from demo.fleet import free_port
 from edgesplit.bus import MessageBus
 from edgesplit.errors import BrokerUnreachable, InvalidConfiguration
 from edgesplit_controller.embedded_broker import EmbeddedBroker
@@ -16,11 +17,6 @@ from edgesplit_controller.embedded_broker import EmbeddedBroker
 
 class Note(msgspec.Struct, frozen=True):
     text: str
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import socket
 import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ import aiohttp
 import msgspec
 import pytest
 
+from demo.fleet import free_port
 from edgesplit import topics
 from edgesplit.bus import MessageBus
 from edgesplit.errors import EdgesplitError, error_from_code
@@ -56,11 +56,6 @@ from tests.controller.tiny_models import convolutions
 
 FAST, SLOW = 0.001, 0.02
 GOOD_LINK, BAD_LINK = (100e6, 0.001), (1e3, 0.1)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 class Client:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 
 import edgesplit
+from demo.fleet import free_port
 from edgesplit.client import AsyncClient
 from edgesplit.errors import (
     InvalidConfiguration,
@@ -25,14 +25,6 @@ from edgesplit_agent.dataplane.emulation import EmulatedLink, Emulation
 from tests.dataplane.fakes import QUIET, eventually, plane
 
 IMAGE = np.arange(12, dtype=np.float32).reshape(1, 3, 4)
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-    assert isinstance(port, int)
-    return port
 
 
 async def test_the_plain_client_infers_submits_and_details() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from edgesplit.errors import InvalidInput
 from edgesplit.plan import Assignment, Component, Evaluation, Ranges, TimelineEntry
-from edgesplit.problem import Codec, Link, Problem, Tensor
+from edgesplit.problem import Codec, Node, Problem, Tensor
 from edgesplit_controller.planner.components import (
     Graph,
     Grouping,
@@ -23,6 +23,7 @@ from edgesplit_controller.planner.components import (
     signature_grouping,
 )
 from edgesplit_controller.planner.timeline import simulate
+from edgesplit_controller.planner.wire import codec_and_bytes
 
 __all__ = ["TOLERANCE", "evaluate", "noise_of", "score"]
 
@@ -69,8 +70,7 @@ def evaluate(problem: Problem, assignment: Assignment) -> Evaluation:
         memory_bytes={node.name: 0.0 for node in problem.nodes},
     )
     _add_compute(problem, assignment, tally)
-    for tensor in problem.tensors:
-        _add_transfers(problem, assignment, tensor, tally)
+    _add_transfers(problem, assignment, tally)
     noise = noise_of(problem, assignment.quantized) + tally.codec_noise
     device_energy_j = tally.energy_j[problem.source]
     _check_limits(problem, assignment, tally, noise, device_energy_j)
@@ -163,36 +163,32 @@ def _add_compute(problem: Problem, assignment: Assignment, tally: _Tally) -> Non
             tally.violations.append(f"Operator {operator.name!r} is on {node!r} against its pin.")
 
 
-def _add_transfers(problem: Problem, assignment: Assignment, tensor: Tensor, tally: _Tally) -> None:
+def _add_transfers(problem: Problem, assignment: Assignment, tally: _Tally) -> None:
     nodes = {node.name: node for node in problem.nodes}
     links = {(link.source, link.target): link for link in problem.links}
-    sender = assignment.node_of[tensor.producer]
-    receivers = {assignment.node_of[consumer] for consumer in tensor.consumers} - {sender}
-    if not receivers:
-        return
-    codec = next((c for c in tensor.codecs or () if c.name == assignment.codecs.get(tensor.name)), None)
-    size = tensor.bytes
-    if tensor.producer in assignment.quantized and tensor.quantized_bytes is not None:
-        size = tensor.quantized_bytes
-    if codec is not None:
-        size = codec.bytes
-        tally.codec_noise += codec.noise
-        _add_coding(codec, sender, receivers, problem=problem, tensor=tensor, tally=tally)
-    for receiver in sorted(receivers):
-        link: Link | None = links.get((sender, receiver))
-        if link is None:
-            tally.violations.append(f"Tensor {tensor.name!r} goes from {sender!r} to {receiver!r} without a link.")
-            tally.latency_s = float("inf")
+    for tensor in problem.tensors:
+        sender = assignment.node_of[tensor.producer]
+        receivers = {assignment.node_of[consumer] for consumer in tensor.consumers} - {sender}
+        if not receivers:
             continue
-        seconds = size / link.bandwidth_bytes_per_s + link.latency_s
-        tally.latency_s += seconds
-        tally.energy_j[sender] += seconds * nodes[sender].transmit_power_w
+        codec, size = codec_and_bytes(tensor, assignment)
+        if codec is not None:
+            tally.codec_noise += codec.noise
+            _add_coding(codec, sender, receivers, nodes=nodes, tensor=tensor, tally=tally)
+        for receiver in sorted(receivers):
+            link = links.get((sender, receiver))
+            if link is None:
+                tally.violations.append(f"Tensor {tensor.name!r} goes from {sender!r} to {receiver!r} without a link.")
+                tally.latency_s = float("inf")
+                continue
+            seconds = size / link.bandwidth_bytes_per_s + link.latency_s
+            tally.latency_s += seconds
+            tally.energy_j[sender] += seconds * nodes[sender].transmit_power_w
 
 
 def _add_coding(
-    codec: Codec, sender: str, receivers: set[str], *, problem: Problem, tensor: Tensor, tally: _Tally
+    codec: Codec, sender: str, receivers: set[str], *, nodes: Mapping[str, Node], tensor: Tensor, tally: _Tally
 ) -> None:
-    powers = {node.name: node.compute_power_w for node in problem.nodes}
     works: list[tuple[str, Mapping[str, float], str]] = [(sender, codec.encode_s, "encode")]
     works += [(receiver, codec.decode_s, "decode") for receiver in sorted(receivers)]
     for node, times, verb in works:
@@ -202,7 +198,7 @@ def _add_coding(
             tally.latency_s = float("inf")
             continue
         tally.latency_s += seconds
-        tally.energy_j[node] += seconds * powers[node]
+        tally.energy_j[node] += seconds * nodes[node].compute_power_w
 
 
 def _check_limits(

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgesplit_controller.planner.costs import MEASURES, Costs, WireTensor
+from edgesplit_controller.planner.disjoint import DisjointSets
 from edgesplit_controller.planner.elimination import IMPOSSIBLE, Elimination, plan_elimination
 from edgesplit_controller.planner.noise import Patterns
 
@@ -154,13 +155,7 @@ def _parts(tensor: WireTensor, nodes: int) -> list[tuple[int, ...]]:
 
 def _forest(costs: Costs) -> list[list[tuple[int, ...]]]:
     """Reads of the largest tensors that close no cycle; the others' transfers are left out."""
-    parent = list(range(len(costs.operators)))
-
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
+    sets = DisjointSets(len(costs.operators))
 
     def seconds(tensor: WireTensor) -> float:
         return min(float(mode.occupied_s[np.isfinite(mode.occupied_s)].sum()) for mode in tensor.modes)
@@ -169,9 +164,7 @@ def _forest(costs: Costs) -> list[list[tuple[int, ...]]]:
     for index in sorted(range(len(kept)), key=lambda i: -seconds(costs.tensors[i])):
         tensor = costs.tensors[index]
         for consumer in tensor.consumers:
-            first, second = root(tensor.producer), root(consumer)
-            if first != second:
-                parent[first] = second
+            if sets.join(tensor.producer, consumer):
                 kept[index].append((consumer,))
     return kept
 

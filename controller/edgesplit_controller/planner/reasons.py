@@ -35,6 +35,7 @@ from edgesplit_controller.planner.variations import (
     with_link,
     with_max_noise,
 )
+from edgesplit_controller.planner.wire import codec_and_bytes
 from edgesplit_controller.planner.wording import bytes_text, change_text, joules_text, seconds_text
 
 __all__ = ["explain_plan"]
@@ -160,12 +161,7 @@ def _cuts(problem: Problem, assignment: Assignment) -> list[_Cut]:
     cuts: list[_Cut] = []
     for tensor in problem.tensors:
         sender = assignment.node_of[tensor.producer]
-        codec = next((c for c in tensor.codecs or () if c.name == assignment.codecs.get(tensor.name)), None)
-        size = tensor.bytes
-        if tensor.producer in assignment.quantized and tensor.quantized_bytes is not None:
-            size = tensor.quantized_bytes
-        if codec is not None:
-            size = codec.bytes
+        _, size = codec_and_bytes(tensor, assignment)
         for target in sorted({assignment.node_of[consumer] for consumer in tensor.consumers} - {sender}):
             readers = tuple(consumer for consumer in tensor.consumers if assignment.node_of[consumer] == target)
             link = links.get((sender, target))

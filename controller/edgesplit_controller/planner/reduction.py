@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgesplit_controller.planner.costs import Costs
+from edgesplit_controller.planner.disjoint import DisjointSets
 
 __all__ = ["Reduction", "count_flows", "merged", "unreduced"]
 
@@ -58,22 +59,14 @@ def merged(costs: Costs, pairs: Sequence[tuple[int, int]], domain: NDArray[np.bo
         pairs: Operators, by index.
         domain: Nodes each operator may run on, shape (operators, nodes); a unit gets the intersection.
     """
-    parent = list(range(len(costs.operators)))
-
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
-
+    sets = DisjointSets(len(costs.operators))
     for first, second in pairs:
-        low, high = sorted((root(first), root(second)))
-        parent[high] = low
+        sets.join(first, second)
     groups: dict[int, list[int]] = {}
-    for index in range(len(parent)):
-        groups.setdefault(root(index), []).append(index)
+    for index in range(len(costs.operators)):
+        groups.setdefault(sets.root(index), []).append(index)
     units = tuple(tuple(group) for group in groups.values())
-    unit_of = np.empty(len(parent), dtype=np.intp)
+    unit_of = np.empty(len(costs.operators), dtype=np.intp)
     for place, group in enumerate(units):
         unit_of[list(group)] = place
     return Reduction(units, unit_of, np.array([domain[list(group)].all(axis=0) for group in units]))

@@ -20,6 +20,7 @@ from typing import Literal
 from edgesplit.plan import Assignment, Component, TimelineEntry
 from edgesplit.problem import Problem
 from edgesplit_controller.planner.components import Grouping, does_work
+from edgesplit_controller.planner.wire import codec_and_bytes
 
 __all__ = ["simulate"]
 
@@ -121,13 +122,9 @@ def _add_transfers(problem: Problem, assignment: Assignment, group_of: Mapping[s
             _precede(items, origin, group)
         if not readers:
             continue
-        codec = next((c for c in tensor.codecs or () if c.name == assignment.codecs.get(tensor.name)), None)
-        size = tensor.bytes
-        if tensor.producer in assignment.quantized and tensor.quantized_bytes is not None:
-            size = tensor.quantized_bytes
+        codec, size = codec_and_bytes(tensor, assignment)
         leaves = origin
         if codec is not None:
-            size = codec.bytes
             leaves = _append(items, _Item("encode", sender, codec.encode_s[sender], tensor=tensor.name), [origin])
         for receiver, targets in readers.items():
             link = links[sender, receiver]

@@ -1,0 +1,22 @@
+"""What of a tensor travels under an assignment.
+
+Owns: the rule of the problem file for the bytes of a cut: the codec's, else those of the int8 form where the producer
+is quantized, else the tensor's own. Its rule: everyone who asks what is sent asks here. Not here: what sending costs.
+"""
+
+from __future__ import annotations
+
+from edgesplit.plan import Assignment
+from edgesplit.problem import Codec, Tensor
+
+__all__ = ["codec_and_bytes"]
+
+
+def codec_and_bytes(tensor: Tensor, assignment: Assignment) -> tuple[Codec | None, float]:
+    """The codec in use, if any, and the bytes of one transfer. [B]"""
+    codec = next((c for c in tensor.codecs or () if c.name == assignment.codecs.get(tensor.name)), None)
+    if codec is not None:
+        return codec, codec.bytes
+    if tensor.producer in assignment.quantized and tensor.quantized_bytes is not None:
+        return None, tensor.quantized_bytes
+    return None, tensor.bytes
