@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgesplit.messages import ExecutionProfile, ModelOffer, ProfileReport, TensorSpec
+from edgesplit.messages import TensorSpec
+from edgesplit.profiles import ExecutionProfile, ModelOffer, ProfileReport
 from edgesplit_agent.artifacts import BlobCache
 from edgesplit_agent.profiling import Profiler
 from edgesplit_agent.sessions import RuntimeOptions, open_session

@@ -15,8 +15,9 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from edgesplit.messages import ComponentSpec, EpochSpec, ExecutionProfile, LinkState
+from edgesplit.messages import ComponentSpec, EpochSpec, LinkState
 from edgesplit.plan import Assignment
+from edgesplit.profiles import ExecutionProfile
 from edgesplit.requests import GoalsDocument
 from edgesplit_controller.deployment.compilation import compile_plan
 from edgesplit_controller.deployment.problems import Candidate, build_problem

@@ -18,18 +18,8 @@ import structlog
 from edgesplit import topics
 from edgesplit.bus import MessageBus
 from edgesplit.errors import MalformedMessage
-from edgesplit.messages import (
-    PROTOCOL,
-    ControllerStatus,
-    Deployment,
-    Desired,
-    EpochState,
-    Event,
-    ModelOffer,
-    NodeStatus,
-    Observed,
-    ProfileReport,
-)
+from edgesplit.messages import PROTOCOL, ControllerStatus, Deployment, Desired, EpochState, Event, NodeStatus, Observed
+from edgesplit.profiles import ModelOffer, ProfileReport
 
 __all__ = ["ControlHandler", "ControlPlane"]
 

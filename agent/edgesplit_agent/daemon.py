@@ -17,7 +17,8 @@ import structlog
 
 from edgesplit.bus import BrokerAddress
 from edgesplit.frames import FrameLimits
-from edgesplit.messages import PROTOCOL, Deployment, Desired, ModelOffer, NodeStatus
+from edgesplit.messages import PROTOCOL, Deployment, Desired, NodeStatus
+from edgesplit.profiles import ModelOffer
 from edgesplit.service_notify import Notifier
 from edgesplit_agent.artifacts import BlobCache
 from edgesplit_agent.collectors.battery import BatteryCollector

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from edgesplit.errors import PreparationFailed
-from edgesplit.messages import ProfilePlan
+from edgesplit.profiles import ProfilePlan
 
 __all__ = ["INTEGER_KERNELS", "Kernel", "kernel_runs", "unit_times"]
 

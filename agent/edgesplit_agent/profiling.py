@@ -27,15 +27,14 @@ import numpy as np
 import structlog
 
 from edgesplit.errors import EdgesplitError, PreparationFailed
-from edgesplit.messages import (
+from edgesplit.messages import GraphRef, TensorSpec
+from edgesplit.profiles import (
     CalibrationGraph,
     CalibrationPlan,
     ExecutionProfile,
-    GraphRef,
     ModelOffer,
     ProfilePlan,
     ProfileReport,
-    TensorSpec,
 )
 from edgesplit.tensors import Array
 from edgesplit_agent.artifacts import BlobCache

@@ -10,16 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from edgesplit.messages import (
-    PROTOCOL,
-    ExecutionProfile,
-    LinkMetrics,
-    LinkState,
-    NodeMetrics,
-    NodeStatus,
-    ProfileReport,
-    Usage,
-)
+from edgesplit.messages import PROTOCOL, LinkMetrics, LinkState, NodeMetrics, NodeStatus, Usage
+from edgesplit.profiles import ExecutionProfile, ProfileReport
 
 __all__ = ["Change", "Node", "Registry"]
 

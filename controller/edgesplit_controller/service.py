@@ -26,13 +26,12 @@ from edgesplit.messages import (
     Desired,
     Event,
     LinkMetrics,
-    ModelOffer,
     NodeMetrics,
     NodeStatus,
     Observed,
-    ProfileReport,
     Usage,
 )
+from edgesplit.profiles import ModelOffer, ProfileReport
 from edgesplit_controller.artifacts import ArtifactServer
 from edgesplit_controller.configuration import ControllerConfiguration, artifact_address, split_address
 from edgesplit_controller.deployment.deployer import Deployer

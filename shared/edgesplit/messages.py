@@ -2,7 +2,8 @@
 
 Owns: the JSON payloads of the retained state and the event stream (the topic of each stands in `topics.py`).
 Its rule: a released message is never changed, a new one is added; unknown keys are ignored, so that a newer peer
-can say more. Not here: splitctl's requests (`requests.py`), data-plane frames (`frames.py`).
+can say more. Not here: profiling (`profiles.py`), splitctl's requests
+(`requests.py`), data-plane frames (`frames.py`).
 
 State is level-triggered: `Desired` is what should be, `Observed` what is; both are retained, so whoever restarts
 reads the whole truth from the broker.
@@ -16,8 +17,6 @@ import msgspec
 
 __all__ = [
     "PROTOCOL",
-    "CalibrationGraph",
-    "CalibrationPlan",
     "ComponentSpec",
     "ControllerStatus",
     "Deployment",
@@ -25,17 +24,14 @@ __all__ = [
     "EpochSpec",
     "EpochState",
     "Event",
-    "ExecutionProfile",
     "GraphRef",
     "LinkMetrics",
     "LinkState",
-    "ModelOffer",
+    "Message",
     "NodeMetrics",
     "NodeStatus",
     "Observed",
     "Origin",
-    "ProfilePlan",
-    "ProfileReport",
     "Route",
     "TensorSpec",
     "Usage",
@@ -188,106 +184,6 @@ class GraphRef(Message, frozen=True, kw_only=True):
     digest: str
     nbytes: int
     weights: tuple[WeightRef, ...] = ()
-
-
-class ProfilePlan(Message, frozen=True, kw_only=True):
-    """How to read a whole-model profile as times of units; travels as a blob, not over MQTT.
-
-    Attributes:
-        units: All units in topological order.
-        kernel_units: Graph node name, as the runtime's profile reports it, to unit name.
-        quantizable: Units that have an int8 form.
-        inputs: What to feed.
-    """
-
-    units: tuple[str, ...]
-    kernel_units: dict[str, str]
-    quantizable: tuple[str, ...]
-    inputs: tuple[TensorSpec, ...]
-
-
-class CalibrationGraph(Message, frozen=True, kw_only=True):
-    """A part of a model, some of it in int8, whose time shows what changes of form between kernels cost.
-
-    Attributes:
-        units: What it computes.
-        quantized: Those of them that are in int8 here.
-        transition_bytes: Kind of change of form to the bytes it changes beyond the float model's. [B]
-    """
-
-    name: str
-    graph: GraphRef
-    inputs: tuple[TensorSpec, ...]
-    units: tuple[str, ...]
-    quantized: tuple[str, ...]
-    transition_bytes: dict[str, float]
-
-
-class CalibrationPlan(Message, frozen=True, kw_only=True):
-    """The parts of a model to time beside the whole; travels as a blob, not over MQTT."""
-
-    graphs: tuple[CalibrationGraph, ...]
-
-
-class ModelOffer(Message, frozen=True, kw_only=True):
-    """A model that every online node profiles.
-
-    Attributes:
-        sha256: Of the imported model; a profile of another is stale.
-        float_graph: The whole model.
-        quantized_graph: The whole model with every quantizable operator in int8, or None without any.
-        profile_plan: Digest of the `ProfilePlan` blob.
-        calibration_plan: Digest of the `CalibrationPlan` blob; empty without one.
-        calibration_graphs: Digests of that plan's graphs; their weights are those of the two whole models.
-    """
-
-    model: str
-    sha256: str
-    float_graph: GraphRef
-    quantized_graph: GraphRef | None
-    profile_plan: str
-    calibration_plan: str = ""
-    calibration_graphs: tuple[str, ...] = ()
-
-
-class ExecutionProfile(Message, frozen=True, kw_only=True):
-    """Measured seconds per unit on one node.
-
-    Attributes:
-        time_s: Unit name to seconds in float. [s]
-        quantized_time_s: Quantizable unit name to seconds in int8. [s]
-        whole_s: Measured seconds of the whole model in float, the check of the sum. [s]
-        runs: Repetitions the medians stand on.
-        provider: onnxruntime execution provider.
-        slow_down: Factor of the `[emulation]` section already contained in the times.
-        integer_time_s: Quantizable unit name to seconds of its integer kernels alone, conversions left out. [s]
-        transition_s_per_byte: What changes of form between kernels cost here, by kind; empty where not measured. [s/B]
-    """
-
-    time_s: dict[str, float]
-    quantized_time_s: dict[str, float]
-    whole_s: float
-    runs: int
-    provider: str
-    threads: int
-    runtime: str
-    slow_down: float = 1.0
-    origin: Origin = "measured"
-    integer_time_s: dict[str, float] = {}
-    transition_s_per_byte: dict[str, float] = {}
-
-
-class ProfileReport(Message, frozen=True, kw_only=True):
-    """Where a node stands with profiling a model."""
-
-    node: str
-    instance: str
-    model: str
-    sha256: str
-    state: Literal["running", "done", "failed"]
-    fraction: float
-    detail: str = ""
-    profile: ExecutionProfile | None = None
 
 
 class Deployment(Message, frozen=True, kw_only=True):

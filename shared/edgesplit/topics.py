@@ -1,7 +1,7 @@
 """Every MQTT topic, in one place.
 
 Owns: the topic tree below `edgesplit/1/`. Its rule: nobody else spells a topic. Not here: payloads
-(`messages.py`, `requests.py`) and the connection (`bus.py`).
+(`messages.py`, `profiles.py`, `requests.py`) and the connection (`bus.py`).
 
     edgesplit/1/
     ├── controller/status                  retained, last will   ControllerStatus

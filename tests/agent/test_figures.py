@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgesplit.errors import InvalidConfiguration
-from edgesplit.messages import LinkState, ProfilePlan
+from edgesplit.messages import LinkState
+from edgesplit.profiles import ProfilePlan
 from edgesplit_agent.http import HttpEndpoint
 from edgesplit_agent.kernel_times import Kernel, kernel_runs, unit_times
 from edgesplit_agent.reporting import links_differ

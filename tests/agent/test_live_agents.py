@@ -22,15 +22,13 @@ from edgesplit.messages import (
     ControllerStatus,
     Event,
     LinkMetrics,
-    ModelOffer,
     NodeMetrics,
     NodeStatus,
     Observed,
-    ProfilePlan,
-    ProfileReport,
     TensorSpec,
     Usage,
 )
+from edgesplit.profiles import ModelOffer, ProfilePlan, ProfileReport
 from edgesplit_agent.configuration import (
     AgentConfiguration,
     BrokerSection,

@@ -16,16 +16,13 @@ from edgesplit.messages import (
     ControllerStatus,
     Desired,
     EpochState,
-    ExecutionProfile,
     LinkMetrics,
     LinkState,
-    ModelOffer,
     NodeMetrics,
     NodeStatus,
     Observed,
-    ProfilePlan,
-    ProfileReport,
 )
+from edgesplit.profiles import ExecutionProfile, ModelOffer, ProfilePlan, ProfileReport
 
 
 class FakeAgent:

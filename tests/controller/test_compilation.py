@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgesplit.messages import EpochSpec, ExecutionProfile, LinkState
+from edgesplit.messages import EpochSpec, LinkState
 from edgesplit.plan import Assignment
+from edgesplit.profiles import ExecutionProfile
 from edgesplit.requests import GoalsDocument
 from edgesplit_controller.deployment.compilation import compile_local, compile_plan, is_local
 from edgesplit_controller.deployment.problems import Candidate, build_problem

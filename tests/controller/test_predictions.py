@@ -7,9 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edgesplit.messages import ExecutionProfile, LinkState
+from edgesplit.messages import LinkState
 from edgesplit.plan import Assignment
 from edgesplit.problem import Problem
+from edgesplit.profiles import ExecutionProfile
 from edgesplit.requests import GoalsDocument
 from edgesplit_controller.deployment.predictions import placed, typical_bytes
 from edgesplit_controller.deployment.problems import Candidate, build_problem

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from edgesplit.messages import ExecutionProfile, LinkMetrics, LinkState, NodeMetrics, NodeStatus, ProfileReport
+from edgesplit.messages import LinkMetrics, LinkState, NodeMetrics, NodeStatus
+from edgesplit.profiles import ExecutionProfile, ProfileReport
 from edgesplit_controller.registry import Registry
 
 

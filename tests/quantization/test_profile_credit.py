@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from edgesplit.messages import ProfilePlan
+from edgesplit.profiles import ProfilePlan
 from edgesplit_agent.kernel_times import kernel_runs, unit_times
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.importer import import_model

@@ -23,7 +23,7 @@ from edgesplit_controller.deployment.rollout import EpochPlan
 from edgesplit_controller.deployment.state import DeploymentState, LocalPlan, PlanRecord
 
 if TYPE_CHECKING:
-    from edgesplit.messages import ExecutionProfile
+    from edgesplit.profiles import ExecutionProfile
     from edgesplit_controller.configuration import Planning
     from edgesplit_controller.graph.blobs import BlobStore
     from edgesplit_controller.models.record import ModelRecord

@@ -19,9 +19,9 @@ import msgspec
 from edgesplit_controller.quantization.transitions import Transition, find_transitions, float_targets
 
 if TYPE_CHECKING:
-    from edgesplit.messages import ExecutionProfile
     from edgesplit.plan import Assignment
     from edgesplit.problem import Operator, Problem
+    from edgesplit.profiles import ExecutionProfile
     from edgesplit_controller.graph.model import ModelGraph
 
 __all__ = ["kernel_time_s", "placed", "typical_bytes", "typical_quantized_time_s"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from edgesplit.errors import PlanInfeasible
-from edgesplit.messages import ExecutionProfile, LinkState
+from edgesplit.messages import LinkState
 from edgesplit.problem import (
     Constraints,
     Link,
@@ -23,6 +23,7 @@ from edgesplit.problem import (
     Problem,
     Tensor,
 )
+from edgesplit.profiles import ExecutionProfile
 from edgesplit.requests import GoalsDocument
 from edgesplit_controller.deployment.pinning import allowed_nodes
 from edgesplit_controller.deployment.predictions import typical_bytes, typical_quantized_time_s

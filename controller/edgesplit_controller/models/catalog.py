@@ -13,8 +13,8 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from edgesplit.errors import ModelExists, UnknownModel
-from edgesplit.messages import ModelOffer
 from edgesplit.names import checked_name
+from edgesplit.profiles import ModelOffer
 from edgesplit.requests import AddModel
 from edgesplit_controller.models.intake import Progress, Submission, take_in
 from edgesplit_controller.models.record import ModelRecord

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edgesplit.errors import InvalidCalibration, InvalidInput, InvalidModel
-from edgesplit.messages import ModelOffer, ProfilePlan
+from edgesplit.profiles import ModelOffer, ProfilePlan
 from edgesplit.requests import NoiseModelDocument
 from edgesplit_controller.deployment.compilation import tensor_specs, whole_graph_ref
 from edgesplit_controller.models.record import Manifest, ModelRecord

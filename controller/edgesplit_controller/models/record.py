@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edgesplit.errors import InvalidConfiguration
-from edgesplit.messages import ModelOffer, TensorSpec
+from edgesplit.messages import TensorSpec
 from edgesplit.problem import NoiseModel
+from edgesplit.profiles import ModelOffer
 from edgesplit.requests import NoiseModelDocument
 from edgesplit_controller.graph.model import ModelGraph, Operator, Tensor, Unit
 

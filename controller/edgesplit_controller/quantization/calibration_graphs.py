@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgesplit.messages import CalibrationGraph, CalibrationPlan, GraphRef, TensorSpec
+from edgesplit.messages import GraphRef, TensorSpec
+from edgesplit.profiles import CalibrationGraph, CalibrationPlan
 from edgesplit_controller.quantization.transitions import find_transitions, float_targets
 
 if TYPE_CHECKING:

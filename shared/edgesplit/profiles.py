@@ -1,0 +1,122 @@
+"""Control-plane messages about execution profiles: what a node is asked to measure and what it found.
+
+Owns: the offer of a model, the plans that say how to measure it, and the result. Its rule: that of `messages.py`, a
+released message is never changed. Not here: measuring (agents), what predictions make of it (the controller).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from edgesplit.messages import GraphRef, Message, Origin, TensorSpec
+
+__all__ = [
+    "CalibrationGraph",
+    "CalibrationPlan",
+    "ExecutionProfile",
+    "ModelOffer",
+    "ProfilePlan",
+    "ProfileReport",
+]
+
+
+class ProfilePlan(Message, frozen=True, kw_only=True):
+    """How to read a whole-model profile as times of units; travels as a blob, not over MQTT.
+
+    Attributes:
+        units: All units in topological order.
+        kernel_units: Graph node name, as the runtime's profile reports it, to unit name.
+        quantizable: Units that have an int8 form.
+        inputs: What to feed.
+    """
+
+    units: tuple[str, ...]
+    kernel_units: dict[str, str]
+    quantizable: tuple[str, ...]
+    inputs: tuple[TensorSpec, ...]
+
+
+class CalibrationGraph(Message, frozen=True, kw_only=True):
+    """A part of a model, some of it in int8, whose time shows what changes of form between kernels cost.
+
+    Attributes:
+        units: What it computes.
+        quantized: Those of them that are in int8 here.
+        transition_bytes: Kind of change of form to the bytes it changes beyond the float model's. [B]
+    """
+
+    name: str
+    graph: GraphRef
+    inputs: tuple[TensorSpec, ...]
+    units: tuple[str, ...]
+    quantized: tuple[str, ...]
+    transition_bytes: dict[str, float]
+
+
+class CalibrationPlan(Message, frozen=True, kw_only=True):
+    """The parts of a model to time beside the whole; travels as a blob, not over MQTT."""
+
+    graphs: tuple[CalibrationGraph, ...]
+
+
+class ModelOffer(Message, frozen=True, kw_only=True):
+    """A model that every online node profiles.
+
+    Attributes:
+        sha256: Of the imported model; a profile of another is stale.
+        float_graph: The whole model.
+        quantized_graph: The whole model with every quantizable operator in int8, or None without any.
+        profile_plan: Digest of the `ProfilePlan` blob.
+        calibration_plan: Digest of the `CalibrationPlan` blob; empty without one.
+        calibration_graphs: Digests of that plan's graphs; their weights are those of the two whole models.
+    """
+
+    model: str
+    sha256: str
+    float_graph: GraphRef
+    quantized_graph: GraphRef | None
+    profile_plan: str
+    calibration_plan: str = ""
+    calibration_graphs: tuple[str, ...] = ()
+
+
+class ExecutionProfile(Message, frozen=True, kw_only=True):
+    """Measured seconds per unit on one node.
+
+    Attributes:
+        time_s: Unit name to seconds in float. [s]
+        quantized_time_s: Quantizable unit name to seconds in int8. [s]
+        whole_s: Measured seconds of the whole model in float, the check of the sum. [s]
+        runs: Repetitions the medians stand on.
+        provider: onnxruntime execution provider.
+        slow_down: Factor of the `[emulation]` section already contained in the times.
+        integer_time_s: Quantizable unit name to seconds of its integer kernels alone, conversions left out. [s]
+        transition_s_per_byte: What changes of form between kernels cost here, by kind; empty where not measured. [s/B]
+    """
+
+    time_s: dict[str, float]
+    quantized_time_s: dict[str, float]
+    whole_s: float
+    runs: int
+    provider: str
+    threads: int
+    runtime: str
+    slow_down: float = 1.0
+    origin: Origin = "measured"
+    integer_time_s: dict[str, float] = msgspec.field(default_factory=dict[str, float])
+    transition_s_per_byte: dict[str, float] = msgspec.field(default_factory=dict[str, float])
+
+
+class ProfileReport(Message, frozen=True, kw_only=True):
+    """Where a node stands with profiling a model."""
+
+    node: str
+    instance: str
+    model: str
+    sha256: str
+    state: Literal["running", "done", "failed"]
+    fraction: float
+    detail: str = ""
+    profile: ExecutionProfile | None = None
