@@ -34,6 +34,7 @@ from edgesplit.messages import (
 from edgesplit.profiles import ModelOffer, ProfileReport
 from edgesplit_controller.artifacts import ArtifactServer
 from edgesplit_controller.configuration import ControllerConfiguration, artifact_address, split_address
+from edgesplit_controller.deployment.activation import Activation
 from edgesplit_controller.deployment.deployer import Deployer
 from edgesplit_controller.deployment.fallbacks import Fallbacks, Writing
 from edgesplit_controller.deployment.planning import PlanMaker
@@ -106,13 +107,14 @@ class Service:
             events=self._events,
             settings=settings,
         )
+        maker = PlanMaker(self._registry, store.blobs, settings)
         self._deployer = Deployer(
             self._rollouts,
             registry=self._registry,
             models=self._catalog.records,
-            maker=PlanMaker(self._registry, store.blobs, settings),
+            maker=maker,
             fallbacks=fallbacks,
-            writing=writing,
+            activation=Activation(self._rollouts, maker, fallbacks, writing, self._events),
             events=self._events,
             settings=settings,
             clock=time.monotonic,

@@ -17,15 +17,16 @@ import structlog
 from edgesplit.errors import EdgesplitError, NotDeployed, PlanInfeasible, PreparationFailed
 from edgesplit.problem import Problem
 from edgesplit.requests import GoalsDocument
-from edgesplit_controller.deployment.fallbacks import Fallbacks, Writing
+from edgesplit_controller.deployment.fallbacks import Fallbacks
 from edgesplit_controller.deployment.goals import goals_text
-from edgesplit_controller.deployment.occasions import Change, Occasion, Watch
+from edgesplit_controller.deployment.occasions import Change, Data, Occasion, Watch
 from edgesplit_controller.deployment.planning import Draft, NotProfiledYet, PlanMaker
 from edgesplit_controller.deployment.replanning import Figures, figures_of, reasons
-from edgesplit_controller.deployment.state import DeploymentState, LocalPlan, PlanRecord
+from edgesplit_controller.deployment.state import DeploymentState, PlanRecord
 
 if TYPE_CHECKING:
     from edgesplit_controller.configuration import Planning
+    from edgesplit_controller.deployment.activation import Activation
     from edgesplit_controller.deployment.rollouts import Rollouts
     from edgesplit_controller.events import EventLog
     from edgesplit_controller.models.record import ModelRecord
@@ -39,8 +40,6 @@ RETRY_S = 30.0
 DRAIN_LIMIT_S = 15.0
 """How long `undeploy` waits for the last requests to end."""
 
-Data = dict[str, str | float | int | bool | None]
-
 
 class Deployer:
     """All deployments.
@@ -51,7 +50,7 @@ class Deployer:
         models: By name; the caller adds and removes.
         maker: Makes plans.
         fallbacks: Plans for the worst, after each change.
-        writing: Told when blobs are written that no plan names yet.
+        activation: Brings plans to their nodes.
         events: Where decisions are told.
         settings: Debounce and limits.
         clock: Monotonic seconds, the same as the rollouts'.
@@ -65,7 +64,7 @@ class Deployer:
         models: Mapping[str, ModelRecord],
         maker: PlanMaker,
         fallbacks: Fallbacks,
-        writing: Writing,
+        activation: Activation,
         events: EventLog,
         settings: Planning,
         clock: Callable[[], float],
@@ -75,7 +74,7 @@ class Deployer:
         self._models = models
         self._maker = maker
         self._fallbacks = fallbacks
-        self._writing = writing
+        self._activation = activation
         self._events = events
         self._settings = settings
         self._clock = clock
@@ -226,10 +225,14 @@ class Deployer:
         data: Data = dict(draft.decision.data) | {"trigger": occasion.cause, "verdict": verdict}
         reason = verdict if occasion.forced else f"{occasion.cause}: {verdict}"
         try:
-            if serving is not None and not draft.decision.adopt and not self._gains_fallback(record, draft, serving):
+            if (
+                serving is not None
+                and not draft.decision.adopt
+                and not self._activation.gains_fallback(record, draft, serving)
+            ):
                 self._decline(model, serving, draft, f"{occasion.cause}: {verdict}", data)
                 return Change(serving.plan.epoch, False, verdict)
-            return await self._roll_out(record, draft, reason, data, occasion.deadline_s)
+            return await self._activation.roll_out(record, draft, reason, data, occasion.deadline_s)
         finally:
             self._fallbacks.refresh(model)
 
@@ -241,59 +244,6 @@ class Deployer:
         self._rollouts.keep(model, msgspec.structs.replace(deployment, plans=plans))
         text = f"{model} stays on epoch {serving.plan.epoch} ({reason})"
         self._events.add("replan-declined", text, model=model, data=data)
-
-    async def _roll_out(self, record: ModelRecord, draft: Draft, reason: str, data: Data, deadline_s: float) -> Change:
-        model = record.name
-        epoch, fallback = self._numbers(model, record, draft)
-        with self._writing():
-            made, local = await self._maker.compile(record, draft, epoch, fallback, reason)
-            outcome = self._begin(record, draft, made, local, deadline_s)
-        where = ", ".join(made.plan.participants)
-        text = f"{model} epoch {epoch} planned on {where} ({reason}): {draft.evaluation.timeline_s * 1e3:.1f} ms"
-        self._events.add("planned", text, model=model, data=data | {"epoch": epoch})
-        self._fallbacks.trim()
-        failure = await outcome
-        if failure:
-            text = f"{model} epoch {epoch} was abandoned because {failure}; what served before serves on"
-            raise PreparationFailed(text)
-        return Change(epoch, not draft.decision.same, reason)
-
-    def _gains_fallback(self, record: ModelRecord, draft: Draft, serving: PlanRecord) -> bool:
-        """Whether pins now allow, or no longer allow, the same plan its fallback: only a new epoch can tell nodes."""
-        held = serving.plan.fallback is not None
-        return serving.goals.pins != draft.goals.pins and held != self._maker.needs_fallback(record, draft)
-
-    def _begin(
-        self, record: ModelRecord, draft: Draft, made: PlanRecord, local: LocalPlan | None, deadline_s: float
-    ) -> asyncio.Future[str]:
-        """Have nodes prepare a plan and its fallback; resolved with why it was abandoned, if it was."""
-        model = record.name
-        before = self.deployments.get(model)
-        kept = {plan.epoch: plan for plan in (before.local if before is not None else ())}
-        if local is not None:
-            kept[local.epoch] = local
-        deployment = msgspec.structs.replace(
-            before or DeploymentState(source=draft.problem.source, inputs=(), outputs=()),
-            inputs=record.inputs,
-            outputs=record.outputs,
-            local=tuple(kept.values()),
-        )
-        return self._rollouts.roll_out(model, deployment, made, deadline_s)
-
-    def _numbers(self, model: str, record: ModelRecord, draft: Draft) -> tuple[int, LocalPlan | int | None]:
-        """The new plan's epoch, and its fallback: one that exists, the number of a new one, or none."""
-        last = self._rollouts.highest_epoch(model)
-        fallback: LocalPlan | int | None = None
-        if self._maker.needs_fallback(record, draft):
-            wanted = (draft.problem.source, record.sha256)
-            deployment = self.deployments.get(model)
-            existing = deployment.local if deployment is not None else ()
-            fallback = next((plan for plan in existing if (plan.source, plan.sha256) == wanted), None)
-            if fallback is None:
-                last += 1
-                fallback = last
-        self._rollouts.update(epochs=self._rollouts.state.epochs | {model: last + 1})
-        return last + 1, fallback
 
     async def _watch_fleet(self, model: str, watch: Watch) -> None:
         """Plan again whenever the fleet has changed enough."""

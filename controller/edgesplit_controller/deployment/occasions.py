@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 
 from edgesplit_controller.deployment.replanning import Figures
 
-__all__ = ["Change", "Occasion", "Watch"]
+__all__ = ["Change", "Data", "Occasion", "Watch"]
+
+Data = dict[str, str | float | int | bool | None]
+"""Figures behind an event."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,112 @@
+"""From a draft to an epoch that serves.
+
+Owns: a plan's number and fallback, its compilation, and waiting until it serves or was abandoned. Its rule: blobs are
+written within `Writing`, so that none is collected before a plan names it. Not here: whether to switch (`deployer.py`),
+the steps of the roll-out (`rollouts.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from edgesplit.errors import PreparationFailed
+from edgesplit_controller.deployment.fallbacks import Fallbacks, Writing
+from edgesplit_controller.deployment.occasions import Change, Data
+from edgesplit_controller.deployment.planning import Draft, PlanMaker
+from edgesplit_controller.deployment.state import DeploymentState, LocalPlan, PlanRecord
+
+if TYPE_CHECKING:
+    from edgesplit_controller.deployment.rollouts import Rollouts
+    from edgesplit_controller.events import EventLog
+    from edgesplit_controller.models.record import ModelRecord
+
+__all__ = ["Activation"]
+
+
+class Activation:
+    """Brings plans to their nodes.
+
+    Args:
+        rollouts: Drives them there.
+        maker: Compiles them.
+        fallbacks: Their memory gives way to a new plan.
+        writing: Told when blobs are written that no plan names yet.
+        events: Where plans are told.
+    """
+
+    def __init__(
+        self, rollouts: Rollouts, maker: PlanMaker, fallbacks: Fallbacks, writing: Writing, events: EventLog
+    ) -> None:
+        self._rollouts = rollouts
+        self._maker = maker
+        self._fallbacks = fallbacks
+        self._writing = writing
+        self._events = events
+
+    async def roll_out(self, record: ModelRecord, draft: Draft, reason: str, data: Data, deadline_s: float) -> Change:
+        """Compile, prepare, and return once the epoch serves.
+
+        Args:
+            record: The model.
+            draft: The plan.
+            reason: Why it was made.
+            data: Figures of the event that tells of it.
+            deadline_s: When it is given up, on the deployer's clock. [s]
+
+        Raises:
+            PreparationFailed: The epoch was abandoned; what served before serves on.
+        """
+        model = record.name
+        epoch, fallback = self._numbers(model, record, draft)
+        with self._writing():
+            made, local = await self._maker.compile(record, draft, epoch, fallback, reason)
+            outcome = self._begin(record, draft, made, local, deadline_s)
+        where = ", ".join(made.plan.participants)
+        text = f"{model} epoch {epoch} planned on {where} ({reason}): {draft.evaluation.timeline_s * 1e3:.1f} ms"
+        self._events.add("planned", text, model=model, data=data | {"epoch": epoch})
+        self._fallbacks.trim()
+        failure = await outcome
+        if failure:
+            text = f"{model} epoch {epoch} was abandoned because {failure}; what served before serves on"
+            raise PreparationFailed(text)
+        return Change(epoch, not draft.decision.same, reason)
+
+    def gains_fallback(self, record: ModelRecord, draft: Draft, serving: PlanRecord) -> bool:
+        """Whether pins now allow, or no longer allow, the same plan its fallback: only a new epoch can tell nodes."""
+        held = serving.plan.fallback is not None
+        return serving.goals.pins != draft.goals.pins and held != self._maker.needs_fallback(record, draft)
+
+    def _begin(
+        self, record: ModelRecord, draft: Draft, made: PlanRecord, local: LocalPlan | None, deadline_s: float
+    ) -> asyncio.Future[str]:
+        """Have nodes prepare a plan and its fallback; resolved with why it was abandoned, if it was."""
+        model = record.name
+        before = self._rollouts.state.deployments.get(model)
+        kept = {plan.epoch: plan for plan in (before.local if before is not None else ())}
+        if local is not None:
+            kept[local.epoch] = local
+        deployment = msgspec.structs.replace(
+            before or DeploymentState(source=draft.problem.source, inputs=(), outputs=()),
+            inputs=record.inputs,
+            outputs=record.outputs,
+            local=tuple(kept.values()),
+        )
+        return self._rollouts.roll_out(model, deployment, made, deadline_s)
+
+    def _numbers(self, model: str, record: ModelRecord, draft: Draft) -> tuple[int, LocalPlan | int | None]:
+        """The new plan's epoch, and its fallback: one that exists, the number of a new one, or none."""
+        last = self._rollouts.highest_epoch(model)
+        fallback: LocalPlan | int | None = None
+        if self._maker.needs_fallback(record, draft):
+            wanted = (draft.problem.source, record.sha256)
+            deployment = self._rollouts.state.deployments.get(model)
+            existing = deployment.local if deployment is not None else ()
+            fallback = next((plan for plan in existing if (plan.source, plan.sha256) == wanted), None)
+            if fallback is None:
+                last += 1
+                fallback = last
+        self._rollouts.update(epochs=self._rollouts.state.epochs | {model: last + 1})
+        return last + 1, fallback
