@@ -17,7 +17,16 @@ from edgesplit.bus import BrokerAddress
 from edgesplit.errors import InvalidConfiguration
 from edgesplit_controller.deployment.replanning import Thresholds
 
-__all__ = ["Artifacts", "Broker", "ControllerConfiguration", "Planning", "Store", "artifact_address", "split_address"]
+__all__ = [
+    "Artifacts",
+    "Broker",
+    "ControllerConfiguration",
+    "Models",
+    "Planning",
+    "Store",
+    "artifact_address",
+    "split_address",
+]
 
 
 class Broker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,6 +63,17 @@ class Artifacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     listen: str = "0.0.0.0:7480"
     advertise: str = ""
     max_upload_bytes: int = 64 << 30
+
+
+class Models(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[models]`.
+
+    Attributes:
+        metrics: Functions, module:function each, that `model add --metric` may name; their modules must be importable
+            by this process. Nothing else is ever imported on a client's word.
+    """
+
+    metrics: tuple[str, ...] = ()
 
 
 class Planning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -93,6 +113,7 @@ class ControllerConfiguration(msgspec.Struct, frozen=True, kw_only=True, forbid_
     store: Store = msgspec.field(default_factory=Store)
     artifacts: Artifacts = Artifacts()
     planning: Planning = Planning()
+    models: Models = Models()
 
     def validate(self) -> None:
         """Check what types cannot say.

@@ -88,7 +88,8 @@ class Service:
         )
         self._events = EventLog(store.events, self._publish_event)
         settings = configuration.planning
-        self._catalog = Catalog(store, self._registry, self, settings.profile_silence_s)
+        metrics = configuration.models.metrics
+        self._catalog = Catalog(store, self._registry, self, settings.profile_silence_s, metrics)
         self._rollouts = Rollouts(
             store.load_state(),
             save=store.save_state,

@@ -69,6 +69,7 @@ class NoiseModelDocument(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         full_noise: Measured noise with every candidate quantized.
         seconds: Time the modelling took. [s]
+        metric: What noise is: `rho`, or the user's module:function.
     """
 
     degree: int
@@ -78,6 +79,7 @@ class NoiseModelDocument(msgspec.Struct, frozen=True, kw_only=True):
     patterns: int = 0
     full_noise: float = 0.0
     margin: float = 0.0
+    metric: str = "rho"
 
 
 class ModelAddedDocument(msgspec.Struct, frozen=True, kw_only=True):

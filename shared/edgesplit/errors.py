@@ -8,6 +8,7 @@ names the cause and what to do. Not here: retries, logging, exit handling.
     ├── InvalidInput                what the user handed over cannot be used
     │   ├── InvalidModel            the ONNX file is corrupt or cannot be served
     │   ├── InvalidCalibration      calibration samples do not fit the model
+    │   ├── InvalidMetric           a user's noise metric cannot be had, or gives nonsense
     │   ├── InvalidProblem          a problem file is malformed
     │   └── InvalidTensor           a request's tensor has the wrong name, dtype or shape
     ├── UnknownModel, UnknownNode, ModelExists, NotDeployed
@@ -48,6 +49,7 @@ __all__ = [
     "InvalidCalibration",
     "InvalidConfiguration",
     "InvalidInput",
+    "InvalidMetric",
     "InvalidModel",
     "InvalidProblem",
     "InvalidTensor",
@@ -105,6 +107,12 @@ class InvalidCalibration(InvalidInput):
     """Calibration samples do not fit the model's inputs."""
 
     code = "invalid-calibration"
+
+
+class InvalidMetric(InvalidInput):
+    """A user's noise metric is not allowed, cannot be imported, or gives what is no noise."""
+
+    code = "invalid-metric"
 
 
 class InvalidProblem(InvalidInput):

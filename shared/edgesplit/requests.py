@@ -122,6 +122,7 @@ class AddModel(_Operation, frozen=True, kw_only=True, tag="add-model"):
         file: Digest of the .onnx file.
         external: External data location, as the file names it, to digest.
         calibration: Digest of the .npz, or None.
+        metric: What noise is read as, module:function that the controller allows; empty for rho.
     """
 
     name: str
@@ -131,6 +132,7 @@ class AddModel(_Operation, frozen=True, kw_only=True, tag="add-model"):
     max_quantizable: int = 12
     exclude: tuple[str, ...] = ()
     replace: bool = False
+    metric: str = ""
 
 
 class ListModels(_Operation, frozen=True, kw_only=True, tag="list-models"):

@@ -45,7 +45,7 @@ from edgesplit.requests import (
     UnpinOperators,
     WhatIf,
 )
-from edgesplit_controller.configuration import Artifacts, Broker, ControllerConfiguration, Planning
+from edgesplit_controller.configuration import Artifacts, Broker, ControllerConfiguration, Models, Planning
 from edgesplit_controller.configuration import Store as StorePath
 from edgesplit_controller.deployment.state import PlanRecord
 from edgesplit_controller.embedded_broker import EmbeddedBroker
@@ -55,6 +55,7 @@ from tests.controller.fake_agent import FakeAgent
 from tests.controller.tiny_models import convolutions
 
 FAST, SLOW = 0.001, 0.02
+METRIC, NO_METRIC = "tests.controller.tiny_models:largest_change", "tests.controller.tiny_models:always_one"
 GOOD_LINK, BAD_LINK = (100e6, 0.001), (1e3, 0.1)
 
 
@@ -126,6 +127,7 @@ class Fleet:
             store=StorePath(path=str(folder / "store")),
             artifacts=Artifacts(listen="127.0.0.1:0"),
             planning=Planning(debounce_s=0.05, profile_silence_s=5.0, prepare_limit_s=20.0),
+            models=Models(metrics=(METRIC, NO_METRIC)),
         )
 
     async def start(self) -> None:
@@ -269,6 +271,20 @@ async def test_errors_are_sentences_and_stop_nothing(fleet: Fleet) -> None:
     client.bus._client.publish(topics.request(client.name), b"\xff", qos=1)
     await until(lambda: sum(event.kind == "malformed-message" for event in fleet.service._events.last(1000)) == 2)
     assert len(await client.ask(ListNodes())) == 3
+
+
+async def test_noise_is_read_as_the_metric_that_the_controller_allows(fleet: Fleet) -> None:
+    client = fleet.client
+    with pytest.raises(EdgesplitError, match=r"not allowed here: add it to \[models\] metrics") as caught:
+        await client.add("tiny", convolutions(2), metric="os:system")
+    assert caught.value.code == "invalid-metric"
+    with pytest.raises(EdgesplitError, match="gives 1 for equal outputs"):
+        await client.add("tiny", convolutions(2), metric=NO_METRIC)
+    assert await client.ask(ListModels()) == []
+    plain = await client.add("tiny", convolutions(2))
+    own = await client.add("tiny", convolutions(2), metric=METRIC, replace=True)
+    assert (plain["noise_model"]["metric"], own["noise_model"]["metric"]) == ("rho", METRIC)
+    assert own["noise_model"]["full_noise"] > 3 * plain["noise_model"]["full_noise"]
 
 
 async def test_infeasible_goals_keep_goals_and_plan(fleet: Fleet) -> None:

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from edgesplit.errors import InvalidCalibration, InvalidModel
+from edgesplit.errors import InvalidCalibration, InvalidMetric, InvalidModel
+from edgesplit.noise import output_noise
 from edgesplit.problem import NoiseModel
 from edgesplit_controller.graph.model import ModelGraph
 from edgesplit_controller.quantization.calibration import Calibration, load_calibration, split
-from edgesplit_controller.quantization.measuring import Measured, measure_noise, output_noise
+from edgesplit_controller.quantization.measuring import Measured, measure_for, measure_noise
 from edgesplit_controller.quantization.noise import calibrate, fit_noise, model_noise, safety_margin
 from edgesplit_controller.quantization.patterns import always_measured, choose_patterns, in_tree_order
 from edgesplit_controller.quantization.qdq import quantize
@@ -236,3 +237,36 @@ def test_integer_outputs_count_too(tmp_path: Path) -> None:
     graph, blobs, chosen = imported(proto, tmp_path)
     profile = model_noise(graph, blobs, chosen, load_calibration(None, graph, samples=4), patterns=30)
     assert profile.report.full_noise > 0
+
+
+def label_changes(reference: dict[str, np.ndarray], noisy: dict[str, np.ndarray]) -> float:
+    """Share of places whose largest channel is another."""
+    return float(np.mean(reference["row2.out"].argmax(axis=1) != noisy["row2.out"].argmax(axis=1)))
+
+
+def test_noise_is_modelled_in_the_users_own_metric(tmp_path: Path) -> None:
+    graph, blobs, chosen = imported(branched(), tmp_path)
+    calibration = load_calibration(None, graph, samples=8)
+    measure = measure_for(graph, label_changes, "mine:label_changes")
+    profile = model_noise(graph, blobs, chosen, calibration, patterns=60, measure=measure)
+    _, held_out = split(calibration)
+    measured = measure_noise(graph, blobs, quantize(graph, blobs, chosen, profile.ranges), held_out, measure)
+    assert 0 < measured <= 1
+    assert profile.report.full_noise == pytest.approx(measured, rel=0.05)
+    assert predicted(profile.model, set(chosen)) >= measured * 0.95
+
+
+def test_a_metric_that_fails_ends_the_modelling_with_its_sentence(tmp_path: Path) -> None:
+    graph, blobs, chosen = imported(branched(), tmp_path)
+
+    def broken(reference: dict[str, np.ndarray], _noisy: dict[str, np.ndarray]) -> float:
+        return float(reference["missing"].mean())
+
+    with pytest.raises(InvalidMetric, match="the metric mine:broken failed on a sample"):
+        model_noise(
+            graph,
+            blobs,
+            chosen,
+            load_calibration(None, graph, samples=4),
+            measure=measure_for(graph, broken, "mine:broken"),
+        )

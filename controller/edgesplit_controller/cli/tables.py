@@ -154,7 +154,8 @@ def _noise_model(model: NoiseModelDocument) -> str:
     if model.r2_test is None:
         return "none needed: nothing is quantizable"
     fit = f"degree {model.degree}, R² {number(model.r2_train)} (training), {number(model.r2_test)} (test)"
-    return f"{fit}, {model.patterns} patterns in {time_span(model.seconds)}; all quantized: {number(model.full_noise)}"
+    unit = "" if model.metric == "rho" else f" of {model.metric}"
+    return f"{fit}{unit}, {model.patterns} patterns in {time_span(model.seconds)}; all quantized: {number(model.full_noise)}"
 
 
 def _tensors(specs: Sequence[TensorSpec]) -> str:

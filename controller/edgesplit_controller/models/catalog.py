@@ -46,13 +46,17 @@ class Catalog:
         registry: Which nodes are online and what they profiled.
         offers: Where offers go.
         silence_s: How long a node may stay silent while it should profile. [s]
+        metrics: What noise may be read as besides rho, module:function each.
     """
 
-    def __init__(self, store: Store, registry: Registry, offers: OfferPort, silence_s: float) -> None:
+    def __init__(
+        self, store: Store, registry: Registry, offers: OfferPort, silence_s: float, metrics: tuple[str, ...] = ()
+    ) -> None:
         self._store = store
         self._registry = registry
         self._offers = offers
         self._silence_s = silence_s
+        self._metrics = metrics
         self._records = store.load_models()
         self._intake = asyncio.Lock()
 
@@ -157,6 +161,8 @@ class Catalog:
             ),
             max_quantizable=request.max_quantizable,
             exclude=request.exclude,
+            metric=request.metric,
+            metrics=self._metrics,
         )
 
     def _profiling(self, record: ModelRecord) -> tuple[set[str], dict[str, float]]:

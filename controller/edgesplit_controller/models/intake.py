@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edgesplit.errors import InvalidCalibration, InvalidInput, InvalidModel
+from edgesplit.noise import Metric, load_metric
 from edgesplit.profiles import ModelOffer, ProfilePlan
 from edgesplit.requests import NoiseModelDocument
 from edgesplit_controller.deployment.compilation import tensor_specs, whole_graph_ref
@@ -45,6 +46,8 @@ class Submission:
         calibration: The .npz, or None.
         max_quantizable: How many operators may run in int8.
         exclude: Operators that stay in float.
+        metric: What noise is read as, module:function; empty for rho.
+        metrics: Those that may be named (`[models] metrics`).
     """
 
     name: str
@@ -53,6 +56,8 @@ class Submission:
     calibration: Path | None
     max_quantizable: int
     exclude: tuple[str, ...]
+    metric: str = ""
+    metrics: tuple[str, ...] = ()
 
 
 def take_in(submission: Submission, blobs: BlobStore, progress: Progress) -> ModelRecord:
@@ -62,13 +67,15 @@ def take_in(submission: Submission, blobs: BlobStore, progress: Progress) -> Mod
         InvalidModel: The file is damaged or cannot be served.
         InvalidCalibration: The samples do not fit it.
         InvalidInput: An excluded operator or an external data location makes no sense.
+        InvalidMetric: The metric is not allowed, cannot be imported, or fails.
     """
+    metric = load_metric(submission.metric, submission.metrics, "[models] metrics") if submission.metric else None
     graph = _import(submission, blobs, progress)
     quantizable = _choose(graph, submission.max_quantizable, submission.exclude)
     graph, quantizable = _with_units(graph, quantizable)
     progress("calibrating", None)
     warnings: list[str] = []
-    profile, origin = _model_noise(submission, graph, quantizable, blobs, progress)
+    profile, origin = _model_noise(submission, graph, quantizable, blobs, progress, metric=metric)
     if origin == "generated":
         warnings.append(
             "no calibration samples were given: ranges and noise come from seeded uniform noise in [0, 1]; "
@@ -97,6 +104,7 @@ def take_in(submission: Submission, blobs: BlobStore, progress: Progress) -> Mod
             patterns=report.patterns,
             full_noise=report.full_noise,
             margin=report.margin,
+            metric=submission.metric or "rho",
         ),
         calibration=origin,
         offer=offer,
@@ -162,9 +170,16 @@ def _with_units(graph: ModelGraph, quantizable: tuple[str, ...]) -> tuple[ModelG
 
 
 def _model_noise(
-    submission: Submission, graph: ModelGraph, quantizable: tuple[str, ...], blobs: BlobStore, progress: Progress
+    submission: Submission,
+    graph: ModelGraph,
+    quantizable: tuple[str, ...],
+    blobs: BlobStore,
+    progress: Progress,
+    *,
+    metric: Metric | None,
 ) -> tuple[NoiseProfile, str]:
     from edgesplit_controller.quantization.calibration import load_calibration  # noqa: PLC0415 - onnx loads late
+    from edgesplit_controller.quantization.measuring import measure_for  # noqa: PLC0415 - onnx loads late
     from edgesplit_controller.quantization.noise import model_noise  # noqa: PLC0415 - onnx loads late
 
     try:
@@ -175,7 +190,12 @@ def _model_noise(
     if calibration.origin == "generated" and quantizable:
         progress("modelling the noise on generated samples", 0.0)
     profile = model_noise(
-        graph, blobs, quantizable, calibration, progress=lambda done: progress("modelling the noise", done)
+        graph,
+        blobs,
+        quantizable,
+        calibration,
+        progress=lambda done: progress("modelling the noise", done),
+        measure=measure_for(graph, metric, submission.metric) if quantizable else None,
     )
     return profile, calibration.origin
 

@@ -1,12 +1,13 @@
 """Measuring the noise of many quantization patterns.
 
-Owns: which patterns are affordable, running them, comparing outputs. Its rule: noise is rho, the mean over samples
-and outputs of mean(abs(o - o_quantized)). Not here: the polynomial.
+Owns: which patterns are affordable and running them. Its rule: noise is a mean over samples of what a `Measure` says of
+their outputs: rho, or the user's own metric. Not here: comparing outputs (`edgesplit.noise`), the polynomial.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgesplit.errors import InvalidCalibration, InvalidModel
+from edgesplit.noise import Measure, Metric, comparable
+from edgesplit.tensors import Array
 from edgesplit_controller.quantization.calibration import Sample
 from edgesplit_controller.quantization.patterns import always_measured, choose_patterns, in_tree_order
 from edgesplit_controller.quantization.qdq import QuantizedModel, Ranges
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
     from edgesplit_controller.graph.blobs import BlobStore
     from edgesplit_controller.graph.model import ModelGraph
 
-__all__ = ["Measured", "measure_noise", "measure_patterns", "output_noise"]
+__all__ = ["Measured", "measure_for", "measure_noise", "measure_patterns"]
 
 _MOST_PATTERNS = 1000
 _FEWEST_PATTERNS = 60
@@ -56,59 +59,54 @@ class Measured:
         return mean
 
 
-def output_noise(reference: NDArray[Any], noisy: NDArray[Any]) -> float:
-    """Mean absolute difference of one output; elements that are not finite in the reference do not count."""
-    if not reference.size:
-        return 0.0
-    if reference.dtype.kind != "f":
-        return float(np.abs(reference.astype(np.float64) - noisy.astype(np.float64)).mean())
-    with np.errstate(invalid="ignore"):  # infinity less infinity is told apart below
-        mean = float(np.abs(reference - noisy).mean())
-    if np.isfinite(mean):
-        return mean
-    finite = np.isfinite(reference)
-    return float(np.abs(reference[finite] - noisy[finite]).mean()) if finite.any() else 0.0
+def measure_for(graph: ModelGraph, metric: Metric | None = None, name: str = "") -> Measure:
+    """How runs of a model are compared.
 
-
-def _comparable(graph: ModelGraph) -> list[int]:
-    """Positions of the outputs whose values can be subtracted.
+    Args:
+        graph: The model.
+        metric: The user's own, or None for rho.
+        name: The metric's, for messages.
 
     Raises:
-        InvalidModel: There are none.
+        InvalidModel: No output has a fixed size, so that rho is undefined.
     """
-    tensors = [graph.tensors[name] for name in graph.outputs]
-    positions = [
-        index
-        for index, tensor in enumerate(tensors)
-        if tensor.cuttable and np.dtype(tensor.dtype).kind in "fiub" and 0 not in tensor.shape
-    ]
-    if not positions:
+    names = comparable(graph.tensors[output] for output in graph.outputs)
+    if metric is not None:
+        return Measure(names, metric, name)
+    if not names:
         raise InvalidModel("no output of the model has a fixed size, so noise is undefined; use --max-quantizable 0")
-    return positions
+    return Measure(names)
 
 
-def measure_noise(graph: ModelGraph, blobs: BlobStore, quantized: QuantizedModel, samples: Sequence[Sample]) -> float:
-    """Measure rho of one quantized model, by running it whole.
+def measure_noise(
+    graph: ModelGraph,
+    blobs: BlobStore,
+    quantized: QuantizedModel,
+    samples: Sequence[Sample],
+    measure: Measure | None = None,
+) -> float:
+    """Measure the noise of one quantized model, by running it whole.
 
     Args:
         graph: The float model.
         blobs: Where the weights of both lie.
         quantized: The quantized model.
         samples: Inputs.
+        measure: How outputs are compared; None for rho.
 
     Returns:
-        Mean over samples and outputs of the mean absolute difference.
+        Mean over the samples.
     """
     from edgesplit_controller.graph.runner import open_session  # noqa: PLC0415 - onnxruntime loads late
 
+    measure = measure or measure_for(graph)
     exact, noisy = open_session(graph.proto, blobs), open_session(quantized.proto, blobs)
-    names = [graph.outputs[index] for index in _comparable(graph)]
-    differences: list[float] = []
-    for sample in samples:
-        references, outputs = exact.run(names, dict(sample)), noisy.run(names, dict(sample))
-        pairs = zip(references, outputs, strict=True)
-        differences.extend(output_noise(np.asarray(one), np.asarray(other)) for one, other in pairs)
-    return float(np.mean(differences))
+    names = list(graph.outputs)
+
+    def outputs(session: Any, sample: Sample) -> dict[str, Array]:
+        return dict(zip(names, session.run(names, dict(sample)), strict=True))
+
+    return float(np.mean([measure.noise(outputs(exact, sample), outputs(noisy, sample)) for sample in samples]))
 
 
 def measure_patterns(
@@ -122,6 +120,7 @@ def measure_patterns(
     progress: Callable[[float], None] | None = None,
     patterns: int | None = None,
     budget_s: float = 90.0,
+    measure: Measure | None = None,
 ) -> Measured:
     """Measure the noise of chosen patterns.
 
@@ -135,6 +134,7 @@ def measure_patterns(
         progress: Told the finished fraction, from worker threads.
         patterns: How many patterns; by default as many as the budget affords.
         budget_s: Aim for the time. [s]
+        measure: How outputs are compared; None for rho.
 
     Returns:
         The patterns, with about a seventh held out where there are enough.
@@ -142,30 +142,30 @@ def measure_patterns(
     Raises:
         InvalidModel: No output can be compared.
         InvalidCalibration: The float model's output is not finite.
+        InvalidMetric: The measure's metric failed.
     """
     count = len(candidates)
-    comparable = _comparable(graph)
+    measure = measure or measure_for(graph)
     segmented = SegmentedModel(graph, blobs, candidates, ranges)
     chosen = choose_patterns(count, patterns or _MOST_PATTERNS, random)
     if patterns is None:
-        chosen, samples = _affordable(segmented, chosen, samples, count, budget_s * _WORKERS)
+        chosen, samples = _affordable(segmented, measure, chosen, samples, count, budget_s=budget_s * _WORKERS)
     ordered = in_tree_order(chosen, count)
     finished = [0.0] * len(samples)
 
-    def measure(index: int) -> NDArray[np.float64]:
+    def parts_of(index: int) -> NDArray[np.float64]:
         run = segmented.start(samples[index])
-        reference = _reference(run, comparable)
-        rows = np.empty((len(ordered), len(comparable)))
+        reference = _reference(run, graph.outputs, measure)
+        rows: list[list[float]] = []
         for row, pattern in enumerate(ordered):
-            noisy = run.outputs(pattern)
-            rows[row] = [output_noise(one, noisy[at]) for one, at in zip(reference, comparable, strict=True)]
+            rows.append(measure.parts(reference, _outputs(run, graph.outputs, pattern)))
             finished[index] = (row + 1) / len(ordered)
             if progress is not None and row % 16 == 0:
                 progress(sum(finished) / len(samples))
-        return rows
+        return np.array(rows)
 
     with ThreadPoolExecutor(_WORKERS) as pool:
-        noise = np.mean(list(pool.map(measure, range(len(samples)))), axis=0)
+        noise = np.mean(list(pool.map(parts_of, range(len(samples)))), axis=0)
     if progress is not None:
         progress(1.0)
     held = _held_out(chosen, count, random)
@@ -173,23 +173,37 @@ def measure_patterns(
     return Measured(bits, noise, np.array([pattern in held for pattern in ordered], np.bool_), len(samples))
 
 
-def _reference(run: SampleRun, comparable: Sequence[int]) -> list[NDArray[Any]]:
-    outputs = run.outputs(0)
-    chosen = [outputs[at] for at in comparable]
-    if any(array.dtype.kind == "f" and not np.isfinite(array).any() for array in chosen):
+def _outputs(run: SampleRun, names: Sequence[str], pattern: int) -> Mapping[str, Array]:
+    return dict(zip(names, run.outputs(pattern), strict=True))
+
+
+def _reference(run: SampleRun, names: Sequence[str], measure: Measure) -> Mapping[str, Array]:
+    """Outputs of the float model, fit to be compared with."""
+    reference = _outputs(run, names, 0)
+    compared = [reference[name] for name in measure.outputs]
+    if any(array.dtype.kind == "f" and not np.isfinite(array).any() for array in compared):
         raise InvalidCalibration("a held-out sample makes an output NaN or infinite; check the samples' scale")
-    return chosen
+    measure.check(reference)
+    return reference
 
 
 def _affordable(
     segmented: SegmentedModel,
+    measure: Measure,
     chosen: list[int],
     samples: Sequence[Sample],
     candidates: int,
+    *,
     budget_s: float,
 ) -> tuple[list[int], Sequence[Sample]]:
     """As many of the patterns, on as many of the samples, as the budget of work allows."""
     run = segmented.start(samples[0])
+    names = segmented.outputs
+    reference = _reference(run, names, measure)
+    noisy = _outputs(run, names, (1 << candidates) - 1)
+    started = time.perf_counter()
+    measure.parts(reference, noisy)
+    comparing_s = time.perf_counter() - started  # little for rho, but a user's metric may take longer than the model
     # The first runs warm the sessions up; they differ in every segment, so that each is timed.
     for pattern in (0, (1 << candidates) - 1) * 2:
         run.forget()
@@ -200,7 +214,8 @@ def _affordable(
         count = len(chosen)
         while True:
             ordered = in_tree_order(chosen[:count], candidates)
-            if segmented.expected_seconds(ordered, run.seconds) * sample_count <= budget_s:
+            each_s = segmented.expected_seconds(ordered, run.seconds) + comparing_s * count
+            if each_s * sample_count <= budget_s:
                 return chosen[:count], samples[:sample_count]
             if count == fewest:
                 break

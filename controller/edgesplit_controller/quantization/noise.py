@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from edgesplit.noise import Measure
 from edgesplit.problem import NoiseModel, NoiseTerm
 from edgesplit_controller.quantization.calibration import Calibration, split
 from edgesplit_controller.quantization.measuring import Measured, measure_patterns
@@ -106,6 +107,7 @@ def model_noise(
     seed: int = 0,
     patterns: int | None = None,
     budget_s: float = 90.0,
+    measure: Measure | None = None,
 ) -> NoiseProfile:
     """Model the noise of every subset of the candidates.
 
@@ -118,6 +120,7 @@ def model_noise(
         seed: Of the patterns.
         patterns: How many to measure; by default as many as fit the budget, at most 1,000.
         budget_s: Aim for the time of measuring. [s]
+        measure: What noise is; None for rho.
 
     Returns:
         Noise model, report and ranges. Without candidates the noise is always 0.
@@ -125,6 +128,7 @@ def model_noise(
     Raises:
         InvalidModel: A candidate has no int8 form, or no output can be compared.
         InvalidCalibration: A sample drives the model to NaN or infinity.
+        InvalidMetric: The measure's metric failed.
     """
     started = time.monotonic()
     if not candidates:
@@ -144,6 +148,7 @@ def model_noise(
         random=np.random.default_rng(seed),
         patterns=patterns,
         budget_s=budget_s,
+        measure=measure,
     )
     polynomial, r2_train, r2_test = fit_noise(measured, np.random.default_rng(seed))
     margin = safety_margin(measured, polynomial)

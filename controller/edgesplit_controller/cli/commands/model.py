@@ -44,7 +44,7 @@ def model(context: click.Context, broker: str | None, as_json: bool) -> None:
         "splitctl model add yolo yolo.onnx --calibration images.npz\n"
         "splitctl model add yolo yolo.onnx --max-quantizable 8 --exclude /model.23/Conv --replace",
         "{name, sha256, operators, units, tensors, quantizable: [OPERATOR], noise_model: {degree, r2_train, r2_test, "
-        "seconds, patterns, full_noise, margin}, warnings, profiled: [NODE]}; operators counts what can be placed.",
+        "seconds, patterns, full_noise, margin, metric}, warnings, profiled: [NODE]}; operators counts what can be placed.",
     )
 )
 @click.argument("name")
@@ -65,6 +65,13 @@ def model(context: click.Context, broker: str | None, as_json: bool) -> None:
 )
 @click.option("--exclude", metavar="OPERATOR", multiple=True, help="Never quantize this operator; may be repeated.")
 @click.option(
+    "--metric",
+    metavar="MODULE:FUNCTION",
+    default="",
+    help="Read noise as this function of float and quantized outputs instead of their mean absolute difference; "
+    "the controller must allow it ([models] metrics).",
+)
+@click.option(
     "--replace", is_flag=True, help="Take the place of a model of this name; it serves until the new one does."
 )
 @common_options
@@ -76,6 +83,7 @@ def add(
     calibration: Path | None,
     max_quantizable: int,
     exclude: tuple[str, ...],
+    metric: str,
     replace: bool,
 ) -> None:
     """Upload, check and profile FILE.onnx as the model NAME.
@@ -87,7 +95,9 @@ def add(
         checked_name("model", name)
     except InvalidInput as error:
         raise click.BadParameter(str(error), param_hint="NAME") from error
-    wanted = AddModel(name=name, file="", max_quantizable=max_quantizable, exclude=exclude, replace=replace)
+    wanted = AddModel(
+        name=name, file="", max_quantizable=max_quantizable, exclude=exclude, metric=metric, replace=replace
+    )
     document = asyncio.run(_upload_and_add(settings, wanted, file, calibration))
     for sentence in document.warnings:
         warn(sentence)
