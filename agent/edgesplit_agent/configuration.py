@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import msgspec
 
 from edgesplit.bus import BrokerAddress
+from edgesplit.endpoints import parse_address
 from edgesplit.errors import EdgesplitError
 from edgesplit.names import checked_name
 
@@ -67,18 +68,27 @@ class DataSection(_Section, frozen=True, kw_only=True):
     Attributes:
         listen: host:port to bind.
         advertise: host:port that other nodes reach; empty: derived from `listen`.
+        socket: Path of a Unix socket for programs on this machine; empty: none.
         max_body_bytes: Largest tensor body accepted in one frame. [B]
     """
 
     listen: str = "0.0.0.0:7400"
     advertise: str = ""
+    socket: str = ""
     max_body_bytes: Positive = GIB
 
     def __post_init__(self) -> None:
-        """Refuse addresses without a port."""
+        """Refuse addresses without a port, and a socket that cannot be made."""
         split_address(self.listen)
         if self.advertise:
             split_address(self.advertise)
+        if self.socket:
+            _check(lambda: parse_address(self.socket_address))
+
+    @property
+    def socket_address(self) -> str:
+        """The Unix socket as clients spell it; empty for none."""
+        return f"unix:{self.socket.removeprefix('unix:')}" if self.socket else ""
 
 
 class PowerSection(_Section, frozen=True, kw_only=True):

@@ -93,6 +93,7 @@ class Agent:
             self._instance,
             self._version,
             listen=configuration.data.listen,
+            socket=configuration.data.socket_address,
             emulation=_emulation(configuration.emulation),
             limits=Limits(frames=FrameLimits(body_bytes=configuration.data.max_body_bytes)),
             handler=self.engine,
@@ -148,7 +149,14 @@ class Agent:
         broker = BrokerAddress.parse(configuration.broker.url)
         advertise = configuration.data.advertise or address_to_advertise(bound, broker)
         self.control.update_status(advertise=advertise, http=http)
-        self._log.info("listening", data=bound, advertise=advertise, http=http, version=self._version)
+        self._log.info(
+            "listening",
+            data=bound,
+            advertise=advertise,
+            socket=configuration.data.socket or None,
+            http=http,
+            version=self._version,
+        )
         self._log_emulation(configuration.emulation)
         self.control.start()
         self._notifier.status(f"connecting to the broker at {broker.host}:{broker.port}")

@@ -144,6 +144,7 @@ class Engine:
         self._clients: dict[str, asyncio.Future[tuple[dict[str, Array], int]]] = {}
         self._prepared: dict[tuple[str, int], tuple[EpochSpec, dict[int, Component]]] = {}
         self._preparing: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._forwarding: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger(part="engine")
 
@@ -204,9 +205,12 @@ class Engine:
             return await future
         except asyncio.CancelledError:
             self.feed(RequestCancelled(request))
+            if request in self._forwarding:
+                self._forwarding[request].cancel()
             raise
         finally:
             del self._clients[request]
+            self._forwarding.pop(request, None)
 
     def on_tensors(  # noqa: PLR0917  the data plane's protocol
         self, peer: str, model: str, epoch: int, request: str, arrays: dict[str, Array], deadline_s: float | None
@@ -266,7 +270,7 @@ class Engine:
                 self._log.warning("request-failed", model=model, request=request, epoch=epoch, error=str(error))
                 self._answer(request, error)
             case ForwardRequest():
-                self._spawn(self._forward(action))
+                self._forwarding[action.request] = self._spawn(self._forward(action))
             case PublishObserved(model, epochs, serving):
                 self._telemetry.serving(model, serving)
                 if self.publisher is not None:
@@ -376,7 +380,8 @@ class Engine:
             self._log.info("epoch-released", model=model, epoch=epoch)
         self._usage.forget(model, epoch)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

@@ -1,13 +1,15 @@
 """The client library: requests to an agent, from plain and from asyncio programs.
 
 Owns: `connect` and the two clients. Its rule: every failure is an `edgesplit.errors` class, and a request either
-returns its outputs or raises; a lost connection is opened anew by the next request. Not here: tensors' meaning, and
-which agent to ask (any agent passes a request on to the model's source).
+returns its outputs or raises; a lost connection is opened anew by the next request; an agent is told of a request that
+nobody waits for any more. Not here: tensors' meaning, and which agent to ask (any agent passes a request on to the
+model's source).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 import uuid
@@ -18,26 +20,38 @@ from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from edgesplit.errors import EdgesplitError, NodeUnreachable, RequestTimedOut, Unreachable, error_from_code
+from edgesplit.endpoints import open_connection
+from edgesplit.errors import (
+    EdgesplitError,
+    NodeUnreachable,
+    Overloaded,
+    RequestTimedOut,
+    Unreachable,
+    error_from_code,
+)
 from edgesplit.frames import (
+    Cancel,
     Failure,
     Frame,
     FrameLimits,
     Hello,
     Infer,
+    Ping,
     Result,
     check_hello,
     pack_tensors,
     unpack_tensors,
 )
 from edgesplit.messages import PROTOCOL
-from edgesplit.streams import Connection, FrameGate, open_connection
+from edgesplit.streams import Connection, FrameGate
 from edgesplit.tensors import Array, contiguous
 
 __all__ = ["AsyncClient", "Client", "InferResult", "connect"]
 
 T = TypeVar("T")
 _QUEUE_BYTES = 1 << 30
+_CHECKS = 4
+"""How often, within the time after which a silent agent counts as gone, it is asked for a sign of life."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +73,9 @@ class AsyncClient:
     """Requests to one agent, on the running event loop.
 
     Args:
-        address: The agent's host:port.
+        address: The agent's host:port, or unix:/path of its socket on this machine.
         timeout_s: For connecting and the greeting. [s]
+        dead_after_s: While a request waits, an agent that neither takes nor sends a byte so long is lost. [s]
         identity: Greeting; an anonymous client's by default.
         gate_for: Given the agent's name, what to put in front of frames to it.
         limits: What is accepted from the agent.
@@ -71,12 +86,14 @@ class AsyncClient:
         address: str,
         *,
         timeout_s: float = 5.0,
+        dead_after_s: float = 10.0,
         identity: Hello | None = None,
         gate_for: Callable[[str], FrameGate] | None = None,
         limits: FrameLimits | None = None,
     ) -> None:
         self.address = address
         self._timeout_s = timeout_s
+        self._dead_after_s = dead_after_s
         self._identity = identity or Hello(
             protocol=PROTOCOL, role="client", node="", version=_version(), instance=uuid.uuid4().hex
         )
@@ -86,6 +103,7 @@ class AsyncClient:
         self._connection: Connection | None = None
         self._greeting: asyncio.Future[Hello] | None = None
         self._waiting: dict[int, asyncio.Future[Frame]] = {}
+        self._watch: asyncio.Task[None] | None = None
         self._last_id = 0
         self._closed = False
         self.node = ""
@@ -113,7 +131,7 @@ class AsyncClient:
     async def infer_detailed(
         self, model: str, inputs: Mapping[str, Array], *, deadline_s: float | None = None
     ) -> InferResult:
-        """Run one request; several may be in flight.
+        """Run one request; several may be in flight. Cancelling the call cancels the request.
 
         Args:
             model: Name of a deployed model.
@@ -124,7 +142,8 @@ class AsyncClient:
             InvalidTensor: An input is missing or too many, or has another dtype or shape.
             RequestTimedOut: The deadline passed.
             NodeUnreachable: The agent does not answer, or the connection broke meanwhile.
-            EdgesplitError: What else the agent answered (UnknownModel, NotDeployed, Overloaded).
+            Overloaded: The source, or this agent, takes no more requests now.
+            EdgesplitError: What else the agent answered (UnknownModel, NotDeployed).
         """
         started = time.monotonic()
         heads, payloads = pack_tensors([(name, contiguous(name, array), "raw") for name, array in inputs.items()])
@@ -138,7 +157,11 @@ class AsyncClient:
                 await connection.send_when_room(header, payloads)
                 frame = await waiting
         except TimeoutError:
+            self._give_up(header.id)
             raise RequestTimedOut(f"no result of model {model!r} within {deadline_s:g} s") from None
+        except asyncio.CancelledError:
+            self._give_up(header.id)
+            raise
         finally:
             self._waiting.pop(header.id, None)
         result = frame.header
@@ -150,6 +173,8 @@ class AsyncClient:
     async def close(self) -> None:
         """Disconnect; requests in flight fail."""
         self._closed = True
+        if self._watch is not None:
+            self._watch.cancel()
         if self._connection is not None:
             self._connection.close()
             await self._connection.wait_closed()
@@ -201,6 +226,30 @@ class AsyncClient:
         else:
             waiting.set_exception(outcome)
 
+    def _give_up(self, identifier: int) -> None:
+        """Have the agent stop working on a request; one still queued here leaves before its cancellation."""
+        if self._connection is not None and self._connection.is_open:
+            with contextlib.suppress(Overloaded):  # then the connection is about to break, and ends the request too
+                self._connection.send(Cancel(id=identifier))
+
+    async def _expect_life(self, connection: Connection) -> None:
+        """Abort a connection whose other side is silent while requests wait."""
+        silent_s, step_s = 0.0, self._dead_after_s / _CHECKS
+        progress = (0, 0)
+        while True:
+            await asyncio.sleep(step_s)
+            if not connection.is_open:
+                return
+            moved = progress != (connection.sent_bytes, connection.received_bytes)
+            silent_s = 0.0 if moved or not self._waiting else silent_s + step_s
+            if silent_s >= self._dead_after_s:
+                text = f"{self.address} gave no sign of life for {self._dead_after_s:g} s"
+                connection.abort(NodeUnreachable(text))
+            elif self._waiting and not connection.pending_bytes:
+                connection.send(Ping(sequence=0), urgent=True)
+            # Taken after the ping, which is no progress by itself.
+            progress = (connection.sent_bytes, connection.received_bytes)
+
     async def _open(self) -> Connection:
         connection = await open_connection(
             self.address, self, limits=self._limits, queue_bytes=_QUEUE_BYTES, timeout_s=self._timeout_s
@@ -219,6 +268,9 @@ class AsyncClient:
         self.node = hello.node
         if self._gate_for is not None:
             connection.gate = self._gate_for(hello.node)
+        if self._watch is not None:
+            self._watch.cancel()
+        self._watch = asyncio.get_running_loop().create_task(self._expect_life(connection))
         return connection
 
 
@@ -246,7 +298,7 @@ class Client:
 
     def infer(self, model: str, inputs: Mapping[str, Array], *, deadline_s: float | None = None) -> dict[str, Array]:
         """Outputs of `model` by ONNX name; raises as `AsyncClient.infer_detailed`."""
-        return self.submit(model, inputs, deadline_s=deadline_s).result()
+        return self._call(self._client.infer(model, inputs, deadline_s=deadline_s))
 
     def infer_detailed(
         self, model: str, inputs: Mapping[str, Array], *, deadline_s: float | None = None
@@ -257,7 +309,10 @@ class Client:
     def submit(
         self, model: str, inputs: Mapping[str, Array], *, deadline_s: float | None = None
     ) -> Future[dict[str, Array]]:
-        """Start a request and return at once; inputs must not be changed until it is done."""
+        """Start a request and return at once; inputs must not be changed until it is done.
+
+        `cancel()` of the future has the agent stop working on it.
+        """
         return self._schedule(self._client.infer(model, inputs, deadline_s=deadline_s))
 
     def close(self) -> None:
@@ -299,7 +354,7 @@ def connect(address: str, *, timeout_s: float = 5.0) -> Client:
     """Connect to an agent's data plane.
 
     Args:
-        address: host:port, as in the agent's `[data] listen`.
+        address: host:port as in the agent's `[data] listen`, or unix:/path as in `[data] socket`.
         timeout_s: For connecting. [s]
 
     Raises:

@@ -32,6 +32,7 @@ __all__ = [
     "PREFIX",
     "Abort",
     "Ack",
+    "Cancel",
     "Failure",
     "Frame",
     "FrameLimits",
@@ -142,6 +143,12 @@ class Infer(_Header, frozen=True, kw_only=True, tag="infer"):
     deadline_s: float | None = None
 
 
+class Cancel(_Header, frozen=True, kw_only=True, tag="cancel"):
+    """The client does not want the answer to its `Infer` of that `id` any more; one that has left may cross this."""
+
+    id: Count
+
+
 class Result(_Header, frozen=True, kw_only=True, tag="result"):
     """Outputs of a request.
 
@@ -200,7 +207,7 @@ class Abort(_Header, frozen=True, kw_only=True, tag="abort"):
     origin: str
 
 
-Header = Hello | Tensors | Infer | Result | Failure | Ack | Ping | Pong | Probe | Abort
+Header = Hello | Tensors | Infer | Cancel | Result | Failure | Ack | Ping | Pong | Probe | Abort
 
 
 @dataclass(frozen=True)

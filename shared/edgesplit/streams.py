@@ -2,7 +2,7 @@
 
 Owns: the socket's options, reading straight into tensors, the bounded send queue, and closing with a reason. Its rule:
 tensor bytes are never copied on their way out, and a connection that breaks the protocol is closed with a reason while
-everything else goes on. Not here: what frames mean, who connects to whom, retries.
+everything else goes on. Not here: addresses and how a connection comes about (`endpoints.py`), what frames mean, retries.
 
 asyncio's own transport copies what the kernel does not take at once (and on Python 3.11 joins scattered buffers), so
 this class writes with `sendmsg` through a duplicate of the socket and leaves only the reading to the transport.
@@ -17,19 +17,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from edgesplit.errors import (
-    EdgesplitError,
-    FrameTruncated,
-    InvalidConfiguration,
-    NodeUnreachable,
-    Overloaded,
-    Unreachable,
-)
+from edgesplit.errors import EdgesplitError, FrameTruncated, Overloaded, Unreachable
 from edgesplit.frame_parser import FrameParser
 from edgesplit.frames import Failure, Frame, FrameLimits, Header, encode_frame
 from edgesplit.tensors import Array
 
-__all__ = ["Connection", "FrameGate", "FrameReceiver", "open_connection", "parse_address", "serve"]
+__all__ = ["Connection", "FrameGate", "FrameReceiver"]
 
 _LINGER_S = 1.0
 """How long a closing connection waits for its last frames to be taken."""
@@ -64,7 +57,7 @@ class FrameGate(Protocol):
 
 
 class Connection(asyncio.BufferedProtocol):
-    """One connection; made by `open_connection` and `serve`.
+    """One connection; made by `open_connection` and `serve` of `endpoints.py`.
 
     Args:
         receiver: Who is told of frames and of the end.
@@ -208,7 +201,8 @@ class Connection(asyncio.BufferedProtocol):
         writing.setblocking(False)
         self._socket = writing
         name = transport.get_extra_info("peername")
-        self.peer_address = f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name)
+        # The accepting side of a Unix socket learns no name.
+        self.peer_address = f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name or "a local program")
         with contextlib.suppress(OSError):
             writing.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             writing.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOT_SENT_BYTES)
@@ -325,64 +319,3 @@ class Connection(asyncio.BufferedProtocol):
             # The other side reads the end of the stream after the last frame, and closes.
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_WR)
-
-
-def parse_address(address: str) -> tuple[str, int]:
-    """Read `host:port` or `[v6]:port`.
-
-    Raises:
-        InvalidConfiguration: It is neither, or the port is out of range.
-    """
-    host, _, port = address.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isdecimal() or int(port) > 65535:
-        raise InvalidConfiguration(f"address {address!r} must look like host:port, for instance 127.0.0.1:7400")
-    return host, int(port)
-
-
-async def open_connection(
-    address: str, receiver: FrameReceiver, *, limits: FrameLimits, queue_bytes: int, timeout_s: float
-) -> Connection:
-    """Connect to an agent's data plane.
-
-    Raises:
-        InvalidConfiguration: The address cannot be read.
-        NodeUnreachable: Nobody accepts there within `timeout_s`.
-    """
-    host, port = parse_address(address)
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(timeout_s):
-            _, connection = await loop.create_connection(
-                lambda: Connection(receiver, limits=limits, queue_bytes=queue_bytes), host, port
-            )
-    except TimeoutError as error:
-        raise NodeUnreachable(f"no agent answers at {address} within {timeout_s:g} s: is it running?") from error
-    except OSError as error:
-        cause = error.strerror or str(error)
-        raise NodeUnreachable(f"no agent accepts connections at {address} ({cause}): is it running?") from error
-    return connection
-
-
-async def serve(
-    listen: str, receiver: FrameReceiver, *, limits: FrameLimits, queue_bytes: int
-) -> tuple[asyncio.Server, str]:
-    """Accept connections.
-
-    Returns:
-        The server and the address it really has (a port of 0 becomes a free one).
-
-    Raises:
-        InvalidConfiguration: The address cannot be read or bound.
-    """
-    host, port = parse_address(listen)
-    loop = asyncio.get_running_loop()
-    try:
-        server = await loop.create_server(
-            lambda: Connection(receiver, limits=limits, queue_bytes=queue_bytes), host, port
-        )
-    except OSError as error:
-        raise InvalidConfiguration(f"cannot listen on {listen} ({error.strerror or error}): choose another") from error
-    bound = server.sockets[0].getsockname()
-    shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-    return server, f"{shown}:{bound[1]}"

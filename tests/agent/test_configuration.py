@@ -80,6 +80,7 @@ def test_a_wrong_key_is_named_with_the_file(change: str, said: str, tmp_path: Pa
     [
         ('"device"', '"a/b"', "cannot name a node"),
         ("mqtt://", "http://", "mqtt://host:1883"),
+        ("[data]\n", "[data]\nsocket = 'agent.sock'\n", "absolute path"),
         ('name = "device"', "", "name"),
     ],
 )

@@ -68,6 +68,12 @@ class Peers:
     error: Exception | None = None
     sent: list[str] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
+    open: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.open.set()
 
     def send_tensors(
         self,
@@ -94,6 +100,12 @@ class Peers:
         """Answer from far away."""
         if self.error is not None:
             raise self.error
+        self.asked.set()
+        try:
+            await self.open.wait()
+        except asyncio.CancelledError:
+            self.gone.set()
+            raise
         return {"y": arrays["x"] * 7}, 9
 
 
@@ -220,3 +232,12 @@ async def test_requests_are_forwarded_to_the_source_and_its_errors_come_back(ben
     bench.peers.error = OSError("something else")
     with pytest.raises(RequestFailed, match="something else"):
         await bench.engine.infer("m", {"x": X}, None)
+
+
+async def test_a_forwarded_request_whose_client_is_gone_is_not_forwarded_any_longer(bench: Bench) -> None:
+    bench.peers.open.clear()
+    bench.engine.feed(DeploymentChanged("m", deployment("edge", "127.0.0.1:2")))
+    task = asyncio.create_task(bench.engine.infer("m", {"x": X}, None))
+    await asyncio.wait_for(bench.peers.asked.wait(), 30)
+    task.cancel()
+    await asyncio.wait_for(bench.peers.gone.wait(), 30)

@@ -17,11 +17,12 @@ from aiohttp import web
 from demo.fleet import free_port
 from edgesplit import topics
 from edgesplit.bus import MessageBus
+from edgesplit.endpoints import serve
 from edgesplit.errors import EdgesplitError
 from edgesplit.frames import Failure, Frame, FrameLimits, Hello, Infer, Result, pack_tensors, unpack_tensors
 from edgesplit.messages import PROTOCOL, ControllerStatus, Event
 from edgesplit.requests import Operation, Reply, Request
-from edgesplit.streams import Connection, serve
+from edgesplit.streams import Connection
 from edgesplit.tensors import Array
 
 T = TypeVar("T")

@@ -74,11 +74,18 @@ class RecordingHandler:
 class Plane:
     """A data plane on loopback."""
 
-    def __init__(self, node: str, emulation: Emulation, limits: Limits, listen: str) -> None:
+    def __init__(self, node: str, emulation: Emulation, limits: Limits, listen: str, socket: str = "") -> None:
         self.handler = RecordingHandler()
         self.node = node
         self.data = DataPlane(
-            node, "instance", "1", listen=listen, emulation=emulation, limits=limits, handler=self.handler
+            node,
+            "instance",
+            "1",
+            listen=listen,
+            socket=socket,
+            emulation=emulation,
+            limits=limits,
+            handler=self.handler,
         )
         self.address = ""
 
@@ -89,9 +96,14 @@ class Plane:
 
 @asynccontextmanager
 async def plane(
-    node: str, *, emulation: Emulation | None = None, limits: Limits = QUIET, listen: str = "127.0.0.1:0"
+    node: str,
+    *,
+    emulation: Emulation | None = None,
+    limits: Limits = QUIET,
+    listen: str = "127.0.0.1:0",
+    socket: str = "",
 ) -> AsyncIterator[Plane]:
-    made = Plane(node, emulation or Emulation(), limits, listen)
+    made = Plane(node, emulation or Emulation(), limits, listen, socket)
     made.address = await made.data.start()
     try:
         yield made

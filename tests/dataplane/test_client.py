@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +21,7 @@ from edgesplit.errors import (
     RequestFailed,
     RequestTimedOut,
 )
-from edgesplit.frames import Hello
+from edgesplit.frames import Hello, encode_frame
 from edgesplit_agent.dataplane.emulation import EmulatedLink, Emulation
 from tests.dataplane.fakes import QUIET, eventually, plane
 
@@ -171,3 +172,78 @@ def test_importing_edgesplit_does_not_import_numpy() -> None:
 def test_unknown_names_are_not_found() -> None:
     with pytest.raises(AttributeError, match="dance"):
         _ = edgesplit.dance
+
+
+async def test_a_cancelled_call_ends_the_request_at_the_agent_and_the_connection_lives_on() -> None:
+    async with plane("device") as device, AsyncClient(device.address) as client:
+        device.handler.open.clear()
+        task = asyncio.create_task(client.infer("double", {"x": IMAGE}))
+        await eventually(lambda: device.handler.inferring == 1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await eventually(lambda: device.handler.cancelled == 1)
+        device.handler.open.set()
+        await client.infer("double", {"x": IMAGE})
+
+
+async def test_a_submitted_request_is_cancelled_through_its_future() -> None:
+    def submit_and_cancel(client: edgesplit.Client) -> None:
+        future = client.submit("double", {"x": IMAGE})
+        while device.handler.inferring == 0:
+            time.sleep(0.005)
+        assert future.cancel()
+
+    async with plane("device") as device:
+        device.handler.open.clear()
+        client = await asyncio.to_thread(edgesplit.connect, device.address)
+        await asyncio.to_thread(submit_and_cancel, client)
+        await eventually(lambda: device.handler.cancelled == 1)
+        await asyncio.to_thread(client.close)
+
+
+async def test_a_deadline_ends_the_request_at_the_agent_too() -> None:
+    async with plane("device") as device, AsyncClient(device.address) as client:
+        device.handler.open.clear()
+        with pytest.raises(RequestTimedOut):
+            await client.infer("double", {"x": IMAGE}, deadline_s=0.05)
+        await eventually(lambda: device.handler.cancelled == 1)
+
+
+async def test_threads_share_one_client() -> None:
+    def ask(client: edgesplit.Client, number: int) -> int:
+        return int(client.infer("double", {"n": np.array(number)})["n"])
+
+    async with plane("device") as device:
+        client = await asyncio.to_thread(edgesplit.connect, device.address)
+        answers = await asyncio.gather(*(asyncio.to_thread(ask, client, number) for number in range(40)))
+        assert answers == [2 * number for number in range(40)]
+        await asyncio.to_thread(client.close)
+
+
+async def test_an_agent_that_hangs_is_noticed_while_a_request_waits() -> None:
+    greeting = b"".join(encode_frame(Hello(protocol=1, role="agent", node="device", version="1", instance="i")))
+    accepted: list[asyncio.StreamWriter] = []
+
+    async def greet_and_hang(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.append(writer)
+        writer.write(greeting)
+
+    server = await asyncio.start_server(greet_and_hang, "127.0.0.1", 0)
+    address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    client = AsyncClient(address, dead_after_s=0.2)
+    with pytest.raises(NodeUnreachable, match=r"no sign of life for 0\.2 s"):
+        await client.infer("double", {"x": IMAGE})
+    await client.close()
+    for writer in accepted:
+        writer.close()
+    server.close()
+
+
+async def test_an_agent_that_computes_for_long_is_not_taken_for_a_dead_one() -> None:
+    async with plane("device") as device, AsyncClient(device.address, dead_after_s=0.1) as client:
+        device.handler.open.clear()
+        task = asyncio.create_task(client.infer("double", {"x": IMAGE}))
+        await asyncio.sleep(0.5)  # five times what silence is given
+        device.handler.open.set()
+        assert (await task)["x"].shape == IMAGE.shape

@@ -27,6 +27,7 @@ from edgesplit.errors import (
 from edgesplit.frames import (
     Abort,
     Ack,
+    Cancel,
     Failure,
     Frame,
     Hello,
@@ -60,7 +61,7 @@ class _Guest:
     hello: Hello | None = None
     received_bytes: int = 0
     tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
-    infers: int = 0
+    infers: dict[int, asyncio.Task[None]] = field(default_factory=dict[int, asyncio.Task[None]])
 
 
 class Incoming:
@@ -116,6 +117,8 @@ class Incoming:
             connection.send(Pong(sequence=header.sequence), urgent=True)
         elif isinstance(header, Infer):
             self._infer(connection, guest, header, frame)
+        elif isinstance(header, Cancel):
+            self._cancel(guest, header)
         elif guest.hello.role != "agent":
             raise FrameMalformed(f"{connection.peer_address} is a client and sent what only agents send")
         elif isinstance(header, Tensors):
@@ -186,14 +189,25 @@ class Incoming:
         guarded(self._handler.on_tensors, node, header.model, header.epoch, header.request, arrays, deadline_s)
 
     def _infer(self, connection: Connection, guest: _Guest, header: Infer, frame: Frame) -> None:
-        if guest.infers >= self._limits.infers_per_connection:
-            error = Overloaded(f"{guest.infers} requests of this client are in flight already: send fewer at a time")
+        if header.id in guest.infers:
+            raise FrameMalformed(f"{connection.peer_address} has a request {header.id} in flight already")
+        if len(guest.infers) >= self._limits.infers_per_connection:
+            error = Overloaded(
+                f"{len(guest.infers)} requests of this client are in flight already: send fewer at a time"
+            )
             connection.send(Failure(id=header.id, code=error.code, message=str(error)), urgent=True)
             return
-        guest.infers += 1
-        self._spawn(guest, self._answer(connection, guest, header, frame))
+        task = self._spawn(guest, self._answer(connection, header, frame))
+        guest.infers[header.id] = task
+        task.add_done_callback(lambda _: guest.infers.pop(header.id))
 
-    async def _answer(self, connection: Connection, guest: _Guest, header: Infer, frame: Frame) -> None:
+    def _cancel(self, guest: _Guest, header: Cancel) -> None:
+        # Its answer may have left in the meantime.
+        task = guest.infers.get(header.id)
+        if task is not None:
+            task.cancel()
+
+    async def _answer(self, connection: Connection, header: Infer, frame: Frame) -> None:
         started = time.monotonic()
         try:
             arrays = unpack_tensors(header.tensors, frame.payloads)
@@ -208,17 +222,16 @@ class Incoming:
             self._refuse(
                 connection, header.id, RequestFailed("the request failed for a reason of the node's own: see its log")
             )
-        finally:
-            guest.infers -= 1
 
     def _refuse(self, connection: Connection, identifier: int, error: EdgesplitError) -> None:
         if connection.is_open:
             connection.send(Failure(id=identifier, code=error.code, message=str(error)), urgent=True)
 
-    def _spawn(self, guest: _Guest, work: Coroutine[None, None, None]) -> None:
+    def _spawn(self, guest: _Guest, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
         guest.tasks.add(task)
         task.add_done_callback(guest.tasks.discard)
+        return task
 
     async def _tell_progress(self) -> None:
         """A long frame on a slow link keeps pings waiting behind it; say that it moves."""

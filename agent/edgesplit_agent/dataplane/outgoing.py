@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from edgesplit.codecs import CODECS
+from edgesplit.endpoints import open_connection
 from edgesplit.errors import EdgesplitError, InvalidInput, PeerUnreachable, ProtocolMismatch, error_from_code
 from edgesplit.frames import (
     Abort,
@@ -30,7 +31,7 @@ from edgesplit.frames import (
     pack_tensors,
 )
 from edgesplit.messages import LinkState
-from edgesplit.streams import Connection, FrameGate, open_connection
+from edgesplit.streams import Connection, FrameGate
 from edgesplit.tensors import Array, contiguous
 from edgesplit_agent.dataplane.contract import DataPlaneHandler, Limits
 from edgesplit_agent.dataplane.links import LinkEstimator, ProbeBudget

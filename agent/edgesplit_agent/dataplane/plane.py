@@ -11,10 +11,10 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+from edgesplit.endpoints import remove_socket, serve
 from edgesplit.errors import PeerUnreachable
 from edgesplit.frames import Hello
 from edgesplit.messages import PROTOCOL, LinkState
-from edgesplit.streams import serve
 from edgesplit.tensors import Array
 from edgesplit_agent.dataplane.contract import DataPlaneHandler, Limits
 from edgesplit_agent.dataplane.emulation import Emulation, Emulator
@@ -34,6 +34,7 @@ class DataPlane:
         instance: Drawn at each start.
         version: Of edgesplit, for messages.
         listen: host:port; port 0 takes a free one.
+        socket: `unix:/path` for programs of this machine; empty for none.
         emulation: Of this node's outgoing links.
         limits: Bounds and timings.
         handler: Told of what arrives.
@@ -46,12 +47,14 @@ class DataPlane:
         version: str,
         *,
         listen: str,
+        socket: str = "",
         emulation: Emulation,
         limits: Limits,
         handler: DataPlaneHandler,
     ) -> None:
         self._identity = Hello(protocol=PROTOCOL, role="agent", node=node, version=version, instance=instance)
         self._listen = listen
+        self._socket = socket
         self._limits = limits
         self._handler = handler
         self._emulator = Emulator(emulation)
@@ -60,7 +63,7 @@ class DataPlane:
         self._probe_budget = ProbeBudget()
         self._links: dict[str, PeerLink] = {}
         self._retiring: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
 
     async def start(self) -> str:
         """Listen.
@@ -71,16 +74,22 @@ class DataPlane:
         Raises:
             InvalidConfiguration: The address cannot be bound.
         """
-        self._server, bound = await serve(
-            self._listen, self._incoming, limits=self._limits.frames, queue_bytes=self._limits.queue_bytes
-        )
+        addresses: list[str] = []
+        for listen in filter(None, (self._listen, self._socket)):
+            server, bound = await serve(
+                listen, self._incoming, limits=self._limits.frames, queue_bytes=self._limits.queue_bytes
+            )
+            self._servers.append(server)
+            addresses.append(bound)
         self._incoming.start()
-        return bound
+        return addresses[0]
 
     async def close(self) -> None:
         """Close every connection; peers and clients learn of it at once."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
+        if self._socket and self._servers:
+            remove_socket(self._socket)
         self.set_peers({})
         await self._forwarder.close()
         await self._incoming.close()
