@@ -35,7 +35,7 @@ from edgesplit_controller.quantization.noise import calibrate
 
 __all__ = ["OPTIONS", "ProfiledModel", "TimedSession", "profiled"]
 
-OPTIONS = RuntimeOptions(threads=1)
+OPTIONS = RuntimeOptions(threads=1, alone=True)
 SAMPLES = 4
 WHOLE_RUNS = 25
 
@@ -130,7 +130,6 @@ async def _profile(offer: ModelOffer, blobs: BlobStore) -> ExecutionProfile:
         worker=worker,
         options=OPTIONS,
         publish=heard,
-        alone=True,
     )
     try:
         profiler.offer(offer.model, offer)

@@ -19,7 +19,7 @@ from edgesplit import topics
 from edgesplit.bus import MessageBus
 from edgesplit.errors import MalformedMessage
 from edgesplit.messages import PROTOCOL, ControllerStatus, Deployment, Desired, EpochState, Event, NodeStatus, Observed
-from edgesplit.profiles import ModelOffer, ProfileReport
+from edgesplit.profiles import LiveTimings, ModelOffer, ProfileReport
 
 __all__ = ["ControlHandler", "ControlPlane"]
 
@@ -88,6 +88,7 @@ class ControlPlane:
         bus.subscribe(topics.desired(node, topics.ANY), Desired, self._on_desired)
         bus.subscribe(topics.observed(node, topics.ANY), Observed, self._on_own_topic)
         bus.subscribe(topics.profile(node, topics.ANY), ProfileReport, self._on_own_topic)
+        bus.subscribe(topics.timings(node, topics.ANY), LiveTimings, self._on_own_topic)
         bus.publish_state(topics.status(node), self.status)
         bus.start()
 
@@ -108,6 +109,8 @@ class ControlPlane:
                 self.bus.clear_state(topics.observed(self.status.node, model))
             if kind == "profiles" and model not in self._models:
                 self.bus.clear_state(topics.profile(self.status.node, model))
+            if kind == "timings" and model not in self._models:
+                self.bus.clear_state(topics.timings(self.status.node, model))
 
     # --- what the agent says ---------------------------------------------------------------------------------------
 
@@ -132,6 +135,11 @@ class ControlPlane:
         """Say where profiling a model stands; of a model that is gone, nothing."""
         if report.model in self._models:
             self.bus.publish_state(topics.profile(report.node, report.model), report)
+
+    def publish_timings(self, timings: LiveTimings) -> None:
+        """Say what runs took lately; of a model that is gone, nothing."""
+        if timings.model in self._models:
+            self.bus.publish_state(topics.timings(timings.node, timings.model), timings)
 
     def emit(
         self,
@@ -213,6 +221,7 @@ class ControlPlane:
         self._handler.on_offer(model, offer)
         if offer is None:
             self.bus.clear_state(topics.profile(self.status.node, model))
+            self.bus.clear_state(topics.timings(self.status.node, model))
 
     def _on_deployment(self, topic: str, deployment: Deployment | None) -> None:
         (model,) = topics.last_parts(topic, 1)

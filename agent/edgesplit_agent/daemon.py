@@ -33,8 +33,11 @@ from edgesplit_agent.dataplane.emulation import EmulatedLink, Emulation
 from edgesplit_agent.dataplane.plane import DataPlane
 from edgesplit_agent.engine import Engine
 from edgesplit_agent.http import HttpEndpoint
+from edgesplit_agent.live_timings import TimingBook
+from edgesplit_agent.own_work import OwnWork
 from edgesplit_agent.profiling import Profiler
 from edgesplit_agent.reporting import Reporter
+from edgesplit_agent.retiming import Retimer
 from edgesplit_agent.serving.events import DeploymentChanged, DesiredChanged, ModelOffered
 from edgesplit_agent.serving.machine import AgentMachine
 from edgesplit_agent.sessions import RuntimeOptions, SessionPool
@@ -75,17 +78,21 @@ class Agent:
         self._usage = UsageBook(name, power.sample())
         self._telemetry = Telemetry(name, self._version)
         self._worker = TimedWorker(self._busy)
-        self._options = RuntimeOptions(runtime.threads, runtime.provider, configuration.emulation.slow_down)
+        self._own_work = OwnWork()
+        self._timings = TimingBook(name, self._instance, self._own_work)
+        emulation = configuration.emulation
+        self._options = RuntimeOptions(runtime.threads, runtime.provider, emulation.slow_down, alone=emulation.active)
         self._cache = BlobCache(
             configuration.cache.folder, configuration.cache.limit_bytes, lambda: self.control.artifacts
         )
-        self._sessions = SessionPool(self._cache, self._options)
+        self._sessions = SessionPool(self._cache, self._options, self._own_work)
         self.engine = Engine(
             AgentMachine(name, max_in_flight=runtime.max_in_flight),
             instance=f"{name}-{self._instance}",
             preparer=self._sessions,
             worker=self._worker,
             usage=self._usage,
+            timings=self._timings,
             telemetry=self._telemetry,
         )
         self.plane = DataPlane(
@@ -106,6 +113,7 @@ class Agent:
             power=power,
             battery=BatteryCollector(Path(configuration.power.sysfs)),
             usage=self._usage,
+            timings=self._timings,
             links=self.plane.links,
         )
         self._profiler = Profiler(
@@ -116,7 +124,15 @@ class Agent:
             worker=self._worker,
             options=self._options,
             publish=self.control.publish_profile,
-            alone=configuration.emulation.active,
+            own_work=self._own_work,
+        )
+        self._retimer = Retimer(
+            self._profiler,
+            self._timings,
+            cache=self._cache,
+            worker=self._worker,
+            options=lambda: self._sessions.options,
+            own_work=self._own_work,
         )
         self._http: HttpEndpoint | None = None
         self._addresses: Mapping[str, str] = {}
@@ -165,6 +181,8 @@ class Agent:
             self.reporter.report_metrics(),
             self.reporter.report_links(),
             self.reporter.report_usage(),
+            self.reporter.report_timings(self.control.publish_timings),
+            self._retimer.run_for_ever(),
             self._keep_peers(),
             self._complain_without_broker(),
             self._ping_watchdog(),
@@ -211,6 +229,8 @@ class Agent:
         if configuration.emulation != old.emulation:
             self.plane.set_emulation(_emulation(configuration.emulation))
             self._sessions.set_slow_down(configuration.emulation.slow_down)
+            if configuration.emulation.slow_down != old.emulation.slow_down:
+                self._timings.reset()
             self._profiler.set_slow_down(configuration.emulation.slow_down)
             self.control.update_status(emulated=configuration.emulation.active)
             self._log_emulation(configuration.emulation)
@@ -237,6 +257,8 @@ class Agent:
         """A model to profile."""
         self.engine.feed(ModelOffered(model, offered=offer is not None))
         self._profiler.offer(model, offer)
+        if offer is None:
+            self._timings.drop(model)
 
     def on_nodes(self, addresses: Mapping[str, str]) -> None:
         """Who can be a peer."""

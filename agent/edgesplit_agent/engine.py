@@ -19,6 +19,7 @@ import structlog
 from edgesplit.errors import EdgesplitError, PeerUnreachable, RequestFailed
 from edgesplit.messages import EpochSpec, EpochState
 from edgesplit.tensors import Array
+from edgesplit_agent.live_timings import TimingBook
 from edgesplit_agent.serving.actions import (
     Action,
     ClearObserved,
@@ -126,6 +127,7 @@ class Engine:
         preparer: Preparer,
         worker: Worker,
         usage: UsageBook,
+        timings: TimingBook,
         telemetry: Telemetry,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -136,6 +138,7 @@ class Engine:
         self._preparer = preparer
         self._worker = worker
         self._usage = usage
+        self._timings = timings
         self._telemetry = telemetry
         self._clock = clock
         self._numbers = itertools.count(1)
@@ -310,8 +313,11 @@ class Engine:
 
     async def _run(self, action: RunComponent, component: Component) -> None:
         key = action.key
+        started_s = self._clock()
 
         def run() -> Computed | None:
+            nonlocal started_s
+            started_s = self._clock()
             # Asked in the thread, right before the work: a request may have ended while this waited.
             return component.run(action.arrays) if self.machine.wants(key) else None
 
@@ -326,6 +332,7 @@ class Engine:
             return
         self._usage.computed(key.model, key.epoch, computed.compute_s)
         self._telemetry.computed(key.model, computed.compute_s)
+        self._timings.ran(key.model, key.epoch, action.component, computed.as_profiled_s, started_s)
         spec, _ = self._prepared.get((key.model, action.generation), (None, {}))
         if spec is not None and spec.source != self.machine.node and action.component == spec.components[0].component:
             self._usage.completed(key.model, key.epoch)
@@ -362,6 +369,7 @@ class Engine:
             return
         self._prepared[model, generation] = spec, components
         self._usage.begin(model, spec.epoch)
+        self._timings.begin(model, spec)
         seconds = round(self._clock() - started, 3)
         self._log.info("epoch-prepared", model=model, epoch=spec.epoch, components=len(components), seconds=seconds)
         self._finish_preparing(model, generation, EpochPrepared(model, spec.epoch, generation))
@@ -379,6 +387,7 @@ class Engine:
             self._preparer.release(held[0])
             self._log.info("epoch-released", model=model, epoch=epoch)
         self._usage.forget(model, epoch)
+        self._timings.forget(model, epoch)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

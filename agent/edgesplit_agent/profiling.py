@@ -41,6 +41,7 @@ from edgesplit_agent.artifacts import BlobCache
 from edgesplit_agent.calibration import Sample, fit_transitions
 from edgesplit_agent.kernel_times import INTEGER_KERNELS, kernel_runs, unit_times
 from edgesplit_agent.machine_lock import machine_lock
+from edgesplit_agent.own_work import OwnWork
 from edgesplit_agent.sessions import RuntimeOptions, digests_of, open_session, providers_of
 from edgesplit_agent.worker import PROFILING_PRIORITY, Worker
 
@@ -84,7 +85,7 @@ class Profiler:
 
     Args:
         publish: Takes each report.
-        alone: Whether to wait for other agents on this machine (they share its cores when nodes are emulated).
+        own_work: Told while a model is profiled.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class Profiler:
         worker: Worker,
         options: RuntimeOptions,
         publish: Callable[[ProfileReport], None],
-        alone: bool = False,
+        own_work: OwnWork | None = None,
     ) -> None:
         self._node = node
         self._instance = instance
@@ -106,7 +107,7 @@ class Profiler:
         self._worker = worker
         self._options = options
         self._publish = publish
-        self._alone = alone
+        self._own_work = own_work or OwnWork()
         self._one_at_a_time = asyncio.Lock()
         self._slow_down = options.slow_down
         self._jobs: dict[str, _Job] = {}
@@ -131,6 +132,20 @@ class Profiler:
             if stored is not None:
                 self._report(job.offer, "done", 1.0, profile=_slowed(stored, slow_down))
 
+    @property
+    def busy(self) -> bool:
+        """Whether a model is being profiled, or waits for it."""
+        return any(not job.task.done() for job in self._jobs.values())
+
+    def profiled(self) -> dict[str, tuple[ModelOffer, ExecutionProfile]]:
+        """Models whose profile is there, with the times the machine itself takes."""
+        stored = {model: (job.offer, self._stored(job.offer)) for model, job in self._jobs.items()}
+        return {model: (offer, profile) for model, (offer, profile) in stored.items() if profile is not None}
+
+    def inputs(self, offer: ModelOffer) -> dict[str, Array]:
+        """What to feed a whole model."""
+        return _inputs(self._read(offer.profile_plan, ProfilePlan).inputs)
+
     async def close(self) -> None:
         """Stop profiling."""
         for job in self._jobs.values():
@@ -147,7 +162,8 @@ class Profiler:
         started = time.monotonic()
         try:
             async with self._one_at_a_time:
-                profile = await self._profile(offer, lambda fraction: self._report(offer, "running", fraction))
+                with self._own_work.under_way():
+                    profile = await self._profile(offer, lambda fraction: self._report(offer, "running", fraction))
         except EdgesplitError as error:
             self._log.error("profiling-failed", model=offer.model, error=str(error))
             self._report(offer, "failed", 1.0, str(error))
@@ -186,7 +202,7 @@ class Profiler:
         digests = {offer.profile_plan, *offer.calibration_graphs}.union(*(digests_of(graph) for graph in graphs))
         if offer.calibration_plan:
             digests.add(offer.calibration_plan)
-        async with self._cache.held(digests), machine_lock(enabled=self._alone):
+        async with self._cache.held(digests), machine_lock(enabled=self._options.alone):
             plan = self._read(offer.profile_plan, ProfilePlan)
             progress(0.1)
             measured = await self._measure(offer.float_graph, plan, lambda part: progress(0.1 + 0.3 * part))
@@ -295,9 +311,7 @@ class Profiler:
 
     async def _timed(self, session: Any, inputs: dict[str, Array]) -> float:
         """Run once in the serving worker, after every request. [s]"""
-        # Nodes emulated on one machine share its cores: only the thread's own work counts there, as it does when
-        # components are slowed down.
-        clock = time.thread_time if self._alone and self._options.threads == 1 else time.perf_counter
+        clock = self._options.clock
 
         def run() -> float:
             started = clock()

@@ -1,7 +1,7 @@
-"""The figures a node reports regularly: metrics, links, usage.
+"""The figures a node reports regularly: metrics, links, usage, timings.
 
 Owns: how often and when changed enough. Its rule: every number says where it comes from. Not here: measuring
-(`collectors/`, the data plane's links, `usage.py`).
+(`collectors/`, the data plane's links, `usage.py`, `live_timings.py`).
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from collections.abc import Callable
 from edgesplit import topics
 from edgesplit.bus import MessageBus
 from edgesplit.messages import LinkMetrics, LinkState, NodeMetrics
+from edgesplit.profiles import LiveTimings
 from edgesplit_agent.collectors.base import Power
 from edgesplit_agent.collectors.battery import BatteryCollector
 from edgesplit_agent.collectors.memory import MemoryCollector
 from edgesplit_agent.collectors.power_meter import PowerMeter
 from edgesplit_agent.collectors.processor import ProcessorCollector
+from edgesplit_agent.live_timings import TimingBook
 from edgesplit_agent.usage import UsageBook
 
 __all__ = ["Reporter", "links_differ"]
@@ -27,6 +29,7 @@ METRICS_EVERY_S = 2.0
 LINKS_EVERY_S = 1.0
 LINKS_AT_LEAST_EVERY_S = 5.0
 USAGE_EVERY_S = 1.0
+TIMINGS_EVERY_S = 1.0
 NOTABLE = 0.05
 """Relative change of a link's figures that is said at once."""
 
@@ -49,6 +52,7 @@ class Reporter:
         power: PowerMeter,
         battery: BatteryCollector,
         usage: UsageBook,
+        timings: TimingBook,
         links: Callable[[], tuple[LinkState, ...]],
     ) -> None:
         self._node = node
@@ -56,6 +60,7 @@ class Reporter:
         self._bus = bus
         self.power = power
         self._usage = usage
+        self._timings = timings
         self._links = links
         self._processor = ProcessorCollector()
         self._memory = MemoryCollector()
@@ -112,6 +117,13 @@ class Reporter:
                 for usage in self._usage.take_changed():
                     self._bus.send(topics.usage(self._node, usage.model), usage)
             await asyncio.sleep(USAGE_EVERY_S)
+
+    async def report_timings(self, say: Callable[[LiveTimings], None]) -> None:
+        """What runs took lately, where it changed, for ever."""
+        while True:
+            for timings in self._timings.take_changed():
+                say(timings)
+            await asyncio.sleep(TIMINGS_EVERY_S)
 
 
 def links_differ(before: tuple[LinkState, ...], now: tuple[LinkState, ...]) -> bool:

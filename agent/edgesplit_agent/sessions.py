@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from edgesplit.errors import EdgesplitError, PreparationFailed
 from edgesplit.messages import ComponentSpec, EpochSpec, GraphRef, TensorSpec
 from edgesplit.tensors import Array
 from edgesplit_agent.artifacts import BlobCache
+from edgesplit_agent.own_work import OwnWork
 
 __all__ = [
     "Component",
@@ -44,19 +45,36 @@ class RuntimeOptions:
         threads: Intra-operator threads.
         provider: `auto`, or an onnxruntime execution provider's name.
         slow_down: Factor of the `[emulation]` section.
+        alone: Other agents on this machine play other nodes: times are taken as if each had the machine to itself.
     """
 
     threads: int = 1
     provider: str = "auto"
     slow_down: float = 1.0
+    alone: bool = False
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """What profiles, and runs that are held against them, are timed with. [s]
+
+        Emulated nodes share the machine's cores: only the thread's own work counts there, as it does when components
+        are slowed down.
+        """
+        return time.thread_time if self.alone and self.threads == 1 else time.perf_counter
 
 
 @dataclass(frozen=True)
 class Computed:
-    """What a run yielded and cost. [s]"""
+    """What a run yielded and cost.
+
+    Attributes:
+        compute_s: Of the wall clock, emulated slowness included. [s]
+        as_profiled_s: The same run on the clock that profiles are taken with, emulated slowness included. [s]
+    """
 
     outputs: dict[str, Array]
     compute_s: float
+    as_profiled_s: float
 
 
 def digests_of(graph: GraphRef) -> set[str]:
@@ -108,30 +126,28 @@ class Component:
     Args:
         session: onnxruntime's.
         outputs: Names in order.
-        slow_down: Factor of the `[emulation]` section.
-        single_threaded: The session computes in the thread that calls it.
+        options: Slowness and clock of the run.
     """
 
-    def __init__(
-        self, session: Any, outputs: Sequence[str], slow_down: float = 1.0, *, single_threaded: bool = True
-    ) -> None:
+    def __init__(self, session: Any, outputs: Sequence[str], options: RuntimeOptions | None = None) -> None:
         self._session = session
         self._outputs = list(outputs)
-        self._single_threaded = single_threaded
-        self.slow_down = slow_down
+        self.options = options or RuntimeOptions()
 
     def run(self, arrays: Mapping[str, Array]) -> Computed:
         """Run once; blocking. onnxruntime's own exceptions come through for the caller to report."""
+        options = self.options
         started, busy = time.perf_counter(), time.thread_time()
         outputs = self._session.run(self._outputs, dict(arrays))
         seconds, busy_s = time.perf_counter() - started, time.thread_time() - busy
-        if self.slow_down > 1.0:
-            # What is slowed down is the work itself: time spent waiting for a core that emulated nodes on one machine
-            # share would be multiplied otherwise.
-            own_s = busy_s if self._single_threaded else seconds
-            time.sleep(min(max(self.slow_down * own_s - seconds, 0.0), MAX_SLEEP_S))
+        # What is slowed down is the work itself: time spent waiting for a core that emulated nodes on one machine
+        # share would be multiplied otherwise.
+        slowed_s = options.slow_down * (busy_s if options.threads == 1 else seconds)
+        if options.slow_down > 1.0:
+            time.sleep(min(max(slowed_s - seconds, 0.0), MAX_SLEEP_S))
             seconds = time.perf_counter() - started
-        return Computed(dict(zip(self._outputs, outputs, strict=True)), seconds)
+        as_profiled_s = slowed_s if options.clock is time.thread_time else seconds
+        return Computed(dict(zip(self._outputs, outputs, strict=True)), seconds, as_profiled_s)
 
 
 @dataclass
@@ -148,10 +164,12 @@ class SessionPool:
     Args:
         cache: Where blobs come from.
         options: How sessions are built.
+        own_work: Told while one is built.
     """
 
-    def __init__(self, cache: BlobCache, options: RuntimeOptions) -> None:
+    def __init__(self, cache: BlobCache, options: RuntimeOptions, own_work: OwnWork | None = None) -> None:
         self.options = options
+        self._own_work = own_work or OwnWork()
         self.providers: tuple[str, ...] = ()
         self._cache = cache
         self._builder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare")
@@ -172,8 +190,7 @@ class SessionPool:
                 taken.append(component.graph)
                 session = await self._session(component)
                 names = [output.name for output in component.outputs]
-                single = self.options.threads == 1
-                ready = Component(session, names, self.options.slow_down, single_threaded=single)
+                ready = Component(session, names, self.options)
                 self._components.add(ready)
                 components[component.component] = ready
         except BaseException:
@@ -192,7 +209,7 @@ class SessionPool:
         """Change the emulated factor, also of components that are prepared."""
         self.options = replace(self.options, slow_down=slow_down)
         for component in self._components:
-            component.slow_down = slow_down
+            component.options = self.options
 
     async def _session(self, component: ComponentSpec) -> Any:
         digest = component.graph.digest
@@ -204,10 +221,11 @@ class SessionPool:
         return await asyncio.shield(shared.session)
 
     async def _build(self, component: ComponentSpec) -> Any:
-        await self._cache.fetch(digests_of(component.graph))
-        loop = asyncio.get_running_loop()
-        path = self._cache.path(component.graph.digest)
-        session = await loop.run_in_executor(self._builder, _open_warm, path, self.options, component)
+        with self._own_work.under_way():
+            await self._cache.fetch(digests_of(component.graph))
+            loop = asyncio.get_running_loop()
+            path = self._cache.path(component.graph.digest)
+            session = await loop.run_in_executor(self._builder, _open_warm, path, self.options, component)
         self.providers = providers_of(session)
         return session
 

@@ -1,7 +1,8 @@
 """Control-plane messages about execution profiles: what a node is asked to measure and what it found.
 
-Owns: the offer of a model, the plans that say how to measure it, and the result. Its rule: that of `messages.py`, a
-released message is never changed. Not here: measuring (agents), what predictions make of it (the controller).
+Owns: the offer of a model, the plans that say how to measure it, the result, and what serving shows of it later. Its
+rule: that of `messages.py`, a released message is never changed. Not here: measuring (agents), what predictions make of
+it (the controller).
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ from edgesplit.messages import GraphRef, Message, Origin, TensorSpec
 __all__ = [
     "CalibrationGraph",
     "CalibrationPlan",
+    "ComponentTiming",
     "ExecutionProfile",
+    "LiveTimings",
     "ModelOffer",
     "ProfilePlan",
     "ProfileReport",
+    "WholeTiming",
 ]
 
 
@@ -120,3 +124,58 @@ class ProfileReport(Message, frozen=True, kw_only=True):
     fraction: float
     detail: str = ""
     profile: ExecutionProfile | None = None
+
+
+class ComponentTiming(Message, frozen=True, kw_only=True):
+    """How long one component took on a node lately.
+
+    Attributes:
+        graph: Digest of its graph: equal for equal components, whatever their epoch.
+        epoch: On which it ran last.
+        component: Its number within that epoch's plan.
+        predicted_s: What that plan expects. [s]
+        recent_s: Mean of the middle half of its last runs, waiting for the worker not included. [s]
+        runs: How many runs that is the middle half of.
+        last_run_unix_s: On the node's clock. [s since the epoch]
+    """
+
+    graph: str
+    epoch: int
+    component: int
+    predicted_s: float
+    recent_s: float
+    runs: int
+    last_run_unix_s: float
+
+
+class WholeTiming(Message, frozen=True, kw_only=True):
+    """The whole model in float, timed again after its profile was taken.
+
+    Attributes:
+        sha256: Of the model.
+        whole_s: To be held against `ExecutionProfile.whole_s`. [s]
+        runs: What it is the median of.
+        at_unix_s: On the node's clock. [s since the epoch]
+    """
+
+    sha256: str
+    whole_s: float
+    runs: int
+    at_unix_s: float
+
+
+class LiveTimings(Message, frozen=True, kw_only=True):
+    """What a node's served components and its last re-timing took, on the clock that its profile was taken with.
+
+    Attributes:
+        at_unix_s: When this was said, on the node's clock. [s since the epoch]
+        components: Of the epochs that the node holds, those that ran often enough; by digest.
+        whole: None while the model was not timed again.
+    """
+
+    node: str
+    instance: str
+    model: str
+    at_unix_s: float
+    components: tuple[ComponentTiming, ...] = ()
+    whole: WholeTiming | None = None

@@ -11,6 +11,7 @@ Owns: the topic tree below `edgesplit/1/`. Its rule: nobody else spells a topic.
     ├── nodes/NODE/metrics                 retained              NodeMetrics
     ├── nodes/NODE/links                   retained              LinkMetrics
     ├── nodes/NODE/profiles/MODEL          retained              ProfileReport
+    ├── nodes/NODE/timings/MODEL          retained              LiveTimings: what runs took lately
     ├── nodes/NODE/desired/MODEL           retained              Desired: what should be
     ├── nodes/NODE/observed/MODEL          retained              Observed: what is
     ├── nodes/NODE/usage/MODEL             -                     Usage: what serving cost so far
@@ -39,6 +40,7 @@ __all__ = [
     "reply",
     "request",
     "status",
+    "timings",
     "usage",
 ]
 
@@ -76,6 +78,11 @@ def links(node: NodeName | str) -> str:
 def profile(node: NodeName | str, name: ModelName | str) -> str:
     """Topic of a node's execution profile of a model."""
     return f"{ROOT}/nodes/{node}/profiles/{name}"
+
+
+def timings(node: NodeName | str, name: ModelName | str) -> str:
+    """Topic of what runs of a model took on a node lately."""
+    return f"{ROOT}/nodes/{node}/timings/{name}"
 
 
 def desired(node: NodeName | str, name: ModelName | str) -> str:

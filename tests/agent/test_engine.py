@@ -14,6 +14,8 @@ from edgesplit.messages import EpochSpec, EpochState
 from edgesplit.tensors import Array
 from edgesplit_agent.collectors.base import Power
 from edgesplit_agent.engine import Engine
+from edgesplit_agent.live_timings import TimingBook
+from edgesplit_agent.own_work import OwnWork
 from edgesplit_agent.serving.events import DeploymentChanged, DesiredChanged, PeerUp
 from edgesplit_agent.serving.machine import AgentMachine
 from edgesplit_agent.sessions import Component
@@ -157,6 +159,7 @@ async def bench() -> AsyncIterator[Bench]:
         preparer=preparer,
         worker=worker,
         usage=UsageBook("device", Power(1.0, 1.0, "configured", "constant")),
+        timings=TimingBook("device", "i", OwnWork()),
         telemetry=Telemetry("device", "1"),
     )
     engine.peers, engine.publisher = peers, publisher

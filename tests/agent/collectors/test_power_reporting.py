@@ -13,6 +13,8 @@ from edgesplit.messages import NodeMetrics, Usage
 from edgesplit_agent.collectors.battery import BatteryCollector
 from edgesplit_agent.collectors.power import select_power
 from edgesplit_agent.configuration import PowerSection
+from edgesplit_agent.live_timings import TimingBook
+from edgesplit_agent.own_work import OwnWork
 from edgesplit_agent.reporting import Reporter
 from edgesplit_agent.usage import UsageBook
 from tests.agent.collectors.trees import LAPTOP_BATTERY, write
@@ -41,6 +43,7 @@ async def first_metrics(sysfs: Path) -> NodeMetrics:
         power=power,
         battery=BatteryCollector(sysfs),
         usage=UsageBook("n", power.sample()),
+        timings=TimingBook("n", "i", OwnWork()),
         links=tuple,
     )
     task = asyncio.create_task(reporter.report_metrics())

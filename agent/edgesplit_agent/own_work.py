@@ -1,0 +1,40 @@
+"""What an agent does beside serving that takes processor time: preparing epochs, profiling.
+
+Owns: whether such work fell into a stretch of time. Its rule: runs that it fell into say nothing about the node's speed,
+for it ends by itself and is of the agent's own making. Not here: the work, and the runs (`live_timings.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+__all__ = ["OwnWork"]
+
+
+class OwnWork:
+    """Remembers when such work was done; used on the event loop only.
+
+    Args:
+        clock: Monotonic. [s]
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._under_way = 0
+        self._ended_s = float("-inf")
+
+    @contextmanager
+    def under_way(self) -> Generator[None, None, None]:
+        """Do it within this context."""
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            self._ended_s = self._clock()
+
+    def since(self, started_s: float) -> bool:
+        """Whether any was done from then until now. [s]"""
+        return self._under_way > 0 or self._ended_s >= started_s

@@ -1,0 +1,232 @@
+"""Timing whole models again while nothing is served of them: whether the node is still as fast as its profile says.
+
+Owns: when that is worth its time, and doing it. Its rule: at most a hundredth of the node's time, after every request,
+and given up as soon as one arrives. Not here: what follows (the controller), profiles (`profiling.py`).
+
+A node that was found slow is left by plans and then shows no live timings that it recovered; a node that no plan uses
+shows none at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import structlog
+
+from edgesplit.errors import EdgesplitError
+from edgesplit.profiles import ExecutionProfile, ModelOffer
+from edgesplit.tensors import Array
+from edgesplit_agent.artifacts import BlobCache
+from edgesplit_agent.live_timings import TimingBook
+from edgesplit_agent.machine_lock import machine_lock
+from edgesplit_agent.own_work import OwnWork
+from edgesplit_agent.sessions import RuntimeOptions, digests_of, open_session
+from edgesplit_agent.worker import PROFILING_PRIORITY, Worker
+
+__all__ = ["Budget", "Profiles", "Retimed", "Retimer", "is_due"]
+
+LOOK_EVERY_S = 1.0
+SHARE = 0.01
+"""Of the node's time, for all models together."""
+SAVED_S = 2.0
+"""What unused time adds up to at most: a node whose speed is in doubt is timed a few times in a row. [s]"""
+SOON_S, RARELY_S = 10.0, 60.0
+"""Between two timings of a model while its speed is in doubt, and while it is not. [s]"""
+DOUBTFUL = 0.15
+"""Relative difference from the profile that is in doubt."""
+RUNS = 5
+APART_S = 0.2
+"""Between the runs, so that a passing load does not catch all of them. [s]"""
+
+
+@dataclass(frozen=True)
+class Retimed:
+    """What is known of a model's last timing.
+
+    Attributes:
+        at_s: When it ended, or when the model's profile was first seen. [s]
+        ratio: Its time over the profile's; None before the first.
+    """
+
+    at_s: float
+    ratio: float | None = None
+
+
+class Profiles(Protocol):
+    """The part of the profiler that this uses."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether a model is being profiled."""
+        ...
+
+    def profiled(self) -> Mapping[str, tuple[ModelOffer, ExecutionProfile]]:
+        """Models whose profile is there, with the times the machine itself takes."""
+        ...
+
+    def inputs(self, offer: ModelOffer) -> dict[str, Array]:
+        """What to feed a whole model."""
+        ...
+
+
+def is_due(last: Retimed, served_s: float, now_s: float) -> bool:
+    """Whether a model should be timed again.
+
+    Args:
+        last: Its last timing.
+        served_s: When a component of it last ran; what ran lately shows the node's speed itself. [s]
+        now_s: [s]
+    """
+    if now_s - served_s < SOON_S:
+        return False
+    doubtful = last.ratio is None or abs(last.ratio - 1.0) > DOUBTFUL or served_s > last.at_s
+    return now_s - last.at_s >= (SOON_S if doubtful else RARELY_S)
+
+
+class Budget:
+    """Time that may be spent: a share of all time, saved up to a limit.
+
+    Args:
+        now_s: [s]
+    """
+
+    def __init__(self, now_s: float) -> None:
+        self._saved_s = SAVED_S
+        self._at_s = now_s
+
+    def spend(self, seconds: float, now_s: float) -> None:
+        """Time was spent. [s]"""
+        self._save(now_s)
+        self._saved_s -= seconds
+
+    def allows(self, now_s: float) -> bool:
+        """Whether more may be spent now. [s]"""
+        self._save(now_s)
+        return self._saved_s > 0
+
+    def _save(self, now_s: float) -> None:
+        self._saved_s = min(self._saved_s + SHARE * (now_s - self._at_s), SAVED_S)
+        self._at_s = now_s
+
+
+class Retimer:
+    """Times a node's models again for ever.
+
+    Args:
+        profiles: The profiler's.
+        book: Takes what was measured, and knows what was served.
+        cache: Holds the graphs; what is not there any more is not fetched for this.
+        worker: Serves, and times between requests.
+        options: How sessions are built.
+        own_work: Told while a session is built.
+        clock: Monotonic, the book's. [s]
+    """
+
+    def __init__(
+        self,
+        profiles: Profiles,
+        book: TimingBook,
+        *,
+        cache: BlobCache,
+        worker: Worker,
+        options: Callable[[], RuntimeOptions],
+        own_work: OwnWork,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._profiles = profiles
+        self._book = book
+        self._cache = cache
+        self._worker = worker
+        self._options = options
+        self._own_work = own_work
+        self._clock = clock
+        self._last: dict[str, tuple[ExecutionProfile, Retimed]] = {}
+        self._budget = Budget(clock())
+        self._log = structlog.get_logger(part="retiming")
+
+    async def run_for_ever(self) -> None:
+        """Time whatever is due, and rest in proportion."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            for model, (offer, profile) in sorted(self._profiles.profiled().items()):
+                if self._is_due(model, profile) and not self._profiles.busy and self._budget.allows(self._clock()):
+                    await self._time_again(model, offer, profile)
+
+    def _is_due(self, model: str, profile: ExecutionProfile) -> bool:
+        known = self._last.get(model)
+        if known is None or known[0] != profile:
+            # A profile is new and need not be doubted yet; those of an earlier life are as good as their age.
+            self._last[model] = profile, Retimed(self._clock())
+            return False
+        return is_due(known[1], self._book.last_run_s(model), self._clock())
+
+    async def _time_again(self, model: str, offer: ModelOffer, profile: ExecutionProfile) -> None:
+        began_s = self._clock()
+        try:
+            seconds = await self._measure(offer)
+        except EdgesplitError as error:
+            self._log.warning("retiming-failed", model=model, cause=str(error))
+            seconds = []
+        except Exception as error:  # onnxruntime raises many types; the next timing may do better
+            self._log.warning("retiming-failed", model=model, cause=f"{type(error).__name__}: {error}")
+            seconds = []
+        self._last[model] = profile, Retimed(self._clock(), self._last[model][1].ratio)
+        if len(seconds) < RUNS or self._book.last_run_s(model) > began_s:
+            return
+        slow_down = self._options().slow_down
+        self._book.timed_again(model, offer.sha256, [slow_down * value for value in seconds])
+        ratio = sorted(seconds)[RUNS // 2] / max(profile.whole_s, 1e-9)
+        self._last[model] = profile, Retimed(self._clock(), ratio)
+        self._log.info("timed-again", model=model, ratio=round(ratio, 3), runs=len(seconds))
+
+    async def _measure(self, offer: ModelOffer) -> list[float]:
+        """Run the whole float model a few times; fewer where a request came in between. [s]"""
+        digests = digests_of(offer.float_graph)
+        if not all(self._cache.path(digest).exists() for digest in digests):
+            return []
+        options = self._options()
+        async with self._cache.held(digests), machine_lock(enabled=options.alone):
+            with self._own_work.under_way():
+                started_s = self._clock()
+                path = self._cache.path(offer.float_graph.digest)
+                session = await asyncio.to_thread(open_session, path, options)
+                self._budget.spend(self._clock() - started_s, self._clock())
+            inputs = self._profiles.inputs(offer)
+            if await self._timed(session, inputs, options) is None:
+                return []
+            seconds: list[float] = []
+            for _ in range(RUNS):
+                await asyncio.sleep(APART_S)
+                taken_s = await self._timed(session, inputs, options)
+                if taken_s is None:
+                    return seconds
+                seconds.append(taken_s)
+        return seconds
+
+    async def _timed(self, session: Any, inputs: dict[str, Array], options: RuntimeOptions) -> float | None:
+        """Run once after every request; None where one came meanwhile and the run was given up. [s]"""
+        import onnxruntime  # noqa: PLC0415  0.14 s and 20 MB; there is a session already
+
+        run_options = onnxruntime.RunOptions()
+        given_up = False
+
+        def give_up() -> None:
+            nonlocal given_up
+            given_up = run_options.terminate = True
+
+        def run() -> tuple[float, float]:
+            began_s, started = time.perf_counter(), options.clock()
+            try:
+                session.run(None, inputs, run_options)
+            except Exception:
+                if not given_up:
+                    raise
+            return options.clock() - started, time.perf_counter() - began_s
+
+        taken_s, wall_s = await self._worker.run(run, priority=PROFILING_PRIORITY, make_way=give_up)
+        self._budget.spend(wall_s, self._clock())
+        return None if given_up else taken_s

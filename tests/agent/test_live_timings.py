@@ -1,0 +1,254 @@
+"""What is said of the last runs of components, and when whole models are timed again."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgesplit.messages import EpochSpec, GraphRef
+from edgesplit.profiles import ExecutionProfile, LiveTimings, ModelOffer
+from edgesplit.tensors import Array
+from edgesplit_agent.artifacts import BlobCache
+from edgesplit_agent.live_timings import TimingBook, middle_mean
+from edgesplit_agent.own_work import OwnWork
+from edgesplit_agent.retiming import RUNS, SAVED_S, SHARE, Budget, Retimed, Retimer, is_due
+from edgesplit_agent.sessions import RuntimeOptions
+from edgesplit_agent.worker import PROFILING_PRIORITY, Worker
+from tests.agent.graphs import Blobs, local_part
+
+
+class Time:
+    """A clock that stands still until it is set."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class Bench:
+    """A book and its clock."""
+
+    def __init__(self) -> None:
+        self.time = Time()
+        self.own_work = OwnWork(self.time)
+        self.book = TimingBook("edge", "i", self.own_work, clock=self.time, wall_clock=self.time)
+
+    def run(self, *seconds: float, epoch: int = 1, every_s: float = 0.1) -> None:
+        """Component 0 of an epoch, again and again."""
+        for value in seconds:
+            started_s = self.time.now_s
+            self.time.now_s += every_s
+            self.book.ran("m", epoch, 0, value, started_s)
+
+    def said(self) -> LiveTimings:
+        """The one message there is."""
+        (message,) = self.book.take_changed()
+        return message
+
+
+def part(epoch: int, digest: str = "a") -> EpochSpec:
+    """The edge's part, one component."""
+    return local_part(epoch, GraphRef(digest=digest, nbytes=0))
+
+
+@pytest.fixture
+def bench() -> Bench:
+    """With epoch 1 prepared."""
+    made = Bench()
+    made.book.begin("m", part(1))
+    return made
+
+
+def test_a_steady_component_is_said_with_its_epoch_and_a_few_runs_are_not_enough(bench: Bench) -> None:
+    bench.run(9.0, 0.02, 0.02)  # the first run after preparing does not count
+    assert bench.said().components == ()
+    bench.run(0.02)
+    (timing,) = bench.said().components
+    assert (timing.graph, timing.epoch, timing.component, timing.runs) == ("a", 1, 0, 3)
+    assert timing.recent_s == pytest.approx(0.02)
+    assert timing.last_run_unix_s == bench.time.now_s
+    assert bench.book.take_changed() == []
+
+
+def test_single_outliers_do_not_show_and_a_factor_of_two_shows_within_the_window(bench: Bench) -> None:
+    bench.run(*[0.02] * 40, 0.5, *[0.02] * 5)
+    assert bench.said().components[0].recent_s == pytest.approx(0.02)
+    bench.run(*[0.04] * 21)
+    assert bench.said().components[0].recent_s == pytest.approx(0.04)
+
+
+def test_rare_requests_count_by_number_instead(bench: Bench) -> None:
+    bench.run(*[0.02] * 20, every_s=30.0)
+    bench.run(*[0.04] * 5, every_s=30.0)
+    (timing,) = bench.said().components
+    assert timing.recent_s == pytest.approx(0.04)
+    assert timing.runs == 5
+
+
+def test_runs_beside_the_agents_own_work_do_not_count(bench: Bench) -> None:
+    bench.run(*[0.02] * 5)
+    bench.book.take_changed()
+    with bench.own_work.under_way():
+        bench.run(*[0.5] * 5)
+    assert bench.book.take_changed() == []
+    bench.run(*[0.02] * 5)
+    assert bench.said().components[0].recent_s == pytest.approx(0.02)
+
+
+def test_equal_components_of_two_epochs_share_their_runs_and_released_ones_are_forgotten(bench: Bench) -> None:
+    bench.run(*[0.02] * 5)
+    bench.book.begin("m", part(2))
+    bench.run(9.0, *[0.02] * 4, epoch=2)
+    (timing,) = bench.said().components
+    assert (timing.epoch, timing.runs) == (2, 8)
+    bench.book.forget("m", 1)
+    assert bench.book.take_changed() == []
+    bench.book.begin("m", part(3, "b"))
+    bench.book.forget("m", 2)
+    assert bench.said().components == ()
+    bench.run(0.1, epoch=2)
+    assert bench.book.take_changed() == []
+
+
+def test_what_was_measured_at_another_speed_is_forgotten(bench: Bench) -> None:
+    bench.run(*[0.02] * 5)
+    bench.book.timed_again("m", "sha", [0.1] * 5)
+    assert bench.said().whole is not None
+    bench.book.reset()
+    message = bench.said()
+    assert (message.components, message.whole) == ((), None)
+
+
+@given(st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=64))
+def test_the_middle_mean_lies_between_the_quartiles(seconds: list[float]) -> None:
+    ordered, cut = sorted(seconds), len(seconds) // 4
+    assert ordered[cut] * (1 - 1e-9) <= middle_mean(seconds) <= ordered[len(seconds) - 1 - cut] * (1 + 1e-9)
+
+
+@given(st.lists(st.floats(0.9e-2, 1.1e-2), min_size=4, max_size=32), st.floats(1e-6, 1e6))
+def test_one_wild_run_moves_the_middle_mean_no_further_than_the_others_spread(
+    seconds: list[float], wild_s: float
+) -> None:
+    assert min(seconds) * (1 - 1e-9) <= middle_mean([*seconds, wild_s]) <= max(seconds) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("last", "served_s", "now_s", "due"),
+    [
+        (Retimed(0.0), float("-inf"), 9.0, False),
+        (Retimed(0.0), float("-inf"), 11.0, True),  # never timed again since its profile
+        (Retimed(0.0, 1.05), float("-inf"), 11.0, False),  # as fast as it should be
+        (Retimed(0.0, 1.05), float("-inf"), 61.0, True),
+        (Retimed(0.0, 2.0), float("-inf"), 11.0, True),  # slow: it may have recovered
+        (Retimed(0.0, 0.5), float("-inf"), 11.0, True),  # its profile was taken while it was busy
+        (Retimed(0.0, 1.05), 1.0, 11.5, True),  # served since: what made the plan leave is not known here
+        (Retimed(0.0, 2.0), 95.0, 100.0, False),  # serving shows its speed itself
+    ],
+)
+def test_models_are_timed_again_soon_where_their_speed_is_in_doubt(
+    last: Retimed, served_s: float, now_s: float, due: bool
+) -> None:
+    assert is_due(last, served_s, now_s) is due
+
+
+@given(st.lists(st.tuples(st.floats(0.0, 100.0), st.floats(0.0, 5.0)), max_size=200))
+def test_timing_again_takes_no_more_than_its_share(steps: list[tuple[float, float]]) -> None:
+    budget, now_s, spent_s, last_s = Budget(0.0), 0.0, 0.0, 0.0
+    for pause_s, cost_s in steps:
+        now_s += pause_s
+        if budget.allows(now_s):
+            now_s += cost_s
+            budget.spend(cost_s, now_s)
+            spent_s, last_s = spent_s + cost_s, cost_s
+    assert spent_s <= SAVED_S + last_s + SHARE * now_s + 1e-6
+
+
+async def test_the_worker_asks_what_runs_to_make_way_for_something_more_urgent_only() -> None:
+    worker, ended, asked = Worker(), threading.Event(), list[str]()
+
+    def make_way() -> None:
+        asked.append("asked")
+        ended.set()
+
+    timing = asyncio.create_task(worker.run(ended.wait, priority=PROFILING_PRIORITY, make_way=make_way))
+    await asyncio.sleep(0)
+    other = asyncio.create_task(worker.run(lambda: 1, priority=PROFILING_PRIORITY))
+    await asyncio.sleep(0.02)
+    assert asked == []
+    assert await worker.run(lambda: 7, priority=1) == 7
+    assert asked == ["asked"]
+    assert await timing
+    assert await other == 1
+    assert await worker.run(lambda: 8, priority=1) == 8
+    assert asked == ["asked"]
+    await worker.close()
+
+
+class Profiled:
+    """One model of eight matrix products, with a profile."""
+
+    busy = False
+
+    def __init__(self, blobs: Blobs, whole_s: float) -> None:
+        data = blobs.chain(8).SerializeToString()
+        graph = GraphRef(digest=blobs.put(data), nbytes=len(data))
+        self.offer = ModelOffer(
+            model="m", sha256="s", float_graph=graph, quantized_graph=None, profile_plan=blobs.put(b"{}")
+        )
+        self.profile = ExecutionProfile(
+            time_s={}, quantized_time_s={}, whole_s=whole_s, runs=1, provider="", threads=1, runtime=""
+        )
+
+    def profiled(self) -> dict[str, tuple[ModelOffer, ExecutionProfile]]:
+        """All there are."""
+        return {"m": (self.offer, self.profile)}
+
+    def inputs(self, offer: ModelOffer) -> dict[str, Array]:
+        """Ones."""
+        return {"x": np.ones((1, 64), np.float32)}
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.05)
+
+
+async def test_an_idle_model_is_timed_again_with_real_runs(tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path)
+    made, worker = Bench(), Worker()
+    profiles = Profiled(blobs, whole_s=1e3)
+    retimer = Retimer(
+        profiles,
+        made.book,
+        cache=BlobCache(tmp_path, 1 << 40, lambda: ""),
+        worker=worker,
+        options=lambda: RuntimeOptions(slow_down=2.0),
+        own_work=made.own_work,
+        clock=lambda: 30.0 * asyncio.get_running_loop().time(),
+    )
+    task = asyncio.create_task(retimer.run_for_ever())
+    said: list[LiveTimings] = []
+
+    def heard() -> bool:
+        said.extend(made.book.take_changed())
+        return bool(said)
+
+    await until(heard)
+    task.cancel()
+    await worker.close()
+    whole = said[0].whole
+    assert whole is not None
+    assert (whole.sha256, whole.runs) == ("s", RUNS)
+    assert 0 < whole.whole_s < 1e3
+    assert msgspec.json.decode(msgspec.json.encode(said[0]), type=LiveTimings) == said[0]
