@@ -146,12 +146,14 @@ class RuntimeSection(_Section, frozen=True, kw_only=True):
         memory_limit_bytes: What components may use together; 0: half of the machine's. [B]
         provider: `auto`, or the name of an onnxruntime execution provider.
         max_in_flight: Requests the source admits at a time.
+        metrics: Noise metrics of users, module:function each, that checks of served requests may call here.
     """
 
     threads: Positive = 1
     memory_limit_bytes: NonNegative = 0
     provider: str = "auto"
     max_in_flight: Positive = 64
+    metrics: tuple[str, ...] = ()
 
 
 class HttpSection(_Section, frozen=True, kw_only=True):

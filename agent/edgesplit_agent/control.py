@@ -17,9 +17,11 @@ import structlog
 
 from edgesplit import topics
 from edgesplit.bus import MessageBus
+from edgesplit.checks import NoiseReport
 from edgesplit.errors import MalformedMessage
 from edgesplit.messages import PROTOCOL, ControllerStatus, Deployment, Desired, EpochState, Event, NodeStatus, Observed
 from edgesplit.profiles import LiveTimings, ModelOffer, ProfileReport
+from edgesplit_agent.serving.actions import PublishNoise
 
 __all__ = ["ControlHandler", "ControlPlane"]
 
@@ -89,6 +91,7 @@ class ControlPlane:
         bus.subscribe(topics.observed(node, topics.ANY), Observed, self._on_own_topic)
         bus.subscribe(topics.profile(node, topics.ANY), ProfileReport, self._on_own_topic)
         bus.subscribe(topics.timings(node, topics.ANY), LiveTimings, self._on_own_topic)
+        bus.subscribe(topics.noise(node, topics.ANY), NoiseReport, self._on_own_topic)
         bus.publish_state(topics.status(node), self.status)
         bus.start()
 
@@ -107,6 +110,8 @@ class ControlPlane:
         for kind, model in sorted(self._own_topics):
             if kind == "observed" and model not in self._desired:
                 self.bus.clear_state(topics.observed(self.status.node, model))
+            if kind == "noise" and model not in self._desired:
+                self.bus.clear_state(topics.noise(self.status.node, model))
             if kind == "profiles" and model not in self._models:
                 self.bus.clear_state(topics.profile(self.status.node, model))
             if kind == "timings" and model not in self._models:
@@ -130,6 +135,26 @@ class ControlPlane:
     def clear_observed(self, model: str) -> None:
         """Nothing of the model is held any more."""
         self.bus.clear_state(topics.observed(self.status.node, model))
+        self.bus.clear_state(topics.noise(self.status.node, model))
+
+    def publish_noise(self, found: PublishNoise) -> None:
+        """Say what checks of served requests found."""
+        status = self.status
+        report = NoiseReport(
+            node=status.node,
+            instance=status.instance,
+            model=found.model,
+            epoch=found.epoch,
+            samples=found.samples,
+            mean=found.mean,
+            deviation=found.deviation,
+            max=found.max,
+            last=found.last,
+            dropped=found.dropped,
+            measure=found.measure,
+            detail=found.detail,
+        )
+        self.bus.publish_state(topics.noise(status.node, found.model), report)
 
     def publish_profile(self, report: ProfileReport) -> None:
         """Say where profiling a model stands; of a model that is gone, nothing."""

@@ -41,6 +41,7 @@ from edgesplit_agent.retiming import Retimer
 from edgesplit_agent.serving.events import DeploymentChanged, DesiredChanged, ModelOffered
 from edgesplit_agent.serving.machine import AgentMachine
 from edgesplit_agent.sessions import RuntimeOptions, SessionPool
+from edgesplit_agent.shadowing import Shadower
 from edgesplit_agent.telemetry import Telemetry
 from edgesplit_agent.usage import UsageBook
 
@@ -94,6 +95,7 @@ class Agent:
             usage=self._usage,
             timings=self._timings,
             telemetry=self._telemetry,
+            shadower=Shadower(self._worker, runtime.metrics),
         )
         self.plane = DataPlane(
             name,

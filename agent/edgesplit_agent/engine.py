@@ -11,15 +11,16 @@ import asyncio
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import structlog
 
 from edgesplit.errors import EdgesplitError, PeerUnreachable, RequestFailed
-from edgesplit.messages import EpochSpec, EpochState
+from edgesplit.messages import EpochSpec
 from edgesplit.tensors import Array
 from edgesplit_agent.live_timings import TimingBook
+from edgesplit_agent.ports import Peers, Preparer, Publisher
 from edgesplit_agent.serving.actions import (
     Action,
     ClearObserved,
@@ -28,11 +29,13 @@ from edgesplit_agent.serving.actions import (
     FailRequest,
     ForwardRequest,
     PrepareEpoch,
+    PublishNoise,
     PublishObserved,
     ReleaseEpoch,
     RunComponent,
     SendAbort,
     SendTensors,
+    ShadowRequest,
 )
 from edgesplit_agent.serving.events import (
     AbortReceived,
@@ -47,68 +50,21 @@ from edgesplit_agent.serving.events import (
     RequestArrived,
     RequestCancelled,
     SendFailed,
+    ShadowDropped,
     TensorsArrived,
     Tick,
 )
 from edgesplit_agent.serving.machine import AgentMachine
 from edgesplit_agent.sessions import Component, Computed
+from edgesplit_agent.shadowing import Shadower
 from edgesplit_agent.telemetry import Telemetry
 from edgesplit_agent.usage import UsageBook
 from edgesplit_agent.worker import Worker
 
-__all__ = ["Engine", "Peers", "Preparer", "Publisher"]
+__all__ = ["Engine"]
 
 BUSY_TICK_S = 0.1
 IDLE_TICK_S = 0.5
-
-
-class Peers(Protocol):
-    """The part of the data plane that the engine uses."""
-
-    def send_tensors(
-        self,
-        peer: str,
-        *,
-        model: str,
-        epoch: int,
-        request: str,
-        arrays: Sequence[tuple[str, Array, str]],
-        deadline_s: float | None = None,
-    ) -> None:
-        """Queue tensors for a peer."""
-
-    def send_abort(self, peer: str, *, model: str, epoch: int, request: str, code: str, message: str) -> None:
-        """Tell a peer that a request is given up."""
-
-    async def forward_infer(
-        self, address: str, model: str, arrays: Mapping[str, Array], deadline_s: float | None = None
-    ) -> tuple[dict[str, Array], int]:
-        """Have another node answer."""
-        ...
-
-
-class Preparer(Protocol):
-    """Builds and frees the components of an epoch."""
-
-    async def prepare(self, spec: EpochSpec) -> dict[int, Component]:
-        """Fetch, build and warm."""
-        ...
-
-    def release(self, spec: EpochSpec) -> None:
-        """Undo a `prepare` that succeeded."""
-
-
-class Publisher(Protocol):
-    """The part of the control plane that the engine uses."""
-
-    def publish_observed(self, model: str, epochs: tuple[EpochState, ...], serving: int | None) -> None:
-        """Say what is held and served."""
-
-    def clear_observed(self, model: str) -> None:
-        """Nothing of the model is held any more."""
-
-    def emit(self, kind: str, text: str, *, model: str, data: Mapping[str, str | float | int | bool | None]) -> None:
-        """Tell what happened."""
 
 
 class Engine:
@@ -129,6 +85,7 @@ class Engine:
         usage: UsageBook,
         timings: TimingBook,
         telemetry: Telemetry,
+        shadower: Shadower,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.machine = machine
@@ -140,6 +97,7 @@ class Engine:
         self._usage = usage
         self._timings = timings
         self._telemetry = telemetry
+        self._shadower = shadower
         self._clock = clock
         self._numbers = itertools.count(1)
         self._events: deque[Event] = deque()
@@ -274,6 +232,12 @@ class Engine:
                 self._answer(request, error)
             case ForwardRequest():
                 self._forwarding[action.request] = self._spawn(self._forward(action))
+            case ShadowRequest():
+                self._spawn(self._shadow(action))
+            case PublishNoise():
+                self._telemetry.checked(action.model, action.mean)
+                if self.publisher is not None:
+                    self.publisher.publish_noise(action)
             case PublishObserved(model, epochs, serving):
                 self._telemetry.serving(model, serving)
                 if self.publisher is not None:
@@ -337,6 +301,17 @@ class Engine:
         if spec is not None and spec.source != self.machine.node and action.component == spec.components[0].component:
             self._usage.completed(key.model, key.epoch)
         self.feed(ComponentFinished(key, action.component, computed.outputs))
+
+    async def _shadow(self, action: ShadowRequest) -> None:
+        spec, components = self._prepared.get((action.model, action.generation), (None, {}))
+        if spec is None:
+            self.feed(ShadowDropped(action.model, action.epoch))
+            return
+
+        def wanted() -> bool:
+            return self.machine.awaits_check(action.model, action.epoch)
+
+        self.feed(await self._shadower.check(action, spec, components, wanted))
 
     async def _forward(self, action: ForwardRequest) -> None:
         if self.peers is None:

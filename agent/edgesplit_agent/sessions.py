@@ -149,6 +149,15 @@ class Component:
         as_profiled_s = slowed_s if options.clock is time.thread_time else seconds
         return Computed(dict(zip(self._outputs, outputs, strict=True)), seconds, as_profiled_s)
 
+    def run_alone(self, arrays: Mapping[str, Array], options: Any) -> dict[str, Array]:
+        """Run once beside serving: no emulated slowness, for whatever matters does not wait for it.
+
+        Args:
+            arrays: By name.
+            options: onnxruntime's run options; setting their `terminate` ends the run with an exception.
+        """
+        return dict(zip(self._outputs, self._session.run(self._outputs, dict(arrays), options), strict=True))
+
 
 @dataclass
 class _Shared:

@@ -51,6 +51,12 @@ class Telemetry:
         self._epoch = Gauge(
             "edgesplit_serving_epoch", "Epoch new requests start on; 0: none.", ["node", "model"], registry=registry
         )
+        self._noise = Gauge(
+            "edgesplit_measured_noise",
+            "Mean noise of the served epoch's requests that were checked against the float model.",
+            ["node", "model"],
+            registry=registry,
+        )
         Gauge("edgesplit_agent_info", "What runs here.", ["node", "version"], registry=registry).labels(
             node, version
         ).set(1)
@@ -77,6 +83,11 @@ class Telemetry:
     def received(self, nbytes: int) -> None:
         """Tensors came from a peer. [B]"""
         self._received.labels(self._node).inc(nbytes)
+
+    def checked(self, model: str, mean: float | None) -> None:
+        """The mean noise of checked requests changed, or one could not be checked."""
+        if mean is not None:
+            self._noise.labels(self._node, model).set(mean)
 
     def serving(self, model: str, epoch: int | None) -> None:
         """The epoch of new requests changed."""

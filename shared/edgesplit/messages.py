@@ -33,6 +33,7 @@ __all__ = [
     "Observed",
     "Origin",
     "Route",
+    "Shadowing",
     "TensorSpec",
     "Usage",
     "WeightRef",
@@ -251,6 +252,22 @@ class EpochSpec(Message, frozen=True, kw_only=True):
     quantized: bool = False
 
 
+class Shadowing(Message, frozen=True, kw_only=True):
+    """How the source checks the noise of what it serves: it runs a few requests again on the float model.
+
+    Attributes:
+        requests: The first ones of an epoch.
+        every_s: After them one in this time; 0 for none. [s]
+        bound: What the mean must not exceed; None for no bound.
+        metric: What the bound speaks of: module:function, or empty for rho.
+    """
+
+    requests: int
+    every_s: float
+    bound: float | None = None
+    metric: str = ""
+
+
 class Desired(Message, frozen=True, kw_only=True):
     """What a node should hold of a model, complete: what is not named is dropped once drained.
 
@@ -260,6 +277,7 @@ class Desired(Message, frozen=True, kw_only=True):
             before activation.
         fallback: On the source: the epoch (everything on the source) to use while the served one has lost a node.
         fallbacks: On the source: node to the epoch to use instead of `fallback` while that node is lost.
+        shadowing: On the source: how to check the noise of `serve` against `fallback`; None where there is none.
     """
 
     node: str
@@ -270,6 +288,7 @@ class Desired(Message, frozen=True, kw_only=True):
     serve: int | None = None
     fallback: int | None = None
     fallbacks: dict[str, int] = {}
+    shadowing: Shadowing | None = None
 
 
 class EpochState(Message, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ import importlib
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -128,8 +128,7 @@ def load_metric(name: str, allowed: Collection[str], where: str) -> Metric:
         raise InvalidMetric(f"the metric {name} cannot be imported ({type(error).__name__}: {first})") from error
     if not callable(found):
         raise InvalidMetric(f"the metric {name} is no function but {type(found).__name__}")
-    metric: Metric = found
-    return metric
+    return cast("Metric", found)
 
 
 def _called(metric: Metric, name: str, reference: Mapping[str, Array], noisy: Mapping[str, Array]) -> float:

@@ -15,6 +15,7 @@ Owns: the topic tree below `edgesplit/1/`. Its rule: nobody else spells a topic.
     ├── nodes/NODE/desired/MODEL           retained              Desired: what should be
     ├── nodes/NODE/observed/MODEL          retained              Observed: what is
     ├── nodes/NODE/usage/MODEL             -                     Usage: what serving cost so far
+    ├── nodes/NODE/noise/MODEL             retained              NoiseReport: noise of served requests
     ├── events/ORIGIN                      -                     Event
     ├── requests/CLIENT                    -                     Request from splitctl
     └── replies/CLIENT                     -                     Reply to it
@@ -35,6 +36,7 @@ __all__ = [
     "links",
     "metrics",
     "model",
+    "noise",
     "observed",
     "profile",
     "reply",
@@ -98,6 +100,11 @@ def observed(node: NodeName | str, name: ModelName | str) -> str:
 def usage(node: NodeName | str, name: ModelName | str) -> str:
     """Topic of what serving a model cost on a node."""
     return f"{ROOT}/nodes/{node}/usage/{name}"
+
+
+def noise(node: NodeName | str, name: ModelName | str) -> str:
+    """Topic of the noise that a source measured on requests of a model."""
+    return f"{ROOT}/nodes/{node}/noise/{name}"
 
 
 def event(origin: str) -> str:

@@ -6,19 +6,22 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 import pytest
 
 from edgesplit.errors import NodeUnreachable, PeerUnreachable, PreparationFailed, RequestFailed
-from edgesplit.messages import EpochSpec, EpochState
+from edgesplit.messages import EpochSpec, EpochState, Shadowing
 from edgesplit.tensors import Array
 from edgesplit_agent.collectors.base import Power
 from edgesplit_agent.engine import Engine
 from edgesplit_agent.live_timings import TimingBook
 from edgesplit_agent.own_work import OwnWork
+from edgesplit_agent.serving.actions import PublishNoise
 from edgesplit_agent.serving.events import DeploymentChanged, DesiredChanged, PeerUp
 from edgesplit_agent.serving.machine import AgentMachine
 from edgesplit_agent.sessions import Component
+from edgesplit_agent.shadowing import Shadower
 from edgesplit_agent.telemetry import Telemetry
 from edgesplit_agent.usage import UsageBook
 from edgesplit_agent.worker import Worker
@@ -33,7 +36,7 @@ class Session:
     def __init__(self) -> None:
         self.error: Exception | None = None
 
-    def run(self, outputs: list[str], arrays: dict[str, Array]) -> list[Array]:
+    def run(self, outputs: list[str], arrays: dict[str, Array], _options: object = None) -> list[Array]:
         """As onnxruntime's."""
         if self.error is not None:
             raise self.error
@@ -118,6 +121,7 @@ class Publisher:
     states: dict[int, str] = field(default_factory=dict)
     serving: int | None = None
     kinds: list[str] = field(default_factory=list)
+    noise: PublishNoise | None = None
 
     def publish_observed(self, model: str, epochs: tuple[EpochState, ...], serving: int | None) -> None:
         """Note it."""
@@ -127,6 +131,10 @@ class Publisher:
     def clear_observed(self, model: str) -> None:
         """Note it."""
         self.states = {}
+
+    def publish_noise(self, found: PublishNoise) -> None:
+        """Note it."""
+        self.noise = found
 
     def emit(self, kind: str, text: str, *, model: str, data: Mapping[str, str | float | int | bool | None]) -> None:
         """Note it."""
@@ -161,6 +169,7 @@ async def bench() -> AsyncIterator[Bench]:
         usage=UsageBook("device", Power(1.0, 1.0, "configured", "constant")),
         timings=TimingBook("device", "i", OwnWork()),
         telemetry=Telemetry("device", "1"),
+        shadower=Shadower(worker),
     )
     engine.peers, engine.publisher = peers, publisher
     yield Bench(engine, preparer, peers, publisher)
@@ -244,3 +253,27 @@ async def test_a_forwarded_request_whose_client_is_gone_is_not_forwarded_any_lon
     await asyncio.wait_for(bench.peers.asked.wait(), 30)
     task.cancel()
     await asyncio.wait_for(bench.peers.gone.wait(), 30)
+
+
+async def test_an_answered_request_is_checked_against_the_float_model(bench: Bench) -> None:
+    plan = msgspec.structs.replace(local_part(2), quantized=True)
+    wanted = desired("device", local_part(1), plan, serve=2, fallback=1)
+    shadowing = Shadowing(requests=1, every_s=0.0, bound=0.1)
+    bench.engine.feed(DesiredChanged("m", msgspec.structs.replace(wanted, shadowing=shadowing)))
+    await bench.until_serving(2)
+    await bench.engine.infer("m", {"x": X}, None)
+    async with asyncio.timeout(5):
+        while bench.publisher.noise is None:
+            await asyncio.sleep(0.01)
+    assert (bench.publisher.noise.epoch, bench.publisher.noise.samples, bench.publisher.noise.mean) == (2, 1, 0.0)
+
+
+async def test_a_float_model_released_before_its_check_costs_only_the_check(bench: Bench) -> None:
+    plan = msgspec.structs.replace(local_part(2), quantized=True)
+    wanted = desired("device", local_part(1), plan, serve=2, fallback=1)
+    shadowing = Shadowing(requests=1, every_s=0.0, bound=0.1)
+    bench.engine.feed(DesiredChanged("m", msgspec.structs.replace(wanted, shadowing=shadowing)))
+    await bench.until_serving(2)
+    await bench.engine.infer("m", {"x": X}, None)
+    bench.engine.feed(DesiredChanged("m", desired("device", plan, serve=2)))
+    assert (await bench.engine.infer("m", {"x": X}, None))[1] == 2

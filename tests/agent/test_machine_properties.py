@@ -1,6 +1,7 @@
 """A device, an edge and a cloud under arbitrary orders of everything.
 
 No request is lost, answered twice or answered wrongly; with fallbacks none fails, and they are used when they can be.
+Answered requests are checked against the float model one at a time, and nothing waits for that.
 """
 
 from __future__ import annotations
@@ -8,20 +9,24 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgesplit.messages import EpochSpec, Shadowing
 from edgesplit_agent.serving.actions import (
     Action,
     CompleteRequest,
     FailRequest,
     PrepareEpoch,
+    PublishNoise,
     PublishObserved,
     ReleaseEpoch,
     RunComponent,
     SendAbort,
     SendTensors,
+    ShadowRequest,
 )
 from edgesplit_agent.serving.events import (
     AbortReceived,
@@ -35,6 +40,8 @@ from edgesplit_agent.serving.events import (
     PeerUp,
     RequestArrived,
     RequestCancelled,
+    ShadowChecked,
+    ShadowDropped,
     TensorsArrived,
     Tick,
 )
@@ -64,6 +71,10 @@ class World:
     submitted: int = 0
     linked: set[str] = field(default_factory=set)
     started: list[int] = field(default_factory=list)
+    answered: int | None = None
+    """Epoch of the answer that was given last."""
+    checking: int = 0
+    checked: int = 0
     now_s: float = 0.0
 
     def feed(self, node: str, event: Event) -> None:
@@ -95,12 +106,24 @@ class World:
             case SendAbort(key, peer, code, message):
                 if self.connects(node, peer):
                     self.pending.append((peer, self.wire(node, peer), AbortReceived(node, key, code, message)))
-            case CompleteRequest(request, _, _, outputs):
+            case CompleteRequest(request, _, epoch, outputs):
                 self.ended[request] += 1
+                self.answered = epoch
                 np.testing.assert_allclose(outputs["y"], 30 * X)
             case FailRequest(request):
                 self.ended[request] += 1
                 self.failed.append(request)
+            case ShadowRequest(model, epoch, generation, arrays, outputs):
+                assert epoch == self.answered, "a request was checked before it was answered"
+                assert generation in self.prepared[node], "the float model was not prepared"
+                assert epoch not in LOCAL_EPOCHS
+                np.testing.assert_allclose(outputs["y"], 30 * arrays["x"])
+                self.checking += 1
+                assert self.checking == 1, "two checks were under way"
+                self.pending.append((node, "work", ShadowChecked(model, epoch, 0.25)))
+            case PublishNoise(_, _, samples, mean):
+                assert samples <= self.checked
+                assert mean == (0.25 if samples else None)
             case PublishObserved(_, epochs, serving):
                 states = {state.epoch: state.state for state in epochs}
                 assert serving is None or states[serving] in {"prepared", "draining"}
@@ -112,6 +135,11 @@ class World:
         if not self.pending:
             return
         node, _, event = self.pending.pop(choice % len(self.pending))
+        if isinstance(event, ShadowChecked):
+            self.checking -= 1
+            self.checked += 1
+            if fail:
+                event = ShadowDropped(event.model, event.epoch, "injected")
         if fail and self.may_fail:
             match event:
                 case EpochPrepared(model, epoch, generation):
@@ -149,12 +177,13 @@ class World:
 
     def want(self, epochs: list[int], serve: int | None, *, spare: bool = False, offered: bool = True) -> None:
         """The controller changes its mind, on all nodes; it keeps a spare for a while that it no longer offers."""
-        parts = [local_part(number) if number in LOCAL_EPOCHS else device_part(number) for number in epochs]
+        parts = [local_part(number) if number in LOCAL_EPOCHS else _quantized(number) for number in epochs]
         parts += [device_part(SPARE, peer="cloud")] if spare else []
         fallback = 1 if 1 in epochs else None
         fallbacks = {"edge": SPARE} if spare and offered else {}
         wanted = desired("device", *parts, serve=serve, fallback=fallback, fallbacks=fallbacks)
-        self.feed("device", DesiredChanged("m", wanted))
+        shadowing = Shadowing(requests=3, every_s=10.0, bound=0.2)
+        self.feed("device", DesiredChanged("m", msgspec.structs.replace(wanted, shadowing=shadowing)))
         remote = [edge_part(number) for number in epochs if number not in LOCAL_EPOCHS]
         self.feed("edge", DesiredChanged("m", desired("edge", *remote)))
         kept = [edge_part(SPARE, peer="cloud")] if spare else []
@@ -164,6 +193,10 @@ class World:
         """Let everything happen."""
         while self.pending:
             self.step(0)
+
+
+def _quantized(number: int) -> EpochSpec:
+    return msgspec.structs.replace(device_part(number), quantized=True)
 
 
 STEPS = st.lists(
@@ -252,6 +285,15 @@ def test_with_fallbacks_no_request_fails_through_losses_and_switches(steps: list
                 peer, _, way = step.partition(" ")
                 world.link(peer, way == "up")
     world.settle()
+    world.want([1, 2], 2, spare=True)
+    for peer in PEERS:
+        world.link(peer, True)
+    world.now_s += 100.0
+    world.settle()
+    checked = world.checked
+    world.submit()
+    world.settle()
+    assert world.checked == checked + 1
     assert world.failed == []
     assert sum(world.ended.values()) == world.submitted
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from edgesplit.errors import EdgesplitError
-from edgesplit.messages import EpochSpec, EpochState
+from edgesplit.messages import EpochSpec, EpochState, TensorSpec
 from edgesplit.tensors import Array
 from edgesplit_agent.serving.events import ExecutionKey
 
@@ -23,11 +23,13 @@ __all__ = [
     "FailRequest",
     "ForwardRequest",
     "PrepareEpoch",
+    "PublishNoise",
     "PublishObserved",
     "ReleaseEpoch",
     "RunComponent",
     "SendAbort",
     "SendTensors",
+    "ShadowRequest",
 ]
 
 
@@ -130,6 +132,45 @@ class PublishObserved:
     serving: int | None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ShadowRequest:
+    """Run an answered request again on the float model, when nothing else is to be done, and compare.
+
+    Nobody writes into the arrays any more; they are held, not copied, until the check is done.
+
+    Attributes:
+        epoch: It was answered on.
+        generation: Of the prepared float model.
+        outputs: What was answered.
+        specs: Of the outputs.
+        metric: What to compare with, module:function; empty for rho.
+    """
+
+    model: str
+    epoch: int
+    generation: int
+    arrays: Mapping[str, Array]
+    outputs: Mapping[str, Array]
+    specs: tuple[TensorSpec, ...]
+    metric: str
+
+
+@dataclass(frozen=True, slots=True)
+class PublishNoise:
+    """Tell the controller what the checks found; figures as in `NoiseReport`."""
+
+    model: str
+    epoch: int
+    samples: int
+    mean: float | None
+    deviation: float
+    max: float | None
+    last: float | None
+    dropped: int
+    measure: str
+    detail: str
+
+
 @dataclass(frozen=True, slots=True)
 class ClearObserved:
     """Nothing of the model is held any more."""
@@ -158,6 +199,8 @@ Action: TypeAlias = (
     | CompleteRequest
     | FailRequest
     | ForwardRequest
+    | ShadowRequest
+    | PublishNoise
     | PublishObserved
     | ClearObserved
     | EmitEvent

@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from edgesplit.messages import Desired, EpochSpec, EpochState
+from edgesplit.tensors import Array
 from edgesplit_agent.serving.actions import (
     Action,
     ClearObserved,
@@ -21,7 +22,9 @@ from edgesplit_agent.serving.actions import (
     PrepareEpoch,
     PublishObserved,
     ReleaseEpoch,
+    ShadowRequest,
 )
+from edgesplit_agent.serving.shadows import Shadows
 
 __all__ = ["HeldEpoch", "ModelEpochs"]
 
@@ -60,6 +63,7 @@ class ModelEpochs:
         self.desired: Desired | None = None
         self.held: dict[int, HeldEpoch] = {}
         self.current: int | None = None
+        self.shadows = Shadows(model)
         self._suspect_until_s: dict[int, float] = {}
         self._generations = generations
         self._published: object = None
@@ -108,6 +112,21 @@ class ModelEpochs:
     def suspect(self, number: int, now_s: float) -> None:
         """Have new requests avoid an epoch for a while."""
         self._suspect_until_s[number] = now_s + SUSPICION_S
+
+    def answered(
+        self, number: int, arrays: Mapping[str, Array], outputs: Mapping[str, Array], now_s: float
+    ) -> list[Action]:
+        """A request was answered on an epoch: perhaps check it against the float model."""
+        desired, reference = self.desired, self.fallback
+        if desired is None or desired.shadowing is None or number != self.current or number != desired.serve:
+            return []
+        if reference is None or reference == number or not self.held[number].spec.quantized:
+            return []
+        if not self.shadows.choose(number, desired.shadowing, now_s):
+            return []
+        generation = self.held[reference].generation
+        metric = desired.shadowing.metric
+        return [ShadowRequest(self.model, number, generation, arrays, outputs, desired.outputs, metric)]
 
     def retry_failed(self, now_s: float) -> list[Action]:
         """Try wanted epochs again whose preparation failed a while ago."""

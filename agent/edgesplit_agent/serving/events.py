@@ -29,6 +29,8 @@ __all__ = [
     "RequestArrived",
     "RequestCancelled",
     "SendFailed",
+    "ShadowChecked",
+    "ShadowDropped",
     "TensorsArrived",
     "Tick",
 ]
@@ -177,6 +179,35 @@ class AbortReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class ShadowChecked:
+    """A `ShadowRequest` was run and compared.
+
+    Attributes:
+        measure: What the noise is, see `NoiseReport.measure`.
+        detail: See `NoiseReport.detail`.
+    """
+
+    model: str
+    epoch: int
+    noise: float
+    measure: str = "rho"
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowDropped:
+    """A `ShadowRequest` came to nothing.
+
+    Attributes:
+        detail: Why nothing can be checked; empty where the node merely had no time.
+    """
+
+    model: str
+    epoch: int
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time passed."""
 
@@ -196,5 +227,7 @@ Event: TypeAlias = (
     | PeerLost
     | PeerUp
     | AbortReceived
+    | ShadowChecked
+    | ShadowDropped
     | Tick
 )

@@ -231,7 +231,10 @@ class Flow:
         if outputs is not None:
             self._end(key, now_s)
             request = self.requests.pop(key.request)
-            return [CompleteRequest(key.request, key.model, key.epoch, outputs, now_s - request.arrived_s)]
+            answer = CompleteRequest(key.request, key.model, key.epoch, outputs, now_s - request.arrived_s)
+            if any(model.shadows.under_way is not None for model in self.models.values()):
+                return [answer]  # one check at a time, for their arrays take memory
+            return [answer, *self.models[key.model].answered(key.epoch, request.arrays, outputs, now_s)]
         actions: list[Action] = [
             RunComponent(key, number, execution.generation, arrays, execution.order)
             for number, arrays in execution.start_ready()

@@ -30,6 +30,8 @@ from edgesplit_agent.serving.events import (
     RequestArrived,
     RequestCancelled,
     SendFailed,
+    ShadowChecked,
+    ShadowDropped,
     TensorsArrived,
     Tick,
 )
@@ -77,6 +79,11 @@ class AgentMachine:
         """Whether an execution still goes on, asked before a queued component is run."""
         return key in self.flow.executions
 
+    def awaits_check(self, model: str, epoch: int) -> bool:
+        """Whether the check of an answered request is still wanted, asked before it is run."""
+        known = self.models.get(model)
+        return known is not None and known.current == epoch == known.shadows.under_way
+
     @property
     def busy(self) -> bool:
         """Whether a deadline is running."""
@@ -96,8 +103,8 @@ class AgentMachine:
                 (flow.offered.add if offered else flow.offered.discard)(model)
                 return []
             case EpochPrepared(model, epoch, generation):
-                known = model in self.models and self.models[model].prepared(epoch, generation)
-                return flow.go_on(model, now_s) if known else []
+                is_ready = model in self.models and self.models[model].prepared(epoch, generation)
+                return flow.go_on(model, now_s) if is_ready else []
             case EpochFailed():
                 return self._epoch_failed(event, now_s)
             case RequestArrived():
@@ -119,6 +126,12 @@ class AgentMachine:
                 return flow.peer_lost(event, now_s)
             case AbortReceived():
                 return flow.abort_received(event, now_s)
+            case ShadowChecked(model, epoch, noise, measure, detail):
+                known = self.models.get(model)
+                return [] if known is None else [*known.shadows.checked(epoch, noise, measure, detail)]
+            case ShadowDropped(model, epoch, detail):
+                known = self.models.get(model)
+                return [] if known is None else [*known.shadows.dropped(epoch, detail, now_s)]
             case Tick():
                 actions = flow.expire(now_s)
                 return actions + [action for model in self.models.values() for action in model.retry_failed(now_s)]
