@@ -11,7 +11,7 @@ from collections import deque
 
 import numpy as np
 
-from edgesplit.codecs import wire_dtype
+from edgesplit.codecs import payload_layout
 from edgesplit.errors import FrameTooLarge
 from edgesplit.frames import (
     PREFIX,
@@ -21,6 +21,7 @@ from edgesplit.frames import (
     Infer,
     Probe,
     Result,
+    TensorHead,
     Tensors,
     decode_header,
     decode_prefix,
@@ -145,9 +146,7 @@ class FrameParser:
             self._discard = header.padding
         elif isinstance(header, Tensors | Infer | Result):
             try:
-                self._payloads = tuple(
-                    np.empty(head.shape, dtype=wire_dtype(head.codec, head.dtype)) for head in header.tensors
-                )
+                self._payloads = tuple(_memory_for(head) for head in header.tensors)
             except (MemoryError, ValueError) as error:
                 raise FrameTooLarge(f"a frame's tensors of {self._body_bytes} B find no memory here") from error
             self._targets.extend(as_bytes(payload) for payload in self._payloads if payload.nbytes)
@@ -158,3 +157,8 @@ class FrameParser:
         if self._start and left:
             self._stage[:left] = bytes(self._stage[self._start : self._end])
         self._start, self._end = 0, left
+
+
+def _memory_for(head: TensorHead) -> Array:
+    layout = payload_layout(head.codec, head.dtype, head.shape, head.nbytes)
+    return np.empty(layout.shape, layout.dtype)

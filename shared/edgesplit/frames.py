@@ -15,6 +15,7 @@ pongs come back on it. A frame of another version is answered with Failure and t
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,10 +24,10 @@ from typing import Annotated, Any, Literal
 import msgpack
 import msgspec
 
-from edgesplit.codecs import decode, encode, wire_dtype
+from edgesplit.codecs import decode, encode, payload_layout
 from edgesplit.errors import FrameMalformed, FrameTooLarge, ProtocolMismatch
 from edgesplit.messages import PROTOCOL
-from edgesplit.tensors import Array, as_bytes
+from edgesplit.tensors import DTYPES, Array, as_bytes
 
 __all__ = [
     "PREFIX",
@@ -72,7 +73,7 @@ class FrameLimits:
 
     Attributes:
         header_bytes: Longest header. [B]
-        body_bytes: Longest body, and largest tensor after decoding. [B]
+        body_bytes: Longest body, and most that its tensors may take together once decoded. [B]
     """
 
     header_bytes: int = 1 << 20
@@ -260,10 +261,10 @@ def unpack_tensors(heads: Sequence[TensorHead], payloads: Sequence[Array]) -> di
     """Decode the tensors of a frame, by name.
 
     Raises:
-        FrameMalformed: A codec's parameters are senseless.
+        FrameMalformed: A payload or a codec's parameters are senseless.
     """
     return {
-        head.name: decode(payload, head.dtype, head.codec, head.parameters)
+        head.name: decode(payload, head.codec, head.dtype, head.shape, head.parameters)
         for head, payload in zip(heads, payloads, strict=True)
     }
 
@@ -358,18 +359,23 @@ def _announced_body(header: Header, limits: FrameLimits) -> int:
         return 0
     if len({head.name for head in header.tensors}) != len(header.tensors):
         raise FrameMalformed("a frame names the same tensor twice")
-    return sum(_checked_bytes(head, limits) for head in header.tensors)
+    return _checked_bytes(header.tensors, limits)
 
 
-def _checked_bytes(head: TensorHead, limits: FrameLimits) -> int:
-    coded = wire_dtype(head.codec, head.dtype)
-    elements, extent = 1, 1
-    for size in head.shape:
-        elements *= size
+def _checked_bytes(heads: Sequence[TensorHead], limits: FrameLimits) -> int:
+    """Length of all payloads; no tensor, and not all together, may be larger than accepted once decoded. [B]"""
+    decoded_bytes = 0
+    for head in heads:
+        if head.dtype not in DTYPES:
+            raise FrameMalformed(f"dtype {head.dtype[:40]!r} of tensor {head.name!r} is not one that may travel")
+        item_bytes = DTYPES[head.dtype].itemsize
         # Also bounds what numpy is asked for where another dimension is 0.
-        extent *= max(size, 1)
-    if extent * wire_dtype("raw", head.dtype).itemsize > limits.body_bytes:
-        raise FrameTooLarge(f"tensor {head.name!r} is larger than the {limits.body_bytes} B accepted")
-    if head.nbytes != elements * coded.itemsize:
-        raise FrameMalformed(f"tensor {head.name!r} announces {head.nbytes} B for {elements} elements of {coded}")
-    return head.nbytes
+        if math.prod(max(size, 1) for size in head.shape) * item_bytes > limits.body_bytes:
+            raise FrameTooLarge(f"tensor {head.name!r} is larger than the {limits.body_bytes} B accepted")
+        payload_layout(head.codec, head.dtype, head.shape, head.nbytes)
+        decoded_bytes += math.prod(head.shape) * item_bytes
+    if decoded_bytes > limits.body_bytes:
+        raise FrameTooLarge(
+            f"a frame's tensors take {decoded_bytes} B once decoded, more than the {limits.body_bytes} B accepted"
+        )
+    return sum(head.nbytes for head in heads)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from edgesplit.codecs import CODECS
 from edgesplit.errors import FrameMalformed, FrameTooLarge, ProtocolError, ProtocolMismatch
 from edgesplit.frame_parser import FrameParser
 from edgesplit.frames import (
@@ -100,7 +101,29 @@ def test_frames_survive_any_chunking(cuts: list[int], sizes: list[int], controls
     assert not parser.in_frame
 
 
-@pytest.mark.parametrize("codec", ["raw", "fp16", "int8"])
+@settings(max_examples=60, deadline=None)
+@given(
+    cuts=st.lists(st.integers(1, 120_000), min_size=1, max_size=6),
+    wanted=st.lists(st.sampled_from(sorted(CODECS)), min_size=1, max_size=5),
+    channels=st.integers(1, 40),
+)
+@example(cuts=[1], wanted=sorted(CODECS), channels=2)
+def test_coded_tensors_survive_any_chunking(cuts: list[int], wanted: list[str], channels: int) -> None:
+    values = np.random.default_rng(channels).normal(size=(1, channels, 25, 20)).astype(np.float32)
+    heads, payloads = pack_tensors([(f"t{index}", values * index, codec) for index, codec in enumerate(wanted)])
+    header = Tensors(sequence=1, model="m", epoch=1, request="r", tensors=heads)
+    whole = to_bytes(header, payloads) + to_bytes(Ping(sequence=9))
+    if min(cuts) < 50 and len(whole) > 40_000:
+        cuts = [cut + 50 for cut in cuts]
+    frame, ping = fill(FrameParser(SMALL), whole, cuts)
+    assert ping.header == Ping(sequence=9)
+    decoded = unpack_tensors(heads, frame.payloads)
+    for index, codec in enumerate(wanted):
+        exact = CODECS[codec].lossless
+        np.testing.assert_allclose(decoded[f"t{index}"], values * index, rtol=0, atol=0 if exact else 0.03 * index)
+
+
+@pytest.mark.parametrize("codec", sorted(CODECS))
 def test_tensors_arrive_decoded_with_dtype_and_shape(codec: str) -> None:
     arrays: dict[str, Array] = {
         "scalar": np.array(0.5, np.float32),
@@ -179,6 +202,10 @@ def head(**changes: Any) -> dict[str, Any]:
         ([head(shape=[0, 1 << 62], nbytes=0)], 0, FrameTooLarge),
         ([head(shape=[1 << 40, 1 << 40], nbytes=8)], 8, FrameTooLarge),
         ([head(codec="int8", shape=[1 << 19], nbytes=1 << 19, dtype="float64")], 1 << 19, FrameTooLarge),
+        ([head(codec="lossless", shape=[1 << 18], nbytes=20), head(name="y")], 28, FrameTooLarge),
+        ([head(codec="lossless", nbytes=0)], 0, FrameMalformed),
+        ([head(codec="lossless", nbytes=8)], 8, FrameMalformed),
+        ([head(codec="int8-channel", nbytes=9)], 9, FrameMalformed),
     ],
 )
 def test_tensors_that_do_not_add_up_are_refused(
@@ -189,6 +216,14 @@ def test_tensors_that_do_not_add_up_are_refused(
     assert isinstance(packed, bytes)
     with pytest.raises(error):
         FrameParser(SMALL).feed(prefix(len(packed), body) + packed)
+
+
+def test_a_small_frame_cannot_unfold_to_more_than_is_accepted() -> None:
+    zeros = np.zeros(200_000, np.float32)
+    heads, payloads = pack_tensors([("a", zeros, "lossless"), ("b", zeros, "lossless")])
+    assert sum(payload.nbytes for payload in payloads) < 1000
+    with pytest.raises(FrameTooLarge, match="take 1600000 B once decoded"):
+        FrameParser(SMALL).feed(to_bytes(Tensors(sequence=1, model="m", epoch=1, request="r", tensors=heads), payloads))
 
 
 def test_unknown_kinds_are_refused_and_unknown_keys_ignored() -> None:

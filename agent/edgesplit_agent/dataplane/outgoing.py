@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from edgesplit.codecs import CODECS
+from edgesplit.codecs import check_codec
 from edgesplit.endpoints import open_connection
-from edgesplit.errors import EdgesplitError, InvalidInput, PeerUnreachable, ProtocolMismatch, error_from_code
+from edgesplit.errors import EdgesplitError, PeerUnreachable, ProtocolMismatch, error_from_code
 from edgesplit.frames import (
     Abort,
     Ack,
@@ -150,10 +150,7 @@ class PeerLink:
         session = self._live()
         checked = [(name, contiguous(name, array), codec) for name, array, codec in arrays]
         for name, _, codec in checked:
-            if codec not in CODECS:
-                raise InvalidInput(
-                    f"wire codec {codec!r} of tensor {name!r} is unknown: use one of {', '.join(CODECS)}"
-                )
+            check_codec(codec, tensor=name)
         nbytes = sum(array.nbytes for _, array, _ in checked)
         waiting = session.connection.pending_bytes + self._encoding_bytes
         if waiting and waiting + nbytes > self._limits.queue_bytes:

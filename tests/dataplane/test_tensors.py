@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgesplit.errors import InvalidTensor
+from edgesplit.messages import TensorSpec
+from edgesplit.tensors import Array, check_inputs, contiguous, spec_of
+
+SPECS = (
+    TensorSpec(name="images", dtype="float32", shape=(1, 3, 4, 4)),
+    TensorSpec(name="scale", dtype="int64", shape=()),
+)
+GOOD = {"images": np.zeros((1, 3, 4, 4), np.float32), "scale": np.array(2)}
+
+
+def test_good_inputs_come_back_in_the_models_order() -> None:
+    assert list(check_inputs(SPECS, dict(reversed(GOOD.items())))) == ["images", "scale"]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "sentence"),
+    [
+        ({"images": GOOD["images"]}, r"'scale' \(int64\[\]\) is missing"),
+        (GOOD | {"mask": GOOD["images"]}, "'mask' is not an input of the model: its inputs are 'images', 'scale'"),
+        (GOOD | {"images": np.zeros((1, 3, 4, 4))}, "'images' has dtype float64, expected float32"),
+        (GOOD | {"images": np.zeros((3, 4, 4), np.float32)}, r"has shape \[3, 4, 4\], expected \[1, 3, 4, 4\]"),
+        (GOOD | {"images": np.array(["text"])}, "cannot be sent"),
+    ],
+)
+def test_a_wrong_input_is_named_with_what_was_expected(arrays: dict[str, Array], sentence: str) -> None:
+    with pytest.raises(InvalidTensor, match=sentence):
+        check_inputs(SPECS, arrays)
+
+
+def test_views_and_foreign_byte_orders_become_contiguous_and_native() -> None:
+    turned = np.arange(6, dtype=">f4").reshape(2, 3).T
+    straight = contiguous("x", turned)
+    assert straight.flags.c_contiguous
+    assert straight.dtype == np.dtype("float32")
+    assert straight.tolist() == [[0, 3], [1, 4], [2, 5]]
+    assert spec_of("x", contiguous("x", np.array(1.0))).shape == ()
