@@ -1,0 +1,96 @@
+"""Predicted against measured latency on shaped links, and seconds until changes are noticed: the command."""
+
+from __future__ import annotations
+
+import signal
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import onnx
+from rich.console import Console
+
+from bench.end_to_end.changes import changes
+from bench.end_to_end.course import Course, Model, Row
+from bench.end_to_end.tables import links_table, noticed_table, rows_table
+from bench.random_plans import random_inputs
+from bench.testbed.requirements import TestbedUnavailable, unavailable
+from bench.testbed.testbed import Testbed
+from demo.fleet import CommandFailed
+from edgesplit_controller import zoo
+from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.graph.importer import import_model
+
+__all__ = ["main"]
+
+SHIPPED = {"scale": 0.5, "size": 320}
+"""Of the shipped topology, so that it takes about an eighth of a second on a core."""
+MEAN_ERROR_AIM, WORST_ERROR_AIM = 0.03, 0.08
+
+
+def _models(folder: Path | None, into: Path) -> Iterator[Model]:
+    """The shipped topology, then the models of the folder."""
+    shipped = into / "yolo_seg.onnx"
+    onnx.save(zoo.build("yolo_seg", **SHIPPED), shipped)  # type: ignore[arg-type]
+    for path in (shipped, *(sorted(folder.glob("*.onnx")) if folder is not None else ())):
+        graph = import_model(path, BlobStore(into / f"blobs-{path.stem}"))
+        own = into / f"{path.stem}.npz"
+        arrays: dict[str, Any] = dict(random_inputs(graph, seed=1))
+        np.savez(own, **arrays)
+        yield Model(path.stem, path, own)
+
+
+@click.command()
+@click.option(
+    "--models", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of more ONNX files."
+)
+@click.option("--candidates", default=12, show_default=True, help="Operators that may be quantized.")
+@click.option("--keep-logs", type=click.Path(path_type=Path), help="Folder for the daemons' logs; default: removed.")
+@click.option("--only-changes", is_flag=True, help="Leave the plans out: only seconds until changes are noticed.")
+@click.option("--strict", is_flag=True, help="Exit 1 where the errors exceed what is aimed at.")
+def main(models: Path | None, candidates: int, keep_logs: Path | None, only_changes: bool, strict: bool) -> None:
+    """Predicted against measured latency on shaped links, and seconds until changes are noticed.
+
+    Example: sudo .venv/bin/python -m bench.end_to_end --models ~/onnx
+    """
+    if reason := unavailable():
+        sys.exit(f"bench.end_to_end cannot run: {reason}")
+    # Ending it politely must leave nothing behind; Python ends on SIGTERM without leaving its blocks.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    console, rows = Console(width=150), list[Row]()
+    try:
+        with tempfile.TemporaryDirectory(prefix="edgesplit-bench-") as name:
+            into = Path(name)
+            with Testbed(keep_logs or into / "fleet") as testbed:
+                testbed.fleet.await_nodes()
+                for model in _models(models, into):
+                    course = Course(testbed, model)
+                    full_noise = course.deploy(candidates)
+                    course.await_links()
+                    console.print(links_table(testbed))
+                    console.print(noticed_table(changes(course, testbed)))
+                    if not only_changes:
+                        found = course.predictions(full_noise)
+                        rows += found
+                        console.print(rows_table(found))
+                    course.remove()
+    except (CommandFailed, TestbedUnavailable, TimeoutError) as error:
+        sys.exit(f"bench.end_to_end failed: {error}")
+    if not rows:
+        return
+    errors = [abs(row.error) for row in rows]
+    mean, worst = statistics.mean(errors), max(errors)
+    console.print(
+        f"{len(rows)} plans: mean error {mean:.1%} (aim {MEAN_ERROR_AIM:.0%}), "
+        f"median {statistics.median(errors):.1%}, worst {worst:.1%} (aim {WORST_ERROR_AIM:.0%})"
+    )
+    sys.exit(int(strict and (mean > MEAN_ERROR_AIM or worst > WORST_ERROR_AIM)))
+
+
+if __name__ == "__main__":
+    main()
