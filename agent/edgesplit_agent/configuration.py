@@ -160,10 +160,18 @@ class HttpSection(_Section, frozen=True, kw_only=True):
     """The HTTP endpoint.
 
     Attributes:
-        listen: host:port of metrics and health; empty disables it.
+        listen: host:port of inference requests, metrics and health; empty disables it.
+        max_body_bytes: Largest request, decompressed. [B]
+        max_json_bytes: Of it, the most that may be JSON: reading numbers as text takes the processor. [B]
+        max_buffered_bytes: Requests being received and answers being sent, all together. [B]
+        max_connections: More are told to come back later.
     """
 
     listen: str = "127.0.0.1:7470"
+    max_body_bytes: Positive = GIB // 4
+    max_json_bytes: Positive = 1 << 24
+    max_buffered_bytes: Positive = GIB
+    max_connections: Positive = 256
 
     def __post_init__(self) -> None:
         """Refuse an address without a port."""

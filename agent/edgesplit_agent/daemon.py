@@ -34,6 +34,7 @@ from edgesplit_agent.dataplane.plane import DataPlane
 from edgesplit_agent.engine import Engine
 from edgesplit_agent.http import HttpEndpoint
 from edgesplit_agent.live_timings import TimingBook
+from edgesplit_agent.openinference.models import EngineModels
 from edgesplit_agent.own_work import OwnWork
 from edgesplit_agent.profiling import Profiler
 from edgesplit_agent.reporting import Reporter
@@ -160,7 +161,13 @@ class Agent:
         self.engine.peers = self.plane
         self.engine.publisher = self.control
         if configuration.http.listen:
-            self._http = HttpEndpoint(configuration.http.listen, self._telemetry, lambda: self._ready)
+            self._http = HttpEndpoint(
+                configuration.http,
+                self._telemetry,
+                EngineModels(self.engine),
+                ready=lambda: self._ready,
+                version=self._version,
+            )
             http = await self._http.start()
         else:
             http = ""

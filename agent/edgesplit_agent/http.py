@@ -1,45 +1,68 @@
-"""The agent's HTTP endpoint: metrics and health.
+"""The agent's HTTP endpoint: inference by the Open Inference Protocol v2, metrics and health.
 
-Owns: the aiohttp application. Its rule: it only reads; no request of it changes the agent. Not here: the metrics
-themselves (`telemetry.py`).
+Owns: the aiohttp application, the listening socket and the count of connections. Its rule: no client, slow, huge or
+one of thousands, can take the agent down with it. Not here: the protocol (`openinference/`), the metrics themselves
+(`telemetry.py`).
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from edgesplit.errors import InvalidConfiguration
-from edgesplit_agent.configuration import split_address
+from edgesplit_agent.configuration import HttpSection, split_address
+from edgesplit_agent.openinference.answers import answer_failures
+from edgesplit_agent.openinference.endpoint import InferenceEndpoint
+from edgesplit_agent.openinference.models import Models
 from edgesplit_agent.telemetry import Telemetry
 
 __all__ = ["HttpEndpoint"]
 
+IDLE_S = 60.0
+"""A connection without a complete request header for so long is closed. [s]"""
+LINGER_S = 2.0
+"""After an answer, how long the rest of a refused body is read, so that the client sees the answer. [s]"""
+SHUTDOWN_S = 2.0
+_BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\nConnection: close\r\n"
+_BUSY_TEXT = b'{"error":"too many HTTP connections: come back later","code":"overloaded"}'
+
 
 class HttpEndpoint:
-    """Serves `/metrics` and the health paths of the Open Inference Protocol v2.
+    """Serves inference, `/metrics` and health.
 
     Args:
-        listen: host:port.
+        section: Where to listen, and limits.
         telemetry: What `/metrics` shows.
+        models: Who answers inference requests.
         ready: Whether the agent serves.
+        version: Of edgesplit.
     """
 
-    def __init__(self, listen: str, telemetry: Telemetry, ready: Callable[[], bool]) -> None:
-        self._host, self._port = split_address(listen)
+    def __init__(
+        self, section: HttpSection, telemetry: Telemetry, models: Models, *, ready: Callable[[], bool], version: str
+    ) -> None:
+        self._section = section
         self._telemetry = telemetry
-        self._ready = ready
-        application = web.Application()
-        application.add_routes(
-            [
-                web.get("/metrics", self._metrics),
-                web.get("/v2/health/live", self._live),
-                web.get("/v2/health/ready", self._is_ready),
-            ]
+        self.inference = InferenceEndpoint(models, ready=ready, version=version, limits=section)
+        application = web.Application(middlewares=[answer_failures])
+        application.add_routes([web.get("/metrics", self._metrics), *self.inference.routes()])
+        self._runner = web.AppRunner(
+            application,
+            access_log=None,
+            handle_signals=False,
+            # A client that is gone ends its request on every node.
+            handler_cancellation=True,
+            # Bodies are decompressed within limits, by the reader that needs them.
+            auto_decompress=False,
+            keepalive_timeout=IDLE_S,
+            lingering_time=LINGER_S,
+            shutdown_timeout=SHUTDOWN_S,
         )
-        self._runner = web.AppRunner(application, access_log=None, handle_signals=False)
+        self._server: asyncio.Server | None = None
 
     async def start(self) -> str:
         """Listen.
@@ -51,27 +74,46 @@ class HttpEndpoint:
             InvalidConfiguration: The address cannot be bound.
         """
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self._port)
+        host, port = split_address(self._section.listen)
         try:
-            await site.start()
+            self._server = await asyncio.get_running_loop().create_server(self._accept, host, port)
         except OSError as error:
             await self._runner.cleanup()
-            address = f"{self._host}:{self._port}"
-            raise InvalidConfiguration(f"[http] listen {address} cannot be bound: {error.strerror or error}") from error
-        return f"{self._host}:{self._runner.addresses[0][1]}"
+            cause = error.strerror or error
+            raise InvalidConfiguration(f"[http] listen {self._section.listen} cannot be bound: {cause}") from error
+        bound = self._server.sockets[0].getsockname()
+        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+        return f"{shown}:{bound[1]}"
 
     async def close(self) -> None:
-        """Stop listening."""
+        """Stop listening; requests that are being answered get a moment to end."""
+        if self._server is not None:
+            self._server.close()
         await self._runner.cleanup()
+        await self.inference.close()
+
+    @property
+    def connections(self) -> int:
+        """How many there are now."""
+        return len(self._runner.server.connections) if self._runner.server is not None else 0
+
+    def _accept(self) -> asyncio.BaseProtocol:
+        server = self._runner.server
+        if server is None or self.connections >= self._section.max_connections:
+            return _Refusal()
+        return server()
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         return web.Response(
             body=generate_latest(self._telemetry.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
         )
 
-    async def _live(self, _request: web.Request) -> web.Response:
-        return web.json_response({"live": True})
 
-    async def _is_ready(self, _request: web.Request) -> web.Response:
-        ready = self._ready()
-        return web.json_response({"ready": ready}, status=200 if ready else 503)
+class _Refusal(asyncio.Protocol):
+    """A connection too many: told so, and closed."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio.Protocol."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - asyncio's own contract
+        transport.write(_BUSY + b"Content-Length: %d\r\n\r\n" % len(_BUSY_TEXT) + _BUSY_TEXT)
+        transport.close()

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from edgesplit.errors import InvalidConfiguration
 from edgesplit.messages import LinkState
 from edgesplit.profiles import ProfilePlan
+from edgesplit_agent.configuration import HttpSection
 from edgesplit_agent.http import HttpEndpoint
 from edgesplit_agent.kernel_times import Kernel, kernel_runs, unit_times
 from edgesplit_agent.reporting import links_differ
 from edgesplit_agent.telemetry import Telemetry
+from tests.openinference.fakes import FakeModels
 
 PLAN = ProfilePlan(
     units=("stem", "head", "folded"),
@@ -88,7 +90,12 @@ async def test_metrics_and_health_are_served() -> None:
     telemetry.completed("m", 0.2)
     telemetry.failed("whatever a client wrote", "not-deployed")
     ready = False
-    endpoint = HttpEndpoint("127.0.0.1:0", telemetry, lambda: ready)
+
+    def endpoint_at(listen: str) -> HttpEndpoint:
+        section = HttpSection(listen=listen)
+        return HttpEndpoint(section, telemetry, FakeModels(), ready=lambda: ready, version="1.0")
+
+    endpoint = endpoint_at("127.0.0.1:0")
     address = await endpoint.start()
     async with aiohttp.ClientSession(f"http://{address}") as client:
         text = await (await client.get("/metrics")).text()
@@ -99,5 +106,5 @@ async def test_metrics_and_health_are_served() -> None:
         ready = True
         assert (await client.get("/v2/health/ready")).status == 200
     with pytest.raises(InvalidConfiguration, match="cannot be bound"):
-        await HttpEndpoint(address, telemetry, lambda: True).start()
+        await endpoint_at(address).start()
     await endpoint.close()

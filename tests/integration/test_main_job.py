@@ -117,6 +117,20 @@ def test_an_exported_problem_solves_to_the_plans_prediction(deployed: LocalFleet
     assert solved["energy_j"] == pytest.approx(plan["energy_j"], rel=0.06)  # hysteresis may keep 5 %
 
 
+@pytest.mark.parametrize("node", ["device", "cloud"])
+def test_tritonclient_gets_the_whole_models_outputs_from_any_node(
+    deployed: LocalFleet, small_model: Path, image: Path, node: str
+) -> None:
+    from tests.openinference.triton import infer
+
+    outputs = infer(f"127.0.0.1:{deployed.http_ports[node]}", MODEL, arrays(image))
+    session = onnxruntime.InferenceSession(str(small_model), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    assert list(outputs) == names
+    for name, wanted in zip(names, session.run(names, arrays(image)), strict=True):
+        assert np.abs(outputs[name] - wanted).max() <= 1e-4 * np.ptp(wanted)
+
+
 def test_the_services_answer_over_http(deployed: LocalFleet) -> None:
     import urllib.request
 

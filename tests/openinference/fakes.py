@@ -1,0 +1,104 @@
+"""Models that double what they get, behind a real HTTP endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import aiohttp
+import numpy as np
+
+from edgesplit.errors import EdgesplitError, InvalidTensor
+from edgesplit.messages import TensorSpec
+from edgesplit.tensors import DTYPES, Array, check_inputs
+from edgesplit_agent.configuration import HttpSection
+from edgesplit_agent.http import HttpEndpoint
+from edgesplit_agent.serving.description import ModelDescription
+from edgesplit_agent.telemetry import Telemetry
+
+SHAPE = (2, 3)
+
+
+def described(name: str, *tensors: TensorSpec, reason: str = "") -> ModelDescription:
+    """A deployed model whose outputs are called as its inputs."""
+    return ModelDescription(name, True, reason, tensors, tensors)
+
+
+def spec(name: str, dtype: str = "float32", shape: tuple[int, ...] = SHAPE) -> TensorSpec:
+    """A tensor."""
+    return TensorSpec(name=name, dtype=dtype, shape=shape)
+
+
+@dataclass
+class FakeModels:
+    """Implements `Models`."""
+
+    error: EdgesplitError | Exception | None = None
+    deadlines: list[float | None] = field(default_factory=list)
+    open: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+    models: dict[str, ModelDescription] = field(
+        default_factory=lambda: {
+            "double": described("double", spec("x")),
+            "pair": described("pair", spec("a"), spec("b", "int64", (4,))),
+            "types": described("types", *(spec(f"in-{dtype}", dtype) for dtype in DTYPES)),
+            "large": described("large", spec("x", shape=(1024, 1024))),
+            "scalar": described("scalar", spec("x", "int32", ())),
+            "waiting": described("waiting", spec("x"), reason="no plan is prepared on device yet"),
+            "offered": ModelDescription("offered", False, "it is not deployed"),
+        }
+    )
+
+    def __post_init__(self) -> None:
+        self.open.set()
+
+    def describe(self, name: str) -> ModelDescription | None:
+        """See `Models`."""
+        return self.models.get(name)
+
+    def describe_all(self) -> list[ModelDescription]:
+        """See `Models`."""
+        return list(self.models.values())
+
+    async def infer(
+        self, model: str, arrays: dict[str, Array], deadline_s: float | None
+    ) -> tuple[dict[str, Array], int]:
+        """Twice the inputs (bools stay), as plan 7."""
+        self.deadlines.append(deadline_s)
+        self.asked.set()
+        if self.error is not None:
+            raise self.error
+        checked = check_inputs(self.models[model].inputs, arrays)
+        if any(not array.flags.aligned for array in checked.values()):
+            raise InvalidTensor("an input is not aligned")
+        try:
+            await self.open.wait()
+        except asyncio.CancelledError:
+            self.gone.set()
+            raise
+        return {name: array if array.dtype == bool else np.asarray(array * 2) for name, array in checked.items()}, 7
+
+
+@dataclass
+class Served:
+    """A running endpoint."""
+
+    models: FakeModels
+    endpoint: HttpEndpoint
+    address: str
+    client: aiohttp.ClientSession
+
+
+@asynccontextmanager
+async def served(**limits: int) -> AsyncIterator[Served]:
+    """An endpoint on a free port and a client of it."""
+    models = FakeModels()
+    section = HttpSection(listen="127.0.0.1:0", **limits)
+    endpoint = HttpEndpoint(section, Telemetry("device", "1.0"), models, ready=lambda: True, version="1.0")
+    address = await endpoint.start()
+    async with aiohttp.ClientSession(f"http://{address}", auto_decompress=False) as client:
+        yield Served(models, endpoint, address, client)
+    await endpoint.close()
