@@ -1,4 +1,4 @@
-"""Random assignments of a model to nodes, compiled as the controller would compile a plan.
+"""Random and chosen assignments of a model to nodes, compiled as the controller would compile a plan.
 
 Owns: making such plans and running them in one process. Its rule: the controller's own compilation is used, so that
 what is proven here is what agents get. Not here: agents (`live_plans.py`).
@@ -16,7 +16,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from edgesplit.messages import ComponentSpec, EpochSpec, LinkState
-from edgesplit.plan import Assignment
+from edgesplit.plan import Assignment, Evaluation
+from edgesplit.problem import Problem
 from edgesplit.profiles import ExecutionProfile
 from edgesplit.requests import GoalsDocument
 from edgesplit_controller.deployment.compilation import compile_plan
@@ -25,28 +26,42 @@ from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.model import ModelGraph
 from edgesplit_controller.planner import evaluate
 
-__all__ = ["NODES", "RandomPlan", "random_inputs", "random_plan", "relative_difference", "run_in_process"]
+__all__ = [
+    "NODES",
+    "PlacedPlan",
+    "placed_plan",
+    "placement_problem",
+    "random_inputs",
+    "random_plan",
+    "relative_difference",
+    "run_in_process",
+]
 
 NODES = ("device", "edge", "cloud")
 Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class RandomPlan:
-    """One compiled random assignment.
+class PlacedPlan:
+    """One compiled assignment.
 
     Attributes:
         specs: Node to its part.
-        components: How many components it has.
+        evaluation: The planner's, with the components and the timeline.
     """
 
     specs: Mapping[str, EpochSpec]
-    components: int
+    evaluation: Evaluation
+
+    @property
+    def components(self) -> int:
+        """How many components it has."""
+        return len(self.evaluation.components)
 
 
 def random_plan(
     graph: ModelGraph, blobs: BlobStore, seed: int, *, epoch: int = 1, addresses: Mapping[str, str] | None = None
-) -> RandomPlan:
+) -> PlacedPlan:
     """Assign units to nodes at random and compile that.
 
     Even seeds draw every unit by itself (as many cuts as there can be); odd ones walk through the graph and change the
@@ -60,6 +75,18 @@ def random_plan(
         addresses: Data-plane addresses; made up when the plan runs in one process.
     """
     draw = random.Random(seed)
+    problem = placement_problem(graph, NODES)
+    node_of: dict[str, str] = {}
+    current = draw.choice(NODES)
+    for operator in problem.operators:
+        if seed % 2 == 0 or draw.random() < 0.1:
+            current = draw.choice(NODES)
+        node_of[operator.name] = current
+    return placed_plan(graph, blobs, problem, node_of, epoch=epoch, addresses=addresses)
+
+
+def placement_problem(graph: ModelGraph, nodes: Sequence[str]) -> Problem:
+    """A problem over these nodes in which everything costs the same; the first is the source."""
     profile = ExecutionProfile(
         time_s={unit.name: 1e-3 for unit in graph.units},
         quantized_time_s={},
@@ -70,36 +97,51 @@ def random_plan(
         runtime="none",
         origin="modelled",
     )
-    candidates = [Candidate(name, 1.0, 1.0, None, profile) for name in NODES]
-    links = [
-        (
-            a,
-            LinkState(
-                to=b, up=True, bandwidth_bytes_per_s=1e9, latency_s=1e-4, measured_at_unix_s=0.0, origin="modelled"
-            ),
+
+    def link(to: str) -> LinkState:
+        return LinkState(
+            to=to, up=True, bandwidth_bytes_per_s=1e9, latency_s=1e-4, measured_at_unix_s=0.0, origin="modelled"
         )
-        for a in NODES
-        for b in NODES
-        if a != b
-    ]
-    problem = build_problem(
-        "random",
+
+    return build_problem(
+        "placed",
         graph,
         quantizable=(),
         noise=None,
-        source=NODES[0],
-        candidates=candidates,
-        links=links,
+        source=nodes[0],
+        candidates=[Candidate(name, 1.0, 1.0, None, profile) for name in nodes],
+        links=[(a, link(b)) for a in nodes for b in nodes if a != b],
         goals=GoalsDocument(),
     )
-    node_of: dict[str, str] = {}
-    current = draw.choice(NODES)
-    for operator in problem.operators:
-        if seed % 2 == 0 or draw.random() < 0.1:
-            current = draw.choice(NODES)
-        pinned = operator.role is not None or operator.name in (problem.constraints.pins or {})
-        node_of[operator.name] = NODES[0] if pinned else current
-    assignment = Assignment(node_of)
+
+
+def placed_plan(
+    graph: ModelGraph,
+    blobs: BlobStore,
+    problem: Problem,
+    node_of: Mapping[str, str],
+    *,
+    epoch: int = 1,
+    addresses: Mapping[str, str] | None = None,
+) -> PlacedPlan:
+    """Compile one assignment.
+
+    Args:
+        graph: The model.
+        blobs: Its blobs; receives the component graphs.
+        problem: Of `placement_problem`, or one with the times that the evaluation is to use.
+        node_of: Unit to node; who is not named, or bound to the source, runs on the source.
+        epoch: Number the plan gets.
+        addresses: Data-plane addresses; made up when the plan runs in one process.
+    """
+    source, pinned = problem.source, problem.constraints.pins or {}
+    bound = {operator.name for operator in problem.operators if operator.role is not None or operator.name in pinned}
+    assignment = Assignment(
+        {
+            operator.name: source if operator.name in bound else node_of.get(operator.name, source)
+            for operator in problem.operators
+        }
+    )
     evaluation = evaluate(problem, assignment)
     specs = compile_plan(
         graph,
@@ -108,13 +150,13 @@ def random_plan(
         assignment,
         evaluation,
         epoch=epoch,
-        source=NODES[0],
-        addresses=addresses or dict.fromkeys(NODES, "127.0.0.1:1"),
+        source=source,
+        addresses=addresses or dict.fromkeys((node.name for node in problem.nodes), "127.0.0.1:1"),
     )
-    return RandomPlan(specs, len(evaluation.components))
+    return PlacedPlan(specs, evaluation)
 
 
-def run_in_process(plan: RandomPlan, blobs: BlobStore, inputs: Arrays) -> dict[str, NDArray[Any]]:
+def run_in_process(plan: PlacedPlan, blobs: BlobStore, inputs: Arrays) -> dict[str, NDArray[Any]]:
     """Run a plan's components in one process; each node sees only what was routed to it.
 
     Raises:

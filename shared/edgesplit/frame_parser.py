@@ -8,20 +8,21 @@ it is taken. Not here: sockets (`streams.py`) and what frames mean.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from edgesplit.codecs import payload_layout
-from edgesplit.errors import FrameTooLarge
+from edgesplit.errors import FrameMalformed, FrameTooLarge
 from edgesplit.frames import (
     PREFIX,
     Frame,
+    FrameKind,
     FrameLimits,
     Header,
     Infer,
-    Probe,
+    Prefix,
     Result,
-    TensorHead,
     Tensors,
     decode_header,
     decode_prefix,
@@ -33,6 +34,22 @@ __all__ = ["FrameParser"]
 _STAGE_BYTES = 1 << 16
 _DIRECT_BYTES = 1 << 14
 """Less than this is read through the stage, together with what follows: a copy is cheaper than a system call."""
+_MAX_OPEN = 4096
+"""Long frames that may arrive at a time."""
+
+
+@dataclass(slots=True)
+class _Open:
+    """A frame whose body arrives.
+
+    Attributes:
+        targets: Where its bytes go; none for a body that is not kept.
+        left_bytes: Of the body. [B]
+    """
+
+    frame: Frame
+    left_bytes: int
+    targets: deque[memoryview] = field(default_factory=deque[memoryview])
 
 
 class FrameParser:
@@ -42,6 +59,10 @@ class FrameParser:
 
     Args:
         limits: What this side accepts.
+
+    Attributes:
+        received_bytes: Of all that was read. [B]
+        body_bytes: Of all that belonged to bodies. [B]
     """
 
     def __init__(self, limits: FrameLimits) -> None:
@@ -50,26 +71,34 @@ class FrameParser:
         self._start = 0
         self._end = 0
         self._direct = False
-        self._header_memory: bytearray | None = None
-        self._body_bytes = 0
-        self._header: Header | None = None
-        self._payloads: tuple[Array, ...] = ()
-        self._targets: deque[memoryview] = deque()
-        self._discard = 0
+        self._prefix: Prefix | None = None
+        self._header = bytearray()
+        self._current: _Open | None = None
+        self._run_bytes = 0
+        self._long: dict[int, _Open] = {}
+        self._numbers = 0
         self.received_bytes = 0
+        self.body_bytes = 0
 
     @property
     def in_frame(self) -> bool:
         """Whether the stream stands in the middle of a frame."""
-        return self._header_memory is not None or self._start != self._end
+        return self._prefix is not None or self._start != self._end or bool(self._long)
 
     def buffer(self) -> memoryview:
         """Memory for the next bytes; never empty. `received` must be told how many were written."""
-        if self._targets and len(self._targets[0]) >= _DIRECT_BYTES:
-            self._direct = True
-            return self._targets[0]
+        current = self._current
+        if current is not None and current.targets:
+            target = current.targets[0]
+            count = min(len(target), self._run_bytes)
+            if count >= _DIRECT_BYTES:
+                self._direct = True
+                return target if count == len(target) else target[:count]
         self._direct = False
-        return self._stage[self._end :]
+        if not self._long:
+            return self._stage[self._end :]
+        # Not beyond what is begun: what follows is most likely a part, to be read straight into its tensor.
+        return self._stage[self._end : self._end + self._wanted()]
 
     def received(self, nbytes: int) -> list[Frame]:
         """Take note of bytes written into the last `buffer`, and give out the frames that became whole.
@@ -79,7 +108,7 @@ class FrameParser:
         """
         self.received_bytes += nbytes
         if self._direct:
-            self._advance_target(nbytes)
+            self._filled(nbytes)
         else:
             self._end += nbytes
         frames: list[Frame] = []
@@ -100,56 +129,101 @@ class FrameParser:
             rest = rest[count:]
         return frames
 
+    def _wanted(self) -> int:
+        """Bytes up to the end of what is begun, as many as the stage has room for; at least one."""
+        if self._prefix is None:
+            wanted = PREFIX.size - (self._end - self._start)
+        elif self._current is None:
+            inline = self._prefix.body_bytes if self._prefix.kind is FrameKind.WHOLE else 0
+            wanted = self._prefix.header_bytes - len(self._header) + inline
+        else:
+            wanted = self._run_bytes
+        return max(1, min(wanted, len(self._stage) - self._end))
+
     def _step(self, frames: list[Frame]) -> bool:
         """Consume staged bytes up to the next boundary; False when more bytes are needed."""
+        if self._current is not None:
+            return self._step_body(self._current, frames)
         available = self._end - self._start
-        if self._header_memory is None:
+        if self._prefix is None:
             if available < PREFIX.size:
                 return False
             prefix = decode_prefix(self._stage[self._start : self._start + PREFIX.size], self._limits)
             self._start += PREFIX.size
-            self._header_memory = bytearray(prefix.header_bytes)
-            self._body_bytes = prefix.body_bytes
-            if prefix.header_bytes:
-                self._targets.append(memoryview(self._header_memory))
+            self._prefix = prefix
+            if prefix.kind is FrameKind.PART:
+                self._continue(prefix)
             return True
-        if self._targets or self._discard:
-            return available > 0 and self._consume(available)
-        if self._header is None:
-            self._open_body(decode_header(self._header_memory, self._body_bytes, self._limits))
-            return True
-        frames.append(Frame(self._header, self._payloads))
-        self._header_memory, self._header, self._payloads = None, None, ()
-        return True
-
-    def _consume(self, available: int) -> bool:
-        if self._discard:
-            count = min(available, self._discard)
-            self._discard -= count
-        else:
-            count = min(available, len(self._targets[0]))
-            self._targets[0][:count] = self._stage[self._start : self._start + count]
-            self._advance_target(count)
+        count = min(available, self._prefix.header_bytes - len(self._header))
+        self._header += self._stage[self._start : self._start + count]
         self._start += count
+        if len(self._header) < self._prefix.header_bytes:
+            return False
+        self._open(self._prefix, decode_header(self._header, self._prefix.body_bytes, self._limits))
         return True
 
-    def _advance_target(self, nbytes: int) -> None:
-        rest = self._targets[0][nbytes:]
-        if rest:
-            self._targets[0] = rest
-        else:
-            self._targets.popleft()
+    def _step_body(self, current: _Open, frames: list[Frame]) -> bool:
+        if not self._run_bytes:
+            self._prefix, self._current = None, None
+            if not current.left_bytes:
+                frames.append(current.frame)
+            return True
+        count = min(self._end - self._start, self._run_bytes)
+        if not count:
+            return False
+        if current.targets:
+            count = min(count, len(current.targets[0]))
+            current.targets[0][:count] = self._stage[self._start : self._start + count]
+        self._start += count
+        self._filled(count)
+        return True
 
-    def _open_body(self, header: Header) -> None:
-        self._header = header
-        if isinstance(header, Probe):
-            self._discard = header.padding
-        elif isinstance(header, Tensors | Infer | Result):
-            try:
-                self._payloads = tuple(_memory_for(head) for head in header.tensors)
-            except (MemoryError, ValueError) as error:
-                raise FrameTooLarge(f"a frame's tensors of {self._body_bytes} B find no memory here") from error
-            self._targets.extend(as_bytes(payload) for payload in self._payloads if payload.nbytes)
+    def _filled(self, nbytes: int) -> None:
+        """Bytes of the current frame's body are where they belong."""
+        current = self._current
+        assert current is not None  # noqa: S101 - `buffer` gave out its memory, or `_step` holds it
+        self.body_bytes += nbytes
+        self._run_bytes -= nbytes
+        current.left_bytes -= nbytes
+        if current.targets:
+            rest = current.targets[0][nbytes:]
+            if rest:
+                current.targets[0] = rest
+            else:
+                current.targets.popleft()
+
+    def _open(self, prefix: Prefix, header: Header) -> None:
+        """A header is complete: take memory for the body."""
+        self._header = bytearray()
+        opened = _Open(Frame(header), prefix.body_bytes)
+        if isinstance(header, Tensors | Infer | Result):
+            payloads = _memory_for(header)
+            opened.frame = Frame(header, payloads)
+            opened.targets.extend(as_bytes(payload) for payload in payloads if payload.nbytes)
+        if prefix.kind is FrameKind.WHOLE:
+            self._current, self._run_bytes = opened, prefix.body_bytes
+            return
+        if not prefix.body_bytes or len(self._long) >= _MAX_OPEN:
+            raise FrameMalformed(
+                f"a frame of {prefix.body_bytes} B is to follow in parts behind {len(self._long)} others"
+            )
+        self._long[self._numbers] = opened
+        self._numbers = (self._numbers + 1) & 0xFFFFFFFF
+        self._prefix = None
+
+    def _continue(self, prefix: Prefix) -> None:
+        """The next part of a long frame begins, or the frame is given up."""
+        opened = self._long.get(prefix.number)
+        if opened is None or prefix.body_bytes > opened.left_bytes:
+            raise FrameMalformed(
+                f"a part of {prefix.body_bytes} B belongs to no frame, or is longer than what it lacks"
+            )
+        if prefix.body_bytes in (0, opened.left_bytes):
+            del self._long[prefix.number]
+        if prefix.body_bytes:
+            self._current, self._run_bytes = opened, prefix.body_bytes
+        else:
+            self._prefix = None
 
     def _compact(self) -> None:
         """Move what is left (at most a part of a prefix) to the front, so that the stage always has room."""
@@ -159,6 +233,10 @@ class FrameParser:
         self._start, self._end = 0, left
 
 
-def _memory_for(head: TensorHead) -> Array:
-    layout = payload_layout(head.codec, head.dtype, head.shape, head.nbytes)
-    return np.empty(layout.shape, layout.dtype)
+def _memory_for(header: Tensors | Infer | Result) -> tuple[Array, ...]:
+    try:
+        layouts = [payload_layout(head.codec, head.dtype, head.shape, head.nbytes) for head in header.tensors]
+        return tuple(np.empty(layout.shape, layout.dtype) for layout in layouts)
+    except (MemoryError, ValueError) as error:
+        nbytes = sum(head.nbytes for head in header.tensors)
+        raise FrameTooLarge(f"a frame's tensors of {nbytes} B find no memory here") from error

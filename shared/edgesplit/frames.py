@@ -9,19 +9,26 @@ other in the header's order.
 
     magic "ESP" | version u8 | header length u32 | body length u64 | header | body       (little-endian)
 
+So that a long frame does not hold up short ones, its body may follow in parts, between which other frames may stand:
+
+    magic "ESL" | version u8 | header length u32 | body length u64 | header
+    magic "ESB" | version u8 | number u32        | part length u64 | part of the body
+
+The number counts the "ESL" frames of one direction of a connection, from 0. A part of length 0 gives its frame up.
+
 Both sides send Hello first. An agent opens one connection to each peer and sends its tensors on it; acknowledgements and
 pongs come back on it. A frame of another version is answered with Failure and the connection is closed.
 """
 
 from __future__ import annotations
 
+import enum
 import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import msgpack
 import msgspec
 
 from edgesplit.codecs import decode, encode, payload_layout
@@ -36,6 +43,7 @@ __all__ = [
     "Cancel",
     "Failure",
     "Frame",
+    "FrameKind",
     "FrameLimits",
     "Header",
     "Hello",
@@ -51,20 +59,28 @@ __all__ = [
     "decode_header",
     "decode_prefix",
     "encode_frame",
+    "long_head",
     "pack_tensors",
+    "part_prefix",
     "unpack_tensors",
 ]
 
-MAGIC = b"ESP"
 PREFIX = struct.Struct("<3sBIQ")
 _MAX_DIMENSIONS = 16
 _MAX_TENSORS = 4096
-_MAX_MAP_ENTRIES = 64
 _PADDING = memoryview(bytes(1 << 16))
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 Shape = Annotated[tuple[Count, ...], msgspec.Meta(max_length=_MAX_DIMENSIONS)]
 Name = Annotated[str, msgspec.Meta(max_length=65536)]
+
+
+class FrameKind(enum.Enum):
+    """What a prefix begins; the value is its magic."""
+
+    WHOLE = b"ESP"
+    LONG = b"ESL"
+    PART = b"ESB"
 
 
 @dataclass(frozen=True)
@@ -173,9 +189,14 @@ class Failure(_Header, frozen=True, kw_only=True, tag="failure"):
 
 
 class Ack(_Header, frozen=True, kw_only=True, tag="ack"):
-    """The frame of that sequence has arrived whole."""
+    """The frame of that sequence has arrived whole.
+
+    Attributes:
+        received_bytes: Of all bodies on this connection until now, for frames' parts may mix; 0: not said. [B]
+    """
 
     sequence: Count
+    received_bytes: Count = 0
 
 
 class Ping(_Header, frozen=True, kw_only=True, tag="ping"):
@@ -211,15 +232,28 @@ class Abort(_Header, frozen=True, kw_only=True, tag="abort"):
 Header = Hello | Tensors | Infer | Cancel | Result | Failure | Ack | Ping | Pong | Probe | Abort
 
 
-@dataclass(frozen=True)
-class Prefix:
-    """Lengths that a frame announces. [B]"""
+_DECODER = msgspec.msgpack.Decoder(Header)
+_ENCODER = msgspec.msgpack.Encoder()
+_KINDS = {kind.value: kind for kind in FrameKind}
 
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """What a frame or a part announces.
+
+    Attributes:
+        number: Of the frame that a part belongs to.
+        header_bytes: 0 for a part. [B]
+        body_bytes: Of the whole body, or of the part. [B]
+    """
+
+    kind: FrameKind
+    number: int
     header_bytes: int
     body_bytes: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Frame:
     """A frame that arrived whole; `payloads` are still coded, in the order of the header's tensors."""
 
@@ -276,13 +310,23 @@ def encode_frame(header: Header, payloads: Sequence[Array] = ()) -> list[memoryv
         header: Its tensor heads, if any, describe `payloads`.
         payloads: C-contiguous arrays.
     """
-    packed = bytes(msgpack.packb(msgspec.to_builtins(header)) or b"")
+    packed = _ENCODER.encode(header)
     body = [as_bytes(payload) for payload in payloads if payload.nbytes]
     if isinstance(header, Probe):
         whole, rest = divmod(header.padding, len(_PADDING))
         body = [_PADDING] * whole + ([_PADDING[:rest]] if rest else [])
-    prefix = PREFIX.pack(MAGIC, PROTOCOL, len(packed), sum(part.nbytes for part in body))
+    prefix = PREFIX.pack(FrameKind.WHOLE.value, PROTOCOL, len(packed), sum(part.nbytes for part in body))
     return [memoryview(prefix + packed), *body]
+
+
+def long_head(head: memoryview) -> bytes:
+    """Prefix and header of a frame of `encode_frame`, changed to announce that the body follows in parts."""
+    return FrameKind.LONG.value + head[len(FrameKind.LONG.value) :]
+
+
+def part_prefix(number: int, nbytes: int) -> bytes:
+    """What precedes a part; with no bytes, the frame of that number is given up."""
+    return PREFIX.pack(FrameKind.PART.value, PROTOCOL, number, nbytes)
 
 
 def decode_prefix(data: bytes | bytearray | memoryview, limits: FrameLimits) -> Prefix:
@@ -293,16 +337,18 @@ def decode_prefix(data: bytes | bytearray | memoryview, limits: FrameLimits) -> 
         ProtocolMismatch: The sender speaks another version.
         FrameTooLarge: Header or body are longer than this side accepts.
     """
-    magic, version, header_bytes, body_bytes = PREFIX.unpack(data)
-    if magic != MAGIC:
+    magic, version, second, body_bytes = PREFIX.unpack(data)
+    kind = _KINDS.get(magic)
+    if kind is None:
         raise FrameMalformed(f"the connection does not speak edgesplit's protocol (it began with {bytes(data[:8])!r})")
     if version != PROTOCOL:
         raise ProtocolMismatch(_mismatch("the other side", version))
+    number, header_bytes = (second, 0) if kind is FrameKind.PART else (0, second)
     if header_bytes > limits.header_bytes:
         raise FrameTooLarge(f"a frame's header of {header_bytes} B is longer than the {limits.header_bytes} B accepted")
     if body_bytes > limits.body_bytes:
         raise FrameTooLarge(f"a frame's body of {body_bytes} B is longer than the {limits.body_bytes} B accepted")
-    return Prefix(header_bytes, body_bytes)
+    return Prefix(kind, number, header_bytes, body_bytes)
 
 
 def decode_header(data: bytes | bytearray, body_bytes: int, limits: FrameLimits) -> Header:
@@ -318,18 +364,11 @@ def decode_header(data: bytes | bytearray, body_bytes: int, limits: FrameLimits)
         FrameTooLarge: A tensor is larger than this side accepts once decoded.
     """
     try:
-        plain: Any = msgpack.unpackb(
-            data,
-            max_str_len=limits.header_bytes,
-            max_bin_len=0,
-            max_ext_len=0,
-            max_array_len=_MAX_TENSORS,
-            max_map_len=_MAX_MAP_ENTRIES,
-        )
-        header: Header = msgspec.convert(plain, Header)
+        # Announced lengths are checked against the types before memory is taken, and against what is there.
+        header: Header = _DECODER.decode(data)
     except msgspec.ValidationError as error:
         raise FrameMalformed(f"a frame's header is wrong: {error}") from error
-    except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise FrameMalformed(f"a frame's header is not valid MessagePack: {error}") from error
     announced = _announced_body(header, limits)
     if announced != body_bytes:

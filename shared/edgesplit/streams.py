@@ -2,10 +2,12 @@
 
 Owns: the socket's options, reading straight into tensors, the bounded send queue, and closing with a reason. Its rule:
 tensor bytes are never copied on their way out, and a connection that breaks the protocol is closed with a reason while
-everything else goes on. Not here: addresses and how a connection comes about (`endpoints.py`), what frames mean, retries.
+everything else goes on. Not here: addresses and how a connection comes about (`endpoints.py`), the order in which
+frames leave (`sending.py`), what frames mean, retries.
 
-asyncio's own transport copies what the kernel does not take at once (and on Python 3.11 joins scattered buffers), so
-this class writes with `sendmsg` through a duplicate of the socket and leaves only the reading to the transport.
+asyncio's own transport copies what the kernel does not take at once (and on Python 3.11 joins scattered buffers), and
+goes through its selector for every read. So this class reads and writes through a duplicate of the socket, as long as
+there is something to read or room to write, and leaves opening and closing to the transport.
 """
 
 from __future__ import annotations
@@ -15,22 +17,23 @@ import contextlib
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Protocol
 
 from edgesplit.errors import EdgesplitError, FrameTruncated, Overloaded, Unreachable
 from edgesplit.frame_parser import FrameParser
-from edgesplit.frames import Failure, Frame, FrameLimits, Header, encode_frame
+from edgesplit.frames import Failure, Frame, FrameLimits, Header, Probe, encode_frame
+from edgesplit.sending import Lane, Pace, SendQueue
 from edgesplit.tensors import Array
 
 __all__ = ["Connection", "FrameGate", "FrameReceiver"]
 
 _LINGER_S = 1.0
 """How long a closing connection waits for its last frames to be taken."""
-_COALESCE_BYTES = 1 << 16
 _BURST_BYTES = 1 << 22
 """After this many bytes in one go the event loop gets its turn."""
-_NOT_SENT_BYTES = 1 << 18
-"""Bytes the kernel may hold unsent; more would make an urgent frame wait behind them."""
+_MORE_BYTES = 1 << 16
+"""A read that brought so much is followed by another at once: the rest is arriving."""
 _MAX_BUFFERS = 64
 _URGENT_BYTES = 1 << 20
 
@@ -56,7 +59,7 @@ class FrameGate(Protocol):
         ...
 
 
-class Connection(asyncio.BufferedProtocol):
+class Connection(asyncio.Protocol):
     """One connection; made by `open_connection` and `serve` of `endpoints.py`.
 
     Args:
@@ -77,9 +80,11 @@ class Connection(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._socket: socket.socket | None = None
-        self._urgent: deque[list[memoryview]] = deque()
-        self._bulk: deque[list[memoryview]] = deque()
+        self._queue = SendQueue()
+        self._pace = Pace()
         self._writing: deque[memoryview] = deque()
+        self._writing_bytes = 0
+        self._gated_bytes = 0
         self._writer_armed = False
         self._room = asyncio.Event()
         self._room.set()
@@ -89,8 +94,12 @@ class Connection(asyncio.BufferedProtocol):
         self._discarded = memoryview(bytearray(1 << 16))
         self.gate: FrameGate | None = None
         self.peer_address = "?"
-        self.pending_bytes = 0
         self.sent_bytes = 0
+
+    @property
+    def pending_bytes(self) -> int:
+        """Of frames that wait to leave. [B]"""
+        return self._queue.waiting_bytes + self._writing_bytes + self._gated_bytes
 
     @property
     def is_open(self) -> bool:
@@ -103,6 +112,11 @@ class Connection(asyncio.BufferedProtocol):
         return self._parser.received_bytes
 
     @property
+    def body_bytes(self) -> int:
+        """Of frames' bodies that arrived so far. [B]"""
+        return self._parser.body_bytes
+
+    @property
     def in_frame(self) -> bool:
         """Whether a frame is arriving."""
         return self._parser.in_frame
@@ -113,7 +127,7 @@ class Connection(asyncio.BufferedProtocol):
         Args:
             header: Describes `payloads`.
             payloads: Coded tensors, C-contiguous.
-            urgent: Overtakes queued frames (never a frame that has begun to leave).
+            urgent: Overtakes queued frames, and leaves between the parts of one that has begun to leave.
 
         Returns:
             The frame's length. [B]
@@ -128,21 +142,24 @@ class Connection(asyncio.BufferedProtocol):
         nbytes = sum(buffer.nbytes for buffer in buffers)
         # A full queue must not keep acknowledgements back, but they are bounded too.
         limit = self._queue_bytes + (_URGENT_BYTES if urgent else 0)
-        if self.pending_bytes and self.pending_bytes + nbytes > limit:
-            raise Overloaded(
-                f"{self.pending_bytes} B already wait to be sent to {self.peer_address}: it takes frames too slowly"
-            )
-        self._account(nbytes)
+        pending = self.pending_bytes
+        if pending and pending + nbytes > limit:
+            raise Overloaded(f"{pending} B already wait to be sent to {self.peer_address}: it takes frames too slowly")
+        lane = Lane.CONTROL if urgent else Lane.PADDING if isinstance(header, Probe) else Lane.DATA
+        if self.gate is None:
+            self._queue.put(buffers, lane)
+            self._write()
+            return nbytes
 
         def release() -> None:
+            self._gated_bytes -= nbytes
             if self.is_open:
-                (self._urgent if urgent else self._bulk).append(buffers)
+                self._queue.put(buffers, lane)
                 self._write()
 
-        if self.gate is None:
-            release()
-        elif not self.gate.admit(nbytes, urgent, release):
-            self._account(-nbytes)
+        self._gated_bytes += nbytes
+        if not self.gate.admit(nbytes, urgent, release):
+            self._gated_bytes -= nbytes
         return nbytes
 
     async def send_when_room(self, header: Header, payloads: Sequence[Array] = ()) -> int:
@@ -173,10 +190,9 @@ class Connection(asyncio.BufferedProtocol):
             self._closing = True
             return
         if reason is not None:
-            self._bulk.clear()
-            self._urgent.clear()
+            self._queue.clear()
             if tell:
-                self._urgent.append(encode_frame(Failure(code=reason.code, message=str(reason))))
+                self._queue.put(encode_frame(Failure(code=reason.code, message=str(reason))), Lane.CONTROL)
         self._closing = True
         self._loop.call_later(_LINGER_S, self._transport.abort)
         self._write()
@@ -197,36 +213,18 @@ class Connection(asyncio.BufferedProtocol):
         """See asyncio.Protocol."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - asyncio's own contract
         self._transport = transport
-        writing: socket.socket = transport.get_extra_info("socket").dup()
-        writing.setblocking(False)
-        self._socket = writing
+        own: socket.socket = transport.get_extra_info("socket").dup()
+        own.setblocking(False)
+        self._socket = own
         name = transport.get_extra_info("peername")
         # The accepting side of a Unix socket learns no name.
         self.peer_address = f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name or "a local program")
         with contextlib.suppress(OSError):
-            writing.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            writing.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOT_SENT_BYTES)
+            own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._limit_unsent()
+        transport.pause_reading()
+        self._loop.add_reader(own, self._read_ready)
         self._receiver.on_opened(self)
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """See asyncio.BufferedProtocol."""
-        del sizehint
-        return self._discarded if self._closing else self._parser.buffer()
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """See asyncio.BufferedProtocol."""
-        if self._closing:
-            return
-        try:
-            for frame in self._parser.received(nbytes):
-                if not self._closing:
-                    self._receiver.on_frame(self, frame)
-        except EdgesplitError as error:
-            self.close(error)
-
-    def eof_received(self) -> bool:
-        """See asyncio.Protocol."""
-        return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
@@ -235,13 +233,14 @@ class Connection(asyncio.BufferedProtocol):
         self._closing = True
         self._transport = None
         if self._socket is not None:
+            self._loop.remove_reader(self._socket)
             if self._writer_armed:
                 self._loop.remove_writer(self._socket)
             self._socket.close()
             self._socket = None
-        for waiting in (self._urgent, self._bulk, self._writing):
-            waiting.clear()
-        self.pending_bytes = 0
+        self._queue.clear()
+        self._writing.clear()
+        self._writing_bytes = self._gated_bytes = 0
         self._room.set()
         self._receiver.on_closed(self, self._reason)
         if not self._ended.done():
@@ -253,10 +252,43 @@ class Connection(asyncio.BufferedProtocol):
             return FrameTruncated(f"{self.peer_address} closed the connection in the middle of a frame{cause}")
         return Unreachable(f"{self.peer_address} closed the connection{cause}")
 
-    def _account(self, nbytes: int) -> None:
-        self.pending_bytes += nbytes
-        if nbytes < 0:
-            self._room.set()
+    def _read_ready(self) -> None:
+        """Read while there is something, but not for ever."""
+        budget = _BURST_BYTES
+        try:
+            while budget > 0 and self._socket is not None:
+                memory = self._discarded if self._closing else self._parser.buffer()
+                count = self._socket.recv_into(memory)
+                if not count:
+                    self._loop.remove_reader(self._socket)
+                    if self._transport is not None:
+                        self._transport.close()
+                    return
+                if not self._closing:
+                    self._received(count)
+                if count < len(memory) and count < _MORE_BYTES:
+                    return
+                budget -= count
+        except (BlockingIOError, InterruptedError):
+            pass  # Nothing left: the loop calls again.
+        except OSError as error:
+            self._break(error)
+
+    def _received(self, nbytes: int) -> None:
+        try:
+            for frame in self._parser.received(nbytes):
+                if not self._closing:
+                    self._receiver.on_frame(self, frame)
+        except EdgesplitError as error:
+            self.close(error)
+
+    def _break(self, error: OSError) -> None:
+        """The socket is of no use any more."""
+        if not self._closing:
+            self._reason = self._reason or self._lost_reason(error)
+            self._closing = True
+        if self._transport is not None:
+            self._transport.abort()
 
     def _write(self) -> None:
         """Hand the kernel what it takes; come back when it takes more."""
@@ -270,34 +302,34 @@ class Connection(asyncio.BufferedProtocol):
         budget = _BURST_BYTES
         try:
             while budget > 0 and self._load():
-                buffers = [self._writing[index] for index in range(min(len(self._writing), _MAX_BUFFERS))]
-                sent = self._socket.sendmsg(buffers)
-                budget -= sent
+                offered = self._writing_bytes
+                sent = self._socket.sendmsg(islice(self._writing, _MAX_BUFFERS))
                 self._sent(sent)
+                budget -= sent
+                if sent < offered and len(self._writing) <= _MAX_BUFFERS:
+                    self._full()
+                    break
         except (BlockingIOError, InterruptedError):
-            pass  # Full for now: the loop calls again.
+            self._full()
         except OSError as error:
-            if not self._closing:
-                self._reason = self._reason or self._lost_reason(error)
-                self._closing = True
-            if self._transport is not None:
-                self._transport.abort()
+            self._break(error)
             return
-        self._arm(bool(self._writing or self._urgent or self._bulk))
+        self._arm(bool(self._writing or self._queue))
 
     def _load(self) -> bool:
-        """Choose what leaves next: urgent frames first, small ones together; False when nothing waits."""
+        """Have something to write; False when nothing waits."""
         if not self._writing:
-            loaded = 0
-            while loaded < _COALESCE_BYTES and (self._urgent or self._bulk):
-                frame = (self._urgent or self._bulk).popleft()
-                self._writing.extend(frame)
-                loaded += sum(buffer.nbytes for buffer in frame)
+            self._writing.extend(self._queue.take())
+            self._writing_bytes = sum(buffer.nbytes for buffer in self._writing)
+            if not self._writing:
+                self._pace.idle()
         return bool(self._writing)
 
     def _sent(self, nbytes: int) -> None:
         self.sent_bytes += nbytes
-        self._account(-nbytes)
+        self._writing_bytes -= nbytes
+        self._pace.sent(nbytes)
+        self._room.set()
         while nbytes:
             first = self._writing[0]
             if nbytes < first.nbytes:
@@ -305,6 +337,18 @@ class Connection(asyncio.BufferedProtocol):
                 return
             nbytes -= first.nbytes
             self._writing.popleft()
+
+    def _full(self) -> None:
+        """The kernel takes no more for now: the loop calls again."""
+        if self._pace.full(self._loop.time()):
+            self._queue.part_bytes = self._pace.part_bytes
+            self._limit_unsent()
+
+    def _limit_unsent(self) -> None:
+        """Have the kernel hold no more unsent bytes than a part: a small frame would wait behind them."""
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, self._pace.part_bytes)
 
     def _arm(self, wanted: bool) -> None:
         if self._socket is None:

@@ -61,6 +61,19 @@ def test_frames_queued_together_are_not_counted_as_waiting_for_each_other() -> N
     assert link.believed() == pytest.approx(5e6)
 
 
+def test_frames_whose_parts_mix_give_the_links_bandwidth_and_its_busy_time() -> None:
+    link = Link(5e6, 0.01).learned()
+    sent_at = link.now
+    link.estimator.data_sent(901, 10_000_000, sent_at)
+    # A frame of 1 MB, sent half a second later, gets every other part and overtakes.
+    link.estimator.data_sent(902, 1_000_000, sent_at + 0.5)
+    overtook_s = link.estimator.data_acknowledged(902, sent_at + 0.92, received_bytes=4_500_000)
+    rest_s = link.estimator.data_acknowledged(901, sent_at + 2.22, received_bytes=11_000_000)
+    assert overtook_s == pytest.approx(0.9)
+    assert rest_s == pytest.approx(1.3)
+    assert link.believed() == pytest.approx(5e6)
+
+
 def test_a_halved_bandwidth_is_believed_after_two_samples() -> None:
     link = Link(5e6, 0.005).learned()
     link.bandwidth = 2.5e6

@@ -171,7 +171,7 @@ async def test_pings_and_probes_are_answered() -> None:
         peer.say(Probe(sequence=5, padding=100_000))
         headers = await peer.hear(3)
         assert isinstance(headers[0], Hello)
-        assert headers[1:] == [Pong(sequence=4), Ack(sequence=5)]
+        assert headers[1:] == [Pong(sequence=4), Ack(sequence=5, received_bytes=100_000)]
         peer.writer.close()
 
 

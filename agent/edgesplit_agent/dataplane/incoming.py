@@ -122,10 +122,10 @@ class Incoming:
         elif guest.hello.role != "agent":
             raise FrameMalformed(f"{connection.peer_address} is a client and sent what only agents send")
         elif isinstance(header, Tensors):
-            connection.send(Ack(sequence=header.sequence), urgent=True)
+            connection.send(Ack(sequence=header.sequence, received_bytes=connection.body_bytes), urgent=True)
             self._tensors(connection, guest, header, frame)
         elif isinstance(header, Probe):
-            connection.send(Ack(sequence=header.sequence), urgent=True)
+            connection.send(Ack(sequence=header.sequence, received_bytes=connection.body_bytes), urgent=True)
         elif isinstance(header, Abort):
             guarded(
                 self._handler.on_abort,

@@ -4,7 +4,8 @@ Owns: the estimate and the decision when and how large to probe. Its rule: pure;
 estimates go out. Not here: connections and timers (`outgoing.py`).
 
 A frame's transmission time is its acknowledgement minus the later of (sent + round trip) and the acknowledgement before
-it: the first removes the latency, the second the wait behind earlier frames.
+it: the first removes the latency, the second the wait behind earlier frames. Frames may leave in parts, between each
+other; so an acknowledgement says how many bytes have arrived in all, and a sample is what arrived since the one before.
 
 A new connection starts slowly: its window begins at ten segments and doubles each round trip [1], [2]. Nothing is
 believed before three probes in a row, each right behind the other, found the same.
@@ -24,7 +25,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = ["LinkEstimate", "LinkEstimator", "ProbeBudget"]
 
@@ -93,7 +94,7 @@ class _Sent:
 class LinkEstimator:
     """Estimate of one link, fed with what was sent and what was acknowledged.
 
-    Sequences of pings and of data are separate number spaces. A frame may be acknowledged only after earlier ones.
+    Sequences of pings and of data are separate number spaces.
 
     Attributes:
         slow_start: Whether frames meet TCP's slow start; False where the rate is emulated in front of a fast link.
@@ -106,6 +107,7 @@ class LinkEstimator:
         self._round_trip_s: float | None = None
         self._sent: dict[int, _Sent] = {}
         self._last_ack_at = float("-inf")
+        self._received_bytes = 0
         self._bandwidth: float | None = None
         self._samples = 0
         self._candidates: list[tuple[float, bool]] = []
@@ -141,6 +143,7 @@ class LinkEstimator:
         self._pings.clear()
         self._sent.clear()
         self._last_ack_at = float("-inf")
+        self._received_bytes = 0
         self._warm_bytes = 0
         self._paired = False
 
@@ -168,17 +171,29 @@ class LinkEstimator:
         ahead = sum(sent.nbytes for sent in self._sent.values())
         self._sent[sequence] = _Sent(nbytes, now, self._warm_bytes + ahead, ahead, pause_s)
 
-    def data_acknowledged(self, sequence: int, now: float) -> float | None:
+    def data_acknowledged(self, sequence: int, now: float, received_bytes: int | None = None) -> float | None:
         """An Ack came.
 
+        Args:
+            sequence: Of the frame that has arrived whole.
+            now: [s]
+            received_bytes: Of all bodies that arrived until then; None where the peer does not say. [B]
+
         Returns:
-            Seconds the frame occupied the link, latency not included; None for an unknown sequence. [s]
+            Seconds the link was busy since the acknowledgement before, latency not included; None for an unknown
+            sequence. [s]
         """
         sent = self._sent.pop(sequence, None)
         if sent is None:
             return None
+        begun_at = sent.at
+        if received_bytes is not None:
+            arrived_bytes, self._received_bytes = received_bytes - self._received_bytes, received_bytes
+            if arrived_bytes != sent.nbytes:
+                begun_at = min((begun_at, *(other.at for other in self._sent.values())))
+                sent = replace(sent, nbytes=max(arrived_bytes, 0))
         round_trip = self._round_trip_s or 0.0
-        seconds = max(now - max(sent.at + round_trip, self._last_ack_at), 1e-6)
+        seconds = max(now - max(begun_at + round_trip, self._last_ack_at), 1e-6)
         self._last_ack_at = now
         self._warm_bytes += sent.nbytes
         calibrating = self._calibrating and self.slow_start

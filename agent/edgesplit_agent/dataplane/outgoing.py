@@ -188,7 +188,7 @@ class PeerLink:
         if isinstance(header, Pong):
             self._estimator.pong_received(header.sequence, now)
         elif isinstance(header, Ack):
-            self._acknowledged(session, header.sequence, now)
+            self._acknowledged(session, header, now)
         elif isinstance(header, Hello):
             self._greet(session, header)
         elif isinstance(header, Failure):
@@ -297,15 +297,15 @@ class PeerLink:
         if padding is not None and (self._estimator.ramping or self._budget.allows(now)):
             sequence = self._next_sequence()
             self._estimator.probe_sent(now)
-            nbytes = session.connection.send(Probe(sequence=sequence, padding=padding))
-            self._estimator.data_sent(sequence, nbytes, now)
-            self._budget.spend(self._estimator.expected_s(nbytes), now)
+            session.connection.send(Probe(sequence=sequence, padding=padding))
+            self._estimator.data_sent(sequence, padding, now)
+            self._budget.spend(self._estimator.expected_s(padding), now)
 
-    def _acknowledged(self, session: _Session, sequence: int, now: float) -> None:
-        seconds = self._estimator.data_acknowledged(sequence, now)
+    def _acknowledged(self, session: _Session, ack: Ack, now: float) -> None:
+        seconds = self._estimator.data_acknowledged(ack.sequence, now, ack.received_bytes or None)
         if session.up and self._estimator.ramping and session.connection.is_open:
             self._probe(session, now)
-        delivery = session.deliveries.pop(sequence, None)
+        delivery = session.deliveries.pop(ack.sequence, None)
         if seconds is not None and delivery is not None:
             key, nbytes = delivery
             latency_s = (self._estimator.round_trip_s or 0.0) / 2
@@ -351,4 +351,4 @@ class PeerLink:
         except EdgesplitError as error:
             raise PeerUnreachable(f"node {self._peer} cannot be sent to: {error}") from error
         session.deliveries[sequence] = (key, nbytes)
-        self._estimator.data_sent(sequence, nbytes, self._loop.time())
+        self._estimator.data_sent(sequence, sum(payload.nbytes for payload in payloads), self._loop.time())
