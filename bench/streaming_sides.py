@@ -186,6 +186,7 @@ class _Counting:
     arrived: int = 0
     acknowledged: int = 0
     sent: int = 0
+    lost: str = ""
     requests: set[str] = field(default_factory=set[str])
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -205,7 +206,8 @@ class _Counting:
         self.changed.set()
 
     def on_peer_lost(self, peer: str, reason: str) -> None:
-        raise RuntimeError(f"{peer} was lost: {reason}")
+        self.lost = f"{peer} was lost: {reason}"
+        self.changed.set()
 
     async def infer(
         self, model: str, arrays: dict[str, Array], deadline_s: float | None
@@ -214,6 +216,8 @@ class _Counting:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         while not condition():
+            if self.lost:
+                raise RuntimeError(self.lost)
             self.changed.clear()
             await self.changed.wait()
 
