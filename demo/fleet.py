@@ -53,6 +53,7 @@ class EmulatedNode:
         transmit_w: Configured power of sending. [W]
         slow_down: Factor on every compute time. [1]
         links: Peer name to link; a missing peer is not paced.
+        power: Lines of the `[power]` section beside these watts; constant watts by default.
     """
 
     name: str
@@ -61,6 +62,7 @@ class EmulatedNode:
     slow_down: float = 1.0
     memory_limit_bytes: int = 4 << 30
     links: Mapping[str, EmulatedLink] = field(default_factory=dict)
+    power: str = 'source = "constant"'
 
 
 @dataclass(frozen=True)
@@ -272,7 +274,7 @@ class LocalFleet:
         path.write_text(
             f'name = "{name}"\n[broker]\nurl = "{self.broker}"\n'
             f'[data]\nlisten = "{self.address(name)}"\nadvertise = "{self.address(name)}"\n'
-            f'[power]\nsource = "constant"\ncompute_w = {node.compute_w}\ntransmit_w = {node.transmit_w}\n'
+            f"[power]\n{node.power}\ncompute_w = {node.compute_w}\ntransmit_w = {node.transmit_w}\n"
             f"[runtime]\nthreads = 1\nmemory_limit_bytes = {node.memory_limit_bytes}\n"
             f'[http]\nlisten = "127.0.0.1:{self.http_ports[name]}"\n'
             f'[cache]\npath = "{self.folder / "cache" / name}"\n'

@@ -35,7 +35,7 @@ __all__ = [
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NonNegative = Annotated[int, msgspec.Meta(ge=0)]
-Watts = Annotated[float, msgspec.Meta(ge=0)]
+Amount = Annotated[float, msgspec.Meta(ge=0)]
 GIB = 1024**3
 
 
@@ -108,27 +108,29 @@ class PowerSection(_Section, frozen=True, kw_only=True):
             payload is the number.
         plug_broker: For `plug`: the broker it publishes to; empty: the agent's own.
         plug_max_age_s: For `plug`: how long a value stands. [s]
+        battery_wh: What the battery holds when full, for gauges that say only how full it is; 0: not known. [Wh]
         sysfs: Where the kernel's tree is mounted, for containers that see the host's elsewhere.
     """
 
     source: str = "auto"
-    compute_w: Watts = 10.0
-    transmit_w: Watts = 1.0
-    idle_w: Watts = 0.0
-    busy_w: Watts = 0.0
+    compute_w: Amount = 10.0
+    transmit_w: Amount = 1.0
+    idle_w: Amount = 0.0
+    busy_w: Amount = 0.0
     rails: tuple[str, ...] = ()
     gpu: NonNegative = 0
     plug_topic: str = ""
     plug_key: str = ""
     plug_broker: str = ""
     plug_max_age_s: Annotated[float, msgspec.Meta(gt=0)] = 90.0
+    battery_wh: Amount = 0.0
     sysfs: str = "/sys"
 
     def __post_init__(self) -> None:
         """Refuse infinities, and sensors that lack what they need."""
-        for key in ("compute_w", "transmit_w", "idle_w", "busy_w"):
+        for key in ("compute_w", "transmit_w", "idle_w", "busy_w", "battery_wh"):
             if not math.isfinite(getattr(self, key)):
-                raise ValueError(f"{key} must be a finite number of watts")
+                raise ValueError(f"{key} must be a finite number")
         wanted = self.source.split("+")
         if "plug" in wanted and not self.plug_topic:
             raise ValueError("source plug needs plug_topic, the MQTT topic it publishes to")

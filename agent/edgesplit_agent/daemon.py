@@ -114,7 +114,7 @@ class Agent:
             instance=self._instance,
             bus=self.control.bus,
             power=power,
-            battery=BatteryCollector(Path(configuration.power.sysfs)),
+            battery=BatteryCollector(Path(configuration.power.sysfs), configuration.power.battery_wh),
             usage=self._usage,
             timings=self._timings,
             links=self.plane.links,
@@ -233,7 +233,8 @@ class Agent:
         old, self.configuration = self.configuration, configuration
         if configuration.power != old.power:
             before, self.reporter.power = self.reporter.power, self._power(configuration)
-            self.reporter.battery = BatteryCollector(Path(configuration.power.sysfs))
+            power = configuration.power
+            self.reporter.battery = BatteryCollector(Path(power.sysfs), power.battery_wh)
             before.close()
         if configuration.emulation != old.emulation:
             self.plane.set_emulation(_emulation(configuration.emulation))

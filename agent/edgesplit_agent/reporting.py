@@ -95,6 +95,7 @@ class Reporter:
             drawn_w=power.drawn_w,
             battery_fraction=battery.fraction if battery is not None else None,
             battery_energy_j=battery.energy_j if battery is not None else None,
+            battery_discharging=battery.discharging if battery is not None else None,
         )
 
     async def report_links(self) -> None:

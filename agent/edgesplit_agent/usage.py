@@ -7,14 +7,14 @@ it. Not here: watts (`collectors/power_meter.py`), publishing (`reporting.py`), 
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 from edgesplit.messages import Origin, Usage
+from edgesplit.origins import weakest
 from edgesplit_agent.collectors.base import Power
 
 __all__ = ["UsageBook"]
-
-STRENGTH: dict[Origin, int] = {"configured": 0, "modelled": 1, "measured": 2}
 
 
 @dataclass(slots=True)
@@ -24,11 +24,12 @@ class _Energy:
 
     def spend(self, joules: float, origin: Origin) -> None:
         self.joules += joules
-        self.origin = _weakest(self.origin, origin)
+        self.origin = origin if self.origin is None else weakest((self.origin, origin))
 
 
 @dataclass(slots=True)
 class _Counters:
+    since_unix_s: float = field(default_factory=time.time)
     requests: int = 0
     failed: int = 0
     compute_s: float = 0.0
@@ -137,13 +138,10 @@ class UsageBook:
             compute_s=counters.compute_s,
             transmit_s=counters.transmit_s,
             energy_j=counters.compute.joules + counters.transmit.joules,
-            energy_origin=_weakest(counters.transmit.origin, compute_origin),
+            energy_origin=weakest((counters.transmit.origin or compute_origin, compute_origin)),
             latency_sum_s=counters.latency_sum_s,
             compute_energy_j=counters.compute.joules,
             compute_energy_origin=compute_origin,
             transmit_energy_j=counters.transmit.joules,
+            counted_since_unix_s=counters.since_unix_s,
         )
-
-
-def _weakest(first: Origin | None, second: Origin) -> Origin:
-    return second if first is None else min(first, second, key=lambda origin: STRENGTH[origin])

@@ -6,14 +6,16 @@ types (`edgesplit.requests`), handling requests (`operations.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from edgesplit.messages import Usage
+from edgesplit.messages import Origin, Usage
+from edgesplit.origins import weakest
 from edgesplit.plan import Assignment
 from edgesplit.requests import (
+    BatteryDocument,
     ComponentRow,
     FallbackRow,
     GoalsDocument,
@@ -134,6 +136,7 @@ def plan_document(
     *,
     pins: tuple[PinRow, ...] = (),
     fallbacks: Mapping[str, FallbackRow] | None = None,
+    battery: BatteryDocument | None = None,
 ) -> PlanDocument:
     """`splitctl plan`."""
     evaluation, assignment = plan.evaluation, plan.assignment
@@ -170,6 +173,7 @@ def plan_document(
         pins=pins,
         forbidden=plan.goals.forbidden,
         fallbacks=dict(fallbacks or {}),
+        battery=battery,
     )
 
 
@@ -233,17 +237,12 @@ def measured_document(usage: Sequence[Usage], source: str) -> MeasuredDocument:
         )
     # Each node counts since it prepared the epoch, and reports at its own moment: per-node means are comparable.
     energy_j = sum(entry.energy_j / entry.requests for entry in usage if entry.requests > 0)
-    origins = {entry.energy_origin for entry in usage if entry.requests > 0}
+    origins: list[Origin] = [entry.energy_origin for entry in usage if entry.requests > 0]
     return MeasuredDocument(
         requests=at_source.requests,
         failed=at_source.failed,
         latency_s=at_source.latency_sum_s / at_source.requests,
         energy_j=energy_j,
         device_energy_j=at_source.energy_j / at_source.requests,
-        energy_origin=_weakest(origins),
+        energy_origin=weakest(origins),
     )
-
-
-def _weakest(origins: Collection[str]) -> str:
-    """The least trustworthy origin; a sum is measured only if every part of it is."""
-    return next(origin for origin in ("modelled", "configured", "measured") if origin in origins)

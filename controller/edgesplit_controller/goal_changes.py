@@ -69,9 +69,13 @@ class GoalChanges:
                 energy=asked.energy,
                 max_noise=asked.max_noise,
                 device_energy_j=asked.device_energy_j,
+                min_battery=asked.min_battery,
+                battery_hours=asked.battery_hours,
+                battery_requests_per_s=asked.battery_requests_per_s,
             )
 
         goals = {name: merged(self._deployer.goals(name)) for name in self._models(asked.model)}
+        self._check_batteries(goals)
         if asked.model is None:
             self._deployer.keep_goals(None, merged(self._deployer.goals(None)))
         changes = await self._set(goals)
@@ -156,6 +160,17 @@ class GoalChanges:
         if failures:
             raise _joined(failures)
         return changes
+
+    def _check_batteries(self, goals: Mapping[str, GoalsDocument]) -> None:
+        """Refuse a battery floor that could limit none of the models that are deployed, before anything changes."""
+        refusals: list[EdgesplitError] = []
+        for name, wanted in goals.items():
+            try:
+                self._deployer.check_battery(name, wanted)
+            except EdgesplitError as error:
+                refusals.append(error)
+        if refusals and len(refusals) == sum(name in self._deployer.deployments for name in goals):
+            raise _joined(refusals)
 
     def _models(self, model: str | None) -> list[str]:
         return [self._catalog.get(model).name] if model is not None else sorted(self._catalog.records)

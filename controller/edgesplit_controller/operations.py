@@ -153,7 +153,8 @@ class Operations:
         record = self._catalog.get(name)
         pins = pin_rows(record.graph, plan.goals.pins, plan.plan.source)
         rows = fallback_rows(self._deployer.deployments[name], plan, partial(self._rollouts.is_prepared, name))
-        return plan_document(plan, usage, self._rollouts.serving(name), pins=pins, fallbacks=rows)
+        battery = self._deployer.battery(name)
+        return plan_document(plan, usage, self._rollouts.serving(name), pins=pins, fallbacks=rows, battery=battery)
 
     async def _add(self, asked: AddModel, progress: Progress) -> ModelAddedDocument:
         record = await self._catalog.add(asked, progress)

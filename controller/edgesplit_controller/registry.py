@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from edgesplit.messages import PROTOCOL, LinkMetrics, LinkState, NodeMetrics, NodeStatus, Usage
 from edgesplit.profiles import ExecutionProfile, ProfileReport
+from edgesplit_controller.usage_sums import UsageSums
 
 __all__ = ["Change", "Node", "Registry"]
 
@@ -76,7 +77,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._nodes: dict[str, Node] = {}
-        self._usage: dict[tuple[str, str, int], Usage] = {}
+        self._usage = UsageSums()
 
     @property
     def nodes(self) -> Mapping[str, Node]:
@@ -145,8 +146,7 @@ class Registry:
         """Drop what nodes reported about a model."""
         for node in self._nodes.values():
             node.profiles.pop(model, None)
-        for key in [key for key in self._usage if key[1] == model]:
-            del self._usage[key]
+        self._usage.forget(model)
 
     def profile(self, name: str, model: str, sha256: str) -> ExecutionProfile | None:
         """A node's times of exactly this model, or None while it has none."""
@@ -168,12 +168,10 @@ class Registry:
             if link.to in there
         )
 
-    def set_usage(self, usage: Usage) -> None:
-        """Take in what serving an epoch cost on a node so far."""
-        self._usage[usage.node, usage.model, usage.epoch] = usage
+    def add_usage(self, usage: Usage) -> Usage:
+        """Take in what serving an epoch cost on a node so far; returns what that adds to what was known."""
+        return self._usage.add(usage)
 
     def usage(self, model: str, epoch: int) -> tuple[Usage, ...]:
         """What serving an epoch cost, one entry a node."""
-        return tuple(
-            usage for (_, of_model, of_epoch), usage in self._usage.items() if (of_model, of_epoch) == (model, epoch)
-        )
+        return self._usage.of(model, epoch)

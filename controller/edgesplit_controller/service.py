@@ -35,6 +35,7 @@ from edgesplit.profiles import ModelOffer, ProfileReport
 from edgesplit_controller.artifacts import ArtifactServer
 from edgesplit_controller.configuration import ControllerConfiguration, artifact_address, split_address
 from edgesplit_controller.deployment.activation import Activation
+from edgesplit_controller.deployment.batteries import Batteries
 from edgesplit_controller.deployment.deployer import Deployer
 from edgesplit_controller.deployment.fallbacks import Fallbacks, Writing
 from edgesplit_controller.deployment.planning import PlanMaker
@@ -47,6 +48,7 @@ from edgesplit_controller.operations import Operations
 from edgesplit_controller.registry import Change, Registry
 from edgesplit_controller.store import Store
 from edgesplit_controller.studies import Studies
+from edgesplit_controller.traffic import Traffic
 
 __all__ = ["Service", "release"]
 
@@ -77,6 +79,7 @@ class Service:
         self._configuration = configuration
         self._log = structlog.get_logger("controller")
         self._registry = Registry()
+        self._traffic = Traffic(time.monotonic)
         self._instance = secrets.token_hex(8)
         offline = self._status(online=False, artifacts="")
         self._bus = MessageBus(
@@ -114,6 +117,7 @@ class Service:
             registry=self._registry,
             models=self._catalog.records,
             maker=maker,
+            batteries=Batteries(self._registry, self._traffic, self._events, settings.thresholds, clock=time.monotonic),
             fallbacks=fallbacks,
             activation=Activation(self._rollouts, maker, fallbacks, writing, self._events),
             events=self._events,
@@ -222,7 +226,9 @@ class Service:
         name, _ = topics.last_parts(topic, 2)
         was_usable = self._registry.node(name).usable
         self._registry.set_metrics(name, metrics)
-        if metrics is not None and (not was_usable or metrics.power_origin == "measured"):
+        if metrics is not None and (
+            not was_usable or metrics.power_origin == "measured" or metrics.battery_fraction is not None
+        ):
             self._deployer.fleet_changed()
 
     def _on_links(self, topic: str, links: LinkMetrics | None) -> None:
@@ -243,7 +249,7 @@ class Service:
 
     def _on_usage(self, _topic: str, usage: Usage | None) -> None:
         if usage is not None:
-            self._registry.set_usage(usage)
+            self._traffic.take(self._registry.add_usage(usage))
 
     def _on_event(self, _topic: str, event: Event | None) -> None:
         if event is not None:

@@ -13,6 +13,7 @@ import msgspec
 from edgesplit.messages import TensorSpec
 
 __all__ = [
+    "BatteryDocument",
     "ComponentRow",
     "DeployDocument",
     "FallbackRow",
@@ -150,6 +151,9 @@ class GoalsDocument(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         pins: In the order they were made.
         forbidden: Nodes it may not use.
+        min_battery: What must be left in the source's battery, as a share of what it holds; None is no floor. [1]
+        battery_hours: For how long it must last from any moment on. [h]
+        battery_requests_per_s: What is expected of it until a rate is measured; None: not said. [1/s]
     """
 
     latency_weight: float = 1.0
@@ -158,6 +162,9 @@ class GoalsDocument(msgspec.Struct, frozen=True, kw_only=True):
     device_energy_limit_j: float | None = None
     pins: tuple[PinRule, ...] = ()
     forbidden: tuple[str, ...] = ()
+    min_battery: float | None = None
+    battery_hours: float = 8.0
+    battery_requests_per_s: float | None = None
 
 
 class DeployDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -262,6 +269,41 @@ class MeasuredDocument(msgspec.Struct, frozen=True, kw_only=True):
     energy_origin: str | None
 
 
+class BatteryDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """What a battery floor allows each request, and what that follows from.
+
+    Attributes:
+        state: `limited`: `limit_j` holds; `below-floor`: nothing is left to spend; `on-mains`: nothing is drawn from
+            it; `no-battery` and `no-energy`: the source has none, or one that does not say how much it holds.
+        floor: As a share of what the battery holds. [1]
+        fraction: How full it is; None where it does not say. [1]
+        above_floor_j: What is left above the floor; None where unknown. [J]
+        requests_per_s: [1/s]
+        rate_origin: `measured` from served requests, `configured` by `--battery-rate`, or `assumed`.
+        idle_w: Measured draw at rest that is taken off first; None where not measured. [W]
+        others_w: What serving other models draws on the node, taken off too. [W]
+        limit_j: Of the source's own energy per request; None where none follows. [J]
+        kept: Whether the plan keeps it; where none does, the one that takes least from the source serves.
+        stale: The battery cannot be read now and these are the last figures.
+        text: All of it in a sentence.
+    """
+
+    node: str
+    state: Literal["limited", "below-floor", "on-mains", "no-battery", "no-energy"]
+    floor: float
+    hours: float
+    fraction: float | None
+    above_floor_j: float | None
+    requests_per_s: float
+    rate_origin: Literal["measured", "configured", "assumed"]
+    idle_w: float | None
+    others_w: float
+    limit_j: float | None
+    kept: bool
+    stale: bool
+    text: str
+
+
 class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
     """`splitctl plan NAME`: the active plan. All figures but `measured` are predicted.
 
@@ -271,6 +313,7 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
         pins: Operators that may run on some nodes only.
         forbidden: Nodes on which none may run.
         fallbacks: Node to what serves when it is lost.
+        battery: What the battery floor allows now; None without a floor.
     """
 
     model: str
@@ -296,6 +339,7 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
     pins: tuple[PinRow, ...] = ()
     forbidden: tuple[str, ...] = ()
     fallbacks: dict[str, FallbackRow] = {}
+    battery: BatteryDocument | None = None
 
 
 class SourceDocument(msgspec.Struct, frozen=True, kw_only=True):

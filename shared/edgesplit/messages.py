@@ -108,6 +108,7 @@ class NodeMetrics(Message, frozen=True, kw_only=True):
         drawn_w: What the sensor reads now, None without one. [W]
         battery_fraction: How full the battery is, 0 to 1; None without one.
         battery_energy_j: What is left in it; None where it does not say. [J]
+        battery_discharging: Whether it delivers; False on mains, None where it does not say.
     """
 
     node: str
@@ -123,6 +124,7 @@ class NodeMetrics(Message, frozen=True, kw_only=True):
     drawn_w: float | None = None
     battery_fraction: float | None = None
     battery_energy_j: float | None = None
+    battery_discharging: bool | None = None
 
 
 class LinkState(Message, frozen=True, kw_only=True):
@@ -332,6 +334,8 @@ class Usage(Message, frozen=True, kw_only=True):
         compute_energy_j: Integrated over the sensor's readings where one is there, else compute_s times watts. [J]
         compute_energy_origin: Of `compute_energy_j`.
         transmit_energy_j: transmit_s times configured watts, for no sensor tells sending apart. [J]
+        counted_since_unix_s: When these counters began; tells them from others of the same epoch, before the agent
+            restarted or prepared it again. 0: not said. [s since the epoch]
     """
 
     node: str
@@ -347,6 +351,7 @@ class Usage(Message, frozen=True, kw_only=True):
     compute_energy_j: float = 0.0
     compute_energy_origin: Origin = "configured"
     transmit_energy_j: float = 0.0
+    counted_since_unix_s: float = 0.0
 
 
 class Event(Message, frozen=True, kw_only=True):
@@ -355,7 +360,8 @@ class Event(Message, frozen=True, kw_only=True):
     Attributes:
         kind: Kebab-case: node-joined, node-left, node-refused, link-changed, profile-changed, goals-changed,
             model-added, model-removed, planned, replan-declined, plan-infeasible, epoch-prepared, epoch-activated,
-            epoch-retired, epoch-abandoned, fallback-planned, fallback-engaged, fallback-left, malformed-message.
+            epoch-retired, epoch-abandoned, fallback-planned, fallback-engaged, fallback-left, malformed-message,
+            battery-limit, battery-floor-missed.
         text: One sentence.
         data: Figures behind it (trigger, old and new prediction, switch cost, verdict), keys with units.
     """

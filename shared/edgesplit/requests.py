@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from edgesplit.documents import (
+    BatteryDocument,
     ComponentRow,
     DeployDocument,
     FallbackRow,
@@ -47,6 +48,7 @@ from edgesplit.studies import (
 __all__ = [
     "AddModel",
     "AllowNode",
+    "BatteryDocument",
     "BindingRow",
     "ComponentRow",
     "CutRow",
@@ -175,12 +177,20 @@ class SetWeights(_Operation, frozen=True, kw_only=True, tag="set-weights"):
     """Store goals and re-plan at once. Answered with a list of `WeightsRow`.
 
     Naming one weight sets the unnamed one to 0; naming neither keeps both; absent limits persist.
+
+    Attributes:
+        min_battery: Share of the source's battery that must be left. [1]
+        battery_hours: For how long, from any moment on. [h]
+        battery_requests_per_s: Expected until measured. [1/s]
     """
 
     latency: float | None = None
     energy: float | None = None
     max_noise: Limit | None = None
     device_energy_j: Limit | None = None
+    min_battery: Limit | None = None
+    battery_hours: float | None = None
+    battery_requests_per_s: Limit | None = None
     model: str | None = None
 
 

@@ -80,6 +80,10 @@ class FakeAgent:
         self.bus.subscribe(topics.desired(self.name, topics.ANY), Desired, self._on_desired)
         await self.bus.connect(5)
         self.bus.publish_state(topics.status(self.name), self._status(online=True))
+        self.publish_metrics()
+        self.publish_links()
+
+    def publish_metrics(self, **battery: float | bool | None) -> None:
         metrics = NodeMetrics(
             node=self.name,
             instance=self.instance,
@@ -90,8 +94,7 @@ class FakeAgent:
             transmit_w=1.0,
             power_origin="configured",
         )
-        self.bus.publish_state(topics.metrics(self.name), metrics)
-        self.publish_links()
+        self.bus.publish_state(topics.metrics(self.name), msgspec.structs.replace(metrics, **battery))
 
     def publish_links(self) -> None:
         links = tuple(

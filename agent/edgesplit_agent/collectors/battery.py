@@ -16,7 +16,9 @@ from edgesplit_agent.collectors.sysfs import optional_number, optional_text
 
 __all__ = ["BatteryCollector", "BatteryLevel", "batteries"]
 
-JOULES_PER_MICROWATT_HOUR = 3600.0 / 1e6
+JOULES_PER_WATT_HOUR = 3600.0
+JOULES_PER_MICROWATT_HOUR = JOULES_PER_WATT_HOUR / 1e6
+ON_MAINS = frozenset({"Charging", "Full", "Not charging"})
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,12 @@ class BatteryLevel:
     Attributes:
         fraction: Of what they hold when full, 0 to 1.
         energy_j: What is left; None where no battery says it. [J]
+        discharging: Whether one of them delivers; False on mains, None where none says.
     """
 
     fraction: float
     energy_j: float | None
+    discharging: bool | None = None
 
 
 class BatteryCollector:
@@ -37,21 +41,28 @@ class BatteryCollector:
 
     Args:
         sysfs: The kernel's tree.
+        capacity_wh: What they hold together when full, for gauges that say only how full they are; 0: not known. [Wh]
     """
 
-    def __init__(self, sysfs: Path = Path("/sys")) -> None:
+    def __init__(self, sysfs: Path = Path("/sys"), capacity_wh: float = 0.0) -> None:
         self._sysfs = sysfs
+        self._capacity_wh = capacity_wh
 
     def read(self) -> BatteryLevel | None:
         """The level, or None on a machine without a battery."""
         found = batteries(self._sysfs)
+        discharging = _discharging(found)
         energies = [_energy_uwh(folder) for folder in found]
         known = [energy for energy in energies if energy is not None]
         if known and len(known) == len(found) and all(full > 0 for _, full in known):
             left, full = sum(left for left, _ in known), sum(full for _, full in known)
-            return BatteryLevel(_share(left / full), left * JOULES_PER_MICROWATT_HOUR)
+            return BatteryLevel(_share(left / full), left * JOULES_PER_MICROWATT_HOUR, discharging)
         percents = [percent for folder in found if (percent := optional_number(folder / "capacity")) is not None]
-        return BatteryLevel(_share(sum(percents) / len(percents) / 100.0), None) if percents else None
+        if not percents:
+            return None
+        fraction = _share(sum(percents) / len(percents) / 100.0)
+        left_j = fraction * self._capacity_wh * JOULES_PER_WATT_HOUR if self._capacity_wh > 0 else None
+        return BatteryLevel(fraction, left_j, discharging)
 
 
 def batteries(sysfs: Path) -> list[Path]:
@@ -63,6 +74,13 @@ def batteries(sysfs: Path) -> list[Path]:
         and optional_text(folder / "scope") != "Device"
         and optional_number(folder / "present") != 0
     ]
+
+
+def _discharging(found: list[Path]) -> bool | None:
+    states = {optional_text(folder / "status") for folder in found}
+    if "Discharging" in states:
+        return True
+    return False if states & ON_MAINS else None
 
 
 def _energy_uwh(folder: Path) -> tuple[float, float] | None:

@@ -56,10 +56,12 @@ def show_plan(document: PlanDocument) -> None:
     table.add_row("noise", number(document.noise), UNKNOWN)
     out.print(table)
     out.print()
+    battery = document.battery
     out.print(
         properties(
             [
                 ("goals", goals_text(document.goals)),
+                *([] if battery is None else [("battery", battery.text)]),
                 ("score", f"{_share(document.score)} (proven gap {_share(document.gap)})"),
                 ("planned in", time_span(document.solve_s)),
             ]

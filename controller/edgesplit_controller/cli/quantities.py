@@ -11,7 +11,7 @@ import re
 
 import click
 
-__all__ = ["Link", "link", "rate_bytes_per_s", "span_s"]
+__all__ = ["Link", "link", "rate_bytes_per_s", "share", "span_s"]
 
 Link = tuple[str, str, float | None, float | None]
 """From, to, bandwidth [B/s] and latency [s]; None where not given."""
@@ -32,6 +32,16 @@ def rate_bytes_per_s(text: str) -> float | None:
 def span_s(text: str) -> float | None:
     """Read a time such as `20ms` or `0.02 s`; None where the text is none. [s]"""
     return _quantity(text, _SPANS)
+
+
+def share(text: str) -> float | None:
+    """Read a share such as `20%`, `20 %` or `0.2`, below 1; None where the text is none. [1]"""
+    figure, percent, rest = text.strip().partition("%")
+    try:
+        value = float(figure) / (100.0 if percent else 1.0)
+    except ValueError:
+        return None
+    return value if not rest and 0 <= value < 1 else None
 
 
 def link(text: str | Link) -> Link:

@@ -147,7 +147,10 @@ def goals_text(goals: GoalsDocument) -> str:
     limit = goals.device_energy_limit_j
     device = "unlimited" if limit is None else f"at most {joules(limit)}"
     weights = f"latency {number(goals.latency_weight)}, energy {number(goals.energy_weight)}"
-    return f"weights {weights}; noise {noise}; device energy {device}"
+    text = f"weights {weights}; noise {noise}; device energy {device}"
+    if goals.min_battery is None:
+        return text
+    return f"{text}; battery at least {goals.min_battery:.0%} for {number(goals.battery_hours)} h"
 
 
 def _noise_model(model: NoiseModelDocument) -> str:

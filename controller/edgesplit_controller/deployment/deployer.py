@@ -16,7 +16,7 @@ import structlog
 
 from edgesplit.errors import EdgesplitError, NotDeployed, PlanInfeasible, PreparationFailed
 from edgesplit.problem import Problem
-from edgesplit.requests import GoalsDocument
+from edgesplit.requests import BatteryDocument, GoalsDocument
 from edgesplit_controller.deployment.fallbacks import Fallbacks
 from edgesplit_controller.deployment.goals import goals_text
 from edgesplit_controller.deployment.occasions import Change, Data, Occasion, Watch
@@ -27,6 +27,7 @@ from edgesplit_controller.deployment.state import DeploymentState, PlanRecord
 if TYPE_CHECKING:
     from edgesplit_controller.configuration import Planning
     from edgesplit_controller.deployment.activation import Activation
+    from edgesplit_controller.deployment.batteries import Batteries
     from edgesplit_controller.deployment.rollouts import Rollouts
     from edgesplit_controller.events import EventLog
     from edgesplit_controller.models.record import ModelRecord
@@ -49,6 +50,7 @@ class Deployer:
         registry: The fleet.
         models: By name; the caller adds and removes.
         maker: Makes plans.
+        batteries: What battery floors allow.
         fallbacks: Plans for the worst, after each change.
         activation: Brings plans to their nodes.
         events: Where decisions are told.
@@ -63,6 +65,7 @@ class Deployer:
         registry: Registry,
         models: Mapping[str, ModelRecord],
         maker: PlanMaker,
+        batteries: Batteries,
         fallbacks: Fallbacks,
         activation: Activation,
         events: EventLog,
@@ -73,6 +76,7 @@ class Deployer:
         self._registry = registry
         self._models = models
         self._maker = maker
+        self._batteries = batteries
         self._fallbacks = fallbacks
         self._activation = activation
         self._events = events
@@ -138,11 +142,31 @@ class Deployer:
     def problem(self, model: str, source: str, goals: GoalsDocument) -> Problem:
         """The problem of a model as it is now, under goals that need not be its own.
 
+        Where its plan does not keep the battery floor, none does: what it takes from the source is the limit then.
+
         Raises:
             PlanInfeasible: The source is forbidden, or pins cannot be kept.
             EdgesplitError: The source is unknown, offline, or has not profiled the model.
         """
-        return self._maker.problem(self._models[model], source, goals, self.deployments)
+        problem = self._maker.problem(self._models[model], source, goals, self.deployments)
+        deployment = self.deployments.get(model)
+        active = deployment.active if deployment is not None else None
+        return self._batteries.limiting(problem, active, goals)
+
+    def battery(self, model: str) -> BatteryDocument | None:
+        """What the battery floor of a deployed model allows now; None without a floor."""
+        active = self._deployment(model).active
+        return None if active is None else self._batteries.shown(active, self.goals(model))
+
+    def check_battery(self, model: str, goals: GoalsDocument) -> None:
+        """Refuse a battery floor that could not limit anything where a model is deployed.
+
+        Raises:
+            InvalidInput: Its source has no battery, or one that does not say how much it holds.
+        """
+        deployment = self.deployments.get(model)
+        if deployment is not None and goals.min_battery != self.goals(model).min_battery:
+            self._batteries.check(deployment.source, goals)
 
     async def deploy(self, model: str, source: str, wait_s: float) -> Change:
         """Plan, prepare, activate; on another source than before, move there.
@@ -208,9 +232,10 @@ class Deployer:
         deployment = self.deployments.get(model)
         serving = deployment.active if deployment is not None else None
         before, watch.figures = watch.figures, figures_of(problem)
+        battery = self._batteries.considered(model, problem.source, goals)
         forced = occasion.cause if occasion.forced else ""
         try:
-            draft = await self._maker.draft(record, problem, goals, serving, forced)
+            draft = await self._maker.draft(record, problem, goals, serving, forced=forced, battery=battery)
         except PlanInfeasible as error:
             self._events.add("plan-infeasible", str(error), model=model, data={"trigger": occasion.cause})
             if occasion.forced:
@@ -221,6 +246,7 @@ class Deployer:
             self.keep_goals(model, goals)
         if goals_differ:
             self._events.add("goals-changed", f"{model}: {goals_text(goals)}", model=model)
+        self._batteries.decided(model, serving, draft.battery, draft.evaluation.device_energy_j)
         verdict = draft.decision.text
         data: Data = dict(draft.decision.data) | {"trigger": occasion.cause, "verdict": verdict}
         reason = verdict if occasion.forced else f"{occasion.cause}: {verdict}"
@@ -273,6 +299,7 @@ class Deployer:
         problem = self._problem(model, source, goals)
         before = watch.figures or figures_of(deployment.active.problem)
         found = reasons(before, figures_of(problem), self._settings.thresholds)
+        found += self._batteries.reasons(deployment.active, goals)
         if not found and deployment.active.goals == goals:
             return
         for reason in found:
@@ -322,7 +349,7 @@ class Deployer:
     def _problem(self, model: str, source: str, goals: GoalsDocument) -> Problem:
         watch = self._watch(model)
         try:
-            problem = self.problem(model, source, goals)
+            problem = self._maker.problem(self._models[model], source, goals, self.deployments)
         except PlanInfeasible as error:
             if watch.complaint != str(error):  # a fleet that changes without helping is no news
                 self._events.add("plan-infeasible", str(error), model=model)

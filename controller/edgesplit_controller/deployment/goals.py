@@ -24,11 +24,14 @@ def merged_goals(
     energy: float | None = None,
     max_noise: Limit | None = None,
     device_energy_j: Limit | None = None,
+    min_battery: Limit | None = None,
+    battery_hours: float | None = None,
+    battery_requests_per_s: Limit | None = None,
 ) -> GoalsDocument:
     """Goals after `set-weights`: naming one weight sets the other to 0, naming neither keeps both, the rest persists.
 
     Raises:
-        InvalidInput: A weight or limit is negative or not finite, or both weights are 0.
+        InvalidInput: A weight or limit is negative or not finite, both weights are 0, or a battery floor cannot be.
     """
     latency_weight, energy_weight = goals.latency_weight, goals.energy_weight
     if latency is not None or energy is not None:
@@ -47,12 +50,29 @@ def merged_goals(
     if latency_weight + energy_weight <= 0:
         raise InvalidInput("both weights are 0: give latency or energy a weight greater than 0")
     return msgspec.structs.replace(
-        goals,
+        _with_battery(goals, min_battery, battery_hours, battery_requests_per_s),
         latency_weight=latency_weight,
         energy_weight=energy_weight,
         max_noise=noise,
         device_energy_limit_j=device_j,
     )
+
+
+def _with_battery(goals: GoalsDocument, floor: Limit | None, hours: float | None, rate: Limit | None) -> GoalsDocument:
+    """Goals with another battery floor; what is None persists.
+
+    Raises:
+        InvalidInput: The floor is no share below 1, or a horizon or rate is not above 0.
+    """
+    share = goals.min_battery if floor is None else floor.value
+    if share is not None and not 0 <= share < 1:
+        raise InvalidInput(f"the battery floor is {share:g}: give a share from 0% to below 100%")
+    horizon_h = goals.battery_hours if hours is None else hours
+    per_s = goals.battery_requests_per_s if rate is None else rate.value
+    for name, value in (("horizon of the battery floor", horizon_h), ("rate expected of the battery", per_s)):
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise InvalidInput(f"the {name} is {value:g}: give a number above 0")
+    return msgspec.structs.replace(goals, min_battery=share, battery_hours=horizon_h, battery_requests_per_s=per_s)
 
 
 def with_pin(goals: GoalsDocument, rule: PinRule) -> GoalsDocument:
@@ -99,11 +119,13 @@ def goals_text(goals: GoalsDocument) -> str:
     noise = "any" if goals.max_noise is None else f"{goals.max_noise:g}"
     limit_j = goals.device_energy_limit_j
     device = "" if limit_j is None else f", device energy at most {limit_j:g} J"
+    floor = goals.min_battery
+    battery = "" if floor is None else f", battery at least {floor:.0%} for {goals.battery_hours:g} h"
     pins = "; ".join(f"{pin.selector} on {', '.join(pin.nodes) or 'the source'}" for pin in goals.pins)
     pinned = f", pinned: {pins}" if pins else ""
     forbidden = f", not on {', '.join(goals.forbidden)}" if goals.forbidden else ""
     weights = f"latency {goals.latency_weight:g}, energy {goals.energy_weight:g}"
-    return f"{weights}, noise at most {noise}{device}{pinned}{forbidden}"
+    return f"{weights}, noise at most {noise}{device}{battery}{pinned}{forbidden}"
 
 
 def _same_selector(left: PinRule, right: PinRule) -> bool:

@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgesplit.documents import BatteryDocument
 from edgesplit.errors import EdgesplitError, InvalidInput, NodeUnreachable, PlanInfeasible, UnknownNode
 from edgesplit.plan import Assignment, Evaluation, Solution
 from edgesplit.problem import Problem
 from edgesplit.requests import GoalsDocument
 from edgesplit_controller.deployment.compilation import compile_local, compile_plan, is_local
+from edgesplit_controller.deployment.frugality import Limited, fitted, solve_within
 from edgesplit_controller.deployment.predictions import placed
 from edgesplit_controller.deployment.problems import Candidate, build_problem, whole_weight_bytes
 from edgesplit_controller.deployment.replanning import Decision, decide
@@ -47,6 +49,7 @@ class Draft:
         evaluation: Of the assignment under it.
         old: What serves, under the present figures; None where it cannot run any more.
         old_problem: With the times that hold in what serves.
+        battery: What the battery floor allowed, and whether the plan keeps it.
     """
 
     problem: Problem
@@ -57,6 +60,7 @@ class Draft:
     old: Evaluation | None
     decision: Decision
     old_problem: Problem | None = None
+    battery: BatteryDocument | None = None
 
 
 class PlanMaker:
@@ -118,7 +122,9 @@ class PlanMaker:
         problem: Problem,
         goals: GoalsDocument,
         serving: PlanRecord | None,
+        *,
         forced: str,
+        battery: BatteryDocument | None,
     ) -> Draft:
         """Solve a problem and weigh the result against what serves.
 
@@ -128,6 +134,7 @@ class PlanMaker:
             goals: Those the problem was stated with.
             serving: The active plan, or None.
             forced: Why hysteresis does not apply, or empty.
+            battery: What the battery floor allows; None without a floor.
 
         Raises:
             PlanInfeasible: No plan satisfies the constraints; the planner's reason.
@@ -136,13 +143,20 @@ class PlanMaker:
         before = comparable.assignment if comparable is not None else None
         profiles = self._profiles(record, problem)
         async with self._one_at_a_time:
-            solution, old = await asyncio.to_thread(self._solve, problem, before)
+            limited, old = await asyncio.to_thread(self._solve, problem, before, battery)
+            solution = limited.solution
             if solution.assignment is None or solution.evaluation is None:
                 raise PlanInfeasible(f"{record.name} has no plan: {solution.reason}")
-            stated, evaluation = await asyncio.to_thread(_predicted, record, problem, profiles, solution.assignment)
+            stated, evaluation = await asyncio.to_thread(
+                _predicted, record, limited.problem, profiles, solution.assignment
+            )
+            stated, evaluation = fitted(stated, solution.assignment, evaluation, goals.device_energy_limit_j)
             old_problem: Problem | None = None
             if old is not None and before is not None:
-                old_problem, old = await asyncio.to_thread(_predicted, record, problem, profiles, before)
+                old_problem, old = await asyncio.to_thread(_predicted, record, limited.lenient, profiles, before)
+                if old.violations:
+                    # People are told the limit itself, not what a serving plan is forgiven.
+                    old_problem, old = await asyncio.to_thread(_predicted, record, limited.problem, profiles, before)
         decision = decide(
             old,
             evaluation,
@@ -152,7 +166,9 @@ class PlanMaker:
             forced=forced,
             thresholds=self._settings.thresholds,
         )
-        return Draft(stated, goals, solution, solution.assignment, evaluation, old, decision, old_problem)
+        return Draft(
+            stated, goals, solution, solution.assignment, evaluation, old, decision, old_problem, limited.battery
+        )
 
     async def compile(
         self, record: ModelRecord, draft: Draft, epoch: int, fallback: LocalPlan | int | None, reason: str
@@ -194,6 +210,7 @@ class PlanMaker:
             solve_s=draft.solution.timings.total_s,
             reason=reason,
             goals=draft.goals,
+            battery=draft.battery,
         )
 
     def needs_fallback(self, record: ModelRecord, draft: Draft) -> bool:
@@ -227,14 +244,16 @@ class PlanMaker:
                 raise InvalidInput(f"node {source} cannot run {record.name}: {report.detail or 'its profiling failed'}")
             raise NotProfiledYet(f"node {source} has not profiled {record.name} yet: wait a little and try again")
 
-    def _solve(self, problem: Problem, before: Assignment | None) -> tuple[Solution, Evaluation | None]:
-        from edgesplit_controller.planner import evaluate, solve  # noqa: PLC0415 - ortools loads late
+    def _solve(
+        self, problem: Problem, before: Assignment | None, battery: BatteryDocument | None
+    ) -> tuple[Limited, Evaluation | None]:
+        from edgesplit_controller.planner import evaluate  # noqa: PLC0415 - ortools loads late
 
         old = evaluate(problem, before) if before is not None else None
         if old is not None and not old.timeline_s < float("inf"):
             old = None  # a link it needs is gone
         hint = before if old is not None else None
-        return solve(problem, hint=hint, time_limit_s=self._settings.time_limit_s), old
+        return solve_within(problem, battery, hint=hint, time_limit_s=self._settings.time_limit_s), old
 
     def _compile(
         self, record: ModelRecord, draft: Draft, epoch: int, fallback: LocalPlan | int | None, reason: str
@@ -276,6 +295,7 @@ class PlanMaker:
             solve_s=draft.solution.timings.total_s,
             reason=reason,
             goals=draft.goals,
+            battery=draft.battery,
         )
         return made, local
 

@@ -11,7 +11,7 @@ import msgspec
 from edgesplit.messages import EpochSpec, TensorSpec
 from edgesplit.plan import Assignment, Evaluation, Status
 from edgesplit.problem import Problem
-from edgesplit.requests import GoalsDocument, NodeShare
+from edgesplit.requests import BatteryDocument, GoalsDocument, NodeShare
 from edgesplit_controller.deployment.rollout import EpochPlan, Rollout
 
 __all__ = ["DeploymentState", "LocalPlan", "PlanRecord", "SparePlan", "State"]
@@ -26,6 +26,7 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
         problem: Its figures are those of the last evaluation.
         solve_s: What the planner took. [s]
         reason: Why it was made.
+        battery: What the battery floor allowed then, and whether it is kept.
     """
 
     plan: EpochPlan
@@ -40,6 +41,7 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
     solve_s: float
     reason: str
     goals: GoalsDocument
+    battery: BatteryDocument | None = None
 
 
 class LocalPlan(msgspec.Struct, frozen=True, kw_only=True):

@@ -224,12 +224,35 @@ def test_a_battery_shows_the_draw_only_while_it_discharges(tmp_path: Path) -> No
 
 def test_the_level_of_batteries(tmp_path: Path) -> None:
     laptop = BatteryCollector(write(tmp_path / "laptop", LAPTOP_BATTERY)).read()
-    assert laptop == BatteryLevel(0.5, pytest.approx(25 * 3600.0))  # type: ignore[arg-type]
+    assert laptop == BatteryLevel(0.5, pytest.approx(25 * 3600.0), True)  # type: ignore[arg-type]
     phone = BatteryCollector(write(tmp_path / "phone", CHARGE_BATTERY)).read()
-    assert phone == BatteryLevel(0.8, pytest.approx(2.4 * 3.8 * 3600.0))  # type: ignore[arg-type]
+    assert phone == BatteryLevel(0.8, pytest.approx(2.4 * 3.8 * 3600.0), True)  # type: ignore[arg-type]
     gauge: Tree = {"class/power_supply/B/type": "Battery", "class/power_supply/B/capacity": 31}
     assert BatteryCollector(write(tmp_path / "gauge", gauge)).read() == BatteryLevel(0.31, None)
+    assert BatteryCollector(tmp_path / "gauge", 10.0).read() == BatteryLevel(0.31, pytest.approx(0.31 * 36_000.0))  # type: ignore[arg-type]
     assert BatteryCollector(tmp_path / "none").read() is None
+
+
+@pytest.mark.parametrize(
+    ("states", "discharging"),
+    [
+        (("Discharging",), True),
+        (("Charging",), False),
+        (("Full",), False),
+        (("Not charging", "Discharging"), True),
+        (("Unknown",), None),
+    ],
+)
+def test_a_battery_delivers_unless_it_says_that_it_hangs_on_mains(
+    tmp_path: Path, states: tuple[str, ...], discharging: bool | None
+) -> None:
+    tree: dict[str, str | int] = {}
+    for number, state in enumerate(states):
+        folder = f"class/power_supply/BAT{number}"
+        tree |= {f"{folder}/type": "Battery", f"{folder}/capacity": 40, f"{folder}/status": state}
+    level = BatteryCollector(write(tmp_path, tree)).read()
+    assert level is not None
+    assert level.discharging is discharging
 
 
 def test_no_tree_is_one_sentence_of_each_sensor(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import click
 from edgesplit.requests import Limit, SetWeights, WeightsRow
 from edgesplit_controller.cli.ask import ask
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, print_json
+from edgesplit_controller.cli.quantities import share
 
 __all__ = ["set_weights"]
 
@@ -43,12 +44,50 @@ def limit(text: str | Limit) -> Limit:
     return Limit(None if text.lower() == "none" else weight(text))
 
 
+def floor(text: str | Limit) -> Limit:
+    """Read a battery floor, a share such as `20%` or `0.2`, or `none`, which clears it.
+
+    Raises:
+        click.BadParameter: It is something else.
+    """
+    if isinstance(text, Limit) or text.lower() == "none":
+        return text if isinstance(text, Limit) else Limit(None)
+    value = share(text)
+    if value is None:
+        raise click.BadParameter(f"{text!r} must be a share below 100%, such as 20% or 0.2, or none")
+    return Limit(value)
+
+
+def above_zero(text: str | float) -> float:
+    """Read a finite number above 0.
+
+    Raises:
+        click.BadParameter: It is something else.
+    """
+    amount = weight(text)
+    if amount == 0:
+        raise click.BadParameter(f"{text!r} must be a number above 0")
+    return amount
+
+
+def rate(text: str | Limit) -> Limit:
+    """Read a rate above 0, or `none`, which clears it. [1/s]
+
+    Raises:
+        click.BadParameter: It is something else.
+    """
+    if isinstance(text, Limit) or text.lower() == "none":
+        return text if isinstance(text, Limit) else Limit(None)
+    return Limit(above_zero(text))
+
+
 @click.command(
     "set-weights",
     epilog=help_epilog(
         "splitctl set-weights --latency 0.5 --energy 0.5\n"
         "splitctl set-weights --energy 1.0 --max-noise 0.5\n"
-        "splitctl set-weights --device-energy none --model yolo",
+        "splitctl set-weights --device-energy none --model yolo\n"
+        "splitctl set-weights --min-battery 20% --battery-hours 8",
         "a list of {model, epoch, changed}, one entry for each deployed model; changed says whether the "
         "assignment differs from before.",
     ),
@@ -62,6 +101,19 @@ def limit(text: str | Limit) -> Limit:
     type=limit,
     help="Limit on the source's own energy per request. [J]",
 )
+@click.option(
+    "--min-battery",
+    metavar="SHARE|none",
+    type=floor,
+    help="What must be left in the source's battery, such as 20%; becomes a limit on its energy per request.",
+)
+@click.option("--battery-hours", metavar="H", type=above_zero, help="For how long, from any moment on; default 8. [h]")
+@click.option(
+    "--battery-rate",
+    metavar="R|none",
+    type=rate,
+    help="Requests per second to expect until served ones were measured; default 1. [1/s]",
+)
 @click.option("--model", metavar="NAME", help="Only this model; default: all, and those deployed later.")
 @common_options
 def set_weights(
@@ -71,6 +123,9 @@ def set_weights(
     energy: float | None,
     max_noise: Limit | None,
     device_energy: Limit | None,
+    min_battery: Limit | None,
+    battery_hours: float | None,
+    battery_rate: Limit | None,
     model: str | None,
 ) -> None:
     """Store the goals and re-plan at once.
@@ -79,12 +134,23 @@ def set_weights(
     its goals and its plan (exit status 3).
     """
     named = [weight for weight in (latency, energy) if weight is not None]
-    if not named and max_noise is None and device_energy is None:
-        raise click.UsageError("Name at least one of --latency, --energy, --max-noise and --device-energy")
+    others = (max_noise, device_energy, min_battery, battery_hours, battery_rate)
+    if not named and all(goal is None for goal in others):
+        raise click.UsageError(
+            "Name at least one of --latency, --energy, --max-noise, --device-energy, --min-battery, --battery-hours and "
+            "--battery-rate"
+        )
     if named and sum(named) == 0:
         raise click.UsageError("Give --latency or --energy a value above 0, the weight left out counts as 0")
     operation = SetWeights(
-        latency=latency, energy=energy, max_noise=max_noise, device_energy_j=device_energy, model=model
+        latency=latency,
+        energy=energy,
+        max_noise=max_noise,
+        device_energy_j=device_energy,
+        min_battery=min_battery,
+        battery_hours=battery_hours,
+        battery_requests_per_s=battery_rate,
+        model=model,
     )
     rows = ask(settings, operation, list[WeightsRow], show=True)
     if settings.json:

@@ -1,0 +1,31 @@
+"""The plan that takes least from the source.
+
+Owns: this one goal. Its rule: all constraints hold; latency and energy of the others play no role. Not here: why a
+plan is to be frugal.
+"""
+
+from __future__ import annotations
+
+from edgesplit.plan import Assignment
+from edgesplit.problem import Problem
+from edgesplit_controller.planner.deadline import Clock
+from edgesplit_controller.planner.decode import to_assignment
+from edgesplit_controller.planner.session import DEVICE_GOAL, Session
+
+__all__ = ["most_frugal"]
+
+
+def most_frugal(problem: Problem, *, hint: Assignment | None, time_limit_s: float) -> Assignment | None:
+    """Find a plan of least energy of the source.
+
+    Args:
+        problem: A valid problem.
+        hint: A plan to start from.
+        time_limit_s: After this the most frugal plan known is returned. [s]
+
+    Returns:
+        The plan, or None where there is none or none was found in time.
+    """
+    session = Session(problem, hint, Clock(time_limit_s))
+    outcome = session.best(DEVICE_GOAL)
+    return None if outcome.plan is None else to_assignment(outcome.plan.labels, session.costs)

@@ -1,0 +1,116 @@
+"""What serving cost over restarts of agents, and how much is asked of models."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgesplit.messages import Origin, Usage
+from edgesplit_controller.traffic import Traffic
+from edgesplit_controller.usage_sums import UsageSums
+
+
+def usage(
+    requests: int,
+    energy_j: float = 0.0,
+    *,
+    since: float = 1.0,
+    node: str = "device",
+    model: str = "m",
+    origin: Origin = "measured",
+) -> Usage:
+    return Usage(
+        node=node,
+        model=model,
+        epoch=1,
+        requests=requests,
+        failed=0,
+        compute_s=float(requests),
+        transmit_s=0.0,
+        energy_j=energy_j,
+        energy_origin=origin,
+        compute_energy_j=energy_j,
+        compute_energy_origin=origin,
+        counted_since_unix_s=since,
+    )
+
+
+def test_what_an_agent_counted_before_it_restarted_stays_in_the_sum() -> None:
+    sums = UsageSums()
+    assert sums.add(usage(3, 6.0)).requests == 3
+    assert sums.add(usage(5, 10.0)).requests == 2
+    assert sums.add(usage(1, 1.0, since=2.0, origin="configured")).requests == 1
+    (total,) = sums.of("m", 1)
+    assert (total.requests, total.energy_j, total.energy_origin) == (6, 11.0, "configured")
+    sums.add(usage(0, 0.0, since=3.0, origin="modelled"))
+    assert sums.of("m", 1)[0].compute_energy_origin == "configured"
+    sums.forget("m")
+    assert sums.of("m", 1) == ()
+
+
+def test_a_message_delivered_again_adds_nothing_in_whatever_order() -> None:
+    sums = UsageSums()
+    for said in (usage(5), usage(7), usage(2, since=2.0), usage(5), usage(7), usage(2, since=2.0)):
+        added = sums.add(said)
+    assert added.requests == 0
+    assert sums.of("m", 1)[0].requests == 9
+
+
+def test_counters_of_an_agent_that_does_not_say_since_when_are_its_last_word() -> None:
+    sums = UsageSums()
+    for requests in (4, 9, 2):
+        sums.add(usage(requests, since=0.0))
+    assert sums.of("m", 1)[0].requests == 2
+
+
+@given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 50)), max_size=30))
+def test_what_messages_add_is_what_the_sum_grows_by(said: list[tuple[int, int]]) -> None:
+    sums, added = UsageSums(), 0
+    for since, requests in said:
+        added += sums.add(usage(requests, since=float(since))).requests
+    total = sum(entry.requests for entry in sums.of("m", 1))
+    assert total == sum(max(r for s, r in said if s == since) for since in {s for s, _ in said})
+    assert added == total
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_a_rate_is_a_mean_over_the_window_and_the_last_one_stands_while_nothing_is_asked() -> None:
+    clock = Clock()
+    traffic = Traffic(clock)
+    traffic.take(usage(50))
+    assert traffic.requests_per_s("device", "m") is None
+    for _ in range(20):
+        clock.now_s += 1.0
+        traffic.take(usage(4))
+    assert traffic.requests_per_s("device", "m") == 4.0
+    assert traffic.requests_per_s("edge", "m") is None
+    clock.now_s += 20.0
+    assert traffic.requests_per_s("device", "m") == 2.0
+    clock.now_s += 250.0
+    last = traffic.requests_per_s("device", "m")
+    assert last is not None
+    clock.now_s += 10_000.0
+    assert traffic.requests_per_s("device", "m") == last
+    traffic.take(usage(30))
+    assert traffic.requests_per_s("device", "m") == 0.1  # of the last five minutes
+
+
+def test_what_other_models_draw_counts_without_the_model_itself_and_ends_with_them() -> None:
+    clock = Clock()
+    traffic = Traffic(clock)
+    for _ in range(21):
+        for model, energy_j in (("m", 5.0), ("other", 2.0), ("third", 1.0)):
+            traffic.take(usage(1, energy_j, model=model))
+        clock.now_s += 1.0
+    assert round(traffic.watts("device", without="m"), 2) == round(3.0 * 20 / 21, 2)
+    clock.now_s += 400.0
+    assert traffic.watts("device", without="m") == 0.0
+    traffic.forget("m")
+    assert traffic.requests_per_s("device", "m") is None
