@@ -1,7 +1,7 @@
 """Measures how long every unit of a model takes on this node, in float and in int8.
 
 Owns: running the whole model under onnxruntime's profiler and reading its report. Its rule: the runs go through the
-serving worker one at a time, after every request, so that profiling delays none by more than one run. Not here: which
+serving worker one at a time and give way to requests, so that profiling delays none. Not here: which
 graphs (the controller's `ModelOffer`) and what becomes of the times (its planner).
 
 The profiler slows the runs it watches, so the unit times are scaled to the median of unwatched runs. Units do not run
@@ -12,15 +12,13 @@ the whole, so that a machine that becomes faster or slower meanwhile does not sh
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import hashlib
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -42,29 +40,14 @@ from edgesplit_agent.calibration import Sample, fit_transitions
 from edgesplit_agent.kernel_times import INTEGER_KERNELS, kernel_runs, unit_times
 from edgesplit_agent.machine_lock import machine_lock
 from edgesplit_agent.own_work import OwnWork
+from edgesplit_agent.profile_store import GraphTimes, ProfileStore
 from edgesplit_agent.sessions import RuntimeOptions, digests_of, open_session, providers_of
-from edgesplit_agent.worker import PROFILING_PRIORITY, Worker
+from edgesplit_agent.timed_runs import TimedRuns
+from edgesplit_agent.worker import Worker
 
 __all__ = ["Profiler"]
 
 Plan = TypeVar("Plan", ProfilePlan, CalibrationPlan)
-
-BUDGET_S = 3.0
-"""Aimed at for each of the up to four series of runs (float and int8, watched and not). [s]"""
-CALIBRATION_BUDGET_S = 1.2
-"""Aimed at for each part of the model and as many runs of the whole. [s]"""
-MIN_RUNS, MAX_RUNS = 3, 40
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """Times of one graph. [s]"""
-
-    whole_s: float
-    units_s: dict[str, float]
-    integer_s: dict[str, float]
-    runs: int
-    provider: str
 
 
 @dataclass(frozen=True)
@@ -104,8 +87,9 @@ class Profiler:
         self._instance = instance
         self._runtime = runtime
         self._cache = cache
-        self._worker = worker
         self._options = options
+        self._runs = TimedRuns(worker, lambda: self._options)
+        self._store = ProfileStore(cache.folder, runtime=runtime, provider=options.provider, threads=options.threads)
         self._publish = publish
         self._own_work = own_work or OwnWork()
         self._one_at_a_time = asyncio.Lock()
@@ -128,7 +112,7 @@ class Profiler:
         """Change the emulated factor; what was measured is said again with it, not measured again."""
         self._slow_down = slow_down
         for job in self._jobs.values():
-            stored = self._stored(job.offer)
+            stored = self._store.profile(job.offer)
             if stored is not None:
                 self._report(job.offer, "done", 1.0, profile=_slowed(stored, slow_down))
 
@@ -139,7 +123,7 @@ class Profiler:
 
     def profiled(self) -> dict[str, tuple[ModelOffer, ExecutionProfile]]:
         """Models whose profile is there, with the times the machine itself takes."""
-        stored = {model: (job.offer, self._stored(job.offer)) for model, job in self._jobs.items()}
+        stored = {model: (job.offer, self._store.profile(job.offer)) for model, job in self._jobs.items()}
         return {model: (offer, profile) for model, (offer, profile) in stored.items() if profile is not None}
 
     def inputs(self, offer: ModelOffer) -> dict[str, Array]:
@@ -154,7 +138,7 @@ class Profiler:
 
     async def _report_profile(self, offer: ModelOffer) -> bool:
         """Measure, or take what was measured earlier, and say so; False where that failed."""
-        stored = self._stored(offer)
+        stored = self._store.profile(offer)
         if stored is not None:
             self._report(offer, "done", 1.0, "measured earlier", _slowed(stored, self._slow_down))
             return True
@@ -205,10 +189,14 @@ class Profiler:
         async with self._cache.held(digests), machine_lock(enabled=self._options.alone):
             plan = self._read(offer.profile_plan, ProfilePlan)
             progress(0.1)
-            measured = await self._measure(offer.float_graph, plan, lambda part: progress(0.1 + 0.3 * part))
-            quantized: _Measured | None = None
+            measured = await self._times(
+                offer, "float", offer.float_graph, plan, lambda part: progress(0.1 + 0.3 * part)
+            )
+            quantized: GraphTimes | None = None
             if offer.quantized_graph is not None:
-                quantized = await self._measure(offer.quantized_graph, plan, lambda part: progress(0.4 + 0.3 * part))
+                quantized = await self._times(
+                    offer, "int8", offer.quantized_graph, plan, lambda part: progress(0.4 + 0.3 * part)
+                )
             costs: dict[str, float] = {}
             if offer.calibration_plan:
                 parts = self._read(offer.calibration_plan, CalibrationPlan).graphs
@@ -226,7 +214,7 @@ class Profiler:
             integer_time_s={unit: quantized.integer_s[unit] for unit in plan.quantizable} if quantized else {},
             transition_s_per_byte=costs,
         )
-        self._file(offer).write_bytes(msgspec.json.encode(profile))
+        self._store.keep(offer, profile)
         self._cache.prune()
         return profile
 
@@ -236,36 +224,47 @@ class Profiler:
         except msgspec.DecodeError as error:
             raise PreparationFailed(f"{kind.__name__} {digest[:12]} cannot be read: {error}") from error
 
-    async def _measure(self, graph: GraphRef, plan: ProfilePlan, progress: Callable[[float], None]) -> _Measured:
+    async def _times(
+        self, offer: ModelOffer, name: str, graph: GraphRef, plan: ProfilePlan, progress: Callable[[float], None]
+    ) -> GraphTimes:
+        """Measure one graph, or go on from where an agent that ended meanwhile had come to."""
+        times = self._store.part(offer, name)
+        if times is None:
+            times = await self._measure(graph, plan, progress)
+            self._store.keep_part(offer, name, times)
+        progress(1.0)
+        return times
+
+    async def _measure(self, graph: GraphRef, plan: ProfilePlan, progress: Callable[[float], None]) -> GraphTimes:
         path = self._cache.path(graph.digest)
         inputs = _inputs(plan.inputs)
         session = await asyncio.to_thread(open_session, path, self._options)
         provider = providers_of(session)[0]
-        walls_s = await self._series(session, inputs)
+        walls_s = await self._runs.series(session, inputs)
         progress(0.5)
         del session
         with tempfile.TemporaryDirectory(prefix="edgesplit-profile-") as folder:
             watched = await asyncio.to_thread(open_session, path, self._options, profile_prefix=Path(folder) / "run")
-            await self._series(watched, inputs)
+            await self._runs.series(watched, inputs)
             report = Path(await asyncio.to_thread(watched.end_profiling))
             del watched
             runs = await asyncio.to_thread(kernel_runs, report)
         whole_s = statistics.median(walls_s)
-        # The first run allocates and is not representative.
-        representative = runs[1:] or runs
+        # The first run allocates and is not representative, nor is one that gave way to a request.
+        kernels = max(map(len, runs), default=0)
+        representative = [run for run in runs[1:] if len(run) == kernels] or runs
         units_s = unit_times(representative, plan, whole_s)
         integer_s = unit_times(representative, plan, whole_s, only=INTEGER_KERNELS)
         # Where the runtime made no integer kernel of a unit, all of its time is its own.
         integer_s = {unit: integer_s[unit] or seconds for unit, seconds in units_s.items()}
-        progress(1.0)
-        return _Measured(whole_s, units_s, integer_s, len(walls_s), provider)
+        return GraphTimes(whole_s, units_s, integer_s, len(walls_s), provider)
 
     async def _calibrate(
         self,
         offer: ModelOffer,
         plan: ProfilePlan,
         parts: tuple[CalibrationGraph, ...],
-        measured: tuple[_Measured, _Measured | None],
+        measured: tuple[GraphTimes, GraphTimes | None],
         progress: Callable[[float], None],
     ) -> dict[str, float]:
         """Seconds per byte of every kind of change of form. [s/B]"""
@@ -275,7 +274,7 @@ class Profiler:
         samples: list[Sample] = []
         for number, part in enumerate(parts, start=1):
             session = await asyncio.to_thread(open_session, self._cache.path(part.graph.digest), self._options)
-            ratio = await self._ratio((session, _inputs(part.inputs)), (whole, whole_inputs))
+            ratio = await self._runs.ratio((session, _inputs(part.inputs)), (whole, whole_inputs))
             del session
             kernels_s = sum(
                 in_integer.integer_s[unit] if in_integer and unit in part.quantized else in_float.units_s[unit]
@@ -284,65 +283,6 @@ class Profiler:
             samples.append(Sample(kernels_s, ratio * in_float.whole_s, part.transition_bytes))
             progress(number / len(parts))
         return fit_transitions(samples)
-
-    async def _ratio(self, first: tuple[Any, dict[str, Array]], second: tuple[Any, dict[str, Array]]) -> float:
-        """Time of one session over that of another, run in turn. [1]"""
-        seconds: tuple[list[float], list[float]] = ([], [])
-        for session, inputs in (first, second):
-            await self._timed(session, inputs)
-        wanted, rounds = MIN_RUNS, 0
-        while rounds < wanted:
-            for (session, inputs), series in zip((first, second), seconds, strict=True):
-                series.append(await self._timed(session, inputs))
-            rounds += 1
-            if rounds == 1:
-                both_s = max(seconds[0][0] + seconds[1][0], 1e-6)
-                wanted = min(max(int(CALIBRATION_BUDGET_S / both_s), MIN_RUNS), MAX_RUNS)
-        return statistics.median(seconds[0]) / max(statistics.median(seconds[1]), 1e-9)
-
-    async def _series(self, session: Any, inputs: dict[str, Array]) -> list[float]:
-        """Run one warm-up and as many runs as fit the budget; the runs' seconds."""
-        await self._timed(session, inputs)
-        seconds = [await self._timed(session, inputs)]
-        wanted = min(max(int(BUDGET_S / max(seconds[0], 1e-6)), MIN_RUNS), MAX_RUNS)
-        while len(seconds) < wanted:
-            seconds.append(await self._timed(session, inputs))
-        return seconds
-
-    async def _timed(self, session: Any, inputs: dict[str, Array]) -> float:
-        """Run once in the serving worker, after every request. [s]"""
-        clock = self._options.clock
-
-        def run() -> float:
-            started = clock()
-            session.run(None, inputs)
-            return clock() - started
-
-        return await self._worker.run(run, priority=PROFILING_PRIORITY)
-
-    # --- results on disk -------------------------------------------------------------------------------------------
-
-    def _key(self, offer: ModelOffer) -> str:
-        quantized = "" if offer.quantized_graph is None else offer.quantized_graph.digest
-        parts = (
-            offer.sha256,
-            offer.float_graph.digest,
-            quantized,
-            offer.profile_plan,
-            offer.calibration_plan,
-            self._runtime,
-            self._options.provider,
-            str(self._options.threads),
-        )
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-    def _file(self, offer: ModelOffer) -> Path:
-        return self._cache.folder / f"profile-{self._key(offer)[:32]}.json"
-
-    def _stored(self, offer: ModelOffer) -> ExecutionProfile | None:
-        with contextlib.suppress(OSError, msgspec.DecodeError):
-            return msgspec.json.decode(self._file(offer).read_bytes(), type=ExecutionProfile)
-        return None
 
 
 def _slowed(profile: ExecutionProfile, factor: float) -> ExecutionProfile:

@@ -25,7 +25,8 @@ from edgesplit_agent.live_timings import TimingBook
 from edgesplit_agent.machine_lock import machine_lock
 from edgesplit_agent.own_work import OwnWork
 from edgesplit_agent.sessions import RuntimeOptions, digests_of, open_session
-from edgesplit_agent.worker import PROFILING_PRIORITY, Worker
+from edgesplit_agent.timed_runs import TimedRuns
+from edgesplit_agent.worker import Worker
 
 __all__ = ["Budget", "Profiles", "Retimed", "Retimer", "is_due"]
 
@@ -140,7 +141,7 @@ class Retimer:
         self._profiles = profiles
         self._book = book
         self._cache = cache
-        self._worker = worker
+        self._runs = TimedRuns(worker, options)
         self._options = options
         self._own_work = own_work
         self._clock = clock
@@ -196,37 +197,19 @@ class Retimer:
                 session = await asyncio.to_thread(open_session, path, options)
                 self._budget.spend(self._clock() - started_s, self._clock())
             inputs = self._profiles.inputs(offer)
-            if await self._timed(session, inputs, options) is None:
+            if await self._attempt(session, inputs) is None:
                 return []
             seconds: list[float] = []
             for _ in range(RUNS):
                 await asyncio.sleep(APART_S)
-                taken_s = await self._timed(session, inputs, options)
+                taken_s = await self._attempt(session, inputs)
                 if taken_s is None:
                     return seconds
                 seconds.append(taken_s)
         return seconds
 
-    async def _timed(self, session: Any, inputs: dict[str, Array], options: RuntimeOptions) -> float | None:
-        """Run once after every request; None where one came meanwhile and the run was given up. [s]"""
-        import onnxruntime  # noqa: PLC0415  0.14 s and 20 MB; there is a session already
-
-        run_options = onnxruntime.RunOptions()
-        given_up = False
-
-        def give_up() -> None:
-            nonlocal given_up
-            given_up = run_options.terminate = True
-
-        def run() -> tuple[float, float]:
-            began_s, started = time.perf_counter(), options.clock()
-            try:
-                session.run(None, inputs, run_options)
-            except Exception:
-                if not given_up:
-                    raise
-            return options.clock() - started, time.perf_counter() - began_s
-
-        taken_s, wall_s = await self._worker.run(run, priority=PROFILING_PRIORITY, make_way=give_up)
-        self._budget.spend(wall_s, self._clock())
-        return None if given_up else taken_s
+    async def _attempt(self, session: Any, inputs: dict[str, Array]) -> float | None:
+        """Run once; None where a request came meanwhile. [s]"""
+        taken = await self._runs.attempt(session, inputs)
+        self._budget.spend(taken.wall_s, self._clock())
+        return taken.seconds

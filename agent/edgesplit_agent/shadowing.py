@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import structlog
@@ -18,32 +17,18 @@ from edgesplit.errors import EdgesplitError, InvalidMetric
 from edgesplit.messages import EpochSpec
 from edgesplit.noise import Measure, comparable, load_metric
 from edgesplit.tensors import Array
+from edgesplit_agent.interruption import Interruption
 from edgesplit_agent.serving.actions import ShadowRequest
 from edgesplit_agent.serving.events import ShadowChecked, ShadowDropped
 from edgesplit_agent.sessions import Component
 from edgesplit_agent.worker import PROFILING_PRIORITY, Worker
 
-__all__ = ["SHADOW_PRIORITY", "Interruption", "Shadower"]
+__all__ = ["SHADOW_PRIORITY", "Shadower"]
 
 SHADOW_PRIORITY = PROFILING_PRIORITY + 1
 """After every request and after profiling, which ends while this goes on for as long as the node serves."""
 PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
 """Before each attempt: a burst of requests passes. [s]"""
-
-
-class Interruption:
-    """Ends a run of onnxruntime before its next kernel."""
-
-    def __init__(self) -> None:
-        import onnxruntime  # noqa: PLC0415  a float model is prepared, so it is loaded
-
-        self.asked = False
-        self.options: Any = onnxruntime.RunOptions()
-        self.options.log_severity_level = 4  # giving way is no error
-
-    def ask(self) -> None:
-        """End the run."""
-        self.asked = self.options.terminate = True
 
 
 class Shadower:

@@ -15,10 +15,11 @@ import pytest
 from edgesplit.tensors import Array
 from edgesplit_agent import shadowing
 from edgesplit_agent.artifacts import BlobCache
+from edgesplit_agent.interruption import Interruption
 from edgesplit_agent.serving.actions import ShadowRequest
 from edgesplit_agent.serving.events import ShadowChecked, ShadowDropped
 from edgesplit_agent.sessions import Component, RuntimeOptions, SessionPool, open_session
-from edgesplit_agent.shadowing import SHADOW_PRIORITY, Interruption, Shadower
+from edgesplit_agent.shadowing import SHADOW_PRIORITY, Shadower
 from edgesplit_agent.worker import PROFILING_PRIORITY, Worker
 from tests.agent.graphs import Blobs, local_part, spec
 

@@ -1,0 +1,93 @@
+"""Execution profiles that outlive the agent, whole ones and what was measured of an unfinished one.
+
+Owns: their files beside the blobs and what makes two profiles the same. Its rule: a file that cannot be read was never
+there. Not here: measuring (`profiling.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from pathlib import Path
+
+import msgspec
+
+from edgesplit.profiles import ExecutionProfile, ModelOffer
+
+__all__ = ["GraphTimes", "ProfileStore"]
+
+
+class GraphTimes(msgspec.Struct, frozen=True):
+    """Times of one whole graph.
+
+    Attributes:
+        whole_s: Median of its unwatched runs. [s]
+        units_s: Unit to its share of them. [s]
+        integer_s: Unit to what its integer kernels take of that. [s]
+        runs: How many the median stands on.
+        provider: onnxruntime execution provider that the session got.
+    """
+
+    whole_s: float
+    units_s: dict[str, float]
+    integer_s: dict[str, float]
+    runs: int
+    provider: str
+
+
+class ProfileStore:
+    """Profiles of one node.
+
+    Args:
+        folder: Where they lie.
+        runtime: Name and version of the runtime.
+        provider: As configured.
+        threads: Of the runtime.
+    """
+
+    def __init__(self, folder: Path, *, runtime: str, provider: str, threads: int) -> None:
+        self._folder = folder
+        self._conditions = (runtime, provider, str(threads))
+
+    def profile(self, offer: ModelOffer) -> ExecutionProfile | None:
+        """What was measured of a model under these conditions."""
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            return msgspec.json.decode(self._file(offer).read_bytes(), type=ExecutionProfile)
+        return None
+
+    def keep(self, offer: ModelOffer, profile: ExecutionProfile) -> None:
+        """Remember a profile; what it was put together from is dropped."""
+        self._file(offer).write_bytes(msgspec.json.encode(profile))
+        for part in self._parts(offer):
+            part.unlink(missing_ok=True)
+
+    def part(self, offer: ModelOffer, name: str) -> GraphTimes | None:
+        """What an earlier, unfinished profiling found out about one of the graphs."""
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            return msgspec.json.decode(self._part(offer, name).read_bytes(), type=GraphTimes)
+        return None
+
+    def keep_part(self, offer: ModelOffer, name: str, times: GraphTimes) -> None:
+        """Remember one graph's times until the profile is whole."""
+        self._part(offer, name).write_bytes(msgspec.json.encode(times))
+
+    def _key(self, offer: ModelOffer) -> str:
+        quantized = "" if offer.quantized_graph is None else offer.quantized_graph.digest
+        parts = (
+            offer.sha256,
+            offer.float_graph.digest,
+            quantized,
+            offer.profile_plan,
+            offer.calibration_plan,
+            *self._conditions,
+        )
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+    def _file(self, offer: ModelOffer) -> Path:
+        return self._folder / f"profile-{self._key(offer)}.json"
+
+    def _part(self, offer: ModelOffer, name: str) -> Path:
+        return self._folder / f"profile-{self._key(offer)}.{name}.json"
+
+    def _parts(self, offer: ModelOffer) -> list[Path]:
+        return sorted(self._folder.glob(f"profile-{self._key(offer)}.*.json"))
