@@ -153,9 +153,12 @@ def test_a_limit_that_only_wavers_causes_at_most_one_new_plan(noise: list[float]
 
 def chain(device_energy_limit_j: float | None = None) -> Problem:
     """Two operators; the device is quick and costs 2 J each, the edge is slow, and sending costs 0.1 J."""
-    operators = tuple(
-        Operator(name=name, time_s={"device": seconds, "edge": 10 * seconds}, role=role)
-        for name, seconds, role in (("in", 0.0, "input"), ("a", 1.0, None), ("b", 1.0, None), ("out", 0.0, "output"))
+    nothing, second = {"device": 0.0, "edge": 0.0}, {"device": 1.0, "edge": 10.0}
+    operators = (
+        Operator(name="in", time_s=nothing, role="input"),
+        Operator(name="a", time_s=second),
+        Operator(name="b", time_s=second),
+        Operator(name="out", time_s=nothing, role="output"),
     )
     tensors = tuple(
         Tensor(name=f"{first}-{second}", bytes=nbytes, producer=first, consumers=(second,))

@@ -153,10 +153,7 @@ class PlanMaker:
             stated, evaluation = fitted(stated, solution.assignment, evaluation, goals.device_energy_limit_j)
             old_problem: Problem | None = None
             if old is not None and before is not None:
-                old_problem, old = await asyncio.to_thread(_predicted, record, limited.lenient, profiles, before)
-                if old.violations:
-                    # People are told the limit itself, not what a serving plan is forgiven.
-                    old_problem, old = await asyncio.to_thread(_predicted, record, limited.problem, profiles, before)
+                old_problem, old = await asyncio.to_thread(_judged, record, limited, profiles, before)
         decision = decide(
             old,
             evaluation,
@@ -308,6 +305,15 @@ def _predicted(
 
     restated = placed(problem, record.graph, record.manifest.quantizable, profiles, assignment)
     return restated, evaluate(restated, assignment)
+
+
+def _judged(
+    record: ModelRecord, limited: Limited, profiles: Mapping[str, ExecutionProfile], serving: Assignment
+) -> tuple[Problem, Evaluation]:
+    """The same of what serves, which a battery's limit forgives a little."""
+    problem, evaluation = _predicted(record, limited.lenient, profiles, serving)
+    # People are told the limit itself, not what is forgiven.
+    return _predicted(record, limited.problem, profiles, serving) if evaluation.violations else (problem, evaluation)
 
 
 def _comparable(serving: PlanRecord | None, record: ModelRecord, problem: Problem) -> bool:
