@@ -41,7 +41,8 @@ from edgesplit_agent.kernel_times import INTEGER_KERNELS, kernel_runs, unit_time
 from edgesplit_agent.machine_lock import machine_lock
 from edgesplit_agent.own_work import OwnWork
 from edgesplit_agent.profile_store import GraphTimes, ProfileStore
-from edgesplit_agent.sessions import RuntimeOptions, digests_of, open_session, providers_of
+from edgesplit_agent.runtime import RuntimeOptions, give_memory_back, open_session, providers_of
+from edgesplit_agent.sessions import digests_of
 from edgesplit_agent.timed_runs import TimedRuns
 from edgesplit_agent.worker import Worker
 
@@ -216,6 +217,8 @@ class Profiler:
         )
         self._store.keep(offer, profile)
         self._cache.prune()
+        # The whole model needed more than any part that will be served here.
+        await asyncio.to_thread(give_memory_back)
         return profile
 
     def _read(self, digest: str, kind: type[Plan]) -> Plan:

@@ -1,27 +1,38 @@
-"""onnxruntime sessions of components: built from blobs, warmed, shared between epochs, run.
+"""Sessions of components: built from blobs, warmed, shared between epochs, run.
 
-Owns: everything that touches onnxruntime while serving. Its rule: onnxruntime is imported when the first graph
-arrives. Not here: fetching (`artifacts.py`), when to run (`worker.py`), measuring units (`profiling.py`).
+Owns: the components of prepared epochs. Its rule: what serves is never slowed for what is prepared; preparing runs in
+threads that give way. Not here: onnxruntime (`runtime.py`), fetching (`artifacts.py`), the packed form of graphs
+(`packing.py`), when to run (`worker.py`), measuring units (`profiling.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
+import os
+import sys
+import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from edgesplit.errors import EdgesplitError, PreparationFailed
-from edgesplit.messages import ComponentSpec, EpochSpec, GraphRef, TensorSpec
+from edgesplit.errors import PreparationFailed
+from edgesplit.messages import ComponentSpec, EpochSpec, GraphRef
 from edgesplit.tensors import Array
 from edgesplit_agent.artifacts import BlobCache
 from edgesplit_agent.own_work import OwnWork
+from edgesplit_agent.packing import PackedGraphs
+from edgesplit_agent.runtime import (
+    RuntimeOptions,
+    first_line,
+    give_memory_back,
+    open_session,
+    providers_of,
+    zeros,
+)
 
 __all__ = [
     "Component",
@@ -35,32 +46,10 @@ __all__ = [
 ]
 
 MAX_SLEEP_S = 3600.0
-
-
-@dataclass(frozen=True)
-class RuntimeOptions:
-    """How sessions are built.
-
-    Attributes:
-        threads: Intra-operator threads.
-        provider: `auto`, or an onnxruntime execution provider's name.
-        slow_down: Factor of the `[emulation]` section.
-        alone: Other agents on this machine play other nodes: times are taken as if each had the machine to itself.
-    """
-
-    threads: int = 1
-    provider: str = "auto"
-    slow_down: float = 1.0
-    alone: bool = False
-
-    @property
-    def clock(self) -> Callable[[], float]:
-        """What profiles, and runs that are held against them, are timed with. [s]
-
-        Emulated nodes share the machine's cores: only the thread's own work counts there, as it does when components
-        are slowed down.
-        """
-        return time.thread_time if self.alone and self.threads == 1 else time.perf_counter
+BACKGROUND_NICENESS = 10
+"""A tenth of the processor time of what serves, where both want it."""
+TIDY_AFTER_S = 5.0
+"""After a session went, the time until its memory is given back: the next epoch may want it. [s]"""
 
 
 @dataclass(frozen=True)
@@ -80,44 +69,6 @@ class Computed:
 def digests_of(graph: GraphRef) -> set[str]:
     """All blobs of a graph."""
     return {graph.digest, *(weight.digest for weight in graph.weights)}
-
-
-def open_session(path: Path, options: RuntimeOptions, *, profile_prefix: Path | None = None) -> Any:
-    """Build an onnxruntime session; weights are found beside the graph and mapped from their files.
-
-    Args:
-        path: The graph blob; external data locations are names of files in its folder.
-        options: Threads and provider.
-        profile_prefix: Where to write onnxruntime's profile; None for none.
-
-    Raises:
-        PreparationFailed: onnxruntime refuses the graph or the provider.
-    """
-    import onnxruntime  # noqa: PLC0415  0.14 s and 20 MB, only paid by nodes that compute
-
-    settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 3
-    settings.intra_op_num_threads = options.threads
-    settings.inter_op_num_threads = 1
-    # A spinning thread uses up the CPU share that other processes and the sockets of this one need.
-    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if profile_prefix is not None:
-        settings.enable_profiling = True
-        settings.profile_file_prefix = str(profile_prefix)
-    try:
-        return onnxruntime.InferenceSession(str(path), settings, providers=_providers(options.provider))
-    except Exception as error:  # onnxruntime raises pybind types without a common base
-        raise PreparationFailed(f"onnxruntime refuses the graph {path.name[:12]}: {_first_line(error)}") from error
-
-
-def providers_of(session: Any) -> tuple[str, ...]:
-    """The execution providers a session really got."""
-    return tuple(session.get_providers())
-
-
-def zeros(specs: Sequence[TensorSpec]) -> dict[str, Array]:
-    """Inputs that only their shapes matter of."""
-    return {spec.name: np.zeros(spec.shape, spec.dtype) for spec in specs}
 
 
 class Component:
@@ -161,14 +112,15 @@ class Component:
 
 @dataclass
 class _Shared:
-    """A session and the epochs that use it."""
+    """A session, the epochs that use it, and the blobs it keeps in the cache."""
 
     session: asyncio.Future[Any]
     users: int = 0
+    held: frozenset[str] = frozenset()
 
 
 class SessionPool:
-    """Components of prepared epochs; epochs with the same component share its session.
+    """Components of prepared epochs; epochs with the same component share its session, others its weights.
 
     Args:
         cache: Where blobs come from.
@@ -181,9 +133,13 @@ class SessionPool:
         self._own_work = own_work or OwnWork()
         self.providers: tuple[str, ...] = ()
         self._cache = cache
-        self._builder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare")
+        self._packed = PackedGraphs(cache.folder)
+        # The threads of a session inherit the priority of the one that opens it, so that one must be ordinary.
+        self._opener = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare")
+        self._background = ThreadPoolExecutor(1, thread_name_prefix="pack", initializer=_lower_priority)
         self._shared: dict[str, _Shared] = {}
         self._components: weakref.WeakSet[Component] = weakref.WeakSet()
+        self._tidying: asyncio.TimerHandle | None = None
 
     async def prepare(self, spec: EpochSpec) -> dict[int, Component]:
         """Fetch, build and warm every component of an epoch.
@@ -195,7 +151,6 @@ class SessionPool:
         taken: list[GraphRef] = []
         try:
             for component in spec.components:
-                self._cache.hold(digests_of(component.graph))
                 taken.append(component.graph)
                 session = await self._session(component)
                 names = [output.name for output in component.outputs]
@@ -220,67 +175,92 @@ class SessionPool:
         for component in self._components:
             component.options = self.options
 
+    async def close(self) -> None:
+        """Free everything."""
+        if self._tidying is not None:
+            self._tidying.cancel()
+        for shared in self._shared.values():
+            shared.session.cancel()
+        await asyncio.gather(*(shared.session for shared in self._shared.values()), return_exceptions=True)
+        self._shared.clear()
+        for executor in (self._opener, self._background):
+            executor.shutdown(wait=False)
+
     async def _session(self, component: ComponentSpec) -> Any:
         digest = component.graph.digest
         shared = self._shared.get(digest)
         if shared is None:
-            future = asyncio.ensure_future(self._build(component))
-            shared = self._shared[digest] = _Shared(future)
+            shared = self._shared[digest] = _Shared(asyncio.get_running_loop().create_future())
+            shared.session = asyncio.ensure_future(self._build(component, shared))
         shared.users += 1
         return await asyncio.shield(shared.session)
 
-    async def _build(self, component: ComponentSpec) -> Any:
+    async def _build(self, component: ComponentSpec, shared: _Shared) -> Any:
+        loop = asyncio.get_running_loop()
         with self._own_work.under_way():
-            await self._cache.fetch(digests_of(component.graph))
-            loop = asyncio.get_running_loop()
-            path = self._cache.path(component.graph.digest)
-            session = await loop.run_in_executor(self._builder, _open_warm, path, self.options, component)
+            packed = await self._pack(component, shared)
+            digest = component.graph.digest
+            path = self._packed.path(digest) if packed else self._cache.path(digest)
+            opening = functools.partial(open_session, path, self.options, optimized=packed)
+            session = await loop.run_in_executor(self._opener, opening)
+            await loop.run_in_executor(self._background, _warm, session, component)
         self.providers = providers_of(session)
         return session
 
+    async def _pack(self, component: ComponentSpec, shared: _Shared) -> bool:
+        """Have a component's blobs here and kept, in packed form where that is possible; whether it is."""
+        loop, graph = asyncio.get_running_loop(), component.graph
+        weights = await loop.run_in_executor(self._background, self._packed.weights, graph.digest)
+        if weights is None:
+            self._keep(shared, digests_of(graph))
+            await self._cache.fetch(digests_of(graph))
+            weights = await loop.run_in_executor(self._background, self._packed.make, component, self.options)
+            self._tidy_soon()
+        if weights is not None:
+            self._keep(shared, weights | shared.held | {graph.digest})
+            # The cache may have been pruned before they were held.
+            if all(self._cache.path(name).exists() for name in (*weights, self._packed.path(graph.digest).name)):
+                self._keep(shared, weights | {graph.digest})
+                return True
+        self._keep(shared, digests_of(graph))
+        await self._cache.fetch(digests_of(graph))
+        return False
+
+    def _keep(self, shared: _Shared, digests: Iterable[str]) -> None:
+        """Keep these blobs for a session, no longer those it kept before."""
+        before, shared.held = shared.held, frozenset(digests)
+        self._cache.hold(shared.held)
+        self._cache.drop(before)
+
     def _give_back(self, graph: GraphRef) -> None:
-        self._cache.drop(digests_of(graph))
         shared = self._shared.get(graph.digest)
         if shared is None:
             return
         shared.users -= 1
         if shared.users <= 0:
             shared.session.cancel()
+            self._keep(shared, ())
             del self._shared[graph.digest]
+            self._tidy_soon()
 
-    async def close(self) -> None:
-        """Free everything."""
-        for shared in self._shared.values():
-            shared.session.cancel()
-        await asyncio.gather(*(shared.session for shared in self._shared.values()), return_exceptions=True)
-        self._shared.clear()
-        self._builder.shutdown(wait=False)
+    def _tidy_soon(self) -> None:
+        """Give memory back once, a while after the first of several sessions went."""
+        if self._tidying is None:
+            self._tidying = asyncio.get_running_loop().call_later(TIDY_AFTER_S, self._tidy)
+
+    def _tidy(self) -> None:
+        self._tidying = None
+        self._opener.submit(give_memory_back)
 
 
-def _open_warm(path: Path, options: RuntimeOptions, component: ComponentSpec) -> Any:
-    session = open_session(path, options)
+def _warm(session: Any, component: ComponentSpec) -> None:
     try:
         session.run([output.name for output in component.outputs], zeros(component.inputs))
-    except EdgesplitError:
-        raise
-    except Exception as error:  # as above
-        raise PreparationFailed(f"component {component.component} does not run: {_first_line(error)}") from error
-    return session
+    except Exception as error:  # onnxruntime raises pybind types without a common base
+        raise PreparationFailed(f"component {component.component} does not run: {first_line(error)}") from error
 
 
-def _providers(wanted: str) -> list[str]:
-    import onnxruntime  # noqa: PLC0415  as above
-
-    available = list(onnxruntime.get_available_providers())
-    if wanted != "auto":
-        if wanted not in available:
-            raise PreparationFailed(
-                f"[runtime] provider {wanted!r} is not there: this runtime has {', '.join(available)}"
-            )
-        return [wanted] if wanted == "CPUExecutionProvider" else [wanted, "CPUExecutionProvider"]
-    # Providers that compile for minutes (TensorRT) or send data elsewhere (Azure) are taken only when named.
-    return [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _lower_priority() -> None:
+    """Have this thread give way to those that serve; elsewhere than on Linux priorities are a process's."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BACKGROUND_NICENESS)

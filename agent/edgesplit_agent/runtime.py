@@ -1,0 +1,203 @@
+"""onnxruntime as an agent uses it: one arena for all sessions, sessions as configured, memory given back.
+
+Owns: importing the library, its allocator, and the options of a session. Its rule: it is imported when the first graph
+arrives; sessions share one arena, because one component computes at a time and each would otherwise keep its own
+largest set of activations for ever. Not here: components (`sessions.py`), graphs made ready ahead (`packing.py`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgesplit.errors import PreparationFailed
+from edgesplit.messages import TensorSpec
+from edgesplit.tensors import Array
+
+__all__ = [
+    "RuntimeOptions",
+    "fingerprint",
+    "first_line",
+    "give_memory_back",
+    "on_processor_alone",
+    "open_session",
+    "providers_of",
+    "zeros",
+]
+
+_IDENTITY = bytes.fromhex(
+    "08083a370a100a017812017922084964656e746974791201675a0f0a0178120a0a08080112040a020801"
+    "620f0a0179120a0a08080112040a02080142040a00100d"
+)
+"""A serialized model of one Identity: onnxruntime shrinks an arena only at the end of a run."""
+_EXACT_REQUESTS = 1
+"""onnxruntime's arena_extend_strategy kSameAsRequested: doubling would keep up to twice what is used."""
+
+
+@dataclass(frozen=True)
+class RuntimeOptions:
+    """How sessions are built.
+
+    Attributes:
+        threads: Intra-operator threads.
+        provider: `auto`, or an onnxruntime execution provider's name.
+        slow_down: Factor of the `[emulation]` section.
+        alone: Other agents on this machine play other nodes: times are taken as if each had the machine to itself.
+    """
+
+    threads: int = 1
+    provider: str = "auto"
+    slow_down: float = 1.0
+    alone: bool = False
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """What profiles, and runs that are held against them, are timed with. [s]
+
+        Emulated nodes share the machine's cores: only the thread's own work counts there, as it does when components
+        are slowed down.
+        """
+        return time.thread_time if self.alone and self.threads == 1 else time.perf_counter
+
+
+def open_session(
+    path: Path,
+    options: RuntimeOptions,
+    *,
+    profile_prefix: Path | None = None,
+    optimized: bool = False,
+    save_to: Path | None = None,
+    entries: Mapping[str, str] | None = None,
+) -> Any:
+    """Build an onnxruntime session; weights are found beside the graph and mapped from their files.
+
+    Args:
+        path: The graph blob; external data locations are names of files in its folder.
+        options: Threads and provider.
+        profile_prefix: Where to write onnxruntime's profile; None for none.
+        optimized: The graph went through onnxruntime's optimizers before.
+        save_to: Where to write the graph as onnxruntime optimized it; None for nowhere.
+        entries: More entries of onnxruntime's session configuration.
+
+    Raises:
+        PreparationFailed: onnxruntime refuses the graph or the provider.
+    """
+    runtime = _runtime()
+    settings = runtime.SessionOptions()
+    settings.log_severity_level = 3
+    settings.intra_op_num_threads = options.threads
+    settings.inter_op_num_threads = 1
+    if optimized:
+        settings.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if save_to is not None:
+        settings.optimized_model_filepath = str(save_to)
+    if profile_prefix is not None:
+        settings.enable_profiling = True
+        settings.profile_file_prefix = str(profile_prefix)
+    configuration = {
+        # A spinning thread uses up the CPU share that other processes and the sockets of this one need.
+        "session.intra_op.allow_spinning": "0",
+        "session.use_env_allocators": "1",
+        # Weights outlive runs: in the arena they would keep its regions from ever being given back.
+        "session.use_device_allocator_for_initializers": "1",
+        **(entries or {}),
+    }
+    for key, value in configuration.items():
+        settings.add_session_config_entry(key, value)
+    try:
+        return runtime.InferenceSession(str(path), settings, providers=_providers(options.provider))
+    except Exception as error:  # onnxruntime raises pybind types without a common base
+        raise PreparationFailed(f"onnxruntime refuses the graph {path.name[:12]}: {first_line(error)}") from error
+
+
+def providers_of(session: Any) -> tuple[str, ...]:
+    """The execution providers a session really got."""
+    return tuple(session.get_providers())
+
+
+def on_processor_alone(options: RuntimeOptions) -> bool:
+    """Whether sessions with these options use the processor and nothing else.
+
+    Raises:
+        PreparationFailed: The wanted provider is not there.
+    """
+    return _providers(options.provider) == ["CPUExecutionProvider"]
+
+
+@functools.cache
+def fingerprint() -> str:
+    """Tells apart where a graph that onnxruntime optimized may be used: its version and the processor's abilities."""
+    runtime = _runtime()
+    parts = [runtime.__version__, runtime.get_build_info(), platform.machine()]
+    described = Path("/proc/cpuinfo")
+    if described.exists():
+        wanted = ("flags", "features", "model name", "cpu part")
+        lines = described.read_text(encoding="utf-8", errors="replace").splitlines()
+        parts += sorted({line for line in lines if line.lower().startswith(wanted)})
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+def give_memory_back() -> None:
+    """Return to the system what sessions that are gone have used; takes some milliseconds.
+
+    What sessions that are left need is allocated again by their next run.
+    """
+    runtime, session = _runtime(), _idle_session()
+    shrink = runtime.RunOptions()
+    shrink.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    session.run(None, {"x": np.zeros(1, np.float32)}, shrink)
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)
+
+
+def zeros(specs: Sequence[TensorSpec]) -> dict[str, Array]:
+    """Inputs that only their shapes matter of."""
+    return {spec.name: np.zeros(spec.shape, spec.dtype) for spec in specs}
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+@functools.cache
+def _runtime() -> Any:
+    import onnxruntime  # noqa: PLC0415  0.14 s and 20 MB, only paid by nodes that compute
+
+    kind, place = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, onnxruntime.OrtMemType.DEFAULT
+    onnxruntime.create_and_register_allocator(
+        onnxruntime.OrtMemoryInfo("Cpu", kind, 0, place),
+        onnxruntime.OrtArenaCfg({"arena_extend_strategy": _EXACT_REQUESTS}),
+    )
+    return onnxruntime
+
+
+@functools.cache
+def _idle_session() -> Any:
+    runtime = _runtime()
+    settings = runtime.SessionOptions()
+    settings.intra_op_num_threads = 1
+    settings.add_session_config_entry("session.use_env_allocators", "1")
+    return runtime.InferenceSession(_IDENTITY, settings, providers=["CPUExecutionProvider"])
+
+
+def _providers(wanted: str) -> list[str]:
+    available = list(_runtime().get_available_providers())
+    if wanted != "auto":
+        if wanted not in available:
+            raise PreparationFailed(
+                f"[runtime] provider {wanted!r} is not there: this runtime has {', '.join(available)}"
+            )
+        return [wanted] if wanted == "CPUExecutionProvider" else [wanted, "CPUExecutionProvider"]
+    # Providers that compile for minutes (TensorRT) or send data elsewhere (Azure) are taken only when named.
+    return [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
