@@ -21,6 +21,7 @@ from edgesplit.messages import PROTOCOL, Deployment, Desired, NodeStatus
 from edgesplit.profiles import ModelOffer
 from edgesplit.service_notify import Notifier
 from edgesplit_agent.artifacts import BlobCache
+from edgesplit_agent.coding import Coder
 from edgesplit_agent.collectors.battery import BatteryCollector
 from edgesplit_agent.collectors.busy import BusyClock, TimedWorker
 from edgesplit_agent.collectors.memory import MemoryCollector
@@ -96,6 +97,7 @@ class Agent:
             usage=self._usage,
             timings=self._timings,
             telemetry=self._telemetry,
+            coder=Coder(self._worker, lambda: self._sessions.options),
             shadower=Shadower(self._worker, runtime.metrics),
         )
         self.plane = DataPlane(

@@ -11,14 +11,16 @@ import asyncio
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import structlog
 
-from edgesplit.errors import EdgesplitError, PeerUnreachable, RequestFailed
+from edgesplit.errors import EdgesplitError, FrameMalformed, PeerUnreachable, RequestFailed
+from edgesplit.frames import Frame, PackedTensor, Tensors, pack_tensor
 from edgesplit.messages import EpochSpec
 from edgesplit.tensors import Array
+from edgesplit_agent.coding import Coder, check_codecs
 from edgesplit_agent.live_timings import TimingBook
 from edgesplit_agent.ports import Peers, Preparer, Publisher
 from edgesplit_agent.serving.actions import (
@@ -34,6 +36,7 @@ from edgesplit_agent.serving.actions import (
     ReleaseEpoch,
     RunComponent,
     SendAbort,
+    SendCoded,
     SendTensors,
     ShadowRequest,
 )
@@ -83,6 +86,7 @@ class Engine:
         preparer: Preparer,
         worker: Worker,
         usage: UsageBook,
+        coder: Coder,
         timings: TimingBook,
         telemetry: Telemetry,
         shadower: Shadower,
@@ -95,6 +99,7 @@ class Engine:
         self._preparer = preparer
         self._worker = worker
         self._usage = usage
+        self._coder = coder
         self._timings = timings
         self._telemetry = telemetry
         self._shadower = shadower
@@ -177,8 +182,25 @@ class Engine:
         self, peer: str, model: str, epoch: int, request: str, arrays: dict[str, Array], deadline_s: float | None
     ) -> None:
         """Tensors of a request arrived."""
-        self._telemetry.received(sum(array.nbytes for array in arrays.values()))
         self.feed(TensorsArrived(peer, ExecutionKey(model, epoch, request), arrays, deadline_s))
+
+    def on_received(self, peer: str, nbytes: int) -> None:
+        """Tensors came in, as they travel."""
+        self._telemetry.received(nbytes)
+
+    async def decode(self, model: str, epoch: int, request: str, frame: Frame) -> dict[str, Array]:
+        """Restore coded tensors, in turn with components.
+
+        Raises:
+            FrameMalformed: A payload is senseless.
+        """
+        if not isinstance(frame.header, Tensors):
+            raise FrameMalformed(f"a {type(frame.header).__name__} frame has no tensors for another node")
+        key = ExecutionKey(model, epoch, request)
+        order = self.machine.order_of(key)
+        arrays, seconds = await self._coder.decode(frame.header.tensors, frame.payloads, priority=order)
+        self._coded(key, seconds)
+        return arrays
 
     def on_abort(self, peer: str, model: str, epoch: int, request: str, code: str, message: str) -> None:  # noqa: PLR0917
         """A peer gave a request up."""
@@ -213,7 +235,9 @@ class Engine:
                 _, components = self._prepared[action.key.model, action.generation]
                 self._spawn(self._run(action, components[action.component]))
             case SendTensors():
-                self._send(action)
+                self._send_raw(action)
+            case SendCoded():
+                self._spawn(self._send_coded(action))
             case SendAbort(key, peer, code, message):
                 self._log.info("abort-sent", peer=peer, request=key.request, code=code, text=message)
                 if self.peers is not None:
@@ -259,21 +283,40 @@ class Engine:
         else:
             future.set_result(answer)
 
-    def _send(self, action: SendTensors) -> None:
-        key = action.key
+    def _send(self, key: ExecutionKey, peer: str, tensors: Sequence[PackedTensor], deadline_s: float) -> None:
         try:
             if self.peers is None:
-                raise PeerUnreachable(f"{action.peer} cannot be reached: the data plane is not up")
+                raise PeerUnreachable(f"{peer} cannot be reached: the data plane is not up")
             self.peers.send_tensors(
-                action.peer,
-                model=key.model,
-                epoch=key.epoch,
-                request=key.request,
-                arrays=action.tensors,
-                deadline_s=action.deadline_s,
+                peer, model=key.model, epoch=key.epoch, request=key.request, tensors=tensors, deadline_s=deadline_s
             )
         except EdgesplitError as error:
-            self.feed(SendFailed(key, action.peer, str(error)))
+            self.feed(SendFailed(key, peer, str(error)))
+
+    def _send_raw(self, action: SendTensors) -> None:
+        try:
+            packed = [pack_tensor(name, array) for name, array in action.tensors.items()]
+        except EdgesplitError as error:
+            self.feed(SendFailed(action.key, action.peer, str(error)))
+        else:
+            self._send(action.key, action.peer, packed, action.deadline_s)
+
+    async def _send_coded(self, action: SendCoded) -> None:
+        key, started_s = action.key, self._clock()
+        try:
+            coded = await self._coder.encode(action.tensor, action.array, action.codec, priority=action.order)
+        except EdgesplitError as error:
+            for peer in action.peers:
+                self.feed(SendFailed(key, peer, str(error)))
+            return
+        self._coded(key, coded.seconds)
+        left_s = max(action.deadline_s - (self._clock() - started_s), 0.0)
+        for peer in action.peers:
+            self._send(key, peer, [coded.tensor], left_s)
+
+    def _coded(self, key: ExecutionKey, seconds: float) -> None:
+        self._usage.coded(key.model, key.epoch, seconds)
+        self._telemetry.coded(key.model, seconds)
 
     async def _run(self, action: RunComponent, component: Component) -> None:
         key = action.key
@@ -332,6 +375,7 @@ class Engine:
     async def _prepare(self, model: str, generation: int, spec: EpochSpec) -> None:
         started = self._clock()
         try:
+            check_codecs(spec)
             components = await self._preparer.prepare(spec)
         except EdgesplitError as error:
             self._log.error("epoch-failed", model=model, epoch=spec.epoch, error=str(error))

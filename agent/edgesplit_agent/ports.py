@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from edgesplit.frames import PackedTensor
 from edgesplit.messages import EpochSpec, EpochState
 from edgesplit.tensors import Array
 from edgesplit_agent.serving.actions import PublishNoise
@@ -27,7 +28,7 @@ class Peers(Protocol):
         model: str,
         epoch: int,
         request: str,
-        arrays: Sequence[tuple[str, Array, str]],
+        tensors: Sequence[PackedTensor],
         deadline_s: float | None = None,
     ) -> None:
         """Queue tensors for a peer."""

@@ -14,10 +14,10 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from edgesplit.errors import PreparationFailed
 from edgesplit.messages import ComponentSpec, EpochSpec, GraphRef
@@ -42,8 +42,11 @@ __all__ = [
     "digests_of",
     "open_session",
     "providers_of",
+    "slowed",
     "zeros",
 ]
+
+T = TypeVar("T")
 
 MAX_SLEEP_S = 3600.0
 BACKGROUND_NICENESS = 10
@@ -71,6 +74,30 @@ def digests_of(graph: GraphRef) -> set[str]:
     return {graph.digest, *(weight.digest for weight in graph.weights)}
 
 
+def slowed(work: Callable[[], T], options: RuntimeOptions, *, single_threaded: bool) -> tuple[T, float, float]:
+    """Do a piece of work as slowly as emulation wants.
+
+    Args:
+        work: Blocking.
+        options: Slowness and clock.
+        single_threaded: Whether all of it happens in the calling thread.
+
+    Returns:
+        What it gave; its seconds by the wall clock; the same on the clock that profiles are taken with. Emulated
+        slowness is in both. [s]
+    """
+    started, busy = time.perf_counter(), time.thread_time()
+    done = work()
+    seconds, busy_s = time.perf_counter() - started, time.thread_time() - busy
+    # What is slowed down is the work itself: time spent waiting for a core that emulated nodes on one machine share
+    # would be multiplied otherwise.
+    slowed_s = options.slow_down * (busy_s if single_threaded else seconds)
+    if options.slow_down > 1.0:
+        time.sleep(min(max(slowed_s - seconds, 0.0), MAX_SLEEP_S))
+        seconds = time.perf_counter() - started
+    return done, seconds, slowed_s if options.clock is time.thread_time else seconds
+
+
 class Component:
     """A component's session, ready to run.
 
@@ -87,17 +114,11 @@ class Component:
 
     def run(self, arrays: Mapping[str, Array]) -> Computed:
         """Run once; blocking. onnxruntime's own exceptions come through for the caller to report."""
-        options = self.options
-        started, busy = time.perf_counter(), time.thread_time()
-        outputs = self._session.run(self._outputs, dict(arrays))
-        seconds, busy_s = time.perf_counter() - started, time.thread_time() - busy
-        # What is slowed down is the work itself: time spent waiting for a core that emulated nodes on one machine
-        # share would be multiplied otherwise.
-        slowed_s = options.slow_down * (busy_s if options.threads == 1 else seconds)
-        if options.slow_down > 1.0:
-            time.sleep(min(max(slowed_s - seconds, 0.0), MAX_SLEEP_S))
-            seconds = time.perf_counter() - started
-        as_profiled_s = slowed_s if options.clock is time.thread_time else seconds
+        outputs, seconds, as_profiled_s = slowed(
+            lambda: self._session.run(self._outputs, dict(arrays)),
+            self.options,
+            single_threaded=self.options.threads == 1,
+        )
         return Computed(dict(zip(self._outputs, outputs, strict=True)), seconds, as_profiled_s)
 
     def run_alone(self, arrays: Mapping[str, Array], options: Any) -> dict[str, Array]:

@@ -44,6 +44,9 @@ class Telemetry:
         self._compute = Counter(
             "edgesplit_compute_seconds", "Seconds spent running components.", ["node", "model"], registry=registry
         )
+        self._coding = Counter(
+            "edgesplit_coding_seconds", "Seconds spent on wire codecs.", ["node", "model"], registry=registry
+        )
         self._sent = Counter("edgesplit_sent_bytes", "Tensor bytes sent to peers.", ["node", "peer"], registry=registry)
         self._received = Counter(
             "edgesplit_received_bytes", "Tensor bytes received from peers.", ["node"], registry=registry
@@ -75,6 +78,10 @@ class Telemetry:
     def computed(self, model: str, seconds: float) -> None:
         """A component ran. [s]"""
         self._compute.labels(self._node, model).inc(seconds)
+
+    def coded(self, model: str, seconds: float) -> None:
+        """A tensor was coded or restored. [s]"""
+        self._coding.labels(self._node, model).inc(seconds)
 
     def sent(self, peer: str, nbytes: int) -> None:
         """Tensors reached a peer. [B]"""

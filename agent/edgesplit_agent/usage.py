@@ -33,6 +33,7 @@ class _Counters:
     requests: int = 0
     failed: int = 0
     compute_s: float = 0.0
+    coding_s: float = 0.0
     unmetered_s: float = 0.0
     transmit_s: float = 0.0
     latency_sum_s: float = 0.0
@@ -86,6 +87,11 @@ class UsageBook:
         if not self._power.integrates:
             self._meter(counters)
 
+    def coded(self, model: str, epoch: int, seconds: float) -> None:
+        """Count seconds of coding or restoring a tensor, which is computing too. [s]"""
+        self.computed(model, epoch, seconds)
+        self._at(model, epoch).coding_s += seconds
+
     def sent(self, model: str, epoch: int, seconds: float) -> None:
         """Count seconds of sending. [s]"""
         counters = self._at(model, epoch)
@@ -136,6 +142,7 @@ class UsageBook:
             requests=counters.requests,
             failed=counters.failed,
             compute_s=counters.compute_s,
+            coding_s=counters.coding_s,
             transmit_s=counters.transmit_s,
             energy_j=counters.compute.joules + counters.transmit.joules,
             energy_origin=weakest((counters.transmit.origin or compute_origin, compute_origin)),

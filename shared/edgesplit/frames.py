@@ -31,10 +31,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from edgesplit.codecs import decode, encode, payload_layout
+from edgesplit.codecs import check_codec, decode, encode, payload_layout
 from edgesplit.errors import FrameMalformed, FrameTooLarge, ProtocolMismatch
 from edgesplit.messages import PROTOCOL
-from edgesplit.tensors import DTYPES, Array, as_bytes
+from edgesplit.tensors import DTYPES, Array, as_bytes, contiguous
 
 __all__ = [
     "PREFIX",
@@ -48,6 +48,7 @@ __all__ = [
     "Header",
     "Hello",
     "Infer",
+    "PackedTensor",
     "Ping",
     "Pong",
     "Prefix",
@@ -60,6 +61,7 @@ __all__ = [
     "decode_prefix",
     "encode_frame",
     "long_head",
+    "pack_tensor",
     "pack_tensors",
     "part_prefix",
     "unpack_tensors",
@@ -111,6 +113,11 @@ class TensorHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     nbytes: Count
     codec: str = "raw"
     parameters: dict[str, float] = {}
+
+    @property
+    def decoded_bytes(self) -> int:
+        """Size of the tensor itself. [B]"""
+        return math.prod(self.shape) * DTYPES[self.dtype].itemsize
 
 
 TensorHeads = Annotated[tuple[TensorHead, ...], msgspec.Meta(max_length=_MAX_TENSORS)]
@@ -261,34 +268,55 @@ class Frame:
     payloads: tuple[Array, ...] = ()
 
 
+@dataclass(frozen=True)
+class PackedTensor:
+    """A tensor as it travels: what the header says of it, and its coded bytes."""
+
+    head: TensorHead
+    payload: Array
+
+
+def pack_tensor(name: str, array: Array, codec: str = "raw") -> PackedTensor:
+    """Code one tensor.
+
+    Args:
+        name: The tensor's.
+        array: Any array of a dtype that may travel.
+        codec: Wanted wire codec.
+
+    Raises:
+        InvalidTensor: Its dtype cannot travel.
+        InvalidInput: A codec this process cannot run.
+    """
+    check_codec(codec, tensor=name)
+    array = contiguous(name, array)
+    encoded = encode(array, codec)
+    head = TensorHead(
+        name=name,
+        dtype=array.dtype.name,
+        shape=tuple(int(size) for size in array.shape),
+        nbytes=encoded.payload.nbytes,
+        codec=encoded.codec,
+        parameters=encoded.parameters,
+    )
+    return PackedTensor(head, encoded.payload)
+
+
 def pack_tensors(arrays: Sequence[tuple[str, Array, str]]) -> tuple[tuple[TensorHead, ...], tuple[Array, ...]]:
     """Code tensors for a frame.
 
     Args:
-        arrays: Name, C-contiguous array of an allowed dtype, wanted wire codec.
+        arrays: Name, array of an allowed dtype, wanted wire codec.
 
     Returns:
         Heads and payloads, in order.
 
     Raises:
-        InvalidInput: Unknown codec.
+        InvalidTensor: A dtype that cannot travel.
+        InvalidInput: A codec this process cannot run.
     """
-    heads: list[TensorHead] = []
-    payloads: list[Array] = []
-    for name, array, codec in arrays:
-        encoded = encode(array, codec)
-        heads.append(
-            TensorHead(
-                name=name,
-                dtype=array.dtype.name,
-                shape=tuple(int(size) for size in array.shape),
-                nbytes=encoded.payload.nbytes,
-                codec=encoded.codec,
-                parameters=encoded.parameters,
-            )
-        )
-        payloads.append(encoded.payload)
-    return tuple(heads), tuple(payloads)
+    packed = [pack_tensor(name, array, codec) for name, array, codec in arrays]
+    return tuple(tensor.head for tensor in packed), tuple(tensor.payload for tensor in packed)
 
 
 def unpack_tensors(heads: Sequence[TensorHead], payloads: Sequence[Array]) -> dict[str, Array]:
@@ -412,7 +440,7 @@ def _checked_bytes(heads: Sequence[TensorHead], limits: FrameLimits) -> int:
         if math.prod(max(size, 1) for size in head.shape) * item_bytes > limits.body_bytes:
             raise FrameTooLarge(f"tensor {head.name!r} is larger than the {limits.body_bytes} B accepted")
         payload_layout(head.codec, head.dtype, head.shape, head.nbytes)
-        decoded_bytes += math.prod(head.shape) * item_bytes
+        decoded_bytes += head.decoded_bytes
     if decoded_bytes > limits.body_bytes:
         raise FrameTooLarge(
             f"a frame's tensors take {decoded_bytes} B once decoded, more than the {limits.body_bytes} B accepted"

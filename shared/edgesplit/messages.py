@@ -326,7 +326,7 @@ class Usage(Message, frozen=True, kw_only=True):
     Attributes:
         requests: Completed requests (source) or component runs' distinct requests (other nodes).
         failed: Requests that ended in an error (source only).
-        compute_s: Seconds spent running components. [s]
+        compute_s: Seconds spent running components and coding tensors. [s]
         transmit_s: Seconds the node spent sending (bytes over measured rate, plus latency). [s]
         energy_j: Of computing and sending together. [J]
         energy_origin: The weakest of what went into `energy_j`: `measured`, else `modelled` or `configured`.
@@ -336,6 +336,7 @@ class Usage(Message, frozen=True, kw_only=True):
         transmit_energy_j: transmit_s times configured watts, for no sensor tells sending apart. [J]
         counted_since_unix_s: When these counters began; tells them from others of the same epoch, before the agent
             restarted or prepared it again. 0: not said. [s since the epoch]
+        coding_s: The part of compute_s that was spent on wire codecs. [s]
     """
 
     node: str
@@ -352,6 +353,7 @@ class Usage(Message, frozen=True, kw_only=True):
     compute_energy_origin: Origin = "configured"
     transmit_energy_j: float = 0.0
     counted_since_unix_s: float = 0.0
+    coding_s: float = 0.0
 
 
 class Event(Message, frozen=True, kw_only=True):

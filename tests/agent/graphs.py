@@ -85,36 +85,38 @@ def component(
     )
 
 
-def route(tensor: str, *to: str) -> Route:
-    """A raw route."""
-    return Route(tensor=tensor, codec="raw", to=to)
+def route(tensor: str, *to: str, codec: str = "raw") -> Route:
+    """Where a tensor goes, as it is unless said."""
+    return Route(tensor=tensor, codec=codec, to=to)
 
 
 NO_GRAPH = GraphRef(digest="0" * 64, nbytes=0)
 ADDRESSES = {"device": "127.0.0.1:1", "edge": "127.0.0.1:2", "cloud": "127.0.0.1:3"}
 
 
-def device_part(epoch: int, first: GraphRef = NO_GRAPH, last: GraphRef = NO_GRAPH, peer: str = "edge") -> EpochSpec:
+def device_part(
+    epoch: int, first: GraphRef = NO_GRAPH, last: GraphRef = NO_GRAPH, peer: str = "edge", codec: str = "raw"
+) -> EpochSpec:
     """The source's part: x -> a here, a -> b on the edge or another peer, b -> y here."""
     return EpochSpec(
         epoch=epoch,
         source="device",
         participants={node: ADDRESSES[node] for node in ("device", peer)},
         components=(
-            component(0, first, ["x"], ["a"], [route("a", peer)]),
+            component(0, first, ["x"], ["a"], [route("a", peer, codec=codec)]),
             component(2, last, ["b"], ["y"]),
         ),
         outputs=("y",),
     )
 
 
-def edge_part(epoch: int, middle: GraphRef = NO_GRAPH, peer: str = "edge") -> EpochSpec:
+def edge_part(epoch: int, middle: GraphRef = NO_GRAPH, peer: str = "edge", codec: str = "raw") -> EpochSpec:
     """The peer's part of the same."""
     return EpochSpec(
         epoch=epoch,
         source="device",
         participants={node: ADDRESSES[node] for node in ("device", peer)},
-        components=(component(1, middle, ["a"], ["b"], [route("b", "device")]),),
+        components=(component(1, middle, ["a"], ["b"], [route("b", "device", codec=codec)]),),
     )
 
 

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from edgesplit.errors import NodeUnreachable, PeerUnreachable, PreparationFailed, RequestFailed
+from edgesplit.frames import Frame, PackedTensor, Tensors, pack_tensor
 from edgesplit.messages import EpochSpec, EpochState, Shadowing
 from edgesplit.tensors import Array
+from edgesplit_agent.coding import Coder
 from edgesplit_agent.collectors.base import Power
 from edgesplit_agent.engine import Engine
 from edgesplit_agent.live_timings import TimingBook
@@ -20,7 +22,7 @@ from edgesplit_agent.own_work import OwnWork
 from edgesplit_agent.serving.actions import PublishNoise
 from edgesplit_agent.serving.events import DeploymentChanged, DesiredChanged, PeerUp
 from edgesplit_agent.serving.machine import AgentMachine
-from edgesplit_agent.sessions import Component
+from edgesplit_agent.sessions import Component, RuntimeOptions
 from edgesplit_agent.shadowing import Shadower
 from edgesplit_agent.telemetry import Telemetry
 from edgesplit_agent.usage import UsageBook
@@ -72,6 +74,7 @@ class Peers:
 
     error: Exception | None = None
     sent: list[str] = field(default_factory=list)
+    tensors: list[PackedTensor] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
     open: asyncio.Event = field(default_factory=asyncio.Event)
     asked: asyncio.Event = field(default_factory=asyncio.Event)
@@ -87,13 +90,14 @@ class Peers:
         model: str,
         epoch: int,
         request: str,
-        arrays: Sequence[tuple[str, Array, str]],
+        tensors: Sequence[PackedTensor],
         deadline_s: float | None = None,
     ) -> None:
         """Note the peer."""
         if self.error is not None:
             raise self.error
         self.sent.append(peer)
+        self.tensors += tensors
 
     def send_abort(self, peer: str, *, model: str, epoch: int, request: str, code: str, message: str) -> None:
         """Note the peer."""
@@ -119,6 +123,7 @@ class Publisher:
     """Notes what is said."""
 
     states: dict[int, str] = field(default_factory=dict)
+    details: dict[int, str] = field(default_factory=dict)
     serving: int | None = None
     kinds: list[str] = field(default_factory=list)
     noise: PublishNoise | None = None
@@ -126,6 +131,7 @@ class Publisher:
     def publish_observed(self, model: str, epochs: tuple[EpochState, ...], serving: int | None) -> None:
         """Note it."""
         self.states = {state.epoch: state.state for state in epochs}
+        self.details = {state.epoch: state.detail for state in epochs}
         self.serving = serving
 
     def clear_observed(self, model: str) -> None:
@@ -149,6 +155,7 @@ class Bench:
     preparer: Preparer
     peers: Peers
     publisher: Publisher
+    usage: UsageBook
 
     async def until_serving(self, epoch: int) -> None:
         """Wait."""
@@ -161,18 +168,20 @@ class Bench:
 async def bench() -> AsyncIterator[Bench]:
     """A device's."""
     preparer, worker, peers, publisher = Preparer(), Worker(), Peers(), Publisher()
+    usage = UsageBook("device", Power(1.0, 1.0, "configured", "constant"))
     engine = Engine(
         AgentMachine("device"),
         instance="i",
         preparer=preparer,
         worker=worker,
-        usage=UsageBook("device", Power(1.0, 1.0, "configured", "constant")),
+        usage=usage,
         timings=TimingBook("device", "i", OwnWork()),
         telemetry=Telemetry("device", "1"),
+        coder=Coder(worker, RuntimeOptions),
         shadower=Shadower(worker),
     )
     engine.peers, engine.publisher = peers, publisher
-    yield Bench(engine, preparer, peers, publisher)
+    yield Bench(engine, preparer, peers, publisher, usage)
     await engine.close()
     await worker.close()
 
@@ -199,6 +208,34 @@ async def test_a_full_queue_to_a_peer_sends_the_request_to_the_fallback(bench: B
     await bench.until_serving(2)
     bench.peers.error = PeerUnreachable("the queue to edge is full")
     assert (await bench.engine.infer("m", {"x": X}, None))[1] == 1
+
+
+async def test_a_coded_tensor_is_coded_once_and_counts_as_compute(bench: Bench) -> None:
+    bench.engine.feed(PeerUp("edge"))
+    bench.engine.feed(DesiredChanged("m", desired("device", device_part(2, codec="int8"), serve=2)))
+    await bench.until_serving(2)
+    client = asyncio.create_task(bench.engine.infer("m", {"x": X}, None))
+    async with asyncio.timeout(5):
+        while not bench.peers.sent:
+            await asyncio.sleep(0)
+    (tensor,) = bench.peers.tensors
+    assert (tensor.head.name, tensor.head.codec, tensor.payload.nbytes) == ("a", "int8", X.size)
+    back = pack_tensor("b", X, "fp16")
+    answer = Tensors(sequence=1, model="m", epoch=2, request="i-1", tensors=(back.head,))
+    arrays = await bench.engine.decode("m", 2, "i-1", Frame(answer, (back.payload,)))
+    assert arrays["b"].dtype == np.float32
+    bench.engine.on_tensors("edge", "m", 2, "i-1", arrays, None)
+    await client
+    (usage,) = [usage for usage in bench.usage.take_changed() if usage.epoch == 2]
+    assert 0 < usage.coding_s < usage.compute_s
+
+
+async def test_a_codec_that_is_unknown_here_fails_the_epoch_and_not_its_requests(bench: Bench) -> None:
+    bench.engine.feed(DesiredChanged("m", desired("device", local_part(1), device_part(2, codec="int3"))))
+    async with asyncio.timeout(5):
+        while bench.publisher.states != {1: "prepared", 2: "failed"}:
+            await asyncio.sleep(0)
+    assert "wire codec 'int3' of tensor 'a' is unknown" in bench.publisher.details[2]
 
 
 async def test_a_client_that_leaves_ends_its_request_everywhere(bench: Bench) -> None:

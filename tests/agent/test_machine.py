@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -30,6 +31,7 @@ from edgesplit_agent.serving.actions import (
     ReleaseEpoch,
     RunComponent,
     SendAbort,
+    SendCoded,
     SendTensors,
 )
 from edgesplit_agent.serving.events import (
@@ -52,7 +54,7 @@ from edgesplit_agent.serving.events import (
     Tick,
 )
 from edgesplit_agent.serving.machine import AgentMachine
-from tests.agent.graphs import deployment, desired, device_part, edge_part, local_part
+from tests.agent.graphs import NO_GRAPH, component, deployment, desired, device_part, edge_part, local_part, route
 
 T = TypeVar("T")
 X = np.ones((1, 4), np.float32)
@@ -116,13 +118,33 @@ def test_a_request_goes_over_the_edge_and_back() -> None:
     (run,) = of(RunComponent, scene.say(arrived("r")))
     assert (run.key, run.component, list(run.arrays)) == (key(2), 0, ["x"])
     (send,) = of(SendTensors, scene.say(finished(2, 0, a=2 * X)))
-    assert (send.peer, [name for name, _, _ in send.tensors]) == ("edge", ["a"])
+    assert (send.peer, list(send.tensors)) == ("edge", ["a"])
     (run,) = of(RunComponent, scene.say(TensorsArrived("edge", key(2), {"b": 3 * X})))
     assert (run.component, run.arrays["b"][0, 0]) == (2, 3)
     scene.now_s += 0.5
     (complete,) = of(CompleteRequest, scene.say(finished(2, 2, y=5 * X)))
     assert (complete.request, complete.epoch, complete.latency_s) == ("r", 2, 0.5)
     assert complete.outputs["y"][0, 0] == 5
+
+
+def test_a_tensor_with_a_codec_is_coded_once_for_everyone_who_needs_it() -> None:
+    scene = Scene("device")
+    for peer in ("edge", "cloud"):
+        scene.say(PeerUp(peer))
+    routes = [route("a", "edge", "cloud", codec="int8"), route("b", "edge"), route("b", "cloud", codec="lossless")]
+    first = component(0, NO_GRAPH, ["x"], ["a", "b", "y"], routes)
+    into = (route("x", "edge", codec="fp16"),)
+    part = msgspec.structs.replace(device_part(2), components=(first,), input_routes=into)
+    scene.say(DesiredChanged("m", desired("device", part, serve=2)))
+    actions = scene.say(arrived("r"))
+    (coded,) = of(SendCoded, actions)
+    assert (coded.tensor, coded.codec, coded.peers) == ("x", "fp16", ("edge",))
+    assert actions.index(coded) < actions.index(of(RunComponent, actions)[0]), "inputs leave before the node computes"
+    actions = scene.say(finished(2, 0, a=X, b=2 * X, y=X))
+    assert [(send.peer, list(send.tensors)) for send in of(SendTensors, actions)] == [("edge", ["b"])]
+    sends = {send.tensor: (send.codec, send.peers, send.order) for send in of(SendCoded, actions)}
+    assert sends == {"a": ("int8", ("edge", "cloud"), 1), "b": ("lossless", ("cloud",), 1)}
+    assert scene.machine.order_of(key(2, "another")) == 2
 
 
 def test_a_participant_computes_and_answers_then_forgets() -> None:

@@ -25,6 +25,7 @@ from edgesplit_agent.serving.actions import (
     ReleaseEpoch,
     RunComponent,
     SendAbort,
+    SendCoded,
     SendTensors,
     ShadowRequest,
 )
@@ -53,6 +54,8 @@ NODES = ("device", "edge", "cloud")
 PEERS = ("edge", "cloud")
 FACTORS = {0: ("a", 2.0), 1: ("b", 3.0), 2: ("y", 5.0)}
 LOCAL_EPOCHS = {1}
+CODECS = ("int8", "raw")
+"""Of tensors that travel on epochs of even and of odd numbers."""
 SPARE = 4
 """Epoch that runs on device and cloud, for the loss of the edge."""
 
@@ -101,8 +104,11 @@ class World:
                 self.pending.append((node, "work", ComponentFinished(key, component, {name: value * factor})))
             case SendTensors(key, peer, tensors, deadline_s):
                 if self.connects(node, peer):
-                    arrays = {name: array for name, array, _ in tensors}
-                    self.pending.append((peer, self.wire(node, peer), TensorsArrived(node, key, arrays, deadline_s)))
+                    self.pending.append((peer, self.wire(node, peer), TensorsArrived(node, key, tensors, deadline_s)))
+            case SendCoded(key, name, array, _, peers, deadline_s):
+                for peer in filter(lambda peer: self.connects(node, peer), peers):
+                    event = TensorsArrived(node, key, {name: array}, deadline_s)
+                    self.pending.append((peer, self.wire(node, peer), event))
             case SendAbort(key, peer, code, message):
                 if self.connects(node, peer):
                     self.pending.append((peer, self.wire(node, peer), AbortReceived(node, key, code, message)))
@@ -184,7 +190,7 @@ class World:
         wanted = desired("device", *parts, serve=serve, fallback=fallback, fallbacks=fallbacks)
         shadowing = Shadowing(requests=3, every_s=10.0, bound=0.2)
         self.feed("device", DesiredChanged("m", msgspec.structs.replace(wanted, shadowing=shadowing)))
-        remote = [edge_part(number) for number in epochs if number not in LOCAL_EPOCHS]
+        remote = [edge_part(number, codec=CODECS[number % 2]) for number in epochs if number not in LOCAL_EPOCHS]
         self.feed("edge", DesiredChanged("m", desired("edge", *remote)))
         kept = [edge_part(SPARE, peer="cloud")] if spare else []
         self.feed("cloud", DesiredChanged("m", desired("cloud", *kept)))
@@ -196,7 +202,7 @@ class World:
 
 
 def _quantized(number: int) -> EpochSpec:
-    return msgspec.structs.replace(device_part(number), quantized=True)
+    return msgspec.structs.replace(device_part(number, codec=CODECS[number % 2]), quantized=True)
 
 
 STEPS = st.lists(

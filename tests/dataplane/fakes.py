@@ -11,7 +11,16 @@ import numpy as np
 
 from edgesplit.errors import InvalidTensor
 from edgesplit.frame_parser import FrameParser
-from edgesplit.frames import Frame, FrameLimits, Header, Hello, encode_frame
+from edgesplit.frames import (
+    Frame,
+    FrameLimits,
+    Header,
+    Hello,
+    Tensors,
+    encode_frame,
+    pack_tensor,
+    unpack_tensors,
+)
 from edgesplit.messages import PROTOCOL
 from edgesplit.tensors import Array
 from edgesplit_agent.dataplane.contract import Limits
@@ -33,6 +42,7 @@ class RecordingHandler:
         self.open = asyncio.Event()
         self.open.set()
         self.inferring = 0
+        self.received = 0
         self.cancelled = 0
         self.broken = False
 
@@ -42,6 +52,13 @@ class RecordingHandler:
         if self.broken:
             raise RuntimeError("the handler is broken")
         self.tensors.append((peer, model, epoch, request, arrays, deadline_s))
+
+    def on_received(self, peer: str, nbytes: int) -> None:
+        self.received += nbytes
+
+    async def decode(self, model: str, epoch: int, request: str, frame: Frame) -> dict[str, Array]:
+        assert isinstance(frame.header, Tensors)
+        return unpack_tensors(frame.header.tensors, frame.payloads)
 
     def on_abort(self, peer: str, model: str, epoch: int, request: str, code: str, message: str) -> None:
         self.aborts.append((peer, model, epoch, request, code, message))
@@ -90,8 +107,8 @@ class Plane:
         self.address = ""
 
     def send(self, peer: str, request: str, arrays: Mapping[str, Array], codec: str = "raw") -> None:
-        listed = [(name, array, codec) for name, array in arrays.items()]
-        self.data.send_tensors(peer, model="m", epoch=3, request=request, arrays=listed, deadline_s=0.5)
+        packed = [pack_tensor(name, array, codec) for name, array in arrays.items()]
+        self.data.send_tensors(peer, model="m", epoch=3, request=request, tensors=packed, deadline_s=0.5)
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from edgesplit.frames import FrameLimits
+from edgesplit.frames import Frame, FrameLimits
 from edgesplit.tensors import Array
 
 __all__ = ["DataPlaneHandler", "Limits"]
@@ -51,7 +51,18 @@ class DataPlaneHandler(Protocol):
     def on_tensors(  # noqa: PLR0917 - what a frame says, positional for handlers' brevity
         self, peer: str, model: str, epoch: int, request: str, arrays: dict[str, Array], deadline_s: float | None
     ) -> None:
-        """Tensors of a request arrived, decoded. `deadline_s` is the time left for it. [s]"""
+        """Tensors of a request arrived, restored. `deadline_s` is the time left for it. [s]"""
+
+    def on_received(self, peer: str, nbytes: int) -> None:
+        """Tensors arrived; `nbytes` is what they took on the wire. [B]"""
+
+    async def decode(self, model: str, epoch: int, request: str, frame: Frame) -> dict[str, Array]:
+        """Restore the tensors of a frame of which some are coded; `on_tensors` gets them then.
+
+        Raises:
+            EdgesplitError: A payload is senseless; the connection it came on is closed.
+        """
+        ...
 
     def on_abort(  # noqa: PLR0917 - as on_tensors
         self, peer: str, model: str, epoch: int, request: str, code: str, message: str

@@ -51,7 +51,6 @@ __all__ = ["Incoming"]
 
 _log = structlog.get_logger(__name__)
 _PROGRESS_INTERVAL_S = 0.25
-_DECODE_INLINE_BYTES = 1 << 17
 
 
 @dataclass
@@ -171,18 +170,24 @@ class Incoming:
         connection.send(self._identity, urgent=True)
 
     def _tensors(self, connection: Connection, guest: _Guest, header: Tensors, frame: Frame) -> None:
-        if sum(head.nbytes for head in header.tensors if head.codec != "raw") <= _DECODE_INLINE_BYTES:
+        node = guest.hello.node if guest.hello is not None else ""
+        guarded(self._handler.on_received, node, sum(head.nbytes for head in header.tensors))
+        if all(head.codec == "raw" for head in header.tensors):
             self._deliver(guest, header, unpack_tensors(header.tensors, frame.payloads), header.deadline_s)
         else:
             self._spawn(guest, self._decode_and_deliver(connection, guest, header, frame))
 
     async def _decode_and_deliver(self, connection: Connection, guest: _Guest, header: Tensors, frame: Frame) -> None:
+        started_s = self._loop.time()
         try:
-            arrays = await asyncio.to_thread(unpack_tensors, header.tensors, frame.payloads)
+            arrays = await self._handler.decode(header.model, header.epoch, header.request, frame)
         except EdgesplitError as error:
             connection.close(error)
             return
-        self._deliver(guest, header, arrays, header.deadline_s)
+        left_s = header.deadline_s
+        if left_s is not None:
+            left_s = max(left_s - (self._loop.time() - started_s), 0.0)
+        self._deliver(guest, header, arrays, left_s)
 
     def _deliver(self, guest: _Guest, header: Tensors, arrays: dict[str, Array], deadline_s: float | None) -> None:
         node = guest.hello.node if guest.hello is not None else ""

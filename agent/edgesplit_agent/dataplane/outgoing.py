@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from edgesplit.codecs import check_codec
 from edgesplit.endpoints import open_connection
 from edgesplit.errors import EdgesplitError, PeerUnreachable, ProtocolMismatch, error_from_code
 from edgesplit.frames import (
@@ -22,17 +21,15 @@ from edgesplit.frames import (
     Failure,
     Frame,
     Hello,
+    PackedTensor,
     Ping,
     Pong,
     Probe,
-    TensorHead,
     Tensors,
     check_hello,
-    pack_tensors,
 )
 from edgesplit.messages import LinkState
 from edgesplit.streams import Connection, FrameGate
-from edgesplit.tensors import Array, contiguous
 from edgesplit_agent.dataplane.contract import DataPlaneHandler, Limits
 from edgesplit_agent.dataplane.links import LinkEstimator, ProbeBudget
 from edgesplit_agent.dataplane.safely import guarded
@@ -43,7 +40,6 @@ _log = structlog.get_logger(__name__)
 _TICK_S = 0.1
 _STALL_S = 1.0
 """A tick this late means that this process stood still; a peer is not blamed for that."""
-_ENCODE_INLINE_BYTES = 1 << 17
 _FIRST_PINGS = 3
 
 
@@ -107,8 +103,6 @@ class PeerLink:
         self._estimator = LinkEstimator()
         self._session: _Session | None = None
         self._sequence = 0
-        self._encoding_bytes = 0
-        self._encoding: set[asyncio.Task[None]] = set()
         self._unix_offset_s = time.time() - self._loop.time()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
@@ -127,7 +121,7 @@ class PeerLink:
         self._closed = True
         if self._task is not None:
             self._task.cancel()
-            await asyncio.gather(self._task, *self._encoding, return_exceptions=True)
+            await asyncio.gather(self._task, return_exceptions=True)
         if self._session is not None:
             self._session.connection.close()
             await self._session.connection.wait_closed()
@@ -145,23 +139,14 @@ class PeerLink:
             measured_at_unix_s=estimate.at + self._unix_offset_s,
         )
 
-    def send_tensors(self, key: RequestKey, arrays: Sequence[tuple[str, Array, str]], deadline_s: float | None) -> None:
-        """Queue one frame; large tensors are coded in a thread first. See `DataPlane.send_tensors`."""
+    def send_tensors(self, key: RequestKey, tensors: Sequence[PackedTensor], deadline_s: float | None) -> None:
+        """Queue one frame. See `DataPlane.send_tensors`."""
         session = self._live()
-        checked = [(name, contiguous(name, array), codec) for name, array, codec in arrays]
-        for name, _, codec in checked:
-            check_codec(codec, tensor=name)
-        nbytes = sum(array.nbytes for _, array, _ in checked)
-        waiting = session.connection.pending_bytes + self._encoding_bytes
+        nbytes = sum(tensor.payload.nbytes for tensor in tensors)
+        waiting = session.connection.pending_bytes
         if waiting and waiting + nbytes > self._limits.queue_bytes:
             raise PeerUnreachable(f"{waiting} B already wait to be sent to node {self._peer}: it takes them too slowly")
-        if sum(array.nbytes for _, array, codec in checked if codec != "raw") <= _ENCODE_INLINE_BYTES:
-            self._transmit(session, key, *pack_tensors(checked), deadline_s)
-            return
-        self._encoding_bytes += nbytes
-        task = self._loop.create_task(self._encode_and_transmit(session, key, checked, nbytes, deadline_s))
-        self._encoding.add(task)
-        task.add_done_callback(self._encoding.discard)
+        self._transmit(session, key, tensors, deadline_s)
 
     def send_abort(self, key: RequestKey, code: str, message: str) -> None:
         """Tell the peer, if it is there."""
@@ -311,30 +296,11 @@ class PeerLink:
             latency_s = (self._estimator.round_trip_s or 0.0) / 2
             guarded(self._handler.on_sent, self._peer, key.model, key.epoch, key.request, nbytes, seconds + latency_s)
 
-    async def _encode_and_transmit(
-        self,
-        session: _Session,
-        key: RequestKey,
-        arrays: Sequence[tuple[str, Array, str]],
-        nbytes: int,
-        deadline_s: float | None,
-    ) -> None:
-        try:
-            heads, payloads = await asyncio.to_thread(pack_tensors, arrays)
-            self._transmit(session, key, heads, payloads, deadline_s)
-        except EdgesplitError as error:
-            # A lost peer was reported as such; a full queue here means that it is about to be.
-            if session.connection.is_open:
-                session.connection.close(error)
-        finally:
-            self._encoding_bytes -= nbytes
-
     def _transmit(
         self,
         session: _Session,
         key: RequestKey,
-        heads: tuple[TensorHead, ...],
-        payloads: tuple[Array, ...],
+        tensors: Sequence[PackedTensor],
         deadline_s: float | None,
     ) -> None:
         sequence = self._next_sequence()
@@ -343,12 +309,12 @@ class PeerLink:
             model=key.model,
             epoch=key.epoch,
             request=key.request,
-            tensors=heads,
+            tensors=tuple(tensor.head for tensor in tensors),
             deadline_s=deadline_s,
         )
         try:
-            nbytes = session.connection.send(header, payloads)
+            nbytes = session.connection.send(header, [tensor.payload for tensor in tensors])
         except EdgesplitError as error:
             raise PeerUnreachable(f"node {self._peer} cannot be sent to: {error}") from error
         session.deliveries[sequence] = (key, nbytes)
-        self._estimator.data_sent(sequence, sum(payload.nbytes for payload in payloads), self._loop.time())
+        self._estimator.data_sent(sequence, sum(tensor.payload.nbytes for tensor in tensors), self._loop.time())

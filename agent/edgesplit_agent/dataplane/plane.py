@@ -13,7 +13,7 @@ from functools import partial
 
 from edgesplit.endpoints import remove_socket, serve
 from edgesplit.errors import PeerUnreachable
-from edgesplit.frames import Hello
+from edgesplit.frames import Hello, PackedTensor
 from edgesplit.messages import PROTOCOL, LinkState
 from edgesplit.tensors import Array
 from edgesplit_agent.dataplane.contract import DataPlaneHandler, Limits
@@ -143,27 +143,26 @@ class DataPlane:
         model: str,
         epoch: int,
         request: str,
-        arrays: Sequence[tuple[str, Array, str]],
+        tensors: Sequence[PackedTensor],
         deadline_s: float | None = None,
     ) -> None:
-        """Queue tensors for a peer, as one frame; the arrays must not be changed afterwards.
+        """Queue tensors for a peer, as one frame; their memory must not be changed afterwards.
 
         Args:
             peer: Receiving node.
             model: Model's name.
             epoch: Plan.
             request: Request's id.
-            arrays: Tensor name, array, wire codec.
+            tensors: Coded already.
             deadline_s: Time left for the request. [s]
 
         Raises:
             PeerUnreachable: No connection to the peer, or its queue is full.
-            InvalidInput: An array or codec that cannot travel.
         """
         link = self._links.get(peer)
         if link is None:
             raise PeerUnreachable(f"node {peer} is not known to be online")
-        link.send_tensors(RequestKey(model, epoch, request), arrays, deadline_s)
+        link.send_tensors(RequestKey(model, epoch, request), tensors, deadline_s)
 
     def send_abort(self, peer: str, *, model: str, epoch: int, request: str, code: str, message: str) -> None:
         """Tell a peer that a request cannot be completed on this epoch; a peer that is away is not told."""

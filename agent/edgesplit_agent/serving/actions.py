@@ -28,6 +28,7 @@ __all__ = [
     "ReleaseEpoch",
     "RunComponent",
     "SendAbort",
+    "SendCoded",
     "SendTensors",
     "ShadowRequest",
 ]
@@ -68,17 +69,34 @@ class RunComponent:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SendTensors:
-    """Send to one peer.
+    """Send to one peer, as they are.
 
     Attributes:
-        tensors: (name, array, codec) each.
         deadline_s: What remains of the request's time. [s]
     """
 
     key: ExecutionKey
     peer: str
-    tensors: tuple[tuple[str, Array, str], ...]
+    tensors: Mapping[str, Array]
     deadline_s: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SendCoded:
+    """Code a tensor once and send it to everyone who needs it.
+
+    Attributes:
+        deadline_s: What remains of the request's time. [s]
+        order: Arrival order of its request here; a lower one is coded first.
+    """
+
+    key: ExecutionKey
+    tensor: str
+    array: Array
+    codec: str
+    peers: tuple[str, ...]
+    deadline_s: float
+    order: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +213,7 @@ Action: TypeAlias = (
     | ReleaseEpoch
     | RunComponent
     | SendTensors
+    | SendCoded
     | SendAbort
     | CompleteRequest
     | FailRequest

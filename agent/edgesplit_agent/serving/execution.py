@@ -13,7 +13,10 @@ from edgesplit.messages import ComponentSpec, EpochSpec, Route, TensorSpec
 from edgesplit.tensors import Array
 from edgesplit_agent.serving.events import ExecutionKey
 
-__all__ = ["Execution", "deliveries"]
+__all__ = ["RAW", "Execution", "deliveries"]
+
+RAW = "raw"
+"""A route's codec that is none."""
 
 
 class Execution:
@@ -108,14 +111,13 @@ class Execution:
             del self._tensors[name]
 
 
-def deliveries(routes: Iterable[Route], tensors: Mapping[str, Array]) -> dict[str, tuple[tuple[str, Array, str], ...]]:
-    """What each peer gets: peer to (name, array, codec) of every tensor routed to it."""
-    result: dict[str, tuple[tuple[str, Array, str], ...]] = {}
+def deliveries(routes: Iterable[Route], tensors: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
+    """What each peer gets as it is: peer to every tensor routed to it without a codec."""
+    result: dict[str, dict[str, Array]] = {}
     for route in routes:
-        if route.tensor not in tensors:
-            continue
-        for peer in route.to:
-            result[peer] = (*result.get(peer, ()), (route.tensor, tensors[route.tensor], route.codec))
+        if route.tensor in tensors and route.codec == RAW:
+            for peer in route.to:
+                result.setdefault(peer, {})[route.tensor] = tensors[route.tensor]
     return result
 
 

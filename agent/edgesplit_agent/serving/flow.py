@@ -8,7 +8,7 @@ inside one execution (`execution.py`), preparing epochs (`epochs.py`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from edgesplit.errors import (
     EdgesplitError,
@@ -31,6 +31,7 @@ from edgesplit_agent.serving.actions import (
     ForwardRequest,
     RunComponent,
     SendAbort,
+    SendCoded,
     SendTensors,
 )
 from edgesplit_agent.serving.arrivals import EarlyTensors, EndedExecutions
@@ -43,7 +44,7 @@ from edgesplit_agent.serving.events import (
     RequestArrived,
     TensorsArrived,
 )
-from edgesplit_agent.serving.execution import Execution, deliveries
+from edgesplit_agent.serving.execution import RAW, Execution, deliveries
 from edgesplit_agent.serving.requests import Request
 
 __all__ = ["DEFAULT_DEADLINE_S", "Flow"]
@@ -244,11 +245,30 @@ class Flow:
         return actions
 
     def _sends(
-        self, execution: Execution, routes: Iterable[Route], tensors: Mapping[str, Array], now_s: float
+        self, execution: Execution, routes: Sequence[Route], tensors: Mapping[str, Array], now_s: float
     ) -> list[Action]:
         remaining_s = max(execution.expires_at_s - now_s, 0.0)
-        parts = deliveries(routes, tensors)
-        return [SendTensors(execution.key, peer, part, remaining_s) for peer, part in parts.items()]
+        sends: list[Action] = [
+            SendTensors(execution.key, peer, part, remaining_s) for peer, part in deliveries(routes, tensors).items()
+        ]
+        return sends + [
+            SendCoded(
+                execution.key,
+                route.tensor,
+                tensors[route.tensor],
+                route.codec,
+                route.to,
+                deadline_s=remaining_s,
+                order=execution.order,
+            )
+            for route in routes
+            if route.codec != RAW and route.tensor in tensors
+        ]
+
+    def order_of(self, key: ExecutionKey) -> int:
+        """Arrival order of an execution's request here; of one not known yet the next."""
+        execution = self.executions.get(key)
+        return self._order + 1 if execution is None else execution.order
 
     def _end(self, key: ExecutionKey, now_s: float) -> None:
         self.executions.pop(key, None)

@@ -84,6 +84,10 @@ class AgentMachine:
         known = self.models.get(model)
         return known is not None and known.current == epoch == known.shadows.under_way
 
+    def order_of(self, key: ExecutionKey) -> int:
+        """Whose turn it is: arrival order of an execution's request here, the next one's where it is not known yet."""
+        return self.flow.order_of(key)
+
     @property
     def busy(self) -> bool:
         """Whether a deadline is running."""
