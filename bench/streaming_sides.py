@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 
 from demo.fleet import free_port
-from edgesplit.frames import Tensors, encode_frame, pack_tensors
+from edgesplit.frames import Frame, Tensors, encode_frame, pack_tensor, pack_tensors, unpack_tensors
 from edgesplit.tensors import Array, as_bytes
 from edgesplit_agent.dataplane.contract import Limits
 from edgesplit_agent.dataplane.emulation import Emulation
@@ -199,6 +199,14 @@ class _Counting:
         self.requests.add(request)
         self.changed.set()
 
+    def on_received(self, peer: str, nbytes: int) -> None:
+        del peer, nbytes
+
+    async def decode(self, model: str, epoch: int, request: str, frame: Frame) -> dict[str, Array]:
+        del model, epoch, request
+        assert isinstance(frame.header, Tensors)
+        return unpack_tensors(frame.header.tensors, frame.payloads)
+
     def on_abort(self, *_: Any) -> None:
         raise RuntimeError("nobody aborts here")
 
@@ -300,7 +308,7 @@ async def _stream_for_ever(plane: DataPlane, handler: _Counting, large: Array) -
 
 def _send_frame(plane: DataPlane, handler: _Counting, tensor: Array, request: str) -> None:
     handler.sent += request == LARGE
-    plane.send_tensors("receiver", model="m", epoch=1, request=request, arrays=[("x", tensor, "raw")])
+    plane.send_tensors("receiver", model="m", epoch=1, request=request, tensors=[pack_tensor("x", tensor)])
 
 
 def _plane(node: str, listen: str, handler: _Counting) -> DataPlane:
