@@ -7,6 +7,7 @@ here: uploads (`uploads.py`), import and quantization (the controller).
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from pathlib import Path
 
 import click
@@ -42,13 +43,14 @@ def model(context: click.Context, broker: str | None, as_json: bool) -> None:
 @model.command(
     epilog=help_epilog(
         "splitctl model add yolo yolo.onnx --calibration images.npz\n"
-        "splitctl model add yolo yolo.onnx --max-quantizable 8 --exclude /model.23/Conv --replace",
+        "splitctl model add yolo yolo.onnx --max-quantizable 8 --exclude /model.23/Conv --replace\n"
+        "splitctl model add net net.pt2",
         "{name, sha256, operators, units, tensors, quantizable: [OPERATOR], noise_model: {degree, r2_train, r2_test, "
         "seconds, patterns, full_noise, margin, metric}, warnings, profiled: [NODE]}; operators counts what can be placed.",
     )
 )
 @click.argument("name")
-@click.argument("file", metavar="FILE.onnx", type=_FILE)
+@click.argument("file", metavar="FILE", type=_FILE)
 @click.option(
     "--calibration",
     metavar="FILE.npz",
@@ -86,7 +88,10 @@ def add(
     metric: str,
     replace: bool,
 ) -> None:
-    """Upload, check and profile FILE.onnx as the model NAME.
+    """Upload, check and profile FILE as the model NAME.
+
+    FILE is an ONNX model, or a torch.export archive (.pt2), which is exported to ONNX here first (needs
+    edgesplit[torch] where splitctl runs, and nowhere else).
 
     The controller imports it and models its quantization noise, then every online node profiles it. NAME holds letters, digits and -_. only. External data files are uploaded along. Unnamed operators are named after
     their first output.
@@ -113,17 +118,27 @@ async def _upload_and_add(
     settings: Settings, wanted: AddModel, file: Path, calibration: Path | None
 ) -> ModelAddedDocument:
     """Send the files the controller lacks, then have it import them."""
+    from edgesplit_controller.cli.torch_export import (  # noqa: PLC0415 - other commands do without
+        ARCHIVE,
+        check_suffix,
+        export_archive,
+    )
     from edgesplit_controller.cli.uploads import (  # noqa: PLC0415 - only adding needs aiohttp
         Uploader,
         check_calibration,
         find_model_files,
     )
 
+    check_suffix(file)
     async with Conversation(settings.broker) as conversation:
-        files = await asyncio.to_thread(find_model_files, file)
         if calibration is not None:
             check_calibration(calibration)
-        with progress_display() as display:
+        with tempfile.TemporaryDirectory(prefix="edgesplit-") as folder, progress_display() as display:
+            if file.suffix == ARCHIVE:
+                exported = await asyncio.to_thread(export_archive, file, Path(folder), display.step)
+                display.step(exported.text, None)
+                file = exported.file
+            files = await asyncio.to_thread(find_model_files, file)
             async with Uploader(conversation.controller.artifacts, display.step) as uploader:
                 operation = msgspec.structs.replace(
                     wanted,
