@@ -1,7 +1,8 @@
-"""Blobs from the controller's artifact server, kept in a folder and verified.
+"""Blobs in a folder: fetched from the nearest peer that has them or the controller, verified, kept within a limit.
 
-Owns: the cache folder. Its rule: a file under its digest's name holds exactly those bytes; what is still being
-fetched is called `DIGEST.part`. Not here: what the blobs mean (`sessions.py`, `profiling.py`).
+Owns: the cache folder, and whom it trusts. Its rule: a file under its digest's name holds exactly those bytes; what is
+still being fetched is called `DIGEST.part`; a peer that sent wrong bytes is not asked again. Not here: what the blobs
+mean (`sessions.py`, `profiling.py`), the order of sources (`artifact_sources.py`), HTTP (`artifact_transfer.py`).
 """
 
 from __future__ import annotations
@@ -10,24 +11,28 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
 import structlog
 
 from edgesplit.errors import ArtifactCorrupt, ArtifactError, ArtifactMissing
+from edgesplit_agent.artifact_sources import CONTROLLER, Source, in_order
+from edgesplit_agent.artifact_transfer import Transfers, adopt, size_of
 
 __all__ = ["BlobCache"]
 
 TRIES = 3
 FIRST_PAUSE_S = 0.3
-CHUNK_BYTES = 1 << 20
 PARALLEL_FETCHES = 4
-STALL_S = 30.0
-"""A download that delivers nothing for so long is tried again. [s]"""
+LATENCY_HOLDS_S = 60.0
+"""How long the measured way to the controller is believed. [s]"""
+_UNKNOWN = "whoever filled the partial file before"
 
 
 class BlobCache:
@@ -37,16 +42,30 @@ class BlobCache:
         folder: Made if absent.
         limit_bytes: Least recently used blobs above it are removed by `prune`. [B]
         base_url: Asked for the artifact server's address at every fetch; empty while no controller is known.
+        peers: Asked for the nodes that may have blobs, nearest first.
+        on_fetched: Told the source's name and the bytes of every blob that arrived.
     """
 
-    def __init__(self, folder: Path, limit_bytes: int, base_url: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        limit_bytes: int,
+        base_url: Callable[[], str],
+        peers: Callable[[], Sequence[Source]] = tuple,
+        on_fetched: Callable[[str, int], None] = lambda _name, _nbytes: None,
+    ) -> None:
         self.folder = folder
         self.limit_bytes = limit_bytes
         self._base_url = base_url
         self._users: Counter[str] = Counter()
-        self._under_way: dict[str, asyncio.Task[Path]] = {}
+        self._under_way: dict[str, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(PARALLEL_FETCHES)
-        self._client: aiohttp.ClientSession | None = None
+        self._peers = peers
+        self._on_fetched = on_fetched
+        self._liars: set[str] = set()
+        self._contributors: dict[str, set[str]] = {}
+        self._controller_latency_s: tuple[float, str, float | None] = (float("-inf"), "", None)
+        self._transfers = Transfers()
         self._log = structlog.get_logger(part="artifacts")
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -58,12 +77,12 @@ class BlobCache:
         return self.folder / digest
 
     @asynccontextmanager
-    async def held(self, digests: Iterable[str]) -> AsyncGenerator[None]:
-        """Fetch blobs and keep them from being pruned inside the block."""
+    async def held(self, digests: Iterable[str], sizes: Mapping[str, int] | None = None) -> AsyncGenerator[None]:
+        """Fetch blobs and keep them from being pruned inside the block; arguments as of `fetch`."""
         names = set(digests)
         self.hold(names)
         try:
-            await self.fetch(names)
+            await self.fetch(names, sizes)
             yield
         finally:
             self.drop(names)
@@ -76,75 +95,141 @@ class BlobCache:
         """Undo one `hold`."""
         self._users.subtract(set(digests))
 
-    async def fetch(self, digests: Iterable[str]) -> None:
+    async def fetch(self, digests: Iterable[str], sizes: Mapping[str, int] | None = None) -> None:
         """Have all blobs in the folder.
 
+        Args:
+            digests: Their names.
+            sizes: Bytes of those whose size is known; only these are taken from peers. [B]
+
         Raises:
-            ArtifactMissing: The controller does not have one, or does not answer.
+            ArtifactMissing: Nobody who was asked has one, or nobody answers.
             ArtifactCorrupt: One arrived with other bytes than its name says, several times.
         """
-        await asyncio.gather(*(self._fetch_shared(digest) for digest in sorted(set(digests))))
+        missing = [digest for digest in sorted(set(digests)) if not self._touched(digest)]
+        if not missing:
+            return
+        sizes = sizes or {}
+        holders = await self._survey(
+            [digest for digest in missing if digest in sizes and digest not in self._under_way]
+        )
+        await asyncio.gather(*(self._fetch_shared(digest, sizes.get(digest), holders) for digest in missing))
+        self.prune()
 
-    async def _fetch_shared(self, digest: str) -> Path:
-        path = self.path(digest)
-        if path.exists():
-            os.utime(path)
-            return path
+    def _touched(self, digest: str) -> bool:
+        """Whether the blob is there; noted as used now."""
+        try:
+            os.utime(self.path(digest))
+        except FileNotFoundError:
+            return False
+        return True
+
+    # --- who has what ----------------------------------------------------------------------------------------------
+
+    async def _survey(self, digests: Sequence[str]) -> dict[Source, frozenset[str]]:
+        """Whom to ask for which of the blobs, in order; the controller is expected to have all."""
+        controller = self._controller()
+        peers = [peer for peer in self._peers() if peer.name not in self._liars]
+        if not digests or not peers:
+            return {} if controller is None else {controller: frozenset(digests)}
+        if controller is not None:
+            controller = replace(controller, latency_s=await self._measured_latency_s(controller, digests[0]))
+        order = in_order(peers, controller)
+        held = await asyncio.gather(
+            *(self._transfers.held(source, digests) if source.is_peer else _all(digests) for source in order)
+        )
+        return dict(zip(order, held, strict=True))
+
+    def _controller(self) -> Source | None:
+        base = self._base_url()
+        return Source(CONTROLLER, base, is_peer=False) if base else None
+
+    async def _measured_latency_s(self, controller: Source, digest: str) -> float | None:
+        at_s, url, latency_s = self._controller_latency_s
+        if url != controller.url or time.monotonic() - at_s > LATENCY_HOLDS_S:
+            latency_s = await self._transfers.latency_s(controller, digest)
+            self._controller_latency_s = (time.monotonic(), controller.url, latency_s)
+        return latency_s
+
+    # --- one blob --------------------------------------------------------------------------------------------------
+
+    async def _fetch_shared(self, digest: str, nbytes: int | None, holders: Mapping[Source, frozenset[str]]) -> None:
+        if self._touched(digest):
+            return  # somebody else's download ended meanwhile
         if digest not in self._under_way:
-            task = asyncio.create_task(self._fetch_with_retries(digest))
+            peers = [source for source, held in holders.items() if source.is_peer and digest in held]
+            order = [source for source in holders if source in peers or not source.is_peer]
+            task = asyncio.create_task(self._fetch(digest, nbytes, order))
             task.add_done_callback(lambda _: self._under_way.pop(digest, None))
             self._under_way[digest] = task
         # One who gives up waiting must not take the download from the others.
-        return await asyncio.shield(self._under_way[digest])
+        await asyncio.shield(self._under_way[digest])
 
-    async def _fetch_with_retries(self, digest: str) -> Path:
+    async def _fetch(self, digest: str, nbytes: int | None, order: Sequence[Source]) -> None:
+        failure: ArtifactError | None = None
+        for source in order:
+            try:
+                await self._fetch_from(source, digest, nbytes)
+            except ArtifactError as error:
+                failure = error
+                self._log.warning("source-failed", digest=digest, source=source.name, error=str(error))
+            else:
+                self._on_fetched(source.name, size_of(self.path(digest)) or 0)
+                return
+        raise failure or ArtifactMissing(
+            f"blob {digest[:12]} is not in the cache, no controller is known and no peer has it: start one"
+        )
+
+    async def _fetch_from(self, source: Source, digest: str, nbytes: int | None) -> None:
+        """One source; the controller, which must have the blob, several times."""
         pause_s = FIRST_PAUSE_S
-        attempt = 0
-        while True:
-            attempt += 1
+        for attempt in range(1, TRIES + 1):
             try:
                 async with self._slots:
-                    return await self._fetch_once(digest)
+                    await self._attempt(source, digest, nbytes)
+                return
             except ArtifactError as error:
                 failure = error
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                failure = ArtifactMissing(
-                    f"blob {digest[:12]} cannot be fetched from {self._base_url()}: {error or type(error).__name__}"
-                )
+                cause = error or type(error).__name__
+                failure = ArtifactMissing(f"blob {digest[:12]} cannot be fetched from {source.url}: {cause}")
                 failure.__cause__ = error
-            if attempt == TRIES:
+            if attempt == TRIES or source.is_peer:
                 raise failure
             self._log.warning("fetch-retried", digest=digest, attempt=attempt, error=str(failure))
             await asyncio.sleep(pause_s)
             pause_s *= 2
+            source = self._controller() or source  # it may have moved
 
-    async def _fetch_once(self, digest: str) -> Path:
-        base = self._base_url()
-        if not base:
-            raise ArtifactMissing(f"blob {digest[:12]} is not in the cache and no controller is known: start one")
+    async def _attempt(self, source: Source, digest: str, nbytes: int | None) -> None:
         partial = self.folder / f"{digest}.part"
-        have = partial.stat().st_size if partial.exists() else 0
-        headers = {"Range": f"bytes={have}-"} if have else {}
-        async with self._session().get(f"{base}/blobs/{digest}", headers=headers) as response:
-            if response.status == 416:  # the partial file is as long as the blob, or longer
-                await response.read()
-            elif response.status not in {200, 206}:
-                raise ArtifactMissing(f"{base} does not have blob {digest[:12]}: it answers {response.status}")
-            else:
-                await self._store(response, partial, resume=response.status == 206)
-        return await asyncio.to_thread(_adopt, partial, self.path(digest), digest)
+        before = size_of(partial)
+        suspects = self._contributors.setdefault(digest, {_UNKNOWN} if before is not None else set())
+        try:
+            await self._transfers.download(source, digest, partial, nbytes)
+            await asyncio.to_thread(adopt, partial, self.path(digest), digest)
+        except ArtifactCorrupt:
+            partial.unlink(missing_ok=True)
+            del self._contributors[digest]
+            if suspects <= {source.name}:
+                self._distrust({source.name}, digest)
+                raise
+            # Several filled it. Alone, this one shows whether it was honest, and if so, who was not.
+            await self._attempt(source, digest, nbytes)
+            self._distrust(suspects - {source.name}, digest)
+        finally:
+            if digest in self._contributors and size_of(partial) not in {before, None}:
+                self._contributors[digest].add(source.name)
+        self._contributors.pop(digest, None)
 
-    async def _store(self, response: aiohttp.ClientResponse, partial: Path, *, resume: bool) -> None:
-        with partial.open("ab" if resume else "wb") as file:
-            async for chunk in response.content.iter_chunked(CHUNK_BYTES):
-                file.write(chunk)
+    def _distrust(self, names: set[str], digest: str) -> None:
+        """Never ask the one peer again that sent wrong bytes; of several, nobody knows which."""
+        if len(names) == 1 and not names & {CONTROLLER, _UNKNOWN}:
+            (name,) = names
+            self._liars.add(name)
+            self._log.error("peer-sent-wrong-bytes", peer=name, digest=digest, text="it is not asked for blobs again")
 
-    def _session(self) -> aiohttp.ClientSession:
-        if self._client is None:
-            self._client = aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=STALL_S), auto_decompress=False
-            )
-        return self._client
+    # --- the folder ------------------------------------------------------------------------------------------------
 
     def prune(self) -> list[str]:
         """Remove least recently used blobs above the limit, never one that is held; returns their digests."""
@@ -168,17 +253,8 @@ class BlobCache:
         for task in list(self._under_way.values()):
             task.cancel()
         await asyncio.gather(*self._under_way.values(), return_exceptions=True)
-        if self._client is not None:
-            await self._client.close()
+        await self._transfers.close()
 
 
-def _adopt(partial: Path, path: Path, digest: str) -> Path:
-    """Give a complete download its final name, once its bytes are what they should be."""
-    with partial.open("rb") as file:
-        actual = hashlib.file_digest(file, "sha256").hexdigest()
-        os.fsync(file.fileno())
-    if actual != digest:
-        partial.unlink()
-        raise ArtifactCorrupt(f"blob {digest[:12]} arrived with other bytes than its name says ({actual[:12]})")
-    partial.replace(path)
-    return path
+async def _all(digests: Sequence[str]) -> frozenset[str]:
+    return frozenset(digests)

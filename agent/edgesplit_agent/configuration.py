@@ -163,6 +163,7 @@ class HttpSection(_Section, frozen=True, kw_only=True):
 
     Attributes:
         listen: host:port of inference requests, metrics and health; empty disables it.
+        advertise: host:port under which other nodes fetch blobs from here; empty: derived from `listen`.
         max_body_bytes: Largest request, decompressed. [B]
         max_json_bytes: Of it, the most that may be JSON: reading numbers as text takes the processor. [B]
         max_buffered_bytes: Requests being received and answers being sent, all together. [B]
@@ -170,15 +171,16 @@ class HttpSection(_Section, frozen=True, kw_only=True):
     """
 
     listen: str = "127.0.0.1:7470"
+    advertise: str = ""
     max_body_bytes: Positive = GIB // 4
     max_json_bytes: Positive = 1 << 24
     max_buffered_bytes: Positive = GIB
     max_connections: Positive = 256
 
     def __post_init__(self) -> None:
-        """Refuse an address without a port."""
-        if self.listen:
-            split_address(self.listen)
+        """Refuse addresses without a port."""
+        for address in filter(None, (self.listen, self.advertise)):
+            split_address(address)
 
 
 class CacheSection(_Section, frozen=True, kw_only=True):

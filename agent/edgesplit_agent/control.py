@@ -221,12 +221,11 @@ class ControlPlane:
 
     def announce_nodes(self) -> None:
         """Tell the handler who can be a peer."""
-        usable = {
-            name: status.advertise
-            for name, status in self._nodes.items()
-            if status.online and status.protocol == PROTOCOL
-        }
-        self._handler.on_nodes(usable)
+        self._handler.on_nodes({status.node: status.advertise for status in self.online_nodes()})
+
+    def online_nodes(self) -> list[NodeStatus]:
+        """Other nodes that can be a peer now."""
+        return [status for status in self._nodes.values() if status.online and status.protocol == PROTOCOL]
 
     def _on_own_status(self, status: NodeStatus | None) -> None:
         if status is not None and status.online and status.instance != self.status.instance:

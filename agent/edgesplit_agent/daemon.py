@@ -20,6 +20,7 @@ from edgesplit.frames import FrameLimits
 from edgesplit.messages import PROTOCOL, Deployment, Desired, NodeStatus
 from edgesplit.profiles import ModelOffer
 from edgesplit.service_notify import Notifier
+from edgesplit_agent.artifact_sources import Source, peer_sources
 from edgesplit_agent.artifacts import BlobCache
 from edgesplit_agent.coding import Coder
 from edgesplit_agent.collectors.battery import BatteryCollector
@@ -86,7 +87,11 @@ class Agent:
         emulation = configuration.emulation
         self._options = RuntimeOptions(runtime.threads, runtime.provider, emulation.slow_down, alone=emulation.active)
         self._cache = BlobCache(
-            configuration.cache.folder, configuration.cache.limit_bytes, lambda: self.control.artifacts
+            configuration.cache.folder,
+            configuration.cache.limit_bytes,
+            lambda: self.control.artifacts,
+            self._artifact_peers,
+            self._telemetry.fetched,
         )
         self._sessions = SessionPool(self._cache, self._options, self._own_work)
         self.engine = Engine(
@@ -162,18 +167,8 @@ class Agent:
         bound = await self.plane.start()
         self.engine.peers = self.plane
         self.engine.publisher = self.control
-        if configuration.http.listen:
-            self._http = HttpEndpoint(
-                configuration.http,
-                self._telemetry,
-                EngineModels(self.engine),
-                ready=lambda: self._ready,
-                version=self._version,
-            )
-            http = await self._http.start()
-        else:
-            http = ""
         broker = BrokerAddress.parse(configuration.broker.url)
+        http = await self._start_http(broker)
         advertise = configuration.data.advertise or address_to_advertise(bound, broker)
         self.control.update_status(advertise=advertise, http=http)
         self._log.info(
@@ -319,6 +314,20 @@ class Agent:
             memory_limit_bytes=limit_bytes,
             emulated=configuration.emulation.active,
         )
+
+    async def _start_http(self, broker: BrokerAddress) -> str:
+        section = self.configuration.http
+        if not section.listen:
+            return ""
+        models, folder = EngineModels(self.engine), self._cache.folder
+        self._http = HttpEndpoint(
+            section, self._telemetry, models, blobs=folder, ready=lambda: self._ready, version=self._version
+        )
+        bound = await self._http.start()
+        return section.advertise or address_to_advertise(bound, broker)
+
+    def _artifact_peers(self) -> tuple[Source, ...]:
+        return peer_sources(self.control.online_nodes(), self.plane.links(), self.control.status.advertise)
 
     def _connect_peers(self) -> None:
         """Connect to online nodes; keep the link to one that only its broker connection left."""

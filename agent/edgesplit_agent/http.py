@@ -1,19 +1,21 @@
-"""The agent's HTTP endpoint: inference by the Open Inference Protocol v2, metrics and health.
+"""The agent's HTTP endpoint: inference by the Open Inference Protocol v2, blobs for other nodes, metrics and health.
 
 Owns: the aiohttp application, the listening socket and the count of connections. Its rule: no client, slow, huge or
-one of thousands, can take the agent down with it. Not here: the protocol (`openinference/`), the metrics themselves
-(`telemetry.py`).
+one of thousands, can take the agent down with it. Not here: the protocol (`openinference/`), blobs
+(`artifact_service.py`), the metrics themselves (`telemetry.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from edgesplit.errors import InvalidConfiguration
+from edgesplit_agent.artifact_service import ArtifactService
 from edgesplit_agent.configuration import HttpSection, split_address
 from edgesplit_agent.openinference.answers import answer_failures
 from edgesplit_agent.openinference.endpoint import InferenceEndpoint
@@ -38,18 +40,28 @@ class HttpEndpoint:
         section: Where to listen, and limits.
         telemetry: What `/metrics` shows.
         models: Who answers inference requests.
+        blobs: Folder of verified blobs that other nodes may fetch.
         ready: Whether the agent serves.
         version: Of edgesplit.
     """
 
     def __init__(
-        self, section: HttpSection, telemetry: Telemetry, models: Models, *, ready: Callable[[], bool], version: str
+        self,
+        section: HttpSection,
+        telemetry: Telemetry,
+        models: Models,
+        *,
+        blobs: Path,
+        ready: Callable[[], bool],
+        version: str,
     ) -> None:
         self._section = section
         self._telemetry = telemetry
         self.inference = InferenceEndpoint(models, ready=ready, version=version, limits=section)
         application = web.Application(middlewares=[answer_failures])
-        application.add_routes([web.get("/metrics", self._metrics), *self.inference.routes()])
+        application.add_routes(
+            [web.get("/metrics", self._metrics), *self.inference.routes(), *ArtifactService(blobs).routes()]
+        )
         self._runner = web.AppRunner(
             application,
             access_log=None,

@@ -42,7 +42,7 @@ from edgesplit_agent.machine_lock import machine_lock
 from edgesplit_agent.own_work import OwnWork
 from edgesplit_agent.profile_store import GraphTimes, ProfileStore
 from edgesplit_agent.runtime import RuntimeOptions, give_memory_back, open_session, providers_of
-from edgesplit_agent.sessions import digests_of
+from edgesplit_agent.sessions import digests_of, sizes_of
 from edgesplit_agent.timed_runs import TimedRuns
 from edgesplit_agent.worker import Worker
 
@@ -187,7 +187,7 @@ class Profiler:
         digests = {offer.profile_plan, *offer.calibration_graphs}.union(*(digests_of(graph) for graph in graphs))
         if offer.calibration_plan:
             digests.add(offer.calibration_plan)
-        async with self._cache.held(digests), machine_lock(enabled=self._options.alone):
+        async with self._cache.held(digests, sizes_of(*graphs)), machine_lock(enabled=self._options.alone):
             plan = self._read(offer.profile_plan, ProfilePlan)
             progress(0.1)
             measured = await self._times(

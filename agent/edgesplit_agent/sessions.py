@@ -42,6 +42,7 @@ __all__ = [
     "digests_of",
     "open_session",
     "providers_of",
+    "sizes_of",
     "slowed",
     "zeros",
 ]
@@ -72,6 +73,18 @@ class Computed:
 def digests_of(graph: GraphRef) -> set[str]:
     """All blobs of a graph."""
     return {graph.digest, *(weight.digest for weight in graph.weights)}
+
+
+def sizes_of(*graphs: GraphRef) -> dict[str, int]:
+    """Bytes of all blobs of graphs, by digest."""
+    return {
+        digest: nbytes
+        for graph in graphs
+        for digest, nbytes in (
+            (graph.digest, graph.nbytes),
+            *((weight.digest, weight.nbytes) for weight in graph.weights),
+        )
+    }
 
 
 def slowed(work: Callable[[], T], options: RuntimeOptions, *, single_threaded: bool) -> tuple[T, float, float]:
@@ -234,7 +247,7 @@ class SessionPool:
         weights = await loop.run_in_executor(self._background, self._packed.weights, graph.digest)
         if weights is None:
             self._keep(shared, digests_of(graph))
-            await self._cache.fetch(digests_of(graph))
+            await self._cache.fetch(digests_of(graph), sizes_of(graph))
             weights = await loop.run_in_executor(self._background, self._packed.make, component, self.options)
             self._tidy_soon()
         if weights is not None:
@@ -244,7 +257,7 @@ class SessionPool:
                 self._keep(shared, weights | {graph.digest})
                 return True
         self._keep(shared, digests_of(graph))
-        await self._cache.fetch(digests_of(graph))
+        await self._cache.fetch(digests_of(graph), sizes_of(graph))
         return False
 
     def _keep(self, shared: _Shared, digests: Iterable[str]) -> None:

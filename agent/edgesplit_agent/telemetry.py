@@ -51,6 +51,12 @@ class Telemetry:
         self._received = Counter(
             "edgesplit_received_bytes", "Tensor bytes received from peers.", ["node"], registry=registry
         )
+        self._fetched = Counter(
+            "edgesplit_artifact_bytes",
+            "Blobs fetched, by who had them: the controller or a node.",
+            ["node", "source"],
+            registry=registry,
+        )
         self._epoch = Gauge(
             "edgesplit_serving_epoch", "Epoch new requests start on; 0: none.", ["node", "model"], registry=registry
         )
@@ -95,6 +101,10 @@ class Telemetry:
         """The mean noise of checked requests changed, or one could not be checked."""
         if mean is not None:
             self._noise.labels(self._node, model).set(mean)
+
+    def fetched(self, source: str, nbytes: int) -> None:
+        """A blob came from a source. [B]"""
+        self._fetched.labels(self._node, source).inc(nbytes)
 
     def serving(self, model: str, epoch: int | None) -> None:
         """The epoch of new requests changed."""

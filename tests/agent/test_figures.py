@@ -93,7 +93,9 @@ async def test_metrics_and_health_are_served() -> None:
 
     def endpoint_at(listen: str) -> HttpEndpoint:
         section = HttpSection(listen=listen)
-        return HttpEndpoint(section, telemetry, FakeModels(), ready=lambda: ready, version="1.0")
+        return HttpEndpoint(
+            section, telemetry, FakeModels(), blobs=Path("/nowhere"), ready=lambda: ready, version="1.0"
+        )
 
     endpoint = endpoint_at("127.0.0.1:0")
     address = await endpoint.start()

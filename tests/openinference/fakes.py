@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import aiohttp
 import numpy as np
@@ -93,11 +95,12 @@ class Served:
 
 
 @asynccontextmanager
-async def served(**limits: int) -> AsyncIterator[Served]:
+async def served(**limits: Any) -> AsyncIterator[Served]:
     """An endpoint on a free port and a client of it."""
     models = FakeModels()
     section = HttpSection(listen="127.0.0.1:0", **limits)
-    endpoint = HttpEndpoint(section, Telemetry("device", "1.0"), models, ready=lambda: True, version="1.0")
+    telemetry = Telemetry("device", "1.0")
+    endpoint = HttpEndpoint(section, telemetry, models, blobs=Path("/nowhere"), ready=lambda: True, version="1.0")
     address = await endpoint.start()
     async with aiohttp.ClientSession(f"http://{address}", auto_decompress=False) as client:
         yield Served(models, endpoint, address, client)

@@ -1,0 +1,79 @@
+"""Whom to ask for a blob, nearest first.
+
+Owns: the order of sources. Its rule: pure; nearest means least measured latency, and the controller stands among the
+peers by its own. Not here: asking (`artifact_transfer.py`), the folder (`artifacts.py`).
+
+A peer helps only where its HTTP endpoint can be reached: one that listens on its own loopback is passed over, unless all
+nodes live on this machine.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from edgesplit.messages import LinkState, NodeStatus
+from edgesplit_agent.configuration import split_address
+
+__all__ = ["CONTROLLER", "Source", "in_order", "peer_sources"]
+
+CONTROLLER = "controller"
+"""Name of the controller as a source. No node can have it: its blobs come from the intake of the model itself."""
+ASKED_PEERS = 3
+"""At most so many, the nearest, are asked what they hold."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Who may have blobs.
+
+    Attributes:
+        name: Of the node, or `CONTROLLER`.
+        url: Its base, without a slash at its end.
+        is_peer: Whether it is a node; only a peer may turn out to lie.
+        latency_s: One way, measured; None where unknown. [s]
+    """
+
+    name: str
+    url: str
+    is_peer: bool
+    latency_s: float | None = None
+
+
+def peer_sources(nodes: Iterable[NodeStatus], links: Iterable[LinkState], advertise: str) -> tuple[Source, ...]:
+    """Peers that can be asked, nearest first.
+
+    Args:
+        nodes: Online nodes but this one.
+        links: Those that leave this node, as measured.
+        advertise: This node's own data-plane address.
+    """
+    latency_s = {link.to: link.latency_s for link in links if link.up}
+    one_machine = _is_loopback(advertise)
+    sources = [
+        Source(node.node, f"http://{node.http}", True, latency_s[node.node])
+        for node in nodes
+        if node.http and node.node in latency_s and (one_machine or not _is_loopback(node.http))
+    ]
+    return tuple(sorted(sources, key=lambda source: (source.latency_s or 0.0, source.name)))
+
+
+def in_order(peers: Sequence[Source], controller: Source | None) -> tuple[Source, ...]:
+    """The nearest peers and the controller, by latency; a controller of unknown latency comes last."""
+    asked = peers[:ASKED_PEERS]
+    if controller is None:
+        return tuple(asked)
+    if controller.latency_s is None:
+        return (*asked, controller)
+    limit_s = controller.latency_s
+    nearer = [peer for peer in asked if peer.latency_s is not None and peer.latency_s < limit_s]
+    return (*nearer, controller, *(peer for peer in asked if peer not in nearer))
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        host = split_address(address)[0]
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False  # a name, which others resolve as well

@@ -1,0 +1,145 @@
+"""Blobs over HTTP: who holds them, how far away they are, and their bytes.
+
+Owns: the client side of the artifact routes. Its rule: nothing a source says is believed; a peer's download ends at
+the size its blob has, and bytes count only once they hash to the blob's name. Not here: the order of sources
+(`artifact_sources.py`), the folder and its bookkeeping (`artifacts.py`), serving (`artifact_service.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+import aiohttp
+import msgspec
+
+from edgesplit.errors import ArtifactCorrupt, ArtifactMissing
+from edgesplit_agent.artifact_sources import Source
+
+__all__ = ["Transfers", "adopt", "size_of"]
+
+CHUNK_BYTES = 1 << 20
+STALL_S = 30.0
+"""A download that delivers nothing for so long is tried again. [s]"""
+ASK_S = 2.0
+"""For an answer that is not a blob. [s]"""
+MAX_ANSWER_BYTES = 1 << 20
+
+
+class _Held(msgspec.Struct, frozen=True):
+    held: frozenset[str]
+
+
+class Transfers:
+    """An HTTP client for blobs; opened when first needed."""
+
+    def __init__(self) -> None:
+        self._client: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        """Close its connections."""
+        if self._client is not None:
+            await self._client.close()
+
+    async def held(self, source: Source, digests: Collection[str]) -> frozenset[str]:
+        """Which of the blobs a peer says it holds; none where it does not answer in time."""
+        body = msgspec.json.encode({"digests": sorted(digests)})
+        try:
+            async with (
+                asyncio.timeout(ASK_S),
+                self._session().post(f"{source.url}/blobs/held", data=body, allow_redirects=False) as response,
+            ):
+                if response.status != 200:
+                    return frozenset()
+                answer = await response.content.read(MAX_ANSWER_BYTES)
+                return msgspec.json.decode(answer, type=_Held).held & frozenset(digests)
+        except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError):
+            return frozenset()
+
+    async def latency_s(self, source: Source, digest: str) -> float | None:
+        """Half the round trip of a request on an open connection; None where it does not answer. [s]"""
+        try:
+            async with asyncio.timeout(ASK_S):
+                taken_s: list[float] = []
+                for _ in range(2):  # the first one connects
+                    started = time.monotonic()
+                    async with self._session().head(f"{source.url}/blobs/{digest}", allow_redirects=False):
+                        taken_s.append(time.monotonic() - started)
+                return min(taken_s) / 2
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return None
+
+    async def download(self, source: Source, digest: str, partial: Path, nbytes: int | None) -> None:
+        """Fetch a blob, or what is missing of it, into its partial file.
+
+        Args:
+            source: Who is asked.
+            digest: The blob's name.
+            partial: Holds what came before.
+            nbytes: Of the blob; None where unknown. [B]
+
+        Raises:
+            ArtifactMissing: The source does not have it, or has no time.
+            ArtifactCorrupt: A peer sends more than the blob has.
+            aiohttp.ClientError, TimeoutError, OSError: The download broke off.
+        """
+        have = size_of(partial) or 0
+        headers = {"Range": f"bytes={have}-"} if have else {}
+        url = f"{source.url}/blobs/{digest}"
+        async with self._session().get(url, headers=headers, allow_redirects=False) as response:
+            if response.status == 416:  # the partial file is as long as the blob, or longer
+                await response.read()
+            elif response.status not in {200, 206}:
+                text = f"{source.name} at {source.url} does not have blob {digest[:12]}: it answers {response.status}"
+                raise ArtifactMissing(text)
+            else:
+                resume = response.status == 206
+                # The size is the controller's own word; only a peer could fill the disk with something else.
+                room = nbytes - (have if resume else 0) if nbytes is not None and source.is_peer else None
+                await _store(response, partial, resume=resume, room_bytes=room)
+
+    def _session(self) -> aiohttp.ClientSession:
+        if self._client is None:
+            self._client = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=STALL_S), auto_decompress=False
+            )
+        return self._client
+
+
+async def _store(response: aiohttp.ClientResponse, partial: Path, *, resume: bool, room_bytes: int | None) -> None:
+    with partial.open("ab" if resume else "wb") as file:
+        async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+            if room_bytes is not None:
+                room_bytes -= len(chunk)
+                if room_bytes < 0:
+                    raise ArtifactCorrupt(f"blob {partial.stem[:12]} arrives longer than it is")
+            # A slow card must not hold up the event loop.
+            await asyncio.to_thread(file.write, chunk)
+
+
+def size_of(path: Path) -> int | None:
+    """Of a file; None where there is none. [B]"""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
+def adopt(partial: Path, path: Path, digest: str) -> Path:
+    """Give a complete download its final name, once its bytes are what they should be.
+
+    Raises:
+        ArtifactCorrupt: They are not; the partial file is gone then.
+    """
+    with partial.open("rb") as file:
+        actual = hashlib.file_digest(file, "sha256").hexdigest()
+        os.fsync(file.fileno())
+    if actual != digest:
+        partial.unlink()
+        raise ArtifactCorrupt(f"blob {digest[:12]} arrived with other bytes than its name says ({actual[:12]})")
+    partial.replace(path)
+    return path
