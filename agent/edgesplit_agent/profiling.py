@@ -37,6 +37,7 @@ from edgesplit.profiles import (
 from edgesplit.tensors import Array
 from edgesplit_agent.artifacts import BlobCache
 from edgesplit_agent.calibration import Sample, fit_transitions
+from edgesplit_agent.codec_times import CodecTimer, slowed_codecs
 from edgesplit_agent.kernel_times import INTEGER_KERNELS, kernel_runs, unit_times
 from edgesplit_agent.machine_lock import machine_lock
 from edgesplit_agent.own_work import OwnWork
@@ -90,6 +91,7 @@ class Profiler:
         self._cache = cache
         self._options = options
         self._runs = TimedRuns(worker, lambda: self._options)
+        self._codecs = CodecTimer(cache.folder, worker, lambda: self._options)
         self._store = ProfileStore(cache.folder, runtime=runtime, provider=options.provider, threads=options.threads)
         self._publish = publish
         self._own_work = own_work or OwnWork()
@@ -115,7 +117,7 @@ class Profiler:
         for job in self._jobs.values():
             stored = self._store.profile(job.offer)
             if stored is not None:
-                self._report(job.offer, "done", 1.0, profile=_slowed(stored, slow_down))
+                self._report(job.offer, "done", 1.0, profile=self._stated(stored))
 
     @property
     def busy(self) -> bool:
@@ -141,13 +143,15 @@ class Profiler:
         """Measure, or take what was measured earlier, and say so; False where that failed."""
         stored = self._store.profile(offer)
         if stored is not None:
-            self._report(offer, "done", 1.0, "measured earlier", _slowed(stored, self._slow_down))
+            await self._time_codecs()
+            self._report(offer, "done", 1.0, "measured earlier", self._stated(stored))
             return True
         self._report(offer, "running", 0.0)
         started = time.monotonic()
         try:
             async with self._one_at_a_time:
                 with self._own_work.under_way():
+                    await self._time_codecs()
                     profile = await self._profile(offer, lambda fraction: self._report(offer, "running", fraction))
         except EdgesplitError as error:
             self._log.error("profiling-failed", model=offer.model, error=str(error))
@@ -159,8 +163,18 @@ class Profiler:
             return False
         seconds = round(time.monotonic() - started, 2)
         self._log.info("profiled", model=offer.model, seconds=seconds, whole_s=profile.whole_s, runs=profile.runs)
-        self._report(offer, "done", 1.0, profile=_slowed(profile, self._slow_down))
+        self._report(offer, "done", 1.0, profile=self._stated(profile))
         return True
+
+    async def _time_codecs(self) -> None:
+        async with machine_lock(enabled=self._options.alone):
+            await self._codecs.ensure()
+
+    def _stated(self, profile: ExecutionProfile) -> ExecutionProfile:
+        """A profile as the controller is told it: with codecs, and as slow as emulation makes the node."""
+        timing = self._codecs.timing
+        whole = msgspec.structs.replace(profile, codec_times=timing.of_float, integer_codec_times=timing.of_integers)
+        return _slowed(whole, self._slow_down)
 
     def _report(
         self,
@@ -296,6 +310,8 @@ def _slowed(profile: ExecutionProfile, factor: float) -> ExecutionProfile:
         quantized_time_s={unit: seconds * factor for unit, seconds in profile.quantized_time_s.items()},
         integer_time_s={unit: seconds * factor for unit, seconds in profile.integer_time_s.items()},
         transition_s_per_byte={kind: seconds * factor for kind, seconds in profile.transition_s_per_byte.items()},
+        codec_times=slowed_codecs(profile.codec_times, factor),
+        integer_codec_times=slowed_codecs(profile.integer_codec_times, factor),
         whole_s=profile.whole_s * factor,
         slow_down=factor,
     )

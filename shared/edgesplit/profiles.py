@@ -16,6 +16,7 @@ from edgesplit.messages import GraphRef, Message, Origin, TensorSpec
 __all__ = [
     "CalibrationGraph",
     "CalibrationPlan",
+    "CodecTimes",
     "ComponentTiming",
     "ExecutionProfile",
     "LiveTimings",
@@ -86,6 +87,22 @@ class ModelOffer(Message, frozen=True, kw_only=True):
     calibration_graphs: tuple[str, ...] = ()
 
 
+class CodecTimes(Message, frozen=True, kw_only=True):
+    """What one wire codec takes on a node, by the size of the tensor before coding.
+
+    Attributes:
+        encode_s: Per tensor. [s]
+        encode_s_per_byte: [s/B]
+        decode_s: Per tensor. [s]
+        decode_s_per_byte: [s/B]
+    """
+
+    encode_s: float
+    encode_s_per_byte: float
+    decode_s: float
+    decode_s_per_byte: float
+
+
 class ExecutionProfile(Message, frozen=True, kw_only=True):
     """Measured seconds per unit on one node.
 
@@ -98,6 +115,8 @@ class ExecutionProfile(Message, frozen=True, kw_only=True):
         slow_down: Factor of the `[emulation]` section already contained in the times.
         integer_time_s: Quantizable unit name to seconds of its integer kernels alone, conversions left out. [s]
         transition_s_per_byte: What changes of form between kernels cost here, by kind; empty where not measured. [s/B]
+        codec_times: Wire codec to its times on float32 tensors; the node cannot run one that is absent.
+        integer_codec_times: The same on the integers that quantized operators yield.
     """
 
     time_s: dict[str, float]
@@ -111,6 +130,8 @@ class ExecutionProfile(Message, frozen=True, kw_only=True):
     origin: Origin = "measured"
     integer_time_s: dict[str, float] = msgspec.field(default_factory=dict[str, float])
     transition_s_per_byte: dict[str, float] = msgspec.field(default_factory=dict[str, float])
+    codec_times: dict[str, CodecTimes] = msgspec.field(default_factory=dict[str, CodecTimes])
+    integer_codec_times: dict[str, CodecTimes] = msgspec.field(default_factory=dict[str, CodecTimes])
 
 
 class ProfileReport(Message, frozen=True, kw_only=True):

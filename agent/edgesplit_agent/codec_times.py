@@ -1,0 +1,168 @@
+"""What wire codecs take on this node.
+
+Owns: timing every codec it can run on tensors of a few sizes, the fit of seconds per tensor and per byte, and the file
+that keeps them. Its rule: they are timed in the thread that will run them, after every request and no longer than one
+coding at a time. Not here: running codecs while serving (`coding.py`).
+
+The tensors are seeded noise: what takes a codec's time is its passes over memory and the entropy of what it compresses,
+and activations are close to noise in both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import numpy as np
+
+from edgesplit.codecs import CODECS, available_codecs
+from edgesplit.frames import pack_tensor, unpack_tensors
+from edgesplit.profiles import CodecTimes
+from edgesplit.tensors import Array
+from edgesplit_agent.runtime import RuntimeOptions
+from edgesplit_agent.worker import PROFILING_PRIORITY, Worker
+
+__all__ = ["CodecTimer", "CodecTiming", "fit_line", "slowed_codecs"]
+
+T = TypeVar("T")
+
+CHANNELS = 64
+SIDES = (16, 48, 128)
+"""Tensors of 64 KiB, 576 KiB and 4 MiB in float32, shape (1, CHANNELS, side, side)."""
+ROUNDS = 5
+FORMAT = 1
+"""Of the file; another way of timing is another format."""
+
+
+class CodecTiming(msgspec.Struct, frozen=True):
+    """Times by codec, without emulated slowness.
+
+    Attributes:
+        of_float: Of float32 tensors.
+        of_integers: Of the integers that a quantized operator yields.
+    """
+
+    of_float: dict[str, CodecTimes]
+    of_integers: dict[str, CodecTimes]
+
+
+class CodecTimer:
+    """Times codecs once and remembers.
+
+    Args:
+        folder: Where the file lies.
+        worker: Will run the codecs while serving.
+        options: Of the runtime; its clock counts.
+    """
+
+    def __init__(self, folder: Path, worker: Worker, options: Callable[[], RuntimeOptions]) -> None:
+        self._folder = folder
+        self._worker = worker
+        self._options = options
+        self._one_at_a_time = asyncio.Lock()
+        self.timing = CodecTiming({}, {})
+        """Empty until `ensure` was awaited."""
+
+    async def ensure(self) -> CodecTiming:
+        """Time the codecs, or take what was found before under the same conditions."""
+        async with self._one_at_a_time:
+            if not self.timing.of_float:
+                self.timing = await self._kept_or_timed()
+        return self.timing
+
+    async def _kept_or_timed(self) -> CodecTiming:
+        path = self._folder / f"codecs-{_conditions(self._options())}.json"
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            return msgspec.json.decode(path.read_bytes(), type=CodecTiming)
+        activations = [_activations(side) for side in SIDES]
+        names = [name for name in available_codecs() if name != "raw"]
+        of_float = {name: await self._time(name, activations) for name in names}
+        integers = [np.clip(array * 32 + 128, 0, 255).astype(np.uint8) for array in activations]
+        apply = [name for name in names if CODECS[name].applies_to("uint8")]
+        timing = CodecTiming(of_float, {name: await self._time(name, integers) for name in apply})
+        path.write_bytes(msgspec.json.encode(timing))
+        return timing
+
+    async def _time(self, codec: str, tensors: Sequence[Array]) -> CodecTimes:
+        encoding: list[tuple[int, float]] = []
+        decoding: list[tuple[int, float]] = []
+        for tensor in tensors:
+            rounds = [await self._round(codec, tensor) for _ in range(ROUNDS)]
+            encoding.append((tensor.nbytes, statistics.median(encode_s for encode_s, _ in rounds)))
+            decoding.append((tensor.nbytes, statistics.median(decode_s for _, decode_s in rounds)))
+        encode_s, encode_s_per_byte = fit_line(encoding)
+        decode_s, decode_s_per_byte = fit_line(decoding)
+        return CodecTimes(
+            encode_s=encode_s,
+            encode_s_per_byte=encode_s_per_byte,
+            decode_s=decode_s,
+            decode_s_per_byte=decode_s_per_byte,
+        )
+
+    async def _round(self, codec: str, tensor: Array) -> tuple[float, float]:
+        """Code once and back, each a turn of its own in the worker. [s, s]"""
+        encode_s, packed = await self._timed(lambda: pack_tensor("t", tensor, codec))
+        decode_s, _ = await self._timed(lambda: unpack_tensors([packed.head], [packed.payload]))
+        return encode_s, decode_s
+
+    async def _timed(self, work: Callable[[], T]) -> tuple[float, T]:
+        clock = self._options().clock
+
+        def run() -> tuple[float, T]:
+            started = clock()
+            done = work()
+            return clock() - started, done
+
+        return await self._worker.run(run, priority=PROFILING_PRIORITY)
+
+
+def fit_line(points: Sequence[tuple[int, float]]) -> tuple[float, float]:
+    """Seconds per tensor and per byte that explain measured seconds best, neither below 0.
+
+    Args:
+        points: Bytes and seconds. [B, s]
+
+    Returns:
+        Least squares of relative errors, so that small tensors count as much as large ones. [s, s/B]
+    """
+    rows = np.array([(1 / seconds, nbytes / seconds) for nbytes, seconds in points if seconds > 0], np.float64)
+    if not len(rows):
+        return 0.0, 0.0
+    ones = np.ones(len(rows))
+    scale = np.maximum(np.linalg.norm(rows, axis=0), 1e-300)
+    both = np.linalg.lstsq(rows / scale, ones, rcond=None)[0] / scale
+    if len(rows) > 1 and (both >= 0).all():
+        return float(both[0]), float(both[1])
+    alone = [float(column @ ones / (column @ column)) for column in rows.T]
+    errors = [float(np.square(rows[:, place] * alone[place] - 1).sum()) for place in range(2)]
+    return (alone[0], 0.0) if errors[0] < errors[1] else (0.0, alone[1])
+
+
+def _activations(side: int) -> Array:
+    values = np.random.default_rng(side).normal(size=(1, CHANNELS, side, side))
+    return np.asarray(values, np.float32)
+
+
+def _conditions(options: RuntimeOptions) -> str:
+    """What the times depend on, besides the machine: the folder is the machine's own."""
+    parts = (str(FORMAT), np.__version__, *available_codecs(), options.clock.__name__)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+def slowed_codecs(times: Mapping[str, CodecTimes], factor: float) -> dict[str, CodecTimes]:
+    """The times of the same node played `factor` times slower."""
+    return {
+        name: CodecTimes(
+            encode_s=entry.encode_s * factor,
+            encode_s_per_byte=entry.encode_s_per_byte * factor,
+            decode_s=entry.decode_s * factor,
+            decode_s_per_byte=entry.decode_s_per_byte * factor,
+        )
+        for name, entry in times.items()
+    }
