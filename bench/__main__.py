@@ -23,7 +23,7 @@ def _commands(models: Path | None) -> list[list[str]]:
     if models is not None:
         equality += ["--models", str(models)]
         profiles += ["--models", str(models)]
-    commands = [equality, ["bench.streaming"], ["bench.overhead"], profiles]
+    commands = [equality, ["bench.streaming"], ["bench.overhead"], ["bench.switching"], profiles]
     if not unavailable():
         commands.append(["bench.end_to_end"])
     return [planner, *commands] if (MATERIAL / "problems").is_dir() else commands

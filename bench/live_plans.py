@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from edgesplit import topics
 from edgesplit.bus import MessageBus
@@ -38,9 +38,10 @@ class PlanPusher:
         self._port = port
         self._statuses: dict[str, NodeStatus] = {}
         self._observed: dict[tuple[str, str], Observed] = {}
+        self._told: dict[str, Desired] = {}
         self._changed = asyncio.Event()
 
-    async def __aenter__(self) -> PlanPusher:
+    async def __aenter__(self) -> Self:
         self._server = ArtifactServer(
             self._blobs, self._blobs.folder, metrics=lambda: b"", health=lambda: (True, "bench"), max_upload_bytes=1
         )

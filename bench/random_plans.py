@@ -15,6 +15,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from bench.differences import Arrays, relative_difference
 from edgesplit.messages import ComponentSpec, EpochSpec, LinkState
 from edgesplit.plan import Assignment, Evaluation
 from edgesplit.problem import Problem
@@ -38,7 +39,6 @@ __all__ = [
 ]
 
 NODES = ("device", "edge", "cloud")
-Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -193,18 +193,6 @@ def random_inputs(graph: ModelGraph, seed: int) -> dict[str, NDArray[Any]]:
         drawn = generator.random(tensor.shape)
         inputs[name] = drawn.astype(dtype) if dtype.kind == "f" else (drawn > 0.5).astype(dtype)
     return inputs
-
-
-def relative_difference(wanted: Arrays, got: Arrays) -> float:
-    """Largest difference of any output, relative to that output's range."""
-    worst = 0.0
-    for name, array in wanted.items():
-        other = got[name]
-        if other.shape != array.shape or other.dtype != array.dtype or not np.isfinite(other).all():
-            return float("inf")
-        scale = float(np.ptp(array)) or 1.0
-        worst = max(worst, float(np.abs(array.astype(np.float64) - other.astype(np.float64)).max()) / scale)
-    return worst
 
 
 def _run(component: ComponentSpec, blobs: BlobStore, held: Arrays) -> dict[str, NDArray[Any]]:

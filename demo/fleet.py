@@ -151,6 +151,10 @@ class LocalFleet:
         """host:port of an agent's data plane."""
         return f"{self._place(name).host}:{self.data_ports[name]}"
 
+    def pid(self, name: str) -> int:
+        """Of a process that was started."""
+        return self._processes[name].pid
+
     def kill(self, name: str) -> None:
         """End a process at once, as a power cut would (SIGKILL)."""
         process = self._processes.pop(name)

@@ -7,6 +7,7 @@ and exit code 1, never a traceback. Not here: the agent itself (`daemon.py`).
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -55,6 +56,8 @@ async def _run(configuration: AgentConfiguration, path: Path | None) -> None:
     loop.add_signal_handler(signal.SIGHUP, _reload, agent, path)
     try:
         await agent.start()
+        # What was imported stays: a full collection that walked it would stop everything for tens of milliseconds.
+        gc.freeze()
         waiting = [asyncio.create_task(stopped.wait()), asyncio.create_task(agent.wait_failed())]
         done, pending = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:

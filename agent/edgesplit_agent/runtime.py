@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import gc
 import hashlib
 import platform
 import sys
@@ -179,6 +180,7 @@ def _runtime() -> Any:
         onnxruntime.OrtMemoryInfo("Cpu", kind, 0, place),
         onnxruntime.OrtArenaCfg({"arena_extend_strategy": _EXACT_REQUESTS}),
     )
+    gc.freeze()  # as in `main`: the modules stay, collections need not walk them
     return onnxruntime
 
 

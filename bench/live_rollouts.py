@@ -1,0 +1,128 @@
+"""Plans rolled out on live agents, each while the one before serves, without a controller's choice.
+
+Owns: driving the controller's own state machine (`deployment/rollout.py`) with given plans, and when each step came. Its
+rule: agents get what a controller would tell them, in the same order. Not here: which plans, the load.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bench.live_plans import PREPARE_TIMEOUT_S, PlanPusher
+from edgesplit import topics
+from edgesplit.messages import Deployment, Desired, EpochSpec
+from edgesplit_controller.deployment.compilation import tensor_specs
+from edgesplit_controller.deployment.rollout import EpochPlan, Rollout, World, advance, begin, parts
+from edgesplit_controller.graph.model import ModelGraph
+
+__all__ = ["PlanRoller", "Switch"]
+
+
+@dataclass(frozen=True)
+class Switch:
+    """When one change of plan came to each of its steps, on the monotonic clock. [s]
+
+    Attributes:
+        began_s: Nodes were told of the new plan.
+        activated_s: The source was known to serve it.
+        retired_s: The last request on the one before had ended, and no node holds it any more.
+        abandoned: Why it never served, or empty.
+    """
+
+    epoch: int
+    began_s: float
+    activated_s: float
+    retired_s: float
+    abandoned: str = ""
+
+
+class PlanRoller(PlanPusher):
+    """Keeps one model on agents, plan after plan."""
+
+    _rollout = Rollout()
+    _specs: Mapping[int, Mapping[str, EpochSpec]] = {}
+
+    async def roll_out(
+        self, model: str, graph: ModelGraph, specs: Mapping[str, EpochSpec], local: EpochSpec | None = None
+    ) -> Switch:
+        """Prepare, activate, drain and retire.
+
+        Args:
+            model: Its name.
+            graph: Tells inputs and outputs.
+            specs: Node to its part; the epoch must be higher than any before.
+            local: The plan that runs everything on the source, whose epoch is the same every time.
+        """
+        source = next(iter(specs.values())).source
+        epoch = specs[source].epoch
+        plan = EpochPlan(
+            epoch=epoch,
+            source=source,
+            participants=tuple(sorted(specs)),
+            fallback=None if local is None else local.epoch,
+        )
+        self._specs = {**self._specs, epoch: specs} | ({} if local is None else {local.epoch: {source: local}})
+        began_s = activated_s = time.monotonic()
+        self._rollout = begin(self._rollout, plan, began_s + PREPARE_TIMEOUT_S)
+        while True:
+            self._publish(model, graph)
+            self._changed.clear()
+            self._rollout, notices = advance(self._rollout, self._world(model))
+            for notice in notices:
+                if notice.kind == "abandoned":
+                    self._publish(model, graph)
+                    return Switch(epoch, began_s, activated_s, time.monotonic(), notice.reason)
+                if notice.kind == "activated":
+                    activated_s = time.monotonic()
+            if self._rollout.upcoming is None and not self._rollout.retiring:
+                break
+            if not notices:
+                await self._changed.wait()
+        self._publish(model, graph)
+        await self._until(lambda: self._holds(model, {epoch} | ({local.epoch} if local is not None else set())))
+        kept = {plan.epoch, plan.fallback}
+        self._specs = {number: held for number, held in self._specs.items() if number in kept}
+        return Switch(epoch, began_s, activated_s, time.monotonic())
+
+    def _world(self, model: str) -> World:
+        observed = {node: held for (node, of), held in self._observed.items() if of == model}
+        gone = frozenset(node for node, status in self._statuses.items() if not status.online)
+        return World(observed, gone, time.monotonic())
+
+    def _holds(self, model: str, epochs: set[int]) -> bool:
+        """Whether no node holds any other epoch."""
+        return all(
+            state.epoch in epochs for (_, of), held in self._observed.items() if of == model for state in held.epochs
+        )
+
+    def _publish(self, model: str, graph: ModelGraph) -> None:
+        """Tell every node what it should hold; what nobody should is told too."""
+        inputs, outputs = tensor_specs(graph, graph.inputs), tensor_specs(graph, graph.outputs)
+        wanted = parts(self._rollout)
+        for node in self._statuses:
+            if node not in wanted:
+                self._tell(Desired(node=node, model=model, inputs=inputs, outputs=outputs, epochs=()))
+        for node, part in wanted.items():
+            epochs = sorted({*part.plans, *part.local})
+            desired = Desired(
+                node=node,
+                model=model,
+                inputs=inputs,
+                outputs=outputs,
+                epochs=tuple(self._specs[epoch][node] for epoch in epochs),
+                serve=part.serve,
+                fallback=part.fallback,
+            )
+            if part.serve is not None:
+                advertise = self._statuses[node].advertise
+                deployment = Deployment(model=model, source=node, advertise=advertise, inputs=inputs, outputs=outputs)
+                self._bus.publish_state(topics.deployment(model), deployment)
+            self._tell(desired)
+
+    def _tell(self, desired: Desired) -> None:
+        topic = topics.desired(desired.node, desired.model)
+        if self._told.get(topic) != desired:
+            self._told[topic] = desired
+            self._bus.publish_state(topic, desired)

@@ -1,0 +1,106 @@
+"""What the benchmarks of switching and failing run on: agents as processes on loopback, a broker, a model, requests.
+
+Owns: setting that up and what its processes use. Its rule: nothing is emulated. Not here: load (`callers.py`), plans.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.callers import save_requests
+from bench.random_plans import random_inputs
+from bench.testbed.requirements import program
+from demo.fleet import EmulatedNode, LocalFleet, free_port
+from edgesplit_controller.embedded_broker import EmbeddedBroker
+from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.graph.importer import import_model
+from edgesplit_controller.graph.model import ModelGraph
+from edgesplit_controller.graph.runner import open_session
+
+__all__ = ["Subject", "agents", "broker", "memory", "subject"]
+
+REQUESTS = 16
+"""Different requests, so that an answer to another one's shows."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model and requests whose answers are known.
+
+    Attributes:
+        requests: File of `bench.callers.save_requests`.
+    """
+
+    graph: ModelGraph
+    blobs: BlobStore
+    requests: Path
+
+
+def subject(path: Path, folder: Path) -> Subject:
+    """Import a model, and run it whole on some requests."""
+    blobs = BlobStore(folder / "blobs")
+    graph = import_model(path, blobs)
+    session = open_session(graph.proto, blobs)
+    pairs: list[tuple[Any, Any]] = []
+    for seed in range(REQUESTS):
+        inputs = random_inputs(graph, seed)
+        pairs.append((inputs, dict(zip(graph.outputs, session.run(list(graph.outputs), inputs), strict=True))))
+    requests = folder / "requests.npz"
+    save_requests(requests, pairs)
+    return Subject(graph, blobs, requests)
+
+
+@contextmanager
+def broker(folder: Path) -> Generator[str]:
+    """A Mosquitto of our own where one is installed, else amqtt in this process; its URL."""
+    tool, port = program("mosquitto"), free_port()
+    url = f"mqtt://127.0.0.1:{port}"
+    if tool is None:
+        embedded = EmbeddedBroker(url)
+        embedded.start()
+        try:
+            yield url
+        finally:
+            embedded.stop()
+        return
+    config = folder / "mosquitto.conf"
+    config.write_text(
+        f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\n", encoding="utf-8"
+    )
+    with (folder / "mosquitto.log").open("wb") as log:
+        process = subprocess.Popen([tool, "-c", str(config)], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+    try:
+        time.sleep(0.3)
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextmanager
+def agents(folder: Path, url: str, names: Sequence[str]) -> Generator[LocalFleet]:
+    """Agents and no controller."""
+    with LocalFleet(folder, [EmulatedNode(name, 1.0, 1.0) for name in names], broker=url) as fleet:
+        for name in names:
+            fleet.start_agent(name)
+        yield fleet
+
+
+def memory(process: int) -> dict[str, int]:
+    """What a process uses, with the pages of files that it shares with others counted in part. [B]
+
+    Returns:
+        `anonymous`, what is its own; `proportional`, that and its part of what it shares.
+    """
+    found: dict[str, int] = {}
+    for line in Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii").splitlines():
+        words = line.split()
+        if words[0] in {"Pss:", "Pss_Anon:"}:
+            found["proportional" if words[0] == "Pss:" else "anonymous"] = int(words[1]) * 1024
+    return found

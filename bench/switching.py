@@ -1,0 +1,214 @@
+"""Plan after plan under load: what fails, what is wrong, who waits, what stays behind.
+
+Owns: the run and its verdict. Its rule: requests are told apart by what went on while they were under way, plan by plan,
+because random plans differ in latency by themselves. Not here: callers (`callers.py`), roll-outs (`live_rollouts.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+import msgspec
+import onnx
+from rich.console import Console
+from rich.table import Table
+
+from bench.callers import Answer, Callers
+from bench.live_rollouts import PlanRoller, Switch
+from bench.pings import Pings
+from bench.random_plans import NODES, PlacedPlan, placed_plan, placement_problem, random_plan
+from bench.scene import Subject, agents, broker, memory, subject
+from demo.fleet import LocalFleet, free_port
+from edgesplit_controller import zoo
+
+__all__ = ["Run", "main"]
+
+SHIPPED_MODEL = Path(__file__).resolve().parents[1] / "demo" / "shapes.onnx"
+MODEL = "switched"
+RATIO_AIM, WAIT_AIM_S, GROWTH_AIM = 1.5, 0.05, 0.05
+FIRST_MEASURE = 10
+"""Switches after which memory is taken for the first time."""
+QUIET_S = 6.5
+"""Agents give memory back five seconds after sessions went. [s]"""
+STEADY_S = 0.08
+"""Between two switches. [s]"""
+MIB = 1 << 20
+
+
+@dataclass
+class Run:
+    """What was seen.
+
+    Attributes:
+        plan_of: Epoch to the number of its plan.
+        pings: When each left and how long its answer took. [s]
+        memory: Node to what its agent uses after the first and after all switches. [B]
+    """
+
+    switches: list[Switch] = field(default_factory=list[Switch])
+    answers: Sequence[Answer] = ()
+    plan_of: dict[int, int] = field(default_factory=dict[int, int])
+    pings: Sequence[tuple[float, float]] = ()
+    memory: list[dict[str, dict[str, int]]] = field(default_factory=list[dict[str, dict[str, int]]])
+
+    @property
+    def abandoned(self) -> list[Switch]:
+        """Changes that came to nothing."""
+        return [switch for switch in self.switches if switch.abandoned]
+
+    def _during(self, begin_s: float, end_s: float) -> bool:
+        """Whether a change was under way at any time of a span."""
+        return any(switch.began_s < end_s and switch.retired_s > begin_s for switch in self.switches)
+
+    def latencies(self) -> tuple[float, float, float]:
+        """Median latency steady [s], during a switch [s], and the median over plans of their ratio [1]."""
+        steady: dict[int, list[float]] = {}
+        during: dict[int, list[float]] = {}
+        for answer in self.answers:
+            if answer.epoch in self.plan_of:
+                side = during if self._during(answer.sent_s, answer.done_s) else steady
+                side.setdefault(self.plan_of[answer.epoch], []).append(answer.latency_s)
+        both = steady.keys() & during.keys()
+        ratios = [statistics.median(during[plan]) / statistics.median(steady[plan]) for plan in both]
+        every = [[value for plan in both for value in side[plan]] for side in (steady, during)]
+        return statistics.median(every[0]), statistics.median(every[1]), statistics.median(ratios)
+
+    def longest_turn(self) -> tuple[float, float]:
+        """Longest time until the source took something in, steady and during a switch. [s]"""
+        sides: tuple[list[float], list[float]] = ([0.0], [0.0])
+        for sent_s, took_s in self.pings:
+            sides[self._during(sent_s, sent_s + took_s)].append(took_s)
+        return max(sides[0]), max(sides[1])
+
+    def growth(self) -> dict[str, float]:
+        """Node to the growth of its agent's memory from the first measurement to the last. [1]"""
+        first, last = self.memory[0], self.memory[-1]
+        return {node: last[node]["proportional"] / first[node]["proportional"] - 1 for node in first}
+
+
+def _plans(material: Subject, count: int, addresses: dict[str, str]) -> list[PlacedPlan]:
+    """Random plans of few components each, as a controller makes them."""
+    seeds = range(1, 2 * count + 1, 2)
+    return [random_plan(material.graph, material.blobs, seed, addresses=addresses) for seed in seeds]
+
+
+async def _switch(material: Subject, fleet: LocalFleet, run: Run, *, count: int, distinct: int) -> None:
+    async with PlanRoller(fleet.broker, material.blobs, free_port()) as roller:
+        addresses = await roller.nodes(NODES)
+        plans = _plans(material, distinct, addresses)
+        everything_here = placed_plan(
+            material.graph, material.blobs, placement_problem(material.graph, NODES), {}, addresses=addresses
+        )
+        local = everything_here.specs[NODES[0]]
+
+        async def serve(number: int, epoch: int) -> Switch:
+            specs = {node: msgspec.structs.replace(spec, epoch=epoch) for node, spec in plans[number].specs.items()}
+            run.plan_of[epoch] = number
+            return await roller.roll_out(MODEL, material.graph, specs, local)
+
+        await serve(0, 2)
+        address = fleet.address(NODES[0])
+        with Callers(address, MODEL, material.requests, fleet.folder) as callers, Pings(address, fleet.folder) as pings:
+            await asyncio.sleep(2.0)
+            for done in range(1, count + 1):
+                run.switches.append(await serve(done % distinct, 2 + done))
+                await asyncio.sleep(STEADY_S)
+                if done == min(FIRST_MEASURE, count) or done == count:
+                    await asyncio.sleep(QUIET_S)
+                    run.memory.append({node: memory(fleet.pid(node)) for node in NODES})
+                callers.answers()
+                if done % 100 == 0:
+                    print(f"{done} switches, {len(callers.answers())} requests", file=sys.stderr)
+            run.answers, run.pings = callers.stop(), pings.stop()
+
+
+def measure(path: Path, folder: Path, *, switches: int, distinct: int) -> Run:
+    """Switch a model again and again under load.
+
+    Args:
+        path: ONNX file.
+        folder: For blobs, logs, caches and records.
+        switches: How often.
+        distinct: Different plans that take turns.
+    """
+    run = Run()
+    material = subject(path, folder)
+    with broker(folder) as url, agents(folder, url, NODES) as fleet:
+        asyncio.run(_switch(material, fleet, run, count=switches, distinct=distinct))
+    return run
+
+
+def show(run: Run) -> bool:
+    """Print the table; whether every aim is met."""
+    steady_s, during_s, ratio = run.latencies()
+    turn_s, switch_turn_s = run.longest_turn()
+    failed = [answer for answer in run.answers if answer.failed]
+    wrong = [answer for answer in run.answers if answer.wrong]
+    again = sum(answer.again for answer in run.answers)
+    growth = run.growth()
+    spans_s = [switch.retired_s - switch.began_s for switch in run.switches]
+    table = Table("figure", "aim", "measured", title=f"{len(run.switches)} switches, {len(run.answers)} requests")
+    rows = [
+        ("failed requests", "0", str(len(failed)), not failed),
+        ("wrong outputs", "0", str(len(wrong)), not wrong),
+        ("answered twice", "0", str(again), not again),
+        ("changes abandoned", "0", str(len(run.abandoned)), not run.abandoned),
+        ("median latency, steady", "", f"{steady_s * 1e3:.1f} ms", True),
+        ("median latency while switching", "", f"{during_s * 1e3:.1f} ms", True),
+        ("ratio of the same plan's", f"{RATIO_AIM}", f"{ratio:.2f}", ratio <= RATIO_AIM),
+        ("longest wait for the source's turn, steady", "", f"{turn_s * 1e3:.0f} ms", True),
+        (
+            "longest while switching",
+            f"{WAIT_AIM_S * 1e3:.0f} ms",
+            f"{switch_turn_s * 1e3:.0f} ms",
+            switch_turn_s <= WAIT_AIM_S,
+        ),
+        ("a switch, from plan to retired", "", f"{statistics.median(spans_s) * 1e3:.0f} ms", True),
+    ]
+    for node, share in growth.items():
+        first, last = (taken[node]["proportional"] / MIB for taken in (run.memory[0], run.memory[-1]))
+        text = f"{first:.0f} to {last:.0f} MiB ({share:+.1%})"
+        rows.append((f"memory of {node}, from switch {FIRST_MEASURE}", f"{GROWTH_AIM:+.0%}", text, share <= GROWTH_AIM))
+    for name, aim, text, met in rows:
+        table.add_row(name, aim, text if met else f"[red]{text}[/red]")
+    Console(width=110).print(table)
+    for answer in itertools.islice(failed, 5):
+        print(answer.error, file=sys.stderr)
+    for switch in itertools.islice(run.abandoned, 5):
+        print(f"epoch {switch.epoch}: {switch.abandoned}", file=sys.stderr)
+    return all(met for *_, met in rows)
+
+
+@click.command()
+@click.option(
+    "--model", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="ONNX file; default the demo's."
+)
+@click.option("--topology", type=click.Choice(zoo.names()), help="A shipped topology instead.")
+@click.option("--switches", default=1000, show_default=True)
+@click.option("--plans", default=20, show_default=True, help="Different plans that take turns.")
+def main(model: Path | None, topology: str | None, switches: int, plans: int) -> None:
+    """Switch plans under load from eight callers, on three agents of this machine.
+
+    Example: python -m bench.switching --switches 1000
+    """
+    with tempfile.TemporaryDirectory(prefix="edgesplit-bench-") as name:
+        folder = Path(name)
+        path = model or SHIPPED_MODEL
+        if topology is not None:
+            path = folder / f"{topology}.onnx"
+            onnx.save(zoo.build(topology), path)
+        run = measure(path, folder, switches=switches, distinct=plans)
+        met = show(run)
+    sys.exit(0 if met else 1)
+
+
+if __name__ == "__main__":
+    main()
