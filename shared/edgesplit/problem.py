@@ -109,6 +109,7 @@ class Codec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         noise: Added to the output's noise once when in use. [1]
         encode_s: Node to the time it takes to encode; a node left out cannot encode. [s]
         decode_s: Node to the time it takes to decode; a node left out cannot decode. [s]
+        precision: Codes the tensor only when its producer runs in `float` or in `int8`; None codes it either way.
     """
 
     name: Name
@@ -116,6 +117,11 @@ class Codec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     encode_s: dict[str, float]
     decode_s: dict[str, float]
     noise: float = 0.0
+    precision: Literal["float", "int8"] | None = None
+
+    def codes(self, *, quantized: bool) -> bool:
+        """Whether it codes a tensor whose producer runs in that precision."""
+        return self.precision is None or (self.precision == "int8") == quantized
 
 
 class Tensor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -126,7 +132,8 @@ class Tensor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         producer: The operator it comes out of.
         consumers: The operators that read it.
         quantized_bytes: Size when the producer is quantized; None is the same as `bytes`. [B]
-        codecs: Codecs on offer; at most one is used, the same on all links.
+        codecs: Codecs on offer; at most one is used, the same on all links. Two of one name are one codec, with
+            figures of its own for each precision.
     """
 
     name: Name

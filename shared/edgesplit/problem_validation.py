@@ -152,7 +152,12 @@ def _check_tensors(problem: Problem) -> None:
                     raise InvalidProblem(f"The {role} {name!r} {entry} is not among the operators.")
         _check_number(tensor.bytes, f"bytes {entry}")
         _check_number(tensor.quantized_bytes, f"quantized_bytes {entry}")
-        codecs = [codec.name for codec in tensor.codecs or ()]
+        codecs = [
+            (codec.name, quantized)
+            for codec in tensor.codecs or ()
+            for quantized in (False, True)
+            if codec.codes(quantized=quantized)
+        ]
         if len(set(codecs)) < len(codecs):
             raise InvalidProblem(f"The codecs {entry} repeat a name; give every codec its own.")
         for codec in tensor.codecs or ():

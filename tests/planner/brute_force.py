@@ -33,7 +33,9 @@ __all__ = ["all_assignments", "best_score", "exact_costs", "makespan", "random_p
 Model = Literal["sum", "critical-path"]
 
 
-def random_problem(seed: int, *, model: Model = "sum", operators: int = 5, codecs: bool = True) -> Problem:
+def random_problem(
+    seed: int, *, model: Model = "sum", operators: int = 5, codecs: bool = True, precisions: bool = False
+) -> Problem:
     """A problem of a few operators with a random choice of every feature."""
     r = random.Random(seed)
     nodes = ["device", "edge", "cloud"][: r.choice([2, 2, 3])]
@@ -63,11 +65,16 @@ def random_problem(seed: int, *, model: Model = "sum", operators: int = 5, codec
             consumers.add(r.choice(later))
         size = float(r.choice([10, 50, 100, 400]))
         options: list[Codec] = []
-        for codec, share in (("fp16", 0.5), ("int8", 0.25)):
-            if codecs and r.random() < 0.25:
+        split = precisions and r.random() < 0.6
+        for codec, share in (("fp16", 0.5), ("int8", 0.25), *((("int8", 0.1), ("fp16", 0.2)) if split else ())):
+            precision = (
+                None if not split else ("float" if len([o for o in options if o.name == codec]) == 0 else "int8")
+            )
+            if codecs and r.random() < (0.5 if split else 0.25):
                 options.append(
                     Codec(
                         name=codec,
+                        precision=precision,
                         bytes=size * share,
                         noise=r.choice([0.0, 0.01, 0.03]),
                         encode_s={n: r.choice([0.0, 0.01, 0.05]) for n in nodes},
@@ -144,9 +151,19 @@ def all_assignments(problem: Problem) -> Iterator[Assignment]:
             for c in t.consumers
         ):
             continue
-        options = [[None, *(c.name for c in t.codecs or ())] for t in cut]
         for chosen in itertools.product([False, True], repeat=len(bits)):
             quantized = frozenset(b for b, on in zip(bits, chosen, strict=True) if on)
+            options = [
+                [
+                    None,
+                    *(
+                        c.name
+                        for c in t.codecs or ()
+                        if c.precision in (None, "int8" if t.producer in quantized else "float")
+                    ),
+                ]
+                for t in cut
+            ]
             for codes in itertools.product(*options):
                 codecs = {t.name: c for t, c in zip(cut, codes, strict=True) if c is not None}
                 yield Assignment(node_of, quantized, codecs)
@@ -177,7 +194,8 @@ def exact_costs(problem: Problem, assignment: Assignment) -> tuple[float, float,
         if t.producer in assignment.quantized and t.quantized_bytes is not None:
             size = t.quantized_bytes
         for codec in t.codecs or ():
-            if assignment.codecs.get(t.name) == codec.name:
+            form = "int8" if t.producer in assignment.quantized else "float"
+            if assignment.codecs.get(t.name) == codec.name and codec.precision in (None, form):
                 size = codec.bytes
                 noise += codec.noise
                 latency += codec.encode_s[sender] + sum(codec.decode_s[b] for b in to)
@@ -207,7 +225,9 @@ def makespan(problem: Problem, assignment: Assignment) -> float:
         after.setdefault(o.name, set())
     for t in problem.tensors:
         sender = assignment.node_of[t.producer]
-        codec = next((c for c in t.codecs or () if assignment.codecs.get(t.name) == c.name), None)
+        form = "int8" if t.producer in assignment.quantized else "float"
+        fitting = [c for c in t.codecs or () if c.precision in (None, form)]
+        codec = next((c for c in fitting if assignment.codecs.get(t.name) == c.name), None)
         size = t.bytes
         if t.producer in assignment.quantized and t.quantized_bytes is not None:
             size = t.quantized_bytes

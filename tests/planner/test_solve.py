@@ -58,6 +58,17 @@ def test_no_plan_is_better(model: Literal["sum", "critical-path"], operators: in
         assert_optimal(random_problem(seed, operators=operators, model=model))
 
 
+@pytest.mark.parametrize(
+    ("model", "operators", "seeds"),
+    [("sum", 3, range(80)), ("sum", 5, range(80, 160)), ("critical-path", 3, range(40))],
+)
+def test_codecs_for_one_precision_alone_are_used_with_it_alone(
+    model: Literal["sum", "critical-path"], operators: int, seeds: range
+) -> None:
+    for seed in seeds:
+        assert_optimal(random_problem(seed, operators=operators, model=model, precisions=True))
+
+
 @settings(max_examples=60, deadline=None)
 @given(seed=SEEDS, operators=st.integers(1, 5), model=st.sampled_from(["sum", "critical-path"]))
 def test_no_plan_is_better_whatever_the_seed(seed: int, operators: int, model: Literal["sum", "critical-path"]) -> None:

@@ -44,7 +44,7 @@ class Mode:
 
     Attributes:
         codec: Its codec's name; None is raw.
-        precision: Which precision of the producer it needs.
+        precision: Which precision of the producer it needs, raw or coded.
         noise: What it adds to the output's noise. [1]
         encode: Paid once by the sender, shape (3, nodes). [s, J, J]
         transfer: Paid per receiver, decoding included, shape (3, nodes, nodes); 0 where a = b. [s, J, J]
@@ -130,7 +130,10 @@ def costs_of(problem: Problem) -> Costs:
         if operator.name in pins:
             allowed[index] &= np.isin(nodes, pins[operator.name])
     hurts = any((int8_s[index] > float_s[index]).any() for index in quantizable)
-    hurts |= any((t.quantized_bytes or 0.0) > t.bytes for t in problem.tensors if by_name[t.producer].quantizable)
+    able = [tensor for tensor in problem.tensors if by_name[tensor.producer].quantizable]
+    hurts |= any((tensor.quantized_bytes or 0.0) > tensor.bytes for tensor in able)
+    # A codec for floats alone is out of reach once the producer is quantized.
+    hurts |= any(codec.precision is not None for tensor in able for codec in tensor.codecs or ())
     return Costs(
         operators=names,
         nodes=nodes,
@@ -234,9 +237,12 @@ def _modes(tensor: Tensor, quantizable: bool, wires: _Wires) -> tuple[Mode, ...]
     else:
         modes = [_mode(None, "any", 0.0, tensor.bytes, encode_s=no_coding, decode_s=no_coding, wires=wires)]
     for codec in tensor.codecs or ():
+        if not (codec.codes(quantized=False) or quantizable):
+            continue
+        precision: Precision = (codec.precision or "any") if quantizable else "any"
         encode_s, decode_s = _coding_s(codec, wires.nodes)
         modes.append(
-            _mode(codec.name, "any", codec.noise, codec.bytes, encode_s=encode_s, decode_s=decode_s, wires=wires)
+            _mode(codec.name, precision, codec.noise, codec.bytes, encode_s=encode_s, decode_s=decode_s, wires=wires)
         )
     return tuple(modes)
 

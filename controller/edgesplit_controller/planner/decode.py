@@ -82,17 +82,16 @@ def labels_of(assignment: Assignment, costs: Costs) -> Labels | None:
     node_of, nodes = assignment.node_of, {name: index for index, name in enumerate(costs.nodes)}
     if any(node_of.get(name) not in nodes for name in costs.operators):
         return None
+    quantized = frozenset(o for o in costs.quantizable if costs.operators[o] in assignment.quantized)
     mode = {
         tensor.name: index
         for tensor in costs.tensors
         for index, option in enumerate(tensor.modes)
-        if option.codec is not None and assignment.codecs.get(tensor.name) == option.codec
+        if option.codec is not None
+        and assignment.codecs.get(tensor.name) == option.codec
+        and option.precision in ("any", "int8" if tensor.producer in quantized else "float")
     }
-    return Labels(
-        node=tuple(nodes[node_of[name]] for name in costs.operators),
-        quantized=frozenset(o for o in costs.quantizable if costs.operators[o] in assignment.quantized),
-        mode=mode,
-    )
+    return Labels(tuple(nodes[node_of[name]] for name in costs.operators), quantized, mode)
 
 
 def hint_for(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgesplit_controller.planner.costs import MEASURES, Costs, WireTensor
+from edgesplit_controller.planner.costs import MEASURES, Costs, Precision, WireTensor
 from edgesplit_controller.planner.decode import Labels
 from edgesplit_controller.planner.noise import Patterns
 
@@ -78,8 +78,9 @@ def chosen_modes(node: Sequence[int], quantized: AbstractSet[int], prices: Float
     """
     chosen: dict[str, int] = {}
     for tensor, sender, receivers in _cuts(node, costs):
-        raw = _raw(tensor, quantized)
-        options = [raw, *(index for index, mode in enumerate(tensor.modes) if mode.codec is not None)]
+        raw, fits = _raw(tensor, quantized), ("any", _precision(tensor, quantized))
+        coded = (index for index, mode in enumerate(tensor.modes) if mode.codec is not None and mode.precision in fits)
+        options = [raw, *coded]
         values: list[float] = []
         for index in options:
             mode = tensor.modes[index]
@@ -94,8 +95,12 @@ def chosen_modes(node: Sequence[int], quantized: AbstractSet[int], prices: Float
 
 def _raw(tensor: WireTensor, quantized: AbstractSet[int]) -> int:
     """The raw mode that fits the producer's precision."""
-    wanted = "int8" if tensor.producer in quantized else "float"
-    return next(i for i, m in enumerate(tensor.modes) if m.codec is None and m.precision in (wanted, "any"))
+    fits = ("any", _precision(tensor, quantized))
+    return next(i for i, m in enumerate(tensor.modes) if m.codec is None and m.precision in fits)
+
+
+def _precision(tensor: WireTensor, quantized: AbstractSet[int]) -> Precision:
+    return "int8" if tensor.producer in quantized else "float"
 
 
 def _cuts(node: Sequence[int], costs: Costs) -> list[tuple[WireTensor, int, list[int]]]:

@@ -15,7 +15,7 @@ import msgspec
 from edgesplit.errors import PlanningTimedOut
 from edgesplit.plan import Assignment, Evaluation, Ranges, Solution, Status, Timings
 from edgesplit.problem import Problem
-from edgesplit_controller.planner.costs import DEVICE_ENERGY, ENERGY, LATENCY
+from edgesplit_controller.planner.costs import DEVICE_ENERGY, ENERGY, LATENCY, Costs
 from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.decode import Labels, to_assignment
 from edgesplit_controller.planner.evaluation import TOLERANCE, evaluate, score, span
@@ -193,7 +193,7 @@ def _evaluated(problem: Problem, planning: Session, plan: Plan) -> tuple[Assignm
     """The plan as the referee sees it, without quantization that gains nothing."""
     costs = planning.costs
     slimmer = plan.labels
-    for operator in sorted(plan.labels.quantized):
+    for operator in sorted(plan.labels.quantized - _coded_as_integers(plan.labels, costs)):
         candidate = Labels(slimmer.node, slimmer.quantized - {operator}, slimmer.mode)
         if (measures_of(candidate, costs) <= measures_of(slimmer, costs)).all():
             slimmer = candidate
@@ -204,6 +204,15 @@ def _evaluated(problem: Problem, planning: Session, plan: Plan) -> tuple[Assignm
         assignment = to_assignment(plan.labels, costs)
         evaluation = evaluate(problem, assignment)
     return assignment, evaluation
+
+
+def _coded_as_integers(labels: Labels, costs: Costs) -> set[int]:
+    """Operators whose output travels under a codec that needs them in int8."""
+    return {
+        tensor.producer
+        for tensor in costs.tensors
+        if tensor.name in labels.mode and tensor.modes[labels.mode[tensor.name]].precision == "int8"
+    }
 
 
 def _without_plan(problem: Problem, planning: Session, first: Outcome) -> Solution:

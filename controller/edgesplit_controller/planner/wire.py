@@ -14,9 +14,10 @@ __all__ = ["codec_and_bytes"]
 
 def codec_and_bytes(tensor: Tensor, assignment: Assignment) -> tuple[Codec | None, float]:
     """The codec in use, if any, and the bytes of one transfer. [B]"""
-    codec = next((c for c in tensor.codecs or () if c.name == assignment.codecs.get(tensor.name)), None)
+    quantized, name = tensor.producer in assignment.quantized, assignment.codecs.get(tensor.name)
+    codec = next((c for c in tensor.codecs or () if c.name == name and c.codes(quantized=quantized)), None)
     if codec is not None:
         return codec, codec.bytes
-    if tensor.producer in assignment.quantized and tensor.quantized_bytes is not None:
+    if quantized and tensor.quantized_bytes is not None:
         return None, tensor.quantized_bytes
     return None, tensor.bytes
