@@ -67,9 +67,9 @@ def random_problem(
         options: list[Codec] = []
         split = precisions and r.random() < 0.6
         for codec, share in (("fp16", 0.5), ("int8", 0.25), *((("int8", 0.1), ("fp16", 0.2)) if split else ())):
-            precision = (
-                None if not split else ("float" if len([o for o in options if o.name == codec]) == 0 else "int8")
-            )
+            precision: Literal["float", "int8"] | None = None
+            if split:
+                precision = "int8" if any(option.name == codec for option in options) else "float"
             if codecs and r.random() < (0.5 if split else 0.25):
                 options.append(
                     Codec(
