@@ -27,6 +27,7 @@ class Echo:
         port = free_port()
         self._process = context.Process(target=_answer, args=(there, port, nbytes), daemon=True)
         self._process.start()
+        there.close()
         here.recv()
         self._socket = socket.create_connection(("127.0.0.1", port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

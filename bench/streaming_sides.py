@@ -91,6 +91,7 @@ class Stream:
             here, there = context.Pipe()
             process = context.Process(target=end, args=(there, port), daemon=True)
             process.start()
+            there.close()
             here.recv()  # it listens, or is connected
             self._pipes.append(here)
             self._processes.append(process)
@@ -217,10 +218,8 @@ class _Counting:
         self.lost = f"{peer} was lost: {reason}"
         self.changed.set()
 
-    async def infer(
-        self, model: str, arrays: dict[str, Array], deadline_s: float | None
-    ) -> tuple[dict[str, Array], int]:
-        raise RuntimeError("nobody infers here")
+    def ask(self, *_: Any) -> Callable[[], None]:
+        raise RuntimeError("nobody asks here")
 
     async def until(self, condition: Callable[[], bool]) -> None:
         while not condition():

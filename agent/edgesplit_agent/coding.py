@@ -46,7 +46,7 @@ class Coder:
         self._worker = worker
         self._options = options
 
-    async def encode(self, name: str, array: Array, codec: str, *, priority: int) -> Coded:
+    async def encode(self, name: str, array: Array, codec: str, *, priority: int, share: str = "") -> Coded:
         """Code one tensor.
 
         Args:
@@ -54,15 +54,16 @@ class Coder:
             array: The tensor.
             codec: Wanted; what it cannot hold travels raw.
             priority: As the worker's.
+            share: The model it is for, as the worker's.
 
         Raises:
             InvalidInput: The codec cannot be run here.
         """
-        tensor, seconds = await self._in_turn(lambda: pack_tensor(name, array, codec), array.nbytes, priority)
+        tensor, seconds = await self._in_turn(lambda: pack_tensor(name, array, codec), array.nbytes, priority, share)
         return Coded(tensor, seconds)
 
     async def decode(
-        self, heads: Sequence[TensorHead], payloads: Sequence[Array], *, priority: int
+        self, heads: Sequence[TensorHead], payloads: Sequence[Array], *, priority: int, share: str = ""
     ) -> tuple[dict[str, Array], float]:
         """Restore the tensors of a frame.
 
@@ -73,9 +74,9 @@ class Coder:
             FrameMalformed: A payload is senseless.
         """
         nbytes = sum(head.decoded_bytes for head in heads)
-        return await self._in_turn(lambda: unpack_tensors(heads, payloads), nbytes, priority)
+        return await self._in_turn(lambda: unpack_tensors(heads, payloads), nbytes, priority, share)
 
-    async def _in_turn(self, work: Callable[[], T], nbytes: int, priority: int) -> tuple[T, float]:
+    async def _in_turn(self, work: Callable[[], T], nbytes: int, priority: int, share: str) -> tuple[T, float]:
         options = self._options()
 
         def run() -> tuple[T, float]:
@@ -84,7 +85,7 @@ class Coder:
 
         if nbytes <= INLINE_BYTES and options.slow_down <= 1.0:
             return run()
-        return await self._worker.run(run, priority=priority)
+        return await self._worker.run(run, priority=priority, share=share)
 
 
 def check_codecs(spec: EpochSpec) -> None:

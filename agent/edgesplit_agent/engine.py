@@ -12,6 +12,7 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -21,6 +22,7 @@ from edgesplit.frames import Frame, PackedTensor, Tensors, pack_tensor
 from edgesplit.messages import EpochSpec
 from edgesplit.tensors import Array
 from edgesplit_agent.coding import Coder, check_codecs
+from edgesplit_agent.dataplane.contract import Answer
 from edgesplit_agent.live_timings import TimingBook
 from edgesplit_agent.ports import Peers, Preparer, Publisher
 from edgesplit_agent.serving.actions import (
@@ -62,7 +64,7 @@ from edgesplit_agent.sessions import Component, Computed
 from edgesplit_agent.shadowing import Shadower
 from edgesplit_agent.telemetry import Telemetry
 from edgesplit_agent.usage import UsageBook
-from edgesplit_agent.worker import Worker
+from edgesplit_agent.worker import Job, Worker
 
 __all__ = ["Engine"]
 
@@ -107,7 +109,8 @@ class Engine:
         self._numbers = itertools.count(1)
         self._events: deque[Event] = deque()
         self._handling = False
-        self._clients: dict[str, asyncio.Future[tuple[dict[str, Array], int]]] = {}
+        self._clients: dict[str, Callable[[Answer], None]] = {}
+        self._idle = asyncio.Event()
         self._prepared: dict[tuple[str, int], tuple[EpochSpec, dict[int, Component]]] = {}
         self._preparing: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._forwarding: dict[str, asyncio.Task[None]] = {}
@@ -138,7 +141,8 @@ class Engine:
         try:
             async with asyncio.timeout(timeout_s):
                 while self._clients:
-                    await asyncio.wait(list(self._clients.values()))
+                    self._idle.clear()
+                    await self._idle.wait()
         except TimeoutError:
             return False
         return True
@@ -149,34 +153,44 @@ class Engine:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for future in self._clients.values():
-            if not future.done():
-                future.set_exception(RequestFailed(f"{self.machine.node} is shutting down: send again elsewhere"))
+        for request in list(self._clients):
+            self._answer(request, RequestFailed(f"{self.machine.node} is shutting down: send again elsewhere"))
 
     # --- the data plane's handler ----------------------------------------------------------------------------------
+
+    def ask(
+        self, model: str, arrays: dict[str, Array], deadline_s: float | None, answer: Callable[[Answer], None]
+    ) -> Callable[[], None]:
+        """See `DataPlaneHandler.ask`."""
+        request = f"{self._instance}-{next(self._numbers)}"
+        self._clients[request] = answer
+        self.feed(RequestArrived(request, model, arrays, deadline_s))
+        return partial(self._give_up, request)
 
     async def infer(
         self, model: str, arrays: dict[str, Array], deadline_s: float | None
     ) -> tuple[dict[str, Array], int]:
-        """Answer a client's request.
+        """Answer a client's request; cancelling the call gives it up.
 
         Raises:
             EdgesplitError: It was refused or could not be completed.
         """
-        request = f"{self._instance}-{next(self._numbers)}"
         future: asyncio.Future[tuple[dict[str, Array], int]] = asyncio.get_running_loop().create_future()
-        self._clients[request] = future
+
+        def settle(answer: Answer) -> None:
+            if future.done():
+                return
+            if isinstance(answer, EdgesplitError):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+
+        give_up = self.ask(model, arrays, deadline_s, settle)
         try:
-            self.feed(RequestArrived(request, model, arrays, deadline_s))
             return await future
         except asyncio.CancelledError:
-            self.feed(RequestCancelled(request))
-            if request in self._forwarding:
-                self._forwarding[request].cancel()
+            give_up()
             raise
-        finally:
-            del self._clients[request]
-            self._forwarding.pop(request, None)
 
     def on_tensors(  # noqa: PLR0917  the data plane's protocol
         self, peer: str, model: str, epoch: int, request: str, arrays: dict[str, Array], deadline_s: float | None
@@ -198,7 +212,7 @@ class Engine:
             raise FrameMalformed(f"a {type(frame.header).__name__} frame has no tensors for another node")
         key = ExecutionKey(model, epoch, request)
         order = self.machine.order_of(key)
-        arrays, seconds = await self._coder.decode(frame.header.tensors, frame.payloads, priority=order)
+        arrays, seconds = await self._coder.decode(frame.header.tensors, frame.payloads, priority=order, share=model)
         self._coded(key, seconds)
         return arrays
 
@@ -233,7 +247,7 @@ class Engine:
                 self._release(model, epoch, generation)
             case RunComponent():
                 _, components = self._prepared[action.key.model, action.generation]
-                self._spawn(self._run(action, components[action.component]))
+                self._run(action, components[action.component])
             case SendTensors():
                 self._send_raw(action)
             case SendCoded():
@@ -274,14 +288,21 @@ class Engine:
                 if self.publisher is not None:
                     self.publisher.emit(kind, text, model=model, data=data)
 
-    def _answer(self, request: str, answer: tuple[dict[str, Array], int] | EdgesplitError) -> None:
-        future = self._clients.get(request)
-        if future is None or future.done():
+    def _give_up(self, request: str) -> None:
+        if self._clients.pop(request, None) is None:
             return
-        if isinstance(answer, EdgesplitError):
-            future.set_exception(answer)
-        else:
-            future.set_result(answer)
+        self._idle.set()
+        self.feed(RequestCancelled(request))
+        forwarding = self._forwarding.pop(request, None)
+        if forwarding is not None:
+            forwarding.cancel()
+
+    def _answer(self, request: str, answer: Answer) -> None:
+        self._forwarding.pop(request, None)
+        tell = self._clients.pop(request, None)
+        self._idle.set()
+        if tell is not None:
+            tell(answer)
 
     def _send(self, key: ExecutionKey, peer: str, tensors: Sequence[PackedTensor], deadline_s: float) -> None:
         try:
@@ -304,7 +325,9 @@ class Engine:
     async def _send_coded(self, action: SendCoded) -> None:
         key, started_s = action.key, self._clock()
         try:
-            coded = await self._coder.encode(action.tensor, action.array, action.codec, priority=action.order)
+            coded = await self._coder.encode(
+                action.tensor, action.array, action.codec, priority=action.order, share=key.model
+            )
         except EdgesplitError as error:
             for peer in action.peers:
                 self.feed(SendFailed(key, peer, str(error)))
@@ -318,7 +341,7 @@ class Engine:
         self._usage.coded(key.model, key.epoch, seconds)
         self._telemetry.coded(key.model, seconds)
 
-    async def _run(self, action: RunComponent, component: Component) -> None:
+    def _run(self, action: RunComponent, component: Component) -> None:
         key = action.key
         started_s = self._clock()
 
@@ -326,24 +349,29 @@ class Engine:
             nonlocal started_s
             started_s = self._clock()
             # Asked in the thread, right before the work: a request may have ended while this waited.
-            return component.run(action.arrays) if self.machine.wants(key) else None
+            wanted = started_s < action.expires_at_s and self.machine.wants(key)
+            return component.run(action.arrays) if wanted else None
 
-        try:
-            computed = await self._worker.run(run, priority=action.order)
-        except Exception as error:  # onnxruntime raises many types; each ends this request only
-            first = (str(error).strip() or type(error).__name__).splitlines()[0]
-            detail = f"component {action.component} failed on {self.machine.node}: {first}"
-            self.feed(ComponentFailed(key, action.component, detail))
-            return
-        if computed is None:
-            return
+        def done(computed: Computed | None, error: BaseException | None) -> None:
+            if error is not None:  # onnxruntime raises many types; each ends this request only
+                first = (str(error).strip() or type(error).__name__).splitlines()[0]
+                detail = f"component {action.component} failed on {self.machine.node}: {first}"
+                self.feed(ComponentFailed(key, action.component, detail))
+            elif computed is not None:
+                self._ran(action, computed, started_s)
+
+        self._worker.submit(Job(run, done, action.order), share=key.model)
+
+    def _ran(self, action: RunComponent, computed: Computed, started_s: float) -> None:
+        key = action.key
+        self.feed(ComponentFinished(key, action.component, computed.outputs))
+        # What others wait for has left by now; the books have time.
         self._usage.computed(key.model, key.epoch, computed.compute_s)
         self._telemetry.computed(key.model, computed.compute_s)
         self._timings.ran(key.model, key.epoch, action.component, computed.as_profiled_s, started_s)
         spec, _ = self._prepared.get((key.model, action.generation), (None, {}))
         if spec is not None and spec.source != self.machine.node and action.component == spec.components[0].component:
             self._usage.completed(key.model, key.epoch)
-        self.feed(ComponentFinished(key, action.component, computed.outputs))
 
     async def _shadow(self, action: ShadowRequest) -> None:
         spec, components = self._prepared.get((action.model, action.generation), (None, {}))

@@ -1,80 +1,149 @@
 """The one thread that computes: components of requests, and slices of profiling between them.
 
-Owns: the order of computations on this node. Its rule: one at a time, lowest priority value first, so that an older
-request goes before a newer one and serving before profiling; what offers to make way is asked to when something more
-urgent comes. Not here: what is computed.
+Owns: the thread and its way from one job to the next. Its rule: one job at a time; the thread takes the next one without
+asking the event loop, which only hears of results; what offers to make way is asked to when something more urgent comes.
+Not here: what is computed, and whose turn it is (`turns.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
+import contextlib
+import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
-__all__ = ["PROFILING_PRIORITY", "Worker"]
+from edgesplit_agent.turns import BACKGROUND, Turns
+
+__all__ = ["PROFILING_PRIORITY", "Job", "Worker"]
 
 T = TypeVar("T")
-_Job = tuple[int, int, Callable[[], Any], asyncio.Future[Any], Callable[[], None] | None]
-"""Priority, number, function, result, how to ask it to end; the number settles every comparison."""
 PROFILING_PRIORITY = 1 << 62
-"""After every request."""
+"""Of what waits for every request; larger values wait for smaller ones."""
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """Something to compute.
+
+    Attributes:
+        function: Blocking.
+        done: Told result or exception, on the event loop; not called for a job that was left out.
+        priority: Lower goes first within its share.
+        make_way: Called on the loop when something of a lower value comes while the function runs, which should then
+            end soon.
+        unwanted: Asked in the thread before it begins; a job that nobody wants any more is left out.
+    """
+
+    function: Callable[[], Any]
+    done: Callable[[Any, BaseException | None], None]
+    priority: int
+    make_way: Callable[[], None] | None = None
+    unwanted: Callable[[], bool] | None = None
 
 
 class Worker:
-    """Runs functions one after another in a thread, by priority."""
+    """Runs jobs one after another in a thread; used on one event loop."""
 
     def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
-        self._waiting: list[_Job] = []
-        self._numbers = itertools.count()
-        self._running: asyncio.Task[None] | None = None
-        self._yielding: tuple[int, Callable[[], None]] | None = None
-        """Priority of what runs and how to ask it to end, where it offered that."""
+        self._turns: Turns[Job] = Turns()
+        self._lock = threading.Lock()
+        self._tokens: SimpleQueue[bool] = SimpleQueue()
+        self._yielding: Job | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
 
-    async def run(self, function: Callable[[], T], *, priority: int, make_way: Callable[[], None] | None = None) -> T:
+    def submit(self, job: Job, share: str | None = BACKGROUND) -> None:
+        """Have a job run.
+
+        Args:
+            job: What.
+            share: The model it belongs to; `BACKGROUND` for what is no request.
+        """
+        if self._thread is None:
+            self._loop = asyncio.get_running_loop()
+            self._thread = threading.Thread(target=self._work, name="compute", daemon=True)
+            self._thread.start()
+        with self._lock:
+            self._turns.put(job, share, job.priority)
+            yielding = self._yielding
+        self._tokens.put(True)
+        if yielding is not None and yielding.make_way is not None and job.priority < yielding.priority:
+            yielding.make_way()
+
+    async def run(
+        self,
+        function: Callable[[], T],
+        *,
+        priority: int,
+        make_way: Callable[[], None] | None = None,
+        share: str = "",
+    ) -> T:
         """Run a function in the thread; a caller cancelled before its turn takes it out of the queue.
 
         Args:
             function: Blocking.
-            priority: Lower goes first; equal ones in the order of their calls.
-            make_way: Called on the loop when something of a lower value comes while the function runs, which should
-                then end soon.
+            priority: Lower goes first; from `PROFILING_PRIORITY` on after every request.
+            make_way: As `Job.make_way`.
+            share: The model it belongs to, where it is for a request.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (priority, next(self._numbers), function, future, make_way))
-        if self._yielding is not None and priority < self._yielding[0]:
-            self._yielding[1]()
-        if self._running is None:
-            self._running = asyncio.create_task(self._work())
-        return await future
 
-    async def _work(self) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            while self._waiting:
-                priority, _, function, future, make_way = heapq.heappop(self._waiting)
-                if future.cancelled():
-                    continue
-                self._yielding = (priority, make_way) if make_way is not None else None
-                try:
-                    result = await loop.run_in_executor(self._executor, function)
-                except Exception as error:  # handed to the caller, whatever it is
-                    if not future.cancelled():
-                        future.set_exception(error)
-                else:
-                    if not future.cancelled():
-                        future.set_result(result)
-        finally:
-            self._running, self._yielding = None, None
+        def done(result: T, error: BaseException | None) -> None:
+            if future.done():
+                return
+            if isinstance(error, asyncio.CancelledError):
+                future.cancel()
+            elif error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        job = Job(function, done, priority, make_way, unwanted=future.cancelled)
+        self.submit(job, BACKGROUND if priority >= PROFILING_PRIORITY else share)
+        return await future
 
     async def close(self) -> None:
         """Drop what waits, let what runs end."""
-        for _, _, _, future, _ in self._waiting:
-            future.cancel()
-        self._waiting.clear()
-        if self._running is not None:
-            await asyncio.gather(self._running, return_exceptions=True)
-        self._executor.shutdown(wait=False)
+        with self._lock:
+            dropped = self._turns.clear()
+        for job in dropped:
+            job.done(None, asyncio.CancelledError())
+        if self._thread is not None:
+            self._tokens.put(False)
+            await asyncio.to_thread(self._thread.join)
+            # Results that the thread handed over last are still on their way.
+            await asyncio.sleep(0)
+
+    def _perform(self, function: Callable[[], T]) -> T:
+        """Run a job's function, in the thread; what else is to be done around it may be added."""
+        return function()
+
+    def _work(self) -> None:
+        while self._tokens.get():
+            self._do_next()
+
+    def _do_next(self) -> None:
+        """In a function of its own: what it holds must not be held while the thread waits."""
+        with self._lock:
+            taken = self._turns.take()
+            if taken is None:
+                return
+            job, share = taken
+            if job.unwanted is not None and job.unwanted():
+                return
+            self._yielding = job
+        result, error, started_s = None, None, time.perf_counter()
+        try:
+            result = self._perform(job.function)
+        except BaseException as raised:  # handed to the caller, whatever it is
+            error = raised
+        with self._lock:
+            self._yielding = None
+            self._turns.spent(share, time.perf_counter() - started_s)
+        assert self._loop is not None  # noqa: S101 - set before the thread starts
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
+            self._loop.call_soon_threadsafe(job.done, result, error)

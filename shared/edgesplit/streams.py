@@ -162,14 +162,18 @@ class Connection(asyncio.Protocol):
             self._gated_bytes -= nbytes
         return nbytes
 
+    def has_room(self, payloads: Sequence[Array]) -> bool:
+        """Whether nothing waits, or the queue would be at most half full with these tensors."""
+        pending = self.pending_bytes
+        return not pending or pending + sum(payload.nbytes for payload in payloads) <= self._queue_bytes // 2
+
     async def send_when_room(self, header: Header, payloads: Sequence[Array] = ()) -> int:
         """Wait until the queue is at most half full, then `send`; the backpressure of a patient sender.
 
         Raises:
             Unreachable: The connection closed meanwhile.
         """
-        nbytes = sum(payload.nbytes for payload in payloads)
-        while self.is_open and self.pending_bytes and self.pending_bytes + nbytes > self._queue_bytes // 2:
+        while self.is_open and not self.has_room(payloads):
             self._room.clear()
             await self._room.wait()
         return self.send(header, payloads)

@@ -52,7 +52,7 @@ async def test_an_older_requests_tensor_is_coded_before_a_newer_ones_component(w
 
 
 @pytest.mark.parametrize(
-    ("array", "slow_down", "thread"), [(LARGE, 1.0, "compute_0"), (SMALL, 1.0, "MainThread"), (SMALL, 2.0, "compute_0")]
+    ("array", "slow_down", "thread"), [(LARGE, 1.0, "compute"), (SMALL, 1.0, "MainThread"), (SMALL, 2.0, "compute")]
 )
 async def test_the_event_loop_codes_only_what_takes_it_no_time(
     worker: Worker, monkeypatch: pytest.MonkeyPatch, array: Array, slow_down: float, thread: str

@@ -23,7 +23,7 @@ from edgesplit.frames import (
 )
 from edgesplit.messages import PROTOCOL
 from edgesplit.tensors import Array
-from edgesplit_agent.dataplane.contract import Limits
+from edgesplit_agent.dataplane.contract import Answer, Limits
 from edgesplit_agent.dataplane.emulation import Emulation
 from edgesplit_agent.dataplane.plane import DataPlane
 
@@ -72,20 +72,26 @@ class RecordingHandler:
     def on_peer_lost(self, peer: str, reason: str) -> None:
         self.lost.append((peer, reason))
 
-    async def infer(
-        self, model: str, arrays: dict[str, Array], deadline_s: float | None
-    ) -> tuple[dict[str, Array], int]:
+    def ask(
+        self, model: str, arrays: dict[str, Array], deadline_s: float | None, answer: Callable[[Answer], None]
+    ) -> Callable[[], None]:
         self.inferring += 1
-        try:
-            await self.open.wait()
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
         if model == "bug":
             raise RuntimeError("secret detail")
-        if model != "double":
-            raise InvalidTensor(f"input 'x' of model {model} has the wrong shape")
-        return {name: np.asarray(array * 2) for name, array in arrays.items()}, 7
+
+        async def infer() -> None:
+            await self.open.wait()
+            if model != "double":
+                answer(InvalidTensor(f"input 'x' of model {model} has the wrong shape"))
+            else:
+                answer(({name: np.asarray(array * 2) for name, array in arrays.items()}, 7))
+
+        def give_up() -> None:
+            self.cancelled += 1
+            task.cancel()
+
+        task = asyncio.get_running_loop().create_task(infer())
+        return give_up
 
 
 class Plane:

@@ -81,6 +81,5 @@ class TimedWorker(Worker):
         super().__init__()
         self._busy = busy
 
-    async def run(self, function: Callable[[], T], *, priority: int, make_way: Callable[[], None] | None = None) -> T:
-        """As `Worker.run`."""
-        return await super().run(lambda: self._busy.time(function), priority=priority, make_way=make_way)
+    def _perform(self, function: Callable[[], T]) -> T:
+        return self._busy.time(function)

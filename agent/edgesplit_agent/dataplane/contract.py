@@ -6,13 +6,18 @@ the agent's to move to a thread. Not here: behaviour.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from edgesplit.errors import EdgesplitError
 from edgesplit.frames import Frame, FrameLimits
 from edgesplit.tensors import Array
 
-__all__ = ["DataPlaneHandler", "Limits"]
+__all__ = ["Answer", "DataPlaneHandler", "Limits"]
+
+Answer = tuple[dict[str, Array], int] | EdgesplitError
+"""Outputs and the epoch that computed them, or why there are none."""
 
 
 @dataclass(frozen=True)
@@ -80,14 +85,18 @@ class DataPlaneHandler(Protocol):
     def on_peer_lost(self, peer: str, reason: str) -> None:
         """The connection to the peer ended; what was on its way is lost."""
 
-    async def infer(
-        self, model: str, arrays: dict[str, Array], deadline_s: float | None
-    ) -> tuple[dict[str, Array], int]:
-        """Answer a client's request: outputs and the epoch that computed them.
+    def ask(
+        self, model: str, arrays: dict[str, Array], deadline_s: float | None, answer: Callable[[Answer], None]
+    ) -> Callable[[], None]:
+        """Begin to answer a client's request.
 
-        Cancelled when the client disconnects.
+        Args:
+            model: Its name.
+            arrays: Inputs by name.
+            deadline_s: Time left for it. [s]
+            answer: Called once, perhaps before this returns; what it is told is passed on to that client alone.
 
-        Raises:
-            EdgesplitError: Passed on to that client alone.
+        Returns:
+            Gives the request up, for instance as the client has left; without effect once it was answered.
         """
         ...

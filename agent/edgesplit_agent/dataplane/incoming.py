@@ -1,6 +1,6 @@
 """Connections that others opened: peers' tensors, clients' requests.
 
-Owns: the greeting, acknowledgements, pongs, and one task per client request. Its rule: a connection that breaks the
+Owns: the greeting, acknowledgements, pongs, and clients' requests until they are answered. Its rule: a connection that breaks the
 protocol is told why and closed; a request that fails is answered with Failure to its client alone. Not here: what
 tensors and requests are for.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 
 import structlog
@@ -43,7 +43,7 @@ from edgesplit.frames import (
 )
 from edgesplit.streams import Connection
 from edgesplit.tensors import Array, contiguous
-from edgesplit_agent.dataplane.contract import DataPlaneHandler, Limits
+from edgesplit_agent.dataplane.contract import Answer, DataPlaneHandler, Limits
 from edgesplit_agent.dataplane.emulation import Emulator
 from edgesplit_agent.dataplane.safely import guarded
 
@@ -60,7 +60,7 @@ class _Guest:
     hello: Hello | None = None
     received_bytes: int = 0
     tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
-    infers: dict[int, asyncio.Task[None]] = field(default_factory=dict[int, asyncio.Task[None]])
+    infers: dict[int, Callable[[], None] | None] = field(default_factory=dict[int, "Callable[[], None] | None"])
 
 
 class Incoming:
@@ -117,7 +117,7 @@ class Incoming:
         elif isinstance(header, Infer):
             self._infer(connection, guest, header, frame)
         elif isinstance(header, Cancel):
-            self._cancel(guest, header)
+            self._give_up(guest, header.id)
         elif guest.hello.role != "agent":
             raise FrameMalformed(f"{connection.peer_address} is a client and sent what only agents send")
         elif isinstance(header, Tensors):
@@ -141,6 +141,8 @@ class Incoming:
         guest = self._guests.pop(connection)
         for task in guest.tasks:
             task.cancel()
+        for identifier in list(guest.infers):
+            self._give_up(guest, identifier)
         if isinstance(reason, ProtocolError):
             self._log_once(connection, guest, reason)
 
@@ -202,41 +204,66 @@ class Incoming:
             )
             connection.send(Failure(id=header.id, code=error.code, message=str(error)), urgent=True)
             return
-        task = self._spawn(guest, self._answer(connection, header, frame))
-        guest.infers[header.id] = task
-        task.add_done_callback(lambda _: guest.infers.pop(header.id))
-
-    def _cancel(self, guest: _Guest, header: Cancel) -> None:
-        # Its answer may have left in the meantime.
-        task = guest.infers.get(header.id)
-        if task is not None:
-            task.cancel()
-
-    async def _answer(self, connection: Connection, header: Infer, frame: Frame) -> None:
+        guest.infers[header.id] = None
         started = time.monotonic()
+
+        def answer(outcome: Answer) -> None:
+            guest.infers.pop(header.id, None)
+            if not connection.is_open:
+                return
+            if isinstance(outcome, EdgesplitError):
+                self._refuse(connection, header.id, outcome)
+            else:
+                self._reply(connection, guest, header.id, outcome, time.monotonic() - started)
+
         try:
             arrays = unpack_tensors(header.tensors, frame.payloads)
-            outputs, epoch = await self._handler.infer(header.model, arrays, header.deadline_s)
-            heads, payloads = pack_tensors([(name, contiguous(name, array), "raw") for name, array in outputs.items()])
-            result = Result(id=header.id, epoch=epoch, tensors=heads, seconds=time.monotonic() - started)
-            await connection.send_when_room(result, payloads)
+            give_up = self._handler.ask(header.model, arrays, header.deadline_s, answer)
         except EdgesplitError as error:
-            self._refuse(connection, header.id, error)
+            answer(error)
         except Exception:
             _log.exception("request failed", model=header.model)
-            self._refuse(
-                connection, header.id, RequestFailed("the request failed for a reason of the node's own: see its log")
-            )
+            answer(RequestFailed("the request failed for a reason of the node's own: see its log"))
+        else:
+            if header.id in guest.infers:
+                guest.infers[header.id] = give_up
+
+    def _give_up(self, guest: _Guest, identifier: int) -> None:
+        # Its answer may have left in the meantime.
+        give_up = guest.infers.pop(identifier, None)
+        if give_up is not None:
+            give_up()
+
+    def _reply(
+        self,
+        connection: Connection,
+        guest: _Guest,
+        identifier: int,
+        answer: tuple[dict[str, Array], int],
+        seconds: float,
+    ) -> None:
+        outputs, epoch = answer
+        heads, payloads = pack_tensors([(name, contiguous(name, array), "raw") for name, array in outputs.items()])
+        result = Result(id=identifier, epoch=epoch, tensors=heads, seconds=seconds)
+        if connection.has_room(payloads):
+            connection.send(result, payloads)
+        else:
+            self._spawn(guest, self._reply_when_room(connection, result, payloads))
+
+    async def _reply_when_room(self, connection: Connection, result: Result, payloads: tuple[Array, ...]) -> None:
+        try:
+            await connection.send_when_room(result, payloads)
+        except EdgesplitError as error:
+            self._refuse(connection, result.id, error)
 
     def _refuse(self, connection: Connection, identifier: int, error: EdgesplitError) -> None:
         if connection.is_open:
             connection.send(Failure(id=identifier, code=error.code, message=str(error)), urgent=True)
 
-    def _spawn(self, guest: _Guest, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    def _spawn(self, guest: _Guest, work: Coroutine[None, None, None]) -> None:
         task = self._loop.create_task(work)
         guest.tasks.add(task)
         task.add_done_callback(guest.tasks.discard)
-        return task
 
     async def _tell_progress(self) -> None:
         """A long frame on a slow link keeps pings waiting behind it; say that it moves."""

@@ -6,6 +6,7 @@ everything it needs. Not here: how it is done (`engine.py`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -58,6 +59,7 @@ class RunComponent:
 
     Attributes:
         order: Arrival order of its request here; a lower one goes first.
+        expires_at_s: From then on nobody wants the outputs. [s on the machine's clock]
     """
 
     key: ExecutionKey
@@ -65,6 +67,7 @@ class RunComponent:
     generation: int
     arrays: Mapping[str, Array]
     order: int
+    expires_at_s: float = math.inf
 
 
 @dataclass(frozen=True, slots=True, eq=False)

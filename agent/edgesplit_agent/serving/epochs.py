@@ -195,10 +195,10 @@ class ModelEpochs:
         serving = self.choose(peers_up, now_s)
         actions = self._fallback_events(serving, peers_up)
         # How many requests are on the serving epoch changes all the time and decides nothing; whether another epoch
-        # has any left decides when it may be dropped.
+        # has any left at its source decides when it may be dropped.
         key = (
             tuple(
-                (number, held.state, held.detail, number != serving and in_flight.get(number, 0) > 0)
+                (number, held.state, held.detail, number != serving and self._left(number, in_flight) > 0)
                 for number, held in sorted(self.held.items())
             ),
             serving,
@@ -211,10 +211,16 @@ class ModelEpochs:
             self._published = None
             return actions if first else [*actions, ClearObserved(self.model)]
         states = tuple(
-            EpochState(epoch=number, state=held.state, detail=held.detail, in_flight=in_flight.get(number, 0))
+            EpochState(epoch=number, state=held.state, detail=held.detail, in_flight=self._left(number, in_flight))
             for number, held in sorted(self.held.items())
         )
         return [*actions, PublishObserved(self.model, states, serving)]
+
+    def settled(self, in_flight: Mapping[int, int]) -> bool:
+        """Whether requests that come and go leave nothing to report or to free, as long as nothing else happens."""
+        elsewhere = any(count for number, count in in_flight.items() if number != self.current and number in self.held)
+        draining = any(held.state == "draining" for held in self.held.values())
+        return not draining and self._engaged is None and not (self.is_source and elsewhere)
 
     # --- steps -----------------------------------------------------------------------------------------------------
 
@@ -236,6 +242,10 @@ class ModelEpochs:
         # Where a link between other nodes failed nobody knows which plan avoids it; the local one does.
         numbers += [number for number in (self.fallback,) if number is not None]
         return iter(dict.fromkeys([*numbers, *self.spares()]))
+
+    def _left(self, number: int, in_flight: Mapping[int, int]) -> int:
+        """Requests of this source that are on an epoch; those of another source are not this node's to count."""
+        return in_flight.get(number, 0) if self.held[number].spec.source == self.node else 0
 
     def _is_usable(self, number: int) -> bool:
         held = self.held.get(number)

@@ -237,7 +237,7 @@ class Flow:
                 return [answer]  # one check at a time, for their arrays take memory
             return [answer, *self.models[key.model].answered(key.epoch, request.arrays, outputs, now_s)]
         actions: list[Action] = [
-            RunComponent(key, number, execution.generation, arrays, execution.order)
+            RunComponent(key, number, execution.generation, arrays, execution.order, execution.expires_at_s)
             for number, arrays in execution.start_ready()
         ]
         if execution.done and not execution.is_source:

@@ -54,6 +54,7 @@ class AgentMachine:
         self.flow = Flow(node, max_in_flight, early_limit_bytes)
         self.models = self.flow.models
         self._generations = itertools.count(1)
+        self._settled = False
 
     def handle(self, event: Event, now_s: float) -> list[Action]:
         """Take one event in.
@@ -66,6 +67,8 @@ class AgentMachine:
             What to do, in order.
         """
         actions = self._react(event, now_s)
+        if self._settled and isinstance(event, RequestArrived | TensorsArrived | ComponentFinished):
+            return actions  # Most events by far: they move requests along epochs that do not change.
         in_flight = self.flow.in_flight()
         for name, model in list(self.models.items()):
             counts = in_flight.get(name, Counter[int]())
@@ -73,6 +76,7 @@ class AgentMachine:
             actions += model.report(self.flow.peers_up, now_s, counts)
             if model.desired is None and not model.held:
                 del self.models[name]
+        self._settled = all(model.settled(in_flight.get(name, {})) for name, model in self.models.items())
         return actions
 
     def wants(self, key: ExecutionKey) -> bool:
