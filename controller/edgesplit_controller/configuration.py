@@ -89,6 +89,8 @@ class Planning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         profile_silence_s: How long a node may stay silent while it should profile a model. [s]
         fallbacks: What nodes keep ready for the loss of one: `per-node`, a plan without each node the serving plan
             uses, where memory allows, beside everything on the source; `local`, only the latter.
+        shadow_requests: How many of a plan's first requests its source checks against the float model.
+        shadow_every_s: After them, one in this time; 0 for none. [s]
     """
 
     time_limit_s: float = 20.0
@@ -99,6 +101,8 @@ class Planning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     prepare_limit_s: float = 60.0
     profile_silence_s: float = 60.0
     fallbacks: Literal["per-node", "local"] = "per-node"
+    shadow_requests: int = 3
+    shadow_every_s: float = 300.0
 
     @property
     def thresholds(self) -> Thresholds:
@@ -128,7 +132,7 @@ class ControllerConfiguration(msgspec.Struct, frozen=True, kw_only=True, forbid_
         for key in ("time_limit_s", "prepare_limit_s", "profile_silence_s"):
             if not getattr(self.planning, key) > 0:
                 raise InvalidConfiguration(f"planning.{key} must be greater than 0")
-        for key in ("change_threshold", "gain_threshold", "debounce_s"):
+        for key in ("change_threshold", "gain_threshold", "debounce_s", "shadow_requests", "shadow_every_s"):
             if not getattr(self.planning, key) >= 0:
                 raise InvalidConfiguration(f"planning.{key} must be 0 or more")
 

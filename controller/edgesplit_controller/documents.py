@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from edgesplit.checks import NoiseReport, exceeds
 from edgesplit.messages import Origin, Usage
 from edgesplit.origins import weakest
 from edgesplit.plan import Assignment
@@ -21,16 +22,18 @@ from edgesplit.requests import (
     GoalsDocument,
     LinkRow,
     MeasuredDocument,
+    MeasuredNoise,
     ModelAddedDocument,
     ModelDocument,
     NodeRow,
     PinRow,
     PlanDocument,
+    TighteningDocument,
 )
 from edgesplit_controller.deployment.shares import per_node
 
 if TYPE_CHECKING:
-    from edgesplit_controller.deployment.state import DeploymentState, PlanRecord
+    from edgesplit_controller.deployment.state import DeploymentState, PlanRecord, Tightening
     from edgesplit_controller.models.record import ModelRecord
     from edgesplit_controller.registry import Registry
 
@@ -39,6 +42,7 @@ __all__ = [
     "fallback_rows",
     "link_rows",
     "measured_document",
+    "measured_noise",
     "model_document",
     "node_rows",
     "plan_document",
@@ -104,7 +108,11 @@ def added_document(record: ModelRecord, registry: Registry, warnings: Sequence[s
 
 
 def model_document(
-    record: ModelRecord, registry: Registry, deployment: DeploymentState | None, goals: GoalsDocument
+    record: ModelRecord,
+    registry: Registry,
+    deployment: DeploymentState | None,
+    goals: GoalsDocument,
+    tightening: Tightening | None = None,
 ) -> ModelDocument:
     """`splitctl model list` and `model show`."""
     active = deployment.rollout.active if deployment is not None else None
@@ -126,6 +134,20 @@ def model_document(
         profiled=registry.profiled(record.name, record.sha256),
         goals=goals,
         warnings=manifest.warnings,
+        noise_tightening=_tightening(tightening) if tightening is not None else None,
+    )
+
+
+def _tightening(tightening: Tightening) -> TighteningDocument:
+    return TighteningDocument(
+        factor=tightening.factor,
+        float_only=tightening.float_only,
+        epoch=tightening.epoch,
+        samples=tightening.samples,
+        predicted=tightening.predicted,
+        measured=tightening.measured,
+        bound=tightening.bound,
+        at_unix_s=tightening.at_unix_s,
     )
 
 
@@ -137,6 +159,7 @@ def plan_document(
     pins: tuple[PinRow, ...] = (),
     fallbacks: Mapping[str, FallbackRow] | None = None,
     battery: BatteryDocument | None = None,
+    noise: MeasuredNoise | None = None,
 ) -> PlanDocument:
     """`splitctl plan`."""
     evaluation, assignment = plan.evaluation, plan.assignment
@@ -168,7 +191,9 @@ def plan_document(
         reason=plan.reason,
         source=plan.plan.source,
         goals=plan.goals,
-        measured=measured_document(usage, plan.plan.source),
+        measured=msgspec.structs.replace(
+            measured_document(usage, plan.plan.source), noise=noise if noise is not None else MeasuredNoise()
+        ),
         serving=serving,
         pins=pins,
         forbidden=plan.goals.forbidden,
@@ -245,4 +270,27 @@ def measured_document(usage: Sequence[Usage], source: str) -> MeasuredDocument:
         energy_j=energy_j,
         device_energy_j=at_source.energy_j / at_source.requests,
         energy_origin=weakest(origins),
+    )
+
+
+def measured_noise(report: NoiseReport | None, bound: float | None, note: str) -> MeasuredNoise:
+    """What checks of served requests found.
+
+    Args:
+        report: Of the plan's source and epoch, or None.
+        bound: On the noise, or None.
+        note: Why it is not checked, or empty.
+    """
+    if report is None or report.samples == 0:
+        return MeasuredNoise(note=note)
+    comparable = not note
+    return MeasuredNoise(
+        samples=report.samples,
+        mean=report.mean,
+        max=report.max,
+        last=report.last,
+        deviation=report.deviation,
+        measure=report.measure,
+        exceeds=comparable and exceeds(report.samples, report.mean, report.deviation, bound),
+        note=note,
     )

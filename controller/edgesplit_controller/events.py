@@ -22,7 +22,15 @@ __all__ = ["ORIGIN", "EventLog"]
 ORIGIN = "controller"
 KEPT = 1000
 _WARNINGS = frozenset(
-    {"node-left", "node-refused", "plan-infeasible", "epoch-abandoned", "fallback-engaged", "malformed-message"}
+    {
+        "node-left",
+        "node-refused",
+        "plan-infeasible",
+        "epoch-abandoned",
+        "fallback-engaged",
+        "malformed-message",
+        "noise-exceeded",
+    }
 )
 
 

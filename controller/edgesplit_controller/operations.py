@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from edgesplit_controller.events import EventLog
     from edgesplit_controller.models.catalog import Catalog
     from edgesplit_controller.models.record import ModelRecord
+    from edgesplit_controller.noise_guard import NoiseGuard
     from edgesplit_controller.registry import Registry
     from edgesplit_controller.studies import Studies
 
@@ -76,6 +77,7 @@ class Operations:
         deployer: The deployments.
         events: The history.
         studies: Answer what changes nothing.
+        guard: Knows measured noise.
         when_written: Does something once no blobs are being written that nobody names yet.
     """
 
@@ -88,6 +90,7 @@ class Operations:
         events: EventLog,
         *,
         studies: Studies,
+        guard: NoiseGuard,
         when_written: Callable[[Callable[[], None]], None],
     ) -> None:
         self._registry = registry
@@ -95,6 +98,7 @@ class Operations:
         self._rollouts = rollouts
         self._deployer = deployer
         self._events = events
+        self._guard = guard
         self._when_written = when_written
         self._asking: dict[type, Callable[[Any], object]] = {
             ListNodes: lambda _: node_rows(self._registry),
@@ -153,11 +157,14 @@ class Operations:
         record = self._catalog.get(name)
         pins = pin_rows(record.graph, plan.goals.pins, plan.plan.source)
         rows = fallback_rows(self._deployer.deployments[name], plan, partial(self._rollouts.is_prepared, name))
-        battery = self._deployer.battery(name)
-        return plan_document(plan, usage, self._rollouts.serving(name), pins=pins, fallbacks=rows, battery=battery)
+        battery, noise = self._deployer.battery(name), self._guard.document(name, plan)
+        return plan_document(
+            plan, usage, self._rollouts.serving(name), pins=pins, fallbacks=rows, battery=battery, noise=noise
+        )
 
     async def _add(self, asked: AddModel, progress: Progress) -> ModelAddedDocument:
         record = await self._catalog.add(asked, progress)
+        self._guard.believe(record.name)
         text = (
             f"model {record.name} was added: {len(record.graph.operators)} operators in {len(record.graph.units)} units"
         )
@@ -179,6 +186,7 @@ class Operations:
             await self._deployer.undeploy(name)
         self._catalog.remove(name)
         self._deployer.forget_goals(name)
+        self._guard.believe(name)
         self._events.add("model-removed", f"model {name} was removed", model=name)
         self._collect()
         return document
@@ -233,7 +241,8 @@ class Operations:
 
     def _document(self, record: ModelRecord) -> ModelDocument:
         deployment = self._deployer.deployments.get(record.name)
-        return model_document(record, self._registry, deployment, self._deployer.goals(record.name))
+        goals, tightening = self._deployer.goals(record.name), self._guard.tightening(record.name)
+        return model_document(record, self._registry, deployment, goals, tightening)
 
     def _collect(self) -> None:
         self._when_written(

@@ -142,10 +142,14 @@ class Registry:
         text = f"node {name} profiled {model}: {report.profile.whole_s * 1e3:.1f} ms"
         return (Change("profile-changed", name, text, model, {"whole_s": report.profile.whole_s}),)
 
-    def forget_model(self, model: str) -> None:
-        """Drop what nodes reported about a model."""
+    def forget_profiles(self, model: str) -> None:
+        """Drop the nodes' profiles of a model; they make new ones."""
         for node in self._nodes.values():
             node.profiles.pop(model, None)
+
+    def forget_model(self, model: str) -> None:
+        """Drop what nodes reported about a model."""
+        self.forget_profiles(model)
         self._usage.forget(model)
 
     def profile(self, name: str, model: str, sha256: str) -> ExecutionProfile | None:

@@ -18,6 +18,7 @@ import structlog
 
 from edgesplit import topics
 from edgesplit.bus import MessageBus
+from edgesplit.checks import NoiseReport
 from edgesplit.errors import MalformedMessage
 from edgesplit.messages import (
     PROTOCOL,
@@ -44,6 +45,7 @@ from edgesplit_controller.events import EventLog
 from edgesplit_controller.inbox import Envelope, Inbox
 from edgesplit_controller.metrics import render_metrics
 from edgesplit_controller.models.catalog import Catalog
+from edgesplit_controller.noise_guard import NoiseGuard, shadowing_of
 from edgesplit_controller.operations import Operations
 from edgesplit_controller.registry import Change, Registry
 from edgesplit_controller.store import Store
@@ -100,6 +102,7 @@ class Service:
             events=self._events,
             outbox=self,
             clock=time.monotonic,
+            shadowing=shadowing_of(self._catalog.records, settings),
         )
         writing = Writing()
         fallbacks = Fallbacks(
@@ -124,6 +127,9 @@ class Service:
             settings=settings,
             clock=time.monotonic,
         )
+        self._guard = NoiseGuard(
+            self._rollouts, self._deployer, maker, models=self._catalog.records, events=self._events, settings=settings
+        )
         operations = Operations(
             self._registry,
             self._catalog,
@@ -131,6 +137,7 @@ class Service:
             self._deployer,
             self._events,
             studies=Studies(self._deployer, self._registry, settings.time_limit_s),
+            guard=self._guard,
             when_written=writing.when_done,
         )
         self._inbox = Inbox(operations.perform, self._bus.send, release())
@@ -170,6 +177,7 @@ class Service:
         if self._settling is not None:
             self._settling.cancel()
         await self._inbox.close()
+        await self._guard.close()
         await self._deployer.close()
         self._bus.publish_state(topics.CONTROLLER_STATUS, self._status(online=False, artifacts=""))
         await self._bus.close()
@@ -201,6 +209,7 @@ class Service:
         """A model is gone, and with it what offline nodes reported on it."""
         self._bus.clear_state(topics.model(model))
         for node in nodes:
+            self._bus.clear_state(topics.noise(node, model))
             self._bus.clear_state(topics.profile(node, model))
             self._bus.clear_state(topics.observed(node, model))
 
@@ -214,6 +223,7 @@ class Service:
         bus.subscribe(topics.profile(any_, any_), ProfileReport, self._on_profile)
         bus.subscribe(topics.observed(any_, any_), Observed, self._on_observed)
         bus.subscribe(topics.usage(any_, any_), Usage, self._on_usage)
+        bus.subscribe(topics.noise(any_, any_), NoiseReport, self._on_noise)
         bus.subscribe(topics.event(any_), Event, self._on_event)
         bus.subscribe(topics.request(any_), Envelope, self._on_request)
 
@@ -250,6 +260,10 @@ class Service:
     def _on_usage(self, _topic: str, usage: Usage | None) -> None:
         if usage is not None:
             self._traffic.take(self._registry.add_usage(usage))
+
+    def _on_noise(self, topic: str, report: NoiseReport | None) -> None:
+        name, _, model = topics.last_parts(topic, 3)
+        self._guard.observe(name, model, report)
 
     def _on_event(self, _topic: str, event: Event | None) -> None:
         if event is not None:
@@ -305,5 +319,6 @@ class Service:
         await self._heard.wait()
         await asyncio.sleep(SETTLE_S)
         self._deployer.settle(patient=True)
+        self._guard.settle()
         await asyncio.sleep(PATIENCE_S)
         self._deployer.settle(patient=False)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from edgesplit.messages import TensorSpec
+from edgesplit.noise_documents import MeasuredNoise, NoiseModelDocument, TighteningDocument
 
 __all__ = [
     "BatteryDocument",
@@ -25,7 +26,6 @@ __all__ = [
     "ModelDocument",
     "NodeRow",
     "NodeShare",
-    "NoiseModelDocument",
     "PinRow",
     "PinRule",
     "PinsDocument",
@@ -62,25 +62,6 @@ class LinkRow(msgspec.Struct, frozen=True, kw_only=True):
     age_s: float
     origin: str
     up: bool = True
-
-
-class NoiseModelDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """How well the noise regressor fits. R2 are None without candidates.
-
-    Attributes:
-        full_noise: Measured noise with every candidate quantized.
-        seconds: Time the modelling took. [s]
-        metric: What noise is: `rho`, or the user's module:function.
-    """
-
-    degree: int
-    r2_train: float | None
-    r2_test: float | None
-    seconds: float
-    patterns: int = 0
-    full_noise: float = 0.0
-    margin: float = 0.0
-    metric: str = "rho"
 
 
 class ModelAddedDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,6 +102,7 @@ class ModelDocument(msgspec.Struct, frozen=True, kw_only=True):
     profiled: tuple[str, ...]
     goals: GoalsDocument | None = None
     warnings: tuple[str, ...] = ()
+    noise_tightening: TighteningDocument | None = None
 
 
 class PinRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -267,6 +249,7 @@ class MeasuredDocument(msgspec.Struct, frozen=True, kw_only=True):
     energy_j: float | None
     device_energy_j: float | None
     energy_origin: str | None
+    noise: MeasuredNoise = MeasuredNoise()
 
 
 class BatteryDocument(msgspec.Struct, frozen=True, kw_only=True):

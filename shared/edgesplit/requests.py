@@ -24,7 +24,6 @@ from edgesplit.documents import (
     ModelDocument,
     NodeRow,
     NodeShare,
-    NoiseModelDocument,
     PinRow,
     PinRule,
     PinsDocument,
@@ -33,6 +32,7 @@ from edgesplit.documents import (
     WeightsRow,
 )
 from edgesplit.messages import Event
+from edgesplit.noise_documents import MeasuredNoise, NoiseModelDocument, TighteningDocument
 from edgesplit.studies import (
     BindingRow,
     CutRow,
@@ -72,6 +72,7 @@ __all__ = [
     "ListModels",
     "ListNodes",
     "MeasuredDocument",
+    "MeasuredNoise",
     "ModelAddedDocument",
     "ModelDocument",
     "NodeRow",
@@ -93,6 +94,7 @@ __all__ = [
     "ShowPlan",
     "ShowSource",
     "SourceDocument",
+    "TighteningDocument",
     "TraceFrontier",
     "UndeployModel",
     "UnpinOperators",

@@ -287,6 +287,18 @@ async def test_noise_is_read_as_the_metric_that_the_controller_allows(fleet: Fle
     assert own["noise_model"]["full_noise"] > 3 * plain["noise_model"]["full_noise"]
 
 
+async def test_the_same_file_with_another_choice_of_candidates_is_profiled_again(fleet: Fleet) -> None:
+    client = fleet.client
+    await client.add("tiny", convolutions())
+    deployed = await client.ask(DeployModel(name="tiny", source="device"))
+    added = await client.add("tiny", convolutions(), max_quantizable=2, replace=True)
+    assert fleet.plan("tiny").plan.epoch > deployed["epoch"]
+    assert sorted(added["profiled"]) == ["cloud", "device", "edge"]
+    profile = fleet.service._registry.profile("device", "tiny", added["sha256"])
+    assert profile is not None
+    assert sorted(profile.quantized_time_s) == added["quantizable"]
+
+
 async def test_infeasible_goals_keep_goals_and_plan(fleet: Fleet) -> None:
     client = fleet.client
     await client.add("tiny", convolutions(2))

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from edgesplit.plan import Solution, TimelineEntry, solution_to_document
 from edgesplit.problem import Problem
-from edgesplit.requests import FallbackRow, MeasuredDocument, NodeShare, PlanDocument
+from edgesplit.requests import FallbackRow, MeasuredDocument, MeasuredNoise, NodeShare, PlanDocument
 from edgesplit_controller.cli.tables import console, goals_text, plain_table, properties
 from edgesplit_controller.cli.units import UNKNOWN, joules, number, time_span
 
@@ -53,8 +53,12 @@ def show_plan(document: PlanDocument) -> None:
     table.add_row("latency", f"{time_span(document.latency_s)} (simulated timeline)", time_span(measured.latency_s))
     table.add_row("energy", joules(document.energy_j), _with(joules(measured.energy_j), origin))
     table.add_row("device energy", joules(document.device_energy_j), _with(joules(measured.device_energy_j), origin))
-    table.add_row("noise", number(document.noise), UNKNOWN)
+    table.add_row("noise", number(document.noise), _measured_noise(measured.noise))
     out.print(table)
+    if measured.noise.note:
+        out.print(measured.noise.note, soft_wrap=True)
+    if measured.noise.exceeds:
+        out.print("the measured noise exceeds its bound: a plan that keeps it is on its way", soft_wrap=True)
     out.print()
     battery = document.battery
     out.print(
@@ -189,6 +193,15 @@ def _show_timeline(out: Console, entries: Sequence[TimelineEntry]) -> None:
 
 def _shares(problem: Problem, solution: Solution) -> dict[str, NodeShare]:
     return msgspec.convert(solution_to_document(problem, solution)["per_node"], dict[str, NodeShare])
+
+
+def _measured_noise(noise: MeasuredNoise) -> str:
+    """Mean and largest of the checked requests; of what, where that is not rho."""
+    if noise.mean is None:
+        return UNKNOWN
+    requests = "1 request" if noise.samples == 1 else f"{noise.samples} requests"
+    measure = "" if noise.measure == "rho" else f", {noise.measure}"
+    return f"{number(noise.mean)} ({requests}, at most {number(noise.max)}{measure})"
 
 
 def _measured_title(measured: MeasuredDocument) -> str:

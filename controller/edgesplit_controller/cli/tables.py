@@ -13,7 +13,15 @@ from rich.console import Console
 from rich.table import Table
 
 from edgesplit.messages import TensorSpec
-from edgesplit.requests import GoalsDocument, LinkRow, ModelAddedDocument, ModelDocument, NodeRow, NoiseModelDocument
+from edgesplit.requests import (
+    GoalsDocument,
+    LinkRow,
+    ModelAddedDocument,
+    ModelDocument,
+    NodeRow,
+    NoiseModelDocument,
+    TighteningDocument,
+)
 from edgesplit_controller.cli.units import UNKNOWN, joules, number, percent, size, speed, time_span, watts
 
 __all__ = [
@@ -123,6 +131,8 @@ def show_model(document: ModelDocument) -> None:
         ("noise model", _noise_model(document.noise_model)),
         ("profiled on", ", ".join(document.profiled) or "no node yet"),
     ]
+    if document.noise_tightening is not None:
+        rows.append(("tightened", _tightening(document.noise_tightening)))
     if document.goals is not None:
         rows.append(("goals", goals_text(document.goals)))
     console().print(properties([*rows, *(("warning", sentence) for sentence in document.warnings)]))
@@ -159,6 +169,16 @@ def _noise_model(model: NoiseModelDocument) -> str:
     fit = f"degree {model.degree}, R² {number(model.r2_train)} (training), {number(model.r2_test)} (test)"
     unit = "" if model.metric == "rho" else f" of {model.metric}"
     return f"{fit}{unit}, {model.patterns} patterns in {time_span(model.seconds)}; all quantized: {number(model.full_noise)}"
+
+
+def _tightening(tightening: TighteningDocument) -> str:
+    found = (
+        f"epoch {tightening.epoch} had {number(tightening.measured)} on average over {tightening.samples} checked "
+        f"requests where {number(tightening.predicted)} was predicted and {number(tightening.bound)} allowed"
+    )
+    if tightening.float_only:
+        return f"only float is planned under a noise bound: {found}"
+    return f"noise is predicted {number(tightening.factor)} times higher than the noise model says: {found}"
 
 
 def _tensors(specs: Sequence[TensorSpec]) -> str:

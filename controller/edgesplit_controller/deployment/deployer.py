@@ -19,6 +19,7 @@ from edgesplit.problem import Problem
 from edgesplit.requests import BatteryDocument, GoalsDocument
 from edgesplit_controller.deployment.fallbacks import Fallbacks
 from edgesplit_controller.deployment.goals import goals_text
+from edgesplit_controller.deployment.noise_checks import tightened
 from edgesplit_controller.deployment.occasions import Change, Data, Occasion, Watch
 from edgesplit_controller.deployment.planning import Draft, NotProfiledYet, PlanMaker
 from edgesplit_controller.deployment.replanning import Figures, figures_of, reasons
@@ -122,6 +123,10 @@ class Deployer:
             self._rollouts.step(name)
             self._watch(name).dirty.set()
 
+    def look_again(self, model: str) -> None:
+        """Something that plans of a model stand on changed: look whether its plan still holds."""
+        self._watch(model).dirty.set()
+
     def goals(self, model: str | None) -> GoalsDocument:
         """The goals of a model, or the default of new ones."""
         state = self._rollouts.state
@@ -148,7 +153,7 @@ class Deployer:
             PlanInfeasible: The source is forbidden, or pins cannot be kept.
             EdgesplitError: The source is unknown, offline, or has not profiled the model.
         """
-        problem = self._maker.problem(self._models[model], source, goals, self.deployments)
+        problem = self._stated(model, source, goals)
         deployment = self.deployments.get(model)
         active = deployment.active if deployment is not None else None
         return self._batteries.limiting(problem, active, goals)
@@ -268,6 +273,7 @@ class Deployer:
         deployment = self._deployment(model)
         plans = deployment.plans | {serving.plan.epoch: refreshed}
         self._rollouts.keep(model, msgspec.structs.replace(deployment, plans=plans))
+        self._rollouts.publish(model)  # its source checks noise against the present bound
         text = f"{model} stays on epoch {serving.plan.epoch} ({reason})"
         self._events.add("replan-declined", text, model=model, data=data)
 
@@ -300,21 +306,35 @@ class Deployer:
         before = watch.figures or figures_of(deployment.active.problem)
         found = reasons(before, figures_of(problem), self._settings.thresholds)
         found += self._batteries.reasons(deployment.active, goals)
-        if not found and deployment.active.goals == goals:
+        breach = await self._breach(model, problem, deployment.active, watch)
+        if not found and not breach and deployment.active.goals == goals:
             return
         for reason in found:
             if reason.kind.startswith("link-"):
                 self._events.add("link-changed", reason.text, model=model)
-        cause = "; ".join(reason.text for reason in found[:3]) or "goals differ from the plan's"
+        texts = [*([breach] if breach else []), *(reason.text for reason in found)]
+        cause = "; ".join(texts[:3]) or "goals differ from the plan's"
         try:
             await self._change(model, problem, goals, Occasion(cause, False, self._limit_s()))
         except PreparationFailed:
             asyncio.get_running_loop().call_later(RETRY_S, self._retry, watch)
             raise
 
+    async def _breach(self, model: str, problem: Problem, active: PlanRecord, watch: Watch) -> str:
+        """That the plan that serves is noisier than its bound, as was measured, unless planning could not help it."""
+        tightening = self._rollouts.state.tightenings.get(model)
+        if tightening is None or watch.breach == (active.plan.epoch, tightening):
+            return ""
+        limit = problem.constraints.max_noise
+        noise = await self._maker.noise(problem, active)
+        if limit is None or noise is None or noise <= limit:
+            return ""
+        watch.breach = active.plan.epoch, tightening
+        return f"its measured noise {tightening.measured:.3g} exceeds the bound {limit:.3g}"
+
     @staticmethod
     def _retry(watch: Watch) -> None:
-        watch.figures = Figures()
+        watch.figures, watch.breach = Figures(), None
         watch.dirty.set()
 
     async def _tick(self) -> None:
@@ -349,7 +369,7 @@ class Deployer:
     def _problem(self, model: str, source: str, goals: GoalsDocument) -> Problem:
         watch = self._watch(model)
         try:
-            problem = self._maker.problem(self._models[model], source, goals, self.deployments)
+            problem = self._stated(model, source, goals)
         except PlanInfeasible as error:
             if watch.complaint != str(error):  # a fleet that changes without helping is no news
                 self._events.add("plan-infeasible", str(error), model=model)
@@ -357,6 +377,11 @@ class Deployer:
             raise
         watch.complaint = ""
         return problem
+
+    def _stated(self, model: str, source: str, goals: GoalsDocument) -> Problem:
+        """As the fleet is now, under the noise model as far as it is believed."""
+        problem = self._maker.problem(self._models[model], source, goals, self.deployments)
+        return tightened(problem, self._rollouts.state.tightenings.get(model))
 
     def _deployment(self, model: str) -> DeploymentState:
         deployment = self.deployments.get(model)

@@ -162,7 +162,7 @@ class Fallbacks:
         record = self._models.get(model)
         if deployment is None or deployment.active is None or record is None or deployment.rollout.upcoming is not None:
             return None
-        return deployment.active if deployment.active.sha256 == record.sha256 else None
+        return deployment.active if deployment.active.version == record.version else None
 
     async def _compiled(
         self, record: ModelRecord, active: PlanRecord, drafts: Sequence[_Draft]

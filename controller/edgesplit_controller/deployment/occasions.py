@@ -9,6 +9,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from edgesplit_controller.deployment.replanning import Figures
+from edgesplit_controller.deployment.state import Tightening
 
 __all__ = ["Change", "Data", "Occasion", "Watch"]
 
@@ -53,6 +54,7 @@ class Watch:
         dirty: Something about the fleet changed since the watcher looked.
         figures: What the last decision stood on.
         complaint: Why there was no problem to solve when it was last stated, or empty.
+        breach: Epoch and tightening that were last planned for.
     """
 
     task: asyncio.Task[None] | None = None
@@ -60,3 +62,4 @@ class Watch:
     dirty: asyncio.Event = field(default_factory=asyncio.Event)
     figures: Figures | None = None
     complaint: str = ""
+    breach: tuple[int, Tightening] | None = None

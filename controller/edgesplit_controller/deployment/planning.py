@@ -185,6 +185,14 @@ class PlanMaker:
         async with self._one_at_a_time:
             return await asyncio.to_thread(self._compile, record, draft, epoch, fallback, reason)
 
+    async def noise(self, problem: Problem, plan: PlanRecord) -> float | None:
+        """Noise that a problem predicts for a plan; None where the plan does not fit the problem any more. [1]"""
+        from edgesplit_controller.planner import evaluate  # noqa: PLC0415 - the planner loads late
+
+        if not _fits(plan, problem):
+            return None
+        return (await asyncio.to_thread(evaluate, problem, plan.assignment)).noise
+
     def reevaluate(self, record: PlanRecord, draft: Draft, reason: str) -> PlanRecord:
         """The serving plan with its predictions under the draft's figures and goals."""
         from edgesplit_controller.planner import score  # noqa: PLC0415 - the planner loads late
@@ -197,6 +205,7 @@ class PlanMaker:
         return PlanRecord(
             plan=record.plan,
             sha256=record.sha256,
+            version=record.version,
             specs=record.specs,
             problem=problem,
             assignment=record.assignment,
@@ -282,6 +291,7 @@ class PlanMaker:
         made = PlanRecord(
             plan=plan,
             sha256=record.sha256,
+            version=record.version,
             specs=specs,
             problem=draft.problem,
             assignment=draft.assignment,
@@ -318,8 +328,16 @@ def _judged(
 
 def _comparable(serving: PlanRecord | None, record: ModelRecord, problem: Problem) -> bool:
     """Whether the serving assignment can be evaluated on a problem: same model and source, all its nodes there."""
-    if serving is None or serving.sha256 != record.sha256 or serving.plan.source != problem.source:
-        return False
+    return (
+        serving is not None
+        and serving.version == record.version
+        and serving.plan.source == problem.source
+        and _fits(serving, problem)
+    )
+
+
+def _fits(serving: PlanRecord, problem: Problem) -> bool:
+    """Whether all nodes and operators of a plan are in a problem, and can be what the plan makes of them."""
     there = {node.name for node in problem.nodes}
     able = {operator.name for operator in problem.operators if operator.quantizable}
     operators = {operator.name for operator in problem.operators}

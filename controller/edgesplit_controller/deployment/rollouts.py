@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from edgesplit.messages import Deployment, Desired, EpochSpec, Observed
+from edgesplit.messages import Deployment, Desired, EpochSpec, Observed, Shadowing
 from edgesplit_controller.deployment.rollout import Notice, Spare, World, advance, begin, parts, with_spares
 from edgesplit_controller.deployment.state import DeploymentState, PlanRecord, SparePlan, State
 
@@ -69,6 +69,7 @@ class Rollouts:
         events: Where steps are told.
         outbox: Where desired state goes.
         clock: Monotonic seconds.
+        shadowing: What the source of a model's plan is asked to check.
 
     Attributes:
         state: What is remembered; change it with `update` and `keep`.
@@ -85,6 +86,7 @@ class Rollouts:
         events: EventLog,
         outbox: Outbox,
         clock: Callable[[], float],
+        shadowing: Callable[[str, PlanRecord], Shadowing | None] = lambda _model, _plan: None,
     ) -> None:
         self.state = state
         self.settled = False
@@ -94,6 +96,7 @@ class Rollouts:
         self._events = events
         self._outbox = outbox
         self._clock = clock
+        self._shadowing = shadowing
         self._models: dict[str, _Held] = {}
 
     def update(self, **changes: object) -> None:
@@ -212,7 +215,7 @@ class Rollouts:
         deployment = self.state.deployments[model]
         held = self._held(model)
         self._announce(model, deployment, held)
-        wanted = _desired(model, deployment)
+        wanted = _desired(model, deployment, self._shadowing)
         for node in held.published.keys() - wanted.keys():
             self._outbox.clear_desired(node, model)
         for node, desired in wanted.items():
@@ -269,13 +272,16 @@ class Rollouts:
         return self._models.setdefault(model, _Held())
 
 
-def _desired(model: str, deployment: DeploymentState) -> dict[str, Desired]:
+def _desired(
+    model: str, deployment: DeploymentState, shadowing: Callable[[str, PlanRecord], Shadowing | None]
+) -> dict[str, Desired]:
     """What every node should hold of a model."""
     local = {plan.epoch: plan.spec for plan in deployment.local}
     wanted: dict[str, Desired] = {}
     for node, part in parts(deployment.rollout).items():
         specs: list[EpochSpec] = [deployment.spec(epoch, node) for epoch in part.plans]
         specs += [local[epoch] for epoch in part.local if epoch in local]
+        served = deployment.plans.get(part.serve) if part.serve is not None else None
         wanted[node] = Desired(
             node=node,
             model=model,
@@ -285,5 +291,6 @@ def _desired(model: str, deployment: DeploymentState) -> dict[str, Desired]:
             serve=part.serve,
             fallback=part.fallback,
             fallbacks=dict(part.spares),
+            shadowing=shadowing(model, served) if served is not None else None,
         )
     return wanted

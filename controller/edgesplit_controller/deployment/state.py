@@ -14,7 +14,7 @@ from edgesplit.problem import Problem
 from edgesplit.requests import BatteryDocument, GoalsDocument, NodeShare
 from edgesplit_controller.deployment.rollout import EpochPlan, Rollout
 
-__all__ = ["DeploymentState", "LocalPlan", "PlanRecord", "SparePlan", "State"]
+__all__ = ["DeploymentState", "LocalPlan", "PlanRecord", "SparePlan", "State", "Tightening"]
 
 
 class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +22,7 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         sha256: Of the model it was made for.
+        version: Of the model's record: the same file may have other candidates or ranges.
         specs: Node to its part.
         problem: Its figures are those of the last evaluation.
         solve_s: What the planner took. [s]
@@ -42,6 +43,7 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     goals: GoalsDocument
     battery: BatteryDocument | None = None
+    version: str = ""
 
 
 class LocalPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,12 +111,39 @@ class DeploymentState(msgspec.Struct, frozen=True, kw_only=True):
         return frozenset({ref.digest for ref in refs} | {weight.digest for ref in refs for weight in ref.weights})
 
 
+class Tightening(msgspec.Struct, frozen=True, kw_only=True):
+    """How much noisier a model proved than its noise model says; the figures are those of the last breach.
+
+    Attributes:
+        factor: On everything the noise model predicts. [1]
+        float_only: The noise model is not believed any more: nothing that adds noise is planned under a bound.
+        breaches: Epochs that broke their bound.
+        epoch: The last of them.
+        samples: Its checked requests.
+        predicted: Noise of its plan under the noise model as it was then.
+        measured: Mean noise of its checked requests.
+        bound: That it broke.
+        at_unix_s: When. [s since the epoch]
+    """
+
+    factor: float
+    float_only: bool
+    breaches: int
+    epoch: int
+    samples: int
+    predicted: float
+    measured: float
+    bound: float
+    at_unix_s: float
+
+
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """All of it.
 
     Attributes:
         default_goals: Of models that are added later.
         goals: Model to its goals.
+        tightenings: Model to how its noise model is tightened; a model without one is believed.
         epochs: Model to the last epoch number given out; outlives the model, so that numbers never come again.
     """
 
@@ -123,3 +152,4 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     goals: dict[str, GoalsDocument] = {}
     epochs: dict[str, int] = {}
     deployments: dict[str, DeploymentState] = {}
+    tightenings: dict[str, Tightening] = {}

@@ -103,7 +103,10 @@ class Catalog:
 
             record = await asyncio.to_thread(take_in, submission, self._store.blobs, tell)
             await asyncio.to_thread(self._store.save_model, record)
-            self._records[name] = record
+            before, self._records[name] = self._records.get(name), record
+            if before is not None and before.manifest.offer != record.manifest.offer:
+                # The same file with other samples or candidates has other units and int8 kernels to time.
+                self._registry.forget_profiles(name)
         self._store.remove_uploads({request.file, *request.external.values(), *filter(None, [request.calibration])})
         self._offers.publish_offer(record.manifest.offer)
         return record

@@ -7,8 +7,10 @@ stand (`deployment/`).
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,6 +78,12 @@ class ModelRecord:
     def sha256(self) -> str:
         """Digest of the imported file."""
         return self.manifest.sha256
+
+    @cached_property
+    def version(self) -> str:
+        """Digest of all that plans are cut from: the file, the candidates and their calibrated ranges."""
+        parts = (self.sha256, self.manifest.quantizable, sorted(self.manifest.ranges.items()))
+        return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:

@@ -154,7 +154,7 @@ async def _upload_and_add(
     epilog=help_epilog(
         "splitctl model list",
         "a list of {name, sha256, operators, units, tensors, quantizable, noise_model, inputs, outputs, weight_bytes, "
-        "deployed, source, epoch, profiled, goals, warnings}.",
+        "deployed, source, epoch, profiled, goals, warnings, noise_tightening}.",
     ),
 )
 @common_options
@@ -173,7 +173,7 @@ def list_models(settings: Settings) -> None:
     epilog=help_epilog(
         "splitctl model show yolo",
         "{name, sha256, operators, units, tensors, quantizable, noise_model, inputs, outputs, weight_bytes, deployed, "
-        "source, epoch, profiled, goals, warnings}.",
+        "source, epoch, profiled, goals, warnings, noise_tightening}.",
     )
 )
 @click.argument("name")

@@ -27,8 +27,8 @@ __all__ = ["plan"]
         "{model, epoch, status, latency_s (of the simulated timeline), energy_j, device_energy_j, noise, score, gap, "
         "per_node: {NODE: {operators, components, quantized}}, components: [{id, node, operators, inputs, outputs}], "
         "quantized: [OPERATOR], codecs: {TENSOR: CODEC}, timeline, solve_s, reason, source, goals, measured: {requests, "
-        "failed, latency_s, energy_j, device_energy_j, energy_origin}, serving, pins: [{select, nodes, operators, units, "
-        "also}], forbidden: [NODE], fallbacks: {NODE: {epoch, latency_s, energy_j, noise, per_node, prepared}}, battery: "
+        "failed, latency_s, energy_j, device_energy_j, energy_origin, noise: {samples, mean, max, last, deviation, "
+        "measure, exceeds, note}}, serving, pins: [{select, nodes, operators, units, also}], forbidden: [NODE], fallbacks: {NODE: {epoch, latency_s, energy_j, noise, per_node, prepared}}, battery: "
         "null or {node, state, floor, hours, fraction, above_floor_j, requests_per_s, rate_origin, idle_w, others_w, "
         "limit_j, kept, stale, text}}; all but measured are predictions, fallbacks are what serves when a node is lost, "
         "battery is what a battery floor allows now.",
