@@ -21,7 +21,7 @@ from edgesplit.errors import EdgesplitError
 from edgesplit.profiles import ExecutionProfile, ModelOffer
 from edgesplit.tensors import Array
 from edgesplit_agent.artifacts import BlobCache
-from edgesplit_agent.live_timings import TimingBook
+from edgesplit_agent.live_timings import TimingBook, middle_mean
 from edgesplit_agent.machine_lock import machine_lock
 from edgesplit_agent.own_work import OwnWork
 from edgesplit_agent.sessions import RuntimeOptions, digests_of, open_session
@@ -39,9 +39,10 @@ SOON_S, RARELY_S = 10.0, 60.0
 """Between two timings of a model while its speed is in doubt, and while it is not. [s]"""
 DOUBTFUL = 0.15
 """Relative difference from the profile that is in doubt."""
-RUNS = 5
-APART_S = 0.2
-"""Between the runs, so that a passing load does not catch all of them. [s]"""
+BURSTS, RUNS = 3, 2
+"""Runs in a row, as the profile was taken, after one that warms the caches."""
+APART_S = 0.4
+"""Between the bursts, so that a passing load does not catch all of them. [s]"""
 
 
 @dataclass(frozen=True)
@@ -176,16 +177,16 @@ class Retimer:
             self._log.warning("retiming-failed", model=model, cause=f"{type(error).__name__}: {error}")
             seconds = []
         self._last[model] = profile, Retimed(self._clock(), self._last[model][1].ratio)
-        if len(seconds) < RUNS or self._book.last_run_s(model) > began_s:
+        if not seconds or self._book.last_run_s(model) > began_s:
             return
         slow_down = self._options().slow_down
         self._book.timed_again(model, offer.sha256, [slow_down * value for value in seconds])
-        ratio = sorted(seconds)[RUNS // 2] / max(profile.whole_s, 1e-9)
+        ratio = middle_mean(seconds) / max(profile.whole_s, 1e-9)
         self._last[model] = profile, Retimed(self._clock(), ratio)
         self._log.info("timed-again", model=model, ratio=round(ratio, 3), runs=len(seconds))
 
     async def _measure(self, offer: ModelOffer) -> list[float]:
-        """Run the whole float model a few times; fewer where a request came in between. [s]"""
+        """Run the whole float model a few times; nothing where a request came in between. [s]"""
         digests = digests_of(offer.float_graph)
         if not all(self._cache.path(digest).exists() for digest in digests):
             return []
@@ -197,15 +198,14 @@ class Retimer:
                 session = await asyncio.to_thread(open_session, path, options)
                 self._budget.spend(self._clock() - started_s, self._clock())
             inputs = self._profiles.inputs(offer)
-            if await self._attempt(session, inputs) is None:
-                return []
             seconds: list[float] = []
-            for _ in range(RUNS):
+            for _ in range(BURSTS):
+                burst = [await self._attempt(session, inputs) for _ in range(1 + RUNS)]
+                taken = [value for value in burst[1:] if value is not None]
+                if len(taken) < RUNS or burst[0] is None:
+                    return []
+                seconds += taken
                 await asyncio.sleep(APART_S)
-                taken_s = await self._attempt(session, inputs)
-                if taken_s is None:
-                    return seconds
-                seconds.append(taken_s)
         return seconds
 
     async def _attempt(self, session: Any, inputs: dict[str, Array]) -> float | None:

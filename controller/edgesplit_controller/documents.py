@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from edgesplit_controller.deployment.state import DeploymentState, PlanRecord, Tightening
     from edgesplit_controller.models.record import ModelRecord
     from edgesplit_controller.registry import Registry
+    from edgesplit_controller.speeds import Speeds
 
 __all__ = [
     "added_document",
@@ -49,7 +50,7 @@ __all__ = [
 ]
 
 
-def node_rows(registry: Registry) -> list[NodeRow]:
+def node_rows(registry: Registry, speeds: Speeds) -> list[NodeRow]:
     """`splitctl nodes`."""
     rows: list[NodeRow] = []
     for name, node in registry.nodes.items():
@@ -70,6 +71,7 @@ def node_rows(registry: Registry) -> list[NodeRow]:
                 runtime=status.runtime,
                 emulated=status.emulated,
                 refused=node.refused,
+                speeds=speeds.rows(name),
             )
         )
     return rows
@@ -156,6 +158,7 @@ def plan_document(
     usage: Sequence[Usage],
     serving: int | None,
     *,
+    speeds: Speeds,
     pins: tuple[PinRow, ...] = (),
     fallbacks: Mapping[str, FallbackRow] | None = None,
     battery: BatteryDocument | None = None,
@@ -163,8 +166,10 @@ def plan_document(
 ) -> PlanDocument:
     """`splitctl plan`."""
     evaluation, assignment = plan.evaluation, plan.assignment
+    model = plan.problem.model
+    rows = {node.name: speeds.row(node.name, model) for node in plan.problem.nodes}
     return PlanDocument(
-        model=plan.problem.model,
+        model=model,
         epoch=plan.plan.epoch,
         status=plan.status,
         latency_s=evaluation.timeline_s,
@@ -174,16 +179,7 @@ def plan_document(
         score=plan.score,
         gap=plan.gap,
         per_node=per_node(plan.problem, assignment, evaluation),
-        components=tuple(
-            ComponentRow(
-                id=component.id,
-                node=component.node,
-                operators=component.operators,
-                inputs=component.inputs,
-                outputs=component.outputs,
-            )
-            for component in evaluation.components
-        ),
+        components=_component_rows(plan, speeds),
         quantized=tuple(sorted(assignment.quantized)),
         codecs=dict(assignment.codecs),
         timeline=tuple(msgspec.to_builtins(evaluation.timeline)),
@@ -199,7 +195,36 @@ def plan_document(
         forbidden=plan.goals.forbidden,
         fallbacks=dict(fallbacks or {}),
         battery=battery,
+        speeds={node: row for node, row in rows.items() if row is not None},
     )
+
+
+def _component_rows(plan: PlanRecord, speeds: Speeds) -> tuple[ComponentRow, ...]:
+    """Components as they were cut, with what is expected and what was measured of each."""
+    graphs = {
+        (node, part.component): part.graph.digest for node, spec in plan.specs.items() for part in spec.components
+    }
+    expected_s: dict[int, float] = {}
+    for entry in plan.evaluation.timeline:
+        if entry.kind == "compute" and entry.component is not None:
+            expected_s[entry.component] = expected_s.get(entry.component, 0.0) + entry.end_s - entry.start_s
+    cut = plan.components or plan.evaluation.components
+    comparable = [part.operators for part in cut] == [part.operators for part in plan.evaluation.components]
+    rows: list[ComponentRow] = []
+    for part in cut:
+        timing = speeds.timing(part.node, plan.problem.model, graphs.get((part.node, part.id), ""))
+        rows.append(
+            ComponentRow(
+                id=part.id,
+                node=part.node,
+                operators=part.operators,
+                inputs=part.inputs,
+                outputs=part.outputs,
+                predicted_s=expected_s.get(part.id) if comparable else None,
+                measured_s=timing.recent_s if timing is not None else None,
+            )
+        )
+    return tuple(rows)
 
 
 def fallback_rows(

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from edgesplit_controller.models.record import ModelRecord
     from edgesplit_controller.noise_guard import NoiseGuard
     from edgesplit_controller.registry import Registry
+    from edgesplit_controller.speeds import Speeds
     from edgesplit_controller.studies import Studies
 
 __all__ = ["Operations"]
@@ -76,6 +77,7 @@ class Operations:
         rollouts: What nodes serve.
         deployer: The deployments.
         events: The history.
+        speeds: How profiles are corrected.
         studies: Answer what changes nothing.
         guard: Knows measured noise.
         when_written: Does something once no blobs are being written that nobody names yet.
@@ -89,6 +91,7 @@ class Operations:
         deployer: Deployer,
         events: EventLog,
         *,
+        speeds: Speeds,
         studies: Studies,
         guard: NoiseGuard,
         when_written: Callable[[Callable[[], None]], None],
@@ -99,9 +102,10 @@ class Operations:
         self._deployer = deployer
         self._events = events
         self._guard = guard
+        self._speeds = speeds
         self._when_written = when_written
         self._asking: dict[type, Callable[[Any], object]] = {
-            ListNodes: lambda _: node_rows(self._registry),
+            ListNodes: lambda _: node_rows(self._registry, self._speeds),
             ListLinks: lambda _: link_rows(self._registry, time.time()),
             ListModels: lambda _: [self._document(record) for record in self._catalog.records.values()],
             ShowModel: lambda asked: self._document(self._catalog.get(asked.name)),
@@ -157,9 +161,13 @@ class Operations:
         record = self._catalog.get(name)
         pins = pin_rows(record.graph, plan.goals.pins, plan.plan.source)
         rows = fallback_rows(self._deployer.deployments[name], plan, partial(self._rollouts.is_prepared, name))
-        battery, noise = self._deployer.battery(name), self._guard.document(name, plan)
+        battery, noise, serving = (
+            self._deployer.battery(name),
+            self._guard.document(name, plan),
+            self._rollouts.serving(name),
+        )
         return plan_document(
-            plan, usage, self._rollouts.serving(name), pins=pins, fallbacks=rows, battery=battery, noise=noise
+            plan, usage, serving, speeds=self._speeds, pins=pins, fallbacks=rows, battery=battery, noise=noise
         )
 
     async def _add(self, asked: AddModel, progress: Progress) -> ModelAddedDocument:
@@ -187,6 +195,7 @@ class Operations:
         self._catalog.remove(name)
         self._deployer.forget_goals(name)
         self._guard.believe(name)
+        self._speeds.forget_model(name)
         self._events.add("model-removed", f"model {name} was removed", model=name)
         self._collect()
         return document

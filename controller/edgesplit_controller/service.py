@@ -32,7 +32,7 @@ from edgesplit.messages import (
     Observed,
     Usage,
 )
-from edgesplit.profiles import ModelOffer, ProfileReport
+from edgesplit.profiles import LiveTimings, ModelOffer, ProfileReport
 from edgesplit_controller.artifacts import ArtifactServer
 from edgesplit_controller.configuration import ControllerConfiguration, artifact_address, split_address
 from edgesplit_controller.deployment.activation import Activation
@@ -48,6 +48,7 @@ from edgesplit_controller.models.catalog import Catalog
 from edgesplit_controller.noise_guard import NoiseGuard, shadowing_of
 from edgesplit_controller.operations import Operations
 from edgesplit_controller.registry import Change, Registry
+from edgesplit_controller.speeds import Speeds
 from edgesplit_controller.store import Store
 from edgesplit_controller.studies import Studies
 from edgesplit_controller.traffic import Traffic
@@ -104,6 +105,15 @@ class Service:
             clock=time.monotonic,
             shadowing=shadowing_of(self._catalog.records, settings),
         )
+        self._speeds = Speeds(
+            self._registry,
+            self._catalog.records,
+            lambda: self._rollouts.state.deployments,
+            change=settings.change_threshold,
+            clock=time.monotonic,
+            remembered=store.load_speeds(),
+            save=store.save_speeds,
+        )
         writing = Writing()
         fallbacks = Fallbacks(
             self._rollouts,
@@ -114,7 +124,7 @@ class Service:
             events=self._events,
             settings=settings,
         )
-        maker = PlanMaker(self._registry, store.blobs, settings)
+        maker = PlanMaker(self._registry, self._speeds, store.blobs, settings)
         self._deployer = Deployer(
             self._rollouts,
             registry=self._registry,
@@ -136,6 +146,7 @@ class Service:
             self._rollouts,
             self._deployer,
             self._events,
+            speeds=self._speeds,
             studies=Studies(self._deployer, self._registry, settings.time_limit_s),
             guard=self._guard,
             when_written=writing.when_done,
@@ -211,6 +222,7 @@ class Service:
         for node in nodes:
             self._bus.clear_state(topics.noise(node, model))
             self._bus.clear_state(topics.profile(node, model))
+            self._bus.clear_state(topics.timings(node, model))
             self._bus.clear_state(topics.observed(node, model))
 
     # --- what arrives --------------------------------------------------------------------------------------------------
@@ -221,6 +233,7 @@ class Service:
         bus.subscribe(topics.metrics(any_), NodeMetrics, self._on_metrics)
         bus.subscribe(topics.links(any_), LinkMetrics, self._on_links)
         bus.subscribe(topics.profile(any_, any_), ProfileReport, self._on_profile)
+        bus.subscribe(topics.timings(any_, any_), LiveTimings, self._on_timings)
         bus.subscribe(topics.observed(any_, any_), Observed, self._on_observed)
         bus.subscribe(topics.usage(any_, any_), Usage, self._on_usage)
         bus.subscribe(topics.noise(any_, any_), NoiseReport, self._on_noise)
@@ -251,6 +264,14 @@ class Service:
         changes = self._registry.set_profile(name, model, report)
         self._tell(changes)
         if changes:
+            self._tell(self._speeds.profile_changed(name, model)[0])
+            self._deployer.fleet_changed()
+
+    def _on_timings(self, topic: str, timings: LiveTimings | None) -> None:
+        name, _, model = topics.last_parts(topic, 3)
+        changes, notable = self._speeds.take(name, model, timings)
+        self._tell(changes)
+        if notable:
             self._deployer.fleet_changed()
 
     def _on_observed(self, topic: str, observed: Observed | None) -> None:

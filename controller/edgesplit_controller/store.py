@@ -1,6 +1,6 @@
 """The controller's folder on disk.
 
-Owns: `models/`, `blobs/`, `uploads/`, `events.jsonl` and `state.json`. Its rule: every file is replaced whole, so a
+Owns: `models/`, `blobs/`, `uploads/`, `events.jsonl`, `state.json` and `speeds.json`. Its rule: every file is replaced whole, so a
 kill at any moment leaves a readable folder; a damaged file is refused with one sentence, never guessed at. Not here:
 what the values mean.
 """
@@ -19,6 +19,7 @@ from edgesplit.errors import InvalidConfiguration, InvalidInput
 from edgesplit_controller.deployment.state import State
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.models.record import ModelRecord, read_record, write_atomically, write_record
+from edgesplit_controller.speeds import SavedSpeed
 
 __all__ = ["Store"]
 
@@ -85,6 +86,26 @@ class Store:
     def save_state(self, state: State) -> None:
         """Remember."""
         write_atomically(self._path / "state.json", msgspec.json.encode(state))
+
+    def load_speeds(self) -> list[SavedSpeed]:
+        """Read what live timings taught of nodes.
+
+        Raises:
+            InvalidConfiguration: The file is damaged.
+        """
+        path = self._path / "speeds.json"
+        if not path.exists():
+            return []
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=list[SavedSpeed])
+        except (msgspec.DecodeError, UnicodeDecodeError, OSError) as error:
+            raise InvalidConfiguration(
+                f"{path} is damaged ({error}): delete it to start with execution profiles as they were measured"
+            ) from error
+
+    def save_speeds(self, speeds: list[SavedSpeed]) -> None:
+        """Remember."""
+        write_atomically(self._path / "speeds.json", msgspec.json.encode(speeds))
 
     def load_models(self) -> dict[str, ModelRecord]:
         """Read all models; what a crash left half-written is finished or removed.

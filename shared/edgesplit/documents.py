@@ -31,12 +31,38 @@ __all__ = [
     "PinsDocument",
     "PlanDocument",
     "SourceDocument",
+    "SpeedRow",
     "WeightsRow",
 ]
 
 
+class SpeedRow(msgspec.Struct, frozen=True, kw_only=True):
+    """How fast a node computes a model: its execution profile, and what live timings correct it by.
+
+    Attributes:
+        whole_s: The whole model in float, as plans assume it now. [s]
+        profiled_s: As the node once measured it. [s]
+        factor: What the profile's times in float are multiplied with. [1]
+        int8_factor: Those in int8. [1]
+        origin: What the factors rest on: `profile` (nothing else was heard), `live timings` of served requests, or
+            `timed again` while nothing was served.
+        age_s: Since that was last heard; None for a profile. [s]
+    """
+
+    whole_s: float
+    profiled_s: float
+    factor: float = 1.0
+    int8_factor: float = 1.0
+    origin: str = "profile"
+    age_s: float | None = None
+
+
 class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of `splitctl nodes`; figures are None until the node reported them."""
+    """One row of `splitctl nodes`; figures are None until the node reported them.
+
+    Attributes:
+        speeds: By model that the node has profiled.
+    """
 
     name: str
     online: bool
@@ -50,6 +76,7 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
     runtime: str = ""
     emulated: bool = False
     refused: str = ""
+    speeds: dict[str, SpeedRow] = {}
 
 
 class LinkRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -211,13 +238,20 @@ class NodeShare(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ComponentRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One component of a plan; operators are ONNX operator names."""
+    """One component of a plan; operators are ONNX operator names.
+
+    Attributes:
+        predicted_s: As the plan's figures have it now. [s]
+        measured_s: Of its last requests, waiting not included; None before a few were served. [s]
+    """
 
     id: int
     node: str
     operators: tuple[str, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    predicted_s: float | None = None
+    measured_s: float | None = None
 
 
 class FallbackRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -297,6 +331,7 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
         forbidden: Nodes on which none may run.
         fallbacks: Node to what serves when it is lost.
         battery: What the battery floor allows now; None without a floor.
+        speeds: Node to how its execution profile is corrected by live timings.
     """
 
     model: str
@@ -323,6 +358,7 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
     forbidden: tuple[str, ...] = ()
     fallbacks: dict[str, FallbackRow] = {}
     battery: BatteryDocument | None = None
+    speeds: dict[str, SpeedRow] = {}
 
 
 class SourceDocument(msgspec.Struct, frozen=True, kw_only=True):

@@ -175,7 +175,7 @@ class WholeTiming(Message, frozen=True, kw_only=True):
     Attributes:
         sha256: Of the model.
         whole_s: To be held against `ExecutionProfile.whole_s`. [s]
-        runs: What it is the median of.
+        runs: What it is the mean of the middle half of.
         at_unix_s: On the node's clock. [s since the epoch]
     """
 

@@ -29,6 +29,7 @@ from edgesplit.documents import (
     PinsDocument,
     PlanDocument,
     SourceDocument,
+    SpeedRow,
     WeightsRow,
 )
 from edgesplit.messages import Event
@@ -94,6 +95,7 @@ __all__ = [
     "ShowPlan",
     "ShowSource",
     "SourceDocument",
+    "SpeedRow",
     "TighteningDocument",
     "TraceFrontier",
     "UndeployModel",

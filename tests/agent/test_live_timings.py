@@ -19,7 +19,7 @@ from edgesplit.tensors import Array
 from edgesplit_agent.artifacts import BlobCache
 from edgesplit_agent.live_timings import TimingBook, middle_mean
 from edgesplit_agent.own_work import OwnWork
-from edgesplit_agent.retiming import RUNS, SAVED_S, SHARE, Budget, Retimed, Retimer, is_due
+from edgesplit_agent.retiming import BURSTS, RUNS, SAVED_S, SHARE, Budget, Retimed, Retimer, is_due
 from edgesplit_agent.sessions import RuntimeOptions
 from edgesplit_agent.worker import PROFILING_PRIORITY, Worker
 from tests.agent.graphs import Blobs, local_part
@@ -249,6 +249,6 @@ async def test_an_idle_model_is_timed_again_with_real_runs(tmp_path: Path) -> No
     await worker.close()
     whole = said[0].whole
     assert whole is not None
-    assert (whole.sha256, whole.runs) == ("s", RUNS)
+    assert (whole.sha256, whole.runs) == ("s", BURSTS * RUNS)
     assert 0 < whole.whole_s < 1e3
     assert msgspec.json.decode(msgspec.json.encode(said[0]), type=LiveTimings) == said[0]

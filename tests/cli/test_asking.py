@@ -33,6 +33,7 @@ from edgesplit.requests import (
     SetWeights,
     ShowModel,
     ShowPlan,
+    SpeedRow,
     UndeployModel,
     WeightsRow,
 )
@@ -51,6 +52,12 @@ NODES = [
         power_origin="configured",
         version="0.1.0",
         emulated=True,
+        speeds={
+            "yolo": SpeedRow(
+                whole_s=0.0412, profiled_s=0.0201, factor=2.05, int8_factor=2.05, origin="live timings", age_s=3.0
+            ),
+            "other": SpeedRow(whole_s=0.0412, profiled_s=0.04, factor=1.03, int8_factor=1.01, origin="timed again"),
+        },
     ),
     NodeRow(
         name="old",
@@ -97,7 +104,15 @@ PLAN = PlanDocument(
     },
     components=(
         ComponentRow(id=0, node="device", operators=("conv1",), inputs=("images",), outputs=("t1",)),
-        ComponentRow(id=1, node="cloud", operators=("conv2",), inputs=("t1",), outputs=("out",)),
+        ComponentRow(
+            id=1,
+            node="cloud",
+            operators=("conv2",),
+            inputs=("t1",),
+            outputs=("out",),
+            predicted_s=0.15,
+            measured_s=0.153,
+        ),
     ),
     quantized=("conv1",),
     codecs={"t1": "fp16"},
@@ -114,6 +129,7 @@ PLAN = PlanDocument(
         requests=12, failed=1, latency_s=0.67, energy_j=4.0, device_energy_j=1.2, energy_origin="configured"
     ),
     serving=3,
+    speeds={"cloud": SpeedRow(whole_s=0.2, profiled_s=0.4, factor=0.5, int8_factor=0.6, origin="timed again")},
 )
 
 
@@ -141,8 +157,10 @@ def test_nodes_for_programs_and_people(run: Run, controller: FakeController) -> 
         "configured",
         "refused",
         "it speaks protocol 0",
+        "device computes yolo in 41.2 ms, 2.05 times its profile's 20.1 ms (live timings, 3 s ago)",
     ):
         assert text in people
+    assert "other" not in people
 
 
 def test_links_for_programs_and_people(run: Run, controller: FakeController) -> None:
@@ -245,6 +263,7 @@ def test_plan_for_programs_and_people(run: Run, controller: FakeController) -> N
     for text in (
         *("predicted", "measured (12 requests, 1 failed)", "650 ms (simulated timeline)", "670 ms", "3.83 J"),
         *("4 J (configured)", "noise at most 0.5", "t1 as fp16", "device → cloud", "the goals changed"),
+        *("150 ms", "153 ms", "200 ms, 0.5 times (int8: 0.6) its profile's 400 ms (timed again)"),
     ):
         assert text in people, text
 

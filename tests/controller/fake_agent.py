@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import Literal
 
@@ -22,7 +23,14 @@ from edgesplit.messages import (
     NodeStatus,
     Observed,
 )
-from edgesplit.profiles import ExecutionProfile, ModelOffer, ProfilePlan, ProfileReport
+from edgesplit.profiles import (
+    ComponentTiming,
+    ExecutionProfile,
+    LiveTimings,
+    ModelOffer,
+    ProfilePlan,
+    ProfileReport,
+)
 
 
 class FakeAgent:
@@ -95,6 +103,25 @@ class FakeAgent:
             power_origin="configured",
         )
         self.bus.publish_state(topics.metrics(self.name), msgspec.structs.replace(metrics, **battery))
+
+    def publish_timings(self, model: str, epoch: int, slower: float) -> None:
+        """Say that every component of an epoch just took so many times what its plan expects."""
+        (spec,) = [spec for spec in self.desired[model].epochs if spec.epoch == epoch]
+        now_s = time.time()
+        timings = tuple(
+            ComponentTiming(
+                graph=part.graph.digest,
+                epoch=epoch,
+                component=part.component,
+                predicted_s=part.predicted_s,
+                recent_s=part.predicted_s * slower,
+                runs=9,
+                last_run_unix_s=now_s,
+            )
+            for part in spec.components
+        )
+        message = LiveTimings(node=self.name, instance=self.instance, model=model, at_unix_s=now_s, components=timings)
+        self.bus.publish_state(topics.timings(self.name, model), message)
 
     def publish_links(self) -> None:
         links = tuple(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edgesplit.plan import Assignment, Ranges
@@ -10,7 +12,7 @@ from edgesplit_controller.deployment.replanning import Decision, Figures, NodeFi
 from edgesplit_controller.planner import evaluate
 
 THRESHOLDS = Thresholds()
-NODE = NodeFigures(3.0, 1.0, None, 0)
+NODE = NodeFigures(3.0, 1.0, None, (0.01, 0.02), (0.01,))
 
 
 def figures(bandwidth: float = 1e6, latency_s: float = 0.01, **nodes: NodeFigures) -> Figures:
@@ -29,9 +31,13 @@ def figures(bandwidth: float = 1e6, latency_s: float = 0.01, **nodes: NodeFigure
         (Figures({"a": NODE, "b": NODE}, {}), ["link-lost"]),
         (Figures({"a": NODE}, {}), ["node-left"]),
         (figures(c=NODE), ["node-joined"]),
-        (figures(b=NodeFigures(3.0, 1.0, None, 1)), ["profile-changed"]),
-        (figures(b=NodeFigures(6.0, 1.0, None, 0)), ["power-changed"]),
-        (figures(b=NodeFigures(3.0, 1.0, 100.0, 0)), ["memory-changed"]),
+        (figures(b=replace(NODE, times_s=(0.011, 0.022))), []),
+        (figures(b=replace(NODE, times_s=(0.02, 0.04))), ["profile-changed"]),
+        (figures(b=replace(NODE, times_s=(0.02, 0.01))), ["profile-changed"]),
+        (figures(b=replace(NODE, int8_times_s=(0.005,))), ["profile-changed"]),
+        (figures(b=replace(NODE, int8_times_s=())), ["profile-changed"]),
+        (figures(b=replace(NODE, compute_w=6.0)), ["power-changed"]),
+        (figures(b=replace(NODE, memory_bytes=100.0)), ["memory-changed"]),
     ],
 )
 def test_only_changes_beyond_the_threshold_are_reasons(now: Figures, kinds: list[str]) -> None:

@@ -231,6 +231,54 @@ async def test_a_model_is_added_deployed_and_follows_goals_and_fleet(fleet: Flee
     assert (await client.ask(ExportProblem(name="tiny")))["format"] == "split-problem/1"
 
 
+async def test_a_node_that_becomes_slow_is_told_and_left_and_a_restart_remembers_it(fleet: Fleet) -> None:
+    client, cloud = fleet.client, fleet.agents["cloud"]
+    await client.add("tiny", convolutions())
+    epoch = (await client.ask(DeployModel(name="tiny", source="device")))["epoch"]
+    before = await client.ask(ShowPlan(name="tiny"))
+    assert before["per_node"]["cloud"]["operators"] == 8
+    assert before["components"][0]["measured_s"] is None
+    cloud.publish_timings("tiny", epoch, 10.0)
+    await until(lambda: fleet.plan("tiny").plan.epoch > epoch)
+    after = await client.ask(ShowPlan(name="tiny"))
+    assert after["per_node"].get("cloud", {"operators": 0})["operators"] == 0
+    assert "node cloud computes the model in" in after["reason"]
+    events = [event for event in await client.ask(ListEvents(limit=1000)) if event["node"] == "cloud"]
+    assert "instead of 4.0 ms (live timings), a factor of 10.00" in events[-1]["text"]
+    assert events[-1]["kind"] == "profile-changed"
+    rows = {row["name"]: row["speeds"]["tiny"] for row in await client.ask(ListNodes())}
+    assert rows["cloud"]["factor"] == pytest.approx(10.0)
+    assert rows["edge"]["origin"] == "profile"
+    what_if = await client.ask(WhatIf(name="tiny", without=("edge",)))
+    assert what_if["then"]["latency_s"] == pytest.approx(0.042, rel=0.01)
+
+    await fleet.stop_controller()
+    await fleet.start_controller()
+    await until(lambda: fleet.service._rollouts.settled)
+    await asyncio.sleep(0.5)
+    rows = {row["name"]: row["speeds"]["tiny"] for row in await client.ask(ListNodes())}
+    assert rows["cloud"]["factor"] == pytest.approx(10.0)
+    assert fleet.plan("tiny").plan.epoch == after["epoch"]
+
+
+async def test_a_few_percent_change_the_prediction_that_is_shown_and_nothing_else(fleet: Fleet) -> None:
+    client, cloud = fleet.client, fleet.agents["cloud"]
+    await client.add("tiny", convolutions())
+    epoch = (await client.ask(DeployModel(name="tiny", source="device")))["epoch"]
+    before = fleet.plan("tiny")
+    told = {"profile-changed", "planned", "replan-declined"}
+    events = [event for event in fleet.service._events.last(1000) if event.kind in told]
+    cloud.publish_timings("tiny", epoch, 1.15)
+    await until(lambda: fleet.plan("tiny").evaluation.timeline_s > before.evaluation.timeline_s)
+    plan = await client.ask(ShowPlan(name="tiny"))
+    (part,) = plan["components"]
+    assert part["measured_s"] == pytest.approx(part["predicted_s"], rel=0.01)
+    assert part["measured_s"] == pytest.approx(1.15 * before.specs["cloud"].components[0].predicted_s)
+    assert plan["epoch"] == epoch
+    assert plan["speeds"]["cloud"]["origin"] == "live timings"
+    assert [event for event in fleet.service._events.last(1000) if event.kind in told] == events
+
+
 async def test_undeploy_and_remove_clear_everything(fleet: Fleet) -> None:
     client = fleet.client
     await client.add("tiny", convolutions(2))

@@ -33,6 +33,15 @@ def test_state_reads_back_as_it_was_saved(tmp_path: Path) -> None:
     again.close()
 
 
+def test_damaged_speeds_are_refused_with_one_sentence(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert store.load_speeds() == []
+    (tmp_path / "speeds.json").write_bytes(b'[{"node": "edge"')
+    with pytest.raises(InvalidConfiguration, match=r"speeds\.json is damaged .*: delete it"):
+        store.load_speeds()
+    store.close()
+
+
 def test_a_damaged_state_is_refused_with_one_sentence(tmp_path: Path) -> None:
     store = Store(tmp_path)
     (tmp_path / "state.json").write_bytes(b'{"goals": {"m"')

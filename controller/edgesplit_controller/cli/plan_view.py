@@ -16,7 +16,7 @@ from rich.text import Text
 from edgesplit.plan import Solution, TimelineEntry, solution_to_document
 from edgesplit.problem import Problem
 from edgesplit.requests import FallbackRow, MeasuredDocument, MeasuredNoise, NodeShare, PlanDocument
-from edgesplit_controller.cli.tables import console, goals_text, plain_table, properties
+from edgesplit_controller.cli.tables import console, corrected_text, goals_text, plain_table, properties
 from edgesplit_controller.cli.units import UNKNOWN, joules, number, time_span
 
 __all__ = ["show_plan", "show_solution", "timeline_rows"]
@@ -73,6 +73,7 @@ def show_plan(document: PlanDocument) -> None:
     )
     entries = msgspec.convert(document.timeline, list[TimelineEntry])
     _show_assignment(out, document.per_node, document.components, document.quantized, document.codecs)
+    _show_timings(out, document)
     _show_constraints(out, document)
     _show_fallbacks(out, document.fallbacks)
     _show_timeline(out, entries)
@@ -153,6 +154,25 @@ def _show_assignment(
     out.print()
     wire = ", ".join(f"{tensor} as {codec}" for tensor, codec in codecs.items())
     out.print(properties([("quantized", ", ".join(quantized) or "none"), ("coded on the wire", wire or "none")]))
+
+
+def _show_timings(out: Console, document: PlanDocument) -> None:
+    """Each component's expected and real seconds, and the corrections that the former rest on."""
+    timed = [part for part in document.components if part.measured_s is not None]
+    if timed:
+        out.print()
+        table = plain_table("", ("component", "node"), ("predicted", "measured (last requests)"))
+        for part in timed:
+            table.add_row(str(part.id), part.node, time_span(part.predicted_s), time_span(part.measured_s))
+        out.print(table)
+    rows = [
+        (f"{node} computes the model in", text)
+        for node, row in document.speeds.items()
+        if (text := corrected_text(row)) is not None
+    ]
+    if rows:
+        out.print()
+        out.print(properties(rows))
 
 
 def _show_constraints(out: Console, document: PlanDocument) -> None:

@@ -20,12 +20,14 @@ from edgesplit.requests import (
     ModelDocument,
     NodeRow,
     NoiseModelDocument,
+    SpeedRow,
     TighteningDocument,
 )
 from edgesplit_controller.cli.units import UNKNOWN, joules, number, percent, size, speed, time_span, watts
 
 __all__ = [
     "console",
+    "corrected_text",
     "goals_text",
     "plain_table",
     "properties",
@@ -38,6 +40,8 @@ __all__ = [
 
 PIPED_WIDTH = 140
 """Columns where nobody's terminal says otherwise."""
+CORRECTION_SHOWN = 0.05
+"""Relative; smaller corrections of a profile are left to JSON."""
 
 
 def console() -> Console:
@@ -91,9 +95,24 @@ def show_nodes(rows: Sequence[NodeRow]) -> None:
     for row in rows:
         if row.refused:
             out.print(f"{row.name} is not used: {row.refused}", soft_wrap=True)
+    for row in rows:
+        for model, corrected in row.speeds.items():
+            if (text := corrected_text(corrected)) is not None:
+                out.print(f"{row.name} computes {model} in {text}", soft_wrap=True)
     emulated = [row.name for row in rows if row.emulated]
     if emulated:
         out.print(f"emulated speed and links, not the machine's own: {', '.join(emulated)}")
+
+
+def corrected_text(row: SpeedRow) -> str | None:
+    """A profile and its correction, for people; None where the correction is not worth a line."""
+    factors = (row.factor, row.int8_factor)
+    if all(abs(factor - 1.0) < CORRECTION_SHOWN for factor in factors):
+        return None
+    int8 = f" (int8: {number(row.int8_factor)})" if abs(row.int8_factor / row.factor - 1.0) >= CORRECTION_SHOWN else ""
+    age = f", {time_span(row.age_s)} ago" if row.age_s is not None else ""
+    whole = f"{time_span(row.whole_s)}, {number(row.factor)} times{int8} its profile's {time_span(row.profiled_s)}"
+    return f"{whole} ({row.origin}{age})"
 
 
 def show_links(rows: Sequence[LinkRow]) -> None:

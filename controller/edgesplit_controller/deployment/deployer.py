@@ -39,6 +39,7 @@ __all__ = ["Deployer"]
 TICK_S = 0.25
 RETRY_S = 30.0
 """After an abandoned epoch the controller plans again even if nothing else changes."""
+REFRESH_EVERY_S = 2.0
 DRAIN_LIMIT_S = 15.0
 """How long `undeploy` waits for the last requests to end."""
 
@@ -308,6 +309,7 @@ class Deployer:
         found += self._batteries.reasons(deployment.active, goals)
         breach = await self._breach(model, problem, deployment.active, watch)
         if not found and not breach and deployment.active.goals == goals:
+            await self._refresh(model, watch, problem)
             return
         for reason in found:
             if reason.kind.startswith("link-"):
@@ -331,6 +333,24 @@ class Deployer:
             return ""
         watch.breach = active.plan.epoch, tightening
         return f"its measured noise {tightening.measured:.3g} exceeds the bound {limit:.3g}"
+
+    async def _refresh(self, model: str, watch: Watch, problem: Problem) -> None:
+        """Let the serving plan predict by the present figures, though they are no reason to plan again."""
+        wait_s = watch.refreshed_s + REFRESH_EVERY_S - self._clock()
+        if wait_s > 0:
+            asyncio.get_running_loop().call_later(wait_s, watch.dirty.set)
+            return
+        watch.refreshed_s = self._clock()
+        serving = self._deployment(model).active
+        basis = problem, self._maker.timed_s(model)
+        if serving is None or basis == watch.refreshed:
+            return
+        watch.refreshed = basis
+        refreshed = await self._maker.refresh(self._models[model], serving, problem)
+        deployment = self._deployment(model)
+        if refreshed is not serving and deployment.active is serving:
+            plans = deployment.plans | {serving.plan.epoch: refreshed}
+            self._rollouts.keep(model, msgspec.structs.replace(deployment, plans=plans))
 
     @staticmethod
     def _retry(watch: Watch) -> None:

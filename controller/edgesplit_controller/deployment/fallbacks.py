@@ -295,4 +295,5 @@ def _spare_plan(epoch: int, active: PlanRecord, draft: _Draft, specs: dict[str, 
         energy_j=draft.evaluation.energy_j,
         noise=draft.evaluation.noise,
         per_node=per_node(active.problem, draft.assignment, draft.evaluation),
+        components=draft.evaluation.components,
     )

@@ -6,8 +6,10 @@ Owns: the small values of planning on demand and by itself. Its rule: values onl
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from edgesplit.problem import Problem
 from edgesplit_controller.deployment.replanning import Figures
 from edgesplit_controller.deployment.state import Tightening
 
@@ -53,6 +55,8 @@ class Watch:
         lock: Held during a change.
         dirty: Something about the fleet changed since the watcher looked.
         figures: What the last decision stood on.
+        refreshed: The last problem and times of components that the serving plan's predictions were compared with.
+        refreshed_s: When that was, on the deployer's clock. [s]
         complaint: Why there was no problem to solve when it was last stated, or empty.
         breach: Epoch and tightening that were last planned for.
     """
@@ -61,5 +65,7 @@ class Watch:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     dirty: asyncio.Event = field(default_factory=asyncio.Event)
     figures: Figures | None = None
+    refreshed: tuple[Problem, Mapping[tuple[str, str], float]] | None = None
+    refreshed_s: float = float("-inf")
     complaint: str = ""
     breach: tuple[int, Tightening] | None = None

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from edgesplit.documents import BatteryDocument
 from edgesplit.errors import EdgesplitError, InvalidInput, NodeUnreachable, PlanInfeasible, UnknownNode
 from edgesplit.plan import Assignment, Evaluation, Solution
@@ -18,7 +20,7 @@ from edgesplit.problem import Problem
 from edgesplit.requests import GoalsDocument
 from edgesplit_controller.deployment.compilation import compile_local, compile_plan, is_local
 from edgesplit_controller.deployment.frugality import Limited, fitted, solve_within
-from edgesplit_controller.deployment.predictions import placed
+from edgesplit_controller.deployment.predictions import as_timed, placed
 from edgesplit_controller.deployment.problems import Candidate, build_problem, whole_weight_bytes
 from edgesplit_controller.deployment.replanning import Decision, decide
 from edgesplit_controller.deployment.rollout import EpochPlan
@@ -30,8 +32,13 @@ if TYPE_CHECKING:
     from edgesplit_controller.graph.blobs import BlobStore
     from edgesplit_controller.models.record import ModelRecord
     from edgesplit_controller.registry import Registry
+    from edgesplit_controller.speeds import Speeds
 
 __all__ = ["Draft", "NotProfiledYet", "PlanMaker"]
+
+
+REFRESHED = 0.01
+"""Relative change of a prediction that is shown. [1]"""
 
 
 class NotProfiledYet(EdgesplitError):
@@ -68,12 +75,14 @@ class PlanMaker:
 
     Args:
         registry: The fleet.
+        speeds: Its execution profiles as they hold now.
         blobs: Where component graphs go.
         settings: Time limit, latency model, thresholds.
     """
 
-    def __init__(self, registry: Registry, blobs: BlobStore, settings: Planning) -> None:
+    def __init__(self, registry: Registry, speeds: Speeds, blobs: BlobStore, settings: Planning) -> None:
         self._registry = registry
+        self._speeds = speeds
         self._blobs = blobs
         self._settings = settings
         self._one_at_a_time = asyncio.Lock()
@@ -98,7 +107,7 @@ class PlanMaker:
         taken = _memory_taken(record.name, others)
         candidates: list[Candidate] = []
         for name, node in self._registry.nodes.items():
-            profile = self._registry.profile(name, record.name, record.sha256)
+            profile = self._speeds.profile(name, record.name, record.sha256)
             if not node.usable or node.status is None or node.metrics is None or profile is None:
                 continue
             limit = node.status.memory_limit_bytes
@@ -141,19 +150,17 @@ class PlanMaker:
         """
         comparable = serving if _comparable(serving, record, problem) else None
         before = comparable.assignment if comparable is not None else None
-        profiles = self._profiles(record, problem)
+        now = self._now(record, problem)
         async with self._one_at_a_time:
             limited, old = await asyncio.to_thread(self._solve, problem, before, battery)
             solution = limited.solution
             if solution.assignment is None or solution.evaluation is None:
                 raise PlanInfeasible(f"{record.name} has no plan: {solution.reason}")
-            stated, evaluation = await asyncio.to_thread(
-                _predicted, record, limited.problem, profiles, solution.assignment
-            )
+            stated, evaluation = await asyncio.to_thread(_predicted, record, limited.problem, now, solution.assignment)
             stated, evaluation = fitted(stated, solution.assignment, evaluation, goals.device_energy_limit_j)
             old_problem: Problem | None = None
             if old is not None and before is not None:
-                old_problem, old = await asyncio.to_thread(_judged, record, limited, profiles, before)
+                old_problem, old = await asyncio.to_thread(_judged, record, limited, now, before)
         decision = decide(
             old,
             evaluation,
@@ -193,6 +200,36 @@ class PlanMaker:
             return None
         return (await asyncio.to_thread(evaluate, problem, plan.assignment)).noise
 
+    def timed_s(self, model: str) -> dict[tuple[str, str], float]:
+        """What components that were timed take now, by node and key. [s]"""
+        return self._speeds.timed_s(model)
+
+    async def refresh(self, record: ModelRecord, serving: PlanRecord, problem: Problem) -> PlanRecord:
+        """The serving plan with its predictions under the present figures, if these changed them notably.
+
+        Nothing is solved: status, score and gap stay those of the last decision.
+
+        Args:
+            record: The model.
+            serving: Its active plan.
+            problem: From `problem`.
+        """
+        if not _comparable(serving, record, problem):
+            return serving
+        now = self._now(record, problem)
+        # A battery's limit is not in the problem: the plan was made under it.
+        limit_j = serving.problem.constraints.device_energy_limit_j
+        constraints = msgspec.structs.replace(problem.constraints, device_energy_limit_j=limit_j)
+        problem = msgspec.structs.replace(problem, constraints=constraints)
+        async with self._one_at_a_time:
+            stated, evaluation = await asyncio.to_thread(_predicted, record, problem, now, serving.assignment)
+        stated, evaluation = fitted(stated, serving.assignment, evaluation, serving.goals.device_energy_limit_j)
+        before, after = serving.evaluation, evaluation
+        pairs = ((before.timeline_s, after.timeline_s), (before.energy_j, after.energy_j))
+        if all(abs(new - old) <= REFRESHED * old for old, new in pairs) or not after.timeline_s < float("inf"):
+            return serving
+        return msgspec.structs.replace(serving, problem=stated, evaluation=evaluation)
+
     def reevaluate(self, record: PlanRecord, draft: Draft, reason: str) -> PlanRecord:
         """The serving plan with its predictions under the draft's figures and goals."""
         from edgesplit_controller.planner import score  # noqa: PLC0415 - the planner loads late
@@ -202,13 +239,9 @@ class PlanMaker:
         problem = draft.old_problem or draft.problem
         value = score(problem, draft.old, draft.solution.ranges)
         bound = draft.solution.bound
-        return PlanRecord(
-            plan=record.plan,
-            sha256=record.sha256,
-            version=record.version,
-            specs=record.specs,
+        return msgspec.structs.replace(
+            record,
             problem=problem,
-            assignment=record.assignment,
             evaluation=draft.old,
             status=draft.solution.status if draft.decision.same else "feasible",
             score=value,
@@ -230,9 +263,10 @@ class PlanMaker:
         needed = draft.evaluation.memory_bytes.get(source, 0.0) + whole_weight_bytes(record.graph)
         return limit is None or needed <= limit
 
-    def _profiles(self, record: ModelRecord, problem: Problem) -> dict[str, ExecutionProfile]:
-        found = {node.name: self._registry.profile(node.name, record.name, record.sha256) for node in problem.nodes}
-        return {name: profile for name, profile in found.items() if profile is not None}
+    def _now(self, record: ModelRecord, problem: Problem) -> _Times:
+        found = {node.name: self._speeds.profile(node.name, record.name, record.sha256) for node in problem.nodes}
+        profiles = {name: profile for name, profile in found.items() if profile is not None}
+        return _Times(profiles, self.timed_s(record.name))
 
     def _check_source(self, record: ModelRecord, source: str) -> None:
         if not self._registry.knows(source):
@@ -303,27 +337,41 @@ class PlanMaker:
             reason=reason,
             goals=draft.goals,
             battery=draft.battery,
+            components=draft.evaluation.components,
         )
         return made, local
 
 
+@dataclass(frozen=True)
+class _Times:
+    """What is known of compute times now.
+
+    Attributes:
+        profiles: By node.
+        timed_s: Of components that were timed, by node and key. [s]
+    """
+
+    profiles: Mapping[str, ExecutionProfile]
+    timed_s: Mapping[tuple[str, str], float]
+
+
 def _predicted(
-    record: ModelRecord, problem: Problem, profiles: Mapping[str, ExecutionProfile], assignment: Assignment
+    record: ModelRecord, problem: Problem, now: _Times, assignment: Assignment
 ) -> tuple[Problem, Evaluation]:
     """The problem with the times that hold in exactly this assignment, and what the assignment takes under them."""
     from edgesplit_controller.planner import evaluate  # noqa: PLC0415 - ortools loads late
 
-    restated = placed(problem, record.graph, record.manifest.quantizable, profiles, assignment)
-    return restated, evaluate(restated, assignment)
+    restated = placed(problem, record.graph, record.manifest.quantizable, now.profiles, assignment)
+    evaluation = evaluate(restated, assignment)
+    timed = as_timed(restated, record.graph, assignment, evaluation.components, now.timed_s)
+    return (restated, evaluation) if timed is restated else (timed, evaluate(timed, assignment))
 
 
-def _judged(
-    record: ModelRecord, limited: Limited, profiles: Mapping[str, ExecutionProfile], serving: Assignment
-) -> tuple[Problem, Evaluation]:
+def _judged(record: ModelRecord, limited: Limited, now: _Times, serving: Assignment) -> tuple[Problem, Evaluation]:
     """The same of what serves, which a battery's limit forgives a little."""
-    problem, evaluation = _predicted(record, limited.lenient, profiles, serving)
+    problem, evaluation = _predicted(record, limited.lenient, now, serving)
     # People are told the limit itself, not what is forgiven.
-    return _predicted(record, limited.problem, profiles, serving) if evaluation.violations else (problem, evaluation)
+    return _predicted(record, limited.problem, now, serving) if evaluation.violations else (problem, evaluation)
 
 
 def _comparable(serving: PlanRecord | None, record: ModelRecord, problem: Problem) -> bool:

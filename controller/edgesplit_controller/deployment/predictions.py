@@ -1,30 +1,47 @@
 """What units take among their neighbours: kernels, plus the changes of form between them.
 
-Owns: folding a node's measured costs of such changes into the times of a problem. Its rule: pure; a profile without
-such costs changes nothing. Not here: finding the changes (`quantization/transitions.py`), measuring the costs (agents).
+Owns: folding a node's measured costs of such changes, and what live timings show, into the times of a problem. Its
+rule: pure; a profile without such costs, of a node never timed again, changes nothing. Not here: finding the changes
+(`quantization/transitions.py`), measuring (agents), what timings say of a node (`node_speed.py`).
 
 The planner adds up one time per operator, yet what an int8 operator costs depends on whether its neighbours are in
 int8 as well. So a problem is stated with typical times: the mean of being the first and the last operator in int8. Once
 an assignment is known, `placed` restates the problem with the times these operators take in exactly that assignment,
-and the planner's own evaluation of it predicts what will be measured.
+and the planner's own evaluation of it predicts what will be measured. Of components that served before, what they took
+is the best prediction: `as_timed`.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from edgesplit_controller.quantization.transitions import Transition, find_transitions, float_targets
+from edgesplit_controller.deployment.node_speed import Factors
+from edgesplit_controller.quantization.transitions import PASSING, Transition, find_transitions, float_targets
 
 if TYPE_CHECKING:
-    from edgesplit.plan import Assignment
+    from edgesplit.plan import Assignment, Component
     from edgesplit.problem import Operator, Problem
     from edgesplit.profiles import ExecutionProfile
     from edgesplit_controller.graph.model import ModelGraph
 
-__all__ = ["kernel_time_s", "placed", "typical_bytes", "typical_quantized_time_s"]
+__all__ = [
+    "as_timed",
+    "component_key",
+    "corrected",
+    "kernel_time_s",
+    "placed",
+    "typical_bytes",
+    "typical_quantized_time_s",
+    "unit_seconds",
+]
+
+
+FLOAT_KINDS = frozenset({"reorder", "boundary"})
+"""Changes of form that plans without int8 have too."""
 
 
 def typical_bytes(graph: ModelGraph, quantizable: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -94,29 +111,139 @@ def placed(
     """
     if not any(profile.transition_s_per_byte for profile in profiles.values()):
         return problem
-    place_of = {unit.name: assignment.node_of[unit.name] for unit in graph.units}
-    by_unit: dict[str, list[Transition]] = {}
-    for entry in find_transitions(graph, float_targets(graph, quantizable), assignment.quantized, place_of):
-        by_unit.setdefault(entry.unit, []).append(entry)
+    taken_s = unit_seconds(graph, quantizable, profiles, assignment)
 
     def restated(operator: Operator) -> Operator:
-        if operator.name not in place_of:
+        seconds = taken_s.get(operator.name)
+        profile = profiles.get(assignment.node_of[operator.name])
+        if seconds is None or profile is None or not profile.transition_s_per_byte:
             return operator
-        node = place_of[operator.name]
-        profile = profiles.get(node)
-        if profile is None or not profile.transition_s_per_byte:
-            return operator
-        quantized = operator.name in assignment.quantized
-        costs = profile.transition_s_per_byte
-        seconds = kernel_time_s(profile, operator.name, quantized=quantized)
-        seconds += sum(costs.get(entry.kind, 0.0) * entry.nbytes for entry in by_unit.get(operator.name, ()))
-        # A change that the whole model has and this plan has not counts negative, and may exceed a small unit.
-        seconds = max(seconds, 0.0)
-        if quantized and operator.quantized_time_s is not None:
-            return msgspec.structs.replace(operator, quantized_time_s={**operator.quantized_time_s, node: seconds})
-        return msgspec.structs.replace(operator, time_s={**operator.time_s, node: seconds})
+        return _retimed(operator, assignment, seconds)
 
     return msgspec.structs.replace(problem, operators=tuple(map(restated, problem.operators)))
+
+
+def unit_seconds(
+    graph: ModelGraph, quantizable: Sequence[str], profiles: Mapping[str, ExecutionProfile], assignment: Assignment
+) -> dict[str, float]:
+    """What every unit takes where an assignment puts it, changes of form included. [s]
+
+    Args:
+        graph: Of the model.
+        quantizable: Operators with an int8 form.
+        profiles: By node; units on other nodes are left out.
+        assignment: For every unit.
+    """
+    place_of = {unit.name: assignment.node_of[unit.name] for unit in graph.units}
+    by_unit: dict[str, list[Transition]] = {}
+    if any(profile.transition_s_per_byte for profile in profiles.values()):
+        for entry in find_transitions(graph, float_targets(graph, quantizable), assignment.quantized, place_of):
+            by_unit.setdefault(entry.unit, []).append(entry)
+    taken_s: dict[str, float] = {}
+    for unit, node in place_of.items():
+        profile = profiles.get(node)
+        if profile is None:
+            continue
+        costs, quantized = profile.transition_s_per_byte, unit in assignment.quantized
+        seconds = kernel_time_s(profile, unit, quantized=quantized)
+        if quantized and not costs:
+            seconds = profile.quantized_time_s.get(unit, seconds)
+        seconds += sum(costs.get(entry.kind, 0.0) * entry.nbytes for entry in by_unit.get(unit, ()))
+        # A change that the whole model has and this plan has not counts negative, and may exceed a small unit.
+        taken_s[unit] = max(seconds, 0.0)
+    return taken_s
+
+
+def component_key(graph: ModelGraph, assignment: Assignment, component: Component) -> str:
+    """The same for components that are cut into the same graph: operators, their form, that of what they read."""
+    makers = [_maker(graph, name) for name in component.inputs]
+    units = {graph.unit_of[name] for name in (*component.operators, *makers) if name is not None}
+    parts = (component.operators, units & assignment.quantized, component.inputs, component.outputs)
+    return hashlib.sha256(msgspec.json.encode([sorted(names) for names in parts])).hexdigest()[:32]
+
+
+def _maker(graph: ModelGraph, name: str) -> str | None:
+    """The operator that decides whether a tensor is made in int8; None for an input of the model."""
+    tensor = graph.tensors.get(name)
+    producer = tensor.producer if tensor is not None else None
+    while producer is not None and graph.operator[producer].op_type in PASSING:
+        before = graph.tensors[graph.operator[producer].inputs[0]].producer
+        if before is None:
+            break
+        producer = before
+    return producer
+
+
+def as_timed(
+    problem: Problem,
+    graph: ModelGraph,
+    assignment: Assignment,
+    components: Sequence[Component],
+    timed_s: Mapping[tuple[str, str], float],
+) -> Problem:
+    """Restate a problem so that components which were timed on their node take what they took.
+
+    Args:
+        problem: Stated with the times that hold in the assignment.
+        graph: Its model.
+        assignment: For every operator of the problem.
+        components: Of the assignment.
+        timed_s: Node and `component_key` to seconds. [s]
+
+    Returns:
+        The problem, in which the times of such a component's units add up to what it took.
+    """
+    scale: dict[str, float] = {}
+    units = {unit.name for unit in graph.units}
+    operators = {operator.name: operator for operator in problem.operators if operator.name in units}
+    for component in components:
+        target_s = timed_s.get((component.node, component_key(graph, assignment, component)))
+        inside = {graph.unit_of[name] for name in component.operators}
+        stated_s = sum(_time_s(operators[unit], assignment) for unit in inside)
+        if target_s is not None and stated_s > 0:
+            scale |= dict.fromkeys(inside, target_s / stated_s)
+    if not scale:
+        return problem
+
+    def scaled(operator: Operator) -> Operator:
+        factor = scale.get(operator.name)
+        return operator if factor is None else _retimed(operator, assignment, factor * _time_s(operator, assignment))
+
+    return msgspec.structs.replace(problem, operators=tuple(map(scaled, problem.operators)))
+
+
+def corrected(profile: ExecutionProfile, factors: Factors) -> ExecutionProfile:
+    """A profile as its node computes now, by what live timings say of it."""
+    if factors == Factors():
+        return profile
+    in_float, in_int8 = factors.in_float, factors.in_int8
+    costs = profile.transition_s_per_byte
+    return msgspec.structs.replace(
+        profile,
+        time_s={unit: seconds * in_float for unit, seconds in profile.time_s.items()},
+        quantized_time_s={unit: seconds * in_int8 for unit, seconds in profile.quantized_time_s.items()},
+        integer_time_s={unit: seconds * in_int8 for unit, seconds in profile.integer_time_s.items()},
+        transition_s_per_byte={
+            kind: seconds * (in_float if kind in FLOAT_KINDS else in_int8) for kind, seconds in costs.items()
+        },
+        whole_s=profile.whole_s * in_float,
+    )
+
+
+def _time_s(operator: Operator, assignment: Assignment) -> float:
+    """Of an operator where it is and as it is. [s]"""
+    node = assignment.node_of[operator.name]
+    if operator.name in assignment.quantized and operator.quantized_time_s is not None:
+        return operator.quantized_time_s[node]
+    return operator.time_s[node]
+
+
+def _retimed(operator: Operator, assignment: Assignment, seconds: float) -> Operator:
+    """The operator with another time where it is and as it is."""
+    node = assignment.node_of[operator.name]
+    if operator.name in assignment.quantized and operator.quantized_time_s is not None:
+        return msgspec.structs.replace(operator, quantized_time_s={**operator.quantized_time_s, node: seconds})
+    return msgspec.structs.replace(operator, time_s={**operator.time_s, node: seconds})
 
 
 def _sum_by_kind(transitions: Sequence[Transition]) -> dict[str, float]:

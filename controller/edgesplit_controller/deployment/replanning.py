@@ -36,12 +36,18 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class NodeFigures:
-    """What a plan assumes of a node; `profile` tells one set of measured times from another."""
+    """What a plan assumes of a node.
+
+    Attributes:
+        times_s: Of every operator in float. [s]
+        int8_times_s: Of every operator that has an int8 form on this node. [s]
+    """
 
     compute_w: float
     transmit_w: float
     memory_bytes: float | None
-    profile: int
+    times_s: tuple[float, ...] = ()
+    int8_times_s: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,11 +97,13 @@ def figures_of(problem: Problem) -> Figures:
     """The fleet as a problem states it."""
     nodes: dict[str, NodeFigures] = {}
     for node in problem.nodes:
-        times = tuple(
-            (operator.time_s[node.name], (operator.quantized_time_s or {}).get(node.name))
-            for operator in problem.operators
+        times_s = tuple(operator.time_s[node.name] for operator in problem.operators)
+        int8_times_s = tuple(
+            operator.quantized_time_s[node.name] for operator in problem.operators if operator.quantized_time_s
         )
-        nodes[node.name] = NodeFigures(node.compute_power_w, node.transmit_power_w, node.memory_bytes, hash(times))
+        nodes[node.name] = NodeFigures(
+            node.compute_power_w, node.transmit_power_w, node.memory_bytes, times_s, int8_times_s
+        )
     links = {(link.source, link.target): (link.bandwidth_bytes_per_s, link.latency_s) for link in problem.links}
     return Figures(nodes, links)
 
@@ -186,8 +194,8 @@ def _link_reasons(
 
 def _node_reasons(name: str, before: NodeFigures, now: NodeFigures, thresholds: Thresholds) -> list[Reason]:
     found: list[Reason] = []
-    if before.profile != now.profile:
-        found.append(Reason("profile-changed", f"node {name} has new execution times"))
+    if text := _speed_text(name, before, now, thresholds.change):
+        found.append(Reason("profile-changed", text))
     if before.memory_bytes != now.memory_bytes:
         found.append(Reason("memory-changed", f"node {name} has another amount of memory to give"))
     for quantity, old_w, new_w in (
@@ -197,6 +205,19 @@ def _node_reasons(name: str, before: NodeFigures, now: NodeFigures, thresholds: 
         if _differs(old_w, new_w, thresholds.change):
             found.append(Reason("power-changed", f"{quantity} of node {name} went from {old_w:.3g} to {new_w:.3g} W"))
     return found
+
+
+def _speed_text(name: str, before: NodeFigures, now: NodeFigures, change: float) -> str:
+    """How a node's times changed, if they did by more than a share of the whole; else empty."""
+    pairs = ((before.times_s, now.times_s), (before.int8_times_s, now.int8_times_s))
+    if any(len(old) != len(new) for old, new in pairs):
+        return f"node {name} has new execution times"
+    if all(sum(abs(b - a) for a, b in zip(old, new, strict=True)) <= change * sum(old) for old, new in pairs):
+        return ""
+    old_s, new_s = sum(before.times_s), sum(now.times_s)
+    if not _differs(old_s, new_s, change):
+        return f"node {name} has other execution times"
+    return f"node {name} computes the model in {new_s * 1e3:.3g} ms instead of {old_s * 1e3:.3g} ms"
 
 
 def _differs(before: float, now: float, change: float) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from edgesplit.messages import EpochSpec, TensorSpec
-from edgesplit.plan import Assignment, Evaluation, Status
+from edgesplit.plan import Assignment, Component, Evaluation, Status
 from edgesplit.problem import Problem
 from edgesplit.requests import BatteryDocument, GoalsDocument, NodeShare
 from edgesplit_controller.deployment.rollout import EpochPlan, Rollout
@@ -25,6 +25,7 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
         version: Of the model's record: the same file may have other candidates or ranges.
         specs: Node to its part.
         problem: Its figures are those of the last evaluation.
+        components: As they were cut; later figures may have `evaluation` group operators in another way.
         solve_s: What the planner took. [s]
         reason: Why it was made.
         battery: What the battery floor allowed then, and whether it is kept.
@@ -44,6 +45,7 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
     goals: GoalsDocument
     battery: BatteryDocument | None = None
     version: str = ""
+    components: tuple[Component, ...] = ()
 
 
 class LocalPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +63,7 @@ class SparePlan(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         specs: Node to its part.
         latency_s: End of the simulated timeline. [s]
+        components: As they were cut.
     """
 
     epoch: int
@@ -71,6 +74,7 @@ class SparePlan(msgspec.Struct, frozen=True, kw_only=True):
     energy_j: float
     noise: float
     per_node: dict[str, NodeShare]
+    components: tuple[Component, ...] = ()
 
 
 class DeploymentState(msgspec.Struct, frozen=True, kw_only=True):

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from edgesplit_controller.graph.model import ModelGraph, Operator, Tensor
 
-__all__ = ["KINDS", "Kind", "Transition", "find_transitions", "float_targets"]
+__all__ = ["KINDS", "PASSING", "Kind", "Transition", "find_transitions", "float_targets"]
 
 Kind = Literal["to-int8", "to-float", "unfused", "reorder", "boundary"]
 KINDS: tuple[Kind, ...] = ("to-int8", "to-float", "unfused", "reorder", "boundary")

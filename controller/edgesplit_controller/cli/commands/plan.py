@@ -25,7 +25,8 @@ __all__ = ["plan"]
     epilog=help_epilog(
         "splitctl plan yolo\nsplitctl plan yolo --export problem.json.gz && splitctl solve problem.json.gz",
         "{model, epoch, status, latency_s (of the simulated timeline), energy_j, device_energy_j, noise, score, gap, "
-        "per_node: {NODE: {operators, components, quantized}}, components: [{id, node, operators, inputs, outputs}], "
+        "per_node: {NODE: {operators, components, quantized}}, components: [{id, node, operators, inputs, outputs, "
+        "predicted_s, measured_s}], "
         "quantized: [OPERATOR], codecs: {TENSOR: CODEC}, timeline, solve_s, reason, source, goals, measured: {requests, "
         "failed, latency_s, energy_j, device_energy_j, energy_origin, noise: {samples, mean, max, last, deviation, "
         "measure, exceeds, note}}, serving, pins: [{select, nodes, operators, units, also}], forbidden: [NODE], fallbacks: {NODE: {epoch, latency_s, energy_j, noise, per_node, prepared}}, battery: "

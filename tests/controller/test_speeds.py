@@ -1,0 +1,294 @@
+"""From what nodes say of their runs to corrected profiles, predictions and events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from edgesplit.messages import NodeStatus
+from edgesplit.plan import Assignment
+from edgesplit.profiles import ComponentTiming, ExecutionProfile, LiveTimings, ProfileReport, WholeTiming
+from edgesplit.requests import GoalsDocument
+from edgesplit_controller.deployment.node_speed import Factors
+from edgesplit_controller.deployment.predictions import as_timed, component_key, corrected, placed, unit_seconds
+from edgesplit_controller.deployment.rollout import EpochPlan
+from edgesplit_controller.deployment.state import DeploymentState, PlanRecord
+from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.models.intake import Submission, take_in
+from edgesplit_controller.models.record import ModelRecord
+from edgesplit_controller.planner import evaluate
+from edgesplit_controller.registry import Change, Registry
+from edgesplit_controller.speeds import SavedSpeed, Speeds
+from tests.controller.test_predictions import COSTS, KERNEL_S, problem_of, profile
+from tests.controller.tiny_models import convolutions
+
+EPOCH = 3
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory: pytest.TempPathFactory) -> ModelRecord:
+    """Four convolutions with a Relu each, of a millisecond each."""
+    folder: Path = tmp_path_factory.mktemp("model")
+    (folder / "tiny").write_bytes(convolutions(count=4))
+    blobs = BlobStore(folder / "blobs")
+    return take_in(Submission("tiny", folder / "tiny", {}, None, 4, ()), blobs, lambda _text, _fraction: None)
+
+
+def split(record: ModelRecord, *, quantized: frozenset[str] = frozenset()) -> Assignment:
+    """The last two convolutions on the edge."""
+    there = {unit.name for unit in record.graph.units if unit.name[-1] in "23"} - {"OUTPUT"}
+    operators = problem_of(record, {}).operators
+    where = {entry.name: "edge" if entry.name in there and entry.role is None else "device" for entry in operators}
+    return Assignment(where, quantized=quantized)
+
+
+def planned(record: ModelRecord, assignment: Assignment) -> DeploymentState:
+    """A deployment whose one plan this is."""
+    problem = problem_of(record, {})
+    plan = PlanRecord(
+        plan=EpochPlan(epoch=EPOCH, source="device", participants=("device", "edge"), fallback=None),
+        sha256=record.sha256,
+        version=record.version,
+        specs={},
+        problem=problem,
+        assignment=assignment,
+        evaluation=evaluate(problem, assignment),
+        status="optimal",
+        score=0.0,
+        gap=0.0,
+        solve_s=0.0,
+        reason="",
+        goals=GoalsDocument(),
+    )
+    return DeploymentState(source="device", inputs=(), outputs=(), plans={EPOCH: plan})
+
+
+class Bench:
+    """Speeds of one edge with one model."""
+
+    def __init__(
+        self,
+        record: ModelRecord,
+        costs: Mapping[str, float] | None = None,
+        *,
+        remembered: Sequence[SavedSpeed] = (),
+        save: Callable[[list[SavedSpeed]], None] = lambda _: None,
+    ) -> None:
+        self.record = record
+        self.registry = Registry()
+        status = NodeStatus(node="edge", online=True, protocol=1, version="", instance="", advertise="")
+        self.registry.set_status("edge", status)
+        self.raw = profile(record, dict(costs or {}))
+        self.deployment = planned(record, split(record))
+        self.now_s = 0.0
+        self.speeds = Speeds(
+            self.registry,
+            {record.name: record},
+            lambda: {record.name: self.deployment},
+            change=0.2,
+            clock=lambda: self.now_s,
+            remembered=remembered,
+            save=save,
+        )
+        self.profiled(self.raw)
+
+    def profiled(self, measured: ExecutionProfile) -> None:
+        """The edge says its profile."""
+        report = ProfileReport(
+            node="edge",
+            instance="",
+            model="tiny",
+            sha256=self.record.sha256,
+            state="done",
+            fraction=1.0,
+            profile=measured,
+        )
+        self.registry.set_profile("edge", "tiny", report)
+
+    def served(self, seconds: float, *, epoch: int = EPOCH) -> tuple[tuple[Change, ...], bool]:
+        """The edge says what its component took a second later."""
+        self.now_s += 1.0
+        components = self.deployment.plans[EPOCH].evaluation.components
+        (number,) = [component.id for component in components if component.node == "edge"]
+        timing = ComponentTiming(
+            graph="g",
+            epoch=epoch,
+            component=number,
+            predicted_s=0.0,
+            recent_s=seconds,
+            runs=9,
+            last_run_unix_s=self.now_s,
+        )
+        return self.speeds.take("edge", "tiny", self.says(timing))
+
+    def says(self, *timings: ComponentTiming, whole: WholeTiming | None = None) -> LiveTimings:
+        """As the edge."""
+        return LiveTimings(
+            node="edge", instance="", model="tiny", at_unix_s=self.now_s, components=timings, whole=whole
+        )
+
+    def profile(self) -> ExecutionProfile:
+        """As plans take it."""
+        found = self.speeds.profile("edge", "tiny", self.record.sha256)
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+def bench(record: ModelRecord) -> Bench:
+    """With a plan that has two convolutions on the edge."""
+    return Bench(record)
+
+
+def test_profiles_are_as_measured_until_something_is_heard(bench: Bench) -> None:
+    assert bench.profile() == bench.raw
+    row = bench.speeds.row("edge", "tiny")
+    assert row is not None
+    assert (row.factor, row.origin, row.age_s) == (1.0, "profile", None)
+    assert bench.speeds.row("nobody", "tiny") is None
+
+
+def test_a_node_that_became_slower_is_told_with_old_and_new_values_and_planned_with(bench: Bench) -> None:
+    for _ in range(5):
+        assert bench.served(2 * KERNEL_S) == ((), False)
+    assert bench.served(4.1 * KERNEL_S) == ((), False)
+    (change,), notable = bench.served(4.1 * KERNEL_S)
+    assert notable
+    assert (change.kind, change.node, change.model) == ("profile-changed", "edge", "tiny")
+    assert change.text == "edge computes tiny in 8.2 ms instead of 4.0 ms (live timings), a factor of 2.05"
+    assert change.data["old_whole_s"] == pytest.approx(4 * KERNEL_S)
+    assert change.data["new_whole_s"] == pytest.approx(8.2 * KERNEL_S)
+    assert bench.profile().time_s["conv0"] == pytest.approx(2.05 * KERNEL_S)
+    assert bench.served(4.1 * KERNEL_S) == ((), False)
+    (row,) = bench.speeds.rows("edge").values()
+    assert (row.origin, row.profiled_s) == ("live timings", 4 * KERNEL_S)
+    assert row.factor == pytest.approx(2.05)
+    bench.served(2 * KERNEL_S)
+    (back,), _ = bench.served(2 * KERNEL_S)
+    assert "in 4.0 ms instead of 8.2 ms" in back.text
+
+
+def test_six_percent_more_than_predicted_is_no_news_but_changes_what_is_predicted(bench: Bench) -> None:
+    news = [bench.served(2 * 1.06 * KERNEL_S) for _ in range(10)]
+    assert all(changes == () for changes, _ in news)
+    assert sum(notable for _, notable in news) == 1
+    ((node, _), seconds), *_ = bench.speeds.timed_s("tiny").items()
+    assert node == "edge"
+    assert seconds == pytest.approx(2 * 1.06 * KERNEL_S, rel=1e-3)
+
+
+def test_what_was_said_before_the_profile_was_heard_counts_once_it_is(record: ModelRecord) -> None:
+    bench = Bench(record)
+    bench.registry.forget_model("tiny")
+    assert bench.served(4 * KERNEL_S) == ((), False)
+    bench.profiled(bench.raw)
+    changes, notable = bench.speeds.profile_changed("edge", "tiny")
+    assert [change.kind for change in changes] == ["profile-changed"]
+    assert notable
+    assert bench.profile().whole_s == pytest.approx(8 * KERNEL_S)
+
+
+def test_the_same_profile_again_keeps_the_correction_and_another_one_begins_anew(bench: Bench) -> None:
+    bench.served(4 * KERNEL_S)
+    bench.profiled(msgspec.json.decode(msgspec.json.encode(bench.raw), type=ExecutionProfile))
+    bench.speeds.profile_changed("edge", "tiny")
+    assert bench.profile().whole_s == pytest.approx(8 * KERNEL_S)
+    slower = msgspec.structs.replace(bench.raw, whole_s=1.0, slow_down=2.0)
+    bench.profiled(slower)
+    bench.speeds.profile_changed("edge", "tiny")
+    assert bench.profile() == slower
+    assert bench.speeds.timed_s("tiny") == {}
+
+
+def test_components_of_epochs_nobody_knows_and_runs_long_past_say_nothing(bench: Bench) -> None:
+    assert bench.served(9 * KERNEL_S, epoch=EPOCH + 1) == ((), False)
+    old = ComponentTiming(
+        graph="g", epoch=EPOCH, component=1, predicted_s=0.0, recent_s=1.0, runs=9, last_run_unix_s=0.0
+    )
+    bench.now_s = 1000.0
+    assert bench.speeds.take("edge", "tiny", bench.says(old)) == ((), False)
+    assert bench.profile() == bench.raw
+
+
+def test_an_idle_node_is_corrected_by_timing_its_whole_model_again(bench: Bench) -> None:
+    for number in range(2):
+        bench.now_s += 10.0
+        whole = WholeTiming(sha256=bench.record.sha256, whole_s=8 * KERNEL_S, runs=6, at_unix_s=bench.now_s)
+        changes, _ = bench.speeds.take("edge", "tiny", bench.says(whole=whole))
+        assert len(changes) == number
+        assert bench.speeds.take("edge", "tiny", bench.says(whole=whole)) == ((), False)
+    other = WholeTiming(sha256="another version", whole_s=1.0, runs=6, at_unix_s=bench.now_s + 1)
+    assert bench.speeds.take("edge", "tiny", bench.says(whole=other)) == ((), False)
+    assert bench.profile().whole_s == pytest.approx(8 * KERNEL_S)
+
+
+def test_what_was_learned_survives_a_restart_and_is_not_told_again(record: ModelRecord) -> None:
+    saved: list[list[SavedSpeed]] = []
+    before = Bench(record, save=saved.append)
+    for _ in range(3):
+        before.served(4 * KERNEL_S)
+    assert len(saved) == 1
+    written = msgspec.json.decode(msgspec.json.encode(saved[-1]), type=list[SavedSpeed])
+    after = Bench(record, remembered=written)
+    assert after.speeds.profile_changed("edge", "tiny") == ((), False)
+    assert after.profile() == before.profile()
+    assert after.speeds.timed_s("tiny") == before.speeds.timed_s("tiny")
+    assert after.served(4 * KERNEL_S) == ((), False)
+    other = Bench(record, {"to-int8": 1e-9}, remembered=written)
+    other.speeds.profile_changed("edge", "tiny")
+    assert other.profile() == other.raw
+
+
+def test_a_removed_model_leaves_nothing(bench: Bench) -> None:
+    bench.served(4 * KERNEL_S)
+    bench.speeds.forget_model("tiny")
+    assert bench.speeds.timed_s("tiny") == {}
+    assert bench.profile() == bench.raw
+
+
+def test_a_component_that_was_timed_is_predicted_as_it_was_and_nothing_else_is(record: ModelRecord) -> None:
+    problem, assignment = problem_of(record, {}), split(record)
+    before = evaluate(problem, assignment)
+    (there,) = [component for component in before.components if component.node == "edge"]
+    timed_s = {("edge", component_key(record.graph, assignment, there)): 5 * KERNEL_S}
+    after = evaluate(as_timed(problem, record.graph, assignment, before.components, timed_s), assignment)
+    assert after.timeline_s - before.timeline_s == pytest.approx(3 * KERNEL_S)
+    elsewhere = {("device", key): seconds for (_, key), seconds in timed_s.items()}
+    assert as_timed(problem, record.graph, assignment, before.components, elsewhere) is problem
+
+
+def test_components_are_the_same_only_if_what_they_compute_and_read_has_the_same_form(record: ModelRecord) -> None:
+    graph, keys = record.graph, set[str]()
+    for quantized in (frozenset[str](), frozenset({"conv0"}), frozenset({"conv1"}), frozenset({"conv2"})):
+        assignment = split(record, quantized=quantized)
+        components = evaluate(problem_of(record, {}), assignment).components
+        (there,) = [component for component in components if component.node == "edge"]
+        keys.add(component_key(graph, assignment, there))
+    # conv0 is neither on the edge nor read there.
+    assert len(keys) == 3
+
+
+def test_corrected_profiles_scale_every_time_by_its_precision(record: ModelRecord) -> None:
+    raw = profile(record, COSTS)
+    now = corrected(raw, Factors(2.0, 3.0))
+    assert now.time_s["conv1"] == 2 * raw.time_s["conv1"]
+    assert now.integer_time_s["conv1"] == 3 * raw.integer_time_s["conv1"]
+    assert now.quantized_time_s["conv1"] == 3 * raw.quantized_time_s["conv1"]
+    assert now.transition_s_per_byte["to-int8"] == 3 * raw.transition_s_per_byte["to-int8"]
+    assert corrected(raw, Factors()) is raw
+
+
+@pytest.mark.parametrize("costs", [{}, COSTS])
+def test_seconds_of_units_are_those_that_a_placed_problem_states(record: ModelRecord, costs: dict[str, float]) -> None:
+    problem, assignment = problem_of(record, costs), split(record, quantized=frozenset({"conv1", "conv2"}))
+    profiles = {node: profile(record, costs) for node in ("device", "edge")}
+    stated = placed(problem, record.graph, record.manifest.quantizable, profiles, assignment)
+    taken_s = unit_seconds(record.graph, record.manifest.quantizable, profiles, assignment)
+    for operator in stated.operators:
+        if operator.name in taken_s:
+            times_s = operator.quantized_time_s if operator.name in assignment.quantized else operator.time_s
+            assert times_s is not None
+            assert times_s[assignment.node_of[operator.name]] == pytest.approx(taken_s[operator.name])
