@@ -70,12 +70,18 @@ class DataSection(_Section, frozen=True, kw_only=True):
         advertise: host:port that other nodes reach; empty: derived from `listen`.
         socket: Path of a Unix socket for programs on this machine; empty: none.
         max_body_bytes: Largest tensor body accepted in one frame. [B]
+        dead_after_s: Silence after which a peer that owes an answer is lost. [s]
+        dead_after_limit_s: What a peer that was slow to answer lately may have instead, while its machine answers. [s]
+        stable_after_s: How long a peer that was lost has to stay before requests rely on it again; longer each time. [s]
     """
 
     listen: str = "0.0.0.0:7400"
     advertise: str = ""
     socket: str = ""
     max_body_bytes: Positive = GIB
+    dead_after_s: Annotated[float, msgspec.Meta(ge=0.2, le=600)] = 0.7
+    dead_after_limit_s: Annotated[float, msgspec.Meta(ge=0.2, le=600)] = 3.0
+    stable_after_s: Annotated[float, msgspec.Meta(gt=0, le=600)] = 2.0
 
     def __post_init__(self) -> None:
         """Refuse addresses without a port, and a socket that cannot be made."""

@@ -16,7 +16,6 @@ from typing import Any
 import structlog
 
 from edgesplit.bus import BrokerAddress
-from edgesplit.frames import FrameLimits
 from edgesplit.messages import PROTOCOL, Deployment, Desired, NodeStatus
 from edgesplit.profiles import ModelOffer
 from edgesplit.service_notify import Notifier
@@ -30,14 +29,13 @@ from edgesplit_agent.collectors.power import select_power
 from edgesplit_agent.collectors.power_meter import PowerMeter
 from edgesplit_agent.configuration import AgentConfiguration, EmulationSection, address_to_advertise
 from edgesplit_agent.control import ControlPlane
-from edgesplit_agent.dataplane.contract import Limits
-from edgesplit_agent.dataplane.emulation import EmulatedLink, Emulation
 from edgesplit_agent.dataplane.plane import DataPlane
 from edgesplit_agent.engine import Engine
 from edgesplit_agent.http import HttpEndpoint
 from edgesplit_agent.live_timings import TimingBook
 from edgesplit_agent.openinference.models import EngineModels
 from edgesplit_agent.own_work import OwnWork
+from edgesplit_agent.plane_settings import emulation_of, limits_of
 from edgesplit_agent.profiling import Profiler
 from edgesplit_agent.reporting import Reporter
 from edgesplit_agent.retiming import Retimer
@@ -95,7 +93,7 @@ class Agent:
         )
         self._sessions = SessionPool(self._cache, self._options, self._own_work)
         self.engine = Engine(
-            AgentMachine(name, max_in_flight=runtime.max_in_flight),
+            AgentMachine(name, max_in_flight=runtime.max_in_flight, stable_after_s=configuration.data.stable_after_s),
             instance=f"{name}-{self._instance}",
             preparer=self._sessions,
             worker=self._worker,
@@ -111,8 +109,8 @@ class Agent:
             self._version,
             listen=configuration.data.listen,
             socket=configuration.data.socket_address,
-            emulation=_emulation(configuration.emulation),
-            limits=Limits(frames=FrameLimits(body_bytes=configuration.data.max_body_bytes)),
+            emulation=emulation_of(configuration.emulation),
+            limits=limits_of(configuration.data),
             handler=self.engine,
         )
         self.control = ControlPlane(configuration.broker.url, self._status(), self)
@@ -234,7 +232,7 @@ class Agent:
             self.reporter.battery = BatteryCollector(Path(power.sysfs), power.battery_wh)
             before.close()
         if configuration.emulation != old.emulation:
-            self.plane.set_emulation(_emulation(configuration.emulation))
+            self.plane.set_emulation(emulation_of(configuration.emulation))
             self._sessions.set_slow_down(configuration.emulation.slow_down)
             if configuration.emulation.slow_down != old.emulation.slow_down:
                 self._timings.reset()
@@ -380,13 +378,6 @@ class Agent:
             }
             text = "speed and links of this node are emulated, not the machine's"
             self._log.warning("emulation", text=text, slow_down=emulation.slow_down, links=links)
-
-
-def _emulation(section: EmulationSection) -> Emulation:
-    links = {
-        peer: EmulatedLink(link.bandwidth_bytes_per_s, link.latency_s, link.up) for peer, link in section.links.items()
-    }
-    return Emulation(section.slow_down, links)
 
 
 def _runtime_version() -> str:

@@ -226,6 +226,11 @@ class Engine:
         self._telemetry.sent(peer, nbytes)
         self._usage.sent(model, epoch, seconds)
 
+    def on_undelivered(self, peer: str, model: str, epoch: int, request: str) -> None:
+        """Tensors that this node sent may not have arrived."""
+        detail = f"{self.machine.node} lost {peer} while tensors were on their way to it"
+        self.feed(SendFailed(ExecutionKey(model, epoch, request), peer, detail))
+
     def on_peer_up(self, peer: str) -> None:
         """A peer can be sent to."""
         self._log.debug("peer-up", peer=peer)

@@ -25,6 +25,7 @@ from edgesplit.frame_parser import FrameParser
 from edgesplit.frames import Failure, Frame, FrameLimits, Header, Probe, encode_frame
 from edgesplit.sending import Lane, Pace, SendQueue
 from edgesplit.tensors import Array
+from edgesplit.vanishing import acknowledged, end_when_vanished
 
 __all__ = ["Connection", "FrameGate", "FrameReceiver"]
 
@@ -167,6 +168,10 @@ class Connection(asyncio.Protocol):
         pending = self.pending_bytes
         return not pending or pending + sum(payload.nbytes for payload in payloads) <= self._queue_bytes // 2
 
+    def acknowledged(self, within_s: float) -> bool | None:
+        """Whether the other side's machine answers, see `edgesplit.vanishing`; None where nobody can tell. [s]"""
+        return None if self._socket is None else acknowledged(self._socket, within_s)
+
     async def send_when_room(self, header: Header, payloads: Sequence[Array] = ()) -> int:
         """Wait until the queue is at most half full, then `send`; the backpressure of a patient sender.
 
@@ -225,6 +230,7 @@ class Connection(asyncio.Protocol):
         self.peer_address = f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name or "a local program")
         with contextlib.suppress(OSError):
             own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        end_when_vanished(own)
         self._limit_unsent()
         transport.pause_reading()
         self._loop.add_reader(own, self._read_ready)

@@ -205,7 +205,10 @@ def test_a_request_in_flight_runs_again_on_the_fallback_when_its_peer_is_lost() 
     assert (complete.request, complete.epoch) == ("r", 1)
     (run,) = of(RunComponent, scene.say(arrived("next")))
     assert run.key.epoch == 1
-    assert [event.kind for event in of(EmitEvent, scene.say(PeerUp("edge")))] == ["fallback-left"]
+    assert [event.kind for event in of(EmitEvent, scene.say(PeerUp("edge")))] == ["peer-back"]
+    assert scene.observed()[1] == 1
+    scene.now_s += 2.0
+    assert [event.kind for event in of(EmitEvent, scene.say(Tick()))] == ["fallback-left"]
     assert scene.observed()[1] == 2
 
 
@@ -433,7 +436,7 @@ def with_spare(*, fallback: int | None = 1) -> Scene:
 
 def engaged(actions: Sequence[Action]) -> list[tuple[str, Any]]:
     """What was told of fallbacks: kind and epoch."""
-    return [(event.kind, event.data["epoch"]) for event in of(EmitEvent, actions)]
+    return [(event.kind, event.data["epoch"]) for event in of(EmitEvent, actions) if event.kind != "peer-back"]
 
 
 def test_a_lost_node_hands_over_to_the_plan_kept_for_its_loss_requests_in_flight_included() -> None:
@@ -453,8 +456,62 @@ def test_a_lost_node_hands_over_to_the_plan_kept_for_its_loss_requests_in_flight
     (run,) = of(RunComponent, actions)
     assert run.key == key(1)
     assert engaged(actions) == [("fallback-engaged", 1)]
-    assert engaged(scene.say(PeerUp("cloud"))) == [("fallback-engaged", 4)]
-    assert engaged(scene.say(PeerUp("edge"))) == [("fallback-left", 2)]
+    assert engaged(scene.say(PeerUp("cloud"))) == []
+    scene.now_s += 2.0
+    assert engaged(scene.say(Tick())) == [("fallback-engaged", 4)]
+    assert engaged(scene.say(PeerUp("edge"))) == []
+    scene.now_s += 2.0
+    assert engaged(scene.say(Tick())) == [("fallback-left", 2)]
+
+
+def test_a_peer_that_keeps_coming_and_going_is_relied_on_later_each_time() -> None:
+    scene = split_device()
+    waits = []
+    for _ in range(3):
+        scene.say(PeerLost("edge", "gone"))
+        (event,) = of(EmitEvent, scene.say(PeerUp("edge")))
+        waits.append(event.data["wait_s"])
+    assert waits == [2.0, 4.0, 8.0]
+    scene.now_s += 7.9
+    scene.say(Tick())
+    assert scene.observed()[1] == 1
+    scene.now_s += 0.1
+    scene.say(Tick())
+    assert scene.observed()[1] == 2
+
+
+def test_with_no_other_plan_a_peer_on_probation_is_better_than_none() -> None:
+    scene = Scene("device")
+    scene.say(PeerUp("edge"))
+    scene.say(DesiredChanged("m", desired("device", device_part(2), serve=2)))
+    scene.say(PeerLost("edge", "gone"))
+    scene.say(PeerUp("edge"))
+    assert of(RunComponent, scene.say(arrived("r")))[0].key == key(2)
+
+
+def test_tensors_lost_on_their_way_are_told_to_the_source_also_after_the_work_here_is_done() -> None:
+    scene = Scene("edge")
+    scene.say(PeerUp("device"))
+    scene.say(DesiredChanged("m", desired("edge", edge_part(2))))
+    scene.say(TensorsArrived("device", key(2), {"a": X}))
+    assert of(SendTensors, scene.say(finished(2, 1, b=X)))
+    assert scene.say(PeerLost("device", "gone")) == []
+    assert scene.say(SendFailed(key(2), "device", "on its way")) == []
+    (abort,) = of(SendAbort, scene.say(PeerUp("device")))
+    assert (abort.key, abort.peer, abort.code) == (key(2), "device", PeerUnreachable.code)
+    scene.now_s += 61.0
+    scene.say(PeerLost("device", "gone"))
+    assert not of(SendAbort, scene.say(PeerUp("device")))
+
+
+def test_a_node_that_was_restarted_does_not_keep_a_source_waiting() -> None:
+    scene = Scene("edge", prepare=False)
+    scene.say(PeerUp("device"))
+    scene.say(DesiredChanged("m", desired("edge", edge_part(2))))
+    scene.say(TensorsArrived("device", key(2), {"a": X}, 20.0))
+    scene.now_s += 0.3
+    (abort,) = of(SendAbort, scene.say(Tick()))
+    assert (abort.peer, abort.code) == ("device", NotDeployed.code)
 
 
 def test_a_fallback_that_is_not_prepared_or_lost_a_node_itself_is_passed_over() -> None:

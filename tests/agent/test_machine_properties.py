@@ -318,6 +318,7 @@ def test_a_request_starts_on_the_best_plan_whose_nodes_are_there(
         world.want([1, 2], 2)
     for peer, up in steps:
         world.link(peer, up)
+        world.now_s += 60.0  # longer than the longest probation
         world.submit()
         best = 2 if "edge" in world.linked else SPARE if "cloud" in world.linked and cloud_prepares else 1
         assert world.started[-1] == best

@@ -39,6 +39,7 @@ class RecordingHandler:
         self.sent: list[tuple[str, str, int, float]] = []
         self.ups: list[str] = []
         self.lost: list[tuple[str, str]] = []
+        self.undelivered: list[tuple[str, str]] = []
         self.open = asyncio.Event()
         self.open.set()
         self.inferring = 0
@@ -65,6 +66,9 @@ class RecordingHandler:
 
     def on_sent(self, peer: str, model: str, epoch: int, request: str, nbytes: int, seconds: float) -> None:
         self.sent.append((peer, request, nbytes, seconds))
+
+    def on_undelivered(self, peer: str, model: str, epoch: int, request: str) -> None:
+        self.undelivered.append((peer, request))
 
     def on_peer_up(self, peer: str) -> None:
         self.ups.append(peer)

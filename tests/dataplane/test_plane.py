@@ -126,8 +126,10 @@ async def test_a_link_that_swallows_packets_loses_the_peer_and_heals() -> None:
     async with plane("device", limits=limits) as device, plane("edge") as edge:
         await connected(device, edge)
         device.data.set_emulation(Emulation(links={"edge": EmulatedLink(up=False)}))
+        device.send("edge", "r", {"a": np.zeros(4, np.float32)})
         await eventually(lambda: bool(device.handler.lost))
         assert "has not answered" in device.handler.lost[0][1]
+        assert device.handler.undelivered == [("edge", "r")]
         device.data.set_emulation(Emulation())
         await eventually(lambda: device.data.is_up("edge"))
 

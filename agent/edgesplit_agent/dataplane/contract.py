@@ -26,8 +26,11 @@ class Limits:
 
     Attributes:
         queue_bytes: Frames waiting to leave, per connection. [B]
-        dead_after_s: A peer that answered nothing for so long is lost. [s]
-        ping_interval_s: [s]
+        dead_after_s: A peer that owes an answer and was silent for so long is lost. [s]
+        dead_after_limit_s: What a peer that was slow to answer lately may have instead, while its machine acknowledges
+            (see `liveness.py`). [s]
+        ping_interval_s: While a link is in use. [s]
+        idle_ping_interval_s: Once nothing went over a link for `idle_after_s`. [s]
         connect_timeout_s: For connecting and the greeting together. [s]
         retry_min_s: First pause before reconnecting, doubled up to `retry_max_s`. [s]
         mismatch_retry_s: Pause after a peer of another protocol version. [s]
@@ -37,8 +40,11 @@ class Limits:
 
     frames: FrameLimits = field(default_factory=FrameLimits)
     queue_bytes: int = 1 << 28
-    dead_after_s: float = 3.0
-    ping_interval_s: float = 1.0
+    dead_after_s: float = 0.7
+    dead_after_limit_s: float = 3.0
+    ping_interval_s: float = 0.15
+    idle_ping_interval_s: float = 0.5
+    idle_after_s: float = 5.0
     connect_timeout_s: float = 5.0
     retry_min_s: float = 0.1
     retry_max_s: float = 2.0
@@ -78,6 +84,9 @@ class DataPlaneHandler(Protocol):
         self, peer: str, model: str, epoch: int, request: str, nbytes: int, seconds: float
     ) -> None:
         """The peer acknowledged tensors. `seconds` is bytes over the link's rate plus latency, as planned for. [s]"""
+
+    def on_undelivered(self, peer: str, model: str, epoch: int, request: str) -> None:
+        """Tensors were sent and the connection ended before the peer said that it has them; after `on_peer_lost`."""
 
     def on_peer_up(self, peer: str) -> None:
         """The connection to the peer is up; `send_tensors` works."""

@@ -50,7 +50,6 @@ from edgesplit_agent.dataplane.safely import guarded
 __all__ = ["Incoming"]
 
 _log = structlog.get_logger(__name__)
-_PROGRESS_INTERVAL_S = 0.25
 
 
 @dataclass
@@ -71,13 +70,22 @@ class Incoming:
         limits: Bounds and timings.
         handler: Told of what arrives.
         emulator: Delays what goes back to emulated peers.
+        used: Told of each peer whose tensors arrive.
     """
 
-    def __init__(self, identity: Hello, limits: Limits, handler: DataPlaneHandler, emulator: Emulator) -> None:
+    def __init__(
+        self,
+        identity: Hello,
+        limits: Limits,
+        handler: DataPlaneHandler,
+        emulator: Emulator,
+        used: Callable[[str], None],
+    ) -> None:
         self._identity = identity
         self._limits = limits
         self._handler = handler
         self._emulator = emulator
+        self._used = used
         self._loop = asyncio.get_running_loop()
         self._guests: dict[Connection, _Guest] = {}
         self._told: set[str] = set()
@@ -95,6 +103,12 @@ class Incoming:
         for connection in connections:
             connection.close()
         await asyncio.gather(*(connection.wait_closed() for connection in connections))
+
+    def drop(self, node: str, reason: EdgesplitError) -> None:
+        """End what a peer opened that is lost: half a frame of it may wait for its rest for ever."""
+        for connection, guest in list(self._guests.items()):
+            if guest.hello is not None and guest.hello.role == "agent" and guest.hello.node == node:
+                connection.abort(reason)
 
     def on_opened(self, connection: Connection) -> None:
         """See `edgesplit.streams.FrameReceiver`."""
@@ -122,6 +136,7 @@ class Incoming:
             raise FrameMalformed(f"{connection.peer_address} is a client and sent what only agents send")
         elif isinstance(header, Tensors):
             connection.send(Ack(sequence=header.sequence, received_bytes=connection.body_bytes), urgent=True)
+            self._used(guest.hello.node)
             self._tensors(connection, guest, header, frame)
         elif isinstance(header, Probe):
             connection.send(Ack(sequence=header.sequence, received_bytes=connection.body_bytes), urgent=True)
@@ -268,7 +283,7 @@ class Incoming:
     async def _tell_progress(self) -> None:
         """A long frame on a slow link keeps pings waiting behind it; say that it moves."""
         while True:
-            await asyncio.sleep(_PROGRESS_INTERVAL_S)
+            await asyncio.sleep(self._limits.ping_interval_s)
             for connection, guest in list(self._guests.items()):
                 received = connection.received_bytes
                 agent = guest.hello is not None and guest.hello.role == "agent"

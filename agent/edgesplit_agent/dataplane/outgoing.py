@@ -32,15 +32,13 @@ from edgesplit.messages import LinkState
 from edgesplit.streams import Connection, FrameGate
 from edgesplit_agent.dataplane.contract import DataPlaneHandler, Limits
 from edgesplit_agent.dataplane.links import LinkEstimator, ProbeBudget
+from edgesplit_agent.dataplane.liveness import Liveness
 from edgesplit_agent.dataplane.safely import guarded
 
 __all__ = ["PeerLink", "RequestKey"]
 
 _log = structlog.get_logger(__name__)
-_TICK_S = 0.1
-_STALL_S = 1.0
-"""A tick this late means that this process stood still; a peer is not blamed for that."""
-_FIRST_PINGS = 3
+_TICK_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -58,10 +56,11 @@ class _Session:
 
     connection: Connection
     greeted: asyncio.Future[None]
+    life: Liveness
+    used_at: float
     up: bool = False
-    pings: int = 0
     pinged_at: float = 0.0
-    heard_at: float = 0.0
+    pings: dict[int, float] = field(default_factory=dict[int, float])
     deliveries: dict[int, tuple[RequestKey, int]] = field(default_factory=dict[int, tuple[RequestKey, int]])
 
 
@@ -77,6 +76,7 @@ class PeerLink:
         gate: In front of every frame; link emulation.
         emulated: Whether the gate limits the rate now.
         budget: Of probes, shared by all links of the node.
+        on_silent: Told when the peer is given up because it is silent, and why.
     """
 
     def __init__(
@@ -90,6 +90,7 @@ class PeerLink:
         gate: FrameGate,
         emulated: Callable[[], bool],
         budget: ProbeBudget,
+        on_silent: Callable[[EdgesplitError], None],
     ) -> None:
         self.address = address
         self._peer = peer
@@ -99,6 +100,7 @@ class PeerLink:
         self._gate = gate
         self._emulated = emulated
         self._budget = budget
+        self._on_silent = on_silent
         self._loop = asyncio.get_running_loop()
         self._estimator = LinkEstimator()
         self._session: _Session | None = None
@@ -161,6 +163,16 @@ class PeerLink:
             )
             self._session.connection.send(abort, urgent=True)
 
+    def used(self) -> None:
+        """Something came from the peer by its own connection: it is part of what goes on now."""
+        if self._session is not None:
+            self._session.used_at = self._loop.time()
+
+    def lose(self, reason: str) -> None:
+        """Give the connection up at once and tell the handler; reconnecting begins."""
+        if self._session is not None:
+            self._session.connection.abort(PeerUnreachable(reason))
+
     def on_opened(self, connection: Connection) -> None:
         """See `edgesplit.streams.FrameReceiver`; the opener goes on by itself."""
 
@@ -169,9 +181,11 @@ class PeerLink:
         session, header, now = self._session, frame.header, self._loop.time()
         if session is None or session.connection is not connection:
             return
-        session.heard_at = now
+        session.life.heard()
         if isinstance(header, Pong):
             self._estimator.pong_received(header.sequence, now)
+            if (asked_at := session.pings.pop(header.sequence, None)) is not None:
+                session.life.answered(now - asked_at, now)
         elif isinstance(header, Ack):
             self._acknowledged(session, header, now)
         elif isinstance(header, Hello):
@@ -190,6 +204,8 @@ class PeerLink:
             session.greeted.set_exception(error)
         if session.up and not self._closed:
             guarded(self._handler.on_peer_lost, self._peer, str(error))
+            for key, _ in session.deliveries.values():
+                guarded(self._handler.on_undelivered, self._peer, key.model, key.epoch, key.request)
 
     async def _run(self) -> None:
         pause_s, told = self._limits.retry_min_s, ""
@@ -216,7 +232,9 @@ class PeerLink:
             timeout_s=self._limits.connect_timeout_s,
         )
         connection.gate = self._gate
-        session = _Session(connection, self._loop.create_future(), heard_at=self._loop.time())
+        now, limits = self._loop.time(), self._limits
+        life = Liveness(limits.dead_after_s, limits.dead_after_limit_s, _TICK_S, now)
+        session = _Session(connection, self._loop.create_future(), life, used_at=now)
         self._session = session
         try:
             connection.send(self._identity, urgent=True)
@@ -235,18 +253,21 @@ class PeerLink:
 
     async def _watch(self, session: _Session) -> None:
         """Ping, probe and judge until the connection ends."""
-        ticked_at = self._loop.time()
+        limits = self._limits
         while session.connection.is_open:
             now = self._loop.time()
             self._estimator.slow_start = not self._emulated()
-            if now - ticked_at > _STALL_S:
-                session.heard_at = now
-            ticked_at = now
-            silence_s = now - session.heard_at
-            if self._estimator.waiting and silence_s > self._limits.dead_after_s:
-                session.connection.abort(PeerUnreachable(f"node {self._peer} has not answered for {silence_s:.1f} s"))
-                break
-            if session.pings < _FIRST_PINGS or now - session.pinged_at >= self._limits.ping_interval_s:
+            session.life.tick(now, owed=self._estimator.waiting)
+            if session.life.overdue:
+                answers = session.connection.acknowledged(limits.dead_after_s)
+                if reason := session.life.verdict(acknowledged=answers):
+                    silent = PeerUnreachable(f"node {self._peer} is lost: {reason}")
+                    session.connection.abort(silent)
+                    self._on_silent(silent)
+                    break
+            idle = now - session.used_at > limits.idle_after_s
+            interval_s = limits.idle_ping_interval_s if idle else limits.ping_interval_s
+            if now - session.pinged_at >= interval_s:
                 self._ping(session, now)
             self._probe(session, now)
             await asyncio.sleep(_TICK_S)
@@ -269,9 +290,9 @@ class PeerLink:
         return self._sequence
 
     def _ping(self, session: _Session, now: float) -> None:
-        session.pings += 1
         session.pinged_at = now
         sequence = self._next_sequence()
+        session.pings[sequence] = now
         session.connection.send(Ping(sequence=sequence), urgent=True)
         self._estimator.ping_sent(sequence, now)
 
@@ -317,4 +338,5 @@ class PeerLink:
         except EdgesplitError as error:
             raise PeerUnreachable(f"node {self._peer} cannot be sent to: {error}") from error
         session.deliveries[sequence] = (key, nbytes)
+        session.used_at = self._loop.time()
         self._estimator.data_sent(sequence, sum(tensor.payload.nbytes for tensor in tensors), self._loop.time())

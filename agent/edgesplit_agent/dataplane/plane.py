@@ -58,7 +58,7 @@ class DataPlane:
         self._limits = limits
         self._handler = handler
         self._emulator = Emulator(emulation)
-        self._incoming = Incoming(self._identity, limits, handler, self._emulator)
+        self._incoming = Incoming(self._identity, limits, handler, self._emulator, self._used)
         self._forwarder = Forwarder(self._identity, limits, self._emulator)
         self._probe_budget = ProbeBudget()
         self._links: dict[str, PeerLink] = {}
@@ -104,6 +104,8 @@ class DataPlane:
         """
         for peer, link in list(self._links.items()):
             if peers.get(peer) != link.address:
+                if peer in peers:
+                    link.lose(f"node {peer} moved from {link.address} to {peers[peer]}")
                 task = asyncio.get_running_loop().create_task(self._links.pop(peer).close())
                 self._retiring.add(task)
                 task.add_done_callback(self._retiring.discard)
@@ -118,6 +120,7 @@ class DataPlane:
                     gate=self._emulator.gate(peer),
                     emulated=partial(self._emulator.limits_rate, peer),
                     budget=self._probe_budget,
+                    on_silent=partial(self._incoming.drop, peer),
                 )
                 self._links[peer] = link
                 link.start()
@@ -125,6 +128,11 @@ class DataPlane:
     def set_emulation(self, emulation: Emulation) -> None:
         """Change the emulated links; frames on their way keep the old."""
         self._emulator.emulation = emulation
+
+    def _used(self, peer: str) -> None:
+        link = self._links.get(peer)
+        if link is not None:
+            link.used()
 
     def is_up(self, peer: str) -> bool:
         """Whether tensors can be sent to the peer now."""

@@ -14,8 +14,9 @@ from edgesplit_agent.serving.events import ExecutionKey
 
 __all__ = ["Early", "EarlyTensors", "EndedExecutions"]
 
-PATIENCE_S = 30.0
-"""Longest that tensors of an epoch that is not ready here are kept. [s]"""
+PATIENCE_S = 0.25
+"""Longest that tensors of an epoch that is not ready here are kept. A source starts requests only on epochs that every
+participant has prepared, so this one was restarted: the source had better take another plan than wait. [s]"""
 MEMORY_S = 60.0
 """How long an ended execution is remembered, so that its late tensors are known as such. [s]"""
 

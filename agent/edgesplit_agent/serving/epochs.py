@@ -31,7 +31,9 @@ __all__ = ["HeldEpoch", "ModelEpochs"]
 RETRY_S = 10.0
 """A wanted epoch that could not be prepared is tried again this often. [s]"""
 SUSPICION_S = 5.0
-"""After a participant gave a request up because of the network, new requests avoid the epoch this long. [s]"""
+"""After a participant gave a request up because of the network, new requests avoid the epoch this long; doubled each time
+that happens again at once. [s]"""
+LONGEST_SUSPICION_S = 60.0
 
 
 @dataclass(slots=True)
@@ -64,7 +66,8 @@ class ModelEpochs:
         self.held: dict[int, HeldEpoch] = {}
         self.current: int | None = None
         self.shadows = Shadows(model)
-        self._suspect_until_s: dict[int, float] = {}
+        self._suspicions: dict[int, tuple[float, float]] = {}
+        """Epoch to how long it is avoided and until when. [s]"""
         self._generations = generations
         self._published: object = None
         self._engaged: int | None = None
@@ -111,7 +114,12 @@ class ModelEpochs:
 
     def suspect(self, number: int, now_s: float) -> None:
         """Have new requests avoid an epoch for a while."""
-        self._suspect_until_s[number] = now_s + SUSPICION_S
+        before_s, until_s = self._suspicions.get(number, (0.0, 0.0))
+        if now_s < until_s:
+            return  # requests that failed with the one that raised it
+        again = now_s < until_s + LONGEST_SUSPICION_S and before_s > 0.0
+        length_s = min(2 * before_s, LONGEST_SUSPICION_S) if again else SUSPICION_S
+        self._suspicions[number] = length_s, now_s + length_s
 
     def answered(
         self, number: int, arrays: Mapping[str, Array], outputs: Mapping[str, Array], now_s: float
@@ -172,28 +180,44 @@ class ModelEpochs:
         """Participants of an epoch that do not answer."""
         return tuple(sorted(set(self.held[number].spec.participants) - {self.node} - set(peers_up)))
 
-    def choose(self, peers_up: Collection[str], now_s: float, avoid: Iterable[int] = ()) -> int | None:
+    def choose(
+        self,
+        peers_up: Collection[str],
+        now_s: float,
+        avoid: Iterable[int] = (),
+        *,
+        probation: Collection[str] = frozenset(),
+    ) -> int | None:
         """The epoch a request starts on now; None while nothing can serve it.
 
         Args:
             peers_up: Peers that answer.
             now_s: The machine's clock. [s]
             avoid: Epochs the request already failed on.
+            probation: Those of them that came back only lately.
         """
         if not self.is_source:
             return None
-        avoided = set(avoid)
-        candidates = [number for number in self._preferences(peers_up) if number not in avoided]
-        for number in candidates:
-            if not self.lost_peers(number, peers_up) and now_s >= self._suspect_until_s.get(number, 0.0):
+        avoided, reliable = set(avoid), set(peers_up) - set(probation)
+        candidates = [number for number in self._preferences(reliable) if number not in avoided]
+        possible = [number for number in candidates if not self.lost_peers(number, peers_up)]
+        for number in possible:
+            if not self.lost_peers(number, reliable) and not self._is_suspect(number, now_s):
                 return number
-        # A suspect one is better than none; one with a peer away cannot succeed and says so.
-        return candidates[0] if candidates else None
+        # One that may fail is better than none; one with a peer away cannot succeed and says so.
+        return next(iter([*possible, *candidates]), None)
 
-    def report(self, peers_up: Collection[str], now_s: float, in_flight: Mapping[int, int]) -> list[Action]:
+    def report(
+        self,
+        peers_up: Collection[str],
+        now_s: float,
+        in_flight: Mapping[int, int],
+        *,
+        probation: Collection[str] = frozenset(),
+    ) -> list[Action]:
         """Publish what is, where it differs from what was said last; tell when the fallback takes over."""
-        serving = self.choose(peers_up, now_s)
-        actions = self._fallback_events(serving, peers_up)
+        serving = self.choose(peers_up, now_s, probation=probation)
+        actions = self._fallback_events(serving, set(peers_up) - set(probation))
         # How many requests are on the serving epoch changes all the time and decides nothing; whether another epoch
         # has any left at its source decides when it may be dropped.
         key = (
@@ -247,6 +271,9 @@ class ModelEpochs:
         """Requests of this source that are on an epoch; those of another source are not this node's to count."""
         return in_flight.get(number, 0) if self.held[number].spec.source == self.node else 0
 
+    def _is_suspect(self, number: int, now_s: float) -> bool:
+        return now_s < self._suspicions.get(number, (0.0, 0.0))[1]
+
     def _is_usable(self, number: int) -> bool:
         held = self.held.get(number)
         return held is not None and held.usable
@@ -258,7 +285,7 @@ class ModelEpochs:
 
     def _release(self, number: int) -> Action:
         held = self.held.pop(number)
-        self._suspect_until_s.pop(number, None)
+        self._suspicions.pop(number, None)
         return ReleaseEpoch(self.model, number, held.generation)
 
     def _fallback_events(self, serving: int | None, peers_up: Collection[str]) -> list[Action]:

@@ -24,9 +24,11 @@ from edgesplit.errors import (
 )
 from edgesplit.messages import Deployment, Route
 from edgesplit.tensors import Array, check_inputs
+from edgesplit_agent.serving.aborts import ToldAborts
 from edgesplit_agent.serving.actions import (
     Action,
     CompleteRequest,
+    EmitEvent,
     FailRequest,
     ForwardRequest,
     RunComponent,
@@ -42,10 +44,12 @@ from edgesplit_agent.serving.events import (
     ExecutionKey,
     PeerLost,
     RequestArrived,
+    SendFailed,
     TensorsArrived,
 )
 from edgesplit_agent.serving.execution import RAW, Execution, deliveries
 from edgesplit_agent.serving.requests import Request
+from edgesplit_agent.serving.trust import PeerTrust
 
 __all__ = ["DEFAULT_DEADLINE_S", "Flow"]
 
@@ -60,7 +64,7 @@ NETWORK_CODES = frozenset({PeerUnreachable.code, NotDeployed.code, PreparationFa
 class Flow:
     """Requests and executions of one node."""
 
-    def __init__(self, node: str, max_in_flight: int, early_limit_bytes: int) -> None:
+    def __init__(self, node: str, max_in_flight: int, early_limit_bytes: int, stable_after_s: float) -> None:
         self.node = node
         self.max_in_flight = max_in_flight
         self.models: dict[str, ModelEpochs] = {}
@@ -70,6 +74,8 @@ class Flow:
         self.executions: dict[ExecutionKey, Execution] = {}
         self.peers_up: set[str] = set()
         self.early = EarlyTensors(early_limit_bytes)
+        self._trust = PeerTrust(stable_after_s)
+        self._told = ToldAborts()
         self._ended = EndedExecutions()
         self._order = 0
 
@@ -142,7 +148,7 @@ class Flow:
         return FailRequest(event.request, event.model, None, error)
 
     def _start_or_wait(self, request: Request, now_s: float) -> list[Action]:
-        number = self.models[request.model].choose(self.peers_up, now_s, request.failed_epochs)
+        number = self._choose(request, now_s)
         if number is None:
             return []  # An epoch is on its way: a slower answer is better than an error.
         return self._start(request, number, now_s)
@@ -292,20 +298,31 @@ class Flow:
             return []
         if not execution.is_source:
             self._end(key, now_s)
-            source = execution.spec.source
-            return [SendAbort(key, source, code, message)] if source in self.peers_up else []
+            return self._tell(SendAbort(key, execution.spec.source, code, message), now_s)
         actions = self._end_everywhere(key, code, message, now_s)
         request = self.requests[key.request]
         request.failed_epochs.add(key.epoch)
         model = self.models[key.model]
-        number = model.choose(self.peers_up, now_s, request.failed_epochs)
+        number = self._choose(request, now_s)
         if number is None or model.lost_peers(number, self.peers_up):
             return [*actions, self._fail(request, error_from_code(code, message))]
         return actions + self._start(request, number, now_s)
 
+    def peer_up(self, peer: str, now_s: float) -> list[Action]:
+        """Say again what the peer may have missed, and start what waited for it."""
+        self.peers_up.add(peer)
+        actions: list[Action] = [*self._told.again(peer, now_s)]
+        probation_s = self._trust.up(peer, now_s)
+        if probation_s and any(self._relies_on(model, peer) for model in self.models.values()):
+            losses = self._trust.losses(peer)
+            text = f"{self.node} reaches {peer} again; requests rely on it once it has stayed for {probation_s:g} s"
+            actions.append(EmitEvent("peer-back", text, data={"peer": peer, "losses": losses, "wait_s": probation_s}))
+        return actions + [action for model in list(self.models) for action in self.go_on(model, now_s)]
+
     def peer_lost(self, event: PeerLost, now_s: float) -> list[Action]:
         """Give up every execution that still needs the peer."""
         self.peers_up.discard(event.peer)
+        self._trust.lost(event.peer, now_s)
         actions: list[Action] = []
         message = f"{self.node} lost {event.peer}: {event.reason}"
         for key, execution in list(self.executions.items()):
@@ -314,6 +331,16 @@ class Flow:
             if execution.awaits_peers() or (not execution.is_source and execution.owes(event.peer)):
                 actions += self.give_up(key, PeerUnreachable.code, message, now_s)
         return actions
+
+    def send_failed(self, event: SendFailed, now_s: float) -> list[Action]:
+        """Tensors did not reach a peer: give up, or have the source give up where nothing is left to do here."""
+        key = event.key
+        if key in self.executions:
+            return self.give_up(key, PeerUnreachable.code, event.detail, now_s)
+        held = self.models[key.model].held.get(key.epoch) if key.model in self.models else None
+        if held is None or held.spec.source == self.node:
+            return []
+        return self._tell(SendAbort(key, held.spec.source, PeerUnreachable.code, event.detail), now_s)
 
     def abort_received(self, event: AbortReceived, now_s: float) -> list[Action]:
         """A peer gave up: run again at the source, else stop, and tell the source unless it was the source."""
@@ -348,4 +375,24 @@ class Flow:
             senders = sorted({peer for peer, _ in early.arrivals} & self.peers_up)
             actions += [SendAbort(key, peer, NotDeployed.code, message) for peer in senders]
         self._ended.forget(now_s)
+        self._told.forget(now_s)
         return actions
+
+    # --- steps -----------------------------------------------------------------------------------------------------
+
+    def probation(self, now_s: float) -> frozenset[str]:
+        """Peers that came back only lately."""
+        return self._trust.on_probation(self.peers_up, now_s)
+
+    def _choose(self, request: Request, now_s: float) -> int | None:
+        model = self.models[request.model]
+        return model.choose(self.peers_up, now_s, request.failed_epochs, probation=self.probation(now_s))
+
+    def _tell(self, abort: SendAbort, now_s: float) -> list[Action]:
+        """Send an abort that must arrive."""
+        self._told.remember(abort, now_s)
+        return [abort] if abort.peer in self.peers_up else []
+
+    def _relies_on(self, model: ModelEpochs, peer: str) -> bool:
+        """Whether requests that start here may need the peer."""
+        return model.is_source and any(peer in held.spec.participants for held in model.held.values())

@@ -11,7 +11,7 @@ import itertools
 from collections import Counter
 from typing import assert_never
 
-from edgesplit.errors import NotDeployed, PeerUnreachable, PreparationFailed, RequestFailed
+from edgesplit.errors import NotDeployed, PreparationFailed, RequestFailed
 from edgesplit_agent.serving.actions import Action, SendAbort
 from edgesplit_agent.serving.epochs import ModelEpochs
 from edgesplit_agent.serving.events import (
@@ -47,11 +47,19 @@ class AgentMachine:
         node: This node's name.
         max_in_flight: Requests admitted at a time at the source.
         early_limit_bytes: Tensors kept for executions that cannot start yet. [B]
+        stable_after_s: How long a peer that was lost has to stay before requests rely on it again. [s]
     """
 
-    def __init__(self, node: str, *, max_in_flight: int = 64, early_limit_bytes: int = 256 * 1024**2) -> None:
+    def __init__(
+        self,
+        node: str,
+        *,
+        max_in_flight: int = 64,
+        early_limit_bytes: int = 256 * 1024**2,
+        stable_after_s: float = 2.0,
+    ) -> None:
         self.node = node
-        self.flow = Flow(node, max_in_flight, early_limit_bytes)
+        self.flow = Flow(node, max_in_flight, early_limit_bytes, stable_after_s)
         self.models = self.flow.models
         self._generations = itertools.count(1)
         self._settled = False
@@ -69,11 +77,11 @@ class AgentMachine:
         actions = self._react(event, now_s)
         if self._settled and isinstance(event, RequestArrived | TensorsArrived | ComponentFinished):
             return actions  # Most events by far: they move requests along epochs that do not change.
-        in_flight = self.flow.in_flight()
+        in_flight, probation = self.flow.in_flight(), self.flow.probation(now_s)
         for name, model in list(self.models.items()):
             counts = in_flight.get(name, Counter[int]())
             actions += model.release_drained(counts)
-            actions += model.report(self.flow.peers_up, now_s, counts)
+            actions += model.report(self.flow.peers_up, now_s, counts, probation=probation)
             if model.desired is None and not model.held:
                 del self.models[name]
         self._settled = all(model.settled(in_flight.get(name, {})) for name, model in self.models.items())
@@ -125,11 +133,10 @@ class AgentMachine:
                 return flow.component_finished(event, now_s)
             case ComponentFailed(key, _, detail):
                 return flow.give_up(key, RequestFailed.code, detail, now_s)
-            case SendFailed(key, _, detail):
-                return flow.give_up(key, PeerUnreachable.code, detail, now_s)
+            case SendFailed():
+                return flow.send_failed(event, now_s)
             case PeerUp(peer):
-                flow.peers_up.add(peer)
-                return [action for model in list(self.models) for action in flow.go_on(model, now_s)]
+                return flow.peer_up(peer, now_s)
             case PeerLost():
                 return flow.peer_lost(event, now_s)
             case AbortReceived():

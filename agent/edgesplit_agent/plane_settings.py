@@ -1,0 +1,37 @@
+"""What the configuration means to the data plane.
+
+Owns: the translation. Its rule: values in, values out. Not here: the sections (`configuration.py`), the data plane.
+"""
+
+from __future__ import annotations
+
+from edgesplit.frames import FrameLimits
+from edgesplit_agent.configuration import DataSection, EmulationSection
+from edgesplit_agent.dataplane.contract import Limits
+from edgesplit_agent.dataplane.emulation import EmulatedLink, Emulation
+
+__all__ = ["emulation_of", "limits_of"]
+
+PINGS_IN_SILENCE = 5
+"""A single lost ping decides nothing."""
+IDLE_SHARE = 0.7
+"""Of the silence that is allowed: how far apart pings on an idle link are. [1]"""
+
+
+def limits_of(section: DataSection) -> Limits:
+    """Bounds and timings."""
+    return Limits(
+        frames=FrameLimits(body_bytes=section.max_body_bytes),
+        dead_after_s=section.dead_after_s,
+        dead_after_limit_s=section.dead_after_limit_s,
+        ping_interval_s=section.dead_after_s / PINGS_IN_SILENCE,
+        idle_ping_interval_s=section.dead_after_s * IDLE_SHARE,
+    )
+
+
+def emulation_of(section: EmulationSection) -> Emulation:
+    """Emulated speed and links."""
+    links = {
+        peer: EmulatedLink(link.bandwidth_bytes_per_s, link.latency_s, link.up) for peer, link in section.links.items()
+    }
+    return Emulation(section.slow_down, links)
