@@ -18,11 +18,11 @@ from aiohttp import web
 from edgesplit.errors import EdgesplitError, RequestFailed
 from edgesplit_agent.openinference.bodies import STALL_S, compressed
 from edgesplit_agent.openinference.failures import failure_document, status_of
+from edgesplit_agent.openinference.receiving import HEADER_LENGTH
 from edgesplit_agent.openinference.responses import InferenceResponse
 
-__all__ = ["HEADER_LENGTH", "answer_failures", "chosen_encoding", "json_answer", "send"]
+__all__ = ["answer_failures", "chosen_encoding", "json_answer", "send"]
 
-HEADER_LENGTH = "Inference-Header-Content-Length"
 RETRY_AFTER_S = 1
 _ENCODINGS = ("gzip", "deflate")
 _RETRYABLE = frozenset({429, 503})

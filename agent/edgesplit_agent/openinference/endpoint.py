@@ -2,24 +2,19 @@
 
 Owns: the way of a request from its headers to its answer. Its rule: it decides nothing about models; whatever goes
 wrong is answered with a status and one sentence, and what an unknown client sends is never held beyond the limits. Not
-here: the listening socket (`http.py`), sending (`answers.py`), parsing and rendering (this folder's pure rooms).
+here: the listening socket (`http.py`), receiving and sending (`receiving.py`, `answers.py`), parsing and rendering.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
 
-import numpy as np
 from aiohttp import web
 
-from edgesplit.errors import InvalidInput, NotDeployed, Overloaded, UnknownModel
-from edgesplit.tensors import DTYPES, Array, as_bytes
+from edgesplit.errors import NotDeployed, UnknownModel
 from edgesplit_agent.configuration import HttpSection
-from edgesplit_agent.openinference.answers import HEADER_LENGTH, json_answer, send
-from edgesplit_agent.openinference.bodies import Body, decompressed
+from edgesplit_agent.openinference.answers import json_answer, send
 from edgesplit_agent.openinference.descriptions import (
     check_version,
     model_config,
@@ -27,21 +22,13 @@ from edgesplit_agent.openinference.descriptions import (
     repository_index,
     server_metadata,
 )
-from edgesplit_agent.openinference.failures import BodyTooLarge
-from edgesplit_agent.openinference.json_tensors import array_from_json
-from edgesplit_agent.openinference.memory import Account, Memory
+from edgesplit_agent.openinference.memory import Memory
 from edgesplit_agent.openinference.models import Models
-from edgesplit_agent.openinference.requests import InferenceRequest, InputTensor, parse_head, raw_request
+from edgesplit_agent.openinference.receiving import HEADER_LENGTH, Envelope, Receiver
 from edgesplit_agent.openinference.responses import check_wanted, render
 from edgesplit_agent.serving.description import ModelDescription
 
 __all__ = ["InferenceEndpoint"]
-
-_INLINE_BYTES = 1 << 14
-"""Heads up to this length are read on the event loop: going to a thread would take longer."""
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class InferenceEndpoint:
@@ -58,10 +45,10 @@ class InferenceEndpoint:
         self._models = models
         self._ready = ready
         self._version = version
-        self._limits = limits
         self.memory = Memory(limits.max_buffered_bytes)
         # One thread: numbers written as JSON must not take more than one core from the node's own work.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="http-json")
+        self._receiver = Receiver(limits, self._thread)
 
     def routes(self) -> list[web.RouteDef]:
         """For the application."""
@@ -125,70 +112,16 @@ class InferenceEndpoint:
         if not model.deployed:
             raise NotDeployed(f"model {model.name!r} is not deployed: start it with splitctl deploy")
         with self.memory.account() as account:
-            inference, arrays = await self._receive(request, model, account)
+            envelope = Envelope(
+                request.headers.get("Content-Encoding", ""), request.headers.get(HEADER_LENGTH), request.content_length
+            )
+            inference, arrays = await self._receiver.receive(envelope, request.content, model.inputs, account)
             check_wanted(inference, [spec.name for spec in model.outputs])
             outputs, epoch = await self._models.infer(model.name, arrays, inference.deadline_s)
             del arrays
             if inference.all_binary:
                 response = render(inference, model.name, epoch, outputs)
             else:
-                response = await self._in_thread(render, inference, model.name, epoch, outputs)
+                response = await self._receiver.in_thread(render, inference, model.name, epoch, outputs)
             account.count(response.nbytes)
             return await send(request, response)
-
-    async def _receive(
-        self, request: web.Request, model: ModelDescription, account: Account
-    ) -> tuple[InferenceRequest, dict[str, Array]]:
-        limit, json_limit = self._limits.max_body_bytes, self._limits.max_json_bytes
-        encoding = request.headers.get("Content-Encoding", "").strip().lower()
-        if (request.content_length or 0) > limit + json_limit:
-            raise BodyTooLarge(f"the body has {request.content_length} B and this node accepts {limit} B")
-        chunks = decompressed(request.content, encoding, request.content_length or limit)
-        body = Body(chunks, account)
-        head_bytes = _head_length(request)
-        if head_bytes is None:
-            inference = await self._parsed(await body.rest(json_limit, "JSON"), binary=False)
-        elif head_bytes == 0:
-            inference = raw_request(model.inputs, limit)
-        elif head_bytes > json_limit:
-            raise BodyTooLarge(f"the JSON head has {head_bytes} B and this node accepts {json_limit} B")
-        else:
-            head = bytearray(head_bytes)
-            await body.fill(memoryview(head), "the JSON head")
-            inference = await self._parsed(head, binary=True)
-        arrays = {tensor.name: await self._values(tensor, body, account) for tensor in inference.inputs}
-        await body.expect_end()
-        return inference, arrays
-
-    async def _parsed(self, head: bytearray, *, binary: bool) -> InferenceRequest:
-        def parse() -> InferenceRequest:
-            return parse_head(head, self._limits.max_body_bytes, binary=binary)
-
-        return parse() if len(head) < _INLINE_BYTES else await self._in_thread(parse)
-
-    async def _values(self, tensor: InputTensor, body: Body, account: Account) -> Array:
-        if tensor.text is not None:
-            account.take(tensor.nbytes)
-            return await self._in_thread(array_from_json, tensor.name, tensor.text, tensor.dtype, tensor.shape)
-        try:
-            # The system gives the memory page by page, as the bytes come.
-            array = np.empty(tensor.shape, DTYPES[tensor.dtype])
-        except MemoryError:
-            raise Overloaded(f"input {tensor.name!r} of {tensor.nbytes} B finds no memory here now") from None
-        await body.fill(as_bytes(array), f"input {tensor.name!r}")
-        if tensor.dtype == "bool" and (array.view(np.uint8) > 1).any():
-            raise InvalidInput(f"input {tensor.name!r} is BOOL and holds bytes other than 0 and 1")
-        return array
-
-    async def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(*args, **kwargs))
-
-
-def _head_length(request: web.Request) -> int | None:
-    """Length of the JSON head; None where the whole body is JSON."""
-    text = request.headers.get(HEADER_LENGTH)
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdecimal()):
-        raise InvalidInput(f"the header {HEADER_LENGTH} must be a number of bytes, not {text[:40]!r}")
-    return int(text)
