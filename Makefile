@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check bench test-systemd test-docker test-testbed clean
+.PHONY: help demo test check bench fuzz test-systemd test-docker test-testbed clean
 help:  ## What there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
@@ -36,6 +36,14 @@ check: $(VENV)/.dev  ## Lint, types, import contracts
 bench: $(VENV)/.dev  ## Benchmarks, side by side, medians and ratios
 	$(BIN)/python -m bench
 
+$(VENV)/.fuzz: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+	@touch $@ $(VENV)/.dev $(VENV)/.demo
+
+FUZZ_SECONDS ?= 60
+fuzz: $(VENV)/.fuzz  ## Coverage-guided fuzzing of frames and HTTP, FUZZ_SECONDS (60) for each of four targets
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
 test-systemd: $(VENV)/.dev  ## Root: three machines with real systemd, through kill, hang and reboot
 	$(BIN)/python -m pytest -m root tests/services/test_fleet.py -s
 
@@ -47,4 +55,4 @@ test-testbed: $(VENV)/.dev  ## Root: device, edge and cloud as network namespace
 	$(BIN)/python -m pytest -m root tests/testbed -s
 
 clean:  ## Remove what the commands above left in the tree
-	rm -rf demo-output bench-output dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf demo-output bench-output fuzz-output dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

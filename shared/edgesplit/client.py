@@ -23,6 +23,7 @@ from typing import Any, Self, TypeVar
 from edgesplit.endpoints import open_connection
 from edgesplit.errors import (
     EdgesplitError,
+    InvalidInput,
     NodeUnreachable,
     Overloaded,
     RequestTimedOut,
@@ -139,12 +140,15 @@ class AsyncClient:
             deadline_s: Give up after this time. [s]
 
         Raises:
+            InvalidInput: The deadline is no time.
             InvalidTensor: An input is missing or too many, or has another dtype or shape.
             RequestTimedOut: The deadline passed.
             NodeUnreachable: The agent does not answer, or the connection broke meanwhile.
             Overloaded: The source, or this agent, takes no more requests now.
             EdgesplitError: What else the agent answered (UnknownModel, NotDeployed).
         """
+        if deadline_s is not None and not deadline_s >= 0:
+            raise InvalidInput(f"deadline_s must be a number of seconds that is not negative, not {deadline_s}")
         started = time.monotonic()
         heads, payloads = pack_tensors([(name, contiguous(name, array), "raw") for name, array in inputs.items()])
         self._last_id += 1

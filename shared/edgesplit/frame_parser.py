@@ -36,6 +36,8 @@ _DIRECT_BYTES = 1 << 14
 """Less than this is read through the stage, together with what follows: a copy is cheaper than a system call."""
 _MAX_OPEN = 4096
 """Long frames that may arrive at a time."""
+_MAX_OPEN_BODIES = 4
+"""Long frames that arrive at a time may announce so many times the longest body together; each takes its memory at once."""
 
 
 @dataclass(slots=True)
@@ -44,10 +46,12 @@ class _Open:
 
     Attributes:
         targets: Where its bytes go; none for a body that is not kept.
-        left_bytes: Of the body. [B]
+        body_bytes: Of the whole body. [B]
+        left_bytes: Of it, still to come. [B]
     """
 
     frame: Frame
+    body_bytes: int
     left_bytes: int
     targets: deque[memoryview] = field(default_factory=deque[memoryview])
 
@@ -76,6 +80,7 @@ class FrameParser:
         self._current: _Open | None = None
         self._run_bytes = 0
         self._long: dict[int, _Open] = {}
+        self._long_bytes = 0
         self._numbers = 0
         self.received_bytes = 0
         self.body_bytes = 0
@@ -195,7 +200,9 @@ class FrameParser:
     def _open(self, prefix: Prefix, header: Header) -> None:
         """A header is complete: take memory for the body."""
         self._header = bytearray()
-        opened = _Open(Frame(header), prefix.body_bytes)
+        if prefix.kind is FrameKind.LONG:
+            self._check_room(prefix)
+        opened = _Open(Frame(header), prefix.body_bytes, prefix.body_bytes)
         if isinstance(header, Tensors | Infer | Result):
             payloads = _memory_for(header)
             opened.frame = Frame(header, payloads)
@@ -203,13 +210,23 @@ class FrameParser:
         if prefix.kind is FrameKind.WHOLE:
             self._current, self._run_bytes = opened, prefix.body_bytes
             return
+        self._long[self._numbers] = opened
+        self._long_bytes += prefix.body_bytes
+        self._numbers = (self._numbers + 1) & 0xFFFFFFFF
+        self._prefix = None
+
+    def _check_room(self, prefix: Prefix) -> None:
+        """Refuse a long frame that cannot be one, or one too many, before memory is taken for it."""
         if not prefix.body_bytes or len(self._long) >= _MAX_OPEN:
             raise FrameMalformed(
                 f"a frame of {prefix.body_bytes} B is to follow in parts behind {len(self._long)} others"
             )
-        self._long[self._numbers] = opened
-        self._numbers = (self._numbers + 1) & 0xFFFFFFFF
-        self._prefix = None
+        room = _MAX_OPEN_BODIES * self._limits.body_bytes
+        if self._long_bytes + prefix.body_bytes > room:
+            raise FrameTooLarge(
+                f"frames of {self._long_bytes + prefix.body_bytes} B are to arrive in parts together, more than the "
+                f"{room} B accepted"
+            )
 
     def _continue(self, prefix: Prefix) -> None:
         """The next part of a long frame begins, or the frame is given up."""
@@ -220,6 +237,7 @@ class FrameParser:
             )
         if prefix.body_bytes in (0, opened.left_bytes):
             del self._long[prefix.number]
+            self._long_bytes -= opened.body_bytes
         if prefix.body_bytes:
             self._current, self._run_bytes = opened, prefix.body_bytes
         else:

@@ -75,6 +75,10 @@ _PADDING = memoryview(bytes(1 << 16))
 Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 Shape = Annotated[tuple[Count, ...], msgspec.Meta(max_length=_MAX_DIMENSIONS)]
 Name = Annotated[str, msgspec.Meta(max_length=65536)]
+Word = Annotated[str, msgspec.Meta(max_length=256)]
+"""What a stranger says of itself, which is logged before it is known."""
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+"""Not NaN either: a deadline that compares with nothing would never pass."""
 
 
 class FrameKind(enum.Enum):
@@ -137,9 +141,9 @@ class Hello(_Header, frozen=True, kw_only=True, tag="hello"):
 
     protocol: int
     role: Literal["agent", "client"]
-    node: str
-    version: str
-    instance: str
+    node: Word
+    version: Word
+    instance: Word
 
 
 class Tensors(_Header, frozen=True, kw_only=True, tag="tensors"):
@@ -155,7 +159,7 @@ class Tensors(_Header, frozen=True, kw_only=True, tag="tensors"):
     epoch: Count
     request: str
     tensors: TensorHeads
-    deadline_s: float | None = None
+    deadline_s: Seconds | None = None
 
 
 class Infer(_Header, frozen=True, kw_only=True, tag="infer"):
@@ -164,7 +168,7 @@ class Infer(_Header, frozen=True, kw_only=True, tag="infer"):
     id: Count
     model: str
     tensors: TensorHeads
-    deadline_s: float | None = None
+    deadline_s: Seconds | None = None
 
 
 class Cancel(_Header, frozen=True, kw_only=True, tag="cancel"):

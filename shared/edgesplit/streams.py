@@ -37,6 +37,8 @@ _MORE_BYTES = 1 << 16
 """A read that brought so much is followed by another at once: the rest is arriving."""
 _MAX_BUFFERS = 64
 _URGENT_BYTES = 1 << 20
+_DISCARDED = memoryview(bytearray(1 << 16))
+"""Where bytes go that nobody wants any more; of all connections, for it is never read."""
 
 
 class FrameReceiver(Protocol):
@@ -92,7 +94,6 @@ class Connection(asyncio.Protocol):
         self._closing = False
         self._reason: EdgesplitError | None = None
         self._ended: asyncio.Future[None] = self._loop.create_future()
-        self._discarded = memoryview(bytearray(1 << 16))
         self.gate: FrameGate | None = None
         self.peer_address = "?"
         self.sent_bytes = 0
@@ -267,7 +268,7 @@ class Connection(asyncio.Protocol):
         budget = _BURST_BYTES
         try:
             while budget > 0 and self._socket is not None:
-                memory = self._discarded if self._closing else self._parser.buffer()
+                memory = _DISCARDED if self._closing else self._parser.buffer()
                 count = self._socket.recv_into(memory)
                 if not count:
                     self._loop.remove_reader(self._socket)

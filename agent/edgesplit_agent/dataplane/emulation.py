@@ -14,6 +14,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 __all__ = ["EmulatedLink", "Emulation", "Emulator", "LinkClock"]
 
@@ -70,11 +71,15 @@ class Emulator:
 
     def __init__(self, emulation: Emulation) -> None:
         self.emulation = emulation
-        self._gates: dict[str, _Gate] = {}
+        # Kept while a connection uses one: strangers greet under any name.
+        self._gates: WeakValueDictionary[str, _Gate] = WeakValueDictionary()
 
     def gate(self, peer: str) -> _Gate:
         """The gate in front of all frames to `peer`; follows later changes of `emulation`."""
-        return self._gates.setdefault(peer, _Gate(self, peer))
+        gate = self._gates.get(peer)
+        if gate is None:
+            gate = self._gates[peer] = _Gate(self, peer)
+        return gate
 
     def limits_rate(self, peer: str) -> bool:
         """Whether the link to `peer` has an emulated bandwidth now."""

@@ -50,12 +50,15 @@ from edgesplit_agent.dataplane.safely import guarded
 __all__ = ["Incoming"]
 
 _log = structlog.get_logger(__name__)
+_REMEMBERED = 256
+"""Strangers of another version that are named once; what they say of themselves is theirs to choose."""
 
 
 @dataclass
 class _Guest:
     """State of one accepted connection."""
 
+    overdue: asyncio.TimerHandle
     hello: Hello | None = None
     received_bytes: int = 0
     tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
@@ -112,8 +115,8 @@ class Incoming:
 
     def on_opened(self, connection: Connection) -> None:
         """See `edgesplit.streams.FrameReceiver`."""
-        self._guests[connection] = _Guest()
-        self._loop.call_later(self._limits.connect_timeout_s, self._expect_greeting, connection)
+        overdue = self._loop.call_later(self._limits.connect_timeout_s, self._expect_greeting, connection)
+        self._guests[connection] = _Guest(overdue)
 
     def on_frame(self, connection: Connection, frame: Frame) -> None:
         """See `edgesplit.streams.FrameReceiver`."""
@@ -154,6 +157,8 @@ class Incoming:
     def on_closed(self, connection: Connection, reason: EdgesplitError | None) -> None:
         """See `edgesplit.streams.FrameReceiver`."""
         guest = self._guests.pop(connection)
+        # It holds the connection and its buffers; strangers can come and go by the thousand.
+        guest.overdue.cancel()
         for task in guest.tasks:
             task.cancel()
         for identifier in list(guest.infers):
@@ -167,6 +172,8 @@ class Incoming:
         if isinstance(reason, ProtocolMismatch):
             if key in self._told:
                 return
+            if len(self._told) >= _REMEMBERED:
+                self._told.clear()
             self._told.add(key)
         node = guest.hello.node if guest.hello is not None else ""
         event = "connection broke off" if isinstance(reason, FrameTruncated) else "connection refused"

@@ -1,0 +1,69 @@
+"""Every input that was kept, and mutations of them, through every target; `make fuzz` searches for more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.fuzz.seeds import seeds
+from tests.fuzz.targets import TARGETS, FrameStream, InferenceBody, Target, bounded
+
+CORPUS = Path(__file__).parent / "corpus"
+KEPT = sorted(path for folder in CORPUS.iterdir() for path in folder.iterdir())
+
+
+@pytest.fixture(scope="module", params=sorted(TARGETS))
+def target(request: pytest.FixtureRequest) -> Iterator[tuple[str, Target]]:
+    """A target, started once."""
+    made = TARGETS[request.param]()
+    yield request.param, made
+    made.close()
+
+
+def test_no_kept_input_breaks_anything(target: tuple[str, Target]) -> None:
+    name, running = target
+    inputs = [path for path in KEPT if path.parent.name == name]
+    assert inputs
+    for path in inputs:
+        try:
+            with bounded():
+                running.run(path.read_bytes())
+        except Exception as error:
+            raise AssertionError(f"{path.parent.name}/{path.name}: {error}") from error
+
+
+def test_the_seeds_on_disk_cover_every_kind_of_input() -> None:
+    on_disk = {(path.parent.name, path.name) for path in KEPT}
+    assert {(target, name) for target, name, _ in seeds()} <= on_disk
+
+
+SEEDS = {name: [data for target, _, data in seeds() if target == name and len(data) < 4096] for name in TARGETS}
+
+
+@st.composite
+def mutated(draw: st.DrawFn, target: str) -> bytes:
+    """A seed with some bytes replaced, removed, or added."""
+    data = bytearray(draw(st.sampled_from(SEEDS[target])))
+    for _ in range(draw(st.integers(0, 4))):
+        at = draw(st.integers(0, len(data)))
+        removed = draw(st.integers(0, 8))
+        data[at : at + removed] = draw(st.binary(max_size=8))
+    return bytes(data)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(mutated("frames"))
+def test_mutated_frames_are_parsed_or_refused(data: bytes) -> None:
+    FrameStream().run(data)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(mutated("body"))
+def test_mutated_bodies_are_read_or_refused(data: bytes) -> None:
+    running = InferenceBody()
+    running.run(data)
+    running.close()
