@@ -217,6 +217,9 @@ class _Counting:
     def on_undelivered(self, peer: str, model: str, epoch: int, request: str) -> None:
         """Nothing is sent through a connection that ends."""
 
+    def on_peer_pressed(self, *_: Any) -> None:
+        self.changed.set()
+
     def on_peer_lost(self, peer: str, reason: str) -> None:
         self.lost = f"{peer} was lost: {reason}"
         self.changed.set()

@@ -10,6 +10,7 @@ import asyncio
 import importlib.metadata
 import secrets
 from collections.abc import Coroutine, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,9 @@ __all__ = ["Agent"]
 DRAIN_S = 5.0
 """After SIGTERM, the time requests in flight get to end. [s]"""
 PEER_CHECK_S = 1.0
+EARLY_BYTES = 256 * 1024**2
+QUEUE_SHARE = 8
+"""Each queue to a peer, and the store of tensors that came too early, gets this fraction of the memory limit at most."""
 BROKER_PATIENCE_S = 5.0
 """After starting, the time without a broker until that is said; connecting goes on. [s]"""
 
@@ -77,6 +81,7 @@ class Agent:
         self._busy = BusyClock()
         power = self._power(configuration)
         name, runtime = configuration.name, configuration.runtime
+        memory_bytes, limits = _memory_bytes(configuration), limits_of(configuration.data)
         self._usage = UsageBook(name, power.sample())
         self._telemetry = Telemetry(name, self._version)
         self._worker = TimedWorker(self._busy)
@@ -93,7 +98,13 @@ class Agent:
         )
         self._sessions = SessionPool(self._cache, self._options, self._own_work)
         self.engine = Engine(
-            AgentMachine(name, max_in_flight=runtime.max_in_flight, stable_after_s=configuration.data.stable_after_s),
+            AgentMachine(
+                name,
+                max_in_flight=runtime.max_in_flight,
+                early_limit_bytes=min(EARLY_BYTES, memory_bytes // QUEUE_SHARE),
+                memory_limit_bytes=memory_bytes,
+                stable_after_s=configuration.data.stable_after_s,
+            ),
             instance=f"{name}-{self._instance}",
             preparer=self._sessions,
             worker=self._worker,
@@ -110,7 +121,7 @@ class Agent:
             listen=configuration.data.listen,
             socket=configuration.data.socket_address,
             emulation=emulation_of(configuration.emulation),
-            limits=limits_of(configuration.data),
+            limits=replace(limits, queue_bytes=min(limits.queue_bytes, memory_bytes // QUEUE_SHARE)),
             handler=self.engine,
         )
         self.control = ControlPlane(configuration.broker.url, self._status(), self)
@@ -299,7 +310,6 @@ class Agent:
 
     def _status(self) -> NodeStatus:
         configuration = self.configuration
-        limit_bytes = configuration.runtime.memory_limit_bytes or MemoryCollector().total() // 2
         return NodeStatus(
             node=configuration.name,
             online=True,
@@ -309,7 +319,7 @@ class Agent:
             advertise="",
             runtime=self._runtime,
             threads=configuration.runtime.threads,
-            memory_limit_bytes=limit_bytes,
+            memory_limit_bytes=_memory_bytes(configuration),
             emulated=configuration.emulation.active,
         )
 
@@ -378,6 +388,11 @@ class Agent:
             }
             text = "speed and links of this node are emulated, not the machine's"
             self._log.warning("emulation", text=text, slow_down=emulation.slow_down, links=links)
+
+
+def _memory_bytes(configuration: AgentConfiguration) -> int:
+    """What weights and tensors may take together. [B]"""
+    return configuration.runtime.memory_limit_bytes or MemoryCollector().total() // 2
 
 
 def _runtime_version() -> str:

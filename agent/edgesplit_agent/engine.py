@@ -51,6 +51,7 @@ from edgesplit_agent.serving.events import (
     Event,
     ExecutionKey,
     PeerLost,
+    PeerPressed,
     PeerUp,
     RequestArrived,
     RequestCancelled,
@@ -235,6 +236,12 @@ class Engine:
         """A peer can be sent to."""
         self._log.debug("peer-up", peer=peer)
         self.feed(PeerUp(peer))
+
+    def on_peer_pressed(self, peer: str, pressed: bool) -> None:
+        """A peer takes tensors too slowly, or keeps up again."""
+        if pressed:
+            self._log.warning("peer-slow", peer=peer, text=f"{peer} takes tensors more slowly than they come")
+        self.feed(PeerPressed(peer, pressed))
 
     def on_peer_lost(self, peer: str, reason: str) -> None:
         """A peer cannot be sent to any more."""

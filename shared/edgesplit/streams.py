@@ -72,6 +72,7 @@ class Connection(asyncio.Protocol):
 
     Attributes:
         gate: When set, asked before each frame leaves.
+        on_room: When set, called whenever the kernel took bytes; it must not send before it has returned.
         peer_address: host:port of the other side.
         sent_bytes: Handed to the kernel so far. [B]
     """
@@ -95,6 +96,7 @@ class Connection(asyncio.Protocol):
         self._reason: EdgesplitError | None = None
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self.gate: FrameGate | None = None
+        self.on_room: Callable[[], None] | None = None
         self.peer_address = "?"
         self.sent_bytes = 0
 
@@ -341,6 +343,8 @@ class Connection(asyncio.Protocol):
         self._writing_bytes -= nbytes
         self._pace.sent(nbytes)
         self._room.set()
+        if self.on_room is not None:
+            self.on_room()
         while nbytes:
             first = self._writing[0]
             if nbytes < first.nbytes:

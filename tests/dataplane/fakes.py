@@ -38,6 +38,7 @@ class RecordingHandler:
         self.aborts: list[tuple[str, str, int, str, str, str]] = []
         self.sent: list[tuple[str, str, int, float]] = []
         self.ups: list[str] = []
+        self.pressed: list[tuple[str, bool]] = []
         self.lost: list[tuple[str, str]] = []
         self.undelivered: list[tuple[str, str]] = []
         self.open = asyncio.Event()
@@ -72,6 +73,9 @@ class RecordingHandler:
 
     def on_peer_up(self, peer: str) -> None:
         self.ups.append(peer)
+
+    def on_peer_pressed(self, peer: str, pressed: bool) -> None:
+        self.pressed.append((peer, pressed))
 
     def on_peer_lost(self, peer: str, reason: str) -> None:
         self.lost.append((peer, reason))

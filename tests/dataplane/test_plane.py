@@ -95,14 +95,28 @@ async def test_what_cannot_travel_is_refused_where_it_is_sent() -> None:
         assert device.data.is_up("edge")
 
 
-async def test_a_full_queue_is_told_to_the_sender_and_bounds_memory() -> None:
+async def test_what_a_slow_peer_does_not_take_waits_in_order_and_the_agent_is_told() -> None:
     slow = Emulation(links={"edge": EmulatedLink(bandwidth_bytes_per_s=1e3)})
     limits = replace(QUIET, queue_bytes=10_000_000)
     async with plane("device", emulation=slow, limits=limits) as device, plane("edge") as edge:
         await connected(device, edge)
-        device.send("edge", "r1", {"x": BIG})
-        with pytest.raises(PeerUnreachable, match="already wait to be sent to node edge"):
-            device.send("edge", "r2", {"x": BIG})
+        for name in ("r1", "r2", "r3"):
+            device.send("edge", name, {"x": BIG})
+        assert device.handler.pressed == [("edge", True)]
+        assert device.data.is_up("edge")
+
+
+async def test_a_backlog_leaves_when_there_is_room_and_ended_requests_are_left_out() -> None:
+    limits = replace(QUIET, queue_bytes=10_000_000)
+    async with plane("device", limits=limits) as device, plane("edge") as edge:
+        await connected(device, edge)
+        for number in range(12):
+            device.send("edge", str(number), {"x": BIG})
+        assert device.handler.pressed == [("edge", True)]
+        device.data.send_abort("edge", model="m", epoch=3, request="11", code="request-failed", message="cancelled")
+        await eventually(lambda: len(edge.handler.tensors) == 11)
+        await eventually(lambda: device.handler.pressed == [("edge", True), ("edge", False)])
+        assert [entry[3] for entry in edge.handler.tensors] == [str(number) for number in range(11)]
 
 
 async def test_a_lost_peer_is_told_once_and_taken_in_again_when_it_returns() -> None:

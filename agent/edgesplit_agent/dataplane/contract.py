@@ -91,6 +91,9 @@ class DataPlaneHandler(Protocol):
     def on_peer_up(self, peer: str) -> None:
         """The connection to the peer is up; `send_tensors` works."""
 
+    def on_peer_pressed(self, peer: str, pressed: bool) -> None:
+        """Tensors for the peer begin to wait for room in its queue, or none do any more."""
+
     def on_peer_lost(self, peer: str, reason: str) -> None:
         """The connection to the peer ended; what was on its way is lost."""
 

@@ -30,24 +30,16 @@ from edgesplit.frames import (
 )
 from edgesplit.messages import LinkState
 from edgesplit.streams import Connection, FrameGate
+from edgesplit_agent.dataplane.backlog import Backlog, RequestKey, Waiting
 from edgesplit_agent.dataplane.contract import DataPlaneHandler, Limits
 from edgesplit_agent.dataplane.links import LinkEstimator, ProbeBudget
 from edgesplit_agent.dataplane.liveness import Liveness
 from edgesplit_agent.dataplane.safely import guarded
 
-__all__ = ["PeerLink", "RequestKey"]
+__all__ = ["PeerLink"]
 
 _log = structlog.get_logger(__name__)
 _TICK_S = 0.05
-
-
-@dataclass(frozen=True)
-class RequestKey:
-    """Whose tensors a frame carries."""
-
-    model: str
-    epoch: int
-    request: str
 
 
 @dataclass
@@ -108,6 +100,9 @@ class PeerLink:
         self._unix_offset_s = time.time() - self._loop.time()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
+        self._backlog = Backlog()
+        self._pressed = False
+        self._draining = False
 
     @property
     def is_up(self) -> bool:
@@ -145,13 +140,17 @@ class PeerLink:
         """Queue one frame. See `DataPlane.send_tensors`."""
         session = self._live()
         nbytes = sum(tensor.payload.nbytes for tensor in tensors)
-        waiting = session.connection.pending_bytes
-        if waiting and waiting + nbytes > self._limits.queue_bytes:
-            raise PeerUnreachable(f"{waiting} B already wait to be sent to node {self._peer}: it takes them too slowly")
-        self._transmit(session, key, tensors, deadline_s)
+        if not self._backlog and self._fits(session, nbytes):
+            self._transmit(session, key, tensors, deadline_s)
+            return
+        expires_at_s = None if deadline_s is None else self._loop.time() + deadline_s
+        self._backlog.put(Waiting(key, tensors, expires_at_s))
+        session.connection.on_room = self._drain_soon
+        self._press(pressed=True)
 
     def send_abort(self, key: RequestKey, code: str, message: str) -> None:
-        """Tell the peer, if it is there."""
+        """Tell the peer, if it is there; what waits for it of that request is dropped."""
+        self._backlog.drop(key)
         if self._session is not None and self.is_up:
             abort = Abort(
                 model=key.model,
@@ -199,12 +198,14 @@ class PeerLink:
         if session is None or session.connection is not connection:
             return
         self._session = None
+        lost = [key for key, _ in session.deliveries.values()] + self._backlog.clear()
+        self._press(pressed=False)
         error = reason or PeerUnreachable(f"the connection to node {self._peer} was closed")
         if not session.greeted.done():
             session.greeted.set_exception(error)
         if session.up and not self._closed:
             guarded(self._handler.on_peer_lost, self._peer, str(error))
-            for key, _ in session.deliveries.values():
+            for key in lost:
                 guarded(self._handler.on_undelivered, self._peer, key.model, key.epoch, key.request)
 
     async def _run(self) -> None:
@@ -270,6 +271,7 @@ class PeerLink:
             if now - session.pinged_at >= interval_s:
                 self._ping(session, now)
             self._probe(session, now)
+            self._drain()
             await asyncio.sleep(_TICK_S)
         await session.connection.wait_closed()
 
@@ -284,6 +286,35 @@ class PeerLink:
         if self._session is None or not self.is_up:
             raise PeerUnreachable(f"node {self._peer} at {self.address} is not connected")
         return self._session
+
+    def _fits(self, session: _Session, nbytes: int) -> bool:
+        pending = session.connection.pending_bytes
+        return not pending or pending + nbytes <= self._limits.queue_bytes
+
+    def _drain_soon(self) -> None:
+        if not self._draining:
+            self._draining = True
+            self._loop.call_soon(self._drain)
+
+    def _drain(self) -> None:
+        """Send what waited, as far as there is room now."""
+        self._draining = False
+        session = self._session
+        if session is None or not self.is_up:
+            return
+        now = self._loop.time()
+        while (waiting := self._backlog.take(lambda nbytes: self._fits(session, nbytes), now)) is not None:
+            left_s = None if waiting.expires_at_s is None else waiting.expires_at_s - now
+            self._transmit(session, waiting.key, waiting.tensors, left_s)
+        if not self._backlog:
+            session.connection.on_room = None
+            self._press(pressed=False)
+
+    def _press(self, *, pressed: bool) -> None:
+        """Tell the handler when the backlog begins and ends."""
+        if pressed != self._pressed:
+            self._pressed = pressed
+            guarded(self._handler.on_peer_pressed, self._peer, pressed)
 
     def _next_sequence(self) -> int:
         self._sequence += 1

@@ -16,12 +16,13 @@ from edgesplit.errors import PeerUnreachable
 from edgesplit.frames import Hello, PackedTensor
 from edgesplit.messages import PROTOCOL, LinkState
 from edgesplit.tensors import Array
+from edgesplit_agent.dataplane.backlog import RequestKey
 from edgesplit_agent.dataplane.contract import DataPlaneHandler, Limits
 from edgesplit_agent.dataplane.emulation import Emulation, Emulator
 from edgesplit_agent.dataplane.forwarding import Forwarder
 from edgesplit_agent.dataplane.incoming import Incoming
 from edgesplit_agent.dataplane.links import ProbeBudget
-from edgesplit_agent.dataplane.outgoing import PeerLink, RequestKey
+from edgesplit_agent.dataplane.outgoing import PeerLink
 
 __all__ = ["DataPlane"]
 

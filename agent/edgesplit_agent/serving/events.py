@@ -25,6 +25,7 @@ __all__ = [
     "ExecutionKey",
     "ModelOffered",
     "PeerLost",
+    "PeerPressed",
     "PeerUp",
     "RequestArrived",
     "RequestCancelled",
@@ -162,6 +163,14 @@ class PeerLost:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerPressed:
+    """Tensors for a peer begin to wait because it takes them slowly, or none wait any more."""
+
+    peer: str
+    pressed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class PeerUp:
     """A peer answers."""
 
@@ -225,6 +234,7 @@ Event: TypeAlias = (
     | ComponentFailed
     | SendFailed
     | PeerLost
+    | PeerPressed
     | PeerUp
     | AbortReceived
     | ShadowChecked

@@ -14,7 +14,6 @@ from edgesplit.errors import (
     EdgesplitError,
     InvalidTensor,
     NotDeployed,
-    Overloaded,
     PeerUnreachable,
     PreparationFailed,
     RequestFailed,
@@ -36,6 +35,7 @@ from edgesplit_agent.serving.actions import (
     SendCoded,
     SendTensors,
 )
+from edgesplit_agent.serving.admission import Admission, footprint_bytes
 from edgesplit_agent.serving.arrivals import EarlyTensors, EndedExecutions
 from edgesplit_agent.serving.epochs import ModelEpochs
 from edgesplit_agent.serving.events import (
@@ -64,9 +64,9 @@ NETWORK_CODES = frozenset({PeerUnreachable.code, NotDeployed.code, PreparationFa
 class Flow:
     """Requests and executions of one node."""
 
-    def __init__(self, node: str, max_in_flight: int, early_limit_bytes: int, stable_after_s: float) -> None:
+    def __init__(self, node: str, admission: Admission, early_limit_bytes: int, stable_after_s: float) -> None:
         self.node = node
-        self.max_in_flight = max_in_flight
+        self.admission = admission
         self.models: dict[str, ModelEpochs] = {}
         self.deployments: dict[str, Deployment] = {}
         self.offered: set[str] = set()
@@ -102,11 +102,17 @@ class Flow:
             arrays = check_inputs(model.desired.inputs, event.arrays)
         except InvalidTensor as error:
             return [FailRequest(event.request, event.model, None, error)]
-        if len(self.requests) >= self.max_in_flight:
-            full = Overloaded(f"{self.node} has {self.max_in_flight} requests in flight: send again later or slower")
-            return [FailRequest(event.request, event.model, None, full)]
+        number = model.choose(self.peers_up, now_s)
+        spec = None if number is None else model.held[number].spec
+        needed_bytes = sum(array.nbytes for array in arrays.values())
+        if spec is not None:
+            needed_bytes = footprint_bytes(spec, arrays)
+        held_bytes = sum(other.footprint_bytes for other in self.requests.values())
+        refusal = self.admission.refusal(needed_bytes, len(self.requests), held_bytes, spec)
+        if refusal is not None:
+            return [FailRequest(event.request, event.model, None, refusal)]
         deadline_s = DEFAULT_DEADLINE_S if event.deadline_s is None else event.deadline_s
-        request = Request(event.request, event.model, arrays, now_s, deadline_s)
+        request = Request(event.request, event.model, arrays, now_s, deadline_s, footprint_bytes=needed_bytes)
         self.requests[event.request] = request
         return self._start_or_wait(request, now_s)
 

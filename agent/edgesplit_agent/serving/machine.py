@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Iterable
 from typing import assert_never
 
 from edgesplit.errors import NotDeployed, PreparationFailed, RequestFailed
 from edgesplit_agent.serving.actions import Action, SendAbort
+from edgesplit_agent.serving.admission import Admission
 from edgesplit_agent.serving.epochs import ModelEpochs
 from edgesplit_agent.serving.events import (
     AbortReceived,
@@ -26,6 +28,7 @@ from edgesplit_agent.serving.events import (
     ExecutionKey,
     ModelOffered,
     PeerLost,
+    PeerPressed,
     PeerUp,
     RequestArrived,
     RequestCancelled,
@@ -47,6 +50,7 @@ class AgentMachine:
         node: This node's name.
         max_in_flight: Requests admitted at a time at the source.
         early_limit_bytes: Tensors kept for executions that cannot start yet. [B]
+        memory_limit_bytes: Of weights and tensors together; 0 for no limit. [B]
         stable_after_s: How long a peer that was lost has to stay before requests rely on it again. [s]
     """
 
@@ -56,10 +60,12 @@ class AgentMachine:
         *,
         max_in_flight: int = 64,
         early_limit_bytes: int = 256 * 1024**2,
+        memory_limit_bytes: int = 0,
         stable_after_s: float = 2.0,
     ) -> None:
         self.node = node
-        self.flow = Flow(node, max_in_flight, early_limit_bytes, stable_after_s)
+        admission = Admission(node, max_in_flight, memory_limit_bytes)
+        self.flow = Flow(node, admission, early_limit_bytes, stable_after_s)
         self.models = self.flow.models
         self._generations = itertools.count(1)
         self._settled = False
@@ -84,6 +90,7 @@ class AgentMachine:
             actions += model.report(self.flow.peers_up, now_s, counts, probation=probation)
             if model.desired is None and not model.held:
                 del self.models[name]
+        self.flow.admission.weight_bytes = _weight_bytes(self.models.values())
         self._settled = all(model.settled(in_flight.get(name, {})) for name, model in self.models.items())
         return actions
 
@@ -135,6 +142,9 @@ class AgentMachine:
                 return flow.give_up(key, RequestFailed.code, detail, now_s)
             case SendFailed():
                 return flow.send_failed(event, now_s)
+            case PeerPressed(peer, pressed):
+                (flow.admission.pressed.add if pressed else flow.admission.pressed.discard)(peer)
+                return []
             case PeerUp(peer):
                 return flow.peer_up(peer, now_s)
             case PeerLost():
@@ -176,3 +186,9 @@ class AgentMachine:
         message = f"epoch {event.epoch} could not be prepared on {self.node}: {event.detail}"
         early = self.flow.early.take(event.model, event.epoch)
         return [SendAbort(key, source, PreparationFailed.code, message) for key, _ in early if source != self.node]
+
+
+def _weight_bytes(models: Iterable[ModelEpochs]) -> int:
+    """Weights of all epochs held, each blob once, for sessions share them. [B]"""
+    parts = (part for model in models for held in model.held.values() for part in held.spec.components)
+    return sum({weight.digest: weight.nbytes for part in parts for weight in part.graph.weights}.values())

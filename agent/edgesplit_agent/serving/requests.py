@@ -23,6 +23,7 @@ class Request:
         deadline_s: From its arrival. [s]
         epoch: It runs on now; None while it waits for one to be ready.
         failed_epochs: Epochs it was tried on in vain.
+        footprint_bytes: What its tensors may take here at a time. [B]
     """
 
     request: str
@@ -32,6 +33,7 @@ class Request:
     deadline_s: float
     epoch: int | None = None
     failed_epochs: set[int] = field(default_factory=set[int])
+    footprint_bytes: int = 0
 
     @property
     def expires_at_s(self) -> float:

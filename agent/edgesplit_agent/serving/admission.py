@@ -1,0 +1,100 @@
+"""Which requests a source takes in.
+
+Owns: the bounds, and the sentence for a request that is refused. Its rule: a request is admitted only if all tensors it
+may have on this node at a time find room, for nobody can be refused later; one request is always admitted, however
+large. A request that needs a peer whose backlog is full is refused, so that a slow peer takes no memory from requests
+that do without it. Not here: what becomes of a request (`flow.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+from edgesplit.errors import Overloaded
+from edgesplit.messages import EpochSpec, TensorSpec
+from edgesplit.tensors import DTYPES, Array
+
+__all__ = ["Admission", "footprint_bytes"]
+
+LEAST_SHARE = 8
+"""At least this fraction of the memory limit is for tensors, however much weights take."""
+MEGA = 1e6
+
+
+class Admission:
+    """Bounds of one node.
+
+    Args:
+        node: Its name.
+        max_in_flight: Requests at a time.
+        limit_bytes: Of weights and tensors together; 0 for no limit. [B]
+
+    Attributes:
+        weight_bytes: Of the epochs held. [B]
+        pressed: Peers whose backlog is full.
+    """
+
+    def __init__(self, node: str, max_in_flight: int, limit_bytes: int = 0) -> None:
+        self.node = node
+        self.max_in_flight = max_in_flight
+        self.limit_bytes = limit_bytes
+        self.weight_bytes = 0
+        self.pressed: set[str] = set()
+
+    @property
+    def tensor_bytes(self) -> float:
+        """What tensors of requests in flight may take. [B]"""
+        if not self.limit_bytes:
+            return math.inf
+        return max(self.limit_bytes - self.weight_bytes, self.limit_bytes // LEAST_SHARE)
+
+    def refusal(self, needed_bytes: int, in_flight: int, held_bytes: int, spec: EpochSpec | None) -> Overloaded | None:
+        """Why a request cannot be taken in now; None where it can.
+
+        Args:
+            needed_bytes: What its tensors may take here. [B]
+            in_flight: Requests in flight.
+            held_bytes: What theirs may take. [B]
+            spec: The plan it would start on, where that is known.
+        """
+        if in_flight >= self.max_in_flight:
+            return Overloaded(f"{self.node} has {in_flight} requests in flight: send again later or slower")
+        if held_bytes and held_bytes + needed_bytes > self.tensor_bytes:
+            return Overloaded(
+                f"{self.node} has no memory for another request's tensors ({needed_bytes / MEGA:.1f} MB beside "
+                f"{held_bytes / MEGA:.1f} MB in flight, of {self.tensor_bytes / MEGA:.1f} MB): send again later or "
+                "slower, or raise [runtime] memory_limit_bytes"
+            )
+        slow = sorted(self.pressed & _receivers(spec)) if spec is not None and self.pressed else []
+        if slow:
+            return Overloaded(
+                f"{', '.join(slow)} takes tensors more slowly than requests come: send again later or slower"
+            )
+        return None
+
+
+def footprint_bytes(spec: EpochSpec, inputs: Mapping[str, Array]) -> int:
+    """What the tensors of one request may take on a node at a time. [B]
+
+    Args:
+        spec: The node's part of the plan.
+        inputs: The request's, on the source.
+    """
+    sizes = {name: array.nbytes for name, array in inputs.items()}
+    for component in spec.components:
+        sizes |= {tensor.name: _bytes(tensor) for tensor in (*component.inputs, *component.outputs)}
+    return sum(sizes.values())
+
+
+def _receivers(spec: EpochSpec) -> set[str]:
+    routes = (*spec.input_routes, *(route for component in spec.components for route in component.routes))
+    return _flat(route.to for route in routes)
+
+
+def _flat(names: Iterable[Iterable[str]]) -> set[str]:
+    return {name for some in names for name in some}
+
+
+def _bytes(tensor: TensorSpec) -> int:
+    return math.prod(tensor.shape) * DTYPES[tensor.dtype].itemsize

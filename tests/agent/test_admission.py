@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgesplit.messages import ComponentSpec, EpochSpec, GraphRef, Route, TensorSpec
+from edgesplit.tensors import Array
+from edgesplit_agent.serving.admission import Admission, footprint_bytes
+
+KILO = TensorSpec(name="x", dtype="float32", shape=(250,))
+Y = TensorSpec(name="y", dtype="float32", shape=(1, 500))
+SPEC = EpochSpec(
+    epoch=1,
+    source="device",
+    participants={"device": "", "edge": ""},
+    components=(
+        ComponentSpec(
+            component=0,
+            graph=GraphRef(digest="0" * 64, nbytes=1),
+            inputs=(KILO,),
+            outputs=(Y,),
+            routes=(Route(tensor="y", codec="raw", to=("edge",)),),
+        ),
+    ),
+)
+
+
+def test_a_request_counts_its_inputs_and_what_its_components_take_and_yield_once_each() -> None:
+    inputs: dict[str, Array] = {"x": np.zeros(250, np.float32), "z": np.zeros(3, np.uint8)}
+    assert footprint_bytes(SPEC, inputs) == 1000 + 3 + 2000
+
+
+def test_without_a_limit_only_the_number_counts() -> None:
+    admission = Admission("device", 2)
+    assert admission.tensor_bytes == math.inf
+    assert admission.refusal(1 << 50, 1, 1 << 50, SPEC) is None
+    refusal = admission.refusal(1, 2, 1, SPEC)
+    assert refusal is not None
+    assert "2 requests in flight" in str(refusal)
+
+
+def test_tensors_get_what_weights_leave_and_an_eighth_at_least() -> None:
+    admission = Admission("device", 64, limit_bytes=8000)
+    admission.weight_bytes = 5000
+    assert admission.tensor_bytes == 3000
+    admission.weight_bytes = 9000
+    assert admission.tensor_bytes == 1000
+
+
+@pytest.mark.parametrize(("held", "admitted"), [(0, True), (4000, True), (4001, False)])
+def test_a_request_without_room_is_refused_unless_it_is_alone(held: int, admitted: bool) -> None:
+    admission = Admission("device", 64, limit_bytes=8000)
+    needed = 9000 if not held else 4000
+    refusal = admission.refusal(needed, bool(held), held, SPEC)
+    assert (refusal is None) == admitted
+    if refusal is not None:
+        assert refusal.code == "overloaded"
+        assert "memory_limit_bytes" in str(refusal)
+
+
+def test_a_pressed_peer_refuses_only_requests_that_send_to_it() -> None:
+    admission = Admission("device", 64)
+    admission.pressed = {"edge"}
+    refusal = admission.refusal(1, 0, 0, SPEC)
+    assert refusal is not None
+    assert str(refusal).startswith("edge takes tensors more slowly")
+    admission.pressed = {"cloud"}
+    assert admission.refusal(1, 0, 0, SPEC) is None
+
+
+@given(st.lists(st.integers(1, 5000), max_size=50), st.integers(1, 20_000))
+def test_admitted_requests_never_take_more_than_the_limit_unless_one_alone_does(needs: list[int], limit: int) -> None:
+    admission = Admission("device", 1000, limit_bytes=limit)
+    held: list[int] = []
+    for needed in needs:
+        if admission.refusal(needed, len(held), sum(held), SPEC) is None:
+            held.append(needed)
+        assert len(held) <= 1 or sum(held) <= limit
