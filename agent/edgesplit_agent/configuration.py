@@ -18,6 +18,7 @@ from edgesplit.bus import BrokerAddress
 from edgesplit.endpoints import parse_address
 from edgesplit.errors import EdgesplitError
 from edgesplit.names import checked_name
+from edgesplit_agent.providers import full_name
 
 __all__ = [
     "AgentConfiguration",
@@ -152,7 +153,7 @@ class RuntimeSection(_Section, frozen=True, kw_only=True):
     Attributes:
         threads: Intra-operator threads of a session.
         memory_limit_bytes: What components may use together; 0: half of the machine's. [B]
-        provider: `auto`, or the name of an onnxruntime execution provider.
+        provider: `auto`, `cpu`, `cuda`, `tensorrt`, `openvino`, or onnxruntime's full name of one.
         max_in_flight: Requests the source admits at a time.
         metrics: Noise metrics of users, module:function each, that checks of served requests may call here.
     """
@@ -161,6 +162,16 @@ class RuntimeSection(_Section, frozen=True, kw_only=True):
     memory_limit_bytes: NonNegative = 0
     provider: str = "auto"
     max_in_flight: Positive = 64
+
+    def __post_init__(self) -> None:
+        """Refuse a provider that cannot be one."""
+        full_name(self.provider)
+
+    @property
+    def execution_provider(self) -> str:
+        """The provider's full name, or `auto`."""
+        return full_name(self.provider)
+
     metrics: tuple[str, ...] = ()
 
 

@@ -38,6 +38,7 @@ from edgesplit_agent.openinference.models import EngineModels
 from edgesplit_agent.own_work import OwnWork
 from edgesplit_agent.plane_settings import emulation_of, limits_of
 from edgesplit_agent.profiling import Profiler
+from edgesplit_agent.providers import CPU, installed_runtime
 from edgesplit_agent.reporting import Reporter
 from edgesplit_agent.retiming import Retimer
 from edgesplit_agent.serving.events import DeploymentChanged, DesiredChanged, ModelOffered
@@ -77,7 +78,7 @@ class Agent:
         self._log = structlog.get_logger(part="agent")
         self._version = importlib.metadata.version("edgesplit")
         self._instance = secrets.token_hex(6)
-        self._runtime = _runtime_version()
+        self._runtime = installed_runtime()
         self._busy = BusyClock()
         power = self._power(configuration)
         name, runtime = configuration.name, configuration.runtime
@@ -88,7 +89,9 @@ class Agent:
         self._own_work = OwnWork()
         self._timings = TimingBook(name, self._instance, self._own_work)
         emulation = configuration.emulation
-        self._options = RuntimeOptions(runtime.threads, runtime.provider, emulation.slow_down, alone=emulation.active)
+        self._options = RuntimeOptions(
+            runtime.threads, runtime.execution_provider, emulation.slow_down, alone=emulation.active
+        )
         self._cache = BlobCache(
             configuration.cache.folder,
             configuration.cache.limit_bytes,
@@ -304,7 +307,7 @@ class Agent:
             broker=configuration.broker.url,
             threads=runtime.threads,
             # Only onnxruntime-gpu can use one, and only if nobody asked for the processor.
-            graphics="gpu" in self._runtime and runtime.provider != "CPUExecutionProvider",
+            graphics="gpu" in self._runtime and runtime.execution_provider != CPU,
             busy=self._busy,
         )
 
@@ -393,13 +396,3 @@ class Agent:
 def _memory_bytes(configuration: AgentConfiguration) -> int:
     """What weights and tensors may take together. [B]"""
     return configuration.runtime.memory_limit_bytes or MemoryCollector().total() // 2
-
-
-def _runtime_version() -> str:
-    """Name and version of the installed runtime, without importing it."""
-    for package in ("onnxruntime-gpu", "onnxruntime"):
-        try:
-            return f"{package} {importlib.metadata.version(package)}"
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +16,18 @@ import msgspec
 
 from edgesplit.errors import PreparationFailed
 from edgesplit.profiles import ProfilePlan
+from edgesplit_agent.providers import ASYNCHRONOUS, CPU
 
-__all__ = ["INTEGER_KERNELS", "Kernel", "kernel_runs", "unit_times"]
+__all__ = ["INTEGER_KERNELS", "Kernel", "is_opaque", "kernel_runs", "modelled_times", "unit_times"]
 
 SUFFIX = "_kernel_time"
 TAG = re.compile(r"unit\d+")
 """The controller starts every node's and tensor's name with its unit's tag; fused kernels keep one of them."""
 NESTED = "nested"
 """Kernels of a control-flow node's body; the node's own time contains them."""
+
+FOR_WHAT_FOLLOWS = frozenset({"ReorderInput", "MemcpyFromHost"})
+COPIES = frozenset({"MemcpyFromHost", "MemcpyToHost"})
 
 INTEGER_KERNELS = frozenset(
     {"QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat", "ConvInteger", "MatMulInteger"}
@@ -33,6 +37,7 @@ INTEGER_KERNELS = frozenset(
 
 class _Arguments(msgspec.Struct, frozen=True):
     op_name: str = ""
+    provider: str = ""
 
 
 class _ProfileEvent(msgspec.Struct, frozen=True):
@@ -53,11 +58,13 @@ class Kernel:
         name: Of the graph node, or what the runtime made of it.
         operator: Its type.
         seconds: [s]
+        provider: That runs it; empty where the profile does not say.
     """
 
     name: str
     operator: str
     seconds: float
+    provider: str = ""
 
 
 def kernel_runs(report: Path) -> list[list[Kernel]]:
@@ -85,7 +92,9 @@ def kernel_runs(report: Path) -> list[list[Kernel]]:
         run: list[Kernel] = []
         while position < len(kernels) and kernels[position].ts <= end:
             event = kernels[position]
-            run.append(Kernel(event.name.removesuffix(SUFFIX), event.args.op_name, event.dur / 1e6))
+            arguments = event.args
+            name = event.name.removesuffix(SUFFIX)
+            run.append(Kernel(name, arguments.op_name, event.dur / 1e6, arguments.provider))
             position += 1
         result.append([kernel for kernel in run if not kernel.name.startswith(NESTED)])
     return [run for run in result if run]
@@ -130,11 +139,68 @@ def unit_times(
     return {unit: seconds * scale for unit, seconds in times.items()}
 
 
+def is_opaque(run: Sequence[Kernel], plan: ProfilePlan) -> bool:
+    """Whether a run's profile does not show what its units take."""
+    return any(_hides(kernel, plan) for kernel in run)
+
+
+def modelled_times(
+    runs: Sequence[Sequence[Kernel]], plan: ProfilePlan, whole_s: float, processor_s: Mapping[str, float]
+) -> dict[str, float]:
+    """Seconds per unit where the profile hides some: what is left of the whole, by the shares of the processor.
+
+    A provider that compiles operators into one kernel, or only launches them, tells nothing of the units inside.
+    Units that ran in readable kernels keep what those took.
+
+    Args:
+        runs: Of the same session.
+        plan: Which kernel belongs to which unit.
+        whole_s: Median of the whole model without the profiler. [s]
+        processor_s: What the units take on the processor; only their proportions matter. [s]
+
+    Returns:
+        Every unit's seconds, summing to `whole_s`. [s]
+    """
+    readable: dict[tuple[str, int], list[float]] = {}
+    owners: dict[tuple[str, int], str] = {}
+    hidden: set[str] = set()
+    for run in runs:
+        seen: dict[str, int] = {}
+        for kernel, unit in zip(run, _units_of(run, plan), strict=True):
+            if _hides(kernel, plan):
+                hidden.update(filter(None, [_named_unit(kernel.name, plan)]))
+            elif kernel.operator not in COPIES:
+                key = kernel.name, seen.get(kernel.name, 0)
+                seen[kernel.name] = key[1] + 1
+                readable.setdefault(key, []).append(kernel.seconds)
+                owners[key] = unit
+    times = dict.fromkeys(plan.units, 0.0)
+    for key, values in readable.items():
+        times[owners[key]] += statistics.median(values)
+    taken_s = sum(times.values())
+    inside = [unit for unit in plan.units if unit in hidden or times[unit] == 0.0]
+    if taken_s >= whole_s or not inside:
+        return {unit: seconds * whole_s / (taken_s or 1.0) for unit, seconds in times.items()}
+    weights = {unit: processor_s.get(unit, 0.0) for unit in inside}
+    total_s = sum(weights.values())
+    for unit in inside:
+        share = weights[unit] / total_s if total_s > 0 else 1.0 / len(inside)
+        times[unit] += share * (whole_s - taken_s)
+    return times
+
+
+def _hides(kernel: Kernel, plan: ProfilePlan) -> bool:
+    if kernel.provider in ASYNCHRONOUS:
+        return True
+    is_elsewhere = kernel.provider not in {"", CPU}
+    return is_elsewhere and kernel.operator not in COPIES and _named_unit(kernel.name, plan) is None
+
+
 def _units_of(run: Sequence[Kernel], plan: ProfilePlan) -> list[str]:
     """The unit of every kernel of a run.
 
-    A kernel the runtime inserted carries no unit's name: a reordering of an input belongs to the kernel after it,
-    every other one to the kernel before.
+    A kernel the runtime inserted carries no unit's name: a reordering of an input, or a copy to the graphics processor,
+    belongs to the kernel after it, every other one to the kernel before.
     """
     named = [_named_unit(kernel.name, plan) for kernel in run]
     following = next((unit for unit in named if unit is not None), plan.units[0])
@@ -146,7 +212,7 @@ def _units_of(run: Sequence[Kernel], plan: ProfilePlan) -> list[str]:
     for position in range(len(run) - 1, -1, -1):
         if named[position] is not None:
             upcoming = units[position]
-        elif run[position].operator == "ReorderInput":
+        elif run[position].operator in FOR_WHAT_FOLLOWS:
             units[position] = upcoming
     return units
 

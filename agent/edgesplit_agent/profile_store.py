@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from edgesplit.messages import Origin
 from edgesplit.profiles import ExecutionProfile, ModelOffer
 
 __all__ = ["GraphTimes", "ProfileStore"]
@@ -26,6 +27,7 @@ class GraphTimes(msgspec.Struct, frozen=True):
         integer_s: Unit to what its integer kernels take of that. [s]
         runs: How many the median stands on.
         provider: onnxruntime execution provider that the session got.
+        origin: Of the units' shares; the whole is always measured.
     """
 
     whole_s: float
@@ -33,6 +35,7 @@ class GraphTimes(msgspec.Struct, frozen=True):
     integer_s: dict[str, float]
     runs: int
     provider: str
+    origin: Origin = "measured"
 
 
 class ProfileStore:

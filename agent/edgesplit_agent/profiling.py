@@ -16,7 +16,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -26,6 +26,7 @@ import structlog
 
 from edgesplit.errors import EdgesplitError, PreparationFailed
 from edgesplit.messages import GraphRef, TensorSpec
+from edgesplit.origins import weakest
 from edgesplit.profiles import (
     CalibrationGraph,
     CalibrationPlan,
@@ -38,10 +39,18 @@ from edgesplit.tensors import Array
 from edgesplit_agent.artifacts import BlobCache
 from edgesplit_agent.calibration import Sample, fit_transitions
 from edgesplit_agent.codec_times import CodecTimer, slowed_codecs
-from edgesplit_agent.kernel_times import INTEGER_KERNELS, kernel_runs, unit_times
+from edgesplit_agent.kernel_times import (
+    INTEGER_KERNELS,
+    Kernel,
+    is_opaque,
+    kernel_runs,
+    modelled_times,
+    unit_times,
+)
 from edgesplit_agent.machine_lock import machine_lock
 from edgesplit_agent.own_work import OwnWork
 from edgesplit_agent.profile_store import GraphTimes, ProfileStore
+from edgesplit_agent.providers import CPU
 from edgesplit_agent.runtime import RuntimeOptions, give_memory_back, open_session, providers_of
 from edgesplit_agent.sessions import digests_of, sizes_of
 from edgesplit_agent.timed_runs import TimedRuns
@@ -228,6 +237,7 @@ class Profiler:
             runtime=self._runtime,
             integer_time_s={unit: quantized.integer_s[unit] for unit in plan.quantizable} if quantized else {},
             transition_s_per_byte=costs,
+            origin=weakest(times.origin for times in (measured, quantized) if times is not None),
         )
         self._store.keep(offer, profile)
         self._cache.prune()
@@ -260,21 +270,33 @@ class Profiler:
         walls_s = await self._runs.series(session, inputs)
         progress(0.5)
         del session
-        with tempfile.TemporaryDirectory(prefix="edgesplit-profile-") as folder:
-            watched = await asyncio.to_thread(open_session, path, self._options, profile_prefix=Path(folder) / "run")
-            await self._runs.series(watched, inputs)
-            report = Path(await asyncio.to_thread(watched.end_profiling))
-            del watched
-            runs = await asyncio.to_thread(kernel_runs, report)
         whole_s = statistics.median(walls_s)
-        # The first run allocates and is not representative, nor is one that gave way to a request.
-        kernels = max(map(len, runs), default=0)
-        representative = [run for run in runs[1:] if len(run) == kernels] or runs
+        representative = await self._watched(path, self._options, inputs)
+        if is_opaque(representative[-1], plan):
+            # What a provider compiled into one kernel, or only launched, is shared out as the processor would take it.
+            processor = await self._watched(path, replace(self._options, provider=CPU), inputs)
+            units_s = modelled_times(representative, plan, whole_s, unit_times(processor, plan, whole_s))
+            self._log.info("units-modelled", provider=provider, text="units share the whole as on the processor")
+            return GraphTimes(whole_s, units_s, units_s, len(walls_s), provider, "modelled")
         units_s = unit_times(representative, plan, whole_s)
         integer_s = unit_times(representative, plan, whole_s, only=INTEGER_KERNELS)
         # Where the runtime made no integer kernel of a unit, all of its time is its own.
         integer_s = {unit: integer_s[unit] or seconds for unit, seconds in units_s.items()}
         return GraphTimes(whole_s, units_s, integer_s, len(walls_s), provider)
+
+    async def _watched(self, path: Path, options: RuntimeOptions, inputs: dict[str, Array]) -> list[list[Kernel]]:
+        """Kernels of the runs that stand for the others."""
+        with tempfile.TemporaryDirectory(prefix="edgesplit-profile-") as folder:
+            watched = await asyncio.to_thread(open_session, path, options, profile_prefix=Path(folder) / "run")
+            await self._runs.series(watched, inputs)
+            report = Path(await asyncio.to_thread(watched.end_profiling))
+            del watched
+            runs = await asyncio.to_thread(kernel_runs, report)
+        if not runs:
+            raise PreparationFailed("onnxruntime's profile holds no run")
+        # The first run allocates and is not representative, nor is one that gave way to a request.
+        kernels = max(map(len, runs))
+        return [run for run in runs[1:] if len(run) == kernels] or runs
 
     async def _calibrate(
         self,

@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import structlog
 
 from edgesplit.errors import PreparationFailed
 from edgesplit.messages import TensorSpec
 from edgesplit.tensors import Array
+from edgesplit_agent.providers import CPU, candidates, missing_text, options_of
 
 __all__ = [
     "RuntimeOptions",
@@ -33,6 +35,7 @@ __all__ = [
     "on_processor_alone",
     "open_session",
     "providers_of",
+    "usable_providers",
     "zeros",
 ]
 
@@ -51,7 +54,7 @@ class RuntimeOptions:
 
     Attributes:
         threads: Intra-operator threads.
-        provider: `auto`, or an onnxruntime execution provider's name.
+        provider: `auto`, or an onnxruntime execution provider's full name.
         slow_down: Factor of the `[emulation]` section.
         alone: Other agents on this machine play other nodes: times are taken as if each had the machine to itself.
     """
@@ -116,7 +119,7 @@ def open_session(
     for key, value in configuration.items():
         settings.add_session_config_entry(key, value)
     try:
-        return runtime.InferenceSession(str(path), settings, providers=_providers(options.provider))
+        return runtime.InferenceSession(str(path), settings, providers=_providers(options, path.parent))
     except Exception as error:  # onnxruntime raises pybind types without a common base
         raise PreparationFailed(f"onnxruntime refuses the graph {path.name[:12]}: {first_line(error)}") from error
 
@@ -132,7 +135,36 @@ def on_processor_alone(options: RuntimeOptions) -> bool:
     Raises:
         PreparationFailed: The wanted provider is not there.
     """
-    return _providers(options.provider) == ["CPUExecutionProvider"]
+    return usable_providers(options.provider, options.threads) == (CPU,)
+
+
+@functools.cache
+def usable_providers(wanted: str, threads: int) -> tuple[str, ...]:
+    """The providers that sessions get here, found out once on a tiny model; those that cannot be loaded are said.
+
+    Args:
+        wanted: Full name or `auto`.
+        threads: Of a session.
+
+    Raises:
+        PreparationFailed: The wanted one is not there, or does not even run the tiny model.
+    """
+    runtime = _runtime()
+    asked = candidates(wanted, list(runtime.get_available_providers()))
+    if asked == (CPU,):
+        return asked
+    settings = runtime.SessionOptions()
+    settings.log_severity_level = 3
+    settings.intra_op_num_threads = threads
+    named = [(name, options_of(name, threads, None)) for name in asked]
+    try:
+        got = providers_of(runtime.InferenceSession(_IDENTITY, settings, providers=named))
+    except Exception as error:  # onnxruntime raises pybind types without a common base
+        raise PreparationFailed(f"onnxruntime cannot start {asked[0]}: {first_line(error)}") from error
+    text = missing_text(asked, got)
+    if text:
+        structlog.get_logger(part="runtime").warning("provider-missing", asked=asked, got=got, text=text)
+    return tuple(name for name in asked if name in got)
 
 
 @functools.cache
@@ -190,16 +222,9 @@ def _idle_session() -> Any:
     settings = runtime.SessionOptions()
     settings.intra_op_num_threads = 1
     settings.add_session_config_entry("session.use_env_allocators", "1")
-    return runtime.InferenceSession(_IDENTITY, settings, providers=["CPUExecutionProvider"])
+    return runtime.InferenceSession(_IDENTITY, settings, providers=[CPU])
 
 
-def _providers(wanted: str) -> list[str]:
-    available = list(_runtime().get_available_providers())
-    if wanted != "auto":
-        if wanted not in available:
-            raise PreparationFailed(
-                f"[runtime] provider {wanted!r} is not there: this runtime has {', '.join(available)}"
-            )
-        return [wanted] if wanted == "CPUExecutionProvider" else [wanted, "CPUExecutionProvider"]
-    # Providers that compile for minutes (TensorRT) or send data elsewhere (Azure) are taken only when named.
-    return [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
+def _providers(options: RuntimeOptions, folder: Path) -> list[tuple[str, dict[str, str]]]:
+    usable = usable_providers(options.provider, options.threads)
+    return [(name, options_of(name, options.threads, folder)) for name in usable]

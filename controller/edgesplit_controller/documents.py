@@ -72,6 +72,7 @@ def node_rows(registry: Registry, speeds: Speeds) -> list[NodeRow]:
                 emulated=status.emulated,
                 refused=node.refused,
                 speeds=speeds.rows(name),
+                providers=status.providers,
             )
         )
     return rows

@@ -139,7 +139,8 @@ class Registry:
             return (Change("profile-changed", name, text, model),)
         if report.profile is None or (before is not None and before.profile == report.profile):
             return ()
-        text = f"node {name} profiled {model}: {report.profile.whole_s * 1e3:.1f} ms"
+        modelled = "" if report.profile.origin == "measured" else f", its units' shares {report.profile.origin}"
+        text = f"node {name} profiled {model}: {report.profile.whole_s * 1e3:.1f} ms{modelled}"
         return (Change("profile-changed", name, text, model, {"whole_s": report.profile.whole_s}),)
 
     def forget_profiles(self, model: str) -> None:

@@ -62,6 +62,7 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         speeds: By model that the node has profiled.
+        providers: Execution providers its sessions really got; empty before the first session.
     """
 
     name: str
@@ -77,6 +78,7 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
     emulated: bool = False
     refused: str = ""
     speeds: dict[str, SpeedRow] = {}
+    providers: tuple[str, ...] = ()
 
 
 class LinkRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from edgesplit.messages import LinkState
 from edgesplit.profiles import ProfilePlan
 from edgesplit_agent.configuration import HttpSection
 from edgesplit_agent.http import HttpEndpoint
-from edgesplit_agent.kernel_times import Kernel, kernel_runs, unit_times
+from edgesplit_agent.kernel_times import Kernel, is_opaque, kernel_runs, modelled_times, unit_times
 from edgesplit_agent.reporting import links_differ
 from edgesplit_agent.telemetry import Telemetry
 from tests.openinference.fakes import FakeModels
@@ -110,3 +110,43 @@ async def test_metrics_and_health_are_served() -> None:
     with pytest.raises(InvalidConfiguration, match="cannot be bound"):
         await endpoint_at(address).start()
     await endpoint.close()
+
+
+def test_a_kernel_that_hides_its_units_shares_out_what_is_left_as_the_processor_would() -> None:
+    openvino = "OpenVINOExecutionProvider"
+    run = [
+        Kernel("unit0.0", "Conv", 1.0, "CPUExecutionProvider"),
+        Kernel("OpenVINOExecutionProvider_OpenVINO-EP-subgraph_1_0", "OpenVINO-EP-subgraph_1", 2.0, openvino),
+    ]
+    assert is_opaque(run, PLAN)
+    assert not is_opaque([Kernel("ReorderInput_1", "ReorderInput", 1.0, "CPUExecutionProvider"), run[0]], PLAN)
+    times = modelled_times([run], PLAN, 4.0, {"stem": 9.0, "head": 3.0, "folded": 1.0})
+    assert times == {"stem": 1.0, "head": pytest.approx(2.25), "folded": pytest.approx(0.75)}
+    nothing_known = modelled_times([run], PLAN, 4.0, {})
+    assert nothing_known == {"stem": 1.0, "head": 1.5, "folded": 1.5}
+
+
+def test_launches_on_a_graphics_processor_are_no_times_and_copies_no_units() -> None:
+    cuda = "CUDAExecutionProvider"
+    run = [
+        Kernel("Memcpy", "MemcpyFromHost", 5.0, cuda),
+        Kernel("unit0.0", "Conv", 0.001, cuda),
+        Kernel("Memcpy_token_1", "MemcpyToHost", 5.0, cuda),
+        Kernel("unit1.1", "NonZero", 1.0, "CPUExecutionProvider"),
+    ]
+    assert is_opaque(run, PLAN)
+    times = modelled_times([run], PLAN, 4.0, {"stem": 2.0, "head": 2.0})
+    assert times == {"stem": 3.0, "head": 1.0, "folded": 0.0}
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["unit0.0", "unit1.1", "part"]), st.floats(1e-6, 1.0)), min_size=1),
+    st.dictionaries(st.sampled_from(PLAN.units), st.floats(0.0, 1.0)),
+    st.floats(1e-3, 10.0),
+)
+def test_modelled_times_sum_to_the_measured_whole(
+    kernels: list[tuple[str, float]], processor_s: dict[str, float], whole_s: float
+) -> None:
+    provider = {"part": "TensorrtExecutionProvider"}
+    run = [Kernel(name, "Conv", seconds, provider.get(name, "CPUExecutionProvider")) for name, seconds in kernels]
+    assert sum(modelled_times([run], PLAN, whole_s, processor_s).values()) == pytest.approx(whole_s)

@@ -1,0 +1,97 @@
+"""Execution providers: names, what is asked for, and what a session really gets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgesplit.errors import PreparationFailed
+from edgesplit_agent import runtime
+from edgesplit_agent.configuration import RuntimeSection
+from edgesplit_agent.providers import candidates, full_name, missing_text, options_of
+from edgesplit_agent.runtime import RuntimeOptions, on_processor_alone, usable_providers
+
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+OPENVINO, TENSORRT = "OpenVINOExecutionProvider", "TensorrtExecutionProvider"
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("cpu", CPU), ("CUDA", CUDA), ("tensorrt", TENSORRT), ("openvino", OPENVINO), ("Auto", "auto"), (CUDA, CUDA)],
+)
+def test_short_names_stand_for_full_ones(text: str, name: str) -> None:
+    assert full_name(text) == name
+    assert RuntimeSection(provider=text).execution_provider == name
+
+
+def test_a_name_that_cannot_be_one_is_refused_at_the_start() -> None:
+    with pytest.raises(ValueError, match="provider 'gpu' is not known: use auto, cpu, cuda, openvino, tensorrt"):
+        RuntimeSection(provider="gpu")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "available", "asked"),
+    [
+        ("auto", [TENSORRT, CUDA, CPU], (CUDA, CPU)),
+        ("auto", [OPENVINO, CPU], (OPENVINO, CPU)),
+        ("auto", ["AzureExecutionProvider", CPU], (CPU,)),
+        (TENSORRT, [TENSORRT, CUDA, CPU], (TENSORRT, CUDA, CPU)),
+        (CPU, [OPENVINO, CPU], (CPU,)),
+    ],
+)
+def test_what_a_session_is_asked_for(wanted: str, available: list[str], asked: tuple[str, ...]) -> None:
+    assert candidates(wanted, available) == asked
+
+
+def test_a_provider_this_runtime_was_not_built_with_is_named_beside_those_it_has() -> None:
+    with pytest.raises(PreparationFailed, match=r"'CUDAExecutionProvider' is not there: .* CPUExecutionProvider"):
+        candidates(CUDA, [CPU])
+
+
+def test_openvino_keeps_to_the_configured_threads() -> None:
+    assert options_of(OPENVINO, 2, None) == {"num_of_threads": "2"}
+    assert options_of(CPU, 2, Path("/cache")) == {}
+    assert options_of(TENSORRT, 1, Path("/cache"))["trt_engine_cache_path"] == "/cache/tensorrt"
+
+
+@pytest.fixture
+def listing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The real runtime, claiming what `onnxruntime-gpu` claims on a machine without a graphics processor."""
+    real = runtime._runtime()
+    asked: list[list[str]] = []
+
+    class Listing:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(real, name)
+
+        def get_available_providers(self) -> list[str]:
+            return [TENSORRT, CUDA, CPU]
+
+        def InferenceSession(self, model: Any, settings: Any, providers: Any) -> Any:  # noqa: N802 - onnxruntime's name
+            asked.append([name for name, _ in providers])
+            return real.InferenceSession(model, settings, providers=[CPU])
+
+    usable_providers.cache_clear()
+    monkeypatch.setattr(runtime, "_runtime", Listing)
+    yield asked
+    usable_providers.cache_clear()
+
+
+@pytest.mark.parametrize("wanted", ["auto", CUDA, TENSORRT])
+def test_a_provider_that_is_listed_but_cannot_be_loaded_is_said_once_and_not_believed(
+    wanted: str, listing: list[list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert usable_providers(wanted, 1) == (CPU,)
+    assert usable_providers(wanted, 1) == (CPU,)
+    assert len(listing) == 1
+    assert on_processor_alone(RuntimeOptions(provider=wanted))
+    said = capsys.readouterr()
+    assert (said.out + said.err).count("cannot load it here") == 1
+
+
+def test_nothing_is_said_where_everything_was_got() -> None:
+    assert missing_text((OPENVINO, CPU), (OPENVINO, CPU)) == ""
+    assert missing_text((TENSORRT, CUDA, CPU), (CPU,)).startswith(f"onnxruntime lists {TENSORRT} and {CUDA} but")
