@@ -11,8 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
-CORPUS = HERE / "corpus"
+CORPUS = Path(__file__).parent / "corpus"
 OUTPUT = Path("fuzz-output")
 
 
@@ -22,30 +21,26 @@ def main() -> int:
     parser.add_argument("targets", nargs="*", help="which; all by default")
     parser.add_argument("--seconds", type=int, default=60, help="for each target")
     parser.add_argument("--write-seeds", action="store_true", help="write the corpus of valid inputs and end")
+    parser.add_argument("--keep", action="store_true", help="keep the short inputs that were found as tests")
     parser.add_argument("--inside", metavar="TARGET", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.write_seeds:
-        return _write_seeds()
     if arguments.inside:
         return _fuzz(arguments.inside, arguments.seconds)
+    # Not earlier: what is imported before atheris instruments imports has no coverage.
+    from tests.fuzz.corpus import keep, write_seeds
     from tests.fuzz.targets import TARGETS
 
+    if arguments.write_seeds:
+        write_seeds()
+        return 0
     failed = 0
     for name in arguments.targets or TARGETS:
         sys.stderr.write(f"--- {name}: {arguments.seconds} s\n")
         command = [sys.executable, "-m", "tests.fuzz", "--inside", name, "--seconds", str(arguments.seconds)]
         failed += subprocess.run(command, check=False).returncode != 0
+        if arguments.keep:
+            keep(name, OUTPUT / name)
     return failed
-
-
-def _write_seeds() -> int:
-    from tests.fuzz.seeds import seeds
-
-    for target, name, data in seeds():
-        folder = CORPUS / target
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
-    return 0
 
 
 def _fuzz(name: str, seconds: int) -> int:

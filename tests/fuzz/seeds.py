@@ -1,7 +1,7 @@
 """Inputs to begin with: valid ones of every kind, and those that once broke something.
 
 Owns: what is written to `corpus/` by `python -m tests.fuzz --write-seeds`. Its rule: small, and named for what it is.
-Not here: inputs that fuzzing found and that are kept as files of their own.
+Not here: inputs that fuzzing found (`corpus.py`).
 """
 
 from __future__ import annotations

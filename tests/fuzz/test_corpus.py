@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.fuzz.corpus import kept
 from tests.fuzz.seeds import seeds
 from tests.fuzz.targets import TARGETS, FrameStream, InferenceBody, Target, bounded
 
-CORPUS = Path(__file__).parent / "corpus"
-KEPT = sorted(path for folder in CORPUS.iterdir() for path in folder.iterdir())
+KEPT = tuple(kept())
 
 
 @pytest.fixture(scope="module", params=sorted(TARGETS))
@@ -26,19 +25,18 @@ def target(request: pytest.FixtureRequest) -> Iterator[tuple[str, Target]]:
 
 def test_no_kept_input_breaks_anything(target: tuple[str, Target]) -> None:
     name, running = target
-    inputs = [path for path in KEPT if path.parent.name == name]
+    inputs = [(label, data) for of, label, data in KEPT if of == name]
     assert inputs
-    for path in inputs:
+    for label, data in inputs:
         try:
             with bounded():
-                running.run(path.read_bytes())
+                running.run(data)
         except Exception as error:
-            raise AssertionError(f"{path.parent.name}/{path.name}: {error}") from error
+            raise AssertionError(f"{name}/{label}: {error}") from error
 
 
 def test_the_seeds_on_disk_cover_every_kind_of_input() -> None:
-    on_disk = {(path.parent.name, path.name) for path in KEPT}
-    assert {(target, name) for target, name, _ in seeds()} <= on_disk
+    assert {(target, name) for target, name, _ in seeds()} <= {(target, name) for target, name, _ in KEPT}
 
 
 SEEDS = {name: [data for target, _, data in seeds() if target == name and len(data) < 4096] for name in TARGETS}
