@@ -1,0 +1,43 @@
+"""A real agent gets its blobs from another while the controller is away."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from edgesplit import topics
+from edgesplit.messages import ControllerStatus, NodeStatus
+from tests.agent.graphs import Blobs, desired, edge_part, serve_blobs
+from tests.agent.test_live_agents import Observer, agent, broker, running, until
+
+__all__ = ["broker"]
+
+pytestmark = pytest.mark.skipif(shutil.which("mosquitto") is None, reason="mosquitto is not installed")
+
+
+async def test_a_node_prepares_from_a_peers_cache_when_the_controller_is_gone(broker: str, tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path / "blobs")
+    graph = blobs.affine("a", "b", 3.0)
+    runner, base = await serve_blobs(blobs.folder)
+    observer = Observer(broker)
+    await observer.start()
+    controller = ControllerStatus(online=True, protocol=1, version="1", instance="i", artifacts=base)
+    observer.bus.publish_state(topics.CONTROLLER_STATUS, controller)
+    async with running(agent("device", broker, tmp_path)) as device, running(agent("edge", broker, tmp_path)) as edge:
+        await until(lambda: device.plane.is_up("edge") and edge.plane.is_up("device"))
+        observer.bus.publish_state(topics.desired("edge", "m"), desired("edge", edge_part(2, graph)))
+        await until(lambda: observer.states("edge") == {2: "prepared"})
+        await runner.cleanup()
+        await until(lambda: any(link.to == "edge" for link in device.plane.links()))
+        # The same component, now wanted on the device.
+        part = edge_part(3, graph)
+        observer.bus.publish_state(topics.desired("device", "m"), desired("device", part))
+        await until(lambda: observer.states("device") == {3: "prepared"})
+        status = observer.heard[topics.status("device")]
+        assert isinstance(status, NodeStatus)
+        async with aiohttp.ClientSession() as client, client.get(f"http://{status.http}/metrics") as answer:
+            assert 'edgesplit_artifact_bytes_total{node="device",source="edge"}' in await answer.text()
+    await observer.bus.close()
