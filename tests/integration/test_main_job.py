@@ -89,7 +89,8 @@ def test_goals_move_the_plan_and_persist(deployed: LocalFleet) -> None:
     (row,) = deployed.splitctl("set-weights", "--energy", "1.0", "--max-noise", "0.5", "--model", MODEL)
     assert row["model"] == MODEL
     plan = deployed.splitctl("plan", MODEL)
-    assert plan["epoch"] == row["epoch"] >= before
+    # Nodes that share a busy machine change their speed, which may already have led to another epoch.
+    assert before <= row["epoch"] <= plan["epoch"]
     assert plan["goals"]["latency_weight"] == 0.0
     assert plan["goals"]["max_noise"] == 0.5
     assert plan["noise"] <= 0.5
