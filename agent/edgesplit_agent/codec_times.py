@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import hashlib
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,7 +28,7 @@ from edgesplit.tensors import Array
 from edgesplit_agent.runtime import RuntimeOptions
 from edgesplit_agent.worker import PROFILING_PRIORITY, Worker
 
-__all__ = ["CodecTimer", "CodecTiming", "fit_line", "slowed_codecs"]
+__all__ = ["CodecTimer", "CodecTiming", "fit_line"]
 
 T = TypeVar("T")
 
@@ -153,16 +153,3 @@ def _conditions(options: RuntimeOptions) -> str:
     """What the times depend on, besides the machine: the folder is the machine's own."""
     parts = (str(FORMAT), np.__version__, *available_codecs(), options.clock.__name__)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
-
-
-def slowed_codecs(times: Mapping[str, CodecTimes], factor: float) -> dict[str, CodecTimes]:
-    """The times of the same node played `factor` times slower."""
-    return {
-        name: CodecTimes(
-            encode_s=entry.encode_s * factor,
-            encode_s_per_byte=entry.encode_s_per_byte * factor,
-            decode_s=entry.decode_s * factor,
-            decode_s_per_byte=entry.decode_s_per_byte * factor,
-        )
-        for name, entry in times.items()
-    }

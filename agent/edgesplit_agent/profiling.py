@@ -38,7 +38,7 @@ from edgesplit.profiles import (
 from edgesplit.tensors import Array
 from edgesplit_agent.artifacts import BlobCache
 from edgesplit_agent.calibration import Sample, fit_transitions
-from edgesplit_agent.codec_times import CodecTimer, slowed_codecs
+from edgesplit_agent.codec_times import CodecTimer
 from edgesplit_agent.kernel_times import (
     INTEGER_KERNELS,
     Kernel,
@@ -332,8 +332,8 @@ def _slowed(profile: ExecutionProfile, factor: float) -> ExecutionProfile:
         quantized_time_s={unit: seconds * factor for unit, seconds in profile.quantized_time_s.items()},
         integer_time_s={unit: seconds * factor for unit, seconds in profile.integer_time_s.items()},
         transition_s_per_byte={kind: seconds * factor for kind, seconds in profile.transition_s_per_byte.items()},
-        codec_times=slowed_codecs(profile.codec_times, factor),
-        integer_codec_times=slowed_codecs(profile.integer_codec_times, factor),
+        codec_times={name: times.scaled(factor) for name, times in profile.codec_times.items()},
+        integer_codec_times={name: times.scaled(factor) for name, times in profile.integer_codec_times.items()},
         whole_s=profile.whole_s * factor,
         slow_down=factor,
     )

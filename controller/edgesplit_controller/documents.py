@@ -107,6 +107,7 @@ def added_document(record: ModelRecord, registry: Registry, warnings: Sequence[s
         noise_model=manifest.noise_report,
         warnings=(*manifest.warnings, *warnings),
         profiled=registry.profiled(record.name, record.sha256),
+        codecs=manifest.codecs_report,
     )
 
 
@@ -128,6 +129,7 @@ def model_document(
         tensors=len(record.graph.tensors),
         quantizable=manifest.quantizable,
         noise_model=manifest.noise_report,
+        codecs=manifest.codecs_report,
         inputs=record.inputs,
         outputs=record.outputs,
         weight_bytes=record.weight_bytes,

@@ -15,6 +15,7 @@ from edgesplit.noise_documents import MeasuredNoise, NoiseModelDocument, Tighten
 
 __all__ = [
     "BatteryDocument",
+    "CodecsDocument",
     "ComponentRow",
     "DeployDocument",
     "FallbackRow",
@@ -93,6 +94,26 @@ class LinkRow(msgspec.Struct, frozen=True, kw_only=True):
     up: bool = True
 
 
+class CodecsDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """What was measured of wire codecs when a model was added.
+
+    Attributes:
+        tensors: That could be coded.
+        measured: Those whose noise was measured on every lossy codec; the others are only offered lossless ones.
+        samples: Each was measured on.
+        margin: All noise was multiplied by.
+        joint: Largest noise of tensors coded together as a share of the sum of their figures.
+        seconds: Time it took. [s]
+    """
+
+    tensors: int
+    measured: int
+    samples: int
+    margin: float
+    joint: float
+    seconds: float
+
+
 class ModelAddedDocument(msgspec.Struct, frozen=True, kw_only=True):
     """Result of `splitctl model add`.
 
@@ -110,6 +131,7 @@ class ModelAddedDocument(msgspec.Struct, frozen=True, kw_only=True):
     noise_model: NoiseModelDocument
     warnings: tuple[str, ...] = ()
     profiled: tuple[str, ...] = ()
+    codecs: CodecsDocument | None = None
 
 
 class ModelDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,6 +154,7 @@ class ModelDocument(msgspec.Struct, frozen=True, kw_only=True):
     goals: GoalsDocument | None = None
     warnings: tuple[str, ...] = ()
     noise_tightening: TighteningDocument | None = None
+    codecs: CodecsDocument | None = None
 
 
 class PinRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

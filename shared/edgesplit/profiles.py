@@ -102,6 +102,15 @@ class CodecTimes(Message, frozen=True, kw_only=True):
     decode_s: float
     decode_s_per_byte: float
 
+    def scaled(self, factor: float) -> CodecTimes:
+        """The same on a node that takes `factor` times as long."""
+        return CodecTimes(
+            encode_s=self.encode_s * factor,
+            encode_s_per_byte=self.encode_s_per_byte * factor,
+            decode_s=self.decode_s * factor,
+            decode_s_per_byte=self.decode_s_per_byte * factor,
+        )
+
 
 class ExecutionProfile(Message, frozen=True, kw_only=True):
     """Measured seconds per unit on one node.

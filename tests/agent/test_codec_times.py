@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgesplit.codecs import available_codecs
-from edgesplit_agent.codec_times import CodecTimer, fit_line, slowed_codecs
+from edgesplit_agent.codec_times import CodecTimer, fit_line
 from edgesplit_agent.sessions import RuntimeOptions
 from edgesplit_agent.worker import Worker
 
@@ -46,6 +46,6 @@ async def test_a_node_played_slower_codes_slower(tmp_path: Path) -> None:
     worker = Worker()
     timing = await CodecTimer(tmp_path, worker, RuntimeOptions).ensure()
     await worker.close()
-    slower = slowed_codecs(timing.of_float, 3.0)["int8"]
+    slower = timing.of_float["int8"].scaled(3.0)
     assert slower.encode_s_per_byte == pytest.approx(3 * timing.of_float["int8"].encode_s_per_byte)
     assert slower.decode_s == pytest.approx(3 * timing.of_float["int8"].decode_s)

@@ -25,6 +25,7 @@ from edgesplit_controller.graph.runner import open_session
 from edgesplit_controller.models.intake import Submission, take_in
 from edgesplit_controller.models.record import ModelRecord, read_record, write_record
 from edgesplit_controller.planner import evaluate, solve
+from edgesplit_controller.quantization.codec_noise import round_trip
 from tests.controller.tiny_models import convolutions
 
 Arrays = dict[str, NDArray[Any]]
@@ -80,7 +81,7 @@ def run(specs: Mapping[str, EpochSpec], source: str, blobs: BlobStore, inputs: A
     visible[source] |= inputs
     for route in specs[source].input_routes:
         for node in route.to:
-            visible[node][route.tensor] = inputs[route.tensor]
+            visible[node][route.tensor] = round_trip(route.codec, inputs[route.tensor])
     waiting = [(node, component) for node, spec in specs.items() for component in spec.components]
     while waiting:
         node, component = next(
@@ -98,7 +99,7 @@ def run(specs: Mapping[str, EpochSpec], source: str, blobs: BlobStore, inputs: A
         visible[node] |= made
         for route in component.routes:
             for receiver in route.to:
-                visible[receiver][route.tensor] = made[route.tensor]
+                visible[receiver][route.tensor] = round_trip(route.codec, made[route.tensor])
     return {name: visible[source][name] for name in specs[source].outputs}
 
 

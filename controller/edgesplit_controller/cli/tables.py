@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from edgesplit.documents import CodecsDocument
 from edgesplit.messages import TensorSpec
 from edgesplit.requests import (
     GoalsDocument,
@@ -148,6 +149,7 @@ def show_model(document: ModelDocument) -> None:
         ("weights", size(document.weight_bytes)),
         ("quantizable", ", ".join(document.quantizable) or "none"),
         ("noise model", _noise_model(document.noise_model)),
+        ("wire codecs", _codecs(document.codecs)),
         ("profiled on", ", ".join(document.profiled) or "no node yet"),
     ]
     if document.noise_tightening is not None:
@@ -165,6 +167,7 @@ def show_added(document: ModelAddedDocument) -> None:
         ("operators", f"{document.operators} in {document.units} units, {document.tensors} tensors"),
         ("quantizable", ", ".join(document.quantizable) or "none"),
         ("noise model", _noise_model(document.noise_model)),
+        ("wire codecs", _codecs(document.codecs)),
         ("profiled on", ", ".join(document.profiled) or "no node yet"),
     ]
     console().print(properties(rows))
@@ -202,3 +205,10 @@ def _tightening(tightening: TighteningDocument) -> str:
 
 def _tensors(specs: Sequence[TensorSpec]) -> str:
     return ", ".join(f"{spec.name} {spec.dtype}[{'×'.join(map(str, spec.shape))}]" for spec in specs)
+
+
+def _codecs(codecs: CodecsDocument | None) -> str:
+    if codecs is None:
+        return "not measured: add the model again with --replace"
+    samples = "1 sample" if codecs.samples == 1 else f"{codecs.samples} samples"
+    return f"noise of {codecs.measured} of {codecs.tensors} tensors on {samples} in {time_span(codecs.seconds)}"

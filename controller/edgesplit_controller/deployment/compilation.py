@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from edgesplit.messages import ComponentSpec, EpochSpec, GraphRef, Route, TensorSpec, WeightRef
 from edgesplit.plan import Assignment, Component, Evaluation
+from edgesplit_controller.deployment.codec_offers import is_lossy
 
 if TYPE_CHECKING:
     import onnx
@@ -168,7 +169,7 @@ def _specs(
             components=components,
             input_routes=_routes(graph.inputs, source, receivers, assignment) if at_source else (),
             outputs=graph.outputs if at_source else (),
-            quantized=bool(assignment.quantized or assignment.codecs),
+            quantized=bool(assignment.quantized) or any(map(is_lossy, assignment.codecs.values())),
         )
     return specs
 
@@ -209,11 +210,16 @@ def _component_spec(
 def _routes(
     tensors: Sequence[str], node: str, receivers: Mapping[str, tuple[str, ...]], assignment: Assignment
 ) -> tuple[Route, ...]:
+    from edgesplit_controller.quantization.qdq import wire_name  # noqa: PLC0415 - onnx loads late
+
+    # Integers have a name of their own on the wire, and nothing but compression applies to them.
+    codecs = {wire_name(tensor): codec for tensor, codec in assignment.codecs.items() if not is_lossy(codec)}
+    codecs |= assignment.codecs
     routes: list[Route] = []
     for tensor in tensors:
         others = tuple(receiver for receiver in receivers.get(tensor, ()) if receiver != node)
         if others:
-            routes.append(Route(tensor=tensor, codec=assignment.codecs.get(tensor, RAW), to=others))
+            routes.append(Route(tensor=tensor, codec=codecs.get(tensor, RAW), to=others))
     return tuple(routes)
 
 

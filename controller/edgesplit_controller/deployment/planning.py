@@ -18,6 +18,7 @@ from edgesplit.errors import EdgesplitError, InvalidInput, NodeUnreachable, Plan
 from edgesplit.plan import Assignment, Evaluation, Solution
 from edgesplit.problem import Problem
 from edgesplit.requests import GoalsDocument
+from edgesplit_controller.deployment.codec_offers import offers_hold
 from edgesplit_controller.deployment.compilation import compile_local, compile_plan, is_local
 from edgesplit_controller.deployment.frugality import Limited, fitted, solve_within
 from edgesplit_controller.deployment.predictions import as_timed, placed
@@ -123,6 +124,7 @@ class PlanMaker:
             links=self._registry.links(),
             goals=goals,
             latency_model=self._settings.latency_model,
+            codecs=record.manifest.codecs,
         )
 
     async def draft(
@@ -375,7 +377,7 @@ def _judged(record: ModelRecord, limited: Limited, now: _Times, serving: Assignm
 
 
 def _comparable(serving: PlanRecord | None, record: ModelRecord, problem: Problem) -> bool:
-    """Whether the serving assignment can be evaluated on a problem: same model and source, all its nodes there."""
+    """Whether the serving assignment can be evaluated on a problem: same model and source, all it uses there."""
     return (
         serving is not None
         and serving.version == record.version
@@ -389,10 +391,12 @@ def _fits(serving: PlanRecord, problem: Problem) -> bool:
     there = {node.name for node in problem.nodes}
     able = {operator.name for operator in problem.operators if operator.quantizable}
     operators = {operator.name for operator in problem.operators}
+    offers = {tensor.name: [codec.name for codec in tensor.codecs or ()] for tensor in problem.tensors}
     return (
         set(serving.assignment.node_of.values()) <= there
         and serving.assignment.quantized <= able
         and set(serving.assignment.node_of) == operators
+        and offers_hold(offers, serving.assignment.codecs)
     )
 
 

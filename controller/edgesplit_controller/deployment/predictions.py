@@ -226,6 +226,9 @@ def corrected(profile: ExecutionProfile, factors: Factors) -> ExecutionProfile:
         transition_s_per_byte={
             kind: seconds * (in_float if kind in FLOAT_KINDS else in_int8) for kind, seconds in costs.items()
         },
+        # Coding slows down with everything else that is no int8 kernel.
+        codec_times={name: times.scaled(in_float) for name, times in profile.codec_times.items()},
+        integer_codec_times={name: times.scaled(in_float) for name, times in profile.integer_codec_times.items()},
         whole_s=profile.whole_s * in_float,
     )
 

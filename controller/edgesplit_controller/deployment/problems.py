@@ -25,12 +25,14 @@ from edgesplit.problem import (
 )
 from edgesplit.profiles import ExecutionProfile
 from edgesplit.requests import GoalsDocument
+from edgesplit_controller.deployment.codec_offers import codec_offers
 from edgesplit_controller.deployment.pinning import allowed_nodes
 from edgesplit_controller.deployment.predictions import typical_bytes, typical_quantized_time_s
 from edgesplit_controller.graph.planning import INPUT, OUTPUT, unit_tensors
 
 if TYPE_CHECKING:
     from edgesplit_controller.graph.model import ModelGraph, Unit
+    from edgesplit_controller.quantization.codec_figures import CodecFigure
 
 __all__ = ["Candidate", "build_problem", "whole_weight_bytes"]
 
@@ -62,6 +64,7 @@ def build_problem(
     links: Sequence[tuple[str, LinkState]],
     goals: GoalsDocument,
     latency_model: Literal["sum", "critical-path"] = "sum",
+    codecs: Mapping[str, Sequence[CodecFigure]] | None = None,
 ) -> Problem:
     """State the planning problem of one model.
 
@@ -75,6 +78,7 @@ def build_problem(
         links: Sending node and measurement; those that are down or whose ends are no candidates are left out.
         goals: Weights, limits, pins and forbidden nodes.
         latency_model: What latency means to the solver.
+        codecs: What was measured of wire codecs, by tensor.
 
     Raises:
         InvalidProblem: A figure makes no sense (negative, not finite).
@@ -98,7 +102,7 @@ def build_problem(
         nodes=tuple(_node(node) for node in nodes),
         links=tuple(_link(ends, link) for ends, link in usable.items() if names.issuperset(ends)),
         operators=operators,
-        tensors=_tensors(graph, able),
+        tensors=_tensors(graph, able, codecs or {}, {node.name: node.profile for node in nodes}),
         noise_model=_noise(noise, able),
         objective=Objective(
             latency_weight=goals.latency_weight, energy_weight=goals.energy_weight, latency_model=latency_model
@@ -189,7 +193,12 @@ def _operator(
     )
 
 
-def _tensors(graph: ModelGraph, able: set[str]) -> tuple[Tensor, ...]:
+def _tensors(
+    graph: ModelGraph,
+    able: set[str],
+    figures: Mapping[str, Sequence[CodecFigure]],
+    profiles: Mapping[str, ExecutionProfile],
+) -> tuple[Tensor, ...]:
     tensors: list[Tensor] = []
     for tensor in unit_tensors(graph):
         produced_by = graph.tensors[tensor.name].producer
@@ -202,6 +211,7 @@ def _tensors(graph: ModelGraph, able: set[str]) -> tuple[Tensor, ...]:
                 producer=tensor.producer,
                 consumers=tensor.consumers,
                 quantized_bytes=tensor.nbytes / 4 if shrinks else None,
+                codecs=codec_offers(figures.get(tensor.name, ()), tensor.nbytes, profiles, shrinks=shrinks),
             )
         )
     return tuple(tensors)

@@ -7,6 +7,7 @@ uploads, publishing, waiting for nodes (`operations/`).
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import tempfile
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from edgesplit.documents import CodecsDocument
 from edgesplit.errors import InvalidCalibration, InvalidInput, InvalidModel
 from edgesplit.noise import Metric, load_metric
 from edgesplit.profiles import ModelOffer, ProfilePlan
@@ -27,6 +29,8 @@ from edgesplit_controller.models.record import Manifest, ModelRecord
 if TYPE_CHECKING:
     from edgesplit_controller.graph.blobs import BlobStore
     from edgesplit_controller.graph.model import ModelGraph
+    from edgesplit_controller.quantization.calibration import Calibration
+    from edgesplit_controller.quantization.codec_noise import CodecProfile
     from edgesplit_controller.quantization.noise import NoiseProfile
     from edgesplit_controller.quantization.qdq import Ranges
 
@@ -75,7 +79,12 @@ def take_in(submission: Submission, blobs: BlobStore, progress: Progress) -> Mod
     graph, quantizable = _with_units(graph, quantizable)
     progress("calibrating", None)
     warnings: list[str] = []
-    profile, origin = _model_noise(submission, graph, quantizable, blobs, progress, metric=metric)
+    calibration = _calibration(submission, graph)
+    origin = calibration.origin
+    profile = _model_noise(submission, graph, quantizable, blobs, calibration, progress=progress, metric=metric)
+    codecs = _codecs(
+        submission, graph, quantizable, blobs, calibration, ranges=profile.ranges, progress=progress, metric=metric
+    )
     if origin == "generated":
         warnings.append(
             "no calibration samples were given: ranges and noise come from seeded uniform noise in [0, 1]; "
@@ -109,6 +118,8 @@ def take_in(submission: Submission, blobs: BlobStore, progress: Progress) -> Mod
         calibration=origin,
         offer=offer,
         warnings=(*graph.notes, *warnings),
+        codecs=dict(codecs.figures),
+        codecs_report=CodecsDocument(**dataclasses.asdict(codecs.report)),
     )
     return ModelRecord(manifest, graph)
 
@@ -169,27 +180,32 @@ def _with_units(graph: ModelGraph, quantizable: tuple[str, ...]) -> tuple[ModelG
     return divided, tuple(name for name in quantizable if name in names)
 
 
+def _calibration(submission: Submission, graph: ModelGraph) -> Calibration:
+    from edgesplit_controller.quantization.calibration import load_calibration  # noqa: PLC0415 - onnx loads late
+
+    try:
+        return load_calibration(submission.calibration, graph)
+    except InvalidCalibration as error:
+        # The library names the upload by its digest, which says nothing to the user.
+        raise InvalidCalibration(str(error).replace(str(submission.calibration), "the calibration file")) from error
+
+
 def _model_noise(
     submission: Submission,
     graph: ModelGraph,
     quantizable: tuple[str, ...],
     blobs: BlobStore,
-    progress: Progress,
+    calibration: Calibration,
     *,
+    progress: Progress,
     metric: Metric | None,
-) -> tuple[NoiseProfile, str]:
-    from edgesplit_controller.quantization.calibration import load_calibration  # noqa: PLC0415 - onnx loads late
+) -> NoiseProfile:
     from edgesplit_controller.quantization.measuring import measure_for  # noqa: PLC0415 - onnx loads late
     from edgesplit_controller.quantization.noise import model_noise  # noqa: PLC0415 - onnx loads late
 
-    try:
-        calibration = load_calibration(submission.calibration, graph)
-    except InvalidCalibration as error:
-        # The library names the upload by its digest, which says nothing to the user.
-        raise InvalidCalibration(str(error).replace(str(submission.calibration), "the calibration file")) from error
     if calibration.origin == "generated" and quantizable:
         progress("modelling the noise on generated samples", 0.0)
-    profile = model_noise(
+    return model_noise(
         graph,
         blobs,
         quantizable,
@@ -197,7 +213,37 @@ def _model_noise(
         progress=lambda done: progress("modelling the noise", done),
         measure=measure_for(graph, metric, submission.metric) if quantizable else None,
     )
-    return profile, calibration.origin
+
+
+def _codecs(
+    submission: Submission,
+    graph: ModelGraph,
+    quantizable: tuple[str, ...],
+    blobs: BlobStore,
+    calibration: Calibration,
+    *,
+    ranges: Ranges,
+    progress: Progress,
+    metric: Metric | None,
+) -> CodecProfile:
+    from edgesplit_controller.quantization.calibration import split  # noqa: PLC0415 - onnx loads late
+    from edgesplit_controller.quantization.codec_noise import measure_codecs  # noqa: PLC0415 - onnx loads late
+    from edgesplit_controller.quantization.measuring import measure_for  # noqa: PLC0415 - onnx loads late
+
+    try:
+        measure = measure_for(graph, metric, submission.metric)
+    except InvalidModel:
+        measure = None  # nothing can be compared, so nothing may be lost
+    _, held_out = split(calibration)
+    return measure_codecs(
+        graph,
+        blobs,
+        quantizable,
+        ranges,
+        held_out,
+        measure=measure,
+        progress=lambda done: progress("measuring wire codecs", done),
+    )
 
 
 def model_offer(

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from edgesplit.documents import CodecsDocument
 from edgesplit.errors import InvalidConfiguration
 from edgesplit.messages import TensorSpec
 from edgesplit.problem import NoiseModel
 from edgesplit.profiles import ModelOffer
 from edgesplit.requests import NoiseModelDocument
 from edgesplit_controller.graph.model import ModelGraph, Operator, Tensor, Unit
+from edgesplit_controller.quantization.codec_figures import CodecFigure
 
 if TYPE_CHECKING:
     import onnx
@@ -42,6 +44,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         calibration: `user`, or `generated` for want of samples.
         offer: What nodes were asked to profile.
         warnings: Sentences from the intake.
+        codecs: What was measured of wire codecs, by tensor; a model added before that was done has none.
     """
 
     format: int = 1
@@ -60,6 +63,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     calibration: str
     offer: ModelOffer
     warnings: tuple[str, ...] = ()
+    codecs: dict[str, tuple[CodecFigure, ...]] = msgspec.field(default_factory=dict[str, tuple[CodecFigure, ...]])
+    codecs_report: CodecsDocument | None = None
 
 
 @dataclass(frozen=True)
