@@ -19,11 +19,12 @@ MATERIAL = Path(__file__).resolve().parents[2] / "shared"
 def _commands(models: Path | None) -> list[list[str]]:
     planner = ["bench.planner"]
     equality = ["bench.split_equality"]
+    noise = ["bench.noise"]
     profiles = ["bench.profile_accuracy"]
     if models is not None:
         equality += ["--models", str(models)]
         profiles += ["--models", str(models)]
-    commands = [equality, ["bench.streaming"], ["bench.overhead"], ["bench.switching"], profiles]
+    commands = [equality, ["bench.streaming"], ["bench.overhead"], ["bench.switching"], profiles, noise]
     if not unavailable():
         commands.append(["bench.end_to_end"])
     return [planner, *commands] if (MATERIAL / "problems").is_dir() else commands

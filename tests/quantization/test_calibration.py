@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
@@ -98,6 +102,41 @@ def test_a_file_that_is_no_archive_is_refused(graph: ModelGraph, tmp_path: Path,
     path = tmp_path / "samples.npz"
     path.write_bytes(content)
     with pytest.raises(InvalidCalibration, match=r"cannot be read as \.npz"):
+        load_calibration(path, graph)
+
+
+def archive(path: Path, **members: bytes) -> Path:
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in members.items():
+            file.writestr(f"{name}.npy", content)
+    return path
+
+
+def test_an_archive_of_something_else_is_refused(graph: ModelGraph, tmp_path: Path) -> None:
+    path = archive(tmp_path / "samples.npz", a=b"hello", k=b"world")
+    with pytest.raises(InvalidCalibration, match="'a', which is no array"):
+        load_calibration(path, graph)
+
+
+def test_an_array_larger_than_any_memory_is_refused(graph: ModelGraph, tmp_path: Path) -> None:
+    described = b"{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999, 3), }"
+    header = b"\x93NUMPY\x01\x00v\x00" + described.ljust(117) + b"\n"
+    with pytest.raises(InvalidCalibration, match=r"cannot be read as \.npz"):
+        load_calibration(archive(tmp_path / "samples.npz", a=header), graph)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4))
+def test_a_damaged_archive_is_read_or_refused_in_a_sentence(
+    graph: ModelGraph, tmp_path: Path, damage: list[tuple[float, int]]
+) -> None:
+    path = tmp_path / "samples.npz"
+    np.savez_compressed(path, allow_pickle=True, **GOOD)
+    content = bytearray(path.read_bytes())
+    for place, value in damage:
+        content[int(place * len(content))] = value
+    path.write_bytes(bytes(content))
+    with contextlib.suppress(InvalidCalibration):
         load_calibration(path, graph)
 
 

@@ -7,6 +7,7 @@ running the model on them (see `ranges` and `noise`).
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,12 @@ LEAST_SAMPLES = 4
 """Fewer say too little: half of them would set the ranges, half measure the noise."""
 
 _MOST_HELD_OUT = 8
+
+_UNREADABLE = (
+    *(OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error),
+    *(NotImplementedError, RuntimeError),  # compressed or encrypted in a way that Python cannot undo
+    MemoryError,  # a header that promises more than there could be
+)
 
 Sample = Mapping[str, NDArray[Any]]
 """One array for each of the model's inputs, in the input's shape."""
@@ -91,8 +98,12 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
         archive = np.load(path, allow_pickle=False)
         if isinstance(archive, np.lib.npyio.NpzFile):
             with archive:
-                return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+                members = {name: archive[name] for name in archive.files}
+            # numpy hands out the bytes of a member that is no array.
+            if strange := [name for name, member in members.items() if not isinstance(member, np.ndarray)]:
+                raise InvalidCalibration(f"{path} holds {strange[0]!r}, which is no array; save it with numpy.savez")
+            return members
+    except _UNREADABLE as error:
         raise InvalidCalibration(f"{path} cannot be read as .npz ({error}); save it with numpy.savez") from error
     raise InvalidCalibration(f"{path} is no .npz archive but a single array; save it with numpy.savez")
 

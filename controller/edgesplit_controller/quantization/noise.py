@@ -77,11 +77,13 @@ class NoiseProfile:
         model: For the planner; its terms name candidates.
         report: For people.
         ranges: Activation ranges that `quantize` takes for any subset of the candidates.
+        measured: What the model was fitted to and tested on; None without candidates.
     """
 
     model: NoiseModel
     report: NoiseReport
     ranges: Ranges
+    measured: Measured | None = None
 
 
 def calibrate(
@@ -167,7 +169,7 @@ def model_noise(
         margin=margin,
         full_noise=float(measured.rho[measured.bits.all(axis=1)][0]),
     )
-    return NoiseProfile(NoiseModel(intercept=polynomial.intercept, terms=terms), report, ranges)
+    return NoiseProfile(NoiseModel(intercept=polynomial.intercept, terms=terms), report, ranges, measured)
 
 
 def fit_noise(measured: Measured, random: np.random.Generator) -> tuple[Polynomial, float, float]:
