@@ -24,7 +24,16 @@ def _commands(models: Path | None) -> list[list[str]]:
     if models is not None:
         equality += ["--models", str(models)]
         profiles += ["--models", str(models)]
-    commands = [equality, ["bench.streaming"], ["bench.overhead"], ["bench.switching"], profiles, noise]
+    commands = [
+        equality,
+        ["bench.streaming"],
+        ["bench.overhead"],
+        ["bench.switching"],
+        ["bench.failures"],
+        ["bench.chaos"],
+        profiles,
+        noise,
+    ]
     if not unavailable():
         commands.append(["bench.end_to_end"])
     return [planner, *commands] if (MATERIAL / "problems").is_dir() else commands

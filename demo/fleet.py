@@ -38,10 +38,11 @@ class CommandFailed(Exception):
 
 @dataclass(frozen=True)
 class EmulatedLink:
-    """What the sender paces a link to. [B/s, s]"""
+    """What the sender paces a link to [B/s, s], and whether anything passes; a bandwidth of 0 is not paced."""
 
     bandwidth_bytes_per_s: float
     latency_s: float
+    up: bool = True
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class EmulatedNode:
         slow_down: Factor on every compute time. [1]
         links: Peer name to link; a missing peer is not paced.
         power: Lines of the `[power]` section beside these watts; constant watts by default.
+        data: More lines of the `[data]` section.
     """
 
     name: str
@@ -63,6 +65,7 @@ class EmulatedNode:
     memory_limit_bytes: int = 4 << 30
     links: Mapping[str, EmulatedLink] = field(default_factory=dict)
     power: str = 'source = "constant"'
+    data: str = ""
 
 
 @dataclass(frozen=True)
@@ -161,17 +164,27 @@ class LocalFleet:
         process.kill()
         process.wait()
 
+    def hang(self, name: str) -> None:
+        """Stop a process where it stands; its sockets stay (SIGSTOP)."""
+        self._processes[name].send_signal(signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        """Let a process go on that hangs."""
+        self._processes[name].send_signal(signal.SIGCONT)
+
     def set_link(self, source: str, target: str, link: EmulatedLink) -> None:
         """Change one emulated link while everything runs."""
         node = self.nodes[source]
         self.nodes[source] = replace(node, links={**node.links, target: link})
         self._write_agent(source)
-        self._processes[source].send_signal(signal.SIGHUP)
+        if source in self._processes:
+            self._processes[source].send_signal(signal.SIGHUP)
 
     def stop(self) -> None:
         """End every process that is left, politely first."""
         for process in self._processes.values():
             process.terminate()
+            process.send_signal(signal.SIGCONT)
         deadline = time.monotonic() + 10
         for process in self._processes.values():
             try:
@@ -271,13 +284,13 @@ class LocalFleet:
         node = self.nodes[name]
         links = "".join(
             f"[emulation.links.{peer}]\nbandwidth_bytes_per_s = {float(link.bandwidth_bytes_per_s)}\n"
-            f"latency_s = {float(link.latency_s)}\n"
+            f"latency_s = {float(link.latency_s)}\nup = {str(link.up).lower()}\n"
             for peer, link in node.links.items()
         )
         path = self.folder / "config" / f"{name}.toml"
         path.write_text(
             f'name = "{name}"\n[broker]\nurl = "{self.broker}"\n'
-            f'[data]\nlisten = "{self.address(name)}"\nadvertise = "{self.address(name)}"\n'
+            f'[data]\nlisten = "{self.address(name)}"\nadvertise = "{self.address(name)}"\n{node.data}\n'
             f"[power]\n{node.power}\ncompute_w = {node.compute_w}\ntransmit_w = {node.transmit_w}\n"
             f"[runtime]\nthreads = 1\nmemory_limit_bytes = {node.memory_limit_bytes}\n"
             f'[http]\nlisten = "127.0.0.1:{self.http_ports[name]}"\n'

@@ -52,25 +52,25 @@ def test_a_standstill_of_this_process_is_not_held_against_a_peer() -> None:
 def test_a_peer_that_was_slow_lately_gets_time_but_not_where_nothing_is_acknowledged() -> None:
     clock = Clock()
     clock.life.answered(0.5, clock.now_s)
-    clock.run(1.4)
+    clock.run(0.9)
     assert clock.life.verdict(acknowledged=True) == ""
     assert clock.life.verdict(acknowledged=False)
     clock.run(0.2)
     assert clock.life.verdict(acknowledged=True)
 
 
-def test_slowness_is_forgotten_after_a_minute_and_never_allows_more_than_the_limit() -> None:
+def test_slowness_is_forgotten_after_a_while_and_never_allows_more_than_the_limit() -> None:
     clock = Clock()
     clock.life.answered(2.5, clock.now_s)
     assert clock.life.allowed_s == 3.0
-    clock.run(61.0, owed=False)
+    clock.run(21.0, owed=False)
     assert clock.life.allowed_s == 0.7
 
 
 @given(st.lists(st.floats(0.0, 5.0), max_size=50))
-def test_the_slowest_answer_of_the_last_minute_decides(answers: list[float]) -> None:
+def test_the_slowest_answer_of_the_last_seconds_decides(answers: list[float]) -> None:
     clock = Clock()
     for took_s in answers:
         clock.now_s += 0.1
         clock.life.answered(took_s, clock.now_s)
-    assert clock.life.allowed_s == min(max(0.7, 3.0 * max(answers, default=0.0)), 3.0)
+    assert clock.life.allowed_s == min(max(0.7, 2.0 * max(answers, default=0.0)), 3.0)

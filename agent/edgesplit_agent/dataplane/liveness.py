@@ -6,7 +6,7 @@ long as it needed lately. Not here: pings, sockets and what follows (`outgoing.p
 
 Two ways of dying differ. Where packets vanish, nothing is acknowledged, however busy the peer may be: the kernel does
 that. Where the process hangs or has no processor to run on, its kernel acknowledges and only the answers are missing;
-such a peer may be slow rather than dead, so it gets `SLACK` times its slowest answer of the last minute.
+such a peer may be slow rather than dead, so it gets `SLACK` times its slowest answer of the last `MEMORY_S`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from collections import deque
 
 __all__ = ["Liveness"]
 
-SLACK = 3.0
-MEMORY_S = 60.0
+SLACK = 2.0
+MEMORY_S = 20.0
 
 
 class Liveness:
