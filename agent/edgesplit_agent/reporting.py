@@ -91,6 +91,7 @@ class Reporter:
             transmit_w=power.transmit_w,
             power_origin=power.origin,
             power_sensor=power.sensor,
+            power_problem=self.power.problem,
             idle_w=power.idle_w,
             drawn_w=power.drawn_w,
             battery_fraction=battery.fraction if battery is not None else None,

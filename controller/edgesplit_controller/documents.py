@@ -73,6 +73,8 @@ def node_rows(registry: Registry, speeds: Speeds) -> list[NodeRow]:
                 refused=node.refused,
                 speeds=speeds.rows(name),
                 providers=status.providers,
+                power_sensor=metrics.power_sensor if metrics is not None else None,
+                power_problem=metrics.power_problem if metrics is not None else "",
             )
         )
     return rows

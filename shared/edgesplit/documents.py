@@ -63,6 +63,8 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         speeds: By model that the node has profiled.
+        power_sensor: Where its watts come from, `constant` for the configuration.
+        power_problem: Why configured watts stand in for a sensor; empty where they do not.
         providers: Execution providers its sessions really got; empty before the first session.
     """
 
@@ -80,6 +82,8 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
     refused: str = ""
     speeds: dict[str, SpeedRow] = {}
     providers: tuple[str, ...] = ()
+    power_sensor: str | None = None
+    power_problem: str = ""
 
 
 class LinkRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -104,6 +104,7 @@ class NodeMetrics(Message, frozen=True, kw_only=True):
         transmit_w: Power drawn by sending. [W]
         power_origin: Where the watts come from.
         power_sensor: Name of the sensor, or `constant`.
+        power_problem: Why configured watts stand in for a sensor; empty where they do not, or were asked for.
         idle_w: What the sensor reads while nothing is computed, None until it told. [W]
         drawn_w: What the sensor reads now, None without one. [W]
         battery_fraction: How full the battery is, 0 to 1; None without one.
@@ -120,6 +121,7 @@ class NodeMetrics(Message, frozen=True, kw_only=True):
     transmit_w: float
     power_origin: Origin
     power_sensor: str = "constant"
+    power_problem: str = ""
     idle_w: float | None = None
     drawn_w: float | None = None
     battery_fraction: float | None = None

@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 
 from edgesplit.errors import InvalidConfiguration
-from edgesplit_agent.collectors.base import Power, PowerSensor, SensorUnavailable
+from edgesplit_agent.collectors.base import Power, PowerSensor, SensorForbidden, SensorUnavailable
 from edgesplit_agent.collectors.busy import BusyClock
 from edgesplit_agent.collectors.power_acpi import AcpiPower
 from edgesplit_agent.collectors.power_battery import BatteryPower
@@ -92,26 +92,33 @@ def select_power(
     modelled_w = (section.busy_w - section.idle_w) * min(threads / (os.cpu_count() or 1), 1.0)
     modelled = Power(modelled_w, section.transmit_w, "modelled", "load")
 
-    def meter(sensor: PowerSensor | None) -> PowerMeter:
+    def meter(sensor: PowerSensor | None, problem: str = "") -> PowerMeter:
         is_model = sensor is not None and sensor.traits.origin == "modelled"
-        return PowerMeter(sensor, configured, assumed=modelled if is_model else None, busy=busy)
+        return PowerMeter(sensor, configured, assumed=modelled if is_model else None, busy=busy, problem=problem)
 
     if section.source == "constant":
         return meter(None)
     if section.source != "auto":
         return meter(_build(section.source, section, broker, sensors))
     log = structlog.get_logger(part="power")
+    forbidden: list[str] = []
     for name in automatic_order(section, graphics=graphics):
         sensor = _build(name, section, broker, sensors)
         try:
             sensor.read()
         except SensorUnavailable as error:
             log.info("sensor-not-used", sensor=name, text=str(error))
+            if isinstance(error, SensorForbidden):
+                forbidden.append(str(error))
         else:
             log.info("sensor-used", sensor=name)
             return meter(sensor)
-    log.info("sensor-used", sensor="constant", text="no power sensor can be read, watts are the configured ones")
-    return meter(None)
+    text = "no power sensor can be read, watts are the configured ones"
+    if forbidden:
+        # The one reason that somebody can do something about.
+        text = f"{text}: {'; '.join(dict.fromkeys(forbidden))}"
+    (log.warning if forbidden else log.info)("sensor-used", sensor="constant", text=text)
+    return meter(None, text)
 
 
 def _build(source: str, section: PowerSection, broker: str, sensors: Mapping[str, Builder]) -> PowerSensor:

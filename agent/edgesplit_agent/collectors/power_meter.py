@@ -46,6 +46,10 @@ class PowerMeter:
         assumed: Watts until the sensor has seen the node idle and computing; `configured` by default.
         busy: When the node computes.
         clock: Monotonic. [s]
+        problem: Why no sensor was chosen, where one would have been wanted.
+
+    Attributes:
+        problem: Why configured watts stand in for a sensor now; empty where they do not, or were asked for.
     """
 
     def __init__(
@@ -56,7 +60,9 @@ class PowerMeter:
         assumed: Power | None = None,
         busy: BusyClock | None = None,
         clock: Callable[[], float] = time.monotonic,
+        problem: str = "",
     ) -> None:
+        self.problem = problem
         self._sensor = sensor
         self._configured = configured
         self._assumed = assumed or configured
@@ -92,6 +98,7 @@ class PowerMeter:
             return self._failed(error)
         if self._failing:
             self._failing = False
+            self.problem = ""
             self._log.info("sensor-back", sensor=self.sensor, text="the power sensor can be read again")
         if drawn_w is None and self._closed_at_s is not None:
             return self._known()
@@ -167,6 +174,7 @@ class PowerMeter:
     def _failed(self, error: SensorUnavailable) -> Power:
         if not self._failing:
             text = f"{str(error).rstrip('.')}: configured watts are used until it can be read"
+            self.problem = text
             self._log.warning("sensor-unreadable", sensor=self.sensor, text=text)
         self._failing = True
         self._busy.take()

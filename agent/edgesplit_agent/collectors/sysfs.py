@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgesplit_agent.collectors.base import SensorUnavailable
+from edgesplit_agent.collectors.base import SensorForbidden, SensorUnavailable
 
 __all__ = ["optional_number", "optional_text", "read_number"]
 
@@ -22,7 +22,7 @@ def read_number(path: Path) -> int:
     try:
         return int(path.read_text(encoding="ascii"))
     except PermissionError as error:
-        raise SensorUnavailable(f"{path} cannot be read: let the agent's user read it") from error
+        raise SensorForbidden(f"{path} cannot be read: let the agent's user read it") from error
     except OSError as error:
         # Drivers answer with any error number (ENODATA, EIO, ENXIO); their words are the best explanation there is.
         raise SensorUnavailable(f"{path} cannot be read: {error.strerror}") from error

@@ -100,6 +100,8 @@ def show_nodes(rows: Sequence[NodeRow]) -> None:
         for model, corrected in row.speeds.items():
             if (text := corrected_text(corrected)) is not None:
                 out.print(f"{row.name} computes {model} in {text}", soft_wrap=True)
+        if row.power_problem and row.online:
+            out.print(f"watts of {row.name}: {row.power_problem}", soft_wrap=True)
     emulated = [row.name for row in rows if row.emulated]
     if emulated:
         out.print(f"emulated speed and links, not the machine's own: {', '.join(emulated)}")
