@@ -71,7 +71,8 @@ def _watch(course: Course, change: str, kind: str, node: str, limit_s: float = N
                 continue
             if noticed_s is None and event["kind"] == kind and node in (event["node"] or event["text"]):
                 noticed_s, text = after_s, event["text"]
-            if noticed_s is not None and event["kind"] in {"planned", "replan-declined"} and replanned_s is None:
+            decided = event["kind"] in {"planned", "replan-declined"} and noticed_s is not None and after_s >= noticed_s
+            if decided and replanned_s is None:
                 replanned_s, text = after_s, f"{text}; {event['text']}"
         time.sleep(0.2)
     return Noticed(change, noticed_s, replanned_s, text)

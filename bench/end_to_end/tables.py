@@ -28,7 +28,8 @@ def links_table(testbed: Testbed) -> Table:
 
 def rows_table(rows: list[Row]) -> Table:
     """Predicted beside measured latency, a plan a row."""
-    table = Table("model", "rates", "operators on", "int8", "components", "predicted", "measured", "error")
+    columns = ("model", "rates", "operators on", "int8", "components", "predicted", "measured", "error", "once served")
+    table = Table(*columns)
     for row in rows:
         table.add_row(
             row.model,
@@ -39,6 +40,7 @@ def rows_table(rows: list[Row]) -> Table:
             f"{row.predicted_s * 1e3:.1f} ms",
             f"{row.measured_s * 1e3:.1f} ms",
             f"{row.error:+.1%}",
+            f"{row.corrected_error:+.1%}",
         )
     return table
 
