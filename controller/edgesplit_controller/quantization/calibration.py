@@ -98,8 +98,8 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
         archive = np.load(path, allow_pickle=False)
         if isinstance(archive, np.lib.npyio.NpzFile):
             with archive:
-                members = {name: archive[name] for name in archive.files}
-            # numpy hands out the bytes of a member that is no array.
+                # numpy hands out the bytes of a member that is no array.
+                members: dict[str, Any] = {name: archive[name] for name in archive.files}
             if strange := [name for name, member in members.items() if not isinstance(member, np.ndarray)]:
                 raise InvalidCalibration(f"{path} holds {strange[0]!r}, which is no array; save it with numpy.savez")
             return members
