@@ -28,6 +28,7 @@ def _commands(models: Path | None) -> list[list[str]]:
         equality,
         ["bench.streaming"],
         ["bench.overhead"],
+        ["bench.branches"],
         ["bench.switching"],
         ["bench.failures"],
         ["bench.chaos"],
