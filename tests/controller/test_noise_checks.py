@@ -26,7 +26,7 @@ from edgesplit.requests import (
 from edgesplit_controller.deployment.noise_checks import MOST_BREACHES, tightened, tightening_after
 from edgesplit_controller.deployment.state import Tightening
 from edgesplit_controller.planner.evaluation import noise_of
-from tests.controller.test_service import Fleet, until
+from tests.controller.test_service import METRIC, Fleet, until
 from tests.controller.tiny_models import convolutions
 
 NAMES = ("a", "b", "c")
@@ -122,11 +122,10 @@ def say(fleet: Fleet, found: NoiseReport, node: str = "device") -> None:
     fleet.agents[node].bus.publish_state(topics.noise(node, "tiny"), found)
 
 
-async def deployed(fleet: Fleet, share: float = 1.0) -> tuple[int, float]:
-    """A plan under a bound of a share of the full noise; its epoch and the bound."""
-    added = await fleet.client.add("tiny", convolutions())
-    full = added["noise_model"]["full_noise"] + added["noise_model"]["margin"]
-    bound = share * (full * 1.2)
+async def deployed(fleet: Fleet, **options: Any) -> tuple[int, float]:
+    """A plan that may quantize everything; its epoch and its bound."""
+    added = await fleet.client.add("tiny", convolutions(), **options)
+    bound = 1.2 * (added["noise_model"]["full_noise"] + added["noise_model"]["margin"])
     await fleet.client.ask(SetWeights(max_noise=Limit(bound)))
     await fleet.client.ask(DeployModel(name="tiny", source="device"))
     await until(lambda: fleet.agents["device"].desired["tiny"].serve is not None)
@@ -250,3 +249,17 @@ async def test_a_new_bound_reaches_the_source_even_where_the_plan_stays(fleet: F
         return shadowing.bound if shadowing is not None else None
 
     await until(lambda: told_bound() == 2 * bound)
+
+
+async def test_a_bound_in_the_users_metric_is_judged_in_that_metric(fleet: Fleet) -> None:
+    epoch, bound = await deployed(fleet, metric=METRIC)
+    shadowing = fleet.agents["device"].desired["tiny"].shadowing
+    assert shadowing is not None
+    assert (shadowing.metric, shadowing.bound) == (METRIC, bound)
+    say(fleet, report(epoch, samples=5, mean=2 * bound))  # rho, from an agent without the metric
+    await until(lambda: fleet.service._guard.report("tiny", fleet.plan("tiny")) is not None)
+    assert not told(fleet)
+    say(fleet, report(epoch, samples=5, mean=2 * bound, measure=METRIC))
+    await until(lambda: fleet.plan("tiny").plan.epoch > epoch)
+    (event,) = told(fleet)
+    assert event.data["measure"] == METRIC
