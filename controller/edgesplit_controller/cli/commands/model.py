@@ -46,7 +46,8 @@ def model(context: click.Context, broker: str | None, as_json: bool) -> None:
         "splitctl model add yolo yolo.onnx --max-quantizable 8 --exclude /model.23/Conv --replace\n"
         "splitctl model add net net.pt2",
         "{name, sha256, operators, units, tensors, quantizable: [OPERATOR], noise_model: {degree, r2_train, r2_test, "
-        "seconds, patterns, full_noise, margin, metric}, warnings, profiled: [NODE]}; operators counts what can be placed.",
+        "seconds, patterns, full_noise, margin, metric}, codecs: {tensors, measured, samples, margin, joint, seconds}, "
+        "warnings, profiled: [NODE]}; operators counts what can be placed.",
     )
 )
 @click.argument("name")
