@@ -31,6 +31,7 @@ from edgesplit.requests import (
     TighteningDocument,
 )
 from edgesplit_controller.deployment.shares import per_node
+from edgesplit_controller.energy import energy_rows
 
 if TYPE_CHECKING:
     from edgesplit_controller.deployment.state import DeploymentState, PlanRecord, Tightening
@@ -200,6 +201,7 @@ def plan_document(
         forbidden=plan.goals.forbidden,
         fallbacks=dict(fallbacks or {}),
         battery=battery,
+        energy_per_node=energy_rows(plan, usage),
         speeds={node: row for node, row in rows.items() if row is not None},
     )
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
+from edgesplit_controller.energy import energy_rows
+
 if TYPE_CHECKING:
     from edgesplit_controller.deployment.state import DeploymentState
     from edgesplit_controller.models.record import ModelRecord
@@ -43,6 +45,13 @@ def render_metrics(
     energy = gauge("plan_energy_joules", "Predicted energy of the active plan", ("model",))
     noise = gauge("plan_noise", "Predicted noise of the active plan", ("model",))
     solve = gauge("plan_solve_seconds", "Time the planner took for the active plan", ("model",))
+    parts = ("model", "node", "part")
+    foreseen = gauge("plan_node_energy_joules", "Predicted energy of a node per request", parts)
+    spent = gauge(
+        "request_node_energy_joules",
+        "Energy of a node per served request; origin says how it is known",
+        (*parts, "origin"),
+    )
     for name, deployment in deployments.items():
         plan = deployment.active
         if plan is None:
@@ -52,4 +61,10 @@ def render_metrics(
         energy.labels(name).set(plan.evaluation.energy_j)
         noise.labels(name).set(plan.evaluation.noise)
         solve.labels(name).set(plan.solve_s)
+        for node, row in energy_rows(plan, registry.usage(name, plan.plan.epoch)).items():
+            foreseen.labels(name, node, "compute").set(row.predicted_compute_j)
+            foreseen.labels(name, node, "transmit").set(row.predicted_transmit_j)
+            if row.compute_j is not None and row.transmit_j is not None:
+                spent.labels(name, node, "compute", row.compute_origin).set(row.compute_j)
+                spent.labels(name, node, "transmit", row.transmit_origin).set(row.transmit_j)
     return generate_latest(page)

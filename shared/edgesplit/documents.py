@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from edgesplit.energy_documents import BatteryDocument, EnergyRow
 from edgesplit.messages import TensorSpec
 from edgesplit.noise_documents import MeasuredNoise, NoiseModelDocument, TighteningDocument
 
@@ -18,6 +19,7 @@ __all__ = [
     "CodecsDocument",
     "ComponentRow",
     "DeployDocument",
+    "EnergyRow",
     "FallbackRow",
     "ForbiddenRow",
     "GoalsDocument",
@@ -315,41 +317,6 @@ class MeasuredDocument(msgspec.Struct, frozen=True, kw_only=True):
     noise: MeasuredNoise = MeasuredNoise()
 
 
-class BatteryDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """What a battery floor allows each request, and what that follows from.
-
-    Attributes:
-        state: `limited`: `limit_j` holds; `below-floor`: nothing is left to spend; `on-mains`: nothing is drawn from
-            it; `no-battery` and `no-energy`: the source has none, or one that does not say how much it holds.
-        floor: As a share of what the battery holds. [1]
-        fraction: How full it is; None where it does not say. [1]
-        above_floor_j: What is left above the floor; None where unknown. [J]
-        requests_per_s: [1/s]
-        rate_origin: `measured` from served requests, `configured` by `--battery-rate`, or `assumed`.
-        idle_w: Measured draw at rest that is taken off first; None where not measured. [W]
-        others_w: What serving other models draws on the node, taken off too. [W]
-        limit_j: Of the source's own energy per request; None where none follows. [J]
-        kept: Whether the plan keeps it; where none does, the one that takes least from the source serves.
-        stale: The battery cannot be read now and these are the last figures.
-        text: All of it in a sentence.
-    """
-
-    node: str
-    state: Literal["limited", "below-floor", "on-mains", "no-battery", "no-energy"]
-    floor: float
-    hours: float
-    fraction: float | None
-    above_floor_j: float | None
-    requests_per_s: float
-    rate_origin: Literal["measured", "configured", "assumed"]
-    idle_w: float | None
-    others_w: float
-    limit_j: float | None
-    kept: bool
-    stale: bool
-    text: str
-
-
 class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
     """`splitctl plan NAME`: the active plan. All figures but `measured` are predicted.
 
@@ -387,6 +354,7 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
     forbidden: tuple[str, ...] = ()
     fallbacks: dict[str, FallbackRow] = {}
     battery: BatteryDocument | None = None
+    energy_per_node: dict[str, EnergyRow] = {}
     speeds: dict[str, SpeedRow] = {}
 
 

@@ -13,6 +13,7 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from edgesplit.energy_documents import EnergyRow
 from edgesplit.plan import Solution, TimelineEntry, solution_to_document
 from edgesplit.problem import Problem
 from edgesplit.requests import FallbackRow, MeasuredDocument, MeasuredNoise, NodeShare, PlanDocument
@@ -59,6 +60,7 @@ def show_plan(document: PlanDocument) -> None:
         out.print(measured.noise.note, soft_wrap=True)
     if measured.noise.exceeds:
         out.print("the measured noise exceeds its bound: a plan that keeps it is on its way", soft_wrap=True)
+    _show_energy(out, document.energy_per_node)
     out.print()
     battery = document.battery
     out.print(
@@ -173,6 +175,19 @@ def _show_timings(out: Console, document: PlanDocument) -> None:
     if rows:
         out.print()
         out.print(properties(rows))
+
+
+def _show_energy(out: Console, rows: Mapping[str, EnergyRow]) -> None:
+    if not rows:
+        return
+    out.print()
+    columns = ("computing, predicted", "measured", "sending, predicted", "measured")
+    table = plain_table("", ("energy a request",), columns)
+    for node, row in rows.items():
+        compute = _with(joules(row.compute_j), f" ({row.compute_origin})")
+        transmit = _with(joules(row.transmit_j), f" ({row.transmit_origin})")
+        table.add_row(node, joules(row.predicted_compute_j), compute, joules(row.predicted_transmit_j), transmit)
+    out.print(table)
 
 
 def _show_constraints(out: Console, document: PlanDocument) -> None:

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 from edgesplit.plan import Assignment, Solution
 from edgesplit.problem import Problem
-from edgesplit_controller.planner.evaluation import evaluate, noise_of, score
+from edgesplit_controller.planner.evaluation import energy_per_node, evaluate, noise_of, score
 
-__all__ = ["evaluate", "noise_of", "score", "solve"]
+__all__ = ["energy_per_node", "evaluate", "noise_of", "score", "solve"]
 
 
 def solve(problem: Problem, *, hint: Assignment | None = None, time_limit_s: float = 60.0) -> Solution:

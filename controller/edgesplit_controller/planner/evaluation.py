@@ -25,7 +25,7 @@ from edgesplit_controller.planner.components import (
 from edgesplit_controller.planner.timeline import simulate
 from edgesplit_controller.planner.wire import codec_and_bytes
 
-__all__ = ["TOLERANCE", "evaluate", "noise_of", "score"]
+__all__ = ["TOLERANCE", "energy_per_node", "evaluate", "noise_of", "score"]
 
 TOLERANCE = 1e-6
 """Relative tolerance of the lexicographic ranges and of limits."""
@@ -46,6 +46,7 @@ class _Tally:
 
     latency_s: float = 0.0
     energy_j: dict[str, float] = field(default_factory=dict)
+    transmit_j: dict[str, float] = field(default_factory=dict)
     memory_bytes: dict[str, float] = field(default_factory=dict)
     codec_noise: float = 0.0
     violations: list[str] = field(default_factory=list)
@@ -87,6 +88,21 @@ def evaluate(problem: Problem, assignment: Assignment) -> Evaluation:
         components=components,
         timeline=timeline,
     )
+
+
+def energy_per_node(problem: Problem, assignment: Assignment) -> dict[str, tuple[float, float]]:
+    """What each node spends on computing, coding included, and on sending. [J, J]
+
+    Raises:
+        InvalidInput: As `evaluate`.
+    """
+    _check_names(problem, assignment)
+    names = [node.name for node in problem.nodes]
+    tally = _Tally(energy_j=dict.fromkeys(names, 0.0), memory_bytes=dict.fromkeys(names, 0.0))
+    _add_compute(problem, assignment, tally)
+    _add_transfers(problem, assignment, tally)
+    sending_j = {name: tally.transmit_j.get(name, 0.0) for name in names}
+    return {name: (max(tally.energy_j[name] - sending_j[name], 0.0), sending_j[name]) for name in names}
 
 
 def noise_of(problem: Problem, quantized: frozenset[str]) -> float:
@@ -183,7 +199,9 @@ def _add_transfers(problem: Problem, assignment: Assignment, tally: _Tally) -> N
                 continue
             seconds = size / link.bandwidth_bytes_per_s + link.latency_s
             tally.latency_s += seconds
-            tally.energy_j[sender] += seconds * nodes[sender].transmit_power_w
+            sending_j = seconds * nodes[sender].transmit_power_w
+            tally.energy_j[sender] += sending_j
+            tally.transmit_j[sender] = tally.transmit_j.get(sender, 0.0) + sending_j
 
 
 def _add_coding(
