@@ -61,10 +61,10 @@ def render_metrics(
         energy.labels(name).set(plan.evaluation.energy_j)
         noise.labels(name).set(plan.evaluation.noise)
         solve.labels(name).set(plan.solve_s)
-        for node, row in energy_rows(plan, registry.usage(name, plan.plan.epoch)).items():
-            foreseen.labels(name, node, "compute").set(row.predicted_compute_j)
-            foreseen.labels(name, node, "transmit").set(row.predicted_transmit_j)
+        for place, row in energy_rows(plan, registry.usage(name, plan.plan.epoch)).items():
+            foreseen.labels(name, place, "compute").set(row.predicted_compute_j)
+            foreseen.labels(name, place, "transmit").set(row.predicted_transmit_j)
             if row.compute_j is not None and row.transmit_j is not None:
-                spent.labels(name, node, "compute", row.compute_origin).set(row.compute_j)
-                spent.labels(name, node, "transmit", row.transmit_origin).set(row.transmit_j)
+                spent.labels(name, place, "compute", row.compute_origin).set(row.compute_j)
+                spent.labels(name, place, "transmit", row.transmit_origin).set(row.transmit_j)
     return generate_latest(page)
