@@ -34,6 +34,7 @@ def _commands(models: Path | None) -> list[list[str]]:
         ["bench.chaos"],
         profiles,
         noise,
+        ["bench.codecs"],
     ]
     if not unavailable():
         commands.append(["bench.end_to_end"])
