@@ -92,20 +92,22 @@ def _timed(tensors: Sequence[Array]) -> dict[str, Coded]:
     totals = {codec: Coded() for codec in available_codecs()}
     for tensor in tensors:
         for codec, total in totals.items():
-            encode_s: list[float] = []
-            decode_s: list[float] = []
-            for _ in range(ROUNDS):
-                started = time.thread_time()
-                coded = encode(tensor, codec)
-                encode_s.append(time.thread_time() - started)
-                started = time.thread_time()
-                decode(coded.payload, coded.codec, tensor.dtype.name, tensor.shape, coded.parameters)
-                decode_s.append(time.thread_time() - started)
+            rounds = [_round(tensor, codec) for _ in range(ROUNDS)]
             total.raw_bytes += tensor.nbytes
-            total.bytes += coded.payload.nbytes
-            total.encode_s += min(encode_s)
-            total.decode_s += min(decode_s)
+            total.bytes += rounds[0][0]
+            total.encode_s += min(encode_s for _, encode_s, _ in rounds)
+            total.decode_s += min(decode_s for _, _, decode_s in rounds)
     return totals
+
+
+def _round(tensor: Array, codec: str) -> tuple[int, float, float]:
+    """Code once and back: payload, and this thread's own time for either way. [B, s, s]"""
+    started = time.thread_time()
+    coded = encode(tensor, codec)
+    encode_s = time.thread_time() - started
+    started = time.thread_time()
+    decode(coded.payload, coded.codec, tensor.dtype.name, tensor.shape, coded.parameters)
+    return coded.payload.nbytes, encode_s, time.thread_time() - started
 
 
 def _show_codecs(name: str, totals: Mapping[str, Coded], found: CodecProfile) -> None:
