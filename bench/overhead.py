@@ -36,7 +36,7 @@ from edgesplit_controller.graph.importer import import_model
 from edgesplit_controller.graph.model import ModelGraph
 from edgesplit_controller.zoo.builder import GraphBuilder
 
-__all__ = ["main"]
+__all__ = ["main", "three_layers"]
 
 NODES = ("device", "edge")
 LOCAL, HOPPING = "local", "hopping"
@@ -83,7 +83,7 @@ class Row:
         return self.added_s <= LOCAL_AIM_S + granted_s and self.hop_s <= HOP_AIM_S + granted_s / 2
 
 
-def _model(nbytes: int) -> onnx.ModelProto:
+def three_layers(nbytes: int) -> onnx.ModelProto:
     """Three cheap layers, so that the middle one can be elsewhere."""
     builder = GraphBuilder("overhead", seed=0)
     value = builder.input("x", (1, 4, 1, nbytes // 16))
@@ -122,7 +122,7 @@ def measure(folder: Path, nbytes: int, requests: int) -> Row:
     """Compare all ways at one size."""
     folder.mkdir()
     path = folder / "model.onnx"
-    onnx.save(_model(nbytes), path)
+    onnx.save(three_layers(nbytes), path)
     blobs = BlobStore(folder / "blobs")
     graph = import_model(path, blobs)
     inputs = random_inputs(graph, seed=1)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edgesplit.messages import ComponentSpec, EpochSpec, GraphRef, Route, TensorSpec
 from edgesplit.tensors import Array
-from edgesplit_agent.serving.admission import Admission, footprint_bytes
+from edgesplit_agent.serving.admission import Admission, Held, footprint_bytes
 
 KILO = TensorSpec(name="x", dtype="float32", shape=(250,))
 Y = TensorSpec(name="y", dtype="float32", shape=(1, 500))
@@ -37,8 +37,8 @@ def test_a_request_counts_its_inputs_and_what_its_components_take_and_yield_once
 def test_without_a_limit_only_the_number_counts() -> None:
     admission = Admission("device", 2)
     assert admission.tensor_bytes == math.inf
-    assert admission.refusal(1 << 50, 1, 1 << 50, SPEC) is None
-    refusal = admission.refusal(1, 2, 1, SPEC)
+    assert admission.refusal(1 << 50, Held(1, 1 << 50, 1 << 50), SPEC) is None
+    refusal = admission.refusal(1, Held(2, 1, 1), SPEC)
     assert refusal is not None
     assert "2 requests in flight" in str(refusal)
 
@@ -55,7 +55,7 @@ def test_tensors_get_what_weights_leave_and_an_eighth_at_least() -> None:
 def test_a_request_without_room_is_refused_unless_it_is_alone(held: int, admitted: bool) -> None:
     admission = Admission("device", 64, limit_bytes=8000)
     needed = 9000 if not held else 4000
-    refusal = admission.refusal(needed, bool(held), held, SPEC)
+    refusal = admission.refusal(needed, Held(int(bool(held)), held, 0), SPEC)
     assert (refusal is None) == admitted
     if refusal is not None:
         assert refusal.code == "overloaded"
@@ -65,18 +65,36 @@ def test_a_request_without_room_is_refused_unless_it_is_alone(held: int, admitte
 def test_a_pressed_peer_refuses_only_requests_that_send_to_it() -> None:
     admission = Admission("device", 64)
     admission.pressed = {"edge"}
-    refusal = admission.refusal(1, 0, 0, SPEC)
+    refusal = admission.refusal(1, Held(0, 0, 0), SPEC)
     assert refusal is not None
     assert str(refusal).startswith("edge takes tensors more slowly")
     admission.pressed = {"cloud"}
-    assert admission.refusal(1, 0, 0, SPEC) is None
+    assert admission.refusal(1, Held(0, 0, 0), SPEC) is None
 
 
-@given(st.lists(st.integers(1, 5000), max_size=50), st.integers(1, 20_000))
-def test_admitted_requests_never_take_more_than_the_limit_unless_one_alone_does(needs: list[int], limit: int) -> None:
+requests = st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 5000), st.booleans()), max_size=60)
+
+
+@given(requests, st.integers(1, 20_000))
+def test_admitted_requests_never_take_more_than_the_limit_unless_one_alone_does(
+    arrivals: list[tuple[str, int, bool]], limit: int
+) -> None:
     admission = Admission("device", 1000, limit_bytes=limit)
-    held: list[int] = []
-    for needed in needs:
-        if admission.refusal(needed, len(held), sum(held), SPEC) is None:
-            held.append(needed)
-        assert len(held) <= 1 or sum(held) <= limit
+    held: list[tuple[str, int]] = []
+    for model, needed, ends in arrivals:
+        if ends and held:
+            held.pop(0)
+        own_bytes = sum(nbytes for name, nbytes in held if name == model)
+        all_bytes = sum(nbytes for _, nbytes in held)
+        if admission.refusal(needed, Held(len(held), all_bytes, own_bytes), SPEC) is None:
+            held.append((model, needed))
+        assert len(held) <= 1 or sum(nbytes for _, nbytes in held) <= max(limit, held[0][1])
+
+
+def test_a_flood_of_one_model_leaves_room_for_another() -> None:
+    admission = Admission("device", 1000, limit_bytes=1000)
+    held_bytes = 0
+    while admission.refusal(10, Held(1, held_bytes, held_bytes), SPEC) is None:
+        held_bytes += 10
+    assert held_bytes == 500
+    assert admission.refusal(400, Held(1, held_bytes, 0), SPEC) is None

@@ -3,23 +3,43 @@
 Owns: the bounds, and the sentence for a request that is refused. Its rule: a request is admitted only if all tensors it
 may have on this node at a time find room, for nobody can be refused later; one request is always admitted, however
 large. A request that needs a peer whose backlog is full is refused, so that a slow peer takes no memory from requests
-that do without it. Not here: what becomes of a request (`flow.py`).
+that do without it. A model may hold as much as it leaves free [1]: one alone gets half, and another always finds room.
+Not here: what becomes of a request (`flow.py`).
+
+References: [1] A. K. Choudhury, E. L. Hahne, Dynamic queue length thresholds for shared-memory packet switches, IEEE/ACM
+Transactions on Networking 6 (2), 1998.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from edgesplit.errors import Overloaded
 from edgesplit.messages import EpochSpec, TensorSpec
 from edgesplit.tensors import DTYPES, Array
 
-__all__ = ["Admission", "footprint_bytes"]
+__all__ = ["Admission", "Held", "footprint_bytes"]
 
 LEAST_SHARE = 8
 """At least this fraction of the memory limit is for tensors, however much weights take."""
 MEGA = 1e6
+
+
+@dataclass(frozen=True)
+class Held:
+    """What requests in flight hold.
+
+    Attributes:
+        requests: Their number.
+        all_bytes: What their tensors may take. [B]
+        own_bytes: Those of the model in question. [B]
+    """
+
+    requests: int
+    all_bytes: int
+    own_bytes: int
 
 
 class Admission:
@@ -49,21 +69,24 @@ class Admission:
             return math.inf
         return max(self.limit_bytes - self.weight_bytes, self.limit_bytes // LEAST_SHARE)
 
-    def refusal(self, needed_bytes: int, in_flight: int, held_bytes: int, spec: EpochSpec | None) -> Overloaded | None:
+    def refusal(self, needed_bytes: int, held: Held, spec: EpochSpec | None) -> Overloaded | None:
         """Why a request cannot be taken in now; None where it can.
 
         Args:
             needed_bytes: What its tensors may take here. [B]
-            in_flight: Requests in flight.
-            held_bytes: What theirs may take. [B]
+            held: By the requests in flight.
             spec: The plan it would start on, where that is known.
         """
-        if in_flight >= self.max_in_flight:
-            return Overloaded(f"{self.node} has {in_flight} requests in flight: send again later or slower")
-        if held_bytes and held_bytes + needed_bytes > self.tensor_bytes:
+        if held.requests >= self.max_in_flight:
+            return Overloaded(f"{self.node} has {held.requests} requests in flight: send again later or slower")
+        free_bytes = self.tensor_bytes - held.all_bytes
+        if (held.all_bytes and needed_bytes > free_bytes) or (
+            held.own_bytes and held.own_bytes + needed_bytes > free_bytes
+        ):
             return Overloaded(
                 f"{self.node} has no memory for another request's tensors ({needed_bytes / MEGA:.1f} MB beside "
-                f"{held_bytes / MEGA:.1f} MB in flight, of {self.tensor_bytes / MEGA:.1f} MB): send again later or "
+                f"{held.all_bytes / MEGA:.1f} MB in flight, {held.own_bytes / MEGA:.1f} MB of them this model's, of "
+                f"{self.tensor_bytes / MEGA:.1f} MB; a model may hold as much as it leaves free): send again later or "
                 "slower, or raise [runtime] memory_limit_bytes"
             )
         slow = sorted(self.pressed & _receivers(spec)) if spec is not None and self.pressed else []

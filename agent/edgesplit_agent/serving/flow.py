@@ -35,7 +35,7 @@ from edgesplit_agent.serving.actions import (
     SendCoded,
     SendTensors,
 )
-from edgesplit_agent.serving.admission import Admission, footprint_bytes
+from edgesplit_agent.serving.admission import Admission, Held, footprint_bytes
 from edgesplit_agent.serving.arrivals import EarlyTensors, EndedExecutions
 from edgesplit_agent.serving.epochs import ModelEpochs
 from edgesplit_agent.serving.events import (
@@ -107,8 +107,13 @@ class Flow:
         needed_bytes = sum(array.nbytes for array in arrays.values())
         if spec is not None:
             needed_bytes = footprint_bytes(spec, arrays)
-        held_bytes = sum(other.footprint_bytes for other in self.requests.values())
-        refusal = self.admission.refusal(needed_bytes, len(self.requests), held_bytes, spec)
+        others = self.requests.values()
+        held = Held(
+            len(others),
+            sum(other.footprint_bytes for other in others),
+            sum(other.footprint_bytes for other in others if other.model == event.model),
+        )
+        refusal = self.admission.refusal(needed_bytes, held, spec)
         if refusal is not None:
             return [FailRequest(event.request, event.model, None, refusal)]
         deadline_s = DEFAULT_DEADLINE_S if event.deadline_s is None else event.deadline_s
