@@ -104,7 +104,7 @@ class Course:
         for factor in RATES:
             self.set_rates(factor)
             for forbidden in FORBIDDEN:
-                with self._without(forbidden):
+                with self.without(forbidden):
                     for latency, energy, share in GOALS:
                         self.set_goals(latency, energy, share * full_noise)
                         plan = self._plan()
@@ -125,7 +125,7 @@ class Course:
             yield
 
     @contextmanager
-    def _without(self, node: str | None) -> Iterator[None]:
+    def without(self, node: str | None) -> Iterator[None]:
         """Plan without a node as long as the block lasts."""
         if node is None:
             yield
