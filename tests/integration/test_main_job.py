@@ -106,7 +106,8 @@ def test_goals_that_no_plan_meets_are_refused_with_exit_3_and_change_nothing(dep
         deployed.splitctl("set-weights", "--device-energy", "1e-9", "--model", MODEL)
     assert caught.value.exit_code == 3
     after = deployed.splitctl("plan", MODEL)
-    assert after["epoch"] == before["epoch"]
+    # A change of a node's speed may have led to another epoch meanwhile; the goals have not.
+    assert after["epoch"] == before["epoch"] or "goals" not in after["reason"]
     assert after["goals"] == before["goals"]
 
 
