@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
 
 from demo.fleet import EmulatedNode, LocalFleet, free_port
 from edgesplit_controller import zoo
 from tests.integration.brokers import start_mosquitto
+from tests.integration.inputs import random_request
 
 NODES = (
     EmulatedNode("device", compute_w=3.0, transmit_w=3.5),
@@ -41,12 +41,7 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def image(tmp_path_factory: pytest.TempPathFactory, small_model: Path) -> Path:
     """One request for the small model."""
-    value = onnx.load(small_model, load_external_data=False).graph.input[0]
-    shape = [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
-    path = tmp_path_factory.mktemp("inputs") / "in.npz"
-    arrays = {value.name: np.random.default_rng(1).random(shape, dtype=np.float32)}
-    np.savez(path, **arrays)  # type: ignore[arg-type]  # keywords are arrays, not allow_pickle
-    return path
+    return random_request(small_model, tmp_path_factory.mktemp("inputs"))
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from edgesplit.noise import output_noise
 from edgesplit.problem import load_problem
 from edgesplit_controller import zoo
 from edgesplit_controller.planner import solve
+from tests.integration.inputs import random_request
 
 MODEL = "mobilenet"
 SLOW = EmulatedLink(bandwidth_bytes_per_s=1e6, latency_s=0.002)
@@ -40,12 +41,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
     """One request for it."""
-    value = onnx.load(model, load_external_data=False).graph.input[0]
-    shape = [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
-    path = tmp_path_factory.mktemp("inputs") / "in.npz"
-    arrays = {value.name: np.random.default_rng(1).random(shape, dtype=np.float32)}
-    np.savez(path, **arrays)  # type: ignore[arg-type]  # keywords are arrays, not allow_pickle
-    return path
+    return random_request(model, tmp_path_factory.mktemp("inputs"))
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +97,7 @@ def test_a_noise_bound_makes_the_cut_travel_coded_within_it(
     noise = float(np.mean([output_noise(wanted[name], outputs[name]) for name in names]))
     assert coded["noise"] <= bound
     # The plan speaks of a mean over samples, which one image may lie somewhat above.
-    assert 0 < noise <= 1.5 * coded["noise"]
+    assert 0 < noise <= min(1.5 * coded["noise"], bound)
     kinds = {entry["kind"] for entry in coded["timeline"]}
     assert {"encode", "transfer", "decode"} <= kinds
 
