@@ -109,6 +109,8 @@ class Engine:
         self._clock = clock
         self._numbers = itertools.count(1)
         self._events: deque[Event] = deque()
+        self._books: deque[Callable[[], None]] = deque()
+        """What is to be written down once nobody waits for anything that could leave now."""
         self._handling = False
         self._clients: dict[str, Callable[[Answer], None]] = {}
         self._idle = asyncio.Event()
@@ -128,6 +130,8 @@ class Engine:
             while self._events:
                 for action in self.machine.handle(self._events.popleft(), self._clock()):
                     self._do(action)
+                while self._books and not self._events:
+                    self._books.popleft()()
         finally:
             self._handling = False
 
@@ -271,9 +275,9 @@ class Engine:
                         peer, model=key.model, epoch=key.epoch, request=key.request, code=code, message=message
                     )
             case CompleteRequest(request, model, epoch, outputs, latency_s):
+                self._answer(request, (dict(outputs), epoch))
                 self._usage.completed(model, epoch, latency_s)
                 self._telemetry.completed(model, latency_s)
-                self._answer(request, (dict(outputs), epoch))
             case FailRequest(request, model, epoch, error):
                 if epoch is not None:
                     self._usage.failed(model, epoch)
@@ -372,18 +376,22 @@ class Engine:
             elif computed is not None:
                 self._ran(action, computed, started_s)
 
-        self._worker.submit(Job(run, done, action.order), share=key.model)
+        self._worker.submit(Job(run, done, action.order, brief=component.brief), share=key.model)
 
     def _ran(self, action: RunComponent, computed: Computed, started_s: float) -> None:
         key = action.key
+
+        def note() -> None:
+            self._usage.computed(key.model, key.epoch, computed.compute_s)
+            self._telemetry.computed(key.model, computed.compute_s)
+            self._timings.ran(key.model, key.epoch, action.component, computed.as_profiled_s, started_s)
+            spec, _ = self._prepared.get((key.model, action.generation), (None, {}))
+            first = None if spec is None else spec.components[0].component
+            if spec is not None and spec.source != self.machine.node and action.component == first:
+                self._usage.completed(key.model, key.epoch)
+
+        self._books.append(note)
         self.feed(ComponentFinished(key, action.component, computed.outputs))
-        # What others wait for has left by now; the books have time.
-        self._usage.computed(key.model, key.epoch, computed.compute_s)
-        self._telemetry.computed(key.model, computed.compute_s)
-        self._timings.ran(key.model, key.epoch, action.component, computed.as_profiled_s, started_s)
-        spec, _ = self._prepared.get((key.model, action.generation), (None, {}))
-        if spec is not None and spec.source != self.machine.node and action.component == spec.components[0].component:
-            self._usage.completed(key.model, key.epoch)
 
     async def _shadow(self, action: ShadowRequest) -> None:
         spec, components = self._prepared.get((action.model, action.generation), (None, {}))

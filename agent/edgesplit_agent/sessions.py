@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 import os
 import sys
 import threading
@@ -52,6 +53,8 @@ T = TypeVar("T")
 MAX_SLEEP_S = 3600.0
 BACKGROUND_NICENESS = 10
 """A tenth of the processor time of what serves, where both want it."""
+BRIEF_S = 0.0005
+"""A component that takes no longer may keep the event loop waiting: handing it to a thread costs nearly as much. [s]"""
 TIDY_AFTER_S = 5.0
 """After a session went, the time until its memory is given back: the next epoch may want it. [s]"""
 
@@ -123,7 +126,13 @@ class Component:
     def __init__(self, session: Any, outputs: Sequence[str], options: RuntimeOptions | None = None) -> None:
         self._session = session
         self._outputs = list(outputs)
+        self._last_s = (math.inf, math.inf)
         self.options = options or RuntimeOptions()
+
+    @property
+    def brief(self) -> bool:
+        """Whether its last runs took so little that it may run between two events of a loop."""
+        return max(self._last_s) <= BRIEF_S
 
     def run(self, arrays: Mapping[str, Array]) -> Computed:
         """Run once; blocking. onnxruntime's own exceptions come through for the caller to report."""
@@ -132,6 +141,7 @@ class Component:
             self.options,
             single_threaded=self.options.threads == 1,
         )
+        self._last_s = (self._last_s[1], seconds)
         return Computed(dict(zip(self._outputs, outputs, strict=True)), seconds, as_profiled_s)
 
     def run_alone(self, arrays: Mapping[str, Array], options: Any) -> dict[str, Array]:

@@ -2,6 +2,7 @@
 
 Owns: the thread and its way from one job to the next. Its rule: one job at a time; the thread takes the next one without
 asking the event loop, which only hears of results; what offers to make way is asked to when something more urgent comes.
+A brief job that finds nothing else to compute runs on the event loop itself, which waits for it.
 Not here: what is computed, and whose turn it is (`turns.py`).
 """
 
@@ -36,6 +37,7 @@ class Job:
         make_way: Called on the loop when something of a lower value comes while the function runs, which should then
             end soon.
         unwanted: Asked in the thread before it begins; a job that nobody wants any more is left out.
+        brief: It is known to take less than two hand-overs between threads would add to it.
     """
 
     function: Callable[[], Any]
@@ -43,6 +45,7 @@ class Job:
     priority: int
     make_way: Callable[[], None] | None = None
     unwanted: Callable[[], bool] | None = None
+    brief: bool = False
 
 
 class Worker:
@@ -57,7 +60,7 @@ class Worker:
         self._thread: threading.Thread | None = None
 
     def submit(self, job: Job, share: str | None = BACKGROUND) -> None:
-        """Have a job run.
+        """Have a job run; one that is brief may be done when this returns.
 
         Args:
             job: What.
@@ -68,8 +71,15 @@ class Worker:
             self._thread = threading.Thread(target=self._work, name="compute", daemon=True)
             self._thread.start()
         with self._lock:
-            self._turns.put(job, share, job.priority)
             yielding = self._yielding
+            here = job.brief and yielding is None and not self._turns
+            if here:
+                self._yielding = job
+            else:
+                self._turns.put(job, share, job.priority)
+        if here:
+            job.done(*self._finish(job, share))
+            return
         self._tokens.put(True)
         if yielding is not None and yielding.make_way is not None and job.priority < yielding.priority:
             yielding.make_way()
@@ -136,6 +146,13 @@ class Worker:
             if job.unwanted is not None and job.unwanted():
                 return
             self._yielding = job
+        result, error = self._finish(job, share)
+        assert self._loop is not None  # noqa: S101 - set before the thread starts
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
+            self._loop.call_soon_threadsafe(job.done, result, error)
+
+    def _finish(self, job: Job, share: str | None) -> tuple[Any, BaseException | None]:
+        """Do what is to be done; its result or its exception, and the share charged with the time."""
         result, error, started_s = None, None, time.perf_counter()
         try:
             result = self._perform(job.function)
@@ -144,6 +161,4 @@ class Worker:
         with self._lock:
             self._yielding = None
             self._turns.spent(share, time.perf_counter() - started_s)
-        assert self._loop is not None  # noqa: S101 - set before the thread starts
-        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
-            self._loop.call_soon_threadsafe(job.done, result, error)
+        return result, error

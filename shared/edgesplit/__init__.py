@@ -14,16 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgesplit import errors
-    from edgesplit.client import AsyncClient, Client, InferResult, connect
+    from edgesplit.blocking import Client, connect
+    from edgesplit.client import AsyncClient, InferResult
 
 __all__ = ["AsyncClient", "Client", "InferResult", "connect", "errors"]
 
-_FROM_CLIENT = frozenset({"AsyncClient", "Client", "InferResult", "connect"})
+_HOMES = {
+    "AsyncClient": "edgesplit.client",
+    "Client": "edgesplit.blocking",
+    "InferResult": "edgesplit.client",
+    "connect": "edgesplit.blocking",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _FROM_CLIENT:
-        return getattr(importlib.import_module("edgesplit.client"), name)
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     if name == "errors":
         return importlib.import_module("edgesplit.errors")
     raise AttributeError(f"module 'edgesplit' has no attribute {name!r}")

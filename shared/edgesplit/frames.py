@@ -34,7 +34,7 @@ import msgspec
 from edgesplit.codecs import check_codec, decode, encode, payload_layout
 from edgesplit.errors import FrameMalformed, FrameTooLarge, ProtocolMismatch
 from edgesplit.messages import PROTOCOL
-from edgesplit.tensors import DTYPES, Array, as_bytes, contiguous
+from edgesplit.tensors import DTYPES, Array, as_bytes, contiguous, dtype_name
 
 __all__ = [
     "PREFIX",
@@ -248,8 +248,7 @@ _ENCODER = msgspec.msgpack.Encoder()
 _KINDS = {kind.value: kind for kind in FrameKind}
 
 
-@dataclass(frozen=True, slots=True)
-class Prefix:
+class Prefix(msgspec.Struct, frozen=True):
     """What a frame or a part announces.
 
     Attributes:
@@ -264,16 +263,14 @@ class Prefix:
     body_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True):
     """A frame that arrived whole; `payloads` are still coded, in the order of the header's tensors."""
 
     header: Header
     payloads: tuple[Array, ...] = ()
 
 
-@dataclass(frozen=True)
-class PackedTensor:
+class PackedTensor(msgspec.Struct, frozen=True, eq=False):
     """A tensor as it travels: what the header says of it, and its coded bytes."""
 
     head: TensorHead
@@ -292,13 +289,14 @@ def pack_tensor(name: str, array: Array, codec: str = "raw") -> PackedTensor:
         InvalidTensor: Its dtype cannot travel.
         InvalidInput: A codec this process cannot run.
     """
-    check_codec(codec, tensor=name)
+    if codec != "raw":
+        check_codec(codec, tensor=name)
     array = contiguous(name, array)
     encoded = encode(array, codec)
     head = TensorHead(
         name=name,
-        dtype=array.dtype.name,
-        shape=tuple(int(size) for size in array.shape),
+        dtype=dtype_name(array),
+        shape=array.shape,
         nbytes=encoded.payload.nbytes,
         codec=encoded.codec,
         parameters=encoded.parameters,

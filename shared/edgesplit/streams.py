@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+import select
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -33,7 +35,7 @@ _LINGER_S = 1.0
 """How long a closing connection waits for its last frames to be taken."""
 _BURST_BYTES = 1 << 22
 """After this many bytes in one go the event loop gets its turn."""
-_MORE_BYTES = 1 << 16
+_MORE_BYTES = 1 << 14
 """A read that brought so much is followed by another at once: the rest is arriving."""
 _MAX_BUFFERS = 64
 _URGENT_BYTES = 1 << 20
@@ -108,7 +110,7 @@ class Connection(asyncio.Protocol):
     @property
     def is_open(self) -> bool:
         """Whether frames can be sent."""
-        return self._transport is not None and not self._closing
+        return self._transport is not None and not self._closing and not self._transport.is_closing()
 
     @property
     def received_bytes(self) -> int:
@@ -174,6 +176,22 @@ class Connection(asyncio.Protocol):
     def acknowledged(self, within_s: float) -> bool | None:
         """Whether the other side's machine answers, see `edgesplit.vanishing`; None where nobody can tell. [s]"""
         return None if self._socket is None else acknowledged(self._socket, within_s)
+
+    def catch_up(self) -> None:
+        """Take in what arrived, the end of the stream too, while the event loop did not run."""
+        if self._socket is not None:
+            self._read_ready()
+
+    def await_bytes(self, within_s: float) -> bool:
+        """Wait in this thread, while the event loop stands still, and take in what arrives; whether anything did. [s]"""
+        if self._socket is None:
+            return False
+        waiting = select.poll()
+        waiting.register(self._socket, select.POLLIN)
+        if not waiting.poll(math.ceil(within_s * 1e3)):
+            return False
+        self._read_ready()
+        return True
 
     async def send_when_room(self, header: Header, payloads: Sequence[Array] = ()) -> int:
         """Wait until the queue is at most half full, then `send`; the backpressure of a patient sender.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edgesplit.errors import InvalidTensor
 from edgesplit.messages import TensorSpec
 
-__all__ = ["DTYPES", "FLOAT_DTYPES", "Array", "as_bytes", "check_inputs", "contiguous", "spec_of"]
+__all__ = ["DTYPES", "FLOAT_DTYPES", "Array", "as_bytes", "check_inputs", "contiguous", "dtype_name", "spec_of"]
 
 Array = NDArray[Any]
 
@@ -29,6 +29,8 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
     )
 }
 """Numpy dtypes by the name they have on the wire; everything else is refused."""
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+"""numpy spells a dtype's name anew each time it is asked; hot paths look it up."""
 
 
 def contiguous(name: str, array: Array) -> Array:
@@ -42,15 +44,22 @@ def contiguous(name: str, array: Array) -> Array:
         InvalidTensor: Its dtype cannot travel (text, objects, complex numbers).
     """
     array = np.asarray(array)
+    if array.dtype in _NAMES and array.flags.c_contiguous:
+        return array
     if array.dtype.name not in DTYPES:
         raise InvalidTensor(f"tensor {name!r} has dtype {array.dtype.name}, which cannot be sent: use {_known()}")
     # ascontiguousarray would turn a scalar into a vector.
     return np.asarray(array, dtype=DTYPES[array.dtype.name], order="C")
 
 
+def dtype_name(array: Array) -> str:
+    """The name of an array's dtype, as on the wire."""
+    return _NAMES.get(array.dtype) or array.dtype.name
+
+
 def spec_of(name: str, array: Array) -> TensorSpec:
     """Describe an array."""
-    return TensorSpec(name=name, dtype=array.dtype.name, shape=tuple(int(size) for size in array.shape))
+    return TensorSpec(name=name, dtype=dtype_name(array), shape=array.shape)
 
 
 def as_bytes(array: Array) -> memoryview:
@@ -71,25 +80,32 @@ def check_inputs(specs: Sequence[TensorSpec], arrays: Mapping[str, Array]) -> di
     Raises:
         InvalidTensor: One is missing or too many, or has another dtype or shape.
     """
-    expected = {spec.name for spec in specs}
+    checked = {spec.name: contiguous(spec.name, arrays[spec.name]) for spec in specs if spec.name in arrays}
+    if len(checked) < len(specs) or len(arrays) > len(checked):
+        raise _wrong_names(specs, arrays)
+    for spec in specs:
+        array = checked[spec.name]
+        if array.shape == spec.shape and dtype_name(array) == spec.dtype:
+            continue
+        if dtype_name(array) != spec.dtype:
+            raise InvalidTensor(
+                f"input {spec.name!r} has dtype {dtype_name(array)}, expected {spec.dtype}: convert it"
+            )
+        raise InvalidTensor(
+            f"input {spec.name!r} has shape {list(array.shape)}, expected {list(spec.shape)}: reshape or resize it"
+        )
+    return checked
+
+
+def _wrong_names(specs: Sequence[TensorSpec], arrays: Mapping[str, Array]) -> InvalidTensor:
+    """What to say of tensors that are no inputs, or of inputs that are missing."""
     listed = ", ".join(repr(spec.name) for spec in specs) or "none"
+    expected = {spec.name for spec in specs}
     for name in arrays:
         if name not in expected:
-            raise InvalidTensor(f"tensor {name!r} is not an input of the model: its inputs are {listed}")
-    checked: dict[str, Array] = {}
-    for spec in specs:
-        if spec.name not in arrays:
-            raise InvalidTensor(f"input {spec.name!r} ({_text(spec)}) is missing: the model's inputs are {listed}")
-        array = contiguous(spec.name, arrays[spec.name])
-        got = spec_of(spec.name, array)
-        if got.dtype != spec.dtype:
-            raise InvalidTensor(f"input {spec.name!r} has dtype {got.dtype}, expected {spec.dtype}: convert it")
-        if got.shape != spec.shape:
-            raise InvalidTensor(
-                f"input {spec.name!r} has shape {list(got.shape)}, expected {list(spec.shape)}: reshape or resize it"
-            )
-        checked[spec.name] = array
-    return checked
+            return InvalidTensor(f"tensor {name!r} is not an input of the model: its inputs are {listed}")
+    missing = next(spec for spec in specs if spec.name not in arrays)
+    return InvalidTensor(f"input {missing.name!r} ({_text(missing)}) is missing: the model's inputs are {listed}")
 
 
 def _text(spec: TensorSpec) -> str:

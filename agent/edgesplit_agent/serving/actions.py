@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TypeAlias
+
+import msgspec
 
 from edgesplit.errors import EdgesplitError
 from edgesplit.messages import EpochSpec, EpochState, TensorSpec
@@ -35,8 +36,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class PrepareEpoch:
+class PrepareEpoch(msgspec.Struct, frozen=True):
     """Fetch, build and warm; answer with `EpochPrepared` or `EpochFailed` of the same generation."""
 
     model: str
@@ -44,8 +44,7 @@ class PrepareEpoch:
     spec: EpochSpec
 
 
-@dataclass(frozen=True, slots=True)
-class ReleaseEpoch:
+class ReleaseEpoch(msgspec.Struct, frozen=True):
     """Free an epoch's sessions; also ends a preparation that is under way."""
 
     model: str
@@ -53,8 +52,7 @@ class ReleaseEpoch:
     generation: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class RunComponent:
+class RunComponent(msgspec.Struct, frozen=True, eq=False):
     """Run a component once.
 
     Attributes:
@@ -70,8 +68,7 @@ class RunComponent:
     expires_at_s: float = math.inf
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SendTensors:
+class SendTensors(msgspec.Struct, frozen=True, eq=False):
     """Send to one peer, as they are.
 
     Attributes:
@@ -84,8 +81,7 @@ class SendTensors:
     deadline_s: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SendCoded:
+class SendCoded(msgspec.Struct, frozen=True, eq=False):
     """Code a tensor once and send it to everyone who needs it.
 
     Attributes:
@@ -102,8 +98,7 @@ class SendCoded:
     order: int
 
 
-@dataclass(frozen=True, slots=True)
-class SendAbort:
+class SendAbort(msgspec.Struct, frozen=True):
     """Tell a peer that a request is given up."""
 
     key: ExecutionKey
@@ -112,8 +107,7 @@ class SendAbort:
     message: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class CompleteRequest:
+class CompleteRequest(msgspec.Struct, frozen=True, eq=False):
     """Answer the client."""
 
     request: str
@@ -123,8 +117,7 @@ class CompleteRequest:
     latency_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class FailRequest:
+class FailRequest(msgspec.Struct, frozen=True):
     """Answer the client with an error; `epoch` is the last it ran on."""
 
     request: str
@@ -133,8 +126,7 @@ class FailRequest:
     error: EdgesplitError
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ForwardRequest:
+class ForwardRequest(msgspec.Struct, frozen=True, eq=False):
     """Have the source answer the client."""
 
     request: str
@@ -144,8 +136,7 @@ class ForwardRequest:
     deadline_s: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class PublishObserved:
+class PublishObserved(msgspec.Struct, frozen=True):
     """Tell the controller what is."""
 
     model: str
@@ -153,8 +144,7 @@ class PublishObserved:
     serving: int | None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ShadowRequest:
+class ShadowRequest(msgspec.Struct, frozen=True, eq=False):
     """Run an answered request again on the float model, when nothing else is to be done, and compare.
 
     Nobody writes into the arrays any more; they are held, not copied, until the check is done.
@@ -176,8 +166,7 @@ class ShadowRequest:
     metric: str
 
 
-@dataclass(frozen=True, slots=True)
-class PublishNoise:
+class PublishNoise(msgspec.Struct, frozen=True):
     """Tell the controller what the checks found; figures as in `NoiseReport`."""
 
     model: str
@@ -192,21 +181,19 @@ class PublishNoise:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class ClearObserved:
+class ClearObserved(msgspec.Struct, frozen=True):
     """Nothing of the model is held any more."""
 
     model: str
 
 
-@dataclass(frozen=True, slots=True)
-class EmitEvent:
+class EmitEvent(msgspec.Struct, frozen=True):
     """Tell people what happened and why."""
 
     kind: str
     text: str
     model: str = ""
-    data: Mapping[str, str | float | int | bool | None] = field(
+    data: Mapping[str, str | float | int | bool | None] = msgspec.field(
         default_factory=dict[str, "str | float | int | bool | None"]
     )
 

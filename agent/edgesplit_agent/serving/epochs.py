@@ -7,7 +7,7 @@ that does without it, else on the one that needs nobody. Not here: requests (`fl
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +24,7 @@ from edgesplit_agent.serving.actions import (
     ReleaseEpoch,
     ShadowRequest,
 )
+from edgesplit_agent.serving.admission import footprint_bytes
 from edgesplit_agent.serving.shadows import Shadows
 
 __all__ = ["HeldEpoch", "ModelEpochs"]
@@ -45,6 +46,17 @@ class HeldEpoch:
     state: Literal["preparing", "prepared", "failed", "draining"] = "preparing"
     detail: str = ""
     failed_at_s: float = 0.0
+    _footprint_bytes: int | None = None
+
+    def follow(self, spec: EpochSpec) -> None:
+        """Take over a spec that means the same work."""
+        self.spec, self._footprint_bytes = spec, None
+
+    def footprint_bytes(self, inputs: Mapping[str, Array]) -> int:
+        """Of a request's tensors, see `admission.footprint_bytes`; the same for all that passed the check. [B]"""
+        if self._footprint_bytes is None:
+            self._footprint_bytes = footprint_bytes(self.spec, inputs)
+        return self._footprint_bytes
 
     @property
     def usable(self) -> bool:
@@ -82,7 +94,7 @@ class ModelEpochs:
         for number, held in list(self.held.items()):
             spec = wanted.get(number)
             if spec is not None and _same_work(spec, held.spec):
-                held.spec = spec
+                held.follow(spec)
                 held.state = "prepared" if held.state == "draining" else held.state
             elif spec is None and held.usable:
                 held.state = "draining"
@@ -178,7 +190,8 @@ class ModelEpochs:
 
     def lost_peers(self, number: int, peers_up: Iterable[str]) -> tuple[str, ...]:
         """Participants of an epoch that do not answer."""
-        return tuple(sorted(set(self.held[number].spec.participants) - {self.node} - set(peers_up)))
+        lost = self.held[number].spec.participants.keys() - {self.node, *peers_up}
+        return tuple(sorted(lost)) if lost else ()
 
     def choose(
         self,
@@ -186,7 +199,7 @@ class ModelEpochs:
         now_s: float,
         avoid: Iterable[int] = (),
         *,
-        probation: Collection[str] = frozenset(),
+        probation: Set[str] = frozenset(),
     ) -> int | None:
         """The epoch a request starts on now; None while nothing can serve it.
 
@@ -198,11 +211,13 @@ class ModelEpochs:
         """
         if not self.is_source:
             return None
-        avoided, reliable = set(avoid), set(peers_up) - set(probation)
+        avoided, reliable = set(avoid), set(peers_up) - probation
+        if self.current is not None and self.current not in avoided and self._is_sound(self.current, reliable, now_s):
+            return self.current
         candidates = [number for number in self._preferences(reliable) if number not in avoided]
         possible = [number for number in candidates if not self.lost_peers(number, peers_up)]
         for number in possible:
-            if not self.lost_peers(number, reliable) and not self._is_suspect(number, now_s):
+            if self._is_sound(number, reliable, now_s):
                 return number
         # One that may fail is better than none; one with a peer away cannot succeed and says so.
         return next(iter([*possible, *candidates]), None)
@@ -213,7 +228,7 @@ class ModelEpochs:
         now_s: float,
         in_flight: Mapping[int, int],
         *,
-        probation: Collection[str] = frozenset(),
+        probation: Set[str] = frozenset(),
     ) -> list[Action]:
         """Publish what is, where it differs from what was said last; tell when the fallback takes over."""
         serving = self.choose(peers_up, now_s, probation=probation)
@@ -271,8 +286,10 @@ class ModelEpochs:
         """Requests of this source that are on an epoch; those of another source are not this node's to count."""
         return in_flight.get(number, 0) if self.held[number].spec.source == self.node else 0
 
-    def _is_suspect(self, number: int, now_s: float) -> bool:
-        return now_s < self._suspicions.get(number, (0.0, 0.0))[1]
+    def _is_sound(self, number: int, reliable: Collection[str], now_s: float) -> bool:
+        """Whether nothing speaks against an epoch now."""
+        suspect = now_s < self._suspicions.get(number, (0.0, 0.0))[1]
+        return not suspect and not self.lost_peers(number, reliable)
 
     def _is_usable(self, number: int) -> bool:
         held = self.held.get(number)

@@ -7,8 +7,9 @@ follows from them (`machine.py`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
+
+import msgspec
 
 from edgesplit.messages import Deployment, Desired
 from edgesplit.tensors import Array
@@ -45,32 +46,28 @@ class ExecutionKey(NamedTuple):
     request: str
 
 
-@dataclass(frozen=True, slots=True)
-class DesiredChanged:
+class DesiredChanged(msgspec.Struct, frozen=True):
     """The controller says what this node should hold of a model; None: nothing any more."""
 
     model: str
     desired: Desired | None
 
 
-@dataclass(frozen=True, slots=True)
-class DeploymentChanged:
+class DeploymentChanged(msgspec.Struct, frozen=True):
     """The controller says who the source of a model is; None: nobody."""
 
     model: str
     deployment: Deployment | None
 
 
-@dataclass(frozen=True, slots=True)
-class ModelOffered:
+class ModelOffered(msgspec.Struct, frozen=True):
     """A model was added to the fleet, or removed from it."""
 
     model: str
     offered: bool
 
 
-@dataclass(frozen=True, slots=True)
-class EpochPrepared:
+class EpochPrepared(msgspec.Struct, frozen=True):
     """Sessions of an epoch are built and warm.
 
     Attributes:
@@ -82,8 +79,7 @@ class EpochPrepared:
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class EpochFailed:
+class EpochFailed(msgspec.Struct, frozen=True):
     """Sessions of an epoch could not be built."""
 
     model: str
@@ -92,8 +88,7 @@ class EpochFailed:
     detail: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class RequestArrived:
+class RequestArrived(msgspec.Struct, frozen=True, eq=False):
     """A client wants an answer.
 
     Attributes:
@@ -106,15 +101,13 @@ class RequestArrived:
     deadline_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RequestCancelled:
+class RequestCancelled(msgspec.Struct, frozen=True):
     """The client is gone."""
 
     request: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TensorsArrived:
+class TensorsArrived(msgspec.Struct, frozen=True, eq=False):
     """A peer sent tensors.
 
     Attributes:
@@ -127,8 +120,7 @@ class TensorsArrived:
     deadline_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ComponentFinished:
+class ComponentFinished(msgspec.Struct, frozen=True, eq=False):
     """A component ran."""
 
     key: ExecutionKey
@@ -136,8 +128,7 @@ class ComponentFinished:
     outputs: Mapping[str, Array]
 
 
-@dataclass(frozen=True, slots=True)
-class ComponentFailed:
+class ComponentFailed(msgspec.Struct, frozen=True):
     """The runtime refused to run a component."""
 
     key: ExecutionKey
@@ -145,8 +136,7 @@ class ComponentFailed:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class SendFailed:
+class SendFailed(msgspec.Struct, frozen=True):
     """Tensors could not be handed to the data plane."""
 
     key: ExecutionKey
@@ -154,31 +144,27 @@ class SendFailed:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class PeerLost:
+class PeerLost(msgspec.Struct, frozen=True):
     """A peer does not answer any more."""
 
     peer: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class PeerPressed:
+class PeerPressed(msgspec.Struct, frozen=True):
     """Tensors for a peer begin to wait because it takes them slowly, or none wait any more."""
 
     peer: str
     pressed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class PeerUp:
+class PeerUp(msgspec.Struct, frozen=True):
     """A peer answers."""
 
     peer: str
 
 
-@dataclass(frozen=True, slots=True)
-class AbortReceived:
+class AbortReceived(msgspec.Struct, frozen=True):
     """A peer gave a request up."""
 
     peer: str
@@ -187,8 +173,7 @@ class AbortReceived:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class ShadowChecked:
+class ShadowChecked(msgspec.Struct, frozen=True):
     """A `ShadowRequest` was run and compared.
 
     Attributes:
@@ -203,8 +188,7 @@ class ShadowChecked:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ShadowDropped:
+class ShadowDropped(msgspec.Struct, frozen=True):
     """A `ShadowRequest` came to nothing.
 
     Attributes:
@@ -216,8 +200,7 @@ class ShadowDropped:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(msgspec.Struct, frozen=True):
     """Time passed."""
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from edgesplit.errors import InvalidTensor
 from edgesplit.messages import ComponentSpec, EpochSpec, Route, TensorSpec
-from edgesplit.tensors import Array
+from edgesplit.tensors import Array, dtype_name
 from edgesplit_agent.serving.events import ExecutionKey
 
 __all__ = ["RAW", "Execution", "deliveries"]
@@ -122,8 +122,8 @@ def deliveries(routes: Iterable[Route], tensors: Mapping[str, Array]) -> dict[st
 
 
 def _check(expected: TensorSpec, array: Array) -> None:
-    if array.dtype.name != expected.dtype or array.shape != expected.shape:
+    if array.shape != expected.shape or dtype_name(array) != expected.dtype:
         raise InvalidTensor(
             f"tensor {expected.name!r} must be {expected.dtype} of shape {expected.shape}, "
-            f"but it is {array.dtype.name} of shape {array.shape}"
+            f"but it is {dtype_name(array)} of shape {array.shape}"
         )

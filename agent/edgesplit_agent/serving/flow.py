@@ -35,7 +35,7 @@ from edgesplit_agent.serving.actions import (
     SendCoded,
     SendTensors,
 )
-from edgesplit_agent.serving.admission import Admission, Held, footprint_bytes
+from edgesplit_agent.serving.admission import Admission, Held
 from edgesplit_agent.serving.arrivals import EarlyTensors, EndedExecutions
 from edgesplit_agent.serving.epochs import ModelEpochs
 from edgesplit_agent.serving.events import (
@@ -102,11 +102,12 @@ class Flow:
             arrays = check_inputs(model.desired.inputs, event.arrays)
         except InvalidTensor as error:
             return [FailRequest(event.request, event.model, None, error)]
-        number = model.choose(self.peers_up, now_s)
-        spec = None if number is None else model.held[number].spec
-        needed_bytes = sum(array.nbytes for array in arrays.values())
-        if spec is not None:
-            needed_bytes = footprint_bytes(spec, arrays)
+        number = model.choose(self.peers_up, now_s, probation=self.probation(now_s))
+        epoch = None if number is None else model.held[number]
+        spec = None if epoch is None else epoch.spec
+        needed_bytes = (
+            sum(array.nbytes for array in arrays.values()) if epoch is None else epoch.footprint_bytes(arrays)
+        )
         others = self.requests.values()
         held = Held(
             len(others),
@@ -119,7 +120,7 @@ class Flow:
         deadline_s = DEFAULT_DEADLINE_S if event.deadline_s is None else event.deadline_s
         request = Request(event.request, event.model, arrays, now_s, deadline_s, footprint_bytes=needed_bytes)
         self.requests[event.request] = request
-        return self._start_or_wait(request, now_s)
+        return self._start_or_wait(request, number, now_s)
 
     def request_cancelled(self, name: str, now_s: float) -> list[Action]:
         """Forget a request; every node stops working on it."""
@@ -139,7 +140,7 @@ class Flow:
         actions: list[Action] = []
         model = self.models[name]
         for request in [r for r in self.requests.values() if r.model == name and r.epoch is None]:
-            actions += self._start_or_wait(request, now_s)
+            actions += self._start_or_wait(request, self._choose(request, now_s), now_s)
         for number in [number for number, held in model.held.items() if held.usable]:
             for key, early in self.early.take(name, number):
                 for peer, arrays in early.arrivals:
@@ -158,8 +159,7 @@ class Flow:
             error = UnknownModel(f"no model {event.model!r} is known to {self.node}: see splitctl model list")
         return FailRequest(event.request, event.model, None, error)
 
-    def _start_or_wait(self, request: Request, now_s: float) -> list[Action]:
-        number = self._choose(request, now_s)
+    def _start_or_wait(self, request: Request, number: int | None, now_s: float) -> list[Action]:
         if number is None:
             return []  # An epoch is on its way: a slower answer is better than an error.
         return self._start(request, number, now_s)

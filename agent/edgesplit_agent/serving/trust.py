@@ -66,4 +66,6 @@ class PeerTrust:
 
     def on_probation(self, peers: Iterable[str], now_s: float) -> frozenset[str]:
         """Those of `peers` that came back too lately."""
+        if not self._records:
+            return frozenset()
         return frozenset(peer for peer in peers if peer in self._records and now_s < self._records[peer].trusted_at_s)

@@ -29,7 +29,7 @@ from edgesplit.codecs.half import Half
 from edgesplit.codecs.raw import Raw
 from edgesplit.codecs.whole import WholeInteger
 from edgesplit.errors import FrameMalformed, InvalidInput
-from edgesplit.tensors import DTYPES, Array
+from edgesplit.tensors import DTYPES, Array, dtype_name
 
 __all__ = [
     "CODECS",
@@ -123,9 +123,11 @@ def encode(array: Array, codec: str) -> Encoded:
     Raises:
         InvalidInput: A codec this process cannot run.
     """
+    if codec == "raw":
+        return Encoded(codec, array)
     check_codec(codec)
     found = CODECS[codec]
-    coded = found.encode(array) if array.size and found.applies_to(array.dtype.name) else None
+    coded = found.encode(array) if array.size and found.applies_to(dtype_name(array)) else None
     return coded if coded is not None else Encoded("raw", array)
 
 
@@ -142,8 +144,10 @@ def decode(payload: Array, codec: str, dtype: str, shape: Shape, parameters: Map
     Raises:
         FrameMalformed: Payload or parameters are senseless, or the codec cannot be run here.
     """
+    if codec == "raw":
+        return payload
     found = _known(codec)
-    if codec != "raw" and not payload.size:
+    if not payload.size:
         return np.empty(shape, DTYPES[dtype])
     return found.decode(payload, dtype, shape, parameters)
 

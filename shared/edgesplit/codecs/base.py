@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 
 from edgesplit.tensors import Array
@@ -23,8 +23,7 @@ CHUNK = 1 << 15
 """Elements worked on at a time, so that what one pass wrote is still in the processor's cache for the next. [1]"""
 
 
-@dataclass(frozen=True)
-class Encoded:
+class Encoded(msgspec.Struct, frozen=True, eq=False):
     """A tensor ready for the wire.
 
     Attributes:
@@ -35,11 +34,10 @@ class Encoded:
 
     codec: str
     payload: Array
-    parameters: dict[str, float] = field(default_factory=dict[str, float])
+    parameters: dict[str, float] = msgspec.field(default_factory=dict[str, float])
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(msgspec.Struct, frozen=True):
     """The array a payload is received into."""
 
     dtype: np.dtype[Any]
