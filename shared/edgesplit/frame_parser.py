@@ -23,15 +23,17 @@ from edgesplit.frames import (
     Infer,
     Prefix,
     Result,
+    TensorHead,
     Tensors,
     decode_header,
     decode_prefix,
 )
-from edgesplit.tensors import Array, as_bytes
+from edgesplit.tensors import DTYPES, Array, as_bytes
 
 __all__ = ["FrameParser"]
 
-_STAGE_BYTES = 1 << 16
+_STAGE_BYTES = (1 << 16) + (1 << 12)
+"""Room for a tensor of 64 KiB and the header before it, which then take one system call."""
 _DIRECT_BYTES = 1 << 14
 """Less than this is read through the stage, together with what follows: a copy is cheaper than a system call."""
 _MAX_OPEN = 4096
@@ -117,7 +119,7 @@ class FrameParser:
         else:
             self._end += nbytes
         frames: list[Frame] = []
-        while self._step(frames):
+        while self._take_whole(frames) or self._step(frames):
             pass
         self._compact()
         return frames
@@ -144,6 +146,27 @@ class FrameParser:
         else:
             wanted = self._run_bytes
         return max(1, min(wanted, len(self._stage) - self._end))
+
+    def _take_whole(self, frames: list[Frame]) -> bool:
+        """Consume a frame that lies in the stage from end to end, as most do; False where the next does not."""
+        begin = self._start + PREFIX.size
+        if self._prefix is not None or begin > self._end:
+            return False
+        prefix = decode_prefix(self._stage[self._start : begin], self._limits)
+        body = begin + prefix.header_bytes
+        end = body + prefix.body_bytes
+        if prefix.kind is not FrameKind.WHOLE or end > self._end:
+            return False
+        header = decode_header(self._stage[begin:body], prefix.body_bytes, self._limits)
+        payloads = _memory_for(header) if isinstance(header, Tensors | Infer | Result) else ()
+        for payload in payloads:
+            if payload.nbytes:
+                as_bytes(payload)[:] = self._stage[body : body + payload.nbytes]
+                body += payload.nbytes
+        self._start = end
+        self.body_bytes += prefix.body_bytes
+        frames.append(Frame(header, payloads))
+        return True
 
     def _step(self, frames: list[Frame]) -> bool:
         """Consume staged bytes up to the next boundary; False when more bytes are needed."""
@@ -253,8 +276,14 @@ class FrameParser:
 
 def _memory_for(header: Tensors | Infer | Result) -> tuple[Array, ...]:
     try:
-        layouts = [payload_layout(head.codec, head.dtype, head.shape, head.nbytes) for head in header.tensors]
-        return tuple(np.empty(layout.shape, layout.dtype) for layout in layouts)
+        return tuple(_memory(head) for head in header.tensors)
     except (MemoryError, ValueError) as error:
         nbytes = sum(head.nbytes for head in header.tensors)
         raise FrameTooLarge(f"a frame's tensors of {nbytes} B find no memory here") from error
+
+
+def _memory(head: TensorHead) -> Array:
+    if head.codec == "raw":
+        return np.empty(head.shape, DTYPES[head.dtype])
+    layout = payload_layout(head.codec, head.dtype, head.shape, head.nbytes)
+    return np.empty(layout.shape, layout.dtype)

@@ -88,9 +88,7 @@ def check_inputs(specs: Sequence[TensorSpec], arrays: Mapping[str, Array]) -> di
         if array.shape == spec.shape and dtype_name(array) == spec.dtype:
             continue
         if dtype_name(array) != spec.dtype:
-            raise InvalidTensor(
-                f"input {spec.name!r} has dtype {dtype_name(array)}, expected {spec.dtype}: convert it"
-            )
+            raise InvalidTensor(f"input {spec.name!r} has dtype {dtype_name(array)}, expected {spec.dtype}: convert it")
         raise InvalidTensor(
             f"input {spec.name!r} has shape {list(array.shape)}, expected {list(spec.shape)}: reshape or resize it"
         )
