@@ -10,7 +10,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from bench.end_to_end.course import SETTLE_S, SOURCE, Course
+from bench.end_to_end.course import POLL_S, SETTLE_S, SOURCE, Course
 from bench.testbed.testbed import Testbed
 
 __all__ = ["Noticed", "changes"]
@@ -80,5 +80,5 @@ def _watch(course: Course, change: str, kind: str, node: str, limit_s: float = N
             decided = event["kind"] in {"planned", "replan-declined"} and noticed_s is not None and after_s >= noticed_s
             if decided and replanned_s is None:
                 replanned_s, text = after_s, f"{text}; {event['text']}"
-        time.sleep(0.2)
+        time.sleep(POLL_S)
     return Noticed(change, noticed_s, replanned_s, text)

@@ -40,6 +40,8 @@ SETTLE_S = 3.0
 WARM_UP, REQUESTS = 4, 15
 CORRECTED_AFTER_S = 3.0
 """Agents report once a second, and the controller refreshes predictions every other one. [s]"""
+POLL_S = 2.0
+"""Between two looks at what the controller says: a command's start takes half a second of a core. [s]"""
 BELIEVED_WITHIN = 0.1
 BELIEVED_LIMIT_S = 25.0
 
@@ -182,7 +184,7 @@ class Course:
             if time.monotonic() > deadline:
                 say(f"not every link is believed within {BELIEVED_WITHIN:.0%} after {BELIEVED_LIMIT_S:.0f} s")
                 return
-            time.sleep(0.5)
+            time.sleep(POLL_S)
 
     def events(self) -> list[dict[str, Any]]:
         """What happened so far."""

@@ -3,6 +3,9 @@
 Owns: one control group per node, in the version 1 hierarchy where that is mounted, else in version 2. Its rule: groups
 live under `edgesplit-testbed` and hold only what is started into them. Not here: who is started.
 
+What the nodes are given they get: beside them, whatever else this machine does only has what they leave. Otherwise the
+controller, or the benchmark itself, would slow them down as nothing slows down a machine of its own.
+
 The period is 10 ms rather than the kernel's 100 ms: a node of a quarter core then stalls for 7.5 ms at a time, which
 averages out within a request, instead of 75 ms, which does not.
 """
@@ -19,6 +22,9 @@ __all__ = ["CgroupsMissing", "NodeGroup", "ProcessorShare", "hierarchy", "remove
 
 FOLDER = "edgesplit-testbed"
 PERIOD_US = 10_000
+PRECEDENCE = {"cpu.shares": 1 << 18, "cpu.weight": 10_000}
+"""Of all nodes together over everything outside, which has a weight of 1,024 or 100 a process or group: the most that
+the kernel takes, in version 1 and 2."""
 MOUNT = Path("/sys/fs/cgroup")
 _EMPTY_S = 5.0
 
@@ -86,6 +92,7 @@ class NodeGroup:
                 _enable(folder.parent)
             folder.mkdir(exist_ok=True)
         self._pin(share.pinned_to)
+        self._go_first()
         self.set_cores(share.cores)
 
     @property
@@ -105,6 +112,10 @@ class NodeGroup:
             return
         (folder / "cpu.cfs_period_us").write_text(str(PERIOD_US), encoding="ascii")
         (folder / "cpu.cfs_quota_us").write_text(str(-1 if quota is None else quota), encoding="ascii")
+
+    def _go_first(self) -> None:
+        name = "cpu.weight" if self._unified else "cpu.shares"
+        (self._folders["cpu"].parent / name).write_text(str(PRECEDENCE[name]), encoding="ascii")
 
     def _pin(self, cores: tuple[int, ...]) -> None:
         folder, root = self._folders["cpuset"], self._roots["cpuset"]

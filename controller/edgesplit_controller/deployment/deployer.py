@@ -305,7 +305,8 @@ class Deployer:
         goals = self.goals(model)
         problem = self._problem(model, source, goals)
         before = watch.figures or figures_of(deployment.active.problem)
-        found = reasons(before, figures_of(problem), self._settings.thresholds)
+        plan_s = deployment.active.evaluation.timeline_s
+        found = reasons(before, figures_of(problem), self._settings.thresholds, plan_s)
         found += self._batteries.reasons(deployment.active, goals)
         breach = await self._breach(model, problem, deployment.active, watch)
         if not found and not breach and deployment.active.goals == goals:

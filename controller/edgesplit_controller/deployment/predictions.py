@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edgesplit_controller.deployment.node_speed import Factors
+from edgesplit_controller.graph.remembering import once_per_graph
 from edgesplit_controller.quantization.transitions import PASSING, Transition, find_transitions, float_targets
 
 if TYPE_CHECKING:
@@ -44,8 +45,13 @@ FLOAT_KINDS = frozenset({"reorder", "boundary"})
 """Changes of form that plans without int8 have too."""
 
 
-def typical_bytes(graph: ModelGraph, quantizable: Sequence[str]) -> dict[str, dict[str, float]]:
+def typical_bytes(graph: ModelGraph, quantizable: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
     """Changes of form that putting one operator into int8 typically causes, by unit and kind. [B]"""
+    return _typical_bytes(graph, tuple(quantizable))
+
+
+@once_per_graph
+def _typical_bytes(graph: ModelGraph, quantizable: tuple[str, ...]) -> Mapping[str, Mapping[str, float]]:
     if not quantizable:
         return {}
     targets = float_targets(graph, quantizable)

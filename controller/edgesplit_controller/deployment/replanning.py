@@ -27,11 +27,13 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
         change: Relative change of a link's or node's figure that makes the controller plan again. [1]
         gain: Relative gain of the objective that makes it switch. [1]
         latency_floor_s: Latencies that differ by less are the same. [s]
+        latency_share: So are those that differ by less than this share of what the serving plan takes. [1]
     """
 
     change: float = 0.2
     gain: float = 0.05
     latency_floor_s: float = 0.0005
+    latency_share: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,16 @@ def figures_of(problem: Problem) -> Figures:
     return Figures(nodes, links)
 
 
-def reasons(before: Figures, now: Figures, thresholds: Thresholds) -> tuple[Reason, ...]:
-    """What differs enough to plan again, the gravest first."""
+def reasons(before: Figures, now: Figures, thresholds: Thresholds, plan_s: float = 0.0) -> tuple[Reason, ...]:
+    """What differs enough to plan again, the gravest first.
+
+    Args:
+        before: What the last decision stood on.
+        now: The present figures.
+        thresholds: How much is enough.
+        plan_s: Latency of the plan that serves, beside which a link's delay counts. [s]
+    """
+    floor_s = max(thresholds.latency_floor_s, thresholds.latency_share * plan_s)
     found = [Reason("node-left", f"node {name} left") for name in before.nodes.keys() - now.nodes.keys()]
     found += [Reason("node-joined", f"node {name} joined") for name in now.nodes.keys() - before.nodes.keys()]
     both = before.nodes.keys() & now.nodes.keys()
@@ -124,7 +134,7 @@ def reasons(before: Figures, now: Figures, thresholds: Thresholds) -> tuple[Reas
         if {start, end} <= both
     ]
     for pair in sorted(before.links.keys() & now.links.keys()):
-        found += _link_reasons(pair, before.links[pair], now.links[pair], thresholds)
+        found += _link_reasons(pair, before.links[pair], now.links[pair], thresholds.change, floor_s)
     for name in sorted(both):
         found += _node_reasons(name, before.nodes[name], now.nodes[name], thresholds)
     order = {kind: rank for rank, kind in enumerate(("node-left", "link-lost"))}
@@ -179,14 +189,14 @@ def _weighed(
 
 
 def _link_reasons(
-    pair: tuple[str, str], before: tuple[float, float], now: tuple[float, float], thresholds: Thresholds
+    pair: tuple[str, str], before: tuple[float, float], now: tuple[float, float], change: float, floor_s: float
 ) -> list[Reason]:
     name = f"{pair[0]} -> {pair[1]}"
     found: list[Reason] = []
-    if _differs(before[0], now[0], thresholds.change):
+    if _differs(before[0], now[0], change):
         text = f"link {name} went from {before[0] / 1e6:.3g} to {now[0] / 1e6:.3g} MB/s"
         found.append(Reason("link-changed", text))
-    if _differs(before[1], now[1], thresholds.change) and abs(now[1] - before[1]) > thresholds.latency_floor_s:
+    if _differs(before[1], now[1], change) and abs(now[1] - before[1]) > floor_s:
         text = f"link {name} went from {before[1] * 1e3:.3g} to {now[1] * 1e3:.3g} ms"
         found.append(Reason("link-changed", text))
     return found

@@ -86,7 +86,7 @@ class Unit:
     at_source: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ModelGraph:
     """One imported model.
 

@@ -24,6 +24,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from edgesplit_controller.graph.remembering import once_per_graph
+
 if TYPE_CHECKING:
     from edgesplit_controller.graph.model import ModelGraph, Operator, Tensor
 
@@ -55,12 +57,17 @@ class Transition:
     nbytes: float
 
 
-def float_targets(graph: ModelGraph, quantizable: Collection[str]) -> dict[str, str]:
+def float_targets(graph: ModelGraph, quantizable: Collection[str]) -> Mapping[str, str]:
     """The float tensor that each quantizable operator's int8 output stands for, and the folded operator between.
 
     Returns:
         Tensor name to operator name, for every tensor between the operator and its folded normalisation, too.
     """
+    return _float_targets(graph, tuple(quantizable))
+
+
+@once_per_graph
+def _float_targets(graph: ModelGraph, quantizable: tuple[str, ...]) -> Mapping[str, str]:
     from edgesplit_controller.quantization.sites import find_sites  # noqa: PLC0415 - onnx loads late
 
     targets: dict[str, str] = {}
@@ -85,9 +92,14 @@ def find_transitions(
         Transitions; changes of the float model that this one does not have count negative.
     """
     found = _Search(graph, targets, frozenset(quantized), place_of).all()
-    whole = _Search(graph, targets, frozenset(), dict.fromkeys((unit.name for unit in graph.units), "whole")).all()
-    usual = [Transition(entry.kind, entry.unit, -entry.nbytes) for entry in whole if entry.unit in place_of]
-    return (*found, *usual)
+    return (*found, *(entry for entry in _vanished(graph) if entry.unit in place_of))
+
+
+@once_per_graph
+def _vanished(graph: ModelGraph) -> tuple[Transition, ...]:
+    """The changes of form of the float model in one piece, as if none of them were left."""
+    whole = _Search(graph, {}, frozenset(), dict.fromkeys((unit.name for unit in graph.units), "whole")).all()
+    return tuple(Transition(entry.kind, entry.unit, -entry.nbytes) for entry in whole)
 
 
 class _Search:
