@@ -72,8 +72,8 @@ class Layout:
 _CORES = os.cpu_count() or 1
 STUDY = Layout(
     machines=(
-        Machine("device", 2.9165, 3.507, cgroups.ProcessorShare(0.4, (0,))),
-        Machine("edge", 5.833, 2.265, cgroups.ProcessorShare(0.7, (0,))),
+        Machine("device", 2.9165, 3.507, cgroups.ProcessorShare(0.3, (0,))),
+        Machine("edge", 5.833, 2.265, cgroups.ProcessorShare(0.5, (0,))),
         Machine("cloud", 35.0, 0.014, cgroups.ProcessorShare(None, (min(1, _CORES - 1),))),
     ),
     links=(
@@ -83,8 +83,8 @@ STUDY = Layout(
     ),
 )
 """Rates, delays and powers of the reference study (S. Nicosanti, 2025). Device and edge have a share of a core: with the
-models that fit a benchmark, some hundredth of the study's, nothing would be worth sending otherwise. One request at a
-time finds only one of the nodes computing."""
+models that fit a benchmark, some hundredth of the study's, nothing would be worth sending otherwise. Together they leave
+room on theirs for the process that carries packets: what is given twice is nobody's."""
 
 
 class Testbed:
