@@ -21,9 +21,9 @@ __all__ = ["TimingBook", "middle_mean"]
 WINDOW_S = 2.0
 """Runs that ended this long before the last one are recent: a change shows within it. [s]"""
 ENOUGH_RUNS = 5
-"""Where fewer are that recent, so many of the last ones count."""
-LEAST_RUNS = 3
-"""Of fewer runs nothing is said."""
+"""Where fewer are that recent, so many of the last ones count, or as many as took that long together."""
+LEAST_RUNS, LEAST_LONG_RUNS = 3, 2
+"""Of fewer runs nothing is said; of fewer than the second, if together they took that long: a long run is a mean by itself."""
 KEPT_RUNS = 64
 
 
@@ -41,12 +41,15 @@ class _Runs:
     last_unix_s: float = 0.0
 
     def recent(self) -> list[float]:
-        """Seconds of the recent runs. [s]"""
-        if not self.ended:
-            return []
-        since_s = self.ended[-1][0] - WINDOW_S
-        count = max(ENOUGH_RUNS, sum(ended_s >= since_s for ended_s, _ in self.ended))
-        return [seconds for _, seconds in self.ended][-count:]
+        """Seconds of the recent runs; empty where they say nothing yet. [s]"""
+        recent: list[float] = []
+        for ended_s, seconds in reversed(self.ended):
+            enough = len(recent) >= ENOUGH_RUNS or (len(recent) >= LEAST_LONG_RUNS and sum(recent) >= WINDOW_S)
+            if enough and ended_s < self.ended[-1][0] - WINDOW_S:
+                break
+            recent.append(seconds)
+        least = LEAST_LONG_RUNS if sum(recent) >= WINDOW_S else LEAST_RUNS
+        return recent if len(recent) >= least else []
 
 
 @dataclass
@@ -174,7 +177,7 @@ class TimingBook:
                 last_run_unix_s=runs.last_unix_s,
             )
             for digest, runs in sorted(known.runs.items())
-            if len(recent := runs.recent()) >= LEAST_RUNS
+            if (recent := runs.recent())
         )
         return LiveTimings(
             node=self._node,

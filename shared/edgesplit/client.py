@@ -42,7 +42,7 @@ from edgesplit.frames import (
     unpack_tensors,
 )
 from edgesplit.messages import PROTOCOL
-from edgesplit.streams import Connection, FrameGate
+from edgesplit.streams import Connection, FrameGate, Leaving
 from edgesplit.tensors import Array
 
 __all__ = ["AsyncClient", "Call", "InferResult"]
@@ -74,12 +74,14 @@ class Call:
     Attributes:
         started_s: When it was made. [s, monotonic]
         answer: Once it was sent.
+        leaving: Likewise.
     """
 
     header: Infer
     payloads: tuple[Array, ...]
     started_s: float
     answer: asyncio.Future[Frame] | None = None
+    leaving: Leaving | None = None
 
     def left_s(self, span_s: float) -> float:
         """What is left of a span that began with it. [s]"""
@@ -194,7 +196,7 @@ class AsyncClient:
                 if call.answer is None:
                     connection = await self.connect()
                     call.answer = self._expect(call)
-                    await connection.send_when_room(call.header, call.payloads)
+                    call.leaving = await connection.send_when_room(call.header, call.payloads)
                 frame = await call.answer
         except TimeoutError:
             self._give_up(call)
@@ -222,7 +224,7 @@ class AsyncClient:
             return None
         call.answer = self._expect(call)
         try:
-            connection.send(call.header, call.payloads)
+            call.leaving = connection.send(call.header, call.payloads)
             while not call.answer.done() and connection.is_open:
                 left_s = call.left_s(patience_s)
                 if left_s <= 0 or not connection.await_bytes(left_s):
@@ -301,11 +303,14 @@ class AsyncClient:
             waiting.set_exception(outcome)
 
     def _give_up(self, call: Call) -> None:
-        """Have the agent stop working on a request; one still queued here leaves before its cancellation."""
-        if self._connection is not None and self._connection.is_open:
-            with contextlib.suppress(Overloaded):  # then the connection is about to break, and ends the request too
-                self._connection.send(Cancel(id=call.header.id))
+        """Take a request back, or have the agent stop working on it where it has left."""
         self._waiting.pop(call.header.id, None)
+        connection = self._connection
+        if connection is None or not connection.is_open or call.leaving is None:
+            return
+        if not connection.withdraw(call.leaving):
+            with contextlib.suppress(Overloaded):  # then the connection is about to break, and ends the request too
+                connection.send(Cancel(id=call.header.id))
 
     async def _expect_life(self, connection: Connection) -> None:
         """Abort a connection whose other side is silent while requests wait."""

@@ -19,17 +19,18 @@ import select
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
 from edgesplit.errors import EdgesplitError, FrameTruncated, Overloaded, Unreachable
 from edgesplit.frame_parser import FrameParser
 from edgesplit.frames import Failure, Frame, FrameLimits, Header, Probe, encode_frame
-from edgesplit.sending import Lane, Pace, SendQueue
+from edgesplit.sending import Lane, Pace, Queued, SendQueue
 from edgesplit.tensors import Array
 from edgesplit.vanishing import acknowledged, end_when_vanished
 
-__all__ = ["Connection", "FrameGate", "FrameReceiver"]
+__all__ = ["Connection", "FrameGate", "FrameReceiver", "Leaving"]
 
 _LINGER_S = 1.0
 """How long a closing connection waits for its last frames to be taken."""
@@ -41,6 +42,21 @@ _MAX_BUFFERS = 64
 _URGENT_BYTES = 1 << 20
 _DISCARDED = memoryview(bytearray(1 << 16))
 """Where bytes go that nobody wants any more; of all connections, for it is never read."""
+
+
+@dataclass(slots=True, eq=False)
+class Leaving:
+    """A frame on its way out, to name it by in `Connection.withdraw`.
+
+    Attributes:
+        nbytes: Its length. [B]
+        queued: Once its gate let it through.
+        unwanted: Withdrawn before that.
+    """
+
+    nbytes: int
+    queued: Queued | None = None
+    unwanted: bool = False
 
 
 class FrameReceiver(Protocol):
@@ -127,16 +143,13 @@ class Connection(asyncio.Protocol):
         """Whether a frame is arriving."""
         return self._parser.in_frame
 
-    def send(self, header: Header, payloads: Sequence[Array] = (), *, urgent: bool = False) -> int:
+    def send(self, header: Header, payloads: Sequence[Array] = (), *, urgent: bool = False) -> Leaving:
         """Queue a frame; its tensors must not be changed until it has left.
 
         Args:
             header: Describes `payloads`.
             payloads: Coded tensors, C-contiguous.
             urgent: Overtakes queued frames, and leaves between the parts of one that has begun to leave.
-
-        Returns:
-            The frame's length. [B]
 
         Raises:
             Unreachable: The connection is closed.
@@ -152,21 +165,33 @@ class Connection(asyncio.Protocol):
         if pending and pending + nbytes > limit:
             raise Overloaded(f"{pending} B already wait to be sent to {self.peer_address}: it takes frames too slowly")
         lane = Lane.CONTROL if urgent else Lane.PADDING if isinstance(header, Probe) else Lane.DATA
+        leaving = Leaving(nbytes)
         if self.gate is None:
-            self._queue.put(buffers, lane)
+            leaving.queued = self._queue.put(buffers, lane)
             self._write()
-            return nbytes
+            return leaving
 
         def release() -> None:
             self._gated_bytes -= nbytes
-            if self.is_open:
-                self._queue.put(buffers, lane)
+            if self.is_open and not leaving.unwanted:
+                leaving.queued = self._queue.put(buffers, lane)
                 self._write()
 
         self._gated_bytes += nbytes
         if not self.gate.admit(nbytes, urgent, release):
             self._gated_bytes -= nbytes
-        return nbytes
+        return leaving
+
+    def withdraw(self, leaving: Leaving) -> bool:
+        """Take a frame back; False when all of it has left already, and the other side will see it."""
+        if leaving.queued is None:
+            leaving.unwanted = True
+            return True
+        if not self._queue.withdraw(leaving.queued):
+            return False
+        self._room.set()
+        self._write()
+        return True
 
     def has_room(self, payloads: Sequence[Array]) -> bool:
         """Whether nothing waits, or the queue would be at most half full with these tensors."""
@@ -193,7 +218,7 @@ class Connection(asyncio.Protocol):
         self._read_ready()
         return True
 
-    async def send_when_room(self, header: Header, payloads: Sequence[Array] = ()) -> int:
+    async def send_when_room(self, header: Header, payloads: Sequence[Array] = ()) -> Leaving:
         """Wait until the queue is at most half full, then `send`; the backpressure of a patient sender.
 
         Raises:

@@ -21,7 +21,8 @@ from edgesplit.errors import (
     RequestFailed,
     RequestTimedOut,
 )
-from edgesplit.frames import Hello, encode_frame
+from edgesplit.frame_parser import FrameParser
+from edgesplit.frames import Cancel, Frame, FrameLimits, Hello, Infer, encode_frame
 from edgesplit_agent.dataplane.emulation import EmulatedLink, Emulation
 from tests.dataplane.fakes import QUIET, eventually, plane
 
@@ -247,3 +248,33 @@ async def test_an_agent_that_computes_for_long_is_not_taken_for_a_dead_one() -> 
         await asyncio.sleep(0.5)  # five times what silence is given
         device.handler.open.set()
         assert (await task)["x"].shape == IMAGE.shape
+
+
+async def test_a_cancelled_request_that_has_not_left_never_arrives() -> None:
+    frames: list[Frame] = []
+    reading = asyncio.Event()
+
+    async def greet_and_read_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        parser = FrameParser(FrameLimits())
+        writer.writelines(encode_frame(Hello(protocol=1, role="agent", node="device", version="1", instance="i")))
+        await reading.wait()
+        while data := await reader.read(1 << 20):
+            frames.extend(parser.feed(data))
+        writer.close()
+
+    server = await asyncio.start_server(greet_and_read_late, "127.0.0.1", 0)
+    client = AsyncClient(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    large = asyncio.create_task(client.infer("double", {"x": np.zeros(16_000_000, dtype=np.float32)}))
+    while not client.unsent:
+        await asyncio.sleep(0.005)
+    large.cancel()
+    small = asyncio.create_task(client.infer("double", {"x": IMAGE}))
+    reading.set()
+    await eventually(lambda: any(isinstance(frame.header, Infer) for frame in frames))
+    headers = [frame.header for frame in frames]
+    assert [header.tensors[0].shape for header in headers if isinstance(header, Infer)] == [IMAGE.shape]
+    assert not any(isinstance(header, Cancel) for header in headers)
+    await client.close()
+    with pytest.raises(NodeUnreachable):
+        await small
+    server.close()

@@ -365,7 +365,7 @@ class PeerLink:
             deadline_s=deadline_s,
         )
         try:
-            nbytes = session.connection.send(header, [tensor.payload for tensor in tensors])
+            nbytes = session.connection.send(header, [tensor.payload for tensor in tensors]).nbytes
         except EdgesplitError as error:
             raise PeerUnreachable(f"node {self._peer} cannot be sent to: {error}") from error
         session.deliveries[sequence] = (key, nbytes)
