@@ -29,7 +29,7 @@ from bench.echo import Echo
 from bench.live_plans import PlanPusher
 from bench.random_plans import PlacedPlan, placed_plan, placement_problem, random_inputs
 from demo.fleet import EmulatedNode, LocalFleet, free_port
-from edgesplit_agent.sessions import RuntimeOptions, open_session
+from edgesplit_agent.compute.sessions import RuntimeOptions, open_session
 from edgesplit_controller.embedded_broker import EmbeddedBroker
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.importer import import_model

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from edgesplit.messages import TensorSpec
 from edgesplit.profiles import ExecutionProfile, ModelOffer, ProfileReport
-from edgesplit_agent.artifacts import BlobCache
-from edgesplit_agent.profiling import Profiler
-from edgesplit_agent.sessions import RuntimeOptions, open_session
-from edgesplit_agent.worker import Worker
+from edgesplit_agent.artifacts.cache import BlobCache
+from edgesplit_agent.compute.sessions import RuntimeOptions, open_session
+from edgesplit_agent.compute.worker import Worker
+from edgesplit_agent.profiling.profiler import Profiler
 from edgesplit_controller.deployment.compilation import tensor_specs
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.importer import import_model

@@ -217,6 +217,12 @@ class _Counting:
     def on_undelivered(self, peer: str, model: str, epoch: int, request: str) -> None:
         """Nothing is sent through a connection that ends."""
 
+    def room_bytes(self) -> int | None:
+        return None
+
+    def on_peer_room(self, peer: str, nbytes: int | None) -> None:
+        """Nothing is admitted here."""
+
     def on_peer_pressed(self, *_: Any) -> None:
         self.changed.set()
 

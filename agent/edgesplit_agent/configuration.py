@@ -18,7 +18,7 @@ from edgesplit.bus import BrokerAddress
 from edgesplit.endpoints import parse_address
 from edgesplit.errors import EdgesplitError
 from edgesplit.names import checked_name
-from edgesplit_agent.providers import full_name
+from edgesplit_agent.compute.providers import full_name
 
 __all__ = [
     "AgentConfiguration",

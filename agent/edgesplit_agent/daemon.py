@@ -20,31 +20,31 @@ from edgesplit.bus import BrokerAddress
 from edgesplit.messages import PROTOCOL, Deployment, Desired, NodeStatus
 from edgesplit.profiles import ModelOffer
 from edgesplit.service_notify import Notifier
-from edgesplit_agent.artifact_sources import Source, peer_sources
-from edgesplit_agent.artifacts import BlobCache
-from edgesplit_agent.coding import Coder
+from edgesplit_agent.artifacts.cache import BlobCache
+from edgesplit_agent.artifacts.sources import Source, peer_sources
 from edgesplit_agent.collectors.battery import BatteryCollector
 from edgesplit_agent.collectors.busy import BusyClock, TimedWorker
 from edgesplit_agent.collectors.memory import MemoryCollector
 from edgesplit_agent.collectors.power import select_power
 from edgesplit_agent.collectors.power_meter import PowerMeter
+from edgesplit_agent.compute.coding import Coder
+from edgesplit_agent.compute.own_work import OwnWork
+from edgesplit_agent.compute.providers import CPU, installed_runtime
+from edgesplit_agent.compute.sessions import RuntimeOptions, SessionPool
+from edgesplit_agent.compute.shadowing import Shadower
 from edgesplit_agent.configuration import AgentConfiguration, EmulationSection, address_to_advertise
 from edgesplit_agent.control import ControlPlane
 from edgesplit_agent.dataplane.plane import DataPlane
 from edgesplit_agent.engine import Engine
 from edgesplit_agent.http import HttpEndpoint
-from edgesplit_agent.live_timings import TimingBook
 from edgesplit_agent.openinference.models import EngineModels
-from edgesplit_agent.own_work import OwnWork
 from edgesplit_agent.plane_settings import emulation_of, limits_of
-from edgesplit_agent.profiling import Profiler
-from edgesplit_agent.providers import CPU, installed_runtime
+from edgesplit_agent.profiling.live_timings import TimingBook
+from edgesplit_agent.profiling.profiler import Profiler
+from edgesplit_agent.profiling.retiming import Retimer
 from edgesplit_agent.reporting import Reporter
-from edgesplit_agent.retiming import Retimer
 from edgesplit_agent.serving.events import DeploymentChanged, DesiredChanged, ModelOffered
 from edgesplit_agent.serving.machine import AgentMachine
-from edgesplit_agent.sessions import RuntimeOptions, SessionPool
-from edgesplit_agent.shadowing import Shadower
 from edgesplit_agent.telemetry import Telemetry
 from edgesplit_agent.usage import UsageBook
 

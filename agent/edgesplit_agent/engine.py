@@ -21,10 +21,13 @@ from edgesplit.errors import EdgesplitError, FrameMalformed, PeerUnreachable, Re
 from edgesplit.frames import Frame, PackedTensor, Tensors, pack_tensor
 from edgesplit.messages import EpochSpec
 from edgesplit.tensors import Array
-from edgesplit_agent.coding import Coder, check_codecs
+from edgesplit_agent.compute.coding import Coder, check_codecs
+from edgesplit_agent.compute.sessions import Component, Computed
+from edgesplit_agent.compute.shadowing import Shadower
+from edgesplit_agent.compute.worker import Job, Worker
 from edgesplit_agent.dataplane.contract import Answer
-from edgesplit_agent.live_timings import TimingBook
 from edgesplit_agent.ports import Peers, Preparer, Publisher
+from edgesplit_agent.profiling.live_timings import TimingBook
 from edgesplit_agent.serving.actions import (
     Action,
     ClearObserved,
@@ -52,6 +55,7 @@ from edgesplit_agent.serving.events import (
     ExecutionKey,
     PeerLost,
     PeerPressed,
+    PeerRoom,
     PeerUp,
     RequestArrived,
     RequestCancelled,
@@ -61,11 +65,8 @@ from edgesplit_agent.serving.events import (
     Tick,
 )
 from edgesplit_agent.serving.machine import AgentMachine
-from edgesplit_agent.sessions import Component, Computed
-from edgesplit_agent.shadowing import Shadower
 from edgesplit_agent.telemetry import Telemetry
 from edgesplit_agent.usage import UsageBook
-from edgesplit_agent.worker import Job, Worker
 
 __all__ = ["Engine"]
 
@@ -246,6 +247,14 @@ class Engine:
         if pressed:
             self._log.warning("peer-slow", peer=peer, text=f"{peer} takes tensors more slowly than they come")
         self.feed(PeerPressed(peer, pressed))
+
+    def room_bytes(self) -> int | None:
+        """See `DataPlaneHandler.room_bytes`."""
+        return self.machine.room_bytes()
+
+    def on_peer_room(self, peer: str, nbytes: int | None) -> None:
+        """A peer has room for more or fewer of this node's requests."""
+        self.feed(PeerRoom(peer, nbytes))
 
     def on_peer_lost(self, peer: str, reason: str) -> None:
         """A peer cannot be sent to any more."""

@@ -2,7 +2,7 @@
 
 Owns: the aiohttp application, the listening socket and the count of connections. Its rule: no client, slow, huge or
 one of thousands, can take the agent down with it. Not here: the protocol (`openinference/`), blobs
-(`artifact_service.py`), the metrics themselves (`telemetry.py`).
+(`artifacts/service.py`), the metrics themselves (`telemetry.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from edgesplit.errors import InvalidConfiguration
-from edgesplit_agent.artifact_service import ArtifactService
+from edgesplit_agent.artifacts.service import ArtifactService
 from edgesplit_agent.configuration import HttpSection, split_address
 from edgesplit_agent.openinference.answers import answer_failures
 from edgesplit_agent.openinference.endpoint import InferenceEndpoint

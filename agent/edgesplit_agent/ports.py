@@ -1,7 +1,7 @@
 """What the engine uses of the rest of the agent.
 
 Owns: these three interfaces. Its rule: as narrow as the engine's use. Not here: what stands behind them
-(`dataplane/plane.py`, `sessions.py`, `control.py`).
+(`dataplane/plane.py`, `compute/sessions.py`, `control.py`).
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Protocol
 from edgesplit.frames import PackedTensor
 from edgesplit.messages import EpochSpec, EpochState
 from edgesplit.tensors import Array
+from edgesplit_agent.compute.sessions import Component
 from edgesplit_agent.serving.actions import PublishNoise
-from edgesplit_agent.sessions import Component
 
 __all__ = ["Peers", "Preparer", "Publisher"]
 

@@ -1,7 +1,7 @@
 """The figures a node reports regularly: metrics, links, usage, timings.
 
 Owns: how often and when changed enough. Its rule: every number says where it comes from. Not here: measuring
-(`collectors/`, the data plane's links, `usage.py`, `live_timings.py`).
+(`collectors/`, the data plane's links, `usage.py`, `profiling/live_timings.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from edgesplit_agent.collectors.battery import BatteryCollector
 from edgesplit_agent.collectors.memory import MemoryCollector
 from edgesplit_agent.collectors.power_meter import PowerMeter
 from edgesplit_agent.collectors.processor import ProcessorCollector
-from edgesplit_agent.live_timings import TimingBook
+from edgesplit_agent.profiling.live_timings import TimingBook
 from edgesplit_agent.usage import UsageBook
 
 __all__ = ["Reporter", "links_differ"]

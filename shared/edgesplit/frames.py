@@ -217,9 +217,14 @@ class Ping(_Header, frozen=True, kw_only=True, tag="ping"):
 
 
 class Pong(_Header, frozen=True, kw_only=True, tag="pong"):
-    """Answers a Ping; with sequence 0 it says unasked that a long frame is still arriving."""
+    """Answers a Ping; with sequence 0 it says unasked that a long frame is still arriving.
+
+    Attributes:
+        room_bytes: What this side has room for of requests that arise at the other; None: it sets no limit. [B]
+    """
 
     sequence: Count
+    room_bytes: Count | None = None
 
 
 class Probe(_Header, frozen=True, kw_only=True, tag="probe"):

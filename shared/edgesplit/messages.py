@@ -245,6 +245,7 @@ class EpochSpec(Message, frozen=True, kw_only=True):
         outputs: On the source: ONNX outputs, in order; each is a wire tensor of the same name, or an input
             passed through.
         quantized: The plan quantizes at least one operator or tensor (its outputs differ from the float model's).
+        footprints: On the source: what the tensors of a request may take on each other participant at a time. [B]
     """
 
     epoch: int
@@ -254,6 +255,7 @@ class EpochSpec(Message, frozen=True, kw_only=True):
     input_routes: tuple[Route, ...] = ()
     outputs: tuple[str, ...] = ()
     quantized: bool = False
+    footprints: dict[str, int] = {}
 
 
 class Shadowing(Message, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 Owns: the socket's options, reading straight into tensors, the bounded send queue, and closing with a reason. Its rule:
 tensor bytes are never copied on their way out, and a connection that breaks the protocol is closed with a reason while
 everything else goes on. Not here: addresses and how a connection comes about (`endpoints.py`), the order in which
-frames leave (`sending.py`), what frames mean, retries.
+frames leave (`outlet.py`, `sending.py`), what frames mean, retries.
 
 asyncio's own transport copies what the kernel does not take at once (and on Python 3.11 joins scattered buffers), and
 goes through its selector for every read. So this class reads and writes through a duplicate of the socket, as long as
@@ -17,16 +17,15 @@ import contextlib
 import math
 import select
 import socket
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Protocol
 
 from edgesplit.errors import EdgesplitError, FrameTruncated, Overloaded, Unreachable
 from edgesplit.frame_parser import FrameParser
 from edgesplit.frames import Failure, Frame, FrameLimits, Header, Probe, encode_frame
-from edgesplit.sending import Lane, Pace, Queued, SendQueue
+from edgesplit.outlet import Outlet
+from edgesplit.sending import Lane, Queued
 from edgesplit.tensors import Array
 from edgesplit.vanishing import acknowledged, end_when_vanished
 
@@ -38,7 +37,6 @@ _BURST_BYTES = 1 << 22
 """After this many bytes in one go the event loop gets its turn."""
 _MORE_BYTES = 1 << 14
 """A read that brought so much is followed by another at once: the rest is arriving."""
-_MAX_BUFFERS = 64
 _URGENT_BYTES = 1 << 20
 _DISCARDED = memoryview(bytearray(1 << 16))
 """Where bytes go that nobody wants any more; of all connections, for it is never read."""
@@ -92,7 +90,6 @@ class Connection(asyncio.Protocol):
         gate: When set, asked before each frame leaves.
         on_room: When set, called whenever the kernel took bytes; it must not send before it has returned.
         peer_address: host:port of the other side.
-        sent_bytes: Handed to the kernel so far. [B]
     """
 
     def __init__(self, receiver: FrameReceiver, *, limits: FrameLimits, queue_bytes: int) -> None:
@@ -102,12 +99,8 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._socket: socket.socket | None = None
-        self._queue = SendQueue()
-        self._pace = Pace()
-        self._writing: deque[memoryview] = deque()
-        self._writing_bytes = 0
+        self._outlet: Outlet | None = None
         self._gated_bytes = 0
-        self._writer_armed = False
         self._room = asyncio.Event()
         self._room.set()
         self._closing = False
@@ -116,12 +109,16 @@ class Connection(asyncio.Protocol):
         self.gate: FrameGate | None = None
         self.on_room: Callable[[], None] | None = None
         self.peer_address = "?"
-        self.sent_bytes = 0
 
     @property
     def pending_bytes(self) -> int:
         """Of frames that wait to leave. [B]"""
-        return self._queue.waiting_bytes + self._writing_bytes + self._gated_bytes
+        return self._gated_bytes + (0 if self._outlet is None else self._outlet.waiting_bytes)
+
+    @property
+    def sent_bytes(self) -> int:
+        """Handed to the kernel so far. [B]"""
+        return 0 if self._outlet is None else self._outlet.sent_bytes
 
     @property
     def is_open(self) -> bool:
@@ -155,7 +152,8 @@ class Connection(asyncio.Protocol):
             Unreachable: The connection is closed.
             Overloaded: The queue is full.
         """
-        if not self.is_open:
+        outlet = self._outlet
+        if outlet is None or not self.is_open:
             raise Unreachable(f"the connection to {self.peer_address} is closed")
         buffers = encode_frame(header, payloads)
         nbytes = sum(buffer.nbytes for buffer in buffers)
@@ -167,15 +165,13 @@ class Connection(asyncio.Protocol):
         lane = Lane.CONTROL if urgent else Lane.PADDING if isinstance(header, Probe) else Lane.DATA
         leaving = Leaving(nbytes)
         if self.gate is None:
-            leaving.queued = self._queue.put(buffers, lane)
-            self._write()
+            leaving.queued = outlet.put(buffers, lane)
             return leaving
 
         def release() -> None:
             self._gated_bytes -= nbytes
             if self.is_open and not leaving.unwanted:
-                leaving.queued = self._queue.put(buffers, lane)
-                self._write()
+                leaving.queued = outlet.put(buffers, lane)
 
         self._gated_bytes += nbytes
         if not self.gate.admit(nbytes, urgent, release):
@@ -187,10 +183,9 @@ class Connection(asyncio.Protocol):
         if leaving.queued is None:
             leaving.unwanted = True
             return True
-        if not self._queue.withdraw(leaving.queued):
+        if self._outlet is None or not self._outlet.withdraw(leaving.queued):
             return False
         self._room.set()
-        self._write()
         return True
 
     def has_room(self, payloads: Sequence[Array]) -> bool:
@@ -241,16 +236,16 @@ class Connection(asyncio.Protocol):
             return
         if self._reason is None:
             self._reason = reason
-        if self._transport is None or self._socket is None:
-            self._closing = True
-            return
-        if reason is not None:
-            self._queue.clear()
-            if tell:
-                self._queue.put(encode_frame(Failure(code=reason.code, message=str(reason))), Lane.CONTROL)
         self._closing = True
+        if self._transport is None or self._outlet is None:
+            return
         self._loop.call_later(_LINGER_S, self._transport.abort)
-        self._write()
+        if reason is not None:
+            self._outlet.drop_waiting()
+        if reason is not None and tell:
+            self._outlet.put(encode_frame(Failure(code=reason.code, message=str(reason))), Lane.CONTROL)
+        else:
+            self._outlet.write()
 
     def abort(self, reason: EdgesplitError) -> None:
         """End the connection at once, sending nothing: for a peer that does not answer."""
@@ -277,7 +272,7 @@ class Connection(asyncio.Protocol):
         with contextlib.suppress(OSError):
             own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         end_when_vanished(own)
-        self._limit_unsent()
+        self._outlet = Outlet(own, self._loop, on_taken=self._taken, on_empty=self._emptied, on_broken=self._break)
         transport.pause_reading()
         self._loop.add_reader(own, self._read_ready)
         self._receiver.on_opened(self)
@@ -290,13 +285,11 @@ class Connection(asyncio.Protocol):
         self._transport = None
         if self._socket is not None:
             self._loop.remove_reader(self._socket)
-            if self._writer_armed:
-                self._loop.remove_writer(self._socket)
+            if self._outlet is not None:
+                self._outlet.close()
             self._socket.close()
             self._socket = None
-        self._queue.clear()
-        self._writing.clear()
-        self._writing_bytes = self._gated_bytes = 0
+        self._gated_bytes = 0
         self._room.set()
         self._receiver.on_closed(self, self._reason)
         if not self._ended.done():
@@ -346,78 +339,13 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _write(self) -> None:
-        """Hand the kernel what it takes; come back when it takes more."""
-        if self._socket is None or self._writer_armed:
-            return
-        self._write_ready()
-
-    def _write_ready(self) -> None:
-        if self._socket is None:
-            return
-        budget = _BURST_BYTES
-        try:
-            while budget > 0 and self._load():
-                offered = self._writing_bytes
-                sent = self._socket.sendmsg(islice(self._writing, _MAX_BUFFERS))
-                self._sent(sent)
-                budget -= sent
-                if sent < offered and len(self._writing) <= _MAX_BUFFERS:
-                    self._full()
-                    break
-        except (BlockingIOError, InterruptedError):
-            self._full()
-        except OSError as error:
-            self._break(error)
-            return
-        self._arm(bool(self._writing or self._queue))
-
-    def _load(self) -> bool:
-        """Have something to write; False when nothing waits."""
-        if not self._writing:
-            self._writing.extend(self._queue.take())
-            self._writing_bytes = sum(buffer.nbytes for buffer in self._writing)
-            if not self._writing:
-                self._pace.idle()
-        return bool(self._writing)
-
-    def _sent(self, nbytes: int) -> None:
-        self.sent_bytes += nbytes
-        self._writing_bytes -= nbytes
-        self._pace.sent(nbytes)
+    def _taken(self) -> None:
         self._room.set()
         if self.on_room is not None:
             self.on_room()
-        while nbytes:
-            first = self._writing[0]
-            if nbytes < first.nbytes:
-                self._writing[0] = first[nbytes:]
-                return
-            nbytes -= first.nbytes
-            self._writing.popleft()
 
-    def _full(self) -> None:
-        """The kernel takes no more for now: the loop calls again."""
-        if self._pace.full(self._loop.time()):
-            self._queue.part_bytes = self._pace.part_bytes
-            self._limit_unsent()
-
-    def _limit_unsent(self) -> None:
-        """Have the kernel hold no more unsent bytes than a part: a small frame would wait behind them."""
-        if self._socket is not None:
-            with contextlib.suppress(OSError):
-                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, self._pace.part_bytes)
-
-    def _arm(self, wanted: bool) -> None:
-        if self._socket is None:
-            return
-        if wanted != self._writer_armed:
-            self._writer_armed = wanted
-            if wanted:
-                self._loop.add_writer(self._socket, self._write_ready)
-            else:
-                self._loop.remove_writer(self._socket)
-        if not wanted and self._closing:
+    def _emptied(self) -> None:
+        if self._closing and self._socket is not None:
             # The other side reads the end of the stream after the last frame, and closes.
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_WR)

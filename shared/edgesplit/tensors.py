@@ -7,6 +7,7 @@ here is C-contiguous, native-endian and of an allowed dtype. Not here: wire code
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from edgesplit.errors import InvalidTensor
 from edgesplit.messages import TensorSpec
 
-__all__ = ["DTYPES", "FLOAT_DTYPES", "Array", "as_bytes", "check_inputs", "contiguous", "dtype_name", "spec_of"]
+__all__ = ["DTYPES", "FLOAT_DTYPES", "Array", "as_bytes", "check_inputs", "contiguous", "dtype_name", "spec_of", "tensor_bytes"]
 
 Array = NDArray[Any]
 
@@ -60,6 +61,11 @@ def dtype_name(array: Array) -> str:
 def spec_of(name: str, array: Array) -> TensorSpec:
     """Describe an array."""
     return TensorSpec(name=name, dtype=dtype_name(array), shape=array.shape)
+
+
+def tensor_bytes(spec: TensorSpec) -> int:
+    """What a tensor takes in memory. [B]"""
+    return math.prod(spec.shape) * DTYPES[spec.dtype].itemsize
 
 
 def as_bytes(array: Array) -> memoryview:

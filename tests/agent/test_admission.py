@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -70,6 +71,29 @@ def test_a_pressed_peer_refuses_only_requests_that_send_to_it() -> None:
     assert str(refusal).startswith("edge takes tensors more slowly")
     admission.pressed = {"cloud"}
     assert admission.refusal(1, Held(0, 0, 0), SPEC) is None
+
+
+def test_a_request_is_refused_where_a_participant_has_no_room_for_it_unless_it_is_the_only_one_there() -> None:
+    admission = Admission("device", 64)
+    spec = msgspec.structs.replace(SPEC, footprints={"edge": 600})
+    assert admission.refusal(1, Held(1, 1, 1, {"edge": 600}), spec) is None
+    admission.peer_has_room("edge", 1000)
+    assert admission.refusal(1, Held(0, 0, 0), spec) is None
+    refusal = admission.refusal(1, Held(1, 1, 1, {"edge": 600}), spec)
+    assert refusal is not None
+    assert str(refusal).startswith("edge has no room for another request's tensors from device")
+    admission.peer_has_room("edge", 1200)
+    assert admission.refusal(1, Held(1, 1, 1, {"edge": 600}), spec) is None
+    admission.peer_has_room("edge", None)
+    assert admission.refusal(1, Held(9, 1, 1, {"edge": 6000}), spec) is None
+
+
+def test_sources_share_what_weights_leave() -> None:
+    assert Admission("edge", 64).share_bytes(2) is None
+    admission = Admission("edge", 64, limit_bytes=8000)
+    admission.weight_bytes = 2000
+    assert admission.share_bytes(0) == 6000
+    assert admission.share_bytes(2) == 3000
 
 
 requests = st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 5000), st.booleans()), max_size=60)

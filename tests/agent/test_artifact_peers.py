@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from edgesplit.errors import ArtifactCorrupt, ArtifactMissing
 from edgesplit.messages import LinkState, NodeStatus
-from edgesplit_agent import artifact_service, artifacts
-from edgesplit_agent.artifact_service import ArtifactService
-from edgesplit_agent.artifact_sources import ASKED_PEERS, CONTROLLER, Source, in_order, peer_sources
-from edgesplit_agent.artifacts import BlobCache
+from edgesplit_agent.artifacts import artifacts
+from edgesplit_agent.artifacts.cache import BlobCache
+from edgesplit_agent.artifacts.service import ArtifactService
+from edgesplit_agent.artifacts.sources import ASKED_PEERS, CONTROLLER, Source, in_order, peer_sources
 
 BLOBS = [bytes([number]) * 200_000 for number in range(3)]
 DIGESTS = [hashlib.sha256(blob).hexdigest() for blob in BLOBS]
@@ -230,7 +230,7 @@ class TestService:
     async def test_a_node_that_sends_enough_blobs_already_says_so(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(artifact_service, "UPLOADS", 0)
+        monkeypatch.setattr("edgesplit_agent.artifacts.service.UPLOADS", 0)
         async with node(tmp_path / "cache", BLOBS[0]) as served, aiohttp.ClientSession(served.url) as client:
             async with client.get(f"/blobs/{DIGESTS[0]}") as answer:
                 assert answer.status == 503

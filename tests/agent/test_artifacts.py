@@ -13,8 +13,7 @@ import pytest
 from aiohttp import web
 
 from edgesplit.errors import ArtifactCorrupt, ArtifactError, ArtifactMissing
-from edgesplit_agent import artifacts
-from edgesplit_agent.artifacts import BlobCache
+from edgesplit_agent.artifacts.cache import BlobCache
 
 BLOB = bytes(range(256)) * 4000
 DIGEST = hashlib.sha256(BLOB).hexdigest()
@@ -70,7 +69,7 @@ async def server() -> AsyncIterator[Server]:
 @pytest.fixture
 async def cache(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[BlobCache]:
     """Empty, asking the server."""
-    monkeypatch.setattr(artifacts, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("edgesplit_agent.artifacts.cache.FIRST_PAUSE_S", 0.01)
     cache = BlobCache(tmp_path / "cache", 10**9, lambda: server.url)
     yield cache
     await cache.close()

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgesplit.codecs import available_codecs
-from edgesplit_agent.codec_times import CodecTimer, fit_line
-from edgesplit_agent.sessions import RuntimeOptions
-from edgesplit_agent.worker import Worker
+from edgesplit_agent.compute.sessions import RuntimeOptions
+from edgesplit_agent.compute.worker import Worker
+from edgesplit_agent.profiling.codec_times import CodecTimer, fit_line
 
 SIZES = (1 << 16, 1 << 19, 1 << 22)
 

@@ -12,10 +12,10 @@ import pytest
 from edgesplit.errors import FrameMalformed, PreparationFailed
 from edgesplit.frames import PackedTensor, pack_tensor
 from edgesplit.tensors import Array
-from edgesplit_agent import coding
-from edgesplit_agent.coding import Coder, check_codecs
-from edgesplit_agent.sessions import RuntimeOptions, slowed
-from edgesplit_agent.worker import Worker
+from edgesplit_agent.compute import coding
+from edgesplit_agent.compute.coding import Coder, check_codecs
+from edgesplit_agent.compute.sessions import RuntimeOptions, slowed
+from edgesplit_agent.compute.worker import Worker
 from tests.agent.graphs import device_part
 
 LARGE = np.random.default_rng(0).normal(size=(1, 16, 64, 64)).astype(np.float32)

@@ -14,19 +14,19 @@ from edgesplit.errors import NodeUnreachable, PeerUnreachable, PreparationFailed
 from edgesplit.frames import Frame, PackedTensor, Tensors, pack_tensor
 from edgesplit.messages import EpochSpec, EpochState, Shadowing
 from edgesplit.tensors import Array
-from edgesplit_agent.coding import Coder
 from edgesplit_agent.collectors.base import Power
+from edgesplit_agent.compute.coding import Coder
+from edgesplit_agent.compute.own_work import OwnWork
+from edgesplit_agent.compute.sessions import Component, RuntimeOptions
+from edgesplit_agent.compute.shadowing import Shadower
+from edgesplit_agent.compute.worker import Worker
 from edgesplit_agent.engine import Engine
-from edgesplit_agent.live_timings import TimingBook
-from edgesplit_agent.own_work import OwnWork
+from edgesplit_agent.profiling.live_timings import TimingBook
 from edgesplit_agent.serving.actions import PublishNoise
 from edgesplit_agent.serving.events import DeploymentChanged, DesiredChanged, PeerUp
 from edgesplit_agent.serving.machine import AgentMachine
-from edgesplit_agent.sessions import Component, RuntimeOptions
-from edgesplit_agent.shadowing import Shadower
 from edgesplit_agent.telemetry import Telemetry
 from edgesplit_agent.usage import UsageBook
-from edgesplit_agent.worker import Worker
 from tests.agent.graphs import deployment, desired, device_part, local_part
 
 X = np.ones((1, 4), np.float32)

@@ -14,7 +14,7 @@ from edgesplit.messages import LinkState
 from edgesplit.profiles import ProfilePlan
 from edgesplit_agent.configuration import HttpSection
 from edgesplit_agent.http import HttpEndpoint
-from edgesplit_agent.kernel_times import Kernel, is_opaque, kernel_runs, modelled_times, unit_times
+from edgesplit_agent.profiling.kernel_times import Kernel, is_opaque, kernel_runs, modelled_times, unit_times
 from edgesplit_agent.reporting import links_differ
 from edgesplit_agent.telemetry import Telemetry
 from tests.openinference.fakes import FakeModels

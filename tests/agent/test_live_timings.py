@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from edgesplit.messages import EpochSpec, GraphRef
 from edgesplit.profiles import ExecutionProfile, LiveTimings, ModelOffer
 from edgesplit.tensors import Array
-from edgesplit_agent.artifacts import BlobCache
-from edgesplit_agent.live_timings import TimingBook, middle_mean
-from edgesplit_agent.own_work import OwnWork
-from edgesplit_agent.retiming import BURSTS, RUNS, SAVED_S, SHARE, Budget, Retimed, Retimer, is_due
-from edgesplit_agent.sessions import RuntimeOptions
-from edgesplit_agent.worker import PROFILING_PRIORITY, Worker
+from edgesplit_agent.artifacts.cache import BlobCache
+from edgesplit_agent.compute.own_work import OwnWork
+from edgesplit_agent.compute.sessions import RuntimeOptions
+from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
+from edgesplit_agent.profiling.live_timings import TimingBook, middle_mean
+from edgesplit_agent.profiling.retiming import BURSTS, RUNS, SAVED_S, SHARE, Budget, Retimed, Retimer, is_due
 from tests.agent.graphs import Blobs, local_part
 
 

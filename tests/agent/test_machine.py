@@ -46,6 +46,7 @@ from edgesplit_agent.serving.events import (
     ExecutionKey,
     ModelOffered,
     PeerLost,
+    PeerRoom,
     PeerUp,
     RequestArrived,
     RequestCancelled,
@@ -110,6 +111,30 @@ def finished(epoch: int, component: int, **outputs: np.ndarray) -> ComponentFini
 def arrived(name: str, inputs: Mapping[str, np.ndarray] | None = None, deadline_s: float | None = None) -> Event:
     """A request of model m."""
     return RequestArrived(name, "m", {"x": X} if inputs is None else inputs, deadline_s)
+
+
+def test_a_source_keeps_to_its_credit_at_a_participant_and_takes_requests_again_once_one_has_ended() -> None:
+    scene = Scene("device")
+    scene.say(PeerUp("edge"))
+    split = msgspec.structs.replace(device_part(2), footprints={"edge": 32})
+    scene.say(DesiredChanged("m", desired("device", local_part(1), split, serve=2, fallback=1)))
+    scene.say(PeerRoom("edge", 64))
+    assert not of(FailRequest, scene.say(arrived("r")) + scene.say(arrived("s")))
+    (refused,) = of(FailRequest, scene.say(arrived("t")))
+    assert isinstance(refused.error, Overloaded)
+    assert "edge has no room" in str(refused.error)
+    scene.say(RequestCancelled("r"))
+    assert not of(FailRequest, scene.say(arrived("t")))
+
+
+def test_a_node_grants_each_source_its_share_of_what_weights_leave() -> None:
+    machine = AgentMachine("edge", memory_limit_bytes=8000)
+    assert machine.room_bytes() == 8000
+    for model, source in (("m", "device"), ("n", "other")):
+        part = msgspec.structs.replace(edge_part(2), source=source)
+        machine.handle(DesiredChanged(model, msgspec.structs.replace(desired("edge", part), model=model)), 0.0)
+    assert machine.room_bytes() == 4000
+    assert AgentMachine("edge").room_bytes() is None
 
 
 def test_a_request_goes_over_the_edge_and_back() -> None:

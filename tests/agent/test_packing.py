@@ -16,11 +16,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgesplit.errors import PreparationFailed
 from edgesplit.messages import ComponentSpec, GraphRef, TensorSpec
-from edgesplit_agent.artifacts import BlobCache
-from edgesplit_agent.onnx_wire import external_entries, with_external_entries
-from edgesplit_agent.packing import PackedGraphs
-from edgesplit_agent.runtime import RuntimeOptions, open_session
-from edgesplit_agent.sessions import SessionPool
+from edgesplit_agent.artifacts.cache import BlobCache
+from edgesplit_agent.compute.onnx_wire import external_entries, with_external_entries
+from edgesplit_agent.compute.packing import PackedGraphs
+from edgesplit_agent.compute.runtime import RuntimeOptions, open_session
+from edgesplit_agent.compute.sessions import SessionPool
 from tests.agent.graphs import Blobs, local_part
 
 SIDE = 64

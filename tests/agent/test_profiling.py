@@ -13,12 +13,12 @@ import onnxruntime
 
 from edgesplit.messages import GraphRef, TensorSpec
 from edgesplit.profiles import ExecutionProfile, ModelOffer, ProfilePlan, ProfileReport
-from edgesplit_agent.artifacts import BlobCache
-from edgesplit_agent.profile_store import GraphTimes, ProfileStore
-from edgesplit_agent.profiling import Profiler
-from edgesplit_agent.sessions import RuntimeOptions
-from edgesplit_agent.timed_runs import PATIENCE, TimedRuns
-from edgesplit_agent.worker import PROFILING_PRIORITY, Worker
+from edgesplit_agent.artifacts.cache import BlobCache
+from edgesplit_agent.compute.sessions import RuntimeOptions
+from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
+from edgesplit_agent.profiling.profiler import Profiler
+from edgesplit_agent.profiling.store import GraphTimes, ProfileStore
+from edgesplit_agent.profiling.timed_runs import PATIENCE, TimedRuns
 from tests.agent.graphs import Blobs
 
 UNITS = tuple(f"u{index}" for index in range(8))

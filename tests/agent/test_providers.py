@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from edgesplit.errors import PreparationFailed
-from edgesplit_agent import runtime
+from edgesplit_agent.compute import runtime
+from edgesplit_agent.compute.providers import candidates, full_name, missing_text, options_of
+from edgesplit_agent.compute.runtime import RuntimeOptions, on_processor_alone, usable_providers
 from edgesplit_agent.configuration import RuntimeSection
-from edgesplit_agent.providers import candidates, full_name, missing_text, options_of
-from edgesplit_agent.runtime import RuntimeOptions, on_processor_alone, usable_providers
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 OPENVINO, TENSORRT = "OpenVINOExecutionProvider", "TensorrtExecutionProvider"

@@ -12,9 +12,9 @@ import pytest
 
 from edgesplit.errors import ArtifactMissing, PreparationFailed
 from edgesplit.messages import GraphRef
-from edgesplit_agent.artifacts import BlobCache
-from edgesplit_agent.sessions import RuntimeOptions, SessionPool
-from edgesplit_agent.worker import PROFILING_PRIORITY, Worker
+from edgesplit_agent.artifacts.cache import BlobCache
+from edgesplit_agent.compute.sessions import RuntimeOptions, SessionPool
+from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
 from tests.agent.graphs import Blobs, component, local_part
 
 X = np.arange(4, dtype=np.float32).reshape(1, 4)

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 from edgesplit.tensors import Array
-from edgesplit_agent import shadowing
-from edgesplit_agent.artifacts import BlobCache
-from edgesplit_agent.interruption import Interruption
+from edgesplit_agent.artifacts.cache import BlobCache
+from edgesplit_agent.compute import shadowing
+from edgesplit_agent.compute.interruption import Interruption
+from edgesplit_agent.compute.sessions import Component, RuntimeOptions, SessionPool, open_session
+from edgesplit_agent.compute.shadowing import SHADOW_PRIORITY, Shadower
+from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
 from edgesplit_agent.serving.actions import ShadowRequest
 from edgesplit_agent.serving.events import ShadowChecked, ShadowDropped
-from edgesplit_agent.sessions import Component, RuntimeOptions, SessionPool, open_session
-from edgesplit_agent.shadowing import SHADOW_PRIORITY, Shadower
-from edgesplit_agent.worker import PROFILING_PRIORITY, Worker
 from tests.agent.graphs import Blobs, local_part, spec
 
 X = np.arange(4, dtype=np.float32).reshape(1, 4)

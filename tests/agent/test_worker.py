@@ -6,7 +6,7 @@ import asyncio
 import threading
 from typing import Any
 
-from edgesplit_agent.worker import Job, Worker
+from edgesplit_agent.compute.worker import Job, Worker
 
 
 class Results:

@@ -40,6 +40,8 @@ class RecordingHandler:
         self.ups: list[str] = []
         self.pressed: list[tuple[str, bool]] = []
         self.lost: list[tuple[str, str]] = []
+        self.room: int | None = None
+        self.rooms: list[tuple[str, int | None]] = []
         self.undelivered: list[tuple[str, str]] = []
         self.open = asyncio.Event()
         self.open.set()
@@ -76,6 +78,12 @@ class RecordingHandler:
 
     def on_peer_pressed(self, peer: str, pressed: bool) -> None:
         self.pressed.append((peer, pressed))
+
+    def room_bytes(self) -> int | None:
+        return self.room
+
+    def on_peer_room(self, peer: str, nbytes: int | None) -> None:
+        self.rooms.append((peer, nbytes))
 
     def on_peer_lost(self, peer: str, reason: str) -> None:
         self.lost.append((peer, reason))

@@ -179,6 +179,16 @@ async def test_a_handler_that_raises_harms_nobody() -> None:
         await eventually(lambda: [entry[3] for entry in edge.handler.tensors] == ["r2"])
 
 
+async def test_a_peer_says_what_it_has_room_for_and_when_that_changes() -> None:
+    async with plane("device") as device, plane("edge") as edge:
+        edge.handler.room = 1000
+        await connected(device, edge)
+        await eventually(lambda: device.handler.rooms[-1] == ("edge", 1000))
+        edge.handler.room = None
+        await eventually(lambda: device.handler.rooms[-1] == ("edge", None))
+        assert [room for _, room in device.handler.rooms] == [None, 1000, None]
+
+
 async def test_pings_and_probes_are_answered() -> None:
     async with plane("edge") as edge:
         peer = await RawPeer.connect(edge.address)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from edgesplit_agent.worker import Worker
+from edgesplit_agent.compute.worker import Worker
 
 __all__ = ["Busy", "BusyClock", "TimedWorker"]
 

@@ -94,6 +94,12 @@ class DataPlaneHandler(Protocol):
     def on_peer_pressed(self, peer: str, pressed: bool) -> None:
         """Tensors for the peer begin to wait for room in its queue, or none do any more."""
 
+    def room_bytes(self) -> int | None:
+        """What this node has room for of one peer's requests, their tensors together; None: it sets no limit. [B]"""
+
+    def on_peer_room(self, peer: str, nbytes: int | None) -> None:
+        """What the peer has room for of this node's requests changed; None: no limit. [B]"""
+
     def on_peer_lost(self, peer: str, reason: str) -> None:
         """The connection to the peer ended; what was on its way is lost."""
 

@@ -130,7 +130,7 @@ class Incoming:
         if guest.hello is None:
             raise FrameMalformed(f"{connection.peer_address} did not greet: its first frame must be Hello")
         if isinstance(header, Ping):
-            connection.send(Pong(sequence=header.sequence), urgent=True)
+            connection.send(Pong(sequence=header.sequence, room_bytes=self._handler.room_bytes()), urgent=True)
         elif isinstance(header, Infer):
             self._infer(connection, guest, header, frame)
         elif isinstance(header, Cancel):
@@ -295,5 +295,5 @@ class Incoming:
                 received = connection.received_bytes
                 agent = guest.hello is not None and guest.hello.role == "agent"
                 if agent and connection.is_open and connection.in_frame and received != guest.received_bytes:
-                    connection.send(Pong(sequence=0), urgent=True)
+                    connection.send(Pong(sequence=0, room_bytes=self._handler.room_bytes()), urgent=True)
                 guest.received_bytes = received

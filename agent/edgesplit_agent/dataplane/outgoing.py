@@ -52,6 +52,7 @@ class _Session:
     used_at: float
     up: bool = False
     pinged_at: float = 0.0
+    room_bytes: int | None = None
     pings: dict[int, float] = field(default_factory=dict[int, float])
     deliveries: dict[int, tuple[RequestKey, int]] = field(default_factory=dict[int, tuple[RequestKey, int]])
 
@@ -183,6 +184,9 @@ class PeerLink:
         session.life.heard()
         if isinstance(header, Pong):
             self._estimator.pong_received(header.sequence, now)
+            if header.room_bytes != session.room_bytes:
+                session.room_bytes = header.room_bytes
+                guarded(self._handler.on_peer_room, self._peer, header.room_bytes)
             if (asked_at := session.pings.pop(header.sequence, None)) is not None:
                 session.life.answered(now - asked_at, now)
         elif isinstance(header, Ack):
@@ -249,6 +253,7 @@ class PeerLink:
         self._estimator.connected()
         session.up = True
         _log.info("peer connected", peer=self._peer, address=self.address)
+        guarded(self._handler.on_peer_room, self._peer, None)  # until it says so
         guarded(self._handler.on_peer_up, self._peer)
         await self._watch(session)
 

@@ -4,7 +4,9 @@ Owns: the bounds, and the sentence for a request that is refused. Its rule: a re
 may have on this node at a time find room, for nobody can be refused later; one request is always admitted, however
 large. A request that needs a peer whose backlog is full is refused, so that a slow peer takes no memory from requests
 that do without it. A model may hold as much as it leaves free [1]: one alone gets half, and another always finds room.
-Not here: what becomes of a request (`flow.py`).
+Of the other participants' memory a source may hold what each of them last said to have room for: its credit there, taken
+for all of a request at once, so that no two requests wait for each other half admitted. Not here: what becomes of a
+request (`flow.py`).
 
 References: [1] A. K. Choudhury, E. L. Hahne, Dynamic queue length thresholds for shared-memory packet switches, IEEE/ACM
 Transactions on Networking 6 (2), 1998.
@@ -14,11 +16,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edgesplit.errors import Overloaded
-from edgesplit.messages import EpochSpec, TensorSpec
-from edgesplit.tensors import DTYPES, Array
+from edgesplit.messages import EpochSpec
+from edgesplit.tensors import Array, tensor_bytes
 
 __all__ = ["Admission", "Held", "footprint_bytes"]
 
@@ -35,11 +37,13 @@ class Held:
         requests: Their number.
         all_bytes: What their tensors may take. [B]
         own_bytes: Those of the model in question. [B]
+        on_peers: What they may take on other nodes. [B]
     """
 
     requests: int
     all_bytes: int
     own_bytes: int
+    on_peers: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 class Admission:
@@ -61,6 +65,7 @@ class Admission:
         self.limit_bytes = limit_bytes
         self.weight_bytes = 0
         self.pressed: set[str] = set()
+        self._rooms: dict[str, int] = {}
 
     @property
     def tensor_bytes(self) -> float:
@@ -68,6 +73,22 @@ class Admission:
         if not self.limit_bytes:
             return math.inf
         return max(self.limit_bytes - self.weight_bytes, self.limit_bytes // LEAST_SHARE)
+
+    def share_bytes(self, sources: int) -> int | None:
+        """What each of so many sources may hold here; None without a limit. [B]"""
+        return None if math.isinf(self.tensor_bytes) else int(self.tensor_bytes) // max(sources, 1)
+
+    def peer_has_room(self, peer: str, nbytes: int | None) -> None:
+        """Note what a peer has room for; None: it sets no limit. [B]"""
+        if nbytes is None:
+            self._rooms.pop(peer, None)
+        else:
+            self._rooms[peer] = nbytes
+
+    @property
+    def has_credit_limits(self) -> bool:
+        """Whether any peer said how much room it has."""
+        return bool(self._rooms)
 
     def refusal(self, needed_bytes: int, held: Held, spec: EpochSpec | None) -> Overloaded | None:
         """Why a request cannot be taken in now; None where it can.
@@ -89,12 +110,29 @@ class Admission:
                 f"{self.tensor_bytes / MEGA:.1f} MB; a model may hold as much as it leaves free): send again later or "
                 "slower, or raise [runtime] memory_limit_bytes"
             )
+        full = sorted(self._without_room(held, spec)) if spec is not None and self._rooms else []
+        if full:
+            return Overloaded(
+                f"{', '.join(full)} has no room for another request's tensors from {self.node}: send again later or "
+                "slower, or raise [runtime] memory_limit_bytes there"
+            )
         slow = sorted(self.pressed & _receivers(spec)) if spec is not None and self.pressed else []
         if slow:
             return Overloaded(
                 f"{', '.join(slow)} takes tensors more slowly than requests come: send again later or slower"
             )
         return None
+
+
+    def _without_room(self, held: Held, spec: EpochSpec) -> list[str]:
+        """Participants where another request would exceed the credit; one request is always admitted."""
+        return [
+            peer
+            for peer, needed_bytes in spec.footprints.items()
+            if peer in self._rooms
+            and (taken_bytes := held.on_peers.get(peer, 0))
+            and taken_bytes + needed_bytes > self._rooms[peer]
+        ]
 
 
 def footprint_bytes(spec: EpochSpec, inputs: Mapping[str, Array]) -> int:
@@ -106,7 +144,7 @@ def footprint_bytes(spec: EpochSpec, inputs: Mapping[str, Array]) -> int:
     """
     sizes = {name: array.nbytes for name, array in inputs.items()}
     for component in spec.components:
-        sizes |= {tensor.name: _bytes(tensor) for tensor in (*component.inputs, *component.outputs)}
+        sizes |= {tensor.name: tensor_bytes(tensor) for tensor in (*component.inputs, *component.outputs)}
     return sum(sizes.values())
 
 
@@ -117,7 +155,3 @@ def _receivers(spec: EpochSpec) -> set[str]:
 
 def _flat(names: Iterable[Iterable[str]]) -> set[str]:
     return {name for some in names for name in some}
-
-
-def _bytes(tensor: TensorSpec) -> int:
-    return math.prod(tensor.shape) * DTYPES[tensor.dtype].itemsize

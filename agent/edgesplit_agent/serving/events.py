@@ -27,6 +27,7 @@ __all__ = [
     "ModelOffered",
     "PeerLost",
     "PeerPressed",
+    "PeerRoom",
     "PeerUp",
     "RequestArrived",
     "RequestCancelled",
@@ -158,6 +159,13 @@ class PeerPressed(msgspec.Struct, frozen=True):
     pressed: bool
 
 
+class PeerRoom(msgspec.Struct, frozen=True):
+    """What a peer has room for of requests that arise here; None: it sets no limit. [B]"""
+
+    peer: str
+    nbytes: int | None
+
+
 class PeerUp(msgspec.Struct, frozen=True):
     """A peer answers."""
 
@@ -218,6 +226,7 @@ Event: TypeAlias = (
     | SendFailed
     | PeerLost
     | PeerPressed
+    | PeerRoom
     | PeerUp
     | AbortReceived
     | ShadowChecked

@@ -113,6 +113,7 @@ class Flow:
             len(others),
             sum(other.footprint_bytes for other in others),
             sum(other.footprint_bytes for other in others if other.model == event.model),
+            self._on_peers() if self.admission.has_credit_limits else {},
         )
         refusal = self.admission.refusal(needed_bytes, held, spec)
         if refusal is not None:
@@ -398,6 +399,14 @@ class Flow:
     def _choose(self, request: Request, now_s: float) -> int | None:
         model = self.models[request.model]
         return model.choose(self.peers_up, now_s, request.failed_epochs, probation=self.probation(now_s))
+
+    def _on_peers(self) -> Mapping[str, int]:
+        """What requests in flight may take on other nodes. [B]"""
+        taken: Counter[str] = Counter()
+        for request in self.requests.values():
+            if request.epoch is not None and (held := self.models[request.model].held.get(request.epoch)) is not None:
+                taken.update(held.spec.footprints)
+        return taken
 
     def _tell(self, abort: SendAbort, now_s: float) -> list[Action]:
         """Send an abort that must arrive."""

@@ -29,6 +29,7 @@ from edgesplit_agent.serving.events import (
     ModelOffered,
     PeerLost,
     PeerPressed,
+    PeerRoom,
     PeerUp,
     RequestArrived,
     RequestCancelled,
@@ -103,6 +104,11 @@ class AgentMachine:
         known = self.models.get(model)
         return known is not None and known.current == epoch == known.shadows.under_way
 
+    def room_bytes(self) -> int | None:
+        """What each source may hold here of its requests' tensors; None without a limit. [B]"""
+        sources = {held.spec.source for model in self.models.values() for held in model.held.values()}
+        return self.flow.admission.share_bytes(len(sources))
+
     def order_of(self, key: ExecutionKey) -> int:
         """Whose turn it is: arrival order of an execution's request here, the next one's where it is not known yet."""
         return self.flow.order_of(key)
@@ -144,6 +150,9 @@ class AgentMachine:
                 return flow.send_failed(event, now_s)
             case PeerPressed(peer, pressed):
                 (flow.admission.pressed.add if pressed else flow.admission.pressed.discard)(peer)
+                return []
+            case PeerRoom(peer, nbytes):
+                flow.admission.peer_has_room(peer, nbytes)
                 return []
             case PeerUp(peer):
                 return flow.peer_up(peer, now_s)

@@ -2,7 +2,7 @@
 
 Owns: the choice, and the figures of the epoch that serves. Its rule: a request is chosen only after it was answered, one
 at a time, and only where the epoch it ran on is the one that serves. Not here: running and comparing
-(`shadowing.py`), the rule that judges the figures (`edgesplit.checks`).
+(`compute/shadowing.py`), the rule that judges the figures (`edgesplit.checks`).
 """
 
 from __future__ import annotations

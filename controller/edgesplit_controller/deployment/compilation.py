@@ -11,8 +11,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from edgesplit.messages import ComponentSpec, EpochSpec, GraphRef, Route, TensorSpec, WeightRef
 from edgesplit.plan import Assignment, Component, Evaluation
+from edgesplit.tensors import tensor_bytes
 from edgesplit_controller.deployment.codec_offers import is_lossy
 
 if TYPE_CHECKING:
@@ -171,7 +174,14 @@ def _specs(
             outputs=graph.outputs if at_source else (),
             quantized=bool(assignment.quantized) or any(map(is_lossy, assignment.codecs.values())),
         )
-    return specs
+    footprints = {node: _footprint_bytes(spec) for node, spec in specs.items() if node != source}
+    return {**specs, source: msgspec.structs.replace(specs[source], footprints=footprints)}
+
+
+def _footprint_bytes(spec: EpochSpec) -> int:
+    """What the tensors of one request may take on a node at a time. [B]"""
+    tensors = [tensor for component in spec.components for tensor in (*component.inputs, *component.outputs)]
+    return sum({tensor.name: tensor_bytes(tensor) for tensor in tensors}.values())
 
 
 def _receivers(placed: Sequence[_Placed], graph: ModelGraph, source: str) -> dict[str, tuple[str, ...]]:

@@ -2,7 +2,7 @@
 
 Owns: how a run is timed. Its rule: it goes through the serving worker after every request and is given up as soon as one
 arrives; a node that is never idle long enough gets it done all the same, in turn with its requests. Not here: what is
-timed and why (`profiling.py`, `retiming.py`).
+timed and why (`profiler.py`, `retiming.py`).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgesplit.tensors import Array
-from edgesplit_agent.interruption import Interruption
-from edgesplit_agent.sessions import RuntimeOptions
-from edgesplit_agent.worker import PROFILING_PRIORITY, Worker
+from edgesplit_agent.compute.interruption import Interruption
+from edgesplit_agent.compute.sessions import RuntimeOptions
+from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
 
 __all__ = ["Taken", "TimedRuns"]
 

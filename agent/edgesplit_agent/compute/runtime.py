@@ -25,7 +25,7 @@ import structlog
 from edgesplit.errors import PreparationFailed
 from edgesplit.messages import TensorSpec
 from edgesplit.tensors import Array
-from edgesplit_agent.providers import CPU, candidates, missing_text, options_of
+from edgesplit_agent.compute.providers import CPU, candidates, missing_text, options_of
 
 __all__ = [
     "RuntimeOptions",

@@ -2,7 +2,7 @@
 
 Owns: the last runs of every component and what is said of them (`LiveTimings`). Its rule: only facts; whether a node
 became slower is the controller's to decide. Single outliers, a component's first run and runs beside the agent's own
-preparing or profiling do not count. Not here: running (`sessions.py`), timing a whole model again (`retiming.py`).
+preparing or profiling do not count. Not here: running (`compute/sessions.py`), timing a whole model again (`retiming.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from edgesplit.messages import ComponentSpec, EpochSpec
 from edgesplit.profiles import ComponentTiming, LiveTimings, WholeTiming
-from edgesplit_agent.own_work import OwnWork
+from edgesplit_agent.compute.own_work import OwnWork
 
 __all__ = ["TimingBook", "middle_mean"]
 

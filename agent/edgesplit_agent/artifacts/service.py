@@ -2,7 +2,7 @@
 
 Owns: the artifact routes of an agent's HTTP endpoint. Its rule: only whole, verified blobs are shown, by their name
 alone; few leave at a time and none slowly for ever, for a node's own work comes first. Not here: fetching
-(`artifact_transfer.py`).
+(`transfer.py`).
 
     POST      /blobs/held        {"digests": [...]} -> {"held": [...]}
     GET, HEAD /blobs/DIGEST      with Range

@@ -2,7 +2,7 @@
 
 Owns: the client side of the artifact routes. Its rule: nothing a source says is believed; a peer's download ends at
 the size its blob has, and bytes count only once they hash to the blob's name. Not here: the order of sources
-(`artifact_sources.py`), the folder and its bookkeeping (`artifacts.py`), serving (`artifact_service.py`).
+(`sources.py`), the folder and its bookkeeping (`cache.py`), serving (`service.py`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import aiohttp
 import msgspec
 
 from edgesplit.errors import ArtifactCorrupt, ArtifactMissing
-from edgesplit_agent.artifact_sources import Source
+from edgesplit_agent.artifacts.sources import Source
 
 __all__ = ["Transfers", "adopt", "size_of"]
 

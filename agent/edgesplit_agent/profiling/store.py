@@ -1,7 +1,7 @@
 """Execution profiles that outlive the agent, whole ones and what was measured of an unfinished one.
 
 Owns: their files beside the blobs and what makes two profiles the same. Its rule: a file that cannot be read was never
-there. Not here: measuring (`profiling.py`).
+there. Not here: measuring (`profiler.py`).
 """
 
 from __future__ import annotations

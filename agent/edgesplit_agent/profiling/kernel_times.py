@@ -1,7 +1,7 @@
 """Reads onnxruntime's profile as seconds per unit.
 
 Owns: the profile's JSON form and the rule that maps kernels to units. Its rule: every kernel's time goes to exactly
-one unit, so that the units sum to the whole. Not here: running the model (`profiling.py`).
+one unit, so that the units sum to the whole. Not here: running the model (`profiler.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 
 from edgesplit.errors import PreparationFailed
 from edgesplit.profiles import ProfilePlan
-from edgesplit_agent.providers import ASYNCHRONOUS, CPU
+from edgesplit_agent.compute.providers import ASYNCHRONOUS, CPU
 
 __all__ = ["INTEGER_KERNELS", "Kernel", "is_opaque", "kernel_runs", "modelled_times", "unit_times"]
 

@@ -36,10 +36,15 @@ from edgesplit.profiles import (
     ProfileReport,
 )
 from edgesplit.tensors import Array
-from edgesplit_agent.artifacts import BlobCache
-from edgesplit_agent.calibration import Sample, fit_transitions
-from edgesplit_agent.codec_times import CodecTimer
-from edgesplit_agent.kernel_times import (
+from edgesplit_agent.artifacts.cache import BlobCache
+from edgesplit_agent.compute.own_work import OwnWork
+from edgesplit_agent.compute.providers import CPU
+from edgesplit_agent.compute.runtime import RuntimeOptions, give_memory_back, open_session, providers_of
+from edgesplit_agent.compute.sessions import digests_of, sizes_of
+from edgesplit_agent.compute.worker import Worker
+from edgesplit_agent.profiling.calibration import Sample, fit_transitions
+from edgesplit_agent.profiling.codec_times import CodecTimer
+from edgesplit_agent.profiling.kernel_times import (
     INTEGER_KERNELS,
     Kernel,
     is_opaque,
@@ -47,14 +52,9 @@ from edgesplit_agent.kernel_times import (
     modelled_times,
     unit_times,
 )
-from edgesplit_agent.machine_lock import machine_lock
-from edgesplit_agent.own_work import OwnWork
-from edgesplit_agent.profile_store import GraphTimes, ProfileStore
-from edgesplit_agent.providers import CPU
-from edgesplit_agent.runtime import RuntimeOptions, give_memory_back, open_session, providers_of
-from edgesplit_agent.sessions import digests_of, sizes_of
-from edgesplit_agent.timed_runs import TimedRuns
-from edgesplit_agent.worker import Worker
+from edgesplit_agent.profiling.machine_lock import machine_lock
+from edgesplit_agent.profiling.store import GraphTimes, ProfileStore
+from edgesplit_agent.profiling.timed_runs import TimedRuns
 
 __all__ = ["Profiler"]
 

@@ -2,7 +2,7 @@
 
 Owns: timing every codec it can run on tensors of a few sizes, the fit of seconds per tensor and per byte, and the file
 that keeps them. Its rule: they are timed in the thread that will run them, after every request and no longer than one
-coding at a time. Not here: running codecs while serving (`coding.py`).
+coding at a time. Not here: running codecs while serving (`compute/coding.py`).
 
 The tensors are seeded noise: what takes a codec's time is its passes over memory and the entropy of what it compresses,
 and activations are close to noise in both.
@@ -25,8 +25,8 @@ from edgesplit.codecs import CODECS, available_codecs
 from edgesplit.frames import pack_tensor, unpack_tensors
 from edgesplit.profiles import CodecTimes
 from edgesplit.tensors import Array
-from edgesplit_agent.runtime import RuntimeOptions
-from edgesplit_agent.worker import PROFILING_PRIORITY, Worker
+from edgesplit_agent.compute.runtime import RuntimeOptions
+from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
 
 __all__ = ["CodecTimer", "CodecTiming", "fit_line"]
 

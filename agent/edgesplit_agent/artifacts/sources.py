@@ -1,7 +1,7 @@
 """Whom to ask for a blob, nearest first.
 
 Owns: the order of sources. Its rule: pure; nearest means least measured latency, and the controller stands among the
-peers by its own. Not here: asking (`artifact_transfer.py`), the folder (`artifacts.py`).
+peers by its own. Not here: asking (`transfer.py`), the folder (`cache.py`).
 
 A peer helps only where its HTTP endpoint can be reached: one that listens on its own loopback is passed over, unless all
 nodes live on this machine.

@@ -17,11 +17,11 @@ from edgesplit.errors import EdgesplitError, InvalidMetric
 from edgesplit.messages import EpochSpec
 from edgesplit.noise import Measure, comparable, load_metric
 from edgesplit.tensors import Array
-from edgesplit_agent.interruption import Interruption
+from edgesplit_agent.compute.interruption import Interruption
+from edgesplit_agent.compute.sessions import Component
+from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
 from edgesplit_agent.serving.actions import ShadowRequest
 from edgesplit_agent.serving.events import ShadowChecked, ShadowDropped
-from edgesplit_agent.sessions import Component
-from edgesplit_agent.worker import PROFILING_PRIORITY, Worker
 
 __all__ = ["SHADOW_PRIORITY", "Shadower"]
 

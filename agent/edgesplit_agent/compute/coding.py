@@ -16,8 +16,8 @@ from edgesplit.errors import InvalidInput, PreparationFailed
 from edgesplit.frames import PackedTensor, TensorHead, pack_tensor, unpack_tensors
 from edgesplit.messages import EpochSpec
 from edgesplit.tensors import Array
-from edgesplit_agent.sessions import RuntimeOptions, slowed
-from edgesplit_agent.worker import Worker
+from edgesplit_agent.compute.sessions import RuntimeOptions, slowed
+from edgesplit_agent.compute.worker import Worker
 
 __all__ = ["Coded", "Coder", "check_codecs"]
 

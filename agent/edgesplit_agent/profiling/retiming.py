@@ -1,7 +1,7 @@
 """Timing whole models again while nothing is served of them: whether the node is still as fast as its profile says.
 
 Owns: when that is worth its time, and doing it. Its rule: at most a hundredth of the node's time, after every request,
-and given up as soon as one arrives. Not here: what follows (the controller), profiles (`profiling.py`).
+and given up as soon as one arrives. Not here: what follows (the controller), profiles (`profiler.py`).
 
 A node that was found slow is left by plans and then shows no live timings that it recovered; a node that no plan uses
 shows none at all.
@@ -20,13 +20,13 @@ import structlog
 from edgesplit.errors import EdgesplitError
 from edgesplit.profiles import ExecutionProfile, ModelOffer
 from edgesplit.tensors import Array
-from edgesplit_agent.artifacts import BlobCache
-from edgesplit_agent.live_timings import TimingBook, middle_mean
-from edgesplit_agent.machine_lock import machine_lock
-from edgesplit_agent.own_work import OwnWork
-from edgesplit_agent.sessions import RuntimeOptions, digests_of, open_session
-from edgesplit_agent.timed_runs import TimedRuns
-from edgesplit_agent.worker import Worker
+from edgesplit_agent.artifacts.cache import BlobCache
+from edgesplit_agent.compute.own_work import OwnWork
+from edgesplit_agent.compute.sessions import RuntimeOptions, digests_of, open_session
+from edgesplit_agent.compute.worker import Worker
+from edgesplit_agent.profiling.live_timings import TimingBook, middle_mean
+from edgesplit_agent.profiling.machine_lock import machine_lock
+from edgesplit_agent.profiling.timed_runs import TimedRuns
 
 __all__ = ["Budget", "Profiles", "Retimed", "Retimer", "is_due"]
 

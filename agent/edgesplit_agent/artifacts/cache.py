@@ -2,7 +2,7 @@
 
 Owns: the cache folder, and whom it trusts. Its rule: a file under its digest's name holds exactly those bytes; what is
 still being fetched is called `DIGEST.part`; a peer that sent wrong bytes is not asked again. Not here: what the blobs
-mean (`sessions.py`, `profiling.py`), the order of sources (`artifact_sources.py`), HTTP (`artifact_transfer.py`).
+mean (`compute/sessions.py`, `profiling/profiler.py`), the order of sources (`sources.py`), HTTP (`transfer.py`).
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import aiohttp
 import structlog
 
 from edgesplit.errors import ArtifactCorrupt, ArtifactError, ArtifactMissing
-from edgesplit_agent.artifact_sources import CONTROLLER, Source, in_order
-from edgesplit_agent.artifact_transfer import Transfers, adopt, size_of
+from edgesplit_agent.artifacts.sources import CONTROLLER, Source, in_order
+from edgesplit_agent.artifacts.transfer import Transfers, adopt, size_of
 
 __all__ = ["BlobCache"]
 

@@ -1,8 +1,8 @@
 """Sessions of components: built from blobs, warmed, shared between epochs, run.
 
 Owns: the components of prepared epochs. Its rule: what serves is never slowed for what is prepared; preparing runs in
-threads that give way. Not here: onnxruntime (`runtime.py`), fetching (`artifacts.py`), the packed form of graphs
-(`packing.py`), when to run (`worker.py`), measuring units (`profiling.py`).
+threads that give way. Not here: onnxruntime (`runtime.py`), fetching (`artifacts/cache.py`), the packed form of graphs
+(`packing.py`), when to run (`worker.py`), measuring units (`profiling/profiler.py`).
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from typing import Any, TypeVar
 from edgesplit.errors import PreparationFailed
 from edgesplit.messages import ComponentSpec, EpochSpec, GraphRef
 from edgesplit.tensors import Array
-from edgesplit_agent.artifacts import BlobCache
-from edgesplit_agent.own_work import OwnWork
-from edgesplit_agent.packing import PackedGraphs
-from edgesplit_agent.runtime import (
+from edgesplit_agent.artifacts.cache import BlobCache
+from edgesplit_agent.compute.own_work import OwnWork
+from edgesplit_agent.compute.packing import PackedGraphs
+from edgesplit_agent.compute.runtime import (
     RuntimeOptions,
     first_line,
     give_memory_back,

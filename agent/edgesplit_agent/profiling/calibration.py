@@ -1,7 +1,7 @@
 """What changes of form between kernels cost on this node, from a few timed parts of a model.
 
 Owns: the fit. Its rule: pure; costs are never negative, and what no timed part shows costs nothing. Not here: timing
-the parts (`profiling.py`), which changes a plan has (the controller).
+the parts (`profiler.py`), which changes a plan has (the controller).
 """
 
 from __future__ import annotations

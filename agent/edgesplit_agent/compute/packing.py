@@ -5,7 +5,7 @@ processor, which gives every session a private copy of them and takes most of th
 went through that already: it opens in milliseconds, and its weights, in blobs named by what they hold, are pages of
 files that sessions of any epochs and components share. Its rule: a packed graph is used only where it was made
 (`runtime.fingerprint`), and only if it gave exactly the outputs of the graph it was made of. Not here: when one is
-made (`sessions.py`), which blobs are kept (`artifacts.py`).
+made (`sessions.py`), which blobs are kept (`artifacts/cache.py`).
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ import structlog
 from edgesplit.errors import PreparationFailed
 from edgesplit.messages import ComponentSpec, TensorSpec
 from edgesplit.tensors import Array
-from edgesplit_agent.onnx_wire import Entries, external_entries, with_external_entries
-from edgesplit_agent.runtime import RuntimeOptions, fingerprint, first_line, on_processor_alone, open_session
+from edgesplit_agent.compute.onnx_wire import Entries, external_entries, with_external_entries
+from edgesplit_agent.compute.runtime import RuntimeOptions, fingerprint, first_line, on_processor_alone, open_session
 
 __all__ = ["PackedGraphs"]
 

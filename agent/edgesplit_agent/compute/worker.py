@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from edgesplit_agent.turns import BACKGROUND, Turns
+from edgesplit_agent.compute.turns import BACKGROUND, Turns
 
 __all__ = ["PROFILING_PRIORITY", "Job", "Worker"]
 

@@ -1,0 +1,1 @@
+"""What runs on this node: sessions of components, the thread that computes, coding, providers."""

@@ -1,0 +1,1 @@
+"""How fast this node is: execution profiles, what refines them, and live timings that correct them."""
