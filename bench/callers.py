@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from bench.differences import Arrays, relative_difference
 from edgesplit.client import AsyncClient
 from edgesplit.errors import EdgesplitError
-from edgesplit.frames import Failure, Frame, Result
+from edgesplit.frames import Frame
+from edgesplit.headers import Failure, Result
 from edgesplit.streams import Connection
 
 __all__ = ["TOLERANCE", "Answer", "Callers", "main", "save_requests"]

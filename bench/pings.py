@@ -18,7 +18,8 @@ from typing import Self
 import click
 
 from edgesplit.frame_parser import FrameParser
-from edgesplit.frames import FrameLimits, Header, Hello, Ping, Pong, encode_frame
+from edgesplit.frames import FrameLimits, encode_frame
+from edgesplit.headers import Header, Hello, Ping, Pong
 from edgesplit.messages import PROTOCOL
 
 __all__ = ["Pings", "main"]

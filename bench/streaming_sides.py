@@ -21,7 +21,8 @@ from typing import Any, Literal
 import numpy as np
 
 from demo.fleet import free_port
-from edgesplit.frames import Frame, Tensors, encode_frame, pack_tensor, pack_tensors, unpack_tensors
+from edgesplit.frames import Frame, encode_frame, pack_tensor, pack_tensors, unpack_tensors
+from edgesplit.headers import Tensors
 from edgesplit.tensors import Array, as_bytes
 from edgesplit_agent.dataplane.contract import Limits
 from edgesplit_agent.dataplane.emulation import Emulation

@@ -18,7 +18,8 @@ from typing import Any
 import structlog
 
 from edgesplit.errors import EdgesplitError, FrameMalformed, PeerUnreachable, RequestFailed
-from edgesplit.frames import Frame, PackedTensor, Tensors, pack_tensor
+from edgesplit.frames import Frame, PackedTensor, pack_tensor
+from edgesplit.headers import Tensors
 from edgesplit.messages import EpochSpec
 from edgesplit.tensors import Array
 from edgesplit_agent.compute.coding import Coder, check_codecs

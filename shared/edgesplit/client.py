@@ -28,19 +28,8 @@ from edgesplit.errors import (
     Unreachable,
     error_from_code,
 )
-from edgesplit.frames import (
-    Cancel,
-    Failure,
-    Frame,
-    FrameLimits,
-    Hello,
-    Infer,
-    Ping,
-    Result,
-    check_hello,
-    pack_tensors,
-    unpack_tensors,
-)
+from edgesplit.frames import Frame, FrameLimits, check_hello, pack_tensors, unpack_tensors
+from edgesplit.headers import Cancel, Failure, Hello, Infer, Ping, Result
 from edgesplit.messages import PROTOCOL
 from edgesplit.streams import Connection, FrameGate, Leaving
 from edgesplit.tensors import Array

@@ -14,20 +14,8 @@ import numpy as np
 
 from edgesplit.codecs import payload_layout
 from edgesplit.errors import FrameMalformed, FrameTooLarge
-from edgesplit.frames import (
-    PREFIX,
-    Frame,
-    FrameKind,
-    FrameLimits,
-    Header,
-    Infer,
-    Prefix,
-    Result,
-    TensorHead,
-    Tensors,
-    decode_header,
-    decode_prefix,
-)
+from edgesplit.frames import PREFIX, Frame, FrameKind, FrameLimits, Prefix, decode_header, decode_prefix
+from edgesplit.headers import Header, Infer, Result, TensorHead, Tensors
 from edgesplit.tensors import DTYPES, Array, as_bytes
 
 __all__ = ["FrameParser"]

@@ -23,7 +23,8 @@ from typing import Protocol
 
 from edgesplit.errors import EdgesplitError, FrameTruncated, Overloaded, Unreachable
 from edgesplit.frame_parser import FrameParser
-from edgesplit.frames import Failure, Frame, FrameLimits, Header, Probe, encode_frame
+from edgesplit.frames import Frame, FrameLimits, encode_frame
+from edgesplit.headers import Failure, Header, Probe
 from edgesplit.outlet import Outlet
 from edgesplit.sending import Lane, Queued
 from edgesplit.tensors import Array

@@ -17,7 +17,17 @@ from numpy.typing import NDArray
 from edgesplit.errors import InvalidTensor
 from edgesplit.messages import TensorSpec
 
-__all__ = ["DTYPES", "FLOAT_DTYPES", "Array", "as_bytes", "check_inputs", "contiguous", "dtype_name", "spec_of", "tensor_bytes"]
+__all__ = [
+    "DTYPES",
+    "FLOAT_DTYPES",
+    "Array",
+    "as_bytes",
+    "check_inputs",
+    "contiguous",
+    "dtype_name",
+    "spec_of",
+    "tensor_bytes",
+]
 
 Array = NDArray[Any]
 

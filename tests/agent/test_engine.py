@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from edgesplit.errors import NodeUnreachable, PeerUnreachable, PreparationFailed, RequestFailed
-from edgesplit.frames import Frame, PackedTensor, Tensors, pack_tensor
+from edgesplit.frames import Frame, PackedTensor, pack_tensor
+from edgesplit.headers import Tensors
 from edgesplit.messages import EpochSpec, EpochState, Shadowing
 from edgesplit.tensors import Array
 from edgesplit_agent.collectors.base import Power

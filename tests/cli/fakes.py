@@ -19,7 +19,8 @@ from edgesplit import topics
 from edgesplit.bus import MessageBus
 from edgesplit.endpoints import serve
 from edgesplit.errors import EdgesplitError
-from edgesplit.frames import Failure, Frame, FrameLimits, Hello, Infer, Result, pack_tensors, unpack_tensors
+from edgesplit.frames import Frame, FrameLimits, pack_tensors, unpack_tensors
+from edgesplit.headers import Failure, Hello, Infer, Result
 from edgesplit.messages import PROTOCOL, ControllerStatus, Event
 from edgesplit.requests import Operation, Reply, Request
 from edgesplit.streams import Connection

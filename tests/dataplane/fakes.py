@@ -11,16 +11,8 @@ import numpy as np
 
 from edgesplit.errors import InvalidTensor
 from edgesplit.frame_parser import FrameParser
-from edgesplit.frames import (
-    Frame,
-    FrameLimits,
-    Header,
-    Hello,
-    Tensors,
-    encode_frame,
-    pack_tensor,
-    unpack_tensors,
-)
+from edgesplit.frames import Frame, FrameLimits, encode_frame, pack_tensor, unpack_tensors
+from edgesplit.headers import Header, Hello, Tensors
 from edgesplit.messages import PROTOCOL
 from edgesplit.tensors import Array
 from edgesplit_agent.dataplane.contract import Answer, Limits

@@ -22,7 +22,8 @@ from edgesplit.errors import (
     RequestTimedOut,
 )
 from edgesplit.frame_parser import FrameParser
-from edgesplit.frames import Cancel, Frame, FrameLimits, Hello, Infer, encode_frame
+from edgesplit.frames import Frame, FrameLimits, encode_frame
+from edgesplit.headers import Cancel, Hello, Infer
 from edgesplit_agent.dataplane.emulation import EmulatedLink, Emulation
 from tests.dataplane.fakes import QUIET, eventually, plane
 

@@ -13,26 +13,8 @@ from hypothesis import strategies as st
 from edgesplit.codecs import CODECS
 from edgesplit.errors import FrameMalformed, FrameTooLarge, ProtocolError, ProtocolMismatch
 from edgesplit.frame_parser import FrameParser
-from edgesplit.frames import (
-    PREFIX,
-    Abort,
-    Ack,
-    Failure,
-    Frame,
-    FrameLimits,
-    Header,
-    Hello,
-    Infer,
-    Ping,
-    Pong,
-    Probe,
-    Result,
-    Tensors,
-    check_hello,
-    encode_frame,
-    pack_tensors,
-    unpack_tensors,
-)
+from edgesplit.frames import PREFIX, Frame, FrameLimits, check_hello, encode_frame, pack_tensors, unpack_tensors
+from edgesplit.headers import Abort, Ack, Failure, Header, Hello, Infer, Ping, Pong, Probe, Result, Tensors
 from edgesplit.messages import PROTOCOL
 from edgesplit.tensors import Array
 

@@ -8,7 +8,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from edgesplit.errors import InvalidInput, InvalidTensor, PeerUnreachable
-from edgesplit.frames import PREFIX, Ack, Failure, FrameLimits, Hello, Ping, Pong, Probe, Tensors, encode_frame
+from edgesplit.frames import PREFIX, FrameLimits, encode_frame
+from edgesplit.headers import Ack, Failure, Hello, Ping, Pong, Probe, Tensors
 from edgesplit.messages import PROTOCOL
 from edgesplit_agent.dataplane.contract import Limits
 from edgesplit_agent.dataplane.emulation import EmulatedLink, Emulation

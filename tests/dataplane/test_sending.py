@@ -9,18 +9,8 @@ from hypothesis import strategies as st
 
 from edgesplit.errors import FrameMalformed
 from edgesplit.frame_parser import FrameParser
-from edgesplit.frames import (
-    Ack,
-    FrameKind,
-    FrameLimits,
-    Header,
-    Probe,
-    Tensors,
-    encode_frame,
-    long_head,
-    pack_tensors,
-    part_prefix,
-)
+from edgesplit.frames import FrameKind, FrameLimits, encode_frame, long_head, pack_tensors, part_prefix
+from edgesplit.headers import Ack, Header, Probe, Tensors
 from edgesplit.sending import PART_MAX_BYTES, PART_MIN_BYTES, SHORT_BYTES, Lane, Pace, Queued, SendQueue
 from tests.dataplane.test_frames import fill
 

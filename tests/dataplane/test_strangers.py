@@ -12,7 +12,8 @@ import pytest
 from edgesplit.client import AsyncClient
 from edgesplit.errors import FrameTooLarge, InvalidInput
 from edgesplit.frame_parser import FrameParser
-from edgesplit.frames import FrameLimits, Hello, Infer, encode_frame, long_head, pack_tensors, part_prefix
+from edgesplit.frames import FrameLimits, encode_frame, long_head, pack_tensors, part_prefix
+from edgesplit.headers import Hello, Infer
 from edgesplit.streams import Connection
 from edgesplit_agent.dataplane.emulation import Emulation, Emulator
 from tests.dataplane.fakes import QUIET, RawPeer, eventually, plane

@@ -14,21 +14,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from edgesplit.codecs import available_codecs
-from edgesplit.frames import (
-    Abort,
-    Ack,
-    Cancel,
-    Header,
-    Hello,
-    Infer,
-    Ping,
-    Probe,
-    Tensors,
-    encode_frame,
-    long_head,
-    pack_tensors,
-    part_prefix,
-)
+from edgesplit.frames import encode_frame, long_head, pack_tensors, part_prefix
+from edgesplit.headers import Abort, Ack, Cancel, Header, Hello, Infer, Ping, Probe, Tensors
 from edgesplit.messages import PROTOCOL
 
 __all__ = ["seeds"]

@@ -23,7 +23,8 @@ import structlog
 
 from edgesplit.errors import EdgesplitError, InvalidInput, Overloaded, ProtocolError
 from edgesplit.frame_parser import FrameParser
-from edgesplit.frames import Failure, FrameLimits, Hello, Infer, Result, Tensors, encode_frame, unpack_tensors
+from edgesplit.frames import FrameLimits, encode_frame, unpack_tensors
+from edgesplit.headers import Failure, Hello, Infer, Result, Tensors
 from edgesplit.messages import PROTOCOL
 from edgesplit_agent.configuration import HttpSection
 from edgesplit_agent.dataplane.contract import Limits

@@ -13,7 +13,8 @@ from typing import TypeVar
 
 from edgesplit.codecs import check_codec
 from edgesplit.errors import InvalidInput, PreparationFailed
-from edgesplit.frames import PackedTensor, TensorHead, pack_tensor, unpack_tensors
+from edgesplit.frames import PackedTensor, pack_tensor, unpack_tensors
+from edgesplit.headers import TensorHead
 from edgesplit.messages import EpochSpec
 from edgesplit.tensors import Array
 from edgesplit_agent.compute.sessions import RuntimeOptions, slowed

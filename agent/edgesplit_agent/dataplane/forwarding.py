@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import msgspec
 
 from edgesplit.client import AsyncClient
-from edgesplit.frames import Hello
+from edgesplit.headers import Hello
 from edgesplit.tensors import Array
 from edgesplit_agent.dataplane.contract import Limits
 from edgesplit_agent.dataplane.emulation import Emulator

@@ -24,23 +24,8 @@ from edgesplit.errors import (
     RequestFailed,
     error_from_code,
 )
-from edgesplit.frames import (
-    Abort,
-    Ack,
-    Cancel,
-    Failure,
-    Frame,
-    Hello,
-    Infer,
-    Ping,
-    Pong,
-    Probe,
-    Result,
-    Tensors,
-    check_hello,
-    pack_tensors,
-    unpack_tensors,
-)
+from edgesplit.frames import Frame, check_hello, pack_tensors, unpack_tensors
+from edgesplit.headers import Abort, Ack, Cancel, Failure, Hello, Infer, Ping, Pong, Probe, Result, Tensors
 from edgesplit.streams import Connection
 from edgesplit.tensors import Array, contiguous
 from edgesplit_agent.dataplane.contract import Answer, DataPlaneHandler, Limits

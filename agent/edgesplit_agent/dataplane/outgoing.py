@@ -15,19 +15,8 @@ import structlog
 
 from edgesplit.endpoints import open_connection
 from edgesplit.errors import EdgesplitError, PeerUnreachable, ProtocolMismatch, error_from_code
-from edgesplit.frames import (
-    Abort,
-    Ack,
-    Failure,
-    Frame,
-    Hello,
-    PackedTensor,
-    Ping,
-    Pong,
-    Probe,
-    Tensors,
-    check_hello,
-)
+from edgesplit.frames import Frame, PackedTensor, check_hello
+from edgesplit.headers import Abort, Ack, Failure, Hello, Ping, Pong, Probe, Tensors
 from edgesplit.messages import LinkState
 from edgesplit.streams import Connection, FrameGate
 from edgesplit_agent.dataplane.backlog import Backlog, RequestKey, Waiting

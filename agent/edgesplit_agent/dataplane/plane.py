@@ -13,7 +13,8 @@ from functools import partial
 
 from edgesplit.endpoints import remove_socket, serve
 from edgesplit.errors import PeerUnreachable
-from edgesplit.frames import Hello, PackedTensor
+from edgesplit.frames import PackedTensor
+from edgesplit.headers import Hello
 from edgesplit.messages import PROTOCOL, LinkState
 from edgesplit.tensors import Array
 from edgesplit_agent.dataplane.backlog import RequestKey

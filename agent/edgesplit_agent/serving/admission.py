@@ -123,7 +123,6 @@ class Admission:
             )
         return None
 
-
     def _without_room(self, held: Held, spec: EpochSpec) -> list[str]:
         """Participants where another request would exceed the credit; one request is always admitted."""
         return [
