@@ -6,7 +6,6 @@ import signal
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from bench.end_to_end.course import Course, Model, Row
 from bench.end_to_end.tables import links_table, noticed_table, rows_table
 from bench.random_plans import random_inputs
 from bench.testbed.requirements import TestbedUnavailable, unavailable
-from bench.testbed.testbed import Testbed
+from bench.testbed.testbed import QUOTAS, STUDY, Testbed
 from demo.fleet import CommandFailed
 from edgesplit_controller import zoo
 from edgesplit_controller.graph.blobs import BlobStore
@@ -30,19 +29,54 @@ __all__ = ["main"]
 
 SHIPPED = {"scale": 0.75, "size": 320}
 """Of the shipped topology, so that it takes about a third of a second on a core, as yolo11n-seg does."""
+CHANGED = {"scale": 0.5, "size": 320}
+"""The same for changes, less than half of it: how soon a node is found slow depends on how often it computes."""
 MEAN_ERROR_AIM, WORST_ERROR_AIM = 0.03, 0.08
 
 
-def _models(folder: Path | None, into: Path) -> Iterator[Model]:
-    """The shipped topology, then the models of the folder."""
-    shipped = into / "yolo_seg.onnx"
-    onnx.save(zoo.build("yolo_seg", **SHIPPED), shipped)  # type: ignore[arg-type]
-    for path in (shipped, *(sorted(folder.glob("*.onnx")) if folder is not None else ())):
-        graph = import_model(path, BlobStore(into / f"blobs-{path.stem}"))
-        own = into / f"{path.stem}.npz"
-        arrays: dict[str, Any] = dict(random_inputs(graph, seed=1))
-        np.savez(own, **arrays)
-        yield Model(path.stem, path, own)
+def _shipped(into: Path, **size: float) -> Model:
+    """The shipped topology."""
+    path = into / "yolo_seg.onnx"
+    onnx.save(zoo.build("yolo_seg", **size), path)  # type: ignore[arg-type]
+    return _model(path, into)
+
+
+def _model(path: Path, into: Path) -> Model:
+    """A model and a request to it."""
+    graph = import_model(path, BlobStore(into / f"blobs-{path.stem}"))
+    own = into / f"{path.stem}.npz"
+    arrays: dict[str, Any] = dict(random_inputs(graph, seed=1))
+    np.savez(own, **arrays)
+    return Model(path.stem, path, own)
+
+
+def _changes(folder: Path, console: Console) -> None:
+    """Halve what there is to halve, on nodes with quotas."""
+    with Testbed(folder / "fleet", QUOTAS) as testbed:
+        testbed.fleet.await_nodes()
+        course = Course(testbed, _shipped(folder, **CHANGED))
+        course.deploy(0)
+        course.await_links()
+        console.print(links_table(testbed))
+        console.print(noticed_table(changes(course, testbed)))
+
+
+def _predictions(folder: Path, console: Console, models: Path | None, candidates: int) -> list[Row]:
+    """Predict and measure plans of every model, on nodes that are slower by a factor."""
+    rows: list[Row] = []
+    with Testbed(folder / "fleet", STUDY) as testbed:
+        testbed.fleet.await_nodes()
+        more = [_model(path, folder) for path in sorted(models.glob("*.onnx"))] if models is not None else []
+        for model in (_shipped(folder, **SHIPPED), *more):
+            course = Course(testbed, model)
+            full_noise = course.deploy(candidates)
+            course.await_links()
+            console.print(links_table(testbed))
+            found = course.predictions(full_noise)
+            rows += found
+            console.print(rows_table(found))
+            course.remove()
+    return rows
 
 
 @click.command()
@@ -52,8 +86,16 @@ def _models(folder: Path | None, into: Path) -> Iterator[Model]:
 @click.option("--candidates", default=12, show_default=True, help="Operators that may be quantized.")
 @click.option("--keep-logs", type=click.Path(path_type=Path), help="Folder for the daemons' logs; default: removed.")
 @click.option("--only-changes", is_flag=True, help="Leave the plans out: only seconds until changes are noticed.")
+@click.option("--only-plans", is_flag=True, help="Leave the changes out.")
 @click.option("--strict", is_flag=True, help="Exit 1 where the errors exceed what is aimed at.")
-def main(models: Path | None, candidates: int, keep_logs: Path | None, only_changes: bool, strict: bool) -> None:
+def main(
+    models: Path | None,
+    candidates: int,
+    keep_logs: Path | None,
+    only_changes: bool,
+    only_plans: bool,
+    strict: bool,
+) -> None:
     """Predicted against measured latency on shaped links, and seconds until changes are noticed.
 
     Example: sudo .venv/bin/python -m bench.end_to_end --models ~/onnx
@@ -65,20 +107,13 @@ def main(models: Path | None, candidates: int, keep_logs: Path | None, only_chan
     console, rows = Console(width=150), list[Row]()
     try:
         with tempfile.TemporaryDirectory(prefix="edgesplit-bench-") as name:
-            into = Path(name)
-            with Testbed(keep_logs or into / "fleet") as testbed:
-                testbed.fleet.await_nodes()
-                for model in _models(models, into):
-                    course = Course(testbed, model)
-                    full_noise = course.deploy(candidates)
-                    course.await_links()
-                    console.print(links_table(testbed))
-                    console.print(noticed_table(changes(course, testbed)))
-                    if not only_changes:
-                        found = course.predictions(full_noise)
-                        rows += found
-                        console.print(rows_table(found))
-                    course.remove()
+            folder = keep_logs or Path(name)
+            for part in ("changes", "plans"):
+                (folder / part).mkdir(parents=True, exist_ok=True)
+            if not only_plans:
+                _changes(folder / "changes", console)
+            if not only_changes:
+                rows = _predictions(folder / "plans", console, models, candidates)
     except (CommandFailed, TestbedUnavailable, TimeoutError) as error:
         sys.exit(f"bench.end_to_end failed: {error}")
     if not rows:

@@ -26,7 +26,7 @@ from bench.testbed.shaping import Shape
 from demo.fleet import EmulatedNode, LocalFleet
 from demo.fleet import Place as FleetPlace
 
-__all__ = ["STUDY", "Layout", "Link", "Machine", "Testbed", "TestbedUnavailable", "beside", "unavailable"]
+__all__ = ["QUOTAS", "STUDY", "Layout", "Link", "Machine", "Testbed", "TestbedUnavailable", "beside", "unavailable"]
 
 
 def beside(machine: str) -> str:
@@ -69,22 +69,32 @@ class Layout:
     links: tuple[Link, ...]
 
 
-_CORES = os.cpu_count() or 1
+_LAST_CORE = min(1, (os.cpu_count() or 1) - 1)
+_LINKS = (
+    Link(("device", "edge"), Shape(5e6, 0.005), Shape(20e6, 0.005)),
+    Link(("device", "cloud"), Shape(5e6, 0.055), Shape(100e6, 0.055)),
+    Link(("edge", "cloud"), Shape(20e6, 0.050), Shape(100e6, 0.050)),
+)
 STUDY = Layout(
     machines=(
-        Machine("device", 2.9165, 3.507, cgroups.ProcessorShare(0.3, (0,))),
-        Machine("edge", 5.833, 2.265, cgroups.ProcessorShare(0.5, (0,))),
-        Machine("cloud", 35.0, 0.014, cgroups.ProcessorShare(None, (min(1, _CORES - 1),))),
+        Machine("device", 2.9165, 3.507, cgroups.ProcessorShare(None, (0,)), slow_down=4.0),
+        Machine("edge", 5.833, 2.265, cgroups.ProcessorShare(None, (0,)), slow_down=2.0),
+        Machine("cloud", 35.0, 0.014, cgroups.ProcessorShare(None, (_LAST_CORE,))),
     ),
-    links=(
-        Link(("device", "edge"), Shape(5e6, 0.005), Shape(20e6, 0.005)),
-        Link(("device", "cloud"), Shape(5e6, 0.055), Shape(100e6, 0.055)),
-        Link(("edge", "cloud"), Shape(20e6, 0.050), Shape(100e6, 0.050)),
-    ),
+    links=_LINKS,
 )
-"""Rates, delays and powers of the reference study (S. Nicosanti, 2025). Device and edge have a share of a core: with the
-models that fit a benchmark, some hundredth of the study's, nothing would be worth sending otherwise. Together they leave
-room on theirs for the process that carries packets: what is given twice is nobody's."""
+"""Rates, delays and powers of the reference study (S. Nicosanti, 2025). Device and edge are slower by a factor, in their
+agents: what a core computes in 3 of every 10 ms takes half as long again as it takes in one piece, or twice, for the
+caches have lost it in between, and such a node takes another time every minute. A slow machine's caches keep."""
+QUOTAS = Layout(
+    machines=(
+        Machine("device", 2.9165, 3.507, cgroups.ProcessorShare(0.5, (0,))),
+        Machine("edge", 5.833, 2.265, cgroups.ProcessorShare(0.5, (0,))),
+        Machine("cloud", 35.0, 0.014, cgroups.ProcessorShare(None, (_LAST_CORE,))),
+    ),
+    links=_LINKS,
+)
+"""The same links, and quotas that a change may halve."""
 
 
 class Testbed:

@@ -22,8 +22,8 @@ WINDOW_S = 2.0
 """Runs that ended this long before the last one are recent: a change shows within it. [s]"""
 ENOUGH_RUNS = 5
 """Where fewer are that recent, so many of the last ones count, or as many as took that long together."""
-LEAST_RUNS, LEAST_LONG_RUNS = 3, 2
-"""Of fewer runs nothing is said; of fewer than the second, if together they took that long: a long run is a mean by itself."""
+LEAST_RUNS = 3
+"""Of fewer runs nothing is said, unless together they took that long: a long run is a mean by itself."""
 KEPT_RUNS = 64
 
 
@@ -44,12 +44,11 @@ class _Runs:
         """Seconds of the recent runs; empty where they say nothing yet. [s]"""
         recent: list[float] = []
         for ended_s, seconds in reversed(self.ended):
-            enough = len(recent) >= ENOUGH_RUNS or (len(recent) >= LEAST_LONG_RUNS and sum(recent) >= WINDOW_S)
+            enough = len(recent) >= ENOUGH_RUNS or sum(recent) >= WINDOW_S
             if enough and ended_s < self.ended[-1][0] - WINDOW_S:
                 break
             recent.append(seconds)
-        least = LEAST_LONG_RUNS if sum(recent) >= WINDOW_S else LEAST_RUNS
-        return recent if len(recent) >= least else []
+        return recent if len(recent) >= LEAST_RUNS or sum(recent) >= WINDOW_S else []
 
 
 @dataclass
