@@ -32,6 +32,7 @@ def _commands(models: Path | None) -> list[list[str]]:
         ["bench.switching"],
         ["bench.failures"],
         ["bench.chaos"],
+        ["bench.slow_reader"],
         profiles,
         noise,
         ["bench.codecs"],

@@ -85,17 +85,9 @@ def _predictions(folder: Path, console: Console, models: Path | None, candidates
 )
 @click.option("--candidates", default=12, show_default=True, help="Operators that may be quantized.")
 @click.option("--keep-logs", type=click.Path(path_type=Path), help="Folder for the daemons' logs; default: removed.")
-@click.option("--only-changes", is_flag=True, help="Leave the plans out: only seconds until changes are noticed.")
-@click.option("--only-plans", is_flag=True, help="Leave the changes out.")
+@click.option("--only", type=click.Choice(["changes", "plans"]), help="Leave the other part out.")
 @click.option("--strict", is_flag=True, help="Exit 1 where the errors exceed what is aimed at.")
-def main(
-    models: Path | None,
-    candidates: int,
-    keep_logs: Path | None,
-    only_changes: bool,
-    only_plans: bool,
-    strict: bool,
-) -> None:
+def main(models: Path | None, candidates: int, keep_logs: Path | None, only: str | None, strict: bool) -> None:
     """Predicted against measured latency on shaped links, and seconds until changes are noticed.
 
     Example: sudo .venv/bin/python -m bench.end_to_end --models ~/onnx
@@ -110,9 +102,9 @@ def main(
             folder = keep_logs or Path(name)
             for part in ("changes", "plans"):
                 (folder / part).mkdir(parents=True, exist_ok=True)
-            if not only_plans:
+            if only != "plans":
                 _changes(folder / "changes", console)
-            if not only_changes:
+            if only != "changes":
                 rows = _predictions(folder / "plans", console, models, candidates)
     except (CommandFailed, TestbedUnavailable, TimeoutError) as error:
         sys.exit(f"bench.end_to_end failed: {error}")

@@ -34,6 +34,7 @@ def test_a_quota_and_cores_are_written_for_version_1(version_1: Path) -> None:
     assert (cpu / "cpu.cfs_period_us").read_text() == "10000"
     assert (cpu / "cpu.cfs_quota_us").read_text() == "2500"
     assert (version_1 / "cpuset" / "edgesplit-testbed" / "device" / "cpuset.cpus").read_text() == "1"
+    assert (cpu.parent / "cpu.shares").read_text() == "262144"
     group.set_cores(None)
     assert (cpu / "cpu.cfs_quota_us").read_text() == "-1"
 
@@ -43,6 +44,7 @@ def test_a_quota_and_cores_are_written_for_version_2(version_2: Path) -> None:
     folder = version_2 / "edgesplit-testbed" / "device"
     assert (folder / "cpu.max").read_text() == "5000 10000"
     assert (folder / "cpuset.cpus").read_text() == "0-3"
+    assert (folder.parent / "cpu.weight").read_text() == "10000"
     group.set_cores(None)
     assert (folder / "cpu.max").read_text() == "max 10000"
 
