@@ -7,7 +7,6 @@ plans predict (`course.py`).
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 from bench.end_to_end.course import POLL_S, SETTLE_S, SOURCE, Course
@@ -44,11 +43,8 @@ def changes(course: Course, testbed: Testbed) -> list[Noticed]:
             course.set_rates(1.0)
     for machine in testbed.layout.machines:
         if machine.share.cores is not None and machine.slow_down == 1.0:
-            with ExitStack() as alone:
-                # Served requests show the speed of a node that computes most of them.
-                for other in testbed.layout.machines:
-                    if other.name not in {SOURCE, machine.name}:
-                        alone.enter_context(course.without(other.name))
+            # Served requests show the speed of the nodes that compute.
+            with course.only_on(machine.name):
                 found += _halve_quota(course, testbed, machine.name, machine.share.cores)
     return found
 

@@ -138,6 +138,15 @@ class Course:
         finally:
             self._fleet.splitctl("allow", node, "--model", self._model.name)
 
+    @contextmanager
+    def only_on(self, node: str) -> Iterator[None]:
+        """Compute everything on one node as long as the block lasts."""
+        self._fleet.splitctl("pin", self._model.name, "*", "--node", node)
+        try:
+            yield
+        finally:
+            self._fleet.splitctl("unpin", self._model.name, "*")
+
     def _row(self, factor: float, plan: dict[str, Any]) -> Row:
         self._infer(WARM_UP)
         measured_s = self._infer(REQUESTS)
