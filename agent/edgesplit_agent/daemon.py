@@ -37,6 +37,7 @@ from edgesplit_agent.control import ControlPlane
 from edgesplit_agent.dataplane.plane import DataPlane
 from edgesplit_agent.engine import Engine
 from edgesplit_agent.http import HttpEndpoint
+from edgesplit_agent.intake import Intake
 from edgesplit_agent.openinference.models import EngineModels
 from edgesplit_agent.plane_settings import emulation_of, limits_of
 from edgesplit_agent.profiling.live_timings import TimingBook
@@ -100,6 +101,7 @@ class Agent:
             self._telemetry.fetched,
         )
         self._sessions = SessionPool(self._cache, self._options, self._own_work)
+        coder = Coder(self._worker, lambda: self._sessions.options)
         self.engine = Engine(
             AgentMachine(
                 name,
@@ -114,7 +116,7 @@ class Agent:
             usage=self._usage,
             timings=self._timings,
             telemetry=self._telemetry,
-            coder=Coder(self._worker, lambda: self._sessions.options),
+            coder=coder,
             shadower=Shadower(self._worker, runtime.metrics),
         )
         self.plane = DataPlane(
@@ -125,7 +127,7 @@ class Agent:
             socket=configuration.data.socket_address,
             emulation=emulation_of(configuration.emulation),
             limits=replace(limits, queue_bytes=min(limits.queue_bytes, memory_bytes // QUEUE_SHARE)),
-            handler=self.engine,
+            handler=Intake(self.engine, coder=coder, usage=self._usage, telemetry=self._telemetry),
         )
         self.control = ControlPlane(configuration.broker.url, self._status(), self)
         self.reporter = Reporter(

@@ -2,7 +2,7 @@
 
 Owns: the way between machine, data plane, sessions and clients. Its rule: it decides nothing; events are taken one
 after another on the event loop, and a new one that arises while actions are carried out waits its turn. Not here:
-MQTT (`control.py`).
+MQTT (`control.py`), what the data plane brings (`intake.py`).
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from typing import Any
 
 import structlog
 
-from edgesplit.errors import EdgesplitError, FrameMalformed, PeerUnreachable, RequestFailed
-from edgesplit.frames import Frame, PackedTensor, pack_tensor
-from edgesplit.headers import Tensors
+from edgesplit.errors import EdgesplitError, PeerUnreachable, RequestFailed
+from edgesplit.frames import PackedTensor, pack_tensor
 from edgesplit.messages import EpochSpec
 from edgesplit.tensors import Array
 from edgesplit_agent.compute.coding import Coder, check_codecs
@@ -47,22 +46,16 @@ from edgesplit_agent.serving.actions import (
     ShadowRequest,
 )
 from edgesplit_agent.serving.events import (
-    AbortReceived,
     ComponentFailed,
     ComponentFinished,
     EpochFailed,
     EpochPrepared,
     Event,
     ExecutionKey,
-    PeerLost,
-    PeerPressed,
-    PeerRoom,
-    PeerUp,
     RequestArrived,
     RequestCancelled,
     SendFailed,
     ShadowDropped,
-    TensorsArrived,
     Tick,
 )
 from edgesplit_agent.serving.machine import AgentMachine
@@ -76,7 +69,7 @@ IDLE_TICK_S = 0.5
 
 
 class Engine:
-    """The running agent, without its planes; implements `DataPlaneHandler`.
+    """The running agent, without its planes.
 
     Args:
         instance: Part of request ids, so that they are unique across the fleet.
@@ -163,7 +156,7 @@ class Engine:
         for request in list(self._clients):
             self._answer(request, RequestFailed(f"{self.machine.node} is shutting down: send again elsewhere"))
 
-    # --- the data plane's handler ----------------------------------------------------------------------------------
+    # --- clients' requests -----------------------------------------------------------------------------------------
 
     def ask(
         self, model: str, arrays: dict[str, Array], deadline_s: float | None, answer: Callable[[Answer], None]
@@ -199,68 +192,10 @@ class Engine:
             give_up()
             raise
 
-    def on_tensors(  # noqa: PLR0917  the data plane's protocol
-        self, peer: str, model: str, epoch: int, request: str, arrays: dict[str, Array], deadline_s: float | None
-    ) -> None:
-        """Tensors of a request arrived."""
-        self.feed(TensorsArrived(peer, ExecutionKey(model, epoch, request), arrays, deadline_s))
-
-    def on_received(self, peer: str, nbytes: int) -> None:
-        """Tensors came in, as they travel."""
-        self._telemetry.received(nbytes)
-
-    async def decode(self, model: str, epoch: int, request: str, frame: Frame) -> dict[str, Array]:
-        """Restore coded tensors, in turn with components.
-
-        Raises:
-            FrameMalformed: A payload is senseless.
-        """
-        if not isinstance(frame.header, Tensors):
-            raise FrameMalformed(f"a {type(frame.header).__name__} frame has no tensors for another node")
-        key = ExecutionKey(model, epoch, request)
-        order = self.machine.order_of(key)
-        arrays, seconds = await self._coder.decode(frame.header.tensors, frame.payloads, priority=order, share=model)
-        self._coded(key, seconds)
-        return arrays
-
-    def on_abort(self, peer: str, model: str, epoch: int, request: str, code: str, message: str) -> None:  # noqa: PLR0917
-        """A peer gave a request up."""
-        self._log.info("abort-received", peer=peer, model=model, epoch=epoch, request=request, code=code, text=message)
-        self.feed(AbortReceived(peer, ExecutionKey(model, epoch, request), code, message))
-
-    def on_sent(self, peer: str, model: str, epoch: int, request: str, nbytes: int, seconds: float) -> None:  # noqa: PLR0917
-        """A peer has tensors that this node sent."""
-        self._telemetry.sent(peer, nbytes)
-        self._usage.sent(model, epoch, seconds)
-
-    def on_undelivered(self, peer: str, model: str, epoch: int, request: str) -> None:
-        """Tensors that this node sent may not have arrived."""
-        detail = f"{self.machine.node} lost {peer} while tensors were on their way to it"
-        self.feed(SendFailed(ExecutionKey(model, epoch, request), peer, detail))
-
-    def on_peer_up(self, peer: str) -> None:
-        """A peer can be sent to."""
-        self._log.debug("peer-up", peer=peer)
-        self.feed(PeerUp(peer))
-
-    def on_peer_pressed(self, peer: str, pressed: bool) -> None:
-        """A peer takes tensors too slowly, or keeps up again."""
-        if pressed:
-            self._log.warning("peer-slow", peer=peer, text=f"{peer} takes tensors more slowly than they come")
-        self.feed(PeerPressed(peer, pressed))
-
-    def room_bytes(self) -> int | None:
-        """See `DataPlaneHandler.room_bytes`."""
-        return self.machine.room_bytes()
-
-    def on_peer_room(self, peer: str, nbytes: int | None) -> None:
-        """A peer has room for more or fewer of this node's requests."""
-        self.feed(PeerRoom(peer, nbytes))
-
-    def on_peer_lost(self, peer: str, reason: str) -> None:
-        """A peer cannot be sent to any more."""
-        self._log.warning("peer-lost", peer=peer, reason=reason)
-        self.feed(PeerLost(peer, reason))
+    def coded(self, key: ExecutionKey, seconds: float) -> None:
+        """A tensor was coded or restored. [s]"""
+        self._usage.coded(key.model, key.epoch, seconds)
+        self._telemetry.coded(key.model, seconds)
 
     # --- actions ---------------------------------------------------------------------------------------------------
 
@@ -358,14 +293,10 @@ class Engine:
             for peer in action.peers:
                 self.feed(SendFailed(key, peer, str(error)))
             return
-        self._coded(key, coded.seconds)
+        self.coded(key, coded.seconds)
         left_s = max(action.deadline_s - (self._clock() - started_s), 0.0)
         for peer in action.peers:
             self._send(key, peer, [coded.tensor], left_s)
-
-    def _coded(self, key: ExecutionKey, seconds: float) -> None:
-        self._usage.coded(key.model, key.epoch, seconds)
-        self._telemetry.coded(key.model, seconds)
 
     def _run(self, action: RunComponent, component: Component) -> None:
         key = action.key

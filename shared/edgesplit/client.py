@@ -37,6 +37,8 @@ from edgesplit.tensors import Array
 __all__ = ["AsyncClient", "Call", "InferResult"]
 
 _QUEUE_BYTES = 1 << 30
+PROMPT_S = 0.001
+"""After an answer that came sooner, the next one is awaited so long without going to sleep. [s]"""
 _CHECKS = 4
 """How often, within the time after which a silent agent counts as gone, it is asked for a sign of life."""
 
@@ -114,6 +116,7 @@ class AsyncClient:
         self._waiting: dict[int, asyncio.Future[Frame]] = {}
         self._watch: asyncio.Task[None] | None = None
         self._last_id = 0
+        self._is_prompt = False
         self._closed = False
         self.node = ""
 
@@ -216,11 +219,13 @@ class AsyncClient:
             call.leaving = connection.send(call.header, call.payloads)
             while not call.answer.done() and connection.is_open:
                 left_s = call.left_s(patience_s)
-                if left_s <= 0 or not connection.await_bytes(left_s):
+                if left_s <= 0 or not connection.await_bytes(left_s, awake_s=PROMPT_S if self._is_prompt else 0.0):
+                    self._is_prompt = False
                     return None
         except BaseException:
             self._give_up(call)
             raise
+        self._is_prompt = call.left_s(PROMPT_S) > 0
         return self._result(call, call.answer.result()) if call.answer.done() else None
 
     def _expect(self, call: Call) -> asyncio.Future[Frame]:

@@ -15,8 +15,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import os
 import select
 import socket
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -39,6 +41,7 @@ _BURST_BYTES = 1 << 22
 _MORE_BYTES = 1 << 14
 """A read that brought so much is followed by another at once: the rest is arriving."""
 _URGENT_BYTES = 1 << 20
+_give_way = getattr(os, "sched_yield", lambda: None)
 _DISCARDED = memoryview(bytearray(1 << 16))
 """Where bytes go that nobody wants any more; of all connections, for it is never read."""
 
@@ -203,14 +206,27 @@ class Connection(asyncio.Protocol):
         if self._socket is not None:
             self._read_ready()
 
-    def await_bytes(self, within_s: float) -> bool:
-        """Wait in this thread, while the event loop stands still, and take in what arrives; whether anything did. [s]"""
+    def await_bytes(self, within_s: float, *, awake_s: float = 0.0) -> bool:
+        """Wait in this thread, while the event loop stands still, and take in what arrives.
+
+        Args:
+            within_s: At most so long. [s]
+            awake_s: So long without going to sleep, from which a processor needs some time to come back. [s]
+
+        Returns:
+            Whether anything arrived.
+        """
         if self._socket is None:
             return False
         waiting = select.poll()
         waiting.register(self._socket, select.POLLIN)
-        if not waiting.poll(math.ceil(within_s * 1e3)):
-            return False
+        until_s = time.perf_counter() + awake_s
+        while not waiting.poll(0):
+            if time.perf_counter() >= until_s:
+                if not waiting.poll(math.ceil(within_s * 1e3)):
+                    return False
+                break
+            _give_way()  # whoever answers may need this core
         self._read_ready()
         return True
 

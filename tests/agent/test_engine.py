@@ -22,6 +22,7 @@ from edgesplit_agent.compute.sessions import Component, RuntimeOptions
 from edgesplit_agent.compute.shadowing import Shadower
 from edgesplit_agent.compute.worker import Worker
 from edgesplit_agent.engine import Engine
+from edgesplit_agent.intake import Intake
 from edgesplit_agent.profiling.live_timings import TimingBook
 from edgesplit_agent.serving.actions import PublishNoise
 from edgesplit_agent.serving.events import DeploymentChanged, DesiredChanged, PeerUp
@@ -157,6 +158,7 @@ class Bench:
     peers: Peers
     publisher: Publisher
     usage: UsageBook
+    intake: Intake
 
     async def until_serving(self, epoch: int) -> None:
         """Wait."""
@@ -170,6 +172,7 @@ async def bench() -> AsyncIterator[Bench]:
     """A device's."""
     preparer, worker, peers, publisher = Preparer(), Worker(), Peers(), Publisher()
     usage = UsageBook("device", Power(1.0, 1.0, "configured", "constant"))
+    telemetry, coder = Telemetry("device", "1"), Coder(worker, RuntimeOptions)
     engine = Engine(
         AgentMachine("device"),
         instance="i",
@@ -177,12 +180,13 @@ async def bench() -> AsyncIterator[Bench]:
         worker=worker,
         usage=usage,
         timings=TimingBook("device", "i", OwnWork()),
-        telemetry=Telemetry("device", "1"),
-        coder=Coder(worker, RuntimeOptions),
+        telemetry=telemetry,
+        coder=coder,
         shadower=Shadower(worker),
     )
     engine.peers, engine.publisher = peers, publisher
-    yield Bench(engine, preparer, peers, publisher, usage)
+    intake = Intake(engine, coder=coder, usage=usage, telemetry=telemetry)
+    yield Bench(engine, preparer, peers, publisher, usage, intake)
     await engine.close()
     await worker.close()
 
@@ -223,9 +227,9 @@ async def test_a_coded_tensor_is_coded_once_and_counts_as_compute(bench: Bench) 
     assert (tensor.head.name, tensor.head.codec, tensor.payload.nbytes) == ("a", "int8", X.size)
     back = pack_tensor("b", X, "fp16")
     answer = Tensors(sequence=1, model="m", epoch=2, request="i-1", tensors=(back.head,))
-    arrays = await bench.engine.decode("m", 2, "i-1", Frame(answer, (back.payload,)))
+    arrays = await bench.intake.decode("m", 2, "i-1", Frame(answer, (back.payload,)))
     assert arrays["b"].dtype == np.float32
-    bench.engine.on_tensors("edge", "m", 2, "i-1", arrays, None)
+    bench.intake.on_tensors("edge", "m", 2, "i-1", arrays, None)
     await client
     (usage,) = [usage for usage in bench.usage.take_changed() if usage.epoch == 2]
     assert 0 < usage.coding_s < usage.compute_s
