@@ -6,6 +6,7 @@ to is read before its first request leaves; what it predicts once it served stan
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from collections.abc import Iterator
@@ -31,8 +32,12 @@ GOALS = (
     (0.0, 1.0, 1.0),
 )
 """Weight of latency, weight of energy, noise bound as a share of the noise of everything quantized."""
-FORBIDDEN = (None, "edge", "cloud")
+GOALS_WHEN_CUT = (GOALS[0], GOALS[2])
+FORBIDDEN = ("", "edge", "cloud")
 """A node to do without, so that the farther and the slower one are used too."""
+FIRST = (0, 60, 200)
+"""Operators that stay on the source, so that tensors inside the model travel too: the best plans of a network whose first
+tensors are larger than its input do not cut it."""
 RATES = (1.0, 0.5, 0.25)
 """Factors on the rate of every link, falling: TCP itself learns of a faster link only from traffic."""
 SETTLE_S = 3.0
@@ -105,9 +110,9 @@ class Course:
         seen: set[tuple[Any, ...]] = set()
         for factor in RATES:
             self.set_rates(factor)
-            for forbidden in FORBIDDEN:
-                with self.without(forbidden):
-                    for latency, energy, share in GOALS:
+            for first, forbidden in itertools.product(FIRST, FORBIDDEN):
+                with self.without(forbidden), self.at_source(first):
+                    for latency, energy, share in GOALS if not first else GOALS_WHEN_CUT:
                         self.set_goals(latency, energy, share * full_noise)
                         plan = self._plan()
                         if (signature := (factor, *_signature(plan))) not in seen:
@@ -127,16 +132,26 @@ class Course:
             yield
 
     @contextmanager
-    def without(self, node: str | None) -> Iterator[None]:
-        """Plan without a node as long as the block lasts."""
-        if node is None:
-            yield
-            return
-        self._fleet.splitctl("forbid", node, "--model", self._model.name)
+    def without(self, node: str) -> Iterator[None]:
+        """Plan without a node, unless it is none, as long as the block lasts."""
+        if node:
+            self._fleet.splitctl("forbid", node, "--model", self._model.name)
         try:
             yield
         finally:
-            self._fleet.splitctl("allow", node, "--model", self._model.name)
+            if node:
+                self._fleet.splitctl("allow", node, "--model", self._model.name)
+
+    @contextmanager
+    def at_source(self, first: int) -> Iterator[None]:
+        """Keep so many operators, the first ones, on the source as long as the block lasts."""
+        if first:
+            self._fleet.splitctl("pin", self._model.name, "--first", str(first), "--node", SOURCE)
+        try:
+            yield
+        finally:
+            if first:
+                self._fleet.splitctl("unpin", self._model.name, "--first")
 
     @contextmanager
     def only_on(self, node: str) -> Iterator[None]:

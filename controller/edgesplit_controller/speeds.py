@@ -25,6 +25,7 @@ from edgesplit_controller.deployment.node_speed import (
     NodeSpeed,
     Origin,
     factors,
+    rested_factor,
     served,
     timed_again,
 )
@@ -228,8 +229,10 @@ class Speeds:
         if watched is None:
             entry = self._remembered.get((node, model))
             if entry is None or entry.profile != _digest(profile):
-                speed = NodeSpeed(slow_down=profile.slow_down)
-                watched = _Watched(profile, profile, profile.whole_s, speed)
+                speed = NodeSpeed(factor=rested_factor(profile), slow_down=profile.slow_down)
+                now = factors(speed)
+                told_s = profile.whole_s * now.in_float
+                watched = _Watched(profile, corrected(profile, now), told_s, speed, applied=now)
             else:
                 watched = _restored(profile, entry)
             self._watched[node, model] = watched

@@ -119,6 +119,7 @@ class ExecutionProfile(Message, frozen=True, kw_only=True):
         time_s: Unit name to seconds in float. [s]
         quantized_time_s: Quantizable unit name to seconds in int8. [s]
         whole_s: Measured seconds of the whole model in float, the check of the sum. [s]
+        rested_s: The same for runs with a pause before each, as requests come; 0 where not measured. [s]
         runs: Repetitions the medians stand on.
         provider: onnxruntime execution provider.
         slow_down: Factor of the `[emulation]` section already contained in the times.
@@ -141,6 +142,7 @@ class ExecutionProfile(Message, frozen=True, kw_only=True):
     transition_s_per_byte: dict[str, float] = msgspec.field(default_factory=dict[str, float])
     codec_times: dict[str, CodecTimes] = msgspec.field(default_factory=dict[str, CodecTimes])
     integer_codec_times: dict[str, CodecTimes] = msgspec.field(default_factory=dict[str, CodecTimes])
+    rested_s: float = 0.0
 
 
 class ProfileReport(Message, frozen=True, kw_only=True):

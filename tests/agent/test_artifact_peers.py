@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 
 from edgesplit.errors import ArtifactCorrupt, ArtifactMissing
 from edgesplit.messages import LinkState, NodeStatus
-from edgesplit_agent.artifacts import artifacts
-from edgesplit_agent.artifacts.cache import BlobCache
+from edgesplit_agent.artifacts.cache import TRIES, BlobCache
 from edgesplit_agent.artifacts.service import ArtifactService
 from edgesplit_agent.artifacts.sources import ASKED_PEERS, CONTROLLER, Source, in_order, peer_sources
 
@@ -90,7 +89,7 @@ async def cache(folder: Path, controller: str, *peers: Source) -> AsyncIterator[
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifacts, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("edgesplit_agent.artifacts.cache.FIRST_PAUSE_S", 0.01)
 
 
 async def test_each_blob_comes_from_the_nearest_that_has_it_and_the_rest_from_the_controller(tmp_path: Path) -> None:
@@ -199,7 +198,7 @@ async def test_a_lying_controller_is_an_error_and_stays_the_controller(tmp_path:
             asked = controller.downloads
             with pytest.raises(ArtifactCorrupt):
                 await own.fetch(DIGESTS[:1], SIZES)
-            assert controller.downloads == asked + artifacts.TRIES
+            assert controller.downloads == asked + TRIES
 
 
 async def test_what_was_fetched_is_kept_within_the_limit(tmp_path: Path) -> None:

@@ -58,6 +58,8 @@ from edgesplit_agent.profiling.timed_runs import TimedRuns
 
 __all__ = ["Profiler"]
 
+REST_LIMIT_S, REST_RUNS = 0.5, 3.0
+"""A pause as long as some runs, and at most so long, stands for the time between requests. [s, 1]"""
 Plan = TypeVar("Plan", ProfilePlan, CalibrationPlan)
 
 
@@ -152,7 +154,7 @@ class Profiler:
         """Measure, or take what was measured earlier, and say so; False where that failed."""
         stored = self._store.profile(offer)
         if stored is not None:
-            await self._time_codecs()
+            await self._codecs.ensure()
             self._report(offer, "done", 1.0, "measured earlier", self._stated(stored))
             return True
         self._report(offer, "running", 0.0)
@@ -160,7 +162,7 @@ class Profiler:
         try:
             async with self._one_at_a_time:
                 with self._own_work.under_way():
-                    await self._time_codecs()
+                    await self._codecs.ensure()
                     profile = await self._profile(offer, lambda fraction: self._report(offer, "running", fraction))
         except EdgesplitError as error:
             self._log.error("profiling-failed", model=offer.model, error=str(error))
@@ -174,10 +176,6 @@ class Profiler:
         self._log.info("profiled", model=offer.model, seconds=seconds, whole_s=profile.whole_s, runs=profile.runs)
         self._report(offer, "done", 1.0, profile=self._stated(profile))
         return True
-
-    async def _time_codecs(self) -> None:
-        async with machine_lock(enabled=self._options.alone):
-            await self._codecs.ensure()
 
     def _stated(self, profile: ExecutionProfile) -> ExecutionProfile:
         """A profile as the controller is told it: with codecs, and as slow as emulation makes the node."""
@@ -231,6 +229,7 @@ class Profiler:
             time_s=measured.units_s,
             quantized_time_s={unit: quantized.units_s[unit] for unit in plan.quantizable} if quantized else {},
             whole_s=measured.whole_s,
+            rested_s=measured.rested_s,
             runs=measured.runs,
             provider=measured.provider,
             threads=self._options.threads,
@@ -268,6 +267,7 @@ class Profiler:
         session = await asyncio.to_thread(open_session, path, self._options)
         provider = providers_of(session)[0]
         walls_s = await self._runs.series(session, inputs)
+        rested_s = await self._runs.rested(session, inputs, min(REST_LIMIT_S, REST_RUNS * statistics.median(walls_s)))
         progress(0.5)
         del session
         whole_s = statistics.median(walls_s)
@@ -277,12 +277,12 @@ class Profiler:
             processor = await self._watched(path, replace(self._options, provider=CPU), inputs)
             units_s = modelled_times(representative, plan, whole_s, unit_times(processor, plan, whole_s))
             self._log.info("units-modelled", provider=provider, text="units share the whole as on the processor")
-            return GraphTimes(whole_s, units_s, units_s, len(walls_s), provider, "modelled")
+            return GraphTimes(whole_s, units_s, units_s, len(walls_s), provider, "modelled", rested_s)
         units_s = unit_times(representative, plan, whole_s)
         integer_s = unit_times(representative, plan, whole_s, only=INTEGER_KERNELS)
         # Where the runtime made no integer kernel of a unit, all of its time is its own.
         integer_s = {unit: integer_s[unit] or seconds for unit, seconds in units_s.items()}
-        return GraphTimes(whole_s, units_s, integer_s, len(walls_s), provider)
+        return GraphTimes(whole_s, units_s, integer_s, len(walls_s), provider, rested_s=rested_s)
 
     async def _watched(self, path: Path, options: RuntimeOptions, inputs: dict[str, Array]) -> list[list[Kernel]]:
         """Kernels of the runs that stand for the others."""
@@ -335,6 +335,7 @@ def _slowed(profile: ExecutionProfile, factor: float) -> ExecutionProfile:
         codec_times={name: times.scaled(factor) for name, times in profile.codec_times.items()},
         integer_codec_times={name: times.scaled(factor) for name, times in profile.integer_codec_times.items()},
         whole_s=profile.whole_s * factor,
+        rested_s=profile.rested_s * factor,
         slow_down=factor,
     )
 

@@ -28,6 +28,7 @@ class GraphTimes(msgspec.Struct, frozen=True):
         runs: How many the median stands on.
         provider: onnxruntime execution provider that the session got.
         origin: Of the units' shares; the whole is always measured.
+        rested_s: As `whole_s`, of runs after a pause; 0 where not measured. [s]
     """
 
     whole_s: float
@@ -36,6 +37,7 @@ class GraphTimes(msgspec.Struct, frozen=True):
     runs: int
     provider: str
     origin: Origin = "measured"
+    rested_s: float = 0.0
 
 
 class ProfileStore:

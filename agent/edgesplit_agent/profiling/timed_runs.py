@@ -7,6 +7,7 @@ timed and why (`profiler.py`, `retiming.py`).
 
 from __future__ import annotations
 
+import asyncio
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -77,6 +78,14 @@ class TimedRuns:
         while len(seconds) < wanted:
             seconds.append(await self.once(session, inputs))
         return seconds
+
+    async def rested(self, session: Any, inputs: Mapping[str, Array], pause_s: float) -> float:
+        """Median of a few runs, each after a pause, as between requests: caches lost what they held. [s]"""
+        seconds: list[float] = []
+        for _ in range(MIN_RUNS):
+            await asyncio.sleep(pause_s)
+            seconds.append(await self.once(session, inputs))
+        return statistics.median(seconds)
 
     async def ratio(self, first: tuple[Any, Mapping[str, Array]], second: tuple[Any, Mapping[str, Array]]) -> float:
         """Time of one session over that of another, run in turn. [1]"""

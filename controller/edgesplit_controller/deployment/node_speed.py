@@ -18,9 +18,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-__all__ = ["Factors", "Known", "NodeSpeed", "Origin", "Timed", "expected_s", "factors", "served", "timed_again"]
+if TYPE_CHECKING:
+    from edgesplit.profiles import ExecutionProfile
+
+__all__ = [
+    "Factors",
+    "Known",
+    "NodeSpeed",
+    "Origin",
+    "Timed",
+    "expected_s",
+    "factors",
+    "rested_factor",
+    "served",
+    "timed_again",
+]
 
 STEP, UNSEEN_STEP = 0.2, 0.35
 """Relative change that is one of the node, not noise, and for a component never timed before not its own error."""
@@ -116,6 +130,13 @@ class NodeSpeed:
     def hold_s(self) -> float:
         """How long a slow node is believed to be so, whatever it says while it has nothing to do. [s]"""
         return min(FIRST_HOLD_S * 2.0 ** (self.relapses - 1), LONGEST_HOLD_S) if self.relapses else 0.0
+
+
+def rested_factor(profile: ExecutionProfile) -> float:
+    """A node's factor before anything was served: requests come with pauses, a profile's runs come in a row. [1]"""
+    if not profile.rested_s > 0 or not profile.whole_s > 0:
+        return 1.0
+    return min(max(profile.rested_s / profile.whole_s, 1.0), MOST_ERROR)
 
 
 def factors(speed: NodeSpeed) -> Factors:
