@@ -35,14 +35,14 @@ GOALS = (
 GOALS_WHEN_CUT = (GOALS[0], GOALS[2])
 FORBIDDEN = ("", "edge", "cloud")
 """A node to do without, so that the farther and the slower one are used too."""
-FIRST = (0, 60, 200)
+FIRST = (0, 120)
 """Operators that stay on the source, so that tensors inside the model travel too: the best plans of a network whose first
 tensors are larger than its input do not cut it."""
 RATES = (1.0, 0.5, 0.25)
 """Factors on the rate of every link, falling: TCP itself learns of a faster link only from traffic."""
 SETTLE_S = 3.0
 """The controller's own answer to a change of links comes before the next change."""
-WARM_UP, REQUESTS = 4, 15
+WARM_UP, REQUESTS = 3, 11
 CORRECTED_AFTER_S = 3.0
 """Agents report once a second, and the controller refreshes predictions every other one. [s]"""
 POLL_S = 2.0
