@@ -28,8 +28,20 @@ def links_table(testbed: Testbed) -> Table:
 
 def rows_table(rows: list[Row]) -> Table:
     """Predicted beside measured latency, a plan a row."""
-    columns = ("model", "rates", "operators on", "int8", "components", "predicted", "measured", "error", "once served")
-    table = Table(*columns)
+    columns = (
+        "model",
+        "rates",
+        "operators on",
+        "int8",
+        "components",
+        "at first",
+        "error",
+        "predicted",
+        "measured",
+        "error",
+    )
+    title = "Predictions: before a plan's first request, and in force when the measured requests began"
+    table = Table(*columns, title=title)
     for row in rows:
         table.add_row(
             row.model,
@@ -37,10 +49,11 @@ def rows_table(rows: list[Row]) -> Table:
             row.shares,
             str(row.quantized),
             str(row.components),
+            f"{row.first_s * 1e3:.1f} ms",
+            f"{row.first_error:+.1%}",
             f"{row.predicted_s * 1e3:.1f} ms",
             f"{row.measured_s * 1e3:.1f} ms",
             f"{row.error:+.1%}",
-            f"{row.corrected_error:+.1%}",
         )
     return table
 
