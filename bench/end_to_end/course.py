@@ -44,7 +44,7 @@ RATES = (1.0, 0.5, 0.25)
 """Factors on the rate of every link, falling: TCP itself learns of a faster link only from traffic."""
 SETTLE_S = 3.0
 """The controller's own answer to a change of links comes before the next change."""
-WARM_UP, REQUESTS = 3, 11
+WARM_UP, REQUESTS = 5, 11
 CORRECTED_AFTER_S = 3.0
 """Agents report once a second, and the controller refreshes predictions every other one. [s]"""
 POLL_S = 2.0
