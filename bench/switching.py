@@ -118,10 +118,13 @@ async def _switch(material: Subject, fleet: LocalFleet, run: Run, *, count: int,
         address = fleet.address(NODES[0])
         with Callers(address, MODEL, material.requests, fleet.folder) as callers, Pings(address, fleet.folder) as pings:
             await asyncio.sleep(2.0)
-            for done in range(1, count + 1):
+            first = min(FIRST_MEASURE, count)
+            # So many switches after the first measurement, and at the same plan where plans take turns evenly.
+            last = first + count if count > first else count
+            for done in range(1, last + 1):
                 run.switches.append(await serve(done % distinct, 2 + done))
                 await asyncio.sleep(STEADY_S)
-                if done == min(FIRST_MEASURE, count) or done == count:
+                if done in {first, last}:
                     await asyncio.sleep(QUIET_S)
                     run.memory.append({node: memory(fleet.pid(node)) for node in NODES})
                 callers.answers()
@@ -132,6 +135,8 @@ async def _switch(material: Subject, fleet: LocalFleet, run: Run, *, count: int,
 
 def measure(path: Path, folder: Path, *, switches: int, distinct: int) -> Run:
     """Switch a model again and again under load.
+
+    Memory is taken after ten switches, and again after as many as were asked for.
 
     Args:
         path: ONNX file.
