@@ -19,6 +19,7 @@ import structlog
 from edgesplit.configuration import load_configuration, render_configuration
 from edgesplit.errors import EdgesplitError
 from edgesplit_agent.configuration import AgentConfiguration
+from edgesplit_agent.heap import share_heaps
 
 __all__ = ["main"]
 
@@ -38,6 +39,7 @@ def main(config: Path | None, print_config: bool, log_level: str) -> None:
             click.echo(render_configuration(loaded))
             return
         _set_up_logging(log_level)
+        share_heaps()
         asyncio.run(_run(loaded.values, config))
     except EdgesplitError as error:
         click.echo(f"edgesplit-agent: {error}", err=True)

@@ -7,12 +7,10 @@ largest set of activations for ever. Not here: components (`sessions.py`), graph
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import gc
 import hashlib
 import platform
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from edgesplit.errors import PreparationFailed
 from edgesplit.messages import TensorSpec
 from edgesplit.tensors import Array
 from edgesplit_agent.compute.providers import CPU, candidates, missing_text, options_of
+from edgesplit_agent.heap import trim_heap
 
 __all__ = [
     "RuntimeOptions",
@@ -189,8 +188,7 @@ def give_memory_back() -> None:
     shrink = runtime.RunOptions()
     shrink.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
     session.run(None, {"x": np.zeros(1, np.float32)}, shrink)
-    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
-        trim(0)
+    trim_heap()
 
 
 def zeros(specs: Sequence[TensorSpec]) -> dict[str, Array]:
