@@ -40,7 +40,7 @@ FORBIDDEN = ("", "edge", "cloud")
 FIRST = (0, 120)
 """Operators that stay on the source, so that tensors inside the model travel too: the best plans of a network whose first
 tensors are larger than its input do not cut it."""
-RATES = (1.0, 0.5, 0.25)
+RATES = (1.0, 0.5)
 """Factors on the rate of every link, falling: TCP itself learns of a faster link only from traffic."""
 SETTLE_S = 3.0
 """The controller's own answer to a change of links comes before the next change."""
