@@ -30,7 +30,7 @@ __all__ = ["main"]
 
 NODES = ("device", "edge")
 MODEL = "branches"
-CHANNELS, SIDE, LAYERS = 64, 64, 8
+CHANNELS, SIDE, LAYERS = 64, 64, 48
 """Of each branch: some tens of milliseconds on one core, with a tensor of 1 MB in and out."""
 WITHIN = 0.05
 WARM_UP = 5

@@ -34,13 +34,13 @@ def rows_table(rows: list[Row]) -> Table:
         "operators on",
         "int8",
         "components",
-        "at first",
-        "error",
         "predicted",
         "measured",
         "error",
+        "corrected",
+        "error",
     )
-    title = "Predictions: before a plan's first request, and in force when the measured requests began"
+    title = "Predictions before a plan's first request, and corrected by live timings of the warm-up"
     table = Table(*columns, title=title)
     for row in rows:
         table.add_row(
@@ -49,11 +49,11 @@ def rows_table(rows: list[Row]) -> Table:
             row.shares,
             str(row.quantized),
             str(row.components),
-            f"{row.first_s * 1e3:.1f} ms",
-            f"{row.first_error:+.1%}",
             f"{row.predicted_s * 1e3:.1f} ms",
             f"{row.measured_s * 1e3:.1f} ms",
             f"{row.error:+.1%}",
+            f"{row.corrected_s * 1e3:.1f} ms",
+            f"{row.corrected_error:+.1%}",
         )
     return table
 
