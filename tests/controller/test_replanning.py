@@ -51,6 +51,12 @@ def test_a_link_that_comes_up_and_tiny_latencies() -> None:
     assert reasons(figures(latency_s=0.0001), figures(latency_s=0.0004), THRESHOLDS) == ()
 
 
+def test_a_links_delay_is_news_only_beside_what_the_plan_takes() -> None:
+    slower = figures(latency_s=0.014)
+    assert [reason.kind for reason in reasons(figures(), slower, THRESHOLDS, plan_s=0.3)] == ["link-changed"]
+    assert reasons(figures(), slower, THRESHOLDS, plan_s=0.5) == ()
+
+
 def problem(edge_s: float, max_noise: float | None = None) -> Problem:
     made = Problem(
         model="m",

@@ -151,6 +151,15 @@ def test_profiles_are_as_measured_until_something_is_heard(bench: Bench) -> None
     assert bench.speeds.row("nobody", "tiny") is None
 
 
+def test_a_profile_that_says_what_a_pause_costs_is_planned_with_that_before_anything_served(bench: Bench) -> None:
+    bench.profiled(msgspec.structs.replace(bench.raw, rested_s=1.2 * bench.raw.whole_s))
+    assert bench.speeds.profile_changed("edge", "tiny") == ((), False)
+    assert bench.profile().whole_s == pytest.approx(1.2 * bench.raw.whole_s)
+    bench.profiled(msgspec.structs.replace(bench.raw, rested_s=0.5 * bench.raw.whole_s))
+    bench.speeds.profile_changed("edge", "tiny")
+    assert bench.profile().whole_s == pytest.approx(bench.raw.whole_s)
+
+
 def test_a_node_that_became_slower_is_told_with_old_and_new_values_and_planned_with(bench: Bench) -> None:
     for _ in range(5):
         assert bench.served(2 * KERNEL_S) == ((), False)
