@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Generator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -36,7 +36,7 @@ class LoopDriver:
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def standing_still(self) -> Iterator[bool]:
+    def standing_still(self) -> Generator[bool]:
         """Keep the loop from running as long as the block lasts; False where somebody runs it."""
         if not self._borrow():
             yield False

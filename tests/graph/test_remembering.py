@@ -15,7 +15,7 @@ from edgesplit_controller.graph.remembering import once_per_graph
 
 def small(folder: Path) -> ModelGraph:
     """Some graph."""
-    import onnx  # noqa: PLC0415 - half a second
+    import onnx
 
     path = folder / "model.onnx"
     onnx.save(zoo.build("mobilenet_v2", size=32), path)

@@ -6,9 +6,8 @@ graph. Not here: the facts.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, Unpack
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
@@ -16,21 +15,20 @@ if TYPE_CHECKING:
 
 __all__ = ["once_per_graph"]
 
-P = ParamSpec("P")
+Arguments = TypeVarTuple("Arguments")
 R = TypeVar("R")
 
 
 def once_per_graph(
-    function: Callable[Concatenate[ModelGraph, P], R],
-) -> Callable[Concatenate[ModelGraph, P], R]:
-    """Remember what a function of a graph and of hashable, positional arguments returned."""
+    function: Callable[[ModelGraph, Unpack[Arguments]], R],
+) -> Callable[[ModelGraph, Unpack[Arguments]], R]:
+    """Remember what a function of a graph and of hashable arguments returned."""
     known: WeakKeyDictionary[ModelGraph, dict[Hashable, R]] = WeakKeyDictionary()
 
-    @functools.wraps(function)
-    def remembered(graph: ModelGraph, *arguments: P.args, **named: P.kwargs) -> R:
+    def remembered(graph: ModelGraph, *arguments: Unpack[Arguments]) -> R:
         results = known.setdefault(graph, {})
         if arguments not in results:
-            results[arguments] = function(graph, *arguments, **named)
+            results[arguments] = function(graph, *arguments)
         return results[arguments]
 
     return remembered

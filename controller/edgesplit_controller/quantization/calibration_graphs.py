@@ -7,7 +7,7 @@ here: timing them and the fit (agents do).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,7 +77,7 @@ def _parts(
     groups: Groups,
     quantized: Collection[str],
     *,
-    targets: dict[str, str],
+    targets: Mapping[str, str],
     ranges: Ranges,
 ) -> list[CalibrationGraph]:
     from edgesplit_controller.graph.cut import cut  # noqa: PLC0415 - onnx loads late
