@@ -7,7 +7,7 @@ graph. Not here: the facts.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ R = TypeVar("R")
 
 
 def once_per_graph(
-    function: Callable[[ModelGraph, Unpack[Arguments]], R],
-) -> Callable[[ModelGraph, Unpack[Arguments]], R]:
+    function: Callable[[ModelGraph, *Arguments], R],
+) -> Callable[[ModelGraph, *Arguments], R]:
     """Remember what a function of a graph and of hashable arguments returned."""
     known: WeakKeyDictionary[ModelGraph, dict[Hashable, R]] = WeakKeyDictionary()
 
-    def remembered(graph: ModelGraph, *arguments: Unpack[Arguments]) -> R:
+    def remembered(graph: ModelGraph, *arguments: *Arguments) -> R:
         results = known.setdefault(graph, {})
         if arguments not in results:
             results[arguments] = function(graph, *arguments)
