@@ -24,7 +24,7 @@ demo: $(VENV)/.demo  ## One machine plays device, edge and cloud: split, re-plan
 
 test: $(VENV)/.dev  ## The whole test suite (installs Mosquitto from Debian's packages where it can)
 	@sh tests/ensure_mosquitto.sh
-	$(BIN)/python -m pytest
+	@sh tests/all.sh $(BIN)/python
 
 check: $(VENV)/.dev  ## Lint, types, import contracts
 	$(BIN)/ruff check .
