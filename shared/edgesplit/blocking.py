@@ -1,8 +1,8 @@
 """The client library for programs without an event loop.
 
 Owns: `connect` and what it returns. Its rule: whichever thread calls, a request returns its outputs or raises; a
-quick one costs no hand-over between threads. Not here: the connection and what is said on it (`client.py`), which thread carries
-it (`driving.py`).
+quick one costs no hand-over between threads. Not here: the connection and what is said on it (`client.py`), which
+thread carries it (`driving.py`).
 """
 
 from __future__ import annotations

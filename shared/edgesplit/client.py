@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -115,7 +116,8 @@ class AsyncClient:
         self._greeting: asyncio.Future[Hello] | None = None
         self._waiting: dict[int, asyncio.Future[Frame]] = {}
         self._watch: asyncio.Task[None] | None = None
-        self._last_id = 0
+        # Calls of the blocking client are prepared in their own threads; a counter gives no number twice.
+        self._ids = itertools.count(1)
         self._is_prompt = False
         self._closed = False
         self.node = ""
@@ -177,8 +179,7 @@ class AsyncClient:
             raise InvalidInput(f"deadline_s must be a number of seconds that is not negative, not {deadline_s}")
         started_s = time.monotonic()
         heads, payloads = pack_tensors([(name, array, "raw") for name, array in inputs.items()])
-        self._last_id += 1
-        return Call(Infer(id=self._last_id, model=model, tensors=heads, deadline_s=deadline_s), payloads, started_s)
+        return Call(Infer(id=next(self._ids), model=model, tensors=heads, deadline_s=deadline_s), payloads, started_s)
 
     async def complete(self, call: Call) -> InferResult:
         """Send a request, unless `hasten` has, and wait for its result; see `infer_detailed`."""
