@@ -19,7 +19,7 @@ from edgesplit.sending import Lane, Pace, Queued, SendQueue
 __all__ = ["Outlet"]
 
 _BURST_BYTES = 1 << 22
-"""After this many bytes in one go the event loop gets its turn."""
+"""After this many bytes in one go the event loop gets its turn, unless no more than as many again are left."""
 _MAX_BUFFERS = 64
 
 
@@ -84,7 +84,7 @@ class Outlet:
     def write(self) -> None:
         """Hand the kernel what it takes, unless it is waited for already."""
         if not self._armed:
-            self._write_ready()
+            self.go_on()
 
     def close(self) -> None:
         """Forget everything and leave the socket alone."""
@@ -95,12 +95,13 @@ class Outlet:
         self._writing.clear()
         self._writing_bytes = 0
 
-    def _write_ready(self) -> None:
+    def go_on(self) -> None:
+        """Hand the kernel what it takes: it was said to have room again."""
         if self._socket is None:
             return
         budget = _BURST_BYTES
         try:
-            while budget > 0 and self._load():
+            while (budget > 0 or self.waiting_bytes <= _BURST_BYTES) and self._load():
                 offered = self._writing_bytes
                 sent = self._socket.sendmsg(islice(self._writing, _MAX_BUFFERS))
                 self._sent(sent)
@@ -155,7 +156,7 @@ class Outlet:
         if wanted != self._armed:
             self._armed = wanted
             if wanted:
-                self._loop.add_writer(self._socket, self._write_ready)
+                self._loop.add_writer(self._socket, self.go_on)
             else:
                 self._loop.remove_writer(self._socket)
         if not wanted:

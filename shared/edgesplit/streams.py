@@ -207,7 +207,7 @@ class Connection(asyncio.Protocol):
             self._read_ready()
 
     def await_bytes(self, within_s: float, *, awake_s: float = 0.0) -> bool:
-        """Wait in this thread, while the event loop stands still, and take in what arrives.
+        """Wait in this thread, while the event loop stands still, and take in what arrives; what waits leaves meanwhile.
 
         Args:
             within_s: At most so long. [s]
@@ -216,19 +216,21 @@ class Connection(asyncio.Protocol):
         Returns:
             Whether anything arrived.
         """
-        if self._socket is None:
-            return False
-        waiting = select.poll()
-        waiting.register(self._socket, select.POLLIN)
-        until_s = time.perf_counter() + awake_s
-        while not waiting.poll(0):
-            if time.perf_counter() >= until_s:
-                if not waiting.poll(math.ceil(within_s * 1e3)):
-                    return False
-                break
-            _give_way()  # whoever answers may need this core
-        self._read_ready()
-        return True
+        awake_until_s = time.perf_counter() + awake_s
+        until_s = time.perf_counter() + within_s
+        while self._socket is not None and self._outlet is not None:
+            waiting = select.poll()
+            waiting.register(self._socket, select.POLLIN | (select.POLLOUT if self._outlet.waiting_bytes else 0))
+            while not (ready := waiting.poll(0)) and time.perf_counter() < awake_until_s:
+                _give_way()  # whoever answers may need this core
+            ready = ready or waiting.poll(max(math.ceil((until_s - time.perf_counter()) * 1e3), 0))
+            if not ready:
+                return False
+            if ready[0][1] & ~select.POLLOUT:
+                self._read_ready()
+                return True
+            self._outlet.go_on()
+        return False
 
     async def send_when_room(self, header: Header, payloads: Sequence[Array] = ()) -> Leaving:
         """Wait until the queue is at most half full, then `send`; the backpressure of a patient sender.

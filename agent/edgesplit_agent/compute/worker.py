@@ -2,7 +2,8 @@
 
 Owns: the thread and its way from one job to the next. Its rule: one job at a time; the thread takes the next one without
 asking the event loop, which only hears of results; what offers to make way is asked to when something more urgent comes.
-A brief job that finds nothing else to compute runs on the event loop itself, which waits for it.
+With nothing else to compute, the thread tells of a result in the loop's place, where the loop lends that. A brief job that
+finds nothing else to compute runs on the event loop itself, which waits for it.
 Not here: what is computed, and whose turn it is (`turns.py`).
 """
 
@@ -14,10 +15,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from edgesplit_agent.compute.turns import BACKGROUND, Turns
+from edgesplit_agent.lending_loop import LendingLoop
 
 __all__ = ["PROFILING_PRIORITY", "Job", "Worker"]
 
@@ -56,6 +59,8 @@ class Worker:
         self._lock = threading.Lock()
         self._tokens: SimpleQueue[bool] = SimpleQueue()
         self._yielding: Job | None = None
+        self._untold = 0
+        """Results that the loop has yet to tell."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -149,7 +154,22 @@ class Worker:
         result, error = self._finish(job, share)
         assert self._loop is not None  # noqa: S101 - set before the thread starts
         with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
-            self._loop.call_soon_threadsafe(job.done, result, error)
+            self._tell(self._loop, partial(job.done, result, error))
+
+    def _tell(self, loop: asyncio.AbstractEventLoop, done: Callable[[], None]) -> None:
+        """Have a result told in the loop's turn, after those before it."""
+        with self._lock:
+            here = isinstance(loop, LendingLoop) and not self._turns and not self._untold
+            self._untold += not here
+        if here and isinstance(loop, LendingLoop):
+            loop.act(done)
+        else:
+            loop.call_soon_threadsafe(self._told, done)
+
+    def _told(self, done: Callable[[], None]) -> None:
+        with self._lock:
+            self._untold -= 1
+        done()
 
     def _finish(self, job: Job, share: str | None) -> tuple[Any, BaseException | None]:
         """Do what is to be done; its result or its exception, and the share charged with the time."""

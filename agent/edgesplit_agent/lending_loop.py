@@ -1,0 +1,91 @@
+"""An event loop in whose place another thread may act while it sleeps.
+
+Owns: the loop's turn, a lock that it holds whenever it does anything. Its rule: whoever has the turn acts as if on the loop,
+one at a time, so that what belongs to the loop needs no other lock. Not here: who takes the turn (`compute/worker.py`).
+
+A thread that has just computed is awake, and its processor too. To have the loop send what it computed costs a hand-over
+between threads, and where the loop's processor slept meanwhile, it copies to sockets at little more than half its rate at
+first (measured around 12 ms of computing: 2.4 instead of 1.4 ms for 4.7 MB).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+import threading
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["LendingLoop"]
+
+
+class LendingLoop(asyncio.SelectorEventLoop):
+    """asyncio's loop, with `act`."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        super().__init__(_LendingSelector(self._turn))
+
+    def run_forever(self) -> None:
+        """See asyncio; holds the turn but for the waiting."""
+        with self._turn:
+            super().run_forever()
+
+    def act(self, callback: Callable[..., object], *args: Any) -> None:
+        """Call back in this thread as if on the loop if that waits for something, else have the loop call back.
+
+        Args:
+            callback: Must not block; what it raises is reported as from any callback of the loop.
+            args: Its own.
+
+        Raises:
+            RuntimeError: The loop is closed.
+        """
+        # Not to be waited for: a busy loop gives its turn away for moments only, and the caller has other things to do.
+        if not self._turn.acquire(blocking=False):
+            self.call_soon_threadsafe(callback, *args)
+            return
+        try:
+            here = self.is_running() and not self.get_debug()  # debugging, asyncio checks threads
+            if here:
+                self._call_here(callback, args)
+        finally:
+            self._turn.release()
+        # What was scheduled meanwhile is not known to a loop that waits already.
+        if here:
+            self.call_soon_threadsafe(_nothing)
+        else:
+            self.call_soon_threadsafe(callback, *args)
+
+    def _call_here(self, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
+        asyncio._set_running_loop(self)
+        try:
+            callback(*args)
+        except Exception as error:
+            self.call_exception_handler({"message": f"Exception in {callback!r}", "exception": error})
+        finally:
+            asyncio._set_running_loop(None)
+
+
+class _LendingSelector(selectors.DefaultSelector):
+    """Gives the turn away while it waits.
+
+    Args:
+        turn: Held by the loop's thread whenever it calls.
+    """
+
+    def __init__(self, turn: threading.Lock) -> None:
+        super().__init__()
+        self._turn = turn
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """See `selectors`."""
+        self._turn.release()
+        try:
+            return super().select(timeout)
+        finally:
+            self._turn.acquire()
+
+
+def _nothing() -> None:
+    """Wakes the loop."""
