@@ -254,7 +254,8 @@ class SessionPool:
     async def _pack(self, component: ComponentSpec, shared: _Shared) -> bool:
         """Have a component's blobs here and kept, in packed form where that is possible; whether it is."""
         loop, graph = asyncio.get_running_loop(), component.graph
-        weights = await loop.run_in_executor(self._background, self._packed.weights, graph.digest)
+        # Not by the thread that gives way: one that waits for a core while it holds the interpreter stops serving.
+        weights = await loop.run_in_executor(self._opener, self._packed.weights, graph.digest)
         if weights is None:
             self._keep(shared, digests_of(graph))
             await self._cache.fetch(digests_of(graph), sizes_of(graph))

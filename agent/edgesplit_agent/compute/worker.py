@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -59,8 +60,8 @@ class Worker:
         self._lock = threading.Lock()
         self._tokens: SimpleQueue[bool] = SimpleQueue()
         self._yielding: Job | None = None
-        self._untold = 0
-        """Results that the loop has yet to tell."""
+        self._untold: deque[None] = deque()
+        """One for each result that the loop has yet to tell; no lock, for whoever holds one may have to wait for a core."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -158,17 +159,14 @@ class Worker:
 
     def _tell(self, loop: asyncio.AbstractEventLoop, done: Callable[[], None]) -> None:
         """Have a result told in the loop's turn, after those before it."""
-        with self._lock:
-            here = isinstance(loop, LendingLoop) and not self._turns and not self._untold
-            self._untold += not here
-        if here and isinstance(loop, LendingLoop):
+        if isinstance(loop, LendingLoop) and not self._turns and not self._untold:
             loop.act(done)
         else:
+            self._untold.append(None)
             loop.call_soon_threadsafe(self._told, done)
 
     def _told(self, done: Callable[[], None]) -> None:
-        with self._lock:
-            self._untold -= 1
+        self._untold.pop()
         done()
 
     def _finish(self, job: Job, share: str | None) -> tuple[Any, BaseException | None]:
