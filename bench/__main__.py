@@ -30,6 +30,7 @@ def _commands(models: Path | None) -> list[list[str]]:
         ["bench.overhead"],
         ["bench.branches"],
         ["bench.switching"],
+        ["bench.replanning"],
         ["bench.failures"],
         ["bench.chaos"],
         ["bench.slow_reader"],

@@ -1,14 +1,15 @@
 """Random plans through live agents, without a controller's choice: the harness says what each node holds.
 
-Owns: the controller's side of the protocol, cut down to pushing given plans. Its rule: agents are the real processes
-and cannot tell the difference. Not here: random plans (`random_plans.py`), processes (`demo/fleet.py`).
+Owns: following what agents hold, and the controller's side of the protocol, cut down to pushing given plans. Its rule: agents
+are the real processes and cannot tell the difference. Not here: random plans (`random_plans.py`), processes
+(`demo/fleet.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, Self
+from collections.abc import Callable, Mapping
+from typing import Self
 
 from edgesplit import topics
 from edgesplit.bus import MessageBus
@@ -18,13 +19,68 @@ from edgesplit_controller.deployment.compilation import tensor_specs
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.model import ModelGraph
 
-__all__ = ["PlanPusher"]
+__all__ = ["AgentWatch", "PlanPusher"]
 
 PREPARE_TIMEOUT_S = 120.0
 
 
-class PlanPusher:
-    """Speaks to agents as the controller does; an async context manager.
+class AgentWatch:
+    """Follows agents on the broker; an async context manager.
+
+    Args:
+        broker: URL of the broker the agents use.
+        name: This client's.
+    """
+
+    def __init__(self, broker: str, name: str = "bench-watch") -> None:
+        self._bus = MessageBus(broker, client_id=name)
+        self._statuses: dict[str, NodeStatus] = {}
+        self._observed: dict[tuple[str, str], Observed] = {}
+        self._changed = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._bus.subscribe(topics.status(topics.ANY), NodeStatus, self._on_status)
+        self._bus.subscribe(topics.observed(topics.ANY, topics.ANY), Observed, self._on_observed)
+        await self._bus.connect(10.0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._bus.close()
+
+    async def nodes(self, names: tuple[str, ...]) -> dict[str, str]:
+        """Wait until these nodes are online; their data-plane addresses."""
+        await self._until(lambda: all(name in self._statuses and self._statuses[name].online for name in names))
+        return {name: self._statuses[name].advertise for name in names}
+
+    async def gone(self, model: str, epoch: int) -> None:
+        """Wait until no node holds an epoch."""
+        await self._until(lambda: epoch not in self._held(model))
+
+    def _held(self, model: str) -> set[int]:
+        """Epochs that any node holds."""
+        of_model = (held for (_, of), held in self._observed.items() if of == model)
+        return {state.epoch for held in of_model for state in held.epochs}
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(PREPARE_TIMEOUT_S):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+    def _on_status(self, topic: str, message: NodeStatus | None) -> None:
+        if message is not None:
+            self._statuses[message.node] = message
+        self._changed.set()
+
+    def _on_observed(self, topic: str, message: Observed | None) -> None:
+        node, _, model = topics.last_parts(topic, 3)
+        if message is not None:
+            self._observed[(node, model)] = message
+        self._changed.set()
+
+
+class PlanPusher(AgentWatch):
+    """Speaks to agents as the controller does.
 
     Args:
         broker: URL of the broker the agents use.
@@ -33,23 +89,17 @@ class PlanPusher:
     """
 
     def __init__(self, broker: str, blobs: BlobStore, port: int) -> None:
-        self._broker = broker
+        super().__init__(broker, "plan-pusher")
         self._blobs = blobs
         self._port = port
-        self._statuses: dict[str, NodeStatus] = {}
-        self._observed: dict[tuple[str, str], Observed] = {}
         self._told: dict[str, Desired] = {}
-        self._changed = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         self._server = ArtifactServer(
             self._blobs, self._blobs.folder, metrics=lambda: b"", health=lambda: (True, "bench"), max_upload_bytes=1
         )
         await self._server.start("127.0.0.1", self._port)
-        self._bus = MessageBus(self._broker, client_id="plan-pusher")
-        self._bus.subscribe(topics.status(topics.ANY), NodeStatus, self._on_status)
-        self._bus.subscribe(topics.observed(topics.ANY, topics.ANY), Observed, self._on_observed)
-        await self._bus.connect(10.0)
+        await super().__aenter__()
         status = ControllerStatus(
             online=True,
             protocol=PROTOCOL,
@@ -61,13 +111,8 @@ class PlanPusher:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._bus.close()
+        await super().__aexit__()
         await self._server.close()
-
-    async def nodes(self, names: tuple[str, ...]) -> dict[str, str]:
-        """Wait until these nodes are online; their data-plane addresses."""
-        await self._until(lambda: all(name in self._statuses and self._statuses[name].online for name in names))
-        return {name: self._statuses[name].advertise for name in names}
 
     async def serve(self, model: str, graph: ModelGraph, specs: Mapping[str, EpochSpec]) -> None:
         """Have every participant prepare its part, then the source serve it; the epoch before is dropped."""
@@ -95,20 +140,3 @@ class PlanPusher:
         if found is not None and found.state == "failed":
             raise RuntimeError(f"{node} could not prepare epoch {epoch}: {found.detail}")
         return found.state if found is not None else "unknown"
-
-    async def _until(self, condition: Any) -> None:
-        async with asyncio.timeout(PREPARE_TIMEOUT_S):
-            while not condition():
-                self._changed.clear()
-                await self._changed.wait()
-
-    def _on_status(self, topic: str, message: NodeStatus | None) -> None:
-        if message is not None:
-            self._statuses[message.node] = message
-        self._changed.set()
-
-    def _on_observed(self, topic: str, message: Observed | None) -> None:
-        node, _, model = topics.last_parts(topic, 3)
-        if message is not None:
-            self._observed[(node, model)] = message
-        self._changed.set()

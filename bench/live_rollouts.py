@@ -93,9 +93,7 @@ class PlanRoller(PlanPusher):
 
     def _holds(self, model: str, epochs: set[int]) -> bool:
         """Whether no node holds any other epoch."""
-        return all(
-            state.epoch in epochs for (_, of), held in self._observed.items() if of == model for state in held.epochs
-        )
+        return self._held(model) <= epochs
 
     def _publish(self, model: str, graph: ModelGraph) -> None:
         """Tell every node what it should hold; what nobody should is told too."""

@@ -5,6 +5,7 @@ Owns: setting that up and what its processes use. Its rule: nothing is emulated.
 
 from __future__ import annotations
 
+import statistics
 import subprocess
 import time
 from collections.abc import Generator, Sequence
@@ -27,6 +28,8 @@ __all__ = ["Subject", "agents", "broker", "memory", "subject"]
 
 REQUESTS = 16
 """Different requests, so that an answer to another one's shows."""
+MEMORY_SAMPLES, MEMORY_EVERY_S = 40, 0.05
+"""Tensors in flight come and go: one look would see how many there just were."""
 
 
 @dataclass(frozen=True)
@@ -93,11 +96,19 @@ def agents(folder: Path, url: str, names: Sequence[str]) -> Generator[LocalFleet
 
 
 def memory(process: int) -> dict[str, int]:
-    """What a process uses, with the pages of files that it shares with others counted in part. [B]
+    """What a process uses, with the pages of files that it shares with others counted in part; medians of two seconds. [B]
 
     Returns:
         `anonymous`, what is its own; `proportional`, that and its part of what it shares.
     """
+    samples: list[dict[str, int]] = []
+    for _ in range(MEMORY_SAMPLES):
+        samples.append(_memory_now(process))
+        time.sleep(MEMORY_EVERY_S)
+    return {kind: int(statistics.median(sample[kind] for sample in samples)) for kind in samples[0]}
+
+
+def _memory_now(process: int) -> dict[str, int]:
     found: dict[str, int] = {}
     for line in Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii").splitlines():
         words = line.split()
