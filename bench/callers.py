@@ -13,7 +13,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -131,6 +132,15 @@ class Callers:
             self._read_bytes += len(whole)
             self._answers += [msgspec.json.decode(line, type=Answer) for line in whole.splitlines()]
         return self._answers
+
+    @contextmanager
+    def paused(self) -> Generator[None]:
+        """Have nobody call for a while: requests in flight end, their answers wait to be read."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> list[Answer]:
         """Let the requests in flight end; all answers.

@@ -61,8 +61,9 @@ async def _replan(material: Subject, fleet: LocalFleet, run: Run, count: int) ->
                 run.switches.append(Switch(epoch, began_s, activated_s, time.monotonic()))
                 await asyncio.sleep(STEADY_S)
                 if len(run.switches) in measured_at:
-                    await asyncio.sleep(QUIET_S)
-                    run.memory.append({node: memory(fleet.pid(node)) for node in NODES})
+                    with callers.paused():
+                        await asyncio.sleep(QUIET_S)
+                        run.memory.append({node: memory(fleet.pid(node)) for node in NODES})
                 if len(run.switches) % 10 == 0:
                     print(f"{len(run.switches)} switches, {len(callers.answers())} requests", file=sys.stderr)
             run.answers, run.pings = callers.stop(), pings.stop()

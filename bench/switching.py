@@ -36,8 +36,8 @@ MODEL = "switched"
 RATIO_AIM, WAIT_AIM_S, GROWTH_AIM = 1.5, 0.05, 0.05
 FIRST_MEASURE = 10
 """Switches after which memory is taken for the first time."""
-QUIET_S = 6.5
-"""Agents give memory back five seconds after sessions went. [s]"""
+QUIET_S = 11.0
+"""Agents give memory back within ten seconds after sessions went; nobody calls meanwhile: what is left is kept. [s]"""
 STEADY_S = 0.08
 """Between two switches. [s]"""
 MIB = 1 << 20
@@ -50,7 +50,7 @@ class Run:
     Attributes:
         plan_of: Epoch to the number of its plan.
         pings: When each left and how long its answer took. [s]
-        memory: Node to what its agent uses after the first and after all switches. [B]
+        memory: Node to what its agent keeps after the first and after all switches. [B]
     """
 
     switches: list[Switch] = field(default_factory=list[Switch])
@@ -125,8 +125,9 @@ async def _switch(material: Subject, fleet: LocalFleet, run: Run, *, count: int,
                 run.switches.append(await serve(done % distinct, 2 + done))
                 await asyncio.sleep(STEADY_S)
                 if done in {first, last}:
-                    await asyncio.sleep(QUIET_S)
-                    run.memory.append({node: memory(fleet.pid(node)) for node in NODES})
+                    with callers.paused():
+                        await asyncio.sleep(QUIET_S)
+                        run.memory.append({node: memory(fleet.pid(node)) for node in NODES})
                 callers.answers()
                 if done % 100 == 0:
                     print(f"{done} switches, {len(callers.answers())} requests", file=sys.stderr)

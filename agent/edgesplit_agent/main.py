@@ -19,7 +19,7 @@ import structlog
 from edgesplit.configuration import load_configuration, render_configuration
 from edgesplit.errors import EdgesplitError
 from edgesplit_agent.configuration import AgentConfiguration
-from edgesplit_agent.heap import share_heaps
+from edgesplit_agent.heap import share_heap
 from edgesplit_agent.lending_loop import LendingLoop
 
 __all__ = ["main"]
@@ -40,7 +40,7 @@ def main(config: Path | None, print_config: bool, log_level: str) -> None:
             click.echo(render_configuration(loaded))
             return
         _set_up_logging(log_level)
-        share_heaps()
+        share_heap()
         with asyncio.Runner(loop_factory=LendingLoop) as runner:
             runner.run(_run(loaded.values, config))
     except EdgesplitError as error:

@@ -184,6 +184,7 @@ class SessionPool:
         self._shared: dict[str, _Shared] = {}
         self._components: weakref.WeakSet[Component] = weakref.WeakSet()
         self._tidying: asyncio.TimerHandle | None = None
+        self._untidy = False
 
     async def prepare(self, spec: EpochSpec) -> dict[int, Component]:
         """Fetch, build and warm every component of an epoch.
@@ -289,13 +290,18 @@ class SessionPool:
             self._tidy_soon()
 
     def _tidy_soon(self) -> None:
-        """Give memory back once, a while after the first of several sessions went."""
+        """Give memory back a while after sessions went: now and then while more of them go, and once all are gone."""
+        self._untidy = True
         if self._tidying is None:
             self._tidying = asyncio.get_running_loop().call_later(TIDY_AFTER_S, self._tidy)
 
     def _tidy(self) -> None:
         self._tidying = None
         self._opener.submit(give_memory_back)
+        if self._untidy:
+            self._untidy = False
+            # Requests that were under way have taken memory again, perhaps for what went last.
+            self._tidying = asyncio.get_running_loop().call_later(TIDY_AFTER_S, self._tidy)
 
 
 def _warm(session: Any, component: ComponentSpec) -> None:
