@@ -22,8 +22,8 @@ from bench.live_plans import AgentWatch
 from bench.live_rollouts import Switch
 from bench.pings import Pings
 from bench.random_plans import NODES
-from bench.scene import Subject, broker, memory, subject
-from bench.switching import FIRST_MEASURE, QUIET_S, STEADY_S, Run, show
+from bench.scene import Subject, broker, subject
+from bench.switching import FIRST_MEASURE, Run, show
 from demo.fleet import EmulatedNode, LocalFleet
 
 __all__ = ["main"]
@@ -59,11 +59,9 @@ async def _replan(material: Subject, fleet: LocalFleet, run: Run, count: int) ->
                 epoch = said["epoch"]
                 run.plan_of[epoch] = pinned
                 run.switches.append(Switch(epoch, began_s, activated_s, time.monotonic()))
-                await asyncio.sleep(STEADY_S)
+                await run.pause()
                 if len(run.switches) in measured_at:
-                    with callers.paused():
-                        await asyncio.sleep(QUIET_S)
-                        run.memory.append({node: memory(fleet.pid(node)) for node in NODES})
+                    await run.take_memory(callers, fleet)
                 if len(run.switches) % 10 == 0:
                     print(f"{len(run.switches)} switches, {len(callers.answers())} requests", file=sys.stderr)
             run.answers, run.pings = callers.stop(), pings.stop()

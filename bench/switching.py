@@ -11,6 +11,7 @@ import itertools
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,8 +39,12 @@ FIRST_MEASURE = 10
 """Switches after which memory is taken for the first time."""
 QUIET_S = 11.0
 """Agents give memory back within ten seconds after sessions went; nobody calls meanwhile: what is left is kept. [s]"""
-STEADY_S = 0.08
+BETWEEN_S = 0.08
 """Between two switches. [s]"""
+PAUSE_S, PAUSE_AFTER = 1.5, 7
+"""So long without a switch after every seventh, so that each plan is seen steady now and then. [s]"""
+LATEST_S = 0.7
+"""A steady request begins so long before the next switch: in a shorter time only quick ones would end. [s]"""
 MIB = 1 << 20
 
 
@@ -49,6 +54,8 @@ class Run:
 
     Attributes:
         plan_of: Epoch to the number of its plan.
+        pauses: When nothing was switched for a while: begin and end. [s]
+        rests: When nobody called, for taking memory: begin and end. [s]
         pings: When each left and how long its answer took. [s]
         memory: Node to what its agent keeps after the first and after all switches. [B]
     """
@@ -56,6 +63,8 @@ class Run:
     switches: list[Switch] = field(default_factory=list[Switch])
     answers: Sequence[Answer] = ()
     plan_of: dict[int, int] = field(default_factory=dict[int, int])
+    pauses: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+    rests: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
     pings: Sequence[tuple[float, float]] = ()
     memory: list[dict[str, dict[str, int]]] = field(default_factory=list[dict[str, dict[str, int]]])
 
@@ -68,13 +77,37 @@ class Run:
         """Whether a change was under way at any time of a span."""
         return any(switch.began_s < end_s and switch.retired_s > begin_s for switch in self.switches)
 
+    def _steady(self, answer: Answer) -> bool | None:
+        """Whether a request was answered in a pause, not beside a switch; None where that cannot be told."""
+        if self._during(answer.sent_s, answer.done_s):
+            return False
+        in_pause = any(begin_s <= answer.sent_s <= end_s - LATEST_S for begin_s, end_s in self.pauses)
+        return True if in_pause else None
+
+    async def take_memory(self, callers: Callers, fleet: LocalFleet) -> None:
+        """Note what agents keep, with nobody calling."""
+        begin_s = time.monotonic()
+        with callers.paused():
+            await asyncio.sleep(QUIET_S)
+            self.memory.append({node: memory(fleet.pid(node)) for node in NODES})
+        self.rests.append((begin_s, time.monotonic()))
+
+    async def pause(self) -> None:
+        """Let some time pass before the next switch, a longer one now and then."""
+        if len(self.switches) % PAUSE_AFTER:
+            await asyncio.sleep(BETWEEN_S)
+            return
+        begin_s = time.monotonic()
+        await asyncio.sleep(PAUSE_S)
+        self.pauses.append((begin_s, time.monotonic()))
+
     def latencies(self) -> tuple[float, float, float]:
         """Median latency steady [s], during a switch [s], and the median over plans of their ratio [1]."""
         steady: dict[int, list[float]] = {}
         during: dict[int, list[float]] = {}
         for answer in self.answers:
-            if answer.epoch in self.plan_of:
-                side = during if self._during(answer.sent_s, answer.done_s) else steady
+            if answer.epoch in self.plan_of and (is_steady := self._steady(answer)) is not None:
+                side = steady if is_steady else during
                 side.setdefault(self.plan_of[answer.epoch], []).append(answer.latency_s)
         both = steady.keys() & during.keys()
         ratios = [statistics.median(during[plan]) / statistics.median(steady[plan]) for plan in both]
@@ -85,6 +118,8 @@ class Run:
         """Times until the source took something in, steady and during a switch, in order. [s]"""
         sides: tuple[list[float], list[float]] = ([0.0], [0.0])
         for sent_s, took_s in self.pings:
+            if any(begin_s <= sent_s <= end_s for begin_s, end_s in self.rests):
+                continue
             sides[self._during(sent_s, sent_s + took_s)].append(took_s)
         return sorted(sides[0]), sorted(sides[1])
 
@@ -123,11 +158,9 @@ async def _switch(material: Subject, fleet: LocalFleet, run: Run, *, count: int,
             last = first + count if count > first else count
             for done in range(1, last + 1):
                 run.switches.append(await serve(done % distinct, 2 + done))
-                await asyncio.sleep(STEADY_S)
+                await run.pause()
                 if done in {first, last}:
-                    with callers.paused():
-                        await asyncio.sleep(QUIET_S)
-                        run.memory.append({node: memory(fleet.pid(node)) for node in NODES})
+                    await run.take_memory(callers, fleet)
                 callers.answers()
                 if done % 100 == 0:
                     print(f"{done} switches, {len(callers.answers())} requests", file=sys.stderr)

@@ -2,7 +2,7 @@
 
 Owns: the way between machine, data plane, sessions and clients. Its rule: it decides nothing; events are taken one
 after another on the event loop, and a new one that arises while actions are carried out waits its turn. Not here:
-MQTT (`control.py`), what the data plane brings (`intake.py`).
+MQTT (`control.py`), what the data plane brings (`intake.py`), preparing epochs (`preparation.py`).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ import structlog
 
 from edgesplit.errors import EdgesplitError, PeerUnreachable, RequestFailed
 from edgesplit.frames import PackedTensor, pack_tensor
-from edgesplit.messages import EpochSpec
 from edgesplit.tensors import Array
-from edgesplit_agent.compute.coding import Coder, check_codecs
+from edgesplit_agent.compute.coding import Coder
 from edgesplit_agent.compute.sessions import Component, Computed
 from edgesplit_agent.compute.shadowing import Shadower
 from edgesplit_agent.compute.worker import Job, Worker
 from edgesplit_agent.dataplane.contract import Answer
 from edgesplit_agent.ports import Peers, Preparer, Publisher
+from edgesplit_agent.preparation import PreparedEpochs
 from edgesplit_agent.profiling.live_timings import TimingBook
 from edgesplit_agent.serving.actions import (
     Action,
@@ -48,8 +48,6 @@ from edgesplit_agent.serving.actions import (
 from edgesplit_agent.serving.events import (
     ComponentFailed,
     ComponentFinished,
-    EpochFailed,
-    EpochPrepared,
     Event,
     ExecutionKey,
     RequestArrived,
@@ -94,7 +92,6 @@ class Engine:
         self.peers: Peers | None = None
         self.publisher: Publisher | None = None
         self._instance = instance
-        self._preparer = preparer
         self._worker = worker
         self._usage = usage
         self._coder = coder
@@ -109,8 +106,7 @@ class Engine:
         self._handling = False
         self._clients: dict[str, Callable[[Answer], None]] = {}
         self._idle = asyncio.Event()
-        self._prepared: dict[tuple[str, int], tuple[EpochSpec, dict[int, Component]]] = {}
-        self._preparing: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._epochs = PreparedEpochs(preparer, usage=usage, timings=timings, clock=clock)
         self._forwarding: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger(part="engine")
@@ -149,10 +145,10 @@ class Engine:
 
     async def close(self) -> None:
         """End everything that is under way."""
-        tasks = [*self._tasks, *self._preparing.values()]
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, self._epochs.close(), return_exceptions=True)
         for request in list(self._clients):
             self._answer(request, RequestFailed(f"{self.machine.node} is shutting down: send again elsewhere"))
 
@@ -202,13 +198,11 @@ class Engine:
     def _do(self, action: Action) -> None:  # noqa: PLR0912  one line an action
         match action:
             case PrepareEpoch(model, generation, spec):
-                task = asyncio.create_task(self._prepare(model, generation, spec))
-                self._preparing[model, generation] = task
+                self._epochs.begin(model, generation, spec, self.feed)
             case ReleaseEpoch(model, epoch, generation):
-                self._release(model, epoch, generation)
+                self._epochs.release(model, epoch, generation)
             case RunComponent():
-                _, components = self._prepared[action.key.model, action.generation]
-                self._run(action, components[action.component])
+                self._run(action, self._epochs.component(action.key.model, action.generation, action.component))
             case SendTensors():
                 self._send_raw(action)
             case SendCoded():
@@ -326,7 +320,7 @@ class Engine:
             self._usage.computed(key.model, key.epoch, computed.compute_s)
             self._telemetry.computed(key.model, computed.compute_s)
             self._timings.ran(key.model, key.epoch, action.component, computed.as_profiled_s, started_s)
-            spec, _ = self._prepared.get((key.model, action.generation), (None, {}))
+            spec, _ = self._epochs.find(key.model, action.generation)
             first = None if spec is None else spec.components[0].component
             if spec is not None and spec.source != self.machine.node and action.component == first:
                 self._usage.completed(key.model, key.epoch)
@@ -335,7 +329,7 @@ class Engine:
         self.feed(ComponentFinished(key, action.component, computed.outputs))
 
     async def _shadow(self, action: ShadowRequest) -> None:
-        spec, components = self._prepared.get((action.model, action.generation), (None, {}))
+        spec, components = self._epochs.find(action.model, action.generation)
         if spec is None:
             self.feed(ShadowDropped(action.model, action.epoch))
             return
@@ -360,42 +354,6 @@ class Engine:
             self._answer(action.request, RequestFailed(f"{action.address} could not be asked: {error}"))
         else:
             self._answer(action.request, outputs)
-
-    async def _prepare(self, model: str, generation: int, spec: EpochSpec) -> None:
-        started = self._clock()
-        try:
-            check_codecs(spec)
-            components = await self._preparer.prepare(spec)
-        except EdgesplitError as error:
-            self._log.error("epoch-failed", model=model, epoch=spec.epoch, error=str(error))
-            self._finish_preparing(model, generation, EpochFailed(model, spec.epoch, generation, str(error)))
-            return
-        except Exception as error:  # a defect must show as a failed epoch, not as one that never answers
-            self._log.exception("epoch-failed", model=model, epoch=spec.epoch)
-            detail = f"{type(error).__name__}: {error}"
-            self._finish_preparing(model, generation, EpochFailed(model, spec.epoch, generation, detail))
-            return
-        self._prepared[model, generation] = spec, components
-        self._usage.begin(model, spec.epoch)
-        self._timings.begin(model, spec)
-        seconds = round(self._clock() - started, 3)
-        self._log.info("epoch-prepared", model=model, epoch=spec.epoch, components=len(components), seconds=seconds)
-        self._finish_preparing(model, generation, EpochPrepared(model, spec.epoch, generation))
-
-    def _finish_preparing(self, model: str, generation: int, event: Event) -> None:
-        self._preparing.pop((model, generation), None)
-        self.feed(event)
-
-    def _release(self, model: str, epoch: int, generation: int) -> None:
-        task = self._preparing.pop((model, generation), None)
-        if task is not None:
-            task.cancel()
-        held = self._prepared.pop((model, generation), None)
-        if held is not None:
-            self._preparer.release(held[0])
-            self._log.info("epoch-released", model=model, epoch=epoch)
-        self._usage.forget(model, epoch)
-        self._timings.forget(model, epoch)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

@@ -1,0 +1,102 @@
+"""Epochs that are being prepared, and those that are: their components, until they are released.
+
+Owns: one task for each epoch that is built, and what came of it. Its rule: whatever goes wrong becomes an event; an epoch
+that is no longer wanted leaves nothing. Not here: how components are built (`compute/sessions.py`), whether an epoch is
+wanted (`serving/epochs.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import structlog
+
+from edgesplit.errors import EdgesplitError
+from edgesplit.messages import EpochSpec
+from edgesplit_agent.compute.coding import check_codecs
+from edgesplit_agent.compute.sessions import Component
+from edgesplit_agent.ports import Preparer
+from edgesplit_agent.profiling.live_timings import TimingBook
+from edgesplit_agent.serving.events import EpochFailed, EpochPrepared, Event
+from edgesplit_agent.usage import UsageBook
+
+__all__ = ["PreparedEpochs"]
+
+_NOTHING: Mapping[int, Component] = MappingProxyType({})
+
+
+class PreparedEpochs:
+    """Epochs by model and generation.
+
+    Args:
+        preparer: Builds and frees components.
+        usage: Told when an epoch begins and ends.
+        timings: Likewise.
+        clock: Monotonic. [s]
+    """
+
+    def __init__(
+        self, preparer: Preparer, *, usage: UsageBook, timings: TimingBook, clock: Callable[[], float]
+    ) -> None:
+        self._preparer = preparer
+        self._usage = usage
+        self._timings = timings
+        self._clock = clock
+        self._held: dict[tuple[str, int], tuple[EpochSpec, dict[int, Component]]] = {}
+        self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._log = structlog.get_logger(part="engine")
+
+    def begin(self, model: str, generation: int, spec: EpochSpec, tell: Callable[[Event], None]) -> None:
+        """Have an epoch prepared; `tell` hears of its end, unless it is released before."""
+        self._tasks[model, generation] = asyncio.create_task(self._prepare(model, generation, spec, tell))
+
+    def component(self, model: str, generation: int, number: int) -> Component:
+        """One component of a prepared epoch; KeyError where there is none."""
+        return self._held[model, generation][1][number]
+
+    def find(self, model: str, generation: int) -> tuple[EpochSpec | None, Mapping[int, Component]]:
+        """A prepared epoch, or None and nothing."""
+        return self._held.get((model, generation), (None, _NOTHING))
+
+    def release(self, model: str, epoch: int, generation: int) -> None:
+        """Free an epoch, prepared or not."""
+        task = self._tasks.pop((model, generation), None)
+        if task is not None:
+            task.cancel()
+        held = self._held.pop((model, generation), None)
+        if held is not None:
+            self._preparer.release(held[0])
+            self._log.info("epoch-released", model=model, epoch=epoch)
+        self._usage.forget(model, epoch)
+        self._timings.forget(model, epoch)
+
+    async def close(self) -> None:
+        """Prepare nothing more."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _prepare(self, model: str, generation: int, spec: EpochSpec, tell: Callable[[Event], None]) -> None:
+        started_s = self._clock()
+        event: Event
+        try:
+            check_codecs(spec)
+            components = await self._preparer.prepare(spec)
+        except EdgesplitError as error:
+            self._log.error("epoch-failed", model=model, epoch=spec.epoch, error=str(error))
+            event = EpochFailed(model, spec.epoch, generation, str(error))
+        except Exception as error:  # a defect must show as a failed epoch, not as one that never answers
+            self._log.exception("epoch-failed", model=model, epoch=spec.epoch)
+            event = EpochFailed(model, spec.epoch, generation, f"{type(error).__name__}: {error}")
+        else:
+            self._held[model, generation] = spec, components
+            self._usage.begin(model, spec.epoch)
+            self._timings.begin(model, spec)
+            seconds = round(self._clock() - started_s, 3)
+            self._log.info("epoch-prepared", model=model, epoch=spec.epoch, components=len(components), seconds=seconds)
+            event = EpochPrepared(model, spec.epoch, generation)
+        self._tasks.pop((model, generation), None)
+        tell(event)
