@@ -81,8 +81,12 @@ def test_the_loop_does_nothing_while_somebody_acts() -> None:
         order: list[str] = []
         both: asyncio.Future[None] = loop.create_future()
 
+        def end() -> None:
+            order.append("loop")
+            both.set_result(None)
+
         def act() -> None:
-            loop.call_soon_threadsafe(lambda: (order.append("loop"), both.set_result(None)))
+            loop.call_soon_threadsafe(end)
             time.sleep(0.05)  # time enough for a loop that would not wait
             order.append("thread")
 
