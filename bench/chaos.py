@@ -18,11 +18,11 @@ from pathlib import Path
 import click
 
 from bench.callers import Answer
+from bench.scene import SHIPPED_MODEL
 from bench.survival import HARMS, OTHERS, Survival, survival
 
 __all__ = ["Chaos", "endure", "main"]
 
-SHIPPED_MODEL = Path(__file__).resolve().parents[1] / "demo" / "shapes.onnx"
 PAUSE_S = (0.2, 1.2)
 CONTROL_SHARE = 0.1
 """Of the rounds: those that harm or heal controller or broker. [1]"""

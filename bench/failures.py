@@ -19,11 +19,11 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.callers import Answer, Callers
+from bench.scene import SHIPPED_MODEL
 from bench.survival import HARMS, OTHERS, Harm, Survival, survival
 
 __all__ = ["Failure", "longest_gap_s", "main"]
 
-SHIPPED_MODEL = Path(__file__).resolve().parents[1] / "demo" / "shapes.onnx"
 AIMS_S: dict[Harm, float] = {"kill": 0.2, "hang": 1.0, "cut": 1.0}
 WORDS: dict[Harm, str] = {"kill": "killed (SIGKILL)", "hang": "hung (SIGSTOP)", "cut": "cut off"}
 BEFORE_S, AFTER_S = 3.0, 4.0

@@ -1,6 +1,6 @@
 """Processes that answer bytes over plain sockets: the least that a request to another process can cost.
 
-Owns: `PlainServer`. Its rule: blocking sockets, `sendmsg` and `recv_into`, memory taken once, one request at a time; between
+Owns: `PlainServer`. Its rule: blocking sockets, `sendall` and `recv_into`, memory taken once, one request at a time; between
 receiving and sending a server may compute, for a processor that had nothing to do meanwhile is slower to take and to give.
 Not here: what it is compared to.
 """

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.profiled_models import ProfiledModel, TimedSession, profiled
+from bench.scene import SHIPPED_MODEL
 from edgesplit.messages import ComponentSpec, LinkState
 from edgesplit.plan import Assignment
 from edgesplit.problem import Problem
@@ -46,7 +47,6 @@ SHIPPED: dict[str, dict[str, float]] = {
     "yolo_seg": {"scale": 0.25, "size": 320},
     "transformer_encoder": {},
 }
-DEMO = Path(__file__).resolve().parents[1] / "demo" / "shapes.onnx"
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def _models(folders: tuple[Path, ...], into: Path) -> Iterator[tuple[Path, int]]
         path = into / f"{name}.onnx"
         onnx.save(zoo.build(name, **arguments), path)  # type: ignore[arg-type]
         yield path, 1000 if name == "resnet50" else 12
-    yield DEMO, 12
+    yield SHIPPED_MODEL, 12
     for folder in folders:
         for path in sorted(folder.glob("*.onnx")):
             yield path, 12

@@ -22,13 +22,12 @@ from bench.live_plans import AgentWatch
 from bench.live_rollouts import Switch
 from bench.pings import Pings
 from bench.random_plans import NODES
-from bench.scene import Subject, broker, subject
+from bench.scene import SHIPPED_MODEL, Subject, broker, subject
 from bench.switching import FIRST_MEASURE, Run, show
 from demo.fleet import EmulatedNode, LocalFleet
 
 __all__ = ["main"]
 
-SHIPPED_MODEL = Path(__file__).resolve().parents[1] / "demo" / "shapes.onnx"
 MODEL = "replanned"
 SOURCE = NODES[0]
 SLOW_DOWN = 2.0
@@ -37,13 +36,13 @@ PINNED = tuple(range(2, 32, 3))
 """How many of the first operators stay on the source, in turn."""
 
 
-async def _replan(material: Subject, fleet: LocalFleet, run: Run, count: int) -> None:
+async def _replan(material: Subject, fleet: LocalFleet, run: Run, *, epoch: int, count: int) -> None:
+    """Change the plan so often, from the epoch that serves on."""
     address = fleet.address(SOURCE)
     async with AgentWatch(fleet.broker) as watch:
         await watch.nodes(NODES)
         with Callers(address, MODEL, material.requests, fleet.folder) as callers, Pings(address, fleet.folder) as pings:
             await asyncio.sleep(2.0)
-            epoch = 0
             measured_at = {FIRST_MEASURE, FIRST_MEASURE + count}
             for pinned in itertools.cycle(PINNED):
                 if len(run.switches) >= FIRST_MEASURE + count:
@@ -82,8 +81,8 @@ def measure(path: Path, folder: Path, *, switches: int) -> Run:
         fleet.start()
         fleet.await_nodes()
         fleet.splitctl("model", "add", MODEL, str(path), "--max-quantizable", "1")
-        fleet.splitctl("deploy", MODEL, "--source", SOURCE)
-        asyncio.run(_replan(material, fleet, run, switches))
+        deployed = fleet.splitctl("deploy", MODEL, "--source", SOURCE)
+        asyncio.run(_replan(material, fleet, run, epoch=deployed["epoch"], count=switches))
     return run
 
 

@@ -24,8 +24,9 @@ from edgesplit_controller.graph.importer import import_model
 from edgesplit_controller.graph.model import ModelGraph
 from edgesplit_controller.graph.runner import open_session
 
-__all__ = ["Subject", "agents", "broker", "memory", "subject"]
+__all__ = ["SHIPPED_MODEL", "Subject", "agents", "broker", "memory", "subject"]
 
+SHIPPED_MODEL = Path(__file__).resolve().parents[1] / "demo" / "shapes.onnx"
 REQUESTS = 16
 """Different requests, so that an answer to another one's shows."""
 MEMORY_SAMPLES, MEMORY_EVERY_S = 40, 0.05

@@ -26,13 +26,12 @@ from bench.callers import Answer, Callers
 from bench.live_rollouts import PlanRoller, Switch
 from bench.pings import Pings
 from bench.random_plans import NODES, PlacedPlan, placed_plan, placement_problem, random_plan
-from bench.scene import Subject, agents, broker, memory, subject
+from bench.scene import SHIPPED_MODEL, Subject, agents, broker, memory, subject
 from demo.fleet import LocalFleet, free_port
 from edgesplit_controller import zoo
 
 __all__ = ["Run", "main"]
 
-SHIPPED_MODEL = Path(__file__).resolve().parents[1] / "demo" / "shapes.onnx"
 MODEL = "switched"
 RATIO_AIM, WAIT_AIM_S, GROWTH_AIM = 1.5, 0.05, 0.05
 FIRST_MEASURE = 10
@@ -77,12 +76,9 @@ class Run:
         """Whether a change was under way at any time of a span."""
         return any(switch.began_s < end_s and switch.retired_s > begin_s for switch in self.switches)
 
-    def _steady(self, answer: Answer) -> bool | None:
-        """Whether a request was answered in a pause, not beside a switch; None where that cannot be told."""
-        if self._during(answer.sent_s, answer.done_s):
-            return False
-        in_pause = any(begin_s <= answer.sent_s <= end_s - LATEST_S for begin_s, end_s in self.pauses)
-        return True if in_pause else None
+    def _in_pause(self, sent_s: float) -> bool:
+        """Whether a request began when no switch was near."""
+        return any(begin_s <= sent_s <= end_s - LATEST_S for begin_s, end_s in self.pauses)
 
     async def take_memory(self, callers: Callers, fleet: LocalFleet) -> None:
         """Note what agents keep, with nobody calling."""
@@ -106,9 +102,13 @@ class Run:
         steady: dict[int, list[float]] = {}
         during: dict[int, list[float]] = {}
         for answer in self.answers:
-            if answer.epoch in self.plan_of and (is_steady := self._steady(answer)) is not None:
-                side = steady if is_steady else during
-                side.setdefault(self.plan_of[answer.epoch], []).append(answer.latency_s)
+            if answer.epoch not in self.plan_of:
+                continue
+            plan = self.plan_of[answer.epoch]
+            if self._during(answer.sent_s, answer.done_s):
+                during.setdefault(plan, []).append(answer.latency_s)
+            elif self._in_pause(answer.sent_s):
+                steady.setdefault(plan, []).append(answer.latency_s)
         both = steady.keys() & during.keys()
         ratios = [statistics.median(during[plan]) / statistics.median(steady[plan]) for plan in both]
         every = [[value for plan in both for value in side[plan]] for side in (steady, during)]

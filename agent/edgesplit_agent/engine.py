@@ -320,24 +320,24 @@ class Engine:
             self._usage.computed(key.model, key.epoch, computed.compute_s)
             self._telemetry.computed(key.model, computed.compute_s)
             self._timings.ran(key.model, key.epoch, action.component, computed.as_profiled_s, started_s)
-            spec, _ = self._epochs.find(key.model, action.generation)
-            first = None if spec is None else spec.components[0].component
-            if spec is not None and spec.source != self.machine.node and action.component == first:
-                self._usage.completed(key.model, key.epoch)
+            if (found := self._epochs.find(key.model, action.generation)) is not None:
+                spec, _ = found
+                if spec.source != self.machine.node and action.component == spec.components[0].component:
+                    self._usage.completed(key.model, key.epoch)
 
         self._books.append(note)
         self.feed(ComponentFinished(key, action.component, computed.outputs))
 
     async def _shadow(self, action: ShadowRequest) -> None:
-        spec, components = self._epochs.find(action.model, action.generation)
-        if spec is None:
+        found = self._epochs.find(action.model, action.generation)
+        if found is None:
             self.feed(ShadowDropped(action.model, action.epoch))
             return
 
         def wanted() -> bool:
             return self.machine.awaits_check(action.model, action.epoch)
 
-        self.feed(await self._shadower.check(action, spec, components, wanted))
+        self.feed(await self._shadower.check(action, *found, wanted))
 
     async def _forward(self, action: ForwardRequest) -> None:
         if self.peers is None:

@@ -14,7 +14,6 @@ import asyncio
 import selectors
 import threading
 from collections.abc import Callable
-from typing import Any
 
 __all__ = ["LendingLoop"]
 
@@ -31,36 +30,31 @@ class LendingLoop(asyncio.SelectorEventLoop):
         with self._turn:
             super().run_forever()
 
-    def act(self, callback: Callable[..., object], *args: Any) -> None:
+    def act(self, callback: Callable[[], object]) -> None:
         """Call back in this thread as if on the loop if that waits for something, else have the loop call back.
 
         Args:
             callback: Must not block; what it raises is reported as from any callback of the loop.
-            args: Its own.
 
         Raises:
             RuntimeError: The loop is closed.
         """
         # Not to be waited for: a busy loop gives its turn away for moments only, and the caller has other things to do.
-        if not self._turn.acquire(blocking=False):
-            self.call_soon_threadsafe(callback, *args)
-            return
-        try:
-            here = self.is_running() and not self.get_debug()  # debugging, asyncio checks threads
-            if here:
-                self._call_here(callback, args)
-        finally:
-            self._turn.release()
-        # What was scheduled meanwhile is not known to a loop that waits already.
+        here = self._turn.acquire(blocking=False)
         if here:
-            self.call_soon_threadsafe(_nothing)
-        else:
-            self.call_soon_threadsafe(callback, *args)
+            try:
+                here = self.is_running() and not self.get_debug()  # debugging, asyncio checks threads
+                if here:
+                    self._call_here(callback)
+            finally:
+                self._turn.release()
+        # What was scheduled here is not known to a loop that waits already.
+        self.call_soon_threadsafe(_nothing if here else callback)
 
-    def _call_here(self, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
+    def _call_here(self, callback: Callable[[], object]) -> None:
         asyncio._set_running_loop(self)
         try:
-            callback(*args)
+            callback()
         except Exception as error:
             self.call_exception_handler({"message": f"Exception in {callback!r}", "exception": error})
         finally:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 
 import structlog
 
@@ -23,8 +22,6 @@ from edgesplit_agent.serving.events import EpochFailed, EpochPrepared, Event
 from edgesplit_agent.usage import UsageBook
 
 __all__ = ["PreparedEpochs"]
-
-_NOTHING: Mapping[int, Component] = MappingProxyType({})
 
 
 class PreparedEpochs:
@@ -56,9 +53,9 @@ class PreparedEpochs:
         """One component of a prepared epoch; KeyError where there is none."""
         return self._held[model, generation][1][number]
 
-    def find(self, model: str, generation: int) -> tuple[EpochSpec | None, Mapping[int, Component]]:
-        """A prepared epoch, or None and nothing."""
-        return self._held.get((model, generation), (None, _NOTHING))
+    def find(self, model: str, generation: int) -> tuple[EpochSpec, Mapping[int, Component]] | None:
+        """A prepared epoch, with its components by number."""
+        return self._held.get((model, generation))
 
     def release(self, model: str, epoch: int, generation: int) -> None:
         """Free an epoch, prepared or not."""

@@ -13,6 +13,7 @@ import pytest
 from edgesplit.errors import ArtifactMissing, PreparationFailed
 from edgesplit.messages import GraphRef
 from edgesplit_agent.artifacts.cache import BlobCache
+from edgesplit_agent.compute import sessions
 from edgesplit_agent.compute.sessions import RuntimeOptions, SessionPool
 from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
 from tests.agent.graphs import Blobs, component, local_part
@@ -108,3 +109,24 @@ async def test_the_worker_hands_errors_to_their_caller_and_goes_on() -> None:
         await worker.run(lambda: 1 // 0, priority=1)
     assert await worker.run(lambda: 7, priority=1) == 7
     await worker.close()
+
+
+async def test_memory_is_given_back_once_more_after_the_last_session_went(
+    pool: SessionPool, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_back: list[int] = []
+    twice = threading.Event()
+
+    def give_back() -> None:
+        given_back.append(len(given_back))
+        if len(given_back) == 2:
+            twice.set()
+
+    spec = local_part(1, blobs.affine("x", "y", 3.0))
+    await pool.prepare(spec)
+    monkeypatch.setattr(sessions, "TIDY_AFTER_S", 0.01)
+    monkeypatch.setattr(sessions, "give_memory_back", give_back)
+    pool.release(spec)
+    assert await asyncio.to_thread(twice.wait, 30)
+    await asyncio.sleep(0.05)
+    assert given_back == [0, 1]
