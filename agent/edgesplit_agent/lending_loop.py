@@ -52,6 +52,7 @@ class LendingLoop(asyncio.SelectorEventLoop):
         self.call_soon_threadsafe(_nothing if here else callback)
 
     def _call_here(self, callback: Callable[[], object]) -> None:
+        # What asyncio exports to those who write event loops, in every release from 3.7 on; of one thread each.
         asyncio._set_running_loop(self)
         try:
             callback()

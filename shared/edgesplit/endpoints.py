@@ -10,12 +10,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edgesplit.errors import InvalidConfiguration, NodeUnreachable
 from edgesplit.frames import FrameLimits
+from edgesplit.listening import BACKLOG, Door, Listener
 from edgesplit.streams import Connection, FrameReceiver
 
 __all__ = ["TcpAddress", "UnixAddress", "open_connection", "parse_address", "remove_socket", "serve"]
@@ -73,54 +77,57 @@ async def open_connection(
         NodeUnreachable: Nobody accepts there within `timeout_s`.
     """
     target = parse_address(address)
-    loop = asyncio.get_running_loop()
-
-    def make() -> Connection:
-        return Connection(receiver, limits=limits, queue_bytes=queue_bytes)
-
     try:
         async with asyncio.timeout(timeout_s):
-            if isinstance(target, UnixAddress):
-                _, connection = await loop.create_unix_connection(make, target.path)
-            else:
-                _, connection = await loop.create_connection(make, target.host, target.port)
+            own = await _connected(target)
     except TimeoutError as error:
         raise NodeUnreachable(f"no agent answers at {address} within {timeout_s:g} s: is it running?") from error
     except OSError as error:
-        cause = error.strerror or str(error)
+        # asyncio has words of its own for a refused connection; a name that is not found has the resolver's.
+        known = error.errno is not None and error.errno > 0
+        cause = os.strerror(error.errno or 0) if known else error.strerror or str(error)
         raise NodeUnreachable(f"no agent accepts connections at {address} ({cause}): is it running?") from error
+    connection = Connection(own, receiver, limits=limits, queue_bytes=queue_bytes)
+    connection.start()
     return connection
 
 
 async def serve(
-    listen: str, receiver: FrameReceiver, *, limits: FrameLimits, queue_bytes: int
-) -> tuple[asyncio.Server, str]:
+    listen: str, receiver: FrameReceiver, *, limits: FrameLimits, queue_bytes: int, door: Door | None = None
+) -> tuple[Listener, str]:
     """Accept connections.
 
+    Args:
+        listen: Where.
+        receiver: Of all of them.
+        limits: What is accepted from the other side.
+        queue_bytes: See `Connection`. [B]
+        door: Decides who may come in; None admits everybody.
+
     Returns:
-        The server and the address it really has (a port of 0 becomes a free one).
+        The listener and the address it really has (a port of 0 becomes a free one).
 
     Raises:
         InvalidConfiguration: The address cannot be read or bound.
     """
     target = parse_address(listen)
-    loop = asyncio.get_running_loop()
 
-    def make() -> Connection:
-        return Connection(receiver, limits=limits, queue_bytes=queue_bytes)
+    def accepted(own: socket.socket) -> None:
+        Connection(own, receiver, limits=limits, queue_bytes=queue_bytes).start()
 
     try:
         if isinstance(target, UnixAddress):
-            await asyncio.to_thread(_clear_way, Path(target.path))
-            server = await loop.create_unix_server(make, target.path)
-            await asyncio.to_thread(Path(target.path).chmod, _SOCKET_MODE)
-            return server, listen
-        server = await loop.create_server(make, target.host, target.port)
+            sockets = [await asyncio.to_thread(_bound_to_file, Path(target.path))]
+        else:
+            sockets = _bound(await _resolved(target, passive=True))
     except OSError as error:
         raise InvalidConfiguration(f"cannot listen on {listen} ({error.strerror or error}): choose another") from error
-    bound = server.sockets[0].getsockname()
+    bound = sockets[0].getsockname()
+    listener = Listener(sockets, accepted, door)
+    if isinstance(target, UnixAddress):
+        return listener, listen
     shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-    return server, f"{shown}:{bound[1]}"
+    return listener, f"{shown}:{bound[1]}"
 
 
 def remove_socket(address: str) -> None:
@@ -129,6 +136,98 @@ def remove_socket(address: str) -> None:
     if isinstance(target, UnixAddress):
         with contextlib.suppress(OSError):
             Path(target.path).unlink()
+
+
+@dataclass(frozen=True)
+class _Resolved:
+    """An address as the operating system takes it."""
+
+    family: int
+    address: tuple[Any, ...]
+
+
+async def _resolved(target: TcpAddress, *, passive: bool = False) -> list[_Resolved]:
+    """What a host's name stands for; an address itself is not asked about in a thread."""
+    flags = socket.AI_PASSIVE if passive else 0
+    try:
+        found = socket.getaddrinfo(
+            target.host, target.port, type=socket.SOCK_STREAM, flags=flags | socket.AI_NUMERICHOST
+        )
+    except socket.gaierror:
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM, flags=flags)
+    return [_Resolved(family, address) for family, _, _, _, address in dict.fromkeys(found)]
+
+
+async def _connected(target: TcpAddress | UnixAddress) -> socket.socket:
+    """A connected, non-blocking socket; the addresses of a name are tried in their order."""
+    if isinstance(target, UnixAddress):
+        return await _connect(socket.AF_UNIX, target.path)
+    failed = OSError(errno.EADDRNOTAVAIL, "the name has no address")
+    for resolved in await _resolved(target):
+        try:
+            return await _connect(resolved.family, resolved.address)
+        except OSError as error:
+            failed = error
+    raise failed
+
+
+async def _connect(family: int, address: str | tuple[Any, ...]) -> socket.socket:
+    own = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        own.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(own, address)
+    except BaseException:
+        own.close()
+        raise
+    return own
+
+
+def _bound(wanted: Sequence[_Resolved]) -> list[socket.socket]:
+    """Listening sockets on all addresses of a name, on one port; those of a family that is not there are left out."""
+    sockets: list[socket.socket] = []
+    missing: OSError | None = None
+    try:
+        for resolved in wanted:
+            address = resolved.address
+            if sockets and not address[1]:
+                address = (address[0], sockets[0].getsockname()[1], *address[2:])
+            try:
+                sockets.append(_listening(resolved.family, address))
+            except OSError as error:
+                if error.errno not in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:
+                    raise
+                missing = error
+        if not sockets:
+            raise missing or OSError(errno.EADDRNOTAVAIL, "the name has no address")
+    except OSError:
+        for listening in sockets:
+            listening.close()
+        raise
+    return sockets
+
+
+def _bound_to_file(path: Path) -> socket.socket:
+    _clear_way(path)
+    listening = _listening(socket.AF_UNIX, str(path))
+    path.chmod(_SOCKET_MODE)
+    return listening
+
+
+def _listening(family: int, address: str | tuple[Any, ...]) -> socket.socket:
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if family != socket.AF_UNIX:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # What comes by IPv4 has a socket of its own.
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind(address)
+        listening.listen(BACKLOG)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
 
 
 def _clear_way(path: Path) -> None:

@@ -5,9 +5,10 @@ tensor bytes are never copied on their way out, and a connection that breaks the
 everything else goes on. Not here: addresses and how a connection comes about (`endpoints.py`), the order in which
 frames leave (`outlet.py`, `sending.py`), what frames mean, retries.
 
-asyncio's own transport copies what the kernel does not take at once (and on Python 3.11 joins scattered buffers), and
-goes through its selector for every read. So this class reads and writes through a duplicate of the socket, as long as
-there is something to read or room to write, and leaves opening and closing to the transport.
+asyncio's own transport copies what the kernel does not take at once (and on Python 3.11 joins scattered buffers), goes
+through its selector for every read, and registers its reader when it likes: until 3.11.3 even after it was told to pause.
+So there is no transport. The connection owns a non-blocking socket, and asks the loop for nothing but `add_reader` and
+`add_writer`, which every release documents: it reads and writes as long as there is something to read or room to write.
 """
 
 from __future__ import annotations
@@ -82,10 +83,11 @@ class FrameGate(Protocol):
         ...
 
 
-class Connection(asyncio.Protocol):
+class Connection:
     """One connection; made by `open_connection` and `serve` of `endpoints.py`.
 
     Args:
+        own: Connected and non-blocking; the connection's from now on.
         receiver: Who is told of frames and of the end.
         limits: What is accepted from the other side.
         queue_bytes: Frames waiting to leave may take this much together; a single larger frame may still wait alone.
@@ -96,38 +98,48 @@ class Connection(asyncio.Protocol):
         peer_address: host:port of the other side.
     """
 
-    def __init__(self, receiver: FrameReceiver, *, limits: FrameLimits, queue_bytes: int) -> None:
+    def __init__(self, own: socket.socket, receiver: FrameReceiver, *, limits: FrameLimits, queue_bytes: int) -> None:
         self._receiver = receiver
         self._parser = FrameParser(limits)
         self._queue_bytes = queue_bytes
         self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
-        self._socket: socket.socket | None = None
-        self._outlet: Outlet | None = None
+        self._socket: socket.socket | None = own
         self._gated_bytes = 0
         self._room = asyncio.Event()
         self._room.set()
         self._closing = False
+        self._ending = False
         self._reason: EdgesplitError | None = None
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self.gate: FrameGate | None = None
         self.on_room: Callable[[], None] | None = None
-        self.peer_address = "?"
+        self.peer_address = _peer_address(own)
+        own.setblocking(False)
+        with contextlib.suppress(OSError):
+            own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        end_when_vanished(own)
+        self._outlet = Outlet(own, self._loop, on_taken=self._taken, on_empty=self._emptied, on_broken=self._break)
+
+    def start(self) -> None:
+        """Begin to read; the receiver is told first that there is a connection."""
+        self._receiver.on_opened(self)
+        if self._socket is not None and not self._ending:
+            self._loop.add_reader(self._socket, self._read_ready)
 
     @property
     def pending_bytes(self) -> int:
         """Of frames that wait to leave. [B]"""
-        return self._gated_bytes + (0 if self._outlet is None else self._outlet.waiting_bytes)
+        return self._gated_bytes + self._outlet.waiting_bytes
 
     @property
     def sent_bytes(self) -> int:
         """Handed to the kernel so far. [B]"""
-        return 0 if self._outlet is None else self._outlet.sent_bytes
+        return self._outlet.sent_bytes
 
     @property
     def is_open(self) -> bool:
         """Whether frames can be sent."""
-        return self._transport is not None and not self._closing and not self._transport.is_closing()
+        return not self._closing and not self._ending
 
     @property
     def received_bytes(self) -> int:
@@ -157,7 +169,7 @@ class Connection(asyncio.Protocol):
             Overloaded: The queue is full.
         """
         outlet = self._outlet
-        if outlet is None or not self.is_open:
+        if not self.is_open:
             raise Unreachable(f"the connection to {self.peer_address} is closed")
         buffers = encode_frame(header, payloads)
         nbytes = sum(buffer.nbytes for buffer in buffers)
@@ -187,7 +199,7 @@ class Connection(asyncio.Protocol):
         if leaving.queued is None:
             leaving.unwanted = True
             return True
-        if self._outlet is None or not self._outlet.withdraw(leaving.queued):
+        if not self._outlet.withdraw(leaving.queued):
             return False
         self._room.set()
         return True
@@ -218,7 +230,7 @@ class Connection(asyncio.Protocol):
         """
         awake_until_s = time.perf_counter() + awake_s
         until_s = time.perf_counter() + within_s
-        while self._socket is not None and self._outlet is not None:
+        while self._socket is not None:
             waiting = select.poll()
             waiting.register(self._socket, select.POLLIN | (select.POLLOUT if self._outlet.waiting_bytes else 0))
             while not (ready := waiting.poll(0)) and time.perf_counter() < awake_until_s:
@@ -256,9 +268,9 @@ class Connection(asyncio.Protocol):
         if self._reason is None:
             self._reason = reason
         self._closing = True
-        if self._transport is None or self._outlet is None:
+        if self._ending:
             return
-        self._loop.call_later(_LINGER_S, self._transport.abort)
+        self._loop.call_later(_LINGER_S, self._end)
         if reason is not None:
             self._outlet.drop_waiting()
         if reason is not None and tell:
@@ -271,41 +283,26 @@ class Connection(asyncio.Protocol):
         if self._reason is None and not self._closing:
             self._reason = reason
         self._closing = True
-        if self._transport is not None:
-            self._transport.abort()
+        self._end()
 
     async def wait_closed(self) -> None:
         """Return when `on_closed` was called."""
         await asyncio.shield(self._ended)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See asyncio.Protocol."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - asyncio's own contract
-        self._transport = transport
-        own: socket.socket = transport.get_extra_info("socket").dup()
-        own.setblocking(False)
-        self._socket = own
-        name = transport.get_extra_info("peername")
-        # The accepting side of a Unix socket learns no name.
-        self.peer_address = f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name or "a local program")
-        with contextlib.suppress(OSError):
-            own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        end_when_vanished(own)
-        self._outlet = Outlet(own, self._loop, on_taken=self._taken, on_empty=self._emptied, on_broken=self._break)
-        transport.pause_reading()
-        self._loop.add_reader(own, self._read_ready)
-        self._receiver.on_opened(self)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """See asyncio.Protocol."""
-        if not self._closing and self._reason is None:
-            self._reason = self._lost_reason(exc)
-        self._closing = True
-        self._transport = None
-        if self._socket is not None:
+    def _end(self, error: Exception | None = None) -> None:
+        """Stop reading; the rest in a turn of the loop, whoever found out and wherever: it may be in the middle of a frame."""
+        if not self._ending and self._socket is not None:
+            self._ending = True
             self._loop.remove_reader(self._socket)
-            if self._outlet is not None:
-                self._outlet.close()
+            self._loop.call_soon(self._lost, error)
+
+    def _lost(self, error: Exception | None) -> None:
+        """Give the socket back and tell the receiver."""
+        if not self._closing and self._reason is None:
+            self._reason = self._lost_reason(error)
+        self._closing = True
+        self._outlet.close()
+        if self._socket is not None:
             self._socket.close()
             self._socket = None
         self._gated_bytes = 0
@@ -324,13 +321,11 @@ class Connection(asyncio.Protocol):
         """Read while there is something, but not for ever."""
         budget = _BURST_BYTES
         try:
-            while budget > 0 and self._socket is not None:
+            while budget > 0 and self._socket is not None and not self._ending:
                 memory = _DISCARDED if self._closing else self._parser.buffer()
                 count = self._socket.recv_into(memory)
                 if not count:
-                    self._loop.remove_reader(self._socket)
-                    if self._transport is not None:
-                        self._transport.close()
+                    self._end()
                     return
                 if not self._closing:
                     self._received(count)
@@ -355,8 +350,7 @@ class Connection(asyncio.Protocol):
         if not self._closing:
             self._reason = self._reason or self._lost_reason(error)
             self._closing = True
-        if self._transport is not None:
-            self._transport.abort()
+        self._end(error)
 
     def _taken(self) -> None:
         self._room.set()
@@ -368,3 +362,13 @@ class Connection(asyncio.Protocol):
             # The other side reads the end of the stream after the last frame, and closes.
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_WR)
+
+
+def _peer_address(own: socket.socket) -> str:
+    """Where a connection leads, for messages."""
+    try:
+        name = own.getpeername()
+    except OSError:
+        return "?"
+    # The accepting side of a Unix socket learns no name.
+    return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name or "a local program")

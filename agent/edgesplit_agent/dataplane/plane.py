@@ -15,6 +15,7 @@ from edgesplit.endpoints import remove_socket, serve
 from edgesplit.errors import PeerUnreachable
 from edgesplit.frames import PackedTensor
 from edgesplit.headers import Hello
+from edgesplit.listening import Listener
 from edgesplit.messages import PROTOCOL, LinkState
 from edgesplit.tensors import Array
 from edgesplit_agent.dataplane.backlog import RequestKey
@@ -65,7 +66,7 @@ class DataPlane:
         self._probe_budget = ProbeBudget()
         self._links: dict[str, PeerLink] = {}
         self._retiring: set[asyncio.Task[None]] = set()
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[Listener] = []
 
     async def start(self) -> str:
         """Listen.
