@@ -128,6 +128,7 @@ class Agent:
             emulation=emulation_of(configuration.emulation),
             limits=replace(limits, queue_bytes=min(limits.queue_bytes, memory_bytes // QUEUE_SHARE)),
             handler=Intake(self.engine, coder=coder, usage=self._usage, telemetry=self._telemetry),
+            on_probe=self._telemetry.probed,
         )
         self.control = ControlPlane(configuration.broker.url, self._status(), self)
         self.reporter = Reporter(

@@ -48,6 +48,9 @@ class Telemetry:
             "edgesplit_coding_seconds", "Seconds spent on wire codecs.", ["node", "model"], registry=registry
         )
         self._sent = Counter("edgesplit_sent_bytes", "Tensor bytes sent to peers.", ["node", "peer"], registry=registry)
+        self._probed = Counter(
+            "edgesplit_probe_bytes", "Bytes sent to measure links.", ["node", "peer"], registry=registry
+        )
         self._received = Counter(
             "edgesplit_received_bytes", "Tensor bytes received from peers.", ["node"], registry=registry
         )
@@ -92,6 +95,10 @@ class Telemetry:
     def sent(self, peer: str, nbytes: int) -> None:
         """Tensors reached a peer. [B]"""
         self._sent.labels(self._node, peer).inc(nbytes)
+
+    def probed(self, peer: str, nbytes: int) -> None:
+        """A probe was sent to a peer. [B]"""
+        self._probed.labels(self._node, peer).inc(nbytes)
 
     def received(self, nbytes: int) -> None:
         """Tensors came from a peer. [B]"""

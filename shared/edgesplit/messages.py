@@ -138,6 +138,7 @@ class LinkState(Message, frozen=True, kw_only=True):
         bandwidth_bytes_per_s: [B/s]
         latency_s: One way, half the round trip. [s]
         measured_at_unix_s: Of the last sample. [s since the epoch]
+        scatter: Standard deviation of one measurement of the bandwidth, relative; 0 where not known. [1]
     """
 
     to: str
@@ -146,6 +147,7 @@ class LinkState(Message, frozen=True, kw_only=True):
     latency_s: float
     measured_at_unix_s: float
     origin: Origin = "measured"
+    scatter: float = 0.0
 
 
 class LinkMetrics(Message, frozen=True, kw_only=True):

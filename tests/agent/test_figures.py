@@ -5,17 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import aiohttp
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgesplit.errors import InvalidConfiguration
-from edgesplit.messages import LinkState
+from edgesplit.messages import LinkState, NodeMetrics
 from edgesplit.profiles import ProfilePlan
 from edgesplit_agent.configuration import HttpSection
 from edgesplit_agent.http import HttpEndpoint
 from edgesplit_agent.profiling.kernel_times import Kernel, is_opaque, kernel_runs, modelled_times, unit_times
-from edgesplit_agent.reporting import links_differ
+from edgesplit_agent.reporting import links_differ, metrics_differ
 from edgesplit_agent.telemetry import Telemetry
 from tests.openinference.fakes import FakeModels
 
@@ -83,6 +84,46 @@ def test_links_are_said_at_once_when_they_changed_notably() -> None:
     assert links_differ(before, (link(1e6, up=False),))
     assert links_differ(before, (link(1e6, latency_s=0.02),))
     assert links_differ((), before)
+
+
+def test_a_link_that_only_scatters_is_no_news() -> None:
+    def restless(bandwidth: float) -> LinkState:
+        return LinkState(
+            to="edge", up=True, bandwidth_bytes_per_s=bandwidth, latency_s=1e-4, measured_at_unix_s=0.0, scatter=0.5
+        )
+
+    assert not links_differ((restless(2e9),), (restless(1.6e9),))
+    assert links_differ((restless(2e9),), (restless(1e9),))
+
+
+def test_metrics_are_said_at_once_where_a_plan_or_a_person_would_want_to_know() -> None:
+    said = NodeMetrics(
+        node="edge",
+        instance="1",
+        at_unix_s=1.0,
+        cpu_percent=3.0,
+        memory_available_bytes=1 << 30,
+        compute_w=5.0,
+        transmit_w=1.0,
+        power_origin="measured",
+        drawn_w=9.0,
+    )
+
+    def differs(**changes: object) -> bool:
+        return metrics_differ(said, msgspec.structs.replace(said, **changes))
+
+    assert not differs(at_unix_s=3.0, cpu_percent=9.0, memory_available_bytes=(1 << 30) - 20_000_000, compute_w=5.1)
+    for change in (
+        {"cpu_percent": 80.0},
+        {"memory_available_bytes": 1 << 29},
+        {"compute_w": 6.0},
+        {"transmit_w": 2.0},
+        {"drawn_w": None},
+        {"battery_fraction": 0.5},
+        {"battery_discharging": True},
+        {"power_origin": "configured"},
+    ):
+        assert differs(**change), change
 
 
 async def test_metrics_and_health_are_served() -> None:

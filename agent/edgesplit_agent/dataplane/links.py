@@ -27,27 +27,22 @@ import statistics
 from collections import deque
 from dataclasses import dataclass, replace
 
-__all__ = ["LinkEstimate", "LinkEstimator", "ProbeBudget"]
+from edgesplit_agent.dataplane.belief import CHANGE, RateBelief
+from edgesplit_agent.dataplane.probing import (
+    PROBE_FIRST_BYTES,
+    PROBE_MAX_BYTES,
+    PROBE_MAX_NEAR_BYTES,
+    ProbePace,
+    allowance_bytes_per_s,
+    probe_size,
+)
+
+__all__ = ["LinkEstimate", "LinkEstimator"]
 
 LATENCY_WINDOW_S = 15.0
-CHANGE = 0.25
-"""Relative change that is no noise once several samples in a row show it and agree."""
-LARGE_CHANGE = 0.4
-"""Relative change for which two such samples are enough; a smaller one takes three (a busy machine makes some)."""
-AGREEMENT = 1.25
-"""Samples agree when they are within this ratio."""
-SMOOTHING = 0.15
-PROBE_TARGET_S = 0.07
-"""Long enough to outweigh the round trip's jitter; at one hundredth of the link, one (or a pair of halves) fits in 7 s."""
-PROBE_MIN_BYTES = 16_384
-PROBE_MAX_BYTES = 1 << 23
-PROBE_SHARE = 0.01
-"""Probes may take this share of the link's time, on average."""
-PROBE_MIN_INTERVAL_S = 2.0
-ALL_PROBES_SHARE = 0.05
-"""Share of a node's time that probes on all its links together may take."""
-CONFIRM_INTERVAL_S = 0.2
 MIN_SAMPLE_S = 0.002
+MARGIN = 1.2
+"""A probe takes so many times what it must, for a link may turn out faster than believed. [1]"""
 GROWTH = 2
 """Not more, so that TCP's window keeps pace with the first probes."""
 INITIAL_WINDOW_BYTES = 14_600
@@ -59,8 +54,11 @@ CALIBRATED_ROUND_TRIPS = 1
 CALIBRATED_WITHIN = 1.15
 """Probes that differ by less found the link rather than the window, which doubles."""
 AGREEING_PROBES = 3
+NEARLY = 1.5
+"""The same where the round trip takes no time: no window hides the link, only the machine's other work."""
 CALIBRATION_LIMIT = 40
-"""Probes after which the last one is believed: on some links no two find the same."""
+"""Probes after which the middle one of the last is believed: on some links no two find the same."""
+CALIBRATION_LIMIT_BYTES = 1 << 26
 DOUBTFUL_LATENCY_S = 0.03
 """A frame that takes this long outweighs the jitter of any round trip."""
 UNHURT = 0.85
@@ -75,11 +73,12 @@ TIGHT = 1.1
 
 @dataclass(frozen=True)
 class LinkEstimate:
-    """Attributes: bandwidth [B/s], one-way latency [s], and the clock at the last sample [s]."""
+    """Attributes: bandwidth [B/s], one-way latency [s], the clock at the last sample [s], the bandwidth's scatter [1]."""
 
     bandwidth_bytes_per_s: float
     latency_s: float
     at: float
+    scatter: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -108,17 +107,16 @@ class LinkEstimator:
         self._sent: dict[int, _Sent] = {}
         self._last_ack_at = float("-inf")
         self._received_bytes = 0
-        self._bandwidth: float | None = None
-        self._samples = 0
-        self._candidates: list[tuple[float, bool]] = []
+        self._belief = RateBelief()
         self._at_least = 0.0
         self._sampled_at = float("-inf")
-        self._probe_bytes = PROBE_MIN_BYTES
-        self._probe_at = float("-inf")
+        self._probe_bytes = PROBE_FIRST_BYTES
+        self._pace = ProbePace()
         self._warm_bytes = 0
         self._paired = False
         self._calibrating = True
         self._calibrations: list[float] = []
+        self._calibrated_bytes = 0
         self._pauses_matter = True
         self._cold_sample: float | None = None
 
@@ -136,7 +134,7 @@ class LinkEstimator:
         """What is believed now, None until both figures were measured."""
         if self._bandwidth is None or self._round_trip_s is None:
             return None
-        return LinkEstimate(self._bandwidth, self._round_trip_s / 2, self._sampled_at)
+        return LinkEstimate(self._bandwidth, self._round_trip_s / 2, self._sampled_at, self._belief.scatter)
 
     def connected(self) -> None:
         """A new connection: what was on its way is lost, what was learned stays until disproved."""
@@ -197,13 +195,13 @@ class LinkEstimator:
         self._last_ack_at = now
         self._warm_bytes += sent.nbytes
         calibrating = self._calibrating and self.slow_start
-        enough_s = min(round_trip / 2, DOUBTFUL_LATENCY_S)
-        if calibrating:
+        enough_s = self._enough_s()
+        if calibrating and not self._near:
             enough_s = max(round_trip * CALIBRATED_ROUND_TRIPS, CALIBRATED_S)
-        if seconds < max(MIN_SAMPLE_S, enough_s) and sent.nbytes < PROBE_MAX_BYTES:
+        if seconds < enough_s and sent.nbytes < self._most_bytes:
             self._too_short(sent, seconds, round_trip)
         elif calibrating:
-            self._calibrate(sent.nbytes / seconds, now)
+            self._calibrate(sent, seconds, now)
         else:
             self._calibrating = False
             self._learn(sent, seconds, now)
@@ -212,19 +210,23 @@ class LinkEstimator:
     @property
     def ramping(self) -> bool:
         """Whether the next probe belongs to what is under way: it is neither put off nor rationed."""
-        return self._paired or self._calibrating or bool(self._candidates)
+        return self._paired or self._calibrating or self._belief.doubted
 
     def probe_due(self, now: float) -> int | None:
         """Size of the probe to send now, or None. [B]"""
         if self._sent or self._round_trip_s is None:
             return None
-        if self._paired or self._calibrating:
-            return self._probe_bytes
-        pause = max(PROBE_MIN_INTERVAL_S, self._probe_cost_s() / PROBE_SHARE)
-        if self._candidates:
+        nbytes, allowance = self._probe_bytes, self._allowance()
+        if self._paired:
+            return nbytes
+        if self._calibrating:
+            begun = bool(self._calibrated_bytes) or self._bandwidth is None
+            return nbytes if begun or self._pace.repaid(now, allowance) else None
+        if self._belief.doubted:
             # A suspected change is confirmed soon.
-            pause = CONFIRM_INTERVAL_S
-        return self._probe_bytes if now - max(self._probe_at, self._sampled_at) >= pause else None
+            return nbytes if self._pace.may_confirm(nbytes, now, self._sampled_at, allowance) else None
+        both = nbytes * (2 if self._long_fat() else 1)
+        return nbytes if self._pace.due(both, now, self._sampled_at, allowance) else None
 
     def expected_s(self, nbytes: int) -> float:
         """Transmission time to reckon with; a short one while nothing is known. [s]"""
@@ -232,35 +234,64 @@ class LinkEstimator:
 
     def probe_sent(self, now: float) -> None:
         """A probe of `probe_due` is about to leave."""
+        self._pace.sent(self._probe_bytes, now, self._allowance())
+        self._calibrated_bytes += self._probe_bytes if self._calibrating else 0
         cold = now - self._last_ack_at > IDLE_RESET_S + (self._round_trip_s or 0.0)
         self._paired = cold and self._bandwidth is not None and self._long_fat()
-        self._probe_at = now
+
+    @property
+    def _bandwidth(self) -> float | None:
+        return self._belief.value
+
+    @property
+    def _near(self) -> bool:
+        """Whether a round trip takes no time, so that no window hides the link."""
+        return self._round_trip_s is not None and self._round_trip_s < FAST_ROUND_TRIP_S
+
+    @property
+    def _most_bytes(self) -> int:
+        return PROBE_MAX_NEAR_BYTES if self._near else PROBE_MAX_BYTES
+
+    def _allowance(self) -> float:
+        """Of the link as it is believed, or as fast as it surely is. [B/s]"""
+        return allowance_bytes_per_s(max(self._bandwidth or 0.0, self._at_least, 1.0))
+
+    def _enough_s(self) -> float:
+        """What a frame must take to outweigh the jitter of the round trip. [s]"""
+        return max(MIN_SAMPLE_S, min((self._round_trip_s or 0.0) / 2, DOUBTFUL_LATENCY_S))
 
     def _too_short(self, sent: _Sent, seconds: float, round_trip: float) -> None:
         """Latency dominates the frame: only a longer one can tell."""
         if sent.nbytes >= self._probe_bytes:
-            self._probe_bytes = min(self._probe_bytes * GROWTH, PROBE_MAX_BYTES)
+            self._probe_bytes = min(self._probe_bytes * GROWTH, self._most_bytes)
         surely = sent.nbytes / (seconds + max(MIN_SAMPLE_S, round_trip / 4))
-        if self._bandwidth is not None and surely > self._bandwidth * (1 + CHANGE):
+        if self._bandwidth is not None and surely > self._bandwidth * (1 + max(CHANGE, 2 * self._belief.scatter)):
             # Even so the link is faster than believed; probes must not be rationed by what is no longer true.
-            self._calibrating = True
+            if not self._calibrating:
+                self._calibrating, self._calibrated_bytes = True, 0
             self._at_least = surely
 
-    def _calibrate(self, bandwidth: float, now: float) -> None:
-        """A probe behind others right before it: the bandwidth, once three in a row found the same. [B/s]"""
+    def _calibrate(self, sent: _Sent, seconds: float, now: float) -> None:
+        """A probe behind others right before it: the bandwidth, once three in a row found the same."""
+        bandwidth = sent.nbytes / seconds
         self._calibrations.append(bandwidth)
         last = self._calibrations[-AGREEING_PROBES:]
-        agree = len(last) == AGREEING_PROBES and max(last) <= CALIBRATED_WITHIN * min(last)
-        if agree or len(self._calibrations) >= CALIBRATION_LIMIT:
-            self._calibrating = False
+        within = NEARLY if self._near else CALIBRATED_WITHIN
+        agree = len(last) == AGREEING_PROBES and max(last) <= within * min(last)
+        enough = (
+            len(self._calibrations) >= CALIBRATION_LIMIT or self._calibrated_bytes >= CALIBRATION_LIMIT_BYTES
+        ) and len(last) == AGREEING_PROBES
+        if agree or enough:
+            if self._bandwidth is None:
+                self._pace.forgive()
+            self._calibrating, self._calibrated_bytes = False, 0
             self._calibrations.clear()
-            self._candidates.clear()
-            self._samples, self._bandwidth = 0, None
-            self._sample(bandwidth, now)
+            self._belief.restart(statistics.median(last))
+            self._sampled(now)
         else:
             self._at_least = bandwidth
-            if len(last) > 1:
-                self._probe_bytes = min(self._probe_bytes * GROWTH, PROBE_MAX_BYTES)
+            if len(last) > 1 and not self._near:
+                self._probe_bytes = min(self._probe_bytes * GROWTH, self._most_bytes)
 
     def _learn(self, sent: _Sent, seconds: float, now: float) -> None:
         """A frame that took long enough."""
@@ -280,13 +311,10 @@ class LinkEstimator:
         else:
             self._bounds(reached, math.inf, now)
 
-    def _probe_cost_s(self) -> float:
-        return self.expected_s(self._probe_bytes) * (2 if self._long_fat() else 1)
-
     def _long_fat(self) -> bool:
         """Whether more bytes fit on the way than TCP sends at first."""
         on_the_way = (self._bandwidth or 0.0) * (self._round_trip_s or 0.0)
-        return self.slow_start and self._pauses_matter and on_the_way > INITIAL_WINDOW_BYTES * 2
+        return self.slow_start and self._pauses_matter and not self._near and on_the_way > INITIAL_WINDOW_BYTES * 2
 
     def _reset_window(self, sent: _Sent, *, halved_only: bool) -> float:
         """TCP's window when a frame was sent: at its least, or halved once per timeout of the pause at most. [B]"""
@@ -316,48 +344,16 @@ class LinkEstimator:
             self._sample(lower, now)
         elif upper < self._bandwidth * (1 - CHANGE):
             self._sampled_at = now
-            self._suspect(upper, self._bandwidth, exact=False)
+            self._belief.take_bound(upper)
 
     def _sample(self, bandwidth: float, now: float) -> None:
+        self._belief.take(bandwidth)
+        self._sampled(now)
+
+    def _sampled(self, now: float) -> None:
+        """Something was learned: the next probe is as long as it must be."""
         self._sampled_at = now
-        self._samples += 1
         self._at_least = 0.0
-        if self._bandwidth is None:
-            self._bandwidth = bandwidth
-        elif abs(bandwidth / self._bandwidth - 1) <= CHANGE:
-            self._candidates.clear()
-            self._bandwidth += max(SMOOTHING, 1 / self._samples) * (bandwidth - self._bandwidth)
-        else:
-            self._suspect(bandwidth, self._bandwidth, exact=True)
-        target_s = PROBE_TARGET_S / (2 if self._long_fat() else 1)
-        self._probe_bytes = int(min(max(self._bandwidth * target_s, PROBE_MIN_BYTES), PROBE_MAX_BYTES))
-
-    def _suspect(self, bandwidth: float, believed: float, *, exact: bool) -> None:
-        """A sample far from what is believed: noise, or the first sign of a change; a bound alone changes nothing."""
-        self._candidates = [
-            (other, was_exact)
-            for other, was_exact in self._candidates
-            if (other > believed) == (bandwidth > believed)
-            and max(other, bandwidth) <= AGREEMENT * min(other, bandwidth)
-        ] + [(bandwidth, exact)]
-        measured = [candidate for candidate, was_exact in self._candidates if was_exact]
-        change = abs(bandwidth / believed - 1)
-        if measured and len(self._candidates) >= (2 if change >= LARGE_CHANGE else 3):
-            self._bandwidth = statistics.median(measured)
-            self._samples = len(measured)
-            self._candidates.clear()
-
-
-class ProbeBudget:
-    """Keeps the probes of a node with many peers from adding up, and from measuring each other."""
-
-    def __init__(self) -> None:
-        self._next_at = float("-inf")
-
-    def allows(self, now: float) -> bool:
-        """Whether any link may be probed now."""
-        return now >= self._next_at
-
-    def spend(self, seconds: float, now: float) -> None:
-        """A probe left that will occupy its link for `seconds`. [s]"""
-        self._next_at = now + seconds / ALL_PROBES_SHARE
+        self._probe_bytes = probe_size(
+            self._belief.value or 1.0, at_least_s=self._enough_s() * MARGIN, pair=self._long_fat(), near=self._near
+        )

@@ -21,8 +21,9 @@ from edgesplit.messages import LinkState
 from edgesplit.streams import Connection, FrameGate
 from edgesplit_agent.dataplane.backlog import Backlog, RequestKey, Waiting
 from edgesplit_agent.dataplane.contract import DataPlaneHandler, Limits
-from edgesplit_agent.dataplane.links import LinkEstimator, ProbeBudget
+from edgesplit_agent.dataplane.links import LinkEstimator
 from edgesplit_agent.dataplane.liveness import Liveness
+from edgesplit_agent.dataplane.probing import ProbeBudget
 from edgesplit_agent.dataplane.safely import guarded
 
 __all__ = ["PeerLink"]
@@ -59,6 +60,7 @@ class PeerLink:
         emulated: Whether the gate limits the rate now.
         budget: Of probes, shared by all links of the node.
         on_silent: Told when the peer is given up because it is silent, and why.
+        on_probe: Told of every probe. [B]
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class PeerLink:
         emulated: Callable[[], bool],
         budget: ProbeBudget,
         on_silent: Callable[[EdgesplitError], None],
+        on_probe: Callable[[int], None],
     ) -> None:
         self.address = address
         self._peer = peer
@@ -83,6 +86,7 @@ class PeerLink:
         self._emulated = emulated
         self._budget = budget
         self._on_silent = on_silent
+        self._on_probe = on_probe
         self._loop = asyncio.get_running_loop()
         self._estimator = LinkEstimator()
         self._session: _Session | None = None
@@ -124,6 +128,7 @@ class PeerLink:
             bandwidth_bytes_per_s=estimate.bandwidth_bytes_per_s,
             latency_s=estimate.latency_s,
             measured_at_unix_s=estimate.at + self._unix_offset_s,
+            scatter=estimate.scatter,
         )
 
     def send_tensors(self, key: RequestKey, tensors: Sequence[PackedTensor], deadline_s: float | None) -> None:
@@ -330,7 +335,8 @@ class PeerLink:
             self._estimator.probe_sent(now)
             session.connection.send(Probe(sequence=sequence, padding=padding))
             self._estimator.data_sent(sequence, padding, now)
-            self._budget.spend(self._estimator.expected_s(padding), now)
+            self._budget.spend(self._estimator.expected_s(padding), now, padding)
+            self._on_probe(padding)
 
     def _acknowledged(self, session: _Session, ack: Ack, now: float) -> None:
         seconds = self._estimator.data_acknowledged(ack.sequence, now, ack.received_bytes or None)

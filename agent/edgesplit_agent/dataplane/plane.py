@@ -8,7 +8,7 @@ tensors are for, and who the peers are; both are the agent's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from edgesplit.endpoints import remove_socket, serve
@@ -23,8 +23,8 @@ from edgesplit_agent.dataplane.contract import DataPlaneHandler, Limits
 from edgesplit_agent.dataplane.emulation import Emulation, Emulator
 from edgesplit_agent.dataplane.forwarding import Forwarder
 from edgesplit_agent.dataplane.incoming import Incoming
-from edgesplit_agent.dataplane.links import ProbeBudget
 from edgesplit_agent.dataplane.outgoing import PeerLink
+from edgesplit_agent.dataplane.probing import ProbeBudget
 
 __all__ = ["DataPlane"]
 
@@ -41,6 +41,7 @@ class DataPlane:
         emulation: Of this node's outgoing links.
         limits: Bounds and timings.
         handler: Told of what arrives.
+        on_probe: Told of every probe of a link: peer and size. [B]
     """
 
     def __init__(
@@ -54,12 +55,14 @@ class DataPlane:
         emulation: Emulation,
         limits: Limits,
         handler: DataPlaneHandler,
+        on_probe: Callable[[str, int], None] = lambda _peer, _nbytes: None,
     ) -> None:
         self._identity = Hello(protocol=PROTOCOL, role="agent", node=node, version=version, instance=instance)
         self._listen = listen
         self._socket = socket
         self._limits = limits
         self._handler = handler
+        self._on_probe = on_probe
         self._emulator = Emulator(emulation)
         self._incoming = Incoming(self._identity, limits, handler, self._emulator, self._used)
         self._forwarder = Forwarder(self._identity, limits, self._emulator)
@@ -124,6 +127,7 @@ class DataPlane:
                     emulated=partial(self._emulator.limits_rate, peer),
                     budget=self._probe_budget,
                     on_silent=partial(self._incoming.drop, peer),
+                    on_probe=partial(self._on_probe, peer),
                 )
                 self._links[peer] = link
                 link.start()

@@ -1,0 +1,126 @@
+"""How much probing a link is worth: the size of probes and the pauses between them.
+
+Owns: what probes may take of a link, on average, and the debt of those that were sent ahead of it. Its rule: pure;
+whatever a link does, its probes do not take more than their allowance over time. Not here: what a probe tells
+(`links.py`).
+
+A slow link's probes take a hundredth of its time, at most 50 kB/s. A fast link's take a thousandth, at most 100 kB/s:
+
+    rate [MB/s]          0.1    1     5    20    50   100   1000
+    probes [kB/s]          1   10    50    50    50   100    100
+    share of the link    1 %  1 %   1 %  0.25  0.1   0.1    0.01 %
+
+A halved link is noticed within 10 s where a probe that outweighs the round trip's jitter fits in there; a long fat one
+(20 MB/s at 50 ms: 24 s; 100 MB/s at 55 ms: 70 s) is noticed later while it is idle, and at once when it is used, for
+tensors measure it too. Probes that follow up a suspicion are not put off, but paid for: pauses are longer afterwards.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "PROBE_FIRST_BYTES",
+    "PROBE_MAX_BYTES",
+    "PROBE_MIN_BYTES",
+    "ProbeBudget",
+    "ProbePace",
+    "allowance_bytes_per_s",
+    "probe_size",
+]
+
+PROBE_MIN_BYTES = 2_048
+"""No less, however slow the link: it takes a packet or two."""
+PROBE_FIRST_BYTES = 16_384
+PROBE_MAX_BYTES = 1 << 23
+PROBE_MAX_NEAR_BYTES = 1 << 22
+"""Where a round trip takes no time no window has to open, and a few milliseconds tell enough."""
+PROBE_TARGET_S = 0.07
+"""Long enough to outweigh the round trip's jitter; at one hundredth of the link, one (or a pair of halves) fits in 7 s."""
+EVERY_S = 7.0
+"""Probes get smaller until one (or a pair) fits in this time, as long as they tell enough. [s]"""
+SLOW_SHARE, SLOW_BYTES_PER_S = 0.01, 50e3
+FAST_SHARE, FAST_BYTES_PER_S = 0.001, 100e3
+PROBE_MIN_INTERVAL_S = 2.0
+CONFIRM_INTERVAL_S = 0.2
+CONFIRM_AHEAD = 6
+"""So many probes may follow each other to confirm a suspicion before they wait for their allowance. [1]"""
+ALL_PROBES_SHARE = 0.05
+"""Share of a node's time that probes on all its links together may take."""
+ALL_PROBES_BYTES_PER_S = 5 * FAST_BYTES_PER_S
+
+
+def allowance_bytes_per_s(bandwidth_bytes_per_s: float) -> float:
+    """What probes may take of a link of this rate on average. [B/s]"""
+    slow = min(SLOW_SHARE * bandwidth_bytes_per_s, SLOW_BYTES_PER_S)
+    return min(max(slow, FAST_SHARE * bandwidth_bytes_per_s), FAST_BYTES_PER_S)
+
+
+def probe_size(bandwidth_bytes_per_s: float, *, at_least_s: float, pair: bool, near: bool) -> int:
+    """Size of each probe. [B]
+
+    Args:
+        bandwidth_bytes_per_s: What the link is believed to carry. [B/s]
+        at_least_s: What it must take to tell anything. [s]
+        pair: Probes come in pairs.
+        near: The round trip takes no time.
+    """
+    affordable_s = EVERY_S * allowance_bytes_per_s(bandwidth_bytes_per_s) / bandwidth_bytes_per_s
+    target_s = max(min(affordable_s, PROBE_TARGET_S) / (2 if pair else 1), at_least_s)
+    most = PROBE_MAX_NEAR_BYTES if near else PROBE_MAX_BYTES
+    return int(min(max(bandwidth_bytes_per_s * target_s, PROBE_MIN_BYTES), most))
+
+
+class ProbePace:
+    """When the next probe of one link is due."""
+
+    def __init__(self) -> None:
+        self._debt_bytes = 0.0
+        self._at = float("-inf")
+
+    def sent(self, nbytes: int, now: float, allowance: float) -> None:
+        """A probe left. [B, s, B/s]"""
+        self._debt_bytes = self._left(now, allowance) + nbytes
+        self._at = now
+
+    def due(self, nbytes: int, now: float, measured_at: float, allowance: float) -> bool:
+        """Whether to look how the link is; traffic that measures it makes that needless.
+
+        Args:
+            nbytes: Of the probe, or of both of a pair. [B]
+            now: [s]
+            measured_at: When anything last told what the link carries. [s]
+            allowance: [B/s]
+        """
+        pause_s = max(PROBE_MIN_INTERVAL_S, nbytes / allowance)
+        return now - max(self._at, measured_at) >= pause_s and self.repaid(now, allowance)
+
+    def repaid(self, now: float, allowance: float) -> bool:
+        """Whether all that was sent is within the allowance."""
+        return self._left(now, allowance) <= 1.0
+
+    def may_confirm(self, nbytes: int, now: float, measured_at: float, allowance: float) -> bool:
+        """Whether a probe of this size may follow up a suspicion."""
+        if now - max(self._at, measured_at) < CONFIRM_INTERVAL_S:
+            return False
+        return self._left(now, allowance) <= CONFIRM_AHEAD * nbytes
+
+    def forgive(self) -> None:
+        """Finding out what a new link carries is free."""
+        self._debt_bytes = 0.0
+
+    def _left(self, now: float, allowance: float) -> float:
+        return max(0.0, self._debt_bytes - (now - self._at) * allowance) if self._debt_bytes else 0.0
+
+
+class ProbeBudget:
+    """Keeps the probes of a node with many peers from adding up, and from measuring each other."""
+
+    def __init__(self) -> None:
+        self._next_at = float("-inf")
+
+    def allows(self, now: float) -> bool:
+        """Whether any link may be probed now."""
+        return now >= self._next_at
+
+    def spend(self, seconds: float, now: float, nbytes: int = 0) -> None:
+        """A probe left that will occupy its link for `seconds`. [s, B]"""
+        self._next_at = now + max(seconds / ALL_PROBES_SHARE, nbytes / ALL_PROBES_BYTES_PER_S)
