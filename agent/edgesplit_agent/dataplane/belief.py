@@ -25,6 +25,8 @@ CHANGE = 0.25
 """Relative change that is no noise once several samples in a row show it and agree."""
 LARGE_CHANGE = 0.4
 """Relative change for which two such samples are enough; a smaller one takes three (a busy machine makes some)."""
+RESTLESS = 0.15
+"""Scatter from which on it always takes three. [1]"""
 AGREEMENT = 1.25
 """Samples of a steady link agree when they are within this ratio; those of a restless one when they are twice their
 scatter apart."""
@@ -107,7 +109,7 @@ class RateBelief:
         self._run = [*reversed(list(agreeing)), (sample, exact)][-LONGEST_RUN:]
         measured = [rate for rate, was_exact in self._run if was_exact]
         mean = statistics.fmean(math.log(rate / believed) for rate, _ in self._run)
-        large = abs(math.exp(mean) - 1) >= LARGE_CHANGE
+        large = abs(math.exp(mean) - 1) >= LARGE_CHANGE and scatter <= RESTLESS
         certain = abs(mean) * math.sqrt(len(self._run)) >= CERTAIN * scatter
         changed = bool(measured) and certain and len(self._run) >= (2 if large else 3)
         if changed:
