@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 import os
-import socket
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 
+from edgesplit.addresses import checked_advertise
 from edgesplit.bus import BrokerAddress
 from edgesplit.endpoints import parse_address
 from edgesplit.errors import EdgesplitError
@@ -30,7 +30,6 @@ __all__ = [
     "HttpSection",
     "PowerSection",
     "RuntimeSection",
-    "address_to_advertise",
     "split_address",
 ]
 
@@ -87,8 +86,7 @@ class DataSection(_Section, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Refuse addresses without a port, and a socket that cannot be made."""
         split_address(self.listen)
-        if self.advertise:
-            split_address(self.advertise)
+        _check_advertise("[data] advertise", self.advertise)
         if self.socket:
             _check(lambda: parse_address(self.socket_address))
 
@@ -196,8 +194,9 @@ class HttpSection(_Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse addresses without a port."""
-        for address in filter(None, (self.listen, self.advertise)):
-            split_address(address)
+        if self.listen:
+            split_address(self.listen)
+        _check_advertise("[http] advertise", self.advertise)
 
 
 class CacheSection(_Section, frozen=True, kw_only=True):
@@ -285,27 +284,10 @@ def split_address(address: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def address_to_advertise(bound: str, broker: BrokerAddress) -> str:
-    """The address peers can reach, for a configuration that names none.
-
-    A socket bound to one interface is advertised as it is; one bound to all is advertised under the address from
-    which this machine would talk to the broker (no packet is sent to find it).
-
-    Args:
-        bound: host:port that the data plane listens on.
-        broker: Where the control plane is.
-    """
-    host, port = split_address(bound)
-    if host not in {"0.0.0.0", "::", "*"}:  # noqa: S104  compared, not bound
-        return bound
-    try:
-        family, kind, _, _, target = socket.getaddrinfo(broker.host, broker.port, type=socket.SOCK_DGRAM)[0]
-        with socket.socket(family, kind) as probe:
-            probe.connect(target)
-            own = str(probe.getsockname()[0])
-    except OSError:
-        own = socket.gethostname()
-    return f"[{own}]:{port}" if ":" in own else f"{own}:{port}"
+def _check_advertise(key: str, address: str) -> None:
+    if address:
+        split_address(address)
+        _check(lambda: checked_advertise(key, address))
 
 
 def _check(probe: Any) -> None:

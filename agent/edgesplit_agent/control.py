@@ -44,6 +44,9 @@ class ControlHandler(Protocol):
     def on_nodes(self, addresses: Mapping[str, str]) -> None:
         """Other online nodes of the same protocol and their data-plane addresses."""
 
+    def on_accepted(self) -> None:
+        """The broker accepted a connection; nothing was said over it yet."""
+
     def on_broker(self, connected: bool, reason: str) -> None:
         """The broker's connection came up or went away."""
 
@@ -77,6 +80,7 @@ class ControlPlane:
             will=(topics.status(status.node), offline),
             on_malformed=self._on_malformed,
             on_connection=handler.on_broker,
+            on_accepted=handler.on_accepted,
         )
 
     def start(self) -> None:

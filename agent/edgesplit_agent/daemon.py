@@ -16,10 +16,12 @@ from typing import Any
 
 import structlog
 
-from edgesplit.bus import BrokerAddress
+from edgesplit.addresses import Network
 from edgesplit.messages import PROTOCOL, Deployment, Desired, NodeStatus
 from edgesplit.profiles import ModelOffer
+from edgesplit.runtime_builds import installed_runtime, runtime_conflict
 from edgesplit.service_notify import Notifier
+from edgesplit_agent.advertising import Advertiser
 from edgesplit_agent.artifacts.cache import BlobCache
 from edgesplit_agent.artifacts.sources import Source, peer_sources
 from edgesplit_agent.collectors.battery import BatteryCollector
@@ -29,10 +31,10 @@ from edgesplit_agent.collectors.power import select_power
 from edgesplit_agent.collectors.power_meter import PowerMeter
 from edgesplit_agent.compute.coding import Coder
 from edgesplit_agent.compute.own_work import OwnWork
-from edgesplit_agent.compute.providers import CPU, installed_runtime
+from edgesplit_agent.compute.providers import CPU
 from edgesplit_agent.compute.sessions import RuntimeOptions, SessionPool
 from edgesplit_agent.compute.shadowing import Shadower
-from edgesplit_agent.configuration import AgentConfiguration, EmulationSection, address_to_advertise
+from edgesplit_agent.configuration import AgentConfiguration, EmulationSection
 from edgesplit_agent.control import ControlPlane
 from edgesplit_agent.dataplane.plane import DataPlane
 from edgesplit_agent.engine import Engine
@@ -46,6 +48,7 @@ from edgesplit_agent.profiling.retiming import Retimer
 from edgesplit_agent.reporting import Reporter
 from edgesplit_agent.serving.events import DeploymentChanged, DesiredChanged, ModelOffered
 from edgesplit_agent.serving.machine import AgentMachine
+from edgesplit_agent.standing import Standing
 from edgesplit_agent.telemetry import Telemetry
 from edgesplit_agent.usage import UsageBook
 
@@ -57,8 +60,6 @@ PEER_CHECK_S = 1.0
 EARLY_BYTES = 256 * 1024**2
 QUEUE_SHARE = 8
 """Each queue to a peer, and the store of tensors that came too early, gets this fraction of the memory limit at most."""
-BROKER_PATIENCE_S = 5.0
-"""After starting, the time without a broker until that is said; connecting goes on. [s]"""
 
 
 class Agent:
@@ -67,15 +68,17 @@ class Agent:
     Args:
         configuration: Effective values.
         notifier: Of the service manager.
+        network: Where this machine's addresses are looked up.
 
     Raises:
         InvalidConfiguration: There is no power sensor of that name.
         ArtifactError: The cache folder cannot be made.
     """
 
-    def __init__(self, configuration: AgentConfiguration, notifier: Notifier | None = None) -> None:
+    def __init__(
+        self, configuration: AgentConfiguration, notifier: Notifier | None = None, network: Network | None = None
+    ) -> None:
         self.configuration = configuration
-        self._notifier = notifier or Notifier()
         self._log = structlog.get_logger(part="agent")
         self._version = importlib.metadata.version("edgesplit")
         self._instance = secrets.token_hex(6)
@@ -131,6 +134,16 @@ class Agent:
             on_probe=self._telemetry.probed,
         )
         self.control = ControlPlane(configuration.broker.url, self._status(), self)
+        self._standing = Standing(notifier or Notifier(), str(self.control.bus.address))
+        self._advertiser = Advertiser(
+            configuration.data,
+            configuration.http,
+            broker=self.control.bus.address,
+            connected_to=lambda: self.control.bus.broker_host,
+            registration=self.control,
+            warnings=tuple(filter(None, (runtime_conflict(),))),
+            network=network,
+        )
         self.reporter = Reporter(
             node=name,
             instance=self._instance,
@@ -163,14 +176,12 @@ class Agent:
         self._addresses: Mapping[str, str] = {}
         self._connected: dict[str, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._ready = False
-        self._stopping = False
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
     def ready(self) -> bool:
         """Whether the data plane listens and the node has registered once."""
-        return self._ready
+        return self._standing.registered
 
     async def start(self) -> None:
         """Listen, register, begin to serve.
@@ -182,21 +193,14 @@ class Agent:
         bound = await self.plane.start()
         self.engine.peers = self.plane
         self.engine.publisher = self.control
-        broker = BrokerAddress.parse(configuration.broker.url)
-        http = await self._start_http(broker)
-        advertise = configuration.data.advertise or address_to_advertise(bound, broker)
-        self.control.update_status(advertise=advertise, http=http)
+        http = await self._start_http()
         self._log.info(
-            "listening",
-            data=bound,
-            advertise=advertise,
-            socket=configuration.data.socket or None,
-            http=http,
-            version=self._version,
+            "listening", data=bound, socket=configuration.data.socket or None, http=http or None, version=self._version
         )
+        self._advertiser.listening(bound, http)
         self._log_emulation(configuration.emulation)
         self.control.start()
-        self._notifier.status(f"connecting to the broker at {broker.host}:{broker.port}")
+        self._standing.connecting()
         for work in (
             self.engine.tick_for_ever(),
             self.reporter.report_metrics(),
@@ -204,9 +208,10 @@ class Agent:
             self.reporter.report_usage(),
             self.reporter.report_timings(self.control.publish_timings),
             self._retimer.run_for_ever(),
+            self._advertiser.keep(),
             self._keep_peers(),
-            self._complain_without_broker(),
-            self._ping_watchdog(),
+            self._standing.start_without_broker(),
+            self._standing.ping_watchdog(),
             self.control.clear_stale(),
         ):
             self._spawn(work)
@@ -217,8 +222,7 @@ class Agent:
 
     async def stop(self) -> None:
         """Say goodbye, let requests in flight end, close."""
-        self._notifier.stopping()
-        self._ready, self._stopping = False, True
+        self._standing.ended()
         self._log.info("stopping")
         await self.control.close()
         if not await self.engine.drained(DRAIN_S):
@@ -287,19 +291,18 @@ class Agent:
         self._addresses = addresses
         self._connect_peers()
 
+    def on_accepted(self) -> None:
+        """The broker accepted the connection: what the registration says must hold now."""
+        self._advertiser.read()
+
     def on_broker(self, connected: bool, reason: str) -> None:
         """The broker's connection came up or went away; serving goes on either way."""
-        if self._stopping:
+        if self._standing.stopping:
             return
-        if not connected:
-            self._log.warning("broker-lost", reason=reason)
-            self._notifier.status("serving; the broker is away")
-            return
-        self._log.info("broker-connected", url=f"{self.control.bus.address.host}:{self.control.bus.address.port}")
-        if not self._ready:
-            self._ready = True
-            self._notifier.ready()
-        self._notifier.status(f"serving as {self.configuration.name}")
+        if connected:
+            self._standing.connected(self.control.status)
+        else:
+            self._standing.lost(reason)
 
     # --- steps -----------------------------------------------------------------------------------------------------
 
@@ -329,16 +332,15 @@ class Agent:
             emulated=configuration.emulation.active,
         )
 
-    async def _start_http(self, broker: BrokerAddress) -> str:
+    async def _start_http(self) -> str:
         section = self.configuration.http
         if not section.listen:
             return ""
         models, folder = EngineModels(self.engine), self._cache.folder
         self._http = HttpEndpoint(
-            section, self._telemetry, models, blobs=folder, ready=lambda: self._ready, version=self._version
+            section, self._telemetry, models, blobs=folder, ready=lambda: self.ready, version=self._version
         )
-        bound = await self._http.start()
-        return section.advertise or address_to_advertise(bound, broker)
+        return await self._http.start()
 
     def _artifact_peers(self) -> tuple[Source, ...]:
         return peer_sources(self.control.online_nodes(), self.plane.links(), self.control.status.advertise)
@@ -361,20 +363,6 @@ class Agent:
             self._connect_peers()
             if self._sessions.providers:
                 self.control.update_status(providers=self._sessions.providers)
-
-    async def _complain_without_broker(self) -> None:
-        await asyncio.sleep(BROKER_PATIENCE_S)
-        if not self._ready:
-            address = self.control.bus.address
-            text = f"no MQTT broker answers at {address.host}:{address.port}: start it, or correct [broker] url"
-            self._log.error("broker-unreachable", text=text)
-            self._notifier.status(text)
-
-    async def _ping_watchdog(self) -> None:
-        interval_s = self._notifier.watchdog_interval_s
-        while interval_s is not None:
-            self._notifier.ping()
-            await asyncio.sleep(interval_s)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -58,8 +58,8 @@ class ArtifactServer:
         self._limit = max_upload_bytes
         self._runner: web.AppRunner | None = None
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen and return the port.
+    async def start(self, host: str, port: int) -> str:
+        """Listen and return the bound host:port.
 
         Raises:
             InvalidConfiguration: The address cannot be listened on.
@@ -81,7 +81,8 @@ class ArtifactServer:
                 f"[artifacts] listen {host}:{port} cannot be used: {error.strerror or error}"
             ) from error
         self._runner = runner
-        return int(runner.addresses[0][1])
+        bound = runner.addresses[0]
+        return f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
 
     async def close(self) -> None:
         """Stop; downloads in progress are cut off and resumed by their agents later."""

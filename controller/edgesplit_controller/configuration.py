@@ -7,12 +7,12 @@ Owns: its sections, keys and defaults. Its rule: loaded once, in `main`. Not her
 from __future__ import annotations
 
 import os
-import socket
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from edgesplit.addresses import checked_advertise
 from edgesplit.bus import BrokerAddress
 from edgesplit.errors import InvalidConfiguration
 from edgesplit_controller.deployment.replanning import Thresholds
@@ -24,7 +24,6 @@ __all__ = [
     "Models",
     "Planning",
     "Store",
-    "artifact_address",
     "split_address",
 ]
 
@@ -129,6 +128,7 @@ class ControllerConfiguration(msgspec.Struct, frozen=True, kw_only=True, forbid_
         split_address("artifacts.listen", self.artifacts.listen)
         if self.artifacts.advertise:
             split_address("artifacts.advertise", self.artifacts.advertise)
+            checked_advertise("[artifacts] advertise", self.artifacts.advertise)
         for key in ("time_limit_s", "prepare_limit_s", "profile_silence_s"):
             if not getattr(self.planning, key) > 0:
                 raise InvalidConfiguration(f"planning.{key} must be greater than 0")
@@ -152,24 +152,3 @@ def split_address(key: str, address: str) -> tuple[str, int]:
     if not colon or not host or not port.isdigit() or int(port) > 65535:
         raise InvalidConfiguration(f"{key} is {address!r}: write it as host:port, such as 0.0.0.0:7480")
     return host.strip("[]"), int(port)
-
-
-def artifact_address(configuration: ControllerConfiguration, bound_port: int) -> str:
-    """host:port to tell agents: what is configured, else the address this machine has towards the broker."""
-    if configuration.artifacts.advertise:
-        return configuration.artifacts.advertise
-    host, _ = split_address("artifacts.listen", configuration.artifacts.listen)
-    if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared with, not listened on
-        host = _own_address(BrokerAddress.parse(configuration.broker.url))
-    return f"[{host}]:{bound_port}" if ":" in host else f"{host}:{bound_port}"
-
-
-def _own_address(broker: BrokerAddress) -> str:
-    try:
-        # Connecting a datagram socket sends nothing; it only picks the route.
-        family, kind, *_, address = socket.getaddrinfo(broker.host, broker.port, type=socket.SOCK_DGRAM)[0]
-        with socket.socket(family, kind) as probe:
-            probe.connect(address)
-            return str(probe.getsockname()[0])
-    except OSError:
-        return socket.gethostname()

@@ -76,6 +76,7 @@ def node_rows(registry: Registry, speeds: Speeds) -> list[NodeRow]:
                 providers=status.providers,
                 power_sensor=metrics.power_sensor if metrics is not None else None,
                 power_problem=metrics.power_problem if metrics is not None else "",
+                warnings=status.warnings if node.online else (),
             )
         )
     return rows

@@ -25,7 +25,8 @@ from edgesplit_controller.configuration import ControllerConfiguration
 
 __all__ = ["main"]
 
-BROKER_SENTENCE_S = 5.0
+BROKER_PATIENCE_S = 5.0
+"""Whoever starts services waits so long for the broker at most: it may be set up later. [s]"""
 
 
 @click.command(
@@ -103,7 +104,17 @@ async def _start(service: object, notifier: Notifier, configuration: ControllerC
     broker = BrokerAddress.parse(configuration.broker.url)  # the URL itself may hold a password
     log.info("starting", version=release(), store=configuration.store.path, broker=str(broker))
     notifier.status(f"connecting to {broker}")
-    base = await service.start()
+    starting = asyncio.create_task(service.start())
+    try:
+        await asyncio.wait({starting}, timeout=BROKER_PATIENCE_S)
+        if not starting.done():
+            refused = f" refuses the controller: {service.refusal}" if service.refusal else " does not answer: start it"
+            text = f"waiting for the broker: {broker}{refused}, or correct [broker] url"
+            log.error("no broker yet", text=text)
+            notifier.ready(text)
+        base = await starting
+    finally:
+        starting.cancel()
     log.info("ready", artifacts=base)
     notifier.ready(f"serving, artifacts at {base}")
 

@@ -112,11 +112,16 @@ class Registry:
             return (Change("node-left", name, f"node {name} left"),)
         if node.refused:
             return () if node.refused == was_refused else (Change("node-refused", name, node.refused),)
+        told: list[Change] = []
         if not was_online or was_refused:
-            return (Change("node-joined", name, f"node {name} joined at {status.advertise}"),)
-        if before is not None and before.instance != status.instance:
-            return (Change("node-joined", name, f"node {name} restarted"),)
-        return ()
+            told.append(Change("node-joined", name, f"node {name} joined at {status.advertise}"))
+        elif before is not None and before.instance != status.instance:
+            told.append(Change("node-joined", name, f"node {name} restarted"))
+        elif before is not None and before.advertise != status.advertise:
+            told.append(Change("node-moved", name, f"node {name} moved from {before.advertise} to {status.advertise}"))
+        known = before.warnings if before is not None and was_online else ()
+        new = [text for text in status.warnings if text not in known]
+        return (*told, *(Change("node-warning", name, f"node {name}: {text}") for text in new))
 
     def set_metrics(self, name: str, metrics: NodeMetrics | None) -> None:
         """Take in compute and power figures."""

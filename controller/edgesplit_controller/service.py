@@ -33,8 +33,10 @@ from edgesplit.messages import (
     Usage,
 )
 from edgesplit.profiles import LiveTimings, ModelOffer, ProfileReport
+from edgesplit.runtime_builds import runtime_conflict
+from edgesplit_controller.advertising import ArtifactAddress
 from edgesplit_controller.artifacts import ArtifactServer
-from edgesplit_controller.configuration import ControllerConfiguration, artifact_address, split_address
+from edgesplit_controller.configuration import ControllerConfiguration, split_address
 from edgesplit_controller.deployment.activation import Activation
 from edgesplit_controller.deployment.batteries import Batteries
 from edgesplit_controller.deployment.deployer import Deployer
@@ -91,6 +93,7 @@ class Service:
             will=(topics.CONTROLLER_STATUS, offline),
             on_malformed=self._on_malformed,
             on_connection=self._on_connection,
+            on_accepted=self._on_accepted,
         )
         self._events = EventLog(store.events, self._publish_event)
         settings = configuration.planning
@@ -159,10 +162,20 @@ class Service:
             health=self._health,
             max_upload_bytes=configuration.artifacts.max_upload_bytes,
         )
-        self._settling: asyncio.Task[None] | None = None
+        self._address = ArtifactAddress(
+            configuration.artifacts,
+            broker=self._bus.address,
+            connected_to=lambda: self._bus.broker_host,
+            nodes=self._node_addresses,
+            moved=self._publish_status,
+            warn=self._warn,
+        )
+        self._tasks: list[asyncio.Task[None]] = []
         self._connected = asyncio.Event()
         self._heard = asyncio.Event()
         self._closing = False
+        self.refusal = ""
+        """Why the broker lets the controller not in at its start; empty while it does not answer at all."""
 
     async def start(self) -> str:
         """Serve artifacts, connect, publish what is remembered; returns the artifact server's base URL.
@@ -170,23 +183,25 @@ class Service:
         Returns once the broker accepted the connection, however long that takes.
         """
         host, port = split_address("artifacts.listen", self._configuration.artifacts.listen)
-        bound = await self._artifacts.start(host, port)
-        base = f"http://{artifact_address(self._configuration, bound)}"
+        self._address.listening(await self._artifacts.start(host, port))
+        if conflict := runtime_conflict():
+            self._log.warning("two builds of onnxruntime", text=conflict)
+            self._warn(conflict)
         self._subscribe()
         self._catalog.offer_all()
         self._deployer.start()
-        self._settling = asyncio.create_task(self._settle(), name="settle")
+        self._tasks = [asyncio.create_task(self._settle()), asyncio.create_task(self._address.keep())]
         self._bus.start()
         await self._hear_oneself()
         # Only now may somebody rely on being heard.
-        self._bus.publish_state(topics.CONTROLLER_STATUS, self._status(online=True, artifacts=base))
-        return base
+        self._publish_status()
+        return self._address.base
 
     async def close(self) -> None:
         """Say goodbye; agents go on serving."""
         self._closing = True
-        if self._settling is not None:
-            self._settling.cancel()
+        for task in self._tasks:
+            task.cancel()
         await self._inbox.close()
         await self._guard.close()
         await self._deployer.close()
@@ -299,11 +314,15 @@ class Service:
     def _on_malformed(self, error: MalformedMessage) -> None:
         self._events.add("malformed-message", str(error))
 
+    def _on_accepted(self) -> None:
+        self._address.read()
+
     def _on_connection(self, up: bool, reason: str) -> None:
         if up:
             self._connected.set()
             self._log.info("connected to the broker", broker=str(self._bus.address))
         elif not self._closing:
+            self.refusal = "" if self._connected.is_set() else reason
             self._log.warning("no connection to the broker", broker=str(self._bus.address), cause=reason)
 
     # --- small things ----------------------------------------------------------------------------------------------------
@@ -311,6 +330,18 @@ class Service:
     def _tell(self, changes: tuple[Change, ...]) -> None:
         for change in changes:
             self._events.add(change.kind, change.text, model=change.model, node=change.node, data=change.data)
+
+    def _publish_status(self) -> None:
+        if self._heard.is_set() and not self._closing:
+            status = self._status(online=True, artifacts=self._address.base)
+            self._bus.publish_state(topics.CONTROLLER_STATUS, status)
+
+    def _node_addresses(self) -> list[tuple[str, str]]:
+        nodes = self._registry.nodes.items()
+        return [(name, node.status.advertise) for name, node in nodes if node.status is not None and node.online]
+
+    def _warn(self, text: str) -> None:
+        self._events.add("controller-warning", f"the controller: {text}")
 
     def _status(self, *, online: bool, artifacts: str) -> ControllerStatus:
         return ControllerStatus(

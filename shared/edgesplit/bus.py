@@ -93,6 +93,7 @@ class MessageBus:
         will: Topic and message that the broker publishes, retained, when this side vanishes.
         on_malformed: Told of payloads that do not decode.
         on_connection: Told when the connection comes up or goes away.
+        on_accepted: Told when the broker has accepted a connection and nothing was published over it yet.
     """
 
     def __init__(
@@ -103,12 +104,14 @@ class MessageBus:
         will: tuple[str, msgspec.Struct] | None = None,
         on_malformed: Callable[[MalformedMessage], None] | None = None,
         on_connection: Callable[[bool, str], None] | None = None,
+        on_accepted: Callable[[], None] | None = None,
     ) -> None:
         self.address = BrokerAddress.parse(url)
         self.url = url
         self._loop = asyncio.get_running_loop()
         self._on_malformed = on_malformed
         self._on_connection = on_connection
+        self._on_accepted = on_accepted
         self._subscriptions: list[_Subscription] = []
         self._state: dict[str, bytes] = {}
         self._connected = asyncio.Event()
@@ -134,6 +137,16 @@ class MessageBus:
     def connected(self) -> bool:
         """Whether the broker answers now and has confirmed every subscription."""
         return self._connected.is_set()
+
+    @property
+    def broker_host(self) -> str:
+        """The broker's numeric address on the present connection; empty without one."""
+        connection = self._client.socket()
+        try:
+            # TLS wraps the socket; a websocket, which edgesplit never asks for, would have none of its own.
+            return str(connection.getpeername()[0]) if isinstance(connection, socket.socket) else ""
+        except OSError:
+            return ""  # it went away just now
 
     def start(self) -> None:
         """Begin connecting, and reconnect for ever; returns at once."""
@@ -228,6 +241,8 @@ class MessageBus:
                 self._on_connection(False, reason)
             return
         self._connected.clear()
+        if self._on_accepted is not None:
+            self._on_accepted()
         results = [self._client.subscribe(entry.topic_filter, QUALITY_OF_SERVICE) for entry in self._subscriptions]
         self._awaited = {identifier for _, identifier in results if identifier is not None}
         if not self._awaited:

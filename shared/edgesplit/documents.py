@@ -67,6 +67,7 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
         speeds: By model that the node has profiled.
         power_sensor: Where its watts come from, `constant` for the configuration.
         power_problem: Why configured watts stand in for a sensor; empty where they do not.
+        warnings: What is wrong with how it is set up while it works all the same.
         providers: Execution providers its sessions really got; empty before the first session.
     """
 
@@ -86,6 +87,7 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
     providers: tuple[str, ...] = ()
     power_sensor: str | None = None
     power_problem: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 class LinkRow(msgspec.Struct, frozen=True, kw_only=True):

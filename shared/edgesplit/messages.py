@@ -76,6 +76,7 @@ class NodeStatus(Message, frozen=True, kw_only=True):
         memory_limit_bytes: What components may use together. [B]
         emulated: Its speed and links are those of an `[emulation]` section, not the machine's.
         refused: Why it does not work with the controller it sees (another protocol), or empty.
+        warnings: What is wrong with how it is set up, one sentence each, while it works all the same.
     """
 
     node: str
@@ -91,6 +92,7 @@ class NodeStatus(Message, frozen=True, kw_only=True):
     memory_limit_bytes: int = 0
     emulated: bool = False
     refused: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 class NodeMetrics(Message, frozen=True, kw_only=True):
@@ -366,8 +368,8 @@ class Event(Message, frozen=True, kw_only=True):
     """What happened and why, for people and programs.
 
     Attributes:
-        kind: Kebab-case: node-joined, node-left, node-refused, link-changed, profile-changed, goals-changed,
-            model-added, model-removed, planned, replan-declined, plan-infeasible, epoch-prepared, epoch-activated,
+        kind: Kebab-case: node-joined, node-left, node-refused, node-moved, node-warning, controller-warning,
+            link-changed, profile-changed, goals-changed, model-added, model-removed, planned, replan-declined, plan-infeasible, epoch-prepared, epoch-activated,
             epoch-retired, epoch-abandoned, noise-exceeded, fallback-planned, fallback-engaged, fallback-left, peer-back,
             malformed-message, battery-limit, battery-floor-missed.
         text: One sentence.

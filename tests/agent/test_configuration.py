@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from edgesplit.bus import BrokerAddress
 from edgesplit.configuration import load_configuration
 from edgesplit.errors import InvalidConfiguration
-from edgesplit_agent.configuration import AgentConfiguration, address_to_advertise, split_address
+from edgesplit_agent.configuration import AgentConfiguration, split_address
 from edgesplit_agent.main import main
 
 MINIMUM = """
@@ -96,10 +95,20 @@ def test_addresses_are_taken_apart() -> None:
             split_address(wrong)
 
 
-def test_the_address_to_advertise_is_the_bound_one_or_the_one_that_reaches_the_broker() -> None:
-    broker = BrokerAddress.parse("mqtt://127.0.0.1:1883")
-    assert address_to_advertise("10.0.0.1:7400", broker) == "10.0.0.1:7400"
-    assert address_to_advertise("0.0.0.0:7400", broker) == "127.0.0.1:7400"
+@pytest.mark.parametrize("section", ["data", "http"])
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("0.0.0.0:7400", "every interface and is no address"),
+        ("[::]:7400", "every interface and is no address"),
+        ("edge:0", "others need the port"),
+        ("edge", "host:port"),
+    ],
+)
+def test_an_address_that_nobody_can_reach_is_refused(section: str, address: str, said: str, tmp_path: Path) -> None:
+    environment = {f"EDGESPLIT_{section.upper()}_ADVERTISE": address}
+    with pytest.raises(InvalidConfiguration, match=said):
+        load(MINIMUM, tmp_path, environment)
 
 
 def test_print_config_shows_where_each_value_comes_from(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from edgesplit.errors import InvalidConfiguration, InvalidInput
 from edgesplit.messages import Usage
 from edgesplit.requests import GoalsDocument, Limit, PinRule, SetWeights
 from edgesplit.service_notify import Notifier
-from edgesplit_controller.configuration import Artifacts, Broker, ControllerConfiguration, Planning, artifact_address
+from edgesplit_controller.configuration import Artifacts, Broker, ControllerConfiguration, Planning
 from edgesplit_controller.deployment.goals import merged_goals
 from edgesplit_controller.documents import measured_document
 
@@ -99,17 +99,13 @@ def test_wrong_configuration_names_the_key() -> None:
     for wrong, key in (
         (ControllerConfiguration(broker=Broker(url="ftp://x")), "broker URL"),
         (ControllerConfiguration(artifacts=Artifacts(listen="7480")), r"artifacts\.listen"),
+        (ControllerConfiguration(artifacts=Artifacts(advertise="0.0.0.0:7480")), "every interface and is no address"),
+        (ControllerConfiguration(artifacts=Artifacts(advertise="[::]:7480")), "every interface and is no address"),
+        (ControllerConfiguration(artifacts=Artifacts(advertise="controller:0")), "others need the port"),
         (ControllerConfiguration(planning=Planning(time_limit_s=0.0)), r"planning\.time_limit_s"),
     ):
         with pytest.raises(InvalidConfiguration, match=key):
             wrong.validate()
-
-
-def test_the_artifact_address_is_the_advertised_one_or_where_the_broker_is_reached_from() -> None:
-    explicit = ControllerConfiguration(artifacts=Artifacts(advertise="10.9.0.9:7480"))
-    assert artifact_address(explicit, 1) == "10.9.0.9:7480"
-    assert artifact_address(ControllerConfiguration(), 7480) == "127.0.0.1:7480"
-    assert artifact_address(ControllerConfiguration(artifacts=Artifacts(listen="[::1]:0")), 5) == "[::1]:5"
 
 
 def test_the_command_shows_its_configuration_and_refuses_a_broken_one(tmp_path: Path) -> None:

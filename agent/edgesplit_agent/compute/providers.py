@@ -7,21 +7,18 @@ difference is said once. Not here: sessions (`runtime.py`), what kernels take on
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from edgesplit.errors import PreparationFailed
 
-__all__ = ["ASYNCHRONOUS", "CPU", "candidates", "full_name", "installed_runtime", "missing_text", "options_of"]
+__all__ = ["ASYNCHRONOUS", "CPU", "candidates", "full_name", "missing_text", "options_of"]
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 OPENVINO = "OpenVINOExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
 
-PACKAGES = ("onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime")
-"""Builds of the same library; they share a folder, so one of them is installed."""
 SHORT: Mapping[str, str] = {"cpu": CPU, "cuda": CUDA, "openvino": OPENVINO, "tensorrt": TENSORRT}
 AUTOMATIC = (CUDA, OPENVINO, CPU)
 """Providers that compile for minutes (TensorRT) or send data elsewhere (Azure) are taken only when named."""
@@ -81,16 +78,6 @@ def options_of(provider: str, threads: int, folder: Path | None) -> dict[str, st
     if provider == TENSORRT and folder is not None:
         return {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder / "tensorrt")}
     return {}
-
-
-def installed_runtime() -> str:
-    """Name and version of the installed runtime, without importing it; empty where there is none."""
-    for package in PACKAGES:
-        try:
-            return f"{package} {importlib.metadata.version(package)}"
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return ""
 
 
 def missing_text(asked: Collection[str], got: Collection[str]) -> str:

@@ -96,6 +96,8 @@ def show_nodes(rows: Sequence[NodeRow]) -> None:
     for row in rows:
         if row.refused:
             out.print(f"{row.name} is not used: {row.refused}", soft_wrap=True)
+        for warning in row.warnings:
+            out.print(f"warning of {row.name}: {warning}", soft_wrap=True)
     for row in rows:
         for model, corrected in row.speeds.items():
             if (text := corrected_text(corrected)) is not None:

@@ -1,0 +1,90 @@
+"""What the service manager and whoever asks it is told: started, waiting for the broker, serving, going down.
+
+Owns: the sentences of `systemctl status`, and when a start counts as done. Its rule: a start never waits for a broker
+that may be set up later; it is done once the node has registered, or after a moment of looking for a broker in vain. Not
+here: the notification protocol (`edgesplit.service_notify`), what the agent does meanwhile (`daemon.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from edgesplit.messages import NodeStatus
+from edgesplit.service_notify import Notifier
+
+__all__ = ["Standing"]
+
+BROKER_PATIENCE_S = 5.0
+"""After starting, the time without a broker until that is said and the start counts as done. [s]"""
+
+
+class Standing:
+    """Where an agent stands with its broker, as people see it.
+
+    Args:
+        notifier: Of the service manager.
+        broker: host:port.
+    """
+
+    def __init__(self, notifier: Notifier, broker: str) -> None:
+        self._notifier = notifier
+        self._broker = broker
+        self._reason = ""
+        self._log = structlog.get_logger(part="agent")
+        self.registered = False
+        """Whether the node has registered once."""
+        self.stopping = False
+
+    def connecting(self) -> None:
+        """The first connection is being made."""
+        self._notifier.status(f"connecting to the broker at {self._broker}")
+
+    def connected(self, status: NodeStatus) -> None:
+        """The node is registered."""
+        self._log.info("broker-connected", url=self._broker)
+        if not self.registered:
+            self.registered = True
+            self._notifier.ready()
+        self._notifier.status(_serving(status))
+
+    def lost(self, reason: str) -> None:
+        """The broker is away, or lets nobody in."""
+        if self.registered:
+            self._log.warning("broker-lost", reason=reason)
+            self._notifier.status("serving; the broker is away")
+        elif reason != self._reason:  # which it says anew at each attempt
+            self._reason = reason
+            self._log.warning("broker-refuses", text=self._waiting())
+            self._notifier.status(self._waiting())
+
+    def ended(self) -> None:
+        """The agent is going down on purpose."""
+        self.registered, self.stopping = False, True
+        self._notifier.stopping()
+
+    async def start_without_broker(self) -> None:
+        """Let the service manager go on where no broker is found; connecting goes on, too."""
+        await asyncio.sleep(BROKER_PATIENCE_S)
+        if not self.registered:
+            self._log.error("broker-unreachable", text=self._waiting())
+            self._notifier.ready(self._waiting())
+
+    async def ping_watchdog(self) -> None:
+        """Say that the loop turns, for ever where the service manager wants to hear it."""
+        interval_s = self._notifier.watchdog_interval_s
+        while interval_s is not None:
+            self._notifier.ping()
+            await asyncio.sleep(interval_s)
+
+    def _waiting(self) -> str:
+        if self._reason:
+            return f"waiting for the broker at {self._broker}, which refuses this agent: {self._reason}"
+        return f"waiting for the broker: no MQTT broker answers at {self._broker}: start it, or correct [broker] url"
+
+
+def _serving(status: NodeStatus) -> str:
+    count = len(status.warnings)
+    warned = f"; {count} {'warning' if count == 1 else 'warnings'} in the log" if count else ""
+    return f"serving as {status.node} at {status.advertise}{warned}"

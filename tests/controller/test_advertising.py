@@ -1,0 +1,149 @@
+"""Where agents are told to fetch models, and a controller that starts before its broker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from demo.fleet import free_port
+from edgesplit.bus import BrokerAddress
+from edgesplit.messages import PROTOCOL, NodeStatus
+from edgesplit_controller.advertising import ArtifactAddress
+from edgesplit_controller.cli.tables import show_nodes
+from edgesplit_controller.configuration import Artifacts
+from edgesplit.documents import NodeRow
+from edgesplit_controller.registry import Registry
+from tests.shared.networks import FakeNetwork
+
+
+class Told:
+    """What an artifact address told."""
+
+    def __init__(self, network: FakeNetwork, section: Artifacts | None = None, broker: str = "127.0.0.1") -> None:
+        self.moves = 0
+        self.warnings: list[str] = []
+        self.nodes: list[tuple[str, str]] = []
+        self.address = ArtifactAddress(
+            section or Artifacts(),
+            broker=BrokerAddress.parse(f"mqtt://{broker}"),
+            connected_to=lambda: "",
+            nodes=lambda: self.nodes,
+            moved=self._moved,
+            warn=self.warnings.append,
+            network=network,
+        )
+
+    def _moved(self) -> None:
+        self.moves += 1
+
+
+def test_a_broker_on_this_machine_does_not_make_artifacts_loopback() -> None:
+    machine = FakeNetwork({"default": "192.168.1.7"})
+    told = Told(machine)
+    told.address.listening("0.0.0.0:7480")
+    assert told.address.base == "http://192.168.1.7:7480"
+    machine.routes["default"] = "192.168.1.8"
+    told.address.read()
+    assert (told.address.base, told.moves, told.warnings) == ("http://192.168.1.8:7480", 1, [])
+
+
+def test_loopback_is_warned_of_once_when_a_node_of_another_machine_registers() -> None:
+    told = Told(FakeNetwork({"default": "192.168.1.7"}), Artifacts(listen="127.0.0.1:7480"))
+    told.address.listening("127.0.0.1:7480")
+    told.nodes.append(("device", "192.168.1.7:7400"))
+    told.address.read()
+    assert told.warnings == []
+    told.nodes.append(("edge", "192.168.1.9:7400"))
+    told.address.read()
+    told.address.read()
+    (said,) = told.warnings
+    assert said.startswith("node edge at 192.168.1.9 is on another machine and never reaches 127.0.0.1:7480")
+
+
+async def test_a_name_that_does_not_resolve_is_said_at_the_start() -> None:
+    told = Told(FakeNetwork({"default": "192.168.1.7"}), Artifacts(advertise="controller.example:7480"))
+    told.address.listening("0.0.0.0:7480")
+    keeping = asyncio.create_task(told.address.keep())
+    async with asyncio.timeout(10):
+        while not told.warnings:
+            await asyncio.sleep(0)
+    keeping.cancel()
+    assert told.warnings[0].startswith("[artifacts] advertise is controller.example:7480, and controller.example does")
+
+
+def status(advertise: str, warnings: tuple[str, ...] = ()) -> NodeStatus:
+    """Of the node edge."""
+    return NodeStatus(
+        node="edge", online=True, protocol=PROTOCOL, version="0", instance="i", advertise=advertise, warnings=warnings
+    )
+
+
+def test_a_node_that_moves_or_warns_is_an_event_once() -> None:
+    registry = Registry()
+    kinds = [
+        change.kind
+        for step in (
+            status("10.0.0.5:7400"),
+            status("10.0.0.6:7400"),
+            status("10.0.0.6:7400", ("no network",)),
+            status("10.0.0.6:7400", ("no network",)),
+        )
+        for change in registry.set_status("edge", step)
+    ]
+    assert kinds == ["node-joined", "node-moved", "node-warning"]
+
+
+def test_warnings_stand_below_the_table_of_nodes(capsys: pytest.CaptureFixture[str]) -> None:
+    row = NodeRow(
+        name="edge",
+        online=True,
+        advertise="127.0.0.1:7400",
+        cpu_percent=None,
+        memory_available_bytes=None,
+        compute_w=None,
+        transmit_w=None,
+        power_origin=None,
+        version="0",
+        runtime="",
+        emulated=False,
+        warnings=("this machine has no address but its loopback",),
+    )
+    show_nodes([row])
+    assert "edge: this machine has no address but its loopback" in capsys.readouterr().out
+
+
+async def test_a_controller_starts_where_there_is_no_broker_yet(tmp_path: Path) -> None:
+    path = tmp_path / "notify"
+    environment = {
+        **os.environ,
+        "NOTIFY_SOCKET": str(path),
+        "EDGESPLIT_BROKER_URL": f"mqtt://127.0.0.1:{free_port()}",
+        "EDGESPLIT_STORE_PATH": str(tmp_path / "store"),
+        "EDGESPLIT_ARTIFACTS_LISTEN": "127.0.0.1:0",
+    }
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        manager.settimeout(60.0)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "edgesplit_controller.main"], env=environment, stderr=subprocess.DEVNULL
+        )
+        try:
+            told = ""
+            while "READY=1" not in told:
+                told = manager.recv(4096).decode()
+            assert "STATUS=waiting for the broker: 127.0.0.1:" in told
+            assert "does not answer: start it, or correct [broker] url" in told
+            assert process.poll() is None
+        finally:
+            process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(20)
+            process.kill()
