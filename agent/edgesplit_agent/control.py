@@ -19,6 +19,7 @@ from edgesplit import topics
 from edgesplit.bus import MessageBus
 from edgesplit.checks import NoiseReport
 from edgesplit.errors import MalformedMessage
+from edgesplit.event_kinds import level_of
 from edgesplit.messages import PROTOCOL, ControllerStatus, Deployment, Desired, EpochState, Event, NodeStatus, Observed
 from edgesplit.profiles import LiveTimings, ModelOffer, ProfileReport
 from edgesplit_agent.serving.actions import PublishNoise
@@ -180,10 +181,18 @@ class ControlPlane:
     ) -> None:
         """Tell what happened."""
         node = self.status.node
-        self._log.info(kind, text=text, model=model, **dict(data or {}))
         event = Event(
-            at_unix_s=time.time(), origin=node, kind=kind, text=text, model=model, node=node, data=dict(data or {})
+            at_unix_s=time.time(),
+            origin=node,
+            kind=kind,
+            text=text,
+            model=model,
+            node=node,
+            data=dict(data or {}),
+            level=level_of(kind),
         )
+        log = {"info": self._log.info, "warning": self._log.warning, "error": self._log.error}[event.level]
+        log(kind, text=text, model=model, **event.data)
         self.bus.send(topics.event(node), event)
 
     # --- what it hears ---------------------------------------------------------------------------------------------

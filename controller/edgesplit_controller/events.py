@@ -1,37 +1,29 @@
 """The fleet's history: what happened and why.
 
-Owns: the ring of the last events, its copy on disk, and the publishing of the controller's own. Its rule: bounded in
-memory and on disk; a damaged line of the file is skipped, never fatal. Not here: deciding what is worth an event.
+Owns: the histories' copy on disk, the log's line for each event, and the publishing of the controller's own. Its rule:
+bounded in memory and on disk; a damaged line of the file is skipped, never fatal. Not here: deciding what is worth an
+event, what is forgotten first (`event_history.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
 import structlog
 
-from edgesplit.messages import Event
+from edgesplit.event_kinds import EventSelection, level_of
+from edgesplit.messages import Event, EventLevel
+from edgesplit_controller.event_history import KEPT_S, EventHistory
 
 __all__ = ["ORIGIN", "EventLog"]
 
 ORIGIN = "controller"
-KEPT = 1000
-_WARNINGS = frozenset(
-    {
-        "node-left",
-        "node-refused",
-        "plan-infeasible",
-        "epoch-abandoned",
-        "fallback-engaged",
-        "malformed-message",
-        "noise-exceeded",
-    }
-)
+SLACK = 2_000
+"""Lines of the file beyond those remembered before it is written anew."""
 
 
 class EventLog:
@@ -50,8 +42,9 @@ class EventLog:
         self._publish = publish
         self._clock = clock
         self._log = structlog.get_logger("events")
-        self._events: deque[Event] = deque(maxlen=KEPT)
+        self._history = EventHistory()
         self._lines = 0
+        self._unwritten = False
         if path is not None and path.exists():
             self._read(path)
 
@@ -63,8 +56,9 @@ class EventLog:
         model: str = "",
         node: str = "",
         data: Mapping[str, str | float | int | bool | None] | None = None,
+        level: EventLevel | None = None,
     ) -> None:
-        """Record and publish something the controller saw or did."""
+        """Record and publish something the controller saw or did; its kind says the level unless it is given."""
         event = Event(
             at_unix_s=self._clock(),
             origin=ORIGIN,
@@ -73,6 +67,7 @@ class EventLog:
             model=model,
             node=node,
             data=dict(data or {}),
+            level=level or level_of(kind),
         )
         self._keep(event)
         self._publish(event)
@@ -80,39 +75,51 @@ class EventLog:
     def collect(self, event: Event) -> None:
         """Record an agent's event."""
         if event.origin != ORIGIN:
-            self._keep(event)
+            self._keep(_levelled(event))
 
-    def last(self, limit: int) -> list[Event]:
-        """The newest `limit` events, oldest first."""
-        events = list(self._events)
-        return events[-limit:] if limit > 0 else []
+    def last(self, limit: int, selection: EventSelection | None = None) -> list[Event]:
+        """The newest `limit` events of those that are selected, oldest first."""
+        return self._history.last(limit, selection or EventSelection())
 
     def _keep(self, event: Event) -> None:
-        level = self._log.warning if event.kind in _WARNINGS else self._log.info
+        level = {"info": self._log.info, "warning": self._log.warning, "error": self._log.error}[event.level]
         names = {"model": event.model, "node": event.node}
         level(event.text, kind=event.kind, origin=event.origin, **{key: name for key, name in names.items() if name})
-        self._events.append(event)
+        self._history.add(event)
         if self._path is None:
             return
         try:
-            if self._lines >= 2 * KEPT:
+            if (
+                self._unwritten or self._lines >= len(self._history) + SLACK
+            ):  # what could not be written is among the last
                 self._rewrite(self._path)
             else:
                 with self._path.open("ab") as stream:
                     stream.write(msgspec.json.encode(event) + b"\n")
                 self._lines += 1
+            self._unwritten = False
         except OSError as error:
-            self._log.error("events cannot be written", path=str(self._path), cause=str(error))
+            if not self._unwritten:
+                self._log.error("events cannot be written", path=str(self._path), cause=str(error))
+            self._unwritten = True
 
     def _read(self, path: Path) -> None:
         for line in path.read_bytes().splitlines():
             self._lines += 1
             # The last line may be cut short by a crash; history is no reason not to start.
             with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
-                self._events.append(msgspec.json.decode(line, type=Event))
+                self._history.add(_levelled(msgspec.json.decode(line, type=Event)))
+        self._history.forget(self._clock() - KEPT_S)
 
     def _rewrite(self, path: Path) -> None:
+        self._history.forget(self._clock() - KEPT_S)
         temporary = path.with_suffix(".new")
-        temporary.write_bytes(b"".join(msgspec.json.encode(event) + b"\n" for event in self._events))
+        temporary.write_bytes(b"".join(msgspec.json.encode(event) + b"\n" for event in self._history))
         temporary.replace(path)
-        self._lines = len(self._events)
+        self._lines = len(self._history)
+
+
+def _levelled(event: Event) -> Event:
+    """An event of an agent, or of a release, that knows no levels."""
+    level = level_of(event.kind)
+    return msgspec.structs.replace(event, level=level) if event.level == "info" and level != "info" else event

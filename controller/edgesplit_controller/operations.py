@@ -112,7 +112,7 @@ class Operations:
             ShowPlan: lambda asked: self.plan(asked.name),
             ExportProblem: lambda asked: self._active(asked.name).problem,
             ShowSource: lambda asked: self._source(asked.name, asked.via),
-            ListEvents: lambda asked: self._events.last(asked.limit),
+            ListEvents: lambda asked: self._events.last(asked.limit, asked.selection),
         }
         self._working: dict[type, Callable[[Any, Progress], Awaitable[object]]] = {
             AddModel: self._add,

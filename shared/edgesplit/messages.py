@@ -24,6 +24,7 @@ __all__ = [
     "EpochSpec",
     "EpochState",
     "Event",
+    "EventLevel",
     "GraphRef",
     "LinkMetrics",
     "LinkState",
@@ -43,6 +44,7 @@ PROTOCOL = 1
 """Version of control messages and frames together; peers that differ say so and part."""
 
 Origin = Literal["measured", "modelled", "configured"]
+EventLevel = Literal["info", "warning", "error"]
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
@@ -374,6 +376,7 @@ class Event(Message, frozen=True, kw_only=True):
             malformed-message, battery-limit, battery-floor-missed.
         text: One sentence.
         data: Figures behind it (trigger, old and new prediction, switch cost, verdict), keys with units.
+        level: Information, a warning (it works, though not as it should), or an error (somebody has to do something).
     """
 
     at_unix_s: float
@@ -383,3 +386,4 @@ class Event(Message, frozen=True, kw_only=True):
     model: str = ""
     node: str = ""
     data: dict[str, str | float | int | bool | None] = {}
+    level: EventLevel = "info"

@@ -32,6 +32,7 @@ from edgesplit.documents import (
     SpeedRow,
     WeightsRow,
 )
+from edgesplit.event_kinds import EventSelection
 from edgesplit.messages import Event
 from edgesplit.noise_documents import MeasuredNoise, NoiseModelDocument, TighteningDocument
 from edgesplit.studies import (
@@ -55,6 +56,7 @@ __all__ = [
     "CutRow",
     "DeployDocument",
     "DeployModel",
+    "EventSelection",
     "EventsDocument",
     "ExplainDocument",
     "ExplainPlan",
@@ -276,9 +278,10 @@ class ShowSource(_Operation, frozen=True, kw_only=True, tag="show-source"):
 
 
 class ListEvents(_Operation, frozen=True, kw_only=True, tag="list-events"):
-    """The history the controller holds. Answered with a list of `Event`."""
+    """The history the controller holds: the newest of those selected. Answered with a list of `Event`."""
 
     limit: int = 200
+    selection: EventSelection = EventSelection()
 
 
 Operation = (

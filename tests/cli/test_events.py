@@ -6,10 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import msgspec
 import pytest
 
+from edgesplit.event_kinds import EventSelection
 from edgesplit.messages import Event
 from edgesplit.requests import ListEvents
 from tests.cli.conftest import Run
@@ -25,6 +27,25 @@ def test_history_is_one_document(run: Run, controller: FakeController) -> None:
     assert [event["kind"] for event in told.document] == ["node-joined"]
     assert controller.operations == [ListEvents(limit=5)]
     assert "node-joined" in run("events").out
+
+
+def test_a_selection_is_asked_of_the_controller(run: Run, controller: FakeController) -> None:
+    controller.answers[ListEvents] = lambda _operation: []
+    began_s = time.time()
+    options = ("--since", "2h", "--kind", "planned", "--kind", "nodes", "--model", "yolo", "--node", "edge")
+    told = run("events", *options, "--level", "warning")
+    (asked,) = controller.operations
+    assert isinstance(asked, ListEvents)
+    assert asked.selection.since_unix_s == pytest.approx(began_s - 7200, abs=60)
+    assert msgspec.structs.replace(asked.selection, since_unix_s=0.0) == EventSelection(
+        kinds=("planned", "nodes"), models=("yolo",), nodes=("edge",), level="warning"
+    )
+    assert "nothing of that kind" in told.err
+
+
+@pytest.mark.parametrize("age", ["yesterday", "-2h", "2w", "nan"])
+def test_an_age_that_is_none_is_wrong_use(run: Run, age: str) -> None:
+    assert run("events", "--since", age).status == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -10,7 +10,6 @@ from edgesplit.errors import InvalidConfiguration, InvalidInput
 from edgesplit.requests import GoalsDocument
 from edgesplit_controller.deployment.rollout import EpochPlan, Rollout
 from edgesplit_controller.deployment.state import DeploymentState, State
-from edgesplit_controller.events import KEPT, EventLog
 from edgesplit_controller.models.intake import Submission, take_in
 from edgesplit_controller.store import Store
 from tests.controller.tiny_models import convolutions
@@ -100,16 +99,3 @@ def test_blobs_that_nobody_needs_are_freed(tmp_path: Path) -> None:
     assert store.blobs.has(kept)
     assert not store.blobs.has(stale)
     store.close()
-
-
-def test_events_survive_a_restart_and_stay_bounded(tmp_path: Path) -> None:
-    path = tmp_path / "events.jsonl"
-    log = EventLog(path, lambda _event: None, clock=lambda: 1.0)
-    for number in range(2 * KEPT + 10):
-        log.add("planned", str(number))
-    with path.open("ab") as stream:
-        stream.write(b'{"at_unix_s": 1.0, "ori')
-    again = EventLog(path, lambda _event: None)
-    assert [event.text for event in again.last(2)] == [str(2 * KEPT + 8), str(2 * KEPT + 9)]
-    assert len(again.last(10 * KEPT)) == KEPT
-    assert len(path.read_bytes().splitlines()) <= 2 * KEPT

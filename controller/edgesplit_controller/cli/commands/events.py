@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import signal
+import time
 from collections.abc import Generator
 
 import click
 
 from edgesplit import topics
-from edgesplit.messages import Event
+from edgesplit.event_kinds import HISTORIES, LEVELS, EventSelection
+from edgesplit.messages import Event, EventLevel
 from edgesplit.requests import ListEvents
 from edgesplit_controller.cli.ask import Conversation, ask
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, note, print_json
@@ -23,50 +26,102 @@ from edgesplit_controller.cli.units import clock
 __all__ = ["events"]
 
 
+_UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+def _age(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
+    """Read `--since`. [s]
+
+    Raises:
+        click.BadParameter: It is no age.
+    """
+    if text is None:
+        return None
+    number, unit = (text[:-1], text[-1:]) if text[-1:] in _UNITS_S else (text, "s")
+    try:
+        seconds = float(number) * _UNITS_S[unit]
+    except ValueError:
+        seconds = math.nan
+    if not math.isfinite(seconds) or seconds < 0:
+        raise click.BadParameter(f"{text!r} must be a number with a unit, such as 90s, 15m, 2h or 30d")
+    return seconds
+
+
 @click.command(
     epilog=help_epilog(
-        "splitctl events --limit 20\nsplitctl events --follow --json | jq .text",
-        "a list of {at_unix_s, origin, kind, text, model, node, data}, oldest first; data holds the figures behind the "
-        "sentence (trigger, old and new prediction, switch cost, verdict). With --follow one such object a line.",
+        "splitctl events --since 2h --node edge\nsplitctl events --kind plans --model yolo --level warning\n"
+        "splitctl events --follow --json | jq .text",
+        "a list of {at_unix_s, origin, kind, text, model, node, data, level}, oldest first; data holds the figures "
+        "behind the sentence (trigger, old and new prediction, switch cost, verdict). With --follow one such object a "
+        "line.",
     )
 )
 @click.option("--follow", is_flag=True, help="Go on with what happens from now, until Ctrl-C.")
 @click.option(
     "--limit", metavar="N", type=click.IntRange(0), default=200, show_default=True, help="Length of the history."
 )
+@click.option("--since", metavar="AGE", callback=_age, help="Not older than this: 90s, 15m, 2h, 30d.")
+@click.option(
+    "--kind",
+    "kinds",
+    metavar="KIND",
+    multiple=True,
+    help=f"Of this kind, such as planned, or of a history: {', '.join(HISTORIES)}. May be repeated.",
+)
+@click.option("--model", "models", metavar="NAME", multiple=True, help="About this model. May be repeated.")
+@click.option("--node", "nodes", metavar="NAME", multiple=True, help="About or from this node. May be repeated.")
+@click.option("--level", type=click.Choice(LEVELS), default="info", show_default=True, help="At least so grave.")
 @common_options
-def events(settings: Settings, follow: bool, limit: int) -> None:
+def events(  # noqa: PLR0917 - one parameter an option
+    settings: Settings,
+    follow: bool,
+    limit: int,
+    since: float | None,
+    kinds: tuple[str, ...],
+    models: tuple[str, ...],
+    nodes: tuple[str, ...],
+    level: EventLevel,
+) -> None:
     """Tell what happened and why.
 
-    Nodes that joined or left, links that changed, plans made, declined, activated and retired.
+    Nodes that joined or left, links that changed so much that a plan could, plans made, declined, activated and
+    retired. Each history has a length of its own and goes back 30 days at most.
     """
+    selection = EventSelection(
+        since_unix_s=time.time() - since if since is not None else 0.0,
+        kinds=kinds,
+        models=models,
+        nodes=nodes,
+        level=level,
+    )
+    asked = ListEvents(limit=limit, selection=selection)
     if follow:
         # Ctrl-C is how following ends; the loop sees it as an order, and here only if it comes before the loop runs.
         with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(_follow(settings, limit))
+            asyncio.run(_follow(settings, asked))
         return
-    history = ask(settings, ListEvents(limit=limit), list[Event])
+    history = ask(settings, asked, list[Event])
     if settings.json:
         print_json(history)
         return
     for event in history:
         click.echo(_line(event))
     if not history:
-        note("nothing has happened yet")
+        note("nothing has happened yet" if selection == EventSelection() else "nothing of that kind is remembered")
 
 
-async def _follow(settings: Settings, limit: int) -> None:
+async def _follow(settings: Settings, asked: ListEvents) -> None:
     with _stop_on_signals() as stopped:
         async with Conversation(settings.broker) as conversation:
             live: asyncio.Queue[Event] = asyncio.Queue()
 
             def on_event(_topic: str, event: Event | None) -> None:
-                if event is not None:
+                if event is not None and asked.selection.takes(event):
                     live.put_nowait(event)
 
             # Before the history is asked for: what happens meanwhile comes twice rather than never.
             conversation.bus.subscribe(topics.event(topics.ANY), Event, on_event)
-            history = await conversation.ask(ListEvents(limit=limit), list[Event])
+            history = await conversation.ask(asked, list[Event])
             for event in history:
                 _print(event, settings)
             overlap = set(map(_identity, history))
@@ -113,4 +168,6 @@ def _print(event: Event, settings: Settings) -> None:
 def _line(event: Event) -> str:
     # Most texts name what they are about; the others are put in front of it.
     about = " ".join(part for part in (event.model, event.node) if part and part not in event.text)
-    return f"{clock(event.at_unix_s)}  {event.origin:<12} {event.kind:<18} {f'{about}: ' if about else ''}{event.text}"
+    mark = {"info": " ", "warning": "!", "error": "E"}[event.level]
+    what = f"{event.origin:<12} {mark} {event.kind:<18}"
+    return f"{clock(event.at_unix_s)}  {what} {f'{about}: ' if about else ''}{event.text}"
