@@ -21,7 +21,7 @@ from edgesplit.checks import NoiseReport
 from edgesplit.errors import MalformedMessage
 from edgesplit.event_kinds import level_of
 from edgesplit.messages import PROTOCOL, ControllerStatus, Deployment, Desired, EpochState, Event, NodeStatus, Observed
-from edgesplit.profiles import LiveTimings, ModelOffer, ProfileReport
+from edgesplit.profiles import LiveTimings, ModelOffer, ProfileReport, ProfileRequest
 from edgesplit_agent.serving.actions import PublishNoise
 
 __all__ = ["ControlHandler", "ControlPlane"]
@@ -41,6 +41,12 @@ class ControlHandler(Protocol):
 
     def on_offer(self, model: str, offer: ModelOffer | None) -> None:
         """A model to profile."""
+
+    def on_profile_request(self, request: ProfileRequest) -> None:
+        """A model to profile once more."""
+
+    def on_controller(self) -> None:
+        """The controller said that it is there, perhaps at another address."""
 
     def on_nodes(self, addresses: Mapping[str, str]) -> None:
         """Other online nodes of the same protocol and their data-plane addresses."""
@@ -91,6 +97,7 @@ class ControlPlane:
         bus.subscribe(topics.CONTROLLER_STATUS, ControllerStatus, self._on_controller)
         bus.subscribe(topics.status(topics.ANY), NodeStatus, self._on_node)
         bus.subscribe(topics.model(topics.ANY), ModelOffer, self._on_model)
+        bus.subscribe(topics.profile_requests(node), ProfileRequest, self._on_profile_request)
         bus.subscribe(topics.deployment(topics.ANY), Deployment, self._on_deployment)
         bus.subscribe(topics.desired(node, topics.ANY), Desired, self._on_desired)
         bus.subscribe(topics.observed(node, topics.ANY), Observed, self._on_own_topic)
@@ -219,6 +226,11 @@ class ControlPlane:
                 self._handler.on_desired(model, desired)
         for model, offer in self._models.items():
             self._handler.on_offer(model, offer)
+        self._handler.on_controller()
+
+    def _on_profile_request(self, _topic: str, request: ProfileRequest | None) -> None:
+        if request is not None and not self.status.refused:
+            self._handler.on_profile_request(request)
 
     def _on_node(self, topic: str, status: NodeStatus | None) -> None:
         (name,) = topics.last_parts(topic, 2)[:1]

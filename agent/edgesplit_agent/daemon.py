@@ -18,7 +18,7 @@ import structlog
 
 from edgesplit.addresses import Network
 from edgesplit.messages import PROTOCOL, Deployment, Desired, NodeStatus
-from edgesplit.profiles import ModelOffer
+from edgesplit.profiles import ModelOffer, ProfileRequest
 from edgesplit.runtime_builds import installed_runtime, runtime_conflict
 from edgesplit.service_notify import Notifier
 from edgesplit_agent.advertising import Advertiser
@@ -34,19 +34,19 @@ from edgesplit_agent.compute.own_work import OwnWork
 from edgesplit_agent.compute.providers import CPU
 from edgesplit_agent.compute.sessions import RuntimeOptions, SessionPool
 from edgesplit_agent.compute.shadowing import Shadower
-from edgesplit_agent.configuration import AgentConfiguration, EmulationSection
+from edgesplit_agent.configuration import AgentConfiguration
 from edgesplit_agent.control import ControlPlane
 from edgesplit_agent.dataplane.plane import DataPlane
 from edgesplit_agent.engine import Engine
 from edgesplit_agent.http import HttpEndpoint
 from edgesplit_agent.intake import Intake
 from edgesplit_agent.openinference.models import EngineModels
-from edgesplit_agent.plane_settings import emulation_of, limits_of
+from edgesplit_agent.plane_settings import emulation_of, limits_of, log_emulation
 from edgesplit_agent.profiling.live_timings import TimingBook
 from edgesplit_agent.profiling.profiler import Profiler
 from edgesplit_agent.profiling.retiming import Retimer
 from edgesplit_agent.reporting import Reporter
-from edgesplit_agent.serving.events import DeploymentChanged, DesiredChanged, ModelOffered
+from edgesplit_agent.serving.events import CauseReturned, DeploymentChanged, DesiredChanged, ModelOffered
 from edgesplit_agent.serving.machine import AgentMachine
 from edgesplit_agent.standing import Standing
 from edgesplit_agent.telemetry import Telemetry
@@ -130,7 +130,13 @@ class Agent:
             socket=configuration.data.socket_address,
             emulation=emulation_of(configuration.emulation),
             limits=replace(limits, queue_bytes=min(limits.queue_bytes, memory_bytes // QUEUE_SHARE)),
-            handler=Intake(self.engine, coder=coder, usage=self._usage, telemetry=self._telemetry),
+            handler=Intake(
+                self.engine,
+                coder=coder,
+                usage=self._usage,
+                telemetry=self._telemetry,
+                on_peer_back=self._peer_back,
+            ),
             on_probe=self._telemetry.probed,
         )
         self.control = ControlPlane(configuration.broker.url, self._status(), self)
@@ -198,7 +204,7 @@ class Agent:
             "listening", data=bound, socket=configuration.data.socket or None, http=http or None, version=self._version
         )
         self._advertiser.listening(bound, http)
-        self._log_emulation(configuration.emulation)
+        log_emulation(configuration.emulation)
         self.control.start()
         self._standing.connecting()
         for work in (
@@ -259,7 +265,7 @@ class Agent:
                 self._timings.reset()
             self._profiler.set_slow_down(configuration.emulation.slow_down)
             self.control.update_status(emulated=configuration.emulation.active)
-            self._log_emulation(configuration.emulation)
+            log_emulation(configuration.emulation)
         later = [
             section
             for section in ("name", "broker", "data", "runtime", "http", "cache")
@@ -285,6 +291,14 @@ class Agent:
         self._profiler.offer(model, offer)
         if offer is None:
             self._timings.drop(model)
+
+    def on_profile_request(self, request: ProfileRequest) -> None:
+        """A model to profile once more."""
+        self._profiler.ask(request)
+
+    def on_controller(self) -> None:
+        """The controller is there: what failed for its absence is tried again."""
+        self._cause_returned()
 
     def on_nodes(self, addresses: Mapping[str, str]) -> None:
         """Who can be a peer."""
@@ -342,6 +356,14 @@ class Agent:
         )
         return await self._http.start()
 
+    def _peer_back(self) -> None:
+        self._profiler.cause_returned()  # the engine is told apart
+
+    def _cause_returned(self) -> None:
+        """Try again at once what failed because something was away."""
+        self.engine.feed(CauseReturned())
+        self._profiler.cause_returned()
+
     def _artifact_peers(self) -> tuple[Source, ...]:
         return peer_sources(self.control.online_nodes(), self.plane.links(), self.control.status.advertise)
 
@@ -361,6 +383,8 @@ class Agent:
         while True:
             await asyncio.sleep(PEER_CHECK_S)
             self._connect_peers()
+            if self._cache.room_was_made():
+                self._cause_returned()
             if self._sessions.providers:
                 self.control.update_status(providers=self._sessions.providers)
 
@@ -373,15 +397,6 @@ class Agent:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None and not self._failed.done():
             self._failed.set_exception(error)
-
-    def _log_emulation(self, emulation: EmulationSection) -> None:
-        if emulation.active:
-            links = {
-                peer: f"{link.bandwidth_bytes_per_s:g} B/s, {link.latency_s:g} s" + ("" if link.up else ", down")
-                for peer, link in emulation.links.items()
-            }
-            text = "speed and links of this node are emulated, not the machine's"
-            self._log.warning("emulation", text=text, slow_down=emulation.slow_down, links=links)
 
 
 def _memory_bytes(configuration: AgentConfiguration) -> int:

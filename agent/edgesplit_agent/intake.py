@@ -42,10 +42,20 @@ class Intake:
         coder: Restores coded tensors.
         usage: Told of what was sent.
         telemetry: Likewise, and of what was received.
+        on_peer_back: Told when any peer can be sent to: it may have what was missing.
     """
 
-    def __init__(self, engine: Engine, *, coder: Coder, usage: UsageBook, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        coder: Coder,
+        usage: UsageBook,
+        telemetry: Telemetry,
+        on_peer_back: Callable[[], None] = lambda: None,
+    ) -> None:
         self._engine = engine
+        self._on_peer_back = on_peer_back
         self._coder = coder
         self._usage = usage
         self._telemetry = telemetry
@@ -100,6 +110,7 @@ class Intake:
         """A peer can be sent to."""
         self._log.debug("peer-up", peer=peer)
         self._engine.feed(PeerUp(peer))
+        self._on_peer_back()
 
     def on_peer_pressed(self, peer: str, pressed: bool) -> None:
         """A peer takes tensors too slowly, or keeps up again."""

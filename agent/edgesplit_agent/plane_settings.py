@@ -1,16 +1,18 @@
 """What the configuration means to the data plane.
 
-Owns: the translation. Its rule: values in, values out. Not here: the sections (`configuration.py`), the data plane.
+Owns: the translation, and saying that emulation is on. Its rule: values in, values out. Not here: the sections (`configuration.py`), the data plane.
 """
 
 from __future__ import annotations
+
+import structlog
 
 from edgesplit.frames import FrameLimits
 from edgesplit_agent.configuration import DataSection, EmulationSection
 from edgesplit_agent.dataplane.contract import Limits
 from edgesplit_agent.dataplane.emulation import EmulatedLink, Emulation
 
-__all__ = ["emulation_of", "limits_of"]
+__all__ = ["emulation_of", "limits_of", "log_emulation"]
 
 PINGS_IN_SILENCE = 5
 """A single lost ping decides nothing."""
@@ -35,3 +37,15 @@ def emulation_of(section: EmulationSection) -> Emulation:
         peer: EmulatedLink(link.bandwidth_bytes_per_s, link.latency_s, link.up) for peer, link in section.links.items()
     }
     return Emulation(section.slow_down, links)
+
+
+def log_emulation(emulation: EmulationSection) -> None:
+    """Warn that figures are not the machine's, where they are not."""
+    if emulation.active:
+        links = {
+            peer: f"{link.bandwidth_bytes_per_s:g} B/s, {link.latency_s:g} s" + ("" if link.up else ", down")
+            for peer, link in emulation.links.items()
+        }
+        text = "speed and links of this node are emulated, not the machine's"
+        log = structlog.get_logger(part="agent")
+        log.warning("emulation", text=text, slow_down=emulation.slow_down, links=links)

@@ -8,12 +8,14 @@ wanted (`serving/epochs.py`).
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Mapping
 
 import structlog
 
 from edgesplit.errors import EdgesplitError
 from edgesplit.messages import EpochSpec
+from edgesplit.retrying import is_passing
 from edgesplit_agent.compute.coding import check_codecs
 from edgesplit_agent.compute.sessions import Component
 from edgesplit_agent.ports import Preparer
@@ -76,6 +78,12 @@ class PreparedEpochs:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    @staticmethod
+    def _failed(model: str, generation: int, spec: EpochSpec, error: Exception, detail: str) -> EpochFailed:
+        # Drawn here, so that the state machine needs no source of chance.
+        draw = random.random()  # noqa: S311  spreads retries, guards nothing
+        return EpochFailed(model, spec.epoch, generation, detail, is_passing(error), draw)
+
     async def _prepare(self, model: str, generation: int, spec: EpochSpec, tell: Callable[[Event], None]) -> None:
         started_s = self._clock()
         event: Event
@@ -84,10 +92,10 @@ class PreparedEpochs:
             components = await self._preparer.prepare(spec)
         except EdgesplitError as error:
             self._log.error("epoch-failed", model=model, epoch=spec.epoch, error=str(error))
-            event = EpochFailed(model, spec.epoch, generation, str(error))
+            event = self._failed(model, generation, spec, error, str(error))
         except Exception as error:  # a defect must show as a failed epoch, not as one that never answers
             self._log.exception("epoch-failed", model=model, epoch=spec.epoch)
-            event = EpochFailed(model, spec.epoch, generation, f"{type(error).__name__}: {error}")
+            event = self._failed(model, generation, spec, error, f"{type(error).__name__}: {error}")
         else:
             self._held[model, generation] = spec, components
             self._usage.begin(model, spec.epoch)

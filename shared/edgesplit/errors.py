@@ -25,8 +25,10 @@ names the cause and what to do. Not here: retries, logging, exit handling.
     │   ├── FrameMalformed, FrameTruncated, FrameTooLarge
     ├── ArtifactError
     │   ├── ArtifactMissing         nobody has the blob
-    │   └── ArtifactCorrupt         its bytes do not hash to its name
+    │   ├── ArtifactCorrupt         its bytes do not hash to its name
+    │   └── CacheUnwritable         the folder of blobs takes no more
     ├── PreparationFailed           an agent could not build a component
+    │   └── RuntimeStarved          for want of memory, disk or files, at the moment
     └── RequestFailed               a request was accepted and could not be completed
         ├── RequestTimedOut
         └── Overloaded               the source admits no more requests now
@@ -41,6 +43,7 @@ __all__ = [
     "ArtifactError",
     "ArtifactMissing",
     "BrokerUnreachable",
+    "CacheUnwritable",
     "ControllerUnreachable",
     "EdgesplitError",
     "FrameMalformed",
@@ -66,6 +69,7 @@ __all__ = [
     "ProtocolMismatch",
     "RequestFailed",
     "RequestTimedOut",
+    "RuntimeStarved",
     "UnknownModel",
     "UnknownNode",
     "Unreachable",
@@ -79,10 +83,12 @@ class EdgesplitError(Exception):
     Attributes:
         code: Stable kebab-case name of the condition, as in `--json` errors and on the wire.
         exit_code: What splitctl exits with.
+        passing: The same may succeed later without anybody changing what was asked.
     """
 
     code = "error"
     exit_code = 1
+    passing = False
 
 
 class InvalidConfiguration(EdgesplitError):
@@ -168,6 +174,7 @@ class Unreachable(EdgesplitError):
     """Somebody did not answer."""
 
     code = "unreachable"
+    passing = True
 
 
 class BrokerUnreachable(Unreachable):
@@ -236,6 +243,7 @@ class ArtifactError(EdgesplitError):
     """A blob cannot be had."""
 
     code = "artifact-error"
+    passing = True
 
 
 class ArtifactMissing(ArtifactError):
@@ -250,10 +258,23 @@ class ArtifactCorrupt(ArtifactError):
     code = "artifact-corrupt"
 
 
+class CacheUnwritable(ArtifactError):
+    """The folder of blobs is full, or may not be written."""
+
+    code = "cache-unwritable"
+
+
 class PreparationFailed(EdgesplitError):
     """An agent could not build a component."""
 
     code = "preparation-failed"
+
+
+class RuntimeStarved(PreparationFailed):
+    """The runtime lacked memory, room on disk or files at that moment."""
+
+    code = "runtime-starved"
+    passing = True
 
 
 class RequestFailed(EdgesplitError):

@@ -15,6 +15,8 @@ from typing import Literal
 
 import msgspec
 
+from edgesplit.retrying import Retrying
+
 __all__ = [
     "PROTOCOL",
     "ComponentSpec",
@@ -141,8 +143,9 @@ class LinkState(Message, frozen=True, kw_only=True):
         up: Whether the peer answers now.
         bandwidth_bytes_per_s: [B/s]
         latency_s: One way, half the round trip. [s]
-        measured_at_unix_s: Of the last sample. [s since the epoch]
+        measured_at_unix_s: Of the last sample, on the node's clock; for people. [s since the epoch]
         scatter: Standard deviation of one measurement of the bandwidth, relative; 0 where not known. [1]
+        age_s: Since the last sample when this was said; None from an agent that does not say. [s]
     """
 
     to: str
@@ -152,6 +155,7 @@ class LinkState(Message, frozen=True, kw_only=True):
     measured_at_unix_s: float
     origin: Origin = "measured"
     scatter: float = 0.0
+    age_s: float | None = None
 
 
 class LinkMetrics(Message, frozen=True, kw_only=True):
@@ -308,12 +312,14 @@ class EpochState(Message, frozen=True, kw_only=True):
 
     Attributes:
         in_flight: Requests that started on it and have not ended (counted on the source).
+        retry: It failed for a passing reason and is tried again; None where it did not fail, or for good.
     """
 
     epoch: int
     state: Literal["preparing", "prepared", "failed", "draining"]
     detail: str = ""
     in_flight: int = 0
+    retry: Retrying | None = None
 
 
 class Observed(Message, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from edgesplit.messages import GraphRef, Message, Origin, TensorSpec
+from edgesplit.retrying import Retrying
 
 __all__ = [
     "CalibrationGraph",
@@ -23,6 +24,7 @@ __all__ = [
     "ModelOffer",
     "ProfilePlan",
     "ProfileReport",
+    "ProfileRequest",
     "WholeTiming",
 ]
 
@@ -146,7 +148,14 @@ class ExecutionProfile(Message, frozen=True, kw_only=True):
 
 
 class ProfileReport(Message, frozen=True, kw_only=True):
-    """Where a node stands with profiling a model."""
+    """Where a node stands with profiling a model.
+
+    Attributes:
+        detail: Why it failed, or fails so far.
+        profile: While it is measured once more, the one that stands until then.
+        retry: It failed for a passing reason and is tried again; with `done`, how long that took.
+        asked: Of the last `ProfileRequest` that this answers; empty where nobody asked.
+    """
 
     node: str
     instance: str
@@ -156,6 +165,20 @@ class ProfileReport(Message, frozen=True, kw_only=True):
     fraction: float
     detail: str = ""
     profile: ExecutionProfile | None = None
+    retry: Retrying | None = None
+    asked: str = ""
+
+
+class ProfileRequest(Message, frozen=True, kw_only=True):
+    """Measure a model once more, or try again at once what failed. Not retained: a node that is away is not asked.
+
+    Attributes:
+        asked: Comes back in the reports that answer it.
+    """
+
+    model: str
+    sha256: str
+    asked: str
 
 
 class ComponentTiming(Message, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ Owns: the topic tree below `edgesplit/1/`. Its rule: nobody else spells a topic.
     ├── nodes/NODE/metrics                 retained              NodeMetrics
     ├── nodes/NODE/links                   retained              LinkMetrics
     ├── nodes/NODE/profiles/MODEL          retained              ProfileReport
+    ├── nodes/NODE/profile-requests        -                     ProfileRequest: measure a model once more
     ├── nodes/NODE/timings/MODEL          retained              LiveTimings: what runs took lately
     ├── nodes/NODE/desired/MODEL           retained              Desired: what should be
     ├── nodes/NODE/observed/MODEL          retained              Observed: what is
@@ -39,6 +40,7 @@ __all__ = [
     "noise",
     "observed",
     "profile",
+    "profile_requests",
     "reply",
     "request",
     "status",
@@ -80,6 +82,11 @@ def links(node: NodeName | str) -> str:
 def profile(node: NodeName | str, name: ModelName | str) -> str:
     """Topic of a node's execution profile of a model."""
     return f"{ROOT}/nodes/{node}/profiles/{name}"
+
+
+def profile_requests(node: NodeName | str) -> str:
+    """Topic on which a node is asked to profile a model again."""
+    return f"{ROOT}/nodes/{node}/profile-requests"
 
 
 def timings(node: NodeName | str, name: ModelName | str) -> str:

@@ -19,6 +19,7 @@ from edgesplit.errors import (
     UnknownModel,
 )
 from edgesplit.messages import EpochState
+from edgesplit.retrying import Retrying
 from edgesplit_agent.serving.actions import (
     Action,
     ClearObserved,
@@ -36,6 +37,7 @@ from edgesplit_agent.serving.actions import (
 )
 from edgesplit_agent.serving.events import (
     AbortReceived,
+    CauseReturned,
     ComponentFailed,
     ComponentFinished,
     DeploymentChanged,
@@ -426,13 +428,49 @@ def test_undeploying_ends_what_is_in_flight_first() -> None:
 def test_a_failed_preparation_is_reported_and_tried_again_later() -> None:
     scene = Scene("edge", prepare=False)
     (prepare,) = of(PrepareEpoch, scene.say(DesiredChanged("m", desired("edge", edge_part(2)))))
-    (observed,) = of(PublishObserved, scene.say(EpochFailed("m", 2, prepare.generation, "no blob")))
-    assert observed.epochs == (EpochState(epoch=2, state="failed", detail="no blob"),)
-    scene.now_s += 11.0
+    failed = EpochFailed("m", 2, prepare.generation, "no blob", passing=True)
+    (observed,) = of(PublishObserved, scene.say(failed))
+    retry = Retrying(attempts=1, failing_s=0.0, next_try_s=1.0)
+    assert observed.epochs == (EpochState(epoch=2, state="failed", detail="no blob", retry=retry),)
+    assert not of(PrepareEpoch, scene.say(Tick()))
+    scene.now_s += 1.0
     (again,) = of(PrepareEpoch, scene.say(Tick()))
     assert not scene.say(EpochPrepared("m", 2, prepare.generation))  # the first one's late report
     scene.say(EpochPrepared("m", 2, again.generation))
     assert scene.observed() == ({2: "prepared"}, None)
+
+
+def test_pauses_between_tries_grow_and_end_at_once_when_the_cause_returns() -> None:
+    scene = Scene("edge", prepare=False)
+    (prepare,) = of(PrepareEpoch, scene.say(DesiredChanged("m", desired("edge", edge_part(2)))))
+    pauses_s: list[float] = []
+    for _ in range(9):
+        failed = EpochFailed("m", 2, prepare.generation, "no blob", passing=True)
+        (observed,) = of(PublishObserved, scene.say(failed))
+        retry = observed.epochs[0].retry
+        assert retry is not None
+        pauses_s.append(retry.next_try_s)
+        scene.now_s += retry.next_try_s
+        (prepare,) = of(PrepareEpoch, scene.say(Tick()))
+    assert pauses_s == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    scene.say(EpochFailed("m", 2, prepare.generation, "no blob", passing=True))
+    scene.now_s += 1.0
+    for event in (CauseReturned(), PeerUp("device")):
+        (again,) = of(PrepareEpoch, scene.say(event))
+        scene.say(EpochFailed("m", 2, again.generation, "no blob", passing=True))
+        # What flaps must not make it try in a row.
+        assert not of(PrepareEpoch, scene.say(CauseReturned()))
+        scene.now_s += 1.0
+
+
+def test_what_the_runtime_refuses_is_not_tried_again_until_something_else_is_wanted() -> None:
+    scene = Scene("edge", prepare=False)
+    (prepare,) = of(PrepareEpoch, scene.say(DesiredChanged("m", desired("edge", edge_part(2)))))
+    (observed,) = of(PublishObserved, scene.say(EpochFailed("m", 2, prepare.generation, "refused")))
+    assert observed.epochs == (EpochState(epoch=2, state="failed", detail="refused"),)
+    scene.now_s += 3600.0
+    assert not of(PrepareEpoch, scene.say(Tick()) + scene.say(CauseReturned()))
+    assert of(PrepareEpoch, scene.say(DesiredChanged("m", desired("edge", edge_part(3)))))
 
 
 def test_the_same_desired_again_changes_nothing() -> None:

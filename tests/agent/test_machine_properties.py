@@ -149,7 +149,7 @@ class World:
         if fail and self.may_fail:
             match event:
                 case EpochPrepared(model, epoch, generation):
-                    event = EpochFailed(model, epoch, generation, "injected")
+                    event = EpochFailed(model, epoch, generation, "injected", passing=True)
                 case ComponentFinished(key, component):
                     event = ComponentFailed(key, component, "injected")
                 case _:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import onnxruntime
+import pytest
 
 from edgesplit.messages import GraphRef, TensorSpec
-from edgesplit.profiles import ExecutionProfile, ModelOffer, ProfilePlan, ProfileReport
+from edgesplit.profiles import ExecutionProfile, ModelOffer, ProfilePlan, ProfileReport, ProfileRequest
+from edgesplit.retrying import Retry, RetryRule, retry_after
 from edgesplit_agent.artifacts.cache import BlobCache
 from edgesplit_agent.compute.sessions import RuntimeOptions
 from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
@@ -39,6 +43,138 @@ def offer_of(blobs: Blobs) -> ModelOffer:
         quantized_graph=None,
         profile_plan=blobs.put(msgspec.json.encode(plan)),
     )
+
+
+@dataclass
+class Site:
+    """A profiler, the blobs it can fetch, and what it said."""
+
+    profiler: Profiler
+    reports: list[ProfileReport]
+    said: asyncio.Event
+    there: bool = False
+
+    async def heard(self, state: str, asked: str = "") -> ProfileReport:
+        """The next report of a state that was not taken before."""
+        async with asyncio.timeout(60):
+            while True:
+                for place, report in enumerate(self.reports):
+                    if report.state == state and report.asked == asked:
+                        del self.reports[: place + 1]
+                        return report
+                self.said.clear()
+                await self.said.wait()
+
+
+@pytest.fixture
+async def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Site, ModelOffer]]:
+    """An artifact server that is away until `there`."""
+    monkeypatch.setattr("edgesplit_agent.artifacts.cache.FIRST_PAUSE_S", 0.001)
+    elsewhere = Blobs(tmp_path / "elsewhere")
+    offer = offer_of(elsewhere)
+    cache = BlobCache(tmp_path / "cache", 1 << 40, lambda: "http://controller")
+    worker = Worker()
+
+    reports: list[ProfileReport] = []
+    said = asyncio.Event()
+
+    def heard(report: ProfileReport) -> None:
+        reports.append(report)
+        said.set()
+
+    profiler = Profiler(
+        node="n", instance="i", runtime="r", cache=cache, worker=worker, options=RuntimeOptions(), publish=heard
+    )
+    here = Site(profiler, reports, said)
+
+    async def download(_source: object, digest: str, partial: Path, _nbytes: int | None) -> None:
+        if not here.there:
+            raise ConnectionRefusedError(111, "Connection refused")
+        partial.write_bytes((elsewhere.folder / digest).read_bytes())
+
+    monkeypatch.setattr(cache._transfers, "download", download)
+    yield here, offer
+    await profiler.close()
+    await worker.close()
+    await cache.close()
+
+
+def never(before: Retry | None, now_s: float, draw: float) -> Retry:
+    """A pause that no test waits for."""
+    return retry_after(before, now_s, draw, RetryRule(first_s=3600.0))
+
+
+async def test_what_failed_because_the_server_was_away_is_profiled_at_once_when_it_returns(
+    site: tuple[Site, ModelOffer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgesplit_agent.profiling.attempts.retry_after", never)
+    here, offer = site
+    here.profiler.offer("chain", offer)
+    failed = await here.heard("failed")
+    assert "Connection refused" in failed.detail
+    assert failed.retry is not None
+    assert (failed.retry.attempts, failed.retry.next_try_s > 0) == (1, True)
+    here.there = True
+    here.profiler.cause_returned()
+    done = await here.heard("done")
+    assert done.profile is not None
+    assert done.retry is not None
+    assert done.retry.attempts == 1
+
+
+async def test_a_graph_that_the_runtime_refuses_is_not_tried_again_by_itself_but_when_asked(tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path)
+    offer = offer_of(blobs)
+    broken = blobs.put(b"no graph")
+    offer = msgspec.structs.replace(offer, float_graph=GraphRef(digest=broken, nbytes=8))
+    reports: list[ProfileReport] = []
+    worker = Worker()
+    cache = BlobCache(blobs.folder, 1 << 40, lambda: "")
+    profiler = Profiler(
+        node="n",
+        instance="i",
+        runtime="r",
+        cache=cache,
+        worker=worker,
+        options=RuntimeOptions(),
+        publish=reports.append,
+    )
+
+    async def ended() -> None:
+        async with asyncio.timeout(60):
+            while profiler.busy:
+                await asyncio.sleep(0.01)
+
+    profiler.offer("chain", offer)
+    await ended()
+    assert (reports[-1].state, reports[-1].retry) == ("failed", None)
+    count = len(reports)
+    profiler.cause_returned()
+    profiler.offer("chain", offer)
+    assert not profiler.busy
+    assert len(reports) == count
+    profiler.ask(ProfileRequest(model="chain", sha256="s", asked="by somebody"))
+    await ended()
+    assert (reports[-1].state, reports[-1].asked) == ("failed", "by somebody")
+    await profiler.close()
+    await worker.close()
+    await cache.close()
+
+
+async def test_a_profile_stands_until_the_model_was_measured_once_more(site: tuple[Site, ModelOffer]) -> None:
+    here, offer = site
+    here.there = True
+    here.profiler.offer("chain", offer)
+    first = await here.heard("done")
+    here.profiler.ask(ProfileRequest(model="chain", sha256="another model", asked="x"))
+    assert not here.profiler.busy
+    here.profiler.ask(ProfileRequest(model="chain", sha256="s", asked="again"))
+    running = await here.heard("running", "again")
+    assert running.profile == first.profile
+    again = await here.heard("done", "again")
+    assert again.profile is not None
+    assert again.profile != first.profile
+    assert again.detail == ""
 
 
 async def profile_of(blobs: Blobs, offer: ModelOffer) -> ExecutionProfile:

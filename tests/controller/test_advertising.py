@@ -15,11 +15,11 @@ import pytest
 
 from demo.fleet import free_port
 from edgesplit.bus import BrokerAddress
+from edgesplit.documents import NodeRow
 from edgesplit.messages import PROTOCOL, NodeStatus
 from edgesplit_controller.advertising import ArtifactAddress
 from edgesplit_controller.cli.tables import show_nodes
 from edgesplit_controller.configuration import Artifacts
-from edgesplit.documents import NodeRow
 from edgesplit_controller.registry import Registry
 from tests.shared.networks import FakeNetwork
 

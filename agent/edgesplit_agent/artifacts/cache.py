@@ -1,16 +1,21 @@
 """Blobs in a folder: fetched from the nearest peer that has them or the controller, verified, kept within a limit.
 
 Owns: the cache folder, and whom it trusts. Its rule: a file under its digest's name holds exactly those bytes; what is
-still being fetched is called `DIGEST.part`; a peer that sent wrong bytes is not asked again. Not here: what the blobs
-mean (`compute/sessions.py`, `profiling/profiler.py`), the order of sources (`sources.py`), HTTP (`transfer.py`).
+still being fetched is called `DIGEST.part`; a peer that sent wrong bytes is not asked again; what another agent that
+shares the folder uses stays. Not here: what the blobs mean (`compute/sessions.py`, `profiling/profiler.py`), the order
+of sources (`sources.py`), HTTP (`transfer.py`), locks (`sharing.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import os
+import random
+import secrets
+import shutil
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
@@ -21,7 +26,9 @@ from pathlib import Path
 import aiohttp
 import structlog
 
-from edgesplit.errors import ArtifactCorrupt, ArtifactError, ArtifactMissing
+from edgesplit.errors import ArtifactCorrupt, ArtifactError, ArtifactMissing, CacheUnwritable
+from edgesplit.retrying import Retry, RetryRule, retry_after
+from edgesplit_agent.artifacts.sharing import Leases, claimed, folder_lock, is_claimed
 from edgesplit_agent.artifacts.sources import CONTROLLER, Source, in_order
 from edgesplit_agent.artifacts.transfer import Transfers, adopt, size_of
 
@@ -33,6 +40,10 @@ PARALLEL_FETCHES = 4
 LATENCY_HOLDS_S = 60.0
 """How long the measured way to the controller is believed. [s]"""
 _UNKNOWN = "whoever filled the partial file before"
+_UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
+_ROOM_BYTES = 1 << 20
+"""More free than when a blob found no room: worth a try. [B]"""
+_GONE = ".gone-"
 
 
 class BlobCache:
@@ -64,6 +75,10 @@ class BlobCache:
         self._on_fetched = on_fetched
         self._liars: set[str] = set()
         self._contributors: dict[str, set[str]] = {}
+        self._left: dict[str, int] = {}
+        self._leases = Leases(folder)
+        self._latest_ns = 0
+        self._short_at_bytes: int | None = None
         self._controller_latency_s: tuple[float, str, float | None] = (float("-inf"), "", None)
         self._transfers = Transfers()
         self._log = structlog.get_logger(part="artifacts")
@@ -90,10 +105,13 @@ class BlobCache:
     def hold(self, digests: Iterable[str]) -> None:
         """Keep blobs from being pruned until as many `drop`s."""
         self._users.update(set(digests))
+        self._leases.say(+self._users)
 
     def drop(self, digests: Iterable[str]) -> None:
         """Undo one `hold`."""
         self._users.subtract(set(digests))
+        self._users = +self._users
+        self._leases.say(self._users)
 
     async def fetch(self, digests: Iterable[str], sizes: Mapping[str, int] | None = None) -> None:
         """Have all blobs in the folder.
@@ -105,6 +123,7 @@ class BlobCache:
         Raises:
             ArtifactMissing: Nobody who was asked has one, or nobody answers.
             ArtifactCorrupt: One arrived with other bytes than its name says, several times.
+            CacheUnwritable: The folder takes no more.
         """
         missing = [digest for digest in sorted(set(digests)) if not self._touched(digest)]
         if not missing:
@@ -119,10 +138,15 @@ class BlobCache:
     def _touched(self, digest: str) -> bool:
         """Whether the blob is there; noted as used now."""
         try:
-            os.utime(self.path(digest))
+            self.touch(self.path(digest))
         except FileNotFoundError:
             return False
         return True
+
+    def touch(self, path: Path) -> None:
+        """Note a file as used later than all others, whatever the clock was set to meanwhile."""
+        self._latest_ns = max(time.time_ns(), self._latest_ns + 1)
+        os.utime(path, ns=(self._latest_ns, self._latest_ns))
 
     # --- who has what ----------------------------------------------------------------------------------------------
 
@@ -166,10 +190,31 @@ class BlobCache:
         await asyncio.shield(self._under_way[digest])
 
     async def _fetch(self, digest: str, nbytes: int | None, order: Sequence[Source]) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            async with claimed(self.folder / f"{digest}.part", self.path(digest)) as partial:
+                if partial is None:
+                    self._touched(digest)
+                    return  # another agent has brought it
+                try:
+                    await self._fetch_into(partial, digest, nbytes, order)
+                finally:
+                    self._left[digest] = size_of(partial) or 0
+                    if not self._left[digest]:
+                        partial.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._unwritable(digest, error) from error
+        self._left.pop(digest, None)
+
+    async def _fetch_into(self, partial: Path, digest: str, nbytes: int | None, order: Sequence[Source]) -> None:
+        if (size_of(partial) or 0) != self._left.get(digest, 0):
+            self._contributors.setdefault(digest, set()).add(_UNKNOWN)
         failure: ArtifactError | None = None
         for source in order:
             try:
-                await self._fetch_from(source, digest, nbytes)
+                await self._fetch_from(source, partial, digest, nbytes)
+            except CacheUnwritable:
+                raise
             except ArtifactError as error:
                 failure = error
                 self._log.warning("source-failed", digest=digest, source=source.name, error=str(error))
@@ -180,45 +225,48 @@ class BlobCache:
             f"blob {digest[:12]} is not in the cache, no controller is known and no peer has it: start one"
         )
 
-    async def _fetch_from(self, source: Source, digest: str, nbytes: int | None) -> None:
+    async def _fetch_from(self, source: Source, partial: Path, digest: str, nbytes: int | None) -> None:
         """One source; the controller, which must have the blob, several times."""
-        pause_s = FIRST_PAUSE_S
-        for attempt in range(1, TRIES + 1):
+        retry: Retry | None = None
+        while True:
             try:
                 async with self._slots:
-                    await self._attempt(source, digest, nbytes)
+                    await self._attempt(source, partial, digest, nbytes)
                 return
             except ArtifactError as error:
                 failure = error
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                if not isinstance(error, aiohttp.ClientError) and getattr(error, "errno", None) in _UNWRITABLE:
+                    raise self._unwritable(digest, error) from error
                 cause = error or type(error).__name__
                 failure = ArtifactMissing(f"blob {digest[:12]} cannot be fetched from {source.url}: {cause}")
                 failure.__cause__ = error
-            if attempt == TRIES or source.is_peer:
+            retry = retry_after(retry, time.monotonic(), random.random(), RetryRule(FIRST_PAUSE_S))  # noqa: S311
+            if retry.attempts == TRIES or source.is_peer:
                 raise failure
-            self._log.warning("fetch-retried", digest=digest, attempt=attempt, error=str(failure))
-            await asyncio.sleep(pause_s)
-            pause_s *= 2
+            self._log.warning("fetch-retried", digest=digest, attempt=retry.attempts, error=str(failure))
+            await asyncio.sleep(retry.next_at_s - retry.failed_at_s)
             source = self._controller() or source  # it may have moved
 
-    async def _attempt(self, source: Source, digest: str, nbytes: int | None) -> None:
-        partial = self.folder / f"{digest}.part"
-        before = size_of(partial)
-        suspects = self._contributors.setdefault(digest, {_UNKNOWN} if before is not None else set())
+    async def _attempt(self, source: Source, partial: Path, digest: str, nbytes: int | None) -> None:
+        before = size_of(partial) or None
+        suspects = self._contributors.setdefault(digest, set())
         try:
             await self._transfers.download(source, digest, partial, nbytes)
             await asyncio.to_thread(adopt, partial, self.path(digest), digest)
+            self._touched(digest)
         except ArtifactCorrupt:
-            partial.unlink(missing_ok=True)
+            # Emptied, not removed: its claim lies on the file, not on its name.
+            os.truncate(partial, 0)
             del self._contributors[digest]
             if suspects <= {source.name}:
                 self._distrust({source.name}, digest)
                 raise
             # Several filled it. Alone, this one shows whether it was honest, and if so, who was not.
-            await self._attempt(source, digest, nbytes)
+            await self._attempt(source, partial, digest, nbytes)
             self._distrust(suspects - {source.name}, digest)
         finally:
-            if digest in self._contributors and size_of(partial) not in {before, None}:
+            if digest in self._contributors and (size_of(partial) or None) not in {before, None}:
                 self._contributors[digest].add(source.name)
         self._contributors.pop(digest, None)
 
@@ -232,21 +280,64 @@ class BlobCache:
     # --- the folder ------------------------------------------------------------------------------------------------
 
     def prune(self) -> list[str]:
-        """Remove least recently used blobs above the limit, never one that is held; returns their digests."""
-        files = [(path, path.stat()) for path in self.folder.iterdir() if path.is_file()]
+        """Remove least recently used blobs above the limit, never one that an agent uses; returns their digests.
+
+        The limit is the folder's, whoever filled it. Nothing is removed while another agent does.
+        """
+        try:
+            with folder_lock(self.folder, patience_s=0.0) as locked:
+                removed = self._evict(self.limit_bytes) if locked else []
+        except FileNotFoundError:  # somebody removed the folder, or a file while it was looked at
+            return []
+        for path in self.folder.glob(f"{_GONE}*"):
+            path.unlink(missing_ok=True)
+        return removed
+
+    def _evict(self, limit_bytes: int) -> list[str]:
+        files = [(path, path.stat()) for path in self._files()]
         blobs = [(path, info) for path, info in files if len(path.stem) == hashlib.sha256().digest_size * 2]
         total = sum(info.st_size for _, info in blobs)
+        # Others may have touched blobs under a clock that was ahead.
+        self._latest_ns = max([self._latest_ns, *(info.st_mtime_ns for _, info in blobs)])
+        if total <= limit_bytes:
+            return []
+        used = self._leases.of_others() | self._under_way.keys() | self._users.keys()
         removed: list[str] = []
         for path, info in sorted(blobs, key=lambda blob: blob[1].st_mtime_ns):
-            if total <= self.limit_bytes:
+            if total <= limit_bytes:
                 break
-            if self._users[path.stem] > 0 or path.stem in self._under_way:
+            # A packed graph is held by the name of the graph it was made of, and so is a partial file.
+            if path.stem in used or (path.suffix.startswith(".part") and is_claimed(path)):
                 continue
             with contextlib.suppress(FileNotFoundError):
-                path.unlink()
+                # Deleting a large file takes its time, and others wait for the folder.
+                path.rename(self.folder / f"{_GONE}{secrets.token_hex(8)}")
             total -= info.st_size
             removed.append(path.name)
         return removed
+
+    def _files(self) -> list[Path]:
+        return [path for path in self.folder.iterdir() if path.is_file()]
+
+    def _unwritable(self, digest: str, error: OSError) -> CacheUnwritable:
+        with contextlib.suppress(OSError):
+            self._short_at_bytes = shutil.disk_usage(self.folder).free
+        return CacheUnwritable(
+            f"blob {digest[:12]} finds no place in {self.folder} ({error.strerror or error}): make room there, or set "
+            "[cache] path"
+        )
+
+    def room_was_made(self) -> bool:
+        """Whether more is free than when a blob last found no room; says so once."""
+        short_at_bytes = self._short_at_bytes
+        if short_at_bytes is None:
+            return False
+        try:
+            free_bytes = shutil.disk_usage(self.folder).free
+        except OSError:
+            return False
+        self._short_at_bytes = None if free_bytes >= short_at_bytes + _ROOM_BYTES else min(short_at_bytes, free_bytes)
+        return self._short_at_bytes is None
 
     async def close(self) -> None:
         """End downloads; partial files stay and are resumed next time."""
@@ -254,6 +345,7 @@ class BlobCache:
             task.cancel()
         await asyncio.gather(*self._under_way.values(), return_exceptions=True)
         await self._transfers.close()
+        self._leases.close()
 
 
 async def _all(digests: Sequence[str]) -> frozenset[str]:

@@ -133,13 +133,12 @@ def adopt(partial: Path, path: Path, digest: str) -> Path:
     """Give a complete download its final name, once its bytes are what they should be.
 
     Raises:
-        ArtifactCorrupt: They are not; the partial file is gone then.
+        ArtifactCorrupt: They are not.
     """
     with partial.open("rb") as file:
         actual = hashlib.file_digest(file, "sha256").hexdigest()
         os.fsync(file.fileno())
     if actual != digest:
-        partial.unlink()
         raise ArtifactCorrupt(f"blob {digest[:12]} arrived with other bytes than its name says ({actual[:12]})")
     partial.replace(path)
     return path

@@ -4,18 +4,22 @@ Owns: the packed form of components' graphs in the cache folder. onnxruntime reo
 processor, which gives every session a private copy of them and takes most of the time of building one. A packed graph
 went through that already: it opens in milliseconds, and its weights, in blobs named by what they hold, are pages of
 files that sessions of any epochs and components share. Its rule: a packed graph is used only where it was made
-(`runtime.fingerprint`), and only if it gave exactly the outputs of the graph it was made of. Not here: when one is
-made (`sessions.py`), which blobs are kept (`artifacts/cache.py`).
+(`runtime.fingerprint`), and only if it gave exactly the outputs of the graph it was made of; before that it has no name
+that another agent on this folder would look for. Not here: when one is made (`sessions.py`), which blobs are kept
+(`artifacts/cache.py`).
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import mmap
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,13 +30,17 @@ from edgesplit.errors import PreparationFailed
 from edgesplit.messages import ComponentSpec, TensorSpec
 from edgesplit.tensors import Array
 from edgesplit_agent.compute.onnx_wire import Entries, external_entries, with_external_entries
-from edgesplit_agent.compute.runtime import RuntimeOptions, fingerprint, first_line, on_processor_alone, open_session
+from edgesplit_agent.compute.runtime import RuntimeOptions, fingerprint, on_processor_alone, open_session, refusal
 
 __all__ = ["PackedGraphs"]
 
 LEAST_BYTES = 1024
 """Smaller weights stay in the graph. [B]"""
 PAGE_BYTES = mmap.ALLOCATIONGRANULARITY
+PATIENCE_S = 60.0
+"""How long to wait for another agent that packs the same graph; then both do. [s]"""
+LOOK_EVERY_S = 0.05
+_SCRATCH = ".packing-"
 _GRAPH, _WEIGHTS = "graph.onnx", "weights.bin"
 _PREPACKED = "prepacked_"
 
@@ -41,11 +49,13 @@ class PackedGraphs:
     """The packed graphs of a cache folder.
 
     Args:
-        folder: Where blobs lie.
+        folder: Where blobs lie; other agents may use it, too.
+        touch: Notes a file as used now.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, touch: Callable[[Path], None] = os.utime) -> None:
         self._folder = folder
+        self._touch = touch
         self._refused: set[str] = set()
         self._log = structlog.get_logger(part="packing")
 
@@ -58,7 +68,7 @@ class PackedGraphs:
         try:
             names = {entries["location"] for entries in external_entries(self.path(digest).read_bytes())}
             for name in (*names, self.path(digest).name):
-                os.utime(self._folder / name)
+                self._touch(self._folder / name)
         except (OSError, KeyError, PreparationFailed):
             return None
         return names
@@ -75,22 +85,65 @@ class PackedGraphs:
         digest = component.graph.digest
         if digest in self._refused or not on_processor_alone(options):
             return None
-        scratch = Path(tempfile.mkdtemp(prefix=".packing-", dir=self._folder))
         try:
-            wanted = _save_optimized(self._folder / digest, component, options, scratch)
-            names = self._take_over(digest, scratch)
-            # What was saved must compute the same, bit for bit: it is the same kernels on the same weights.
-            _compare(wanted, _outputs(open_session(self.path(digest), options, optimized=True), component))
+            with self._alone(digest) as waited, self._scratch() as scratch:
+                made = self.weights(digest) if waited else None
+                return made or self._make(component, options, scratch)
         except (OSError, KeyError, ValueError, _NotPacked) as error:
-            self._refused.add(digest)
-            self.path(digest).unlink(missing_ok=True)
+            if not isinstance(error, OSError):  # room on disk may be made
+                self._refused.add(digest)
             self._log.warning("not-packed", digest=digest, component=component.component, error=str(error))
             return None
+
+    def _make(self, component: ComponentSpec, options: RuntimeOptions, scratch: Path) -> set[str]:
+        digest = component.graph.digest
+        wanted = _save_optimized(self._folder / digest, component, options, scratch)
+        # Beside the blobs, for it finds them by their names.
+        candidate = self._folder / f"{scratch.name}.onnx"
+        try:
+            names = self._take_over(candidate, scratch)
+            # What was saved must compute the same, bit for bit: it is the same kernels on the same weights.
+            _compare(wanted, _outputs(open_session(candidate, options, optimized=True), component))
+            candidate.replace(self.path(digest))
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            candidate.unlink(missing_ok=True)
         return names
 
-    def _take_over(self, digest: str, scratch: Path) -> set[str]:
+    @contextmanager
+    def _alone(self, digest: str) -> Generator[bool]:
+        """Keep other agents from packing the same graph meanwhile; whether one of them just did.
+
+        One that dies lets go, one that hangs is passed.
+        """
+        path = self._folder / f"{_SCRATCH}{digest}.lock"
+        with path.open("ab") as file:
+            until_s = time.monotonic() + PATIENCE_S
+            waited = False
+            while not _locks(file.fileno()) and time.monotonic() < until_s:
+                waited = True
+                time.sleep(LOOK_EVERY_S)
+            try:
+                yield waited
+            finally:
+                path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _scratch(self) -> Generator[Path]:
+        """A folder of one's own; what agents that died left behind goes with it."""
+        scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=self._folder))
+        descriptor = os.open(scratch, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _locks(descriptor)
+            for other in self._folder.glob(f"{_SCRATCH}*/"):
+                if other != scratch and _is_abandoned(other):
+                    shutil.rmtree(other, ignore_errors=True)
+                    other.with_name(f"{other.name}.onnx").unlink(missing_ok=True)
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+            os.close(descriptor)
+
+    def _take_over(self, candidate: Path, scratch: Path) -> set[str]:
         """Turn what onnxruntime saved into blobs and a graph that names them."""
         saved = (scratch / _GRAPH).read_bytes()
         names: set[str] = set()
@@ -98,17 +151,15 @@ class PackedGraphs:
         with weights.open("rb") if weights.exists() else (scratch / _GRAPH).open("rb") as file:
 
             def relocate(entries: Entries) -> Entries:
-                moved = self._blob(file, entries)
+                moved = self._blob(file, entries, scratch)
                 names.add(moved["location"])
                 return moved
 
             packed = with_external_entries(saved, relocate)
-        temporary = scratch / "packed"
-        _write_durably(temporary, packed)
-        temporary.replace(self.path(digest))
+        _write_durably(candidate, packed)
         return names
 
-    def _blob(self, file: BinaryIO, entries: Entries) -> dict[str, str]:
+    def _blob(self, file: BinaryIO, entries: Entries, scratch: Path) -> dict[str, str]:
         """Copy one weight, and its packed forms, into a blob of their own."""
         if entries["location"] != _WEIGHTS:
             raise _NotPacked(f"a weight of it lies in {entries['location']}")
@@ -122,15 +173,34 @@ class PackedGraphs:
         name = hashlib.sha256(content).hexdigest()
         path = self._folder / name
         if not _holds(path, content):
-            descriptor, temporary = tempfile.mkstemp(prefix=".packing-", dir=self._folder)
-            os.close(descriptor)
-            _write_durably(Path(temporary), content)
-            Path(temporary).replace(path)
+            temporary = scratch / name
+            _write_durably(temporary, content)
+            temporary.replace(path)
         return {"location": name, **moved}
 
 
 class _NotPacked(Exception):
     """A graph cannot be used in packed form; why."""
+
+
+def _locks(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _is_abandoned(folder: Path) -> bool:
+    """Whether nobody holds a folder's lock any more."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return _locks(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _holds(path: Path, content: bytearray) -> bool:
@@ -181,7 +251,7 @@ def _outputs(session: Any, component: ComponentSpec) -> list[Array]:
     try:
         return list(session.run(names, _samples(component.inputs)))
     except Exception as error:  # onnxruntime raises pybind types without a common base
-        raise PreparationFailed(f"component {component.component} does not run: {first_line(error)}") from error
+        raise refusal(f"component {component.component} does not run", error) from error
 
 
 def _samples(specs: tuple[TensorSpec, ...]) -> Mapping[str, Array]:

@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 import structlog
 
-from edgesplit.errors import PreparationFailed
+from edgesplit.errors import PreparationFailed, RuntimeStarved
 from edgesplit.messages import TensorSpec
+from edgesplit.retrying import is_passing
 from edgesplit.tensors import Array
 from edgesplit_agent.compute.providers import CPU, candidates, missing_text, options_of
 from edgesplit_agent.heap import trim_heap
@@ -34,6 +35,7 @@ __all__ = [
     "on_processor_alone",
     "open_session",
     "providers_of",
+    "refusal",
     "usable_providers",
     "zeros",
 ]
@@ -45,6 +47,19 @@ _IDENTITY = bytes.fromhex(
 """A serialized model of one Identity: onnxruntime shrinks an arena only at the end of a run."""
 _EXACT_REQUESTS = 1
 """onnxruntime's arena_extend_strategy kSameAsRequested: doubling would keep up to twice what is used."""
+
+
+_STARVED = (
+    "failed to allocate memory",
+    "bad_alloc",
+    "bad allocation",
+    "out of memory",
+    "cannot allocate memory",
+    "no space left on device",
+    "too many open files",
+    "no such file or directory",
+)
+"""In what onnxruntime says where the same session may open later. The last one: a weight was evicted just before."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +135,7 @@ def open_session(
     try:
         return runtime.InferenceSession(str(path), settings, providers=_providers(options, path.parent))
     except Exception as error:  # onnxruntime raises pybind types without a common base
-        raise PreparationFailed(f"onnxruntime refuses the graph {path.name[:12]}: {first_line(error)}") from error
+        raise refusal(f"onnxruntime refuses the graph {path.name[:12]}", error) from error
 
 
 def providers_of(session: Any) -> tuple[str, ...]:
@@ -159,7 +174,7 @@ def usable_providers(wanted: str, threads: int) -> tuple[str, ...]:
     try:
         got = providers_of(runtime.InferenceSession(_IDENTITY, settings, providers=named))
     except Exception as error:  # onnxruntime raises pybind types without a common base
-        raise PreparationFailed(f"onnxruntime cannot start {asked[0]}: {first_line(error)}") from error
+        raise refusal(f"onnxruntime cannot start {asked[0]}", error) from error
     text = missing_text(asked, got)
     if text:
         structlog.get_logger(part="runtime").warning("provider-missing", asked=asked, got=got, text=text)
@@ -194,6 +209,13 @@ def give_memory_back() -> None:
 def zeros(specs: Sequence[TensorSpec]) -> dict[str, Array]:
     """Inputs that only their shapes matter of."""
     return {spec.name: np.zeros(spec.shape, spec.dtype) for spec in specs}
+
+
+def refusal(sentence: str, error: BaseException) -> PreparationFailed:
+    """What to raise for what onnxruntime raised: it tells want of memory, disk or files only in words."""
+    said = str(error).lower()
+    starved = is_passing(error) or any(words in said for words in _STARVED)
+    return (RuntimeStarved if starved else PreparationFailed)(f"{sentence}: {first_line(error)}")
 
 
 def first_line(error: BaseException) -> str:

@@ -20,7 +20,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from edgesplit.errors import PreparationFailed
 from edgesplit.messages import ComponentSpec, EpochSpec, GraphRef
 from edgesplit.tensors import Array
 from edgesplit_agent.artifacts.cache import BlobCache
@@ -28,10 +27,10 @@ from edgesplit_agent.compute.own_work import OwnWork
 from edgesplit_agent.compute.packing import PackedGraphs
 from edgesplit_agent.compute.runtime import (
     RuntimeOptions,
-    first_line,
     give_memory_back,
     open_session,
     providers_of,
+    refusal,
     zeros,
 )
 
@@ -177,7 +176,7 @@ class SessionPool:
         self._own_work = own_work or OwnWork()
         self.providers: tuple[str, ...] = ()
         self._cache = cache
-        self._packed = PackedGraphs(cache.folder)
+        self._packed = PackedGraphs(cache.folder, cache.touch)
         # The threads of a session inherit the priority of the one that opens it, so that one must be ordinary.
         self._opener = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare")
         self._background = ThreadPoolExecutor(1, thread_name_prefix="pack", initializer=_lower_priority)
@@ -308,7 +307,7 @@ def _warm(session: Any, component: ComponentSpec) -> None:
     try:
         session.run([output.name for output in component.outputs], zeros(component.inputs))
     except Exception as error:  # onnxruntime raises pybind types without a common base
-        raise PreparationFailed(f"component {component.component} does not run: {first_line(error)}") from error
+        raise refusal(f"component {component.component} does not run", error) from error
 
 
 def _lower_priority() -> None:

@@ -7,6 +7,7 @@ peer is there; reconnecting never gives up and never hurries. Not here: the esti
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from edgesplit.errors import EdgesplitError, PeerUnreachable, ProtocolMismatch, 
 from edgesplit.frames import Frame, PackedTensor, check_hello
 from edgesplit.headers import Abort, Ack, Failure, Hello, Ping, Pong, Probe, Tensors
 from edgesplit.messages import LinkState
+from edgesplit.retrying import Retry, RetryRule, retry_after
 from edgesplit.streams import Connection, FrameGate
 from edgesplit_agent.dataplane.backlog import Backlog, RequestKey, Waiting
 from edgesplit_agent.dataplane.contract import DataPlaneHandler, Limits
@@ -91,7 +93,6 @@ class PeerLink:
         self._estimator = LinkEstimator()
         self._session: _Session | None = None
         self._sequence = 0
-        self._unix_offset_s = time.time() - self._loop.time()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
         self._backlog = Backlog()
@@ -122,12 +123,14 @@ class PeerLink:
         estimate = self._estimator.estimate()
         if estimate is None:
             return None
+        age_s = max(self._loop.time() - estimate.at, 0.0)
         return LinkState(
             to=self._peer,
             up=self.is_up,
             bandwidth_bytes_per_s=estimate.bandwidth_bytes_per_s,
             latency_s=estimate.latency_s,
-            measured_at_unix_s=estimate.at + self._unix_offset_s,
+            measured_at_unix_s=time.time() - age_s,
+            age_s=age_s,
             scatter=estimate.scatter,
         )
 
@@ -207,19 +210,23 @@ class PeerLink:
                 guarded(self._handler.on_undelivered, self._peer, key.model, key.epoch, key.request)
 
     async def _run(self) -> None:
-        pause_s, told = self._limits.retry_min_s, ""
+        rule = RetryRule(first_s=self._limits.retry_min_s, most_s=self._limits.retry_max_s)
+        retry: Retry | None = None
+        told = ""
         while True:
             try:
                 await self._connect_and_serve()
-                pause_s, told = self._limits.retry_min_s, ""
+                retry, told = None, ""
+                pause_s = self._limits.retry_min_s
             except EdgesplitError as error:
+                retry = retry_after(retry, self._loop.time(), random.random(), rule)  # noqa: S311  no secret
+                pause_s = retry.next_at_s - retry.failed_at_s
                 if str(error) != told:
                     _log.warning("peer not connected", peer=self._peer, address=self.address, reason=str(error))
                     told = str(error)
                 if isinstance(error, ProtocolMismatch):
                     pause_s = self._limits.mismatch_retry_s
             await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, max(self._limits.retry_max_s, pause_s))
 
     async def _connect_and_serve(self) -> None:
         """One connection from its opening to its end; raises only if it never came up."""

@@ -21,6 +21,7 @@ from typing import TypeVar
 
 import msgspec
 import numpy as np
+import structlog
 
 from edgesplit.codecs import CODECS, available_codecs
 from edgesplit.frames import pack_tensor, unpack_tensors
@@ -29,6 +30,7 @@ from edgesplit.tensors import Array
 from edgesplit_agent.compute.runtime import RuntimeOptions
 from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
 from edgesplit_agent.profiling.machine_lock import machine_lock
+from edgesplit_agent.profiling.store import replace_file
 
 __all__ = ["CodecTimer", "CodecTiming", "fit_line"]
 
@@ -106,7 +108,10 @@ class CodecTimer:
             {name: _beyond(times, extra.get(_kind(name))) for name, times in of_float.items()},
             {name: _beyond(times, extra.get(_kind(name))) for name, times in of_integers.items()},
         )
-        path.write_bytes(msgspec.json.encode(timing))
+        try:
+            replace_file(path, msgspec.json.encode(timing))
+        except OSError as error:
+            structlog.get_logger(part="profiling").warning("codec-times-not-written", path=str(path), error=str(error))
         return timing
 
     async def _time(self, codec: str, tensors: Sequence[Array]) -> CodecTimes:

@@ -16,7 +16,8 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -34,6 +35,7 @@ from edgesplit.profiles import (
     ModelOffer,
     ProfilePlan,
     ProfileReport,
+    ProfileRequest,
 )
 from edgesplit.tensors import Array
 from edgesplit_agent.artifacts.cache import BlobCache
@@ -42,6 +44,7 @@ from edgesplit_agent.compute.providers import CPU
 from edgesplit_agent.compute.runtime import RuntimeOptions, give_memory_back, open_session, providers_of
 from edgesplit_agent.compute.sessions import digests_of, sizes_of
 from edgesplit_agent.compute.worker import Worker
+from edgesplit_agent.profiling.attempts import Attempts
 from edgesplit_agent.profiling.calibration import Sample, fit_transitions
 from edgesplit_agent.profiling.codec_times import CodecTimer
 from edgesplit_agent.profiling.kernel_times import (
@@ -63,21 +66,23 @@ REST_LIMIT_S, REST_RUNS = 0.5, 3.0
 Plan = TypeVar("Plan", ProfilePlan, CalibrationPlan)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Job:
-    """A model that is being profiled, or was."""
+    """A model that is being profiled, or was.
+
+    Attributes:
+        asked: Of the last request to measure it once more; comes back in what is said.
+        once_more: What is known of it does not count until it was measured again.
+    """
 
     offer: ModelOffer
-    task: asyncio.Task[bool]
-
-    @property
-    def failed(self) -> bool:
-        """Whether it ended without a profile."""
-        return self.task.done() and (self.task.cancelled() or not self.task.result())
+    attempts: Attempts = field(init=False)
+    asked: str = ""
+    once_more: bool = False
 
 
 class Profiler:
-    """Profiles every offered model once and remembers the result on disk.
+    """Profiles every offered model once and remembers the result on disk; what failed in passing is tried again.
 
     Args:
         publish: Takes each report.
@@ -112,15 +117,32 @@ class Profiler:
         self._log = structlog.get_logger(part="profiling")
 
     def offer(self, model: str, offer: ModelOffer | None) -> None:
-        """Begin profiling a model, or stop where it is gone; the same offer again repeats only what failed."""
+        """Begin profiling a model, or stop where it is gone; the same offer again changes nothing."""
         known = self._jobs.get(model)
         if known is not None:
-            if known.offer == offer and not known.failed:
+            if known.offer == offer:
                 return
-            known.task.cancel()
+            known.attempts.cancel()
             del self._jobs[model]
         if offer is not None:
-            self._jobs[model] = _Job(offer, asyncio.create_task(self._report_profile(offer)))
+            self._begin(_Job(offer))
+
+    def ask(self, request: ProfileRequest) -> None:
+        """Somebody wants a model measured once more; what fails is tried at once, what is under way is not disturbed."""
+        job = self._jobs.get(request.model)
+        if job is None or job.offer.sha256 != request.sha256:
+            return  # its offer comes later, and with it a first measurement
+        job.asked = request.asked
+        if job.attempts.ended:
+            job.once_more = self._store.profile(job.offer) is not None
+            self._begin(job)
+        else:
+            job.attempts.hasten()
+
+    def cause_returned(self) -> None:
+        """What profiling needs from others may be there again."""
+        for job in self._jobs.values():
+            job.attempts.hasten()
 
     def set_slow_down(self, slow_down: float) -> None:
         """Change the emulated factor; what was measured is said again with it, not measured again."""
@@ -128,12 +150,17 @@ class Profiler:
         for job in self._jobs.values():
             stored = self._store.profile(job.offer)
             if stored is not None:
-                self._report(job.offer, "done", 1.0, profile=self._stated(stored))
+                self._report(job, "done", 1.0, profile=stored)
 
     @property
     def busy(self) -> bool:
         """Whether a model is being profiled, or waits for it."""
-        return any(not job.task.done() for job in self._jobs.values())
+        return any(job.attempts.under_way for job in self._jobs.values())
+
+    @property
+    def failing(self) -> bool:
+        """Whether something waits to be tried again."""
+        return any(job.attempts.retry is not None and not job.attempts.ended for job in self._jobs.values())
 
     def profiled(self) -> dict[str, tuple[ModelOffer, ExecutionProfile]]:
         """Models whose profile is there, with the times the machine itself takes."""
@@ -146,36 +173,49 @@ class Profiler:
 
     async def close(self) -> None:
         """Stop profiling."""
-        for job in self._jobs.values():
-            job.task.cancel()
-        await asyncio.gather(*(job.task for job in self._jobs.values()), return_exceptions=True)
+        ending = [job.attempts.cancel() for job in self._jobs.values()]
+        await asyncio.gather(*ending, return_exceptions=True)
 
-    async def _report_profile(self, offer: ModelOffer) -> bool:
-        """Measure, or take what was measured earlier, and say so; False where that failed."""
-        stored = self._store.profile(offer)
-        if stored is not None:
+    def _begin(self, job: _Job) -> None:
+        self._jobs[job.offer.model] = job
+        job.attempts = Attempts(partial(self._report_profile, job), failed=partial(self._say_failed, job))
+
+    async def _report_profile(self, job: _Job) -> None:
+        """Measure, or take what was measured earlier, and say so.
+
+        Raises:
+            EdgesplitError, OSError: It failed.
+        """
+        offer, stored = job.offer, self._store.profile(job.offer)
+        if stored is not None and not job.once_more:
             await self._codecs.ensure()
-            self._report(offer, "done", 1.0, "measured earlier", self._stated(stored))
-            return True
-        self._report(offer, "running", 0.0)
+            self._report(job, "done", 1.0, "measured earlier", stored)
+            return
+        if job.attempts.retry is None:
+            self._report(job, "running", 0.0, profile=stored)  # a further try is said once it gets somewhere
         started = time.monotonic()
-        try:
-            async with self._one_at_a_time:
-                with self._own_work.under_way():
-                    await self._codecs.ensure()
-                    profile = await self._profile(offer, lambda fraction: self._report(offer, "running", fraction))
-        except EdgesplitError as error:
-            self._log.error("profiling-failed", model=offer.model, error=str(error))
-            self._report(offer, "failed", 1.0, str(error))
-            return False
-        except Exception as error:
-            self._log.exception("profiling-failed", model=offer.model)
-            self._report(offer, "failed", 1.0, f"{type(error).__name__}: {error}")
-            return False
+        async with self._one_at_a_time:
+            with self._own_work.under_way():
+                await self._codecs.ensure()
+                if job.once_more:
+                    self._store.forget_parts(offer)
+                say = partial(self._report, job, "running", profile=stored)
+                profile = await self._profile(offer, say)
         seconds = round(time.monotonic() - started, 2)
+        job.once_more = False
         self._log.info("profiled", model=offer.model, seconds=seconds, whole_s=profile.whole_s, runs=profile.runs)
-        self._report(offer, "done", 1.0, profile=self._stated(profile))
-        return True
+        self._report(job, "done", 1.0, profile=profile)
+
+    def _say_failed(self, job: _Job, error: Exception) -> None:
+        model, retry = job.offer.model, job.attempts.retry
+        if isinstance(error, EdgesplitError | OSError):
+            text = str(error)
+            again = {"tried_again_in_s": round(retry.next_at_s - retry.failed_at_s, 1)} if retry is not None else {}
+            self._log.error("profiling-failed", model=model, error=text, **again)
+        else:
+            text = f"{type(error).__name__}: {error}"
+            self._log.error("profiling-failed", model=model, error=text, exc_info=error)
+        self._report(job, "failed", 1.0, text, self._store.profile(job.offer))
 
     def _stated(self, profile: ExecutionProfile) -> ExecutionProfile:
         """A profile as the controller is told it: with codecs, and as slow as emulation makes the node."""
@@ -185,12 +225,13 @@ class Profiler:
 
     def _report(
         self,
-        offer: ModelOffer,
+        job: _Job,
         state: Literal["running", "done", "failed"],
         fraction: float,
         detail: str = "",
         profile: ExecutionProfile | None = None,
     ) -> None:
+        offer, retry = job.offer, job.attempts.retry
         report = ProfileReport(
             node=self._node,
             instance=self._instance,
@@ -199,7 +240,9 @@ class Profiler:
             state=state,
             fraction=fraction,
             detail=detail,
-            profile=profile,
+            profile=self._stated(profile) if profile is not None else None,
+            retry=retry.said(time.monotonic()) if retry is not None else None,
+            asked=job.asked,
         )
         self._publish(report)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from edgesplit.tensors import Array
 from edgesplit_agent.compute.interruption import Interruption
-from edgesplit_agent.compute.sessions import RuntimeOptions
+from edgesplit_agent.compute.runtime import RuntimeOptions, refusal
 from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
 
 __all__ = ["Taken", "TimedRuns"]
@@ -116,9 +116,9 @@ class TimedRuns:
             began_s, started = time.perf_counter(), clock()
             try:
                 session.run(None, dict(inputs), interruption.options)
-            except Exception:
+            except Exception as error:  # onnxruntime raises pybind types without a common base
                 if not interruption.asked:
-                    raise
+                    raise refusal("onnxruntime does not run the model", error) from error
             seconds, wall_s = clock() - started, time.perf_counter() - began_s
             return Taken(None if interruption.asked else seconds, wall_s)
 

@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from edgesplit.messages import Desired, EpochSpec, EpochState
+from edgesplit.retrying import Retry, hastened, retry_after
 from edgesplit.tensors import Array
 from edgesplit_agent.serving.actions import (
     Action,
@@ -25,12 +26,11 @@ from edgesplit_agent.serving.actions import (
     ShadowRequest,
 )
 from edgesplit_agent.serving.admission import footprint_bytes
+from edgesplit_agent.serving.events import EpochFailed
 from edgesplit_agent.serving.shadows import Shadows
 
 __all__ = ["HeldEpoch", "ModelEpochs"]
 
-RETRY_S = 10.0
-"""A wanted epoch that could not be prepared is tried again this often. [s]"""
 SUSPICION_S = 5.0
 """After a participant gave a request up because of the network, new requests avoid the epoch this long; doubled each time
 that happens again at once. [s]"""
@@ -39,13 +39,18 @@ LONGEST_SUSPICION_S = 60.0
 
 @dataclass(slots=True)
 class HeldEpoch:
-    """An epoch this node prepares, has or drains."""
+    """An epoch this node prepares, has or drains.
+
+    Attributes:
+        detail: Why it failed, or fails so far.
+        retry: It fails for a passing reason and is tried again.
+    """
 
     spec: EpochSpec
     generation: int
     state: Literal["preparing", "prepared", "failed", "draining"] = "preparing"
     detail: str = ""
-    failed_at_s: float = 0.0
+    retry: Retry | None = None
     _footprint_bytes: int | None = None
 
     def follow(self, spec: EpochSpec) -> None:
@@ -112,16 +117,17 @@ class ModelEpochs:
         held = self.held.get(number)
         if held is None or held.generation != generation or held.state != "preparing":
             return False
-        held.state, held.detail = "prepared", ""
+        held.state, held.detail, held.retry = "prepared", "", None
         self._settle()
         return True
 
-    def failed(self, number: int, generation: int, detail: str, now_s: float) -> bool:
+    def failed(self, event: EpochFailed, now_s: float) -> bool:
         """Note that an epoch could not be prepared; False for a stale report."""
-        held = self.held.get(number)
-        if held is None or held.generation != generation or held.state != "preparing":
+        held = self.held.get(event.epoch)
+        if held is None or held.generation != event.generation or held.state != "preparing":
             return False
-        held.state, held.detail, held.failed_at_s = "failed", detail, now_s
+        held.state, held.detail = "failed", event.detail
+        held.retry = retry_after(held.retry, now_s, event.draw) if event.passing else None
         return True
 
     def suspect(self, number: int, now_s: float) -> None:
@@ -149,9 +155,15 @@ class ModelEpochs:
         return [ShadowRequest(self.model, number, generation, arrays, outputs, desired.outputs, metric)]
 
     def retry_failed(self, now_s: float) -> list[Action]:
-        """Try wanted epochs again whose preparation failed a while ago."""
-        due = [held for held in self.held.values() if held.state == "failed" and now_s >= held.failed_at_s + RETRY_S]
-        return [self._prepare(held.spec) for held in due]
+        """Try wanted epochs again that failed for a passing reason and are due."""
+        due = [held for held in self._failing() if held.retry is not None and now_s >= held.retry.next_at_s]
+        return [self._prepare(held.spec, held) for held in due]
+
+    def hasten(self, now_s: float) -> list[Action]:
+        """Try them again at once: what they failed for may be there again."""
+        for held in self._failing():
+            held.retry = hastened(held.retry, now_s) if held.retry is not None else None
+        return self.retry_failed(now_s)
 
     def release_drained(self, in_flight: Mapping[int, int]) -> list[Action]:
         """Free draining epochs that no request is left on."""
@@ -237,7 +249,7 @@ class ModelEpochs:
         # has any left at its source decides when it may be dropped.
         key = (
             tuple(
-                (number, held.state, held.detail, number != serving and self._left(number, in_flight) > 0)
+                (number, held.state, held.detail, held.retry, number != serving and self._left(number, in_flight) > 0)
                 for number, held in sorted(self.held.items())
             ),
             serving,
@@ -250,7 +262,13 @@ class ModelEpochs:
             self._published = None
             return actions if first else [*actions, ClearObserved(self.model)]
         states = tuple(
-            EpochState(epoch=number, state=held.state, detail=held.detail, in_flight=self._left(number, in_flight))
+            EpochState(
+                epoch=number,
+                state=held.state,
+                detail=held.detail,
+                in_flight=self._left(number, in_flight),
+                retry=held.retry.said(now_s) if held.retry is not None else None,
+            )
             for number, held in sorted(self.held.items())
         )
         return [*actions, PublishObserved(self.model, states, serving)]
@@ -295,9 +313,14 @@ class ModelEpochs:
         held = self.held.get(number)
         return held is not None and held.usable
 
-    def _prepare(self, spec: EpochSpec) -> Action:
+    def _failing(self) -> list[HeldEpoch]:
+        return [held for held in self.held.values() if held.state == "failed"]
+
+    def _prepare(self, spec: EpochSpec, failed: HeldEpoch | None = None) -> Action:
         generation = next(self._generations)
-        self.held[spec.epoch] = HeldEpoch(spec, generation)
+        held = self.held[spec.epoch] = HeldEpoch(spec, generation)
+        if failed is not None:
+            held.detail, held.retry = failed.detail, failed.retry
         return PrepareEpoch(self.model, generation, spec)
 
     def _release(self, number: int) -> Action:

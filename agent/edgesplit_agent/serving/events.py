@@ -16,6 +16,7 @@ from edgesplit.tensors import Array
 
 __all__ = [
     "AbortReceived",
+    "CauseReturned",
     "ComponentFailed",
     "ComponentFinished",
     "DeploymentChanged",
@@ -81,12 +82,23 @@ class EpochPrepared(msgspec.Struct, frozen=True):
 
 
 class EpochFailed(msgspec.Struct, frozen=True):
-    """Sessions of an epoch could not be built."""
+    """Sessions of an epoch could not be built.
+
+    Attributes:
+        passing: The same may succeed later.
+        draw: Uniform in [0, 1), for the pause until then.
+    """
 
     model: str
     epoch: int
     generation: int
     detail: str
+    passing: bool = False
+    draw: float = 0.0
+
+
+class CauseReturned(msgspec.Struct, frozen=True):
+    """Something that preparing needs is there again: the controller, the broker, a peer, room on disk."""
 
 
 class RequestArrived(msgspec.Struct, frozen=True, eq=False):
@@ -218,6 +230,7 @@ Event: TypeAlias = (
     | ModelOffered
     | EpochPrepared
     | EpochFailed
+    | CauseReturned
     | RequestArrived
     | RequestCancelled
     | TensorsArrived

@@ -18,6 +18,7 @@ from edgesplit_agent.serving.admission import Admission
 from edgesplit_agent.serving.epochs import ModelEpochs
 from edgesplit_agent.serving.events import (
     AbortReceived,
+    CauseReturned,
     ComponentFailed,
     ComponentFinished,
     DeploymentChanged,
@@ -136,6 +137,8 @@ class AgentMachine:
                 return flow.go_on(model, now_s) if is_ready else []
             case EpochFailed():
                 return self._epoch_failed(event, now_s)
+            case CauseReturned():
+                return [action for model in self.models.values() for action in model.hasten(now_s)]
             case RequestArrived():
                 return flow.request_arrived(event, now_s)
             case RequestCancelled(request):
@@ -155,7 +158,8 @@ class AgentMachine:
                 flow.admission.peer_has_room(peer, nbytes)
                 return []
             case PeerUp(peer):
-                return flow.peer_up(peer, now_s)
+                hastened = [action for model in self.models.values() for action in model.hasten(now_s)]
+                return flow.peer_up(peer, now_s) + hastened
             case PeerLost():
                 return flow.peer_lost(event, now_s)
             case AbortReceived():
@@ -189,7 +193,7 @@ class AgentMachine:
 
     def _epoch_failed(self, event: EpochFailed, now_s: float) -> list[Action]:
         model = self.models.get(event.model)
-        if model is None or not model.failed(event.epoch, event.generation, event.detail, now_s):
+        if model is None or not model.failed(event, now_s):
             return []
         source = model.held[event.epoch].spec.source
         message = f"epoch {event.epoch} could not be prepared on {self.node}: {event.detail}"
