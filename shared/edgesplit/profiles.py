@@ -37,12 +37,14 @@ class ProfilePlan(Message, frozen=True, kw_only=True):
         kernel_units: Graph node name, as the runtime's profile reports it, to unit name.
         quantizable: Units that have an int8 form.
         inputs: What to feed.
+        values: Of integer inputs that may not be 0 (a divisor, a size), in C order; the others may.
     """
 
     units: tuple[str, ...]
     kernel_units: dict[str, str]
     quantizable: tuple[str, ...]
     inputs: tuple[TensorSpec, ...]
+    values: dict[str, tuple[int, ...]] = msgspec.field(default_factory=dict[str, tuple[int, ...]])
 
 
 class CalibrationGraph(Message, frozen=True, kw_only=True):

@@ -22,8 +22,9 @@ from edgesplit_controller.deployment.problems import Candidate, build_problem
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.planning import INPUT, OUTPUT
 from edgesplit_controller.graph.runner import open_session
-from edgesplit_controller.models.intake import Submission, take_in
+from edgesplit_controller.models.intake import take_in
 from edgesplit_controller.models.record import ModelRecord, read_record, write_record
+from edgesplit_controller.models.submission import Submission
 from edgesplit_controller.planner import evaluate, solve
 from edgesplit_controller.quantization.codec_noise import round_trip
 from tests.controller.tiny_models import convolutions

@@ -15,8 +15,9 @@ from edgesplit.requests import GoalsDocument
 from edgesplit_controller.deployment.predictions import placed, typical_bytes
 from edgesplit_controller.deployment.problems import Candidate, build_problem
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.models.intake import Submission, take_in
+from edgesplit_controller.models.intake import take_in
 from edgesplit_controller.models.record import ModelRecord
+from edgesplit_controller.models.submission import Submission
 from edgesplit_controller.planner import evaluate
 from tests.controller.tiny_models import convolutions
 

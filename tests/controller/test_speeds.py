@@ -17,8 +17,9 @@ from edgesplit_controller.deployment.predictions import as_timed, component_key,
 from edgesplit_controller.deployment.rollout import EpochPlan
 from edgesplit_controller.deployment.state import DeploymentState, PlanRecord
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.models.intake import Submission, take_in
+from edgesplit_controller.models.intake import take_in
 from edgesplit_controller.models.record import ModelRecord
+from edgesplit_controller.models.submission import Submission
 from edgesplit_controller.planner import evaluate
 from edgesplit_controller.registry import Change, Registry
 from edgesplit_controller.speeds import SavedSpeed, Speeds

@@ -10,7 +10,8 @@ from edgesplit.errors import InvalidConfiguration, InvalidInput
 from edgesplit.requests import GoalsDocument
 from edgesplit_controller.deployment.rollout import EpochPlan, Rollout
 from edgesplit_controller.deployment.state import DeploymentState, State
-from edgesplit_controller.models.intake import Submission, take_in
+from edgesplit_controller.models.intake import take_in
+from edgesplit_controller.models.submission import Submission
 from edgesplit_controller.store import Store
 from tests.controller.tiny_models import convolutions
 

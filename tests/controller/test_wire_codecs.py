@@ -22,8 +22,9 @@ from edgesplit_controller.deployment.problems import Candidate
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.planning import INPUT, OUTPUT
 from edgesplit_controller.graph.runner import open_session
-from edgesplit_controller.models.intake import Submission, take_in
+from edgesplit_controller.models.intake import take_in
 from edgesplit_controller.models.record import ModelRecord
+from edgesplit_controller.models.submission import Submission
 from edgesplit_controller.planner import evaluate, solve
 from edgesplit_controller.quantization.codec_figures import CodecFigure
 from tests.controller.test_compilation import ADDRESSES, NODES, problem_of, profile, run

@@ -32,6 +32,7 @@ __all__ = [
     "fingerprint",
     "first_line",
     "give_memory_back",
+    "has_integers",
     "on_processor_alone",
     "open_session",
     "providers_of",
@@ -216,6 +217,11 @@ def refusal(sentence: str, error: BaseException) -> PreparationFailed:
     said = str(error).lower()
     starved = is_passing(error) or any(words in said for words in _STARVED)
     return (RuntimeStarved if starved else PreparationFailed)(f"{sentence}: {first_line(error)}")
+
+
+def has_integers(specs: Sequence[TensorSpec]) -> bool:
+    """Whether made-up inputs may be refused for what they say: integers may be indices, sizes or divisors."""
+    return any(np.dtype(spec.dtype).kind in "iub" for spec in specs)
 
 
 def first_line(error: BaseException) -> str:

@@ -20,6 +20,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+import structlog
+
+from edgesplit.errors import RuntimeStarved
 from edgesplit.messages import ComponentSpec, EpochSpec, GraphRef
 from edgesplit.tensors import Array
 from edgesplit_agent.artifacts.cache import BlobCache
@@ -27,7 +30,9 @@ from edgesplit_agent.compute.own_work import OwnWork
 from edgesplit_agent.compute.packing import PackedGraphs
 from edgesplit_agent.compute.runtime import (
     RuntimeOptions,
+    first_line,
     give_memory_back,
+    has_integers,
     open_session,
     providers_of,
     refusal,
@@ -44,6 +49,7 @@ __all__ = [
     "providers_of",
     "sizes_of",
     "slowed",
+    "warm_up",
     "zeros",
 ]
 
@@ -247,7 +253,7 @@ class SessionPool:
             path = self._packed.path(digest) if packed else self._cache.path(digest)
             opening = functools.partial(open_session, path, self.options, optimized=packed)
             session = await loop.run_in_executor(self._opener, opening)
-            await loop.run_in_executor(self._background, _warm, session, component)
+            await loop.run_in_executor(self._background, warm_up, session, component)
         self.providers = providers_of(session)
         return session
 
@@ -303,11 +309,20 @@ class SessionPool:
             self._tidying = asyncio.get_running_loop().call_later(TIDY_AFTER_S, self._tidy)
 
 
-def _warm(session: Any, component: ComponentSpec) -> None:
+def warm_up(session: Any, component: ComponentSpec) -> None:
+    """Run a component once, so that the first request need not wait for what the first run does.
+
+    Raises:
+        PreparationFailed: It does not run.
+    """
     try:
         session.run([output.name for output in component.outputs], zeros(component.inputs))
     except Exception as error:  # onnxruntime raises pybind types without a common base
-        raise refusal(f"component {component.component} does not run", error) from error
+        refused = refusal(f"component {component.component} does not run", error)
+        if isinstance(refused, RuntimeStarved) or not has_integers(component.inputs):
+            raise refused from error
+        # A divisor, a size, an index that starts at 1 may not be 0: then the first request warms it up.
+        structlog.get_logger(part="sessions").info("not-warmed", component=component.component, error=first_line(error))
 
 
 def _lower_priority() -> None:

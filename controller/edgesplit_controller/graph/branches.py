@@ -9,7 +9,15 @@ from __future__ import annotations
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from edgesplit_controller.graph.normalise import constants_to_initializers
-from edgesplit_controller.graph.protos import is_external, op_key, rename_inputs, unique_name, used_names
+from edgesplit_controller.graph.protos import (
+    defined_names,
+    is_external,
+    nested_names,
+    op_key,
+    rename_inputs,
+    unique_name,
+    used_names,
+)
 
 __all__ = ["inline_constant_branches"]
 
@@ -40,9 +48,8 @@ def inline_constant_branches(graph: GraphProto) -> int:
 
 def _spliced(graph: GraphProto, node: NodeProto, branch: GraphProto) -> list[NodeProto]:
     taken = {name for other in graph.node for name in (*used_names(other), *other.output)}
-    taken |= {tensor.name for tensor in graph.initializer} | {value.name for value in graph.input}
-    inner = [name for other in branch.node for name in other.output if name]
-    inner += [tensor.name for tensor in branch.initializer]
+    taken |= defined_names(graph) | nested_names(graph)
+    inner = sorted(defined_names(branch))
     # A branch may use names that its sibling or another If uses too.
     names = {name: unique_name(f"{node.name}/{name}", taken) for name in inner}
     made = {name for other in branch.node for name in other.output}
@@ -55,6 +62,9 @@ def _spliced(graph: GraphProto, node: NodeProto, branch: GraphProto) -> list[Nod
         weight.CopyFrom(tensor)
         weight.name = names[tensor.name]
         graph.initializer.append(weight)
+    for sparse in branch.sparse_initializer:
+        graph.sparse_initializer.add().CopyFrom(sparse)
+        graph.sparse_initializer[-1].values.name = names[sparse.values.name]
     spliced: list[NodeProto] = []
     for other in branch.node:
         copy = _copy(other)

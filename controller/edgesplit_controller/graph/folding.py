@@ -15,11 +15,12 @@ import onnx
 from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from edgesplit.errors import InvalidModel
+from edgesplit.tensors import DTYPES
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.protos import is_external, op_key, set_blob, subgraphs
 from edgesplit_controller.graph.reading import BLOB_MIN_BYTES
 from edgesplit_controller.graph.runner import open_session, run_session
-from edgesplit_controller.graph.shapes import ValueType
+from edgesplit_controller.graph.value_types import ValueType
 
 __all__ = ["fold_shape_arithmetic"]
 
@@ -118,7 +119,7 @@ def _is_foldable(node: NodeProto, known: set[str], types: Mapping[str, ValueType
 
 
 def _nbytes(value: ValueType) -> int:
-    if value.dtype == "object":
+    if value.dtype not in DTYPES:
         return _LARGEST_RESULT_BYTES + 1
     return math.prod(value.shape or ()) * np.dtype(helper.tensor_dtype_to_np_dtype(value.elem_type)).itemsize
 

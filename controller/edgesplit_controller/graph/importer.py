@@ -16,6 +16,7 @@ import onnx
 from onnx import helper
 
 from edgesplit.errors import InvalidModel
+from edgesplit.tensors import DTYPES
 from edgesplit_controller.graph import normalise
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.branches import inline_constant_branches
@@ -25,13 +26,15 @@ from edgesplit_controller.graph.model import ModelGraph, Operator, Tensor
 from edgesplit_controller.graph.protos import initializer_nbytes, op_key, static_shape, used_names, value_info
 from edgesplit_controller.graph.quantizable import candidates
 from edgesplit_controller.graph.reading import file_digest, load_model, store_weights
-from edgesplit_controller.graph.runner import open_session
-from edgesplit_controller.graph.shapes import ValueType, complete_types, fix_batch, infer_types
+from edgesplit_controller.graph.runner import GraphRefused, open_session, refusal_of
+from edgesplit_controller.graph.shapes import complete_types, fix_batch, infer_types
 from edgesplit_controller.graph.units import find_units, kept_whole
+from edgesplit_controller.graph.value_types import ValueType
 
 __all__ = ["build_graph", "import_model"]
 
 _IR_WITH_FREE_INITIALIZERS = 4  # from here on initializers need not be graph inputs
+_WHY_WHOLE = "what flows between them cannot travel, since its size is not fixed or frames do not know its type"
 _MOST_FOLDING_PASSES = 64
 
 
@@ -58,7 +61,7 @@ def import_model(path: Path, blobs: BlobStore, *, progress: Callable[[str], None
     say("finding the shapes")
     types = _settle_shapes(proto, blobs, notes)
     say("loading the model")
-    open_session(proto, blobs, optimize=False)
+    _check_loads(proto, blobs, path)
     types = complete_types(proto, blobs, types)
     graph = build_graph(proto, types, sha256)
     notes += [_whole_note(group) for group in kept_whole(graph.operators, graph.tensors)]
@@ -66,8 +69,18 @@ def import_model(path: Path, blobs: BlobStore, *, progress: Callable[[str], None
     return graph.with_units(find_units(graph.operators, graph.tensors, candidates(graph)))
 
 
+def _check_loads(proto: onnx.ModelProto, blobs: BlobStore, path: Path) -> None:
+    try:
+        open_session(proto, blobs, optimize=False)
+    except GraphRefused as error:
+        reason = refusal_of(path)
+        if reason is None:
+            raise
+        raise InvalidModel(f"onnxruntime does not load the model ({reason}): export it again") from error
+
+
 def _whole_note(group: frozenset[str]) -> str:
-    return f"{len(group)} operators around {min(group)} stay together: what flows between them has no fixed size"
+    return f"{len(group)} operators around {min(group)} stay together: {_WHY_WHOLE}"
 
 
 def _silently(_stage: str) -> None:
@@ -84,6 +97,7 @@ def _normalise(proto: onnx.ModelProto, notes: list[str]) -> onnx.ModelProto:
     normalise.strip_comments(graph)
     normalise.name_nodes(graph)
     normalise.sort_nodes(graph)
+    normalise.separate_scopes(graph)
     normalise.resolve_weight_aliases(graph)
     dropped = normalise.drop_unused(graph)
     if dropped:
@@ -138,6 +152,10 @@ def build_graph(proto: onnx.ModelProto, types: Mapping[str, ValueType], sha256: 
     for name in outputs:
         if tensors[name].dtype == "object":
             raise InvalidModel(f"output {name} is not a tensor of numbers: export the model without it")
+        if tensors[name].dtype not in DTYPES:
+            raise InvalidModel(
+                f"output {name} is {tensors[name].dtype}, which answers cannot hold: export it as float32"
+            )
     _describe_outputs(proto, tensors)
     return ModelGraph(sha256, proto, tuple(operators), tensors, inputs, outputs)
 

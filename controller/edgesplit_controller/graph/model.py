@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from edgesplit.tensors import DTYPES
+
 if TYPE_CHECKING:
     import onnx
 
@@ -63,8 +65,8 @@ class Tensor:
 
     @property
     def cuttable(self) -> bool:
-        """Whether it could travel: a tensor of numbers whose size is known."""
-        return self.dtype != "object" and all(size >= 0 for size in self.shape)
+        """Whether it could travel: of a dtype that frames know, and of a size that is known."""
+        return self.dtype in DTYPES and all(size >= 0 for size in self.shape)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,15 @@ import onnx
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from edgesplit.errors import InvalidModel
-from edgesplit_controller.graph.protos import op_key, rename_inputs, unique_name, used_names
+from edgesplit_controller.graph.protos import (
+    defined_names,
+    nested_names,
+    op_key,
+    rename_inputs,
+    subgraphs,
+    unique_name,
+    used_names,
+)
 
 __all__ = [
     "constants_to_initializers",
@@ -25,6 +33,7 @@ __all__ = [
     "name_nodes",
     "release_initializers",
     "resolve_weight_aliases",
+    "separate_scopes",
     "sort_nodes",
     "strip_comments",
 ]
@@ -114,6 +123,38 @@ def name_nodes(graph: GraphProto) -> None:
         node.name = unique_name(node.name or first_output, taken)
 
 
+def separate_scopes(graph: GraphProto) -> None:
+    """Rename what a body defines under a name that a graph around it uses, too.
+
+    Such a name hides the outer one inside the body. With none hidden, a name means one tensor wherever it is read, and
+    outer tensors may be renamed (aliases, tags, int8 forms) without a body catching the new name.
+    """
+    _separate(graph, defined_names(graph), defined_names(graph) | nested_names(graph))
+
+
+def _separate(graph: GraphProto, outer: set[str], taken: set[str]) -> None:
+    for node in graph.node:
+        for body in subgraphs(node):
+            own = defined_names(body)
+            _rename_within(body, {name: unique_name(name, taken) for name in sorted(own & outer)})
+            _separate(body, outer | defined_names(body), taken)
+
+
+def _rename_within(body: GraphProto, names: dict[str, str]) -> None:
+    if not names:
+        return
+    for value in (*body.input, *body.output, *body.value_info):
+        value.name = names.get(value.name, value.name)
+    for tensor in body.initializer:
+        tensor.name = names.get(tensor.name, tensor.name)
+    for sparse in body.sparse_initializer:
+        sparse.values.name = names.get(sparse.values.name, sparse.values.name)
+    for node in body.node:
+        rename_inputs(node, names)
+        for index, name in enumerate(node.output):
+            node.output[index] = names.get(name, name)
+
+
 def resolve_weight_aliases(graph: GraphProto) -> None:
     """Let readers of an Identity over a weight (or over such an Identity) read the weight itself."""
     weights = {tensor.name for tensor in graph.initializer}
@@ -132,6 +173,7 @@ def feed_constant_outputs(graph: GraphProto) -> None:
     """Give a model output that is an initializer an operator that makes it, so that some node owns it."""
     weights = {tensor.name: tensor for tensor in graph.initializer}
     taken = {name for node in graph.node for name in (*used_names(node), *node.output, node.name)} | set(weights)
+    taken |= nested_names(graph)
     for value in graph.output:
         tensor = weights.get(value.name)
         if tensor is None:

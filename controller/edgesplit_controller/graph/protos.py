@@ -15,10 +15,12 @@ from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoPr
 from edgesplit_controller.graph.model import Tensor
 
 __all__ = [
+    "defined_names",
     "external_fields",
     "has_whole_bytes",
     "initializer_nbytes",
     "is_external",
+    "nested_names",
     "numpy_name",
     "onnx_type",
     "op_key",
@@ -54,22 +56,36 @@ def used_names(node: NodeProto) -> list[str]:
     return list(names)
 
 
+def defined_names(graph: GraphProto) -> set[str]:
+    """Return what a graph's inputs, weights and nodes define; not what the bodies inside it do."""
+    names = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    names |= {tensor.values.name for tensor in graph.sparse_initializer}
+    return names | {name for node in graph.node for name in node.output if name}
+
+
+def nested_names(graph: GraphProto) -> set[str]:
+    """Return what the bodies inside a graph define, however deep."""
+    bodies = [body for node in graph.node for body in subgraphs(node)]
+    return {name for body in bodies for name in defined_names(body) | nested_names(body)}
+
+
 def _captured(body: GraphProto) -> list[str]:
-    own = {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
-    own |= {name for node in body.node for name in node.output}
+    own = defined_names(body)
     names = [name for node in body.node for name in used_names(node)]
     names += [value.name for value in body.output]
     return [name for name in names if name not in own]
 
 
 def rename_inputs(node: NodeProto, names: Mapping[str, str]) -> None:
-    """Make a node read other tensors, inside its subgraphs too."""
+    """Make a node read other tensors, inside its subgraphs too.
+
+    A body that defines one of the new names itself would capture it: `normalise.separate_scopes` has been there before.
+    """
     for index, name in enumerate(node.input):
         if name in names:
             node.input[index] = names[name]
     for body in subgraphs(node):
-        own = {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
-        own |= {name for inner in body.node for name in inner.output}
+        own = defined_names(body)
         visible = {old: new for old, new in names.items() if old not in own}
         if not visible:
             continue

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,9 +21,21 @@ from edgesplit_controller.graph.protos import external_fields, is_external, nump
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["open_session", "run_session"]
+__all__ = ["GraphRefused", "open_session", "refusal_of", "run_session", "run_values", "shapes_of"]
 
 _QUIET = 3  # onnxruntime's severity "error": its warnings about unused or reshaped values are not the user's
+
+
+class GraphRefused(InvalidModel):
+    """onnxruntime does not load a graph: the user's own, or one that was made of it.
+
+    Attributes:
+        reason: What onnxruntime says.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"onnxruntime refuses a graph that was made of the model ({reason}): report it with the model")
+        self.reason = reason
 
 
 def open_session(
@@ -41,7 +54,7 @@ def open_session(
         optimize: Whether onnxruntime may fuse and fold; without, loading is faster.
 
     Raises:
-        InvalidModel: onnxruntime refuses the graph.
+        GraphRefused: onnxruntime does not load it.
         ArtifactMissing: A weight's blob is not in the store.
     """
     import onnxruntime  # noqa: PLC0415 - half a second that commands without sessions need not pay
@@ -61,10 +74,25 @@ def open_session(
     try:
         session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base class of its own
-        raise InvalidModel(f"onnxruntime does not load the model ({_first_line(error)}): export it again") from error
+        raise GraphRefused(_first_line(error)) from error
     # The values only borrow the mapped files; neither may go before the session does.
     weakref.finalize(session, values.clear)
     return session
+
+
+def refusal_of(path: Path) -> str | None:
+    """Say why onnxruntime does not load a user's file as it is; None where it does."""
+    import onnxruntime  # noqa: PLC0415 - loads late
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _QUIET
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.add_session_config_entry("session.disable_prepacking", "1")
+    try:
+        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base class of its own
+        return _first_line(error)
+    return None
 
 
 def run_session(
@@ -80,8 +108,41 @@ def run_session(
     try:
         results = session.run(list(outputs), dict(feeds))
     except Exception as error:  # onnxruntime's exceptions share no base class of its own
-        raise InvalidModel(f"the model does not run ({_first_line(error)}): check it with onnxruntime") from error
+        raise _not_running(error) from error
     return dict(zip(outputs, results, strict=True))
+
+
+def run_values(
+    session: onnxruntime.InferenceSession, outputs: Sequence[str], feeds: Mapping[str, Any]
+) -> list[onnxruntime.OrtValue]:
+    """Run once on onnxruntime's own values and return such.
+
+    Raises:
+        InvalidModel: The run failed.
+    """
+    try:
+        return list(session.run_with_ort_values(list(outputs), dict(feeds)))
+    except Exception as error:  # onnxruntime's exceptions share no base class of its own
+        raise _not_running(error) from error
+
+
+def shapes_of(
+    session: onnxruntime.InferenceSession, outputs: Sequence[str], feeds: Mapping[str, np.ndarray]
+) -> dict[str, tuple[int, ...]]:
+    """Run once and return the outputs' shapes, whatever their element types; those that are no tensors are left out.
+
+    Raises:
+        InvalidModel: The run failed.
+    """
+    import onnxruntime  # noqa: PLC0415 - loads late
+
+    given = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in feeds.items()}
+    values = run_values(session, outputs, given)
+    return {name: tuple(value.shape()) for name, value in zip(outputs, values, strict=True) if value.is_tensor()}
+
+
+def _not_running(error: Exception) -> InvalidModel:
+    return InvalidModel(f"the model does not run ({_first_line(error)}): check it with onnxruntime")
 
 
 def _mapped(tensor: onnx.TensorProto, blobs: BlobStore) -> np.ndarray:

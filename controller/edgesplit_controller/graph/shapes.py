@@ -7,18 +7,21 @@ here holds for every input; what depends on the data is reported open (-1). Not 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import onnx
 from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from edgesplit.errors import InvalidModel
+from edgesplit.tensors import DTYPES
 from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.graph.bodies import control_flow_types
 from edgesplit_controller.graph.protos import numpy_name, op_key, static_shape, subgraphs, used_names
-from edgesplit_controller.graph.runner import open_session, run_session
+from edgesplit_controller.graph.runner import open_session, shapes_of
+from edgesplit_controller.graph.samples import input_ranges, made_up
+from edgesplit_controller.graph.value_types import ValueType
 
-__all__ = ["ValueType", "complete_types", "fix_batch", "infer_types"]
+__all__ = ["complete_types", "fix_batch", "infer_types"]
 
 # Outputs whose size is decided by values, whatever the inputs' shapes are.
 _DATA_DEPENDENT = frozenset({"NonZero", "NonMaxSuppression", "Unique", "Compress", "StringSplit", "ImageDecoder"})
@@ -51,31 +54,6 @@ _SHAPE_OPERANDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ValueType:
-    """What is known of a value.
-
-    Attributes:
-        elem_type: ONNX element type, 0 for what is no tensor or not known yet.
-        shape: With -1 for open dimensions; None when even the rank is not known.
-        is_tensor: False for sequences, maps and optionals.
-    """
-
-    elem_type: int
-    shape: tuple[int, ...] | None
-    is_tensor: bool = True
-
-    @property
-    def known(self) -> bool:
-        """Whether type and every dimension are known."""
-        return self.is_tensor and self.elem_type != 0 and self.shape is not None and min(self.shape, default=0) >= 0
-
-    @property
-    def dtype(self) -> str:
-        """Return numpy's name of the element type."""
-        return numpy_name(self.elem_type) if self.is_tensor else "object"
-
-
 def fix_batch(graph: GraphProto) -> list[str]:
     """Set open first axes of the inputs to 1 and say so.
 
@@ -86,8 +64,11 @@ def fix_batch(graph: GraphProto) -> list[str]:
     batch_names: set[str] = set()
     for value in graph.input:
         shape = static_shape(value)
-        if shape is None or numpy_name(value.type.tensor_type.elem_type) == "object":
+        dtype = numpy_name(value.type.tensor_type.elem_type)
+        if shape is None or dtype == "object":
             raise InvalidModel(f"input {value.name} is not a tensor of numbers with a shape: export it as one")
+        if dtype not in DTYPES:
+            raise InvalidModel(f"input {value.name} is {dtype}, which requests cannot hold: export it as float32")
         if shape and shape[0] < 0:
             batch_names.add(value.type.tensor_type.shape.dim[0].dim_param)
             value.type.tensor_type.shape.dim[0].dim_value = 1
@@ -112,10 +93,33 @@ def infer_types(proto: onnx.ModelProto) -> dict[str, ValueType]:
         InvalidModel: The graph contradicts itself.
     """
     # Claims of the exporter may still hold the symbolic batch, and inference would keep them.
-    del proto.graph.value_info[:]
-    for value in proto.graph.output:
+    _forget_claims(proto.graph)
+    types, found = _inferred(proto), dict[str, ValueType]()
+    while new := control_flow_types(proto, types, infer_types).items() - found.items():
+        found |= new
+        _claim(proto.graph, found)
+        types = _inferred(proto) | found
+    _forget_claims(proto.graph)
+    return types
+
+
+def _forget_claims(graph: GraphProto) -> None:
+    del graph.value_info[:]
+    for value in graph.output:
         if value.type.HasField("tensor_type"):
             value.type.tensor_type.ClearField("shape")
+
+
+def _claim(graph: GraphProto, types: Mapping[str, ValueType]) -> None:
+    """Tell inference what it cannot find by itself."""
+    outputs = {value.name: value for value in graph.output}
+    for name, value in types.items():
+        shape = None if value.shape is None else [size if size >= 0 else None for size in value.shape]
+        claim = helper.make_tensor_value_info(name, value.elem_type, shape)
+        (outputs[name] if name in outputs else graph.value_info.add()).CopyFrom(claim)
+
+
+def _inferred(proto: onnx.ModelProto) -> dict[str, ValueType]:
     try:
         inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     except Exception as error:  # C++ exceptions of several kinds
@@ -157,9 +161,9 @@ def complete_types(proto: onnx.ModelProto, blobs: BlobStore, types: Mapping[str,
             (depending.add if depends else missing.append)(name)
     wanted = [*missing, *(name for name in depending if complete.get(name, ValueType(0, None)).is_tensor)]
     if wanted:
-        for name, (elem_type, shapes) in _observe(proto, blobs, wanted).items():
+        for name, (elem_type, shapes) in _observe(proto, blobs, types, wanted).items():
             same_rank = len({len(shape) for shape in shapes}) == 1
-            if name in depending or len(set(shapes)) > 1:
+            if name in depending or len(set(shapes)) != 1:
                 rank = len(shapes[0]) if same_rank else 0
                 inferred = complete.get(name, ValueType(0, None)).shape
                 complete[name] = ValueType(elem_type, inferred if inferred is not None else (-1,) * max(rank, 1))
@@ -179,27 +183,30 @@ def _depends_on_data(node: NodeProto, constants: set[str], depending: set[str]) 
 
 
 def _observe(
-    proto: onnx.ModelProto, blobs: BlobStore, names: Iterable[str]
+    proto: onnx.ModelProto, blobs: BlobStore, types: Mapping[str, ValueType], names: Iterable[str]
 ) -> dict[str, tuple[int, list[tuple[int, ...]]]]:
-    """Run the model on zeros and on noise and report type and both shapes of the named tensors."""
+    """Run the model on zeros and on noise and report type and shapes of the named tensors.
+
+    A model may refuse such inputs (an index beyond its table, a division by zero); what no run showed has no shape.
+    """
     probe = onnx.ModelProto()
     probe.CopyFrom(proto)
     existing = {value.name for value in probe.graph.output}
     names = list(names)
     probe.graph.output.extend(ValueInfoProto(name=name) for name in names if name not in existing)
     session = open_session(probe, blobs, optimize=False)
-    types = {value.name: _elem_type(value.type) for value in session.get_outputs()}
+    elem_types = {value.name: _elem_type(value.type) for value in session.get_outputs()}
     shapes: dict[str, list[tuple[int, ...]]] = {name: [] for name in names}
-    random = np.random.default_rng(0)
-    for noisy in (False, True):
-        feeds = {}
-        for value in proto.graph.input:
-            dtype = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
-            shape = static_shape(value) or ()
-            feeds[value.name] = (random.random(shape) if noisy else np.zeros(shape)).astype(dtype)
-        for name, result in run_session(session, names, feeds).items():
-            shapes[name].append(np.asarray(result).shape)
-    return {name: (types[name], shapes[name]) for name in names}
+    ranges = input_ranges(proto, {name: value.shape for name, value in types.items() if value.shape is not None})
+    noise = next(made_up(proto, ranges, 1))
+    for feeds in ({name: np.zeros_like(array) for name, array in noise.items()}, noise):
+        try:
+            found = shapes_of(session, names, feeds)
+        except InvalidModel:
+            continue
+        for name, shape in found.items():
+            shapes[name].append(shape)
+    return {name: (elem_types[name], shapes[name]) for name in names}
 
 
 def _elem_type(text: str) -> int:

@@ -16,8 +16,9 @@ from edgesplit.errors import ModelExists, UnknownModel
 from edgesplit.names import checked_name
 from edgesplit.profiles import ModelOffer
 from edgesplit.requests import AddModel
-from edgesplit_controller.models.intake import Progress, Submission, take_in
+from edgesplit_controller.models.intake import take_in
 from edgesplit_controller.models.record import ModelRecord
+from edgesplit_controller.models.submission import Progress, Submission
 
 if TYPE_CHECKING:
     from edgesplit_controller.registry import Registry

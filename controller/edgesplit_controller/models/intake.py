@@ -11,57 +11,28 @@ import dataclasses
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from edgesplit.documents import CodecsDocument
-from edgesplit.errors import InvalidCalibration, InvalidInput, InvalidModel
-from edgesplit.noise import Metric, load_metric
+from edgesplit.errors import InvalidInput, InvalidModel
+from edgesplit.noise import load_metric
 from edgesplit.profiles import ModelOffer, ProfilePlan
 from edgesplit.requests import NoiseModelDocument
 from edgesplit_controller.deployment.compilation import tensor_specs, whole_graph_ref
+from edgesplit_controller.models.accuracy import model_accuracy
 from edgesplit_controller.models.record import Manifest, ModelRecord
+from edgesplit_controller.models.submission import Progress, Submission
 
 if TYPE_CHECKING:
     from edgesplit_controller.graph.blobs import BlobStore
     from edgesplit_controller.graph.model import ModelGraph
-    from edgesplit_controller.quantization.calibration import Calibration
-    from edgesplit_controller.quantization.codec_noise import CodecProfile
-    from edgesplit_controller.quantization.noise import NoiseProfile
     from edgesplit_controller.quantization.qdq import Ranges
 
 __all__ = ["Progress", "Submission", "model_offer", "take_in"]
-
-Progress = Callable[[str, float | None], None]
-"""Told what is being done and how much of that step is done, or None where unknown."""
-
-
-@dataclass(frozen=True)
-class Submission:
-    """What a user handed over.
-
-    Attributes:
-        file: The .onnx file.
-        external: External data location, as the file names it, to file.
-        calibration: The .npz, or None.
-        max_quantizable: How many operators may run in int8.
-        exclude: Operators that stay in float.
-        metric: What noise is read as, module:function; empty for rho.
-        metrics: Those that may be named (`[models] metrics`).
-    """
-
-    name: str
-    file: Path
-    external: Mapping[str, Path]
-    calibration: Path | None
-    max_quantizable: int
-    exclude: tuple[str, ...]
-    metric: str = ""
-    metrics: tuple[str, ...] = ()
 
 
 def take_in(submission: Submission, blobs: BlobStore, progress: Progress) -> ModelRecord:
@@ -77,21 +48,15 @@ def take_in(submission: Submission, blobs: BlobStore, progress: Progress) -> Mod
     graph = _import(submission, blobs, progress)
     quantizable = _choose(graph, submission.max_quantizable, submission.exclude)
     graph, quantizable = _with_units(graph, quantizable)
-    progress("calibrating", None)
-    warnings: list[str] = []
-    calibration = _calibration(submission, graph)
-    origin = calibration.origin
-    profile = _model_noise(submission, graph, quantizable, blobs, calibration, progress=progress, metric=metric)
-    codecs = _codecs(
-        submission, graph, quantizable, blobs, calibration, ranges=profile.ranges, progress=progress, metric=metric
-    )
-    if origin == "generated":
-        warnings.append(
-            "no calibration samples were given: ranges and noise come from seeded uniform noise in [0, 1]; "
-            "add the model again with --calibration for figures of real inputs"
-        )
+    accuracy = model_accuracy(submission, graph, quantizable, blobs, progress=progress, metric=metric)
+    graph, quantizable, profile = accuracy.graph, accuracy.quantizable, accuracy.noise
+    from edgesplit_controller.quantization.calibration import integer_values  # noqa: PLC0415 - onnx loads late
+
     progress("preparing the graphs that nodes profile", None)
-    offer = model_offer(submission.name, graph, quantizable, profile.ranges, blobs)
+    offer = model_offer(
+        *(submission.name, graph, quantizable, profile.ranges, blobs),
+        values=integer_values(graph, blobs, accuracy.calibration),
+    )
     report = profile.report
     manifest = Manifest(
         name=submission.name,
@@ -115,11 +80,11 @@ def take_in(submission: Submission, blobs: BlobStore, progress: Progress) -> Mod
             margin=report.margin,
             metric=submission.metric or "rho",
         ),
-        calibration=origin,
+        calibration=accuracy.calibration.origin,
         offer=offer,
-        warnings=(*graph.notes, *warnings),
-        codecs=dict(codecs.figures),
-        codecs_report=CodecsDocument(**dataclasses.asdict(codecs.report)),
+        warnings=(*graph.notes, *accuracy.warnings),
+        codecs=dict(accuracy.codecs.figures),
+        codecs_report=CodecsDocument(**dataclasses.asdict(accuracy.codecs.report)),
     )
     return ModelRecord(manifest, graph)
 
@@ -180,74 +145,14 @@ def _with_units(graph: ModelGraph, quantizable: tuple[str, ...]) -> tuple[ModelG
     return divided, tuple(name for name in quantizable if name in names)
 
 
-def _calibration(submission: Submission, graph: ModelGraph) -> Calibration:
-    from edgesplit_controller.quantization.calibration import load_calibration  # noqa: PLC0415 - onnx loads late
-
-    try:
-        return load_calibration(submission.calibration, graph)
-    except InvalidCalibration as error:
-        # The library names the upload by its digest, which says nothing to the user.
-        raise InvalidCalibration(str(error).replace(str(submission.calibration), "the calibration file")) from error
-
-
-def _model_noise(
-    submission: Submission,
-    graph: ModelGraph,
-    quantizable: tuple[str, ...],
-    blobs: BlobStore,
-    calibration: Calibration,
-    *,
-    progress: Progress,
-    metric: Metric | None,
-) -> NoiseProfile:
-    from edgesplit_controller.quantization.measuring import measure_for  # noqa: PLC0415 - onnx loads late
-    from edgesplit_controller.quantization.noise import model_noise  # noqa: PLC0415 - onnx loads late
-
-    if calibration.origin == "generated" and quantizable:
-        progress("modelling the noise on generated samples", 0.0)
-    return model_noise(
-        graph,
-        blobs,
-        quantizable,
-        calibration,
-        progress=lambda done: progress("modelling the noise", done),
-        measure=measure_for(graph, metric, submission.metric) if quantizable else None,
-    )
-
-
-def _codecs(
-    submission: Submission,
-    graph: ModelGraph,
-    quantizable: tuple[str, ...],
-    blobs: BlobStore,
-    calibration: Calibration,
-    *,
-    ranges: Ranges,
-    progress: Progress,
-    metric: Metric | None,
-) -> CodecProfile:
-    from edgesplit_controller.quantization.calibration import split  # noqa: PLC0415 - onnx loads late
-    from edgesplit_controller.quantization.codec_noise import measure_codecs  # noqa: PLC0415 - onnx loads late
-    from edgesplit_controller.quantization.measuring import measure_for  # noqa: PLC0415 - onnx loads late
-
-    try:
-        measure = measure_for(graph, metric, submission.metric)
-    except InvalidModel:
-        measure = None  # nothing can be compared, so nothing may be lost
-    _, held_out = split(calibration)
-    return measure_codecs(
-        graph,
-        blobs,
-        quantizable,
-        ranges,
-        held_out,
-        measure=measure,
-        progress=lambda done: progress("measuring wire codecs", done),
-    )
-
-
 def model_offer(
-    name: str, graph: ModelGraph, quantizable: Sequence[str], ranges: Ranges, blobs: BlobStore
+    name: str,
+    graph: ModelGraph,
+    quantizable: Sequence[str],
+    ranges: Ranges,
+    blobs: BlobStore,
+    *,
+    values: Mapping[str, tuple[int, ...]] | None = None,
 ) -> ModelOffer:
     """Make what nodes are asked to profile.
 
@@ -257,6 +162,7 @@ def model_offer(
         quantizable: Operators with an int8 form; each names a unit.
         ranges: Calibrated ranges around them.
         blobs: Receives the graphs.
+        values: Of integer inputs that may not be 0.
 
     Raises:
         InvalidModel: The model has no inputs.
@@ -274,6 +180,7 @@ def model_offer(
         kernel_units=dict(graphs.kernel_units),
         quantizable=tuple(quantizable),
         inputs=tensor_specs(graph, graph.inputs),
+        values=dict(values or {}),
     )
     calibration = calibration_plan(graph, blobs, quantizable, ranges)
     return ModelOffer(

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgesplit.errors import InvalidCalibration
+from edgesplit.errors import InvalidCalibration, InvalidModel
+from edgesplit_controller.graph.samples import InputRange, input_ranges, made_up
 
 if TYPE_CHECKING:
+    from edgesplit_controller.graph.blobs import BlobStore
     from edgesplit_controller.graph.model import ModelGraph, Tensor
 
-__all__ = ["LEAST_SAMPLES", "Calibration", "Sample", "load_calibration", "split"]
+__all__ = ["LEAST_SAMPLES", "Calibration", "Sample", "integer_values", "load_calibration", "split", "that_run"]
 
 LEAST_SAMPLES = 4
 """Fewer say too little: half of them would set the ranges, half measure the noise."""
@@ -45,14 +47,16 @@ class Calibration:
     Attributes:
         samples: At least `LEAST_SAMPLES`.
         origin: `generated` when they are noise for want of the user's own.
+        guessed: Inputs whose generated values say nothing of the user's: how far those go is not known.
     """
 
     samples: tuple[Sample, ...]
     origin: Literal["user", "generated"]
+    guessed: tuple[str, ...] = ()
 
 
 def load_calibration(path: Path | None, graph: ModelGraph, *, seed: int = 0, samples: int = 16) -> Calibration:
-    """Read a calibration file, or make samples of uniform noise in [0, 1].
+    """Read a calibration file, or make samples of uniform noise (see `graph.samples`).
 
     Args:
         path: An .npz file with one array for each input, first axis the samples: shape (n, *shape[1:]) when the
@@ -69,9 +73,7 @@ def load_calibration(path: Path | None, graph: ModelGraph, *, seed: int = 0, sam
     """
     inputs = [graph.tensors[name] for name in graph.inputs]
     if path is None:
-        random = np.random.default_rng(seed)
-        made = tuple({entry.name: _generate(entry, random) for entry in inputs} for _ in range(samples))
-        return Calibration(made, "generated")
+        return _generated(graph, {}, seed, samples)
     arrays = _read(path)
     if extra := sorted(arrays.keys() - set(graph.inputs)):
         raise InvalidCalibration(f"{path} holds {extra[0]!r}, which is no input of the model; remove it")
@@ -83,14 +85,84 @@ def load_calibration(path: Path | None, graph: ModelGraph, *, seed: int = 0, sam
     count = min(counts.values(), default=0)
     if count < LEAST_SAMPLES:
         raise InvalidCalibration(f"{path} holds {count} samples; at least {LEAST_SAMPLES} are needed")
-    return Calibration(tuple({name: columns[name][index] for name in columns} for index in range(count)), "user")
+    # A sample of an input of rank 0 would be a scalar of numpy's, which onnxruntime does not take.
+    chosen = ({name: np.asarray(column[index]) for name, column in columns.items()} for index in range(count))
+    return Calibration(tuple(chosen), "user")
 
 
-def _generate(entry: Tensor, random: np.random.Generator) -> NDArray[Any]:
-    dtype = np.dtype(entry.dtype)
-    values = random.random(entry.shape)
-    # An integer input is an index or a flag more often than a number: 0 and 1 are valid for both.
-    return (values if dtype.kind == "f" else np.rint(values)).astype(dtype)
+def that_run(calibration: Calibration, graph: ModelGraph, blobs: BlobStore) -> Calibration:
+    """Generated samples that the model takes: it may refuse an index, a count or a divisor of its inputs.
+
+    Args:
+        calibration: Returned as it is unless it is generated and has integers.
+        graph: The model.
+        blobs: Where its weights lie.
+
+    Raises:
+        InvalidCalibration: None of those tried is taken.
+    """
+    from edgesplit_controller.graph.runner import open_session, shapes_of  # noqa: PLC0415 - onnxruntime loads late
+
+    if calibration.origin == "user" or not _ranges(graph):
+        return calibration
+    session = open_session(graph.proto, blobs)
+    refusal: InvalidModel | None = None
+    for same in (None, 0, 1):
+        fixed = {} if same is None else dict.fromkeys(_ranges(graph), InputRange(same, same, known=False))
+        tried = calibration if same is None else _generated(graph, fixed, 0, len(calibration.samples))
+        try:
+            for sample in tried.samples:
+                shapes_of(session, graph.outputs, sample)
+        except InvalidModel as error:
+            refusal = refusal or error
+        else:
+            return tried
+    raise InvalidCalibration(f"the model does not run on samples that are made up ({refusal})")
+
+
+def integer_values(graph: ModelGraph, blobs: BlobStore, calibration: Calibration) -> dict[str, tuple[int, ...]]:
+    """Values of integer inputs for nodes that profile a model, who take zeros where none are given.
+
+    Args:
+        graph: The model.
+        blobs: Where its weights lie.
+        calibration: Where the values come from.
+
+    Returns:
+        None where the model takes zeros.
+
+    Raises:
+        InvalidCalibration: It takes neither them nor the samples.
+    """
+    from edgesplit_controller.graph.runner import open_session, shapes_of  # noqa: PLC0415 - onnxruntime loads late
+
+    integers = [name for name in graph.inputs if np.dtype(graph.tensors[name].dtype).kind in "iub"]
+    if not integers:
+        return {}
+    session = open_session(graph.proto, blobs)
+    zeros = {name: InputRange(0, 0) for name in integers}
+    (zero_sample,) = _generated(graph, zeros, 0, 1).samples
+    refusal: InvalidModel | None = None
+    for sample, found in ((zero_sample, ()), (calibration.samples[0], integers)):
+        try:
+            shapes_of(session, graph.outputs, sample)
+        except InvalidModel as error:
+            refusal = refusal or error
+        else:
+            return {name: tuple(int(value) for value in sample[name].reshape(-1)) for name in found}
+    raise InvalidCalibration(f"nodes cannot profile it, for {refusal}: add it with --calibration")
+
+
+def _ranges(graph: ModelGraph) -> dict[str, InputRange]:
+    shapes = {name: tensor.shape for name, tensor in graph.tensors.items()}
+    shapes |= {tensor.name: tuple(tensor.dims) for tensor in graph.proto.graph.initializer}
+    return input_ranges(graph.proto, shapes)
+
+
+def _generated(graph: ModelGraph, fixed: Mapping[str, InputRange], seed: int, count: int) -> Calibration:
+    ranges = {**_ranges(graph), **fixed}
+    guessed = tuple(name for name, limits in ranges.items() if not limits.known)
+    return Calibration(tuple(made_up(graph.proto, ranges, count, seed)), "generated", guessed)
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:

@@ -10,6 +10,7 @@ measured samples, and more if tensors coded together turn out noisier than the s
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from edgesplit.codecs import CODECS, available_codecs, decode, encode, layout_bytes
+from edgesplit.errors import InvalidModel
 from edgesplit.tensors import Array
 from edgesplit_controller.graph.planning import INPUT, UnitTensor, unit_tensors
 from edgesplit_controller.quantization.codec_figures import CodecFigure
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from edgesplit_controller.quantization.calibration import Sample
     from edgesplit_controller.quantization.qdq import Ranges
 
-__all__ = ["CodecProfile", "CodecReport", "measure_codecs", "round_trip"]
+__all__ = ["NO_CODECS", "CodecProfile", "CodecReport", "measure_codecs", "round_trip"]
 
 SMALLEST_BYTES = 4096
 """A smaller tensor's way takes the link's latency and next to nothing more. [B]"""
@@ -86,6 +88,10 @@ class CodecProfile:
 
     figures: Mapping[str, tuple[CodecFigure, ...]]
     report: CodecReport
+
+
+NO_CODECS = CodecProfile({}, CodecReport(0, 0, 0, 1.0, 0.0, 0.0))
+"""Nothing was measured: tensors travel as they are."""
 
 
 @dataclass
@@ -245,7 +251,7 @@ class _Job:
     def _entries(self, tensor: UnitTensor, findings: _Findings, margin: float) -> Iterable[CodecFigure]:
         for codec in available_codecs():
             noise = 0.0 if CODECS[codec].lossless else findings.noise.get((tensor.name, codec.split("+")[0]))
-            if codec == "raw" or noise is None:
+            if codec == "raw" or noise is None or math.isinf(noise):
                 continue
             size = float(layout_bytes(codec, tensor.dtype, tensor.shape))
             if CODECS[codec].compresses:
@@ -269,17 +275,28 @@ class _Job:
     def _alone(self, noise: _Noise, name: str, findings: _Findings, deadline: float) -> None:
         if time.monotonic() < deadline:
             for codec in _DIFFERENT:
-                _worst(findings.noise, (name, codec), noise({name: codec}))
+                _worst(findings.noise, (name, codec), _noise_or_infinite(noise, {name: codec}))
 
     def _together(self, noise: _Noise, findings: _Findings, place: int, codecs: Mapping[str, str]) -> None:
         if all((name, codec) in findings.noise for name, codec in codecs.items()):
-            findings.joint.setdefault(place, []).append(noise(codecs))
+            together = _noise_or_infinite(noise, codecs)
+            findings.joint.setdefault(place, []).append(together)
+            if math.isinf(together):
+                findings.noise.update(dict.fromkeys(codecs.items(), math.inf))
 
     def _noise(
         self, measure: Measure, values: SampleValues, reference: Mapping[str, Array], codecs: Mapping[str, str]
     ) -> float:
         changes = {name: partial(round_trip, codec) for name, codec in codecs.items()}
         return measure.noise(reference, values.changed(changes))
+
+
+def _noise_or_infinite(noise: _Noise, codecs: Mapping[str, str]) -> float:
+    """Infinite where the model does not run on what these codecs leave of its tensors (an index out of bounds)."""
+    try:
+        return noise(codecs)
+    except InvalidModel:
+        return math.inf
 
 
 def _worst(found: dict[K, V], key: K, value: V) -> None:
@@ -292,7 +309,7 @@ def _margins(sets: Sequence[Mapping[str, str]], findings: _Findings, samples: in
     ratios = [0.0]
     for place, together in findings.joint.items():
         alone = sum(findings.noise[name, codec] for name, codec in sets[place].items())
-        if alone > 0:
+        if 0 < alone < math.inf:
             ratios.append(float(np.mean(together)) / alone)
     margin = _SAMPLE_MARGIN.get(samples, _MARGIN) * max(1.0, *ratios)
     return margin, max(ratios) / margin

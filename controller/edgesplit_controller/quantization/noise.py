@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from edgesplit_controller.graph.blobs import BlobStore
     from edgesplit_controller.graph.model import ModelGraph
 
-__all__ = ["NoiseProfile", "NoiseReport", "calibrate", "model_noise"]
+__all__ = ["NO_NOISE", "NoiseProfile", "NoiseReport", "calibrate", "model_noise"]
 
 _DEGREES = (1, 2, 3)
 _GOOD_R2 = 0.995
@@ -86,6 +86,10 @@ class NoiseProfile:
     measured: Measured | None = None
 
 
+NO_NOISE = NoiseProfile(NoiseModel(intercept=0.0, terms=()), NoiseReport(0, 1.0, 1.0, 0.0, 0, 0, 0.0, 0.0), {})
+"""Of a model without candidates."""
+
+
 def calibrate(
     graph: ModelGraph, blobs: BlobStore, candidates: Sequence[str], calibration: Calibration
 ) -> dict[str, tuple[float, float]]:
@@ -134,8 +138,7 @@ def model_noise(
     """
     started = time.monotonic()
     if not candidates:
-        empty = NoiseReport(0, 1.0, 1.0, 0.0, 0, 0, 0.0, 0.0)
-        return NoiseProfile(NoiseModel(intercept=0.0, terms=()), empty, {})
+        return NO_NOISE
     ranges = calibrate(graph, blobs, candidates, calibration)
     position = {node.name: index for index, node in enumerate(graph.proto.graph.node)}
     ordered = sorted(candidates, key=position.__getitem__)

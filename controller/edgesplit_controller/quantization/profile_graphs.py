@@ -79,7 +79,7 @@ def profile_protos(graph: ModelGraph, quantized: QuantizedModel | None) -> Profi
     for node in nodes:
         if node.name in quantized.replicated and node.input[0] in quantized.wire.values():
             unit_of[node.name] = home[node.input[0]]
-    reader = {name: node.name for node in reversed(nodes) for name in node.input}
+    reader = {name: node.name for node in reversed(nodes) for name in used_names(node)}
     for node in reversed(nodes):
         if node.name not in unit_of:
             unit_of[node.name] = unit_of[reader[node.output[0]]]

@@ -31,6 +31,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edgesplit.errors import InvalidModel
+from edgesplit_controller.graph.protos import used_names
 from edgesplit_controller.quantization.opset import opset_of, upgrade_opset
 from edgesplit_controller.quantization.parameters import (
     ActivationParameters,
@@ -279,7 +280,7 @@ def _finish(rewrite: _Rewrite) -> QuantizedModel:
     graph = rewrite.proto.graph
     # Copies, since clearing a repeated field invalidates the messages in it.
     nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in rewrite.nodes]
-    used = {name for node in nodes for name in node.input} | {entry.name for entry in graph.output}
+    used = {name for node in nodes for name in used_names(node)} | {entry.name for entry in graph.output}
     kept = [*(entry for entry in graph.initializer if entry.name in used), *rewrite.added]
     initializers = [onnx.TensorProto.FromString(entry.SerializeToString()) for entry in kept]
     del graph.node[:], graph.initializer[:]

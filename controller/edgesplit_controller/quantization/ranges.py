@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgesplit.errors import InvalidCalibration
+from edgesplit.errors import InvalidCalibration, InvalidModel
 from edgesplit_controller.quantization.calibration import Sample
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def activation_ranges(
         Range of each tensor over all samples.
 
     Raises:
-        InvalidCalibration: A sample drives a tensor to NaN or infinity.
+        InvalidCalibration: The model refuses a sample, or one drives a tensor to NaN or infinity.
     """
     from edgesplit_controller.graph.runner import open_session  # noqa: PLC0415 - onnxruntime loads late
 
@@ -60,13 +60,22 @@ def activation_ranges(
         for sample in samples:
             values = dict(sample)
             if session is not None:
-                outputs = session.run(inner, dict(sample))
-                values.update((name, np.asarray(output)) for name, output in zip(inner, outputs, strict=True))
+                values.update(_outputs(session, inner, sample))
             for name in batch:
                 low, high = _extremes(name, values[name], percentile)
                 known = ranges.get(name, (low, high))
                 ranges[name] = (min(known[0], low), max(known[1], high))
     return ranges
+
+
+def _outputs(session: Any, names: Sequence[str], sample: Sample) -> dict[str, NDArray[Any]]:
+    from edgesplit_controller.graph.runner import run_session  # noqa: PLC0415 - onnxruntime loads late
+
+    try:
+        outputs = run_session(session, names, sample)
+    except InvalidModel as error:
+        raise InvalidCalibration(f"on a calibration sample {error}") from error
+    return {name: np.asarray(output) for name, output in outputs.items()}
 
 
 def _batches(graph: ModelGraph, tensors: Sequence[str]) -> Iterator[list[str]]:

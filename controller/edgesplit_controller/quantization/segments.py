@@ -24,7 +24,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from edgesplit.tensors import DTYPES
 from edgesplit_controller.graph.protos import used_names, value_info
+from edgesplit_controller.graph.runner import run_values
 from edgesplit_controller.quantization.qdq import Ranges, quantize
 
 if TYPE_CHECKING:
@@ -76,7 +78,7 @@ class _Segment:
     def run(self, pattern: Pattern, feed: Mapping[str, Any]) -> dict[str, Any]:
         """Values of its outputs under a pattern."""
         session = self.quantized if self.quantized is not None and pattern & self.own_bit else self.plain
-        return dict(zip(self.outputs, session.run_with_ort_values(list(self.outputs), dict(feed)), strict=True))
+        return dict(zip(self.outputs, run_values(session, self.outputs, feed), strict=True))
 
 
 class SegmentedModel:
@@ -150,7 +152,7 @@ class SampleRun:
         self._home = home
         self._outputs = outputs
         self._feed = {
-            name: onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array))
+            name: onnxruntime.OrtValue.ortvalue_from_numpy(np.asarray(array, order="C"))
             for name, array in sample.items()
         }
         self._cache: OrderedDict[tuple[Pattern, Pattern], dict[str, Any]] = OrderedDict()
@@ -236,15 +238,15 @@ class _Cutter:
         while waiting:
             for name in used_names(waiting.pop()):
                 node = self.producer.get(name)
-                if node is not None and node.name not in members and self.graph.tensors[name].dtype == "object":
+                if node is not None and node.name not in members and self.graph.tensors[name].dtype not in DTYPES:
                     members.add(node.name)
                     waiting.append(node)
         return members
 
     def _leaves(self, name: str, node: onnx.NodeProto, mask: Pattern) -> bool:
-        if not name or self.masks[node.name] != mask or self.graph.tensors[name].dtype == "object":
-            return False
-        return name in self.graph.outputs or bool(self.readers.get(name, set()) - {mask})
+        wanted = name in self.graph.outputs or bool(self.readers.get(name, set()) - {mask})
+        # An output that nobody reads is not among the graph's tensors.
+        return wanted and self.masks[node.name] == mask and self.graph.tensors[name].dtype in DTYPES
 
 
 def _open_segment(

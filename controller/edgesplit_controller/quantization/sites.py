@@ -19,6 +19,7 @@ import numpy as np
 import onnx
 
 from edgesplit.errors import InvalidModel
+from edgesplit_controller.graph.protos import used_names
 from edgesplit_controller.quantization.weights import read_initializer
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def find_sites(proto: onnx.ModelProto, operators: Collection[str]) -> dict[str, 
 def _readers(proto: onnx.ModelProto) -> dict[str, list[onnx.NodeProto]]:
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in proto.graph.node:
-        for name in dict.fromkeys(node.input):
+        for name in used_names(node):
             readers.setdefault(name, []).append(node)
     return readers
 
@@ -176,7 +177,7 @@ def passing_range(
     Returns:
         `full`, cut where every reader is a Relu or Clip that cuts there as well.
     """
-    readers = [node for node in proto.graph.node if tensor in node.input]
+    readers = [node for node in proto.graph.node if tensor in used_names(node)]
     if not readers or any(entry.name == tensor for entry in proto.graph.output):
         return full
     weights = {initializer.name: initializer for initializer in proto.graph.initializer}

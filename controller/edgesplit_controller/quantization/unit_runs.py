@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgesplit.tensors import Array
+from edgesplit_controller.graph.runner import run_values
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -40,8 +41,7 @@ class _Step:
     session: onnxruntime.InferenceSession
 
     def run(self, feed: Mapping[str, Any]) -> dict[str, Any]:
-        values = self.session.run_with_ort_values(list(self.outputs), dict(feed))
-        return dict(zip(self.outputs, values, strict=True))
+        return dict(zip(self.outputs, run_values(self.session, self.outputs, feed), strict=True))
 
 
 class UnitModel:

@@ -1,0 +1,208 @@
+"""What a model may lose: noise of int8 and of wire codecs, measured at intake, or nothing where it cannot be.
+
+Owns: which of the two, and the sentence that says why. Its rule: a model that onnxruntime runs is taken in; where its
+noise cannot be measured, or only on samples that say nothing of its real inputs, it stays in float and travels without
+loss. What the user's own samples do wrong is refused. Not here: measuring (`quantization/`), the rest of the intake.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgesplit.errors import InvalidCalibration, InvalidModel
+from edgesplit_controller.graph.model import Unit
+from edgesplit_controller.models.submission import Progress, Submission
+
+if TYPE_CHECKING:
+    from edgesplit.noise import Measure, Metric
+    from edgesplit_controller.graph.blobs import BlobStore
+    from edgesplit_controller.graph.model import ModelGraph
+    from edgesplit_controller.quantization.calibration import Calibration
+    from edgesplit_controller.quantization.codec_noise import CodecProfile
+    from edgesplit_controller.quantization.noise import NoiseProfile
+
+__all__ = ["Accuracy", "model_accuracy"]
+
+MADE_UP = (
+    "no calibration samples were given: ranges and noise come from seeded uniform noise in [0, 1]; "
+    "add the model again with --calibration for figures of real inputs"
+)
+EXACT = "so no operator runs in int8 and no codec that loses anything is used"
+ASK = "add the model again with --calibration"
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """What was found.
+
+    Attributes:
+        graph: The model, with units that end at the quantizable operators.
+        quantizable: Operators that may run in int8.
+        noise: Of them.
+        codecs: Of tensors on their way.
+        calibration: The samples.
+        warnings: Sentences for the user.
+    """
+
+    graph: ModelGraph
+    quantizable: tuple[str, ...]
+    noise: NoiseProfile
+    codecs: CodecProfile
+    calibration: Calibration
+    warnings: tuple[str, ...]
+
+
+def model_accuracy(
+    submission: Submission,
+    graph: ModelGraph,
+    quantizable: tuple[str, ...],
+    blobs: BlobStore,
+    *,
+    progress: Progress,
+    metric: Metric | None,
+) -> Accuracy:
+    """Measure noise as far as it can be.
+
+    Raises:
+        InvalidCalibration: The user's samples do not fit the model.
+        InvalidMetric: The metric fails.
+    """
+    try:
+        return _measured(submission, graph, quantizable, blobs, progress=progress, metric=metric)
+    except InvalidCalibration as error:
+        # The library names the upload by its digest, which says nothing to the user.
+        raise InvalidCalibration(str(error).replace(str(submission.calibration), "the calibration file")) from error
+
+
+def _measured(
+    submission: Submission,
+    graph: ModelGraph,
+    quantizable: tuple[str, ...],
+    blobs: BlobStore,
+    *,
+    progress: Progress,
+    metric: Metric | None,
+) -> Accuracy:
+    from edgesplit_controller.quantization.calibration import load_calibration  # noqa: PLC0415 - onnx loads late
+    from edgesplit_controller.quantization.noise import NO_NOISE  # noqa: PLC0415 - onnx loads late
+
+    progress("calibrating", None)
+    calibration = load_calibration(submission.calibration, graph)
+    calibration, why = _usable(calibration, graph, blobs)
+    measure: Measure | None = None
+    noise = NO_NOISE
+    if not why:
+        measure, why = _measure(graph, metric, submission.metric)
+    if not why and quantizable:
+        try:
+            noise = _model_noise(graph, quantizable, blobs, calibration, progress=progress, measure=measure)
+        except InvalidModel as error:
+            why = f"noise cannot be measured ({error}), {EXACT}"
+        except InvalidCalibration as error:
+            if calibration.origin == "user":
+                raise
+            why = f"{error}, {EXACT}: {ASK}"
+    if why:
+        graph, quantizable, measure = _redivided(graph, ()), (), None
+    codecs, whole = _codecs(graph, quantizable, blobs, calibration, noise=noise, progress=progress, measure=measure)
+    warnings = [why] if why else [MADE_UP] if calibration.origin == "generated" else []
+    if whole:
+        graph, quantizable, noise = graph.with_units(_one_unit(graph)), (), NO_NOISE
+        warnings.append(whole)
+    return Accuracy(graph, quantizable, noise, codecs, calibration, tuple(warnings))
+
+
+def _usable(calibration: Calibration, graph: ModelGraph, blobs: BlobStore) -> tuple[Calibration, str]:
+    """Samples that the model takes, and why nothing should be concluded from them."""
+    from edgesplit_controller.quantization.calibration import that_run  # noqa: PLC0415 - onnx loads late
+
+    try:
+        calibration = that_run(calibration, graph, blobs)
+    except InvalidCalibration as error:
+        return calibration, f"{error}, {EXACT}: {ASK}"
+    if calibration.guessed:
+        return calibration, f"how far the integers of input {calibration.guessed[0]} go is not known, {EXACT}: {ASK}"
+    return calibration, ""
+
+
+def _measure(graph: ModelGraph, metric: Metric | None, name: str) -> tuple[Measure | None, str]:
+    from edgesplit_controller.quantization.measuring import measure_for  # noqa: PLC0415 - onnx loads late
+
+    try:
+        return measure_for(graph, metric, name), ""
+    except InvalidModel as error:
+        return None, f"{error}, {EXACT}"
+
+
+def _model_noise(
+    graph: ModelGraph,
+    quantizable: tuple[str, ...],
+    blobs: BlobStore,
+    calibration: Calibration,
+    *,
+    progress: Progress,
+    measure: Measure | None,
+) -> NoiseProfile:
+    from edgesplit_controller.quantization.noise import model_noise  # noqa: PLC0415 - onnx loads late
+
+    if calibration.origin == "generated":
+        progress("modelling the noise on generated samples", 0.0)
+    return model_noise(
+        graph,
+        blobs,
+        quantizable,
+        calibration,
+        progress=lambda done: progress("modelling the noise", done),
+        measure=measure,
+    )
+
+
+def _codecs(
+    graph: ModelGraph,
+    quantizable: tuple[str, ...],
+    blobs: BlobStore,
+    calibration: Calibration,
+    *,
+    noise: NoiseProfile,
+    progress: Progress,
+    measure: Measure | None,
+) -> tuple[CodecProfile, str]:
+    """What was measured of codecs, and why the model cannot be split, if that is so."""
+    from edgesplit_controller.graph.runner import open_session, shapes_of  # noqa: PLC0415 - onnxruntime loads late
+    from edgesplit_controller.quantization.calibration import split  # noqa: PLC0415 - onnx loads late
+    from edgesplit_controller.quantization.codec_noise import NO_CODECS, measure_codecs  # noqa: PLC0415 - onnx
+
+    _, held_out = split(calibration)
+    try:
+        profile = measure_codecs(
+            graph,
+            blobs,
+            quantizable,
+            noise.ranges,
+            held_out,
+            measure=measure,
+            progress=lambda done: progress("measuring wire codecs", done),
+        )
+    except InvalidModel as error:
+        parts_refused = error
+    else:
+        return profile, ""
+    try:
+        shapes_of(open_session(graph.proto, blobs), graph.outputs, held_out[0])
+    except InvalidModel as error:
+        if calibration.origin == "user":
+            raise InvalidCalibration(f"on a calibration sample {error}") from error
+        return NO_CODECS, ""
+    return NO_CODECS, f"the model is served whole and in float, since a part of it does not work alone: {parts_refused}"
+
+
+def _redivided(graph: ModelGraph, quantizable: tuple[str, ...]) -> ModelGraph:
+    from edgesplit_controller.graph.units import find_units  # noqa: PLC0415 - onnx loads late
+
+    return graph.with_units(find_units(graph.operators, graph.tensors, quantizable))
+
+
+def _one_unit(graph: ModelGraph) -> tuple[Unit, ...]:
+    names = tuple(operator.name for operator in graph.operators)
+    return (Unit(names[0], names, graph.inputs, graph.outputs, at_source=True),) if names else ()
