@@ -11,7 +11,7 @@ import pytest
 from edgesplit.errors import InvalidCalibration, InvalidModel
 from tests.controller.splitting import Arrays, SplitModel
 from tests.graph.support import assert_close
-from tests.graph.trap_models import TRAPS, Trap, random_inputs
+from tests.graph.traps import TRAPS, Trap, random_inputs
 
 COARSE = 0.3
 """What int8 may change of such small outputs, as a fraction of their range: wrong values are further off."""
