@@ -14,7 +14,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edgesplit import topics
-from edgesplit.bus import BrokerAddress
+from edgesplit.broker_address import BrokerAddress
 
 __all__ = ["main"]
 

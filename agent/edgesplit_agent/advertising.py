@@ -27,7 +27,7 @@ from edgesplit.addresses import (
     unreachable_for,
     unresolved,
 )
-from edgesplit.bus import BrokerAddress
+from edgesplit.broker_address import BrokerAddress
 from edgesplit.messages import NodeStatus
 from edgesplit_agent.configuration import DataSection, HttpSection
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import msgspec
 
 from edgesplit.addresses import checked_advertise
-from edgesplit.bus import BrokerAddress
+from edgesplit.broker_address import BrokerAddress, TlsFiles
 from edgesplit.endpoints import parse_address
 from edgesplit.errors import EdgesplitError
 from edgesplit.names import checked_name
@@ -52,14 +52,28 @@ class BrokerSection(_Section, frozen=True, kw_only=True):
     """Where the control plane is.
 
     Attributes:
-        url: `mqtt://host:1883` or `mqtts://host:8883`.
+        url: `mqtt://[user:password@]host:1883` or `mqtts://host:8883`; `/ ? # @` in a password percent-encoded.
+        ca_file: For TLS: PEM certificates that may have signed the broker's; empty: the system's.
+        cert_file: For TLS: PEM certificate of this agent, for brokers that ask for one.
+        key_file: For TLS: its key; empty: it is in `cert_file`.
+        server_name: For TLS: the name in the broker's certificate; empty: the URL's host.
     """
 
     url: str = "mqtt://127.0.0.1:1883"
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    server_name: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a URL that cannot be one."""
-        _check(lambda: BrokerAddress.parse(self.url))
+        _check(lambda: self.address)
+
+    @property
+    def address(self) -> BrokerAddress:
+        """The URL taken apart, with its TLS files."""
+        files = TlsFiles(self.ca_file, self.cert_file, self.key_file, self.server_name)
+        return BrokerAddress.parse(self.url, files)
 
 
 class DataSection(_Section, frozen=True, kw_only=True):

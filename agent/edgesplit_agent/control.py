@@ -16,11 +16,14 @@ import msgspec
 import structlog
 
 from edgesplit import topics
+from edgesplit.broker_address import BrokerAddress
 from edgesplit.bus import MessageBus
 from edgesplit.checks import NoiseReport
 from edgesplit.errors import MalformedMessage
 from edgesplit.event_kinds import level_of
 from edgesplit.messages import PROTOCOL, ControllerStatus, Deployment, Desired, EpochState, Event, NodeStatus, Observed
+from edgesplit.name_claim import Registered
+from edgesplit.packet_limit import Oversize
 from edgesplit.profiles import LiveTimings, ModelOffer, ProfileReport, ProfileRequest
 from edgesplit_agent.serving.actions import PublishNoise
 
@@ -55,19 +58,22 @@ class ControlHandler(Protocol):
         """The broker accepted a connection; nothing was said over it yet."""
 
     def on_broker(self, connected: bool, reason: str) -> None:
-        """The broker's connection came up or went away."""
+        """The broker's connection came up, or went away or cannot be had, and why."""
+
+    def on_name_taken(self, sentence: str) -> None:
+        """Another agent of this node's name is registered and answers."""
 
 
 class ControlPlane:
     """One agent's MQTT side.
 
     Args:
-        url: Broker.
+        broker: Where the broker is.
         status: This node's registration.
         handler: Told of what arrives.
     """
 
-    def __init__(self, url: str, status: NodeStatus, handler: ControlHandler) -> None:
+    def __init__(self, broker: BrokerAddress, status: NodeStatus, handler: ControlHandler) -> None:
         self.status = status
         self.artifacts = ""
         self._handler = handler
@@ -82,12 +88,18 @@ class ControlPlane:
         self._log = structlog.get_logger(part="control")
         offline = msgspec.structs.replace(status, online=False)
         self.bus = MessageBus(
-            url,
-            client_id=f"edgesplit-agent-{status.node}",
+            broker,
+            # Of this run: under one identifier, two agents of a name would take the session from each other for ever.
+            client_id=f"edgesplit-agent-{status.node}-{status.instance}",
             will=(topics.status(status.node), offline),
+            registered=Registered(
+                topics.status(status.node), topics.claim(status.node), status.instance, self._another_agent
+            ),
             on_malformed=self._on_malformed,
             on_connection=handler.on_broker,
             on_accepted=handler.on_accepted,
+            on_refused=handler.on_name_taken,
+            on_oversize=self._on_oversize,
         )
 
     def start(self) -> None:
@@ -253,8 +265,6 @@ class ControlPlane:
         return [status for status in self._nodes.values() if status.online and status.protocol == PROTOCOL]
 
     def _on_own_status(self, status: NodeStatus | None) -> None:
-        if status is not None and status.online and status.instance != self.status.instance:
-            self._log.warning("name-taken", text=f"another agent registers as {status.node!r}, or did before this one")
         if not self._closing and (status is None or not status.online):
             # An older connection's last will came late.
             self.bus.publish_state(topics.status(self.status.node), self.status)
@@ -299,6 +309,15 @@ class ControlPlane:
             self._own_topics.discard((kind, model))
         else:
             self._own_topics.add((kind, model))
+
+    def _another_agent(self, where: str) -> str:
+        return (
+            f"another agent is registered as {self.status.node!r}{where} and serves: give this one another name "
+            "in its configuration, or stop the other"
+        )
+
+    def _on_oversize(self, oversize: Oversize) -> None:
+        self.emit("message-too-large", oversize.sentence(str(self.bus.address)))
 
     def _on_malformed(self, error: MalformedMessage) -> None:
         self._log.warning("malformed-message", error=str(error))

@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 
 from edgesplit.addresses import Network
+from edgesplit.errors import NameTaken
 from edgesplit.messages import PROTOCOL, Deployment, Desired, NodeStatus
 from edgesplit.profiles import ModelOffer, ProfileRequest
 from edgesplit.runtime_builds import installed_runtime, runtime_conflict
@@ -139,7 +140,7 @@ class Agent:
             ),
             on_probe=self._telemetry.probed,
         )
-        self.control = ControlPlane(configuration.broker.url, self._status(), self)
+        self.control = ControlPlane(configuration.broker.address, self._status(), self)
         self._standing = Standing(notifier or Notifier(), str(self.control.bus.address))
         self._advertiser = Advertiser(
             configuration.data,
@@ -318,13 +319,19 @@ class Agent:
         else:
             self._standing.lost(reason)
 
+    def on_name_taken(self, sentence: str) -> None:
+        """Another agent of this name serves; one that had the name before serves on without the control plane."""
+        self._standing.name_taken(sentence)
+        if not self._standing.registered and not self._failed.done():
+            self._failed.set_exception(NameTaken(sentence))
+
     # --- steps -----------------------------------------------------------------------------------------------------
 
     def _power(self, configuration: AgentConfiguration) -> PowerMeter:
         runtime = configuration.runtime
         return select_power(
             configuration.power,
-            broker=configuration.broker.url,
+            broker=configuration.broker.address,
             threads=runtime.threads,
             # Only onnxruntime-gpu can use one, and only if nobody asked for the processor.
             graphics="gpu" in self._runtime and runtime.execution_provider != CPU,

@@ -50,14 +50,19 @@ class Standing:
         self._notifier.status(_serving(status))
 
     def lost(self, reason: str) -> None:
-        """The broker is away, or lets nobody in."""
+        """There is no connection to the broker, and why; told at each new reason."""
+        self._reason = reason
         if self.registered:
             self._log.warning("broker-lost", reason=reason)
-            self._notifier.status("serving; the broker is away")
-        elif reason != self._reason:  # which it says anew at each attempt
-            self._reason = reason
-            self._log.warning("broker-refuses", text=self._waiting())
+            self._notifier.status(f"serving without a broker: {reason}")
+        else:
+            self._log.error("broker-unreachable", reason=reason)
             self._notifier.status(self._waiting())
+
+    def name_taken(self, sentence: str) -> None:
+        """Another agent serves under this node's name."""
+        self._log.error("name-taken", reason=sentence)
+        self._notifier.status(sentence)
 
     def ended(self) -> None:
         """The agent is going down on purpose."""
@@ -68,7 +73,6 @@ class Standing:
         """Let the service manager go on where no broker is found; connecting goes on, too."""
         await asyncio.sleep(BROKER_PATIENCE_S)
         if not self.registered:
-            self._log.error("broker-unreachable", text=self._waiting())
             self._notifier.ready(self._waiting())
 
     async def ping_watchdog(self) -> None:
@@ -79,9 +83,7 @@ class Standing:
             await asyncio.sleep(interval_s)
 
     def _waiting(self) -> str:
-        if self._reason:
-            return f"waiting for the broker at {self._broker}, which refuses this agent: {self._reason}"
-        return f"waiting for the broker: no MQTT broker answers at {self._broker}: start it, or correct [broker] url"
+        return f"waiting for the broker: {self._reason or f'{self._broker} does not answer'}"
 
 
 def _serving(status: NodeStatus) -> str:

@@ -24,7 +24,7 @@ from edgesplit.addresses import (
     unreachable_for,
     unresolved,
 )
-from edgesplit.bus import BrokerAddress
+from edgesplit.broker_address import BrokerAddress
 from edgesplit_controller.configuration import Artifacts
 
 __all__ = ["ArtifactAddress"]

@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from edgesplit.addresses import checked_advertise
-from edgesplit.bus import BrokerAddress
+from edgesplit.broker_address import BrokerAddress, TlsFiles
 from edgesplit.errors import InvalidConfiguration
 from edgesplit_controller.deployment.replanning import Thresholds
 
@@ -32,11 +32,30 @@ class Broker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """`[broker]`.
 
     Attributes:
+        url: `mqtt://[user:password@]host:1883` or `mqtts://host:8883`; `/ ? # @` in a password percent-encoded.
         embedded: Run a broker in this process at `url` (one-machine demo; needs edgesplit[demo]).
+        ca_file: For TLS: PEM certificates that may have signed the broker's; empty: the system's.
+        cert_file: For TLS: PEM certificate of the controller, for brokers that ask for one.
+        key_file: For TLS: its key; empty: it is in `cert_file`.
+        server_name: For TLS: the name in the broker's certificate; empty: the URL's host.
     """
 
     url: str = "mqtt://127.0.0.1:1883"
     embedded: bool = False
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    server_name: str = ""
+
+    @property
+    def address(self) -> BrokerAddress:
+        """The URL taken apart, with its TLS files.
+
+        Raises:
+            InvalidConfiguration: It is no broker's.
+        """
+        files = TlsFiles(self.ca_file, self.cert_file, self.key_file, self.server_name)
+        return BrokerAddress.parse(self.url, files)
 
 
 def _default_store() -> str:
@@ -124,7 +143,7 @@ class ControllerConfiguration(msgspec.Struct, frozen=True, kw_only=True, forbid_
         Raises:
             InvalidConfiguration: A key holds an impossible value.
         """
-        BrokerAddress.parse(self.broker.url)
+        _ = self.broker.address
         split_address("artifacts.listen", self.artifacts.listen)
         if self.artifacts.advertise:
             split_address("artifacts.advertise", self.artifacts.advertise)

@@ -15,7 +15,7 @@ import socket
 import threading
 from typing import Any, Protocol
 
-from edgesplit.bus import BrokerAddress
+from edgesplit.broker_address import BrokerAddress
 from edgesplit.errors import BrokerUnreachable, InvalidConfiguration
 
 __all__ = ["EmbeddedBroker"]

@@ -17,7 +17,6 @@ from typing import cast
 import click
 import structlog
 
-from edgesplit.bus import BrokerAddress
 from edgesplit.configuration import load_configuration, render_configuration
 from edgesplit.errors import EdgesplitError
 from edgesplit.service_notify import Notifier
@@ -101,15 +100,14 @@ async def _start(service: object, notifier: Notifier, configuration: ControllerC
 
     assert isinstance(service, Service)  # noqa: S101 - narrows the type for the late import
     log = structlog.get_logger("controller")
-    broker = BrokerAddress.parse(configuration.broker.url)  # the URL itself may hold a password
+    broker = configuration.broker.address  # the URL itself may hold a password
     log.info("starting", version=release(), store=configuration.store.path, broker=str(broker))
     notifier.status(f"connecting to {broker}")
     starting = asyncio.create_task(service.start())
     try:
         await asyncio.wait({starting}, timeout=BROKER_PATIENCE_S)
         if not starting.done():
-            refused = f" refuses the controller: {service.refusal}" if service.refusal else " does not answer: start it"
-            text = f"waiting for the broker: {broker}{refused}, or correct [broker] url"
+            text = f"waiting for the broker: {service.fault or f'{broker} does not answer'}"
             log.error("no broker yet", text=text)
             notifier.ready(text)
         base = await starting

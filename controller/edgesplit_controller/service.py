@@ -7,19 +7,17 @@ only hand over; a malformed payload becomes an event and nothing stops. Not here
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 import time
 from collections.abc import Collection
 from importlib.metadata import PackageNotFoundError, version
 
-import msgspec
 import structlog
 
 from edgesplit import topics
 from edgesplit.bus import MessageBus
 from edgesplit.checks import NoiseReport
-from edgesplit.errors import MalformedMessage
+from edgesplit.errors import MalformedMessage, NameTaken
 from edgesplit.messages import (
     PROTOCOL,
     ControllerStatus,
@@ -32,6 +30,8 @@ from edgesplit.messages import (
     Observed,
     Usage,
 )
+from edgesplit.name_claim import Registered
+from edgesplit.packet_limit import Oversize
 from edgesplit.profiles import LiveTimings, ModelOffer, ProfileReport
 from edgesplit.runtime_builds import runtime_conflict
 from edgesplit_controller.advertising import ArtifactAddress
@@ -59,7 +59,6 @@ __all__ = ["Service", "release"]
 
 SETTLE_S = 0.7
 """After connecting, what the broker retained needs a moment to arrive."""
-PROBE_S = 0.3
 PATIENCE_S = 10.0
 """After a restart, agents that must reconnect to a restarted broker need some more."""
 
@@ -88,12 +87,17 @@ class Service:
         self._instance = secrets.token_hex(8)
         offline = self._status(online=False, artifacts="")
         self._bus = MessageBus(
-            configuration.broker.url,
+            configuration.broker.address,
             client_id=f"edgesplit-controller-{self._instance}",
             will=(topics.CONTROLLER_STATUS, offline),
+            registered=Registered(
+                topics.CONTROLLER_STATUS, topics.CONTROLLER_CLAIM, self._instance, _another_controller
+            ),
             on_malformed=self._on_malformed,
             on_connection=self._on_connection,
             on_accepted=self._on_accepted,
+            on_refused=self._on_refused,
+            on_oversize=self._on_oversize,
         )
         self._events = EventLog(store.events, self._publish_event)
         settings = configuration.planning
@@ -172,15 +176,22 @@ class Service:
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._connected = asyncio.Event()
-        self._heard = asyncio.Event()
+        self._named: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._closing = False
-        self.refusal = ""
-        """Why the broker lets the controller not in at its start; empty while it does not answer at all."""
+
+    @property
+    def fault(self) -> str:
+        """Why there is no connection to the broker, in one sentence; empty while nothing is known."""
+        return self._bus.fault
 
     async def start(self) -> str:
         """Serve artifacts, connect, publish what is remembered; returns the artifact server's base URL.
 
-        Returns once the broker accepted the connection, however long that takes.
+        Returns once the broker accepted the connection and passes on what this controller says, however long that
+        takes.
+
+        Raises:
+            NameTaken: Another controller serves at the broker.
         """
         host, port = split_address("artifacts.listen", self._configuration.artifacts.listen)
         self._address.listening(await self._artifacts.start(host, port))
@@ -192,7 +203,7 @@ class Service:
         self._deployer.start()
         self._tasks = [asyncio.create_task(self._settle()), asyncio.create_task(self._address.keep())]
         self._bus.start()
-        await self._hear_oneself()
+        await self._named
         # Only now may somebody rely on being heard.
         self._publish_status()
         return self._address.base
@@ -306,10 +317,7 @@ class Service:
             self._events.collect(event)
 
     def _on_request(self, topic: str, envelope: Envelope | None) -> None:
-        if topic == topics.request(self._instance):
-            self._heard.set()
-        else:
-            self._inbox.receive(topic, envelope)
+        self._inbox.receive(topic, envelope)
 
     def _on_malformed(self, error: MalformedMessage) -> None:
         self._events.add("malformed-message", str(error))
@@ -320,10 +328,19 @@ class Service:
     def _on_connection(self, up: bool, reason: str) -> None:
         if up:
             self._connected.set()
+            if not self._named.done():
+                self._named.set_result(None)
             self._log.info("connected to the broker", broker=str(self._bus.address))
         elif not self._closing:
-            self.refusal = "" if self._connected.is_set() else reason
             self._log.warning("no connection to the broker", broker=str(self._bus.address), cause=reason)
+
+    def _on_refused(self, sentence: str) -> None:
+        self._log.error("another controller serves", cause=sentence)
+        if not self._named.done():
+            self._named.set_exception(NameTaken(sentence))
+
+    def _on_oversize(self, oversize: Oversize) -> None:
+        self._events.add("message-too-large", oversize.sentence(str(self._bus.address)))
 
     # --- small things ----------------------------------------------------------------------------------------------------
 
@@ -332,7 +349,7 @@ class Service:
             self._events.add(change.kind, change.text, model=change.model, node=change.node, data=change.data)
 
     def _publish_status(self) -> None:
-        if self._heard.is_set() and not self._closing:
+        if self._connected.is_set() and not self._closing:
             status = self._status(online=True, artifacts=self._address.base)
             self._bus.publish_state(topics.CONTROLLER_STATUS, status)
 
@@ -357,20 +374,17 @@ class Service:
     def _publish_event(self, event: Event) -> None:
         self._bus.send(topics.event(event.origin), event)
 
-    async def _hear_oneself(self) -> None:
-        """Wait until the broker passes on requests: it may take some time after it accepted the subscription."""
-        await self._connected.wait()
-        probe = Envelope(id=self._instance, protocol=PROTOCOL, operation=msgspec.Raw(b"null"))
-        while not self._heard.is_set():
-            self._bus.send(topics.request(self._instance), probe)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(PROBE_S):
-                    await self._heard.wait()
-
     async def _settle(self) -> None:
-        await self._heard.wait()
+        await self._connected.wait()
         await asyncio.sleep(SETTLE_S)
         self._deployer.settle(patient=True)
         self._guard.settle()
         await asyncio.sleep(PATIENCE_S)
         self._deployer.settle(patient=False)
+
+
+def _another_controller(where: str) -> str:
+    return (
+        f"another controller serves at this broker{where}: stop it first, or give this one a broker of its own; "
+        "nodes obey one controller"
+    )

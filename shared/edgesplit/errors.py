@@ -12,6 +12,7 @@ names the cause and what to do. Not here: retries, logging, exit handling.
     │   ├── InvalidProblem          a problem file is malformed
     │   └── InvalidTensor           a request's tensor has the wrong name, dtype or shape
     ├── UnknownModel, UnknownNode, ModelExists, NotDeployed
+    ├── NameTaken                   another program holds this one's name
     ├── PlanInfeasible              no plan satisfies the constraints, proven (exit 3)
     ├── PlanningTimedOut            no plan was found in time; whether there is one remains open
     ├── Unreachable                 somebody did not answer
@@ -58,6 +59,7 @@ __all__ = [
     "InvalidTensor",
     "MalformedMessage",
     "ModelExists",
+    "NameTaken",
     "NodeUnreachable",
     "NotDeployed",
     "Overloaded",
@@ -149,6 +151,12 @@ class ModelExists(EdgesplitError):
     """A model of that name was added before and `--replace` was not given."""
 
     code = "model-exists"
+
+
+class NameTaken(EdgesplitError):
+    """Another program is registered under this one's name and serves on."""
+
+    code = "name-taken"
 
 
 class NotDeployed(EdgesplitError):

@@ -5,9 +5,11 @@ Owns: the topic tree below `edgesplit/1/`. Its rule: nobody else spells a topic.
 
     edgesplit/1/
     ├── controller/status                  retained, last will   ControllerStatus
+    ├── controller/claim                   -                     Claim: a controller that wants to be the one
     ├── models/MODEL                       retained              ModelOffer: what every node profiles
     ├── deployments/MODEL                  retained              Deployment: who the source is
     ├── nodes/NODE/status                  retained, last will   NodeStatus
+    ├── nodes/NODE/claim                   -                     Claim: an agent that wants the name
     ├── nodes/NODE/metrics                 retained              NodeMetrics
     ├── nodes/NODE/links                   retained              LinkMetrics
     ├── nodes/NODE/profiles/MODEL          retained              ProfileReport
@@ -28,8 +30,10 @@ from edgesplit.names import ModelName, NodeName
 
 __all__ = [
     "ANY",
+    "CONTROLLER_CLAIM",
     "CONTROLLER_STATUS",
     "ROOT",
+    "claim",
     "deployment",
     "desired",
     "event",
@@ -52,6 +56,7 @@ ROOT = "edgesplit/1"
 ANY = "+"
 """Stands for any one name when a topic is subscribed to."""
 CONTROLLER_STATUS = f"{ROOT}/controller/status"
+CONTROLLER_CLAIM = f"{ROOT}/controller/claim"
 
 
 def model(name: ModelName | str) -> str:
@@ -67,6 +72,11 @@ def deployment(name: ModelName | str) -> str:
 def status(node: NodeName | str) -> str:
     """Topic of a node's registration; its last will says offline."""
     return f"{ROOT}/nodes/{node}/status"
+
+
+def claim(node: NodeName | str) -> str:
+    """Topic on which an agent claims a node's name."""
+    return f"{ROOT}/nodes/{node}/claim"
 
 
 def metrics(node: NodeName | str) -> str:

@@ -14,7 +14,7 @@ import pytest
 from demo.fleet import free_port
 from edgesplit import runtime_builds
 from edgesplit.addresses import Network
-from edgesplit.bus import BrokerAddress
+from edgesplit.broker_address import BrokerAddress
 from edgesplit.messages import PROTOCOL, NodeStatus
 from edgesplit.service_notify import Notifier
 from edgesplit_agent.advertising import Advertiser

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from demo.fleet import free_port
-from edgesplit.bus import BrokerAddress
+from edgesplit.broker_address import BrokerAddress
 from edgesplit.documents import NodeRow
 from edgesplit.messages import PROTOCOL, NodeStatus
 from edgesplit_controller.advertising import ArtifactAddress

@@ -10,7 +10,8 @@ import paho.mqtt.publish
 import pytest
 
 from demo.fleet import free_port
-from edgesplit.bus import BrokerAddress, MessageBus
+from edgesplit.broker_address import BrokerAddress
+from edgesplit.bus import MessageBus
 from edgesplit.errors import BrokerUnreachable, InvalidConfiguration, MalformedMessage
 from edgesplit_controller.embedded_broker import EmbeddedBroker
 

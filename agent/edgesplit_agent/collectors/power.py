@@ -13,6 +13,7 @@ from pathlib import Path
 
 import structlog
 
+from edgesplit.broker_address import BrokerAddress
 from edgesplit.errors import InvalidConfiguration
 from edgesplit_agent.collectors.base import Power, PowerSensor, SensorForbidden, SensorUnavailable
 from edgesplit_agent.collectors.busy import BusyClock
@@ -29,12 +30,16 @@ from edgesplit_agent.configuration import PowerSection
 
 __all__ = ["SENSORS", "automatic_order", "select_power"]
 
-Builder = Callable[[PowerSection, str], PowerSensor]
+Builder = Callable[[PowerSection, BrokerAddress | None], PowerSensor]
+
+
+def _plug(section: PowerSection, broker: BrokerAddress | None) -> PlugPower:
+    own = broker if broker is not None and not section.plug_broker else BrokerAddress.parse(section.plug_broker)
+    return PlugPower(own, section.plug_topic, section.plug_key, max_age_s=section.plug_max_age_s)
+
 
 SENSORS: Mapping[str, Builder] = {
-    "plug": lambda section, broker: PlugPower(
-        section.plug_broker or broker, section.plug_topic, section.plug_key, max_age_s=section.plug_max_age_s
-    ),
+    "plug": _plug,
     "rails": lambda section, _: RailsPower(Path(section.sysfs), section.rails),
     "rapl": lambda section, _: RaplPower(Path(section.sysfs)),
     "nvml": lambda section, _: NvmlPower(section.gpu),
@@ -69,7 +74,7 @@ def automatic_order(section: PowerSection, *, graphics: bool) -> tuple[str, ...]
 def select_power(
     section: PowerSection,
     *,
-    broker: str = "",
+    broker: BrokerAddress | None = None,
     threads: int = 1,
     graphics: bool = False,
     busy: BusyClock | None = None,
@@ -121,7 +126,9 @@ def select_power(
     return meter(None, text)
 
 
-def _build(source: str, section: PowerSection, broker: str, sensors: Mapping[str, Builder]) -> PowerSensor:
+def _build(
+    source: str, section: PowerSection, broker: BrokerAddress | None, sensors: Mapping[str, Builder]
+) -> PowerSensor:
     names = source.split("+")
     unknown = [name for name in names if name not in sensors]
     if unknown:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import secrets
-import ssl
 import time
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +16,7 @@ import msgspec
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edgesplit.bus import BrokerAddress
+from edgesplit.broker_address import BrokerAddress
 from edgesplit_agent.collectors.base import SensorTraits, SensorUnavailable
 
 __all__ = ["PlugPower", "watts_in"]
@@ -53,7 +52,7 @@ class PlugPower:
     """The last power a plug published.
 
     Args:
-        url: Broker the plug publishes to.
+        broker: Broker the plug publishes to.
         topic: Its topic; wildcards are the user's own risk.
         key: As in `watts_in`.
         max_age_s: How long a value stands. [s]
@@ -65,7 +64,7 @@ class PlugPower:
 
     def __init__(
         self,
-        url: str,
+        broker: BrokerAddress,
         topic: str,
         key: str,
         *,
@@ -77,7 +76,7 @@ class PlugPower:
         self._key = key
         self._max_age_s = max_age_s
         self._clock = clock
-        self._address = BrokerAddress.parse(url)
+        self._address = broker
         # One value, for the connection's thread writes what another reads.
         self._last: tuple[float, float | None] = (clock(), None)
         self._complaint = ""
@@ -120,7 +119,7 @@ class PlugPower:
         if address.user is not None:
             client.username_pw_set(address.user, address.password)
         if address.tls:
-            client.tls_set_context(ssl.create_default_context())
+            client.tls_set_context(address.tls_context())
         client.reconnect_delay_set(min_delay=1, max_delay=30)
         client.on_connect = self._on_connect
         client.on_message = self._on_message

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import secrets
 from collections.abc import Callable, Generator
 from types import TracebackType
@@ -19,8 +18,8 @@ import click
 import msgspec
 
 from edgesplit import topics
-from edgesplit.bus import BrokerAddress, MessageBus
-from edgesplit.configuration import without_password
+from edgesplit.broker_address import NO_FILES, BrokerAddress, TlsFiles
+from edgesplit.bus import MessageBus
 from edgesplit.errors import (
     BrokerUnreachable,
     ControllerUnreachable,
@@ -42,8 +41,6 @@ OnProgress = Callable[[str, float | None], None]
 
 REACH_S = 4.4
 """Until broker and controller have shown themselves, so that the whole process has failed within 5 s. [s]"""
-PROBE_AFTER_S = 0.5
-"""When the broker has not answered after this, a plain connection finds out why. [s]"""
 SILENCE_S = 600.0
 """Longest wait between two replies of a controller that lives. [s]"""
 
@@ -53,27 +50,37 @@ class Conversation:
 
     Args:
         broker: The broker's URL.
+        files: What TLS needs beyond the system's authorities.
         reach_s: How long broker and controller may take to answer. [s]
 
     Raises:
-        click.UsageError: On construction: the URL is none.
+        click.UsageError: On construction: the URL is none, or a TLS file cannot be used.
     """
 
-    def __init__(self, broker: str, *, reach_s: float = REACH_S) -> None:
-        try:
-            self._address = BrokerAddress.parse(broker)
-        except InvalidConfiguration as error:
-            raise click.UsageError(str(error)) from error
-        self._broker = f"{self._address.host}:{self._address.port}"
+    def __init__(self, broker: str, files: TlsFiles = NO_FILES, *, reach_s: float = REACH_S) -> None:
         self._reach_s = reach_s
         self._client = f"splitctl-{secrets.token_hex(8)}"
         self._replies: asyncio.Queue[Reply | EdgesplitError] = asyncio.Queue()
         self._status: ControllerStatus | None = None
         self._status_changed = asyncio.Event()
         self._lost_sentence = ""
-        self.bus = MessageBus(
-            broker, client_id=self._client, on_malformed=self._replies.put_nowait, on_connection=self._on_connection
-        )
+        try:
+            self.bus = MessageBus(
+                BrokerAddress.parse(broker, files),
+                client_id=self._client,
+                elsewhere="with --broker or EDGESPLIT_BROKER",
+                on_malformed=self._replies.put_nowait,
+                on_connection=self._on_connection,
+            )
+        except InvalidConfiguration as error:
+            raise click.UsageError(str(error)) from error
+        self._broker = str(self.bus.address)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Conversation:
+        """The conversation that the command line asks for."""
+        files = TlsFiles(settings.ca_file, settings.cert_file, settings.key_file, settings.server_name)
+        return cls(settings.broker, files)
 
     @property
     def controller(self) -> ControllerStatus:
@@ -95,7 +102,7 @@ class Conversation:
         self.bus.subscribe(topics.CONTROLLER_STATUS, ControllerStatus, self._on_status)
         deadline_s = asyncio.get_running_loop().time() + self._reach_s
         try:
-            await self._reach_broker()
+            await self.bus.connect(self._reach_s)
             await self._find_controller(deadline_s)
         except BaseException:
             await self.bus.close()
@@ -146,38 +153,6 @@ class Conversation:
                 f"the controller's answer cannot be read ({error}): install the same edgesplit version on both sides"
             ) from error
 
-    async def _reach_broker(self) -> None:
-        connecting = asyncio.create_task(self.bus.connect(self._reach_s))
-        try:
-            await asyncio.wait({connecting}, timeout=PROBE_AFTER_S)
-            if not connecting.done():
-                await self._probe()
-            await connecting
-        finally:
-            connecting.cancel()
-            with contextlib.suppress(asyncio.CancelledError, EdgesplitError):
-                await connecting
-
-    async def _probe(self) -> None:
-        """Find out why the broker is silent, where the machine can tell."""
-        try:
-            async with asyncio.timeout(self._reach_s - PROBE_AFTER_S):
-                _, writer = await asyncio.open_connection(self._address.host, self._address.port)
-        except TimeoutError:
-            cause = "it takes too long"
-        except OSError as error:
-            # asyncio words a refusal as "Connect call failed (…)"; the system's own word is plainer.
-            cause = (
-                os.strerror(error.errno).lower() if error.errno and error.errno > 0 else error.strerror or str(error)
-            )
-        else:
-            writer.close()
-            return
-        raise BrokerUnreachable(
-            f"no MQTT broker answers at {without_password(self._broker)} ({cause}): "
-            "start it, or name another with --broker or EDGESPLIT_BROKER"
-        )
-
     async def _find_controller(self, deadline_s: float) -> None:
         try:
             async with asyncio.timeout_at(deadline_s):
@@ -186,8 +161,9 @@ class Conversation:
                     self._status_changed.clear()
         except TimeoutError:
             seen = "no controller has registered" if self._status is None else "the controller has gone offline"
+            rights = f" (or {self.bus.address.who} may not read {topics.ROOT}/# there)" if self._status is None else ""
             raise ControllerUnreachable(
-                f"{seen} at the broker {self._broker}: start edgesplit-controller, or name another broker"
+                f"{seen} at the broker {self._broker}{rights}: start edgesplit-controller, or name another broker"
             ) from None
         if self._status.protocol != PROTOCOL:
             raise ProtocolMismatch(
@@ -266,7 +242,7 @@ def ask(
     """
 
     async def converse() -> T:
-        async with Conversation(settings.broker) as conversation:
+        async with Conversation.of(settings) as conversation:
             if not show:
                 return await conversation.ask(operation, answer, silence_s=silence_s)
             with progress_display() as display:

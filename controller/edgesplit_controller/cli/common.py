@@ -38,10 +38,15 @@ class Settings:
     Attributes:
         broker: URL of the MQTT broker.
         json: Whether programs read the output.
+        ca_file, cert_file, key_file, server_name: TLS towards the broker, as in a daemon's `[broker]`.
     """
 
     broker: str = DEFAULT_BROKER
     json: bool = False
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    server_name: str = ""
 
 
 def positive_seconds(text: str | float) -> float:

@@ -75,6 +75,38 @@ def _print_version(context: click.Context, _parameter: click.Parameter, asked: b
     show_default=True,
     help="MQTT broker.",
 )
+@click.option(
+    "--ca-file",
+    metavar="FILE",
+    envvar="EDGESPLIT_BROKER_CA_FILE",
+    show_envvar=True,
+    default="",
+    help="With mqtts: certificates of the authorities that may have signed the broker's (default: the system's).",
+)
+@click.option(
+    "--cert-file",
+    metavar="FILE",
+    envvar="EDGESPLIT_BROKER_CERT_FILE",
+    show_envvar=True,
+    default="",
+    help="With mqtts: this user's certificate, where the broker asks for one.",
+)
+@click.option(
+    "--key-file",
+    metavar="FILE",
+    envvar="EDGESPLIT_BROKER_KEY_FILE",
+    show_envvar=True,
+    default="",
+    help="With mqtts: its key, where it is not in the same file.",
+)
+@click.option(
+    "--server-name",
+    metavar="NAME",
+    envvar="EDGESPLIT_BROKER_SERVER_NAME",
+    show_envvar=True,
+    default="",
+    help="With mqtts: the name in the broker's certificate, where it is not the URL's host.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document for programs.")
 @click.option(
     "--version",
@@ -85,9 +117,9 @@ def _print_version(context: click.Context, _parameter: click.Parameter, asked: b
     help="Print the version and exit.",
 )
 @click.pass_context
-def splitctl(context: click.Context, broker: str, as_json: bool) -> None:
+def splitctl(context: click.Context, /, broker: str, as_json: bool, **tls: str) -> None:
     """Run one DNN over device, edge and cloud: add models, deploy them, set goals, see plans."""
-    context.obj = Settings(broker=broker, json=as_json)
+    context.obj = Settings(broker=broker, json=as_json, **tls)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

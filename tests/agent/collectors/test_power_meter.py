@@ -351,7 +351,7 @@ def test_auto_adds_the_graphics_processor_and_models_only_without_a_sensor(tmp_p
         def read(self) -> float | None:
             return 55.0
 
-    def graphics(_section: PowerSection, _broker: str) -> PowerSensor:
+    def graphics(_section: PowerSection, _broker: object) -> PowerSensor:
         return Graphics()
 
     sensors = {**SENSORS, "nvml": graphics}

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion
 
+from edgesplit.broker_address import BrokerAddress
 from edgesplit_agent.collectors.base import SensorUnavailable
 from edgesplit_agent.collectors.power_plug import PlugPower, watts_in
 from tests.agent.collectors.trees import Clock
@@ -70,7 +71,14 @@ def test_any_bytes_are_watts_or_refused(payload: bytes, key: str) -> None:
 
 def test_a_value_stands_for_a_while_and_silence_is_said_with_the_last_fault() -> None:
     clock = Clock()
-    plug = PlugPower("mqtt://plugs:1884", "tele/p/SENSOR", "ENERGY.Power", max_age_s=20.0, clock=clock, connect=False)
+    plug = PlugPower(
+        BrokerAddress.parse("mqtt://plugs:1884"),
+        "tele/p/SENSOR",
+        "ENERGY.Power",
+        max_age_s=20.0,
+        clock=clock,
+        connect=False,
+    )
     assert plug.read() is None
     plug.receive(TASMOTA)
     clock.advance(19.0)
@@ -100,7 +108,9 @@ def broker(tmp_path: Path) -> Iterator[int]:
 
 
 def test_a_plug_behind_a_real_broker_is_heard(broker: int) -> None:
-    plug = PlugPower(f"mqtt://127.0.0.1:{broker}", "shelly/status/switch:0", "apower", max_age_s=60.0)
+    plug = PlugPower(
+        BrokerAddress.parse(f"mqtt://127.0.0.1:{broker}"), "shelly/status/switch:0", "apower", max_age_s=60.0
+    )
     sender = mqtt.Client(CallbackAPIVersion.VERSION2)
     try:
         sender.connect_async("127.0.0.1", broker)

@@ -112,7 +112,7 @@ def events(  # noqa: PLR0917 - one parameter an option
 
 async def _follow(settings: Settings, asked: ListEvents) -> None:
     with _stop_on_signals() as stopped:
-        async with Conversation(settings.broker) as conversation:
+        async with Conversation.of(settings) as conversation:
             live: asyncio.Queue[Event] = asyncio.Queue()
 
             def on_event(_topic: str, event: Event | None) -> None:

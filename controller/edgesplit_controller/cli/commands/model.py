@@ -131,7 +131,7 @@ async def _upload_and_add(
     )
 
     check_suffix(file)
-    async with Conversation(settings.broker) as conversation:
+    async with Conversation.of(settings) as conversation:
         if calibration is not None:
             check_calibration(calibration)
         with tempfile.TemporaryDirectory(prefix="edgesplit-") as folder, progress_display() as display:

@@ -64,7 +64,7 @@ def plan(settings: Settings, name: str, export: Path | None) -> None:
 
 
 async def _ask(settings: Settings, name: str, with_problem: bool) -> tuple[PlanDocument, dict[str, Any]]:
-    async with Conversation(settings.broker) as conversation:
+    async with Conversation.of(settings) as conversation:
         document = await conversation.ask(ShowPlan(name=name), PlanDocument)
         if not with_problem:
             return document, {}
