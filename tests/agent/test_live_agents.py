@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,7 +11,6 @@ import msgspec
 import numpy as np
 import pytest
 
-from demo.fleet import free_port
 from edgesplit import topics
 from edgesplit.bus import MessageBus
 from edgesplit.client import AsyncClient
@@ -40,20 +37,14 @@ from edgesplit_agent.configuration import (
 )
 from edgesplit_agent.daemon import Agent
 from tests.agent.graphs import Blobs, deployment, desired, device_part, edge_part, local_part, serve_blobs
-
-pytestmark = pytest.mark.skipif(shutil.which("mosquitto") is None, reason="mosquitto is not installed")
+from tests.brokers import running_mosquitto
 
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[str]:
     """A Mosquitto on a free port."""
-    port = free_port()
-    configuration = tmp_path / "mosquitto.conf"
-    configuration.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
-    process = subprocess.Popen(["mosquitto", "-c", str(configuration)], stderr=subprocess.DEVNULL)
-    yield f"mqtt://127.0.0.1:{port}"
-    process.terminate()
-    process.wait()
+    with running_mosquitto(tmp_path) as url:
+        yield url
 
 
 def agent(name: str, broker: str, folder: Path) -> Agent:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import aiohttp
-import pytest
 
 from edgesplit import topics
 from edgesplit.messages import ControllerStatus, NodeStatus
@@ -14,8 +12,6 @@ from tests.agent.graphs import Blobs, desired, edge_part, serve_blobs
 from tests.agent.test_live_agents import Observer, agent, broker, running, until
 
 __all__ = ["broker"]
-
-pytestmark = pytest.mark.skipif(shutil.which("mosquitto") is None, reason="mosquitto is not installed")
 
 
 async def test_a_node_prepares_from_a_peers_cache_when_the_controller_is_gone(broker: str, tmp_path: Path) -> None:

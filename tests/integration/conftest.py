@@ -8,9 +8,9 @@ from pathlib import Path
 import onnx
 import pytest
 
-from demo.fleet import EmulatedNode, LocalFleet, free_port
+from demo.fleet import EmulatedNode, LocalFleet
 from edgesplit_controller import zoo
-from tests.integration.brokers import start_mosquitto
+from tests.brokers import running_mosquitto
 from tests.integration.inputs import random_request
 
 NODES = (
@@ -23,11 +23,8 @@ NODES = (
 @pytest.fixture(scope="session")
 def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a Mosquitto of our own; skips where none is installed, fails in CI."""
-    port = free_port()
-    process = start_mosquitto(port, tmp_path_factory.mktemp("mosquitto"))
-    yield f"mqtt://127.0.0.1:{port}"
-    process.terminate()
-    process.wait(timeout=5)
+    with running_mosquitto(tmp_path_factory.mktemp("mosquitto")) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

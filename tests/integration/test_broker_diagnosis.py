@@ -19,7 +19,7 @@ from edgesplit.broker_address import NO_FILES, BrokerAddress, TlsFiles
 from edgesplit.bus import MessageBus
 from edgesplit.errors import BrokerUnreachable, InvalidConfiguration
 from edgesplit.packet_limit import Oversize
-from tests.integration.brokers import start_mosquitto
+from tests.brokers import start_mosquitto
 
 
 class Note(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ import msgspec
 
 from demo.fleet import free_port
 from edgesplit.bus import MessageBus
-from tests.integration.brokers import start_mosquitto
+from tests.brokers import start_mosquitto
 
 
 class Note(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from demo.fleet import EmulatedNode, LocalFleet, free_port
-from tests.integration.brokers import start_mosquitto
+from tests.brokers import start_mosquitto
 
 
 def fleet(folder: Path, broker: str) -> LocalFleet:

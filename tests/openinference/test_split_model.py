@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,8 +19,6 @@ from tests.agent.test_live_agents import Observer, agent, broker, running, until
 from tests.openinference.triton import infer
 
 __all__ = ["broker"]
-
-pytestmark = pytest.mark.skipif(shutil.which("mosquitto") is None, reason="mosquitto is not installed")
 
 X = np.arange(4, dtype=np.float32).reshape(1, 4)
 

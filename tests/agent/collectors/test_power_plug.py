@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +16,7 @@ from edgesplit.broker_address import BrokerAddress
 from edgesplit_agent.collectors.base import SensorUnavailable
 from edgesplit_agent.collectors.power_plug import PlugPower, watts_in
 from tests.agent.collectors.trees import Clock
+from tests.brokers import running_mosquitto
 
 SHELLY_PLUS = (
     b'{"id":0,"source":"init","output":true,"apower":41.7,"voltage":229.8,"current":0.211,"aenergy":{"total":9}}'
@@ -92,28 +90,18 @@ def test_a_value_stands_for_a_while_and_silence_is_said_with_the_last_fault() ->
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[int]:
-    """A Mosquitto; its port."""
-    if shutil.which("mosquitto") is None:
-        pytest.skip("mosquitto is not installed")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    configuration = tmp_path / "mosquitto.conf"
-    configuration.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
-    process = subprocess.Popen(["mosquitto", "-c", str(configuration)], stderr=subprocess.DEVNULL)
-    yield port
-    process.terminate()
-    process.wait()
+def broker(tmp_path: Path) -> Iterator[str]:
+    """A Mosquitto; its URL."""
+    with running_mosquitto(tmp_path) as url:
+        yield url
 
 
-def test_a_plug_behind_a_real_broker_is_heard(broker: int) -> None:
-    plug = PlugPower(
-        BrokerAddress.parse(f"mqtt://127.0.0.1:{broker}"), "shelly/status/switch:0", "apower", max_age_s=60.0
-    )
+def test_a_plug_behind_a_real_broker_is_heard(broker: str) -> None:
+    address = BrokerAddress.parse(broker)
+    plug = PlugPower(address, "shelly/status/switch:0", "apower", max_age_s=60.0)
     sender = mqtt.Client(CallbackAPIVersion.VERSION2)
     try:
-        sender.connect_async("127.0.0.1", broker)
+        sender.connect_async(address.host, address.port)
         sender.loop_start()
         patience_s = time.monotonic() + 20.0
         while plug.read() is None and time.monotonic() < patience_s:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import shutil
+import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-__all__ = ["start_mosquitto"]
+from demo.fleet import free_port
+
+__all__ = ["running_mosquitto", "start_mosquitto"]
+
+START_LIMIT_S = 30.0
 
 
 def start_mosquitto(port: int, folder: Path, settings: str = "allow_anonymous true") -> subprocess.Popen[bytes]:
@@ -31,7 +38,23 @@ def start_mosquitto(port: int, folder: Path, settings: str = "allow_anonymous tr
     config = folder / "mosquitto.conf"
     config.write_text(f"user {getpass.getuser()}\npersistence false\nlistener {port} 127.0.0.1\n{settings}\n")
     process = subprocess.Popen([program, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    time.sleep(0.5)
-    if process.poll() is not None:
-        pytest.fail(f"mosquitto ended at once with {process.returncode}")
-    return process
+    deadline_s = time.monotonic() + START_LIMIT_S
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1.0):
+            return process
+        if process.poll() is not None or time.monotonic() > deadline_s:
+            process.kill()
+            pytest.fail(f"mosquitto does not answer on port {port} (exit {process.wait()})")
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def running_mosquitto(folder: Path, settings: str = "allow_anonymous true") -> Iterator[str]:
+    """A Mosquitto on a free port while the block runs; its URL."""
+    port = free_port()
+    process = start_mosquitto(port, folder, settings)
+    try:
+        yield f"mqtt://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
