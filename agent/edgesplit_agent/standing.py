@@ -83,7 +83,7 @@ class Standing:
             await asyncio.sleep(interval_s)
 
     def _waiting(self) -> str:
-        return f"waiting for the broker: {self._reason or f'{self._broker} does not answer'}"
+        return f"waiting for the broker: {self._reason or f'no MQTT broker answers at {self._broker} yet'}"
 
 
 def _serving(status: NodeStatus) -> str:

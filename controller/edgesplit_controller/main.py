@@ -107,7 +107,7 @@ async def _start(service: object, notifier: Notifier, configuration: ControllerC
     try:
         await asyncio.wait({starting}, timeout=BROKER_PATIENCE_S)
         if not starting.done():
-            text = f"waiting for the broker: {service.fault or f'{broker} does not answer'}"
+            text = f"waiting for the broker: {service.fault or f'no MQTT broker answers at {broker} yet'}"
             log.error("no broker yet", text=text)
             notifier.ready(text)
         base = await starting

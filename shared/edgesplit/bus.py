@@ -40,7 +40,7 @@ DIAGNOSE_EVERY_S = 10.0
 """Pause between two looks at why there is no connection; the first comes at once. [s]"""
 SUBSCRIBE_AGAIN_S = (2.0, 30.0)
 """First and longest pause before subscriptions that the broker refused are tried again. [s]"""
-TICK_S = 0.1
+TICK_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -169,23 +169,14 @@ class MessageBus:
             BrokerUnreachable: No connection within `timeout_s`, or a reason why there will be none was found.
         """
         self.start()
-        up = asyncio.create_task(self._connected.wait())
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while not up.done():
-                    await asyncio.wait({up}, timeout=TICK_S)
-                    if self._fault and not up.done():
-                        break
-        except TimeoutError:
-            self._fault = (
-                self._fault
-                or f"no MQTT broker answers at {self.address} in time: start it, or name another {self._elsewhere}"
-            )
-        finally:
-            up.cancel()
+                while not self.connected and not self._fault:
+                    await asyncio.sleep(TICK_S)
         if not self.connected:
             await self.close()
-            raise BrokerUnreachable(self._fault)
+            late = f"no MQTT broker answers at {self.address} in time: start it, or name another {self._elsewhere}"
+            raise BrokerUnreachable(self._fault or late)
 
     def subscribe(self, topic_filter: str, message_type: type[T], handler: Callable[[str, T | None], None]) -> None:
         """Have `handler(topic, message)` called for every payload; an empty (cleared) one arrives as None."""

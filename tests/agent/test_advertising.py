@@ -170,8 +170,8 @@ async def test_a_start_without_a_broker_is_done_after_a_moment_and_says_what_it_
     await standing.start_without_broker()
     assert manager.told[-1].startswith("READY=1\nSTATUS=waiting for the broker: no MQTT broker answers at")
     assert not standing.registered
-    standing.lost("Not authorized")
-    assert "broker.example:1883, which refuses this agent: Not authorized" in manager.told[-1]
+    standing.lost("the broker refuses user 'me'")
+    assert manager.told[-1] == "STATUS=waiting for the broker: the broker refuses user 'me'"
     standing.connected(status("device", "10.0.0.5:7400"))
     assert manager.told[-2:] == ["READY=1", "STATUS=serving as device at 10.0.0.5:7400"]
 
