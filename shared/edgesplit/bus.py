@@ -40,7 +40,6 @@ DIAGNOSE_EVERY_S = 10.0
 """Pause between two looks at why there is no connection; the first comes at once. [s]"""
 SUBSCRIBE_AGAIN_S = (2.0, 30.0)
 """First and longest pause before subscriptions that the broker refused are tried again. [s]"""
-TICK_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -91,6 +90,7 @@ class MessageBus:
         self._subscriptions: list[_Subscription] = []
         self._state: dict[str, bytes] = {}
         self._connected = asyncio.Event()
+        self._settled = asyncio.Event()
         self._accepted = False
         self._awaited: dict[int, str] = {}
         self._denied: list[str] = []
@@ -171,8 +171,7 @@ class MessageBus:
         self.start()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while not self.connected and not self._fault:
-                    await asyncio.sleep(TICK_S)
+                await self._settled.wait()
         if not self.connected:
             await self.close()
             late = f"no MQTT broker answers at {self.address} in time: start it, or name another {self._elsewhere}"
@@ -313,6 +312,7 @@ class MessageBus:
             if not self._publish(topic, payload, retain=True) and self._packets.admits(len(payload)):
                 return  # gone again; the next connection repeats everything
         self._connected.set()
+        self._settled.set()
         self._fault = ""
         if self._on_connection is not None:
             self._on_connection(True, "")
@@ -355,6 +355,7 @@ class MessageBus:
         if sentence == self._fault:
             return
         self._fault = sentence
+        self._settled.set()
         if self._on_connection is not None:
             self._on_connection(False, sentence)
 
@@ -367,6 +368,7 @@ class MessageBus:
     def _on_name_refused(self, sentence: str) -> None:
         self._connected.clear()
         self._fault = sentence
+        self._settled.set()
         if self._on_refused is not None:
             self._on_refused(sentence)
 
