@@ -140,7 +140,7 @@ async def test_a_controller_starts_where_there_is_no_broker_yet(tmp_path: Path) 
             while "READY=1" not in told:
                 told = manager.recv(4096).decode()
             assert "STATUS=waiting for the broker: no MQTT broker answers at 127.0.0.1:" in told
-            assert "does not answer: start it, or correct [broker] url" in told
+            assert "start it, or name another in [broker] url" in told
             assert process.poll() is None
         finally:
             process.send_signal(signal.SIGTERM)
