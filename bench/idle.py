@@ -121,7 +121,11 @@ def measure(fleet: LocalFleet, seconds: float) -> Idle:
     found.agent_shares = shares
     found.log_lines = fleet.log("controller").count("\n") - lines
     found.sent_bytes = {pair: nbytes - sent.get(pair, 0) for pair, nbytes in _sent_bytes(fleet, names).items()}
-    found.rates = {(row["from"], row["to"]): row["bandwidth_bytes_per_s"] for row in fleet.splitctl("links")}
+    found.rates = {
+        (row["from"], row["to"]): row["bandwidth_bytes_per_s"]
+        for row in fleet.splitctl("links")
+        if row["latency_s"] is not None
+    }
     found.epochs = (epoch, fleet.splitctl("plan", MODEL)["epoch"])
     history = fleet.splitctl("events", "--limit", "100000")
     found.history_s = time.time() - history[0]["at_unix_s"] if history else 0.0

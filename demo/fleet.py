@@ -251,7 +251,7 @@ class LocalFleet:
         while time.monotonic() < deadline:
             try:
                 online = {row["name"] for row in self.splitctl("nodes") if row["online"]}
-                linked = {(row["from"], row["to"]) for row in self.splitctl("links")}
+                linked = {(row["from"], row["to"]) for row in self.splitctl("links") if row["latency_s"] is not None}
             except CommandFailed:
                 online, linked = set(), set()
             if online >= wanted and linked >= pairs:

@@ -95,7 +95,7 @@ def show_fleet(
         )
     _console.print(table)
     table = Table("link", "bandwidth (measured)", "latency (measured)")
-    for row in links:
+    for row in (link for link in links if link["latency_s"] is not None):
         table.add_row(
             f"{row['from']} → {row['to']}",
             f"{row['bandwidth_bytes_per_s'] / 1e6:.2f} MB/s",

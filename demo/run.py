@@ -134,7 +134,8 @@ class Demo:
         while time.monotonic() - begin < SWITCH_TIMEOUT_S:
             measured = {row["to"]: row for row in self.fleet.splitctl("links") if row["from"] == "device"}
             rates = [
-                measured[peer]["bandwidth_bytes_per_s"] / link.bandwidth_bytes_per_s for peer, link in links.items()
+                (measured[peer]["bandwidth_bytes_per_s"] or 0.0) / link.bandwidth_bytes_per_s
+                for peer, link in links.items()
             ]
             if min(rates) >= RECOVERED:
                 report.say(f"measured again {time.monotonic() - begin:.1f} s after the links recovered")

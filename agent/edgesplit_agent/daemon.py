@@ -160,6 +160,7 @@ class Agent:
             usage=self._usage,
             timings=self._timings,
             links=self.plane.links,
+            unreached=self.plane.unreached,
         )
         self._profiler = Profiler(
             node=name,

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from edgesplit import topics
 from edgesplit.bus import MessageBus
-from edgesplit.messages import LinkMetrics, LinkState, NodeMetrics
+from edgesplit.messages import LinkMetrics, LinkState, NodeMetrics, UnreachedPeer
 from edgesplit.profiles import LiveTimings
 from edgesplit_agent.collectors.base import Power
 from edgesplit_agent.collectors.battery import BatteryCollector
@@ -50,6 +50,7 @@ class Reporter:
         power: Read once a second.
         battery: Read with the metrics.
         links: The data plane's estimates, asked for each time.
+        unreached: The peers it has no connection to, and why.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Reporter:
         usage: UsageBook,
         timings: TimingBook,
         links: Callable[[], tuple[LinkState, ...]],
+        unreached: Callable[[], tuple[UnreachedPeer, ...]] = tuple,
     ) -> None:
         self._node = node
         self._instance = instance
@@ -70,7 +72,7 @@ class Reporter:
         self.power = power
         self._usage = usage
         self._timings = timings
-        self._links = links
+        self._links, self._unreached = links, unreached
         self._processor = ProcessorCollector()
         self._memory = MemoryCollector()
         self.battery = battery
@@ -114,13 +116,14 @@ class Reporter:
     async def report_links(self) -> None:
         """Link figures, for ever: at once where they changed notably, else now and then."""
         said: tuple[LinkState, ...] = ()
+        missed: tuple[UnreachedPeer, ...] = ()
         said_at_s = float("-inf")
         while True:
-            links = self._links()
+            links, unreached = self._links(), self._unreached()
             now_s = time.monotonic()
-            if links_differ(said, links) or (links and now_s - said_at_s >= AT_LEAST_EVERY_S):
-                said, said_at_s = links, now_s
-                message = LinkMetrics(node=self._node, instance=self._instance, links=links)
+            if unreached != missed or links_differ(said, links) or (links and now_s - said_at_s >= AT_LEAST_EVERY_S):
+                said, missed, said_at_s = links, unreached, now_s
+                message = LinkMetrics(node=self._node, instance=self._instance, links=links, unreached=unreached)
                 self._bus.publish_state(topics.links(self._node), message)
             await asyncio.sleep(LINKS_EVERY_S)
 

@@ -217,7 +217,11 @@ class Course:
         return events
 
     def _settled(self) -> bool:
-        believed = {(row["from"], row["to"]): row["bandwidth_bytes_per_s"] for row in self._fleet.splitctl("links")}
+        believed = {
+            (row["from"], row["to"]): row["bandwidth_bytes_per_s"]
+            for row in self._fleet.splitctl("links")
+            if row["latency_s"] is not None
+        }
         return all(
             abs(believed.get(pair, 0.0) / self._testbed.shape(*pair).rate_bytes_per_s - 1) <= BELIEVED_WITHIN
             for pair in self._rates

@@ -15,6 +15,9 @@ def links_table(testbed: Testbed) -> Table:
     """What links are set to, and what agents measured."""
     table = Table("link", "rate set", "measured", "delay set", "measured", title="Links")
     for row in testbed.fleet.splitctl("links"):
+        if row["latency_s"] is None:
+            table.add_row(f"{row['from']} to {row['to']}", "", row["reason"])
+            continue
         shape = testbed.shape(row["from"], row["to"])
         table.add_row(
             f"{row['from']} to {row['to']}",

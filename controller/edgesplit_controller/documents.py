@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edgesplit.checks import NoiseReport, exceeds
-from edgesplit.messages import Origin, Usage
+from edgesplit.messages import LinkState, Origin, Usage
 from edgesplit.origins import weakest
 from edgesplit.plan import Assignment
 from edgesplit.requests import (
@@ -83,19 +83,42 @@ def node_rows(registry: Registry, speeds: Speeds) -> list[NodeRow]:
 
 
 def link_rows(registry: Registry, now_unix_s: float) -> list[LinkRow]:
-    """`splitctl links`: between nodes that are connected now."""
+    """`splitctl links`: every direction between nodes that are connected now, those without a measurement too."""
+    measured = {(start, link.to): link for start, link in registry.links()}
+    online = sorted(registry.online())
     return [
-        LinkRow(
-            from_=start,
-            to=link.to,
-            bandwidth_bytes_per_s=link.bandwidth_bytes_per_s,
-            latency_s=link.latency_s,
-            age_s=max(0.0, now_unix_s - link.measured_at_unix_s),
-            origin=link.origin,
-            up=link.up,
-        )
-        for start, link in registry.links()
+        _link_row(registry, start, end, measured.get((start, end)), now_unix_s)
+        for start in online
+        for end in online
+        if start != end
     ]
+
+
+def _link_row(registry: Registry, start: str, end: str, link: LinkState | None, now_unix_s: float) -> LinkRow:
+    reported = registry.node(start).links
+    reasons = {peer.to: peer.reason for peer in reported.unreached} if reported is not None else {}
+    if link is None:
+        why = reasons.get(end) or f"{start} has not measured it yet"
+        return LinkRow(
+            from_=start,
+            to=end,
+            bandwidth_bytes_per_s=None,
+            latency_s=None,
+            age_s=None,
+            origin="missing",
+            up=False,
+            reason=why,
+        )
+    return LinkRow(
+        from_=start,
+        to=end,
+        bandwidth_bytes_per_s=link.bandwidth_bytes_per_s,
+        latency_s=link.latency_s,
+        age_s=max(0.0, now_unix_s - link.measured_at_unix_s),
+        origin=link.origin,
+        up=link.up,
+        reason="" if link.up else reasons.get(end, ""),
+    )
 
 
 def added_document(record: ModelRecord, registry: Registry, warnings: Sequence[str]) -> ModelAddedDocument:

@@ -91,15 +91,23 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LinkRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of `splitctl links`; `up` is False while the peer does not answer."""
+    """One direction between two online nodes in `splitctl links`.
+
+    Attributes:
+        bandwidth_bytes_per_s, latency_s, age_s: None where it was never measured. [B/s, s, s]
+        origin: `missing` where it was never measured.
+        up: Whether the peer answers now.
+        reason: Why it does not, or was never measured; empty while it answers.
+    """
 
     from_: str = msgspec.field(name="from")
     to: str
-    bandwidth_bytes_per_s: float
-    latency_s: float
-    age_s: float
+    bandwidth_bytes_per_s: float | None
+    latency_s: float | None
+    age_s: float | None
     origin: str
     up: bool = True
+    reason: str = ""
 
 
 class CodecsDocument(msgspec.Struct, frozen=True, kw_only=True):

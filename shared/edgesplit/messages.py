@@ -38,6 +38,7 @@ __all__ = [
     "Route",
     "Shadowing",
     "TensorSpec",
+    "UnreachedPeer",
     "Usage",
     "WeightRef",
 ]
@@ -158,12 +159,30 @@ class LinkState(Message, frozen=True, kw_only=True):
     age_s: float | None = None
 
 
+class UnreachedPeer(Message, frozen=True, kw_only=True):
+    """An online peer that a node has no connection to, and why.
+
+    Attributes:
+        to: The peer.
+        reason: One sentence.
+    """
+
+    to: str
+    reason: str
+
+
 class LinkMetrics(Message, frozen=True, kw_only=True):
-    """The links that leave a node; a peer never reached is absent."""
+    """The links that leave a node.
+
+    Attributes:
+        links: Those measured at least once.
+        unreached: Peers without a connection now, measured before or not.
+    """
 
     node: str
     instance: str
     links: tuple[LinkState, ...]
+    unreached: tuple[UnreachedPeer, ...] = ()
 
 
 class TensorSpec(Message, frozen=True, kw_only=True):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from edgesplit.messages import LinkMetrics, LinkState, NodeMetrics, NodeStatus
+from edgesplit.messages import LinkMetrics, LinkState, NodeMetrics, NodeStatus, UnreachedPeer
 from edgesplit.profiles import ExecutionProfile, ProfileReport
+from edgesplit_controller.documents import link_rows
 from edgesplit_controller.registry import Registry
 
 
@@ -84,6 +85,26 @@ def test_links_are_those_between_nodes_that_are_connected() -> None:
     assert [(start, entry.to) for start, entry in registry.links()] == [("a", "b")]
     registry.set_status("b", status("b", online=False))
     assert registry.links() == ()
+
+
+def test_directions_that_were_never_measured_are_listed_with_their_reason() -> None:
+    registry = Registry()
+    for name in ("a", "b", "c"):
+        registry.set_status(name, status(name))
+    refused = UnreachedPeer(to="c", reason="no agent accepts connections at 10.0.0.3:7400 (connection refused)")
+    registry.set_links("a", LinkMetrics(node="a", instance="1", links=(link("b"),), unreached=(refused,)))
+    down = msgspec.structs.replace(link("a"), up=False)
+    vanished = UnreachedPeer(to="a", reason="node a is silent")
+    registry.set_links("b", LinkMetrics(node="b", instance="1", links=(down,), unreached=(vanished,)))
+    rows = {(row.from_, row.to): (row.origin, row.up, row.latency_s, row.reason) for row in link_rows(registry, 1.0)}
+    assert rows == {
+        ("a", "b"): ("measured", True, 0.1, ""),
+        ("a", "c"): ("missing", False, None, refused.reason),
+        ("b", "a"): ("measured", False, 0.1, "node a is silent"),
+        ("b", "c"): ("missing", False, None, "b has not measured it yet"),
+        ("c", "a"): ("missing", False, None, "c has not measured it yet"),
+        ("c", "b"): ("missing", False, None, "c has not measured it yet"),
+    }
 
 
 def test_a_profile_of_another_version_of_the_model_does_not_count() -> None:

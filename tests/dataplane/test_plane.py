@@ -86,6 +86,13 @@ async def test_sending_to_a_peer_that_is_away_fails_at_once() -> None:
         assert not device.data.is_up("edge")
 
 
+async def test_a_peer_that_is_not_reached_is_told_with_the_reason() -> None:
+    async with plane("device") as device:
+        device.data.set_peers({"edge": "127.0.0.1:1"})
+        await eventually(lambda: any("refused" in peer.reason for peer in device.data.unreached()))
+        assert [peer.to for peer in device.data.unreached()] == ["edge"]
+
+
 async def test_what_cannot_travel_is_refused_where_it_is_sent() -> None:
     async with plane("device") as device, plane("edge") as edge:
         await connected(device, edge)

@@ -98,11 +98,17 @@ class PeerLink:
         self._backlog = Backlog()
         self._pressed = False
         self._draining = False
+        self._trouble = ""
 
     @property
     def is_up(self) -> bool:
         """Whether the peer has greeted and the connection is open."""
         return self._session is not None and self._session.up and self._session.connection.is_open
+
+    @property
+    def trouble(self) -> str:
+        """Why there is no connection now, in one sentence; empty while there is one."""
+        return "" if self.is_up else self._trouble or f"connecting to {self._peer} at {self.address}"
 
     def start(self) -> None:
         """Begin connecting."""
@@ -205,6 +211,7 @@ class PeerLink:
         if not session.greeted.done():
             session.greeted.set_exception(error)
         if session.up and not self._closed:
+            self._trouble = str(error)
             guarded(self._handler.on_peer_lost, self._peer, str(error))
             for key in lost:
                 guarded(self._handler.on_undelivered, self._peer, key.model, key.epoch, key.request)
@@ -212,18 +219,17 @@ class PeerLink:
     async def _run(self) -> None:
         rule = RetryRule(first_s=self._limits.retry_min_s, most_s=self._limits.retry_max_s)
         retry: Retry | None = None
-        told = ""
         while True:
             try:
                 await self._connect_and_serve()
-                retry, told = None, ""
+                retry = None
                 pause_s = self._limits.retry_min_s
             except EdgesplitError as error:
                 retry = retry_after(retry, self._loop.time(), random.random(), rule)  # noqa: S311  no secret
                 pause_s = retry.next_at_s - retry.failed_at_s
-                if str(error) != told:
+                if str(error) != self._trouble:
                     _log.warning("peer not connected", peer=self._peer, address=self.address, reason=str(error))
-                    told = str(error)
+                    self._trouble = str(error)
                 if isinstance(error, ProtocolMismatch):
                     pause_s = self._limits.mismatch_retry_s
             await asyncio.sleep(pause_s)

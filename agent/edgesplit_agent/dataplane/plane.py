@@ -16,7 +16,7 @@ from edgesplit.errors import PeerUnreachable
 from edgesplit.frames import PackedTensor
 from edgesplit.headers import Hello
 from edgesplit.listening import Listener
-from edgesplit.messages import PROTOCOL, LinkState
+from edgesplit.messages import PROTOCOL, LinkState, UnreachedPeer
 from edgesplit.tensors import Array
 from edgesplit_agent.dataplane.backlog import RequestKey
 from edgesplit_agent.dataplane.contract import DataPlaneHandler, Limits
@@ -150,6 +150,12 @@ class DataPlane:
         """Every peer whose link has been measured at least once."""
         states = (link.state() for link in self._links.values())
         return tuple(state for state in states if state is not None)
+
+    def unreached(self) -> tuple[UnreachedPeer, ...]:
+        """Peers without a connection now, and why."""
+        return tuple(
+            UnreachedPeer(to=peer, reason=link.trouble) for peer, link in self._links.items() if not link.is_up
+        )
 
     def send_tensors(
         self,

@@ -125,9 +125,15 @@ def show_links(rows: Sequence[LinkRow]) -> None:
     table = plain_table("", ("from", "to", "state"), ("bandwidth", "latency (one way)", "age"))
     table.add_column("origin")
     for row in rows:
-        figures = (speed(row.bandwidth_bytes_per_s), time_span(row.latency_s), time_span(row.age_s))
-        table.add_row(row.from_, row.to, "up" if row.up else "down", *figures, row.origin)
-    console().print(table if rows else "no link was measured yet: links appear when two agents are online")
+        state = "up" if row.up else "down" if row.latency_s is not None else "missing"
+        rate = UNKNOWN if row.bandwidth_bytes_per_s is None else speed(row.bandwidth_bytes_per_s)
+        spans = (UNKNOWN if span is None else time_span(span) for span in (row.latency_s, row.age_s))
+        table.add_row(row.from_, row.to, state, rate, *spans, row.origin if row.latency_s is not None else UNKNOWN)
+    out = console()
+    out.print(table if rows else "no link to show: links appear when two agents are online")
+    for row in rows:
+        if row.reason:
+            out.print(f"{row.from_} to {row.to}: {row.reason}")
 
 
 def show_models(rows: Sequence[ModelDocument]) -> None:
