@@ -65,7 +65,8 @@ class PlanRoller(PlanPusher):
         )
         self._specs = {**self._specs, epoch: specs} | ({} if local is None else {local.epoch: {source: local}})
         began_s = activated_s = time.monotonic()
-        self._rollout = begin(self._rollout, plan, began_s + PREPARE_TIMEOUT_S)
+        self._deadline_s = began_s + PREPARE_TIMEOUT_S
+        self._rollout = begin(self._rollout, plan, begun_unix_s=time.time(), limit_s=PREPARE_TIMEOUT_S)
         while True:
             self._publish(model, graph)
             self._changed.clear()
@@ -89,7 +90,7 @@ class PlanRoller(PlanPusher):
     def _world(self, model: str) -> World:
         observed = {node: held for (node, of), held in self._observed.items() if of == model}
         gone = frozenset(node for node, status in self._statuses.items() if not status.online)
-        return World(observed, gone, time.monotonic())
+        return World(observed, gone, overdue=time.monotonic() >= self._deadline_s)
 
     def _holds(self, model: str, epochs: set[int]) -> bool:
         """Whether no node holds any other epoch."""

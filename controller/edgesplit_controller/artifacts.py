@@ -6,12 +6,13 @@ is streamed to disk and takes its name only once verified. Not here: what become
     GET, HEAD /blobs/DIGEST      with Range
     PUT, HEAD /uploads/DIGEST
     GET       /metrics           Prometheus
-    GET       /health
+    GET       /health, /healthz  200, or 503 with what is wrong
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import re
@@ -23,6 +24,7 @@ from aiohttp import web
 
 from edgesplit.errors import ArtifactMissing, InvalidConfiguration
 from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.store_health import StoreHealth
 
 __all__ = ["ArtifactServer"]
 
@@ -40,6 +42,7 @@ class ArtifactServer:
         metrics: Renders the metrics page.
         health: Says whether the controller works, and a word about it.
         max_upload_bytes: The largest accepted upload. [B]
+        writing: Told of uploads that cannot be written.
     """
 
     def __init__(
@@ -50,12 +53,14 @@ class ArtifactServer:
         metrics: Callable[[], bytes],
         health: Callable[[], tuple[bool, str]],
         max_upload_bytes: int,
+        writing: StoreHealth | None = None,
     ) -> None:
         self._blobs = blobs
         self._uploads = uploads
         self._metrics = metrics
         self._health = health
         self._limit = max_upload_bytes
+        self._writing = writing
         self._runner: web.AppRunner | None = None
 
     async def start(self, host: str, port: int) -> str:
@@ -70,6 +75,7 @@ class ArtifactServer:
         application.router.add_head("/uploads/{digest}", self._head_upload)
         application.router.add_get("/metrics", self._get_metrics)
         application.router.add_get("/health", self._get_health)
+        application.router.add_get("/healthz", self._get_health)
         runner = web.AppRunner(application, access_log=None)
         await runner.setup()
         site = web.TCPSite(runner, host, port)
@@ -108,21 +114,35 @@ class ArtifactServer:
             return web.Response(status=400, text="an upload's name is its SHA-256 in 64 lower-case hex digits\n")
         if request.content_length is not None and request.content_length > self._limit:
             return web.Response(status=413, text=f"an upload may have at most {self._limit} bytes\n")
-        descriptor, name = tempfile.mkstemp(dir=self._uploads, prefix=".incoming-")
+        try:
+            descriptor, name = tempfile.mkstemp(dir=self._uploads, prefix=".incoming-")
+        except OSError as error:
+            return self._unwritten(error)
         temporary = Path(name)
         try:
-            received = await self._receive(request, descriptor)
-            if received is None:
-                return web.Response(status=413, text=f"an upload may have at most {self._limit} bytes\n")
-            if received != digest:
-                text = f"the upload's bytes hash to {received[:12]}, not to {digest[:12]}: send it again\n"
-                return web.Response(status=400, text=text)
-            await asyncio.to_thread(temporary.replace, self._uploads / digest)
+            return await self._store(request, descriptor, temporary)
         except OSError as error:
-            return web.Response(status=507, text=f"the upload cannot be stored: {error.strerror or error}\n")
+            return self._unwritten(error)
         finally:
-            await asyncio.to_thread(temporary.unlink, missing_ok=True)
+            with contextlib.suppress(OSError):  # the next start deletes it
+                await asyncio.to_thread(temporary.unlink, missing_ok=True)
+
+    async def _store(self, request: web.Request, descriptor: int, temporary: Path) -> web.Response:
+        """Write the body to an open file, which takes its name if it holds what that says."""
+        digest = request.match_info["digest"]
+        received = await self._receive(request, descriptor)
+        if received is None:
+            return web.Response(status=413, text=f"an upload may have at most {self._limit} bytes\n")
+        if received != digest:
+            text = f"the upload's bytes hash to {received[:12]}, not to {digest[:12]}: send it again\n"
+            return web.Response(status=400, text=text)
+        await asyncio.to_thread(temporary.replace, self._uploads / digest)
         return web.Response(status=201)
+
+    def _unwritten(self, error: OSError) -> web.Response:
+        if self._writing is not None:
+            self._writing.failed(error)
+        return web.Response(status=507, text=f"the upload cannot be stored: {error.strerror or error}\n")
 
     async def _receive(self, request: web.Request, descriptor: int) -> str | None:
         """Write the body to an open file; its digest, or None when it is too long."""

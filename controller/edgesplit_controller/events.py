@@ -89,9 +89,8 @@ class EventLog:
         if self._path is None:
             return
         try:
-            if (
-                self._unwritten or self._lines >= len(self._history) + SLACK
-            ):  # what could not be written is among the last
+            # What could not be written before is still among the histories.
+            if self._unwritten or self._lines >= len(self._history) + SLACK:
                 self._rewrite(self._path)
             else:
                 with self._path.open("ab") as stream:

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgesplit.errors import EdgesplitError, InvalidInput, PlanInfeasible, UnknownNode
+from edgesplit.errors import EdgesplitError, InvalidInput, PlanInfeasible, StoreUnwritable, UnknownNode
 from edgesplit.requests import (
     AllowNode,
     ForbiddenRow,
@@ -30,11 +30,11 @@ from edgesplit_controller.deployment.goals import (
     without_forbidden,
     without_pin,
 )
+from edgesplit_controller.deployment.occasions import Change
 from edgesplit_controller.deployment.pinning import check_rule, pin_rows
 
 if TYPE_CHECKING:
     from edgesplit_controller.deployment.deployer import Deployer
-    from edgesplit_controller.deployment.occasions import Change
     from edgesplit_controller.models.catalog import Catalog
     from edgesplit_controller.registry import Registry
 
@@ -76,9 +76,9 @@ class GoalChanges:
 
         goals = {name: merged(self._deployer.goals(name)) for name in self._models(asked.model)}
         self._check_batteries(goals)
-        if asked.model is None:
-            self._deployer.keep_goals(None, merged(self._deployer.goals(None)))
-        changes = await self._set(goals)
+        changes = await self._set(
+            goals, merged(self._deployer.goals(None)) if asked.model is None else None, whatever=True
+        )
         return [WeightsRow(model=name, epoch=change.epoch, changed=change.changed) for name, change in changes.items()]
 
     async def pin(self, asked: PinOperators) -> PinsDocument:
@@ -135,31 +135,61 @@ class GoalChanges:
 
     async def _bar(self, model: str | None, change: Callable[[GoalsDocument], GoalsDocument]) -> list[ForbiddenRow]:
         goals = {name: change(self._deployer.goals(name)) for name in self._models(model)}
-        changes = await self._set(goals)
-        if model is None:
-            self._deployer.keep_goals(None, change(self._deployer.goals(None)))
+        changes = await self._set(goals, change(self._deployer.goals(None)) if model is None else None)
         return [
             ForbiddenRow(model=name, epoch=done.epoch, changed=done.changed, forbidden=goals[name].forbidden)
             for name, done in changes.items()
         ]
 
-    async def _set(self, goals: Mapping[str, GoalsDocument]) -> dict[str, Change]:
-        """Plan every model under its new goals; raises what failed once all are done."""
-        results: Sequence[Any] = await asyncio.gather(
-            *(self._deployer.set_goals(name, wanted) for name, wanted in goals.items()), return_exceptions=True
+    async def _set(
+        self, goals: Mapping[str, GoalsDocument], default: GoalsDocument | None = None, *, whatever: bool = False
+    ) -> dict[str, Change]:
+        """Plan every model under its new goals; raises what failed once all are done.
+
+        What needs no plan (models that are not deployed, the default of new ones) comes last and in one write: a store
+        that fails on the way leaves it as it was.
+
+        Args:
+            goals: By model.
+            default: Of new models; None leaves it.
+            whatever: The default changes even if a model has no plan under its new goals.
+        """
+        deployed = [name for name in goals if name in self._deployer.deployments]
+        done: Sequence[Any] = await asyncio.gather(
+            *(self._deployer.set_goals(name, goals[name]) for name in deployed), return_exceptions=True
         )
-        changes: dict[str, Change] = {}
-        failures: list[EdgesplitError] = []
-        for name, result in zip(goals, results, strict=True):
-            if isinstance(result, EdgesplitError):
-                failures.append(result)
-            elif isinstance(result, BaseException):
-                raise result
-            else:
-                changes[name] = result
+        unexpected = next((one for one in done if not isinstance(one, Change | EdgesplitError)), None)
+        if unexpected is not None:
+            raise unexpected
+        results: dict[str | None, Change | EdgesplitError] = dict(zip(deployed, done, strict=True))
+        others: dict[str | None, GoalsDocument] = {name: goals[name] for name in goals if name not in results}
+        failed = any(isinstance(one, EdgesplitError) for one in done)
+        if default is not None and (whatever or not failed):
+            others[None] = default
+        if others and not any(isinstance(one, StoreUnwritable) for one in done):
+            results |= self._keep(others, followed=any(isinstance(one, Change) for one in done))
+        failures = [one for one in results.values() if isinstance(one, EdgesplitError)]
         if failures:
             raise _joined(failures)
-        return changes
+        return {name: change for name in goals if isinstance(change := results[name], Change)}
+
+    def _keep(
+        self, goals: Mapping[str | None, GoalsDocument], *, followed: bool
+    ) -> dict[str | None, Change | EdgesplitError]:
+        """Remember goals that need no plan.
+
+        Args:
+            goals: By model; of None the default of new ones.
+            followed: Deployed models serve under theirs already.
+        """
+        try:
+            self._deployer.keep_goals(goals)
+        except StoreUnwritable as error:
+            if not followed:
+                return {None: error}
+            cause = str(error).removeprefix("nothing was changed: ")
+            return {None: StoreUnwritable(f"deployed models follow the new goals, others and new ones do not: {cause}")}
+        return {name: Change(0, False, "not deployed") for name in goals if name is not None}
 
     def _check_batteries(self, goals: Mapping[str, GoalsDocument]) -> None:
         """Refuse a battery floor that could limit none of the models that are deployed, before anything changes."""

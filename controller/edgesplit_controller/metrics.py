@@ -22,7 +22,12 @@ __all__ = ["render_metrics"]
 
 
 def render_metrics(
-    registry: Registry, models: Mapping[str, ModelRecord], deployments: Mapping[str, DeploymentState], connected: bool
+    registry: Registry,
+    models: Mapping[str, ModelRecord],
+    deployments: Mapping[str, DeploymentState],
+    *,
+    connected: bool,
+    writable: bool = True,
 ) -> bytes:
     """The page in Prometheus' text format."""
     page = CollectorRegistry()
@@ -31,6 +36,7 @@ def render_metrics(
         return Gauge(f"edgesplit_controller_{name}", text, labels, registry=page)
 
     gauge("broker_connected", "Whether the broker answers").set(connected)
+    gauge("store_writable", "Whether the controller's folder takes writes").set(writable)
     gauge("models", "Models that were added").set(len(models))
     online = gauge("node_online", "Whether the node's agent is connected", ("node",))
     for name, node in registry.nodes.items():

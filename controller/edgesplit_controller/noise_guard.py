@@ -115,7 +115,7 @@ class NoiseGuard:
         """A model was added anew, or removed: its noise model is believed until a plan of it proves it wrong."""
         tightenings = self._rollouts.state.tightenings
         if model in tightenings:
-            self._rollouts.update(tightenings={name: one for name, one in tightenings.items() if name != model})
+            self._rollouts.note(tightenings={name: one for name, one in tightenings.items() if name != model})
 
     async def close(self) -> None:
         """Stop judging."""
@@ -163,7 +163,8 @@ class NoiseGuard:
             return
         before = self.tightening(model)
         after = tightening_after(before, report, predicted=predicted, bound=bound, at_unix_s=self._clock())
-        self._rollouts.update(tightenings=self._rollouts.state.tightenings | {model: after})
+        # A bound that is exceeded counts at once: what a store cannot take now is written with what comes next.
+        self._rollouts.note(tightenings=self._rollouts.state.tightenings | {model: after})
         self._tell(model, report, after, before)
         self._deployer.look_again(model)
 

@@ -81,6 +81,8 @@ class Operations:
         studies: Answer what changes nothing.
         guard: Knows measured noise.
         when_written: Does something once no blobs are being written that nobody names yet.
+
+    Whatever changes something begins with a write: where that fails, nothing else was done.
     """
 
     def __init__(
@@ -139,6 +141,10 @@ class Operations:
             EdgesplitError: It cannot be done; the sentence for the client.
         """
         kind = type(operation)
+        if kind in self._changing or isinstance(operation, AddModel | RemoveModel | DeployModel | UndeployModel):
+            self._rollouts.update()
+            if unfinished := self._deployer.unfinished(getattr(operation, "name", "")):
+                progress(unfinished, None)
         if kind in self._changing:
             progress("planning and preparing", None)
             try:
@@ -171,7 +177,12 @@ class Operations:
         )
 
     async def _add(self, asked: AddModel, progress: Progress) -> ModelAddedDocument:
-        record = await self._catalog.add(asked, progress)
+        self._forget_removed(asked.name)
+        try:
+            record = await self._catalog.add(asked, progress)
+        except BaseException:
+            self._collect()  # a refused model leaves no blobs, which may be what the store has no room for
+            raise
         self._guard.believe(record.name)
         text = (
             f"model {record.name} was added: {len(record.graph.operators)} operators in {len(record.graph.units)} units"
@@ -191,14 +202,23 @@ class Operations:
         document = self._document(self._catalog.get(name))
         if name in self._deployer.deployments:
             progress(f"ending the serving of {name}", None)
-            await self._deployer.undeploy(name)
-        self._catalog.remove(name)
-        self._deployer.forget_goals(name)
-        self._guard.believe(name)
+        await self._deployer.remove(name)
+        if self._catalog.remove(name):
+            self._rollouts.note(removed=tuple(other for other in self._rollouts.state.removed if other != name))
         self._speeds.forget_model(name)
         self._events.add("model-removed", f"model {name} was removed", model=name)
         self._collect()
         return document
+
+    def _forget_removed(self, name: str) -> None:
+        """Make room for a new model of a name whose old one could not be deleted when it was removed.
+
+        Raises:
+            StoreUnwritable: It still cannot.
+        """
+        if name in self._rollouts.state.removed and name not in self._catalog.records:
+            self._catalog.delete(name)
+            self._rollouts.update(removed=tuple(other for other in self._rollouts.state.removed if other != name))
 
     async def _deploy(self, asked: DeployModel, progress: Progress) -> DeployDocument:
         started_s = time.monotonic()

@@ -52,6 +52,7 @@ from edgesplit_controller.operations import Operations
 from edgesplit_controller.registry import Change, Registry
 from edgesplit_controller.speeds import Speeds
 from edgesplit_controller.store import Store
+from edgesplit_controller.store_keeper import StoreKeeper
 from edgesplit_controller.studies import Studies
 from edgesplit_controller.traffic import Traffic
 
@@ -102,14 +103,16 @@ class Service:
         self._events = EventLog(store.events, self._publish_event)
         settings = configuration.planning
         metrics = configuration.models.metrics
-        self._catalog = Catalog(store, self._registry, self, settings.profile_silence_s, metrics)
+        state = store.load_state()
+        self._catalog = Catalog(store, self._registry, self, settings.profile_silence_s, metrics, removed=state.removed)
         self._rollouts = Rollouts(
-            store.load_state(),
+            state,
             save=store.save_state,
             registry=self._registry,
             events=self._events,
             outbox=self,
             clock=time.monotonic,
+            most_s=settings.prepare_limit_s,
             shadowing=shadowing_of(self._catalog.records, settings),
         )
         self._speeds = Speeds(
@@ -158,12 +161,15 @@ class Service:
             guard=self._guard,
             when_written=writing.when_done,
         )
+        self._store_health = store.health
+        self._keeper = StoreKeeper(store, self._rollouts, self._events, self._deployer.fleet_changed)
         self._inbox = Inbox(operations.perform, self._bus.send, release())
         self._artifacts = ArtifactServer(
             store.blobs,
             store.uploads,
             metrics=self._metrics,
             health=self._health,
+            writing=store.health,
             max_upload_bytes=configuration.artifacts.max_upload_bytes,
         )
         self._address = ArtifactAddress(
@@ -193,6 +199,7 @@ class Service:
         Raises:
             NameTaken: Another controller serves at the broker.
         """
+        self._keeper.start()
         host, port = split_address("artifacts.listen", self._configuration.artifacts.listen)
         self._address.listening(await self._artifacts.start(host, port))
         if conflict := runtime_conflict():
@@ -214,6 +221,7 @@ class Service:
         for task in self._tasks:
             task.cancel()
         await self._inbox.close()
+        await self._keeper.close()
         await self._guard.close()
         await self._deployer.close()
         self._bus.publish_state(topics.CONTROLLER_STATUS, self._status(online=False, artifacts=""))
@@ -366,10 +374,20 @@ class Service:
         )
 
     def _health(self) -> tuple[bool, str]:
-        return (True, "ok") if self._bus.connected else (False, "the broker is away")
+        problems = [
+            *([] if self._bus.connected else ["the broker is away"]),
+            *filter(None, [self._store_health.sentence]),
+        ]
+        return (False, "; ".join(problems)) if problems else (True, "ok")
 
     def _metrics(self) -> bytes:
-        return render_metrics(self._registry, self._catalog.records, self._deployer.deployments, self._bus.connected)
+        return render_metrics(
+            self._registry,
+            self._catalog.records,
+            self._deployer.deployments,
+            connected=self._bus.connected,
+            writable=not self._store_health.cause,
+        )
 
     def _publish_event(self, event: Event) -> None:
         self._bus.send(topics.event(event.origin), event)

@@ -1,25 +1,29 @@
 """The controller's folder on disk.
 
-Owns: `models/`, `blobs/`, `uploads/`, `events.jsonl`, `state.json` and `speeds.json`. Its rule: every file is replaced whole, so a
-kill at any moment leaves a readable folder; a damaged file is refused with one sentence, never guessed at. Not here:
-what the values mean.
+Owns: `models/`, `blobs/`, `uploads/`, `events.jsonl`, `state.json` and `speeds.json`. Its rule: every file is replaced
+whole, so a kill at any moment leaves a readable folder; what cannot be written raises `StoreUnwritable` and leaves what
+was there; a damaged file is refused with one sentence, never guessed at. Not here: what the values mean.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Generator, Iterable
+from functools import partial
 from pathlib import Path
 
 import msgspec
+import structlog
 
-from edgesplit.errors import InvalidConfiguration, InvalidInput
+from edgesplit.errors import InvalidConfiguration, InvalidInput, StoreUnwritable
 from edgesplit_controller.deployment.state import State
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.models.record import ModelRecord, read_record, write_atomically, write_record
 from edgesplit_controller.speeds import SavedSpeed
+from edgesplit_controller.store_health import StoreHealth
 
 __all__ = ["Store"]
 
@@ -30,14 +34,21 @@ class Store:
     Args:
         path: Made where it is missing.
 
+    Attributes:
+        health: Whether it takes writes.
+        blobs: Graphs and weights.
+
     Raises:
         InvalidConfiguration: The folder cannot be written, or another controller holds it.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.health = StoreHealth(path)
+        self._log = structlog.get_logger("store")
+        self._unwritten_speeds: list[SavedSpeed] | None = None
         try:
-            for name in ("models", "incoming", "uploads", "blobs"):
+            for name in ("models", "incoming", "replaced", "uploads", "blobs"):
                 (path / name).mkdir(parents=True, exist_ok=True)
             self._lock = os.open(path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -49,7 +60,7 @@ class Store:
             raise InvalidConfiguration(
                 f"[store] path {path} is in use by another controller: stop that one or name another folder"
             ) from error
-        self.blobs = BlobStore(path / "blobs")
+        self.blobs = BlobStore(path / "blobs", partial(self.health.writing, mixed=True))
         for leftover in (*self.uploads.glob(".incoming-*"), *self.blobs.folder.glob(".incoming-*")):
             leftover.unlink(missing_ok=True)
 
@@ -84,8 +95,29 @@ class Store:
             ) from error
 
     def save_state(self, state: State) -> None:
-        """Remember."""
-        write_atomically(self._path / "state.json", msgspec.json.encode(state))
+        """Remember.
+
+        Raises:
+            StoreUnwritable: What was remembered before stands.
+        """
+        content = msgspec.json.encode(state)
+        with self.health.writing():
+            write_atomically(self._path / "state.json", content)
+        self.health.succeeded()
+
+    def probe(self, nbytes: int = 1 << 16) -> None:
+        """Look whether the folder takes writes, without leaving anything there.
+
+        Raises:
+            StoreUnwritable: It does not.
+        """
+        path = self._path / ".probe"
+        with self.health.writing():
+            try:
+                path.write_bytes(bytes(nbytes))
+            finally:
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
 
     def load_speeds(self) -> list[SavedSpeed]:
         """Read what live timings taught of nodes.
@@ -104,16 +136,41 @@ class Store:
             ) from error
 
     def save_speeds(self, speeds: list[SavedSpeed]) -> None:
-        """Remember."""
-        write_atomically(self._path / "speeds.json", msgspec.json.encode(speeds))
+        """Remember; what cannot be written now is with `settle`, for it was measured and can be measured again."""
+        self._unwritten_speeds = speeds
+        with contextlib.suppress(StoreUnwritable):
+            self.settle()
 
-    def load_models(self) -> dict[str, ModelRecord]:
+    def settle(self) -> None:
+        """Write what could not be written before.
+
+        Raises:
+            StoreUnwritable: It still cannot.
+        """
+        if self._unwritten_speeds is None:
+            return
+        content = msgspec.json.encode(self._unwritten_speeds)
+        with self.health.writing():
+            write_atomically(self._path / "speeds.json", content)
+        self._unwritten_speeds = None
+
+    def load_models(self, removed: Collection[str] = ()) -> dict[str, ModelRecord]:
         """Read all models; what a crash left half-written is finished or removed.
+
+        Args:
+            removed: Those whose removal was decided; their folders go.
 
         Raises:
             InvalidConfiguration: A model's file is damaged.
         """
+        for name in removed:
+            self.remove_model(name)
         models: dict[str, ModelRecord] = {}
+        for folder in sorted((self._path / "replaced").iterdir()):
+            # A crash or a full disk in the middle of `_install`: without a newer version, the old one goes back.
+            if not (self._path / "models" / folder.name).exists() and folder.name not in removed:
+                folder.replace(self._path / "models" / folder.name)
+            shutil.rmtree(folder, ignore_errors=True)
         for folder in sorted((self._path / "incoming").iterdir()):
             # A crash between the two steps of `save_model`: a complete folder is the newer version.
             if read_record(folder) is not None:
@@ -126,21 +183,41 @@ class Store:
         return models
 
     def save_model(self, record: ModelRecord) -> None:
-        """Write a model, replacing one of the same name."""
+        """Write a model, replacing one of the same name.
+
+        Raises:
+            StoreUnwritable: The one there was is still there.
+        """
         fresh = self._path / "incoming" / record.name
-        shutil.rmtree(fresh, ignore_errors=True)
-        write_record(fresh, record)
-        self._install(fresh)
+        with self.health.writing():
+            try:
+                shutil.rmtree(fresh, ignore_errors=True)
+                write_record(fresh, record)
+                self._install(fresh)
+            except OSError:
+                shutil.rmtree(fresh, ignore_errors=True)
+                raise
 
     def _install(self, fresh: Path) -> None:
-        folder = self._path / "models" / fresh.name
+        """Put a complete version in place of the one before, by two renames of which the second decides."""
+        folder, before = self._path / "models" / fresh.name, self._path / "replaced" / fresh.name
+        shutil.rmtree(before, ignore_errors=True)
         if folder.exists():
-            shutil.rmtree(folder)
-        fresh.replace(folder)
+            folder.replace(before)
+        try:
+            fresh.replace(folder)
+        except OSError:
+            if before.exists():
+                before.replace(folder)
+            raise
+        shutil.rmtree(before, ignore_errors=True)
 
-    def remove_model(self, name: str) -> None:
-        """Forget a model's record; its blobs go with the next `collect`."""
-        shutil.rmtree(self._path / "models" / name, ignore_errors=True)
+    def remove_model(self, name: str) -> bool:
+        """Forget a model's record; its blobs go with the next `collect`. False if that could not be done now."""
+        folders = [self._path / "models" / name, self._path / "replaced" / name]
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        return not any(folder.exists() for folder in folders)
 
     def upload(self, digest: str, what: str) -> Path:
         """An uploaded file.
@@ -154,13 +231,24 @@ class Store:
         return path
 
     def remove_uploads(self, digests: Iterable[str]) -> None:
-        """Delete uploads that were used."""
+        """Delete uploads that were used, or refused."""
         for digest in digests:
-            (self.uploads / digest).unlink(missing_ok=True)
+            if len(digest) == 64 and digest.isalnum():
+                with self._tidying():
+                    (self.uploads / digest).unlink(missing_ok=True)
 
     def collect(self, needed: Collection[str]) -> int:
         """Delete blobs that nobody needs and return how many."""
         stale = self.blobs.digests() - set(needed)
         for digest in stale:
-            self.blobs.remove(digest)
+            with self._tidying():
+                self.blobs.remove(digest)
         return len(stale)
+
+    @contextlib.contextmanager
+    def _tidying(self) -> Generator[None, None, None]:
+        """Delete within this context; what stays takes up room until the next time, and that is all."""
+        try:
+            yield
+        except OSError as error:
+            self._log.debug("could not be deleted", cause=str(error))

@@ -30,6 +30,9 @@ names the cause and what to do. Not here: retries, logging, exit handling.
     │   └── CacheUnwritable         the folder of blobs takes no more
     ├── PreparationFailed           an agent could not build a component
     │   └── RuntimeStarved          for want of memory, disk or files, at the moment
+    ├── ChangeUnderWay              another change of the model has not ended yet
+    ├── StoreUnwritable             the controller's folder takes no writes now; nothing was changed
+    ├── NodeOnline                  what was asked needs a node that is away
     └── RequestFailed               a request was accepted and could not be completed
         ├── RequestTimedOut
         └── Overloaded               the source admits no more requests now
@@ -45,6 +48,7 @@ __all__ = [
     "ArtifactMissing",
     "BrokerUnreachable",
     "CacheUnwritable",
+    "ChangeUnderWay",
     "ControllerUnreachable",
     "EdgesplitError",
     "FrameMalformed",
@@ -60,6 +64,7 @@ __all__ = [
     "MalformedMessage",
     "ModelExists",
     "NameTaken",
+    "NodeOnline",
     "NodeUnreachable",
     "NotDeployed",
     "Overloaded",
@@ -72,6 +77,7 @@ __all__ = [
     "RequestFailed",
     "RequestTimedOut",
     "RuntimeStarved",
+    "StoreUnwritable",
     "UnknownModel",
     "UnknownNode",
     "Unreachable",
@@ -283,6 +289,22 @@ class RuntimeStarved(PreparationFailed):
 
     code = "runtime-starved"
     passing = True
+class ChangeUnderWay(EdgesplitError):
+    """Another change of the model has not ended yet."""
+
+    code = "change-under-way"
+
+
+class StoreUnwritable(EdgesplitError):
+    """The controller's folder takes no writes now; what was asked changed nothing."""
+
+    code = "store-unwritable"
+
+
+class NodeOnline(EdgesplitError):
+    """What was asked needs a node that is away."""
+
+    code = "node-online"
 
 
 class RequestFailed(EdgesplitError):

@@ -28,12 +28,12 @@ def observed(node: str, serving: int | None = None, in_flight: int = 0, **states
 _STATE = EpochState.__annotations__ and msgspec.structs.fields(EpochState)[1].type
 
 
-def world(*reports: Observed, gone: tuple[str, ...] = (), now_s: float = 0.0) -> World:
-    return World({report.node: report for report in reports}, frozenset(gone), now_s)
+def world(*reports: Observed, gone: tuple[str, ...] = (), overdue: bool = False) -> World:
+    return World({report.node: report for report in reports}, frozenset(gone), overdue)
 
 
 def test_an_epoch_is_activated_only_when_every_participant_prepared_it() -> None:
-    rollout = begin(Rollout(), plan(1, "edge"), deadline_s=60.0)
+    rollout = begin(Rollout(), plan(1, "edge"), begun_unix_s=5.0, limit_s=60.0)
     rollout, notices = advance(rollout, world(observed("device", e1="prepared"), observed("edge", e1="preparing")))
     assert notices == ()
     assert parts(rollout)["device"].serve is None
@@ -47,7 +47,7 @@ def test_an_epoch_is_activated_only_when_every_participant_prepared_it() -> None
 
 
 def test_the_old_epoch_is_kept_until_its_last_request_ended() -> None:
-    rollout = begin(Rollout(active=plan(1, "edge")), plan(3, "cloud", fallback=2), deadline_s=60.0)
+    rollout = begin(Rollout(active=plan(1, "edge")), plan(3, "cloud", fallback=2), begun_unix_s=5.0, limit_s=60.0)
     ready = (observed("edge", e1="prepared"), observed("cloud", e3="prepared"))
     rollout, _ = advance(rollout, world(observed("device", 1, e1="prepared", e3="prepared"), *ready))
     assert parts(rollout)["edge"].plans == (1,)
@@ -66,20 +66,20 @@ def test_the_old_epoch_is_kept_until_its_last_request_ended() -> None:
     [
         (world(observed("device", 1, e1="prepared", e2="failed")), "device could not prepare it"),
         (world(observed("device", 1, e1="prepared"), gone=("edge",)), "node edge left"),
-        (world(observed("device", 1, e1="prepared", e2="prepared"), now_s=61.0), "edge did not prepare it in time"),
+        (world(observed("device", 1, e1="prepared", e2="prepared"), overdue=True), "edge did not prepare it in time"),
     ],
 )
 def test_an_epoch_that_cannot_be_prepared_is_abandoned_and_the_old_one_serves(state: World, reason: str) -> None:
-    rollout = begin(Rollout(active=plan(1)), plan(2, "edge"), deadline_s=60.0)
+    rollout = begin(Rollout(active=plan(1)), plan(2, "edge"), begun_unix_s=5.0, limit_s=60.0)
     rollout, notices = advance(rollout, state)
     assert [notice.kind for notice in notices] == ["abandoned"]
     assert reason in notices[0].reason
-    assert rollout == Rollout(active=plan(1), deadline_s=60.0)
+    assert rollout == Rollout(active=plan(1), begun_unix_s=5.0, limit_s=60.0)
     assert parts(rollout)["device"].serve == 1
 
 
 def test_moving_to_another_source_keeps_both_until_the_new_one_serves() -> None:
-    rollout = begin(Rollout(active=plan(1)), plan(2, source="edge"), deadline_s=60.0)
+    rollout = begin(Rollout(active=plan(1)), plan(2, source="edge"), begun_unix_s=5.0, limit_s=60.0)
     rollout, _ = advance(rollout, world(observed("device", 1, e1="prepared"), observed("edge", e2="prepared")))
     assert (parts(rollout)["device"].serve, parts(rollout)["edge"].serve) == (1, 2)
     rollout, _ = advance(rollout, world(observed("device", 1, e1="prepared"), observed("edge", 2, e2="prepared")))
@@ -90,7 +90,7 @@ def test_moving_to_another_source_keeps_both_until_the_new_one_serves() -> None:
 
 def test_another_plan_cannot_begin_while_one_is_prepared() -> None:
     with pytest.raises(ValueError, match="epoch 1 is still being prepared"):
-        begin(begin(Rollout(), plan(1), 1.0), plan(2), 1.0)
+        begin(begin(Rollout(), plan(1), begun_unix_s=1.0, limit_s=1.0), plan(2), begun_unix_s=1.0, limit_s=1.0)
 
 
 def spare(epoch: int, lost: str, *participants: str, ready: bool = False) -> Spare:
@@ -122,7 +122,7 @@ def test_spares_end_like_plans_when_their_plan_or_they_are_replaced() -> None:
     assert 3 in parts(rollout)["cloud"].plans
     rollout, notices = advance(rollout, world(observed("device", 1, e1="prepared", e3="draining"), *on_it))
     assert [(notice.kind, notice.plan.epoch) for notice in notices] == [("retired", 3)]
-    rollout = begin(rollout, plan(5), deadline_s=60.0)
+    rollout = begin(rollout, plan(5), begun_unix_s=5.0, limit_s=60.0)
     rollout, _ = advance(rollout, world(observed("device", 1, e1="prepared", e4="prepared", e5="prepared"), *on_it))
     assert parts(rollout)["device"].spares == {}  # they are not spares of what is to serve
     busy = observed("device", 5, in_flight=1, e1="draining", e4="draining", e5="prepared")
@@ -168,7 +168,7 @@ steps = st.lists(
 def test_whatever_nodes_report_nothing_unprepared_serves_and_nothing_serving_is_dropped(
     sequence: list[tuple[list[Observed], frozenset[str], float, list[str], str, list[tuple[int, list[str]]]]],
 ) -> None:
-    rollout, now_s, last_epoch = Rollout(), 0.0, 0
+    rollout, now_s, deadline_s, last_epoch = Rollout(), 0.0, 0.0, 0
     seen: dict[str, Observed] = {}
     for new_reports, gone, passed_s, participants, source, spares in sequence:
         now_s += passed_s
@@ -176,7 +176,8 @@ def test_whatever_nodes_report_nothing_unprepared_serves_and_nothing_serving_is_
         if rollout.upcoming is None and last_epoch < 6:
             last_epoch += 1
             others = tuple(sorted({*participants} - {source}))
-            rollout = begin(rollout, plan(last_epoch, *others, source=source), now_s + 10.0)
+            rollout = begin(rollout, plan(last_epoch, *others, source=source), begun_unix_s=now_s, limit_s=10.0)
+            deadline_s = now_s + 10.0
         if rollout.active is not None and spares:
             given_now = tuple(
                 Spare(epoch=100 + number, lost=("edge",), participants=(rollout.active.source, *held_by))
@@ -184,7 +185,7 @@ def test_whatever_nodes_report_nothing_unprepared_serves_and_nothing_serving_is_
             )
             rollout = with_spares(rollout, given_now)
         before = rollout
-        rollout, notices = advance(rollout, World(seen, gone, now_s))
+        rollout, notices = advance(rollout, World(seen, gone, now_s >= deadline_s))
         held = parts(rollout)
         for kept in rollout.plans:
             assert all(kept.epoch in held[node].plans for node in kept.participants)

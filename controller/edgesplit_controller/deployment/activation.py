@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edgesplit.errors import PreparationFailed
 from edgesplit_controller.deployment.fallbacks import Fallbacks, Writing
 from edgesplit_controller.deployment.occasions import Change, Data
 from edgesplit_controller.deployment.planning import Draft, PlanMaker
@@ -57,7 +56,8 @@ class Activation:
             deadline_s: When it is given up, on the deployer's clock. [s]
 
         Raises:
-            PreparationFailed: The epoch was abandoned; what served before serves on.
+            PreparationFailed: The epoch was abandoned; what served before serves on, under the goals it had.
+            StoreUnwritable: It could not be begun, or what became of it could not be remembered in time.
         """
         model = record.name
         epoch, fallback = self._numbers(model, record, draft)
@@ -68,10 +68,7 @@ class Activation:
         text = f"{model} epoch {epoch} planned on {where} ({reason}): {draft.evaluation.timeline_s * 1e3:.1f} ms"
         self._events.add("planned", text, model=model, data=data | {"epoch": epoch})
         self._fallbacks.trim()
-        failure = await outcome
-        if failure:
-            text = f"{model} epoch {epoch} was abandoned because {failure}; what served before serves on"
-            raise PreparationFailed(text)
+        await outcome
         return Change(epoch, not draft.decision.same, reason)
 
     def gains_fallback(self, record: ModelRecord, draft: Draft, serving: PlanRecord) -> bool:
@@ -81,8 +78,8 @@ class Activation:
 
     def _begin(
         self, record: ModelRecord, draft: Draft, made: PlanRecord, local: LocalPlan | None, deadline_s: float
-    ) -> asyncio.Future[str]:
-        """Have nodes prepare a plan and its fallback; resolved with why it was abandoned, if it was."""
+    ) -> asyncio.Future[None]:
+        """Have nodes prepare a plan and its fallback; see `Rollouts.roll_out`."""
         model = record.name
         before = self._rollouts.state.deployments.get(model)
         kept = {plan.epoch: plan for plan in (before.local if before is not None else ())}
@@ -98,7 +95,6 @@ class Activation:
 
     def _numbers(self, model: str, record: ModelRecord, draft: Draft) -> tuple[int, LocalPlan | int | None]:
         """The new plan's epoch, and its fallback: one that exists, the number of a new one, or none."""
-        last = self._rollouts.highest_epoch(model)
         fallback: LocalPlan | int | None = None
         if self._maker.needs_fallback(record, draft):
             wanted = (draft.problem.source, record.sha256)
@@ -106,7 +102,5 @@ class Activation:
             existing = deployment.local if deployment is not None else ()
             fallback = next((plan for plan in existing if (plan.source, plan.sha256) == wanted), None)
             if fallback is None:
-                last += 1
-                fallback = last
-        self._rollouts.update(epochs=self._rollouts.state.epochs | {model: last + 1})
-        return last + 1, fallback
+                fallback = self._rollouts.next_epoch(model)
+        return self._rollouts.next_epoch(model), fallback

@@ -8,13 +8,21 @@ at a time, and none that leaves it without a plan. Not here: how plans are made 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
 
-from edgesplit.errors import EdgesplitError, NotDeployed, PlanInfeasible, PreparationFailed
+from edgesplit.errors import (
+    ChangeUnderWay,
+    EdgesplitError,
+    NotDeployed,
+    PlanInfeasible,
+    PreparationFailed,
+    StoreUnwritable,
+)
 from edgesplit.problem import Problem
 from edgesplit.requests import BatteryDocument, GoalsDocument
 from edgesplit_controller.deployment.fallbacks import Fallbacks
@@ -88,6 +96,7 @@ class Deployer:
         self._watches: dict[str, Watch] = {}
         self._fleet_moved = asyncio.Event()
         self._ticker: asyncio.Task[None] | None = None
+        self._finishing: list[asyncio.Task[None]] = []
 
     @property
     def deployments(self) -> Mapping[str, DeploymentState]:
@@ -100,6 +109,8 @@ class Deployer:
             if deployment.active is not None:
                 self._watch(name).figures = figures_of(deployment.active.problem)
             self._rollouts.publish(name)
+            if deployment.rollout.upcoming is not None:
+                self._finishing.append(asyncio.create_task(self._finish(name), name=f"finish-{name}"))
         self._ticker = asyncio.create_task(self._tick(), name="deployer-tick")
 
     def settle(self, *, patient: bool) -> None:
@@ -111,7 +122,8 @@ class Deployer:
 
     async def close(self) -> None:
         """Stop planning; what serves goes on serving."""
-        running = [task for task in (*(watch.task for watch in self._watches.values()), self._ticker) if task]
+        watching = [watch.task for watch in self._watches.values()]
+        running = [task for task in (*watching, *self._finishing, self._ticker) if task]
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
@@ -133,17 +145,23 @@ class Deployer:
         state = self._rollouts.state
         return state.default_goals if model is None else state.goals.get(model, state.default_goals)
 
-    def keep_goals(self, model: str | None, goals: GoalsDocument) -> None:
-        """Remember goals of a model, or the default of new ones."""
-        if model is None:
-            self._rollouts.update(default_goals=goals)
-        else:
-            self._rollouts.update(goals=self._rollouts.state.goals | {model: goals})
+    def keep_goals(self, goals: Mapping[str | None, GoalsDocument]) -> None:
+        """Remember goals of models that are not deployed, and of None the default of new ones, in one write.
 
-    def forget_goals(self, model: str) -> None:
-        """A model was removed."""
-        kept = {name: goals for name, goals in self._rollouts.state.goals.items() if name != model}
-        self._rollouts.update(goals=kept)
+        Raises:
+            StoreUnwritable: None is remembered.
+        """
+        before = {model: self.goals(model) for model in goals}
+        named = {model: wanted for model, wanted in goals.items() if model is not None}
+        default = goals.get(None, self._rollouts.state.default_goals)
+        self._rollouts.update(default_goals=default, goals=self._rollouts.state.goals | named)
+        for model, wanted in named.items():
+            if wanted != before[model]:
+                self._events.add("goals-changed", f"{model}: {goals_text(wanted)}", model=model)
+
+    def unfinished(self, model: str) -> str:
+        """What is being prepared of a model, in words; empty if nothing is."""
+        return self._rollouts.unfinished(model)
 
     def problem(self, model: str, source: str, goals: GoalsDocument) -> Problem:
         """The problem of a model as it is now, under goals that need not be its own.
@@ -180,25 +198,28 @@ class Deployer:
         Raises:
             PlanInfeasible: No plan satisfies the goals.
             PreparationFailed: It did not serve within `wait_s`.
+            ChangeUnderWay: Another change did not end within `wait_s`.
             EdgesplitError: The source is unknown, offline, or cannot run the model.
         """
         deadline_s = self._clock() + wait_s
-        async with self._watch(model).lock:
+        async with self._turn(model, deadline_s):
             goals = self.goals(model)
             problem = await self._problem_once_profiled(model, source, goals, deadline_s)
             return await self._change(model, problem, goals, Occasion("deployed", True, deadline_s))
 
     async def set_goals(self, model: str, goals: GoalsDocument) -> Change:
-        """Plan under new goals, without hysteresis; they are kept only if there is a plan.
+        """Plan under new goals, without hysteresis; they are kept only once a plan of them serves.
 
         Raises:
             PlanInfeasible: There is none; goals and plan stay.
-            PreparationFailed: The goals are kept but the new epoch was abandoned; the old one serves.
+            PreparationFailed: The new epoch was abandoned; goals and plan stay.
+            ChangeUnderWay: Another change did not end in time; goals and plan stay.
+            StoreUnwritable: They could not be remembered.
         """
-        async with self._watch(model).lock:
+        async with self._turn(model):
             deployment = self.deployments.get(model)
             if deployment is None:
-                self.keep_goals(model, goals)
+                self.keep_goals({model: goals})
                 return Change(0, False, "not deployed")
             problem = self._problem(model, deployment.source, goals)
             return await self._change(model, problem, goals, Occasion("goals were set", True, self._limit_s()))
@@ -209,7 +230,7 @@ class Deployer:
         Raises:
             EdgesplitError: There is no plan of it; the old version serves on.
         """
-        async with self._watch(model).lock:
+        async with self._turn(model):
             goals = self.goals(model)
             problem = self._problem(model, self._deployment(model).source, goals)
             return await self._change(model, problem, goals, Occasion("the model was replaced", True, self._limit_s()))
@@ -220,17 +241,70 @@ class Deployer:
         Raises:
             NotDeployed: It does not serve.
         """
+        async with self._turn(model) as watch:
+            return await self._end(model, watch)
+
+    async def remove(self, model: str) -> None:
+        """End serving, if it serves, and forget the goals: the removal of a model, in one write.
+
+        Raises:
+            ChangeUnderWay: Another change did not end in time.
+            StoreUnwritable: It is still there, and serves as before.
+        """
+        async with self._turn(model) as watch:
+            state = self._rollouts.state
+            forgotten: dict[str, object] = {
+                "goals": {name: goals for name, goals in state.goals.items() if name != model},
+                "tightenings": {name: one for name, one in state.tightenings.items() if name != model},
+                "removed": tuple(sorted({*state.removed, model})),
+            }
+            if model in self.deployments:
+                await self._end(model, watch, **forgotten)
+            else:
+                self._rollouts.update(**forgotten)
+
+    async def _end(self, model: str, watch: Watch, **changes: object) -> int:
+        deployment = self._deployment(model)
+        self._rollouts.drop(model, **changes)
+        self._fallbacks.refresh(model)
+        watch.figures = None
+        active = deployment.rollout.active
+        epoch = active.epoch if active is not None else 0
+        self._events.add("epoch-retired", f"{model} was undeployed; epoch {epoch} ended", model=model)
+        await self._rollouts.drained(model, deployment.source, DRAIN_LIMIT_S)
+        return epoch
+
+    @asynccontextmanager
+    async def _turn(self, model: str, deadline_s: float | None = None) -> AsyncGenerator[Watch]:
+        """Have the only change of a model; an unfinished one of before a restart is one too.
+
+        Raises:
+            ChangeUnderWay: Another did not end in time.
+        """
+        watch = self._watch(model)
+        patience_s = self._settings.time_limit_s + self._settings.prepare_limit_s
+        limit_s = deadline_s - self._clock() if deadline_s is not None else patience_s
+        try:
+            async with asyncio.timeout(max(0.0, limit_s)):
+                await watch.lock.acquire()
+        except TimeoutError:
+            what = self._rollouts.unfinished(model) or f"another change of {model} is being planned"
+            raise ChangeUnderWay(f"{what}: nothing was changed; run the command again then") from None
+        try:
+            yield watch
+        finally:
+            watch.lock.release()
+
+    async def _finish(self, model: str) -> None:
+        """Let a roll-out that a restart interrupted end before anything else of its model changes."""
         watch = self._watch(model)
         async with watch.lock:
-            deployment = self._deployment(model)
-            self._rollouts.drop(model)
-            self._fallbacks.refresh(model)
-            watch.figures = None
-            active = deployment.rollout.active
-            epoch = active.epoch if active is not None else 0
-            self._events.add("epoch-retired", f"{model} was undeployed; epoch {epoch} ended", model=model)
-            await self._rollouts.drained(model, deployment.source, DRAIN_LIMIT_S)
-            return epoch
+            await self._rollouts.finished(model)
+        deployment = self.deployments.get(model)
+        if deployment is not None and deployment.active is not None:
+            watch.figures = figures_of(deployment.active.problem)
+        self._fallbacks.refresh(model)
+        watch.dirty.set()
 
     async def _change(self, model: str, problem: Problem, goals: GoalsDocument, occasion: Occasion) -> Change:
         """Solve, weigh, and roll out if it pays; the caller holds the model's lock."""
@@ -247,11 +321,6 @@ class Deployer:
             if occasion.forced:
                 watch.figures = before  # the old goals stay, and with them the nodes they allow
             raise
-        goals_differ = self.goals(model) != goals
-        if goals_differ or model not in self._rollouts.state.goals:
-            self.keep_goals(model, goals)
-        if goals_differ:
-            self._events.add("goals-changed", f"{model}: {goals_text(goals)}", model=model)
         self._batteries.decided(model, serving, draft.battery, draft.evaluation.device_energy_j)
         verdict = draft.decision.text
         data: Data = dict(draft.decision.data) | {"trigger": occasion.cause, "verdict": verdict}
@@ -265,6 +334,9 @@ class Deployer:
                 self._decline(model, serving, draft, f"{occasion.cause}: {verdict}", data)
                 return Change(serving.plan.epoch, False, verdict)
             return await self._activation.roll_out(record, draft, reason, data, occasion.deadline_s)
+        except (PreparationFailed, StoreUnwritable):
+            watch.figures = before  # goals and plan stay as they were
+            raise
         finally:
             self._fallbacks.refresh(model)
 
@@ -273,7 +345,7 @@ class Deployer:
         refreshed = self._maker.reevaluate(serving, draft, reason)
         deployment = self._deployment(model)
         plans = deployment.plans | {serving.plan.epoch: refreshed}
-        self._rollouts.keep(model, msgspec.structs.replace(deployment, plans=plans))
+        self._rollouts.keep(model, msgspec.structs.replace(deployment, plans=plans), goals=draft.goals)
         self._rollouts.publish(model)  # its source checks noise against the present bound
         text = f"{model} stays on epoch {serving.plan.epoch} ({reason})"
         self._events.add("replan-declined", text, model=model, data=data)
@@ -287,6 +359,8 @@ class Deployer:
             try:
                 async with watch.lock:
                     await self._replan(model, watch)
+            except StoreUnwritable:
+                continue  # it was said, and all is looked at again once the store can be written
             except EdgesplitError as error:
                 self._log.warning("planning again failed", model=model, cause=str(error))
             except Exception:
@@ -319,7 +393,7 @@ class Deployer:
         cause = "; ".join(texts[:3]) or "goals differ from the plan's"
         try:
             await self._change(model, problem, goals, Occasion(cause, False, self._limit_s()))
-        except PreparationFailed:
+        except (PreparationFailed, StoreUnwritable):
             asyncio.get_running_loop().call_later(RETRY_S, self._retry, watch)
             raise
 

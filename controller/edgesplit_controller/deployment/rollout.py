@@ -19,7 +19,19 @@ import msgspec
 
 from edgesplit.messages import EpochState, Observed
 
-__all__ = ["EpochPlan", "Notice", "Part", "Rollout", "Spare", "World", "advance", "begin", "parts", "with_spares"]
+__all__ = [
+    "EpochPlan",
+    "Notice",
+    "Part",
+    "Rollout",
+    "Spare",
+    "World",
+    "advance",
+    "begin",
+    "parts",
+    "remaining_s",
+    "with_spares",
+]
 
 
 class Spare(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +70,8 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
         active: What serves.
         upcoming: What is being prepared or activated.
         activating: Every participant prepared `upcoming`, and its source was told to serve it.
-        deadline_s: When `upcoming` is given up, on the caller's clock. [s]
+        begun_unix_s: When preparing `upcoming` began. [s since the epoch]
+        limit_s: After how long it is given up. [s]
         retiring: What no longer serves new requests but may still have some in flight.
         spares: What serves instead of `active` while a node is lost.
     """
@@ -66,7 +79,8 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     active: EpochPlan | None = None
     upcoming: EpochPlan | None = None
     activating: bool = False
-    deadline_s: float = 0.0
+    begun_unix_s: float = 0.0
+    limit_s: float = 0.0
     retiring: tuple[EpochPlan, ...] = ()
     spares: tuple[Spare, ...] = ()
 
@@ -84,12 +98,12 @@ class World:
     Attributes:
         observed: Latest report by node.
         gone: Nodes that are known to be away.
-        now_s: The caller's clock. [s]
+        overdue: The upcoming plan has had its time.
     """
 
     observed: Mapping[str, Observed]
     gone: frozenset[str]
-    now_s: float
+    overdue: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,20 +134,36 @@ class Part:
     spares: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
-def begin(rollout: Rollout, plan: EpochPlan, deadline_s: float) -> Rollout:
+def begin(rollout: Rollout, plan: EpochPlan, *, begun_unix_s: float, limit_s: float) -> Rollout:
     """Start preparing a plan.
 
     Args:
         rollout: A state without an upcoming plan.
         plan: Its epoch is higher than any before.
-        deadline_s: When to give it up. [s]
+        begun_unix_s: Now. [s since the epoch]
+        limit_s: After how long to give it up. [s]
 
     Raises:
         ValueError: Another plan is being prepared.
     """
     if rollout.upcoming is not None:
         raise ValueError(f"epoch {rollout.upcoming.epoch} is still being prepared")
-    return msgspec.structs.replace(rollout, upcoming=plan, activating=False, deadline_s=deadline_s)
+    return msgspec.structs.replace(rollout, upcoming=plan, activating=False, begun_unix_s=begun_unix_s, limit_s=limit_s)
+
+
+def remaining_s(rollout: Rollout, now_unix_s: float, most_s: float) -> float:
+    """What a restarted caller still gives the upcoming plan. [s]
+
+    Monotonic clocks begin anew with a reboot and wall clocks may be set: whatever the clock says, this is between 0
+    and the time the plan had in the first place.
+
+    Args:
+        rollout: As it was remembered.
+        now_unix_s: Now. [s since the epoch]
+        most_s: What nobody who still waits for it would grant more than. [s]
+    """
+    left_s = rollout.begun_unix_s + rollout.limit_s - now_unix_s
+    return max(0.0, min(left_s, rollout.limit_s, most_s))
 
 
 def with_spares(rollout: Rollout, spares: tuple[Spare, ...]) -> Rollout:
@@ -168,8 +198,7 @@ def parts(rollout: Rollout) -> dict[str, Part]:
 
 
 def _advance_upcoming(rollout: Rollout, upcoming: EpochPlan, world: World, notices: list[Notice]) -> Rollout:
-    reason = _failure(upcoming, world, rollout.deadline_s)
-    if reason:
+    if reason := _failure(rollout, upcoming, world):
         notices.append(Notice("abandoned", upcoming, reason))
         # Once the source was told to serve it, requests may be in flight on it: let them end.
         retiring = (*rollout.retiring, upcoming) if rollout.activating else rollout.retiring
@@ -208,15 +237,18 @@ def _retired(rollout: Rollout, spares: tuple[Spare, ...]) -> tuple[EpochPlan, ..
     return tuple(EpochPlan(epoch=spare.epoch, source=source, participants=spare.participants) for spare in spares)
 
 
-def _failure(upcoming: EpochPlan, world: World, deadline_s: float) -> str:
+def _failure(rollout: Rollout, upcoming: EpochPlan, world: World) -> str:
     for node in upcoming.participants:
         if node in world.gone:
             return f"node {node} left"
         state = _state(world.observed.get(node), upcoming.epoch)
         if state is not None and state.state == "failed":
             return f"node {node} could not prepare it: {state.detail or 'it gave no reason'}"
-    if world.now_s < deadline_s:
+    if not world.overdue:
         return ""
+    source = world.observed.get(upcoming.source)
+    if rollout.activating and source is not None and source.serving == upcoming.epoch:
+        return ""  # it made it; whoever restarts finds it serving, however late that is
     waiting = [node for node in upcoming.participants if not _is_prepared(world.observed.get(node), upcoming.epoch)]
     if waiting:
         return f"{', '.join(waiting)} did not prepare it in time"

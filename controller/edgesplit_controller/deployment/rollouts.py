@@ -1,28 +1,48 @@
 """Driving every model's rollout and telling nodes what to hold.
 
 Owns: the persisted state and what nodes report of it; every step of the state machine is saved, published and told
-here. Its rule: state is on disk before nodes hear of it, and what nodes should hold is derived from it, never edited.
+here. Its rule: state is on disk before it holds here or nodes hear of it, and what nodes should hold is derived from it,
+never edited. A step that cannot be written is not taken, and tried again. A plan's goals become its model's in the write
+that says it serves, so that a change that comes to nothing has none to take back.
 Not here: the state machine's rules (`rollout.py`), making plans (`deployer.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from edgesplit.messages import Deployment, Desired, EpochSpec, Observed, Shadowing
-from edgesplit_controller.deployment.rollout import Notice, Spare, World, advance, begin, parts, with_spares
+from edgesplit.errors import PreparationFailed, StoreUnwritable
+from edgesplit.messages import Deployment, Desired, Observed, Shadowing
+from edgesplit.requests import GoalsDocument
+from edgesplit_controller.deployment.goals import goals_text
+from edgesplit_controller.deployment.rollout import (
+    Notice,
+    Rollout,
+    Spare,
+    World,
+    advance,
+    begin,
+    remaining_s,
+    with_spares,
+)
 from edgesplit_controller.deployment.state import DeploymentState, PlanRecord, SparePlan, State
+from edgesplit_controller.deployment.wanted import desired_parts, stepped
 
 if TYPE_CHECKING:
     from edgesplit_controller.events import EventLog
     from edgesplit_controller.registry import Registry
 
 __all__ = ["Outbox", "Rollouts"]
+
+WRITE_AGAIN_S = 1.0
+"""A step that could not be written is tried again after so long. [s]"""
 
 
 class Outbox(Protocol):
@@ -48,15 +68,21 @@ class _Held:
     Attributes:
         observed: Latest report by node.
         published: What nodes were told, by node.
-        outcome: Resolved when the upcoming epoch is activated (empty) or abandoned (the reason).
+        outcome: Resolved when the upcoming epoch is activated, failed with why it was abandoned.
         moved: Set whenever something is observed.
+        ended: Set whenever nothing is being prepared any more.
+        deadline_s: When the upcoming epoch is given up, on the caller's clock. [s]
+        write_again_s: A step that could not be written is not tried before. [s]
     """
 
     observed: dict[str, Observed] = field(default_factory=dict[str, Observed])
     published: dict[str, Desired] = field(default_factory=dict[str, Desired])
     announced: Deployment | None = None
-    outcome: asyncio.Future[str] | None = None
+    outcome: asyncio.Future[None] | None = None
     moved: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    deadline_s: float = 0.0
+    write_again_s: float = float("-inf")
 
 
 class Rollouts:
@@ -69,6 +95,8 @@ class Rollouts:
         events: Where steps are told.
         outbox: Where desired state goes.
         clock: Monotonic seconds.
+        wall_clock: Seconds since the epoch.
+        most_s: What an unfinished roll-out gets at most after a restart. [s]
         shadowing: What the source of a model's plan is asked to check.
 
     Attributes:
@@ -86,6 +114,8 @@ class Rollouts:
         events: EventLog,
         outbox: Outbox,
         clock: Callable[[], float],
+        wall_clock: Callable[[], float] = time.time,
+        most_s: float = 60.0,
         shadowing: Callable[[str, PlanRecord], Shadowing | None] = lambda _model, _plan: None,
     ) -> None:
         self.state = state
@@ -96,17 +126,43 @@ class Rollouts:
         self._events = events
         self._outbox = outbox
         self._clock = clock
+        self._wall_clock = wall_clock
         self._shadowing = shadowing
         self._models: dict[str, _Held] = {}
+        self._given_out: dict[str, int] = {}
+        for model, deployment in state.deployments.items():
+            left_s = remaining_s(deployment.rollout, wall_clock(), most_s)
+            self._held(model).deadline_s = clock() + left_s
 
     def update(self, **changes: object) -> None:
-        """Change and save the state."""
-        self.state = msgspec.structs.replace(self.state, **changes)
-        self._save(self.state)
+        """Save a changed state, and have it hold.
 
-    def keep(self, model: str, deployment: DeploymentState) -> None:
-        """Change and save one deployment."""
-        self.update(deployments=self.state.deployments | {model: deployment})
+        Raises:
+            StoreUnwritable: The state is as before.
+        """
+        changed = msgspec.structs.replace(self.state, **changes)
+        epochs = {model: max(number, changed.epochs.get(model, 0)) for model, number in self._given_out.items()}
+        changed = msgspec.structs.replace(changed, epochs=changed.epochs | epochs)
+        self._save(changed)
+        self.state = changed
+
+    def note(self, **changes: object) -> None:
+        """Change what is only tidied up with: it holds at once and is saved now or with whatever is saved next."""
+        self.state = msgspec.structs.replace(self.state, **changes)
+        with contextlib.suppress(StoreUnwritable):
+            self.update()
+
+    def keep(self, model: str, deployment: DeploymentState, goals: GoalsDocument | None = None) -> None:
+        """Change and save one deployment, and with it the model's goals unless those are None.
+
+        Raises:
+            StoreUnwritable: Nothing changed.
+        """
+        before = self.state.goals.get(model, self.state.default_goals)
+        known = self.state.goals if goals is None else self.state.goals | {model: goals}
+        self.update(deployments=self.state.deployments | {model: deployment}, goals=known)
+        if goals is not None and goals != before:
+            self._events.add("goals-changed", f"{model}: {goals_text(goals)}", model=model)
 
     def observe(self, node: str, model: str, observed: Observed | None) -> None:
         """Take in what a node holds of a model."""
@@ -125,15 +181,29 @@ class Rollouts:
         return observed.serving if observed is not None else None
 
     def highest_epoch(self, model: str) -> int:
-        """The highest number ever given out, or seen at a node (should the state have been lost)."""
-        seen = [state.epoch for observed in self._held(model).observed.values() for state in observed.epochs]
-        return max([self.state.epochs.get(model, 0), *seen])
+        """The highest number ever given out; what others say of numbers counts for nothing."""
+        return max(self.state.epochs.get(model, 0), self._given_out.get(model, 0))
 
     def next_epoch(self, model: str) -> int:
-        """A number never given out before."""
-        number = self.highest_epoch(model) + 1
-        self.update(epochs=self.state.epochs | {model: number})
+        """A number never given out before; it is on disk with whatever names it."""
+        number = self._given_out[model] = self.highest_epoch(model) + 1
         return number
+
+    def unfinished(self, model: str) -> str:
+        """What is being prepared of a model and how long that may still take, in words; empty if nothing is."""
+        deployment = self.state.deployments.get(model)
+        upcoming = deployment.rollout.upcoming if deployment is not None else None
+        if upcoming is None:
+            return ""
+        left_s = max(0.0, self._held(model).deadline_s - self._clock())
+        return f"epoch {upcoming.epoch} of {model} is still being prepared, for at most {left_s:.0f} s more"
+
+    async def finished(self, model: str) -> None:
+        """Wait until nothing is being prepared of a model."""
+        held = self._held(model)
+        while self.unfinished(model):
+            held.ended.clear()
+            await held.ended.wait()
 
     def is_prepared(self, model: str, node: str, epoch: int) -> bool:
         """Whether a node says that it has an epoch ready."""
@@ -159,13 +229,19 @@ class Rollouts:
 
     def roll_out(
         self, model: str, deployment: DeploymentState, made: PlanRecord, deadline_s: float
-    ) -> asyncio.Future[str]:
-        """Start preparing a plan; resolved with nothing once it serves, or with why it was abandoned."""
+    ) -> asyncio.Future[None]:
+        """Start preparing a plan; resolved once it serves, failed with why it was abandoned.
+
+        Raises:
+            StoreUnwritable: It was not begun.
+        """
         held = self._held(model)
-        held.outcome = asyncio.get_running_loop().create_future()
-        rollout = begin(deployment.rollout, made.plan, deadline_s)
+        limit_s = max(0.0, deadline_s - self._clock())
+        rollout = begin(deployment.rollout, made.plan, begun_unix_s=self._wall_clock(), limit_s=limit_s)
         plans = deployment.plans | {made.plan.epoch: made}
         self.keep(model, msgspec.structs.replace(deployment, rollout=rollout, plans=plans))
+        held.outcome = asyncio.get_running_loop().create_future()
+        held.deadline_s = deadline_s
         self.publish(model)
         self.step(model)
         return held.outcome
@@ -180,42 +256,44 @@ class Rollouts:
         self.step(model)
 
     def step(self, model: str) -> None:
-        """Let a rollout take every step that what is known allows."""
-        deployment = self.state.deployments.get(model)
-        if deployment is None or not self.settled:
+        """Let a rollout take every step that what is known allows; what cannot be written is tried again later."""
+        deployment, held = self.state.deployments.get(model), self._held(model)
+        if deployment is None or not self.settled or self._clock() < held.write_again_s:
             return
         names = frozenset(node for plan in deployment.rollout.plans for node in (*plan.participants, plan.source))
         gone = self._registry.gone(names)
         if self.patient:
             gone = frozenset(name for name in gone if self._registry.knows(name))
-        world = World(self._held(model).observed, gone, self._clock())
-        rollout, notices = advance(deployment.rollout, world)
+        overdue = self._clock() >= held.deadline_s
+        rollout, notices = advance(deployment.rollout, World(held.observed, gone, overdue))
         if rollout == deployment.rollout:
             return
-        held = {plan.epoch for plan in rollout.plans} | {spare.epoch for spare in rollout.spares}
-        fallbacks = {plan.fallback for plan in rollout.plans}
-        stepped = msgspec.structs.replace(
-            deployment,
-            rollout=rollout,
-            source=rollout.active.source if rollout.active is not None else deployment.source,
-            plans={epoch: plan for epoch, plan in deployment.plans.items() if epoch in held},
-            local=tuple(plan for plan in deployment.local if plan.epoch in fallbacks),
-            spares={epoch: spare for epoch, spare in deployment.spares.items() if epoch in held},
-        )
-        self.keep(model, stepped)
-        if rollout.active is None and rollout.upcoming is None:
-            self.drop(model)  # a first deployment that came to nothing leaves nothing behind
-        else:
-            self.publish(model)
+        try:
+            self._take(model, deployment, rollout, notices)
+        except StoreUnwritable as error:
+            held.write_again_s = self._clock() + WRITE_AGAIN_S
+            if overdue and rollout.upcoming is None:
+                _end(held, _unwritten(model, notices, error))
+            return
         for notice in notices:
             self._tell(model, notice, deployment.plans.get(notice.plan.epoch))
+
+    def _take(self, model: str, deployment: DeploymentState, rollout: Rollout, notices: tuple[Notice, ...]) -> None:
+        """Have a step hold: written, then published."""
+        if rollout.active is None and rollout.upcoming is None:
+            self.drop(model)  # a first deployment that came to nothing leaves nothing behind
+            return
+        after = stepped(deployment, rollout)
+        activated = any(notice.kind == "activated" for notice in notices)
+        self.keep(model, after, goals=after.active.goals if activated and after.active is not None else None)
+        self.publish(model)
 
     def publish(self, model: str) -> None:
         """Tell nodes what changed; the source's address first, so that requests know where to go."""
         deployment = self.state.deployments[model]
         held = self._held(model)
         self._announce(model, deployment, held)
-        wanted = _desired(model, deployment, self._shadowing)
+        wanted = desired_parts(model, deployment, self._shadowing)
         for node in held.published.keys() - wanted.keys():
             self._outbox.clear_desired(node, model)
         for node, desired in wanted.items():
@@ -223,15 +301,25 @@ class Rollouts:
                 self._outbox.publish_desired(desired)
         held.published = wanted
 
-    def drop(self, model: str) -> None:
-        """Forget a deployment and have every node let go of it."""
+    def drop(self, model: str, **changes: object) -> None:
+        """Forget a deployment and have every node let go of it.
+
+        Args:
+            model: Its model.
+            changes: What else of the state changes in the same write.
+
+        Raises:
+            StoreUnwritable: It is still deployed.
+        """
         held = self._held(model)
         nodes = set(held.published) | set(self._registry.nodes)
-        self.update(deployments={name: kept for name, kept in self.state.deployments.items() if name != model})
+        kept = {name: deployment for name, deployment in self.state.deployments.items() if name != model}
+        self.update(deployments=kept, **changes)
         self._outbox.clear_deployment(model)
         for node in sorted(nodes):
             self._outbox.clear_desired(node, model)
         held.published, held.announced = {}, None
+        held.ended.set()
 
     def _announce(self, model: str, deployment: DeploymentState, held: _Held) -> None:
         active = deployment.active
@@ -264,33 +352,30 @@ class Rollouts:
             "retired": f"{name} has ended and is freed",
         }
         self._events.add(f"epoch-{notice.kind}", texts[notice.kind], model=model, data=data)
-        outcome = self._held(model).outcome
-        if notice.kind in {"activated", "abandoned"} and outcome is not None and not outcome.done():
-            outcome.set_result(notice.reason)
+        if notice.kind == "activated":
+            _end(self._held(model), None)
+        elif notice.kind == "abandoned":
+            why = f"{name} was abandoned because {notice.reason}; what served before serves on, under the goals it had"
+            _end(self._held(model), PreparationFailed(why))
 
     def _held(self, model: str) -> _Held:
         return self._models.setdefault(model, _Held())
 
 
-def _desired(
-    model: str, deployment: DeploymentState, shadowing: Callable[[str, PlanRecord], Shadowing | None]
-) -> dict[str, Desired]:
-    """What every node should hold of a model."""
-    local = {plan.epoch: plan.spec for plan in deployment.local}
-    wanted: dict[str, Desired] = {}
-    for node, part in parts(deployment.rollout).items():
-        specs: list[EpochSpec] = [deployment.spec(epoch, node) for epoch in part.plans]
-        specs += [local[epoch] for epoch in part.local if epoch in local]
-        served = deployment.plans.get(part.serve) if part.serve is not None else None
-        wanted[node] = Desired(
-            node=node,
-            model=model,
-            inputs=deployment.inputs,
-            outputs=deployment.outputs,
-            epochs=tuple(sorted(specs, key=lambda spec: spec.epoch)),
-            serve=part.serve,
-            fallback=part.fallback,
-            fallbacks=dict(part.spares),
-            shadowing=shadowing(model, served) if served is not None else None,
-        )
-    return wanted
+def _end(held: _Held, failure: Exception | None) -> None:
+    """Nothing is being prepared any more: tell whoever waits for what was."""
+    held.ended.set()
+    if held.outcome is None or held.outcome.done():
+        return
+    if failure is None:
+        held.outcome.set_result(None)
+    else:
+        held.outcome.set_exception(failure)
+
+
+def _unwritten(model: str, notices: tuple[Notice, ...], error: StoreUnwritable) -> StoreUnwritable:
+    """Why a plan's time is up though what became of it cannot be written."""
+    (ended,) = [notice for notice in notices if notice.kind in {"activated", "abandoned"}]
+    what = "serves" if ended.kind == "activated" else "is given up"
+    cause = str(error).removeprefix("nothing was changed: ")
+    return StoreUnwritable(f"{model} epoch {ended.plan.epoch} {what}, which is remembered once it can be: {cause}")

@@ -149,6 +149,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         goals: Model to its goals.
         tightenings: Model to how its noise model is tightened; a model without one is believed.
         epochs: Model to the last epoch number given out; outlives the model, so that numbers never come again.
+        removed: Models whose removal was decided, while their folders may still be there.
     """
 
     format: int = 1
@@ -157,3 +158,4 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     epochs: dict[str, int] = {}
     deployments: dict[str, DeploymentState] = {}
     tightenings: dict[str, Tightening] = {}
+    removed: tuple[str, ...] = ()

@@ -6,11 +6,13 @@ complete; writers fill a temporary file and rename it. Not here: ONNX, HTTP, dec
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,10 +33,18 @@ def read_range(stream: BinaryIO, offset: int, nbytes: int) -> Iterator[bytes]:
 
 
 class BlobStore:
-    """A folder of content-addressed files; many processes may share it."""
+    """A folder of content-addressed files; many processes may share it.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: Made where it is missing.
+        writing: What writes are done within; may translate their errors.
+    """
+
+    def __init__(
+        self, folder: Path, writing: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
+    ) -> None:
         self._folder = Path(folder)
+        self._writing = writing
         self._folder.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -49,6 +59,10 @@ class BlobStore:
 
     def put_chunks(self, chunks: Iterable[bytes | bytearray | memoryview]) -> str:
         """Store a stream of bytes without holding it in memory and return its digest."""
+        with self._writing():
+            return self._put_chunks(chunks)
+
+    def _put_chunks(self, chunks: Iterable[bytes | bytearray | memoryview]) -> str:
         hasher = hashlib.sha256()
         descriptor, name = tempfile.mkstemp(dir=self._folder, prefix=".incoming-")
         temporary = Path(name)

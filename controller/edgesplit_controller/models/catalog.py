@@ -1,7 +1,7 @@
 """The models the controller knows, and adding and removing them.
 
 Owns: the records, their offers to the nodes, waiting for execution profiles, freeing blobs nobody needs. Its rule: one
-intake at a time; a refused model leaves nothing behind and disturbs nothing. Not here: the intake's steps
+intake at a time; a model is there once it is on disk, and a refused one leaves nothing behind. Not here: the intake's steps
 (`intake.py`), deployments.
 """
 
@@ -48,17 +48,25 @@ class Catalog:
         offers: Where offers go.
         silence_s: How long a node may stay silent while it should profile. [s]
         metrics: What noise may be read as besides rho, module:function each.
+        removed: Models whose removal was decided before.
     """
 
     def __init__(
-        self, store: Store, registry: Registry, offers: OfferPort, silence_s: float, metrics: tuple[str, ...] = ()
+        self,
+        store: Store,
+        registry: Registry,
+        offers: OfferPort,
+        silence_s: float,
+        metrics: tuple[str, ...] = (),
+        *,
+        removed: Collection[str] = (),
     ) -> None:
         self._store = store
         self._registry = registry
         self._offers = offers
         self._silence_s = silence_s
         self._metrics = metrics
-        self._records = store.load_models()
+        self._records = store.load_models(removed)
         self._intake = asyncio.Lock()
 
     @property
@@ -94,23 +102,33 @@ class Catalog:
         self._check_free(name, request.replace)
         if self._intake.locked():
             progress("waiting for another model's intake", None)
-        async with self._intake:
-            self._check_free(name, request.replace)
-            submission = self._submission(name, request)
-            loop = asyncio.get_running_loop()
-
-            def tell(text: str, fraction: float | None) -> None:
-                loop.call_soon_threadsafe(progress, text, fraction)
-
-            record = await asyncio.to_thread(take_in, submission, self._store.blobs, tell)
-            await asyncio.to_thread(self._store.save_model, record)
-            before, self._records[name] = self._records.get(name), record
-            if before is not None and before.manifest.offer != record.manifest.offer:
-                # The same file with other samples or candidates has other units and int8 kernels to time.
-                self._registry.forget_profiles(name)
-        self._store.remove_uploads({request.file, *request.external.values(), *filter(None, [request.calibration])})
+        try:
+            async with self._intake:
+                self._check_free(name, request.replace)
+                record = await self._take_in(self._submission(name, request), progress)
+                before, self._records[name] = self._records.get(name), record
+                if before is not None and before.manifest.offer != record.manifest.offer:
+                    # The same file with other samples or candidates has other units and int8 kernels to time.
+                    self._registry.forget_profiles(name)
+        finally:
+            self._store.remove_uploads({request.file, *request.external.values(), *filter(None, [request.calibration])})
         self._offers.publish_offer(record.manifest.offer)
         return record
+
+    async def _take_in(self, submission: Submission, progress: Progress) -> ModelRecord:
+        """Make the record and write it, in a thread."""
+        loop = asyncio.get_running_loop()
+
+        def tell(text: str, fraction: float | None) -> None:
+            loop.call_soon_threadsafe(progress, text, fraction)
+
+        def write() -> ModelRecord:
+            with self._store.health.writing(mixed=True):
+                record = take_in(submission, self._store.blobs, tell)
+            self._store.save_model(record)
+            return record
+
+        return await asyncio.to_thread(write)
 
     async def wait_for_profiles(self, record: ModelRecord, progress: Progress) -> list[str]:
         """Wait until every online node profiled a model or failed to.
@@ -133,12 +151,23 @@ class Catalog:
             )
             await asyncio.sleep(POLL_S)
 
-    def remove(self, name: str) -> None:
-        """Forget a model; its deployment must have ended."""
+    def remove(self, name: str) -> bool:
+        """Forget a model whose removal is on disk already; False if its folder still has to go."""
         del self._records[name]
-        self._store.remove_model(name)
+        gone = self._store.remove_model(name)
         self._registry.forget_model(name)
         self._offers.clear_offer(name, tuple(self._registry.nodes))
+        return gone
+
+    def delete(self, name: str) -> None:
+        """Delete what is left on disk of a model that was removed.
+
+        Raises:
+            StoreUnwritable: It is still there.
+        """
+        with self._store.health.writing():
+            if not self._store.remove_model(name):
+                raise OSError(f"what is left of {name} cannot be deleted")
 
     def collect(self, needed: Callable[[], Collection[str]]) -> None:
         """Free blobs that neither a model nor `needed` names; not while an intake writes some."""

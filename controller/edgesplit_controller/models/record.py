@@ -7,6 +7,7 @@ stand (`deployment/`).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from dataclasses import dataclass
@@ -159,14 +160,23 @@ def read_record(folder: Path) -> ModelRecord | None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file's content so that a crash leaves the old or the new, never a mixture."""
+    """Replace a file's content so that a crash leaves the old or the new, never a mixture.
+
+    Raises:
+        OSError: It could not be written; the old content stands, and nothing half-written takes up room.
+    """
     temporary = path.with_name(f".{path.name}.new")
-    with temporary.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        # A rename may reach the disk before the bytes do.
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            # A rename may reach the disk before the bytes do.
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 def _load(path: Path) -> onnx.ModelProto:
