@@ -173,11 +173,11 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
         for folder in sorted((self._path / "incoming").iterdir()):
             # A crash between the two steps of `save_model`: a complete folder is the newer version.
-            if read_record(folder) is not None:
+            if folder.name not in removed and read_record(folder) is not None:
                 self._install(folder)
             shutil.rmtree(folder, ignore_errors=True)
         for folder in sorted((self._path / "models").iterdir()):
-            record = read_record(folder)
+            record = read_record(folder) if folder.name not in removed else None
             if record is not None:
                 models[record.name] = record
         return models

@@ -39,6 +39,7 @@ class FakeAgent:
     Attributes:
         fails: Epochs it refuses to prepare; -1 refuses all.
         hesitates: It prepares nothing while True.
+        shy: It starts serving nothing new while True.
         desired: The latest by model.
     """
 
@@ -59,6 +60,7 @@ class FakeAgent:
         self.compute_w = compute_w
         self.fails: set[int] = set()
         self.hesitates = False
+        self.shy = False
         self.memory_limit_bytes = 0
         self.desired: dict[str, Desired] = {}
         self.offers: dict[str, ModelOffer] = {}
@@ -201,7 +203,7 @@ class FakeAgent:
         prepared = {state.epoch for state in states if state.state == "prepared"}
         if desired.serve is None:
             self._served.pop(model, None)
-        elif desired.serve in prepared:
+        elif desired.serve in prepared and not self.shy:
             self._served[model] = desired.serve
         observed = Observed(
             node=self.name, instance=self.instance, model=model, epochs=states, serving=self._served.get(model)
