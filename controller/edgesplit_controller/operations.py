@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from edgesplit.errors import EdgesplitError, InvalidInput, NodeUnreachable, NotDeployed, UnknownNode
+from edgesplit.errors import EdgesplitError, InvalidInput, NodeUnreachable, NotDeployed, StoreUnwritable, UnknownNode
 from edgesplit.requests import (
     AddModel,
     AllowNode,
@@ -142,7 +142,7 @@ class Operations:
         """
         kind = type(operation)
         if kind in self._changing or isinstance(operation, AddModel | RemoveModel | DeployModel | UndeployModel):
-            self._rollouts.update()
+            self._begin(operation)
             if unfinished := self._deployer.unfinished(getattr(operation, "name", "")):
                 progress(unfinished, None)
         if kind in self._changing:
@@ -154,6 +154,19 @@ class Operations:
         if kind in self._working:
             return await self._working[kind](operation, progress)
         return self._asking[kind](operation)
+
+    def _begin(self, operation: Operation) -> None:
+        """Write the state as it is: a change that the store could not take is not even begun.
+
+        Raises:
+            StoreUnwritable: It takes no writes.
+        """
+        try:
+            self._rollouts.update()
+        except StoreUnwritable:
+            if isinstance(operation, AddModel):
+                self._catalog.discard(operation)
+            raise
 
     def plan(self, name: str) -> PlanDocument:
         """The active plan of a model.

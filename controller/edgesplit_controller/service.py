@@ -162,7 +162,7 @@ class Service:
             when_written=writing.when_done,
         )
         self._store_health = store.health
-        self._keeper = StoreKeeper(store, self._rollouts, self._events, self._deployer.fleet_changed)
+        self._keeper = StoreKeeper(store, self._rollouts, self._events, self._deployer.store_healed)
         self._inbox = Inbox(operations.perform, self._bus.send, release())
         self._artifacts = ArtifactServer(
             store.blobs,

@@ -136,6 +136,12 @@ class Deployer:
             self._rollouts.step(name)
             self._watch(name).dirty.set()
 
+    def store_healed(self) -> None:
+        """What could not be written can be now: take every step again that was refused."""
+        self.fleet_changed()
+        for name in tuple(self.deployments):
+            self._fallbacks.refresh(name)
+
     def look_again(self, model: str) -> None:
         """Something that plans of a model stand on changed: look whether its plan still holds."""
         self._watch(model).dirty.set()

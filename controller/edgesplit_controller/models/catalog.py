@@ -111,9 +111,13 @@ class Catalog:
                     # The same file with other samples or candidates has other units and int8 kernels to time.
                     self._registry.forget_profiles(name)
         finally:
-            self._store.remove_uploads({request.file, *request.external.values(), *filter(None, [request.calibration])})
+            self.discard(request)
         self._offers.publish_offer(record.manifest.offer)
         return record
+
+    def discard(self, request: AddModel) -> None:
+        """Delete what was uploaded for a model that was taken in, or refused."""
+        self._store.remove_uploads({request.file, *request.external.values(), *filter(None, [request.calibration])})
 
     async def _take_in(self, submission: Submission, progress: Progress) -> ModelRecord:
         """Make the record and write it, in a thread."""
