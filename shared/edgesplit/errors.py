@@ -289,6 +289,8 @@ class RuntimeStarved(PreparationFailed):
 
     code = "runtime-starved"
     passing = True
+
+
 class ChangeUnderWay(EdgesplitError):
     """Another change of the model has not ended yet."""
 

@@ -169,7 +169,7 @@ async def test_a_command_that_a_failing_store_refuses_leaves_no_trace(
         await quiet(fleet)
     disk, before, tried = Disk(monkeypatch), trace(fleet), set[int]()
     for last in (0, 10**9):
-        for first in range(1, 12):
+        for first in (1, 2, 3, 4, 5, 6, 9, 14, 21, 32, 48, 72, 108, 162):
             disk.fail(first, last or first)
             tried.add(first)
             try:
