@@ -97,7 +97,11 @@ class Inbox:
             reply = _failure(envelope.id, "internal", " ".join(text.split()), 1)
         finally:
             alive.cancel()
-        self._send(topic, reply)
+        if not self._send(topic, reply):
+            # Held back by the bus; while the broker is away this one is lost as well, and the client is told otherwise.
+            size = f"{len(reply.value):,} B"
+            text = f"the answer of {size} is more than the broker takes: raise its limit (Mosquitto: max_packet_size)"
+            self._send(topic, _failure(envelope.id, "answer-too-large", text, 1))
 
     def _operation(self, envelope: Envelope) -> Operation:
         if envelope.protocol != PROTOCOL:

@@ -50,6 +50,7 @@ _LEVEL: dict[str, EventLevel] = {
     "noise-exceeded": "warning",
     "battery-floor-missed": "warning",
     "malformed-message": "warning",
+    "message-too-large": "error",
     "store-unwritable": "error",
 }
 

@@ -62,9 +62,12 @@ class PacketLimit:
             self._suspect = None
 
     def connection_lost(self) -> Oversize | None:
-        """A connection that had been accepted ended; the message to blame, once that is clear."""
+        """A connection that had been accepted ended; the message to blame, once that is clear.
+
+        What was not confirmed is sent again over the next connection (MQTT 3.1.1 section 4.4), until one is blamed and
+        the client that holds them is replaced.
+        """
         largest = max(self._unconfirmed.values(), key=lambda message: message.nbytes, default=None)
-        self._unconfirmed.clear()
         if largest is None or largest.nbytes < _SMALLEST_BYTES:
             # It ended for another reason: a broker that was restarted may have another limit.
             self._suspect = self.refused_bytes = None
@@ -73,5 +76,6 @@ class PacketLimit:
             self._suspect = largest
             return None
         self._suspect = None
+        self._unconfirmed.clear()
         self.refused_bytes = min(largest.nbytes, self.refused_bytes or largest.nbytes)
         return largest
