@@ -270,3 +270,33 @@ def test_a_metric_that_fails_ends_the_modelling_with_its_sentence(tmp_path: Path
             load_calibration(None, graph, samples=4),
             measure=measure_for(graph, broken, "mine:broken"),
         )
+
+
+def _erratic(candidates: int = 8) -> Measured:
+    """Noise that hardly depends on what is quantized, as of saturated outputs."""
+    random = np.random.default_rng(7)
+    bits = every_pattern(candidates)[1:]
+    noise = np.where(random.random((len(bits), 1)) < 0.2, random.uniform(0.5, 1.0, (len(bits), 1)), 0.01)
+    noise[bits.all(axis=1)] = 1.0
+    held = np.zeros(len(bits), np.bool_)
+    held[random.permutation(len(bits))[:40]] = True
+    return Measured(bits, noise, held, 4)
+
+
+def test_a_fit_that_explains_little_never_predicts_int8_beyond_the_worst_that_was_measured() -> None:
+    measured = _erratic()
+    polynomial, _, r2_test = fit_noise(measured, np.random.default_rng(0))
+    assert r2_test < 0.4
+    chosen, margin = conservative(measured, polynomial)
+    worst = measured.rho.max()
+    assert margin <= worst
+    assert chosen.predict(measured.bits).min() <= worst
+    assert (chosen.predict(measured.bits) >= measured.rho).mean() >= 0.98
+
+
+def test_a_good_fit_is_taken_as_it_is() -> None:
+    measured = _measured(8, 40)
+    polynomial, _, _ = fit_noise(measured, np.random.default_rng(0))
+    chosen, margin = conservative(measured, polynomial)
+    assert chosen == polynomial.raised(safety_margin(measured, polynomial))
+    assert 0 < margin < 0.1 * measured.rho.max()

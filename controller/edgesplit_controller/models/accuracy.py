@@ -29,6 +29,8 @@ MADE_UP = (
     "add the model again with --calibration for figures of real inputs"
 )
 EXACT = "so no operator runs in int8 and no codec that loses anything is used"
+POOR_R2 = 0.8
+"""A noise model that explains less of what was held out is told the user."""
 ASK = "add the model again with --calibration"
 
 
@@ -94,23 +96,36 @@ def _measured(
     noise = NO_NOISE
     if not why:
         measure, why = _measure(graph, metric, submission.metric)
+    warnings = [why] if why else [MADE_UP] if calibration.origin == "generated" else []
     if not why and quantizable:
         try:
             noise = _model_noise(graph, quantizable, blobs, calibration, progress=progress, measure=measure)
         except InvalidModel as error:
-            why = f"noise cannot be measured ({error}), {EXACT}"
+            warnings.append(f"no operator runs in int8: {error}")
+            graph, quantizable = _redivided(graph, ()), ()
         except InvalidCalibration as error:
             if calibration.origin == "user":
                 raise
             why = f"{error}, {EXACT}: {ASK}"
+            warnings = [why]
+    if quantizable and noise.report.r2_test < POOR_R2:
+        warnings.append(_poor(noise))
     if why:
         graph, quantizable, measure = _redivided(graph, ()), (), None
     codecs, whole = _codecs(graph, quantizable, blobs, calibration, noise=noise, progress=progress, measure=measure)
-    warnings = [why] if why else [MADE_UP] if calibration.origin == "generated" else []
     if whole:
         graph, quantizable, noise = graph.with_units(_one_unit(graph)), (), NO_NOISE
         warnings.append(whole)
     return Accuracy(graph, quantizable, noise, codecs, calibration, tuple(warnings))
+
+
+def _poor(noise: NoiseProfile) -> str:
+    report = noise.report
+    return (
+        f"the noise model is poor (R² {report.r2_test:.2f} on patterns that it was not fitted to): it hardly knows which "
+        f"operators add how much, so every plan in int8 is predicted with a margin of {report.margin:.3g} (all in int8 "
+        f"measured {report.full_noise:.3g}); bounds below that keep the model in float"
+    )
 
 
 def _usable(calibration: Calibration, graph: ModelGraph, blobs: BlobStore) -> tuple[Calibration, str]:
@@ -145,7 +160,9 @@ def _model_noise(
     measure: Measure | None,
 ) -> NoiseProfile:
     from edgesplit_controller.quantization.noise import model_noise  # noqa: PLC0415 - onnx loads late
+    from edgesplit_controller.quantization.opset import check_upgrade  # noqa: PLC0415 - onnx loads late
 
+    check_upgrade(graph, blobs, calibration.samples[0])
     if calibration.origin == "generated":
         progress("modelling the noise on generated samples", 0.0)
     return model_noise(

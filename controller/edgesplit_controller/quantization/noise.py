@@ -40,6 +40,7 @@ _DEGREES = (1, 2, 3)
 _GOOD_R2 = 0.995
 _CONFIDENCE = 0.995
 _STRATA = 3
+_SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
 _ALL_PATTERNS_UP_TO = 12
 _FILLED_IN = 4096
 
@@ -156,8 +157,7 @@ def model_noise(
         measure=measure,
     )
     polynomial, r2_train, r2_test = fit_noise(measured, np.random.default_rng(seed))
-    margin = safety_margin(measured, polynomial)
-    polynomial = polynomial.raised(margin)
+    polynomial, margin = conservative(measured, polynomial)
     terms = tuple(
         NoiseTerm(operators=tuple(ordered[member] for member in members), coefficient=coefficient)
         for members, coefficient in polynomial.coefficients
@@ -220,6 +220,30 @@ def _completed(measured: Measured, random: np.random.Generator) -> tuple[NDArray
         return bits, rho
     estimates = fill_in(bits, measured.noise[train], others)
     return np.concatenate([bits, others]), np.concatenate([rho, estimates])
+
+
+def conservative(measured: Measured, polynomial: Polynomial) -> tuple[Polynomial, float]:
+    """Raise a fit until measured noise stays below it, at the least cost.
+
+    A fit that explains little needs a margin beyond the noise of any pattern, and no plan in int8 would ever be
+    predicted to keep a bound. So the fit is also tried flatter, down to a constant: the worst that was measured. Each is
+    raised as far as it must be, and the one that predicts least on average is taken. A good fit is taken as it is.
+
+    Args:
+        measured: All measured patterns.
+        polynomial: The fit.
+
+    Returns:
+        What to predict with, and the margin in its intercept; that is never above the worst that was measured.
+    """
+    found: list[tuple[float, Polynomial, float]] = []
+    for share in _SHARES:
+        flatter = polynomial.scaled(share)
+        margin = safety_margin(measured, flatter) if share > 0 else float(measured.rho.max())
+        raised = flatter.raised(margin)
+        found.append((float(raised.predict(measured.bits).mean()), raised, margin))
+    _, chosen, margin = min(found, key=lambda entry: entry[0])
+    return chosen, margin
 
 
 def safety_margin(measured: Measured, polynomial: Polynomial) -> float:

@@ -54,6 +54,11 @@ class Polynomial:
             noise += coefficient * bits[:, list(members)].all(axis=1)
         return noise
 
+    def scaled(self, share: float) -> Polynomial:
+        """A share of it; with none of it left, no terms."""
+        kept = tuple((members, share * value) for members, value in self.coefficients) if share > 0 else ()
+        return Polynomial(share * self.intercept, kept, self.degree)
+
     def raised(self, margin: float) -> Polynomial:
         """The same with a margin on the intercept."""
         return Polynomial(self.intercept + margin, self.coefficients, self.degree)
