@@ -89,10 +89,15 @@ class GoalChanges:
             PlanInfeasible: It leaves no plan; nothing changed.
         """
         record = self._catalog.get(asked.name)
-        for node in asked.rule.nodes:
-            self._check_node(node)
-        check_rule(record.name, record.graph, asked.rule)
-        return await self._repin(asked.name, with_pin(self._deployer.goals(asked.name), asked.rule))
+        goals = self._deployer.goals(asked.name)
+        for rule in (asked.rule, *asked.also):
+            for node in rule.nodes:
+                if node in record.graph.operator and not self._registry.knows(node):
+                    raise InvalidInput(f"{node} is an operator and no node: patterns stand in front of --node")
+                self._check_node(node)
+            check_rule(record.name, record.graph, rule)
+            goals = with_pin(goals, rule)
+        return await self._repin(asked.name, goals)
 
     async def unpin(self, asked: UnpinOperators) -> PinsDocument:
         """Lift pins.
@@ -101,7 +106,10 @@ class GoalChanges:
             UnknownModel, InvalidInput: There is no such model or pin.
         """
         self._catalog.get(asked.name)
-        return await self._repin(asked.name, without_pin(self._deployer.goals(asked.name), asked.select))
+        goals = self._deployer.goals(asked.name)
+        for select in (asked.select, *asked.also):
+            goals = without_pin(goals, select)
+        return await self._repin(asked.name, goals)
 
     async def forbid(self, asked: ForbidNode) -> list[ForbiddenRow]:
         """Use a node no more.

@@ -201,17 +201,27 @@ class SetWeights(_Operation, frozen=True, kw_only=True, tag="set-weights"):
 
 
 class PinOperators(_Operation, frozen=True, kw_only=True, tag="pin-operators"):
-    """Keep operators on some nodes, in place of a pin of the same selector. Answered with `PinsDocument`."""
+    """Keep operators on some nodes, each pin in place of one of the same selector. Answered with `PinsDocument`.
+
+    Attributes:
+        also: More pins, made together with `rule` or not at all.
+    """
 
     name: str
     rule: PinRule
+    also: tuple[PinRule, ...] = ()
 
 
 class UnpinOperators(_Operation, frozen=True, kw_only=True, tag="unpin-operators"):
-    """Lift the pin of a selector (as `PinRow.select` says it), or all of them. Answered with `PinsDocument`."""
+    """Lift the pin of a selector (as `PinRow.select` says it), or all of them. Answered with `PinsDocument`.
+
+    Attributes:
+        also: More selectors.
+    """
 
     name: str
     select: str | None = None
+    also: tuple[str, ...] = ()
 
 
 class ForbidNode(_Operation, frozen=True, kw_only=True, tag="forbid-node"):

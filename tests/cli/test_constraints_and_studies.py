@@ -73,6 +73,8 @@ def raising(error: Exception) -> Any:
         (("conv*", "--node", "edge", "cloud"), PinRule(kind="pattern", pattern="conv*", nodes=("edge", "cloud"))),
         (("a", "--node", "edge,cloud"), PinRule(kind="pattern", pattern="a", nodes=("edge", "cloud"))),
         (("a", "--node", "b", "--node", "c"), PinRule(kind="pattern", pattern="a", nodes=("b", "c"))),
+        (("--node", "b", "a"), PinRule(kind="pattern", pattern="a", nodes=("b",))),
+        (("--node=b", "a", "c"), PinRule(kind="pattern", pattern="a", nodes=("b", "c"))),
         (("--first", "3"), PinRule(kind="first", first=3)),
         (("--first", "3", "--node", "a", "b"), PinRule(kind="first", first=3, nodes=("a", "b"))),
         (("--input",), PinRule(kind="input")),
@@ -85,6 +87,29 @@ def test_pin_asks_for_what_was_typed(
     told = run("pin", "yolo", *arguments, "--json")
     assert told.document["pins"][0]["also"] == ["relu1"]
     assert controller.operations == [PinOperators(name="yolo", rule=rule)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "nodes"),
+    [
+        (("conv1", "conv2", "conv3", "--node", "edge"), ("edge",)),
+        (("conv1", "conv2", "conv3", "--node", "edge", "cloud"), ("edge", "cloud")),
+        (("conv1", "conv2", "conv3", "--node=edge", "--node=cloud"), ("edge", "cloud")),
+    ],
+)
+def test_a_pattern_that_the_shell_expanded_makes_a_pin_of_each_name(
+    run: Run, controller: FakeController, arguments: tuple[str, ...], nodes: tuple[str, ...]
+) -> None:
+    controller.answers[PinOperators] = lambda _operation: PINS
+    run("pin", "yolo", *arguments)
+    first, *others = (PinRule(kind="pattern", pattern=f"conv{number}", nodes=nodes) for number in (1, 2, 3))
+    assert controller.operations == [PinOperators(name="yolo", rule=first, also=tuple(others))]
+
+
+def test_several_pins_are_lifted_together(run: Run, controller: FakeController) -> None:
+    controller.answers[UnpinOperators] = lambda _operation: msgspec.structs.replace(PINS, pins=())
+    run("unpin", "yolo", "conv1", "conv2")
+    assert controller.operations == [UnpinOperators(name="yolo", select="conv1", also=("conv2",))]
 
 
 def test_pin_names_the_units_it_reaches(run: Run, controller: FakeController) -> None:

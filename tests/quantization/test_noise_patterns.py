@@ -18,7 +18,7 @@ from edgesplit.problem import NoiseModel
 from edgesplit_controller.graph.model import ModelGraph
 from edgesplit_controller.quantization.calibration import Calibration, load_calibration, split
 from edgesplit_controller.quantization.measuring import Measured, measure_for, measure_noise
-from edgesplit_controller.quantization.noise import calibrate, fit_noise, model_noise, safety_margin
+from edgesplit_controller.quantization.noise import calibrate, conservative, fit_noise, model_noise, safety_margin
 from edgesplit_controller.quantization.patterns import always_measured, choose_patterns, in_tree_order
 from edgesplit_controller.quantization.qdq import quantize
 from edgesplit_controller.quantization.regression import (

@@ -25,6 +25,7 @@ from edgesplit_controller.cli.common import Settings, common_options, help_epilo
 
 __all__ = ["allow", "forbid", "pin", "unpin"]
 
+_PATTERNS = "edgesplit.patterns-before-node"
 _PINS_KEYS = (
     "{model, epoch, changed, pins: [{select, nodes: [NODE], operators: [OPERATOR], units: [UNIT], also: [OPERATOR]}]}; "
     "epoch is 0 while the model is not deployed, changed says whether the assignment differs from before, also lists "
@@ -36,13 +37,25 @@ _FORBIDDEN_KEYS = (
 )
 
 
+class _Pin(click.Command):
+    """Remembers how many patterns stand in front of the first --node: what follows it names nodes."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        place = next((i for i, text in enumerate(args) if text.partition("=")[0] == "--node"), len(args))
+        values, _, _ = self.make_parser(ctx).parse_args(args[:place])
+        given = values.get("pattern")
+        ctx.meta[_PATTERNS] = len(given) if isinstance(given, tuple) else 0
+        return super().parse_args(ctx, args)
+
+
 @click.command(
+    cls=_Pin,
     epilog=help_epilog(
         "splitctl pin yolo '/model.22/*' --node cloud --node edge\n"
         "splitctl pin yolo --input\n"
         "splitctl pin yolo --first 10 --node device",
         _PINS_KEYS,
-    )
+    ),
 )
 @click.argument("name")
 @click.argument("pattern", nargs=-1)
@@ -67,31 +80,32 @@ def pin(
     first: int | None,
     of_input: bool,
 ) -> None:
-    """Keep operators of the model NAME on some nodes: those whose name matches PATTERN, or --first N, or --input.
+    """Keep operators of the model NAME on some nodes: those whose name matches a PATTERN, or --first N, or --input.
 
-    PATTERN is shell-style (*, ?, [abc]). Operators of one unit are placed together, so that a pin on one pins them all.
+    PATTERN is shell-style (*, ?, [abc]); several, in front of --node, make a pin each. Operators of one unit are placed together, so that a pin on one pins them all.
     Kept with the goals, and re-planned at once: without a plan under the pin nothing changes (exit status 3). Of several
     pins on an operator all hold.
     """
-    rest = list(pattern)
     wants_pattern = first is None and not of_input
-    text = rest.pop(0) if wants_pattern and rest else ""
-    if (wants_pattern and not text) or (first is not None and of_input) or (rest and not nodes):
+    # Before several patterns could be given, what stood behind the first one named nodes; behind --node it still does.
+    count = max(1, click.get_current_context().meta[_PATTERNS]) if wants_pattern else 0
+    patterns, rest = pattern[:count], pattern[count:]
+    if (wants_pattern and not all(patterns or ("",))) or (first is not None and of_input) or (rest and not nodes):
         raise click.UsageError("Give exactly one of PATTERN, --first N and --input (quote the pattern)")
     named = [part.strip() for node in (*nodes, *rest) for part in node.split(",") if part.strip()]
-    rule = PinRule(
-        kind="first" if first is not None else "input" if of_input else "pattern",
-        pattern=text,
-        first=first or 0,
-        nodes=tuple(dict.fromkeys(named)),
-    )
-    document = ask(settings, PinOperators(name=name, rule=rule), PinsDocument, show=True)
+    where = tuple(dict.fromkeys(named))
+    if wants_pattern:
+        rules = [PinRule(kind="pattern", pattern=text, nodes=where) for text in dict.fromkeys(patterns)]
+    else:
+        rules = [PinRule(kind="input" if of_input else "first", first=first or 0, nodes=where)]
+    operation = PinOperators(name=name, rule=rules[0], also=tuple(rules[1:]))
+    document = ask(settings, operation, PinsDocument, show=True)
     if settings.json:
         print_json(document)
         return
     _tell_effect(document.model, document.epoch, changed=document.changed)
     for row in document.pins:
-        if row.select == rule.selector:
+        if row.select in {rule.selector for rule in rules}:
             _tell_pin(row)
 
 
@@ -101,17 +115,20 @@ def pin(
     )
 )
 @click.argument("name")
-@click.argument("pattern", required=False)
+@click.argument("pattern", nargs=-1)
 @click.option("--first", is_flag=True, help="The pin made with --first.")
 @click.option("--input", "of_input", is_flag=True, help="The pin made with --input.")
 @click.option("--all", "everything", is_flag=True, help="All pins of the model.")
 @common_options
-def unpin(settings: Settings, name: str, pattern: str | None, *, first: bool, of_input: bool, everything: bool) -> None:
-    """Lift a pin of the model NAME: that of PATTERN, as it was given, or --first, --input, or --all; plan again."""
-    if sum((pattern is not None, first, of_input, everything)) != 1:
+def unpin(
+    settings: Settings, name: str, pattern: tuple[str, ...], *, first: bool, of_input: bool, everything: bool
+) -> None:
+    """Lift pins of the model NAME: those of each PATTERN, as it was given, or --first, --input, or --all; plan again."""
+    if sum((bool(pattern), first, of_input, everything)) != 1:
         raise click.UsageError("Give exactly one of PATTERN, --first, --input and --all")
-    select = None if everything else pattern or ("--first" if first else "--input")
-    document = ask(settings, UnpinOperators(name=name, select=select), PinsDocument, show=True)
+    select, *also = [None] if everything else pattern or ["--first" if first else "--input"]
+    operation = UnpinOperators(name=name, select=select, also=tuple(text for text in also if text is not None))
+    document = ask(settings, operation, PinsDocument, show=True)
     if settings.json:
         print_json(document)
         return
