@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -127,7 +128,8 @@ class BrokerAddress:
             context.load_default_certs()
         if self.files.cert_file:
             key_file = self.files.key_file or None
-            _load("cert_file", self.files.cert_file, lambda path: context.load_cert_chain(path, key_file, _no_password))
+            load = partial(context.load_cert_chain, keyfile=key_file, password=_no_password)
+            _load("cert_file", self.files.cert_file, load)
         return context
 
 
