@@ -15,6 +15,7 @@ from edgesplit.checks import NoiseReport, exceeds
 from edgesplit.messages import LinkState, Origin, Usage
 from edgesplit.origins import weakest
 from edgesplit.plan import Assignment
+from edgesplit.profile_documents import ProfilingRow
 from edgesplit.requests import (
     BatteryDocument,
     ComponentRow,
@@ -32,6 +33,7 @@ from edgesplit.requests import (
 )
 from edgesplit_controller.deployment.shares import per_node
 from edgesplit_controller.energy import energy_rows
+from edgesplit_controller.models.profiling import failing_rows, profiling_rows
 
 if TYPE_CHECKING:
     from edgesplit_controller.deployment.state import DeploymentState, PlanRecord, Tightening
@@ -76,27 +78,28 @@ def node_rows(registry: Registry, speeds: Speeds) -> list[NodeRow]:
                 providers=status.providers,
                 power_sensor=metrics.power_sensor if metrics is not None else None,
                 power_problem=metrics.power_problem if metrics is not None else "",
+                failing=failing_rows(node, registry.clock()),
                 warnings=status.warnings if node.online else (),
             )
         )
     return rows
 
 
-def link_rows(registry: Registry, now_unix_s: float) -> list[LinkRow]:
+def link_rows(registry: Registry) -> list[LinkRow]:
     """`splitctl links`: every direction between nodes that are connected now, those without a measurement too."""
     measured = {(start, link.to): link for start, link in registry.links()}
     online = sorted(registry.online())
     return [
-        _link_row(registry, start, end, measured.get((start, end)), now_unix_s)
+        _link_row(registry, start, end, measured.get((start, end)))
         for start in online
         for end in online
         if start != end
     ]
 
 
-def _link_row(registry: Registry, start: str, end: str, link: LinkState | None, now_unix_s: float) -> LinkRow:
-    reported = registry.node(start).links
-    reasons = {peer.to: peer.reason for peer in reported.unreached} if reported is not None else {}
+def _link_row(registry: Registry, start: str, end: str, link: LinkState | None) -> LinkRow:
+    node = registry.node(start)
+    reasons = {peer.to: peer.reason for peer in node.links.unreached} if node.links is not None else {}
     if link is None:
         why = reasons.get(end) or f"{start} has not measured it yet"
         return LinkRow(
@@ -114,14 +117,17 @@ def _link_row(registry: Registry, start: str, end: str, link: LinkState | None, 
         to=end,
         bandwidth_bytes_per_s=link.bandwidth_bytes_per_s,
         latency_s=link.latency_s,
-        age_s=max(0.0, now_unix_s - link.measured_at_unix_s),
+        # What the sender said of the age, and how long ago that was: nobody's clock is held against another's.
+        age_s=(link.age_s or 0.0) + registry.clock() - node.links_s,
         origin=link.origin,
         up=link.up,
         reason="" if link.up else reasons.get(end, ""),
     )
 
 
-def added_document(record: ModelRecord, registry: Registry, warnings: Sequence[str]) -> ModelAddedDocument:
+def added_document(
+    record: ModelRecord, registry: Registry, warnings: Sequence[str], not_profiled: tuple[ProfilingRow, ...]
+) -> ModelAddedDocument:
     """`splitctl model add`."""
     manifest = record.manifest
     return ModelAddedDocument(
@@ -134,6 +140,7 @@ def added_document(record: ModelRecord, registry: Registry, warnings: Sequence[s
         noise_model=manifest.noise_report,
         warnings=(*manifest.warnings, *warnings),
         profiled=registry.profiled(record.name, record.sha256),
+        not_profiled=not_profiled,
         codecs=manifest.codecs_report,
     )
 
@@ -167,6 +174,7 @@ def model_document(
         goals=goals,
         warnings=manifest.warnings,
         noise_tightening=_tightening(tightening) if tightening is not None else None,
+        profiling=profiling_rows(record, registry),
     )
 
 

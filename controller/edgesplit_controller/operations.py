@@ -30,6 +30,7 @@ from edgesplit.requests import (
     Operation,
     PinOperators,
     PlanDocument,
+    ProfileModel,
     RemoveModel,
     SetWeights,
     ShowModel,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from edgesplit_controller.deployment.state import PlanRecord
     from edgesplit_controller.events import EventLog
     from edgesplit_controller.models.catalog import Catalog
+    from edgesplit_controller.models.profiling import Profiling
     from edgesplit_controller.models.record import ModelRecord
     from edgesplit_controller.noise_guard import NoiseGuard
     from edgesplit_controller.registry import Registry
@@ -80,6 +82,7 @@ class Operations:
         speeds: How profiles are corrected.
         studies: Answer what changes nothing.
         guard: Knows measured noise.
+        profiling: Waits for nodes.
         when_written: Does something once no blobs are being written that nobody names yet.
 
     Whatever changes something begins with a write: where that fails, nothing else was done.
@@ -96,6 +99,7 @@ class Operations:
         speeds: Speeds,
         studies: Studies,
         guard: NoiseGuard,
+        profiling: Profiling,
         when_written: Callable[[Callable[[], None]], None],
     ) -> None:
         self._registry = registry
@@ -104,11 +108,12 @@ class Operations:
         self._deployer = deployer
         self._events = events
         self._guard = guard
+        self._profiling = profiling
         self._speeds = speeds
         self._when_written = when_written
         self._asking: dict[type, Callable[[Any], object]] = {
             ListNodes: lambda _: node_rows(self._registry, self._speeds),
-            ListLinks: lambda _: link_rows(self._registry, time.time()),
+            ListLinks: lambda _: link_rows(self._registry),
             ListModels: lambda _: [self._document(record) for record in self._catalog.records.values()],
             ShowModel: lambda asked: self._document(self._catalog.get(asked.name)),
             ShowPlan: lambda asked: self.plan(asked.name),
@@ -118,6 +123,9 @@ class Operations:
         }
         self._working: dict[type, Callable[[Any, Progress], Awaitable[object]]] = {
             AddModel: self._add,
+            ProfileModel: lambda asked, progress: profiling.ask_again(
+                self._catalog.get(asked.name), asked.node, progress
+            ),
             RemoveModel: lambda asked, progress: self._remove(asked.name, progress),
             DeployModel: self._deploy,
             UndeployModel: lambda asked, progress: self._undeploy(asked.name, progress),
@@ -201,7 +209,8 @@ class Operations:
             f"model {record.name} was added: {len(record.graph.operators)} operators in {len(record.graph.units)} units"
         )
         self._events.add("model-added", text, model=record.name)
-        warnings = await self._catalog.wait_for_profiles(record, progress)
+        warnings = await self._profiling.wait(record, progress)
+        not_profiled = self._profiling.failures(record)
         if record.name in self._deployer.deployments:
             progress("moving the deployment to the new version", None)
             try:
@@ -209,7 +218,7 @@ class Operations:
             except EdgesplitError as error:
                 warnings.append(f"the deployment still serves the old version: {error}")
         self._collect()
-        return added_document(record, self._registry, warnings)
+        return added_document(record, self._registry, warnings, not_profiled)
 
     async def _remove(self, name: str, progress: Progress) -> ModelDocument:
         document = self._document(self._catalog.get(name))

@@ -1,16 +1,26 @@
 """What the fleet looks like now, read from the nodes' retained messages.
 
 Owns: every node's registration, figures, links and execution profiles, and which nodes may be planned on. Its rule: it
-only remembers what nodes said and tells what changed; it knows no clock, bus or plan. Not here: what a change leads to
-(`deployment/replanning.py`), documents for people (`documents.py`).
+only remembers what nodes said, and when it came by its own monotonic clock, and tells what changed; it knows no bus or
+plan. Not here: what a change leads to (`deployment/replanning.py`), documents for people (`documents.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from edgesplit.messages import PROTOCOL, LinkMetrics, LinkState, NodeMetrics, NodeStatus, Usage
+from edgesplit.messages import (
+    PROTOCOL,
+    EventLevel,
+    LinkMetrics,
+    LinkState,
+    NodeMetrics,
+    NodeStatus,
+    Observed,
+    Usage,
+)
 from edgesplit.profiles import ExecutionProfile, ProfileReport
 from edgesplit_controller.usage_sums import UsageSums
 
@@ -25,6 +35,7 @@ class Change:
         kind: An event kind of `messages.Event`.
         text: One sentence.
         data: Figures behind it.
+        level: None for that of the kind.
     """
 
     kind: str
@@ -34,6 +45,7 @@ class Change:
     data: Mapping[str, str | float | int | bool | None] = field(
         default_factory=dict[str, str | float | int | bool | None]
     )
+    level: EventLevel | None = None
 
 
 @dataclass
@@ -42,12 +54,20 @@ class Node:
 
     Attributes:
         profiles: By model.
+        observed: What it holds, by model.
+        profiled_s: When `profiles` came. [s]
+        observed_s: When `observed` came. [s]
+        links_s: When `links` came. [s]
     """
 
     status: NodeStatus | None = None
     metrics: NodeMetrics | None = None
     links: LinkMetrics | None = None
     profiles: dict[str, ProfileReport] = field(default_factory=dict[str, ProfileReport])
+    observed: dict[str, Observed] = field(default_factory=dict[str, Observed])
+    profiled_s: dict[str, float] = field(default_factory=dict[str, float])
+    observed_s: dict[str, float] = field(default_factory=dict[str, float])
+    links_s: float = 0.0
 
     @property
     def refused(self) -> str:
@@ -73,9 +93,14 @@ class Node:
 
 
 class Registry:
-    """All nodes, by name."""
+    """All nodes, by name.
 
-    def __init__(self) -> None:
+    Args:
+        clock: Monotonic. [s]
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
         self._nodes: dict[str, Node] = {}
         self._usage = UsageSums()
 
@@ -129,24 +154,25 @@ class Registry:
 
     def set_links(self, name: str, links: LinkMetrics | None) -> None:
         """Take in the links that leave a node."""
-        self.node(name).links = links
+        node = self.node(name)
+        node.links, node.links_s = links, self.clock()
+
+    def set_observed(self, name: str, model: str, observed: Observed | None) -> None:
+        """Take in what a node holds of a model."""
+        node = self.node(name)
+        node.observed.pop(model, None)
+        if observed is not None:
+            node.observed[model], node.observed_s[model] = observed, self.clock()
 
     def set_profile(self, name: str, model: str, report: ProfileReport | None) -> tuple[Change, ...]:
         """Take in where a node stands with profiling a model."""
-        profiles = self.node(name).profiles
-        before = profiles.get(model)
+        node = self.node(name)
+        before = node.profiles.get(model)
         if report is None:
-            profiles.pop(model, None)
+            node.profiles.pop(model, None)
             return ()
-        profiles[model] = report
-        if report.state == "failed" and (before is None or before.state != "failed" or before.sha256 != report.sha256):
-            text = f"node {name} could not profile {model}: {report.detail or 'it gave no reason'}"
-            return (Change("profile-changed", name, text, model),)
-        if report.profile is None or (before is not None and before.profile == report.profile):
-            return ()
-        modelled = "" if report.profile.origin == "measured" else f", its units' shares {report.profile.origin}"
-        text = f"node {name} profiled {model}: {report.profile.whole_s * 1e3:.1f} ms{modelled}"
-        return (Change("profile-changed", name, text, model, {"whole_s": report.profile.whole_s}),)
+        node.profiles[model], node.profiled_s[model] = report, self.clock()
+        return tuple(_profile_news(before, report))
 
     def forget_profiles(self, model: str) -> None:
         """Drop the nodes' profiles of a model; they make new ones."""
@@ -159,9 +185,9 @@ class Registry:
         self._usage.forget(model)
 
     def profile(self, name: str, model: str, sha256: str) -> ExecutionProfile | None:
-        """A node's times of exactly this model, or None while it has none."""
+        """A node's times of exactly this model, or None while it has none; those it has stand until there are newer."""
         report = self.node(name).profiles.get(model)
-        return report.profile if report is not None and report.sha256 == sha256 and report.state == "done" else None
+        return report.profile if report is not None and report.sha256 == sha256 else None
 
     def profiled(self, model: str, sha256: str) -> tuple[str, ...]:
         """Nodes whose profile of exactly this model is in."""
@@ -185,3 +211,25 @@ class Registry:
     def usage(self, model: str, epoch: int) -> tuple[Usage, ...]:
         """What serving an epoch cost, one entry a node."""
         return self._usage.of(model, epoch)
+
+
+def _profile_news(before: ProfileReport | None, report: ProfileReport) -> Iterator[Change]:
+    """What a report on profiling tells beyond the one before: tries that fail in a row are told once."""
+    if before is not None and before.sha256 != report.sha256:
+        before = None
+    name, model, retry = report.node, report.model, report.retry
+    if report.state == "failed":
+        known = before is not None and (before.state == "failed" or before.retry is not None)
+        if known and before is not None and (before.retry is None) == (retry is None):
+            return
+        again = f"; it is tried again in {retry.next_try_s:.0f} s" if retry is not None else ""
+        text = f"node {name} could not profile {model}: {report.detail or 'it gave no reason'}{again}"
+        data = {"next_try_s": retry.next_try_s} if retry is not None else {}
+        yield Change("profile-changed", name, text, model, data, "warning")
+    elif report.profile is not None and (before is None or before.profile != report.profile):
+        profile = report.profile
+        modelled = "" if profile.origin == "measured" else f", its units' shares {profile.origin}"
+        tries = "1 try" if retry is not None and retry.attempts == 1 else f"{retry.attempts} tries" if retry else ""
+        after = f", after {tries} that failed within {retry.failing_s:.0f} s" if retry is not None else ""
+        text = f"node {name} profiled {model}: {profile.whole_s * 1e3:.1f} ms{modelled}{after}"
+        yield Change("profile-changed", name, text, model, {"whole_s": profile.whole_s})

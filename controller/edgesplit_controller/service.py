@@ -32,7 +32,7 @@ from edgesplit.messages import (
 )
 from edgesplit.name_claim import Registered
 from edgesplit.packet_limit import Oversize
-from edgesplit.profiles import LiveTimings, ModelOffer, ProfileReport
+from edgesplit.profiles import LiveTimings, ModelOffer, ProfileReport, ProfileRequest
 from edgesplit.runtime_builds import runtime_conflict
 from edgesplit_controller.advertising import ArtifactAddress
 from edgesplit_controller.artifacts import ArtifactServer
@@ -47,6 +47,7 @@ from edgesplit_controller.events import EventLog
 from edgesplit_controller.inbox import Envelope, Inbox
 from edgesplit_controller.metrics import render_metrics
 from edgesplit_controller.models.catalog import Catalog
+from edgesplit_controller.models.profiling import Profiling
 from edgesplit_controller.noise_guard import NoiseGuard, shadowing_of
 from edgesplit_controller.operations import Operations
 from edgesplit_controller.registry import Change, Registry
@@ -104,7 +105,7 @@ class Service:
         settings = configuration.planning
         metrics = configuration.models.metrics
         state = store.load_state()
-        self._catalog = Catalog(store, self._registry, self, settings.profile_silence_s, metrics, removed=state.removed)
+        self._catalog = Catalog(store, self._registry, self, metrics, removed=state.removed)
         self._rollouts = Rollouts(
             state,
             save=store.save_state,
@@ -159,6 +160,7 @@ class Service:
             speeds=self._speeds,
             studies=Studies(self._deployer, self._registry, settings.time_limit_s),
             guard=self._guard,
+            profiling=Profiling(self._registry, self, settings.profile_silence_s),
             when_written=writing.when_done,
         )
         self._store_health = store.health
@@ -250,6 +252,10 @@ class Service:
         """Every node should profile a model."""
         self._bus.publish_state(topics.model(offer.model), offer)
 
+    def ask_profile(self, node: str, request: ProfileRequest) -> None:
+        """A node should measure a model once more."""
+        self._bus.send(topics.profile_requests(node), request)
+
     def clear_offer(self, model: str, nodes: Collection[str]) -> None:
         """A model is gone, and with it what offline nodes reported on it."""
         self._bus.clear_state(topics.model(model))
@@ -310,6 +316,7 @@ class Service:
 
     def _on_observed(self, topic: str, observed: Observed | None) -> None:
         name, _, model = topics.last_parts(topic, 3)
+        self._registry.set_observed(name, model, observed)
         self._rollouts.observe(name, model, observed)
 
     def _on_usage(self, _topic: str, usage: Usage | None) -> None:
@@ -354,7 +361,9 @@ class Service:
 
     def _tell(self, changes: tuple[Change, ...]) -> None:
         for change in changes:
-            self._events.add(change.kind, change.text, model=change.model, node=change.node, data=change.data)
+            self._events.add(
+                change.kind, change.text, model=change.model, node=change.node, data=change.data, level=change.level
+            )
 
     def _publish_status(self) -> None:
         if self._connected.is_set() and not self._closing:

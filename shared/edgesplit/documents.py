@@ -13,6 +13,7 @@ import msgspec
 from edgesplit.energy_documents import BatteryDocument, EnergyRow
 from edgesplit.messages import TensorSpec
 from edgesplit.noise_documents import MeasuredNoise, NoiseModelDocument, TighteningDocument
+from edgesplit.profile_documents import FailingRow, ProfilingRow
 
 __all__ = [
     "BatteryDocument",
@@ -69,6 +70,7 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
         power_problem: Why configured watts stand in for a sensor; empty where they do not.
         warnings: What is wrong with how it is set up while it works all the same.
         providers: Execution providers its sessions really got; empty before the first session.
+        failing: What it tries again and again because something is away.
     """
 
     name: str
@@ -87,6 +89,7 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
     providers: tuple[str, ...] = ()
     power_sensor: str | None = None
     power_problem: str = ""
+    failing: tuple[FailingRow, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -136,6 +139,7 @@ class ModelAddedDocument(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         warnings: Sentences (calibration generated, batch axis fixed, a node that could not profile).
         profiled: Nodes whose profile is in.
+        not_profiled: Online nodes whose profile is not, and why.
     """
 
     name: str
@@ -147,11 +151,16 @@ class ModelAddedDocument(msgspec.Struct, frozen=True, kw_only=True):
     noise_model: NoiseModelDocument
     warnings: tuple[str, ...] = ()
     profiled: tuple[str, ...] = ()
+    not_profiled: tuple[ProfilingRow, ...] = ()
     codecs: CodecsDocument | None = None
 
 
 class ModelDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of `model list`, and `model show`."""
+    """A row of `model list`, and `model show`.
+
+    Attributes:
+        profiling: Where each node stands with profiling it.
+    """
 
     name: str
     sha256: str
@@ -171,6 +180,7 @@ class ModelDocument(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     noise_tightening: TighteningDocument | None = None
     codecs: CodecsDocument | None = None
+    profiling: tuple[ProfilingRow, ...] = ()
 
 
 class PinRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

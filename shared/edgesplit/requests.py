@@ -88,6 +88,7 @@ __all__ = [
     "PinsDocument",
     "PlanDocument",
     "PlanSummary",
+    "ProfileModel",
     "RelaxationRow",
     "RemoveModel",
     "Reply",
@@ -141,6 +142,17 @@ class AddModel(_Operation, frozen=True, kw_only=True, tag="add-model"):
     exclude: tuple[str, ...] = ()
     replace: bool = False
     metric: str = ""
+
+
+class ProfileModel(_Operation, frozen=True, kw_only=True, tag="profile-model"):
+    """Have online nodes profile a model once more. Answered with a list of `ProfiledRow`, after progress replies.
+
+    Attributes:
+        node: Only this one; None for all that are online.
+    """
+
+    name: str
+    node: str | None = None
 
 
 class ListModels(_Operation, frozen=True, kw_only=True, tag="list-models"):
@@ -298,6 +310,7 @@ Operation = (
     ListNodes
     | ListLinks
     | AddModel
+    | ProfileModel
     | ListModels
     | ShowModel
     | RemoveModel

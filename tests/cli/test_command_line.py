@@ -35,7 +35,18 @@ COMMANDS = list(every_command())
 
 def test_all_agreed_commands_exist() -> None:
     assert {" ".join(path) for path, _ in COMMANDS} == {
-        *("nodes", "links", "model", "model add", "model list", "model show", "model remove", "deploy", "undeploy"),
+        *(
+            "nodes",
+            "links",
+            "model",
+            "model add",
+            "model list",
+            "model show",
+            "model profile",
+            "model remove",
+            "deploy",
+            "undeploy",
+        ),
         *("set-weights", "pin", "unpin", "forbid", "allow", "plan", "explain", "what-if", "frontier"),
         *("infer", "solve", "events"),
     }

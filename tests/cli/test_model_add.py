@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edgesplit.requests import AddModel, ModelAddedDocument, NoiseModelDocument
+from edgesplit.profile_documents import ProfiledRow, ProfilingRow
+from edgesplit.requests import AddModel, ModelAddedDocument, NoiseModelDocument, ProfileModel
 from tests.cli.conftest import Run
 from tests.cli.fakes import FakeController
 
@@ -49,6 +51,47 @@ def write_model(folder: Path, external: str | None = None) -> Path:
 
 def digest_of(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_a_model_that_no_node_could_profile_is_told_as_document_and_error_with_exit_1(
+    run: Run, controller: FakeController, tmp_path: Path
+) -> None:
+    row = ProfilingRow(node="edge", state="retrying", reason="no route", attempts=1, failing_s=1.0, next_try_s=2.0)
+    warning = "node edge could not profile tiny: no route"
+    nobody = msgspec.structs.replace(ADDED, warnings=(warning,), profiled=(), not_profiled=(row,))
+    controller.answers[AddModel] = lambda _operation: nobody
+    file = write_model(tmp_path)
+    told = run("model", "add", "tiny", file, "--json")
+    assert told.status == 1
+    assert told.document["name"] == "tiny"
+    assert told.document["error"]["code"] == "not-profiled"
+    assert "edge" in told.document["error"]["message"]
+    assert warning in told.err
+    plain = run("model", "add", "tiny", file)
+    assert plain.status == 1
+    assert "splitctl model profile tiny" in plain.err
+    # Where some node could, the others are a warning.
+    controller.answers[AddModel] = lambda _operation: msgspec.structs.replace(nobody, profiled=("device",))
+    told = run("model", "add", "tiny", file, "--json")
+    assert told.status == 0
+    assert "error" not in told.document
+    assert warning in told.err
+
+
+def test_profiling_again_exits_with_1_where_the_named_node_could_not(run: Run, controller: FakeController) -> None:
+    done = ProfiledRow(node="device", state="done", seconds=1.5, whole_s=0.02)
+    failed = ProfiledRow(node="edge", state="retrying", seconds=0.5, reason="no route to the server", next_try_s=2.0)
+    controller.progress = [("profiling on device, edge", 0.5)]
+    controller.answers[ProfileModel] = lambda _operation: [done, failed]
+    told = run("model", "profile", "tiny", "--json")
+    assert told.status == 0
+    assert [row["state"] for row in told.document] == ["done", "retrying"]
+    assert "profiling on device, edge" in told.err
+    controller.answers[ProfileModel] = lambda _operation: [failed]
+    told = run("model", "profile", "tiny", "--node", "edge")
+    assert told.status == 1
+    assert "no route to the server; it is tried again in 2 s" in told.out
+    assert controller.operations == [ProfileModel(name="tiny"), ProfileModel(name="tiny", node="edge")]
 
 
 def test_a_model_is_uploaded_then_added_and_warnings_go_to_stderr(

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from edgesplit.documents import CodecsDocument
 from edgesplit.messages import TensorSpec
+from edgesplit.profile_documents import ProfiledRow
 from edgesplit.requests import (
     GoalsDocument,
     LinkRow,
@@ -24,6 +25,7 @@ from edgesplit.requests import (
     SpeedRow,
     TighteningDocument,
 )
+from edgesplit_controller.cli.profile_view import failing_lines, profiling_lines
 from edgesplit_controller.cli.units import UNKNOWN, joules, number, percent, size, speed, time_span, watts
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "show_model",
     "show_models",
     "show_nodes",
+    "show_profiled",
 ]
 
 PIPED_WIDTH = 140
@@ -99,6 +102,8 @@ def show_nodes(rows: Sequence[NodeRow]) -> None:
         for warning in row.warnings:
             out.print(f"warning of {row.name}: {warning}", soft_wrap=True)
     for row in rows:
+        for line in failing_lines(row) if row.online else ():
+            out.print(line, soft_wrap=True)
         for model, corrected in row.speeds.items():
             if (text := corrected_text(corrected)) is not None:
                 out.print(f"{row.name} computes {model} in {text}", soft_wrap=True)
@@ -161,6 +166,7 @@ def show_model(document: ModelDocument) -> None:
         ("noise model", _noise_model(document.noise_model)),
         ("wire codecs", _codecs(document.codecs)),
         ("profiled on", ", ".join(document.profiled) or "no node yet"),
+        *(("not on", f"{node}: {why}") for node, why in profiling_lines(document.profiling)),
     ]
     if document.noise_tightening is not None:
         rows.append(("tightened", _tightening(document.noise_tightening)))
@@ -181,6 +187,19 @@ def show_added(document: ModelAddedDocument) -> None:
         ("profiled on", ", ".join(document.profiled) or "no node yet"),
     ]
     console().print(properties(rows))
+
+
+def show_profiled(model: str, rows: Sequence[ProfiledRow]) -> None:
+    """Print the result of `splitctl model profile`."""
+    table = plain_table("", ("node", "state"), ("took", "whole model"))
+    for row in rows:
+        table.add_row(row.node, row.state, time_span(row.seconds), time_span(row.whole_s) if row.whole_s else UNKNOWN)
+    out = console()
+    out.print(table if rows else f"no node is online: nodes profile {model} once they are")
+    for row in rows:
+        if row.reason:
+            again = "" if row.next_try_s is None else f"; it is tried again in {row.next_try_s:.0f} s"
+            out.print(f"{row.node}: {row.reason}{again}", soft_wrap=True)
 
 
 def goals_text(goals: GoalsDocument) -> str:

@@ -282,6 +282,11 @@ class PlanMaker:
         if self._registry.profile(source, record.name, record.sha256) is None:
             report = node.profiles.get(record.name)
             failed = report is not None and report.sha256 == record.sha256 and report.state == "failed"
+            if failed and report is not None and report.retry is not None:
+                raise NotProfiledYet(
+                    f"node {source} has not profiled {record.name} yet ({report.detail}) and tries again by itself: "
+                    f"see splitctl model show {record.name}"
+                )
             if failed and report is not None:
                 raise InvalidInput(f"node {source} cannot run {record.name}: {report.detail or 'its profiling failed'}")
             raise NotProfiledYet(f"node {source} has not profiled {record.name} yet: wait a little and try again")

@@ -1,14 +1,13 @@
 """The models the controller knows, and adding and removing them.
 
-Owns: the records, their offers to the nodes, waiting for execution profiles, freeing blobs nobody needs. Its rule: one
-intake at a time; a model is there once it is on disk, and a refused one leaves nothing behind. Not here: the intake's steps
-(`intake.py`), deployments.
+Owns: the records, their offers to the nodes, freeing blobs nobody needs. Its rule: one intake at a time; a model is there
+once it is on disk, and a refused one leaves nothing behind. Not here: the intake's steps (`intake.py`), waiting for
+execution profiles (`profiling.py`), deployments.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Protocol
 
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from edgesplit_controller.store import Store
 
 __all__ = ["Catalog", "OfferPort"]
-
-POLL_S = 0.1
 
 
 class OfferPort(Protocol):
@@ -46,7 +43,6 @@ class Catalog:
         store: Where they live.
         registry: Which nodes are online and what they profiled.
         offers: Where offers go.
-        silence_s: How long a node may stay silent while it should profile. [s]
         metrics: What noise may be read as besides rho, module:function each.
         removed: Models whose removal was decided before.
     """
@@ -56,7 +52,6 @@ class Catalog:
         store: Store,
         registry: Registry,
         offers: OfferPort,
-        silence_s: float,
         metrics: tuple[str, ...] = (),
         *,
         removed: Collection[str] = (),
@@ -64,7 +59,6 @@ class Catalog:
         self._store = store
         self._registry = registry
         self._offers = offers
-        self._silence_s = silence_s
         self._metrics = metrics
         self._records = store.load_models(removed)
         self._intake = asyncio.Lock()
@@ -134,27 +128,6 @@ class Catalog:
 
         return await asyncio.to_thread(write)
 
-    async def wait_for_profiles(self, record: ModelRecord, progress: Progress) -> list[str]:
-        """Wait until every online node profiled a model or failed to.
-
-        Returns:
-            A warning for every node that did not.
-        """
-        heard: dict[str, tuple[float, float]] = {}
-        while True:
-            waiting, fractions = self._profiling(record)
-            now_s = time.monotonic()
-            for name, fraction in fractions.items():
-                if heard.get(name, (-1.0, 0.0))[0] != fraction:
-                    heard[name] = (fraction, now_s)
-            silent = {name for name in waiting if now_s - heard[name][1] > self._silence_s}
-            if not waiting - silent:
-                return self._warnings(record, silent)
-            progress(
-                f"profiling on {', '.join(sorted(waiting - silent))}", sum(fractions.values()) / max(1, len(fractions))
-            )
-            await asyncio.sleep(POLL_S)
-
     def remove(self, name: str) -> bool:
         """Forget a model whose removal is on disk already; False if its folder still has to go."""
         del self._records[name]
@@ -201,35 +174,6 @@ class Catalog:
             metric=request.metric,
             metrics=self._metrics,
         )
-
-    def _profiling(self, record: ModelRecord) -> tuple[set[str], dict[str, float]]:
-        """Online nodes that are not done, and how far every online node is."""
-        waiting: set[str] = set()
-        fractions: dict[str, float] = {}
-        for name in self._registry.online():
-            report = self._registry.node(name).profiles.get(record.name)
-            if report is None or report.sha256 != record.sha256:
-                waiting.add(name)
-                fractions[name] = 0.0
-            elif report.state == "running":
-                waiting.add(name)
-                fractions[name] = report.fraction
-            else:
-                fractions[name] = 1.0
-        return waiting, fractions
-
-    def _warnings(self, record: ModelRecord, silent: set[str]) -> list[str]:
-        warnings: list[str] = []
-        for name in self._registry.online():
-            report = self._registry.node(name).profiles.get(record.name)
-            if name in silent:
-                warnings.append(f"node {name} did not profile {record.name} in time: no plan uses it until it does")
-            elif report is not None and report.state == "failed":
-                why = report.detail or "it gave no reason"
-                warnings.append(f"node {name} could not profile {record.name}: {why}; no plan uses it")
-        if not self._registry.online():
-            warnings.append(f"no node is online: nodes profile {record.name} once they are")
-        return warnings
 
 
 def _external_digests(record: ModelRecord) -> list[str]:

@@ -1,4 +1,4 @@
-"""`splitctl model`: add, list, show and remove models.
+"""`splitctl model`: add, list, show and remove models, and have nodes profile them again.
 
 Owns: these commands. Its rule: files are looked at before they are sent, models are judged by the controller. Not
 here: uploads (`uploads.py`), import and quantization (the controller).
@@ -15,9 +15,26 @@ import msgspec
 
 from edgesplit.errors import InvalidInput
 from edgesplit.names import checked_name
-from edgesplit.requests import AddModel, ListModels, ModelAddedDocument, ModelDocument, RemoveModel, ShowModel
+from edgesplit.profile_documents import ProfiledRow
+from edgesplit.requests import (
+    AddModel,
+    ListModels,
+    ModelAddedDocument,
+    ModelDocument,
+    ProfileModel,
+    RemoveModel,
+    ShowModel,
+)
 from edgesplit_controller.cli.ask import Conversation, ask
-from edgesplit_controller.cli.common import Settings, common_options, help_epilog, inherit_settings, print_json, warn
+from edgesplit_controller.cli.common import (
+    Settings,
+    common_options,
+    help_epilog,
+    inherit_settings,
+    note,
+    print_json,
+    warn,
+)
 from edgesplit_controller.cli.progress import progress_display
 
 __all__ = ["model"]
@@ -47,7 +64,9 @@ def model(context: click.Context, broker: str | None, as_json: bool) -> None:
         "splitctl model add net net.pt2",
         "{name, sha256, operators, units, tensors, quantizable: [OPERATOR], noise_model: {degree, r2_train, r2_test, "
         "seconds, patterns, full_noise, margin, metric}, codecs: {tensors, measured, samples, margin, joint, seconds}, "
-        "warnings, profiled: [NODE]}; operators counts what can be placed.",
+        "warnings, profiled: [NODE], not_profiled: [{node, state, reason, attempts, failing_s, next_try_s}]}; operators "
+        "counts what can be placed. Where nodes are online and none could profile the model, it holds an error, too, "
+        "and the exit status is 1; the model is kept, and nodes try again by themselves.",
     )
 )
 @click.argument("name")
@@ -107,12 +126,24 @@ def add(
     document = asyncio.run(_upload_and_add(settings, wanted, file, calibration))
     for sentence in document.warnings:
         warn(sentence)
+    unprofiled = ""
+    if document.not_profiled and not document.profiled:
+        nodes = ", ".join(row.node for row in document.not_profiled)
+        unprofiled = (
+            f"{name} was added, but no node could profile it ({nodes}), and without a profile nothing can be planned: "
+            f"see splitctl model show {name}, and ask again with splitctl model profile {name}"
+        )
     if settings.json:
-        print_json(document)
-        return
-    from edgesplit_controller.cli.tables import show_added  # noqa: PLC0415 - programs do without rich
+        failure = {"error": {"code": "not-profiled", "message": unprofiled}} if unprofiled else {}
+        print_json(msgspec.to_builtins(document) | failure)
+    else:
+        from edgesplit_controller.cli.tables import show_added  # noqa: PLC0415 - programs do without rich
 
-    show_added(document)
+        show_added(document)
+    if unprofiled:
+        if not settings.json:
+            note(unprofiled)
+        raise click.exceptions.Exit(1)
 
 
 async def _upload_and_add(
@@ -155,7 +186,7 @@ async def _upload_and_add(
     epilog=help_epilog(
         "splitctl model list",
         "a list of {name, sha256, operators, units, tensors, quantizable, noise_model, inputs, outputs, weight_bytes, "
-        "deployed, source, epoch, profiled, goals, warnings, noise_tightening}.",
+        "deployed, source, epoch, profiled, goals, warnings, noise_tightening, profiling}.",
     ),
 )
 @common_options
@@ -174,7 +205,8 @@ def list_models(settings: Settings) -> None:
     epilog=help_epilog(
         "splitctl model show yolo",
         "{name, sha256, operators, units, tensors, quantizable, noise_model, inputs, outputs, weight_bytes, deployed, "
-        "source, epoch, profiled, goals, warnings, noise_tightening}.",
+        "source, epoch, profiled, goals, warnings, noise_tightening, profiling: [{node, state, fraction, reason, attempts, "
+        "failing_s, next_try_s}]}.",
     )
 )
 @click.argument("name")
@@ -188,6 +220,33 @@ def show(settings: Settings, name: str) -> None:
     from edgesplit_controller.cli.tables import show_model  # noqa: PLC0415 - programs do without rich
 
     show_model(document)
+
+
+@model.command(
+    epilog=help_epilog(
+        "splitctl model profile yolo\nsplitctl model profile yolo --node edge",
+        "a list of {node, state, seconds, reason, whole_s, next_try_s}; state is done, retrying (it failed and is tried "
+        "again by itself), failed (for good), offline or silent.",
+    )
+)
+@click.argument("name")
+@click.option("--node", metavar="NODE", help="Only this node; without it all that are online.")
+@common_options
+def profile(settings: Settings, name: str, *, node: str | None) -> None:
+    """Have nodes profile the model NAME once more, and wait for them.
+
+    What they measured before stands until then, and what serves goes on serving. What a node tries again by itself it
+    tries at once. Exits with 1 where NODE, or without --node every node, could not.
+    """
+    rows = ask(settings, ProfileModel(name=name, node=node), list[ProfiledRow], show=True)
+    if settings.json:
+        print_json(rows)
+    else:
+        from edgesplit_controller.cli.tables import show_profiled  # noqa: PLC0415 - programs do without rich
+
+        show_profiled(name, rows)
+    if not any(row.state == "done" for row in rows):
+        raise click.exceptions.Exit(1)
 
 
 @model.command(
