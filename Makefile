@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check bench fuzz test-systemd test-docker test-testbed clean
+.PHONY: help demo test test-distribution-python check bench fuzz test-systemd test-docker test-testbed clean
 help:  ## What there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-24s  %s\n", $$1, $$2}'
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -25,6 +25,10 @@ demo: $(VENV)/.demo  ## One machine plays device, edge and cloud: split, re-plan
 test: $(VENV)/.dev  ## The whole test suite (installs Mosquitto from Debian's packages where it can)
 	@sh tests/ensure_mosquitto.sh
 	@sh tests/all.sh $(BIN)/python
+
+test-distribution-python: $(VENV)/.dev  ## Sockets, client and demo on the distribution's own python3 (installs python3-venv where it can)
+	@sh tests/ensure_mosquitto.sh
+	@sh tests/distribution_python.sh $(BIN)/python
 
 check: $(VENV)/.dev  ## Lint, types, import contracts
 	$(BIN)/ruff check .
