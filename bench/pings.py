@@ -85,7 +85,8 @@ class _Line:
             count = self._socket.recv_into(self._parser.buffer())
             if not count:
                 raise ConnectionError("the agent closed the connection")
-            if any(isinstance(frame.header, kind) for frame in self._parser.received(count)):
+            frames = list(self._parser.received(count))
+            if any(isinstance(frame.header, kind) for frame in frames):
                 return
 
 

@@ -84,6 +84,8 @@ class DataSection(_Section, frozen=True, kw_only=True):
         advertise: host:port that other nodes reach; empty: derived from `listen`.
         socket: Path of a Unix socket for programs on this machine; empty: none.
         max_body_bytes: Largest tensor body accepted in one frame. [B]
+        max_connections: Accepted at a time; beyond that the one worth least is closed for a new one.
+        max_connections_per_address: Of them, from one address.
         dead_after_s: Silence after which a peer that owes an answer is lost. [s]
         dead_after_limit_s: What a peer that was slow to answer lately may have instead, while its machine answers. [s]
         stable_after_s: How long a peer that was lost has to stay before requests rely on it again; longer each time. [s]
@@ -93,6 +95,8 @@ class DataSection(_Section, frozen=True, kw_only=True):
     advertise: str = ""
     socket: str = ""
     max_body_bytes: Positive = GIB
+    max_connections: Positive = 1024
+    max_connections_per_address: Positive = 256
     dead_after_s: Annotated[float, msgspec.Meta(ge=0.2, le=600)] = 0.7
     dead_after_limit_s: Annotated[float, msgspec.Meta(ge=0.2, le=600)] = 3.0
     stable_after_s: Annotated[float, msgspec.Meta(gt=0, le=600)] = 2.0
@@ -197,6 +201,7 @@ class HttpSection(_Section, frozen=True, kw_only=True):
         max_json_bytes: Of it, the most that may be JSON: reading numbers as text takes the processor. [B]
         max_buffered_bytes: Requests being received and answers being sent, all together. [B]
         max_connections: More are told to come back later.
+        max_connections_per_address: Likewise, from one address.
     """
 
     listen: str = "127.0.0.1:7470"
@@ -205,6 +210,7 @@ class HttpSection(_Section, frozen=True, kw_only=True):
     max_json_bytes: Positive = 1 << 24
     max_buffered_bytes: Positive = GIB
     max_connections: Positive = 256
+    max_connections_per_address: Positive = 128
 
     def __post_init__(self) -> None:
         """Refuse addresses without a port."""

@@ -151,6 +151,7 @@ class Agent:
             warnings=tuple(filter(None, (runtime_conflict(),))),
             network=network,
         )
+        self._telemetry.show_limited(self.engine.machine.refused, self.plane.refused)
         self.reporter = Reporter(
             node=name,
             instance=self._instance,
@@ -362,6 +363,7 @@ class Agent:
         self._http = HttpEndpoint(
             section, self._telemetry, models, blobs=folder, ready=lambda: self.ready, version=self._version
         )
+        self._telemetry.show_limited(self._http.refused)
         return await self._http.start()
 
     def _peer_back(self) -> None:

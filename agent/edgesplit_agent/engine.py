@@ -208,7 +208,8 @@ class Engine:
             case SendCoded():
                 self._spawn(self._send_coded(action))
             case SendAbort(key, peer, code, message):
-                self._log.info("abort-sent", peer=peer, request=key.request, code=code, text=message)
+                if self.machine.knows(peer):
+                    self._log.info("abort-sent", peer=peer, request=key.request, code=code, text=message)
                 if self.peers is not None:
                     self.peers.send_abort(
                         peer, model=key.model, epoch=key.epoch, request=key.request, code=code, message=message

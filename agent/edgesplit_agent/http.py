@@ -1,20 +1,21 @@
 """The agent's HTTP endpoint: inference by the Open Inference Protocol v2, blobs for other nodes, metrics and health.
 
-Owns: the aiohttp application, the listening socket and the count of connections. Its rule: no client, slow, huge or
-one of thousands, can take the agent down with it. Not here: the protocol (`openinference/`), blobs
-(`artifacts/service.py`), the metrics themselves (`telemetry.py`).
+Owns: the aiohttp application and the listening socket. Its rule: no client, slow, huge or one of thousands, can take the
+agent down with it. Not here: the number of connections and the time of those that say nothing (`edgesplit.http_guard`),
+the protocol (`openinference/`), blobs (`artifacts/service.py`), the metrics themselves (`telemetry.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from edgesplit.errors import InvalidConfiguration
+from edgesplit.http_guard import Guard, GuardLimits
 from edgesplit_agent.artifacts.service import ArtifactService
 from edgesplit_agent.configuration import HttpSection, split_address
 from edgesplit_agent.openinference.answers import answer_failures
@@ -24,13 +25,13 @@ from edgesplit_agent.telemetry import Telemetry
 
 __all__ = ["HttpEndpoint"]
 
-IDLE_S = 60.0
-"""A connection without a complete request header for so long is closed. [s]"""
+HEADER_S = 10.0
+"""For a request's whole header, from its first byte or from the connection's beginning. [s]"""
+IDLE_S = 30.0
+"""A connection is closed when no other request has begun so long after an answer. [s]"""
 LINGER_S = 2.0
 """After an answer, how long the rest of a refused body is read, so that the client sees the answer. [s]"""
 SHUTDOWN_S = 2.0
-_BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\nConnection: close\r\n"
-_BUSY_TEXT = b'{"error":"too many HTTP connections: come back later","code":"overloaded"}'
 
 
 class HttpEndpoint:
@@ -58,7 +59,9 @@ class HttpEndpoint:
         self._section = section
         self._telemetry = telemetry
         self.inference = InferenceEndpoint(models, ready=ready, version=version, limits=section)
-        application = web.Application(middlewares=[answer_failures])
+        limits = GuardLimits(section.max_connections, section.max_connections_per_address, HEADER_S, IDLE_S)
+        self._guard = Guard(self._connection, limits)
+        application = web.Application(middlewares=[self._watched, answer_failures])
         application.add_routes(
             [web.get("/metrics", self._metrics), *self.inference.routes(), *ArtifactService(blobs).routes()]
         )
@@ -88,7 +91,7 @@ class HttpEndpoint:
         await self._runner.setup()
         host, port = split_address(self._section.listen)
         try:
-            self._server = await asyncio.get_running_loop().create_server(self._accept, host, port)
+            self._server = await asyncio.get_running_loop().create_server(self._guard, host, port)
         except OSError as error:
             await self._runner.cleanup()
             cause = error.strerror or error
@@ -107,25 +110,24 @@ class HttpEndpoint:
     @property
     def connections(self) -> int:
         """How many there are now."""
-        return len(self._runner.server.connections) if self._runner.server is not None else 0
+        return len(self._guard)
 
-    def _accept(self) -> asyncio.BaseProtocol:
-        server = self._runner.server
-        if server is None or self.connections >= self._section.max_connections:
-            return _Refusal()
-        return server()
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """What limits for strangers turned away or ended, by kind."""
+        return self._guard.refused
+
+    def _connection(self) -> asyncio.Protocol | None:
+        return None if self._runner.server is None else self._runner.server()
+
+    @web.middleware
+    async def _watched(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        with self._guard.answering(request.transport):
+            return await handler(request)
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         return web.Response(
             body=generate_latest(self._telemetry.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
         )
-
-
-class _Refusal(asyncio.Protocol):
-    """A connection too many: told so, and closed."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See asyncio.Protocol."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - asyncio's own contract
-        transport.write(_BUSY + b"Content-Length: %d\r\n\r\n" % len(_BUSY_TEXT) + _BUSY_TEXT)
-        transport.close()

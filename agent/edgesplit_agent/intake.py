@@ -33,6 +33,9 @@ from edgesplit_agent.usage import UsageBook
 
 __all__ = ["Intake"]
 
+_NOBODYS = ""
+"""The share of the worker's time in which tensors of unknown models are restored."""
+
 
 class Intake:
     """The agent, as the data plane sees it; implements `DataPlaneHandler`.
@@ -86,15 +89,22 @@ class Intake:
         if not isinstance(frame.header, Tensors):
             raise FrameMalformed(f"a {type(frame.header).__name__} frame has no tensors for another node")
         key = ExecutionKey(model, epoch, request)
-        order = self._engine.machine.order_of(key)
-        arrays, seconds = await self._coder.decode(frame.header.tensors, frame.payloads, priority=order, share=model)
-        self._engine.coded(key, seconds)
+        order, held = self._engine.machine.order_of(key), self._engine.machine.holds(key)
+        # Models that nobody deployed here are whatever a stranger wrote: one share for all, and no figures by name.
+        share = model if held else _NOBODYS
+        arrays, seconds = await self._coder.decode(frame.header.tensors, frame.payloads, priority=order, share=share)
+        if held:
+            self._engine.coded(key, seconds)
         return arrays
 
     def on_abort(self, peer: str, model: str, epoch: int, request: str, code: str, message: str) -> None:  # noqa: PLR0917
         """A peer gave a request up."""
-        self._log.info("abort-received", peer=peer, model=model, epoch=epoch, request=request, code=code, text=message)
-        self._engine.feed(AbortReceived(peer, ExecutionKey(model, epoch, request), code, message))
+        key = ExecutionKey(model, epoch, request)
+        if self._engine.machine.wants(key):
+            self._log.info(
+                "abort-received", peer=peer, model=model, epoch=epoch, request=request, code=code, text=message
+            )
+        self._engine.feed(AbortReceived(peer, key, code, message))
 
     def on_sent(self, peer: str, model: str, epoch: int, request: str, nbytes: int, seconds: float) -> None:  # noqa: PLR0917
         """A peer has tensors that this node sent."""

@@ -28,6 +28,8 @@ def limits_of(section: DataSection) -> Limits:
         dead_after_limit_s=section.dead_after_limit_s,
         ping_interval_s=section.dead_after_s / PINGS_IN_SILENCE,
         idle_ping_interval_s=section.dead_after_s * IDLE_SHARE,
+        max_connections=section.max_connections,
+        max_connections_per_address=section.max_connections_per_address,
     )
 
 

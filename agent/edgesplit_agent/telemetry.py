@@ -6,7 +6,11 @@ serving them (`http.py`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 __all__ = ["Telemetry"]
 
@@ -25,6 +29,8 @@ class Telemetry:
         self.registry = CollectorRegistry()
         self._node = node
         registry = self.registry
+        self._limited = _Limited(node)
+        registry.register(self._limited)
         self._requests = Counter(
             "edgesplit_requests", "Requests answered by this source.", ["node", "model"], registry=registry
         )
@@ -73,6 +79,10 @@ class Telemetry:
             node, version
         ).set(1)
 
+    def show_limited(self, *counts: Mapping[str, int]) -> None:
+        """Have `/metrics` show what limits for strangers turned away or ended: counts by kind, which go on being changed."""
+        self._limited.counts += counts
+
     def completed(self, model: str, latency_s: float) -> None:
         """A request was answered. [s]"""
         self._requests.labels(self._node, model).inc()
@@ -116,3 +126,23 @@ class Telemetry:
     def serving(self, model: str, epoch: int | None) -> None:
         """The epoch of new requests changed."""
         self._epoch.labels(self._node, model).set(epoch or 0)
+
+
+class _Limited(Collector):
+    """Reads counts when it is asked for them."""
+
+    def __init__(self, node: str) -> None:
+        self._node = node
+        self.counts: list[Mapping[str, int]] = []
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """See `prometheus_client.registry.Collector`."""
+        family = CounterMetricFamily(
+            "edgesplit_limited",
+            "What limits for strangers turned away, ended or forgot before its time, by kind (docs/failure.md).",
+            labels=["node", "kind"],
+        )
+        for counts in self.counts:
+            for kind, count in sorted(counts.items()):
+                family.add_metric([self._node, kind], count)
+        yield family

@@ -1,7 +1,8 @@
 """The HTTP side of the controller: blobs for agents, uploads from splitctl, metrics, health.
 
 Owns: the routes and the checked writing of uploads. Its rule: what lies under a digest's name hashes to it; an upload
-is streamed to disk and takes its name only once verified. Not here: what becomes of an upload (`models/intake.py`).
+is streamed to disk and takes its name only once verified; nobody slow or silent is waited for. Not here: what becomes of
+an upload (`models/intake.py`), the number of connections (`edgesplit.http_guard`).
 
     GET, HEAD /blobs/DIGEST      with Range
     PUT, HEAD /uploads/DIGEST
@@ -17,12 +18,13 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from aiohttp import web
 
 from edgesplit.errors import ArtifactMissing, InvalidConfiguration
+from edgesplit.http_guard import Guard, GuardLimits
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.store_health import StoreHealth
 
@@ -30,6 +32,10 @@ __all__ = ["ArtifactServer"]
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _CHUNK_BYTES = 1 << 20
+STALL_S = 30.0
+"""Longest that an upload may stand still. [s]"""
+LEAST_BYTES_PER_S = 16 * 1024
+"""Of a download, after `STALL_S`; a slower receiver is cut off and goes on where it stood. [B/s]"""
 _TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -62,6 +68,13 @@ class ArtifactServer:
         self._limit = max_upload_bytes
         self._writing = writing
         self._runner: web.AppRunner | None = None
+        self._server: asyncio.Server | None = None
+        self._guard = Guard(self._connection, GuardLimits())
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """What limits for strangers turned away or ended, by kind."""
+        return self._guard.refused
 
     async def start(self, host: str, port: int) -> str:
         """Listen and return the bound host:port.
@@ -69,39 +82,59 @@ class ArtifactServer:
         Raises:
             InvalidConfiguration: The address cannot be listened on.
         """
-        application = web.Application(client_max_size=self._limit)
+        application = web.Application(client_max_size=self._limit, middlewares=[self._watched])
         application.router.add_get("/blobs/{digest}", self._get_blob)
         application.router.add_put("/uploads/{digest}", self._put_upload)
         application.router.add_head("/uploads/{digest}", self._head_upload)
         application.router.add_get("/metrics", self._get_metrics)
         application.router.add_get("/health", self._get_health)
         application.router.add_get("/healthz", self._get_health)
-        runner = web.AppRunner(application, access_log=None)
+        runner = web.AppRunner(application, access_log=None, keepalive_timeout=self._guard.limits.idle_s)
         await runner.setup()
-        site = web.TCPSite(runner, host, port)
+        self._runner = runner
         try:
-            await site.start()
+            self._server = await asyncio.get_running_loop().create_server(self._guard, host, port)
         except OSError as error:
-            await runner.cleanup()
+            await self.close()
             raise InvalidConfiguration(
                 f"[artifacts] listen {host}:{port} cannot be used: {error.strerror or error}"
             ) from error
-        self._runner = runner
-        bound = runner.addresses[0]
+        bound = self._server.sockets[0].getsockname()
         return f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
 
     async def close(self) -> None:
         """Stop; downloads in progress are cut off and resumed by their agents later."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+
+    def _connection(self) -> asyncio.Protocol | None:
+        return None if self._runner is None or self._runner.server is None else self._runner.server()
+
+    @web.middleware
+    async def _watched(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        with self._guard.answering(request.transport):
+            return await handler(request)
 
     async def _get_blob(self, request: web.Request) -> web.StreamResponse:
         try:
             path = self._blobs.path(request.match_info["digest"])
         except ArtifactMissing as error:
             return web.Response(status=404, text=f"{error}\n")
-        return web.FileResponse(path, headers={"Content-Type": "application/octet-stream"})
+        response = web.FileResponse(path, headers={"Content-Type": "application/octet-stream"})
+        try:
+            async with asyncio.timeout(STALL_S + path.stat().st_size / LEAST_BYTES_PER_S):
+                await response.prepare(request)
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()
+            raise ConnectionResetError("the receiver of a blob is too slow") from None
+        return response
 
     async def _head_upload(self, request: web.Request) -> web.StreamResponse:
         digest = request.match_info["digest"]
@@ -121,6 +154,8 @@ class ArtifactServer:
         temporary = Path(name)
         try:
             return await self._store(request, descriptor, temporary)
+        except TimeoutError:
+            return web.Response(status=408, text=f"the upload stood still for {STALL_S:g} s: send it again\n")
         except OSError as error:
             return self._unwritten(error)
         finally:
@@ -149,13 +184,22 @@ class ArtifactServer:
         hasher = hashlib.sha256()
         nbytes = 0
         with os.fdopen(descriptor, "wb") as stream:
-            async for chunk in request.content.iter_chunked(_CHUNK_BYTES):
+            while chunk := await self._chunk(request):
                 nbytes += len(chunk)
                 if nbytes > self._limit:
                     return None
                 hasher.update(chunk)
                 await asyncio.to_thread(stream.write, chunk)
         return hasher.hexdigest()
+
+    async def _chunk(self, request: web.Request) -> bytes:
+        """The next bytes of an upload; none at its end.
+
+        Raises:
+            TimeoutError: None came for too long.
+        """
+        async with asyncio.timeout(STALL_S):
+            return await request.content.read(_CHUNK_BYTES)
 
     async def _get_metrics(self, _request: web.Request) -> web.StreamResponse:
         return web.Response(body=self._metrics(), headers={"Content-Type": _TEXT})

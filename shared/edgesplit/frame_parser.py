@@ -8,6 +8,7 @@ it is taken. Not here: sockets (`streams.py`) and what frames mean.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -55,12 +56,13 @@ class FrameParser:
         limits: What this side accepts.
 
     Attributes:
+        limits: What this side accepts; a change holds from the next frame on.
         received_bytes: Of all that was read. [B]
         body_bytes: Of all that belonged to bodies. [B]
     """
 
     def __init__(self, limits: FrameLimits) -> None:
-        self._limits = limits
+        self.limits = limits
         self._stage = memoryview(bytearray(_STAGE_BYTES))
         self._start = 0
         self._end = 0
@@ -95,8 +97,10 @@ class FrameParser:
         # Not beyond what is begun: what follows is most likely a part, to be read straight into its tensor.
         return self._stage[self._end : self._end + self._wanted()]
 
-    def received(self, nbytes: int) -> list[Frame]:
-        """Take note of bytes written into the last `buffer`, and give out the frames that became whole.
+    def received(self, nbytes: int) -> Iterator[Frame]:
+        """Take note of bytes written into the last `buffer`, and give out the frames that became whole, one by one.
+
+        Each is given out before the next is looked at; all are to be taken before the next `buffer`.
 
         Raises:
             ProtocolError: FrameMalformed, FrameTooLarge or ProtocolMismatch.
@@ -108,9 +112,9 @@ class FrameParser:
             self._end += nbytes
         frames: list[Frame] = []
         while self._take_whole(frames) or self._step(frames):
-            pass
+            if frames:
+                yield frames.pop()
         self._compact()
-        return frames
 
     def feed(self, data: bytes | memoryview) -> list[Frame]:
         """Copy bytes in that were read elsewhere; the same as `buffer` and `received` in turn."""
@@ -140,12 +144,12 @@ class FrameParser:
         begin = self._start + PREFIX.size
         if self._prefix is not None or begin > self._end:
             return False
-        prefix = decode_prefix(self._stage[self._start : begin], self._limits)
+        prefix = decode_prefix(self._stage[self._start : begin], self.limits)
         body = begin + prefix.header_bytes
         end = body + prefix.body_bytes
         if prefix.kind is not FrameKind.WHOLE or end > self._end:
             return False
-        header = decode_header(self._stage[begin:body], prefix.body_bytes, self._limits)
+        header = decode_header(self._stage[begin:body], prefix.body_bytes, self.limits)
         payloads = _memory_for(header) if isinstance(header, Tensors | Infer | Result) else ()
         for payload in payloads:
             if payload.nbytes:
@@ -164,7 +168,7 @@ class FrameParser:
         if self._prefix is None:
             if available < PREFIX.size:
                 return False
-            prefix = decode_prefix(self._stage[self._start : self._start + PREFIX.size], self._limits)
+            prefix = decode_prefix(self._stage[self._start : self._start + PREFIX.size], self.limits)
             self._start += PREFIX.size
             self._prefix = prefix
             if prefix.kind is FrameKind.PART:
@@ -175,7 +179,7 @@ class FrameParser:
         self._start += count
         if len(self._header) < self._prefix.header_bytes:
             return False
-        self._open(self._prefix, decode_header(self._header, self._prefix.body_bytes, self._limits))
+        self._open(self._prefix, decode_header(self._header, self._prefix.body_bytes, self.limits))
         return True
 
     def _step_body(self, current: _Open, frames: list[Frame]) -> bool:
@@ -232,7 +236,7 @@ class FrameParser:
             raise FrameMalformed(
                 f"a frame of {prefix.body_bytes} B is to follow in parts behind {len(self._long)} others"
             )
-        room = _MAX_OPEN_BODIES * self._limits.body_bytes
+        room = _MAX_OPEN_BODIES * self.limits.body_bytes
         if self._long_bytes + prefix.body_bytes > room:
             raise FrameTooLarge(
                 f"frames of {self._long_bytes + prefix.body_bytes} B are to arrive in parts together, more than the "

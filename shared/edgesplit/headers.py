@@ -37,6 +37,8 @@ Shape = Annotated[tuple[Count, ...], msgspec.Meta(max_length=_MAX_DIMENSIONS)]
 Name = Annotated[str, msgspec.Meta(max_length=65536)]
 Word = Annotated[str, msgspec.Meta(max_length=256)]
 """What a stranger says of itself, which is logged before it is known."""
+Label = Annotated[str, msgspec.Meta(max_length=1024)]
+"""What tables of whoever receives it are keyed by."""
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 """Not NaN either: a deadline that compares with nothing would never pass."""
 
@@ -94,9 +96,9 @@ class Tensors(_Header, frozen=True, kw_only=True, tag="tensors"):
     """
 
     sequence: Count
-    model: str
+    model: Label
     epoch: Count
-    request: str
+    request: Label
     tensors: TensorHeads
     deadline_s: Seconds | None = None
 
@@ -176,9 +178,9 @@ class Probe(_Header, frozen=True, kw_only=True, tag="probe"):
 class Abort(_Header, frozen=True, kw_only=True, tag="abort"):
     """A request cannot be completed on this epoch; `origin` is the node where it failed."""
 
-    model: str
+    model: Label
     epoch: Count
-    request: str
+    request: Label
     code: str
     message: str
     origin: str

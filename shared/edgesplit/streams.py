@@ -96,6 +96,7 @@ class Connection:
         gate: When set, asked before each frame leaves.
         on_room: When set, called whenever the kernel took bytes; it must not send before it has returned.
         peer_address: host:port of the other side.
+        peer_host: Without the port; empty for a program of this machine on a Unix socket.
     """
 
     def __init__(self, own: socket.socket, receiver: FrameReceiver, *, limits: FrameLimits, queue_bytes: int) -> None:
@@ -113,12 +114,16 @@ class Connection:
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self.gate: FrameGate | None = None
         self.on_room: Callable[[], None] | None = None
-        self.peer_address = _peer_address(own)
+        self.peer_host, self.peer_address = _peer(own)
         own.setblocking(False)
         with contextlib.suppress(OSError):
             own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         end_when_vanished(own)
         self._outlet = Outlet(own, self._loop, on_taken=self._taken, on_empty=self._emptied, on_broken=self._break)
+
+    def accept(self, limits: FrameLimits) -> None:
+        """Accept more, or less, of the other side from its next frame on: it has said who it is."""
+        self._parser.limits = limits
 
     def start(self) -> None:
         """Begin to read; the receiver is told first that there is a connection."""
@@ -364,11 +369,11 @@ class Connection:
                 self._socket.shutdown(socket.SHUT_WR)
 
 
-def _peer_address(own: socket.socket) -> str:
-    """Where a connection leads, for messages."""
+def _peer(own: socket.socket) -> tuple[str, str]:
+    """Where a connection leads: its host, and all of it for messages."""
     try:
         name = own.getpeername()
     except OSError:
-        return "?"
+        return "", "?"
     # The accepting side of a Unix socket learns no name.
-    return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name or "a local program")
+    return (name[0], f"{name[0]}:{name[1]}") if isinstance(name, tuple) else ("", str(name or "a local program"))

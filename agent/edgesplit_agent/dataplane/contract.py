@@ -18,6 +18,7 @@ __all__ = ["Answer", "DataPlaneHandler", "Limits"]
 
 Answer = tuple[dict[str, Array], int] | EdgesplitError
 """Outputs and the epoch that computed them, or why there are none."""
+_GREETING_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class Limits:
         connect_timeout_s: For connecting and the greeting together. [s]
         retry_min_s: First pause before reconnecting, doubled up to `retry_max_s`. [s]
         mismatch_retry_s: Pause after a peer of another protocol version. [s]
+        max_connections: Accepted ones at a time; where one too many comes, the one worth least gives way (`guests.py`).
+        max_connections_per_address: Of them, from one address.
+        frame_stall_s: Longest that a frame which began may stand still. [s]
+        least_bytes_per_s: Least rate of a frame that takes more than twice that. [B/s]
+        unread_s: Longest that a connection may read nothing of what it is sent. [s]
         infers_per_connection: A client's requests in flight; more are refused as Overloaded.
         probing: Whether idle links are measured with probes.
     """
@@ -49,8 +55,18 @@ class Limits:
     retry_min_s: float = 0.1
     retry_max_s: float = 2.0
     mismatch_retry_s: float = 30.0
+    max_connections: int = 1024
+    max_connections_per_address: int = 256
+    frame_stall_s: float = 10.0
+    least_bytes_per_s: float = 1024.0
+    unread_s: float = 60.0
     infers_per_connection: int = 256
     probing: bool = True
+
+    @property
+    def greeting(self) -> FrameLimits:
+        """What is accepted of somebody who has not said who it is."""
+        return FrameLimits(min(_GREETING_BYTES, self.frames.header_bytes), min(_GREETING_BYTES, self.frames.body_bytes))
 
 
 class DataPlaneHandler(Protocol):

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Collection, Coroutine
 
 import structlog
 
@@ -30,24 +30,19 @@ from edgesplit.streams import Connection
 from edgesplit.tensors import Array, contiguous
 from edgesplit_agent.dataplane.contract import Answer, DataPlaneHandler, Limits
 from edgesplit_agent.dataplane.emulation import Emulator
+from edgesplit_agent.dataplane.guests import Guest, gives_way, is_full
 from edgesplit_agent.dataplane.safely import guarded
+from edgesplit_agent.seldom import Seldom
 
 __all__ = ["Incoming"]
 
 _log = structlog.get_logger(__name__)
 _REMEMBERED = 256
 """Strangers of another version that are named once; what they say of themselves is theirs to choose."""
-
-
-@dataclass
-class _Guest:
-    """State of one accepted connection."""
-
-    overdue: asyncio.TimerHandle
-    hello: Hello | None = None
-    received_bytes: int = 0
-    tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
-    infers: dict[int, Callable[[], None] | None] = field(default_factory=dict[int, "Callable[[], None] | None"])
+_LINES, _LINES_S = 20, 60.0
+"""Lines in the log about strangers, in so much time; what limits did is counted in any case. [1, s]"""
+_MOST_TASKS = 1024
+"""Coded tensors of one connection that wait to be restored, and answers that wait for room."""
 
 
 class Incoming:
@@ -59,6 +54,10 @@ class Incoming:
         handler: Told of what arrives.
         emulator: Delays what goes back to emulated peers.
         used: Told of each peer whose tensors arrive.
+        is_known: Whether this agent keeps a connection to a node of that name.
+
+    Attributes:
+        refused: Counts what limits for strangers turned away or ended.
     """
 
     def __init__(
@@ -68,15 +67,20 @@ class Incoming:
         handler: DataPlaneHandler,
         emulator: Emulator,
         used: Callable[[str], None],
+        *,
+        is_known: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._identity = identity
         self._limits = limits
         self._handler = handler
         self._emulator = emulator
         self._used = used
+        self._is_known = is_known
         self._loop = asyncio.get_running_loop()
-        self._guests: dict[Connection, _Guest] = {}
+        self._guests: dict[Connection, Guest] = {}
         self._told: set[str] = set()
+        self._said = Seldom(_LINES, _LINES_S)
+        self.refused: Counter[str] = Counter()
         self._ticker: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -98,14 +102,46 @@ class Incoming:
             if guest.hello is not None and guest.hello.role == "agent" and guest.hello.node == node:
                 connection.abort(reason)
 
+    def admits(self, host: str) -> bool:
+        """See `edgesplit.listening.Door`: another connection from there has a place, or gets that of one worth less."""
+        guests = self._guests.values()
+        if not is_full(guests, host, self._limits):
+            return True
+        near = [guest for guest in guests if guest.host == host] if host else []
+        crowded = len(near) >= self._limits.max_connections_per_address
+        if self._make_room(near if crowded else guests):
+            return True
+        self.refused["connections"] += 1
+        where = host or "a local program"
+        if self._said.now(self._loop.time()):
+            _log.warning("connection refused", address=where, reason=f"{len(near)} of {len(guests)} come from there")
+        return False
+
+    def exhausted(self, error: OSError) -> None:
+        """See `edgesplit.listening.Door`."""
+        self.refused["descriptors"] += 1
+        if self._said.now(self._loop.time()):
+            _log.error("no connection can be accepted", reason=error.strerror, connections=len(self._guests))
+        self._make_room(self._guests.values())
+
+    def _make_room(self, guests: Collection[Guest]) -> bool:
+        """End the connection that is worth least."""
+        guest = gives_way(guests, self._loop.time(), self._is_known)
+        if guest is None:
+            return False
+        self.refused["idle-connections"] += 1
+        guest.connection.abort(Overloaded("another connection took the place of this one, which was idle"))
+        return True
+
     def on_opened(self, connection: Connection) -> None:
         """See `edgesplit.streams.FrameReceiver`."""
         overdue = self._loop.call_later(self._limits.connect_timeout_s, self._expect_greeting, connection)
-        self._guests[connection] = _Guest(overdue)
+        self._guests[connection] = Guest(connection, overdue, self._loop.time())
 
     def on_frame(self, connection: Connection, frame: Frame) -> None:
         """See `edgesplit.streams.FrameReceiver`."""
         guest, header = self._guests[connection], frame.header
+        guest.used_s = self._loop.time()
         if isinstance(header, Hello):
             self._greet(connection, guest, header)
             return
@@ -151,7 +187,7 @@ class Incoming:
         if isinstance(reason, ProtocolError):
             self._log_once(connection, guest, reason)
 
-    def _log_once(self, connection: Connection, guest: _Guest, reason: ProtocolError) -> None:
+    def _log_once(self, connection: Connection, guest: Guest, reason: ProtocolError) -> None:
         # A peer of another version comes back for ever; it is named once.
         key = f"{connection.peer_address.rpartition(':')[0]} {reason}"
         if isinstance(reason, ProtocolMismatch):
@@ -160,6 +196,8 @@ class Incoming:
             if len(self._told) >= _REMEMBERED:
                 self._told.clear()
             self._told.add(key)
+        if not self._said.now(self._loop.time()):
+            return
         node = guest.hello.node if guest.hello is not None else ""
         event = "connection broke off" if isinstance(reason, FrameTruncated) else "connection refused"
         _log.warning(event, address=connection.peer_address, node=node, code=reason.code, reason=str(reason))
@@ -167,26 +205,30 @@ class Incoming:
     def _expect_greeting(self, connection: Connection) -> None:
         guest = self._guests.get(connection)
         if guest is not None and guest.hello is None:
+            self.refused["silent-connections"] += 1
             connection.close(FrameMalformed(f"{connection.peer_address} connected and did not greet"))
 
-    def _greet(self, connection: Connection, guest: _Guest, hello: Hello) -> None:
+    def _greet(self, connection: Connection, guest: Guest, hello: Hello) -> None:
         if guest.hello is not None:
             raise FrameMalformed(f"{connection.peer_address} greeted twice")
         check_hello(hello)
         guest.hello = hello
+        connection.accept(self._limits.frames)
         if hello.node:
             connection.gate = self._emulator.gate(hello.node)
         connection.send(self._identity, urgent=True)
 
-    def _tensors(self, connection: Connection, guest: _Guest, header: Tensors, frame: Frame) -> None:
+    def _tensors(self, connection: Connection, guest: Guest, header: Tensors, frame: Frame) -> None:
         node = guest.hello.node if guest.hello is not None else ""
         guarded(self._handler.on_received, node, sum(head.nbytes for head in header.tensors))
         if all(head.codec == "raw" for head in header.tensors):
             self._deliver(guest, header, unpack_tensors(header.tensors, frame.payloads), header.deadline_s)
+        elif len(guest.tasks) >= _MOST_TASKS:
+            raise Overloaded(f"{len(guest.tasks)} coded tensors of {node or 'this connection'} wait to be restored")
         else:
             self._spawn(guest, self._decode_and_deliver(connection, guest, header, frame))
 
-    async def _decode_and_deliver(self, connection: Connection, guest: _Guest, header: Tensors, frame: Frame) -> None:
+    async def _decode_and_deliver(self, connection: Connection, guest: Guest, header: Tensors, frame: Frame) -> None:
         started_s = self._loop.time()
         try:
             arrays = await self._handler.decode(header.model, header.epoch, header.request, frame)
@@ -198,11 +240,11 @@ class Incoming:
             left_s = max(left_s - (self._loop.time() - started_s), 0.0)
         self._deliver(guest, header, arrays, left_s)
 
-    def _deliver(self, guest: _Guest, header: Tensors, arrays: dict[str, Array], deadline_s: float | None) -> None:
+    def _deliver(self, guest: Guest, header: Tensors, arrays: dict[str, Array], deadline_s: float | None) -> None:
         node = guest.hello.node if guest.hello is not None else ""
         guarded(self._handler.on_tensors, node, header.model, header.epoch, header.request, arrays, deadline_s)
 
-    def _infer(self, connection: Connection, guest: _Guest, header: Infer, frame: Frame) -> None:
+    def _infer(self, connection: Connection, guest: Guest, header: Infer, frame: Frame) -> None:
         if header.id in guest.infers:
             raise FrameMalformed(f"{connection.peer_address} has a request {header.id} in flight already")
         if len(guest.infers) >= self._limits.infers_per_connection:
@@ -235,7 +277,7 @@ class Incoming:
             if header.id in guest.infers:
                 guest.infers[header.id] = give_up
 
-    def _give_up(self, guest: _Guest, identifier: int) -> None:
+    def _give_up(self, guest: Guest, identifier: int) -> None:
         # Its answer may have left in the meantime.
         give_up = guest.infers.pop(identifier, None)
         if give_up is not None:
@@ -244,7 +286,7 @@ class Incoming:
     def _reply(
         self,
         connection: Connection,
-        guest: _Guest,
+        guest: Guest,
         identifier: int,
         answer: tuple[dict[str, Array], int],
         seconds: float,
@@ -267,18 +309,30 @@ class Incoming:
         if connection.is_open:
             connection.send(Failure(id=identifier, code=error.code, message=str(error)), urgent=True)
 
-    def _spawn(self, guest: _Guest, work: Coroutine[None, None, None]) -> None:
+    def _spawn(self, guest: Guest, work: Coroutine[None, None, None]) -> None:
         task = self._loop.create_task(work)
         guest.tasks.add(task)
         task.add_done_callback(guest.tasks.discard)
 
     async def _tell_progress(self) -> None:
-        """A long frame on a slow link keeps pings waiting behind it; say that it moves."""
+        """A long frame on a slow link keeps pings waiting behind it; say that it moves, and end it where it does not."""
         while True:
             await asyncio.sleep(self._limits.ping_interval_s)
             for connection, guest in list(self._guests.items()):
-                received = connection.received_bytes
+                if not connection.is_open:
+                    continue
+                received, before = connection.received_bytes, guest.pace.received_bytes
+                self._check_pace(connection, guest)
                 agent = guest.hello is not None and guest.hello.role == "agent"
-                if agent and connection.is_open and connection.in_frame and received != guest.received_bytes:
+                if agent and connection.is_open and connection.in_frame and received != before:
                     connection.send(Pong(sequence=0, room_bytes=self._handler.room_bytes()), urgent=True)
-                guest.received_bytes = received
+
+    def _check_pace(self, connection: Connection, guest: Guest) -> None:
+        """End a connection that holds memory here and does not go on."""
+        pace, now_s, limits = guest.pace, self._loop.time(), self._limits
+        if not pace.arriving(connection.received_bytes, connection.in_frame, now_s, limits):
+            self.refused["slow-connections"] += 1
+            connection.close(FrameTruncated(f"{connection.peer_address} began a frame and sends it too slowly"))
+        elif not pace.leaving(connection.sent_bytes, connection.pending_bytes, now_s, limits):
+            self.refused["slow-connections"] += 1
+            connection.abort(Overloaded(f"{connection.peer_address} reads nothing of what it is sent"))

@@ -64,12 +64,19 @@ class DataPlane:
         self._handler = handler
         self._on_probe = on_probe
         self._emulator = Emulator(emulation)
-        self._incoming = Incoming(self._identity, limits, handler, self._emulator, self._used)
+        self._links: dict[str, PeerLink] = {}
+        self._incoming = Incoming(
+            self._identity, limits, handler, self._emulator, self._used, is_known=self._links.__contains__
+        )
         self._forwarder = Forwarder(self._identity, limits, self._emulator)
         self._probe_budget = ProbeBudget()
-        self._links: dict[str, PeerLink] = {}
         self._retiring: set[asyncio.Task[None]] = set()
         self._servers: list[Listener] = []
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """What limits for strangers turned away or ended, by kind."""
+        return self._incoming.refused
 
     async def start(self) -> str:
         """Listen.
@@ -83,7 +90,11 @@ class DataPlane:
         addresses: list[str] = []
         for listen in filter(None, (self._listen, self._socket)):
             server, bound = await serve(
-                listen, self._incoming, limits=self._limits.frames, queue_bytes=self._limits.queue_bytes
+                listen,
+                self._incoming,
+                limits=self._limits.greeting,
+                queue_bytes=self._limits.queue_bytes,
+                door=self._incoming,
             )
             self._servers.append(server)
             addresses.append(bound)

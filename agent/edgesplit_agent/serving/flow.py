@@ -8,32 +8,29 @@ inside one execution (`execution.py`), preparing epochs (`epochs.py`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from edgesplit.errors import (
     EdgesplitError,
     InvalidTensor,
     NotDeployed,
+    Overloaded,
     PeerUnreachable,
     PreparationFailed,
     RequestFailed,
     RequestTimedOut,
-    UnknownModel,
     error_from_code,
 )
-from edgesplit.messages import Deployment, Route
-from edgesplit.tensors import Array, check_inputs
+from edgesplit.messages import Deployment
+from edgesplit.tensors import check_inputs
 from edgesplit_agent.serving.aborts import ToldAborts
 from edgesplit_agent.serving.actions import (
     Action,
     CompleteRequest,
     EmitEvent,
     FailRequest,
-    ForwardRequest,
     RunComponent,
     SendAbort,
-    SendCoded,
-    SendTensors,
 )
 from edgesplit_agent.serving.admission import Admission, Held
 from edgesplit_agent.serving.arrivals import EarlyTensors, EndedExecutions
@@ -47,8 +44,10 @@ from edgesplit_agent.serving.events import (
     SendFailed,
     TensorsArrived,
 )
-from edgesplit_agent.serving.execution import RAW, Execution, deliveries
+from edgesplit_agent.serving.execution import Execution
+from edgesplit_agent.serving.outward import passed_on, sends
 from edgesplit_agent.serving.requests import Request
+from edgesplit_agent.serving.strangers import LONGEST_DEADLINE_S, MOST_EXECUTIONS, is_known
 from edgesplit_agent.serving.trust import PeerTrust
 
 __all__ = ["DEFAULT_DEADLINE_S", "Flow"]
@@ -73,10 +72,11 @@ class Flow:
         self.requests: dict[str, Request] = {}
         self.executions: dict[ExecutionKey, Execution] = {}
         self.peers_up: set[str] = set()
-        self.early = EarlyTensors(early_limit_bytes)
+        self.refused: Counter[str] = Counter()
+        self.early = EarlyTensors(early_limit_bytes, self.refused)
         self._trust = PeerTrust(stable_after_s)
         self._told = ToldAborts()
-        self._ended = EndedExecutions()
+        self._ended = EndedExecutions(self.refused)
         self._order = 0
 
     @property
@@ -97,7 +97,7 @@ class Flow:
         """Check, admit and start a client's request, or pass it on to the source."""
         model = self.models.get(event.model)
         if model is None or not model.is_source or model.desired is None:
-            return [self._forward(event)]
+            return [self._elsewhere(event)]
         try:
             arrays = check_inputs(model.desired.inputs, event.arrays)
         except InvalidTensor as error:
@@ -149,16 +149,10 @@ class Flow:
                     actions += self.tensors_arrived(TensorsArrived(peer, key, arrays, remaining_s), now_s)
         return actions
 
-    def _forward(self, event: RequestArrived) -> Action:
-        deployment = self.deployments.get(event.model)
-        if deployment is not None and deployment.source != self.node:
-            return ForwardRequest(event.request, event.model, deployment.advertise, event.arrays, event.deadline_s)
-        error: EdgesplitError
-        if event.model in self.offered or deployment is not None:
-            error = NotDeployed(f"model {event.model!r} is not deployed: start it with splitctl deploy")
-        else:
-            error = UnknownModel(f"no model {event.model!r} is known to {self.node}: see splitctl model list")
-        return FailRequest(event.request, event.model, None, error)
+    def _elsewhere(self, event: RequestArrived) -> Action:
+        """Another node's request, or nobody's."""
+        known = event.model in self.offered
+        return passed_on(event, self.node, self.deployments.get(event.model), known=known)
 
     def _start_or_wait(self, request: Request, number: int | None, now_s: float) -> list[Action]:
         if number is None:
@@ -180,8 +174,8 @@ class Flow:
         except InvalidTensor as error:
             del self.executions[key]
             return [self._fail(request, error)]
-        sends = self._sends(execution, held.spec.input_routes, request.arrays, now_s)
-        return sends + self._advance(execution, now_s)
+        leaving = sends(execution, held.spec.input_routes, request.arrays, now_s)
+        return leaving + self._advance(execution, now_s)
 
     def _fail(self, request: Request, error: EdgesplitError) -> Action:
         self.requests.pop(request.request, None)
@@ -189,20 +183,28 @@ class Flow:
 
     # --- executions ------------------------------------------------------------------------------------------------
 
-    def tensors_arrived(self, event: TensorsArrived, now_s: float) -> list[Action]:
+    def tensors_arrived(self, event: TensorsArrived, now_s: float) -> list[Action]:  # noqa: PLR0911  one line a case
         """Take tensors in: for an execution here, a new one, one whose epoch is not ready, or none any more."""
         key = event.key
         if key in self._ended:
             return []
         execution = self.executions.get(key)
         if execution is None:
-            expires_at_s = now_s + (PEER_DEADLINE_S if event.deadline_s is None else event.deadline_s)
+            left_s = PEER_DEADLINE_S if event.deadline_s is None else min(event.deadline_s, LONGEST_DEADLINE_S)
             held = self.models[key.model].held.get(key.epoch) if key.model in self.models else None
             if held is None or not held.usable:
-                return self._came_early(event, expires_at_s, now_s)
+                return self._came_early(event, now_s + left_s, now_s)
             if held.spec.source == self.node:
                 return []  # The request is not here any more, or never was.
-            execution = self._execution(key, expires_at_s)
+            spec = held.spec
+        else:
+            left_s, spec = 0.0, execution.spec
+        if event.peer not in spec.participants:
+            return self._refuse("tensors-of-strangers")
+        if execution is None and len(self.executions) >= MOST_EXECUTIONS:
+            message = f"{self.node} has {len(self.executions)} requests of other nodes under way"
+            return [*self._refuse("requests-under-way"), SendAbort(key, event.peer, Overloaded.code, message)]
+        execution = execution or self._execution(key, now_s + left_s)
         try:
             execution.add(event.arrays)
         except InvalidTensor as error:
@@ -220,8 +222,8 @@ class Flow:
             return self.give_up(event.key, RequestFailed.code, str(error), now_s)
         if component is None:
             return []
-        sends = self._sends(execution, component.routes, event.outputs, now_s)
-        return sends + self._advance(execution, now_s)
+        leaving = sends(execution, component.routes, event.outputs, now_s)
+        return leaving + self._advance(execution, now_s)
 
     def _execution(self, key: ExecutionKey, expires_at_s: float) -> Execution:
         held = self.models[key.model].held[key.epoch]
@@ -238,9 +240,11 @@ class Flow:
         if held is not None and held.state == "failed":
             message = f"epoch {key.epoch} could not be prepared on {self.node}: {held.detail}"
             return [SendAbort(key, event.peer, PreparationFailed.code, message)]
-        if self.early.keep(key, event.peer, event.arrays, expires_at_s, now_s):
+        known = self.knows(event.peer)
+        if self.early.keep(key, event.peer, event.arrays, expires_at_s, now_s, known=known):
             return []
-        self._ended.add(key, now_s)
+        if known:
+            self._ended.add(key, now_s)
         message = f"{self.node} holds too many tensors of epochs that are not ready there"
         return [SendAbort(key, event.peer, NotDeployed.code, message)]
 
@@ -261,27 +265,6 @@ class Flow:
         if execution.done and not execution.is_source:
             self._end(key, now_s)
         return actions
-
-    def _sends(
-        self, execution: Execution, routes: Sequence[Route], tensors: Mapping[str, Array], now_s: float
-    ) -> list[Action]:
-        remaining_s = max(execution.expires_at_s - now_s, 0.0)
-        sends: list[Action] = [
-            SendTensors(execution.key, peer, part, remaining_s) for peer, part in deliveries(routes, tensors).items()
-        ]
-        return sends + [
-            SendCoded(
-                execution.key,
-                route.tensor,
-                tensors[route.tensor],
-                route.codec,
-                route.to,
-                deadline_s=remaining_s,
-                order=execution.order,
-            )
-            for route in routes
-            if route.codec != RAW and route.tensor in tensors
-        ]
 
     def order_of(self, key: ExecutionKey) -> int:
         """Arrival order of an execution's request here; of one not known yet the next."""
@@ -357,11 +340,15 @@ class Flow:
     def abort_received(self, event: AbortReceived, now_s: float) -> list[Action]:
         """A peer gave up: run again at the source, else stop, and tell the source unless it was the source."""
         key = event.key
-        self.early.drop(key)
         execution = self.executions.get(key)
         if execution is None:
+            if not self.knows(event.peer):
+                return self._refuse("aborts-of-strangers")
+            self.early.drop(key)
             self._ended.add(key, now_s)
             return []
+        if event.peer not in execution.spec.participants:
+            return self._refuse("aborts-of-strangers")
         if execution.is_source and event.code in NETWORK_CODES:
             self.models[key.model].suspect(key.epoch, now_s)
         if not execution.is_source and event.peer == execution.spec.source:
@@ -381,8 +368,9 @@ class Flow:
         for key, execution in list(self.executions.items()):
             if now_s >= execution.expires_at_s:
                 self._end(key, now_s)
-        for key, early in self.early.overdue(now_s):
-            self._ended.add(key, now_s)
+        for key, early, known in self.early.overdue(now_s):
+            if known:
+                self._ended.add(key, now_s)
             message = f"{self.node} does not have epoch {key.epoch} of {key.model!r}"
             senders = sorted({peer for peer, _ in early.arrivals} & self.peers_up)
             actions += [SendAbort(key, peer, NotDeployed.code, message) for peer in senders]
@@ -391,6 +379,15 @@ class Flow:
         return actions
 
     # --- steps -----------------------------------------------------------------------------------------------------
+
+    def knows(self, peer: str) -> bool:
+        """Whether a node is no stranger."""
+        return is_known(self.models, self.peers_up, peer)
+
+    def _refuse(self, what: str) -> list[Action]:
+        """Do nothing but count it."""
+        self.refused[what] += 1
+        return []
 
     def probation(self, now_s: float) -> frozenset[str]:
         """Peers that came back only lately."""

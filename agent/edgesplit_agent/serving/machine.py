@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import assert_never
 
 from edgesplit.errors import NotDeployed, PreparationFailed, RequestFailed
@@ -99,6 +99,19 @@ class AgentMachine:
     def wants(self, key: ExecutionKey) -> bool:
         """Whether an execution still goes on, asked before a queued component is run."""
         return key in self.flow.executions
+
+    def holds(self, key: ExecutionKey) -> bool:
+        """Whether an execution's epoch is held here, prepared or not."""
+        return key.model in self.models and key.epoch in self.models[key.model].held
+
+    def knows(self, peer: str) -> bool:
+        """Whether a node is no stranger."""
+        return self.flow.knows(peer)
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """What limits for strangers turned away or forgot before its time, by kind."""
+        return self.flow.refused
 
     def awaits_check(self, model: str, epoch: int) -> bool:
         """Whether the check of an answered request is still wanted, asked before it is run."""
