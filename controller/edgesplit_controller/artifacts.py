@@ -36,6 +36,11 @@ STALL_S = 30.0
 """Longest that an upload may stand still. [s]"""
 LEAST_BYTES_PER_S = 16 * 1024
 """Of a download, after `STALL_S`; a slower receiver is cut off and goes on where it stood. [B/s]"""
+LIMITS = GuardLimits()
+_LIMITED = (
+    "# HELP edgesplit_limited_total What limits for strangers turned away or ended, by kind (docs/failure.md).\n"
+    "# TYPE edgesplit_limited_total counter\n"
+)
 _TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -69,7 +74,7 @@ class ArtifactServer:
         self._writing = writing
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
-        self._guard = Guard(self._connection, GuardLimits())
+        self._guard = Guard(self._connection, LIMITS)
 
     @property
     def refused(self) -> Mapping[str, int]:
@@ -202,7 +207,9 @@ class ArtifactServer:
             return await request.content.read(_CHUNK_BYTES)
 
     async def _get_metrics(self, _request: web.Request) -> web.StreamResponse:
-        return web.Response(body=self._metrics(), headers={"Content-Type": _TEXT})
+        limited = [f'edgesplit_limited_total{{kind="{kind}"}} {count}\n' for kind, count in self.refused.items()]
+        page = "".join([_LIMITED, *sorted(limited)]) if limited else ""
+        return web.Response(body=self._metrics() + page.encode(), headers={"Content-Type": _TEXT})
 
     async def _get_health(self, _request: web.Request) -> web.StreamResponse:
         works, word = self._health()

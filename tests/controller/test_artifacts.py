@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,6 +11,8 @@ import aiohttp
 import pytest
 
 from edgesplit.errors import InvalidConfiguration
+from edgesplit.http_guard import GuardLimits
+from edgesplit_controller import artifacts
 from edgesplit_controller.artifacts import ArtifactServer
 from edgesplit_controller.graph.blobs import BlobStore
 
@@ -24,8 +27,7 @@ async def server(tmp_path: Path) -> AsyncIterator[tuple[str, BlobStore, Path]]:
     running = ArtifactServer(
         blobs, uploads, metrics=lambda: b"up 1\n", health=lambda: (True, "ok"), max_upload_bytes=LIMIT
     )
-    port = await running.start("127.0.0.1", 0)
-    yield f"http://127.0.0.1:{port}", blobs, uploads
+    yield f"http://{await running.start('127.0.0.1', 0)}", blobs, uploads
     await running.close()
 
 
@@ -78,3 +80,33 @@ async def test_a_used_port_is_one_sentence(server: tuple[str, BlobStore, Path]) 
     second = ArtifactServer(blobs, uploads, metrics=lambda: b"", health=lambda: (True, ""), max_upload_bytes=LIMIT)
     with pytest.raises(InvalidConfiguration, match="cannot be used"):
         await second.start("127.0.0.1", int(base.rsplit(":", 1)[1]))
+
+
+async def test_the_controllers_http_bounds_strangers_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifacts, "LIMITS", GuardLimits(4, 2, header_s=0.2, idle_s=1.0))
+    monkeypatch.setattr(artifacts, "STALL_S", 0.2)
+    (tmp_path / "uploads").mkdir()
+    running = ArtifactServer(
+        BlobStore(tmp_path / "blobs"),
+        tmp_path / "uploads",
+        metrics=lambda: b"up 1\n",
+        health=lambda: (True, "ok"),
+        max_upload_bytes=LIMIT,
+    )
+    host, port = (await running.start("127.0.0.1", 0)).split(":")
+    upload = f"PUT /uploads/{'0' * 64} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n".encode()
+    for said, answered in ((b"", b""), (b"GET /health HT", b""), (upload + b"half", b" 408 ")):
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(said)
+        async with asyncio.timeout(30):
+            answer = await reader.read()
+        assert answered in answer
+        assert bool(answered) == bool(answer)
+        writer.close()
+    assert not [left for left in (tmp_path / "uploads").iterdir() if left.name.startswith(".incoming-")]
+    async with aiohttp.ClientSession() as session, session.get(f"http://{host}:{port}/metrics") as response:
+        page = await response.text()
+    assert page.startswith("up 1\n")
+    assert 'edgesplit_limited_total{kind="http-idle-timeouts"} ' in page
+    assert 'edgesplit_limited_total{kind="http-slow-headers"} 1' in page
+    await running.close()

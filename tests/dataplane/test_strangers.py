@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import gc
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
 
 from edgesplit.client import AsyncClient
-from edgesplit.errors import FrameTooLarge, InvalidInput
+from edgesplit.errors import FrameTooLarge, InvalidInput, NodeUnreachable
 from edgesplit.frame_parser import FrameParser
 from edgesplit.frames import FrameLimits, encode_frame, long_head, pack_tensors, part_prefix
 from edgesplit.headers import Hello, Infer
 from edgesplit.streams import Connection
 from edgesplit_agent.dataplane.emulation import Emulation, Emulator
-from tests.dataplane.fakes import QUIET, RawPeer, eventually, plane
+from tests.dataplane.fakes import QUIET, RawPeer, connected, eventually, plane
 
 
 def connections() -> int:
@@ -82,3 +83,116 @@ async def test_a_deadline_that_is_no_time_is_refused_by_the_client_and_by_the_ag
         peer.say(Infer(id=1, model="double", tensors=(), deadline_s=float("nan")))
         failure = (await peer.hear_until_closed())[-1]
         assert "deadline_s" in getattr(failure, "message", "")
+
+
+IMPATIENT = replace(QUIET, connect_timeout_s=0.3, frame_stall_s=0.3, ping_interval_s=0.02)
+
+
+async def test_whoever_connects_and_says_nothing_or_half_a_greeting_is_closed_within_seconds() -> None:
+    async with plane("device", limits=IMPATIENT) as device:
+        for said in (b"", b"ESP\x01"):
+            peer = await RawPeer.connect(device.address)
+            peer.writer.write(said)
+            (failure,) = await peer.hear_until_closed()
+            assert "did not greet" in getattr(failure, "message", "")
+        assert device.data.refused["silent-connections"] == 2
+
+
+@pytest.mark.parametrize("role", ["client", "agent"])
+async def test_a_frame_that_stands_still_or_trickles_ends_its_connection(role: Literal["client", "agent"]) -> None:
+    heads, payloads = pack_tensors([("x", np.zeros(100_000, np.uint8), "raw")])
+    frame = b"".join(encode_frame(Infer(id=1, model="double", tensors=heads), payloads))
+    async with plane("device", limits=IMPATIENT) as device:
+        still = await RawPeer.connect(device.address)
+        still.greet(role)
+        still.writer.write(frame[:1000])
+        failure = (await still.hear_until_closed())[-1]
+        assert "too slowly" in getattr(failure, "message", "")
+        trickling = await RawPeer.connect(device.address)
+        trickling.greet(role)
+        heard = asyncio.create_task(trickling.hear_until_closed())
+        for start in range(0, len(frame), 2):
+            trickling.writer.write(frame[start : start + 2])
+            await asyncio.sleep(0.01)
+            if heard.done():
+                break
+        assert "too slowly" in getattr((await heard)[-1], "message", "")
+        assert device.data.refused["slow-connections"] == 2
+        # One that is merely slow gets through, and an idle one is left alone.
+        async with AsyncClient(device.address) as client:
+            await client.infer("double", {"x": np.zeros(1)})
+            await asyncio.sleep(0.7)
+            await client.infer("double", {"x": np.zeros(1)})
+
+
+async def test_who_reads_nothing_of_its_answers_is_closed() -> None:
+    async with plane("device", limits=replace(IMPATIENT, unread_s=0.3)) as device:
+        peer = await RawPeer.connect(device.address)
+        peer.greet("client")
+        peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        heads, payloads = pack_tensors([("x", np.zeros(8_000_000, np.uint8), "raw")])
+        for number in range(4):
+            peer.writer.write(b"".join(encode_frame(Infer(id=number, model="double", tensors=heads), payloads)))
+        await eventually(lambda: device.data.refused["slow-connections"] == 1)
+        peer.writer.close()
+
+
+async def test_silent_strangers_give_way_to_those_who_come_and_known_peers_and_busy_clients_never(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from edgesplit_agent.dataplane import guests
+
+    monkeypatch.setattr(guests, "GRACE_S", 0.0)
+    limits = replace(QUIET, max_connections=4, connect_timeout_s=3600.0)
+    async with plane("edge", limits=limits) as edge, plane("device") as device:
+        edge.data.set_peers({"device": device.address})
+        await connected(device, edge)
+        async with AsyncClient(edge.address) as busy:
+            edge.handler.open.clear()
+            waiting = asyncio.create_task(busy.infer("double", {"x": np.ones(1)}))
+            await eventually(lambda: edge.handler.inferring == 1)
+            strangers = [await RawPeer.connect(edge.address) for _ in range(6)]
+            await eventually(lambda: edge.data.refused["idle-connections"] == 4)
+            assert all([await stranger.hear_until_closed() == [] for stranger in strangers[:4]])
+            async with AsyncClient(edge.address) as other:
+                assert other.node == "edge"
+                edge.handler.open.set()
+                np.testing.assert_array_equal((await waiting)["x"], [2.0])
+            assert device.data.is_up("edge")
+            assert not device.handler.lost
+
+
+async def test_one_address_cannot_take_every_place() -> None:
+    async with plane("device", limits=replace(QUIET, max_connections_per_address=3)) as device:
+        held = [await AsyncClient(device.address).connect() for _ in range(3)]
+        with pytest.raises(NodeUnreachable):
+            await AsyncClient(device.address).connect()
+        assert device.data.refused["connections"] == 1
+        for connection in held:
+            connection.close()
+        await asyncio.gather(*(connection.wait_closed() for connection in held))
+
+
+async def test_before_it_has_greeted_nobody_has_memory_taken_for_a_large_frame() -> None:
+    heads, payloads = pack_tensors([("x", np.zeros(1 << 20, np.uint8), "raw")])
+    frame = encode_frame(Infer(id=1, model="double", tensors=heads), payloads)
+    async with plane("device") as device:
+        stranger = await RawPeer.connect(device.address)
+        stranger.writer.write(frame[0])
+        (failure,) = await stranger.hear_until_closed()
+        assert getattr(failure, "code", "") == FrameTooLarge.code
+        # With its greeting in front, even in one go, it is taken.
+        client = await RawPeer.connect(device.address)
+        client.greet("client")
+        client.writer.write(b"".join(frame))
+        assert len(await client.hear(2)) == 2
+        client.writer.close()
+
+
+async def test_lines_about_strangers_are_limited_in_rate(capsys: pytest.CaptureFixture[str]) -> None:
+    async with plane("device") as device:
+        for _ in range(60):
+            peer = await RawPeer.connect(device.address)
+            peer.writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            await peer.hear_until_closed()
+    assert capsys.readouterr().out.count("connection refused") <= 20

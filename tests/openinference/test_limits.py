@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import json
 
 import numpy as np
 import pytest
 
+from edgesplit import http_guard
 from edgesplit_agent import http
 from edgesplit_agent.openinference import answers, bodies
 from tests.openinference.fakes import Served, served
@@ -191,6 +193,78 @@ async def test_a_connection_that_says_nothing_is_closed(monkeypatch: pytest.Monk
     async with served() as server:
         assert await raw(server) == b""
         assert await raw(server, b"GET /v2 HT") == b""
+
+
+async def test_a_header_must_be_whole_within_seconds_however_it_trickles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "HEADER_S", 0.3)
+    async with served() as server:
+        host, port = server.address.split(":")
+        assert await raw(server) == b""
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET /v2 HTTP/1.1\r\nHost: x\r\n")
+        closed = asyncio.create_task(reader.read())
+        async with asyncio.timeout(30):
+            while not closed.done():
+                writer.write(b"A: b\r\n")
+                await asyncio.sleep(0.02)
+        with contextlib.suppress(ConnectionError):
+            assert await closed == b""
+        assert server.endpoint.refused == {"http-idle-timeouts": 1, "http-slow-headers": 1}
+        assert (await post(server, URL, json=json_body()))[0] == 200
+
+
+async def test_a_connection_kept_alive_is_closed_when_idle_and_its_second_header_is_watched_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http, "IDLE_S", 0.3)
+    monkeypatch.setattr(http, "HEADER_S", 0.3)
+    live = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with served() as server:
+        assert (await raw(server, live)).endswith(b'{"live":true}')
+        assert (await raw(server, live, b"GET /v2 HTTP/1.1\r\n")).count(b"200 OK") == 1
+        assert (await raw(server, live * 3)).count(b'{"live":true}') == 3
+
+
+async def test_a_request_that_takes_longer_than_any_header_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "IDLE_S", 0.1)
+    monkeypatch.setattr(http, "HEADER_S", 0.1)
+    async with served() as server:
+        server.models.open.clear()
+        waiting = asyncio.create_task(post(server, URL, json=json_body()))
+        await server.models.asked.wait()
+        await asyncio.sleep(0.5)
+        server.models.open.set()
+        assert (await waiting)[0] == 200
+
+
+async def test_one_address_cannot_take_every_place() -> None:
+    async with served(max_connections_per_address=2) as server:
+        held = [await asyncio.open_connection(*server.address.split(":")) for _ in range(2)]
+        async with asyncio.timeout(30):
+            while server.endpoint.connections < 2:
+                await asyncio.sleep(0.01)
+        assert (await raw(server, b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\n")).startswith(b"HTTP/1.1 503")
+        assert server.endpoint.refused["http-connections"] == 1
+        for _, writer in held:
+            writer.close()
+
+
+async def test_half_open_connections_give_way_to_whoever_comes_and_requests_being_answered_do_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http_guard, "GRACE_S", 0.0)
+    async with served(max_connections=2) as server:
+        server.models.open.clear()
+        waiting = asyncio.create_task(post(server, URL, json=json_body()))
+        await server.models.asked.wait()
+        for _ in range(5):
+            reader, _ = await asyncio.open_connection(*server.address.split(":"))
+        async with asyncio.timeout(30):
+            while server.endpoint.refused["http-idle-connections"] < 4:
+                await asyncio.sleep(0.01)
+        server.models.open.set()
+        assert (await waiting)[0] == 200
+        assert reader
 
 
 @pytest.mark.parametrize(
