@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -65,7 +65,7 @@ class Guard:
         return len(self._held)
 
     @contextmanager
-    def answering(self, transport: asyncio.BaseTransport | None) -> Iterator[None]:
+    def answering(self, transport: asyncio.BaseTransport | None) -> Generator[None]:
         """A request of this connection is being answered as long as the block lasts."""
         guarded = None if transport is None else self._held.get(transport)
         if guarded is not None:
