@@ -48,12 +48,16 @@ class GoalChanges:
         registry: Knows which nodes there are.
         catalog: The models.
         deployer: Keeps goals and plans under them.
+        unchecked: Says of a model why the noise bound of what serves it will not be checked, if that is so.
     """
 
-    def __init__(self, registry: Registry, catalog: Catalog, deployer: Deployer) -> None:
+    def __init__(
+        self, registry: Registry, catalog: Catalog, deployer: Deployer, unchecked: Callable[[str], str]
+    ) -> None:
         self._registry = registry
         self._catalog = catalog
         self._deployer = deployer
+        self._unchecked = unchecked
 
     async def set_weights(self, asked: SetWeights) -> list[WeightsRow]:
         """Change weights and limits, of one model or of all and those added later.
@@ -79,7 +83,10 @@ class GoalChanges:
         changes = await self._set(
             goals, merged(self._deployer.goals(None)) if asked.model is None else None, whatever=True
         )
-        return [WeightsRow(model=name, epoch=change.epoch, changed=change.changed) for name, change in changes.items()]
+        return [
+            WeightsRow(model=name, epoch=change.epoch, changed=change.changed, warnings=self._warnings(name))
+            for name, change in changes.items()
+        ]
 
     async def pin(self, asked: PinOperators) -> PinsDocument:
         """Keep operators on some nodes.
@@ -139,7 +146,12 @@ class GoalChanges:
         deployment = self._deployer.deployments.get(name)
         source = deployment.source if deployment is not None else None
         rows = pin_rows(self._catalog.get(name).graph, goals.pins, source)
-        return PinsDocument(model=name, epoch=change.epoch, changed=change.changed, pins=rows)
+        return PinsDocument(
+            model=name, epoch=change.epoch, changed=change.changed, pins=rows, warnings=self._warnings(name)
+        )
+
+    def _warnings(self, name: str) -> tuple[str, ...]:
+        return tuple(filter(None, [self._unchecked(name)]))
 
     async def _bar(self, model: str | None, change: Callable[[GoalsDocument], GoalsDocument]) -> list[ForbiddenRow]:
         goals = {name: change(self._deployer.goals(name)) for name in self._models(model)}

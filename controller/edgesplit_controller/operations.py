@@ -133,7 +133,7 @@ class Operations:
             WhatIf: lambda asked, progress: studies.what_if(asked, self._active(asked.name), progress),
             TraceFrontier: lambda asked, progress: studies.frontier(asked, self._active(asked.name), progress),
         }
-        changes = GoalChanges(registry, catalog, deployer)
+        changes = GoalChanges(registry, catalog, deployer, rollouts.unchecked)
         self._changing: dict[type, Callable[[Any], Awaitable[object]]] = {
             SetWeights: changes.set_weights,
             PinOperators: changes.pin,
@@ -251,7 +251,10 @@ class Operations:
         change = await self._deployer.deploy(asked.name, asked.source, asked.wait_s)
         self._collect()
         seconds = time.monotonic() - started_s
-        return DeployDocument(model=asked.name, epoch=change.epoch, seconds=seconds, reason=change.reason)
+        warnings = tuple(filter(None, [self._rollouts.unchecked(asked.name)]))
+        return DeployDocument(
+            model=asked.name, epoch=change.epoch, seconds=seconds, reason=change.reason, warnings=warnings
+        )
 
     async def _undeploy(self, name: str, progress: Progress) -> DeployDocument:
         started_s = time.monotonic()

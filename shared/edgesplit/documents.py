@@ -228,20 +228,30 @@ class GoalsDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeployDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """Result of `deploy` and `undeploy`."""
+    """Result of `deploy` and `undeploy`.
+
+    Attributes:
+        warnings: Sentences (a noise bound that will not be checked).
+    """
 
     model: str
     epoch: int
     seconds: float
     reason: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 class WeightsRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Result of `set-weights` for one model; `changed` is whether the assignment differs from before."""
+    """Result of `set-weights` for one model; `changed` is whether the assignment differs from before.
+
+    Attributes:
+        warnings: As in `DeployDocument`.
+    """
 
     model: str
     epoch: int
     changed: bool
+    warnings: tuple[str, ...] = ()
 
 
 class PinRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -263,12 +273,17 @@ class PinRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PinsDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """Result of `pin` and `unpin`: the pins there are now; epoch 0 while the model is not deployed."""
+    """Result of `pin` and `unpin`: the pins there are now; epoch 0 while the model is not deployed.
+
+    Attributes:
+        warnings: As in `DeployDocument`.
+    """
 
     model: str
     epoch: int
     changed: bool
     pins: tuple[PinRow, ...]
+    warnings: tuple[str, ...] = ()
 
 
 class ForbiddenRow(msgspec.Struct, frozen=True, kw_only=True):

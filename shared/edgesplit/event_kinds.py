@@ -27,6 +27,7 @@ HISTORIES: dict[str, frozenset[str]] = {
             "epoch-retired",
             "fallback-planned",
             "noise-exceeded",
+            "noise-unchecked",
             "battery-limit",
             "battery-floor-missed",
         }
@@ -48,6 +49,7 @@ _LEVEL: dict[str, EventLevel] = {
     "epoch-abandoned": "warning",
     "fallback-engaged": "warning",
     "noise-exceeded": "warning",
+    "noise-unchecked": "warning",
     "battery-floor-missed": "warning",
     "malformed-message": "warning",
     "message-too-large": "error",

@@ -397,7 +397,7 @@ class Event(Message, frozen=True, kw_only=True):
     Attributes:
         kind: Kebab-case: node-joined, node-left, node-refused, node-moved, node-warning, controller-warning,
             link-changed, profile-changed, goals-changed, model-added, model-removed, planned, replan-declined, plan-infeasible, epoch-prepared, epoch-activated,
-            epoch-retired, epoch-abandoned, noise-exceeded, fallback-planned, fallback-engaged, fallback-left, peer-back,
+            epoch-retired, epoch-abandoned, noise-exceeded, noise-unchecked, fallback-planned, fallback-engaged, fallback-left, peer-back,
             malformed-message, battery-limit, battery-floor-missed.
         text: One sentence.
         data: Figures behind it (trigger, old and new prediction, switch cost, verdict), keys with units.

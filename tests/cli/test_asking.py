@@ -208,7 +208,17 @@ def test_deploy_says_which_epoch_serves_and_shows_progress_on_stderr(run: Run, c
         "epoch": 4,
         "seconds": 1.5,
         "reason": "",
+        "warnings": [],
     }
+
+
+def test_a_bound_that_will_not_be_checked_is_warned_of(run: Run, controller: FakeController) -> None:
+    why = "the noise of m is not checked against its bound 0.01, only predicted: d does not hold the float model"
+    document = DeployDocument(model="m", epoch=4, seconds=1.5, warnings=(why,))
+    controller.answers[DeployModel] = lambda _operation: document
+    controller.answers[SetWeights] = lambda _operation: [WeightsRow(model="m", epoch=5, changed=True, warnings=(why,))]
+    assert f"warning: {why}" in run("deploy", "m", "--source", "d").err
+    assert f"warning: {why}" in run("set-weights", "--max-noise", "0.01").err
 
 
 def test_undeploy(run: Run, controller: FakeController) -> None:
@@ -231,7 +241,7 @@ def test_set_weights_asks_for_what_was_typed(
 ) -> None:
     controller.answers[SetWeights] = lambda _operation: [WeightsRow(model="m", epoch=5, changed=True)]
     told = run("set-weights", *arguments, "--json")
-    assert told.document == [{"model": "m", "epoch": 5, "changed": True}]
+    assert told.document == [{"model": "m", "epoch": 5, "changed": True, "warnings": []}]
     assert controller.operations == [operation]
 
 

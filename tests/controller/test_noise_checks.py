@@ -234,7 +234,18 @@ async def test_noise_in_another_measure_than_the_bounds_is_shown_and_not_judged(
 async def test_where_the_source_may_not_hold_the_float_model_that_is_said(fleet: Fleet) -> None:
     await deployed(fleet)
     rule = PinRule(kind="pattern", pattern="*", nodes=("cloud", "edge"))
-    await fleet.client.ask(PinOperators(name="tiny", rule=rule))
+    pinned = await fleet.client.ask(PinOperators(name="tiny", rule=rule))
+    why = "device does not hold the float model, for pins keep operators off it"
+    (warning,) = pinned["warnings"]
+    assert warning.startswith("the noise of tiny is not checked against its bound")
+    assert warning.endswith(f"only predicted: {why}")
+    assert [event.text for event in told(fleet, "noise-unchecked")] == [warning]
+    again = await fleet.client.ask(DeployModel(name="tiny", source="device"))
+    assert again["warnings"] == [warning]
+    (row,) = await fleet.client.ask(SetWeights(latency=1.0))
+    assert row["warnings"] == [warning]
+    (row,) = await fleet.client.ask(SetWeights(max_noise=Limit(None)))
+    assert row["warnings"] == []
     shown = (await fleet.client.ask(ShowPlan(name="tiny")))["measured"]["noise"]
     assert shown["note"] == "noise is not checked: device does not hold the float model, for pins keep operators off it"
 

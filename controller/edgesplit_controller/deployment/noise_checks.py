@@ -18,7 +18,7 @@ from edgesplit.messages import Shadowing
 from edgesplit.problem import NoiseModel, Problem, Tensor
 from edgesplit_controller.deployment.state import PlanRecord, Tightening
 
-__all__ = ["shadowing", "tightened", "tightening_after", "why_unchecked"]
+__all__ = ["shadowing", "tightened", "tightening_after", "unchecked_bound", "why_unchecked"]
 
 MOST_BREACHES = 4
 """After as many breaches of one model version its noise model is not believed any more."""
@@ -62,6 +62,21 @@ def why_unchecked(plan: PlanRecord, report: NoiseReport | None, *, wanted: bool,
     dropped = report is not None and report.dropped > 0
     why = f"{plan.plan.source} had no time for it" if dropped else "no request was answered that could be"
     return f"noise is not checked yet: {why}"
+
+
+def unchecked_bound(model: str, plan: PlanRecord, *, wanted: bool) -> str:
+    """Why a bound on noise will not be checked on what is served, in one sentence; empty where it will, or is none.
+
+    Args:
+        model: Its name.
+        plan: What serves.
+        wanted: Whether its source is asked to check.
+    """
+    bound = plan.goals.max_noise
+    if bound is None or not _is_noisy(plan):
+        return ""
+    obstacle = _obstacle(plan, wanted=wanted, prepared=True)
+    return obstacle and f"the noise of {model} is not checked against its bound {bound:g}, only predicted: {obstacle}"
 
 
 def _obstacle(plan: PlanRecord, *, wanted: bool, prepared: bool) -> str:

@@ -22,6 +22,7 @@ from edgesplit.errors import PreparationFailed, StoreUnwritable
 from edgesplit.messages import Deployment, Desired, Observed, Shadowing
 from edgesplit.requests import GoalsDocument
 from edgesplit_controller.deployment.goals import goals_text
+from edgesplit_controller.deployment.noise_checks import unchecked_bound
 from edgesplit_controller.deployment.rollout import (
     Notice,
     Rollout,
@@ -205,6 +206,14 @@ class Rollouts:
             held.ended.clear()
             await held.ended.wait()
 
+    def unchecked(self, model: str) -> str:
+        """Why the noise bound of what serves a model will not be checked, in one sentence; empty where it will."""
+        deployment = self.state.deployments.get(model)
+        active = deployment.active if deployment is not None else None
+        if active is None:
+            return ""
+        return unchecked_bound(model, active, wanted=self._shadowing(model, active) is not None)
+
     def is_prepared(self, model: str, node: str, epoch: int) -> bool:
         """Whether a node says that it has an epoch ready."""
         observed = self._held(model).observed.get(node)
@@ -353,6 +362,8 @@ class Rollouts:
         }
         self._events.add(f"epoch-{notice.kind}", texts[notice.kind], model=model, data=data)
         if notice.kind == "activated":
+            if unchecked := self.unchecked(model):
+                self._events.add("noise-unchecked", unchecked, model=model, data={"epoch": plan.epoch})
             _end(self._held(model), None)
         elif notice.kind == "abandoned":
             why = f"{name} was abandoned because {notice.reason}; what served before serves on, under the goals it had"

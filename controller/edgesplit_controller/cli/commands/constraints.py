@@ -21,13 +21,14 @@ from edgesplit.requests import (
     UnpinOperators,
 )
 from edgesplit_controller.cli.ask import ask
-from edgesplit_controller.cli.common import Settings, common_options, help_epilog, print_json
+from edgesplit_controller.cli.common import Settings, common_options, help_epilog, print_json, warn
 
 __all__ = ["allow", "forbid", "pin", "unpin"]
 
 _PATTERNS = "edgesplit.patterns-before-node"
 _PINS_KEYS = (
-    "{model, epoch, changed, pins: [{select, nodes: [NODE], operators: [OPERATOR], units: [UNIT], also: [OPERATOR]}]}; "
+    "{model, epoch, changed, pins: [{select, nodes: [NODE], operators: [OPERATOR], units: [UNIT], also: [OPERATOR]}], "
+    "warnings}; "
     "epoch is 0 while the model is not deployed, changed says whether the assignment differs from before, also lists "
     "operators that were not named but share a unit with one that was."
 )
@@ -100,6 +101,8 @@ def pin(
         rules = [PinRule(kind="input" if of_input else "first", first=first or 0, nodes=where)]
     operation = PinOperators(name=name, rule=rules[0], also=tuple(rules[1:]))
     document = ask(settings, operation, PinsDocument, show=True)
+    for sentence in document.warnings:
+        warn(sentence)
     if settings.json:
         print_json(document)
         return
@@ -129,6 +132,8 @@ def unpin(
     select, *also = [None] if everything else pattern or ["--first" if first else "--input"]
     operation = UnpinOperators(name=name, select=select, also=tuple(text for text in also if text is not None))
     document = ask(settings, operation, PinsDocument, show=True)
+    for sentence in document.warnings:
+        warn(sentence)
     if settings.json:
         print_json(document)
         return

@@ -9,7 +9,7 @@ import click
 
 from edgesplit.requests import DeployDocument, DeployModel, UndeployModel
 from edgesplit_controller.cli.ask import SILENCE_S, ask
-from edgesplit_controller.cli.common import Settings, common_options, help_epilog, positive_seconds, print_json
+from edgesplit_controller.cli.common import Settings, common_options, help_epilog, positive_seconds, print_json, warn
 from edgesplit_controller.cli.units import time_span
 
 __all__ = ["deploy", "undeploy"]
@@ -18,7 +18,7 @@ __all__ = ["deploy", "undeploy"]
 @click.command(
     epilog=help_epilog(
         "splitctl deploy yolo --source device\nsplitctl deploy yolo --source edge --wait 30",
-        "{model, epoch, seconds, reason}; epoch numbers the plan that now serves, seconds is how long it took.",
+        "{model, epoch, seconds, reason, warnings}; epoch numbers the plan that now serves, seconds is how long it took.",
     )
 )
 @click.argument("name")
@@ -40,6 +40,8 @@ def deploy(settings: Settings, name: str, source: str, wait_s: float) -> None:
     """
     operation = DeployModel(name=name, source=source, wait_s=wait_s)
     document = ask(settings, operation, DeployDocument, show=True, silence_s=max(SILENCE_S, wait_s + 30.0))
+    for sentence in document.warnings:
+        warn(sentence)
     if settings.json:
         print_json(document)
     else:

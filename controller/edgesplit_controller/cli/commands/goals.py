@@ -12,7 +12,7 @@ import click
 
 from edgesplit.requests import Limit, SetWeights, WeightsRow
 from edgesplit_controller.cli.ask import ask
-from edgesplit_controller.cli.common import Settings, common_options, help_epilog, print_json
+from edgesplit_controller.cli.common import Settings, common_options, help_epilog, print_json, warn
 from edgesplit_controller.cli.quantities import share
 
 __all__ = ["set_weights"]
@@ -88,7 +88,7 @@ def rate(text: str | Limit) -> Limit:
         "splitctl set-weights --energy 1.0 --max-noise 0.5\n"
         "splitctl set-weights --device-energy none --model yolo\n"
         "splitctl set-weights --min-battery 20% --battery-hours 8",
-        "a list of {model, epoch, changed}, one entry for each deployed model; changed says whether the "
+        "a list of {model, epoch, changed, warnings}, one entry for each deployed model; changed says whether the "
         "assignment differs from before.",
     ),
 )
@@ -153,6 +153,9 @@ def set_weights(
         model=model,
     )
     rows = ask(settings, operation, list[WeightsRow], show=True)
+    for row in rows:
+        for sentence in row.warnings:
+            warn(sentence)
     if settings.json:
         print_json(rows)
         return
