@@ -10,7 +10,6 @@ import asyncio
 import importlib.metadata
 import secrets
 from collections.abc import Coroutine, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +86,8 @@ class Agent:
         self._busy = BusyClock()
         power = self._power(configuration)
         name, runtime = configuration.name, configuration.runtime
-        memory_bytes, limits = _memory_bytes(configuration), limits_of(configuration.data)
+        memory_bytes = _memory_bytes(configuration)
+        limits = limits_of(configuration.data, memory_bytes // QUEUE_SHARE)
         self._usage = UsageBook(name, power.sample())
         self._telemetry = Telemetry(name, self._version)
         self._worker = TimedWorker(self._busy)
@@ -130,7 +130,7 @@ class Agent:
             listen=configuration.data.listen,
             socket=configuration.data.socket_address,
             emulation=emulation_of(configuration.emulation),
-            limits=replace(limits, queue_bytes=min(limits.queue_bytes, memory_bytes // QUEUE_SHARE)),
+            limits=limits,
             handler=Intake(
                 self.engine,
                 coder=coder,

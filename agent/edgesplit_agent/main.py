@@ -19,6 +19,7 @@ import structlog
 from edgesplit.configuration import load_configuration, render_configuration
 from edgesplit.errors import EdgesplitError
 from edgesplit_agent.configuration import AgentConfiguration
+from edgesplit_agent.descriptors import allow_descriptors
 from edgesplit_agent.heap import share_heap
 from edgesplit_agent.lending_loop import LendingLoop
 
@@ -41,6 +42,7 @@ def main(config: Path | None, print_config: bool, log_level: str) -> None:
             return
         _set_up_logging(log_level)
         share_heap()
+        allow_descriptors(loaded.values.data.max_connections + loaded.values.http.max_connections)
         with asyncio.Runner(loop_factory=LendingLoop) as runner:
             runner.run(_run(loaded.values, config))
     except EdgesplitError as error:

@@ -20,9 +20,16 @@ IDLE_SHARE = 0.7
 """Of the silence that is allowed: how far apart pings on an idle link are. [1]"""
 
 
-def limits_of(section: DataSection) -> Limits:
-    """Bounds and timings."""
+def limits_of(section: DataSection, share_bytes: int = 1 << 40) -> Limits:
+    """Bounds and timings.
+
+    Args:
+        section: Of the configuration.
+        share_bytes: Most of the memory limit that a queue, or what arrives from strangers, may have. [B]
+    """
     return Limits(
+        queue_bytes=min(Limits.queue_bytes, share_bytes),
+        arriving_bytes=min(Limits.arriving_bytes, share_bytes),
         frames=FrameLimits(body_bytes=section.max_body_bytes),
         dead_after_s=section.dead_after_s,
         dead_after_limit_s=section.dead_after_limit_s,

@@ -31,7 +31,7 @@ _MAX_OPEN_BODIES = 4
 """Long frames that arrive at a time may announce so many times the longest body together; each takes its memory at once."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Open:
     """A frame whose body arrives.
 
@@ -81,6 +81,14 @@ class FrameParser:
     def in_frame(self) -> bool:
         """Whether the stream stands in the middle of a frame."""
         return self._prefix is not None or self._start != self._end or bool(self._long)
+
+    @property
+    def arriving_bytes(self) -> int:
+        """Of bodies that are here in part. [B]"""
+        opened = list(self._long.values())
+        if self._current is not None and self._current not in opened:
+            opened.append(self._current)
+        return sum(one.body_bytes - one.left_bytes for one in opened if one.targets)
 
     def buffer(self) -> memoryview:
         """Memory for the next bytes; never empty. `received` must be told how many were written."""

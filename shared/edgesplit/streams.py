@@ -157,6 +157,11 @@ class Connection:
         return self._parser.body_bytes
 
     @property
+    def arriving_bytes(self) -> int:
+        """Of frames that are here in part. [B]"""
+        return self._parser.arriving_bytes
+
+    @property
     def in_frame(self) -> bool:
         """Whether a frame is arriving."""
         return self._parser.in_frame

@@ -196,3 +196,19 @@ async def test_lines_about_strangers_are_limited_in_rate(capsys: pytest.CaptureF
             peer.writer.write(b"GET / HTTP/1.1\r\n\r\n")
             await peer.hear_until_closed()
     assert capsys.readouterr().out.count("connection refused") <= 20
+
+
+async def test_unfinished_frames_of_all_strangers_together_are_bounded_in_bytes() -> None:
+    limits = replace(IMPATIENT, frame_stall_s=3600.0, arriving_bytes=1_000_000)
+    heads, payloads = pack_tensors([("x", np.zeros(500_000, np.uint8), "raw")])
+    frame = b"".join(encode_frame(Infer(id=1, model="double", tensors=heads), payloads))
+    async with plane("device", limits=limits) as device:
+        strangers = [await RawPeer.connect(device.address) for _ in range(3)]
+        for number, stranger in enumerate(strangers):
+            stranger.greet("client")
+            stranger.writer.write(frame[: 450_000 + 10_000 * number])
+        failure = (await strangers[2].hear_until_closed())[-1]
+        assert getattr(failure, "code", "") == "overloaded"
+        assert device.data.refused["arriving-bytes"] == 1
+        for stranger in strangers[:2]:
+            stranger.writer.close()

@@ -318,6 +318,7 @@ class Incoming:
         """A long frame on a slow link keeps pings waiting behind it; say that it moves, and end it where it does not."""
         while True:
             await asyncio.sleep(self._limits.ping_interval_s)
+            self._bound_arriving()
             for connection, guest in list(self._guests.items()):
                 if not connection.is_open:
                     continue
@@ -326,6 +327,22 @@ class Incoming:
                 agent = guest.hello is not None and guest.hello.role == "agent"
                 if agent and connection.is_open and connection.in_frame and received != before:
                     connection.send(Pong(sequence=0, room_bytes=self._handler.room_bytes()), urgent=True)
+
+    def _bound_arriving(self) -> None:
+        """End the connection that holds most, where unfinished frames of those who are no known peers hold too much."""
+        held = {
+            connection: connection.arriving_bytes
+            for connection, guest in self._guests.items()
+            if connection.is_open and connection.in_frame and not self._is_peer(guest)
+        }
+        # One alone is bounded by what a frame may have.
+        if sum(held.values()) > self._limits.arriving_bytes and len(held) > 1:
+            largest = max(held, key=lambda connection: held[connection])
+            self.refused["arriving-bytes"] += 1
+            largest.close(Overloaded(f"frames that arrive here hold {sum(held.values())} B together: send again later"))
+
+    def _is_peer(self, guest: Guest) -> bool:
+        return guest.hello is not None and guest.hello.role == "agent" and self._is_known(guest.hello.node)
 
     def _check_pace(self, connection: Connection, guest: Guest) -> None:
         """End a connection that holds memory here and does not go on."""
