@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import signal
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ import click
 import structlog
 
 from edgesplit.configuration import load_configuration, render_configuration
+from edgesplit.daemon_logging import LEVELS, set_up_logging
 from edgesplit.errors import EdgesplitError
 from edgesplit_agent.configuration import AgentConfiguration
 from edgesplit_agent.descriptors import allow_descriptors
@@ -25,10 +25,11 @@ from edgesplit_agent.lending_loop import LendingLoop
 
 __all__ = ["main"]
 
-LEVELS = ("debug", "info", "warning", "error")
 
-
-@click.command(epilog="Example: edgesplit-agent --config /etc/edgesplit/agent.toml")
+@click.command(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: edgesplit-agent --config /etc/edgesplit/agent.toml",
+)
 @click.option("--config", type=click.Path(path_type=Path), help="TOML file; EDGESPLIT_... variables override it.")
 @click.option("--print-config", is_flag=True, help="Show effective values and where each comes from, then exit.")
 @click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="What to log.")
@@ -40,7 +41,7 @@ def main(config: Path | None, print_config: bool, log_level: str) -> None:
         if print_config:
             click.echo(render_configuration(loaded))
             return
-        _set_up_logging(log_level)
+        set_up_logging(log_level)
         share_heap()
         allow_descriptors(loaded.values.data.max_connections + loaded.values.http.max_connections)
         with asyncio.Runner(loop_factory=LendingLoop) as runner:
@@ -82,30 +83,6 @@ def _reload(agent: object, path: Path | None) -> None:
         agent.reload(load_configuration(AgentConfiguration, path).values)
     except EdgesplitError as error:
         structlog.get_logger(part="agent").error("reload-refused", error=str(error))
-
-
-def _set_up_logging(level: str) -> None:
-    """Colours on a terminal, else one key=value line an event, which journald and containers keep as they are."""
-    interactive = sys.stderr.isatty()
-    shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.StackInfoRenderer(),
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    if interactive:
-        shared.append(structlog.dev.ConsoleRenderer())
-    else:
-        shared += [
-            structlog.processors.format_exc_info,
-            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "part", "event"], drop_missing=True),
-        ]
-    structlog.configure(
-        processors=shared,
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
-    )
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 import structlog
 
 from edgesplit.frames import FrameLimits
+from edgesplit.units import speed, time_span
 from edgesplit_agent.configuration import DataSection, EmulationSection
 from edgesplit_agent.dataplane.contract import Limits
 from edgesplit_agent.dataplane.emulation import EmulatedLink, Emulation
@@ -52,7 +53,7 @@ def log_emulation(emulation: EmulationSection) -> None:
     """Warn that figures are not the machine's, where they are not."""
     if emulation.active:
         links = {
-            peer: f"{link.bandwidth_bytes_per_s:g} B/s, {link.latency_s:g} s" + ("" if link.up else ", down")
+            peer: f"{speed(link.bandwidth_bytes_per_s)}, {time_span(link.latency_s)}" + ("" if link.up else ", down")
             for peer, link in emulation.links.items()
         }
         text = "speed and links of this node are emulated, not the machine's"

@@ -43,7 +43,7 @@ class Standing:
 
     def connected(self, status: NodeStatus) -> None:
         """The node is registered."""
-        self._log.info("broker-connected", url=self._broker)
+        self._log.info("broker-connected", broker=self._broker)
         if not self.registered:
             self.registered = True
             self._notifier.ready()

@@ -71,7 +71,7 @@ class ArtifactAddress:
         self._found = Advertised("", "")
         self._unresolved = ""
         self._warned: tuple[str, ...] = ()
-        self._log = structlog.get_logger("controller")
+        self._log = structlog.get_logger(part="controller")
 
     @property
     def base(self) -> str:
@@ -95,13 +95,13 @@ class ArtifactAddress:
         offer = Offer(self._bound, self._section.advertise, _LISTEN, _ADVERTISE, "agents")
         before, self._found = self._found, advertised(offer, self._broker, self._network)
         if self._found.address != before.address:
-            self._log.info("artifacts are offered", address=self._found.address, chosen=self._found.chosen)
+            self._log.info("artifacts-offered", address=self._found.address, chosen=self._found.chosen)
         elsewhere = unreachable_for(self._found, self._nodes(), _LISTEN, self._network)
         problems = tuple(dict.fromkeys(filter(None, (self._found.problem, elsewhere, self._unresolved))))
         new = [problem for problem in problems if problem not in self._warned]
         self._warned = problems
         for problem in new:
-            self._log.warning("agents may not reach the artifacts", text=problem)
+            self._log.warning("artifacts-unreachable", text=problem)
             self._warn(problem)
         if before.address and self._found.address != before.address:
             self._moved()

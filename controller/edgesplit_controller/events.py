@@ -41,7 +41,7 @@ class EventLog:
         self._path = path
         self._publish = publish
         self._clock = clock
-        self._log = structlog.get_logger("events")
+        self._log = structlog.get_logger(part="events")
         self._history = EventHistory()
         self._lines = 0
         self._unwritten = False
@@ -84,7 +84,7 @@ class EventLog:
     def _keep(self, event: Event) -> None:
         level = {"info": self._log.info, "warning": self._log.warning, "error": self._log.error}[event.level]
         names = {"model": event.model, "node": event.node}
-        level(event.text, kind=event.kind, origin=event.origin, **{key: name for key, name in names.items() if name})
+        level(event.kind, text=event.text, origin=event.origin, **{key: name for key, name in names.items() if name})
         self._history.add(event)
         if self._path is None:
             return
@@ -99,7 +99,7 @@ class EventLog:
             self._unwritten = False
         except OSError as error:
             if not self._unwritten:
-                self._log.error("events cannot be written", path=str(self._path), cause=str(error))
+                self._log.error("events-unwritable", path=str(self._path), reason=str(error))
             self._unwritten = True
 
     def _read(self, path: Path) -> None:

@@ -54,7 +54,7 @@ class Inbox:
         self._perform = perform
         self._send = send
         self._version = version
-        self._log = structlog.get_logger("requests")
+        self._log = structlog.get_logger(part="requests")
         self._seen: deque[str] = deque(maxlen=REMEMBERED_REQUESTS)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -92,7 +92,7 @@ class Inbox:
             raise
         except Exception as error:
             # A defect here must not leave the client waiting, nor end the controller.
-            self._log.exception("a request failed unexpectedly", client=client)
+            self._log.exception("request-failed", client=client)
             text = f"the controller failed unexpectedly ({type(error).__name__}: {error}): see its log"
             reply = _failure(envelope.id, "internal", " ".join(text.split()), 1)
         finally:

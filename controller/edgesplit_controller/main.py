@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import signal
 import sys
 from pathlib import Path
@@ -18,6 +17,7 @@ import click
 import structlog
 
 from edgesplit.configuration import load_configuration, render_configuration
+from edgesplit.daemon_logging import LEVELS, set_up_logging
 from edgesplit.errors import EdgesplitError
 from edgesplit.service_notify import Notifier
 from edgesplit_controller.configuration import ControllerConfiguration
@@ -36,7 +36,7 @@ BROKER_PATIENCE_S = 5.0
 @click.option("--print-config", is_flag=True, help="Show the effective values with their origin and exit.")
 @click.option(
     "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
+    type=click.Choice(LEVELS),
     default="info",
     show_default=True,
     help="How much to log to standard error.",
@@ -54,7 +54,7 @@ def main(path: Path | None, print_config: bool, log_level: str) -> None:
         if print_config:
             click.echo(render_configuration(loaded))
             return
-        _set_up_logging(log_level)
+        set_up_logging(log_level)
         asyncio.run(_run(configuration))
     except EdgesplitError as error:
         click.echo(f"edgesplit-controller: {error}", err=True)
@@ -99,7 +99,7 @@ async def _start(service: object, notifier: Notifier, configuration: ControllerC
     from edgesplit_controller.service import Service, release  # noqa: PLC0415 - see _run
 
     assert isinstance(service, Service)  # noqa: S101 - narrows the type for the late import
-    log = structlog.get_logger("controller")
+    log = structlog.get_logger(part="controller")
     broker = configuration.broker.address  # the URL itself may hold a password
     log.info("starting", version=release(), store=configuration.store.path, broker=str(broker))
     notifier.status(f"connecting to {broker}")
@@ -108,7 +108,7 @@ async def _start(service: object, notifier: Notifier, configuration: ControllerC
         await asyncio.wait({starting}, timeout=BROKER_PATIENCE_S)
         if not starting.done():
             text = f"waiting for the broker: {service.fault or f'no MQTT broker answers at {broker} yet'}"
-            log.error("no broker yet", text=text)
+            log.error("broker-unreachable", text=text)
             notifier.ready(text)
         base = await starting
     finally:
@@ -123,25 +123,6 @@ async def _watchdog(notifier: Notifier) -> None:
     while interval_s is not None:
         notifier.ping()
         await asyncio.sleep(interval_s)
-
-
-def _set_up_logging(level: str) -> None:
-    is_terminal = sys.stderr.isatty()
-    processors: list[structlog.typing.Processor] = [
-        structlog.processors.add_log_level,
-        structlog.processors.format_exc_info,
-    ]
-    if is_terminal:
-        processors += [structlog.processors.TimeStamper(fmt="%H:%M:%S"), structlog.dev.ConsoleRenderer()]
-    else:
-        # journald stamps and orders lines itself.
-        processors.append(structlog.processors.KeyValueRenderer(key_order=["level", "event"]))
-    structlog.configure(
-        processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
 
 
 if __name__ == "__main__":

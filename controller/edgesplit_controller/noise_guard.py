@@ -77,7 +77,7 @@ class NoiseGuard:
         self._events = events
         self._checks = settings.shadow_requests > 0 or settings.shadow_every_s > 0
         self._clock = clock
-        self._log = structlog.get_logger("noise")
+        self._log = structlog.get_logger(part="noise")
         self._reports: dict[tuple[str, str], NoiseReport] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -159,7 +159,7 @@ class NoiseGuard:
             if predicted is None:
                 return  # a node of the plan is gone: it is being replaced anyway
         except EdgesplitError as error:
-            self._log.warning("a breach is judged later", model=model, cause=str(error))
+            self._log.warning("breach-judged-later", model=model, reason=str(error))
             return
         before = self.tightening(model)
         after = tightening_after(before, report, predicted=predicted, bound=bound, at_unix_s=self._clock())

@@ -22,6 +22,7 @@ from edgesplit.messages import (
     Usage,
 )
 from edgesplit.profiles import ExecutionProfile, ProfileReport
+from edgesplit.units import time_span
 from edgesplit_controller.usage_sums import UsageSums
 
 __all__ = ["Change", "Node", "Registry"]
@@ -231,5 +232,5 @@ def _profile_news(before: ProfileReport | None, report: ProfileReport) -> Iterat
         modelled = "" if profile.origin == "measured" else f", its units' shares {profile.origin}"
         tries = "1 try" if retry is not None and retry.attempts == 1 else f"{retry.attempts} tries" if retry else ""
         after = f", after {tries} that failed within {retry.failing_s:.0f} s" if retry is not None else ""
-        text = f"node {name} profiled {model}: {profile.whole_s * 1e3:.1f} ms{modelled}{after}"
+        text = f"node {name} profiled {model}: {time_span(profile.whole_s)}{modelled}{after}"
         yield Change("profile-changed", name, text, model, {"whole_s": profile.whole_s})

@@ -83,7 +83,7 @@ class Service:
 
     def __init__(self, configuration: ControllerConfiguration, store: Store) -> None:
         self._configuration = configuration
-        self._log = structlog.get_logger("controller")
+        self._log = structlog.get_logger(part="controller")
         self._registry = Registry()
         self._traffic = Traffic(time.monotonic)
         self._instance = secrets.token_hex(8)
@@ -205,7 +205,7 @@ class Service:
         host, port = split_address("artifacts.listen", self._configuration.artifacts.listen)
         self._address.listening(await self._artifacts.start(host, port))
         if conflict := runtime_conflict():
-            self._log.warning("two builds of onnxruntime", text=conflict)
+            self._log.warning("runtime-conflict", text=conflict)
             self._warn(conflict)
         self._subscribe()
         self._catalog.offer_all()
@@ -345,12 +345,12 @@ class Service:
             self._connected.set()
             if not self._named.done():
                 self._named.set_result(None)
-            self._log.info("connected to the broker", broker=str(self._bus.address))
+            self._log.info("broker-connected", broker=str(self._bus.address))
         elif not self._closing:
-            self._log.warning("no connection to the broker", broker=str(self._bus.address), cause=reason)
+            self._log.warning("broker-lost", broker=str(self._bus.address), reason=reason)
 
     def _on_refused(self, sentence: str) -> None:
-        self._log.error("another controller serves", cause=sentence)
+        self._log.error("name-taken", reason=sentence)
         if not self._named.done():
             self._named.set_exception(NameTaken(sentence))
 

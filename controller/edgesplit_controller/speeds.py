@@ -19,6 +19,7 @@ import msgspec
 
 from edgesplit.documents import SpeedRow
 from edgesplit.profiles import ComponentTiming, ExecutionProfile, LiveTimings
+from edgesplit.units import time_span
 from edgesplit_controller.deployment.node_speed import (
     Factors,
     Known,
@@ -269,7 +270,7 @@ class Speeds:
         watched.told_s = now_s
         factor, origin = now_s / before_s, watched.speed.origin
         text = (
-            f"{node} computes {model} in {now_s * 1e3:.1f} ms instead of {before_s * 1e3:.1f} ms ({origin}), a factor "
+            f"{node} computes {model} in {time_span(now_s)} instead of {time_span(before_s)} ({origin}), a factor "
             f"of {factor:.2f}"
         )
         data: dict[str, str | float | int | bool | None] = {

@@ -45,7 +45,7 @@ class Store:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.health = StoreHealth(path)
-        self._log = structlog.get_logger("store")
+        self._log = structlog.get_logger(part="store")
         self._unwritten_speeds: list[SavedSpeed] | None = None
         try:
             for name in ("models", "incoming", "replaced", "uploads", "blobs"):
@@ -251,4 +251,4 @@ class Store:
         try:
             yield
         except OSError as error:
-            self._log.debug("could not be deleted", cause=str(error))
+            self._log.debug("not-deleted", reason=str(error))

@@ -29,6 +29,7 @@ from edgesplit.requests import (
     WhatIf,
     WhatIfDocument,
 )
+from edgesplit.units import speed, time_span
 from edgesplit_controller.deployment.goals import goals_text, merged_goals
 from edgesplit_controller.deployment.shares import per_node
 from edgesplit_controller.inbox import Progress
@@ -169,9 +170,9 @@ def supposed_texts(asked: WhatIf, before: GoalsDocument, goals: GoalsDocument) -
     for link in asked.links:
         figures: list[str] = []
         if link.bandwidth_bytes_per_s is not None:
-            figures.append(f"{link.bandwidth_bytes_per_s / 1e6:.4g} MB/s")
+            figures.append(speed(link.bandwidth_bytes_per_s))
         if link.latency_s is not None:
-            figures.append(f"{link.latency_s * 1e3:.4g} ms")
+            figures.append(time_span(link.latency_s))
         texts.append(f"link {link.from_} -> {link.to} has {' and '.join(figures)}")
     texts += [f"node {node} is gone" for node in asked.without]
     if goals != before:

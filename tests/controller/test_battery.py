@@ -41,7 +41,7 @@ def test_what_is_above_the_floor_is_spread_over_the_horizon_and_the_requests_in_
     assert document.limit_j == pytest.approx(54_000.0 / 28_800.0 / 2.0)
     assert document.state == "limited"
     assert document.text == (
-        "the battery of device is at 50%, 54 kJ above the floor of 20%: 0.938 J a request for 8 h at "
+        "the battery of device is at 50%, 54 kJ above the floor of 20%: 938 mJ a request for 8 h at "
         "2 requests/s (measured)"
     )
 
@@ -50,7 +50,7 @@ def test_the_draw_at_rest_and_of_other_models_is_taken_off_first() -> None:
     state = BatteryState(0.5, 90_000.0, idle_w=0.5)
     document = allowed(state, demand=Demand(2.0, "configured", others_w=0.25))
     assert document.limit_j == pytest.approx((54_000.0 / 28_800.0 - 0.75) / 2.0)
-    assert document.text.endswith("(configured), after 0.5 W at rest (measured) and 0.25 W for other models")
+    assert document.text.endswith("(configured), after 500 mW at rest (measured) and 250 mW for other models")
     assert allowed(BatteryState(0.5, 90_000.0, idle_w=3.0)).limit_j == 0.0
 
 

@@ -168,7 +168,7 @@ def test_a_node_that_became_slower_is_told_with_old_and_new_values_and_planned_w
     (change,), notable = bench.served(4.1 * KERNEL_S)
     assert notable
     assert (change.kind, change.node, change.model) == ("profile-changed", "edge", "tiny")
-    assert change.text == "edge computes tiny in 8.2 ms instead of 4.0 ms (live timings), a factor of 2.05"
+    assert change.text == "edge computes tiny in 8.2 ms instead of 4 ms (live timings), a factor of 2.05"
     assert change.data["old_whole_s"] == pytest.approx(4 * KERNEL_S)
     assert change.data["new_whole_s"] == pytest.approx(8.2 * KERNEL_S)
     assert bench.profile().time_s["conv0"] == pytest.approx(2.05 * KERNEL_S)

@@ -36,7 +36,7 @@ from edgesplit_agent.seldom import Seldom
 
 __all__ = ["Incoming"]
 
-_log = structlog.get_logger(__name__)
+_log = structlog.get_logger(part="dataplane")
 _REMEMBERED = 256
 """Strangers of another version that are named once; what they say of themselves is theirs to choose."""
 _LINES, _LINES_S = 20, 60.0
@@ -114,14 +114,14 @@ class Incoming:
         self.refused["connections"] += 1
         where = host or "a local program"
         if self._said.now(self._loop.time()):
-            _log.warning("connection refused", address=where, reason=f"{len(near)} of {len(guests)} come from there")
+            _log.warning("connection-refused", address=where, reason=f"{len(near)} of {len(guests)} come from there")
         return False
 
     def exhausted(self, error: OSError) -> None:
         """See `edgesplit.listening.Door`."""
         self.refused["descriptors"] += 1
         if self._said.now(self._loop.time()):
-            _log.error("no connection can be accepted", reason=error.strerror, connections=len(self._guests))
+            _log.error("accept-failed", reason=error.strerror, connections=len(self._guests))
         self._make_room(self._guests.values())
 
     def _make_room(self, guests: Collection[Guest]) -> bool:
@@ -199,7 +199,7 @@ class Incoming:
         if not self._said.now(self._loop.time()):
             return
         node = guest.hello.node if guest.hello is not None else ""
-        event = "connection broke off" if isinstance(reason, FrameTruncated) else "connection refused"
+        event = "connection-broken-off" if isinstance(reason, FrameTruncated) else "connection-refused"
         _log.warning(event, address=connection.peer_address, node=node, code=reason.code, reason=str(reason))
 
     def _expect_greeting(self, connection: Connection) -> None:
@@ -271,7 +271,7 @@ class Incoming:
         except EdgesplitError as error:
             answer(error)
         except Exception:
-            _log.exception("request failed", model=header.model)
+            _log.exception("request-failed", model=header.model)
             answer(RequestFailed("the request failed for a reason of the node's own: see its log"))
         else:
             if header.id in guest.infers:

@@ -30,7 +30,7 @@ from edgesplit_agent.dataplane.safely import guarded
 
 __all__ = ["PeerLink"]
 
-_log = structlog.get_logger(__name__)
+_log = structlog.get_logger(part="dataplane")
 _TICK_S = 0.05
 
 
@@ -228,7 +228,7 @@ class PeerLink:
                 retry = retry_after(retry, self._loop.time(), random.random(), rule)  # noqa: S311  no secret
                 pause_s = retry.next_at_s - retry.failed_at_s
                 if str(error) != self._trouble:
-                    _log.warning("peer not connected", peer=self._peer, address=self.address, reason=str(error))
+                    _log.warning("peer-not-connected", peer=self._peer, address=self.address, reason=str(error))
                     self._trouble = str(error)
                 if isinstance(error, ProtocolMismatch):
                     pause_s = self._limits.mismatch_retry_s
@@ -259,7 +259,7 @@ class PeerLink:
             raise error from None
         self._estimator.connected()
         session.up = True
-        _log.info("peer connected", peer=self._peer, address=self.address)
+        _log.info("peer-connected", peer=self._peer, address=self.address)
         guarded(self._handler.on_peer_room, self._peer, None)  # until it says so
         guarded(self._handler.on_peer_up, self._peer)
         await self._watch(session)

@@ -14,7 +14,7 @@ import structlog
 __all__ = ["guarded"]
 
 P = ParamSpec("P")
-_log = structlog.get_logger(__name__)
+_log = structlog.get_logger(part="dataplane")
 
 
 def guarded(callback: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
@@ -22,4 +22,4 @@ def guarded(callback: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> N
     try:
         callback(*args, **kwargs)
     except Exception:
-        _log.exception("data plane handler failed", callback=getattr(callback, "__name__", repr(callback)))
+        _log.exception("handler-failed", callback=getattr(callback, "__name__", repr(callback)))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw, ImageFont
 
 from edgesplit.requests import FrontierDocument
-from edgesplit_controller.cli.units import joules, time_span
+from edgesplit.units import joules, time_span
 
 __all__ = ["draw_frontier", "labels", "ticks"]
 

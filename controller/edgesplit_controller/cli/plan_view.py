@@ -17,8 +17,8 @@ from edgesplit.energy_documents import EnergyRow
 from edgesplit.plan import Solution, TimelineEntry, solution_to_document
 from edgesplit.problem import Problem
 from edgesplit.requests import FallbackRow, MeasuredDocument, MeasuredNoise, NodeShare, PlanDocument
+from edgesplit.units import UNKNOWN, joules, number, time_span
 from edgesplit_controller.cli.tables import console, corrected_text, goals_text, plain_table, properties
-from edgesplit_controller.cli.units import UNKNOWN, joules, number, time_span
 
 __all__ = ["show_plan", "show_solution", "timeline_rows"]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edgesplit.requests import ExplainDocument, FrontierDocument, FrontierRow, NodeShare, PlanSummary, WhatIfDocument
+from edgesplit.units import UNKNOWN, joules, number, size, time_span
 from edgesplit_controller.cli.tables import console, plain_table
-from edgesplit_controller.cli.units import UNKNOWN, joules, number, size, time_span
 
 __all__ = ["show_explanation", "show_frontier", "show_what_if"]
 

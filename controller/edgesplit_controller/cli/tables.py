@@ -25,8 +25,8 @@ from edgesplit.requests import (
     SpeedRow,
     TighteningDocument,
 )
+from edgesplit.units import UNKNOWN, joules, number, percent, size, speed, time_span, watts
 from edgesplit_controller.cli.profile_view import failing_lines, profiling_lines
-from edgesplit_controller.cli.units import UNKNOWN, joules, number, percent, size, speed, time_span, watts
 
 __all__ = [
     "console",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from edgesplit.units import time_span
 from edgesplit_controller.deployment.fallbacks import Fallbacks, Writing
 from edgesplit_controller.deployment.occasions import Change, Data
 from edgesplit_controller.deployment.planning import Draft, PlanMaker
@@ -65,7 +66,7 @@ class Activation:
             made, local = await self._maker.compile(record, draft, epoch, fallback, reason)
             outcome = self._begin(record, draft, made, local, deadline_s)
         where = ", ".join(made.plan.participants)
-        text = f"{model} epoch {epoch} planned on {where} ({reason}): {draft.evaluation.timeline_s * 1e3:.1f} ms"
+        text = f"{model} epoch {epoch} planned on {where} ({reason}): {time_span(draft.evaluation.timeline_s)}"
         self._events.add("planned", text, model=model, data=data | {"epoch": epoch})
         self._fallbacks.trim()
         await outcome

@@ -16,6 +16,7 @@ import msgspec
 from edgesplit.documents import BatteryDocument, GoalsDocument
 from edgesplit.errors import InvalidInput
 from edgesplit.problem import Problem
+from edgesplit.units import joules
 from edgesplit_controller.deployment.battery import (
     ASSUMED_PER_S,
     BatteryState,
@@ -122,7 +123,7 @@ class Batteries:
         if serving is not None and serving.battery is not None and not serving.battery.kept:
             return  # it was said before
         text = (
-            f"{model} serves as frugally as can be, {device_energy_j:.3g} J of {battery.node} a request, which does "
+            f"{model} serves as frugally as can be, {joules(device_energy_j)} of {battery.node} a request, which does "
             f"not keep the battery floor: {battery.text}"
         )
         data = figures_data(battery) | {"least_device_energy_j": device_energy_j}

@@ -21,6 +21,7 @@ from typing import Literal
 import msgspec
 
 from edgesplit.documents import BatteryDocument
+from edgesplit.units import joules, watts
 from edgesplit_controller.deployment.replanning import Reason, Thresholds
 
 __all__ = [
@@ -139,14 +140,10 @@ def _limited(document: BatteryDocument, *, on_mains: bool) -> BatteryDocument:
     spare_w = document.above_floor_j / (document.hours * 3600.0) - (document.idle_w or 0.0) - document.others_w
     limit_j = max(spare_w, 0.0) / document.requests_per_s
     text = (
-        f"{now}, {_energy(document.above_floor_j)} above the floor of {document.floor:.0%}: "
-        f"{limit_j:.3g} J a request for {document.hours:g} h at {_rate(document)}{_taken_off(document)}"
+        f"{now}, {joules(document.above_floor_j)} above the floor of {document.floor:.0%}: "
+        f"{joules(limit_j)} a request for {document.hours:g} h at {_rate(document)}{_taken_off(document)}"
     )
     return msgspec.structs.replace(document, limit_j=limit_j, text=text)
-
-
-def _energy(joules: float) -> str:
-    return f"{joules / 1e3:.3g} kJ" if joules >= 1e3 else f"{joules:.3g} J"
 
 
 def _rate(document: BatteryDocument) -> str:
@@ -154,9 +151,9 @@ def _rate(document: BatteryDocument) -> str:
 
 
 def _taken_off(document: BatteryDocument) -> str:
-    parts = [] if document.idle_w is None else [f"{document.idle_w:.3g} W at rest (measured)"]
+    parts = [] if document.idle_w is None else [f"{watts(document.idle_w)} at rest (measured)"]
     if document.others_w > 0:
-        parts.append(f"{document.others_w:.3g} W for other models")
+        parts.append(f"{watts(document.others_w)} for other models")
     return f", after {' and '.join(parts)}" if parts else ""
 
 
@@ -207,15 +204,17 @@ def battery_reason(
             return None  # what serves is as frugal as can be
         if not keeps(before, device_energy_j) and abs(limit_j - was_j) <= thresholds.change * was_j:
             return None  # considered before
-        text = f"the battery of {now.node} allows {limit_j:.3g} J a request and the plan takes {device_energy_j:.3g} J"
+        text = (
+            f"the battery of {now.node} allows {joules(limit_j)} a request and the plan takes {joules(device_energy_j)}"
+        )
         return Reason("battery-limit", text)
     if math.isinf(was_j) or since_s < PATIENCE_S:
         return None
     in_reach_j = was_j if before is None or before.kept else max(was_j, device_energy_j)
     if before is None or limit_j <= in_reach_j * (1 + thresholds.change):
         return None
-    allows = "limits nothing" if math.isinf(limit_j) else f"allows {limit_j:.3g} J a request"
-    return Reason("battery-limit", f"the battery of {before.node} {allows} instead of {was_j:.3g} J")
+    allows = "limits nothing" if math.isinf(limit_j) else f"allows {joules(limit_j)} a request"
+    return Reason("battery-limit", f"the battery of {before.node} {allows} instead of {joules(was_j)}")
 
 
 def _limit_j(document: BatteryDocument | None) -> float:

@@ -92,7 +92,7 @@ class Deployer:
         self._events = events
         self._settings = settings
         self._clock = clock
-        self._log = structlog.get_logger("deployer")
+        self._log = structlog.get_logger(part="deployer")
         self._watches: dict[str, Watch] = {}
         self._fleet_moved = asyncio.Event()
         self._ticker: asyncio.Task[None] | None = None
@@ -368,10 +368,10 @@ class Deployer:
             except StoreUnwritable:
                 continue  # it was said, and all is looked at again once the store can be written
             except EdgesplitError as error:
-                self._log.warning("planning again failed", model=model, cause=str(error))
+                self._log.warning("replan-failed", model=model, reason=str(error))
             except Exception:
                 # A defect in planning one model must not end the controller; the plan that serves stays.
-                self._log.exception("planning again failed unexpectedly", model=model)
+                self._log.exception("replan-failed-unexpectedly", model=model)
 
     async def _replan(self, model: str, watch: Watch) -> None:
         deployment = self.deployments.get(model)

@@ -18,6 +18,7 @@ import structlog
 from edgesplit.errors import EdgesplitError
 from edgesplit.messages import EpochSpec
 from edgesplit.plan import Assignment, Evaluation
+from edgesplit.units import time_span
 from edgesplit_controller.deployment.compilation import compile_plan, is_local
 from edgesplit_controller.deployment.rollout import Spare
 from edgesplit_controller.deployment.shares import per_node
@@ -104,7 +105,7 @@ class Fallbacks:
         self._writing = writing
         self._events = events
         self._settings = settings
-        self._log = structlog.get_logger("fallbacks")
+        self._log = structlog.get_logger(part="fallbacks")
         self._one_at_a_time = asyncio.Lock()
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -136,10 +137,10 @@ class Fallbacks:
             async with self._one_at_a_time:
                 await self._plan(model)
         except EdgesplitError as error:
-            self._log.warning("no fallbacks were planned", model=model, cause=str(error))
+            self._log.warning("fallbacks-not-planned", model=model, reason=str(error))
         except Exception:
             # The plan that serves must not suffer from a defect in planning for the worst.
-            self._log.exception("planning fallbacks failed unexpectedly", model=model)
+            self._log.exception("fallbacks-failed-unexpectedly", model=model)
 
     async def _plan(self, model: str) -> None:
         active = self._plannable(model)
@@ -228,7 +229,7 @@ class Fallbacks:
         for spare, plan in spares.items():
             text = (
                 f"{model} epoch {spare.epoch} on {', '.join(spare.participants)} is kept for the loss of "
-                f"{' or '.join(spare.lost)}: {plan.latency_s * 1e3:.1f} ms"
+                f"{' or '.join(spare.lost)}: {time_span(plan.latency_s)}"
             )
             data = {"epoch": spare.epoch, "latency_s": plan.latency_s, "energy_j": plan.energy_j}
             self._events.add("fallback-planned", text, model=model, data=data)

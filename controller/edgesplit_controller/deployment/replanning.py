@@ -13,6 +13,7 @@ import msgspec
 
 from edgesplit.plan import Assignment, Evaluation, Ranges
 from edgesplit.problem import Problem
+from edgesplit.units import speed, time_span, watts
 
 __all__ = ["Decision", "Figures", "Reason", "Thresholds", "decide", "figures_of", "reasons"]
 
@@ -194,10 +195,10 @@ def _link_reasons(
     name = f"{pair[0]} -> {pair[1]}"
     found: list[Reason] = []
     if _differs(before[0], now[0], change):
-        text = f"link {name} went from {before[0] / 1e6:.3g} to {now[0] / 1e6:.3g} MB/s"
+        text = f"link {name} went from {speed(before[0])} to {speed(now[0])}"
         found.append(Reason("link-changed", text))
     if _differs(before[1], now[1], change) and abs(now[1] - before[1]) > floor_s:
-        text = f"link {name} went from {before[1] * 1e3:.3g} to {now[1] * 1e3:.3g} ms"
+        text = f"link {name} went from {time_span(before[1])} to {time_span(now[1])}"
         found.append(Reason("link-changed", text))
     return found
 
@@ -213,7 +214,9 @@ def _node_reasons(name: str, before: NodeFigures, now: NodeFigures, thresholds: 
         ("transmit", before.transmit_w, now.transmit_w),
     ):
         if _differs(old_w, new_w, thresholds.change):
-            found.append(Reason("power-changed", f"{quantity} of node {name} went from {old_w:.3g} to {new_w:.3g} W"))
+            found.append(
+                Reason("power-changed", f"{quantity} of node {name} went from {watts(old_w)} to {watts(new_w)}")
+            )
     return found
 
 
@@ -227,7 +230,7 @@ def _speed_text(name: str, before: NodeFigures, now: NodeFigures, change: float)
     old_s, new_s = sum(before.times_s), sum(now.times_s)
     if not _differs(old_s, new_s, change):
         return f"node {name} has other execution times"
-    return f"node {name} computes the model in {new_s * 1e3:.3g} ms instead of {old_s * 1e3:.3g} ms"
+    return f"node {name} computes the model in {time_span(new_s)} instead of {time_span(old_s)}"
 
 
 def _differs(before: float, now: float, change: float) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 from edgesplit.errors import PlanInfeasible
 from edgesplit.plan import Assignment, Evaluation, Ranges
 from edgesplit.problem import Link, Problem, Tensor
+from edgesplit.units import joules, size, speed, time_span
 from edgesplit_controller.planner.costs import ENERGY, LATENCY
 from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.decode import Labels, labels_of
@@ -36,7 +37,7 @@ from edgesplit_controller.planner.variations import (
     with_max_noise,
 )
 from edgesplit_controller.planner.wire import codec_and_bytes
-from edgesplit_controller.planner.wording import bytes_text, change_text, joules_text, seconds_text
+from edgesplit_controller.planner.wording import change_text
 
 __all__ = ["explain_plan"]
 
@@ -161,12 +162,12 @@ def _cuts(problem: Problem, assignment: Assignment) -> list[_Cut]:
     cuts: list[_Cut] = []
     for tensor in problem.tensors:
         sender = assignment.node_of[tensor.producer]
-        _, size = codec_and_bytes(tensor, assignment)
+        _, nbytes = codec_and_bytes(tensor, assignment)
         for target in sorted({assignment.node_of[consumer] for consumer in tensor.consumers} - {sender}):
             readers = tuple(consumer for consumer in tensor.consumers if assignment.node_of[consumer] == target)
             link = links.get((sender, target))
-            seconds = size / link.bandwidth_bytes_per_s + link.latency_s if link is not None else float("inf")
-            cuts.append(_Cut(tensor, sender, target, readers, size, seconds))
+            seconds = nbytes / link.bandwidth_bytes_per_s + link.latency_s if link is not None else float("inf")
+            cuts.append(_Cut(tensor, sender, target, readers, nbytes, seconds))
     return sorted(cuts, key=lambda cut: -cut.transfer_s)
 
 
@@ -195,7 +196,7 @@ def _without_cut(planning: Session, ground: _Ground, cut: _Cut, clock: Clock) ->
 
 def _cut_reason(ground: _Ground, cut: _Cut, outcome: Outcome | None) -> CutReason:
     way = f"{cut.source} to {cut.target}"
-    text = f"{cut.tensor.name} ({bytes_text(cut.bytes)}) goes from {way} in {seconds_text(cut.transfer_s)}"
+    text = f"{cut.tensor.name} ({size(cut.bytes)}) goes from {way} in {time_span(cut.transfer_s)}"
     change_s = change_j = change = None
     if outcome is None:
         text += "; time did not suffice to plan without it."
@@ -234,9 +235,9 @@ def _changes(problem: Problem, evaluation: Evaluation) -> Iterator[_Change]:
         free = with_max_noise(problem, None)
         yield _Change("noise", "", f"max_noise {noise:.4g} -> none", free, True, noise, used)
     if limit_j is not None:
-        text = f"device energy limit {joules_text(limit_j)} -> "
+        text = f"device energy limit {joules(limit_j)} -> "
         more = with_device_energy_limit(problem, 1.25 * limit_j)
-        yield _Change("device-energy", "", text + joules_text(1.25 * limit_j), more, False)
+        yield _Change("device-energy", "", text + joules(1.25 * limit_j), more, False)
         free, used = with_device_energy_limit(problem, None), evaluation.device_energy_j
         yield _Change("device-energy", "", text + "none", free, True, limit_j, used)
     yield from _memory_changes(problem, evaluation)
@@ -254,7 +255,7 @@ def _memory_changes(problem: Problem, evaluation: Evaluation) -> Iterator[_Chang
             continue
         nodes = tuple(msgspec.structs.replace(n, memory_bytes=None) if n is node else n for n in problem.nodes)
         roomy = msgspec.structs.replace(problem, nodes=nodes)
-        text = f"memory of {node.name} {bytes_text(room)} -> unlimited"
+        text = f"memory of {node.name} {size(room)} -> unlimited"
         yield _Change("memory", node.name, text, roomy, True, room, evaluation.memory_bytes[node.name])
 
 
@@ -272,7 +273,7 @@ def _link_changes(problem: Problem, evaluation: Evaluation) -> Iterator[_Change]
     for link in sorted(problem.links, key=most_used):
         rate = link.bandwidth_bytes_per_s
         faster = with_link(problem, link.source, link.target, bandwidth_bytes_per_s=2 * rate)
-        text = f"bandwidth {link.source}:{link.target} {bytes_text(rate)}/s -> {bytes_text(2 * rate)}/s"
+        text = f"bandwidth {link.source}:{link.target} {speed(rate)} -> {speed(2 * rate)}"
         yield _Change("link", f"{link.source}:{link.target}", text, faster, False)
     present = {(link.source, link.target) for link in problem.links}
     if not present:
@@ -282,7 +283,7 @@ def _link_changes(problem: Problem, evaluation: Evaluation) -> Iterator[_Change]
     names = [node.name for node in problem.nodes]
     for source, target in ((a, b) for a in names for b in names if a != b and (a, b) not in present):
         added = with_link(problem, source, target, bandwidth_bytes_per_s=rate, latency_s=lag_s)
-        text = f"a link {source}:{target} with {bytes_text(rate)}/s and {seconds_text(lag_s)}"
+        text = f"a link {source}:{target} with {speed(rate)} and {time_span(lag_s)}"
         yield _Change("missing-link", f"{source}:{target}", text, added, True)
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import click
 
 from edgesplit.requests import DeployDocument, DeployModel, UndeployModel
+from edgesplit.units import time_span
 from edgesplit_controller.cli.ask import SILENCE_S, ask
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, positive_seconds, print_json, warn
-from edgesplit_controller.cli.units import time_span
 
 __all__ = ["deploy", "undeploy"]
 

@@ -19,9 +19,9 @@ from edgesplit import topics
 from edgesplit.event_kinds import HISTORIES, LEVELS, EventSelection
 from edgesplit.messages import Event, EventLevel
 from edgesplit.requests import ListEvents
+from edgesplit.units import clock
 from edgesplit_controller.cli.ask import Conversation, ask
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, note, print_json
-from edgesplit_controller.cli.units import clock
 
 __all__ = ["events"]
 

@@ -14,12 +14,12 @@ import click
 from edgesplit.client import AsyncClient, InferResult
 from edgesplit.requests import ShowSource, SourceDocument
 from edgesplit.tensors import Array, check_inputs
+from edgesplit.units import UNKNOWN, time_span
 from edgesplit_controller.cli.ask import ask
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, note, positive_seconds, print_json
 from edgesplit_controller.cli.files import read_arrays, write_arrays
 from edgesplit_controller.cli.progress import progress_display
 from edgesplit_controller.cli.traffic import Outcome, TrafficDocument, run_requests
-from edgesplit_controller.cli.units import UNKNOWN, time_span
 
 __all__ = ["infer"]
 

@@ -1,0 +1,50 @@
+"""Both daemons log in one form."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from click.testing import CliRunner
+
+from edgesplit.daemon_logging import set_up_logging
+from edgesplit_agent.main import main as agent
+from edgesplit_controller.main import main as controller
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    """What is configured here is for here."""
+    yield
+    structlog.reset_defaults()
+
+
+def line(environment: dict[str, str]) -> str:
+    out = io.StringIO()
+    set_up_logging("info", stream=out, environment=environment)
+    log = structlog.get_logger(part="planner")
+    log.debug("unseen")
+    log.warning("replan-failed", model="yolo", reason="no node is online")
+    return out.getvalue()
+
+
+def test_a_line_is_logfmt_with_level_part_and_event_in_front() -> None:
+    assert line({"JOURNAL_STREAM": "8:1"}) == (
+        'level=warning part=planner event=replan-failed model=yolo reason="no node is online"\n'
+    )
+
+
+def test_the_time_stands_in_front_unless_journald_stamps_lines() -> None:
+    stamp, rest = line({}).split(" ", 1)
+    assert stamp.startswith("timestamp=20")
+    assert rest.startswith("level=warning part=planner")
+
+
+def test_both_daemons_answer_to_h_with_an_example() -> None:
+    for command in (agent, controller):
+        short, long = (CliRunner().invoke(command, [option]) for option in ("-h", "--help"))
+        assert short.exit_code == 0
+        assert short.output == long.output
+        assert "Example: edgesplit-" in short.output
