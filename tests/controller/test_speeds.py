@@ -178,7 +178,7 @@ def test_a_node_that_became_slower_is_told_with_old_and_new_values_and_planned_w
     assert row.factor == pytest.approx(2.05)
     bench.served(2 * KERNEL_S)
     (back,), _ = bench.served(2 * KERNEL_S)
-    assert "in 4.0 ms instead of 8.2 ms" in back.text
+    assert "in 4 ms instead of 8.2 ms" in back.text
 
 
 def test_six_percent_more_than_predicted_is_no_news_but_changes_what_is_predicted(bench: Bench) -> None:
