@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 
 from edgesplit.addresses import Network
+from edgesplit.clock_watch import watch_clock
 from edgesplit.errors import NameTaken
 from edgesplit.messages import PROTOCOL, Deployment, Desired, NodeStatus
 from edgesplit.profiles import ModelOffer, ProfileRequest
@@ -222,6 +223,7 @@ class Agent:
             self._standing.start_without_broker(),
             self._standing.ping_watchdog(),
             self.control.clear_stale(),
+            watch_clock(f"node {configuration.name}", self._clock_stepped),
         ):
             self._spawn(work)
 
@@ -368,6 +370,9 @@ class Agent:
 
     def _peer_back(self) -> None:
         self._profiler.cause_returned()  # the engine is told apart
+
+    def _clock_stepped(self, kind: str, text: str, data: Mapping[str, float]) -> None:
+        self.control.emit(kind, text, data=data)
 
     def _cause_returned(self) -> None:
         """Try again at once what failed because something was away."""

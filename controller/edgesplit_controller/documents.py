@@ -79,6 +79,7 @@ def node_rows(registry: Registry, speeds: Speeds) -> list[NodeRow]:
                 power_sensor=metrics.power_sensor if metrics is not None else None,
                 power_problem=metrics.power_problem if metrics is not None else "",
                 failing=failing_rows(node, registry.clock()),
+                clock_offset_s=node.clock_offset_s,
                 warnings=status.warnings if node.online else (),
             )
         )

@@ -59,6 +59,7 @@ class Node:
         profiled_s: When `profiles` came. [s]
         observed_s: When `observed` came. [s]
         links_s: When `links` came. [s]
+        clock_offset_s: How far its clock is ahead of the controller's; None where that is not known. [s]
     """
 
     status: NodeStatus | None = None
@@ -69,6 +70,7 @@ class Node:
     profiled_s: dict[str, float] = field(default_factory=dict[str, float])
     observed_s: dict[str, float] = field(default_factory=dict[str, float])
     links_s: float = 0.0
+    clock_offset_s: float | None = None
 
     @property
     def refused(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 import structlog
@@ -17,6 +17,7 @@ import structlog
 from edgesplit import topics
 from edgesplit.bus import MessageBus
 from edgesplit.checks import NoiseReport
+from edgesplit.clock_watch import watch_clock
 from edgesplit.errors import MalformedMessage, NameTaken
 from edgesplit.messages import (
     PROTOCOL,
@@ -48,6 +49,7 @@ from edgesplit_controller.inbox import Envelope, Inbox
 from edgesplit_controller.metrics import render_metrics
 from edgesplit_controller.models.catalog import Catalog
 from edgesplit_controller.models.profiling import Profiling
+from edgesplit_controller.node_clocks import NodeClocks
 from edgesplit_controller.noise_guard import NoiseGuard, shadowing_of
 from edgesplit_controller.operations import Operations
 from edgesplit_controller.registry import Change, Registry
@@ -85,6 +87,7 @@ class Service:
         self._configuration = configuration
         self._log = structlog.get_logger(part="controller")
         self._registry = Registry()
+        self._clocks = NodeClocks(time.monotonic, time.time)
         self._traffic = Traffic(time.monotonic)
         self._instance = secrets.token_hex(8)
         offline = self._status(online=False, artifacts="")
@@ -210,7 +213,8 @@ class Service:
         self._subscribe()
         self._catalog.offer_all()
         self._deployer.start()
-        self._tasks = [asyncio.create_task(self._settle()), asyncio.create_task(self._address.keep())]
+        running = (self._settle(), self._address.keep(), watch_clock("the controller", self._own_clock_stepped))
+        self._tasks = [asyncio.create_task(work) for work in running]
         self._bus.start()
         await self._named
         # Only now may somebody rely on being heard.
@@ -289,6 +293,11 @@ class Service:
         name, _ = topics.last_parts(topic, 2)
         was_usable = self._registry.node(name).usable
         self._registry.set_metrics(name, metrics)
+        if metrics is None:
+            self._clocks.forget(name)
+        elif self._registry.node(name).online:
+            self._tell(self._clocks.take(name, metrics))
+            self._registry.node(name).clock_offset_s = self._clocks.offset_s(name)
         if metrics is not None and (
             not was_usable or metrics.power_origin == "measured" or metrics.battery_fraction is not None
         ):
@@ -364,6 +373,10 @@ class Service:
             self._events.add(
                 change.kind, change.text, model=change.model, node=change.node, data=change.data, level=change.level
             )
+
+    def _own_clock_stepped(self, kind: str, text: str, data: Mapping[str, float]) -> None:
+        self._clocks.own_clock_stepped(data["step_s"])
+        self._events.add(kind, text, data=data)
 
     def _publish_status(self) -> None:
         if self._connected.is_set() and not self._closing:

@@ -77,8 +77,9 @@ class _Watched:
         applied: What `profile` is multiplied with in predictions.
         corrected: The result.
         told_s: The whole model's seconds that people were last told. [s]
-        ran_unix_s: Of the last run that was taken in, on the node's clock. [s since the epoch]
-        whole_unix_s: Of the last timing of the whole. [s since the epoch]
+        instance: Of the agent whose runs these are; another one counts anew.
+        seen: Graph to the place of its last run that was taken in, in the order of the agent's runs.
+        timed: Place of the last timing of the whole, in the same order.
         heard_s: When the later of them was. [s]
         begun: Something was taken in, maybe before a restart.
         saved: Components that are remembered on disk.
@@ -89,8 +90,9 @@ class _Watched:
     told_s: float
     speed: NodeSpeed
     applied: Factors = field(default_factory=Factors)
-    ran_unix_s: float = float("-inf")
-    whole_unix_s: float = float("-inf")
+    instance: str = ""
+    seen: dict[str, float] = field(default_factory=dict[str, float])
+    timed: float = float("-inf")
     heard_s: float | None = None
     begun: bool = False
     saved: frozenset[str] = frozenset()
@@ -246,21 +248,31 @@ class Speeds:
 
     def _update(self, node: str, model: str, watched: _Watched, timings: LiveTimings) -> None:
         now_s = self._clock()
-        since = max(watched.ran_unix_s, timings.at_unix_s - FRESH_S)
-        ran = [timing for timing in timings.components if timing.last_run_unix_s > since]
+        if watched.instance != timings.instance:
+            watched.instance, watched.seen, watched.timed = timings.instance, {}, float("-inf")
+        ran = [
+            timing
+            for timing in timings.components
+            if _is_later(_place(timing.number, timing.last_run_unix_s), watched.seen.get(timing.graph), timing.number)
+            and _is_fresh(timing, timings)
+        ]
         parts = list(self._components.timed(node, self._models[model], watched.profile, ran))
         if parts:
             watched.speed = served(watched.speed, parts, now_s, first=not watched.begun)
             watched.begun = True
-            watched.ran_unix_s = max(timing.last_run_unix_s for timing in ran)
+            watched.seen |= {timing.graph: _place(timing.number, timing.last_run_unix_s) for timing in ran}
             watched.heard_s = now_s
         whole = timings.whole
-        if whole is None or whole.sha256 != self._models[model].sha256 or whole.at_unix_s <= watched.whole_unix_s:
+        if whole is None or whole.sha256 != self._models[model].sha256:
             return
-        if whole.at_unix_s > watched.ran_unix_s and watched.profile.whole_s > 0:
+        place = _place(whole.number, whole.at_unix_s)
+        if not _is_later(place, watched.timed, whole.number):
+            return
+        newest = place > max(watched.seen.values(), default=float("-inf")) if whole.number else not parts
+        if newest and watched.profile.whole_s > 0:
             watched.speed = timed_again(watched.speed, watched.profile.whole_s, whole.whole_s, now_s)
             watched.heard_s, watched.begun = now_s, True
-        watched.whole_unix_s = whole.at_unix_s
+        watched.timed = place
 
     def _news(self, node: str, model: str, watched: _Watched) -> Iterator[Change]:
         """What people were told, and what is so now, where the two differ."""
@@ -281,6 +293,21 @@ class Speeds:
             "origin": origin,
         }
         yield Change("profile-changed", node, text, model, data)
+
+
+def _place(number: int, unix_s: float) -> float:
+    """Place of a run in the order of an agent's runs; one that does not count them has only its clock."""
+    return float(number) if number else unix_s
+
+
+def _is_later(place: float, before: float | None, number: int) -> bool:
+    """Whether a run is not the one known already. Without numbers each other time is later: clocks are set back, too."""
+    return before is None or (place > before if number else place != before)
+
+
+def _is_fresh(timing: ComponentTiming, said: LiveTimings) -> bool:
+    """Whether a run had ended only just before the node spoke of it."""
+    return (timing.ended_ago_s if timing.number else said.at_unix_s - timing.last_run_unix_s) < FRESH_S
 
 
 def _saved(node: str, model: str, watched: _Watched) -> SavedSpeed:

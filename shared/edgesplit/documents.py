@@ -71,6 +71,7 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
         warnings: What is wrong with how it is set up while it works all the same.
         providers: Execution providers its sessions really got; empty before the first session.
         failing: What it tries again and again because something is away.
+        clock_offset_s: How far its clock is ahead of the controller's; None where that is not known. [s]
     """
 
     name: str
@@ -90,6 +91,7 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
     power_sensor: str | None = None
     power_problem: str = ""
     failing: tuple[FailingRow, ...] = ()
+    clock_offset_s: float | None = None
     warnings: tuple[str, ...] = ()
 
 

@@ -14,7 +14,19 @@ from edgesplit.messages import Event, EventLevel
 __all__ = ["HISTORIES", "LEVELS", "EventSelection", "history_of", "level_of"]
 
 HISTORIES: dict[str, frozenset[str]] = {
-    "nodes": frozenset({"node-joined", "node-left", "node-refused", "node-removed", "node-silent", "name-taken"}),
+    "nodes": frozenset(
+        {
+            "node-joined",
+            "node-left",
+            "node-refused",
+            "node-removed",
+            "node-silent",
+            "name-taken",
+            "clock-stepped",
+            "clock-differs",
+            "clock-agrees",
+        }
+    ),
     "models": frozenset({"model-added", "model-removed", "goals-changed"}),
     "plans": frozenset(
         {
@@ -45,6 +57,8 @@ _LEVEL: dict[str, EventLevel] = {
     "node-left": "warning",
     "node-refused": "error",
     "name-taken": "error",
+    "clock-stepped": "warning",
+    "clock-differs": "warning",
     "plan-infeasible": "warning",
     "epoch-abandoned": "warning",
     "fallback-engaged": "warning",

@@ -193,7 +193,10 @@ class ComponentTiming(Message, frozen=True, kw_only=True):
         predicted_s: What that plan expects. [s]
         recent_s: Mean of the middle half of its last runs, waiting for the worker not included. [s]
         runs: How many runs that is the middle half of.
-        last_run_unix_s: On the node's clock. [s since the epoch]
+        last_run_unix_s: On the node's clock; for people. [s since the epoch]
+        number: Of the last run among all that this agent counted: later runs have higher ones, whatever the clock was set
+            to. 0 from an agent that does not count.
+        ended_ago_s: Since the last run when this was said. [s]
     """
 
     graph: str
@@ -203,6 +206,8 @@ class ComponentTiming(Message, frozen=True, kw_only=True):
     recent_s: float
     runs: int
     last_run_unix_s: float
+    number: int = 0
+    ended_ago_s: float = 0.0
 
 
 class WholeTiming(Message, frozen=True, kw_only=True):
@@ -212,13 +217,15 @@ class WholeTiming(Message, frozen=True, kw_only=True):
         sha256: Of the model.
         whole_s: To be held against `ExecutionProfile.whole_s`. [s]
         runs: What it is the mean of the middle half of.
-        at_unix_s: On the node's clock. [s since the epoch]
+        at_unix_s: On the node's clock; for people. [s since the epoch]
+        number: As of `ComponentTiming`, in the same order.
     """
 
     sha256: str
     whole_s: float
     runs: int
     at_unix_s: float
+    number: int = 0
 
 
 class LiveTimings(Message, frozen=True, kw_only=True):

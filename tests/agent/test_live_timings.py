@@ -56,6 +56,26 @@ class Bench:
         return message
 
 
+def test_runs_are_numbered_and_their_age_is_said_whatever_the_wall_clock_was_set_to() -> None:
+    bench, wall = Bench(), Time()
+    wall.now_s = 5000.0
+    bench.book = TimingBook("edge", "i", bench.own_work, clock=bench.time, wall_clock=wall)
+    bench.book.begin("m", part(1))
+    bench.run(1.0, 1.0, 1.0, 1.0, 1.0)
+    (before,) = bench.said().components
+    wall.now_s = 100.0
+    bench.run(1.0)
+    bench.book.timed_again("m", "s", [1.0, 1.0, 1.0])
+    bench.time.now_s += 3.0
+    said = bench.said()
+    (after,) = said.components
+    assert after.last_run_unix_s < before.last_run_unix_s
+    assert after.number > before.number > 0
+    assert after.ended_ago_s == pytest.approx(3.0)
+    assert said.whole is not None
+    assert said.whole.number > after.number
+
+
 def part(epoch: int, digest: str = "a") -> EpochSpec:
     """The edge's part, one component."""
     return local_part(epoch, GraphRef(digest=digest, nbytes=0))

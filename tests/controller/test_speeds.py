@@ -94,6 +94,7 @@ class Bench:
             remembered=remembered,
             save=save,
         )
+        self.step_s, self.instance, self.numbered, self.runs = 0.0, "", True, 0
         self.profiled(self.raw)
 
     def profiled(self, measured: ExecutionProfile) -> None:
@@ -121,15 +122,25 @@ class Bench:
             predicted_s=0.0,
             recent_s=seconds,
             runs=9,
-            last_run_unix_s=self.now_s,
+            last_run_unix_s=self.now_s + self.step_s,
+            number=self._number(),
         )
         return self.speeds.take("edge", "tiny", self.says(timing))
 
     def says(self, *timings: ComponentTiming, whole: WholeTiming | None = None) -> LiveTimings:
         """As the edge."""
         return LiveTimings(
-            node="edge", instance="", model="tiny", at_unix_s=self.now_s, components=timings, whole=whole
+            node="edge",
+            instance=self.instance,
+            model="tiny",
+            at_unix_s=self.now_s + self.step_s,
+            components=timings,
+            whole=whole,
         )
+
+    def _number(self) -> int:
+        self.runs += 1
+        return self.runs if self.numbered else 0
 
     def profile(self) -> ExecutionProfile:
         """As plans take it."""
@@ -302,3 +313,42 @@ def test_seconds_of_units_are_those_that_a_placed_problem_states(record: ModelRe
             times_s = operator.quantized_time_s if operator.name in assignment.quantized else operator.time_s
             assert times_s is not None
             assert times_s[assignment.node_of[operator.name]] == pytest.approx(taken_s[operator.name])
+
+
+@pytest.mark.parametrize("step_s", [-3600.0, 3600.0, -1e9])
+def test_a_clock_that_is_set_changes_nothing_about_live_timings(bench: Bench, step_s: float) -> None:
+    bench.served(2 * KERNEL_S)
+    bench.served(2 * KERNEL_S)
+    bench.step_s = step_s
+    bench.served(4 * KERNEL_S)
+    ((change,), notable) = bench.served(4 * KERNEL_S)
+    assert notable
+    assert "a factor of 2.00" in change.text
+    row = bench.speeds.row("edge", "tiny")
+    assert row is not None
+    assert row.age_s == 0.0
+
+
+def test_runs_of_an_agent_that_does_not_number_them_count_though_its_clock_was_set_back(bench: Bench) -> None:
+    bench.numbered = False
+    bench.served(2 * KERNEL_S)
+    bench.step_s = -3600.0
+    bench.served(4 * KERNEL_S)
+    ((change,), _) = bench.served(4 * KERNEL_S)
+    assert "a factor of 2.00" in change.text
+
+
+def test_an_agent_that_restarted_numbers_its_runs_anew(bench: Bench) -> None:
+    for _ in range(5):
+        bench.served(2 * KERNEL_S)
+    bench.instance, bench.runs = "restarted", 0
+    bench.served(4 * KERNEL_S)
+    ((change,), _) = bench.served(4 * KERNEL_S)
+    assert "a factor of 2.00" in change.text
+
+
+def test_what_the_broker_delivers_again_is_no_second_report(bench: Bench) -> None:
+    bench.served(2 * KERNEL_S)
+    bench.served(4 * KERNEL_S)
+    bench.runs -= 1
+    assert bench.served(4 * KERNEL_S) == ((), False)

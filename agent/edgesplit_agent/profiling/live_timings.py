@@ -7,6 +7,7 @@ preparing or profiling do not count. Not here: running (`compute/sessions.py`), 
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -34,11 +35,13 @@ class _Runs:
     Attributes:
         ended: When each ended [s] and what it took [s], oldest first.
         last: Epoch and component of the last one.
+        number: Of the last one, among all runs that are counted.
     """
 
     last: tuple[int, ComponentSpec]
     ended: deque[tuple[float, float]] = field(default_factory=lambda: deque[tuple[float, float]](maxlen=KEPT_RUNS))
     last_unix_s: float = 0.0
+    number: int = 0
 
     def recent(self) -> list[float]:
         """Seconds of the recent runs; empty where they say nothing yet. [s]"""
@@ -76,7 +79,7 @@ class TimingBook:
         instance: Of the agent.
         own_work: Work beside which runs do not count.
         clock: Monotonic. [s]
-        wall_clock: [s since the epoch]
+        wall_clock: For people only; runs are numbered. [s since the epoch]
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class TimingBook:
         self._own_work = own_work
         self._clock = clock
         self._wall_clock = wall_clock
+        self._numbers = itertools.count(1)
         self._models: dict[str, _Model] = {}
         self._changed: set[str] = set()
 
@@ -130,7 +134,7 @@ class TimingBook:
             return
         runs = known.runs.setdefault(spec.graph.digest, _Runs((epoch, spec)))
         runs.last = epoch, spec
-        runs.last_unix_s = self._wall_clock()
+        runs.last_unix_s, runs.number = self._wall_clock(), next(self._numbers)
         runs.ended.append((self._clock(), seconds))
         self._changed.add(model)
 
@@ -143,7 +147,11 @@ class TimingBook:
         """The whole model ran again, several times. [s]"""
         known = self._models.setdefault(model, _Model())
         known.whole = WholeTiming(
-            sha256=sha256, whole_s=middle_mean(seconds), runs=len(seconds), at_unix_s=self._wall_clock()
+            sha256=sha256,
+            whole_s=middle_mean(seconds),
+            runs=len(seconds),
+            at_unix_s=self._wall_clock(),
+            number=next(self._numbers),
         )
         self._changed.add(model)
 
@@ -174,6 +182,8 @@ class TimingBook:
                 recent_s=middle_mean(recent),
                 runs=len(recent),
                 last_run_unix_s=runs.last_unix_s,
+                number=runs.number,
+                ended_ago_s=max(self._clock() - runs.ended[-1][0], 0.0),
             )
             for digest, runs in sorted(known.runs.items())
             if (recent := runs.recent())

@@ -44,6 +44,8 @@ __all__ = [
 
 PIPED_WIDTH = 140
 """Columns where nobody's terminal says otherwise."""
+CLOCKS_DIFFER_S = 2.0
+"""From where a difference of clocks is worth a line. [s]"""
 CORRECTION_SHOWN = 0.05
 """Relative; smaller corrections of a profile are left to JSON."""
 
@@ -104,6 +106,9 @@ def show_nodes(rows: Sequence[NodeRow]) -> None:
     for row in rows:
         for line in failing_lines(row) if row.online else ():
             out.print(line, soft_wrap=True)
+        if row.online and row.clock_offset_s is not None and abs(row.clock_offset_s) >= CLOCKS_DIFFER_S:
+            side = "ahead of" if row.clock_offset_s > 0 else "behind"
+            out.print(f"the clock of {row.name} is {abs(row.clock_offset_s):.3g} s {side} the controller's")
         for model, corrected in row.speeds.items():
             if (text := corrected_text(corrected)) is not None:
                 out.print(f"{row.name} computes {model} in {text}", soft_wrap=True)
