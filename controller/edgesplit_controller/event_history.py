@@ -60,7 +60,9 @@ class EventHistory:
         """Drop what is older. [s since the epoch]"""
         for history, about in self._about.items():
             for subject in tuple(about):
-                kept = deque(entry for entry in about[subject] if entry[1].at_unix_s >= before_unix_s)
+                kept = deque(
+                    entry for entry in about[subject] if (entry[1].heard_unix_s or entry[1].at_unix_s) >= before_unix_s
+                )
                 self._counts[history] -= len(about[subject]) - len(kept)
                 if kept:
                     about[subject] = kept

@@ -75,7 +75,8 @@ class EventLog:
     def collect(self, event: Event) -> None:
         """Record an agent's event."""
         if event.origin != ORIGIN:
-            self._keep(_levelled(event))
+            # Whatever the node's clock says, it was heard of now.
+            self._keep(msgspec.structs.replace(_levelled(event), heard_unix_s=self._clock()))
 
     def last(self, limit: int, selection: EventSelection | None = None) -> list[Event]:
         """The newest `limit` events of those that are selected, oldest first."""

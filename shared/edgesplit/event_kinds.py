@@ -85,7 +85,7 @@ class EventSelection(msgspec.Struct, frozen=True, kw_only=True):
     """Which events somebody wants; what is empty does not select.
 
     Attributes:
-        since_unix_s: Not older. [s since the epoch]
+        since_unix_s: Not older, by the controller's clock. [s since the epoch]
         kinds: Kinds, or histories for all of theirs.
         models: Of these models.
         nodes: About these nodes, from them, or about links at their ends.
@@ -102,7 +102,7 @@ class EventSelection(msgspec.Struct, frozen=True, kw_only=True):
         """Whether an event is among them."""
         about = {event.node, event.origin, event.data.get("from"), event.data.get("to")}
         return (
-            event.at_unix_s >= self.since_unix_s
+            (event.heard_unix_s or event.at_unix_s) >= self.since_unix_s
             and (not self.kinds or event.kind in self.kinds or history_of(event.kind) in self.kinds)
             and (not self.models or event.model in self.models)
             and (not self.nodes or not about.isdisjoint(self.nodes))

@@ -401,6 +401,8 @@ class Event(Message, frozen=True, kw_only=True):
             malformed-message, battery-limit, battery-floor-missed.
         text: One sentence.
         data: Figures behind it (trigger, old and new prediction, switch cost, verdict), keys with units.
+        heard_unix_s: When the controller took it in, on its clock: by that it is selected and forgotten; 0 before.
+            [s since the epoch]
         level: Information, a warning (it works, though not as it should), or an error (somebody has to do something).
     """
 
@@ -412,3 +414,4 @@ class Event(Message, frozen=True, kw_only=True):
     node: str = ""
     data: dict[str, str | float | int | bool | None] = {}
     level: EventLevel = "info"
+    heard_unix_s: float = 0.0

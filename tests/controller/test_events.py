@@ -121,7 +121,7 @@ def test_a_kind_says_its_level_unless_the_event_does() -> None:
 )
 def test_a_selection_takes_what_fits_all_of_it(selection: EventSelection, texts: list[str]) -> None:
     data: dict[str, str | float | int | bool | None] = {"from": "device", "to": "edge"}
-    log = EventLog(None, lambda _event: None, clock=iter((1.0, 2.0, 3.0)).__next__)
+    log = EventLog(None, lambda _event: None, clock=iter((1.0, 2.0, 3.0, 4.0)).__next__)
     log.add("node-joined", "joined", node="edge")
     log.add("link-changed", "changed", model="yolo", node="device", data=data)
     log.add("planned", "planned", model="yolo")
@@ -134,3 +134,14 @@ def test_a_selection_takes_what_fits_all_of_it(selection: EventSelection, texts:
 def test_the_selection_survives_the_wire() -> None:
     selection = EventSelection(since_unix_s=1.0, kinds=("nodes",), nodes=("edge",), level="warning")
     assert msgspec.json.decode(msgspec.json.encode(selection), type=EventSelection) == selection
+
+
+def test_events_of_a_node_whose_clock_is_off_are_selected_and_kept_by_when_they_were_heard() -> None:
+    now_s = 1e9
+    log = EventLog(None, lambda _event: None, clock=lambda: now_s)
+    for at_unix_s in (0.0, 2e9):
+        log.collect(Event(at_unix_s=at_unix_s, origin="edge", kind="peer-back", text=f"at {at_unix_s}"))
+    now_s += 60.0
+    log.collect(Event(at_unix_s=5.0, origin="edge", kind="peer-back", text="later"))
+    assert len(log.last(10, EventSelection(since_unix_s=now_s - 90.0))) == 3
+    assert [event.text for event in log.last(10, EventSelection(since_unix_s=now_s - 30.0))] == ["later"]

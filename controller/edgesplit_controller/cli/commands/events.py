@@ -14,6 +14,7 @@ import time
 from collections.abc import Generator
 
 import click
+import msgspec
 
 from edgesplit import topics
 from edgesplit.event_kinds import HISTORIES, LEVELS, EventSelection
@@ -111,12 +112,14 @@ def events(  # noqa: PLR0917 - one parameter an option
 
 
 async def _follow(settings: Settings, asked: ListEvents) -> None:
+    # What arrives is new, whatever the clock of the node says that tells it.
+    arriving_selection = msgspec.structs.replace(asked.selection, since_unix_s=0.0)
     with _stop_on_signals() as stopped:
         async with Conversation.of(settings) as conversation:
             live: asyncio.Queue[Event] = asyncio.Queue()
 
             def on_event(_topic: str, event: Event | None) -> None:
-                if event is not None and asked.selection.takes(event):
+                if event is not None and arriving_selection.takes(event):
                     live.put_nowait(event)
 
             # Before the history is asked for: what happens meanwhile comes twice rather than never.
