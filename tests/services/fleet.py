@@ -1,8 +1,8 @@
-"""Machines with a booted systemd each, on one network, with edgesplit installed as its units say.
+"""Bare Debian machines with a booted systemd each, on one network, that people could set up with README.md in hand.
 
-Owns: the overlays, links and processes of the machines. Its rule: a machine is installed the way systemd/README.md
-tells people to, from the files of this checkout, and keeps its disk over a reboot. Not here: what is proven on them
-(`test_fleet.py`).
+Owns: the overlays, links and processes of the machines. Its rule: a machine comes as Debian makes it, with a copy of this
+checkout and where pip and apt find packages without a network; everything else is done to it by commands, and it keeps its
+disk over a reboot. Not here: the commands (`instructions.py`), what is proven (`test_fleet.py`).
 """
 
 from __future__ import annotations
@@ -13,26 +13,31 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from tests.services.material import REPOSITORY, debian_tree, dependencies_layer, overlay, project_wheel, run_folder
+from tests.services.instructions import Block, script
+from tests.services.material import bare_tree, copy_checkout, overlay, run_folder, wheelhouse
 from tests.services.sandbox import CommandFailed, Sandbox
 
 __all__ = ["AGENT", "BIN", "CONTROLLER", "PASSWORD", "SHARED", "Fleet", "Machine"]
 
 BOOT_LIMIT_S = 90.0
 NODES = ("device", "edge", "cloud")
-PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""As Debian gives root."""
 BIN = "/opt/edgesplit/bin"
 SHARED = "/srv/shared"
 """Where every machine sees the fleet's `shared` folder."""
-UNITS = REPOSITORY / "systemd"
-PASSWORDS = "etc/mosquitto/edgesplit.passwords"
-PASSWORD = "not-for-the-journal"
-BROKER_URL = f"mqtt://controller:{PASSWORD}@127.0.0.1:1883"
+CHECKOUT = "/root/edgesplit"
+WHEELS = "/srv/wheels"
+PIP = f"[global]\nno-index = true\nfind-links = {WHEELS}\ndisable-pip-version-check = true\n"
+"""pip asks the folder of wheels instead of a registry."""
+PASSWORD = "NotForTheJournal7"
+FIRST = "10.77.0.11"
+BROKER_URL = f"mqtt://controller:{PASSWORD}@{FIRST}:1883"
 AGENT = "edgesplit-agent.service"
 CONTROLLER = "edgesplit-controller.service"
 POWER_OFF = signal.SIGRTMIN + 4
@@ -48,6 +53,7 @@ class Machine:
         root: Its disk, as seen from outside.
         node: The name of its agent.
         shared: A folder of this machine that it sees under `SHARED`.
+        wheels: Another, of packages for pip.
     """
 
     name: str
@@ -55,6 +61,7 @@ class Machine:
     address: str
     root: Path
     shared: Path
+    wheels: Path
     sandbox: Sandbox
     _nspawn: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     _leader: int = 0
@@ -77,7 +84,7 @@ class Machine:
             cgroup = self.sandbox.cgroup / self.name
             options = ["--boot", "--register=no", "--keep-unit", "--console=pipe", "--notify-ready=yes"]
             nspawn = ["systemd-nspawn", "--quiet", "--directory", str(self.root), *options]
-            nspawn += [f"--bind={self.shared}:{SHARED}"]
+            nspawn += [f"--bind={self.shared}:{SHARED}", f"--bind-ro={self.wheels}:{WHEELS}"]
             nspawn += [f"--machine={self.name}", f"--network-namespace-path=/run/netns/{self.name}"]
             script = f'mkdir -p {cgroup} && echo 0 > {cgroup}/cgroup.procs && exec "$@"'
             self._nspawn = self.sandbox.start(
@@ -94,6 +101,18 @@ class Machine:
         """
         return self.sandbox.run(*self._inside(), *command, timeout_s=timeout_s)
 
+    def follow(self, block: Block, timeout_s: float = 600.0) -> float:
+        """Do as a block of README.md says, in the checkout, as its reader would; return the time it took. [s]
+
+        Raises:
+            CommandFailed: One of its commands failed; says which.
+        """
+        extras = "agent,controller" if self.address == FIRST else "agent"
+        values = {"NODE": self.node, "CONTROLLER": FIRST, "PASSWORD": PASSWORD, "EXTRAS": extras}
+        started_s = time.monotonic()
+        self.run("bash", "-c", f"cd {CHECKOUT}\n{script(block, values)}", timeout_s=timeout_s)
+        return time.monotonic() - started_s
+
     def start(self, *command: str, output: IO[bytes]) -> subprocess.Popen[bytes]:
         """Start a command on it without waiting for it."""
         return self.sandbox.start(*self._inside(), *command, output=output)
@@ -104,7 +123,7 @@ class Machine:
         Raises:
             CommandFailed: It ended with another status than 0.
         """
-        line = [f"{BIN}/splitctl", "--broker", BROKER_URL, "--json", *arguments]
+        line = ["splitctl", "--broker", BROKER_URL, "--json", *arguments]
         return json.loads(self.run(*line, timeout_s=timeout_s))
 
     def reboot(self) -> float:
@@ -141,6 +160,7 @@ class Machine:
             "env",
             "-i",
             f"PATH={PATH}",
+            "HOME=/root",
         ]
 
     def _wait_ready(self, notified: socket.socket, started_s: float) -> None:
@@ -168,29 +188,26 @@ class Machine:
 
 
 class Fleet:
-    """Device, edge and cloud: fleet1 with broker, controller and an agent, fleet2 and fleet3 with an agent each.
+    """Device, edge and cloud on one network without a way out; device is README's first machine."""
 
-    Args:
-        settings: Node to what its agent.toml holds beyond the example.
-    """
-
-    def __init__(self, settings: Mapping[str, str]) -> None:
+    def __init__(self) -> None:
         self.folder = run_folder("fleet")
         self.machines: dict[str, Machine] = {}
         self.boot_s: dict[str, float] = {}
-        self._settings = settings
         self.shared = self.folder / "shared"
         self.shared.mkdir()
         self._sandbox = Sandbox("edgesplit-fleet")
 
     def __enter__(self) -> Fleet:
-        """Install and boot all machines.
+        """Boot all machines.
 
         Raises:
             CommandFailed: Something of that failed; everything is taken down again.
         """
         try:
-            layers = self._install()
+            checkout = self.folder / "checkout"
+            copy_checkout(checkout / CHECKOUT.removeprefix("/"))
+            layers = [checkout, bare_tree()]
             self._sandbox.run("ip", "link", "add", "fleet", "type", "bridge")
             self._sandbox.run("ip", "link", "set", "fleet", "up")
             for number, node in enumerate(NODES, start=1):
@@ -201,6 +218,21 @@ class Fleet:
             self._take_down()
             raise
         return self
+
+    @property
+    def first(self) -> Machine:
+        """README's first machine."""
+        return self.machines["device"]
+
+    def follow(self, block: Block) -> float:
+        """Do as a block says on all machines it is for, at the same time; return how long that took. [s]
+
+        Raises:
+            CommandFailed: A command failed on one of them.
+        """
+        machines = [self.first] if block.first_only else list(self.machines.values())
+        with ThreadPoolExecutor(len(machines)) as pool:
+            return max(list(pool.map(lambda machine: machine.follow(block), machines)), default=0.0)
 
     def journals(self, lines: int = 40) -> str:
         """The end of every machine's log, for whoever has to find out why something failed."""
@@ -223,21 +255,6 @@ class Fleet:
         self._sandbox.close()
         shutil.rmtree(self.folder)
 
-    def _install(self) -> list[Path]:
-        """The layers all machines share: edgesplit's wheel and units above its dependencies above Debian."""
-        below = [dependencies_layer(self._sandbox), debian_tree()]
-        top, root = self.folder / "edgesplit", self.folder / "edgesplit-root"
-        overlay(self._sandbox, root, top, below)
-        wheel = project_wheel(self.folder / "wheel")
-        self._sandbox.run("mount", "--bind", str(wheel.parent), str(root / "mnt"))
-        pip = [f"{BIN}/pip", "install", "--quiet", "--no-index", "--no-deps"]
-        self._sandbox.run("chroot", str(root), *pip, f"/mnt/{wheel.name}")
-        self._sandbox.run("chroot", str(root), f"{BIN}/pip", "check")
-        for unit in (AGENT, CONTROLLER):
-            self._sandbox.run("install", "-m", "644", str(UNITS / unit), str(root / "etc/systemd/system"))
-        self._sandbox.run("umount", "--recursive", str(root))
-        return [top, *below]
-
     def _add_machine(self, number: int, node: str, layers: list[Path]) -> None:
         name, address = f"fleet{number}", f"10.77.0.{10 + number}"
         link = ["ip", "-n", name, "link"]
@@ -247,42 +264,17 @@ class Fleet:
         self._sandbox.run("ip", "-n", name, "address", "add", f"{address}/24", "dev", "eth0")
         self._sandbox.run(*link, "set", "eth0", "up")
         self._sandbox.run("ip", "link", "set", f"port{number}", "master", "fleet", "up")
-        machine = Machine(name, node, address, self.folder / name / "root", self.shared, self._sandbox)
-        disk = self.folder / name / "disk"
-        self._write_settings(machine, disk)
-        overlay(self._sandbox, machine.root, disk, layers)
-        first = not self.machines
-        inside = ["chroot", str(machine.root)]
-        systemctl = [*inside, "systemctl", "--quiet"]
-        if first:
-            self._sandbox.run(*inside, "install", "-m", "600", "-o", "mosquitto", "/dev/null", f"/{PASSWORDS}")
-            for user in ("controller", *NODES):
-                self._sandbox.run(*inside, "mosquitto_passwd", "-b", f"/{PASSWORDS}", user, PASSWORD)
-            self._sandbox.run(*inside, "chown", "mosquitto:", f"/{PASSWORDS}")
-        self._sandbox.run(*systemctl, "enable" if first else "disable", "mosquitto.service")
-        self._sandbox.run(*systemctl, "enable", AGENT, *([CONTROLLER] if first else []))
-        self.machines[node] = machine
-
-    def _write_settings(self, machine: Machine, disk: Path) -> None:
-        """Names and /etc/edgesplit from the examples, in the machine's own layer."""
-        first = next(iter(self.machines.values()), machine)
-        agent = (UNITS / "agent.example.toml").read_text(encoding="utf-8") + self._settings.get(machine.node, "")
-        agent_environment = (UNITS / "agent.example.env").read_text(encoding="utf-8")
-        files = {
-            "etc/hostname": f"{machine.name}\n",
-            "etc/hosts": f"127.0.0.1 localhost\n{first.address} controller.example\n",
-            "etc/edgesplit/agent.toml": agent.replace('name = "device"', f'name = "{machine.node}"'),
-            "etc/edgesplit/agent.env": agent_environment.replace("//device:", f"//{machine.node}:"),
-        }
-        if first is machine:
-            for source, target in (
-                ("controller.example.toml", "etc/edgesplit/controller.toml"),
-                ("controller.example.env", "etc/edgesplit/controller.env"),
-                ("mosquitto.example.conf", "etc/mosquitto/conf.d/edgesplit.conf"),
-            ):
-                files[target] = (UNITS / source).read_text(encoding="utf-8")
-        for name, text in files.items():
-            path = disk / name
+        folder = self.folder / name
+        machine = Machine(name, node, address, folder / "root", self.shared, wheelhouse(), self._sandbox)
+        disk = folder / "disk"
+        for file, text in (
+            ("etc/hostname", f"{name}\n"),
+            # As Debian's installer writes it: the machine's own name is its loopback.
+            ("etc/hosts", f"127.0.0.1 localhost\n127.0.1.1 {name}\n"),
+            ("etc/pip.conf", PIP),
+        ):
+            path = disk / file
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text.replace("CHANGE-ME", PASSWORD), encoding="utf-8")
-            path.chmod(0o600 if path.suffix == ".env" else 0o644)
+            path.write_text(text, encoding="utf-8")
+        overlay(self._sandbox, machine.root, disk, layers)
+        self.machines[node] = machine

@@ -1,4 +1,4 @@
-"""What the root tests are made of: a Debian tree, the wheels of this checkout, a layer with its dependencies.
+"""What the root tests are made of: Debian trees, the wheels that this checkout depends on, a copy of the checkout.
 
 Owns: the cache folder (`EDGESPLIT_FLEET_DIR`, else /var/tmp/edgesplit-fleet). Its rule: what stands under its final
 name is complete; what is being made is called `….partial`. Not here: what boots from it (`fleet.py`) and the images
@@ -26,9 +26,10 @@ from tests.services.sandbox import Sandbox, missing_tools, run
 
 __all__ = [
     "REPOSITORY",
+    "bare_tree",
     "cache_folder",
+    "copy_checkout",
     "debian_tree",
-    "dependencies_layer",
     "install_tools",
     "locked",
     "overlay",
@@ -41,6 +42,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SUITE = "bookworm"
 PYTHON_VERSION = "3.11"
 PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv,iproute2,procps,mosquitto,mosquitto-clients"
+BARE = "systemd,systemd-sysv,dbus,iproute2,procps"
+WANTED = ("python3-venv", "mosquitto")
 BUILD_TOOL = "hatchling"
 EXTRAS = "edgesplit[agent,controller]"
 
@@ -99,6 +102,27 @@ def install_tools(packages: dict[str, str]) -> str:
     return ""
 
 
+def bare_tree() -> Path:
+    """A Debian as it is after installing nothing but systemd; made once, a minute or two.
+
+    Packages that README.md has people install lie in apt's own cache, for the machines have no network.
+
+    Raises:
+        CommandFailed: debootstrap or apt could not make it.
+    """
+
+    def make(folder: Path) -> None:
+        say("making the machines' Debian (once, a minute or two)")
+        command = ["debootstrap", "--variant=minbase", f"--include={BARE}", SUITE, str(folder)]
+        run(command, timeout_s=800, environment={"PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin"})
+        shutil.rmtree(folder / "var/cache/apt/archives")
+        (folder / "var/cache/apt/archives/partial").mkdir(parents=True)
+        for apt in (["update"], ["install", "--yes", "--download-only", *WANTED]):
+            run(["chroot", str(folder), "apt-get", "--quiet", *apt], timeout_s=600)
+
+    return _made_once(cache_folder() / f"bare-{_digest(SUITE, BARE, WANTED)}", make)
+
+
 def debian_tree() -> Path:
     """A minimal Debian with systemd, Python and Mosquitto; made once, about a minute.
 
@@ -139,23 +163,14 @@ def wheelhouse() -> Path:
     return _made_once(cache_folder() / f"wheels-{_digest(_requirements())}", make)
 
 
-def dependencies_layer(sandbox: Sandbox) -> Path:
-    """An overlay layer above the Debian tree: /opt/edgesplit with every dependency, without edgesplit."""
-
-    def make(folder: Path) -> None:
-        say("installing the dependencies into the machines (once per set of them)")
-        top, root = folder / "layer", folder / "root"
-        overlay(sandbox, root, top, [debian_tree()])
-        try:
-            sandbox.run("mount", "--bind", str(wheelhouse()), str(root / "mnt"))
-            sandbox.run("chroot", str(root), "python3", "-m", "venv", "/opt/edgesplit")
-            wheels = sorted(f"/mnt/{wheel.name}" for wheel in wheelhouse().glob("*.whl"))
-            pip = ["/opt/edgesplit/bin/pip", "install", "--quiet", "--no-index", "--no-deps"]
-            sandbox.run("chroot", str(root), *pip, *wheels, timeout_s=600)
-        finally:
-            sandbox.run("umount", "--recursive", str(root))
-
-    return _made_once(cache_folder() / f"dependencies-{_digest(SUITE, PACKAGES, _requirements())}", make) / "layer"
+def copy_checkout(folder: Path) -> None:
+    """Copy the files of this checkout that are not ignored, as a reader of README.md has them."""
+    listed = run(["git", "-C", str(REPOSITORY), "ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+    for name in filter(None, listed.split("\0")):
+        source, target = REPOSITORY / name, folder / name
+        if source.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
 
 
 def overlay(sandbox: Sandbox, root: Path, top: Path, below: list[Path]) -> None:
@@ -192,4 +207,7 @@ def _digest(*parts: object) -> str:
 def _requirements() -> list[list[str]]:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    return [project["dependencies"], extras["agent-base"], extras["agent"], extras["controller"]]
+    return [
+        project["dependencies"],
+        *(extras[name] for name in ("agent-base", "agent", "controller-base", "controller")),
+    ]

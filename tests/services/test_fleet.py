@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.services.fleet import AGENT, BIN, CONTROLLER, PASSWORD, SHARED, Fleet, Machine
+from tests.services.instructions import blocks
 from tests.services.material import REPOSITORY, install_tools
 from tests.services.proofs import Proofs, say
 from tests.services.sandbox import CommandFailed, eventually
@@ -29,7 +30,7 @@ TOOLS = {
 }
 NODES = {"device", "edge", "cloud"}
 # The device alone is slowed, so that the plan gives other machines work to lose.
-EMULATION = "\n[emulation]\nslow_down = 20.0\n"
+EMULATION = "\\n[emulation]\\nslow_down = 20.0\\n"
 
 
 @pytest.fixture(scope="module")
@@ -42,31 +43,50 @@ def proofs() -> Iterator[Proofs]:
 
 @pytest.fixture(scope="module")
 def fleet(proofs: Proofs, request: pytest.FixtureRequest) -> Iterator[Fleet]:
-    """The booted machines; their logs are printed when something failed."""
+    """Machines set up as README.md says, one command after the other; their logs are printed when something failed."""
     if reason := install_tools(TOOLS):
         pytest.fail(reason, pytrace=False)
-    with Fleet(settings={"device": EMULATION}) as fleet:
+    with Fleet() as fleet:
         boots = ", ".join(f"{node} {boot_s:.1f} s" for node, boot_s in fleet.boot_s.items())
         proofs.add("three machines boot", boots)
+        try:
+            set_up(fleet, proofs)
+        except BaseException:
+            say(fleet.journals())
+            raise
         yield fleet
         if request.session.testsfailed:
             say(fleet.journals())
 
 
+def set_up(fleet: Fleet, proofs: Proofs) -> None:
+    """Follow README.md, but for the cloud's agent, which somebody enables before there is a broker."""
+    install, controller, agent, ask = blocks()
+    took = [f"{install.title} {fleet.follow(install):.0f} s"]
+    early = fleet.machines["cloud"]
+    early_s = early.follow(agent)
+    assert early_s < 30, f"enabling an agent before there is a broker took {early_s:.0f} s"
+    waits = property_of(early, AGENT, "StatusText")
+    assert property_of(early, AGENT, "ActiveState") == "active"
+    assert "waiting for the broker" in waits
+    proofs.add("an agent enabled before the broker exists", f"done after {early_s:.1f} s: {waits}")
+    took += [f"{block.title} {fleet.follow(block):.0f} s" for block in (controller, agent, ask)]
+    python = fleet.first.run(f"{BIN}/python", "--version").strip()
+    proofs.add(f"README.md, command by command, on {python}", "; ".join(took))
+
+
 @pytest.fixture(scope="module")
 def first(fleet: Fleet) -> Machine:
     """The machine of broker, controller and the device's agent."""
-    return fleet.machines["device"]
+    return fleet.first
 
 
 @pytest.fixture(scope="module")
 def request_file(fleet: Fleet, first: Machine) -> Request:
-    """The demo model, added and deployed, and a request to it."""
+    """A request to the model that README.md deploys; the device is slowed, so that other machines have work to lose."""
     prepared = prepare_request(fleet.shared)
-    eventually(lambda: nodes_online(first.splitctl) == NODES, "all nodes online")
-    options = ["--calibration", f"{SHARED}/calibration.npz", "--max-quantizable", "4"]
-    first.splitctl("model", "add", MODEL, f"{SHARED}/model.onnx", *options)
-    first.splitctl("deploy", MODEL, "--source", "device")
+    first.run("sh", "-c", f"printf '{EMULATION}' >> /etc/edgesplit/agent.toml")
+    first.run("systemctl", "reload", AGENT)
     return prepared
 
 
@@ -111,6 +131,16 @@ def wait_back(machine: Machine, first: Machine, unit: str, before: int) -> None:
     eventually(lambda: machine.node in nodes_online(first.splitctl), f"{machine.node} is online")
 
 
+def test_the_first_request_is_answered_right(fleet: Fleet, first: Machine, proofs: Proofs) -> None:
+    whole = prepare_request(fleet.shared)
+    first.run("cp", "/tmp/logits.npz", f"{SHARED}/output.npz")
+    whole.check_output()
+    assert {row["name"]: (row["advertise"], row["warnings"]) for row in first.splitctl("nodes")} == {
+        node: (f"{machine.address}:7400", []) for node, machine in fleet.machines.items()
+    }
+    proofs.add("the first request", "equal to the whole model's; every machine is advertised under its own address")
+
+
 def test_units_have_no_complaints_from_the_machines_own_systemd(fleet: Fleet, proofs: Proofs) -> None:
     for machine in fleet.machines.values():
         said = machine.run("sh", "-c", f"systemd-analyze verify /etc/systemd/system/{AGENT} 2>&1")
@@ -136,7 +166,7 @@ def test_services_run_as_users_that_exist_only_while_they_run(serving: Machine, 
 
 def test_the_broker_wants_passwords_and_nobody_tells_them(serving: Machine, fleet: Fleet, proofs: Proofs) -> None:
     with pytest.raises(CommandFailed, match=r"ended with [14]:"):
-        serving.run(f"{BIN}/splitctl", "--broker", "mqtt://127.0.0.1:1883", "nodes")
+        serving.run("splitctl", "--broker", "mqtt://127.0.0.1:1883", "nodes")
     for machine in fleet.machines.values():
         told = machine.run("journalctl", "--no-pager", "--output", "json")
         assert PASSWORD not in told
@@ -249,6 +279,30 @@ def test_the_machine_of_broker_and_controller_can_reboot(
     back_s = time.monotonic() - started_s
     told = f"up after {boot_s:.1f} s, {back_s:.1f} s later all nodes online and the model serves, nothing done by hand"
     proofs.add("reboot of broker and controller", told)
+
+
+def test_a_machine_that_gets_another_address_is_followed(
+    serving: Machine, fleet: Fleet, request_file: Request, proofs: Proofs
+) -> None:
+    victim = fleet.machines[helper_of(serving.splitctl)]
+    other = victim.address.replace("10.77.0.1", "10.77.0.2")
+    before, started_s = restarts(victim, AGENT), time.monotonic()
+    victim.run("ip", "address", "add", f"{other}/24", "dev", "eth0")
+    victim.run("ip", "address", "delete", f"{victim.address}/24", "dev", "eth0")
+    victim.run("ip", "address", "replace", f"{other}/24", "dev", "eth0")
+
+    def advertised() -> str:
+        (row,) = [row for row in serving.splitctl("nodes") if row["name"] == victim.node and row["online"]]
+        return str(row["advertise"])
+
+    eventually(lambda: advertised() == f"{other}:7400", "the new address is advertised")
+    back_s = time.monotonic() - started_s
+    eventually(lambda: helper_of(serving.splitctl) == victim.node, "the plan uses the machine again", timeout_s=120)
+    assert serves(serving, request_file, count=20)
+    assert restarts(victim, AGENT) == before
+    kinds = {event["kind"] for event in serving.splitctl("events")}
+    assert kinds & {"node-moved", "node-joined"}
+    proofs.add("another address (DHCP)", f"{victim.node}: advertised after {back_s:.1f} s, infer works, no restart")
 
 
 def test_settings_are_read_again_on_reload(serving: Machine, proofs: Proofs) -> None:
