@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgesplit.errors import InvalidModel
+from edgesplit_controller.graph import importer
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.importer import import_model
 from tests.graph.support import assert_split_equals_whole, constant, imported, model, tensor
@@ -217,3 +218,34 @@ def test_stripped_weights_are_refused(tmp_path: Path) -> None:
     emptied = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[20, 20])
     proto = model([node("MatMul", ["x", "w"], ["y"])], [tensor("x", [1, 20])], [tensor("y", [1, 20])], [emptied])
     assert "weight w holds 0 of its 1600 bytes" in refusal(proto, tmp_path)
+
+
+def test_a_model_that_onnxruntime_refuses_only_once_its_shapes_are_folded_is_taken_unfolded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def misfolded(proto: onnx.ModelProto, _types: object, _blobs: object) -> int:
+        # As where a size that folding makes known shows onnxruntime a vector in the place of a scalar.
+        del proto.graph.node[0].input[:]
+        return 0
+
+    monkeypatch.setattr(importer, "fold_shape_arithmetic", misfolded)
+    nodes = [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("Neg", ["r"], ["y"])]
+    graph, blobs, path = imported(model(nodes, [tensor("x", [1, 4])], [tensor("y", [1, 4])]), tmp_path)
+    assert any("left as it is" in note for note in graph.notes)
+    assert_split_equals_whole(graph, blobs, path, range(3))
+
+
+def test_onnxruntime_is_blamed_only_for_the_users_own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(graph: onnx.GraphProto) -> None:
+        graph.node[0].op_type = "NoSuchOperator"
+
+    nodes = [helper.make_node("Relu", ["x"], ["y"])]
+    proto = model(nodes, [tensor("x", [1, 4])], [tensor("y", [1, 4])])
+    monkeypatch.setattr(importer.normalise, "strip_comments", broken)
+    with pytest.raises(InvalidModel, match="refuses a graph that was made of the model") as caught:
+        imported(proto, tmp_path)
+    assert "does not load the model" not in str(caught.value)
+    proto.graph.node[0].op_type = "NoSuchOperator"
+    monkeypatch.undo()
+    with pytest.raises(InvalidModel, match="onnxruntime does not load the model"):
+        imported(proto, tmp_path)

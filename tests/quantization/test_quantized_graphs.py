@@ -284,3 +284,12 @@ def test_other_ranks_and_forms_have_integer_kernels(proto: onnx.ModelProto, kern
 )
 def test_forms_without_an_integer_kernel_are_not_offered(proto: onnx.ModelProto) -> None:
     assert not quantizable(proto.graph.node[0], {entry.name: entry for entry in proto.graph.initializer})
+
+
+def test_the_newest_opset_is_quantized_in_a_form_that_onnxruntime_has_kernels_for(tmp_path: Path) -> None:
+    graph, blobs, chosen = imported(branched(opset=28), tmp_path)
+    ranges = calibrate(graph, blobs, chosen, load_calibration(None, graph, samples=4))
+    model = quantize(graph, blobs, chosen, ranges)
+    kinds = {(node.domain, node.op_type) for node in model.proto.graph.node if node.op_type.endswith("uantizeLinear")}
+    assert kinds == {("com.microsoft", "QuantizeLinear"), ("com.microsoft", "DequantizeLinear")}
+    assert "QLinearConv" in optimised_kinds(model.proto, blobs, tmp_path)

@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping, Sequence
 import onnx
 from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from edgesplit.errors import InvalidModel
 from edgesplit_controller.graph.protos import is_external, op_key, subgraphs, used_names
 from edgesplit_controller.graph.value_types import ValueType
 
@@ -139,10 +138,7 @@ class _Bodies:
                 graph.initializer.append(self._constants[name])
             elif self._type(name).elem_type:
                 graph.input.append(_described(name, self._type(name)))
-        try:
-            types = self._infer(model)
-        except InvalidModel:
-            return [_OPEN] * len(body.output)  # not for these inputs: onnxruntime judges the whole model
+        types = self._infer(model)
         # A branch may hand an outer tensor on as it is.
         return [types.get(value.name) or self._type(value.name) for value in body.output]
 

@@ -51,22 +51,34 @@ def import_model(path: Path, blobs: BlobStore, *, progress: Callable[[str], None
     """
     say = progress or _silently
     path = Path(path)
-    say("reading the file")
-    proto = load_model(path)
-    sha256 = file_digest(path, proto)
     notes: list[str] = []
-    proto = _normalise(proto, notes)
-    say("storing the weights")
-    store_weights(proto, path, blobs)
-    say("finding the shapes")
-    types = _settle_shapes(proto, blobs, notes)
-    say("loading the model")
-    _check_loads(proto, blobs, path)
+    try:
+        proto, types, sha256 = _settled(path, blobs, notes, say, fold=True)
+    except GraphRefused:
+        notes = ["shape arithmetic was left as it is, since onnxruntime refuses the model with it folded"]
+        proto, types, sha256 = _settled(path, blobs, notes, say, fold=False)
     types = complete_types(proto, blobs, types)
     graph = build_graph(proto, types, sha256)
     notes += [_whole_note(group) for group in kept_whole(graph.operators, graph.tensors)]
     graph = dataclasses.replace(graph, notes=tuple(notes))
     return graph.with_units(find_units(graph.operators, graph.tensors, candidates(graph)))
+
+
+def _settled(
+    path: Path, blobs: BlobStore, notes: list[str], say: Callable[[str], None], *, fold: bool
+) -> tuple[onnx.ModelProto, dict[str, ValueType], str]:
+    """The normalised graph that onnxruntime loads, what is known of its values, and the file's digest."""
+    say("reading the file")
+    proto = load_model(path)
+    sha256 = file_digest(path, proto)
+    proto = _normalise(proto, notes)
+    say("storing the weights")
+    store_weights(proto, path, blobs)
+    say("finding the shapes")
+    types = _settle_shapes(proto, blobs, notes, most_passes=_MOST_FOLDING_PASSES if fold else 0)
+    say("loading the model")
+    _check_loads(proto, blobs, path)
+    return proto, types, sha256
 
 
 def _check_loads(proto: onnx.ModelProto, blobs: BlobStore, path: Path) -> None:
@@ -106,9 +118,11 @@ def _normalise(proto: onnx.ModelProto, notes: list[str]) -> onnx.ModelProto:
     return proto
 
 
-def _settle_shapes(proto: onnx.ModelProto, blobs: BlobStore, notes: list[str]) -> dict[str, ValueType]:
+def _settle_shapes(
+    proto: onnx.ModelProto, blobs: BlobStore, notes: list[str], *, most_passes: int
+) -> dict[str, ValueType]:
     folded = 0
-    for _ in range(_MOST_FOLDING_PASSES):
+    for _ in range(most_passes):
         types = infer_types(proto)
         now = fold_shape_arithmetic(proto, types, blobs)
         branches = inline_constant_branches(proto.graph)

@@ -16,8 +16,8 @@ the operator sends x in float, a cut behind it 8 bit integers, and operators tha
 trip. When x is itself the output of a quantized operator, the first pair is left out: x comes out of a DQ already.
 When a BatchNormalization is folded in (see `sites`), the last DQ takes its place and its name, and belongs to it.
 
-Models below opset 13 (no per-channel DequantizeLinear) use the same two operators of onnxruntime's own domain,
-`com.microsoft`, which exist at any opset and fuse alike (only opset 9 is taken to 10, see `opset`).
+Models below opset 13 (no per-channel DequantizeLinear) and from 28 on use the same two operators of onnxruntime's own
+domain, `com.microsoft`, which exist at any opset and fuse alike (only opsets 7 to 9 are taken to 10, see `opset`).
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ __all__ = ["QuantizedModel", "Ranges", "quantize", "wire_name"]
 Ranges = Mapping[str, tuple[float, float]]
 """Least and greatest value of float tensors, by name."""
 
-_PER_CHANNEL_OPSET = 13
+_OWN_FORM_OPSETS = range(13, 28)
+"""Before, DequantizeLinear had no channels; from 28 on onnxruntime 1.32 has no kernels for ONNX's own form."""
 _VENDOR_DOMAIN = "com.microsoft"
 
 
@@ -179,7 +180,7 @@ def quantize(
     """
     proto = upgrade_opset(graph.proto)
     sites = find_sites(proto, operators)
-    domain = "" if opset_of(proto) >= _PER_CHANNEL_OPSET else _VENDOR_DOMAIN
+    domain = "" if opset_of(proto) in _OWN_FORM_OPSETS else _VENDOR_DOMAIN
     if sites and domain and domain not in {entry.domain for entry in proto.opset_import}:
         proto.opset_import.add(domain=domain, version=1)
     rewrite = _Rewrite(
