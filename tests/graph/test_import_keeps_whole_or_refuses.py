@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgesplit.errors import InvalidModel
-from edgesplit_controller.graph import importer
+from edgesplit_controller.graph import importer, normalise
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.importer import import_model
 from tests.graph.support import assert_split_equals_whole, constant, imported, model, tensor
@@ -241,7 +241,7 @@ def test_onnxruntime_is_blamed_only_for_the_users_own_file(tmp_path: Path, monke
 
     nodes = [helper.make_node("Relu", ["x"], ["y"])]
     proto = model(nodes, [tensor("x", [1, 4])], [tensor("y", [1, 4])])
-    monkeypatch.setattr(importer.normalise, "strip_comments", broken)
+    monkeypatch.setattr(normalise, "strip_comments", broken)
     with pytest.raises(InvalidModel, match="refuses a graph that was made of the model") as caught:
         imported(proto, tmp_path)
     assert "does not load the model" not in str(caught.value)
