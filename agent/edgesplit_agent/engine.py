@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from edgesplit.errors import EdgesplitError, PeerUnreachable, RequestFailed
+from edgesplit.errors import EdgesplitError, Overloaded, PeerUnreachable, RequestFailed
 from edgesplit.frames import PackedTensor, pack_tensor
 from edgesplit.tensors import Array
 from edgesplit_agent.compute.coding import Coder
@@ -64,6 +64,8 @@ __all__ = ["Engine"]
 
 BUSY_TICK_S = 0.1
 IDLE_TICK_S = 0.5
+MOST_FORWARDED = 256
+"""Requests of other nodes' models that are passed on at a time; their inputs are held meanwhile."""
 
 
 class Engine:
@@ -225,7 +227,11 @@ class Engine:
                 self._log.warning("request-failed", model=model, request=request, epoch=epoch, error=str(error))
                 self._answer(request, error)
             case ForwardRequest():
-                self._forwarding[action.request] = self._spawn(self._forward(action))
+                if len(self._forwarding) < MOST_FORWARDED:
+                    self._forwarding[action.request] = self._spawn(self._forward(action))
+                else:
+                    text = f"{self.machine.node} passes {MOST_FORWARDED} requests on already: send fewer at a time"
+                    self._answer(action.request, Overloaded(text))
             case ShadowRequest():
                 self._spawn(self._shadow(action))
             case PublishNoise():

@@ -10,11 +10,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgesplit.errors import NodeUnreachable, PeerUnreachable, PreparationFailed, RequestFailed
+from edgesplit.errors import NodeUnreachable, Overloaded, PeerUnreachable, PreparationFailed, RequestFailed
 from edgesplit.frames import Frame, PackedTensor, pack_tensor
 from edgesplit.headers import Tensors
 from edgesplit.messages import EpochSpec, EpochState, Shadowing
 from edgesplit.tensors import Array
+from edgesplit_agent import engine
 from edgesplit_agent.collectors.base import Power
 from edgesplit_agent.compute.coding import Coder
 from edgesplit_agent.compute.own_work import OwnWork
@@ -286,6 +287,19 @@ async def test_requests_are_forwarded_to_the_source_and_its_errors_come_back(ben
     bench.peers.error = OSError("something else")
     with pytest.raises(RequestFailed, match="something else"):
         await bench.engine.infer("m", {"x": X}, None)
+
+
+async def test_requests_that_are_passed_on_are_bounded_in_number(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "MOST_FORWARDED", 2)
+    bench.peers.open.clear()
+    bench.engine.feed(DeploymentChanged("m", deployment("edge", "127.0.0.1:2")))
+    waiting = [asyncio.create_task(bench.engine.infer("m", {"x": X}, None)) for _ in range(2)]
+    await asyncio.wait_for(bench.peers.asked.wait(), 30)
+    with pytest.raises(Overloaded, match="passes 2 requests on already"):
+        await bench.engine.infer("m", {"x": X}, None)
+    bench.peers.open.set()
+    assert [epoch for _, epoch in await asyncio.gather(*waiting)] == [9, 9]
+    assert (await bench.engine.infer("m", {"x": X}, None))[1] == 9
 
 
 async def test_a_forwarded_request_whose_client_is_gone_is_not_forwarded_any_longer(bench: Bench) -> None:
