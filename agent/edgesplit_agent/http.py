@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-from aiohttp import web
+from aiohttp import HttpVersion10, web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from edgesplit.errors import InvalidConfiguration
@@ -124,6 +124,10 @@ class HttpEndpoint:
     async def _watched(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
+        if request.version < HttpVersion10 and request.transport is not None:
+            # The parser takes a line without a version for HTTP/0.9, of which nobody would understand the answer.
+            request.transport.abort()
+            raise ConnectionResetError("a request without a version of HTTP")
         with self._guard.answering(request.transport):
             return await handler(request)
 
