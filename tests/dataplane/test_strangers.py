@@ -212,3 +212,13 @@ async def test_unfinished_frames_of_all_strangers_together_are_bounded_in_bytes(
         assert device.data.refused["arriving-bytes"] == 1
         for stranger in strangers[:2]:
             stranger.writer.close()
+
+
+async def test_an_agent_that_says_nothing_is_closed_and_one_that_pings_is_not() -> None:
+    async with plane("edge", limits=replace(IMPATIENT, silent_agent_s=1.0)) as edge, plane("device") as device:
+        await connected(device, edge)
+        stranger = await RawPeer.connect(edge.address)
+        stranger.greet("agent", node="cloud")
+        assert "says nothing" in getattr((await stranger.hear_until_closed())[-1], "message", "")
+        assert device.data.is_up("edge")
+        assert not device.handler.lost

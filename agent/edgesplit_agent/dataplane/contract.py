@@ -39,6 +39,7 @@ class Limits:
         max_connections_per_address: Of them, from one address.
         frame_stall_s: Longest that a frame which began may stand still. [s]
         least_bytes_per_s: Least rate of a frame that takes more than twice that. [B/s]
+        silent_agent_s: Longest that an agent may say nothing on a connection it opened; living ones ping all the time. [s]
         arriving_bytes: Of unfinished frames of all that are no known peers, together. [B]
         unread_s: Longest that a connection may read nothing of what it is sent. [s]
         infers_per_connection: A client's requests in flight; more are refused as Overloaded.
@@ -60,6 +61,7 @@ class Limits:
     max_connections_per_address: int = 256
     frame_stall_s: float = 10.0
     least_bytes_per_s: float = 1024.0
+    silent_agent_s: float = 30.0
     arriving_bytes: int = 1 << 30
     unread_s: float = 60.0
     infers_per_connection: int = 256

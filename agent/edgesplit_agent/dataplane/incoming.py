@@ -22,6 +22,7 @@ from edgesplit.errors import (
     ProtocolError,
     ProtocolMismatch,
     RequestFailed,
+    Unreachable,
     error_from_code,
 )
 from edgesplit.frames import Frame, check_hello, pack_tensors, unpack_tensors
@@ -323,8 +324,8 @@ class Incoming:
                 if not connection.is_open:
                     continue
                 received, before = connection.received_bytes, guest.pace.received_bytes
-                self._check_pace(connection, guest)
                 agent = guest.hello is not None and guest.hello.role == "agent"
+                self._check_pace(connection, guest, is_agent=agent)
                 if agent and connection.is_open and connection.in_frame and received != before:
                     connection.send(Pong(sequence=0, room_bytes=self._handler.room_bytes()), urgent=True)
 
@@ -344,7 +345,7 @@ class Incoming:
     def _is_peer(self, guest: Guest) -> bool:
         return guest.hello is not None and guest.hello.role == "agent" and self._is_known(guest.hello.node)
 
-    def _check_pace(self, connection: Connection, guest: Guest) -> None:
+    def _check_pace(self, connection: Connection, guest: Guest, *, is_agent: bool) -> None:
         """End a connection that holds memory here and does not go on."""
         pace, now_s, limits = guest.pace, self._loop.time(), self._limits
         if not pace.arriving(connection.received_bytes, connection.in_frame, now_s, limits):
@@ -353,3 +354,6 @@ class Incoming:
         elif not pace.leaving(connection.sent_bytes, connection.pending_bytes, now_s, limits):
             self.refused["slow-connections"] += 1
             connection.abort(Overloaded(f"{connection.peer_address} reads nothing of what it is sent"))
+        elif is_agent and now_s - guest.used_s >= limits.silent_agent_s and not connection.in_frame:
+            self.refused["silent-connections"] += 1
+            connection.close(Unreachable(f"{connection.peer_address} greeted as an agent and says nothing"))
