@@ -43,7 +43,8 @@ class Relaxation:
         limited: Nodes whose memory cannot hold all weights.
         compute: Latency, energy, device energy, noise and memory of the limited nodes, shape (4 + limited, entries).
         choices: Operator and node of every compute entry, shape (2, entries).
-        wires: Per place in a tensor's list of modes, latency to noise of sending, shape (4, entries).
+        wires: Per place in a table's list of modes, latency to noise of sending, shape (4, entries).
+        modes: Per table of sending, which of its tensor's modes these are; the last one fills up the places.
         slices: Start and end of every table in compute and wires together, in the order of the factors.
         complete: Whether no transfer, pattern or multicast was left out or split.
         pattern: Penalty of every pattern over the bits; None when patterns are left out.
@@ -56,6 +57,7 @@ class Relaxation:
     compute: Floats
     choices: NDArray[np.intp]
     wires: tuple[Floats, ...]
+    modes: tuple[tuple[int, ...], ...]
     slices: tuple[tuple[int, int], ...]
     complete: bool
     pattern: Floats | None
@@ -139,6 +141,7 @@ def _relax(costs: Costs, patterns: Patterns | None, split: list[list[tuple[int, 
         compute=np.concatenate(compute, axis=1),
         choices=np.concatenate(choices, axis=1),
         wires=tuple(np.concatenate([m[min(k, len(m) - 1)] for m in wires], axis=1) for k in range(most)),
+        modes=tuple(_modes(tensor, bit_of) for tensor, _, _ in pieces),
         slices=tuple(itertools.pairwise(ends)),
         complete=patterns is not None and all(len(parts) == 1 for parts in split),
         pattern=pattern,
@@ -171,6 +174,12 @@ def _forest(costs: Costs) -> list[list[tuple[int, ...]]]:
 
 def _needs_bit(tensor: WireTensor, bit_of: dict[int, int]) -> bool:
     return tensor.producer in bit_of and any(mode.precision != "any" for mode in tensor.modes)
+
+
+def _modes(tensor: WireTensor, bit_of: dict[int, int]) -> tuple[int, ...]:
+    """The modes that the producer's precision allows at all."""
+    quantizes = _needs_bit(tensor, bit_of)
+    return tuple(index for index, mode in enumerate(tensor.modes) if quantizes or mode.precision != "int8")
 
 
 def _finite(values: Floats) -> Floats:
@@ -209,9 +218,7 @@ def _wire_tables(
     cut = (reads.sum(axis=1)[None] - reads.T > 0).astype(np.float64)  # a reader elsewhere, shape (nodes, joint)
     needs_bit = _needs_bit(tensor, bit_of)
     result: list[Floats] = []
-    for mode in tensor.modes:
-        if mode.precision == "int8" and not needs_bit:
-            continue
+    for mode in (tensor.modes[index] for index in _modes(tensor, bit_of)):
         table = np.empty((PRICED, nodes, reads.shape[0]))
         table[:MEASURES] = _finite(mode.transfer) @ reads.T + _finite(mode.encode)[:, :, None] * cut
         table[MEASURES] = mode.noise * cut

@@ -30,7 +30,7 @@ from edgesplit_controller.planner.objective import Goal, Limit
 from edgesplit_controller.planner.prices import best_prices
 from edgesplit_controller.planner.reduction import Reduction, merged
 
-__all__ = ["HOPELESS", "Bounds", "Pool", "bound_goal", "plans_within", "reduce"]
+__all__ = ["HOPELESS", "Bounds", "Pool", "Priced", "bound_choices", "plans_within", "price_goal", "reduce"]
 
 SEARCH_STEPS = 16
 HOPELESS = 1e12
@@ -55,6 +55,23 @@ class Bounds:
     least: Floats
     apart: dict[tuple[int, int], float]
     pattern: Floats | None
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """The relaxation at the best prices found.
+
+    Attributes:
+        value: No plan is below it.
+        prices: Of the limits.
+        run: The elimination at these prices.
+        offset: What the limits take off the run's sums.
+    """
+
+    value: float
+    prices: Floats
+    run: Run
+    offset: float
 
 
 class Pool:
@@ -92,7 +109,7 @@ def _key(labels: Labels) -> _Key:
     return labels.node, labels.quantized, frozenset(labels.mode.items())
 
 
-def bound_goal(
+def price_goal(
     relaxation: Relaxation,
     costs: Costs,
     patterns: Patterns | None,
@@ -103,8 +120,8 @@ def bound_goal(
     pool: Pool,
     ceiling: float,
     left_s: Callable[[], float],
-) -> Bounds:
-    """Bound a goal from below, choice by choice.
+) -> Priced:
+    """Bound a goal from below by the best prices of its limits.
 
     Args:
         relaxation: The problem's.
@@ -119,7 +136,7 @@ def bound_goal(
     """
     prices = np.zeros(len(limits))
     enough_s = left_s() / 2
-    best: tuple[float, Run, float] | None = None
+    best: Priced | None = None
     for _ in range(SEARCH_STEPS):
         extended_prices = np.array([*goal.weights, *[0.0] * (1 + len(relaxation.limited))])
         for limit, price in zip(limits, prices, strict=True):
@@ -127,22 +144,22 @@ def bound_goal(
         run = relaxation.elimination.minimise(relaxation.tables(extended_prices, domain))
         offset = -sum(float(price) * limit.bound for limit, price in zip(limits, prices, strict=True))
         value = run.value + offset
-        if best is None or value > best[0]:
-            best = value, run, offset
+        if best is None or value > best.value:
+            best = Priced(value, prices, run, offset)
         if value >= HOPELESS:
             break
         labels = _labels(run, extended_prices, relaxation, costs, patterns)
         if not np.isfinite(pool.add(labels)).all():
             break
         ceiling = min(ceiling, _best_value(pool, goal, limits))
-        if not limits or best[0] >= ceiling - 1e-10 * abs(ceiling) or left_s() < enough_s:
+        if not limits or best.value >= ceiling - 1e-10 * abs(ceiling) or left_s() < enough_s:
             break
         prices, promise = best_prices(pool, goal, limits)
-        if promise <= best[0] + 1e-7 * abs(best[0]):
+        if promise <= best.value + 1e-7 * abs(best.value):
             break
     if best is None:
         raise AssertionError("the relaxation was never evaluated")
-    return _collect(relaxation, costs, patterns, run=best[1], offset=best[2], value=best[0])
+    return best
 
 
 def _best_value(pool: Pool, goal: Goal, limits: Sequence[Limit]) -> float:
@@ -171,16 +188,9 @@ def _labels(run: Run, prices: Floats, relaxation: Relaxation, costs: Costs, patt
     return Labels(node, quantized, chosen_modes(node, quantized, prices, costs))
 
 
-def _collect(
-    relaxation: Relaxation,
-    costs: Costs,
-    patterns: Patterns | None,
-    *,
-    run: Run,
-    offset: float,
-    value: float,
-) -> Bounds:
-    """Read every choice's bound off the beliefs."""
+def bound_choices(relaxation: Relaxation, costs: Costs, patterns: Patterns | None, priced: Priced) -> Bounds:
+    """Bound every choice: read off the beliefs what a plan with it costs at least."""
+    run, offset = priced.run, priced.offset
     elimination = relaxation.elimination
     beliefs = elimination.beliefs(run)
     count = len(costs.operators)
@@ -205,7 +215,7 @@ def _collect(
     pattern = None
     if patterns is not None and relaxation.pattern is not None:
         pattern = _pattern_bounds(relaxation, costs, patterns, beliefs) + offset
-    return Bounds(value, least, apart, pattern)
+    return Bounds(priced.value, least, apart, pattern)
 
 
 def _pattern_bounds(relaxation: Relaxation, costs: Costs, patterns: Patterns, beliefs: Sequence[Floats]) -> Floats:

@@ -20,11 +20,21 @@ from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.decode import Labels, labels_of, to_assignment
 from edgesplit_controller.planner.evaluation import evaluate
 from edgesplit_controller.planner.factors import NOISE, PRICED, Relaxation, relax
+from edgesplit_controller.planner.labelling import Labelling
 from edgesplit_controller.planner.measure import Plan, measures_of
 from edgesplit_controller.planner.noise import Patterns, pattern_table
 from edgesplit_controller.planner.objective import Goal, Limit
 from edgesplit_controller.planner.paths import least_latency_s
-from edgesplit_controller.planner.presolve import HOPELESS, Bounds, Pool, bound_goal, plans_within, reduce
+from edgesplit_controller.planner.presolve import (
+    HOPELESS,
+    Bounds,
+    Pool,
+    Priced,
+    bound_choices,
+    plans_within,
+    price_goal,
+    reduce,
+)
 from edgesplit_controller.planner.recombination import recombine
 from edgesplit_controller.planner.reduction import Reduction, count_flows, unreduced
 from edgesplit_controller.planner.stage import Outcome, build_base, solve_goal
@@ -51,6 +61,9 @@ TIMED_SHARE = 0.35
 FIRST_SHARE = 0.5
 """Of the time left, for finding any plan at all."""
 
+TRIED = 20
+"""Complete labels held against the exact limits."""
+
 PROOF = 1e-11
 """Relative distance from its bound at which a plan counts as proven without search."""
 
@@ -73,6 +86,7 @@ class Session:
         limited = self.relaxation.limited if self.relaxation is not None else ()
         self.pool = Pool(self.costs, self.patterns, limited)
         self.floors: dict[int, Bounds] = {}
+        self._labelling: Labelling | None = None
         self._offer_starts(hint)
         if self.relaxation is None or (not self.relaxation.complete and len(self.costs.nodes) > MANY_NODES):
             self._offer_subsets()
@@ -88,6 +102,7 @@ class Session:
         narrow.plans = [plan for plan in self.plans if narrow.costs.allows(plan.labels.node)]
         narrow.pool = self.pool.narrowed(narrow.costs)
         narrow.floors = dict(self.floors)
+        narrow._labelling = self._labelling and self._labelling.narrowed(narrow.costs)
         narrow.proven = True
         narrow._solved = {}
         return narrow
@@ -142,9 +157,9 @@ class Session:
             return Outcome(known, 0.0, True)
         reduction, patterns = unreduced(self.costs), self.patterns
         if self.relaxation is not None:
-            bounds = self._bound(self.relaxation, LATENCY_GOAL, self.limits, self._domain(()))
-            if bounds.value >= HOPELESS:
-                return Outcome(None, bounds.value, True)
+            priced = self._price(self.relaxation, LATENCY_GOAL, self.limits, self._domain(()))
+            if priced.value >= HOPELESS:
+                return Outcome(None, priced.value, True)
             self._recombined(LATENCY_GOAL, self.limits)
             known = self.best_known(LATENCY_GOAL, self.limits)
         if known is not None:
@@ -177,15 +192,64 @@ class Session:
         domain = self._domain(extra)
         if self.relaxation is None:
             return self._search(goal, limits, unreduced(self.costs), self.patterns, -float("inf"))
-        bounds = self._bound(self.relaxation, goal, limits, domain)
-        if bounds.value >= HOPELESS:
-            return Outcome(self.best_known(goal, limits), bounds.value, True)
+        priced = self._price(self.relaxation, goal, limits, domain)
+        if priced.value >= HOPELESS:
+            return Outcome(self.best_known(goal, limits), priced.value, True)
         if not extra and goal in (LATENCY_GOAL, ENERGY_GOAL):
-            self.floors[LATENCY if goal is LATENCY_GOAL else ENERGY] = bounds
+            floor = bound_choices(self.relaxation, self.costs, self.patterns, priced)
+            self.floors[LATENCY if goal is LATENCY_GOAL else ENERGY] = floor
         start = self.best_known(goal, limits)
         ceiling = float("inf") if start is None else goal.value(start.measures)
-        if start is not None and ceiling - bounds.value <= PROOF * abs(ceiling):
-            return Outcome(start, bounds.value, True)
+        if start is not None and ceiling - priced.value <= PROOF * abs(ceiling):
+            return Outcome(start, priced.value, True)
+        labelled = self._labelled(self.relaxation, goal, limits, priced)
+        if labelled.proven:
+            return labelled
+        return self._searched(self.relaxation, goal, limits, domain=domain, priced=priced, floor=labelled.bound)
+
+    def _labelled(self, relaxation: Relaxation, goal: Goal, limits: tuple[Limit, ...], priced: Priced) -> Outcome:
+        """Close the gap that prices leave, without search where labels are few."""
+        start = self.best_known(goal, limits)
+        if not Labelling.suits(relaxation, self.costs):
+            return Outcome(start, priced.value, False)
+        if self._labelling is None:
+            self._labelling = Labelling(relaxation, self.costs)
+        every = (*limits, *self._hidden_limits(relaxation.limited))
+        verdict = self._labelling.solve(
+            goal,
+            every,
+            prices=priced.prices,
+            floor=priced.value,
+            ceiling=float("inf") if start is None else goal.value(start.measures),
+            left_s=self.clock.left_s,
+        )
+        if verdict is None:
+            return Outcome(start, priced.value, False)
+        for place in range(min(TRIED, len(verdict.values))):
+            labels = verdict.plan(place)
+            extended = self.pool.add(labels)
+            if all(limit.keeps(float(extended[limit.measure])) for limit in every):
+                self._remember(labels)
+                break
+        best = self.best_known(goal, limits)
+        bound = max(priced.value, verdict.bound)
+        value = float("inf") if best is None else goal.value(best.measures)
+        return Outcome(best, bound, value == bound or value - bound <= PROOF * abs(value))
+
+    def _searched(
+        self,
+        relaxation: Relaxation,
+        goal: Goal,
+        limits: tuple[Limit, ...],
+        *,
+        domain: NDArray[np.bool_],
+        priced: Priced,
+        floor: float,
+    ) -> Outcome:
+        """Reduce, and search what is left."""
+        bounds = bound_choices(relaxation, self.costs, self.patterns, priced)
+        start = self.best_known(goal, limits)
+        ceiling = float("inf") if start is None else goal.value(start.measures)
         reduction, kept = reduce(self.costs, self.patterns, domain, bounds, ceiling)
         if not self.critical and count_flows(self.costs, reduction) > MANY_FLOWS and self._recombined(goal, limits):
             start = self.best_known(goal, limits)
@@ -197,7 +261,7 @@ class Session:
             reduction, kept = reduce(self.costs, self.patterns, domain, bounds, ceiling)
         if not reduction.domain.any(axis=1).all():
             return Outcome(start, ceiling, True)
-        return self._search(goal, limits, reduction, kept, bounds.value)
+        return self._search(goal, limits, reduction, kept, max(bounds.value, floor))
 
     def _any_plan(
         self, goal: Goal, limits: tuple[Limit, ...], reduction: Reduction, patterns: Patterns | None
@@ -236,14 +300,14 @@ class Session:
         self.offer(better)
         return True
 
-    def _bound(
+    def _price(
         self, relaxation: Relaxation, goal: Goal, limits: tuple[Limit, ...], domain: NDArray[np.bool_]
-    ) -> Bounds:
+    ) -> Priced:
         """Bound a goal of sums, and remember the plans met."""
         hidden = self._hidden_limits(relaxation.limited)
         start = None if self.critical else self.best_known(goal, limits)
         ceiling = float("inf") if start is None else goal.value(start.measures)
-        bounds = bound_goal(
+        priced = price_goal(
             relaxation,
             self.costs,
             self.patterns,
@@ -256,7 +320,7 @@ class Session:
         )
         for labels in plans_within(self.pool, self.costs, (*self.limits, *hidden)):
             self._remember(labels)
-        return bounds
+        return priced
 
     def _search(
         self,
@@ -287,7 +351,8 @@ class Session:
         if self.relaxation is not None and not self.floors.get(LATENCY):
             # Plans that are good one after the other are a start for running side by side.
             domain = self._domain(energy_only)
-            self.floors[LATENCY] = self._bound(self.relaxation, LATENCY_GOAL, self.limits, domain)
+            priced = self._price(self.relaxation, LATENCY_GOAL, self.limits, domain)
+            self.floors[LATENCY] = bound_choices(self.relaxation, self.costs, self.patterns, priced)
         if self.relaxation is not None and self.floors[LATENCY].value >= HOPELESS:
             return Outcome(None, float("inf"), True)
         domain = self._domain(energy_only)

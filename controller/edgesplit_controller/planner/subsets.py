@@ -17,7 +17,7 @@ from edgesplit_controller.planner.decode import Labels
 from edgesplit_controller.planner.factors import relax
 from edgesplit_controller.planner.noise import Patterns
 from edgesplit_controller.planner.objective import Goal, Limit
-from edgesplit_controller.planner.presolve import Pool, bound_goal
+from edgesplit_controller.planner.presolve import Pool, price_goal
 
 __all__ = ["plans_on_subsets"]
 
@@ -76,7 +76,7 @@ def _solve(
     results: list[tuple[Goal, float, list[Labels]]] = []
     for goal in goals:
         pool = Pool(small, patterns, relaxation.limited)
-        bounds = bound_goal(
+        priced = price_goal(
             relaxation,
             small,
             patterns,
@@ -92,5 +92,5 @@ def _solve(
             for found, extended in pool.rows
             if np.isfinite(goal.value(extended[:MEASURES]))
         ]
-        results.append((goal, bounds.value, labels))
+        results.append((goal, priced.value, labels))
     return results
