@@ -46,12 +46,14 @@ class Run:
         choice: A value per variable that attains it.
         tables: Per bag, the sum of everything below it.
         messages: Per bag, its table minimised over its own variable.
+        beliefs: See `Elimination.beliefs`; empty until asked for.
     """
 
     value: float
     choice: list[int]
     tables: list[Floats]
     messages: list[Floats]
+    beliefs: list[Floats] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,8 @@ class Elimination:
 
     def beliefs(self, run: Run) -> list[Floats]:
         """Per bag, the least total sum for every joint choice of its variables (its axis order is its scope)."""
+        if run.beliefs:
+            return run.beliefs
         rest = run.value
         outside: list[Floats] = [np.zeros(1)] * len(self.bags)
         beliefs: list[Floats] = [np.zeros(1)] * len(self.bags)
@@ -113,6 +117,7 @@ class Elimination:
                 reduced = belief.min(axis=drop, keepdims=True) if drop else belief
                 message = run.messages[child]
                 outside[child] = reduced.reshape(message.shape) - message
+        run.beliefs = beliefs
         return beliefs
 
 

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 
 from edgesplit_controller.planner.costs import MEASURES, Costs
 from edgesplit_controller.planner.decode import Labels
+from edgesplit_controller.planner.elimination import Run
 from edgesplit_controller.planner.factors import Relaxation
-from edgesplit_controller.planner.limited_elimination import SLACK, Cap, Finding, eliminate
+from edgesplit_controller.planner.limited_elimination import Alternatives, Cap, Finding, eliminate
 from edgesplit_controller.planner.objective import Goal, Limit
+from edgesplit_controller.planner.presolve import Priced
 from edgesplit_controller.planner.state_index import States, count_states, lay_out
 from edgesplit_controller.planner.ways import entries_of
 
@@ -27,14 +29,32 @@ __all__ = ["Labelling", "Verdict"]
 
 Floats = NDArray[np.float64]
 
+DOUBT = 2.0**-38
+"""Relative rounding error granted to sums of thousands of terms before a label is dropped for passing a bound."""
+
 MOST_STATES = 1_000_000
 """Joint choices of all tables up to which labels are tried."""
 
 MOST_RUNS = 8
 """Priced runs kept."""
 
-STEPS = (0.003, 0.02, 0.1)
-"""Ceilings tried where no good plan is known, as relative distances above what prices prove."""
+FEW_LABELS = 20_000
+"""With these a known plan's value is tried as ceiling at once."""
+
+MANY_LABELS = 150_000
+"""With these, ceilings are tried one above the other."""
+
+PLAIN = 3
+"""How many times as many where one limit is all there is."""
+
+FIRST_STEP = 0.02
+"""Distance of the first of these from what prices prove, relative."""
+
+GROWTH = 1.5
+"""How many times as far every other one is."""
+
+SHARE = 0.25
+"""Of the time left that labels may take for one goal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +75,7 @@ class Verdict:
     def bound(self) -> float:
         """No plan is below it, rounding errors included."""
         least = min((*self.values[:1], self.ceiling))
-        return least - SLACK * abs(least)
+        return least - DOUBT * abs(least)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +85,14 @@ class _Run:
     Attributes:
         weights: Of the measures.
         least: Per state, the least weighted sum of any assignment with it.
-        tables: What of that lies within the state's own table.
+        outside: What of that lies beyond the state's own table.
+        messages: Per entry of all messages, the least weighted sum of what is below it.
     """
 
     weights: Floats
     least: Floats
-    tables: Floats
+    outside: Floats
+    messages: Floats
 
 
 class Labelling:
@@ -105,9 +127,10 @@ class Labelling:
         goal: Goal,
         limits: Sequence[Limit],
         *,
-        prices: Floats,
-        floor: float,
+        priced: Priced,
+        least: Floats,
         ceiling: float,
+        improved: Callable[[], float],
         left_s: Callable[[], float],
     ) -> Verdict | None:
         """Find the best plan up to a ceiling, or prove that there is none below it.
@@ -115,9 +138,10 @@ class Labelling:
         Args:
             goal: What to minimise.
             limits: On extended measures.
-            prices: Of the limits, the best known.
-            floor: What they prove.
+            priced: The goal at the best prices known.
+            least: Of every measure, a value that no plan is below, shape (3,); minus infinity where none is known.
             ceiling: A known plan's value, or infinity.
+            improved: Looks for a better plan and returns its value, where that pays.
             left_s: Time left. [s]
 
         Returns:
@@ -125,53 +149,68 @@ class Labelling:
         """
         weights = np.zeros(len(self._entries.measures))
         weights[:MEASURES] = goal.weights
-        priced = weights.copy()
-        for limit, price in zip(limits, prices, strict=True):
-            priced[limit.measure] += price
-        for wanted in (*(np.eye(len(weights))[limit.measure] for limit in limits), priced, weights):
-            self._run(wanted)
-        below = partial(self._below, weights, limits, left_s=left_s)
-        verdict = below(ceiling) if np.isfinite(ceiling) else None
+        at_prices = weights.copy()
+        for limit, price in zip(limits, priced.prices, strict=True):
+            at_prices[limit.measure] += price
+        for limit in limits:
+            self._keep(np.eye(len(weights))[limit.measure])
+        self._keep(at_prices, priced.run if priced.unrestricted else None)
+        self._keep(weights, priced.unpriced if priced.unrestricted else None)
+        enough_s = left_s() * (1 - SHARE)
+        below = partial(self._below, weights, limits, least=least, left_s=lambda: left_s() - enough_s)
+        # Comparing two measures takes a sort, comparing more takes pairs.
+        few, many = (PLAIN * FEW_LABELS, PLAIN * MANY_LABELS) if len(limits) == 1 else (FEW_LABELS, MANY_LABELS)
+        verdict = below(ceiling, few) if np.isfinite(ceiling) else None
         if verdict is not None:
             return verdict
-        scale = abs(floor) or abs(ceiling)
-        for step in STEPS:
-            if floor + step * scale >= ceiling:
-                return verdict
-            higher = below(floor + step * scale)
+        ceiling = improved()
+        step = FIRST_STEP * (abs(priced.value) or abs(ceiling))
+        while np.isfinite(step) and step > 0.0 and priced.value + GROWTH * step < ceiling:
+            higher = below(priced.value + step, many)
             if higher is None or higher.values:
                 return higher or verdict
             verdict = higher
-        return verdict if np.isfinite(ceiling) else below(ceiling) or verdict
+            step *= GROWTH
+        return below(ceiling, many) or verdict
 
-    def _run(self, weights: Floats) -> None:
+    def _keep(self, weights: Floats, run: Run | None = None) -> None:
         """Keep a run at these prices, the last asked for last."""
         known = next((run for run in self._runs if np.array_equal(run.weights, weights)), None)
         if known is None:
             elimination = self._relaxation.elimination
-            run = elimination.minimise(self._relaxation.tables(weights, self._costs.allowed))
-            beliefs = elimination.beliefs(run)
-            known = _Run(weights, _row(beliefs), _row(run.tables))
+            if run is None:
+                run = elimination.minimise(self._relaxation.tables(weights, self._costs.allowed))
+            beliefs = _row(elimination.beliefs(run))
+            known = _Run(weights, beliefs, beliefs - _row(run.tables), _row(run.messages))
         others = [run for run in self._runs if run is not known]
         self._runs = [*others[1 - MOST_RUNS :], known]
 
     def _below(
-        self, weights: Floats, limits: Sequence[Limit], ceiling: float, *, left_s: Callable[[], float]
+        self,
+        weights: Floats,
+        limits: Sequence[Limit],
+        ceiling: float,
+        most_labels: int,
+        *,
+        least: Floats,
+        left_s: Callable[[], float],
     ) -> Verdict | None:
-        capped = [(run, _most(run.weights, weights, ceiling, limits)) for run in self._runs]
+        bounds = _bounds(weights, ceiling, limits, least)
+        capped = [(run, _most(run.weights, weights, ceiling, bounds)) for run in self._runs]
         capped = [(run, most) for run, most in capped if np.isfinite(most)]
         alive = np.ones(self._layout.states, dtype=bool)
         for run, most in capped:
             alive &= run.least <= most
         states, base = self._entries.priced(self._layout.look_up(np.flatnonzero(alive)))
-        caps = [Cap(run.weights, most, run.least[states.at] - run.tables[states.at]) for run, most in capped]
+        alternatives = self._entries.alternatives(states)
         finding = eliminate(
             self._layout,
             states,
             base,
-            self._entries.alternatives(states),
+            alternatives,
             counting=np.array([weights, *(np.eye(len(weights))[limit.measure] for limit in limits)]),
-            caps=caps,
+            caps=[_cap(run, most, states, alternatives) for run, most in capped],
+            most_labels=most_labels,
             left_s=left_s,
         )
         return None if finding is None else self._verdict(states, finding, weights, ceiling)
@@ -211,20 +250,50 @@ def _row(tables: Sequence[Floats]) -> Floats:
     return np.concatenate([table.reshape(-1) for table in tables])
 
 
-def _most(run: Floats, goal: Floats, ceiling: float, limits: Sequence[Limit]) -> float:
-    """The most that a plan up to the ceiling and within the limits can have of a run's weighted sum.
+def _cap(run: _Run, most: float, states: States, alternatives: Sequence[Alternatives]) -> Cap:
+    """A run as a bound on the completions of labels."""
+    rest = run.outside[states.at]
+    ahead = rest.copy()
+    for choice in alternatives:
+        ahead += choice.least(run.weights)
+    following = [ahead]
+    for child in reversed(states.children[1:]):
+        following.append(following[-1] + np.where(child >= 0, run.messages[child], 0.0))
+    return Cap(run.weights, most, rest, tuple(reversed(following)))
 
-    The sum is put together from as much of the goal as fits and from limited measures, or from these alone.
+
+def _bounds(goal: Floats, ceiling: float, limits: Sequence[Limit], least: Floats) -> tuple[Floats, Floats]:
+    """The most of each measure that a plan up to the ceiling and within the limits has, and the magnitude behind it.
+
+    A measure of the goal has at most what the least of the others leaves of the ceiling.
     """
-    bounds = np.full(len(run), np.inf)
+    bounds, magnitudes = np.full(len(goal), np.inf), np.zeros(len(goal))
     for limit in limits:
         bounds[limit.measure] = min(bounds[limit.measure], limit.bound)
-    used = goal > 0
+        magnitudes[limit.measure] = max(magnitudes[limit.measure], abs(limit.bound))
+    for measure in np.flatnonzero(goal[:MEASURES] > 0).tolist():
+        others = (goal[:MEASURES] > 0) & (np.arange(MEASURES) != measure)
+        left = (ceiling - float(goal[:MEASURES][others] @ least[others])) / goal[measure]
+        if np.isfinite(left) and left < bounds[measure]:
+            bounds[measure] = left
+            magnitudes[measure] = max(magnitudes[measure], abs(ceiling) / goal[measure])
+    return bounds, magnitudes
+
+
+def _most(run: Floats, goal: Floats, ceiling: float, bounded: tuple[Floats, Floats]) -> float:
+    """The most that a plan up to the ceiling can have of a run's weighted sum.
+
+    The sum is put together from as much of the goal as fits and from bounded measures, or from these alone.
+    """
+    bounds, magnitudes = bounded
+    positive = goal > 0
     most = np.inf
-    for share in {0.0, float((run[used] / goal[used]).min(initial=np.inf))}:
+    for share in (0.0, float((run[positive] / goal[positive]).min(initial=np.inf))):
         rest = run - share * goal
         rest[np.abs(rest) <= 1e-15 * np.abs(run)] = 0.0
-        if np.isfinite(share) and (rest >= 0).all():
-            terms = np.array([share * ceiling if share else 0.0, *(rest[rest > 0] * bounds[rest > 0])])
-            most = min(most, float(terms.sum() + SLACK * np.abs(terms).sum()))
+        if (rest >= 0).all():
+            own = share * ceiling if share else 0.0
+            used = rest > 0
+            doubt = DOUBT * (abs(own) + float(rest[used] @ magnitudes[used]))
+            most = min(most, own + float(rest[used] @ bounds[used]) + doubt)
     return most

@@ -25,18 +25,15 @@ from numpy.typing import NDArray
 
 from edgesplit_controller.planner.state_index import Ints, Layout, States
 
-__all__ = ["SLACK", "Alternatives", "Cap", "Finding", "eliminate"]
+__all__ = ["Alternatives", "Cap", "Finding", "eliminate", "undominated"]
 
 Floats = NDArray[np.float64]
 
-MOST_LABELS = 100_000
-"""Of all messages together."""
-
-MOST_AT_ONCE = 400_000
+MOST_AT_ONCE = 2_000_000
 """Of one level, before any is dropped."""
 
-SLACK = 1e-12
-"""Relative rounding error granted to a sum of all that a plan costs."""
+CHUNK = 100_000
+"""Labels made at a time, before those out of reach are dropped."""
 
 COMPARED = 24
 """Labels before it, in the order of the goal, that a label is compared with where more than two measures count."""
@@ -54,11 +51,13 @@ class Cap:
         most: The sum's upper bound, rounding errors granted.
         outside: Per state, the least that everything beyond its bag's table adds to the weighted sum: a label's own
             sum plus this bounds all its completions from below.
+        ahead: Per slot of children and state, what the children of later slots, and ways to pay, add at least, too.
     """
 
     weights: Floats
     most: float
     outside: Floats
+    ahead: tuple[Floats, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +73,18 @@ class Alternatives:
     first: Ints
     count: Ints
     measures: Floats
+
+    def least(self, weights: Floats) -> Floats:
+        """Per state, the least weighted sum of any way; 0 where there is no choice."""
+        least = np.zeros(len(self.first))
+        chosen = np.flatnonzero(self.first >= 0)
+        first, count, sums = self.first[chosen], self.count[chosen], weights @ self.measures
+        for way in range(int(count.max(initial=0))):
+            cost = sums[np.minimum(first + way, len(sums) - 1)]
+            least[chosen] = np.where(
+                way == 0, cost, np.where(way < count, np.minimum(least[chosen], cost), least[chosen])
+            )
+        return least
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +123,17 @@ class _Labels:
             self.values[:, chosen],
             [child[chosen] for child in self.children],
             [way[chosen] for way in self.ways],
+        )
+
+    @staticmethod
+    def together(pieces: Sequence[_Labels], empty: _Labels) -> _Labels:
+        """Several one after the other; of none, `empty` says which slots there are."""
+        every = [empty.take(np.zeros(0, dtype=np.int64)), *pieces]
+        return _Labels(
+            np.concatenate([piece.state for piece in every]),
+            np.concatenate([piece.values for piece in every], axis=1),
+            [np.concatenate(rows) for rows in zip(*(piece.children for piece in every), strict=True)],
+            [np.concatenate(rows) for rows in zip(*(piece.ways for piece in every), strict=True)],
         )
 
 
@@ -162,6 +184,7 @@ def eliminate(
     *,
     counting: Floats,
     caps: Sequence[Cap],
+    most_labels: int,
     left_s: Callable[[], float],
 ) -> Finding | None:
     """Find all complete labels that the caps admit and that none dominates.
@@ -173,6 +196,7 @@ def eliminate(
         alternatives: Where there is.
         counting: Weights of what a label is judged by, the goal first, shape (at least 1, measures).
         caps: What no plan worth finding exceeds.
+        most_labels: Of all messages together.
         left_s: Time left. [s]
 
     Returns:
@@ -184,78 +208,95 @@ def eliminate(
     bounds = np.searchsorted(level[order], np.arange(int(layout.level.max(initial=0)) + 2))
     for place in range(len(bounds) - 1):
         here = order[bounds[place] : bounds[place + 1]]
-        labels = _joined(_Labels(here, base[:, here]), states, store)
-        labels = labels and _paid(labels, alternatives)
+        labels = _joined(_Labels(here, base[:, here]), states, store, caps)
+        labels = labels and _paid(labels, alternatives, caps)
         if labels is None or left_s() <= 0:
             return None
-        labels = _within(labels, caps)
-        labels = labels.take(_undominated(states.message[labels.state], counting @ labels.values))
+        labels = labels.take(undominated(states.message[labels.state], counting @ labels.values))
         store.add(labels, states.message[labels.state])
-        if store.used > MOST_LABELS:
+        if store.used > most_labels:
             return None
-    return _complete(layout, store, counting)
+    return _complete(layout, store, counting, most_labels)
 
 
-def _joined(labels: _Labels, states: States, store: _Store) -> _Labels | None:
+def _joined(labels: _Labels, states: States, store: _Store, caps: Sequence[Cap]) -> _Labels | None:
     """Every combination with the labels of what lies below; None when these are too many."""
-    for child in states.children:
+    for slot, child in enumerate(states.children):
         message = child[labels.state]
         having = message >= 0
         if not having.any():
             break
         counts = np.where(having, store.count[message], 1)
-        chosen = _picks(np.where(having, store.first[message], -1), counts)
-        if chosen is None:
+        first = np.where(having, store.first[message], -1)
+        rest = [cap.ahead[slot] for cap in caps]
+        combined = _combined(labels, first, counts, store.values, caps=caps, rest=rest)
+        if combined is None:
             return None
-        labels = labels.take(chosen[0])
-        labels.values += np.where(chosen[1] >= 0, store.values[:, chosen[1]], 0.0)
-        labels.children.append(chosen[1])
+        labels, taken = combined
+        labels.children.append(taken)
     return labels
 
 
-def _paid(labels: _Labels, alternatives: Sequence[Alternatives]) -> _Labels | None:
+def _paid(labels: _Labels, alternatives: Sequence[Alternatives], caps: Sequence[Cap]) -> _Labels | None:
     """Every combination with the ways to pay; None when these are too many."""
     for choice in alternatives:
         first = choice.first[labels.state]
         if (first < 0).all():
             labels.ways.append(first)
             continue
-        chosen = _picks(first, choice.count[labels.state])
-        if chosen is None:
+        rest = [cap.outside for cap in caps]
+        combined = _combined(labels, first, choice.count[labels.state], choice.measures, caps=caps, rest=rest)
+        if combined is None:
             return None
-        labels = labels.take(chosen[0])
-        labels.values += np.where(chosen[1] >= 0, choice.measures[:, chosen[1]], 0.0)
-        labels.ways.append(chosen[1])
+        labels, taken = combined
+        labels.ways.append(taken)
     return labels
 
 
-def _picks(first: Ints, counts: Ints) -> tuple[Ints, Ints] | None:
-    """Repeat every label as often as there are options, and number the options; None when these are too many.
+def _combined(
+    labels: _Labels, first: Ints, counts: Ints, values: Floats, *, caps: Sequence[Cap], rest: Sequence[Floats]
+) -> tuple[_Labels, Ints] | None:
+    """Every label with every one of its options that some completion within the caps may have.
 
     Args:
+        labels: So far.
         first: A label's first option; -1 for the only one, which is none.
         counts: How many options a label has; with none it goes.
+        values: Of the options, shape (measures, options).
+        caps: On weighted sums.
+        rest: Per cap and state, what is still to come at least.
+
+    Returns:
+        The combinations and the option in each; None when these are too many.
     """
-    total = int(counts.sum())
-    if total > MOST_AT_ONCE:
-        return None
-    repeated = np.repeat(np.arange(len(counts)), counts)
     ends = np.cumsum(counts)
-    number = np.arange(total) - np.repeat(ends - counts, counts)
-    begin = first[repeated]
-    return repeated, np.where(begin >= 0, begin + number, -1)
+    if len(ends) and int(ends[-1]) > MOST_AT_ONCE:
+        return None
+    pieces: list[tuple[_Labels, Ints]] = []
+    start = 0
+    while start < len(counts):
+        before = int(ends[start - 1]) if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + CHUNK, side="right")))
+        part = slice(start, stop)
+        repeated = np.repeat(np.arange(start, stop), counts[part])
+        begin = first[repeated]
+        number = np.arange(before, before + len(repeated)) - (ends[repeated] - counts[repeated])
+        taken = np.where(begin >= 0, begin + number, -1)
+        grown = labels.take(repeated)
+        grown.values += np.where(taken >= 0, values[:, taken], 0.0)
+        kept = np.ones(len(repeated), dtype=bool)
+        for cap, remaining in zip(caps, rest, strict=True):
+            kept &= cap.weights @ grown.values + remaining[grown.state] <= cap.most
+        pieces.append((grown, taken) if kept.all() else (grown.take(kept), taken[kept]))
+        start = stop
+    if len(pieces) == 1:
+        return pieces[0]
+    return _Labels.together([piece for piece, _ in pieces], labels), np.concatenate(
+        [np.zeros(0, dtype=np.int64), *(taken for _, taken in pieces)]
+    )
 
 
-def _within(labels: _Labels, caps: Sequence[Cap]) -> _Labels:
-    """The labels that some completion within the caps may have."""
-    kept = np.ones(len(labels.state), dtype=bool)
-    for cap in caps:
-        rest = cap.outside[labels.state]
-        kept &= cap.weights @ labels.values + rest <= cap.most
-    return labels if kept.all() else labels.take(kept)
-
-
-def _undominated(group: Ints, judged: Floats) -> Ints:
+def undominated(group: Ints, judged: Floats) -> Ints:
     """The labels to keep, sorted by group and goal.
 
     Args:
@@ -298,18 +339,18 @@ def _compared(number: Ints, judged: Floats) -> NDArray[np.bool_]:
     return kept
 
 
-def _complete(layout: Layout, store: _Store, counting: Floats) -> Finding | None:
+def _complete(layout: Layout, store: _Store, counting: Floats, most_labels: int) -> Finding | None:
     """Combine the labels of the graph's separate parts."""
     values, members = np.zeros((len(store.values), 1)), np.zeros((1, 0), dtype=np.int64)
     for root in layout.roots:
         message = layout.message_of(root)
         first, count = int(store.first[message]), int(store.count[message])
-        if len(members) * count > MOST_LABELS:
+        if len(members) * count > most_labels:
             return None
         picked = np.arange(first, first + count)
         values = (values[:, :, None] + store.values[:, None, picked]).reshape(len(values), -1)
         members = np.concatenate([np.repeat(members, count, axis=0), np.tile(picked, len(members))[:, None]], axis=1)
-        kept = _undominated(np.zeros(len(members), dtype=np.int64), counting @ values)
+        kept = undominated(np.zeros(len(members), dtype=np.int64), counting @ values)
         values, members = values[:, kept], members[kept]
 
     def parts(label: int) -> list[tuple[int, list[int]]]:

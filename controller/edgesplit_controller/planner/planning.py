@@ -106,7 +106,9 @@ def _trade(planning: Session, wl: float, we: float, first: Outcome) -> tuple[Ran
         bound = combined.weights[0] * first.bound + combined.weights[1] * second.bound
         return ranges, min(0.0, bound - offset)
     third = planning.best(combined)
-    return _ranges(planning), third.bound - offset
+    # No plan is below the best of each measure by itself, either: until it is proven the score is between 0 and its value.
+    apart = combined.weights[0] * first.bound + combined.weights[1] * second.bound
+    return _ranges(planning), max(third.bound, apart) - offset
 
 
 def _single(planning: Session, latency: bool, first: Outcome) -> tuple[Ranges, float]:

@@ -66,12 +66,16 @@ class Priced:
         prices: Of the limits.
         run: The elimination at these prices.
         offset: What the limits take off the run's sums.
+        unpriced: The elimination without prices.
+        unrestricted: Whether every place that the problem allows was.
     """
 
     value: float
     prices: Floats
     run: Run
     offset: float
+    unpriced: Run
+    unrestricted: bool
 
 
 class Pool:
@@ -137,6 +141,7 @@ def price_goal(
     prices = np.zeros(len(limits))
     enough_s = left_s() / 2
     best: Priced | None = None
+    unrestricted = bool((domain == costs.allowed).all())
     for _ in range(SEARCH_STEPS):
         extended_prices = np.array([*goal.weights, *[0.0] * (1 + len(relaxation.limited))])
         for limit, price in zip(limits, prices, strict=True):
@@ -145,7 +150,7 @@ def price_goal(
         offset = -sum(float(price) * limit.bound for limit, price in zip(limits, prices, strict=True))
         value = run.value + offset
         if best is None or value > best.value:
-            best = Priced(value, prices, run, offset)
+            best = Priced(value, prices, run, offset, run if best is None else best.unpriced, unrestricted)
         if value >= HOPELESS:
             break
         labels = _labels(run, extended_prices, relaxation, costs, patterns)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgesplit.plan import Assignment
 from edgesplit.problem import Problem
-from edgesplit_controller.planner.costs import DEVICE_ENERGY, ENERGY, LATENCY, costs_of
+from edgesplit_controller.planner.costs import DEVICE_ENERGY, ENERGY, LATENCY, MEASURES, costs_of
 from edgesplit_controller.planner.critical import add_schedule, worst_latency_s
 from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.decode import Labels, labels_of, to_assignment
@@ -205,7 +205,7 @@ class Session:
         labelled = self._labelled(self.relaxation, goal, limits, priced)
         if labelled.proven:
             return labelled
-        return self._searched(self.relaxation, goal, limits, domain=domain, priced=priced, floor=labelled.bound)
+        return self._reduced(self.relaxation, goal, limits, domain=domain, priced=priced, floor=labelled.bound)
 
     def _labelled(self, relaxation: Relaxation, goal: Goal, limits: tuple[Limit, ...], priced: Priced) -> Outcome:
         """Close the gap that prices leave, without search where labels are few."""
@@ -218,9 +218,10 @@ class Session:
         verdict = self._labelling.solve(
             goal,
             every,
-            prices=priced.prices,
-            floor=priced.value,
+            priced=priced,
+            least=self._least(),
             ceiling=float("inf") if start is None else goal.value(start.measures),
+            improved=lambda: self._improved(goal, limits),
             left_s=self.clock.left_s,
         )
         if verdict is None:
@@ -236,7 +237,21 @@ class Session:
         value = float("inf") if best is None else goal.value(best.measures)
         return Outcome(best, bound, value == bound or value - bound <= PROOF * abs(value))
 
-    def _searched(
+    def _improved(self, goal: Goal, limits: tuple[Limit, ...]) -> float:
+        """The value of the best plan that swaps lead to."""
+        self._recombined(goal, limits)
+        best = self.best_known(goal, limits)
+        return float("inf") if best is None else goal.value(best.measures)
+
+    def _least(self) -> NDArray[np.float64]:
+        """What no plan is below in each measure, as far as it is known."""
+        least = np.full(MEASURES, -np.inf)
+        for measure, goal in ((LATENCY, LATENCY_GOAL), (ENERGY, ENERGY_GOAL)):
+            if (goal, ()) in self._solved and not self.critical:
+                least[measure] = self._solved[goal, ()].bound
+        return least
+
+    def _reduced(
         self,
         relaxation: Relaxation,
         goal: Goal,

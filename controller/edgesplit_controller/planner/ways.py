@@ -106,7 +106,7 @@ def entries_of(relaxation: Relaxation, costs: Costs) -> Entries:
         pattern[NOISE] = relaxation.pattern_noise.reshape(-1)
         pattern[:, relaxation.pattern.reshape(-1) > 0] = np.inf
     before, after = compute.shape[1], pattern.shape[1]
-    sending = np.stack(relaxation.wires) if relaxation.wires else np.zeros((1, PRICED, 0))
+    sending = np.stack([*relaxation.wires] or [np.zeros((PRICED, 0))])
     kept = _kept(sending)
     number = kept.sum(axis=0)
     several = np.flatnonzero(number > 1)
@@ -152,7 +152,7 @@ def _extended(sending: Floats, rows: int) -> Floats:
 
 def _kept(sending: Floats) -> NDArray[np.bool_]:
     """Ways that are possible and that no other one beats, shape (ways, entries); the first among equals."""
-    kept: NDArray[np.bool_] = (sending < IMPOSSIBLE / 2).all(axis=1)
+    kept = np.array([(way < IMPOSSIBLE / 2).all(axis=0) for way in sending], dtype=bool)
     for later in reversed(range(len(sending))):
         for other in range(len(sending)):
             if other != later:
