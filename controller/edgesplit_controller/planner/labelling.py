@@ -109,8 +109,11 @@ class Labelling:
 
     @staticmethod
     def suits(relaxation: Relaxation, costs: Costs) -> bool:
-        """Whether the relaxation leaves nothing out and is small enough."""
-        if not relaxation.complete:
+        """Whether the relaxation leaves nothing out and is small enough, and no node's memory is limited.
+
+        Weights differ from operator to operator, so that labels under a limit on memory become too many.
+        """
+        if not relaxation.complete or relaxation.limited:
             return False
         return count_states(relaxation.elimination, _sizes(relaxation, costs)) <= MOST_STATES
 
