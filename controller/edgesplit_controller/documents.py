@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edgesplit.checks import NoiseReport, exceeds
+from edgesplit.documents import DeclinedDocument
 from edgesplit.messages import LinkState, Origin, Usage
 from edgesplit.origins import weakest
 from edgesplit.plan import Assignment
@@ -202,6 +203,7 @@ def plan_document(
     fallbacks: Mapping[str, FallbackRow] | None = None,
     battery: BatteryDocument | None = None,
     noise: MeasuredNoise | None = None,
+    declined: DeclinedDocument | None = None,
 ) -> PlanDocument:
     """`splitctl plan`."""
     evaluation, assignment = plan.evaluation, plan.assignment
@@ -236,6 +238,7 @@ def plan_document(
         battery=battery,
         energy_per_node=energy_rows(plan, usage),
         speeds={node: row for node, row in rows.items() if row is not None},
+        declined=declined or DeclinedDocument(),
     )
 
 

@@ -27,6 +27,7 @@ def render_metrics(
     deployments: Mapping[str, DeploymentState],
     *,
     connected: bool,
+    declined: Mapping[str, int],
     writable: bool = True,
 ) -> bytes:
     """The page in Prometheus' text format."""
@@ -46,6 +47,9 @@ def render_metrics(
     for start, link in registry.links():
         bandwidth.labels(start, link.to).set(link.bandwidth_bytes_per_s if link.up else 0.0)
         latency.labels(start, link.to).set(link.latency_s)
+    passed = gauge("replans_declined", "Plans made again and not taken, since the start", ("model",))
+    for name, count in declined.items():
+        passed.labels(name).set(count)
     epoch = gauge("epoch", "Epoch that serves", ("model",))
     predicted = gauge("plan_latency_seconds", "Predicted latency of the active plan", ("model",))
     energy = gauge("plan_energy_joules", "Predicted energy of the active plan", ("model",))

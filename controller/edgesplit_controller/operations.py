@@ -194,7 +194,15 @@ class Operations:
             self._rollouts.serving(name),
         )
         return plan_document(
-            plan, usage, serving, speeds=self._speeds, pins=pins, fallbacks=rows, battery=battery, noise=noise
+            plan,
+            usage,
+            serving,
+            speeds=self._speeds,
+            pins=pins,
+            fallbacks=rows,
+            battery=battery,
+            noise=noise,
+            declined=self._deployer.declined.document(name),
         )
 
     async def _add(self, asked: AddModel, progress: Progress) -> ModelAddedDocument:

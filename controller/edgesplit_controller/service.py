@@ -408,6 +408,7 @@ class Service:
             self._catalog.records,
             self._deployer.deployments,
             connected=self._bus.connected,
+            declined=self._deployer.declined.counts,
             writable=not self._store_health.cause,
         )
 

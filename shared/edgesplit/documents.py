@@ -19,6 +19,7 @@ __all__ = [
     "BatteryDocument",
     "CodecsDocument",
     "ComponentRow",
+    "DeclinedDocument",
     "DeployDocument",
     "EnergyRow",
     "FallbackRow",
@@ -354,6 +355,22 @@ class MeasuredDocument(msgspec.Struct, frozen=True, kw_only=True):
     noise: MeasuredNoise = MeasuredNoise()
 
 
+class DeclinedDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """Plans that were made again and declined, most of them over changes too small for an event.
+
+    Attributes:
+        count: Since the controller started.
+        since_unix_s: When that was. [s since the epoch]
+        last_unix_s: When the last one was; None without one. [s since the epoch]
+        last_reason: What it was planned for, and why the plan stays.
+    """
+
+    count: int = 0
+    since_unix_s: float = 0.0
+    last_unix_s: float | None = None
+    last_reason: str = ""
+
+
 class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
     """`splitctl plan NAME`: the active plan. All figures but `measured` are predicted.
 
@@ -365,6 +382,7 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
         fallbacks: Node to what serves when it is lost.
         battery: What the battery floor allows now; None without a floor.
         speeds: Node to how its execution profile is corrected by live timings.
+        declined: How often other plans were weighed and not taken.
     """
 
     model: str
@@ -393,6 +411,7 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
     battery: BatteryDocument | None = None
     energy_per_node: dict[str, EnergyRow] = {}
     speeds: dict[str, SpeedRow] = {}
+    declined: DeclinedDocument = DeclinedDocument()
 
 
 class SourceDocument(msgspec.Struct, frozen=True, kw_only=True):

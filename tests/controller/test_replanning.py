@@ -9,10 +9,24 @@ import pytest
 from edgesplit.plan import Assignment, Ranges
 from edgesplit.problem import Link, Node, Objective, Operator, Problem
 from edgesplit_controller.deployment.replanning import Decision, Figures, NodeFigures, Thresholds, decide, reasons
+from edgesplit_controller.deployment.stakes import Stakes
 from edgesplit_controller.planner import evaluate
 
 THRESHOLDS = Thresholds()
 NODE = NodeFigures(3.0, 1.0, None, (0.01, 0.02), (0.01,))
+STAKES = Stakes(
+    plan_s=0.3,
+    plan_j=1.0,
+    latency_weight=1.0,
+    energy_weight=0.0,
+    source="a",
+    device_limit_j=None,
+    transmit_w={"a": 1.0, "b": 1.0},
+    sent={("a", "b"): (100_000.0, 1)},
+    sizes=(100_000.0,),
+    floor_s=THRESHOLDS.latency_floor_s,
+)
+"""A plan of 0.3 s that spends a third of it on one tensor."""
 
 
 def figures(bandwidth: float = 1e6, latency_s: float = 0.01, **nodes: NodeFigures) -> Figures:
@@ -41,20 +55,44 @@ def figures(bandwidth: float = 1e6, latency_s: float = 0.01, **nodes: NodeFigure
     ],
 )
 def test_only_changes_beyond_the_threshold_are_reasons(now: Figures, kinds: list[str]) -> None:
-    assert [reason.kind for reason in reasons(figures(), now, THRESHOLDS)] == kinds
+    assert [reason.kind for reason in reasons(figures(), now, THRESHOLDS, STAKES)] == kinds
 
 
 def test_a_link_that_comes_up_and_tiny_latencies() -> None:
-    assert [reason.kind for reason in reasons(Figures({"a": NODE, "b": NODE}), figures(), THRESHOLDS)] == [
-        "link-appeared"
-    ]
-    assert reasons(figures(latency_s=0.0001), figures(latency_s=0.0004), THRESHOLDS) == ()
+    (reason,) = reasons(Figures({"a": NODE, "b": NODE}), figures(), THRESHOLDS, STAKES)
+    assert (reason.kind, reason.quiet) == ("link-appeared", True)
+    assert reasons(figures(latency_s=0.0001), figures(latency_s=0.0004), THRESHOLDS, STAKES) == ()
 
 
 def test_a_links_delay_is_news_only_beside_what_the_plan_takes() -> None:
-    slower = figures(latency_s=0.014)
-    assert [reason.kind for reason in reasons(figures(), slower, THRESHOLDS, plan_s=0.3)] == ["link-changed"]
-    assert reasons(figures(), slower, THRESHOLDS, plan_s=0.5) == ()
+    slower = figures(latency_s=0.02)
+    assert [reason.kind for reason in reasons(figures(), slower, THRESHOLDS, STAKES)] == ["link-changed"]
+    assert reasons(figures(), slower, THRESHOLDS, replace(STAKES, plan_s=0.5)) == ()
+
+
+def test_a_link_that_the_plan_does_not_use_is_a_chance_if_it_got_better_and_nothing_if_it_got_worse() -> None:
+    unused = replace(STAKES, sent={})
+    (better,) = reasons(figures(), figures(bandwidth=2e6), THRESHOLDS, unused)
+    assert (better.kind, better.quiet) == ("link-changed", True)
+    assert better.share == pytest.approx(0.05 / 0.3)
+    assert reasons(figures(), figures(bandwidth=0.1e6), THRESHOLDS, unused) == ()
+    assert reasons(figures(), Figures({"a": NODE, "b": NODE}, {}), THRESHOLDS, unused) == ()
+
+
+def test_what_a_links_own_scatter_explains_is_no_reason() -> None:
+    halved = figures(bandwidth=0.5e6)
+    (reason,) = reasons(figures(), halved, THRESHOLDS, STAKES, {("a", "b"): 0.2})
+    assert (reason.node, reason.to, reason.quiet) == ("a", "b", False)
+    assert reason.text == "link a -> b went from 1 to 0.5 MB/s"
+    assert reasons(figures(), halved, THRESHOLDS, STAKES, {("a", "b"): 1.1}) == ()
+
+
+def test_loopback_may_be_halved_and_doubled_without_a_plan_of_milliseconds_feeling_it() -> None:
+    """Drill 7: links of 2 GB/s told 66 changes a minute."""
+    near, plan = (2e9, 1e-4), replace(STAKES, plan_s=0.02, sizes=(600_000.0,), sent={("a", "b"): (600_000.0, 1)})
+    for now in ((1e9, 1e-4), (4e9, 2e-4), (1.1e9, 2e-4)):
+        before, after = (Figures({"a": NODE, "b": NODE}, {("a", "b"): link}) for link in (near, now))
+        assert reasons(before, after, THRESHOLDS, plan) == ()
 
 
 def problem(edge_s: float, max_noise: float | None = None) -> Problem:

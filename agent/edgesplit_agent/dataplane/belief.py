@@ -41,6 +41,10 @@ REMEMBERED, SURE_AFTER = 24, 8
 LONGEST_RUN = 8
 
 
+_Sample = tuple[float, bool]
+"""A rate [B/s], and whether it was measured; else it is a bound."""
+
+
 class RateBelief:
     """What is believed of one rate. [B/s]
 
@@ -53,7 +57,7 @@ class RateBelief:
         self._samples = 0
         self._last: float | None = None
         self._squares: deque[float] = deque(maxlen=REMEMBERED)
-        self._run: list[tuple[float, bool]] = []
+        self._run: list[_Sample] = []
 
     @property
     def scatter(self) -> float:
@@ -100,13 +104,9 @@ class RateBelief:
     def _suspect(self, sample: float, believed: float, scatter: float, *, exact: bool) -> bool:
         """A sample far from what is believed: noise, or the first sign of a change; whether that is certain now."""
         apart = max(math.log(AGREEMENT), NOISE * scatter)
-        agreeing = takewhile(
-            lambda earlier: (
-                (earlier[0] > believed) == (sample > believed) and abs(math.log(earlier[0] / sample)) <= apart
-            ),
-            reversed(self._run),
-        )
-        self._run = [*reversed(list(agreeing)), (sample, exact)][-LONGEST_RUN:]
+        new = (sample, exact)
+        agreeing = takewhile(lambda earlier: _agree(earlier, new, believed, apart), reversed(self._run))
+        self._run = [*reversed(list(agreeing)), new][-LONGEST_RUN:]
         measured = [rate for rate, was_exact in self._run if was_exact]
         mean = statistics.fmean(math.log(rate / believed) for rate, _ in self._run)
         large = abs(math.exp(mean) - 1) >= LARGE_CHANGE and scatter <= RESTLESS
@@ -124,6 +124,16 @@ class RateBelief:
         """The scatter without the run that is being judged: a change must not hide itself."""
         run = sum(was_exact for _, was_exact in self._run) + exact
         return _deviation(list(self._squares)[: len(self._squares) - run])
+
+
+def _agree(one: _Sample, other: _Sample, believed: float, apart: float) -> bool:
+    """Whether two samples may be of one rate; a bound agrees with whatever lies beyond it."""
+    if (one[0] > believed) != (other[0] > believed):
+        return False
+    further = abs(math.log(one[0] / believed)) - abs(math.log(other[0] / believed))
+    if one[1] and other[1]:
+        return abs(further) <= apart
+    return one[1] == other[1] or (further if one[1] else -further) >= -apart
 
 
 def _deviation(squares: Collection[float]) -> float:

@@ -41,8 +41,9 @@ __all__ = ["LinkEstimate", "LinkEstimator"]
 
 LATENCY_WINDOW_S = 15.0
 MIN_SAMPLE_S = 0.002
-MARGIN = 1.2
-"""A probe takes so many times what it must, for a link may turn out faster than believed. [1]"""
+MARGIN, MARGIN_NEAR = 1.2, 2.0
+"""A probe takes so many times what it must, for a link may turn out faster than believed: if only slow ones counted, a
+link beside other work would look slow. [1]"""
 GROWTH = 2
 """Not more, so that TCP's window keeps pace with the first probes."""
 INITIAL_WINDOW_BYTES = 14_600
@@ -54,11 +55,10 @@ CALIBRATED_ROUND_TRIPS = 1
 CALIBRATED_WITHIN = 1.15
 """Probes that differ by less found the link rather than the window, which doubles."""
 AGREEING_PROBES = 3
-NEARLY = 1.5
-"""The same where the round trip takes no time: no window hides the link, only the machine's other work."""
 CALIBRATION_LIMIT = 40
 """Probes after which the middle one of the last is believed: on some links no two find the same."""
-CALIBRATION_LIMIT_BYTES = 1 << 26
+CALIBRATION_BYTES = (1 << 23, 1 << 26)
+"""What that may cost in all: eight times what is on the way at a time, within these limits. [B]"""
 DOUBTFUL_LATENCY_S = 0.03
 """A frame that takes this long outweighs the jitter of any round trip."""
 UNHURT = 0.85
@@ -265,23 +265,28 @@ class LinkEstimator:
         if sent.nbytes >= self._probe_bytes:
             self._probe_bytes = min(self._probe_bytes * GROWTH, self._most_bytes)
         surely = sent.nbytes / (seconds + max(MIN_SAMPLE_S, round_trip / 4))
-        if self._bandwidth is not None and surely > self._bandwidth * (1 + max(CHANGE, 2 * self._belief.scatter)):
-            # Even so the link is faster than believed; probes must not be rationed by what is no longer true.
-            if not self._calibrating:
-                self._calibrating, self._calibrated_bytes = True, 0
-            self._at_least = surely
+        if self._bandwidth is None or surely <= self._bandwidth * (1 + CHANGE):
+            return
+        # Even so the link is faster than believed; probes must not be rationed by what is no longer true.
+        self._at_least = surely
+        if self._near:
+            self._belief.take_bound(surely)
+        elif not self._calibrating:
+            self._calibrating, self._calibrated_bytes = True, 0
 
     def _calibrate(self, sent: _Sent, seconds: float, now: float) -> None:
-        """A probe behind others right before it: the bandwidth, once three in a row found the same."""
+        """A probe behind others right before it: the bandwidth, once three in a row found the same.
+
+        Where the round trip takes no time, no window hides the link and three are enough whatever they found.
+        """
         bandwidth = sent.nbytes / seconds
         self._calibrations.append(bandwidth)
         last = self._calibrations[-AGREEING_PROBES:]
-        within = NEARLY if self._near else CALIBRATED_WITHIN
-        agree = len(last) == AGREEING_PROBES and max(last) <= within * min(last)
-        enough = (
-            len(self._calibrations) >= CALIBRATION_LIMIT or self._calibrated_bytes >= CALIBRATION_LIMIT_BYTES
-        ) and len(last) == AGREEING_PROBES
-        if agree or enough:
+        least, most = CALIBRATION_BYTES
+        limit_bytes = min(max(8 * bandwidth * (self._round_trip_s or 0.0), least), most)
+        agree = self._near or max(last) <= CALIBRATED_WITHIN * min(last)
+        spent = len(self._calibrations) >= CALIBRATION_LIMIT or self._calibrated_bytes >= limit_bytes
+        if len(last) == AGREEING_PROBES and (agree or spent):
             if self._bandwidth is None:
                 self._pace.forgive()
             self._calibrating, self._calibrated_bytes = False, 0
@@ -355,5 +360,8 @@ class LinkEstimator:
         self._sampled_at = now
         self._at_least = 0.0
         self._probe_bytes = probe_size(
-            self._belief.value or 1.0, at_least_s=self._enough_s() * MARGIN, pair=self._long_fat(), near=self._near
+            self._belief.value or 1.0,
+            at_least_s=self._enough_s() * (MARGIN_NEAR if self._near else MARGIN),
+            pair=self._long_fat(),
+            near=self._near,
         )

@@ -13,11 +13,12 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from edgesplit.documents import DeclinedDocument
 from edgesplit.energy_documents import EnergyRow
 from edgesplit.plan import Solution, TimelineEntry, solution_to_document
 from edgesplit.problem import Problem
 from edgesplit.requests import FallbackRow, MeasuredDocument, MeasuredNoise, NodeShare, PlanDocument
-from edgesplit.units import UNKNOWN, joules, number, time_span
+from edgesplit.units import UNKNOWN, clock, joules, number, time_span
 from edgesplit_controller.cli.tables import console, corrected_text, goals_text, plain_table, properties
 
 __all__ = ["show_plan", "show_solution", "timeline_rows"]
@@ -70,6 +71,7 @@ def show_plan(document: PlanDocument) -> None:
                 *([] if battery is None else [("battery", battery.text)]),
                 ("score", f"{_share(document.score)} (proven gap {_share(document.gap)})"),
                 ("planned in", time_span(document.solve_s)),
+                *_declined(document.declined),
             ]
         )
     )
@@ -79,6 +81,13 @@ def show_plan(document: PlanDocument) -> None:
     _show_constraints(out, document)
     _show_fallbacks(out, document.fallbacks)
     _show_timeline(out, entries)
+
+
+def _declined(declined: DeclinedDocument) -> list[tuple[str, str]]:
+    if not declined.count or declined.last_unix_s is None:
+        return []
+    text = f"{declined.count} other plans since {clock(declined.since_unix_s)[:16]}, the last at "
+    return [("declined", f"{text}{clock(declined.last_unix_s)[:16]} ({declined.last_reason})")]
 
 
 def show_solution(problem: Problem, solution: Solution, load_s: float) -> None:

@@ -8,7 +8,8 @@ at a time, and none that leaves it without a plan. Not here: how plans are made 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -23,20 +24,24 @@ from edgesplit.errors import (
     PreparationFailed,
     StoreUnwritable,
 )
+from edgesplit.messages import EventLevel
 from edgesplit.problem import Problem
 from edgesplit.requests import BatteryDocument, GoalsDocument
+from edgesplit_controller.deployment.declined import Declined
 from edgesplit_controller.deployment.fallbacks import Fallbacks
 from edgesplit_controller.deployment.goals import goals_text
 from edgesplit_controller.deployment.noise_checks import tightened
 from edgesplit_controller.deployment.occasions import Change, Data, Occasion, Watch
 from edgesplit_controller.deployment.planning import Draft, NotProfiledYet, PlanMaker
-from edgesplit_controller.deployment.replanning import Figures, figures_of, reasons
+from edgesplit_controller.deployment.replanning import Figures, Reason, figures_of, reasons
+from edgesplit_controller.deployment.stakes import Stakes, stakes_of
 from edgesplit_controller.deployment.state import DeploymentState, PlanRecord
 
 if TYPE_CHECKING:
     from edgesplit_controller.configuration import Planning
     from edgesplit_controller.deployment.activation import Activation
     from edgesplit_controller.deployment.batteries import Batteries
+    from edgesplit_controller.deployment.glances import Glance
     from edgesplit_controller.deployment.rollouts import Rollouts
     from edgesplit_controller.events import EventLog
     from edgesplit_controller.models.record import ModelRecord
@@ -48,6 +53,8 @@ TICK_S = 0.25
 RETRY_S = 30.0
 """After an abandoned epoch the controller plans again even if nothing else changes."""
 REFRESH_EVERY_S = 2.0
+REFRESH_LINKS_EVERY_S = 10.0
+"""What a link makes of the prediction that is shown, where it is no reason to plan again."""
 DRAIN_LIMIT_S = 15.0
 """How long `undeploy` waits for the last requests to end."""
 
@@ -66,6 +73,9 @@ class Deployer:
         events: Where decisions are told.
         settings: Debounce and limits.
         clock: Monotonic seconds, the same as the rollouts'.
+
+    Attributes:
+        declined: What was planned again and declined.
     """
 
     def __init__(
@@ -92,6 +102,7 @@ class Deployer:
         self._events = events
         self._settings = settings
         self._clock = clock
+        self.declined = Declined(clock, time.time)
         self._log = structlog.get_logger(part="deployer")
         self._watches: dict[str, Watch] = {}
         self._fleet_moved = asyncio.Event()
@@ -337,7 +348,7 @@ class Deployer:
                 and not draft.decision.adopt
                 and not self._activation.gains_fallback(record, draft, serving)
             ):
-                self._decline(model, serving, draft, f"{occasion.cause}: {verdict}", data)
+                self._decline(model, serving, draft, occasion, data)
                 return Change(serving.plan.epoch, False, verdict)
             return await self._activation.roll_out(record, draft, reason, data, occasion.deadline_s)
         except (PreparationFailed, StoreUnwritable):
@@ -346,15 +357,18 @@ class Deployer:
         finally:
             self._fallbacks.refresh(model)
 
-    def _decline(self, model: str, serving: PlanRecord, draft: Draft, reason: str, data: Data) -> None:
+    def _decline(self, model: str, serving: PlanRecord, draft: Draft, occasion: Occasion, data: Data) -> None:
         # The plan stays, but what it predicts now is what people should see.
+        reason = f"{occasion.cause}: {draft.decision.text}"
         refreshed = self._maker.reevaluate(serving, draft, reason)
         deployment = self._deployment(model)
         plans = deployment.plans | {serving.plan.epoch: refreshed}
         self._rollouts.keep(model, msgspec.structs.replace(deployment, plans=plans), goals=draft.goals)
         self._rollouts.publish(model)  # its source checks noise against the present bound
-        text = f"{model} stays on epoch {serving.plan.epoch} ({reason})"
-        self._events.add("replan-declined", text, model=model, data=data)
+        more = self.declined.add(model, reason, answers=occasion.answers, forced=occasion.forced)
+        if more is not None:
+            text = f"{model} stays on epoch {serving.plan.epoch} ({reason}{more})"
+            self._events.add("replan-declined", text, model=model, data=data)
 
     async def _watch_fleet(self, model: str, watch: Watch) -> None:
         """Plan again whenever the fleet has changed enough."""
@@ -383,25 +397,69 @@ class Deployer:
         if not self._registry.node(source).usable or self._registry.profile(source, model, record.sha256) is None:
             return  # nobody else can answer; it serves again by itself once it is back
         goals = self.goals(model)
+        active = deployment.active
+        due = self._batteries.reasons(active, goals)
+        glance = self._maker.glance(record, goals, self.deployments)
+        if not due and not self._worth_stating(model, watch, active, goals, glance):
+            return
+        watch.glance = glance
         problem = self._problem(model, source, goals)
-        before = watch.figures or figures_of(deployment.active.problem)
-        plan_s = deployment.active.evaluation.timeline_s
-        found = reasons(before, figures_of(problem), self._settings.thresholds, plan_s)
-        found += self._batteries.reasons(deployment.active, goals)
-        breach = await self._breach(model, problem, deployment.active, watch)
-        if not found and not breach and deployment.active.goals == goals:
+        before, stakes = watch.figures or figures_of(active.problem), self._stakes(watch, active)
+        found = reasons(before, figures_of(problem), self._settings.thresholds, stakes, glance.scatter)
+        if not self.declined.may_try(model):
+            found = tuple(reason for reason in found if not reason.quiet)
+        found += due
+        breach = await self._breach(model, problem, active, watch)
+        if not found and not breach and active.goals == goals:
             await self._refresh(model, watch, problem)
             return
-        for reason in found:
-            if reason.kind.startswith("link-"):
-                self._events.add("link-changed", reason.text, model=model)
         texts = [*([breach] if breach else []), *(reason.text for reason in found)]
         cause = "; ".join(texts[:3]) or "goals differ from the plan's"
+        answers = self._tell(model, found) or bool(breach) or not found
+        chance = bool(found) and not breach and all(reason.quiet for reason in found)
         try:
-            await self._change(model, problem, goals, Occasion(cause, False, self._limit_s()))
+            change = await self._change(model, problem, goals, Occasion(cause, False, self._limit_s(), answers))
+            if chance:
+                self.declined.tried(model, adopted=change.changed)
         except (PreparationFailed, StoreUnwritable):
             asyncio.get_running_loop().call_later(RETRY_S, self._retry, watch)
             raise
+
+    def _worth_stating(
+        self, model: str, watch: Watch, active: PlanRecord, goals: GoalsDocument, glance: Glance
+    ) -> bool:
+        """Whether a planning problem stated now could lead to anything."""
+        if watch.glance is None or glance.differs(watch.glance) or active.goals != goals:
+            return True
+        tightening = self._rollouts.state.tightenings.get(model)
+        if tightening is not None and watch.breach != (active.plan.epoch, tightening):
+            return True
+        if watch.refreshed is not None and watch.refreshed[1] != self._maker.timed_s(model):
+            return True
+        stakes, decided = self._stakes(watch, active), watch.figures or figures_of(active.problem)
+        if glance.felt(watch.glance, stakes) and self._clock() - watch.refreshed_s >= REFRESH_LINKS_EVERY_S:
+            return True
+        found = glance.reasons(decided.links, self._settings.thresholds, stakes)
+        return any(not reason.quiet for reason in found) or (bool(found) and self.declined.may_try(model))
+
+    def _stakes(self, watch: Watch, active: PlanRecord) -> Stakes:
+        if watch.stakes is None or watch.stakes[0] is not active:
+            floor_s = self._settings.thresholds.latency_floor_s
+            watch.stakes = active, stakes_of(active.problem, active.assignment, active.evaluation, floor_s)
+        return watch.stakes[1]
+
+    def _tell(self, model: str, found: Sequence[Reason]) -> bool:
+        """Tell of links that the serving plan feels; whether people know of any of the reasons."""
+        known = False
+        for reason in found:
+            if not reason.kind.startswith("link-"):
+                known = True
+            elif not reason.quiet and self.declined.may_tell("link", model, reason.node, reason.to):
+                data: Data = {"from": reason.node, "to": reason.to, "share_of_plan": reason.share or None}
+                level: EventLevel = "warning" if reason.kind == "link-lost" else "info"
+                self._events.add("link-changed", reason.text, model=model, node=reason.node, data=data, level=level)
+                known = True
+        return known
 
     async def _breach(self, model: str, problem: Problem, active: PlanRecord, watch: Watch) -> str:
         """That the plan that serves is noisier than its bound, as was measured, unless planning could not help it."""
@@ -419,6 +477,7 @@ class Deployer:
         """Let the serving plan predict by the present figures, though they are no reason to plan again."""
         wait_s = watch.refreshed_s + REFRESH_EVERY_S - self._clock()
         if wait_s > 0:
+            watch.glance = None  # then look again, whatever happened meanwhile
             asyncio.get_running_loop().call_later(wait_s, watch.dirty.set)
             return
         watch.refreshed_s = self._clock()
@@ -435,7 +494,7 @@ class Deployer:
 
     @staticmethod
     def _retry(watch: Watch) -> None:
-        watch.figures, watch.breach = Figures(), None
+        watch.figures, watch.breach, watch.glance = Figures(), None, None
         watch.dirty.set()
 
     async def _tick(self) -> None:

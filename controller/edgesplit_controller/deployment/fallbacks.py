@@ -1,8 +1,8 @@
 """A plan for every node that could vanish, made after the one that serves.
 
 Owns: when spares are planned, which of them fit the nodes' memory, and handing them to the rollout. Its rule: nothing
-here delays a plan that is to serve; a spare gives way to whatever needs its memory. Not here: the solving (the
-planner's), when the source moves to a spare (the agents').
+here delays a plan that is to serve; a spare gives way to whatever needs its memory. Not here: which spares are worth
+having (`spares.py`), when the source moves to a spare (the agents').
 """
 
 from __future__ import annotations
@@ -10,18 +10,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
 
 from edgesplit.errors import EdgesplitError
 from edgesplit.messages import EpochSpec
-from edgesplit.plan import Assignment, Evaluation
 from edgesplit.units import time_span
-from edgesplit_controller.deployment.compilation import compile_plan, is_local
+from edgesplit_controller.deployment.compilation import compile_plan
 from edgesplit_controller.deployment.rollout import Spare
 from edgesplit_controller.deployment.shares import per_node
+from edgesplit_controller.deployment.spares import HeldSpare, SpareDraft, plan_spares, still_hold
 from edgesplit_controller.deployment.state import DeploymentState, PlanRecord, SparePlan
 
 if TYPE_CHECKING:
@@ -36,6 +35,8 @@ __all__ = ["Fallbacks", "Writing"]
 
 LEAST_TIME_S = 1.0
 """What spares get of the time limit even where the plan itself used it up. [s]"""
+_Basis = tuple[object, ...]
+"""What spares were planned for; figures that scatter are not part of it."""
 
 
 class Writing:
@@ -63,15 +64,6 @@ class Writing:
             then()
         else:
             self._then = then
-
-
-@dataclass(frozen=True)
-class _Draft:
-    """A plan for the loss of some nodes."""
-
-    lost: tuple[str, ...]
-    assignment: Assignment
-    evaluation: Evaluation
 
 
 class Fallbacks:
@@ -107,6 +99,7 @@ class Fallbacks:
         self._settings = settings
         self._log = structlog.get_logger(part="fallbacks")
         self._one_at_a_time = asyncio.Lock()
+        self._planned_for: dict[str, tuple[_Basis, int]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def refresh(self, model: str) -> None:
@@ -146,12 +139,20 @@ class Fallbacks:
         active = self._plannable(model)
         if active is None:
             return
-        drafts: list[_Draft] = []
+        drafts: list[SpareDraft] = []
+        basis, thresholds = _basis(active, self._settings.fallbacks, self._addresses()), self._settings.thresholds
         if self._settings.fallbacks == "per-node":
+            deployment = self._rollouts.state.deployments[model]
+            held = [HeldSpare(spare.lost, deployment.spares[spare.epoch]) for spare in deployment.rollout.spares]
+            if self._planned_for.get(model) == (basis, len(held)) and await asyncio.to_thread(
+                still_hold, active.problem, held, thresholds
+            ):
+                return  # figures scatter, and what nodes hold is as good
             left_s = max(LEAST_TIME_S, self._settings.time_limit_s - active.solve_s)
-            drafts = await asyncio.to_thread(_solve, active, left_s)
+            drafts = await asyncio.to_thread(plan_spares, active, left_s, held, thresholds)
         if self._plannable(model) is not active:
             return  # another plan is on its way, and with it this comes again
+        self._planned_for[model] = basis, len(drafts)
         with self._writing():
             spares = await self._compiled(self._models[model], active, drafts)
             if self._plannable(model) is active:
@@ -166,13 +167,10 @@ class Fallbacks:
         return deployment.active if deployment.active.version == record.version else None
 
     async def _compiled(
-        self, record: ModelRecord, active: PlanRecord, drafts: Sequence[_Draft]
+        self, record: ModelRecord, active: PlanRecord, drafts: Sequence[SpareDraft]
     ) -> dict[Spare, SparePlan]:
         """Every draft as a spare; one that nodes hold already keeps its number."""
-        deployment = self._rollouts.state.deployments[record.name]
-        addresses = {
-            name: node.status.advertise for name, node in self._registry.nodes.items() if node.status is not None
-        }
+        deployment, addresses = self._rollouts.state.deployments[record.name], self._addresses()
         found: dict[Spare, SparePlan] = {}
         for draft in drafts:
             nodes = {active.plan.source, *draft.assignment.node_of.values()}
@@ -198,6 +196,10 @@ class Fallbacks:
             spare = Spare(epoch=epoch, lost=draft.lost, participants=tuple(sorted(specs)), ready=ready)
             found[spare] = _spare_plan(epoch, active, draft, specs)
         return found
+
+    def _addresses(self) -> dict[str, str]:
+        nodes = self._registry.nodes.items()
+        return {name: node.status.advertise for name, node in nodes if node.status is not None}
 
     def _fitting(self, model: str, spares: Mapping[Spare, SparePlan]) -> dict[Spare, SparePlan]:
         """Those that fit every node's memory beside all that must be there, in their order."""
@@ -254,27 +256,13 @@ def _must_hold(deployments: Mapping[str, DeploymentState], node: str) -> dict[st
     return graphs
 
 
-def _solve(active: PlanRecord, time_limit_s: float) -> list[_Draft]:
-    """One draft for each node of the plan that could vanish; equal ones are one, local ones are there already."""
-    from edgesplit_controller.planner.variations import fallbacks  # noqa: PLC0415 - ortools loads late
-
-    used = set(active.assignment.node_of.values()) - {active.plan.source}
-    drafts: list[_Draft] = []
-    for node, solution in fallbacks(active.problem, active.assignment, time_limit_s=time_limit_s).items():
-        assignment, evaluation = solution.assignment, solution.evaluation
-        if node not in used or assignment is None or evaluation is None:
-            continue
-        if is_local(assignment, active.plan.source):
-            continue  # every source holds that one anyway, where it fits
-        same = next((index for index, draft in enumerate(drafts) if draft.assignment == assignment), None)
-        if same is None:
-            drafts.append(_Draft((node,), assignment, evaluation))
-        else:
-            drafts[same] = _Draft((*drafts[same].lost, node), assignment, evaluation)
-    return drafts
+def _basis(active: PlanRecord, wanted: str, addresses: Mapping[str, str]) -> _Basis:
+    names = tuple(node.name for node in active.problem.nodes)
+    known = tuple((name, addresses.get(name)) for name in names)
+    return active.assignment, active.version, active.plan.source, active.goals, known, wanted
 
 
-def _held(deployment: DeploymentState, draft: _Draft, addresses: Mapping[str, str]) -> Spare | None:
+def _held(deployment: DeploymentState, draft: SpareDraft, addresses: Mapping[str, str]) -> Spare | None:
     """The spare that nodes hold of a draft, unless a node of it has moved."""
     for spare in deployment.rollout.spares:
         plan = deployment.spares[spare.epoch]
@@ -286,7 +274,7 @@ def _held(deployment: DeploymentState, draft: _Draft, addresses: Mapping[str, st
     return None
 
 
-def _spare_plan(epoch: int, active: PlanRecord, draft: _Draft, specs: dict[str, EpochSpec]) -> SparePlan:
+def _spare_plan(epoch: int, active: PlanRecord, draft: SpareDraft, specs: dict[str, EpochSpec]) -> SparePlan:
     return SparePlan(
         epoch=epoch,
         sha256=active.sha256,

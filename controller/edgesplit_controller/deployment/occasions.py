@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from edgesplit.problem import Problem
+from edgesplit_controller.deployment.glances import Glance
 from edgesplit_controller.deployment.replanning import Figures
-from edgesplit_controller.deployment.state import Tightening
+from edgesplit_controller.deployment.stakes import Stakes
+from edgesplit_controller.deployment.state import PlanRecord, Tightening
 
 __all__ = ["Change", "Data", "Occasion", "Watch"]
 
@@ -40,11 +42,13 @@ class Occasion:
         cause: In a few words, for people.
         forced: Hysteresis does not apply.
         deadline_s: When the new epoch is given up, on the deployer's clock. [s]
+        answers: People were told of it, so they are told what came of it.
     """
 
     cause: str
     forced: bool
     deadline_s: float
+    answers: bool = True
 
 
 @dataclass
@@ -55,6 +59,8 @@ class Watch:
         lock: Held during a change.
         dirty: Something about the fleet changed since the watcher looked.
         figures: What the last decision stood on.
+        glance: What the fleet looked like when a problem was last stated.
+        stakes: What a plan has at stake on links, and which plan.
         refreshed: The last problem and times of components that the serving plan's predictions were compared with.
         refreshed_s: When that was, on the deployer's clock. [s]
         complaint: Why there was no problem to solve when it was last stated, or empty.
@@ -65,6 +71,8 @@ class Watch:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     dirty: asyncio.Event = field(default_factory=asyncio.Event)
     figures: Figures | None = None
+    glance: Glance | None = None
+    stakes: tuple[PlanRecord, Stakes] | None = None
     refreshed: tuple[Problem, Mapping[tuple[str, str], float]] | None = None
     refreshed_s: float = float("-inf")
     complaint: str = ""

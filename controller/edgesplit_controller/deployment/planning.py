@@ -21,6 +21,7 @@ from edgesplit.requests import GoalsDocument
 from edgesplit_controller.deployment.codec_offers import offers_hold
 from edgesplit_controller.deployment.compilation import compile_local, compile_plan, is_local
 from edgesplit_controller.deployment.frugality import Limited, fitted, solve_within
+from edgesplit_controller.deployment.glances import Glance, Glances
 from edgesplit_controller.deployment.predictions import as_timed, placed
 from edgesplit_controller.deployment.problems import Candidate, build_problem, whole_weight_bytes
 from edgesplit_controller.deployment.replanning import Decision, decide
@@ -86,7 +87,12 @@ class PlanMaker:
         self._speeds = speeds
         self._blobs = blobs
         self._settings = settings
+        self._glances = Glances(registry, speeds)
         self._one_at_a_time = asyncio.Lock()
+
+    def glance(self, record: ModelRecord, goals: GoalsDocument, others: Mapping[str, DeploymentState]) -> Glance:
+        """What `problem` would be made of now, without making it."""
+        return self._glances.look(record, goals, _memory_taken(record.name, others))
 
     def problem(
         self, record: ModelRecord, source: str, goals: GoalsDocument, others: Mapping[str, DeploymentState]

@@ -14,8 +14,9 @@ import msgspec
 from edgesplit.plan import Assignment, Evaluation, Ranges
 from edgesplit.problem import Problem
 from edgesplit.units import speed, time_span, watts
+from edgesplit_controller.deployment.stakes import LinkFigures, Pair, Stakes, notable
 
-__all__ = ["Decision", "Figures", "Reason", "Thresholds", "decide", "figures_of", "reasons"]
+__all__ = ["Decision", "Figures", "Reason", "Thresholds", "decide", "figures_of", "link_reasons", "reasons"]
 
 FOUND_EQUAL = 1e-6
 """Relative difference below which two plans count as equally good (the planner's own tolerance)."""
@@ -28,13 +29,16 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
         change: Relative change of a link's or node's figure that makes the controller plan again. [1]
         gain: Relative gain of the objective that makes it switch. [1]
         latency_floor_s: Latencies that differ by less are the same. [s]
-        latency_share: So are those that differ by less than this share of what the serving plan takes. [1]
     """
 
     change: float = 0.2
     gain: float = 0.05
     latency_floor_s: float = 0.0005
-    latency_share: float = 0.01
+
+    @property
+    def stake(self) -> float:
+        """Share of a plan that a link's change must be able to make before it is planned again. [1]"""
+        return self.gain / 2
 
 
 @dataclass(frozen=True)
@@ -73,10 +77,18 @@ class Reason:
 
     Attributes:
         kind: link-changed, link-lost, link-appeared, node-joined, node-left, profile-changed or power-changed.
+        node: Where it happened; of a link, the sender.
+        to: Of a link, the receiver.
+        quiet: The plan that serves does not feel it; another one might be better now. Told only if it is.
+        share: Of the plan that is at stake; 0 where that was not asked. [1]
     """
 
     kind: str
     text: str
+    node: str = ""
+    to: str = ""
+    quiet: bool = False
+    share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -111,35 +123,63 @@ def figures_of(problem: Problem) -> Figures:
     return Figures(nodes, links)
 
 
-def reasons(before: Figures, now: Figures, thresholds: Thresholds, plan_s: float = 0.0) -> tuple[Reason, ...]:
+def reasons(
+    before: Figures,
+    now: Figures,
+    thresholds: Thresholds,
+    stakes: Stakes,
+    scatter: Mapping[Pair, float] | None = None,
+) -> tuple[Reason, ...]:
     """What differs enough to plan again, the gravest first.
 
     Args:
         before: What the last decision stood on.
         now: The present figures.
         thresholds: How much is enough.
-        plan_s: Latency of the plan that serves, beside which a link's delay counts. [s]
+        stakes: What the plan that serves has at stake on links.
+        scatter: Of links' measurements, relative; 0 where it is not known. [1]
     """
-    floor_s = max(thresholds.latency_floor_s, thresholds.latency_share * plan_s)
-    found = [Reason("node-left", f"node {name} left") for name in before.nodes.keys() - now.nodes.keys()]
-    found += [Reason("node-joined", f"node {name} joined") for name in now.nodes.keys() - before.nodes.keys()]
+    found = [Reason("node-left", f"node {name} left", name) for name in before.nodes.keys() - now.nodes.keys()]
+    found += [Reason("node-joined", f"node {name} joined", name) for name in now.nodes.keys() - before.nodes.keys()]
     both = before.nodes.keys() & now.nodes.keys()
     found += [
-        Reason("link-lost", f"link {start} -> {end} is down")
+        Reason("link-lost", f"link {start} -> {end} is down", start, end)
         for start, end in before.links.keys() - now.links.keys()
-        if {start, end} <= both
+        if {start, end} <= both and (start, end) in stakes.sent
     ]
     found += [
-        Reason("link-appeared", f"link {start} -> {end} is up")
+        Reason("link-appeared", f"link {start} -> {end} is up", start, end, quiet=True)
         for start, end in now.links.keys() - before.links.keys()
         if {start, end} <= both
     ]
-    for pair in sorted(before.links.keys() & now.links.keys()):
-        found += _link_reasons(pair, before.links[pair], now.links[pair], thresholds.change, floor_s)
+    found += link_reasons(before.links, now.links, thresholds, stakes, scatter or {})
     for name in sorted(both):
         found += _node_reasons(name, before.nodes[name], now.nodes[name], thresholds)
     order = {kind: rank for rank, kind in enumerate(("node-left", "link-lost"))}
-    return tuple(sorted(found, key=lambda reason: (order.get(reason.kind, 9), reason.text)))
+    return tuple(sorted(found, key=lambda reason: (order.get(reason.kind, 9), -reason.share, reason.text)))
+
+
+def link_reasons(
+    before: Mapping[Pair, LinkFigures],
+    now: Mapping[Pair, LinkFigures],
+    thresholds: Thresholds,
+    stakes: Stakes,
+    scatter: Mapping[Pair, float],
+) -> list[Reason]:
+    """Links that changed beyond their own scatter, and by so much that it can matter."""
+    found: list[Reason] = []
+    for pair in sorted(before.keys() & now.keys()):
+        old, new = before[pair], now[pair]
+        differ = notable(old, new, thresholds.change, scatter.get(pair, 0.0), thresholds.latency_floor_s)
+        if not any(differ):
+            continue
+        suffered = stakes.suffered(pair, old, new)
+        share = suffered if suffered >= thresholds.stake else stakes.offered(pair, old, new)
+        if share >= thresholds.stake:
+            quiet = suffered < thresholds.stake
+            text = _link_text(pair, old, new, differ)
+            found.append(Reason("link-changed", text, *pair, quiet=quiet, share=share))
+    return found
 
 
 def decide(
@@ -189,34 +229,27 @@ def _weighed(
     return Decision(True, False, f"the new plan gains {gain:.1%}", data)
 
 
-def _link_reasons(
-    pair: tuple[str, str], before: tuple[float, float], now: tuple[float, float], change: float, floor_s: float
-) -> list[Reason]:
-    name = f"{pair[0]} -> {pair[1]}"
-    found: list[Reason] = []
-    if _differs(before[0], now[0], change):
-        text = f"link {name} went from {speed(before[0])} to {speed(now[0])}"
-        found.append(Reason("link-changed", text))
-    if _differs(before[1], now[1], change) and abs(now[1] - before[1]) > floor_s:
-        text = f"link {name} went from {time_span(before[1])} to {time_span(now[1])}"
-        found.append(Reason("link-changed", text))
-    return found
+def _link_text(pair: Pair, before: LinkFigures, now: LinkFigures, differ: tuple[bool, bool]) -> str:
+    changed = (
+        f"from {speed(before[0])} to {speed(now[0])}" if differ[0] else "",
+        f"from {time_span(before[1])} to {time_span(now[1])}" if differ[1] else "",
+    )
+    return f"link {pair[0]} -> {pair[1]} went {' and '.join(filter(None, changed))}"
 
 
 def _node_reasons(name: str, before: NodeFigures, now: NodeFigures, thresholds: Thresholds) -> list[Reason]:
     found: list[Reason] = []
     if text := _speed_text(name, before, now, thresholds.change):
-        found.append(Reason("profile-changed", text))
+        found.append(Reason("profile-changed", text, name))
     if before.memory_bytes != now.memory_bytes:
-        found.append(Reason("memory-changed", f"node {name} has another amount of memory to give"))
+        found.append(Reason("memory-changed", f"node {name} has another amount of memory to give", name))
     for quantity, old_w, new_w in (
         ("compute", before.compute_w, now.compute_w),
         ("transmit", before.transmit_w, now.transmit_w),
     ):
         if _differs(old_w, new_w, thresholds.change):
-            found.append(
-                Reason("power-changed", f"{quantity} of node {name} went from {watts(old_w)} to {watts(new_w)}")
-            )
+            text = f"{quantity} of node {name} went from {watts(old_w)} to {watts(new_w)}"
+            found.append(Reason("power-changed", text, name))
     return found
 
 
