@@ -1,0 +1,193 @@
+"""A fleet that is well: what the controller does while figures only scatter, and that real changes show all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+
+from edgesplit.messages import Event
+from edgesplit.plan import Assignment
+from edgesplit.problem import Problem
+from edgesplit.requests import DeployModel, ListEvents, ShowPlan
+from edgesplit_controller.configuration import Planning
+from edgesplit_controller.deployment.planning import PlanMaker
+from edgesplit_controller.deployment.replanning import Thresholds
+from edgesplit_controller.deployment.rollout import Spare
+from edgesplit_controller.deployment.spares import HeldSpare, plan_spares, still_hold
+from edgesplit_controller.deployment.state import PlanRecord, SparePlan
+from edgesplit_controller.planner import evaluate
+from tests.controller.test_service import GOOD_LINK, Fleet, until
+from tests.controller.tiny_models import convolutions
+
+NEAR = (2e9, 1e-4)
+
+
+@pytest.fixture
+async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
+    running = Fleet(tmp_path)
+    await running.start()
+    yield running
+    await running.stop()
+
+
+def scatter(fleet: Fleet, draw: random.Random) -> None:
+    """Every link another than a moment ago, as loopback looks beside other work."""
+    for agent in fleet.agents.values():
+        for peer in agent.peers:
+            deviation = draw.gauss(0, 0.4)
+            agent.peers[peer] = NEAR[0] * math.exp(deviation), NEAR[1] * math.exp(-deviation)
+        agent.publish_links()
+        agent.publish_metrics()
+
+
+def has_arrived(fleet: Fleet) -> bool:
+    """Whether what the last agent said of its links was heard."""
+    expected = fleet.agents["cloud"].peers["edge"][0]
+    return any(link.bandwidth_bytes_per_s == expected for _, link in fleet.service._registry.links())
+
+
+def told(fleet: Fleet) -> Counter[str]:
+    return Counter(event.kind for event in fleet.service._events.last(100_000))
+
+
+async def test_links_that_only_scatter_are_no_events_and_state_no_problems(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = random.Random(1)
+    scatter(fleet, draw)
+    await fleet.client.add("tiny", convolutions())
+    epoch = (await fleet.client.ask(DeployModel(name="tiny", source="device")))["epoch"]
+    watch = fleet.service._deployer._watches["tiny"]
+    await until(lambda: watch.glance is not None and not watch.dirty.is_set())
+    stated = 0
+    make = PlanMaker.problem
+
+    def counted(*arguments: Any) -> Problem:
+        nonlocal stated
+        stated += 1
+        return make(*arguments)
+
+    monkeypatch.setattr(PlanMaker, "problem", counted)
+    before = told(fleet)
+    looked = 0
+    for _ in range(60):
+        scatter(fleet, draw)
+        await until(partial(has_arrived, fleet))
+        looked += 1
+    await until(lambda: not watch.dirty.is_set())
+    assert looked == 60
+    assert told(fleet) - before == Counter()
+    assert fleet.plan("tiny").plan.epoch == epoch
+    assert stated <= 3  # for predictions that follow, at most one in some seconds
+
+
+async def test_a_link_that_the_plan_feels_is_told_with_its_share_and_answered(fleet: Fleet) -> None:
+    await fleet.client.add("tiny", convolutions())
+    epoch = (await fleet.client.ask(DeployModel(name="tiny", source="device")))["epoch"]
+    assert fleet.plan("tiny").plan.participants == ("cloud", "device")
+    fleet.agents["device"].peers["edge"] = (GOOD_LINK[0] / 10, GOOD_LINK[1])  # the plan does not use it
+    fleet.agents["device"].peers["cloud"] = (GOOD_LINK[0], 0.1)
+    fleet.agents["device"].publish_links()
+    await until(lambda: fleet.plan("tiny").plan.epoch > epoch)
+    changed = await fleet.client.ask(ListEvents())
+    links = [msgspec.convert(event, Event) for event in changed if event["kind"] == "link-changed"]
+    assert [(event.node, event.data["to"], event.level) for event in links] == [("device", "cloud", "info")]
+    share = links[0].data["share_of_plan"]
+    assert isinstance(share, float)
+    assert share > 1
+    assert "link device -> cloud went from 1 to 100 ms" in fleet.plan("tiny").reason
+
+
+def declined_so_often(fleet: Fleet, count: int) -> bool:
+    return fleet.service._deployer.declined.counts.get("tiny", 0) >= count
+
+
+async def test_declined_plans_are_counted_where_people_look(fleet: Fleet) -> None:
+    await fleet.client.add("tiny", convolutions())
+    await fleet.client.ask(DeployModel(name="tiny", source="device"))
+    before = told(fleet)["replan-declined"]
+    for round_ in range(1, 9):  # felt, and nothing is better
+        latency_s = 0.001 if round_ % 2 == 0 else 0.0025
+        for name, peer in (("device", "cloud"), ("cloud", "device"), ("device", "edge"), ("edge", "device")):
+            fleet.agents[name].peers[peer] = (GOOD_LINK[0], latency_s)
+        for agent in fleet.agents.values():
+            agent.publish_links()
+        await until(partial(declined_so_often, fleet, round_))
+    declined = (await fleet.client.ask(ShowPlan(name="tiny")))["declined"]
+    assert declined["count"] >= 8
+    assert "went from" in declined["last_reason"]
+    assert told(fleet)["replan-declined"] - before <= 4
+    async with aiohttp.ClientSession() as session, session.get(f"{fleet.client.artifacts}/metrics") as response:
+        page = await response.text()
+    assert f'edgesplit_controller_replans_declined{{model="tiny"}} {declined["count"]:.1f}' in page
+
+
+def spares(fleet: Fleet) -> tuple[Spare, ...]:
+    return fleet.service._deployer.deployments["tiny"].rollout.spares
+
+
+async def test_spares_stay_while_figures_scatter(fleet: Fleet) -> None:
+    await fleet.client.add("tiny", convolutions())
+    await fleet.client.ask(DeployModel(name="tiny", source="device"))
+    await until(lambda: bool(spares(fleet)) and all(spare.ready for spare in spares(fleet)))
+    epochs = [spare.epoch for spare in spares(fleet)]
+    fallbacks = fleet.service._deployer._fallbacks
+    draw = random.Random(2)
+    for _ in range(5):
+        for agent in fleet.agents.values():
+            for peer in agent.peers:
+                agent.peers[peer] = GOOD_LINK[0] * draw.uniform(0.9, 1.1), GOOD_LINK[1]
+            agent.publish_links()
+        fallbacks.refresh("tiny")
+        await asyncio.gather(*fallbacks._tasks.values())
+    assert [spare.epoch for spare in spares(fleet)] == epochs
+    assert fleet.service._rollouts.state.epochs["tiny"] == max(epochs)
+
+
+async def test_a_spare_is_replaced_only_by_one_that_gains_enough(fleet: Fleet) -> None:
+    await fleet.client.add("tiny", convolutions())
+    await fleet.client.ask(DeployModel(name="tiny", source="device"))
+    active, thresholds = fleet.plan("tiny"), Thresholds()
+    (best,) = plan_spares(active, 5.0, [], thresholds)
+    assert best.lost == ("cloud",)
+    assert set(best.assignment.node_of.values()) == {"device", "edge"}
+    units = [name for name, node in best.assignment.node_of.items() if node == "edge"]
+    worse = Assignment(dict(best.assignment.node_of) | dict.fromkeys(units[1:], "device"))
+    (again,) = plan_spares(active, 5.0, [held(active, worse)], thresholds)
+    assert again.assignment == best.assignment
+    (again,) = plan_spares(active, 5.0, [held(active, worse)], Thresholds(gain=1.0))
+    assert again.assignment == worse
+    (again,) = plan_spares(active, 5.0, [held(active, best.assignment)], thresholds)
+    assert again.assignment == best.assignment
+    assert still_hold(active.problem, [held(active, best.assignment)], thresholds)
+    assert not still_hold(active.problem, [held(active, best.assignment, latency_s=1e-3)], thresholds)
+    assert not still_hold(active.problem, [held(active, active.assignment)], thresholds)  # it needs what is lost
+
+
+def held(active: PlanRecord, assignment: Assignment, latency_s: float | None = None) -> HeldSpare:
+    evaluation = evaluate(active.problem, assignment)
+    plan = SparePlan(
+        epoch=7,
+        sha256=active.sha256,
+        specs={},
+        assignment=assignment,
+        latency_s=evaluation.timeline_s if latency_s is None else latency_s,
+        energy_j=evaluation.energy_j,
+        noise=0.0,
+        per_node={},
+    )
+    return HeldSpare(("cloud",), plan)
+
+
+def test_half_of_the_gain_that_justifies_a_switch_is_what_a_link_must_be_able_to_do() -> None:
+    assert Planning().thresholds.stake == pytest.approx(0.025)
