@@ -105,7 +105,7 @@ async def test_a_link_that_the_plan_feels_is_told_with_its_share_and_answered(fl
     share = links[0].data["share_of_plan"]
     assert isinstance(share, float)
     assert share > 1
-    assert "link device -> cloud went from 1 to 100 ms" in fleet.plan("tiny").reason
+    assert "link device -> cloud went from 1 ms to 100 ms" in fleet.plan("tiny").reason
 
 
 def declined_so_often(fleet: Fleet, count: int) -> bool:

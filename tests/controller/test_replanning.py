@@ -83,7 +83,7 @@ def test_what_a_links_own_scatter_explains_is_no_reason() -> None:
     halved = figures(bandwidth=0.5e6)
     (reason,) = reasons(figures(), halved, THRESHOLDS, STAKES, {("a", "b"): 0.2})
     assert (reason.node, reason.to, reason.quiet) == ("a", "b", False)
-    assert reason.text == "link a -> b went from 1 to 0.5 MB/s"
+    assert reason.text == "link a -> b went from 1 MB/s to 500 kB/s"
     assert reasons(figures(), halved, THRESHOLDS, STAKES, {("a", "b"): 1.1}) == ()
 
 
