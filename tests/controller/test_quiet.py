@@ -15,6 +15,7 @@ import aiohttp
 import msgspec
 import pytest
 
+from edgesplit.event_kinds import EventSelection
 from edgesplit.messages import Event
 from edgesplit.plan import Assignment
 from edgesplit.problem import Problem
@@ -57,7 +58,9 @@ def has_arrived(fleet: Fleet) -> bool:
 
 
 def told(fleet: Fleet) -> Counter[str]:
-    return Counter(event.kind for event in fleet.service._events.last(100_000))
+    """Events of links, plans and spares, by kind."""
+    events = fleet.service._events.last(100_000, EventSelection(kinds=("links", "plans", "peers")))
+    return Counter(event.kind for event in events)
 
 
 async def test_links_that_only_scatter_are_no_events_and_state_no_problems(

@@ -439,7 +439,7 @@ async def test_studies_answer_and_change_nothing(fleet: Fleet) -> None:
     assert {(cut["from"], cut["to"]) for cut in explained["cuts"]} == {("device", "cloud"), ("cloud", "device")}
     slow = LinkChange(from_="device", to="cloud", bandwidth_bytes_per_s=1e3)
     supposed = await client.ask(WhatIf(name="tiny", links=(slow,)))
-    assert supposed["supposed"] == ["link device -> cloud has 0.001 MB/s"]
+    assert supposed["supposed"] == ["link device -> cloud has 1 kB/s"]
     assert (supposed["same"], supposed["moved"] > 0) == (False, True)
     assert supposed["then"]["per_node"]["edge"]["operators"] > 0
     assert supposed["active_then"]["latency_s"] > supposed["then"]["latency_s"] > supposed["active"]["latency_s"]
