@@ -87,6 +87,4 @@ class Standing:
 
 
 def _serving(status: NodeStatus) -> str:
-    count = len(status.warnings)
-    warned = f"; {count} {'warning' if count == 1 else 'warnings'} in the log" if count else ""
-    return f"serving as {status.node} at {status.advertise}{warned}"
+    return "; ".join((f"serving as {status.node} at {status.advertise}", *status.warnings))

@@ -21,9 +21,12 @@ from edgesplit.daemon_logging import LEVELS, set_up_logging
 from edgesplit.errors import EdgesplitError
 from edgesplit.service_notify import Notifier
 from edgesplit_controller.configuration import ControllerConfiguration
+from edgesplit_controller.extras import check_installed
 
 __all__ = ["main"]
 
+FAULT_EVERY_S = 1.0
+"""While there is no broker, how often it is looked at what is wrong now. [s]"""
 BROKER_PATIENCE_S = 5.0
 """Whoever starts services waits so long for the broker at most: it may be set up later. [s]"""
 
@@ -54,6 +57,7 @@ def main(path: Path | None, print_config: bool, log_level: str) -> None:
         if print_config:
             click.echo(render_configuration(loaded))
             return
+        check_installed("edgesplit-controller")
         set_up_logging(log_level)
         asyncio.run(_run(configuration))
     except EdgesplitError as error:
@@ -106,10 +110,15 @@ async def _start(service: object, notifier: Notifier, configuration: ControllerC
     starting = asyncio.create_task(service.start())
     try:
         await asyncio.wait({starting}, timeout=BROKER_PATIENCE_S)
-        if not starting.done():
+        said = ""
+        while not starting.done():
             text = f"waiting for the broker: {service.fault or f'no MQTT broker answers at {broker} yet'}"
-            log.error("broker-unreachable", text=text)
-            notifier.ready(text)
+            if text != said:
+                # A broker that comes up may turn out to refuse the controller.
+                log.error("broker-unreachable", text=text)
+                notifier.ready(text)
+                said = text
+            await asyncio.wait({starting}, timeout=FAULT_EVERY_S)
         base = await starting
     finally:
         starting.cancel()

@@ -181,8 +181,8 @@ async def test_a_start_with_a_broker_is_done_once_the_node_has_registered() -> N
     standing = Standing(manager, "broker.example:1883")
     standing.connecting()
     assert not any("READY=1" in told for told in manager.told)
-    standing.connected(msgspec.structs.replace(status("device", "10.0.0.5:7400"), warnings=("w",)))
-    assert manager.told[-2:] == ["READY=1", "STATUS=serving as device at 10.0.0.5:7400; 1 warning in the log"]
+    standing.connected(msgspec.structs.replace(status("device", "10.0.0.5:7400"), warnings=("no network",)))
+    assert manager.told[-2:] == ["READY=1", "STATUS=serving as device at 10.0.0.5:7400; no network"]
 
 
 async def test_an_agent_starts_where_there_is_no_broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -172,6 +172,9 @@ def test_errors_map_to_the_agreed_statuses() -> None:
     assert describe(PlanInfeasible("no")).exit_code == 3
     assert describe(InvalidModel("broken\nfile")).message == "broken file"
     assert describe(KeyboardInterrupt()).exit_code == 130
+    missing = describe(ModuleNotFoundError("No module named 'rich'", name="rich.console"))
+    assert missing.message.startswith("splitctl needs rich, which is not installed here")
+    assert "install '.[controller]'" in missing.message
     assert describe(ExceptionGroup("several", [ZeroDivisionError("by zero")])).message.startswith(
         "internal error (ZeroDivisionError: by zero)"
     )

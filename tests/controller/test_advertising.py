@@ -16,7 +16,9 @@ import pytest
 from demo.fleet import free_port
 from edgesplit.broker_address import BrokerAddress
 from edgesplit.documents import NodeRow
+from edgesplit.errors import InvalidConfiguration
 from edgesplit.messages import PROTOCOL, NodeStatus
+from edgesplit_controller import extras
 from edgesplit_controller.advertising import ArtifactAddress
 from edgesplit_controller.cli.tables import show_nodes
 from edgesplit_controller.configuration import Artifacts
@@ -118,6 +120,12 @@ def test_warnings_stand_below_the_table_of_nodes(capsys: pytest.CaptureFixture[s
     )
     show_nodes([row])
     assert "edge: this machine has no address but its loopback" in capsys.readouterr().out
+
+
+def test_a_controller_beside_an_agent_alone_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras, "MODULES", ("json", "no_such_package"))
+    with pytest.raises(InvalidConfiguration, match=r"edgesplit-controller needs no_such_package.*\.\[controller\]"):
+        extras.check_installed("edgesplit-controller")
 
 
 async def test_a_controller_starts_where_there_is_no_broker_yet(tmp_path: Path) -> None:

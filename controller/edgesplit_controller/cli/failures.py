@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import click
 
 from edgesplit.errors import EdgesplitError
+from edgesplit_controller.extras import missing_text
 
 __all__ = ["EXIT_INTERRUPTED", "EXIT_WRONG_USE", "Failure", "describe", "report"]
 
@@ -50,6 +51,8 @@ def describe(error: BaseException) -> Failure:
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return Failure("system-error", f"{where}{error.strerror or _one_line(str(error))}", 1)
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("edgesplit"):
+        return Failure("not-installed", missing_text("splitctl", error.name), 1)
     detail = _one_line(str(error))
     return Failure(
         "internal-error",
