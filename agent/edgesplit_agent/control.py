@@ -116,6 +116,8 @@ class ControlPlane:
         bus.subscribe(topics.profile(node, topics.ANY), ProfileReport, self._on_own_topic)
         bus.subscribe(topics.timings(node, topics.ANY), LiveTimings, self._on_own_topic)
         bus.subscribe(topics.noise(node, topics.ANY), NoiseReport, self._on_own_topic)
+        models = [make(node, topics.ANY) for make in (topics.observed, topics.profile, topics.timings, topics.noise)]
+        bus.own([topics.status(node), *models])  # not what an earlier run left there: `clear_stale` judges that
         bus.publish_state(topics.status(node), self.status)
         bus.start()
 

@@ -8,7 +8,7 @@ plan. Not here: what a change leads to (`deployment/replanning.py`), documents f
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from edgesplit.messages import (
@@ -111,6 +111,10 @@ class Registry:
     def nodes(self) -> Mapping[str, Node]:
         """Nodes that registered, by name, in alphabetical order."""
         return {name: self._nodes[name] for name in sorted(self._nodes) if self._nodes[name].status is not None}
+
+    def names(self) -> Collection[str]:
+        """Names under which anything was ever heard."""
+        return self._nodes.keys()
 
     def node(self, name: str) -> Node:
         """The node, empty if it never reported."""

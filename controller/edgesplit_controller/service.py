@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib.metadata import PackageNotFoundError, version
+from typing import TypeVar
 
+import msgspec
 import structlog
 
 from edgesplit import topics
-from edgesplit.bus import MessageBus
+from edgesplit.bus import PAYLOAD_LIMIT_BYTES, MessageBus
 from edgesplit.checks import NoiseReport
 from edgesplit.clock_watch import watch_clock
 from edgesplit.errors import MalformedMessage, NameTaken
@@ -32,12 +34,14 @@ from edgesplit.messages import (
     Usage,
 )
 from edgesplit.name_claim import Registered
+from edgesplit.ownership import Complaints
 from edgesplit.packet_limit import Oversize
 from edgesplit.profiles import LiveTimings, ModelOffer, ProfileReport, ProfileRequest
 from edgesplit.runtime_builds import runtime_conflict
 from edgesplit_controller.advertising import ArtifactAddress
 from edgesplit_controller.artifacts import ArtifactServer
 from edgesplit_controller.configuration import ControllerConfiguration, split_address
+from edgesplit_controller.credence import Credence
 from edgesplit_controller.deployment.activation import Activation
 from edgesplit_controller.deployment.batteries import Batteries
 from edgesplit_controller.deployment.deployer import Deployer
@@ -61,6 +65,9 @@ from edgesplit_controller.traffic import Traffic
 
 __all__ = ["Service", "release"]
 
+M = TypeVar("M", bound=msgspec.Struct)
+SMALL_BYTES, LARGE_BYTES = 64 << 10, 4 << 20
+"""What messages of a few figures, and of a few figures per peer or component, may take."""
 SETTLE_S = 0.7
 """After connecting, what the broker retained needs a moment to arrive."""
 PATIENCE_S = 10.0
@@ -185,6 +192,8 @@ class Service:
             moved=self._publish_status,
             warn=self._warn,
         )
+        self._credence = Credence(self._rollouts.highest_epoch, self._registry.names)
+        self._complaints = Complaints(time.monotonic)
         self._tasks: list[asyncio.Task[None]] = []
         self._connected = asyncio.Event()
         self._named: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -273,16 +282,45 @@ class Service:
 
     def _subscribe(self) -> None:
         bus, any_ = self._bus, topics.ANY
-        bus.subscribe(topics.status(any_), NodeStatus, self._on_status)
-        bus.subscribe(topics.metrics(any_), NodeMetrics, self._on_metrics)
-        bus.subscribe(topics.links(any_), LinkMetrics, self._on_links)
-        bus.subscribe(topics.profile(any_, any_), ProfileReport, self._on_profile)
-        bus.subscribe(topics.timings(any_, any_), LiveTimings, self._on_timings)
-        bus.subscribe(topics.observed(any_, any_), Observed, self._on_observed)
-        bus.subscribe(topics.usage(any_, any_), Usage, self._on_usage)
-        bus.subscribe(topics.noise(any_, any_), NoiseReport, self._on_noise)
-        bus.subscribe(topics.event(any_), Event, self._on_event)
-        bus.subscribe(topics.request(any_), Envelope, self._on_request)
+        self._hear(topics.status(any_), NodeStatus, self._on_status, limit_bytes=SMALL_BYTES)
+        self._hear(topics.metrics(any_), NodeMetrics, self._on_metrics, limit_bytes=SMALL_BYTES)
+        self._hear(topics.links(any_), LinkMetrics, self._on_links, limit_bytes=LARGE_BYTES)
+        self._hear(topics.profile(any_, any_), ProfileReport, self._on_profile)
+        self._hear(topics.timings(any_, any_), LiveTimings, self._on_timings, limit_bytes=LARGE_BYTES)
+        self._hear(topics.observed(any_, any_), Observed, self._on_observed, limit_bytes=LARGE_BYTES)
+        self._hear(topics.usage(any_, any_), Usage, self._on_usage, limit_bytes=SMALL_BYTES)
+        self._hear(topics.noise(any_, any_), NoiseReport, self._on_noise, limit_bytes=SMALL_BYTES)
+        bus.subscribe(topics.event(any_), Event, self._on_event, limit_bytes=SMALL_BYTES)
+        bus.subscribe(topics.request(any_), Envelope, self._on_request, limit_bytes=LARGE_BYTES)
+        bus.own([topics.CONTROLLER_STATUS], on_foreign=self._on_foreign)
+        own = [topics.model(any_), topics.deployment(any_), topics.desired(any_, any_)]
+        # A store that knows nothing was lost, or is the wrong one: what nodes still serve is not its to end.
+        bus.own(own, remove_unknown=True, leave_retained=self._rollouts.state_is_new)
+
+    def _hear(
+        self,
+        topic_filter: str,
+        message_type: type[M],
+        handler: Callable[[str, M | None], None],
+        limit_bytes: int = PAYLOAD_LIMIT_BYTES,
+    ) -> None:
+        """Have what is said about nodes handled, as far as it is believed; what is not is told once in a while."""
+
+        def check(topic: str, message: M | None) -> None:
+            doubt = self._credence.doubt(topic, message)
+            if not doubt:
+                handler(topic, message)
+            elif self._complaints.is_due(f"{topic_filter} {doubt[:40]}"):
+                self._events.add("message-ignored", f"the message on {topic[:200]} was ignored: {doubt[:300]}")
+
+        self._bus.subscribe(topic_filter, message_type, check, limit_bytes)
+
+    def _on_foreign(self, topic: str, payload: bytes) -> None:
+        """Somebody else wrote a topic of the controller's; the bus has put it right."""
+        if self._complaints.is_due(topic):
+            what = f"wrote {len(payload)} bytes to" if payload else "wrote to, or cleared,"
+            text = f"somebody else {what} {topic[:200]}; what the controller says there was put back"
+            self._events.add("retained-restored", text)
 
     def _on_status(self, topic: str, status: NodeStatus | None) -> None:
         name, _ = topics.last_parts(topic, 2)
@@ -336,15 +374,17 @@ class Service:
         name, _, model = topics.last_parts(topic, 3)
         self._guard.observe(name, model, report)
 
-    def _on_event(self, _topic: str, event: Event | None) -> None:
-        if event is not None:
+    def _on_event(self, topic: str, event: Event | None) -> None:
+        if event is not None and event.origin == topics.last_parts(topic, 1)[0]:
             self._events.collect(event)
 
     def _on_request(self, topic: str, envelope: Envelope | None) -> None:
         self._inbox.receive(topic, envelope)
 
     def _on_malformed(self, error: MalformedMessage) -> None:
-        self._events.add("malformed-message", str(error))
+        text = str(error)
+        if self._complaints.is_due(text.partition(" was ignored")[0]):
+            self._events.add("malformed-message", text)
 
     def _on_accepted(self) -> None:
         self._address.read()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
@@ -25,9 +25,10 @@ from edgesplit.broker_address import BrokerAddress
 from edgesplit.broker_diagnosis import explain_no_connection
 from edgesplit.errors import BrokerUnreachable, MalformedMessage
 from edgesplit.name_claim import NameClaim, Registered
+from edgesplit.ownership import REMEMBERED, Ownership
 from edgesplit.packet_limit import Oversize, PacketLimit
 
-__all__ = ["MessageBus"]
+__all__ = ["PAYLOAD_LIMIT_BYTES", "MessageBus"]
 
 T = TypeVar("T")
 QUALITY_OF_SERVICE = 1
@@ -38,6 +39,8 @@ KEEP_ALIVE_S = 5
 DIAGNOSE_TIMEOUT_S = 3.0
 DIAGNOSE_EVERY_S = 10.0
 """Pause between two looks at why there is no connection; the first comes at once. [s]"""
+PAYLOAD_LIMIT_BYTES = 16 << 20
+"""No message of a fleet comes near; decoding one of this size takes some tenths of a second."""
 SUBSCRIBE_AGAIN_S = (2.0, 30.0)
 """First and longest pause before subscriptions that the broker refused are tried again. [s]"""
 
@@ -46,7 +49,13 @@ SUBSCRIBE_AGAIN_S = (2.0, 30.0)
 class _Subscription:
     topic_filter: str
     decoder: msgspec.json.Decoder[Any]
+    limit_bytes: int
     handler: Callable[[str, Any], None]
+
+    def decode(self, payload: bytes) -> Any:
+        if len(payload) > self.limit_bytes:
+            raise ValueError(f"it has {len(payload)} bytes, and {self.limit_bytes} are the most that is read")
+        return self.decoder.decode(payload)
 
 
 class MessageBus:
@@ -97,6 +106,11 @@ class MessageBus:
         self._subscribe_pause_s = SUBSCRIBE_AGAIN_S[0]
         self._fault = ""
         self._packets = PacketLimit()
+        self._owned = Ownership()
+        self._on_foreign: Callable[[str, bytes], None] = _nobody
+        self._unknown: set[str] = set()
+        self._leave_retained = False
+        self._putting_right: dict[str, asyncio.TimerHandle] = {}
         self._name = None if registered is None else self._claim_of(registered)
         self._diagnosis: asyncio.Task[None] | None = None
         self._later: asyncio.TimerHandle | None = None
@@ -177,12 +191,41 @@ class MessageBus:
             late = f"no MQTT broker answers at {self.address} in time: start it, or name another {self._elsewhere}"
             raise BrokerUnreachable(self._fault or late)
 
-    def subscribe(self, topic_filter: str, message_type: type[T], handler: Callable[[str, T | None], None]) -> None:
-        """Have `handler(topic, message)` called for every payload; an empty (cleared) one arrives as None."""
-        subscription = _Subscription(topic_filter, msgspec.json.Decoder(message_type), handler)
+    def subscribe(
+        self,
+        topic_filter: str,
+        message_type: type[T],
+        handler: Callable[[str, T | None], None],
+        limit_bytes: int = PAYLOAD_LIMIT_BYTES,
+    ) -> None:
+        """Have `handler(topic, message)` called for every payload; an empty (cleared) one arrives as None.
+
+        One above `limit_bytes` is malformed.
+        """
+        subscription = _Subscription(topic_filter, msgspec.json.Decoder(message_type), limit_bytes, handler)
         self._subscriptions.append(subscription)
         if self.connected:
             self._client.subscribe(topic_filter, QUALITY_OF_SERVICE)
+
+    def own(
+        self,
+        filters: Iterable[str],
+        *,
+        remove_unknown: bool = False,
+        leave_retained: bool = False,
+        on_foreign: Callable[[str, bytes], None] | None = None,
+    ) -> None:
+        """Put right what others publish on topics that only this program writes; call it before `start`.
+
+        Args:
+            filters: Those topics.
+            remove_unknown: What was not published here is removed from them, instead of being left alone.
+            leave_retained: But for what the broker kept from before.
+            on_foreign: Told of topic and payload each time.
+        """
+        self._owned.filters |= dict.fromkeys(filters, remove_unknown)
+        self._leave_retained = self._leave_retained or leave_retained
+        self._on_foreign = on_foreign or self._on_foreign
 
     def publish_state(self, topic: str, message: msgspec.Struct) -> None:
         """Publish retained; kept and sent again after every reconnect."""
@@ -210,6 +253,8 @@ class MessageBus:
             self._name.close()
         if self._later is not None:
             self._later.cancel()
+        for timer in self._putting_right.values():
+            timer.cancel()
         if self.connected:
             await self._flush()
         self._client.disconnect()
@@ -226,6 +271,8 @@ class MessageBus:
             return False
         info = self._client.publish(topic, payload, qos=QUALITY_OF_SERVICE, retain=retain)
         self._packets.sent(info.mid, topic, len(payload))
+        if retain:
+            self._owned.publishes(topic, payload)
         return info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS
 
     # --- paho's thread ---------------------------------------------------------------------------------------------
@@ -269,10 +316,10 @@ class MessageBus:
         if self._tell_accepted is not None:
             self._tell_accepted()
         names = [entry.topic_filter for entry in self._subscriptions]
-        if self._name is not None:
+        for name in (*self._owned.filters, *(self._name.topics if self._name is not None else ())):
             # A topic that two filters cover would arrive twice.
-            own = (name for name in self._name.topics if not any(map(mqtt.topic_matches_sub, names, repeat(name))))
-            names += own
+            if not any(map(mqtt.topic_matches_sub, names, repeat(name.replace("+", "any")))):
+                names.append(name)
         self._subscribe_to(names)
 
     def _subscribe_to(self, topic_filters: list[str]) -> None:
@@ -314,6 +361,10 @@ class MessageBus:
         self._connected.set()
         self._settled.set()
         self._fault = ""
+        for topic in sorted(self._unknown):
+            self._on_foreign(topic, b"")
+            self._put_right(topic)
+        self._unknown.clear()
         if self._on_connection is not None:
             self._on_connection(True, "")
 
@@ -321,6 +372,7 @@ class MessageBus:
         was_connected, was_accepted = self._connected.is_set(), self._accepted
         self._connected.clear()
         self._accepted, self._awaited = False, {}
+        self._owned.disconnected()
         if self._later is not None:
             self._later.cancel()
         if self._name is not None:
@@ -379,18 +431,46 @@ class MessageBus:
     def _dispatch(self, topic: str, payload: bytes, retained: bool = False) -> None:
         if self._name is not None and topic in self._name.topics:
             self._name.hear(topic, payload, retained=retained)
+        if self._owned.owns(topic):
+            self._hear_own(topic, payload, retained)
         for subscription in self._subscriptions:
             if not mqtt.topic_matches_sub(subscription.topic_filter, topic):
                 continue
             message = None
             if payload:
                 try:
-                    message = subscription.decoder.decode(payload)
-                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                    message = subscription.decode(payload)
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
                     if self._on_malformed is not None:
                         self._on_malformed(MalformedMessage(f"the payload on {topic} was ignored: {error}"))
                     continue
             subscription.handler(topic, message)
+
+    def _hear_own(self, topic: str, payload: bytes, retained: bool) -> None:
+        wanted = self._state.get(topic)
+        if wanted is None and retained and self._leave_retained:
+            return
+        if not self._connected.is_set():
+            # What is remembered is published as soon as that may be; what nobody remembers waits until then too.
+            if wanted is None and payload and self._owned.removes_unknown(topic) and len(self._unknown) < REMEMBERED:
+                self._unknown.add(topic)
+            return
+        if topic not in self._putting_right and self._owned.is_foreign(topic, payload, wanted):
+            self._on_foreign(topic, payload)
+            pause_s = self._owned.pause_s(topic, self._loop.time())
+            if pause_s > 0.0 and len(self._putting_right) < REMEMBERED:
+                self._putting_right[topic] = self._loop.call_later(pause_s, self._put_right, topic)
+            else:
+                self._put_right(topic)
+
+    def _put_right(self, topic: str) -> None:
+        self._putting_right.pop(topic, None)
+        if self._connected.is_set():
+            self._publish(topic, self._state.get(topic, b""), retain=True)
+
+
+def _nobody(_topic: str, _payload: bytes) -> None:
+    """Nobody wants to be told."""
 
 
 def _end(client: mqtt.Client) -> None:

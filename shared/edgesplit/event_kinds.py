@@ -68,6 +68,8 @@ _LEVEL: dict[str, EventLevel] = {
     "malformed-message": "warning",
     "message-too-large": "error",
     "store-unwritable": "error",
+    "message-ignored": "warning",
+    "retained-restored": "warning",
 }
 
 

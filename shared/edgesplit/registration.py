@@ -24,6 +24,9 @@ REPEAT_S = 0.3
 """Pause between claims that were not heard; a broker may pass on late what follows a subscription. [s]"""
 ECHO_S = 5.0
 """An own message that has not come back after this will not: access rights, usually. [s]"""
+INSISTS = 3
+INSISTS_S = 10.0
+"""A registration that comes so often, with no longer pauses, is that of a program and no single forgery. [s]"""
 RETRY_S = 15.0
 """Pause between claims of a program that was refused: the holder may have gone without a word. [s]"""
 
@@ -82,6 +85,9 @@ class Registration:
     _sent_at_s: float = field(default=0.0, repr=False)
     _heard_at_s: float | None = field(default=None, repr=False)
     _seen: bool = field(default=False, repr=False)
+    _challenger: str = field(default="", repr=False)
+    _challenges: int = field(default=0, repr=False)
+    _challenged_s: float = field(default=float("-inf"), repr=False)
 
     @property
     def waiting(self) -> bool:
@@ -149,7 +155,17 @@ class Registration:
             self._decide(presence, now_s)
 
     def _decide(self, other: Presence, now_s: float) -> None:
-        """Both held the name while the broker was away from one of them: an order that both know decides."""
+        """Both held the name while the broker was away from one of them: an order that both know decides.
+
+        Somebody who only publishes a registration is not believed: a program that holds the name says so again
+        whenever this one did.
+        """
+        if other.instance != self._challenger or now_s - self._challenged_s > INSISTS_S:
+            self._challenges = 0
+        self._challenger, self._challenged_s = other.instance, now_s
+        self._challenges += 1
+        if self._challenges < INSISTS:
+            return
         if other.instance < self.instance:
             self.rival = other
             self._refuse(now_s)

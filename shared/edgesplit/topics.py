@@ -41,6 +41,7 @@ __all__ = [
     "links",
     "metrics",
     "model",
+    "node_and_model",
     "noise",
     "observed",
     "profile",
@@ -137,6 +138,12 @@ def request(client: str) -> str:
 def reply(client: str) -> str:
     """Topic on which the controller answers a client."""
     return f"{ROOT}/replies/{client}"
+
+
+def node_and_model(topic: str) -> tuple[str, str]:
+    """Whom a topic below `nodes/` is about; the model is empty where there is none."""
+    parts = topic.removeprefix(f"{ROOT}/nodes/").split("/")
+    return parts[0], parts[2] if len(parts) > 2 else ""
 
 
 def last_parts(topic: str, count: int) -> tuple[str, ...]:

@@ -119,6 +119,8 @@ def test_two_that_hear_each_other_never_both_hold_the_name_for_long(order: list[
                     publish("presence", name)
             else:
                 program.heard_presence(Presence(online=True, instance=sender), retained=False, now_s=now_s)
+                if program.standing == "held" and sender != name:
+                    publish("presence", name)  # the bus puts an own topic right
         if program.claim_due(now_s):
             publish("claim", name)
         if program.standing == "held" and name not in published:
@@ -141,6 +143,14 @@ def test_two_that_hear_each_other_never_both_hold_the_name_for_long(order: list[
         if not any(queues.values()) and sorted(p.standing for p in programs.values()) == ["held", "refused"]:
             break
     assert sorted(program.standing for program in programs.values()) == ["held", "refused"]
+
+
+def test_a_single_forged_registration_takes_no_name() -> None:
+    registration = claimed()
+    registration.heard_claim(Claim("second"), 0.1)
+    for now_s in (1.0, 20.0, 40.0, 60.0):  # a program would insist at once
+        registration.heard_presence(Presence(online=True, instance="0"), retained=False, now_s=now_s)
+    assert registration.standing == "held"
 
 
 def test_a_message_is_blamed_only_when_it_was_the_largest_twice_in_a_row() -> None:

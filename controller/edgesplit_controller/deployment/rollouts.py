@@ -104,6 +104,7 @@ class Rollouts:
         state: What is remembered; change it with `update` and `keep`.
         settled: What the broker retained has arrived; before, nothing is concluded from silence.
         patient: Nodes that are unknown yet may still come.
+        state_is_new: Nothing was remembered when this began.
     """
 
     def __init__(
@@ -127,6 +128,7 @@ class Rollouts:
         self._events = events
         self._outbox = outbox
         self._clock = clock
+        self.state_is_new = state == State()
         self._wall_clock = wall_clock
         self._shadowing = shadowing
         self._models: dict[str, _Held] = {}

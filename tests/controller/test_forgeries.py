@@ -1,0 +1,195 @@
+"""Whatever strangers write to the broker damages nothing, is put right, and is said once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from edgesplit import topics
+from edgesplit.bus import MessageBus
+from edgesplit.messages import (
+    PROTOCOL,
+    ControllerStatus,
+    Deployment,
+    Desired,
+    EpochSpec,
+    EpochState,
+    LinkMetrics,
+    LinkState,
+    NodeStatus,
+    Observed,
+    Usage,
+)
+from edgesplit.requests import DeployModel, ForbidNode, ListModels, ListNodes, ShowPlan
+from tests.controller.test_service import Fleet, until
+from tests.controller.tiny_models import convolutions
+
+HUGE = (1 << 63) - 1
+
+
+@pytest.fixture
+async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
+    running = Fleet(tmp_path)
+    await running.start()
+    await running.client.add("tiny", convolutions(2))
+    await running.client.ask(DeployModel(name="tiny", source="device"))
+    await until(lambda: bool(running.agents["device"].desired["tiny"].fallbacks))
+    yield running
+    await running.stop()
+
+
+def forge(fleet: Fleet, topic: str, message: msgspec.Struct | bytes) -> None:
+    payload = message if isinstance(message, bytes) else msgspec.json.encode(message)
+    fleet.client.bus._client.publish(topic, payload, qos=1, retain=True)
+
+
+def told(fleet: Fleet, kind: str) -> list[str]:
+    return [event.text for event in fleet.service._events.last(5000) if event.kind == kind]
+
+
+def observed(node: str, *epochs: int, serving: int | None = None, model: str = "tiny") -> Observed:
+    states = tuple(EpochState(epoch=epoch, state="prepared", in_flight=1) for epoch in epochs)
+    return Observed(node=node, instance="x", model=model, epochs=states, serving=serving)
+
+
+def desired(node: str, epoch: int, model: str = "tiny") -> Desired:
+    spec = EpochSpec(epoch=epoch, source=node, participants={node: "1.2.3.4:1"}, components=(), input_routes=())
+    return Desired(node=node, model=model, inputs=(), outputs=(), epochs=(spec,), serve=epoch)
+
+
+async def served_on(fleet: Fleet, epoch: int) -> int:
+    """Change the plan, as somebody would later, and look that its number is the next."""
+    await fleet.client.ask(ForbidNode(node="cloud", model="tiny"))
+    now = int((await fleet.client.ask(ShowPlan(name="tiny")))["epoch"])
+    assert epoch < now < epoch + 10
+    return now
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        observed("stranger", HUGE),
+        observed("stranger", 1, serving=HUGE),
+        observed("device", 1 << 40),
+        observed("device", -5),
+        observed("device", 0),
+        observed("edge", 1 << 31, model="nobody"),
+    ],
+)
+async def test_epochs_that_were_not_handed_out_are_nobodys(fleet: Fleet, message: Observed) -> None:
+    before = fleet.plan("tiny").plan.epoch
+    forge(fleet, topics.observed(message.node, message.model), message)
+    await until(lambda: len(told(fleet, "message-ignored")) == 1)
+    forge(fleet, topics.observed(message.node, message.model), message)
+    await served_on(fleet, before)
+    assert len(told(fleet, "message-ignored")) == 1
+    assert "handed out" in told(fleet, "message-ignored")[0]
+
+
+async def test_what_others_write_to_the_controllers_topics_is_put_right(fleet: Fleet) -> None:
+    before = fleet.plan("tiny").plan.epoch
+    heard: dict[str, bytes] = {}
+    watcher = MessageBus(fleet.url, client_id="watcher")
+    await watcher.connect(5)
+    watched = watcher._client
+
+    def hear(_client: Any, _data: Any, message: Any) -> None:
+        heard[message.topic] = bytes(message.payload)
+
+    watched.message_callback_add(f"{topics.ROOT}/#", hear)
+    watched.subscribe(f"{topics.ROOT}/#", 1)
+    own = [topics.CONTROLLER_STATUS, topics.model("tiny"), topics.deployment("tiny"), topics.desired("device", "tiny")]
+    await until(lambda: all(topic in heard for topic in own))
+    right = {topic: heard[topic] for topic in own}
+    status = ControllerStatus(online=True, protocol=99, version="x", instance="0", artifacts="http://127.0.0.1:1")
+    place = Deployment(model="tiny", source="edge", advertise="1.2.3.4:1", inputs=(), outputs=())
+    forgeries: dict[str, msgspec.Struct | bytes] = {
+        topics.CONTROLLER_STATUS: status,
+        topics.model("tiny"): b"{}",
+        topics.deployment("tiny"): place,
+        topics.desired("device", "tiny"): desired("device", 1 << 40),
+        topics.desired("stranger", "tiny"): desired("stranger", HUGE),
+        topics.desired("edge", "ghost"): desired("edge", 3, "ghost"),
+        topics.model("ghost"): b"[" * 5000,
+        topics.deployment("ghost"): b"\x00",
+    }
+    for topic, message in forgeries.items():
+        forge(fleet, topic, message)
+    await until(lambda: len(told(fleet, "retained-restored")) == len(forgeries))
+    await until(lambda: all(heard.get(topic) == right.get(topic, b"") for topic in forgeries))
+    for topic in own:
+        forge(fleet, topic, b"")  # a deletion is a forgery too
+    await until(lambda: all(heard.get(topic) == right[topic] for topic in own))
+    await asyncio.sleep(0.3)
+    assert {topic: heard[topic] for topic in own} == right
+    assert len(told(fleet, "retained-restored")) == len(forgeries)
+    assert fleet.service._bus.connected
+    await watcher.close()
+    await served_on(fleet, before)
+
+
+async def test_what_was_forged_while_the_controller_was_away_is_put_right_when_it_is_back(fleet: Fleet) -> None:
+    before = fleet.plan("tiny").plan.epoch
+    await fleet.stop_controller()
+    forge(fleet, topics.desired("edge", "ghost"), desired("edge", 3, "ghost"))
+    forge(fleet, topics.desired("device", "tiny"), desired("device", 1 << 40))
+    await until(lambda: "ghost" in fleet.agents["edge"].desired)
+    await fleet.start_controller()
+    await until(lambda: "ghost" not in fleet.agents["edge"].desired)
+    await until(lambda: fleet.agents["device"].desired["tiny"].serve == before)
+    await served_on(fleet, before)
+
+
+async def test_a_controller_with_a_store_that_knows_nothing_ends_nothing(fleet: Fleet) -> None:
+    serving = dict(fleet.agents["device"].desired)
+    await fleet.stop_controller()
+    (fleet.configuration.store_path / "state.json").unlink()
+    await fleet.start_controller()
+    await until(lambda: fleet.service._rollouts.settled)
+    assert fleet.agents["device"].desired == serving
+
+
+async def test_whoever_insists_is_answered_ever_later(fleet: Fleet) -> None:
+    topic = topics.deployment("tiny")
+    place = Deployment(model="tiny", source="edge", advertise="1.2.3.4:1", inputs=(), outputs=())
+    answers = 0
+    publish = fleet.service._bus._publish
+
+    def counting(to: str, payload: bytes, *, retain: bool) -> bool:
+        nonlocal answers
+        answers += to == topic
+        return publish(to, payload, retain=retain)
+
+    fleet.service._bus._publish = counting  # type: ignore[method-assign,assignment]
+    for _ in range(200):
+        forge(fleet, topic, place)
+        await asyncio.sleep(0.005)
+    assert 1 <= answers <= 10
+    await until(lambda: getattr(fleet.client.deployments["tiny"], "source", "") == "device")
+
+
+async def test_figures_that_cannot_be_and_giants_are_ignored_and_said_once(fleet: Fleet) -> None:
+    before = fleet.plan("tiny").plan.epoch
+    link = LinkState(to="edge", up=True, bandwidth_bytes_per_s=-1.0, latency_s=0.1, measured_at_unix_s=0.0)
+    links = LinkMetrics(node="device", instance="x", links=(link,))
+    usage = Usage(
+        node="device", model="tiny", epoch=HUGE, requests=-1, failed=0, compute_s=1.0, transmit_s=0.0, energy_j=1e300,
+        energy_origin="measured",
+    )  # fmt: skip
+    status = NodeStatus(node="another", online=True, protocol=PROTOCOL, version="", instance="x", advertise="evil:1")
+    forge(fleet, topics.links("device"), links)
+    forge(fleet, topics.usage("device", "tiny"), usage)
+    forge(fleet, topics.status("edge"), status)
+    forge(fleet, topics.metrics("device"), b"{" + b" " * (1 << 20) + b"}")
+    forge(fleet, topics.status("bad name!"), msgspec.structs.replace(status, node="bad name!"))
+    forge(fleet, topics.status("deep"), b'{"node": "deep", "x": ' + b"[" * 60_000)
+    await until(lambda: len(told(fleet, "message-ignored")) >= 4 and len(told(fleet, "malformed-message")) >= 2)
+    nodes = await fleet.client.ask(ListNodes())
+    assert [(node["name"], node["online"]) for node in nodes] == [("cloud", True), ("device", True), ("edge", True)]
+    assert [model["name"] for model in await fleet.client.ask(ListModels())] == ["tiny"]
+    await served_on(fleet, before)
