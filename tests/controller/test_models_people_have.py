@@ -9,6 +9,7 @@ import onnx
 import pytest
 
 from edgesplit.errors import InvalidCalibration, InvalidModel
+from edgesplit_controller.quantization import codec_noise, noise
 from tests.controller.splitting import Arrays, SplitModel
 from tests.graph.support import assert_close
 from tests.graph.traps import TRAPS, Trap, random_inputs
@@ -163,3 +164,19 @@ def test_an_input_or_output_that_no_request_can_hold_is_refused_in_one_sentence(
     with pytest.raises(InvalidModel, match=said) as caught:
         SplitModel(proto, tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_fault_of_our_own_in_modelling_noise_costs_int8_and_not_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def faulty(*_arguments: object, **_options: object) -> None:
+        raise KeyError("b")
+
+    monkeypatch.setattr(noise, "model_noise", faulty)
+    monkeypatch.setattr(codec_noise, "measure_codecs", faulty)
+    trap = TRAPS["split_second"]
+    split = SplitModel(trap.proto(), tmp_path)
+    assert split.quantizable == ()
+    assert "a fault of edgesplit's own (KeyError: 'b')" in split.warnings
+    inputs = inputs_of("split_second", trap)
+    assert_close(split.split(inputs, 0), split.original(inputs))

@@ -27,7 +27,7 @@ from edgesplit_controller.graph.protos import initializer_nbytes, op_key, static
 from edgesplit_controller.graph.quantizable import candidates
 from edgesplit_controller.graph.reading import file_digest, load_model, store_weights
 from edgesplit_controller.graph.runner import GraphRefused, open_session, refusal_of
-from edgesplit_controller.graph.shapes import complete_types, fix_batch, infer_types
+from edgesplit_controller.graph.shapes import complete_types, declared_shapes, fix_batch, infer_types
 from edgesplit_controller.graph.units import find_units, kept_whole
 from edgesplit_controller.graph.value_types import ValueType
 
@@ -53,11 +53,11 @@ def import_model(path: Path, blobs: BlobStore, *, progress: Callable[[str], None
     path = Path(path)
     notes: list[str] = []
     try:
-        proto, types, sha256 = _settled(path, blobs, notes, say, fold=True)
+        proto, types, sha256, declared = _settled(path, blobs, notes, say, fold=True)
     except GraphRefused:
         notes = ["shape arithmetic was left as it is, since onnxruntime refuses the model with it folded"]
-        proto, types, sha256 = _settled(path, blobs, notes, say, fold=False)
-    types = complete_types(proto, blobs, types)
+        proto, types, sha256, declared = _settled(path, blobs, notes, say, fold=False)
+    types = complete_types(proto, blobs, types, declared)
     graph = build_graph(proto, types, sha256)
     notes += [_whole_note(group) for group in kept_whole(graph.operators, graph.tensors)]
     graph = dataclasses.replace(graph, notes=tuple(notes))
@@ -66,19 +66,20 @@ def import_model(path: Path, blobs: BlobStore, *, progress: Callable[[str], None
 
 def _settled(
     path: Path, blobs: BlobStore, notes: list[str], say: Callable[[str], None], *, fold: bool
-) -> tuple[onnx.ModelProto, dict[str, ValueType], str]:
-    """The normalised graph that onnxruntime loads, what is known of its values, and the file's digest."""
+) -> tuple[onnx.ModelProto, dict[str, ValueType], str, dict[str, tuple[int, ...]]]:
+    """The normalised graph that onnxruntime loads, what is known of its values, the file's digest and its claims."""
     say("reading the file")
     proto = load_model(path)
     sha256 = file_digest(path, proto)
     proto = _normalise(proto, notes)
+    declared = declared_shapes(proto.graph)
     say("storing the weights")
     store_weights(proto, path, blobs)
     say("finding the shapes")
     types = _settle_shapes(proto, blobs, notes, most_passes=_MOST_FOLDING_PASSES if fold else 0)
     say("loading the model")
     _check_loads(proto, blobs, path)
-    return proto, types, sha256
+    return proto, types, sha256, declared
 
 
 def _check_loads(proto: onnx.ModelProto, blobs: BlobStore, path: Path) -> None:

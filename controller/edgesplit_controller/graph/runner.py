@@ -21,9 +21,9 @@ from edgesplit_controller.graph.protos import external_fields, is_external, nump
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["GraphRefused", "open_session", "refusal_of", "run_session", "run_values", "shapes_of"]
+__all__ = ["GraphRefused", "RunRefused", "open_session", "refusal_of", "run_session", "run_values", "shapes_of"]
 
-_QUIET = 3  # onnxruntime's severity "error": its warnings about unused or reshaped values are not the user's
+_QUIET = 4  # onnxruntime's severity "fatal": its errors come as exceptions, its warnings are not the user's
 
 
 class GraphRefused(InvalidModel):
@@ -35,6 +35,18 @@ class GraphRefused(InvalidModel):
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"onnxruntime refuses a graph that was made of the model ({reason}): report it with the model")
+        self.reason = reason
+
+
+class RunRefused(InvalidModel):
+    """onnxruntime does not run a graph on some inputs.
+
+    Attributes:
+        reason: What onnxruntime says.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the model does not run ({reason}): check it with onnxruntime")
         self.reason = reason
 
 
@@ -141,8 +153,8 @@ def shapes_of(
     return {name: tuple(value.shape()) for name, value in zip(outputs, values, strict=True) if value.is_tensor()}
 
 
-def _not_running(error: Exception) -> InvalidModel:
-    return InvalidModel(f"the model does not run ({_first_line(error)}): check it with onnxruntime")
+def _not_running(error: Exception) -> RunRefused:
+    return RunRefused(_first_line(error))
 
 
 def _mapped(tensor: onnx.TensorProto, blobs: BlobStore) -> np.ndarray:

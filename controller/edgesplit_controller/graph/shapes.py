@@ -21,7 +21,7 @@ from edgesplit_controller.graph.runner import open_session, shapes_of
 from edgesplit_controller.graph.samples import input_ranges, made_up
 from edgesplit_controller.graph.value_types import ValueType
 
-__all__ = ["complete_types", "fix_batch", "infer_types"]
+__all__ = ["complete_types", "declared_shapes", "fix_batch", "infer_types"]
 
 # Outputs whose size is decided by values, whatever the inputs' shapes are.
 _DATA_DEPENDENT = frozenset({"NonZero", "NonMaxSuppression", "Unique", "Compress", "StringSplit", "ImageDecoder"})
@@ -86,11 +86,18 @@ def fix_batch(graph: GraphProto) -> list[str]:
     return notes
 
 
-def infer_types(proto: onnx.ModelProto) -> dict[str, ValueType]:
-    """Infer the types of all values of the main graph, forgetting what the file claimed about inner ones."""
+def infer_types(proto: onnx.ModelProto, trusted: Mapping[str, ValueType] | None = None) -> dict[str, ValueType]:
+    """Infer the types of all values of the main graph, forgetting what the file claimed about inner ones.
+
+    Args:
+        proto: A normalised graph.
+        trusted: Types to start from beside those of inputs and weights.
+    """
     # Claims of the exporter may still hold the symbolic batch, and inference would keep them.
     _forget_claims(proto.graph)
-    types, found = _inferred(proto), dict[str, ValueType]()
+    found = dict(trusted or {})
+    _claim(proto.graph, found)
+    types = _inferred(proto) | found
     while new := control_flow_types(proto, types, infer_types).items() - found.items():
         found |= new
         _claim(proto.graph, found)
@@ -134,8 +141,26 @@ def _type_of(value: ValueInfoProto) -> ValueType:
     return ValueType(value.type.tensor_type.elem_type, static_shape(value))
 
 
-def complete_types(proto: onnx.ModelProto, blobs: BlobStore, types: Mapping[str, ValueType]) -> dict[str, ValueType]:
+def declared_shapes(graph: GraphProto) -> dict[str, tuple[int, ...]]:
+    """Return the fixed shapes that a file claims for inner values and outputs, before inference forgets them."""
+    claimed = {value.name: static_shape(value) for value in (*graph.value_info, *graph.output)}
+    return {name: shape for name, shape in claimed.items() if shape is not None and min(shape, default=0) >= 0}
+
+
+def complete_types(
+    proto: onnx.ModelProto,
+    blobs: BlobStore,
+    types: Mapping[str, ValueType],
+    declared: Mapping[str, tuple[int, ...]] | None = None,
+) -> dict[str, ValueType]:
     """Find what inference left open: by tracing what depends on data, and by running the rest.
+
+    Args:
+        proto: A normalised graph.
+        blobs: Where its weights lie.
+        types: What inference found.
+        declared: Shapes that the file claims; one of a loop's state is believed where inference cannot follow the body
+            (operators that it does not know) but the state starts so and comes out so.
 
     Returns:
         A type for every activation tensor; shapes that depend on the data have -1 in every open place.
@@ -157,7 +182,10 @@ def complete_types(proto: onnx.ModelProto, blobs: BlobStore, types: Mapping[str,
             (depending.add if depends else missing.append)(name)
     wanted = [*missing, *(name for name in depending if complete.get(name, ValueType(0, None)).is_tensor)]
     if wanted:
-        for name, (elem_type, shapes) in _observe(proto, blobs, types, wanted).items():
+        observed = _observe(proto, blobs, types, wanted)
+        if states := _believed_states(proto, complete, declared or {}, observed):
+            return complete_types(proto, blobs, infer_types(proto, states))
+        for name, (elem_type, shapes) in observed.items():
             same_rank = len({len(shape) for shape in shapes}) == 1
             if name in depending or len(set(shapes)) != 1:
                 rank = len(shapes[0]) if same_rank else 0
@@ -166,6 +194,30 @@ def complete_types(proto: onnx.ModelProto, blobs: BlobStore, types: Mapping[str,
             else:
                 complete[name] = ValueType(elem_type, shapes[0])
     return complete
+
+
+def _believed_states(
+    proto: onnx.ModelProto,
+    types: Mapping[str, ValueType],
+    declared: Mapping[str, tuple[int, ...]],
+    observed: Mapping[str, tuple[int, list[tuple[int, ...]]]],
+) -> dict[str, ValueType]:
+    """States of loops, of unknown shape, whose declared one nothing contradicts."""
+    believed: dict[str, ValueType] = {}
+    for node in proto.graph.node:
+        if op_key(node) not in ("Loop", "Scan") or any(_is_data_dependent(body) for body in subgraphs(node)):
+            continue
+        for initial, name in zip(node.input[2 if op_key(node) == "Loop" else 0 :], node.output, strict=False):
+            elem_type, shapes = observed.get(name, (0, []))
+            starts = types.get(initial, ValueType(0, None)).shape
+            if shapes and starts is not None and set(shapes) == {starts} == {declared.get(name)}:
+                believed[name] = ValueType(elem_type, starts)
+    return believed
+
+
+def _is_data_dependent(body: GraphProto) -> bool:
+    inner = (nested for node in body.node for nested in subgraphs(node))
+    return any(op_key(node) in _DATA_DEPENDENT for node in body.node) or any(map(_is_data_dependent, inner))
 
 
 def _depends_on_data(node: NodeProto, constants: set[str], depending: set[str]) -> bool:

@@ -10,7 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgesplit.errors import InvalidCalibration, InvalidModel
+import structlog
+
+from edgesplit.errors import EdgesplitError, InvalidCalibration, InvalidModel
 from edgesplit_controller.graph.model import Unit
 from edgesplit_controller.models.submission import Progress, Submission
 
@@ -100,14 +102,21 @@ def _measured(
     if not why and quantizable:
         try:
             noise = _model_noise(graph, quantizable, blobs, calibration, progress=progress, measure=measure)
-        except InvalidModel as error:
-            warnings.append(f"no operator runs in int8: {error}")
-            graph, quantizable = _redivided(graph, ()), ()
         except InvalidCalibration as error:
             if calibration.origin == "user":
                 raise
             why = f"{error}, {EXACT}: {ASK}"
             warnings = [why]
+        except InvalidModel as error:
+            warnings.append(f"no operator runs in int8: {error}")
+            graph, quantizable = _redivided(graph, ()), ()
+        except EdgesplitError:
+            raise
+        except Exception as error:
+            # A fault of this program: the model serves without what it spoils, and the log holds its trace.
+            structlog.get_logger("intake").exception("noise-not-modelled", model=submission.name)
+            warnings.append(f"no operator runs in int8: {_fault(error)}")
+            graph, quantizable = _redivided(graph, ()), ()
     if quantizable and noise.report.r2_test < POOR_R2:
         warnings.append(_poor(noise))
     if why:
@@ -117,6 +126,11 @@ def _measured(
         graph, quantizable, noise = graph.with_units(_one_unit(graph)), (), NO_NOISE
         warnings.append(whole)
     return Accuracy(graph, quantizable, noise, codecs, calibration, tuple(warnings))
+
+
+def _fault(error: Exception) -> str:
+    line = (str(error).strip() or "no reason").splitlines()[0][:200]
+    return f"modelling its noise failed by a fault of edgesplit's own ({type(error).__name__}: {line}); report it with the model"
 
 
 def _poor(noise: NoiseProfile) -> str:
@@ -203,6 +217,12 @@ def _codecs(
         )
     except InvalidModel as error:
         parts_refused = error
+    except EdgesplitError:
+        raise
+    except Exception:
+        # As where noise is modelled: tensors travel as they are, which needs nothing of this.
+        structlog.get_logger("intake").exception("codecs-not-measured")
+        return NO_CODECS, ""
     else:
         return profile, ""
     try:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgesplit.errors import InvalidCalibration, InvalidModel
+from edgesplit.errors import InvalidCalibration
 from edgesplit_controller.graph.samples import InputRange, input_ranges, made_up
 
 if TYPE_CHECKING:
@@ -101,23 +101,23 @@ def that_run(calibration: Calibration, graph: ModelGraph, blobs: BlobStore) -> C
     Raises:
         InvalidCalibration: None of those tried is taken.
     """
-    from edgesplit_controller.graph.runner import open_session, shapes_of  # noqa: PLC0415 - onnxruntime loads late
+    from edgesplit_controller.graph.runner import RunRefused, open_session, shapes_of  # noqa: PLC0415 - loads late
 
     if calibration.origin == "user" or not _ranges(graph):
         return calibration
     session = open_session(graph.proto, blobs)
-    refusal: InvalidModel | None = None
+    refusal = ""
     for same in (None, 0, 1):
         fixed = {} if same is None else dict.fromkeys(_ranges(graph), InputRange(same, same, known=False))
         tried = calibration if same is None else _generated(graph, fixed, 0, len(calibration.samples))
         try:
             for sample in tried.samples:
                 shapes_of(session, graph.outputs, sample)
-        except InvalidModel as error:
-            refusal = refusal or error
+        except RunRefused as error:
+            refusal = refusal or error.reason
         else:
             return tried
-    raise InvalidCalibration(f"the model does not run on samples that are made up ({refusal})")
+    raise InvalidCalibration(f"the model does not run on made-up samples ({refusal})")
 
 
 def integer_values(graph: ModelGraph, blobs: BlobStore, calibration: Calibration) -> dict[str, tuple[int, ...]]:
@@ -134,23 +134,30 @@ def integer_values(graph: ModelGraph, blobs: BlobStore, calibration: Calibration
     Raises:
         InvalidCalibration: It takes neither them nor the samples.
     """
-    from edgesplit_controller.graph.runner import open_session, shapes_of  # noqa: PLC0415 - onnxruntime loads late
+    from edgesplit_controller.graph.runner import RunRefused, open_session, shapes_of  # noqa: PLC0415 - loads late
 
     integers = [name for name in graph.inputs if np.dtype(graph.tensors[name].dtype).kind in "iub"]
     if not integers:
         return {}
     session = open_session(graph.proto, blobs)
-    zeros = {name: InputRange(0, 0) for name in integers}
-    (zero_sample,) = _generated(graph, zeros, 0, 1).samples
-    refusal: InvalidModel | None = None
+    noise = np.random.default_rng(0)  # as nodes draw it
+    zero_sample = {
+        name: np.zeros(shape, dtype) if name in integers else np.asarray(noise.random(shape), dtype=dtype)
+        for name, shape, dtype in (
+            (name, graph.tensors[name].shape, graph.tensors[name].dtype) for name in graph.inputs
+        )
+    }
+    refusal = ""
     for sample, found in ((zero_sample, ()), (calibration.samples[0], integers)):
         try:
             shapes_of(session, graph.outputs, sample)
-        except InvalidModel as error:
-            refusal = refusal or error
+        except RunRefused as error:
+            refusal = refusal or error.reason
         else:
             return {name: tuple(int(value) for value in sample[name].reshape(-1)) for name in found}
-    raise InvalidCalibration(f"nodes cannot profile it, for {refusal}: add it with --calibration")
+    raise InvalidCalibration(
+        f"the model does not run on made-up inputs ({refusal}), so no node could time it: add it with --calibration"
+    )
 
 
 def _ranges(graph: ModelGraph) -> dict[str, InputRange]:

@@ -109,4 +109,13 @@ LOOPS = {
         z = MatMul (b, w)  out = ReduceMax <keepdims=0> (z) }""",
         SQUARE,
     ),
+    "declared_state_of_a_body_that_inference_does_not_know": Trap(
+        "loop",
+        """g (float[1,64] x) => (float[1,32] out) <int64 n = {3}, bool t = {1}, float[1,64] l> {
+        y = MatMul (x, w)
+        l = Loop (n, t, y) <body = b (int64 i, bool c, float[1,64] s) => (bool c2, float[1,64] s2) {
+            c2 = Identity (c)  s2 = com.microsoft.Gelu (s) }>
+        out = MatMul (l, v) }""",
+        {"w": (64, 64), "v": (64, 32)},
+    ),
 }
