@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from edgesplit.errors import InvalidInput, PlanInfeasible, UnknownNode
 from edgesplit.plan import Assignment, Evaluation, Solution
 from edgesplit.problem import Problem
@@ -70,10 +72,23 @@ class Studies:
             PlanInfeasible: The plan breaks a constraint meanwhile; the controller is about to replace it.
         """
         _check_limit(asked.time_limit_s)
+        problem = self._decided_on(asked.name, active)
         async with self._one_at_a_time:
             progress("solving changed problems", None)
-            found = await asyncio.to_thread(_explain, active, asked.time_limit_s)
+            found = await asyncio.to_thread(_explain, problem, active, asked.time_limit_s)
         return _explain_document(asked.name, active, found)
+
+    def _decided_on(self, name: str, active: PlanRecord) -> Problem:
+        """The problem as decisions see it: with times that favour no assignment, where the plan's own are its own.
+
+        Explained in its own times, a plan would be held against others that are charged for transitions between float
+        and int8 that only the plan itself has.
+        """
+        problem = self._deployer.problem(name, active.plan.source, active.goals)
+        # A battery's limit is not in the problem: the plan was made under it.
+        limit_j = active.problem.constraints.device_energy_limit_j
+        constraints = msgspec.structs.replace(problem.constraints, device_energy_limit_j=limit_j)
+        return msgspec.structs.replace(problem, constraints=constraints)
 
     async def what_if(self, asked: WhatIf, active: PlanRecord, progress: Progress) -> WhatIfDocument:
         """The plan that would result.
@@ -180,10 +195,14 @@ def supposed_texts(asked: WhatIf, before: GoalsDocument, goals: GoalsDocument) -
     return tuple(texts)
 
 
-def _explain(active: PlanRecord, time_limit_s: float) -> Explanation:
+def _explain(problem: Problem, active: PlanRecord, time_limit_s: float) -> Explanation:
     from edgesplit_controller.planner.explanation import explain  # noqa: PLC0415 - ortools loads late
 
-    return explain(active.problem, active.assignment, time_limit_s=time_limit_s)
+    try:
+        return explain(problem, active.assignment, time_limit_s=time_limit_s)
+    except (InvalidInput, PlanInfeasible):
+        # The fleet has changed so that the plan does not fit it any more; it is explained as it was made.
+        return explain(active.problem, active.assignment, time_limit_s=time_limit_s)
 
 
 def _solve_supposed(problem: Problem, active: PlanRecord, time_limit_s: float) -> tuple[Solution, Evaluation | None]:

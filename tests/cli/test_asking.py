@@ -271,7 +271,7 @@ def test_plan_for_programs_and_people(run: Run, controller: FakeController) -> N
     assert document["timeline"][1]["from"] == "device"
     people = run("plan", "yolo").out
     for text in (
-        *("predicted", "measured (12 requests, 1 failed)", "650 ms (simulated timeline)", "670 ms", "3.83 J"),
+        *("predicted", "measured (12 requests, 1 failed)", "latency (timeline)", "650 ms", "670 ms", "3.83 J"),
         *("4 J (configured)", "noise at most 0.5", "t1 as fp16", "device → cloud", "the goals changed"),
         *("150 ms", "153 ms", "200 ms, 0.5 times (int8: 0.6) its profile's 400 ms (timed again)"),
     ):

@@ -207,8 +207,8 @@ def test_explain_shows_cuts_bindings_and_what_relaxing_brings(run: Run, controll
         assert text in people
 
 
-def test_what_if_shows_both_plans_beside_each_other(run: Run, controller: FakeController) -> None:
-    document = WhatIfDocument(
+def what_if_document() -> WhatIfDocument:
+    return WhatIfDocument(
         model="yolo",
         epoch=3,
         supposed=("node edge is gone",),
@@ -219,6 +219,10 @@ def test_what_if_shows_both_plans_beside_each_other(run: Run, controller: FakeCo
         moved=7,
         solve_s=0.1,
     )
+
+
+def test_what_if_shows_both_plans_beside_each_other(run: Run, controller: FakeController) -> None:
+    document = what_if_document()
     controller.answers[WhatIf] = lambda _operation: document
     typed = (
         "--link",
@@ -241,7 +245,7 @@ def test_what_if_shows_both_plans_beside_each_other(run: Run, controller: FakeCo
         )
     ]
     people = run("what-if", "yolo", "--without", "edge").out
-    for text in ("node edge is gone", "7 operators", "650 ms", "1.25 s", "9 J", "cannot run", "5 (2 in int8)"):
+    for text in ("node edge is gone", "7 operators", "650 ms", "1.25 s", "9 J", "could not run then", "5 (2 in int8)"):
         assert text in people
     broken = msgspec.structs.replace(SUMMARY, broken=("noise is 0.2",))
     controller.answers[WhatIf] = lambda _operation: msgspec.structs.replace(document, active_then=broken, same=True)

@@ -102,7 +102,7 @@ def test_a_malformed_problem_is_status_1_and_one_sentence(run: Run, tmp_path: Pa
 
 def test_a_table_for_people(run: Run, tmp_path: Path) -> None:
     told = run("solve", written(tmp_path, problem()))
-    for text in ("optimal", "300 ms (sum)", "cloud", "predicted timeline", "device → cloud", "solving"):
+    for text in ("optimal", "300 ms (sum)", "cloud", "Predicted timeline", "device → cloud", "solving"):
         assert text in told.out, text
 
 

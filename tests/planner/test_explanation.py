@@ -90,6 +90,10 @@ def test_a_plan_that_is_not_the_best_is_explained_too() -> None:
     if evaluate(problem, worst).violations:
         pytest.skip("this problem has no link to the edge")
     found = explain(problem, worst, time_limit_s=60.0)
+    # A cut that costs more than it brings is never told as if it paid: the plan is not the best one, and that is said.
+    costly = [cut for cut in found.cuts if cut.score_change is not None and cut.score_change < -1e-6]
+    assert costly
+    assert all("the plan is not the best one under these figures" in cut.text for cut in costly)
     assert found.cuts
     assert found.complete
 

@@ -19,7 +19,8 @@ from edgesplit.plan import Solution, TimelineEntry, solution_to_document
 from edgesplit.problem import Problem
 from edgesplit.requests import FallbackRow, MeasuredDocument, MeasuredNoise, NodeShare, PlanDocument
 from edgesplit.units import UNKNOWN, clock, joules, number, time_span
-from edgesplit_controller.cli.tables import console, corrected_text, goals_text, plain_table, properties
+from edgesplit_controller.cli.layout import console, plain_table, properties
+from edgesplit_controller.cli.tables import corrected_text, goals_text
 
 __all__ = ["show_plan", "show_solution", "timeline_rows"]
 
@@ -48,19 +49,19 @@ def show_plan(document: PlanDocument) -> None:
     serving = document.serving
     state = "serving" if serving in (None, document.epoch) else f"epoch {serving} serves now"
     out.print(f"{document.model}: epoch {document.epoch} from {document.source}, {document.status}, {state}")
-    out.print(f"why: {document.reason}" if document.reason else "", soft_wrap=True)
+    out.print(f"why: {document.reason}" if document.reason else "")
     measured = document.measured
     table = plain_table("", ("",), ("predicted", _measured_title(measured)))
     origin = f" ({measured.energy_origin})" if measured.energy_origin else ""
-    table.add_row("latency", f"{time_span(document.latency_s)} (simulated timeline)", time_span(measured.latency_s))
+    table.add_row("latency (timeline)", time_span(document.latency_s), time_span(measured.latency_s))
     table.add_row("energy", joules(document.energy_j), _with(joules(measured.energy_j), origin))
     table.add_row("device energy", joules(document.device_energy_j), _with(joules(measured.device_energy_j), origin))
     table.add_row("noise", number(document.noise), _measured_noise(measured.noise))
     out.print(table)
     if measured.noise.note:
-        out.print(measured.noise.note, soft_wrap=True)
+        out.print(measured.noise.note)
     if measured.noise.exceeds:
-        out.print("the measured noise exceeds its bound: a plan that keeps it is on its way", soft_wrap=True)
+        out.print("the measured noise exceeds its bound: a plan that keeps it is on its way")
     _show_energy(out, document.energy_per_node)
     out.print()
     battery = document.battery
@@ -69,7 +70,8 @@ def show_plan(document: PlanDocument) -> None:
             [
                 ("goals", goals_text(document.goals)),
                 *([] if battery is None else [("battery", battery.text)]),
-                ("score", f"{_share(document.score)} (proven gap {_share(document.gap)})"),
+                ("score", _score(document.score)),
+                ("proof", _proof(document.status, document.gap)),
                 ("planned in", time_span(document.solve_s)),
                 *_declined(document.declined),
             ]
@@ -95,7 +97,7 @@ def show_solution(problem: Problem, solution: Solution, load_s: float) -> None:
     out = console()
     out.print(f"{problem.model} from {problem.source}: {solution.status}")
     if solution.status == "feasible" and solution.reason:
-        out.print(f"why: {solution.reason}", soft_wrap=True)
+        out.print(f"why: {solution.reason}")
     out.print()
     evaluation, assignment, timings = solution.evaluation, solution.assignment, solution.timings
     spent = f"{time_span(load_s)} reading, {time_span(timings.build_s)} building, {time_span(timings.solve_s)} solving"
@@ -105,13 +107,13 @@ def show_solution(problem: Problem, solution: Solution, load_s: float) -> None:
         return
     objective = problem.objective
     weights = f"latency {number(objective.latency_weight)}, energy {number(objective.energy_weight)}"
-    proof = f"bound {_share(solution.bound)}, gap {_share(solution.gap)}"
     rows = [
         ("latency", f"{time_span(evaluation.latency_s)} ({objective.latency_model})"),
         ("timeline", f"{time_span(evaluation.timeline_s)} (simulated)"),
         ("energy", f"{joules(evaluation.energy_j)}, of it the device {joules(evaluation.device_energy_j)}"),
         ("noise", number(evaluation.noise)),
-        ("score", f"{_share(solution.score)} ({proof}; weights {weights})"),
+        ("score", f"{_score(solution.score)}; weights {weights}"),
+        ("proof", _proof(solution.status, solution.gap)),
         *rows,
     ]
     out.print(properties(rows))
@@ -157,8 +159,8 @@ def _show_assignment(
     out.print(shares)
     out.print()
     order = plain_table("", ("component", "node"), ("operators",))
-    order.add_column("needs", overflow="fold")
-    order.add_column("gives", overflow="fold")
+    order.add_column("needs", wraps=True)
+    order.add_column("gives", wraps=True)
     for part in components:
         order.add_row(str(part.id), part.node, str(len(part.operators)), _names(part.inputs), _names(part.outputs))
     out.print(order)
@@ -172,7 +174,7 @@ def _show_timings(out: Console, document: PlanDocument) -> None:
     timed = [part for part in document.components if part.measured_s is not None]
     if timed:
         out.print()
-        table = plain_table("", ("component", "node"), ("predicted", "measured (last requests)"))
+        table = plain_table("", ("component", "node"), ("predicted", "measured lately"))
         for part in timed:
             table.add_row(str(part.id), part.node, time_span(part.predicted_s), time_span(part.measured_s))
         out.print(table)
@@ -190,8 +192,8 @@ def _show_energy(out: Console, rows: Mapping[str, EnergyRow]) -> None:
     if not rows:
         return
     out.print()
-    columns = ("computing, predicted", "measured", "sending, predicted", "measured")
-    table = plain_table("", ("energy a request",), columns)
+    columns = ("computing", "measured", "sending", "measured ")
+    table = plain_table("Energy a request, predicted beside measured", ("node",), columns)
     for node, row in rows.items():
         compute = _with(joules(row.compute_j), f" ({row.compute_origin})")
         transmit = _with(joules(row.transmit_j), f" ({row.transmit_origin})")
@@ -215,7 +217,7 @@ def _show_fallbacks(out: Console, fallbacks: Mapping[str, FallbackRow]) -> None:
         return
     out.print()
     table = plain_table("", ("if lost", "runs on"), ("epoch", "latency", "energy"))
-    table.add_column("state", no_wrap=True)
+    table.add_column("state")
     for node, row in fallbacks.items():
         where = ", ".join(f"{name} {share.operators}" for name, share in row.per_node.items() if share.operators)
         figures = (str(row.epoch), time_span(row.latency_s), joules(row.energy_j))
@@ -227,7 +229,7 @@ def _show_timeline(out: Console, entries: Sequence[TimelineEntry]) -> None:
     if not entries:
         return
     out.print()
-    lanes = plain_table("", ("predicted timeline", f"0 to {time_span(max(entry.end_s for entry in entries))}"))
+    lanes = plain_table("Predicted timeline", ("lane", f"0 to {time_span(max(entry.end_s for entry in entries))}"))
     for name, signs in timeline_rows(entries):
         lanes.add_row(name, Text(signs, no_wrap=True))
     out.print(lanes)
@@ -256,6 +258,19 @@ def _measured_title(measured: MeasuredDocument) -> str:
 
 def _with(value: str, origin: str) -> str:
     return value if value == UNKNOWN else value + origin
+
+
+def _score(value: float | None) -> str:
+    return f"{_share(value)} (weighted; 0 is the best latency and the best energy at once)"
+
+
+def _proof(status: str, gap: float | None) -> str:
+    """How far the score may be from the best one: no figure where it is proven to be the best."""
+    if status == "optimal":
+        return "no plan has a lower score (proven)"
+    if gap is None:
+        return "how far the best score is, is not known"
+    return f"the best score may be lower by {_share(gap)} at most (gap)"
 
 
 def _share(value: float | None) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from edgesplit.requests import ExplainDocument, FrontierDocument, FrontierRow, NodeShare, PlanSummary, WhatIfDocument
 from edgesplit.units import UNKNOWN, joules, number, size, time_span
-from edgesplit_controller.cli.tables import console, plain_table
+from edgesplit_controller.cli.layout import console, plain_table
 
 __all__ = ["show_explanation", "show_frontier", "show_what_if"]
 
@@ -22,7 +22,7 @@ def show_explanation(document: ExplainDocument) -> None:
     out.print()
     if document.cuts:
         cuts = plain_table("Why it is cut where it is", ("tensor", "from", "to"), ("size", "transfer"))
-        cuts.add_column("reason", overflow="fold")
+        cuts.add_column("reason", wraps=True)
         for cut in document.cuts:
             cuts.add_row(cut.tensor, cut.from_, cut.to, size(cut.bytes), time_span(cut.transfer_s), cut.text)
         out.print(cuts)
@@ -31,11 +31,11 @@ def show_explanation(document: ExplainDocument) -> None:
     out.print()
     out.print("What binds" if document.binding else "No constraint binds.")
     for entry in document.binding:
-        out.print(f"  {entry.text}", soft_wrap=True)
+        out.print(f"  {entry.text}")
     out.print()
     if document.relaxations:
         gains = plain_table("What relaxing would bring", ("change",), ("latency", "energy", "score falls by"))
-        gains.add_column("", overflow="fold")
+        gains.add_column("", wraps=True)
         for relaxation in document.relaxations:
             gain = number(round(relaxation.score_gain, 9))
             figures = (time_span(relaxation.latency_s), joules(relaxation.energy_j), gain)
@@ -48,15 +48,14 @@ def show_explanation(document: ExplainDocument) -> None:
 def show_what_if(document: WhatIfDocument) -> None:
     """Print the page of `splitctl what-if`."""
     out = console()
-    out.print(f"{document.model}: epoch {document.epoch}, if {'; '.join(document.supposed)}", soft_wrap=True)
+    out.print(f"{document.model}: epoch {document.epoch}, if {'; '.join(document.supposed)}")
     verdict = "the active plan would stay"
     if not document.same:
         verdict = f"another plan would be made, {document.moved} operators would change their node"
     out.print(f"{verdict} ({document.then.status}, planned in {time_span(document.solve_s)})")
     out.print()
     then = document.active_then
-    middle = "active plan, then" if then is not None else "active plan, then: cannot run"
-    table = plain_table("", ("",), ("active plan, now", middle, "plan that would be made"))
+    table = plain_table("", ("",), ("active, now", "active, then", "best, then"))
     for name, texts in (
         ("latency", [_figure(plan, "latency_s") for plan in (document.active, then, document.then)]),
         ("energy", [_figure(plan, "energy_j") for plan in (document.active, then, document.then)]),
@@ -70,8 +69,11 @@ def show_what_if(document: WhatIfDocument) -> None:
         ]
         table.add_row(f"operators on {node}", *shares)
     out.print(table)
+    out.print("now: the figures of now; then: what is supposed; best: the plan that would be made")
+    if then is None:
+        out.print("the active plan could not run then")
     for sentence in then.broken if then is not None else ():
-        out.print(f"the active plan would break a constraint: {sentence}", soft_wrap=True)
+        out.print(f"the active plan would break a constraint: {sentence}")
 
 
 def show_frontier(document: FrontierDocument) -> None:
@@ -79,8 +81,9 @@ def show_frontier(document: FrontierDocument) -> None:
     out = console()
     out.print(f"{document.model}: {len(document.points)} plans in {time_span(document.seconds)}")
     out.print()
-    table = plain_table("", ("", "where"), (f"latency ({document.latency_model})", "energy", "device energy", "noise"))
-    table.add_column("status", no_wrap=True)
+    out.print(f"latency as the planner counts it: {document.latency_model}")
+    table = plain_table("", ("", "where"), ("latency", "energy", "device energy", "noise"), ("status",))
+    table.add_column("status")
     for row in document.points:
         table.add_row("→" if row.active else "", *_row(row))
     if not any(row.active for row in document.points):

@@ -6,11 +6,7 @@ are, never read as markup. Not here: plans (`plan_view.py`), JSON.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-
-from rich.console import Console
-from rich.table import Table
 
 from edgesplit.documents import CodecsDocument
 from edgesplit.messages import TensorSpec
@@ -26,14 +22,12 @@ from edgesplit.requests import (
     TighteningDocument,
 )
 from edgesplit.units import UNKNOWN, joules, number, percent, size, speed, time_span, watts
+from edgesplit_controller.cli.layout import console, plain_table, properties
 from edgesplit_controller.cli.profile_view import failing_lines, profiling_lines
 
 __all__ = [
-    "console",
     "corrected_text",
     "goals_text",
-    "plain_table",
-    "properties",
     "show_added",
     "show_links",
     "show_model",
@@ -42,49 +36,17 @@ __all__ = [
     "show_profiled",
 ]
 
-PIPED_WIDTH = 140
-"""Columns where nobody's terminal says otherwise."""
 CLOCKS_DIFFER_S = 2.0
 """From where a difference of clocks is worth a line. [s]"""
 CORRECTION_SHOWN = 0.05
 """Relative; smaller corrections of a profile are left to JSON."""
 
 
-def console() -> Console:
-    """A console on the present standard output."""
-    return Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
-
-
-def plain_table(title: str, left: Sequence[str], right: Sequence[str] = ()) -> Table:
-    """A table without vertical lines.
-
-    Args:
-        title: Above it; empty for none.
-        left: Columns aligned left, the first ones.
-        right: Columns aligned right, after them.
-    """
-    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in left:
-        table.add_column(name, overflow="fold")
-    for name in right:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
-
-
-def properties(rows: Sequence[tuple[str, str]]) -> Table:
-    """Names and values below each other."""
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in rows:
-        table.add_row(name, value)
-    return table
-
-
 def show_nodes(rows: Sequence[NodeRow]) -> None:
     """Print the table of `splitctl nodes`."""
-    table = plain_table("", ("node", "state", "address"), ("load", "free memory", "computing", "sending"))
-    table.add_column("watts are", no_wrap=True)
+    droppable = ("watts are", "free memory", "load", "sending")
+    table = plain_table("", ("node", "state", "address"), ("load", "free memory", "computing", "sending"), droppable)
+    table.add_column("watts are")
     for row in rows:
         table.add_row(
             row.name,
@@ -100,20 +62,20 @@ def show_nodes(rows: Sequence[NodeRow]) -> None:
     out.print(table if rows else "no node has registered: start edgesplit-agent on one")
     for row in rows:
         if row.refused:
-            out.print(f"{row.name} is not used: {row.refused}", soft_wrap=True)
+            out.print(f"{row.name} is not used: {row.refused}")
         for warning in row.warnings:
-            out.print(f"warning of {row.name}: {warning}", soft_wrap=True)
+            out.print(f"warning of {row.name}: {warning}")
     for row in rows:
         for line in failing_lines(row) if row.online else ():
-            out.print(line, soft_wrap=True)
+            out.print(line)
         if row.online and row.clock_offset_s is not None and abs(row.clock_offset_s) >= CLOCKS_DIFFER_S:
             side = "ahead of" if row.clock_offset_s > 0 else "behind"
-            out.print(f"the clock of {row.name} is {abs(row.clock_offset_s):.3g} s {side} the controller's")
+            out.print(f"the clock of {row.name} is {time_span(abs(row.clock_offset_s))} {side} the controller's")
         for model, corrected in row.speeds.items():
             if (text := corrected_text(corrected)) is not None:
-                out.print(f"{row.name} computes {model} in {text}", soft_wrap=True)
+                out.print(f"{row.name} computes {model} in {text}")
         if row.power_problem and row.online:
-            out.print(f"watts of {row.name}: {row.power_problem}", soft_wrap=True)
+            out.print(f"watts of {row.name}: {row.power_problem}")
     emulated = [row.name for row in rows if row.emulated]
     if emulated:
         out.print(f"emulated speed and links, not the machine's own: {', '.join(emulated)}")
@@ -132,7 +94,7 @@ def corrected_text(row: SpeedRow) -> str | None:
 
 def show_links(rows: Sequence[LinkRow]) -> None:
     """Print the table of `splitctl links`."""
-    table = plain_table("", ("from", "to", "state"), ("bandwidth", "latency (one way)", "age"))
+    table = plain_table("", ("from", "to", "state"), ("bandwidth", "one way", "age"), ("origin", "age"))
     table.add_column("origin")
     for row in rows:
         state = "up" if row.up else "down" if row.latency_s is not None else "missing"
@@ -148,8 +110,9 @@ def show_links(rows: Sequence[LinkRow]) -> None:
 
 def show_models(rows: Sequence[ModelDocument]) -> None:
     """Print the table of `splitctl model list`."""
-    table = plain_table("", ("model", "serves"), ("operators", "units", "quantizable", "weights"))
-    table.add_column("profiled on")
+    droppable = ("quantizable", "units", "operators", "weights")
+    table = plain_table("", ("model", "serves"), ("operators", "units", "quantizable", "weights"), droppable)
+    table.add_column("profiled on", wraps=True)
     for row in rows:
         counts = (str(row.operators), str(row.units), str(len(row.quantizable)), size(row.weight_bytes))
         serves = f"epoch {row.epoch} from {row.source}" if row.deployed else "no"
@@ -204,7 +167,7 @@ def show_profiled(model: str, rows: Sequence[ProfiledRow]) -> None:
     for row in rows:
         if row.reason:
             again = "" if row.next_try_s is None else f"; it is tried again in {row.next_try_s:.0f} s"
-            out.print(f"{row.node}: {row.reason}{again}", soft_wrap=True)
+            out.print(f"{row.node}: {row.reason}{again}")
 
 
 def goals_text(goals: GoalsDocument) -> str:

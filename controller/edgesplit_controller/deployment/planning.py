@@ -244,16 +244,19 @@ class PlanMaker:
 
         if draft.old is None:
             return record
-        problem = draft.old_problem or draft.problem
-        value = score(problem, draft.old, draft.solution.ranges)
-        bound = draft.solution.bound
+        problem, solution = draft.old_problem or draft.problem, draft.solution
+        value, gap = solution.score, solution.gap
+        if not draft.decision.same:
+            # Another plan was found and a switch does not pay: the gap is what is left on the table.
+            value = score(problem, draft.old, solution.ranges)
+            gap = max(0.0, value - solution.bound) if solution.bound is not None else None
         return msgspec.structs.replace(
             record,
             problem=problem,
             evaluation=draft.old,
             status=draft.solution.status if draft.decision.same else "feasible",
             score=value,
-            gap=max(0.0, value - bound) if bound is not None else None,
+            gap=gap,
             solve_s=draft.solution.timings.total_s,
             reason=reason,
             goals=draft.goals,

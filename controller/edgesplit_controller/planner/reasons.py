@@ -208,8 +208,7 @@ def _cut_reason(ground: _Ground, cut: _Cut, outcome: Outcome | None) -> CutReaso
         change_s = float(outcome.plan.measures[LATENCY]) - ground.evaluation.latency_s
         change_j = float(outcome.plan.measures[ENERGY]) - ground.evaluation.energy_j
         change = ground.score_of(outcome) - ground.score
-        best = "the best" if outcome.proven else "the best known"
-        text += f": without it, {best} plan takes {change_text(change_s, change_j)}."
+        text += _worth(ground, change, change_text(change_s, change_j), proven=outcome.proven)
     return CutReason(
         tensor=cut.tensor.name,
         source=cut.source,
@@ -220,6 +219,20 @@ def _cut_reason(ground: _Ground, cut: _Cut, outcome: Outcome | None) -> CutReaso
         energy_change_j=change_j,
         score_change=change,
         text=text,
+    )
+
+
+def _worth(ground: _Ground, change: float, difference: str, *, proven: bool) -> str:
+    """What a cut brings, as the score judges it: a plan in use need not be the best under the figures of now."""
+    best = "the best plan" if proven else "the best plan known"
+    if change > WORTH_NAMING:
+        return f": without it, {best} takes {difference}."
+    if change >= -WORTH_NAMING:
+        return f": it neither pays nor costs; without it, {best} takes {difference}."
+    gain = f"{ground.score - ground.best_score:.3g}"
+    return (
+        f": the plan is not the best one under these figures (its score is {gain} above the best), and {best} "
+        f"without this cut would take {difference}; it stays until a switch is worth its cost."
     )
 
 

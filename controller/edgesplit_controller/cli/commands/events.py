@@ -23,6 +23,7 @@ from edgesplit.requests import ListEvents
 from edgesplit.units import clock
 from edgesplit_controller.cli.ask import Conversation, ask
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, note, print_json
+from edgesplit_controller.cli.wrapping import hanging, terminal_width
 
 __all__ = ["events"]
 
@@ -173,4 +174,5 @@ def _line(event: Event) -> str:
     about = " ".join(part for part in (event.model, event.node) if part and part not in event.text)
     mark = {"info": " ", "warning": "!", "error": "E"}[event.level]
     what = f"{event.origin:<12} {mark} {event.kind:<18}"
-    return f"{clock(event.at_unix_s)}  {what} {f'{about}: ' if about else ''}{event.text}"
+    head = f"{clock(event.at_unix_s)}  {what}"
+    return hanging(head, f"{f'{about}: ' if about else ''}{event.text}", terminal_width())
