@@ -324,8 +324,11 @@ class Service:
 
     def _on_status(self, topic: str, status: NodeStatus | None) -> None:
         name, _ = topics.last_parts(topic, 2)
-        self._tell(self._registry.set_status(name, status))
+        changes = self._registry.set_status(name, status)
+        self._tell(changes)
         self._deployer.fleet_changed()
+        if any(change.kind == "node-joined" for change in changes):
+            self._deployer.cause_returned()
 
     def _on_metrics(self, topic: str, metrics: NodeMetrics | None) -> None:
         name, _ = topics.last_parts(topic, 2)

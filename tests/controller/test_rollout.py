@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgesplit.messages import EpochState, Observed
+from edgesplit.retrying import Retrying
 from edgesplit_controller.deployment.rollout import EpochPlan, Rollout, Spare, World, advance, begin, parts, with_spares
 
 NODES = ("device", "edge", "cloud")
@@ -44,6 +45,23 @@ def test_an_epoch_is_activated_only_when_every_participant_prepared_it() -> None
     rollout, notices = advance(rollout, world(observed("device", 1, e1="prepared"), observed("edge", e1="prepared")))
     assert [notice.kind for notice in notices] == ["activated"]
     assert rollout.active == plan(1, "edge")
+
+
+def test_a_change_waits_for_a_node_that_tries_again_and_says_at_its_end_what_was_missing() -> None:
+    rollout = begin(Rollout(), plan(1, "edge"), begun_unix_s=5.0, limit_s=60.0)
+    retry = Retrying(attempts=2, failing_s=3.0, next_try_s=4.0)
+    state = EpochState(epoch=1, state="failed", detail="the disk is full", retry=retry)
+    trying = Observed(node="edge", instance="1", model="m", epochs=(state,))
+    again = msgspec.structs.replace(trying, epochs=(msgspec.structs.replace(state, state="preparing"),))
+    for report in (trying, again, trying):
+        rollout, notices = advance(rollout, world(observed("device", e1="prepared"), report))
+        assert notices == ()
+        assert rollout.upcoming == plan(1, "edge")
+    after, notices = advance(rollout, world(observed("device", e1="prepared"), trying, overdue=True))
+    assert [notice.reason for notice in notices] == ["edge did not prepare it in time (edge: the disk is full)"]
+    assert after.upcoming is None
+    after, notices = advance(rollout, world(observed("device", e1="prepared"), observed("edge", e1="prepared")))
+    assert [notice.kind for notice in notices] == ["prepared"]
 
 
 def test_the_old_epoch_is_kept_until_its_last_request_ended() -> None:

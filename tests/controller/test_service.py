@@ -45,6 +45,7 @@ from edgesplit.requests import (
     UnpinOperators,
     WhatIf,
 )
+from edgesplit.retrying import RetryRule
 from edgesplit_controller.configuration import Artifacts, Broker, ControllerConfiguration, Models, Planning
 from edgesplit_controller.configuration import Store as StorePath
 from edgesplit_controller.deployment.state import PlanRecord
@@ -523,6 +524,39 @@ async def test_a_node_that_cannot_prepare_costs_the_epoch_not_the_service(fleet:
     await until(lambda: not any(agent.desired for agent in fleet.agents.values()))
     fleet.agents["cloud"].fails = set()
     await client.ask(DeployModel(name="tiny", source="device"))
+
+
+async def test_a_plan_that_was_given_up_is_made_again_when_its_node_returns_and_not_before(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never = RetryRule(first_s=3600.0, most_s=3600.0)
+    monkeypatch.setattr("edgesplit_controller.deployment.deployer.REPLANNING", never)
+    client, device, cloud = fleet.client, fleet.agents["device"], fleet.agents["cloud"]
+    await client.add("tiny", convolutions(2))
+    device.peers = {"cloud": BAD_LINK, "edge": BAD_LINK}
+    device.publish_links()
+    deployed = await client.ask(DeployModel(name="tiny", source="device"))
+    cloud.fails = {-1}
+    device.peers = {"cloud": GOOD_LINK, "edge": BAD_LINK}
+    device.publish_links()
+
+    async def abandoned() -> int:
+        return sum(event["kind"] == "epoch-abandoned" for event in await client.ask(ListEvents(limit=1000)))
+
+    async with asyncio.timeout(15):
+        while not await abandoned():
+            await asyncio.sleep(0.05)
+    for _ in range(10):  # the fleet speaks, and says nothing new
+        device.publish_links()
+        fleet.service._deployer.fleet_changed()
+        await asyncio.sleep(0.1)
+    assert await abandoned() == 1
+    assert fleet.plan("tiny").plan.epoch == deployed["epoch"]
+    cloud.fails = set()
+    cloud.instance = "cloud-2"
+    cloud.announce()
+    await until(lambda: "cloud" in fleet.plan("tiny").plan.participants)
+    assert await abandoned() == 1
 
 
 async def test_a_restarted_controller_disturbs_nothing(fleet: Fleet) -> None:

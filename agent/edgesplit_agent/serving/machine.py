@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import assert_never
 
 from edgesplit.errors import NotDeployed, PreparationFailed, RequestFailed
-from edgesplit_agent.serving.actions import Action, SendAbort
+from edgesplit_agent.serving.actions import Action, EmitEvent, SendAbort
 from edgesplit_agent.serving.admission import Admission
 from edgesplit_agent.serving.epochs import ModelEpochs
 from edgesplit_agent.serving.events import (
@@ -211,7 +211,16 @@ class AgentMachine:
         source = model.held[event.epoch].spec.source
         message = f"epoch {event.epoch} could not be prepared on {self.node}: {event.detail}"
         early = self.flow.early.take(event.model, event.epoch)
-        return [SendAbort(key, source, PreparationFailed.code, message) for key, _ in early if source != self.node]
+        aborts = [SendAbort(key, source, PreparationFailed.code, message) for key, _ in early if source != self.node]
+        retry = model.held[event.epoch].retry
+        if retry is None or retry.attempts > 1:
+            return [*aborts]
+        next_try_s = retry.next_at_s - now_s
+        text = f"{message}; it is tried again in {next_try_s:.0f} s, and until it succeeds"
+        return [
+            *aborts,
+            EmitEvent("epoch-failing", text, event.model, {"epoch": event.epoch, "next_try_s": next_try_s}),
+        ]
 
 
 def _weight_bytes(models: Iterable[ModelEpochs]) -> int:

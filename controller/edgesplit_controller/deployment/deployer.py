@@ -8,6 +8,7 @@ at a time, and none that leaves it without a plan. Not here: how plans are made 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -27,6 +28,7 @@ from edgesplit.errors import (
 from edgesplit.messages import EventLevel
 from edgesplit.problem import Problem
 from edgesplit.requests import BatteryDocument, GoalsDocument
+from edgesplit.retrying import RetryRule, hastened, retry_after
 from edgesplit_controller.deployment.declined import Declined
 from edgesplit_controller.deployment.fallbacks import Fallbacks
 from edgesplit_controller.deployment.goals import goals_text
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
 __all__ = ["Deployer"]
 
 TICK_S = 0.25
-RETRY_S = 30.0
+REPLANNING = RetryRule(first_s=30.0, most_s=600.0)
 """After an abandoned epoch the controller plans again even if nothing else changes."""
 REFRESH_EVERY_S = 2.0
 REFRESH_LINKS_EVERY_S = 10.0
@@ -149,9 +151,17 @@ class Deployer:
 
     def store_healed(self) -> None:
         """What could not be written can be now: take every step again that was refused."""
+        self.cause_returned()
         self.fleet_changed()
         for name in tuple(self.deployments):
             self._fallbacks.refresh(name)
+
+    def cause_returned(self) -> None:
+        """A node is there again, or room in the store: plans that were given up may have been for its sake."""
+        for watch in self._watches.values():
+            if watch.retry is not None:
+                watch.retry = hastened(watch.retry, self._clock())
+                asyncio.get_running_loop().call_later(watch.retry.next_at_s - self._clock(), self._retry, watch)
 
     def look_again(self, model: str) -> None:
         """Something that plans of a model stand on changed: look whether its plan still holds."""
@@ -382,7 +392,9 @@ class Deployer:
             except StoreUnwritable:
                 continue  # it was said, and all is looked at again once the store can be written
             except EdgesplitError as error:
-                self._log.warning("replan-failed", model=model, reason=str(error))
+                retry = watch.retry
+                again = {"next_try_s": round(retry.next_at_s - self._clock(), 1)} if retry is not None else {}
+                self._log.warning("replan-failed", model=model, reason=str(error), **again)
             except Exception:
                 # A defect in planning one model must not end the controller; the plan that serves stays.
                 self._log.exception("replan-failed-unexpectedly", model=model)
@@ -405,7 +417,12 @@ class Deployer:
         watch.glance = glance
         problem = self._problem(model, source, goals)
         before, stakes = watch.figures or figures_of(active.problem), self._stakes(watch, active)
-        found = reasons(before, figures_of(problem), self._settings.thresholds, stakes, glance.scatter)
+        waits = watch.retry is not None and self._clock() < watch.retry.next_at_s
+        tried = watch.tried if waits else None
+        thresholds = self._settings.thresholds
+        if tried is not None and not reasons(tried, figures_of(problem), thresholds, stakes, glance.scatter):
+            return  # the same plan would be made, and given up, again
+        found = reasons(before, figures_of(problem), thresholds, stakes, glance.scatter)
         if not self.declined.may_try(model):
             found = tuple(reason for reason in found if not reason.quiet)
         found += due
@@ -422,8 +439,11 @@ class Deployer:
             if chance:
                 self.declined.tried(model, adopted=change.changed)
         except (PreparationFailed, StoreUnwritable):
-            asyncio.get_running_loop().call_later(RETRY_S, self._retry, watch)
+            watch.tried = figures_of(problem)
+            watch.retry = retry_after(watch.retry, self._clock(), random.random(), REPLANNING)  # noqa: S311  no secret
+            asyncio.get_running_loop().call_later(watch.retry.next_at_s - self._clock(), self._retry, watch)
             raise
+        watch.retry = None
 
     def _worth_stating(
         self, model: str, watch: Watch, active: PlanRecord, goals: GoalsDocument, glance: Glance

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from edgesplit.problem import Problem
+from edgesplit.retrying import Retry
 from edgesplit_controller.deployment.glances import Glance
 from edgesplit_controller.deployment.replanning import Figures
 from edgesplit_controller.deployment.stakes import Stakes
@@ -65,6 +66,8 @@ class Watch:
         refreshed_s: When that was, on the deployer's clock. [s]
         complaint: Why there was no problem to solve when it was last stated, or empty.
         breach: Epoch and tightening that were last planned for.
+        retry: Plans made by itself were given up, up to now, and are made again.
+        tried: Figures under which the last of them was.
     """
 
     task: asyncio.Task[None] | None = None
@@ -77,3 +80,5 @@ class Watch:
     refreshed_s: float = float("-inf")
     complaint: str = ""
     breach: tuple[int, Tightening] | None = None
+    retry: Retry | None = None
+    tried: Figures | None = None

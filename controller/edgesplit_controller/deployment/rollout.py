@@ -242,7 +242,8 @@ def _failure(rollout: Rollout, upcoming: EpochPlan, world: World) -> str:
         if node in world.gone:
             return f"node {node} left"
         state = _state(world.observed.get(node), upcoming.epoch)
-        if state is not None and state.state == "failed":
+        # What fails in passing the node tries again: the change waits for it until its time is up.
+        if state is not None and state.state == "failed" and state.retry is None:
             return f"node {node} could not prepare it: {state.detail or 'it gave no reason'}"
     if not world.overdue:
         return ""
@@ -251,7 +252,9 @@ def _failure(rollout: Rollout, upcoming: EpochPlan, world: World) -> str:
         return ""  # it made it; whoever restarts finds it serving, however late that is
     waiting = [node for node in upcoming.participants if not _is_prepared(world.observed.get(node), upcoming.epoch)]
     if waiting:
-        return f"{', '.join(waiting)} did not prepare it in time"
+        states = {node: _state(world.observed.get(node), upcoming.epoch) for node in waiting}
+        causes = [f"{node}: {state.detail}" for node, state in states.items() if state is not None and state.detail]
+        return f"{', '.join(waiting)} did not prepare it in time" + (f" ({'; '.join(causes)})" if causes else "")
     return f"its source {upcoming.source} did not start serving it in time"
 
 
