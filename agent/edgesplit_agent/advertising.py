@@ -142,7 +142,7 @@ class Advertiser:
 
     def _elsewhere(self, data: Advertised) -> str:
         others = [(status.node, status.advertise) for status in self._registration.online_nodes()]
-        return unreachable_for(data, others, "[data] listen", self._network)
+        return unreachable_for(data, self._data_offer(), others, self._network)
 
     def _models_problem(self) -> str:
         """What is wrong with where the controller offers models, by its spelling."""

@@ -96,7 +96,7 @@ class ArtifactAddress:
         before, self._found = self._found, advertised(offer, self._broker, self._network)
         if self._found.address != before.address:
             self._log.info("artifacts-offered", address=self._found.address, chosen=self._found.chosen)
-        elsewhere = unreachable_for(self._found, self._nodes(), _LISTEN, self._network)
+        elsewhere = unreachable_for(self._found, offer, self._nodes(), self._network)
         problems = tuple(dict.fromkeys(filter(None, (self._found.problem, elsewhere, self._unresolved))))
         new = [problem for problem in problems if problem not in self._warned]
         self._warned = problems

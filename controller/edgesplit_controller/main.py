@@ -25,8 +25,8 @@ from edgesplit_controller.extras import check_installed
 
 __all__ = ["main"]
 
-FAULT_EVERY_S = 1.0
-"""While there is no broker, how often it is looked at what is wrong now. [s]"""
+STATUS_EVERY_S = 1.0
+"""How often it is looked at what `systemctl status` should say. [s]"""
 BROKER_PATIENCE_S = 5.0
 """Whoever starts services waits so long for the broker at most: it may be set up later. [s]"""
 
@@ -84,13 +84,12 @@ async def _run(configuration: ControllerConfiguration) -> None:
             stack.callback(broker.stop)
         service = Service(configuration, store)
         watchdog = asyncio.create_task(_watchdog(notifier))
-        starting = asyncio.create_task(_start(service, notifier, configuration))
+        starting = asyncio.create_task(_start_and_tell(service, notifier, configuration))
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
-                starting.result()
-                await stopping
+                starting.result()  # it ends by an error alone
         finally:
             notifier.stopping()
             for task in (starting, stopping, watchdog):
@@ -99,7 +98,8 @@ async def _run(configuration: ControllerConfiguration) -> None:
             await service.close()
 
 
-async def _start(service: object, notifier: Notifier, configuration: ControllerConfiguration) -> None:
+async def _start_and_tell(service: object, notifier: Notifier, configuration: ControllerConfiguration) -> None:
+    """Start the service, and keep the service manager told where it stands, for ever."""
     from edgesplit_controller.service import Service, release  # noqa: PLC0415 - see _run
 
     assert isinstance(service, Service)  # noqa: S101 - narrows the type for the late import
@@ -118,12 +118,18 @@ async def _start(service: object, notifier: Notifier, configuration: ControllerC
                 log.error("broker-unreachable", text=text)
                 notifier.ready(text)
                 said = text
-            await asyncio.wait({starting}, timeout=FAULT_EVERY_S)
+            await asyncio.wait({starting}, timeout=STATUS_EVERY_S)
         base = await starting
     finally:
         starting.cancel()
     log.info("ready", artifacts=base)
-    notifier.ready(f"serving, artifacts at {base}")
+    notifier.ready(service.standing)
+    said = service.standing
+    while True:
+        await asyncio.sleep(STATUS_EVERY_S)
+        if service.standing != said:
+            said = service.standing
+            notifier.status(said)
 
 
 async def _watchdog(notifier: Notifier) -> None:

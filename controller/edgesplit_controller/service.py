@@ -204,6 +204,14 @@ class Service:
         """Why there is no connection to the broker, in one sentence; empty while nothing is known."""
         return self._bus.fault
 
+    @property
+    def standing(self) -> str:
+        """What the controller does now and what is wrong with that, for `systemctl status`."""
+        does = f"serving, artifacts at {self._address.base}"
+        if not self._bus.connected:
+            does = f"serving without a broker: {self.fault or 'the connection was lost'}"
+        return "; ".join((does, *self._address.problems))
+
     async def start(self) -> str:
         """Serve artifacts, connect, publish what is remembered; returns the artifact server's base URL.
 

@@ -183,23 +183,26 @@ def unresolved(key: str, address: str, network: Network) -> str:
     )
 
 
-def unreachable_for(own: Advertised, others: Sequence[tuple[str, str]], listen_key: str, network: Network) -> str:
+def unreachable_for(own: Advertised, offer: Offer, others: Sequence[tuple[str, str]], network: Network) -> str:
     """One sentence where this machine advertises its loopback while a node is on another machine, else empty.
 
     Args:
         own: What is advertised.
+        offer: What it was found for.
         others: Names of nodes with their addresses.
-        listen_key: Where the address it listens on is set.
         network: This machine's.
     """
-    if not is_loopback(host_of(own.address)):
+    if own.problem or not is_loopback(host_of(own.address)):
         return ""
     for name, address in others:
         host = host_of(address)
         if is_numeric(host) and not is_loopback(host) and not network.is_own(host):
+            mend = f'set {offer.listen_key} to "0.0.0.0:{_split(own.address)[1]}"'
+            if offer.advertise:
+                mend = f"leave {offer.advertise_key} empty, or name this machine's address"
             return (
                 f"node {name} at {host} is on another machine and never reaches {own.address}, this machine's loopback: "
-                f'set {listen_key} to "0.0.0.0:{_split(own.address)[1]}", and no loopback address in advertise'
+                f"{mend}"
             )
     return ""
 

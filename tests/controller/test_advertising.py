@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
+import shutil
 import socket
 import subprocess
 import sys
@@ -128,30 +128,35 @@ def test_a_controller_beside_an_agent_alone_says_what_to_install(monkeypatch: py
         extras.check_installed("edgesplit-controller")
 
 
-async def test_a_controller_starts_where_there_is_no_broker_yet(tmp_path: Path) -> None:
-    path = tmp_path / "notify"
+@pytest.mark.skipif(shutil.which("mosquitto") is None, reason="mosquitto is not installed")
+def test_a_controller_starts_where_there_is_no_broker_yet_and_says_how_it_stands(tmp_path: Path) -> None:
+    path, port = tmp_path / "notify", free_port()
     environment = {
         **os.environ,
         "NOTIFY_SOCKET": str(path),
-        "EDGESPLIT_BROKER_URL": f"mqtt://127.0.0.1:{free_port()}",
+        "EDGESPLIT_BROKER_URL": f"mqtt://127.0.0.1:{port}",
         "EDGESPLIT_STORE_PATH": str(tmp_path / "store"),
         "EDGESPLIT_ARTIFACTS_LISTEN": "127.0.0.1:0",
     }
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+    settings = tmp_path / "mosquitto.conf"
+    settings.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, contextlib.ExitStack() as stack:
         manager.bind(str(path))
         manager.settimeout(60.0)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "edgesplit_controller.main"], env=environment, stderr=subprocess.DEVNULL
-        )
-        try:
-            told = ""
-            while "READY=1" not in told:
-                told = manager.recv(4096).decode()
-            assert "STATUS=waiting for the broker: no MQTT broker answers at 127.0.0.1:" in told
-            assert "start it, or name another in [broker] url" in told
-            assert process.poll() is None
-        finally:
-            process.send_signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(20)
-            process.kill()
+
+        def told(what: str) -> str:
+            while what not in (said := manager.recv(4096).decode()):
+                pass
+            return said
+
+        run = [sys.executable, "-m", "edgesplit_controller.main"]
+        controller = stack.enter_context(subprocess.Popen(run, env=environment, stderr=subprocess.DEVNULL))
+        stack.callback(controller.terminate)
+        waits = told("READY=1")
+        assert "STATUS=waiting for the broker: no MQTT broker answers at 127.0.0.1:" in waits
+        assert controller.poll() is None
+        broker = stack.enter_context(subprocess.Popen(["mosquitto", "-c", str(settings)], stderr=subprocess.DEVNULL))
+        stack.callback(broker.kill)
+        told("READY=1\nSTATUS=serving, artifacts at http://127.0.0.1:")
+        broker.kill()
+        told("STATUS=serving without a broker: ")

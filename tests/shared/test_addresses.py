@@ -87,13 +87,19 @@ def test_an_endpoint_that_is_local_by_choice_is_left_alone() -> None:
 
 
 def test_loopback_is_a_problem_once_a_node_is_on_another_machine() -> None:
-    own = advertised(offer("127.0.0.1:7400"), "127.0.0.1", MACHINE)
+    local = offer("127.0.0.1:7400")
+    own = advertised(local, "127.0.0.1", MACHINE)
     here = [("same", "127.0.0.1:7401"), ("also", "10.0.0.5:7402"), ("named", "somewhere:7400")]
-    assert unreachable_for(own, here, "[data] listen", MACHINE) == ""
-    said = unreachable_for(own, [*here, ("edge", "10.0.0.77:7400")], "[data] listen", MACHINE)
+    assert unreachable_for(own, local, here, MACHINE) == ""
+    said = unreachable_for(own, local, [*here, ("edge", "10.0.0.77:7400")], MACHINE)
     assert said.startswith("node edge at 10.0.0.77 is on another machine and never reaches 127.0.0.1:7400")
-    reached = advertised(offer("0.0.0.0:7400"), "127.0.0.1", MACHINE)
-    assert unreachable_for(reached, [("edge", "10.0.0.77:7400")], "[data] listen", MACHINE) == ""
+    assert said.endswith('set [data] listen to "0.0.0.0:7400"')
+    named = offer("0.0.0.0:7400", "127.0.0.1:7400")
+    own = advertised(named, "127.0.0.1", MACHINE)
+    assert "leave [data] advertise empty" in unreachable_for(own, named, [("edge", "10.0.0.77:7400")], MACHINE)
+    open_ = offer("0.0.0.0:7400")
+    reached = advertised(open_, "127.0.0.1", MACHINE)
+    assert unreachable_for(reached, open_, [("edge", "10.0.0.77:7400")], MACHINE) == ""
 
 
 def test_a_name_that_does_not_resolve_is_named_with_its_key() -> None:
