@@ -85,8 +85,7 @@ class _Line:
             count = self._socket.recv_into(self._parser.buffer())
             if not count:
                 raise ConnectionError("the agent closed the connection")
-            frames = list(self._parser.received(count))
-            if any(isinstance(frame.header, kind) for frame in frames):
+            if any(isinstance(frame.header, kind) for frame in self._parser.received(count)):
                 return
 
 

@@ -93,7 +93,13 @@ async def open_connection(
 
 
 async def serve(
-    listen: str, receiver: FrameReceiver, *, limits: FrameLimits, queue_bytes: int, door: Door | None = None
+    listen: str,
+    receiver: FrameReceiver,
+    *,
+    limits: FrameLimits,
+    queue_bytes: int,
+    greeting: FrameLimits | None = None,
+    door: Door | None = None,
 ) -> tuple[Listener, str]:
     """Accept connections.
 
@@ -102,6 +108,7 @@ async def serve(
         receiver: Of all of them.
         limits: What is accepted from the other side.
         queue_bytes: See `Connection`. [B]
+        greeting: What is accepted of somebody who has not said who it is; None: the same.
         door: Decides who may come in; None admits everybody.
 
     Returns:
@@ -113,7 +120,7 @@ async def serve(
     target = parse_address(listen)
 
     def accepted(own: socket.socket) -> None:
-        Connection(own, receiver, limits=limits, queue_bytes=queue_bytes).start()
+        Connection(own, receiver, limits=limits, queue_bytes=queue_bytes, greeting=greeting).start()
 
     try:
         if isinstance(target, UnixAddress):

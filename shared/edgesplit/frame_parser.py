@@ -8,7 +8,6 @@ it is taken. Not here: sockets (`streams.py`) and what frames mean.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +15,7 @@ import numpy as np
 from edgesplit.codecs import payload_layout
 from edgesplit.errors import FrameMalformed, FrameTooLarge
 from edgesplit.frames import PREFIX, Frame, FrameKind, FrameLimits, Prefix, decode_header, decode_prefix
-from edgesplit.headers import Header, Infer, Result, TensorHead, Tensors
+from edgesplit.headers import Header, Hello, Infer, Result, TensorHead, Tensors
 from edgesplit.tensors import DTYPES, Array, as_bytes
 
 __all__ = ["FrameParser"]
@@ -54,15 +53,16 @@ class FrameParser:
 
     Args:
         limits: What this side accepts.
+        greeting: What it accepts before the other side has said who it is; None: the same.
 
     Attributes:
-        limits: What this side accepts; a change holds from the next frame on.
         received_bytes: Of all that was read. [B]
         body_bytes: Of all that belonged to bodies. [B]
     """
 
-    def __init__(self, limits: FrameLimits) -> None:
-        self.limits = limits
+    def __init__(self, limits: FrameLimits, greeting: FrameLimits | None = None) -> None:
+        self._limits = limits if greeting is None else greeting
+        self._limits_once_greeted = None if greeting is None else limits
         self._stage = memoryview(bytearray(_STAGE_BYTES))
         self._start = 0
         self._end = 0
@@ -105,10 +105,8 @@ class FrameParser:
         # Not beyond what is begun: what follows is most likely a part, to be read straight into its tensor.
         return self._stage[self._end : self._end + self._wanted()]
 
-    def received(self, nbytes: int) -> Iterator[Frame]:
-        """Take note of bytes written into the last `buffer`, and give out the frames that became whole, one by one.
-
-        Each is given out before the next is looked at; all are to be taken before the next `buffer`.
+    def received(self, nbytes: int) -> list[Frame]:
+        """Take note of bytes written into the last `buffer`, and give out the frames that became whole.
 
         Raises:
             ProtocolError: FrameMalformed, FrameTooLarge or ProtocolMismatch.
@@ -120,9 +118,9 @@ class FrameParser:
             self._end += nbytes
         frames: list[Frame] = []
         while self._take_whole(frames) or self._step(frames):
-            if frames:
-                yield frames.pop()
+            pass
         self._compact()
+        return frames
 
     def feed(self, data: bytes | memoryview) -> list[Frame]:
         """Copy bytes in that were read elsewhere; the same as `buffer` and `received` in turn."""
@@ -152,12 +150,12 @@ class FrameParser:
         begin = self._start + PREFIX.size
         if self._prefix is not None or begin > self._end:
             return False
-        prefix = decode_prefix(self._stage[self._start : begin], self.limits)
+        prefix = decode_prefix(self._stage[self._start : begin], self._limits)
         body = begin + prefix.header_bytes
         end = body + prefix.body_bytes
         if prefix.kind is not FrameKind.WHOLE or end > self._end:
             return False
-        header = decode_header(self._stage[begin:body], prefix.body_bytes, self.limits)
+        header = self._decoded(self._stage[begin:body], prefix.body_bytes)
         payloads = _memory_for(header) if isinstance(header, Tensors | Infer | Result) else ()
         for payload in payloads:
             if payload.nbytes:
@@ -176,7 +174,7 @@ class FrameParser:
         if self._prefix is None:
             if available < PREFIX.size:
                 return False
-            prefix = decode_prefix(self._stage[self._start : self._start + PREFIX.size], self.limits)
+            prefix = decode_prefix(self._stage[self._start : self._start + PREFIX.size], self._limits)
             self._start += PREFIX.size
             self._prefix = prefix
             if prefix.kind is FrameKind.PART:
@@ -187,8 +185,14 @@ class FrameParser:
         self._start += count
         if len(self._header) < self._prefix.header_bytes:
             return False
-        self._open(self._prefix, decode_header(self._header, self._prefix.body_bytes, self.limits))
+        self._open(self._prefix, self._decoded(self._header, self._prefix.body_bytes))
         return True
+
+    def _decoded(self, data: bytearray | memoryview, body_bytes: int) -> Header:
+        header = decode_header(data, body_bytes, self._limits)
+        if self._limits_once_greeted is not None and isinstance(header, Hello):
+            self._limits, self._limits_once_greeted = self._limits_once_greeted, None
+        return header
 
     def _step_body(self, current: _Open, frames: list[Frame]) -> bool:
         if not self._run_bytes:
@@ -244,7 +248,7 @@ class FrameParser:
             raise FrameMalformed(
                 f"a frame of {prefix.body_bytes} B is to follow in parts behind {len(self._long)} others"
             )
-        room = _MAX_OPEN_BODIES * self.limits.body_bytes
+        room = _MAX_OPEN_BODIES * self._limits.body_bytes
         if self._long_bytes + prefix.body_bytes > room:
             raise FrameTooLarge(
                 f"frames of {self._long_bytes + prefix.body_bytes} B are to arrive in parts together, more than the "

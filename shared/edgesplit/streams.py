@@ -90,6 +90,7 @@ class Connection:
         own: Connected and non-blocking; the connection's from now on.
         receiver: Who is told of frames and of the end.
         limits: What is accepted from the other side.
+        greeting: What is accepted before it has said who it is; None: the same.
         queue_bytes: Frames waiting to leave may take this much together; a single larger frame may still wait alone.
 
     Attributes:
@@ -99,9 +100,17 @@ class Connection:
         peer_host: Without the port; empty for a program of this machine on a Unix socket.
     """
 
-    def __init__(self, own: socket.socket, receiver: FrameReceiver, *, limits: FrameLimits, queue_bytes: int) -> None:
+    def __init__(
+        self,
+        own: socket.socket,
+        receiver: FrameReceiver,
+        *,
+        limits: FrameLimits,
+        queue_bytes: int,
+        greeting: FrameLimits | None = None,
+    ) -> None:
         self._receiver = receiver
-        self._parser = FrameParser(limits)
+        self._parser = FrameParser(limits, greeting)
         self._queue_bytes = queue_bytes
         self._loop = asyncio.get_running_loop()
         self._socket: socket.socket | None = own
@@ -120,10 +129,6 @@ class Connection:
             own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         end_when_vanished(own)
         self._outlet = Outlet(own, self._loop, on_taken=self._taken, on_empty=self._emptied, on_broken=self._break)
-
-    def accept(self, limits: FrameLimits) -> None:
-        """Accept more, or less, of the other side from its next frame on: it has said who it is."""
-        self._parser.limits = limits
 
     def start(self) -> None:
         """Begin to read; the receiver is told first that there is a connection."""

@@ -214,7 +214,6 @@ class Incoming:
             raise FrameMalformed(f"{connection.peer_address} greeted twice")
         check_hello(hello)
         guest.hello = hello
-        connection.accept(self._limits.frames)
         if hello.node:
             connection.gate = self._emulator.gate(hello.node)
         connection.send(self._identity, urgent=True)

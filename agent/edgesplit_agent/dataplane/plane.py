@@ -92,7 +92,8 @@ class DataPlane:
             server, bound = await serve(
                 listen,
                 self._incoming,
-                limits=self._limits.greeting,
+                limits=self._limits.frames,
+                greeting=self._limits.greeting,
                 queue_bytes=self._limits.queue_bytes,
                 door=self._incoming,
             )
