@@ -15,6 +15,7 @@ names the cause and what to do. Not here: retries, logging, exit handling.
     ├── NameTaken                   another program holds this one's name
     ├── PlanInfeasible              no plan satisfies the constraints, proven (exit 3)
     ├── PlanningTimedOut            no plan was found in time; whether there is one remains open
+    ├── SolverRefused               the solver does not take what the planner made of a problem: an error of ours
     ├── Unreachable                 somebody did not answer
     │   ├── BrokerUnreachable       (exit 4)
     │   ├── ControllerUnreachable   (exit 4)
@@ -77,6 +78,7 @@ __all__ = [
     "RequestFailed",
     "RequestTimedOut",
     "RuntimeStarved",
+    "SolverRefused",
     "StoreUnwritable",
     "UnknownModel",
     "UnknownNode",
@@ -182,6 +184,12 @@ class PlanningTimedOut(EdgesplitError):
     """Time ran out before any plan was known; whether there is one remains open."""
 
     code = "planning-timed-out"
+
+
+class SolverRefused(EdgesplitError):
+    """The solver does not take the planner's model; an error of the planner, with the solver's message."""
+
+    code = "solver-refused"
 
 
 class Unreachable(EdgesplitError):

@@ -166,7 +166,16 @@ def all_assignments(problem: Problem) -> Iterator[Assignment]:
             ]
             for codes in itertools.product(*options):
                 codecs = {t.name: c for t, c in zip(cut, codes, strict=True) if c is not None}
-                yield Assignment(node_of, quantized, codecs)
+                if all(_able(t, codecs[t.name], node_of) for t in cut if t.name in codecs):
+                    yield Assignment(node_of, quantized, codecs)
+
+
+def _able(tensor: Tensor, name: str, node_of: dict[str, str]) -> bool:
+    """Whether the nodes of a cut have the codec."""
+    sender = node_of[tensor.producer]
+    to = {node_of[consumer] for consumer in tensor.consumers} - {sender}
+    named = [codec for codec in tensor.codecs or () if codec.name == name]
+    return any(sender in codec.encode_s and to <= codec.decode_s.keys() for codec in named)
 
 
 def exact_costs(problem: Problem, assignment: Assignment) -> tuple[float, float, bool]:

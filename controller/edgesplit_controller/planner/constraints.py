@@ -6,24 +6,18 @@ file, or ties the flow formulation together. Not here: limits on the measures, w
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from ortools.sat.python import cp_model
 
 from edgesplit.problem import Problem
 from edgesplit_controller.planner.costs import Costs
 from edgesplit_controller.planner.noise import Patterns
+from edgesplit_controller.planner.objective import Term, add_at_most
 from edgesplit_controller.planner.reduction import Reduction
+from edgesplit_controller.planner.tolerance import DOUBT
 from edgesplit_controller.planner.variables import Carrier, Var, Variables
 
 __all__ = ["add_constraints"]
-
-NOISE_SCALE = 10**8
-NOISE_DUST = 1e-4
-"""Model units by which floating point may be off an exact tie; all else is rounded to the safe side."""
-
-MEMORY_SCALE = 4
 
 
 def add_constraints(
@@ -123,22 +117,16 @@ def _limit_noise(
     if limit is None or (patterns is not None and not codecs):
         return
     parts: list[Var] = []
-    prices: list[int] = []
+    noises: list[float] = []
     if patterns is not None:
         parts += variables.pattern
-        prices += [_noise_units(float(noise)) for noise in patterns.noise]
+        noises += patterns.noise.tolist()
     else:
-        _add_polynomial(model, problem, costs, variables, parts=parts, prices=prices)
+        _add_polynomial(model, costs, variables, parts=parts, noises=noises)
     for carrier_offer, noise in codecs:
         parts.append(carrier_offer)
-        prices.append(_noise_units(noise))
-    if parts:
-        model.add(_sum(parts, prices) <= math.floor(limit * NOISE_SCALE + NOISE_DUST))
-
-
-def _noise_units(noise: float) -> int:
-    """Noise in model units, rounded up."""
-    return math.ceil(noise * NOISE_SCALE - NOISE_DUST)
+        noises.append(noise)
+    add_at_most(model, [Term(part) for part in parts], noises, limit)
 
 
 def _codec_choices(variables: Variables) -> list[tuple[Var, float]]:
@@ -151,54 +139,47 @@ def _codec_choices(variables: Variables) -> list[tuple[Var, float]]:
 
 
 def _add_polynomial(
-    model: cp_model.CpModel,
-    problem: Problem,
-    costs: Costs,
-    variables: Variables,
-    *,
-    parts: list[Var],
-    prices: list[int],
+    model: cp_model.CpModel, costs: Costs, variables: Variables, *, parts: list[Var], noises: list[float]
 ) -> None:
     """The interaction polynomial with one variable per product, for more operators than a table holds."""
-    index_of = {name: index for index, name in enumerate(costs.operators)}
     bits: dict[int, Var] = {}
     for operator, by_node in variables.quantize.items():
         bits[operator] = model.new_bool_var("")
         _equal(model, list(by_node.values()), [bits[operator]])
-    if problem.noise_model is None:
+    if not bits:
         return
     any_bit = model.new_bool_var("")
     model.add_max_equality(any_bit, list(bits.values()))
     parts.append(any_bit)
-    prices.append(_noise_units(problem.noise_model.intercept))
-    for term in problem.noise_model.terms:
-        members = sorted({index_of[name] for name in term.operators})
+    noises.append(costs.noise.intercept)
+    for members, coefficient in costs.noise.terms:
         if not all(member in bits for member in members):
             continue
         product = any_bit
         if members:
-            product = bits[members[0]] if len(members) == 1 else model.new_bool_var("")
+            product = bits[min(members)] if len(members) == 1 else model.new_bool_var("")
         if len(members) > 1:
-            model.add_min_equality(product, [bits[member] for member in members])
+            model.add_min_equality(product, [bits[member] for member in sorted(members)])
         parts.append(product)
-        prices.append(_noise_units(term.coefficient))
+        noises.append(coefficient)
 
 
 def _limit_memory(model: cp_model.CpModel, costs: Costs, reduction: Reduction, variables: Variables) -> None:
     """Weights on a node fit; quantized ones take a quarter."""
     for node, room in enumerate(costs.memory_bytes):
-        if room >= costs.weight_bytes.sum():
+        if room >= costs.weight_bytes.sum() * (1 + DOUBT):
             continue
-        parts: list[Var] = []
-        sizes: list[int] = []
+        terms: list[Term] = []
+        sizes: list[float] = []
         for unit, place in enumerate(variables.place):
-            size = costs.weight_bytes[list(reduction.units[unit])].sum()
+            members = list(reduction.units[unit])
+            size = sum(costs.weight_bytes[o] / (4 if o in variables.quantize else 1) for o in members)
             if node in place and size > 0:
-                parts.append(place[node])
-                sizes.append(math.ceil(size * MEMORY_SCALE))
+                terms.append(Term(place[node]))
+                sizes.append(float(size))
         for operator, by_node in variables.quantize.items():
             if node in by_node and costs.weight_bytes[operator] > 0:
-                parts.append(by_node[node])
-                sizes.append(-math.floor(0.75 * costs.weight_bytes[operator] * MEMORY_SCALE))
-        if parts:
-            model.add(_sum(parts, sizes) <= math.floor(room * MEMORY_SCALE))
+                place = variables.place[int(reduction.unit_of[operator])]
+                terms.append(Term(place[node], by_node[node]))
+                sizes.append(0.75 * float(costs.weight_bytes[operator]))
+        add_at_most(model, terms, sizes, float(room))

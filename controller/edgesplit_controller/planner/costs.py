@@ -10,7 +10,9 @@ is not possible costs infinity.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -26,6 +28,7 @@ __all__ = [
     "MEASURES",
     "Costs",
     "Mode",
+    "NoiseTerms",
     "WireTensor",
     "costs_of",
     "restricted",
@@ -74,6 +77,35 @@ class WireTensor:
 
 
 @dataclass(frozen=True, slots=True)
+class NoiseTerms:
+    """The noise polynomial by index, for quantizable operators alone.
+
+    Attributes:
+        intercept: Added as soon as one operator is quantized. [1]
+        terms: Operators that must all be quantized, and what that adds.
+        slopes: Per operator, what quantizing it adds at least, shape (operators,): with `offset` a linear lower
+            bound of the polynomial.
+        offset: At most 0.
+    """
+
+    intercept: float
+    terms: tuple[tuple[frozenset[int], float], ...]
+    slopes: Floats
+    offset: float
+
+    def of(self, quantized: AbstractSet[int]) -> float:
+        """Noise of a set of quantized operators, rounded once. [1]"""
+        if not quantized:
+            return 0.0
+        return math.fsum([self.intercept, *(c for members, c in self.terms if members <= quantized)])
+
+    @property
+    def magnitude(self) -> float:
+        """All absolute values added up."""
+        return abs(self.intercept) + sum(abs(coefficient) for _, coefficient in self.terms)
+
+
+@dataclass(frozen=True, slots=True)
 class Costs:
     """Everything the model builder needs of a problem.
 
@@ -89,6 +121,7 @@ class Costs:
         memory_bytes: Shape (nodes,); infinite where unlimited. [B]
         tensors: Those that have a consumer other than their producer.
         quantizing_never_hurts: Whether int8 is at most as slow and as large everywhere.
+        noise: Of quantization.
     """
 
     operators: tuple[str, ...]
@@ -102,6 +135,7 @@ class Costs:
     memory_bytes: Floats
     tensors: tuple[WireTensor, ...]
     quantizing_never_hurts: bool
+    noise: NoiseTerms
 
     def allows(self, node: Sequence[int]) -> bool:
         """Whether every operator may run where it is put."""
@@ -146,7 +180,33 @@ def costs_of(problem: Problem) -> Costs:
         memory_bytes=np.array([np.inf if n.memory_bytes is None else n.memory_bytes for n in problem.nodes]),
         tensors=_wire_tensors(problem, {name: index for index, name in enumerate(names)}),
         quantizing_never_hurts=not hurts,
+        noise=_noise_terms(problem, names, quantizable),
     )
+
+
+def _noise_terms(problem: Problem, names: tuple[str, ...], quantizable: tuple[int, ...]) -> NoiseTerms:
+    """Terms over operators that can be quantized, and their linear lower bound.
+
+    A negative term of several operators is at least its coefficient times the mean of their bits; positive ones of
+    several operators are at least 0.
+    """
+    slopes = np.zeros(len(names))
+    if problem.noise_model is None:
+        return NoiseTerms(0.0, (), slopes, 0.0)
+    index_of = {name: index for index, name in enumerate(names)}
+    able = frozenset(quantizable)
+    intercept, offset = problem.noise_model.intercept, min(0.0, problem.noise_model.intercept)
+    terms: list[tuple[frozenset[int], float]] = []
+    for term in problem.noise_model.terms:
+        members = frozenset(index_of[name] for name in term.operators)
+        if not members <= able:
+            continue
+        terms.append((members, term.coefficient))
+        if not members:
+            offset += min(0.0, term.coefficient)
+        elif len(members) == 1 or term.coefficient < 0:
+            slopes[list(members)] += term.coefficient / len(members)
+    return NoiseTerms(intercept, tuple(terms), slopes, offset)
 
 
 def restricted(costs: Costs, nodes: tuple[int, ...]) -> Costs:
@@ -197,15 +257,14 @@ def _measures(seconds: Floats, powers_w: Floats, source: int) -> Floats:
 
 def _wire_tensors(problem: Problem, index_of: dict[str, int]) -> tuple[WireTensor, ...]:
     nodes = [node.name for node in problem.nodes]
-    inverse_bandwidth = np.full((len(nodes), len(nodes)), np.inf)
-    latency_s = np.full_like(inverse_bandwidth, np.inf)
+    bandwidth_bytes_per_s = np.full((len(nodes), len(nodes)), np.inf)
+    latency_s = np.full_like(bandwidth_bytes_per_s, np.inf)
     for link in problem.links:
         pair = nodes.index(link.source), nodes.index(link.target)
-        inverse_bandwidth[pair], latency_s[pair] = 1 / link.bandwidth_bytes_per_s, link.latency_s
-    np.fill_diagonal(inverse_bandwidth, 0.0)
+        bandwidth_bytes_per_s[pair], latency_s[pair] = link.bandwidth_bytes_per_s, link.latency_s
     np.fill_diagonal(latency_s, 0.0)
     quantizable = {operator.name for operator in problem.operators if operator.quantizable}
-    context = _Wires(problem, nodes, inverse_bandwidth, latency_s)
+    context = _Wires(problem, nodes, bandwidth_bytes_per_s, latency_s)
     result: list[WireTensor] = []
     for tensor in problem.tensors:
         producer = index_of[tensor.producer]
@@ -218,11 +277,11 @@ def _wire_tensors(problem: Problem, index_of: dict[str, int]) -> tuple[WireTenso
 
 @dataclass(frozen=True, slots=True)
 class _Wires:
-    """Links and powers by index."""
+    """Links and powers by index; where there is no link, it is the latency that is infinite."""
 
     problem: Problem
     nodes: list[str]
-    inverse_bandwidth: Floats
+    bandwidth_bytes_per_s: Floats
     latency_s: Floats
 
 
@@ -267,12 +326,14 @@ def _mode(
     source = wires.nodes.index(wires.problem.source)
     compute_w = np.array([node.compute_power_w for node in wires.problem.nodes])
     transmit_w = np.array([node.transmit_power_w for node in wires.problem.nodes])
-    sending_s = size * wires.inverse_bandwidth + wires.latency_s
-    sending = np.stack([sending_s, sending_s * transmit_w[:, None], np.zeros_like(sending_s)])
+    occupied_s = size / wires.bandwidth_bytes_per_s
+    sending_s = occupied_s + wires.latency_s
+    with np.errstate(invalid="ignore"):
+        sending = np.stack([sending_s, sending_s * transmit_w[:, None], np.zeros_like(sending_s)])
     sending[DEVICE_ENERGY, source] = sending[ENERGY, source]
     transfer = sending + _measures(decode_s, compute_w, source)[:, None, :]
     transfer[np.isnan(transfer)] = np.inf
     transfer[:, np.isinf(transfer).any(axis=0)] = np.inf
     transfer[:, np.arange(len(compute_w)), np.arange(len(compute_w))] = 0.0
     encode = _measures(encode_s, compute_w, source)
-    return Mode(codec, precision, noise, encode, transfer, size * wires.inverse_bandwidth, wires.latency_s, decode_s)
+    return Mode(codec, precision, noise, encode, transfer, occupied_s, wires.latency_s, decode_s)

@@ -1,30 +1,30 @@
 """The schedule inside the model, for the latency model `critical-path`.
 
 Owns: start times, resources and the makespan. Its rule: what `timeline` simulates for a fixed plan, this decides
-together with the plan, operator by operator; grouping operators afterwards never delays anything. Not here: places,
-flows, prices other than latency's.
+together with the plan, operator by operator; grouping operators afterwards never delays anything. Times are rounded
+down, so that the least makespan in ticks is a lower bound of every plan's. Not here: places, flows, prices other than
+latency's.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from ortools.sat.python import cp_model
 
-from edgesplit_controller.planner.costs import LATENCY, MEASURES, Costs, Mode
-from edgesplit_controller.planner.objective import Prices
+from edgesplit_controller.planner.costs import LATENCY, Costs, Mode
+from edgesplit_controller.planner.objective import Makespan, Prices
 from edgesplit_controller.planner.stage import Base
+from edgesplit_controller.planner.tolerance import ULP
 from edgesplit_controller.planner.variables import Var, Wire
 
 __all__ = ["add_schedule", "worst_latency_s"]
 
-TICKS = 2**28
-"""Time units in the horizon; rounding stays far below the tolerance of 1e-6."""
-
-UNITS = 2.0**52
-"""Of the objective; the price of a tick is about 2^24 of them, so that rounding it is harmless, too."""
+TICKS = 2**40
+"""Time units in the horizon, so that rounding hundreds of durations stays below the tolerance of a proof."""
 
 Expression = cp_model.LinearExpr
 Resource = int | tuple[int, int]
@@ -43,8 +43,8 @@ class _Schedule:
     busy: dict[Resource, list[cp_model.IntervalVar]] = field(default_factory=dict)
 
     def ticks(self, seconds: float) -> int:
-        """Seconds as time units; what exceeds the horizon just does not fit."""
-        return round(min(seconds / self.tick_s, 2.0 * TICKS))
+        """Seconds as time units, rounded down, so that no schedule is lost; what exceeds the horizon just does not fit."""
+        return math.floor(min(seconds / self.tick_s * (1 - ULP), 2.0 * TICKS))
 
     def time(self) -> Var:
         """A new point in time."""
@@ -52,7 +52,7 @@ class _Schedule:
 
     def occupy(self, resource: Resource, start: Var, seconds: float, present: Var) -> None:
         """Something may keep a resource busy."""
-        if seconds > 0:
+        if self.ticks(seconds) > 0:
             interval = self.model.new_optional_fixed_size_interval_var(start, self.ticks(seconds), present, "")
             self.busy.setdefault(resource, []).append(interval)
 
@@ -75,8 +75,8 @@ def add_schedule(base: Base, costs: Costs, horizon_s: float) -> Base:
         costs: The problem's.
         horizon_s: No plan of interest ends later. [s]
     """
-    tick_s = max(horizon_s, 1e-12) / TICKS
-    horizon = TICKS + 2 * (len(costs.operators) + len(costs.tensors))
+    tick_s = (horizon_s or 1.0) / TICKS
+    horizon = TICKS + 1
     schedule = _Schedule(base.model, tick_s, horizon, base.model.new_int_var(0, horizon, ""))
     _add_compute(schedule, base, costs)
     _add_order(schedule, base, costs)
@@ -87,12 +87,7 @@ def add_schedule(base: Base, costs: Costs, horizon_s: float) -> Base:
             base.model.add_no_overlap(intervals)
     measures = base.prices.measures.copy()
     measures[:, LATENCY] = 0.0
-    row = np.zeros((1, MEASURES))
-    row[0, LATENCY] = tick_s
-    largest = base.prices.largest.copy()
-    largest[LATENCY] = horizon_s
-    variables = [*base.prices.variables, schedule.makespan]
-    prices = Prices(variables, np.concatenate([measures, row]), largest, UNITS)
+    prices = Prices(base.prices.terms, measures, Makespan(schedule.makespan, tick_s, horizon))
     return Base(base.model, base.reduction, base.variables, prices)
 
 
@@ -187,8 +182,8 @@ def _deliver(schedule: _Schedule, wire: Wire, base: Base, decodes: Mapping[int, 
             decode = schedule.ticks(float(mode.decode_s[node]))
             schedule.model.add(schedule.starts[reader] >= decodes[node] + decode).only_enforce_if(joint)
             seconds = mode.transfer[LATENCY, sender, node] + mode.encode[LATENCY, sender]
-            # Two ticks less: the parts may have been rounded down one by one.
-            ways.append((joint, max(0, schedule.ticks(float(seconds)) - 2)))
+            # Three ticks less: the parts are rounded down one by one.
+            ways.append((joint, max(0, schedule.ticks(float(seconds)) - 3)))
         if ways:
             # The same in one row for the linear relaxation.
             schedule.model.add(schedule.starts[reader] >= done + _weighted(ways))

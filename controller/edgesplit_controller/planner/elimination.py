@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 __all__ = ["IMPOSSIBLE", "Elimination", "Run", "plan_elimination"]
 
-IMPOSSIBLE = 1e18
-"""Stands for infinity in tables; finite, so that sums and differences stay numbers."""
+IMPOSSIBLE = 1e300
+"""Stands for infinity in tables; finite, so that sums and differences stay numbers. Whatever is possible stays far below
+(`costs` refuses problems that do not), at any prices: it is put in after pricing."""
 
 Floats = NDArray[np.float64]
 Shape = tuple[int, ...]
@@ -70,6 +71,11 @@ class Elimination:
     position: tuple[int, ...]
     axes: tuple[tuple[int, ...], ...]
 
+    @property
+    def additions(self) -> int:
+        """How many additions of tables, at most, are behind an entry."""
+        return sum(len(bag.factors) + len(bag.children) for bag in self.bags)
+
     def minimise(self, factors: Sequence[Floats]) -> Run:
         """Find the least sum.
 
@@ -79,14 +85,13 @@ class Elimination:
         tables: list[Floats] = []
         messages: list[Floats] = []
         for bag in self.bags:
-            table: Floats | float = 0.0
-            for index, shape in bag.factors:
-                table = table + factors[index].reshape(shape)
-            for index, shape in bag.children:
-                table = table + messages[index].reshape(shape)
-            full = np.asarray(table)
-            tables.append(full)
-            messages.append(full.min(axis=0))
+            parts = [factors[index].reshape(shape) for index, shape in bag.factors]
+            parts += [messages[index].reshape(shape) for index, shape in bag.children]
+            table = parts[0] if parts else np.zeros(1)
+            for part in parts[1:]:
+                table = table + part
+            tables.append(table)
+            messages.append(table.min(axis=0))
         value = float(sum(float(m) for m, bag in zip(messages, self.bags, strict=True) if len(bag.scope) == 1))
         return Run(value, self._trace(tables), tables, messages)
 
@@ -135,8 +140,10 @@ def plan_elimination(
     Returns:
         The order, or None when its tables would exceed the budget.
     """
+    # A variable without a choice needs no axis beside others': arrays have as many as there are real choices.
+    open_scopes = [tuple(v for v in scope if sizes[v] > 1) or scope[:1] for scope in scopes]
     neighbours: list[set[int]] = [set() for _ in sizes]
-    for scope in scopes:
+    for scope in open_scopes:
         for variable in scope:
             neighbours[variable].update(scope)
     for variable, around in enumerate(neighbours):
@@ -151,7 +158,7 @@ def plan_elimination(
     axes: list[tuple[int, ...]] = []
     for index, scope in enumerate(scopes):
         axes.append(tuple(sorted(range(len(scope)), key=lambda axis: position[scope[axis]])))
-        home = bags[min(position[variable] for variable in scope)]
+        home = bags[min(position[variable] for variable in open_scopes[index])]
         home.factors.append((index, _aligned(home.scope, frozenset(scope), sizes)))
     for place, bag in enumerate(bags):
         if len(bag.scope) > 1:

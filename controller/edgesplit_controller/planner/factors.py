@@ -11,6 +11,7 @@ operator's precision bit; bits are eliminated last, where the table over all of 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,6 +22,7 @@ from edgesplit_controller.planner.costs import MEASURES, Costs, WireTensor
 from edgesplit_controller.planner.disjoint import DisjointSets
 from edgesplit_controller.planner.elimination import IMPOSSIBLE, Elimination, plan_elimination
 from edgesplit_controller.planner.noise import Patterns
+from edgesplit_controller.planner.tolerance import DOUBT
 
 __all__ = ["NOISE", "PRICED", "Relaxation", "relax"]
 
@@ -43,7 +45,8 @@ class Relaxation:
         limited: Nodes whose memory cannot hold all weights.
         compute: Latency, energy, device energy, noise and memory of the limited nodes, shape (4 + limited, entries).
         choices: Operator and node of every compute entry, shape (2, entries).
-        wires: Per place in a table's list of modes, latency to noise of sending, shape (4, entries).
+        wires: Per place in a table's list of modes, latency to noise of sending, shape (4, entries), and which entries
+            are not possible.
         modes: Per table of sending, which of its tensor's modes these are; the last one fills up the places.
         slices: Start and end of every table in compute and wires together, in the order of the factors.
         complete: Whether no transfer, pattern or multicast was left out or split.
@@ -56,7 +59,7 @@ class Relaxation:
     limited: tuple[int, ...]
     compute: Floats
     choices: NDArray[np.intp]
-    wires: tuple[Floats, ...]
+    wires: tuple[tuple[Floats, NDArray[np.bool_]], ...]
     modes: tuple[tuple[int, ...], ...]
     slices: tuple[tuple[int, int], ...]
     complete: bool
@@ -74,14 +77,21 @@ class Relaxation:
         compute[~domain[self.choices[0], self.choices[1]]] = IMPOSSIBLE
         flat = compute
         if self.wires:
-            sending = prices[:PRICED] @ self.wires[0]
-            for mode in self.wires[1:]:
-                np.minimum(sending, prices[:PRICED] @ mode, out=sending)
+            sending = self._sending(0, prices)
+            for place in range(1, len(self.wires)):
+                np.minimum(sending, self._sending(place, prices), out=sending)
             flat = np.concatenate([compute, sending])
         tables = [flat[start:end] for start, end in self.slices]
         if self.pattern is not None and self.pattern_noise is not None:
             tables.append(self.pattern + prices[NOISE] * self.pattern_noise)
         return tables
+
+    def _sending(self, place: int, prices: Floats) -> Floats:
+        """What sending costs in the modes at one place of the tensors' lists."""
+        table, never = self.wires[place]
+        cost: Floats = prices[:PRICED] @ table
+        cost[never] = IMPOSSIBLE
+        return cost
 
 
 def relax(costs: Costs, patterns: Patterns | None) -> Relaxation | None:
@@ -95,8 +105,9 @@ def relax(costs: Costs, patterns: Patterns | None) -> Relaxation | None:
         The relaxation with patterns; without them where that is too large; of a forest of the largest tensors
         where that still is; None for a graph too large even so.
     """
-    whole = [_parts(tensor, len(costs.nodes)) for tensor in costs.tensors]
-    for allowed, parts in ((patterns, whole), (None, whole), (None, _forest(costs))):
+    free = (costs.allowed.sum(axis=1) > 1).tolist()
+    whole = [_parts(tensor, free, len(costs.nodes)) for tensor in costs.tensors]
+    for allowed, parts in ((patterns, whole), (None, whole), (None, _forest(costs, free))):
         found = _relax(costs, allowed, parts)
         if found is not None:
             return found
@@ -126,21 +137,21 @@ def _relax(costs: Costs, patterns: Patterns | None, split: list[list[tuple[int, 
     pattern, pattern_noise = None, None
     if patterns is not None and bits:
         pattern, pattern_noise = _pattern_tables(patterns, bits, elimination.axes[-1])
-    limited = tuple(int(n) for n in np.flatnonzero(costs.memory_bytes < costs.weight_bytes.sum()))
-    compute, choices = _compute_tables(costs, limited, bit_of, elimination)
+    limited = tuple(int(n) for n in np.flatnonzero(costs.memory_bytes < costs.weight_bytes.sum() * (1 + DOUBT)))
+    compute, choices = _compute_tables(costs, limited, bit_of, elimination, free=patterns is None)
     wires = [
-        _wire_tables(tensor, part, shares, bit_of, elimination.axes[count + index])
+        _wire_tables(tensor, part, shares, bit_of=bit_of, axes=elimination.axes[count + index], costs=costs)
         for index, (tensor, part, shares) in enumerate(pieces)
     ]
     most = max((len(modes) for modes in wires), default=0)
-    ends = np.cumsum([0, *(t.shape[1] for t in compute), *(modes[0].shape[1] for modes in wires)]).tolist()
+    ends = np.cumsum([0, *(t.shape[1] for t in compute), *(modes[0][0].shape[1] for modes in wires)]).tolist()
     return Relaxation(
         elimination=elimination,
         bits=bits,
         limited=limited,
         compute=np.concatenate(compute, axis=1),
         choices=np.concatenate(choices, axis=1),
-        wires=tuple(np.concatenate([m[min(k, len(m) - 1)] for m in wires], axis=1) for k in range(most)),
+        wires=tuple(_joined([modes[min(place, len(modes) - 1)] for modes in wires]) for place in range(most)),
         modes=tuple(_modes(tensor, bit_of) for tensor, _, _ in pieces),
         slices=tuple(itertools.pairwise(ends)),
         complete=patterns is not None and all(len(parts) == 1 for parts in split),
@@ -149,14 +160,18 @@ def _relax(costs: Costs, patterns: Patterns | None, split: list[list[tuple[int, 
     )
 
 
-def _parts(tensor: WireTensor, nodes: int) -> list[tuple[int, ...]]:
-    """The readers in one table, or one by one, each then charged an equal share, when that were too large."""
-    if nodes ** (len(tensor.consumers) + 1) <= MAX_TENSOR_ENTRIES:
-        return [tensor.consumers]
-    return [(consumer,) for consumer in tensor.consumers]
+def _parts(tensor: WireTensor, free: Sequence[bool], nodes: int) -> list[tuple[int, ...]]:
+    """The readers with a choice in one table, or one by one, each then charged an equal share, when that were too large.
+
+    Readers that have one place only are part of every table.
+    """
+    readers = tuple(consumer for consumer in tensor.consumers if free[consumer])
+    if not readers or nodes ** (len(readers) + 1) <= MAX_TENSOR_ENTRIES:
+        return [readers]
+    return [(reader,) for reader in readers]
 
 
-def _forest(costs: Costs) -> list[list[tuple[int, ...]]]:
+def _forest(costs: Costs, free: Sequence[bool]) -> list[list[tuple[int, ...]]]:
     """Reads of the largest tensors that close no cycle; the others' transfers are left out."""
     sets = DisjointSets(len(costs.operators))
 
@@ -167,7 +182,7 @@ def _forest(costs: Costs) -> list[list[tuple[int, ...]]]:
     for index in sorted(range(len(kept)), key=lambda i: -seconds(costs.tensors[i])):
         tensor = costs.tensors[index]
         for consumer in tensor.consumers:
-            if sets.join(tensor.producer, consumer):
+            if free[consumer] and sets.join(tensor.producer, consumer):
                 kept[index].append((consumer,))
     return kept
 
@@ -183,13 +198,20 @@ def _modes(tensor: WireTensor, bit_of: dict[int, int]) -> tuple[int, ...]:
 
 
 def _finite(values: Floats) -> Floats:
-    return np.where(np.isinf(values), IMPOSSIBLE, values)
+    return np.where(np.isinf(values), 0.0, values)
+
+
+def _joined(modes: list[tuple[Floats, NDArray[np.bool_]]]) -> tuple[Floats, NDArray[np.bool_]]:
+    return np.concatenate([table for table, _ in modes], axis=1), np.concatenate([never for _, never in modes])
 
 
 def _compute_tables(
-    costs: Costs, limited: tuple[int, ...], bit_of: dict[int, int], elimination: Elimination
+    costs: Costs, limited: tuple[int, ...], bit_of: dict[int, int], elimination: Elimination, *, free: bool
 ) -> tuple[list[Floats], list[NDArray[np.intp]]]:
-    """Per operator its flat table, and the operator and node of every entry."""
+    """Per operator its flat table, and the operator and node of every entry.
+
+    Without a table of patterns (`free`), every operator carries its share of the noise's linear lower bound.
+    """
     nodes = np.arange(len(costs.nodes))
     on_node = (nodes == np.array(limited, dtype=np.intp)[:, None]).astype(np.float64)
     no_noise = np.zeros((1, len(nodes)))
@@ -197,10 +219,12 @@ def _compute_tables(
     choices: list[NDArray[np.intp]] = []
     for operator in range(len(costs.operators)):
         weights = on_node * costs.weight_bytes[operator]
-        table = np.concatenate([costs.compute[:, operator], no_noise, weights])
+        offset = costs.noise.offset if free and operator == 0 else 0.0
+        slope = costs.noise.slopes[operator] if free else 0.0
+        table = np.concatenate([costs.compute[:, operator], no_noise + offset, weights])
         node = nodes
         if operator in bit_of:
-            int8 = np.concatenate([_finite(costs.quantized_compute[:, operator]), no_noise, weights / 4])
+            int8 = np.concatenate([costs.quantized_compute[:, operator], no_noise + offset + slope, weights / 4])
             axes = elimination.axes[operator]
             table = np.stack([table, int8], axis=-1).transpose(0, *(axis + 1 for axis in axes))
             node = np.stack([nodes, nodes], axis=-1).transpose(axes).reshape(-1)
@@ -210,28 +234,48 @@ def _compute_tables(
 
 
 def _wire_tables(
-    tensor: WireTensor, part: tuple[int, ...], shares: int, bit_of: dict[int, int], axes: tuple[int, ...]
-) -> list[Floats]:
-    """Per mode the flat table of sending to every node that reads, for all joint places."""
-    nodes = tensor.modes[0].transfer.shape[1]
+    tensor: WireTensor,
+    part: tuple[int, ...],
+    shares: int,
+    *,
+    bit_of: dict[int, int],
+    axes: tuple[int, ...],
+    costs: Costs,
+) -> list[tuple[Floats, NDArray[np.bool_]]]:
+    """Per mode the flat table of sending to every node that reads, for all joint places, and what is not possible."""
+    nodes = len(costs.nodes)
     reads = _reads(nodes, len(part))
+    for consumer in tensor.consumers if len(part) < len(tensor.consumers) else ():
+        if costs.allowed[consumer].sum() == 1:
+            reads = np.maximum(reads, costs.allowed[consumer])
     cut = (reads.sum(axis=1)[None] - reads.T > 0).astype(np.float64)  # a reader elsewhere, shape (nodes, joint)
     needs_bit = _needs_bit(tensor, bit_of)
-    result: list[Floats] = []
+    # In the order of the factor's scope; variables without a choice have no axis.
+    sizes = [nodes, *([2] if needs_bit else []), *[nodes] * len(part)]
+    wide = [axis for axis in axes if sizes[axis] > 1]
+    shape = [size for size in sizes if size > 1]
+    order = [sorted(wide).index(axis) for axis in wide]
+    turned = order != sorted(order)
+
+    def flat(values: Floats) -> Floats:
+        if turned:
+            values = values.reshape(len(values), *shape).transpose(0, *(axis + 1 for axis in order))
+        return values.reshape(len(values), -1)
+
+    result: list[tuple[Floats, NDArray[np.bool_]]] = []
     for mode in (tensor.modes[index] for index in _modes(tensor, bit_of)):
         table = np.empty((PRICED, nodes, reads.shape[0]))
         table[:MEASURES] = _finite(mode.transfer) @ reads.T + _finite(mode.encode)[:, :, None] * cut
         table[MEASURES] = mode.noise * cut
         table /= shares
+        stuck = np.zeros(table.shape[1:])
+        if not (np.isfinite(mode.transfer[0]).all() and np.isfinite(mode.encode[0]).all()):
+            stuck = np.isinf(mode.transfer[0]) @ reads.T + np.isinf(mode.encode[0])[:, None] * cut
         if needs_bit:
-            never = np.zeros_like(table)
-            never[:MEASURES] = IMPOSSIBLE
-            table = np.stack(
-                [never if mode.precision == "int8" else table, never if mode.precision == "float" else table],
-                axis=2,
-            )
-        shaped = table.reshape((PRICED, nodes, *((2,) if needs_bit else ()), *(nodes,) * len(part)))
-        result.append(shaped.transpose(0, *(axis + 1 for axis in axes)).reshape(PRICED, -1))
+            table = np.stack([table, table], axis=2)
+            unfit = np.array([mode.precision == "int8", mode.precision == "float"], dtype=np.float64)
+            stuck = stuck[:, None, :] + unfit[:, None]
+        result.append((flat(table), flat(stuck[None])[0] > 0))
     return result
 
 

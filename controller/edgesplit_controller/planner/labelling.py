@@ -23,14 +23,12 @@ from edgesplit_controller.planner.limited_elimination import Alternatives, Cap, 
 from edgesplit_controller.planner.objective import Goal, Limit
 from edgesplit_controller.planner.presolve import Priced
 from edgesplit_controller.planner.state_index import States, count_states, lay_out
+from edgesplit_controller.planner.tolerance import DOUBT
 from edgesplit_controller.planner.ways import entries_of
 
 __all__ = ["Labelling", "Verdict"]
 
 Floats = NDArray[np.float64]
-
-DOUBT = 2.0**-38
-"""Relative rounding error granted to sums of thousands of terms before a label is dropped for passing a bound."""
 
 MOST_STATES = 1_000_000
 """Joint choices of all tables up to which labels are tried."""
@@ -75,7 +73,7 @@ class Verdict:
     def bound(self) -> float:
         """No plan is below it, rounding errors included."""
         least = min((*self.values[:1], self.ceiling))
-        return least - DOUBT * abs(least)
+        return least - DOUBT * abs(least) if np.isfinite(least) else least
 
 
 @dataclass(frozen=True, slots=True)

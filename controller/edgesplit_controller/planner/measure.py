@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from edgesplit_controller.planner.costs import MEASURES, Costs, Precision, WireTensor
 from edgesplit_controller.planner.decode import Labels
-from edgesplit_controller.planner.noise import Patterns
 
 __all__ = ["Plan", "chosen_modes", "measures_of", "memory_of", "noise_of_labels"]
 
@@ -34,28 +33,25 @@ class Plan:
 def measures_of(labels: Labels, costs: Costs) -> Floats:
     """Latency, energy and device energy of an assignment; infinite where something is not possible."""
     node = np.array(labels.node)
-    total: Floats = costs.compute[:, np.arange(len(node)), node].sum(axis=1)
-    for operator in labels.quantized:
-        at = node[operator]
-        total = total + costs.quantized_compute[:, operator, at] - costs.compute[:, operator, at]
+    own = costs.compute[:, np.arange(len(node)), node]
+    if labels.quantized:
+        int8 = list(labels.quantized)
+        own[:, int8] = costs.quantized_compute[:, int8, node[int8]]
+    total: Floats = own.sum(axis=1)
     for tensor, sender, receivers in _cuts(labels.node, costs):
         mode = tensor.modes[labels.mode.get(tensor.name, _raw(tensor, labels.quantized))]
         total = total + mode.transfer[:, sender, receivers].sum(axis=1) + mode.encode[:, sender]
     return total
 
 
-def noise_of_labels(labels: Labels, costs: Costs, patterns: Patterns | None) -> float:
-    """Noise of the pattern and the codecs; infinite when the pattern is not among those allowed."""
+def noise_of_labels(labels: Labels, costs: Costs) -> float:
+    """Noise of quantization and codecs. [1]"""
     codecs = sum(
         tensor.modes[labels.mode[tensor.name]].noise
         for tensor, _, _ in _cuts(labels.node, costs)
         if tensor.name in labels.mode
     )
-    if patterns is None:
-        return codecs if not labels.quantized else np.inf
-    wanted = np.array([operator in labels.quantized for operator in patterns.operators], dtype=bool)
-    rows = np.flatnonzero((patterns.members == wanted).all(axis=1))
-    return float(patterns.noise[rows[0]]) + codecs if len(rows) else np.inf
+    return costs.noise.of(labels.quantized) + codecs
 
 
 def memory_of(labels: Labels, costs: Costs) -> Floats:

@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 
 from edgesplit.problem import Problem
 from edgesplit_controller.planner.costs import Costs
+from edgesplit_controller.planner.exact import exact_noise
+from edgesplit_controller.planner.tolerance import DOUBT, keeps
 
 __all__ = ["MAX_TABLE", "Patterns", "pattern_table"]
 
 MAX_TABLE = 14
 """Quantizable operators up to which all patterns are tabulated."""
-
-DUST = 1e-12
-"""Noise by which floating point may be off an exact tie with the bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +53,9 @@ def pattern_table(problem: Problem, costs: Costs) -> Patterns | None:
     count = len(costs.quantizable)
     if count > MAX_TABLE:
         return None
-    noise = _all_noises(problem, costs)
+    noise, magnitude = _all_noises(costs)
     limit = problem.constraints.max_noise
-    feasible = np.ones(1 << count, dtype=bool) if limit is None else noise <= limit + DUST
+    feasible = np.ones(1 << count, dtype=bool) if limit is None else _within(problem, costs, noise, magnitude, limit)
     keep = feasible
     if costs.quantizing_never_hurts:
         codecs = any(mode.noise > 0 for tensor in costs.tensors for mode in tensor.modes)
@@ -67,22 +66,36 @@ def pattern_table(problem: Problem, costs: Costs) -> Patterns | None:
     return Patterns(costs.quantizable, members, noise[chosen], costs.quantizing_never_hurts)
 
 
-def _all_noises(problem: Problem, costs: Costs) -> NDArray[np.float64]:
-    """Noise of every subset, by summing coefficients over subsets one operator at a time."""
+def _within(
+    problem: Problem, costs: Costs, noise: NDArray[np.float64], magnitude: NDArray[np.float64], limit: float
+) -> NDArray[np.bool_]:
+    """Which subsets keep the limit: those near it by their exact noise, without codecs."""
+    within = noise <= limit
+    names = [costs.operators[index] for index in costs.quantizable]
+    for row in np.flatnonzero((np.abs(noise - limit) <= DOUBT * magnitude) & (magnitude > 0.0)).tolist():
+        quantized = frozenset(name for place, name in enumerate(names) if row >> place & 1)
+        within[row] = keeps(*exact_noise(problem, quantized), limit)
+    return within
+
+
+def _all_noises(costs: Costs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Noise of every subset and the magnitudes behind it, by summing over subsets one operator at a time."""
     count = len(costs.quantizable)
     noise = np.zeros(1 << count)
-    if problem.noise_model is None:
-        return noise
-    bit = {costs.operators[index]: place for place, index in enumerate(costs.quantizable)}
-    for term in problem.noise_model.terms:
-        if all(name in bit for name in term.operators):
-            noise[sum(1 << bit[name] for name in set(term.operators))] += term.coefficient
-    for place in range(count):
-        halves = noise.reshape(-1, 2, 1 << place)
-        halves[:, 1] += halves[:, 0]
-    noise += problem.noise_model.intercept
-    noise[0] = 0.0
-    return noise
+    magnitude = np.zeros(1 << count)
+    bit = {operator: place for place, operator in enumerate(costs.quantizable)}
+    for members, coefficient in costs.noise.terms:
+        row = sum(1 << bit[operator] for operator in members)
+        noise[row] += coefficient
+        magnitude[row] += abs(coefficient)
+    for table in (noise, magnitude):
+        for place in range(count):
+            halves = table.reshape(-1, 2, 1 << place)
+            halves[:, 1] += halves[:, 0]
+    noise += costs.noise.intercept
+    magnitude += abs(costs.noise.intercept)
+    noise[0] = magnitude[0] = 0.0
+    return noise, magnitude
 
 
 def _dominated(level: NDArray[np.float64], count: int) -> NDArray[np.bool_]:

@@ -18,12 +18,13 @@ from edgesplit.problem import Problem
 from edgesplit_controller.planner.costs import DEVICE_ENERGY, ENERGY, LATENCY
 from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.decode import to_assignment
-from edgesplit_controller.planner.evaluation import TOLERANCE, evaluate
+from edgesplit_controller.planner.evaluation import evaluate
 from edgesplit_controller.planner.frontier import Frontier, FrontierPoint
 from edgesplit_controller.planner.infeasible import explain_infeasible
 from edgesplit_controller.planner.measure import Plan
 from edgesplit_controller.planner.objective import Goal, Limit
 from edgesplit_controller.planner.session import ENERGY_GOAL, LATENCY_GOAL, Session
+from edgesplit_controller.planner.tolerance import LEXICOGRAPHIC
 
 __all__ = ["trace"]
 
@@ -75,7 +76,7 @@ def trace(
 
     fast, frugal = _ends(problem, planning, clock, keep)
     range_s, range_j = frugal.latency_s - fast.latency_s, fast.energy_j - frugal.energy_j
-    gaps = [_Gap(frugal.energy_j, fast.energy_j, range_s)] if range_j > TOLERANCE * fast.energy_j else []
+    gaps = [_Gap(frugal.energy_j, fast.energy_j, range_s)] if range_j > LEXICOGRAPHIC * fast.energy_j else []
     goal = Goal((1.0, AUGMENTATION * range_s / range_j if gaps else 0.0, 0.0))
     tries = SOLVES_PER_POINT * points
     while gaps and len(found) < points and tries > 0 and clock.left_s() > 0:
@@ -106,7 +107,7 @@ def _ends(
                 f"No plan was found within {clock.deadline_s:g} s, and none was proven impossible; allow more time."
             )
         planning.clock = clock.part(1 / 3)
-        limit = Limit(measure, float(first.plan.measures[measure]) * (1 + TOLERANCE))
+        limit = Limit(measure, float(first.plan.measures[measure]) * (1 + LEXICOGRAPHIC))
         second = planning.best(other, limit)
         ends.append(keep(second.plan or first.plan, first.proven and second.proven))
     return ends[0], ends[1]

@@ -18,16 +18,18 @@ from edgesplit.problem import Problem
 from edgesplit_controller.planner.costs import DEVICE_ENERGY, ENERGY, LATENCY, Costs
 from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.decode import Labels, to_assignment
-from edgesplit_controller.planner.evaluation import TOLERANCE, evaluate, score, span
+from edgesplit_controller.planner.evaluation import evaluate, score, span
 from edgesplit_controller.planner.infeasible import explain_infeasible
 from edgesplit_controller.planner.measure import Plan, measures_of
 from edgesplit_controller.planner.objective import Goal, Limit
 from edgesplit_controller.planner.session import DEVICE_GOAL, ENERGY_GOAL, LATENCY_GOAL, Session
 from edgesplit_controller.planner.stage import Outcome
+from edgesplit_controller.planner.tolerance import LEXICOGRAPHIC, PROOF, ROUNDING, SCORE_PROOF
 
 __all__ = ["score_goal", "solve"]
 
 UNPROVEN = "The problem could not be proven within the time limit; the gap says how far the plan may be from the best."
+UNSETTLED = "The plan could not be proven to the last digits; the gap says how far it may be from the best."
 
 RESERVE = 0.03
 """Of the time limit, kept for building the answer."""
@@ -80,7 +82,7 @@ def _out_of_reach(problem: Problem, planning: Session) -> bool:
     constraints = msgspec.structs.replace(problem.constraints, device_energy_limit_j=None)
     free = Session(msgspec.structs.replace(problem, constraints=constraints), None, planning.clock.part(0.5))
     outcome = free.best(DEVICE_GOAL)
-    return outcome.proven and outcome.bound > limit_j * (1 + 1e-9)
+    return outcome.proven and outcome.bound > limit_j * (1 + ROUNDING)
 
 
 def _weights(problem: Problem) -> tuple[float, float]:
@@ -126,7 +128,7 @@ def _single(planning: Session, latency: bool, first: Outcome) -> tuple[Ranges, f
 
 def _ends(planning: Session) -> tuple[Limit, Limit]:
     latency_s, energy_j = _least(planning)
-    return Limit(LATENCY, latency_s * (1 + TOLERANCE)), Limit(ENERGY, energy_j * (1 + TOLERANCE))
+    return Limit(LATENCY, latency_s * (1 + LEXICOGRAPHIC)), Limit(ENERGY, energy_j * (1 + LEXICOGRAPHIC))
 
 
 def _least(planning: Session) -> tuple[float, float]:
@@ -139,8 +141,8 @@ def _least(planning: Session) -> tuple[float, float]:
 def _ranges(planning: Session) -> Ranges:
     """From all plans known."""
     latency_s, energy_j = _least(planning)
-    at_energy = planning.best_known(LATENCY_GOAL, (Limit(ENERGY, energy_j * (1 + TOLERANCE)),))
-    at_latency = planning.best_known(ENERGY_GOAL, (Limit(LATENCY, latency_s * (1 + TOLERANCE)),))
+    at_energy = planning.best_known(LATENCY_GOAL, (Limit(ENERGY, energy_j * (1 + LEXICOGRAPHIC)),))
+    at_latency = planning.best_known(ENERGY_GOAL, (Limit(LATENCY, latency_s * (1 + LEXICOGRAPHIC)),))
     return Ranges(
         best_latency_s=latency_s,
         latency_at_best_energy_s=None if at_energy is None else float(at_energy.measures[LATENCY]),
@@ -159,7 +161,7 @@ def score_goal(ranges: Ranges, latency_weight: float, energy_weight: float) -> G
     """
     latency_s = span(ranges.best_latency_s or 0.0, ranges.latency_at_best_energy_s)
     energy_j = span(ranges.best_energy_j or 0.0, ranges.energy_at_best_latency_j)
-    return Goal((latency_weight / latency_s, energy_weight / energy_j, 0.0))
+    return Goal((latency_weight / latency_s, energy_weight / energy_j, 0.0), 0.1 * SCORE_PROOF)
 
 
 def _report(problem: Problem, planning: Session, ranges: Ranges, bound: float) -> Solution:
@@ -177,7 +179,9 @@ def _report(problem: Problem, planning: Session, ranges: Ranges, bound: float) -
     assignment, evaluation = _evaluated(problem, planning, plan)
     value = max(0.0, score(problem, evaluation, ranges))
     bound = min(bound, value)
-    status: Status = "optimal" if planning.proven else "feasible"
+    proven = planning.proven and _is_proof(planning, ranges, (wl, we), value - bound)
+    status: Status = "optimal" if proven else "feasible"
+    reason = UNSETTLED if planning.proven else UNPROVEN
     return Solution(
         status=status,
         assignment=assignment,
@@ -187,8 +191,23 @@ def _report(problem: Problem, planning: Session, ranges: Ranges, bound: float) -
         gap=value - bound,
         ranges=ranges,
         timings=_timings(planning.clock),
-        reason="" if planning.proven else UNPROVEN,
+        reason="" if proven else reason,
     )
+
+
+def _is_proof(planning: Session, ranges: Ranges, weights: tuple[float, float], gap: float) -> bool:
+    """Whether the bounds prove the score: its own, and those of the best values it is measured from."""
+    if 0 in weights:
+        return gap <= PROOF
+    scale = score_goal(ranges, *weights).weights
+    for goal, least, weight in (
+        (LATENCY_GOAL, ranges.best_latency_s, scale[LATENCY]),
+        (ENERGY_GOAL, ranges.best_energy_j, scale[ENERGY]),
+    ):
+        distance = (least or 0.0) - planning.best(goal).bound
+        if distance > PROOF * (least or 0.0) or weight * distance > SCORE_PROOF:
+            return False
+    return gap <= SCORE_PROOF
 
 
 def _evaluated(problem: Problem, planning: Session, plan: Plan) -> tuple[Assignment, Evaluation]:

@@ -22,18 +22,19 @@ from numpy.typing import NDArray
 
 from edgesplit_controller.planner.costs import MEASURES, Costs
 from edgesplit_controller.planner.decode import Labels
-from edgesplit_controller.planner.elimination import Run
-from edgesplit_controller.planner.factors import Relaxation
+from edgesplit_controller.planner.elimination import IMPOSSIBLE, Run
+from edgesplit_controller.planner.factors import NOISE, Relaxation
 from edgesplit_controller.planner.measure import chosen_modes, measures_of, memory_of, noise_of_labels
 from edgesplit_controller.planner.noise import Patterns
 from edgesplit_controller.planner.objective import Goal, Limit
 from edgesplit_controller.planner.prices import best_prices
 from edgesplit_controller.planner.reduction import Reduction, merged
+from edgesplit_controller.planner.tolerance import ULP
 
 __all__ = ["HOPELESS", "Bounds", "Pool", "Priced", "bound_choices", "plans_within", "price_goal", "reduce"]
 
 SEARCH_STEPS = 16
-HOPELESS = 1e12
+HOPELESS = IMPOSSIBLE / 2
 """A bound beyond this holds something impossible."""
 
 Floats = NDArray[np.float64]
@@ -42,7 +43,7 @@ _Key = tuple[tuple[int, ...], frozenset[int], frozenset[tuple[str, int]]]
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What the relaxation says about a goal.
+    """What the relaxation says about a goal, rounded down.
 
     Attributes:
         value: No plan is below it.
@@ -62,10 +63,10 @@ class Priced:
     """The relaxation at the best prices found.
 
     Attributes:
-        value: No plan is below it.
+        value: No plan is below it, rounding included.
         prices: Of the limits.
         run: The elimination at these prices.
-        offset: What the limits take off the run's sums.
+        offset: What the limits and rounding take off the run's sums.
         unpriced: The elimination without prices.
         unrestricted: Whether every place that the problem allows was.
     """
@@ -81,15 +82,15 @@ class Priced:
 class Pool:
     """Assignments seen so far with their extended measures; each is a cut for every price search."""
 
-    def __init__(self, costs: Costs, patterns: Patterns | None, limited: tuple[int, ...]) -> None:
-        self._costs, self._patterns, self.limited = costs, patterns, limited
+    def __init__(self, costs: Costs, limited: tuple[int, ...]) -> None:
+        self._costs, self.limited = costs, limited
         self._seen: set[_Key] = set()
         self.rows: list[tuple[Labels, Floats]] = []
 
     def measured(self, labels: Labels) -> Floats:
         """Latency, energy, device energy, noise and memory of the limited nodes."""
         memory = memory_of(labels, self._costs)[list(self.limited)]
-        noise = noise_of_labels(labels, self._costs, self._patterns)
+        noise = noise_of_labels(labels, self._costs)
         return np.concatenate([measures_of(labels, self._costs), [noise], memory])
 
     def add(self, labels: Labels) -> Floats:
@@ -103,7 +104,7 @@ class Pool:
 
     def narrowed(self, costs: Costs) -> Pool:
         """A pool of its own with the assignments that the costs allow."""
-        narrow = Pool(costs, self._patterns, self.limited)
+        narrow = Pool(costs, self.limited)
         narrow.rows = [row for row in self.rows if costs.allows(row[0].node)]
         narrow._seen = {_key(labels) for labels, _ in narrow.rows}
         return narrow
@@ -149,8 +150,10 @@ def price_goal(
         run = relaxation.elimination.minimise(relaxation.tables(extended_prices, domain))
         offset = -sum(float(price) * limit.bound for limit, price in zip(limits, prices, strict=True))
         value = run.value + offset
-        if best is None or value > best.value:
-            best = Priced(value, prices, run, offset, run if best is None else best.unpriced, unrestricted)
+        rounding = _rounding(relaxation, costs, run, extended_prices, offset)
+        if best is None or value - rounding > best.value:
+            unpriced = run if best is None else best.unpriced
+            best = Priced(value - rounding, prices, run, offset - 3 * rounding, unpriced, unrestricted)
         if value >= HOPELESS:
             break
         labels = _labels(run, extended_prices, relaxation, costs, patterns)
@@ -165,6 +168,12 @@ def price_goal(
     if best is None:
         raise AssertionError("the relaxation was never evaluated")
     return best
+
+
+def _rounding(relaxation: Relaxation, costs: Costs, run: Run, prices: Floats, offset: float) -> float:
+    """How far the least sum may be above its exact value: every addition may be off by one part in 2^52."""
+    magnitude = abs(run.value) + abs(offset) + 2 * float(prices[NOISE]) * costs.noise.magnitude
+    return ULP * (relaxation.elimination.additions + len(prices) + 8) * magnitude
 
 
 def _best_value(pool: Pool, goal: Goal, limits: Sequence[Limit]) -> float:

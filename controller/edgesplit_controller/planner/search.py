@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from ortools.sat.python import cp_model
 
-from edgesplit_controller.planner.variables import Var
+from edgesplit.errors import SolverRefused
 
 __all__ = ["Answer", "run_solver"]
 
@@ -25,7 +25,7 @@ class Answer:
 
     Attributes:
         values: Variable index to value of the best solution; None when there is none.
-        bound: Proven lower bound in model units.
+        bound: Proven lower bound in model units; says nothing where there is proven to be no solution.
         proven: The solution is optimal, or there is proven to be none.
         seconds: Spent in the solver. [s]
     """
@@ -36,16 +36,16 @@ class Answer:
     seconds: float
 
 
-def run_solver(model: cp_model.CpModel, hint: Sequence[tuple[Var, int]], time_limit_s: float) -> Answer:
-    """Solve a model, starting from a hint.
+def run_solver(model: cp_model.CpModel, time_limit_s: float) -> Answer:
+    """Solve a model.
 
     Args:
-        model: With or without objective.
-        hint: Variables and their values in a known solution; may be partial.
+        model: With or without objective and hints.
         time_limit_s: Wall-clock limit. [s]
+
+    Raises:
+        SolverRefused: The model is invalid, for instance because its integers may overflow.
     """
-    for var, value in hint:
-        model.add_hint(var, value)
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
     solver.parameters.random_seed = 1
@@ -59,10 +59,12 @@ def run_solver(model: cp_model.CpModel, hint: Sequence[tuple[Var, int]], time_li
     solver.parameters.cut_level = 0
     solver.parameters.max_time_in_seconds = max(time_limit_s, 0.01)
     status = solver.solve(model)
+    if status == cp_model.MODEL_INVALID:
+        raise SolverRefused(f"The solver does not take the planner's model ({model.validate() or 'no reason given'}).")
     found = status in (cp_model.OPTIMAL, cp_model.FEASIBLE)
     return Answer(
         values=list(solver.response_proto.solution) if found else None,
-        bound=solver.best_objective_bound if status != cp_model.INFEASIBLE else float("inf"),
+        bound=solver.best_objective_bound if status in (cp_model.OPTIMAL, cp_model.FEASIBLE, cp_model.UNKNOWN) else 0.0,
         proven=status in (cp_model.OPTIMAL, cp_model.INFEASIBLE),
         seconds=solver.wall_time,
     )

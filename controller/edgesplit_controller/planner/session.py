@@ -6,6 +6,7 @@ found is a start and an upper bound for the next solve. Not here: which goals ar
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.decode import Labels, labels_of, to_assignment
 from edgesplit_controller.planner.evaluation import evaluate
 from edgesplit_controller.planner.factors import NOISE, PRICED, Relaxation, relax
+from edgesplit_controller.planner.judging import Judging
 from edgesplit_controller.planner.labelling import Labelling
 from edgesplit_controller.planner.measure import Plan, measures_of
 from edgesplit_controller.planner.noise import Patterns, pattern_table
@@ -39,6 +41,7 @@ from edgesplit_controller.planner.recombination import recombine
 from edgesplit_controller.planner.reduction import Reduction, count_flows, unreduced
 from edgesplit_controller.planner.stage import Outcome, build_base, solve_goal
 from edgesplit_controller.planner.subsets import plans_on_subsets
+from edgesplit_controller.planner.tolerance import DOUBT, ULP, proves
 
 __all__ = ["DEVICE_GOAL", "ENERGY_GOAL", "LATENCY_GOAL", "Session"]
 
@@ -64,8 +67,11 @@ FIRST_SHARE = 0.5
 TRIED = 20
 """Complete labels held against the exact limits."""
 
-PROOF = 1e-11
-"""Relative distance from its bound at which a plan counts as proven without search."""
+SETTLED = 1e-11
+"""Relative distance from its bound at which a plan needs no search."""
+
+HORIZONS = 6
+"""Models with a schedule made for one goal: each has the last one's find as its horizon."""
 
 
 class Session:
@@ -84,9 +90,10 @@ class Session:
         self.proven = True
         self.relaxation = relax(self.costs, self.patterns)
         limited = self.relaxation.limited if self.relaxation is not None else ()
-        self.pool = Pool(self.costs, self.patterns, limited)
+        self.pool = Pool(self.costs, limited)
         self.floors: dict[int, Bounds] = {}
         self._labelling: Labelling | None = None
+        self.judging = Judging(problem, self.costs)
         self._offer_starts(hint)
         if self.relaxation is None or (not self.relaxation.complete and len(self.costs.nodes) > MANY_NODES):
             self._offer_subsets()
@@ -132,11 +139,13 @@ class Session:
         for labels in plans_within(self.pool, self.costs, limits):
             self._remember(labels)
 
-    def _remember(self, labels: Labels, latency_s: float | None = None) -> Plan:
-        """Keep a plan, its latency measured under the problem's own model."""
+    def _remember(self, labels: Labels, latency_s: float | None = None) -> Plan | None:
+        """Keep a plan, its latency measured under the problem's own model; None if it breaks a limit of the problem."""
         known = next((plan for plan in self.plans if plan.labels == labels), None)
         if known is not None:
             return known
+        if self.judging.broken(labels):
+            return None
         measures = measures_of(labels, self.costs)
         if self.critical:
             if latency_s is None:
@@ -147,7 +156,7 @@ class Session:
 
     def best_known(self, goal: Goal, limits: tuple[Limit, ...]) -> Plan | None:
         """The best plan found so far that keeps the limits."""
-        fitting = [p for p in self.plans if all(x.keeps(float(p.measures[x.measure])) for x in limits)]
+        fitting = [plan for plan in self.plans if not self.judging.beyond(plan, limits)]
         return min(fitting, key=lambda plan: goal.value(plan.measures), default=None)
 
     def first(self) -> Outcome:
@@ -166,7 +175,14 @@ class Session:
             return Outcome(known, 0.0, True)
         base = build_base(self.problem, self.costs, patterns, reduction)
         labels, _, proven = solve_goal(
-            base, self.costs, patterns, goal=None, limits=self.limits, start=None, clock=self.clock
+            base,
+            self.costs,
+            patterns,
+            goal=None,
+            limits=self.limits,
+            start=None,
+            clock=self.clock,
+            judge=self._judge(LATENCY_GOAL, self.limits),
         )
         return Outcome(None if labels is None else self._remember(labels), 0.0, proven)
 
@@ -200,7 +216,7 @@ class Session:
             self.floors[LATENCY if goal is LATENCY_GOAL else ENERGY] = floor
         start = self.best_known(goal, limits)
         ceiling = float("inf") if start is None else goal.value(start.measures)
-        if start is not None and ceiling - priced.value <= PROOF * abs(ceiling):
+        if start is not None and ceiling - priced.value <= SETTLED * abs(ceiling):
             return Outcome(start, priced.value, True)
         labelled = self._labelled(self.relaxation, goal, limits, priced)
         if labelled.proven:
@@ -229,13 +245,15 @@ class Session:
         for place in range(min(TRIED, len(verdict.values))):
             labels = verdict.plan(place)
             extended = self.pool.add(labels)
-            if all(limit.keeps(float(extended[limit.measure])) for limit in every):
-                self._remember(labels)
+            if not all(limit.keeps(float(extended[limit.measure])) for limit in every):
+                continue
+            plan = self._remember(labels)
+            if plan is not None and not self.judging.beyond(plan, limits):
                 break
         best = self.best_known(goal, limits)
         bound = max(priced.value, verdict.bound)
         value = float("inf") if best is None else goal.value(best.measures)
-        return Outcome(best, bound, value == bound or value - bound <= PROOF * abs(value))
+        return Outcome(best, bound, value == bound or value - bound <= max(SETTLED * abs(value), goal.tolerance))
 
     def _improved(self, goal: Goal, limits: tuple[Limit, ...]) -> float:
         """The value of the best plan that swaps lead to."""
@@ -292,6 +310,7 @@ class Session:
             start=None,
             clock=self.clock,
             share=FIRST_SHARE,
+            judge=self._judge(goal, limits),
         )
         if labels is not None:
             self._remember(labels)
@@ -301,7 +320,8 @@ class Session:
     def _recombined(self, goal: Goal, limits: tuple[Limit, ...]) -> bool:
         """Try to better the best plan known; whether that worked."""
         start = self.best_known(goal, limits)
-        hidden = self._hidden_limits(self.pool.limited)
+        # A mixture of two assignments may be noisier than either.
+        hidden = self._hidden_limits(self.pool.limited, mixed=True)
         better = recombine(
             start.labels if start is not None else None,
             pool=self.pool,
@@ -351,14 +371,34 @@ class Session:
             return Outcome(start, floor, False)
         base = build_base(self.problem, self.costs, patterns, reduction)
         labels, bound, proven = solve_goal(
-            base, self.costs, patterns, goal=goal, limits=limits, start=start, clock=self.clock
+            base,
+            self.costs,
+            patterns,
+            goal=goal,
+            limits=limits,
+            start=start,
+            clock=self.clock,
+            judge=self._judge(goal, limits),
         )
         plan = start if labels is None else self._remember(labels)
-        if start is not None and plan is not None and goal.value(start.measures) < goal.value(plan.measures):
-            plan = start
-        if proven and plan is not None:
-            bound = min(bound, goal.value(plan.measures))
-        return Outcome(plan, max(bound, floor), proven)
+        if proven and plan is None:
+            return Outcome(None, float("inf"), True)
+        bound = max(bound, floor, 0.0)
+        return Outcome(
+            plan, bound, proven and plan is not None and proves(goal.value(plan.measures), bound, goal.tolerance)
+        )
+
+    def _judge(self, goal: Goal, limits: tuple[Limit, ...]) -> Callable[[Labels], float | frozenset[int]]:
+        """Exact costs of what the solver finds: the goal's value, or the measures whose limits it breaks."""
+
+        def judge(labels: Labels) -> float | frozenset[int]:
+            broken = self.judging.broken(labels)
+            plan = None if broken else self._remember(labels)
+            if plan is None:
+                return broken
+            return self.judging.beyond(plan, limits) or goal.value(plan.measures)
+
+        return judge
 
     def _best_timed(self, goal: Goal, limits: tuple[Limit, ...], extra: tuple[Limit, ...]) -> Outcome:
         """Schedule and place together; latency is the end of the timeline."""
@@ -371,53 +411,71 @@ class Session:
         if self.relaxation is not None and self.floors[LATENCY].value >= HOPELESS:
             return Outcome(None, float("inf"), True)
         domain = self._domain(energy_only)
-        start = self.best_known(goal, limits)
-        if start is not None and goal.value(start.measures) <= 0.0:
-            return Outcome(start, 0.0, True)
         reduction = unreduced(self.costs)
         reduction = Reduction(reduction.units, reduction.unit_of, reduction.domain & domain)
-        base = build_base(self.problem, self.costs, self.patterns, reduction)
-        horizon_s = max((float(plan.measures[LATENCY]) for plan in self.plans), default=0.0)
-        horizon_s = horizon_s or worst_latency_s(self.costs)
-        base = add_schedule(base, self.costs, horizon_s)
-        labels, bound, proven = solve_goal(
-            base,
-            self.costs,
-            self.patterns,
-            goal=goal,
-            limits=limits,
-            start=start,
-            clock=self.clock,
-            share=TIMED_SHARE if extra or goal in (LATENCY_GOAL, ENERGY_GOAL) else 1.0,
-        )
-        plan = start if labels is None else self._remember(labels)
-        if start is not None and plan is not None and goal.value(start.measures) < goal.value(plan.measures):
-            plan = start
-        if plan is None:
-            return Outcome(None, bound, proven)
-        value = goal.value(plan.measures)
-        bound = min(max(bound, self._timed_floor(goal, domain, plan)), value)
-        return Outcome(plan, bound, proven and value - bound <= 1e-6 * abs(value))
+        share = TIMED_SHARE if extra or goal in (LATENCY_GOAL, ENERGY_GOAL) else 1.0
+        deadline_s = self.clock.left_s() * (1 - share)
+        floor, proven = 0.0, False
+        for _ in range(HORIZONS):
+            start = self.best_known(goal, limits)
+            value = float("inf") if start is None else goal.value(start.measures)
+            if start is not None:
+                floor = max(floor, self._timed_floor(goal, domain, start))
+                if value <= 0.0 or proves(value, floor, goal.tolerance):
+                    return Outcome(start, min(floor, value), True)
+            base = build_base(self.problem, self.costs, self.patterns, reduction)
+            base = add_schedule(base, self.costs, self._horizon_s(goal, limits, value))
+            labels, bound, proven = solve_goal(
+                base,
+                self.costs,
+                self.patterns,
+                goal=goal,
+                limits=limits,
+                start=start,
+                clock=self.clock,
+                share=1 - deadline_s / max(self.clock.left_s(), deadline_s, 1e-9),
+                judge=self._judge(goal, limits),
+            )
+            floor = max(floor, bound)
+            plan = self.best_known(goal, limits)
+            if plan is None:
+                return Outcome(None, floor, proven)
+            after = goal.value(plan.measures)
+            if not proven or proves(after, floor, goal.tolerance) or (labels is None or after > value / 2):
+                return Outcome(plan, min(floor, after), proven and proves(after, floor, goal.tolerance))
+        return Outcome(self.best_known(goal, limits), floor, False)
+
+    def _horizon_s(self, goal: Goal, limits: tuple[Limit, ...], value: float) -> float:
+        """No plan of interest ends later. [s]"""
+        horizons_s = [worst_latency_s(self.costs), *(limit.bound for limit in limits if limit.measure == LATENCY)]
+        if goal.weights[LATENCY] > 0 and value < float("inf"):
+            energy_j = self.floors[ENERGY].value if ENERGY in self.floors else 0.0
+            left = value - goal.weights[ENERGY] * max(energy_j, 0.0)
+            horizons_s.append(left / goal.weights[LATENCY])
+        return min(horizons_s) * (1 + DOUBT)
 
     def _timed_floor(self, goal: Goal, domain: NDArray[np.bool_], plan: Plan) -> float:
         """Each measure's own bound, weighted."""
         energy_j = self.floors[ENERGY].value if ENERGY in self.floors else 0.0
         least_s = least_latency_s(self.costs, domain, plan.labels)
-        return goal.weights[LATENCY] * least_s + goal.weights[ENERGY] * energy_j
+        floor = goal.weights[LATENCY] * least_s + goal.weights[ENERGY] * max(energy_j, 0.0)
+        return floor * (1 - 4 * len(self.costs.operators) * ULP)
 
     def _domain(self, extra: tuple[Limit, ...]) -> NDArray[np.bool_]:
         """Places that extra limits leave, by the bounds proven for the limited measure."""
         domain = self.costs.allowed.copy()
         for limit in extra:
             if limit.measure in self.floors and not (self.critical and limit.measure == LATENCY):
-                domain &= self.floors[limit.measure].least <= limit.bound * (1 + 1e-9)
+                domain &= self.floors[limit.measure].least <= limit.bound * (1 + DOUBT)
         return domain
 
-    def _hidden_limits(self, limited: tuple[int, ...]) -> tuple[Limit, ...]:
-        """Limits that CP-SAT keeps by constraints of their own: noise where codecs add to it, and memory."""
+    def _hidden_limits(self, limited: tuple[int, ...], *, mixed: bool = False) -> tuple[Limit, ...]:
+        """Limits that CP-SAT keeps by constraints of their own: memory, and noise unless the listed patterns keep it."""
         memory = tuple(
             Limit(PRICED + place, float(self.costs.memory_bytes[node])) for place, node in enumerate(limited)
         )
         limit = self.problem.constraints.max_noise
-        coded = any(mode.noise > 0 for tensor in self.costs.tensors for mode in tensor.modes)
-        return memory if limit is None or not coded else (*memory, Limit(NOISE, limit))
+        codecs = sum(max(mode.noise for mode in tensor.modes) for tensor in self.costs.tensors)
+        if limit is None or (codecs == 0.0 and not mixed and (self.patterns is not None or not self.costs.quantizable)):
+            return memory
+        return (*memory, Limit(NOISE, limit, self.costs.noise.magnitude + codecs))

@@ -6,6 +6,7 @@ answer's bound is proven for the unreduced problem. Not here: which goals make u
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ortools.sat.python import cp_model
@@ -15,14 +16,25 @@ from edgesplit_controller.planner.constraints import add_constraints
 from edgesplit_controller.planner.costs import Costs
 from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.decode import Labels, decode, hint_for
-from edgesplit_controller.planner.measure import Plan
+from edgesplit_controller.planner.exclusion import exclude
+from edgesplit_controller.planner.measure import Plan, measures_of
 from edgesplit_controller.planner.noise import Patterns
-from edgesplit_controller.planner.objective import Goal, Limit, Prices, add_limit, minimise, prices_of
+from edgesplit_controller.planner.objective import FINE, Goal, Limit, Prices, add_limit, minimise, prices_of
 from edgesplit_controller.planner.reduction import Reduction
 from edgesplit_controller.planner.search import run_solver
+from edgesplit_controller.planner.tolerance import ULP
 from edgesplit_controller.planner.variables import Variables, make_variables
 
 __all__ = ["Base", "Outcome", "build_base", "solve_goal"]
+
+COARSE = 2.0**40
+"""Model units of the value not to be exceeded, at first: the solver's relaxation reasons better with small integers."""
+
+CLOSE = 1e-11
+"""Relative distance from the bound at which finer integers are not worth another round."""
+
+MOST_ROUNDS = 200
+"""Of finer scales and of finds that break a limit by less than integers show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +74,12 @@ def solve_goal(
     start: Plan | None,
     clock: Clock,
     share: float = 1.0,
+    judge: Callable[[Labels], float | frozenset[int]] | None = None,
 ) -> tuple[Labels | None, float, bool]:
     """Minimise a goal with CP-SAT.
+
+    The integer model is a relaxation: what it finds is judged by its exact costs. A find that breaks a limit by less
+    than integers show is excluded, and where rounding leaves the bound too far from the find, the scale gets finer.
 
     Args:
         base: The model without objective; it is used up.
@@ -74,26 +90,59 @@ def solve_goal(
         start: A plan that keeps the limits, if one is known.
         clock: Gives the time left.
         share: Of the time left that may be used.
+        judge: The goal's value of an assignment, or the measures whose limits it breaks.
 
     Returns:
-        The assignment found, a proven lower bound, and whether the search was finished; the bound says
-        nothing without a goal.
+        The best assignment found, if that is better than the start, a proven lower bound, and whether the search was
+        finished; the bound says nothing without a goal.
+
+    Raises:
+        SolverRefused: CP-SAT does not take the model.
     """
-    model = base.model
+    deadline_s = clock.left_s() * (1 - share)
     for limit in limits:
-        add_limit(model, base.prices, limit)
-    scale = 1.0
-    if goal is not None:
-        typical = goal.value(start.measures) if start is not None else 0.0
-        if typical <= 0:
-            typical = max(goal.value(base.prices.largest), 1e-12)
-        scale = minimise(model, base.prices, goal, typical)
+        add_limit(base.model, base.prices, limit)
     hint = hint_for(start.labels, base.reduction, patterns, base.variables) if start is not None else []
-    answer = run_solver(model, hint, clock.left_s() * share)
-    clock.solve_s += answer.seconds
-    # Each coefficient was rounded by at most half a unit.
-    slack = len(base.prices.variables) / 2
-    bound = (answer.bound - slack) / scale
-    if answer.values is None:
-        return None, bound, answer.proven
-    return decode(answer.values, costs, base.reduction, patterns, base.variables), bound, answer.proven
+    for var, known in hint:
+        base.model.add_hint(var, known)
+    best: Labels | None = None
+    ceiling = bound = 0.0
+    if goal is not None:
+        ceiling = base.prices.worst(goal) if start is None else goal.value(start.measures)
+    units = COARSE
+    for _ in range(MOST_ROUNDS):
+        scale = 1.0 if goal is None else minimise(base.model, base.prices, goal, ceiling, units)
+        answer = run_solver(base.model, clock.left_s() - deadline_s)
+        clock.solve_s += answer.seconds
+        if goal is not None and answer.bound > bound * scale:
+            bound = min(answer.bound * (1 - 4 * ULP) / scale, ceiling)
+        if answer.values is None:
+            nothing = best is None and start is None
+            return best, float("inf") if answer.proven and nothing else bound, answer.proven
+        labels = decode(answer.values, costs, base.reduction, patterns, base.variables)
+        value = judge(labels) if judge is not None else _value(goal, labels, costs)
+        if isinstance(value, frozenset):
+            exclude(
+                base.model,
+                answer.values,
+                value,
+                costs=costs,
+                reduction=base.reduction,
+                variables=base.variables,
+                prices=base.prices,
+            )
+            continue
+        if goal is None:
+            return labels, 0.0, True
+        if value < ceiling or (best is None and start is None):
+            best = labels
+        finer = value < ceiling / 2 or units < FINE
+        ceiling = min(value, ceiling)
+        if not answer.proven or ceiling - bound <= max(CLOSE * ceiling, goal.tolerance) or not finer:
+            return best, bound, answer.proven
+        units = FINE
+    return best, bound, False
+
+
+def _value(goal: Goal | None, labels: Labels, costs: Costs) -> float:
+    return 0.0 if goal is None else goal.value(measures_of(labels, costs))

@@ -75,7 +75,7 @@ def _solve(
         return []
     results: list[tuple[Goal, float, list[Labels]]] = []
     for goal in goals:
-        pool = Pool(small, patterns, relaxation.limited)
+        pool = Pool(small, relaxation.limited)
         priced = price_goal(
             relaxation,
             small,

@@ -225,7 +225,8 @@ def _conflict(items: Sequence[_Item], state: _State) -> list[int]:
     resource, done_s = items[first].resource, starts[first] + items[first].duration_s
     if resource is None or items[first].duration_s == 0.0:
         return [first]
-    return [i for i in ready if items[i].resource == resource and starts[i] < done_s]
+    # The first one is in conflict with itself even where its duration vanishes beside its start.
+    return [i for i in ready if i == first or (items[i].resource == resource and starts[i] < done_s)]
 
 
 def _schedule(items: Sequence[_Item], state: _State, index: int) -> _State:

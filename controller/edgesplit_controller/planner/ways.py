@@ -106,7 +106,8 @@ def entries_of(relaxation: Relaxation, costs: Costs) -> Entries:
         pattern[NOISE] = relaxation.pattern_noise.reshape(-1)
         pattern[:, relaxation.pattern.reshape(-1) > 0] = np.inf
     before, after = compute.shape[1], pattern.shape[1]
-    sending = np.stack([*relaxation.wires] or [np.zeros((PRICED, 0))])
+    wires = [np.where(never, IMPOSSIBLE, table) for table, never in relaxation.wires]
+    sending = np.stack(wires or [np.zeros((PRICED, 0))])
     kept = _kept(sending)
     number = kept.sum(axis=0)
     several = np.flatnonzero(number > 1)
