@@ -54,11 +54,11 @@ __all__ = [
 ]
 
 
-def node_rows(registry: Registry, speeds: Speeds) -> list[NodeRow]:
+def node_rows(registry: Registry, speeds: Speeds, now_unix_s: float) -> list[NodeRow]:
     """`splitctl nodes`."""
     rows: list[NodeRow] = []
     for name, node in registry.nodes.items():
-        status, metrics = node.status, node.metrics
+        status, metrics = node.status, node.metrics if node.online else None
         if status is None:
             continue
         rows.append(
@@ -82,6 +82,7 @@ def node_rows(registry: Registry, speeds: Speeds) -> list[NodeRow]:
                 failing=failing_rows(node, registry.clock()),
                 clock_offset_s=node.clock_offset_s,
                 warnings=status.warnings if node.online else (),
+                last_seen_s=registry.last_seen_s(name, now_unix_s),
             )
         )
     return rows
@@ -141,7 +142,7 @@ def added_document(
         quantizable=manifest.quantizable,
         noise_model=manifest.noise_report,
         warnings=(*manifest.warnings, *warnings),
-        profiled=registry.profiled(record.name, record.sha256),
+        profiled=_profiled(record, registry)[0],
         not_profiled=not_profiled,
         codecs=manifest.codecs_report,
     )
@@ -157,6 +158,7 @@ def model_document(
     """`splitctl model list` and `model show`."""
     active = deployment.rollout.active if deployment is not None else None
     manifest = record.manifest
+    there, away = _profiled(record, registry)
     return ModelDocument(
         name=record.name,
         sha256=record.sha256,
@@ -172,12 +174,19 @@ def model_document(
         deployed=active is not None,
         source=active.source if active is not None else None,
         epoch=active.epoch if active is not None else None,
-        profiled=registry.profiled(record.name, record.sha256),
+        profiled=there,
+        profiled_offline=away,
         goals=goals,
         warnings=manifest.warnings,
         noise_tightening=_tightening(tightening) if tightening is not None else None,
         profiling=profiling_rows(record, registry),
     )
+
+
+def _profiled(record: ModelRecord, registry: Registry) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Nodes that profiled a model: those that are there, and those that are not."""
+    nodes, online = registry.profiled(record.name, record.sha256), registry.online()
+    return tuple(name for name in nodes if name in online), tuple(name for name in nodes if name not in online)
 
 
 def _tightening(tightening: Tightening) -> TighteningDocument:

@@ -89,6 +89,10 @@ class NoiseGuard:
         self._reports[node, model] = report
         self._consider(model)
 
+    def forget_node(self, node: str) -> None:
+        """A node is gone for good."""
+        self._reports = {key: report for key, report in self._reports.items() if key[0] != node}
+
     def settle(self) -> None:
         """What the broker retained has arrived."""
         for model in tuple(self._rollouts.state.deployments):

@@ -32,6 +32,7 @@ from edgesplit.requests import (
     PlanDocument,
     ProfileModel,
     RemoveModel,
+    RemoveNode,
     SetWeights,
     ShowModel,
     ShowPlan,
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from edgesplit_controller.models.catalog import Catalog
     from edgesplit_controller.models.profiling import Profiling
     from edgesplit_controller.models.record import ModelRecord
+    from edgesplit_controller.node_removal import NodeRemoval
     from edgesplit_controller.noise_guard import NoiseGuard
     from edgesplit_controller.registry import Registry
     from edgesplit_controller.speeds import Speeds
@@ -83,6 +85,7 @@ class Operations:
         studies: Answer what changes nothing.
         guard: Knows measured noise.
         profiling: Waits for nodes.
+        removal: Forgets nodes.
         when_written: Does something once no blobs are being written that nobody names yet.
 
     Whatever changes something begins with a write: where that fails, nothing else was done.
@@ -100,6 +103,7 @@ class Operations:
         studies: Studies,
         guard: NoiseGuard,
         profiling: Profiling,
+        removal: NodeRemoval,
         when_written: Callable[[Callable[[], None]], None],
     ) -> None:
         self._registry = registry
@@ -112,7 +116,7 @@ class Operations:
         self._speeds = speeds
         self._when_written = when_written
         self._asking: dict[type, Callable[[Any], object]] = {
-            ListNodes: lambda _: node_rows(self._registry, self._speeds),
+            ListNodes: lambda _: node_rows(self._registry, self._speeds, time.time()),
             ListLinks: lambda _: link_rows(self._registry),
             ListModels: lambda _: [self._document(record) for record in self._catalog.records.values()],
             ShowModel: lambda asked: self._document(self._catalog.get(asked.name)),
@@ -126,6 +130,7 @@ class Operations:
             ProfileModel: lambda asked, progress: profiling.ask_again(
                 self._catalog.get(asked.name), asked.node, progress
             ),
+            RemoveNode: lambda asked, _progress: removal.remove(asked.name),
             RemoveModel: lambda asked, progress: self._remove(asked.name, progress),
             DeployModel: self._deploy,
             UndeployModel: lambda asked, progress: self._undeploy(asked.name, progress),

@@ -54,6 +54,7 @@ class Node:
     """One node as far as it reported.
 
     Attributes:
+        heard_s: When it last said anything, since this controller runs. [s]
         profiles: By model.
         observed: What it holds, by model.
         profiled_s: When `profiles` came. [s]
@@ -65,6 +66,7 @@ class Node:
     status: NodeStatus | None = None
     metrics: NodeMetrics | None = None
     links: LinkMetrics | None = None
+    heard_s: float | None = None
     profiles: dict[str, ProfileReport] = field(default_factory=dict[str, ProfileReport])
     observed: dict[str, Observed] = field(default_factory=dict[str, Observed])
     profiled_s: dict[str, float] = field(default_factory=dict[str, float])
@@ -118,7 +120,7 @@ class Registry:
 
     def node(self, name: str) -> Node:
         """The node, empty if it never reported."""
-        return self._nodes.setdefault(name, Node())
+        return self._nodes.get(name) or Node()
 
     def knows(self, name: str) -> bool:
         """Whether a node of that name ever registered."""
@@ -134,7 +136,9 @@ class Registry:
 
     def set_status(self, name: str, status: NodeStatus | None) -> tuple[Change, ...]:
         """Take in a registration or a last will; None removes the node."""
-        node = self.node(name)
+        if status is None and name not in self._nodes:
+            return ()
+        node = self._entry(name)
         before, was_refused = node.status, node.refused
         was_online = node.online
         node.status = status
@@ -157,29 +161,58 @@ class Registry:
 
     def set_metrics(self, name: str, metrics: NodeMetrics | None) -> None:
         """Take in compute and power figures."""
-        self.node(name).metrics = metrics
+        if metrics is not None or name in self._nodes:
+            self._entry(name).metrics = metrics
 
     def set_links(self, name: str, links: LinkMetrics | None) -> None:
         """Take in the links that leave a node."""
-        node = self.node(name)
+        if links is None and name not in self._nodes:
+            return
+        node = self._entry(name)
         node.links, node.links_s = links, self.clock()
 
     def set_observed(self, name: str, model: str, observed: Observed | None) -> None:
         """Take in what a node holds of a model."""
-        node = self.node(name)
+        if observed is None and name not in self._nodes:
+            return
+        node = self._entry(name)
         node.observed.pop(model, None)
         if observed is not None:
             node.observed[model], node.observed_s[model] = observed, self.clock()
 
     def set_profile(self, name: str, model: str, report: ProfileReport | None) -> tuple[Change, ...]:
         """Take in where a node stands with profiling a model."""
-        node = self.node(name)
+        if report is None and name not in self._nodes:
+            return ()
+        node = self._entry(name)
         before = node.profiles.get(model)
         if report is None:
             node.profiles.pop(model, None)
             return ()
         node.profiles[model], node.profiled_s[model] = report, self.clock()
         return tuple(_profile_news(before, report))
+
+    def heard(self, name: str) -> None:
+        """A node said something just now."""
+        if (node := self._nodes.get(name)) is not None:
+            node.heard_s = self.clock()
+
+    def set_clock_offset(self, name: str, offset_s: float | None) -> None:
+        """Take in how far a node's clock is ahead. [s]"""
+        if (node := self._nodes.get(name)) is not None:
+            node.clock_offset_s = offset_s
+
+    def last_seen_s(self, name: str, now_unix_s: float) -> float | None:
+        """Since when nothing was heard of a node; of what was kept from before a restart, its own clock tells. [s]"""
+        node = self.node(name)
+        if node.heard_s is not None:
+            return max(0.0, self.clock() - node.heard_s)
+        return max(0.0, now_unix_s - node.metrics.at_unix_s) if node.metrics is not None else None
+
+    def forget_node(self, name: str) -> None:
+        """Drop a node and all that it reported."""
+        self._nodes.pop(name, None)
+        self._usage.forget_node(name)
 
     def forget_profiles(self, model: str) -> None:
         """Drop the nodes' profiles of a model; they make new ones."""
@@ -210,6 +243,9 @@ class Registry:
             for link in node.links.links
             if link.to in there
         )
+
+    def _entry(self, name: str) -> Node:
+        return self._nodes.setdefault(name, Node())
 
     def add_usage(self, usage: Usage) -> Usage:
         """Take in what serving an epoch cost on a node so far; returns what that adds to what was known."""

@@ -54,6 +54,7 @@ from edgesplit_controller.metrics import render_metrics
 from edgesplit_controller.models.catalog import Catalog
 from edgesplit_controller.models.profiling import Profiling
 from edgesplit_controller.node_clocks import NodeClocks
+from edgesplit_controller.node_removal import NodeRemoval
 from edgesplit_controller.noise_guard import NoiseGuard, shadowing_of
 from edgesplit_controller.operations import Operations
 from edgesplit_controller.registry import Change, Registry
@@ -146,12 +147,13 @@ class Service:
             settings=settings,
         )
         maker = PlanMaker(self._registry, self._speeds, store.blobs, settings)
+        batteries = Batteries(self._registry, self._traffic, self._events, settings.thresholds, clock=time.monotonic)
         self._deployer = Deployer(
             self._rollouts,
             registry=self._registry,
             models=self._catalog.records,
             maker=maker,
-            batteries=Batteries(self._registry, self._traffic, self._events, settings.thresholds, clock=time.monotonic),
+            batteries=batteries,
             fallbacks=fallbacks,
             activation=Activation(self._rollouts, maker, fallbacks, writing, self._events),
             events=self._events,
@@ -160,6 +162,14 @@ class Service:
         )
         self._guard = NoiseGuard(
             self._rollouts, self._deployer, maker, models=self._catalog.records, events=self._events, settings=settings
+        )
+        removal = NodeRemoval(
+            self._bus,
+            registry=self._registry,
+            rollouts=self._rollouts,
+            deployer=self._deployer,
+            remembering=(self._registry, self._rollouts, self._speeds, self._traffic, self._guard, batteries),
+            events=self._events,
         )
         operations = Operations(
             self._registry,
@@ -170,6 +180,7 @@ class Service:
             speeds=self._speeds,
             studies=Studies(self._deployer, self._registry, settings.time_limit_s),
             guard=self._guard,
+            removal=removal,
             profiling=Profiling(self._registry, self, settings.profile_silence_s),
             when_written=writing.when_done,
         )
@@ -281,10 +292,11 @@ class Service:
         """A model is gone, and with it what offline nodes reported on it."""
         self._bus.clear_state(topics.model(model))
         for node in nodes:
-            self._bus.clear_state(topics.noise(node, model))
-            self._bus.clear_state(topics.profile(node, model))
-            self._bus.clear_state(topics.timings(node, model))
-            self._bus.clear_state(topics.observed(node, model))
+            # Nodes' own topics: repeated after a reconnect, this would remove what they say of a later model.
+            for topic in (
+                make(node, model) for make in (topics.noise, topics.profile, topics.timings, topics.observed)
+            ):
+                self._bus.wipe(topic)
 
     # --- what arrives --------------------------------------------------------------------------------------------------
 
@@ -300,6 +312,7 @@ class Service:
         self._hear(topics.noise(any_, any_), NoiseReport, self._on_noise, limit_bytes=SMALL_BYTES)
         bus.subscribe(topics.event(any_), Event, self._on_event, limit_bytes=SMALL_BYTES)
         bus.subscribe(topics.request(any_), Envelope, self._on_request, limit_bytes=LARGE_BYTES)
+        bus.on_heard = self._on_heard
         bus.own([topics.CONTROLLER_STATUS], on_foreign=self._on_foreign)
         own = [topics.model(any_), topics.deployment(any_), topics.desired(any_, any_)]
         # A store that knows nothing was lost, or is the wrong one: what nodes still serve is not its to end.
@@ -322,6 +335,11 @@ class Service:
                 self._events.add("message-ignored", f"the message on {topic[:200]} was ignored: {doubt[:300]}")
 
         self._bus.subscribe(topic_filter, message_type, check, limit_bytes)
+
+    def _on_heard(self, topic: str, retained: bool) -> None:
+        """A node that says something is there; what the broker kept was said before."""
+        if not retained and topic.startswith(f"{topics.ROOT}/nodes/") and not self._bus.owns(topic):
+            self._registry.heard(topics.node_and_model(topic)[0])
 
     def _on_foreign(self, topic: str, payload: bytes) -> None:
         """Somebody else wrote a topic of the controller's; the bus has put it right."""
@@ -346,7 +364,7 @@ class Service:
             self._clocks.forget(name)
         elif self._registry.node(name).online:
             self._tell(self._clocks.take(name, metrics))
-            self._registry.node(name).clock_offset_s = self._clocks.offset_s(name)
+            self._registry.set_clock_offset(name, self._clocks.offset_s(name))
         if metrics is not None and (
             not was_usable or metrics.power_origin == "measured" or metrics.battery_fraction is not None
         ):

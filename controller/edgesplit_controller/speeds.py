@@ -170,6 +170,13 @@ class Speeds:
         self._components.forget_model(model)
         self._save(self._to_remember())
 
+    def forget_node(self, node: str) -> None:
+        """A node is gone for good."""
+        for kept in (self._said, self._watched, self._remembered):
+            for key in [key for key in kept if key[0] == node]:
+                del kept[key]
+        self._save(self._to_remember())
+
     # --- what plans take from it -------------------------------------------------------------------------------------
 
     def profile(self, node: str, model: str, sha256: str) -> ExecutionProfile | None:

@@ -80,6 +80,10 @@ class Traffic:
                 total_w += sum(energy_j for _, _, energy_j in served.reports) / span_s
         return total_w
 
+    def forget_node(self, node: str) -> None:
+        """A node was removed."""
+        self._served = {key: served for key, served in self._served.items() if key[0] != node}
+
     def forget(self, model: str) -> None:
         """A model was removed."""
         self._served = {key: served for key, served in self._served.items() if key[1] != model}

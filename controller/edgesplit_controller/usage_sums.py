@@ -55,6 +55,10 @@ class UsageSums:
             if (of_model, of_epoch) == (model, epoch)
         )
 
+    def forget_node(self, node: str) -> None:
+        """Drop what is known of a node."""
+        self._counts = {key: counts for key, counts in self._counts.items() if key[0] != node}
+
     def forget(self, model: str) -> None:
         """Drop what is known of a model."""
         self._counts = {key: counts for key, counts in self._counts.items() if key[1] != model}

@@ -109,6 +109,9 @@ class MessageBus:
         self._owned = Ownership()
         self._on_foreign: Callable[[str, bytes], None] = _nobody
         self._unknown: set[str] = set()
+        self._sought: dict[str, set[str]] = {}
+        self.on_heard: Callable[[str, bool], None] | None = None
+        """Told of the topic of whatever arrives, and whether the broker kept it from before."""
         self._leave_retained = False
         self._putting_right: dict[str, asyncio.TimerHandle] = {}
         self._name = None if registered is None else self._claim_of(registered)
@@ -227,6 +230,10 @@ class MessageBus:
         self._leave_retained = self._leave_retained or leave_retained
         self._on_foreign = on_foreign or self._on_foreign
 
+    def owns(self, topic: str) -> bool:
+        """Whether only this program writes a topic."""
+        return self._owned.owns(topic)
+
     def publish_state(self, topic: str, message: msgspec.Struct) -> None:
         """Publish retained; kept and sent again after every reconnect."""
         payload = msgspec.json.encode(message)
@@ -239,6 +246,24 @@ class MessageBus:
         self._state[topic] = b""
         if self.connected:
             self._publish(topic, b"", retain=True)
+
+    def wipe(self, topic: str) -> None:
+        """Remove a retained message that is somebody else's, once: nothing of it is remembered or repeated."""
+        self._state.pop(topic, None)
+        if self.connected:
+            self._publish(topic, b"", retain=True)
+
+    async def retained(self, topic_filter: str, wait_s: float = 0.5) -> frozenset[str]:
+        """Topics below a filter of which the broker keeps a message; `wait_s` is what it gets to name them."""
+        found: set[str] = set()
+        self._sought[topic_filter] = found
+        self._client.subscribe(topic_filter, QUALITY_OF_SERVICE)
+        try:
+            await asyncio.sleep(wait_s)
+        finally:
+            del self._sought[topic_filter]
+            self._client.unsubscribe(topic_filter)
+        return frozenset(found)
 
     def send(self, topic: str, message: msgspec.Struct) -> bool:
         """Publish once, not retained. False (and nothing queued) while the broker is away or would not take it."""
@@ -429,6 +454,11 @@ class MessageBus:
             self._publish(self._name.topics[0], payload, retain=True)
 
     def _dispatch(self, topic: str, payload: bytes, retained: bool = False) -> None:
+        if self.on_heard is not None:
+            self.on_heard(topic, retained)
+        for topic_filter, found in self._sought.items():
+            if retained and payload and mqtt.topic_matches_sub(topic_filter, topic):
+                found.add(topic)
         if self._name is not None and topic in self._name.topics:
             self._name.hear(topic, payload, retained=retained)
         if self._owned.owns(topic):

@@ -29,6 +29,7 @@ __all__ = [
     "MeasuredDocument",
     "ModelAddedDocument",
     "ModelDocument",
+    "NodeRemovedDocument",
     "NodeRow",
     "NodeShare",
     "PinRow",
@@ -73,6 +74,8 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
         providers: Execution providers its sessions really got; empty before the first session.
         failing: What it tries again and again because something is away.
         clock_offset_s: How far its clock is ahead of the controller's; None where that is not known. [s]
+        last_seen_s: Since it last said anything; None where that is not known. Figures of a node that is offline are
+            None: those it had last say nothing of now. [s]
     """
 
     name: str
@@ -94,6 +97,20 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
     failing: tuple[FailingRow, ...] = ()
     clock_offset_s: float | None = None
     warnings: tuple[str, ...] = ()
+    last_seen_s: float | None = None
+
+
+class NodeRemovedDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """`splitctl node remove`.
+
+    Attributes:
+        topics: Retained messages that were removed from the broker.
+        named_by: Models whose pins or forbidden nodes still name it.
+    """
+
+    name: str
+    topics: tuple[str, ...]
+    named_by: tuple[str, ...] = ()
 
 
 class LinkRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,7 +158,7 @@ class ModelAddedDocument(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         warnings: Sentences (calibration generated, batch axis fixed, a node that could not profile).
-        profiled: Nodes whose profile is in.
+        profiled: Online nodes whose profile is in.
         not_profiled: Online nodes whose profile is not, and why.
     """
 
@@ -162,6 +179,8 @@ class ModelDocument(msgspec.Struct, frozen=True, kw_only=True):
     """A row of `model list`, and `model show`.
 
     Attributes:
+        profiled: Online nodes whose profile is in: those that plans may use.
+        profiled_offline: Nodes whose profile is in and that are away.
         profiling: Where each node stands with profiling it.
     """
 
@@ -179,6 +198,7 @@ class ModelDocument(msgspec.Struct, frozen=True, kw_only=True):
     source: str | None
     epoch: int | None
     profiled: tuple[str, ...]
+    profiled_offline: tuple[str, ...] = ()
     goals: GoalsDocument | None = None
     warnings: tuple[str, ...] = ()
     noise_tightening: TighteningDocument | None = None

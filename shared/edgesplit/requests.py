@@ -22,6 +22,7 @@ from edgesplit.documents import (
     MeasuredDocument,
     ModelAddedDocument,
     ModelDocument,
+    NodeRemovedDocument,
     NodeRow,
     NodeShare,
     PinRow,
@@ -78,6 +79,7 @@ __all__ = [
     "MeasuredNoise",
     "ModelAddedDocument",
     "ModelDocument",
+    "NodeRemovedDocument",
     "NodeRow",
     "NodeShare",
     "NoiseModelDocument",
@@ -91,6 +93,7 @@ __all__ = [
     "ProfileModel",
     "RelaxationRow",
     "RemoveModel",
+    "RemoveNode",
     "Reply",
     "Request",
     "SetWeights",
@@ -115,6 +118,12 @@ class _Operation(msgspec.Struct, frozen=True, kw_only=True, tag_field="op"):
 
 class ListNodes(_Operation, frozen=True, kw_only=True, tag="list-nodes"):
     """Answered with a list of `NodeRow`."""
+
+
+class RemoveNode(_Operation, frozen=True, kw_only=True, tag="remove-node"):
+    """Forget a node that is gone for good. Answered with `NodeRemovedDocument`."""
+
+    name: str
 
 
 class ListLinks(_Operation, frozen=True, kw_only=True, tag="list-links"):
@@ -308,6 +317,7 @@ class ListEvents(_Operation, frozen=True, kw_only=True, tag="list-events"):
 
 Operation = (
     ListNodes
+    | RemoveNode
     | ListLinks
     | AddModel
     | ProfileModel

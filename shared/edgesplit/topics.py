@@ -26,13 +26,17 @@ Owns: the topic tree below `edgesplit/1/`. Its rule: nobody else spells a topic.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from edgesplit.names import ModelName, NodeName
 
 __all__ = [
     "ANY",
     "CONTROLLER_CLAIM",
     "CONTROLLER_STATUS",
+    "NODE_KINDS",
     "ROOT",
+    "all_of_node",
     "claim",
     "deployment",
     "desired",
@@ -44,6 +48,7 @@ __all__ = [
     "node_and_model",
     "noise",
     "observed",
+    "of_node",
     "profile",
     "profile_requests",
     "reply",
@@ -56,6 +61,20 @@ __all__ = [
 ROOT = "edgesplit/1"
 ANY = "+"
 """Stands for any one name when a topic is subscribed to."""
+NODE_KINDS = {
+    "status": False,
+    "claim": False,
+    "metrics": False,
+    "links": False,
+    "profile-requests": False,
+    "profiles": True,
+    "timings": True,
+    "desired": True,
+    "observed": True,
+    "usage": True,
+    "noise": True,
+}
+"""Kinds of topics below `nodes/NODE/`, and whether there is one for each model; all others are derived from it."""
 CONTROLLER_STATUS = f"{ROOT}/controller/status"
 CONTROLLER_CLAIM = f"{ROOT}/controller/claim"
 
@@ -72,57 +91,57 @@ def deployment(name: ModelName | str) -> str:
 
 def status(node: NodeName | str) -> str:
     """Topic of a node's registration; its last will says offline."""
-    return f"{ROOT}/nodes/{node}/status"
+    return _of_node(node, "status")
 
 
 def claim(node: NodeName | str) -> str:
     """Topic on which an agent claims a node's name."""
-    return f"{ROOT}/nodes/{node}/claim"
+    return _of_node(node, "claim")
 
 
 def metrics(node: NodeName | str) -> str:
     """Topic of a node's compute and power figures."""
-    return f"{ROOT}/nodes/{node}/metrics"
+    return _of_node(node, "metrics")
 
 
 def links(node: NodeName | str) -> str:
     """Topic of the links that leave a node."""
-    return f"{ROOT}/nodes/{node}/links"
+    return _of_node(node, "links")
 
 
 def profile(node: NodeName | str, name: ModelName | str) -> str:
     """Topic of a node's execution profile of a model."""
-    return f"{ROOT}/nodes/{node}/profiles/{name}"
+    return _of_node(node, "profiles", name)
 
 
 def profile_requests(node: NodeName | str) -> str:
     """Topic on which a node is asked to profile a model again."""
-    return f"{ROOT}/nodes/{node}/profile-requests"
+    return _of_node(node, "profile-requests")
 
 
 def timings(node: NodeName | str, name: ModelName | str) -> str:
     """Topic of what runs of a model took on a node lately."""
-    return f"{ROOT}/nodes/{node}/timings/{name}"
+    return _of_node(node, "timings", name)
 
 
 def desired(node: NodeName | str, name: ModelName | str) -> str:
     """Topic of what a node should hold and serve of a model."""
-    return f"{ROOT}/nodes/{node}/desired/{name}"
+    return _of_node(node, "desired", name)
 
 
 def observed(node: NodeName | str, name: ModelName | str) -> str:
     """Topic of what a node holds and serves of a model."""
-    return f"{ROOT}/nodes/{node}/observed/{name}"
+    return _of_node(node, "observed", name)
 
 
 def usage(node: NodeName | str, name: ModelName | str) -> str:
     """Topic of what serving a model cost on a node."""
-    return f"{ROOT}/nodes/{node}/usage/{name}"
+    return _of_node(node, "usage", name)
 
 
 def noise(node: NodeName | str, name: ModelName | str) -> str:
     """Topic of the noise that a source measured on requests of a model."""
-    return f"{ROOT}/nodes/{node}/noise/{name}"
+    return _of_node(node, "noise", name)
 
 
 def event(origin: str) -> str:
@@ -138,6 +157,24 @@ def request(client: str) -> str:
 def reply(client: str) -> str:
     """Topic on which the controller answers a client."""
     return f"{ROOT}/replies/{client}"
+
+
+def of_node(node: NodeName | str, models: Iterable[str]) -> tuple[str, ...]:
+    """Every topic there may be of a node, given the models there may be."""
+    plain = [_of_node(node, kind) for kind, of_model in NODE_KINDS.items() if not of_model]
+    return (
+        *plain,
+        *(_of_node(node, kind, model) for model in models for kind, of_model in NODE_KINDS.items() if of_model),
+    )
+
+
+def all_of_node(node: NodeName | str) -> str:
+    """Filter of everything of a node, kinds of other releases among it."""
+    return f"{ROOT}/nodes/{node}/#"
+
+
+def _of_node(node: str, kind: str, model: str = "") -> str:
+    return f"{ROOT}/nodes/{node}/{kind}/{model}" if NODE_KINDS[kind] else f"{ROOT}/nodes/{node}/{kind}"
 
 
 def node_and_model(topic: str) -> tuple[str, str]:

@@ -37,6 +37,8 @@ def test_all_agreed_commands_exist() -> None:
     assert {" ".join(path) for path, _ in COMMANDS} == {
         *(
             "nodes",
+            "node",
+            "node remove",
             "links",
             "model",
             "model add",

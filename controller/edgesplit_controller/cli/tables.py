@@ -66,6 +66,9 @@ def show_nodes(rows: Sequence[NodeRow]) -> None:
         for warning in row.warnings:
             out.print(f"warning of {row.name}: {warning}")
     for row in rows:
+        if not row.online:
+            seen = "" if row.last_seen_s is None else f", last seen {time_span(row.last_seen_s)} ago"
+            out.print(f"{row.name} is offline{seen}", soft_wrap=True)
         for line in failing_lines(row) if row.online else ():
             out.print(line)
         if row.online and row.clock_offset_s is not None and abs(row.clock_offset_s) >= CLOCKS_DIFFER_S:
@@ -108,6 +111,11 @@ def show_links(rows: Sequence[LinkRow]) -> None:
             out.print(f"{row.from_} to {row.to}: {row.reason}")
 
 
+def _profiled(row: ModelDocument) -> list[str]:
+    """Nodes that profiled a model; that one is away is said, for no plan can use it now."""
+    return [*row.profiled, *(f"{node} (offline)" for node in row.profiled_offline)]
+
+
 def show_models(rows: Sequence[ModelDocument]) -> None:
     """Print the table of `splitctl model list`."""
     droppable = ("quantizable", "units", "operators", "weights")
@@ -116,7 +124,7 @@ def show_models(rows: Sequence[ModelDocument]) -> None:
     for row in rows:
         counts = (str(row.operators), str(row.units), str(len(row.quantizable)), size(row.weight_bytes))
         serves = f"epoch {row.epoch} from {row.source}" if row.deployed else "no"
-        table.add_row(row.name, serves, *counts, ", ".join(row.profiled) or UNKNOWN)
+        table.add_row(row.name, serves, *counts, ", ".join(_profiled(row)) or UNKNOWN)
     console().print(table if rows else "no model was added: see 'splitctl model add --help'")
 
 
@@ -133,7 +141,7 @@ def show_model(document: ModelDocument) -> None:
         ("quantizable", ", ".join(document.quantizable) or "none"),
         ("noise model", _noise_model(document.noise_model)),
         ("wire codecs", _codecs(document.codecs)),
-        ("profiled on", ", ".join(document.profiled) or "no node yet"),
+        ("profiled on", ", ".join(_profiled(document)) or "no node yet"),
         *(("not on", f"{node}: {why}") for node, why in profiling_lines(document.profiling)),
     ]
     if document.noise_tightening is not None:

@@ -65,6 +65,10 @@ class Batteries:
         self._last: dict[str, BatteryState] = {}
         self._decisions: dict[str, tuple[BatteryDocument | None, float]] = {}
 
+    def forget_node(self, node: str) -> None:
+        """A node is gone for good."""
+        self._last.pop(node, None)
+
     def allowance(self, model: str, source: str, goals: GoalsDocument) -> BatteryDocument | None:
         """What a model's floor allows each request now; None without a floor."""
         if goals.min_battery is None:

@@ -116,6 +116,11 @@ class Deployer:
         """By model."""
         return self._rollouts.state.deployments
 
+    @property
+    def models(self) -> Mapping[str, ModelRecord]:
+        """By name, deployed or not."""
+        return self._models
+
     def start(self) -> None:
         """Publish what is remembered, then wait for `settle` before acting on what nodes report."""
         for name, deployment in self.deployments.items():

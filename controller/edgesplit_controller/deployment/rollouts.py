@@ -177,6 +177,21 @@ class Rollouts:
         held.moved.set()
         self.step(model)
 
+    def forget_node(self, node: str) -> None:
+        """A node is gone for good."""
+        for model, held in self._models.items():
+            if held.observed.pop(node, None) is not None:
+                self.step(model)
+
+    def sources(self) -> dict[str, str]:
+        """Model to the node that answers its requests, or is to: nobody else can."""
+        return {
+            model: plan.source
+            for model, deployment in self.state.deployments.items()
+            for plan in (deployment.rollout.active, deployment.rollout.upcoming)
+            if plan is not None
+        }
+
     def serving(self, model: str) -> int | None:
         """The epoch the source says it serves."""
         deployment = self.state.deployments.get(model)

@@ -19,7 +19,7 @@ __all__ = ["links", "nodes"]
         "splitctl nodes\nsplitctl nodes --json",
         "a list of {name, online, advertise, cpu_percent, memory_available_bytes, compute_w, transmit_w, "
         "power_origin, version, runtime, emulated, refused, speeds: {MODEL: {whole_s, profiled_s, factor, int8_factor, "
-        "origin, age_s}}, providers, power_sensor, power_problem, warnings}; a figure is null until the node reported it; power_origin is measured, modelled or "
+        "origin, age_s}}, providers, power_sensor, power_problem, warnings, last_seen_s}; a figure is null until the node reported it and while it is offline; power_origin is measured, modelled or "
         "configured; speeds are execution profiles and what live timings correct them by.",
     )
 )

@@ -1,0 +1,126 @@
+"""A node that is gone for good leaves nothing behind, here or on the broker; one that is away says since when."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from edgesplit import topics
+from edgesplit.errors import EdgesplitError
+from edgesplit.messages import Usage
+from edgesplit.requests import (
+    DeployModel,
+    ForbidNode,
+    ListEvents,
+    ListNodes,
+    RemoveNode,
+    ShowModel,
+    UndeployModel,
+)
+from tests.controller.fake_agent import FakeAgent
+from tests.controller.test_service import FAST, GOOD_LINK, Fleet, until
+from tests.controller.tiny_models import convolutions
+
+
+@pytest.fixture
+async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
+    running = Fleet(tmp_path)
+    await running.start()
+    await running.client.add("tiny", convolutions(2))
+    await running.client.ask(DeployModel(name="tiny", source="device"))
+    yield running
+    await running.stop()
+
+
+async def gone(fleet: Fleet, name: str) -> None:
+    await fleet.agents[name].leave()
+    await until(lambda: name not in fleet.service._registry.online())
+
+
+async def kept(fleet: Fleet, name: str) -> frozenset[str]:
+    return await fleet.client.bus.retained(topics.all_of_node(name))
+
+
+async def test_a_node_that_is_gone_is_forgotten_everywhere(fleet: Fleet) -> None:
+    client, cloud = fleet.client, fleet.agents["cloud"]
+    epoch = fleet.plan("tiny").plan.epoch
+    cloud.publish_timings("tiny", epoch, 1.0)
+    usage = Usage(
+        node="cloud", model="tiny", epoch=epoch, requests=1, failed=0, compute_s=1.0, transmit_s=0.0, energy_j=1.0,
+        energy_origin="measured",
+    )  # fmt: skip
+    cloud.bus.publish_state(topics.usage("cloud", "tiny"), usage)
+    cloud.bus.publish_state(f"{topics.ROOT}/nodes/cloud/of-a-later-release", usage)
+    await until(lambda: bool(fleet.service._registry.usage("tiny", epoch)))
+    await client.ask(ForbidNode(node="cloud", model="tiny"))
+    await gone(fleet, "cloud")
+    assert (await client.ask(ShowModel(name="tiny")))["profiled_offline"] == ["cloud"]
+    document = await client.ask(RemoveNode(name="cloud"))
+    assert {topics.status("cloud"), topics.metrics("cloud"), topics.profile("cloud", "tiny")} <= set(document["topics"])
+    assert document["named_by"] == ["tiny"]
+    assert await kept(fleet, "cloud") == frozenset()
+    assert [node["name"] for node in await client.ask(ListNodes())] == ["device", "edge"]
+    shown = await client.ask(ShowModel(name="tiny"))
+    assert (shown["profiled"], shown["profiled_offline"]) == (["device", "edge"], [])
+    assert "cloud" not in fleet.service._registry.names()
+    assert not any(entry.node == "cloud" for entry in fleet.service._speeds._to_remember())
+    assert fleet.service._registry.usage("tiny", epoch) == ()
+    (event,) = [event for event in await client.ask(ListEvents(limit=1000)) if event["kind"] == "node-removed"]
+    assert event["node"] == "cloud"
+    await fleet.stop_controller()
+    await fleet.start_controller()
+    await until(lambda: len(fleet.service._registry.online()) == 2)
+    assert [node["name"] for node in await client.ask(ListNodes())] == ["device", "edge"]
+    again = FakeAgent(fleet.url, "cloud", unit_s=FAST, peers={"device": GOOD_LINK})
+    await again.start()
+    await until(lambda: "cloud" in fleet.service._registry.online())
+    await again.bus.close()
+
+
+async def test_one_that_is_online_or_a_source_is_refused_with_what_to_do(fleet: Fleet) -> None:
+    client = fleet.client
+    with pytest.raises(EdgesplitError, match="node edge is online and would come right back: stop its agent") as caught:
+        await client.ask(RemoveNode(name="edge"))
+    assert (caught.value.code, caught.value.exit_code) == ("node-online", 1)
+    with pytest.raises(EdgesplitError, match=r"no node 'moon' is registered: the known ones are cloud, device, edge"):
+        await client.ask(RemoveNode(name="moon"))
+    await gone(fleet, "device")
+    with pytest.raises(EdgesplitError, match="tiny is deployed from device, and no other node can answer"):
+        await client.ask(RemoveNode(name="device"))
+    assert topics.status("device") in await kept(fleet, "device")
+    await client.ask(UndeployModel(name="tiny"))
+    await client.ask(RemoveNode(name="device"))
+    assert await kept(fleet, "device") == frozenset()
+
+
+async def test_a_node_that_is_away_says_since_when_and_shows_no_figures(fleet: Fleet) -> None:
+    rows = {row["name"]: row for row in await fleet.client.ask(ListNodes())}
+    assert rows["edge"]["last_seen_s"] < 60
+    await gone(fleet, "edge")
+    fleet.service._registry.node("edge").heard_s = fleet.service._registry.clock() - 3600.0
+    rows = {row["name"]: row for row in await fleet.client.ask(ListNodes())}
+    assert rows["edge"]["last_seen_s"] == pytest.approx(3600.0, abs=60)
+    assert [rows["edge"][key] for key in ("online", "cpu_percent", "memory_available_bytes", "compute_w")] == [
+        False,
+        None,
+        None,
+        None,
+    ]
+    assert rows["device"]["cpu_percent"] is not None
+
+
+def test_every_topic_of_a_node_is_in_the_table() -> None:
+    makers = [
+        function
+        for name, function in inspect.getmembers(topics, inspect.isfunction)
+        if {"node"} <= set(inspect.signature(function).parameters) and name not in {"of_node", "all_of_node"}
+        if not name.startswith("_")
+    ]
+    assert len(makers) >= 11
+    every = topics.of_node("edge", ["m"])
+    for make in makers:
+        arguments = ["edge", "m"][: len(inspect.signature(make).parameters)]
+        assert make(*arguments) in every
