@@ -1,0 +1,162 @@
+"""What fails because something is away passes when it returns, with nobody doing anything."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from demo.fleet import free_port
+from edgesplit.requests import ListEvents, ListNodes, ProfileModel, ShowModel
+from edgesplit_agent.configuration import (
+    AgentConfiguration,
+    BrokerSection,
+    CacheSection,
+    DataSection,
+    HttpSection,
+    PowerSection,
+)
+from edgesplit_agent.daemon import Agent
+from edgesplit_controller.configuration import Artifacts, Broker, ControllerConfiguration, Planning
+from edgesplit_controller.configuration import Store as StorePath
+from edgesplit_controller.service import Service
+from edgesplit_controller.store import Store
+from tests.controller.test_service import Client
+from tests.controller.tiny_models import convolutions
+
+NAMES = ("device", "edge", "cloud")
+
+
+class Gate:
+    """The way to the artifact server: nobody listens until it is opened."""
+
+    def __init__(self, target: int) -> None:
+        self.port = free_port()
+        self._target = target
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Let connections through from now on."""
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
+
+    async def close(self) -> None:
+        """Nobody listens any more."""
+        if self._server is not None:
+            self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind, before = await asyncio.open_connection("127.0.0.1", self._target)
+        for source, sink in ((reader, before), (behind, writer)):
+            task = asyncio.create_task(_forward(source, sink))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+
+async def _forward(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while data := await source.read(1 << 16):
+            sink.write(data)
+            await sink.drain()
+    sink.close()
+
+
+class Site:
+    """A controller behind a gate, and three agents of one machine with the same cache folder."""
+
+    def __init__(self, broker: str, folder: Path) -> None:
+        listens = free_port()
+        self.gate = Gate(listens)
+        self.cache = folder / "cache"
+        store = Store(folder / "store")
+        self.service = Service(
+            ControllerConfiguration(
+                broker=Broker(url=broker),
+                store=StorePath(path=str(folder / "store")),
+                artifacts=Artifacts(listen=f"127.0.0.1:{listens}", advertise=f"127.0.0.1:{self.gate.port}"),
+                planning=Planning(debounce_s=0.05),
+            ),
+            store,
+        )
+        self.client = Client(broker)
+        self.direct = f"http://127.0.0.1:{listens}"
+        self.agents = [
+            Agent(
+                AgentConfiguration(
+                    name=name,
+                    broker=BrokerSection(url=broker),
+                    data=DataSection(listen="127.0.0.1:0"),
+                    power=PowerSection(source="constant", compute_w=3.0, transmit_w=2.0),
+                    http=HttpSection(listen=""),
+                    cache=CacheSection(path=str(self.cache)),
+                )
+            )
+            for name in NAMES
+        ]
+
+    async def model(self) -> Any:
+        """As `splitctl model show` has it."""
+        return await self.client.ask(ShowModel(name="tiny"))
+
+
+@pytest.fixture
+async def site(mosquitto: str, tmp_path: Path) -> AsyncIterator[Site]:
+    """Up, with the gate shut."""
+    site = Site(mosquitto, tmp_path)
+    async with AsyncExitStack() as stack:
+        await site.service.start()
+        stack.push_async_callback(site.service.close)
+        await site.client.start()
+        stack.push_async_callback(site.client.bus.close)
+        stack.push_async_callback(site.gate.close)
+        for agent in site.agents:
+            await agent.start()
+            stack.push_async_callback(agent.stop)
+        async with asyncio.timeout(20):
+            while {row["name"] for row in await site.client.ask(ListNodes()) if row["online"]} < set(NAMES):
+                await asyncio.sleep(0.05)
+        yield site
+
+
+async def test_agents_that_met_an_artifact_server_that_was_down_profile_by_themselves_once_it_is_there(
+    site: Site,
+) -> None:
+    site.client.artifacts = site.direct
+    added = await site.client.add("tiny", convolutions(2))
+    assert added["profiled"] == []
+    assert {row["node"] for row in added["not_profiled"]} == set(NAMES)
+    rows = (await site.model())["profiling"]
+    assert {row["state"] for row in rows} <= {"retrying", "running"}
+    assert all(str(site.gate.port) in row["reason"] for row in rows if row["state"] == "retrying")
+    nodes = await site.client.ask(ListNodes())
+    assert {failing["what"] for row in nodes for failing in row["failing"]} == {"profiling tiny"}
+
+    await site.gate.open()
+    async with asyncio.timeout(120):
+        while set((await site.model())["profiled"]) < set(NAMES):
+            await asyncio.sleep(0.1)
+    assert not [path.name for path in site.cache.iterdir() if ".part" in path.name]
+    assert not [failing for row in await site.client.ask(ListNodes()) for failing in row["failing"]]
+    texts = [event["text"] for event in await site.client.ask(ListEvents(limit=1000))]
+    for name in NAMES:
+        assert sum(text.startswith(f"node {name} could not profile tiny") for text in texts) == 1
+        assert any(text.startswith(f"node {name} profiled tiny") and "failed within" in text for text in texts)
+
+
+async def test_one_node_can_be_asked_to_profile_once_more(site: Site) -> None:
+    await site.gate.open()
+    site.client.artifacts = site.direct
+    added = await site.client.add("tiny", convolutions(2))
+    assert set(added["profiled"]) == set(NAMES)
+    (row,) = await site.client.ask(ProfileModel(name="tiny", node="edge"))
+    assert (row["node"], row["state"], row["reason"]) == ("edge", "done", "")
+    assert row["whole_s"] > 0
+    assert set((await site.model())["profiled"]) == set(NAMES)
