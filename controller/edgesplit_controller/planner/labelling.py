@@ -51,6 +51,9 @@ FIRST_STEP = 0.02
 GROWTH = 1.5
 """How many times as far every other one is."""
 
+MOST_STEPS = 14
+"""Ceilings tried before the last one; that is then some four times what prices prove."""
+
 SHARE = 0.25
 """Of the time left that labels may take for one goal."""
 
@@ -166,7 +169,9 @@ class Labelling:
             return verdict
         ceiling = improved()
         step = FIRST_STEP * (abs(priced.value) or abs(ceiling))
-        while np.isfinite(step) and step > 0.0 and priced.value + GROWTH * step < ceiling:
+        for _ in range(MOST_STEPS):
+            if step == 0.0 or priced.value + GROWTH * step >= ceiling:
+                break
             higher = below(priced.value + step, many)
             if higher is None or higher.values:
                 return higher or verdict
