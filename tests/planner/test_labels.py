@@ -144,7 +144,7 @@ def test_a_limit_at_a_plans_own_energy_agrees_with_trying_everything(seed: int) 
     )
     fitting = [assignment for assignment in all_assignments(free) if exact_costs(free, assignment)[2]]
     own_j = evaluate(free, draw.choice(fitting)).device_energy_j if fitting else 1.0
-    limit_j = own_j * draw.choice([1.0, 1.0 + 1e-7, 1.0 - 1e-7, 1.01])
+    limit_j = own_j * draw.choice([1.0 + 1e-8, 1.0 + 1e-7, 1.0 - 1e-7, 1.01])
     problem = msgspec.structs.replace(
         free,
         constraints=msgspec.structs.replace(free.constraints, device_energy_limit_j=limit_j),

@@ -276,7 +276,7 @@ def _bounds(goal: Floats, ceiling: float, limits: Sequence[Limit], least: Floats
     bounds, magnitudes = np.full(len(goal), np.inf), np.zeros(len(goal))
     for limit in limits:
         bounds[limit.measure] = min(bounds[limit.measure], limit.bound)
-        magnitudes[limit.measure] = max(magnitudes[limit.measure], abs(limit.bound))
+        magnitudes[limit.measure] = max(magnitudes[limit.measure], abs(limit.bound), limit.magnitude)
     for measure in np.flatnonzero(goal[:MEASURES] > 0).tolist():
         others = (goal[:MEASURES] > 0) & (np.arange(MEASURES) != measure)
         left = (ceiling - float(goal[:MEASURES][others] @ least[others])) / goal[measure]
