@@ -11,7 +11,7 @@ from fractions import Fraction
 from edgesplit.plan import Assignment, Solution
 from edgesplit.problem import Problem
 from tests.planner.brute_force import all_assignments, makespan
-from tests.planner.exact_sums import ExactSums, exact_sums, keeps_limits
+from tests.planner.exact_sums import exact_sums, keeps_all, keeps_limits, rounded_sums
 
 __all__ = ["wrong_claims"]
 
@@ -44,7 +44,7 @@ def wrong_claims(problem: Problem, solution: Solution) -> list[str]:
     ):
         if limit is not None and told > limit:
             wrong.append("the value told is above the limit")
-    latency_s = _latency_s(problem, assignment, sums)
+    latency_s = _latency_s(problem, assignment, float(sums.latency_s))
     for name, told, true in (
         ("latency", evaluation.latency_s, latency_s),
         ("energy", evaluation.energy_j, float(sums.energy_j)),
@@ -70,16 +70,16 @@ def _points(problem: Problem) -> list[Point]:
     """Latency and energy of every plan."""
     found: list[Point] = []
     for assignment in all_assignments(problem):
-        sums = exact_sums(problem, assignment)
-        if keeps_limits(problem, sums):
-            found.append((_latency_s(problem, assignment, sums), float(sums.energy_j)))
+        sums = rounded_sums(problem, assignment)
+        if keeps_all(problem, assignment, sums):
+            found.append((_latency_s(problem, assignment, sums.latency_s), sums.energy_j))
     return found
 
 
-def _latency_s(problem: Problem, assignment: Assignment, sums: ExactSums) -> float:
+def _latency_s(problem: Problem, assignment: Assignment, summed_s: float) -> float:
     if problem.objective.latency_model == "critical-path":
         return makespan(problem, assignment)
-    return float(sums.latency_s)
+    return summed_s
 
 
 def _places_allowed(problem: Problem, assignment: Assignment) -> bool:

@@ -30,12 +30,12 @@ from tests.planner.exact_sums import ExactSums, exact_sums
 
 __all__ = ["extreme_problem"]
 
-MOST_ASSIGNMENTS = {"sum": 600, "critical-path": 48}
+MOST_ASSIGNMENTS = {"sum": 300, "critical-path": 36}
 FAN_OUT = 100
 
 
 def extreme_problem(seed: int) -> Problem:
-    """A problem of at most a few hundred assignments; every fourth is planned with a timeline."""
+    """A problem of at most some hundred assignments; every fourth is planned with a timeline."""
     r = random.Random(seed)
     model = "critical-path" if seed % 4 == 3 else "sum"
     nodes = [f"n{index}" for index in range(r.choice([1, 2, 2, 3, 3, 4, 6, 12]))]

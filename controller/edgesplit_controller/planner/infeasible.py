@@ -27,6 +27,8 @@ from edgesplit_controller.planner.stage import Outcome
 __all__ = ["explain_infeasible"]
 
 _RESERVE_S = 5.0
+_MORE_S = 1.0
+"""For each further way out once one is known. [s]"""
 
 NEAR = 1e-3
 """Relative distance to the nearest feasible value that is near enough."""
@@ -45,8 +47,11 @@ def explain_infeasible(problem: Problem, clock: Clock) -> str:
         return roles
     conflicts: list[_Conflict] = []
     for explain in (_energy, _memory, _noise, _pins):
-        if conflicts and clock.left_s() <= 0:
-            break
+        if conflicts:
+            # One cause is enough; further remedies are worth little time.
+            clock = Clock(min(clock.left_s(), _MORE_S))
+            if clock.left_s() <= 0:
+                break
         conflict = explain(problem, clock)
         if conflict is not None:
             conflicts.append(conflict)
@@ -89,13 +94,14 @@ def _energy(problem: Problem, clock: Clock) -> _Conflict | None:
     outcome = session.best(DEVICE_GOAL)
     if outcome.plan is None:
         return None
-    least_j = _rounded_up(float(outcome.plan.measures[DEVICE_ENERGY]))
+    digits = _telling(float(outcome.plan.measures[DEVICE_ENERGY]), limit_j)
+    least_j = _rounded_up(float(outcome.plan.measures[DEVICE_ENERGY]), digits)
     others = _others(problem)
     reach = "the least that is reachable is" if outcome.proven else "the least found is"
     return _Conflict(
-        f"The device energy limit of {limit_j:.6g} J conflicts with {others}: {reach} {least_j:.6g} J; raise "
-        f"device_energy_limit_j to at least that or relax the other",
-        f"raise device_energy_limit_j to {least_j:.6g} J",
+        f"The device energy limit of {limit_j:.{digits}g} J conflicts with {others}: {reach} {least_j:.{digits}g} J; "
+        f"raise device_energy_limit_j to at least that or relax the other",
+        f"raise device_energy_limit_j to {least_j:.{digits}g} J",
     )
 
 
@@ -167,11 +173,12 @@ def _noise(problem: Problem, clock: Clock) -> _Conflict | None:
     nearest = _nearest(made, limit, clock)
     if nearest is None:
         return None
-    least = _rounded_up(nearest.value)
+    digits = _telling(nearest.value, limit)
+    least = _rounded_up(nearest.value, digits)
     return _Conflict(
-        f"The noise bound of {limit:.6g} conflicts with the limits on memory or links: {nearest.phrase} "
-        f"{least:.6g}; raise max_noise to at least that",
-        f"raise max_noise from {limit:.6g} to {least:.6g}",
+        f"The noise bound of {limit:.{digits}g} conflicts with the limits on memory or links: {nearest.phrase} "
+        f"{least:.{digits}g}; raise max_noise to at least that",
+        f"raise max_noise from {limit:.{digits}g} to {least:.{digits}g}",
     )
 
 
@@ -211,11 +218,16 @@ def _nearest(used: Callable[[float | None], float | None], refused: float, clock
     return _Nearest(best, best - refused <= NEAR * best)
 
 
-def _rounded_up(value: float) -> float:
-    """To six digits, so that the value a sentence names suffices; rounding errors aside."""
+def _telling(value: float, limit: float) -> int:
+    """As many digits as it takes to tell a value from the limit that it exceeds; six at least."""
+    return next((digits for digits in range(6, 17) if f"{value:.{digits}g}" != f"{limit:.{digits}g}"), 17)
+
+
+def _rounded_up(value: float, digits: int = 6) -> float:
+    """To so many digits, so that the value a sentence names suffices; rounding errors aside."""
     if value <= 0:
         return value
-    unit = 10.0 ** (math.floor(math.log10(value)) - 5)
+    unit = 10.0 ** (math.floor(math.log10(value)) - digits + 1)
     return math.ceil(value / unit - 1e-6) * unit
 
 
@@ -239,6 +251,8 @@ def _pins(problem: Problem, clock: Clock) -> _Conflict | None:
     if _first(_relaxed(problem, pins=None), clock).plan is None:
         return None
     for name, allowed in pins.items():
+        if clock.left_s() <= 0:
+            break
         others = {other: nodes for other, nodes in pins.items() if other != name}
         if _first(_relaxed(problem, pins=others), clock).plan is not None:
             pin = f"the pin of operator {name!r} to {', '.join(allowed)}"

@@ -253,7 +253,9 @@ class Session:
         best = self.best_known(goal, limits)
         bound = max(priced.value, verdict.bound)
         value = float("inf") if best is None else goal.value(best.measures)
-        return Outcome(best, bound, value == bound or value - bound <= max(SETTLED * abs(value), goal.tolerance))
+        if best is None:
+            return Outcome(None, bound, bound == float("inf"))
+        return Outcome(best, bound, value - bound <= max(SETTLED * abs(value), goal.tolerance))
 
     def _improved(self, goal: Goal, limits: tuple[Limit, ...]) -> float:
         """The value of the best plan that swaps lead to."""
