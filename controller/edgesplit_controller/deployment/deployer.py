@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -25,25 +25,23 @@ from edgesplit.errors import (
     PreparationFailed,
     StoreUnwritable,
 )
-from edgesplit.messages import EventLevel
 from edgesplit.problem import Problem
 from edgesplit.requests import BatteryDocument, GoalsDocument
 from edgesplit.retrying import RetryRule, hastened, retry_after
 from edgesplit_controller.deployment.declined import Declined
 from edgesplit_controller.deployment.fallbacks import Fallbacks
 from edgesplit_controller.deployment.goals import goals_text
+from edgesplit_controller.deployment.judgement import Judgement
 from edgesplit_controller.deployment.noise_checks import tightened
 from edgesplit_controller.deployment.occasions import Change, Data, Occasion, Watch
 from edgesplit_controller.deployment.planning import Draft, NotProfiledYet, PlanMaker
-from edgesplit_controller.deployment.replanning import Figures, Reason, figures_of, reasons
-from edgesplit_controller.deployment.stakes import Stakes, stakes_of
+from edgesplit_controller.deployment.replanning import Figures, figures_of
 from edgesplit_controller.deployment.state import DeploymentState, PlanRecord
 
 if TYPE_CHECKING:
     from edgesplit_controller.configuration import Planning
     from edgesplit_controller.deployment.activation import Activation
     from edgesplit_controller.deployment.batteries import Batteries
-    from edgesplit_controller.deployment.glances import Glance
     from edgesplit_controller.deployment.rollouts import Rollouts
     from edgesplit_controller.events import EventLog
     from edgesplit_controller.models.record import ModelRecord
@@ -55,8 +53,6 @@ TICK_S = 0.25
 REPLANNING = RetryRule(first_s=30.0, most_s=600.0)
 """After an abandoned epoch the controller plans again even if nothing else changes."""
 REFRESH_EVERY_S = 2.0
-REFRESH_LINKS_EVERY_S = 10.0
-"""What a link makes of the prediction that is shown, where it is no reason to plan again."""
 DRAIN_LIMIT_S = 15.0
 """How long `undeploy` waits for the last requests to end."""
 
@@ -105,6 +101,9 @@ class Deployer:
         self._settings = settings
         self._clock = clock
         self.declined = Declined(clock, time.time)
+        self._judgement = Judgement(
+            rollouts, maker, declined=self.declined, events=events, thresholds=settings.thresholds, clock=clock
+        )
         self._log = structlog.get_logger(part="deployer")
         self._watches: dict[str, Watch] = {}
         self._fleet_moved = asyncio.Event()
@@ -417,27 +416,22 @@ class Deployer:
         active = deployment.active
         due = self._batteries.reasons(active, goals)
         glance = self._maker.glance(record, goals, self.deployments)
-        if not due and not self._worth_stating(model, watch, active, goals, glance):
+        if not due and not self._judgement.worth_stating(model, watch, active, goals, glance):
             return
         watch.glance = glance
         problem = self._problem(model, source, goals)
-        before, stakes = watch.figures or figures_of(active.problem), self._stakes(watch, active)
         waits = watch.retry is not None and self._clock() < watch.retry.next_at_s
-        tried = watch.tried if waits else None
-        thresholds = self._settings.thresholds
-        if tried is not None and not reasons(tried, figures_of(problem), thresholds, stakes, glance.scatter):
-            return  # the same plan would be made, and given up, again
-        found = reasons(before, figures_of(problem), thresholds, stakes, glance.scatter)
-        if not self.declined.may_try(model):
-            found = tuple(reason for reason in found if not reason.quiet)
-        found += due
+        if waits and watch.tried is not None:
+            if not self._judgement.reasons(model, watch, active, problem, glance, since=watch.tried):
+                return  # the same plan would be made, and given up, again
+        found = (*self._judgement.reasons(model, watch, active, problem, glance), *due)
         breach = await self._breach(model, problem, active, watch)
         if not found and not breach and active.goals == goals:
             await self._refresh(model, watch, problem)
             return
         texts = [*([breach] if breach else []), *(reason.text for reason in found)]
         cause = "; ".join(texts[:3]) or "goals differ from the plan's"
-        answers = self._tell(model, found) or bool(breach) or not found
+        answers = self._judgement.tell(model, found) or bool(breach) or not found
         chance = bool(found) and not breach and all(reason.quiet for reason in found)
         try:
             change = await self._change(model, problem, goals, Occasion(cause, False, self._limit_s(), answers))
@@ -449,42 +443,6 @@ class Deployer:
             asyncio.get_running_loop().call_later(watch.retry.next_at_s - self._clock(), self._retry, watch)
             raise
         watch.retry = None
-
-    def _worth_stating(
-        self, model: str, watch: Watch, active: PlanRecord, goals: GoalsDocument, glance: Glance
-    ) -> bool:
-        """Whether a planning problem stated now could lead to anything."""
-        if watch.glance is None or glance.differs(watch.glance) or active.goals != goals:
-            return True
-        tightening = self._rollouts.state.tightenings.get(model)
-        if tightening is not None and watch.breach != (active.plan.epoch, tightening):
-            return True
-        if watch.refreshed is not None and watch.refreshed[1] != self._maker.timed_s(model):
-            return True
-        stakes, decided = self._stakes(watch, active), watch.figures or figures_of(active.problem)
-        if glance.felt(watch.glance, stakes) and self._clock() - watch.refreshed_s >= REFRESH_LINKS_EVERY_S:
-            return True
-        found = glance.reasons(decided.links, self._settings.thresholds, stakes)
-        return any(not reason.quiet for reason in found) or (bool(found) and self.declined.may_try(model))
-
-    def _stakes(self, watch: Watch, active: PlanRecord) -> Stakes:
-        if watch.stakes is None or watch.stakes[0] is not active:
-            floor_s = self._settings.thresholds.latency_floor_s
-            watch.stakes = active, stakes_of(active.problem, active.assignment, active.evaluation, floor_s)
-        return watch.stakes[1]
-
-    def _tell(self, model: str, found: Sequence[Reason]) -> bool:
-        """Tell of links that the serving plan feels; whether people know of any of the reasons."""
-        known = False
-        for reason in found:
-            if not reason.kind.startswith("link-"):
-                known = True
-            elif not reason.quiet and self.declined.may_tell("link", model, reason.node, reason.to):
-                data: Data = {"from": reason.node, "to": reason.to, "share_of_plan": reason.share or None}
-                level: EventLevel = "warning" if reason.kind == "link-lost" else "info"
-                self._events.add("link-changed", reason.text, model=model, node=reason.node, data=data, level=level)
-                known = True
-        return known
 
     async def _breach(self, model: str, problem: Problem, active: PlanRecord, watch: Watch) -> str:
         """That the plan that serves is noisier than its bound, as was measured, unless planning could not help it."""
