@@ -365,15 +365,15 @@ class Service:
         elif self._registry.node(name).online:
             self._tell(self._clocks.take(name, metrics))
             self._registry.set_clock_offset(name, self._clocks.offset_s(name))
-        if metrics is not None and (
-            not was_usable or metrics.power_origin == "measured" or metrics.battery_fraction is not None
-        ):
+        if metrics is not None and not was_usable:
             self._deployer.fleet_changed()
+        elif metrics is not None and (metrics.power_origin == "measured" or metrics.battery_fraction is not None):
+            self._deployer.figures_changed()
 
     def _on_links(self, topic: str, links: LinkMetrics | None) -> None:
         name, _ = topics.last_parts(topic, 2)
         self._registry.set_links(name, links)
-        self._deployer.fleet_changed()
+        self._deployer.figures_changed()
 
     def _on_profile(self, topic: str, report: ProfileReport | None) -> None:
         name, _, model = topics.last_parts(topic, 3)

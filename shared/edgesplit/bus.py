@@ -27,6 +27,7 @@ from edgesplit.errors import BrokerUnreachable, MalformedMessage
 from edgesplit.name_claim import NameClaim, Registered
 from edgesplit.ownership import REMEMBERED, Ownership
 from edgesplit.packet_limit import Oversize, PacketLimit
+from edgesplit.topic_filters import matches
 
 __all__ = ["PAYLOAD_LIMIT_BYTES", "MessageBus"]
 
@@ -464,7 +465,7 @@ class MessageBus:
         if self._owned.owns(topic):
             self._hear_own(topic, payload, retained)
         for subscription in self._subscriptions:
-            if not mqtt.topic_matches_sub(subscription.topic_filter, topic):
+            if not matches(subscription.topic_filter, topic):
                 continue
             message = None
             if payload:

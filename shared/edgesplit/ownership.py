@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from paho.mqtt.client import topic_matches_sub
+from edgesplit.topic_filters import matches
 
 __all__ = ["Complaints", "Ownership"]
 
@@ -53,11 +53,11 @@ class Ownership:
 
     def owns(self, topic: str) -> bool:
         """Whether only this program writes a topic."""
-        return any(topic_matches_sub(own, topic) for own in self.filters)
+        return any(matches(own, topic) for own in self.filters)
 
     def removes_unknown(self, topic: str) -> bool:
         """Whether what is on a topic without having been published here is removed."""
-        return any(remove for own, remove in self.filters.items() if topic_matches_sub(own, topic))
+        return any(remove for own, remove in self.filters.items() if matches(own, topic))
 
     def publishes(self, topic: str, payload: bytes) -> None:
         """A message to an own topic leaves now; it will come back."""

@@ -6,12 +6,12 @@ whatever a link does, its probes do not take more than their allowance over time
 
 A slow link's probes take a hundredth of its time, at most 50 kB/s. A fast link's take a thousandth, at most 100 kB/s:
 
-    rate [MB/s]          0.1    1     5    20    50   100   1000
-    probes [kB/s]          1   10    50    50    50   100    100
-    share of the link    1 %  1 %   1 %  0.25  0.1   0.1    0.01 %
+    rate [MB/s]          0.1    1     5    20     50    100   1000
+    probes [kB/s]          1   10    50    50     50     75     75
+    share of the link    1 %  1 %   1 %  0.25 %  0.1 %  0.08 %  0.01 %
 
 A halved link is noticed within 10 s where a probe that outweighs the round trip's jitter fits in there; a long fat one
-(20 MB/s at 50 ms: 24 s; 100 MB/s at 55 ms: 70 s) is noticed later while it is idle, and at once when it is used, for
+(20 MB/s at 50 ms: 24 s; 100 MB/s at 55 ms: 90 s) is noticed later while it is idle, and at once when it is used, for
 tensors measure it too. Probes that follow up a suspicion are not put off, but paid for: pauses are longer afterwards.
 """
 
@@ -38,11 +38,13 @@ PROBE_TARGET_S = 0.07
 EVERY_S = 7.0
 """Probes get smaller until one (or a pair) fits in this time, as long as they tell enough. [s]"""
 SLOW_SHARE, SLOW_BYTES_PER_S = 0.01, 50e3
-FAST_SHARE, FAST_BYTES_PER_S = 0.001, 100e3
+FAST_SHARE, FAST_BYTES_PER_S = 0.00075, 75e3
+"""A quarter less than what is allowed, for suspicions and the first estimate come on top."""
 PROBE_MIN_INTERVAL_S = 2.0
 CONFIRM_INTERVAL_S = 0.2
-CONFIRM_AHEAD = 6
-"""So many probes may follow each other to confirm a suspicion before they wait for their allowance. [1]"""
+CONFIRM_AHEAD, CONFIRM_AHEAD_BYTES = 6, 1 << 23
+"""So many probes may follow each other to confirm a suspicion before they wait for their allowance; of large ones two, or
+these bytes. [1, B]"""
 ALL_PROBES_SHARE = 0.05
 """Share of a node's time that probes on all its links together may take."""
 ALL_PROBES_BYTES_PER_S = 5 * FAST_BYTES_PER_S
@@ -101,7 +103,8 @@ class ProbePace:
         """Whether a probe of this size may follow up a suspicion."""
         if now - max(self._at, measured_at) < CONFIRM_INTERVAL_S:
             return False
-        return self._left(now, allowance) <= CONFIRM_AHEAD * nbytes
+        ahead_bytes = min(CONFIRM_AHEAD * nbytes, max(2 * nbytes, CONFIRM_AHEAD_BYTES))
+        return self._left(now, allowance) <= ahead_bytes
 
     def forgive(self) -> None:
         """Finding out what a new link carries is free."""

@@ -153,6 +153,12 @@ class Deployer:
             self._rollouts.step(name)
             self._watch(name).dirty.set()
 
+    def figures_changed(self) -> None:
+        """What nodes measured changed, and nobody came or went: look whether plans still hold."""
+        self._fleet_moved.set()
+        for name in tuple(self.deployments):
+            self._watch(name).dirty.set()
+
     def store_healed(self) -> None:
         """What could not be written can be now: take every step again that was refused."""
         self.cause_returned()
@@ -421,10 +427,10 @@ class Deployer:
         watch.glance = glance
         problem = self._problem(model, source, goals)
         waits = watch.retry is not None and self._clock() < watch.retry.next_at_s
-        if waits and watch.tried is not None:
-            if not self._judgement.reasons(model, watch, active, problem, glance, since=watch.tried):
-                return  # the same plan would be made, and given up, again
         found = (*self._judgement.reasons(model, watch, active, problem, glance), *due)
+        tried = watch.tried if waits else None
+        if tried and not self._judgement.reasons(model, watch, active, problem, glance, since=tried):
+            return  # the same plan would be made, and given up, again
         breach = await self._breach(model, problem, active, watch)
         if not found and not breach and active.goals == goals:
             await self._refresh(model, watch, problem)

@@ -14,6 +14,7 @@ bring about one; half of it leaves room for the changes that went before.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -40,7 +41,7 @@ class Stakes:
         device_limit_j: What it may take of the source; None for no limit. [J]
         transmit_w: By node. [W]
         sent: What the plan sends: bytes and tensors by link. [B, 1]
-        sizes: Of every tensor that might travel. [B]
+        sizes: Of every tensor that might travel, ascending. [B]
         floor_s: Delays below this are none. [s]
     """
 
@@ -62,17 +63,24 @@ class Stakes:
 
     def offered(self, pair: Pair, before: LinkFigures, now: LinkFigures) -> float:
         """Share of the plan that a better link could save another one; 0 for a link that became worse. [1]"""
-        saved = (
-            nbytes / before[0] - nbytes / now[0] + before[1] - now[1]
-            for nbytes in self.sizes
-            if self._could_pay(pair[0], nbytes / now[0] + now[1])
-        )
-        return self._share(pair[0], max(max(saved, default=0.0), 0.0))
+        if now[0] <= before[0] and now[1] >= before[1]:
+            return 0.0
+        # The most a plan could send there and still be better than this one.
+        most_bytes = (self._worth_s(pair[0]) - now[1]) * now[0]
+        useful = bisect_left(self.sizes, most_bytes)
+        if useful == 0:
+            return 0.0
+        nbytes = self.sizes[useful - 1 if now[0] > before[0] else 0]
+        saved_s = nbytes / before[0] - nbytes / now[0] + before[1] - now[1]
+        return self._share(pair[0], max(saved_s, 0.0))
 
-    def _could_pay(self, sender: str, seconds: float) -> bool:
-        """Whether a plan that spends so long on sending might still be better than this one."""
-        is_fast = self.latency_weight > 0 and seconds < self.plan_s
-        return is_fast or (self.energy_weight > 0 and seconds * self.transmit_w.get(sender, 0.0) < self.plan_j)
+    def _worth_s(self, sender: str) -> float:
+        """How long a plan may spend on sending from a node before it cannot be better than this one. [s]"""
+        by_latency_s = self.plan_s if self.latency_weight > 0 else 0.0
+        transmit_w = self.transmit_w.get(sender, 0.0)
+        if self.energy_weight <= 0:
+            return by_latency_s
+        return max(by_latency_s, self.plan_j / transmit_w if transmit_w > 0 else math.inf)
 
     def _share(self, sender: str, seconds: float) -> float:
         joules = seconds * self.transmit_w.get(sender, 0.0)
