@@ -159,10 +159,10 @@ def test_probes_find_an_estimate_within_three_seconds_and_then_keep_to_their_all
     assert link.now - started < 3
     assert link.believed() == pytest.approx(bandwidth, rel=0.01)
     started, sent = link.now, 0
-    while link.now < started + 200:
+    while link.now < started + 500:
         sent += probe(link) or 0
         link.now += 0.1
-    # Up to 90 s and a pair's bytes may lie between two probes of the longest and fattest.
+    # Minutes and a pair of 8 MB lie between two looks at the longest and fattest.
     assert 0 < sent <= 1.4 * allowance_bytes_per_s(bandwidth) * (link.now - started)
 
 
