@@ -126,8 +126,7 @@ class Advertiser:
             names = self._names()
             if names != known or time.monotonic() >= again_s:
                 # Resolving may take as long as a name server keeps silent.
-                found = await asyncio.to_thread(lambda wanted: [self._unresolved_name(*name) for name in wanted], names)
-                self._unresolved = tuple(filter(None, found))
+                self._unresolved = await asyncio.to_thread(self._look_up, names)
                 known = names
                 again_s = time.monotonic() + (NAMES_AGAIN_S if self._unresolved else NAMES_EVERY_S)
                 self.read()
@@ -163,6 +162,9 @@ class Advertiser:
             ("", self._registration.artifacts),
         )
         return tuple((key, address) for key, address in names if address)
+
+    def _look_up(self, names: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+        return tuple(filter(None, (self._unresolved_name(key, address) for key, address in names)))
 
     def _unresolved_name(self, key: str, address: str) -> str:
         if key:

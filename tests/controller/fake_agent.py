@@ -55,6 +55,7 @@ class FakeAgent:
     ) -> None:
         self.name = name
         self.instance = f"{name}-1"
+        self.advertise = f"127.0.0.1:{7000 + len(name)}"
         self.unit_s = unit_s
         self.peers = dict(peers)
         self.compute_w = compute_w
@@ -77,7 +78,7 @@ class FakeAgent:
             protocol=self._protocol,
             version="0",
             instance=self.instance,
-            advertise=f"127.0.0.1:{7000 + len(self.name)}",
+            advertise=self.advertise if online else "",
             memory_limit_bytes=self.memory_limit_bytes,
         )
 

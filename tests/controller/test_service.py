@@ -232,6 +232,29 @@ async def test_a_model_is_added_deployed_and_follows_goals_and_fleet(fleet: Flee
     assert (await client.ask(ExportProblem(name="tiny")))["format"] == "split-problem/1"
 
 
+async def test_requests_follow_a_source_that_got_another_address(fleet: Fleet) -> None:
+    client, device = fleet.client, fleet.agents["device"]
+    await client.add("tiny", convolutions())
+    await client.ask(DeployModel(name="tiny", source="device"))
+
+    def announced() -> str:
+        deployment = client.deployments.get("tiny")
+        return deployment.advertise if deployment is not None else ""
+
+    await until(lambda: announced() == device.advertise)
+    epoch = fleet.plan("tiny").plan.epoch
+    device.advertise = "10.0.0.77:7400"
+    device.announce()
+    await until(lambda: announced() == "10.0.0.77:7400")
+    source = await client.ask(ShowSource(name="tiny", via="edge"))
+    assert source["source"] == "device"
+    assert fleet.plan("tiny").plan.epoch == epoch  # an address is no reason for another plan
+    # Its last will names no address: requests wait for it where it was.
+    await device.leave()
+    await until(lambda: "device" not in fleet.service._registry.online())
+    assert announced() == "10.0.0.77:7400"
+
+
 async def test_a_node_that_becomes_slow_is_told_and_left_and_a_restart_remembers_it(fleet: Fleet) -> None:
     client, cloud = fleet.client, fleet.agents["cloud"]
     await client.add("tiny", convolutions())

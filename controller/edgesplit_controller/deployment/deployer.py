@@ -150,6 +150,7 @@ class Deployer:
         """Nodes, links or profiles changed: look whether plans still hold."""
         self._fleet_moved.set()
         for name in tuple(self.deployments):
+            self._rollouts.announce(name)
             self._rollouts.step(name)
             self._watch(name).dirty.set()
 

@@ -327,6 +327,12 @@ class Rollouts:
                 self._outbox.publish_desired(desired)
         held.published = wanted
 
+    def announce(self, model: str) -> None:
+        """Tell where requests go, where the source has another address than was told."""
+        deployment = self.state.deployments.get(model)
+        if deployment is not None and self.settled:
+            self._announce(model, deployment, self._held(model))
+
     def drop(self, model: str, **changes: object) -> None:
         """Forget a deployment and have every node let go of it.
 
@@ -353,10 +359,13 @@ class Rollouts:
             return
         status = self._registry.node(deployment.source).status
         known = active.specs[deployment.source].participants[deployment.source]
+        if held.announced is not None and held.announced.source == deployment.source:
+            known = held.announced.advertise
         announced = Deployment(
             model=model,
             source=deployment.source,
-            advertise=status.advertise if status is not None else known,
+            # The last will of an agent that vanished names no address.
+            advertise=status.advertise if status is not None and status.online and status.advertise else known,
             inputs=deployment.inputs,
             outputs=deployment.outputs,
         )
