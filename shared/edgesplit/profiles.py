@@ -148,6 +148,21 @@ class ExecutionProfile(Message, frozen=True, kw_only=True):
     integer_codec_times: dict[str, CodecTimes] = msgspec.field(default_factory=dict[str, CodecTimes])
     rested_s: float = 0.0
 
+    def scaled(self, factor: float) -> ExecutionProfile:
+        """The profile of the same node played `factor` times slower."""
+        return msgspec.structs.replace(
+            self,
+            time_s={unit: seconds * factor for unit, seconds in self.time_s.items()},
+            quantized_time_s={unit: seconds * factor for unit, seconds in self.quantized_time_s.items()},
+            integer_time_s={unit: seconds * factor for unit, seconds in self.integer_time_s.items()},
+            transition_s_per_byte={kind: seconds * factor for kind, seconds in self.transition_s_per_byte.items()},
+            codec_times={name: times.scaled(factor) for name, times in self.codec_times.items()},
+            integer_codec_times={name: times.scaled(factor) for name, times in self.integer_codec_times.items()},
+            whole_s=self.whole_s * factor,
+            rested_s=self.rested_s * factor,
+            slow_down=factor,
+        )
+
 
 class ProfileReport(Message, frozen=True, kw_only=True):
     """Where a node stands with profiling a model.

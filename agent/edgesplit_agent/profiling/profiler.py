@@ -202,6 +202,8 @@ class Profiler:
         if job.attempts.retry is None:
             self._report(job, "running", 0.0, profile=stored)  # a further try is said once it gets somewhere
         started = time.monotonic()
+        # Before its turn: while nobody gives the blobs, other models are measured, and what is served is timed.
+        await self._cache.fetch(*_blobs(offer))
         async with self._one_at_a_time:
             with self._own_work.under_way():
                 await self._codecs.ensure()
@@ -229,7 +231,7 @@ class Profiler:
         """A profile as the controller is told it: with codecs, and as slow as emulation makes the node."""
         timing = self._codecs.timing
         whole = msgspec.structs.replace(profile, codec_times=timing.of_float, integer_codec_times=timing.of_integers)
-        return _slowed(whole, self._slow_down)
+        return whole.scaled(self._slow_down)
 
     def _report(
         self,
@@ -255,11 +257,7 @@ class Profiler:
         self._publish(report)
 
     async def _profile(self, offer: ModelOffer, progress: Callable[[float], None]) -> ExecutionProfile:
-        graphs = [graph for graph in (offer.float_graph, offer.quantized_graph) if graph is not None]
-        digests = {offer.profile_plan, *offer.calibration_graphs}.union(*(digests_of(graph) for graph in graphs))
-        if offer.calibration_plan:
-            digests.add(offer.calibration_plan)
-        async with self._cache.held(digests, sizes_of(*graphs)), machine_lock(enabled=self._options.alone):
+        async with self._cache.held(*_blobs(offer)), machine_lock(enabled=self._options.alone):
             plan = self._read(offer.profile_plan, ProfilePlan)
             progress(0.1)
             measured = await self._times(
@@ -384,20 +382,11 @@ class Profiler:
         return fit_transitions(samples) if samples else {}
 
 
-def _slowed(profile: ExecutionProfile, factor: float) -> ExecutionProfile:
-    """The profile of the same node played `factor` times slower."""
-    return msgspec.structs.replace(
-        profile,
-        time_s={unit: seconds * factor for unit, seconds in profile.time_s.items()},
-        quantized_time_s={unit: seconds * factor for unit, seconds in profile.quantized_time_s.items()},
-        integer_time_s={unit: seconds * factor for unit, seconds in profile.integer_time_s.items()},
-        transition_s_per_byte={kind: seconds * factor for kind, seconds in profile.transition_s_per_byte.items()},
-        codec_times={name: times.scaled(factor) for name, times in profile.codec_times.items()},
-        integer_codec_times={name: times.scaled(factor) for name, times in profile.integer_codec_times.items()},
-        whole_s=profile.whole_s * factor,
-        rested_s=profile.rested_s * factor,
-        slow_down=factor,
-    )
+def _blobs(offer: ModelOffer) -> tuple[set[str], dict[str, int]]:
+    """What profiling a model needs, and the sizes that are known. [B]"""
+    graphs = [graph for graph in (offer.float_graph, offer.quantized_graph) if graph is not None]
+    digests = {offer.profile_plan, *offer.calibration_graphs}.union(*(digests_of(graph) for graph in graphs))
+    return digests | {*filter(None, [offer.calibration_plan])}, sizes_of(*graphs)
 
 
 def profile_inputs(
