@@ -461,7 +461,9 @@ class MessageBus:
             if retained and payload and mqtt.topic_matches_sub(topic_filter, topic):
                 found.add(topic)
         if self._name is not None and topic in self._name.topics:
-            self._name.hear(topic, payload, retained=retained)
+            wrong = self._name.hear(topic, payload, retained=retained)
+            if wrong and self._on_malformed is not None:
+                self._on_malformed(MalformedMessage(f"the payload on {topic} was ignored: {wrong}"))
         if self._owned.owns(topic):
             self._hear_own(topic, payload, retained)
         for subscription in self._subscriptions:

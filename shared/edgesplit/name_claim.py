@@ -87,8 +87,12 @@ class NameClaim:
             self._task.cancel()
             self._task = None
 
-    def hear(self, topic: str, payload: bytes, *, retained: bool) -> None:
-        """Take in a message on one of `topics`; one that does not decode says nothing of the name."""
+    def hear(self, topic: str, payload: bytes, *, retained: bool) -> str:
+        """Take in a message on one of `topics`; one that does not decode says nothing of the name.
+
+        Returns:
+            What is wrong with a claim, or nothing.
+        """
         now_s = self._loop.time()
         try:
             if topic == self._registered.topic:
@@ -96,11 +100,13 @@ class NameClaim:
                 self._state.heard_presence(presence, retained=retained, now_s=now_s)
             elif payload and self._state.heard_claim(msgspec.json.decode(payload, type=Claim), now_s):
                 self._answer()
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            # Registrations are read by others, too, who say what is wrong with them.
+            return str(error) if topic == self._registered.claims else ""
         self._settle()
         if self._state.waiting:
             self._drive()
+        return ""
 
     def _drive(self) -> None:
         if self._task is None or self._task.done():

@@ -582,7 +582,8 @@ async def test_a_plan_that_was_given_up_is_made_again_when_its_node_returns_and_
     assert await abandoned() == 1
 
 
-async def test_a_restarted_controller_disturbs_nothing(fleet: Fleet) -> None:
+async def test_a_restarted_controller_disturbs_nothing(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgesplit_controller.service.PATIENCE_S", 0.3)
     client = fleet.client
     await client.add("tiny", convolutions(2))
     deployed = await client.ask(DeployModel(name="tiny", source="device"))
@@ -591,8 +592,11 @@ async def test_a_restarted_controller_disturbs_nothing(fleet: Fleet) -> None:
     await fleet.stop_controller()
     await fleet.start_controller()
     await until(lambda: len(fleet.service._registry.online()) == 3)
-    await asyncio.sleep(1.5)
-    assert fleet.agents["device"].desired == desired
+    # Both phases: while nodes may still come, and when nobody waits for them any more and fallbacks are looked at again.
+    rollouts = fleet.service._rollouts
+    await until(lambda: rollouts.settled and not rollouts.patient)
+    await until(lambda: all(task.done() for task in fleet.service._deployer._fallbacks._tasks.values()))
+    await until(lambda: fleet.agents["device"].desired == desired)
     plan = await client.ask(ShowPlan(name="tiny"))
     assert (plan["epoch"], plan["serving"]) == (deployed["epoch"], deployed["epoch"])
 

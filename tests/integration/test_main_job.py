@@ -20,6 +20,7 @@ import pytest
 
 import edgesplit
 from demo.fleet import CommandFailed, LocalFleet
+from edgesplit import topics
 from edgesplit.errors import EdgesplitError, InvalidTensor
 from edgesplit.messages import NodeStatus
 
@@ -53,6 +54,35 @@ def await_true(condition: Callable[[], bool], what: str, timeout_s: float = 30.0
 
 def kinds(fleet: LocalFleet) -> list[str]:
     return [event["kind"] for event in fleet.splitctl("events")]
+
+
+TOPICS: dict[str, tuple[str, ...]] = {
+    "CONTROLLER_STATUS": (),
+    "CONTROLLER_CLAIM": (),
+    "model": ("other",),
+    "deployment": ("other",),
+    "status": ("device",),
+    "claim": ("device",),
+    "metrics": ("edge",),
+    "links": ("edge",),
+    "profile": ("edge", "other"),
+    "profile_requests": ("edge",),
+    "timings": ("edge", "other"),
+    "desired": ("device", "other"),
+    "observed": ("device", "other"),
+    "usage": ("device", "other"),
+    "noise": ("device", "other"),
+    "event": ("device",),
+    "request": ("someone",),
+}
+"""Function or constant of `edgesplit.topics` to names that make a topic of it."""
+NO_TOPICS = {"ANY", "ROOT", "last_parts", "node_and_model"}
+
+
+def told_of(fleet: LocalFleet, topic: str) -> int:
+    """Events that say that a payload on a topic was ignored."""
+    events = fleet.splitctl("events", "--kind", "malformed-message")
+    return sum(f"the payload on {topic} was ignored" in event["text"] for event in events)
 
 
 def test_nodes_and_links_are_measured(fleet: LocalFleet) -> None:
@@ -196,19 +226,22 @@ class TestBadInput:
         with edgesplit.connect(deployed.address("device")) as node, pytest.raises(EdgesplitError, match="nothing"):
             node.infer("nothing", arrays(image))
 
-    def test_malformed_payloads_on_every_kind_of_topic(self, deployed: LocalFleet) -> None:
+    @pytest.mark.parametrize("make", TOPICS)
+    def test_a_malformed_payload_is_told_by_its_topic(self, deployed: LocalFleet, make: str) -> None:
+        """Each kind of topic, each with an event of its own from whoever reads it."""
         host, port = deployed.broker.removeprefix("mqtt://").split(":")
-        root = "edgesplit/1"
-        messages: list[Any] = [
-            (f"{root}/nodes/device/desired/{MODEL}x", b"{not json", 1, False),
-            (f"{root}/nodes/edge/metrics", b"\xff\xfe", 1, False),
-            (f"{root}/nodes/edge/links", b'{"node": 5}', 1, False),
-            (f"{root}/models/other", b"[]", 1, False),
-            (f"{root}/deployments/other", b"null", 1, False),
-            (f"{root}/requests/someone", b'{"id": "1"}', 1, False),
-        ]
-        paho.mqtt.publish.multiple(messages, hostname=host, port=int(port), protocol=mqtt.MQTTv311)
-        await_true(lambda: "malformed-message" in kinds(deployed), "an event about the malformed payload")
+        made = getattr(topics, make)
+        topic = made if isinstance(made, str) else made(*TOPICS[make])
+        payload = [b"{not json", b"\xff\xfe", b"[5]"][len(make) % 3]
+        before = told_of(deployed, topic)
+        paho.mqtt.publish.single(topic, payload, qos=1, hostname=host, port=int(port), protocol=mqtt.MQTTv311)
+        await_true(lambda: told_of(deployed, topic) > before, f"an event about the malformed payload on {topic}")
+
+    def test_every_kind_of_topic_is_among_them(self) -> None:
+        assert set(topics.__all__) == set(TOPICS) | {"reply"} | NO_TOPICS  # replies: tests/cli/test_asking.py
+
+    def test_requests_are_answered_after_all_that(self, deployed: LocalFleet, image: Path) -> None:
+        assert deployed.splitctl("infer", MODEL, "--input", str(image))["failed"] == 0
 
     @pytest.mark.parametrize("data", [b"es", b"GET / HTTP/1.1\r\n\r\n", b"\x00" * 64, b"\xff" * 4096])
     def test_truncated_and_senseless_frames(self, deployed: LocalFleet, data: bytes) -> None:
