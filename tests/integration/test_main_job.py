@@ -76,7 +76,7 @@ TOPICS: dict[str, tuple[str, ...]] = {
     "request": ("someone",),
 }
 """Function or constant of `edgesplit.topics` to names that make a topic of it."""
-NO_TOPICS = {"ANY", "ROOT", "last_parts", "node_and_model"}
+NO_TOPICS = {"ANY", "NODE_KINDS", "ROOT", "all_of_node", "last_parts", "node_and_model", "of_node"}
 
 
 def told_of(fleet: LocalFleet, topic: str) -> int:
