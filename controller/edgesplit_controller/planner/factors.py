@@ -184,6 +184,8 @@ def _forest(costs: Costs, free: Sequence[bool]) -> list[list[tuple[int, ...]]]:
         for consumer in tensor.consumers:
             if free[consumer] and sets.join(tensor.producer, consumer):
                 kept[index].append((consumer,))
+        if not kept[index] and not all(free[consumer] for consumer in tensor.consumers):
+            kept[index].append(())
     return kept
 
 
