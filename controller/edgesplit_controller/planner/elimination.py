@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from edgesplit_controller.planner.tolerance import ULP
+
 __all__ = ["IMPOSSIBLE", "Elimination", "Run", "plan_elimination"]
 
 IMPOSSIBLE = 1e300
@@ -72,9 +74,9 @@ class Elimination:
     axes: tuple[tuple[int, ...], ...]
 
     @property
-    def additions(self) -> int:
-        """How many additions of tables, at most, are behind an entry."""
-        return sum(len(bag.factors) + len(bag.children) for bag in self.bags)
+    def rounding(self) -> float:
+        """Relative error, at most, of a sum of entries that are at least 0: one part in 2^52 for every addition."""
+        return ULP * (sum(len(bag.factors) + len(bag.children) for bag in self.bags) + 16)
 
     def minimise(self, factors: Sequence[Floats]) -> Run:
         """Find the least sum.

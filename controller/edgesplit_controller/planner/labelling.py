@@ -66,17 +66,19 @@ class Verdict:
         values: The goal of the plans found, rising; each keeps the limits, rounding errors aside.
         plan: One of them, by its place.
         ceiling: Every plan below this was considered.
+        rounding: Relative error of their sums.
     """
 
     values: tuple[float, ...]
     plan: Callable[[int], Labels]
     ceiling: float
+    rounding: float
 
     @property
     def bound(self) -> float:
         """No plan is below it, rounding errors included."""
         least = min((*self.values[:1], self.ceiling))
-        return least - DOUBT * abs(least) if np.isfinite(least) else least
+        return least - self.rounding * abs(least) if np.isfinite(least) else least
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +230,7 @@ class Labelling:
         def plan(place: int) -> Labels:
             return self._labels(states, finding.parts(int(order[place])))
 
-        return Verdict(tuple(values[order].tolist()), plan, ceiling)
+        return Verdict(tuple(values[order].tolist()), plan, ceiling, 4 * self._relaxation.elimination.rounding)
 
     def _labels(self, states: States, parts: Sequence[tuple[int, Sequence[int]]]) -> Labels:
         """What a complete label means as a plan."""

@@ -41,7 +41,7 @@ class Goal:
 
     Attributes:
         weights: Of the measures.
-        tolerance: Distance from its bound at which a value is proven in any case.
+        tolerance: Distance from its bound at which a value is proven; 0 is that of a single measure.
     """
 
     weights: tuple[float, float, float]

@@ -173,7 +173,7 @@ def price_goal(
 def _rounding(relaxation: Relaxation, costs: Costs, run: Run, prices: Floats, offset: float) -> float:
     """How far the least sum may be above its exact value: every addition may be off by one part in 2^52."""
     magnitude = abs(run.value) + abs(offset) + 2 * float(prices[NOISE]) * costs.noise.magnitude
-    return ULP * (relaxation.elimination.additions + len(prices) + 8) * magnitude
+    return (relaxation.elimination.rounding + ULP * len(prices)) * magnitude
 
 
 def _best_value(pool: Pool, goal: Goal, limits: Sequence[Limit]) -> float:

@@ -67,8 +67,8 @@ FIRST_SHARE = 0.5
 TRIED = 20
 """Complete labels held against the exact limits."""
 
-SETTLED = 1e-11
-"""Relative distance from its bound at which a plan needs no search."""
+SETTLED = 16
+"""Times the rounding of sums: distance from its bound at which a plan needs no search."""
 
 HORIZONS = 6
 """Models with a schedule made for one goal: each has the last one's find as its horizon."""
@@ -216,7 +216,7 @@ class Session:
             self.floors[LATENCY if goal is LATENCY_GOAL else ENERGY] = floor
         start = self.best_known(goal, limits)
         ceiling = float("inf") if start is None else goal.value(start.measures)
-        if start is not None and ceiling - priced.value <= SETTLED * abs(ceiling):
+        if start is not None and ceiling - priced.value <= self._settled(goal, ceiling):
             return Outcome(start, priced.value, True)
         labelled = self._labelled(self.relaxation, goal, limits, priced)
         if labelled.proven:
@@ -255,7 +255,12 @@ class Session:
         value = float("inf") if best is None else goal.value(best.measures)
         if best is None:
             return Outcome(None, bound, bound == float("inf"))
-        return Outcome(best, bound, value - bound <= max(SETTLED * abs(value), goal.tolerance))
+        return Outcome(best, bound, value - bound <= self._settled(goal, value))
+
+    def _settled(self, goal: Goal, value: float) -> float:
+        """Distance from its bound at which a value needs no search."""
+        rounding = ULP if self.relaxation is None else self.relaxation.elimination.rounding
+        return goal.tolerance or SETTLED * rounding * abs(value)
 
     def _improved(self, goal: Goal, limits: tuple[Limit, ...]) -> float:
         """The value of the best plan that swaps lead to."""

@@ -33,6 +33,9 @@ COARSE = 2.0**40
 CLOSE = 1e-11
 """Relative distance from the bound at which finer integers are not worth another round."""
 
+CHEAP = 2_000
+"""Terms up to which another round costs next to nothing, so that it is had for any distance that doubles can show."""
+
 MOST_ROUNDS = 200
 """Of finer scales and of finds that break a limit by less than integers show."""
 
@@ -105,6 +108,7 @@ def solve_goal(
     hint = hint_for(start.labels, base.reduction, patterns, base.variables) if start is not None else []
     for var, known in hint:
         base.model.add_hint(var, known)
+    close = CLOSE if len(base.prices.terms) > CHEAP else 0.01 * CLOSE
     best: Labels | None = None
     ceiling = bound = 0.0
     if goal is not None:
@@ -138,7 +142,7 @@ def solve_goal(
             best = labels
         finer = value < ceiling / 2 or units < FINE
         ceiling = min(value, ceiling)
-        if not answer.proven or ceiling - bound <= max(CLOSE * ceiling, goal.tolerance) or not finer:
+        if not answer.proven or ceiling - bound <= (goal.tolerance or close * ceiling) or not finer:
             return best, bound, answer.proven
         units = FINE
     return best, bound, False

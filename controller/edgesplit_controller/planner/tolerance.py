@@ -87,6 +87,6 @@ def proves(value: float, bound: float, tolerance: float = 0.0) -> bool:
     Args:
         value: Of a plan.
         bound: No plan is below it.
-        tolerance: Distance that is a proof in any case.
+        tolerance: Distance that is a proof, where the value is not a measure that has one of its own.
     """
-    return value - bound <= max(PROOF * abs(value), tolerance)
+    return value - bound <= (tolerance or PROOF * abs(value))
