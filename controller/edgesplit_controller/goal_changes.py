@@ -181,7 +181,10 @@ class GoalChanges:
         unexpected = next((one for one in done if not isinstance(one, Change | EdgesplitError)), None)
         if unexpected is not None:
             raise unexpected
-        results: dict[str | None, Change | EdgesplitError] = dict(zip(deployed, done, strict=True))
+        results: dict[str | None, Change | EdgesplitError] = {}
+        results |= {
+            name: one for name, one in zip(deployed, done, strict=True) if isinstance(one, Change | EdgesplitError)
+        }
         others: dict[str | None, GoalsDocument] = {name: goals[name] for name in goals if name not in results}
         failed = any(isinstance(one, EdgesplitError) for one in done)
         if default is not None and (whatever or not failed):
