@@ -21,10 +21,11 @@ from edgesplit_controller.planner.stage import Base
 from edgesplit_controller.planner.tolerance import ULP
 from edgesplit_controller.planner.variables import Var, Wire
 
-__all__ = ["add_schedule", "worst_latency_s"]
+__all__ = ["TICKS", "add_schedule", "worst_latency_s"]
 
-TICKS = 2**40
-"""Time units in the horizon, so that rounding hundreds of durations stays below the tolerance of a proof."""
+TICKS = (2**40, 2**47, 2**33, 2**26)
+"""Time units in the horizon. The first leave the rounding of hundreds of durations below the tolerance of a proof; a
+narrow range of the score needs finer ones, and beside a large energy integers have room for coarser ones only."""
 
 Expression = cp_model.LinearExpr
 Resource = int | tuple[int, int]
@@ -44,7 +45,7 @@ class _Schedule:
 
     def ticks(self, seconds: float) -> int:
         """Seconds as time units, rounded down, so that no schedule is lost; what exceeds the horizon just does not fit."""
-        return math.floor(min(seconds / self.tick_s * (1 - ULP), 2.0 * TICKS))
+        return math.floor(min(seconds / self.tick_s * (1 - ULP), 2.0 * self.horizon))
 
     def time(self) -> Var:
         """A new point in time."""
@@ -67,16 +68,17 @@ def worst_latency_s(costs: Costs) -> float:
     return total_s
 
 
-def add_schedule(base: Base, costs: Costs, horizon_s: float) -> Base:
+def add_schedule(base: Base, costs: Costs, horizon_s: float, ticks: int = TICKS[0]) -> Base:
     """Add times to a model and let latency mean its makespan.
 
     Args:
         base: A model of single operators, not merged into units.
         costs: The problem's.
         horizon_s: No plan of interest ends later. [s]
+        ticks: Time units that makes.
     """
-    tick_s = (horizon_s or 1.0) / TICKS
-    horizon = TICKS + 1
+    tick_s = (horizon_s or 1.0) / ticks
+    horizon = ticks + 1
     schedule = _Schedule(base.model, tick_s, horizon, base.model.new_int_var(0, horizon, ""))
     _add_compute(schedule, base, costs)
     _add_order(schedule, base, costs)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edgesplit.plan import Assignment
 from edgesplit.problem import Problem
 from edgesplit_controller.planner.costs import DEVICE_ENERGY, ENERGY, LATENCY, MEASURES, costs_of
-from edgesplit_controller.planner.critical import add_schedule, worst_latency_s
+from edgesplit_controller.planner.critical import TICKS, add_schedule, worst_latency_s
 from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.decode import Labels, labels_of, to_assignment
 from edgesplit_controller.planner.evaluation import evaluate
@@ -423,7 +423,8 @@ class Session:
         share = TIMED_SHARE if extra or goal in (LATENCY_GOAL, ENERGY_GOAL) else 1.0
         deadline_s = self.clock.left_s() * (1 - share)
         floor, proven = 0.0, False
-        for _ in range(HORIZONS):
+        combined = goal.weights[LATENCY] > 0 and goal.weights[ENERGY] > 0
+        for ticks in TICKS if combined else TICKS[:1] * HORIZONS:
             start = self.best_known(goal, limits)
             value = float("inf") if start is None else goal.value(start.measures)
             if start is not None:
@@ -431,7 +432,7 @@ class Session:
                 if value <= 0.0 or proves(value, floor, goal.tolerance):
                     return Outcome(start, min(floor, value), True)
             base = build_base(self.problem, self.costs, self.patterns, reduction)
-            base = add_schedule(base, self.costs, self._horizon_s(goal, limits, value))
+            base = add_schedule(base, self.costs, self._horizon_s(goal, limits, value), ticks)
             labels, bound, proven = solve_goal(
                 base,
                 self.costs,
@@ -448,9 +449,10 @@ class Session:
             if plan is None:
                 return Outcome(None, floor, proven)
             after = goal.value(plan.measures)
-            if not proven or proves(after, floor, goal.tolerance) or (labels is None or after > value / 2):
+            tight = not combined and (labels is None or after > value / 2)
+            if not proven or proves(after, floor, goal.tolerance) or tight:
                 return Outcome(plan, min(floor, after), proven and proves(after, floor, goal.tolerance))
-        return Outcome(self.best_known(goal, limits), floor, False)
+        return Outcome(plan, min(floor, after), False)
 
     def _horizon_s(self, goal: Goal, limits: tuple[Limit, ...], value: float) -> float:
         """No plan of interest ends later. [s]"""
