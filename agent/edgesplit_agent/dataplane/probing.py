@@ -35,7 +35,7 @@ PROBE_MAX_NEAR_BYTES = 1 << 22
 """Where a round trip takes no time no window has to open, and a few milliseconds tell enough."""
 PROBE_TARGET_S = 0.07
 """Long enough to outweigh the round trip's jitter; at one hundredth of the link, one (or a pair of halves) fits in 7 s."""
-EVERY_S = 7.0
+EVERY_S = 6.0
 """Probes get smaller until one (or a pair) fits in this time, as long as they tell enough. [s]"""
 SLOW_SHARE, SLOW_BYTES_PER_S = 0.01, 50e3
 FAST_SHARE, FAST_BYTES_PER_S = 0.00075, 75e3

@@ -13,7 +13,7 @@ from edgesplit.documents import DeclinedDocument
 
 __all__ = ["Allowance", "Declined"]
 
-AT_ONCE = 4
+AT_ONCE = 8
 """So much is told in a row of what comes again and again. [1]"""
 ONE_EACH_S = 900.0
 """After that one in this time. [s]"""
