@@ -45,16 +45,17 @@ def wrong_claims(problem: Problem, solution: Solution) -> list[str]:
         if limit is not None and told > limit:
             wrong.append("the value told is above the limit")
     latency_s = _latency_s(problem, assignment, float(sums.latency_s))
-    for name, told, true in (
-        ("latency", evaluation.latency_s, latency_s),
-        ("energy", evaluation.energy_j, float(sums.energy_j)),
-    ):
-        if abs(told - true) > DUST * abs(true):
-            wrong.append(f"{name} told {told!r}, is {true!r}")
+    told_s, told_j = evaluation.latency_s, evaluation.energy_j
+    if abs(told_j - float(sums.energy_j)) > DUST * abs(told_j):
+        wrong.append(f"energy told {told_j!r}, is {float(sums.energy_j)!r}")
+    # A timeline told is one that components of the plan have: of many operators it need not be the very shortest.
+    longer = problem.objective.latency_model == "critical-path" and told_s > latency_s
+    if not longer and abs(told_s - latency_s) > DUST * abs(latency_s):
+        wrong.append(f"latency told {told_s!r}, is {latency_s!r}")
     if not points:
         return [*wrong, "a plan although there is none"]
     best = _best_score(problem, points)
-    mine = _scorer(problem, points)((latency_s, float(sums.energy_j)))
+    mine = _scorer(problem, points)((told_s, float(sums.energy_j)))
     single = 0.0 in (problem.objective.latency_weight, problem.objective.energy_weight)
     near = PROOF if single else SCORE_PROOF
     if solution.status != "optimal":

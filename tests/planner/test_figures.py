@@ -72,7 +72,7 @@ def assert_claims(problem: Problem) -> Solution:
     return solution
 
 
-@pytest.mark.parametrize("seed", [*range(60), 167, 191, 223, 267, 735, 1011, 1937, 4421, 4910, 5451])
+@pytest.mark.parametrize("seed", [*range(60), 167, 191, 223, 267, 735, 1011, 1937, 4421, 4910, 5451, 12215])
 def test_every_claim_holds_at_extreme_figures(seed: int) -> None:
     assert_claims(extreme_problem(seed))
 

@@ -60,7 +60,9 @@ class _Schedule:
 
 def worst_latency_s(costs: Costs) -> float:
     """No schedule without idle time is longer. [s]"""
-    total_s = float(costs.compute[LATENCY].max(axis=1).sum())
+    int8_s = costs.quantized_compute[LATENCY]
+    slowest_s = np.maximum(costs.compute[LATENCY], np.where(np.isfinite(int8_s), int8_s, 0.0))
+    total_s = float(slowest_s.max(axis=1).sum())
     for tensor in costs.tensors:
         for mode in tensor.modes:
             for table in (mode.transfer[LATENCY], mode.encode[LATENCY]):
