@@ -111,7 +111,8 @@ class RateBelief:
         mean = statistics.fmean(math.log(rate / believed) for rate, _ in self._run)
         large = abs(math.exp(mean) - 1) >= LARGE_CHANGE and scatter <= RESTLESS
         certain = abs(mean) * math.sqrt(len(self._run)) >= CERTAIN * scatter
-        changed = bool(measured) and certain and len(self._run) >= (2 if large else 3)
+        enough = len(measured) >= (1 if scatter <= RESTLESS else 2)  # bounds alone move no restless link
+        changed = enough and certain and len(self._run) >= (2 if large else 3)
         if changed:
             self.value = statistics.median(measured)
             self._samples = len(measured)
