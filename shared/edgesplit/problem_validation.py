@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["topological_order", "validate"]
 
+LARGEST_SUM = 1e270
+"""Of times [s], energies [J], noise or weights [B]; beyond it sums and their products leave the range of doubles."""
+
 
 def validate(problem: Problem) -> None:
     """Check every entry against the others.
@@ -29,6 +32,7 @@ def validate(problem: Problem) -> None:
     _check_operators(problem)
     _check_tensors(problem)
     _check_goals(problem)
+    _check_sums(problem)
     topological_order(problem)
 
 
@@ -187,6 +191,28 @@ def _check_goals(problem: Problem) -> None:
                 raise InvalidProblem(f"The pin of operator {operator!r} names the unknown node {node!r}.")
         if not allowed:
             raise InvalidProblem(f"The pin of operator {operator!r} allows no node; name at least one.")
+
+
+def _check_sums(problem: Problem) -> None:
+    """Refuse figures whose sums floating point cannot hold."""
+    seconds = [max([*o.time_s.values(), *(o.quantized_time_s or {}).values()], default=0.0) for o in problem.operators]
+    slowest = min((link.bandwidth_bytes_per_s for link in problem.links), default=1.0)
+    latency_s = max((link.latency_s for link in problem.links), default=0.0)
+    for tensor in problem.tensors:
+        codecs = tensor.codecs or ()
+        size = max([tensor.bytes, tensor.quantized_bytes or 0.0, *(codec.bytes for codec in codecs)])
+        coding = (max([*c.encode_s.values(), *c.decode_s.values()], default=0.0) for c in codecs)
+        seconds.append(len(problem.nodes) * (size / slowest + latency_s + 2 * max(coding, default=0.0)))
+    most_w = max([1.0, *(n.compute_power_w for n in problem.nodes), *(n.transmit_power_w for n in problem.nodes)])
+    noises = [abs(t.coefficient) for t in problem.noise_model.terms] if problem.noise_model is not None else []
+    weights = [operator.weight_bytes for operator in problem.operators]
+    for total, what in (
+        (sum(seconds) * most_w, "times or energies"),
+        (sum(noises), "noise"),
+        (sum(weights), "weights"),
+    ):
+        if not total <= LARGEST_SUM:
+            raise InvalidProblem(f"The problem's {what} may add up to {total:.3g}; scale them below {LARGEST_SUM:g}.")
 
 
 def _check_noise_model(model: NoiseModel, operators: set[str]) -> None:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from ortools.sat.python import cp_model
 
-from edgesplit.errors import SolverRefused
+from edgesplit.errors import InvalidProblem, SolverRefused
 from edgesplit.plan import Assignment, Solution
 from edgesplit.problem import (
     Codec,
@@ -327,3 +327,18 @@ def test_exact_sums_of_the_check_and_of_the_planner_agree() -> None:
             sums = exact_sums(problem, solution.assignment)
             assert solution.evaluation.energy_j == float(sums.energy_j)
             assert solution.evaluation.noise == pytest.approx(float(sums.noise), rel=1e-14)
+
+
+@pytest.mark.parametrize("time_s", [1e290, 1.7e308])
+def test_sums_beyond_the_range_of_doubles_are_refused_with_a_sentence(time_s: float) -> None:
+    with pytest.raises(InvalidProblem, match="times or energies may add up to"):
+        two_sides(time_s).validate()
+
+
+@pytest.mark.parametrize("time_s", [0.0, 1e-300, 1e-100, 1e250])
+@pytest.mark.parametrize("latency_model", ["sum", "critical-path"])
+def test_times_at_the_ends_of_the_range_of_doubles_are_planned(
+    time_s: float, latency_model: Literal["sum", "critical-path"]
+) -> None:
+    problem = msgspec.structs.replace(two_sides(time_s), objective=Objective(latency_model=latency_model))
+    assert_claims(problem)

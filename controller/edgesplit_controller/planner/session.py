@@ -452,7 +452,8 @@ class Session:
             tight = not combined and (labels is None or after > value / 2)
             if not proven or proves(after, floor, goal.tolerance) or tight:
                 return Outcome(plan, min(floor, after), proven and proves(after, floor, goal.tolerance))
-        return Outcome(plan, min(floor, after), False)
+        plan = self.best_known(goal, limits)
+        return Outcome(plan, floor if plan is None else min(floor, goal.value(plan.measures)), False)
 
     def _horizon_s(self, goal: Goal, limits: tuple[Limit, ...], value: float) -> float:
         """No plan of interest ends later. [s]"""
