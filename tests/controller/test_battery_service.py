@@ -86,7 +86,7 @@ async def test_a_battery_that_empties_makes_the_source_compute_less_and_never_en
     assert plan["device_energy_j"] < ALLOWED_J
     assert plan["goals"]["min_battery"] == 0.2
     (told,) = await events(fleet, "battery-limit")
-    assert "allows 0.08 J a request and the plan takes 0.24 J" in told["text"]
+    assert "allows 80 mJ a request and the plan takes 240 mJ" in told["text"]
     assert told["data"]["limit_j"] == pytest.approx(ALLOWED_J)
     charge(fleet, 0.1 * HELD_J)
     await until(lambda: fleet.plan("tiny").battery is not None and not fleet.plan("tiny").battery.kept)  # type: ignore[union-attr]
