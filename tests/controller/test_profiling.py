@@ -73,7 +73,7 @@ def test_tries_that_fail_in_a_row_are_told_once_and_so_is_their_end() -> None:
         assert fleet.report("edge", "running", retry=RETRY) == []
         assert fleet.report("edge", "failed", detail="no route, again", retry=RETRY) == []
     (told,) = fleet.report("edge", "done", profile=PROFILE, retry=RETRY)
-    assert told == "info: node edge profiled m: 1000.0 ms, after 3 tries that failed within 7 s"
+    assert told == "info: node edge profiled m: 1 s, after 3 tries that failed within 7 s"
     (told,) = fleet.report("edge", "failed", detail="refused")
     assert told == "warning: node edge could not profile m: refused"
 
