@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-distribution-python check bench fuzz test-systemd test-docker test-testbed clean
+.PHONY: help demo test test-distribution-python test-torch check bench fuzz test-systemd test-docker test-testbed clean
 help:  ## What there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-24s  %s\n", $$1, $$2}'
 
@@ -29,6 +29,9 @@ test: $(VENV)/.dev  ## The whole test suite (installs Mosquitto from Debian's pa
 test-distribution-python: $(VENV)/.dev  ## Sockets, client and demo on the distribution's own python3 (installs python3-venv where it can)
 	@sh tests/ensure_mosquitto.sh
 	@sh tests/distribution_python.sh $(BIN)/python
+
+test-torch: | $(BIN)/python  ## torch.export archives and the demo's training, in an environment with PyTorch
+	@sh tests/torch_environment.sh $(BIN)/python
 
 check: $(VENV)/.dev  ## Lint, types, import contracts
 	$(BIN)/ruff check .

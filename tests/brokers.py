@@ -16,25 +16,31 @@ import pytest
 
 from demo.fleet import free_port
 
-__all__ = ["running_mosquitto", "start_mosquitto"]
+__all__ = ["find_mosquitto", "running_mosquitto", "start_mosquitto"]
 
 START_LIMIT_S = 30.0
 
 
-def start_mosquitto(port: int, folder: Path, settings: str = "allow_anonymous true") -> subprocess.Popen[bytes]:
-    """Start Mosquitto on loopback; skips the test where none is installed, fails it in CI.
-
-    Args:
-        port: To listen on.
-        folder: For its configuration.
-        settings: Lines of its configuration behind the listener's.
-    """
+def find_mosquitto() -> str:
+    """Where Mosquitto is; skips the test where none is installed, fails it in CI."""
     program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:
         message = "mosquitto is not installed (sh tests/ensure_mosquitto.sh)"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
+    return program
+
+
+def start_mosquitto(port: int, folder: Path, settings: str = "allow_anonymous true") -> subprocess.Popen[bytes]:
+    """Start Mosquitto on loopback; as find_mosquitto where none is installed.
+
+    Args:
+        port: To listen on.
+        folder: For its configuration.
+        settings: Lines of its configuration behind the listener's.
+    """
+    program = find_mosquitto()
     config = folder / "mosquitto.conf"
     config.write_text(f"user {getpass.getuser()}\npersistence false\nlistener {port} 127.0.0.1\n{settings}\n")
     process = subprocess.Popen([program, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

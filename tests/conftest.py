@@ -1,11 +1,47 @@
-"""Settings of all tests: timing never decides, and CI draws the same examples every time."""
+"""Settings of all tests: timing never decides, CI draws the same examples every time, and no test is left out unseen."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.skips import Skip, unexpected
 
 settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", parent=settings.get_profile("local"), derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+skips: list[Skip] = []
+
+
+def note(report: pytest.CollectReport | pytest.TestReport) -> None:
+    """Keep what was left out, a test or a whole file; what is expected to fail is none of it."""
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        skips.append(Skip(report.nodeid, " ".join(reason.removeprefix("Skipped: ").split())))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    note(report)
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    note(report)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if (file := os.environ.get("EDGESPLIT_SKIPS")) is not None:
+        with Path(file).open("a") as lines:
+            lines.writelines(f"{skip.test}\t{skip.reason}\n" for skip in skips)
+    if os.environ.get("CI") and unexpected(skips) and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if os.environ.get("CI"):
+        for skip in unexpected(skips):
+            terminalreporter.write_line(f"FAILED {skip.test} - left out, in CI: {skip.reason}", red=True)

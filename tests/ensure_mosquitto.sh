@@ -1,6 +1,6 @@
 #!/bin/sh
 # The integration tests use a real Mosquitto. Install it from Debian's packages where that is possible; where it is
-# not, say so and let the tests that need it skip (in CI they fail instead).
+# not, say so and let the tests that need it be skipped (in CI they fail instead).
 PATH="$PATH:/usr/sbin"
 command -v mosquitto >/dev/null && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from edgesplit_controller.advertising import ArtifactAddress
 from edgesplit_controller.cli.tables import show_nodes
 from edgesplit_controller.configuration import Artifacts
 from edgesplit_controller.registry import Registry
+from tests.brokers import start_mosquitto
 from tests.shared.networks import FakeNetwork
 
 
@@ -128,7 +128,6 @@ def test_a_controller_beside_an_agent_alone_says_what_to_install(monkeypatch: py
         extras.check_installed("edgesplit-controller")
 
 
-@pytest.mark.skipif(shutil.which("mosquitto") is None, reason="mosquitto is not installed")
 def test_a_controller_starts_where_there_is_no_broker_yet_and_says_how_it_stands(tmp_path: Path) -> None:
     path, port = tmp_path / "notify", free_port()
     environment = {
@@ -138,8 +137,6 @@ def test_a_controller_starts_where_there_is_no_broker_yet_and_says_how_it_stands
         "EDGESPLIT_STORE_PATH": str(tmp_path / "store"),
         "EDGESPLIT_ARTIFACTS_LISTEN": "127.0.0.1:0",
     }
-    settings = tmp_path / "mosquitto.conf"
-    settings.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, contextlib.ExitStack() as stack:
         manager.bind(str(path))
         manager.settimeout(60.0)
@@ -155,7 +152,7 @@ def test_a_controller_starts_where_there_is_no_broker_yet_and_says_how_it_stands
         waits = told("READY=1")
         assert "STATUS=waiting for the broker: no MQTT broker answers at 127.0.0.1:" in waits
         assert controller.poll() is None
-        broker = stack.enter_context(subprocess.Popen(["mosquitto", "-c", str(settings)], stderr=subprocess.DEVNULL))
+        broker = stack.enter_context(start_mosquitto(port, tmp_path))
         stack.callback(broker.kill)
         told("READY=1\nSTATUS=serving, artifacts at http://127.0.0.1:")
         broker.kill()

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from bench.callers import Answer
 from bench.chaos import endure
 from bench.failures import longest_gap_s
-from bench.testbed.requirements import program
+from tests.brokers import find_mosquitto
 
 
-@pytest.mark.skipif(program("mosquitto") is None, reason="mosquitto is not installed")
 def test_every_request_is_answered_once_and_rightly_whatever_happens_to_other_nodes(tmp_path: Path) -> None:
+    find_mosquitto()  # which the drill starts and kills itself
     found = endure(tmp_path, seed=4, rounds=8, real=False, callers=4)
     assert found.lost == []
     assert (found.wrong, found.twice) == (0, 0)
