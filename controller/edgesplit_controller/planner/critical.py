@@ -23,8 +23,8 @@ from edgesplit_controller.planner.variables import Var, Wire
 
 __all__ = ["TICKS", "add_schedule", "worst_latency_s"]
 
-TICKS = (2**40, 2**47, 2**33, 2**26)
-"""Time units in the horizon. The first leave the rounding of hundreds of durations below the tolerance of a proof; a
+TICKS = (2**33, 2**40, 2**47, 2**26)
+"""Time units in the horizon. The first suffice for most scores and are the quickest to search; a
 narrow range of the score needs finer ones, and beside a large energy integers have room for coarser ones only."""
 
 Expression = cp_model.LinearExpr
@@ -70,7 +70,7 @@ def worst_latency_s(costs: Costs) -> float:
     return total_s
 
 
-def add_schedule(base: Base, costs: Costs, horizon_s: float, ticks: int = TICKS[0]) -> Base:
+def add_schedule(base: Base, costs: Costs, horizon_s: float, ticks: int = TICKS[1]) -> Base:
     """Add times to a model and let latency mean its makespan.
 
     Args:

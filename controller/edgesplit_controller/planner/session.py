@@ -424,7 +424,7 @@ class Session:
         deadline_s = self.clock.left_s() * (1 - share)
         floor, proven = 0.0, False
         combined = goal.weights[LATENCY] > 0 and goal.weights[ENERGY] > 0
-        for ticks in TICKS if combined else TICKS[:1] * HORIZONS:
+        for ticks in TICKS if combined else TICKS[1:2] * HORIZONS:
             start = self.best_known(goal, limits)
             value = float("inf") if start is None else goal.value(start.measures)
             if start is not None:
