@@ -45,7 +45,9 @@ async def test_an_older_requests_tensor_is_coded_before_a_newer_ones_component(w
             note("older tensor", Coder(worker, RuntimeOptions).encode("a", LARGE, "int8", priority=2))
         ),
     ]
-    await asyncio.sleep(0.01)
+    async with asyncio.timeout(10):
+        while sum(len(jobs) for jobs in worker._turns._waiting.values()) < 2:
+            await asyncio.sleep(0)
     gate.set()
     await asyncio.gather(busy, *waiting)
     assert done == ["older tensor", "newer component"]

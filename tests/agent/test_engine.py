@@ -51,14 +51,21 @@ class Session:
 
 @dataclass
 class Preparer:
-    """Prepares at once."""
+    """Prepares at once, unless it is held up."""
 
     session: Session = field(default_factory=Session)
     error: Exception | None = None
     released: list[int] = field(default_factory=list)
+    open: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.open.set()
 
     async def prepare(self, spec: EpochSpec) -> dict[int, Component]:
         """One session for all."""
+        self.asked.set()
+        await self.open.wait()
         if self.error is not None:
             raise self.error
         return {
@@ -269,11 +276,19 @@ async def test_what_cannot_be_prepared_is_said_and_does_not_stop_the_agent(bench
 
 
 async def test_an_epoch_dropped_while_it_is_prepared_leaves_nothing(bench: Bench) -> None:
+    bench.preparer.open.clear()
     bench.engine.feed(DesiredChanged("m", desired("device", local_part(1))))
+    async with asyncio.timeout(5):
+        await bench.preparer.asked.wait()
+        bench.engine.feed(DesiredChanged("m", None))
+        assert (bench.publisher.states, bench.engine.machine.models) == ({}, {})
+        bench.preparer.open.set()
+        # By the time that a later epoch is prepared the dropped one would have been, too.
+        bench.engine.feed(DesiredChanged("m", desired("device", local_part(2))))
+        while bench.publisher.states != {2: "prepared"}:
+            await asyncio.sleep(0)
     bench.engine.feed(DesiredChanged("m", None))
-    await asyncio.sleep(0.01)
-    assert bench.publisher.states == {}
-    assert bench.engine.machine.models == {}
+    assert (bench.publisher.states, bench.engine.machine.models) == ({}, {})
 
 
 async def test_requests_are_forwarded_to_the_source_and_its_errors_come_back(bench: Bench) -> None:
