@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -29,6 +28,7 @@ from edgesplit.requests import (
 )
 from edgesplit_controller.deployment.state import State
 from edgesplit_controller.models.record import Manifest
+from edgesplit_controller.store_keeper import StoreKeeper
 from tests.controller.test_service import Client, Fleet, until
 from tests.controller.tiny_models import convolutions
 
@@ -208,7 +208,17 @@ def assert_only_deployed_models_follow(fleet: Fleet, before: Any) -> None:
     assert goals["tiny"] != goals_before["tiny"]
 
 
-async def test_a_store_that_cannot_be_written_is_told_once_and_heals_by_itself(fleet: Fleet) -> None:
+async def test_a_store_that_cannot_be_written_is_told_once_and_heals_by_itself(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[bool] = []
+    look = StoreKeeper._look
+
+    async def note(keeper: StoreKeeper, *, unsound: bool) -> None:
+        await look(keeper, unsound=unsound)
+        tries.append(unsound)
+
+    monkeypatch.setattr(StoreKeeper, "_look", note)
     folder = fleet.configuration.store_path
     away = folder.with_name("away")
     folder.rename(away)
@@ -224,7 +234,7 @@ async def test_a_store_that_cannot_be_written_is_told_once_and_heals_by_itself(f
                 assert "cannot be written" in await answer.text()
         async with session.get(f"{base}/metrics") as answer:
             assert "edgesplit_controller_store_writable 0.0" in await answer.text()
-        await asyncio.sleep(2.5)  # it is tried again meanwhile
+        await until(lambda: tries.count(True) >= 2)  # told once however often it fails again
         away.rename(folder)
         await until(lambda: sound(fleet))
         async with session.get(f"{base}/healthz") as answer:

@@ -227,7 +227,7 @@ class TestBadInput:
             node.infer("nothing", arrays(image))
 
     @pytest.mark.parametrize("make", TOPICS)
-    def test_a_malformed_payload_is_told_by_its_topic(self, deployed: LocalFleet, make: str) -> None:
+    def test_a_malformed_payload_is_told_by_its_topic(self, deployed: LocalFleet, make: str, image: Path) -> None:
         """Each kind of topic, each with an event of its own from whoever reads it."""
         host, port = deployed.broker.removeprefix("mqtt://").split(":")
         made = getattr(topics, make)
@@ -236,6 +236,8 @@ class TestBadInput:
         before = told_of(deployed, topic)
         paho.mqtt.publish.single(topic, payload, qos=1, hostname=host, port=int(port), protocol=mqtt.MQTTv311)
         await_true(lambda: told_of(deployed, topic) > before, f"an event about the malformed payload on {topic}")
+        with edgesplit.connect(deployed.address("device")) as node:
+            assert node.infer(MODEL, arrays(image))
 
     def test_every_kind_of_topic_is_among_them(self) -> None:
         assert set(topics.__all__) == set(TOPICS) | {"reply"} | NO_TOPICS  # replies: tests/cli/test_asking.py
@@ -244,7 +246,9 @@ class TestBadInput:
         assert deployed.splitctl("infer", MODEL, "--input", str(image))["failed"] == 0
 
     @pytest.mark.parametrize("data", [b"es", b"GET / HTTP/1.1\r\n\r\n", b"\x00" * 64, b"\xff" * 4096])
-    def test_truncated_and_senseless_frames(self, deployed: LocalFleet, data: bytes) -> None:
+    def test_senseless_frames_end_their_connection_and_no_other(
+        self, deployed: LocalFleet, data: bytes, image: Path
+    ) -> None:
         host, port = deployed.address("device").split(":")
         with socket.create_connection((host, int(port)), timeout=5) as connection:
             connection.sendall(data)
@@ -252,6 +256,8 @@ class TestBadInput:
             connection.settimeout(10)
             while connection.recv(4096):
                 pass  # whatever it says, it has to close
+        with edgesplit.connect(deployed.address("device")) as node:
+            assert node.infer(MODEL, arrays(image))
 
     def test_a_node_of_another_protocol_is_refused_by_name(self, deployed: LocalFleet) -> None:
         host, port = deployed.broker.removeprefix("mqtt://").split(":")
