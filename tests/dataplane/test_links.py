@@ -293,6 +293,23 @@ def test_a_halved_bandwidth_is_believed_within_five_busy_seconds(
     assert link.believed() == pytest.approx(bandwidth / 2, rel=0.25)
 
 
+@pytest.mark.parametrize("slow_start", [True, False])
+@pytest.mark.parametrize(("bandwidth", "latency_s"), [(5e6, 0.005), (5e6, 0.055), (2e7, 0.005), (1e8, 0.0005)])
+def test_a_link_that_fell_to_a_tenth_and_came_back_is_believed_each_time_while_idle(
+    bandwidth: float, latency_s: float, slow_start: bool
+) -> None:
+    """Probes of the fast link must not be paid off at the slow link's allowance, nor those of a link not known yet."""
+    link = Link(bandwidth, latency_s)
+    link.estimator.slow_start = slow_start
+    link.ping()
+    idle(link, 60)
+    assert link.believed() == pytest.approx(bandwidth, rel=0.1)
+    for rate in (bandwidth / 10, bandwidth, bandwidth / 10, bandwidth):
+        link.bandwidth = rate
+        idle(link, 25)
+        assert link.believed() == pytest.approx(rate, rel=0.25)
+
+
 @pytest.mark.parametrize(("bandwidth", "latency_s"), STUDY_LINKS)
 def test_idle_probes_keep_to_their_allowance(bandwidth: float, latency_s: float) -> None:
     link = calibrated(SlowStartLink(bandwidth, latency_s))

@@ -29,6 +29,7 @@ from dataclasses import dataclass, replace
 
 from edgesplit_agent.dataplane.belief import CHANGE, RateBelief
 from edgesplit_agent.dataplane.probing import (
+    EVERY_S,
     PROBE_FIRST_BYTES,
     PROBE_MAX_BYTES,
     PROBE_MAX_NEAR_BYTES,
@@ -219,12 +220,13 @@ class LinkEstimator:
         nbytes, allowance = self._probe_bytes, self._allowance()
         if self._paired:
             return nbytes
-        if self._calibrating:
-            begun = bool(self._calibrated_bytes) or self._bandwidth is None
-            return nbytes if begun or self._pace.repaid(now, allowance) else None
+        if self._calibrating and (self._calibrated_bytes or self._bandwidth is None or self._pace.repaid(now)):
+            return nbytes
         if self._belief.doubted:
-            # A suspected change is confirmed soon.
+            # A suspected change is confirmed soon, with longer probes where the first were too short to tell.
             return nbytes if self._pace.may_confirm(nbytes, now, self._sampled_at, allowance) else None
+        if self._calibrating:
+            return None
         both = nbytes * (2 if self._long_fat() else 1)
         return nbytes if self._pace.due(both, now, self._sampled_at, allowance) else None
 
@@ -234,7 +236,8 @@ class LinkEstimator:
 
     def probe_sent(self, now: float) -> None:
         """A probe of `probe_due` is about to leave."""
-        self._pace.sent(self._probe_bytes, now, self._allowance())
+        if self._bandwidth is not None:  # finding out what a new link carries is free
+            self._pace.sent(self._probe_bytes, now, self._allowance())
         self._calibrated_bytes += self._probe_bytes if self._calibrating else 0
         cold = now - self._last_ack_at > IDLE_RESET_S + (self._round_trip_s or 0.0)
         self._paired = cold and self._bandwidth is not None and self._long_fat()
@@ -287,8 +290,7 @@ class LinkEstimator:
         agree = self._near or max(last) <= CALIBRATED_WITHIN * min(last)
         spent = len(self._calibrations) >= CALIBRATION_LIMIT or self._calibrated_bytes >= limit_bytes
         if len(last) == AGREEING_PROBES and (agree or spent):
-            if self._bandwidth is None:
-                self._pace.forgive()
+            self._pace.forgive(0.0 if self._bandwidth is None else EVERY_S)
             self._calibrating, self._calibrated_bytes = False, 0
             self._calibrations.clear()
             self._belief.restart(statistics.median(last))
@@ -352,7 +354,10 @@ class LinkEstimator:
             self._belief.take_bound(upper)
 
     def _sample(self, bandwidth: float, now: float) -> None:
+        before = self._belief.value
         self._belief.take(bandwidth)
+        if before is not None and not self._near and abs((self._belief.value or before) / before - 1) > CHANGE:
+            self._pace.forgive(EVERY_S)  # a link that really changed, and may soon change back
         self._sampled(now)
 
     def _sampled(self, now: float) -> None:

@@ -18,6 +18,7 @@ tensors measure it too. Probes that follow up a suspicion are not put off, but p
 from __future__ import annotations
 
 __all__ = [
+    "EVERY_S",
     "PROBE_FIRST_BYTES",
     "PROBE_MAX_BYTES",
     "PROBE_MIN_BYTES",
@@ -45,6 +46,8 @@ CONFIRM_INTERVAL_S = 0.2
 CONFIRM_AHEAD, CONFIRM_AHEAD_BYTES = 6, 1 << 23
 """So many probes may follow each other to confirm a suspicion before they wait for their allowance; of large ones two, or
 these bytes. [1, B]"""
+REPAID_S = 0.001
+"""A pause that is left of this counts as none: floating point. [s]"""
 ALL_PROBES_SHARE = 0.05
 """Share of a node's time that probes on all its links together may take."""
 ALL_PROBES_BYTES_PER_S = 5 * FAST_BYTES_PER_S
@@ -72,15 +75,19 @@ def probe_size(bandwidth_bytes_per_s: float, *, at_least_s: float, pair: bool, n
 
 
 class ProbePace:
-    """When the next probe of one link is due."""
+    """When the next probe of one link is due.
+
+    What is owed is kept as a pause: bytes sent to a link believed fast, which turned out slow meanwhile, are not paid off at
+    the slow link's allowance, or a link that fell would not be looked at for minutes.
+    """
 
     def __init__(self) -> None:
-        self._debt_bytes = 0.0
+        self._debt_s = 0.0
         self._at = float("-inf")
 
     def sent(self, nbytes: int, now: float, allowance: float) -> None:
         """A probe left. [B, s, B/s]"""
-        self._debt_bytes = self._left(now, allowance) + nbytes
+        self._debt_s = self._left_s(now) + nbytes / allowance
         self._at = now
 
     def due(self, nbytes: int, now: float, measured_at: float, allowance: float) -> bool:
@@ -93,25 +100,25 @@ class ProbePace:
             allowance: [B/s]
         """
         pause_s = max(PROBE_MIN_INTERVAL_S, nbytes / allowance)
-        return now - max(self._at, measured_at) >= pause_s and self.repaid(now, allowance)
+        return now - max(self._at, measured_at) >= pause_s and self.repaid(now)
 
-    def repaid(self, now: float, allowance: float) -> bool:
+    def repaid(self, now: float) -> bool:
         """Whether all that was sent is within the allowance."""
-        return self._left(now, allowance) <= 1.0
+        return self._left_s(now) <= REPAID_S
 
     def may_confirm(self, nbytes: int, now: float, measured_at: float, allowance: float) -> bool:
         """Whether a probe of this size may follow up a suspicion."""
         if now - max(self._at, measured_at) < CONFIRM_INTERVAL_S:
             return False
         ahead_bytes = min(CONFIRM_AHEAD * nbytes, max(2 * nbytes, CONFIRM_AHEAD_BYTES))
-        return self._left(now, allowance) <= ahead_bytes
+        return self._left_s(now) <= ahead_bytes / allowance
 
-    def forgive(self) -> None:
-        """Finding out what a new link carries is free."""
-        self._debt_bytes = 0.0
+    def forgive(self, beyond_s: float = 0.0) -> None:
+        """Finding out what a new link carries is free, and what a change of it took is not owed beyond a pause. [s]"""
+        self._debt_s = min(self._debt_s, beyond_s)
 
-    def _left(self, now: float, allowance: float) -> float:
-        return max(0.0, self._debt_bytes - (now - self._at) * allowance) if self._debt_bytes else 0.0
+    def _left_s(self, now: float) -> float:
+        return max(0.0, self._debt_s - (now - self._at)) if self._debt_s else 0.0
 
 
 class ProbeBudget:
