@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgesplit_controller.deployment.node_speed import (
@@ -176,6 +176,7 @@ def test_a_node_that_is_slow_only_while_it_works_is_not_taken_back_each_time_it_
         max_size=40,
     )
 )
+@example([(False, [("a", 5e-324, 0.0, 1.0)]), (True, [("a", 0.0, 5e-324, 1.0)]), (False, [("a", 1e-300, 0.0, 0.0)])])
 def test_whatever_is_heard_factors_stay_positive_and_bounded(
     reports: list[tuple[bool, list[tuple[str, float, float, float]]]],
 ) -> None:

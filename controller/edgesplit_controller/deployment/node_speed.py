@@ -40,6 +40,8 @@ STEP, UNSEEN_STEP = 0.2, 0.35
 """Relative change that is one of the node, not noise, and for a component never timed before not its own error."""
 AGREEMENT = 0.15
 """Relative difference up to which two reports say the same."""
+NO_TIME_S = 1e-12
+"""Less is no time that anything could be compared with. [s]"""
 SMOOTHING = 0.3
 """Share of a small difference that each report corrects."""
 SLACK_S, KNOWN_SLACK_S = 1e-3, 2e-4
@@ -241,7 +243,7 @@ def _learned(speed: NodeSpeed, parts: Sequence[Timed]) -> NodeSpeed:
     """Every component's own error under the node's factor."""
     known = dict(speed.known)
     for part in parts:
-        if not part.profiled_s > 0:
+        if not part.profiled_s > NO_TIME_S:
             continue
         # A small component's start may cost more than its units.
         most = MOST_ERROR + speed.slow_down * SLACK_S / part.profiled_s
