@@ -70,9 +70,6 @@ TRIED = 20
 SETTLED = 16
 """Times the rounding of sums: distance from its bound at which a plan needs no search."""
 
-HORIZONS = 6
-"""Models with a schedule made for one goal: each has the last one's find as its horizon."""
-
 
 class Session:
     """One problem's solves; every plan found is a start and an upper bound for the next."""
@@ -423,8 +420,7 @@ class Session:
         share = TIMED_SHARE if extra or goal in (LATENCY_GOAL, ENERGY_GOAL) else 1.0
         deadline_s = self.clock.left_s() * (1 - share)
         floor, proven = 0.0, False
-        combined = goal.weights[LATENCY] > 0 and goal.weights[ENERGY] > 0
-        for ticks in TICKS if combined else TICKS[1:2] * HORIZONS:
+        for ticks in TICKS:
             start = self.best_known(goal, limits)
             value = float("inf") if start is None else goal.value(start.measures)
             if start is not None:
@@ -433,7 +429,7 @@ class Session:
                     return Outcome(start, min(floor, value), True)
             base = build_base(self.problem, self.costs, self.patterns, reduction)
             base = add_schedule(base, self.costs, self._horizon_s(goal, limits, value), ticks)
-            labels, bound, proven = solve_goal(
+            _, bound, proven = solve_goal(
                 base,
                 self.costs,
                 self.patterns,
@@ -449,9 +445,8 @@ class Session:
             if plan is None:
                 return Outcome(None, floor, proven)
             after = goal.value(plan.measures)
-            tight = not combined and (labels is None or after > value / 2)
-            if not proven or proves(after, floor, goal.tolerance) or tight:
-                return Outcome(plan, min(floor, after), proven and proves(after, floor, goal.tolerance))
+            if not proven or proves(after, floor, goal.tolerance):
+                return Outcome(plan, min(floor, after), proves(after, floor, goal.tolerance))
         plan = self.best_known(goal, limits)
         return Outcome(plan, floor if plan is None else min(floor, goal.value(plan.measures)), False)
 

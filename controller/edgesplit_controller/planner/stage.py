@@ -27,10 +27,10 @@ from edgesplit_controller.planner.variables import Variables, make_variables
 
 __all__ = ["Base", "Outcome", "build_base", "solve_goal"]
 
-COARSE = 2.0**40
+COARSE = 2.0**43
 """Model units of the value not to be exceeded, at first: the solver's relaxation reasons better with small integers."""
 
-CLOSE = 1e-11
+CLOSE = 5e-10
 """Relative distance from the bound at which finer integers are not worth another round."""
 
 CHEAP = 2_000
@@ -108,7 +108,7 @@ def solve_goal(
     hint = hint_for(start.labels, base.reduction, patterns, base.variables) if start is not None else []
     for var, known in hint:
         base.model.add_hint(var, known)
-    close = CLOSE if len(base.prices.terms) > CHEAP else 0.01 * CLOSE
+    close = CLOSE if len(base.prices.terms) > CHEAP else 2e-4 * CLOSE
     best: Labels | None = None
     ceiling = bound = 0.0
     if goal is not None:
