@@ -61,6 +61,9 @@ MANY_FLOWS = 1_500
 TIMED_SHARE = 0.35
 """Of the time left, for each solve with a schedule but the last."""
 
+REFINED_SHARE = 0.1
+"""Of the time left, for proving a measure's best value further than by itself it would have to be."""
+
 FIRST_SHARE = 0.5
 """Of the time left, for finding any plan at all."""
 
@@ -419,13 +422,17 @@ class Session:
         reduction = Reduction(reduction.units, reduction.unit_of, reduction.domain & domain)
         share = TIMED_SHARE if extra or goal in (LATENCY_GOAL, ENERGY_GOAL) else 1.0
         deadline_s = self.clock.left_s() * (1 - share)
-        floor, proven = 0.0, False
+        floor, proven, objective = 0.0, False, self.problem.objective
+        # The best values of a score's measures are to be known to a part of ranges that may be narrow.
+        refined = not goal.tolerance and 0 not in (objective.latency_weight, objective.energy_weight)
         for ticks in TICKS:
             start = self.best_known(goal, limits)
             value = float("inf") if start is None else goal.value(start.measures)
             if start is not None:
                 floor = max(floor, self._timed_floor(goal, domain, start))
-                if value <= 0.0 or proves(value, floor, goal.tolerance):
+                if value - floor <= self._settled(goal, value) or (
+                    proves(value, floor, goal.tolerance) and not refined
+                ):
                     return Outcome(start, min(floor, value), True)
             base = build_base(self.problem, self.costs, self.patterns, reduction)
             base = add_schedule(base, self.costs, self._horizon_s(goal, limits, value), ticks)
@@ -445,7 +452,11 @@ class Session:
             if plan is None:
                 return Outcome(None, floor, proven)
             after = goal.value(plan.measures)
-            if not proven or proves(after, floor, goal.tolerance):
+            done = proves(after, floor, goal.tolerance)
+            if done and proven and refined and ticks == TICKS[0]:
+                deadline_s = max(deadline_s, self.clock.left_s() * (1 - REFINED_SHARE))
+                continue
+            if not proven or done:
                 return Outcome(plan, min(floor, after), proves(after, floor, goal.tolerance))
         plan = self.best_known(goal, limits)
         return Outcome(plan, floor if plan is None else min(floor, goal.value(plan.measures)), False)
