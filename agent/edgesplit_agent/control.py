@@ -33,6 +33,10 @@ SETTLE_S = 5.0
 """After connecting, the time within which the broker has delivered all retained messages. [s]"""
 
 
+MALFORMED_EVERY_S, MALFORMED_AT_ONCE = 1.0, 8
+"""Malformed payloads of one topic are told once in this time, and of so many topics. [s, 1]"""
+
+
 class ControlHandler(Protocol):
     """What the control plane tells the agent."""
 
@@ -82,7 +86,7 @@ class ControlPlane:
         self._desired: dict[str, Desired] = {}
         self._deployments: dict[str, Deployment] = {}
         self._own_topics: set[tuple[str, str]] = set()
-        self._last_malformed_s = float("-inf")
+        self._malformed: dict[str, float] = {}
         self._closing = False
         self._registered = asyncio.Event()
         self._log = structlog.get_logger(part="control")
@@ -323,7 +327,9 @@ class ControlPlane:
 
     def _on_malformed(self, error: MalformedMessage) -> None:
         self._log.warning("malformed-message", error=str(error))
-        # Whoever floods a topic must not have the agents flood the events.
-        if time.monotonic() - self._last_malformed_s >= 1.0:
-            self._last_malformed_s = time.monotonic()
+        # Whoever floods topics must not have the agents flood the events: each topic once a second, and a few in all.
+        now_s, (topic, _, _) = time.monotonic(), str(error).partition(" was ignored")
+        self._malformed = {told: at_s for told, at_s in self._malformed.items() if now_s - at_s < MALFORMED_EVERY_S}
+        if topic not in self._malformed and len(self._malformed) < MALFORMED_AT_ONCE:
+            self._malformed[topic] = now_s
             self.emit("malformed-message", str(error))

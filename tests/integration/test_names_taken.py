@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from demo.fleet import EmulatedNode, LocalFleet, free_port
-from tests.brokers import start_mosquitto
+from tests.brokers import running_mosquitto, start_mosquitto
 
 
 def fleet(folder: Path, broker: str) -> LocalFleet:
@@ -33,8 +33,9 @@ def until(condition: Callable[[], bool], what: str, timeout_s: float = 30.0) -> 
         time.sleep(0.2)
 
 
-def test_the_second_agent_of_a_name_is_refused_and_the_first_stays_online(mosquitto: str, tmp_path: Path) -> None:
-    with fleet(tmp_path / "fleet", mosquitto) as running:
+def test_the_second_agent_of_a_name_is_refused_and_the_first_stays_online(tmp_path: Path) -> None:
+    # A broker of its own: others' nodes are remembered by a shared one.
+    with running_mosquitto(tmp_path) as mosquitto, fleet(tmp_path / "fleet", mosquitto) as running:
         running.start()
         running.await_nodes()
         (before,) = running.splitctl("nodes")
@@ -52,8 +53,9 @@ def test_the_second_agent_of_a_name_is_refused_and_the_first_stays_online(mosqui
         assert "broker-lost" not in running.log("device")
 
 
-def test_the_second_controller_at_a_broker_is_refused(mosquitto: str, tmp_path: Path) -> None:
-    with fleet(tmp_path / "fleet", mosquitto) as running:
+def test_the_second_controller_at_a_broker_is_refused(tmp_path: Path) -> None:
+    # A broker of its own: others' nodes are remembered by a shared one.
+    with running_mosquitto(tmp_path) as mosquitto, fleet(tmp_path / "fleet", mosquitto) as running:
         running.start()
         running.await_nodes()
         lines = (
@@ -67,8 +69,9 @@ def test_the_second_controller_at_a_broker_is_refused(mosquitto: str, tmp_path: 
         assert [node["name"] for node in running.splitctl("nodes")] == ["device"]
 
 
-def test_an_agent_that_was_killed_gets_its_name_back(mosquitto: str, tmp_path: Path) -> None:
-    with fleet(tmp_path / "fleet", mosquitto) as running:
+def test_an_agent_that_was_killed_gets_its_name_back(tmp_path: Path) -> None:
+    # A broker of its own: others' nodes are remembered by a shared one.
+    with running_mosquitto(tmp_path) as mosquitto, fleet(tmp_path / "fleet", mosquitto) as running:
         running.start()
         running.await_nodes()
         running.kill("device")
