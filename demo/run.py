@@ -35,8 +35,11 @@ IMAGES = 12
 RELATIVE_TOLERANCE = 1e-4
 """Of each output's range: how far a float plan's outputs may be from the whole model's."""
 SWITCH_TIMEOUT_S = 30.0
-RECOVERED = 0.8
-"""Share of a link's rate that agents must have measured before it counts as recovered."""
+RECOVERED = 0.6
+"""Share of a link's rate that agents must have measured before it counts as recovered: six times what it had fallen to. A
+machine with other work measures a fifth less than there is."""
+RECOVERY_TIMEOUT_S = 60.0
+"""Probes keep to a small share of a slow link, so that its recovery may be looked for some time. [s]"""
 
 DEVICE_UPLINK = EmulatedLink(bandwidth_bytes_per_s=5e6, latency_s=0.005)
 # Powers, rates and delays are those of the reference study's machines (its T4 cloud draws 35 W). The slow-downs make up
@@ -116,13 +119,14 @@ class Demo:
         elif step.bound is not None and step.noise > step.bound:
             self.faults.append(f"{step.title}: measured noise {step.noise:.4f} exceeds the bound {step.bound:.4f}")
 
-    def await_change(self, what: str, happened: Callable[[dict[str, Any]], bool]) -> None:
-        """Wait until the active plan satisfies `happened`, as it should by itself."""
+    def await_change(self, what: str, before: dict[str, Any], happened: Callable[[dict[str, Any]], bool]) -> None:
+        """Wait until the active plan satisfies `happened`, as it should by itself; `before`: the plan until then."""
         begin = time.monotonic()
         while time.monotonic() - begin < SWITCH_TIMEOUT_S:
             plan = self.fleet.splitctl("plan", MODEL)
             if happened(plan):
-                report.say(f"re-planned by itself {time.monotonic() - begin:.1f} s after {what}: {plan['reason']}")
+                did = "re-planned" if plan["epoch"] > before["epoch"] else "looked at, and the plan was kept,"
+                report.say(f"{did} by itself {time.monotonic() - begin:.1f} s after {what}: {plan['reason']}")
                 return
             time.sleep(0.25)
         self.faults.append(f"no new plan within {SWITCH_TIMEOUT_S:.0f} s after {what}")
@@ -131,7 +135,7 @@ class Demo:
         """Wait until the device has measured that its links are as they were."""
         begin = time.monotonic()
         links = self.fleet.nodes["device"].links
-        while time.monotonic() - begin < SWITCH_TIMEOUT_S:
+        while time.monotonic() - begin < RECOVERY_TIMEOUT_S:
             measured = {row["to"]: row for row in self.fleet.splitctl("links") if row["from"] == "device"}
             rates = [
                 (measured[peer]["bandwidth_bytes_per_s"] or 0.0) / link.bandwidth_bytes_per_s
@@ -141,7 +145,7 @@ class Demo:
                 report.say(f"measured again {time.monotonic() - begin:.1f} s after the links recovered")
                 return
             time.sleep(0.25)
-        self.faults.append(f"the recovered links were not measured within {SWITCH_TIMEOUT_S:.0f} s")
+        self.faults.append(f"the recovered links were not measured within {RECOVERY_TIMEOUT_S:.0f} s")
 
 
 def run(folder: Path) -> list[str]:
@@ -185,11 +189,12 @@ def play(demo: Demo, full_noise: float) -> None:
     fleet.splitctl("set-weights", "--energy", "1.0", "--max-noise", f"{half:.6f}")
     demo.measure("energy only, half the full noise", bound=half)
     report.headline("The device's link falls to a tenth")
-    epoch = fleet.splitctl("plan", MODEL)["epoch"]
+    before = fleet.splitctl("plan", MODEL)
     for peer in ("edge", "cloud"):
         link = fleet.nodes["device"].links[peer]
         fleet.set_link("device", peer, EmulatedLink(link.bandwidth_bytes_per_s / 10, link.latency_s))
-    demo.await_change("the device's link fell", lambda plan: plan["epoch"] > epoch)
+    # Another plan, or a reasoned refusal of one: which it is depends on how fast this machine is now.
+    demo.await_change("the device's link fell", before, lambda plan: _answered(before, plan, "link device -> "))
     demo.measure("device's link at a tenth", bound=half)
     report.headline("The link recovers and latency counts again: splitctl set-weights --latency 1.0")
     for peer in ("edge", "cloud"):
@@ -200,9 +205,18 @@ def play(demo: Demo, full_noise: float) -> None:
     report.headline("The edge agent is killed (kill -9)")
     fleet.kill("edge")
     demo.await_change(
-        "the edge agent was killed", lambda plan: plan["per_node"].get("edge", {"operators": 0})["operators"] == 0
+        "the edge agent was killed",
+        fleet.splitctl("plan", MODEL),
+        lambda plan: plan["per_node"].get("edge", {"operators": 0})["operators"] == 0,
     )
     demo.measure("edge agent killed", bound=half)
+
+
+def _answered(before: dict[str, Any], plan: dict[str, Any], cause: str) -> bool:
+    """Whether something that happened brought another plan, or was weighed and found not to be worth one."""
+    declined = plan.get("declined") or {}
+    weighed = declined.get("count", 0) > (before.get("declined") or {}).get("count", 0)
+    return plan["epoch"] > before["epoch"] or (weighed and cause in declined.get("last_reason", ""))
 
 
 def whole_model(batch: shapes.ShapesBatch) -> NDArray[np.float32]:

@@ -56,8 +56,13 @@ tests_status=$?
 echo "Python $number ($own): the demo"
 output=$(mktemp -d)
 report=$output/report.txt
-$folder/bin/python -m demo --output "$output/demo" >"$report" 2>&1
-demo_status=$?
-if [ $demo_status -eq 0 ]; then tail -n 1 "$report"; else tail -n 60 "$report"; fi
+# It waits for figures that are measured on a machine that may have other work: a second try tells chance from a fault.
+for _ in 1 2; do
+    $folder/bin/python -m demo --output "$output/demo" >"$report" 2>&1
+    demo_status=$?
+    [ $demo_status -eq 0 ] && break
+    tail -n 60 "$report"
+done
+[ $demo_status -eq 0 ] && tail -n 1 "$report"
 rm -rf "$output"
 [ $tests_status -eq 0 ] && [ $demo_status -eq 0 ]
