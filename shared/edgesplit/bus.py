@@ -14,7 +14,6 @@ import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from itertools import repeat
 from typing import Any, TypeVar
 
 import msgspec
@@ -344,7 +343,7 @@ class MessageBus:
         names = [entry.topic_filter for entry in self._subscriptions]
         for name in (*self._owned.filters, *(self._name.topics if self._name is not None else ())):
             # A topic that two filters cover would arrive twice.
-            if not any(map(mqtt.topic_matches_sub, names, repeat(name.replace("+", "any")))):
+            if not any(matches(pattern, name.replace("+", "any")) for pattern in names):
                 names.append(name)
         self._subscribe_to(names)
 
@@ -458,7 +457,7 @@ class MessageBus:
         if self.on_heard is not None:
             self.on_heard(topic, retained)
         for topic_filter, found in self._sought.items():
-            if retained and payload and mqtt.topic_matches_sub(topic_filter, topic):
+            if retained and payload and matches(topic_filter, topic):
                 found.add(topic)
         if self._name is not None and topic in self._name.topics:
             wrong = self._name.hear(topic, payload, retained=retained)
