@@ -23,8 +23,8 @@ from rich.console import Console
 from rich.table import Table
 
 import edgesplit
+from bench.zoo.builder import GraphBuilder, Value
 from demo.fleet import EmulatedNode, LocalFleet, Place
-from edgesplit_controller.zoo.builder import GraphBuilder, Value
 
 __all__ = ["main"]
 

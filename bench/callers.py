@@ -25,11 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.differences import Arrays, relative_difference
-from edgesplit.client import AsyncClient
+from edgesplit.client.asynchronous import AsyncClient
 from edgesplit.errors import EdgesplitError
-from edgesplit.frames import Frame
-from edgesplit.headers import Failure, Result
-from edgesplit.streams import Connection
+from edgesplit.wire.connection import Connection
+from edgesplit.wire.frames import Frame
+from edgesplit.wire.headers import Failure, Result
 
 __all__ = ["TOLERANCE", "Answer", "Callers", "main", "save_requests"]
 

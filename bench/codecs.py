@@ -21,21 +21,21 @@ import onnx
 from rich.console import Console
 from rich.table import Table
 
+from bench import zoo
 from bench.profiled_models import ProfiledModel, profiled
-from edgesplit.codecs import CODECS, available_codecs, decode, encode
-from edgesplit.messages import LinkState
-from edgesplit.plan import Solution
-from edgesplit.profiles import ExecutionProfile
-from edgesplit.requests import GoalsDocument
-from edgesplit.tensors import Array
-from edgesplit_controller import zoo
-from edgesplit_controller.deployment.problems import Candidate, build_problem
-from edgesplit_controller.graph.planning import unit_tensors
+from edgesplit.control.messages import LinkState
+from edgesplit.control.profile_messages import ExecutionProfile
+from edgesplit.operations.documents import GoalsDocument
+from edgesplit.planning.plan import Solution
+from edgesplit.wire.codecs import CODECS, available_codecs, decode, encode
+from edgesplit.wire.tensors import Array
+from edgesplit_controller.graph.unit_tensors import unit_tensors
 from edgesplit_controller.planner import solve
 from edgesplit_controller.quantization.calibration import Sample, load_calibration, split
-from edgesplit_controller.quantization.codec_noise import SMALLEST_BYTES, CodecProfile, measure_codecs
-from edgesplit_controller.quantization.measuring import measure_for
-from edgesplit_controller.quantization.unit_runs import UnitModel
+from edgesplit_controller.quantization.codecs.codec_noise import SMALLEST_BYTES, CodecProfile, measure_codecs
+from edgesplit_controller.quantization.codecs.unit_runs import UnitModel
+from edgesplit_controller.quantization.noise.pattern_runs import measure_for
+from edgesplit_controller.stating.problem_statement import Candidate, build_problem
 
 __all__ = ["main"]
 

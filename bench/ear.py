@@ -13,8 +13,8 @@ import click
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edgesplit import topics
-from edgesplit.broker_address import BrokerAddress
+from edgesplit.control import topics
+from edgesplit.mqtt.broker_address import BrokerAddress
 
 __all__ = ["main"]
 

@@ -18,9 +18,8 @@ import aiohttp
 import click
 import msgspec
 
-from edgesplit import topics
-from edgesplit.bus import MessageBus
-from edgesplit.messages import (
+from edgesplit.control import topics
+from edgesplit.control.messages import (
     PROTOCOL,
     ControllerStatus,
     Desired,
@@ -31,7 +30,8 @@ from edgesplit.messages import (
     NodeStatus,
     Observed,
 )
-from edgesplit.profiles import ExecutionProfile, ModelOffer, ProfilePlan, ProfileReport
+from edgesplit.control.profile_messages import ExecutionProfile, ModelOffer, ProfilePlan, ProfileReport
+from edgesplit.mqtt.bus import MessageBus
 
 __all__ = ["main"]
 

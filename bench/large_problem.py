@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 
-from edgesplit.problem import Constraints, Link, Node, Objective, Operator, Problem, Tensor
+from edgesplit.planning.problem import Constraints, Link, Node, Objective, Operator, Problem, Tensor
 
 __all__ = ["large_problem"]
 

@@ -11,13 +11,13 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Self
 
-from edgesplit import topics
-from edgesplit.bus import MessageBus
-from edgesplit.messages import PROTOCOL, ControllerStatus, Deployment, Desired, EpochSpec, NodeStatus, Observed
-from edgesplit_controller.artifacts import ArtifactServer
-from edgesplit_controller.deployment.compilation import tensor_specs
+from edgesplit.control import topics
+from edgesplit.control.messages import PROTOCOL, ControllerStatus, Deployment, Desired, EpochSpec, NodeStatus, Observed
+from edgesplit.mqtt.bus import MessageBus
+from edgesplit_controller.artifacts.artifact_server import ArtifactServer
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.graph.model import ModelGraph
+from edgesplit_controller.graph.model_graph import ModelGraph
+from edgesplit_controller.rollout.compilation import tensor_specs
 
 __all__ = ["AgentWatch", "PlanPusher"]
 

@@ -1,6 +1,6 @@
 """Plans rolled out on live agents, each while the one before serves, without a controller's choice.
 
-Owns: driving the controller's own state machine (`deployment/rollout.py`) with given plans, and when each step came. Its
+Owns: driving the controller's own state machine (`rollout/steps.py`) with given plans, and when each step came. Its
 rule: agents get what a controller would tell them, in the same order. Not here: which plans, the load.
 """
 
@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench.live_plans import PREPARE_TIMEOUT_S, PlanPusher
-from edgesplit import topics
-from edgesplit.messages import Deployment, Desired, EpochSpec
-from edgesplit_controller.deployment.compilation import tensor_specs
-from edgesplit_controller.deployment.rollout import EpochPlan, Rollout, World, advance, begin, parts
-from edgesplit_controller.graph.model import ModelGraph
+from edgesplit.control import topics
+from edgesplit.control.messages import Deployment, Desired, EpochSpec
+from edgesplit_controller.graph.model_graph import ModelGraph
+from edgesplit_controller.rollout.compilation import tensor_specs
+from edgesplit_controller.rollout.steps import EpochPlan, Rollout, World, advance, begin, parts
 
 __all__ = ["PlanRoller", "Switch"]
 

@@ -22,17 +22,17 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from edgesplit_controller import zoo
+from bench import zoo
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.graph.importer import import_model
-from edgesplit_controller.graph.model import ModelGraph
+from edgesplit_controller.graph.importing.importer import import_model
+from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.quantizable import candidates
 from edgesplit_controller.quantization.calibration import Sample, load_calibration, split
-from edgesplit_controller.quantization.measuring import measure_for
-from edgesplit_controller.quantization.noise import NoiseProfile, model_noise
-from edgesplit_controller.quantization.patterns import in_tree_order
-from edgesplit_controller.quantization.regression import r_squared
-from edgesplit_controller.quantization.segments import SegmentedModel
+from edgesplit_controller.quantization.noise.noise_model import NoiseProfile, model_noise
+from edgesplit_controller.quantization.noise.pattern_runs import measure_for
+from edgesplit_controller.quantization.noise.patterns import in_tree_order
+from edgesplit_controller.quantization.noise.regression import r_squared
+from edgesplit_controller.quantization.noise.segments import SegmentedModel
 
 __all__ = ["main"]
 

@@ -30,13 +30,13 @@ import edgesplit
 from bench.live_plans import PlanPusher
 from bench.plain_sockets import PlainServer, Step
 from bench.random_plans import PlacedPlan, placed_plan, placement_problem, random_inputs
+from bench.zoo.builder import GraphBuilder
 from demo.fleet import EmulatedNode, LocalFleet, free_port
-from edgesplit_agent.compute.sessions import RuntimeOptions, open_session
+from edgesplit_agent.compute.session_pool import RuntimeOptions, open_session
 from edgesplit_controller.embedded_broker import EmbeddedBroker
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.graph.importer import import_model
-from edgesplit_controller.graph.model import ModelGraph
-from edgesplit_controller.zoo.builder import GraphBuilder
+from edgesplit_controller.graph.importing.importer import import_model
+from edgesplit_controller.graph.model_graph import ModelGraph
 
 __all__ = ["main", "three_layers"]
 

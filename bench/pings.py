@@ -18,10 +18,10 @@ from typing import Self
 
 import click
 
-from edgesplit.frame_parser import FrameParser
-from edgesplit.frames import FrameLimits, encode_frame
-from edgesplit.headers import Header, Hello, Ping, Pong
-from edgesplit.messages import PROTOCOL
+from edgesplit.control.messages import PROTOCOL
+from edgesplit.wire.frames import FrameLimits, encode_frame
+from edgesplit.wire.headers import Header, Hello, Ping, Pong
+from edgesplit.wire.parser import FrameParser
 
 __all__ = ["Pings", "main"]
 

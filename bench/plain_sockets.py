@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from demo.fleet import free_port
-from edgesplit_agent.compute.sessions import RuntimeOptions, open_session
+from edgesplit_agent.compute.session_pool import RuntimeOptions, open_session
 
 __all__ = ["PlainServer", "Step"]
 

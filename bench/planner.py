@@ -23,9 +23,9 @@ from pathlib import Path
 
 import msgspec
 
-import edgesplit_controller.planner.planning
-from edgesplit.plan import Solution
-from edgesplit.problem import Problem, load_problem
+import edgesplit_controller.planner.solving
+from edgesplit.planning.plan import Solution
+from edgesplit.planning.problem import Problem, load_problem
 from edgesplit_controller.planner import evaluate, score, solve
 
 __all__ = ["main"]
@@ -177,7 +177,7 @@ def main() -> int:
         name = path.name.split(".json")[0]
         if path != expected_file and options.only in name:
             right &= row(path, expected.get(name, {}), options.repeat, options.time_limit)
-    print(f"medians of {options.repeat}; {edgesplit_controller.planner.planning.__name__} imported beforehand")
+    print(f"medians of {options.repeat}; {edgesplit_controller.planner.solving.__name__} imported beforehand")
     if not options.only:
         right &= large_row()
     if options.brute_force > 0:

@@ -22,17 +22,17 @@ import onnx
 from rich.console import Console
 from rich.table import Table
 
+from bench import zoo
 from bench.profiled_models import ProfiledModel, TimedSession, profiled
 from bench.scene import SHIPPED_MODEL
-from edgesplit.messages import ComponentSpec, LinkState
-from edgesplit.plan import Assignment
-from edgesplit.problem import Problem
-from edgesplit.requests import GoalsDocument
-from edgesplit_controller import zoo
-from edgesplit_controller.deployment.compilation import compile_plan, tensor_specs
-from edgesplit_controller.deployment.predictions import placed
-from edgesplit_controller.deployment.problems import Candidate, build_problem
+from edgesplit.control.messages import ComponentSpec, LinkState
+from edgesplit.operations.documents import GoalsDocument
+from edgesplit.planning.plan import Assignment
+from edgesplit.planning.problem import Problem
 from edgesplit_controller.planner import evaluate
+from edgesplit_controller.rollout.compilation import compile_plan, tensor_specs
+from edgesplit_controller.stating.predictions import placed
+from edgesplit_controller.stating.problem_statement import Candidate, build_problem
 
 __all__ = ["main"]
 

@@ -16,16 +16,16 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from bench.differences import Arrays, relative_difference
-from edgesplit.messages import ComponentSpec, EpochSpec, LinkState
-from edgesplit.plan import Assignment, Evaluation
-from edgesplit.problem import Problem
-from edgesplit.profiles import ExecutionProfile
-from edgesplit.requests import GoalsDocument
-from edgesplit_controller.deployment.compilation import compile_plan
-from edgesplit_controller.deployment.problems import Candidate, build_problem
+from edgesplit.control.messages import ComponentSpec, EpochSpec, LinkState
+from edgesplit.control.profile_messages import ExecutionProfile
+from edgesplit.operations.documents import GoalsDocument
+from edgesplit.planning.plan import Assignment, Evaluation
+from edgesplit.planning.problem import Problem
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.graph.model import ModelGraph
+from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.planner import evaluate
+from edgesplit_controller.rollout.compilation import compile_plan
+from edgesplit_controller.stating.problem_statement import Candidate, build_problem
 
 __all__ = [
     "NODES",

@@ -20,8 +20,8 @@ from bench.testbed.requirements import program
 from demo.fleet import EmulatedNode, LocalFleet, free_port
 from edgesplit_controller.embedded_broker import EmbeddedBroker
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.graph.importer import import_model
-from edgesplit_controller.graph.model import ModelGraph
+from edgesplit_controller.graph.importing.importer import import_model
+from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.runner import open_session
 
 __all__ = ["SHIPPED_MODEL", "Subject", "agents", "broker", "memory", "subject"]

@@ -32,11 +32,11 @@ from bench.live_plans import PlanPusher
 from bench.overhead import three_layers
 from bench.random_plans import placed_plan, placement_problem, random_inputs
 from demo.fleet import EmulatedNode, LocalFleet, free_port
-from edgesplit.client import AsyncClient
+from edgesplit.client.asynchronous import AsyncClient
 from edgesplit.errors import EdgesplitError
 from edgesplit_controller.embedded_broker import EmbeddedBroker
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.graph.importer import import_model
+from edgesplit_controller.graph.importing.importer import import_model
 
 __all__ = ["main"]
 

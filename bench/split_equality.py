@@ -22,15 +22,15 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from bench import zoo
 from bench.live_plans import PlanPusher
 from bench.random_plans import NODES, random_inputs, random_plan, relative_difference, run_in_process
 from demo.fleet import EmulatedNode, LocalFleet, free_port
-from edgesplit.client import AsyncClient
-from edgesplit_controller import zoo
+from edgesplit.client.asynchronous import AsyncClient
 from edgesplit_controller.embedded_broker import EmbeddedBroker
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.graph.importer import import_model
-from edgesplit_controller.graph.model import ModelGraph
+from edgesplit_controller.graph.importing.importer import import_model
+from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.runner import open_session
 
 __all__ = ["TOLERANCE", "main", "prove"]

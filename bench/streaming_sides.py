@@ -21,9 +21,9 @@ from typing import Any, Literal
 import numpy as np
 
 from demo.fleet import free_port
-from edgesplit.frames import Frame, encode_frame, pack_tensor, pack_tensors, unpack_tensors
-from edgesplit.headers import Tensors
-from edgesplit.tensors import Array, as_bytes
+from edgesplit.wire.frames import Frame, encode_frame, pack_tensor, pack_tensors, unpack_tensors
+from edgesplit.wire.headers import Tensors
+from edgesplit.wire.tensors import Array, as_bytes
 from edgesplit_agent.dataplane.contract import Limits
 from edgesplit_agent.dataplane.emulation import Emulation
 from edgesplit_agent.dataplane.plane import DataPlane

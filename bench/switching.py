@@ -22,13 +22,13 @@ import onnx
 from rich.console import Console
 from rich.table import Table
 
+from bench import zoo
 from bench.callers import Answer, Callers
 from bench.live_rollouts import PlanRoller, Switch
 from bench.pings import Pings
 from bench.random_plans import NODES, PlacedPlan, placed_plan, placement_problem, random_plan
 from bench.scene import SHIPPED_MODEL, Subject, agents, broker, memory, subject
 from demo.fleet import LocalFleet, free_port
-from edgesplit_controller import zoo
 
 __all__ = ["Run", "main"]
 

@@ -24,8 +24,8 @@ import edgesplit
 from demo import picture, report, scoring, shapes
 from demo.fleet import CommandFailed, EmulatedLink, EmulatedNode, LocalFleet
 from demo.traffic import Traffic
-from edgesplit.codecs import CODECS
 from edgesplit.errors import EdgesplitError
+from edgesplit.wire.codecs import CODECS
 
 __all__ = ["main"]
 

@@ -1,7 +1,7 @@
 """The agent's configuration: every key of its TOML file, with defaults and checks.
 
 Owns: the frozen classes below. Its rule: read once in `main`; a wrong value is refused there with one sentence. Not
-here: the merge of file and environment (`edgesplit.configuration`), and what the values are used for.
+here: the merge of file and environment (`edgesplit.daemon.configuration_file`), and what the values are used for.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Annotated, Any
 
 import msgspec
 
-from edgesplit.addresses import checked_advertise
-from edgesplit.broker_address import BrokerAddress, TlsFiles
-from edgesplit.endpoints import parse_address
+from edgesplit.daemon.advertised_address import checked_advertise
 from edgesplit.errors import EdgesplitError
+from edgesplit.mqtt.broker_address import BrokerAddress, TlsFiles
 from edgesplit.names import checked_name
+from edgesplit.wire.endpoints import parse_address
 from edgesplit_agent.compute.providers import full_name
 
 __all__ = [

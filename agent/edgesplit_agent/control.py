@@ -1,8 +1,8 @@
 """The control plane as the agent uses it: what it says over MQTT and what it listens to.
 
 Owns: subscriptions, the node's retained state, peers, and whom it obeys. Its rule: messages become calls on the
-handler; nothing that arrives here can stop serving. Not here: the connection (`edgesplit.bus`), decisions
-(`serving/`), figures (`reporting.py`).
+handler; nothing that arrives here can stop serving. Not here: the connection (`edgesplit.mqtt.bus`), decisions
+(`serving/`), figures (`reporting/reporter.py`).
 """
 
 from __future__ import annotations
@@ -15,17 +15,26 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from edgesplit import topics
-from edgesplit.broker_address import BrokerAddress
-from edgesplit.bus import MessageBus
-from edgesplit.checks import NoiseReport
+from edgesplit.control import topics
+from edgesplit.control.event_kinds import level_of
+from edgesplit.control.messages import (
+    PROTOCOL,
+    ControllerStatus,
+    Deployment,
+    Desired,
+    EpochState,
+    Event,
+    NodeStatus,
+    Observed,
+)
+from edgesplit.control.noise_messages import NoiseReport
+from edgesplit.control.profile_messages import LiveTimings, ModelOffer, ProfileReport, ProfileRequest
 from edgesplit.errors import MalformedMessage
-from edgesplit.event_kinds import level_of
-from edgesplit.messages import PROTOCOL, ControllerStatus, Deployment, Desired, EpochState, Event, NodeStatus, Observed
-from edgesplit.name_claim import Registered
-from edgesplit.packet_limit import Oversize
-from edgesplit.profiles import LiveTimings, ModelOffer, ProfileReport, ProfileRequest
-from edgesplit_agent.serving.actions import PublishNoise
+from edgesplit.mqtt.broker_address import BrokerAddress
+from edgesplit.mqtt.bus import MessageBus
+from edgesplit.mqtt.name_claim import Registered
+from edgesplit.mqtt.packet_limit import Oversize
+from edgesplit_agent.serving.machine.actions import PublishNoise
 
 __all__ = ["ControlHandler", "ControlPlane"]
 

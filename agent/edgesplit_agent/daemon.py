@@ -15,43 +15,43 @@ from typing import Any
 
 import structlog
 
-from edgesplit.addresses import Network
-from edgesplit.clock_watch import watch_clock
+from edgesplit.control.messages import PROTOCOL, Deployment, Desired, NodeStatus
+from edgesplit.control.profile_messages import ModelOffer, ProfileRequest
+from edgesplit.daemon.advertised_address import Network
+from edgesplit.daemon.clock_watch import watch_clock
+from edgesplit.daemon.runtime_builds import installed_runtime, runtime_conflict
+from edgesplit.daemon.service_notification import Notifier
 from edgesplit.errors import NameTaken
-from edgesplit.messages import PROTOCOL, Deployment, Desired, NodeStatus
-from edgesplit.profiles import ModelOffer, ProfileRequest
-from edgesplit.runtime_builds import installed_runtime, runtime_conflict
-from edgesplit.service_notify import Notifier
-from edgesplit_agent.advertising import Advertiser
 from edgesplit_agent.artifacts.cache import BlobCache
 from edgesplit_agent.artifacts.sources import Source, peer_sources
-from edgesplit_agent.collectors.battery import BatteryCollector
-from edgesplit_agent.collectors.busy import BusyClock, TimedWorker
-from edgesplit_agent.collectors.memory import MemoryCollector
-from edgesplit_agent.collectors.power import select_power
-from edgesplit_agent.collectors.power_meter import PowerMeter
 from edgesplit_agent.compute.coding import Coder
 from edgesplit_agent.compute.own_work import OwnWork
 from edgesplit_agent.compute.providers import CPU
-from edgesplit_agent.compute.sessions import RuntimeOptions, SessionPool
-from edgesplit_agent.compute.shadowing import Shadower
+from edgesplit_agent.compute.session_pool import RuntimeOptions, SessionPool
 from edgesplit_agent.configuration import AgentConfiguration
 from edgesplit_agent.control import ControlPlane
 from edgesplit_agent.dataplane.plane import DataPlane
-from edgesplit_agent.engine import Engine
-from edgesplit_agent.http import HttpEndpoint
-from edgesplit_agent.intake import Intake
-from edgesplit_agent.openinference.models import EngineModels
-from edgesplit_agent.plane_settings import emulation_of, limits_of, log_emulation
+from edgesplit_agent.dataplane.settings import emulation_of, limits_of, log_emulation
+from edgesplit_agent.http_server import HttpEndpoint
+from edgesplit_agent.openinference.served_models import EngineModels
 from edgesplit_agent.profiling.live_timings import TimingBook
 from edgesplit_agent.profiling.profiler import Profiler
 from edgesplit_agent.profiling.retiming import Retimer
-from edgesplit_agent.reporting import Reporter
-from edgesplit_agent.serving.events import CauseReturned, DeploymentChanged, DesiredChanged, ModelOffered
-from edgesplit_agent.serving.machine import AgentMachine
-from edgesplit_agent.standing import Standing
-from edgesplit_agent.telemetry import Telemetry
-from edgesplit_agent.usage import UsageBook
+from edgesplit_agent.readiness import Standing
+from edgesplit_agent.reporting.collectors.battery_level import BatteryCollector
+from edgesplit_agent.reporting.collectors.busy_clock import BusyClock, TimedWorker
+from edgesplit_agent.reporting.collectors.memory import MemoryCollector
+from edgesplit_agent.reporting.collectors.power.meter import PowerMeter
+from edgesplit_agent.reporting.collectors.power.selection import select_power
+from edgesplit_agent.reporting.metrics import Telemetry
+from edgesplit_agent.reporting.node_address import Advertiser
+from edgesplit_agent.reporting.reporter import Reporter
+from edgesplit_agent.reporting.usage import UsageBook
+from edgesplit_agent.serving.engine import Engine
+from edgesplit_agent.serving.intake import Intake
+from edgesplit_agent.serving.machine.agent_machine import AgentMachine
+from edgesplit_agent.serving.machine.events import CauseReturned, DeploymentChanged, DesiredChanged, ModelOffered
+from edgesplit_agent.serving.shadow_runs import Shadower
 
 __all__ = ["Agent"]
 

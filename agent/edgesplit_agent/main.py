@@ -15,13 +15,13 @@ from pathlib import Path
 import click
 import structlog
 
-from edgesplit.configuration import load_configuration, render_configuration
-from edgesplit.daemon_logging import LEVELS, set_up_logging
+from edgesplit.daemon.configuration_file import load_configuration, render_configuration
+from edgesplit.daemon.logs import LEVELS, set_up_logging
 from edgesplit.errors import EdgesplitError
+from edgesplit_agent.compute.heap import share_heap
+from edgesplit_agent.compute.lending_loop import LendingLoop
 from edgesplit_agent.configuration import AgentConfiguration
-from edgesplit_agent.descriptors import allow_descriptors
-from edgesplit_agent.heap import share_heap
-from edgesplit_agent.lending_loop import LendingLoop
+from edgesplit_agent.open_files import allow_descriptors
 
 __all__ = ["main"]
 

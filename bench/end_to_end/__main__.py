@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from rich.console import Console
 
+from bench import zoo
 from bench.end_to_end.changes import changes
 from bench.end_to_end.course import Course, Model, Row
 from bench.end_to_end.tables import links_table, noticed_table, rows_table
@@ -21,9 +22,8 @@ from bench.random_plans import random_inputs
 from bench.testbed.requirements import TestbedUnavailable, unavailable
 from bench.testbed.testbed import QUOTAS, STUDY, Testbed
 from demo.fleet import CommandFailed
-from edgesplit_controller import zoo
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.graph.importer import import_model
+from edgesplit_controller.graph.importing.importer import import_model
 
 __all__ = ["main"]
 

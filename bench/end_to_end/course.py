@@ -50,7 +50,7 @@ POLL_S = 2.0
 """Between two looks at what the controller says: a command's start takes half a second of a core. [s]"""
 BELIEVED_WITHIN = 0.1
 BELIEVED_LIMIT_S = 150.0
-"""Idle links of 100 MB/s and 55 ms are probed every minute and a half (`edgesplit_agent/dataplane/probing.py`)."""
+"""Idle links of 100 MB/s and 55 ms are probed every minute and a half (`edgesplit_agent/dataplane/measurement/probing.py`)."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 """The controller: what runs where, decided and brought about."""
 
-from edgesplit.discretion import stay_discreet
+from edgesplit.daemon.telemetry_off import stay_discreet
 
 stay_discreet()

@@ -1,7 +1,7 @@
 """The controller's configuration file.
 
 Owns: its sections, keys and defaults. Its rule: loaded once, in `main`. Not here: the merge of file and environment
-(`edgesplit.configuration`).
+(`edgesplit.daemon.configuration_file`).
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Literal
 
 import msgspec
 
-from edgesplit.addresses import checked_advertise
-from edgesplit.broker_address import BrokerAddress, TlsFiles
+from edgesplit.daemon.advertised_address import checked_advertise
 from edgesplit.errors import InvalidConfiguration
-from edgesplit_controller.deployment.replanning import Thresholds
+from edgesplit.mqtt.broker_address import BrokerAddress, TlsFiles
+from edgesplit_controller.deciding.changes.replanning import Thresholds
 
 __all__ = [
     "Artifacts",

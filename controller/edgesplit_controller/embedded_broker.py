@@ -15,8 +15,8 @@ import socket
 import threading
 from typing import Any, Protocol
 
-from edgesplit.broker_address import BrokerAddress
 from edgesplit.errors import BrokerUnreachable, InvalidConfiguration
+from edgesplit.mqtt.broker_address import BrokerAddress
 
 __all__ = ["EmbeddedBroker"]
 

@@ -11,8 +11,8 @@ import itertools
 from collections import deque
 from collections.abc import Iterator
 
-from edgesplit.event_kinds import HISTORIES, EventSelection, history_of
-from edgesplit.messages import Event
+from edgesplit.control.event_kinds import HISTORIES, EventSelection, history_of
+from edgesplit.control.messages import Event
 
 __all__ = ["KEPT", "KEPT_S", "MOST", "EventHistory"]
 

@@ -16,10 +16,10 @@ from typing import cast
 import click
 import structlog
 
-from edgesplit.configuration import load_configuration, render_configuration
-from edgesplit.daemon_logging import LEVELS, set_up_logging
+from edgesplit.daemon.configuration_file import load_configuration, render_configuration
+from edgesplit.daemon.logs import LEVELS, set_up_logging
+from edgesplit.daemon.service_notification import Notifier
 from edgesplit.errors import EdgesplitError
-from edgesplit.service_notify import Notifier
 from edgesplit_controller.configuration import ControllerConfiguration
 from edgesplit_controller.extras import check_installed
 
@@ -68,7 +68,7 @@ def main(path: Path | None, print_config: bool, log_level: str) -> None:
 async def _run(configuration: ControllerConfiguration) -> None:
     from edgesplit_controller.embedded_broker import EmbeddedBroker  # noqa: PLC0415 - --print-config needs none of it
     from edgesplit_controller.service import Service  # noqa: PLC0415
-    from edgesplit_controller.store import Store  # noqa: PLC0415
+    from edgesplit_controller.storage.store import Store  # noqa: PLC0415
 
     notifier = Notifier()
     stop = asyncio.Event()

@@ -1,7 +1,7 @@
 """The controller's Prometheus page.
 
 Owns: names and help of the metrics, read from the present state when asked. Its rule: no counters to keep in step; a
-scrape shows what is. Not here: the HTTP route (`artifacts.py`).
+scrape shows what is. Not here: the HTTP route (`artifacts/artifact_server.py`).
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from edgesplit_controller.energy import energy_rows
+from edgesplit_controller.answering.energy_report import energy_rows
 
 if TYPE_CHECKING:
-    from edgesplit_controller.deployment.state import DeploymentState
-    from edgesplit_controller.models.record import ModelRecord
-    from edgesplit_controller.registry import Registry
+    from edgesplit_controller.fleet.registry import Registry
+    from edgesplit_controller.models.model_record import ModelRecord
+    from edgesplit_controller.rollout.deployment_state import DeploymentState
 
 __all__ = ["render_metrics"]
 

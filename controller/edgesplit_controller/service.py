@@ -16,12 +16,8 @@ from typing import TypeVar
 import msgspec
 import structlog
 
-from edgesplit import topics
-from edgesplit.bus import PAYLOAD_LIMIT_BYTES, MessageBus
-from edgesplit.checks import NoiseReport
-from edgesplit.clock_watch import watch_clock
-from edgesplit.errors import MalformedMessage, NameTaken
-from edgesplit.messages import (
+from edgesplit.control import topics
+from edgesplit.control.messages import (
     PROTOCOL,
     ControllerStatus,
     Deployment,
@@ -33,36 +29,40 @@ from edgesplit.messages import (
     Observed,
     Usage,
 )
-from edgesplit.name_claim import Registered
-from edgesplit.ownership import Complaints
-from edgesplit.packet_limit import Oversize
-from edgesplit.profiles import LiveTimings, ModelOffer, ProfileReport, ProfileRequest
-from edgesplit.runtime_builds import runtime_conflict
-from edgesplit_controller.advertising import ArtifactAddress
-from edgesplit_controller.artifacts import ArtifactServer
+from edgesplit.control.noise_messages import NoiseReport
+from edgesplit.control.profile_messages import LiveTimings, ModelOffer, ProfileReport, ProfileRequest
+from edgesplit.daemon.clock_watch import watch_clock
+from edgesplit.daemon.runtime_builds import runtime_conflict
+from edgesplit.errors import MalformedMessage, NameTaken
+from edgesplit.mqtt.bus import PAYLOAD_LIMIT_BYTES, MessageBus
+from edgesplit.mqtt.name_claim import Registered
+from edgesplit.mqtt.packet_limit import Oversize
+from edgesplit.mqtt.topic_ownership import Complaints
+from edgesplit_controller.answering.dispatch import Operations
+from edgesplit_controller.answering.inbox import AskedOperation, Inbox
+from edgesplit_controller.answering.studies import Studies
+from edgesplit_controller.artifacts.artifact_address import ArtifactAddress
+from edgesplit_controller.artifacts.artifact_server import ArtifactServer
 from edgesplit_controller.configuration import ControllerConfiguration, split_address
-from edgesplit_controller.credence import Credence
-from edgesplit_controller.deployment.activation import Activation
-from edgesplit_controller.deployment.batteries import Batteries
-from edgesplit_controller.deployment.deployer import Deployer
-from edgesplit_controller.deployment.fallbacks import Fallbacks, Writing
-from edgesplit_controller.deployment.planning import PlanMaker
-from edgesplit_controller.deployment.rollouts import Rollouts
-from edgesplit_controller.events import EventLog
-from edgesplit_controller.inbox import Envelope, Inbox
+from edgesplit_controller.deciding.battery_floors import Batteries
+from edgesplit_controller.deciding.deployer import Deployer
+from edgesplit_controller.deciding.fallbacks import Fallbacks, Writing
+from edgesplit_controller.deciding.noise_guard import NoiseGuard, shadowing_of
+from edgesplit_controller.deciding.plan_maker import PlanMaker
+from edgesplit_controller.event_log import EventLog
+from edgesplit_controller.fleet.node_clocks import NodeClocks
+from edgesplit_controller.fleet.node_removal import NodeRemoval
+from edgesplit_controller.fleet.node_speeds import Speeds
+from edgesplit_controller.fleet.plausibility import Credence
+from edgesplit_controller.fleet.registry import FleetChange, Registry
+from edgesplit_controller.fleet.traffic import Traffic
 from edgesplit_controller.metrics import render_metrics
 from edgesplit_controller.models.catalog import Catalog
-from edgesplit_controller.models.profiling import Profiling
-from edgesplit_controller.node_clocks import NodeClocks
-from edgesplit_controller.node_removal import NodeRemoval
-from edgesplit_controller.noise_guard import NoiseGuard, shadowing_of
-from edgesplit_controller.operations import Operations
-from edgesplit_controller.registry import Change, Registry
-from edgesplit_controller.speeds import Speeds
-from edgesplit_controller.store import Store
-from edgesplit_controller.store_keeper import StoreKeeper
-from edgesplit_controller.studies import Studies
-from edgesplit_controller.traffic import Traffic
+from edgesplit_controller.models.profiling_progress import Profiling
+from edgesplit_controller.rollout.activation import Activation
+from edgesplit_controller.rollout.driver import Rollouts
+from edgesplit_controller.storage.store import Store
+from edgesplit_controller.storage.store_keeper import StoreKeeper
 
 __all__ = ["Service", "release"]
 
@@ -311,7 +311,7 @@ class Service:
         self._hear(topics.usage(any_, any_), Usage, self._on_usage, limit_bytes=SMALL_BYTES)
         self._hear(topics.noise(any_, any_), NoiseReport, self._on_noise, limit_bytes=SMALL_BYTES)
         bus.subscribe(topics.event(any_), Event, self._on_event, limit_bytes=SMALL_BYTES)
-        bus.subscribe(topics.request(any_), Envelope, self._on_request, limit_bytes=LARGE_BYTES)
+        bus.subscribe(topics.request(any_), AskedOperation, self._on_request, limit_bytes=LARGE_BYTES)
         bus.on_heard = self._on_heard
         bus.own([topics.CONTROLLER_STATUS], on_foreign=self._on_foreign)
         own = [topics.model(any_), topics.deployment(any_), topics.desired(any_, any_)]
@@ -407,7 +407,7 @@ class Service:
         if event is not None and event.origin == topics.last_parts(topic, 1)[0]:
             self._events.collect(event)
 
-    def _on_request(self, topic: str, envelope: Envelope | None) -> None:
+    def _on_request(self, topic: str, envelope: AskedOperation | None) -> None:
         self._inbox.receive(topic, envelope)
 
     def _on_malformed(self, error: MalformedMessage) -> None:
@@ -437,7 +437,7 @@ class Service:
 
     # --- small things ----------------------------------------------------------------------------------------------------
 
-    def _tell(self, changes: tuple[Change, ...]) -> None:
+    def _tell(self, changes: tuple[FleetChange, ...]) -> None:
         for change in changes:
             self._events.add(
                 change.kind, change.text, model=change.model, node=change.node, data=change.data, level=change.level

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgesplit import errors
-    from edgesplit.blocking import Client, connect
-    from edgesplit.client import AsyncClient, InferResult
+    from edgesplit.client.asynchronous import AsyncClient, InferResult
+    from edgesplit.client.blocking import Client, connect
 
 __all__ = ["AsyncClient", "Client", "InferResult", "connect", "errors"]
 
 _HOMES = {
-    "AsyncClient": "edgesplit.client",
-    "Client": "edgesplit.blocking",
-    "InferResult": "edgesplit.client",
-    "connect": "edgesplit.blocking",
+    "AsyncClient": "edgesplit.client.asynchronous",
+    "Client": "edgesplit.client.blocking",
+    "InferResult": "edgesplit.client.asynchronous",
+    "connect": "edgesplit.client.blocking",
 }
 
 

@@ -11,7 +11,16 @@ import onnx
 from aiohttp import web
 from onnx import TensorProto, helper
 
-from edgesplit.messages import ComponentSpec, Deployment, Desired, EpochSpec, GraphRef, Route, TensorSpec, WeightRef
+from edgesplit.control.messages import (
+    ComponentSpec,
+    Deployment,
+    Desired,
+    EpochSpec,
+    GraphRef,
+    Route,
+    TensorSpec,
+    WeightRef,
+)
 
 SHAPE = (1, 4)
 

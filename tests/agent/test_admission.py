@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesplit.messages import ComponentSpec, EpochSpec, GraphRef, Route, TensorSpec
-from edgesplit.tensors import Array
-from edgesplit_agent.serving.admission import Admission, Held, footprint_bytes
+from edgesplit.control.messages import ComponentSpec, EpochSpec, GraphRef, Route, TensorSpec
+from edgesplit.wire.tensors import Array
+from edgesplit_agent.serving.machine.admission import Admission, Held, footprint_bytes
 
 KILO = TensorSpec(name="x", dtype="float32", shape=(250,))
 Y = TensorSpec(name="y", dtype="float32", shape=(1, 500))

@@ -12,12 +12,11 @@ import msgspec
 import pytest
 
 from demo.fleet import free_port
-from edgesplit import runtime_builds
-from edgesplit.addresses import Network
-from edgesplit.broker_address import BrokerAddress
-from edgesplit.messages import PROTOCOL, NodeStatus
-from edgesplit.service_notify import Notifier
-from edgesplit_agent.advertising import Advertiser
+from edgesplit.control.messages import PROTOCOL, NodeStatus
+from edgesplit.daemon import runtime_builds
+from edgesplit.daemon.advertised_address import Network
+from edgesplit.daemon.service_notification import Notifier
+from edgesplit.mqtt.broker_address import BrokerAddress
 from edgesplit_agent.configuration import (
     AgentConfiguration,
     BrokerSection,
@@ -27,7 +26,8 @@ from edgesplit_agent.configuration import (
     PowerSection,
 )
 from edgesplit_agent.daemon import Agent
-from edgesplit_agent.standing import Standing
+from edgesplit_agent.readiness import Standing
+from edgesplit_agent.reporting.node_address import Advertiser
 from tests.shared.networks import FakeNetwork
 
 
@@ -163,7 +163,7 @@ class Manager(Notifier):
 async def test_a_start_without_a_broker_is_done_after_a_moment_and_says_what_it_waits_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("edgesplit_agent.standing.BROKER_PATIENCE_S", 0.0)
+    monkeypatch.setattr("edgesplit_agent.readiness.BROKER_PATIENCE_S", 0.0)
     manager = Manager()
     standing = Standing(manager, "broker.example:1883")
     standing.connecting()
@@ -186,7 +186,7 @@ async def test_a_start_with_a_broker_is_done_once_the_node_has_registered() -> N
 
 
 async def test_an_agent_starts_where_there_is_no_broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgesplit_agent.standing.BROKER_PATIENCE_S", 0.1)
+    monkeypatch.setattr("edgesplit_agent.readiness.BROKER_PATIENCE_S", 0.1)
     manager = Manager()
     agent = Agent(
         AgentConfiguration(

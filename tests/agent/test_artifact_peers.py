@@ -15,10 +15,10 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgesplit.control.messages import LinkState, NodeStatus
 from edgesplit.errors import ArtifactCorrupt, ArtifactMissing
-from edgesplit.messages import LinkState, NodeStatus
+from edgesplit_agent.artifacts.blob_server import ArtifactService
 from edgesplit_agent.artifacts.cache import TRIES, BlobCache
-from edgesplit_agent.artifacts.service import ArtifactService
 from edgesplit_agent.artifacts.sources import ASKED_PEERS, CONTROLLER, Source, in_order, peer_sources
 
 BLOBS = [bytes([number]) * 200_000 for number in range(3)]
@@ -229,7 +229,7 @@ class TestService:
     async def test_a_node_that_sends_enough_blobs_already_says_so(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("edgesplit_agent.artifacts.service.UPLOADS", 0)
+        monkeypatch.setattr("edgesplit_agent.artifacts.blob_server.UPLOADS", 0)
         async with node(tmp_path / "cache", BLOBS[0]) as served, aiohttp.ClientSession(served.url) as client:
             async with client.get(f"/blobs/{DIGESTS[0]}") as answer:
                 assert answer.status == 503

@@ -15,8 +15,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgesplit.messages import EpochSpec
-from edgesplit_agent.serving.actions import (
+from edgesplit.control.messages import EpochSpec
+from edgesplit_agent.serving.machine.actions import (
     Action,
     CompleteRequest,
     FailRequest,
@@ -25,7 +25,8 @@ from edgesplit_agent.serving.actions import (
     SendAbort,
     SendTensors,
 )
-from edgesplit_agent.serving.events import (
+from edgesplit_agent.serving.machine.agent_machine import AgentMachine
+from edgesplit_agent.serving.machine.events import (
     AbortReceived,
     ComponentFinished,
     DesiredChanged,
@@ -38,7 +39,6 @@ from edgesplit_agent.serving.events import (
     SendFailed,
     TensorsArrived,
 )
-from edgesplit_agent.serving.machine import AgentMachine
 from tests.agent.graphs import ADDRESSES, NO_GRAPH, component, desired, local_part, route
 
 X = np.ones((1, 4), np.float32)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesplit.codecs import available_codecs
-from edgesplit_agent.compute.sessions import RuntimeOptions
+from edgesplit.wire.codecs import available_codecs
+from edgesplit_agent.compute.session_pool import RuntimeOptions
 from edgesplit_agent.compute.worker import Worker
 from edgesplit_agent.profiling.codec_times import CodecTimer, fit_line
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from edgesplit.errors import FrameMalformed, PreparationFailed
-from edgesplit.frames import PackedTensor, pack_tensor
-from edgesplit.tensors import Array
+from edgesplit.wire.frames import PackedTensor, pack_tensor
+from edgesplit.wire.tensors import Array
 from edgesplit_agent.compute import coding
 from edgesplit_agent.compute.coding import Coder, check_codecs
-from edgesplit_agent.compute.sessions import RuntimeOptions, slowed
+from edgesplit_agent.compute.session_pool import RuntimeOptions, slowed
 from edgesplit_agent.compute.worker import Worker
 from tests.agent.graphs import device_part
 

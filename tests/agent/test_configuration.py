@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from edgesplit.configuration import load_configuration
+from edgesplit.daemon.configuration_file import load_configuration
 from edgesplit.errors import InvalidConfiguration
 from edgesplit_agent.configuration import AgentConfiguration, split_address
 from edgesplit_agent.main import main

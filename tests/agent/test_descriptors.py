@@ -6,7 +6,7 @@ import resource
 
 import pytest
 
-from edgesplit_agent.descriptors import OTHERS, allow_descriptors
+from edgesplit_agent.open_files import OTHERS, allow_descriptors
 
 
 @pytest.mark.parametrize(

@@ -10,26 +10,26 @@ import msgspec
 import numpy as np
 import pytest
 
+from edgesplit.control.messages import EpochSpec, EpochState, Shadowing
 from edgesplit.errors import NodeUnreachable, Overloaded, PeerUnreachable, PreparationFailed, RequestFailed
-from edgesplit.frames import Frame, PackedTensor, pack_tensor
-from edgesplit.headers import Tensors
-from edgesplit.messages import EpochSpec, EpochState, Shadowing
-from edgesplit.tensors import Array
-from edgesplit_agent import engine
-from edgesplit_agent.collectors.base import Power
+from edgesplit.wire.frames import Frame, PackedTensor, pack_tensor
+from edgesplit.wire.headers import Tensors
+from edgesplit.wire.tensors import Array
 from edgesplit_agent.compute.coding import Coder
 from edgesplit_agent.compute.own_work import OwnWork
-from edgesplit_agent.compute.sessions import Component, RuntimeOptions
-from edgesplit_agent.compute.shadowing import Shadower
+from edgesplit_agent.compute.session_pool import LoadedComponent, RuntimeOptions
 from edgesplit_agent.compute.worker import Worker
-from edgesplit_agent.engine import Engine
-from edgesplit_agent.intake import Intake
 from edgesplit_agent.profiling.live_timings import TimingBook
-from edgesplit_agent.serving.actions import PublishNoise
-from edgesplit_agent.serving.events import DeploymentChanged, DesiredChanged, PeerUp
-from edgesplit_agent.serving.machine import AgentMachine
-from edgesplit_agent.telemetry import Telemetry
-from edgesplit_agent.usage import UsageBook
+from edgesplit_agent.reporting.collectors.power.sensor import Power
+from edgesplit_agent.reporting.metrics import Telemetry
+from edgesplit_agent.reporting.usage import UsageBook
+from edgesplit_agent.serving import engine
+from edgesplit_agent.serving.engine import Engine
+from edgesplit_agent.serving.intake import Intake
+from edgesplit_agent.serving.machine.actions import PublishNoise
+from edgesplit_agent.serving.machine.agent_machine import AgentMachine
+from edgesplit_agent.serving.machine.events import DeploymentChanged, DesiredChanged, PeerUp
+from edgesplit_agent.serving.shadow_runs import Shadower
 from tests.agent.graphs import deployment, desired, device_part, local_part
 
 X = np.ones((1, 4), np.float32)
@@ -62,14 +62,14 @@ class Preparer:
     def __post_init__(self) -> None:
         self.open.set()
 
-    async def prepare(self, spec: EpochSpec) -> dict[int, Component]:
+    async def prepare(self, spec: EpochSpec) -> dict[int, LoadedComponent]:
         """One session for all."""
         self.asked.set()
         await self.open.wait()
         if self.error is not None:
             raise self.error
         return {
-            part.component: Component(self.session, [output.name for output in part.outputs])
+            part.component: LoadedComponent(self.session, [output.name for output in part.outputs])
             for part in spec.components
         }
 

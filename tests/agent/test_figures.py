@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgesplit.control.messages import LinkState, NodeMetrics
+from edgesplit.control.profile_messages import ProfilePlan
 from edgesplit.errors import InvalidConfiguration
-from edgesplit.messages import LinkState, NodeMetrics
-from edgesplit.profiles import ProfilePlan
 from edgesplit_agent.configuration import HttpSection
-from edgesplit_agent.http import HttpEndpoint
+from edgesplit_agent.http_server import HttpEndpoint
 from edgesplit_agent.profiling.kernel_times import Kernel, is_opaque, kernel_runs, modelled_times, unit_times
-from edgesplit_agent.reporting import links_differ, metrics_differ
-from edgesplit_agent.telemetry import Telemetry
+from edgesplit_agent.reporting.metrics import Telemetry
+from edgesplit_agent.reporting.reporter import links_differ, metrics_differ
 from tests.openinference.fakes import FakeModels
 
 PLAN = ProfilePlan(

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from edgesplit_agent.compute.lending_loop import LendingLoop
 from edgesplit_agent.compute.worker import Job, Worker
-from edgesplit_agent.lending_loop import LendingLoop
 
 
 def run(main: Callable[[LendingLoop], Any]) -> Any:

@@ -11,11 +11,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgesplit import topics
-from edgesplit.bus import MessageBus
-from edgesplit.client import AsyncClient
-from edgesplit.errors import InvalidTensor, UnknownModel
-from edgesplit.messages import (
+from edgesplit.client.asynchronous import AsyncClient
+from edgesplit.control import topics
+from edgesplit.control.messages import (
     ControllerStatus,
     Event,
     LinkMetrics,
@@ -25,7 +23,9 @@ from edgesplit.messages import (
     TensorSpec,
     Usage,
 )
-from edgesplit.profiles import ModelOffer, ProfilePlan, ProfileReport
+from edgesplit.control.profile_messages import ModelOffer, ProfilePlan, ProfileReport
+from edgesplit.errors import InvalidTensor, UnknownModel
+from edgesplit.mqtt.bus import MessageBus
 from edgesplit_agent.configuration import (
     AgentConfiguration,
     BrokerSection,
@@ -185,7 +185,7 @@ async def test_agents_register_prepare_serve_and_survive_each_other(broker: str,
 async def test_an_agent_profiles_an_offered_model_and_remembers_it(broker: str, tmp_path: Path) -> None:
     blobs = Blobs(tmp_path / "blobs")
     runner, base = await serve_blobs(blobs.folder)
-    from edgesplit.messages import GraphRef
+    from edgesplit.control.messages import GraphRef
 
     graph = GraphRef(digest=blobs.put(blobs.chain(3).SerializeToString()), nbytes=1)
     plan = ProfilePlan(

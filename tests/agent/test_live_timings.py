@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesplit.messages import EpochSpec, GraphRef
-from edgesplit.profiles import ExecutionProfile, LiveTimings, ModelOffer
-from edgesplit.tensors import Array
+from edgesplit.control.messages import EpochSpec, GraphRef
+from edgesplit.control.profile_messages import ExecutionProfile, LiveTimings, ModelOffer
+from edgesplit.wire.tensors import Array
 from edgesplit_agent.artifacts.cache import BlobCache
 from edgesplit_agent.compute.own_work import OwnWork
-from edgesplit_agent.compute.sessions import RuntimeOptions
+from edgesplit_agent.compute.session_pool import RuntimeOptions
 from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
 from edgesplit_agent.profiling.live_timings import TimingBook, middle_mean
 from edgesplit_agent.profiling.retiming import BURSTS, RUNS, SAVED_S, SHARE, Budget, Retimed, Retimer, is_due

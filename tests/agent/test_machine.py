@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from edgesplit.control.messages import EpochState
 from edgesplit.errors import (
     InvalidTensor,
     NotDeployed,
@@ -18,9 +19,8 @@ from edgesplit.errors import (
     RequestTimedOut,
     UnknownModel,
 )
-from edgesplit.messages import EpochState
 from edgesplit.retrying import Retrying
-from edgesplit_agent.serving.actions import (
+from edgesplit_agent.serving.machine.actions import (
     Action,
     ClearObserved,
     CompleteRequest,
@@ -35,7 +35,8 @@ from edgesplit_agent.serving.actions import (
     SendCoded,
     SendTensors,
 )
-from edgesplit_agent.serving.events import (
+from edgesplit_agent.serving.machine.agent_machine import AgentMachine
+from edgesplit_agent.serving.machine.events import (
     AbortReceived,
     CauseReturned,
     ComponentFailed,
@@ -56,7 +57,6 @@ from edgesplit_agent.serving.events import (
     TensorsArrived,
     Tick,
 )
-from edgesplit_agent.serving.machine import AgentMachine
 from tests.agent.graphs import NO_GRAPH, component, deployment, desired, device_part, edge_part, local_part, route
 
 T = TypeVar("T")

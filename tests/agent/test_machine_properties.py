@@ -14,8 +14,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgesplit.messages import EpochSpec, Shadowing
-from edgesplit_agent.serving.actions import (
+from edgesplit.control.messages import EpochSpec, Shadowing
+from edgesplit_agent.serving.machine.actions import (
     Action,
     CompleteRequest,
     FailRequest,
@@ -29,7 +29,8 @@ from edgesplit_agent.serving.actions import (
     SendTensors,
     ShadowRequest,
 )
-from edgesplit_agent.serving.events import (
+from edgesplit_agent.serving.machine.agent_machine import AgentMachine
+from edgesplit_agent.serving.machine.events import (
     AbortReceived,
     ComponentFailed,
     ComponentFinished,
@@ -46,7 +47,6 @@ from edgesplit_agent.serving.events import (
     TensorsArrived,
     Tick,
 )
-from edgesplit_agent.serving.machine import AgentMachine
 from tests.agent.graphs import desired, device_part, edge_part, local_part
 
 X = np.ones((1, 4), np.float32)

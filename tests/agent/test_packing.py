@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from edgesplit.control.messages import ComponentSpec, GraphRef, TensorSpec
 from edgesplit.errors import PreparationFailed
-from edgesplit.messages import ComponentSpec, GraphRef, TensorSpec
 from edgesplit_agent.artifacts.cache import BlobCache
 from edgesplit_agent.compute.onnx_wire import external_entries, with_external_entries
 from edgesplit_agent.compute.packing import PackedGraphs
 from edgesplit_agent.compute.runtime import RuntimeOptions, open_session
-from edgesplit_agent.compute.sessions import SessionPool
+from edgesplit_agent.compute.session_pool import SessionPool
 from tests.agent.graphs import Blobs, local_part
 
 SIDE = 64

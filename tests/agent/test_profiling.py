@@ -14,14 +14,14 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from edgesplit.messages import GraphRef, TensorSpec
-from edgesplit.profiles import ExecutionProfile, ModelOffer, ProfilePlan, ProfileReport, ProfileRequest
+from edgesplit.control.messages import GraphRef, TensorSpec
+from edgesplit.control.profile_messages import ExecutionProfile, ModelOffer, ProfilePlan, ProfileReport, ProfileRequest
 from edgesplit.retrying import Retry, RetryRule, retry_after
 from edgesplit_agent.artifacts.cache import BlobCache
-from edgesplit_agent.compute.sessions import RuntimeOptions
+from edgesplit_agent.compute.session_pool import RuntimeOptions
 from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
+from edgesplit_agent.profiling.profile_store import GraphTimes, ProfileStore
 from edgesplit_agent.profiling.profiler import Profiler
-from edgesplit_agent.profiling.store import GraphTimes, ProfileStore
 from edgesplit_agent.profiling.timed_runs import PATIENCE, TimedRuns
 from tests.agent.graphs import Blobs
 

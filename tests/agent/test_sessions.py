@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgesplit.control.messages import GraphRef
 from edgesplit.errors import ArtifactMissing, PreparationFailed
-from edgesplit.messages import GraphRef
 from edgesplit_agent.artifacts.cache import BlobCache
-from edgesplit_agent.compute import sessions
-from edgesplit_agent.compute.sessions import RuntimeOptions, SessionPool
+from edgesplit_agent.compute import session_pool
+from edgesplit_agent.compute.session_pool import RuntimeOptions, SessionPool
 from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
 from tests.agent.graphs import Blobs, component, local_part
 
@@ -124,8 +124,8 @@ async def test_memory_is_given_back_once_more_after_the_last_session_went(
 
     spec = local_part(1, blobs.affine("x", "y", 3.0))
     await pool.prepare(spec)
-    monkeypatch.setattr(sessions, "TIDY_AFTER_S", 0.01)
-    monkeypatch.setattr(sessions, "give_memory_back", give_back)
+    monkeypatch.setattr(session_pool, "TIDY_AFTER_S", 0.01)
+    monkeypatch.setattr(session_pool, "give_memory_back", give_back)
     pool.release(spec)
     assert await asyncio.to_thread(twice.wait, 30)
     await asyncio.sleep(0.05)

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgesplit.tensors import Array
+from edgesplit.wire.tensors import Array
 from edgesplit_agent.artifacts.cache import BlobCache
-from edgesplit_agent.compute import shadowing
 from edgesplit_agent.compute.interruption import Interruption
-from edgesplit_agent.compute.sessions import Component, RuntimeOptions, SessionPool, open_session
-from edgesplit_agent.compute.shadowing import SHADOW_PRIORITY, Shadower
+from edgesplit_agent.compute.session_pool import LoadedComponent, RuntimeOptions, SessionPool, open_session
 from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
-from edgesplit_agent.serving.actions import ShadowRequest
-from edgesplit_agent.serving.events import ShadowChecked, ShadowDropped
+from edgesplit_agent.serving import shadow_runs
+from edgesplit_agent.serving.machine.actions import ShadowRequest
+from edgesplit_agent.serving.machine.events import ShadowChecked, ShadowDropped
+from edgesplit_agent.serving.shadow_runs import SHADOW_PRIORITY, Shadower
 from tests.agent.graphs import Blobs, local_part, spec
 
 X = np.arange(4, dtype=np.float32).reshape(1, 4)
@@ -28,7 +28,7 @@ X = np.arange(4, dtype=np.float32).reshape(1, 4)
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shadowing, "PAUSES_S", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(shadow_runs, "PAUSES_S", (0.0, 0.0, 0.0))
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ class Session:
 def check(
     worker: Worker, session: Session, asked: ShadowRequest, *, metrics: tuple[str, ...] = (), wanted: bool = True
 ) -> asyncio.Task[ShadowChecked | ShadowDropped]:
-    parts = {0: Component(session, ["y"])}
+    parts = {0: LoadedComponent(session, ["y"])}
     return asyncio.create_task(Shadower(worker, metrics).check(asked, local_part(1), parts, lambda: wanted))
 
 

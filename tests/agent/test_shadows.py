@@ -8,9 +8,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgesplit.messages import Desired, EpochSpec, Shadowing
-from edgesplit_agent.serving.actions import CompleteRequest, PublishNoise, ShadowRequest
-from edgesplit_agent.serving.events import (
+from edgesplit.control.messages import Desired, EpochSpec, Shadowing
+from edgesplit_agent.serving.machine.actions import CompleteRequest, PublishNoise, ShadowRequest
+from edgesplit_agent.serving.machine.events import (
     ComponentFinished,
     DesiredChanged,
     PeerLost,
@@ -19,7 +19,7 @@ from edgesplit_agent.serving.events import (
     ShadowChecked,
     ShadowDropped,
 )
-from edgesplit_agent.serving.shadows import PAUSE_S, Shadows
+from edgesplit_agent.serving.machine.shadow_sampling import PAUSE_S, Shadows
 from tests.agent.graphs import desired, local_part
 from tests.agent.test_machine import Scene, key, of
 

@@ -21,7 +21,7 @@ from aiohttp import web
 
 from edgesplit.errors import ArtifactMissing, CacheUnwritable
 from edgesplit_agent.artifacts.cache import BlobCache
-from edgesplit_agent.artifacts.sharing import Leases, claimed, folder_lock
+from edgesplit_agent.artifacts.cache_locks import Leases, claimed, folder_lock
 
 BLOBS = [bytes([number]) * 300_000 for number in range(4)]
 DIGESTS = [hashlib.sha256(blob).hexdigest() for blob in BLOBS]
@@ -125,7 +125,7 @@ async def test_a_claim_dies_with_its_process(tmp_path: Path) -> None:
     script = """
         import asyncio, sys
         from pathlib import Path
-        from edgesplit_agent.artifacts.sharing import Leases, claimed
+        from edgesplit_agent.artifacts.cache_locks import Leases, claimed
         async def main():
             leases = Leases(Path(sys.argv[1]))
             leases.say({"a" * 64})

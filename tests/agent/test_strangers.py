@@ -8,11 +8,18 @@ import numpy as np
 import pytest
 from prometheus_client import generate_latest
 
-from edgesplit_agent.serving.actions import RunComponent, SendAbort
-from edgesplit_agent.serving.arrivals import MOST_EARLY_OF_STRANGERS, EarlyTensors, EndedExecutions
-from edgesplit_agent.serving.events import AbortReceived, DesiredChanged, EpochPrepared, PeerUp, TensorsArrived, Tick
-from edgesplit_agent.serving.machine import AgentMachine
-from edgesplit_agent.telemetry import Telemetry
+from edgesplit_agent.reporting.metrics import Telemetry
+from edgesplit_agent.serving.machine.actions import RunComponent, SendAbort
+from edgesplit_agent.serving.machine.agent_machine import AgentMachine
+from edgesplit_agent.serving.machine.arrivals import MOST_EARLY_OF_STRANGERS, EarlyTensors, EndedExecutions
+from edgesplit_agent.serving.machine.events import (
+    AbortReceived,
+    DesiredChanged,
+    EpochPrepared,
+    PeerUp,
+    TensorsArrived,
+    Tick,
+)
 from tests.agent.graphs import desired, edge_part
 from tests.agent.test_machine import Scene, X, key, of
 
@@ -74,9 +81,9 @@ def test_a_stranger_can_neither_start_nor_end_a_request() -> None:
 
 
 def test_requests_of_other_nodes_are_bounded_in_number_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgesplit_agent.serving import flow, strangers
+    from edgesplit_agent.serving.machine import request_flow, strangers
 
-    monkeypatch.setattr(flow, "MOST_EXECUTIONS", 3)
+    monkeypatch.setattr(request_flow, "MOST_EXECUTIONS", 3)
     scene = Scene("edge")
     scene.say(PeerUp("device"))
     scene.say(DesiredChanged("m", desired("edge", edge_part(2))))
@@ -90,7 +97,7 @@ def test_requests_of_other_nodes_are_bounded_in_number_and_time(monkeypatch: pyt
 
 
 def test_the_oldest_of_too_many_ended_requests_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgesplit_agent.serving import arrivals
+    from edgesplit_agent.serving.machine import arrivals
 
     monkeypatch.setattr(arrivals, "MOST_ENDED", 2)
     refused: Counter[str] = Counter()

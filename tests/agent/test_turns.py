@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesplit_agent.compute.turns import BACKGROUND, Turns
+from edgesplit_agent.compute.fair_queue import BACKGROUND, Turns
 
 
 def names(turns: Turns[str], cost_s: dict[str, float] | None = None) -> list[str]:

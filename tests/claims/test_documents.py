@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 import pytest
 
-from edgesplit_controller.cli.main import splitctl
+from edgesplit_controller.cli.entry import splitctl
 
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENTS = [

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from demo.fleet import free_port
-from edgesplit_controller.cli.main import main
+from edgesplit_controller.cli.entry import main
 from edgesplit_controller.embedded_broker import EmbeddedBroker
 from tests.cli.fakes import FakeController
 

@@ -15,16 +15,16 @@ import msgspec
 from aiohttp import web
 
 from demo.fleet import free_port
-from edgesplit import topics
-from edgesplit.bus import MessageBus
-from edgesplit.endpoints import serve
+from edgesplit.control import topics
+from edgesplit.control.messages import PROTOCOL, ControllerStatus, Event
 from edgesplit.errors import EdgesplitError
-from edgesplit.frames import Frame, FrameLimits, pack_tensors, unpack_tensors
-from edgesplit.headers import Failure, Hello, Infer, Result
-from edgesplit.messages import PROTOCOL, ControllerStatus, Event
-from edgesplit.requests import Operation, Reply, Request
-from edgesplit.streams import Connection
-from edgesplit.tensors import Array
+from edgesplit.mqtt.bus import MessageBus
+from edgesplit.operations.operation import Operation, OperationRequest, Reply
+from edgesplit.wire.connection import Connection
+from edgesplit.wire.endpoints import serve
+from edgesplit.wire.frames import Frame, FrameLimits, pack_tensors, unpack_tensors
+from edgesplit.wire.headers import Failure, Hello, Infer, Result
+from edgesplit.wire.tensors import Array
 
 T = TypeVar("T")
 Answer = Callable[[Any], Any]
@@ -93,7 +93,7 @@ class FakeController:
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", int(self._status.artifacts.rpartition(":")[2])).start()
         self._bus = MessageBus(self.broker, client_id="fake-controller")
-        self._bus.subscribe(topics.request(topics.ANY), Request, self._on_request)
+        self._bus.subscribe(topics.request(topics.ANY), OperationRequest, self._on_request)
         await self._bus.connect(10)
         self._bus.publish_state(topics.CONTROLLER_STATUS, self._status)
 
@@ -114,7 +114,7 @@ class FakeController:
         self.uploads[digest] = data
         return web.Response(status=201)
 
-    def _on_request(self, topic: str, request: Request | None) -> None:
+    def _on_request(self, topic: str, request: OperationRequest | None) -> None:
         if request is None or self._silent:
             return
         client = topic.rpartition("/")[2]

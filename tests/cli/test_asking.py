@@ -10,32 +10,34 @@ from typing import Any
 import msgspec
 import pytest
 
+from edgesplit.control.messages import TensorSpec
 from edgesplit.errors import PlanInfeasible, UnknownModel, UnknownNode
-from edgesplit.messages import TensorSpec
-from edgesplit.requests import (
+from edgesplit.operations.documents import (
     ComponentRow,
     DeployDocument,
-    DeployModel,
-    ExportProblem,
     GoalsDocument,
-    Limit,
     LinkRow,
-    ListLinks,
-    ListModels,
-    ListNodes,
     MeasuredDocument,
     ModelDocument,
     NodeRow,
     NodeShare,
-    NoiseModelDocument,
     PlanDocument,
+    SpeedRow,
+    WeightsRow,
+)
+from edgesplit.operations.noise_documents import NoiseModelDocument
+from edgesplit.operations.operation import (
+    DeployModel,
+    ExportProblem,
+    Limit,
+    ListLinks,
+    ListModels,
+    ListNodes,
     RemoveModel,
     SetWeights,
     ShowModel,
     ShowPlan,
-    SpeedRow,
     UndeployModel,
-    WeightsRow,
 )
 from tests.cli.conftest import Run
 from tests.cli.fakes import FakeController

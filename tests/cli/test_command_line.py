@@ -12,9 +12,9 @@ import pytest
 
 from edgesplit.errors import InvalidModel, PlanInfeasible
 from edgesplit_controller.cli import common
+from edgesplit_controller.cli.entry import splitctl
 from edgesplit_controller.cli.failures import describe
 from edgesplit_controller.cli.lazy import LazyGroup
-from edgesplit_controller.cli.main import splitctl
 from tests.cli.conftest import Run
 
 
@@ -83,7 +83,7 @@ def test_the_reference_page_names_every_command_and_option() -> None:
 
 def test_help_imports_nothing_slow() -> None:
     code = (
-        "import sys; from edgesplit_controller.cli.main import main; status = main(['--help'])\n"
+        "import sys; from edgesplit_controller.cli.entry import main; status = main(['--help'])\n"
         "slow = {'msgspec', 'paho', 'rich', 'numpy', 'onnx', 'ortools', 'aiohttp', 'asyncio'} & set(sys.modules)\n"
         "sys.exit(f'imported {slow}' if slow else status)"
     )
@@ -212,7 +212,7 @@ def test_ctrl_c_is_status_130_and_one_line(run: Run, monkeypatch: pytest.MonkeyP
 
 def test_a_reader_that_leaves_is_no_error() -> None:
     code = (
-        "import sys, os; from edgesplit_controller.cli.main import main\n"
+        "import sys, os; from edgesplit_controller.cli.entry import main\n"
         "reader, writer = os.pipe(); os.close(reader); os.dup2(writer, 1)\n"
         "sys.exit(main(['solve', '--help']))"
     )

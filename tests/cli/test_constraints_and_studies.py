@@ -11,30 +11,27 @@ import msgspec
 import pytest
 
 from edgesplit.errors import PlanInfeasible
-from edgesplit.requests import (
+from edgesplit.operations.documents import FallbackRow, ForbiddenRow, NodeShare, PinRow, PinRule, PinsDocument
+from edgesplit.operations.operation import (
     AllowNode,
-    BindingRow,
-    CutRow,
-    ExplainDocument,
     ExplainPlan,
-    FallbackRow,
-    ForbiddenRow,
     ForbidNode,
-    FrontierDocument,
-    FrontierRow,
     Limit,
-    LinkChange,
-    NodeShare,
     PinOperators,
-    PinRow,
-    PinRule,
-    PinsDocument,
-    PlanSummary,
-    RelaxationRow,
     ShowPlan,
     TraceFrontier,
     UnpinOperators,
     WhatIf,
+)
+from edgesplit.operations.study_documents import (
+    BindingRow,
+    CutRow,
+    ExplainDocument,
+    FrontierDocument,
+    FrontierRow,
+    LinkChange,
+    PlanSummary,
+    RelaxationRow,
     WhatIfDocument,
 )
 from edgesplit_controller.cli.quantities import link, rate_bytes_per_s, span_s
@@ -298,14 +295,14 @@ def test_frontier_is_shown_written_and_drawn(run: Run, controller: FakeControlle
 )
 def test_any_frontier_can_be_drawn(document: FrontierDocument) -> None:
     pytest.importorskip("PIL")
-    from edgesplit_controller.cli.frontier_picture import draw_frontier
+    from edgesplit_controller.cli.views.frontier_picture import draw_frontier
 
     assert draw_frontier(document).startswith(b"\x89PNG")
 
 
 def test_axis_labels_tell_values_apart() -> None:
     pytest.importorskip("PIL")
-    from edgesplit_controller.cli.frontier_picture import labels, ticks
+    from edgesplit_controller.cli.views.frontier_picture import labels, ticks
 
     assert ticks(0.17, 0.62) == pytest.approx([0.2, 0.3, 0.4, 0.5, 0.6])
     assert labels([6.65, 6.7, 6.75], ((1.0, "J"), (1e-3, "mJ"))) == ["6.65 J", "6.70 J", "6.75 J"]

@@ -11,9 +11,9 @@ import time
 import msgspec
 import pytest
 
-from edgesplit.event_kinds import EventSelection
-from edgesplit.messages import Event
-from edgesplit.requests import ListEvents
+from edgesplit.control.event_kinds import EventSelection
+from edgesplit.control.messages import Event
+from edgesplit.operations.operation import ListEvents
 from tests.cli.conftest import Run
 from tests.cli.fakes import FakeController
 
@@ -53,7 +53,7 @@ def test_following_streams_a_line_per_event_and_ends_cleanly(
     broker: str, controller: FakeController, number: signal.Signals
 ) -> None:
     controller.answers[ListEvents] = lambda _operation: [PAST]
-    code = "import sys; from edgesplit_controller.cli.main import main; sys.exit(main())"
+    code = "import sys; from edgesplit_controller.cli.entry import main; sys.exit(main())"
     following = subprocess.Popen(
         [sys.executable, "-c", code, "events", "--follow", "--json", "--broker", broker],
         stdout=subprocess.PIPE,
@@ -76,7 +76,7 @@ def test_following_streams_a_line_per_event_and_ends_cleanly(
 
 def test_a_reader_that_leaves_ends_following(broker: str, controller: FakeController) -> None:
     controller.answers[ListEvents] = lambda _operation: [PAST] * 3
-    code = "import sys; from edgesplit_controller.cli.main import main; sys.exit(main())"
+    code = "import sys; from edgesplit_controller.cli.entry import main; sys.exit(main())"
     following = subprocess.Popen(
         [sys.executable, "-c", code, "events", "--follow", "--broker", broker],
         stdout=subprocess.PIPE,

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgesplit.control.messages import TensorSpec
 from edgesplit.errors import NotDeployed, RequestFailed
-from edgesplit.messages import TensorSpec
-from edgesplit.requests import ShowSource, SourceDocument
-from edgesplit.tensors import Array
+from edgesplit.operations.documents import SourceDocument
+from edgesplit.operations.operation import ShowSource
+from edgesplit.wire.tensors import Array
 from edgesplit_controller.cli.files import write_arrays
 from tests.cli.conftest import Run
 from tests.cli.fakes import FakeAgent, FakeController

@@ -5,13 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from edgesplit.documents import LinkRow, NodeRow
-from edgesplit.messages import Event
-from edgesplit.requests import (
-    CutRow,
-    ExplainDocument,
+from edgesplit.control.messages import Event
+from edgesplit.operations.documents import FallbackRow, LinkRow, NodeRow
+from edgesplit.operations.operation import (
     ExplainPlan,
-    FallbackRow,
     ListEvents,
     ListLinks,
     ListModels,
@@ -20,8 +17,9 @@ from edgesplit.requests import (
     ShowPlan,
     WhatIf,
 )
-from edgesplit_controller.cli.layout import PlainTable, console
-from edgesplit_controller.cli.wrapping import hanging
+from edgesplit.operations.study_documents import CutRow, ExplainDocument
+from edgesplit_controller.cli.views.layout import PlainTable, console
+from edgesplit_controller.cli.views.wrapping import hanging
 from tests.cli.conftest import Run
 from tests.cli.fakes import FakeController
 from tests.cli.test_asking import MODEL, NODES, PLAN

@@ -11,8 +11,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edgesplit.profile_documents import ProfiledRow, ProfilingRow
-from edgesplit.requests import AddModel, ModelAddedDocument, NoiseModelDocument, ProfileModel
+from edgesplit.operations.documents import ModelAddedDocument
+from edgesplit.operations.noise_documents import NoiseModelDocument
+from edgesplit.operations.operation import AddModel, ProfileModel
+from edgesplit.operations.profile_documents import ProfiledRow, ProfilingRow
 from tests.cli.conftest import Run
 from tests.cli.fakes import FakeController
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from edgesplit.requests import MeasuredNoise, ShowModel, ShowPlan, TighteningDocument
+from edgesplit.operations.noise_documents import MeasuredNoise, TighteningDocument
+from edgesplit.operations.operation import ShowModel, ShowPlan
 from tests.cli.conftest import Run
 from tests.cli.fakes import FakeController
 from tests.cli.test_asking import MODEL, PLAN

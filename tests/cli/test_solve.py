@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from edgesplit.plan import TimelineEntry
-from edgesplit_controller.cli.plan_view import timeline_rows
+from edgesplit.planning.plan import TimelineEntry
+from edgesplit_controller.cli.views.plan_view import timeline_rows
 from tests.cli.conftest import Run
 
 KEYS = {

@@ -10,9 +10,8 @@ from typing import Literal
 import aiohttp
 import msgspec
 
-from edgesplit import topics
-from edgesplit.bus import MessageBus
-from edgesplit.messages import (
+from edgesplit.control import topics
+from edgesplit.control.messages import (
     PROTOCOL,
     ControllerStatus,
     Desired,
@@ -23,7 +22,7 @@ from edgesplit.messages import (
     NodeStatus,
     Observed,
 )
-from edgesplit.profiles import (
+from edgesplit.control.profile_messages import (
     ComponentTiming,
     ExecutionProfile,
     LiveTimings,
@@ -31,6 +30,7 @@ from edgesplit.profiles import (
     ProfilePlan,
     ProfileReport,
 )
+from edgesplit.mqtt.bus import MessageBus
 
 
 class FakeAgent:

@@ -12,23 +12,23 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgesplit.messages import ComponentSpec, EpochSpec, GraphRef, LinkState
-from edgesplit.plan import Assignment
-from edgesplit.profiles import CalibrationPlan, ExecutionProfile, ProfilePlan
-from edgesplit.requests import GoalsDocument
-from edgesplit.tensors import check_inputs, contiguous, dtype_name, tensor_bytes
+from edgesplit.control.messages import ComponentSpec, EpochSpec, GraphRef, LinkState
+from edgesplit.control.profile_messages import CalibrationPlan, ExecutionProfile, ProfilePlan
+from edgesplit.operations.documents import GoalsDocument
+from edgesplit.planning.plan import Assignment
+from edgesplit.wire.tensors import check_inputs, contiguous, dtype_name, tensor_bytes
 from edgesplit_agent.compute.runtime import RuntimeOptions, open_session
-from edgesplit_agent.compute.sessions import warm_up
+from edgesplit_agent.compute.session_pool import warm_up
 from edgesplit_agent.profiling.profiler import profile_inputs
-from edgesplit_controller.deployment.compilation import compile_local, compile_plan
-from edgesplit_controller.deployment.problems import Candidate, build_problem
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.graph.planning import INPUT, OUTPUT
+from edgesplit_controller.graph.unit_tensors import INPUT, OUTPUT
 from edgesplit_controller.models.intake import take_in
-from edgesplit_controller.models.record import ModelRecord, read_record, write_record
+from edgesplit_controller.models.model_record import ModelRecord, read_record, write_record
 from edgesplit_controller.models.submission import Submission
 from edgesplit_controller.planner import evaluate
-from edgesplit_controller.quantization.codec_noise import round_trip
+from edgesplit_controller.quantization.codecs.codec_noise import round_trip
+from edgesplit_controller.rollout.compilation import compile_local, compile_plan
+from edgesplit_controller.stating.problem_statement import Candidate, build_problem
 
 __all__ = ["ADDRESSES", "NODES", "Arrays", "SplitModel"]
 

@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 
 from demo.fleet import free_port
-from edgesplit.broker_address import BrokerAddress
-from edgesplit.documents import NodeRow
+from edgesplit.control.messages import PROTOCOL, NodeStatus
 from edgesplit.errors import InvalidConfiguration
-from edgesplit.messages import PROTOCOL, NodeStatus
+from edgesplit.mqtt.broker_address import BrokerAddress
+from edgesplit.operations.documents import NodeRow
 from edgesplit_controller import extras
-from edgesplit_controller.advertising import ArtifactAddress
-from edgesplit_controller.cli.tables import show_nodes
+from edgesplit_controller.artifacts.artifact_address import ArtifactAddress
+from edgesplit_controller.cli.views.tables import show_nodes
 from edgesplit_controller.configuration import Artifacts
-from edgesplit_controller.registry import Registry
+from edgesplit_controller.fleet.registry import Registry
 from tests.brokers import start_mosquitto
 from tests.shared.networks import FakeNetwork
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from edgesplit.daemon.http_guard import GuardLimits
 from edgesplit.errors import InvalidConfiguration
-from edgesplit.http_guard import GuardLimits
-from edgesplit_controller import artifacts
-from edgesplit_controller.artifacts import ArtifactServer
+from edgesplit_controller.artifacts import artifact_server
+from edgesplit_controller.artifacts.artifact_server import ArtifactServer
 from edgesplit_controller.graph.blobs import BlobStore
 
 CONTENT = bytes(range(256)) * 40
@@ -86,8 +86,8 @@ async def test_a_used_port_is_one_sentence(server: tuple[str, BlobStore, Path]) 
 
 
 async def test_the_controllers_http_bounds_strangers_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifacts, "LIMITS", GuardLimits(4, 2, header_s=0.2, idle_s=1.0))
-    monkeypatch.setattr(artifacts, "STALL_S", 0.2)
+    monkeypatch.setattr(artifact_server, "LIMITS", GuardLimits(4, 2, header_s=0.2, idle_s=1.0))
+    monkeypatch.setattr(artifact_server, "STALL_S", 0.2)
     (tmp_path / "uploads").mkdir()
     running = ArtifactServer(
         BlobStore(tmp_path / "blobs"),

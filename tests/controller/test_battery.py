@@ -10,19 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesplit.documents import BatteryDocument
-from edgesplit.plan import Evaluation
-from edgesplit.problem import Constraints, Link, Node, Objective, Operator, Problem, Tensor
-from edgesplit_controller.deployment.battery import (
-    BatteryState,
-    Demand,
-    battery_document,
-    battery_reason,
-    keeps,
-)
-from edgesplit_controller.deployment.frugality import fitted, solve_within
-from edgesplit_controller.deployment.replanning import Thresholds
+from edgesplit.operations.documents import BatteryDocument
+from edgesplit.planning.plan import Evaluation
+from edgesplit.planning.problem import Constraints, Link, Node, Objective, Operator, Problem, Tensor
+from edgesplit_controller.deciding.changes.replanning import Thresholds
+from edgesplit_controller.deciding.frugality import fitted, solve_within
 from edgesplit_controller.planner import evaluate
+from edgesplit_controller.stating.battery_limit import BatteryState, Demand, battery_document, battery_reason, keeps
 
 HALF_FULL = BatteryState(0.5, 90_000.0, discharging=True)
 """25 of 50 Wh."""

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from edgesplit import topics
+from edgesplit.control import topics
+from edgesplit.control.messages import Event, Usage
 from edgesplit.errors import EdgesplitError
-from edgesplit.messages import Event, Usage
-from edgesplit.requests import DeployModel, Limit, ListEvents, SetWeights, ShowModel, ShowPlan, WhatIf
+from edgesplit.operations.operation import DeployModel, Limit, ListEvents, SetWeights, ShowModel, ShowPlan, WhatIf
 from tests.controller.test_service import Fleet, until
 from tests.controller.tiny_models import convolutions
 
@@ -115,7 +115,7 @@ async def test_the_rate_that_is_served_takes_the_place_of_the_one_expected(
     await client.ask(asked)
     battery = (await client.ask(ShowPlan(name="tiny")))["battery"]
     assert (battery["requests_per_s"], battery["rate_origin"], battery["hours"]) == (0.5, "configured", 4.0)
-    monkeypatch.setattr("edgesplit_controller.traffic.LEAST_S", 0.1)
+    monkeypatch.setattr("edgesplit_controller.fleet.traffic.LEAST_S", 0.1)
     epoch = fleet.plan("tiny").plan.epoch
     requests = 0
     async with asyncio.timeout(20):

@@ -13,20 +13,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgesplit.messages import EpochSpec, LinkState
-from edgesplit.plan import Assignment
-from edgesplit.profiles import ExecutionProfile
-from edgesplit.requests import GoalsDocument
-from edgesplit_controller.deployment.compilation import compile_local, compile_plan, is_local
-from edgesplit_controller.deployment.problems import Candidate, build_problem
+from edgesplit.control.messages import EpochSpec, LinkState
+from edgesplit.control.profile_messages import ExecutionProfile
+from edgesplit.operations.documents import GoalsDocument
+from edgesplit.planning.plan import Assignment
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.graph.planning import INPUT, OUTPUT
 from edgesplit_controller.graph.runner import open_session
+from edgesplit_controller.graph.unit_tensors import INPUT, OUTPUT
 from edgesplit_controller.models.intake import take_in
-from edgesplit_controller.models.record import ModelRecord, read_record, write_record
+from edgesplit_controller.models.model_record import ModelRecord, read_record, write_record
 from edgesplit_controller.models.submission import Submission
 from edgesplit_controller.planner import evaluate, solve
-from edgesplit_controller.quantization.codec_noise import round_trip
+from edgesplit_controller.quantization.codecs.codec_noise import round_trip
+from edgesplit_controller.rollout.compilation import compile_local, compile_plan, is_local
+from edgesplit_controller.stating.problem_statement import Candidate, build_problem
 from tests.controller.tiny_models import convolutions
 
 Arrays = dict[str, NDArray[Any]]

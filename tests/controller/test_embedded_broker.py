@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from demo.fleet import free_port
-from edgesplit.bus import MessageBus
 from edgesplit.errors import BrokerUnreachable, InvalidConfiguration
+from edgesplit.mqtt.bus import MessageBus
 from edgesplit_controller.embedded_broker import EmbeddedBroker
 
 

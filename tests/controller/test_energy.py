@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from edgesplit import topics
-from edgesplit.messages import Usage
-from edgesplit.plan import Assignment
-from edgesplit.requests import DeployModel, ShowPlan
+from edgesplit.control import topics
+from edgesplit.control.messages import Usage
+from edgesplit.operations.operation import DeployModel, ShowPlan
+from edgesplit.planning.plan import Assignment
 from edgesplit_controller.planner import energy_per_node, evaluate
 from tests.controller.test_battery import chain
 from tests.controller.test_service import Fleet, until

@@ -7,10 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edgesplit.event_kinds import EventSelection, history_of, level_of
-from edgesplit.messages import Event
+from edgesplit.control.event_kinds import EventSelection, history_of, level_of
+from edgesplit.control.messages import Event
 from edgesplit_controller.event_history import KEPT, KEPT_S, MOST, EventHistory
-from edgesplit_controller.events import SLACK, EventLog
+from edgesplit_controller.event_log import SLACK, EventLog
 
 
 def event(kind: str, number: int = 0, *, node: str = "", model: str = "", at: float = 0.0) -> Event:

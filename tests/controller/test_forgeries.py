@@ -10,9 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from edgesplit import topics
-from edgesplit.bus import MessageBus
-from edgesplit.messages import (
+from edgesplit.control import topics
+from edgesplit.control.messages import (
     PROTOCOL,
     ControllerStatus,
     Deployment,
@@ -25,7 +24,8 @@ from edgesplit.messages import (
     Observed,
     Usage,
 )
-from edgesplit.requests import DeployModel, ForbidNode, ListModels, ListNodes, ShowPlan
+from edgesplit.mqtt.bus import MessageBus
+from edgesplit.operations.operation import DeployModel, ForbidNode, ListModels, ListNodes, ShowPlan
 from tests.controller.test_service import Fleet, until
 from tests.controller.tiny_models import convolutions
 

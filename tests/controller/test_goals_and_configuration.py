@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from edgesplit.control.messages import Usage
+from edgesplit.daemon.service_notification import Notifier
 from edgesplit.errors import InvalidConfiguration, InvalidInput
-from edgesplit.messages import Usage
-from edgesplit.requests import GoalsDocument, Limit, PinRule, SetWeights
-from edgesplit.service_notify import Notifier
+from edgesplit.operations.documents import GoalsDocument, PinRule
+from edgesplit.operations.operation import Limit, SetWeights
+from edgesplit_controller.answering.rendering import measured_document
 from edgesplit_controller.configuration import Artifacts, Broker, ControllerConfiguration, Planning
-from edgesplit_controller.deployment.goals import merged_goals
-from edgesplit_controller.documents import measured_document
+from edgesplit_controller.stating.goals import merged_goals
 
 PINS = (PinRule(kind="input"),)
 

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgesplit.control.messages import EpochState, Observed
 from edgesplit.errors import EdgesplitError
-from edgesplit.messages import EpochState, Observed
-from edgesplit.requests import DeployModel, ForbidNode, ShowPlan, UndeployModel
-from edgesplit_controller.deployment.rollout import EpochPlan, Rollout, World, advance, begin, parts, remaining_s
+from edgesplit.operations.operation import DeployModel, ForbidNode, ShowPlan, UndeployModel
+from edgesplit_controller.rollout.steps import EpochPlan, Rollout, World, advance, begin, parts, remaining_s
 from tests.controller.test_service import Fleet, until
 from tests.controller.tiny_models import convolutions
 

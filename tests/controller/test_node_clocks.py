@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from edgesplit.clock_watch import ClockSteps, read_clocks, step_text, watch_clock
-from edgesplit.messages import PROTOCOL, LinkMetrics, LinkState, NodeMetrics, NodeStatus
-from edgesplit_controller.documents import link_rows
-from edgesplit_controller.node_clocks import NodeClocks
-from edgesplit_controller.registry import Registry
+from edgesplit.control.messages import PROTOCOL, LinkMetrics, LinkState, NodeMetrics, NodeStatus
+from edgesplit.daemon.clock_watch import ClockSteps, read_clocks, step_text, watch_clock
+from edgesplit_controller.answering.rendering import link_rows
+from edgesplit_controller.fleet.node_clocks import NodeClocks
+from edgesplit_controller.fleet.registry import Registry
 
 
 class Fleet:

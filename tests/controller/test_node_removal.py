@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from edgesplit import topics
+from edgesplit.control import topics
+from edgesplit.control.messages import Usage
 from edgesplit.errors import EdgesplitError
-from edgesplit.messages import Usage
-from edgesplit.requests import (
+from edgesplit.operations.operation import (
     DeployModel,
     ForbidNode,
     ListEvents,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edgesplit_controller.deployment.node_speed import (
+from edgesplit_controller.fleet.speed_factors import (
     FIRST_HOLD_S,
     KEPT_COMPONENTS,
     NodeSpeed,

@@ -10,22 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesplit import topics
-from edgesplit.checks import NoiseReport
-from edgesplit.messages import Event
-from edgesplit.problem import Codec, Constraints, NoiseModel, NoiseTerm, Operator, Problem, Tensor
-from edgesplit.requests import (
-    DeployModel,
-    Limit,
-    PinOperators,
-    PinRule,
-    SetWeights,
-    ShowModel,
-    ShowPlan,
-)
-from edgesplit_controller.deployment.noise_checks import MOST_BREACHES, tightened, tightening_after
-from edgesplit_controller.deployment.state import Tightening
-from edgesplit_controller.planner.evaluation import noise_of
+from edgesplit.control import topics
+from edgesplit.control.messages import Event
+from edgesplit.control.noise_messages import NoiseReport
+from edgesplit.operations.documents import PinRule
+from edgesplit.operations.operation import DeployModel, Limit, PinOperators, SetWeights, ShowModel, ShowPlan
+from edgesplit.planning.problem import CodecOption, Constraints, NoiseModel, NoiseTerm, Operator, Problem, Tensor
+from edgesplit_controller.planner.meaning.evaluation import noise_of
+from edgesplit_controller.rollout.deployment_state import Tightening
+from edgesplit_controller.stating.noise_tightening import MOST_BREACHES, tightened, tightening_after
 from tests.controller.test_service import METRIC, Fleet, until
 from tests.controller.tiny_models import convolutions
 
@@ -39,7 +32,7 @@ def report(epoch: int = 1, samples: int = 3, mean: float = 0.5, **figures: Any) 
 
 
 def problem(model: NoiseModel, max_noise: float | None) -> Problem:
-    codec = Codec(name="fp16", bytes=1.0, noise=0.25, encode_s={}, decode_s={})
+    codec = CodecOption(name="fp16", bytes=1.0, noise=0.25, encode_s={}, decode_s={})
     return Problem(
         model="m",
         source="device",

@@ -7,22 +7,16 @@ import dataclasses
 import pytest
 
 from edgesplit.errors import InvalidInput, PlanInfeasible
-from edgesplit.requests import GoalsDocument, PinRule
-from edgesplit_controller.deployment.goals import (
-    goals_text,
-    with_forbidden,
-    with_pin,
-    without_forbidden,
-    without_pin,
-)
-from edgesplit_controller.deployment.pinning import allowed_nodes, check_rule, pin_row, selected
-from edgesplit_controller.graph.model import ModelGraph, Operator, Tensor, Unit
+from edgesplit.operations.documents import GoalsDocument, PinRule
+from edgesplit_controller.graph.model_graph import GraphOperator, GraphTensor, ModelGraph, Unit
+from edgesplit_controller.stating.goals import goals_text, with_forbidden, with_pin, without_forbidden, without_pin
+from edgesplit_controller.stating.pinning import allowed_nodes, check_rule, pin_row, selected
 
 NAMES = ("conv0", "relu0", "conv1", "relu1")
 
 
-def operator(name: str, reads: str, writes: str) -> Operator:
-    return Operator(name=name, op_type="Relu", inputs=(reads,), outputs=(writes,), weight_bytes=0, flops=0)
+def operator(name: str, reads: str, writes: str) -> GraphOperator:
+    return GraphOperator(name=name, op_type="Relu", inputs=(reads,), outputs=(writes,), weight_bytes=0, flops=0)
 
 
 def unit(name: str, *operators: str, at_source: bool = False) -> Unit:
@@ -31,7 +25,7 @@ def unit(name: str, *operators: str, at_source: bool = False) -> Unit:
 
 def graph(*, stays: bool = False) -> ModelGraph:
     """A chain of four operators in two units; the last may have to stay on the source."""
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, GraphTensor] = {}
     return ModelGraph(
         sha256="",
         proto=None,  # type: ignore[arg-type]  # pins look at names only

@@ -7,18 +7,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edgesplit.messages import LinkState
-from edgesplit.plan import Assignment
-from edgesplit.problem import Problem
-from edgesplit.profiles import ExecutionProfile
-from edgesplit.requests import GoalsDocument
-from edgesplit_controller.deployment.predictions import placed, typical_bytes
-from edgesplit_controller.deployment.problems import Candidate, build_problem
+from edgesplit.control.messages import LinkState
+from edgesplit.control.profile_messages import ExecutionProfile
+from edgesplit.operations.documents import GoalsDocument
+from edgesplit.planning.plan import Assignment
+from edgesplit.planning.problem import Problem
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.models.intake import take_in
-from edgesplit_controller.models.record import ModelRecord
+from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.models.submission import Submission
 from edgesplit_controller.planner import evaluate
+from edgesplit_controller.stating.predictions import placed, typical_bytes
+from edgesplit_controller.stating.problem_statement import Candidate, build_problem
 from tests.controller.tiny_models import convolutions
 
 RATE = 1e-9

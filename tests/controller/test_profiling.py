@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from edgesplit.control.messages import PROTOCOL, EpochState, NodeStatus, Observed
+from edgesplit.control.profile_messages import ExecutionProfile, ProfileReport, ProfileRequest
 from edgesplit.errors import UnknownNode
-from edgesplit.messages import PROTOCOL, EpochState, NodeStatus, Observed
-from edgesplit.profiles import ExecutionProfile, ProfileReport, ProfileRequest
 from edgesplit.retrying import Retrying
-from edgesplit_controller.models.profiling import Profiling, failing_rows, profiling_rows
-from edgesplit_controller.registry import Registry
+from edgesplit_controller.fleet.registry import Registry
+from edgesplit_controller.models.profiling_progress import Profiling, failing_rows, profiling_rows
 
 PROFILE = ExecutionProfile(
     time_s={"u": 1.0}, quantized_time_s={}, whole_s=1.0, runs=1, provider="", threads=1, runtime=""

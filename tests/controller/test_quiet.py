@@ -15,19 +15,19 @@ import aiohttp
 import msgspec
 import pytest
 
-from edgesplit.event_kinds import EventSelection
-from edgesplit.messages import Event
-from edgesplit.plan import Assignment
-from edgesplit.problem import Problem
-from edgesplit.requests import DeployModel, ListEvents, ShowPlan
+from edgesplit.control.event_kinds import EventSelection
+from edgesplit.control.messages import Event
+from edgesplit.operations.operation import DeployModel, ListEvents, ShowPlan
+from edgesplit.planning.plan import Assignment
+from edgesplit.planning.problem import Problem
 from edgesplit_controller.configuration import Planning
-from edgesplit_controller.deployment.declined import AT_ONCE
-from edgesplit_controller.deployment.planning import PlanMaker
-from edgesplit_controller.deployment.replanning import Thresholds
-from edgesplit_controller.deployment.rollout import Spare
-from edgesplit_controller.deployment.spares import HeldSpare, plan_spares, still_hold
-from edgesplit_controller.deployment.state import PlanRecord, SparePlan
+from edgesplit_controller.deciding.changes.declined import AT_ONCE
+from edgesplit_controller.deciding.changes.replanning import Thresholds
+from edgesplit_controller.deciding.plan_maker import PlanMaker
+from edgesplit_controller.deciding.spares import HeldSpare, plan_spares, still_hold
 from edgesplit_controller.planner import evaluate
+from edgesplit_controller.rollout.deployment_state import PlanRecord, SparePlan
+from edgesplit_controller.rollout.steps import Spare
 from tests.controller.test_service import GOOD_LINK, Fleet, until
 from tests.controller.tiny_models import convolutions
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from edgesplit.messages import LinkMetrics, LinkState, NodeMetrics, NodeStatus, UnreachedPeer
-from edgesplit.profiles import ExecutionProfile, ProfileReport
-from edgesplit_controller.documents import link_rows
-from edgesplit_controller.registry import Registry
+from edgesplit.control.messages import LinkMetrics, LinkState, NodeMetrics, NodeStatus, UnreachedPeer
+from edgesplit.control.profile_messages import ExecutionProfile, ProfileReport
+from edgesplit_controller.answering.rendering import link_rows
+from edgesplit_controller.fleet.registry import Registry
 
 
 def status(node: str, *, online: bool = True, protocol: int = 1, instance: str = "1") -> NodeStatus:

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from edgesplit.plan import Assignment, Ranges
-from edgesplit.problem import Link, Node, Objective, Operator, Problem
-from edgesplit_controller.deployment.replanning import Decision, Figures, NodeFigures, Thresholds, decide, reasons
-from edgesplit_controller.deployment.stakes import Stakes
+from edgesplit.planning.plan import Assignment, Ranges
+from edgesplit.planning.problem import Link, Node, Objective, Operator, Problem
+from edgesplit_controller.deciding.changes.replanning import Decision, Figures, NodeFigures, Thresholds, decide, reasons
+from edgesplit_controller.deciding.changes.stakes import Stakes
 from edgesplit_controller.planner import evaluate
 
 THRESHOLDS = Thresholds()

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgesplit.messages import EpochState, Observed
+from edgesplit.control.messages import EpochState, Observed
 from edgesplit.retrying import Retrying
-from edgesplit_controller.deployment.rollout import EpochPlan, Rollout, Spare, World, advance, begin, parts, with_spares
+from edgesplit_controller.rollout.steps import EpochPlan, Rollout, Spare, World, advance, begin, parts, with_spares
 
 NODES = ("device", "edge", "cloud")
 

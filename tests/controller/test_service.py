@@ -14,11 +14,12 @@ import msgspec
 import pytest
 
 from demo.fleet import free_port
-from edgesplit import topics
-from edgesplit.bus import MessageBus
+from edgesplit.control import topics
+from edgesplit.control.messages import PROTOCOL, ControllerStatus, Deployment
 from edgesplit.errors import EdgesplitError, error_from_code
-from edgesplit.messages import PROTOCOL, ControllerStatus, Deployment
-from edgesplit.requests import (
+from edgesplit.mqtt.bus import MessageBus
+from edgesplit.operations.documents import PinRule
+from edgesplit.operations.operation import (
     AddModel,
     AllowNode,
     DeployModel,
@@ -26,17 +27,15 @@ from edgesplit.requests import (
     ExportProblem,
     ForbidNode,
     Limit,
-    LinkChange,
     ListEvents,
     ListLinks,
     ListModels,
     ListNodes,
     Operation,
+    OperationRequest,
     PinOperators,
-    PinRule,
     RemoveModel,
     Reply,
-    Request,
     SetWeights,
     ShowPlan,
     ShowSource,
@@ -45,13 +44,14 @@ from edgesplit.requests import (
     UnpinOperators,
     WhatIf,
 )
+from edgesplit.operations.study_documents import LinkChange
 from edgesplit.retrying import RetryRule
 from edgesplit_controller.configuration import Artifacts, Broker, ControllerConfiguration, Models, Planning
 from edgesplit_controller.configuration import Store as StorePath
-from edgesplit_controller.deployment.state import PlanRecord
 from edgesplit_controller.embedded_broker import EmbeddedBroker
+from edgesplit_controller.rollout.deployment_state import PlanRecord
 from edgesplit_controller.service import Service
-from edgesplit_controller.store import Store
+from edgesplit_controller.storage.store import Store
 from tests.controller.fake_agent import FakeAgent
 from tests.controller.tiny_models import convolutions
 
@@ -100,7 +100,9 @@ class Client:
         identifier = uuid.uuid4().hex
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting[identifier] = future
-        self.bus.send(topics.request(self.name), Request(id=identifier, protocol=protocol, operation=operation))
+        self.bus.send(
+            topics.request(self.name), OperationRequest(id=identifier, protocol=protocol, operation=operation)
+        )
         async with asyncio.timeout(15):
             return await future
 
@@ -553,7 +555,7 @@ async def test_a_plan_that_was_given_up_is_made_again_when_its_node_returns_and_
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     never = RetryRule(first_s=3600.0, most_s=3600.0)
-    monkeypatch.setattr("edgesplit_controller.deployment.deployer.REPLANNING", never)
+    monkeypatch.setattr("edgesplit_controller.deciding.deployer.REPLANNING", never)
     client, device, cloud = fleet.client, fleet.agents["device"], fleet.agents["cloud"]
     await client.add("tiny", convolutions(2))
     device.peers = {"cloud": BAD_LINK, "edge": BAD_LINK}

@@ -8,21 +8,27 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edgesplit.messages import NodeStatus
-from edgesplit.plan import Assignment
-from edgesplit.profiles import ComponentTiming, ExecutionProfile, LiveTimings, ProfileReport, WholeTiming
-from edgesplit.requests import GoalsDocument
-from edgesplit_controller.deployment.node_speed import Factors
-from edgesplit_controller.deployment.predictions import as_timed, component_key, corrected, placed, unit_seconds
-from edgesplit_controller.deployment.rollout import EpochPlan
-from edgesplit_controller.deployment.state import DeploymentState, PlanRecord
+from edgesplit.control.messages import NodeStatus
+from edgesplit.control.profile_messages import (
+    ComponentTiming,
+    ExecutionProfile,
+    LiveTimings,
+    ProfileReport,
+    WholeTiming,
+)
+from edgesplit.operations.documents import GoalsDocument
+from edgesplit.planning.plan import Assignment
+from edgesplit_controller.fleet.node_speeds import SavedSpeed, Speeds
+from edgesplit_controller.fleet.registry import FleetChange, Registry
+from edgesplit_controller.fleet.speed_factors import Factors
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.models.intake import take_in
-from edgesplit_controller.models.record import ModelRecord
+from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.models.submission import Submission
 from edgesplit_controller.planner import evaluate
-from edgesplit_controller.registry import Change, Registry
-from edgesplit_controller.speeds import SavedSpeed, Speeds
+from edgesplit_controller.rollout.deployment_state import DeploymentState, PlanRecord
+from edgesplit_controller.rollout.steps import EpochPlan
+from edgesplit_controller.stating.predictions import as_timed, component_key, corrected, placed, unit_seconds
 from tests.controller.test_predictions import COSTS, KERNEL_S, problem_of, profile
 from tests.controller.tiny_models import convolutions
 
@@ -110,7 +116,7 @@ class Bench:
         )
         self.registry.set_profile("edge", "tiny", report)
 
-    def served(self, seconds: float, *, epoch: int = EPOCH) -> tuple[tuple[Change, ...], bool]:
+    def served(self, seconds: float, *, epoch: int = EPOCH) -> tuple[tuple[FleetChange, ...], bool]:
         """The edge says what its component took a second later."""
         self.now_s += 1.0
         components = self.deployment.plans[EPOCH].evaluation.components

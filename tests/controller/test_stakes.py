@@ -7,10 +7,10 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from edgesplit.plan import Assignment
-from edgesplit.problem import Constraints, Link, Node, Objective, Operator, Problem, Tensor
-from edgesplit_controller.deployment.declined import AT_ONCE, ONE_EACH_S, QUIET_FIRST_S, QUIET_MOST_S, Declined
-from edgesplit_controller.deployment.stakes import notable, stakes_of
+from edgesplit.planning.plan import Assignment
+from edgesplit.planning.problem import Constraints, Link, Node, Objective, Operator, Problem, Tensor
+from edgesplit_controller.deciding.changes.declined import AT_ONCE, ONE_EACH_S, QUIET_FIRST_S, QUIET_MOST_S, Declined
+from edgesplit_controller.deciding.changes.stakes import notable, stakes_of
 from edgesplit_controller.planner import evaluate
 
 THERE, BACK = ("device", "edge"), ("edge", "device")

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from edgesplit.errors import InvalidConfiguration, InvalidInput
-from edgesplit.requests import GoalsDocument
-from edgesplit_controller.deployment.rollout import EpochPlan, Rollout
-from edgesplit_controller.deployment.state import DeploymentState, State
+from edgesplit.operations.documents import GoalsDocument
 from edgesplit_controller.models.intake import take_in
 from edgesplit_controller.models.submission import Submission
-from edgesplit_controller.store import Store
+from edgesplit_controller.rollout.deployment_state import DeploymentState, State
+from edgesplit_controller.rollout.steps import EpochPlan, Rollout
+from edgesplit_controller.storage.store import Store
 from tests.controller.tiny_models import convolutions
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesplit.messages import Origin, Usage
-from edgesplit_controller.traffic import Traffic
-from edgesplit_controller.usage_sums import UsageSums
+from edgesplit.control.messages import Origin, Usage
+from edgesplit_controller.fleet.traffic import Traffic
+from edgesplit_controller.fleet.usage_sums import UsageSums
 
 
 def usage(

@@ -9,24 +9,24 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgesplit.codecs import CODECS
-from edgesplit.messages import EpochSpec
-from edgesplit.noise import output_noise
-from edgesplit.plan import Assignment
-from edgesplit.problem import Problem
-from edgesplit.profiles import CodecTimes, ExecutionProfile
-from edgesplit.requests import GoalsDocument
-from edgesplit_controller.deployment.codec_offers import codec_offers, offers_hold
-from edgesplit_controller.deployment.compilation import compile_plan
-from edgesplit_controller.deployment.problems import Candidate
+from edgesplit.control.messages import EpochSpec
+from edgesplit.control.profile_messages import CodecTimes, ExecutionProfile
+from edgesplit.operations.documents import GoalsDocument
+from edgesplit.planning.output_noise import output_noise
+from edgesplit.planning.plan import Assignment
+from edgesplit.planning.problem import Problem
+from edgesplit.wire.codecs import CODECS
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.graph.planning import INPUT, OUTPUT
 from edgesplit_controller.graph.runner import open_session
+from edgesplit_controller.graph.unit_tensors import INPUT, OUTPUT
 from edgesplit_controller.models.intake import take_in
-from edgesplit_controller.models.record import ModelRecord
+from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.models.submission import Submission
 from edgesplit_controller.planner import evaluate, solve
-from edgesplit_controller.quantization.codec_figures import CodecFigure
+from edgesplit_controller.quantization.codecs.codec_figures import CodecFigure
+from edgesplit_controller.rollout.compilation import compile_plan
+from edgesplit_controller.stating.codec_offers import codec_offers, offers_hold
+from edgesplit_controller.stating.problem_statement import Candidate
 from tests.controller.test_compilation import ADDRESSES, NODES, problem_of, profile, run
 from tests.controller.tiny_models import convolutions
 

@@ -13,22 +13,22 @@ import msgspec
 import pytest
 
 from edgesplit.errors import EdgesplitError, StoreUnwritable
-from edgesplit.requests import (
+from edgesplit.operations.documents import PinRule
+from edgesplit.operations.operation import (
     AllowNode,
     DeployModel,
     ForbidNode,
     Limit,
     ListModels,
     PinOperators,
-    PinRule,
     RemoveModel,
     SetWeights,
     UndeployModel,
     UnpinOperators,
 )
-from edgesplit_controller.deployment.state import State
-from edgesplit_controller.models.record import Manifest
-from edgesplit_controller.store_keeper import StoreKeeper
+from edgesplit_controller.models.model_record import Manifest
+from edgesplit_controller.rollout.deployment_state import State
+from edgesplit_controller.storage.store_keeper import StoreKeeper
 from tests.controller.test_service import Client, Fleet, until
 from tests.controller.tiny_models import convolutions
 
@@ -100,7 +100,7 @@ class Disk:
 @pytest.fixture
 async def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Fleet]:
     # Predictions that follow measurements are written too, at moments of their own: not while writes are counted.
-    monkeypatch.setattr("edgesplit_controller.deployment.deployer.REFRESH_EVERY_S", 1e9)
+    monkeypatch.setattr("edgesplit_controller.deciding.deployer.REFRESH_EVERY_S", 1e9)
     running = Fleet(tmp_path)
     planning = msgspec.structs.replace(running.configuration.planning, prepare_limit_s=3.0)
     running.configuration = msgspec.structs.replace(running.configuration, planning=planning)
@@ -245,7 +245,7 @@ async def test_a_store_that_cannot_be_written_is_told_once_and_heals_by_itself(
 
 
 async def test_a_full_store_is_known_before_a_command_meets_it(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgesplit_controller.store_keeper.LOOK_S", 0.1)
+    monkeypatch.setattr("edgesplit_controller.storage.store_keeper.LOOK_S", 0.1)
     fleet.service._keeper._failed.set()  # what it waits for now is as long as before
     folder = fleet.configuration.store_path
     folder.rename(folder.with_name("away"))
@@ -257,7 +257,7 @@ async def test_a_full_store_is_known_before_a_command_meets_it(fleet: Fleet, mon
 async def test_a_model_whose_folder_stays_is_gone_all_the_same(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = fleet.configuration.store_path / "models" / "idle"
     with monkeypatch.context() as patch:
-        patch.setattr("edgesplit_controller.store.shutil.rmtree", lambda *_args, **_options: None)
+        patch.setattr("edgesplit_controller.storage.store.shutil.rmtree", lambda *_args, **_options: None)
         await fleet.client.ask(RemoveModel(name="idle"))
         assert folder.exists()
         await fleet.stop_controller()

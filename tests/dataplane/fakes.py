@@ -9,12 +9,12 @@ from typing import Literal
 
 import numpy as np
 
+from edgesplit.control.messages import PROTOCOL
 from edgesplit.errors import InvalidTensor
-from edgesplit.frame_parser import FrameParser
-from edgesplit.frames import Frame, FrameLimits, encode_frame, pack_tensor, unpack_tensors
-from edgesplit.headers import Header, Hello, Tensors
-from edgesplit.messages import PROTOCOL
-from edgesplit.tensors import Array
+from edgesplit.wire.frames import Frame, FrameLimits, encode_frame, pack_tensor, unpack_tensors
+from edgesplit.wire.headers import Header, Hello, Tensors
+from edgesplit.wire.parser import FrameParser
+from edgesplit.wire.tensors import Array
 from edgesplit_agent.dataplane.contract import Answer, Limits
 from edgesplit_agent.dataplane.emulation import Emulation
 from edgesplit_agent.dataplane.plane import DataPlane

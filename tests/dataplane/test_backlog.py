@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesplit.frames import pack_tensor
+from edgesplit.wire.frames import pack_tensor
 from edgesplit_agent.dataplane.backlog import Backlog, RequestKey, Waiting
 
 

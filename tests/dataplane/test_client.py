@@ -11,7 +11,7 @@ import pytest
 
 import edgesplit
 from demo.fleet import free_port
-from edgesplit.client import AsyncClient
+from edgesplit.client.asynchronous import AsyncClient
 from edgesplit.errors import (
     InvalidConfiguration,
     InvalidTensor,
@@ -21,9 +21,9 @@ from edgesplit.errors import (
     RequestFailed,
     RequestTimedOut,
 )
-from edgesplit.frame_parser import FrameParser
-from edgesplit.frames import Frame, FrameLimits, encode_frame
-from edgesplit.headers import Cancel, Hello, Infer
+from edgesplit.wire.frames import Frame, FrameLimits, encode_frame
+from edgesplit.wire.headers import Cancel, Hello, Infer
+from edgesplit.wire.parser import FrameParser
 from edgesplit_agent.dataplane.emulation import EmulatedLink, Emulation
 from tests.dataplane.fakes import QUIET, eventually, plane
 

@@ -11,9 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edgesplit.codecs import CODECS, available_codecs, decode, encode, layout_bytes, payload_layout
 from edgesplit.errors import FrameMalformed, InvalidInput
-from edgesplit.tensors import DTYPES, FLOAT_DTYPES, Array, contiguous
+from edgesplit.wire.codecs import CODECS, available_codecs, decode, encode, layout_bytes, payload_layout
+from edgesplit.wire.tensors import DTYPES, FLOAT_DTYPES, Array, contiguous
 
 LOSSY = sorted(name for name, codec in CODECS.items() if not codec.lossless)
 ARRAYS = st.sampled_from(sorted(DTYPES)).flatmap(
@@ -182,7 +182,7 @@ def test_codecs_that_cannot_be_run_here_are_named_with_what_to_do(monkeypatch: p
         payload_layout("zip", "float32", (1,), 4)
     with pytest.raises(FrameMalformed, match="does not apply to int64"):
         payload_layout("int8", "int64", (1,), 1)
-    monkeypatch.setattr("edgesplit.codecs.available_codecs", lambda: ("raw", "fp16"))
+    monkeypatch.setattr("edgesplit.wire.codecs.available_codecs", lambda: ("raw", "fp16"))
     with pytest.raises(InvalidInput, match="needs the zstandard package"):
         encode(np.zeros(1, np.float32), "lossless")
     assert set(available_codecs()) == set(CODECS)

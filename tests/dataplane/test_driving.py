@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import edgesplit
-from edgesplit.driving import LoopDriver
+from edgesplit.client.loop_driver import LoopDriver
 from edgesplit.errors import NodeUnreachable
 from tests.dataplane.fakes import Plane, plane
 

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from edgesplit.codecs import CODECS
+from edgesplit.control.messages import PROTOCOL
 from edgesplit.errors import FrameMalformed, FrameTooLarge, ProtocolError, ProtocolMismatch
-from edgesplit.frame_parser import FrameParser
-from edgesplit.frames import PREFIX, Frame, FrameLimits, check_hello, encode_frame, pack_tensors, unpack_tensors
-from edgesplit.headers import Abort, Ack, Failure, Header, Hello, Infer, Ping, Pong, Probe, Result, Tensors
-from edgesplit.messages import PROTOCOL
-from edgesplit.tensors import Array
+from edgesplit.wire.codecs import CODECS
+from edgesplit.wire.frames import PREFIX, Frame, FrameLimits, check_hello, encode_frame, pack_tensors, unpack_tensors
+from edgesplit.wire.headers import Abort, Ack, Failure, Header, Hello, Infer, Ping, Pong, Probe, Result, Tensors
+from edgesplit.wire.parser import FrameParser
+from edgesplit.wire.tensors import Array
 
 SMALL = FrameLimits(header_bytes=4096, body_bytes=1 << 20)
 HELLO = Hello(protocol=PROTOCOL, role="agent", node="edge", version="1", instance="i")

@@ -6,8 +6,13 @@ import random
 import pytest
 
 from edgesplit_agent.dataplane.emulation import EmulatedLink, LinkClock
-from edgesplit_agent.dataplane.links import LinkEstimator
-from edgesplit_agent.dataplane.probing import PROBE_MAX_BYTES, PROBE_MIN_BYTES, ProbeBudget, allowance_bytes_per_s
+from edgesplit_agent.dataplane.measurement.link_estimator import LinkEstimator
+from edgesplit_agent.dataplane.measurement.probing import (
+    PROBE_MAX_BYTES,
+    PROBE_MIN_BYTES,
+    ProbeBudget,
+    allowance_bytes_per_s,
+)
 
 
 class Link:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
+from edgesplit.control.messages import PROTOCOL
 from edgesplit.errors import InvalidInput, InvalidTensor, PeerUnreachable
-from edgesplit.frames import PREFIX, FrameLimits, encode_frame
-from edgesplit.headers import Ack, Failure, Hello, Ping, Pong, Probe, Tensors
-from edgesplit.messages import PROTOCOL
+from edgesplit.wire.frames import PREFIX, FrameLimits, encode_frame
+from edgesplit.wire.headers import Ack, Failure, Hello, Ping, Pong, Probe, Tensors
 from edgesplit_agent.dataplane.contract import Limits
 from edgesplit_agent.dataplane.emulation import EmulatedLink, Emulation
 from tests.dataplane.fakes import QUIET, RawPeer, connected, eventually, plane

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgesplit.errors import FrameMalformed
-from edgesplit.frame_parser import FrameParser
-from edgesplit.frames import FrameKind, FrameLimits, encode_frame, long_head, pack_tensors, part_prefix
-from edgesplit.headers import Ack, Header, Probe, Tensors
-from edgesplit.sending import PART_MAX_BYTES, PART_MIN_BYTES, SHORT_BYTES, Lane, Pace, Queued, SendQueue
+from edgesplit.wire.frames import FrameKind, FrameLimits, encode_frame, long_head, pack_tensors, part_prefix
+from edgesplit.wire.headers import Ack, Header, Probe, Tensors
+from edgesplit.wire.parser import FrameParser
+from edgesplit.wire.send_queue import PART_MAX_BYTES, PART_MIN_BYTES, SHORT_BYTES, Lane, Pace, Queued, SendQueue
 from tests.dataplane.test_frames import fill
 
 LIMITS = FrameLimits(body_bytes=1 << 22)

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 import edgesplit
-from edgesplit.client import AsyncClient
+from edgesplit.client.asynchronous import AsyncClient
 from edgesplit.errors import InvalidConfiguration, NodeUnreachable
-from edgesplit.listening import Listener
-from edgesplit_agent.lending_loop import LendingLoop
+from edgesplit.wire.listener import Listener
+from edgesplit_agent.compute.lending_loop import LendingLoop
 from tests.dataplane.fakes import connected, eventually, plane
 
 IMAGE = np.arange(12, dtype=np.float32)
@@ -101,9 +101,9 @@ async def test_a_port_nobody_listens_on_and_a_name_that_is_none_are_named() -> N
 async def test_a_process_without_free_descriptors_accepts_again_once_it_has_some(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from edgesplit import listening
+    from edgesplit.wire import listener as accepting
 
-    monkeypatch.setattr(listening, "RETRY_S", 0.01)
+    monkeypatch.setattr(accepting, "RETRY_S", 0.01)
     told: list[int | None] = []
 
     class Door:

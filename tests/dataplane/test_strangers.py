@@ -10,12 +10,12 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from edgesplit.client import AsyncClient
+from edgesplit.client.asynchronous import AsyncClient
 from edgesplit.errors import FrameTooLarge, InvalidInput, NodeUnreachable
-from edgesplit.frame_parser import FrameParser
-from edgesplit.frames import FrameLimits, encode_frame, long_head, pack_tensors, part_prefix
-from edgesplit.headers import Hello, Infer
-from edgesplit.streams import Connection
+from edgesplit.wire.connection import Connection
+from edgesplit.wire.frames import FrameLimits, encode_frame, long_head, pack_tensors, part_prefix
+from edgesplit.wire.headers import Hello, Infer
+from edgesplit.wire.parser import FrameParser
 from edgesplit_agent.dataplane.emulation import Emulation, Emulator
 from tests.dataplane.fakes import QUIET, RawPeer, connected, eventually, plane
 
@@ -140,9 +140,9 @@ async def test_who_reads_nothing_of_its_answers_is_closed() -> None:
 async def test_silent_strangers_give_way_to_those_who_come_and_known_peers_and_busy_clients_never(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from edgesplit_agent.dataplane import guests
+    from edgesplit_agent.dataplane import connection_limit
 
-    monkeypatch.setattr(guests, "GRACE_S", 0.0)
+    monkeypatch.setattr(connection_limit, "GRACE_S", 0.0)
     limits = replace(QUIET, max_connections=4, connect_timeout_s=3600.0)
     async with plane("edge", limits=limits) as edge, plane("device") as device:
         edge.data.set_peers({"device": device.address})

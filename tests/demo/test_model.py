@@ -15,11 +15,11 @@ from demo.network import LAYERS, Convolution, Folded, spread_channels, write_onn
 from demo.scoring import mean_iou
 from demo.shapes import CLASSES, IMAGE_SIZE, calibration, held_out
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.graph.importer import import_model
+from edgesplit_controller.graph.importing.importer import import_model
 from edgesplit_controller.graph.quantizable import candidates
 from edgesplit_controller.graph.runner import open_session
 from edgesplit_controller.quantization.calibration import load_calibration
-from edgesplit_controller.quantization.noise import calibrate
+from edgesplit_controller.quantization.noise.noise_model import calibrate
 from edgesplit_controller.quantization.qdq import quantize
 
 SHAPES_ONNX = Path(str(demo.__file__)).with_name("shapes.onnx")

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from edgesplit.codecs import available_codecs
-from edgesplit.frames import encode_frame, long_head, pack_tensors, part_prefix
-from edgesplit.headers import Abort, Ack, Cancel, Header, Hello, Infer, Ping, Probe, Tensors
-from edgesplit.messages import PROTOCOL
+from edgesplit.control.messages import PROTOCOL
+from edgesplit.wire.codecs import available_codecs
+from edgesplit.wire.frames import encode_frame, long_head, pack_tensors, part_prefix
+from edgesplit.wire.headers import Abort, Ack, Cancel, Header, Hello, Infer, Ping, Probe, Tensors
 
 __all__ = ["seeds"]
 

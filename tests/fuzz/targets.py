@@ -21,20 +21,20 @@ from typing import Any, Literal, Protocol
 
 import structlog
 
+from edgesplit.control.messages import PROTOCOL
 from edgesplit.errors import EdgesplitError, InvalidInput, Overloaded, ProtocolError
-from edgesplit.frame_parser import FrameParser
-from edgesplit.frames import FrameLimits, encode_frame, unpack_tensors
-from edgesplit.headers import Failure, Hello, Infer, Result, Tensors
-from edgesplit.messages import PROTOCOL
+from edgesplit.wire.frames import FrameLimits, encode_frame, unpack_tensors
+from edgesplit.wire.headers import Failure, Hello, Infer, Result, Tensors
+from edgesplit.wire.parser import FrameParser
 from edgesplit_agent.configuration import HttpSection
 from edgesplit_agent.dataplane.contract import Limits
 from edgesplit_agent.dataplane.emulation import Emulation
 from edgesplit_agent.dataplane.plane import DataPlane
-from edgesplit_agent.http import HttpEndpoint
+from edgesplit_agent.http_server import HttpEndpoint
 from edgesplit_agent.openinference.failures import BodyTooLarge, BodyTooSlow
 from edgesplit_agent.openinference.memory import Memory
-from edgesplit_agent.openinference.receiving import Envelope, Receiver
-from edgesplit_agent.telemetry import Telemetry
+from edgesplit_agent.openinference.receiving import BodyEnvelope, Receiver
+from edgesplit_agent.reporting.metrics import Telemetry
 from tests.dataplane.fakes import RecordingHandler
 from tests.openinference.fakes import FakeModels, spec
 
@@ -116,7 +116,7 @@ class InferenceBody:
         """See `Target`."""
         kind, length, body = data[:1], int.from_bytes(data[1:3], "little"), data[3:]
         form = kind[0] if kind else 0
-        envelope = Envelope(
+        envelope = BodyEnvelope(
             encoding=("", "gzip", "deflate", "br")[form & 3],
             head_length=None if form & 4 else str(length),
             content_length=None if form & 8 else len(body),
@@ -125,7 +125,7 @@ class InferenceBody:
         if self._memory.used_bytes:
             raise AssertionError(f"{self._memory.used_bytes} B are counted after the request ended")
 
-    async def _receive(self, envelope: Envelope, body: bytes) -> None:
+    async def _receive(self, envelope: BodyEnvelope, body: bytes) -> None:
         with self._memory.account() as account:
             try:
                 _, arrays = await self._receiver.receive(envelope, _Memory(body), [spec("x")], account)

@@ -15,8 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.cut import ComponentGraph, cut
-from edgesplit_controller.graph.importer import import_model
-from edgesplit_controller.graph.model import ModelGraph
+from edgesplit_controller.graph.importing.importer import import_model
+from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.runner import open_session
 
 SHARED_MODELS = Path(__file__).parents[3] / "shared" / "models"

@@ -11,9 +11,9 @@ from onnx import helper
 
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.cut import cut
-from edgesplit_controller.graph.model import ModelGraph
-from edgesplit_controller.graph.planning import INPUT, OUTPUT, unit_tensors
+from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.runner import open_session
+from edgesplit_controller.graph.unit_tensors import INPUT, OUTPUT, unit_tensors
 from tests.graph.support import assert_close, constant, imported, model, random_feeds, run_components, tensor
 
 node = helper.make_node

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgesplit_controller.graph.cut import cut
-from edgesplit_controller.graph.model import ModelGraph
+from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.quantizable import candidates
 from edgesplit_controller.graph.units import find_units
 from tests.graph.random_models import models

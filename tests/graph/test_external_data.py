@@ -12,7 +12,7 @@ from onnx import helper
 
 from edgesplit.errors import InvalidModel
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.graph.importer import import_model
+from edgesplit_controller.graph.importing.importer import import_model
 from tests.graph.support import assert_split_equals_whole, constant, model, tensor
 
 

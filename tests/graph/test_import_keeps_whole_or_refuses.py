@@ -10,9 +10,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgesplit.errors import InvalidModel
-from edgesplit_controller.graph import importer, normalise
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.graph.importer import import_model
+from edgesplit_controller.graph.importing import importer, normalise
+from edgesplit_controller.graph.importing.importer import import_model
 from tests.graph.support import assert_split_equals_whole, constant, imported, model, tensor
 
 node = helper.make_node

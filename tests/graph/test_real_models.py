@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.graph.importer import import_model
+from edgesplit_controller.graph.importing.importer import import_model
 from edgesplit_controller.graph.quantizable import candidates
 from tests.graph.support import assert_split_equals_whole, real_model
 from tests.graph.test_cut_properties import check_units

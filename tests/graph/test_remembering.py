@@ -6,11 +6,11 @@ import gc
 import weakref
 from pathlib import Path
 
-from edgesplit_controller import zoo
+from bench import zoo
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.graph.importer import import_model
-from edgesplit_controller.graph.model import ModelGraph
-from edgesplit_controller.graph.remembering import once_per_graph
+from edgesplit_controller.graph.importing.importer import import_model
+from edgesplit_controller.graph.memo import once_per_graph
+from edgesplit_controller.graph.model_graph import ModelGraph
 
 
 def small(folder: Path) -> ModelGraph:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from edgesplit_controller.graph.model import Operator, Tensor, Unit
+from edgesplit_controller.graph.model_graph import GraphOperator, GraphTensor, Unit
 from edgesplit_controller.graph.units import find_units, kept_whole
 
 Wiring = Sequence[tuple[str, str, Sequence[str], Sequence[str]]]
@@ -12,19 +12,19 @@ Wiring = Sequence[tuple[str, str, Sequence[str], Sequence[str]]]
 
 def graph(
     wiring: Wiring, sizes: Mapping[str, int], outputs: Sequence[str], dtypes: Mapping[str, str] | None = None
-) -> tuple[list[Operator], dict[str, Tensor]]:
+) -> tuple[list[GraphOperator], dict[str, GraphTensor]]:
     """Operators (name, type, inputs, outputs) and tensors of the given sizes; a negative size is open."""
     operators = [
-        Operator(name, kind, tuple(reads), tuple(makes), 0, 1000 if kind in ("Conv", "MatMul") else 1)
+        GraphOperator(name, kind, tuple(reads), tuple(makes), 0, 1000 if kind in ("Conv", "MatMul") else 1)
         for name, kind, reads, makes in wiring
     ]
     producer = {name: operator.name for operator in operators for name in operator.outputs}
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, GraphTensor] = {}
     for name, size in sizes.items():
         dtype = (dtypes or {}).get(name, "float32")
         readers = tuple(operator.name for operator in operators if name in operator.inputs)
         shape, nbytes = ((size,), 4 * size) if size >= 0 else ((-1,), 0)
-        tensors[name] = Tensor(name, dtype, shape, nbytes, producer.get(name), readers, name in outputs)
+        tensors[name] = GraphTensor(name, dtype, shape, nbytes, producer.get(name), readers, name in outputs)
     return operators, tensors
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import onnx
 import pytest
 
+from bench import zoo
 from demo.fleet import EmulatedNode, LocalFleet
-from edgesplit_controller import zoo
 from tests.brokers import running_mosquitto
 from tests.integration.inputs import random_request
 

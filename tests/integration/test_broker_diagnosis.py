@@ -15,10 +15,10 @@ import pytest
 import trustme
 
 from demo.fleet import free_port
-from edgesplit.broker_address import NO_FILES, BrokerAddress, TlsFiles
-from edgesplit.bus import MessageBus
 from edgesplit.errors import BrokerUnreachable, InvalidConfiguration
-from edgesplit.packet_limit import Oversize
+from edgesplit.mqtt.broker_address import NO_FILES, BrokerAddress, TlsFiles
+from edgesplit.mqtt.bus import MessageBus
+from edgesplit.mqtt.packet_limit import Oversize
 from tests.brokers import start_mosquitto
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from demo.fleet import free_port
-from edgesplit.bus import MessageBus
+from edgesplit.mqtt.bus import MessageBus
 from tests.brokers import start_mosquitto
 
 

@@ -16,8 +16,8 @@ import onnx
 import pytest
 
 import edgesplit
+from bench import zoo
 from demo.fleet import LocalFleet
-from edgesplit_controller import zoo
 
 MODEL = "mobilenet"
 LIMIT_S = 90.0

@@ -20,9 +20,9 @@ import pytest
 
 import edgesplit
 from demo.fleet import CommandFailed, LocalFleet
-from edgesplit import topics
+from edgesplit.control import topics
+from edgesplit.control.messages import NodeStatus
 from edgesplit.errors import EdgesplitError, InvalidTensor
-from edgesplit.messages import NodeStatus
 
 MODEL = "mobilenet"
 
@@ -75,7 +75,7 @@ TOPICS: dict[str, tuple[str, ...]] = {
     "event": ("device",),
     "request": ("someone",),
 }
-"""Function or constant of `edgesplit.topics` to names that make a topic of it."""
+"""Function or constant of `edgesplit.control.topics` to names that make a topic of it."""
 NO_TOPICS = {"ANY", "NODE_KINDS", "ROOT", "all_of_node", "last_parts", "node_and_model", "of_node"}
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import edgesplit
 from demo.fleet import EmulatedNode, LocalFleet
-from edgesplit.tensors import Array
+from edgesplit.wire.tensors import Array
 
 MODEL = "mobilenet"
 NODES = (

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from demo.fleet import free_port
-from edgesplit.requests import ListEvents, ListNodes, ProfileModel, ShowModel
+from edgesplit.operations.operation import ListEvents, ListNodes, ProfileModel, ShowModel
 from edgesplit_agent.configuration import (
     AgentConfiguration,
     BrokerSection,
@@ -25,7 +25,7 @@ from edgesplit_agent.daemon import Agent
 from edgesplit_controller.configuration import Artifacts, Broker, ControllerConfiguration, Planning
 from edgesplit_controller.configuration import Store as StorePath
 from edgesplit_controller.service import Service
-from edgesplit_controller.store import Store
+from edgesplit_controller.storage.store import Store
 from tests.controller.test_service import Client
 from tests.controller.tiny_models import convolutions
 

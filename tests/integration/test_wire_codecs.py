@@ -13,11 +13,11 @@ import onnx
 import onnxruntime
 import pytest
 
+from bench import zoo
 from demo.fleet import EmulatedLink, EmulatedNode, LocalFleet
-from edgesplit.codecs import CODECS
-from edgesplit.noise import output_noise
-from edgesplit.problem import load_problem
-from edgesplit_controller import zoo
+from edgesplit.planning.output_noise import output_noise
+from edgesplit.planning.problem import load_problem
+from edgesplit.wire.codecs import CODECS
 from edgesplit_controller.planner import solve
 from tests.integration.inputs import random_request
 

@@ -12,13 +12,13 @@ from typing import Any
 import aiohttp
 import numpy as np
 
+from edgesplit.control.messages import TensorSpec
 from edgesplit.errors import EdgesplitError, InvalidTensor
-from edgesplit.messages import TensorSpec
-from edgesplit.tensors import DTYPES, Array, check_inputs
+from edgesplit.wire.tensors import DTYPES, Array, check_inputs
 from edgesplit_agent.configuration import HttpSection
-from edgesplit_agent.http import HttpEndpoint
-from edgesplit_agent.serving.description import ModelDescription
-from edgesplit_agent.telemetry import Telemetry
+from edgesplit_agent.http_server import HttpEndpoint
+from edgesplit_agent.reporting.metrics import Telemetry
+from edgesplit_agent.serving.model_description import ModelDescription
 
 SHAPE = (2, 3)
 

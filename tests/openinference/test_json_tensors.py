@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
 from edgesplit.errors import InvalidTensor
-from edgesplit.tensors import DTYPES, Array
+from edgesplit.wire.tensors import DTYPES, Array
 from edgesplit_agent.openinference.json_tensors import array_from_json, json_from_array
 
 ARRAYS = st.sampled_from(sorted(DTYPES)).flatmap(

@@ -10,8 +10,8 @@ import json
 import numpy as np
 import pytest
 
-from edgesplit import http_guard
-from edgesplit_agent import http
+from edgesplit.daemon import http_guard
+from edgesplit_agent import http_server
 from edgesplit_agent.openinference import answers, bodies
 from tests.openinference.fakes import Served, served
 from tests.openinference.test_endpoint import LENGTH, X, binary_body, json_body, post
@@ -21,7 +21,7 @@ URL = "/v2/models/double/infer"
 
 @pytest.fixture(autouse=True)
 def _short_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "LINGER_S", 0.1)
+    monkeypatch.setattr(http_server, "LINGER_S", 0.1)
 
 
 async def raw(server: Served, *parts: bytes, end: bool = False) -> bytes:
@@ -189,14 +189,14 @@ async def test_connections_above_the_limit_are_told_so() -> None:
 
 
 async def test_a_connection_that_says_nothing_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "IDLE_S", 0.1)
+    monkeypatch.setattr(http_server, "IDLE_S", 0.1)
     async with served() as server:
         assert await raw(server) == b""
         assert await raw(server, b"GET /v2 HT") == b""
 
 
 async def test_a_header_must_be_whole_within_seconds_however_it_trickles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "HEADER_S", 0.3)
+    monkeypatch.setattr(http_server, "HEADER_S", 0.3)
     async with served() as server:
         host, port = server.address.split(":")
         assert await raw(server) == b""
@@ -216,8 +216,8 @@ async def test_a_header_must_be_whole_within_seconds_however_it_trickles(monkeyp
 async def test_a_connection_kept_alive_is_closed_when_idle_and_its_second_header_is_watched_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(http, "IDLE_S", 0.3)
-    monkeypatch.setattr(http, "HEADER_S", 0.3)
+    monkeypatch.setattr(http_server, "IDLE_S", 0.3)
+    monkeypatch.setattr(http_server, "HEADER_S", 0.3)
     live = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"
     async with served() as server:
         assert (await raw(server, live)).endswith(b'{"live":true}')
@@ -226,8 +226,8 @@ async def test_a_connection_kept_alive_is_closed_when_idle_and_its_second_header
 
 
 async def test_a_request_that_takes_longer_than_any_header_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "IDLE_S", 0.1)
-    monkeypatch.setattr(http, "HEADER_S", 0.1)
+    monkeypatch.setattr(http_server, "IDLE_S", 0.1)
+    monkeypatch.setattr(http_server, "HEADER_S", 0.1)
     async with served() as server:
         server.models.open.clear()
         waiting = asyncio.create_task(post(server, URL, json=json_body()))

@@ -9,7 +9,7 @@ import pytest
 
 from edgesplit.errors import InvalidInput, InvalidTensor
 from edgesplit_agent.openinference.failures import BodyTooLarge
-from edgesplit_agent.openinference.requests import parse_head, raw_request
+from edgesplit_agent.openinference.inference_request import parse_head, raw_request
 from tests.openinference.fakes import spec
 
 LIMIT = 10_000

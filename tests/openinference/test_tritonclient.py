@@ -12,7 +12,7 @@ import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
 from edgesplit.errors import Overloaded
-from edgesplit.tensors import DTYPES, Array
+from edgesplit.wire.tensors import DTYPES, Array
 from tests.openinference.fakes import SHAPE, served
 from tests.openinference.triton import infer
 

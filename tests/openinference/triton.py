@@ -7,7 +7,7 @@ from typing import Any
 
 import tritonclient.http as triton
 
-from edgesplit.tensors import Array
+from edgesplit.wire.tensors import Array
 from edgesplit_agent.openinference.datatypes import datatype_of
 
 __all__ = ["infer"]

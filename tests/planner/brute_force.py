@@ -12,9 +12,9 @@ import random
 from collections.abc import Iterator
 from typing import Literal
 
-from edgesplit.plan import Assignment
-from edgesplit.problem import (
-    Codec,
+from edgesplit.planning.plan import Assignment
+from edgesplit.planning.problem import (
+    CodecOption,
     Constraints,
     Link,
     Node,
@@ -64,7 +64,7 @@ def random_problem(
         if r.random() < 0.4:
             consumers.add(r.choice(later))
         size = float(r.choice([10, 50, 100, 400]))
-        options: list[Codec] = []
+        options: list[CodecOption] = []
         split = precisions and r.random() < 0.6
         for codec, share in (("fp16", 0.5), ("int8", 0.25), *((("int8", 0.1), ("fp16", 0.2)) if split else ())):
             precision: Literal["float", "int8"] | None = None
@@ -72,7 +72,7 @@ def random_problem(
                 precision = "int8" if any(option.name == codec for option in options) else "float"
             if codecs and r.random() < (0.5 if split else 0.25):
                 options.append(
-                    Codec(
+                    CodecOption(
                         name=codec,
                         precision=precision,
                         bytes=size * share,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from edgesplit.plan import Assignment, Solution
-from edgesplit.problem import Problem
+from edgesplit.planning.plan import Assignment, Solution
+from edgesplit.planning.problem import Problem
 from tests.planner.brute_force import all_assignments, makespan
 from tests.planner.exact_sums import exact_sums, keeps_all, keeps_limits, rounded_sums
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Generic, TypeVar
 
-from edgesplit.plan import Assignment
-from edgesplit.problem import Problem
+from edgesplit.planning.plan import Assignment
+from edgesplit.planning.problem import Problem
 
 __all__ = ["ExactSums", "Sums", "exact_sums", "keeps_all", "keeps_limits", "rounded_sums"]
 

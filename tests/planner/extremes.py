@@ -11,8 +11,8 @@ from fractions import Fraction
 
 import msgspec
 
-from edgesplit.problem import (
-    Codec,
+from edgesplit.planning.problem import (
+    CodecOption,
     Constraints,
     Link,
     Node,
@@ -172,10 +172,10 @@ class _Shape:
             )
         return tuple(tensors)
 
-    def codec(self, size: float) -> Codec:
+    def codec(self, size: float) -> CodecOption:
         r = self.r
         able = [name for name in self.nodes if r.random() < 0.9]
-        return Codec(
+        return CodecOption(
             name="half",
             bytes=size / 2,
             noise=r.choice([0.0, self.noise_level, self.noise_level * r.random()]),

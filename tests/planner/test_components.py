@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgesplit.plan import Assignment
-from edgesplit.problem import Link, Node, Objective, Operator, Problem, Tensor
+from edgesplit.planning.plan import Assignment
+from edgesplit.planning.problem import Link, Node, Objective, Operator, Problem, Tensor
 from edgesplit_controller.planner import evaluate
-from edgesplit_controller.planner.components import graph_of, level_groupings
+from edgesplit_controller.planner.meaning.components import graph_of, level_groupings
 
 NODES = ("device", "edge", "cloud")
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgesplit.errors import InvalidInput
-from edgesplit.plan import Assignment, Ranges
-from edgesplit.problem import Objective, Problem
+from edgesplit.planning.plan import Assignment, Ranges
+from edgesplit.planning.problem import Objective, Problem
 from edgesplit_controller.planner import evaluate, score
 from tests.planner.brute_force import Model, all_assignments, exact_costs, makespan, random_problem
 

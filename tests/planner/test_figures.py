@@ -11,9 +11,9 @@ import pytest
 from ortools.sat.python import cp_model
 
 from edgesplit.errors import InvalidProblem, SolverRefused
-from edgesplit.plan import Assignment, Solution
-from edgesplit.problem import (
-    Codec,
+from edgesplit.planning.plan import Assignment, Solution
+from edgesplit.planning.problem import (
+    CodecOption,
     Constraints,
     Link,
     Node,
@@ -25,7 +25,7 @@ from edgesplit.problem import (
     Tensor,
 )
 from edgesplit_controller.planner import evaluate, solve
-from edgesplit_controller.planner.search import run_solver
+from edgesplit_controller.planner.cpsat.search import run_solver
 from tests.planner.claims import wrong_claims
 from tests.planner.exact_sums import exact_sums
 from tests.planner.extremes import extreme_problem
@@ -62,7 +62,9 @@ def operator(
     )
 
 
-def tensor(name: str, size: float, producer: str, *consumers: str, codecs: tuple[Codec, ...] | None = None) -> Tensor:
+def tensor(
+    name: str, size: float, producer: str, *consumers: str, codecs: tuple[CodecOption, ...] | None = None
+) -> Tensor:
     return Tensor(name=name, bytes=size, producer=producer, consumers=consumers, codecs=codecs)
 
 
@@ -240,7 +242,7 @@ def test_a_limit_in_decimals_admits_the_sum_of_its_decimals() -> None:
 
 def noisy(coefficients: list[float], max_noise: float, *, codec: bool = False, int8: float = 0.5) -> Problem:
     names = [f"q{index}" for index in range(len(coefficients))]
-    half = Codec(name="half", bytes=1e4, noise=0.55, encode_s={"d": 0.0, "e": 0.0}, decode_s={"d": 0.0, "e": 0.0})
+    half = CodecOption(name="half", bytes=1e4, noise=0.55, encode_s={"d": 0.0, "e": 0.0}, decode_s={"d": 0.0, "e": 0.0})
     return Problem(
         model="m",
         source="d",

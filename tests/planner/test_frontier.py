@@ -8,8 +8,8 @@ import pytest
 
 from edgesplit.errors import PlanInfeasible
 from edgesplit_controller.planner import evaluate
-from edgesplit_controller.planner.frontier import FrontierPoint, frontier
-from edgesplit_controller.planner.variations import with_device_energy_limit
+from edgesplit_controller.planner.studies.frontier import FrontierPoint, frontier
+from edgesplit_controller.planner.studies.variations import with_device_energy_limit
 from tests.planner.brute_force import Model, all_assignments, exact_costs, makespan, random_problem
 
 

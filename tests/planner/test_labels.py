@@ -9,8 +9,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgesplit.problem import (
-    Codec,
+from edgesplit.planning.problem import (
+    CodecOption,
     Constraints,
     Link,
     Node,
@@ -24,11 +24,11 @@ from edgesplit.problem import (
     problem_to_json,
 )
 from edgesplit_controller.planner import evaluate, solve
-from edgesplit_controller.planner.labelling import Labelling
-from edgesplit_controller.planner.limited_elimination import undominated
-from edgesplit_controller.planner.objective import Goal, Limit
+from edgesplit_controller.planner.bounds.labelling import Labelling
+from edgesplit_controller.planner.bounds.limited_elimination import undominated
+from edgesplit_controller.planner.cpsat.objective import Goal, SumLimit
+from edgesplit_controller.planner.cpsat.stage import StageOutcome
 from edgesplit_controller.planner.session import Session
-from edgesplit_controller.planner.stage import Outcome
 from tests.planner.brute_force import all_assignments, best_score, exact_costs, random_problem
 
 NODES = ("device", "edge", "cloud", "hub")
@@ -58,7 +58,7 @@ def long_network(
         # Whatever lies between is larger than the input, so that cutting later does not pay.
         size = {0: 4.9e6, operators: 1e5}.get(index, draw.uniform(5e6, 12e6))
         coding_s = dict.fromkeys(names, 0.01)
-        codec = Codec(name="fp16", bytes=size / 2, noise=0.01, encode_s=coding_s, decode_s=coding_s)
+        codec = CodecOption(name="fp16", bytes=size / 2, noise=0.01, encode_s=coding_s, decode_s=coding_s)
         tensors.append(
             Tensor(
                 name=f"t{index}",
@@ -121,7 +121,7 @@ def test_labels_find_what_search_finds(monkeypatch: pytest.MonkeyPatch, limit_j:
 def test_the_gap_of_an_unproven_score_is_at_most_the_score(monkeypatch: pytest.MonkeyPatch) -> None:
     best = Session.best
 
-    def loosely_bound(session: Session, goal: Goal, *extra: Limit) -> Outcome:
+    def loosely_bound(session: Session, goal: Goal, *extra: SumLimit) -> StageOutcome:
         outcome = best(session, goal, *extra)
         if min(goal.weights[:2]) == 0.0:
             return outcome

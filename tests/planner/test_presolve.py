@@ -10,18 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgesplit_controller.planner import noise_of
-from edgesplit_controller.planner.costs import ENERGY, LATENCY, costs_of
+from edgesplit_controller.planner.bounds.elimination import plan_elimination
+from edgesplit_controller.planner.bounds.reduction import unreduced
+from edgesplit_controller.planner.cpsat.objective import Goal, SumLimit
+from edgesplit_controller.planner.cpsat.stage import build_base, solve_goal
 from edgesplit_controller.planner.deadline import Clock
-from edgesplit_controller.planner.elimination import plan_elimination
-from edgesplit_controller.planner.measure import measures_of
-from edgesplit_controller.planner.noise import pattern_table
-from edgesplit_controller.planner.objective import Goal, Limit
+from edgesplit_controller.planner.meaning.costs import ENERGY, LATENCY, costs_of
+from edgesplit_controller.planner.meaning.measured_plan import measures_of
+from edgesplit_controller.planner.meaning.noise_patterns import pattern_table
+from edgesplit_controller.planner.node_subsets import plans_on_subsets
 from edgesplit_controller.planner.recombination import recombine
-from edgesplit_controller.planner.reduction import unreduced
 from edgesplit_controller.planner.session import ENERGY_GOAL, LATENCY_GOAL, Session
-from edgesplit_controller.planner.stage import build_base, solve_goal
-from edgesplit_controller.planner.subsets import plans_on_subsets
-from edgesplit_controller.planner.variations import with_pins
+from edgesplit_controller.planner.studies.variations import with_pins
 from tests.planner.brute_force import random_problem
 
 SEEDS = st.integers(0, 1_000_000)
@@ -142,7 +142,7 @@ def test_recombined_assignments_keep_limits_and_get_no_worse(seed: int) -> None:
     start = session.best_known(ENERGY_GOAL, ())
     if start is None:
         return
-    limit = Limit(LATENCY, float(start.measures[LATENCY]))
+    limit = SumLimit(LATENCY, float(start.measures[LATENCY]))
     found = recombine(
         start.labels,
         pool=session.pool,

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgesplit.errors import PlanningTimedOut
-from edgesplit.plan import solution_to_document
-from edgesplit.problem import Constraints, Node, NoiseModel, NoiseTerm, Operator, Problem, Tensor, load_problem
+from edgesplit.planning.plan import solution_to_document
+from edgesplit.planning.problem import Constraints, Node, NoiseModel, NoiseTerm, Operator, Problem, Tensor, load_problem
 from edgesplit_controller.planner import evaluate, score, solve
-from edgesplit_controller.planner.search import Answer
+from edgesplit_controller.planner.cpsat.search import SolverAnswer
 from tests.planner.brute_force import best_score, random_problem
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "problems"
@@ -85,13 +85,13 @@ def test_better_starts_change_the_way_and_not_the_answer(monkeypatch: pytest.Mon
 def test_without_a_table_of_patterns_the_polynomial_itself_bounds_noise(
     monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setattr("edgesplit_controller.planner.noise.MAX_TABLE", 0)
+    monkeypatch.setattr("edgesplit_controller.planner.meaning.noise_patterns.MAX_TABLE", 0)
     assert_optimal(random_problem(seed, operators=4))
 
 
 @pytest.mark.parametrize("seed", range(30))
 def test_a_relaxation_that_leaves_much_out_costs_time_only(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
-    monkeypatch.setattr("edgesplit_controller.planner.factors.MAX_ENTRIES", 90.0 if seed % 2 else 1.0)
+    monkeypatch.setattr("edgesplit_controller.planner.bounds.relaxation.MAX_ENTRIES", 90.0 if seed % 2 else 1.0)
     monkeypatch.setattr("edgesplit_controller.planner.session.MANY_NODES", 1)
     assert_optimal(random_problem(seed, operators=4))
 
@@ -201,10 +201,10 @@ def noisy_and_tight(*, max_noise: float) -> Problem:
 
 
 def test_running_out_of_time_without_a_plan_is_no_proof_that_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object) -> Answer:
-        return Answer(values=None, bound=-float("inf"), proven=False, seconds=0.0)
+    def interrupted(*_: object) -> SolverAnswer:
+        return SolverAnswer(values=None, bound=-float("inf"), proven=False, seconds=0.0)
 
-    monkeypatch.setattr("edgesplit_controller.planner.stage.run_solver", interrupted)
+    monkeypatch.setattr("edgesplit_controller.planner.cpsat.stage.run_solver", interrupted)
     monkeypatch.setattr("edgesplit_controller.planner.session.relax", lambda *_: None)
     with pytest.raises(PlanningTimedOut, match="none was proven impossible"):
         solve(noisy_and_tight(max_noise=0.3))

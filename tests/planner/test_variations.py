@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from edgesplit.errors import EdgesplitError, InvalidInput, PlanInfeasible, UnknownNode
-from edgesplit.plan import Assignment
-from edgesplit.problem import Codec, Constraints, Link, Node, Operator, Problem, Tensor
+from edgesplit.planning.plan import Assignment
+from edgesplit.planning.problem import CodecOption, Constraints, Link, Node, Operator, Problem, Tensor
 from edgesplit_controller.planner import evaluate, solve
-from edgesplit_controller.planner.variations import (
+from edgesplit_controller.planner.studies.variations import (
     fallbacks,
     forbidding,
     moved_off,
@@ -25,7 +25,7 @@ from tests.planner.brute_force import random_problem
 def three_nodes(pins: dict[str, tuple[str, ...]] | None = None) -> Problem:
     nodes = ("device", "edge", "cloud")
     time_s = {"device": 4.0, "edge": 1.0, "cloud": 0.5}
-    codec = Codec(name="fp16", bytes=5.0, encode_s=dict.fromkeys(nodes, 0.1), decode_s=dict.fromkeys(nodes, 0.1))
+    codec = CodecOption(name="fp16", bytes=5.0, encode_s=dict.fromkeys(nodes, 0.1), decode_s=dict.fromkeys(nodes, 0.1))
     return Problem(
         model="m",
         source="device",

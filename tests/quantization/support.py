@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.graph.importer import import_model
-from edgesplit_controller.graph.model import ModelGraph
+from edgesplit_controller.graph.importing.importer import import_model
+from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.quantizable import candidates
 from edgesplit_controller.graph.runner import open_session
 from edgesplit_controller.graph.units import find_units

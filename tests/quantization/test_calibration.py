@@ -17,8 +17,8 @@ from onnx import TensorProto, helper
 
 from edgesplit.errors import InvalidCalibration
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.graph.importer import import_model
-from edgesplit_controller.graph.model import ModelGraph
+from edgesplit_controller.graph.importing.importer import import_model
+from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.quantization.calibration import Calibration, load_calibration, split
 from edgesplit_controller.quantization.ranges import activation_ranges
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgesplit.codecs import CODECS
-from edgesplit_controller.graph.planning import unit_tensors
+from edgesplit.wire.codecs import CODECS
+from edgesplit_controller.graph.unit_tensors import unit_tensors
 from edgesplit_controller.quantization.calibration import load_calibration, split
-from edgesplit_controller.quantization.codec_noise import measure_codecs, round_trip
-from edgesplit_controller.quantization.frontiers import frontiers, in_order_of_worth
-from edgesplit_controller.quantization.measuring import measure_for
-from edgesplit_controller.quantization.noise import calibrate
-from edgesplit_controller.quantization.unit_runs import UnitModel
+from edgesplit_controller.quantization.codecs.codec_noise import measure_codecs, round_trip
+from edgesplit_controller.quantization.codecs.cut_frontiers import frontiers, in_order_of_worth
+from edgesplit_controller.quantization.codecs.unit_runs import UnitModel
+from edgesplit_controller.quantization.noise.noise_model import calibrate
+from edgesplit_controller.quantization.noise.pattern_runs import measure_for
 from tests.quantization.support import branched, imported, run
 
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.cut import ComponentGraph, cut
-from edgesplit_controller.graph.model import ModelGraph
+from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.runner import open_session
 from edgesplit_controller.quantization.calibration import load_calibration
-from edgesplit_controller.quantization.noise import calibrate
+from edgesplit_controller.quantization.noise.noise_model import calibrate
 from edgesplit_controller.quantization.qdq import quantize
 from tests.graph.support import random_feeds, random_groups
 from tests.quantization.support import MATERIALIZED, branched, imported, opened, run

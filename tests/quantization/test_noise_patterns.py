@@ -13,22 +13,28 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from edgesplit.errors import InvalidCalibration, InvalidMetric, InvalidModel
-from edgesplit.noise import output_noise
-from edgesplit.problem import NoiseModel
-from edgesplit_controller.graph.model import ModelGraph
+from edgesplit.planning.output_noise import output_noise
+from edgesplit.planning.problem import NoiseModel
+from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.quantization.calibration import Calibration, load_calibration, split
-from edgesplit_controller.quantization.measuring import Measured, measure_for, measure_noise
-from edgesplit_controller.quantization.noise import calibrate, conservative, fit_noise, model_noise, safety_margin
-from edgesplit_controller.quantization.patterns import always_measured, choose_patterns, in_tree_order
-from edgesplit_controller.quantization.qdq import quantize
-from edgesplit_controller.quantization.regression import (
+from edgesplit_controller.quantization.noise.noise_model import (
+    calibrate,
+    conservative,
+    fit_noise,
+    model_noise,
+    safety_margin,
+)
+from edgesplit_controller.quantization.noise.pattern_runs import Measured, measure_for, measure_noise
+from edgesplit_controller.quantization.noise.patterns import always_measured, choose_patterns, in_tree_order
+from edgesplit_controller.quantization.noise.regression import (
     Polynomial,
     affordable_degree,
     fill_in,
     fit_polynomial,
     r_squared,
 )
-from edgesplit_controller.quantization.segments import SegmentedModel, dependencies
+from edgesplit_controller.quantization.noise.segments import SegmentedModel, dependencies
+from edgesplit_controller.quantization.qdq import quantize
 from tests.quantization.support import Network, branched, imported, run
 
 

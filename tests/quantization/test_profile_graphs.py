@@ -12,7 +12,7 @@ import onnx
 
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.quantization.calibration import load_calibration
-from edgesplit_controller.quantization.noise import calibrate
+from edgesplit_controller.quantization.noise.noise_model import calibrate
 from edgesplit_controller.quantization.profile_graphs import ProfileGraphs, profile_protos
 from edgesplit_controller.quantization.qdq import quantize
 from tests.quantization.support import branched, imported, run

@@ -14,9 +14,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgesplit.errors import InvalidModel
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.graph.model import ModelGraph
+from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.quantization.calibration import load_calibration
-from edgesplit_controller.quantization.noise import calibrate
+from edgesplit_controller.quantization.noise.noise_model import calibrate
 from edgesplit_controller.quantization.opset import upgrade_opset
 from edgesplit_controller.quantization.qdq import QuantizedModel, Ranges, quantize
 from edgesplit_controller.quantization.sites import quantizable

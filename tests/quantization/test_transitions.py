@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from edgesplit_controller.graph.model import ModelGraph
+from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.quantization.calibration import load_calibration
 from edgesplit_controller.quantization.calibration_graphs import calibration_plan
-from edgesplit_controller.quantization.noise import calibrate
+from edgesplit_controller.quantization.noise.noise_model import calibrate
 from edgesplit_controller.quantization.transitions import find_transitions, float_targets
 from tests.quantization.support import Network, imported
 

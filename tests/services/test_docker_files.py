@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-from edgesplit.configuration import load_configuration
+from edgesplit.daemon.configuration_file import load_configuration
 from edgesplit_agent.configuration import AgentConfiguration
 from edgesplit_controller.configuration import ControllerConfiguration
 

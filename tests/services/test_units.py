@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgesplit.configuration import load_configuration
+from edgesplit.daemon.configuration_file import load_configuration
 from edgesplit_agent.configuration import AgentConfiguration
 from edgesplit_controller.configuration import ControllerConfiguration
 

@@ -22,17 +22,17 @@ class FakeNetwork:
     names: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
     def own_towards(self, host: str) -> str:
-        """See edgesplit.addresses.Network."""
+        """See edgesplit.daemon.advertised_address.Network."""
         return self.routes.get(host, self.routes.get("default", ""))
 
     def is_own(self, host: str) -> bool:
-        """See edgesplit.addresses.Network."""
+        """See edgesplit.daemon.advertised_address.Network."""
         return host in {*self.routes.values(), *self.networks}
 
     def attached(self) -> tuple[str, ...]:
-        """See edgesplit.addresses.Network."""
+        """See edgesplit.daemon.advertised_address.Network."""
         return self.networks
 
     def resolve(self, host: str) -> tuple[str, ...]:
-        """See edgesplit.addresses.Network."""
+        """See edgesplit.daemon.advertised_address.Network."""
         return self.names.get(host, ())

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from edgesplit.addresses import (
+from edgesplit.daemon.advertised_address import (
     Offer,
     SystemNetwork,
     _attached_hosts,

@@ -10,9 +10,9 @@ import paho.mqtt.publish
 import pytest
 
 from demo.fleet import free_port
-from edgesplit.broker_address import BrokerAddress
-from edgesplit.bus import MessageBus
 from edgesplit.errors import BrokerUnreachable, InvalidConfiguration, MalformedMessage
+from edgesplit.mqtt.broker_address import BrokerAddress
+from edgesplit.mqtt.bus import MessageBus
 from edgesplit_controller.embedded_broker import EmbeddedBroker
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesplit.checks import LEAST_CHECKED, MOST_IN_DOUBT, exceeds, in_doubt, least_mean
+from edgesplit.control.noise_messages import LEAST_CHECKED, MOST_IN_DOUBT, exceeds, in_doubt, least_mean
 
 
 def judged(noises: list[float], bound: float) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edgesplit.configuration import load_configuration, render_configuration
+from edgesplit.daemon.configuration_file import load_configuration, render_configuration
 from edgesplit.errors import InvalidConfiguration
 
 

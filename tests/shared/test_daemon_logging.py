@@ -9,7 +9,7 @@ import pytest
 import structlog
 from click.testing import CliRunner
 
-from edgesplit.daemon_logging import set_up_logging
+from edgesplit.daemon.logs import set_up_logging
 from edgesplit_agent.main import main as agent
 from edgesplit_controller.main import main as controller
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from edgesplit import topics
+from edgesplit.control import topics
+from edgesplit.control.messages import LinkState, NodeStatus
 from edgesplit.errors import EdgesplitError, InvalidInput, Overloaded, error_from_code
-from edgesplit.messages import LinkState, NodeStatus
 from edgesplit.names import checked_name
-from edgesplit.requests import Limit, LinkRow, Request, SetWeights
+from edgesplit.operations.documents import LinkRow
+from edgesplit.operations.operation import Limit, OperationRequest, SetWeights
 
 
 def test_an_absent_limit_differs_from_a_cleared_one() -> None:
@@ -20,8 +21,8 @@ def test_an_absent_limit_differs_from_a_cleared_one() -> None:
 
 
 def test_a_request_survives_its_encoding() -> None:
-    request = Request(id="1", protocol=1, operation=SetWeights(energy=1.0, max_noise=Limit(0.5)))
-    assert msgspec.json.decode(msgspec.json.encode(request), type=Request) == request
+    request = OperationRequest(id="1", protocol=1, operation=SetWeights(energy=1.0, max_noise=Limit(0.5)))
+    assert msgspec.json.decode(msgspec.json.encode(request), type=OperationRequest) == request
 
 
 def test_a_newer_peer_may_say_more() -> None:

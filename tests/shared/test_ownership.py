@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesplit.ownership import AT_ONCE, LONGEST_PAUSE_S, Complaints, Ownership
+from edgesplit.mqtt.topic_ownership import AT_ONCE, LONGEST_PAUSE_S, Complaints, Ownership
 
 TOPIC = "edgesplit/1/models/m"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hypothesis.strategies as st
 from hypothesis import given
 
-from edgesplit.packet_limit import PacketLimit
-from edgesplit.registration import ANSWER_S, ECHO_S, RETRY_S, Claim, Presence, Registration
+from edgesplit.mqtt.name_registration import ANSWER_S, ECHO_S, RETRY_S, Claim, Presence, Registration
+from edgesplit.mqtt.packet_limit import PacketLimit
 
 FIRST = Presence(online=True, instance="first", advertise="10.9.0.1:7400")
 GONE = Presence(online=False, instance="first")

@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
+from bench import zoo
+from bench.zoo.__main__ import main
 from edgesplit.errors import InvalidInput
-from edgesplit_controller import zoo
-from edgesplit_controller.zoo.__main__ import main
 
 # Small enough for a test, deep as the real ones.
 SMALL = {

@@ -8,9 +8,9 @@ import onnx
 import pytest
 
 import demo
-from edgesplit_controller import zoo
+from bench import zoo
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.graph.importer import import_model
+from edgesplit_controller.graph.importing.importer import import_model
 from edgesplit_controller.graph.quantizable import candidates
 from tests.graph.support import assert_split_equals_whole
 

@@ -2,8 +2,8 @@
 
 Owns: the cache folder, and whom it trusts. Its rule: a file under its digest's name holds exactly those bytes; what is
 still being fetched is called `DIGEST.part`; a peer that sent wrong bytes is not asked again; what another agent that
-shares the folder uses stays. Not here: what the blobs mean (`compute/sessions.py`, `profiling/profiler.py`), the order
-of sources (`sources.py`), HTTP (`transfer.py`), locks (`sharing.py`).
+shares the folder uses stays. Not here: what the blobs mean (`compute/session_pool.py`, `profiling/profiler.py`), the order
+of sources (`sources.py`), HTTP (`transfer.py`), locks (`artifacts/cache_locks.py`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import structlog
 
 from edgesplit.errors import ArtifactCorrupt, ArtifactError, ArtifactMissing, CacheUnwritable
 from edgesplit.retrying import Retry, RetryRule, retry_after
-from edgesplit_agent.artifacts.sharing import Leases, claimed, folder_lock, is_claimed
+from edgesplit_agent.artifacts.cache_locks import Leases, claimed, folder_lock, is_claimed
 from edgesplit_agent.artifacts.sources import CONTROLLER, Source, in_order
 from edgesplit_agent.artifacts.transfer import Transfers, adopt, size_of
 

@@ -13,7 +13,7 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from edgesplit.messages import LinkState, NodeStatus
+from edgesplit.control.messages import LinkState, NodeStatus
 from edgesplit_agent.configuration import split_address
 
 __all__ = ["CONTROLLER", "Source", "in_order", "peer_sources"]

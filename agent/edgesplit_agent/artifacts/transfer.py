@@ -30,7 +30,7 @@ ASK_S = 2.0
 MAX_ANSWER_BYTES = 1 << 20
 
 
-class _Held(msgspec.Struct, frozen=True):
+class _HeldBlobs(msgspec.Struct, frozen=True):
     held: frozenset[str]
 
 
@@ -56,7 +56,7 @@ class Transfers:
                 if response.status != 200:
                     return frozenset()
                 answer = await response.content.read(MAX_ANSWER_BYTES)
-                return msgspec.json.decode(answer, type=_Held).held & frozenset(digests)
+                return msgspec.json.decode(answer, type=_HeldBlobs).held & frozenset(digests)
         except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError):
             return frozenset()
 

@@ -2,7 +2,7 @@
 
 Owns: where and when codecs run. Its rule: coding is computing: it takes its turn in the worker that runs components, as
 the planner's timeline assumes (a node does one thing at a time), is as slow as emulation makes the node, and counts as
-compute. A tensor is coded once, however many nodes get it. Not here: the codecs (`edgesplit.codecs`), sending.
+compute. A tensor is coded once, however many nodes get it. Not here: the codecs (`edgesplit.wire.codecs`), sending.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from edgesplit.codecs import check_codec
+from edgesplit.control.messages import EpochSpec
 from edgesplit.errors import InvalidInput, PreparationFailed
-from edgesplit.frames import PackedTensor, pack_tensor, unpack_tensors
-from edgesplit.headers import TensorHead
-from edgesplit.messages import EpochSpec
-from edgesplit.tensors import Array
-from edgesplit_agent.compute.sessions import RuntimeOptions, slowed
+from edgesplit.wire.codecs import check_codec
+from edgesplit.wire.frames import PackedTensor, pack_tensor, unpack_tensors
+from edgesplit.wire.headers import TensorHead
+from edgesplit.wire.tensors import Array
+from edgesplit_agent.compute.session_pool import RuntimeOptions, slowed
 from edgesplit_agent.compute.worker import Worker
 
 __all__ = ["Coded", "Coder", "check_codecs"]

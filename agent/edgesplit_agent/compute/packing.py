@@ -5,7 +5,7 @@ processor, which gives every session a private copy of them and takes most of th
 went through that already: it opens in milliseconds, and its weights, in blobs named by what they hold, are pages of
 files that sessions of any epochs and components share. Its rule: a packed graph is used only where it was made
 (`runtime.fingerprint`), and only if it gave exactly the outputs of the graph it was made of; before that it has no name
-that another agent on this folder would look for. Not here: when one is made (`sessions.py`), which blobs are kept
+that another agent on this folder would look for. Not here: when one is made (`compute/session_pool.py`), which blobs are kept
 (`artifacts/cache.py`).
 """
 
@@ -26,9 +26,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import structlog
 
+from edgesplit.control.messages import ComponentSpec, TensorSpec
 from edgesplit.errors import PreparationFailed, RuntimeStarved
-from edgesplit.messages import ComponentSpec, TensorSpec
-from edgesplit.tensors import Array
+from edgesplit.wire.tensors import Array
 from edgesplit_agent.compute.onnx_wire import Entries, external_entries, with_external_entries
 from edgesplit_agent.compute.runtime import (
     RuntimeOptions,

@@ -2,7 +2,7 @@
 
 Owns: importing the library, its allocator, and the options of a session. Its rule: it is imported when the first graph
 arrives; sessions share one arena, because one component computes at a time and each would otherwise keep its own
-largest set of activations for ever. Not here: components (`sessions.py`), graphs made ready ahead (`packing.py`).
+largest set of activations for ever. Not here: components (`compute/session_pool.py`), graphs made ready ahead (`packing.py`).
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 import structlog
 
+from edgesplit.control.messages import TensorSpec
 from edgesplit.errors import PreparationFailed, RuntimeStarved
-from edgesplit.messages import TensorSpec
 from edgesplit.retrying import is_passing
-from edgesplit.tensors import Array
+from edgesplit.wire.tensors import Array
+from edgesplit_agent.compute.heap import trim_heap
 from edgesplit_agent.compute.providers import CPU, candidates, missing_text, options_of
-from edgesplit_agent.heap import trim_heap
 
 __all__ = [
     "RuntimeOptions",

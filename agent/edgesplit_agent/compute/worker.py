@@ -4,7 +4,7 @@ Owns: the thread and its way from one job to the next. Its rule: one job at a ti
 asking the event loop, which only hears of results; what offers to make way is asked to when something more urgent comes.
 With nothing else to compute, the thread tells of a result in the loop's place, where the loop lends that. A brief job that
 finds nothing else to compute runs on the event loop itself, which waits for it.
-Not here: what is computed, and whose turn it is (`turns.py`).
+Not here: what is computed, and whose turn it is (`compute/fair_queue.py`).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from edgesplit_agent.compute.turns import BACKGROUND, Turns
-from edgesplit_agent.lending_loop import LendingLoop
+from edgesplit_agent.compute.fair_queue import BACKGROUND, Turns
+from edgesplit_agent.compute.lending_loop import LendingLoop
 
 __all__ = ["PROFILING_PRIORITY", "Job", "Worker"]
 

@@ -2,7 +2,7 @@
 
 Owns: their order, and dropping what has expired or is not wanted any more. Its rule: pure, times are handed in; what was
 put first leaves first, and nothing leaves after its time. Not here: sending (`outgoing.py`), and who is admitted while
-a peer is slow (`serving/admission.py`).
+a peer is slow (`serving/machine/admission.py`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from edgesplit.frames import PackedTensor
+from edgesplit.wire.frames import PackedTensor
 
 __all__ = ["Backlog", "RequestKey", "Waiting"]
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from edgesplit.errors import EdgesplitError
-from edgesplit.frames import Frame, FrameLimits
-from edgesplit.tensors import Array
+from edgesplit.wire.frames import Frame, FrameLimits
+from edgesplit.wire.tensors import Array
 
 __all__ = ["Answer", "DataPlaneHandler", "Limits"]
 
@@ -35,7 +35,7 @@ class Limits:
         connect_timeout_s: For connecting and the greeting together. [s]
         retry_min_s: First pause before reconnecting, doubled up to `retry_max_s`. [s]
         mismatch_retry_s: Pause after a peer of another protocol version. [s]
-        max_connections: Accepted ones at a time; where one too many comes, the one worth least gives way (`guests.py`).
+        max_connections: Accepted ones at a time; where one too many comes, the one worth least gives way (`dataplane/connection_limit.py`).
         max_connections_per_address: Of them, from one address.
         frame_stall_s: Longest that a frame which began may stand still. [s]
         least_bytes_per_s: Least rate of a frame that takes more than twice that. [B/s]

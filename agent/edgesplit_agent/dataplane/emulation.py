@@ -98,7 +98,7 @@ class _Gate:
         self._queues: dict[bool, deque[Callable[[], None]]] = {True: deque(), False: deque()}
 
     def admit(self, nbytes: int, urgent: bool, release: Callable[[], None]) -> bool:
-        """See `edgesplit.streams.FrameGate`."""
+        """See `edgesplit.wire.connection.FrameGate`."""
         link = self._emulator.emulation.links.get(self._peer)
         now = self._loop.time()
         if link is None and not self._queues[True] and not self._queues[False]:

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from edgesplit.client import AsyncClient
-from edgesplit.headers import Hello
-from edgesplit.tensors import Array
+from edgesplit.client.asynchronous import AsyncClient
+from edgesplit.wire.headers import Hello
+from edgesplit.wire.tensors import Array
 from edgesplit_agent.dataplane.contract import Limits
 from edgesplit_agent.dataplane.emulation import Emulator
 

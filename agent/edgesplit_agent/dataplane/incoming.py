@@ -25,15 +25,15 @@ from edgesplit.errors import (
     Unreachable,
     error_from_code,
 )
-from edgesplit.frames import Frame, check_hello, pack_tensors, unpack_tensors
-from edgesplit.headers import Abort, Ack, Cancel, Failure, Hello, Infer, Ping, Pong, Probe, Result, Tensors
-from edgesplit.streams import Connection
-from edgesplit.tensors import Array, contiguous
+from edgesplit.wire.connection import Connection
+from edgesplit.wire.frames import Frame, check_hello, pack_tensors, unpack_tensors
+from edgesplit.wire.headers import Abort, Ack, Cancel, Failure, Hello, Infer, Ping, Pong, Probe, Result, Tensors
+from edgesplit.wire.tensors import Array, contiguous
+from edgesplit_agent.dataplane.connection_limit import Guest, gives_way, is_full
 from edgesplit_agent.dataplane.contract import Answer, DataPlaneHandler, Limits
 from edgesplit_agent.dataplane.emulation import Emulator
-from edgesplit_agent.dataplane.guests import Guest, gives_way, is_full
+from edgesplit_agent.dataplane.rate_limited_log import Seldom
 from edgesplit_agent.dataplane.safely import guarded
-from edgesplit_agent.seldom import Seldom
 
 __all__ = ["Incoming"]
 
@@ -104,7 +104,7 @@ class Incoming:
                 connection.abort(reason)
 
     def admits(self, host: str) -> bool:
-        """See `edgesplit.listening.Door`: another connection from there has a place, or gets that of one worth less."""
+        """See `edgesplit.wire.listener.Door`: another connection from there has a place, or gets that of one worth less."""
         guests = self._guests.values()
         if not is_full(guests, host, self._limits):
             return True
@@ -119,7 +119,7 @@ class Incoming:
         return False
 
     def exhausted(self, error: OSError) -> None:
-        """See `edgesplit.listening.Door`."""
+        """See `edgesplit.wire.listener.Door`."""
         self.refused["descriptors"] += 1
         if self._said.now(self._loop.time()):
             _log.error("accept-failed", reason=error.strerror, connections=len(self._guests))
@@ -135,12 +135,12 @@ class Incoming:
         return True
 
     def on_opened(self, connection: Connection) -> None:
-        """See `edgesplit.streams.FrameReceiver`."""
+        """See `edgesplit.wire.connection.FrameReceiver`."""
         overdue = self._loop.call_later(self._limits.connect_timeout_s, self._expect_greeting, connection)
         self._guests[connection] = Guest(connection, overdue, self._loop.time())
 
     def on_frame(self, connection: Connection, frame: Frame) -> None:
-        """See `edgesplit.streams.FrameReceiver`."""
+        """See `edgesplit.wire.connection.FrameReceiver`."""
         guest, header = self._guests[connection], frame.header
         guest.used_s = self._loop.time()
         if isinstance(header, Hello):
@@ -177,7 +177,7 @@ class Incoming:
             )
 
     def on_closed(self, connection: Connection, reason: EdgesplitError | None) -> None:
-        """See `edgesplit.streams.FrameReceiver`."""
+        """See `edgesplit.wire.connection.FrameReceiver`."""
         guest = self._guests.pop(connection)
         # It holds the connection and its buffers; strangers can come and go by the thousand.
         guest.overdue.cancel()

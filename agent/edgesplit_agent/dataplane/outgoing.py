@@ -14,18 +14,18 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from edgesplit.endpoints import open_connection
+from edgesplit.control.messages import LinkState
 from edgesplit.errors import EdgesplitError, PeerUnreachable, ProtocolMismatch, error_from_code
-from edgesplit.frames import Frame, PackedTensor, check_hello
-from edgesplit.headers import Abort, Ack, Failure, Hello, Ping, Pong, Probe, Tensors
-from edgesplit.messages import LinkState
 from edgesplit.retrying import Retry, RetryRule, retry_after
-from edgesplit.streams import Connection, FrameGate
+from edgesplit.wire.connection import Connection, FrameGate
+from edgesplit.wire.endpoints import open_connection
+from edgesplit.wire.frames import Frame, PackedTensor, check_hello
+from edgesplit.wire.headers import Abort, Ack, Failure, Hello, Ping, Pong, Probe, Tensors
 from edgesplit_agent.dataplane.backlog import Backlog, RequestKey, Waiting
 from edgesplit_agent.dataplane.contract import DataPlaneHandler, Limits
-from edgesplit_agent.dataplane.links import LinkEstimator
 from edgesplit_agent.dataplane.liveness import Liveness
-from edgesplit_agent.dataplane.probing import ProbeBudget
+from edgesplit_agent.dataplane.measurement.link_estimator import LinkEstimator
+from edgesplit_agent.dataplane.measurement.probing import ProbeBudget
 from edgesplit_agent.dataplane.safely import guarded
 
 __all__ = ["PeerLink"]
@@ -177,10 +177,10 @@ class PeerLink:
             self._session.connection.abort(PeerUnreachable(reason))
 
     def on_opened(self, connection: Connection) -> None:
-        """See `edgesplit.streams.FrameReceiver`; the opener goes on by itself."""
+        """See `edgesplit.wire.connection.FrameReceiver`; the opener goes on by itself."""
 
     def on_frame(self, connection: Connection, frame: Frame) -> None:
-        """See `edgesplit.streams.FrameReceiver`."""
+        """See `edgesplit.wire.connection.FrameReceiver`."""
         session, header, now = self._session, frame.header, self._loop.time()
         if session is None or session.connection is not connection:
             return
@@ -200,7 +200,7 @@ class PeerLink:
             connection.close(error_from_code(header.code, header.message), tell=False)
 
     def on_closed(self, connection: Connection, reason: EdgesplitError | None) -> None:
-        """See `edgesplit.streams.FrameReceiver`."""
+        """See `edgesplit.wire.connection.FrameReceiver`."""
         session = self._session
         if session is None or session.connection is not connection:
             return

@@ -11,20 +11,20 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from edgesplit.endpoints import remove_socket, serve
+from edgesplit.control.messages import PROTOCOL, LinkState, UnreachedPeer
 from edgesplit.errors import PeerUnreachable
-from edgesplit.frames import PackedTensor
-from edgesplit.headers import Hello
-from edgesplit.listening import Listener
-from edgesplit.messages import PROTOCOL, LinkState, UnreachedPeer
-from edgesplit.tensors import Array
+from edgesplit.wire.endpoints import remove_socket, serve
+from edgesplit.wire.frames import PackedTensor
+from edgesplit.wire.headers import Hello
+from edgesplit.wire.listener import Listener
+from edgesplit.wire.tensors import Array
 from edgesplit_agent.dataplane.backlog import RequestKey
 from edgesplit_agent.dataplane.contract import DataPlaneHandler, Limits
 from edgesplit_agent.dataplane.emulation import Emulation, Emulator
 from edgesplit_agent.dataplane.forwarding import Forwarder
 from edgesplit_agent.dataplane.incoming import Incoming
+from edgesplit_agent.dataplane.measurement.probing import ProbeBudget
 from edgesplit_agent.dataplane.outgoing import PeerLink
-from edgesplit_agent.dataplane.probing import ProbeBudget
 
 __all__ = ["DataPlane"]
 

@@ -1,8 +1,8 @@
 """Answers on their way: JSON documents, failures, and inference responses with raw outputs.
 
 Owns: headers, the choice of a compression, and the pace of a client that reads. Its rule: outputs leave from their own
-memory in slices, and a client that takes nothing for `STALL_S` is cut off. Not here: what is answered (`responses.py`,
-`descriptions.py`).
+memory in slices, and a client that takes nothing for `STALL_S` is cut off. Not here: what is answered (`openinference/inference_response.py`,
+`openinference/metadata.py`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from aiohttp import web
 from edgesplit.errors import EdgesplitError, RequestFailed
 from edgesplit_agent.openinference.bodies import STALL_S, compressed
 from edgesplit_agent.openinference.failures import failure_document, status_of
+from edgesplit_agent.openinference.inference_response import InferenceResponse
 from edgesplit_agent.openinference.receiving import HEADER_LENGTH
-from edgesplit_agent.openinference.responses import InferenceResponse
 
 __all__ = ["answer_failures", "chosen_encoding", "json_answer", "send"]
 

@@ -2,7 +2,7 @@
 
 Owns: the way between a `data` list and an array. Its rule: strict (every number fits the datatype, nesting is flat or
 exactly the shape's), and in slices, so that neither memory nor the interpreter's lock is taken for a whole image at a
-time. Not here: which tensors there are (`requests.py`, `responses.py`).
+time. Not here: which tensors there are (`requests.py`, `openinference/inference_response.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from edgesplit.errors import InvalidTensor
-from edgesplit.tensors import DTYPES, FLOAT_DTYPES, Array
+from edgesplit.wire.tensors import DTYPES, FLOAT_DTYPES, Array
 
 __all__ = ["array_from_json", "json_from_array"]
 

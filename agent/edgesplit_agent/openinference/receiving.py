@@ -1,7 +1,7 @@
 """A request's body, from its bytes to the inference request and its arrays.
 
 Owns: the order of the steps (length, head, tensors, end) and where each runs. Its rule: a step starts only when the one
-before found nothing wrong, so that no memory is taken for a request that cannot be right. Not here: HTTP (`endpoint.py`),
+before found nothing wrong, so that no memory is taken for a request that cannot be right. Not here: HTTP (`openinference/routes.py`),
 each step (`bodies.py`, `requests.py`, `json_tensors.py`).
 """
 
@@ -15,17 +15,17 @@ from typing import ParamSpec, TypeVar
 
 import numpy as np
 
+from edgesplit.control.messages import TensorSpec
 from edgesplit.errors import InvalidInput, Overloaded
-from edgesplit.messages import TensorSpec
-from edgesplit.tensors import DTYPES, Array, as_bytes
+from edgesplit.wire.tensors import DTYPES, Array, as_bytes
 from edgesplit_agent.configuration import HttpSection
 from edgesplit_agent.openinference.bodies import Body, ByteStream, decompressed
 from edgesplit_agent.openinference.failures import BodyTooLarge
+from edgesplit_agent.openinference.inference_request import InferenceRequest, InputTensor, parse_head, raw_request
 from edgesplit_agent.openinference.json_tensors import array_from_json
 from edgesplit_agent.openinference.memory import Account
-from edgesplit_agent.openinference.requests import InferenceRequest, InputTensor, parse_head, raw_request
 
-__all__ = ["HEADER_LENGTH", "Envelope", "Receiver"]
+__all__ = ["HEADER_LENGTH", "BodyEnvelope", "Receiver"]
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 _INLINE_BYTES = 1 << 14
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Envelope:
+class BodyEnvelope:
     """What the HTTP headers say about a body.
 
     Attributes:
@@ -63,7 +63,7 @@ class Receiver:
         self._executor = executor
 
     async def receive(
-        self, envelope: Envelope, stream: ByteStream, expected: Sequence[TensorSpec], account: Account
+        self, envelope: BodyEnvelope, stream: ByteStream, expected: Sequence[TensorSpec], account: Account
     ) -> tuple[InferenceRequest, dict[str, Array]]:
         """Read one body.
 

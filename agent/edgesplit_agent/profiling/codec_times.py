@@ -23,14 +23,14 @@ import msgspec
 import numpy as np
 import structlog
 
-from edgesplit.codecs import CODECS, available_codecs
-from edgesplit.frames import pack_tensor, unpack_tensors
-from edgesplit.profiles import CodecTimes
-from edgesplit.tensors import Array
+from edgesplit.control.profile_messages import CodecTimes
+from edgesplit.wire.codecs import CODECS, available_codecs
+from edgesplit.wire.frames import pack_tensor, unpack_tensors
+from edgesplit.wire.tensors import Array
 from edgesplit_agent.compute.runtime import RuntimeOptions
 from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
 from edgesplit_agent.profiling.machine_lock import machine_lock
-from edgesplit_agent.profiling.store import replace_file
+from edgesplit_agent.profiling.profile_store import replace_file
 
 __all__ = ["CodecTimer", "CodecTiming", "fit_line"]
 

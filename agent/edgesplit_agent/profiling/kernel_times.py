@@ -14,8 +14,8 @@ from pathlib import Path
 
 import msgspec
 
+from edgesplit.control.profile_messages import ProfilePlan
 from edgesplit.errors import PreparationFailed
-from edgesplit.profiles import ProfilePlan
 from edgesplit_agent.compute.providers import ASYNCHRONOUS, CPU
 
 __all__ = ["INTEGER_KERNELS", "Kernel", "is_opaque", "kernel_runs", "modelled_times", "unit_times"]

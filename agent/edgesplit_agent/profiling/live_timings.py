@@ -2,7 +2,7 @@
 
 Owns: the last runs of every component and what is said of them (`LiveTimings`). Its rule: only facts; whether a node
 became slower is the controller's to decide. Single outliers, a component's first run and runs beside the agent's own
-preparing or profiling do not count. Not here: running (`compute/sessions.py`), timing a whole model again (`retiming.py`).
+preparing or profiling do not count. Not here: running (`compute/session_pool.py`), timing a whole model again (`retiming.py`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from edgesplit.messages import ComponentSpec, EpochSpec
-from edgesplit.profiles import ComponentTiming, LiveTimings, WholeTiming
+from edgesplit.control.messages import ComponentSpec, EpochSpec
+from edgesplit.control.profile_messages import ComponentTiming, LiveTimings, WholeTiming
 from edgesplit_agent.compute.own_work import OwnWork
 
 __all__ = ["TimingBook", "middle_mean"]
@@ -55,7 +55,7 @@ class _Runs:
 
 
 @dataclass
-class _Model:
+class _TimedModel:
     """What is known of one model.
 
     Attributes:
@@ -97,12 +97,12 @@ class TimingBook:
         self._clock = clock
         self._wall_clock = wall_clock
         self._numbers = itertools.count(1)
-        self._models: dict[str, _Model] = {}
+        self._models: dict[str, _TimedModel] = {}
         self._changed: set[str] = set()
 
     def begin(self, model: str, spec: EpochSpec) -> None:
         """An epoch was prepared."""
-        known = self._models.setdefault(model, _Model())
+        known = self._models.setdefault(model, _TimedModel())
         known.epochs[spec.epoch] = {part.component: part for part in spec.components}
         known.fresh |= {(spec.epoch, part.component) for part in spec.components}
 
@@ -145,7 +145,7 @@ class TimingBook:
 
     def timed_again(self, model: str, sha256: str, seconds: Sequence[float]) -> None:
         """The whole model ran again, several times. [s]"""
-        known = self._models.setdefault(model, _Model())
+        known = self._models.setdefault(model, _TimedModel())
         known.whole = WholeTiming(
             sha256=sha256,
             whole_s=middle_mean(seconds),
@@ -172,7 +172,7 @@ class TimingBook:
         changed, self._changed = sorted(self._changed), set()
         return [self._message(model, self._models[model]) for model in changed]
 
-    def _message(self, model: str, known: _Model) -> LiveTimings:
+    def _message(self, model: str, known: _TimedModel) -> LiveTimings:
         timings = tuple(
             ComponentTiming(
                 graph=digest,

@@ -25,10 +25,8 @@ import msgspec
 import numpy as np
 import structlog
 
-from edgesplit.errors import EdgesplitError, PreparationFailed
-from edgesplit.messages import GraphRef, TensorSpec
-from edgesplit.origins import weakest
-from edgesplit.profiles import (
+from edgesplit.control.messages import GraphRef, TensorSpec
+from edgesplit.control.profile_messages import (
     CalibrationGraph,
     CalibrationPlan,
     ExecutionProfile,
@@ -37,7 +35,9 @@ from edgesplit.profiles import (
     ProfileReport,
     ProfileRequest,
 )
-from edgesplit.tensors import Array
+from edgesplit.errors import EdgesplitError, PreparationFailed
+from edgesplit.planning.origins import weakest
+from edgesplit.wire.tensors import Array
 from edgesplit_agent.artifacts.cache import BlobCache
 from edgesplit_agent.compute.own_work import OwnWork
 from edgesplit_agent.compute.providers import CPU
@@ -49,10 +49,9 @@ from edgesplit_agent.compute.runtime import (
     open_session,
     providers_of,
 )
-from edgesplit_agent.compute.sessions import digests_of, sizes_of
+from edgesplit_agent.compute.session_pool import digests_of, sizes_of
 from edgesplit_agent.compute.worker import Worker
 from edgesplit_agent.profiling.attempts import Attempts
-from edgesplit_agent.profiling.calibration import Sample, fit_transitions
 from edgesplit_agent.profiling.codec_times import CodecTimer
 from edgesplit_agent.profiling.kernel_times import (
     INTEGER_KERNELS,
@@ -63,8 +62,9 @@ from edgesplit_agent.profiling.kernel_times import (
     unit_times,
 )
 from edgesplit_agent.profiling.machine_lock import machine_lock
-from edgesplit_agent.profiling.store import GraphTimes, ProfileStore
+from edgesplit_agent.profiling.profile_store import GraphTimes, ProfileStore
 from edgesplit_agent.profiling.timed_runs import TimedRuns
+from edgesplit_agent.profiling.transition_times import Sample, fit_transitions
 
 __all__ = ["Profiler", "profile_inputs"]
 
@@ -74,7 +74,7 @@ Plan = TypeVar("Plan", ProfilePlan, CalibrationPlan)
 
 
 @dataclass
-class _Job:
+class _ProfilingJob:
     """A model that is being profiled, or was.
 
     Attributes:
@@ -120,7 +120,7 @@ class Profiler:
         self._own_work = own_work or OwnWork()
         self._one_at_a_time = asyncio.Lock()
         self._slow_down = options.slow_down
-        self._jobs: dict[str, _Job] = {}
+        self._jobs: dict[str, _ProfilingJob] = {}
         self._log = structlog.get_logger(part="profiling")
 
     def offer(self, model: str, offer: ModelOffer | None) -> None:
@@ -132,7 +132,7 @@ class Profiler:
             known.attempts.cancel()
             del self._jobs[model]
         if offer is not None:
-            self._begin(_Job(offer))
+            self._begin(_ProfilingJob(offer))
 
     def ask(self, request: ProfileRequest) -> None:
         """Somebody wants a model measured once more; what fails is tried at once, what is under way is not disturbed."""
@@ -184,11 +184,11 @@ class Profiler:
         ending = [job.attempts.cancel() for job in self._jobs.values()]
         await asyncio.gather(*ending, return_exceptions=True)
 
-    def _begin(self, job: _Job) -> None:
+    def _begin(self, job: _ProfilingJob) -> None:
         self._jobs[job.offer.model] = job
         job.attempts = Attempts(partial(self._report_profile, job), failed=partial(self._say_failed, job))
 
-    async def _report_profile(self, job: _Job) -> None:
+    async def _report_profile(self, job: _ProfilingJob) -> None:
         """Measure, or take what was measured earlier, and say so.
 
         Raises:
@@ -216,7 +216,7 @@ class Profiler:
         self._log.info("profiled", model=offer.model, seconds=seconds, whole_s=profile.whole_s, runs=profile.runs)
         self._report(job, "done", 1.0, profile=profile)
 
-    def _say_failed(self, job: _Job, error: Exception) -> None:
+    def _say_failed(self, job: _ProfilingJob, error: Exception) -> None:
         model, retry = job.offer.model, job.attempts.retry
         if isinstance(error, EdgesplitError | OSError):
             text = str(error)
@@ -235,7 +235,7 @@ class Profiler:
 
     def _report(
         self,
-        job: _Job,
+        job: _ProfilingJob,
         state: Literal["running", "done", "failed"],
         fraction: float,
         detail: str = "",

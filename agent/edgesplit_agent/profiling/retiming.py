@@ -17,12 +17,12 @@ from typing import Any, Protocol
 
 import structlog
 
+from edgesplit.control.profile_messages import ExecutionProfile, ModelOffer
 from edgesplit.errors import EdgesplitError
-from edgesplit.profiles import ExecutionProfile, ModelOffer
-from edgesplit.tensors import Array
+from edgesplit.wire.tensors import Array
 from edgesplit_agent.artifacts.cache import BlobCache
 from edgesplit_agent.compute.own_work import OwnWork
-from edgesplit_agent.compute.sessions import RuntimeOptions, digests_of, open_session
+from edgesplit_agent.compute.session_pool import RuntimeOptions, digests_of, open_session
 from edgesplit_agent.compute.worker import Worker
 from edgesplit_agent.profiling.live_timings import TimingBook, middle_mean
 from edgesplit_agent.profiling.machine_lock import machine_lock

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgesplit.tensors import Array
+from edgesplit.wire.tensors import Array
 from edgesplit_agent.compute.interruption import Interruption
 from edgesplit_agent.compute.runtime import RuntimeOptions, refusal
 from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker

@@ -1,1 +1,1 @@
-"""The agent's decisions as a pure state machine: events in, actions out, no I/O."""
+"""Serving: the engine carries out what the pure state machine (`machine/`) decides."""

@@ -2,7 +2,7 @@
 
 Owns: one conversation: reach the broker, find the controller, send requests, wait for replies. Its rule: whoever
 cannot be reached is named within `REACH_S`; after the first sign of life it waits as long as the controller lives. Not
-here: what is asked (`edgesplit.requests`), what is printed.
+here: what is asked (`edgesplit.operations.operation`), what is printed.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from typing import Any, Self, TypeVar
 import click
 import msgspec
 
-from edgesplit import topics
-from edgesplit.broker_address import NO_FILES, BrokerAddress, TlsFiles
-from edgesplit.bus import MessageBus
+from edgesplit.control import topics
+from edgesplit.control.messages import PROTOCOL, ControllerStatus
 from edgesplit.errors import (
     BrokerUnreachable,
     ControllerUnreachable,
@@ -29,8 +28,9 @@ from edgesplit.errors import (
     ProtocolMismatch,
     error_from_code,
 )
-from edgesplit.messages import PROTOCOL, ControllerStatus
-from edgesplit.requests import Operation, Reply, Request
+from edgesplit.mqtt.broker_address import NO_FILES, BrokerAddress, TlsFiles
+from edgesplit.mqtt.bus import MessageBus
+from edgesplit.operations.operation import Operation, OperationRequest, Reply
 from edgesplit_controller.cli.common import Settings
 from edgesplit_controller.cli.progress import progress_display
 
@@ -134,7 +134,7 @@ class Conversation:
         Raises:
             EdgesplitError: What the controller answered, or that it stopped answering.
         """
-        request = Request(id=secrets.token_hex(8), protocol=PROTOCOL, operation=operation)
+        request = OperationRequest(id=secrets.token_hex(8), protocol=PROTOCOL, operation=operation)
         with self._watched():
             if not self.bus.send(topics.request(self._client), request):
                 raise BrokerUnreachable(self._lost_sentence or f"the broker {self._broker} is away: try again")

@@ -16,7 +16,7 @@ import click
 from edgesplit.errors import EdgesplitError
 from edgesplit_controller.extras import missing_text
 
-__all__ = ["EXIT_INTERRUPTED", "EXIT_WRONG_USE", "Failure", "describe", "report"]
+__all__ = ["EXIT_INTERRUPTED", "EXIT_WRONG_USE", "CommandFailure", "describe", "report"]
 
 EXIT_WRONG_USE = 2
 EXIT_INTERRUPTED = 130
@@ -24,7 +24,7 @@ EXIT_INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
-class Failure:
+class CommandFailure:
     """An error as splitctl tells it.
 
     Attributes:
@@ -38,23 +38,23 @@ class Failure:
     exit_code: int
 
 
-def describe(error: BaseException) -> Failure:
+def describe(error: BaseException) -> CommandFailure:
     """Name what was raised: an error of edgesplit, wrong use, an interrupt, or a defect."""
     while isinstance(error, BaseExceptionGroup):  # a task group wraps the one error that ended it
         error = error.exceptions[0]
     if isinstance(error, EdgesplitError):
-        return Failure(error.code, _one_line(str(error)) or error.code, _exit_code(error))
+        return CommandFailure(error.code, _one_line(str(error)) or error.code, _exit_code(error))
     if isinstance(error, click.ClickException):
-        return Failure("wrong-use", _usage_sentence(error), EXIT_WRONG_USE)
+        return CommandFailure("wrong-use", _usage_sentence(error), EXIT_WRONG_USE)
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
-        return Failure("interrupted", "interrupted", EXIT_INTERRUPTED)
+        return CommandFailure("interrupted", "interrupted", EXIT_INTERRUPTED)
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        return Failure("system-error", f"{where}{error.strerror or _one_line(str(error))}", 1)
+        return CommandFailure("system-error", f"{where}{error.strerror or _one_line(str(error))}", 1)
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("edgesplit"):
-        return Failure("not-installed", missing_text("splitctl", error.name), 1)
+        return CommandFailure("not-installed", missing_text("splitctl", error.name), 1)
     detail = _one_line(str(error))
-    return Failure(
+    return CommandFailure(
         "internal-error",
         f"internal error ({type(error).__name__}{f': {detail}' if detail else ''}); "
         "run again with EDGESPLIT_DEBUG=1 for the details and report them",

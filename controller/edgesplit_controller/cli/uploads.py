@@ -19,7 +19,7 @@ from typing import Any
 import aiohttp
 
 from edgesplit.errors import ArtifactError, ControllerUnreachable, InvalidCalibration, InvalidModel
-from edgesplit.units import size
+from edgesplit.formatting import size
 
 __all__ = ["ModelFiles", "Uploader", "check_calibration", "find_model_files"]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import onnx
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper
 
-from edgesplit_controller.graph.model import Tensor
+from edgesplit_controller.graph.model_graph import GraphTensor
 from edgesplit_controller.graph.protos import (
     external_fields,
     initializer_nbytes,
@@ -65,7 +65,7 @@ class ComponentGraph:
 def cut(
     proto: onnx.ModelProto,
     groups: Sequence[Collection[str]],
-    tensors: Mapping[str, Tensor],
+    tensors: Mapping[str, GraphTensor],
     *,
     owner: Mapping[str, str] | None = None,
     replicated: Collection[str] = (),
@@ -87,17 +87,17 @@ def cut(
     Raises:
         ValueError: A group names an operator that is not in the graph, or one is in two groups.
     """
-    return _Cutter(proto, groups, tensors, owner or {}, frozenset(replicated)).components()
+    return _ComponentCutter(proto, groups, tensors, owner or {}, frozenset(replicated)).components()
 
 
-class _Cutter:
+class _ComponentCutter:
     """The graph indexed once for all components."""
 
     def __init__(
         self,
         proto: onnx.ModelProto,
         groups: Sequence[Collection[str]],
-        tensors: Mapping[str, Tensor],
+        tensors: Mapping[str, GraphTensor],
         owner: Mapping[str, str],
         replicated: frozenset[str],
     ) -> None:
@@ -234,7 +234,7 @@ def _weight(tensor: TensorProto) -> Weight:
 class _Types:
     """Descriptions of the tensors at cuts."""
 
-    def __init__(self, proto: onnx.ModelProto, tensors: Mapping[str, Tensor]) -> None:
+    def __init__(self, proto: onnx.ModelProto, tensors: Mapping[str, GraphTensor]) -> None:
         self._tensors = tensors
         self._described = {
             value.name: value for value in (*proto.graph.value_info, *proto.graph.output, *proto.graph.input)

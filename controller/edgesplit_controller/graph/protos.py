@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto, helper
 
-from edgesplit_controller.graph.model import Tensor
+from edgesplit_controller.graph.model_graph import GraphTensor
 
 __all__ = [
     "defined_names",
@@ -126,7 +126,7 @@ def static_shape(value: ValueInfoProto) -> tuple[int, ...] | None:
     return tuple(dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0 else -1 for dim in dims)
 
 
-def value_info(tensor: Tensor) -> ValueInfoProto:
+def value_info(tensor: GraphTensor) -> ValueInfoProto:
     """Describe a tensor for a graph's inputs and outputs; open dimensions stay open."""
     shape = [size if size >= 0 else None for size in tensor.shape]
     return helper.make_tensor_value_info(tensor.name, onnx_type(tensor.dtype), shape)

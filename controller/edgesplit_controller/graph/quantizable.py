@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from edgesplit_controller.graph.model import ModelGraph
+from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.units import kept_whole
 
 __all__ = ["candidates"]

@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 
-from edgesplit_controller.graph.model import Operator, Tensor, Unit
+from edgesplit_controller.graph.model_graph import GraphOperator, GraphTensor, Unit
 
 __all__ = ["find_units", "kept_whole"]
 
@@ -49,7 +49,7 @@ _INDEX_DTYPES = frozenset({"int64", "int32", "bool"})
 _SMALL_INDEX_BYTES = 1024
 
 
-def kept_whole(operators: Sequence[Operator], tensors: Mapping[str, Tensor]) -> tuple[frozenset[str], ...]:
+def kept_whole(operators: Sequence[GraphOperator], tensors: Mapping[str, GraphTensor]) -> tuple[frozenset[str], ...]:
     """Return the groups of operators that tensors which cannot travel tie together, disjoint and convex."""
     ties = [
         {name for name in (tensor.producer, *tensor.consumers) if name is not None}
@@ -74,7 +74,7 @@ def kept_whole(operators: Sequence[Operator], tensors: Mapping[str, Tensor]) -> 
 
 
 def find_units(
-    operators: Sequence[Operator], tensors: Mapping[str, Tensor], splittable_outputs: Collection[str]
+    operators: Sequence[GraphOperator], tensors: Mapping[str, GraphTensor], splittable_outputs: Collection[str]
 ) -> tuple[Unit, ...]:
     """Group operators into units, in topological order; see the module's docstring for the rule.
 
@@ -99,7 +99,7 @@ class _Partition:
     """A partition of the operators that only grows coarser, always with an acyclic quotient."""
 
     def __init__(
-        self, operators: Sequence[Operator], tensors: Mapping[str, Tensor], splittable: frozenset[str]
+        self, operators: Sequence[GraphOperator], tensors: Mapping[str, GraphTensor], splittable: frozenset[str]
     ) -> None:
         self._operators = {operator.name: operator for operator in operators}
         self._order = {operator.name: index for index, operator in enumerate(operators)}
@@ -228,12 +228,12 @@ class _Partition:
         members = self._members[root]
         return all(self._operators[name].op_type in _LIGHT and name not in self._splittable for name in members)
 
-    def _inputs(self, root: str) -> list[Tensor]:
+    def _inputs(self, root: str) -> list[GraphTensor]:
         names = dict.fromkeys(name for member in self._members[root] for name in self._operators[member].inputs)
         tensors = (self._tensors[name] for name in names)
         return [tensor for tensor in tensors if tensor.producer is None or self._unit[tensor.producer] != root]
 
-    def _outputs(self, root: str) -> list[Tensor]:
+    def _outputs(self, root: str) -> list[GraphTensor]:
         made = (self._tensors[name] for member in self._members[root] for name in self._operators[member].outputs)
         return [
             tensor
@@ -242,6 +242,6 @@ class _Partition:
         ]
 
 
-def _carries_no_more(tensors: Sequence[Tensor], limit: Sequence[Tensor]) -> bool:
+def _carries_no_more(tensors: Sequence[GraphTensor], limit: Sequence[GraphTensor]) -> bool:
     fewer = len(tensors) <= len(limit)
     return fewer and sum(tensor.nbytes for tensor in tensors) <= sum(tensor.nbytes for tensor in limit)

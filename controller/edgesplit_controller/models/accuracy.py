@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 import structlog
 
 from edgesplit.errors import EdgesplitError, InvalidCalibration, InvalidModel
-from edgesplit_controller.graph.model import Unit
+from edgesplit_controller.graph.model_graph import Unit
 from edgesplit_controller.models.submission import Progress, Submission
 
 if TYPE_CHECKING:
-    from edgesplit.noise import Measure, Metric
+    from edgesplit.planning.output_noise import Measure, Metric
     from edgesplit_controller.graph.blobs import BlobStore
-    from edgesplit_controller.graph.model import ModelGraph
+    from edgesplit_controller.graph.model_graph import ModelGraph
     from edgesplit_controller.quantization.calibration import Calibration
-    from edgesplit_controller.quantization.codec_noise import CodecProfile
-    from edgesplit_controller.quantization.noise import NoiseProfile
+    from edgesplit_controller.quantization.codecs.codec_noise import CodecProfile
+    from edgesplit_controller.quantization.noise.noise_model import NoiseProfile
 
 __all__ = ["Accuracy", "model_accuracy"]
 
@@ -89,7 +89,7 @@ def _measured(
     metric: Metric | None,
 ) -> Accuracy:
     from edgesplit_controller.quantization.calibration import load_calibration  # noqa: PLC0415 - onnx loads late
-    from edgesplit_controller.quantization.noise import NO_NOISE  # noqa: PLC0415 - onnx loads late
+    from edgesplit_controller.quantization.noise.noise_model import NO_NOISE  # noqa: PLC0415 - onnx loads late
 
     progress("calibrating", None)
     calibration = load_calibration(submission.calibration, graph)
@@ -156,7 +156,7 @@ def _usable(calibration: Calibration, graph: ModelGraph, blobs: BlobStore) -> tu
 
 
 def _measure(graph: ModelGraph, metric: Metric | None, name: str) -> tuple[Measure | None, str]:
-    from edgesplit_controller.quantization.measuring import measure_for  # noqa: PLC0415 - onnx loads late
+    from edgesplit_controller.quantization.noise.pattern_runs import measure_for  # noqa: PLC0415 - onnx loads late
 
     try:
         return measure_for(graph, metric, name), ""
@@ -173,7 +173,7 @@ def _model_noise(
     progress: Progress,
     measure: Measure | None,
 ) -> NoiseProfile:
-    from edgesplit_controller.quantization.noise import model_noise  # noqa: PLC0415 - onnx loads late
+    from edgesplit_controller.quantization.noise.noise_model import model_noise  # noqa: PLC0415 - onnx loads late
     from edgesplit_controller.quantization.opset import check_upgrade  # noqa: PLC0415 - onnx loads late
 
     check_upgrade(graph, blobs, calibration.samples[0])
@@ -202,7 +202,7 @@ def _codecs(
     """What was measured of codecs, and why the model cannot be split, if that is so."""
     from edgesplit_controller.graph.runner import open_session, shapes_of  # noqa: PLC0415 - onnxruntime loads late
     from edgesplit_controller.quantization.calibration import split  # noqa: PLC0415 - onnx loads late
-    from edgesplit_controller.quantization.codec_noise import NO_CODECS, measure_codecs  # noqa: PLC0415 - onnx
+    from edgesplit_controller.quantization.codecs.codec_noise import NO_CODECS, measure_codecs  # noqa: PLC0415 - onnx
 
     _, held_out = split(calibration)
     try:

@@ -2,7 +2,7 @@
 
 Owns: the records, their offers to the nodes, freeing blobs nobody needs. Its rule: one intake at a time; a model is there
 once it is on disk, and a refused one leaves nothing behind. Not here: the intake's steps (`intake.py`), waiting for
-execution profiles (`profiling.py`), deployments.
+execution profiles (`models/profiling_progress.py`), deployments.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Protocol
 
+from edgesplit.control.profile_messages import ModelOffer
 from edgesplit.errors import ModelExists, UnknownModel
 from edgesplit.names import checked_name
-from edgesplit.profiles import ModelOffer
-from edgesplit.requests import AddModel
+from edgesplit.operations.operation import AddModel
 from edgesplit_controller.models.intake import take_in
-from edgesplit_controller.models.record import ModelRecord
+from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.models.submission import Progress, Submission
 
 if TYPE_CHECKING:
-    from edgesplit_controller.registry import Registry
-    from edgesplit_controller.store import Store
+    from edgesplit_controller.fleet.registry import Registry
+    from edgesplit_controller.storage.store import Store
 
 __all__ = ["Catalog", "OfferPort"]
 

@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edgesplit.documents import CodecsDocument
+from edgesplit.control.profile_messages import ModelOffer, ProfilePlan
 from edgesplit.errors import InvalidInput, InvalidModel
-from edgesplit.noise import load_metric
-from edgesplit.profiles import ModelOffer, ProfilePlan
-from edgesplit.requests import NoiseModelDocument
-from edgesplit_controller.deployment.compilation import tensor_specs, whole_graph_ref
+from edgesplit.operations.documents import CodecsDocument
+from edgesplit.operations.noise_documents import NoiseModelDocument
+from edgesplit.planning.output_noise import load_metric
 from edgesplit_controller.models.accuracy import model_accuracy
-from edgesplit_controller.models.record import Manifest, ModelRecord
+from edgesplit_controller.models.model_record import Manifest, ModelRecord
 from edgesplit_controller.models.submission import Progress, Submission
+from edgesplit_controller.rollout.compilation import tensor_specs, whole_graph_ref
 
 if TYPE_CHECKING:
     from edgesplit_controller.graph.blobs import BlobStore
-    from edgesplit_controller.graph.model import ModelGraph
+    from edgesplit_controller.graph.model_graph import ModelGraph
     from edgesplit_controller.quantization.qdq import Ranges
 
 __all__ = ["Progress", "Submission", "model_offer", "take_in"]
@@ -90,7 +90,7 @@ def take_in(submission: Submission, blobs: BlobStore, progress: Progress) -> Mod
 
 
 def _import(submission: Submission, blobs: BlobStore, progress: Progress) -> ModelGraph:
-    from edgesplit_controller.graph.importer import import_model  # noqa: PLC0415 - onnx loads late
+    from edgesplit_controller.graph.importing.importer import import_model  # noqa: PLC0415 - onnx loads late
 
     with tempfile.TemporaryDirectory(dir=submission.file.parent, prefix=".intake-") as name:
         folder = Path(name)

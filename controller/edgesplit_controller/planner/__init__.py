@@ -14,9 +14,9 @@ Around it: `variations` (the same problem with one thing changed, and fallbacks)
 
 from __future__ import annotations
 
-from edgesplit.plan import Assignment, Solution
-from edgesplit.problem import Problem
-from edgesplit_controller.planner.evaluation import energy_per_node, evaluate, noise_of, score
+from edgesplit.planning.plan import Assignment, Solution
+from edgesplit.planning.problem import Problem
+from edgesplit_controller.planner.meaning.evaluation import energy_per_node, evaluate, noise_of, score
 
 __all__ = ["energy_per_node", "evaluate", "noise_of", "score", "solve"]
 
@@ -35,6 +35,6 @@ def solve(problem: Problem, *, hint: Assignment | None = None, time_limit_s: flo
     Raises:
         PlanningTimedOut: Time ran out before any plan was known or proven impossible.
     """
-    from edgesplit_controller.planner.planning import solve as solve_problem  # noqa: PLC0415, ortools takes 0.3 s
+    from edgesplit_controller.planner.solving import solve as solve_problem  # noqa: PLC0415, ortools takes 0.3 s
 
     return solve_problem(problem, hint=hint, time_limit_s=time_limit_s)

@@ -6,10 +6,10 @@ plan is to be frugal.
 
 from __future__ import annotations
 
-from edgesplit.plan import Assignment
-from edgesplit.problem import Problem
+from edgesplit.planning.plan import Assignment
+from edgesplit.planning.problem import Problem
+from edgesplit_controller.planner.cpsat.decode import to_assignment
 from edgesplit_controller.planner.deadline import Clock
-from edgesplit_controller.planner.decode import to_assignment
 from edgesplit_controller.planner.session import DEVICE_GOAL, Session
 
 __all__ = ["most_frugal"]

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edgesplit_controller.planner.costs import MEASURES, Costs
-from edgesplit_controller.planner.decode import Labels
-from edgesplit_controller.planner.objective import Goal, Limit
-from edgesplit_controller.planner.presolve import Pool
+from edgesplit_controller.planner.bounds.presolve import Pool
+from edgesplit_controller.planner.cpsat.decode import Labels
+from edgesplit_controller.planner.cpsat.objective import Goal, SumLimit
+from edgesplit_controller.planner.meaning.costs import MEASURES, Costs
 
 __all__ = ["recombine"]
 
@@ -45,7 +45,7 @@ def recombine(
     pool: Pool,
     costs: Costs,
     goal: Goal,
-    limits: Sequence[Limit],
+    limits: Sequence[SumLimit],
     left_s: Callable[[], float],
 ) -> Labels | None:
     """Improve an assignment as long as a swap helps.

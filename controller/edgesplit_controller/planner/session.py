@@ -13,21 +13,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edgesplit.plan import Assignment
-from edgesplit.problem import Problem
-from edgesplit_controller.planner.costs import DEVICE_ENERGY, ENERGY, LATENCY, MEASURES, costs_of
-from edgesplit_controller.planner.critical import TICKS, add_schedule, worst_latency_s
-from edgesplit_controller.planner.deadline import Clock
-from edgesplit_controller.planner.decode import Labels, labels_of, to_assignment
-from edgesplit_controller.planner.evaluation import evaluate
-from edgesplit_controller.planner.factors import NOISE, PRICED, Relaxation, relax
-from edgesplit_controller.planner.judging import Judging
-from edgesplit_controller.planner.labelling import Labelling
-from edgesplit_controller.planner.measure import Plan, measures_of
-from edgesplit_controller.planner.noise import Patterns, pattern_table
-from edgesplit_controller.planner.objective import Goal, Limit
-from edgesplit_controller.planner.paths import least_latency_s
-from edgesplit_controller.planner.presolve import (
+from edgesplit.planning.plan import Assignment
+from edgesplit.planning.problem import Problem
+from edgesplit_controller.planner.bounds.labelling import Labelling
+from edgesplit_controller.planner.bounds.path_bound import least_latency_s
+from edgesplit_controller.planner.bounds.presolve import (
     HOPELESS,
     Bounds,
     Pool,
@@ -37,11 +27,21 @@ from edgesplit_controller.planner.presolve import (
     price_goal,
     reduce,
 )
+from edgesplit_controller.planner.bounds.reduction import Reduction, count_flows, unreduced
+from edgesplit_controller.planner.bounds.relaxation import NOISE, PRICED, Relaxation, relax
+from edgesplit_controller.planner.cpsat.decode import Labels, labels_of, to_assignment
+from edgesplit_controller.planner.cpsat.objective import Goal, SumLimit
+from edgesplit_controller.planner.cpsat.schedule import TICKS, add_schedule, worst_latency_s
+from edgesplit_controller.planner.cpsat.stage import StageOutcome, build_base, solve_goal
+from edgesplit_controller.planner.deadline import Clock
+from edgesplit_controller.planner.meaning.costs import DEVICE_ENERGY, ENERGY, LATENCY, MEASURES, costs_of
+from edgesplit_controller.planner.meaning.evaluation import evaluate
+from edgesplit_controller.planner.meaning.judging import Judging
+from edgesplit_controller.planner.meaning.measured_plan import Plan, measures_of
+from edgesplit_controller.planner.meaning.noise_patterns import Patterns, pattern_table
+from edgesplit_controller.planner.meaning.tolerance import DOUBT, ULP, proves
+from edgesplit_controller.planner.node_subsets import plans_on_subsets
 from edgesplit_controller.planner.recombination import recombine
-from edgesplit_controller.planner.reduction import Reduction, count_flows, unreduced
-from edgesplit_controller.planner.stage import Outcome, build_base, solve_goal
-from edgesplit_controller.planner.subsets import plans_on_subsets
-from edgesplit_controller.planner.tolerance import DOUBT, ULP, proves
 
 __all__ = ["DEVICE_GOAL", "ENERGY_GOAL", "LATENCY_GOAL", "Session"]
 
@@ -83,10 +83,10 @@ class Session:
         self.costs = costs_of(problem)
         self.patterns = pattern_table(problem, self.costs)
         limit_j = problem.constraints.device_energy_limit_j
-        self.limits = () if limit_j is None else (Limit(DEVICE_ENERGY, limit_j),)
+        self.limits = () if limit_j is None else (SumLimit(DEVICE_ENERGY, limit_j),)
         self.critical = problem.objective.latency_model == "critical-path"
         self.plans: list[Plan] = []
-        self._solved: dict[tuple[Goal, tuple[Limit, ...]], Outcome] = {}
+        self._solved: dict[tuple[Goal, tuple[SumLimit, ...]], StageOutcome] = {}
         self.proven = True
         self.relaxation = relax(self.costs, self.patterns)
         limited = self.relaxation.limited if self.relaxation is not None else ()
@@ -154,25 +154,25 @@ class Session:
         self.plans.append(Plan(labels, measures))
         return self.plans[-1]
 
-    def best_known(self, goal: Goal, limits: tuple[Limit, ...]) -> Plan | None:
+    def best_known(self, goal: Goal, limits: tuple[SumLimit, ...]) -> Plan | None:
         """The best plan found so far that keeps the limits."""
         fitting = [plan for plan in self.plans if not self.judging.beyond(plan, limits)]
         return min(fitting, key=lambda plan: goal.value(plan.measures), default=None)
 
-    def first(self) -> Outcome:
+    def first(self) -> StageOutcome:
         """Any plan; its bound says nothing."""
         known = self.best_known(LATENCY_GOAL, self.limits)
         if known is not None:
-            return Outcome(known, 0.0, True)
+            return StageOutcome(known, 0.0, True)
         reduction, patterns = unreduced(self.costs), self.patterns
         if self.relaxation is not None:
             priced = self._price(self.relaxation, LATENCY_GOAL, self.limits, self._domain(()))
             if priced.value >= HOPELESS:
-                return Outcome(None, priced.value, True)
+                return StageOutcome(None, priced.value, True)
             self._recombined(LATENCY_GOAL, self.limits)
             known = self.best_known(LATENCY_GOAL, self.limits)
         if known is not None:
-            return Outcome(known, 0.0, True)
+            return StageOutcome(known, 0.0, True)
         base = build_base(self.problem, self.costs, patterns, reduction)
         labels, _, proven = solve_goal(
             base,
@@ -184,9 +184,9 @@ class Session:
             clock=self.clock,
             judge=self._judge(LATENCY_GOAL, self.limits),
         )
-        return Outcome(None if labels is None else self._remember(labels), 0.0, proven)
+        return StageOutcome(None if labels is None else self._remember(labels), 0.0, proven)
 
-    def best(self, goal: Goal, *extra: Limit) -> Outcome:
+    def best(self, goal: Goal, *extra: SumLimit) -> StageOutcome:
         """Solve a goal under the problem's limits and extra ones, and remember the plan.
 
         Args:
@@ -203,31 +203,33 @@ class Session:
         self._solved[goal, extra] = outcome
         return outcome
 
-    def _best_summed(self, goal: Goal, limits: tuple[Limit, ...], extra: tuple[Limit, ...]) -> Outcome:
+    def _best_summed(self, goal: Goal, limits: tuple[SumLimit, ...], extra: tuple[SumLimit, ...]) -> StageOutcome:
         """Bound, reduce, and search what is left; the goal's measures are sums over choices."""
         domain = self._domain(extra)
         if self.relaxation is None:
             return self._search(goal, limits, unreduced(self.costs), self.patterns, -float("inf"))
         priced = self._price(self.relaxation, goal, limits, domain)
         if priced.value >= HOPELESS:
-            return Outcome(self.best_known(goal, limits), priced.value, True)
+            return StageOutcome(self.best_known(goal, limits), priced.value, True)
         if not extra and goal in (LATENCY_GOAL, ENERGY_GOAL):
             floor = bound_choices(self.relaxation, self.costs, self.patterns, priced)
             self.floors[LATENCY if goal is LATENCY_GOAL else ENERGY] = floor
         start = self.best_known(goal, limits)
         ceiling = float("inf") if start is None else goal.value(start.measures)
         if start is not None and ceiling - priced.value <= self._settled(goal, ceiling):
-            return Outcome(start, priced.value, True)
+            return StageOutcome(start, priced.value, True)
         labelled = self._labelled(self.relaxation, goal, limits, priced)
         if labelled.proven:
             return labelled
         return self._reduced(self.relaxation, goal, limits, domain=domain, priced=priced, floor=labelled.bound)
 
-    def _labelled(self, relaxation: Relaxation, goal: Goal, limits: tuple[Limit, ...], priced: Priced) -> Outcome:
+    def _labelled(
+        self, relaxation: Relaxation, goal: Goal, limits: tuple[SumLimit, ...], priced: Priced
+    ) -> StageOutcome:
         """Close the gap that prices leave, without search where labels are few."""
         start = self.best_known(goal, limits)
         if not Labelling.suits(relaxation, self.costs):
-            return Outcome(start, priced.value, False)
+            return StageOutcome(start, priced.value, False)
         if self._labelling is None:
             self._labelling = Labelling(relaxation, self.costs)
         every = (*limits, *self._hidden_limits(relaxation.limited))
@@ -241,7 +243,7 @@ class Session:
             left_s=self.clock.left_s,
         )
         if verdict is None:
-            return Outcome(start, priced.value, False)
+            return StageOutcome(start, priced.value, False)
         for place in range(min(TRIED, len(verdict.values))):
             labels = verdict.plan(place)
             extended = self.pool.add(labels)
@@ -254,15 +256,15 @@ class Session:
         bound = max(priced.value, verdict.bound)
         value = float("inf") if best is None else goal.value(best.measures)
         if best is None:
-            return Outcome(None, bound, bound == float("inf"))
-        return Outcome(best, bound, value - bound <= self._settled(goal, value))
+            return StageOutcome(None, bound, bound == float("inf"))
+        return StageOutcome(best, bound, value - bound <= self._settled(goal, value))
 
     def _settled(self, goal: Goal, value: float) -> float:
         """Distance from its bound at which a value needs no search."""
         rounding = ULP if self.relaxation is None else self.relaxation.elimination.rounding
         return goal.tolerance or SETTLED * rounding * abs(value)
 
-    def _improved(self, goal: Goal, limits: tuple[Limit, ...]) -> float:
+    def _improved(self, goal: Goal, limits: tuple[SumLimit, ...]) -> float:
         """The value of the best plan that swaps lead to."""
         self._recombined(goal, limits)
         best = self.best_known(goal, limits)
@@ -280,12 +282,12 @@ class Session:
         self,
         relaxation: Relaxation,
         goal: Goal,
-        limits: tuple[Limit, ...],
+        limits: tuple[SumLimit, ...],
         *,
         domain: NDArray[np.bool_],
         priced: Priced,
         floor: float,
-    ) -> Outcome:
+    ) -> StageOutcome:
         """Reduce, and search what is left."""
         bounds = bound_choices(relaxation, self.costs, self.patterns, priced)
         start = self.best_known(goal, limits)
@@ -300,11 +302,11 @@ class Session:
             ceiling = float("inf") if start is None else goal.value(start.measures)
             reduction, kept = reduce(self.costs, self.patterns, domain, bounds, ceiling)
         if not reduction.domain.any(axis=1).all():
-            return Outcome(start, ceiling, True)
+            return StageOutcome(start, ceiling, True)
         return self._search(goal, limits, reduction, kept, max(bounds.value, floor))
 
     def _any_plan(
-        self, goal: Goal, limits: tuple[Limit, ...], reduction: Reduction, patterns: Patterns | None
+        self, goal: Goal, limits: tuple[SumLimit, ...], reduction: Reduction, patterns: Patterns | None
     ) -> Plan | None:
         """A plan that keeps the limits, whatever it costs: a bad one is a start, none is not."""
         base = build_base(self.problem, self.costs, patterns, reduction)
@@ -324,7 +326,7 @@ class Session:
             self._recombined(goal, limits)
         return self.best_known(goal, limits)
 
-    def _recombined(self, goal: Goal, limits: tuple[Limit, ...]) -> bool:
+    def _recombined(self, goal: Goal, limits: tuple[SumLimit, ...]) -> bool:
         """Try to better the best plan known; whether that worked."""
         start = self.best_known(goal, limits)
         # A mixture of two assignments may be noisier than either.
@@ -343,7 +345,7 @@ class Session:
         return True
 
     def _price(
-        self, relaxation: Relaxation, goal: Goal, limits: tuple[Limit, ...], domain: NDArray[np.bool_]
+        self, relaxation: Relaxation, goal: Goal, limits: tuple[SumLimit, ...], domain: NDArray[np.bool_]
     ) -> Priced:
         """Bound a goal of sums, and remember the plans met."""
         hidden = self._hidden_limits(relaxation.limited)
@@ -367,15 +369,15 @@ class Session:
     def _search(
         self,
         goal: Goal,
-        limits: tuple[Limit, ...],
+        limits: tuple[SumLimit, ...],
         reduction: Reduction,
         patterns: Patterns | None,
         floor: float,
-    ) -> Outcome:
+    ) -> StageOutcome:
         """Let CP-SAT decide among what presolve left."""
         start = self.best_known(goal, limits)
         if start is not None and count_flows(self.costs, reduction) > FLOWS_PER_S * self.clock.left_s():
-            return Outcome(start, floor, False)
+            return StageOutcome(start, floor, False)
         base = build_base(self.problem, self.costs, patterns, reduction)
         labels, bound, proven = solve_goal(
             base,
@@ -389,13 +391,13 @@ class Session:
         )
         plan = start if labels is None else self._remember(labels)
         if proven and plan is None:
-            return Outcome(None, float("inf"), True)
+            return StageOutcome(None, float("inf"), True)
         bound = max(bound, floor, 0.0)
-        return Outcome(
+        return StageOutcome(
             plan, bound, proven and plan is not None and proves(goal.value(plan.measures), bound, goal.tolerance)
         )
 
-    def _judge(self, goal: Goal, limits: tuple[Limit, ...]) -> Callable[[Labels], float | frozenset[int]]:
+    def _judge(self, goal: Goal, limits: tuple[SumLimit, ...]) -> Callable[[Labels], float | frozenset[int]]:
         """Exact costs of what the solver finds: the goal's value, or the measures whose limits it breaks."""
 
         def judge(labels: Labels) -> float | frozenset[int]:
@@ -407,7 +409,7 @@ class Session:
 
         return judge
 
-    def _best_timed(self, goal: Goal, limits: tuple[Limit, ...], extra: tuple[Limit, ...]) -> Outcome:
+    def _best_timed(self, goal: Goal, limits: tuple[SumLimit, ...], extra: tuple[SumLimit, ...]) -> StageOutcome:
         """Schedule and place together; latency is the end of the timeline."""
         energy_only = tuple(limit for limit in extra if limit.measure != LATENCY)
         if self.relaxation is not None and not self.floors.get(LATENCY):
@@ -416,7 +418,7 @@ class Session:
             priced = self._price(self.relaxation, LATENCY_GOAL, self.limits, domain)
             self.floors[LATENCY] = bound_choices(self.relaxation, self.costs, self.patterns, priced)
         if self.relaxation is not None and self.floors[LATENCY].value >= HOPELESS:
-            return Outcome(None, float("inf"), True)
+            return StageOutcome(None, float("inf"), True)
         domain = self._domain(energy_only)
         reduction = unreduced(self.costs)
         reduction = Reduction(reduction.units, reduction.unit_of, reduction.domain & domain)
@@ -433,7 +435,7 @@ class Session:
                 if value - floor <= self._settled(goal, value) or (
                     proves(value, floor, goal.tolerance) and not refined
                 ):
-                    return Outcome(start, min(floor, value), True)
+                    return StageOutcome(start, min(floor, value), True)
             base = build_base(self.problem, self.costs, self.patterns, reduction)
             base = add_schedule(base, self.costs, self._horizon_s(goal, limits, value), ticks)
             _, bound, proven = solve_goal(
@@ -450,18 +452,18 @@ class Session:
             floor = max(floor, bound)
             plan = self.best_known(goal, limits)
             if plan is None:
-                return Outcome(None, floor, proven)
+                return StageOutcome(None, floor, proven)
             after = goal.value(plan.measures)
             done = proves(after, floor, goal.tolerance)
             if done and proven and refined and ticks == TICKS[0]:
                 deadline_s = max(deadline_s, self.clock.left_s() * (1 - REFINED_SHARE))
                 continue
             if not proven or done:
-                return Outcome(plan, min(floor, after), proves(after, floor, goal.tolerance))
+                return StageOutcome(plan, min(floor, after), proves(after, floor, goal.tolerance))
         plan = self.best_known(goal, limits)
-        return Outcome(plan, floor if plan is None else min(floor, goal.value(plan.measures)), False)
+        return StageOutcome(plan, floor if plan is None else min(floor, goal.value(plan.measures)), False)
 
-    def _horizon_s(self, goal: Goal, limits: tuple[Limit, ...], value: float) -> float:
+    def _horizon_s(self, goal: Goal, limits: tuple[SumLimit, ...], value: float) -> float:
         """No plan of interest ends later. [s]"""
         horizons_s = [worst_latency_s(self.costs), *(limit.bound for limit in limits if limit.measure == LATENCY)]
         if goal.weights[LATENCY] > 0 and value < float("inf"):
@@ -477,7 +479,7 @@ class Session:
         floor = goal.weights[LATENCY] * least_s + goal.weights[ENERGY] * max(energy_j, 0.0)
         return floor * (1 - 4 * len(self.costs.operators) * ULP)
 
-    def _domain(self, extra: tuple[Limit, ...]) -> NDArray[np.bool_]:
+    def _domain(self, extra: tuple[SumLimit, ...]) -> NDArray[np.bool_]:
         """Places that extra limits leave, by the bounds proven for the limited measure."""
         domain = self.costs.allowed.copy()
         for limit in extra:
@@ -485,13 +487,13 @@ class Session:
                 domain &= self.floors[limit.measure].least <= limit.bound * (1 + DOUBT)
         return domain
 
-    def _hidden_limits(self, limited: tuple[int, ...], *, mixed: bool = False) -> tuple[Limit, ...]:
+    def _hidden_limits(self, limited: tuple[int, ...], *, mixed: bool = False) -> tuple[SumLimit, ...]:
         """Limits that CP-SAT keeps by constraints of their own: memory, and noise unless the listed patterns keep it."""
         memory = tuple(
-            Limit(PRICED + place, float(self.costs.memory_bytes[node])) for place, node in enumerate(limited)
+            SumLimit(PRICED + place, float(self.costs.memory_bytes[node])) for place, node in enumerate(limited)
         )
         limit = self.problem.constraints.max_noise
         codecs = sum(max(mode.noise for mode in tensor.modes) for tensor in self.costs.tensors)
         if limit is None or (codecs == 0.0 and not mixed and (self.patterns is not None or not self.costs.quantizable)):
             return memory
-        return (*memory, Limit(NOISE, limit, self.costs.noise.magnitude + codecs))
+        return (*memory, SumLimit(NOISE, limit, self.costs.noise.magnitude + codecs))

@@ -21,7 +21,7 @@ from edgesplit_controller.graph.samples import InputRange, input_ranges, made_up
 
 if TYPE_CHECKING:
     from edgesplit_controller.graph.blobs import BlobStore
-    from edgesplit_controller.graph.model import ModelGraph, Tensor
+    from edgesplit_controller.graph.model_graph import GraphTensor, ModelGraph
 
 __all__ = ["LEAST_SAMPLES", "Calibration", "Sample", "integer_values", "load_calibration", "split", "that_run"]
 
@@ -187,7 +187,7 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
     raise InvalidCalibration(f"{path} is no .npz archive but a single array; save it with numpy.savez")
 
 
-def _checked(path: Path, arrays: Mapping[str, NDArray[Any]], entry: Tensor) -> NDArray[Any]:
+def _checked(path: Path, arrays: Mapping[str, NDArray[Any]], entry: GraphTensor) -> NDArray[Any]:
     """Samples of one input, shape (n, *shape)."""
     name, shape = entry.name, tuple(entry.shape)
     if name not in arrays:

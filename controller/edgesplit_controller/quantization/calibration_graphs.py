@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgesplit.messages import GraphRef, TensorSpec
-from edgesplit.profiles import CalibrationGraph, CalibrationPlan
+from edgesplit.control.messages import GraphRef, TensorSpec
+from edgesplit.control.profile_messages import CalibrationGraph, CalibrationPlan
 from edgesplit_controller.quantization.transitions import find_transitions, float_targets
 
 if TYPE_CHECKING:
     import onnx
 
     from edgesplit_controller.graph.blobs import BlobStore
-    from edgesplit_controller.graph.model import ModelGraph
+    from edgesplit_controller.graph.model_graph import ModelGraph
     from edgesplit_controller.quantization.qdq import Ranges
 
 __all__ = ["calibration_plan"]

@@ -21,7 +21,7 @@ from edgesplit_controller.graph.protos import subgraphs, used_names
 
 if TYPE_CHECKING:
     from edgesplit_controller.graph.blobs import BlobStore
-    from edgesplit_controller.graph.model import ModelGraph
+    from edgesplit_controller.graph.model_graph import ModelGraph
 
 __all__ = ["LEAST_OPSET", "check_upgrade", "opset_of", "upgrade_opset"]
 

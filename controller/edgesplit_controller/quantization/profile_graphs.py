@@ -30,7 +30,7 @@ import onnx
 from edgesplit_controller.graph.protos import rename_inputs, subgraphs, used_names
 
 if TYPE_CHECKING:
-    from edgesplit_controller.graph.model import ModelGraph
+    from edgesplit_controller.graph.model_graph import ModelGraph
     from edgesplit_controller.quantization.qdq import QuantizedModel
 
 __all__ = ["ProfileGraphs", "profile_protos"]

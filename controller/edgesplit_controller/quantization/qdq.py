@@ -39,18 +39,12 @@ from edgesplit_controller.quantization.parameters import (
     quantize_bias,
     quantize_weight,
 )
-from edgesplit_controller.quantization.sites import (
-    Site,
-    attributes,
-    channel_axis,
-    find_sites,
-    passing_range,
-)
+from edgesplit_controller.quantization.sites import Site, attributes, channel_axis, find_sites, passing_range
 from edgesplit_controller.quantization.weights import read_initializer, store_initializer
 
 if TYPE_CHECKING:
     from edgesplit_controller.graph.blobs import BlobStore
-    from edgesplit_controller.graph.model import ModelGraph
+    from edgesplit_controller.graph.model_graph import ModelGraph
 
 __all__ = ["QuantizedModel", "Ranges", "quantize", "wire_name"]
 

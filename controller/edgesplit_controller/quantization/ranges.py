@@ -18,7 +18,7 @@ from edgesplit_controller.quantization.calibration import Sample
 
 if TYPE_CHECKING:
     from edgesplit_controller.graph.blobs import BlobStore
-    from edgesplit_controller.graph.model import ModelGraph
+    from edgesplit_controller.graph.model_graph import ModelGraph
 
 __all__ = ["activation_ranges"]
 

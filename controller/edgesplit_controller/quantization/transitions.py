@@ -1,7 +1,7 @@
 """Where a plan changes the form of tensors, which costs time that no operator's kernel accounts for.
 
 Owns: the list of such changes for a set of quantized operators and their places. Its rule: facts of the graph and the
-assignment only, in bytes; what a byte costs is measured per node (`deployment/predictions.py`). Not here: rewriting
+assignment only, in bytes; what a byte costs is measured per node (`stating/predictions.py`). Not here: rewriting
 graphs (`qdq.py`).
 
 Five kinds, after what onnxruntime's CPU provider is seen to insert around its kernels:
@@ -24,10 +24,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from edgesplit_controller.graph.remembering import once_per_graph
+from edgesplit_controller.graph.memo import once_per_graph
 
 if TYPE_CHECKING:
-    from edgesplit_controller.graph.model import ModelGraph, Operator, Tensor
+    from edgesplit_controller.graph.model_graph import GraphOperator, GraphTensor, ModelGraph
 
 __all__ = ["KINDS", "PASSING", "Kind", "Transition", "find_transitions", "float_targets"]
 
@@ -124,7 +124,7 @@ class _Search:
     def _add_passing(self) -> None:
         """Extend the integer operators by those that pass integers from one to the next."""
         available = set(self._made_integer)
-        candidates: list[Operator] = []
+        candidates: list[GraphOperator] = []
         for operator in self._graph.operators:
             if operator.op_type in PASSING and operator.inputs[:1] and operator.inputs[0] in available:
                 candidates.append(operator)
@@ -170,7 +170,7 @@ class _Search:
                 found += self._around(tensor)
         return found + self._unfused()
 
-    def _around(self, tensor: Tensor) -> list[Transition]:
+    def _around(self, tensor: GraphTensor) -> list[Transition]:
         unit_of = self._graph.unit_of
         home = self._place(tensor.producer) if tensor.producer is not None else None
         is_integer = tensor.name in self._made_integer
@@ -196,7 +196,7 @@ class _Search:
                 found.append(Transition("boundary", unit_of[names[0]], crossing))
         return found
 
-    def _where_read(self, tensor: Tensor, home: object, place: object, names: list[str]) -> list[Transition]:
+    def _where_read(self, tensor: GraphTensor, home: object, place: object, names: list[str]) -> list[Transition]:
         """What one place does before its operators can read a tensor."""
         unit_of = self._graph.unit_of
         is_integer = tensor.name in self._made_integer

@@ -10,12 +10,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from edgesplit.errors import InvalidConfiguration
-from edgesplit_agent.collectors.base import Power, PowerSensor, SensorTraits, SensorUnavailable
-from edgesplit_agent.collectors.busy import Busy, BusyClock, TimedWorker
-from edgesplit_agent.collectors.power import SENSORS, automatic_order, select_power
-from edgesplit_agent.collectors.power_meter import PowerMeter
 from edgesplit_agent.configuration import PowerSection
-from edgesplit_agent.usage import UsageBook
+from edgesplit_agent.reporting.collectors.busy_clock import Busy, BusyClock, TimedWorker
+from edgesplit_agent.reporting.collectors.power.meter import PowerMeter
+from edgesplit_agent.reporting.collectors.power.selection import SENSORS, automatic_order, select_power
+from edgesplit_agent.reporting.collectors.power.sensor import Power, PowerSensor, SensorTraits, SensorUnavailable
+from edgesplit_agent.reporting.usage import UsageBook
 from tests.agent.collectors.trees import ACPI_METER, INTEL_LAPTOP, JETSON_ORIN_NANO, LAPTOP_BATTERY, Clock, Tree, write
 
 CONFIGURED = Power(9.0, 2.0, "configured", "constant")

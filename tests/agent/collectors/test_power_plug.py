@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edgesplit.broker_address import BrokerAddress
-from edgesplit_agent.collectors.base import SensorUnavailable
-from edgesplit_agent.collectors.power_plug import PlugPower, watts_in
+from edgesplit.mqtt.broker_address import BrokerAddress
+from edgesplit_agent.reporting.collectors.power.sensor import SensorUnavailable
+from edgesplit_agent.reporting.collectors.power.smart_plug import PlugPower, watts_in
 from tests.agent.collectors.trees import Clock
 from tests.brokers import running_mosquitto
 

@@ -8,15 +8,15 @@ from typing import cast
 
 import msgspec
 
-from edgesplit.bus import MessageBus
-from edgesplit.messages import NodeMetrics, Usage
-from edgesplit_agent.collectors.battery import BatteryCollector
-from edgesplit_agent.collectors.power import select_power
+from edgesplit.control.messages import NodeMetrics, Usage
+from edgesplit.mqtt.bus import MessageBus
 from edgesplit_agent.compute.own_work import OwnWork
 from edgesplit_agent.configuration import PowerSection
 from edgesplit_agent.profiling.live_timings import TimingBook
-from edgesplit_agent.reporting import Reporter
-from edgesplit_agent.usage import UsageBook
+from edgesplit_agent.reporting.collectors.battery_level import BatteryCollector
+from edgesplit_agent.reporting.collectors.power.selection import select_power
+from edgesplit_agent.reporting.reporter import Reporter
+from edgesplit_agent.reporting.usage import UsageBook
 from tests.agent.collectors.trees import LAPTOP_BATTERY, write
 
 

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgesplit_agent.collectors.base import SensorUnavailable
-from edgesplit_agent.collectors.battery import BatteryCollector, BatteryLevel
-from edgesplit_agent.collectors.power_acpi import AcpiPower
-from edgesplit_agent.collectors.power_battery import BatteryPower
-from edgesplit_agent.collectors.power_load import LoadPower, processor_load
-from edgesplit_agent.collectors.power_nvml import NvmlPower
-from edgesplit_agent.collectors.power_rails import RailsPower
-from edgesplit_agent.collectors.power_rapl import RaplPower
-from edgesplit_agent.collectors.power_sum import SummedPower
+from edgesplit_agent.reporting.collectors.battery_level import BatteryCollector, BatteryLevel
+from edgesplit_agent.reporting.collectors.power.acpi import AcpiPower
+from edgesplit_agent.reporting.collectors.power.battery_discharge import BatteryPower
+from edgesplit_agent.reporting.collectors.power.combined import SummedPower
+from edgesplit_agent.reporting.collectors.power.load import LoadPower, processor_load
+from edgesplit_agent.reporting.collectors.power.nvml import NvmlPower
+from edgesplit_agent.reporting.collectors.power.rails import RailsPower
+from edgesplit_agent.reporting.collectors.power.rapl import RaplPower
+from edgesplit_agent.reporting.collectors.power.sensor import SensorUnavailable
 from tests.agent.collectors.trees import (
     ACPI_METER,
     AMD_SERVER,

@@ -16,14 +16,14 @@ from collections.abc import Generator
 import click
 import msgspec
 
-from edgesplit import topics
-from edgesplit.event_kinds import HISTORIES, LEVELS, EventSelection
-from edgesplit.messages import Event, EventLevel
-from edgesplit.requests import ListEvents
-from edgesplit.units import clock
+from edgesplit.control import topics
+from edgesplit.control.event_kinds import HISTORIES, LEVELS, EventSelection
+from edgesplit.control.messages import Event, EventLevel
+from edgesplit.formatting import clock
+from edgesplit.operations.operation import ListEvents
 from edgesplit_controller.cli.ask import Conversation, ask
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, note, print_json
-from edgesplit_controller.cli.wrapping import hanging, terminal_width
+from edgesplit_controller.cli.views.wrapping import hanging, terminal_width
 
 __all__ = ["events"]
 

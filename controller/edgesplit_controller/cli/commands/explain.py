@@ -1,14 +1,15 @@
 """`splitctl explain`: why the active plan is as it is.
 
 Owns: this command. Its rule: it changes nothing. Not here: the explanation (the planner's), its page
-(`study_view.py`).
+(`cli/views/study_view.py`).
 """
 
 from __future__ import annotations
 
 import click
 
-from edgesplit.requests import ExplainDocument, ExplainPlan
+from edgesplit.operations.operation import ExplainPlan
+from edgesplit.operations.study_documents import ExplainDocument
 from edgesplit_controller.cli.ask import SILENCE_S, ask
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, positive_seconds, print_json
 
@@ -45,6 +46,6 @@ def explain(settings: Settings, name: str, time_limit_s: float) -> None:
     if settings.json:
         print_json(document)
         return
-    from edgesplit_controller.cli.study_view import show_explanation  # noqa: PLC0415 - programs do without rich
+    from edgesplit_controller.cli.views.study_view import show_explanation  # noqa: PLC0415 - programs do without rich
 
     show_explanation(document)

@@ -1,7 +1,7 @@
 """`splitctl frontier`: what latency costs in energy.
 
 Owns: this command and the files it writes. Its rule: what is missing to write them is said before the work begins. Not
-here: the frontier (the planner's), its table (`study_view.py`), its picture (`frontier_picture.py`).
+here: the frontier (the planner's), its table (`cli/views/study_view.py`), its picture (`cli/views/frontier_picture.py`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import click
 import msgspec
 
 from edgesplit.errors import InvalidInput
-from edgesplit.requests import FrontierDocument, TraceFrontier
+from edgesplit.operations.operation import TraceFrontier
+from edgesplit.operations.study_documents import FrontierDocument
 from edgesplit_controller.cli.ask import SILENCE_S, ask
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, note, positive_seconds, print_json
 from edgesplit_controller.cli.files import write_whole
@@ -75,13 +76,13 @@ def frontier(
         write_whole(output, msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
         note(f"the frontier's {len(document.points)} points are in {output}")
     if png is not None:
-        from edgesplit_controller.cli.frontier_picture import draw_frontier  # noqa: PLC0415 - Pillow may be missing
+        from edgesplit_controller.cli.views.frontier_picture import draw_frontier  # noqa: PLC0415 - Pillow may be missing
 
         write_whole(png, draw_frontier(document))
         note(f"its picture is in {png}")
     if settings.json:
         print_json(document)
         return
-    from edgesplit_controller.cli.study_view import show_frontier  # noqa: PLC0415 - programs do without rich
+    from edgesplit_controller.cli.views.study_view import show_frontier  # noqa: PLC0415 - programs do without rich
 
     show_frontier(document)

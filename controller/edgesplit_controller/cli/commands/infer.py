@@ -1,7 +1,7 @@
 """`splitctl infer`: run requests through a deployed model.
 
 Owns: this command. Its rule: tensors go straight to an agent's data plane, as every client's do; the controller only
-says where. Not here: counting (`traffic.py`), the connection (`edgesplit.client`).
+says where. Not here: counting (`traffic.py`), the connection (`edgesplit.client.asynchronous`).
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from pathlib import Path
 
 import click
 
-from edgesplit.client import AsyncClient, InferResult
-from edgesplit.requests import ShowSource, SourceDocument
-from edgesplit.tensors import Array, check_inputs
-from edgesplit.units import UNKNOWN, time_span
+from edgesplit.client.asynchronous import AsyncClient, InferResult
+from edgesplit.formatting import UNKNOWN, time_span
+from edgesplit.operations.documents import SourceDocument
+from edgesplit.operations.operation import ShowSource
+from edgesplit.wire.tensors import Array, check_inputs
 from edgesplit_controller.cli.ask import ask
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, note, positive_seconds, print_json
 from edgesplit_controller.cli.files import read_arrays, write_arrays
+from edgesplit_controller.cli.load_run import TrafficDocument, TrafficOutcome, run_requests
 from edgesplit_controller.cli.progress import progress_display
-from edgesplit_controller.cli.traffic import Outcome, TrafficDocument, run_requests
 
 __all__ = ["infer"]
 
@@ -99,7 +100,7 @@ def infer(
 
 async def _run(
     source: SourceDocument, arrays: dict[str, Array], *, count: int, concurrency: int, deadline_s: float
-) -> Outcome:
+) -> TrafficOutcome:
     # Connecting first makes an agent that is away one error rather than many.
     async with AsyncClient(source.address) as client:
 

@@ -15,16 +15,9 @@ import msgspec
 
 from edgesplit.errors import InvalidInput
 from edgesplit.names import checked_name
-from edgesplit.profile_documents import ProfiledRow
-from edgesplit.requests import (
-    AddModel,
-    ListModels,
-    ModelAddedDocument,
-    ModelDocument,
-    ProfileModel,
-    RemoveModel,
-    ShowModel,
-)
+from edgesplit.operations.documents import ModelAddedDocument, ModelDocument
+from edgesplit.operations.operation import AddModel, ListModels, ProfileModel, RemoveModel, ShowModel
+from edgesplit.operations.profile_documents import ProfiledRow
 from edgesplit_controller.cli.ask import Conversation, ask
 from edgesplit_controller.cli.common import (
     Settings,
@@ -137,7 +130,7 @@ def add(
         failure = {"error": {"code": "not-profiled", "message": unprofiled}} if unprofiled else {}
         print_json(msgspec.to_builtins(document) | failure)
     else:
-        from edgesplit_controller.cli.tables import show_added  # noqa: PLC0415 - programs do without rich
+        from edgesplit_controller.cli.views.tables import show_added  # noqa: PLC0415 - programs do without rich
 
         show_added(document)
     if unprofiled:
@@ -150,16 +143,8 @@ async def _upload_and_add(
     settings: Settings, wanted: AddModel, file: Path, calibration: Path | None
 ) -> ModelAddedDocument:
     """Send the files the controller lacks, then have it import them."""
-    from edgesplit_controller.cli.torch_export import (  # noqa: PLC0415 - other commands do without
-        ARCHIVE,
-        check_suffix,
-        export_archive,
-    )
-    from edgesplit_controller.cli.uploads import (  # noqa: PLC0415 - only adding needs aiohttp
-        Uploader,
-        check_calibration,
-        find_model_files,
-    )
+    from edgesplit_controller.cli.torch_export import ARCHIVE, check_suffix, export_archive  # noqa: PLC0415 - other commands do without
+    from edgesplit_controller.cli.uploads import Uploader, check_calibration, find_model_files  # noqa: PLC0415 - only adding needs aiohttp
 
     check_suffix(file)
     async with Conversation.of(settings) as conversation:
@@ -196,7 +181,7 @@ def list_models(settings: Settings) -> None:
     if settings.json:
         print_json(documents)
         return
-    from edgesplit_controller.cli.tables import show_models  # noqa: PLC0415 - programs do without rich
+    from edgesplit_controller.cli.views.tables import show_models  # noqa: PLC0415 - programs do without rich
 
     show_models(documents)
 
@@ -217,7 +202,7 @@ def show(settings: Settings, name: str) -> None:
     if settings.json:
         print_json(document)
         return
-    from edgesplit_controller.cli.tables import show_model  # noqa: PLC0415 - programs do without rich
+    from edgesplit_controller.cli.views.tables import show_model  # noqa: PLC0415 - programs do without rich
 
     show_model(document)
 
@@ -242,7 +227,7 @@ def profile(settings: Settings, name: str, *, node: str | None) -> None:
     if settings.json:
         print_json(rows)
     else:
-        from edgesplit_controller.cli.tables import show_profiled  # noqa: PLC0415 - programs do without rich
+        from edgesplit_controller.cli.views.tables import show_profiled  # noqa: PLC0415 - programs do without rich
 
         show_profiled(name, rows)
     if not any(row.state == "done" for row in rows):

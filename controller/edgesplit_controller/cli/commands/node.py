@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import click
 
-from edgesplit.requests import NodeRemovedDocument, RemoveNode
+from edgesplit.operations.documents import NodeRemovedDocument
+from edgesplit.operations.operation import RemoveNode
 from edgesplit_controller.cli.ask import ask
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, inherit_settings, print_json
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import click
 
-from edgesplit.requests import LinkRow, ListLinks, ListNodes, NodeRow
+from edgesplit.operations.documents import LinkRow, NodeRow
+from edgesplit.operations.operation import ListLinks, ListNodes
 from edgesplit_controller.cli.ask import ask
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, print_json
 
@@ -30,7 +31,7 @@ def nodes(settings: Settings) -> None:
     if settings.json:
         print_json(rows)
         return
-    from edgesplit_controller.cli.tables import show_nodes  # noqa: PLC0415 - programs do without rich
+    from edgesplit_controller.cli.views.tables import show_nodes  # noqa: PLC0415 - programs do without rich
 
     show_nodes(rows)
 
@@ -49,6 +50,6 @@ def links(settings: Settings) -> None:
     if settings.json:
         print_json(rows)
         return
-    from edgesplit_controller.cli.tables import show_links  # noqa: PLC0415 - programs do without rich
+    from edgesplit_controller.cli.views.tables import show_links  # noqa: PLC0415 - programs do without rich
 
     show_links(rows)

@@ -13,7 +13,8 @@ from typing import Any
 import click
 import msgspec
 
-from edgesplit.requests import ExportProblem, PlanDocument, ShowPlan
+from edgesplit.operations.documents import PlanDocument
+from edgesplit.operations.operation import ExportProblem, ShowPlan
 from edgesplit_controller.cli.ask import Conversation
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, note, print_json
 from edgesplit_controller.cli.files import write_problem
@@ -58,7 +59,7 @@ def plan(settings: Settings, name: str, export: Path | None) -> None:
     if settings.json:
         print_json(document)
         return
-    from edgesplit_controller.cli.plan_view import show_plan  # noqa: PLC0415 - programs do without rich
+    from edgesplit_controller.cli.views.plan_view import show_plan  # noqa: PLC0415 - programs do without rich
 
     show_plan(document)
 

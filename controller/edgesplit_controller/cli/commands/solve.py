@@ -1,7 +1,7 @@
 """`splitctl solve`: offline planning of a problem file.
 
 Owns: this command. Its rule: no broker, no controller; the document is printed even when there is no plan. Not
-here: the planner and its document (`planner/`, `edgesplit.plan`).
+here: the planner and its document (`planner/`, `edgesplit.planning.plan`).
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ EXIT_INFEASIBLE = 3
 @offline_options
 def solve(settings: Settings, file: Path, time_limit_s: float) -> None:
     """Plan the problem FILE (split-problem/1, .json or .json.gz) offline, no broker needed."""
-    from edgesplit.plan import solution_to_document  # noqa: PLC0415 - the planner's imports take their time
-    from edgesplit.problem import load_problem  # noqa: PLC0415
+    from edgesplit.planning.plan import solution_to_document  # noqa: PLC0415 - the planner's imports take their time
+    from edgesplit.planning.problem import load_problem  # noqa: PLC0415
     from edgesplit_controller.planner import solve as solve_problem  # noqa: PLC0415
 
     opened = time.perf_counter()
@@ -59,7 +59,7 @@ def solve(settings: Settings, file: Path, time_limit_s: float) -> None:
     if settings.json:
         print_json(document)
     else:
-        from edgesplit_controller.cli.plan_view import show_solution  # noqa: PLC0415 - programs do without rich
+        from edgesplit_controller.cli.views.plan_view import show_solution  # noqa: PLC0415 - programs do without rich
 
         show_solution(problem, solution, load_s)
     if solution.status == "infeasible":

@@ -1,15 +1,16 @@
 """`splitctl what-if`: the plan that would result under other conditions.
 
-Owns: this command. Its rule: it changes nothing. Not here: planning, the page (`study_view.py`).
+Owns: this command. Its rule: it changes nothing. Not here: planning, the page (`cli/views/study_view.py`).
 """
 
 from __future__ import annotations
 
 import click
 
-from edgesplit.requests import Limit, LinkChange, WhatIf, WhatIfDocument
+from edgesplit.operations.operation import Limit, WhatIf
+from edgesplit.operations.study_documents import LinkChange, WhatIfDocument
 from edgesplit_controller.cli.ask import ask
-from edgesplit_controller.cli.commands.goals import limit, weight
+from edgesplit_controller.cli.commands.set_weights import limit, weight
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, print_json
 from edgesplit_controller.cli.quantities import Link, link
 
@@ -80,6 +81,6 @@ def what_if(
     if settings.json:
         print_json(document)
         return
-    from edgesplit_controller.cli.study_view import show_what_if  # noqa: PLC0415 - programs do without rich
+    from edgesplit_controller.cli.views.study_view import show_what_if  # noqa: PLC0415 - programs do without rich
 
     show_what_if(document)

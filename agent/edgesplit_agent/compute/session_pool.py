@@ -1,0 +1,331 @@
+"""Sessions of components: built from blobs, warmed, shared between epochs, run.
+
+Owns: the components of prepared epochs. Its rule: what serves is never slowed for what is prepared; preparing runs in
+threads that give way. Not here: onnxruntime (`runtime.py`), fetching (`artifacts/cache.py`), the packed form of graphs
+(`packing.py`), when to run (`worker.py`), measuring units (`profiling/profiler.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import math
+import os
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import structlog
+
+from edgesplit.control.messages import ComponentSpec, EpochSpec, GraphRef
+from edgesplit.errors import RuntimeStarved
+from edgesplit.wire.tensors import Array
+from edgesplit_agent.artifacts.cache import BlobCache
+from edgesplit_agent.compute.own_work import OwnWork
+from edgesplit_agent.compute.packing import PackedGraphs
+from edgesplit_agent.compute.runtime import (
+    RuntimeOptions,
+    first_line,
+    give_memory_back,
+    has_integers,
+    open_session,
+    providers_of,
+    refusal,
+    zeros,
+)
+
+__all__ = [
+    "Computed",
+    "LoadedComponent",
+    "RuntimeOptions",
+    "SessionPool",
+    "digests_of",
+    "open_session",
+    "providers_of",
+    "sizes_of",
+    "slowed",
+    "warm_up",
+    "zeros",
+]
+
+T = TypeVar("T")
+
+MAX_SLEEP_S = 3600.0
+BACKGROUND_NICENESS = 10
+"""A tenth of the processor time of what serves, where both want it."""
+BRIEF_S = 0.0005
+"""A component that takes no longer may keep the event loop waiting: handing it to a thread costs nearly as much. [s]"""
+TIDY_AFTER_S = 5.0
+"""After a session went, the time until its memory is given back: the next epoch may want it. [s]"""
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What a run yielded and cost.
+
+    Attributes:
+        compute_s: Of the wall clock, emulated slowness included. [s]
+        as_profiled_s: The same run on the clock that profiles are taken with, emulated slowness included. [s]
+    """
+
+    outputs: dict[str, Array]
+    compute_s: float
+    as_profiled_s: float
+
+
+def digests_of(graph: GraphRef) -> set[str]:
+    """All blobs of a graph."""
+    return {graph.digest, *(weight.digest for weight in graph.weights)}
+
+
+def sizes_of(*graphs: GraphRef) -> dict[str, int]:
+    """Bytes of all blobs of graphs, by digest."""
+    return {
+        digest: nbytes
+        for graph in graphs
+        for digest, nbytes in (
+            (graph.digest, graph.nbytes),
+            *((weight.digest, weight.nbytes) for weight in graph.weights),
+        )
+    }
+
+
+def slowed(work: Callable[[], T], options: RuntimeOptions, *, single_threaded: bool) -> tuple[T, float, float]:
+    """Do a piece of work as slowly as emulation wants.
+
+    Args:
+        work: Blocking.
+        options: Slowness and clock.
+        single_threaded: Whether all of it happens in the calling thread.
+
+    Returns:
+        What it gave; its seconds by the wall clock; the same on the clock that profiles are taken with. Emulated
+        slowness is in both. [s]
+    """
+    started, busy = time.perf_counter(), time.thread_time()
+    done = work()
+    seconds, busy_s = time.perf_counter() - started, time.thread_time() - busy
+    # What is slowed down is the work itself: time spent waiting for a core that emulated nodes on one machine share
+    # would be multiplied otherwise.
+    slowed_s = options.slow_down * (busy_s if single_threaded else seconds)
+    if options.slow_down > 1.0:
+        time.sleep(min(max(slowed_s - seconds, 0.0), MAX_SLEEP_S))
+        seconds = time.perf_counter() - started
+    return done, seconds, slowed_s if options.clock is time.thread_time else seconds
+
+
+class LoadedComponent:
+    """A component's session, ready to run.
+
+    Args:
+        session: onnxruntime's.
+        outputs: Names in order.
+        options: Slowness and clock of the run.
+    """
+
+    def __init__(self, session: Any, outputs: Sequence[str], options: RuntimeOptions | None = None) -> None:
+        self._session = session
+        self._outputs = list(outputs)
+        self._last_s = (math.inf, math.inf)
+        self.options = options or RuntimeOptions()
+
+    @property
+    def brief(self) -> bool:
+        """Whether its last runs took so little that it may run between two events of a loop."""
+        return max(self._last_s) <= BRIEF_S
+
+    def run(self, arrays: Mapping[str, Array]) -> Computed:
+        """Run once; blocking. onnxruntime's own exceptions come through for the caller to report."""
+        outputs, seconds, as_profiled_s = slowed(
+            lambda: self._session.run(self._outputs, dict(arrays)),
+            self.options,
+            single_threaded=self.options.threads == 1,
+        )
+        self._last_s = (self._last_s[1], seconds)
+        return Computed(dict(zip(self._outputs, outputs, strict=True)), seconds, as_profiled_s)
+
+    def run_alone(self, arrays: Mapping[str, Array], options: Any) -> dict[str, Array]:
+        """Run once beside serving: no emulated slowness, for whatever matters does not wait for it.
+
+        Args:
+            arrays: By name.
+            options: onnxruntime's run options; setting their `terminate` ends the run with an exception.
+        """
+        return dict(zip(self._outputs, self._session.run(self._outputs, dict(arrays), options), strict=True))
+
+
+@dataclass
+class _Shared:
+    """A session, the epochs that use it, and the blobs it keeps in the cache."""
+
+    session: asyncio.Future[Any]
+    users: int = 0
+    held: frozenset[str] = frozenset()
+
+
+class SessionPool:
+    """Components of prepared epochs; epochs with the same component share its session, others its weights.
+
+    Args:
+        cache: Where blobs come from.
+        options: How sessions are built.
+        own_work: Told while one is built.
+    """
+
+    def __init__(self, cache: BlobCache, options: RuntimeOptions, own_work: OwnWork | None = None) -> None:
+        self.options = options
+        self._own_work = own_work or OwnWork()
+        self.providers: tuple[str, ...] = ()
+        self._cache = cache
+        self._packed = PackedGraphs(cache.folder, cache.touch)
+        # The threads of a session inherit the priority of the one that opens it, so that one must be ordinary.
+        self._opener = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare")
+        self._background = ThreadPoolExecutor(1, thread_name_prefix="pack", initializer=_lower_priority)
+        self._shared: dict[str, _Shared] = {}
+        self._components: weakref.WeakSet[LoadedComponent] = weakref.WeakSet()
+        self._tidying: asyncio.TimerHandle | None = None
+        self._untidy = False
+
+    async def prepare(self, spec: EpochSpec) -> dict[int, LoadedComponent]:
+        """Fetch, build and warm every component of an epoch.
+
+        Raises:
+            PreparationFailed, ArtifactError: One of them cannot be had; nothing is kept then.
+        """
+        components: dict[int, LoadedComponent] = {}
+        taken: list[GraphRef] = []
+        try:
+            for component in spec.components:
+                taken.append(component.graph)
+                session = await self._session(component)
+                names = [output.name for output in component.outputs]
+                ready = LoadedComponent(session, names, self.options)
+                self._components.add(ready)
+                components[component.component] = ready
+        except BaseException:
+            for graph in taken:
+                self._give_back(graph)
+            raise
+        return components
+
+    def release(self, spec: EpochSpec) -> None:
+        """Free what `prepare` of the same spec took."""
+        for component in spec.components:
+            self._give_back(component.graph)
+        self._cache.prune()
+
+    def set_slow_down(self, slow_down: float) -> None:
+        """Change the emulated factor, also of components that are prepared."""
+        self.options = replace(self.options, slow_down=slow_down)
+        for component in self._components:
+            component.options = self.options
+
+    async def close(self) -> None:
+        """Free everything."""
+        if self._tidying is not None:
+            self._tidying.cancel()
+        for shared in self._shared.values():
+            shared.session.cancel()
+        await asyncio.gather(*(shared.session for shared in self._shared.values()), return_exceptions=True)
+        self._shared.clear()
+        for executor in (self._opener, self._background):
+            executor.shutdown(wait=False)
+
+    async def _session(self, component: ComponentSpec) -> Any:
+        digest = component.graph.digest
+        shared = self._shared.get(digest)
+        if shared is None:
+            shared = self._shared[digest] = _Shared(asyncio.get_running_loop().create_future())
+            shared.session = asyncio.ensure_future(self._build(component, shared))
+        shared.users += 1
+        return await asyncio.shield(shared.session)
+
+    async def _build(self, component: ComponentSpec, shared: _Shared) -> Any:
+        loop = asyncio.get_running_loop()
+        with self._own_work.under_way():
+            packed = await self._pack(component, shared)
+            digest = component.graph.digest
+            path = self._packed.path(digest) if packed else self._cache.path(digest)
+            opening = functools.partial(open_session, path, self.options, optimized=packed)
+            session = await loop.run_in_executor(self._opener, opening)
+            await loop.run_in_executor(self._background, warm_up, session, component)
+        self.providers = providers_of(session)
+        return session
+
+    async def _pack(self, component: ComponentSpec, shared: _Shared) -> bool:
+        """Have a component's blobs here and kept, in packed form where that is possible; whether it is."""
+        loop, graph = asyncio.get_running_loop(), component.graph
+        # Not by the thread that gives way: one that waits for a core while it holds the interpreter stops serving.
+        weights = await loop.run_in_executor(self._opener, self._packed.weights, graph.digest)
+        if weights is None:
+            self._keep(shared, digests_of(graph))
+            await self._cache.fetch(digests_of(graph), sizes_of(graph))
+            weights = await loop.run_in_executor(self._background, self._packed.make, component, self.options)
+            self._tidy_soon()
+        if weights is not None:
+            self._keep(shared, weights | shared.held | {graph.digest})
+            # The cache may have been pruned before they were held.
+            if all(self._cache.path(name).exists() for name in (*weights, self._packed.path(graph.digest).name)):
+                self._keep(shared, weights | {graph.digest})
+                return True
+        self._keep(shared, digests_of(graph))
+        await self._cache.fetch(digests_of(graph), sizes_of(graph))
+        return False
+
+    def _keep(self, shared: _Shared, digests: Iterable[str]) -> None:
+        """Keep these blobs for a session, no longer those it kept before."""
+        before, shared.held = shared.held, frozenset(digests)
+        self._cache.hold(shared.held)
+        self._cache.drop(before)
+
+    def _give_back(self, graph: GraphRef) -> None:
+        shared = self._shared.get(graph.digest)
+        if shared is None:
+            return
+        shared.users -= 1
+        if shared.users <= 0:
+            shared.session.cancel()
+            self._keep(shared, ())
+            del self._shared[graph.digest]
+            self._tidy_soon()
+
+    def _tidy_soon(self) -> None:
+        """Give memory back a while after sessions went: now and then while more of them go, and once all are gone."""
+        self._untidy = True
+        if self._tidying is None:
+            self._tidying = asyncio.get_running_loop().call_later(TIDY_AFTER_S, self._tidy)
+
+    def _tidy(self) -> None:
+        self._tidying = None
+        self._opener.submit(give_memory_back)
+        if self._untidy:
+            self._untidy = False
+            # Requests that were under way have taken memory again, perhaps for what went last.
+            self._tidying = asyncio.get_running_loop().call_later(TIDY_AFTER_S, self._tidy)
+
+
+def warm_up(session: Any, component: ComponentSpec) -> None:
+    """Run a component once, so that the first request need not wait for what the first run does.
+
+    Raises:
+        PreparationFailed: It does not run.
+    """
+    try:
+        session.run([output.name for output in component.outputs], zeros(component.inputs))
+    except Exception as error:  # onnxruntime raises pybind types without a common base
+        refused = refusal(f"component {component.component} does not run", error)
+        if isinstance(refused, RuntimeStarved) or not has_integers(component.inputs):
+            raise refused from error
+        # A divisor, a size, an index that starts at 1 may not be 0: then the first request warms it up.
+        structlog.get_logger(part="sessions").info("not-warmed", component=component.component, error=first_line(error))
+
+
+def _lower_priority() -> None:
+    """Have this thread give way to those that serve; elsewhere than on Linux priorities are a process's."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BACKGROUND_NICENESS)

@@ -1,0 +1,1 @@
+"""Link measurement: latency and bandwidth of each directed link, and what probing may cost."""

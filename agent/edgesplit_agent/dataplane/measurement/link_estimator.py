@@ -1,0 +1,372 @@
+"""What one directed link is worth: latency from pings, bandwidth from bytes over time-to-acknowledgement.
+
+Owns: the estimate and the decision when and how large to probe. Its rule: pure; events and clock values come in,
+estimates go out. Not here: connections and timers (`outgoing.py`).
+
+A frame's transmission time is its acknowledgement minus the later of (sent + round trip) and the acknowledgement before
+it: the first removes the latency, the second the wait behind earlier frames. Frames may leave in parts, between each
+other; so an acknowledgement says how many bytes have arrived in all, and a sample is what arrived since the one before.
+
+A new connection starts slowly: its window begins at ten segments and doubles each round trip [1], [2]. Nothing is
+believed before three probes in a row, each right behind the other, found the same.
+
+After a pause TCP may start slowly again, so a frame sent then says only that the bandwidth lies between its bytes over
+the whole time and what was left over the time that was left after that ramp. Such a sample moves the estimate only if
+the estimate lies outside, and makes a slower link only suspected, until a frame without pause confirms it. Probes on
+long fat links therefore come in pairs, the first to open the window. Whether a pause matters at all is learned: it does
+to CUBIC, not to BBR [3].
+
+References: [1] RFC 5681, TCP Congestion Control, 2009, 3.1 and 4.1. [2] RFC 6928, Increasing TCP's Initial Window, 2013.
+[3] N. Cardwell and others, BBR: Congestion-Based Congestion Control, ACM Queue 14 (5), 2016.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import deque
+from dataclasses import dataclass, replace
+
+from edgesplit_agent.dataplane.measurement.probing import (
+    EVERY_S,
+    PROBE_FIRST_BYTES,
+    PROBE_MAX_BYTES,
+    PROBE_MAX_NEAR_BYTES,
+    ProbePace,
+    allowance_bytes_per_s,
+    probe_size,
+)
+from edgesplit_agent.dataplane.measurement.rate_estimate import CHANGE, RateBelief
+
+__all__ = ["LinkEstimate", "LinkEstimator"]
+
+LATENCY_WINDOW_S = 15.0
+MIN_SAMPLE_S = 0.002
+MARGIN, MARGIN_NEAR = 1.2, 2.0
+"""A probe takes so many times what it must, for a link may turn out faster than believed: if only slow ones counted, a
+link beside other work would look slow. [1]"""
+GROWTH = 2
+"""Not more, so that TCP's window keeps pace with the first probes."""
+INITIAL_WINDOW_BYTES = 14_600
+IDLE_RESET_S = 0.2
+"""TCP's window falls back after a retransmission timeout without traffic, which is at least this."""
+FAST_ROUND_TRIP_S = 0.001
+CALIBRATED_ROUND_TRIPS = 1
+"""The first samples must take this many round trips, or they may have measured TCP's window."""
+CALIBRATED_WITHIN = 1.15
+"""Probes that differ by less found the link rather than the window, which doubles."""
+AGREEING_PROBES = 3
+CALIBRATION_LIMIT = 40
+"""Probes after which the middle one of the last is believed: on some links no two find the same."""
+CALIBRATION_BYTES = (1 << 23, 1 << 26)
+"""What that may cost in all: eight times what is on the way at a time, within these limits. [B]"""
+DOUBTFUL_LATENCY_S = 0.03
+"""A frame that takes this long outweighs the jitter of any round trip."""
+UNHURT = 0.85
+"""A frame after a pause that reached this share of the bandwidth, where slow start would have cost more, met none."""
+HURT = 0.25
+"""What slow start must cost at least, as a share of a frame's time, to tell whether it happened. [1]"""
+CALIBRATED_S = 0.04
+"""The first samples must take this long, too."""
+TIGHT = 1.1
+"""Bounds this close are a sample."""
+
+
+@dataclass(frozen=True)
+class LinkEstimate:
+    """Attributes: bandwidth [B/s], one-way latency [s], the clock at the last sample [s], the bandwidth's scatter [1]."""
+
+    bandwidth_bytes_per_s: float
+    latency_s: float
+    at: float
+    scatter: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Sent:
+    nbytes: int
+    at: float
+    warm_bytes: int
+    ahead_bytes: int
+    pause_s: float
+
+
+class LinkEstimator:
+    """Estimate of one link, fed with what was sent and what was acknowledged.
+
+    Sequences of pings and of data are separate number spaces.
+
+    Attributes:
+        slow_start: Whether frames meet TCP's slow start; False where the rate is emulated in front of a fast link.
+    """
+
+    def __init__(self, *, slow_start: bool = True) -> None:
+        self.slow_start = slow_start
+        self._pings: dict[int, tuple[float, bool]] = {}
+        self._round_trips: deque[tuple[float, float]] = deque()
+        self._round_trip_s: float | None = None
+        self._sent: dict[int, _Sent] = {}
+        self._last_ack_at = float("-inf")
+        self._received_bytes = 0
+        self._belief = RateBelief()
+        self._at_least = 0.0
+        self._sampled_at = float("-inf")
+        self._probe_bytes = PROBE_FIRST_BYTES
+        self._pace = ProbePace()
+        self._warm_bytes = 0
+        self._paired = False
+        self._calibrating = True
+        self._calibrations: list[float] = []
+        self._calibrated_bytes = 0
+        self._pauses_matter = True
+        self._cold_sample: float | None = None
+
+    @property
+    def round_trip_s(self) -> float | None:
+        """Least round trip of the window, None before the first pong. [s]"""
+        return self._round_trip_s
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something sent was not answered yet."""
+        return bool(self._pings or self._sent)
+
+    def estimate(self) -> LinkEstimate | None:
+        """What is believed now, None until both figures were measured."""
+        if self._bandwidth is None or self._round_trip_s is None:
+            return None
+        return LinkEstimate(self._bandwidth, self._round_trip_s / 2, self._sampled_at, self._belief.scatter)
+
+    def connected(self) -> None:
+        """A new connection: what was on its way is lost, what was learned stays until disproved."""
+        self._pings.clear()
+        self._sent.clear()
+        self._last_ack_at = float("-inf")
+        self._received_bytes = 0
+        self._warm_bytes = 0
+        self._paired = False
+
+    def ping_sent(self, sequence: int, now: float) -> None:
+        """A Ping left; one that leaves behind data measures the queue rather than the link."""
+        self._pings[sequence] = (now, bool(self._sent))
+
+    def pong_received(self, sequence: int, now: float) -> None:
+        """A Pong came; unknown sequences are ignored."""
+        sent = self._pings.pop(sequence, None)
+        if sent is None:
+            return
+        at, loaded = sent
+        while self._round_trips and self._round_trips[0][0] < now - LATENCY_WINDOW_S:
+            self._round_trips.popleft()
+        if not loaded or not self._round_trips:
+            self._round_trips.append((now, now - at))
+        self._round_trip_s = min(round_trip for _, round_trip in self._round_trips)
+
+    def data_sent(self, sequence: int, nbytes: int, now: float) -> None:
+        """Tensors or a probe were handed over for sending."""
+        pause_s = 0.0 if self._sent else now - self._last_ack_at
+        if pause_s > IDLE_RESET_S + (self._round_trip_s or 0.0):
+            self._warm_bytes = 0
+        ahead = sum(sent.nbytes for sent in self._sent.values())
+        self._sent[sequence] = _Sent(nbytes, now, self._warm_bytes + ahead, ahead, pause_s)
+
+    def data_acknowledged(self, sequence: int, now: float, received_bytes: int | None = None) -> float | None:
+        """An Ack came.
+
+        Args:
+            sequence: Of the frame that has arrived whole.
+            now: [s]
+            received_bytes: Of all bodies that arrived until then; None where the peer does not say. [B]
+
+        Returns:
+            Seconds the link was busy since the acknowledgement before, latency not included; None for an unknown
+            sequence. [s]
+        """
+        sent = self._sent.pop(sequence, None)
+        if sent is None:
+            return None
+        begun_at = sent.at
+        if received_bytes is not None:
+            arrived_bytes, self._received_bytes = received_bytes - self._received_bytes, received_bytes
+            if arrived_bytes != sent.nbytes:
+                begun_at = min((begun_at, *(other.at for other in self._sent.values())))
+                sent = replace(sent, nbytes=max(arrived_bytes, 0))
+        round_trip = self._round_trip_s or 0.0
+        seconds = max(now - max(begun_at + round_trip, self._last_ack_at), 1e-6)
+        self._last_ack_at = now
+        self._warm_bytes += sent.nbytes
+        calibrating = self._calibrating and self.slow_start
+        enough_s = self._enough_s()
+        if calibrating and not self._near:
+            enough_s = max(round_trip * CALIBRATED_ROUND_TRIPS, CALIBRATED_S)
+        if seconds < enough_s and sent.nbytes < self._most_bytes:
+            self._too_short(sent, seconds, round_trip)
+        elif calibrating:
+            self._calibrate(sent, seconds, now)
+        else:
+            self._calibrating = False
+            self._learn(sent, seconds, now)
+        return seconds
+
+    @property
+    def ramping(self) -> bool:
+        """Whether the next probe belongs to what is under way: it is neither put off nor rationed."""
+        return self._paired or self._calibrating or self._belief.doubted
+
+    def probe_due(self, now: float) -> int | None:
+        """Size of the probe to send now, or None. [B]"""
+        if self._sent or self._round_trip_s is None:
+            return None
+        nbytes, allowance = self._probe_bytes, self._allowance()
+        if self._paired:
+            return nbytes
+        if self._calibrating and (self._calibrated_bytes or self._bandwidth is None or self._pace.repaid(now)):
+            return nbytes
+        if self._belief.doubted:
+            # A suspected change is confirmed soon, with longer probes where the first were too short to tell.
+            return nbytes if self._pace.may_confirm(nbytes, now, self._sampled_at, allowance) else None
+        if self._calibrating:
+            return None
+        both = nbytes * (2 if self._long_fat() else 1)
+        return nbytes if self._pace.due(both, now, self._sampled_at, allowance) else None
+
+    def expected_s(self, nbytes: int) -> float:
+        """Transmission time to reckon with; a short one while nothing is known. [s]"""
+        return min(nbytes / max(self._bandwidth, self._at_least), 1.0) if self._bandwidth else MIN_SAMPLE_S
+
+    def probe_sent(self, now: float) -> None:
+        """A probe of `probe_due` is about to leave."""
+        if self._bandwidth is not None:  # finding out what a new link carries is free
+            self._pace.sent(self._probe_bytes, now, self._allowance())
+        self._calibrated_bytes += self._probe_bytes if self._calibrating else 0
+        cold = now - self._last_ack_at > IDLE_RESET_S + (self._round_trip_s or 0.0)
+        self._paired = cold and self._bandwidth is not None and self._long_fat()
+
+    @property
+    def _bandwidth(self) -> float | None:
+        return self._belief.value
+
+    @property
+    def _near(self) -> bool:
+        """Whether a round trip takes no time, so that no window hides the link."""
+        return self._round_trip_s is not None and self._round_trip_s < FAST_ROUND_TRIP_S
+
+    @property
+    def _most_bytes(self) -> int:
+        return PROBE_MAX_NEAR_BYTES if self._near else PROBE_MAX_BYTES
+
+    def _allowance(self) -> float:
+        """Of the link as it is believed, or as fast as it surely is. [B/s]"""
+        return allowance_bytes_per_s(max(self._bandwidth or 0.0, self._at_least, 1.0))
+
+    def _enough_s(self) -> float:
+        """What a frame must take to outweigh the jitter of the round trip. [s]"""
+        return max(MIN_SAMPLE_S, min((self._round_trip_s or 0.0) / 2, DOUBTFUL_LATENCY_S))
+
+    def _too_short(self, sent: _Sent, seconds: float, round_trip: float) -> None:
+        """Latency dominates the frame: only a longer one can tell."""
+        if sent.nbytes >= self._probe_bytes:
+            self._probe_bytes = min(self._probe_bytes * GROWTH, self._most_bytes)
+        surely = sent.nbytes / (seconds + max(MIN_SAMPLE_S, round_trip / 4))
+        if self._bandwidth is None or surely <= self._bandwidth * (1 + CHANGE):
+            return
+        # Even so the link is faster than believed; probes must not be rationed by what is no longer true.
+        self._at_least = surely
+        if self._near:
+            self._belief.take_bound(surely)
+        elif not self._calibrating:
+            self._calibrating, self._calibrated_bytes = True, 0
+
+    def _calibrate(self, sent: _Sent, seconds: float, now: float) -> None:
+        """A probe behind others right before it: the bandwidth, once three in a row found the same.
+
+        Where the round trip takes no time, no window hides the link and three are enough whatever they found.
+        """
+        bandwidth = sent.nbytes / seconds
+        self._calibrations.append(bandwidth)
+        last = self._calibrations[-AGREEING_PROBES:]
+        least, most = CALIBRATION_BYTES
+        limit_bytes = min(max(8 * bandwidth * (self._round_trip_s or 0.0), least), most)
+        agree = self._near or max(last) <= CALIBRATED_WITHIN * min(last)
+        spent = len(self._calibrations) >= CALIBRATION_LIMIT or self._calibrated_bytes >= limit_bytes
+        if len(last) == AGREEING_PROBES and (agree or spent):
+            self._pace.forgive(0.0 if self._bandwidth is None else EVERY_S)
+            self._calibrating, self._calibrated_bytes = False, 0
+            self._calibrations.clear()
+            self._belief.restart(statistics.median(last))
+            self._sampled(now)
+        else:
+            self._at_least = bandwidth
+            if len(last) > 1 and not self._near:
+                self._probe_bytes = min(self._probe_bytes * GROWTH, self._most_bytes)
+
+    def _learn(self, sent: _Sent, seconds: float, now: float) -> None:
+        """A frame that took long enough."""
+        reached = sent.nbytes / seconds
+        ramp_s, ramp_bytes = self._ramp(sent, self._reset_window(sent, halved_only=False))
+        least_s, _ = self._ramp(sent, self._reset_window(sent, halved_only=True))
+        if self._bandwidth is not None and least_s > HURT * seconds and reached >= UNHURT * self._bandwidth:
+            self._pauses_matter = False
+        elif self._cold_sample is not None and reached * UNHURT > self._cold_sample:
+            # What followed right behind was faster again: the pause was to blame.
+            self._pauses_matter = True
+        self._cold_sample = reached if ramp_s > 0 else None
+        if not self._pauses_matter or ramp_s == 0:
+            self._sample(reached, now)
+        elif seconds > ramp_s:
+            self._bounds(reached, (sent.nbytes - ramp_bytes) / (seconds - ramp_s), now)
+        else:
+            self._bounds(reached, math.inf, now)
+
+    def _long_fat(self) -> bool:
+        """Whether more bytes fit on the way than TCP sends at first."""
+        on_the_way = (self._bandwidth or 0.0) * (self._round_trip_s or 0.0)
+        return self.slow_start and self._pauses_matter and not self._near and on_the_way > INITIAL_WINDOW_BYTES * 2
+
+    def _reset_window(self, sent: _Sent, *, halved_only: bool) -> float:
+        """TCP's window when a frame was sent: at its least, or halved once per timeout of the pause at most. [B]"""
+        opened = sent.warm_bytes + INITIAL_WINDOW_BYTES
+        round_trip = self._round_trip_s or 0.0
+        if halved_only and self._bandwidth is not None:
+            # The timeout may be longer than its minimum: one halving in two is certain enough.
+            halvings = min(sent.pause_s // (2 * (IDLE_RESET_S + round_trip)), 40)
+            return max(opened, self._bandwidth * round_trip * math.pow(0.5, halvings))
+        return opened
+
+    def _ramp(self, sent: _Sent, opened: float) -> tuple[float, float]:
+        """What slow start costs a frame: round trips until the window covers frame or link [s], and what passes [B]."""
+        round_trip = self._round_trip_s or 0.0
+        if not self.slow_start or self._bandwidth is None or round_trip < FAST_ROUND_TRIP_S:
+            return 0.0, 0.0
+        needed = min(sent.ahead_bytes + sent.nbytes, self._bandwidth * round_trip)
+        if needed <= opened:
+            return 0.0, 0.0
+        return round_trip * math.log2(needed / opened), min(needed - opened, sent.nbytes)
+
+    def _bounds(self, lower: float, upper: float, now: float) -> None:
+        """Learn that the bandwidth lies between two values. [B/s]"""
+        if upper <= lower * TIGHT:
+            self._sample((lower + upper) / 2, now)
+        elif self._bandwidth is None or lower > self._bandwidth:
+            self._sample(lower, now)
+        elif upper < self._bandwidth * (1 - CHANGE):
+            self._sampled_at = now
+            self._belief.take_bound(upper)
+
+    def _sample(self, bandwidth: float, now: float) -> None:
+        before = self._belief.value
+        self._belief.take(bandwidth)
+        if before is not None and not self._near and abs((self._belief.value or before) / before - 1) > CHANGE:
+            self._pace.forgive(EVERY_S)  # a link that really changed, and may soon change back
+        self._sampled(now)
+
+    def _sampled(self, now: float) -> None:
+        """Something was learned: the next probe is as long as it must be."""
+        self._sampled_at = now
+        self._at_least = 0.0
+        self._probe_bytes = probe_size(
+            self._belief.value or 1.0,
+            at_least_s=self._enough_s() * (MARGIN_NEAR if self._near else MARGIN),
+            pair=self._long_fat(),
+            near=self._near,
+        )

@@ -1,0 +1,137 @@
+"""The agent's HTTP endpoint: inference by the Open Inference Protocol v2, blobs for other nodes, metrics and health.
+
+Owns: the aiohttp application and the listening socket. Its rule: no client, slow, huge or one of thousands, can take the
+agent down with it. Not here: the number of connections and the time of those that say nothing (`edgesplit.daemon.http_guard`),
+the protocol (`openinference/`), blobs (`artifacts/blob_server.py`), the metrics themselves (`reporting/metrics.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+from aiohttp import HttpVersion10, web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from edgesplit.daemon.http_guard import Guard, GuardLimits
+from edgesplit.errors import InvalidConfiguration
+from edgesplit_agent.artifacts.blob_server import ArtifactService
+from edgesplit_agent.configuration import HttpSection, split_address
+from edgesplit_agent.openinference.answers import answer_failures
+from edgesplit_agent.openinference.routes import InferenceEndpoint
+from edgesplit_agent.openinference.served_models import ServedModels
+from edgesplit_agent.reporting.metrics import Telemetry
+
+__all__ = ["HttpEndpoint"]
+
+HEADER_S = 10.0
+"""For a request's whole header, from its first byte or from the connection's beginning. [s]"""
+IDLE_S = 30.0
+"""A connection is closed when no other request has begun so long after an answer. [s]"""
+LINGER_S = 2.0
+"""After an answer, how long the rest of a refused body is read, so that the client sees the answer. [s]"""
+SHUTDOWN_S = 2.0
+
+
+class HttpEndpoint:
+    """Serves inference, `/metrics` and health.
+
+    Args:
+        section: Where to listen, and limits.
+        telemetry: What `/metrics` shows.
+        models: Who answers inference requests.
+        blobs: Folder of verified blobs that other nodes may fetch.
+        ready: Whether the agent serves.
+        version: Of edgesplit.
+    """
+
+    def __init__(
+        self,
+        section: HttpSection,
+        telemetry: Telemetry,
+        models: ServedModels,
+        *,
+        blobs: Path,
+        ready: Callable[[], bool],
+        version: str,
+    ) -> None:
+        self._section = section
+        self._telemetry = telemetry
+        self.inference = InferenceEndpoint(models, ready=ready, version=version, limits=section)
+        limits = GuardLimits(section.max_connections, section.max_connections_per_address, HEADER_S, IDLE_S)
+        self._guard = Guard(self._connection, limits)
+        application = web.Application(middlewares=[self._watched, answer_failures])
+        application.add_routes(
+            [web.get("/metrics", self._metrics), *self.inference.routes(), *ArtifactService(blobs).routes()]
+        )
+        self._runner = web.AppRunner(
+            application,
+            access_log=None,
+            handle_signals=False,
+            # A client that is gone ends its request on every node.
+            handler_cancellation=True,
+            # Bodies are decompressed within limits, by the reader that needs them.
+            auto_decompress=False,
+            keepalive_timeout=IDLE_S,
+            lingering_time=LINGER_S,
+            shutdown_timeout=SHUTDOWN_S,
+        )
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> str:
+        """Listen.
+
+        Returns:
+            The bound host:port.
+
+        Raises:
+            InvalidConfiguration: The address cannot be bound.
+        """
+        await self._runner.setup()
+        host, port = split_address(self._section.listen)
+        try:
+            self._server = await asyncio.get_running_loop().create_server(self._guard, host, port)
+        except OSError as error:
+            await self._runner.cleanup()
+            cause = error.strerror or error
+            raise InvalidConfiguration(f"[http] listen {self._section.listen} cannot be bound: {cause}") from error
+        bound = self._server.sockets[0].getsockname()
+        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+        return f"{shown}:{bound[1]}"
+
+    async def close(self) -> None:
+        """Stop listening; requests that are being answered get a moment to end."""
+        if self._server is not None:
+            self._server.close()
+        await self._runner.cleanup()
+        await self.inference.close()
+
+    @property
+    def connections(self) -> int:
+        """How many there are now."""
+        return len(self._guard)
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """What limits for strangers turned away or ended, by kind."""
+        return self._guard.refused
+
+    def _connection(self) -> asyncio.Protocol | None:
+        return None if self._runner.server is None else self._runner.server()
+
+    @web.middleware
+    async def _watched(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        if request.version < HttpVersion10 and request.transport is not None:
+            # The parser takes a line without a version for HTTP/0.9, of which nobody would understand the answer.
+            request.transport.abort()
+            raise ConnectionResetError("a request without a version of HTTP")
+        with self._guard.answering(request.transport):
+            return await handler(request)
+
+    async def _metrics(self, _request: web.Request) -> web.Response:
+        return web.Response(
+            body=generate_latest(self._telemetry.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )

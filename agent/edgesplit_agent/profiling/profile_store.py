@@ -1,0 +1,138 @@
+"""Execution profiles that outlive the agent, whole ones and what was measured of an unfinished one.
+
+Owns: their files beside the blobs and what makes two profiles the same. Its rule: a file that cannot be read was never
+there, and one that cannot be written is kept in memory; other agents on the folder never see half of one. Not here:
+measuring (`profiler.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from edgesplit.control.messages import Origin
+from edgesplit.control.profile_messages import ExecutionProfile, ModelOffer
+
+__all__ = ["GraphTimes", "ProfileStore", "replace_file"]
+
+
+class GraphTimes(msgspec.Struct, frozen=True):
+    """Times of one whole graph.
+
+    Attributes:
+        whole_s: Median of its unwatched runs. [s]
+        units_s: Unit to its share of them. [s]
+        integer_s: Unit to what its integer kernels take of that. [s]
+        runs: How many the median stands on.
+        provider: onnxruntime execution provider that the session got.
+        origin: Of the units' shares; the whole is always measured.
+        rested_s: As `whole_s`, of runs after a pause; 0 where not measured. [s]
+    """
+
+    whole_s: float
+    units_s: dict[str, float]
+    integer_s: dict[str, float]
+    runs: int
+    provider: str
+    origin: Origin = "measured"
+    rested_s: float = 0.0
+
+
+class ProfileStore:
+    """Profiles of one node.
+
+    Args:
+        folder: Where they lie.
+        runtime: Name and version of the runtime.
+        provider: As configured.
+        threads: Of the runtime.
+    """
+
+    def __init__(self, folder: Path, *, runtime: str, provider: str, threads: int) -> None:
+        self._folder = folder
+        self._conditions = (runtime, provider, str(threads))
+        self._unwritten: dict[Path, bytes] = {}
+        self._log = structlog.get_logger(part="profiling")
+
+    def profile(self, offer: ModelOffer) -> ExecutionProfile | None:
+        """What was measured of a model under these conditions."""
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            return msgspec.json.decode(self._content(self._file(offer)), type=ExecutionProfile)
+        return None
+
+    def keep(self, offer: ModelOffer, profile: ExecutionProfile) -> None:
+        """Remember a profile; what it was put together from is dropped."""
+        self._write(self._file(offer), msgspec.json.encode(profile))
+        self.forget_parts(offer)
+
+    def part(self, offer: ModelOffer, name: str) -> GraphTimes | None:
+        """What an earlier, unfinished profiling found out about one of the graphs."""
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            return msgspec.json.decode(self._content(self._part(offer, name)), type=GraphTimes)
+        return None
+
+    def keep_part(self, offer: ModelOffer, name: str, times: GraphTimes) -> None:
+        """Remember one graph's times until the profile is whole."""
+        self._write(self._part(offer, name), msgspec.json.encode(times))
+
+    def forget_parts(self, offer: ModelOffer) -> None:
+        """Drop what an unfinished profiling found out."""
+        for part in self._parts(offer):
+            self._unwritten.pop(part, None)
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+
+    def _content(self, path: Path) -> bytes:
+        kept = self._unwritten.get(path)
+        return path.read_bytes() if kept is None else kept
+
+    def _write(self, path: Path, content: bytes) -> None:
+        try:
+            replace_file(path, content)
+        except OSError as error:
+            self._unwritten[path] = content
+            self._log.warning("profile-not-written", path=str(path), text=f"it is lost with this agent: {error}")
+        else:
+            self._unwritten.pop(path, None)
+
+    def _key(self, offer: ModelOffer) -> str:
+        quantized = "" if offer.quantized_graph is None else offer.quantized_graph.digest
+        parts = (
+            offer.sha256,
+            offer.float_graph.digest,
+            quantized,
+            offer.profile_plan,
+            offer.calibration_plan,
+            *self._conditions,
+        )
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+    def _file(self, offer: ModelOffer) -> Path:
+        return self._folder / f"profile-{self._key(offer)}.json"
+
+    def _part(self, offer: ModelOffer, name: str) -> Path:
+        return self._folder / f"profile-{self._key(offer)}.{name}.json"
+
+    def _parts(self, offer: ModelOffer) -> list[Path]:
+        pattern = f"profile-{self._key(offer)}.*.json"
+        return sorted({*self._folder.glob(pattern), *(path for path in self._unwritten if path.match(pattern))})
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file that other agents may read meanwhile: they see it whole or not at all.
+
+    Raises:
+        OSError: It cannot be written; the old one stays.
+    """
+    new = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        new.write_bytes(content)
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)

@@ -1,0 +1,148 @@
+"""Prometheus metrics of one agent.
+
+Owns: their names and labels. Its rule: a registry of its own, so that several agents fit in one process. Not here:
+serving them (`http_server.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+__all__ = ["Telemetry"]
+
+LATENCY_BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.5, 5.0, 10.0, 30.0, 60.0)
+
+
+class Telemetry:
+    """Counters of a node.
+
+    Args:
+        node: Its name, a label on everything.
+        version: Of edgesplit.
+    """
+
+    def __init__(self, node: str, version: str) -> None:
+        self.registry = CollectorRegistry()
+        self._node = node
+        registry = self.registry
+        self._limited = _Limited(node)
+        registry.register(self._limited)
+        self._requests = Counter(
+            "edgesplit_requests", "Requests answered by this source.", ["node", "model"], registry=registry
+        )
+        self._failures = Counter(
+            "edgesplit_request_failures",
+            "Requests that ended in an error.",
+            ["node", "model", "code"],
+            registry=registry,
+        )
+        self._latency = Histogram(
+            "edgesplit_request_latency_seconds",
+            "From a request's arrival at its source to its answer.",
+            ["node", "model"],
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self._compute = Counter(
+            "edgesplit_compute_seconds", "Seconds spent running components.", ["node", "model"], registry=registry
+        )
+        self._coding = Counter(
+            "edgesplit_coding_seconds", "Seconds spent on wire codecs.", ["node", "model"], registry=registry
+        )
+        self._sent = Counter("edgesplit_sent_bytes", "Tensor bytes sent to peers.", ["node", "peer"], registry=registry)
+        self._probed = Counter(
+            "edgesplit_probe_bytes", "Bytes sent to measure links.", ["node", "peer"], registry=registry
+        )
+        self._received = Counter(
+            "edgesplit_received_bytes", "Tensor bytes received from peers.", ["node"], registry=registry
+        )
+        self._fetched = Counter(
+            "edgesplit_artifact_bytes",
+            "Blobs fetched, by who had them: the controller or a node.",
+            ["node", "source"],
+            registry=registry,
+        )
+        self._epoch = Gauge(
+            "edgesplit_serving_epoch", "Epoch new requests start on; 0: none.", ["node", "model"], registry=registry
+        )
+        self._noise = Gauge(
+            "edgesplit_measured_noise",
+            "Mean noise of the served epoch's requests that were checked against the float model.",
+            ["node", "model"],
+            registry=registry,
+        )
+        Gauge("edgesplit_agent_info", "What runs here.", ["node", "version"], registry=registry).labels(
+            node, version
+        ).set(1)
+
+    def show_limited(self, *counts: Mapping[str, int]) -> None:
+        """Have `/metrics` show what limits for strangers turned away or ended: counts by kind, which go on being changed."""
+        self._limited.counts += counts
+
+    def completed(self, model: str, latency_s: float) -> None:
+        """A request was answered. [s]"""
+        self._requests.labels(self._node, model).inc()
+        self._latency.labels(self._node, model).observe(latency_s)
+
+    def failed(self, model: str, code: str) -> None:
+        """A request ended in an error."""
+        # A model nobody deployed is whatever a client wrote; a label for each would grow without bound.
+        known = "" if code in {"not-deployed", "unknown-model"} else model
+        self._failures.labels(self._node, known, code).inc()
+
+    def computed(self, model: str, seconds: float) -> None:
+        """A component ran. [s]"""
+        self._compute.labels(self._node, model).inc(seconds)
+
+    def coded(self, model: str, seconds: float) -> None:
+        """A tensor was coded or restored. [s]"""
+        self._coding.labels(self._node, model).inc(seconds)
+
+    def sent(self, peer: str, nbytes: int) -> None:
+        """Tensors reached a peer. [B]"""
+        self._sent.labels(self._node, peer).inc(nbytes)
+
+    def probed(self, peer: str, nbytes: int) -> None:
+        """A probe was sent to a peer. [B]"""
+        self._probed.labels(self._node, peer).inc(nbytes)
+
+    def received(self, nbytes: int) -> None:
+        """Tensors came from a peer. [B]"""
+        self._received.labels(self._node).inc(nbytes)
+
+    def checked(self, model: str, mean: float | None) -> None:
+        """The mean noise of checked requests changed, or one could not be checked."""
+        if mean is not None:
+            self._noise.labels(self._node, model).set(mean)
+
+    def fetched(self, source: str, nbytes: int) -> None:
+        """A blob came from a source. [B]"""
+        self._fetched.labels(self._node, source).inc(nbytes)
+
+    def serving(self, model: str, epoch: int | None) -> None:
+        """The epoch of new requests changed."""
+        self._epoch.labels(self._node, model).set(epoch or 0)
+
+
+class _Limited(Collector):
+    """Reads counts when it is asked for them."""
+
+    def __init__(self, node: str) -> None:
+        self._node = node
+        self.counts: list[Mapping[str, int]] = []
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """See `prometheus_client.registry.Collector`."""
+        family = CounterMetricFamily(
+            "edgesplit_limited",
+            "What limits for strangers turned away, ended or forgot before its time, by kind (docs/failure.md).",
+            labels=["node", "kind"],
+        )
+        for counts in self.counts:
+            for kind, count in sorted(counts.items()):
+                family.add_metric([self._node, kind], count)
+        yield family

@@ -1,0 +1,179 @@
+"""What a node tells the others about where it is reached, kept true while the machine's addresses change.
+
+Owns: the addresses in the node's registration and the warnings beside them. Its rule: read anew at each connection to
+the broker, before anything is said over it, and every few seconds after; a configured address is never replaced, only
+judged. Not here: how an address is chosen (`edgesplit.daemon.advertised_address`), who connects where (`daemon.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import structlog
+
+from edgesplit.control.messages import NodeStatus
+from edgesplit.daemon.advertised_address import (
+    Advertised,
+    Network,
+    Offer,
+    SystemNetwork,
+    advertised,
+    host_of,
+    is_loopback,
+    is_numeric,
+    unreachable_for,
+    unresolved,
+)
+from edgesplit.mqtt.broker_address import BrokerAddress
+from edgesplit_agent.configuration import DataSection, HttpSection
+
+__all__ = ["Advertiser", "NodeRegistration"]
+
+READ_EVERY_S = 5.0
+"""A new address of the machine is advertised after so long at most, also where the broker's connection survives it."""
+NAMES_EVERY_S = 300.0
+NAMES_AGAIN_S = 15.0
+"""While one does not resolve."""
+
+
+class NodeRegistration(Protocol):
+    """What the advertiser needs of the control plane."""
+
+    artifacts: str
+    status: NodeStatus
+
+    def online_nodes(self) -> Sequence[NodeStatus]:
+        """Other nodes that can be a peer now."""
+        ...
+
+    def update_status(self, **changes: object) -> None:
+        """Change the registration."""
+        ...
+
+
+class Advertiser:
+    """Keeps the addresses and warnings of a node's registration.
+
+    Args:
+        data: `[data]`.
+        http: `[http]`.
+        broker: As configured.
+        connected_to: The broker's numeric address on the present connection, or empty.
+        registration: Where they are told.
+        warnings: Others about how the node is set up, for as long as it runs.
+        network: This machine's.
+    """
+
+    def __init__(
+        self,
+        data: DataSection,
+        http: HttpSection,
+        *,
+        broker: BrokerAddress,
+        connected_to: Callable[[], str],
+        registration: NodeRegistration,
+        warnings: Sequence[str] = (),
+        network: Network | None = None,
+    ) -> None:
+        self._data = data
+        self._http = http
+        self._connected_to = connected_to
+        self._registration = registration
+        self._warnings = tuple(warnings)
+        self._network = network or SystemNetwork()
+        self._broker = broker.host if is_numeric(broker.host) or is_loopback(broker.host) else ""
+        self._bound_data = ""
+        self._bound_http = ""
+        self._unresolved: tuple[str, ...] = ()
+        self._log = structlog.get_logger(part="address")
+
+    def listening(self, data: str, http: str) -> None:
+        """Take the addresses that are listened on, host:port each; `http` is empty without an endpoint."""
+        self._bound_data, self._bound_http = data, http
+        self.read()
+
+    def read(self) -> None:
+        """Find the addresses that hold now and register them."""
+        # Remembered, so that an address can be found by the same route while the broker is away.
+        self._broker = self._connected_to() or self._broker
+        data = advertised(self._data_offer(), self._broker, self._network)
+        http = advertised(self._http_offer(), self._broker, self._network) if self._bound_http else Advertised("", "")
+        before = self._registration.status
+        if data.address != before.advertise:
+            moved = {"before": before.advertise} if before.advertise else {}
+            self._log.info("advertising", address=data.address, chosen=data.chosen, **moved)
+        # Both say the same where there is no network at all.
+        problems = dict.fromkeys(
+            (*self._warnings, data.problem, http.problem, self._elsewhere(data), *self._unresolved)
+        )
+        problems |= {self._models_problem(): None}
+        warnings = tuple(filter(None, problems))
+        for text in warnings:
+            if text not in before.warnings:
+                self._log.warning("set-up", text=text)
+        self._registration.update_status(advertise=data.address, http=http.address, warnings=warnings)
+
+    async def keep(self) -> None:
+        """Read again and again, and look now and then whether names resolve, for ever."""
+        known: tuple[tuple[str, str], ...] = ()
+        again_s = 0.0
+        while True:
+            self.read()
+            names = self._names()
+            if names != known or time.monotonic() >= again_s:
+                # Resolving may take as long as a name server keeps silent.
+                self._unresolved = await asyncio.to_thread(self._look_up, names)
+                known = names
+                again_s = time.monotonic() + (NAMES_AGAIN_S if self._unresolved else NAMES_EVERY_S)
+                self.read()
+            await asyncio.sleep(READ_EVERY_S)
+
+    def _data_offer(self) -> Offer:
+        return Offer(self._bound_data, self._data.advertise, "[data] listen", "[data] advertise", "agents")
+
+    def _http_offer(self) -> Offer:
+        keys = ("[http] listen", "[http] advertise", "agents")
+        return Offer(self._bound_http, self._http.advertise, *keys, local_by_choice=True)
+
+    def _elsewhere(self, data: Advertised) -> str:
+        others = [(status.node, status.advertise) for status in self._registration.online_nodes()]
+        return unreachable_for(data, self._data_offer(), others, self._network)
+
+    def _models_problem(self) -> str:
+        """What is wrong with where the controller offers models, by its spelling."""
+        artifacts = self._registration.artifacts
+        here = not self._broker or is_loopback(self._broker) or self._network.is_own(self._broker)
+        if not artifacts or here or not is_loopback(urlsplit(artifacts).hostname or ""):
+            return ""
+        return (
+            f"the controller offers models at {artifacts}, a loopback that is not this machine's: on the controller's "
+            "machine leave [artifacts] advertise empty, or name its address, and have [artifacts] listen on it"
+        )
+
+    def _names(self) -> tuple[tuple[str, str], ...]:
+        """Configured addresses that may hold names: key or empty for the controller's, and address."""
+        names = (
+            ("[data] advertise", self._data.advertise),
+            ("[http] advertise", self._http.advertise if self._bound_http else ""),
+            ("", self._registration.artifacts),
+        )
+        return tuple((key, address) for key, address in names if address)
+
+    def _look_up(self, names: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+        return tuple(filter(None, (self._unresolved_name(key, address) for key, address in names)))
+
+    def _unresolved_name(self, key: str, address: str) -> str:
+        if key:
+            return unresolved(key, address, self._network)
+        host = urlsplit(address).netloc
+        host = host_of(host) or host
+        if not unresolved("", f"{host}:0", self._network):
+            return ""
+        return (
+            f"the controller offers models at {address}, and {host} does not resolve on this machine: on the controller's "
+            "machine leave [artifacts] advertise empty or correct it, or add the name to DNS or to /etc/hosts here"
+        )

@@ -1,0 +1,189 @@
+"""The figures a node reports regularly: metrics, links, usage, timings.
+
+Owns: how often and when changed enough: at once where somebody would plan otherwise, else a sign of life now and then.
+Its rule: every number says where it comes from; what only scatters is no news. Not here: measuring
+(`collectors/`, the data plane's links, `reporting/usage.py`, `profiling/live_timings.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from edgesplit.control import topics
+from edgesplit.control.messages import LinkMetrics, LinkState, NodeMetrics, UnreachedPeer
+from edgesplit.control.profile_messages import LiveTimings
+from edgesplit.mqtt.bus import MessageBus
+from edgesplit_agent.profiling.live_timings import TimingBook
+from edgesplit_agent.reporting.collectors.battery_level import BatteryCollector
+from edgesplit_agent.reporting.collectors.memory import MemoryCollector
+from edgesplit_agent.reporting.collectors.power.meter import PowerMeter
+from edgesplit_agent.reporting.collectors.power.sensor import Power
+from edgesplit_agent.reporting.collectors.processor import ProcessorCollector
+from edgesplit_agent.reporting.usage import UsageBook
+
+__all__ = ["Reporter", "links_differ", "metrics_differ"]
+
+POWER_EVERY_S = 1.0
+METRICS_EVERY_S = 2.0
+LINKS_EVERY_S = 1.0
+AT_LEAST_EVERY_S = 10.0
+"""Figures that did not change are said again so often. [s]"""
+USAGE_EVERY_S = 1.0
+TIMINGS_EVERY_S = 1.0
+NOTABLE = 0.05
+"""Relative change of a figure that is said at once."""
+SCATTER_SHARE = 0.5
+"""What is believed of a link wanders by about a third of its measurements' scatter; beyond this share it is news. [1]"""
+LATENCY_FLOOR_S = 2e-4
+"""Round trips on one machine or in one room differ by more than a few percent all the time. [s]"""
+BUSY_PERCENT = 10.0
+MEMORY_SHARE = 0.1
+BATTERY_SHARE = 0.005
+
+
+class Reporter:
+    """Publishes a node's figures.
+
+    Args:
+        power: Read once a second.
+        battery: Read with the metrics.
+        links: The data plane's estimates, asked for each time.
+        unreached: The peers it has no connection to, and why.
+    """
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        instance: str,
+        bus: MessageBus,
+        power: PowerMeter,
+        battery: BatteryCollector,
+        usage: UsageBook,
+        timings: TimingBook,
+        links: Callable[[], tuple[LinkState, ...]],
+        unreached: Callable[[], tuple[UnreachedPeer, ...]] = tuple,
+    ) -> None:
+        self._node = node
+        self._instance = instance
+        self._bus = bus
+        self.power = power
+        self._usage = usage
+        self._timings = timings
+        self._links, self._unreached = links, unreached
+        self._processor = ProcessorCollector()
+        self._memory = MemoryCollector()
+        self.battery = battery
+
+    async def report_metrics(self) -> None:
+        """Compute and power figures, for ever."""
+        said_at_s = float("-inf")
+        said: NodeMetrics | None = None
+        while True:
+            # In a thread: some sensors' drivers take their time to answer.
+            power = await asyncio.to_thread(self.power.sample, self._usage.take_sent_s())
+            self._usage.set_power(power)
+            now_s = time.monotonic()
+            if now_s - said_at_s >= METRICS_EVERY_S - POWER_EVERY_S / 2:
+                metrics = await self._metrics(power)
+                if said is None or metrics_differ(said, metrics) or now_s - said_at_s >= AT_LEAST_EVERY_S:
+                    said, said_at_s = metrics, now_s
+                    self._bus.publish_state(topics.metrics(self._node), metrics)
+            await asyncio.sleep(POWER_EVERY_S)
+
+    async def _metrics(self, power: Power) -> NodeMetrics:
+        battery = await asyncio.to_thread(self.battery.read)
+        return NodeMetrics(
+            node=self._node,
+            instance=self._instance,
+            at_unix_s=time.time(),
+            cpu_percent=self._processor.read(),
+            memory_available_bytes=self._memory.read(),
+            compute_w=power.compute_w,
+            transmit_w=power.transmit_w,
+            power_origin=power.origin,
+            power_sensor=power.sensor,
+            power_problem=self.power.problem,
+            idle_w=power.idle_w,
+            drawn_w=power.drawn_w,
+            battery_fraction=battery.fraction if battery is not None else None,
+            battery_energy_j=battery.energy_j if battery is not None else None,
+            battery_discharging=battery.discharging if battery is not None else None,
+        )
+
+    async def report_links(self) -> None:
+        """Link figures, for ever: at once where they changed notably, else now and then."""
+        said: tuple[LinkState, ...] = ()
+        missed: tuple[UnreachedPeer, ...] = ()
+        said_at_s = float("-inf")
+        while True:
+            links, unreached = self._links(), self._unreached()
+            now_s = time.monotonic()
+            if unreached != missed or links_differ(said, links) or (links and now_s - said_at_s >= AT_LEAST_EVERY_S):
+                said, missed, said_at_s = links, unreached, now_s
+                message = LinkMetrics(node=self._node, instance=self._instance, links=links, unreached=unreached)
+                self._bus.publish_state(topics.links(self._node), message)
+            await asyncio.sleep(LINKS_EVERY_S)
+
+    async def report_usage(self) -> None:
+        """Counters that changed, for ever."""
+        while True:
+            if self._bus.connected:
+                for usage in self._usage.take_changed():
+                    self._bus.send(topics.usage(self._node, usage.model), usage)
+            await asyncio.sleep(USAGE_EVERY_S)
+
+    async def report_timings(self, say: Callable[[LiveTimings], None]) -> None:
+        """What runs took lately, where it changed, for ever."""
+        while True:
+            for timings in self._timings.take_changed():
+                say(timings)
+            await asyncio.sleep(TIMINGS_EVERY_S)
+
+
+def metrics_differ(before: NodeMetrics, now: NodeMetrics) -> bool:
+    """Whether figures changed so much that somebody would want to know at once."""
+    if (before.power_origin, before.power_sensor, before.power_problem, before.battery_discharging) != (
+        now.power_origin,
+        now.power_sensor,
+        now.power_problem,
+        now.battery_discharging,
+    ):
+        return True
+    return (
+        _changed(before.compute_w, now.compute_w, NOTABLE)
+        or _changed(before.transmit_w, now.transmit_w, NOTABLE)
+        or _appeared(before.drawn_w, now.drawn_w, NOTABLE)
+        or _appeared(before.idle_w, now.idle_w, NOTABLE)
+        or _appeared(before.battery_fraction, now.battery_fraction, 0.0, BATTERY_SHARE)
+        or abs(now.cpu_percent - before.cpu_percent) > BUSY_PERCENT
+        or _changed(before.memory_available_bytes, now.memory_available_bytes, MEMORY_SHARE)
+    )
+
+
+def links_differ(before: tuple[LinkState, ...], now: tuple[LinkState, ...]) -> bool:
+    """Whether a link came, went, or changed by more than a few percent that its scatter does not explain."""
+    if [(link.to, link.up) for link in before] != [(link.to, link.up) for link in now]:
+        return True
+    return any(
+        _changed(
+            old.bandwidth_bytes_per_s,
+            new.bandwidth_bytes_per_s,
+            max(NOTABLE, SCATTER_SHARE * max(old.scatter, new.scatter)),
+        )
+        or _changed(old.latency_s, new.latency_s, NOTABLE, LATENCY_FLOOR_S)
+        for old, new in zip(before, now, strict=True)
+    )
+
+
+def _changed(before: float, now: float, share: float, floor: float = 0.0) -> bool:
+    return abs(now - before) > max(share * abs(before), floor)
+
+
+def _appeared(before: float | None, now: float | None, share: float, floor: float = 0.0) -> bool:
+    """The same of a figure that not every node has."""
+    if before is None or now is None:
+        return (before is None) != (now is None)
+    return _changed(before, now, share, floor)

@@ -1,0 +1,154 @@
+"""What serving costs: counters per model and epoch.
+
+Owns: the sums behind `Usage` messages. Its rule: where a sensor is integrated, computing waits for the reading that
+covers it; else energy is seconds times the watts known at that time; a sum carries the weakest origin that went into
+it. Not here: watts (`reporting/collectors/power/meter.py`), publishing (`reporting/reporter.py`), Prometheus (`http_server.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from edgesplit.control.messages import Origin, Usage
+from edgesplit.planning.origins import weakest
+from edgesplit_agent.reporting.collectors.power.sensor import Power
+
+__all__ = ["UsageBook"]
+
+
+@dataclass(slots=True)
+class _Energy:
+    joules: float = 0.0
+    origin: Origin | None = None
+
+    def spend(self, joules: float, origin: Origin) -> None:
+        self.joules += joules
+        self.origin = origin if self.origin is None else weakest((self.origin, origin))
+
+
+@dataclass(slots=True)
+class _Counters:
+    since_unix_s: float = field(default_factory=time.time)
+    requests: int = 0
+    failed: int = 0
+    compute_s: float = 0.0
+    coding_s: float = 0.0
+    unmetered_s: float = 0.0
+    transmit_s: float = 0.0
+    latency_sum_s: float = 0.0
+    compute: _Energy = field(default_factory=_Energy)
+    transmit: _Energy = field(default_factory=_Energy)
+
+
+class UsageBook:
+    """Counters of one node.
+
+    Args:
+        node: Its name.
+        power: What it draws until `set_power`.
+    """
+
+    def __init__(self, node: str, power: Power) -> None:
+        self._node = node
+        self._power = power
+        self._sent_s = 0.0
+        self._counters: dict[tuple[str, int], _Counters] = {}
+        self._changed: set[tuple[str, int]] = set()
+        self._released: set[tuple[str, int]] = set()
+
+    def set_power(self, power: Power) -> None:
+        """Watts from now on, and of the computing that waited for them."""
+        self._power = power
+        for key, counters in self._counters.items():
+            if counters.unmetered_s:
+                self._meter(counters)
+                self._changed.add(key)
+
+    def take_sent_s(self) -> float:
+        """Seconds of sending, of all models, since the call before. [s]"""
+        sent_s, self._sent_s = self._sent_s, 0.0
+        return sent_s
+
+    def begin(self, model: str, epoch: int) -> None:
+        """Count an epoch from zero: it was prepared just now."""
+        self._released.discard((model, epoch))
+        self._counters[model, epoch] = _Counters()
+
+    def forget(self, model: str, epoch: int) -> None:
+        """Drop an epoch's counters once they were said a last time; it was released."""
+        self._released.add((model, epoch))
+
+    def computed(self, model: str, epoch: int, seconds: float) -> None:
+        """Count seconds of a component. [s]"""
+        counters = self._at(model, epoch)
+        counters.compute_s += seconds
+        counters.unmetered_s += seconds
+        if not self._power.integrates:
+            self._meter(counters)
+
+    def coded(self, model: str, epoch: int, seconds: float) -> None:
+        """Count seconds of coding or restoring a tensor, which is computing too. [s]"""
+        self.computed(model, epoch, seconds)
+        self._at(model, epoch).coding_s += seconds
+
+    def sent(self, model: str, epoch: int, seconds: float) -> None:
+        """Count seconds of sending. [s]"""
+        counters = self._at(model, epoch)
+        counters.transmit_s += seconds
+        counters.transmit.spend(seconds * self._power.transmit_w, "configured")
+        self._sent_s += seconds
+
+    def completed(self, model: str, epoch: int, latency_s: float = 0.0) -> None:
+        """Count a request that was answered here, or whose part here is done. [s]"""
+        counters = self._at(model, epoch)
+        counters.requests += 1
+        counters.latency_sum_s += latency_s
+
+    def failed(self, model: str, epoch: int) -> None:
+        """Count a request that ended in an error."""
+        self._at(model, epoch).failed += 1
+
+    def take_changed(self) -> list[Usage]:
+        """What changed since the call before."""
+        changed, self._changed = sorted(self._changed), set()
+        for key in self._released & set(changed):
+            # Their next reading comes too late.
+            self._meter(self._counters[key])
+        messages = [self._message(model, epoch, self._counters[model, epoch]) for model, epoch in changed]
+        for key in self._released:
+            self._counters.pop(key, None)
+        self._released.clear()
+        return messages
+
+    def _at(self, model: str, epoch: int) -> _Counters:
+        self._changed.add((model, epoch))
+        return self._counters.setdefault((model, epoch), _Counters())
+
+    def _meter(self, counters: _Counters) -> None:
+        power = self._power
+        watts = power.compute_w if power.window_w is None else power.window_w
+        if counters.unmetered_s:
+            counters.compute.spend(counters.unmetered_s * watts, power.origin)
+            counters.unmetered_s = 0.0
+
+    def _message(self, model: str, epoch: int, counters: _Counters) -> Usage:
+        # Before anything was spent, the label is the sensor's.
+        compute_origin = counters.compute.origin or self._power.origin
+        return Usage(
+            node=self._node,
+            model=model,
+            epoch=epoch,
+            requests=counters.requests,
+            failed=counters.failed,
+            compute_s=counters.compute_s,
+            coding_s=counters.coding_s,
+            transmit_s=counters.transmit_s,
+            energy_j=counters.compute.joules + counters.transmit.joules,
+            energy_origin=weakest((counters.transmit.origin or compute_origin, compute_origin)),
+            latency_sum_s=counters.latency_sum_s,
+            compute_energy_j=counters.compute.joules,
+            compute_energy_origin=compute_origin,
+            transmit_energy_j=counters.transmit.joules,
+            counted_since_unix_s=counters.since_unix_s,
+        )

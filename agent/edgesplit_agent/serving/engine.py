@@ -1,0 +1,369 @@
+"""Carries out what the state machine decides, and tells it what came of it.
+
+Owns: the way between machine, data plane, sessions and clients. Its rule: it decides nothing; events are taken one
+after another on the event loop, and a new one that arises while actions are carried out waits its turn. Not here:
+MQTT (`control.py`), what the data plane brings (`intake.py`), preparing epochs (`serving/preparation.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any
+
+import structlog
+
+from edgesplit.errors import EdgesplitError, Overloaded, PeerUnreachable, RequestFailed
+from edgesplit.wire.frames import PackedTensor, pack_tensor
+from edgesplit.wire.tensors import Array
+from edgesplit_agent.compute.coding import Coder
+from edgesplit_agent.compute.session_pool import Computed, LoadedComponent
+from edgesplit_agent.compute.worker import Job, Worker
+from edgesplit_agent.dataplane.contract import Answer
+from edgesplit_agent.profiling.live_timings import TimingBook
+from edgesplit_agent.reporting.metrics import Telemetry
+from edgesplit_agent.reporting.usage import UsageBook
+from edgesplit_agent.serving.machine.actions import (
+    Action,
+    ClearObserved,
+    CompleteRequest,
+    EmitEvent,
+    FailRequest,
+    ForwardRequest,
+    PrepareEpoch,
+    PublishNoise,
+    PublishObserved,
+    ReleaseEpoch,
+    RunComponent,
+    SendAbort,
+    SendCoded,
+    SendTensors,
+    ShadowRequest,
+)
+from edgesplit_agent.serving.machine.agent_machine import AgentMachine
+from edgesplit_agent.serving.machine.events import (
+    ComponentFailed,
+    ComponentFinished,
+    Event,
+    ExecutionKey,
+    RequestArrived,
+    RequestCancelled,
+    SendFailed,
+    ShadowDropped,
+    Tick,
+)
+from edgesplit_agent.serving.ports import Peers, Preparer, Publisher
+from edgesplit_agent.serving.preparation import PreparedEpochs
+from edgesplit_agent.serving.shadow_runs import Shadower
+
+__all__ = ["Engine"]
+
+BUSY_TICK_S = 0.1
+IDLE_TICK_S = 0.5
+MOST_FORWARDED = 256
+"""Requests of other nodes' models that are passed on at a time; their inputs are held meanwhile."""
+
+
+class Engine:
+    """The running agent, without its planes.
+
+    Args:
+        instance: Part of request ids, so that they are unique across the fleet.
+        clock: Monotonic. [s]
+    """
+
+    def __init__(
+        self,
+        machine: AgentMachine,
+        *,
+        instance: str,
+        preparer: Preparer,
+        worker: Worker,
+        usage: UsageBook,
+        coder: Coder,
+        timings: TimingBook,
+        telemetry: Telemetry,
+        shadower: Shadower,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.machine = machine
+        self.peers: Peers | None = None
+        self.publisher: Publisher | None = None
+        self._instance = instance
+        self._worker = worker
+        self._usage = usage
+        self._coder = coder
+        self._timings = timings
+        self._telemetry = telemetry
+        self._shadower = shadower
+        self._clock = clock
+        self._numbers = itertools.count(1)
+        self._events: deque[Event] = deque()
+        self._books: deque[Callable[[], None]] = deque()
+        """What is to be written down once nobody waits for anything that could leave now."""
+        self._handling = False
+        self._clients: dict[str, Callable[[Answer], None]] = {}
+        self._idle = asyncio.Event()
+        self._epochs = PreparedEpochs(preparer, usage=usage, timings=timings, clock=clock)
+        self._forwarding: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._log = structlog.get_logger(part="engine")
+
+    def feed(self, event: Event) -> None:
+        """Take an event in and do what follows from it."""
+        self._events.append(event)
+        if self._handling:
+            return
+        self._handling = True
+        try:
+            while self._events:
+                for action in self.machine.handle(self._events.popleft(), self._clock()):
+                    self._do(action)
+                while self._books and not self._events:
+                    self._books.popleft()()
+        finally:
+            self._handling = False
+
+    async def tick_for_ever(self) -> None:
+        """Let deadlines pass."""
+        while True:
+            self.feed(Tick())
+            await asyncio.sleep(BUSY_TICK_S if self.machine.busy else IDLE_TICK_S)
+
+    async def drained(self, timeout_s: float) -> bool:
+        """Wait until no client waits for an answer; False if that took too long."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._clients:
+                    self._idle.clear()
+                    await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """End everything that is under way."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, self._epochs.close(), return_exceptions=True)
+        for request in list(self._clients):
+            self._answer(request, RequestFailed(f"{self.machine.node} is shutting down: send again elsewhere"))
+
+    # --- clients' requests -----------------------------------------------------------------------------------------
+
+    def ask(
+        self, model: str, arrays: dict[str, Array], deadline_s: float | None, answer: Callable[[Answer], None]
+    ) -> Callable[[], None]:
+        """See `DataPlaneHandler.ask`."""
+        request = f"{self._instance}-{next(self._numbers)}"
+        self._clients[request] = answer
+        self.feed(RequestArrived(request, model, arrays, deadline_s))
+        return partial(self._give_up, request)
+
+    async def infer(
+        self, model: str, arrays: dict[str, Array], deadline_s: float | None
+    ) -> tuple[dict[str, Array], int]:
+        """Answer a client's request; cancelling the call gives it up.
+
+        Raises:
+            EdgesplitError: It was refused or could not be completed.
+        """
+        future: asyncio.Future[tuple[dict[str, Array], int]] = asyncio.get_running_loop().create_future()
+
+        def settle(answer: Answer) -> None:
+            if future.done():
+                return
+            if isinstance(answer, EdgesplitError):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+
+        give_up = self.ask(model, arrays, deadline_s, settle)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            give_up()
+            raise
+
+    def coded(self, key: ExecutionKey, seconds: float) -> None:
+        """A tensor was coded or restored. [s]"""
+        self._usage.coded(key.model, key.epoch, seconds)
+        self._telemetry.coded(key.model, seconds)
+
+    # --- actions ---------------------------------------------------------------------------------------------------
+
+    def _do(self, action: Action) -> None:  # noqa: PLR0912  one line an action
+        match action:
+            case PrepareEpoch(model, generation, spec):
+                self._epochs.begin(model, generation, spec, self.feed)
+            case ReleaseEpoch(model, epoch, generation):
+                self._epochs.release(model, epoch, generation)
+            case RunComponent():
+                self._run(action, self._epochs.component(action.key.model, action.generation, action.component))
+            case SendTensors():
+                self._send_raw(action)
+            case SendCoded():
+                self._spawn(self._send_coded(action))
+            case SendAbort(key, peer, code, message):
+                if self.machine.knows(peer):
+                    self._log.info("abort-sent", peer=peer, request=key.request, code=code, text=message)
+                if self.peers is not None:
+                    self.peers.send_abort(
+                        peer, model=key.model, epoch=key.epoch, request=key.request, code=code, message=message
+                    )
+            case CompleteRequest(request, model, epoch, outputs, latency_s):
+                self._answer(request, (dict(outputs), epoch))
+                self._usage.completed(model, epoch, latency_s)
+                self._telemetry.completed(model, latency_s)
+            case FailRequest(request, model, epoch, error):
+                if epoch is not None:
+                    self._usage.failed(model, epoch)
+                self._telemetry.failed(model, error.code)
+                self._log.warning("request-failed", model=model, request=request, epoch=epoch, error=str(error))
+                self._answer(request, error)
+            case ForwardRequest():
+                if len(self._forwarding) < MOST_FORWARDED:
+                    self._forwarding[action.request] = self._spawn(self._forward(action))
+                else:
+                    text = f"{self.machine.node} passes {MOST_FORWARDED} requests on already: send fewer at a time"
+                    self._answer(action.request, Overloaded(text))
+            case ShadowRequest():
+                self._spawn(self._shadow(action))
+            case PublishNoise():
+                self._telemetry.checked(action.model, action.mean)
+                if self.publisher is not None:
+                    self.publisher.publish_noise(action)
+            case PublishObserved(model, epochs, serving):
+                self._telemetry.serving(model, serving)
+                if self.publisher is not None:
+                    self.publisher.publish_observed(model, epochs, serving)
+            case ClearObserved(model):
+                self._telemetry.serving(model, None)
+                if self.publisher is not None:
+                    self.publisher.clear_observed(model)
+            case EmitEvent(kind, text, model, data):
+                if self.publisher is not None:
+                    self.publisher.emit(kind, text, model=model, data=data)
+
+    def _give_up(self, request: str) -> None:
+        if self._clients.pop(request, None) is None:
+            return
+        self._idle.set()
+        self.feed(RequestCancelled(request))
+        forwarding = self._forwarding.pop(request, None)
+        if forwarding is not None:
+            forwarding.cancel()
+
+    def _answer(self, request: str, answer: Answer) -> None:
+        self._forwarding.pop(request, None)
+        tell = self._clients.pop(request, None)
+        self._idle.set()
+        if tell is not None:
+            tell(answer)
+
+    def _send(self, key: ExecutionKey, peer: str, tensors: Sequence[PackedTensor], deadline_s: float) -> None:
+        try:
+            if self.peers is None:
+                raise PeerUnreachable(f"{peer} cannot be reached: the data plane is not up")
+            self.peers.send_tensors(
+                peer, model=key.model, epoch=key.epoch, request=key.request, tensors=tensors, deadline_s=deadline_s
+            )
+        except EdgesplitError as error:
+            self.feed(SendFailed(key, peer, str(error)))
+
+    def _send_raw(self, action: SendTensors) -> None:
+        try:
+            packed = [pack_tensor(name, array) for name, array in action.tensors.items()]
+        except EdgesplitError as error:
+            self.feed(SendFailed(action.key, action.peer, str(error)))
+        else:
+            self._send(action.key, action.peer, packed, action.deadline_s)
+
+    async def _send_coded(self, action: SendCoded) -> None:
+        key, started_s = action.key, self._clock()
+        try:
+            coded = await self._coder.encode(
+                action.tensor, action.array, action.codec, priority=action.order, share=key.model
+            )
+        except EdgesplitError as error:
+            for peer in action.peers:
+                self.feed(SendFailed(key, peer, str(error)))
+            return
+        self.coded(key, coded.seconds)
+        left_s = max(action.deadline_s - (self._clock() - started_s), 0.0)
+        for peer in action.peers:
+            self._send(key, peer, [coded.tensor], left_s)
+
+    def _run(self, action: RunComponent, component: LoadedComponent) -> None:
+        key = action.key
+        started_s = self._clock()
+
+        def run() -> Computed | None:
+            nonlocal started_s
+            started_s = self._clock()
+            # Asked in the thread, right before the work: a request may have ended while this waited.
+            wanted = started_s < action.expires_at_s and self.machine.wants(key)
+            return component.run(action.arrays) if wanted else None
+
+        def done(computed: Computed | None, error: BaseException | None) -> None:
+            if error is not None:  # onnxruntime raises many types; each ends this request only
+                first = (str(error).strip() or type(error).__name__).splitlines()[0]
+                detail = f"component {action.component} failed on {self.machine.node}: {first}"
+                self.feed(ComponentFailed(key, action.component, detail))
+            elif computed is not None:
+                self._ran(action, computed, started_s)
+
+        self._worker.submit(Job(run, done, action.order, brief=component.brief), share=key.model)
+
+    def _ran(self, action: RunComponent, computed: Computed, started_s: float) -> None:
+        key = action.key
+
+        def note() -> None:
+            self._usage.computed(key.model, key.epoch, computed.compute_s)
+            self._telemetry.computed(key.model, computed.compute_s)
+            self._timings.ran(key.model, key.epoch, action.component, computed.as_profiled_s, started_s)
+            if (found := self._epochs.find(key.model, action.generation)) is not None:
+                spec, _ = found
+                if spec.source != self.machine.node and action.component == spec.components[0].component:
+                    self._usage.completed(key.model, key.epoch)
+
+        self._books.append(note)
+        self.feed(ComponentFinished(key, action.component, computed.outputs))
+
+    async def _shadow(self, action: ShadowRequest) -> None:
+        found = self._epochs.find(action.model, action.generation)
+        if found is None:
+            self.feed(ShadowDropped(action.model, action.epoch))
+            return
+
+        def wanted() -> bool:
+            return self.machine.awaits_check(action.model, action.epoch)
+
+        self.feed(await self._shadower.check(action, *found, wanted))
+
+    async def _forward(self, action: ForwardRequest) -> None:
+        if self.peers is None:
+            self._answer(
+                action.request, PeerUnreachable(f"{action.address} cannot be reached: the data plane is not up")
+            )
+            return
+        try:
+            outputs = await self.peers.forward_infer(action.address, action.model, action.arrays, action.deadline_s)
+        except EdgesplitError as error:
+            self._answer(action.request, error)
+        except Exception as error:  # whatever it is, the client must not wait for ever
+            self._log.exception("forwarding-failed", model=action.model, address=action.address)
+            self._answer(action.request, RequestFailed(f"{action.address} could not be asked: {error}"))
+        else:
+            self._answer(action.request, outputs)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

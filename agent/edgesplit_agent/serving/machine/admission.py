@@ -1,0 +1,156 @@
+"""Which requests a source takes in.
+
+Owns: the bounds, and the sentence for a request that is refused. Its rule: a request is admitted only if all tensors it
+may have on this node at a time find room, for nobody can be refused later; one request is always admitted, however
+large. A request that needs a peer whose backlog is full is refused, so that a slow peer takes no memory from requests
+that do without it. A model may hold as much as it leaves free [1]: one alone gets half, and another always finds room.
+Of the other participants' memory a source may hold what each of them last said to have room for: its credit there, taken
+for all of a request at once, so that no two requests wait for each other half admitted. Not here: what becomes of a
+request (`serving/machine/request_flow.py`).
+
+References: [1] A. K. Choudhury, E. L. Hahne, Dynamic queue length thresholds for shared-memory packet switches, IEEE/ACM
+Transactions on Networking 6 (2), 1998.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from edgesplit.control.messages import EpochSpec
+from edgesplit.errors import Overloaded
+from edgesplit.wire.tensors import Array, tensor_bytes
+
+__all__ = ["Admission", "Held", "footprint_bytes"]
+
+LEAST_SHARE = 8
+"""At least this fraction of the memory limit is for tensors, however much weights take."""
+MEGA = 1e6
+
+
+@dataclass(frozen=True)
+class Held:
+    """What requests in flight hold.
+
+    Attributes:
+        requests: Their number.
+        all_bytes: What their tensors may take. [B]
+        own_bytes: Those of the model in question. [B]
+        on_peers: What they may take on other nodes. [B]
+    """
+
+    requests: int
+    all_bytes: int
+    own_bytes: int
+    on_peers: Mapping[str, int] = field(default_factory=dict[str, int])
+
+
+class Admission:
+    """Bounds of one node.
+
+    Args:
+        node: Its name.
+        max_in_flight: Requests at a time.
+        limit_bytes: Of weights and tensors together; 0 for no limit. [B]
+
+    Attributes:
+        weight_bytes: Of the epochs held. [B]
+        pressed: Peers whose backlog is full.
+    """
+
+    def __init__(self, node: str, max_in_flight: int, limit_bytes: int = 0) -> None:
+        self.node = node
+        self.max_in_flight = max_in_flight
+        self.limit_bytes = limit_bytes
+        self.weight_bytes = 0
+        self.pressed: set[str] = set()
+        self._rooms: dict[str, int] = {}
+
+    @property
+    def tensor_bytes(self) -> float:
+        """What tensors of requests in flight may take. [B]"""
+        if not self.limit_bytes:
+            return math.inf
+        return max(self.limit_bytes - self.weight_bytes, self.limit_bytes // LEAST_SHARE)
+
+    def share_bytes(self, sources: int) -> int | None:
+        """What each of so many sources may hold here; None without a limit. [B]"""
+        return None if math.isinf(self.tensor_bytes) else int(self.tensor_bytes) // max(sources, 1)
+
+    def peer_has_room(self, peer: str, nbytes: int | None) -> None:
+        """Note what a peer has room for; None: it sets no limit. [B]"""
+        if nbytes is None:
+            self._rooms.pop(peer, None)
+        else:
+            self._rooms[peer] = nbytes
+
+    @property
+    def has_credit_limits(self) -> bool:
+        """Whether any peer said how much room it has."""
+        return bool(self._rooms)
+
+    def refusal(self, needed_bytes: int, held: Held, spec: EpochSpec | None) -> Overloaded | None:
+        """Why a request cannot be taken in now; None where it can.
+
+        Args:
+            needed_bytes: What its tensors may take here. [B]
+            held: By the requests in flight.
+            spec: The plan it would start on, where that is known.
+        """
+        if held.requests >= self.max_in_flight:
+            return Overloaded(f"{self.node} has {held.requests} requests in flight: send again later or slower")
+        free_bytes = self.tensor_bytes - held.all_bytes
+        if (held.all_bytes and needed_bytes > free_bytes) or (
+            held.own_bytes and held.own_bytes + needed_bytes > free_bytes
+        ):
+            return Overloaded(
+                f"{self.node} has no memory for another request's tensors ({needed_bytes / MEGA:.1f} MB beside "
+                f"{held.all_bytes / MEGA:.1f} MB in flight, {held.own_bytes / MEGA:.1f} MB of them this model's, of "
+                f"{self.tensor_bytes / MEGA:.1f} MB; a model may hold as much as it leaves free): send again later or "
+                "slower, or raise [runtime] memory_limit_bytes"
+            )
+        full = sorted(self._without_room(held, spec)) if spec is not None and self._rooms else []
+        if full:
+            return Overloaded(
+                f"{', '.join(full)} has no room for another request's tensors from {self.node}: send again later or "
+                "slower, or raise [runtime] memory_limit_bytes there"
+            )
+        slow = sorted(self.pressed & _receivers(spec)) if spec is not None and self.pressed else []
+        if slow:
+            return Overloaded(
+                f"{', '.join(slow)} takes tensors more slowly than requests come: send again later or slower"
+            )
+        return None
+
+    def _without_room(self, held: Held, spec: EpochSpec) -> list[str]:
+        """Participants where another request would exceed the credit; one request is always admitted."""
+        return [
+            peer
+            for peer, needed_bytes in spec.footprints.items()
+            if peer in self._rooms
+            and (taken_bytes := held.on_peers.get(peer, 0))
+            and taken_bytes + needed_bytes > self._rooms[peer]
+        ]
+
+
+def footprint_bytes(spec: EpochSpec, inputs: Mapping[str, Array]) -> int:
+    """What the tensors of one request may take on a node at a time. [B]
+
+    Args:
+        spec: The node's part of the plan.
+        inputs: The request's, on the source.
+    """
+    sizes = {name: array.nbytes for name, array in inputs.items()}
+    for component in spec.components:
+        sizes |= {tensor.name: tensor_bytes(tensor) for tensor in (*component.inputs, *component.outputs)}
+    return sum(sizes.values())
+
+
+def _receivers(spec: EpochSpec) -> set[str]:
+    routes = (*spec.input_routes, *(route for component in spec.components for route in component.routes))
+    return _flat(route.to for route in routes)
+
+
+def _flat(names: Iterable[Iterable[str]]) -> set[str]:
+    return {name for some in names for name in some}

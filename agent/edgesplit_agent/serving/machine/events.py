@@ -1,0 +1,248 @@
+"""What can happen to an agent, as values.
+
+Owns: the events that `AgentMachine.handle` takes. Its rule: plain values, the time comes beside them. Not here: what
+follows from them (`serving/machine/agent_machine.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+
+from edgesplit.control.messages import Deployment, Desired
+from edgesplit.wire.tensors import Array
+
+__all__ = [
+    "AbortReceived",
+    "CauseReturned",
+    "ComponentFailed",
+    "ComponentFinished",
+    "DeploymentChanged",
+    "DesiredChanged",
+    "EpochFailed",
+    "EpochPrepared",
+    "Event",
+    "ExecutionKey",
+    "ModelOffered",
+    "PeerLost",
+    "PeerPressed",
+    "PeerRoom",
+    "PeerUp",
+    "RequestArrived",
+    "RequestCancelled",
+    "SendFailed",
+    "ShadowChecked",
+    "ShadowDropped",
+    "TensorsArrived",
+    "Tick",
+]
+
+
+class ExecutionKey(NamedTuple):
+    """One request on one epoch; the same on every node it touches."""
+
+    model: str
+    epoch: int
+    request: str
+
+
+class DesiredChanged(msgspec.Struct, frozen=True):
+    """The controller says what this node should hold of a model; None: nothing any more."""
+
+    model: str
+    desired: Desired | None
+
+
+class DeploymentChanged(msgspec.Struct, frozen=True):
+    """The controller says who the source of a model is; None: nobody."""
+
+    model: str
+    deployment: Deployment | None
+
+
+class ModelOffered(msgspec.Struct, frozen=True):
+    """A model was added to the fleet, or removed from it."""
+
+    model: str
+    offered: bool
+
+
+class EpochPrepared(msgspec.Struct, frozen=True):
+    """Sessions of an epoch are built and warm.
+
+    Attributes:
+        generation: Of the `PrepareEpoch` this answers; an older one's answer is void.
+    """
+
+    model: str
+    epoch: int
+    generation: int
+
+
+class EpochFailed(msgspec.Struct, frozen=True):
+    """Sessions of an epoch could not be built.
+
+    Attributes:
+        passing: The same may succeed later.
+        draw: Uniform in [0, 1), for the pause until then.
+    """
+
+    model: str
+    epoch: int
+    generation: int
+    detail: str
+    passing: bool = False
+    draw: float = 0.0
+
+
+class CauseReturned(msgspec.Struct, frozen=True):
+    """Something that preparing needs is there again: the controller, the broker, a peer, room on disk."""
+
+
+class RequestArrived(msgspec.Struct, frozen=True, eq=False):
+    """A client wants an answer.
+
+    Attributes:
+        deadline_s: From now; None for the default. [s]
+    """
+
+    request: str
+    model: str
+    arrays: Mapping[str, Array]
+    deadline_s: float | None = None
+
+
+class RequestCancelled(msgspec.Struct, frozen=True):
+    """The client is gone."""
+
+    request: str
+
+
+class TensorsArrived(msgspec.Struct, frozen=True, eq=False):
+    """A peer sent tensors.
+
+    Attributes:
+        deadline_s: What remains of the request's time, or None. [s]
+    """
+
+    peer: str
+    key: ExecutionKey
+    arrays: Mapping[str, Array]
+    deadline_s: float | None = None
+
+
+class ComponentFinished(msgspec.Struct, frozen=True, eq=False):
+    """A component ran."""
+
+    key: ExecutionKey
+    component: int
+    outputs: Mapping[str, Array]
+
+
+class ComponentFailed(msgspec.Struct, frozen=True):
+    """The runtime refused to run a component."""
+
+    key: ExecutionKey
+    component: int
+    detail: str
+
+
+class SendFailed(msgspec.Struct, frozen=True):
+    """Tensors could not be handed to the data plane."""
+
+    key: ExecutionKey
+    peer: str
+    detail: str
+
+
+class PeerLost(msgspec.Struct, frozen=True):
+    """A peer does not answer any more."""
+
+    peer: str
+    reason: str
+
+
+class PeerPressed(msgspec.Struct, frozen=True):
+    """Tensors for a peer begin to wait because it takes them slowly, or none wait any more."""
+
+    peer: str
+    pressed: bool
+
+
+class PeerRoom(msgspec.Struct, frozen=True):
+    """What a peer has room for of requests that arise here; None: it sets no limit. [B]"""
+
+    peer: str
+    nbytes: int | None
+
+
+class PeerUp(msgspec.Struct, frozen=True):
+    """A peer answers."""
+
+    peer: str
+
+
+class AbortReceived(msgspec.Struct, frozen=True):
+    """A peer gave a request up."""
+
+    peer: str
+    key: ExecutionKey
+    code: str
+    message: str
+
+
+class ShadowChecked(msgspec.Struct, frozen=True):
+    """A `ShadowRequest` was run and compared.
+
+    Attributes:
+        measure: What the noise is, see `NoiseReport.measure`.
+        detail: See `NoiseReport.detail`.
+    """
+
+    model: str
+    epoch: int
+    noise: float
+    measure: str = "rho"
+    detail: str = ""
+
+
+class ShadowDropped(msgspec.Struct, frozen=True):
+    """A `ShadowRequest` came to nothing.
+
+    Attributes:
+        detail: Why nothing can be checked; empty where the node merely had no time.
+    """
+
+    model: str
+    epoch: int
+    detail: str = ""
+
+
+class Tick(msgspec.Struct, frozen=True):
+    """Time passed."""
+
+
+Event: TypeAlias = (
+    DesiredChanged
+    | DeploymentChanged
+    | ModelOffered
+    | EpochPrepared
+    | EpochFailed
+    | CauseReturned
+    | RequestArrived
+    | RequestCancelled
+    | TensorsArrived
+    | ComponentFinished
+    | ComponentFailed
+    | SendFailed
+    | PeerLost
+    | PeerPressed
+    | PeerRoom
+    | PeerUp
+    | AbortReceived
+    | ShadowChecked
+    | ShadowDropped
+    | Tick
+)

@@ -1,0 +1,129 @@
+"""One request on one epoch at this node: which tensors are here, which components may start.
+
+Owns: the dataflow of a single execution. Its rule: a component starts once, when its last input is there; a tensor is
+kept only while somebody here still needs it. Not here: requests, failures and peers (`serving/machine/agent_machine.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from edgesplit.control.messages import ComponentSpec, EpochSpec, Route, TensorSpec
+from edgesplit.errors import InvalidTensor
+from edgesplit.wire.tensors import Array, dtype_name
+from edgesplit_agent.serving.machine.events import ExecutionKey
+
+__all__ = ["RAW", "Execution", "deliveries"]
+
+RAW = "raw"
+"""A route's codec that is none."""
+
+
+class Execution:
+    """Progress of one request on one epoch at one node.
+
+    Args:
+        node: This node.
+        spec: Its part in the epoch.
+        generation: Of the prepared epoch the sessions belong to.
+        order: Arrival order of the request at this node.
+        expires_at_s: When it is given up. [s on the machine's clock]
+    """
+
+    def __init__(
+        self, node: str, key: ExecutionKey, spec: EpochSpec, *, generation: int, order: int, expires_at_s: float
+    ) -> None:
+        self.key = key
+        self.spec = spec
+        self.generation = generation
+        self.order = order
+        self.expires_at_s = expires_at_s
+        self.is_source = spec.source == node
+        self._tensors: dict[str, Array] = {}
+        self._seen: set[str] = set()
+        self._waiting = {component.component: component for component in spec.components}
+        self._running: dict[int, ComponentSpec] = {}
+        self._kept = frozenset(spec.outputs) if self.is_source else frozenset[str]()
+
+    def add(self, arrays: Mapping[str, Array]) -> None:
+        """Store arrived tensors; a name seen before, or one nobody here waits for, is dropped.
+
+        Raises:
+            InvalidTensor: One has another dtype or shape than planned.
+        """
+        expected = {spec.name: spec for component in self._waiting.values() for spec in component.inputs}
+        for name, array in arrays.items():
+            if name in self._seen:
+                continue
+            if name in expected:
+                _check(expected[name], array)
+            elif name not in self._kept:
+                continue
+            self._seen.add(name)
+            self._tensors[name] = array
+
+    def start_ready(self) -> list[tuple[int, dict[str, Array]]]:
+        """Components whose inputs are complete, each given out once, with these inputs."""
+        started: list[tuple[int, dict[str, Array]]] = []
+        for number, component in list(self._waiting.items()):
+            if all(spec.name in self._tensors for spec in component.inputs):
+                started.append((number, {spec.name: self._tensors[spec.name] for spec in component.inputs}))
+                self._running[number] = self._waiting.pop(number)
+        if started:
+            self._forget_consumed()
+        return started
+
+    def finish(self, number: int, outputs: Mapping[str, Array]) -> ComponentSpec | None:
+        """Take a component's outputs in; None where it was not running (a stale report)."""
+        component = self._running.pop(number, None)
+        if component is not None:
+            self.add(outputs)
+        return component
+
+    def outputs(self) -> dict[str, Array] | None:
+        """On the source: the model's outputs in order once all are there."""
+        if not self.is_source or any(name not in self._tensors for name in self.spec.outputs):
+            return None
+        return {name: self._tensors[name] for name in self.spec.outputs}
+
+    @property
+    def done(self) -> bool:
+        """Whether every component here has run."""
+        return not self._waiting and not self._running
+
+    def awaits_peers(self) -> bool:
+        """Whether anything still missing here must come from another node."""
+        local = {
+            spec.name for component in (*self._waiting.values(), *self._running.values()) for spec in component.outputs
+        }
+        missing = {spec.name for component in self._waiting.values() for spec in component.inputs}
+        missing |= self._kept
+        return any(name not in self._tensors and name not in local for name in missing)
+
+    def owes(self, peer: str) -> bool:
+        """Whether a component that has not finished here sends to `peer`."""
+        pending = (*self._waiting.values(), *self._running.values())
+        return any(peer in route.to for component in pending for route in component.routes)
+
+    def _forget_consumed(self) -> None:
+        needed = {spec.name for component in self._waiting.values() for spec in component.inputs} | self._kept
+        for name in [name for name in self._tensors if name not in needed]:
+            del self._tensors[name]
+
+
+def deliveries(routes: Iterable[Route], tensors: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
+    """What each peer gets as it is: peer to every tensor routed to it without a codec."""
+    result: dict[str, dict[str, Array]] = {}
+    for route in routes:
+        if route.tensor in tensors and route.codec == RAW:
+            for peer in route.to:
+                result.setdefault(peer, {})[route.tensor] = tensors[route.tensor]
+    return result
+
+
+def _check(expected: TensorSpec, array: Array) -> None:
+    if array.shape != expected.shape or dtype_name(array) != expected.dtype:
+        raise InvalidTensor(
+            f"tensor {expected.name!r} must be {expected.dtype} of shape {expected.shape}, "
+            f"but it is {dtype_name(array)} of shape {array.shape}"
+        )

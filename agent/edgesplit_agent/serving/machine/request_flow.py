@@ -1,0 +1,415 @@
+"""Requests at the source and executions on every node: how they start, move on, fail and end.
+
+Owns: the tables of both, and what a lost peer, an abort or a deadline means for them. Its rule: a request ends exactly
+once; one that fails on an epoch is run again on the fallback before its caller hears of it. Not here: the dataflow
+inside one execution (`serving/machine/execution.py`), preparing epochs (`serving/machine/epochs.py`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from edgesplit.control.messages import Deployment
+from edgesplit.errors import (
+    EdgesplitError,
+    InvalidTensor,
+    NotDeployed,
+    Overloaded,
+    PeerUnreachable,
+    PreparationFailed,
+    RequestFailed,
+    RequestTimedOut,
+    error_from_code,
+)
+from edgesplit.wire.tensors import check_inputs
+from edgesplit_agent.serving.machine.aborts import ToldAborts
+from edgesplit_agent.serving.machine.actions import (
+    Action,
+    CompleteRequest,
+    EmitEvent,
+    FailRequest,
+    RunComponent,
+    SendAbort,
+)
+from edgesplit_agent.serving.machine.admission import Admission, Held
+from edgesplit_agent.serving.machine.arrivals import EarlyTensors, EndedExecutions
+from edgesplit_agent.serving.machine.client_request import ClientRequest
+from edgesplit_agent.serving.machine.epochs import ModelEpochs
+from edgesplit_agent.serving.machine.events import (
+    AbortReceived,
+    ComponentFinished,
+    ExecutionKey,
+    PeerLost,
+    RequestArrived,
+    SendFailed,
+    TensorsArrived,
+)
+from edgesplit_agent.serving.machine.execution import Execution
+from edgesplit_agent.serving.machine.outward import passed_on, sends
+from edgesplit_agent.serving.machine.peer_trust import PeerTrust
+from edgesplit_agent.serving.machine.strangers import LONGEST_DEADLINE_S, MOST_EXECUTIONS, is_known
+
+__all__ = ["DEFAULT_DEADLINE_S", "RequestFlow"]
+
+DEFAULT_DEADLINE_S = 60.0
+"""Of a request whose client names none. [s]"""
+PEER_DEADLINE_S = 30.0
+"""How long a node works on tensors that came without a deadline. [s]"""
+NETWORK_CODES = frozenset({PeerUnreachable.code, NotDeployed.code, PreparationFailed.code})
+"""Reasons to give a request up that the next one on the same epoch would meet too."""
+
+
+class RequestFlow:
+    """Requests and executions of one node."""
+
+    def __init__(self, node: str, admission: Admission, early_limit_bytes: int, stable_after_s: float) -> None:
+        self.node = node
+        self.admission = admission
+        self.models: dict[str, ModelEpochs] = {}
+        self.deployments: dict[str, Deployment] = {}
+        self.offered: set[str] = set()
+        self.requests: dict[str, ClientRequest] = {}
+        self.executions: dict[ExecutionKey, Execution] = {}
+        self.peers_up: set[str] = set()
+        self.refused: Counter[str] = Counter()
+        self.early = EarlyTensors(early_limit_bytes, self.refused)
+        self._trust = PeerTrust(stable_after_s)
+        self._told = ToldAborts()
+        self._ended = EndedExecutions(self.refused)
+        self._order = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a deadline is running."""
+        return bool(self.requests or self.executions or self.early)
+
+    def in_flight(self) -> dict[str, Counter[int]]:
+        """Executions by model and epoch."""
+        counts: dict[str, Counter[int]] = {}
+        for key in self.executions:
+            counts.setdefault(key.model, Counter())[key.epoch] += 1
+        return counts
+
+    # --- requests --------------------------------------------------------------------------------------------------
+
+    def request_arrived(self, event: RequestArrived, now_s: float) -> list[Action]:
+        """Check, admit and start a client's request, or pass it on to the source."""
+        model = self.models.get(event.model)
+        if model is None or not model.is_source or model.desired is None:
+            return [self._elsewhere(event)]
+        try:
+            arrays = check_inputs(model.desired.inputs, event.arrays)
+        except InvalidTensor as error:
+            return [FailRequest(event.request, event.model, None, error)]
+        number = model.choose(self.peers_up, now_s, probation=self.probation(now_s))
+        epoch = None if number is None else model.held[number]
+        spec = None if epoch is None else epoch.spec
+        needed_bytes = (
+            sum(array.nbytes for array in arrays.values()) if epoch is None else epoch.footprint_bytes(arrays)
+        )
+        others = self.requests.values()
+        held = Held(
+            len(others),
+            sum(other.footprint_bytes for other in others),
+            sum(other.footprint_bytes for other in others if other.model == event.model),
+            self._on_peers() if self.admission.has_credit_limits else {},
+        )
+        refusal = self.admission.refusal(needed_bytes, held, spec)
+        if refusal is not None:
+            return [FailRequest(event.request, event.model, None, refusal)]
+        deadline_s = DEFAULT_DEADLINE_S if event.deadline_s is None else event.deadline_s
+        request = ClientRequest(event.request, event.model, arrays, now_s, deadline_s, footprint_bytes=needed_bytes)
+        self.requests[event.request] = request
+        return self._start_or_wait(request, number, now_s)
+
+    def request_cancelled(self, name: str, now_s: float) -> list[Action]:
+        """Forget a request; every node stops working on it."""
+        request = self.requests.pop(name, None)
+        if request is None or request.epoch is None:
+            return []
+        key = ExecutionKey(request.model, request.epoch, name)
+        return self._end_everywhere(key, RequestFailed.code, "the client is gone", now_s)
+
+    def fail_waiting(self, model: str, error: EdgesplitError) -> list[Action]:
+        """Fail the requests of a model that wait for an epoch."""
+        waiting = [request for request in self.requests.values() if request.model == model and request.epoch is None]
+        return [self._fail(request, error) for request in waiting]
+
+    def go_on(self, name: str, now_s: float) -> list[Action]:
+        """Start what waited for an epoch: requests, and executions whose tensors came early."""
+        actions: list[Action] = []
+        model = self.models[name]
+        for request in [r for r in self.requests.values() if r.model == name and r.epoch is None]:
+            actions += self._start_or_wait(request, self._choose(request, now_s), now_s)
+        for number in [number for number, held in model.held.items() if held.usable]:
+            for key, early in self.early.take(name, number):
+                for peer, arrays in early.arrivals:
+                    remaining_s = early.expires_at_s - now_s
+                    actions += self.tensors_arrived(TensorsArrived(peer, key, arrays, remaining_s), now_s)
+        return actions
+
+    def _elsewhere(self, event: RequestArrived) -> Action:
+        """Another node's request, or nobody's."""
+        known = event.model in self.offered
+        return passed_on(event, self.node, self.deployments.get(event.model), known=known)
+
+    def _start_or_wait(self, request: ClientRequest, number: int | None, now_s: float) -> list[Action]:
+        if number is None:
+            return []  # An epoch is on its way: a slower answer is better than an error.
+        return self._start(request, number, now_s)
+
+    def _start(self, request: ClientRequest, number: int, now_s: float) -> list[Action]:
+        model = self.models[request.model]
+        lost = model.lost_peers(number, self.peers_up)
+        if lost:
+            error = PeerUnreachable(f"{', '.join(lost)} cannot be reached from {self.node}, and no fallback is ready")
+            return [self._fail(request, error)]
+        held = model.held[number]
+        request.epoch = number
+        key = ExecutionKey(request.model, number, request.request)
+        execution = self._execution(key, request.expires_at_s)
+        try:
+            execution.add(request.arrays)
+        except InvalidTensor as error:
+            del self.executions[key]
+            return [self._fail(request, error)]
+        leaving = sends(execution, held.spec.input_routes, request.arrays, now_s)
+        return leaving + self._advance(execution, now_s)
+
+    def _fail(self, request: ClientRequest, error: EdgesplitError) -> Action:
+        self.requests.pop(request.request, None)
+        return FailRequest(request.request, request.model, request.epoch, error)
+
+    # --- executions ------------------------------------------------------------------------------------------------
+
+    def tensors_arrived(self, event: TensorsArrived, now_s: float) -> list[Action]:  # noqa: PLR0911  one line a case
+        """Take tensors in: for an execution here, a new one, one whose epoch is not ready, or none any more."""
+        key = event.key
+        if key in self._ended:
+            return []
+        execution = self.executions.get(key)
+        if execution is None:
+            left_s = PEER_DEADLINE_S if event.deadline_s is None else min(event.deadline_s, LONGEST_DEADLINE_S)
+            held = self.models[key.model].held.get(key.epoch) if key.model in self.models else None
+            if held is None or not held.usable:
+                return self._came_early(event, now_s + left_s, now_s)
+            if held.spec.source == self.node:
+                return []  # The request is not here any more, or never was.
+            spec = held.spec
+        else:
+            left_s, spec = 0.0, execution.spec
+        if event.peer not in spec.participants:
+            return self._refuse("tensors-of-strangers")
+        if execution is None and len(self.executions) >= MOST_EXECUTIONS:
+            message = f"{self.node} has {len(self.executions)} requests of other nodes under way"
+            return [*self._refuse("requests-under-way"), SendAbort(key, event.peer, Overloaded.code, message)]
+        execution = execution or self._execution(key, now_s + left_s)
+        try:
+            execution.add(event.arrays)
+        except InvalidTensor as error:
+            return self.give_up(key, error.code, f"{event.peer} sent a wrong tensor: {error}", now_s)
+        return self._advance(execution, now_s)
+
+    def component_finished(self, event: ComponentFinished, now_s: float) -> list[Action]:
+        """Send a component's outputs where they are needed and start what they complete."""
+        execution = self.executions.get(event.key)
+        if execution is None:
+            return []
+        try:
+            component = execution.finish(event.component, event.outputs)
+        except InvalidTensor as error:
+            return self.give_up(event.key, RequestFailed.code, str(error), now_s)
+        if component is None:
+            return []
+        leaving = sends(execution, component.routes, event.outputs, now_s)
+        return leaving + self._advance(execution, now_s)
+
+    def _execution(self, key: ExecutionKey, expires_at_s: float) -> Execution:
+        held = self.models[key.model].held[key.epoch]
+        self._order += 1
+        execution = Execution(
+            self.node, key, held.spec, generation=held.generation, order=self._order, expires_at_s=expires_at_s
+        )
+        self.executions[key] = execution
+        return execution
+
+    def _came_early(self, event: TensorsArrived, expires_at_s: float, now_s: float) -> list[Action]:
+        key = event.key
+        held = self.models[key.model].held.get(key.epoch) if key.model in self.models else None
+        if held is not None and held.state == "failed":
+            message = f"epoch {key.epoch} could not be prepared on {self.node}: {held.detail}"
+            return [SendAbort(key, event.peer, PreparationFailed.code, message)]
+        known = self.knows(event.peer)
+        if self.early.keep(key, event.peer, event.arrays, expires_at_s, now_s, known=known):
+            return []
+        if known:
+            self._ended.add(key, now_s)
+        message = f"{self.node} holds too many tensors of epochs that are not ready there"
+        return [SendAbort(key, event.peer, NotDeployed.code, message)]
+
+    def _advance(self, execution: Execution, now_s: float) -> list[Action]:
+        key = execution.key
+        outputs = execution.outputs()
+        if outputs is not None:
+            self._end(key, now_s)
+            request = self.requests.pop(key.request)
+            answer = CompleteRequest(key.request, key.model, key.epoch, outputs, now_s - request.arrived_s)
+            if any(model.shadows.under_way is not None for model in self.models.values()):
+                return [answer]  # one check at a time, for their arrays take memory
+            return [answer, *self.models[key.model].answered(key.epoch, request.arrays, outputs, now_s)]
+        actions: list[Action] = [
+            RunComponent(key, number, execution.generation, arrays, execution.order, execution.expires_at_s)
+            for number, arrays in execution.start_ready()
+        ]
+        if execution.done and not execution.is_source:
+            self._end(key, now_s)
+        return actions
+
+    def order_of(self, key: ExecutionKey) -> int:
+        """Arrival order of an execution's request here; of one not known yet the next."""
+        execution = self.executions.get(key)
+        return self._order + 1 if execution is None else execution.order
+
+    def _end(self, key: ExecutionKey, now_s: float) -> None:
+        self.executions.pop(key, None)
+        self._ended.add(key, now_s)
+
+    def _end_everywhere(self, key: ExecutionKey, code: str, message: str, now_s: float) -> list[Action]:
+        """End an execution of this source, here and at the other participants."""
+        execution = self.executions.get(key)
+        if execution is None:
+            return []
+        self._end(key, now_s)
+        others = sorted((set(execution.spec.participants) & self.peers_up) - {self.node})
+        return [SendAbort(key, peer, code, message) for peer in others]
+
+    # --- failures --------------------------------------------------------------------------------------------------
+
+    def give_up(self, key: ExecutionKey, code: str, message: str, now_s: float) -> list[Action]:
+        """End an execution that cannot succeed: the source runs the request again, others tell the source."""
+        execution = self.executions.get(key)
+        if execution is None:
+            return []
+        if not execution.is_source:
+            self._end(key, now_s)
+            return self._tell(SendAbort(key, execution.spec.source, code, message), now_s)
+        actions = self._end_everywhere(key, code, message, now_s)
+        request = self.requests[key.request]
+        request.failed_epochs.add(key.epoch)
+        model = self.models[key.model]
+        number = self._choose(request, now_s)
+        if number is None or model.lost_peers(number, self.peers_up):
+            return [*actions, self._fail(request, error_from_code(code, message))]
+        return actions + self._start(request, number, now_s)
+
+    def peer_up(self, peer: str, now_s: float) -> list[Action]:
+        """Say again what the peer may have missed, and start what waited for it."""
+        self.peers_up.add(peer)
+        actions: list[Action] = [*self._told.again(peer, now_s)]
+        probation_s = self._trust.up(peer, now_s)
+        if probation_s and any(self._relies_on(model, peer) for model in self.models.values()):
+            losses = self._trust.losses(peer)
+            text = f"{self.node} reaches {peer} again; requests rely on it once it has stayed for {probation_s:g} s"
+            actions.append(EmitEvent("peer-back", text, data={"peer": peer, "losses": losses, "wait_s": probation_s}))
+        return actions + [action for model in list(self.models) for action in self.go_on(model, now_s)]
+
+    def peer_lost(self, event: PeerLost, now_s: float) -> list[Action]:
+        """Give up every execution that still needs the peer."""
+        self.peers_up.discard(event.peer)
+        self._trust.lost(event.peer, now_s)
+        actions: list[Action] = []
+        message = f"{self.node} lost {event.peer}: {event.reason}"
+        for key, execution in list(self.executions.items()):
+            if event.peer not in execution.spec.participants:
+                continue
+            if execution.awaits_peers() or (not execution.is_source and execution.owes(event.peer)):
+                actions += self.give_up(key, PeerUnreachable.code, message, now_s)
+        return actions
+
+    def send_failed(self, event: SendFailed, now_s: float) -> list[Action]:
+        """Tensors did not reach a peer: give up, or have the source give up where nothing is left to do here."""
+        key = event.key
+        if key in self.executions:
+            return self.give_up(key, PeerUnreachable.code, event.detail, now_s)
+        held = self.models[key.model].held.get(key.epoch) if key.model in self.models else None
+        if held is None or held.spec.source == self.node:
+            return []
+        return self._tell(SendAbort(key, held.spec.source, PeerUnreachable.code, event.detail), now_s)
+
+    def abort_received(self, event: AbortReceived, now_s: float) -> list[Action]:
+        """A peer gave up: run again at the source, else stop, and tell the source unless it was the source."""
+        key = event.key
+        execution = self.executions.get(key)
+        if execution is None:
+            if not self.knows(event.peer):
+                return self._refuse("aborts-of-strangers")
+            self.early.drop(key)
+            self._ended.add(key, now_s)
+            return []
+        if event.peer not in execution.spec.participants:
+            return self._refuse("aborts-of-strangers")
+        if execution.is_source and event.code in NETWORK_CODES:
+            self.models[key.model].suspect(key.epoch, now_s)
+        if not execution.is_source and event.peer == execution.spec.source:
+            self._end(key, now_s)
+            return []
+        return self.give_up(key, event.code, event.message, now_s)
+
+    def expire(self, now_s: float) -> list[Action]:
+        """End what has run out of time."""
+        actions: list[Action] = []
+        for request in [request for request in self.requests.values() if now_s >= request.expires_at_s]:
+            error = RequestTimedOut(f"model {request.model!r} did not answer within {request.deadline_s:g} s")
+            actions.append(self._fail(request, error))
+            if request.epoch is not None:
+                key = ExecutionKey(request.model, request.epoch, request.request)
+                actions += self._end_everywhere(key, error.code, str(error), now_s)
+        for key, execution in list(self.executions.items()):
+            if now_s >= execution.expires_at_s:
+                self._end(key, now_s)
+        for key, early, known in self.early.overdue(now_s):
+            if known:
+                self._ended.add(key, now_s)
+            message = f"{self.node} does not have epoch {key.epoch} of {key.model!r}"
+            senders = sorted({peer for peer, _ in early.arrivals} & self.peers_up)
+            actions += [SendAbort(key, peer, NotDeployed.code, message) for peer in senders]
+        self._ended.forget(now_s)
+        self._told.forget(now_s)
+        return actions
+
+    # --- steps -----------------------------------------------------------------------------------------------------
+
+    def knows(self, peer: str) -> bool:
+        """Whether a node is no stranger."""
+        return is_known(self.models, self.peers_up, peer)
+
+    def _refuse(self, what: str) -> list[Action]:
+        """Do nothing but count it."""
+        self.refused[what] += 1
+        return []
+
+    def probation(self, now_s: float) -> frozenset[str]:
+        """Peers that came back only lately."""
+        return self._trust.on_probation(self.peers_up, now_s)
+
+    def _choose(self, request: ClientRequest, now_s: float) -> int | None:
+        model = self.models[request.model]
+        return model.choose(self.peers_up, now_s, request.failed_epochs, probation=self.probation(now_s))
+
+    def _on_peers(self) -> Mapping[str, int]:
+        """What requests in flight may take on other nodes. [B]"""
+        taken: Counter[str] = Counter()
+        for request in self.requests.values():
+            if request.epoch is not None and (held := self.models[request.model].held.get(request.epoch)) is not None:
+                taken.update(held.spec.footprints)
+        return taken
+
+    def _tell(self, abort: SendAbort, now_s: float) -> list[Action]:
+        """Send an abort that must arrive."""
+        self._told.remember(abort, now_s)
+        return [abort] if abort.peer in self.peers_up else []
+
+    def _relies_on(self, model: ModelEpochs, peer: str) -> bool:
+        """Whether requests that start here may need the peer."""
+        return model.is_source and any(peer in held.spec.participants for held in model.held.values())

@@ -1,0 +1,1 @@
+"""Answering splitctl: operations received, carried out, rendered as documents."""

@@ -1,0 +1,225 @@
+"""Commands that change what is wanted of models: weights, limits, pins, forbidden nodes.
+
+Owns: which models a change concerns and what is kept when some of them have no plan under it. Its rule: a model
+without a plan under its new goals keeps goals and plan. Not here: the goals' own rules (`stating/goals.py`),
+planning.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from edgesplit.errors import EdgesplitError, InvalidInput, PlanInfeasible, StoreUnwritable, UnknownNode
+from edgesplit.operations.documents import ForbiddenRow, GoalsDocument, PinsDocument, WeightsRow
+from edgesplit.operations.operation import AllowNode, ForbidNode, PinOperators, SetWeights, UnpinOperators
+from edgesplit_controller.deciding.changes.occasions import ModelChange
+from edgesplit_controller.stating.goals import merged_goals, with_forbidden, with_pin, without_forbidden, without_pin
+from edgesplit_controller.stating.pinning import check_rule, pin_rows
+
+if TYPE_CHECKING:
+    from edgesplit_controller.deciding.deployer import Deployer
+    from edgesplit_controller.fleet.registry import Registry
+    from edgesplit_controller.models.catalog import Catalog
+
+__all__ = ["GoalChanges"]
+
+
+class GoalChanges:
+    """All such commands.
+
+    Args:
+        registry: Knows which nodes there are.
+        catalog: The models.
+        deployer: Keeps goals and plans under them.
+        unchecked: Says of a model why the noise bound of what serves it will not be checked, if that is so.
+    """
+
+    def __init__(
+        self, registry: Registry, catalog: Catalog, deployer: Deployer, unchecked: Callable[[str], str]
+    ) -> None:
+        self._registry = registry
+        self._catalog = catalog
+        self._deployer = deployer
+        self._unchecked = unchecked
+
+    async def set_weights(self, asked: SetWeights) -> list[WeightsRow]:
+        """Change weights and limits, of one model or of all and those added later.
+
+        Raises:
+            EdgesplitError: One model or more could not follow; the others did.
+        """
+
+        def merged(goals: GoalsDocument) -> GoalsDocument:
+            return merged_goals(
+                goals,
+                latency=asked.latency,
+                energy=asked.energy,
+                max_noise=asked.max_noise,
+                device_energy_j=asked.device_energy_j,
+                min_battery=asked.min_battery,
+                battery_hours=asked.battery_hours,
+                battery_requests_per_s=asked.battery_requests_per_s,
+            )
+
+        goals = {name: merged(self._deployer.goals(name)) for name in self._models(asked.model)}
+        self._check_batteries(goals)
+        changes = await self._set(
+            goals, merged(self._deployer.goals(None)) if asked.model is None else None, whatever=True
+        )
+        return [
+            WeightsRow(model=name, epoch=change.epoch, changed=change.changed, warnings=self._warnings(name))
+            for name, change in changes.items()
+        ]
+
+    async def pin(self, asked: PinOperators) -> PinsDocument:
+        """Keep operators on some nodes.
+
+        Raises:
+            UnknownModel, UnknownNode, InvalidInput: The pin names what is not there.
+            PlanInfeasible: It leaves no plan; nothing changed.
+        """
+        record = self._catalog.get(asked.name)
+        goals = self._deployer.goals(asked.name)
+        for rule in (asked.rule, *asked.also):
+            for node in rule.nodes:
+                if node in record.graph.operator and not self._registry.knows(node):
+                    raise InvalidInput(f"{node} is an operator and no node: patterns stand in front of --node")
+                self._check_node(node)
+            check_rule(record.name, record.graph, rule)
+            goals = with_pin(goals, rule)
+        return await self._repin(asked.name, goals)
+
+    async def unpin(self, asked: UnpinOperators) -> PinsDocument:
+        """Lift pins.
+
+        Raises:
+            UnknownModel, InvalidInput: There is no such model or pin.
+        """
+        self._catalog.get(asked.name)
+        goals = self._deployer.goals(asked.name)
+        for select in (asked.select, *asked.also):
+            goals = without_pin(goals, select)
+        return await self._repin(asked.name, goals)
+
+    async def forbid(self, asked: ForbidNode) -> list[ForbiddenRow]:
+        """Use a node no more.
+
+        Raises:
+            UnknownModel, UnknownNode: There is no such model or node.
+            PlanInfeasible: A model has no plan without it; that one changed nothing, nor did what later ones get.
+        """
+        self._check_node(asked.node)
+        return await self._bar(asked.model, lambda goals: with_forbidden(goals, asked.node))
+
+    async def allow(self, asked: AllowNode) -> list[ForbiddenRow]:
+        """Undo `forbid`.
+
+        Raises:
+            UnknownModel: There is no such model.
+            InvalidInput: The node is not forbidden.
+        """
+        names = [*self._models(asked.model), *((None,) if asked.model is None else ())]
+        if not any(asked.node in self._deployer.goals(name).forbidden for name in names):
+            whom = f" for {asked.model}" if asked.model is not None else ""
+            raise InvalidInput(f"node {asked.node!r} is not forbidden{whom}: there is nothing to allow")
+        return await self._bar(asked.model, lambda goals: without_forbidden(goals, asked.node))
+
+    async def _repin(self, name: str, goals: GoalsDocument) -> PinsDocument:
+        change = (await self._set({name: goals}))[name]
+        deployment = self._deployer.deployments.get(name)
+        source = deployment.source if deployment is not None else None
+        rows = pin_rows(self._catalog.get(name).graph, goals.pins, source)
+        return PinsDocument(
+            model=name, epoch=change.epoch, changed=change.changed, pins=rows, warnings=self._warnings(name)
+        )
+
+    def _warnings(self, name: str) -> tuple[str, ...]:
+        return tuple(filter(None, [self._unchecked(name)]))
+
+    async def _bar(self, model: str | None, change: Callable[[GoalsDocument], GoalsDocument]) -> list[ForbiddenRow]:
+        goals = {name: change(self._deployer.goals(name)) for name in self._models(model)}
+        changes = await self._set(goals, change(self._deployer.goals(None)) if model is None else None)
+        return [
+            ForbiddenRow(model=name, epoch=done.epoch, changed=done.changed, forbidden=goals[name].forbidden)
+            for name, done in changes.items()
+        ]
+
+    async def _set(
+        self, goals: Mapping[str, GoalsDocument], default: GoalsDocument | None = None, *, whatever: bool = False
+    ) -> dict[str, ModelChange]:
+        """Plan every model under its new goals; raises what failed once all are done.
+
+        What needs no plan (models that are not deployed, the default of new ones) comes last and in one write: a store
+        that fails on the way leaves it as it was.
+
+        Args:
+            goals: By model.
+            default: Of new models; None leaves it.
+            whatever: The default changes even if a model has no plan under its new goals.
+        """
+        deployed = [name for name in goals if name in self._deployer.deployments]
+        done: Sequence[Any] = await asyncio.gather(
+            *(self._deployer.set_goals(name, goals[name]) for name in deployed), return_exceptions=True
+        )
+        unexpected = next((one for one in done if not isinstance(one, ModelChange | EdgesplitError)), None)
+        if unexpected is not None:
+            raise unexpected
+        results: dict[str | None, ModelChange | EdgesplitError] = {}
+        results |= {
+            name: one for name, one in zip(deployed, done, strict=True) if isinstance(one, ModelChange | EdgesplitError)
+        }
+        others: dict[str | None, GoalsDocument] = {name: goals[name] for name in goals if name not in results}
+        failed = any(isinstance(one, EdgesplitError) for one in done)
+        if default is not None and (whatever or not failed):
+            others[None] = default
+        if others and not any(isinstance(one, StoreUnwritable) for one in done):
+            results |= self._keep(others, followed=any(isinstance(one, ModelChange) for one in done))
+        failures = [one for one in results.values() if isinstance(one, EdgesplitError)]
+        if failures:
+            raise _joined(failures)
+        return {name: change for name in goals if isinstance(change := results[name], ModelChange)}
+
+    def _keep(
+        self, goals: Mapping[str | None, GoalsDocument], *, followed: bool
+    ) -> dict[str | None, ModelChange | EdgesplitError]:
+        """Remember goals that need no plan.
+
+        Args:
+            goals: By model; of None the default of new ones.
+            followed: Deployed models serve under theirs already.
+        """
+        try:
+            self._deployer.keep_goals(goals)
+        except StoreUnwritable as error:
+            if not followed:
+                return {None: error}
+            cause = str(error).removeprefix("nothing was changed: ")
+            return {None: StoreUnwritable(f"deployed models follow the new goals, others and new ones do not: {cause}")}
+        return {name: ModelChange(0, False, "not deployed") for name in goals if name is not None}
+
+    def _check_batteries(self, goals: Mapping[str, GoalsDocument]) -> None:
+        """Refuse a battery floor that could limit none of the models that are deployed, before anything changes."""
+        refusals: list[EdgesplitError] = []
+        for name, wanted in goals.items():
+            try:
+                self._deployer.check_battery(name, wanted)
+            except EdgesplitError as error:
+                refusals.append(error)
+        if refusals and len(refusals) == sum(name in self._deployer.deployments for name in goals):
+            raise _joined(refusals)
+
+    def _models(self, model: str | None) -> list[str]:
+        return [self._catalog.get(model).name] if model is not None else sorted(self._catalog.records)
+
+    def _check_node(self, node: str) -> None:
+        if not self._registry.knows(node):
+            known = ", ".join(self._registry.nodes) or "none yet"
+            raise UnknownNode(f"no node {node!r} is registered: choose among the known ones ({known})")
+
+
+def _joined(failures: Sequence[EdgesplitError]) -> EdgesplitError:
+    """One error for several models; infeasible if any of them has no plan."""
+    gravest = next((failure for failure in failures if isinstance(failure, PlanInfeasible)), failures[0])
+    return type(gravest)("; ".join(str(failure) for failure in failures))

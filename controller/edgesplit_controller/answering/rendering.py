@@ -1,0 +1,372 @@
+"""The documents that splitctl prints, from what the controller knows.
+
+Owns: their building. Its rule: pure; figures are passed on, never invented: what is unknown is None. Not here: the
+types (`edgesplit.operations.operation`), handling requests (`answering/dispatch.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from edgesplit.control.messages import LinkState, Origin, Usage
+from edgesplit.control.noise_messages import NoiseReport, exceeds
+from edgesplit.operations.documents import (
+    ComponentRow,
+    DeclinedDocument,
+    FallbackRow,
+    GoalsDocument,
+    LinkRow,
+    MeasuredDocument,
+    ModelAddedDocument,
+    ModelDocument,
+    NodeRow,
+    PinRow,
+    PlanDocument,
+)
+from edgesplit.operations.energy_documents import BatteryDocument
+from edgesplit.operations.noise_documents import MeasuredNoise, TighteningDocument
+from edgesplit.operations.profile_documents import ProfilingRow
+from edgesplit.planning.origins import weakest
+from edgesplit.planning.plan import Assignment
+from edgesplit_controller.answering.energy_report import energy_rows
+from edgesplit_controller.deciding.node_shares import per_node
+from edgesplit_controller.models.profiling_progress import failing_rows, profiling_rows
+
+if TYPE_CHECKING:
+    from edgesplit_controller.fleet.node_speeds import Speeds
+    from edgesplit_controller.fleet.registry import Registry
+    from edgesplit_controller.models.model_record import ModelRecord
+    from edgesplit_controller.rollout.deployment_state import DeploymentState, PlanRecord, Tightening
+
+__all__ = [
+    "added_document",
+    "fallback_rows",
+    "link_rows",
+    "measured_document",
+    "measured_noise",
+    "model_document",
+    "node_rows",
+    "plan_document",
+]
+
+
+def node_rows(registry: Registry, speeds: Speeds, now_unix_s: float) -> list[NodeRow]:
+    """`splitctl nodes`."""
+    rows: list[NodeRow] = []
+    for name, node in registry.nodes.items():
+        status, metrics = node.status, node.metrics if node.online else None
+        if status is None:
+            continue
+        rows.append(
+            NodeRow(
+                name=name,
+                online=node.online,
+                advertise=status.advertise,
+                cpu_percent=metrics.cpu_percent if metrics is not None else None,
+                memory_available_bytes=metrics.memory_available_bytes if metrics is not None else None,
+                compute_w=metrics.compute_w if metrics is not None else None,
+                transmit_w=metrics.transmit_w if metrics is not None else None,
+                power_origin=metrics.power_origin if metrics is not None else None,
+                version=status.version,
+                runtime=status.runtime,
+                emulated=status.emulated,
+                refused=node.refused,
+                speeds=speeds.rows(name),
+                providers=status.providers,
+                power_sensor=metrics.power_sensor if metrics is not None else None,
+                power_problem=metrics.power_problem if metrics is not None else "",
+                failing=failing_rows(node, registry.clock()),
+                clock_offset_s=node.clock_offset_s,
+                warnings=status.warnings if node.online else (),
+                last_seen_s=registry.last_seen_s(name, now_unix_s),
+            )
+        )
+    return rows
+
+
+def link_rows(registry: Registry) -> list[LinkRow]:
+    """`splitctl links`: every direction between nodes that are connected now, those without a measurement too."""
+    measured = {(start, link.to): link for start, link in registry.links()}
+    online = sorted(registry.online())
+    return [
+        _link_row(registry, start, end, measured.get((start, end)))
+        for start in online
+        for end in online
+        if start != end
+    ]
+
+
+def _link_row(registry: Registry, start: str, end: str, link: LinkState | None) -> LinkRow:
+    node = registry.node(start)
+    reasons = {peer.to: peer.reason for peer in node.links.unreached} if node.links is not None else {}
+    if link is None:
+        why = reasons.get(end) or f"{start} has not measured it yet"
+        return LinkRow(
+            from_=start,
+            to=end,
+            bandwidth_bytes_per_s=None,
+            latency_s=None,
+            age_s=None,
+            origin="missing",
+            up=False,
+            reason=why,
+        )
+    return LinkRow(
+        from_=start,
+        to=end,
+        bandwidth_bytes_per_s=link.bandwidth_bytes_per_s,
+        latency_s=link.latency_s,
+        # What the sender said of the age, and how long ago that was: nobody's clock is held against another's.
+        age_s=(link.age_s or 0.0) + registry.clock() - node.links_s,
+        origin=link.origin,
+        up=link.up,
+        reason="" if link.up else reasons.get(end, ""),
+    )
+
+
+def added_document(
+    record: ModelRecord, registry: Registry, warnings: Sequence[str], not_profiled: tuple[ProfilingRow, ...]
+) -> ModelAddedDocument:
+    """`splitctl model add`."""
+    manifest = record.manifest
+    return ModelAddedDocument(
+        name=record.name,
+        sha256=record.sha256,
+        operators=len(record.graph.operators),
+        units=len(record.graph.units),
+        tensors=len(record.graph.tensors),
+        quantizable=manifest.quantizable,
+        noise_model=manifest.noise_report,
+        warnings=(*manifest.warnings, *warnings),
+        profiled=_profiled(record, registry)[0],
+        not_profiled=not_profiled,
+        codecs=manifest.codecs_report,
+    )
+
+
+def model_document(
+    record: ModelRecord,
+    registry: Registry,
+    deployment: DeploymentState | None,
+    goals: GoalsDocument,
+    tightening: Tightening | None = None,
+) -> ModelDocument:
+    """`splitctl model list` and `model show`."""
+    active = deployment.rollout.active if deployment is not None else None
+    manifest = record.manifest
+    there, away = _profiled(record, registry)
+    return ModelDocument(
+        name=record.name,
+        sha256=record.sha256,
+        operators=len(record.graph.operators),
+        units=len(record.graph.units),
+        tensors=len(record.graph.tensors),
+        quantizable=manifest.quantizable,
+        noise_model=manifest.noise_report,
+        codecs=manifest.codecs_report,
+        inputs=record.inputs,
+        outputs=record.outputs,
+        weight_bytes=record.weight_bytes,
+        deployed=active is not None,
+        source=active.source if active is not None else None,
+        epoch=active.epoch if active is not None else None,
+        profiled=there,
+        profiled_offline=away,
+        goals=goals,
+        warnings=manifest.warnings,
+        noise_tightening=_tightening(tightening) if tightening is not None else None,
+        profiling=profiling_rows(record, registry),
+    )
+
+
+def _profiled(record: ModelRecord, registry: Registry) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Nodes that profiled a model: those that are there, and those that are not."""
+    nodes, online = registry.profiled(record.name, record.sha256), registry.online()
+    return tuple(name for name in nodes if name in online), tuple(name for name in nodes if name not in online)
+
+
+def _tightening(tightening: Tightening) -> TighteningDocument:
+    return TighteningDocument(
+        factor=tightening.factor,
+        float_only=tightening.float_only,
+        epoch=tightening.epoch,
+        samples=tightening.samples,
+        predicted=tightening.predicted,
+        measured=tightening.measured,
+        bound=tightening.bound,
+        at_unix_s=tightening.at_unix_s,
+    )
+
+
+def plan_document(
+    plan: PlanRecord,
+    usage: Sequence[Usage],
+    serving: int | None,
+    *,
+    speeds: Speeds,
+    pins: tuple[PinRow, ...] = (),
+    fallbacks: Mapping[str, FallbackRow] | None = None,
+    battery: BatteryDocument | None = None,
+    noise: MeasuredNoise | None = None,
+    declined: DeclinedDocument | None = None,
+) -> PlanDocument:
+    """`splitctl plan`."""
+    evaluation, assignment = plan.evaluation, plan.assignment
+    model = plan.problem.model
+    rows = {node.name: speeds.row(node.name, model) for node in plan.problem.nodes}
+    return PlanDocument(
+        model=model,
+        epoch=plan.plan.epoch,
+        status=plan.status,
+        latency_s=evaluation.timeline_s,
+        energy_j=evaluation.energy_j,
+        device_energy_j=evaluation.device_energy_j,
+        noise=evaluation.noise,
+        score=plan.score,
+        gap=plan.gap,
+        per_node=per_node(plan.problem, assignment, evaluation),
+        components=_component_rows(plan, speeds),
+        quantized=tuple(sorted(assignment.quantized)),
+        codecs=dict(assignment.codecs),
+        timeline=tuple(msgspec.to_builtins(evaluation.timeline)),
+        solve_s=plan.solve_s,
+        reason=plan.reason,
+        source=plan.plan.source,
+        goals=plan.goals,
+        measured=msgspec.structs.replace(
+            measured_document(usage, plan.plan.source), noise=noise if noise is not None else MeasuredNoise()
+        ),
+        serving=serving,
+        pins=pins,
+        forbidden=plan.goals.forbidden,
+        fallbacks=dict(fallbacks or {}),
+        battery=battery,
+        energy_per_node=energy_rows(plan, usage),
+        speeds={node: row for node, row in rows.items() if row is not None},
+        declined=declined or DeclinedDocument(),
+    )
+
+
+def _component_rows(plan: PlanRecord, speeds: Speeds) -> tuple[ComponentRow, ...]:
+    """Components as they were cut, with what is expected and what was measured of each."""
+    graphs = {
+        (node, part.component): part.graph.digest for node, spec in plan.specs.items() for part in spec.components
+    }
+    expected_s: dict[int, float] = {}
+    for entry in plan.evaluation.timeline:
+        if entry.kind == "compute" and entry.component is not None:
+            expected_s[entry.component] = expected_s.get(entry.component, 0.0) + entry.end_s - entry.start_s
+    cut = plan.components or plan.evaluation.components
+    comparable = [part.operators for part in cut] == [part.operators for part in plan.evaluation.components]
+    rows: list[ComponentRow] = []
+    for part in cut:
+        timing = speeds.timing(part.node, plan.problem.model, graphs.get((part.node, part.id), ""))
+        rows.append(
+            ComponentRow(
+                id=part.id,
+                node=part.node,
+                operators=part.operators,
+                inputs=part.inputs,
+                outputs=part.outputs,
+                predicted_s=expected_s.get(part.id) if comparable else None,
+                measured_s=timing.recent_s if timing is not None else None,
+            )
+        )
+    return tuple(rows)
+
+
+def fallback_rows(
+    deployment: DeploymentState, plan: PlanRecord, is_prepared: Callable[[str, int], bool]
+) -> dict[str, FallbackRow]:
+    """What takes over for each node of a plan that could vanish; a node without an answer is left out.
+
+    Args:
+        deployment: Of the model; `plan` is its active one.
+        plan: The plan.
+        is_prepared: Whether a node says that it has an epoch ready.
+    """
+    rows: dict[str, FallbackRow] = {}
+    source, local = plan.plan.source, plan.plan.fallback
+    if local is not None:
+        alone = _local_row(plan, local, prepared=is_prepared(source, local))
+        rows = {node: alone for node in plan.plan.participants if node != source}
+    for spare in deployment.rollout.spares:
+        made = deployment.spares[spare.epoch]
+        row = FallbackRow(
+            epoch=spare.epoch,
+            latency_s=made.latency_s,
+            energy_j=made.energy_j,
+            noise=made.noise,
+            per_node=made.per_node,
+            prepared=spare.ready,
+        )
+        rows |= dict.fromkeys(spare.lost, row)
+    return rows
+
+
+def _local_row(plan: PlanRecord, epoch: int, *, prepared: bool) -> FallbackRow:
+    """Everything in float on the source."""
+    from edgesplit_controller.planner import evaluate  # noqa: PLC0415 - the planner loads late
+
+    assignment = Assignment({operator.name: plan.plan.source for operator in plan.problem.operators})
+    evaluation = evaluate(plan.problem, assignment)
+    return FallbackRow(
+        epoch=epoch,
+        latency_s=evaluation.timeline_s,
+        energy_j=evaluation.energy_j,
+        noise=evaluation.noise,
+        per_node=per_node(plan.problem, assignment, evaluation),
+        prepared=prepared,
+    )
+
+
+def measured_document(usage: Sequence[Usage], source: str) -> MeasuredDocument:
+    """Means per request over all nodes that took part.
+
+    Args:
+        usage: One entry a node, of the same epoch.
+        source: Counts requests and latency.
+    """
+    at_source = next((entry for entry in usage if entry.node == source), None)
+    if at_source is None or at_source.requests == 0:
+        failed = at_source.failed if at_source is not None else 0
+        return MeasuredDocument(
+            requests=0, failed=failed, latency_s=None, energy_j=None, device_energy_j=None, energy_origin=None
+        )
+    # Each node counts since it prepared the epoch, and reports at its own moment: per-node means are comparable.
+    energy_j = sum(entry.energy_j / entry.requests for entry in usage if entry.requests > 0)
+    origins: list[Origin] = [entry.energy_origin for entry in usage if entry.requests > 0]
+    return MeasuredDocument(
+        requests=at_source.requests,
+        failed=at_source.failed,
+        latency_s=at_source.latency_sum_s / at_source.requests,
+        energy_j=energy_j,
+        device_energy_j=at_source.energy_j / at_source.requests,
+        energy_origin=weakest(origins),
+    )
+
+
+def measured_noise(report: NoiseReport | None, bound: float | None, note: str) -> MeasuredNoise:
+    """What checks of served requests found.
+
+    Args:
+        report: Of the plan's source and epoch, or None.
+        bound: On the noise, or None.
+        note: Why it is not checked, or empty.
+    """
+    if report is None or report.samples == 0:
+        return MeasuredNoise(note=note)
+    comparable = not note
+    return MeasuredNoise(
+        samples=report.samples,
+        mean=report.mean,
+        max=report.max,
+        last=report.last,
+        deviation=report.deviation,
+        measure=report.measure,
+        exceeds=comparable and exceeds(report.samples, report.mean, report.deviation, bound),
+        note=note,
+    )

@@ -1,0 +1,327 @@
+"""Studies of an active plan that change nothing: explain, what-if, frontier.
+
+Owns: stating their problems, running the planner's functions in a thread, their documents. Its rule: one study at a
+time, beside planning and never in its way; the plan that serves is not touched. Not here: the studies' mathematics
+(the planner's), printing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from edgesplit.errors import InvalidInput, PlanInfeasible, UnknownNode
+from edgesplit.formatting import speed, time_span
+from edgesplit.operations.documents import GoalsDocument
+from edgesplit.operations.operation import ExplainPlan, TraceFrontier, WhatIf
+from edgesplit.operations.study_documents import (
+    BindingRow,
+    CutRow,
+    ExplainDocument,
+    FrontierDocument,
+    FrontierRow,
+    PlanSummary,
+    RelaxationRow,
+    WhatIfDocument,
+)
+from edgesplit.planning.plan import Assignment, Evaluation, Solution
+from edgesplit.planning.problem import Problem
+from edgesplit_controller.answering.inbox import Progress
+from edgesplit_controller.deciding.node_shares import per_node
+from edgesplit_controller.stating.goals import goals_text, merged_goals
+
+if TYPE_CHECKING:
+    from edgesplit_controller.deciding.deployer import Deployer
+    from edgesplit_controller.fleet.registry import Registry
+    from edgesplit_controller.planner.studies.explanation import Explanation
+    from edgesplit_controller.planner.studies.frontier import Frontier, FrontierPoint
+    from edgesplit_controller.rollout.deployment_state import PlanRecord
+
+__all__ = ["Studies", "supposed_problem", "supposed_texts"]
+
+MOST_POINTS = 200
+LONGEST_S = 3600.0
+
+
+class Studies:
+    """All studies.
+
+    Args:
+        deployer: States problems.
+        registry: Knows which nodes there are.
+        time_limit_s: What one what-if may take. [s]
+    """
+
+    def __init__(self, deployer: Deployer, registry: Registry, time_limit_s: float) -> None:
+        self._deployer = deployer
+        self._registry = registry
+        self._time_limit_s = time_limit_s
+        self._one_at_a_time = asyncio.Lock()
+
+    async def explain(self, asked: ExplainPlan, active: PlanRecord, progress: Progress) -> ExplainDocument:
+        """Why the active plan is as it is.
+
+        Raises:
+            InvalidInput: The time limit makes no sense.
+            PlanInfeasible: The plan breaks a constraint meanwhile; the controller is about to replace it.
+        """
+        _check_limit(asked.time_limit_s)
+        problem = self._decided_on(asked.name, active)
+        async with self._one_at_a_time:
+            progress("solving changed problems", None)
+            found = await asyncio.to_thread(_explain, problem, active, asked.time_limit_s)
+        return _explain_document(asked.name, active, found)
+
+    def _decided_on(self, name: str, active: PlanRecord) -> Problem:
+        """The problem as decisions see it: with times that favour no assignment, where the plan's own are its own.
+
+        Explained in its own times, a plan would be held against others that are charged for transitions between float
+        and int8 that only the plan itself has.
+        """
+        problem = self._deployer.problem(name, active.plan.source, active.goals)
+        # A battery's limit is not in the problem: the plan was made under it.
+        limit_j = active.problem.constraints.device_energy_limit_j
+        constraints = msgspec.structs.replace(problem.constraints, device_energy_limit_j=limit_j)
+        return msgspec.structs.replace(problem, constraints=constraints)
+
+    async def what_if(self, asked: WhatIf, active: PlanRecord, progress: Progress) -> WhatIfDocument:
+        """The plan that would result.
+
+        Raises:
+            UnknownNode, InvalidInput: What is supposed names no node, or makes no sense.
+            PlanInfeasible: There would be no plan.
+        """
+        self._check_nodes(asked)
+        goals = merged_goals(
+            self._deployer.goals(asked.name),
+            latency=asked.latency,
+            energy=asked.energy,
+            max_noise=asked.max_noise,
+            device_energy_j=asked.device_energy_j,
+        )
+        problem = supposed_problem(self._deployer.problem(asked.name, active.plan.source, goals), asked)
+        texts = supposed_texts(asked, self._deployer.goals(asked.name), goals)
+        async with self._one_at_a_time:
+            progress("planning under these conditions", None)
+            solution, old = await asyncio.to_thread(_solve_supposed, problem, active, self._time_limit_s)
+        if solution.assignment is None or solution.evaluation is None:
+            raise PlanInfeasible(f"{asked.name} would have no plan: {solution.reason}")
+        before, after = active.assignment, solution.assignment
+        moved = [entry for entry in problem.operators if before.node_of.get(entry.name) != after.node_of[entry.name]]
+        return WhatIfDocument(
+            model=asked.name,
+            epoch=active.plan.epoch,
+            supposed=texts,
+            active=_summary(active.problem, active.status, before, active.evaluation),
+            active_then=None if old is None else _summary(problem, active.status, before, old),
+            then=_summary(problem, solution.status, after, solution.evaluation),
+            same=not moved and before.quantized == after.quantized and dict(before.codecs) == dict(after.codecs),
+            moved=sum(len(entry.listed) for entry in moved),
+            solve_s=solution.timings.total_s,
+        )
+
+    async def frontier(self, asked: TraceFrontier, active: PlanRecord, progress: Progress) -> FrontierDocument:
+        """What latency costs in energy, under the model's limits and the present figures.
+
+        Raises:
+            InvalidInput: The number of points or the time limit makes no sense.
+            PlanInfeasible: No plan satisfies the constraints.
+        """
+        _check_limit(asked.time_limit_s)
+        if not 2 <= asked.points <= MOST_POINTS:
+            raise InvalidInput(f"--points is {asked.points}: give 2 to {MOST_POINTS}")
+        goals = self._deployer.goals(asked.name)
+        problem = self._deployer.problem(asked.name, active.plan.source, goals)
+        loop, count = asyncio.get_running_loop(), 0
+
+        def on_point(_point: FrontierPoint) -> None:
+            nonlocal count
+            count += 1
+            text, fraction = f"{count} of at most {asked.points} points", min(1.0, count / asked.points)
+            loop.call_soon_threadsafe(progress, "tracing the frontier: " + text, fraction)
+
+        started_s = time.monotonic()
+        async with self._one_at_a_time:
+            progress("tracing the frontier", 0.0)
+            found = await asyncio.to_thread(_trace, problem, asked, on_point)
+        return _frontier_document(asked.name, problem, active, found, time.monotonic() - started_s)
+
+    def _check_nodes(self, asked: WhatIf) -> None:
+        named = [*asked.without, *(end for link in asked.links for end in (link.from_, link.to))]
+        for node in named:
+            if not self._registry.knows(node):
+                known = ", ".join(self._registry.nodes) or "none yet"
+                raise UnknownNode(f"no node {node!r} is registered: choose among the known ones ({known})")
+
+
+def supposed_problem(problem: Problem, asked: WhatIf) -> Problem:
+    """A problem under what is supposed of links and nodes; goals are in it already.
+
+    Raises:
+        UnknownNode: A node takes no part in planning now (offline, forbidden, without links).
+        InvalidInput: A link or figure that cannot be, or the source is to be left out.
+        PlanInfeasible: A pin leaves an operator no node.
+    """
+    from edgesplit_controller.planner.studies.variations import with_link, without_node  # noqa: PLC0415 - loads late
+
+    for link in asked.links:
+        problem = with_link(
+            problem, link.from_, link.to, bandwidth_bytes_per_s=link.bandwidth_bytes_per_s, latency_s=link.latency_s
+        )
+    for node in dict.fromkeys(asked.without):
+        problem = without_node(problem, node)
+    return problem
+
+
+def supposed_texts(asked: WhatIf, before: GoalsDocument, goals: GoalsDocument) -> tuple[str, ...]:
+    """What is supposed, for people."""
+    texts: list[str] = []
+    for link in asked.links:
+        figures: list[str] = []
+        if link.bandwidth_bytes_per_s is not None:
+            figures.append(speed(link.bandwidth_bytes_per_s))
+        if link.latency_s is not None:
+            figures.append(time_span(link.latency_s))
+        texts.append(f"link {link.from_} -> {link.to} has {' and '.join(figures)}")
+    texts += [f"node {node} is gone" for node in asked.without]
+    if goals != before:
+        texts.append(f"the goals are {goals_text(goals)}")
+    return tuple(texts)
+
+
+def _explain(problem: Problem, active: PlanRecord, time_limit_s: float) -> Explanation:
+    from edgesplit_controller.planner.studies.explanation import explain  # noqa: PLC0415 - ortools loads late
+
+    try:
+        return explain(problem, active.assignment, time_limit_s=time_limit_s)
+    except (InvalidInput, PlanInfeasible):
+        # The fleet has changed so that the plan does not fit it any more; it is explained as it was made.
+        return explain(active.problem, active.assignment, time_limit_s=time_limit_s)
+
+
+def _solve_supposed(problem: Problem, active: PlanRecord, time_limit_s: float) -> tuple[Solution, Evaluation | None]:
+    """The best plan of a problem, and the active one under it if it could run."""
+    from edgesplit_controller.planner import evaluate, solve  # noqa: PLC0415 - ortools loads late
+    from edgesplit_controller.planner.studies.variations import moved_off  # noqa: PLC0415 - ortools loads late
+
+    old: Evaluation | None = None
+    able = {entry.name for entry in problem.operators if entry.quantizable}
+    comparable = set(active.assignment.node_of) == {entry.name for entry in problem.operators}
+    if comparable and active.assignment.quantized <= able:
+        if set(active.assignment.node_of.values()) <= {node.name for node in problem.nodes}:
+            old = evaluate(problem, active.assignment)
+            if not old.timeline_s < float("inf"):
+                old = None  # a link it needs would be gone
+        return solve(problem, hint=moved_off(active.assignment, problem), time_limit_s=time_limit_s), old
+    return solve(problem, time_limit_s=time_limit_s), None
+
+
+def _trace(problem: Problem, asked: TraceFrontier, on_point: Callable[[FrontierPoint], None]) -> Frontier:
+    from edgesplit_controller.planner.studies.frontier import frontier  # noqa: PLC0415 - ortools loads late
+
+    return frontier(problem, points=asked.points, time_limit_s=asked.time_limit_s, on_point=on_point)
+
+
+def _summary(problem: Problem, status: str, assignment: Assignment, evaluation: Evaluation) -> PlanSummary:
+    return PlanSummary(
+        status=status,
+        latency_s=evaluation.timeline_s,
+        energy_j=evaluation.energy_j,
+        device_energy_j=evaluation.device_energy_j,
+        noise=evaluation.noise,
+        per_node=per_node(problem, assignment, evaluation),
+        quantized=tuple(sorted(assignment.quantized)),
+        broken=evaluation.violations,
+    )
+
+
+def _explain_document(model: str, active: PlanRecord, found: Explanation) -> ExplainDocument:
+    return ExplainDocument(
+        model=model,
+        epoch=active.plan.epoch,
+        cuts=tuple(
+            CutRow(
+                tensor=cut.tensor,
+                from_=cut.source,
+                to=cut.target,
+                bytes=cut.bytes,
+                transfer_s=cut.transfer_s,
+                latency_change_s=cut.latency_change_s,
+                energy_change_j=cut.energy_change_j,
+                score_change=cut.score_change,
+                text=cut.text,
+            )
+            for cut in found.cuts
+        ),
+        binding=tuple(
+            BindingRow(
+                constraint=entry.name,
+                subject=entry.subject,
+                limit=entry.limit,
+                value=entry.value,
+                slack=entry.slack,
+                text=entry.text,
+            )
+            for entry in found.bindings
+        ),
+        relaxations=tuple(
+            RelaxationRow(
+                constraint=entry.constraint,
+                subject=entry.subject,
+                change=entry.change,
+                latency_s=entry.latency_s,
+                energy_j=entry.energy_j,
+                score_gain=entry.score_gain,
+                proven=entry.proven,
+                text=entry.text,
+            )
+            for entry in found.relaxations
+        ),
+        complete=found.complete,
+    )
+
+
+def _frontier_document(
+    model: str, problem: Problem, active: PlanRecord, found: Frontier, seconds: float
+) -> FrontierDocument:
+    from edgesplit_controller.planner import evaluate  # noqa: PLC0415 - the planner loads late
+
+    rows: list[FrontierRow] = []
+    for point in found.points:
+        evaluation = evaluate(problem, point.assignment)
+        same = point.assignment == active.assignment
+        rows.append(_frontier_row(problem, point.status, point.assignment, evaluation, active=same))
+    now = _frontier_row(active.problem, active.status, active.assignment, active.evaluation, active=True)
+    return FrontierDocument(
+        model=model,
+        epoch=active.plan.epoch,
+        latency_model=problem.objective.latency_model,
+        points=tuple(rows),
+        active=now,
+        seconds=seconds,
+    )
+
+
+def _frontier_row(
+    problem: Problem, status: str, assignment: Assignment, evaluation: Evaluation, *, active: bool
+) -> FrontierRow:
+    return FrontierRow(
+        latency_s=evaluation.latency_s,
+        timeline_s=evaluation.timeline_s,
+        energy_j=evaluation.energy_j,
+        device_energy_j=evaluation.device_energy_j,
+        noise=evaluation.noise,
+        status=status,
+        per_node=per_node(problem, assignment, evaluation),
+        quantized=tuple(sorted(assignment.quantized)),
+        active=active,
+    )
+
+
+def _check_limit(time_limit_s: float) -> None:
+    if not 0 < time_limit_s <= LONGEST_S:
+        raise InvalidInput(f"--time-limit is {time_limit_s:g}: give a number of seconds above 0, at most {LONGEST_S:g}")

@@ -1,0 +1,228 @@
+"""The HTTP side of the controller: blobs for agents, uploads from splitctl, metrics, health.
+
+Owns: the routes and the checked writing of uploads. Its rule: what lies under a digest's name hashes to it; an upload
+is streamed to disk and takes its name only once verified; nobody slow or silent is waited for. Not here: what becomes of
+an upload (`models/intake.py`), the number of connections (`edgesplit.daemon.http_guard`).
+
+    GET, HEAD /blobs/DIGEST      with Range
+    PUT, HEAD /uploads/DIGEST
+    GET       /metrics           Prometheus
+    GET       /health, /healthz  200, or 503 with what is wrong
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.web_request import BaseRequest
+
+from edgesplit.daemon.http_guard import Guard, GuardLimits
+from edgesplit.errors import ArtifactMissing, InvalidConfiguration
+from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.storage.write_health import StoreHealth
+
+__all__ = ["ArtifactServer"]
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_CHUNK_BYTES = 1 << 20
+STALL_S = 30.0
+"""Longest that an upload may stand still. [s]"""
+LEAST_BYTES_PER_S = 16 * 1024
+"""Of a download, after `STALL_S`; a slower receiver is cut off and goes on where it stood. [B/s]"""
+LIMITS = GuardLimits()
+_LIMITED = (
+    "# HELP edgesplit_limited_total What limits for strangers turned away or ended, by kind (docs/failure.md).\n"
+    "# TYPE edgesplit_limited_total counter\n"
+)
+_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class ArtifactServer:
+    """Serves a blob store and takes uploads.
+
+    Args:
+        blobs: What agents fetch.
+        uploads: Folder for uploads; the caller removes them once used.
+        metrics: Renders the metrics page.
+        health: Says whether the controller works, and a word about it.
+        max_upload_bytes: The largest accepted upload. [B]
+        writing: Told of uploads that cannot be written.
+    """
+
+    def __init__(
+        self,
+        blobs: BlobStore,
+        uploads: Path,
+        *,
+        metrics: Callable[[], bytes],
+        health: Callable[[], tuple[bool, str]],
+        max_upload_bytes: int,
+        writing: StoreHealth | None = None,
+    ) -> None:
+        self._blobs = blobs
+        self._uploads = uploads
+        self._metrics = metrics
+        self._health = health
+        self._limit = max_upload_bytes
+        self._writing = writing
+        self._runner: web.AppRunner | None = None
+        self._server: asyncio.Server | None = None
+        self._guard = Guard(self._connection, LIMITS)
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """What limits for strangers turned away or ended, by kind."""
+        return self._guard.refused
+
+    async def start(self, host: str, port: int) -> str:
+        """Listen and return the bound host:port.
+
+        Raises:
+            InvalidConfiguration: The address cannot be listened on.
+        """
+        application = web.Application(client_max_size=self._limit, middlewares=[self._watched])
+        application.router.add_get("/blobs/{digest}", self._get_blob)
+        application.router.add_put("/uploads/{digest}", self._put_upload)
+        application.router.add_head("/uploads/{digest}", self._head_upload)
+        application.router.add_get("/metrics", self._get_metrics)
+        application.router.add_get("/health", self._get_health)
+        application.router.add_get("/healthz", self._get_health)
+        runner = web.AppRunner(application, access_log=None, keepalive_timeout=self._guard.limits.idle_s)
+        await runner.setup()
+        self._runner = runner
+        try:
+            self._server = await asyncio.get_running_loop().create_server(self._guard, host, port)
+        except OSError as error:
+            await self.close()
+            raise InvalidConfiguration(
+                f"[artifacts] listen {host}:{port} cannot be used: {error.strerror or error}"
+            ) from error
+        bound = self._server.sockets[0].getsockname()
+        return f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
+
+    async def close(self) -> None:
+        """Stop; downloads in progress are cut off and resumed by their agents later."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    def _connection(self) -> asyncio.Protocol | None:
+        return None if self._runner is None or self._runner.server is None else self._runner.server()
+
+    @web.middleware
+    async def _watched(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        with self._guard.answering(request.transport):
+            return await handler(request)
+
+    async def _get_blob(self, request: web.Request) -> web.StreamResponse:
+        try:
+            path = self._blobs.path(request.match_info["digest"])
+        except ArtifactMissing as error:
+            return web.Response(status=404, text=f"{error}\n")
+        return _Blob(path, STALL_S + path.stat().st_size / LEAST_BYTES_PER_S)
+
+    async def _head_upload(self, request: web.Request) -> web.StreamResponse:
+        digest = request.match_info["digest"]
+        there = _DIGEST.fullmatch(digest) is not None and (self._uploads / digest).is_file()
+        return web.Response(status=200 if there else 404)
+
+    async def _put_upload(self, request: web.Request) -> web.StreamResponse:
+        digest = request.match_info["digest"]
+        if _DIGEST.fullmatch(digest) is None:
+            return web.Response(status=400, text="an upload's name is its SHA-256 in 64 lower-case hex digits\n")
+        if request.content_length is not None and request.content_length > self._limit:
+            return web.Response(status=413, text=f"an upload may have at most {self._limit} bytes\n")
+        try:
+            descriptor, name = tempfile.mkstemp(dir=self._uploads, prefix=".incoming-")
+        except OSError as error:
+            return self._unwritten(error)
+        temporary = Path(name)
+        try:
+            return await self._store(request, descriptor, temporary)
+        except TimeoutError:
+            return web.Response(status=408, text=f"the upload stood still for {STALL_S:g} s: send it again\n")
+        except OSError as error:
+            return self._unwritten(error)
+        finally:
+            with contextlib.suppress(OSError):  # the next start deletes it
+                await asyncio.to_thread(temporary.unlink, missing_ok=True)
+
+    async def _store(self, request: web.Request, descriptor: int, temporary: Path) -> web.Response:
+        """Write the body to an open file, which takes its name if it holds what that says."""
+        digest = request.match_info["digest"]
+        received = await self._receive(request, descriptor)
+        if received is None:
+            return web.Response(status=413, text=f"an upload may have at most {self._limit} bytes\n")
+        if received != digest:
+            text = f"the upload's bytes hash to {received[:12]}, not to {digest[:12]}: send it again\n"
+            return web.Response(status=400, text=text)
+        await asyncio.to_thread(temporary.replace, self._uploads / digest)
+        return web.Response(status=201)
+
+    def _unwritten(self, error: OSError) -> web.Response:
+        if self._writing is not None:
+            self._writing.failed(error)
+        return web.Response(status=507, text=f"the upload cannot be stored: {error.strerror or error}\n")
+
+    async def _receive(self, request: web.Request, descriptor: int) -> str | None:
+        """Write the body to an open file; its digest, or None when it is too long."""
+        hasher = hashlib.sha256()
+        nbytes = 0
+        with os.fdopen(descriptor, "wb") as stream:
+            while chunk := await self._chunk(request):
+                nbytes += len(chunk)
+                if nbytes > self._limit:
+                    return None
+                hasher.update(chunk)
+                await asyncio.to_thread(stream.write, chunk)
+        return hasher.hexdigest()
+
+    async def _chunk(self, request: web.Request) -> bytes:
+        """The next bytes of an upload; none at its end.
+
+        Raises:
+            TimeoutError: None came for too long.
+        """
+        async with asyncio.timeout(STALL_S):
+            return await request.content.read(_CHUNK_BYTES)
+
+    async def _get_metrics(self, _request: web.Request) -> web.StreamResponse:
+        limited = [f'edgesplit_limited_total{{kind="{kind}"}} {count}\n' for kind, count in self.refused.items()]
+        page = "".join([_LIMITED, *sorted(limited)]) if limited else ""
+        return web.Response(body=self._metrics() + page.encode(), headers={"Content-Type": _TEXT})
+
+    async def _get_health(self, _request: web.Request) -> web.StreamResponse:
+        works, word = self._health()
+        return web.Response(status=200 if works else 503, text=f"{word}\n")
+
+
+class _Blob(web.FileResponse):
+    """A file that its receiver has to have taken in time."""
+
+    def __init__(self, path: Path, limit_s: float) -> None:
+        super().__init__(path, headers={"Content-Type": "application/octet-stream"})
+        self._limit_s = limit_s
+
+    async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
+        """Send it; aiohttp calls this once a handler has returned, and only once may it be called."""
+        try:
+            async with asyncio.timeout(self._limit_s):
+                return await super().prepare(request)
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()
+            raise ConnectionResetError("the receiver of a blob is too slow") from None

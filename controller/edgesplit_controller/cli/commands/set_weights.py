@@ -1,0 +1,167 @@
+"""`splitctl set-weights`: what the operator wants.
+
+Owns: this command and the check of what was typed. Its rule: what cannot be a goal is wrong use and never reaches the
+controller. Not here: what goals mean (the planner).
+"""
+
+from __future__ import annotations
+
+import math
+
+import click
+
+from edgesplit.operations.documents import WeightsRow
+from edgesplit.operations.operation import Limit, SetWeights
+from edgesplit_controller.cli.ask import ask
+from edgesplit_controller.cli.common import Settings, common_options, help_epilog, print_json, warn
+from edgesplit_controller.cli.quantities import share
+
+__all__ = ["set_weights"]
+
+
+def weight(text: str | float) -> float:
+    """Read a weight, finite and at least 0. [1]
+
+    Raises:
+        click.BadParameter: It is something else.
+    """
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = math.nan
+    if not math.isfinite(amount) or amount < 0:
+        raise click.BadParameter(f"{text!r} must be a finite number of at least 0")
+    return amount
+
+
+def limit(text: str | Limit) -> Limit:
+    """Read a limit, a number like a weight or `none`, which clears it.
+
+    Raises:
+        click.BadParameter: It is something else.
+    """
+    if isinstance(text, Limit):
+        return text
+    return Limit(None if text.lower() == "none" else weight(text))
+
+
+def floor(text: str | Limit) -> Limit:
+    """Read a battery floor, a share such as `20%` or `0.2`, or `none`, which clears it.
+
+    Raises:
+        click.BadParameter: It is something else.
+    """
+    if isinstance(text, Limit) or text.lower() == "none":
+        return text if isinstance(text, Limit) else Limit(None)
+    value = share(text)
+    if value is None:
+        raise click.BadParameter(f"{text!r} must be a share below 100%, such as 20% or 0.2, or none")
+    return Limit(value)
+
+
+def above_zero(text: str | float) -> float:
+    """Read a finite number above 0.
+
+    Raises:
+        click.BadParameter: It is something else.
+    """
+    amount = weight(text)
+    if amount == 0:
+        raise click.BadParameter(f"{text!r} must be a number above 0")
+    return amount
+
+
+def rate(text: str | Limit) -> Limit:
+    """Read a rate above 0, or `none`, which clears it. [1/s]
+
+    Raises:
+        click.BadParameter: It is something else.
+    """
+    if isinstance(text, Limit) or text.lower() == "none":
+        return text if isinstance(text, Limit) else Limit(None)
+    return Limit(above_zero(text))
+
+
+@click.command(
+    "set-weights",
+    epilog=help_epilog(
+        "splitctl set-weights --latency 0.5 --energy 0.5\n"
+        "splitctl set-weights --energy 1.0 --max-noise 0.5\n"
+        "splitctl set-weights --device-energy none --model yolo\n"
+        "splitctl set-weights --min-battery 20% --battery-hours 8",
+        "a list of {model, epoch, changed, warnings}, one entry for each deployed model; changed says whether the "
+        "assignment differs from before.",
+    ),
+)
+@click.option("--latency", metavar="X", type=weight, help="Weight of latency; left out beside --energy: 0.")
+@click.option("--energy", metavar="Y", type=weight, help="Weight of energy; left out beside --latency: 0.")
+@click.option("--max-noise", metavar="R|none", type=limit, help="Bound on the output's noise.")
+@click.option(
+    "--device-energy",
+    metavar="J|none",
+    type=limit,
+    help="Limit on the source's own energy per request. [J]",
+)
+@click.option(
+    "--min-battery",
+    metavar="SHARE|none",
+    type=floor,
+    help="What must be left in the source's battery, such as 20%; becomes a limit on its energy per request.",
+)
+@click.option("--battery-hours", metavar="H", type=above_zero, help="For how long, from any moment on; default 8. [h]")
+@click.option(
+    "--battery-rate",
+    metavar="R|none",
+    type=rate,
+    help="Requests per second to expect until served ones were measured; default 1. [1/s]",
+)
+@click.option("--model", metavar="NAME", help="Only this model; default: all, and those deployed later.")
+@common_options
+def set_weights(
+    settings: Settings,
+    *,
+    latency: float | None,
+    energy: float | None,
+    max_noise: Limit | None,
+    device_energy: Limit | None,
+    min_battery: Limit | None,
+    battery_hours: float | None,
+    battery_rate: Limit | None,
+    model: str | None,
+) -> None:
+    """Store the goals and re-plan at once.
+
+    Returns when the new plans serve. Goals that are not named persist. A model without a plan under the new goals keeps
+    its goals and its plan (exit status 3).
+    """
+    named = [weight for weight in (latency, energy) if weight is not None]
+    others = (max_noise, device_energy, min_battery, battery_hours, battery_rate)
+    if not named and all(goal is None for goal in others):
+        raise click.UsageError(
+            "Name at least one of --latency, --energy, --max-noise, --device-energy, --min-battery, --battery-hours and "
+            "--battery-rate"
+        )
+    if named and sum(named) == 0:
+        raise click.UsageError("Give --latency or --energy a value above 0, the weight left out counts as 0")
+    operation = SetWeights(
+        latency=latency,
+        energy=energy,
+        max_noise=max_noise,
+        device_energy_j=device_energy,
+        min_battery=min_battery,
+        battery_hours=battery_hours,
+        battery_requests_per_s=battery_rate,
+        model=model,
+    )
+    rows = ask(settings, operation, list[WeightsRow], show=True)
+    for row in rows:
+        for sentence in row.warnings:
+            warn(sentence)
+    if settings.json:
+        print_json(rows)
+        return
+    for row in rows:
+        effect = "runs a new assignment" if row.changed else "keeps its assignment"
+        click.echo(f"{row.model} {effect} as epoch {row.epoch}")
+    if not rows:
+        click.echo("the goals are stored; no model is deployed")

@@ -1,0 +1,1 @@
+"""What people see: tables, plans, studies, laid out for their terminal."""

@@ -1,0 +1,285 @@
+"""What people see of a plan: figures, shares, components, timeline.
+
+Owns: the pages of `splitctl plan` and `splitctl solve`. Its rule: predicted and measured figures stand side by
+side and are called what they are. Not here: JSON, which is the controller's document as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
+from edgesplit.formatting import UNKNOWN, clock, joules, number, time_span
+from edgesplit.operations.documents import DeclinedDocument, FallbackRow, MeasuredDocument, NodeShare, PlanDocument
+from edgesplit.operations.energy_documents import EnergyRow
+from edgesplit.operations.noise_documents import MeasuredNoise
+from edgesplit.planning.plan import Solution, TimelineEntry, solution_to_document
+from edgesplit.planning.problem import Problem
+from edgesplit_controller.cli.views.layout import console, plain_table, properties
+from edgesplit_controller.cli.views.tables import corrected_text, goals_text
+
+__all__ = ["show_plan", "show_solution", "timeline_rows"]
+
+TIMELINE_COLUMNS = 60
+LISTED_NAMES = 4
+"""Tensor names shown of a component before they are counted instead."""
+_SIGNS = {"compute": "█", "encode": "▒", "decode": "░", "transfer": "━"}
+
+
+class _Component(Protocol):
+    @property
+    def id(self) -> int: ...
+    @property
+    def node(self) -> str: ...
+    @property
+    def operators(self) -> tuple[str, ...]: ...
+    @property
+    def inputs(self) -> tuple[str, ...]: ...
+    @property
+    def outputs(self) -> tuple[str, ...]: ...
+
+
+def show_plan(document: PlanDocument) -> None:
+    """Print the page of `splitctl plan`."""
+    out = console()
+    serving = document.serving
+    state = "serving" if serving in (None, document.epoch) else f"epoch {serving} serves now"
+    out.print(f"{document.model}: epoch {document.epoch} from {document.source}, {document.status}, {state}")
+    out.print(f"why: {document.reason}" if document.reason else "")
+    measured = document.measured
+    table = plain_table("", ("",), ("predicted", _measured_title(measured)))
+    origin = f" ({measured.energy_origin})" if measured.energy_origin else ""
+    table.add_row("latency (timeline)", time_span(document.latency_s), time_span(measured.latency_s))
+    table.add_row("energy", joules(document.energy_j), _with(joules(measured.energy_j), origin))
+    table.add_row("device energy", joules(document.device_energy_j), _with(joules(measured.device_energy_j), origin))
+    table.add_row("noise", number(document.noise), _measured_noise(measured.noise))
+    out.print(table)
+    if measured.noise.note:
+        out.print(measured.noise.note)
+    if measured.noise.exceeds:
+        out.print("the measured noise exceeds its bound: a plan that keeps it is on its way")
+    _show_energy(out, document.energy_per_node)
+    out.print()
+    battery = document.battery
+    out.print(
+        properties(
+            [
+                ("goals", goals_text(document.goals)),
+                *([] if battery is None else [("battery", battery.text)]),
+                ("score", _score(document.score)),
+                ("proof", _proof(document.status, document.gap)),
+                ("planned in", time_span(document.solve_s)),
+                *_declined(document.declined),
+            ]
+        )
+    )
+    entries = msgspec.convert(document.timeline, list[TimelineEntry])
+    _show_assignment(out, document.per_node, document.components, document.quantized, document.codecs)
+    _show_timings(out, document)
+    _show_constraints(out, document)
+    _show_fallbacks(out, document.fallbacks)
+    _show_timeline(out, entries)
+
+
+def _declined(declined: DeclinedDocument) -> list[tuple[str, str]]:
+    if not declined.count or declined.last_unix_s is None:
+        return []
+    text = f"{declined.count} other plans since {clock(declined.since_unix_s)[:16]}, the last at "
+    return [("declined", f"{text}{clock(declined.last_unix_s)[:16]} ({declined.last_reason})")]
+
+
+def show_solution(problem: Problem, solution: Solution, load_s: float) -> None:
+    """Print the page of `splitctl solve`."""
+    out = console()
+    out.print(f"{problem.model} from {problem.source}: {solution.status}")
+    if solution.status == "feasible" and solution.reason:
+        out.print(f"why: {solution.reason}")
+    out.print()
+    evaluation, assignment, timings = solution.evaluation, solution.assignment, solution.timings
+    spent = f"{time_span(load_s)} reading, {time_span(timings.build_s)} building, {time_span(timings.solve_s)} solving"
+    rows = [("time", f"{time_span(load_s + timings.total_s)} ({spent})")]
+    if evaluation is None or assignment is None:
+        out.print(properties(rows))
+        return
+    objective = problem.objective
+    weights = f"latency {number(objective.latency_weight)}, energy {number(objective.energy_weight)}"
+    rows = [
+        ("latency", f"{time_span(evaluation.latency_s)} ({objective.latency_model})"),
+        ("timeline", f"{time_span(evaluation.timeline_s)} (simulated)"),
+        ("energy", f"{joules(evaluation.energy_j)}, of it the device {joules(evaluation.device_energy_j)}"),
+        ("noise", number(evaluation.noise)),
+        ("score", f"{_score(solution.score)}; weights {weights}"),
+        ("proof", _proof(solution.status, solution.gap)),
+        *rows,
+    ]
+    out.print(properties(rows))
+    _show_assignment(
+        out, _shares(problem, solution), evaluation.components, sorted(assignment.quantized), assignment.codecs
+    )
+    _show_timeline(out, evaluation.timeline)
+
+
+def timeline_rows(entries: Sequence[TimelineEntry], columns: int = TIMELINE_COLUMNS) -> list[tuple[str, str]]:
+    """Draw a timeline as text.
+
+    Args:
+        entries: What happens when. [s]
+        columns: Signs from start to end.
+
+    Returns:
+        A lane per node, then one per link, in the order of their first entry: its name and its signs. What lasts
+        less than a column still gets one.
+    """
+    end_s = max((entry.end_s for entry in entries), default=0.0)
+    lanes: dict[str, list[str]] = {}
+    for entry in sorted(entries, key=lambda entry: (entry.kind == "transfer", entry.start_s)):
+        name = f"{entry.source} → {entry.target}" if entry.kind == "transfer" else entry.node or UNKNOWN
+        lane = lanes.setdefault(name, ["·"] * columns)
+        first = min(int(entry.start_s / end_s * columns), columns - 1) if end_s > 0 else 0
+        last = max(first + 1, min(round(entry.end_s / end_s * columns), columns)) if end_s > 0 else 1
+        lane[first:last] = _SIGNS[entry.kind] * (last - first)
+    return [(name, "".join(lane)) for name, lane in lanes.items()]
+
+
+def _show_assignment(
+    out: Console,
+    per_node: Mapping[str, NodeShare],
+    components: Sequence[_Component],
+    quantized: Sequence[str],
+    codecs: Mapping[str, str],
+) -> None:
+    out.print()
+    shares = plain_table("", ("node",), ("operators", "components", "quantized"))
+    for node, share in per_node.items():
+        shares.add_row(node, str(share.operators), str(share.components), str(share.quantized))
+    out.print(shares)
+    out.print()
+    order = plain_table("", ("component", "node"), ("operators",))
+    order.add_column("needs", wraps=True)
+    order.add_column("gives", wraps=True)
+    for part in components:
+        order.add_row(str(part.id), part.node, str(len(part.operators)), _names(part.inputs), _names(part.outputs))
+    out.print(order)
+    out.print()
+    wire = ", ".join(f"{tensor} as {codec}" for tensor, codec in codecs.items())
+    out.print(properties([("quantized", ", ".join(quantized) or "none"), ("coded on the wire", wire or "none")]))
+
+
+def _show_timings(out: Console, document: PlanDocument) -> None:
+    """Each component's expected and real seconds, and the corrections that the former rest on."""
+    timed = [part for part in document.components if part.measured_s is not None]
+    if timed:
+        out.print()
+        table = plain_table("", ("component", "node"), ("predicted", "measured lately"))
+        for part in timed:
+            table.add_row(str(part.id), part.node, time_span(part.predicted_s), time_span(part.measured_s))
+        out.print(table)
+    rows = [
+        (f"{node} computes the model in", text)
+        for node, row in document.speeds.items()
+        if (text := corrected_text(row)) is not None
+    ]
+    if rows:
+        out.print()
+        out.print(properties(rows))
+
+
+def _show_energy(out: Console, rows: Mapping[str, EnergyRow]) -> None:
+    if not rows:
+        return
+    out.print()
+    columns = ("computing", "measured", "sending", "measured ")
+    table = plain_table("Energy a request, predicted beside measured", ("node",), columns)
+    for node, row in rows.items():
+        compute = _with(joules(row.compute_j), f" ({row.compute_origin})")
+        transmit = _with(joules(row.transmit_j), f" ({row.transmit_origin})")
+        table.add_row(node, joules(row.predicted_compute_j), compute, joules(row.predicted_transmit_j), transmit)
+    out.print(table)
+
+
+def _show_constraints(out: Console, document: PlanDocument) -> None:
+    rows = [
+        (f"pinned {pin.select}", f"{len(pin.operators) + len(pin.also)} operators to {', '.join(pin.nodes)}")
+        for pin in document.pins
+    ]
+    if document.forbidden:
+        rows.append(("forbidden", ", ".join(document.forbidden)))
+    if rows:
+        out.print(properties(rows))
+
+
+def _show_fallbacks(out: Console, fallbacks: Mapping[str, FallbackRow]) -> None:
+    if not fallbacks:
+        return
+    out.print()
+    table = plain_table("", ("if lost", "runs on"), ("epoch", "latency", "energy"))
+    table.add_column("state")
+    for node, row in fallbacks.items():
+        where = ", ".join(f"{name} {share.operators}" for name, share in row.per_node.items() if share.operators)
+        figures = (str(row.epoch), time_span(row.latency_s), joules(row.energy_j))
+        table.add_row(node, where, *figures, "prepared" if row.prepared else "not ready yet")
+    out.print(table)
+
+
+def _show_timeline(out: Console, entries: Sequence[TimelineEntry]) -> None:
+    if not entries:
+        return
+    out.print()
+    lanes = plain_table("Predicted timeline", ("lane", f"0 to {time_span(max(entry.end_s for entry in entries))}"))
+    for name, signs in timeline_rows(entries):
+        lanes.add_row(name, Text(signs, no_wrap=True))
+    out.print(lanes)
+    legend = ", ".join(f"{_SIGNS[kind]} {kind}" for kind in _SIGNS if any(entry.kind == kind for entry in entries))
+    out.print(legend)
+
+
+def _shares(problem: Problem, solution: Solution) -> dict[str, NodeShare]:
+    return msgspec.convert(solution_to_document(problem, solution)["per_node"], dict[str, NodeShare])
+
+
+def _measured_noise(noise: MeasuredNoise) -> str:
+    """Mean and largest of the checked requests; of what, where that is not rho."""
+    if noise.mean is None:
+        return UNKNOWN
+    requests = "1 request" if noise.samples == 1 else f"{noise.samples} requests"
+    measure = "" if noise.measure == "rho" else f", {noise.measure}"
+    return f"{number(noise.mean)} ({requests}, at most {number(noise.max)}{measure})"
+
+
+def _measured_title(measured: MeasuredDocument) -> str:
+    if measured.requests + measured.failed == 0:
+        return "measured (no request yet)"
+    return f"measured ({measured.requests} requests, {measured.failed} failed)"
+
+
+def _with(value: str, origin: str) -> str:
+    return value if value == UNKNOWN else value + origin
+
+
+def _score(value: float | None) -> str:
+    return f"{_share(value)} (weighted; 0 is the best latency and the best energy at once)"
+
+
+def _proof(status: str, gap: float | None) -> str:
+    """How far the score may be from the best one: no figure where it is proven to be the best."""
+    if status == "optimal":
+        return "no plan has a lower score (proven)"
+    if gap is None:
+        return "how far the best score is, is not known"
+    return f"the best score may be lower by {_share(gap)} at most (gap)"
+
+
+def _share(value: float | None) -> str:
+    # What is left of a proven 0 after floating point would only confuse.
+    return number(None if value is None else round(value, 9))
+
+
+def _names(names: Sequence[str]) -> str:
+    if not names:
+        return UNKNOWN
+    rest = len(names) - LISTED_NAMES
+    return ", ".join(names[:LISTED_NAMES]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,119 @@
+"""What people see of explain, what-if and frontier.
+
+Owns: these pages. Its rule: the planner's sentences are shown as they are; figures stand beside what they are compared
+with. Not here: JSON, which is the controller's document as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from edgesplit.formatting import UNKNOWN, joules, number, size, time_span
+from edgesplit.operations.documents import NodeShare
+from edgesplit.operations.study_documents import (
+    ExplainDocument,
+    FrontierDocument,
+    FrontierRow,
+    PlanSummary,
+    WhatIfDocument,
+)
+from edgesplit_controller.cli.views.layout import console, plain_table
+
+__all__ = ["show_explanation", "show_frontier", "show_what_if"]
+
+
+def show_explanation(document: ExplainDocument) -> None:
+    """Print the page of `splitctl explain`."""
+    out = console()
+    out.print(f"{document.model}: epoch {document.epoch}")
+    out.print()
+    if document.cuts:
+        cuts = plain_table("Why it is cut where it is", ("tensor", "from", "to"), ("size", "transfer"))
+        cuts.add_column("reason", wraps=True)
+        for cut in document.cuts:
+            cuts.add_row(cut.tensor, cut.from_, cut.to, size(cut.bytes), time_span(cut.transfer_s), cut.text)
+        out.print(cuts)
+    else:
+        out.print("The plan has no cut: everything runs on one node.")
+    out.print()
+    out.print("What binds" if document.binding else "No constraint binds.")
+    for entry in document.binding:
+        out.print(f"  {entry.text}")
+    out.print()
+    if document.relaxations:
+        gains = plain_table("What relaxing would bring", ("change",), ("latency", "energy", "score falls by"))
+        gains.add_column("", wraps=True)
+        for relaxation in document.relaxations:
+            gain = number(round(relaxation.score_gain, 9))
+            figures = (time_span(relaxation.latency_s), joules(relaxation.energy_j), gain)
+            gains.add_row(relaxation.change, *figures, relaxation.text)
+        out.print(gains)
+    if not document.complete:
+        out.print("Time ran out before everything was tried: give more with --time-limit.")
+
+
+def show_what_if(document: WhatIfDocument) -> None:
+    """Print the page of `splitctl what-if`."""
+    out = console()
+    out.print(f"{document.model}: epoch {document.epoch}, if {'; '.join(document.supposed)}")
+    verdict = "the active plan would stay"
+    if not document.same:
+        verdict = f"another plan would be made, {document.moved} operators would change their node"
+    out.print(f"{verdict} ({document.then.status}, planned in {time_span(document.solve_s)})")
+    out.print()
+    then = document.active_then
+    table = plain_table("", ("",), ("active, now", "active, then", "best, then"))
+    for name, texts in (
+        ("latency", [_figure(plan, "latency_s") for plan in (document.active, then, document.then)]),
+        ("energy", [_figure(plan, "energy_j") for plan in (document.active, then, document.then)]),
+        ("device energy", [_figure(plan, "device_energy_j") for plan in (document.active, then, document.then)]),
+        ("noise", [_figure(plan, "noise") for plan in (document.active, then, document.then)]),
+    ):
+        table.add_row(name, *texts)
+    for node in dict.fromkeys([*document.active.per_node, *document.then.per_node]):
+        shares = [
+            _share(None if plan is None else plan.per_node, node) for plan in (document.active, then, document.then)
+        ]
+        table.add_row(f"operators on {node}", *shares)
+    out.print(table)
+    out.print("now: the figures of now; then: what is supposed; best: the plan that would be made")
+    if then is None:
+        out.print("the active plan could not run then")
+    for sentence in then.broken if then is not None else ():
+        out.print(f"the active plan would break a constraint: {sentence}")
+
+
+def show_frontier(document: FrontierDocument) -> None:
+    """Print the table of `splitctl frontier`."""
+    out = console()
+    out.print(f"{document.model}: {len(document.points)} plans in {time_span(document.seconds)}")
+    out.print()
+    out.print(f"latency as the planner counts it: {document.latency_model}")
+    table = plain_table("", ("", "where"), ("latency", "energy", "device energy", "noise"), ("status",))
+    table.add_column("status")
+    for row in document.points:
+        table.add_row("→" if row.active else "", *_row(row))
+    if not any(row.active for row in document.points):
+        table.add_row("→", *_row(document.active))
+    out.print(table)
+    out.print(f"→ the active plan (epoch {document.epoch})")
+
+
+def _row(row: FrontierRow) -> tuple[str, ...]:
+    where = ", ".join(f"{node} {share.operators}" for node, share in row.per_node.items() if share.operators)
+    figures = (time_span(row.latency_s), joules(row.energy_j), joules(row.device_energy_j), number(row.noise))
+    return (where, *figures, row.status)
+
+
+def _figure(plan: PlanSummary | None, key: str) -> str:
+    if plan is None:
+        return UNKNOWN
+    value: float = getattr(plan, key)
+    return {"latency_s": time_span, "noise": number}.get(key, joules)(value)
+
+
+def _share(per_node: Mapping[str, NodeShare] | None, node: str) -> str:
+    share = None if per_node is None else per_node.get(node)
+    if share is None:
+        return UNKNOWN
+    return str(share.operators) + (f" ({share.quantized} in int8)" if share.quantized else "")

@@ -1,0 +1,218 @@
+"""What people see of nodes, links and models.
+
+Owns: these tables. Its rule: every column says its unit through the value, and names from outside are shown as they
+are, never read as markup. Not here: plans (`cli/views/plan_view.py`), JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgesplit.control.messages import TensorSpec
+from edgesplit.formatting import UNKNOWN, joules, number, percent, size, speed, time_span, watts
+from edgesplit.operations.documents import (
+    CodecsDocument,
+    GoalsDocument,
+    LinkRow,
+    ModelAddedDocument,
+    ModelDocument,
+    NodeRow,
+    SpeedRow,
+)
+from edgesplit.operations.noise_documents import NoiseModelDocument, TighteningDocument
+from edgesplit.operations.profile_documents import ProfiledRow
+from edgesplit_controller.cli.views.layout import console, plain_table, properties
+from edgesplit_controller.cli.views.profile_view import failing_lines, profiling_lines
+
+__all__ = [
+    "corrected_text",
+    "goals_text",
+    "show_added",
+    "show_links",
+    "show_model",
+    "show_models",
+    "show_nodes",
+    "show_profiled",
+]
+
+CLOCKS_DIFFER_S = 2.0
+"""From where a difference of clocks is worth a line. [s]"""
+CORRECTION_SHOWN = 0.05
+"""Relative; smaller corrections of a profile are left to JSON."""
+
+
+def show_nodes(rows: Sequence[NodeRow]) -> None:
+    """Print the table of `splitctl nodes`."""
+    droppable = ("watts are", "free memory", "load", "sending")
+    table = plain_table("", ("node", "state", "address"), ("load", "free memory", "computing", "sending"), droppable)
+    table.add_column("watts are")
+    for row in rows:
+        table.add_row(
+            row.name,
+            "refused" if row.refused else "online" if row.online else "offline",
+            row.advertise or UNKNOWN,
+            percent(row.cpu_percent),
+            size(row.memory_available_bytes),
+            watts(row.compute_w),
+            watts(row.transmit_w),
+            row.power_origin or UNKNOWN,
+        )
+    out = console()
+    out.print(table if rows else "no node has registered: start edgesplit-agent on one")
+    for row in rows:
+        if row.refused:
+            out.print(f"{row.name} is not used: {row.refused}")
+        for warning in row.warnings:
+            out.print(f"warning of {row.name}: {warning}")
+    for row in rows:
+        if not row.online:
+            seen = "" if row.last_seen_s is None else f", last seen {time_span(row.last_seen_s)} ago"
+            out.print(f"{row.name} is offline{seen}", soft_wrap=True)
+        for line in failing_lines(row) if row.online else ():
+            out.print(line)
+        if row.online and row.clock_offset_s is not None and abs(row.clock_offset_s) >= CLOCKS_DIFFER_S:
+            side = "ahead of" if row.clock_offset_s > 0 else "behind"
+            out.print(f"the clock of {row.name} is {time_span(abs(row.clock_offset_s))} {side} the controller's")
+        for model, corrected in row.speeds.items():
+            if (text := corrected_text(corrected)) is not None:
+                out.print(f"{row.name} computes {model} in {text}")
+        if row.power_problem and row.online:
+            out.print(f"watts of {row.name}: {row.power_problem}")
+    emulated = [row.name for row in rows if row.emulated]
+    if emulated:
+        out.print(f"emulated speed and links, not the machine's own: {', '.join(emulated)}")
+
+
+def corrected_text(row: SpeedRow) -> str | None:
+    """A profile and its correction, for people; None where the correction is not worth a line."""
+    factors = (row.factor, row.int8_factor)
+    if all(abs(factor - 1.0) < CORRECTION_SHOWN for factor in factors):
+        return None
+    int8 = f" (int8: {number(row.int8_factor)})" if abs(row.int8_factor / row.factor - 1.0) >= CORRECTION_SHOWN else ""
+    age = f", {time_span(row.age_s)} ago" if row.age_s is not None else ""
+    whole = f"{time_span(row.whole_s)}, {number(row.factor)} times{int8} its profile's {time_span(row.profiled_s)}"
+    return f"{whole} ({row.origin}{age})"
+
+
+def show_links(rows: Sequence[LinkRow]) -> None:
+    """Print the table of `splitctl links`."""
+    table = plain_table("", ("from", "to", "state"), ("bandwidth", "one way", "age"), ("origin", "age"))
+    table.add_column("origin")
+    for row in rows:
+        state = "up" if row.up else "down" if row.latency_s is not None else "missing"
+        rate = UNKNOWN if row.bandwidth_bytes_per_s is None else speed(row.bandwidth_bytes_per_s)
+        spans = (UNKNOWN if span is None else time_span(span) for span in (row.latency_s, row.age_s))
+        table.add_row(row.from_, row.to, state, rate, *spans, row.origin if row.latency_s is not None else UNKNOWN)
+    out = console()
+    out.print(table if rows else "no link to show: links appear when two agents are online")
+    for row in rows:
+        if row.reason:
+            out.print(f"{row.from_} to {row.to}: {row.reason}")
+
+
+def _profiled(row: ModelDocument) -> list[str]:
+    """Nodes that profiled a model; that one is away is said, for no plan can use it now."""
+    return [*row.profiled, *(f"{node} (offline)" for node in row.profiled_offline)]
+
+
+def show_models(rows: Sequence[ModelDocument]) -> None:
+    """Print the table of `splitctl model list`."""
+    droppable = ("quantizable", "units", "operators", "weights")
+    table = plain_table("", ("model", "serves"), ("operators", "units", "quantizable", "weights"), droppable)
+    table.add_column("profiled on", wraps=True)
+    for row in rows:
+        counts = (str(row.operators), str(row.units), str(len(row.quantizable)), size(row.weight_bytes))
+        serves = f"epoch {row.epoch} from {row.source}" if row.deployed else "no"
+        table.add_row(row.name, serves, *counts, ", ".join(_profiled(row)) or UNKNOWN)
+    console().print(table if rows else "no model was added: see 'splitctl model add --help'")
+
+
+def show_model(document: ModelDocument) -> None:
+    """Print `splitctl model show`."""
+    rows = [
+        ("model", document.name),
+        ("sha256", document.sha256),
+        ("serves", f"epoch {document.epoch} from {document.source}" if document.deployed else "no"),
+        ("inputs", _tensors(document.inputs)),
+        ("outputs", _tensors(document.outputs)),
+        ("operators", f"{document.operators} in {document.units} units, {document.tensors} tensors"),
+        ("weights", size(document.weight_bytes)),
+        ("quantizable", ", ".join(document.quantizable) or "none"),
+        ("noise model", _noise_model(document.noise_model)),
+        ("wire codecs", _codecs(document.codecs)),
+        ("profiled on", ", ".join(_profiled(document)) or "no node yet"),
+        *(("not on", f"{node}: {why}") for node, why in profiling_lines(document.profiling)),
+    ]
+    if document.noise_tightening is not None:
+        rows.append(("tightened", _tightening(document.noise_tightening)))
+    if document.goals is not None:
+        rows.append(("goals", goals_text(document.goals)))
+    console().print(properties([*rows, *(("warning", sentence) for sentence in document.warnings)]))
+
+
+def show_added(document: ModelAddedDocument) -> None:
+    """Print the result of `splitctl model add`; its warnings went to standard error."""
+    rows = [
+        ("model", document.name),
+        ("sha256", document.sha256),
+        ("operators", f"{document.operators} in {document.units} units, {document.tensors} tensors"),
+        ("quantizable", ", ".join(document.quantizable) or "none"),
+        ("noise model", _noise_model(document.noise_model)),
+        ("wire codecs", _codecs(document.codecs)),
+        ("profiled on", ", ".join(document.profiled) or "no node yet"),
+    ]
+    console().print(properties(rows))
+
+
+def show_profiled(model: str, rows: Sequence[ProfiledRow]) -> None:
+    """Print the result of `splitctl model profile`."""
+    table = plain_table("", ("node", "state"), ("took", "whole model"))
+    for row in rows:
+        table.add_row(row.node, row.state, time_span(row.seconds), time_span(row.whole_s) if row.whole_s else UNKNOWN)
+    out = console()
+    out.print(table if rows else f"no node is online: nodes profile {model} once they are")
+    for row in rows:
+        if row.reason:
+            again = "" if row.next_try_s is None else f"; it is tried again in {row.next_try_s:.0f} s"
+            out.print(f"{row.node}: {row.reason}{again}")
+
+
+def goals_text(goals: GoalsDocument) -> str:
+    """Goals in one line."""
+    noise = "unlimited" if goals.max_noise is None else f"at most {number(goals.max_noise)}"
+    limit = goals.device_energy_limit_j
+    device = "unlimited" if limit is None else f"at most {joules(limit)}"
+    weights = f"latency {number(goals.latency_weight)}, energy {number(goals.energy_weight)}"
+    text = f"weights {weights}; noise {noise}; device energy {device}"
+    if goals.min_battery is None:
+        return text
+    return f"{text}; battery at least {goals.min_battery:.0%} for {number(goals.battery_hours)} h"
+
+
+def _noise_model(model: NoiseModelDocument) -> str:
+    if model.r2_test is None:
+        return "none needed: nothing is quantizable"
+    fit = f"degree {model.degree}, R² {number(model.r2_train)} (training), {number(model.r2_test)} (test)"
+    unit = "" if model.metric == "rho" else f" of {model.metric}"
+    return f"{fit}{unit}, {model.patterns} patterns in {time_span(model.seconds)}; all quantized: {number(model.full_noise)}"
+
+
+def _tightening(tightening: TighteningDocument) -> str:
+    found = (
+        f"epoch {tightening.epoch} had {number(tightening.measured)} on average over {tightening.samples} checked "
+        f"requests where {number(tightening.predicted)} was predicted and {number(tightening.bound)} allowed"
+    )
+    if tightening.float_only:
+        return f"only float is planned under a noise bound: {found}"
+    return f"noise is predicted {number(tightening.factor)} times higher than the noise model says: {found}"
+
+
+def _tensors(specs: Sequence[TensorSpec]) -> str:
+    return ", ".join(f"{spec.name} {spec.dtype}[{'×'.join(map(str, spec.shape))}]" for spec in specs)
+
+
+def _codecs(codecs: CodecsDocument | None) -> str:
+    if codecs is None:
+        return "not measured: add the model again with --replace"
+    samples = "1 sample" if codecs.samples == 1 else f"{codecs.samples} samples"
+    return f"noise of {codecs.measured} of {codecs.tensors} tensors on {samples} in {time_span(codecs.seconds)}"

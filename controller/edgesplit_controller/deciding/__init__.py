@@ -1,0 +1,1 @@
+"""Deciding when to plan, whether a new plan pays, and which fallbacks to hold."""

@@ -1,0 +1,117 @@
+"""Plans that were made again and declined: how often, and which of them people are told.
+
+Owns: the count of each model and what of it becomes an event. Its rule: a decision that answers what people were told is
+told, as long as that does not go on and on; all are counted. Not here: deciding (`replanning.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from edgesplit.operations.documents import DeclinedDocument
+
+__all__ = ["Allowance", "Declined"]
+
+AT_ONCE = 8
+"""So much is told in a row of what comes again and again. [1]"""
+ONE_EACH_S = 900.0
+"""After that one in this time. [s]"""
+QUIET_FIRST_S, QUIET_MOST_S = 30.0, 1_800.0
+"""Pause before a better chance that was declined is looked at again, doubled each time. [s]"""
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What may still be told of one thing; refilled as time passes."""
+
+    left: float = AT_ONCE
+    at_s: float = float("-inf")
+
+    def spent(self, now_s: float) -> Allowance | None:
+        """What is left after telling one more, or None where it may not be told. [s]"""
+        refilled = min(AT_ONCE, self.left + (now_s - self.at_s) / ONE_EACH_S)
+        return replace(self, left=refilled - 1, at_s=now_s) if refilled >= 1 else None
+
+
+@dataclass
+class _DeclinedPlans:
+    count: int = 0
+    untold: int = 0
+    last_unix_s: float = 0.0
+    last_reason: str = ""
+    pause_s: float = QUIET_FIRST_S
+    quiet_until_s: float = float("-inf")
+
+
+class Declined:
+    """The counts of all models, and what was told of links.
+
+    Args:
+        clock: Monotonic. [s]
+        unix_clock: [s since the epoch]
+    """
+
+    def __init__(self, clock: Callable[[], float], unix_clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._unix_clock = unix_clock
+        self._since_unix_s = unix_clock()
+        self._models: dict[str, _DeclinedPlans] = {}
+        self._told: dict[tuple[str, ...], Allowance] = {}
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Declined since this controller started, by model."""
+        return {name: model.count for name, model in self._models.items()}
+
+    def document(self, model: str) -> DeclinedDocument:
+        """What `splitctl plan` says of it."""
+        known = self._models.get(model) or _DeclinedPlans()
+        return DeclinedDocument(
+            count=known.count,
+            since_unix_s=self._since_unix_s,
+            last_unix_s=known.last_unix_s if known.count else None,
+            last_reason=known.last_reason,
+        )
+
+    def may_tell(self, *about: str) -> bool:
+        """Whether one more event may be told about something that comes and goes; it counts as told then."""
+        left = self._told.get(about, Allowance()).spent(self._clock())
+        if left is not None:
+            self._told[about] = left
+        return left is not None
+
+    def add(self, model: str, reason: str, *, answers: bool, forced: bool) -> str | None:
+        """Count one.
+
+        Args:
+            model: Its name.
+            reason: Why it was planned and why it stays.
+            answers: The occasion was told.
+            forced: Somebody asked for it.
+
+        Returns:
+            What to add to the sentence of its event (of others that were not told), or None to tell nothing.
+        """
+        known = self._models.setdefault(model, _DeclinedPlans())
+        known.count += 1
+        known.last_unix_s, known.last_reason = self._unix_clock(), reason
+        if not forced and not (answers and self.may_tell("declined", model)):
+            known.untold += 1
+            return None
+        untold, known.untold = known.untold, 0
+        return f"; {untold} more were declined since the last that was told" if untold else ""
+
+    def may_try(self, model: str) -> bool:
+        """Whether a chance that the serving plan does not feel is worth planning now."""
+        return self._clock() >= (self._models.get(model) or _DeclinedPlans()).quiet_until_s
+
+    def tried(self, model: str, *, adopted: bool) -> None:
+        """It was planned: what came to nothing is tried ever later."""
+        known = self._models.setdefault(model, _DeclinedPlans())
+        known.pause_s = QUIET_FIRST_S if adopted else min(2 * known.pause_s, QUIET_MOST_S)
+        known.quiet_until_s = self._clock() + known.pause_s
+
+    def forget(self, model: str) -> None:
+        """A model is gone."""
+        self._models.pop(model, None)

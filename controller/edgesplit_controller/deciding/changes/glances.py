@@ -1,0 +1,121 @@
+"""A cheap look at the fleet: whether stating the planning problem of a model could tell anything new.
+
+Owns: what problems are made of, read from the registry without making one. Its rule: pure comparison; what it lets pass is
+looked at closely by `replanning.py`. Not here: problems (`stating/problem_statement.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgesplit_controller.deciding.changes.replanning import Reason, Thresholds, link_reasons
+from edgesplit_controller.deciding.changes.stakes import LinkFigures, Pair, Stakes
+
+if TYPE_CHECKING:
+    from edgesplit.control.profile_messages import ExecutionProfile
+    from edgesplit.operations.documents import GoalsDocument
+    from edgesplit_controller.fleet.node_speeds import Speeds
+    from edgesplit_controller.fleet.registry import Registry
+    from edgesplit_controller.models.model_record import ModelRecord
+
+__all__ = ["Glance", "Glances"]
+
+WATTS = 0.02
+"""Relative change of a node's power that predictions follow. [1]"""
+FELT = 0.01
+"""Share of a plan that a link must change before predictions follow. [1]"""
+
+
+@dataclass(frozen=True)
+class _Node:
+    """What a problem takes from a node."""
+
+    compute_w: float
+    transmit_w: float
+    memory_bytes: float
+    profile: ExecutionProfile
+
+    def differs(self, other: _Node) -> bool:
+        """Whether predictions would."""
+        return (
+            self.profile is not other.profile
+            or self.memory_bytes != other.memory_bytes
+            or abs(self.compute_w - other.compute_w) > WATTS * abs(self.compute_w)
+            or abs(self.transmit_w - other.transmit_w) > WATTS * abs(self.transmit_w)
+        )
+
+
+@dataclass(frozen=True)
+class Glance:
+    """The fleet as one model's problem would see it.
+
+    Attributes:
+        links: Those that are up between usable nodes.
+        scatter: Of their bandwidth's measurements, relative. [1]
+    """
+
+    nodes: Mapping[str, _Node]
+    links: Mapping[Pair, LinkFigures]
+    scatter: Mapping[Pair, float]
+
+    def differs(self, before: Glance) -> bool:
+        """Whether nodes or links came or went, or nodes are another."""
+        return (
+            self.nodes.keys() != before.nodes.keys()
+            or self.links.keys() != before.links.keys()
+            or any(node.differs(self.nodes[name]) for name, node in before.nodes.items())
+        )
+
+    def felt(self, before: Glance, stakes: Stakes) -> bool:
+        """Whether what the plan predicts differs by what its links became."""
+        return any(
+            stakes.suffered(pair, before.links[pair], self.links[pair]) > FELT
+            for pair in stakes.sent
+            if pair in before.links and pair in self.links
+        )
+
+    def reasons(self, decided: Mapping[Pair, LinkFigures], thresholds: Thresholds, stakes: Stakes) -> list[Reason]:
+        """Links that changed since the last decision so that planning again could matter."""
+        return link_reasons(decided, self.links, thresholds, stakes, self.scatter)
+
+
+class Glances:
+    """Looks at the fleet.
+
+    Args:
+        registry: What nodes say.
+        speeds: Their execution profiles as they hold now.
+    """
+
+    def __init__(self, registry: Registry, speeds: Speeds) -> None:
+        self._registry = registry
+        self._speeds = speeds
+
+    def look(self, record: ModelRecord, goals: GoalsDocument, taken: Mapping[str, float]) -> Glance:
+        """The fleet now.
+
+        Args:
+            record: The model.
+            goals: Name forbidden nodes.
+            taken: Memory that other models' plans hold, by node. [B]
+        """
+        nodes: dict[str, _Node] = {}
+        for name, node in self._registry.nodes.items():
+            profile = self._speeds.profile(name, record.name, record.sha256)
+            if node.usable and node.status is not None and node.metrics is not None and profile is not None:
+                free = node.status.memory_limit_bytes - taken.get(name, 0.0)
+                nodes[name] = _Node(node.metrics.compute_w, node.metrics.transmit_w, free, profile)
+        for name in goals.forbidden:
+            nodes.pop(name, None)
+        links = {
+            (start, link.to): link
+            for start, link in self._registry.links()
+            if link.up and link.bandwidth_bytes_per_s > 0 and start in nodes and link.to in nodes and start != link.to
+        }
+        return Glance(
+            nodes,
+            {pair: (link.bandwidth_bytes_per_s, link.latency_s) for pair, link in links.items()},
+            {pair: link.scatter for pair, link in links.items() if link.scatter},
+        )

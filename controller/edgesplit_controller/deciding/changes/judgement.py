@@ -1,0 +1,121 @@
+"""Whether what changed about the fleet is worth planning a model again, and worth telling.
+
+Owns: the one place where a change is judged for a deployed model: first cheaply, from what nodes said, then against the
+stated problem. Its rule: a change counts by what it can do to a plan; what only scatters costs a glance. Not here: the
+comparisons (`deciding/changes/stakes.py`, `deciding/changes/glances.py`, `replanning.py`), planning and deciding (`deciding/deployer.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from edgesplit.control.messages import EventLevel
+from edgesplit_controller.deciding.changes.occasions import Data, Watch
+from edgesplit_controller.deciding.changes.replanning import Figures, Reason, Thresholds, figures_of, reasons
+from edgesplit_controller.deciding.changes.stakes import Stakes, stakes_of
+
+if TYPE_CHECKING:
+    from edgesplit.operations.documents import GoalsDocument
+    from edgesplit.planning.problem import Problem
+    from edgesplit_controller.deciding.changes.declined import Declined
+    from edgesplit_controller.deciding.changes.glances import Glance
+    from edgesplit_controller.deciding.plan_maker import PlanMaker
+    from edgesplit_controller.event_log import EventLog
+    from edgesplit_controller.rollout.deployment_state import PlanRecord
+    from edgesplit_controller.rollout.driver import Rollouts
+
+__all__ = ["Judgement"]
+
+REFRESH_LINKS_EVERY_S = 10.0
+"""What a link makes of the prediction that is shown, where it is no reason to plan again. [s]"""
+
+
+class Judgement:
+    """Judges changes for all models.
+
+    Args:
+        rollouts: How their noise models are tightened.
+        maker: Knows timed components.
+        declined: What was planned in vain, and what was told.
+        events: Where links are told.
+        thresholds: How much is enough.
+        clock: Monotonic, the deployer's. [s]
+    """
+
+    def __init__(
+        self,
+        rollouts: Rollouts,
+        maker: PlanMaker,
+        *,
+        declined: Declined,
+        events: EventLog,
+        thresholds: Thresholds,
+        clock: Callable[[], float],
+    ) -> None:
+        self._rollouts = rollouts
+        self._maker = maker
+        self._declined = declined
+        self._events = events
+        self._thresholds = thresholds
+        self._clock = clock
+
+    def worth_stating(self, model: str, watch: Watch, active: PlanRecord, goals: GoalsDocument, glance: Glance) -> bool:
+        """Whether a planning problem stated now could lead to anything."""
+        if watch.glance is None or glance.differs(watch.glance) or active.goals != goals:
+            return True
+        tightening = self._rollouts.state.tightenings.get(model)
+        if tightening is not None and watch.breach != (active.plan.epoch, tightening):
+            return True
+        if watch.refreshed is not None and watch.refreshed[1] != self._maker.timed_s(model):
+            return True
+        stakes, decided = self._stakes(watch, active), watch.figures or figures_of(active.problem)
+        if glance.felt(watch.glance, stakes) and self._clock() - watch.refreshed_s >= REFRESH_LINKS_EVERY_S:
+            return True
+        found = glance.reasons(decided.links, self._thresholds, stakes)
+        return any(not reason.quiet for reason in found) or (bool(found) and self._declined.may_try(model))
+
+    def reasons(
+        self,
+        model: str,
+        watch: Watch,
+        active: PlanRecord,
+        problem: Problem,
+        glance: Glance,
+        *,
+        since: Figures | None = None,
+    ) -> tuple[Reason, ...]:
+        """Why to plan a model again, as its problem is now; chances that came to nothing lately are left out.
+
+        Args:
+            model: Its name.
+            watch: What the last decision stood on.
+            active: The plan that serves.
+            problem: With the present figures.
+            glance: Knows how links scatter.
+            since: Figures to compare with in place of the last decision's.
+        """
+        before = since or watch.figures or figures_of(active.problem)
+        stakes = self._stakes(watch, active)
+        found = reasons(before, figures_of(problem), self._thresholds, stakes, glance.scatter)
+        may_try = self._declined.may_try(model)
+        return tuple(reason for reason in found if may_try or not reason.quiet)
+
+    def tell(self, model: str, found: Sequence[Reason]) -> bool:
+        """Tell of links that the serving plan feels; whether people know of any of the reasons."""
+        known = False
+        for reason in found:
+            if not reason.kind.startswith("link-"):
+                known = True
+            elif not reason.quiet and self._declined.may_tell("link", model, reason.node, reason.to):
+                data: Data = {"from": reason.node, "to": reason.to, "share_of_plan": reason.share or None}
+                level: EventLevel = "warning" if reason.kind == "link-lost" else "info"
+                self._events.add("link-changed", reason.text, model=model, node=reason.node, data=data, level=level)
+                known = True
+        return known
+
+    def _stakes(self, watch: Watch, active: PlanRecord) -> Stakes:
+        if watch.stakes is None or watch.stakes[0] is not active:
+            floor_s = self._thresholds.latency_floor_s
+            watch.stakes = active, stakes_of(active.problem, active.assignment, active.evaluation, floor_s)
+        return watch.stakes[1]

@@ -1,0 +1,84 @@
+"""Why a model is planned, what is known meanwhile, and what came of it.
+
+Owns: the small values of planning on demand and by itself. Its rule: values only. Not here: deciding (`deciding/deployer.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from edgesplit.planning.problem import Problem
+from edgesplit.retrying import Retry
+from edgesplit_controller.deciding.changes.glances import Glance
+from edgesplit_controller.deciding.changes.replanning import Figures
+from edgesplit_controller.deciding.changes.stakes import Stakes
+from edgesplit_controller.rollout.deployment_state import PlanRecord, Tightening
+
+__all__ = ["Data", "ModelChange", "Occasion", "Watch"]
+
+Data = dict[str, str | float | int | bool | None]
+"""Figures behind an event."""
+
+
+@dataclass(frozen=True)
+class ModelChange:
+    """What came of planning.
+
+    Attributes:
+        changed: The assignment differs from before.
+    """
+
+    epoch: int
+    changed: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Occasion:
+    """Why a model is planned.
+
+    Attributes:
+        cause: In a few words, for people.
+        forced: Hysteresis does not apply.
+        deadline_s: When the new epoch is given up, on the deployer's clock. [s]
+        answers: People were told of it, so they are told what came of it.
+    """
+
+    cause: str
+    forced: bool
+    deadline_s: float
+    answers: bool = True
+
+
+@dataclass
+class Watch:
+    """What is known of a model's planning but not persisted.
+
+    Attributes:
+        lock: Held during a change.
+        dirty: Something about the fleet changed since the watcher looked.
+        figures: What the last decision stood on.
+        glance: What the fleet looked like when a problem was last stated.
+        stakes: What a plan has at stake on links, and which plan.
+        refreshed: The last problem and times of components that the serving plan's predictions were compared with.
+        refreshed_s: When that was, on the deployer's clock. [s]
+        complaint: Why there was no problem to solve when it was last stated, or empty.
+        breach: Epoch and tightening that were last planned for.
+        retry: Plans made by itself were given up, up to now, and are made again.
+        tried: Figures under which the last of them was.
+    """
+
+    task: asyncio.Task[None] | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    dirty: asyncio.Event = field(default_factory=asyncio.Event)
+    figures: Figures | None = None
+    glance: Glance | None = None
+    stakes: tuple[PlanRecord, Stakes] | None = None
+    refreshed: tuple[Problem, Mapping[tuple[str, str], float]] | None = None
+    refreshed_s: float = float("-inf")
+    complaint: str = ""
+    breach: tuple[int, Tightening] | None = None
+    retry: Retry | None = None
+    tried: Figures | None = None

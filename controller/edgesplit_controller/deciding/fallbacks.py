@@ -1,0 +1,288 @@
+"""A plan for every node that could vanish, made after the one that serves.
+
+Owns: when spares are planned, which of them fit the nodes' memory, and handing them to the rollout. Its rule: nothing
+here delays a plan that is to serve; a spare gives way to whatever needs its memory. Not here: which spares are worth
+having (`deciding/spares.py`), when the source moves to a spare (the agents').
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import structlog
+
+from edgesplit.control.messages import EpochSpec
+from edgesplit.errors import EdgesplitError
+from edgesplit.formatting import time_span
+from edgesplit_controller.deciding.node_shares import per_node
+from edgesplit_controller.deciding.spares import HeldSpare, SpareDraft, plan_spares, still_hold
+from edgesplit_controller.rollout.compilation import compile_plan
+from edgesplit_controller.rollout.deployment_state import DeploymentState, PlanRecord, SparePlan
+from edgesplit_controller.rollout.steps import Spare
+
+if TYPE_CHECKING:
+    from edgesplit_controller.configuration import Planning
+    from edgesplit_controller.event_log import EventLog
+    from edgesplit_controller.fleet.registry import Registry
+    from edgesplit_controller.graph.blobs import BlobStore
+    from edgesplit_controller.models.model_record import ModelRecord
+    from edgesplit_controller.rollout.driver import Rollouts
+
+__all__ = ["Fallbacks", "Writing"]
+
+LEAST_TIME_S = 1.0
+"""What spares get of the time limit even where the plan itself used it up. [s]"""
+_Basis = tuple[object, ...]
+"""What spares were planned for; figures that scatter are not part of it."""
+
+
+class Writing:
+    """Blobs that are written but not yet named by any plan: while there are some, nothing may be collected."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._then: Callable[[], None] | None = None
+
+    @contextmanager
+    def __call__(self) -> Generator[None, None, None]:
+        """Write, and name what was written, within this context."""
+        self._count += 1
+        try:
+            yield
+        finally:
+            self._count -= 1
+            if self._count == 0 and self._then is not None:
+                then, self._then = self._then, None
+                then()
+
+    def when_done(self, then: Callable[[], None]) -> None:
+        """Do this once nobody writes; of several, the last counts."""
+        if self._count == 0:
+            then()
+        else:
+            self._then = then
+
+
+class Fallbacks:
+    """The spares of all deployments.
+
+    Args:
+        rollouts: Holds them.
+        registry: Addresses and memory of the nodes.
+        models: By name.
+        blobs: Where component graphs go.
+        writing: Told when they do.
+        events: Where new spares are told.
+        settings: Whether spares are wanted, and the time limit.
+    """
+
+    def __init__(
+        self,
+        rollouts: Rollouts,
+        *,
+        registry: Registry,
+        models: Mapping[str, ModelRecord],
+        blobs: BlobStore,
+        writing: Writing,
+        events: EventLog,
+        settings: Planning,
+    ) -> None:
+        self._rollouts = rollouts
+        self._registry = registry
+        self._models = models
+        self._blobs = blobs
+        self._writing = writing
+        self._events = events
+        self._settings = settings
+        self._log = structlog.get_logger(part="fallbacks")
+        self._one_at_a_time = asyncio.Lock()
+        self._planned_for: dict[str, tuple[_Basis, int]] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def refresh(self, model: str) -> None:
+        """Plan the spares of a model anew, in the background; what was under way for it is dropped."""
+        before = self._tasks.pop(model, None)
+        if before is not None:
+            before.cancel()
+        if model in self._rollouts.state.deployments:
+            self._tasks[model] = asyncio.create_task(self._refresh(model), name=f"fallbacks-{model}")
+
+    def trim(self) -> None:
+        """Let go of spares that no longer fit beside what nodes hold and prepare."""
+        for model, deployment in tuple(self._rollouts.state.deployments.items()):
+            held = {spare: deployment.spares[spare.epoch] for spare in deployment.rollout.spares}
+            fitting = self._fitting(model, held)
+            if len(fitting) < len(held):
+                self._rollouts.hold_spares(model, fitting)
+
+    async def close(self) -> None:
+        """Stop planning; what nodes hold stays."""
+        tasks = tuple(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _refresh(self, model: str) -> None:
+        try:
+            async with self._one_at_a_time:
+                await self._plan(model)
+        except EdgesplitError as error:
+            self._log.warning("fallbacks-not-planned", model=model, reason=str(error))
+        except Exception:
+            # The plan that serves must not suffer from a defect in planning for the worst.
+            self._log.exception("fallbacks-failed-unexpectedly", model=model)
+
+    async def _plan(self, model: str) -> None:
+        active = self._plannable(model)
+        if active is None:
+            return
+        drafts: list[SpareDraft] = []
+        basis, thresholds = _basis(active, self._settings.fallbacks, self._addresses()), self._settings.thresholds
+        if self._settings.fallbacks == "per-node":
+            deployment = self._rollouts.state.deployments[model]
+            held = [HeldSpare(spare.lost, deployment.spares[spare.epoch]) for spare in deployment.rollout.spares]
+            if self._planned_for.get(model) == (basis, len(held)) and await asyncio.to_thread(
+                still_hold, active.problem, held, thresholds
+            ):
+                return  # figures scatter, and what nodes hold is as good
+            left_s = max(LEAST_TIME_S, self._settings.time_limit_s - active.solve_s)
+            drafts = await asyncio.to_thread(plan_spares, active, left_s, held, thresholds)
+        if self._plannable(model) is not active:
+            return  # another plan is on its way, and with it this comes again
+        self._planned_for[model] = basis, len(drafts)
+        with self._writing():
+            spares = await self._compiled(self._models[model], active, drafts)
+            if self._plannable(model) is active:
+                self._hold(model, self._fitting(model, spares))
+
+    def _plannable(self, model: str) -> PlanRecord | None:
+        """The plan to make spares for, unless another is being prepared."""
+        deployment = self._rollouts.state.deployments.get(model)
+        record = self._models.get(model)
+        if deployment is None or deployment.active is None or record is None or deployment.rollout.upcoming is not None:
+            return None
+        return deployment.active if deployment.active.version == record.version else None
+
+    async def _compiled(
+        self, record: ModelRecord, active: PlanRecord, drafts: Sequence[SpareDraft]
+    ) -> dict[Spare, SparePlan]:
+        """Every draft as a spare; one that nodes hold already keeps its number."""
+        deployment, addresses = self._rollouts.state.deployments[record.name], self._addresses()
+        found: dict[Spare, SparePlan] = {}
+        for draft in drafts:
+            nodes = {active.plan.source, *draft.assignment.node_of.values()}
+            if not nodes <= addresses.keys():
+                continue
+            held = _held(deployment, draft, addresses)
+            if held is None:
+                epoch = self._rollouts.next_epoch(record.name)
+                specs = await asyncio.to_thread(
+                    compile_plan,
+                    record.graph,
+                    self._blobs,
+                    record.manifest.ranges,
+                    draft.assignment,
+                    draft.evaluation,
+                    epoch=epoch,
+                    source=active.plan.source,
+                    addresses=addresses,
+                )
+                ready = False
+            else:
+                epoch, specs, ready = held.epoch, deployment.spares[held.epoch].specs, held.ready
+            spare = Spare(epoch=epoch, lost=draft.lost, participants=tuple(sorted(specs)), ready=ready)
+            found[spare] = _spare_plan(epoch, active, draft, specs)
+        return found
+
+    def _addresses(self) -> dict[str, str]:
+        nodes = self._registry.nodes.items()
+        return {name: node.status.advertise for name, node in nodes if node.status is not None}
+
+    def _fitting(self, model: str, spares: Mapping[Spare, SparePlan]) -> dict[Spare, SparePlan]:
+        """Those that fit every node's memory beside all that must be there, in their order."""
+        held = {name: _must_hold(self._rollouts.state.deployments, name) for name in self._registry.nodes}
+        for other, deployment in self._rollouts.state.deployments.items():
+            for spare in deployment.rollout.spares if other != model else ():
+                for node, spec in deployment.spares[spare.epoch].specs.items():
+                    held.setdefault(node, {}).update(_graphs(spec))
+        fitting: dict[Spare, SparePlan] = {}
+        for spare, plan in spares.items():
+            with_it = {node: held.get(node, {}) | _graphs(spec) for node, spec in plan.specs.items()}
+            if all(self._fits(node, sum(graphs.values())) for node, graphs in with_it.items()):
+                held |= with_it
+                fitting[spare] = plan
+        return fitting
+
+    def _fits(self, node: str, nbytes: int) -> bool:
+        status = self._registry.node(node).status
+        limit = status.memory_limit_bytes if status is not None else 0
+        return limit <= 0 or nbytes <= limit
+
+    def _hold(self, model: str, spares: Mapping[Spare, SparePlan]) -> None:
+        before = self._rollouts.state.deployments[model].rollout.spares
+        if not spares and not before:
+            return
+        self._rollouts.hold_spares(model, spares)
+        if {spare.epoch for spare in before} == {spare.epoch for spare in spares}:
+            return
+        for spare, plan in spares.items():
+            text = (
+                f"{model} epoch {spare.epoch} on {', '.join(spare.participants)} is kept for the loss of "
+                f"{' or '.join(spare.lost)}: {time_span(plan.latency_s)}"
+            )
+            data = {"epoch": spare.epoch, "latency_s": plan.latency_s, "energy_j": plan.energy_j}
+            self._events.add("fallback-planned", text, model=model, data=data)
+
+
+def _graphs(spec: EpochSpec) -> dict[str, int]:
+    """Digest to bytes of a part's graphs; equal ones share a session on their node."""
+    refs = [component.graph for component in spec.components]
+    return {ref.digest: ref.nbytes + sum(weight.nbytes for weight in ref.weights) for ref in refs}
+
+
+def _must_hold(deployments: Mapping[str, DeploymentState], node: str) -> dict[str, int]:
+    """Graphs of every model's plans and local fallbacks on a node."""
+    graphs: dict[str, int] = {}
+    for deployment in deployments.values():
+        for plan in deployment.plans.values():
+            if node in plan.specs:
+                graphs |= _graphs(plan.specs[node])
+        for local in deployment.local:
+            if local.source == node:
+                graphs |= _graphs(local.spec)
+    return graphs
+
+
+def _basis(active: PlanRecord, wanted: str, addresses: Mapping[str, str]) -> _Basis:
+    names = tuple(node.name for node in active.problem.nodes)
+    known = tuple((name, addresses.get(name)) for name in names)
+    return active.assignment, active.version, active.plan.source, active.goals, known, wanted
+
+
+def _held(deployment: DeploymentState, draft: SpareDraft, addresses: Mapping[str, str]) -> Spare | None:
+    """The spare that nodes hold of a draft, unless a node of it has moved."""
+    for spare in deployment.rollout.spares:
+        plan = deployment.spares[spare.epoch]
+        parts = plan.specs.values()
+        if plan.assignment == draft.assignment and all(
+            addresses.get(node) == address for part in parts for node, address in part.participants.items()
+        ):
+            return spare
+    return None
+
+
+def _spare_plan(epoch: int, active: PlanRecord, draft: SpareDraft, specs: dict[str, EpochSpec]) -> SparePlan:
+    return SparePlan(
+        epoch=epoch,
+        sha256=active.sha256,
+        specs=specs,
+        assignment=draft.assignment,
+        latency_s=draft.evaluation.timeline_s,
+        energy_j=draft.evaluation.energy_j,
+        noise=draft.evaluation.noise,
+        per_node=per_node(active.problem, draft.assignment, draft.evaluation),
+        components=draft.evaluation.components,
+    )

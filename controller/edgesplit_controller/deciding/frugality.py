@@ -1,0 +1,126 @@
+"""Solving under what a battery allows.
+
+Owns: the limit as a constraint, and what happens where no plan keeps it. Its rule: a battery never ends serving: where
+no plan keeps its floor, the best of those that take least from the source is made. Not here: the limit
+(`battery.py`), weighing the plan against what serves (`planning.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import msgspec
+
+from edgesplit.errors import PlanningTimedOut
+from edgesplit.operations.documents import BatteryDocument
+from edgesplit.planning.plan import Assignment, Evaluation, Ranges, Solution, Timings
+from edgesplit.planning.problem import Problem
+from edgesplit_controller.stating.battery_limit import judged
+
+__all__ = ["Limited", "fitted", "solve_within", "with_limit"]
+
+FRUGAL_SHARE = 0.5
+"""Of the time limit, for finding the least energy of the source."""
+EQUAL = 1e-6
+"""Relative; plans that take this little more from the source count as equally frugal."""
+
+
+@dataclass(frozen=True)
+class Limited:
+    """A problem solved under what a battery allows.
+
+    Attributes:
+        problem: With the limit that the plan was made under.
+        lenient: With the one that a serving plan is held to.
+        battery: What was asked, with `kept` set; None without a floor.
+    """
+
+    solution: Solution
+    problem: Problem
+    lenient: Problem
+    battery: BatteryDocument | None
+
+
+def with_limit(problem: Problem, limit_j: float) -> Problem:
+    """The problem with a limit on the source's energy, beside the one it has: the tighter counts. [J]"""
+    named_j = problem.constraints.device_energy_limit_j
+    tighter_j = limit_j if named_j is None else min(limit_j, named_j)
+    constraints = msgspec.structs.replace(problem.constraints, device_energy_limit_j=tighter_j)
+    return msgspec.structs.replace(problem, constraints=constraints)
+
+
+def solve_within(
+    problem: Problem, battery: BatteryDocument | None, *, hint: Assignment | None, time_limit_s: float
+) -> Limited:
+    """Solve a problem under a battery's limit, or else as frugally as can be.
+
+    Args:
+        problem: Without that limit.
+        battery: What the floor allows, or None without one.
+        hint: A plan to start from.
+        time_limit_s: For all of it. [s]
+
+    Raises:
+        PlanningTimedOut: As `planner.solve`.
+    """
+    from edgesplit_controller.planner import evaluate, solve  # noqa: PLC0415 - ortools loads late
+    from edgesplit_controller.planner.frugal import most_frugal  # noqa: PLC0415 - ortools loads late
+
+    frugal: Assignment | None = None
+    if battery is not None and battery.limit_j is not None:
+        frugal = most_frugal(problem, hint=hint, time_limit_s=FRUGAL_SHARE * time_limit_s)
+    if frugal is None or battery is None or battery.limit_j is None:
+        # Without a limit, or without any plan: the planner says why.
+        return Limited(solve(problem, hint=hint, time_limit_s=time_limit_s), problem, problem, battery)
+    least = evaluate(problem, frugal)
+    kept = least.device_energy_j <= battery.limit_j
+    limit_j = battery.limit_j if kept else least.device_energy_j * (1 + EQUAL)
+    limited = with_limit(problem, limit_j)
+    start = hint if hint is not None and not evaluate(limited, hint).violations else frugal
+    try:
+        solution = solve(limited, hint=start, time_limit_s=(1 - FRUGAL_SHARE) * time_limit_s)
+    except PlanningTimedOut:
+        solution = _unscored(frugal, least)
+    if solution.assignment is None:
+        solution = _unscored(frugal, least)
+    answer = msgspec.structs.replace(battery, kept=kept)
+    return Limited(solution, limited, with_limit(problem, judged(limit_j)), answer)
+
+
+def fitted(
+    problem: Problem, assignment: Assignment, evaluation: Evaluation, named_j: float | None
+) -> tuple[Problem, Evaluation]:
+    """A problem and a plan's evaluation, with a battery's limit raised to what the plan takes.
+
+    Times are stated anew for the plan that was made, which may move it past a limit it was just within.
+
+    Args:
+        problem: With the times that hold in the plan.
+        assignment: The plan.
+        evaluation: Of the plan under the problem.
+        named_j: A limit somebody named, which is not raised; None for none. [J]
+    """
+    from edgesplit_controller.planner import evaluate  # noqa: PLC0415 - the planner loads late
+
+    limit_j = problem.constraints.device_energy_limit_j
+    if limit_j is None or limit_j == named_j or evaluation.device_energy_j <= limit_j:
+        return problem, evaluation
+    raised_j = min(evaluation.device_energy_j, math.inf if named_j is None else named_j)
+    constraints = msgspec.structs.replace(problem.constraints, device_energy_limit_j=raised_j)
+    raised = msgspec.structs.replace(problem, constraints=constraints)
+    return raised, evaluate(raised, assignment)
+
+
+def _unscored(assignment: Assignment, evaluation: Evaluation) -> Solution:
+    return Solution(
+        status="feasible",
+        assignment=assignment,
+        evaluation=evaluation,
+        score=None,
+        bound=None,
+        gap=None,
+        ranges=Ranges(best_latency_s=evaluation.latency_s, best_energy_j=evaluation.energy_j),
+        timings=Timings(build_s=0.0, solve_s=0.0, total_s=0.0),
+        reason="It takes least from the source; which of such plans is best was not decided in time.",
+    )

@@ -1,0 +1,1 @@
+"""The fleet as its nodes report it: registry, speeds, traffic, usage, clocks."""

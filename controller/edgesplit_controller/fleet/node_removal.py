@@ -1,0 +1,105 @@
+"""Forgetting a node that is gone for good: `splitctl node remove`.
+
+Owns: when that may be, and that nothing of the node is left on the broker or here. Its rule: a node that is connected
+would come right back, and a source cannot be replaced by planning again, so both are refused before anything is
+forgotten. Not here: what each part forgets (their `forget_node`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol
+
+from edgesplit.control import topics
+from edgesplit.errors import InvalidInput, NodeOnline, UnknownNode
+from edgesplit.names import checked_name
+from edgesplit.operations.documents import NodeRemovedDocument
+
+if TYPE_CHECKING:
+    from edgesplit.mqtt.bus import MessageBus
+    from edgesplit_controller.deciding.deployer import Deployer
+    from edgesplit_controller.event_log import EventLog
+    from edgesplit_controller.fleet.registry import Registry
+    from edgesplit_controller.rollout.driver import Rollouts
+
+__all__ = ["NodeRemoval", "Remembers"]
+
+
+class Remembers(Protocol):
+    """A part that keeps something about nodes."""
+
+    def forget_node(self, node: str, /) -> None:
+        """A node is gone for good."""
+
+
+class NodeRemoval:
+    """Removes nodes.
+
+    Args:
+        bus: Where their retained messages are.
+        registry: Says who is online.
+        rollouts: Say who is a source.
+        deployer: Goals that name nodes, models, and looking again.
+        remembering: All parts that keep something about nodes.
+        events: Where it is told.
+    """
+
+    def __init__(
+        self,
+        bus: MessageBus,
+        *,
+        registry: Registry,
+        rollouts: Rollouts,
+        deployer: Deployer,
+        remembering: Iterable[Remembers],
+        events: EventLog,
+    ) -> None:
+        self._bus = bus
+        self._registry = registry
+        self._rollouts = rollouts
+        self._deployer = deployer
+        self._remembering = tuple(remembering)
+        self._events = events
+
+    async def remove(self, name: str) -> NodeRemovedDocument:
+        """Forget a node and remove all retained messages of it.
+
+        Raises:
+            UnknownNode: Nothing is known of it.
+            NodeOnline: Its agent is connected.
+            InvalidInput: A model is deployed from it.
+        """
+        checked_name("node", name)
+        found = await self._bus.retained(topics.all_of_node(name))
+        self._check(name, found)
+        models = (*self._rollouts.state.epochs, *self._deployer.models)
+        known = topics.of_node(name, dict.fromkeys(models))
+        for topic in sorted({*known, *found}):
+            self._bus.wipe(topic)
+        for part in self._remembering:
+            part.forget_node(name)
+        self._deployer.fleet_changed()
+        named_by = tuple(sorted(model for model in self._deployer.models if self._names(model, name)))
+        text = f"node {name} was removed; it is a new one should it ever come back"
+        self._events.add("node-removed", text, node=name, data={"topics": len(found)})
+        return NodeRemovedDocument(name=name, topics=tuple(sorted(found)), named_by=named_by)
+
+    def _check(self, name: str, found: frozenset[str]) -> None:
+        if not found and not self._registry.knows(name):
+            known = ", ".join(self._registry.nodes) or "none yet"
+            raise UnknownNode(f"no node {name!r} is registered: the known ones are {known}")
+        if self._registry.node(name).online:
+            raise NodeOnline(
+                f"node {name} is online and would come right back: stop its agent first (systemctl disable --now "
+                "edgesplit-agent on that machine), or keep plans off it with splitctl forbid"
+            )
+        sourced = [model for model, source in self._rollouts.sources().items() if source == name]
+        if sourced:
+            raise InvalidInput(
+                f"{', '.join(sorted(sourced))} is deployed from {name}, and no other node can answer in its place: "
+                "undeploy it, or deploy it from another node, first"
+            )
+
+    def _names(self, model: str, node: str) -> bool:
+        goals = self._deployer.goals(model)
+        return node in goals.forbidden or any(node in pin.nodes for pin in goals.pins)

@@ -1,0 +1,109 @@
+"""Components that nodes timed, beside what their profiles say of them.
+
+Owns: finding the operators of a component that a node names by epoch and number, and the profile's seconds of them. Its
+rule: components are those that were cut, not those that later figures would make. Not here: what the difference says
+(`fleet/speed_factors.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from edgesplit.control.profile_messages import ComponentTiming, ExecutionProfile
+from edgesplit.planning.plan import Assignment, Component
+from edgesplit_controller.fleet.speed_factors import Timed
+from edgesplit_controller.stating.predictions import component_key, unit_seconds
+
+if TYPE_CHECKING:
+    from edgesplit_controller.models.model_record import ModelRecord
+    from edgesplit_controller.rollout.deployment_state import DeploymentState
+
+__all__ = ["TimedComponents"]
+
+KEPT = 512
+"""Epochs and nodes whose components are remembered; they are found again in a few milliseconds."""
+
+
+class TimedComponents:
+    """Components of all plans, spares and fallbacks that nodes hold.
+
+    Args:
+        deployments: By model.
+    """
+
+    def __init__(self, deployments: Callable[[], Mapping[str, DeploymentState]]) -> None:
+        self._deployments = deployments
+        self._found: dict[tuple[str, str, int], tuple[ExecutionProfile, dict[int, Timed]]] = {}
+
+    def timed(
+        self, node: str, record: ModelRecord, profile: ExecutionProfile, timings: Sequence[ComponentTiming]
+    ) -> Iterator[Timed]:
+        """What a node said of components, beside the profile; those of epochs nobody knows are left out."""
+        for timing in timings:
+            stated = self._of(node, record, timing.epoch, profile).get(timing.component)
+            if stated is not None:
+                yield Timed(stated.key, stated.float_s, stated.int8_s, timing.recent_s)
+
+    def forget_model(self, model: str) -> None:
+        """A model is gone."""
+        self._found = {key: found for key, found in self._found.items() if key[1] != model}
+
+    def _of(self, node: str, record: ModelRecord, epoch: int, profile: ExecutionProfile) -> dict[int, Timed]:
+        """A node's components in one epoch, by number; nothing is measured in them."""
+        known = self._found.get((node, record.name, epoch))
+        if known is not None and known[0] is profile:
+            return known[1]
+        deployment = self._deployments().get(record.name)
+        cut = _cut(record, deployment, epoch) if deployment is not None else None
+        if cut is None or any(unit.name not in cut[0].node_of for unit in record.graph.units):
+            return {}  # nobody knows it, or it was made with other units of the same model
+        found = _stated(record, profile, node, *cut)
+        if len(self._found) >= KEPT:
+            self._found.clear()
+        self._found[node, record.name, epoch] = profile, found
+        return found
+
+
+def _cut(
+    record: ModelRecord, deployment: DeploymentState, epoch: int
+) -> tuple[Assignment, tuple[Component, ...]] | None:
+    """Where an epoch puts what, and the components it was cut into; None for one of another model or time."""
+    plan = deployment.plans.get(epoch)
+    if plan is not None and plan.version == record.version:
+        return plan.assignment, plan.components or plan.evaluation.components
+    spare = deployment.spares.get(epoch)
+    if spare is not None and spare.sha256 == record.sha256:
+        return spare.assignment, spare.components
+    for local in deployment.local:
+        if local.epoch == epoch and local.sha256 == record.sha256:
+            graph = record.graph
+            operators = tuple(operator.name for operator in graph.operators)
+            whole = Component(id=0, node=local.source, operators=operators, inputs=graph.inputs, outputs=graph.outputs)
+            return Assignment(dict.fromkeys((unit.name for unit in graph.units), local.source)), (whole,)
+    return None
+
+
+def _stated(
+    record: ModelRecord,
+    profile: ExecutionProfile,
+    node: str,
+    assignment: Assignment,
+    components: Sequence[Component],
+) -> dict[int, Timed]:
+    """What a profile says of every component of a node, by number."""
+    graph = record.graph
+    taken_s = unit_seconds(graph, record.manifest.quantizable, {node: profile}, assignment)
+    stated: dict[int, Timed] = {}
+    for component in components:
+        if component.node != node:
+            continue
+        units = {graph.unit_of[name] for name in component.operators}
+        in_int8 = units & assignment.quantized
+        stated[component.id] = Timed(
+            component_key(graph, assignment, component),
+            sum(taken_s[unit] for unit in units - in_int8),
+            sum(taken_s[unit] for unit in in_int8),
+            0.0,
+        )
+    return stated

@@ -1,0 +1,1 @@
+"""Import of a user's ONNX file: read, normalised, folded, shapes inferred."""

@@ -1,0 +1,204 @@
+"""From a user's ONNX file to a graph that can be split.
+
+Owns: the order of the import's steps, and building the ModelGraph. Its rule: what cannot be split is kept whole or
+refused with one sentence, and the imported model computes what the file computes. Not here: the steps themselves.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from edgesplit.errors import InvalidModel
+from edgesplit.wire.tensors import DTYPES
+from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.graph.importing import normalise
+from edgesplit_controller.graph.importing.branches import inline_constant_branches
+from edgesplit_controller.graph.importing.flops import count_flops
+from edgesplit_controller.graph.importing.folding import fold_shape_arithmetic
+from edgesplit_controller.graph.importing.reading import file_digest, load_model, store_weights
+from edgesplit_controller.graph.importing.shapes import complete_types, declared_shapes, fix_batch, infer_types
+from edgesplit_controller.graph.importing.value_types import ValueType
+from edgesplit_controller.graph.model_graph import GraphOperator, GraphTensor, ModelGraph
+from edgesplit_controller.graph.protos import initializer_nbytes, op_key, static_shape, used_names, value_info
+from edgesplit_controller.graph.quantizable import candidates
+from edgesplit_controller.graph.runner import GraphRefused, open_session, refusal_of
+from edgesplit_controller.graph.units import find_units, kept_whole
+
+__all__ = ["build_graph", "import_model"]
+
+_IR_WITH_FREE_INITIALIZERS = 4  # from here on initializers need not be graph inputs
+_WHY_WHOLE = "what flows between them cannot travel, since its size is not fixed or frames do not know its type"
+_MOST_FOLDING_PASSES = 64
+
+
+def import_model(path: Path, blobs: BlobStore, *, progress: Callable[[str], None] | None = None) -> ModelGraph:
+    """Read, normalise and check an ONNX model; its large weights go to the blob store.
+
+    Args:
+        path: The file; it and its external data are only read.
+        blobs: Receives every initializer of at least 1 KiB.
+        progress: Told what happens next, in a few words.
+
+    Raises:
+        InvalidModel: The file is damaged, onnxruntime does not load it, or it holds what cannot be served.
+    """
+    say = progress or _silently
+    path = Path(path)
+    notes: list[str] = []
+    try:
+        proto, types, sha256, declared = _settled(path, blobs, notes, say, fold=True)
+    except GraphRefused:
+        notes = ["shape arithmetic was left as it is, since onnxruntime refuses the model with it folded"]
+        proto, types, sha256, declared = _settled(path, blobs, notes, say, fold=False)
+    types = complete_types(proto, blobs, types, declared)
+    graph = build_graph(proto, types, sha256)
+    notes += [_whole_note(group) for group in kept_whole(graph.operators, graph.tensors)]
+    graph = dataclasses.replace(graph, notes=tuple(notes))
+    return graph.with_units(find_units(graph.operators, graph.tensors, candidates(graph)))
+
+
+def _settled(
+    path: Path, blobs: BlobStore, notes: list[str], say: Callable[[str], None], *, fold: bool
+) -> tuple[onnx.ModelProto, dict[str, ValueType], str, dict[str, tuple[int, ...]]]:
+    """The normalised graph that onnxruntime loads, what is known of its values, the file's digest and its claims."""
+    say("reading the file")
+    proto = load_model(path)
+    sha256 = file_digest(path, proto)
+    proto = _normalise(proto, notes)
+    declared = declared_shapes(proto.graph)
+    say("storing the weights")
+    store_weights(proto, path, blobs)
+    say("finding the shapes")
+    types = _settle_shapes(proto, blobs, notes, most_passes=_MOST_FOLDING_PASSES if fold else 0)
+    say("loading the model")
+    _check_loads(proto, blobs, path)
+    return proto, types, sha256, declared
+
+
+def _check_loads(proto: onnx.ModelProto, blobs: BlobStore, path: Path) -> None:
+    try:
+        open_session(proto, blobs, optimize=False)
+    except GraphRefused as error:
+        reason = refusal_of(path)
+        if reason is None:
+            raise
+        raise InvalidModel(f"onnxruntime does not load the model ({reason}): export it again") from error
+
+
+def _whole_note(group: frozenset[str]) -> str:
+    return f"{len(group)} operators around {min(group)} stay together: {_WHY_WHOLE}"
+
+
+def _silently(_stage: str) -> None:
+    pass
+
+
+def _normalise(proto: onnx.ModelProto, notes: list[str]) -> onnx.ModelProto:
+    proto = normalise.inline_functions(proto)
+    graph = proto.graph
+    if normalise.release_initializers(graph):
+        notes.append("weights that were also inputs are now constants, so requests cannot replace them")
+    proto.ir_version = max(proto.ir_version, _IR_WITH_FREE_INITIALIZERS)
+    normalise.constants_to_initializers(graph)
+    normalise.strip_comments(graph)
+    normalise.name_nodes(graph)
+    normalise.sort_nodes(graph)
+    normalise.separate_scopes(graph)
+    normalise.resolve_weight_aliases(graph)
+    dropped = normalise.drop_unused(graph)
+    if dropped:
+        notes.append(f"{dropped} operators that no output needs were dropped")
+    notes += fix_batch(graph)
+    return proto
+
+
+def _settle_shapes(
+    proto: onnx.ModelProto, blobs: BlobStore, notes: list[str], *, most_passes: int
+) -> dict[str, ValueType]:
+    folded = 0
+    for _ in range(most_passes):
+        types = infer_types(proto)
+        now = fold_shape_arithmetic(proto, types, blobs)
+        branches = inline_constant_branches(proto.graph)
+        folded += now
+        if not now and not branches:
+            break
+    if folded:
+        notes.append(f"{folded} operators of static shape arithmetic were folded")
+    normalise.feed_constant_outputs(proto.graph)
+    normalise.name_nodes(proto.graph)
+    normalise.sort_nodes(proto.graph)
+    normalise.drop_unused(proto.graph)
+    return infer_types(proto)
+
+
+def build_graph(proto: onnx.ModelProto, types: Mapping[str, ValueType], sha256: str) -> ModelGraph:
+    """Describe a normalised graph by operators and tensors; units and notes are left empty.
+
+    Raises:
+        InvalidModel: An output is no tensor of numbers.
+    """
+    weights = {tensor.name: initializer_nbytes(tensor) for tensor in proto.graph.initializer}
+    inputs = tuple(value.name for value in proto.graph.input)
+    outputs = tuple(value.name for value in proto.graph.output)
+    shapes = {name: value.shape for name, value in types.items() if value.shape is not None}
+    read = {name for node in proto.graph.node for name in used_names(node)} | set(outputs)
+    operators: list[GraphOperator] = []
+    for node in proto.graph.node:
+        names = used_names(node)
+        operators.append(
+            GraphOperator(
+                name=node.name,
+                op_type=op_key(node),
+                inputs=tuple(name for name in names if name not in weights),
+                outputs=tuple(name for name in node.output if name and name in read),
+                weight_bytes=sum(weights.get(name, 0) for name in names),
+                flops=count_flops(node, shapes),
+            )
+        )
+    tensors = _tensors(operators, types, inputs, outputs)
+    for name in outputs:
+        if tensors[name].dtype == "object":
+            raise InvalidModel(f"output {name} is not a tensor of numbers: export the model without it")
+        if tensors[name].dtype not in DTYPES:
+            raise InvalidModel(
+                f"output {name} is {tensors[name].dtype}, which answers cannot hold: export it as float32"
+            )
+    _describe_outputs(proto, tensors)
+    return ModelGraph(sha256, proto, tuple(operators), tensors, inputs, outputs)
+
+
+def _tensors(
+    operators: list[GraphOperator], types: Mapping[str, ValueType], inputs: tuple[str, ...], outputs: tuple[str, ...]
+) -> dict[str, GraphTensor]:
+    producer = {name: operator.name for operator in operators for name in operator.outputs}
+    consumers: dict[str, list[str]] = {name: [] for name in (*inputs, *producer)}
+    for operator in operators:
+        for name in operator.inputs:
+            consumers[name].append(operator.name)
+    tensors: dict[str, GraphTensor] = {}
+    for name, readers in consumers.items():
+        value = types.get(name, ValueType(0, None))
+        shape = value.shape if value.shape is not None else (-1,)
+        nbytes = 0
+        if value.known and value.dtype != "object":
+            nbytes = math.prod(shape) * np.dtype(helper.tensor_dtype_to_np_dtype(value.elem_type)).itemsize
+        tensors[name] = GraphTensor(
+            name, value.dtype, shape, nbytes, producer.get(name), tuple(readers), name in outputs
+        )
+    return tensors
+
+
+def _describe_outputs(proto: onnx.ModelProto, tensors: Mapping[str, GraphTensor]) -> None:
+    # The exporter's claims were cleared for inference; a client wants to see the shapes.
+    for value in proto.graph.output:
+        tensor = tensors[value.name]
+        if static_shape(value) is None:
+            value.CopyFrom(value_info(tensor))

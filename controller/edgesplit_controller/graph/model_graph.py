@@ -1,0 +1,133 @@
+"""The graph as the rest of the controller sees it.
+
+Owns: frozen values for operators, tensors and units of one imported model. Its rule: what is here is true of every
+run of the model (static shapes, topological order, unique names). Not here: reading files, cutting, planning.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from edgesplit.wire.tensors import DTYPES
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["GraphOperator", "GraphTensor", "ModelGraph", "Unit"]
+
+
+@dataclass(frozen=True, slots=True)
+class GraphOperator:
+    """A node of the graph that computes something from activations.
+
+    Attributes:
+        name: Unique in the graph.
+        op_type: ONNX operator type, with its domain in front when that is not ONNX's own.
+        inputs: Activation tensors it reads, those captured by its subgraphs included; weights are not listed.
+        outputs: Tensors it writes that somebody could read; skipped optional outputs are not listed.
+        weight_bytes: Size of the initializers it reads, shared ones counted for each reader. [B]
+        flops: Floating-point operations of one run, a multiply-add counted as two.
+    """
+
+    name: str
+    op_type: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    weight_bytes: int
+    flops: int
+
+
+@dataclass(frozen=True, slots=True)
+class GraphTensor:
+    """A value that flows between operators.
+
+    Attributes:
+        name: Unique in the graph.
+        dtype: numpy's name of the element type; `object` for sequences and other values that are no tensors.
+        shape: Static shape; -1 marks a dimension that depends on the data.
+        nbytes: Size at a cut, 0 when the shape is open. [B]
+        producer: Operator that writes it; None for the model's inputs.
+        consumers: Operators that read it, in topological order, each once.
+        is_output: Whether it is an output of the model.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    nbytes: int
+    producer: str | None
+    consumers: tuple[str, ...]
+    is_output: bool = False
+
+    @property
+    def cuttable(self) -> bool:
+        """Whether it could travel: of a dtype that frames know, and of a size that is known."""
+        return self.dtype in DTYPES and all(size >= 0 for size in self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Operators that are always placed together.
+
+    Attributes:
+        name: Its most expensive operator's name, or its quantizable operator's if it has one.
+        operators: In topological order.
+        inputs: Tensors it needs from other units or from the model's inputs.
+        outputs: Tensors it makes that other units or the model's outputs need.
+        at_source: It makes a model output whose size depends on the data, so it may only sit on the source.
+    """
+
+    name: str
+    operators: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    at_source: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class ModelGraph:
+    """One imported model.
+
+    Attributes:
+        sha256: Digest of the user's file; of the file and its external data files, in name order, if it has some.
+        proto: Normalised graph. Initializers of at least 1 KiB are external data whose location is the blob's digest
+            (offset 0), so that the graph saved into the blob store's folder loads as it is.
+        operators: In topological order.
+        tensors: Every activation tensor, model inputs included, by name.
+        inputs: Model inputs in their order.
+        outputs: Model outputs in their order.
+        units: In topological order.
+        notes: What the import changed or found remarkable, one sentence each.
+    """
+
+    sha256: str
+    proto: onnx.ModelProto
+    operators: tuple[GraphOperator, ...]
+    tensors: Mapping[str, GraphTensor]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    units: tuple[Unit, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def flops(self) -> int:
+        """Floating-point operations of one run."""
+        return sum(operator.flops for operator in self.operators)
+
+    @cached_property
+    def operator(self) -> Mapping[str, GraphOperator]:
+        """Operators by name."""
+        return {operator.name: operator for operator in self.operators}
+
+    @cached_property
+    def unit_of(self) -> Mapping[str, str]:
+        """The unit's name for every operator's name."""
+        return {operator: unit.name for unit in self.units for operator in unit.operators}
+
+    def with_units(self, units: tuple[Unit, ...]) -> ModelGraph:
+        """Return the same graph with other units (after another choice of quantizable operators)."""
+        return dataclasses.replace(self, units=units)

@@ -1,0 +1,52 @@
+"""What flows between units, for the planner's problem.
+
+Owns: the tensors that could be cut, with one planning operator per unit. Its rule: facts of the graph only. Not here:
+times, links, goals, solving.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgesplit_controller.graph.model_graph import ModelGraph
+
+__all__ = ["INPUT", "OUTPUT", "UnitTensor", "unit_tensors"]
+
+INPUT = "edgesplit:input"
+"""Name of the planning operator that stands for the request; role `input`."""
+OUTPUT = "edgesplit:output"
+"""Name of the planning operator that stands for the answer; role `output`."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitTensor:
+    """A tensor that crosses from one unit to others.
+
+    Attributes:
+        name: ONNX name.
+        nbytes: Size in its own type, 0 if it depends on the data (its producer then sits on the source). [B]
+        dtype: numpy's name of the element type.
+        shape: Static shape.
+        producer: Unit, or INPUT.
+        consumers: Units in topological order; OUTPUT last if it is an output of the model.
+    """
+
+    name: str
+    nbytes: int
+    dtype: str
+    shape: tuple[int, ...]
+    producer: str
+    consumers: tuple[str, ...]
+
+
+def unit_tensors(graph: ModelGraph) -> tuple[UnitTensor, ...]:
+    """Return every tensor that somebody outside its producer's unit reads, in topological order."""
+    rank = {unit.name: index for index, unit in enumerate(graph.units)}
+    crossing: list[UnitTensor] = []
+    for tensor in graph.tensors.values():
+        producer = INPUT if tensor.producer is None else graph.unit_of[tensor.producer]
+        readers = {graph.unit_of[consumer] for consumer in tensor.consumers} - {producer}
+        consumers = (*sorted(readers, key=rank.__getitem__), *((OUTPUT,) if tensor.is_output else ()))
+        if consumers:
+            crossing.append(UnitTensor(tensor.name, tensor.nbytes, tensor.dtype, tensor.shape, producer, consumers))
+    return tuple(crossing)

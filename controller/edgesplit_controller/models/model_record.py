@@ -1,0 +1,189 @@
+"""What the controller keeps of one model.
+
+Owns: the record and its form on disk: a manifest and the normalised graph. Its rule: a record is complete and
+immutable; another version of the model is another record. Not here: how it came to be (`intake.py`), where plans of it
+stand (`deployment/`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from edgesplit.control.messages import TensorSpec
+from edgesplit.control.profile_messages import ModelOffer
+from edgesplit.errors import InvalidConfiguration
+from edgesplit.operations.documents import CodecsDocument
+from edgesplit.operations.noise_documents import NoiseModelDocument
+from edgesplit.planning.problem import NoiseModel
+from edgesplit_controller.graph.model_graph import GraphOperator, GraphTensor, ModelGraph, Unit
+from edgesplit_controller.quantization.codecs.codec_figures import CodecFigure
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["Manifest", "ModelRecord", "read_record", "write_atomically", "write_record"]
+
+MANIFEST = "manifest.json"
+GRAPH = "graph.onnx"
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """A model but for its graph's nodes.
+
+    Attributes:
+        quantizable: Operators with an int8 form, in graph order; each names its unit.
+        ranges: Calibrated least and greatest value of the tensors around them.
+        noise: Over the quantizable operators.
+        calibration: `user`, or `generated` for want of samples.
+        offer: What nodes were asked to profile.
+        warnings: Sentences from the intake.
+        codecs: What was measured of wire codecs, by tensor; a model added before that was done has none.
+    """
+
+    format: int = 1
+    name: str
+    sha256: str
+    operators: tuple[GraphOperator, ...]
+    tensors: tuple[GraphTensor, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    units: tuple[Unit, ...]
+    notes: tuple[str, ...]
+    quantizable: tuple[str, ...]
+    ranges: dict[str, tuple[float, float]]
+    noise: NoiseModel
+    noise_report: NoiseModelDocument
+    calibration: str
+    offer: ModelOffer
+    warnings: tuple[str, ...] = ()
+    codecs: dict[str, tuple[CodecFigure, ...]] = msgspec.field(default_factory=dict[str, tuple[CodecFigure, ...]])
+    codecs_report: CodecsDocument | None = None
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """A model as the controller works with it."""
+
+    manifest: Manifest
+    graph: ModelGraph
+
+    @property
+    def name(self) -> str:
+        """The name the user gave it."""
+        return self.manifest.name
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the imported file."""
+        return self.manifest.sha256
+
+    @cached_property
+    def version(self) -> str:
+        """Digest of all that plans are cut from: the file, the candidates and their calibrated ranges."""
+        parts = (self.sha256, self.manifest.quantizable, sorted(self.manifest.ranges.items()))
+        return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What a request must hold."""
+        return self._specs(self.graph.inputs)
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """What an answer holds."""
+        return self._specs(self.graph.outputs)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Weights of all operators, shared ones counted for each. [B]"""
+        return sum(operator.weight_bytes for operator in self.graph.operators)
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Blobs the model needs."""
+        offer = self.manifest.offer
+        refs = [ref for ref in (offer.float_graph, offer.quantized_graph) if ref is not None]
+        return frozenset(
+            {offer.profile_plan, *offer.calibration_graphs}
+            | ({offer.calibration_plan} if offer.calibration_plan else set())
+            | {ref.digest for ref in refs}
+            | {weight.digest for ref in refs for weight in ref.weights}
+        )
+
+    def _specs(self, names: tuple[str, ...]) -> tuple[TensorSpec, ...]:
+        tensors = self.graph.tensors
+        return tuple(TensorSpec(name=name, dtype=tensors[name].dtype, shape=tensors[name].shape) for name in names)
+
+
+def write_record(folder: Path, record: ModelRecord) -> None:
+    """Write a record; the manifest last, so that a folder with one is complete."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / GRAPH, record.graph.proto.SerializeToString())
+    write_atomically(folder / MANIFEST, msgspec.json.encode(record.manifest))
+
+
+def read_record(folder: Path) -> ModelRecord | None:
+    """Read a record; None where its writing was never finished.
+
+    Raises:
+        InvalidConfiguration: A file is damaged; names it.
+    """
+    path = folder / MANIFEST
+    if not path.exists():
+        return None
+    try:
+        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+        proto = _load(folder / GRAPH)
+    except (msgspec.DecodeError, UnicodeDecodeError, OSError, ValueError) as error:
+        raise InvalidConfiguration(
+            f"the model stored in {folder} is damaged ({error}): delete that folder and add the model again"
+        ) from error
+    graph = ModelGraph(
+        sha256=manifest.sha256,
+        proto=proto,
+        operators=manifest.operators,
+        tensors={tensor.name: tensor for tensor in manifest.tensors},
+        inputs=manifest.inputs,
+        outputs=manifest.outputs,
+        units=manifest.units,
+        notes=manifest.notes,
+    )
+    return ModelRecord(manifest, graph)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file's content so that a crash leaves the old or the new, never a mixture.
+
+    Raises:
+        OSError: It could not be written; the old content stands, and nothing half-written takes up room.
+    """
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            # A rename may reach the disk before the bytes do.
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _load(path: Path) -> onnx.ModelProto:
+    import onnx  # noqa: PLC0415 - loads late
+    from google.protobuf.message import DecodeError  # noqa: PLC0415 - comes with onnx
+
+    try:
+        return onnx.ModelProto.FromString(path.read_bytes())
+    except DecodeError as error:
+        raise ValueError(f"{path.name} is no ONNX file: {error}") from error

@@ -1,0 +1,1 @@
+"""Bounds and exact presolve: elimination, Lagrangian prices, labels, reduction."""

@@ -1,0 +1,307 @@
+"""One goal under limits, proven by labels where prices leave a gap.
+
+Owns: which joint choices and bounds the labels start from, the ceilings tried, and what a complete label means as a
+plan. Its rule: it answers for every plan below the ceiling, or says that it does not know. Not here: the dynamic
+programme itself (`limited_elimination`), the search that follows when it does not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgesplit_controller.planner.bounds.elimination import Run
+from edgesplit_controller.planner.bounds.limited_elimination import Alternatives, Cap, Finding, eliminate
+from edgesplit_controller.planner.bounds.presolve import Priced
+from edgesplit_controller.planner.bounds.relaxation import Relaxation
+from edgesplit_controller.planner.bounds.state_index import States, count_states, lay_out
+from edgesplit_controller.planner.bounds.ways import entries_of
+from edgesplit_controller.planner.cpsat.decode import Labels
+from edgesplit_controller.planner.cpsat.objective import Goal, SumLimit
+from edgesplit_controller.planner.meaning.costs import MEASURES, Costs
+from edgesplit_controller.planner.meaning.tolerance import DOUBT
+
+__all__ = ["Labelling", "Verdict"]
+
+Floats = NDArray[np.float64]
+
+MOST_STATES = 1_000_000
+"""Joint choices of all tables up to which labels are tried."""
+
+MOST_RUNS = 8
+"""Priced runs kept."""
+
+FEW_LABELS = 20_000
+"""With these a known plan's value is tried as ceiling at once."""
+
+MANY_LABELS = 150_000
+"""With these, ceilings are tried one above the other."""
+
+PLAIN = 3
+"""How many times as many where one limit is all there is."""
+
+FIRST_STEP = 0.02
+"""Distance of the first of these from what prices prove, relative."""
+
+GROWTH = 1.5
+"""How many times as far every other one is."""
+
+MOST_STEPS = 14
+"""Ceilings tried before the last one; that is then some four times what prices prove."""
+
+SHARE = 0.25
+"""Of the time left that labels may take for one goal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What labels say about a goal.
+
+    Attributes:
+        values: The goal of the plans found, rising; each keeps the limits, rounding errors aside.
+        plan: One of them, by its place.
+        ceiling: Every plan below this was considered.
+        rounding: Relative error of their sums.
+    """
+
+    values: tuple[float, ...]
+    plan: Callable[[int], Labels]
+    ceiling: float
+    rounding: float
+
+    @property
+    def bound(self) -> float:
+        """No plan is below it, rounding errors included."""
+        least = min((*self.values[:1], self.ceiling))
+        return least - self.rounding * abs(least) if np.isfinite(least) else least
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """The plain elimination at some prices.
+
+    Attributes:
+        weights: Of the measures.
+        least: Per state, the least weighted sum of any assignment with it.
+        outside: What of that lies beyond the state's own table.
+        messages: Per entry of all messages, the least weighted sum of what is below it.
+    """
+
+    weights: Floats
+    least: Floats
+    outside: Floats
+    messages: Floats
+
+
+class Labelling:
+    """Labels over one relaxation; bounds are kept from goal to goal."""
+
+    def __init__(self, relaxation: Relaxation, costs: Costs) -> None:
+        starts = [start for start, _ in relaxation.slices]
+        if relaxation.pattern is not None:
+            starts.append(relaxation.slices[-1][1])
+        self._relaxation, self._costs = relaxation, costs
+        self._layout = lay_out(relaxation.elimination, _sizes(relaxation, costs), starts)
+        self._entries = entries_of(relaxation, costs)
+        self._runs: list[_Run] = []
+
+    @staticmethod
+    def suits(relaxation: Relaxation, costs: Costs) -> bool:
+        """Whether the relaxation leaves nothing out and is small enough, and no node's memory is limited.
+
+        Weights differ from operator to operator, so that labels under a limit on memory become too many.
+        """
+        if not relaxation.complete or relaxation.limited:
+            return False
+        return count_states(relaxation.elimination, _sizes(relaxation, costs)) <= MOST_STATES
+
+    def narrowed(self, costs: Costs) -> Labelling:
+        """The same with fewer places for some operators; bounds known hold there, too."""
+        narrow = copy(self)
+        narrow._costs = costs
+        narrow._entries = entries_of(self._relaxation, costs)
+        narrow._runs = list(self._runs)
+        return narrow
+
+    def solve(
+        self,
+        goal: Goal,
+        limits: Sequence[SumLimit],
+        *,
+        priced: Priced,
+        least: Floats,
+        ceiling: float,
+        improved: Callable[[], float],
+        left_s: Callable[[], float],
+    ) -> Verdict | None:
+        """Find the best plan up to a ceiling, or prove that there is none below it.
+
+        Args:
+            goal: What to minimise.
+            limits: On extended measures.
+            priced: The goal at the best prices known.
+            least: Of every measure, a value that no plan is below, shape (3,); minus infinity where none is known.
+            ceiling: A known plan's value, or infinity.
+            improved: Looks for a better plan and returns its value, where that pays.
+            left_s: Time left. [s]
+
+        Returns:
+            What was found; None when nothing could be said.
+        """
+        weights = np.zeros(len(self._entries.measures))
+        weights[:MEASURES] = goal.weights
+        at_prices = weights.copy()
+        for limit, price in zip(limits, priced.prices, strict=True):
+            at_prices[limit.measure] += price
+        for limit in limits:
+            self._keep(np.eye(len(weights))[limit.measure])
+        self._keep(at_prices, priced.run if priced.unrestricted else None)
+        self._keep(weights, priced.unpriced if priced.unrestricted else None)
+        enough_s = left_s() * (1 - SHARE)
+        below = partial(self._below, weights, limits, least=least, left_s=lambda: left_s() - enough_s)
+        # Comparing two measures takes a sort, comparing more takes pairs.
+        few, many = (PLAIN * FEW_LABELS, PLAIN * MANY_LABELS) if len(limits) == 1 else (FEW_LABELS, MANY_LABELS)
+        verdict = below(ceiling, few) if np.isfinite(ceiling) else None
+        if verdict is not None:
+            return verdict
+        ceiling = improved()
+        step = FIRST_STEP * (abs(priced.value) or abs(ceiling))
+        for _ in range(MOST_STEPS):
+            if step == 0.0 or priced.value + GROWTH * step >= ceiling:
+                break
+            higher = below(priced.value + step, many)
+            if higher is None or higher.values:
+                return higher or verdict
+            verdict = higher
+            step *= GROWTH
+        return below(ceiling, many) or verdict
+
+    def _keep(self, weights: Floats, run: Run | None = None) -> None:
+        """Keep a run at these prices, the last asked for last."""
+        known = next((run for run in self._runs if np.array_equal(run.weights, weights)), None)
+        if known is None:
+            elimination = self._relaxation.elimination
+            if run is None:
+                run = elimination.minimise(self._relaxation.tables(weights, self._costs.allowed))
+            beliefs = _row(elimination.beliefs(run))
+            known = _Run(weights, beliefs, beliefs - _row(run.tables), _row(run.messages))
+        others = [run for run in self._runs if run is not known]
+        self._runs = [*others[1 - MOST_RUNS :], known]
+
+    def _below(
+        self,
+        weights: Floats,
+        limits: Sequence[SumLimit],
+        ceiling: float,
+        most_labels: int,
+        *,
+        least: Floats,
+        left_s: Callable[[], float],
+    ) -> Verdict | None:
+        bounds = _bounds(weights, ceiling, limits, least)
+        capped = [(run, _most(run.weights, weights, ceiling, bounds)) for run in self._runs]
+        capped = [(run, most) for run, most in capped if np.isfinite(most)]
+        alive = np.ones(self._layout.states, dtype=bool)
+        for run, most in capped:
+            alive &= run.least <= most
+        states, base = self._entries.priced(self._layout.look_up(np.flatnonzero(alive)))
+        alternatives = self._entries.alternatives(states)
+        finding = eliminate(
+            self._layout,
+            states,
+            base,
+            alternatives,
+            counting=np.array([weights, *(np.eye(len(weights))[limit.measure] for limit in limits)]),
+            caps=[_cap(run, most, states, alternatives) for run, most in capped],
+            most_labels=most_labels,
+            left_s=left_s,
+        )
+        return None if finding is None else self._verdict(states, finding, weights, ceiling)
+
+    def _verdict(self, states: States, finding: Finding, weights: Floats, ceiling: float) -> Verdict:
+        values = weights @ finding.measures
+        order = np.argsort(values, kind="stable")
+
+        def plan(place: int) -> Labels:
+            return self._labels(states, finding.parts(int(order[place])))
+
+        return Verdict(tuple(values[order].tolist()), plan, ceiling, 4 * self._relaxation.elimination.rounding)
+
+    def _labels(self, states: States, parts: Sequence[tuple[int, Sequence[int]]]) -> Labels:
+        """What a complete label means as a plan."""
+        value = [0] * len(self._layout.variables)
+        for state, _ in parts:
+            value[self._layout.variables[states.bag[state]]] = int(states.choice[state])
+        count = len(self._costs.operators)
+        node = tuple(value[:count])
+        quantized = frozenset(o for place, o in enumerate(self._relaxation.bits) if value[count + place])
+        modes = self._entries.modes(states, parts).items()
+        tensors = ((self._costs.tensors[place], index) for place, index in modes)
+        coded = {
+            tensor.name: index
+            for tensor, index in tensors
+            if tensor.modes[index].codec is not None and any(node[o] != node[tensor.producer] for o in tensor.consumers)
+        }
+        return Labels(node, quantized, coded)
+
+
+def _sizes(relaxation: Relaxation, costs: Costs) -> list[int]:
+    return [len(costs.nodes)] * len(costs.operators) + [2] * len(relaxation.bits)
+
+
+def _row(tables: Sequence[Floats]) -> Floats:
+    return np.concatenate([table.reshape(-1) for table in tables])
+
+
+def _cap(run: _Run, most: float, states: States, alternatives: Sequence[Alternatives]) -> Cap:
+    """A run as a bound on the completions of labels."""
+    rest = run.outside[states.at]
+    ahead = rest.copy()
+    for choice in alternatives:
+        ahead += choice.least(run.weights)
+    following = [ahead]
+    for child in reversed(states.children[1:]):
+        following.append(following[-1] + np.where(child >= 0, run.messages[child], 0.0))
+    return Cap(run.weights, most, rest, tuple(reversed(following)))
+
+
+def _bounds(goal: Floats, ceiling: float, limits: Sequence[SumLimit], least: Floats) -> tuple[Floats, Floats]:
+    """The most of each measure that a plan up to the ceiling and within the limits has, and the magnitude behind it.
+
+    A measure of the goal has at most what the least of the others leaves of the ceiling.
+    """
+    bounds, magnitudes = np.full(len(goal), np.inf), np.zeros(len(goal))
+    for limit in limits:
+        bounds[limit.measure] = min(bounds[limit.measure], limit.bound)
+        magnitudes[limit.measure] = max(magnitudes[limit.measure], abs(limit.bound), limit.magnitude)
+    for measure in np.flatnonzero(goal[:MEASURES] > 0).tolist():
+        others = (goal[:MEASURES] > 0) & (np.arange(MEASURES) != measure)
+        left = (ceiling - float(goal[:MEASURES][others] @ least[others])) / goal[measure]
+        if np.isfinite(left) and left < bounds[measure]:
+            bounds[measure] = left
+            magnitudes[measure] = max(magnitudes[measure], abs(ceiling) / goal[measure])
+    return bounds, magnitudes
+
+
+def _most(run: Floats, goal: Floats, ceiling: float, bounded: tuple[Floats, Floats]) -> float:
+    """The most that a plan up to the ceiling can have of a run's weighted sum.
+
+    The sum is put together from as much of the goal as fits and from bounded measures, or from these alone.
+    """
+    bounds, magnitudes = bounded
+    positive = goal > 0
+    most = np.inf
+    for share in (0.0, float((run[positive] / goal[positive]).min(initial=np.inf))):
+        rest = run - share * goal
+        rest[np.abs(rest) <= 1e-15 * np.abs(run)] = 0.0
+        if (rest >= 0).all():
+            own = share * ceiling if share else 0.0
+            used = rest > 0
+            doubt = DOUBT * (abs(own) + float(rest[used] @ magnitudes[used]))
+            most = min(most, own + float(rest[used] @ bounds[used]) + doubt)
+    return most

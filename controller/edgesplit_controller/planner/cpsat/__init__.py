@@ -1,0 +1,1 @@
+"""The CP-SAT model: variables, constraints, objective, search, decoding."""

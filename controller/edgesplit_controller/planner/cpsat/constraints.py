@@ -1,0 +1,185 @@
+"""The constraints of the CP-SAT model.
+
+Owns: what makes an assignment a plan. Its rule: every constraint here is in INTERFACES' meaning of the problem
+file, or ties the flow formulation together. Not here: limits on the measures, which `objective` scales.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from ortools.sat.python import cp_model
+
+from edgesplit.planning.problem import Problem
+from edgesplit_controller.planner.bounds.reduction import Reduction
+from edgesplit_controller.planner.cpsat.objective import Term, add_at_most
+from edgesplit_controller.planner.cpsat.variables import Carrier, Var, Variables
+from edgesplit_controller.planner.meaning.costs import Costs
+from edgesplit_controller.planner.meaning.noise_patterns import Patterns
+from edgesplit_controller.planner.meaning.tolerance import DOUBT
+
+__all__ = ["add_constraints"]
+
+
+def add_constraints(
+    model: cp_model.CpModel,
+    variables: Variables,
+    *,
+    problem: Problem,
+    costs: Costs,
+    reduction: Reduction,
+    patterns: Patterns | None,
+) -> None:
+    """Add everything but limits on latency and energy."""
+    for place in variables.place:
+        if len(place) != 1:
+            model.add_exactly_one(place.values())
+    _tie_quantization(model, costs, reduction, patterns, variables)
+    _tie_flows(model, variables)
+    _limit_noise(model, problem, costs, patterns, variables)
+    _limit_memory(model, costs, reduction, variables)
+
+
+def _sum(variables: list[Var], weights: list[int]) -> cp_model.LinearExprT:
+    return cp_model.LinearExpr.weighted_sum(variables, weights)
+
+
+def _equal(model: cp_model.CpModel, parts: list[Var], whole: list[Var]) -> None:
+    """The parts sum to the whole."""
+    if parts != whole:
+        model.add(_sum(parts + whole, [1] * len(parts) + [-1] * len(whole)) == 0)
+
+
+def _tie_quantization(
+    model: cp_model.CpModel,
+    costs: Costs,
+    reduction: Reduction,
+    patterns: Patterns | None,
+    variables: Variables,
+) -> None:
+    """An operator is quantized where it runs, and only if the chosen pattern holds it."""
+    for operator, by_node in variables.quantize.items():
+        place = variables.place[int(reduction.unit_of[operator])]
+        for node, var in by_node.items():
+            model.add_implication(var, place[node])
+    if patterns is None:
+        return
+    model.add_exactly_one(variables.pattern)
+    for column, operator in enumerate(patterns.operators):
+        if operator not in variables.quantize:
+            continue
+        holders = [variables.pattern[row] for row in np.flatnonzero(patterns.members[:, column])]
+        runs = list(variables.quantize[operator].values())
+        expression = _sum(runs + holders, [1] * len(runs) + [-1] * len(holders))
+        model.add(expression <= 0 if patterns.closed_below else expression == 0)
+
+
+def _tie_flows(model: cp_model.CpModel, variables: Variables) -> None:
+    """Carriers to places and precisions, flows to both their ends, sending to flows."""
+    for carrier in variables.carriers:
+        _tie_carrier(model, variables, carrier)
+    for flow in variables.flows:
+        for sender, offer in flow.carrier.offers.items():
+            _equal(model, [var for (s, _), var in flow.joint.items() if s == sender], [offer])
+        for node, place in variables.place[flow.unit].items():
+            _equal(model, [var for (_, n), var in flow.joint.items() if n == node], [place])
+    for wire in variables.wires:
+        for key, var in wire.sent.items():
+            for flow in wire.flows:
+                if key in flow.joint and flow.joint[key].index != var.index:
+                    model.add_implication(flow.joint[key], var)
+
+
+def _tie_carrier(model: cp_model.CpModel, variables: Variables, carrier: Carrier) -> None:
+    """A tensor is on offer where its producer is, raw in its producer's precision."""
+    for node, place in variables.place[carrier.unit].items():
+        here = {index: var for (sender, index), var in carrier.offers.items() if sender == node}
+        _equal(model, list(here.values()), [place])
+        quantized = variables.quantize.get(carrier.operator, {}).get(node)
+        if quantized is None:
+            continue
+        for index, var in here.items():
+            if carrier.precisions[index] == "int8":
+                model.add_implication(var, quantized)
+            elif carrier.precisions[index] == "float":
+                model.add_implication(var, ~quantized)
+
+
+def _limit_noise(
+    model: cp_model.CpModel,
+    problem: Problem,
+    costs: Costs,
+    patterns: Patterns | None,
+    variables: Variables,
+) -> None:
+    """Noise of the pattern plus that of every codec in use; patterns alone are within the limit as listed."""
+    limit = problem.constraints.max_noise
+    codecs = _codec_choices(variables)
+    if limit is None or (patterns is not None and not codecs):
+        return
+    parts: list[Var] = []
+    noises: list[float] = []
+    if patterns is not None:
+        parts += variables.pattern
+        noises += patterns.noise.tolist()
+    else:
+        _add_polynomial(model, costs, variables, parts=parts, noises=noises)
+    for carrier_offer, noise in codecs:
+        parts.append(carrier_offer)
+        noises.append(noise)
+    add_at_most(model, [Term(part) for part in parts], noises, limit)
+
+
+def _codec_choices(variables: Variables) -> list[tuple[Var, float]]:
+    return [
+        (var, wire.tensor.modes[index].noise)
+        for wire in variables.wires
+        for (_, index), var in wire.carrier.offers.items()
+        if wire.tensor.modes[index].noise > 0
+    ]
+
+
+def _add_polynomial(
+    model: cp_model.CpModel, costs: Costs, variables: Variables, *, parts: list[Var], noises: list[float]
+) -> None:
+    """The interaction polynomial with one variable per product, for more operators than a table holds."""
+    bits: dict[int, Var] = {}
+    for operator, by_node in variables.quantize.items():
+        bits[operator] = model.new_bool_var("")
+        _equal(model, list(by_node.values()), [bits[operator]])
+    if not bits:
+        return
+    any_bit = model.new_bool_var("")
+    model.add_max_equality(any_bit, list(bits.values()))
+    parts.append(any_bit)
+    noises.append(costs.noise.intercept)
+    for members, coefficient in costs.noise.terms:
+        if not all(member in bits for member in members):
+            continue
+        product = any_bit
+        if members:
+            product = bits[min(members)] if len(members) == 1 else model.new_bool_var("")
+        if len(members) > 1:
+            model.add_min_equality(product, [bits[member] for member in sorted(members)])
+        parts.append(product)
+        noises.append(coefficient)
+
+
+def _limit_memory(model: cp_model.CpModel, costs: Costs, reduction: Reduction, variables: Variables) -> None:
+    """Weights on a node fit; quantized ones take a quarter."""
+    for node, room in enumerate(costs.memory_bytes):
+        if room >= costs.weight_bytes.sum() * (1 + DOUBT):
+            continue
+        terms: list[Term] = []
+        sizes: list[float] = []
+        for unit, place in enumerate(variables.place):
+            members = list(reduction.units[unit])
+            size = sum(costs.weight_bytes[o] / (4 if o in variables.quantize else 1) for o in members)
+            if node in place and size > 0:
+                terms.append(Term(place[node]))
+                sizes.append(float(size))
+        for operator, by_node in variables.quantize.items():
+            if node in by_node and costs.weight_bytes[operator] > 0:
+                place = variables.place[int(reduction.unit_of[operator])]
+                terms.append(Term(place[node], by_node[node]))
+                sizes.append(0.75 * float(costs.weight_bytes[operator]))
+        add_at_most(model, terms, sizes, float(room))

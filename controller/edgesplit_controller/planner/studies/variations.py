@@ -1,0 +1,302 @@
+"""The same problem with one thing changed, and a plan for every node that could vanish.
+
+Owns: pure functions from problem to problem, behind what-if, explain, pins and fallbacks. Its rule: a valid problem
+goes in and a valid one comes out, or an error says in one sentence what the change names wrongly. Not here: how a
+problem is solved, patterns over operator names.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Collection, Mapping
+
+import msgspec
+
+from edgesplit.errors import InvalidInput, PlanInfeasible, PlanningTimedOut, UnknownNode
+from edgesplit.planning.plan import Assignment, Ranges, Solution, Status, Timings
+from edgesplit.planning.problem import CodecOption, Link, Operator, Problem, Tensor
+from edgesplit_controller.planner.meaning.evaluation import evaluate
+
+__all__ = [
+    "fallbacks",
+    "forbidding",
+    "moved_off",
+    "with_device_energy_limit",
+    "with_link",
+    "with_max_noise",
+    "with_pins",
+    "with_weights",
+    "without_node",
+]
+
+Pins = dict[str, tuple[str, ...]]
+
+
+def without_node(problem: Problem, node: str) -> Problem:
+    """The problem after a node and all its links are gone.
+
+    Args:
+        problem: A valid problem.
+        node: Any node but the source.
+
+    Raises:
+        UnknownNode: The problem has no such node.
+        InvalidInput: The node is the source, without which there is no input.
+        PlanInfeasible: An operator is pinned to this node alone.
+    """
+    return _keeping(problem, {node}, "is removed")
+
+
+def forbidding(problem: Problem, nodes: Collection[str]) -> Problem:
+    """The problem in which nothing may run on some nodes; as nothing is relayed, they might as well be gone.
+
+    Args:
+        problem: A valid problem.
+        nodes: Any but the source.
+
+    Raises:
+        UnknownNode: The problem has no such node.
+        InvalidInput: One of them is the source.
+        PlanInfeasible: An operator is pinned to forbidden nodes alone.
+    """
+    return _keeping(problem, set(nodes), "is forbidden")
+
+
+def with_link(
+    problem: Problem,
+    source: str,
+    target: str,
+    *,
+    bandwidth_bytes_per_s: float | None = None,
+    latency_s: float | None = None,
+) -> Problem:
+    """The problem with one link changed, or added where there was none.
+
+    Args:
+        problem: A valid problem.
+        source: Sending node.
+        target: Receiving node.
+        bandwidth_bytes_per_s: New rate; None keeps it. [B/s]
+        latency_s: New latency; None keeps it, 0 for a link that is added. [s]
+
+    Raises:
+        UnknownNode: The problem has no such node.
+        InvalidInput: Both ends are one node, a value is out of range, or an added link has no bandwidth.
+    """
+    _require_nodes(problem, (source, target))
+    if source == target:
+        raise InvalidInput(f"A link joins two nodes, not {source!r} to itself; name another end.")
+    if bandwidth_bytes_per_s is not None and not (math.isfinite(bandwidth_bytes_per_s) and bandwidth_bytes_per_s > 0):
+        raise InvalidInput(
+            f"The bandwidth of link {source}:{target} is {bandwidth_bytes_per_s}; give a finite number above 0 B/s."
+        )
+    if latency_s is not None and not (math.isfinite(latency_s) and latency_s >= 0):
+        raise InvalidInput(f"The latency of link {source}:{target} is {latency_s}; give a finite number of seconds.")
+    old = next((link for link in problem.links if (link.source, link.target) == (source, target)), None)
+    if old is None:
+        if bandwidth_bytes_per_s is None:
+            raise InvalidInput(f"There is no link {source}:{target} yet; give its bandwidth to add it.")
+        added = Link(
+            source=source, target=target, bandwidth_bytes_per_s=bandwidth_bytes_per_s, latency_s=latency_s or 0.0
+        )
+        return _changed(problem, links=(*problem.links, added))
+    new = msgspec.structs.replace(
+        old,
+        bandwidth_bytes_per_s=old.bandwidth_bytes_per_s if bandwidth_bytes_per_s is None else bandwidth_bytes_per_s,
+        latency_s=old.latency_s if latency_s is None else latency_s,
+    )
+    return _changed(problem, links=tuple(new if link is old else link for link in problem.links))
+
+
+def with_max_noise(problem: Problem, max_noise: float | None) -> Problem:
+    """The problem with another noise bound; None is no bound. [1]
+
+    Raises:
+        InvalidInput: The bound is negative or not a number.
+    """
+    return _changed(problem, constraints=msgspec.structs.replace(problem.constraints, max_noise=max_noise))
+
+
+def with_device_energy_limit(problem: Problem, limit_j: float | None) -> Problem:
+    """The problem with another limit on the source's own energy; None is no limit. [J]
+
+    Raises:
+        InvalidInput: The limit is negative or not a number.
+    """
+    return _changed(problem, constraints=msgspec.structs.replace(problem.constraints, device_energy_limit_j=limit_j))
+
+
+def with_weights(problem: Problem, *, latency_weight: float, energy_weight: float) -> Problem:
+    """The problem with other weights.
+
+    Raises:
+        InvalidInput: A weight is negative, or both are 0.
+    """
+    objective = msgspec.structs.replace(problem.objective, latency_weight=latency_weight, energy_weight=energy_weight)
+    return _changed(problem, objective=objective)
+
+
+def with_pins(problem: Problem, pins: Mapping[str, Collection[str]]) -> Problem:
+    """The problem with pins added; an operator pinned before gets the new nodes instead.
+
+    Args:
+        problem: A valid problem.
+        pins: Operator, or a member of one, to the nodes allowed. A member pins the operator that stands for it;
+            several members of one leave it the nodes they have in common.
+
+    Raises:
+        InvalidInput: An unknown operator, or no node given.
+        UnknownNode: The problem has no such node.
+        PlanInfeasible: Members that are placed together are pinned to different nodes.
+    """
+    operator_of = {member: operator.name for operator in problem.operators for member in operator.listed}
+    operator_of |= {operator.name: operator.name for operator in problem.operators}
+    added: Pins = {}
+    for name, allowed in pins.items():
+        if name not in operator_of:
+            raise InvalidInput(f"The pin names the unknown operator {name!r}; name an operator of the model.")
+        if not allowed:
+            raise InvalidInput(f"The pin of operator {name!r} allows no node; name at least one.")
+        _require_nodes(problem, allowed)
+        operator = operator_of[name]
+        common = tuple(node for node in added.get(operator, tuple(allowed)) if node in allowed)
+        if not common:
+            raise PlanInfeasible(
+                f"Operator {name!r} is placed together with others that are pinned elsewhere; pin them to one node."
+            )
+        added[operator] = common
+    merged = {**(problem.constraints.pins or {}), **added}
+    return _changed(problem, constraints=msgspec.structs.replace(problem.constraints, pins=merged or None))
+
+
+def moved_off(assignment: Assignment, problem: Problem) -> Assignment:
+    """An assignment made for more nodes, with what ran on a node the problem lacks moved to the source.
+
+    It is a start for planning and may break limits.
+    """
+    nodes = {node.name for node in problem.nodes}
+    node_of = {name: node if node in nodes else problem.source for name, node in assignment.node_of.items()}
+    return Assignment(node_of, assignment.quantized, assignment.codecs)
+
+
+def fallbacks(problem: Problem, assignment: Assignment, *, time_limit_s: float) -> Mapping[str, Solution]:
+    """Plan for the loss of each node but the source.
+
+    Args:
+        problem: The problem of the running plan.
+        assignment: The running plan; every search starts from it.
+        time_limit_s: For all plans together. [s]
+
+    Returns:
+        Node to the plan without it, those the running plan uses first. A node it does not use gets the running
+        plan itself, unscored. `infeasible` says in its reason why there is no plan without the node; a node for
+        which time did not suffice is left out.
+    """
+    from edgesplit_controller.planner.solving import solve  # noqa: PLC0415, ortools takes 0.3 s
+
+    used = set(assignment.node_of.values())
+    others = [node.name for node in problem.nodes if node.name != problem.source]
+    others.sort(key=lambda node: node not in used)
+    ends_s = time.perf_counter() + time_limit_s
+    found: dict[str, Solution] = {}
+    for place, node in enumerate(others):
+        if node not in used:
+            found[node] = _unchanged(problem, assignment, node)
+            continue
+        waiting = sum(other in used for other in others[place:])
+        share_s = (ends_s - time.perf_counter()) / waiting
+        try:
+            smaller = without_node(problem, node)
+            found[node] = solve(smaller, hint=moved_off(assignment, smaller), time_limit_s=share_s)
+        except PlanInfeasible as error:
+            found[node] = _unsolved("infeasible", str(error))
+        except PlanningTimedOut:
+            continue
+    return found
+
+
+def _unchanged(problem: Problem, assignment: Assignment, node: str) -> Solution:
+    evaluation = evaluate(without_node(problem, node), assignment)
+    unsolved = _unsolved("feasible", f"The plan does not use {node!r} and stays.")
+    return msgspec.structs.replace(unsolved, assignment=assignment, evaluation=evaluation)
+
+
+def _unsolved(status: Status, reason: str) -> Solution:
+    return Solution(
+        status=status,
+        assignment=None,
+        evaluation=None,
+        score=None,
+        bound=None,
+        gap=None,
+        ranges=Ranges(),
+        timings=Timings(build_s=0.0, solve_s=0.0, total_s=0.0),
+        reason=reason,
+    )
+
+
+def _changed(problem: Problem, **fields: object) -> Problem:
+    changed = msgspec.structs.replace(problem, **fields)
+    changed.validate()
+    return changed
+
+
+def _require_nodes(problem: Problem, nodes: Collection[str]) -> None:
+    known = [node.name for node in problem.nodes]
+    for node in nodes:
+        if node not in known:
+            raise UnknownNode(f"There is no node {node!r} in this problem; choose among {', '.join(known)}.")
+
+
+def _keeping(problem: Problem, gone: set[str], event: str) -> Problem:
+    _require_nodes(problem, sorted(gone))
+    if problem.source in gone:
+        raise InvalidInput(
+            f"The source {problem.source!r} holds input and output and cannot be taken away; "
+            "deploy the model from another source first."
+        )
+    pins: Pins = {}
+    for operator, allowed in (problem.constraints.pins or {}).items():
+        pins[operator] = tuple(node for node in allowed if node not in gone)
+        if not pins[operator]:
+            raise PlanInfeasible(
+                f"Operator {operator!r} is pinned to {', '.join(allowed)}, which {event}; unpin it or keep a node."
+            )
+    return _changed(
+        problem,
+        nodes=tuple(node for node in problem.nodes if node.name not in gone),
+        links=tuple(link for link in problem.links if link.source not in gone and link.target not in gone),
+        operators=tuple(_operator_without(operator, gone) for operator in problem.operators),
+        tensors=tuple(_tensor_without(tensor, gone) for tensor in problem.tensors),
+        constraints=msgspec.structs.replace(problem.constraints, pins=pins or None),
+    )
+
+
+def _times_without(times_s: Mapping[str, float], gone: set[str]) -> dict[str, float]:
+    return {node: time_s for node, time_s in times_s.items() if node not in gone}
+
+
+def _operator_without(operator: Operator, gone: set[str]) -> Operator:
+    int8_s = operator.quantized_time_s
+    return msgspec.structs.replace(
+        operator,
+        time_s=_times_without(operator.time_s, gone),
+        quantized_time_s=None if int8_s is None else _times_without(int8_s, gone),
+    )
+
+
+def _tensor_without(tensor: Tensor, gone: set[str]) -> Tensor:
+    return (
+        tensor
+        if tensor.codecs is None
+        else msgspec.structs.replace(tensor, codecs=tuple(_codec_without(codec, gone) for codec in tensor.codecs))
+    )
+
+
+def _codec_without(codec: CodecOption, gone: set[str]) -> CodecOption:
+    return msgspec.structs.replace(
+        codec,
+        encode_s=_times_without(codec.encode_s, gone),
+        decode_s=_times_without(codec.decode_s, gone),
+    )

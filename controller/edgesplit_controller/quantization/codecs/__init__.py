@@ -1,0 +1,1 @@
+"""Noise and size of wire codecs on a model's tensors."""

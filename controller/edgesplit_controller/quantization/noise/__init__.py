@@ -1,0 +1,1 @@
+"""The noise model of int8: patterns, their runs, the fitted polynomial."""

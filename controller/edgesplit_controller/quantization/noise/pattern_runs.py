@@ -1,0 +1,231 @@
+"""Measuring the noise of many quantization patterns.
+
+Owns: which patterns are affordable and running them. Its rule: noise is a mean over samples of what a `Measure` says of
+their outputs: rho, or the user's own metric. Not here: comparing outputs (`edgesplit.planning.output_noise`), the polynomial.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgesplit.errors import InvalidCalibration, InvalidModel
+from edgesplit.planning.output_noise import Measure, Metric, comparable
+from edgesplit.wire.tensors import Array
+from edgesplit_controller.quantization.calibration import Sample
+from edgesplit_controller.quantization.noise.patterns import always_measured, choose_patterns, in_tree_order
+from edgesplit_controller.quantization.noise.segments import SampleRun, SegmentedModel
+from edgesplit_controller.quantization.qdq import QuantizedModel, Ranges
+
+if TYPE_CHECKING:
+    from edgesplit_controller.graph.blobs import BlobStore
+    from edgesplit_controller.graph.model_graph import ModelGraph
+
+__all__ = ["Measured", "measure_for", "measure_noise", "measure_patterns"]
+
+_MOST_PATTERNS = 1000
+_FEWEST_PATTERNS = 60
+_FEWEST_SAMPLES = 2
+_HELD_OUT_SHARE = 0.15
+_WORKERS = 2
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Noise of patterns.
+
+    Attributes:
+        bits: Which candidates each pattern quantizes, shape (patterns, candidates).
+        noise: Mean over samples, shape (patterns, outputs).
+        held_out: Which patterns only test a fit, shape (patterns,).
+        samples: How many samples the noise is a mean of.
+    """
+
+    bits: NDArray[np.bool_]
+    noise: NDArray[np.float64]
+    held_out: NDArray[np.bool_]
+    samples: int
+
+    @property
+    def rho(self) -> NDArray[np.float64]:
+        """Mean over the outputs, shape (patterns,)."""
+        mean: NDArray[np.float64] = self.noise.mean(axis=1)
+        return mean
+
+
+def measure_for(graph: ModelGraph, metric: Metric | None = None, name: str = "") -> Measure:
+    """How runs of a model are compared.
+
+    Args:
+        graph: The model.
+        metric: The user's own, or None for rho.
+        name: The metric's, for messages.
+
+    Raises:
+        InvalidModel: No output has a fixed size, so that rho is undefined.
+    """
+    names = comparable(graph.tensors[output] for output in graph.outputs)
+    if metric is not None:
+        return Measure(names, metric, name)
+    if not names:
+        raise InvalidModel("no output of the model has a fixed size, so its noise is undefined")
+    return Measure(names)
+
+
+def measure_noise(
+    graph: ModelGraph,
+    blobs: BlobStore,
+    quantized: QuantizedModel,
+    samples: Sequence[Sample],
+    measure: Measure | None = None,
+) -> float:
+    """Measure the noise of one quantized model, by running it whole.
+
+    Args:
+        graph: The float model.
+        blobs: Where the weights of both lie.
+        quantized: The quantized model.
+        samples: Inputs.
+        measure: How outputs are compared; None for rho.
+
+    Returns:
+        Mean over the samples.
+    """
+    from edgesplit_controller.graph.runner import open_session  # noqa: PLC0415 - onnxruntime loads late
+
+    measure = measure or measure_for(graph)
+    exact, noisy = open_session(graph.proto, blobs), open_session(quantized.proto, blobs)
+    names = list(graph.outputs)
+
+    def outputs(session: Any, sample: Sample) -> dict[str, Array]:
+        return dict(zip(names, session.run(names, dict(sample)), strict=True))
+
+    return float(np.mean([measure.noise(outputs(exact, sample), outputs(noisy, sample)) for sample in samples]))
+
+
+def measure_patterns(
+    graph: ModelGraph,
+    blobs: BlobStore,
+    candidates: Sequence[str],
+    ranges: Ranges,
+    samples: Sequence[Sample],
+    *,
+    random: np.random.Generator,
+    progress: Callable[[float], None] | None = None,
+    patterns: int | None = None,
+    budget_s: float = 90.0,
+    measure: Measure | None = None,
+) -> Measured:
+    """Measure the noise of chosen patterns.
+
+    Args:
+        graph: The float model.
+        blobs: Where its weights lie and the int8 ones go.
+        candidates: Operators that may be quantized, in graph order.
+        ranges: Activation ranges of their tensors.
+        samples: Held-out samples.
+        random: Source of chance.
+        progress: Told the finished fraction, from worker threads.
+        patterns: How many patterns; by default as many as the budget affords.
+        budget_s: Aim for the time. [s]
+        measure: How outputs are compared; None for rho.
+
+    Returns:
+        The patterns, with about a seventh held out where there are enough.
+
+    Raises:
+        InvalidModel: No output can be compared.
+        InvalidCalibration: The float model's output is not finite.
+        InvalidMetric: The measure's metric failed.
+    """
+    count = len(candidates)
+    measure = measure or measure_for(graph)
+    segmented = SegmentedModel(graph, blobs, candidates, ranges)
+    chosen = choose_patterns(count, patterns or _MOST_PATTERNS, random)
+    if patterns is None:
+        chosen, samples = _affordable(segmented, measure, chosen, samples, count, budget_s=budget_s * _WORKERS)
+    ordered = in_tree_order(chosen, count)
+    finished = [0.0] * len(samples)
+
+    def parts_of(index: int) -> NDArray[np.float64]:
+        run = segmented.start(samples[index])
+        reference = _reference(run, graph.outputs, measure)
+        rows: list[list[float]] = []
+        for row, pattern in enumerate(ordered):
+            rows.append(measure.parts(reference, _outputs(run, graph.outputs, pattern)))
+            finished[index] = (row + 1) / len(ordered)
+            if progress is not None and row % 16 == 0:
+                progress(sum(finished) / len(samples))
+        return np.array(rows)
+
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        noise = np.mean(list(pool.map(parts_of, range(len(samples)))), axis=0)
+    if progress is not None:
+        progress(1.0)
+    held = _held_out(chosen, count, random)
+    bits = np.array([[pattern >> bit & 1 for bit in range(count)] for pattern in ordered], np.bool_)
+    return Measured(bits, noise, np.array([pattern in held for pattern in ordered], np.bool_), len(samples))
+
+
+def _outputs(run: SampleRun, names: Sequence[str], pattern: int) -> Mapping[str, Array]:
+    return dict(zip(names, run.outputs(pattern), strict=True))
+
+
+def _reference(run: SampleRun, names: Sequence[str], measure: Measure) -> Mapping[str, Array]:
+    """Outputs of the float model, fit to be compared with."""
+    reference = _outputs(run, names, 0)
+    compared = [reference[name] for name in measure.outputs]
+    if any(array.dtype.kind == "f" and not np.isfinite(array).any() for array in compared):
+        raise InvalidCalibration("a held-out sample makes an output NaN or infinite; check the samples' scale")
+    measure.check(reference)
+    return reference
+
+
+def _affordable(
+    segmented: SegmentedModel,
+    measure: Measure,
+    chosen: list[int],
+    samples: Sequence[Sample],
+    candidates: int,
+    *,
+    budget_s: float,
+) -> tuple[list[int], Sequence[Sample]]:
+    """As many of the patterns, on as many of the samples, as the budget of work allows."""
+    run = segmented.start(samples[0])
+    names = segmented.outputs
+    reference = _reference(run, names, measure)
+    noisy = _outputs(run, names, (1 << candidates) - 1)
+    started = time.perf_counter()
+    measure.parts(reference, noisy)
+    comparing_s = time.perf_counter() - started  # little for rho, but a user's metric may take longer than the model
+    # The first runs warm the sessions up; they differ in every segment, so that each is timed.
+    for pattern in (0, (1 << candidates) - 1) * 2:
+        run.forget()
+        run.outputs(pattern)
+    run.forget()
+    fewest = min(max(_FEWEST_PATTERNS, len(always_measured(candidates))), len(chosen))
+    for sample_count in sorted({len(samples), min(_FEWEST_SAMPLES, len(samples))}, reverse=True):
+        count = len(chosen)
+        while True:
+            ordered = in_tree_order(chosen[:count], candidates)
+            each_s = segmented.expected_seconds(ordered, run.seconds) + comparing_s * count
+            if each_s * sample_count <= budget_s:
+                return chosen[:count], samples[:sample_count]
+            if count == fewest:
+                break
+            count = max(fewest, count * 3 // 4)
+    return chosen[:fewest], samples[: min(_FEWEST_SAMPLES, len(samples))]
+
+
+def _held_out(chosen: Sequence[int], candidates: int, random: np.random.Generator) -> set[int]:
+    free = sorted(set(chosen) - set(always_measured(candidates)))
+    if len(free) < 4:
+        return set()
+    count = max(2, round(len(free) * _HELD_OUT_SHARE))
+    return {free[int(index)] for index in random.permutation(len(free))[:count]}

@@ -1,0 +1,270 @@
+"""Running a model under many quantization patterns without running all of it each time.
+
+Owns: the model divided by what its values depend on. Its rule: the result for a pattern is what the quantized
+model of that pattern gives, from the same integer kernels. Not here: which patterns, what their noise means.
+
+Every operator depends on a set of candidates: those on a path to it, itself included. Operators with the same set
+form a segment. Sets only grow along the graph, so segments are convex and their graph has no cycle; two candidates
+never share a segment, since each would have to depend on the other. A segment's values are fixed by the pattern's
+bits in its set alone: the segment with the empty set runs once per sample, and others only when one of their bits
+changed. A candidate's segment has two sessions, float and int8. At a border between two quantized operators the
+tensor passes as float and is quantized again with the same scale, which gives the same integers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import OrderedDict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from edgesplit.wire.tensors import DTYPES
+from edgesplit_controller.graph.protos import used_names, value_info
+from edgesplit_controller.graph.runner import run_values
+from edgesplit_controller.quantization.qdq import Ranges, quantize
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+    from edgesplit_controller.graph.blobs import BlobStore
+    from edgesplit_controller.graph.model_graph import ModelGraph
+    from edgesplit_controller.quantization.calibration import Sample
+
+__all__ = ["Pattern", "SampleRun", "SegmentedModel", "dependencies"]
+
+Pattern = int
+"""Quantization bits: bit i is set when candidate i is quantized."""
+
+
+def dependencies(proto: onnx.ModelProto, candidates: Sequence[str]) -> dict[str, Pattern]:
+    """Candidates that each node's values depend on.
+
+    Args:
+        proto: A normalised graph, nodes in topological order.
+        candidates: Names of operators.
+
+    Returns:
+        For each node's name the bits of the candidates on a path to it, itself included.
+    """
+    bit = {name: 1 << index for index, name in enumerate(candidates)}
+    of_tensor: dict[str, Pattern] = {}
+    of_node: dict[str, Pattern] = {}
+    for node in proto.graph.node:
+        mask = bit.get(node.name, 0)
+        for name in used_names(node):
+            mask |= of_tensor.get(name, 0)
+        of_node[node.name] = mask
+        of_tensor.update(dict.fromkeys(node.output, mask))
+    return of_node
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """Operators that depend on the same candidates."""
+
+    mask: Pattern
+    own_bit: Pattern
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    plain: onnxruntime.InferenceSession
+    quantized: onnxruntime.InferenceSession | None
+
+    def run(self, pattern: Pattern, feed: Mapping[str, Any]) -> dict[str, Any]:
+        """Values of its outputs under a pattern."""
+        session = self.quantized if self.quantized is not None and pattern & self.own_bit else self.plain
+        return dict(zip(self.outputs, run_values(session, self.outputs, feed), strict=True))
+
+
+class SegmentedModel:
+    """A model that runs under any subset of its candidates.
+
+    Args:
+        graph: The float model.
+        blobs: Where its weights lie and the int8 ones go.
+        candidates: Operators that may be quantized, in graph order.
+        ranges: Calibrated ranges of their tensors.
+    """
+
+    def __init__(self, graph: ModelGraph, blobs: BlobStore, candidates: Sequence[str], ranges: Ranges) -> None:
+        self.inputs = graph.inputs
+        self.outputs = graph.outputs
+        masks = dependencies(graph.proto, candidates)
+        cutter = _SegmentCutter(graph, masks)
+        self._segments: dict[Pattern, _Segment] = {}
+        self._home: dict[str, Pattern] = {}
+        for mask in sorted(set(masks.values()), key=lambda value: (value.bit_count(), value)):
+            segment = _open_segment(cutter, blobs, mask, candidates, ranges)
+            self._segments[mask] = segment
+            self._home.update(dict.fromkeys(segment.outputs, mask))
+
+    def start(self, sample: Sample, *, cache_bytes: int = 192 << 20) -> SampleRun:
+        """Fix the input.
+
+        Args:
+            sample: The model's inputs.
+            cache_bytes: What inner tensors may occupy for later patterns. [B]
+
+        Returns:
+            A run that takes patterns.
+        """
+        return SampleRun(self._segments, self._home, self.outputs, sample, cache_bytes)
+
+    def expected_seconds(self, patterns: Sequence[Pattern], seconds: Mapping[tuple[Pattern, bool], float]) -> float:
+        """How long one sample will take.
+
+        Args:
+            patterns: In the order in which they will run.
+            seconds: Time of each segment, in float and in int8, as a `SampleRun` measured it. [s]
+
+        Returns:
+            Time of all segment runs when each keeps only its latest result. [s]
+        """
+        total = 0.0
+        for mask, segment in self._segments.items():
+            latest: Pattern | None = None
+            for pattern in patterns:
+                if mask & pattern != latest:
+                    latest = mask & pattern
+                    total += seconds.get((mask, bool(pattern & segment.own_bit)), 0.0)
+        return total
+
+
+class SampleRun:
+    """One sample under many patterns; not for several threads at once."""
+
+    def __init__(
+        self,
+        segments: Mapping[Pattern, _Segment],
+        home: Mapping[str, Pattern],
+        outputs: Sequence[str],
+        sample: Sample,
+        cache_bytes: int,
+    ) -> None:
+        import onnxruntime  # noqa: PLC0415 - loads late
+
+        self._segments = segments
+        self._home = home
+        self._outputs = outputs
+        self._feed = {
+            name: onnxruntime.OrtValue.ortvalue_from_numpy(np.asarray(array, order="C"))
+            for name, array in sample.items()
+        }
+        self._cache: OrderedDict[tuple[Pattern, Pattern], dict[str, Any]] = OrderedDict()
+        self._cache_bytes = cache_bytes
+        self._used_bytes = 0
+        self.seconds: dict[tuple[Pattern, bool], float] = {}
+        """Latest time of each segment, in float and in int8. [s]"""
+
+    def forget(self) -> None:
+        """Drop all inner tensors, so that the next pattern runs every segment."""
+        self._cache.clear()
+        self._used_bytes = 0
+
+    def outputs(self, pattern: Pattern) -> list[NDArray[Any]]:
+        """The model's outputs, in its order, with the pattern's candidates quantized.
+
+        Patterns that agree in their low bits (the graph's early candidates) should follow one another.
+        """
+        return [self._tensor(name, pattern).numpy() for name in self._outputs]
+
+    def _tensor(self, name: str, pattern: Pattern) -> Any:
+        if name in self._feed:
+            return self._feed[name]
+        return self._values(self._home[name], pattern)[name]
+
+    def _values(self, mask: Pattern, pattern: Pattern) -> dict[str, Any]:
+        key = (mask, mask & pattern)
+        if key in self._cache:
+            self._cache.move_to_end(key)
+            return self._cache[key]
+        segment = self._segments[mask]
+        feed = {name: self._tensor(name, pattern) for name in segment.inputs}
+        started = time.perf_counter()
+        values = segment.run(pattern, feed)
+        self.seconds[mask, bool(pattern & segment.own_bit)] = time.perf_counter() - started
+        self._cache[key] = values
+        self._used_bytes += _nbytes(values)
+        while self._used_bytes > self._cache_bytes and len(self._cache) > 1:
+            self._used_bytes -= _nbytes(self._cache.popitem(last=False)[1])
+        return values
+
+
+def _nbytes(values: Mapping[str, Any]) -> int:
+    return sum(value.tensor_size_in_bytes() for value in values.values())
+
+
+class _SegmentCutter:
+    """Takes segments out of a graph."""
+
+    def __init__(self, graph: ModelGraph, masks: Mapping[str, Pattern]) -> None:
+        self.graph = graph
+        self.masks = masks
+        self.weights = {entry.name: entry for entry in graph.proto.graph.initializer}
+        self.producer = {name: node for node in graph.proto.graph.node for name in node.output if name}
+        self.readers: dict[str, set[Pattern]] = {}
+        for node in graph.proto.graph.node:
+            for name in used_names(node):
+                self.readers.setdefault(name, set()).add(masks[node.name])
+
+    def cut(self, mask: Pattern) -> ModelGraph:
+        """One segment as a model of its own."""
+        names = self._members(mask)
+        nodes = [node for node in self.graph.proto.graph.node if node.name in names]
+        made = {name for node in nodes for name in node.output if name}
+        read = dict.fromkeys(name for node in nodes for name in used_names(node))
+        inputs = tuple(name for name in read if name not in made and name not in self.weights)
+        outputs = tuple(name for node in nodes for name in node.output if self._leaves(name, node, mask))
+        proto = onnx.ModelProto()
+        proto.ir_version = self.graph.proto.ir_version
+        proto.opset_import.extend(self.graph.proto.opset_import)
+        proto.graph.name = f"segment-{mask:x}"
+        proto.graph.node.extend(nodes)
+        passed = set(read) | set(outputs)
+        proto.graph.initializer.extend(entry for name, entry in self.weights.items() if name in passed)
+        proto.graph.input.extend(value_info(self.graph.tensors[name]) for name in inputs)
+        proto.graph.output.extend(value_info(self.graph.tensors[name]) for name in outputs)
+        return dataclasses.replace(self.graph, proto=proto, inputs=inputs, outputs=outputs)
+
+    def _members(self, mask: Pattern) -> Collection[str]:
+        """Its operators, and copies of those whose outputs are no tensors of numbers and cannot be handed over."""
+        members = {name for name, own in self.masks.items() if own == mask}
+        waiting = [node for node in self.graph.proto.graph.node if node.name in members]
+        while waiting:
+            for name in used_names(waiting.pop()):
+                node = self.producer.get(name)
+                if node is not None and node.name not in members and self.graph.tensors[name].dtype not in DTYPES:
+                    members.add(node.name)
+                    waiting.append(node)
+        return members
+
+    def _leaves(self, name: str, node: onnx.NodeProto, mask: Pattern) -> bool:
+        wanted = name in self.graph.outputs or bool(self.readers.get(name, set()) - {mask})
+        # An output that nobody reads is not among the graph's tensors.
+        return wanted and self.masks[node.name] == mask and self.graph.tensors[name].dtype in DTYPES
+
+
+def _open_segment(
+    cutter: _SegmentCutter, blobs: BlobStore, mask: Pattern, candidates: Sequence[str], ranges: Ranges
+) -> _Segment:
+    from edgesplit_controller.graph.runner import open_session  # noqa: PLC0415 - onnxruntime loads late
+
+    part = cutter.cut(mask)
+    own = [index for index, name in enumerate(candidates) if cutter.masks[name] == mask]
+    quantized = None
+    if own:
+        integer = quantize(part, blobs, [candidates[own[0]]], ranges)
+        quantized = open_session(integer.proto, blobs)
+    return _Segment(
+        mask,
+        1 << own[0] if own else 0,
+        part.inputs,
+        part.outputs,
+        open_session(part.proto, blobs),
+        quantized,
+    )

@@ -1,0 +1,254 @@
+"""From an assignment to what every node holds: component graphs, routes, epochs.
+
+Owns: cutting the float or quantized graph along a plan and addressing the tensors that cross. Its rule: a pure
+function of model and assignment but for the blobs it writes; names of tensors are those that travel (int8 ones have
+their own). Not here: choosing the assignment, telling the nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from edgesplit.control.messages import ComponentSpec, EpochSpec, GraphRef, Route, TensorSpec, WeightRef
+from edgesplit.planning.plan import Assignment, Component, Evaluation
+from edgesplit.wire.tensors import tensor_bytes
+from edgesplit_controller.stating.codec_offers import is_lossy
+
+if TYPE_CHECKING:
+    import onnx
+
+    from edgesplit_controller.graph.blobs import BlobStore
+    from edgesplit_controller.graph.cut import ComponentGraph
+    from edgesplit_controller.graph.model_graph import ModelGraph
+    from edgesplit_controller.quantization.qdq import Ranges
+
+__all__ = ["compile_local", "compile_plan", "graph_ref", "is_local", "tensor_specs", "whole_graph_ref"]
+
+RAW = "raw"
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A component with its graph."""
+
+    component: Component
+    graph: ComponentGraph
+
+
+def compile_plan(
+    graph: ModelGraph,
+    blobs: BlobStore,
+    ranges: Ranges,
+    assignment: Assignment,
+    evaluation: Evaluation,
+    *,
+    epoch: int,
+    source: str,
+    addresses: Mapping[str, str],
+) -> dict[str, EpochSpec]:
+    """Make every participant's part of a plan; the source always has one.
+
+    Args:
+        graph: The float model.
+        blobs: Holds its weights; receives component graphs and int8 weights.
+        ranges: Calibrated ranges of the quantizable operators.
+        assignment: Units to nodes; quantized units are named after their quantized operator.
+        evaluation: Its components and timeline.
+        epoch: Number of the plan.
+        source: Where requests arise.
+        addresses: Data-plane address of every node.
+
+    Returns:
+        Node to its part.
+    """
+    groups = [component.operators for component in evaluation.components]
+    cuts = _cut(graph, blobs, ranges, groups, assignment.quantized)
+    placed = [
+        _Placed(component, component_graph)
+        for component, component_graph in zip(evaluation.components, cuts, strict=True)
+    ]
+    return _specs(graph, blobs, placed, assignment, evaluation, epoch=epoch, source=source, addresses=addresses)
+
+
+def compile_local(graph: ModelGraph, blobs: BlobStore, *, epoch: int, source: str, address: str) -> EpochSpec:
+    """Make the plan that needs nobody else: the whole model in float on the source."""
+    operators = tuple(operator.name for operator in graph.operators)
+    placed: list[_Placed] = []
+    if operators:
+        (whole,) = _cut(graph, blobs, {}, [operators], frozenset())
+        component = Component(id=0, node=source, operators=operators, inputs=graph.inputs, outputs=graph.outputs)
+        placed.append(_Placed(component, whole))
+    specs = _specs(graph, blobs, placed, Assignment({}), None, epoch=epoch, source=source, addresses={source: address})
+    return specs[source]
+
+
+def is_local(assignment: Assignment, source: str) -> bool:
+    """Whether a plan is the one that needs nobody else: everything on the source, in float."""
+    return not assignment.quantized and set(assignment.node_of.values()) <= {source}
+
+
+def graph_ref(proto: onnx.ModelProto, blobs: BlobStore, weights: Sequence[WeightRef]) -> GraphRef:
+    """Store a graph without its weights as a blob."""
+    content = proto.SerializeToString()
+    return GraphRef(digest=blobs.put(content), nbytes=len(content), weights=tuple(weights))
+
+
+def whole_graph_ref(proto: onnx.ModelProto, blobs: BlobStore) -> GraphRef:
+    """Store a whole graph, whose large initializers refer to blobs already."""
+    from edgesplit_controller.graph.protos import external_fields, is_external, numpy_name  # noqa: PLC0415 - onnx
+
+    weights: list[WeightRef] = []
+    for tensor in proto.graph.initializer:
+        if not is_external(tensor):
+            continue
+        digest = external_fields(tensor)["location"]
+        weights.append(
+            WeightRef(
+                name=tensor.name,
+                digest=digest,
+                dtype=numpy_name(tensor.data_type),
+                shape=tuple(tensor.dims),
+                nbytes=blobs.nbytes(digest),
+            )
+        )
+    return graph_ref(proto, blobs, weights)
+
+
+def tensor_specs(graph: ModelGraph, names: Sequence[str]) -> tuple[TensorSpec, ...]:
+    """Describe activation tensors of a model."""
+    return tuple(
+        TensorSpec(name=name, dtype=graph.tensors[name].dtype, shape=graph.tensors[name].shape) for name in names
+    )
+
+
+def _cut(
+    graph: ModelGraph,
+    blobs: BlobStore,
+    ranges: Ranges,
+    groups: Sequence[Collection[str]],
+    quantized: Collection[str],
+) -> list[ComponentGraph]:
+    from edgesplit_controller.graph.cut import cut  # noqa: PLC0415 - onnx loads late
+
+    if not quantized:
+        return cut(graph.proto, groups, graph.tensors)
+    from edgesplit_controller.quantization.qdq import quantize  # noqa: PLC0415 - onnx loads late
+
+    model = quantize(graph, blobs, tuple(sorted(quantized)), ranges)
+    return cut(model.proto, groups, graph.tensors, owner=model.owner, replicated=model.replicated)
+
+
+def _specs(
+    graph: ModelGraph,
+    blobs: BlobStore,
+    placed: Sequence[_Placed],
+    assignment: Assignment,
+    evaluation: Evaluation | None,
+    *,
+    epoch: int,
+    source: str,
+    addresses: Mapping[str, str],
+) -> dict[str, EpochSpec]:
+    receivers = _receivers(placed, graph, source)
+    predicted = _predicted_s(evaluation)
+    nodes = list(dict.fromkeys([source, *(entry.component.node for entry in placed)]))
+    participants = {node: addresses[node] for node in nodes}
+    specs: dict[str, EpochSpec] = {}
+    for node in nodes:
+        components = tuple(
+            _component_spec(entry, blobs, receivers, assignment, predicted)
+            for entry in placed
+            if entry.component.node == node
+        )
+        at_source = node == source
+        specs[node] = EpochSpec(
+            epoch=epoch,
+            source=source,
+            participants=participants,
+            components=components,
+            input_routes=_routes(graph.inputs, source, receivers, assignment) if at_source else (),
+            outputs=graph.outputs if at_source else (),
+            quantized=bool(assignment.quantized) or any(map(is_lossy, assignment.codecs.values())),
+        )
+    footprints = {node: _footprint_bytes(spec) for node, spec in specs.items() if node != source}
+    return {**specs, source: msgspec.structs.replace(specs[source], footprints=footprints)}
+
+
+def _footprint_bytes(spec: EpochSpec) -> int:
+    """What the tensors of one request may take on a node at a time. [B]"""
+    tensors = [tensor for component in spec.components for tensor in (*component.inputs, *component.outputs)]
+    return sum({tensor.name: tensor_bytes(tensor) for tensor in tensors}.values())
+
+
+def _receivers(placed: Sequence[_Placed], graph: ModelGraph, source: str) -> dict[str, tuple[str, ...]]:
+    """Wire tensor to the nodes that need it, in plan order."""
+    wanted: dict[str, dict[str, None]] = {}
+    for entry in placed:
+        for tensor in entry.graph.inputs:
+            wanted.setdefault(tensor, {})[entry.component.node] = None
+    for tensor in graph.outputs:
+        wanted.setdefault(tensor, {})[source] = None
+    return {tensor: tuple(nodes) for tensor, nodes in wanted.items()}
+
+
+def _component_spec(
+    entry: _Placed,
+    blobs: BlobStore,
+    receivers: Mapping[str, tuple[str, ...]],
+    assignment: Assignment,
+    predicted: Mapping[int, float],
+) -> ComponentSpec:
+    weights = [
+        WeightRef(name=weight.name, digest=weight.digest, dtype=weight.dtype, shape=weight.shape, nbytes=weight.nbytes)
+        for weight in entry.graph.weights
+    ]
+    proto = entry.graph.proto
+    return ComponentSpec(
+        component=entry.component.id,
+        graph=graph_ref(proto, blobs, weights),
+        inputs=_described(proto.graph.input),
+        outputs=_described(proto.graph.output),
+        routes=_routes(entry.graph.outputs, entry.component.node, receivers, assignment),
+        predicted_s=predicted.get(entry.component.id, 0.0),
+    )
+
+
+def _routes(
+    tensors: Sequence[str], node: str, receivers: Mapping[str, tuple[str, ...]], assignment: Assignment
+) -> tuple[Route, ...]:
+    from edgesplit_controller.quantization.qdq import wire_name  # noqa: PLC0415 - onnx loads late
+
+    # Integers have a name of their own on the wire, and nothing but compression applies to them.
+    codecs = {wire_name(tensor): codec for tensor, codec in assignment.codecs.items() if not is_lossy(codec)}
+    codecs |= assignment.codecs
+    routes: list[Route] = []
+    for tensor in tensors:
+        others = tuple(receiver for receiver in receivers.get(tensor, ()) if receiver != node)
+        if others:
+            routes.append(Route(tensor=tensor, codec=codecs.get(tensor, RAW), to=others))
+    return tuple(routes)
+
+
+def _described(values: Sequence[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...]:
+    from edgesplit_controller.graph.protos import numpy_name, static_shape  # noqa: PLC0415 - onnx loads late
+
+    return tuple(
+        TensorSpec(
+            name=value.name,
+            dtype=numpy_name(value.type.tensor_type.elem_type),
+            shape=static_shape(value) or (),
+        )
+        for value in values
+    )
+
+
+def _predicted_s(evaluation: Evaluation | None) -> dict[int, float]:
+    seconds: dict[int, float] = {}
+    for entry in evaluation.timeline if evaluation is not None else ():
+        if entry.kind == "compute" and entry.component is not None:
+            seconds[entry.component] = seconds.get(entry.component, 0.0) + entry.end_s - entry.start_s
+    return seconds

@@ -1,0 +1,162 @@
+"""What the controller must remember over a restart.
+
+Owns: the persisted values: goals, epoch counters, deployments with every plan that nodes may still hold. Its rule:
+values only; a key may be added, never renamed. Not here: files (`store.py`), behaviour.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from edgesplit.control.messages import EpochSpec, TensorSpec
+from edgesplit.operations.documents import GoalsDocument, NodeShare
+from edgesplit.operations.energy_documents import BatteryDocument
+from edgesplit.planning.plan import Assignment, Component, Evaluation, Status
+from edgesplit.planning.problem import Problem
+from edgesplit_controller.rollout.steps import EpochPlan, Rollout
+
+__all__ = ["DeploymentState", "LocalPlan", "PlanRecord", "SparePlan", "State", "Tightening"]
+
+
+class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One plan with everything people and nodes may ask about it.
+
+    Attributes:
+        sha256: Of the model it was made for.
+        version: Of the model's record: the same file may have other candidates or ranges.
+        specs: Node to its part.
+        problem: Its figures are those of the last evaluation.
+        components: As they were cut; later figures may have `evaluation` group operators in another way.
+        solve_s: What the planner took. [s]
+        reason: Why it was made.
+        battery: What the battery floor allowed then, and whether it is kept.
+    """
+
+    plan: EpochPlan
+    sha256: str
+    specs: dict[str, EpochSpec]
+    problem: Problem
+    assignment: Assignment
+    evaluation: Evaluation
+    status: Status
+    score: float | None
+    gap: float | None
+    solve_s: float
+    reason: str
+    goals: GoalsDocument
+    battery: BatteryDocument | None = None
+    version: str = ""
+    components: tuple[Component, ...] = ()
+
+
+class LocalPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """The plan that needs nobody else: everything on the source in float."""
+
+    epoch: int
+    source: str
+    sha256: str
+    spec: EpochSpec
+
+
+class SparePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """A plan that waits for the loss of a node; its figures are those of the day it was made.
+
+    Attributes:
+        specs: Node to its part.
+        latency_s: End of the simulated timeline. [s]
+        components: As they were cut.
+    """
+
+    epoch: int
+    sha256: str
+    specs: dict[str, EpochSpec]
+    assignment: Assignment
+    latency_s: float
+    energy_j: float
+    noise: float
+    per_node: dict[str, NodeShare]
+    components: tuple[Component, ...] = ()
+
+
+class DeploymentState(msgspec.Struct, frozen=True, kw_only=True):
+    """A deployed model.
+
+    Attributes:
+        source: Where requests arise; the active plan's, or the first plan's while there is none.
+        plans: Epoch to plan, for every plan of the rollout.
+        local: Fallback plans that nodes still hold.
+        spares: Epoch to plan, for every spare that nodes still hold.
+    """
+
+    source: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    rollout: Rollout = Rollout()
+    plans: dict[int, PlanRecord] = {}
+    local: tuple[LocalPlan, ...] = ()
+    spares: dict[int, SparePlan] = {}
+
+    @property
+    def active(self) -> PlanRecord | None:
+        """The plan that serves."""
+        return self.plans.get(self.rollout.active.epoch) if self.rollout.active is not None else None
+
+    def spec(self, epoch: int, node: str) -> EpochSpec:
+        """A node's part of a plan or spare that is held."""
+        holder = self.plans.get(epoch) or self.spares[epoch]
+        return holder.specs[node]
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Blobs that nodes may still fetch for it."""
+        specs = [spec for record in self.plans.values() for spec in record.specs.values()]
+        specs += [local.spec for local in self.local]
+        specs += [spec for spare in self.spares.values() for spec in spare.specs.values()]
+        refs = [component.graph for spec in specs for component in spec.components]
+        return frozenset({ref.digest for ref in refs} | {weight.digest for ref in refs for weight in ref.weights})
+
+
+class Tightening(msgspec.Struct, frozen=True, kw_only=True):
+    """How much noisier a model proved than its noise model says; the figures are those of the last breach.
+
+    Attributes:
+        factor: On everything the noise model predicts. [1]
+        float_only: The noise model is not believed any more: nothing that adds noise is planned under a bound.
+        breaches: Epochs that broke their bound.
+        epoch: The last of them.
+        samples: Its checked requests.
+        predicted: Noise of its plan under the noise model as it was then.
+        measured: Mean noise of its checked requests.
+        bound: That it broke.
+        at_unix_s: When. [s since the epoch]
+    """
+
+    factor: float
+    float_only: bool
+    breaches: int
+    epoch: int
+    samples: int
+    predicted: float
+    measured: float
+    bound: float
+    at_unix_s: float
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it.
+
+    Attributes:
+        default_goals: Of models that are added later.
+        goals: Model to its goals.
+        tightenings: Model to how its noise model is tightened; a model without one is believed.
+        epochs: Model to the last epoch number given out; outlives the model, so that numbers never come again.
+        removed: Models whose removal was decided, while their folders may still be there.
+    """
+
+    format: int = 1
+    default_goals: GoalsDocument = GoalsDocument()
+    goals: dict[str, GoalsDocument] = {}
+    epochs: dict[str, int] = {}
+    deployments: dict[str, DeploymentState] = {}
+    tightenings: dict[str, Tightening] = {}
+    removed: tuple[str, ...] = ()

@@ -1,0 +1,409 @@
+"""Driving every model's rollout and telling nodes what to hold.
+
+Owns: the persisted state and what nodes report of it; every step of the state machine is saved, published and told
+here. Its rule: state is on disk before it holds here or nodes hear of it, and what nodes should hold is derived from it,
+never edited. A step that cannot be written is not taken, and tried again. A plan's goals become its model's in the write
+that says it serves, so that a change that comes to nothing has none to take back.
+Not here: the state machine's rules (`rollout/steps.py`), making plans (`deciding/deployer.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from edgesplit.control.messages import Deployment, Desired, Observed, Shadowing
+from edgesplit.errors import PreparationFailed, StoreUnwritable
+from edgesplit.operations.documents import GoalsDocument
+from edgesplit_controller.rollout.deployment_state import DeploymentState, PlanRecord, SparePlan, State
+from edgesplit_controller.rollout.steps import Notice, Rollout, Spare, World, advance, begin, remaining_s, with_spares
+from edgesplit_controller.rollout.wanted import desired_parts, stepped
+from edgesplit_controller.stating.goals import goals_text
+from edgesplit_controller.stating.noise_tightening import unchecked_bound
+
+if TYPE_CHECKING:
+    from edgesplit_controller.event_log import EventLog
+    from edgesplit_controller.fleet.registry import Registry
+
+__all__ = ["Outbox", "Rollouts"]
+
+WRITE_AGAIN_S = 1.0
+"""A step that could not be written is tried again after so long. [s]"""
+
+
+class Outbox(Protocol):
+    """Where desired state goes."""
+
+    def publish_desired(self, desired: Desired) -> None:
+        """What a node should hold of a model."""
+
+    def clear_desired(self, node: str, model: str) -> None:
+        """A node should hold nothing of a model."""
+
+    def publish_deployment(self, deployment: Deployment) -> None:
+        """Who the source of a model is."""
+
+    def clear_deployment(self, model: str) -> None:
+        """A model has no source any more."""
+
+
+@dataclass
+class _HeldRollout:
+    """What is known of a model but not persisted.
+
+    Attributes:
+        observed: Latest report by node.
+        published: What nodes were told, by node.
+        outcome: Resolved when the upcoming epoch is activated, failed with why it was abandoned.
+        moved: Set whenever something is observed.
+        ended: Set whenever nothing is being prepared any more.
+        deadline_s: When the upcoming epoch is given up, on the caller's clock. [s]
+        write_again_s: A step that could not be written is not tried before. [s]
+    """
+
+    observed: dict[str, Observed] = field(default_factory=dict[str, Observed])
+    published: dict[str, Desired] = field(default_factory=dict[str, Desired])
+    announced: Deployment | None = None
+    outcome: asyncio.Future[None] | None = None
+    moved: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    deadline_s: float = 0.0
+    write_again_s: float = float("-inf")
+
+
+class Rollouts:
+    """All deployments' rollouts.
+
+    Args:
+        state: As it was remembered.
+        save: Writes the state to disk.
+        registry: Who is there.
+        events: Where steps are told.
+        outbox: Where desired state goes.
+        clock: Monotonic seconds.
+        wall_clock: Seconds since the epoch.
+        most_s: What an unfinished roll-out gets at most after a restart. [s]
+        shadowing: What the source of a model's plan is asked to check.
+
+    Attributes:
+        state: What is remembered; change it with `update` and `keep`.
+        settled: What the broker retained has arrived; before, nothing is concluded from silence.
+        patient: Nodes that are unknown yet may still come.
+        state_is_new: Nothing was remembered when this began.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        *,
+        save: Callable[[State], None],
+        registry: Registry,
+        events: EventLog,
+        outbox: Outbox,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float] = time.time,
+        most_s: float = 60.0,
+        shadowing: Callable[[str, PlanRecord], Shadowing | None] = lambda _model, _plan: None,
+    ) -> None:
+        self.state = state
+        self.settled = False
+        self.patient = True
+        self._save = save
+        self._registry = registry
+        self._events = events
+        self._outbox = outbox
+        self._clock = clock
+        self.state_is_new = state == State()
+        self._wall_clock = wall_clock
+        self._shadowing = shadowing
+        self._models: dict[str, _HeldRollout] = {}
+        self._given_out: dict[str, int] = {}
+        for model, deployment in state.deployments.items():
+            left_s = remaining_s(deployment.rollout, wall_clock(), most_s)
+            self._held(model).deadline_s = clock() + left_s
+
+    def update(self, **changes: object) -> None:
+        """Save a changed state, and have it hold.
+
+        Raises:
+            StoreUnwritable: The state is as before.
+        """
+        changed = msgspec.structs.replace(self.state, **changes)
+        epochs = {model: max(number, changed.epochs.get(model, 0)) for model, number in self._given_out.items()}
+        changed = msgspec.structs.replace(changed, epochs=changed.epochs | epochs)
+        self._save(changed)
+        self.state = changed
+
+    def note(self, **changes: object) -> None:
+        """Change what is only tidied up with: it holds at once and is saved now or with whatever is saved next."""
+        self.state = msgspec.structs.replace(self.state, **changes)
+        with contextlib.suppress(StoreUnwritable):
+            self.update()
+
+    def keep(self, model: str, deployment: DeploymentState, goals: GoalsDocument | None = None) -> None:
+        """Change and save one deployment, and with it the model's goals unless those are None.
+
+        Raises:
+            StoreUnwritable: Nothing changed.
+        """
+        before = self.state.goals.get(model, self.state.default_goals)
+        known = self.state.goals if goals is None else self.state.goals | {model: goals}
+        self.update(deployments=self.state.deployments | {model: deployment}, goals=known)
+        if goals is not None and goals != before:
+            self._events.add("goals-changed", f"{model}: {goals_text(goals)}", model=model)
+
+    def observe(self, node: str, model: str, observed: Observed | None) -> None:
+        """Take in what a node holds of a model."""
+        held = self._held(model)
+        if observed is None:
+            held.observed.pop(node, None)
+        else:
+            held.observed[node] = observed
+        held.moved.set()
+        self.step(model)
+
+    def forget_node(self, node: str) -> None:
+        """A node is gone for good."""
+        for model, held in self._models.items():
+            if held.observed.pop(node, None) is not None:
+                self.step(model)
+
+    def sources(self) -> dict[str, str]:
+        """Model to the node that answers its requests, or is to: nobody else can."""
+        return {
+            model: plan.source
+            for model, deployment in self.state.deployments.items()
+            for plan in (deployment.rollout.active, deployment.rollout.upcoming)
+            if plan is not None
+        }
+
+    def serving(self, model: str) -> int | None:
+        """The epoch the source says it serves."""
+        deployment = self.state.deployments.get(model)
+        observed = self._held(model).observed.get(deployment.source) if deployment is not None else None
+        return observed.serving if observed is not None else None
+
+    def highest_epoch(self, model: str) -> int:
+        """The highest number ever given out; what others say of numbers counts for nothing."""
+        return max(self.state.epochs.get(model, 0), self._given_out.get(model, 0))
+
+    def next_epoch(self, model: str) -> int:
+        """A number never given out before; it is on disk with whatever names it."""
+        number = self._given_out[model] = self.highest_epoch(model) + 1
+        return number
+
+    def unfinished(self, model: str) -> str:
+        """What is being prepared of a model and how long that may still take, in words; empty if nothing is."""
+        deployment = self.state.deployments.get(model)
+        upcoming = deployment.rollout.upcoming if deployment is not None else None
+        if upcoming is None:
+            return ""
+        left_s = max(0.0, self._held(model).deadline_s - self._clock())
+        return f"epoch {upcoming.epoch} of {model} is still being prepared, for at most {left_s:.0f} s more"
+
+    async def finished(self, model: str) -> None:
+        """Wait until nothing is being prepared of a model."""
+        held = self._held(model)
+        while self.unfinished(model):
+            held.ended.clear()
+            await held.ended.wait()
+
+    def unchecked(self, model: str) -> str:
+        """Why the noise bound of what serves a model will not be checked, in one sentence; empty where it will."""
+        deployment = self.state.deployments.get(model)
+        active = deployment.active if deployment is not None else None
+        if active is None:
+            return ""
+        return unchecked_bound(model, active, wanted=self._shadowing(model, active) is not None)
+
+    def is_prepared(self, model: str, node: str, epoch: int) -> bool:
+        """Whether a node says that it has an epoch ready."""
+        observed = self._held(model).observed.get(node)
+        return observed is not None and any(
+            state.epoch == epoch and state.state == "prepared" for state in observed.epochs
+        )
+
+    async def drained(self, model: str, node: str, limit_s: float) -> None:
+        """Wait until a node holds no epoch of a model, is offline, or time is up."""
+        held = self._held(model)
+        deadline_s = self._clock() + limit_s
+        while (remaining_s := deadline_s - self._clock()) > 0:
+            observed = held.observed.get(node)
+            if observed is None or not observed.epochs or not self._registry.node(node).online:
+                return
+            held.moved.clear()
+            try:
+                async with asyncio.timeout(min(remaining_s, 1.0)):
+                    await held.moved.wait()
+            except TimeoutError:
+                continue  # look again: the node may have gone offline meanwhile
+
+    def roll_out(
+        self, model: str, deployment: DeploymentState, made: PlanRecord, deadline_s: float
+    ) -> asyncio.Future[None]:
+        """Start preparing a plan; resolved once it serves, failed with why it was abandoned.
+
+        Raises:
+            StoreUnwritable: It was not begun.
+        """
+        held = self._held(model)
+        limit_s = max(0.0, deadline_s - self._clock())
+        rollout = begin(deployment.rollout, made.plan, begun_unix_s=self._wall_clock(), limit_s=limit_s)
+        plans = deployment.plans | {made.plan.epoch: made}
+        self.keep(model, msgspec.structs.replace(deployment, rollout=rollout, plans=plans))
+        held.outcome = asyncio.get_running_loop().create_future()
+        held.deadline_s = deadline_s
+        self.publish(model)
+        self.step(model)
+        return held.outcome
+
+    def hold_spares(self, model: str, spares: Mapping[Spare, SparePlan]) -> None:
+        """Give the active plan of a model these spares, in place of those it has."""
+        deployment = self.state.deployments[model]
+        rollout = with_spares(deployment.rollout, tuple(spares))
+        held = deployment.spares | {plan.epoch: plan for plan in spares.values()}
+        self.keep(model, msgspec.structs.replace(deployment, rollout=rollout, spares=held))
+        self.publish(model)
+        self.step(model)
+
+    def step(self, model: str) -> None:
+        """Let a rollout take every step that what is known allows; what cannot be written is tried again later."""
+        deployment, held = self.state.deployments.get(model), self._held(model)
+        if deployment is None or not self.settled or self._clock() < held.write_again_s:
+            return
+        names = frozenset(node for plan in deployment.rollout.plans for node in (*plan.participants, plan.source))
+        gone = self._registry.gone(names)
+        if self.patient:
+            gone = frozenset(name for name in gone if self._registry.knows(name))
+        overdue = self._clock() >= held.deadline_s
+        rollout, notices = advance(deployment.rollout, World(held.observed, gone, overdue))
+        if rollout == deployment.rollout:
+            return
+        try:
+            self._take(model, deployment, rollout, notices)
+        except StoreUnwritable as error:
+            held.write_again_s = self._clock() + WRITE_AGAIN_S
+            if overdue and rollout.upcoming is None:
+                _end(held, _unwritten(model, notices, error))
+            return
+        for notice in notices:
+            self._tell(model, notice, deployment.plans.get(notice.plan.epoch))
+
+    def _take(self, model: str, deployment: DeploymentState, rollout: Rollout, notices: tuple[Notice, ...]) -> None:
+        """Have a step hold: written, then published."""
+        if rollout.active is None and rollout.upcoming is None:
+            self.drop(model)  # a first deployment that came to nothing leaves nothing behind
+            return
+        after = stepped(deployment, rollout)
+        activated = any(notice.kind == "activated" for notice in notices)
+        self.keep(model, after, goals=after.active.goals if activated and after.active is not None else None)
+        self.publish(model)
+
+    def publish(self, model: str) -> None:
+        """Tell nodes what changed; the source's address first, so that requests know where to go."""
+        deployment = self.state.deployments[model]
+        held = self._held(model)
+        self._announce(model, deployment, held)
+        wanted = desired_parts(model, deployment, self._shadowing)
+        for node in held.published.keys() - wanted.keys():
+            self._outbox.clear_desired(node, model)
+        for node, desired in wanted.items():
+            if held.published.get(node) != desired:
+                self._outbox.publish_desired(desired)
+        held.published = wanted
+
+    def announce(self, model: str) -> None:
+        """Tell where requests go, where the source has another address than was told."""
+        deployment = self.state.deployments.get(model)
+        if deployment is not None and self.settled:
+            self._announce(model, deployment, self._held(model))
+
+    def drop(self, model: str, **changes: object) -> None:
+        """Forget a deployment and have every node let go of it.
+
+        Args:
+            model: Its model.
+            changes: What else of the state changes in the same write.
+
+        Raises:
+            StoreUnwritable: It is still deployed.
+        """
+        held = self._held(model)
+        nodes = set(held.published) | set(self._registry.nodes)
+        kept = {name: deployment for name, deployment in self.state.deployments.items() if name != model}
+        self.update(deployments=kept, **changes)
+        self._outbox.clear_deployment(model)
+        for node in sorted(nodes):
+            self._outbox.clear_desired(node, model)
+        held.published, held.announced = {}, None
+        held.ended.set()
+
+    def _announce(self, model: str, deployment: DeploymentState, held: _HeldRollout) -> None:
+        active = deployment.active
+        if active is None:
+            return
+        status = self._registry.node(deployment.source).status
+        known = active.specs[deployment.source].participants[deployment.source]
+        if held.announced is not None and held.announced.source == deployment.source:
+            known = held.announced.advertise
+        announced = Deployment(
+            model=model,
+            source=deployment.source,
+            # The last will of an agent that vanished names no address.
+            advertise=status.advertise if status is not None and status.online and status.advertise else known,
+            inputs=deployment.inputs,
+            outputs=deployment.outputs,
+        )
+        if announced != held.announced:
+            held.announced = announced
+            self._outbox.publish_deployment(announced)
+
+    def _tell(self, model: str, notice: Notice, record: PlanRecord | None) -> None:
+        plan = notice.plan
+        data: dict[str, str | float | int | bool | None] = {"epoch": plan.epoch}
+        if notice.kind == "activated" and record is not None:
+            data |= {"latency_s": record.evaluation.timeline_s, "energy_j": record.evaluation.energy_j}
+            data |= {"noise": record.evaluation.noise, "reason": record.reason}
+        name = f"{model} epoch {plan.epoch}"
+        texts = {
+            "prepared": f"{name} is prepared on {', '.join(plan.participants)}",
+            "activated": f"{name} serves" + (f": {record.reason}" if record is not None else ""),
+            "abandoned": f"{name} was abandoned: {notice.reason}",
+            "retired": f"{name} has ended and is freed",
+        }
+        self._events.add(f"epoch-{notice.kind}", texts[notice.kind], model=model, data=data)
+        if notice.kind == "activated":
+            if unchecked := self.unchecked(model):
+                self._events.add("noise-unchecked", unchecked, model=model, data={"epoch": plan.epoch})
+            _end(self._held(model), None)
+        elif notice.kind == "abandoned":
+            why = f"{name} was abandoned because {notice.reason}; what served before serves on, under the goals it had"
+            _end(self._held(model), PreparationFailed(why))
+
+    def _held(self, model: str) -> _HeldRollout:
+        return self._models.setdefault(model, _HeldRollout())
+
+
+def _end(held: _HeldRollout, failure: Exception | None) -> None:
+    """Nothing is being prepared any more: tell whoever waits for what was."""
+    held.ended.set()
+    if held.outcome is None or held.outcome.done():
+        return
+    if failure is None:
+        held.outcome.set_result(None)
+    else:
+        held.outcome.set_exception(failure)
+
+
+def _unwritten(model: str, notices: tuple[Notice, ...], error: StoreUnwritable) -> StoreUnwritable:
+    """Why a plan's time is up though what became of it cannot be written."""
+    (ended,) = [notice for notice in notices if notice.kind in {"activated", "abandoned"}]
+    what = "serves" if ended.kind == "activated" else "is given up"
+    cause = str(error).removeprefix("nothing was changed: ")
+    return StoreUnwritable(f"{model} epoch {ended.plan.epoch} {what}, which is remembered once it can be: {cause}")

@@ -1,0 +1,1 @@
+"""Stating the planning problem: from model, fleet and goals to split-problem/1."""

@@ -1,0 +1,221 @@
+"""A battery floor as a limit on the source's energy per request.
+
+Owns: the limit, the sentence that explains it, and when it moved so much that a model is planned again. Its rule:
+pure; every figure says where it comes from, and what is not known limits nothing. Not here: reading batteries (agents),
+counting requests (`traffic.py`), planning under the limit (`planning.py`).
+
+At every moment what is left above the floor must last for the horizon at the rate that is served:
+
+    limit_j = ((energy - floor x capacity) / horizon - idle - other models) / rate
+
+The horizon moves along, so a node that is not charged becomes more frugal as it empties and never plans to reach the
+floor.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from edgesplit.formatting import joules, watts
+from edgesplit.operations.documents import BatteryDocument
+from edgesplit_controller.deciding.changes.replanning import Reason, Thresholds
+
+__all__ = [
+    "ASSUMED_PER_S",
+    "SLACK",
+    "BatteryState",
+    "Demand",
+    "battery_document",
+    "battery_reason",
+    "figures_data",
+    "judged",
+    "keeps",
+]
+
+ASSUMED_PER_S = 1.0
+"""Where nobody said what to expect and nothing was served yet. [1/s]"""
+SLACK = 0.05
+"""A serving plan may exceed the limit by this much before another one is looked for. [1]"""
+PATIENCE_S = 60.0
+"""How long a decision stands before a limit that rose is reason for another. [s]"""
+
+
+@dataclass(frozen=True)
+class BatteryState:
+    """What a node says of its battery and of its draw at rest.
+
+    Attributes:
+        energy_j: None where it does not say. [J]
+        discharging: None where it does not say, which counts as discharging.
+        idle_w: Measured; None where not. [W]
+        stale: It cannot be read now; the figures are the last ones.
+    """
+
+    fraction: float
+    energy_j: float | None
+    discharging: bool | None = None
+    idle_w: float | None = None
+    stale: bool = False
+
+    @property
+    def full_j(self) -> float | None:
+        """What it holds when full; None where unknown. [J]"""
+        return None if self.energy_j is None or self.fraction <= 0 else self.energy_j / self.fraction
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What is asked of a node.
+
+    Attributes:
+        requests_per_s: Of the model. [1/s]
+        origin: Where the rate comes from.
+        others_w: What serving other models draws on the node. [W]
+    """
+
+    requests_per_s: float
+    origin: Literal["measured", "configured", "assumed"]
+    others_w: float = 0.0
+
+
+def battery_document(
+    node: str, floor: float, hours: float, *, state: BatteryState | None, demand: Demand
+) -> BatteryDocument:
+    """What a floor allows each request now.
+
+    Args:
+        node: The source.
+        floor: As a share of what its battery holds. [1]
+        hours: The horizon. [h]
+        state: None for a node without a battery.
+        demand: What is asked of it.
+    """
+    document = BatteryDocument(
+        node=node,
+        state="no-battery",
+        floor=floor,
+        hours=hours,
+        fraction=None,
+        above_floor_j=None,
+        requests_per_s=demand.requests_per_s,
+        rate_origin=demand.origin,
+        idle_w=None,
+        others_w=demand.others_w,
+        limit_j=None,
+        kept=True,
+        stale=False,
+        text=f"{node} reports no battery, so a floor of {floor:.0%} limits nothing",
+    )
+    if state is None:
+        return document
+    document = msgspec.structs.replace(
+        document, fraction=state.fraction, idle_w=state.idle_w, stale=state.stale, state="limited"
+    )
+    full_j = state.full_j
+    if full_j is not None and state.energy_j is not None:
+        document = msgspec.structs.replace(document, above_floor_j=state.energy_j - floor * full_j)
+    return _limited(document, on_mains=state.discharging is False)
+
+
+def _limited(document: BatteryDocument, *, on_mains: bool) -> BatteryDocument:
+    """The document with state, limit and sentence."""
+    fraction = document.fraction or 0.0
+    now = f"the battery of {document.node} {'was last' if document.stale else 'is'} at {fraction:.0%}"
+    if on_mains:
+        text = f"{now} and on mains, so a floor of {document.floor:.0%} limits nothing"
+        return msgspec.structs.replace(document, state="on-mains", text=text)
+    if fraction <= document.floor:
+        text = f"{now}, not above the floor of {document.floor:.0%}"
+        return msgspec.structs.replace(document, state="below-floor", limit_j=0.0, text=text)
+    if document.above_floor_j is None:
+        text = (
+            f"{now} but does not say how much it holds, so a floor of {document.floor:.0%} limits nothing until it is "
+            f"reached: set [power] battery_wh of {document.node}"
+        )
+        return msgspec.structs.replace(document, state="no-energy", text=text)
+    spare_w = document.above_floor_j / (document.hours * 3600.0) - (document.idle_w or 0.0) - document.others_w
+    limit_j = max(spare_w, 0.0) / document.requests_per_s
+    text = (
+        f"{now}, {joules(document.above_floor_j)} above the floor of {document.floor:.0%}: "
+        f"{joules(limit_j)} a request for {document.hours:g} h at {_rate(document)}{_taken_off(document)}"
+    )
+    return msgspec.structs.replace(document, limit_j=limit_j, text=text)
+
+
+def _rate(document: BatteryDocument) -> str:
+    return f"{document.requests_per_s:.3g} requests/s ({document.rate_origin})"
+
+
+def _taken_off(document: BatteryDocument) -> str:
+    parts = [] if document.idle_w is None else [f"{watts(document.idle_w)} at rest (measured)"]
+    if document.others_w > 0:
+        parts.append(f"{watts(document.others_w)} for other models")
+    return f", after {' and '.join(parts)}" if parts else ""
+
+
+def figures_data(document: BatteryDocument) -> dict[str, str | float | int | bool | None]:
+    """The figures behind an event."""
+    return {
+        "limit_j": document.limit_j,
+        "battery_fraction": document.fraction,
+        "above_floor_j": document.above_floor_j,
+        "hours": document.hours,
+        "requests_per_s": document.requests_per_s,
+        "rate_origin": document.rate_origin,
+        "idle_w": document.idle_w,
+        "others_w": document.others_w,
+    }
+
+
+def judged(limit_j: float) -> float:
+    """The limit a serving plan is held to: batteries and rates are not known to the percent. [J]"""
+    return limit_j * (1 + SLACK)
+
+
+def keeps(document: BatteryDocument | None, device_energy_j: float) -> bool:
+    """Whether a plan that serves keeps what the floor allows."""
+    return document is None or document.limit_j is None or device_energy_j <= judged(document.limit_j)
+
+
+def battery_reason(
+    before: BatteryDocument | None,
+    now: BatteryDocument | None,
+    device_energy_j: float,
+    *,
+    thresholds: Thresholds,
+    since_s: float,
+) -> Reason | None:
+    """Whether a model is to be planned again for the battery's sake.
+
+    Args:
+        before: What the last decision stood on; `kept` says whether a plan kept it.
+        now: What holds now.
+        device_energy_j: Of the serving plan. [J]
+        thresholds: What counts as a change.
+        since_s: Since that decision. [s]
+    """
+    limit_j, was_j = _limit_j(now), _limit_j(before)
+    if not keeps(now, device_energy_j):
+        if now is None or (before is not None and not before.kept):
+            return None  # what serves is as frugal as can be
+        if not keeps(before, device_energy_j) and abs(limit_j - was_j) <= thresholds.change * was_j:
+            return None  # considered before
+        text = (
+            f"the battery of {now.node} allows {joules(limit_j)} a request and the plan takes {joules(device_energy_j)}"
+        )
+        return Reason("battery-limit", text)
+    if math.isinf(was_j) or since_s < PATIENCE_S:
+        return None
+    in_reach_j = was_j if before is None or before.kept else max(was_j, device_energy_j)
+    if before is None or limit_j <= in_reach_j * (1 + thresholds.change):
+        return None
+    allows = "limits nothing" if math.isinf(limit_j) else f"allows {joules(limit_j)} a request"
+    return Reason("battery-limit", f"the battery of {before.node} {allows} instead of {joules(was_j)}")
+
+
+def _limit_j(document: BatteryDocument | None) -> float:
+    return math.inf if document is None or document.limit_j is None else document.limit_j

@@ -1,0 +1,123 @@
+"""From pins as operators state them to the nodes each unit may run on.
+
+Owns: which operators a pin selects and what several pins leave of a unit's choice. Its rule: pure; a unit is placed as
+a whole, so a pin on one of its operators is a pin on all of them. Not here: keeping pins (`goals.py`), solving.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from edgesplit.errors import InvalidInput, PlanInfeasible
+from edgesplit.operations.documents import PinRow, PinRule
+
+if TYPE_CHECKING:
+    from edgesplit_controller.graph.model_graph import ModelGraph
+
+__all__ = ["allowed_nodes", "check_rule", "pin_row", "pin_rows", "selected"]
+
+EXAMPLES = 3
+"""Operator names quoted where a pattern matches none."""
+
+
+def selected(graph: ModelGraph, rule: PinRule) -> tuple[str, ...]:
+    """The operators a pin selects, in topological order."""
+    match rule.kind:
+        case "pattern":
+            # A name may hold brackets, which a pattern reads as a choice of signs: its own name always selects it.
+            return tuple(
+                entry.name
+                for entry in graph.operators
+                if entry.name == rule.pattern or fnmatchcase(entry.name, rule.pattern)
+            )
+        case "first":
+            return tuple(entry.name for entry in graph.operators[: rule.first])
+        case "input":
+            inputs = set(graph.inputs)
+            return tuple(entry.name for entry in graph.operators if inputs.intersection(entry.inputs))
+
+
+def check_rule(model: str, graph: ModelGraph, rule: PinRule) -> None:
+    """Refuse a pin that selects nothing.
+
+    Raises:
+        InvalidInput: No operator of the model is selected, or more are asked for than there are.
+    """
+    count = len(graph.operators)
+    if rule.kind == "first" and not 1 <= rule.first <= count:
+        raise InvalidInput(f"--first {rule.first} cannot be: {model} has {count} operators, name 1 to {count} of them")
+    if selected(graph, rule):
+        return
+    if rule.kind == "input":
+        raise InvalidInput(f"no operator of {model} reads its inputs: there is nothing to pin")
+    some = ", ".join(entry.name for entry in graph.operators[:EXAMPLES])
+    raise InvalidInput(f"no operator of {model} is named like {rule.pattern!r}: its names are such as {some}")
+
+
+def pin_row(graph: ModelGraph, rule: PinRule, source: str | None) -> PinRow:
+    """A pin and what it reaches.
+
+    Args:
+        graph: The model.
+        rule: The pin.
+        source: Stands in where the pin names no node; None while there is none.
+    """
+    operators = selected(graph, rule)
+    asked = set(operators)
+    units = [unit for unit in graph.units if asked.intersection(unit.operators)]
+    also = {operator for unit in units for operator in unit.operators} - asked
+    return PinRow(
+        select=rule.selector,
+        nodes=rule.nodes or ((source,) if source is not None else ()),
+        operators=operators,
+        units=tuple(unit.name for unit in units),
+        also=tuple(entry.name for entry in graph.operators if entry.name in also),
+    )
+
+
+def pin_rows(graph: ModelGraph, rules: Sequence[PinRule], source: str | None) -> tuple[PinRow, ...]:
+    """All pins and what they reach."""
+    return tuple(pin_row(graph, rule, source) for rule in rules)
+
+
+def allowed_nodes(
+    model: str, graph: ModelGraph, rules: Sequence[PinRule], source: str, usable: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """The nodes each pinned unit may run on now.
+
+    Args:
+        model: Its name, for the sentence.
+        graph: Its units.
+        rules: The pins; one that selects nothing any more (the model was replaced) has no effect.
+        source: Where pins without nodes keep their operators, and where units stay that make an output of open size.
+        usable: Nodes a plan may use now.
+
+    Returns:
+        Unit to nodes, for pinned units only.
+
+    Raises:
+        PlanInfeasible: Pins contradict each other, or none of their nodes can be used.
+    """
+    allowed: dict[str, tuple[str, ...]] = {unit.name: (source,) for unit in graph.units if unit.at_source}
+    said = dict.fromkeys(allowed, "its output's size depends on the data, so it stays on the source")
+    for rule in rules:
+        row = pin_row(graph, rule, source)
+        for unit in row.units:
+            before = allowed.get(unit)
+            both = tuple(node for node in row.nodes if before is None or node in before)
+            text = f"{row.select} is pinned to {', '.join(row.nodes)}"
+            if not both:
+                raise PlanInfeasible(
+                    f"{model} has no plan: the pins of unit {unit} contradict each other ({said[unit]}; {text}): "
+                    "lift one with splitctl unpin"
+                )
+            allowed[unit], said[unit] = both, text
+    for unit, nodes in allowed.items():
+        if not set(nodes).intersection(usable):
+            raise PlanInfeasible(
+                f"{model} has no plan: {said[unit]}, which no plan can use now (offline, forbidden, not profiled, or "
+                "without links): bring a node back, or lift the pin with splitctl unpin"
+            )
+    return {unit: tuple(node for node in nodes if node in usable) for unit, nodes in allowed.items()}

@@ -1,0 +1,254 @@
+"""The controller's folder on disk.
+
+Owns: `models/`, `blobs/`, `uploads/`, `events.jsonl`, `state.json` and `speeds.json`. Its rule: every file is replaced
+whole, so a kill at any moment leaves a readable folder; what cannot be written raises `StoreUnwritable` and leaves what
+was there; a damaged file is refused with one sentence, never guessed at. Not here: what the values mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Collection, Generator, Iterable
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from edgesplit.errors import InvalidConfiguration, InvalidInput, StoreUnwritable
+from edgesplit_controller.fleet.node_speeds import SavedSpeed
+from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.models.model_record import ModelRecord, read_record, write_atomically, write_record
+from edgesplit_controller.rollout.deployment_state import State
+from edgesplit_controller.storage.write_health import StoreHealth
+
+__all__ = ["Store"]
+
+
+class Store:
+    """The folder, held by one controller at a time.
+
+    Args:
+        path: Made where it is missing.
+
+    Attributes:
+        health: Whether it takes writes.
+        blobs: Graphs and weights.
+
+    Raises:
+        InvalidConfiguration: The folder cannot be written, or another controller holds it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.health = StoreHealth(path)
+        self._log = structlog.get_logger(part="store")
+        self._unwritten_speeds: list[SavedSpeed] | None = None
+        try:
+            for name in ("models", "incoming", "replaced", "uploads", "blobs"):
+                (path / name).mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise InvalidConfiguration(f"[store] path {path} cannot be used: {error.strerror or error}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            raise InvalidConfiguration(
+                f"[store] path {path} is in use by another controller: stop that one or name another folder"
+            ) from error
+        self.blobs = BlobStore(path / "blobs", partial(self.health.writing, mixed=True))
+        for leftover in (*self.uploads.glob(".incoming-*"), *self.blobs.folder.glob(".incoming-*")):
+            leftover.unlink(missing_ok=True)
+
+    @property
+    def uploads(self) -> Path:
+        """Where uploads lie, named by digest."""
+        return self._path / "uploads"
+
+    @property
+    def events(self) -> Path:
+        """The history's file."""
+        return self._path / "events.jsonl"
+
+    def close(self) -> None:
+        """Let another controller have the folder."""
+        os.close(self._lock)
+
+    def load_state(self) -> State:
+        """Read what was remembered.
+
+        Raises:
+            InvalidConfiguration: The file is damaged.
+        """
+        path = self._path / "state.json"
+        if not path.exists():
+            return State()
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=State)
+        except (msgspec.DecodeError, UnicodeDecodeError, OSError) as error:
+            raise InvalidConfiguration(
+                f"{path} is damaged ({error}): restore it from a backup, or delete it to start without deployments"
+            ) from error
+
+    def save_state(self, state: State) -> None:
+        """Remember.
+
+        Raises:
+            StoreUnwritable: What was remembered before stands.
+        """
+        content = msgspec.json.encode(state)
+        with self.health.writing():
+            write_atomically(self._path / "state.json", content)
+        self.health.succeeded()
+
+    def probe(self, nbytes: int = 1 << 16) -> None:
+        """Look whether the folder takes writes, without leaving anything there.
+
+        Raises:
+            StoreUnwritable: It does not.
+        """
+        path = self._path / ".probe"
+        with self.health.writing():
+            try:
+                path.write_bytes(bytes(nbytes))
+            finally:
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
+
+    def load_speeds(self) -> list[SavedSpeed]:
+        """Read what live timings taught of nodes.
+
+        Raises:
+            InvalidConfiguration: The file is damaged.
+        """
+        path = self._path / "speeds.json"
+        if not path.exists():
+            return []
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=list[SavedSpeed])
+        except (msgspec.DecodeError, UnicodeDecodeError, OSError) as error:
+            raise InvalidConfiguration(
+                f"{path} is damaged ({error}): delete it to start with execution profiles as they were measured"
+            ) from error
+
+    def save_speeds(self, speeds: list[SavedSpeed]) -> None:
+        """Remember; what cannot be written now is with `settle`, for it was measured and can be measured again."""
+        self._unwritten_speeds = speeds
+        with contextlib.suppress(StoreUnwritable):
+            self.settle()
+
+    def settle(self) -> None:
+        """Write what could not be written before.
+
+        Raises:
+            StoreUnwritable: It still cannot.
+        """
+        if self._unwritten_speeds is None:
+            return
+        content = msgspec.json.encode(self._unwritten_speeds)
+        with self.health.writing():
+            write_atomically(self._path / "speeds.json", content)
+        self._unwritten_speeds = None
+
+    def load_models(self, removed: Collection[str] = ()) -> dict[str, ModelRecord]:
+        """Read all models; what a crash left half-written is finished or removed.
+
+        Args:
+            removed: Those whose removal was decided; their folders go.
+
+        Raises:
+            InvalidConfiguration: A model's file is damaged.
+        """
+        for name in removed:
+            self.remove_model(name)
+        models: dict[str, ModelRecord] = {}
+        for folder in sorted((self._path / "replaced").iterdir()):
+            # A crash or a full disk in the middle of `_install`: without a newer version, the old one goes back.
+            if not (self._path / "models" / folder.name).exists() and folder.name not in removed:
+                folder.replace(self._path / "models" / folder.name)
+            shutil.rmtree(folder, ignore_errors=True)
+        for folder in sorted((self._path / "incoming").iterdir()):
+            # A crash between the two steps of `save_model`: a complete folder is the newer version.
+            if folder.name not in removed and read_record(folder) is not None:
+                self._install(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+        for folder in sorted((self._path / "models").iterdir()):
+            record = read_record(folder) if folder.name not in removed else None
+            if record is not None:
+                models[record.name] = record
+        return models
+
+    def save_model(self, record: ModelRecord) -> None:
+        """Write a model, replacing one of the same name.
+
+        Raises:
+            StoreUnwritable: The one there was is still there.
+        """
+        fresh = self._path / "incoming" / record.name
+        with self.health.writing():
+            try:
+                shutil.rmtree(fresh, ignore_errors=True)
+                write_record(fresh, record)
+                self._install(fresh)
+            except OSError:
+                shutil.rmtree(fresh, ignore_errors=True)
+                raise
+
+    def _install(self, fresh: Path) -> None:
+        """Put a complete version in place of the one before, by two renames of which the second decides."""
+        folder, before = self._path / "models" / fresh.name, self._path / "replaced" / fresh.name
+        shutil.rmtree(before, ignore_errors=True)
+        if folder.exists():
+            folder.replace(before)
+        try:
+            fresh.replace(folder)
+        except OSError:
+            if before.exists():
+                before.replace(folder)
+            raise
+        shutil.rmtree(before, ignore_errors=True)
+
+    def remove_model(self, name: str) -> bool:
+        """Forget a model's record; its blobs go with the next `collect`. False if that could not be done now."""
+        folders = [self._path / "models" / name, self._path / "replaced" / name]
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        return not any(folder.exists() for folder in folders)
+
+    def upload(self, digest: str, what: str) -> Path:
+        """An uploaded file.
+
+        Raises:
+            InvalidInput: It is not here.
+        """
+        path = self.uploads / digest
+        if len(digest) != 64 or not digest.isalnum() or not path.is_file():
+            raise InvalidInput(f"the {what} was not uploaded to this controller: run the command again")
+        return path
+
+    def remove_uploads(self, digests: Iterable[str]) -> None:
+        """Delete uploads that were used, or refused."""
+        for digest in digests:
+            if len(digest) == 64 and digest.isalnum():
+                with self._tidying():
+                    (self.uploads / digest).unlink(missing_ok=True)
+
+    def collect(self, needed: Collection[str]) -> int:
+        """Delete blobs that nobody needs and return how many."""
+        stale = self.blobs.digests() - set(needed)
+        for digest in stale:
+            with self._tidying():
+                self.blobs.remove(digest)
+        return len(stale)
+
+    @contextlib.contextmanager
+    def _tidying(self) -> Generator[None, None, None]:
+        """Delete within this context; what stays takes up room until the next time, and that is all."""
+        try:
+            yield
+        except OSError as error:
+            self._log.debug("not-deleted", reason=str(error))

@@ -1,0 +1,1 @@
+"""The client library: requests to an agent, asyncio and blocking."""

@@ -1,0 +1,1 @@
+"""The control plane: topics and messages between controller and agents."""

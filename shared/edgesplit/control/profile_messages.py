@@ -1,0 +1,260 @@
+"""Control-plane messages about execution profiles: what a node is asked to measure and what it found.
+
+Owns: the offer of a model, the plans that say how to measure it, the result, and what serving shows of it later. Its
+rule: that of `control/messages.py`, a released message is never changed. Not here: measuring (agents), what predictions make of
+it (the controller).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from edgesplit.control.messages import GraphRef, Message, Origin, TensorSpec
+from edgesplit.retrying import Retrying
+
+__all__ = [
+    "CalibrationGraph",
+    "CalibrationPlan",
+    "CodecTimes",
+    "ComponentTiming",
+    "ExecutionProfile",
+    "LiveTimings",
+    "ModelOffer",
+    "ProfilePlan",
+    "ProfileReport",
+    "ProfileRequest",
+    "WholeTiming",
+]
+
+
+class ProfilePlan(Message, frozen=True, kw_only=True):
+    """How to read a whole-model profile as times of units; travels as a blob, not over MQTT.
+
+    Attributes:
+        units: All units in topological order.
+        kernel_units: Graph node name, as the runtime's profile reports it, to unit name.
+        quantizable: Units that have an int8 form.
+        inputs: What to feed.
+        values: Of integer inputs that may not be 0 (a divisor, a size), in C order; the others may.
+    """
+
+    units: tuple[str, ...]
+    kernel_units: dict[str, str]
+    quantizable: tuple[str, ...]
+    inputs: tuple[TensorSpec, ...]
+    values: dict[str, tuple[int, ...]] = msgspec.field(default_factory=dict[str, tuple[int, ...]])
+
+
+class CalibrationGraph(Message, frozen=True, kw_only=True):
+    """A part of a model, some of it in int8, whose time shows what changes of form between kernels cost.
+
+    Attributes:
+        units: What it computes.
+        quantized: Those of them that are in int8 here.
+        transition_bytes: Kind of change of form to the bytes it changes beyond the float model's. [B]
+    """
+
+    name: str
+    graph: GraphRef
+    inputs: tuple[TensorSpec, ...]
+    units: tuple[str, ...]
+    quantized: tuple[str, ...]
+    transition_bytes: dict[str, float]
+
+
+class CalibrationPlan(Message, frozen=True, kw_only=True):
+    """The parts of a model to time beside the whole; travels as a blob, not over MQTT."""
+
+    graphs: tuple[CalibrationGraph, ...]
+
+
+class ModelOffer(Message, frozen=True, kw_only=True):
+    """A model that every online node profiles.
+
+    Attributes:
+        sha256: Of the imported model; a profile of another is stale.
+        float_graph: The whole model.
+        quantized_graph: The whole model with every quantizable operator in int8, or None without any.
+        profile_plan: Digest of the `ProfilePlan` blob.
+        calibration_plan: Digest of the `CalibrationPlan` blob; empty without one.
+        calibration_graphs: Digests of that plan's graphs; their weights are those of the two whole models.
+    """
+
+    model: str
+    sha256: str
+    float_graph: GraphRef
+    quantized_graph: GraphRef | None
+    profile_plan: str
+    calibration_plan: str = ""
+    calibration_graphs: tuple[str, ...] = ()
+
+
+class CodecTimes(Message, frozen=True, kw_only=True):
+    """What one wire codec takes on a node, by the size of the tensor before coding.
+
+    Attributes:
+        encode_s: Per tensor. [s]
+        encode_s_per_byte: [s/B]
+        decode_s: Per tensor. [s]
+        decode_s_per_byte: [s/B]
+    """
+
+    encode_s: float
+    encode_s_per_byte: float
+    decode_s: float
+    decode_s_per_byte: float
+
+    def scaled(self, factor: float) -> CodecTimes:
+        """The same on a node that takes `factor` times as long."""
+        return CodecTimes(
+            encode_s=self.encode_s * factor,
+            encode_s_per_byte=self.encode_s_per_byte * factor,
+            decode_s=self.decode_s * factor,
+            decode_s_per_byte=self.decode_s_per_byte * factor,
+        )
+
+
+class ExecutionProfile(Message, frozen=True, kw_only=True):
+    """Measured seconds per unit on one node.
+
+    Attributes:
+        time_s: Unit name to seconds in float. [s]
+        quantized_time_s: Quantizable unit name to seconds in int8. [s]
+        whole_s: Measured seconds of the whole model in float, the check of the sum. [s]
+        rested_s: The same for runs with a pause before each, as requests come; 0 where not measured. [s]
+        runs: Repetitions the medians stand on.
+        provider: onnxruntime execution provider.
+        slow_down: Factor of the `[emulation]` section already contained in the times.
+        integer_time_s: Quantizable unit name to seconds of its integer kernels alone, conversions left out. [s]
+        transition_s_per_byte: What changes of form between kernels cost here, by kind; empty where not measured. [s/B]
+        codec_times: Wire codec to its times on float32 tensors; the node cannot run one that is absent.
+        integer_codec_times: The same on the integers that quantized operators yield.
+    """
+
+    time_s: dict[str, float]
+    quantized_time_s: dict[str, float]
+    whole_s: float
+    runs: int
+    provider: str
+    threads: int
+    runtime: str
+    slow_down: float = 1.0
+    origin: Origin = "measured"
+    integer_time_s: dict[str, float] = msgspec.field(default_factory=dict[str, float])
+    transition_s_per_byte: dict[str, float] = msgspec.field(default_factory=dict[str, float])
+    codec_times: dict[str, CodecTimes] = msgspec.field(default_factory=dict[str, CodecTimes])
+    integer_codec_times: dict[str, CodecTimes] = msgspec.field(default_factory=dict[str, CodecTimes])
+    rested_s: float = 0.0
+
+    def scaled(self, factor: float) -> ExecutionProfile:
+        """The profile of the same node played `factor` times slower."""
+        return msgspec.structs.replace(
+            self,
+            time_s={unit: seconds * factor for unit, seconds in self.time_s.items()},
+            quantized_time_s={unit: seconds * factor for unit, seconds in self.quantized_time_s.items()},
+            integer_time_s={unit: seconds * factor for unit, seconds in self.integer_time_s.items()},
+            transition_s_per_byte={kind: seconds * factor for kind, seconds in self.transition_s_per_byte.items()},
+            codec_times={name: times.scaled(factor) for name, times in self.codec_times.items()},
+            integer_codec_times={name: times.scaled(factor) for name, times in self.integer_codec_times.items()},
+            whole_s=self.whole_s * factor,
+            rested_s=self.rested_s * factor,
+            slow_down=factor,
+        )
+
+
+class ProfileReport(Message, frozen=True, kw_only=True):
+    """Where a node stands with profiling a model.
+
+    Attributes:
+        detail: Why it failed, or fails so far.
+        profile: While it is measured once more, the one that stands until then.
+        retry: It failed for a passing reason and is tried again; with `done`, how long that took.
+        asked: Of the last `ProfileRequest` that this answers; empty where nobody asked.
+    """
+
+    node: str
+    instance: str
+    model: str
+    sha256: str
+    state: Literal["running", "done", "failed"]
+    fraction: float
+    detail: str = ""
+    profile: ExecutionProfile | None = None
+    retry: Retrying | None = None
+    asked: str = ""
+
+
+class ProfileRequest(Message, frozen=True, kw_only=True):
+    """Measure a model once more, or try again at once what failed. Not retained: a node that is away is not asked.
+
+    Attributes:
+        asked: Comes back in the reports that answer it.
+    """
+
+    model: str
+    sha256: str
+    asked: str
+
+
+class ComponentTiming(Message, frozen=True, kw_only=True):
+    """How long one component took on a node lately.
+
+    Attributes:
+        graph: Digest of its graph: equal for equal components, whatever their epoch.
+        epoch: On which it ran last.
+        component: Its number within that epoch's plan.
+        predicted_s: What that plan expects. [s]
+        recent_s: Mean of the middle half of its last runs, waiting for the worker not included. [s]
+        runs: How many runs that is the middle half of.
+        last_run_unix_s: On the node's clock; for people. [s since the epoch]
+        number: Of the last run among all that this agent counted: later runs have higher ones, whatever the clock was set
+            to. 0 from an agent that does not count.
+        ended_ago_s: Since the last run when this was said. [s]
+    """
+
+    graph: str
+    epoch: int
+    component: int
+    predicted_s: float
+    recent_s: float
+    runs: int
+    last_run_unix_s: float
+    number: int = 0
+    ended_ago_s: float = 0.0
+
+
+class WholeTiming(Message, frozen=True, kw_only=True):
+    """The whole model in float, timed again after its profile was taken.
+
+    Attributes:
+        sha256: Of the model.
+        whole_s: To be held against `ExecutionProfile.whole_s`. [s]
+        runs: What it is the mean of the middle half of.
+        at_unix_s: On the node's clock; for people. [s since the epoch]
+        number: As of `ComponentTiming`, in the same order.
+    """
+
+    sha256: str
+    whole_s: float
+    runs: int
+    at_unix_s: float
+    number: int = 0
+
+
+class LiveTimings(Message, frozen=True, kw_only=True):
+    """What a node's served components and its last re-timing took, on the clock that its profile was taken with.
+
+    Attributes:
+        at_unix_s: When this was said, on the node's clock. [s since the epoch]
+        components: Of the epochs that the node holds, those that ran often enough; by digest.
+        whole: None while the model was not timed again.
+    """
+
+    node: str
+    instance: str
+    model: str
+    at_unix_s: float
+    components: tuple[ComponentTiming, ...] = ()
+    whole: WholeTiming | None = None

@@ -1,0 +1,1 @@
+"""What both daemons need: configuration files, logs, addresses, service notification."""

@@ -1,0 +1,1 @@
+"""The MQTT connection: broker address, bus, names held by one program, limits."""

@@ -1,0 +1,1 @@
+"""Operations that splitctl asks of the controller, and the documents that answer them."""

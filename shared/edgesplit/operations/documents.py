@@ -1,0 +1,446 @@
+"""The documents the controller answers splitctl with.
+
+Owns: their keys, which are those `splitctl --json` prints. Its rule: documents are additive, a key is never renamed.
+Not here: what is asked (`requests.py`), agents' messages (`control/messages.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from edgesplit.control.messages import TensorSpec
+from edgesplit.operations.energy_documents import BatteryDocument, EnergyRow
+from edgesplit.operations.noise_documents import MeasuredNoise, NoiseModelDocument, TighteningDocument
+from edgesplit.operations.profile_documents import FailingRow, ProfilingRow
+
+__all__ = [
+    "BatteryDocument",
+    "CodecsDocument",
+    "ComponentRow",
+    "DeclinedDocument",
+    "DeployDocument",
+    "EnergyRow",
+    "FallbackRow",
+    "ForbiddenRow",
+    "GoalsDocument",
+    "LinkRow",
+    "MeasuredDocument",
+    "ModelAddedDocument",
+    "ModelDocument",
+    "NodeRemovedDocument",
+    "NodeRow",
+    "NodeShare",
+    "PinRow",
+    "PinRule",
+    "PinsDocument",
+    "PlanDocument",
+    "SourceDocument",
+    "SpeedRow",
+    "WeightsRow",
+]
+
+
+class SpeedRow(msgspec.Struct, frozen=True, kw_only=True):
+    """How fast a node computes a model: its execution profile, and what live timings correct it by.
+
+    Attributes:
+        whole_s: The whole model in float, as plans assume it now. [s]
+        profiled_s: As the node once measured it. [s]
+        factor: What the profile's times in float are multiplied with. [1]
+        int8_factor: Those in int8. [1]
+        origin: What the factors rest on: `profile` (nothing else was heard), `live timings` of served requests, or
+            `timed again` while nothing was served.
+        age_s: Since that was last heard; None for a profile. [s]
+    """
+
+    whole_s: float
+    profiled_s: float
+    factor: float = 1.0
+    int8_factor: float = 1.0
+    origin: str = "profile"
+    age_s: float | None = None
+
+
+class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of `splitctl nodes`; figures are None until the node reported them.
+
+    Attributes:
+        speeds: By model that the node has profiled.
+        power_sensor: Where its watts come from, `constant` for the configuration.
+        power_problem: Why configured watts stand in for a sensor; empty where they do not.
+        warnings: What is wrong with how it is set up while it works all the same.
+        providers: Execution providers its sessions really got; empty before the first session.
+        failing: What it tries again and again because something is away.
+        clock_offset_s: How far its clock is ahead of the controller's; None where that is not known. [s]
+        last_seen_s: Since it last said anything; None where that is not known. Figures of a node that is offline are
+            None: those it had last say nothing of now. [s]
+    """
+
+    name: str
+    online: bool
+    advertise: str
+    cpu_percent: float | None
+    memory_available_bytes: int | None
+    compute_w: float | None
+    transmit_w: float | None
+    power_origin: str | None
+    version: str = ""
+    runtime: str = ""
+    emulated: bool = False
+    refused: str = ""
+    speeds: dict[str, SpeedRow] = {}
+    providers: tuple[str, ...] = ()
+    power_sensor: str | None = None
+    power_problem: str = ""
+    failing: tuple[FailingRow, ...] = ()
+    clock_offset_s: float | None = None
+    warnings: tuple[str, ...] = ()
+    last_seen_s: float | None = None
+
+
+class NodeRemovedDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """`splitctl node remove`.
+
+    Attributes:
+        topics: Retained messages that were removed from the broker.
+        named_by: Models whose pins or forbidden nodes still name it.
+    """
+
+    name: str
+    topics: tuple[str, ...]
+    named_by: tuple[str, ...] = ()
+
+
+class LinkRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One direction between two online nodes in `splitctl links`.
+
+    Attributes:
+        bandwidth_bytes_per_s, latency_s, age_s: None where it was never measured. [B/s, s, s]
+        origin: `missing` where it was never measured.
+        up: Whether the peer answers now.
+        reason: Why it does not, or was never measured; empty while it answers.
+    """
+
+    from_: str = msgspec.field(name="from")
+    to: str
+    bandwidth_bytes_per_s: float | None
+    latency_s: float | None
+    age_s: float | None
+    origin: str
+    up: bool = True
+    reason: str = ""
+
+
+class CodecsDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """What was measured of wire codecs when a model was added.
+
+    Attributes:
+        tensors: That could be coded.
+        measured: Those whose noise was measured on every lossy codec; the others are only offered lossless ones.
+        samples: Each was measured on.
+        margin: All noise was multiplied by.
+        joint: Largest noise of tensors coded together as a share of the sum of their figures.
+        seconds: Time it took. [s]
+    """
+
+    tensors: int
+    measured: int
+    samples: int
+    margin: float
+    joint: float
+    seconds: float
+
+
+class ModelAddedDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of `splitctl model add`.
+
+    Attributes:
+        warnings: Sentences (calibration generated, batch axis fixed, a node that could not profile).
+        profiled: Online nodes whose profile is in.
+        not_profiled: Online nodes whose profile is not, and why.
+    """
+
+    name: str
+    sha256: str
+    operators: int
+    units: int
+    tensors: int
+    quantizable: tuple[str, ...]
+    noise_model: NoiseModelDocument
+    warnings: tuple[str, ...] = ()
+    profiled: tuple[str, ...] = ()
+    not_profiled: tuple[ProfilingRow, ...] = ()
+    codecs: CodecsDocument | None = None
+
+
+class ModelDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of `model list`, and `model show`.
+
+    Attributes:
+        profiled: Online nodes whose profile is in: those that plans may use.
+        profiled_offline: Nodes whose profile is in and that are away.
+        profiling: Where each node stands with profiling it.
+    """
+
+    name: str
+    sha256: str
+    operators: int
+    units: int
+    tensors: int
+    quantizable: tuple[str, ...]
+    noise_model: NoiseModelDocument
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    weight_bytes: int
+    deployed: bool
+    source: str | None
+    epoch: int | None
+    profiled: tuple[str, ...]
+    profiled_offline: tuple[str, ...] = ()
+    goals: GoalsDocument | None = None
+    warnings: tuple[str, ...] = ()
+    noise_tightening: TighteningDocument | None = None
+    codecs: CodecsDocument | None = None
+    profiling: tuple[ProfilingRow, ...] = ()
+
+
+class PinRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Operators that may run on some nodes only.
+
+    Attributes:
+        kind: `pattern`: those whose name it matches; `first`: the first of them in topological order; `input`: those
+            that read an input of the model.
+        pattern: Shell-style (`*`, `?`, `[abc]`), case-sensitive.
+        first: How many.
+        nodes: Where they may run; empty is the source, whichever it is.
+    """
+
+    kind: Literal["pattern", "first", "input"]
+    pattern: str = ""
+    first: int = 0
+    nodes: tuple[str, ...] = ()
+
+    @property
+    def selector(self) -> str:
+        """As it is typed."""
+        return {"pattern": self.pattern, "first": f"--first {self.first}", "input": "--input"}[self.kind]
+
+
+class GoalsDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """Goals of a model. [J] for energy; None is no limit.
+
+    Attributes:
+        pins: In the order they were made.
+        forbidden: Nodes it may not use.
+        min_battery: What must be left in the source's battery, as a share of what it holds; None is no floor. [1]
+        battery_hours: For how long it must last from any moment on. [h]
+        battery_requests_per_s: What is expected of it until a rate is measured; None: not said. [1/s]
+    """
+
+    latency_weight: float = 1.0
+    energy_weight: float = 0.0
+    max_noise: float | None = 0.0
+    device_energy_limit_j: float | None = None
+    pins: tuple[PinRule, ...] = ()
+    forbidden: tuple[str, ...] = ()
+    min_battery: float | None = None
+    battery_hours: float = 8.0
+    battery_requests_per_s: float | None = None
+
+
+class DeployDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of `deploy` and `undeploy`.
+
+    Attributes:
+        warnings: Sentences (a noise bound that will not be checked).
+    """
+
+    model: str
+    epoch: int
+    seconds: float
+    reason: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+class WeightsRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of `set-weights` for one model; `changed` is whether the assignment differs from before.
+
+    Attributes:
+        warnings: As in `DeployDocument`.
+    """
+
+    model: str
+    epoch: int
+    changed: bool
+    warnings: tuple[str, ...] = ()
+
+
+class PinRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A pin and what it reaches.
+
+    Attributes:
+        select: The pattern, or the option that stands for one.
+        nodes: Where the operators may run.
+        operators: Those it selects, in topological order.
+        units: Their units, which are placed as a whole.
+        also: Operators it does not select but that share a unit with one it does.
+    """
+
+    select: str
+    nodes: tuple[str, ...]
+    operators: tuple[str, ...]
+    units: tuple[str, ...]
+    also: tuple[str, ...]
+
+
+class PinsDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of `pin` and `unpin`: the pins there are now; epoch 0 while the model is not deployed.
+
+    Attributes:
+        warnings: As in `DeployDocument`.
+    """
+
+    model: str
+    epoch: int
+    changed: bool
+    pins: tuple[PinRow, ...]
+    warnings: tuple[str, ...] = ()
+
+
+class ForbiddenRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of `forbid` and `allow` for one model: the nodes it may not use now."""
+
+    model: str
+    epoch: int
+    changed: bool
+    forbidden: tuple[str, ...]
+
+
+class NodeShare(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of a plan sits on a node."""
+
+    operators: int
+    components: int
+    quantized: int
+
+
+class ComponentRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One component of a plan; operators are ONNX operator names.
+
+    Attributes:
+        predicted_s: As the plan's figures have it now. [s]
+        measured_s: Of its last requests, waiting not included; None before a few were served. [s]
+    """
+
+    id: int
+    node: str
+    operators: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    predicted_s: float | None = None
+    measured_s: float | None = None
+
+
+class FallbackRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The plan that takes over when a node is lost.
+
+    Attributes:
+        latency_s: End of its simulated timeline. [s]
+        prepared: Every node of it is ready; until then everything runs on the source instead.
+    """
+
+    epoch: int
+    latency_s: float
+    energy_j: float
+    noise: float
+    per_node: dict[str, NodeShare]
+    prepared: bool
+
+
+class MeasuredDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """What serving the epoch cost so far; means per request, None until there was one.
+
+    Attributes:
+        energy_origin: `measured` only where every node's watts were.
+    """
+
+    requests: int
+    failed: int
+    latency_s: float | None
+    energy_j: float | None
+    device_energy_j: float | None
+    energy_origin: str | None
+    noise: MeasuredNoise = MeasuredNoise()
+
+
+class DeclinedDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """Plans that were made again and declined, most of them over changes too small for an event.
+
+    Attributes:
+        count: Since the controller started.
+        since_unix_s: When that was. [s since the epoch]
+        last_unix_s: When the last one was; None without one. [s since the epoch]
+        last_reason: What it was planned for, and why the plan stays.
+    """
+
+    count: int = 0
+    since_unix_s: float = 0.0
+    last_unix_s: float | None = None
+    last_reason: str = ""
+
+
+class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """`splitctl plan NAME`: the active plan. All figures but `measured` are predicted.
+
+    Attributes:
+        latency_s: End of the simulated timeline. [s]
+        goals: Goals it was made under.
+        pins: Operators that may run on some nodes only.
+        forbidden: Nodes on which none may run.
+        fallbacks: Node to what serves when it is lost.
+        battery: What the battery floor allows now; None without a floor.
+        speeds: Node to how its execution profile is corrected by live timings.
+        declined: How often other plans were weighed and not taken.
+    """
+
+    model: str
+    epoch: int
+    status: str
+    latency_s: float
+    energy_j: float
+    device_energy_j: float
+    noise: float
+    score: float | None
+    gap: float | None
+    per_node: dict[str, NodeShare]
+    components: tuple[ComponentRow, ...]
+    quantized: tuple[str, ...]
+    codecs: dict[str, str]
+    timeline: tuple[dict[str, Any], ...]
+    solve_s: float
+    reason: str
+    source: str
+    goals: GoalsDocument
+    measured: MeasuredDocument
+    serving: int | None = None
+    pins: tuple[PinRow, ...] = ()
+    forbidden: tuple[str, ...] = ()
+    fallbacks: dict[str, FallbackRow] = {}
+    battery: BatteryDocument | None = None
+    energy_per_node: dict[str, EnergyRow] = {}
+    speeds: dict[str, SpeedRow] = {}
+    declined: DeclinedDocument = DeclinedDocument()
+
+
+class SourceDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """Where to send requests for a model: `address` is that of `via` if named, else of the source."""
+
+    model: str
+    source: str
+    via: str
+    address: str
+    epoch: int | None
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]

@@ -1,0 +1,171 @@
+"""Documents of the commands that study a plan and change nothing: explain, what-if, frontier.
+
+Owns: their keys, which are those `splitctl --json` prints. Its rule: documents are additive, a key is never renamed.
+Not here: documents of what is (`documents.py`), the studies themselves (the controller's planner).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from edgesplit.operations.documents import NodeShare
+
+__all__ = [
+    "BindingRow",
+    "CutRow",
+    "ExplainDocument",
+    "FrontierDocument",
+    "FrontierRow",
+    "LinkChange",
+    "PlanSummary",
+    "RelaxationRow",
+    "WhatIfDocument",
+]
+
+
+class LinkChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A link as it would be; what is None stays as it is.
+
+    Attributes:
+        bandwidth_bytes_per_s: [B/s]
+        latency_s: One way. [s]
+    """
+
+    from_: str = msgspec.field(name="from")
+    to: str
+    bandwidth_bytes_per_s: float | None = None
+    latency_s: float | None = None
+
+
+class CutRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a tensor crosses a link; changes are those of the best plan without this cut, None where unknown.
+
+    Attributes:
+        bytes: On the wire. [B]
+        transfer_s: Latency of the link included. [s]
+    """
+
+    tensor: str
+    from_: str = msgspec.field(name="from")
+    to: str
+    bytes: float
+    transfer_s: float
+    latency_change_s: float | None
+    energy_change_j: float | None
+    score_change: float | None
+    text: str
+
+
+class BindingRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A constraint without which a better plan exists; `subject` is the node or link (`a:b`) it is about, or empty."""
+
+    constraint: str
+    subject: str
+    limit: float | None
+    value: float | None
+    slack: float | None
+    text: str
+
+
+class RelaxationRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What giving way would bring.
+
+    Attributes:
+        change: What was changed.
+        latency_s: Of the plan that would result, under the planner's latency model. [s]
+        score_gain: By how much the score falls. [1]
+        proven: No larger gain is possible.
+    """
+
+    constraint: str
+    subject: str
+    change: str
+    latency_s: float
+    energy_j: float
+    score_gain: float
+    proven: bool
+    text: str
+
+
+class ExplainDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of `explain`; `complete` is whether time sufficed for everything there was to try."""
+
+    model: str
+    epoch: int
+    cuts: tuple[CutRow, ...]
+    binding: tuple[BindingRow, ...]
+    relaxations: tuple[RelaxationRow, ...]
+    complete: bool
+
+
+class PlanSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A plan in figures, all predicted.
+
+    Attributes:
+        status: `optimal` or `feasible`; of an active plan under other conditions, what it was.
+        latency_s: End of the simulated timeline. [s]
+        broken: One sentence for each constraint it does not keep.
+    """
+
+    status: str
+    latency_s: float
+    energy_j: float
+    device_energy_j: float
+    noise: float
+    per_node: dict[str, NodeShare]
+    quantized: tuple[str, ...]
+    broken: tuple[str, ...] = ()
+
+
+class WhatIfDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of `what-if`.
+
+    Attributes:
+        supposed: What was supposed, one sentence each.
+        active: The active plan as it is.
+        active_then: The active plan under what was supposed; None where it could not run.
+        then: The plan that would be made.
+        same: It is the active one.
+        moved: Operators that would change their node.
+    """
+
+    model: str
+    epoch: int
+    supposed: tuple[str, ...]
+    active: PlanSummary
+    active_then: PlanSummary | None
+    then: PlanSummary
+    same: bool
+    moved: int
+    solve_s: float
+
+
+class FrontierRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A plan on the frontier, or the active one.
+
+    Attributes:
+        latency_s: Under the planner's latency model, which the frontier is of. [s]
+        timeline_s: End of the simulated timeline. [s]
+        active: It is the active plan.
+    """
+
+    latency_s: float
+    timeline_s: float
+    energy_j: float
+    device_energy_j: float
+    noise: float
+    status: str
+    per_node: dict[str, NodeShare]
+    quantized: tuple[str, ...]
+    active: bool = False
+
+
+class FrontierDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of `frontier`: points by rising latency; `active` is the active plan, which need not lie on it."""
+
+    model: str
+    epoch: int
+    latency_model: str
+    points: tuple[FrontierRow, ...]
+    active: FrontierRow
+    seconds: float

@@ -1,0 +1,1 @@
+"""The planner's language: problem, plan, output noise, origins of figures."""

@@ -1,0 +1,213 @@
+"""What planning produces: assignment, components, timeline, evaluation, solution.
+
+Owns: the frozen result types and their JSON document. Its rule: values only, everything here can be encoded as
+JSON. Not here: how any of it is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from edgesplit.planning.problem import Problem
+
+__all__ = [
+    "Assignment",
+    "Component",
+    "Evaluation",
+    "Ranges",
+    "Solution",
+    "Status",
+    "TimelineEntry",
+    "Timings",
+    "solution_to_document",
+]
+
+Status = Literal["optimal", "feasible", "infeasible"]
+
+
+class Assignment(msgspec.Struct, frozen=True):
+    """The decision: where operators run, which run in int8, how cut tensors travel.
+
+    Attributes:
+        node_of: Operator (as the problem names it) to node.
+        quantized: Operators that run in int8.
+        codecs: Cut tensor to its codec; a tensor left out travels raw.
+    """
+
+    node_of: Mapping[str, str]
+    quantized: frozenset[str] = frozenset()
+    codecs: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
+
+
+class Component(msgspec.Struct, frozen=True):
+    """Operators of one node that run as one submodel.
+
+    Attributes:
+        id: Position in an order in which components may run.
+        operators: Members of the placed operators, in graph order.
+        inputs: Tensors it needs from other components.
+        outputs: Tensors other components need from it.
+    """
+
+    id: int
+    node: str
+    operators: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+class TimelineEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that happens in the predicted run of a plan.
+
+    Attributes:
+        kind: compute (a component), encode, transfer or decode (a tensor).
+        start_s: When it starts. [s]
+        end_s: When it ends; for a transfer, when the tensor has arrived. [s]
+        node: Where it happens, unless a transfer.
+        source: Sending node of a transfer (`from` in JSON).
+        target: Receiving node of a transfer (`to` in JSON).
+        component: Identifier of the component that computes.
+        tensor: Name of the tensor that is coded or travels.
+    """
+
+    kind: Literal["compute", "transfer", "encode", "decode"]
+    start_s: float
+    end_s: float
+    node: str | None = None
+    source: str | None = msgspec.field(default=None, name="from")
+    target: str | None = msgspec.field(default=None, name="to")
+    component: int | None = None
+    tensor: str | None = None
+
+
+class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
+    """An assignment's costs, recomputed from the problem alone.
+
+    Attributes:
+        latency_s: Under the problem's own latency model. [s]
+        timeline_s: End of the simulated timeline. [s]
+        energy_j: All nodes. [J]
+        device_energy_j: The source's share. [J]
+        noise: Predicted noise of the output. [1]
+        memory_bytes: Node to bytes of weights it holds. [B]
+        violations: One sentence per broken constraint; empty when the assignment is a plan.
+        components: In an order in which they may run.
+        timeline: Ordered by start.
+    """
+
+    latency_s: float
+    timeline_s: float
+    energy_j: float
+    device_energy_j: float
+    noise: float
+    memory_bytes: Mapping[str, float]
+    violations: tuple[str, ...]
+    components: tuple[Component, ...]
+    timeline: tuple[TimelineEntry, ...]
+
+
+class Ranges(msgspec.Struct, frozen=True, kw_only=True):
+    """The scales behind the score; an upper end is None where the score did not need it.
+
+    Attributes:
+        best_latency_s: Least latency L*. [s]
+        latency_at_best_energy_s: Least latency among plans with energy E*, L^. [s]
+        best_energy_j: Least energy E*. [J]
+        energy_at_best_latency_j: Least energy among plans with latency L*, E^. [J]
+    """
+
+    best_latency_s: float | None = None
+    latency_at_best_energy_s: float | None = None
+    best_energy_j: float | None = None
+    energy_at_best_latency_j: float | None = None
+
+
+class Timings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the planning time went.
+
+    Attributes:
+        build_s: Costs, presolve and models. [s]
+        solve_s: In the solver. [s]
+        total_s: From the call to the result, imports excluded. [s]
+    """
+
+    build_s: float
+    solve_s: float
+    total_s: float
+
+
+class Solution(msgspec.Struct, frozen=True, kw_only=True):
+    """The planner's answer.
+
+    Attributes:
+        status: `optimal` is proven to a relative gap of 1e-6; `feasible` ran out of time.
+        assignment: None when infeasible.
+        evaluation: Of the assignment; None when infeasible.
+        score: As INTERFACES defines it; None when infeasible.
+        bound: Proven lower bound of the score.
+        gap: score - bound, at least 0.
+        ranges: The scales the score used.
+        timings: Where the time went.
+        reason: One sentence; why there is no plan, or what stopped the proof.
+    """
+
+    status: Status
+    assignment: Assignment | None
+    evaluation: Evaluation | None
+    score: float | None
+    bound: float | None
+    gap: float | None
+    ranges: Ranges
+    timings: Timings
+    reason: str = ""
+
+
+def solution_to_document(problem: Problem, solution: Solution) -> dict[str, object]:
+    """The JSON document of `splitctl solve`.
+
+    Args:
+        problem: The problem that was solved.
+        solution: Its solution.
+
+    Returns:
+        Plain lists, dicts, strings and numbers under the names INTERFACES.md fixes; values are null when
+        infeasible. `per_node` counts members and the quantized operators among them.
+    """
+    evaluation, assignment = solution.evaluation, solution.assignment
+    document: dict[str, object] = {
+        "status": solution.status,
+        "latency_s": None if evaluation is None else evaluation.latency_s,
+        "timeline_s": None if evaluation is None else evaluation.timeline_s,
+        "energy_j": None if evaluation is None else evaluation.energy_j,
+        "device_energy_j": None if evaluation is None else evaluation.device_energy_j,
+        "noise": None if evaluation is None else evaluation.noise,
+        "score": solution.score,
+        "bound": solution.bound,
+        "gap": solution.gap,
+        "assignment": {} if assignment is None else dict(assignment.node_of),
+        "quantized": [] if assignment is None else sorted(assignment.quantized),
+        "codecs": {} if assignment is None else dict(assignment.codecs),
+        "per_node": _per_node(problem, solution),
+        "components": [] if evaluation is None else msgspec.to_builtins(evaluation.components),
+        "timeline": [] if evaluation is None else msgspec.to_builtins(evaluation.timeline),
+        "ranges": msgspec.to_builtins(solution.ranges),
+        "timings": msgspec.to_builtins(solution.timings),
+        "reason": solution.reason,
+    }
+    return document
+
+
+def _per_node(problem: Problem, solution: Solution) -> dict[str, dict[str, int]]:
+    if solution.assignment is None or solution.evaluation is None:
+        return {}
+    counts = {node.name: {"operators": 0, "components": 0, "quantized": 0} for node in problem.nodes}
+    for operator in problem.operators:
+        entry = counts[solution.assignment.node_of[operator.name]]
+        entry["operators"] += len(operator.listed)
+        entry["quantized"] += operator.name in solution.assignment.quantized
+    for component in solution.evaluation.components:
+        counts[component.node]["components"] += 1
+    return counts

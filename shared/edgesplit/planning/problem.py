@@ -1,0 +1,288 @@
+"""The planning problem `split-problem/1`: its types, its reading and its writing.
+
+Owns: the frozen values a planner works on and their validation. Its rule: a `Problem` that exists is valid;
+whatever `problem_from_json` returns needs no further check. Not here: costs, solving, ONNX.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from edgesplit.errors import InvalidProblem
+from edgesplit.planning.problem_validation import topological_order, validate
+
+__all__ = [
+    "FORMAT",
+    "CodecOption",
+    "Constraints",
+    "Link",
+    "Node",
+    "NoiseModel",
+    "NoiseTerm",
+    "Objective",
+    "Operator",
+    "Problem",
+    "Tensor",
+    "load_problem",
+    "problem_from_json",
+    "problem_to_json",
+    "topological_order",
+]
+
+FORMAT: Final = "split-problem/1"
+
+Name = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A machine that runs an agent.
+
+    Attributes:
+        compute_power_w: Power drawn while computing, encoding or decoding. [W]
+        transmit_power_w: Power drawn while sending. [W]
+        memory_bytes: Room for weights; None is unlimited. [B]
+    """
+
+    name: Name
+    compute_power_w: float
+    transmit_power_w: float
+    memory_bytes: float | None = None
+
+
+class Link(msgspec.Struct, frozen=True, kw_only=True):
+    """A directed network path; a pair without one cannot exchange tensors directly.
+
+    Attributes:
+        source: Sending node (`from` in the file).
+        target: Receiving node (`to` in the file).
+        bandwidth_bytes_per_s: Rate at which tensors leave. [B/s]
+        latency_s: Added once per tensor. [s]
+    """
+
+    source: Name = msgspec.field(name="from")
+    target: Name = msgspec.field(name="to")
+    bandwidth_bytes_per_s: float
+    latency_s: float
+
+
+class Operator(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is placed on one node as a whole: an ONNX operator, or a unit of several.
+
+    Attributes:
+        time_s: Node to its compute time in float. [s]
+        flops: Floating point operations, for people. [1]
+        weight_bytes: Memory of its weights in float; a quarter when quantized. [B]
+        quantizable: Whether it may run in int8.
+        quantized_time_s: Node to its compute time in int8; required when quantizable. [s]
+        role: `input` and `output` stay on the source.
+        members: ONNX operators this one stands for; None is itself. Only counts and lists in output use it.
+    """
+
+    name: Name
+    time_s: dict[str, float]
+    flops: float = 0.0
+    weight_bytes: float = 0.0
+    quantizable: bool = False
+    quantized_time_s: dict[str, float] | None = None
+    role: Literal["input", "output"] | None = None
+    members: tuple[str, ...] | None = None
+
+    @property
+    def listed(self) -> tuple[str, ...]:
+        """The operators this one is listed as."""
+        return (self.name,) if self.members is None else self.members
+
+
+class CodecOption(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One way to code a tensor on the wire.
+
+    Attributes:
+        bytes: Coded size. [B]
+        noise: Added to the output's noise once when in use. [1]
+        encode_s: Node to the time it takes to encode; a node left out cannot encode. [s]
+        decode_s: Node to the time it takes to decode; a node left out cannot decode. [s]
+        precision: Codes the tensor only when its producer runs in `float` or in `int8`; None codes it either way.
+    """
+
+    name: Name
+    bytes: float
+    encode_s: dict[str, float]
+    decode_s: dict[str, float]
+    noise: float = 0.0
+    precision: Literal["float", "int8"] | None = None
+
+    def codes(self, *, quantized: bool) -> bool:
+        """Whether it codes a tensor whose producer runs in that precision."""
+        return self.precision is None or (self.precision == "int8") == quantized
+
+
+class Tensor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A value of the graph that may travel.
+
+    Attributes:
+        bytes: Size on the wire when its producer runs in float. [B]
+        producer: The operator it comes out of.
+        consumers: The operators that read it.
+        quantized_bytes: Size when the producer is quantized; None is the same as `bytes`. [B]
+        codecs: Codecs on offer; at most one is used, the same on all links. Two of one name are one codec, with
+            figures of its own for each precision.
+    """
+
+    name: Name
+    bytes: float
+    producer: str
+    consumers: tuple[str, ...]
+    quantized_bytes: float | None = None
+    codecs: tuple[CodecOption, ...] | None = None
+
+
+class NoiseTerm(msgspec.Struct, frozen=True, kw_only=True):
+    """A monomial of the noise polynomial, active when all its operators are quantized."""
+
+    operators: tuple[str, ...]
+    coefficient: float
+
+
+class NoiseModel(msgspec.Struct, frozen=True, kw_only=True):
+    """Interaction polynomial over quantization bits; 0 when nothing is quantized.
+
+    Attributes:
+        intercept: Added as soon as one operator is quantized. [1]
+        terms: The monomials.
+    """
+
+    intercept: float
+    terms: tuple[NoiseTerm, ...]
+
+
+class Objective(msgspec.Struct, frozen=True, kw_only=True):
+    """What to minimise; the weights are normalised to sum 1."""
+
+    latency_weight: float = 1.0
+    energy_weight: float = 0.0
+    latency_model: Literal["sum", "critical-path"] = "sum"
+
+
+class Constraints(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits a plan must keep; None is no limit.
+
+    Attributes:
+        max_noise: Bound on the output's noise. [1]
+        device_energy_limit_j: Bound on the source's own energy per inference. [J]
+        pins: Operator to the nodes it may run on.
+    """
+
+    max_noise: float | None = None
+    device_energy_limit_j: float | None = None
+    pins: dict[str, tuple[str, ...]] | None = None
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """One planning problem, valid by construction when read with this module."""
+
+    format: Literal["split-problem/1"] = FORMAT
+    model: str
+    source: str
+    nodes: tuple[Node, ...]
+    links: tuple[Link, ...]
+    operators: tuple[Operator, ...]
+    tensors: tuple[Tensor, ...]
+    noise_model: NoiseModel | None = None
+    objective: Objective = Objective()
+    constraints: Constraints = Constraints()
+
+    def validate(self) -> None:
+        """Check every entry against the others.
+
+        Raises:
+            InvalidProblem: The message names the first entry that is wrong.
+        """
+        validate(self)
+
+
+def load_problem(path: Path | str) -> Problem:
+    """Read a problem file, gzip or plain.
+
+    Raises:
+        InvalidProblem: The file cannot be read or an entry is wrong.
+    """
+    try:
+        data = Path(path).read_bytes()
+        if data[:2] == b"\x1f\x8b":
+            data = gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InvalidProblem(
+            f"The problem file {path} cannot be read ({error}); check its path and content."
+        ) from error
+    return problem_from_json(data)
+
+
+def problem_from_json(data: bytes | str) -> Problem:
+    """Decode and validate one problem document.
+
+    Raises:
+        InvalidProblem: One sentence that names the entry.
+    """
+    try:
+        problem = msgspec.json.decode(data, type=Problem)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _malformed(data, str(error)) from error
+    problem.validate()
+    return problem
+
+
+def problem_to_json(problem: Problem) -> bytes:
+    """Encode a problem as the document `problem_from_json` reads."""
+    return msgspec.json.encode(problem)
+
+
+def _malformed(data: bytes | str, detail: str) -> InvalidProblem:
+    """Explain why the document does not decode, with the entry's own name where it has one."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        return InvalidProblem(f"The problem is not valid JSON: {error}.")
+    message, _, path = detail.partition(" - at `")
+    non_finite = _find_non_finite(document, "$")
+    if non_finite is not None:
+        return InvalidProblem(f"The problem's entry {non_finite} is not a finite number; give a number.")
+    if not isinstance(document, dict):
+        return InvalidProblem("The problem is not a JSON object; see `split-problem/1`.")
+    if document.get("format") != FORMAT:
+        return InvalidProblem(f"The problem's format is {document.get('format')!r}; this reads {FORMAT!r}.")
+    return InvalidProblem(f"The problem's entry {_label(document, path.rstrip('`') or '$')} is wrong: {message}.")
+
+
+def _find_non_finite(value: object, path: str) -> str | None:
+    """The path of the first NaN or infinity, by names where entries have them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return path
+    children: Iterable[tuple[str, object]] = ()
+    if isinstance(value, dict):
+        children = ((f"{path}.{key}", child) for key, child in value.items())
+    elif isinstance(value, list):
+        children = ((f"{path}[{_entry_name(child, index)}]", child) for index, child in enumerate(value))
+    return next((found for where, child in children if (found := _find_non_finite(child, where))), None)
+
+
+def _entry_name(value: object, index: int) -> str:
+    name = value.get("name") if isinstance(value, dict) else None
+    return repr(name) if isinstance(name, str) else str(index)
+
+
+def _label(document: Mapping[str, object], path: str) -> str:
+    """`$.operators[3].time_s` with the operator's own name beside its index."""
+    section, bracket, rest = path.removeprefix("$.").partition("[")
+    entries = document.get(section)
+    digits = rest.partition("]")[0]
+    if bracket and digits.isdigit() and isinstance(entries, list) and int(digits) < len(entries):
+        return f"{path} ({_entry_name(entries[int(digits)], int(digits))})"
+    return path

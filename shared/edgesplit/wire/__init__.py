@@ -1,0 +1,1 @@
+"""The data plane on the wire: tensors, headers, frames, parser, connections, codecs."""

@@ -1,0 +1,189 @@
+"""What can be said on the data plane: the headers of frames.
+
+Owns: the headers and the bounds of their fields. Its rule: plain values; MessagePack decodes into nothing else. Not
+here: their bytes (`wire/frames.py`), what follows from them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+import msgspec
+
+from edgesplit.wire.tensors import DTYPES
+
+__all__ = [
+    "Abort",
+    "Ack",
+    "Cancel",
+    "Failure",
+    "Header",
+    "Hello",
+    "Infer",
+    "Ping",
+    "Pong",
+    "Probe",
+    "Result",
+    "TensorHead",
+    "Tensors",
+]
+
+_MAX_DIMENSIONS = 16
+_MAX_TENSORS = 4096
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+Shape = Annotated[tuple[Count, ...], msgspec.Meta(max_length=_MAX_DIMENSIONS)]
+Name = Annotated[str, msgspec.Meta(max_length=65536)]
+Word = Annotated[str, msgspec.Meta(max_length=256)]
+"""What a stranger says of itself, which is logged before it is known."""
+Label = Annotated[str, msgspec.Meta(max_length=1024)]
+"""What tables of whoever receives it are keyed by."""
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+"""Not NaN either: a deadline that compares with nothing would never pass."""
+
+
+class TensorHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Describes one tensor of the body.
+
+    Attributes:
+        dtype: Numpy name of the decoded tensor.
+        nbytes: Length in the body, after coding. [B]
+        parameters: What the codec needs to decode.
+    """
+
+    name: Name
+    dtype: str
+    shape: Shape
+    nbytes: Count
+    codec: str = "raw"
+    parameters: dict[str, float] = {}
+
+    @property
+    def decoded_bytes(self) -> int:
+        """Size of the tensor itself. [B]"""
+        return math.prod(self.shape) * DTYPES[self.dtype].itemsize
+
+
+TensorHeads = Annotated[tuple[TensorHead, ...], msgspec.Meta(max_length=_MAX_TENSORS)]
+
+
+class _Header(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
+    """Base of all headers; unknown keys are ignored, so that a newer peer can say more."""
+
+
+class Hello(_Header, frozen=True, kw_only=True, tag="hello"):
+    """First frame in both directions.
+
+    Attributes:
+        node: The agent's name; empty for a program that is no agent.
+        instance: Drawn at each start.
+    """
+
+    protocol: int
+    role: Literal["agent", "client"]
+    node: Word
+    version: Word
+    instance: Word
+
+
+class Tensors(_Header, frozen=True, kw_only=True, tag="tensors"):
+    """Intermediate tensors of one request, agent to agent.
+
+    Attributes:
+        sequence: Comes back in the Ack.
+        deadline_s: Time left for the request, None for no deadline. [s]
+    """
+
+    sequence: Count
+    model: Label
+    epoch: Count
+    request: Label
+    tensors: TensorHeads
+    deadline_s: Seconds | None = None
+
+
+class Infer(_Header, frozen=True, kw_only=True, tag="infer"):
+    """A client's request; answered by Result or Failure of the same `id`."""
+
+    id: Count
+    model: str
+    tensors: TensorHeads
+    deadline_s: Seconds | None = None
+
+
+class Cancel(_Header, frozen=True, kw_only=True, tag="cancel"):
+    """The client does not want the answer to its `Infer` of that `id` any more; one that has left may cross this."""
+
+    id: Count
+
+
+class Result(_Header, frozen=True, kw_only=True, tag="result"):
+    """Outputs of a request.
+
+    Attributes:
+        epoch: The plan's that computed them.
+        seconds: From the request's arrival to this frame. [s]
+    """
+
+    id: Count
+    epoch: Count
+    tensors: TensorHeads
+    seconds: float = 0.0
+
+
+class Failure(_Header, frozen=True, kw_only=True, tag="failure"):
+    """A request failed (`id`), or, without an id, the connection is closed after this frame."""
+
+    code: str
+    message: str
+    id: Count | None = None
+
+
+class Ack(_Header, frozen=True, kw_only=True, tag="ack"):
+    """The frame of that sequence has arrived whole.
+
+    Attributes:
+        received_bytes: Of all bodies on this connection until now, for frames' parts may mix; 0: not said. [B]
+    """
+
+    sequence: Count
+    received_bytes: Count = 0
+
+
+class Ping(_Header, frozen=True, kw_only=True, tag="ping"):
+    """Answered at once with a Pong."""
+
+    sequence: Count
+
+
+class Pong(_Header, frozen=True, kw_only=True, tag="pong"):
+    """Answers a Ping; with sequence 0 it says unasked that a long frame is still arriving.
+
+    Attributes:
+        room_bytes: What this side has room for of requests that arise at the other; None: it sets no limit. [B]
+    """
+
+    sequence: Count
+    room_bytes: Count | None = None
+
+
+class Probe(_Header, frozen=True, kw_only=True, tag="probe"):
+    """Meaningless body of `padding` bytes, to measure the link; acknowledged. [B]"""
+
+    sequence: Count
+    padding: Count
+
+
+class Abort(_Header, frozen=True, kw_only=True, tag="abort"):
+    """A request cannot be completed on this epoch; `origin` is the node where it failed."""
+
+    model: Label
+    epoch: Count
+    request: Label
+    code: str
+    message: str
+    origin: str
+
+
+Header = Hello | Tensors | Infer | Cancel | Result | Failure | Ack | Ping | Pong | Probe | Abort
