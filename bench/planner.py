@@ -25,7 +25,8 @@ import msgspec
 
 import edgesplit_controller.planner.solving
 from edgesplit.planning.plan import Solution
-from edgesplit.planning.problem import Problem, load_problem
+from edgesplit.planning.problem import Problem
+from edgesplit.planning.problem_file import load_problem
 from edgesplit_controller.planner import evaluate, score, solve
 
 __all__ = ["main"]

@@ -7,16 +7,13 @@ scrape shows what is. Not here: the HTTP route (`artifacts/artifact_server.py`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from edgesplit_controller.answering.energy_report import energy_rows
-
-if TYPE_CHECKING:
-    from edgesplit_controller.fleet.registry import Registry
-    from edgesplit_controller.models.model_record import ModelRecord
-    from edgesplit_controller.rollout.deployment_state import DeploymentState
+from edgesplit_controller.fleet.registry import Registry
+from edgesplit_controller.models.model_record import ModelRecord
+from edgesplit_controller.rollout.deployment_state import DeploymentState
 
 __all__ = ["render_metrics"]
 

@@ -8,6 +8,7 @@ import pytest
 
 from edgesplit.planning.plan import Assignment, Ranges
 from edgesplit.planning.problem import Link, Node, Objective, Operator, Problem
+from edgesplit.planning.problem_validation import validate
 from edgesplit_controller.deciding.changes.replanning import Decision, Figures, NodeFigures, Thresholds, decide, reasons
 from edgesplit_controller.deciding.changes.stakes import Stakes
 from edgesplit_controller.planner import evaluate
@@ -111,7 +112,7 @@ def problem(edge_s: float, max_noise: float | None = None) -> Problem:
         tensors=(),
         objective=Objective(latency_weight=1.0),
     )
-    made.validate()
+    validate(made)
     return made
 
 

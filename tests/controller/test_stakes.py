@@ -9,6 +9,7 @@ import pytest
 
 from edgesplit.planning.plan import Assignment
 from edgesplit.planning.problem import Constraints, Link, Node, Objective, Operator, Problem, Tensor
+from edgesplit.planning.problem_validation import validate
 from edgesplit_controller.deciding.changes.declined import AT_ONCE, ONE_EACH_S, QUIET_FIRST_S, QUIET_MOST_S, Declined
 from edgesplit_controller.deciding.changes.stakes import notable, stakes_of
 from edgesplit_controller.planner import evaluate
@@ -41,7 +42,7 @@ def problem(**changes: object) -> Problem:
         objective=Objective(latency_weight=1.0),
     )
     made = msgspec.structs.replace(made, **changes)
-    made.validate()
+    validate(made)
     return made
 
 

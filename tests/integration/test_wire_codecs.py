@@ -16,7 +16,7 @@ import pytest
 from bench import zoo
 from demo.fleet import EmulatedLink, EmulatedNode, LocalFleet
 from edgesplit.planning.output_noise import output_noise
-from edgesplit.planning.problem import load_problem
+from edgesplit.planning.problem_file import load_problem
 from edgesplit.wire.codecs import CODECS
 from edgesplit_controller.planner import solve
 from tests.integration.inputs import random_request

@@ -24,9 +24,8 @@ from edgesplit.planning.problem import (
     Operator,
     Problem,
     Tensor,
-    problem_from_json,
-    problem_to_json,
 )
+from edgesplit.planning.problem_file import problem_from_json, problem_to_json
 
 __all__ = ["all_assignments", "best_score", "exact_costs", "makespan", "random_problem"]
 

@@ -22,9 +22,8 @@ from edgesplit.planning.problem import (
     Operator,
     Problem,
     Tensor,
-    problem_from_json,
-    problem_to_json,
 )
+from edgesplit.planning.problem_file import problem_from_json, problem_to_json
 from tests.planner.brute_force import all_assignments
 from tests.planner.exact_sums import ExactSums, exact_sums
 

@@ -8,7 +8,7 @@ import pytest
 from edgesplit.planning.plan import Assignment, Ranges
 from edgesplit.planning.problem import Constraints, Problem
 from edgesplit_controller.planner import evaluate, score, solve
-from edgesplit_controller.planner.studies.explanation import explain
+from edgesplit_controller.planner.studies.reasons import explain
 from edgesplit_controller.planner.studies.variations import with_max_noise
 from tests.planner.brute_force import all_assignments, exact_costs, random_problem
 

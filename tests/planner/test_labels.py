@@ -20,9 +20,8 @@ from edgesplit.planning.problem import (
     Operator,
     Problem,
     Tensor,
-    problem_from_json,
-    problem_to_json,
 )
+from edgesplit.planning.problem_file import problem_from_json, problem_to_json
 from edgesplit_controller.planner import evaluate, solve
 from edgesplit_controller.planner.bounds.labelling import Labelling
 from edgesplit_controller.planner.bounds.limited_elimination import undominated

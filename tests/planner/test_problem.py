@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from edgesplit.errors import InvalidProblem
-from edgesplit.planning.problem import load_problem, problem_from_json, problem_to_json, topological_order
+from edgesplit.planning.problem_file import load_problem, problem_from_json, problem_to_json
+from edgesplit.planning.problem_validation import topological_order
 from tests.planner.brute_force import random_problem
 
 Document = dict[str, Any]

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from edgesplit.errors import PlanningTimedOut
 from edgesplit.planning.plan import solution_to_document
-from edgesplit.planning.problem import Constraints, Node, NoiseModel, NoiseTerm, Operator, Problem, Tensor, load_problem
+from edgesplit.planning.problem import Constraints, Node, NoiseModel, NoiseTerm, Operator, Problem, Tensor
+from edgesplit.planning.problem_file import load_problem
 from edgesplit_controller.planner import evaluate, score, solve
 from edgesplit_controller.planner.cpsat.search import SolverAnswer
 from tests.planner.brute_force import best_score, random_problem

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import onnxruntime
+
 __all__ = ["Interruption"]
 
 
@@ -20,8 +22,6 @@ class Interruption:
     """
 
     def __init__(self) -> None:
-        import onnxruntime  # noqa: PLC0415  there is a session to run, so it is loaded
-
         self.asked = False
         self.options: Any = onnxruntime.RunOptions()
         self.options.log_severity_level = 4  # giving way is no error

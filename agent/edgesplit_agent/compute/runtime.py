@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import structlog
 
 from edgesplit.control.messages import TensorSpec
@@ -231,8 +232,6 @@ def first_line(error: BaseException) -> str:
 
 @functools.cache
 def _runtime() -> Any:
-    import onnxruntime  # noqa: PLC0415  0.14 s and 20 MB, only paid by nodes that compute
-
     kind, place = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, onnxruntime.OrtMemType.DEFAULT
     onnxruntime.create_and_register_allocator(
         onnxruntime.OrtMemoryInfo("Cpu", kind, 0, place),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgesplit.errors import EdgesplitError, InvalidInput, NodeUnreachable, NotDeployed, StoreUnwritable, UnknownNode
 from edgesplit.operations.documents import (
@@ -55,21 +55,19 @@ from edgesplit_controller.answering.rendering import (
     node_rows,
     plan_document,
 )
+from edgesplit_controller.answering.studies import Studies
+from edgesplit_controller.deciding.deployer import Deployer
+from edgesplit_controller.deciding.noise_guard import NoiseGuard
+from edgesplit_controller.event_log import EventLog
+from edgesplit_controller.fleet.node_removal import NodeRemoval
+from edgesplit_controller.fleet.node_speeds import Speeds
+from edgesplit_controller.fleet.registry import Registry
+from edgesplit_controller.models.catalog import Catalog
+from edgesplit_controller.models.model_record import ModelRecord
+from edgesplit_controller.models.profiling_progress import Profiling
+from edgesplit_controller.rollout.deployment_state import PlanRecord
+from edgesplit_controller.rollout.driver import Rollouts
 from edgesplit_controller.stating.pinning import pin_rows
-
-if TYPE_CHECKING:
-    from edgesplit_controller.answering.studies import Studies
-    from edgesplit_controller.deciding.deployer import Deployer
-    from edgesplit_controller.deciding.noise_guard import NoiseGuard
-    from edgesplit_controller.event_log import EventLog
-    from edgesplit_controller.fleet.node_removal import NodeRemoval
-    from edgesplit_controller.fleet.node_speeds import Speeds
-    from edgesplit_controller.fleet.registry import Registry
-    from edgesplit_controller.models.catalog import Catalog
-    from edgesplit_controller.models.model_record import ModelRecord
-    from edgesplit_controller.models.profiling_progress import Profiling
-    from edgesplit_controller.rollout.deployment_state import PlanRecord
-    from edgesplit_controller.rollout.driver import Rollouts
 
 __all__ = ["Operations"]
 

@@ -7,15 +7,13 @@ its origin; what is not known is None. Not here: sums (`fleet/usage_sums.py`), t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from edgesplit.control.messages import Usage
 from edgesplit.operations.energy_documents import EnergyRow
-
-if TYPE_CHECKING:
-    from edgesplit_controller.rollout.deployment_state import PlanRecord
+from edgesplit_controller.planner import energy_per_node
+from edgesplit_controller.rollout.deployment_state import PlanRecord
 
 __all__ = ["energy_rows"]
 
@@ -27,8 +25,6 @@ def energy_rows(plan: PlanRecord, usage: Sequence[Usage]) -> dict[str, EnergyRow
         plan: The plan.
         usage: What serving it cost so far, one entry a node.
     """
-    from edgesplit_controller.planner import energy_per_node  # noqa: PLC0415 - the planner loads late
-
     predicted = energy_per_node(plan.problem, plan.assignment)
     spent = {entry.node: entry for entry in usage if entry.requests > 0}
     rows: dict[str, EnergyRow] = {}

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgesplit.errors import EdgesplitError, InvalidInput, PlanInfeasible, StoreUnwritable, UnknownNode
 from edgesplit.operations.documents import ForbiddenRow, GoalsDocument, PinsDocument, WeightsRow
 from edgesplit.operations.operation import AllowNode, ForbidNode, PinOperators, SetWeights, UnpinOperators
 from edgesplit_controller.deciding.changes.occasions import ModelChange
+from edgesplit_controller.deciding.deployer import Deployer
+from edgesplit_controller.fleet.registry import Registry
+from edgesplit_controller.models.catalog import Catalog
 from edgesplit_controller.stating.goals import merged_goals, with_forbidden, with_pin, without_forbidden, without_pin
 from edgesplit_controller.stating.pinning import check_rule, pin_rows
-
-if TYPE_CHECKING:
-    from edgesplit_controller.deciding.deployer import Deployer
-    from edgesplit_controller.fleet.registry import Registry
-    from edgesplit_controller.models.catalog import Catalog
 
 __all__ = ["GoalChanges"]
 

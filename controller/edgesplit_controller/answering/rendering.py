@@ -7,7 +7,6 @@ types (`edgesplit.operations.operation`), handling requests (`answering/dispatch
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -33,13 +32,12 @@ from edgesplit.planning.origins import weakest
 from edgesplit.planning.plan import Assignment
 from edgesplit_controller.answering.energy_report import energy_rows
 from edgesplit_controller.deciding.node_shares import per_node
+from edgesplit_controller.fleet.node_speeds import Speeds
+from edgesplit_controller.fleet.registry import Registry
+from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.models.profiling_progress import failing_rows, profiling_rows
-
-if TYPE_CHECKING:
-    from edgesplit_controller.fleet.node_speeds import Speeds
-    from edgesplit_controller.fleet.registry import Registry
-    from edgesplit_controller.models.model_record import ModelRecord
-    from edgesplit_controller.rollout.deployment_state import DeploymentState, PlanRecord, Tightening
+from edgesplit_controller.planner import evaluate
+from edgesplit_controller.rollout.deployment_state import DeploymentState, PlanRecord, Tightening
 
 __all__ = [
     "added_document",
@@ -309,8 +307,6 @@ def fallback_rows(
 
 def _local_row(plan: PlanRecord, epoch: int, *, prepared: bool) -> FallbackRow:
     """Everything in float on the source."""
-    from edgesplit_controller.planner import evaluate  # noqa: PLC0415 - the planner loads late
-
     assignment = Assignment({operator.name: plan.plan.source for operator in plan.problem.operators})
     evaluation = evaluate(plan.problem, assignment)
     return FallbackRow(

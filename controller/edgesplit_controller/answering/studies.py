@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -31,15 +30,16 @@ from edgesplit.operations.study_documents import (
 from edgesplit.planning.plan import Assignment, Evaluation, Solution
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.answering.inbox import Progress
+from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.deciding.node_shares import per_node
+from edgesplit_controller.fleet.registry import Registry
+from edgesplit_controller.planner import evaluate, solve
+from edgesplit_controller.planner.studies.explanation import Explanation
+from edgesplit_controller.planner.studies.frontier import Frontier, FrontierPoint, frontier
+from edgesplit_controller.planner.studies.reasons import explain
+from edgesplit_controller.planner.studies.variations import moved_off, with_link, without_node
+from edgesplit_controller.rollout.deployment_state import PlanRecord
 from edgesplit_controller.stating.goals import goals_text, merged_goals
-
-if TYPE_CHECKING:
-    from edgesplit_controller.deciding.deployer import Deployer
-    from edgesplit_controller.fleet.registry import Registry
-    from edgesplit_controller.planner.studies.explanation import Explanation
-    from edgesplit_controller.planner.studies.frontier import Frontier, FrontierPoint
-    from edgesplit_controller.rollout.deployment_state import PlanRecord
 
 __all__ = ["Studies", "supposed_problem", "supposed_texts"]
 
@@ -166,8 +166,6 @@ def supposed_problem(problem: Problem, asked: WhatIf) -> Problem:
         InvalidInput: A link or figure that cannot be, or the source is to be left out.
         PlanInfeasible: A pin leaves an operator no node.
     """
-    from edgesplit_controller.planner.studies.variations import with_link, without_node  # noqa: PLC0415 - loads late
-
     for link in asked.links:
         problem = with_link(
             problem, link.from_, link.to, bandwidth_bytes_per_s=link.bandwidth_bytes_per_s, latency_s=link.latency_s
@@ -194,8 +192,6 @@ def supposed_texts(asked: WhatIf, before: GoalsDocument, goals: GoalsDocument) -
 
 
 def _explain(problem: Problem, active: PlanRecord, time_limit_s: float) -> Explanation:
-    from edgesplit_controller.planner.studies.explanation import explain  # noqa: PLC0415 - ortools loads late
-
     try:
         return explain(problem, active.assignment, time_limit_s=time_limit_s)
     except (InvalidInput, PlanInfeasible):
@@ -205,9 +201,6 @@ def _explain(problem: Problem, active: PlanRecord, time_limit_s: float) -> Expla
 
 def _solve_supposed(problem: Problem, active: PlanRecord, time_limit_s: float) -> tuple[Solution, Evaluation | None]:
     """The best plan of a problem, and the active one under it if it could run."""
-    from edgesplit_controller.planner import evaluate, solve  # noqa: PLC0415 - ortools loads late
-    from edgesplit_controller.planner.studies.variations import moved_off  # noqa: PLC0415 - ortools loads late
-
     old: Evaluation | None = None
     able = {entry.name for entry in problem.operators if entry.quantizable}
     comparable = set(active.assignment.node_of) == {entry.name for entry in problem.operators}
@@ -221,8 +214,6 @@ def _solve_supposed(problem: Problem, active: PlanRecord, time_limit_s: float) -
 
 
 def _trace(problem: Problem, asked: TraceFrontier, on_point: Callable[[FrontierPoint], None]) -> Frontier:
-    from edgesplit_controller.planner.studies.frontier import frontier  # noqa: PLC0415 - ortools loads late
-
     return frontier(problem, points=asked.points, time_limit_s=asked.time_limit_s, on_point=on_point)
 
 
@@ -288,8 +279,6 @@ def _explain_document(model: str, active: PlanRecord, found: Explanation) -> Exp
 def _frontier_document(
     model: str, problem: Problem, active: PlanRecord, found: Frontier, seconds: float
 ) -> FrontierDocument:
-    from edgesplit_controller.planner import evaluate  # noqa: PLC0415 - the planner loads late
-
     rows: list[FrontierRow] = []
     for point in found.points:
         evaluation = evaluate(problem, point.assignment)

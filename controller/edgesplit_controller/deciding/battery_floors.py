@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -19,6 +18,10 @@ from edgesplit.operations.documents import BatteryDocument, GoalsDocument
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.deciding.changes.replanning import Reason, Thresholds
 from edgesplit_controller.deciding.frugality import with_limit
+from edgesplit_controller.event_log import EventLog
+from edgesplit_controller.fleet.registry import Registry
+from edgesplit_controller.fleet.traffic import Traffic
+from edgesplit_controller.rollout.deployment_state import PlanRecord
 from edgesplit_controller.stating.battery_limit import (
     ASSUMED_PER_S,
     BatteryState,
@@ -28,12 +31,6 @@ from edgesplit_controller.stating.battery_limit import (
     figures_data,
     keeps,
 )
-
-if TYPE_CHECKING:
-    from edgesplit_controller.event_log import EventLog
-    from edgesplit_controller.fleet.registry import Registry
-    from edgesplit_controller.fleet.traffic import Traffic
-    from edgesplit_controller.rollout.deployment_state import PlanRecord
 
 __all__ = ["Batteries"]
 

@@ -12,7 +12,6 @@ import random
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
@@ -29,24 +28,22 @@ from edgesplit.operations.documents import GoalsDocument
 from edgesplit.operations.energy_documents import BatteryDocument
 from edgesplit.planning.problem import Problem
 from edgesplit.retrying import RetryRule, hastened, retry_after
+from edgesplit_controller.configuration import Planning
+from edgesplit_controller.deciding.battery_floors import Batteries
 from edgesplit_controller.deciding.changes.declined import Declined
 from edgesplit_controller.deciding.changes.judgement import Judgement
 from edgesplit_controller.deciding.changes.occasions import Data, ModelChange, Occasion, Watch
 from edgesplit_controller.deciding.changes.replanning import Figures, figures_of
 from edgesplit_controller.deciding.fallbacks import Fallbacks
 from edgesplit_controller.deciding.plan_maker import Draft, NotProfiledYet, PlanMaker
+from edgesplit_controller.event_log import EventLog
+from edgesplit_controller.fleet.registry import Registry
+from edgesplit_controller.models.model_record import ModelRecord
+from edgesplit_controller.rollout.activation import Activation
 from edgesplit_controller.rollout.deployment_state import DeploymentState, PlanRecord
+from edgesplit_controller.rollout.driver import Rollouts
 from edgesplit_controller.stating.goals import goals_text
 from edgesplit_controller.stating.noise_tightening import tightened
-
-if TYPE_CHECKING:
-    from edgesplit_controller.configuration import Planning
-    from edgesplit_controller.deciding.battery_floors import Batteries
-    from edgesplit_controller.event_log import EventLog
-    from edgesplit_controller.fleet.registry import Registry
-    from edgesplit_controller.models.model_record import ModelRecord
-    from edgesplit_controller.rollout.activation import Activation
-    from edgesplit_controller.rollout.driver import Rollouts
 
 __all__ = ["Deployer"]
 

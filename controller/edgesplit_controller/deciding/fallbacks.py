@@ -10,26 +10,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import structlog
 
 from edgesplit.control.messages import EpochSpec
 from edgesplit.errors import EdgesplitError
 from edgesplit.formatting import time_span
+from edgesplit_controller.configuration import Planning
 from edgesplit_controller.deciding.node_shares import per_node
 from edgesplit_controller.deciding.spares import HeldSpare, SpareDraft, plan_spares, still_hold
+from edgesplit_controller.event_log import EventLog
+from edgesplit_controller.fleet.registry import Registry
+from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.rollout.compilation import compile_plan
 from edgesplit_controller.rollout.deployment_state import DeploymentState, PlanRecord, SparePlan
+from edgesplit_controller.rollout.driver import Rollouts
 from edgesplit_controller.rollout.steps import Spare
-
-if TYPE_CHECKING:
-    from edgesplit_controller.configuration import Planning
-    from edgesplit_controller.event_log import EventLog
-    from edgesplit_controller.fleet.registry import Registry
-    from edgesplit_controller.graph.blobs import BlobStore
-    from edgesplit_controller.models.model_record import ModelRecord
-    from edgesplit_controller.rollout.driver import Rollouts
 
 __all__ = ["Fallbacks", "Writing"]
 

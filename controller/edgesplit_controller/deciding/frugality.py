@@ -16,6 +16,8 @@ from edgesplit.errors import PlanningTimedOut
 from edgesplit.operations.documents import BatteryDocument
 from edgesplit.planning.plan import Assignment, Evaluation, Ranges, Solution, Timings
 from edgesplit.planning.problem import Problem
+from edgesplit_controller.planner import evaluate, solve
+from edgesplit_controller.planner.frugal import most_frugal
 from edgesplit_controller.stating.battery_limit import judged
 
 __all__ = ["Limited", "fitted", "solve_within", "with_limit"]
@@ -64,9 +66,6 @@ def solve_within(
     Raises:
         PlanningTimedOut: As `planner.solve`.
     """
-    from edgesplit_controller.planner import evaluate, solve  # noqa: PLC0415 - ortools loads late
-    from edgesplit_controller.planner.frugal import most_frugal  # noqa: PLC0415 - ortools loads late
-
     frugal: Assignment | None = None
     if battery is not None and battery.limit_j is not None:
         frugal = most_frugal(problem, hint=hint, time_limit_s=FRUGAL_SHARE * time_limit_s)
@@ -101,8 +100,6 @@ def fitted(
         evaluation: Of the plan under the problem.
         named_j: A limit somebody named, which is not raised; None for none. [J]
     """
-    from edgesplit_controller.planner import evaluate  # noqa: PLC0415 - the planner loads late
-
     limit_j = problem.constraints.device_energy_limit_j
     if limit_j is None or limit_j == named_j or evaluation.device_energy_j <= limit_j:
         return problem, evaluation

@@ -10,25 +10,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 import structlog
 
 from edgesplit.control.messages import Shadowing
 from edgesplit.control.noise_messages import NoiseReport, exceeds, least_mean
 from edgesplit.errors import EdgesplitError
+from edgesplit.operations.noise_documents import MeasuredNoise
 from edgesplit_controller.answering.rendering import measured_noise
+from edgesplit_controller.configuration import Planning
+from edgesplit_controller.deciding.deployer import Deployer
+from edgesplit_controller.deciding.plan_maker import PlanMaker
+from edgesplit_controller.event_log import EventLog
+from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.rollout.deployment_state import PlanRecord, Tightening
+from edgesplit_controller.rollout.driver import Rollouts
 from edgesplit_controller.stating.noise_tightening import shadowing, tightening_after, why_unchecked
-
-if TYPE_CHECKING:
-    from edgesplit.operations.noise_documents import MeasuredNoise
-    from edgesplit_controller.configuration import Planning
-    from edgesplit_controller.deciding.deployer import Deployer
-    from edgesplit_controller.deciding.plan_maker import PlanMaker
-    from edgesplit_controller.event_log import EventLog
-    from edgesplit_controller.models.model_record import ModelRecord
-    from edgesplit_controller.rollout.driver import Rollouts
 
 __all__ = ["NoiseGuard", "shadowing_of"]
 

@@ -9,31 +9,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import msgspec
 
+from edgesplit.control.profile_messages import ExecutionProfile
 from edgesplit.errors import EdgesplitError, InvalidInput, NodeUnreachable, PlanInfeasible, UnknownNode
 from edgesplit.operations.documents import BatteryDocument, GoalsDocument
 from edgesplit.planning.plan import Assignment, Evaluation, Solution
 from edgesplit.planning.problem import Problem
+from edgesplit_controller.configuration import Planning
 from edgesplit_controller.deciding.changes.glances import Glance, Glances
 from edgesplit_controller.deciding.changes.replanning import Decision, decide
 from edgesplit_controller.deciding.frugality import Limited, fitted, solve_within
+from edgesplit_controller.fleet.node_speeds import Speeds
+from edgesplit_controller.fleet.registry import Registry
+from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.models.model_record import ModelRecord
+from edgesplit_controller.planner import evaluate, score
 from edgesplit_controller.rollout.compilation import compile_local, compile_plan, is_local
 from edgesplit_controller.rollout.deployment_state import DeploymentState, LocalPlan, PlanRecord
 from edgesplit_controller.rollout.steps import EpochPlan
 from edgesplit_controller.stating.codec_offers import offers_hold
 from edgesplit_controller.stating.predictions import as_timed, placed
 from edgesplit_controller.stating.problem_statement import Candidate, build_problem, whole_weight_bytes
-
-if TYPE_CHECKING:
-    from edgesplit.control.profile_messages import ExecutionProfile
-    from edgesplit_controller.configuration import Planning
-    from edgesplit_controller.fleet.node_speeds import Speeds
-    from edgesplit_controller.fleet.registry import Registry
-    from edgesplit_controller.graph.blobs import BlobStore
-    from edgesplit_controller.models.model_record import ModelRecord
 
 __all__ = ["Draft", "NotProfiledYet", "PlanMaker"]
 
@@ -201,8 +199,6 @@ class PlanMaker:
 
     async def noise(self, problem: Problem, plan: PlanRecord) -> float | None:
         """Noise that a problem predicts for a plan; None where the plan does not fit the problem any more. [1]"""
-        from edgesplit_controller.planner import evaluate  # noqa: PLC0415 - the planner loads late
-
         if not _fits(plan, problem):
             return None
         return (await asyncio.to_thread(evaluate, problem, plan.assignment)).noise
@@ -239,8 +235,6 @@ class PlanMaker:
 
     def reevaluate(self, record: PlanRecord, draft: Draft, reason: str) -> PlanRecord:
         """The serving plan with its predictions under the draft's figures and goals."""
-        from edgesplit_controller.planner import score  # noqa: PLC0415 - the planner loads late
-
         if draft.old is None:
             return record
         problem, solution = draft.old_problem or draft.problem, draft.solution
@@ -302,8 +296,6 @@ class PlanMaker:
     def _solve(
         self, problem: Problem, before: Assignment | None, battery: BatteryDocument | None
     ) -> tuple[Limited, Evaluation | None]:
-        from edgesplit_controller.planner import evaluate  # noqa: PLC0415 - ortools loads late
-
         old = evaluate(problem, before) if before is not None else None
         if old is not None and not old.timeline_s < float("inf"):
             old = None  # a link it needs is gone
@@ -374,8 +366,6 @@ def _predicted(
     record: ModelRecord, problem: Problem, now: _Times, assignment: Assignment
 ) -> tuple[Problem, Evaluation]:
     """The problem with the times that hold in exactly this assignment, and what the assignment takes under them."""
-    from edgesplit_controller.planner import evaluate  # noqa: PLC0415 - ortools loads late
-
     restated = placed(problem, record.graph, record.manifest.quantizable, now.profiles, assignment)
     evaluation = evaluate(restated, assignment)
     timed = as_timed(restated, record.graph, assignment, evaluation.components, now.timed_s)

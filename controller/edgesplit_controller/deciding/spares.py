@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from edgesplit.planning.plan import Assignment, Evaluation, Solution
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.deciding.changes.replanning import Thresholds, decide
+from edgesplit_controller.planner import evaluate
+from edgesplit_controller.planner.studies.variations import fallbacks, without_node
 from edgesplit_controller.rollout.compilation import is_local
 from edgesplit_controller.rollout.deployment_state import PlanRecord, SparePlan
 from edgesplit_controller.stating.codec_offers import offers_hold
@@ -70,8 +72,6 @@ def plan_spares(
         held: What nodes hold already.
         thresholds: What another must gain.
     """
-    from edgesplit_controller.planner.studies.variations import fallbacks  # noqa: PLC0415 - ortools loads late
-
     used = set(active.assignment.node_of.values()) - {active.plan.source}
     drafts: list[SpareDraft] = []
     for node, solution in fallbacks(active.problem, active.assignment, time_limit_s=time_limit_s).items():
@@ -114,9 +114,6 @@ def _as_good(
 
 def _without(problem: Problem, node: str, assignment: Assignment) -> tuple[Problem, Evaluation] | None:
     """The problem after a node is gone, and what an assignment takes then; None where it cannot run."""
-    from edgesplit_controller.planner import evaluate  # noqa: PLC0415 - the planner loads late
-    from edgesplit_controller.planner.studies.variations import without_node  # noqa: PLC0415
-
     there = {other.name for other in problem.nodes}
     operators = {operator.name: operator for operator in problem.operators}
     if node not in there or set(assignment.node_of) != operators.keys():

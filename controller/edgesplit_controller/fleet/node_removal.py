@@ -8,19 +8,17 @@ forgotten. Not here: what each part forgets (their `forget_node`).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from edgesplit.control import topics
 from edgesplit.errors import InvalidInput, NodeOnline, UnknownNode
+from edgesplit.mqtt.bus import MessageBus
 from edgesplit.names import checked_name
 from edgesplit.operations.documents import NodeRemovedDocument
-
-if TYPE_CHECKING:
-    from edgesplit.mqtt.bus import MessageBus
-    from edgesplit_controller.deciding.deployer import Deployer
-    from edgesplit_controller.event_log import EventLog
-    from edgesplit_controller.fleet.registry import Registry
-    from edgesplit_controller.rollout.driver import Rollouts
+from edgesplit_controller.deciding.deployer import Deployer
+from edgesplit_controller.event_log import EventLog
+from edgesplit_controller.fleet.registry import Registry
+from edgesplit_controller.rollout.driver import Rollouts
 
 __all__ = ["NodeRemoval", "Remembers"]
 

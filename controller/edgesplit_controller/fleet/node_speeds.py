@@ -13,14 +13,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from edgesplit.control.profile_messages import ComponentTiming, ExecutionProfile, LiveTimings
 from edgesplit.formatting import time_span
 from edgesplit.operations.documents import SpeedRow
-from edgesplit_controller.fleet.registry import FleetChange
+from edgesplit_controller.fleet.registry import FleetChange, Registry
 from edgesplit_controller.fleet.speed_factors import (
     Factors,
     Known,
@@ -32,12 +31,9 @@ from edgesplit_controller.fleet.speed_factors import (
     timed_again,
 )
 from edgesplit_controller.fleet.timed_components import TimedComponents
+from edgesplit_controller.models.model_record import ModelRecord
+from edgesplit_controller.rollout.deployment_state import DeploymentState
 from edgesplit_controller.stating.predictions import corrected
-
-if TYPE_CHECKING:
-    from edgesplit_controller.fleet.registry import Registry
-    from edgesplit_controller.models.model_record import ModelRecord
-    from edgesplit_controller.rollout.deployment_state import DeploymentState
 
 __all__ = ["SavedSpeed", "Speeds"]
 

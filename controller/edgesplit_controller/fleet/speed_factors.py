@@ -18,10 +18,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    from edgesplit.control.profile_messages import ExecutionProfile
+from edgesplit.control.profile_messages import ExecutionProfile
 
 __all__ = [
     "Factors",

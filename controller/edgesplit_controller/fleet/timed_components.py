@@ -8,16 +8,13 @@ rule: components are those that were cut, not those that later figures would mak
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from edgesplit.control.profile_messages import ComponentTiming, ExecutionProfile
 from edgesplit.planning.plan import Assignment, Component
 from edgesplit_controller.fleet.speed_factors import Timed
+from edgesplit_controller.models.model_record import ModelRecord
+from edgesplit_controller.rollout.deployment_state import DeploymentState
 from edgesplit_controller.stating.predictions import component_key, unit_seconds
-
-if TYPE_CHECKING:
-    from edgesplit_controller.models.model_record import ModelRecord
-    from edgesplit_controller.rollout.deployment_state import DeploymentState
 
 __all__ = ["TimedComponents"]
 

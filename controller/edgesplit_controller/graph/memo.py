@@ -7,11 +7,10 @@ graph. Not here: the facts.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
+from typing import TypeVar, TypeVarTuple
 from weakref import WeakKeyDictionary
 
-if TYPE_CHECKING:
-    from edgesplit_controller.graph.model_graph import ModelGraph
+from edgesplit_controller.graph.model_graph import ModelGraph
 
 __all__ = ["once_per_graph"]
 

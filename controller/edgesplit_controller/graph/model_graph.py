@@ -10,12 +10,10 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+
+import onnx
 
 from edgesplit.wire.tensors import DTYPES
-
-if TYPE_CHECKING:
-    import onnx
 
 __all__ = ["GraphOperator", "GraphTensor", "ModelGraph", "Unit"]
 

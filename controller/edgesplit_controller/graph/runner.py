@@ -9,17 +9,15 @@ from __future__ import annotations
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 
 from edgesplit.errors import InvalidModel
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.protos import external_fields, is_external, numpy_name
-
-if TYPE_CHECKING:
-    import onnxruntime
 
 __all__ = ["GraphRefused", "RunRefused", "open_session", "refusal_of", "run_session", "run_values", "shapes_of"]
 
@@ -69,8 +67,6 @@ def open_session(
         GraphRefused: onnxruntime does not load it.
         ArtifactMissing: A weight's blob is not in the store.
     """
-    import onnxruntime  # noqa: PLC0415 - half a second that commands without sessions need not pay
-
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -94,8 +90,6 @@ def open_session(
 
 def refusal_of(path: Path) -> str | None:
     """Say why onnxruntime does not load a user's file as it is; None where it does."""
-    import onnxruntime  # noqa: PLC0415 - loads late
-
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _QUIET
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -146,8 +140,6 @@ def shapes_of(
     Raises:
         InvalidModel: The run failed.
     """
-    import onnxruntime  # noqa: PLC0415 - loads late
-
     given = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in feeds.items()}
     values = run_values(session, outputs, given)
     return {name: tuple(value.shape()) for name, value in zip(outputs, values, strict=True) if value.is_tensor()}

@@ -27,6 +27,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 
+import networkx
+
 from edgesplit_controller.graph.model_graph import GraphOperator, GraphTensor, Unit
 
 __all__ = ["find_units", "kept_whole"]
@@ -58,8 +60,6 @@ def kept_whole(operators: Sequence[GraphOperator], tensors: Mapping[str, GraphTe
     ]
     if not ties:
         return ()
-    import networkx  # noqa: PLC0415 - only for models with such tensors
-
     graph: networkx.DiGraph[str] = networkx.DiGraph()
     graph.add_nodes_from(operator.name for operator in operators)
     for tensor in tensors.values():

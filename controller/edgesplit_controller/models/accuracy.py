@@ -8,21 +8,21 @@ loss. What the user's own samples do wrong is refused. Not here: measuring (`qua
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import structlog
 
 from edgesplit.errors import EdgesplitError, InvalidCalibration, InvalidModel
-from edgesplit_controller.graph.model_graph import Unit
+from edgesplit.planning.output_noise import Measure, Metric
+from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.graph.model_graph import ModelGraph, Unit
+from edgesplit_controller.graph.runner import open_session, shapes_of
+from edgesplit_controller.graph.units import find_units
 from edgesplit_controller.models.submission import Progress, Submission
-
-if TYPE_CHECKING:
-    from edgesplit.planning.output_noise import Measure, Metric
-    from edgesplit_controller.graph.blobs import BlobStore
-    from edgesplit_controller.graph.model_graph import ModelGraph
-    from edgesplit_controller.quantization.calibration import Calibration
-    from edgesplit_controller.quantization.codecs.codec_noise import CodecProfile
-    from edgesplit_controller.quantization.noise.noise_model import NoiseProfile
+from edgesplit_controller.quantization.calibration import Calibration, load_calibration, split, that_run
+from edgesplit_controller.quantization.codecs.codec_noise import NO_CODECS, CodecProfile, measure_codecs
+from edgesplit_controller.quantization.noise.noise_model import NO_NOISE, NoiseProfile, model_noise
+from edgesplit_controller.quantization.noise.pattern_runs import measure_for
+from edgesplit_controller.quantization.opset import check_upgrade
 
 __all__ = ["Accuracy", "model_accuracy"]
 
@@ -88,9 +88,6 @@ def _measured(
     progress: Progress,
     metric: Metric | None,
 ) -> Accuracy:
-    from edgesplit_controller.quantization.calibration import load_calibration  # noqa: PLC0415 - onnx loads late
-    from edgesplit_controller.quantization.noise.noise_model import NO_NOISE  # noqa: PLC0415 - onnx loads late
-
     progress("calibrating", None)
     calibration = load_calibration(submission.calibration, graph)
     calibration, why = _usable(calibration, graph, blobs)
@@ -144,8 +141,6 @@ def _poor(noise: NoiseProfile) -> str:
 
 def _usable(calibration: Calibration, graph: ModelGraph, blobs: BlobStore) -> tuple[Calibration, str]:
     """Samples that the model takes, and why nothing should be concluded from them."""
-    from edgesplit_controller.quantization.calibration import that_run  # noqa: PLC0415 - onnx loads late
-
     try:
         calibration = that_run(calibration, graph, blobs)
     except InvalidCalibration as error:
@@ -156,8 +151,6 @@ def _usable(calibration: Calibration, graph: ModelGraph, blobs: BlobStore) -> tu
 
 
 def _measure(graph: ModelGraph, metric: Metric | None, name: str) -> tuple[Measure | None, str]:
-    from edgesplit_controller.quantization.noise.pattern_runs import measure_for  # noqa: PLC0415 - onnx loads late
-
     try:
         return measure_for(graph, metric, name), ""
     except InvalidModel as error:
@@ -173,9 +166,6 @@ def _model_noise(
     progress: Progress,
     measure: Measure | None,
 ) -> NoiseProfile:
-    from edgesplit_controller.quantization.noise.noise_model import model_noise  # noqa: PLC0415 - onnx loads late
-    from edgesplit_controller.quantization.opset import check_upgrade  # noqa: PLC0415 - onnx loads late
-
     check_upgrade(graph, blobs, calibration.samples[0])
     if calibration.origin == "generated":
         progress("modelling the noise on generated samples", 0.0)
@@ -200,10 +190,6 @@ def _codecs(
     measure: Measure | None,
 ) -> tuple[CodecProfile, str]:
     """What was measured of codecs, and why the model cannot be split, if that is so."""
-    from edgesplit_controller.graph.runner import open_session, shapes_of  # noqa: PLC0415 - onnxruntime loads late
-    from edgesplit_controller.quantization.calibration import split  # noqa: PLC0415 - onnx loads late
-    from edgesplit_controller.quantization.codecs.codec_noise import NO_CODECS, measure_codecs  # noqa: PLC0415 - onnx
-
     _, held_out = split(calibration)
     try:
         profile = measure_codecs(
@@ -235,8 +221,6 @@ def _codecs(
 
 
 def _redivided(graph: ModelGraph, quantizable: tuple[str, ...]) -> ModelGraph:
-    from edgesplit_controller.graph.units import find_units  # noqa: PLC0415 - onnx loads late
-
     return graph.with_units(find_units(graph.operators, graph.tensors, quantizable))
 
 

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from edgesplit.control.profile_messages import ModelOffer
 from edgesplit.errors import ModelExists, UnknownModel
 from edgesplit.names import checked_name
 from edgesplit.operations.operation import AddModel
+from edgesplit_controller.fleet.registry import Registry
+from edgesplit_controller.graph.protos import external_fields, is_external
 from edgesplit_controller.models.intake import take_in
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.models.submission import Progress, Submission
-
-if TYPE_CHECKING:
-    from edgesplit_controller.fleet.registry import Registry
-    from edgesplit_controller.storage.store import Store
+from edgesplit_controller.storage.store import Store
 
 __all__ = ["Catalog", "OfferPort"]
 
@@ -178,8 +177,6 @@ class Catalog:
 
 def _external_digests(record: ModelRecord) -> list[str]:
     """Weights of the stored graph itself, which plans are cut from."""
-    from edgesplit_controller.graph.protos import external_fields, is_external  # noqa: PLC0415 - onnx loads late
-
     return [
         external_fields(tensor)["location"] for tensor in record.graph.proto.graph.initializer if is_external(tensor)
     ]

@@ -13,7 +13,6 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -22,15 +21,20 @@ from edgesplit.errors import InvalidInput, InvalidModel
 from edgesplit.operations.documents import CodecsDocument
 from edgesplit.operations.noise_documents import NoiseModelDocument
 from edgesplit.planning.output_noise import load_metric
+from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.graph.importing.importer import import_model
+from edgesplit_controller.graph.model_graph import ModelGraph
+from edgesplit_controller.graph.quantizable import candidates
+from edgesplit_controller.graph.units import find_units
 from edgesplit_controller.models.accuracy import model_accuracy
 from edgesplit_controller.models.model_record import Manifest, ModelRecord
 from edgesplit_controller.models.submission import Progress, Submission
+from edgesplit_controller.quantization.calibration import integer_values
+from edgesplit_controller.quantization.calibration_graphs import calibration_plan
+from edgesplit_controller.quantization.profile_graphs import profile_protos
+from edgesplit_controller.quantization.qdq import Ranges, quantize
+from edgesplit_controller.quantization.sites import quantizable
 from edgesplit_controller.rollout.compilation import tensor_specs, whole_graph_ref
-
-if TYPE_CHECKING:
-    from edgesplit_controller.graph.blobs import BlobStore
-    from edgesplit_controller.graph.model_graph import ModelGraph
-    from edgesplit_controller.quantization.qdq import Ranges
 
 __all__ = ["Progress", "Submission", "model_offer", "take_in"]
 
@@ -50,8 +54,6 @@ def take_in(submission: Submission, blobs: BlobStore, progress: Progress) -> Mod
     graph, quantizable = _with_units(graph, quantizable)
     accuracy = model_accuracy(submission, graph, quantizable, blobs, progress=progress, metric=metric)
     graph, quantizable, profile = accuracy.graph, accuracy.quantizable, accuracy.noise
-    from edgesplit_controller.quantization.calibration import integer_values  # noqa: PLC0415 - onnx loads late
-
     progress("preparing the graphs that nodes profile", None)
     offer = model_offer(
         *(submission.name, graph, quantizable, profile.ranges, blobs),
@@ -90,8 +92,6 @@ def take_in(submission: Submission, blobs: BlobStore, progress: Progress) -> Mod
 
 
 def _import(submission: Submission, blobs: BlobStore, progress: Progress) -> ModelGraph:
-    from edgesplit_controller.graph.importing.importer import import_model  # noqa: PLC0415 - onnx loads late
-
     with tempfile.TemporaryDirectory(dir=submission.file.parent, prefix=".intake-") as name:
         folder = Path(name)
         _place(submission.file, folder / "model.onnx")
@@ -117,9 +117,6 @@ def _place(path: Path, target: Path) -> None:
 
 def _choose(graph: ModelGraph, limit: int, exclude: Sequence[str]) -> tuple[str, ...]:
     """The operators with most work that have an int8 form, in graph order."""
-    from edgesplit_controller.graph.quantizable import candidates  # noqa: PLC0415 - onnx loads late
-    from edgesplit_controller.quantization.sites import quantizable  # noqa: PLC0415 - onnx loads late
-
     if limit < 0:
         raise InvalidInput(f"--max-quantizable is {limit}: give 0 or more")
     for name in exclude:
@@ -138,8 +135,6 @@ def _choose(graph: ModelGraph, limit: int, exclude: Sequence[str]) -> tuple[str,
 
 def _with_units(graph: ModelGraph, quantizable: tuple[str, ...]) -> tuple[ModelGraph, tuple[str, ...]]:
     """Units for this choice of quantizable operators, each of which must name one."""
-    from edgesplit_controller.graph.units import find_units  # noqa: PLC0415 - onnx loads late
-
     divided = graph.with_units(find_units(graph.operators, graph.tensors, quantizable))
     names = {unit.name for unit in divided.units}
     return divided, tuple(name for name in quantizable if name in names)
@@ -167,10 +162,6 @@ def model_offer(
     Raises:
         InvalidModel: The model has no inputs.
     """
-    from edgesplit_controller.quantization.calibration_graphs import calibration_plan  # noqa: PLC0415 - onnx loads late
-    from edgesplit_controller.quantization.profile_graphs import profile_protos  # noqa: PLC0415 - onnx loads late
-    from edgesplit_controller.quantization.qdq import quantize  # noqa: PLC0415 - onnx loads late
-
     if not graph.inputs:
         raise InvalidModel("the model has no inputs: there is nothing to ask it")
     quantized = quantize(graph, blobs, quantizable, ranges) if quantizable else None

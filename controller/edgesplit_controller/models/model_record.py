@@ -13,9 +13,10 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
+import onnx
+from google.protobuf.message import DecodeError
 
 from edgesplit.control.messages import TensorSpec
 from edgesplit.control.profile_messages import ModelOffer
@@ -25,9 +26,6 @@ from edgesplit.operations.noise_documents import NoiseModelDocument
 from edgesplit.planning.problem import NoiseModel
 from edgesplit_controller.graph.model_graph import GraphOperator, GraphTensor, ModelGraph, Unit
 from edgesplit_controller.quantization.codecs.codec_figures import CodecFigure
-
-if TYPE_CHECKING:
-    import onnx
 
 __all__ = ["Manifest", "ModelRecord", "read_record", "write_atomically", "write_record"]
 
@@ -180,9 +178,6 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def _load(path: Path) -> onnx.ModelProto:
-    import onnx  # noqa: PLC0415 - loads late
-    from google.protobuf.message import DecodeError  # noqa: PLC0415 - comes with onnx
-
     try:
         return onnx.ModelProto.FromString(path.read_bytes())
     except DecodeError as error:

@@ -11,17 +11,15 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from edgesplit.control.profile_messages import ProfileReport, ProfileRequest
 from edgesplit.errors import UnknownNode
 from edgesplit.operations.profile_documents import FailingRow, ProfiledRow, ProfilingRow
 from edgesplit.retrying import Retrying
-
-if TYPE_CHECKING:
-    from edgesplit_controller.fleet.registry import FleetNode, Registry
-    from edgesplit_controller.models.intake import Progress
-    from edgesplit_controller.models.model_record import ModelRecord
+from edgesplit_controller.fleet.registry import FleetNode, Registry
+from edgesplit_controller.models.intake import Progress
+from edgesplit_controller.models.model_record import ModelRecord
 
 __all__ = ["Profiling", "ProfilingPort", "failing_rows", "profiling_rows"]
 

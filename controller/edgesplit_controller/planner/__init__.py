@@ -17,6 +17,7 @@ from __future__ import annotations
 from edgesplit.planning.plan import Assignment, Solution
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.planner.meaning.evaluation import energy_per_node, evaluate, noise_of, score
+from edgesplit_controller.planner.solving import solve as solve_problem
 
 __all__ = ["energy_per_node", "evaluate", "noise_of", "score", "solve"]
 
@@ -35,6 +36,4 @@ def solve(problem: Problem, *, hint: Assignment | None = None, time_limit_s: flo
     Raises:
         PlanningTimedOut: Time ran out before any plan was known or proven impossible.
     """
-    from edgesplit_controller.planner.solving import solve as solve_problem  # noqa: PLC0415, ortools takes 0.3 s
-
     return solve_problem(problem, hint=hint, time_limit_s=time_limit_s)

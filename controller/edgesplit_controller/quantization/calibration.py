@@ -11,17 +11,16 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgesplit.errors import InvalidCalibration
+from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.graph.model_graph import GraphTensor, ModelGraph
+from edgesplit_controller.graph.runner import RunRefused, open_session, shapes_of
 from edgesplit_controller.graph.samples import InputRange, input_ranges, made_up
-
-if TYPE_CHECKING:
-    from edgesplit_controller.graph.blobs import BlobStore
-    from edgesplit_controller.graph.model_graph import GraphTensor, ModelGraph
 
 __all__ = ["LEAST_SAMPLES", "Calibration", "Sample", "integer_values", "load_calibration", "split", "that_run"]
 
@@ -101,8 +100,6 @@ def that_run(calibration: Calibration, graph: ModelGraph, blobs: BlobStore) -> C
     Raises:
         InvalidCalibration: None of those tried is taken.
     """
-    from edgesplit_controller.graph.runner import RunRefused, open_session, shapes_of  # noqa: PLC0415 - loads late
-
     if calibration.origin == "user" or not _ranges(graph):
         return calibration
     session = open_session(graph.proto, blobs)
@@ -134,8 +131,6 @@ def integer_values(graph: ModelGraph, blobs: BlobStore, calibration: Calibration
     Raises:
         InvalidCalibration: It takes neither them nor the samples.
     """
-    from edgesplit_controller.graph.runner import RunRefused, open_session, shapes_of  # noqa: PLC0415 - loads late
-
     integers = [name for name in graph.inputs if np.dtype(graph.tensors[name].dtype).kind in "iub"]
     if not integers:
         return {}

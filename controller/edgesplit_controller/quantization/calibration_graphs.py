@@ -8,20 +8,18 @@ here: timing them and the fit (agents do).
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 
 from edgesplit.control.messages import GraphRef, TensorSpec
 from edgesplit.control.profile_messages import CalibrationGraph, CalibrationPlan
+from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.graph.cut import cut
+from edgesplit_controller.graph.model_graph import ModelGraph
+from edgesplit_controller.graph.protos import numpy_name, static_shape
+from edgesplit_controller.quantization.qdq import Ranges, quantize
 from edgesplit_controller.quantization.transitions import find_transitions, float_targets
-
-if TYPE_CHECKING:
-    import onnx
-
-    from edgesplit_controller.graph.blobs import BlobStore
-    from edgesplit_controller.graph.model_graph import ModelGraph
-    from edgesplit_controller.quantization.qdq import Ranges
 
 __all__ = ["calibration_plan"]
 
@@ -80,9 +78,6 @@ def _parts(
     targets: Mapping[str, str],
     ranges: Ranges,
 ) -> list[CalibrationGraph]:
-    from edgesplit_controller.graph.cut import cut  # noqa: PLC0415 - onnx loads late
-    from edgesplit_controller.quantization.qdq import quantize  # noqa: PLC0415 - onnx loads late
-
     members = {unit.name: unit.operators for unit in graph.units}
     operators = [[operator for unit in group for operator in members[unit]] for group in groups]
     if quantized:
@@ -117,8 +112,6 @@ def _stored(proto: onnx.ModelProto, blobs: BlobStore) -> GraphRef:
 
 
 def _described(proto: onnx.ModelProto) -> tuple[TensorSpec, ...]:
-    from edgesplit_controller.graph.protos import numpy_name, static_shape  # noqa: PLC0415 - onnx loads late
-
     return tuple(
         TensorSpec(
             name=value.name,

@@ -9,7 +9,7 @@ own QuantizeLinear, see `qdq`), quantization itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, numpy_helper
 
 from edgesplit.errors import InvalidModel
+from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.protos import subgraphs, used_names
-
-if TYPE_CHECKING:
-    from edgesplit_controller.graph.blobs import BlobStore
-    from edgesplit_controller.graph.model_graph import ModelGraph
+from edgesplit_controller.graph.runner import open_session, run_session
 
 __all__ = ["LEAST_OPSET", "check_upgrade", "opset_of", "upgrade_opset"]
 
@@ -69,8 +68,6 @@ def check_upgrade(graph: ModelGraph, blobs: BlobStore, sample: Mapping[str, NDAr
     Raises:
         InvalidModel: It cannot be brought there, or computes something else then.
     """
-    from edgesplit_controller.graph.runner import open_session, run_session  # noqa: PLC0415 - onnxruntime loads late
-
     if opset_of(graph.proto) >= LEAST_OPSET:
         return
     wanted, got = (

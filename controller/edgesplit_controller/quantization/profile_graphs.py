@@ -23,15 +23,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import onnx
 
+from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.protos import rename_inputs, subgraphs, used_names
-
-if TYPE_CHECKING:
-    from edgesplit_controller.graph.model_graph import ModelGraph
-    from edgesplit_controller.quantization.qdq import QuantizedModel
+from edgesplit_controller.quantization.qdq import QuantizedModel
 
 __all__ = ["ProfileGraphs", "profile_protos"]
 

@@ -24,13 +24,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from edgesplit.errors import InvalidModel
+from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.protos import used_names
 from edgesplit_controller.quantization.opset import opset_of, upgrade_opset
 from edgesplit_controller.quantization.parameters import (
@@ -41,10 +43,6 @@ from edgesplit_controller.quantization.parameters import (
 )
 from edgesplit_controller.quantization.sites import Site, attributes, channel_axis, find_sites, passing_range
 from edgesplit_controller.quantization.weights import read_initializer, store_initializer
-
-if TYPE_CHECKING:
-    from edgesplit_controller.graph.blobs import BlobStore
-    from edgesplit_controller.graph.model_graph import ModelGraph
 
 __all__ = ["QuantizedModel", "Ranges", "quantize", "wire_name"]
 

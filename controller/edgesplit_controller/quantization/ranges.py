@@ -7,18 +7,17 @@ sample, in batches if those are many. Not here: what the ranges are used for.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from edgesplit.errors import InvalidCalibration, InvalidModel
+from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.graph.model_graph import ModelGraph
+from edgesplit_controller.graph.runner import open_session, run_session
 from edgesplit_controller.quantization.calibration import Sample
-
-if TYPE_CHECKING:
-    from edgesplit_controller.graph.blobs import BlobStore
-    from edgesplit_controller.graph.model_graph import ModelGraph
 
 __all__ = ["activation_ranges"]
 
@@ -51,8 +50,6 @@ def activation_ranges(
     Raises:
         InvalidCalibration: The model refuses a sample, or one drives a tensor to NaN or infinity.
     """
-    from edgesplit_controller.graph.runner import open_session  # noqa: PLC0415 - onnxruntime loads late
-
     ranges: dict[str, tuple[float, float]] = {}
     for batch in _batches(graph, tensors):
         inner = [name for name in batch if name not in graph.inputs]
@@ -69,8 +66,6 @@ def activation_ranges(
 
 
 def _outputs(session: Any, names: Sequence[str], sample: Sample) -> dict[str, NDArray[Any]]:
-    from edgesplit_controller.graph.runner import run_session  # noqa: PLC0415 - onnxruntime loads late
-
     try:
         outputs = run_session(session, names, sample)
     except InvalidModel as error:

@@ -13,17 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
 
 from edgesplit.errors import InvalidModel
+from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.protos import used_names
 from edgesplit_controller.quantization.weights import read_initializer
-
-if TYPE_CHECKING:
-    from edgesplit_controller.graph.blobs import BlobStore
 
 __all__ = ["Site", "attributes", "channel_axis", "find_sites", "observed_tensors", "passing_range", "quantizable"]
 

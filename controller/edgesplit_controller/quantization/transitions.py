@@ -22,12 +22,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from edgesplit_controller.graph.memo import once_per_graph
-
-if TYPE_CHECKING:
-    from edgesplit_controller.graph.model_graph import GraphOperator, GraphTensor, ModelGraph
+from edgesplit_controller.graph.model_graph import GraphOperator, GraphTensor, ModelGraph
+from edgesplit_controller.quantization.sites import find_sites
 
 __all__ = ["KINDS", "PASSING", "Kind", "Transition", "find_transitions", "float_targets"]
 
@@ -68,8 +67,6 @@ def float_targets(graph: ModelGraph, quantizable: Collection[str]) -> Mapping[st
 
 @once_per_graph
 def _float_targets(graph: ModelGraph, quantizable: tuple[str, ...]) -> Mapping[str, str]:
-    from edgesplit_controller.quantization.sites import find_sites  # noqa: PLC0415 - onnx loads late
-
     targets: dict[str, str] = {}
     for name, site in find_sites(graph.proto, quantizable).items():
         targets[str(site.node.output[0])] = name

@@ -6,17 +6,15 @@ its digest and only referenced from the graph, as the importer does it. Not here
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from edgesplit.errors import InvalidModel
+from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.protos import external_fields, is_external, set_blob
-
-if TYPE_CHECKING:
-    from edgesplit_controller.graph.blobs import BlobStore
 
 __all__ = ["BLOB_BYTES", "read_initializer", "store_initializer"]
 

@@ -8,7 +8,6 @@ the steps of the roll-out (`rollout/driver.py`).
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -16,12 +15,10 @@ from edgesplit.formatting import time_span
 from edgesplit_controller.deciding.changes.occasions import Data, ModelChange
 from edgesplit_controller.deciding.fallbacks import Fallbacks, Writing
 from edgesplit_controller.deciding.plan_maker import Draft, PlanMaker
+from edgesplit_controller.event_log import EventLog
+from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.rollout.deployment_state import DeploymentState, LocalPlan, PlanRecord
-
-if TYPE_CHECKING:
-    from edgesplit_controller.event_log import EventLog
-    from edgesplit_controller.models.model_record import ModelRecord
-    from edgesplit_controller.rollout.driver import Rollouts
+from edgesplit_controller.rollout.driver import Rollouts
 
 __all__ = ["Activation"]
 

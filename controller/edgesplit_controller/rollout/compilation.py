@@ -9,22 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import msgspec
+import onnx
 
 from edgesplit.control.messages import ComponentSpec, EpochSpec, GraphRef, Route, TensorSpec, WeightRef
 from edgesplit.planning.plan import Assignment, Component, Evaluation
 from edgesplit.wire.tensors import tensor_bytes
+from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.graph.cut import ComponentGraph, cut
+from edgesplit_controller.graph.model_graph import ModelGraph
+from edgesplit_controller.graph.protos import external_fields, is_external, numpy_name, static_shape
+from edgesplit_controller.quantization.qdq import Ranges, quantize, wire_name
 from edgesplit_controller.stating.codec_offers import is_lossy
-
-if TYPE_CHECKING:
-    import onnx
-
-    from edgesplit_controller.graph.blobs import BlobStore
-    from edgesplit_controller.graph.cut import ComponentGraph
-    from edgesplit_controller.graph.model_graph import ModelGraph
-    from edgesplit_controller.quantization.qdq import Ranges
 
 __all__ = ["compile_local", "compile_plan", "graph_ref", "is_local", "tensor_specs", "whole_graph_ref"]
 
@@ -99,8 +96,6 @@ def graph_ref(proto: onnx.ModelProto, blobs: BlobStore, weights: Sequence[Weight
 
 def whole_graph_ref(proto: onnx.ModelProto, blobs: BlobStore) -> GraphRef:
     """Store a whole graph, whose large initializers refer to blobs already."""
-    from edgesplit_controller.graph.protos import external_fields, is_external, numpy_name  # noqa: PLC0415 - onnx
-
     weights: list[WeightRef] = []
     for tensor in proto.graph.initializer:
         if not is_external(tensor):
@@ -132,12 +127,8 @@ def _cut(
     groups: Sequence[Collection[str]],
     quantized: Collection[str],
 ) -> list[ComponentGraph]:
-    from edgesplit_controller.graph.cut import cut  # noqa: PLC0415 - onnx loads late
-
     if not quantized:
         return cut(graph.proto, groups, graph.tensors)
-    from edgesplit_controller.quantization.qdq import quantize  # noqa: PLC0415 - onnx loads late
-
     model = quantize(graph, blobs, tuple(sorted(quantized)), ranges)
     return cut(model.proto, groups, graph.tensors, owner=model.owner, replicated=model.replicated)
 
@@ -220,8 +211,6 @@ def _component_spec(
 def _routes(
     tensors: Sequence[str], node: str, receivers: Mapping[str, tuple[str, ...]], assignment: Assignment
 ) -> tuple[Route, ...]:
-    from edgesplit_controller.quantization.qdq import wire_name  # noqa: PLC0415 - onnx loads late
-
     # Integers have a name of their own on the wire, and nothing but compression applies to them.
     codecs = {wire_name(tensor): codec for tensor, codec in assignment.codecs.items() if not is_lossy(codec)}
     codecs |= assignment.codecs
@@ -234,8 +223,6 @@ def _routes(
 
 
 def _described(values: Sequence[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...]:
-    from edgesplit_controller.graph.protos import numpy_name, static_shape  # noqa: PLC0415 - onnx loads late
-
     return tuple(
         TensorSpec(
             name=value.name,

@@ -14,22 +14,20 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import msgspec
 
 from edgesplit.control.messages import Deployment, Desired, Observed, Shadowing
 from edgesplit.errors import PreparationFailed, StoreUnwritable
 from edgesplit.operations.documents import GoalsDocument
+from edgesplit_controller.event_log import EventLog
+from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.rollout.deployment_state import DeploymentState, PlanRecord, SparePlan, State
 from edgesplit_controller.rollout.steps import Notice, Rollout, Spare, World, advance, begin, remaining_s, with_spares
 from edgesplit_controller.rollout.wanted import desired_parts, stepped
 from edgesplit_controller.stating.goals import goals_text
 from edgesplit_controller.stating.noise_tightening import unchecked_bound
-
-if TYPE_CHECKING:
-    from edgesplit_controller.event_log import EventLog
-    from edgesplit_controller.fleet.registry import Registry
 
 __all__ = ["Outbox", "Rollouts"]
 

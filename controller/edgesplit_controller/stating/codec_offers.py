@@ -8,14 +8,11 @@ measuring either, choosing (the planner also drops what a noise bound or the lin
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
+from edgesplit.control.profile_messages import CodecTimes, ExecutionProfile
 from edgesplit.planning.problem import CodecOption
 from edgesplit.wire.codecs import CODECS
-
-if TYPE_CHECKING:
-    from edgesplit.control.profile_messages import CodecTimes, ExecutionProfile
-    from edgesplit_controller.quantization.codecs.codec_figures import CodecFigure
+from edgesplit_controller.quantization.codecs.codec_figures import CodecFigure
 
 __all__ = ["codec_offers", "is_lossy", "offers_hold"]
 

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
 
 from edgesplit.errors import InvalidInput, PlanInfeasible
 from edgesplit.operations.documents import PinRow, PinRule
-
-if TYPE_CHECKING:
-    from edgesplit_controller.graph.model_graph import ModelGraph
+from edgesplit_controller.graph.model_graph import ModelGraph
 
 __all__ = ["allowed_nodes", "check_rule", "pin_row", "pin_rows", "selected"]
 

@@ -15,19 +15,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import msgspec
 
+from edgesplit.control.profile_messages import ExecutionProfile
+from edgesplit.planning.plan import Assignment, Component
+from edgesplit.planning.problem import Operator, Problem
 from edgesplit_controller.fleet.speed_factors import Factors
 from edgesplit_controller.graph.memo import once_per_graph
+from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.quantization.transitions import PASSING, Transition, find_transitions, float_targets
-
-if TYPE_CHECKING:
-    from edgesplit.control.profile_messages import ExecutionProfile
-    from edgesplit.planning.plan import Assignment, Component
-    from edgesplit.planning.problem import Operator, Problem
-    from edgesplit_controller.graph.model_graph import ModelGraph
 
 __all__ = [
     "as_timed",

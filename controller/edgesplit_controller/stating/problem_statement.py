@@ -9,21 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from edgesplit.control.messages import LinkState
 from edgesplit.control.profile_messages import ExecutionProfile
 from edgesplit.errors import PlanInfeasible
 from edgesplit.operations.documents import GoalsDocument
 from edgesplit.planning.problem import Constraints, Link, Node, NoiseModel, Objective, Operator, Problem, Tensor
+from edgesplit.planning.problem_validation import validate
+from edgesplit_controller.graph.model_graph import ModelGraph, Unit
 from edgesplit_controller.graph.unit_tensors import INPUT, OUTPUT, unit_tensors
+from edgesplit_controller.quantization.codecs.codec_figures import CodecFigure
 from edgesplit_controller.stating.codec_offers import codec_offers
 from edgesplit_controller.stating.pinning import allowed_nodes
 from edgesplit_controller.stating.predictions import typical_bytes, typical_quantized_time_s
-
-if TYPE_CHECKING:
-    from edgesplit_controller.graph.model_graph import ModelGraph, Unit
-    from edgesplit_controller.quantization.codecs.codec_figures import CodecFigure
 
 __all__ = ["Candidate", "build_problem", "whole_weight_bytes"]
 
@@ -102,7 +101,7 @@ def build_problem(
             max_noise=goals.max_noise, device_energy_limit_j=goals.device_energy_limit_j, pins=pins or None
         ),
     )
-    problem.validate()
+    validate(problem)
     return problem
 
 

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from edgesplit.errors import StoreUnwritable
-
-if TYPE_CHECKING:
-    from edgesplit_controller.event_log import EventLog
-    from edgesplit_controller.rollout.driver import Rollouts
-    from edgesplit_controller.storage.store import Store
+from edgesplit_controller.event_log import EventLog
+from edgesplit_controller.rollout.driver import Rollouts
+from edgesplit_controller.storage.store import Store
 
 __all__ = ["StoreKeeper"]
 

@@ -1,23 +1,14 @@
-"""The planning problem `split-problem/1`: its types, its reading and its writing.
+"""The planning problem `split-problem/1` as values.
 
-Owns: the frozen values a planner works on and their validation. Its rule: a `Problem` that exists is valid;
-whatever `problem_from_json` returns needs no further check. Not here: costs, solving, ONNX.
+Owns: the frozen values a planner works on. Its rule: nothing is checked here but types; what `problem_file.py` returns
+and `problem_validation.py` passes needs no further check. Not here: costs, solving, ONNX.
 """
 
 from __future__ import annotations
 
-import gzip
-import json
-import math
-import zlib
-from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import msgspec
-
-from edgesplit.errors import InvalidProblem
-from edgesplit.planning.problem_validation import topological_order, validate
 
 __all__ = [
     "FORMAT",
@@ -31,10 +22,6 @@ __all__ = [
     "Operator",
     "Problem",
     "Tensor",
-    "load_problem",
-    "problem_from_json",
-    "problem_to_json",
-    "topological_order",
 ]
 
 FORMAT: Final = "split-problem/1"
@@ -186,7 +173,7 @@ class Constraints(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """One planning problem, valid by construction when read with this module."""
+    """One planning problem, valid when read by `problem_file.py`."""
 
     format: Literal["split-problem/1"] = FORMAT
     model: str
@@ -198,91 +185,3 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     noise_model: NoiseModel | None = None
     objective: Objective = Objective()
     constraints: Constraints = Constraints()
-
-    def validate(self) -> None:
-        """Check every entry against the others.
-
-        Raises:
-            InvalidProblem: The message names the first entry that is wrong.
-        """
-        validate(self)
-
-
-def load_problem(path: Path | str) -> Problem:
-    """Read a problem file, gzip or plain.
-
-    Raises:
-        InvalidProblem: The file cannot be read or an entry is wrong.
-    """
-    try:
-        data = Path(path).read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InvalidProblem(
-            f"The problem file {path} cannot be read ({error}); check its path and content."
-        ) from error
-    return problem_from_json(data)
-
-
-def problem_from_json(data: bytes | str) -> Problem:
-    """Decode and validate one problem document.
-
-    Raises:
-        InvalidProblem: One sentence that names the entry.
-    """
-    try:
-        problem = msgspec.json.decode(data, type=Problem)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _malformed(data, str(error)) from error
-    problem.validate()
-    return problem
-
-
-def problem_to_json(problem: Problem) -> bytes:
-    """Encode a problem as the document `problem_from_json` reads."""
-    return msgspec.json.encode(problem)
-
-
-def _malformed(data: bytes | str, detail: str) -> InvalidProblem:
-    """Explain why the document does not decode, with the entry's own name where it has one."""
-    try:
-        document = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        return InvalidProblem(f"The problem is not valid JSON: {error}.")
-    message, _, path = detail.partition(" - at `")
-    non_finite = _find_non_finite(document, "$")
-    if non_finite is not None:
-        return InvalidProblem(f"The problem's entry {non_finite} is not a finite number; give a number.")
-    if not isinstance(document, dict):
-        return InvalidProblem("The problem is not a JSON object; see `split-problem/1`.")
-    if document.get("format") != FORMAT:
-        return InvalidProblem(f"The problem's format is {document.get('format')!r}; this reads {FORMAT!r}.")
-    return InvalidProblem(f"The problem's entry {_label(document, path.rstrip('`') or '$')} is wrong: {message}.")
-
-
-def _find_non_finite(value: object, path: str) -> str | None:
-    """The path of the first NaN or infinity, by names where entries have them."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return path
-    children: Iterable[tuple[str, object]] = ()
-    if isinstance(value, dict):
-        children = ((f"{path}.{key}", child) for key, child in value.items())
-    elif isinstance(value, list):
-        children = ((f"{path}[{_entry_name(child, index)}]", child) for index, child in enumerate(value))
-    return next((found for where, child in children if (found := _find_non_finite(child, where))), None)
-
-
-def _entry_name(value: object, index: int) -> str:
-    name = value.get("name") if isinstance(value, dict) else None
-    return repr(name) if isinstance(name, str) else str(index)
-
-
-def _label(document: Mapping[str, object], path: str) -> str:
-    """`$.operators[3].time_s` with the operator's own name beside its index."""
-    section, bracket, rest = path.removeprefix("$.").partition("[")
-    entries = document.get(section)
-    digits = rest.partition("]")[0]
-    if bracket and digits.isdigit() and isinstance(entries, list) and int(digits) < len(entries):
-        return f"{path} ({_entry_name(entries[int(digits)], int(digits))})"
-    return path

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from edgesplit.errors import InvalidProblem
-
-if TYPE_CHECKING:
-    from edgesplit.planning.problem import NoiseModel, Problem
+from edgesplit.planning.problem import NoiseModel, Problem
 
 __all__ = ["topological_order", "validate"]
 

@@ -41,7 +41,7 @@ EXIT_INFEASIBLE = 3
 def solve(settings: Settings, file: Path, time_limit_s: float) -> None:
     """Plan the problem FILE (split-problem/1, .json or .json.gz) offline, no broker needed."""
     from edgesplit.planning.plan import solution_to_document  # noqa: PLC0415 - the planner's imports take their time
-    from edgesplit.planning.problem import load_problem  # noqa: PLC0415
+    from edgesplit.planning.problem_file import load_problem  # noqa: PLC0415
     from edgesplit_controller.planner import solve as solve_problem  # noqa: PLC0415
 
     opened = time.perf_counter()

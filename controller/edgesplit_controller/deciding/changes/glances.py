@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from edgesplit.control.profile_messages import ExecutionProfile
+from edgesplit.operations.documents import GoalsDocument
 from edgesplit_controller.deciding.changes.replanning import Reason, Thresholds, link_reasons
 from edgesplit_controller.deciding.changes.stakes import LinkFigures, Pair, Stakes
-
-if TYPE_CHECKING:
-    from edgesplit.control.profile_messages import ExecutionProfile
-    from edgesplit.operations.documents import GoalsDocument
-    from edgesplit_controller.fleet.node_speeds import Speeds
-    from edgesplit_controller.fleet.registry import Registry
-    from edgesplit_controller.models.model_record import ModelRecord
+from edgesplit_controller.fleet.node_speeds import Speeds
+from edgesplit_controller.fleet.registry import Registry
+from edgesplit_controller.models.model_record import ModelRecord
 
 __all__ = ["Glance", "Glances"]
 

@@ -8,22 +8,19 @@ comparisons (`deciding/changes/stakes.py`, `deciding/changes/glances.py`, `repla
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from edgesplit.control.messages import EventLevel
+from edgesplit.operations.documents import GoalsDocument
+from edgesplit.planning.problem import Problem
+from edgesplit_controller.deciding.changes.declined import Declined
+from edgesplit_controller.deciding.changes.glances import Glance
 from edgesplit_controller.deciding.changes.occasions import Data, Watch
 from edgesplit_controller.deciding.changes.replanning import Figures, Reason, Thresholds, figures_of, reasons
 from edgesplit_controller.deciding.changes.stakes import Stakes, stakes_of
-
-if TYPE_CHECKING:
-    from edgesplit.operations.documents import GoalsDocument
-    from edgesplit.planning.problem import Problem
-    from edgesplit_controller.deciding.changes.declined import Declined
-    from edgesplit_controller.deciding.changes.glances import Glance
-    from edgesplit_controller.deciding.plan_maker import PlanMaker
-    from edgesplit_controller.event_log import EventLog
-    from edgesplit_controller.rollout.deployment_state import PlanRecord
-    from edgesplit_controller.rollout.driver import Rollouts
+from edgesplit_controller.deciding.plan_maker import PlanMaker
+from edgesplit_controller.event_log import EventLog
+from edgesplit_controller.rollout.deployment_state import PlanRecord
+from edgesplit_controller.rollout.driver import Rollouts
 
 __all__ = ["Judgement"]
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from edgesplit.planning.plan import Assignment, Evaluation
 from edgesplit.planning.problem import Problem
+from edgesplit_controller.planner.meaning.sent_tensors import codec_and_bytes
 
 __all__ = ["LinkFigures", "Pair", "Stakes", "notable", "stakes_of"]
 
@@ -101,8 +102,6 @@ def stakes_of(problem: Problem, assignment: Assignment, evaluation: Evaluation, 
         evaluation: What it takes.
         floor_s: Delays below this are none. [s]
     """
-    from edgesplit_controller.planner.meaning.sent_tensors import codec_and_bytes  # noqa: PLC0415 - the planner loads late
-
     sent: dict[Pair, tuple[float, int]] = {}
     for tensor in problem.tensors:
         start = assignment.node_of[tensor.producer]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, NodeProto, TensorProto, helper, inliner, numpy_helper
 
 from edgesplit.errors import InvalidModel
 from edgesplit_controller.graph.protos import (
@@ -43,8 +43,6 @@ def inline_functions(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Replace calls of model-local functions by their bodies."""
     if not proto.functions:
         return proto
-    from onnx import inliner  # noqa: PLC0415 - rarely needed
-
     return inliner.inline_local_functions(proto)
 
 

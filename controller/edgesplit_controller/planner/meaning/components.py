@@ -21,7 +21,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from edgesplit.planning.plan import Component
-from edgesplit.planning.problem import Operator, Problem, topological_order
+from edgesplit.planning.problem import Operator, Problem
+from edgesplit.planning.problem_validation import topological_order
 
 __all__ = [
     "Graph",

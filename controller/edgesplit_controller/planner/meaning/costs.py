@@ -19,7 +19,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgesplit.planning.problem import CodecOption, Problem, Tensor, topological_order
+from edgesplit.planning.problem import CodecOption, Problem, Tensor
+from edgesplit.planning.problem_validation import topological_order
 
 __all__ = [
     "DEVICE_ENERGY",

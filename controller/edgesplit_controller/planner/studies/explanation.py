@@ -11,10 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from edgesplit.planning.plan import Assignment
-from edgesplit.planning.problem import Problem
-
-__all__ = ["BindingConstraint", "ConstraintName", "CutReason", "Explanation", "LimitRelaxation", "explain"]
+__all__ = ["BindingConstraint", "ConstraintName", "CutReason", "Explanation", "LimitRelaxation"]
 
 ConstraintName = Literal["noise", "device-energy", "memory", "pins", "link", "missing-link"]
 
@@ -103,20 +100,3 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     bindings: tuple[BindingConstraint, ...]
     relaxations: tuple[LimitRelaxation, ...]
     complete: bool
-
-
-def explain(problem: Problem, assignment: Assignment, *, time_limit_s: float = 5.0) -> Explanation:
-    """Explain a plan.
-
-    Args:
-        problem: The problem it solves.
-        assignment: The plan, for instance the one that runs; it need not be the best.
-        time_limit_s: For all solves together. [s]
-
-    Raises:
-        InvalidInput: The assignment does not fit the problem.
-        PlanInfeasible: The assignment breaks a constraint of the problem.
-    """
-    from edgesplit_controller.planner.studies.reasons import explain_plan  # noqa: PLC0415, ortools takes 0.3 s
-
-    return explain_plan(problem, assignment, time_limit_s=time_limit_s)

@@ -1,11 +1,16 @@
 """The latency-energy Pareto frontier.
 
 Owns: which plans trade latency for energy without waste. Its rule: no point returned is dominated by another one, and
-each says whether it is proven. Not here: drawing, weights.
+each says whether it is proven. Not here: drawing, weights,
+solving one goal.
 
 The augmented epsilon-constraint method: energy is capped at steps between the least there is and that of the fastest
 plan, latency is minimised under each cap, and a tiny price on energy keeps plans from wasting what the cap leaves.
 Caps that a plan already keeps are skipped.
+
+Under a cap, the fastest plan found has some energy below it; nothing between that energy and the cap is on the
+frontier. What remains open are the intervals below the one and above the other; the one that spans the largest
+rectangle of latency and energy is halved next.
 
 References: G. Mavrotas, Effective implementation of the epsilon-constraint method in multi-objective mathematical
 programming problems, Applied Mathematics and Computation 213, 2009.
@@ -14,13 +19,33 @@ programming problems, Applied Mathematics and Computation 213, 2009.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import msgspec
 
+from edgesplit.errors import PlanInfeasible, PlanningTimedOut
 from edgesplit.planning.plan import Assignment, Status
 from edgesplit.planning.problem import Problem
+from edgesplit_controller.planner.cpsat.decode import to_assignment
+from edgesplit_controller.planner.cpsat.objective import Goal, SumLimit
+from edgesplit_controller.planner.deadline import Clock
+from edgesplit_controller.planner.meaning.costs import DEVICE_ENERGY, ENERGY, LATENCY
+from edgesplit_controller.planner.meaning.evaluation import evaluate
+from edgesplit_controller.planner.meaning.measured_plan import Plan
+from edgesplit_controller.planner.meaning.tolerance import LEXICOGRAPHIC
+from edgesplit_controller.planner.session import ENERGY_GOAL, LATENCY_GOAL, Session
+from edgesplit_controller.planner.studies.infeasible import explain_infeasible
 
 __all__ = ["Frontier", "FrontierPoint", "frontier"]
+
+FINENESS = 1e-4
+"""Share of the energy range below which an interval counts as closed."""
+
+SOLVES_PER_POINT = 3
+"""Caps tried per point wanted; some find what is known."""
+
+AUGMENTATION = 1e-6
+"""Price of the whole energy range, in latency ranges."""
 
 
 class FrontierPoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +78,19 @@ class Frontier(msgspec.Struct, frozen=True, kw_only=True):
     points: tuple[FrontierPoint, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Gap:
+    """Caps that are still open: above `floor_j`, below the energy of the plan at `upper`."""
+
+    floor_j: float
+    ceiling_j: float
+    span_s: float
+
+    @property
+    def area(self) -> float:
+        return (self.ceiling_j - self.floor_j) * self.span_s
+
+
 def frontier(
     problem: Problem,
     *,
@@ -72,6 +110,85 @@ def frontier(
         PlanInfeasible: No plan satisfies the constraints.
         PlanningTimedOut: Time ran out before any plan was known.
     """
-    from edgesplit_controller.planner.studies.pareto import trace  # noqa: PLC0415, ortools takes 0.3 s
+    clock = Clock(time_limit_s)
+    planning = Session(problem, None, clock)
+    found: list[FrontierPoint] = []
 
-    return trace(problem, points=points, time_limit_s=time_limit_s, on_point=on_point)
+    def keep(plan: Plan, proven: bool) -> FrontierPoint:
+        point = _point(problem, planning, plan, proven)
+        if point not in found:
+            found.append(point)
+            if on_point is not None:
+                on_point(point)
+        return point
+
+    fast, frugal = _ends(problem, planning, clock, keep)
+    range_s, range_j = frugal.latency_s - fast.latency_s, fast.energy_j - frugal.energy_j
+    gaps = [_Gap(frugal.energy_j, fast.energy_j, range_s)] if range_j > LEXICOGRAPHIC * fast.energy_j else []
+    goal = Goal((1.0, AUGMENTATION * range_s / range_j if gaps else 0.0, 0.0))
+    tries = SOLVES_PER_POINT * points
+    while gaps and len(found) < points and tries > 0 and clock.left_s() > 0:
+        gap = gaps.pop(max(range(len(gaps)), key=lambda index: gaps[index].area))
+        cap_j = (gap.floor_j + gap.ceiling_j) / 2
+        planning.clock = clock.part(1 / tries)
+        tries -= 1
+        outcome = planning.best(goal, SumLimit(ENERGY, cap_j))
+        if outcome.plan is None:
+            continue
+        point = keep(outcome.plan, outcome.proven)
+        gaps += _remaining(found, gap, point, cap_j, least_j=FINENESS * range_j)
+    return Frontier(points=_non_dominated(found))
+
+
+def _ends(
+    problem: Problem, planning: Session, clock: Clock, keep: Callable[[Plan, bool], FrontierPoint]
+) -> tuple[FrontierPoint, FrontierPoint]:
+    """The fastest and the most frugal plan, each the best in the other measure among its equals."""
+    ends: list[FrontierPoint] = []
+    for goal, other, measure in ((LATENCY_GOAL, ENERGY_GOAL, LATENCY), (ENERGY_GOAL, LATENCY_GOAL, ENERGY)):
+        planning.clock = clock.part(1 / 3)
+        first = planning.best(goal)
+        if first.plan is None and first.proven:
+            raise PlanInfeasible(explain_infeasible(problem, clock))
+        if first.plan is None:
+            raise PlanningTimedOut(
+                f"No plan was found within {clock.deadline_s:g} s, and none was proven impossible; allow more time."
+            )
+        planning.clock = clock.part(1 / 3)
+        limit = SumLimit(measure, float(first.plan.measures[measure]) * (1 + LEXICOGRAPHIC))
+        second = planning.best(other, limit)
+        ends.append(keep(second.plan or first.plan, first.proven and second.proven))
+    return ends[0], ends[1]
+
+
+def _remaining(
+    found: list[FrontierPoint], gap: _Gap, point: FrontierPoint, cap_j: float, *, least_j: float
+) -> list[_Gap]:
+    """What is still open of a gap whose middle was answered by a point."""
+    above_s = max((p.latency_s for p in found if p.energy_j >= gap.ceiling_j), default=point.latency_s)
+    below_s = min((p.latency_s for p in found if p.energy_j <= gap.floor_j), default=point.latency_s)
+    gaps = [
+        _Gap(cap_j, gap.ceiling_j, point.latency_s - above_s),
+        _Gap(gap.floor_j, min(point.energy_j, cap_j), below_s - point.latency_s),
+    ]
+    return [gap for gap in gaps if gap.ceiling_j - gap.floor_j > least_j and gap.span_s > 0]
+
+
+def _point(problem: Problem, planning: Session, plan: Plan, proven: bool) -> FrontierPoint:
+    assignment = to_assignment(plan.labels, planning.costs)
+    return FrontierPoint(
+        latency_s=float(plan.measures[LATENCY]),
+        energy_j=float(plan.measures[ENERGY]),
+        device_energy_j=float(plan.measures[DEVICE_ENERGY]),
+        noise=evaluate(problem, assignment).noise,
+        assignment=assignment,
+        status="optimal" if proven else "feasible",
+    )
+
+
+def _non_dominated(found: list[FrontierPoint]) -> tuple[FrontierPoint, ...]:
+    kept: list[FrontierPoint] = []
+    for point in sorted(found, key=lambda point: (point.latency_s, point.energy_j)):
+        if not kept or point.energy_j < kept[-1].energy_j * (1 - 1e-9):
+            kept.append(point)
+    return tuple(kept)

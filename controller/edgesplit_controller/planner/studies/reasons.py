@@ -35,7 +35,7 @@ from edgesplit_controller.planner.studies.explanation import (
 from edgesplit_controller.planner.studies.variations import with_device_energy_limit, with_link, with_max_noise
 from edgesplit_controller.planner.studies.wording import change_text
 
-__all__ = ["explain_plan"]
+__all__ = ["explain"]
 
 WORTH_NAMING = 1e-6
 """Gain in score from which a constraint counts as binding."""
@@ -92,13 +92,17 @@ class _Ground:
         return score(self.problem, measured, self.ranges)
 
 
-def explain_plan(problem: Problem, assignment: Assignment, *, time_limit_s: float) -> Explanation:
-    """Solve what there is to solve within the time, the cuts and the relaxations by turns.
+def explain(problem: Problem, assignment: Assignment, *, time_limit_s: float = 5.0) -> Explanation:
+    """Explain a plan.
 
     Args:
-        problem: The problem the plan solves.
-        assignment: The plan.
+        problem: The problem it solves.
+        assignment: The plan, for instance the one that runs; it need not be the best.
         time_limit_s: For all solves together. [s]
+
+    Raises:
+        InvalidInput: The assignment does not fit the problem.
+        PlanInfeasible: The assignment breaks a constraint of the problem.
     """
     clock = Clock(time_limit_s)
     ground = _ground(problem, assignment, clock)

@@ -16,7 +16,9 @@ import msgspec
 from edgesplit.errors import InvalidInput, PlanInfeasible, PlanningTimedOut, UnknownNode
 from edgesplit.planning.plan import Assignment, Ranges, Solution, Status, Timings
 from edgesplit.planning.problem import CodecOption, Link, Operator, Problem, Tensor
+from edgesplit.planning.problem_validation import validate
 from edgesplit_controller.planner.meaning.evaluation import evaluate
+from edgesplit_controller.planner.solving import solve
 
 __all__ = [
     "fallbacks",
@@ -193,8 +195,6 @@ def fallbacks(problem: Problem, assignment: Assignment, *, time_limit_s: float) 
         plan itself, unscored. `infeasible` says in its reason why there is no plan without the node; a node for
         which time did not suffice is left out.
     """
-    from edgesplit_controller.planner.solving import solve  # noqa: PLC0415, ortools takes 0.3 s
-
     used = set(assignment.node_of.values())
     others = [node.name for node in problem.nodes if node.name != problem.source]
     others.sort(key=lambda node: node not in used)
@@ -238,7 +238,7 @@ def _unsolved(status: Status, reason: str) -> Solution:
 
 def _changed(problem: Problem, **fields: object) -> Problem:
     changed = msgspec.structs.replace(problem, **fields)
-    changed.validate()
+    validate(changed)
     return changed
 
 

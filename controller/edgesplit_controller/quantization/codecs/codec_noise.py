@@ -16,25 +16,23 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from edgesplit.errors import InvalidModel
+from edgesplit.planning.output_noise import Measure
 from edgesplit.wire.codecs import CODECS, available_codecs, decode, encode, layout_bytes
 from edgesplit.wire.tensors import Array
+from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.unit_tensors import INPUT, UnitTensor, unit_tensors
+from edgesplit_controller.quantization.calibration import Sample
 from edgesplit_controller.quantization.codecs.codec_figures import CodecFigure
 from edgesplit_controller.quantization.codecs.cut_frontiers import in_order_of_worth
 from edgesplit_controller.quantization.codecs.unit_runs import SampleValues, UnitModel
 from edgesplit_controller.quantization.parameters import activation_parameters
-
-if TYPE_CHECKING:
-    from edgesplit.planning.output_noise import Measure
-    from edgesplit_controller.graph.blobs import BlobStore
-    from edgesplit_controller.graph.model_graph import ModelGraph
-    from edgesplit_controller.quantization.calibration import Sample
-    from edgesplit_controller.quantization.qdq import Ranges
+from edgesplit_controller.quantization.qdq import Ranges
 
 __all__ = ["NO_CODECS", "CodecProfile", "CodecReport", "measure_codecs", "round_trip"]
 

@@ -10,12 +10,9 @@ order of their size, taken in turn from stretches of the graph: an operator's ma
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.unit_tensors import INPUT, unit_tensors
-
-if TYPE_CHECKING:
-    from edgesplit_controller.graph.model_graph import ModelGraph
 
 __all__ = ["frontiers", "in_order_of_worth"]
 

@@ -12,19 +12,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import onnxruntime
 
 from edgesplit.wire.tensors import Array
-from edgesplit_controller.graph.runner import run_values
-
-if TYPE_CHECKING:
-    import onnxruntime
-
-    from edgesplit_controller.graph.blobs import BlobStore
-    from edgesplit_controller.graph.model_graph import ModelGraph
-    from edgesplit_controller.quantization.calibration import Sample
+from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.graph.cut import cut
+from edgesplit_controller.graph.model_graph import ModelGraph
+from edgesplit_controller.graph.runner import open_session, run_values
+from edgesplit_controller.quantization.calibration import Sample
 
 __all__ = ["Change", "SampleValues", "UnitModel"]
 
@@ -53,9 +51,6 @@ class UnitModel:
     """
 
     def __init__(self, graph: ModelGraph, blobs: BlobStore) -> None:
-        from edgesplit_controller.graph.cut import cut  # noqa: PLC0415 - onnx loads late
-        from edgesplit_controller.graph.runner import open_session  # noqa: PLC0415 - onnxruntime loads late
-
         parts = cut(graph.proto, [unit.operators for unit in graph.units], graph.tensors)
         self.outputs = graph.outputs
         self.steps = [_Step(part.inputs, part.outputs, open_session(part.proto, blobs)) for part in parts]
@@ -131,6 +126,4 @@ class SampleValues:
 
 
 def _as_value(array: Array) -> Any:
-    import onnxruntime  # noqa: PLC0415 - loads late
-
     return onnxruntime.OrtValue.ortvalue_from_numpy(np.asarray(array, order="C"))

@@ -10,13 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgesplit.planning.output_noise import Measure
 from edgesplit.planning.problem import NoiseModel, NoiseTerm
+from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.quantization.calibration import Calibration, split
 from edgesplit_controller.quantization.noise.pattern_runs import Measured, measure_patterns
 from edgesplit_controller.quantization.noise.regression import (
@@ -29,10 +30,6 @@ from edgesplit_controller.quantization.noise.regression import (
 from edgesplit_controller.quantization.qdq import Ranges
 from edgesplit_controller.quantization.ranges import activation_ranges
 from edgesplit_controller.quantization.sites import observed_tensors
-
-if TYPE_CHECKING:
-    from edgesplit_controller.graph.blobs import BlobStore
-    from edgesplit_controller.graph.model_graph import ModelGraph
 
 __all__ = ["NO_NOISE", "NoiseFit", "NoiseProfile", "calibrate", "model_noise"]
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 from edgesplit.errors import InvalidCalibration, InvalidModel
 from edgesplit.planning.output_noise import Measure, Metric, comparable
 from edgesplit.wire.tensors import Array
+from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.graph.model_graph import ModelGraph
+from edgesplit_controller.graph.runner import open_session
 from edgesplit_controller.quantization.calibration import Sample
 from edgesplit_controller.quantization.noise.patterns import always_measured, choose_patterns, in_tree_order
 from edgesplit_controller.quantization.noise.segments import SampleRun, SegmentedModel
 from edgesplit_controller.quantization.qdq import QuantizedModel, Ranges
-
-if TYPE_CHECKING:
-    from edgesplit_controller.graph.blobs import BlobStore
-    from edgesplit_controller.graph.model_graph import ModelGraph
 
 __all__ = ["Measured", "measure_for", "measure_noise", "measure_patterns"]
 
@@ -97,8 +96,6 @@ def measure_noise(
     Returns:
         Mean over the samples.
     """
-    from edgesplit_controller.graph.runner import open_session  # noqa: PLC0415 - onnxruntime loads late
-
     measure = measure or measure_for(graph)
     exact, noisy = open_session(graph.proto, blobs), open_session(quantized.proto, blobs)
     names = list(graph.outputs)

@@ -18,23 +18,20 @@ import time
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 from numpy.typing import NDArray
 
 from edgesplit.wire.tensors import DTYPES
+from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.protos import used_names, value_info
-from edgesplit_controller.graph.runner import run_values
+from edgesplit_controller.graph.runner import open_session, run_values
+from edgesplit_controller.quantization.calibration import Sample
 from edgesplit_controller.quantization.qdq import Ranges, quantize
-
-if TYPE_CHECKING:
-    import onnxruntime
-
-    from edgesplit_controller.graph.blobs import BlobStore
-    from edgesplit_controller.graph.model_graph import ModelGraph
-    from edgesplit_controller.quantization.calibration import Sample
 
 __all__ = ["Pattern", "SampleRun", "SegmentedModel", "dependencies"]
 
@@ -146,8 +143,6 @@ class SampleRun:
         sample: Sample,
         cache_bytes: int,
     ) -> None:
-        import onnxruntime  # noqa: PLC0415 - loads late
-
         self._segments = segments
         self._home = home
         self._outputs = outputs
@@ -252,8 +247,6 @@ class _SegmentCutter:
 def _open_segment(
     cutter: _SegmentCutter, blobs: BlobStore, mask: Pattern, candidates: Sequence[str], ranges: Ranges
 ) -> _Segment:
-    from edgesplit_controller.graph.runner import open_session  # noqa: PLC0415 - onnxruntime loads late
-
     part = cutter.cut(mask)
     own = [index for index, name in enumerate(candidates) if cutter.masks[name] == mask]
     quantized = None
