@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from edgesplit_controller.rollout.deployment_state import DeploymentState, State
 from edgesplit_controller.rollout.steps import EpochPlan, Rollout
 from edgesplit_controller.storage.store import Store
 from tests.controller.tiny_models import convolutions
+
+STATE_OF_AN_EARLIER_CONTROLLER = Path(__file__).with_name("state_of_2026_11.json")
 
 
 def test_state_reads_back_as_it_was_saved(tmp_path: Path) -> None:
@@ -31,6 +34,16 @@ def test_state_reads_back_as_it_was_saved(tmp_path: Path) -> None:
     again = Store(tmp_path)
     assert again.load_state() == state
     again.close()
+
+
+def test_a_state_that_an_earlier_controller_wrote_is_read_and_written_in_the_same_keys(tmp_path: Path) -> None:
+    """Goals, a pinned and battery-limited plan, both kinds of fallback and a tightening, as f1c78a1 wrote them."""
+    written = STATE_OF_AN_EARLIER_CONTROLLER.read_bytes()
+    (tmp_path / "state.json").write_bytes(written)
+    store = Store(tmp_path)
+    store.save_state(store.load_state())
+    store.close()
+    assert json.loads((tmp_path / "state.json").read_bytes()) == json.loads(written)
 
 
 def test_damaged_speeds_are_refused_with_one_sentence(tmp_path: Path) -> None:
