@@ -15,7 +15,7 @@ import msgspec
 from edgesplit.daemon.advertised_address import checked_advertise
 from edgesplit.errors import InvalidConfiguration
 from edgesplit.mqtt.broker_address import BrokerAddress, TlsFiles
-from edgesplit_controller.deciding.changes.replanning import Thresholds
+from edgesplit_controller.deciding.changes.replan_reasons import Thresholds
 
 __all__ = [
     "Artifacts",

@@ -44,7 +44,7 @@ from edgesplit_controller.answering.studies import Studies
 from edgesplit_controller.artifacts.artifact_address import ArtifactAddress
 from edgesplit_controller.artifacts.artifact_server import ArtifactServer
 from edgesplit_controller.configuration import ControllerConfiguration, split_address
-from edgesplit_controller.deciding.battery_floors import Batteries
+from edgesplit_controller.deciding.battery_floors import BatteryFloors
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.deciding.fallbacks import Fallbacks, Writing
 from edgesplit_controller.deciding.noise_guard import NoiseGuard, shadowing_of
@@ -147,7 +147,9 @@ class Service:
             settings=settings,
         )
         maker = PlanMaker(self._registry, self._speeds, store.blobs, settings)
-        batteries = Batteries(self._registry, self._traffic, self._events, settings.thresholds, clock=time.monotonic)
+        batteries = BatteryFloors(
+            self._registry, self._traffic, self._events, settings.thresholds, clock=time.monotonic
+        )
         self._deployer = Deployer(
             self._rollouts,
             registry=self._registry,

@@ -22,12 +22,12 @@ from edgesplit.planning.plan import Assignment
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.configuration import Planning
 from edgesplit_controller.deciding.changes.declined import AT_ONCE
-from edgesplit_controller.deciding.changes.replanning import Thresholds
+from edgesplit_controller.deciding.changes.replan_reasons import Thresholds
+from edgesplit_controller.deciding.fallback_choice import HeldSpare, plan_spares, still_hold
 from edgesplit_controller.deciding.plan_maker import PlanMaker
-from edgesplit_controller.deciding.spares import HeldSpare, plan_spares, still_hold
 from edgesplit_controller.planner import evaluate
-from edgesplit_controller.rollout.deployment_state import PlanRecord, SparePlan
-from edgesplit_controller.rollout.steps import Spare
+from edgesplit_controller.rollout.deployment_state import FallbackRecord, PlanRecord
+from edgesplit_controller.rollout.steps import FallbackEpoch
 from tests.controller.test_service import GOOD_LINK, Fleet, until
 from tests.controller.tiny_models import convolutions
 
@@ -136,7 +136,7 @@ async def test_declined_plans_are_counted_where_people_look(fleet: Fleet) -> Non
     assert f'edgesplit_controller_replans_declined{{model="tiny"}} {declined["count"]:.1f}' in page
 
 
-def spares(fleet: Fleet) -> tuple[Spare, ...]:
+def spares(fleet: Fleet) -> tuple[FallbackEpoch, ...]:
     return fleet.service._deployer.deployments["tiny"].rollout.spares
 
 
@@ -180,7 +180,7 @@ async def test_a_spare_is_replaced_only_by_one_that_gains_enough(fleet: Fleet) -
 
 def held(active: PlanRecord, assignment: Assignment, latency_s: float | None = None) -> HeldSpare:
     evaluation = evaluate(active.problem, assignment)
-    plan = SparePlan(
+    plan = FallbackRecord(
         epoch=7,
         sha256=active.sha256,
         specs={},

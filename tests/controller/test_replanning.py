@@ -9,13 +9,20 @@ import pytest
 from edgesplit.planning.plan import Assignment, Ranges
 from edgesplit.planning.problem import Link, Node, Objective, Operator, Problem
 from edgesplit.planning.problem_validation import validate
-from edgesplit_controller.deciding.changes.replanning import Decision, Figures, NodeFigures, Thresholds, decide, reasons
-from edgesplit_controller.deciding.changes.stakes import Stakes
+from edgesplit_controller.deciding.changes.link_impact import LinkImpact
+from edgesplit_controller.deciding.changes.replan_reasons import (
+    Decision,
+    Figures,
+    NodeFigures,
+    Thresholds,
+    decide,
+    reasons,
+)
 from edgesplit_controller.planner import evaluate
 
 THRESHOLDS = Thresholds()
 NODE = NodeFigures(3.0, 1.0, None, (0.01, 0.02), (0.01,))
-STAKES = Stakes(
+STAKES = LinkImpact(
     plan_s=0.3,
     plan_j=1.0,
     latency_weight=1.0,

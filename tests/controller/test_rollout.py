@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from edgesplit.control.messages import EpochState, Observed
 from edgesplit.retrying import Retrying
-from edgesplit_controller.rollout.steps import EpochPlan, Rollout, Spare, World, advance, begin, parts, with_spares
+from edgesplit_controller.rollout.steps import (
+    EpochPlan,
+    FallbackEpoch,
+    Rollout,
+    World,
+    advance,
+    begin,
+    parts,
+    with_spares,
+)
 
 NODES = ("device", "edge", "cloud")
 
@@ -111,8 +120,8 @@ def test_another_plan_cannot_begin_while_one_is_prepared() -> None:
         begin(begin(Rollout(), plan(1), begun_unix_s=1.0, limit_s=1.0), plan(2), begun_unix_s=1.0, limit_s=1.0)
 
 
-def spare(epoch: int, lost: str, *participants: str, ready: bool = False) -> Spare:
-    return Spare(epoch=epoch, lost=(lost,), participants=("device", *participants), ready=ready)
+def spare(epoch: int, lost: str, *participants: str, ready: bool = False) -> FallbackEpoch:
+    return FallbackEpoch(epoch=epoch, lost=(lost,), participants=("device", *participants), ready=ready)
 
 
 def test_a_spare_is_offered_to_the_source_only_while_all_its_nodes_have_it_ready() -> None:
@@ -198,7 +207,7 @@ def test_whatever_nodes_report_nothing_unprepared_serves_and_nothing_serving_is_
             deadline_s = now_s + 10.0
         if rollout.active is not None and spares:
             given_now = tuple(
-                Spare(epoch=100 + number, lost=("edge",), participants=(rollout.active.source, *held_by))
+                FallbackEpoch(epoch=100 + number, lost=("edge",), participants=(rollout.active.source, *held_by))
                 for number, held_by in spares
             )
             rollout = with_spares(rollout, given_now)

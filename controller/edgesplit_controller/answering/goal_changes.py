@@ -14,7 +14,7 @@ from typing import Any
 from edgesplit.errors import EdgesplitError, InvalidInput, PlanInfeasible, StoreUnwritable, UnknownNode
 from edgesplit.operations.documents import ForbiddenRow, GoalsDocument, PinsDocument, WeightsRow
 from edgesplit.operations.operation import AllowNode, ForbidNode, PinOperators, SetWeights, UnpinOperators
-from edgesplit_controller.deciding.changes.occasions import ModelChange
+from edgesplit_controller.deciding.changes.trigger import ModelChange
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.catalog import Catalog

@@ -2,7 +2,7 @@
 
 Owns: putting together what nodes report of their batteries and how much is asked of them; what each model's last
 decision stood on. Its rule: a battery that cannot be read any more limits as it did last. Not here: the formula
-(`battery.py`), planning under the limit (`deciding/frugality.py`).
+(`battery.py`), planning under the limit (`deciding/battery_solving.py`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from edgesplit.errors import InvalidInput
 from edgesplit.formatting import joules
 from edgesplit.operations.documents import BatteryDocument, GoalsDocument
 from edgesplit.planning.problem import Problem
-from edgesplit_controller.deciding.changes.replanning import Reason, Thresholds
-from edgesplit_controller.deciding.frugality import with_limit
+from edgesplit_controller.deciding.battery_solving import with_limit
+from edgesplit_controller.deciding.changes.replan_reasons import Reason, Thresholds
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.fleet.traffic import Traffic
@@ -32,10 +32,10 @@ from edgesplit_controller.stating.battery_limit import (
     keeps,
 )
 
-__all__ = ["Batteries"]
+__all__ = ["BatteryFloors"]
 
 
-class Batteries:
+class BatteryFloors:
     """The batteries of all nodes.
 
     Args:

@@ -29,11 +29,11 @@ from edgesplit.operations.energy_documents import BatteryDocument
 from edgesplit.planning.problem import Problem
 from edgesplit.retrying import RetryRule, hastened, retry_after
 from edgesplit_controller.configuration import Planning
-from edgesplit_controller.deciding.battery_floors import Batteries
-from edgesplit_controller.deciding.changes.declined import Declined
-from edgesplit_controller.deciding.changes.judgement import Judgement
-from edgesplit_controller.deciding.changes.occasions import Data, ModelChange, Occasion, Watch
-from edgesplit_controller.deciding.changes.replanning import Figures, figures_of
+from edgesplit_controller.deciding.battery_floors import BatteryFloors
+from edgesplit_controller.deciding.changes.declined import DeclinedPlans
+from edgesplit_controller.deciding.changes.relevance import Relevance
+from edgesplit_controller.deciding.changes.replan_reasons import Figures, figures_of
+from edgesplit_controller.deciding.changes.trigger import Data, ModelChange, ModelWatch, Trigger
 from edgesplit_controller.deciding.fallbacks import Fallbacks
 from edgesplit_controller.deciding.plan_maker import Draft, NotProfiledYet, PlanMaker
 from edgesplit_controller.event_log import EventLog
@@ -81,7 +81,7 @@ class Deployer:
         registry: Registry,
         models: Mapping[str, ModelRecord],
         maker: PlanMaker,
-        batteries: Batteries,
+        batteries: BatteryFloors,
         fallbacks: Fallbacks,
         activation: Activation,
         events: EventLog,
@@ -98,12 +98,12 @@ class Deployer:
         self._events = events
         self._settings = settings
         self._clock = clock
-        self.declined = Declined(clock, time.time)
-        self._judgement = Judgement(
+        self.declined = DeclinedPlans(clock, time.time)
+        self._judgement = Relevance(
             rollouts, maker, declined=self.declined, events=events, thresholds=settings.thresholds, clock=clock
         )
         self._log = structlog.get_logger(part="deployer")
-        self._watches: dict[str, Watch] = {}
+        self._watches: dict[str, ModelWatch] = {}
         self._fleet_moved = asyncio.Event()
         self._ticker: asyncio.Task[None] | None = None
         self._finishing: list[asyncio.Task[None]] = []
@@ -241,7 +241,7 @@ class Deployer:
         async with self._turn(model, deadline_s):
             goals = self.goals(model)
             problem = await self._problem_once_profiled(model, source, goals, deadline_s)
-            return await self._change(model, problem, goals, Occasion("deployed", True, deadline_s))
+            return await self._change(model, problem, goals, Trigger("deployed", True, deadline_s))
 
     async def set_goals(self, model: str, goals: GoalsDocument) -> ModelChange:
         """Plan under new goals, without hysteresis; they are kept only once a plan of them serves.
@@ -258,7 +258,7 @@ class Deployer:
                 self.keep_goals({model: goals})
                 return ModelChange(0, False, "not deployed")
             problem = self._problem(model, deployment.source, goals)
-            return await self._change(model, problem, goals, Occasion("goals were set", True, self._limit_s()))
+            return await self._change(model, problem, goals, Trigger("goals were set", True, self._limit_s()))
 
     async def model_replaced(self, model: str) -> ModelChange:
         """Move a deployment to the new version of its model.
@@ -269,7 +269,7 @@ class Deployer:
         async with self._turn(model):
             goals = self.goals(model)
             problem = self._problem(model, self._deployment(model).source, goals)
-            return await self._change(model, problem, goals, Occasion("the model was replaced", True, self._limit_s()))
+            return await self._change(model, problem, goals, Trigger("the model was replaced", True, self._limit_s()))
 
     async def undeploy(self, model: str) -> int:
         """End serving; returns the epoch that served, 0 for none, once the last request ended.
@@ -299,7 +299,7 @@ class Deployer:
             else:
                 self._rollouts.update(**forgotten)
 
-    async def _end(self, model: str, watch: Watch, **changes: object) -> int:
+    async def _end(self, model: str, watch: ModelWatch, **changes: object) -> int:
         deployment = self._deployment(model)
         self._rollouts.drop(model, **changes)
         self._fallbacks.refresh(model)
@@ -311,7 +311,7 @@ class Deployer:
         return epoch
 
     @asynccontextmanager
-    async def _turn(self, model: str, deadline_s: float | None = None) -> AsyncGenerator[Watch]:
+    async def _turn(self, model: str, deadline_s: float | None = None) -> AsyncGenerator[ModelWatch]:
         """Have the only change of a model; an unfinished one of before a restart is one too.
 
         Raises:
@@ -342,7 +342,7 @@ class Deployer:
         self._fallbacks.refresh(model)
         watch.dirty.set()
 
-    async def _change(self, model: str, problem: Problem, goals: GoalsDocument, occasion: Occasion) -> ModelChange:
+    async def _change(self, model: str, problem: Problem, goals: GoalsDocument, occasion: Trigger) -> ModelChange:
         """Solve, weigh, and roll out if it pays; the caller holds the model's lock."""
         record, watch = self._models[model], self._watch(model)
         deployment = self.deployments.get(model)
@@ -376,7 +376,7 @@ class Deployer:
         finally:
             self._fallbacks.refresh(model)
 
-    def _decline(self, model: str, serving: PlanRecord, draft: Draft, occasion: Occasion, data: Data) -> None:
+    def _decline(self, model: str, serving: PlanRecord, draft: Draft, occasion: Trigger, data: Data) -> None:
         # The plan stays, but what it predicts now is what people should see.
         reason = f"{occasion.cause}: {draft.decision.text}"
         refreshed = self._maker.reevaluate(serving, draft, reason)
@@ -389,7 +389,7 @@ class Deployer:
             text = f"{model} stays on epoch {serving.plan.epoch} ({reason}{more})"
             self._events.add("replan-declined", text, model=model, data=data)
 
-    async def _watch_fleet(self, model: str, watch: Watch) -> None:
+    async def _watch_fleet(self, model: str, watch: ModelWatch) -> None:
         """Plan again whenever the fleet has changed enough."""
         while True:
             await watch.dirty.wait()
@@ -408,7 +408,7 @@ class Deployer:
                 # A defect in planning one model must not end the controller; the plan that serves stays.
                 self._log.exception("replan-failed-unexpectedly", model=model)
 
-    async def _replan(self, model: str, watch: Watch) -> None:
+    async def _replan(self, model: str, watch: ModelWatch) -> None:
         deployment = self.deployments.get(model)
         if deployment is None or deployment.active is None or model not in self._models or not self._rollouts.settled:
             return
@@ -439,7 +439,7 @@ class Deployer:
         answers = self._judgement.tell(model, found) or bool(breach) or not found
         chance = bool(found) and not breach and all(reason.quiet for reason in found)
         try:
-            change = await self._change(model, problem, goals, Occasion(cause, False, self._limit_s(), answers))
+            change = await self._change(model, problem, goals, Trigger(cause, False, self._limit_s(), answers))
             if chance:
                 self.declined.tried(model, adopted=change.changed)
         except (PreparationFailed, StoreUnwritable):
@@ -449,7 +449,7 @@ class Deployer:
             raise
         watch.retry = None
 
-    async def _breach(self, model: str, problem: Problem, active: PlanRecord, watch: Watch) -> str:
+    async def _breach(self, model: str, problem: Problem, active: PlanRecord, watch: ModelWatch) -> str:
         """That the plan that serves is noisier than its bound, as was measured, unless planning could not help it."""
         tightening = self._rollouts.state.tightenings.get(model)
         if tightening is None or watch.breach == (active.plan.epoch, tightening):
@@ -461,7 +461,7 @@ class Deployer:
         watch.breach = active.plan.epoch, tightening
         return f"its measured noise {tightening.measured:.3g} exceeds the bound {limit:.3g}"
 
-    async def _refresh(self, model: str, watch: Watch, problem: Problem) -> None:
+    async def _refresh(self, model: str, watch: ModelWatch, problem: Problem) -> None:
         """Let the serving plan predict by the present figures, though they are no reason to plan again."""
         wait_s = watch.refreshed_s + REFRESH_EVERY_S - self._clock()
         if wait_s > 0:
@@ -481,7 +481,7 @@ class Deployer:
             self._rollouts.keep(model, msgspec.structs.replace(deployment, plans=plans))
 
     @staticmethod
-    def _retry(watch: Watch) -> None:
+    def _retry(watch: ModelWatch) -> None:
         watch.figures, watch.breach, watch.glance = Figures(), None, None
         watch.dirty.set()
 
@@ -492,10 +492,10 @@ class Deployer:
             for name in tuple(self.deployments):
                 self._rollouts.step(name)
 
-    def _watch(self, model: str) -> Watch:
+    def _watch(self, model: str) -> ModelWatch:
         watch = self._watches.get(model)
         if watch is None:
-            watch = self._watches[model] = Watch()
+            watch = self._watches[model] = ModelWatch()
             watch.task = asyncio.create_task(self._watch_fleet(model, watch), name=f"watch-{model}")
         return watch
 

@@ -2,7 +2,7 @@
 
 Owns: when spares are planned, which of them fit the nodes' memory, and handing them to the rollout. Its rule: nothing
 here delays a plan that is to serve; a spare gives way to whatever needs its memory. Not here: which spares are worth
-having (`deciding/spares.py`), when the source moves to a spare (the agents').
+having (`deciding/fallback_choice.py`), when the source moves to a spare (the agents').
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from edgesplit.control.messages import EpochSpec
 from edgesplit.errors import EdgesplitError
 from edgesplit.formatting import time_span
 from edgesplit_controller.configuration import Planning
+from edgesplit_controller.deciding.fallback_choice import FallbackDraft, HeldSpare, plan_spares, still_hold
 from edgesplit_controller.deciding.node_shares import per_node
-from edgesplit_controller.deciding.spares import HeldSpare, SpareDraft, plan_spares, still_hold
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.rollout.compilation import compile_plan
-from edgesplit_controller.rollout.deployment_state import DeploymentState, PlanRecord, SparePlan
+from edgesplit_controller.rollout.deployment_state import DeploymentState, FallbackRecord, PlanRecord
 from edgesplit_controller.rollout.driver import Rollouts
-from edgesplit_controller.rollout.steps import Spare
+from edgesplit_controller.rollout.steps import FallbackEpoch
 
 __all__ = ["Fallbacks", "Writing"]
 
@@ -136,7 +136,7 @@ class Fallbacks:
         active = self._plannable(model)
         if active is None:
             return
-        drafts: list[SpareDraft] = []
+        drafts: list[FallbackDraft] = []
         basis, thresholds = _basis(active, self._settings.fallbacks, self._addresses()), self._settings.thresholds
         if self._settings.fallbacks == "per-node":
             deployment = self._rollouts.state.deployments[model]
@@ -164,11 +164,11 @@ class Fallbacks:
         return deployment.active if deployment.active.version == record.version else None
 
     async def _compiled(
-        self, record: ModelRecord, active: PlanRecord, drafts: Sequence[SpareDraft]
-    ) -> dict[Spare, SparePlan]:
+        self, record: ModelRecord, active: PlanRecord, drafts: Sequence[FallbackDraft]
+    ) -> dict[FallbackEpoch, FallbackRecord]:
         """Every draft as a spare; one that nodes hold already keeps its number."""
         deployment, addresses = self._rollouts.state.deployments[record.name], self._addresses()
-        found: dict[Spare, SparePlan] = {}
+        found: dict[FallbackEpoch, FallbackRecord] = {}
         for draft in drafts:
             nodes = {active.plan.source, *draft.assignment.node_of.values()}
             if not nodes <= addresses.keys():
@@ -190,7 +190,7 @@ class Fallbacks:
                 ready = False
             else:
                 epoch, specs, ready = held.epoch, deployment.spares[held.epoch].specs, held.ready
-            spare = Spare(epoch=epoch, lost=draft.lost, participants=tuple(sorted(specs)), ready=ready)
+            spare = FallbackEpoch(epoch=epoch, lost=draft.lost, participants=tuple(sorted(specs)), ready=ready)
             found[spare] = _spare_plan(epoch, active, draft, specs)
         return found
 
@@ -198,14 +198,16 @@ class Fallbacks:
         nodes = self._registry.nodes.items()
         return {name: node.status.advertise for name, node in nodes if node.status is not None}
 
-    def _fitting(self, model: str, spares: Mapping[Spare, SparePlan]) -> dict[Spare, SparePlan]:
+    def _fitting(
+        self, model: str, spares: Mapping[FallbackEpoch, FallbackRecord]
+    ) -> dict[FallbackEpoch, FallbackRecord]:
         """Those that fit every node's memory beside all that must be there, in their order."""
         held = {name: _must_hold(self._rollouts.state.deployments, name) for name in self._registry.nodes}
         for other, deployment in self._rollouts.state.deployments.items():
             for spare in deployment.rollout.spares if other != model else ():
                 for node, spec in deployment.spares[spare.epoch].specs.items():
                     held.setdefault(node, {}).update(_graphs(spec))
-        fitting: dict[Spare, SparePlan] = {}
+        fitting: dict[FallbackEpoch, FallbackRecord] = {}
         for spare, plan in spares.items():
             with_it = {node: held.get(node, {}) | _graphs(spec) for node, spec in plan.specs.items()}
             if all(self._fits(node, sum(graphs.values())) for node, graphs in with_it.items()):
@@ -218,7 +220,7 @@ class Fallbacks:
         limit = status.memory_limit_bytes if status is not None else 0
         return limit <= 0 or nbytes <= limit
 
-    def _hold(self, model: str, spares: Mapping[Spare, SparePlan]) -> None:
+    def _hold(self, model: str, spares: Mapping[FallbackEpoch, FallbackRecord]) -> None:
         before = self._rollouts.state.deployments[model].rollout.spares
         if not spares and not before:
             return
@@ -259,7 +261,7 @@ def _basis(active: PlanRecord, wanted: str, addresses: Mapping[str, str]) -> _Ba
     return active.assignment, active.version, active.plan.source, active.goals, known, wanted
 
 
-def _held(deployment: DeploymentState, draft: SpareDraft, addresses: Mapping[str, str]) -> Spare | None:
+def _held(deployment: DeploymentState, draft: FallbackDraft, addresses: Mapping[str, str]) -> FallbackEpoch | None:
     """The spare that nodes hold of a draft, unless a node of it has moved."""
     for spare in deployment.rollout.spares:
         plan = deployment.spares[spare.epoch]
@@ -271,8 +273,8 @@ def _held(deployment: DeploymentState, draft: SpareDraft, addresses: Mapping[str
     return None
 
 
-def _spare_plan(epoch: int, active: PlanRecord, draft: SpareDraft, specs: dict[str, EpochSpec]) -> SparePlan:
-    return SparePlan(
+def _spare_plan(epoch: int, active: PlanRecord, draft: FallbackDraft, specs: dict[str, EpochSpec]) -> FallbackRecord:
+    return FallbackRecord(
         epoch=epoch,
         sha256=active.sha256,
         specs=specs,

@@ -18,16 +18,16 @@ from edgesplit.operations.documents import BatteryDocument, GoalsDocument
 from edgesplit.planning.plan import Assignment, Evaluation, Solution
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.configuration import Planning
-from edgesplit_controller.deciding.changes.glances import Glance, Glances
-from edgesplit_controller.deciding.changes.replanning import Decision, decide
-from edgesplit_controller.deciding.frugality import Limited, fitted, solve_within
+from edgesplit_controller.deciding.battery_solving import Limited, fitted, solve_within
+from edgesplit_controller.deciding.changes.fleet_snapshot import FleetSnapshot, Glances
+from edgesplit_controller.deciding.changes.replan_reasons import Decision, decide
 from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.planner import evaluate, score
 from edgesplit_controller.rollout.compilation import compile_local, compile_plan, is_local
-from edgesplit_controller.rollout.deployment_state import DeploymentState, LocalPlan, PlanRecord
+from edgesplit_controller.rollout.deployment_state import DeploymentState, LocalFallback, PlanRecord
 from edgesplit_controller.rollout.steps import EpochPlan
 from edgesplit_controller.stating.codec_offers import offers_hold
 from edgesplit_controller.stating.predictions import as_timed, placed
@@ -87,7 +87,7 @@ class PlanMaker:
         self._glances = Glances(registry, speeds)
         self._one_at_a_time = asyncio.Lock()
 
-    def glance(self, record: ModelRecord, goals: GoalsDocument, others: Mapping[str, DeploymentState]) -> Glance:
+    def glance(self, record: ModelRecord, goals: GoalsDocument, others: Mapping[str, DeploymentState]) -> FleetSnapshot:
         """What `problem` would be made of now, without making it."""
         return self._glances.look(record, goals, _memory_taken(record.name, others))
 
@@ -180,8 +180,8 @@ class PlanMaker:
         )
 
     async def compile(
-        self, record: ModelRecord, draft: Draft, epoch: int, fallback: LocalPlan | int | None, reason: str
-    ) -> tuple[PlanRecord, LocalPlan | None]:
+        self, record: ModelRecord, draft: Draft, epoch: int, fallback: LocalFallback | int | None, reason: str
+    ) -> tuple[PlanRecord, LocalFallback | None]:
         """Cut the model along a draft and make the fallback beside it.
 
         Args:
@@ -303,8 +303,8 @@ class PlanMaker:
         return solve_within(problem, battery, hint=hint, time_limit_s=self._settings.time_limit_s), old
 
     def _compile(
-        self, record: ModelRecord, draft: Draft, epoch: int, fallback: LocalPlan | int | None, reason: str
-    ) -> tuple[PlanRecord, LocalPlan | None]:
+        self, record: ModelRecord, draft: Draft, epoch: int, fallback: LocalFallback | int | None, reason: str
+    ) -> tuple[PlanRecord, LocalFallback | None]:
         source = draft.problem.source
         addresses = {
             name: node.status.advertise for name, node in self._registry.nodes.items() if node.status is not None
@@ -319,10 +319,10 @@ class PlanMaker:
             source=source,
             addresses=addresses,
         )
-        local = fallback if isinstance(fallback, LocalPlan) else None
+        local = fallback if isinstance(fallback, LocalFallback) else None
         if isinstance(fallback, int):
             spec = compile_local(record.graph, self._blobs, epoch=fallback, source=source, address=addresses[source])
-            local = LocalPlan(epoch=fallback, source=source, sha256=record.sha256, spec=spec)
+            local = LocalFallback(epoch=fallback, source=source, sha256=record.sha256, spec=spec)
         plan = EpochPlan(
             epoch=epoch,
             source=source,

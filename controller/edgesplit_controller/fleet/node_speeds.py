@@ -2,7 +2,7 @@
 
 Owns: what nodes said of their runs, and the corrections that follow. Its rule: whoever plans or predicts takes profiles
 from here; the registry keeps them as they were measured. Not here: the reasoning (`fleet/speed_factors.py`), what a
-profile says of a component (`fleet/timed_components.py`), what a change leads to (`deciding/changes/replanning.py`).
+profile says of a component (`fleet/timed_components.py`), what a change leads to (`deciding/changes/replan_reasons.py`).
 
 A correction lives as long as the profile it corrects, over restarts too: a node that plans left says no more what its
 components took.

@@ -2,7 +2,7 @@
 
 Owns: every node's registration, figures, links and execution profiles, and which nodes may be planned on. Its rule: it
 only remembers what nodes said, and when it came by its own monotonic clock, and tells what changed; it knows no bus or
-plan. Not here: what a change leads to (`deciding/changes/replanning.py`), documents for people (`documents.py`).
+plan. Not here: what a change leads to (`deciding/changes/replan_reasons.py`), documents for people (`documents.py`).
 """
 
 from __future__ import annotations

@@ -12,12 +12,12 @@ import asyncio
 import msgspec
 
 from edgesplit.formatting import time_span
-from edgesplit_controller.deciding.changes.occasions import Data, ModelChange
+from edgesplit_controller.deciding.changes.trigger import Data, ModelChange
 from edgesplit_controller.deciding.fallbacks import Fallbacks, Writing
 from edgesplit_controller.deciding.plan_maker import Draft, PlanMaker
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.models.model_record import ModelRecord
-from edgesplit_controller.rollout.deployment_state import DeploymentState, LocalPlan, PlanRecord
+from edgesplit_controller.rollout.deployment_state import DeploymentState, LocalFallback, PlanRecord
 from edgesplit_controller.rollout.driver import Rollouts
 
 __all__ = ["Activation"]
@@ -77,7 +77,7 @@ class Activation:
         return serving.goals.pins != draft.goals.pins and held != self._maker.needs_fallback(record, draft)
 
     def _begin(
-        self, record: ModelRecord, draft: Draft, made: PlanRecord, local: LocalPlan | None, deadline_s: float
+        self, record: ModelRecord, draft: Draft, made: PlanRecord, local: LocalFallback | None, deadline_s: float
     ) -> asyncio.Future[None]:
         """Have nodes prepare a plan and its fallback; see `Rollouts.roll_out`."""
         model = record.name
@@ -93,9 +93,9 @@ class Activation:
         )
         return self._rollouts.roll_out(model, deployment, made, deadline_s)
 
-    def _numbers(self, model: str, record: ModelRecord, draft: Draft) -> tuple[int, LocalPlan | int | None]:
+    def _numbers(self, model: str, record: ModelRecord, draft: Draft) -> tuple[int, LocalFallback | int | None]:
         """The new plan's epoch, and its fallback: one that exists, the number of a new one, or none."""
-        fallback: LocalPlan | int | None = None
+        fallback: LocalFallback | int | None = None
         if self._maker.needs_fallback(record, draft):
             wanted = (draft.problem.source, record.sha256)
             deployment = self._rollouts.state.deployments.get(model)

@@ -15,7 +15,7 @@ from edgesplit.planning.plan import Assignment, Component, Evaluation, Status
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.rollout.steps import EpochPlan, Rollout
 
-__all__ = ["DeploymentState", "LocalPlan", "PlanRecord", "SparePlan", "State", "Tightening"]
+__all__ = ["DeploymentState", "FallbackRecord", "LocalFallback", "PlanRecord", "State", "Tightening"]
 
 
 class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +49,7 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
     components: tuple[Component, ...] = ()
 
 
-class LocalPlan(msgspec.Struct, frozen=True, kw_only=True):
+class LocalFallback(msgspec.Struct, frozen=True, kw_only=True):
     """The plan that needs nobody else: everything on the source in float."""
 
     epoch: int
@@ -58,7 +58,7 @@ class LocalPlan(msgspec.Struct, frozen=True, kw_only=True):
     spec: EpochSpec
 
 
-class SparePlan(msgspec.Struct, frozen=True, kw_only=True):
+class FallbackRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A plan that waits for the loss of a node; its figures are those of the day it was made.
 
     Attributes:
@@ -93,8 +93,8 @@ class DeploymentState(msgspec.Struct, frozen=True, kw_only=True):
     outputs: tuple[TensorSpec, ...]
     rollout: Rollout = Rollout()
     plans: dict[int, PlanRecord] = {}
-    local: tuple[LocalPlan, ...] = ()
-    spares: dict[int, SparePlan] = {}
+    local: tuple[LocalFallback, ...] = ()
+    spares: dict[int, FallbackRecord] = {}
 
     @property
     def active(self) -> PlanRecord | None:

@@ -23,9 +23,18 @@ from edgesplit.errors import PreparationFailed, StoreUnwritable
 from edgesplit.operations.documents import GoalsDocument
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.registry import Registry
-from edgesplit_controller.rollout.deployment_state import DeploymentState, PlanRecord, SparePlan, State
-from edgesplit_controller.rollout.steps import Notice, Rollout, Spare, World, advance, begin, remaining_s, with_spares
-from edgesplit_controller.rollout.wanted import desired_parts, stepped
+from edgesplit_controller.rollout.deployment_state import DeploymentState, FallbackRecord, PlanRecord, State
+from edgesplit_controller.rollout.desired_state import desired_parts, stepped
+from edgesplit_controller.rollout.steps import (
+    FallbackEpoch,
+    Notice,
+    Rollout,
+    World,
+    advance,
+    begin,
+    remaining_s,
+    with_spares,
+)
 from edgesplit_controller.stating.goals import goals_text
 from edgesplit_controller.stating.noise_tightening import unchecked_bound
 
@@ -261,7 +270,7 @@ class Rollouts:
         self.step(model)
         return held.outcome
 
-    def hold_spares(self, model: str, spares: Mapping[Spare, SparePlan]) -> None:
+    def hold_spares(self, model: str, spares: Mapping[FallbackEpoch, FallbackRecord]) -> None:
         """Give the active plan of a model these spares, in place of those it has."""
         deployment = self.state.deployments[model]
         rollout = with_spares(deployment.rollout, tuple(spares))

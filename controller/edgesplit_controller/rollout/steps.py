@@ -21,10 +21,10 @@ from edgesplit.control.messages import EpochState, Observed
 
 __all__ = [
     "EpochPlan",
+    "FallbackEpoch",
     "Notice",
     "Part",
     "Rollout",
-    "Spare",
     "World",
     "advance",
     "begin",
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 
-class Spare(msgspec.Struct, frozen=True, kw_only=True):
+class FallbackEpoch(msgspec.Struct, frozen=True, kw_only=True):
     """A plan that waits for the loss of a node.
 
     Attributes:
@@ -82,7 +82,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     begun_unix_s: float = 0.0
     limit_s: float = 0.0
     retiring: tuple[EpochPlan, ...] = ()
-    spares: tuple[Spare, ...] = ()
+    spares: tuple[FallbackEpoch, ...] = ()
 
     @property
     def plans(self) -> tuple[EpochPlan, ...]:
@@ -166,7 +166,7 @@ def remaining_s(rollout: Rollout, now_unix_s: float, most_s: float) -> float:
     return max(0.0, min(left_s, rollout.limit_s, most_s))
 
 
-def with_spares(rollout: Rollout, spares: tuple[Spare, ...]) -> Rollout:
+def with_spares(rollout: Rollout, spares: tuple[FallbackEpoch, ...]) -> Rollout:
     """Give the active plan other spares; those it had may have requests in flight, so they end like plans."""
     kept = {spare.epoch: spare for spare in spares}
     dropped = tuple(spare for spare in rollout.spares if spare.epoch not in kept)
@@ -229,7 +229,7 @@ def _advance_spares(rollout: Rollout, world: World) -> Rollout:
     return rollout if spares == rollout.spares else msgspec.structs.replace(rollout, spares=spares)
 
 
-def _retired(rollout: Rollout, spares: tuple[Spare, ...]) -> tuple[EpochPlan, ...]:
+def _retired(rollout: Rollout, spares: tuple[FallbackEpoch, ...]) -> tuple[EpochPlan, ...]:
     """Spares of the active plan as plans that end."""
     if rollout.active is None:
         return ()

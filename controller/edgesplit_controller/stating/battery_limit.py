@@ -22,7 +22,7 @@ import msgspec
 
 from edgesplit.formatting import joules, watts
 from edgesplit.operations.documents import BatteryDocument
-from edgesplit_controller.deciding.changes.replanning import Reason, Thresholds
+from edgesplit_controller.deciding.changes.replan_reasons import Reason, Thresholds
 
 __all__ = [
     "ASSUMED_PER_S",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from edgesplit.operations.documents import DeclinedDocument
 
-__all__ = ["Allowance", "Declined"]
+__all__ = ["Allowance", "DeclinedPlans"]
 
 AT_ONCE = 8
 """So much is told in a row of what comes again and again. [1]"""
@@ -35,7 +35,7 @@ class Allowance:
 
 
 @dataclass
-class _DeclinedPlans:
+class _DeclinedCount:
     count: int = 0
     untold: int = 0
     last_unix_s: float = 0.0
@@ -44,7 +44,7 @@ class _DeclinedPlans:
     quiet_until_s: float = float("-inf")
 
 
-class Declined:
+class DeclinedPlans:
     """The counts of all models, and what was told of links.
 
     Args:
@@ -56,7 +56,7 @@ class Declined:
         self._clock = clock
         self._unix_clock = unix_clock
         self._since_unix_s = unix_clock()
-        self._models: dict[str, _DeclinedPlans] = {}
+        self._models: dict[str, _DeclinedCount] = {}
         self._told: dict[tuple[str, ...], Allowance] = {}
 
     @property
@@ -66,7 +66,7 @@ class Declined:
 
     def document(self, model: str) -> DeclinedDocument:
         """What `splitctl plan` says of it."""
-        known = self._models.get(model) or _DeclinedPlans()
+        known = self._models.get(model) or _DeclinedCount()
         return DeclinedDocument(
             count=known.count,
             since_unix_s=self._since_unix_s,
@@ -93,7 +93,7 @@ class Declined:
         Returns:
             What to add to the sentence of its event (of others that were not told), or None to tell nothing.
         """
-        known = self._models.setdefault(model, _DeclinedPlans())
+        known = self._models.setdefault(model, _DeclinedCount())
         known.count += 1
         known.last_unix_s, known.last_reason = self._unix_clock(), reason
         if not forced and not (answers and self.may_tell("declined", model)):
@@ -104,11 +104,11 @@ class Declined:
 
     def may_try(self, model: str) -> bool:
         """Whether a chance that the serving plan does not feel is worth planning now."""
-        return self._clock() >= (self._models.get(model) or _DeclinedPlans()).quiet_until_s
+        return self._clock() >= (self._models.get(model) or _DeclinedCount()).quiet_until_s
 
     def tried(self, model: str, *, adopted: bool) -> None:
         """It was planned: what came to nothing is tried ever later."""
-        known = self._models.setdefault(model, _DeclinedPlans())
+        known = self._models.setdefault(model, _DeclinedCount())
         known.pause_s = QUIET_FIRST_S if adopted else min(2 * known.pause_s, QUIET_MOST_S)
         known.quiet_until_s = self._clock() + known.pause_s
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from edgesplit.control.profile_messages import ExecutionProfile
 from edgesplit.operations.documents import GoalsDocument
-from edgesplit_controller.deciding.changes.replanning import Reason, Thresholds, link_reasons
-from edgesplit_controller.deciding.changes.stakes import LinkFigures, Pair, Stakes
+from edgesplit_controller.deciding.changes.link_impact import LinkFigures, LinkImpact, Pair
+from edgesplit_controller.deciding.changes.replan_reasons import Reason, Thresholds, link_reasons
 from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.model_record import ModelRecord
 
-__all__ = ["Glance", "Glances"]
+__all__ = ["FleetSnapshot", "Glances"]
 
 WATTS = 0.02
 """Relative change of a node's power that predictions follow. [1]"""
@@ -45,7 +45,7 @@ class _Node:
 
 
 @dataclass(frozen=True)
-class Glance:
+class FleetSnapshot:
     """The fleet as one model's problem would see it.
 
     Attributes:
@@ -57,7 +57,7 @@ class Glance:
     links: Mapping[Pair, LinkFigures]
     scatter: Mapping[Pair, float]
 
-    def differs(self, before: Glance) -> bool:
+    def differs(self, before: FleetSnapshot) -> bool:
         """Whether nodes or links came or went, or nodes are another."""
         return (
             self.nodes.keys() != before.nodes.keys()
@@ -65,7 +65,7 @@ class Glance:
             or any(node.differs(self.nodes[name]) for name, node in before.nodes.items())
         )
 
-    def felt(self, before: Glance, stakes: Stakes) -> bool:
+    def felt(self, before: FleetSnapshot, stakes: LinkImpact) -> bool:
         """Whether what the plan predicts differs by what its links became."""
         return any(
             stakes.suffered(pair, before.links[pair], self.links[pair]) > FELT
@@ -73,7 +73,7 @@ class Glance:
             if pair in before.links and pair in self.links
         )
 
-    def reasons(self, decided: Mapping[Pair, LinkFigures], thresholds: Thresholds, stakes: Stakes) -> list[Reason]:
+    def reasons(self, decided: Mapping[Pair, LinkFigures], thresholds: Thresholds, stakes: LinkImpact) -> list[Reason]:
         """Links that changed since the last decision so that planning again could matter."""
         return link_reasons(decided, self.links, thresholds, stakes, self.scatter)
 
@@ -90,7 +90,7 @@ class Glances:
         self._registry = registry
         self._speeds = speeds
 
-    def look(self, record: ModelRecord, goals: GoalsDocument, taken: Mapping[str, float]) -> Glance:
+    def look(self, record: ModelRecord, goals: GoalsDocument, taken: Mapping[str, float]) -> FleetSnapshot:
         """The fleet now.
 
         Args:
@@ -111,7 +111,7 @@ class Glances:
             for start, link in self._registry.links()
             if link.up and link.bandwidth_bytes_per_s > 0 and start in nodes and link.to in nodes and start != link.to
         }
-        return Glance(
+        return FleetSnapshot(
             nodes,
             {pair: (link.bandwidth_bytes_per_s, link.latency_s) for pair, link in links.items()},
             {pair: link.scatter for pair, link in links.items() if link.scatter},

@@ -14,7 +14,7 @@ import msgspec
 from edgesplit.formatting import speed, time_span, watts
 from edgesplit.planning.plan import Assignment, Evaluation, Ranges
 from edgesplit.planning.problem import Problem
-from edgesplit_controller.deciding.changes.stakes import LinkFigures, Pair, Stakes, notable
+from edgesplit_controller.deciding.changes.link_impact import LinkFigures, LinkImpact, Pair, notable
 
 __all__ = ["Decision", "Figures", "Reason", "Thresholds", "decide", "figures_of", "link_reasons", "reasons"]
 
@@ -127,7 +127,7 @@ def reasons(
     before: Figures,
     now: Figures,
     thresholds: Thresholds,
-    stakes: Stakes,
+    stakes: LinkImpact,
     scatter: Mapping[Pair, float] | None = None,
 ) -> tuple[Reason, ...]:
     """What differs enough to plan again, the gravest first.
@@ -163,7 +163,7 @@ def link_reasons(
     before: Mapping[Pair, LinkFigures],
     now: Mapping[Pair, LinkFigures],
     thresholds: Thresholds,
-    stakes: Stakes,
+    stakes: LinkImpact,
     scatter: Mapping[Pair, float],
 ) -> list[Reason]:
     """Links that changed beyond their own scatter, and by so much that it can matter."""

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 
 from edgesplit.planning.problem import Problem
 from edgesplit.retrying import Retry
-from edgesplit_controller.deciding.changes.glances import Glance
-from edgesplit_controller.deciding.changes.replanning import Figures
-from edgesplit_controller.deciding.changes.stakes import Stakes
+from edgesplit_controller.deciding.changes.fleet_snapshot import FleetSnapshot
+from edgesplit_controller.deciding.changes.link_impact import LinkImpact
+from edgesplit_controller.deciding.changes.replan_reasons import Figures
 from edgesplit_controller.rollout.deployment_state import PlanRecord, Tightening
 
-__all__ = ["Data", "ModelChange", "Occasion", "Watch"]
+__all__ = ["Data", "ModelChange", "ModelWatch", "Trigger"]
 
 Data = dict[str, str | float | int | bool | None]
 """Figures behind an event."""
@@ -36,7 +36,7 @@ class ModelChange:
 
 
 @dataclass(frozen=True)
-class Occasion:
+class Trigger:
     """Why a model is planned.
 
     Attributes:
@@ -53,7 +53,7 @@ class Occasion:
 
 
 @dataclass
-class Watch:
+class ModelWatch:
     """What is known of a model's planning but not persisted.
 
     Attributes:
@@ -74,8 +74,8 @@ class Watch:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     dirty: asyncio.Event = field(default_factory=asyncio.Event)
     figures: Figures | None = None
-    glance: Glance | None = None
-    stakes: tuple[PlanRecord, Stakes] | None = None
+    glance: FleetSnapshot | None = None
+    stakes: tuple[PlanRecord, LinkImpact] | None = None
     refreshed: tuple[Problem, Mapping[tuple[str, str], float]] | None = None
     refreshed_s: float = float("-inf")
     complaint: str = ""

@@ -22,7 +22,7 @@ from edgesplit.planning.plan import Assignment, Evaluation
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.planner.meaning.sent_tensors import codec_and_bytes
 
-__all__ = ["LinkFigures", "Pair", "Stakes", "notable", "stakes_of"]
+__all__ = ["LinkFigures", "LinkImpact", "Pair", "notable", "stakes_of"]
 
 Pair = tuple[str, str]
 LinkFigures = tuple[float, float]
@@ -30,7 +30,7 @@ LinkFigures = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Stakes:
+class LinkImpact:
     """What a plan and its alternatives have at stake.
 
     Attributes:
@@ -93,7 +93,7 @@ class Stakes:
         return share
 
 
-def stakes_of(problem: Problem, assignment: Assignment, evaluation: Evaluation, floor_s: float) -> Stakes:
+def stakes_of(problem: Problem, assignment: Assignment, evaluation: Evaluation, floor_s: float) -> LinkImpact:
     """What is at stake for a plan.
 
     Args:
@@ -111,7 +111,7 @@ def stakes_of(problem: Problem, assignment: Assignment, evaluation: Evaluation, 
             sent[start, end] = before_bytes + nbytes, count + 1
     objective = problem.objective
     total = objective.latency_weight + objective.energy_weight
-    return Stakes(
+    return LinkImpact(
         plan_s=evaluation.latency_s,
         plan_j=evaluation.energy_j,
         latency_weight=objective.latency_weight / total,

@@ -10,8 +10,14 @@ import pytest
 from edgesplit.planning.plan import Assignment
 from edgesplit.planning.problem import Constraints, Link, Node, Objective, Operator, Problem, Tensor
 from edgesplit.planning.problem_validation import validate
-from edgesplit_controller.deciding.changes.declined import AT_ONCE, ONE_EACH_S, QUIET_FIRST_S, QUIET_MOST_S, Declined
-from edgesplit_controller.deciding.changes.stakes import notable, stakes_of
+from edgesplit_controller.deciding.changes.declined import (
+    AT_ONCE,
+    ONE_EACH_S,
+    QUIET_FIRST_S,
+    QUIET_MOST_S,
+    DeclinedPlans,
+)
+from edgesplit_controller.deciding.changes.link_impact import notable, stakes_of
 from edgesplit_controller.planner import evaluate
 
 THERE, BACK = ("device", "edge"), ("edge", "device")
@@ -127,7 +133,7 @@ class Clock:
 
 def test_declined_plans_are_counted_and_a_few_of_them_told() -> None:
     clock = Clock()
-    declined = Declined(clock, clock)
+    declined = DeclinedPlans(clock, clock)
     told = 0
     for _ in range(3000):  # half a second each
         told += declined.add("m", "link a -> b: stays", answers=True, forced=False) is not None
@@ -140,7 +146,7 @@ def test_declined_plans_are_counted_and_a_few_of_them_told() -> None:
 
 def test_what_was_not_told_is_counted_in_what_is_told_next() -> None:
     clock = Clock()
-    declined = Declined(clock, clock)
+    declined = DeclinedPlans(clock, clock)
     assert declined.add("m", "why", answers=False, forced=False) is None
     assert declined.add("m", "why", answers=True, forced=False) == "; 1 more were declined since the last that was told"
     assert declined.add("m", "why", answers=True, forced=False) == ""
@@ -148,13 +154,13 @@ def test_what_was_not_told_is_counted_in_what_is_told_next() -> None:
 
 def test_what_somebody_asked_for_is_always_answered() -> None:
     clock = Clock()
-    declined = Declined(clock, clock)
+    declined = DeclinedPlans(clock, clock)
     assert all(declined.add("m", "goals were set", answers=True, forced=True) is not None for _ in range(100))
 
 
 def test_a_chance_that_came_to_nothing_is_tried_ever_later() -> None:
     clock = Clock()
-    declined, tries = Declined(clock, clock), 0
+    declined, tries = DeclinedPlans(clock, clock), 0
     for _ in range(7200):
         if declined.may_try("m"):
             tries += 1

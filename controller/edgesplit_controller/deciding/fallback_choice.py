@@ -12,18 +12,18 @@ from dataclasses import dataclass
 
 from edgesplit.planning.plan import Assignment, Evaluation, Solution
 from edgesplit.planning.problem import Problem
-from edgesplit_controller.deciding.changes.replanning import Thresholds, decide
+from edgesplit_controller.deciding.changes.replan_reasons import Thresholds, decide
 from edgesplit_controller.planner import evaluate
 from edgesplit_controller.planner.studies.variations import fallbacks, without_node
 from edgesplit_controller.rollout.compilation import is_local
-from edgesplit_controller.rollout.deployment_state import PlanRecord, SparePlan
+from edgesplit_controller.rollout.deployment_state import FallbackRecord, PlanRecord
 from edgesplit_controller.stating.codec_offers import offers_hold
 
-__all__ = ["HeldSpare", "SpareDraft", "plan_spares", "still_hold"]
+__all__ = ["FallbackDraft", "HeldSpare", "plan_spares", "still_hold"]
 
 
 @dataclass(frozen=True)
-class SpareDraft:
+class FallbackDraft:
     """A plan for the loss of some nodes."""
 
     lost: tuple[str, ...]
@@ -36,7 +36,7 @@ class HeldSpare:
     """One that nodes hold, its figures those of the day it was made."""
 
     lost: tuple[str, ...]
-    plan: SparePlan
+    plan: FallbackRecord
 
 
 def still_hold(problem: Problem, held: Sequence[HeldSpare], thresholds: Thresholds) -> bool:
@@ -63,7 +63,7 @@ def still_hold(problem: Problem, held: Sequence[HeldSpare], thresholds: Threshol
 
 def plan_spares(
     active: PlanRecord, time_limit_s: float, held: Sequence[HeldSpare], thresholds: Thresholds
-) -> list[SpareDraft]:
+) -> list[FallbackDraft]:
     """One draft for each node of the plan that could vanish; equal ones are one, local ones are there already.
 
     Args:
@@ -73,7 +73,7 @@ def plan_spares(
         thresholds: What another must gain.
     """
     used = set(active.assignment.node_of.values()) - {active.plan.source}
-    drafts: list[SpareDraft] = []
+    drafts: list[FallbackDraft] = []
     for node, solution in fallbacks(active.problem, active.assignment, time_limit_s=time_limit_s).items():
         assignment, evaluation = solution.assignment, solution.evaluation
         if node not in used or assignment is None or evaluation is None:
@@ -85,9 +85,9 @@ def plan_spares(
             continue  # every source holds that one anyway, where it fits
         same = next((index for index, draft in enumerate(drafts) if draft.assignment == assignment), None)
         if same is None:
-            drafts.append(SpareDraft((node,), assignment, evaluation))
+            drafts.append(FallbackDraft((node,), assignment, evaluation))
         else:
-            drafts[same] = SpareDraft((*drafts[same].lost, node), assignment, evaluation)
+            drafts[same] = FallbackDraft((*drafts[same].lost, node), assignment, evaluation)
     return drafts
 
 

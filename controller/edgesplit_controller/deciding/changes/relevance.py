@@ -2,7 +2,7 @@
 
 Owns: the one place where a change is judged for a deployed model: first cheaply, from what nodes said, then against the
 stated problem. Its rule: a change counts by what it can do to a plan; what only scatters costs a glance. Not here: the
-comparisons (`deciding/changes/stakes.py`, `deciding/changes/glances.py`, `replanning.py`), planning and deciding (`deciding/deployer.py`).
+comparisons (`deciding/changes/link_impact.py`, `deciding/changes/fleet_snapshot.py`, `replanning.py`), planning and deciding (`deciding/deployer.py`).
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from collections.abc import Callable, Sequence
 from edgesplit.control.messages import EventLevel
 from edgesplit.operations.documents import GoalsDocument
 from edgesplit.planning.problem import Problem
-from edgesplit_controller.deciding.changes.declined import Declined
-from edgesplit_controller.deciding.changes.glances import Glance
-from edgesplit_controller.deciding.changes.occasions import Data, Watch
-from edgesplit_controller.deciding.changes.replanning import Figures, Reason, Thresholds, figures_of, reasons
-from edgesplit_controller.deciding.changes.stakes import Stakes, stakes_of
+from edgesplit_controller.deciding.changes.declined import DeclinedPlans
+from edgesplit_controller.deciding.changes.fleet_snapshot import FleetSnapshot
+from edgesplit_controller.deciding.changes.link_impact import LinkImpact, stakes_of
+from edgesplit_controller.deciding.changes.replan_reasons import Figures, Reason, Thresholds, figures_of, reasons
+from edgesplit_controller.deciding.changes.trigger import Data, ModelWatch
 from edgesplit_controller.deciding.plan_maker import PlanMaker
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.rollout.deployment_state import PlanRecord
 from edgesplit_controller.rollout.driver import Rollouts
 
-__all__ = ["Judgement"]
+__all__ = ["Relevance"]
 
 REFRESH_LINKS_EVERY_S = 10.0
 """What a link makes of the prediction that is shown, where it is no reason to plan again. [s]"""
 
 
-class Judgement:
+class Relevance:
     """Judges changes for all models.
 
     Args:
@@ -45,7 +45,7 @@ class Judgement:
         rollouts: Rollouts,
         maker: PlanMaker,
         *,
-        declined: Declined,
+        declined: DeclinedPlans,
         events: EventLog,
         thresholds: Thresholds,
         clock: Callable[[], float],
@@ -57,7 +57,9 @@ class Judgement:
         self._thresholds = thresholds
         self._clock = clock
 
-    def worth_stating(self, model: str, watch: Watch, active: PlanRecord, goals: GoalsDocument, glance: Glance) -> bool:
+    def worth_stating(
+        self, model: str, watch: ModelWatch, active: PlanRecord, goals: GoalsDocument, glance: FleetSnapshot
+    ) -> bool:
         """Whether a planning problem stated now could lead to anything."""
         if watch.glance is None or glance.differs(watch.glance) or active.goals != goals:
             return True
@@ -75,10 +77,10 @@ class Judgement:
     def reasons(
         self,
         model: str,
-        watch: Watch,
+        watch: ModelWatch,
         active: PlanRecord,
         problem: Problem,
-        glance: Glance,
+        glance: FleetSnapshot,
         *,
         since: Figures | None = None,
     ) -> tuple[Reason, ...]:
@@ -111,7 +113,7 @@ class Judgement:
                 known = True
         return known
 
-    def _stakes(self, watch: Watch, active: PlanRecord) -> Stakes:
+    def _stakes(self, watch: ModelWatch, active: PlanRecord) -> LinkImpact:
         if watch.stakes is None or watch.stakes[0] is not active:
             floor_s = self._thresholds.latency_floor_s
             watch.stakes = active, stakes_of(active.problem, active.assignment, active.evaluation, floor_s)
