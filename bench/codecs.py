@@ -23,7 +23,7 @@ from rich.table import Table
 
 from bench import zoo
 from bench.profiled_models import ProfiledModel, profiled
-from edgesplit.control.messages import LinkState
+from edgesplit.control.figure_messages import LinkState
 from edgesplit.control.profile_messages import ExecutionProfile
 from edgesplit.operations.documents import GoalsDocument
 from edgesplit.planning.plan import Solution

@@ -19,18 +19,11 @@ import click
 import msgspec
 
 from edgesplit.control import topics
-from edgesplit.control.messages import (
-    PROTOCOL,
-    ControllerStatus,
-    Desired,
-    EpochState,
-    LinkMetrics,
-    LinkState,
-    NodeMetrics,
-    NodeStatus,
-    Observed,
-)
+from edgesplit.control.figure_messages import LinkMetrics, LinkState, NodeMetrics
+from edgesplit.control.messages import PROTOCOL
+from edgesplit.control.plan_messages import Desired, EpochState, Observed
 from edgesplit.control.profile_messages import ExecutionProfile, ModelOffer, ProfilePlan, ProfileReport
+from edgesplit.control.registration_messages import ControllerStatus, NodeStatus
 from edgesplit.mqtt.bus import MessageBus
 
 __all__ = ["main"]

@@ -12,7 +12,9 @@ from collections.abc import Callable, Mapping
 from typing import Self
 
 from edgesplit.control import topics
-from edgesplit.control.messages import PROTOCOL, ControllerStatus, Deployment, Desired, EpochSpec, NodeStatus, Observed
+from edgesplit.control.messages import PROTOCOL
+from edgesplit.control.plan_messages import Deployment, Desired, EpochSpec, Observed
+from edgesplit.control.registration_messages import ControllerStatus, NodeStatus
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit_controller.artifacts.artifact_server import ArtifactServer
 from edgesplit_controller.graph.blobs import BlobStore

@@ -16,7 +16,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from bench.differences import Arrays, relative_difference
-from edgesplit.control.messages import ComponentSpec, EpochSpec, LinkState
+from edgesplit.control.figure_messages import LinkState
+from edgesplit.control.plan_messages import ComponentSpec, EpochSpec
 from edgesplit.control.profile_messages import ExecutionProfile
 from edgesplit.operations.documents import GoalsDocument
 from edgesplit.planning.plan import Assignment, Evaluation

@@ -17,18 +17,12 @@ import structlog
 
 from edgesplit.control import topics
 from edgesplit.control.event_kinds import level_of
-from edgesplit.control.messages import (
-    PROTOCOL,
-    ControllerStatus,
-    Deployment,
-    Desired,
-    EpochState,
-    Event,
-    NodeStatus,
-    Observed,
-)
+from edgesplit.control.event_messages import Event
+from edgesplit.control.messages import PROTOCOL
 from edgesplit.control.noise_messages import NoiseReport
+from edgesplit.control.plan_messages import Deployment, Desired, EpochState, Observed
 from edgesplit.control.profile_messages import LiveTimings, ModelOffer, ProfileReport, ProfileRequest
+from edgesplit.control.registration_messages import ControllerStatus, NodeStatus
 from edgesplit.errors import MalformedMessage
 from edgesplit.mqtt.broker_address import BrokerAddress
 from edgesplit.mqtt.bus import MessageBus

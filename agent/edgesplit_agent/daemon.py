@@ -15,8 +15,10 @@ from typing import Any
 
 import structlog
 
-from edgesplit.control.messages import PROTOCOL, Deployment, Desired, NodeStatus
+from edgesplit.control.messages import PROTOCOL
+from edgesplit.control.plan_messages import Deployment, Desired
 from edgesplit.control.profile_messages import ModelOffer, ProfileRequest
+from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.daemon.advertised_address import Network
 from edgesplit.daemon.clock_watch import watch_clock
 from edgesplit.daemon.runtime_builds import installed_runtime, runtime_conflict

@@ -11,7 +11,7 @@ import asyncio
 
 import structlog
 
-from edgesplit.control.messages import NodeStatus
+from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.daemon.service_notification import Notifier
 
 __all__ = ["Standing"]

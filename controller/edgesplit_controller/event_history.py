@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from edgesplit.control.event_kinds import HISTORIES, EventSelection, history_of
-from edgesplit.control.messages import Event
+from edgesplit.control.event_messages import Event
 
 __all__ = ["KEPT", "KEPT_S", "MOST", "EventHistory"]
 

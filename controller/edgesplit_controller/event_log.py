@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from edgesplit.control.event_kinds import EventSelection, level_of
-from edgesplit.control.messages import Event, EventLevel
+from edgesplit.control.event_messages import Event, EventLevel
 from edgesplit_controller.event_history import KEPT_S, EventHistory
 
 __all__ = ["ORIGIN", "EventLog"]

@@ -17,20 +17,13 @@ import msgspec
 import structlog
 
 from edgesplit.control import topics
-from edgesplit.control.messages import (
-    PROTOCOL,
-    ControllerStatus,
-    Deployment,
-    Desired,
-    Event,
-    LinkMetrics,
-    NodeMetrics,
-    NodeStatus,
-    Observed,
-    Usage,
-)
+from edgesplit.control.event_messages import Event
+from edgesplit.control.figure_messages import LinkMetrics, NodeMetrics, Usage
+from edgesplit.control.messages import PROTOCOL
 from edgesplit.control.noise_messages import NoiseReport
+from edgesplit.control.plan_messages import Deployment, Desired, Observed
 from edgesplit.control.profile_messages import LiveTimings, ModelOffer, ProfileReport, ProfileRequest
+from edgesplit.control.registration_messages import ControllerStatus, NodeStatus
 from edgesplit.daemon.clock_watch import watch_clock
 from edgesplit.daemon.runtime_builds import runtime_conflict
 from edgesplit.errors import MalformedMessage, NameTaken

@@ -11,16 +11,8 @@ import onnx
 from aiohttp import web
 from onnx import TensorProto, helper
 
-from edgesplit.control.messages import (
-    ComponentSpec,
-    Deployment,
-    Desired,
-    EpochSpec,
-    GraphRef,
-    Route,
-    TensorSpec,
-    WeightRef,
-)
+from edgesplit.control.messages import GraphRef, TensorSpec, WeightRef
+from edgesplit.control.plan_messages import ComponentSpec, Deployment, Desired, EpochSpec, Route
 
 SHAPE = (1, 4)
 

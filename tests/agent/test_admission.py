@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesplit.control.messages import ComponentSpec, EpochSpec, GraphRef, Route, TensorSpec
+from edgesplit.control.messages import GraphRef, TensorSpec
+from edgesplit.control.plan_messages import ComponentSpec, EpochSpec, Route
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.serving.machine.admission import Admission, Held, footprint_bytes
 

@@ -12,7 +12,8 @@ import msgspec
 import pytest
 
 from demo.fleet import free_port
-from edgesplit.control.messages import PROTOCOL, NodeStatus
+from edgesplit.control.messages import PROTOCOL
+from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.daemon import runtime_builds
 from edgesplit.daemon.advertised_address import Network
 from edgesplit.daemon.service_notification import Notifier

@@ -15,7 +15,8 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesplit.control.messages import LinkState, NodeStatus
+from edgesplit.control.figure_messages import LinkState
+from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.errors import ArtifactCorrupt, ArtifactMissing
 from edgesplit_agent.artifacts.blob_server import ArtifactService
 from edgesplit_agent.artifacts.cache import TRIES, BlobCache

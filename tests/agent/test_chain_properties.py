@@ -15,7 +15,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgesplit.control.messages import EpochSpec
+from edgesplit.control.plan_messages import EpochSpec
 from edgesplit_agent.serving.machine.actions import (
     Action,
     CompleteRequest,

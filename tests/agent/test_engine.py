@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgesplit.control.messages import EpochSpec, EpochState, Shadowing
+from edgesplit.control.plan_messages import EpochSpec, EpochState, Shadowing
 from edgesplit.errors import NodeUnreachable, Overloaded, PeerUnreachable, PreparationFailed, RequestFailed
 from edgesplit.wire.frames import Frame, PackedTensor, pack_tensor
 from edgesplit.wire.headers import Tensors

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesplit.control.messages import LinkState, NodeMetrics
+from edgesplit.control.figure_messages import LinkState, NodeMetrics
 from edgesplit.control.profile_messages import ProfilePlan
 from edgesplit.errors import InvalidConfiguration
 from edgesplit_agent.configuration import HttpSection

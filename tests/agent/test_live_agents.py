@@ -13,17 +13,12 @@ import pytest
 
 from edgesplit.client.asynchronous import AsyncClient
 from edgesplit.control import topics
-from edgesplit.control.messages import (
-    ControllerStatus,
-    Event,
-    LinkMetrics,
-    NodeMetrics,
-    NodeStatus,
-    Observed,
-    TensorSpec,
-    Usage,
-)
+from edgesplit.control.event_messages import Event
+from edgesplit.control.figure_messages import LinkMetrics, NodeMetrics, Usage
+from edgesplit.control.messages import TensorSpec
+from edgesplit.control.plan_messages import Observed
 from edgesplit.control.profile_messages import ModelOffer, ProfilePlan, ProfileReport
+from edgesplit.control.registration_messages import ControllerStatus, NodeStatus
 from edgesplit.errors import InvalidTensor, UnknownModel
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit_agent.configuration import (

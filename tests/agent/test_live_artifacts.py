@@ -7,7 +7,7 @@ from pathlib import Path
 import aiohttp
 
 from edgesplit.control import topics
-from edgesplit.control.messages import ControllerStatus, NodeStatus
+from edgesplit.control.registration_messages import ControllerStatus, NodeStatus
 from tests.agent.graphs import Blobs, desired, edge_part, serve_blobs
 from tests.agent.test_live_agents import Observer, agent, broker, running, until
 

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesplit.control.messages import EpochSpec, GraphRef
+from edgesplit.control.messages import GraphRef
+from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.control.profile_messages import ExecutionProfile, LiveTimings, ModelOffer
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.artifacts.cache import BlobCache

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgesplit.control.messages import EpochState
+from edgesplit.control.plan_messages import EpochState
 from edgesplit.errors import (
     InvalidTensor,
     NotDeployed,

@@ -14,7 +14,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgesplit.control.messages import EpochSpec, Shadowing
+from edgesplit.control.plan_messages import EpochSpec, Shadowing
 from edgesplit_agent.serving.machine.actions import (
     Action,
     CompleteRequest,

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from edgesplit.control.messages import ComponentSpec, GraphRef, TensorSpec
+from edgesplit.control.messages import GraphRef, TensorSpec
+from edgesplit.control.plan_messages import ComponentSpec
 from edgesplit.errors import PreparationFailed
 from edgesplit_agent.artifacts.cache import BlobCache
 from edgesplit_agent.compute.onnx_wire import external_entries, with_external_entries

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgesplit.control.messages import Desired, EpochSpec, Shadowing
+from edgesplit.control.plan_messages import Desired, EpochSpec, Shadowing
 from edgesplit_agent.serving.machine.actions import CompleteRequest, PublishNoise, ShadowRequest
 from edgesplit_agent.serving.machine.events import (
     ComponentFinished,

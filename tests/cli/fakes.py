@@ -16,7 +16,9 @@ from aiohttp import web
 
 from demo.fleet import free_port
 from edgesplit.control import topics
-from edgesplit.control.messages import PROTOCOL, ControllerStatus, Event
+from edgesplit.control.event_messages import Event
+from edgesplit.control.messages import PROTOCOL
+from edgesplit.control.registration_messages import ControllerStatus
 from edgesplit.errors import EdgesplitError
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.operations.operation import Operation, OperationRequest, Reply

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from edgesplit.control.event_kinds import EventSelection
-from edgesplit.control.messages import Event
+from edgesplit.control.event_messages import Event
 from edgesplit.operations.operation import ListEvents
 from tests.cli.conftest import Run
 from tests.cli.fakes import FakeController

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from edgesplit.control.messages import Event
+from edgesplit.control.event_messages import Event
 from edgesplit.operations.documents import FallbackRow, LinkRow, NodeRow
 from edgesplit.operations.operation import (
     ExplainPlan,

@@ -11,17 +11,9 @@ import aiohttp
 import msgspec
 
 from edgesplit.control import topics
-from edgesplit.control.messages import (
-    PROTOCOL,
-    ControllerStatus,
-    Desired,
-    EpochState,
-    LinkMetrics,
-    LinkState,
-    NodeMetrics,
-    NodeStatus,
-    Observed,
-)
+from edgesplit.control.figure_messages import LinkMetrics, LinkState, NodeMetrics
+from edgesplit.control.messages import PROTOCOL
+from edgesplit.control.plan_messages import Desired, EpochState, Observed
 from edgesplit.control.profile_messages import (
     ComponentTiming,
     ExecutionProfile,
@@ -30,6 +22,7 @@ from edgesplit.control.profile_messages import (
     ProfilePlan,
     ProfileReport,
 )
+from edgesplit.control.registration_messages import ControllerStatus, NodeStatus
 from edgesplit.mqtt.bus import MessageBus
 
 

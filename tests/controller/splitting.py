@@ -12,7 +12,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgesplit.control.messages import ComponentSpec, EpochSpec, GraphRef, LinkState
+from edgesplit.control.figure_messages import LinkState
+from edgesplit.control.messages import GraphRef
+from edgesplit.control.plan_messages import ComponentSpec, EpochSpec
 from edgesplit.control.profile_messages import CalibrationPlan, ExecutionProfile, ProfilePlan
 from edgesplit.operations.documents import GoalsDocument
 from edgesplit.planning.plan import Assignment

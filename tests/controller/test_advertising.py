@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from demo.fleet import free_port
-from edgesplit.control.messages import PROTOCOL, NodeStatus
+from edgesplit.control.messages import PROTOCOL
+from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.errors import InvalidConfiguration
 from edgesplit.mqtt.broker_address import BrokerAddress
 from edgesplit.operations.documents import NodeRow

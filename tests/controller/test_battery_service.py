@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from edgesplit.control import topics
-from edgesplit.control.messages import Event, Usage
+from edgesplit.control.event_messages import Event
+from edgesplit.control.figure_messages import Usage
 from edgesplit.errors import EdgesplitError
 from edgesplit.operations.operation import DeployModel, Limit, ListEvents, SetWeights, ShowModel, ShowPlan, WhatIf
 from tests.controller.test_service import Fleet, until

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgesplit.control.messages import EpochSpec, LinkState
+from edgesplit.control.figure_messages import LinkState
+from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.control.profile_messages import ExecutionProfile
 from edgesplit.operations.documents import GoalsDocument
 from edgesplit.planning.plan import Assignment

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgesplit.control import topics
-from edgesplit.control.messages import Usage
+from edgesplit.control.figure_messages import Usage
 from edgesplit.operations.operation import DeployModel, ShowPlan
 from edgesplit.planning.plan import Assignment
 from edgesplit_controller.planner import energy_per_node, evaluate

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from edgesplit.control.event_kinds import EventSelection, history_of, level_of
-from edgesplit.control.messages import Event
+from edgesplit.control.event_messages import Event
 from edgesplit_controller.event_history import KEPT, KEPT_S, MOST, EventHistory
 from edgesplit_controller.event_log import SLACK, EventLog
 

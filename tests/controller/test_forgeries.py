@@ -11,19 +11,10 @@ import msgspec
 import pytest
 
 from edgesplit.control import topics
-from edgesplit.control.messages import (
-    PROTOCOL,
-    ControllerStatus,
-    Deployment,
-    Desired,
-    EpochSpec,
-    EpochState,
-    LinkMetrics,
-    LinkState,
-    NodeStatus,
-    Observed,
-    Usage,
-)
+from edgesplit.control.figure_messages import LinkMetrics, LinkState, Usage
+from edgesplit.control.messages import PROTOCOL
+from edgesplit.control.plan_messages import Deployment, Desired, EpochSpec, EpochState, Observed
+from edgesplit.control.registration_messages import ControllerStatus, NodeStatus
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.operations.operation import DeployModel, ForbidNode, ListModels, ListNodes, ShowPlan
 from tests.controller.test_service import Fleet, until

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edgesplit.control.messages import Usage
+from edgesplit.control.figure_messages import Usage
 from edgesplit.daemon.service_notification import Notifier
 from edgesplit.errors import InvalidConfiguration, InvalidInput
 from edgesplit.operations.documents import GoalsDocument, PinRule

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesplit.control.messages import EpochState, Observed
+from edgesplit.control.plan_messages import EpochState, Observed
 from edgesplit.errors import EdgesplitError
 from edgesplit.operations.operation import DeployModel, ForbidNode, ShowPlan, UndeployModel
 from edgesplit_controller.rollout.steps import EpochPlan, Rollout, World, advance, begin, parts, remaining_s

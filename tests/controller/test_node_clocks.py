@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from edgesplit.control.messages import PROTOCOL, LinkMetrics, LinkState, NodeMetrics, NodeStatus
+from edgesplit.control.figure_messages import LinkMetrics, LinkState, NodeMetrics
+from edgesplit.control.messages import PROTOCOL
+from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.daemon.clock_watch import ClockSteps, read_clocks, step_text, watch_clock
 from edgesplit_controller.answering.rendering import link_rows
 from edgesplit_controller.fleet.node_clocks import NodeClocks

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgesplit.control import topics
-from edgesplit.control.messages import Usage
+from edgesplit.control.figure_messages import Usage
 from edgesplit.errors import EdgesplitError
 from edgesplit.operations.operation import (
     DeployModel,

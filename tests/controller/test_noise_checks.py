@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgesplit.control import topics
-from edgesplit.control.messages import Event
+from edgesplit.control.event_messages import Event
 from edgesplit.control.noise_messages import NoiseReport
 from edgesplit.operations.documents import PinRule
 from edgesplit.operations.operation import DeployModel, Limit, PinOperators, SetWeights, ShowModel, ShowPlan

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edgesplit.control.messages import LinkState
+from edgesplit.control.figure_messages import LinkState
 from edgesplit.control.profile_messages import ExecutionProfile
 from edgesplit.operations.documents import GoalsDocument
 from edgesplit.planning.plan import Assignment

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from edgesplit.control.event_kinds import EventSelection
-from edgesplit.control.messages import Event
+from edgesplit.control.event_messages import Event
 from edgesplit.operations.operation import DeployModel, ListEvents, ShowPlan
 from edgesplit.planning.plan import Assignment
 from edgesplit.planning.problem import Problem

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from edgesplit.control.messages import LinkMetrics, LinkState, NodeMetrics, NodeStatus, UnreachedPeer
+from edgesplit.control.figure_messages import LinkMetrics, LinkState, NodeMetrics, UnreachedPeer
 from edgesplit.control.profile_messages import ExecutionProfile, ProfileReport
+from edgesplit.control.registration_messages import NodeStatus
 from edgesplit_controller.answering.rendering import link_rows
 from edgesplit_controller.fleet.registry import Registry
 

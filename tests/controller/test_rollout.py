@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgesplit.control.messages import EpochState, Observed
+from edgesplit.control.plan_messages import EpochState, Observed
 from edgesplit.retrying import Retrying
 from edgesplit_controller.rollout.steps import (
     EpochPlan,

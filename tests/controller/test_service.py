@@ -15,7 +15,9 @@ import pytest
 
 from demo.fleet import free_port
 from edgesplit.control import topics
-from edgesplit.control.messages import PROTOCOL, ControllerStatus, Deployment
+from edgesplit.control.messages import PROTOCOL
+from edgesplit.control.plan_messages import Deployment
+from edgesplit.control.registration_messages import ControllerStatus
 from edgesplit.errors import EdgesplitError, error_from_code
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.operations.documents import PinRule

@@ -8,7 +8,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edgesplit.control.messages import NodeStatus
 from edgesplit.control.profile_messages import (
     ComponentTiming,
     ExecutionProfile,
@@ -16,6 +15,7 @@ from edgesplit.control.profile_messages import (
     ProfileReport,
     WholeTiming,
 )
+from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.operations.documents import GoalsDocument
 from edgesplit.planning.plan import Assignment
 from edgesplit_controller.fleet.node_speeds import SavedSpeed, Speeds

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesplit.control.messages import Origin, Usage
+from edgesplit.control.figure_messages import Usage
+from edgesplit.control.messages import Origin
 from edgesplit_controller.fleet.traffic import Traffic
 from edgesplit_controller.fleet.usage_sums import UsageSums
 

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgesplit.control.messages import EpochSpec
+from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.control.profile_messages import CodecTimes, ExecutionProfile
 from edgesplit.operations.documents import GoalsDocument
 from edgesplit.planning.output_noise import output_noise

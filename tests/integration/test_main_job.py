@@ -21,7 +21,7 @@ import pytest
 import edgesplit
 from demo.fleet import CommandFailed, LocalFleet
 from edgesplit.control import topics
-from edgesplit.control.messages import NodeStatus
+from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.errors import EdgesplitError, InvalidTensor
 
 MODEL = "mobilenet"

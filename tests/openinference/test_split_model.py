@@ -13,7 +13,7 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from edgesplit.control import topics
-from edgesplit.control.messages import ControllerStatus, NodeStatus
+from edgesplit.control.registration_messages import ControllerStatus, NodeStatus
 from tests.agent.graphs import Blobs, deployment, desired, device_part, edge_part, serve_blobs
 from tests.agent.test_live_agents import Observer, agent, broker, running, until
 from tests.openinference.triton import infer

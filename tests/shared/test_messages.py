@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from edgesplit.control import topics
-from edgesplit.control.messages import LinkState, NodeStatus
+from edgesplit.control.figure_messages import LinkState
+from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.errors import EdgesplitError, InvalidInput, Overloaded, error_from_code
 from edgesplit.names import checked_name
 from edgesplit.operations.documents import LinkRow

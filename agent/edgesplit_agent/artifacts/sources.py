@@ -13,7 +13,8 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from edgesplit.control.messages import LinkState, NodeStatus
+from edgesplit.control.figure_messages import LinkState
+from edgesplit.control.registration_messages import NodeStatus
 from edgesplit_agent.configuration import split_address
 
 __all__ = ["CONTROLLER", "Source", "in_order", "peer_sources"]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from edgesplit.control.messages import EpochSpec
+from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.errors import InvalidInput, PreparationFailed
 from edgesplit.wire.codecs import check_codec
 from edgesplit.wire.frames import PackedTensor, pack_tensor, unpack_tensors

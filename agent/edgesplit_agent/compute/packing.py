@@ -26,7 +26,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import structlog
 
-from edgesplit.control.messages import ComponentSpec, TensorSpec
+from edgesplit.control.messages import TensorSpec
+from edgesplit.control.plan_messages import ComponentSpec
 from edgesplit.errors import PreparationFailed, RuntimeStarved
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.compute.onnx_wire import Entries, external_entries, with_external_entries

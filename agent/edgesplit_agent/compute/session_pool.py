@@ -22,7 +22,8 @@ from typing import Any, TypeVar
 
 import structlog
 
-from edgesplit.control.messages import ComponentSpec, EpochSpec, GraphRef
+from edgesplit.control.messages import GraphRef
+from edgesplit.control.plan_messages import ComponentSpec, EpochSpec
 from edgesplit.errors import RuntimeStarved
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.artifacts.cache import BlobCache

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from edgesplit.control.messages import LinkState
+from edgesplit.control.figure_messages import LinkState
 from edgesplit.errors import EdgesplitError, PeerUnreachable, ProtocolMismatch, error_from_code
 from edgesplit.retrying import Retry, RetryRule, retry_after
 from edgesplit.wire.connection import Connection, FrameGate

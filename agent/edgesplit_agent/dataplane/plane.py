@@ -11,7 +11,8 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from edgesplit.control.messages import PROTOCOL, LinkState, UnreachedPeer
+from edgesplit.control.figure_messages import LinkState, UnreachedPeer
+from edgesplit.control.messages import PROTOCOL
 from edgesplit.errors import PeerUnreachable
 from edgesplit.wire.endpoints import remove_socket, serve
 from edgesplit.wire.frames import PackedTensor

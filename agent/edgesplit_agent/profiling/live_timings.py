@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from edgesplit.control.messages import ComponentSpec, EpochSpec
+from edgesplit.control.plan_messages import ComponentSpec, EpochSpec
 from edgesplit.control.profile_messages import ComponentTiming, LiveTimings, WholeTiming
 from edgesplit_agent.compute.own_work import OwnWork
 

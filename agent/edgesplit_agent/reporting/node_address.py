@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from edgesplit.control.messages import NodeStatus
+from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.daemon.advertised_address import (
     Advertised,
     Network,

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from edgesplit.control import topics
-from edgesplit.control.messages import LinkMetrics, LinkState, NodeMetrics, UnreachedPeer
+from edgesplit.control.figure_messages import LinkMetrics, LinkState, NodeMetrics, UnreachedPeer
 from edgesplit.control.profile_messages import LiveTimings
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit_agent.profiling.live_timings import TimingBook

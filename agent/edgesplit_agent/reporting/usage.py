@@ -10,7 +10,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from edgesplit.control.messages import Origin, Usage
+from edgesplit.control.figure_messages import Usage
+from edgesplit.control.messages import Origin
 from edgesplit.planning.origins import weakest
 from edgesplit_agent.reporting.collectors.power.sensor import Power
 

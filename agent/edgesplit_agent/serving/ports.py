@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from edgesplit.control.messages import EpochSpec, EpochState
+from edgesplit.control.plan_messages import EpochSpec, EpochState
 from edgesplit.wire.frames import PackedTensor
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.compute.session_pool import LoadedComponent

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from edgesplit.control.messages import EpochSpec
+from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.errors import EdgesplitError
 from edgesplit.retrying import is_passing
 from edgesplit_agent.compute.coding import check_codecs

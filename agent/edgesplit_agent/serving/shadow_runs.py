@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import structlog
 
-from edgesplit.control.messages import EpochSpec
+from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.errors import EdgesplitError, InvalidMetric
 from edgesplit.planning.output_noise import Measure, comparable, load_metric
 from edgesplit.wire.tensors import Array

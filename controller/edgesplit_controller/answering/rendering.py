@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from edgesplit.control.messages import LinkState, Origin, Usage
+from edgesplit.control.figure_messages import LinkState, Usage
+from edgesplit.control.messages import Origin
 from edgesplit.control.noise_messages import NoiseReport, exceeds
 from edgesplit.operations.documents import (
     ComponentRow,

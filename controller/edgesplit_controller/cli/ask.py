@@ -18,7 +18,8 @@ import click
 import msgspec
 
 from edgesplit.control import topics
-from edgesplit.control.messages import PROTOCOL, ControllerStatus
+from edgesplit.control.messages import PROTOCOL
+from edgesplit.control.registration_messages import ControllerStatus
 from edgesplit.errors import (
     BrokerUnreachable,
     ControllerUnreachable,

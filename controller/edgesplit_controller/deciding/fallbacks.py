@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from edgesplit.control.messages import EpochSpec
+from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.errors import EdgesplitError
 from edgesplit.formatting import time_span
 from edgesplit_controller.configuration import Planning

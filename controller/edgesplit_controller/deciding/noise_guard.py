@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from edgesplit.control.messages import Shadowing
 from edgesplit.control.noise_messages import NoiseReport, exceeds, least_mean
+from edgesplit.control.plan_messages import Shadowing
 from edgesplit.errors import EdgesplitError
 from edgesplit.operations.noise_documents import MeasuredNoise
 from edgesplit_controller.answering.rendering import measured_noise

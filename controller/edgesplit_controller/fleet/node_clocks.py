@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from edgesplit.control.messages import NodeMetrics
+from edgesplit.control.figure_messages import NodeMetrics
 from edgesplit_controller.fleet.registry import FleetChange
 
 __all__ = ["NodeClocks"]

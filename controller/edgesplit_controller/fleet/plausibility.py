@@ -15,8 +15,9 @@ from typing import Any
 import msgspec
 
 from edgesplit.control import topics
-from edgesplit.control.messages import Observed, Usage
+from edgesplit.control.figure_messages import Usage
 from edgesplit.control.noise_messages import NoiseReport
+from edgesplit.control.plan_messages import Observed
 from edgesplit.control.profile_messages import LiveTimings
 from edgesplit.errors import InvalidInput
 from edgesplit.names import checked_name

@@ -11,17 +11,12 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from edgesplit.control.messages import (
-    PROTOCOL,
-    EventLevel,
-    LinkMetrics,
-    LinkState,
-    NodeMetrics,
-    NodeStatus,
-    Observed,
-    Usage,
-)
+from edgesplit.control.event_messages import EventLevel
+from edgesplit.control.figure_messages import LinkMetrics, LinkState, NodeMetrics, Usage
+from edgesplit.control.messages import PROTOCOL
+from edgesplit.control.plan_messages import Observed
 from edgesplit.control.profile_messages import ExecutionProfile, ProfileReport
+from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.formatting import time_span
 from edgesplit_controller.fleet.usage_sums import UsageSums
 
@@ -33,7 +28,7 @@ class FleetChange:
     """Something about the fleet that people and the planner want to know.
 
     Attributes:
-        kind: An event kind of `messages.Event`.
+        kind: An event kind of `Event`.
         text: One sentence.
         data: Figures behind it.
         level: None for that of the kind.

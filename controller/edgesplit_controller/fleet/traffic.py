@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from edgesplit.control.messages import Usage
+from edgesplit.control.figure_messages import Usage
 
 __all__ = ["LEAST_S", "WINDOW_S", "Traffic"]
 

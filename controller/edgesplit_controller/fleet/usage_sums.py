@@ -11,7 +11,8 @@ from functools import reduce
 
 import msgspec
 
-from edgesplit.control.messages import Origin, Usage
+from edgesplit.control.figure_messages import Usage
+from edgesplit.control.messages import Origin
 from edgesplit.planning.origins import weakest
 
 __all__ = ["UsageSums"]

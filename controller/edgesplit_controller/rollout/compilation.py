@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import msgspec
 import onnx
 
-from edgesplit.control.messages import ComponentSpec, EpochSpec, GraphRef, Route, TensorSpec, WeightRef
+from edgesplit.control.messages import GraphRef, TensorSpec, WeightRef
+from edgesplit.control.plan_messages import ComponentSpec, EpochSpec, Route
 from edgesplit.planning.plan import Assignment, Component, Evaluation
 from edgesplit.wire.tensors import tensor_bytes
 from edgesplit_controller.graph.blobs import BlobStore

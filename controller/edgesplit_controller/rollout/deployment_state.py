@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
-from edgesplit.control.messages import EpochSpec, TensorSpec
+from edgesplit.control.messages import TensorSpec
+from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.operations.documents import GoalsDocument, NodeShare
 from edgesplit.operations.energy_documents import BatteryDocument
 from edgesplit.planning.plan import Assignment, Component, Evaluation, Status

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from edgesplit.control.messages import Desired, EpochSpec, Shadowing
+from edgesplit.control.plan_messages import Desired, EpochSpec, Shadowing
 from edgesplit_controller.rollout.deployment_state import DeploymentState, PlanRecord
 from edgesplit_controller.rollout.steps import Rollout, parts
 

@@ -18,7 +18,7 @@ from typing import Protocol
 
 import msgspec
 
-from edgesplit.control.messages import Deployment, Desired, Observed, Shadowing
+from edgesplit.control.plan_messages import Deployment, Desired, Observed, Shadowing
 from edgesplit.errors import PreparationFailed, StoreUnwritable
 from edgesplit.operations.documents import GoalsDocument
 from edgesplit_controller.event_log import EventLog

@@ -17,7 +17,7 @@ from typing import Literal
 
 import msgspec
 
-from edgesplit.control.messages import EpochState, Observed
+from edgesplit.control.plan_messages import EpochState, Observed
 
 __all__ = [
     "EpochPlan",

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import msgspec
 
-from edgesplit.control.messages import Shadowing
 from edgesplit.control.noise_messages import NoiseReport
+from edgesplit.control.plan_messages import Shadowing
 from edgesplit.planning.problem import NoiseModel, Problem, Tensor
 from edgesplit_controller.rollout.deployment_state import PlanRecord, Tightening
 

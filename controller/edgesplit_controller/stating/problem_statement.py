@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from edgesplit.control.messages import LinkState
+from edgesplit.control.figure_messages import LinkState
 from edgesplit.control.profile_messages import ExecutionProfile
 from edgesplit.errors import PlanInfeasible
 from edgesplit.operations.documents import GoalsDocument

@@ -1,7 +1,7 @@
 """Kinds of events: what they are about, how grave they are, and which of them somebody asks for.
 
 Owns: the history that each kind belongs to, the level of each kind, and the selection of `splitctl events`. Its rule: pure
-data; a kind of a newer release belongs to `other` and is information. Not here: what happened (`messages.Event`), how long
+data; a kind of a newer release belongs to `other` and is information. Not here: what happened (`Event`), how long
 it is kept (the controller's history).
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from edgesplit.control.messages import Event, EventLevel
+from edgesplit.control.event_messages import Event, EventLevel
 
 __all__ = ["HISTORIES", "LEVELS", "EventSelection", "history_of", "level_of"]
 

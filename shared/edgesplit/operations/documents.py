@@ -1,7 +1,7 @@
 """The documents the controller answers splitctl with.
 
 Owns: their keys, which are those `splitctl --json` prints. Its rule: documents are additive, a key is never renamed.
-Not here: what is asked (`requests.py`), agents' messages (`control/messages.py`).
+Not here: what is asked (`operations/operation.py`), agents' messages (`control/`).
 """
 
 from __future__ import annotations

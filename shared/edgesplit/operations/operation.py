@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from edgesplit.control.event_kinds import EventSelection
-from edgesplit.control.messages import Event
+from edgesplit.control.event_messages import Event
 from edgesplit.operations.documents import (
     BatteryDocument,
     ComponentRow,

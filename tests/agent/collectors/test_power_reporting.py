@@ -8,7 +8,7 @@ from typing import cast
 
 import msgspec
 
-from edgesplit.control.messages import NodeMetrics, Usage
+from edgesplit.control.figure_messages import NodeMetrics, Usage
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit_agent.compute.own_work import OwnWork
 from edgesplit_agent.configuration import PowerSection

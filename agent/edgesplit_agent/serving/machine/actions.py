@@ -12,7 +12,8 @@ from typing import TypeAlias
 
 import msgspec
 
-from edgesplit.control.messages import EpochSpec, EpochState, TensorSpec
+from edgesplit.control.messages import TensorSpec
+from edgesplit.control.plan_messages import EpochSpec, EpochState
 from edgesplit.errors import EdgesplitError
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.serving.machine.events import ExecutionKey

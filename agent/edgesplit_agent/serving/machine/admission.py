@@ -18,7 +18,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from edgesplit.control.messages import EpochSpec
+from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.errors import Overloaded
 from edgesplit.wire.tensors import Array, tensor_bytes
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from edgesplit.control.messages import Desired, EpochSpec, EpochState
+from edgesplit.control.plan_messages import Desired, EpochSpec, EpochState
 from edgesplit.retrying import Retry, hastened, retry_after
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.serving.machine.actions import (

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from edgesplit.control.messages import Deployment, Desired
+from edgesplit.control.plan_messages import Deployment, Desired
 from edgesplit.wire.tensors import Array
 
 __all__ = [

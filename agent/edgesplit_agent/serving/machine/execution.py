@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from edgesplit.control.messages import ComponentSpec, EpochSpec, Route, TensorSpec
+from edgesplit.control.messages import TensorSpec
+from edgesplit.control.plan_messages import ComponentSpec, EpochSpec, Route
 from edgesplit.errors import InvalidTensor
 from edgesplit.wire.tensors import Array, dtype_name
 from edgesplit_agent.serving.machine.events import ExecutionKey

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from edgesplit.control.messages import Deployment, Route
+from edgesplit.control.plan_messages import Deployment, Route
 from edgesplit.errors import EdgesplitError, NotDeployed, UnknownModel
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.serving.machine.actions import Action, FailRequest, ForwardRequest, SendCoded, SendTensors

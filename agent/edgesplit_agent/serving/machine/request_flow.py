@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from edgesplit.control.messages import Deployment
+from edgesplit.control.plan_messages import Deployment
 from edgesplit.errors import (
     EdgesplitError,
     InvalidTensor,

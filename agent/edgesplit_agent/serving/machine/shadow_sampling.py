@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from edgesplit.control.messages import Shadowing
 from edgesplit.control.noise_messages import in_doubt
+from edgesplit.control.plan_messages import Shadowing
 from edgesplit_agent.serving.machine.actions import PublishNoise
 
 __all__ = ["Shadows"]

@@ -18,7 +18,7 @@ import msgspec
 
 from edgesplit.control import topics
 from edgesplit.control.event_kinds import HISTORIES, LEVELS, EventSelection
-from edgesplit.control.messages import Event, EventLevel
+from edgesplit.control.event_messages import Event, EventLevel
 from edgesplit.formatting import clock
 from edgesplit.operations.operation import ListEvents
 from edgesplit_controller.cli.ask import Conversation, ask

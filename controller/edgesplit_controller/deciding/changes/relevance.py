@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from edgesplit.control.messages import EventLevel
+from edgesplit.control.event_messages import EventLevel
 from edgesplit.operations.documents import GoalsDocument
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.deciding.changes.declined import DeclinedPlans

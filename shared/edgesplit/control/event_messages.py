@@ -1,0 +1,42 @@
+"""Control-plane message of what happened, for people and programs.
+
+Owns: one event. Its rule: that of `control/messages.py`, a released message is never changed. Not here: kinds and their
+levels (`control/event_kinds.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from edgesplit.control.messages import Message
+
+__all__ = ["Event", "EventLevel"]
+
+EventLevel = Literal["info", "warning", "error"]
+
+
+class Event(Message, frozen=True, kw_only=True):
+    """What happened and why, for people and programs.
+
+    Attributes:
+        kind: Kebab-case; those with a history or a level of their own stand in `control/event_kinds.py`.
+        text: One sentence.
+        data: Figures behind it (trigger, old and new prediction, switch cost, verdict), keys with units.
+        heard_unix_s: When the controller took it in, on its clock: by that it is selected and forgotten; 0 before.
+            [s since the epoch]
+        level: Information, a warning (it works, though not as it should), or an error (somebody has to do something).
+    """
+
+    at_unix_s: float
+    origin: str
+    kind: str
+    text: str
+    model: str = ""
+    node: str = ""
+    data: dict[str, str | float | int | bool | None] = msgspec.field(
+        default_factory=dict[str, str | float | int | bool | None]
+    )
+    level: EventLevel = "info"
+    heard_unix_s: float = 0.0

@@ -1,0 +1,132 @@
+"""Control-plane messages of figures that nodes report regularly: power and load, links, usage.
+
+Owns: what was measured, in units, and where it comes from. Its rule: that of `control/messages.py`, a released message is
+never changed. Not here: execution times (`control/profile_messages.py`), noise (`control/noise_messages.py`).
+"""
+
+from __future__ import annotations
+
+from edgesplit.control.messages import Message, Origin
+
+__all__ = ["LinkMetrics", "LinkState", "NodeMetrics", "UnreachedPeer", "Usage"]
+
+
+class NodeMetrics(Message, frozen=True, kw_only=True):
+    """Compute and power figures of a node.
+
+    Attributes:
+        at_unix_s: When they were read. [s since the epoch]
+        cpu_percent: Load of all cores together. [%]
+        memory_available_bytes: [B]
+        compute_w: Power drawn by computing, over idle where a sensor can tell. [W]
+        transmit_w: Power drawn by sending. [W]
+        power_origin: Where the watts come from.
+        power_sensor: Name of the sensor, or `constant`.
+        power_problem: Why configured watts stand in for a sensor; empty where they do not, or were asked for.
+        idle_w: What the sensor reads while nothing is computed, None until it told. [W]
+        drawn_w: What the sensor reads now, None without one. [W]
+        battery_fraction: How full the battery is, 0 to 1; None without one.
+        battery_energy_j: What is left in it; None where it does not say. [J]
+        battery_discharging: Whether it delivers; False on mains, None where it does not say.
+    """
+
+    node: str
+    instance: str
+    at_unix_s: float
+    cpu_percent: float
+    memory_available_bytes: int
+    compute_w: float
+    transmit_w: float
+    power_origin: Origin
+    power_sensor: str = "constant"
+    power_problem: str = ""
+    idle_w: float | None = None
+    drawn_w: float | None = None
+    battery_fraction: float | None = None
+    battery_energy_j: float | None = None
+    battery_discharging: bool | None = None
+
+
+class LinkState(Message, frozen=True, kw_only=True):
+    """One directed link as its sender measured it.
+
+    Attributes:
+        to: The receiving node.
+        up: Whether the peer answers now.
+        bandwidth_bytes_per_s: [B/s]
+        latency_s: One way, half the round trip. [s]
+        measured_at_unix_s: Of the last sample, on the node's clock; for people. [s since the epoch]
+        scatter: Standard deviation of one measurement of the bandwidth, relative; 0 where not known. [1]
+        age_s: Since the last sample when this was said; None from an agent that does not say. [s]
+    """
+
+    to: str
+    up: bool
+    bandwidth_bytes_per_s: float
+    latency_s: float
+    measured_at_unix_s: float
+    origin: Origin = "measured"
+    scatter: float = 0.0
+    age_s: float | None = None
+
+
+class UnreachedPeer(Message, frozen=True, kw_only=True):
+    """An online peer that a node has no connection to, and why.
+
+    Attributes:
+        to: The peer.
+        reason: One sentence.
+    """
+
+    to: str
+    reason: str
+
+
+class LinkMetrics(Message, frozen=True, kw_only=True):
+    """The links that leave a node.
+
+    Attributes:
+        links: Those measured at least once.
+        unreached: Peers without a connection now, measured before or not.
+    """
+
+    node: str
+    instance: str
+    links: tuple[LinkState, ...]
+    unreached: tuple[UnreachedPeer, ...] = ()
+
+
+class Usage(Message, frozen=True, kw_only=True):
+    """What serving one epoch of a model cost on one node since the epoch was prepared there.
+
+    Attributes:
+        requests: Completed requests (source) or component runs' distinct requests (other nodes).
+        failed: Requests that ended in an error (source only).
+        compute_s: Seconds spent running components and coding tensors. [s]
+        transmit_s: Seconds the node spent sending (bytes over measured rate, plus latency). [s]
+        energy_j: Of computing and sending together. [J]
+        energy_origin: The weakest of what went into `energy_j`: `measured`, else `modelled` or `configured`.
+        latency_sum_s: Of completed requests (source only). [s]
+        compute_energy_j: Integrated over the sensor's readings where one is there, else compute_s times watts. [J]
+        compute_energy_origin: Of `compute_energy_j`.
+        transmit_energy_j: transmit_s times configured watts, for no sensor tells sending apart. [J]
+        counted_since_unix_s: When these counters began; tells them from others of the same epoch, before the agent
+            restarted or prepared it again. 0: not said. [s since the epoch]
+        coding_s: The part of compute_s that was spent on wire codecs. [s]
+    """
+
+    node: str
+    model: str
+    epoch: int
+    requests: int
+    failed: int
+    compute_s: float
+    transmit_s: float
+    energy_j: float
+    energy_origin: Origin
+    latency_sum_s: float = 0.0
+    compute_energy_j: float = 0.0
+    compute_energy_origin: Origin = "configured"
+    transmit_energy_j: float = 0.0
+    counted_since_unix_s: float = 0.0
+    coding_s: float = 0.0

@@ -1,0 +1,152 @@
+"""Control-plane messages that bring plans to nodes: desired and observed state, and who the source of a model is.
+
+Owns: what a node should hold of a model, complete, and what it holds. Its rule: that of `control/messages.py`, a
+released message is never changed; state is level-triggered: `Desired` is what should be, `Observed` what is. Not here: how
+a plan is made and when it serves (the controller).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from edgesplit.control.messages import GraphRef, Message, TensorSpec
+from edgesplit.retrying import Retrying
+
+__all__ = ["ComponentSpec", "Deployment", "Desired", "EpochSpec", "EpochState", "Observed", "Route", "Shadowing"]
+
+
+class Deployment(Message, frozen=True, kw_only=True):
+    """Who the source of a deployed model is, for nodes that forward requests and for clients."""
+
+    model: str
+    source: str
+    advertise: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+class Route(Message, frozen=True, kw_only=True):
+    """Where a tensor goes from the node that has it; local consumers need no route.
+
+    Attributes:
+        tensor: Wire name; a quantized operator's int8 output has a name of its own.
+        codec: Wire codec, `raw` for none.
+        to: Receiving nodes, each gets it once.
+    """
+
+    tensor: str
+    codec: str
+    to: tuple[str, ...]
+
+
+class ComponentSpec(Message, frozen=True, kw_only=True):
+    """Operators of one node that run as one submodel.
+
+    Attributes:
+        component: Number within the plan, the same as in `splitctl plan`.
+        inputs: Wire tensors it waits for, whoever sends them.
+        outputs: Wire tensors it yields.
+        routes: Where its outputs go besides this node's own components.
+        predicted_s: Planned compute. [s]
+    """
+
+    component: int
+    graph: GraphRef
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    routes: tuple[Route, ...]
+    predicted_s: float = 0.0
+
+
+class EpochSpec(Message, frozen=True, kw_only=True):
+    """One node's part in one plan.
+
+    Attributes:
+        source: Where requests arise and outputs are needed.
+        participants: Every node of the plan and its data-plane address.
+        components: This node's own.
+        input_routes: On the source: where the model's inputs go besides its own components.
+        outputs: On the source: ONNX outputs, in order; each is a wire tensor of the same name, or an input
+            passed through.
+        quantized: The plan quantizes at least one operator or tensor (its outputs differ from the float model's).
+        footprints: On the source: what the tensors of a request may take on each other participant at a time. [B]
+    """
+
+    epoch: int
+    source: str
+    participants: dict[str, str]
+    components: tuple[ComponentSpec, ...]
+    input_routes: tuple[Route, ...] = ()
+    outputs: tuple[str, ...] = ()
+    quantized: bool = False
+    footprints: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+
+
+class Shadowing(Message, frozen=True, kw_only=True):
+    """How the source checks the noise of what it serves: it runs a few requests again on the float model.
+
+    Attributes:
+        requests: The first ones of an epoch.
+        every_s: After them one in this time; 0 for none. [s]
+        bound: What the mean must not exceed; None for no bound.
+        metric: What the bound speaks of: module:function, or empty for rho.
+    """
+
+    requests: int
+    every_s: float
+    bound: float | None = None
+    metric: str = ""
+
+
+class Desired(Message, frozen=True, kw_only=True):
+    """What a node should hold of a model, complete: what is not named is dropped once drained.
+
+    Attributes:
+        epochs: To prepare and keep.
+        serve: On the source: the epoch new requests start on, once prepared here; None on other nodes or
+            before activation.
+        fallback: On the source: the epoch (everything on the source) to use while the served one has lost a node.
+        fallbacks: On the source: node to the epoch to use instead of `fallback` while that node is lost.
+        shadowing: On the source: how to check the noise of `serve` against `fallback`; None where there is none.
+    """
+
+    node: str
+    model: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    epochs: tuple[EpochSpec, ...]
+    serve: int | None = None
+    fallback: int | None = None
+    fallbacks: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    shadowing: Shadowing | None = None
+
+
+class EpochState(Message, frozen=True, kw_only=True):
+    """Where a node stands with one epoch.
+
+    Attributes:
+        in_flight: Requests that started on it and have not ended (counted on the source).
+        retry: It failed for a passing reason and is tried again; None where it did not fail, or for good.
+    """
+
+    epoch: int
+    state: Literal["preparing", "prepared", "failed", "draining"]
+    detail: str = ""
+    in_flight: int = 0
+    retry: Retrying | None = None
+
+
+class Observed(Message, frozen=True, kw_only=True):
+    """What a node holds and serves of a model.
+
+    Attributes:
+        serving: On the source: the epoch new requests start on now (the fallback's while a peer is away).
+    """
+
+    node: str
+    instance: str
+    model: str
+    epochs: tuple[EpochState, ...]
+    serving: int | None = None

@@ -1,0 +1,57 @@
+"""Control-plane messages by which programs register: the controller's and the nodes'.
+
+Owns: what a program says of itself while it is there, and its last will. Its rule: that of `control/messages.py`, a
+released message is never changed. Not here: who may hold a name (`mqtt/name_registration.py`).
+"""
+
+from __future__ import annotations
+
+from edgesplit.control.messages import Message
+
+__all__ = ["ControllerStatus", "NodeStatus"]
+
+
+class ControllerStatus(Message, frozen=True, kw_only=True):
+    """The controller's registration; its last will has `online` false.
+
+    Attributes:
+        instance: Drawn at each start; a change means it restarted.
+        artifacts: Base URL of the artifact server, without a slash at its end.
+    """
+
+    online: bool
+    protocol: int
+    version: str
+    instance: str
+    artifacts: str
+
+
+class NodeStatus(Message, frozen=True, kw_only=True):
+    """A node's registration; its last will has `online` false.
+
+    Attributes:
+        instance: Drawn at each start; a change means the agent restarted.
+        advertise: host:port where peers and clients reach its data plane.
+        http: host:port of its HTTP endpoint, or empty.
+        runtime: Name and version of the inference runtime.
+        providers: onnxruntime execution providers a session really got.
+        memory_limit_bytes: What components may use together. [B]
+        emulated: Its speed and links are those of an `[emulation]` section, not the machine's.
+        refused: Why it does not work with the controller it sees (another protocol), or empty.
+        warnings: What is wrong with how it is set up, one sentence each, while it works all the same.
+    """
+
+    node: str
+    online: bool
+    protocol: int
+    version: str
+    instance: str
+    advertise: str
+    http: str = ""
+    runtime: str = ""
+    providers: tuple[str, ...] = ()
+    threads: int = 1
+    memory_limit_bytes: int = 0
+    emulated: bool = False
+    refused: str = ""
+    warnings: tuple[str, ...] = ()
