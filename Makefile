@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-distribution-python test-torch check bench fuzz test-systemd test-docker test-testbed clean
+.PHONY: help demo test test-distribution-python test-torch check docs bench fuzz test-systemd test-docker test-testbed clean
 help:  ## What there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-24s  %s\n", $$1, $$2}'
 
@@ -39,6 +39,9 @@ check: $(VENV)/.dev  ## Lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.dev  ## Write the tables of docs/ anew that are made from the code
+	$(BIN)/python -m tests.claims.doc_tables
 
 bench: $(VENV)/.dev  ## Benchmarks, side by side, medians and ratios
 	$(BIN)/python -m bench

@@ -39,6 +39,7 @@ from edgesplit.operations.operation import (
     ShowPlan,
     UndeployModel,
 )
+from edgesplit.planning.plan import TimelineEntry
 from tests.cli.conftest import Run
 from tests.cli.fakes import FakeController
 
@@ -119,9 +120,9 @@ PLAN = PlanDocument(
     quantized=("conv1",),
     codecs={"t1": "fp16"},
     timeline=(
-        {"kind": "compute", "start_s": 0.0, "end_s": 0.2, "node": "device", "component": 0},
-        {"kind": "transfer", "start_s": 0.2, "end_s": 0.5, "from": "device", "to": "cloud", "tensor": "t1"},
-        {"kind": "compute", "start_s": 0.5, "end_s": 0.65, "node": "cloud", "component": 1},
+        TimelineEntry(kind="compute", start_s=0.0, end_s=0.2, node="device", component=0),
+        TimelineEntry(kind="transfer", start_s=0.2, end_s=0.5, source="device", target="cloud", tensor="t1"),
+        TimelineEntry(kind="compute", start_s=0.5, end_s=0.65, node="cloud", component=1),
     ),
     solve_s=0.3,
     reason="the goals changed",

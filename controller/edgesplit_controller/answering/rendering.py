@@ -230,7 +230,7 @@ def plan_document(
         components=_component_rows(plan, speeds),
         quantized=tuple(sorted(assignment.quantized)),
         codecs=dict(assignment.codecs),
-        timeline=tuple(msgspec.to_builtins(evaluation.timeline)),
+        timeline=evaluation.timeline,
         solve_s=plan.solve_s,
         reason=plan.reason,
         source=plan.plan.source,

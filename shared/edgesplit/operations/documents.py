@@ -6,7 +6,7 @@ Not here: what is asked (`operations/operation.py`), agents' messages (`control/
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -14,6 +14,7 @@ from edgesplit.control.messages import TensorSpec
 from edgesplit.operations.energy_documents import BatteryDocument, EnergyRow
 from edgesplit.operations.noise_documents import MeasuredNoise, NoiseModelDocument, TighteningDocument
 from edgesplit.operations.profile_documents import FailingRow, ProfilingRow
+from edgesplit.planning.plan import TimelineEntry
 
 __all__ = [
     "BatteryDocument",
@@ -418,7 +419,7 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
     components: tuple[ComponentRow, ...]
     quantized: tuple[str, ...]
     codecs: dict[str, str]
-    timeline: tuple[dict[str, Any], ...]
+    timeline: tuple[TimelineEntry, ...]
     solve_s: float
     reason: str
     source: str

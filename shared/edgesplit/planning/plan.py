@@ -1,7 +1,7 @@
 """What planning produces: assignment, components, timeline, evaluation, solution.
 
-Owns: the frozen result types and their JSON document. Its rule: values only, everything here can be encoded as
-JSON. Not here: how any of it is computed.
+Owns: the frozen result types. Its rule: values only, everything here can be encoded as JSON. Not here: how any of it is
+computed.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
-
-from edgesplit.planning.problem import Problem
 
 __all__ = [
     "Assignment",
@@ -22,7 +20,6 @@ __all__ = [
     "Status",
     "TimelineEntry",
     "Timings",
-    "solution_to_document",
 ]
 
 Status = Literal["optimal", "feasible", "infeasible"]
@@ -146,9 +143,9 @@ class Solution(msgspec.Struct, frozen=True, kw_only=True):
         status: `optimal` is proven to a relative gap of 1e-6; `feasible` ran out of time.
         assignment: None when infeasible.
         evaluation: Of the assignment; None when infeasible.
-        score: As INTERFACES defines it; None when infeasible.
-        bound: Proven lower bound of the score.
-        gap: score - bound, at least 0.
+        score: As docs/problem-file.md defines it; None when infeasible. [1]
+        bound: Proven lower bound of the score. [1]
+        gap: score - bound, at least 0. [1]
         ranges: The scales the score used.
         timings: Where the time went.
         reason: One sentence; why there is no plan, or what stopped the proof.
@@ -163,51 +160,3 @@ class Solution(msgspec.Struct, frozen=True, kw_only=True):
     ranges: Ranges
     timings: Timings
     reason: str = ""
-
-
-def solution_to_document(problem: Problem, solution: Solution) -> dict[str, object]:
-    """The JSON document of `splitctl solve`.
-
-    Args:
-        problem: The problem that was solved.
-        solution: Its solution.
-
-    Returns:
-        Plain lists, dicts, strings and numbers under the names INTERFACES.md fixes; values are null when
-        infeasible. `per_node` counts members and the quantized operators among them.
-    """
-    evaluation, assignment = solution.evaluation, solution.assignment
-    document: dict[str, object] = {
-        "status": solution.status,
-        "latency_s": None if evaluation is None else evaluation.latency_s,
-        "timeline_s": None if evaluation is None else evaluation.timeline_s,
-        "energy_j": None if evaluation is None else evaluation.energy_j,
-        "device_energy_j": None if evaluation is None else evaluation.device_energy_j,
-        "noise": None if evaluation is None else evaluation.noise,
-        "score": solution.score,
-        "bound": solution.bound,
-        "gap": solution.gap,
-        "assignment": {} if assignment is None else dict(assignment.node_of),
-        "quantized": [] if assignment is None else sorted(assignment.quantized),
-        "codecs": {} if assignment is None else dict(assignment.codecs),
-        "per_node": _per_node(problem, solution),
-        "components": [] if evaluation is None else msgspec.to_builtins(evaluation.components),
-        "timeline": [] if evaluation is None else msgspec.to_builtins(evaluation.timeline),
-        "ranges": msgspec.to_builtins(solution.ranges),
-        "timings": msgspec.to_builtins(solution.timings),
-        "reason": solution.reason,
-    }
-    return document
-
-
-def _per_node(problem: Problem, solution: Solution) -> dict[str, dict[str, int]]:
-    if solution.assignment is None or solution.evaluation is None:
-        return {}
-    counts = {node.name: {"operators": 0, "components": 0, "quantized": 0} for node in problem.nodes}
-    for operator in problem.operators:
-        entry = counts[solution.assignment.node_of[operator.name]]
-        entry["operators"] += len(operator.listed)
-        entry["quantized"] += operator.name in solution.assignment.quantized
-    for component in solution.evaluation.components:
-        counts[component.node]["components"] += 1
-    return counts

@@ -1,7 +1,8 @@
 """Reading and writing problem files, `split-problem/1`.
 
-Owns: JSON to a valid `Problem` and back. Its rule: what is returned needs no further check; what is wrong is one
-sentence that names the entry.
+Owns: JSON to a valid `Problem` and back, and the format's JSON Schema, which lies beside this module. Its rule: what is
+returned needs no further check; what is wrong is one sentence that names the entry. What the numbers mean stands in
+docs/problem-file.md.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import math
 import zlib
 from collections.abc import Iterable, Mapping
+from importlib import resources
 from pathlib import Path
 
 import msgspec
@@ -19,7 +21,9 @@ from edgesplit.errors import InvalidProblem
 from edgesplit.planning.problem import FORMAT, Problem
 from edgesplit.planning.problem_validation import validate
 
-__all__ = ["load_problem", "problem_from_json", "problem_to_json"]
+__all__ = ["load_problem", "problem_from_json", "problem_schema", "problem_to_json"]
+
+_SCHEMA = "split-problem-1.schema.json"
 
 
 def load_problem(path: Path | str) -> Problem:
@@ -56,6 +60,11 @@ def problem_from_json(data: bytes | str) -> Problem:
 def problem_to_json(problem: Problem) -> bytes:
     """Encode a problem as the document `problem_from_json` reads."""
     return msgspec.json.encode(problem)
+
+
+def problem_schema() -> bytes:
+    """The JSON Schema (draft 2020-12) of problem files; what it cannot say stands in docs/problem-file.md."""
+    return resources.files(__package__).joinpath(_SCHEMA).read_bytes()
 
 
 def _malformed(data: bytes | str, detail: str) -> InvalidProblem:

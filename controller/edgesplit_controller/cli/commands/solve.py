@@ -1,7 +1,7 @@
 """`splitctl solve`: offline planning of a problem file.
 
 Owns: this command. Its rule: no broker, no controller; the document is printed even when there is no plan. Not
-here: the planner and its document (`planner/`, `edgesplit.planning.plan`).
+here: the planner (`planner/`), the document (`solution_document.py`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,14 @@ from edgesplit_controller.cli.common import Settings, help_epilog, note, offline
 __all__ = ["solve"]
 
 EXIT_INFEASIBLE = 3
+
+
+def _print_schema(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        from edgesplit.planning.problem_file import problem_schema  # noqa: PLC0415 - as below
+
+        click.echo(problem_schema(), nl=False)
+        context.exit()
 
 
 @click.command(
@@ -37,31 +45,32 @@ EXIT_INFEASIBLE = 3
     show_default=True,
     help="After this the best plan known is returned with its proven gap. [s]",
 )
+@click.option(
+    "--schema",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_schema,
+    help="Print the JSON Schema of problem files and exit.",
+)
 @offline_options
 def solve(settings: Settings, file: Path, time_limit_s: float) -> None:
     """Plan the problem FILE (split-problem/1, .json or .json.gz) offline, no broker needed."""
-    from edgesplit.planning.plan import solution_to_document  # noqa: PLC0415 - the planner's imports take their time
-    from edgesplit.planning.problem_file import load_problem  # noqa: PLC0415
+    from edgesplit.planning.problem_file import load_problem  # noqa: PLC0415 - the planner's imports take their time
+    from edgesplit_controller.cli.solution_document import solution_document  # noqa: PLC0415
     from edgesplit_controller.planner import solve as solve_problem  # noqa: PLC0415
 
     opened = time.perf_counter()
     problem = load_problem(file)
     load_s = time.perf_counter() - opened
     solution = solve_problem(problem, time_limit_s=time_limit_s)
-    document = solution_to_document(problem, solution)
-    timings = solution.timings
-    document["timings"] = {
-        "load_s": load_s,
-        "build_s": timings.build_s,
-        "solve_s": timings.solve_s,
-        "total_s": load_s + timings.total_s,
-    }
+    document = solution_document(problem, solution, load_s)
     if settings.json:
         print_json(document)
     else:
         from edgesplit_controller.cli.views.plan_view import show_solution  # noqa: PLC0415 - programs do without rich
 
-        show_solution(problem, solution, load_s)
+        show_solution(problem, document)
     if solution.status == "infeasible":
         if not settings.json:
             note(f"no plan satisfies the constraints: {solution.reason}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-import msgspec
 from rich.console import Console
 from rich.text import Text
 
@@ -17,8 +16,9 @@ from edgesplit.formatting import UNKNOWN, clock, joules, number, time_span
 from edgesplit.operations.documents import DeclinedDocument, FallbackRow, MeasuredDocument, NodeShare, PlanDocument
 from edgesplit.operations.energy_documents import EnergyRow
 from edgesplit.operations.noise_documents import MeasuredNoise
-from edgesplit.planning.plan import Solution, TimelineEntry, solution_to_document
+from edgesplit.planning.plan import TimelineEntry
 from edgesplit.planning.problem import Problem
+from edgesplit_controller.cli.solution_document import SolutionDocument
 from edgesplit_controller.cli.views.layout import console, plain_table, properties
 from edgesplit_controller.cli.views.tables import corrected_text, goals_text
 
@@ -77,12 +77,11 @@ def show_plan(document: PlanDocument) -> None:
             ]
         )
     )
-    entries = msgspec.convert(document.timeline, list[TimelineEntry])
     _show_assignment(out, document.per_node, document.components, document.quantized, document.codecs)
     _show_timings(out, document)
     _show_constraints(out, document)
     _show_fallbacks(out, document.fallbacks)
-    _show_timeline(out, entries)
+    _show_timeline(out, document.timeline)
 
 
 def _declined(declined: DeclinedDocument) -> list[tuple[str, str]]:
@@ -92,35 +91,35 @@ def _declined(declined: DeclinedDocument) -> list[tuple[str, str]]:
     return [("declined", f"{text}{clock(declined.last_unix_s)[:16]} ({declined.last_reason})")]
 
 
-def show_solution(problem: Problem, solution: Solution, load_s: float) -> None:
+def show_solution(problem: Problem, document: SolutionDocument) -> None:
     """Print the page of `splitctl solve`."""
     out = console()
-    out.print(f"{problem.model} from {problem.source}: {solution.status}")
-    if solution.status == "feasible" and solution.reason:
-        out.print(f"why: {solution.reason}")
+    out.print(f"{problem.model} from {problem.source}: {document.status}")
+    if document.status == "feasible" and document.reason:
+        out.print(f"why: {document.reason}")
     out.print()
-    evaluation, assignment, timings = solution.evaluation, solution.assignment, solution.timings
-    spent = f"{time_span(load_s)} reading, {time_span(timings.build_s)} building, {time_span(timings.solve_s)} solving"
-    rows = [("time", f"{time_span(load_s + timings.total_s)} ({spent})")]
-    if evaluation is None or assignment is None:
+    times = document.timings
+    spent = (
+        f"{time_span(times.load_s)} reading, {time_span(times.build_s)} building, {time_span(times.solve_s)} solving"
+    )
+    rows = [("time", f"{time_span(times.total_s)} ({spent})")]
+    if document.status == "infeasible":
         out.print(properties(rows))
         return
     objective = problem.objective
     weights = f"latency {number(objective.latency_weight)}, energy {number(objective.energy_weight)}"
     rows = [
-        ("latency", f"{time_span(evaluation.latency_s)} ({objective.latency_model})"),
-        ("timeline", f"{time_span(evaluation.timeline_s)} (simulated)"),
-        ("energy", f"{joules(evaluation.energy_j)}, of it the device {joules(evaluation.device_energy_j)}"),
-        ("noise", number(evaluation.noise)),
-        ("score", f"{_score(solution.score)}; weights {weights}"),
-        ("proof", _proof(solution.status, solution.gap)),
+        ("latency", f"{time_span(document.latency_s)} ({objective.latency_model})"),
+        ("timeline", f"{time_span(document.timeline_s)} (simulated)"),
+        ("energy", f"{joules(document.energy_j)}, of it the device {joules(document.device_energy_j)}"),
+        ("noise", number(document.noise)),
+        ("score", f"{_score(document.score)}; weights {weights}"),
+        ("proof", _proof(document.status, document.gap)),
         *rows,
     ]
     out.print(properties(rows))
-    _show_assignment(
-        out, _shares(problem, solution), evaluation.components, sorted(assignment.quantized), assignment.codecs
-    )
-    _show_timeline(out, evaluation.timeline)
+    _show_assignment(out, document.per_node, document.components, document.quantized, document.codecs)
+    _show_timeline(out, document.timeline)
 
 
 def timeline_rows(entries: Sequence[TimelineEntry], columns: int = TIMELINE_COLUMNS) -> list[tuple[str, str]]:
@@ -235,10 +234,6 @@ def _show_timeline(out: Console, entries: Sequence[TimelineEntry]) -> None:
     out.print(lanes)
     legend = ", ".join(f"{_SIGNS[kind]} {kind}" for kind in _SIGNS if any(entry.kind == kind for entry in entries))
     out.print(legend)
-
-
-def _shares(problem: Problem, solution: Solution) -> dict[str, NodeShare]:
-    return msgspec.convert(solution_to_document(problem, solution)["per_node"], dict[str, NodeShare])
 
 
 def _measured_noise(noise: MeasuredNoise) -> str:

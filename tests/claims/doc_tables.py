@@ -1,0 +1,310 @@
+"""Tables of docs/ that are made from the code: `python -m tests.claims.doc_tables` writes them anew.
+
+Owns: the parts of pages between `<!-- made: WHAT -->` and `<!-- end -->`. Its rule: what a table says stands in the code, in
+types, docstrings or the schema, and nowhere else; a field without a meaning is an error. Not here: the pages' own words.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from edgesplit.control.event_kinds import HISTORIES, level_of
+from edgesplit.control.event_messages import Event
+from edgesplit.errors import EdgesplitError
+from edgesplit.operations.documents import (
+    DeployDocument,
+    ForbiddenRow,
+    LinkRow,
+    ModelAddedDocument,
+    ModelDocument,
+    NodeRemovedDocument,
+    NodeRow,
+    PinsDocument,
+    PlanDocument,
+    WeightsRow,
+)
+from edgesplit.operations.profile_documents import ProfiledRow
+from edgesplit.operations.study_documents import ExplainDocument, FrontierDocument, WhatIfDocument
+from edgesplit.planning.problem_file import problem_schema
+from edgesplit_controller.cli.load_run import TrafficDocument
+from edgesplit_controller.cli.solution_document import SolutionDocument
+
+__all__ = ["DOCS", "MADE", "PRINTED", "document_types", "errors", "main", "renewed", "structs_in"]
+
+DOCS = Path(__file__).parents[2] / "docs"
+MADE = re.compile(r"<!-- made: (?P<what>[^>]+) -->\n.*?<!-- end -->", re.DOTALL)
+UNIT = re.compile(r"\s*\[([^\[\]]+)\]$")
+
+Struct = type[msgspec.Struct]
+Schema = Mapping[str, Any]
+
+PRINTED: Mapping[str, Any] = {
+    "nodes": list[NodeRow],
+    "node remove": NodeRemovedDocument,
+    "links": list[LinkRow],
+    "model add": ModelAddedDocument,
+    "model list": list[ModelDocument],
+    "model show": ModelDocument,
+    "model profile": list[ProfiledRow],
+    "model remove": ModelDocument,
+    "deploy": DeployDocument,
+    "undeploy": DeployDocument,
+    "set-weights": list[WeightsRow],
+    "pin": PinsDocument,
+    "unpin": PinsDocument,
+    "forbid": list[ForbiddenRow],
+    "allow": list[ForbiddenRow],
+    "plan": PlanDocument,
+    "explain": ExplainDocument,
+    "what-if": WhatIfDocument,
+    "frontier": FrontierDocument,
+    "infer": TrafficDocument,
+    "solve": SolutionDocument,
+    "events": list[Event],
+}
+"""What each command of splitctl prints with `--json`."""
+
+
+def renewed(page: str) -> str:
+    """A page with all its tables made anew."""
+
+    def made(found: re.Match[str]) -> str:
+        kind, *words = found["what"].split()
+        return f"<!-- made: {found['what']} -->\n{MAKERS[kind](*words)}\n<!-- end -->"
+
+    return MADE.sub(made, page)
+
+
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """A Markdown table."""
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+# --- documents of splitctl -------------------------------------------------------------------------------------------
+
+
+def document_types() -> list[Struct]:
+    """Every type that a command's document consists of, in the order of the commands; each once."""
+    found: dict[Struct, None] = {}
+    for printed in PRINTED.values():
+        for struct in structs_in(printed):
+            visit(struct, found)
+    return list(found)
+
+
+def visit(struct: Struct, found: dict[Struct, None]) -> None:
+    """Note a type and those its fields consist of."""
+    if struct in found:
+        return
+    found[struct] = None
+    for field in msgspec.structs.fields(struct):
+        for part in structs_in(field.type):
+            visit(part, found)
+
+
+def structs_in(hint: Any) -> Iterator[Struct]:
+    """The structs that a type names, however deep."""
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        yield hint
+    for argument in typing.get_args(hint):
+        yield from structs_in(argument)
+
+
+def meanings(struct: Struct) -> dict[str, tuple[str, str]]:
+    """Field to its meaning and its unit, as the docstring's `Attributes:` say."""
+    said: dict[str, tuple[str, str]] = {}
+    for base in reversed(struct.__mro__):
+        text = inspect.cleandoc(base.__dict__.get("__doc__") or "")
+        section = re.search(r"^Attributes:\n((?:    .*\n?|\n)*)", text, re.MULTILINE)
+        for entry in re.split(r"\n(?=    \S)", section[1]) if section else ():
+            names, _, meaning = " ".join(entry.split()).partition(": ")
+            unit = UNIT.search(meaning)
+            units = unit[1].split(", ") if unit else [""]
+            for index, name in enumerate(names.split(", ")):
+                said[name] = (UNIT.sub("", meaning), units[min(index, len(units) - 1)])
+    return said
+
+
+def for_json(text: str) -> str:
+    """Python's words as JSON has them."""
+    for word, json_word in (("None", "null"), ("True", "true"), ("False", "false")):
+        text = re.sub(rf"\b{word}\b", json_word, text)
+    return text
+
+
+def type_text(hint: Any) -> str:
+    """A field's type in JSON's words."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        parts = [type_text(argument) for argument in arguments if argument is not type(None)]
+        parts = [part for part in parts if part != "integer" or "number" not in parts]
+        return " or ".join(parts + (["null"] if type(None) in arguments else []))
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in arguments)
+    if origin in (tuple, list, frozenset):
+        return f"list of {type_text(arguments[0])}"
+    if origin in (dict, Mapping) or (isinstance(origin, type) and issubclass(origin, Mapping)):
+        return f"object of {type_text(arguments[1])}"
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return f"[{hint.__name__}](#{hint.__name__.lower()})"
+    return {str: "text", int: "integer", float: "number", bool: "true or false", Any: "anything"}[hint]
+
+
+def document_section(struct: Struct) -> str:
+    """One type: what it is, and its keys."""
+    said = meanings(struct)
+    rows: list[tuple[str, ...]] = []
+    for field in msgspec.structs.fields(struct):
+        if field.name not in said:
+            raise LookupError(f"{struct.__module__}.{struct.__name__}: {field.name} has no meaning under Attributes")
+        meaning, unit = said[field.name]
+        rows.append((f"`{field.encode_name}`", type_text(field.type), unit, for_json(meaning)))
+    summary = for_json(" ".join(inspect.cleandoc(struct.__doc__ or "").split("\n\n", maxsplit=1)[0].split()))
+    return f"### {struct.__name__}\n{summary}\n\n{table(('key', 'type', 'unit', 'meaning'), rows)}"
+
+
+def documents() -> str:
+    """All types of all documents."""
+    return "\n\n".join(document_section(struct) for struct in document_types())
+
+
+# --- errors and events -----------------------------------------------------------------------------------------------
+
+
+def errors(root: type[EdgesplitError] = EdgesplitError) -> list[type[EdgesplitError]]:
+    """The tree of errors, root first."""
+    return [root, *(leaf for child in root.__subclasses__() for leaf in errors(child))]
+
+
+def error_table() -> str:
+    """Every error there is."""
+    rows: list[tuple[str, ...]] = []
+    for error in errors():
+        meaning = (error.__doc__ or "").split("\n", maxsplit=1)[0].removesuffix(".")
+        rows.append((f"`{error.code}`", str(error.exit_code), "yes" if error.passing else "", meaning))
+    return table(("code", "exit status", "may pass by itself", "meaning"), rows)
+
+
+def event_table() -> str:
+    """Kinds of events by history, with those that are no information marked."""
+
+    def told(kind: str) -> str:
+        level = level_of(kind)
+        return f"`{kind}`" if level == "info" else f"`{kind}` ({level})"
+
+    rows = [
+        (f"`{history}`", ", ".join(told(kind) for kind in sorted(kinds)) or "what is none of the above")
+        for history, kinds in HISTORIES.items()
+    ]
+    return table(("history", "kinds"), rows)
+
+
+# --- the problem file ------------------------------------------------------------------------------------------------
+
+
+def problem_table(name: str) -> str:
+    """One object of the problem file, from its schema."""
+    schema = json.loads(problem_schema())
+    entry = schema["$defs"][name]
+    rows: list[tuple[str, ...]] = []
+    for key, found in entry["properties"].items():
+        resolved = {**schema["$defs"].get(reference(found), {}), **found}
+        meaning = str(resolved["description"])
+        unit = UNIT.search(meaning)
+        default = "required" if key in entry.get("required", ()) else default_text(resolved["default"])
+        rows.append(
+            (
+                f"`{key}`",
+                schema_type(schema, found),
+                unit[1] if unit else "",
+                default,
+                bounds(schema, found),
+                UNIT.sub("", meaning),
+            )
+        )
+    return table(("key", "type", "unit", "default", "bounds", "meaning"), rows)
+
+
+def default_text(value: object) -> str:
+    """A default as JSON writes it; an empty object stands for all its defaults."""
+    return "its defaults" if value == {} else f"`{msgspec.json.encode(value).decode()}`".replace('"', "")
+
+
+def reference(found: Schema) -> str:
+    """Which definition a schema refers to, or empty."""
+    return str(found.get("$ref", "")).removeprefix("#/$defs/")
+
+
+def alternatives(schema: Schema, found: Schema) -> Iterator[Schema]:
+    """What a value may be, references resolved one step."""
+    for choice in found.get("anyOf", (found,)):
+        definition = schema["$defs"].get(reference(choice), {})
+        yield choice if definition.get("type") == "object" else {**definition, **choice}
+
+
+def schema_type(schema: Schema, found: Schema) -> str:
+    """A key's type in words."""
+    return " or ".join(one_type(schema, choice) for choice in alternatives(schema, found))
+
+
+def one_type(schema: Schema, choice: Schema) -> str:
+    name = reference(choice)
+    if name[:1].isupper():
+        return f"[{name}](#{name.lower()})"
+    if "const" in choice:
+        return f"`{choice['const']}`"
+    if "enum" in choice:
+        return " or ".join("null" if value is None else f"`{value}`" for value in choice["enum"])
+    if choice["type"] == "array":
+        return f"list of {schema_type(schema, choice['items'])}"
+    if choice["type"] == "object":
+        return f"object of {schema_type(schema, choice['additionalProperties'])}"
+    return {"string": "text", "number": "number", "boolean": "true or false", "null": "null"}[choice["type"]]
+
+
+def bounds(schema: Schema, found: Schema) -> str:
+    """A key's bounds; every number is finite besides."""
+    said: list[str] = []
+    for choice in alternatives(schema, found):
+        inner = choice.get("additionalProperties", choice)
+        inner = {**schema["$defs"].get(reference(inner), {}), **inner}
+        if "exclusiveMinimum" in inner:
+            said.append("> 0")
+        elif inner.get("minimum") == 0:
+            said.append("≥ 0")
+        if choice.get("minLength") or choice.get("minItems") or choice.get("minProperties"):
+            said.append("not empty")
+        elif inner.get("minItems"):
+            said.append("each not empty")
+    return ", ".join(said)
+
+
+MAKERS: Mapping[str, Callable[..., str]] = {
+    "documents": documents,
+    "errors": error_table,
+    "events": event_table,
+    "problem": problem_table,
+}
+
+
+def main() -> None:
+    """Write every page of docs/ anew that has tables made here."""
+    for path in sorted(DOCS.glob("*.md")):
+        page = path.read_text()
+        if (fresh := renewed(page)) != page:
+            path.write_text(fresh)
+            print(path.relative_to(DOCS.parent))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
