@@ -13,7 +13,7 @@ import importlib.util
 import logging
 import socket
 import threading
-from typing import Any, Protocol
+from typing import Any
 
 from edgesplit.errors import BrokerUnreachable, InvalidConfiguration
 from edgesplit.mqtt.broker_address import BrokerAddress
@@ -22,14 +22,6 @@ __all__ = ["EmbeddedBroker"]
 
 STOP_TIMEOUT_S = 3.0
 START_TIMEOUT_S = 15.0
-
-
-class _Broker(Protocol):
-    """What is used of `amqtt.broker.Broker`."""
-
-    async def start(self) -> None: ...
-
-    async def shutdown(self) -> None: ...
 
 
 class EmbeddedBroker:
@@ -115,7 +107,13 @@ class EmbeddedBroker:
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
         try:
-            broker = _make_broker(f"{self._address.host}:{self._address.port}")
+            # amqtt is an extra, and heavy: nothing of it is imported before somebody wants a broker.
+            from edgesplit_controller.prompt_broker import make_broker  # noqa: PLC0415
+
+            for name in ("amqtt", "transitions"):
+                # Every packet is a log line at INFO, and every lost client one at WARNING.
+                logging.getLogger(name).setLevel(logging.CRITICAL)
+            broker = make_broker(_configuration(f"{self._address.host}:{self._address.port}"))
             await broker.start()
         except Exception as error:
             self._failure = error.__cause__ or error
@@ -136,48 +134,10 @@ def _require_amqtt() -> None:
         )
 
 
-def _make_broker(bind: str) -> _Broker:
-    from amqtt.broker import Broker  # noqa: PLC0415  # heavy, and only an extra
-
-    class PromptBroker(Broker):  # type: ignore[misc]  # amqtt's types are not followed
-        """amqtt's broker without three stalls that lose or delay messages (seen with amqtt 0.12).
-
-        * It iterates over its subscriptions for every new client and suspends meanwhile: another client that
-          subscribes then makes the iteration fail, and the new client's session dies.
-        * It waits for the acknowledgement of every retained message before it looks at a client's next packet, and an
-          acknowledgement that comes very fast is overlooked until a time-out of 5 s.
-        * A client that falls silent is never declared dead, so that its last will is not published.
-        """
-
-        async def _publish_retained_messages_for_subscription(
-            self, subscription: tuple[str, int], session: Any
-        ) -> None:
-            # Never suspends: see the first two stalls.
-            topic_filter, qos = subscription
-            handler = self._get_handler(session)
-            if handler is None or all(known is not session for known, _ in self._subscriptions.get(topic_filter, [])):
-                return
-            for topic, retained in tuple(self._retained_messages.items()):
-                if self._matches(topic, topic_filter):
-                    sending = handler.mqtt_publish(topic, retained.data, min(qos, retained.qos or qos), retain=True)
-                    self._tasks_queue.append(asyncio.ensure_future(sending))
-
-        async def _initialize_client_session(
-            self, reader: Any, writer: Any, remote_address: str, remote_port: int
-        ) -> Any:
-            handler, session = await super()._initialize_client_session(reader, writer, remote_address, remote_port)
-            closing: set[asyncio.Task[None]] = set()
-            handler.handle_read_timeout = lambda: closing.add(asyncio.ensure_future(handler.handle_connection_closed()))
-            return handler, session
-
-    for name in ("amqtt", "transitions"):
-        # Every packet is a log line at INFO, and every lost client one at WARNING.
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    configuration: dict[str, Any] = {
+def _configuration(bind: str) -> dict[str, Any]:
+    return {
         "listeners": {"default": {"type": "tcp", "bind": bind}},
         # [MQTT-3.1.2-24]: one and a half times the keep-alive; the bus's is 5 s.
         "timeout_disconnect_delay": 3,
         "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
     }
-    broker: _Broker = PromptBroker(configuration)
-    return broker

@@ -6,22 +6,36 @@ one at a time, so that what belongs to the loop needs no other lock. Not here: w
 A thread that has just computed is awake, and its processor too. To have the loop send what it computed costs a hand-over
 between threads, and where the loop's processor slept meanwhile, it copies to sockets at little more than half its rate at
 first (measured around 12 ms of computing: 2.4 instead of 1.4 ms for 4.7 MB).
+
+Private to asyncio: `_set_running_loop`, which its documentation offers to makers of event loops alone, and that
+`run_forever` does everything but waiting outside of the selector. Tried with the versions of `TRIED`; with any other
+Python the turn is never lent, and what was computed is handed over to the loop's thread.
 """
 
 from __future__ import annotations
 
 import asyncio
+import platform
 import selectors
 import threading
 from collections.abc import Callable
 
-__all__ = ["LendingLoop"]
+from edgesplit.private_parts import TriedWith
+
+__all__ = ["TRIED", "LendingLoop"]
+
+TRIED = TriedWith("Python", "3.11", "3.14")
 
 
 class LendingLoop(asyncio.SelectorEventLoop):
-    """asyncio's loop, with `act`."""
+    """asyncio's loop, with `act`.
 
-    def __init__(self) -> None:
+    Args:
+        python: The interpreter's version.
+    """
+
+    def __init__(self, python: str = platform.python_version()) -> None:
+        self.lends = TRIED.covers(python) and hasattr(asyncio, "_set_running_loop")
         self._turn = threading.Lock()
         super().__init__(_LendingSelector(self._turn))
 
@@ -40,7 +54,7 @@ class LendingLoop(asyncio.SelectorEventLoop):
             RuntimeError: The loop is closed.
         """
         # Not to be waited for: a busy loop gives its turn away for moments only, and the caller has other things to do.
-        here = self._turn.acquire(blocking=False)
+        here = self.lends and self._turn.acquire(blocking=False)
         if here:
             try:
                 here = self.is_running() and not self.get_debug()  # debugging, asyncio checks threads

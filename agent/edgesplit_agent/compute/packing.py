@@ -31,6 +31,7 @@ from edgesplit.control.plan_messages import ComponentSpec
 from edgesplit.errors import PreparationFailed, RuntimeStarved
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.compute.onnx_wire import Entries, external_entries, with_external_entries
+from edgesplit_agent.compute.prepacked_format import SAVES_PREPACKED, TRIED, is_prepacked, moved_buffers
 from edgesplit_agent.compute.runtime import (
     RuntimeOptions,
     fingerprint,
@@ -38,6 +39,7 @@ from edgesplit_agent.compute.runtime import (
     on_processor_alone,
     open_session,
     refusal,
+    runtime_version,
 )
 
 __all__ = ["PackedGraphs"]
@@ -50,7 +52,6 @@ PATIENCE_S = 60.0
 LOOK_EVERY_S = 0.05
 _SCRATCH = ".packing-"
 _GRAPH, _WEIGHTS = "graph.onnx", "weights.bin"
-_PREPACKED = "prepacked_"
 
 
 class PackedGraphs:
@@ -92,6 +93,12 @@ class PackedGraphs:
         """
         digest = component.graph.digest
         if digest in self._refused or not on_processor_alone(options):
+            return None
+        if not TRIED.covers(runtime_version()):
+            self._refused.add(digest)
+            self._log.info(
+                "not-packed", digest=digest, component=component.component, error=TRIED.text(runtime_version())
+            )
             return None
         try:
             with self._alone(digest) as waited, self._scratch() as scratch:
@@ -174,10 +181,8 @@ class PackedGraphs:
         content = bytearray(_read(file, int(entries["offset"]), int(entries["length"])))
         moved = {"offset": "0", "length": entries["length"]}
         for key, value in entries.items():
-            if key.startswith(_PREPACKED):
-                # Name of the kernel and a hash, then offset;length;checksum of each of its buffers.
-                kernel, *buffers = value.split("|")
-                moved[key] = "|".join([kernel, *(_appended(content, file, buffer) for buffer in buffers)])
+            if is_prepacked(key):
+                moved[key] = moved_buffers(value, lambda offset, length: _appended(content, file, offset, length))
         name = hashlib.sha256(content).hexdigest()
         path = self._folder / name
         if not _holds(path, content):
@@ -216,12 +221,12 @@ def _holds(path: Path, content: bytearray) -> bool:
     return path.exists() and path.stat().st_size == len(content) and bytes(content) == path.read_bytes()
 
 
-def _appended(content: bytearray, file: BinaryIO, buffer: str) -> str:
-    offset, length, checksum = buffer.split(";")
+def _appended(content: bytearray, file: BinaryIO, offset: int, length: int) -> int:
+    """Copy a buffer to the end of a blob, on a page of its own; where it lies there. [B]"""
     content += b"\0" * (-len(content) % PAGE_BYTES)
     at = len(content)
-    content += _read(file, int(offset), int(length))
-    return f"{at};{length};{checksum}"
+    content += _read(file, offset, length)
+    return at
 
 
 def _read(file: BinaryIO, offset: int, length: int) -> bytes:
@@ -246,7 +251,7 @@ def _save_optimized(path: Path, component: ComponentSpec, options: RuntimeOption
     entries = {
         "session.optimized_model_external_initializers_file_name": _WEIGHTS,
         "session.optimized_model_external_initializers_min_size_in_bytes": str(LEAST_BYTES),
-        "session.save_external_prepacked_constant_initializers": "1",
+        **SAVES_PREPACKED,
     }
     session = open_session(path, options, save_to=into / _GRAPH, entries=entries)
     if not (into / _GRAPH).exists():

@@ -38,6 +38,7 @@ __all__ = [
     "open_session",
     "providers_of",
     "refusal",
+    "runtime_version",
     "usable_providers",
     "zeros",
 ]
@@ -181,6 +182,11 @@ def usable_providers(wanted: str, threads: int) -> tuple[str, ...]:
     if text:
         structlog.get_logger(part="runtime").warning("provider-missing", asked=asked, got=got, text=text)
     return tuple(name for name in asked if name in got)
+
+
+def runtime_version() -> str:
+    """Onnxruntime's version."""
+    return str(onnxruntime.__version__)
 
 
 @functools.cache

@@ -46,8 +46,6 @@ LEAST_ROUNDS, MOST_ROUNDS = 2, 20
 REST_S, RESTED_ROUNDS = 0.2, 1
 """A request's tensors are coded after a pause, into memory that was not touched lately. On a virtual machine whose host
 takes such pages away that is several times slower than in a loop."""
-RESTED = {"": "fp16", "lossless": "lossless", "+lossless": "fp16+lossless"}
-"""Kind of codec to the one that is timed after pauses for all of its kind."""
 FORMAT = 3
 """Of the file; another way of timing is another format."""
 
@@ -101,7 +99,7 @@ class CodecTimer:
             of_float = {name: await self._time(name, activations) for name in names}
             apply = [name for name in names if CODECS[name].applies_to("uint8")]
             of_integers = {name: await self._time(name, integers) for name in apply}
-        able = {kind: name for kind, name in RESTED.items() if name in names}
+        able = _one_of_each_kind(names)
         rested = await asyncio.gather(*(self._rested(name, activations[1].copy()) for name in able.values()))
         extra = dict(zip(able, rested, strict=True))
         timing = CodecTiming(
@@ -169,10 +167,17 @@ class CodecTimer:
         return await self._worker.run(run, priority=PROFILING_PRIORITY)
 
 
-def _kind(codec: str) -> str:
-    """Of `RESTED`."""
-    _, plus, rest = codec.partition("+")
-    return plus + rest if plus else codec if codec in RESTED else ""
+def _kind(codec: str) -> tuple[bool, bool]:
+    """What decides how much a codec suffers from pauses: whether it compresses, and whether it converts before."""
+    return CODECS[codec].compresses, CODECS[codec].lossless
+
+
+def _one_of_each_kind(names: Sequence[str]) -> dict[tuple[bool, bool], str]:
+    """The first codec of each kind: timed after pauses for all of its kind."""
+    found: dict[tuple[bool, bool], str] = {}
+    for name in names:
+        found.setdefault(_kind(name), name)
+    return found
 
 
 def _beyond(times: CodecTimes, extra: tuple[float, float] | None) -> CodecTimes:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from edgesplit.errors import InvalidInput, InvalidModel
+from edgesplit_controller.cli.torch_trees import leaves, named_leaves
 
 __all__ = ["ARCHIVE", "Exported", "check_suffix", "export_archive"]
 
@@ -175,9 +176,7 @@ def _output_names(torch: Any, program: Any) -> list[str] | None:
     names = list(program.graph_signature.user_outputs)
     if not all(isinstance(name, str) for name in names):
         return None
-    pytree = torch.utils._pytree
-    answer = pytree.tree_unflatten(names, program.call_spec.out_spec)
-    keyed = [(_key(path), name) for path, name in pytree.tree_flatten_with_path(answer)[0]]
+    keyed = [(_key(path), name) for path, name in named_leaves(torch, names, program.call_spec.out_spec)]
     taken = set(program.graph_signature.user_inputs)
     result: list[str] = []
     for key, name in keyed:
@@ -210,7 +209,7 @@ def _compared(torch: Any, file: Path, program: Any, exported: Any) -> str:
     args, kwargs = program.example_inputs
     with torch.no_grad():
         answer = program.module()(*args, **kwargs)
-    expected = [leaf for leaf in torch.utils._pytree.tree_leaves(answer) if isinstance(leaf, torch.Tensor)]
+    expected = [leaf for leaf in leaves(torch, answer) if isinstance(leaf, torch.Tensor)]
     found = list(exported(*args, **kwargs))
     names = [value.name for value in exported.model.graph.outputs]
     if not len(expected) == len(found) == len(names):

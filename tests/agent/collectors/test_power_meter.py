@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -354,7 +355,7 @@ def test_auto_adds_the_graphics_processor_and_models_only_without_a_sensor(tmp_p
     def graphics(_section: PowerSection, _broker: object) -> PowerSensor:
         return Graphics()
 
-    sensors = {**SENSORS, "nvml": graphics}
+    sensors = {**SENSORS, "nvml": replace(SENSORS["nvml"], build=graphics)}
     section = PowerSection(sysfs=str(write(tmp_path, INTEL_LAPTOP)))
     assert select_power(section, graphics=True, sensors=sensors).sensor == "rapl+nvml"
     nothing = PowerSection(sysfs=str(tmp_path / "none"), idle_w=5.0, busy_w=20.0)

@@ -22,7 +22,7 @@ import numpy as np
 
 from edgesplit.errors import InvalidModel
 from edgesplit.planning.output_noise import Measure
-from edgesplit.wire.codecs import CODECS, available_codecs, decode, encode, layout_bytes
+from edgesplit.wire.codecs import CODECS, available_codecs, decode, encode, layout_bytes, losses
 from edgesplit.wire.tensors import Array
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.model_graph import ModelGraph
@@ -50,8 +50,6 @@ _WORTH = 0.95
 """Of what it makes smaller; a codec that takes off less is not offered: every offer makes planning longer."""
 _SIZE_MARGIN = 1.02
 """On the largest compressed size seen."""
-_DIFFERENT = ("fp16", "int8", "int8-channel")
-"""Codecs that lose something, each in a way of its own; what compresses one of them loses the same."""
 
 _Noise = Callable[[Mapping[str, str]], float]
 """Tensors and their codecs to the noise of the outputs."""
@@ -169,7 +167,7 @@ def _affordable(
 ) -> tuple[list[UnitTensor], int]:
     """Tensors to measure, those that plans are likeliest to cut first, and on how many samples."""
     work_s = budget_s * _WORKERS - (_JOINT_SETS + 1) * sum(first.seconds)
-    costs = {tensor.name: len(_DIFFERENT) * first.seconds_after([tensor.name]) for tensor in tensors}
+    costs = {tensor.name: len(losses()) * first.seconds_after([tensor.name]) for tensor in tensors}
     fitting = [count for count in range(2, min(samples, MOST_SAMPLES) + 1) if sum(costs.values()) * count <= work_s]
     by_name = {tensor.name: tensor for tensor in tensors}
     chosen: dict[str, UnitTensor] = {}
@@ -197,6 +195,9 @@ class _TensorJob:
         self._integers = integers
         self._measure = measure
         self._compressing = [name for name in available_codecs() if CODECS[name].compresses]
+        self._of_integers = [
+            name for name in self._compressing if CODECS[name].lossless and CODECS[name].applies_to("uint8")
+        ]
 
     def joint_sets(self, random: np.random.Generator) -> list[dict[str, str]]:
         """Random choices of a few tensors each and a codec for every one."""
@@ -206,7 +207,7 @@ class _TensorJob:
         sets: list[dict[str, str]] = []
         for _ in range(_JOINT_SETS):
             places = random.permutation(len(self._chosen))[: int(random.integers(2, most, endpoint=True))]
-            sets.append({self._chosen[place].name: str(random.choice(_DIFFERENT)) for place in places.tolist()})
+            sets.append({self._chosen[place].name: str(random.choice(losses())) for place in places.tolist()})
         return sets
 
     def measure(
@@ -248,7 +249,7 @@ class _TensorJob:
 
     def _entries(self, tensor: UnitTensor, findings: _Findings, margin: float) -> Iterable[CodecFigure]:
         for codec in available_codecs():
-            noise = 0.0 if CODECS[codec].lossless else findings.noise.get((tensor.name, codec.split("+")[0]))
+            noise = 0.0 if CODECS[codec].lossless else findings.noise.get((tensor.name, CODECS[codec].loses_as))
             if codec == "raw" or noise is None or math.isinf(noise):
                 continue
             size = float(layout_bytes(codec, tensor.dtype, tensor.shape))
@@ -257,9 +258,10 @@ class _TensorJob:
             plain = layout_bytes(codec, tensor.dtype, tensor.shape)
             if size <= tensor.nbytes * _WORTH and (not CODECS[codec].compresses or size <= plain * _WORTH):
                 yield CodecFigure(codec=codec, precision="float", bytes=size, noise=noise * margin)
-        integers = findings.bytes.get((tensor.name, "lossless", "int8"))
-        if integers is not None and integers * _SIZE_MARGIN <= tensor.nbytes / 4 * _WORTH:
-            yield CodecFigure(codec="lossless", precision="int8", bytes=integers * _SIZE_MARGIN, noise=0.0)
+        for codec in self._of_integers:
+            integers = findings.bytes.get((tensor.name, codec, "int8"))
+            if integers is not None and integers * _SIZE_MARGIN <= tensor.nbytes / 4 * _WORTH:
+                yield CodecFigure(codec=codec, precision="int8", bytes=integers * _SIZE_MARGIN, noise=0.0)
 
     def _size(self, values: SampleValues, tensor: UnitTensor, findings: _Findings) -> None:
         array = values.array(tensor.name)
@@ -268,11 +270,12 @@ class _TensorJob:
         if tensor.name in self._integers:
             scale, zero_point = self._integers[tensor.name]
             integers = np.clip(np.rint(array / scale) + zero_point, 0, 255).astype(np.uint8)
-            _worst(findings.bytes, (tensor.name, "lossless", "int8"), encode(integers, "lossless").payload.nbytes)
+            for codec in self._of_integers:
+                _worst(findings.bytes, (tensor.name, codec, "int8"), encode(integers, codec).payload.nbytes)
 
     def _alone(self, noise: _Noise, name: str, findings: _Findings, deadline: float) -> None:
         if time.monotonic() < deadline:
-            for codec in _DIFFERENT:
+            for codec in losses():
                 _worst(findings.noise, (name, codec), _noise_or_infinite(noise, {name: codec}))
 
     def _together(self, noise: _Noise, findings: _Findings, place: int, codecs: Mapping[str, str]) -> None:

@@ -41,6 +41,7 @@ __all__ = [
     "decode",
     "encode",
     "layout_bytes",
+    "losses",
     "payload_layout",
 ]
 
@@ -56,6 +57,11 @@ CODECS: Mapping[str, Codec] = {
     )
 }
 """Every codec by name."""
+
+
+def losses() -> tuple[str, ...]:
+    """Codecs that lose something, each in a way of its own; the others lose nothing, or as one of these."""
+    return tuple(name for name, codec in CODECS.items() if not codec.lossless and codec.loses_as == name)
 
 
 @cache

@@ -63,6 +63,11 @@ class Codec(Protocol):
         ...
 
     @property
+    def loses_as(self) -> str:
+        """Name of the codec whose loss it has: its own, or that of what it compresses."""
+        ...
+
+    @property
     def compresses(self) -> bool:
         """Whether a payload's size depends on the values."""
         ...

@@ -23,7 +23,7 @@ _INFINITY = 0x7C00
 class Half:
     """Half precision; 2 bytes an element."""
 
-    name = "fp16"
+    name = loses_as = "fp16"
     lossless = False
     compresses = False
 

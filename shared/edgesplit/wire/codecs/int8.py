@@ -39,7 +39,7 @@ def working_dtype(dtype: str) -> np.dtype[Any]:
 class WholeInteger:
     """8 bit integers with one scale; 1 byte an element."""
 
-    name = "int8"
+    name = loses_as = "int8"
     lossless = False
     compresses = False
 

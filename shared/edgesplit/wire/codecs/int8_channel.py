@@ -37,7 +37,7 @@ def channels_of(shape: Shape) -> int:
 class ChannelInteger:
     """8 bit integers with a step for each channel; 1 byte an element and 8 a channel."""
 
-    name = "int8-channel"
+    name = loses_as = "int8-channel"
     lossless = False
     compresses = False
 

@@ -28,8 +28,11 @@ class _Contexts(threading.local):
     """Compression contexts; each belongs to one thread, since using one from two at a time is undefined."""
 
     def __init__(self) -> None:
-        import zstandard  # noqa: PLC0415 - the client library alone comes without it
+        # An optional package: the client library alone comes without it, and never compresses.
+        import zstandard  # noqa: PLC0415
 
+        self.content_size = zstandard.frame_content_size
+        self.error = zstandard.ZstdError
         self.compressor = zstandard.ZstdCompressor(level=_LEVEL)
         self.decompressor = zstandard.ZstdDecompressor()
 
@@ -45,6 +48,7 @@ class Compressed:
     def __init__(self, name: str, inner: Codec) -> None:
         self.name = name
         self.lossless = inner.lossless
+        self.loses_as = inner.loses_as
         self.compresses = True
         self._inner = inner
         self._contexts: _Contexts | None = None
@@ -74,15 +78,13 @@ class Compressed:
         return self._inner.decode(_restored(content, plain), dtype, shape, parameters)
 
     def _decompress(self, payload: Array, expected_bytes: int) -> bytes:
-        import zstandard  # noqa: PLC0415 - as above
-
-        compressed = as_bytes(payload)
+        contexts, compressed = self._own_contexts(), as_bytes(payload)
         try:
             # The announced size is what the decompressor would allocate.
-            if zstandard.frame_content_size(compressed) != expected_bytes:
+            if contexts.content_size(compressed) != expected_bytes:
                 raise FrameMalformed(f"a tensor coded as {self.name} unfolds to another size than its dtype and shape")
-            content = self._own_contexts().decompressor.decompress(compressed, allow_extra_data=False)
-        except zstandard.ZstdError as error:
+            content = contexts.decompressor.decompress(compressed, allow_extra_data=False)
+        except contexts.error as error:
             raise FrameMalformed(f"a tensor coded as {self.name} does not decompress: {error}") from error
         if len(content) != expected_bytes:
             raise FrameMalformed(f"a tensor coded as {self.name} unfolds to another size than it announced")

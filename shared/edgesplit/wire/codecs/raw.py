@@ -16,7 +16,7 @@ __all__ = ["Raw"]
 class Raw:
     """The tensor as it is."""
 
-    name = "raw"
+    name = loses_as = "raw"
     lossless = True
     compresses = False
 

@@ -1,14 +1,15 @@
-"""Which power sensor is used.
+"""Selection of the power sensor: the table of sensors, and the order in which `auto` tries them.
 
-Owns: the sensors by name, and the order in which `auto` tries them. Its rule: a wrong name is refused, a sensor that
-cannot be read now is not: the configured watts stand in and it is tried again with every reading. Not here: reading
-(`power_*.py`), what readings mean (`reporting/collectors/power/meter.py`).
+Owns: `SENSORS`, where a new sensor is registered, once. Its rule: a wrong name is refused, a sensor that cannot be read
+now is not: the configured watts stand in and it is tried again with every reading. Not here: reading (one file a
+sensor), what readings mean (`meter.py`).
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -28,9 +29,23 @@ from edgesplit_agent.reporting.collectors.power.rapl import RaplPower
 from edgesplit_agent.reporting.collectors.power.sensor import Power, PowerSensor, SensorForbidden, SensorUnavailable
 from edgesplit_agent.reporting.collectors.power.smart_plug import PlugPower
 
-__all__ = ["SENSORS", "automatic_order", "select_power"]
+__all__ = ["SENSORS", "SensorKind", "automatic_order", "select_power"]
 
 Builder = Callable[[PowerSection, BrokerAddress | None], PowerSensor]
+
+
+@dataclass(frozen=True)
+class SensorKind:
+    """One row of the table.
+
+    Attributes:
+        build: Makes the sensor from the configuration and the agent's own broker.
+        automatic: Names that `auto` tries in this place, from the configuration and whether components may run on an
+            NVIDIA graphics processor: its own, sums with others, or none.
+    """
+
+    build: Builder
+    automatic: Callable[[PowerSection, bool], tuple[str, ...]]
 
 
 def _plug(section: PowerSection, broker: BrokerAddress | None) -> PlugPower:
@@ -38,37 +53,33 @@ def _plug(section: PowerSection, broker: BrokerAddress | None) -> PlugPower:
     return PlugPower(own, section.plug_topic, section.plug_key, max_age_s=section.plug_max_age_s)
 
 
-SENSORS: Mapping[str, Builder] = {
-    "plug": _plug,
-    "rails": lambda section, _: RailsPower(Path(section.sysfs), section.rails),
-    "rapl": lambda section, _: RaplPower(Path(section.sysfs)),
-    "nvml": lambda section, _: NvmlPower(section.gpu),
-    "acpi": lambda section, _: AcpiPower(Path(section.sysfs)),
-    "battery": lambda section, _: BatteryPower(Path(section.sysfs)),
-    "load": lambda section, _: LoadPower(section.idle_w, section.busy_w),
+SENSORS: Mapping[str, SensorKind] = {
+    "plug": SensorKind(_plug, lambda section, _: ("plug",) if section.plug_topic else ()),
+    "rails": SensorKind(lambda section, _: RailsPower(Path(section.sysfs), section.rails), lambda *_: ("rails",)),
+    "rapl": SensorKind(
+        lambda section, _: RaplPower(Path(section.sysfs)),
+        lambda _, graphics: ("rapl+nvml", "nvml", "rapl") if graphics else ("rapl",),
+    ),
+    "nvml": SensorKind(lambda section, _: NvmlPower(section.gpu), lambda *_: ()),  # tried with rapl, see there
+    "acpi": SensorKind(lambda section, _: AcpiPower(Path(section.sysfs)), lambda *_: ("acpi",)),
+    "battery": SensorKind(lambda section, _: BatteryPower(Path(section.sysfs)), lambda *_: ("battery",)),
+    "load": SensorKind(
+        lambda section, _: LoadPower(section.idle_w, section.busy_w),
+        lambda section, _: ("load",) if section.busy_w > 0 else (),
+    ),
 }
-"""How each sensor is made from the configuration and the agent's own broker."""
+"""Every sensor by its name in `[power] source`, in the order of `auto`: what the user has set up comes first, then what
+is quick and near the computing, then what is slow; a model comes after every sensor."""
 
 
 def automatic_order(section: PowerSection, *, graphics: bool) -> tuple[str, ...]:
     """Names `auto` tries, the first that can be read is taken.
 
-    What the user has set up comes first, then what is quick and near the computing, then what is slow; a model comes
-    after every sensor.
-
     Args:
         section: Decides whether a plug or a model of the load can be used at all.
         graphics: Whether components may run on an NVIDIA graphics processor.
     """
-    return (
-        *(("plug",) if section.plug_topic else ()),
-        "rails",
-        *(("rapl+nvml", "nvml") if graphics else ()),
-        "rapl",
-        "acpi",
-        "battery",
-        *(("load",) if section.busy_w > 0 else ()),
-    )
+    return tuple(name for kind in SENSORS.values() for name in kind.automatic(section, graphics))
 
 
 def select_power(
@@ -78,7 +89,7 @@ def select_power(
     threads: int = 1,
     graphics: bool = False,
     busy: BusyClock | None = None,
-    sensors: Mapping[str, Builder] = SENSORS,
+    sensors: Mapping[str, SensorKind] = SENSORS,
 ) -> PowerMeter:
     """The meter a configuration asks for.
 
@@ -88,7 +99,7 @@ def select_power(
         threads: Of a component, for the model of the load before it has seen one run.
         graphics: As in `automatic_order`.
         busy: When the node computes.
-        sensors: How sensors are made.
+        sensors: The table.
 
     Raises:
         InvalidConfiguration: No such sensor.
@@ -127,7 +138,7 @@ def select_power(
 
 
 def _build(
-    source: str, section: PowerSection, broker: BrokerAddress | None, sensors: Mapping[str, Builder]
+    source: str, section: PowerSection, broker: BrokerAddress | None, sensors: Mapping[str, SensorKind]
 ) -> PowerSensor:
     names = source.split("+")
     unknown = [name for name in names if name not in sensors]
@@ -136,5 +147,5 @@ def _build(
         raise InvalidConfiguration(
             f"[power] source {source!r} is not known: use one of {known}, or several of them such as rapl+nvml"
         )
-    built = [sensors[name](section, broker) for name in names]
+    built = [sensors[name].build(section, broker) for name in names]
     return built[0] if len(built) == 1 else SummedPower(built)
