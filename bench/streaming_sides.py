@@ -13,7 +13,7 @@ import multiprocessing
 import resource
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection as Pipe
 from typing import Any, Literal
@@ -21,12 +21,13 @@ from typing import Any, Literal
 import numpy as np
 
 from demo.fleet import free_port
-from edgesplit.wire.frames import Frame, encode_frame, pack_tensor, pack_tensors, unpack_tensors
-from edgesplit.wire.headers import Tensors
+from edgesplit.wire.frames import encode_frame, pack_tensor, pack_tensors, unpack_tensors
+from edgesplit.wire.headers import ExecutionKey, TensorHead, Tensors
 from edgesplit.wire.tensors import Array, as_bytes
-from edgesplit_agent.dataplane.contract import Limits
 from edgesplit_agent.dataplane.emulation import Emulation
+from edgesplit_agent.dataplane.limits import Limits
 from edgesplit_agent.dataplane.plane import DataPlane
+from edgesplit_agent.serving.machine.events import Event, PeerLost, TensorsArrived
 
 __all__ = ["Round", "Stream", "Way"]
 
@@ -187,49 +188,38 @@ class _Counting:
 
     arrived: int = 0
     acknowledged: int = 0
-    sent: int = 0
+    begun: int = 0
     lost: str = ""
     requests: set[str] = field(default_factory=set[str])
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def on_tensors(self, *_: Any) -> None:
-        self.arrived += 1
+    def emit(self, event: Event) -> None:
+        if isinstance(event, TensorsArrived):
+            self.arrived += 1
+        elif isinstance(event, PeerLost):
+            self.lost = f"{event.peer} was lost: {event.reason}"
         self.changed.set()
 
-    def on_sent(self, peer: str, model: str, epoch: int, request: str, *_: Any) -> None:
-        self.acknowledged += request == LARGE
-        self.requests.add(request)
+    def received(self, nbytes: int) -> None:
+        """Frames are counted, and their bytes are known."""
+
+    def sent(self, peer: str, key: ExecutionKey, nbytes: int, seconds: float) -> None:
+        del peer, nbytes, seconds
+        self.acknowledged += key.request == LARGE
+        self.requests.add(key.request)
         self.changed.set()
 
-    def on_received(self, peer: str, nbytes: int) -> None:
-        del peer, nbytes
-
-    async def decode(self, model: str, epoch: int, request: str, frame: Frame) -> dict[str, Array]:
-        del model, epoch, request
-        assert isinstance(frame.header, Tensors)
-        return unpack_tensors(frame.header.tensors, frame.payloads)
-
-    def on_abort(self, *_: Any) -> None:
-        raise RuntimeError("nobody aborts here")
-
-    def on_peer_up(self, peer: str) -> None:
-        self.changed.set()
-
-    def on_undelivered(self, peer: str, model: str, epoch: int, request: str) -> None:
-        """Nothing is sent through a connection that ends."""
+    def probed(self, peer: str, nbytes: int) -> None:
+        raise RuntimeError("nothing is probed here")
 
     def room_bytes(self) -> int | None:
         return None
 
-    def on_peer_room(self, peer: str, nbytes: int | None) -> None:
-        """Nothing is admitted here."""
-
-    def on_peer_pressed(self, *_: Any) -> None:
-        self.changed.set()
-
-    def on_peer_lost(self, peer: str, reason: str) -> None:
-        self.lost = f"{peer} was lost: {reason}"
-        self.changed.set()
+    async def decode(
+        self, key: ExecutionKey, heads: Sequence[TensorHead], payloads: Sequence[Array]
+    ) -> dict[str, Array]:
+        del key
+        return unpack_tensors(heads, payloads)
 
     def ask(self, *_: Any) -> Callable[[], None]:
         raise RuntimeError("nobody asks here")
@@ -306,7 +296,7 @@ async def _waits(plane: DataPlane, handler: _Counting, large: Array, count: int)
     if streaming is not None:
         streaming.cancel()
         # What is still on its way must not reach into the next order.
-        await handler.until_acknowledged(handler.sent)
+        await handler.until_acknowledged(handler.begun)
     return waits
 
 
@@ -319,14 +309,22 @@ async def _stream_for_ever(plane: DataPlane, handler: _Counting, large: Array) -
 
 
 def _send_frame(plane: DataPlane, handler: _Counting, tensor: Array, request: str) -> None:
-    handler.sent += request == LARGE
-    plane.send_tensors("receiver", model="m", epoch=1, request=request, tensors=[pack_tensor("x", tensor)])
+    handler.begun += request == LARGE
+    plane.send_tensors("receiver", ExecutionKey("m", 1, request), [pack_tensor("x", tensor)])
 
 
 def _plane(node: str, listen: str, handler: _Counting) -> DataPlane:
     # Probes would be measured along; on a link with traffic the agent sends none either.
     return DataPlane(
-        node, node, "bench", listen=listen, emulation=Emulation(), limits=Limits(probing=False), handler=handler
+        node,
+        node,
+        "bench",
+        listen=listen,
+        emulation=Emulation(),
+        limits=Limits(probing=False),
+        emit=handler.emit,
+        host=handler,
+        counters=handler,
     )
 
 

@@ -48,11 +48,18 @@ from edgesplit_agent.reporting.collectors.power.selection import select_power
 from edgesplit_agent.reporting.metrics import Telemetry
 from edgesplit_agent.reporting.node_address import Advertiser
 from edgesplit_agent.reporting.reporter import Reporter
+from edgesplit_agent.reporting.serving_counters import ServingCounters
 from edgesplit_agent.reporting.usage import UsageBook
 from edgesplit_agent.serving.engine import Engine
-from edgesplit_agent.serving.intake import Intake
 from edgesplit_agent.serving.machine.agent_machine import AgentMachine
-from edgesplit_agent.serving.machine.events import CauseReturned, DeploymentChanged, DesiredChanged, ModelOffered
+from edgesplit_agent.serving.machine.events import (
+    CauseReturned,
+    DeploymentChanged,
+    DesiredChanged,
+    Event,
+    ModelOffered,
+    PeerUp,
+)
 from edgesplit_agent.serving.shadow_runs import Shadower
 
 __all__ = ["Agent"]
@@ -108,6 +115,7 @@ class Agent:
             self._telemetry.fetched,
         )
         self._sessions = SessionPool(self._cache, self._options, self._own_work)
+        counters = ServingCounters(self._usage, self._telemetry)
         coder = Coder(self._worker, lambda: self._sessions.options)
         self.engine = Engine(
             AgentMachine(
@@ -120,9 +128,8 @@ class Agent:
             instance=f"{name}-{self._instance}",
             preparer=self._sessions,
             worker=self._worker,
-            usage=self._usage,
+            counters=counters,
             timings=self._timings,
-            telemetry=self._telemetry,
             coder=coder,
             shadower=Shadower(self._worker, runtime.metrics),
         )
@@ -134,14 +141,9 @@ class Agent:
             socket=configuration.data.socket_address,
             emulation=emulation_of(configuration.emulation),
             limits=limits,
-            handler=Intake(
-                self.engine,
-                coder=coder,
-                usage=self._usage,
-                telemetry=self._telemetry,
-                on_peer_back=self._peer_back,
-            ),
-            on_probe=self._telemetry.probed,
+            emit=self._happened,
+            host=self.engine,
+            counters=counters,
         )
         self.control = ControlPlane(configuration.broker.address, self._status(), self)
         self._standing = Standing(notifier or Notifier(), str(self.control.bus.address))
@@ -370,8 +372,11 @@ class Agent:
         self._telemetry.show_limited(self._http.refused)
         return await self._http.start()
 
-    def _peer_back(self) -> None:
-        self._profiler.cause_returned()  # the engine is told apart
+    def _happened(self, event: Event) -> None:
+        """What the data plane emits; a peer that is back may have what was missing."""
+        self.engine.feed(event)
+        if isinstance(event, PeerUp):
+            self._profiler.cause_returned()
 
     def _clock_stepped(self, kind: str, text: str, data: Mapping[str, float]) -> None:
         self.control.emit(kind, text, data=data)

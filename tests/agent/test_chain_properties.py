@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgesplit.control.plan_messages import EpochSpec
+from edgesplit.wire.headers import ExecutionKey
 from edgesplit_agent.serving.machine.actions import (
     Action,
     CompleteRequest,
@@ -32,7 +33,6 @@ from edgesplit_agent.serving.machine.events import (
     DesiredChanged,
     EpochPrepared,
     Event,
-    ExecutionKey,
     PeerLost,
     PeerUp,
     RequestArrived,

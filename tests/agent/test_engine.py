@@ -12,8 +12,8 @@ import pytest
 
 from edgesplit.control.plan_messages import EpochSpec, EpochState, Shadowing
 from edgesplit.errors import NodeUnreachable, Overloaded, PeerUnreachable, PreparationFailed, RequestFailed
-from edgesplit.wire.frames import Frame, PackedTensor, pack_tensor
-from edgesplit.wire.headers import Tensors
+from edgesplit.wire.frames import PackedTensor, pack_tensor
+from edgesplit.wire.headers import ExecutionKey
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.compute.coding import Coder
 from edgesplit_agent.compute.own_work import OwnWork
@@ -22,13 +22,13 @@ from edgesplit_agent.compute.worker import Worker
 from edgesplit_agent.profiling.live_timings import TimingBook
 from edgesplit_agent.reporting.collectors.power.sensor import Power
 from edgesplit_agent.reporting.metrics import Telemetry
+from edgesplit_agent.reporting.serving_counters import ServingCounters
 from edgesplit_agent.reporting.usage import UsageBook
 from edgesplit_agent.serving import engine
 from edgesplit_agent.serving.engine import Engine
-from edgesplit_agent.serving.intake import Intake
 from edgesplit_agent.serving.machine.actions import PublishNoise
 from edgesplit_agent.serving.machine.agent_machine import AgentMachine
-from edgesplit_agent.serving.machine.events import DeploymentChanged, DesiredChanged, PeerUp
+from edgesplit_agent.serving.machine.events import DeploymentChanged, DesiredChanged, PeerUp, TensorsArrived
 from edgesplit_agent.serving.shadow_runs import Shadower
 from tests.agent.graphs import deployment, desired, device_part, local_part
 
@@ -96,10 +96,7 @@ class Peers:
     def send_tensors(
         self,
         peer: str,
-        *,
-        model: str,
-        epoch: int,
-        request: str,
+        key: ExecutionKey,
         tensors: Sequence[PackedTensor],
         deadline_s: float | None = None,
     ) -> None:
@@ -109,7 +106,7 @@ class Peers:
         self.sent.append(peer)
         self.tensors += tensors
 
-    def send_abort(self, peer: str, *, model: str, epoch: int, request: str, code: str, message: str) -> None:
+    def send_abort(self, peer: str, key: ExecutionKey, code: str, message: str) -> None:
         """Note the peer."""
         self.aborted.append(peer)
 
@@ -166,7 +163,6 @@ class Bench:
     peers: Peers
     publisher: Publisher
     usage: UsageBook
-    intake: Intake
 
     async def until_serving(self, epoch: int) -> None:
         """Wait."""
@@ -180,21 +176,18 @@ async def bench() -> AsyncIterator[Bench]:
     """A device's."""
     preparer, worker, peers, publisher = Preparer(), Worker(), Peers(), Publisher()
     usage = UsageBook("device", Power(1.0, 1.0, "configured", "constant"))
-    telemetry, coder = Telemetry("device", "1"), Coder(worker, RuntimeOptions)
     engine = Engine(
         AgentMachine("device"),
         instance="i",
         preparer=preparer,
         worker=worker,
-        usage=usage,
+        counters=ServingCounters(usage, Telemetry("device", "1")),
         timings=TimingBook("device", "i", OwnWork()),
-        telemetry=telemetry,
-        coder=coder,
+        coder=Coder(worker, RuntimeOptions),
         shadower=Shadower(worker),
     )
     engine.peers, engine.publisher = peers, publisher
-    intake = Intake(engine, coder=coder, usage=usage, telemetry=telemetry)
-    yield Bench(engine, preparer, peers, publisher, usage, intake)
+    yield Bench(engine, preparer, peers, publisher, usage)
     await engine.close()
     await worker.close()
 
@@ -234,10 +227,10 @@ async def test_a_coded_tensor_is_coded_once_and_counts_as_compute(bench: Bench) 
     (tensor,) = bench.peers.tensors
     assert (tensor.head.name, tensor.head.codec, tensor.payload.nbytes) == ("a", "int8", X.size)
     back = pack_tensor("b", X, "fp16")
-    answer = Tensors(sequence=1, model="m", epoch=2, request="i-1", tensors=(back.head,))
-    arrays = await bench.intake.decode("m", 2, "i-1", Frame(answer, (back.payload,)))
+    key = ExecutionKey("m", 2, "i-1")
+    arrays = await bench.engine.decode(key, (back.head,), (back.payload,))
     assert arrays["b"].dtype == np.float32
-    bench.intake.on_tensors("edge", "m", 2, "i-1", arrays, None)
+    bench.engine.feed(TensorsArrived("edge", key, arrays))
     await client
     (usage,) = [usage for usage in bench.usage.take_changed() if usage.epoch == 2]
     assert 0 < usage.coding_s < usage.compute_s

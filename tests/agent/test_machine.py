@@ -20,6 +20,7 @@ from edgesplit.errors import (
     UnknownModel,
 )
 from edgesplit.retrying import Retrying
+from edgesplit.wire.headers import ExecutionKey
 from edgesplit_agent.serving.machine.actions import (
     Action,
     ClearObserved,
@@ -46,7 +47,6 @@ from edgesplit_agent.serving.machine.events import (
     EpochFailed,
     EpochPrepared,
     Event,
-    ExecutionKey,
     ModelOffered,
     PeerLost,
     PeerRoom,

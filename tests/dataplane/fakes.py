@@ -1,9 +1,9 @@
-"""An agent as the data plane sees it, and a peer that says whatever a test wants."""
+"""An agent as the data plane asks it, and a peer that says whatever a test wants."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Literal
 
@@ -12,73 +12,85 @@ import numpy as np
 from edgesplit.control.messages import PROTOCOL
 from edgesplit.errors import InvalidTensor
 from edgesplit.wire.frames import Frame, FrameLimits, encode_frame, pack_tensor, unpack_tensors
-from edgesplit.wire.headers import Header, Hello, Tensors
+from edgesplit.wire.headers import ExecutionKey, Header, Hello, TensorHead
 from edgesplit.wire.parser import FrameParser
 from edgesplit.wire.tensors import Array
-from edgesplit_agent.dataplane.contract import Answer, Limits
 from edgesplit_agent.dataplane.emulation import Emulation
+from edgesplit_agent.dataplane.limits import Limits
 from edgesplit_agent.dataplane.plane import DataPlane
+from edgesplit_agent.serving.machine.events import (
+    AbortReceived,
+    Answer,
+    Event,
+    PeerLost,
+    PeerPressed,
+    PeerRoom,
+    PeerUp,
+    SendFailed,
+    TensorsArrived,
+)
 
 QUIET = Limits(probing=False)
 
 
-class RecordingHandler:
-    """Remembers what it was told; doubles what it is asked to infer."""
+class RecordingHost:
+    """Remembers what happened; doubles what it is asked to infer."""
 
     def __init__(self) -> None:
-        self.tensors: list[tuple[str, str, int, str, dict[str, Array], float | None]] = []
-        self.aborts: list[tuple[str, str, int, str, str, str]] = []
-        self.sent: list[tuple[str, str, int, float]] = []
+        self.tensors: list[TensorsArrived] = []
+        self.aborts: list[AbortReceived] = []
+        self.counted: list[tuple[str, str, int, float]] = []
         self.ups: list[str] = []
-        self.pressed: list[tuple[str, bool]] = []
-        self.lost: list[tuple[str, str]] = []
+        self.pressed: list[bool] = []
+        self.lost: list[PeerLost] = []
         self.room: int | None = None
-        self.rooms: list[tuple[str, int | None]] = []
-        self.undelivered: list[tuple[str, str]] = []
+        self.rooms: list[int | None] = []
+        self.undelivered: list[SendFailed] = []
         self.open = asyncio.Event()
         self.open.set()
         self.inferring = 0
-        self.received = 0
+        self.arrived_bytes = 0
         self.cancelled = 0
         self.broken = False
 
-    def on_tensors(
-        self, peer: str, model: str, epoch: int, request: str, arrays: dict[str, Array], deadline_s: float | None
-    ) -> None:
-        if self.broken:
-            raise RuntimeError("the handler is broken")
-        self.tensors.append((peer, model, epoch, request, arrays, deadline_s))
+    def emit(self, event: Event) -> None:  # one line an event
+        match event:
+            case TensorsArrived():
+                if self.broken:
+                    raise RuntimeError("the handler is broken")
+                self.tensors.append(event)
+            case AbortReceived():
+                self.aborts.append(event)
+            case PeerUp(peer):
+                self.ups.append(peer)
+            case PeerLost():
+                self.lost.append(event)
+            case PeerPressed(_, pressed):
+                self.pressed.append(pressed)
+            case PeerRoom(_, nbytes):
+                self.rooms.append(nbytes)
+            case SendFailed():
+                self.undelivered.append(event)
+            case _:
+                raise AssertionError(f"a data plane does not know of {event}")
 
-    def on_received(self, peer: str, nbytes: int) -> None:
-        self.received += nbytes
+    def received(self, nbytes: int) -> None:
+        self.arrived_bytes += nbytes
 
-    async def decode(self, model: str, epoch: int, request: str, frame: Frame) -> dict[str, Array]:
-        assert isinstance(frame.header, Tensors)
-        return unpack_tensors(frame.header.tensors, frame.payloads)
+    def sent(self, peer: str, key: ExecutionKey, nbytes: int, seconds: float) -> None:
+        self.counted.append((peer, key.request, nbytes, seconds))
 
-    def on_abort(self, peer: str, model: str, epoch: int, request: str, code: str, message: str) -> None:
-        self.aborts.append((peer, model, epoch, request, code, message))
-
-    def on_sent(self, peer: str, model: str, epoch: int, request: str, nbytes: int, seconds: float) -> None:
-        self.sent.append((peer, request, nbytes, seconds))
-
-    def on_undelivered(self, peer: str, model: str, epoch: int, request: str) -> None:
-        self.undelivered.append((peer, request))
-
-    def on_peer_up(self, peer: str) -> None:
-        self.ups.append(peer)
-
-    def on_peer_pressed(self, peer: str, pressed: bool) -> None:
-        self.pressed.append((peer, pressed))
+    def probed(self, peer: str, nbytes: int) -> None:
+        """Probes are counted by the link's budget, too."""
 
     def room_bytes(self) -> int | None:
         return self.room
 
-    def on_peer_room(self, peer: str, nbytes: int | None) -> None:
-        self.rooms.append((peer, nbytes))
-
-    def on_peer_lost(self, peer: str, reason: str) -> None:
-        self.lost.append((peer, reason))
+    async def decode(
+        self, key: ExecutionKey, heads: Sequence[TensorHead], payloads: Sequence[Array]
+    ) -> dict[str, Array]:
+        del key
+        return unpack_tensors(heads, payloads)
 
     def ask(
         self, model: str, arrays: dict[str, Array], deadline_s: float | None, answer: Callable[[Answer], None]
@@ -106,7 +118,7 @@ class Plane:
     """A data plane on loopback."""
 
     def __init__(self, node: str, emulation: Emulation, limits: Limits, listen: str, socket: str = "") -> None:
-        self.handler = RecordingHandler()
+        self.handler = RecordingHost()
         self.node = node
         self.data = DataPlane(
             node,
@@ -116,13 +128,15 @@ class Plane:
             socket=socket,
             emulation=emulation,
             limits=limits,
-            handler=self.handler,
+            emit=self.handler.emit,
+            host=self.handler,
+            counters=self.handler,
         )
         self.address = ""
 
     def send(self, peer: str, request: str, arrays: Mapping[str, Array], codec: str = "raw") -> None:
         packed = [pack_tensor(name, array, codec) for name, array in arrays.items()]
-        self.data.send_tensors(peer, model="m", epoch=3, request=request, tensors=packed, deadline_s=0.5)
+        self.data.send_tensors(peer, ExecutionKey("m", 3, request), packed, deadline_s=0.5)
 
 
 @asynccontextmanager

@@ -5,12 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgesplit.wire.frames import pack_tensor
-from edgesplit_agent.dataplane.backlog import Backlog, RequestKey, Waiting
+from edgesplit.wire.headers import ExecutionKey
+from edgesplit_agent.dataplane.backlog import Backlog, Waiting
 
 
 def waiting(number: int, nbytes: int, expires_at_s: float | None) -> Waiting:
     tensor = pack_tensor("x", np.zeros(nbytes, np.uint8))
-    return Waiting(RequestKey("m", 1, str(number)), [tensor], expires_at_s)
+    return Waiting(ExecutionKey("m", 1, str(number)), [tensor], expires_at_s)
 
 
 expiry = st.one_of(st.none(), st.integers(0, 30).map(float))
@@ -36,7 +37,7 @@ def test_whatever_happens_tensors_leave_in_order_at_most_once_and_never_too_late
             expiries.append(expires_at_s)
             count += 1
         elif what == "drop":
-            backlog.drop(RequestKey("m", 1, str(amount)))
+            backlog.drop(ExecutionKey("m", 1, str(amount)))
             dropped |= {amount} if amount < count else set[int]()
         elif what == "time":
             now_s += amount
@@ -62,5 +63,5 @@ def test_what_is_forgotten_is_named_so_that_it_can_be_sent_another_way() -> None
     backlog = Backlog()
     for number in range(2):
         backlog.put(waiting(number, 10, None))
-    assert backlog.clear() == [RequestKey("m", 1, "0"), RequestKey("m", 1, "1")]
+    assert backlog.clear() == [ExecutionKey("m", 1, "0"), ExecutionKey("m", 1, "1")]
     assert not backlog

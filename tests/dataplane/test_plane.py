@@ -10,9 +10,10 @@ from structlog.testing import capture_logs
 from edgesplit.control.messages import PROTOCOL
 from edgesplit.errors import InvalidInput, InvalidTensor, PeerUnreachable
 from edgesplit.wire.frames import PREFIX, FrameLimits, encode_frame
-from edgesplit.wire.headers import Ack, Failure, Hello, Ping, Pong, Probe, Tensors
-from edgesplit_agent.dataplane.contract import Limits
+from edgesplit.wire.headers import Ack, ExecutionKey, Failure, Hello, Ping, Pong, Probe, Tensors
 from edgesplit_agent.dataplane.emulation import EmulatedLink, Emulation
+from edgesplit_agent.dataplane.limits import Limits
+from edgesplit_agent.serving.machine.events import AbortReceived
 from tests.dataplane.fakes import QUIET, RawPeer, connected, eventually, plane
 
 BIG = np.linspace(-1, 1, 1_500_000, dtype=np.float32)
@@ -23,13 +24,15 @@ async def test_tensors_reach_the_peer_and_are_acknowledged(codec: str, tolerance
     async with plane("device") as device, plane("edge") as edge:
         await connected(device, edge)
         device.send("edge", "r1", {"big": BIG, "small": np.array([[1, 2]])}, codec)
-        await eventually(lambda: bool(device.handler.sent and edge.handler.tensors))
-        peer, model, epoch, request, arrays, deadline_s = edge.handler.tensors[0]
-        assert (peer, model, epoch, request, 0 < (deadline_s or 0) <= 0.5) == ("device", "m", 3, "r1", True)
+        await eventually(lambda: bool(device.handler.counted and edge.handler.tensors))
+        arrived = edge.handler.tensors[0]
+        assert (arrived.peer, arrived.key) == ("device", ExecutionKey("m", 3, "r1"))
+        assert 0 < (arrived.deadline_s or 0) <= 0.5
+        arrays = arrived.arrays
         np.testing.assert_allclose(arrays["big"], BIG, atol=tolerance)
         assert arrays["big"].dtype == np.float32
         assert arrays["small"].tolist() == [[1, 2]]
-        peer, request, nbytes, seconds = device.handler.sent[0]
+        peer, request, nbytes, seconds = device.handler.counted[0]
         assert (peer, request) == ("edge", "r1")
         assert nbytes >= BIG.nbytes * {"raw": 1, "fp16": 0.5, "int8": 0.25}[codec]
         assert seconds > 0
@@ -40,18 +43,18 @@ async def test_many_requests_arrive_in_order_and_complete() -> None:
         await connected(device, edge)
         for index in range(200):
             device.send("edge", str(index), {"x": np.full(2000, index)})
-        await eventually(lambda: len(device.handler.sent) == 200)
-        assert [entry[3] for entry in edge.handler.tensors] == [str(index) for index in range(200)]
-        assert all((entry[4]["x"] == int(entry[3])).all() for entry in edge.handler.tensors)
+        await eventually(lambda: len(device.handler.counted) == 200)
+        assert [event.key.request for event in edge.handler.tensors] == [str(index) for index in range(200)]
+        assert all((event.arrays["x"] == int(event.key.request)).all() for event in edge.handler.tensors)
 
 
 async def test_aborts_reach_the_peer_with_code_and_sentence() -> None:
     async with plane("device") as device, plane("edge") as edge:
-        device.data.send_abort("edge", model="m", epoch=1, request="r", code="x", message="nobody hears this")
+        device.data.send_abort("edge", ExecutionKey("m", 1, "r"), "x", "nobody hears this")
         await connected(device, edge)
-        device.data.send_abort("edge", model="m", epoch=1, request="r", code="request-failed", message="it broke")
+        device.data.send_abort("edge", ExecutionKey("m", 1, "r"), "request-failed", "it broke")
         await eventually(lambda: bool(edge.handler.aborts))
-        assert edge.handler.aborts == [("device", "m", 1, "r", "request-failed", "it broke")]
+        assert edge.handler.aborts == [AbortReceived("device", ExecutionKey("m", 1, "r"), "request-failed", "it broke")]
 
 
 async def test_links_are_measured_without_any_request() -> None:
@@ -110,7 +113,7 @@ async def test_what_a_slow_peer_does_not_take_waits_in_order_and_the_agent_is_to
         await connected(device, edge)
         for name in ("r1", "r2", "r3"):
             device.send("edge", name, {"x": BIG})
-        assert device.handler.pressed == [("edge", True)]
+        assert device.handler.pressed == [True]
         assert device.data.is_up("edge")
 
 
@@ -120,11 +123,11 @@ async def test_a_backlog_leaves_when_there_is_room_and_ended_requests_are_left_o
         await connected(device, edge)
         for number in range(12):
             device.send("edge", str(number), {"x": BIG})
-        assert device.handler.pressed == [("edge", True)]
-        device.data.send_abort("edge", model="m", epoch=3, request="11", code="request-failed", message="cancelled")
+        assert device.handler.pressed == [True]
+        device.data.send_abort("edge", ExecutionKey("m", 3, "11"), "request-failed", "cancelled")
         await eventually(lambda: len(edge.handler.tensors) == 11)
-        await eventually(lambda: device.handler.pressed == [("edge", True), ("edge", False)])
-        assert [entry[3] for entry in edge.handler.tensors] == [str(number) for number in range(11)]
+        await eventually(lambda: device.handler.pressed == [True, False])
+        assert [event.key.request for event in edge.handler.tensors] == [str(number) for number in range(11)]
 
 
 async def test_a_lost_peer_is_told_once_and_taken_in_again_when_it_returns() -> None:
@@ -139,8 +142,8 @@ async def test_a_lost_peer_is_told_once_and_taken_in_again_when_it_returns() -> 
             device.send("edge", "r", {"x": np.zeros(3)})
             await eventually(lambda: bool(returned.handler.tensors))
         assert device.handler.ups == ["edge", "edge"]
-        assert device.handler.lost[0][0] == "edge"
-        assert "closed the connection" in device.handler.lost[0][1]
+        assert device.handler.lost[0].peer == "edge"
+        assert "closed the connection" in device.handler.lost[0].reason
 
 
 async def test_a_link_that_swallows_packets_loses_the_peer_and_heals() -> None:
@@ -150,8 +153,8 @@ async def test_a_link_that_swallows_packets_loses_the_peer_and_heals() -> None:
         device.data.set_emulation(Emulation(links={"edge": EmulatedLink(up=False)}))
         device.send("edge", "r", {"a": np.zeros(4, np.float32)})
         await eventually(lambda: bool(device.handler.lost))
-        assert "has not answered" in device.handler.lost[0][1]
-        assert device.handler.undelivered == [("edge", "r")]
+        assert "has not answered" in device.handler.lost[0].reason
+        assert [(event.peer, event.key.request) for event in device.handler.undelivered] == [("edge", "r")]
         device.data.set_emulation(Emulation())
         await eventually(lambda: device.data.is_up("edge"))
 
@@ -166,7 +169,7 @@ async def test_a_removed_peer_is_dropped_without_a_word() -> None:
         await eventually(lambda: device.data.is_up("cloud"))
         await cloud.data.close()
         await eventually(lambda: bool(device.handler.lost))
-        assert [peer for peer, _ in device.handler.lost] == ["cloud"]
+        assert [event.peer for event in device.handler.lost] == ["cloud"]
 
 
 async def test_another_node_at_a_peers_address_is_not_taken_for_it() -> None:
@@ -183,21 +186,21 @@ async def test_a_handler_that_raises_harms_nobody() -> None:
         edge.handler.broken = True
         with capture_logs() as logs:
             device.send("edge", "r1", {"x": np.zeros(3)})
-            await eventually(lambda: bool(device.handler.sent))
+            await eventually(lambda: bool(device.handler.counted))
         assert any(log["event"] == "handler-failed" for log in logs)
         edge.handler.broken = False
         device.send("edge", "r2", {"x": np.zeros(3)})
-        await eventually(lambda: [entry[3] for entry in edge.handler.tensors] == ["r2"])
+        await eventually(lambda: [event.key.request for event in edge.handler.tensors] == ["r2"])
 
 
 async def test_a_peer_says_what_it_has_room_for_and_when_that_changes() -> None:
     async with plane("device") as device, plane("edge") as edge:
         edge.handler.room = 1000
         await connected(device, edge)
-        await eventually(lambda: device.handler.rooms[-1] == ("edge", 1000))
+        await eventually(lambda: device.handler.rooms[-1] == 1000)
         edge.handler.room = None
-        await eventually(lambda: device.handler.rooms[-1] == ("edge", None))
-        assert [room for _, room in device.handler.rooms] == [None, 1000, None]
+        await eventually(lambda: device.handler.rooms[-1] is None)
+        assert device.handler.rooms == [None, 1000, None]
 
 
 async def test_pings_and_probes_are_answered() -> None:

@@ -27,15 +27,15 @@ from edgesplit.wire.frames import FrameLimits, encode_frame, unpack_tensors
 from edgesplit.wire.headers import Failure, Hello, Infer, Result, Tensors
 from edgesplit.wire.parser import FrameParser
 from edgesplit_agent.configuration import HttpSection
-from edgesplit_agent.dataplane.contract import Limits
 from edgesplit_agent.dataplane.emulation import Emulation
+from edgesplit_agent.dataplane.limits import Limits
 from edgesplit_agent.dataplane.plane import DataPlane
 from edgesplit_agent.http_server import HttpEndpoint
 from edgesplit_agent.openinference.failures import BodyTooLarge, BodyTooSlow
 from edgesplit_agent.openinference.memory import Memory
 from edgesplit_agent.openinference.receiving import BodyEnvelope, Receiver
 from edgesplit_agent.reporting.metrics import Telemetry
-from tests.dataplane.fakes import RecordingHandler
+from tests.dataplane.fakes import RecordingHost
 from tests.openinference.fakes import FakeModels, spec
 
 __all__ = ["TARGETS", "Target", "bounded"]
@@ -199,7 +199,7 @@ class Conversation:
 
     def __init__(self) -> None:
         self._server = _Server()
-        self._handler = RecordingHandler()
+        self._host = RecordingHost()
         self._server.loop.run_until_complete(self._start())
 
     async def _start(self) -> None:
@@ -210,7 +210,9 @@ class Conversation:
             listen="127.0.0.1:0",
             emulation=Emulation(),
             limits=replace(Limits(probing=False), frames=FRAMES),
-            handler=self._handler,
+            emit=self._host.emit,
+            host=self._host,
+            counters=self._host,
         )
         self._address = await self._plane.start()
 
@@ -228,8 +230,8 @@ class Conversation:
         if broken and not told:
             raise AssertionError(f"the connection was closed without a reason: {headers!r:.300}")
         self._server.check()
-        for record in (self._handler.tensors, self._handler.aborts, self._handler.sent):
-            record.clear()
+        self._host.tensors.clear()
+        self._host.aborts.clear()
 
     def _breaks(self, stream: bytes) -> bool:
         """Whether the stream is no sequence of frames, so that the agent must say so."""

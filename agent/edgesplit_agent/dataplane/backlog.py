@@ -10,19 +10,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from edgesplit.wire.frames import PackedTensor
+from edgesplit.wire.headers import ExecutionKey
 
-__all__ = ["Backlog", "RequestKey", "Waiting"]
-
-
-class RequestKey(NamedTuple):
-    """Whose tensors a frame carries."""
-
-    model: str
-    epoch: int
-    request: str
+__all__ = ["Backlog", "Waiting"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +25,7 @@ class Waiting:
         expires_at_s: None for no deadline. [s]
     """
 
-    key: RequestKey
+    key: ExecutionKey
     tensors: Sequence[PackedTensor]
     expires_at_s: float | None
 
@@ -57,8 +49,8 @@ class Backlog:
         """Let tensors wait."""
         self._waiting.append(waiting)
 
-    def drop(self, key: RequestKey) -> None:
-        """Forget a request's tensors."""
+    def drop(self, key: ExecutionKey) -> None:
+        """Forget an execution's tensors."""
         self._waiting = deque(waiting for waiting in self._waiting if waiting.key != key)
 
     def take(self, fits: Callable[[int], bool], now_s: float) -> Waiting | None:
@@ -75,7 +67,7 @@ class Backlog:
             self._waiting.popleft()
         return None
 
-    def clear(self) -> list[RequestKey]:
+    def clear(self) -> list[ExecutionKey]:
         """Forget everything; whose tensors they were."""
         keys = [waiting.key for waiting in self._waiting]
         self._waiting.clear()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from edgesplit.wire.connection import Connection
 from edgesplit.wire.headers import Hello
-from edgesplit_agent.dataplane.contract import Limits
+from edgesplit_agent.dataplane.limits import Limits
 
 __all__ = ["Guest", "IdleLimits", "gives_way", "is_full"]
 

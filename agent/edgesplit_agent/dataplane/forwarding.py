@@ -14,8 +14,8 @@ import msgspec
 from edgesplit.client.asynchronous import AsyncClient
 from edgesplit.wire.headers import Hello
 from edgesplit.wire.tensors import Array
-from edgesplit_agent.dataplane.contract import Limits
 from edgesplit_agent.dataplane.emulation import Emulator
+from edgesplit_agent.dataplane.limits import Limits
 
 __all__ = ["Forwarder"]
 

@@ -30,10 +30,11 @@ from edgesplit.wire.frames import Frame, check_hello, pack_tensors, unpack_tenso
 from edgesplit.wire.headers import Abort, Ack, Cancel, Failure, Hello, Infer, Ping, Pong, Probe, Result, Tensors
 from edgesplit.wire.tensors import Array, contiguous
 from edgesplit_agent.dataplane.connection_limit import Guest, gives_way, is_full
-from edgesplit_agent.dataplane.contract import Answer, DataPlaneHandler, Limits
 from edgesplit_agent.dataplane.emulation import Emulator
+from edgesplit_agent.dataplane.host import Host, TrafficCounters, guarded
+from edgesplit_agent.dataplane.limits import Limits
 from edgesplit_agent.dataplane.rate_limited_log import Seldom
-from edgesplit_agent.dataplane.safely import guarded
+from edgesplit_agent.serving.machine.events import AbortReceived, Answer, Event, TensorsArrived
 
 __all__ = ["Incoming"]
 
@@ -52,7 +53,9 @@ class Incoming:
     Args:
         identity: This agent's greeting.
         limits: Bounds and timings.
-        handler: Told of what arrives.
+        emit: Takes the events that frames are.
+        host: Asked for answers and for room.
+        counters: Told of what arrives.
         emulator: Delays what goes back to emulated peers.
         used: Told of each peer whose tensors arrive.
         is_known: Whether this agent keeps a connection to a node of that name.
@@ -65,15 +68,19 @@ class Incoming:
         self,
         identity: Hello,
         limits: Limits,
-        handler: DataPlaneHandler,
+        *,
+        emit: Callable[[Event], None],
+        host: Host,
+        counters: TrafficCounters,
         emulator: Emulator,
         used: Callable[[str], None],
-        *,
         is_known: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._identity = identity
         self._limits = limits
-        self._handler = handler
+        self._emit = emit
+        self._host = host
+        self._counters = counters
         self._emulator = emulator
         self._used = used
         self._is_known = is_known
@@ -152,7 +159,7 @@ class Incoming:
         if guest.hello is None:
             raise FrameMalformed(f"{connection.peer_address} did not greet: its first frame must be Hello")
         if isinstance(header, Ping):
-            connection.send(Pong(sequence=header.sequence, room_bytes=self._handler.room_bytes()), urgent=True)
+            connection.send(Pong(sequence=header.sequence, room_bytes=self._host.room_bytes()), urgent=True)
         elif isinstance(header, Infer):
             self._infer(connection, guest, header, frame)
         elif isinstance(header, Cancel):
@@ -162,19 +169,11 @@ class Incoming:
         elif isinstance(header, Tensors):
             connection.send(Ack(sequence=header.sequence, received_bytes=connection.body_bytes), urgent=True)
             self._used(guest.hello.node)
-            self._tensors(connection, guest, header, frame)
+            self._tensors(connection, guest, guest.hello.node, frame, header)
         elif isinstance(header, Probe):
             connection.send(Ack(sequence=header.sequence, received_bytes=connection.body_bytes), urgent=True)
         elif isinstance(header, Abort):
-            guarded(
-                self._handler.on_abort,
-                guest.hello.node,
-                header.model,
-                header.epoch,
-                header.request,
-                header.code,
-                header.message,
-            )
+            self._emit(AbortReceived(guest.hello.node, header.key, header.code, header.message))
 
     def on_closed(self, connection: Connection, reason: EdgesplitError | None) -> None:
         """See `edgesplit.wire.connection.FrameReceiver`."""
@@ -218,31 +217,27 @@ class Incoming:
             connection.gate = self._emulator.gate(hello.node)
         connection.send(self._identity, urgent=True)
 
-    def _tensors(self, connection: Connection, guest: Guest, header: Tensors, frame: Frame) -> None:
-        node = guest.hello.node if guest.hello is not None else ""
-        guarded(self._handler.on_received, node, sum(head.nbytes for head in header.tensors))
+    def _tensors(self, connection: Connection, guest: Guest, node: str, frame: Frame, header: Tensors) -> None:
+        guarded(self._counters.received, sum(head.nbytes for head in header.tensors))
         if all(head.codec == "raw" for head in header.tensors):
-            self._deliver(guest, header, unpack_tensors(header.tensors, frame.payloads), header.deadline_s)
+            arrays = unpack_tensors(header.tensors, frame.payloads)
+            self._emit(TensorsArrived(node, header.key, arrays, header.deadline_s))
         elif len(guest.tasks) >= _MOST_TASKS:
             raise Overloaded(f"{len(guest.tasks)} coded tensors of {node or 'this connection'} wait to be restored")
         else:
-            self._spawn(guest, self._decode_and_deliver(connection, guest, header, frame))
+            self._spawn(guest, self._decode(connection, node, frame, header))
 
-    async def _decode_and_deliver(self, connection: Connection, guest: Guest, header: Tensors, frame: Frame) -> None:
+    async def _decode(self, connection: Connection, node: str, frame: Frame, header: Tensors) -> None:
         started_s = self._loop.time()
         try:
-            arrays = await self._handler.decode(header.model, header.epoch, header.request, frame)
+            arrays = await self._host.decode(header.key, header.tensors, frame.payloads)
         except EdgesplitError as error:
             connection.close(error)
             return
         left_s = header.deadline_s
         if left_s is not None:
             left_s = max(left_s - (self._loop.time() - started_s), 0.0)
-        self._deliver(guest, header, arrays, left_s)
-
-    def _deliver(self, guest: Guest, header: Tensors, arrays: dict[str, Array], deadline_s: float | None) -> None:
-        node = guest.hello.node if guest.hello is not None else ""
-        guarded(self._handler.on_tensors, node, header.model, header.epoch, header.request, arrays, deadline_s)
+        self._emit(TensorsArrived(node, header.key, arrays, left_s))
 
     def _infer(self, connection: Connection, guest: Guest, header: Infer, frame: Frame) -> None:
         if header.id in guest.infers:
@@ -267,7 +262,7 @@ class Incoming:
 
         try:
             arrays = unpack_tensors(header.tensors, frame.payloads)
-            give_up = self._handler.ask(header.model, arrays, header.deadline_s, answer)
+            give_up = self._host.ask(header.model, arrays, header.deadline_s, answer)
         except EdgesplitError as error:
             answer(error)
         except Exception:
@@ -326,7 +321,7 @@ class Incoming:
                 agent = guest.hello is not None and guest.hello.role == "agent"
                 self._check_pace(connection, guest, is_agent=agent)
                 if agent and connection.is_open and connection.in_frame and received != before:
-                    connection.send(Pong(sequence=0, room_bytes=self._handler.room_bytes()), urgent=True)
+                    connection.send(Pong(sequence=0, room_bytes=self._host.room_bytes()), urgent=True)
 
     def _bound_arriving(self) -> None:
         """End the connection that holds most, where unfinished frames of those who are no known peers hold too much."""

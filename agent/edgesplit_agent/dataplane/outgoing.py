@@ -1,7 +1,7 @@
 """This agent's connection to one peer: greeting, tensors, liveness, measuring, reconnecting.
 
 Owns: the one outgoing connection to a peer over its whole life. Its rule: whoever sends learns at once whether the
-peer is there; reconnecting never gives up and never hurries. Not here: the estimate's mathematics (`links.py`).
+peer is there; reconnecting never gives up and never hurries. Not here: the estimate's mathematics (`measurement/link_estimator.py`).
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from edgesplit.retrying import Retry, RetryRule, retry_after
 from edgesplit.wire.connection import Connection, FrameGate
 from edgesplit.wire.endpoints import open_connection
 from edgesplit.wire.frames import Frame, PackedTensor, check_hello
-from edgesplit.wire.headers import Abort, Ack, Failure, Hello, Ping, Pong, Probe, Tensors
-from edgesplit_agent.dataplane.backlog import Backlog, RequestKey, Waiting
-from edgesplit_agent.dataplane.contract import DataPlaneHandler, Limits
+from edgesplit.wire.headers import Abort, Ack, ExecutionKey, Failure, Hello, Ping, Pong, Probe, Tensors
+from edgesplit_agent.dataplane.backlog import Backlog, Waiting
+from edgesplit_agent.dataplane.host import TrafficCounters, guarded
+from edgesplit_agent.dataplane.limits import Limits
 from edgesplit_agent.dataplane.liveness import Liveness
 from edgesplit_agent.dataplane.measurement.link_estimator import LinkEstimator
 from edgesplit_agent.dataplane.measurement.probing import ProbeBudget
-from edgesplit_agent.dataplane.safely import guarded
+from edgesplit_agent.serving.machine.events import Event, PeerLost, PeerPressed, PeerRoom, PeerUp, SendFailed
 
 __all__ = ["PeerLink"]
 
@@ -46,7 +47,7 @@ class _Session:
     pinged_at: float = 0.0
     room_bytes: int | None = None
     pings: dict[int, float] = field(default_factory=dict[int, float])
-    deliveries: dict[int, tuple[RequestKey, int]] = field(default_factory=dict[int, tuple[RequestKey, int]])
+    deliveries: dict[int, tuple[ExecutionKey, int]] = field(default_factory=dict[int, tuple[ExecutionKey, int]])
 
 
 class PeerLink:
@@ -57,12 +58,12 @@ class PeerLink:
         address: host:port.
         identity: This agent's greeting.
         limits: Bounds and timings.
-        handler: Told of ups, downs and acknowledged tensors.
+        emit: Takes the events of the link: up, lost, slow, and what did not arrive.
+        counters: Told of acknowledged tensors and of probes.
         gate: In front of every frame; link emulation.
         emulated: Whether the gate limits the rate now.
         budget: Of probes, shared by all links of the node.
         on_silent: Told when the peer is given up because it is silent, and why.
-        on_probe: Told of every probe. [B]
     """
 
     def __init__(
@@ -72,23 +73,23 @@ class PeerLink:
         *,
         identity: Hello,
         limits: Limits,
-        handler: DataPlaneHandler,
+        emit: Callable[[Event], None],
+        counters: TrafficCounters,
         gate: FrameGate,
         emulated: Callable[[], bool],
         budget: ProbeBudget,
         on_silent: Callable[[EdgesplitError], None],
-        on_probe: Callable[[int], None],
     ) -> None:
         self.address = address
         self._peer = peer
         self._identity = identity
         self._limits = limits
-        self._handler = handler
+        self._emit = emit
+        self._counters = counters
         self._gate = gate
         self._emulated = emulated
         self._budget = budget
         self._on_silent = on_silent
-        self._on_probe = on_probe
         self._loop = asyncio.get_running_loop()
         self._estimator = LinkEstimator()
         self._session: _Session | None = None
@@ -115,7 +116,7 @@ class PeerLink:
         self._task = self._loop.create_task(self._run(), name=f"peer-link-{self._peer}")
 
     async def close(self) -> None:
-        """End the connection for good; the handler is not told."""
+        """End the connection for good; nothing is emitted."""
         self._closed = True
         if self._task is not None:
             self._task.cancel()
@@ -140,7 +141,7 @@ class PeerLink:
             scatter=estimate.scatter,
         )
 
-    def send_tensors(self, key: RequestKey, tensors: Sequence[PackedTensor], deadline_s: float | None) -> None:
+    def send_tensors(self, key: ExecutionKey, tensors: Sequence[PackedTensor], deadline_s: float | None) -> None:
         """Queue one frame. See `DataPlane.send_tensors`."""
         session = self._live()
         nbytes = sum(tensor.payload.nbytes for tensor in tensors)
@@ -152,7 +153,7 @@ class PeerLink:
         session.connection.on_room = self._drain_soon
         self._press(pressed=True)
 
-    def send_abort(self, key: RequestKey, code: str, message: str) -> None:
+    def send_abort(self, key: ExecutionKey, code: str, message: str) -> None:
         """Tell the peer, if it is there; what waits for it of that request is dropped."""
         self._backlog.drop(key)
         if self._session is not None and self.is_up:
@@ -172,7 +173,7 @@ class PeerLink:
             self._session.used_at = self._loop.time()
 
     def lose(self, reason: str) -> None:
-        """Give the connection up at once and tell the handler; reconnecting begins."""
+        """Give the connection up at once and say so; reconnecting begins."""
         if self._session is not None:
             self._session.connection.abort(PeerUnreachable(reason))
 
@@ -189,7 +190,7 @@ class PeerLink:
             self._estimator.pong_received(header.sequence, now)
             if header.room_bytes != session.room_bytes:
                 session.room_bytes = header.room_bytes
-                guarded(self._handler.on_peer_room, self._peer, header.room_bytes)
+                self._emit(PeerRoom(self._peer, header.room_bytes))
             if (asked_at := session.pings.pop(header.sequence, None)) is not None:
                 session.life.answered(now - asked_at, now)
         elif isinstance(header, Ack):
@@ -212,9 +213,11 @@ class PeerLink:
             session.greeted.set_exception(error)
         if session.up and not self._closed:
             self._trouble = str(error)
-            guarded(self._handler.on_peer_lost, self._peer, str(error))
+            _log.warning("peer-lost", peer=self._peer, reason=str(error))
+            self._emit(PeerLost(self._peer, str(error)))
+            detail = f"{self._identity.node} lost {self._peer} while tensors were on their way to it"
             for key in lost:
-                guarded(self._handler.on_undelivered, self._peer, key.model, key.epoch, key.request)
+                self._emit(SendFailed(key, self._peer, detail))
 
     async def _run(self) -> None:
         rule = RetryRule(first_s=self._limits.retry_min_s, most_s=self._limits.retry_max_s)
@@ -260,8 +263,8 @@ class PeerLink:
         self._estimator.connected()
         session.up = True
         _log.info("peer-connected", peer=self._peer, address=self.address)
-        guarded(self._handler.on_peer_room, self._peer, None)  # until it says so
-        guarded(self._handler.on_peer_up, self._peer)
+        self._emit(PeerRoom(self._peer, None))  # until it says so
+        self._emit(PeerUp(self._peer))
         await self._watch(session)
 
     async def _watch(self, session: _Session) -> None:
@@ -323,10 +326,13 @@ class PeerLink:
             self._press(pressed=False)
 
     def _press(self, *, pressed: bool) -> None:
-        """Tell the handler when the backlog begins and ends."""
+        """Say when the backlog begins and ends."""
         if pressed != self._pressed:
             self._pressed = pressed
-            guarded(self._handler.on_peer_pressed, self._peer, pressed)
+            if pressed:
+                text = f"{self._peer} takes tensors more slowly than they come"
+                _log.warning("peer-slow", peer=self._peer, text=text)
+            self._emit(PeerPressed(self._peer, pressed))
 
     def _next_sequence(self) -> int:
         self._sequence += 1
@@ -349,7 +355,7 @@ class PeerLink:
             session.connection.send(Probe(sequence=sequence, padding=padding))
             self._estimator.data_sent(sequence, padding, now)
             self._budget.spend(self._estimator.expected_s(padding), now, padding)
-            self._on_probe(padding)
+            self._counters.probed(self._peer, padding)
 
     def _acknowledged(self, session: _Session, ack: Ack, now: float) -> None:
         seconds = self._estimator.data_acknowledged(ack.sequence, now, ack.received_bytes or None)
@@ -359,12 +365,12 @@ class PeerLink:
         if seconds is not None and delivery is not None:
             key, nbytes = delivery
             latency_s = (self._estimator.round_trip_s or 0.0) / 2
-            guarded(self._handler.on_sent, self._peer, key.model, key.epoch, key.request, nbytes, seconds + latency_s)
+            guarded(self._counters.sent, self._peer, key, nbytes, seconds + latency_s)
 
     def _transmit(
         self,
         session: _Session,
-        key: RequestKey,
+        key: ExecutionKey,
         tensors: Sequence[PackedTensor],
         deadline_s: float | None,
     ) -> None:

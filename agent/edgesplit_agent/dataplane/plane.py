@@ -1,8 +1,8 @@
 """The data plane of one agent, as the agent holds it.
 
 Owns: the listening socket, one outgoing connection per peer, and the requests it forwards. Its rule: it lives on one
-event loop, tells the handler what happened, and never lets one connection's trouble reach another. Not here: what
-tensors are for, and who the peers are; both are the agent's.
+event loop, emits what happened as the state machine's events, and never lets one connection's trouble reach another.
+Not here: what tensors are for, and who the peers are; both are the agent's.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from edgesplit.control.messages import PROTOCOL
 from edgesplit.errors import PeerUnreachable
 from edgesplit.wire.endpoints import remove_socket, serve
 from edgesplit.wire.frames import PackedTensor
-from edgesplit.wire.headers import Hello
+from edgesplit.wire.headers import ExecutionKey, Hello
 from edgesplit.wire.listener import Listener
 from edgesplit.wire.tensors import Array
-from edgesplit_agent.dataplane.backlog import RequestKey
-from edgesplit_agent.dataplane.contract import DataPlaneHandler, Limits
 from edgesplit_agent.dataplane.emulation import Emulation, Emulator
 from edgesplit_agent.dataplane.forwarding import Forwarder
+from edgesplit_agent.dataplane.host import Host, TrafficCounters, guarded
 from edgesplit_agent.dataplane.incoming import Incoming
+from edgesplit_agent.dataplane.limits import Limits
 from edgesplit_agent.dataplane.measurement.probing import ProbeBudget
 from edgesplit_agent.dataplane.outgoing import PeerLink
+from edgesplit_agent.serving.machine.events import Event
 
 __all__ = ["DataPlane"]
 
@@ -41,8 +42,9 @@ class DataPlane:
         socket: `unix:/path` for programs of this machine; empty for none.
         emulation: Of this node's outgoing links.
         limits: Bounds and timings.
-        handler: Told of what arrives.
-        on_probe: Told of every probe of a link: peer and size. [B]
+        emit: Takes what happened, in order; called on the event loop. What it raises is logged and stops nothing.
+        host: Asked for answers, for room, and to restore coded tensors.
+        counters: Told of what went over links.
     """
 
     def __init__(
@@ -55,19 +57,27 @@ class DataPlane:
         socket: str = "",
         emulation: Emulation,
         limits: Limits,
-        handler: DataPlaneHandler,
-        on_probe: Callable[[str, int], None] = lambda _peer, _nbytes: None,
+        emit: Callable[[Event], None],
+        host: Host,
+        counters: TrafficCounters,
     ) -> None:
         self._identity = Hello(protocol=PROTOCOL, role="agent", node=node, version=version, instance=instance)
         self._listen = listen
         self._socket = socket
         self._limits = limits
-        self._handler = handler
-        self._on_probe = on_probe
+        self._sink = emit
+        self._counters = counters
         self._emulator = Emulator(emulation)
         self._links: dict[str, PeerLink] = {}
         self._incoming = Incoming(
-            self._identity, limits, handler, self._emulator, self._used, is_known=self._links.__contains__
+            self._identity,
+            limits,
+            emit=self._emit,
+            host=host,
+            counters=counters,
+            emulator=self._emulator,
+            used=self._used,
+            is_known=self._links.__contains__,
         )
         self._forwarder = Forwarder(self._identity, limits, self._emulator)
         self._probe_budget = ProbeBudget()
@@ -135,12 +145,12 @@ class DataPlane:
                     address,
                     identity=self._identity,
                     limits=self._limits,
-                    handler=self._handler,
+                    emit=self._emit,
+                    counters=self._counters,
                     gate=self._emulator.gate(peer),
                     emulated=partial(self._emulator.limits_rate, peer),
                     budget=self._probe_budget,
                     on_silent=partial(self._incoming.drop, peer),
-                    on_probe=partial(self._on_probe, peer),
                 )
                 self._links[peer] = link
                 link.start()
@@ -148,6 +158,9 @@ class DataPlane:
     def set_emulation(self, emulation: Emulation) -> None:
         """Change the emulated links; frames on their way keep the old."""
         self._emulator.emulation = emulation
+
+    def _emit(self, event: Event) -> None:
+        guarded(self._sink, event)
 
     def _used(self, peer: str) -> None:
         link = self._links.get(peer)
@@ -171,22 +184,13 @@ class DataPlane:
         )
 
     def send_tensors(
-        self,
-        peer: str,
-        *,
-        model: str,
-        epoch: int,
-        request: str,
-        tensors: Sequence[PackedTensor],
-        deadline_s: float | None = None,
+        self, peer: str, key: ExecutionKey, tensors: Sequence[PackedTensor], deadline_s: float | None = None
     ) -> None:
         """Queue tensors for a peer, as one frame; their memory must not be changed afterwards.
 
         Args:
             peer: Receiving node.
-            model: Model's name.
-            epoch: Plan.
-            request: Request's id.
+            key: Whose they are.
             tensors: Coded already.
             deadline_s: Time left for the request. [s]
 
@@ -196,13 +200,13 @@ class DataPlane:
         link = self._links.get(peer)
         if link is None:
             raise PeerUnreachable(f"node {peer} is not known to be online")
-        link.send_tensors(RequestKey(model, epoch, request), tensors, deadline_s)
+        link.send_tensors(key, tensors, deadline_s)
 
-    def send_abort(self, peer: str, *, model: str, epoch: int, request: str, code: str, message: str) -> None:
+    def send_abort(self, peer: str, key: ExecutionKey, code: str, message: str) -> None:
         """Tell a peer that a request cannot be completed on this epoch; a peer that is away is not told."""
         link = self._links.get(peer)
         if link is not None:
-            link.send_abort(RequestKey(model, epoch, request), code, message)
+            link.send_abort(key, code, message)
 
     async def forward_infer(
         self, address: str, model: str, arrays: Mapping[str, Array], deadline_s: float | None = None

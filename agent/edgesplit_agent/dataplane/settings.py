@@ -10,8 +10,8 @@ import structlog
 from edgesplit.formatting import speed, time_span
 from edgesplit.wire.frames import FrameLimits
 from edgesplit_agent.configuration import DataSection, EmulationSection
-from edgesplit_agent.dataplane.contract import Limits
 from edgesplit_agent.dataplane.emulation import EmulatedLink, Emulation
+from edgesplit_agent.dataplane.limits import Limits
 
 __all__ = ["emulation_of", "limits_of", "log_emulation"]
 

@@ -1,8 +1,8 @@
 """Carries out what the state machine decides, and tells it what came of it.
 
 Owns: the way between machine, data plane, sessions and clients. Its rule: it decides nothing; events are taken one
-after another on the event loop, and a new one that arises while actions are carried out waits its turn. Not here:
-MQTT (`control.py`), what the data plane brings (`intake.py`), preparing epochs (`serving/preparation.py`).
+after another on the event loop, whoever emits them, and a new one that arises while actions are carried out waits its
+turn. Not here: MQTT (`control.py`), connections (`dataplane/`), preparing epochs (`serving/preparation.py`).
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ import structlog
 
 from edgesplit.errors import EdgesplitError, Overloaded, PeerUnreachable, RequestFailed
 from edgesplit.wire.frames import PackedTensor, pack_tensor
+from edgesplit.wire.headers import ExecutionKey, TensorHead
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.compute.coding import Coder
 from edgesplit_agent.compute.session_pool import Computed, LoadedComponent
 from edgesplit_agent.compute.worker import Job, Worker
-from edgesplit_agent.dataplane.contract import Answer
 from edgesplit_agent.profiling.live_timings import TimingBook
-from edgesplit_agent.reporting.metrics import Telemetry
-from edgesplit_agent.reporting.usage import UsageBook
+from edgesplit_agent.reporting.serving_counters import ServingCounters
 from edgesplit_agent.serving.machine.actions import (
     Action,
     ClearObserved,
@@ -46,10 +45,11 @@ from edgesplit_agent.serving.machine.actions import (
 )
 from edgesplit_agent.serving.machine.agent_machine import AgentMachine
 from edgesplit_agent.serving.machine.events import (
+    AbortReceived,
+    Answer,
     ComponentFailed,
     ComponentFinished,
     Event,
-    ExecutionKey,
     RequestArrived,
     RequestCancelled,
     SendFailed,
@@ -64,6 +64,8 @@ __all__ = ["Engine"]
 
 BUSY_TICK_S = 0.1
 IDLE_TICK_S = 0.5
+NOBODYS = ""
+"""The share of the worker's time in which tensors of unknown models are restored."""
 MOST_FORWARDED = 256
 """Requests of other nodes' models that are passed on at a time; their inputs are held meanwhile."""
 
@@ -83,10 +85,9 @@ class Engine:
         instance: str,
         preparer: Preparer,
         worker: Worker,
-        usage: UsageBook,
+        counters: ServingCounters,
         coder: Coder,
         timings: TimingBook,
-        telemetry: Telemetry,
         shadower: Shadower,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -95,10 +96,9 @@ class Engine:
         self.publisher: Publisher | None = None
         self._instance = instance
         self._worker = worker
-        self._usage = usage
+        self._counters = counters
         self._coder = coder
         self._timings = timings
-        self._telemetry = telemetry
         self._shadower = shadower
         self._clock = clock
         self._numbers = itertools.count(1)
@@ -108,13 +108,16 @@ class Engine:
         self._handling = False
         self._clients: dict[str, Callable[[Answer], None]] = {}
         self._idle = asyncio.Event()
-        self._epochs = PreparedEpochs(preparer, usage=usage, timings=timings, clock=clock)
+        self._epochs = PreparedEpochs(preparer, counters=counters, timings=timings, clock=clock)
         self._forwarding: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger(part="engine")
 
     def feed(self, event: Event) -> None:
         """Take an event in and do what follows from it."""
+        if isinstance(event, AbortReceived) and self.machine.wants(event.key):
+            key, said = event.key, {"code": event.code, "text": event.message}
+            self._log.info("abort-received", peer=event.peer, **key._asdict(), **said)
         self._events.append(event)
         if self._handling:
             return
@@ -159,11 +162,31 @@ class Engine:
     def ask(
         self, model: str, arrays: dict[str, Array], deadline_s: float | None, answer: Callable[[Answer], None]
     ) -> Callable[[], None]:
-        """See `DataPlaneHandler.ask`."""
+        """See `dataplane.host.Host`."""
         request = f"{self._instance}-{next(self._numbers)}"
         self._clients[request] = answer
         self.feed(RequestArrived(request, model, arrays, deadline_s))
         return partial(self._give_up, request)
+
+    def room_bytes(self) -> int | None:
+        """See `dataplane.host.Host`."""
+        return self.machine.room_bytes()
+
+    async def decode(
+        self, key: ExecutionKey, heads: Sequence[TensorHead], payloads: Sequence[Array]
+    ) -> dict[str, Array]:
+        """Restore coded tensors, in turn with components.
+
+        Raises:
+            FrameMalformed: A payload is senseless.
+        """
+        order, held = self.machine.order_of(key), self.machine.holds(key)
+        # Models that nobody deployed here are whatever a stranger wrote: one share for all, and no figures by name.
+        share = key.model if held else NOBODYS
+        arrays, seconds = await self._coder.decode(heads, payloads, priority=order, share=share)
+        if held:
+            self._counters.coded(key, seconds)
+        return arrays
 
     async def infer(
         self, model: str, arrays: dict[str, Array], deadline_s: float | None
@@ -190,11 +213,6 @@ class Engine:
             give_up()
             raise
 
-    def coded(self, key: ExecutionKey, seconds: float) -> None:
-        """A tensor was coded or restored. [s]"""
-        self._usage.coded(key.model, key.epoch, seconds)
-        self._telemetry.coded(key.model, seconds)
-
     # --- actions ---------------------------------------------------------------------------------------------------
 
     def _do(self, action: Action) -> None:  # noqa: PLR0912  one line an action
@@ -213,17 +231,12 @@ class Engine:
                 if self.machine.knows(peer):
                     self._log.info("abort-sent", peer=peer, request=key.request, code=code, text=message)
                 if self.peers is not None:
-                    self.peers.send_abort(
-                        peer, model=key.model, epoch=key.epoch, request=key.request, code=code, message=message
-                    )
+                    self.peers.send_abort(peer, key, code, message)
             case CompleteRequest(request, model, epoch, outputs, latency_s):
                 self._answer(request, (dict(outputs), epoch))
-                self._usage.completed(model, epoch, latency_s)
-                self._telemetry.completed(model, latency_s)
+                self._counters.completed(model, epoch, latency_s)
             case FailRequest(request, model, epoch, error):
-                if epoch is not None:
-                    self._usage.failed(model, epoch)
-                self._telemetry.failed(model, error.code)
+                self._counters.failed(model, epoch, error.code)
                 self._log.warning("request-failed", model=model, request=request, epoch=epoch, error=str(error))
                 self._answer(request, error)
             case ForwardRequest():
@@ -235,15 +248,15 @@ class Engine:
             case ShadowRequest():
                 self._spawn(self._shadow(action))
             case PublishNoise():
-                self._telemetry.checked(action.model, action.mean)
+                self._counters.checked(action.model, action.mean)
                 if self.publisher is not None:
                     self.publisher.publish_noise(action)
             case PublishObserved(model, epochs, serving):
-                self._telemetry.serving(model, serving)
+                self._counters.serving(model, serving)
                 if self.publisher is not None:
                     self.publisher.publish_observed(model, epochs, serving)
             case ClearObserved(model):
-                self._telemetry.serving(model, None)
+                self._counters.serving(model, None)
                 if self.publisher is not None:
                     self.publisher.clear_observed(model)
             case EmitEvent(kind, text, model, data):
@@ -270,9 +283,7 @@ class Engine:
         try:
             if self.peers is None:
                 raise PeerUnreachable(f"{peer} cannot be reached: the data plane is not up")
-            self.peers.send_tensors(
-                peer, model=key.model, epoch=key.epoch, request=key.request, tensors=tensors, deadline_s=deadline_s
-            )
+            self.peers.send_tensors(peer, key, tensors, deadline_s)
         except EdgesplitError as error:
             self.feed(SendFailed(key, peer, str(error)))
 
@@ -294,7 +305,7 @@ class Engine:
             for peer in action.peers:
                 self.feed(SendFailed(key, peer, str(error)))
             return
-        self.coded(key, coded.seconds)
+        self._counters.coded(key, coded.seconds)
         left_s = max(action.deadline_s - (self._clock() - started_s), 0.0)
         for peer in action.peers:
             self._send(key, peer, [coded.tensor], left_s)
@@ -324,13 +335,12 @@ class Engine:
         key = action.key
 
         def note() -> None:
-            self._usage.computed(key.model, key.epoch, computed.compute_s)
-            self._telemetry.computed(key.model, computed.compute_s)
+            self._counters.computed(key, computed.compute_s)
             self._timings.ran(key.model, key.epoch, action.component, computed.as_profiled_s, started_s)
             if (found := self._epochs.find(key.model, action.generation)) is not None:
                 spec, _ = found
                 if spec.source != self.machine.node and action.component == spec.components[0].component:
-                    self._usage.completed(key.model, key.epoch)
+                    self._counters.part_done(key)
 
         self._books.append(note)
         self.feed(ComponentFinished(key, action.component, computed.outputs))

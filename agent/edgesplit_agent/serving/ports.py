@@ -11,6 +11,7 @@ from typing import Protocol
 
 from edgesplit.control.plan_messages import EpochSpec, EpochState
 from edgesplit.wire.frames import PackedTensor
+from edgesplit.wire.headers import ExecutionKey
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.compute.session_pool import LoadedComponent
 from edgesplit_agent.serving.machine.actions import PublishNoise
@@ -22,18 +23,11 @@ class Peers(Protocol):
     """The part of the data plane that the engine uses."""
 
     def send_tensors(
-        self,
-        peer: str,
-        *,
-        model: str,
-        epoch: int,
-        request: str,
-        tensors: Sequence[PackedTensor],
-        deadline_s: float | None = None,
+        self, peer: str, key: ExecutionKey, tensors: Sequence[PackedTensor], deadline_s: float | None = None
     ) -> None:
         """Queue tensors for a peer."""
 
-    def send_abort(self, peer: str, *, model: str, epoch: int, request: str, code: str, message: str) -> None:
+    def send_abort(self, peer: str, key: ExecutionKey, code: str, message: str) -> None:
         """Tell a peer that a request is given up."""
 
     async def forward_infer(

@@ -19,7 +19,7 @@ from edgesplit.retrying import is_passing
 from edgesplit_agent.compute.coding import check_codecs
 from edgesplit_agent.compute.session_pool import LoadedComponent
 from edgesplit_agent.profiling.live_timings import TimingBook
-from edgesplit_agent.reporting.usage import UsageBook
+from edgesplit_agent.reporting.serving_counters import ServingCounters
 from edgesplit_agent.serving.machine.events import EpochFailed, EpochPrepared, Event
 from edgesplit_agent.serving.ports import Preparer
 
@@ -31,16 +31,16 @@ class PreparedEpochs:
 
     Args:
         preparer: Builds and frees components.
-        usage: Told when an epoch begins and ends.
+        counters: Told when an epoch begins and ends.
         timings: Likewise.
         clock: Monotonic. [s]
     """
 
     def __init__(
-        self, preparer: Preparer, *, usage: UsageBook, timings: TimingBook, clock: Callable[[], float]
+        self, preparer: Preparer, *, counters: ServingCounters, timings: TimingBook, clock: Callable[[], float]
     ) -> None:
         self._preparer = preparer
-        self._usage = usage
+        self._counters = counters
         self._timings = timings
         self._clock = clock
         self._held: dict[tuple[str, int], tuple[EpochSpec, dict[int, LoadedComponent]]] = {}
@@ -68,7 +68,7 @@ class PreparedEpochs:
         if held is not None:
             self._preparer.release(held[0])
             self._log.info("epoch-released", model=model, epoch=epoch)
-        self._usage.forget(model, epoch)
+        self._counters.forget(model, epoch)
         self._timings.forget(model, epoch)
 
     async def close(self) -> None:
@@ -98,7 +98,7 @@ class PreparedEpochs:
             event = self._failed(model, generation, spec, error, f"{type(error).__name__}: {error}")
         else:
             self._held[model, generation] = spec, components
-            self._usage.begin(model, spec.epoch)
+            self._counters.begin(model, spec.epoch)
             self._timings.begin(model, spec)
             seconds = round(self._clock() - started_s, 3)
             self._log.info("epoch-prepared", model=model, epoch=spec.epoch, components=len(components), seconds=seconds)

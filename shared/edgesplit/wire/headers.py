@@ -1,13 +1,13 @@
 """What can be said on the data plane: the headers of frames.
 
-Owns: the headers and the bounds of their fields. Its rule: plain values; MessagePack decodes into nothing else. Not
-here: their bytes (`wire/frames.py`), what follows from them.
+Owns: the headers, the bounds of their fields, and the key of the execution that a frame belongs to. Its rule: plain
+values; MessagePack decodes into nothing else. Not here: their bytes (`wire/frames.py`), what follows from them.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
@@ -17,6 +17,7 @@ __all__ = [
     "Abort",
     "Ack",
     "Cancel",
+    "ExecutionKey",
     "Failure",
     "Header",
     "Hello",
@@ -41,6 +42,14 @@ Label = Annotated[str, msgspec.Meta(max_length=1024)]
 """What tables of whoever receives it are keyed by."""
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 """Not NaN either: a deadline that compares with nothing would never pass."""
+
+
+class ExecutionKey(NamedTuple):
+    """One request on one epoch; the same on every node it touches. On the wire its parts are fields of the header."""
+
+    model: str
+    epoch: int
+    request: str
 
 
 class TensorHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -101,6 +110,11 @@ class Tensors(_Header, frozen=True, kw_only=True, tag="tensors"):
     request: Label
     tensors: TensorHeads
     deadline_s: Seconds | None = None
+
+    @property
+    def key(self) -> ExecutionKey:
+        """Whose tensors they are."""
+        return ExecutionKey(self.model, self.epoch, self.request)
 
 
 class Infer(_Header, frozen=True, kw_only=True, tag="infer"):
@@ -184,6 +198,11 @@ class Abort(_Header, frozen=True, kw_only=True, tag="abort"):
     code: str
     message: str
     origin: str
+
+    @property
+    def key(self) -> ExecutionKey:
+        """What cannot be completed."""
+        return ExecutionKey(self.model, self.epoch, self.request)
 
 
 Header = Hello | Tensors | Infer | Cancel | Result | Failure | Ack | Ping | Pong | Probe | Abort

@@ -15,8 +15,8 @@ import msgspec
 from edgesplit.control.messages import TensorSpec
 from edgesplit.control.plan_messages import EpochSpec, EpochState
 from edgesplit.errors import EdgesplitError
+from edgesplit.wire.headers import ExecutionKey
 from edgesplit.wire.tensors import Array
-from edgesplit_agent.serving.machine.events import ExecutionKey
 
 __all__ = [
     "Action",

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import assert_never
 
 from edgesplit.errors import NotDeployed, PreparationFailed, RequestFailed
+from edgesplit.wire.headers import ExecutionKey
 from edgesplit_agent.serving.machine.actions import Action, EmitEvent, SendAbort
 from edgesplit_agent.serving.machine.admission import Admission
 from edgesplit_agent.serving.machine.epochs import ModelEpochs
@@ -26,7 +27,6 @@ from edgesplit_agent.serving.machine.events import (
     EpochFailed,
     EpochPrepared,
     Event,
-    ExecutionKey,
     ModelOffered,
     PeerLost,
     PeerPressed,

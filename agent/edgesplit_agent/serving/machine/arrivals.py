@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from edgesplit.wire.headers import ExecutionKey
 from edgesplit.wire.tensors import Array
-from edgesplit_agent.serving.machine.events import ExecutionKey
 
 __all__ = ["Early", "EarlyTensors", "EndedExecutions"]
 

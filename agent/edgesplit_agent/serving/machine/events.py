@@ -1,21 +1,25 @@
 """What can happen to an agent, as values.
 
-Owns: the events that `AgentMachine.handle` takes. Its rule: plain values, the time comes beside them. Not here: what
-follows from them (`serving/machine/agent_machine.py`).
+Owns: the events that `AgentMachine.handle` takes, and what the caller of a request gets in the end. Its rule: plain
+values, the time comes beside them; whoever notices something makes the event of it (data plane, engine, control plane),
+nothing translates. Not here: what follows from them (`serving/machine/agent_machine.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
 from edgesplit.control.plan_messages import Deployment, Desired
+from edgesplit.errors import EdgesplitError
+from edgesplit.wire.headers import ExecutionKey
 from edgesplit.wire.tensors import Array
 
 __all__ = [
     "AbortReceived",
+    "Answer",
     "CauseReturned",
     "ComponentFailed",
     "ComponentFinished",
@@ -24,7 +28,6 @@ __all__ = [
     "EpochFailed",
     "EpochPrepared",
     "Event",
-    "ExecutionKey",
     "ModelOffered",
     "PeerLost",
     "PeerPressed",
@@ -40,12 +43,8 @@ __all__ = [
 ]
 
 
-class ExecutionKey(NamedTuple):
-    """One request on one epoch; the same on every node it touches."""
-
-    model: str
-    epoch: int
-    request: str
+Answer: TypeAlias = tuple[dict[str, Array], int] | EdgesplitError
+"""Outputs and the epoch that computed them, or why there are none."""
 
 
 class DesiredChanged(msgspec.Struct, frozen=True):
@@ -150,7 +149,7 @@ class ComponentFailed(msgspec.Struct, frozen=True):
 
 
 class SendFailed(msgspec.Struct, frozen=True):
-    """Tensors could not be handed to the data plane."""
+    """Tensors for a peer could not be sent, or were on their way when the connection ended."""
 
     key: ExecutionKey
     peer: str

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from edgesplit.control.messages import TensorSpec
 from edgesplit.control.plan_messages import ComponentSpec, EpochSpec, Route
 from edgesplit.errors import InvalidTensor
+from edgesplit.wire.headers import ExecutionKey
 from edgesplit.wire.tensors import Array, dtype_name
-from edgesplit_agent.serving.machine.events import ExecutionKey
 
 __all__ = ["RAW", "Execution", "deliveries"]
 

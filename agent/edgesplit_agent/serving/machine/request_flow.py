@@ -22,6 +22,7 @@ from edgesplit.errors import (
     RequestTimedOut,
     error_from_code,
 )
+from edgesplit.wire.headers import ExecutionKey
 from edgesplit.wire.tensors import check_inputs
 from edgesplit_agent.serving.machine.aborts import ToldAborts
 from edgesplit_agent.serving.machine.actions import (
@@ -39,7 +40,6 @@ from edgesplit_agent.serving.machine.epochs import ModelEpochs
 from edgesplit_agent.serving.machine.events import (
     AbortReceived,
     ComponentFinished,
-    ExecutionKey,
     PeerLost,
     RequestArrived,
     SendFailed,
