@@ -25,7 +25,7 @@ from bench import zoo
 from bench.profiled_models import ProfiledModel, profiled
 from edgesplit.control.figure_messages import LinkState
 from edgesplit.control.profile_messages import ExecutionProfile
-from edgesplit.operations.documents import GoalsDocument
+from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Solution
 from edgesplit.wire.codecs import CODECS, available_codecs, decode, encode
 from edgesplit.wire.tensors import Array
@@ -174,7 +174,7 @@ def _best(node: ProfiledModel, found: CodecProfile | None, max_noise: float) -> 
         source="device",
         candidates=candidates,
         links=links,
-        goals=GoalsDocument(latency_weight=1.0, energy_weight=0.0, max_noise=max_noise),
+        goals=Goals(latency_weight=1.0, energy_weight=0.0, max_noise=max_noise),
         codecs=found.figures if found is not None else None,
     )
     started = time.process_time()

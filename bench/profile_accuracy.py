@@ -27,7 +27,7 @@ from bench.profiled_models import ProfiledModel, TimedSession, profiled
 from bench.scene import SHIPPED_MODEL
 from edgesplit.control.figure_messages import LinkState
 from edgesplit.control.plan_messages import ComponentSpec
-from edgesplit.operations.documents import GoalsDocument
+from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.planner import evaluate
@@ -89,7 +89,7 @@ def _problem(model: ProfiledModel) -> Problem:
         source=NODES[0],
         candidates=[Candidate(name, 1.0, 1.0, None, model.profile) for name in NODES],
         links=links,
-        goals=GoalsDocument(),
+        goals=Goals(),
     )
 
 

@@ -19,7 +19,7 @@ from bench.differences import Arrays, relative_difference
 from edgesplit.control.figure_messages import LinkState
 from edgesplit.control.plan_messages import ComponentSpec, EpochSpec
 from edgesplit.control.profile_messages import ExecutionProfile
-from edgesplit.operations.documents import GoalsDocument
+from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment, Evaluation
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.graph.blobs import BlobStore
@@ -112,7 +112,7 @@ def placement_problem(graph: ModelGraph, nodes: Sequence[str]) -> Problem:
         source=nodes[0],
         candidates=[Candidate(name, 1.0, 1.0, None, profile) for name in nodes],
         links=[(a, link(b)) for a in nodes for b in nodes if a != b],
-        goals=GoalsDocument(),
+        goals=Goals(),
     )
 
 

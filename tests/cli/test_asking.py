@@ -15,12 +15,10 @@ from edgesplit.errors import PlanInfeasible, UnknownModel, UnknownNode
 from edgesplit.operations.documents import (
     ComponentRow,
     DeployDocument,
-    GoalsDocument,
     LinkRow,
     MeasuredDocument,
     ModelDocument,
     NodeRow,
-    NodeShare,
     PlanDocument,
     SpeedRow,
     WeightsRow,
@@ -39,7 +37,8 @@ from edgesplit.operations.operation import (
     ShowPlan,
     UndeployModel,
 )
-from edgesplit.planning.plan import TimelineEntry
+from edgesplit.planning.goals import Goals
+from edgesplit.planning.plan import NodeShare, TimelineEntry
 from tests.cli.conftest import Run
 from tests.cli.fakes import FakeController
 
@@ -89,7 +88,7 @@ MODEL = ModelDocument(
     source="device",
     epoch=3,
     profiled=("device", "edge"),
-    goals=GoalsDocument(energy_weight=1.0, max_noise=0.5),
+    goals=Goals(energy_weight=1.0, max_noise=0.5),
 )
 PLAN = PlanDocument(
     model="yolo",
@@ -127,7 +126,7 @@ PLAN = PlanDocument(
     solve_s=0.3,
     reason="the goals changed",
     source="device",
-    goals=GoalsDocument(energy_weight=1.0, max_noise=0.5),
+    goals=Goals(energy_weight=1.0, max_noise=0.5),
     measured=MeasuredDocument(
         requests=12, failed=1, latency_s=0.67, energy_j=4.0, device_energy_j=1.2, energy_origin="configured"
     ),

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from edgesplit.errors import PlanInfeasible
-from edgesplit.operations.documents import FallbackRow, ForbiddenRow, NodeShare, PinRow, PinRule, PinsDocument
+from edgesplit.operations.documents import FallbackRow, ForbiddenRow, PinRow, PinsDocument
 from edgesplit.operations.operation import (
     AllowNode,
     ExplainPlan,
@@ -34,6 +34,8 @@ from edgesplit.operations.study_documents import (
     RelaxationRow,
     WhatIfDocument,
 )
+from edgesplit.planning.goals import PinRule
+from edgesplit.planning.plan import NodeShare
 from edgesplit_controller.cli.quantities import link, rate_bytes_per_s, span_s
 from tests.cli.conftest import Run
 from tests.cli.fakes import FakeController

@@ -16,7 +16,7 @@ from edgesplit.control.figure_messages import LinkState
 from edgesplit.control.messages import GraphRef
 from edgesplit.control.plan_messages import ComponentSpec, EpochSpec
 from edgesplit.control.profile_messages import CalibrationPlan, ExecutionProfile, ProfilePlan
-from edgesplit.operations.documents import GoalsDocument
+from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment
 from edgesplit.wire.tensors import check_inputs, contiguous, dtype_name, tensor_bytes
 from edgesplit_agent.compute.runtime import RuntimeOptions, open_session
@@ -154,7 +154,7 @@ class SplitModel:
             source="device",
             candidates=[Candidate(name, 3.0, 1.0, None, profile) for name in NODES],
             links=links,
-            goals=GoalsDocument(max_noise=None),
+            goals=Goals(max_noise=None),
         )
 
     def _served(self, specs: Mapping[str, EpochSpec], inputs: Arrays) -> Arrays:

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesplit.operations.documents import BatteryDocument
+from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.plan import Evaluation
 from edgesplit.planning.problem import Constraints, Link, Node, Objective, Operator, Problem, Tensor
 from edgesplit_controller.deciding.battery_solving import fitted, solve_within
 from edgesplit_controller.deciding.changes.replan_reasons import Thresholds
 from edgesplit_controller.planner import evaluate
-from edgesplit_controller.stating.battery_limit import BatteryState, Demand, battery_document, battery_reason, keeps
+from edgesplit_controller.stating.battery_limit import BatteryState, Demand, battery_allowance, battery_reason, keeps
 
 HALF_FULL = BatteryState(0.5, 90_000.0, discharging=True)
 """25 of 50 Wh."""
@@ -24,8 +24,8 @@ HALF_FULL = BatteryState(0.5, 90_000.0, discharging=True)
 
 def allowed(
     state: BatteryState | None, floor: float = 0.2, hours: float = 8.0, demand: Demand | None = None
-) -> BatteryDocument:
-    return battery_document("device", floor, hours, state=state, demand=demand or Demand(1.0, "assumed"))
+) -> BatteryAllowance:
+    return battery_allowance("device", floor, hours, state=state, demand=demand or Demand(1.0, "assumed"))
 
 
 def test_what_is_above_the_floor_is_spread_over_the_horizon_and_the_requests_in_it() -> None:
@@ -100,11 +100,13 @@ def test_less_charge_or_more_requests_never_allow_more(a: float, b: float, rate:
 # --- when to plan again ------------------------------------------------------------------------------------------------
 
 
-def limit(limit_j: float | None, *, kept: bool = True) -> BatteryDocument:
+def limit(limit_j: float | None, *, kept: bool = True) -> BatteryAllowance:
     return msgspec.structs.replace(allowed(HALF_FULL), limit_j=limit_j, kept=kept)
 
 
-def reason(before: BatteryDocument | None, now: BatteryDocument | None, device_j: float, since_s: float = 1e3) -> bool:
+def reason(
+    before: BatteryAllowance | None, now: BatteryAllowance | None, device_j: float, since_s: float = 1e3
+) -> bool:
     found = battery_reason(before, now, device_j, thresholds=Thresholds(), since_s=since_s)
     return found is not None
 
@@ -132,7 +134,7 @@ def test_a_limit_that_rose_is_reason_when_it_rose_notably_and_stood_a_while() ->
 
 @given(st.lists(st.floats(0.95, 1.05), min_size=50, max_size=50), st.floats(0.1, 5.0))
 def test_a_limit_that_only_wavers_causes_at_most_one_new_plan(noise: list[float], device_j: float) -> None:
-    before: BatteryDocument | None = None
+    before: BatteryAllowance | None = None
     plans = 0
     for factor in noise:
         now = limit(1.0 * factor)
@@ -176,7 +178,7 @@ def chain(device_energy_limit_j: float | None = None) -> Problem:
     )
 
 
-def solved(problem: Problem, battery: BatteryDocument | None) -> tuple[Evaluation, bool | None]:
+def solved(problem: Problem, battery: BatteryAllowance | None) -> tuple[Evaluation, bool | None]:
     found = solve_within(problem, battery, hint=None, time_limit_s=10.0)
     assert found.solution.assignment is not None
     evaluation = evaluate(problem, found.solution.assignment)

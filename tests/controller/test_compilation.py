@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edgesplit.control.figure_messages import LinkState
 from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.control.profile_messages import ExecutionProfile
-from edgesplit.operations.documents import GoalsDocument
+from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.runner import open_session
@@ -72,7 +72,7 @@ def problem_of(record: ModelRecord, **changes: Any) -> Any:
         "source": "device",
         "candidates": [Candidate(name, 3.0, 1.0, None, profile(record, 0.01)) for name in NODES],
         "links": links,
-        "goals": GoalsDocument(max_noise=None),
+        "goals": Goals(max_noise=None),
     }
     return build_problem("tiny", record.graph, **(values | changes))
 

@@ -13,8 +13,8 @@ import pytest
 from edgesplit.control.figure_messages import Usage
 from edgesplit.daemon.service_notification import Notifier
 from edgesplit.errors import InvalidConfiguration, InvalidInput
-from edgesplit.operations.documents import GoalsDocument, PinRule
 from edgesplit.operations.operation import Limit, SetWeights
+from edgesplit.planning.goals import Goals, PinRule
 from edgesplit_controller.answering.rendering import measured_document
 from edgesplit_controller.configuration import Artifacts, Broker, ControllerConfiguration, Planning
 from edgesplit_controller.stating.goals import merged_goals
@@ -24,8 +24,8 @@ PINS = (PinRule(kind="input"),)
 
 def goals(
     latency_weight: float, energy_weight: float, max_noise: float | None, device_energy_limit_j: float | None
-) -> GoalsDocument:
-    return GoalsDocument(
+) -> Goals:
+    return Goals(
         pins=PINS,
         forbidden=("cloud",),
         latency_weight=latency_weight,
@@ -38,7 +38,7 @@ def goals(
 BEFORE = goals(0.25, 0.75, 0.1, 2.0)
 
 
-def merged(asked: SetWeights) -> GoalsDocument:
+def merged(asked: SetWeights) -> Goals:
     return merged_goals(
         BEFORE,
         latency=asked.latency,
@@ -59,9 +59,7 @@ def merged(asked: SetWeights) -> GoalsDocument:
         (SetWeights(max_noise=Limit(0.0), device_energy_j=Limit(None)), goals(0.25, 0.75, 0.0, None)),
     ],
 )
-def test_naming_one_weight_clears_the_other_and_limits_and_pins_persist(
-    asked: SetWeights, after: GoalsDocument
-) -> None:
+def test_naming_one_weight_clears_the_other_and_limits_and_pins_persist(asked: SetWeights, after: Goals) -> None:
     assert merged(asked) == after
 
 

@@ -140,8 +140,8 @@ def test_declined_plans_are_counted_and_a_few_of_them_told() -> None:
         clock.now += 0.5
     assert AT_ONCE < told <= AT_ONCE + 1500 / ONE_EACH_S + 1
     assert declined.counts == {"m": 3000}
-    assert declined.document("m").last_reason == "link a -> b: stays"
-    assert declined.document("other").last_unix_s is None
+    assert declined.of("m").last_reason == "link a -> b: stays"
+    assert declined.of("other").last_unix_s is None
 
 
 def test_what_was_not_told_is_counted_in_what_is_told_next() -> None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from edgesplit.control import topics
 from edgesplit.control.event_messages import Event
 from edgesplit.control.noise_messages import NoiseReport
-from edgesplit.operations.documents import PinRule
 from edgesplit.operations.operation import DeployModel, Limit, PinOperators, SetWeights, ShowModel, ShowPlan
+from edgesplit.planning.goals import PinRule
 from edgesplit.planning.problem import CodecOption, Constraints, NoiseModel, NoiseTerm, Operator, Problem, Tensor
 from edgesplit_controller.planner.meaning.evaluation import noise_of
 from edgesplit_controller.rollout.deployment_state import Tightening

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from edgesplit.errors import InvalidInput, PlanInfeasible
-from edgesplit.operations.documents import GoalsDocument, PinRule
+from edgesplit.planning.goals import Goals, PinRule
 from edgesplit_controller.graph.model_graph import GraphOperator, GraphTensor, ModelGraph, Unit
 from edgesplit_controller.stating.goals import goals_text, with_forbidden, with_pin, without_forbidden, without_pin
 from edgesplit_controller.stating.pinning import allowed_nodes, check_rule, pin_row, selected
@@ -108,7 +108,7 @@ def test_a_pin_to_nodes_of_which_none_can_be_used_is_named() -> None:
 
 
 def test_pins_are_replaced_and_lifted_by_their_selector() -> None:
-    goals = GoalsDocument()
+    goals = Goals()
     for rule in (pattern("a*", "edge"), PinRule(kind="first", first=2), PinRule(kind="input"), pattern("a*", "cloud")):
         goals = with_pin(goals, rule)
     assert [pin.selector for pin in goals.pins] == ["--first 2", "--input", "a*"]
@@ -120,11 +120,11 @@ def test_pins_are_replaced_and_lifted_by_their_selector() -> None:
     with pytest.raises(InvalidInput, match=r"'b\*': the pins are --first 2, --input, a\*"):
         without_pin(goals, "b*")
     with pytest.raises(InvalidInput, match="there are no pins"):
-        without_pin(GoalsDocument(), "a*")
+        without_pin(Goals(), "a*")
 
 
 def test_forbidden_nodes_are_kept_once_and_lifted() -> None:
-    goals = with_forbidden(with_forbidden(with_forbidden(GoalsDocument(), "edge"), "cloud"), "edge")
+    goals = with_forbidden(with_forbidden(with_forbidden(Goals(), "edge"), "cloud"), "edge")
     assert goals.forbidden == ("cloud", "edge")
     assert without_forbidden(goals, "edge").forbidden == ("cloud",)
     text = goals_text(with_pin(goals, PinRule(kind="input")))

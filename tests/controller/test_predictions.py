@@ -9,7 +9,7 @@ import pytest
 
 from edgesplit.control.figure_messages import LinkState
 from edgesplit.control.profile_messages import ExecutionProfile
-from edgesplit.operations.documents import GoalsDocument
+from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.graph.blobs import BlobStore
@@ -59,7 +59,7 @@ def problem_of(record: ModelRecord, costs: dict[str, float]) -> Problem:
         source="device",
         candidates=[Candidate(name, 1.0, 1.0, None, profile(record, costs)) for name in ("device", "edge")],
         links=[(start, msgspec.structs.replace(link, to=end)) for start, end in pairs],
-        goals=GoalsDocument(),
+        goals=Goals(),
     )
 
 

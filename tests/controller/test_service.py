@@ -20,7 +20,6 @@ from edgesplit.control.plan_messages import Deployment
 from edgesplit.control.registration_messages import ControllerStatus
 from edgesplit.errors import EdgesplitError, error_from_code
 from edgesplit.mqtt.bus import MessageBus
-from edgesplit.operations.documents import PinRule
 from edgesplit.operations.operation import (
     AddModel,
     AllowNode,
@@ -47,6 +46,7 @@ from edgesplit.operations.operation import (
     WhatIf,
 )
 from edgesplit.operations.study_documents import LinkChange
+from edgesplit.planning.goals import PinRule
 from edgesplit.retrying import RetryRule
 from edgesplit_controller.configuration import Artifacts, Broker, ControllerConfiguration, Models, Planning
 from edgesplit_controller.configuration import Store as StorePath

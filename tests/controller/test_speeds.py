@@ -16,7 +16,7 @@ from edgesplit.control.profile_messages import (
     WholeTiming,
 )
 from edgesplit.control.registration_messages import NodeStatus
-from edgesplit.operations.documents import GoalsDocument
+from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment
 from edgesplit_controller.fleet.node_speeds import SavedSpeed, Speeds
 from edgesplit_controller.fleet.registry import FleetChange, Registry
@@ -68,7 +68,7 @@ def planned(record: ModelRecord, assignment: Assignment) -> DeploymentState:
         gap=0.0,
         solve_s=0.0,
         reason="",
-        goals=GoalsDocument(),
+        goals=Goals(),
     )
     return DeploymentState(source="device", inputs=(), outputs=(), plans={EPOCH: plan})
 

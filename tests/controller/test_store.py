@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgesplit.errors import InvalidConfiguration, InvalidInput
-from edgesplit.operations.documents import GoalsDocument
+from edgesplit.planning.goals import Goals
 from edgesplit_controller.models.intake import take_in
 from edgesplit_controller.models.submission import Submission
 from edgesplit_controller.rollout.deployment_state import DeploymentState, State
@@ -22,8 +22,8 @@ STATE_OF_AN_EARLIER_CONTROLLER = Path(__file__).with_name("state_of_2026_11.json
 def test_state_reads_back_as_it_was_saved(tmp_path: Path) -> None:
     active = EpochPlan(epoch=3, source="device", participants=("device",), fallback=2)
     state = State(
-        default_goals=GoalsDocument(energy_weight=1.0),
-        goals={"m": GoalsDocument(max_noise=None)},
+        default_goals=Goals(energy_weight=1.0),
+        goals={"m": Goals(max_noise=None)},
         epochs={"m": 3},
         deployments={"m": DeploymentState(source="device", inputs=(), outputs=(), rollout=Rollout(active=active))},
     )

@@ -11,7 +11,7 @@ import pytest
 
 from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.control.profile_messages import CodecTimes, ExecutionProfile
-from edgesplit.operations.documents import GoalsDocument
+from edgesplit.planning.goals import Goals
 from edgesplit.planning.output_noise import output_noise
 from edgesplit.planning.plan import Assignment
 from edgesplit.planning.problem import Problem
@@ -64,7 +64,7 @@ def coded_problem(
         for name in NODES
     ]
     problem: Problem = problem_of(
-        record, candidates=candidates, codecs=record.manifest.codecs, goals=GoalsDocument(max_noise=max_noise)
+        record, candidates=candidates, codecs=record.manifest.codecs, goals=Goals(max_noise=max_noise)
     )
     return problem
 

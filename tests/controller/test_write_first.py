@@ -13,7 +13,6 @@ import msgspec
 import pytest
 
 from edgesplit.errors import EdgesplitError, StoreUnwritable
-from edgesplit.operations.documents import PinRule
 from edgesplit.operations.operation import (
     AllowNode,
     DeployModel,
@@ -26,6 +25,7 @@ from edgesplit.operations.operation import (
     UndeployModel,
     UnpinOperators,
 )
+from edgesplit.planning.goals import PinRule
 from edgesplit_controller.models.model_record import Manifest
 from edgesplit_controller.rollout.deployment_state import State
 from edgesplit_controller.storage.store_keeper import StoreKeeper

@@ -207,7 +207,7 @@ class Operations:
             fallbacks=rows,
             battery=battery,
             noise=noise,
-            declined=self._deployer.declined.document(name),
+            declined=self._deployer.declined.of(name),
         )
 
     async def _add(self, asked: AddModel, progress: Progress) -> ModelAddedDocument:

@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from edgesplit.errors import EdgesplitError, InvalidInput, PlanInfeasible, StoreUnwritable, UnknownNode
-from edgesplit.operations.documents import ForbiddenRow, GoalsDocument, PinsDocument, WeightsRow
+from edgesplit.operations.documents import ForbiddenRow, PinsDocument, WeightsRow
 from edgesplit.operations.operation import AllowNode, ForbidNode, PinOperators, SetWeights, UnpinOperators
+from edgesplit.planning.goals import Goals
 from edgesplit_controller.deciding.changes.trigger import ModelChange
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.fleet.registry import Registry
@@ -49,7 +50,7 @@ class GoalChanges:
             EdgesplitError: One model or more could not follow; the others did.
         """
 
-        def merged(goals: GoalsDocument) -> GoalsDocument:
+        def merged(goals: Goals) -> Goals:
             return merged_goals(
                 goals,
                 latency=asked.latency,
@@ -124,7 +125,7 @@ class GoalChanges:
             raise InvalidInput(f"node {asked.node!r} is not forbidden{whom}: there is nothing to allow")
         return await self._bar(asked.model, lambda goals: without_forbidden(goals, asked.node))
 
-    async def _repin(self, name: str, goals: GoalsDocument) -> PinsDocument:
+    async def _repin(self, name: str, goals: Goals) -> PinsDocument:
         change = (await self._set({name: goals}))[name]
         deployment = self._deployer.deployments.get(name)
         source = deployment.source if deployment is not None else None
@@ -136,7 +137,7 @@ class GoalChanges:
     def _warnings(self, name: str) -> tuple[str, ...]:
         return tuple(filter(None, [self._unchecked(name)]))
 
-    async def _bar(self, model: str | None, change: Callable[[GoalsDocument], GoalsDocument]) -> list[ForbiddenRow]:
+    async def _bar(self, model: str | None, change: Callable[[Goals], Goals]) -> list[ForbiddenRow]:
         goals = {name: change(self._deployer.goals(name)) for name in self._models(model)}
         changes = await self._set(goals, change(self._deployer.goals(None)) if model is None else None)
         return [
@@ -145,7 +146,7 @@ class GoalChanges:
         ]
 
     async def _set(
-        self, goals: Mapping[str, GoalsDocument], default: GoalsDocument | None = None, *, whatever: bool = False
+        self, goals: Mapping[str, Goals], default: Goals | None = None, *, whatever: bool = False
     ) -> dict[str, ModelChange]:
         """Plan every model under its new goals; raises what failed once all are done.
 
@@ -168,7 +169,7 @@ class GoalChanges:
         results |= {
             name: one for name, one in zip(deployed, done, strict=True) if isinstance(one, ModelChange | EdgesplitError)
         }
-        others: dict[str | None, GoalsDocument] = {name: goals[name] for name in goals if name not in results}
+        others: dict[str | None, Goals] = {name: goals[name] for name in goals if name not in results}
         failed = any(isinstance(one, EdgesplitError) for one in done)
         if default is not None and (whatever or not failed):
             others[None] = default
@@ -180,7 +181,7 @@ class GoalChanges:
         return {name: change for name in goals if isinstance(change := results[name], ModelChange)}
 
     def _keep(
-        self, goals: Mapping[str | None, GoalsDocument], *, followed: bool
+        self, goals: Mapping[str | None, Goals], *, followed: bool
     ) -> dict[str | None, ModelChange | EdgesplitError]:
         """Remember goals that need no plan.
 
@@ -197,7 +198,7 @@ class GoalChanges:
             return {None: StoreUnwritable(f"deployed models follow the new goals, others and new ones do not: {cause}")}
         return {name: ModelChange(0, False, "not deployed") for name in goals if name is not None}
 
-    def _check_batteries(self, goals: Mapping[str, GoalsDocument]) -> None:
+    def _check_batteries(self, goals: Mapping[str, Goals]) -> None:
         """Refuse a battery floor that could limit none of the models that are deployed, before anything changes."""
         refusals: list[EdgesplitError] = []
         for name, wanted in goals.items():

@@ -17,7 +17,6 @@ from edgesplit.operations.documents import (
     ComponentRow,
     DeclinedDocument,
     FallbackRow,
-    GoalsDocument,
     LinkRow,
     MeasuredDocument,
     ModelAddedDocument,
@@ -26,13 +25,14 @@ from edgesplit.operations.documents import (
     PinRow,
     PlanDocument,
 )
-from edgesplit.operations.energy_documents import BatteryDocument
 from edgesplit.operations.noise_documents import MeasuredNoise, TighteningDocument
 from edgesplit.operations.profile_documents import ProfilingRow
+from edgesplit.planning.battery_allowance import BatteryAllowance
+from edgesplit.planning.goals import Goals
 from edgesplit.planning.origins import weakest
-from edgesplit.planning.plan import Assignment
+from edgesplit.planning.plan import Assignment, per_node
 from edgesplit_controller.answering.energy_report import energy_rows
-from edgesplit_controller.deciding.node_shares import per_node
+from edgesplit_controller.deciding.changes.declined import Declined
 from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.model_record import ModelRecord
@@ -42,6 +42,7 @@ from edgesplit_controller.rollout.deployment_state import DeploymentState, PlanR
 
 __all__ = [
     "added_document",
+    "declined_document",
     "fallback_rows",
     "link_rows",
     "measured_document",
@@ -150,7 +151,7 @@ def model_document(
     record: ModelRecord,
     registry: Registry,
     deployment: DeploymentState | None,
-    goals: GoalsDocument,
+    goals: Goals,
     tightening: Tightening | None = None,
 ) -> ModelDocument:
     """`splitctl model list` and `model show`."""
@@ -208,9 +209,9 @@ def plan_document(
     speeds: Speeds,
     pins: tuple[PinRow, ...] = (),
     fallbacks: Mapping[str, FallbackRow] | None = None,
-    battery: BatteryDocument | None = None,
+    battery: BatteryAllowance | None = None,
     noise: MeasuredNoise | None = None,
-    declined: DeclinedDocument | None = None,
+    declined: Declined | None = None,
 ) -> PlanDocument:
     """`splitctl plan`."""
     evaluation, assignment = plan.evaluation, plan.assignment
@@ -245,7 +246,7 @@ def plan_document(
         battery=battery,
         energy_per_node=energy_rows(plan, usage),
         speeds={node: row for node, row in rows.items() if row is not None},
-        declined=declined or DeclinedDocument(),
+        declined=DeclinedDocument() if declined is None else declined_document(declined),
     )
 
 
@@ -343,6 +344,16 @@ def measured_document(usage: Sequence[Usage], source: str) -> MeasuredDocument:
         energy_j=energy_j,
         device_energy_j=at_source.energy_j / at_source.requests,
         energy_origin=weakest(origins),
+    )
+
+
+def declined_document(declined: Declined) -> DeclinedDocument:
+    """Plans of a model that were made again and declined."""
+    return DeclinedDocument(
+        count=declined.count,
+        since_unix_s=declined.since_unix_s,
+        last_unix_s=declined.last_unix_s,
+        last_reason=declined.last_reason,
     )
 
 

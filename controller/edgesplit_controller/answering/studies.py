@@ -15,7 +15,6 @@ import msgspec
 
 from edgesplit.errors import InvalidInput, PlanInfeasible, UnknownNode
 from edgesplit.formatting import speed, time_span
-from edgesplit.operations.documents import GoalsDocument
 from edgesplit.operations.operation import ExplainPlan, TraceFrontier, WhatIf
 from edgesplit.operations.study_documents import (
     BindingRow,
@@ -27,11 +26,11 @@ from edgesplit.operations.study_documents import (
     RelaxationRow,
     WhatIfDocument,
 )
-from edgesplit.planning.plan import Assignment, Evaluation, Solution
+from edgesplit.planning.goals import Goals
+from edgesplit.planning.plan import Assignment, Evaluation, Solution, per_node
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.answering.inbox import Progress
 from edgesplit_controller.deciding.deployer import Deployer
-from edgesplit_controller.deciding.node_shares import per_node
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.planner import evaluate, solve
 from edgesplit_controller.planner.studies.explanation import Explanation
@@ -175,7 +174,7 @@ def supposed_problem(problem: Problem, asked: WhatIf) -> Problem:
     return problem
 
 
-def supposed_texts(asked: WhatIf, before: GoalsDocument, goals: GoalsDocument) -> tuple[str, ...]:
+def supposed_texts(asked: WhatIf, before: Goals, goals: Goals) -> tuple[str, ...]:
     """What is supposed, for people."""
     texts: list[str] = []
     for link in asked.links:

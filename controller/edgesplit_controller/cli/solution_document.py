@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
-from edgesplit.operations.documents import NodeShare
-from edgesplit.planning.plan import Component, Ranges, Solution, Status, TimelineEntry
+from edgesplit.planning.plan import Component, NodeShare, Ranges, Solution, Status, TimelineEntry, per_node
 from edgesplit.planning.problem import Problem
-from edgesplit_controller.deciding.node_shares import per_node
 
 __all__ = ["SolutionDocument", "SolvingTimes", "solution_document"]
 

@@ -14,7 +14,8 @@ import msgspec
 
 from edgesplit.errors import InvalidInput
 from edgesplit.formatting import joules
-from edgesplit.operations.documents import BatteryDocument, GoalsDocument
+from edgesplit.planning.battery_allowance import BatteryAllowance
+from edgesplit.planning.goals import Goals
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.deciding.battery_solving import with_limit
 from edgesplit_controller.deciding.changes.replan_reasons import Reason, Thresholds
@@ -26,7 +27,7 @@ from edgesplit_controller.stating.battery_limit import (
     ASSUMED_PER_S,
     BatteryState,
     Demand,
-    battery_document,
+    battery_allowance,
     battery_reason,
     figures_data,
     keeps,
@@ -60,17 +61,17 @@ class BatteryFloors:
         self._thresholds = thresholds
         self._clock = clock
         self._last: dict[str, BatteryState] = {}
-        self._decisions: dict[str, tuple[BatteryDocument | None, float]] = {}
+        self._decisions: dict[str, tuple[BatteryAllowance | None, float]] = {}
 
     def forget_node(self, node: str) -> None:
         """A node is gone for good."""
         self._last.pop(node, None)
 
-    def allowance(self, model: str, source: str, goals: GoalsDocument) -> BatteryDocument | None:
+    def allowance(self, model: str, source: str, goals: Goals) -> BatteryAllowance | None:
         """What a model's floor allows each request now; None without a floor."""
         if goals.min_battery is None:
             return None
-        return battery_document(
+        return battery_allowance(
             source,
             goals.min_battery,
             goals.battery_hours,
@@ -78,7 +79,7 @@ class BatteryFloors:
             demand=self._demand(model, source, goals),
         )
 
-    def shown(self, active: PlanRecord, goals: GoalsDocument) -> BatteryDocument | None:
+    def shown(self, active: PlanRecord, goals: Goals) -> BatteryAllowance | None:
         """The same, with what becomes of it under the plan that serves."""
         battery = self.allowance(active.problem.model, active.plan.source, goals)
         if battery is None or battery.limit_j is None:
@@ -89,7 +90,7 @@ class BatteryFloors:
             verdict = "no plan keeps that, and this one takes least"
         return msgspec.structs.replace(battery, kept=kept, text=f"{battery.text}; {verdict}")
 
-    def limiting(self, problem: Problem, active: PlanRecord | None, goals: GoalsDocument) -> Problem:
+    def limiting(self, problem: Problem, active: PlanRecord | None, goals: Goals) -> Problem:
         """The problem with the limit that a plan can keep, for studies.
 
         Where the plan that serves does not keep the floor, none does: what it takes from the source is the limit.
@@ -101,14 +102,14 @@ class BatteryFloors:
         least_j = active.evaluation.device_energy_j if active is not None and is_frugal else 0.0
         return with_limit(problem, max(battery.limit_j, least_j))
 
-    def considered(self, model: str, source: str, goals: GoalsDocument) -> BatteryDocument | None:
+    def considered(self, model: str, source: str, goals: Goals) -> BatteryAllowance | None:
         """What a decision is made on now; it is no reason for another one."""
         battery = self.allowance(model, source, goals)
         self._decisions[model] = battery, self._clock()
         return battery
 
     def decided(
-        self, model: str, serving: PlanRecord | None, battery: BatteryDocument | None, device_energy_j: float
+        self, model: str, serving: PlanRecord | None, battery: BatteryAllowance | None, device_energy_j: float
     ) -> None:
         """A plan was made under what was considered; tell of a floor that none keeps.
 
@@ -130,7 +131,7 @@ class BatteryFloors:
         data = figures_data(battery) | {"least_device_energy_j": device_energy_j}
         self._events.add("battery-floor-missed", text, model=model, node=battery.node, data=data)
 
-    def reasons(self, active: PlanRecord, goals: GoalsDocument) -> tuple[Reason, ...]:
+    def reasons(self, active: PlanRecord, goals: Goals) -> tuple[Reason, ...]:
         """Why to plan a model again for the battery's sake, at most one; it is told."""
         model = active.problem.model
         now = self.allowance(model, active.plan.source, goals)
@@ -149,7 +150,7 @@ class BatteryFloors:
         self._events.add(reason.kind, text, model=model, node=active.plan.source, data=data)
         return (reason,)
 
-    def check(self, source: str, goals: GoalsDocument) -> None:
+    def check(self, source: str, goals: Goals) -> None:
         """Refuse a floor that could not limit anything.
 
         Raises:
@@ -181,7 +182,7 @@ class BatteryFloors:
         last = self._last.get(node)
         return replace(last, stale=True) if last is not None else None
 
-    def _demand(self, model: str, source: str, goals: GoalsDocument) -> Demand:
+    def _demand(self, model: str, source: str, goals: Goals) -> Demand:
         others_w = self._traffic.watts(source, without=model)
         measured = self._traffic.requests_per_s(source, model)
         if measured is not None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from edgesplit.errors import PlanningTimedOut
-from edgesplit.operations.documents import BatteryDocument
+from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.plan import Assignment, Evaluation, Ranges, Solution, Timings
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.planner import evaluate, solve
@@ -41,7 +41,7 @@ class Limited:
     solution: Solution
     problem: Problem
     lenient: Problem
-    battery: BatteryDocument | None
+    battery: BatteryAllowance | None
 
 
 def with_limit(problem: Problem, limit_j: float) -> Problem:
@@ -53,7 +53,7 @@ def with_limit(problem: Problem, limit_j: float) -> Problem:
 
 
 def solve_within(
-    problem: Problem, battery: BatteryDocument | None, *, hint: Assignment | None, time_limit_s: float
+    problem: Problem, battery: BatteryAllowance | None, *, hint: Assignment | None, time_limit_s: float
 ) -> Limited:
     """Solve a problem under a battery's limit, or else as frugally as can be.
 

@@ -24,8 +24,8 @@ from edgesplit.errors import (
     PreparationFailed,
     StoreUnwritable,
 )
-from edgesplit.operations.documents import GoalsDocument
-from edgesplit.operations.energy_documents import BatteryDocument
+from edgesplit.planning.battery_allowance import BatteryAllowance
+from edgesplit.planning.goals import Goals
 from edgesplit.planning.problem import Problem
 from edgesplit.retrying import RetryRule, hastened, retry_after
 from edgesplit_controller.configuration import Planning
@@ -176,12 +176,12 @@ class Deployer:
         """Something that plans of a model stand on changed: look whether its plan still holds."""
         self._watch(model).dirty.set()
 
-    def goals(self, model: str | None) -> GoalsDocument:
+    def goals(self, model: str | None) -> Goals:
         """The goals of a model, or the default of new ones."""
         state = self._rollouts.state
         return state.default_goals if model is None else state.goals.get(model, state.default_goals)
 
-    def keep_goals(self, goals: Mapping[str | None, GoalsDocument]) -> None:
+    def keep_goals(self, goals: Mapping[str | None, Goals]) -> None:
         """Remember goals of models that are not deployed, and of None the default of new ones, in one write.
 
         Raises:
@@ -199,7 +199,7 @@ class Deployer:
         """What is being prepared of a model, in words; empty if nothing is."""
         return self._rollouts.unfinished(model)
 
-    def problem(self, model: str, source: str, goals: GoalsDocument) -> Problem:
+    def problem(self, model: str, source: str, goals: Goals) -> Problem:
         """The problem of a model as it is now, under goals that need not be its own.
 
         Where its plan does not keep the battery floor, none does: what it takes from the source is the limit then.
@@ -213,12 +213,12 @@ class Deployer:
         active = deployment.active if deployment is not None else None
         return self._batteries.limiting(problem, active, goals)
 
-    def battery(self, model: str) -> BatteryDocument | None:
+    def battery(self, model: str) -> BatteryAllowance | None:
         """What the battery floor of a deployed model allows now; None without a floor."""
         active = self._deployment(model).active
         return None if active is None else self._batteries.shown(active, self.goals(model))
 
-    def check_battery(self, model: str, goals: GoalsDocument) -> None:
+    def check_battery(self, model: str, goals: Goals) -> None:
         """Refuse a battery floor that could not limit anything where a model is deployed.
 
         Raises:
@@ -243,7 +243,7 @@ class Deployer:
             problem = await self._problem_once_profiled(model, source, goals, deadline_s)
             return await self._change(model, problem, goals, Trigger("deployed", True, deadline_s))
 
-    async def set_goals(self, model: str, goals: GoalsDocument) -> ModelChange:
+    async def set_goals(self, model: str, goals: Goals) -> ModelChange:
         """Plan under new goals, without hysteresis; they are kept only once a plan of them serves.
 
         Raises:
@@ -342,7 +342,7 @@ class Deployer:
         self._fallbacks.refresh(model)
         watch.dirty.set()
 
-    async def _change(self, model: str, problem: Problem, goals: GoalsDocument, occasion: Trigger) -> ModelChange:
+    async def _change(self, model: str, problem: Problem, goals: Goals, occasion: Trigger) -> ModelChange:
         """Solve, weigh, and roll out if it pays; the caller holds the model's lock."""
         record, watch = self._models[model], self._watch(model)
         deployment = self.deployments.get(model)
@@ -499,7 +499,7 @@ class Deployer:
             watch.task = asyncio.create_task(self._watch_fleet(model, watch), name=f"watch-{model}")
         return watch
 
-    async def _problem_once_profiled(self, model: str, source: str, goals: GoalsDocument, deadline_s: float) -> Problem:
+    async def _problem_once_profiled(self, model: str, source: str, goals: Goals, deadline_s: float) -> Problem:
         """The problem, as soon as the source has profiled the model."""
         while True:
             self._fleet_moved.clear()
@@ -514,7 +514,7 @@ class Deployer:
             except TimeoutError:
                 continue  # the next round raises
 
-    def _problem(self, model: str, source: str, goals: GoalsDocument) -> Problem:
+    def _problem(self, model: str, source: str, goals: Goals) -> Problem:
         watch = self._watch(model)
         try:
             problem = self._stated(model, source, goals)
@@ -526,7 +526,7 @@ class Deployer:
         watch.complaint = ""
         return problem
 
-    def _stated(self, model: str, source: str, goals: GoalsDocument) -> Problem:
+    def _stated(self, model: str, source: str, goals: Goals) -> Problem:
         """As the fleet is now, under the noise model as far as it is believed."""
         problem = self._maker.problem(self._models[model], source, goals, self.deployments)
         return tightened(problem, self._rollouts.state.tightenings.get(model))

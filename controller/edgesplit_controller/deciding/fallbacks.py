@@ -16,9 +16,9 @@ import structlog
 from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.errors import EdgesplitError
 from edgesplit.formatting import time_span
+from edgesplit.planning.plan import per_node
 from edgesplit_controller.configuration import Planning
 from edgesplit_controller.deciding.fallback_choice import FallbackDraft, HeldSpare, plan_spares, still_hold
-from edgesplit_controller.deciding.node_shares import per_node
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.graph.blobs import BlobStore

@@ -14,7 +14,8 @@ import msgspec
 
 from edgesplit.control.profile_messages import ExecutionProfile
 from edgesplit.errors import EdgesplitError, InvalidInput, NodeUnreachable, PlanInfeasible, UnknownNode
-from edgesplit.operations.documents import BatteryDocument, GoalsDocument
+from edgesplit.planning.battery_allowance import BatteryAllowance
+from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment, Evaluation, Solution
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.configuration import Planning
@@ -59,14 +60,14 @@ class Draft:
     """
 
     problem: Problem
-    goals: GoalsDocument
+    goals: Goals
     solution: Solution
     assignment: Assignment
     evaluation: Evaluation
     old: Evaluation | None
     decision: Decision
     old_problem: Problem | None = None
-    battery: BatteryDocument | None = None
+    battery: BatteryAllowance | None = None
 
 
 class PlanMaker:
@@ -87,13 +88,11 @@ class PlanMaker:
         self._glances = Glances(registry, speeds)
         self._one_at_a_time = asyncio.Lock()
 
-    def glance(self, record: ModelRecord, goals: GoalsDocument, others: Mapping[str, DeploymentState]) -> FleetSnapshot:
+    def glance(self, record: ModelRecord, goals: Goals, others: Mapping[str, DeploymentState]) -> FleetSnapshot:
         """What `problem` would be made of now, without making it."""
         return self._glances.look(record, goals, _memory_taken(record.name, others))
 
-    def problem(
-        self, record: ModelRecord, source: str, goals: GoalsDocument, others: Mapping[str, DeploymentState]
-    ) -> Problem:
+    def problem(self, record: ModelRecord, source: str, goals: Goals, others: Mapping[str, DeploymentState]) -> Problem:
         """State the problem of one model now.
 
         Args:
@@ -134,11 +133,11 @@ class PlanMaker:
         self,
         record: ModelRecord,
         problem: Problem,
-        goals: GoalsDocument,
+        goals: Goals,
         serving: PlanRecord | None,
         *,
         forced: str,
-        battery: BatteryDocument | None,
+        battery: BatteryAllowance | None,
     ) -> Draft:
         """Solve a problem and weigh the result against what serves.
 
@@ -294,7 +293,7 @@ class PlanMaker:
             raise NotProfiledYet(f"node {source} has not profiled {record.name} yet: wait a little and try again")
 
     def _solve(
-        self, problem: Problem, before: Assignment | None, battery: BatteryDocument | None
+        self, problem: Problem, before: Assignment | None, battery: BatteryAllowance | None
     ) -> tuple[Limited, Evaluation | None]:
         old = evaluate(problem, before) if before is not None else None
         if old is not None and not old.timeline_s < float("inf"):

@@ -10,9 +10,9 @@ import msgspec
 
 from edgesplit.control.messages import TensorSpec
 from edgesplit.control.plan_messages import EpochSpec
-from edgesplit.operations.documents import GoalsDocument, NodeShare
-from edgesplit.operations.energy_documents import BatteryDocument
-from edgesplit.planning.plan import Assignment, Component, Evaluation, Status
+from edgesplit.planning.battery_allowance import BatteryAllowance
+from edgesplit.planning.goals import Goals
+from edgesplit.planning.plan import Assignment, Component, Evaluation, NodeShare, Status
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.rollout.steps import EpochPlan, Rollout
 
@@ -44,8 +44,8 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
     gap: float | None
     solve_s: float
     reason: str
-    goals: GoalsDocument
-    battery: BatteryDocument | None = None
+    goals: Goals
+    battery: BatteryAllowance | None = None
     version: str = ""
     components: tuple[Component, ...] = ()
 
@@ -155,8 +155,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     format: int = 1
-    default_goals: GoalsDocument = GoalsDocument()
-    goals: dict[str, GoalsDocument] = {}
+    default_goals: Goals = Goals()
+    goals: dict[str, Goals] = {}
     epochs: dict[str, int] = {}
     deployments: dict[str, DeploymentState] = {}
     tightenings: dict[str, Tightening] = {}

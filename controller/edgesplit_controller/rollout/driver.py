@@ -20,7 +20,7 @@ import msgspec
 
 from edgesplit.control.plan_messages import Deployment, Desired, Observed, Shadowing
 from edgesplit.errors import PreparationFailed, StoreUnwritable
-from edgesplit.operations.documents import GoalsDocument
+from edgesplit.planning.goals import Goals
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.rollout.deployment_state import DeploymentState, FallbackRecord, PlanRecord, State
@@ -153,7 +153,7 @@ class Rollouts:
         with contextlib.suppress(StoreUnwritable):
             self.update()
 
-    def keep(self, model: str, deployment: DeploymentState, goals: GoalsDocument | None = None) -> None:
+    def keep(self, model: str, deployment: DeploymentState, goals: Goals | None = None) -> None:
         """Change and save one deployment, and with it the model's goals unless those are None.
 
         Raises:

@@ -21,7 +21,7 @@ from typing import Literal
 import msgspec
 
 from edgesplit.formatting import joules, watts
-from edgesplit.operations.documents import BatteryDocument
+from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit_controller.deciding.changes.replan_reasons import Reason, Thresholds
 
 __all__ = [
@@ -29,7 +29,7 @@ __all__ = [
     "SLACK",
     "BatteryState",
     "Demand",
-    "battery_document",
+    "battery_allowance",
     "battery_reason",
     "figures_data",
     "judged",
@@ -82,9 +82,9 @@ class Demand:
     others_w: float = 0.0
 
 
-def battery_document(
+def battery_allowance(
     node: str, floor: float, hours: float, *, state: BatteryState | None, demand: Demand
-) -> BatteryDocument:
+) -> BatteryAllowance:
     """What a floor allows each request now.
 
     Args:
@@ -94,7 +94,7 @@ def battery_document(
         state: None for a node without a battery.
         demand: What is asked of it.
     """
-    document = BatteryDocument(
+    allowance = BatteryAllowance(
         node=node,
         state="no-battery",
         floor=floor,
@@ -111,63 +111,63 @@ def battery_document(
         text=f"{node} reports no battery, so a floor of {floor:.0%} limits nothing",
     )
     if state is None:
-        return document
-    document = msgspec.structs.replace(
-        document, fraction=state.fraction, idle_w=state.idle_w, stale=state.stale, state="limited"
+        return allowance
+    allowance = msgspec.structs.replace(
+        allowance, fraction=state.fraction, idle_w=state.idle_w, stale=state.stale, state="limited"
     )
     full_j = state.full_j
     if full_j is not None and state.energy_j is not None:
-        document = msgspec.structs.replace(document, above_floor_j=state.energy_j - floor * full_j)
-    return _limited(document, on_mains=state.discharging is False)
+        allowance = msgspec.structs.replace(allowance, above_floor_j=state.energy_j - floor * full_j)
+    return _limited(allowance, on_mains=state.discharging is False)
 
 
-def _limited(document: BatteryDocument, *, on_mains: bool) -> BatteryDocument:
-    """The document with state, limit and sentence."""
-    fraction = document.fraction or 0.0
-    now = f"the battery of {document.node} {'was last' if document.stale else 'is'} at {fraction:.0%}"
+def _limited(allowance: BatteryAllowance, *, on_mains: bool) -> BatteryAllowance:
+    """The allowance with state, limit and sentence."""
+    fraction = allowance.fraction or 0.0
+    now = f"the battery of {allowance.node} {'was last' if allowance.stale else 'is'} at {fraction:.0%}"
     if on_mains:
-        text = f"{now} and on mains, so a floor of {document.floor:.0%} limits nothing"
-        return msgspec.structs.replace(document, state="on-mains", text=text)
-    if fraction <= document.floor:
-        text = f"{now}, not above the floor of {document.floor:.0%}"
-        return msgspec.structs.replace(document, state="below-floor", limit_j=0.0, text=text)
-    if document.above_floor_j is None:
+        text = f"{now} and on mains, so a floor of {allowance.floor:.0%} limits nothing"
+        return msgspec.structs.replace(allowance, state="on-mains", text=text)
+    if fraction <= allowance.floor:
+        text = f"{now}, not above the floor of {allowance.floor:.0%}"
+        return msgspec.structs.replace(allowance, state="below-floor", limit_j=0.0, text=text)
+    if allowance.above_floor_j is None:
         text = (
-            f"{now} but does not say how much it holds, so a floor of {document.floor:.0%} limits nothing until it is "
-            f"reached: set [power] battery_wh of {document.node}"
+            f"{now} but does not say how much it holds, so a floor of {allowance.floor:.0%} limits nothing until it is "
+            f"reached: set [power] battery_wh of {allowance.node}"
         )
-        return msgspec.structs.replace(document, state="no-energy", text=text)
-    spare_w = document.above_floor_j / (document.hours * 3600.0) - (document.idle_w or 0.0) - document.others_w
-    limit_j = max(spare_w, 0.0) / document.requests_per_s
+        return msgspec.structs.replace(allowance, state="no-energy", text=text)
+    left_w = allowance.above_floor_j / (allowance.hours * 3600.0) - (allowance.idle_w or 0.0) - allowance.others_w
+    limit_j = max(left_w, 0.0) / allowance.requests_per_s
     text = (
-        f"{now}, {joules(document.above_floor_j)} above the floor of {document.floor:.0%}: "
-        f"{joules(limit_j)} a request for {document.hours:g} h at {_rate(document)}{_taken_off(document)}"
+        f"{now}, {joules(allowance.above_floor_j)} above the floor of {allowance.floor:.0%}: "
+        f"{joules(limit_j)} a request for {allowance.hours:g} h at {_rate(allowance)}{_taken_off(allowance)}"
     )
-    return msgspec.structs.replace(document, limit_j=limit_j, text=text)
+    return msgspec.structs.replace(allowance, limit_j=limit_j, text=text)
 
 
-def _rate(document: BatteryDocument) -> str:
-    return f"{document.requests_per_s:.3g} requests/s ({document.rate_origin})"
+def _rate(allowance: BatteryAllowance) -> str:
+    return f"{allowance.requests_per_s:.3g} requests/s ({allowance.rate_origin})"
 
 
-def _taken_off(document: BatteryDocument) -> str:
-    parts = [] if document.idle_w is None else [f"{watts(document.idle_w)} at rest (measured)"]
-    if document.others_w > 0:
-        parts.append(f"{watts(document.others_w)} for other models")
+def _taken_off(allowance: BatteryAllowance) -> str:
+    parts = [] if allowance.idle_w is None else [f"{watts(allowance.idle_w)} at rest (measured)"]
+    if allowance.others_w > 0:
+        parts.append(f"{watts(allowance.others_w)} for other models")
     return f", after {' and '.join(parts)}" if parts else ""
 
 
-def figures_data(document: BatteryDocument) -> dict[str, str | float | int | bool | None]:
+def figures_data(allowance: BatteryAllowance) -> dict[str, str | float | int | bool | None]:
     """The figures behind an event."""
     return {
-        "limit_j": document.limit_j,
-        "battery_fraction": document.fraction,
-        "above_floor_j": document.above_floor_j,
-        "hours": document.hours,
-        "requests_per_s": document.requests_per_s,
-        "rate_origin": document.rate_origin,
-        "idle_w": document.idle_w,
-        "others_w": document.others_w,
+        "limit_j": allowance.limit_j,
+        "battery_fraction": allowance.fraction,
+        "above_floor_j": allowance.above_floor_j,
+        "hours": allowance.hours,
+        "requests_per_s": allowance.requests_per_s,
+        "rate_origin": allowance.rate_origin,
+        "idle_w": allowance.idle_w,
+        "others_w": allowance.others_w,
     }
 
 
@@ -176,14 +176,14 @@ def judged(limit_j: float) -> float:
     return limit_j * (1 + SLACK)
 
 
-def keeps(document: BatteryDocument | None, device_energy_j: float) -> bool:
+def keeps(allowance: BatteryAllowance | None, device_energy_j: float) -> bool:
     """Whether a plan that serves keeps what the floor allows."""
-    return document is None or document.limit_j is None or device_energy_j <= judged(document.limit_j)
+    return allowance is None or allowance.limit_j is None or device_energy_j <= judged(allowance.limit_j)
 
 
 def battery_reason(
-    before: BatteryDocument | None,
-    now: BatteryDocument | None,
+    before: BatteryAllowance | None,
+    now: BatteryAllowance | None,
     device_energy_j: float,
     *,
     thresholds: Thresholds,
@@ -217,5 +217,5 @@ def battery_reason(
     return Reason("battery-limit", f"the battery of {before.node} {allows} instead of {joules(was_j)}")
 
 
-def _limit_j(document: BatteryDocument | None) -> float:
-    return math.inf if document is None or document.limit_j is None else document.limit_j
+def _limit_j(allowance: BatteryAllowance | None) -> float:
+    return math.inf if allowance is None or allowance.limit_j is None else allowance.limit_j

@@ -11,14 +11,14 @@ import math
 import msgspec
 
 from edgesplit.errors import InvalidInput
-from edgesplit.operations.documents import GoalsDocument, PinRule
 from edgesplit.operations.operation import Limit
+from edgesplit.planning.goals import Goals, PinRule
 
 __all__ = ["goals_text", "merged_goals", "with_forbidden", "with_pin", "without_forbidden", "without_pin"]
 
 
 def merged_goals(
-    goals: GoalsDocument,
+    goals: Goals,
     *,
     latency: float | None = None,
     energy: float | None = None,
@@ -27,7 +27,7 @@ def merged_goals(
     min_battery: Limit | None = None,
     battery_hours: float | None = None,
     battery_requests_per_s: Limit | None = None,
-) -> GoalsDocument:
+) -> Goals:
     """Goals after `set-weights`: naming one weight sets the other to 0, naming neither keeps both, the rest persists.
 
     Raises:
@@ -58,7 +58,7 @@ def merged_goals(
     )
 
 
-def _with_battery(goals: GoalsDocument, floor: Limit | None, hours: float | None, rate: Limit | None) -> GoalsDocument:
+def _with_battery(goals: Goals, floor: Limit | None, hours: float | None, rate: Limit | None) -> Goals:
     """Goals with another battery floor; what is None persists.
 
     Raises:
@@ -75,13 +75,13 @@ def _with_battery(goals: GoalsDocument, floor: Limit | None, hours: float | None
     return msgspec.structs.replace(goals, min_battery=share, battery_hours=horizon_h, battery_requests_per_s=per_s)
 
 
-def with_pin(goals: GoalsDocument, rule: PinRule) -> GoalsDocument:
+def with_pin(goals: Goals, rule: PinRule) -> Goals:
     """Goals with a pin added, in place of one with the same selector."""
     kept = tuple(pin for pin in goals.pins if not _same_selector(pin, rule))
     return msgspec.structs.replace(goals, pins=(*kept, rule))
 
 
-def without_pin(goals: GoalsDocument, select: str | None) -> GoalsDocument:
+def without_pin(goals: Goals, select: str | None) -> Goals:
     """Goals without the pin of a selector, or without any.
 
     Args:
@@ -104,17 +104,17 @@ def without_pin(goals: GoalsDocument, select: str | None) -> GoalsDocument:
     return msgspec.structs.replace(goals, pins=kept)
 
 
-def with_forbidden(goals: GoalsDocument, node: str) -> GoalsDocument:
+def with_forbidden(goals: Goals, node: str) -> Goals:
     """Goals under which a node is not used."""
     return msgspec.structs.replace(goals, forbidden=tuple(sorted({*goals.forbidden, node})))
 
 
-def without_forbidden(goals: GoalsDocument, node: str) -> GoalsDocument:
+def without_forbidden(goals: Goals, node: str) -> Goals:
     """Goals under which a node may be used."""
     return msgspec.structs.replace(goals, forbidden=tuple(name for name in goals.forbidden if name != node))
 
 
-def goals_text(goals: GoalsDocument) -> str:
+def goals_text(goals: Goals) -> str:
     """Goals in a few words, for events."""
     noise = "any" if goals.max_noise is None else f"{goals.max_noise:g}"
     limit_j = goals.device_energy_limit_j

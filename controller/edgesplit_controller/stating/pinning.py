@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from edgesplit.errors import InvalidInput, PlanInfeasible
-from edgesplit.operations.documents import PinRow, PinRule
+from edgesplit.operations.documents import PinRow
+from edgesplit.planning.goals import PinRule
 from edgesplit_controller.graph.model_graph import ModelGraph
 
 __all__ = ["allowed_nodes", "check_rule", "pin_row", "pin_rows", "selected"]

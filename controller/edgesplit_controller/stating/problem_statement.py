@@ -14,7 +14,7 @@ from typing import Literal
 from edgesplit.control.figure_messages import LinkState
 from edgesplit.control.profile_messages import ExecutionProfile
 from edgesplit.errors import PlanInfeasible
-from edgesplit.operations.documents import GoalsDocument
+from edgesplit.planning.goals import Goals
 from edgesplit.planning.problem import Constraints, Link, Node, NoiseModel, Objective, Operator, Problem, Tensor
 from edgesplit.planning.problem_validation import validate
 from edgesplit_controller.graph.model_graph import ModelGraph, Unit
@@ -52,7 +52,7 @@ def build_problem(
     source: str,
     candidates: Sequence[Candidate],
     links: Sequence[tuple[str, LinkState]],
-    goals: GoalsDocument,
+    goals: Goals,
     latency_model: Literal["sum", "critical-path"] = "sum",
     codecs: Mapping[str, Sequence[CodecFigure]] | None = None,
 ) -> Problem:

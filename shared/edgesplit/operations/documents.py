@@ -6,35 +6,30 @@ Not here: what is asked (`operations/operation.py`), agents' messages (`control/
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 
 from edgesplit.control.messages import TensorSpec
-from edgesplit.operations.energy_documents import BatteryDocument, EnergyRow
+from edgesplit.operations.energy_documents import EnergyRow
 from edgesplit.operations.noise_documents import MeasuredNoise, NoiseModelDocument, TighteningDocument
 from edgesplit.operations.profile_documents import FailingRow, ProfilingRow
-from edgesplit.planning.plan import TimelineEntry
+from edgesplit.planning.battery_allowance import BatteryAllowance
+from edgesplit.planning.goals import Goals
+from edgesplit.planning.plan import NodeShare, TimelineEntry
 
 __all__ = [
-    "BatteryDocument",
     "CodecsDocument",
     "ComponentRow",
     "DeclinedDocument",
     "DeployDocument",
-    "EnergyRow",
     "FallbackRow",
     "ForbiddenRow",
-    "GoalsDocument",
     "LinkRow",
     "MeasuredDocument",
     "ModelAddedDocument",
     "ModelDocument",
     "NodeRemovedDocument",
     "NodeRow",
-    "NodeShare",
     "PinRow",
-    "PinRule",
     "PinsDocument",
     "PlanDocument",
     "SourceDocument",
@@ -200,55 +195,11 @@ class ModelDocument(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int | None
     profiled: tuple[str, ...]
     profiled_offline: tuple[str, ...] = ()
-    goals: GoalsDocument | None = None
+    goals: Goals | None = None
     warnings: tuple[str, ...] = ()
     noise_tightening: TighteningDocument | None = None
     codecs: CodecsDocument | None = None
     profiling: tuple[ProfilingRow, ...] = ()
-
-
-class PinRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Operators that may run on some nodes only.
-
-    Attributes:
-        kind: `pattern`: those whose name it matches; `first`: the first of them in topological order; `input`: those
-            that read an input of the model.
-        pattern: Shell-style (`*`, `?`, `[abc]`), case-sensitive.
-        first: How many.
-        nodes: Where they may run; empty is the source, whichever it is.
-    """
-
-    kind: Literal["pattern", "first", "input"]
-    pattern: str = ""
-    first: int = 0
-    nodes: tuple[str, ...] = ()
-
-    @property
-    def selector(self) -> str:
-        """As it is typed."""
-        return {"pattern": self.pattern, "first": f"--first {self.first}", "input": "--input"}[self.kind]
-
-
-class GoalsDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """Goals of a model. [J] for energy; None is no limit.
-
-    Attributes:
-        pins: In the order they were made.
-        forbidden: Nodes it may not use.
-        min_battery: What must be left in the source's battery, as a share of what it holds; None is no floor. [1]
-        battery_hours: For how long it must last from any moment on. [h]
-        battery_requests_per_s: What is expected of it until a rate is measured; None: not said. [1/s]
-    """
-
-    latency_weight: float = 1.0
-    energy_weight: float = 0.0
-    max_noise: float | None = 0.0
-    device_energy_limit_j: float | None = None
-    pins: tuple[PinRule, ...] = ()
-    forbidden: tuple[str, ...] = ()
-    min_battery: float | None = None
-    battery_hours: float = 8.0
-    battery_requests_per_s: float | None = None
 
 
 class DeployDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -317,14 +268,6 @@ class ForbiddenRow(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
     changed: bool
     forbidden: tuple[str, ...]
-
-
-class NodeShare(msgspec.Struct, frozen=True, kw_only=True):
-    """How much of a plan sits on a node."""
-
-    operators: int
-    components: int
-    quantized: int
 
 
 class ComponentRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -423,13 +366,13 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
     solve_s: float
     reason: str
     source: str
-    goals: GoalsDocument
+    goals: Goals
     measured: MeasuredDocument
     serving: int | None = None
     pins: tuple[PinRow, ...] = ()
     forbidden: tuple[str, ...] = ()
     fallbacks: dict[str, FallbackRow] = {}
-    battery: BatteryDocument | None = None
+    battery: BatteryAllowance | None = None
     energy_per_node: dict[str, EnergyRow] = {}
     speeds: dict[str, SpeedRow] = {}
     declined: DeclinedDocument = DeclinedDocument()

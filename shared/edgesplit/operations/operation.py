@@ -1,8 +1,7 @@
 """What splitctl asks the controller, over MQTT.
 
-Owns: requests (a tagged union: the operation is the tag `op`) and replies; the documents inside replies (`documents.py`,
-`studies.py`) are named here too. Its rule: keys may be added, never renamed. Not here: agents' messages
-(`control/messages.py`).
+Owns: requests (a tagged union: the operation is the tag `op`) and replies. Its rule: keys may be added, never renamed. Not
+here: the documents inside replies (`documents.py` and those beside it), agents' messages (`control/`).
 """
 
 from __future__ import annotations
@@ -13,86 +12,28 @@ import msgspec
 
 from edgesplit.control.event_kinds import EventSelection
 from edgesplit.control.event_messages import Event
-from edgesplit.operations.documents import (
-    BatteryDocument,
-    ComponentRow,
-    DeployDocument,
-    FallbackRow,
-    ForbiddenRow,
-    GoalsDocument,
-    LinkRow,
-    MeasuredDocument,
-    ModelAddedDocument,
-    ModelDocument,
-    NodeRemovedDocument,
-    NodeRow,
-    NodeShare,
-    PinRow,
-    PinRule,
-    PinsDocument,
-    PlanDocument,
-    SourceDocument,
-    SpeedRow,
-    WeightsRow,
-)
-from edgesplit.operations.noise_documents import MeasuredNoise, NoiseModelDocument, TighteningDocument
 from edgesplit.operations.study_documents import (
-    BindingRow,
-    CutRow,
-    ExplainDocument,
-    FrontierDocument,
-    FrontierRow,
     LinkChange,
-    PlanSummary,
-    RelaxationRow,
-    WhatIfDocument,
 )
+from edgesplit.planning.goals import PinRule
 
 __all__ = [
     "AddModel",
     "AllowNode",
-    "BatteryDocument",
-    "BindingRow",
-    "ComponentRow",
-    "CutRow",
-    "DeployDocument",
     "DeployModel",
-    "EventSelection",
     "EventsDocument",
-    "ExplainDocument",
     "ExplainPlan",
     "ExportProblem",
-    "FallbackRow",
     "ForbidNode",
-    "ForbiddenRow",
-    "FrontierDocument",
-    "FrontierRow",
-    "GoalsDocument",
     "Limit",
-    "LinkChange",
-    "LinkRow",
     "ListEvents",
     "ListLinks",
     "ListModels",
     "ListNodes",
-    "MeasuredDocument",
-    "MeasuredNoise",
-    "ModelAddedDocument",
-    "ModelDocument",
-    "NodeRemovedDocument",
-    "NodeRow",
-    "NodeShare",
-    "NoiseModelDocument",
     "Operation",
     "OperationRequest",
     "PinOperators",
-    "PinRow",
-    "PinRule",
-    "PinsDocument",
-    "PlanDocument",
-    "PlanSummary",
     "ProfileModel",
-    "RelaxationRow",
     "RemoveModel",
     "RemoveNode",
     "Reply",
@@ -100,15 +41,10 @@ __all__ = [
     "ShowModel",
     "ShowPlan",
     "ShowSource",
-    "SourceDocument",
-    "SpeedRow",
-    "TighteningDocument",
     "TraceFrontier",
     "UndeployModel",
     "UnpinOperators",
-    "WeightsRow",
     "WhatIf",
-    "WhatIfDocument",
 ]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from edgesplit.operations.documents import NodeShare
+from edgesplit.planning.plan import NodeShare
 
 __all__ = [
     "BindingRow",

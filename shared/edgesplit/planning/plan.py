@@ -11,15 +11,19 @@ from typing import Literal
 
 import msgspec
 
+from edgesplit.planning.problem import Problem
+
 __all__ = [
     "Assignment",
     "Component",
     "Evaluation",
+    "NodeShare",
     "Ranges",
     "Solution",
     "Status",
     "TimelineEntry",
     "Timings",
+    "per_node",
 ]
 
 Status = Literal["optimal", "feasible", "infeasible"]
@@ -54,6 +58,14 @@ class Component(msgspec.Struct, frozen=True):
     operators: tuple[str, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+
+
+class NodeShare(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of a plan sits on a node."""
+
+    operators: int
+    components: int
+    quantized: int
 
 
 class TimelineEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -160,3 +172,18 @@ class Solution(msgspec.Struct, frozen=True, kw_only=True):
     ranges: Ranges
     timings: Timings
     reason: str = ""
+
+
+def per_node(problem: Problem, assignment: Assignment, evaluation: Evaluation) -> dict[str, NodeShare]:
+    """Count operators (as users know them, not units), components and quantized operators on every node."""
+    counts = {node.name: [0, 0, 0] for node in problem.nodes}
+    for operator in problem.operators:
+        count = counts[assignment.node_of[operator.name]]
+        count[0] += len(operator.listed)
+        count[2] += operator.name in assignment.quantized
+    for component in evaluation.components:
+        counts[component.node][1] += 1
+    return {
+        name: NodeShare(operators=operators, components=components, quantized=quantized)
+        for name, (operators, components, quantized) in counts.items()
+    }

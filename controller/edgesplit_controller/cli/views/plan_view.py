@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.text import Text
 
 from edgesplit.formatting import UNKNOWN, clock, joules, number, time_span
-from edgesplit.operations.documents import DeclinedDocument, FallbackRow, MeasuredDocument, NodeShare, PlanDocument
+from edgesplit.operations.documents import DeclinedDocument, FallbackRow, MeasuredDocument, PlanDocument
 from edgesplit.operations.energy_documents import EnergyRow
 from edgesplit.operations.noise_documents import MeasuredNoise
-from edgesplit.planning.plan import TimelineEntry
+from edgesplit.planning.plan import NodeShare, TimelineEntry
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.cli.solution_document import SolutionDocument
 from edgesplit_controller.cli.views.layout import console, plain_table, properties

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edgesplit.formatting import UNKNOWN, joules, number, size, time_span
-from edgesplit.operations.documents import NodeShare
 from edgesplit.operations.study_documents import (
     ExplainDocument,
     FrontierDocument,
@@ -17,6 +16,7 @@ from edgesplit.operations.study_documents import (
     PlanSummary,
     WhatIfDocument,
 )
+from edgesplit.planning.plan import NodeShare
 from edgesplit_controller.cli.views.layout import console, plain_table
 
 __all__ = ["show_explanation", "show_frontier", "show_what_if"]

@@ -10,17 +10,10 @@ from collections.abc import Sequence
 
 from edgesplit.control.messages import TensorSpec
 from edgesplit.formatting import UNKNOWN, joules, number, percent, size, speed, time_span, watts
-from edgesplit.operations.documents import (
-    CodecsDocument,
-    GoalsDocument,
-    LinkRow,
-    ModelAddedDocument,
-    ModelDocument,
-    NodeRow,
-    SpeedRow,
-)
+from edgesplit.operations.documents import CodecsDocument, LinkRow, ModelAddedDocument, ModelDocument, NodeRow, SpeedRow
 from edgesplit.operations.noise_documents import NoiseModelDocument, TighteningDocument
 from edgesplit.operations.profile_documents import ProfiledRow
+from edgesplit.planning.goals import Goals
 from edgesplit_controller.cli.views.layout import console, plain_table, properties
 from edgesplit_controller.cli.views.profile_view import failing_lines, profiling_lines
 
@@ -177,7 +170,7 @@ def show_profiled(model: str, rows: Sequence[ProfiledRow]) -> None:
             out.print(f"{row.node}: {row.reason}{again}")
 
 
-def goals_text(goals: GoalsDocument) -> str:
+def goals_text(goals: Goals) -> str:
     """Goals in one line."""
     noise = "unlimited" if goals.max_noise is None else f"at most {number(goals.max_noise)}"
     limit = goals.device_energy_limit_j

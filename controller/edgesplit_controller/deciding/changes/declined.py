@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from edgesplit.operations.documents import DeclinedDocument
-
-__all__ = ["Allowance", "DeclinedPlans"]
+__all__ = ["Declined", "DeclinedPlans", "TellingAllowance"]
 
 AT_ONCE = 8
 """So much is told in a row of what comes again and again. [1]"""
@@ -22,16 +20,33 @@ QUIET_FIRST_S, QUIET_MOST_S = 30.0, 1_800.0
 
 
 @dataclass(frozen=True)
-class Allowance:
+class TellingAllowance:
     """What may still be told of one thing; refilled as time passes."""
 
     left: float = AT_ONCE
     at_s: float = float("-inf")
 
-    def spent(self, now_s: float) -> Allowance | None:
+    def spent(self, now_s: float) -> TellingAllowance | None:
         """What is left after telling one more, or None where it may not be told. [s]"""
         refilled = min(AT_ONCE, self.left + (now_s - self.at_s) / ONE_EACH_S)
         return replace(self, left=refilled - 1, at_s=now_s) if refilled >= 1 else None
+
+
+@dataclass(frozen=True)
+class Declined:
+    """Plans of one model that were made again and declined.
+
+    Attributes:
+        count: Since the controller started.
+        since_unix_s: When that was. [s since the epoch]
+        last_unix_s: When the last one was; None without one. [s since the epoch]
+        last_reason: What it was planned for, and why the plan stays.
+    """
+
+    count: int
+    since_unix_s: float
+    last_unix_s: float | None
+    last_reason: str
 
 
 @dataclass
@@ -57,17 +72,17 @@ class DeclinedPlans:
         self._unix_clock = unix_clock
         self._since_unix_s = unix_clock()
         self._models: dict[str, _DeclinedCount] = {}
-        self._told: dict[tuple[str, ...], Allowance] = {}
+        self._told: dict[tuple[str, ...], TellingAllowance] = {}
 
     @property
     def counts(self) -> dict[str, int]:
         """Declined since this controller started, by model."""
         return {name: model.count for name, model in self._models.items()}
 
-    def document(self, model: str) -> DeclinedDocument:
-        """What `splitctl plan` says of it."""
+    def of(self, model: str) -> Declined:
+        """What was declined of one model."""
         known = self._models.get(model) or _DeclinedCount()
-        return DeclinedDocument(
+        return Declined(
             count=known.count,
             since_unix_s=self._since_unix_s,
             last_unix_s=known.last_unix_s if known.count else None,
@@ -76,7 +91,7 @@ class DeclinedPlans:
 
     def may_tell(self, *about: str) -> bool:
         """Whether one more event may be told about something that comes and goes; it counts as told then."""
-        left = self._told.get(about, Allowance()).spent(self._clock())
+        left = self._told.get(about, TellingAllowance()).spent(self._clock())
         if left is not None:
             self._told[about] = left
         return left is not None

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgesplit.control.profile_messages import ExecutionProfile
-from edgesplit.operations.documents import GoalsDocument
+from edgesplit.planning.goals import Goals
 from edgesplit_controller.deciding.changes.link_impact import LinkFigures, LinkImpact, Pair
 from edgesplit_controller.deciding.changes.replan_reasons import Reason, Thresholds, link_reasons
 from edgesplit_controller.fleet.node_speeds import Speeds
@@ -90,7 +90,7 @@ class Glances:
         self._registry = registry
         self._speeds = speeds
 
-    def look(self, record: ModelRecord, goals: GoalsDocument, taken: Mapping[str, float]) -> FleetSnapshot:
+    def look(self, record: ModelRecord, goals: Goals, taken: Mapping[str, float]) -> FleetSnapshot:
         """The fleet now.
 
         Args:

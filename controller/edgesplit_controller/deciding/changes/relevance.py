@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from edgesplit.control.event_messages import EventLevel
-from edgesplit.operations.documents import GoalsDocument
+from edgesplit.planning.goals import Goals
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.deciding.changes.declined import DeclinedPlans
 from edgesplit_controller.deciding.changes.fleet_snapshot import FleetSnapshot
@@ -58,7 +58,7 @@ class Relevance:
         self._clock = clock
 
     def worth_stating(
-        self, model: str, watch: ModelWatch, active: PlanRecord, goals: GoalsDocument, glance: FleetSnapshot
+        self, model: str, watch: ModelWatch, active: PlanRecord, goals: Goals, glance: FleetSnapshot
     ) -> bool:
         """Whether a planning problem stated now could lead to anything."""
         if watch.glance is None or glance.differs(watch.glance) or active.goals != goals:
