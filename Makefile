@@ -3,20 +3,22 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-distribution-python test-torch check docs bench fuzz test-systemd test-docker test-testbed clean
+.PHONY: help demo test test-distribution-python test-torch check docs bench fuzz test-systemd test-docker test-testbed lock clean
 help:  ## What there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-24s  %s\n", $$1, $$2}'
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-# The stamps hold which extras are installed and are renewed when pyproject.toml changes.
-$(VENV)/.demo: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo]'
+# The releases that requirements/ locks, and this checkout without asking for anything else. The stamps hold which set is
+# installed and are renewed when what it consists of changes.
+LOCKED := requirements/install.sh $(BIN)/python
+$(VENV)/.demo: pyproject.toml requirements/demo.txt | $(BIN)/python
+	@sh $(LOCKED) demo
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+$(VENV)/.dev: pyproject.toml requirements/demo.txt requirements/test.txt requirements/dev.txt | $(BIN)/python
+	@sh $(LOCKED) demo test dev
 	@touch $@ $(VENV)/.demo
 
 demo: $(VENV)/.demo  ## One machine plays device, edge and cloud: split, re-plan, survive (no root, no Docker, no broker)
@@ -46,9 +48,9 @@ docs: $(VENV)/.dev  ## Write the tables of docs/ anew that are made from the cod
 bench: $(VENV)/.dev  ## Benchmarks, side by side, medians and ratios
 	$(BIN)/python -m bench
 
-$(VENV)/.fuzz: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
-	@touch $@ $(VENV)/.dev $(VENV)/.demo
+$(VENV)/.fuzz: $(VENV)/.dev requirements/fuzz.txt
+	@sh $(LOCKED) fuzz
+	@touch $@
 
 FUZZ_SECONDS ?= 60
 fuzz: $(VENV)/.fuzz  ## Coverage-guided fuzzing of frames and HTTP, FUZZ_SECONDS (60) for each of four targets
@@ -63,6 +65,11 @@ test-docker: $(VENV)/.dev  ## Build the images, run the compose file (docker, or
 test-testbed: $(VENV)/.dev  ## Root: device, edge and cloud as network namespaces with shaped links
 	@sh tests/ensure_mosquitto.sh
 	$(BIN)/python -m pytest -m root tests/testbed -s
+
+lock:  ## Newest releases that pyproject.toml allows into the lock files of requirements/ (asks the package index)
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check --upgrade uv
+	sh requirements/lock.sh .venv-lock/bin/uv
 
 clean:  ## Remove what the commands above left in the tree
 	rm -rf demo-output bench-output fuzz-output dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

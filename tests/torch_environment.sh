@@ -3,8 +3,8 @@
 # everything else together, so the other tests do without it.
 # Usage: tests/torch_environment.sh PYTHON
 # Which torch: TORCH (a requirement, as torch==2.13.0) where it is set, else the newest build for processors alone that pip
-# is offered, else what pyproject.toml's [torch] extra takes. In CI (CI=true) what cannot be installed is a failure, elsewhere
-# it is said.
+# is offered, else what pyproject.toml's [torch] extra takes: it alone is not locked (requirements/), since which builds there
+# are depends on the machine. In CI (CI=true) what cannot be installed is a failure, elsewhere it is said.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 python=$1
@@ -25,14 +25,17 @@ newest_processor_build() { # torch==X+cpu, or nothing
     done
 }
 
-# The environment is made anew with another Python, and filled anew when pyproject.toml or TORCH changes.
+# The environment is made anew with another Python, and filled anew when pyproject.toml, the lock or TORCH changes.
 [ "$(version $folder/bin/python)" = "$(version "$python")" ] || rm -rf $folder
 [ -d $folder ] || "$python" -m venv $folder || leave "$python -m venv failed"
 stamp=$folder/.torch
-if [ ! -e $stamp ] || [ pyproject.toml -nt $stamp ] || { [ -n "${TORCH:-}" ] && [ "$TORCH" != "$(cat $stamp)" ]; }; then
+if [ ! -e $stamp ] || [ -n "$(find pyproject.toml requirements -newer $stamp)" ] ||
+    { [ -n "${TORCH:-}" ] && [ "$TORCH" != "$(cat $stamp)" ]; }; then
     torch=${TORCH:-$(newest_processor_build)}
     # shellcheck disable=SC2086  # nothing where there is no such build
-    $folder/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,torch]' $torch || leave "pip failed, see above"
+    sh requirements/install.sh $folder/bin/python demo test torch &&
+        $folder/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[torch]' $torch ||
+        leave "pip failed, see above"
     echo "$torch" >$stamp
 fi
 
