@@ -27,9 +27,14 @@ FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"`([^`\n]+(?:\n[^`\n]+)?)`")
 
 
+def text_of(document: Path) -> str:
+    """What a document says of this checkout: what a changelog tells of releases may be gone since."""
+    return re.split(r"^## \d", document.read_text(), maxsplit=1, flags=re.MULTILINE)[0]
+
+
 def code_lines(document: Path) -> Iterator[str]:
     """Lines of code blocks, with continuations joined, and what stands between backticks."""
-    text = document.read_text()
+    text = text_of(document)
     for block in FENCE.findall(text):
         yield from re.sub(r"\\\n\s*", "", block).splitlines()[1:-1]
     yield from (" ".join(found.split()) for found in INLINE.findall(FENCE.sub("", text)))
@@ -78,7 +83,7 @@ def test_commands_of_splitctl_exist_with_their_options(document: Path) -> None:
 @every_document
 def test_whole_command_lines_of_splitctl_parse(document: Path) -> None:
     """Those that could be pasted: in a block of code, and no placeholder."""
-    blocks = "\n".join(FENCE.findall(document.read_text()))
+    blocks = "\n".join(FENCE.findall(text_of(document)))
     for found in re.findall(r"^(?:\$ )?splitctl (.*)$", re.sub(r"\\\n\s*", "", blocks), re.MULTILINE):
         command, rest = resolve(words(found))
         context = click.Context(command)
@@ -91,7 +96,7 @@ def test_whole_command_lines_of_splitctl_parse(document: Path) -> None:
 
 @every_document
 def test_commands_described_under_a_heading_have_the_options_of_its_table(document: Path) -> None:
-    for section in re.split(r"^## (?=splitctl )", document.read_text(), flags=re.MULTILINE)[1:]:
+    for section in re.split(r"^## (?=splitctl )", text_of(document), flags=re.MULTILINE)[1:]:
         heading = re.sub(r",? splitctl ", "\n", section.splitlines()[0].removeprefix("splitctl ")).splitlines()[0]
         command, _ = resolve(words(heading.rstrip(",")))
         rows = re.findall(r"^\| (`--.*?) \|", section.split("\n## ")[0], re.MULTILINE)
@@ -163,13 +168,13 @@ def test_files_that_are_named_exist(document: Path) -> None:
 
 def anchors(document: Path) -> set[str]:
     """Of the headings, as GitHub makes them."""
-    headings = re.findall(r"^#+ (.*)$", FENCE.sub("", document.read_text()), re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", FENCE.sub("", text_of(document)), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @every_document
 def test_links_lead_somewhere(document: Path) -> None:
-    for target in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", document.read_text())):
+    for target in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", text_of(document))):
         if "://" in target:
             continue
         path, _, anchor = target.partition("#")
