@@ -66,10 +66,11 @@ test-testbed: $(VENV)/.dev  ## Root: device, edge and cloud as network namespace
 	@sh tests/ensure_mosquitto.sh
 	$(BIN)/python -m pytest -m root tests/testbed -s
 
-lock:  ## Newest releases that pyproject.toml allows into the lock files of requirements/ (asks the package index)
+UPGRADE ?=
+lock:  ## Lock files for what pyproject.toml asks (UPGRADE=--upgrade: the newest releases); asks the package index
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check --upgrade uv
-	sh requirements/lock.sh .venv-lock/bin/uv
+	sh requirements/lock.sh .venv-lock/bin/uv $(UPGRADE)
 
 clean:  ## Remove what the commands above left in the tree
 	rm -rf demo-output bench-output fuzz-output dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -5,10 +5,12 @@
 #   test.txt   demo.txt + the tests       dev.txt   test.txt + the checks       fuzz.txt   dev.txt + atheris
 #   torch.txt  test.txt + what the tests with PyTorch need beside PyTorch itself, whose build depends on the machine
 # Who installs edgesplit by `pip install '.[agent]'` takes the ranges of pyproject.toml, and no lock.
-# Usage: requirements/lock.sh UV   (make lock)
+# Usage: requirements/lock.sh UV [--upgrade]   (make lock, make lock UPGRADE=--upgrade)
+# What is locked stays as far as pyproject.toml allows, unless --upgrade asks for the newest releases.
 set -eu
 cd "$(dirname "$0")/.."
 uv=$1
+upgrade=${2:-}
 all=$(mktemp)
 trap 'rm -f "$all"' EXIT
 
@@ -30,7 +32,9 @@ layer() { # NAME "FILES IT BUILDS ON" OPTIONS
 }
 
 # All at once first, so that the files agree.
-compile --group build --extra fuzz --extra torch >"$all"
+cat requirements/*.txt >"$all" 2>/dev/null || true
+# shellcheck disable=SC2086  # nothing or an option
+compile --group build --extra fuzz --extra torch --output-file "$all" $upgrade >/dev/null
 layer demo /dev/null --group build --extra demo
 layer test requirements/demo.txt --extra test
 layer dev "requirements/demo.txt requirements/test.txt" --extra dev
