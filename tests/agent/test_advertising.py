@@ -30,6 +30,7 @@ from edgesplit_agent.daemon import Agent
 from edgesplit_agent.readiness import Standing
 from edgesplit_agent.reporting.node_address import Advertiser
 from tests.shared.networks import FakeNetwork
+from tests.waiting import until
 
 
 def status(node: str, advertise: str = "") -> NodeStatus:
@@ -143,9 +144,7 @@ async def test_names_that_do_not_resolve_are_warned_of(artifacts: str, advertise
     registered = Registered(artifacts=artifacts)
     made = advertiser(registered, FakeNetwork({"default": "10.0.0.5"}), data=DataSection(advertise=advertise))
     keeping = asyncio.create_task(made.keep())
-    async with asyncio.timeout(10):
-        while not registered.status.warnings:
-            await asyncio.sleep(0)
+    await until(lambda: registered.status.warnings)
     assert registered.status.warnings[0].startswith(said)
     keeping.cancel()
 
@@ -203,9 +202,7 @@ async def test_an_agent_starts_where_there_is_no_broker(tmp_path: Path, monkeypa
     started_s = time.monotonic()
     await agent.start()
     try:
-        async with asyncio.timeout(30):
-            while not any(told.startswith("READY=1") for told in manager.told):
-                await asyncio.sleep(0.01)
+        await until(lambda: any(told.startswith("READY=1") for told in manager.told))
         assert time.monotonic() - started_s < 30
         assert not agent.ready
     finally:

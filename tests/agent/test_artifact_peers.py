@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -172,7 +171,6 @@ class _BrokenOff(web.Response):
     async def write_eof(self, data: bytes = b"") -> None:
         """Send and cut."""
         await self.write(self._sent)
-        await asyncio.sleep(0.1)
         transport = self._req.transport if self._req is not None else None
         assert transport is not None
         transport.close()

@@ -46,7 +46,6 @@ class Server:
         else:
             await response.write(data[start : start + self.cut_after])
             self.cut_after = None
-            await asyncio.sleep(0.05)
             assert request.transport is not None
             request.transport.close()
         return response

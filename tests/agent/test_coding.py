@@ -17,6 +17,7 @@ from edgesplit_agent.compute.coding import Coder, check_codecs
 from edgesplit_agent.compute.session_pool import RuntimeOptions, slowed
 from edgesplit_agent.compute.worker import Worker
 from tests.agent.graphs import device_part
+from tests.waiting import let_others_run
 
 LARGE = np.random.default_rng(0).normal(size=(1, 16, 64, 64)).astype(np.float32)
 SMALL = LARGE[:, :1, :8, :8].copy()
@@ -45,9 +46,7 @@ async def test_an_older_requests_tensor_is_coded_before_a_newer_ones_component(w
             note("older tensor", Coder(worker, RuntimeOptions).encode("a", LARGE, "int8", priority=2))
         ),
     ]
-    async with asyncio.timeout(10):
-        while sum(len(jobs) for jobs in worker._turns._waiting.values()) < 2:
-            await asyncio.sleep(0)
+    await let_others_run()  # all of them are with the worker then
     gate.set()
     await asyncio.gather(busy, *waiting)
     assert done == ["older tensor", "newer component"]

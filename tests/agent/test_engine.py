@@ -31,6 +31,7 @@ from edgesplit_agent.serving.machine.agent_machine import AgentMachine
 from edgesplit_agent.serving.machine.events import DeploymentChanged, DesiredChanged, PeerUp, TensorsArrived
 from edgesplit_agent.serving.shadow_runs import Shadower
 from tests.agent.graphs import deployment, desired, device_part, local_part
+from tests.waiting import until
 
 X = np.ones((1, 4), np.float32)
 
@@ -166,9 +167,7 @@ class Bench:
 
     async def until_serving(self, epoch: int) -> None:
         """Wait."""
-        async with asyncio.timeout(5):
-            while self.publisher.serving != epoch:
-                await asyncio.sleep(0)
+        await until(lambda: self.publisher.serving == epoch)
 
 
 @pytest.fixture
@@ -221,9 +220,7 @@ async def test_a_coded_tensor_is_coded_once_and_counts_as_compute(bench: Bench) 
     bench.engine.feed(DesiredChanged("m", desired("device", device_part(2, codec="int8"), serve=2)))
     await bench.until_serving(2)
     client = asyncio.create_task(bench.engine.infer("m", {"x": X}, None))
-    async with asyncio.timeout(5):
-        while not bench.peers.sent:
-            await asyncio.sleep(0)
+    await until(lambda: bench.peers.sent)
     (tensor,) = bench.peers.tensors
     assert (tensor.head.name, tensor.head.codec, tensor.payload.nbytes) == ("a", "int8", X.size)
     back = pack_tensor("b", X, "fp16")
@@ -238,9 +235,7 @@ async def test_a_coded_tensor_is_coded_once_and_counts_as_compute(bench: Bench) 
 
 async def test_a_codec_that_is_unknown_here_fails_the_epoch_and_not_its_requests(bench: Bench) -> None:
     bench.engine.feed(DesiredChanged("m", desired("device", local_part(1), device_part(2, codec="int3"))))
-    async with asyncio.timeout(5):
-        while bench.publisher.states != {1: "prepared", 2: "failed"}:
-            await asyncio.sleep(0)
+    await until(lambda: bench.publisher.states == {1: "prepared", 2: "failed"})
     assert "wire codec 'int3' of tensor 'a' is unknown" in bench.publisher.details[2]
 
 
@@ -249,9 +244,7 @@ async def test_a_client_that_leaves_ends_its_request_everywhere(bench: Bench) ->
     bench.engine.feed(DesiredChanged("m", desired("device", device_part(2), serve=2)))
     await bench.until_serving(2)
     client = asyncio.create_task(bench.engine.infer("m", {"x": X}, None))
-    async with asyncio.timeout(5):
-        while not bench.peers.sent:
-            await asyncio.sleep(0)
+    await until(lambda: bench.peers.sent)
     client.cancel()
     with pytest.raises(asyncio.CancelledError):
         await client
@@ -263,23 +256,19 @@ async def test_a_client_that_leaves_ends_its_request_everywhere(bench: Bench) ->
 async def test_what_cannot_be_prepared_is_said_and_does_not_stop_the_agent(bench: Bench, error: Exception) -> None:
     bench.preparer.error = error
     bench.engine.feed(DesiredChanged("m", desired("device", local_part(1))))
-    async with asyncio.timeout(5):
-        while bench.publisher.states != {1: "failed"}:
-            await asyncio.sleep(0)
+    await until(lambda: bench.publisher.states == {1: "failed"})
 
 
 async def test_an_epoch_dropped_while_it_is_prepared_leaves_nothing(bench: Bench) -> None:
     bench.preparer.open.clear()
     bench.engine.feed(DesiredChanged("m", desired("device", local_part(1))))
-    async with asyncio.timeout(5):
-        await bench.preparer.asked.wait()
-        bench.engine.feed(DesiredChanged("m", None))
-        assert (bench.publisher.states, bench.engine.machine.models) == ({}, {})
-        bench.preparer.open.set()
-        # By the time that a later epoch is prepared the dropped one would have been, too.
-        bench.engine.feed(DesiredChanged("m", desired("device", local_part(2))))
-        while bench.publisher.states != {2: "prepared"}:
-            await asyncio.sleep(0)
+    await asyncio.wait_for(bench.preparer.asked.wait(), 30)
+    bench.engine.feed(DesiredChanged("m", None))
+    assert (bench.publisher.states, bench.engine.machine.models) == ({}, {})
+    bench.preparer.open.set()
+    # By the time that a later epoch is prepared the dropped one would have been, too.
+    bench.engine.feed(DesiredChanged("m", desired("device", local_part(2))))
+    await until(lambda: bench.publisher.states == {2: "prepared"})
     bench.engine.feed(DesiredChanged("m", None))
     assert (bench.publisher.states, bench.engine.machine.models) == ({}, {})
 
@@ -326,10 +315,8 @@ async def test_an_answered_request_is_checked_against_the_float_model(bench: Ben
     bench.engine.feed(DesiredChanged("m", msgspec.structs.replace(wanted, shadowing=shadowing)))
     await bench.until_serving(2)
     await bench.engine.infer("m", {"x": X}, None)
-    async with asyncio.timeout(5):
-        while bench.publisher.noise is None:
-            await asyncio.sleep(0.01)
-    assert (bench.publisher.noise.epoch, bench.publisher.noise.samples, bench.publisher.noise.mean) == (2, 1, 0.0)
+    noise = await until(lambda: bench.publisher.noise)
+    assert (noise.epoch, noise.samples, noise.mean) == (2, 1, 0.0)
 
 
 async def test_a_float_model_released_before_its_check_costs_only_the_check(bench: Bench) -> None:

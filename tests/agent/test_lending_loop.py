@@ -12,6 +12,7 @@ import pytest
 
 from edgesplit_agent.compute.lending_loop import LendingLoop
 from edgesplit_agent.compute.worker import Job, Worker
+from tests.waiting import until
 
 
 def run(main: Callable[[LendingLoop], Any]) -> Any:
@@ -69,8 +70,7 @@ def test_nobody_acts_while_the_loop_does_something() -> None:
         thread = in_thread(lambda: loop.act(lambda: acted.append(threading.get_ident())))
         thread.join()  # the loop stands in this callback all the time, and is not waited for
         assert not acted
-        while not acted:
-            await asyncio.sleep(0.005)
+        await until(lambda: acted)
         return acted
 
     assert run(main) == [threading.get_ident()]
@@ -133,7 +133,7 @@ def test_the_worker_tells_of_a_result_in_its_own_thread_where_nothing_else_waits
         def note(result: int, _: BaseException | None) -> None:
             ran.append(result)
             told.append(threading.get_ident())
-            if len(told) == 3:
+            if len(told) >= 3:
                 everything.set()
 
         go_on = threading.Event()
@@ -144,10 +144,9 @@ def test_the_worker_tells_of_a_result_in_its_own_thread_where_nothing_else_waits
         await asyncio.wait_for(everything.wait(), 10)
         async with asyncio.timeout(30):
             while told[-1] != ran[-1]:  # the loop may not have come to its waiting when a job is done
-                before = len(told)
+                everything.clear()
                 worker.submit(Job(threading.get_ident, note, 4), share="m")
-                while len(told) == before:
-                    await asyncio.sleep(0.005)
+                await asyncio.wait_for(everything.wait(), 10)
         await worker.close()
         return ran, told
 

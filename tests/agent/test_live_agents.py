@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -33,6 +32,7 @@ from edgesplit_agent.configuration import (
 from edgesplit_agent.daemon import Agent
 from tests.agent.graphs import Blobs, deployment, desired, device_part, edge_part, local_part, serve_blobs
 from tests.brokers import running_mosquitto
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -91,13 +91,6 @@ class Observer:
         """The epochs a node says it holds."""
         observed = self.heard.get(topics.observed(node, "m"))
         return {e.epoch: e.state for e in observed.epochs} if isinstance(observed, Observed) else {}
-
-
-async def until(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
-    """Wait for a condition."""
-    async with asyncio.timeout(timeout_s):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 @asynccontextmanager

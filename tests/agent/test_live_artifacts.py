@@ -9,7 +9,8 @@ import aiohttp
 from edgesplit.control import topics
 from edgesplit.control.registration_messages import ControllerStatus, NodeStatus
 from tests.agent.graphs import Blobs, desired, edge_part, serve_blobs
-from tests.agent.test_live_agents import Observer, agent, broker, running, until
+from tests.agent.test_live_agents import Observer, agent, broker, running
+from tests.waiting import until
 
 __all__ = ["broker"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -24,6 +23,7 @@ from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
 from edgesplit_agent.profiling.live_timings import TimingBook, middle_mean
 from edgesplit_agent.profiling.retiming import BURSTS, RUNS, SAVED_S, SHARE, Budget, Retimed, Retimer, is_due
 from tests.agent.graphs import Blobs, local_part
+from tests.waiting import let_others_run, until
 
 
 class Time:
@@ -206,16 +206,20 @@ def test_timing_again_takes_no_more_than_its_share(steps: list[tuple[float, floa
 
 
 async def test_the_worker_asks_what_runs_to_make_way_for_something_more_urgent_only() -> None:
-    worker, ended, asked = Worker(), threading.Event(), list[str]()
+    worker, begun, ended, asked = Worker(), threading.Event(), threading.Event(), list[str]()
+
+    def time_runs() -> bool:
+        begun.set()
+        return ended.wait(30)
 
     def make_way() -> None:
         asked.append("asked")
         ended.set()
 
-    timing = asyncio.create_task(worker.run(ended.wait, priority=PROFILING_PRIORITY, make_way=make_way))
-    await asyncio.sleep(0)
+    timing = asyncio.create_task(worker.run(time_runs, priority=PROFILING_PRIORITY, make_way=make_way))
+    assert await asyncio.to_thread(begun.wait, 30)
     other = asyncio.create_task(worker.run(lambda: 1, priority=PROFILING_PRIORITY))
-    await asyncio.sleep(0.02)
+    await let_others_run()
     assert asked == []
     assert await worker.run(lambda: 7, priority=1) == 7
     assert asked == ["asked"]
@@ -248,12 +252,6 @@ class Profiled:
     def inputs(self, offer: ModelOffer) -> dict[str, Array]:
         """Ones."""
         return {"x": np.ones((1, 64), np.float32)}
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.05)
 
 
 async def test_an_idle_model_is_timed_again_with_real_runs(tmp_path: Path) -> None:

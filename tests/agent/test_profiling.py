@@ -24,6 +24,7 @@ from edgesplit_agent.profiling.profile_store import GraphTimes, ProfileStore
 from edgesplit_agent.profiling.profiler import Profiler
 from edgesplit_agent.profiling.timed_runs import PATIENCE, TimedRuns
 from tests.agent.graphs import Blobs
+from tests.waiting import until
 
 UNITS = tuple(f"u{index}" for index in range(8))
 
@@ -141,9 +142,7 @@ async def test_a_graph_that_the_runtime_refuses_is_not_tried_again_by_itself_but
     )
 
     async def ended() -> None:
-        async with asyncio.timeout(60):
-            while profiler.busy:
-                await asyncio.sleep(0.01)
+        await until(lambda: not profiler.busy)
 
     profiler.offer("chain", offer)
     await ended()

@@ -17,6 +17,7 @@ from edgesplit_agent.compute import session_pool
 from edgesplit_agent.compute.session_pool import RuntimeOptions, SessionPool
 from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
 from tests.agent.graphs import Blobs, component, local_part
+from tests.waiting import let_others_run
 
 X = np.arange(4, dtype=np.float32).reshape(1, 4)
 
@@ -88,14 +89,14 @@ async def test_the_worker_runs_older_requests_first_and_profiling_last() -> None
     gate = threading.Event()
     order: list[str] = []
     blocker = asyncio.create_task(worker.run(gate.wait, priority=0))
-    await asyncio.sleep(0)
+    await let_others_run()
     tasks = [
         asyncio.create_task(worker.run(lambda: order.append("profiling"), priority=PROFILING_PRIORITY)),
         asyncio.create_task(worker.run(lambda: order.append("newer"), priority=2)),
         asyncio.create_task(worker.run(lambda: order.append("older"), priority=1)),
         asyncio.create_task(worker.run(lambda: order.append("cancelled"), priority=1)),
     ]
-    await asyncio.sleep(0)
+    await let_others_run()
     tasks.pop().cancel()
     gate.set()
     await asyncio.gather(blocker, *tasks)

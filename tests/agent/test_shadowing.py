@@ -22,6 +22,7 @@ from edgesplit_agent.serving.machine.actions import ShadowRequest
 from edgesplit_agent.serving.machine.events import ShadowChecked, ShadowDropped
 from edgesplit_agent.serving.shadow_runs import SHADOW_PRIORITY, Shadower
 from tests.agent.graphs import Blobs, local_part, spec
+from tests.waiting import let_others_run
 
 X = np.arange(4, dtype=np.float32).reshape(1, 4)
 
@@ -135,13 +136,13 @@ async def test_checks_wait_behind_requests_and_profiling(worker: Worker) -> None
     order: list[str] = []
     gate = threading.Event()
     first = asyncio.create_task(worker.run(gate.wait, priority=0))
-    await asyncio.sleep(0)
+    await let_others_run()
     priorities = {"shadow": SHADOW_PRIORITY, "profiling": PROFILING_PRIORITY, "request": 5}
     jobs = [
         asyncio.create_task(worker.run(partial(order.append, name), priority=priority))
         for name, priority in priorities.items()
     ]
-    await asyncio.sleep(0)
+    await let_others_run()
     gate.set()
     await asyncio.gather(first, *jobs)
     assert order == ["request", "profiling", "shadow"]

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from aiohttp import web
 from edgesplit.errors import ArtifactMissing, CacheUnwritable
 from edgesplit_agent.artifacts.cache import BlobCache
 from edgesplit_agent.artifacts.cache_locks import Leases, claimed, folder_lock
+from tests.waiting import until
 
 BLOBS = [bytes([number]) * 300_000 for number in range(4)]
 DIGESTS = [hashlib.sha256(blob).hexdigest() for blob in BLOBS]
@@ -75,13 +76,6 @@ async def caches(server: Server, tmp_path: Path) -> AsyncIterator[list[BlobCache
         for cache in found:
             stack.push_async_callback(cache.close)
         yield found
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let others run until something holds."""
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def test_three_agents_that_want_the_same_blobs_fetch_each_once(server: Server, caches: list[BlobCache]) -> None:

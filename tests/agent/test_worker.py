@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 from edgesplit_agent.compute.worker import Job, Worker
+from tests.waiting import until
 
 
 class Results:
@@ -35,8 +36,7 @@ async def test_a_brief_job_runs_at_once_where_nothing_else_is_computed() -> None
     assert results.threads == [threading.get_ident()]
     worker.submit(Job(results.where, results.note, 2), share="m")
     await results.arrived.wait()
-    while len(results.done) < 2:
-        await asyncio.sleep(0.005)
+    await until(lambda: len(results.done) == 2)
     assert results.threads[1] != threading.get_ident()
     await worker.close()
 
@@ -48,8 +48,7 @@ async def test_a_brief_job_waits_for_what_runs_and_for_what_came_before() -> Non
     worker.submit(Job(lambda: "brief", results.note, 3, brief=True), share="m")
     assert results.done == []
     go_on.set()
-    while len(results.done) < 3:
-        await asyncio.sleep(0.005)
+    await until(lambda: len(results.done) == 3)
     assert results.done == [True, "second", "brief"]
     await worker.close()
 

@@ -25,6 +25,7 @@ from edgesplit_controller.configuration import Artifacts
 from edgesplit_controller.fleet.registry import Registry
 from tests.brokers import start_mosquitto
 from tests.shared.networks import FakeNetwork
+from tests.waiting import until
 
 
 class Told:
@@ -75,9 +76,7 @@ async def test_a_name_that_does_not_resolve_is_said_at_the_start() -> None:
     told = Told(FakeNetwork({"default": "192.168.1.7"}), Artifacts(advertise="controller.example:7480"))
     told.address.listening("0.0.0.0:7480")
     keeping = asyncio.create_task(told.address.keep())
-    async with asyncio.timeout(10):
-        while not told.warnings:
-            await asyncio.sleep(0)
+    await until(lambda: told.warnings)
     keeping.cancel()
     assert told.warnings[0].startswith("[artifacts] advertise is controller.example:7480, and controller.example does")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,9 @@ from edgesplit.control.event_messages import Event
 from edgesplit.control.figure_messages import Usage
 from edgesplit.errors import EdgesplitError
 from edgesplit.operations.operation import DeployModel, Limit, ListEvents, SetWeights, ShowModel, ShowPlan, WhatIf
-from tests.controller.test_service import Fleet, until
+from tests.controller.test_service import Fleet
 from tests.controller.tiny_models import convolutions
+from tests.waiting import until
 
 FAR_LINK = (100e6, 0.05)
 """Everything on the device is quicker (0.08 s) but costs it more (0.24 J) than sending (0.05 J)."""
@@ -119,12 +119,15 @@ async def test_the_rate_that_is_served_takes_the_place_of_the_one_expected(
     monkeypatch.setattr("edgesplit_controller.fleet.traffic.LEAST_S", 0.1)
     epoch = fleet.plan("tiny").plan.epoch
     requests = 0
-    async with asyncio.timeout(20):
-        while used(fleet) == {"device"}:
-            requests += 50_000
-            fleet.agents["device"].bus.send(topics.usage("device", "tiny"), served(requests, epoch))
-            charge(fleet, 0.9 * HELD_J)
-            await asyncio.sleep(0.05)
+
+    def spread_by_what_is_served() -> bool:
+        nonlocal requests
+        requests += 50_000
+        fleet.agents["device"].bus.send(topics.usage("device", "tiny"), served(requests, epoch))
+        charge(fleet, 0.9 * HELD_J)
+        return used(fleet) != {"device"}
+
+    await until(spread_by_what_is_served)
     battery = (await client.ask(ShowPlan(name="tiny")))["battery"]
     assert battery["rate_origin"] == "measured"
     assert battery["requests_per_s"] > 0.5

@@ -13,8 +13,9 @@ from edgesplit.operations.operation import DeployModel, ShowPlan
 from edgesplit.planning.plan import Assignment
 from edgesplit_controller.planner import energy_per_node, evaluate
 from tests.controller.test_battery import chain
-from tests.controller.test_service import Fleet, until
+from tests.controller.test_service import Fleet
 from tests.controller.tiny_models import convolutions
+from tests.waiting import until
 
 
 @pytest.mark.parametrize("a", ["device", "edge"])

@@ -17,8 +17,9 @@ from edgesplit.control.plan_messages import Deployment, Desired, EpochSpec, Epoc
 from edgesplit.control.registration_messages import ControllerStatus, NodeStatus
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.operations.operation import DeployModel, ForbidNode, ListModels, ListNodes, ShowPlan
-from tests.controller.test_service import Fleet, until
+from tests.controller.test_service import Fleet
 from tests.controller.tiny_models import convolutions
+from tests.waiting import until
 
 HUGE = (1 << 63) - 1
 

@@ -18,8 +18,9 @@ from edgesplit.control.plan_messages import EpochState, Observed
 from edgesplit.errors import EdgesplitError
 from edgesplit.operations.operation import DeployModel, ForbidNode, ShowPlan, UndeployModel
 from edgesplit_controller.rollout.steps import EpochPlan, Rollout, World, advance, begin, parts, remaining_s
-from tests.controller.test_service import Fleet, until
+from tests.controller.test_service import Fleet
 from tests.controller.tiny_models import convolutions
+from tests.waiting import until
 
 LIMIT_S = 3.0
 DAYS_S = 5 * 86400.0

@@ -21,8 +21,9 @@ from edgesplit.operations.operation import (
     UndeployModel,
 )
 from tests.controller.fake_agent import FakeAgent
-from tests.controller.test_service import FAST, GOOD_LINK, Fleet, until
+from tests.controller.test_service import FAST, GOOD_LINK, Fleet
 from tests.controller.tiny_models import convolutions
+from tests.waiting import until
 
 
 @pytest.fixture

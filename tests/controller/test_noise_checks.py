@@ -19,8 +19,9 @@ from edgesplit.planning.problem import CodecOption, Constraints, NoiseModel, Noi
 from edgesplit_controller.planner.meaning.evaluation import noise_of
 from edgesplit_controller.rollout.deployment_state import Tightening
 from edgesplit_controller.stating.noise_tightening import MOST_BREACHES, tightened, tightening_after
-from tests.controller.test_service import METRIC, Fleet, until
+from tests.controller.test_service import METRIC, Fleet
 from tests.controller.tiny_models import convolutions
+from tests.waiting import until
 
 NAMES = ("a", "b", "c")
 

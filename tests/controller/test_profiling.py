@@ -17,6 +17,7 @@ from edgesplit.errors import UnknownNode
 from edgesplit.retrying import Retrying
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.profiling_progress import Profiling, failing_rows, profiling_rows
+from tests.waiting import until
 
 PROFILE = ExecutionProfile(
     time_s={"u": 1.0}, quantized_time_s={}, whole_s=1.0, runs=1, provider="", threads=1, runtime=""
@@ -119,9 +120,7 @@ async def test_asked_again_each_node_says_what_came_of_it() -> None:
     fleet.join("away", online=False)
     fleet.report("done", "done", profile=PROFILE)
     asking = asyncio.create_task(fleet.profiling.ask_again(RECORD, None, lambda _text, _fraction: None))
-    await asyncio.sleep(0)
-    while len(fleet.asked) < 4:
-        await asyncio.sleep(0)
+    await until(lambda: len(fleet.asked) == 4)
     (asked,) = {request.asked for request in fleet.asked.values()}
     # What was said before the request is no answer to it.
     assert fleet.registry.profile("done", "m", "s") == PROFILE

@@ -28,8 +28,9 @@ from edgesplit_controller.deciding.plan_maker import PlanMaker
 from edgesplit_controller.planner import evaluate
 from edgesplit_controller.rollout.deployment_state import FallbackRecord, PlanRecord
 from edgesplit_controller.rollout.steps import FallbackEpoch
-from tests.controller.test_service import GOOD_LINK, Fleet, until
+from tests.controller.test_service import GOOD_LINK, Fleet
 from tests.controller.tiny_models import convolutions
+from tests.waiting import until
 
 NEAR = (2e9, 1e-4)
 

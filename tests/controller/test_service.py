@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ from edgesplit_controller.service import Service
 from edgesplit_controller.storage.store import Store
 from tests.controller.fake_agent import FakeAgent
 from tests.controller.tiny_models import convolutions
+from tests.waiting import until, until_answered
 
 FAST, SLOW = 0.001, 0.02
 METRIC, NO_METRIC = "tests.controller.tiny_models:largest_change", "tests.controller.tiny_models:always_one"
@@ -173,12 +174,6 @@ class Fleet:
             await agent.bus.close()
         await self.stop_controller()
         self.broker.stop()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 @pytest.fixture
@@ -570,9 +565,7 @@ async def test_a_plan_that_was_given_up_is_made_again_when_its_node_returns_and_
     async def abandoned() -> int:
         return sum(event["kind"] == "epoch-abandoned" for event in await client.ask(ListEvents(limit=1000)))
 
-    async with asyncio.timeout(15):
-        while not await abandoned():
-            await asyncio.sleep(0.05)
+    await until_answered(abandoned, "giving the plan up")
     for _ in range(10):  # the fleet speaks, and says nothing new
         device.publish_links()
         fleet.service._deployer.fleet_changed()

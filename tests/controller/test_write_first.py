@@ -29,8 +29,9 @@ from edgesplit.planning.goals import PinRule
 from edgesplit_controller.models.model_record import Manifest
 from edgesplit_controller.rollout.deployment_state import State
 from edgesplit_controller.storage.store_keeper import StoreKeeper
-from tests.controller.test_service import Client, Fleet, until
+from tests.controller.test_service import Client, Fleet
 from tests.controller.tiny_models import convolutions
+from tests.waiting import until
 
 PIN = PinRule(kind="pattern", pattern="relu1", nodes=("edge",))
 

@@ -29,6 +29,7 @@ from edgesplit_agent.serving.machine.events import (
     SendFailed,
     TensorsArrived,
 )
+from tests.waiting import until
 
 QUIET = Limits(probing=False)
 
@@ -156,17 +157,10 @@ async def plane(
         await made.data.close()
 
 
-async def eventually(condition: Callable[[], bool], within_s: float = 30.0) -> None:
-    """Wait for a condition; the bound is generous because time decides nothing."""
-    async with asyncio.timeout(within_s):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
 async def connected(first: Plane, second: Plane) -> None:
     """Connect `first` to `second`."""
     first.data.set_peers({second.node: second.address})
-    await eventually(lambda: first.data.is_up(second.node))
+    await until(lambda: first.data.is_up(second.node))
 
 
 class RawPeer:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -25,7 +24,8 @@ from edgesplit.wire.frames import Frame, FrameLimits, encode_frame
 from edgesplit.wire.headers import Cancel, Hello, Infer
 from edgesplit.wire.parser import FrameParser
 from edgesplit_agent.dataplane.emulation import EmulatedLink, Emulation
-from tests.dataplane.fakes import QUIET, eventually, plane
+from tests.dataplane.fakes import QUIET, plane
+from tests.waiting import blocking_until, until
 
 IMAGE = np.arange(12, dtype=np.float32).reshape(1, 3, 4)
 
@@ -110,7 +110,7 @@ async def test_requests_in_flight_fail_when_the_node_is_lost_and_later_ones_reco
         client = AsyncClient(device.address)
         device.handler.open.clear()
         tasks = [asyncio.create_task(client.infer("double", {"x": IMAGE})) for _ in range(3)]
-        await eventually(lambda: device.handler.inferring == 3)
+        await until(lambda: device.handler.inferring == 3)
         await device.data.close()
         for outcome in await asyncio.gather(*tasks, return_exceptions=True):
             assert isinstance(outcome, NodeUnreachable)
@@ -127,11 +127,11 @@ async def test_a_clients_departure_cancels_its_requests() -> None:
         client = AsyncClient(device.address)
         device.handler.open.clear()
         task = asyncio.create_task(client.infer("double", {"x": IMAGE}))
-        await eventually(lambda: device.handler.inferring == 1)
+        await until(lambda: device.handler.inferring == 1)
         await client.close()
         with pytest.raises(NodeUnreachable):
             await task
-        await eventually(lambda: device.handler.cancelled == 1)
+        await until(lambda: device.handler.cancelled == 1)
 
 
 async def test_too_many_requests_of_one_client_are_refused_as_overload() -> None:
@@ -139,7 +139,7 @@ async def test_too_many_requests_of_one_client_are_refused_as_overload() -> None
     async with plane("device", limits=limits) as device, AsyncClient(device.address) as client:
         device.handler.open.clear()
         tasks = [asyncio.create_task(client.infer("double", {"x": IMAGE})) for _ in range(2)]
-        await eventually(lambda: device.handler.inferring == 2)
+        await until(lambda: device.handler.inferring == 2)
         with pytest.raises(Overloaded):
             await client.infer("double", {"x": IMAGE})
         device.handler.open.set()
@@ -180,11 +180,11 @@ async def test_a_cancelled_call_ends_the_request_at_the_agent_and_the_connection
     async with plane("device") as device, AsyncClient(device.address) as client:
         device.handler.open.clear()
         task = asyncio.create_task(client.infer("double", {"x": IMAGE}))
-        await eventually(lambda: device.handler.inferring == 1)
+        await until(lambda: device.handler.inferring == 1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await eventually(lambda: device.handler.cancelled == 1)
+        await until(lambda: device.handler.cancelled == 1)
         device.handler.open.set()
         await client.infer("double", {"x": IMAGE})
 
@@ -192,15 +192,14 @@ async def test_a_cancelled_call_ends_the_request_at_the_agent_and_the_connection
 async def test_a_submitted_request_is_cancelled_through_its_future() -> None:
     def submit_and_cancel(client: edgesplit.Client) -> None:
         future = client.submit("double", {"x": IMAGE})
-        while device.handler.inferring == 0:
-            time.sleep(0.005)
+        blocking_until(lambda: device.handler.inferring, "the request")
         assert future.cancel()
 
     async with plane("device") as device:
         device.handler.open.clear()
         client = await asyncio.to_thread(edgesplit.connect, device.address)
         await asyncio.to_thread(submit_and_cancel, client)
-        await eventually(lambda: device.handler.cancelled == 1)
+        await until(lambda: device.handler.cancelled == 1)
         await asyncio.to_thread(client.close)
 
 
@@ -209,7 +208,7 @@ async def test_a_deadline_ends_the_request_at_the_agent_too() -> None:
         device.handler.open.clear()
         with pytest.raises(RequestTimedOut):
             await client.infer("double", {"x": IMAGE}, deadline_s=0.05)
-        await eventually(lambda: device.handler.cancelled == 1)
+        await until(lambda: device.handler.cancelled == 1)
 
 
 async def test_threads_share_one_client() -> None:
@@ -266,12 +265,11 @@ async def test_a_cancelled_request_that_has_not_left_never_arrives() -> None:
     server = await asyncio.start_server(greet_and_read_late, "127.0.0.1", 0)
     client = AsyncClient(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
     large = asyncio.create_task(client.infer("double", {"x": np.zeros(16_000_000, dtype=np.float32)}))
-    while not client.unsent:
-        await asyncio.sleep(0.005)
+    await until(lambda: client.unsent)
     large.cancel()
     small = asyncio.create_task(client.infer("double", {"x": IMAGE}))
     reading.set()
-    await eventually(lambda: any(isinstance(frame.header, Infer) for frame in frames))
+    await until(lambda: any(isinstance(frame.header, Infer) for frame in frames))
     headers = [frame.header for frame in frames]
     assert [header.tensors[0].shape for header in headers if isinstance(header, Infer)] == [IMAGE.shape]
     assert not any(isinstance(header, Cancel) for header in headers)

@@ -16,6 +16,7 @@ import edgesplit
 from edgesplit.client.loop_driver import LoopDriver
 from edgesplit.errors import NodeUnreachable
 from tests.dataplane.fakes import Plane, plane
+from tests.waiting import until
 
 IMAGE = np.ones((2, 3), dtype=np.float32)
 
@@ -51,13 +52,7 @@ class Agent:
 
     def await_true(self, condition: Callable[[], bool]) -> None:
         """Wait until something holds."""
-
-        async def hold() -> None:
-            async with asyncio.timeout(10):
-                while not condition():
-                    await asyncio.sleep(0.005)
-
-        asyncio.run_coroutine_threadsafe(hold(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(until(condition), self._loop).result()
 
     def end(self) -> None:
         """Stop serving."""

@@ -14,7 +14,8 @@ from edgesplit.wire.headers import Ack, ExecutionKey, Failure, Hello, Ping, Pong
 from edgesplit_agent.dataplane.emulation import EmulatedLink, Emulation
 from edgesplit_agent.dataplane.limits import Limits
 from edgesplit_agent.serving.machine.events import AbortReceived
-from tests.dataplane.fakes import QUIET, RawPeer, connected, eventually, plane
+from tests.dataplane.fakes import QUIET, RawPeer, connected, plane
+from tests.waiting import until
 
 BIG = np.linspace(-1, 1, 1_500_000, dtype=np.float32)
 
@@ -24,7 +25,7 @@ async def test_tensors_reach_the_peer_and_are_acknowledged(codec: str, tolerance
     async with plane("device") as device, plane("edge") as edge:
         await connected(device, edge)
         device.send("edge", "r1", {"big": BIG, "small": np.array([[1, 2]])}, codec)
-        await eventually(lambda: bool(device.handler.counted and edge.handler.tensors))
+        await until(lambda: bool(device.handler.counted and edge.handler.tensors))
         arrived = edge.handler.tensors[0]
         assert (arrived.peer, arrived.key) == ("device", ExecutionKey("m", 3, "r1"))
         assert 0 < (arrived.deadline_s or 0) <= 0.5
@@ -43,7 +44,7 @@ async def test_many_requests_arrive_in_order_and_complete() -> None:
         await connected(device, edge)
         for index in range(200):
             device.send("edge", str(index), {"x": np.full(2000, index)})
-        await eventually(lambda: len(device.handler.counted) == 200)
+        await until(lambda: len(device.handler.counted) == 200)
         assert [event.key.request for event in edge.handler.tensors] == [str(index) for index in range(200)]
         assert all((event.arrays["x"] == int(event.key.request)).all() for event in edge.handler.tensors)
 
@@ -53,7 +54,7 @@ async def test_aborts_reach_the_peer_with_code_and_sentence() -> None:
         device.data.send_abort("edge", ExecutionKey("m", 1, "r"), "x", "nobody hears this")
         await connected(device, edge)
         device.data.send_abort("edge", ExecutionKey("m", 1, "r"), "request-failed", "it broke")
-        await eventually(lambda: bool(edge.handler.aborts))
+        await until(lambda: bool(edge.handler.aborts))
         assert edge.handler.aborts == [AbortReceived("device", ExecutionKey("m", 1, "r"), "request-failed", "it broke")]
 
 
@@ -61,7 +62,7 @@ async def test_links_are_measured_without_any_request() -> None:
     async with plane("device", limits=Limits()) as device, plane("edge") as edge:
         assert device.data.links() == ()
         await connected(device, edge)
-        await eventually(lambda: bool(device.data.links()))
+        await until(lambda: bool(device.data.links()))
         (link,) = device.data.links()
         assert (link.to, link.up, link.origin) == ("edge", True, "measured")
         assert link.bandwidth_bytes_per_s > 0
@@ -72,7 +73,7 @@ async def test_an_emulated_link_is_measured_as_what_it_emulates() -> None:
     emulation = Emulation(links={"edge": EmulatedLink(bandwidth_bytes_per_s=2e6, latency_s=0.03)})
     async with plane("device", emulation=emulation, limits=Limits()) as device, plane("edge") as edge:
         await connected(device, edge)
-        await eventually(lambda: bool(device.data.links()))
+        await until(lambda: bool(device.data.links()))
         (link,) = device.data.links()
         # Never faster than emulated; how much slower is this machine's affair.
         assert link.bandwidth_bytes_per_s < 2.2e6
@@ -92,7 +93,7 @@ async def test_sending_to_a_peer_that_is_away_fails_at_once() -> None:
 async def test_a_peer_that_is_not_reached_is_told_with_the_reason() -> None:
     async with plane("device") as device:
         device.data.set_peers({"edge": "127.0.0.1:1"})
-        await eventually(lambda: any("refused" in peer.reason for peer in device.data.unreached()))
+        await until(lambda: any("refused" in peer.reason for peer in device.data.unreached()))
         assert [peer.to for peer in device.data.unreached()] == ["edge"]
 
 
@@ -125,8 +126,8 @@ async def test_a_backlog_leaves_when_there_is_room_and_ended_requests_are_left_o
             device.send("edge", str(number), {"x": BIG})
         assert device.handler.pressed == [True]
         device.data.send_abort("edge", ExecutionKey("m", 3, "11"), "request-failed", "cancelled")
-        await eventually(lambda: len(edge.handler.tensors) == 11)
-        await eventually(lambda: device.handler.pressed == [True, False])
+        await until(lambda: len(edge.handler.tensors) == 11)
+        await until(lambda: device.handler.pressed == [True, False])
         assert [event.key.request for event in edge.handler.tensors] == [str(number) for number in range(11)]
 
 
@@ -135,12 +136,12 @@ async def test_a_lost_peer_is_told_once_and_taken_in_again_when_it_returns() -> 
     async with plane("device", limits=limits) as device:
         async with plane("edge") as edge:
             await connected(device, edge)
-        await eventually(lambda: bool(device.handler.lost))
+        await until(lambda: bool(device.handler.lost))
         assert not device.data.is_up("edge")
         async with plane("edge", listen=edge.address) as returned:
-            await eventually(lambda: device.data.is_up("edge"))
+            await until(lambda: device.data.is_up("edge"))
             device.send("edge", "r", {"x": np.zeros(3)})
-            await eventually(lambda: bool(returned.handler.tensors))
+            await until(lambda: bool(returned.handler.tensors))
         assert device.handler.ups == ["edge", "edge"]
         assert device.handler.lost[0].peer == "edge"
         assert "closed the connection" in device.handler.lost[0].reason
@@ -152,11 +153,11 @@ async def test_a_link_that_swallows_packets_loses_the_peer_and_heals() -> None:
         await connected(device, edge)
         device.data.set_emulation(Emulation(links={"edge": EmulatedLink(up=False)}))
         device.send("edge", "r", {"a": np.zeros(4, np.float32)})
-        await eventually(lambda: bool(device.handler.lost))
+        await until(lambda: bool(device.handler.lost))
         assert "has not answered" in device.handler.lost[0].reason
         assert [(event.peer, event.key.request) for event in device.handler.undelivered] == [("edge", "r")]
         device.data.set_emulation(Emulation())
-        await eventually(lambda: device.data.is_up("edge"))
+        await until(lambda: device.data.is_up("edge"))
 
 
 async def test_a_removed_peer_is_dropped_without_a_word() -> None:
@@ -166,9 +167,9 @@ async def test_a_removed_peer_is_dropped_without_a_word() -> None:
         assert not device.data.is_up("edge")
         assert device.data.links() == ()
         # A connection that is lost afterwards is told: so the removed one, which ended before, would have been.
-        await eventually(lambda: device.data.is_up("cloud"))
+        await until(lambda: device.data.is_up("cloud"))
         await cloud.data.close()
-        await eventually(lambda: bool(device.handler.lost))
+        await until(lambda: bool(device.handler.lost))
         assert [event.peer for event in device.handler.lost] == ["cloud"]
 
 
@@ -176,7 +177,7 @@ async def test_another_node_at_a_peers_address_is_not_taken_for_it() -> None:
     async with plane("device") as device, plane("cloud") as cloud:
         with capture_logs() as logs:
             device.data.set_peers({"edge": cloud.address})
-            await eventually(lambda: any("answers as node 'cloud', not as 'edge'" in str(log) for log in logs))
+            await until(lambda: any("answers as node 'cloud', not as 'edge'" in str(log) for log in logs))
         assert device.handler.ups == []
 
 
@@ -186,20 +187,20 @@ async def test_a_handler_that_raises_harms_nobody() -> None:
         edge.handler.broken = True
         with capture_logs() as logs:
             device.send("edge", "r1", {"x": np.zeros(3)})
-            await eventually(lambda: bool(device.handler.counted))
+            await until(lambda: bool(device.handler.counted))
         assert any(log["event"] == "handler-failed" for log in logs)
         edge.handler.broken = False
         device.send("edge", "r2", {"x": np.zeros(3)})
-        await eventually(lambda: [event.key.request for event in edge.handler.tensors] == ["r2"])
+        await until(lambda: [event.key.request for event in edge.handler.tensors] == ["r2"])
 
 
 async def test_a_peer_says_what_it_has_room_for_and_when_that_changes() -> None:
     async with plane("device") as device, plane("edge") as edge:
         edge.handler.room = 1000
         await connected(device, edge)
-        await eventually(lambda: device.handler.rooms[-1] == 1000)
+        await until(lambda: device.handler.rooms[-1] == 1000)
         edge.handler.room = None
-        await eventually(lambda: device.handler.rooms[-1] is None)
+        await until(lambda: device.handler.rooms[-1] is None)
         assert device.handler.rooms == [None, 1000, None]
 
 
@@ -243,11 +244,11 @@ async def test_bad_bytes_end_their_connection_with_a_reason_and_nothing_else(dat
             peer = await RawPeer.connect(edge.address)
             peer.writer.write(data)
             headers = await peer.hear_until_closed()
-            await eventually(lambda: any(log.get("code") == code for log in logs))
+            await until(lambda: any(log.get("code") == code for log in logs))
         assert isinstance(headers[-1], Failure)
         assert (headers[-1].code, headers[-1].id) == (code, None)
         device.send("edge", "r", {"x": np.zeros(3)})
-        await eventually(lambda: bool(edge.handler.tensors))
+        await until(lambda: bool(edge.handler.tensors))
 
 
 async def test_a_truncated_frame_is_logged_as_such() -> None:
@@ -258,7 +259,7 @@ async def test_a_truncated_frame_is_logged_as_such() -> None:
             await peer.hear(1)
             peer.writer.write(b"".join(encode_frame(Probe(sequence=1, padding=1000)))[:500])
             peer.writer.close()
-            await eventually(lambda: any(log.get("code") == "frame-truncated" for log in logs))
+            await until(lambda: any(log.get("code") == "frame-truncated" for log in logs))
 
 
 async def test_a_client_may_not_send_tensors() -> None:
@@ -301,7 +302,7 @@ async def test_a_peer_that_answers_with_another_version_is_left_alone_for_a_whil
     async with plane("device", limits=replace(QUIET, retry_min_s=0.01, retry_max_s=0.01)) as device:
         with capture_logs() as logs:
             device.data.set_peers({"old": f"127.0.0.1:{port}"})
-            await eventually(lambda: any("speaks protocol 99" in str(log) for log in logs))
+            await until(lambda: any("speaks protocol 99" in str(log) for log in logs))
             await asyncio.sleep(0.1)
         assert greeted == 1
         assert device.handler.ups == []

@@ -20,7 +20,8 @@ from edgesplit.client.asynchronous import AsyncClient
 from edgesplit.errors import InvalidConfiguration, NodeUnreachable
 from edgesplit.wire.listener import Listener
 from edgesplit_agent.compute.lending_loop import LendingLoop
-from tests.dataplane.fakes import connected, eventually, plane
+from tests.dataplane.fakes import connected, plane
+from tests.waiting import until
 
 IMAGE = np.arange(12, dtype=np.float32)
 
@@ -45,7 +46,7 @@ async def everything(socket_path: str) -> None:
     async with plane("device", socket=socket_path) as device, plane("edge") as edge:
         await connected(device, edge)
         device.send("edge", "r", {"x": IMAGE})
-        await eventually(lambda: bool(edge.handler.tensors))
+        await until(lambda: bool(edge.handler.tensors))
         for address in (device.address, socket_path):
             async with AsyncClient(address) as client:
                 np.testing.assert_array_equal((await client.infer("double", {"x": IMAGE}))["x"], IMAGE * 2)
@@ -127,14 +128,14 @@ async def test_a_process_without_free_descriptors_accepts_again_once_it_has_some
             while True:
                 taken.append(os.dup(0))
         caller.connect(waiting.getsockname())
-        await eventually(lambda: len(told) > 1)
+        await until(lambda: len(told) > 1)
         assert not accepted
         assert set(told) == {errno.EMFILE}
     finally:
         for descriptor in taken:
             os.close(descriptor)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    await eventually(lambda: len(accepted) == 1)
+    await until(lambda: len(accepted) == 1)
     assert not accepted[0].getblocking()
     listener.close()
     accepted[0].close()

@@ -17,7 +17,8 @@ from edgesplit.wire.frames import FrameLimits, encode_frame, long_head, pack_ten
 from edgesplit.wire.headers import Hello, Infer
 from edgesplit.wire.parser import FrameParser
 from edgesplit_agent.dataplane.emulation import Emulation, Emulator
-from tests.dataplane.fakes import QUIET, RawPeer, connected, eventually, plane
+from tests.dataplane.fakes import QUIET, RawPeer, connected, plane
+from tests.waiting import until
 
 
 def connections() -> int:
@@ -34,7 +35,7 @@ async def test_connections_that_come_and_go_leave_nothing_behind() -> None:
             _, writer = await asyncio.open_connection(host, int(port))
             writer.close()
             await writer.wait_closed()
-        await eventually(lambda: connections() == before)
+        await until(lambda: connections() == before)
 
 
 def test_long_frames_that_arrive_together_announce_a_bounded_sum() -> None:
@@ -133,7 +134,7 @@ async def test_who_reads_nothing_of_its_answers_is_closed() -> None:
         heads, payloads = pack_tensors([("x", np.zeros(8_000_000, np.uint8), "raw")])
         for number in range(4):
             peer.writer.write(b"".join(encode_frame(Infer(id=number, model="double", tensors=heads), payloads)))
-        await eventually(lambda: device.data.refused["slow-connections"] == 1)
+        await until(lambda: device.data.refused["slow-connections"] == 1)
         peer.writer.close()
 
 
@@ -150,9 +151,9 @@ async def test_silent_strangers_give_way_to_those_who_come_and_known_peers_and_b
         async with AsyncClient(edge.address) as busy:
             edge.handler.open.clear()
             waiting = asyncio.create_task(busy.infer("double", {"x": np.ones(1)}))
-            await eventually(lambda: edge.handler.inferring == 1)
+            await until(lambda: edge.handler.inferring == 1)
             strangers = [await RawPeer.connect(edge.address) for _ in range(6)]
-            await eventually(lambda: edge.data.refused["idle-connections"] == 4)
+            await until(lambda: edge.data.refused["idle-connections"] == 4)
             assert all([await stranger.hear_until_closed() == [] for stranger in strangers[:4]])
             async with AsyncClient(edge.address) as other:
                 assert other.node == "edge"

@@ -11,6 +11,7 @@ import pytest
 
 from demo.fleet import CommandFailed, EmulatedLink, EmulatedNode, LocalFleet
 from tests.agent.collectors.trees import LAPTOP_BATTERY, write
+from tests.waiting import blocking_until
 
 MODEL = "mobilenet"
 FULL_UWH = 50_000_000
@@ -48,15 +49,13 @@ def charge(tree: Path, limit_j: float, per_s: float) -> None:
     write(tree, {"class/power_supply/BAT0/energy_now": int(0.2 * FULL_UWH + above_uwh)})
 
 
-def until_plan(fleet: LocalFleet, what: str, *, local: bool, timeout_s: float = 30.0) -> dict[str, Any]:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
+def until_plan(fleet: LocalFleet, what: str, *, local: bool) -> dict[str, Any]:
+    def there() -> dict[str, Any] | None:
         document: dict[str, Any] = fleet.splitctl("plan", MODEL)
         is_local = document["per_node"]["cloud"]["operators"] == 0
-        if is_local is local and document["serving"] == document["epoch"]:
-            return document
-        time.sleep(0.3)
-    pytest.fail(f"{what} did not happen within {timeout_s:g} s: {document}")
+        return document if is_local is local and document["serving"] == document["epoch"] else None
+
+    return blocking_until(there, what)
 
 
 def test_a_lower_charge_leads_to_an_event_and_a_plan_that_takes_less_of_the_device(
@@ -79,10 +78,9 @@ def test_a_lower_charge_leads_to_an_event_and_a_plan_that_takes_less_of_the_devi
 def test_a_floor_that_no_plan_keeps_serves_as_frugally_as_can_be(fleet: LocalFleet, tree: Path, image: Path) -> None:
     fleet.splitctl("set-weights", "--min-battery", "20%")
     write(tree, {"class/power_supply/BAT0/energy_now": int(0.1 * FULL_UWH)})
-    deadline = time.monotonic() + 30
-    while not (missed := [e for e in fleet.splitctl("events") if e["kind"] == "battery-floor-missed"]):
-        assert time.monotonic() < deadline
-        time.sleep(0.3)
+    missed = blocking_until(
+        lambda: [event for event in fleet.splitctl("events") if event["kind"] == "battery-floor-missed"], "the event"
+    )
     assert "does not keep the battery floor" in missed[-1]["text"]
     document = until_plan(fleet, "a frugal plan", local=False)
     assert (document["battery"]["state"], document["battery"]["kept"]) == ("below-floor", False)
@@ -94,10 +92,12 @@ def test_the_rate_that_is_served_is_measured(fleet: LocalFleet, image: Path) -> 
     count = 0
     while time.monotonic() - started < 14:
         count += fleet.splitctl("infer", MODEL, "--input", str(image), "--count", "20")["count"]
-    deadline = time.monotonic() + 15
-    while (battery := fleet.splitctl("plan", MODEL)["battery"])["rate_origin"] != "measured":
-        assert time.monotonic() < deadline
-        time.sleep(0.3)
+
+    def measured() -> dict[str, Any] | None:
+        battery: dict[str, Any] = fleet.splitctl("plan", MODEL)["battery"]
+        return battery if battery["rate_origin"] == "measured" else None
+
+    battery = blocking_until(measured, "a measured rate")
     assert 0.2 < battery["requests_per_s"] / (count / (time.monotonic() - started)) < 3.0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import socket
 import subprocess
@@ -20,6 +19,7 @@ from edgesplit.mqtt.broker_address import NO_FILES, BrokerAddress, TlsFiles
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.mqtt.packet_limit import Oversize
 from tests.brokers import start_mosquitto
+from tests.waiting import until
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -248,9 +248,7 @@ async def test_a_message_over_the_brokers_limit_is_named_held_back_and_the_rest_
     await bus.connect(8.0)
     bus.publish_state("state/large", Note("x" * 5000))
     bus.publish_state("state/small", Note("small"))
-    async with asyncio.timeout(30):
-        while "state/small" not in heard or not oversizes or not bus.connected:
-            await asyncio.sleep(0.05)
+    await until(lambda: "state/small" in heard and oversizes and bus.connected)
     assert [oversize.topic for oversize in oversizes] == ["state/large"]
     assert oversizes[0].nbytes > 5000
     assert "max_packet_size" in oversizes[0].sentence("broker")

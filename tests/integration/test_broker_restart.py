@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -11,16 +9,11 @@ import msgspec
 from demo.fleet import free_port
 from edgesplit.mqtt.bus import MessageBus
 from tests.brokers import start_mosquitto
+from tests.waiting import until
 
 
 class Note(msgspec.Struct, frozen=True):
     text: str
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 async def test_state_comes_back_after_the_broker_lost_it(tmp_path: Path) -> None:

@@ -6,15 +6,24 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import numpy as np
+import paho.mqtt.subscribe
 import pytest
 
+import edgesplit
 from demo.fleet import EmulatedNode, LocalFleet, Place
+from edgesplit.control import topics
+from edgesplit.control.figure_messages import NodeMetrics
+from edgesplit.mqtt.broker_address import BrokerAddress
 from tests.agent.collectors.trees import INTEL_LAPTOP, write
+from tests.waiting import blocking_until
 
 MODEL = "mobilenet"
 COUNTER = "class/powercap/intel-rapl:0/energy_uj"
@@ -33,22 +42,43 @@ def agent(folder: Path, broker: str, power: str, place: Place | None = None) -> 
             running.splitctl("model", "remove", MODEL)  # the broker is shared
 
 
+@contextmanager
+def asking(address: str, image: Path) -> Iterator[list[bool]]:
+    """Send one request after the other while the block runs; none may fail. What grows with each answer."""
+    answered: list[bool] = []
+    enough = threading.Event()
+
+    def ask() -> None:
+        with edgesplit.connect(address) as node, np.load(image) as stored:
+            inputs = dict(stored)
+            while not enough.is_set():
+                answered.append(bool(node.infer(MODEL, inputs)))
+
+    with ThreadPoolExecutor(1) as thread:
+        requests = thread.submit(ask)
+        try:
+            yield answered
+        finally:
+            enough.set()
+        requests.result()
+
+
+def idle_draw(broker: str) -> float | None:
+    """What the device's sensor reads while nothing is computed, as the agent published it last. [W]"""
+    address = BrokerAddress.parse(broker)
+    message = paho.mqtt.subscribe.simple(topics.metrics("device"), hostname=address.host, port=address.port)  # type: ignore[no-untyped-call]
+    return msgspec.json.decode(message.payload, type=NodeMetrics).idle_w
+
+
 def row(fleet: LocalFleet) -> dict[str, Any]:
     (found,) = [entry for entry in fleet.splitctl("nodes") if entry["name"] == "device"]
     assert isinstance(found, dict)
     return found
 
 
-def until(condition: Callable[[], bool], what: str, timeout_s: float = 40.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen"
-        time.sleep(0.3)
-
-
 def test_a_machine_without_sensors_says_so_and_uses_configured_watts(mosquitto: str, tmp_path: Path) -> None:
     with agent(tmp_path / "fleet", mosquitto, f'source = "auto"\nsysfs = "{tmp_path / "empty"}"') as fleet:
-        until(lambda: row(fleet)["power_origin"] is not None, "metrics")
+        blocking_until(lambda: row(fleet)["power_origin"] is not None, "metrics")
         told = row(fleet)
         assert (told["power_origin"], told["compute_w"], told["power_sensor"]) == ("configured", 3.0, "constant")
         assert told["power_problem"] == "no power sensor can be read, watts are the configured ones"
@@ -65,7 +95,7 @@ def test_a_counter_the_agent_may_not_read_is_named_with_what_to_do(source: str, 
             pytest.skip("root reads every file, and setpriv, which would take that from it, is not installed")
         place = Place(("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"))
     with agent(tmp_path / "fleet", mosquitto, f'source = "{source}"\nsysfs = "{tree}"', place) as fleet:
-        until(lambda: row(fleet)["power_origin"] is not None, "metrics")
+        blocking_until(lambda: row(fleet)["power_origin"] is not None, "metrics")
         told = row(fleet)
         assert (told["power_origin"], told["compute_w"]) == ("configured", 3.0)
         assert f"{COUNTER} cannot be read: let the agent's user read it" in told["power_problem"]
@@ -94,25 +124,25 @@ def test_a_counter_that_vanishes_while_requests_are_served_costs_no_request(
     meter.start()
     try:
         with agent(tmp_path / "fleet", mosquitto, f'source = "rapl"\nsysfs = "{tree}"') as fleet:
-            time.sleep(5.0)  # the sensor must see the node idle
+            blocking_until(lambda: idle_draw(mosquitto) is not None, "the sensor's look at the idle node")
             fleet.splitctl("model", "add", MODEL, str(small_model), "--max-quantizable", "0")
             fleet.splitctl("deploy", MODEL, "--source", "device")
             ask = ("infer", MODEL, "--input", str(image), "--count")
-            until(lambda: fleet.splitctl(*ask, "200") and row(fleet)["power_origin"] == "measured", "a measurement")
-            asked: list[Any] = []
-            asking = threading.Thread(target=lambda: asked.append(fleet.splitctl(*ask, "400")))
-            asking.start()
-            counting.clear()
-            time.sleep(0.3)
-            (tree / COUNTER).unlink()
-            until(lambda: row(fleet)["power_origin"] == "configured", "the fallback")
-            asking.join()
-            assert asked[0]["failed"] == 0
+            blocking_until(
+                lambda: fleet.splitctl(*ask, "200") and row(fleet)["power_origin"] == "measured", "a measurement"
+            )
+            with asking(fleet.address("device"), image) as answered:
+                counting.clear()
+                blocking_until(lambda: len(answered) > 10, "answers")
+                (tree / COUNTER).unlink()
+                blocking_until(lambda: row(fleet)["power_origin"] == "configured", "the fallback")
+                before = len(answered)
+                blocking_until(lambda: len(answered) > before + 10, "answers without a sensor")
             assert "energy_uj cannot be read: No such file" in row(fleet)["power_problem"]
             assert fleet.log("device").count("event=sensor-unreadable") == 1
             assert fleet.splitctl("plan", MODEL)["measured"]["failed"] == 0
             counting.set()
-            until(lambda: row(fleet)["power_problem"] == "", "the sensor's return")
+            blocking_until(lambda: row(fleet)["power_problem"] == "", "the sensor's return")
             assert "event=sensor-back" in fleet.log("device")
     finally:
         ended.set()

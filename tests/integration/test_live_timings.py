@@ -18,6 +18,7 @@ import pytest
 import edgesplit
 from bench import zoo
 from demo.fleet import LocalFleet
+from tests.waiting import blocking_until
 
 MODEL = "mobilenet"
 LIMIT_S = 90.0
@@ -33,9 +34,9 @@ def slowed(pid: int) -> Generator[None]:
     def stop_and_go() -> None:
         while not ended.is_set():
             os.kill(pid, signal.SIGSTOP)
-            time.sleep(STOPPED_S)
+            time.sleep(STOPPED_S)  # the share of time that it is given
             os.kill(pid, signal.SIGCONT)
-            time.sleep(RUNNING_S)
+            time.sleep(RUNNING_S)  # as above
 
     thread = threading.Thread(target=stop_and_go)
     thread.start()
@@ -68,13 +69,6 @@ def traffic(address: str, arrays: dict[str, Any]) -> Generator[list[str]]:
         thread.join()
 
 
-def await_true(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen within {LIMIT_S:g} s"
-        time.sleep(0.5)
-
-
 def told(fleet: LocalFleet, after: int) -> list[dict[str, Any]]:
     """Changes of the edge's speed and decisions, of those events after so many."""
     kinds = {"profile-changed", "planned", "replan-declined"}
@@ -96,7 +90,7 @@ def test_a_node_that_becomes_slow_and_recovers_is_noticed_by_what_it_serves(flee
         return any(part["measured_s"] is not None for part in fleet.splitctl("plan", MODEL)["components"])
 
     with traffic(fleet.address("device"), arrays) as failures:
-        await_true(measured, "a measured component")
+        blocking_until(measured, "a measured component", within_s=LIMIT_S)
         before = len(fleet.splitctl("events", "--limit", "1000"))
 
         def changes(factor_is: Callable[[float], bool]) -> list[int]:
@@ -108,11 +102,11 @@ def test_a_node_that_becomes_slow_and_recovers_is_noticed_by_what_it_serves(flee
             ]
 
         with slowed(fleet.pid("edge")):
-            await_true(lambda: bool(changes(lambda factor: factor > 1.5)), "the edge's slowness")
+            blocking_until(lambda: bool(changes(lambda factor: factor > 1.5)), "the edge's slowness", within_s=LIMIT_S)
             (position, *_) = changes(lambda factor: factor > 1.5)
             text = told(fleet, before)[position]["text"]
             assert text.startswith(f"edge computes {MODEL} in ")
             assert "(live timings)" in text
-            await_true(lambda: len(told(fleet, before)) > position + 1, "a decision")
-        await_true(lambda: bool(changes(lambda factor: factor < 1 / 1.5)), "the edge's recovery")
+            blocking_until(lambda: len(told(fleet, before)) > position + 1, "a decision", within_s=LIMIT_S)
+        blocking_until(lambda: bool(changes(lambda factor: factor < 1 / 1.5)), "the edge's recovery", within_s=LIMIT_S)
     assert failures == []

@@ -6,8 +6,6 @@ import json
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from demo.fleet import CommandFailed, LocalFleet
 from edgesplit.control import topics
 from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.errors import EdgesplitError, InvalidTensor
+from tests.waiting import blocking_until
 
 MODEL = "mobilenet"
 
@@ -41,15 +40,6 @@ def deployed(fleet: LocalFleet, small_model: Path) -> LocalFleet:
 def arrays(image: Path) -> dict[str, Any]:
     with np.load(image) as stored:
         return dict(stored)
-
-
-def await_true(condition: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if condition():
-            return
-        time.sleep(0.2)
-    pytest.fail(f"{what} did not happen within {timeout_s:g} s")
 
 
 def kinds(fleet: LocalFleet) -> list[str]:
@@ -235,7 +225,7 @@ class TestBadInput:
         payload = [b"{not json", b"\xff\xfe", b"[5]"][len(make) % 3]
         before = told_of(deployed, topic)
         paho.mqtt.publish.single(topic, payload, qos=1, hostname=host, port=int(port), protocol=mqtt.MQTTv311)
-        await_true(lambda: told_of(deployed, topic) > before, f"an event about the malformed payload on {topic}")
+        blocking_until(lambda: told_of(deployed, topic) > before, f"an event about the malformed payload on {topic}")
         with edgesplit.connect(deployed.address("device")) as node:
             assert node.infer(MODEL, arrays(image))
 
@@ -267,7 +257,7 @@ class TestBadInput:
             topic, msgspec.json.encode(status), hostname=host, port=int(port), retain=True, protocol=mqtt.MQTTv311
         )
         try:
-            await_true(lambda: "node-refused" in kinds(deployed), "an event about the refused node")
+            blocking_until(lambda: "node-refused" in kinds(deployed), "an event about the refused node")
             (event,) = [event for event in deployed.splitctl("events") if event["kind"] == "node-refused"]
             assert "alien" in event["text"]
             assert "99" in event["text"]
@@ -310,10 +300,10 @@ class TestSurvival:
             deployed.kill("edge")
             futures += [node.submit(MODEL, inputs) for _ in range(8)]
             assert all(future.result(timeout=60) for future in futures)
-        await_true(
+        blocking_until(
             lambda: not {row["name"]: row["online"] for row in deployed.splitctl("nodes")}["edge"], "edge went offline"
         )
-        await_true(
+        blocking_until(
             lambda: deployed.splitctl("plan", MODEL)["per_node"].get("edge", {"operators": 0})["operators"] == 0,
             "a plan without edge",
         )

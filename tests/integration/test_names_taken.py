@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from demo.fleet import EmulatedNode, LocalFleet, free_port
 from tests.brokers import running_mosquitto, start_mosquitto
+from tests.waiting import blocking_until
 
 
 def fleet(folder: Path, broker: str) -> LocalFleet:
@@ -24,13 +23,6 @@ def second(program: str, folder: Path, lines: str) -> subprocess.CompletedProces
     module = {"agent": "edgesplit_agent.main", "controller": "edgesplit_controller.main"}[program]
     command = [sys.executable, "-m", module, "--config", str(path)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-
-
-def until(condition: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline_s, f"{what} did not happen"
-        time.sleep(0.2)
 
 
 def test_the_second_agent_of_a_name_is_refused_and_the_first_stays_online(tmp_path: Path) -> None:
@@ -76,7 +68,7 @@ def test_an_agent_that_was_killed_gets_its_name_back(tmp_path: Path) -> None:
         running.await_nodes()
         running.kill("device")
         running.start_agent("device")
-        until(lambda: running.splitctl("nodes")[0]["online"], "the agent is online again")
+        blocking_until(lambda: running.splitctl("nodes")[0]["online"], "the agent is online again")
 
 
 def test_access_rights_that_leave_an_agent_deaf_are_said_by_name(tmp_path: Path) -> None:
@@ -96,7 +88,9 @@ def test_access_rights_that_leave_an_agent_deaf_are_said_by_name(tmp_path: Path)
             command = [sys.executable, "-m", "edgesplit_agent.main", "--config", str(path)]
             agent = subprocess.Popen(command, stderr=output, stdout=output)
         try:
-            until(lambda: "does not pass on edgesplit/1/nodes/device/claim" in log.read_text(), "the complaint")
+            blocking_until(
+                lambda: "does not pass on edgesplit/1/nodes/device/claim" in log.read_text(), "the complaint"
+            )
             assert "broker-connected" not in log.read_text()
         finally:
             agent.terminate()

@@ -37,15 +37,6 @@ def samples(path: Path, shape: tuple[int, ...], scale: float, count: int = 12) -
     return path
 
 
-def await_true(condition: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.1)
-    return pytest.fail(f"{what} did not happen within {timeout_s:g} s")
-
-
 def plan(fleet: LocalFleet) -> dict[str, Any]:
     document: dict[str, Any] = fleet.splitctl("plan", MODEL)
     return document
@@ -71,7 +62,7 @@ class Traffic:
                 for _ in range(3):
                     image = self._random.random(self._inputs.shape, dtype=np.float32)
                     node.infer(MODEL, {INPUT: image})
-                    time.sleep(0.15)
+                    time.sleep(0.15)  # the requests' rate, which bounds how many are checked
                 document = plan(self._fleet)
                 if condition(document):
                     return document

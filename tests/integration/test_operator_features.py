@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 
 import edgesplit
 from demo.fleet import CommandFailed, EmulatedLink, EmulatedNode, LocalFleet
+from tests.waiting import blocking_until
 
 MODEL = "mobilenet"
 # The device is slow enough that both others are worth their links, so that each can stand in for the other.
@@ -51,15 +51,6 @@ def refused(fleet: LocalFleet, *command: str) -> tuple[int, str]:
     with pytest.raises(CommandFailed) as caught:
         fleet.splitctl(*command)
     return caught.value.exit_code, caught.value.error["error"]["message"]
-
-
-def await_true(condition: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if condition():
-            return
-        time.sleep(0.2)
-    pytest.fail(f"{what} did not happen within {timeout_s:g} s")
 
 
 def infer(fleet: LocalFleet, image: Path) -> dict[str, Any]:
@@ -170,7 +161,7 @@ def test_the_frontier_is_traced_and_drawn(fleet: LocalFleet, tmp_path: Path) -> 
 
 
 def test_a_lost_node_hands_over_to_the_plan_kept_for_its_loss(fleet: LocalFleet, image: Path) -> None:
-    await_true(lambda: _kept(fleet) != {}, "a prepared fallback that is not local")
+    blocking_until(lambda: _kept(fleet) != {}, "a prepared fallback that is not local")
     document = plan(fleet)
     ((lost, fallback), *_) = _kept(fleet).items()
     assert lost not in {node for node, share in fallback["per_node"].items() if share["operators"]}
@@ -185,7 +176,7 @@ def test_a_lost_node_hands_over_to_the_plan_kept_for_its_loss(fleet: LocalFleet,
         assert all(future.result(timeout=60) for future in futures)
         assert node.infer_detailed(MODEL, inputs).epoch == fallback["epoch"]
     fleet.start_controller()
-    await_true(lambda: plan(fleet)["epoch"] > document["epoch"], "a plan without the lost node")
+    blocking_until(lambda: plan(fleet)["epoch"] > document["epoch"], "a plan without the lost node")
     assert lost not in used(plan(fleet))
     infer(fleet, image)
 

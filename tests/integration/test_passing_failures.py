@@ -28,6 +28,7 @@ from edgesplit_controller.service import Service
 from edgesplit_controller.storage.store import Store
 from tests.controller.test_service import Client
 from tests.controller.tiny_models import convolutions
+from tests.waiting import until_answered
 
 NAMES = ("device", "edge", "cloud")
 
@@ -106,6 +107,14 @@ class Site:
         """As `splitctl model show` has it."""
         return await self.client.ask(ShowModel(name="tiny"))
 
+    async def all_online(self) -> bool:
+        """The controller knows every agent."""
+        return {row["name"] for row in await self.client.ask(ListNodes()) if row["online"]} == set(NAMES)
+
+    async def all_profiled(self) -> bool:
+        """Every agent has reported its times."""
+        return set((await self.model())["profiled"]) == set(NAMES)
+
 
 @pytest.fixture
 async def site(mosquitto: str, tmp_path: Path) -> AsyncIterator[Site]:
@@ -120,9 +129,7 @@ async def site(mosquitto: str, tmp_path: Path) -> AsyncIterator[Site]:
         for agent in site.agents:
             await agent.start()
             stack.push_async_callback(agent.stop)
-        async with asyncio.timeout(20):
-            while {row["name"] for row in await site.client.ask(ListNodes()) if row["online"]} < set(NAMES):
-                await asyncio.sleep(0.05)
+        await until_answered(site.all_online, "three nodes")
         yield site
 
 
@@ -140,9 +147,7 @@ async def test_agents_that_met_an_artifact_server_that_was_down_profile_by_thems
     assert {failing["what"] for row in nodes for failing in row["failing"]} == {"profiling tiny"}
 
     await site.gate.open()
-    async with asyncio.timeout(120):
-        while set((await site.model())["profiled"]) < set(NAMES):
-            await asyncio.sleep(0.1)
+    await until_answered(site.all_profiled, "three profiles", within_s=120)
     assert not [path.name for path in site.cache.iterdir() if ".part" in path.name]
     assert not [failing for row in await site.client.ask(ListNodes()) for failing in row["failing"]]
     texts = [event["text"] for event in await site.client.ask(ListEvents(limit=1000))]

@@ -15,8 +15,9 @@ from tritonclient.utils import InferenceServerException
 from edgesplit.control import topics
 from edgesplit.control.registration_messages import ControllerStatus, NodeStatus
 from tests.agent.graphs import Blobs, deployment, desired, device_part, edge_part, serve_blobs
-from tests.agent.test_live_agents import Observer, agent, broker, running, until
+from tests.agent.test_live_agents import Observer, agent, broker, running
 from tests.openinference.triton import infer
+from tests.waiting import until
 
 __all__ = ["broker"]
 

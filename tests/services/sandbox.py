@@ -85,7 +85,7 @@ def eventually(question: Callable[[], T], what: str, *, timeout_s: float = 60.0,
                 return answer
         except (CommandFailed, OSError, ValueError) as error:
             last = str(error)
-        time.sleep(pause_s)
+        time.sleep(pause_s)  # what systemd does is only to be asked for
     raise CommandFailed(f"{what}: not within {timeout_s:g} s ({last})")
 
 

@@ -233,7 +233,7 @@ def test_requests_go_on_while_the_controller_is_killed(
     with (tmp_path / "infer.json").open("wb") as output:
         command = [f"{BIN}/python", f"{SHARED}/keep_asking.py", MODEL, f"{SHARED}/input.npz", "10"]
         requests = serving.start(*command, output=output)
-        time.sleep(2)
+        time.sleep(2)  # requests are on their way then; the script tells nothing before its end
         serving.run("systemctl", "kill", "--signal", "KILL", CONTROLLER)
         eventually(lambda: restarts(serving, CONTROLLER) > before, "systemd restarts the controller")
         eventually(lambda: serving.splitctl("plan", MODEL)["epoch"] >= epoch, "the controller knows its plan again")

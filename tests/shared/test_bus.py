@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 import msgspec
 import paho.mqtt.publish
@@ -14,16 +13,11 @@ from edgesplit.errors import BrokerUnreachable, InvalidConfiguration, MalformedM
 from edgesplit.mqtt.broker_address import BrokerAddress
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit_controller.embedded_broker import EmbeddedBroker
+from tests.waiting import until
 
 
 class Note(msgspec.Struct, frozen=True):
     text: str
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize("url", ["http://host", "mqtt://", "mqtt://host:99999", "host:1883"])

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from bench.testbed import requirements
 from bench.testbed.requirements import TestbedUnavailable, unavailable
 from bench.testbed.testbed import Testbed
 from tests.testbed.transfer import received_in
+from tests.waiting import blocking_until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GROUPS = Path("/sys/fs/cgroup/cpu/edgesplit-testbed")
@@ -77,10 +77,7 @@ def test_a_cut_link_goes_down_and_comes_back(running: Testbed) -> None:
     finally:
         running.restore("device", "cloud")
     assert received_in(running, "device", "cloud", 1000) > 0
-    deadline = time.monotonic() + 30
-    while not linked():
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
+    blocking_until(linked, "the link's return")
 
 
 @pytest.mark.root
@@ -99,9 +96,11 @@ RUNNER = """
 import sys, time
 from pathlib import Path
 from bench.testbed.testbed import Testbed
+from tests.waiting import blocking_until
+from tests.waiting import blocking_until
 with Testbed(Path(sys.argv[1])):
     print("up", flush=True)
-    time.sleep(600)
+    time.sleep(600)  # until it is killed
 """
 
 
