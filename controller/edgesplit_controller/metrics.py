@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from edgesplit_controller.answering.energy_report import energy_rows
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.model_record import ModelRecord
-from edgesplit_controller.rollout.deployment_state import DeploymentState
+from edgesplit_controller.storage.deployment_state import DeploymentState
 
 __all__ = ["render_metrics"]
 

@@ -33,6 +33,7 @@ from edgesplit.mqtt.packet_limit import Oversize
 from edgesplit.mqtt.topic_ownership import Complaints
 from edgesplit_controller.answering.dispatch import Operations
 from edgesplit_controller.answering.inbox import AskedOperation, Inbox
+from edgesplit_controller.answering.node_removal import NodeRemoval
 from edgesplit_controller.answering.studies import Studies
 from edgesplit_controller.artifacts.artifact_address import ArtifactAddress
 from edgesplit_controller.artifacts.artifact_server import ArtifactServer
@@ -44,14 +45,13 @@ from edgesplit_controller.deciding.noise_guard import NoiseGuard, shadowing_of
 from edgesplit_controller.deciding.plan_maker import PlanMaker
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.node_clocks import NodeClocks
-from edgesplit_controller.fleet.node_removal import NodeRemoval
 from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.plausibility import Credence
+from edgesplit_controller.fleet.profiling_progress import Profiling
 from edgesplit_controller.fleet.registry import FleetChange, Registry
 from edgesplit_controller.fleet.traffic import Traffic
 from edgesplit_controller.metrics import render_metrics
 from edgesplit_controller.models.catalog import Catalog
-from edgesplit_controller.models.profiling_progress import Profiling
 from edgesplit_controller.rollout.activation import Activation
 from edgesplit_controller.rollout.driver import Rollouts
 from edgesplit_controller.storage.store import Store

@@ -17,8 +17,8 @@ from edgesplit.operations.operation import DeployModel, Limit, PinOperators, Set
 from edgesplit.planning.goals import PinRule
 from edgesplit.planning.problem import CodecOption, Constraints, NoiseModel, NoiseTerm, Operator, Problem, Tensor
 from edgesplit_controller.planner.meaning.evaluation import noise_of
-from edgesplit_controller.rollout.deployment_state import Tightening
 from edgesplit_controller.stating.noise_tightening import MOST_BREACHES, tightened, tightening_after
+from edgesplit_controller.storage.deployment_state import Tightening
 from tests.controller.test_service import METRIC, Fleet
 from tests.controller.tiny_models import convolutions
 from tests.waiting import until

@@ -15,8 +15,8 @@ from edgesplit.control.profile_messages import ExecutionProfile, ProfileReport, 
 from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.errors import UnknownNode
 from edgesplit.retrying import Retrying
+from edgesplit_controller.fleet.profiling_progress import Profiling, failing_rows, profiling_rows
 from edgesplit_controller.fleet.registry import Registry
-from edgesplit_controller.models.profiling_progress import Profiling, failing_rows, profiling_rows
 from tests.waiting import until
 
 PROFILE = ExecutionProfile(

@@ -26,8 +26,8 @@ from edgesplit_controller.deciding.changes.replan_reasons import Thresholds
 from edgesplit_controller.deciding.fallback_choice import HeldSpare, plan_spares, still_hold
 from edgesplit_controller.deciding.plan_maker import PlanMaker
 from edgesplit_controller.planner import evaluate
-from edgesplit_controller.rollout.deployment_state import FallbackRecord, PlanRecord
 from edgesplit_controller.rollout.steps import FallbackEpoch
+from edgesplit_controller.storage.deployment_state import FallbackRecord, PlanRecord
 from tests.controller.test_service import GOOD_LINK, Fleet
 from tests.controller.tiny_models import convolutions
 from tests.waiting import until

@@ -51,8 +51,8 @@ from edgesplit.retrying import RetryRule
 from edgesplit_controller.configuration import Artifacts, Broker, ControllerConfiguration, Models, Planning
 from edgesplit_controller.configuration import Store as StorePath
 from edgesplit_controller.embedded_broker import EmbeddedBroker
-from edgesplit_controller.rollout.deployment_state import PlanRecord
 from edgesplit_controller.service import Service
+from edgesplit_controller.storage.deployment_state import PlanRecord
 from edgesplit_controller.storage.store import Store
 from tests.controller.fake_agent import FakeAgent
 from tests.controller.tiny_models import convolutions

@@ -26,9 +26,9 @@ from edgesplit_controller.models.intake import take_in
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.models.submission import Submission
 from edgesplit_controller.planner import evaluate
-from edgesplit_controller.rollout.deployment_state import DeploymentState, PlanRecord
 from edgesplit_controller.rollout.steps import EpochPlan
 from edgesplit_controller.stating.predictions import as_timed, component_key, corrected, placed, unit_seconds
+from edgesplit_controller.storage.deployment_state import DeploymentState, PlanRecord
 from tests.controller.test_predictions import COSTS, KERNEL_S, problem_of, profile
 from tests.controller.tiny_models import convolutions
 

@@ -11,8 +11,8 @@ from edgesplit.errors import InvalidConfiguration, InvalidInput
 from edgesplit.planning.goals import Goals
 from edgesplit_controller.models.intake import take_in
 from edgesplit_controller.models.submission import Submission
-from edgesplit_controller.rollout.deployment_state import DeploymentState, State
 from edgesplit_controller.rollout.steps import EpochPlan, Rollout
+from edgesplit_controller.storage.deployment_state import DeploymentState, State
 from edgesplit_controller.storage.store import Store
 from tests.controller.tiny_models import convolutions
 

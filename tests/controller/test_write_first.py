@@ -27,7 +27,7 @@ from edgesplit.operations.operation import (
 )
 from edgesplit.planning.goals import PinRule
 from edgesplit_controller.models.model_record import Manifest
-from edgesplit_controller.rollout.deployment_state import State
+from edgesplit_controller.storage.deployment_state import State
 from edgesplit_controller.storage.store_keeper import StoreKeeper
 from tests.controller.test_service import Client, Fleet
 from tests.controller.tiny_models import convolutions

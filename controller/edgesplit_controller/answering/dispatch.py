@@ -47,6 +47,7 @@ from edgesplit.operations.operation import (
 )
 from edgesplit_controller.answering.goal_changes import GoalChanges
 from edgesplit_controller.answering.inbox import Progress
+from edgesplit_controller.answering.node_removal import NodeRemoval
 from edgesplit_controller.answering.rendering import (
     added_document,
     fallback_rows,
@@ -59,15 +60,14 @@ from edgesplit_controller.answering.studies import Studies
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.deciding.noise_guard import NoiseGuard
 from edgesplit_controller.event_log import EventLog
-from edgesplit_controller.fleet.node_removal import NodeRemoval
 from edgesplit_controller.fleet.node_speeds import Speeds
+from edgesplit_controller.fleet.profiling_progress import Profiling
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.catalog import Catalog
 from edgesplit_controller.models.model_record import ModelRecord
-from edgesplit_controller.models.profiling_progress import Profiling
-from edgesplit_controller.rollout.deployment_state import PlanRecord
 from edgesplit_controller.rollout.driver import Rollouts
 from edgesplit_controller.stating.pinning import pin_rows
+from edgesplit_controller.storage.deployment_state import PlanRecord
 
 __all__ = ["Operations"]
 

@@ -13,7 +13,7 @@ import msgspec
 from edgesplit.control.figure_messages import Usage
 from edgesplit.operations.energy_documents import EnergyRow
 from edgesplit_controller.planner import energy_per_node
-from edgesplit_controller.rollout.deployment_state import PlanRecord
+from edgesplit_controller.storage.deployment_state import PlanRecord
 
 __all__ = ["energy_rows"]
 

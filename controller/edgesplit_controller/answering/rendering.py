@@ -34,11 +34,11 @@ from edgesplit.planning.plan import Assignment, per_node
 from edgesplit_controller.answering.energy_report import energy_rows
 from edgesplit_controller.deciding.changes.declined import Declined
 from edgesplit_controller.fleet.node_speeds import Speeds
+from edgesplit_controller.fleet.profiling_progress import failing_rows, profiling_rows
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.model_record import ModelRecord
-from edgesplit_controller.models.profiling_progress import failing_rows, profiling_rows
 from edgesplit_controller.planner import evaluate
-from edgesplit_controller.rollout.deployment_state import DeploymentState, PlanRecord, Tightening
+from edgesplit_controller.storage.deployment_state import DeploymentState, PlanRecord, Tightening
 
 __all__ = [
     "added_document",

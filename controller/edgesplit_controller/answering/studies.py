@@ -37,8 +37,8 @@ from edgesplit_controller.planner.studies.explanation import Explanation
 from edgesplit_controller.planner.studies.frontier import Frontier, FrontierPoint, frontier
 from edgesplit_controller.planner.studies.reasons import explain
 from edgesplit_controller.planner.studies.variations import moved_off, with_link, without_node
-from edgesplit_controller.rollout.deployment_state import PlanRecord
 from edgesplit_controller.stating.goals import goals_text, merged_goals
+from edgesplit_controller.storage.deployment_state import PlanRecord
 
 __all__ = ["Studies", "supposed_problem", "supposed_texts"]
 

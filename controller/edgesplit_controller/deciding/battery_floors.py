@@ -22,7 +22,6 @@ from edgesplit_controller.deciding.changes.replan_reasons import Reason, Thresho
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.fleet.traffic import Traffic
-from edgesplit_controller.rollout.deployment_state import PlanRecord
 from edgesplit_controller.stating.battery_limit import (
     ASSUMED_PER_S,
     BatteryState,
@@ -32,6 +31,7 @@ from edgesplit_controller.stating.battery_limit import (
     figures_data,
     keeps,
 )
+from edgesplit_controller.storage.deployment_state import PlanRecord
 
 __all__ = ["BatteryFloors"]
 

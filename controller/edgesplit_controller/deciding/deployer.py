@@ -40,10 +40,10 @@ from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.rollout.activation import Activation
-from edgesplit_controller.rollout.deployment_state import DeploymentState, PlanRecord
 from edgesplit_controller.rollout.driver import Rollouts
 from edgesplit_controller.stating.goals import goals_text
 from edgesplit_controller.stating.noise_tightening import tightened
+from edgesplit_controller.storage.deployment_state import DeploymentState, PlanRecord
 
 __all__ = ["Deployer"]
 

@@ -16,8 +16,8 @@ from edgesplit_controller.deciding.changes.replan_reasons import Thresholds, dec
 from edgesplit_controller.planner import evaluate
 from edgesplit_controller.planner.studies.variations import fallbacks, without_node
 from edgesplit_controller.rollout.compilation import is_local
-from edgesplit_controller.rollout.deployment_state import FallbackRecord, PlanRecord
 from edgesplit_controller.stating.codec_offers import offers_hold
+from edgesplit_controller.storage.deployment_state import FallbackRecord, PlanRecord
 
 __all__ = ["FallbackDraft", "HeldSpare", "plan_spares", "still_hold"]
 

@@ -24,9 +24,9 @@ from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.rollout.compilation import compile_plan
-from edgesplit_controller.rollout.deployment_state import DeploymentState, FallbackRecord, PlanRecord
 from edgesplit_controller.rollout.driver import Rollouts
 from edgesplit_controller.rollout.steps import FallbackEpoch
+from edgesplit_controller.storage.deployment_state import DeploymentState, FallbackRecord, PlanRecord
 
 __all__ = ["Fallbacks", "Writing"]
 

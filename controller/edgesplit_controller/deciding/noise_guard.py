@@ -23,9 +23,9 @@ from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.deciding.plan_maker import PlanMaker
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.models.model_record import ModelRecord
-from edgesplit_controller.rollout.deployment_state import PlanRecord, Tightening
 from edgesplit_controller.rollout.driver import Rollouts
 from edgesplit_controller.stating.noise_tightening import shadowing, tightening_after, why_unchecked
+from edgesplit_controller.storage.deployment_state import PlanRecord, Tightening
 
 __all__ = ["NoiseGuard", "shadowing_of"]
 

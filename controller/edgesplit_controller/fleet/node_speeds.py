@@ -32,8 +32,8 @@ from edgesplit_controller.fleet.speed_factors import (
 )
 from edgesplit_controller.fleet.timed_components import TimedComponents
 from edgesplit_controller.models.model_record import ModelRecord
-from edgesplit_controller.rollout.deployment_state import DeploymentState
 from edgesplit_controller.stating.predictions import corrected
+from edgesplit_controller.storage.deployment_state import DeploymentState
 
 __all__ = ["SavedSpeed", "Speeds"]
 

@@ -2,7 +2,7 @@
 
 Owns: the records, their offers to the nodes, freeing blobs nobody needs. Its rule: one intake at a time; a model is there
 once it is on disk, and a refused one leaves nothing behind. Not here: the intake's steps (`intake.py`), waiting for
-execution profiles (`models/profiling_progress.py`), deployments.
+execution profiles (`fleet/profiling_progress.py`), deployments.
 """
 
 from __future__ import annotations

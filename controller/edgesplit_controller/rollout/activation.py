@@ -17,8 +17,8 @@ from edgesplit_controller.deciding.fallbacks import Fallbacks, Writing
 from edgesplit_controller.deciding.plan_maker import Draft, PlanMaker
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.models.model_record import ModelRecord
-from edgesplit_controller.rollout.deployment_state import DeploymentState, LocalFallback, PlanRecord
 from edgesplit_controller.rollout.driver import Rollouts
+from edgesplit_controller.storage.deployment_state import DeploymentState, LocalFallback, PlanRecord
 
 __all__ = ["Activation"]
 

@@ -23,7 +23,6 @@ from edgesplit.errors import PreparationFailed, StoreUnwritable
 from edgesplit.planning.goals import Goals
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.registry import Registry
-from edgesplit_controller.rollout.deployment_state import DeploymentState, FallbackRecord, PlanRecord, State
 from edgesplit_controller.rollout.desired_state import desired_parts, stepped
 from edgesplit_controller.rollout.steps import (
     FallbackEpoch,
@@ -37,6 +36,7 @@ from edgesplit_controller.rollout.steps import (
 )
 from edgesplit_controller.stating.goals import goals_text
 from edgesplit_controller.stating.noise_tightening import unchecked_bound
+from edgesplit_controller.storage.deployment_state import DeploymentState, FallbackRecord, PlanRecord, State
 
 __all__ = ["Outbox", "Rollouts"]
 

@@ -16,7 +16,7 @@ import msgspec
 from edgesplit.control.noise_messages import NoiseReport
 from edgesplit.control.plan_messages import Shadowing
 from edgesplit.planning.problem import NoiseModel, Problem, Tensor
-from edgesplit_controller.rollout.deployment_state import PlanRecord, Tightening
+from edgesplit_controller.storage.deployment_state import PlanRecord, Tightening
 
 __all__ = ["shadowing", "tightened", "tightening_after", "unchecked_bound", "why_unchecked"]
 

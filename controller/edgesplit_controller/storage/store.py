@@ -22,7 +22,7 @@ from edgesplit.errors import InvalidConfiguration, InvalidInput, StoreUnwritable
 from edgesplit_controller.fleet.node_speeds import SavedSpeed
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.models.model_record import ModelRecord, read_record, write_atomically, write_record
-from edgesplit_controller.rollout.deployment_state import State
+from edgesplit_controller.storage.deployment_state import State
 from edgesplit_controller.storage.write_health import StoreHealth
 
 __all__ = ["Store"]

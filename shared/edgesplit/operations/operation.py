@@ -12,9 +12,7 @@ import msgspec
 
 from edgesplit.control.event_kinds import EventSelection
 from edgesplit.control.event_messages import Event
-from edgesplit.operations.study_documents import (
-    LinkChange,
-)
+from edgesplit.operations.study_documents import LinkChange
 from edgesplit.planning.goals import PinRule
 
 __all__ = [

@@ -19,8 +19,8 @@ from edgesplit_controller.deciding.changes.replan_reasons import Figures, Reason
 from edgesplit_controller.deciding.changes.trigger import Data, ModelWatch
 from edgesplit_controller.deciding.plan_maker import PlanMaker
 from edgesplit_controller.event_log import EventLog
-from edgesplit_controller.rollout.deployment_state import PlanRecord
 from edgesplit_controller.rollout.driver import Rollouts
+from edgesplit_controller.storage.deployment_state import PlanRecord
 
 __all__ = ["Relevance"]
 

@@ -14,7 +14,7 @@ from edgesplit.retrying import Retry
 from edgesplit_controller.deciding.changes.fleet_snapshot import FleetSnapshot
 from edgesplit_controller.deciding.changes.link_impact import LinkImpact
 from edgesplit_controller.deciding.changes.replan_reasons import Figures
-from edgesplit_controller.rollout.deployment_state import PlanRecord, Tightening
+from edgesplit_controller.storage.deployment_state import PlanRecord, Tightening
 
 __all__ = ["Data", "ModelChange", "ModelWatch", "Trigger"]
 
