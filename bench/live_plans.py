@@ -18,8 +18,8 @@ from edgesplit.control.registration_messages import ControllerStatus, NodeStatus
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit_controller.artifacts.artifact_server import ArtifactServer
 from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.graph.graph_refs import tensor_specs
 from edgesplit_controller.graph.model_graph import ModelGraph
-from edgesplit_controller.rollout.compilation import tensor_specs
 
 __all__ = ["AgentWatch", "PlanPusher"]
 

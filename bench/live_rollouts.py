@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from bench.live_plans import PREPARE_TIMEOUT_S, PlanPusher
 from edgesplit.control import topics
 from edgesplit.control.plan_messages import Deployment, Desired, EpochSpec
+from edgesplit_controller.graph.graph_refs import tensor_specs
 from edgesplit_controller.graph.model_graph import ModelGraph
-from edgesplit_controller.rollout.compilation import tensor_specs
-from edgesplit_controller.rollout.steps import EpochPlan, Rollout, World, advance, begin, parts
+from edgesplit_controller.rollout.steps import World, advance, begin, parts
+from edgesplit_controller.storage.rollout_state import EpochPlan, Rollout
 
 __all__ = ["PlanRoller", "Switch"]
 

@@ -30,8 +30,9 @@ from edgesplit.control.plan_messages import ComponentSpec
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment
 from edgesplit.planning.problem import Problem
+from edgesplit_controller.graph.graph_refs import tensor_specs
 from edgesplit_controller.planner import evaluate
-from edgesplit_controller.rollout.compilation import compile_plan, tensor_specs
+from edgesplit_controller.rollout.compilation import compile_plan
 from edgesplit_controller.stating.predictions import placed
 from edgesplit_controller.stating.problem_statement import Candidate, build_problem
 

@@ -24,6 +24,7 @@ from edgesplit_agent.compute.session_pool import RuntimeOptions, open_session
 from edgesplit_agent.compute.worker import Worker
 from edgesplit_agent.profiling.profiler import Profiler
 from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.graph.graph_refs import tensor_specs
 from edgesplit_controller.graph.importing.importer import import_model
 from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.quantizable import candidates
@@ -31,7 +32,6 @@ from edgesplit_controller.graph.units import find_units
 from edgesplit_controller.models.intake import model_offer
 from edgesplit_controller.quantization.calibration import load_calibration
 from edgesplit_controller.quantization.noise.noise_model import calibrate
-from edgesplit_controller.rollout.compilation import tensor_specs
 
 __all__ = ["OPTIONS", "ProfiledModel", "TimedSession", "profiled"]
 

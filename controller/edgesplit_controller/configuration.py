@@ -15,7 +15,6 @@ import msgspec
 from edgesplit.daemon.advertised_address import checked_advertise
 from edgesplit.errors import InvalidConfiguration
 from edgesplit.mqtt.broker_address import BrokerAddress, TlsFiles
-from edgesplit_controller.deciding.changes.replan_reasons import Thresholds
 
 __all__ = [
     "Artifacts",
@@ -24,6 +23,7 @@ __all__ = [
     "Models",
     "Planning",
     "Store",
+    "Thresholds",
     "split_address",
 ]
 
@@ -92,6 +92,25 @@ class Models(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
 
     metrics: tuple[str, ...] = ()
+
+
+class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
+    """How much must change.
+
+    Attributes:
+        change: Relative change of a link's or node's figure that makes the controller plan again. [1]
+        gain: Relative gain of the objective that makes it switch. [1]
+        latency_floor_s: Latencies that differ by less are the same. [s]
+    """
+
+    change: float = 0.2
+    gain: float = 0.05
+    latency_floor_s: float = 0.0005
+
+    @property
+    def stake(self) -> float:
+        """Share of a plan that a link's change must be able to make before it is planned again. [1]"""
+        return self.gain / 2
 
 
 class Planning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import TypeVar
 
@@ -180,7 +180,7 @@ class Service:
             when_written=writing.when_done,
         )
         self._store_health = store.health
-        self._keeper = StoreKeeper(store, self._rollouts, self._events, self._deployer.store_healed)
+        self._keeper = StoreKeeper(store, self._rollouts, self._catalog.tidy, self._events, self._deployer.store_healed)
         self._inbox = Inbox(operations.perform, self._bus.send, release())
         self._artifacts = ArtifactServer(
             store.blobs,
@@ -283,10 +283,10 @@ class Service:
         """A node should measure a model once more."""
         self._bus.send(topics.profile_requests(node), request)
 
-    def clear_offer(self, model: str, nodes: Collection[str]) -> None:
+    def clear_offer(self, model: str) -> None:
         """A model is gone, and with it what offline nodes reported on it."""
         self._bus.clear_state(topics.model(model))
-        for node in nodes:
+        for node in self._registry.nodes:
             # Nodes' own topics: repeated after a reconnect, this would remove what they say of a later model.
             for topic in (
                 make(node, model) for make in (topics.noise, topics.profile, topics.timings, topics.observed)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.plan import Evaluation
 from edgesplit.planning.problem import Constraints, Link, Node, Objective, Operator, Problem, Tensor
+from edgesplit_controller.configuration import Thresholds
 from edgesplit_controller.deciding.battery_solving import fitted, solve_within
-from edgesplit_controller.deciding.changes.replan_reasons import Thresholds
 from edgesplit_controller.planner import evaluate
 from edgesplit_controller.stating.battery_limit import BatteryState, Demand, battery_allowance, battery_reason, keeps
 

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from edgesplit.control.plan_messages import EpochState, Observed
 from edgesplit.errors import EdgesplitError
 from edgesplit.operations.operation import DeployModel, ForbidNode, ShowPlan, UndeployModel
-from edgesplit_controller.rollout.steps import EpochPlan, Rollout, World, advance, begin, parts, remaining_s
+from edgesplit_controller.rollout.steps import World, advance, begin, parts, remaining_s
+from edgesplit_controller.storage.rollout_state import EpochPlan, Rollout
 from tests.controller.test_service import Fleet
 from tests.controller.tiny_models import convolutions
 from tests.waiting import until

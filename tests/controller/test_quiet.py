@@ -20,14 +20,13 @@ from edgesplit.control.event_messages import Event
 from edgesplit.operations.operation import DeployModel, ListEvents, ShowPlan
 from edgesplit.planning.plan import Assignment
 from edgesplit.planning.problem import Problem
-from edgesplit_controller.configuration import Planning
+from edgesplit_controller.configuration import Planning, Thresholds
 from edgesplit_controller.deciding.changes.declined import AT_ONCE
-from edgesplit_controller.deciding.changes.replan_reasons import Thresholds
 from edgesplit_controller.deciding.fallback_choice import HeldSpare, plan_spares, still_hold
 from edgesplit_controller.deciding.plan_maker import PlanMaker
 from edgesplit_controller.planner import evaluate
-from edgesplit_controller.rollout.steps import FallbackEpoch
 from edgesplit_controller.storage.deployment_state import FallbackRecord, PlanRecord
+from edgesplit_controller.storage.rollout_state import FallbackEpoch
 from tests.controller.test_service import GOOD_LINK, Fleet
 from tests.controller.tiny_models import convolutions
 from tests.waiting import until

@@ -9,16 +9,8 @@ from hypothesis import strategies as st
 
 from edgesplit.control.plan_messages import EpochState, Observed
 from edgesplit.retrying import Retrying
-from edgesplit_controller.rollout.steps import (
-    EpochPlan,
-    FallbackEpoch,
-    Rollout,
-    World,
-    advance,
-    begin,
-    parts,
-    with_spares,
-)
+from edgesplit_controller.rollout.steps import World, advance, begin, parts, with_spares
+from edgesplit_controller.storage.rollout_state import EpochPlan, FallbackEpoch, Rollout
 
 NODES = ("device", "edge", "cloud")
 

@@ -18,17 +18,19 @@ from edgesplit.control.profile_messages import (
 from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment
-from edgesplit_controller.fleet.node_speeds import SavedSpeed, Speeds
+from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.registry import FleetChange, Registry
 from edgesplit_controller.fleet.speed_factors import Factors
+from edgesplit_controller.fleet.unit_times import component_key, corrected, unit_seconds
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.models.intake import take_in
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.models.submission import Submission
 from edgesplit_controller.planner import evaluate
-from edgesplit_controller.rollout.steps import EpochPlan
-from edgesplit_controller.stating.predictions import as_timed, component_key, corrected, placed, unit_seconds
+from edgesplit_controller.stating.predictions import as_timed, placed
 from edgesplit_controller.storage.deployment_state import DeploymentState, PlanRecord
+from edgesplit_controller.storage.rollout_state import EpochPlan
+from edgesplit_controller.storage.saved_speeds import SavedSpeed
 from tests.controller.test_predictions import COSTS, KERNEL_S, problem_of, profile
 from tests.controller.tiny_models import convolutions
 

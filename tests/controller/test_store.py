@@ -10,9 +10,10 @@ import pytest
 from edgesplit.errors import InvalidConfiguration, InvalidInput
 from edgesplit.planning.goals import Goals
 from edgesplit_controller.models.intake import take_in
+from edgesplit_controller.models.model_folders import ModelFolders
 from edgesplit_controller.models.submission import Submission
-from edgesplit_controller.rollout.steps import EpochPlan, Rollout
 from edgesplit_controller.storage.deployment_state import DeploymentState, State
+from edgesplit_controller.storage.rollout_state import EpochPlan, Rollout
 from edgesplit_controller.storage.store import Store
 from tests.controller.tiny_models import convolutions
 
@@ -80,17 +81,18 @@ def test_models_survive_a_crash_while_being_replaced(tmp_path: Path) -> None:
     store = Store(tmp_path)
     (store.uploads / "upload").write_bytes(convolutions(1))
     record = take_in(Submission("m", store.uploads / "upload", {}, None, 0, ()), store.blobs, lambda _text, _part: None)
-    store.save_model(record)
-    assert store.load_models()["m"].manifest == record.manifest
+    folders = ModelFolders(store.path, store.health)
+    folders.save(record)
+    assert folders.load()["m"].manifest == record.manifest
     # Killed after the new version was written and before it took the old one's place.
     (tmp_path / "models" / "m").rename(tmp_path / "incoming" / "m")
     # Killed while a version was being written.
     (tmp_path / "incoming" / "half").mkdir()
-    assert list(store.load_models()) == ["m"]
+    assert list(folders.load()) == ["m"]
     assert list((tmp_path / "incoming").iterdir()) == []
     (tmp_path / "models" / "m" / "graph.onnx").write_bytes(b"\x00damaged")
     with pytest.raises(InvalidConfiguration, match="add the model again"):
-        store.load_models()
+        folders.load()
     store.close()
 
 

@@ -258,7 +258,7 @@ async def test_a_full_store_is_known_before_a_command_meets_it(fleet: Fleet, mon
 async def test_a_model_whose_folder_stays_is_gone_all_the_same(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = fleet.configuration.store_path / "models" / "idle"
     with monkeypatch.context() as patch:
-        patch.setattr("edgesplit_controller.storage.store.shutil.rmtree", lambda *_args, **_options: None)
+        patch.setattr("edgesplit_controller.models.model_folders.shutil.rmtree", lambda *_args, **_options: None)
         await fleet.client.ask(RemoveModel(name="idle"))
         assert folder.exists()
         await fleet.stop_controller()

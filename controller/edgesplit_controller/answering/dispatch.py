@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from edgesplit.errors import EdgesplitError, InvalidInput, NodeUnreachable, NotDeployed, StoreUnwritable, UnknownNode
+from edgesplit.errors import EdgesplitError, InvalidInput, NodeUnreachable, NotDeployed, StoreUnwritable
 from edgesplit.operations.documents import (
     DeployDocument,
     ModelAddedDocument,
@@ -283,9 +283,7 @@ class Operations:
         if deployment is None or deployment.rollout.active is None:
             raise NotDeployed(f"{name} is not deployed: run splitctl deploy {name} --source NODE")
         node = via if via is not None else deployment.source
-        if not self._registry.knows(node):
-            known = ", ".join(self._registry.nodes) or "none yet"
-            raise UnknownNode(f"no node {node!r} is registered: choose among the known ones ({known})")
+        self._registry.check_known(node)
         status = self._registry.node(node).status
         if status is None or not status.online:
             raise NodeUnreachable(f"node {node} is offline: start its agent or go --via another node")

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from edgesplit.errors import EdgesplitError, InvalidInput, PlanInfeasible, StoreUnwritable, UnknownNode
+from edgesplit.errors import EdgesplitError, InvalidInput, PlanInfeasible, StoreUnwritable
 from edgesplit.operations.documents import ForbiddenRow, PinsDocument, WeightsRow
 from edgesplit.operations.operation import AllowNode, ForbidNode, PinOperators, SetWeights, UnpinOperators
 from edgesplit.planning.goals import Goals
@@ -85,7 +85,7 @@ class GoalChanges:
             for node in rule.nodes:
                 if node in record.graph.operator and not self._registry.knows(node):
                     raise InvalidInput(f"{node} is an operator and no node: patterns stand in front of --node")
-                self._check_node(node)
+                self._registry.check_known(node)
             check_rule(record.name, record.graph, rule)
             goals = with_pin(goals, rule)
         return await self._repin(asked.name, goals)
@@ -109,7 +109,7 @@ class GoalChanges:
             UnknownModel, UnknownNode: There is no such model or node.
             PlanInfeasible: A model has no plan without it; that one changed nothing, nor did what later ones get.
         """
-        self._check_node(asked.node)
+        self._registry.check_known(asked.node)
         return await self._bar(asked.model, lambda goals: with_forbidden(goals, asked.node))
 
     async def allow(self, asked: AllowNode) -> list[ForbiddenRow]:
@@ -211,11 +211,6 @@ class GoalChanges:
 
     def _models(self, model: str | None) -> list[str]:
         return [self._catalog.get(model).name] if model is not None else sorted(self._catalog.records)
-
-    def _check_node(self, node: str) -> None:
-        if not self._registry.knows(node):
-            known = ", ".join(self._registry.nodes) or "none yet"
-            raise UnknownNode(f"no node {node!r} is registered: choose among the known ones ({known})")
 
 
 def _joined(failures: Sequence[EdgesplitError]) -> EdgesplitError:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from edgesplit.errors import InvalidInput, PlanInfeasible, UnknownNode
+from edgesplit.errors import InvalidInput, PlanInfeasible
 from edgesplit.formatting import speed, time_span
 from edgesplit.operations.operation import ExplainPlan, TraceFrontier, WhatIf
 from edgesplit.operations.study_documents import (
@@ -152,9 +152,7 @@ class Studies:
     def _check_nodes(self, asked: WhatIf) -> None:
         named = [*asked.without, *(end for link in asked.links for end in (link.from_, link.to))]
         for node in named:
-            if not self._registry.knows(node):
-                known = ", ".join(self._registry.nodes) or "none yet"
-                raise UnknownNode(f"no node {node!r} is registered: choose among the known ones ({known})")
+            self._registry.check_known(node)
 
 
 def supposed_problem(problem: Problem, asked: WhatIf) -> Problem:

@@ -17,8 +17,9 @@ from edgesplit.formatting import joules
 from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.problem import Problem
+from edgesplit_controller.configuration import Thresholds
 from edgesplit_controller.deciding.battery_solving import with_limit
-from edgesplit_controller.deciding.changes.replan_reasons import Reason, Thresholds
+from edgesplit_controller.deciding.changes.replan_reasons import Reason
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.fleet.traffic import Traffic

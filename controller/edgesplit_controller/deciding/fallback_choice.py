@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from edgesplit.planning.plan import Assignment, Evaluation, Solution
 from edgesplit.planning.problem import Problem
-from edgesplit_controller.deciding.changes.replan_reasons import Thresholds, decide
+from edgesplit_controller.configuration import Thresholds
+from edgesplit_controller.deciding.changes.replan_reasons import decide
 from edgesplit_controller.planner import evaluate
 from edgesplit_controller.planner.studies.variations import fallbacks, without_node
 from edgesplit_controller.rollout.compilation import is_local

@@ -25,8 +25,8 @@ from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.rollout.compilation import compile_plan
 from edgesplit_controller.rollout.driver import Rollouts
-from edgesplit_controller.rollout.steps import FallbackEpoch
 from edgesplit_controller.storage.deployment_state import DeploymentState, FallbackRecord, PlanRecord
+from edgesplit_controller.storage.rollout_state import FallbackEpoch
 
 __all__ = ["Fallbacks", "Writing"]
 

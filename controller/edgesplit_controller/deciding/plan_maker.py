@@ -28,11 +28,11 @@ from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.planner import evaluate, score
 from edgesplit_controller.rollout.compilation import compile_local, compile_plan, is_local
-from edgesplit_controller.rollout.steps import EpochPlan
 from edgesplit_controller.stating.codec_offers import offers_hold
 from edgesplit_controller.stating.predictions import as_timed, placed
 from edgesplit_controller.stating.problem_statement import Candidate, build_problem, whole_weight_bytes
 from edgesplit_controller.storage.deployment_state import DeploymentState, LocalFallback, PlanRecord
+from edgesplit_controller.storage.rollout_state import EpochPlan
 
 __all__ = ["Draft", "NotProfiledYet", "PlanMaker"]
 

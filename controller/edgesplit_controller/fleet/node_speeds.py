@@ -20,47 +20,19 @@ from edgesplit.control.profile_messages import ComponentTiming, ExecutionProfile
 from edgesplit.formatting import time_span
 from edgesplit.operations.documents import SpeedRow
 from edgesplit_controller.fleet.registry import FleetChange, Registry
-from edgesplit_controller.fleet.speed_factors import (
-    Factors,
-    Known,
-    NodeSpeed,
-    Origin,
-    factors,
-    rested_factor,
-    served,
-    timed_again,
-)
+from edgesplit_controller.fleet.speed_factors import Factors, NodeSpeed, factors, rested_factor, served, timed_again
 from edgesplit_controller.fleet.timed_components import TimedComponents
+from edgesplit_controller.fleet.unit_times import corrected
 from edgesplit_controller.models.model_record import ModelRecord
-from edgesplit_controller.stating.predictions import corrected
 from edgesplit_controller.storage.deployment_state import DeploymentState
+from edgesplit_controller.storage.saved_speeds import SavedSpeed
 
-__all__ = ["SavedSpeed", "Speeds"]
+__all__ = ["Speeds"]
 
 FRESH_S = 10.0
 """Runs that ended so long before a node speaks of them show its speed now. [s]"""
 NOTABLE = 0.01
 """Relative change of a correction that predictions follow."""
-
-
-class SavedSpeed(msgspec.Struct, frozen=True, kw_only=True):
-    """One node and model as it is remembered over a restart.
-
-    Attributes:
-        profile: Digest of the profile that is corrected.
-        told_s: As `_Watched`. [s]
-        factor: This and the rest as `NodeSpeed`. [1]
-    """
-
-    node: str
-    model: str
-    profile: str
-    told_s: float
-    factor: float
-    known: dict[str, Known]
-    origin: Origin
-    relapses: int
-    slow_down: float
 
 
 @dataclass

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from edgesplit.control.profile_messages import ProfileReport, ProfileRequest
-from edgesplit.errors import UnknownNode
 from edgesplit.operations.profile_documents import FailingRow, ProfiledRow, ProfilingRow
 from edgesplit.retrying import Retrying
 from edgesplit_controller.fleet.registry import FleetNode, Registry
@@ -134,9 +133,7 @@ class Profiling:
     def _asked(self, node: str | None) -> tuple[str, ...]:
         if node is None:
             return self._registry.online()
-        if not self._registry.knows(node):
-            known = ", ".join(self._registry.nodes) or "none yet"
-            raise UnknownNode(f"no node {node!r} is registered: choose among the known ones ({known})")
+        self._registry.check_known(node)
         return (node,)
 
     def _row(self, name: str, record: ModelRecord, asked: str, seconds: float) -> ProfiledRow:

@@ -2,7 +2,7 @@
 
 Owns: every node's registration, figures, links and execution profiles, and which nodes may be planned on. Its rule: it
 only remembers what nodes said, and when it came by its own monotonic clock, and tells what changed; it knows no bus or
-plan. Not here: what a change leads to (`deciding/changes/replan_reasons.py`), documents for people (`documents.py`).
+plan. Not here: what a change leads to (`deciding/changes/replan_reasons.py`), documents for people (`answering/`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from edgesplit.control.messages import PROTOCOL
 from edgesplit.control.plan_messages import Observed
 from edgesplit.control.profile_messages import ExecutionProfile, ProfileReport
 from edgesplit.control.registration_messages import NodeStatus
+from edgesplit.errors import UnknownNode
 from edgesplit.formatting import time_span
 from edgesplit_controller.fleet.usage_sums import UsageSums
 
@@ -120,6 +121,16 @@ class Registry:
     def knows(self, name: str) -> bool:
         """Whether a node of that name ever registered."""
         return name in self._nodes and self._nodes[name].status is not None
+
+    def check_known(self, name: str) -> None:
+        """Refuse a name under which no node ever registered.
+
+        Raises:
+            UnknownNode: With those that did.
+        """
+        if not self.knows(name):
+            known = ", ".join(self.nodes) or "none yet"
+            raise UnknownNode(f"no node {name!r} is registered: choose among the known ones ({known})")
 
     def online(self) -> tuple[str, ...]:
         """Nodes that are connected and not refused."""

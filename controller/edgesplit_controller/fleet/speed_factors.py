@@ -2,7 +2,7 @@
 
 Owns: what live timings of components, and whole models timed again, say about that. Its rule: pure; a node's factor
 changes at once when two reports in a row agree on it, else it follows smoothly, so that noise moves nothing. Not here:
-what the profile says of a component (`stating/predictions.py`), who listens (`fleet/node_speeds.py`).
+what the profile says of a component (`fleet/unit_times.py`), who listens (`fleet/node_speeds.py`).
 
 A component's time is taken apart as
 
@@ -18,15 +18,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 from edgesplit.control.profile_messages import ExecutionProfile
+from edgesplit_controller.storage.saved_speeds import Known, TimingOrigin
 
 __all__ = [
     "Factors",
-    "Known",
     "NodeSpeed",
-    "Origin",
     "Timed",
     "expected_s",
     "factors",
@@ -57,8 +55,6 @@ RELAPSE_S = 120.0
 """A node that becomes slow so soon after it was found recovered only seemed so: without its work it is fast. [s]"""
 FIRST_HOLD_S, LONGEST_HOLD_S = 30.0, 1800.0
 
-Origin = Literal["profile", "live timings", "timed again"]
-
 
 @dataclass(frozen=True)
 class Timed:
@@ -80,19 +76,6 @@ class Timed:
     def profiled_s(self) -> float:
         """Of all its units. [s]"""
         return self.float_s + self.int8_s
-
-
-@dataclass(frozen=True)
-class Known:
-    """A component that was timed once.
-
-    Attributes:
-        error: What it takes over the profile, the node's factor aside. [1]
-    """
-
-    float_s: float
-    int8_s: float
-    error: float
 
 
 @dataclass(frozen=True)
@@ -121,7 +104,7 @@ class NodeSpeed:
     factor: float = 1.0
     known: Mapping[str, Known] = field(default_factory=dict[str, Known])
     suspected: float | None = None
-    origin: Origin = "profile"
+    origin: TimingOrigin = "profile"
     slow_since_s: float = float("-inf")
     recovered_s: float = float("-inf")
     relapses: int = 0

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from edgesplit.control.profile_messages import ComponentTiming, ExecutionProfile
 from edgesplit.planning.plan import Assignment, Component
 from edgesplit_controller.fleet.speed_factors import Timed
+from edgesplit_controller.fleet.unit_times import component_key, unit_seconds
 from edgesplit_controller.models.model_record import ModelRecord
-from edgesplit_controller.stating.predictions import component_key, unit_seconds
 from edgesplit_controller.storage.deployment_state import DeploymentState
 
 __all__ = ["TimedComponents"]

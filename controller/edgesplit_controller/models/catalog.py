@@ -15,14 +15,14 @@ from edgesplit.control.profile_messages import ModelOffer
 from edgesplit.errors import ModelExists, UnknownModel
 from edgesplit.names import checked_name
 from edgesplit.operations.operation import AddModel
-from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.graph.protos import external_fields, is_external
 from edgesplit_controller.models.intake import take_in
+from edgesplit_controller.models.model_folders import ModelFolders
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.models.submission import Progress, Submission
 from edgesplit_controller.storage.store import Store
 
-__all__ = ["Catalog", "OfferPort"]
+__all__ = ["Catalog", "NodeReports", "OfferPort"]
 
 
 class OfferPort(Protocol):
@@ -31,8 +31,18 @@ class OfferPort(Protocol):
     def publish_offer(self, offer: ModelOffer) -> None:
         """Every node should profile a model."""
 
-    def clear_offer(self, model: str, nodes: Collection[str]) -> None:
-        """A model is gone; `nodes` may have reported on it."""
+    def clear_offer(self, model: str) -> None:
+        """A model is gone."""
+
+
+class NodeReports(Protocol):
+    """What nodes reported about models."""
+
+    def forget_profiles(self, model: str) -> None:
+        """Nodes' profiles of a model hold no more."""
+
+    def forget_model(self, model: str) -> None:
+        """A model is gone."""
 
 
 class Catalog:
@@ -40,7 +50,7 @@ class Catalog:
 
     Args:
         store: Where they live.
-        registry: Which nodes are online and what they profiled.
+        reports: What is forgotten with a model.
         offers: Where offers go.
         metrics: What noise may be read as besides rho, module:function each.
         removed: Models whose removal was decided before.
@@ -49,17 +59,18 @@ class Catalog:
     def __init__(
         self,
         store: Store,
-        registry: Registry,
+        reports: NodeReports,
         offers: OfferPort,
         metrics: tuple[str, ...] = (),
         *,
         removed: Collection[str] = (),
     ) -> None:
         self._store = store
-        self._registry = registry
+        self._folders = ModelFolders(store.path, store.health)
+        self._reports = reports
         self._offers = offers
         self._metrics = metrics
-        self._records = store.load_models(removed)
+        self._records = self._folders.load(removed)
         self._intake = asyncio.Lock()
 
     @property
@@ -102,7 +113,7 @@ class Catalog:
                 before, self._records[name] = self._records.get(name), record
                 if before is not None and before.manifest.offer != record.manifest.offer:
                     # The same file with other samples or candidates has other units and int8 kernels to time.
-                    self._registry.forget_profiles(name)
+                    self._reports.forget_profiles(name)
         finally:
             self.discard(request)
         self._offers.publish_offer(record.manifest.offer)
@@ -122,7 +133,7 @@ class Catalog:
         def write() -> ModelRecord:
             with self._store.health.writing(mixed=True):
                 record = take_in(submission, self._store.blobs, tell)
-            self._store.save_model(record)
+            self._folders.save(record)
             return record
 
         return await asyncio.to_thread(write)
@@ -130,10 +141,14 @@ class Catalog:
     def remove(self, name: str) -> bool:
         """Forget a model whose removal is on disk already; False if its folder still has to go."""
         del self._records[name]
-        gone = self._store.remove_model(name)
-        self._registry.forget_model(name)
-        self._offers.clear_offer(name, tuple(self._registry.nodes))
+        gone = self._folders.remove(name)
+        self._reports.forget_model(name)
+        self._offers.clear_offer(name)
         return gone
+
+    def tidy(self, removed: Collection[str]) -> tuple[str, ...]:
+        """Delete what is left on disk of models that were removed; returns those of which something stays."""
+        return tuple(name for name in removed if not self._folders.remove(name))
 
     def delete(self, name: str) -> None:
         """Delete what is left on disk of a model that was removed.
@@ -142,7 +157,7 @@ class Catalog:
             StoreUnwritable: It is still there.
         """
         with self._store.health.writing():
-            if not self._store.remove_model(name):
+            if not self._folders.remove(name):
                 raise OSError(f"what is left of {name} cannot be deleted")
 
     def collect(self, needed: Callable[[], Collection[str]]) -> None:

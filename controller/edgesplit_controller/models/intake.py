@@ -22,6 +22,7 @@ from edgesplit.operations.documents import CodecsDocument
 from edgesplit.operations.noise_documents import NoiseModelDocument
 from edgesplit.planning.output_noise import load_metric
 from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.graph.graph_refs import tensor_specs, whole_graph_ref
 from edgesplit_controller.graph.importing.importer import import_model
 from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.quantizable import candidates
@@ -34,7 +35,6 @@ from edgesplit_controller.quantization.calibration_graphs import calibration_pla
 from edgesplit_controller.quantization.profile_graphs import profile_protos
 from edgesplit_controller.quantization.qdq import Ranges, quantize
 from edgesplit_controller.quantization.sites import quantizable
-from edgesplit_controller.rollout.compilation import tensor_specs, whole_graph_ref
 
 __all__ = ["Progress", "Submission", "model_offer", "take_in"]
 

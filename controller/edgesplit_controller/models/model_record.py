@@ -7,9 +7,7 @@ stand (`deployment/`).
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,8 +24,9 @@ from edgesplit.operations.noise_documents import NoiseModelDocument
 from edgesplit.planning.problem import NoiseModel
 from edgesplit_controller.graph.model_graph import GraphOperator, GraphTensor, ModelGraph, Unit
 from edgesplit_controller.quantization.codecs.codec_figures import CodecFigure
+from edgesplit_controller.storage.atomic_write import write_atomically
 
-__all__ = ["Manifest", "ModelRecord", "read_record", "write_atomically", "write_record"]
+__all__ = ["Manifest", "ModelRecord", "read_record", "write_record"]
 
 MANIFEST = "manifest.json"
 GRAPH = "graph.onnx"
@@ -155,26 +154,6 @@ def read_record(folder: Path) -> ModelRecord | None:
         notes=manifest.notes,
     )
     return ModelRecord(manifest, graph)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file's content so that a crash leaves the old or the new, never a mixture.
-
-    Raises:
-        OSError: It could not be written; the old content stands, and nothing half-written takes up room.
-    """
-    temporary = path.with_name(f".{path.name}.new")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            # A rename may reach the disk before the bytes do.
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
 
 
 def _load(path: Path) -> onnx.ModelProto:

@@ -13,18 +13,19 @@ from dataclasses import dataclass
 import msgspec
 import onnx
 
-from edgesplit.control.messages import GraphRef, TensorSpec, WeightRef
+from edgesplit.control.messages import TensorSpec, WeightRef
 from edgesplit.control.plan_messages import ComponentSpec, EpochSpec, Route
 from edgesplit.planning.plan import Assignment, Component, Evaluation
 from edgesplit.wire.tensors import tensor_bytes
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.cut import ComponentGraph, cut
+from edgesplit_controller.graph.graph_refs import graph_ref
 from edgesplit_controller.graph.model_graph import ModelGraph
-from edgesplit_controller.graph.protos import external_fields, is_external, numpy_name, static_shape
+from edgesplit_controller.graph.protos import numpy_name, static_shape
 from edgesplit_controller.quantization.qdq import Ranges, quantize, wire_name
 from edgesplit_controller.stating.codec_offers import is_lossy
 
-__all__ = ["compile_local", "compile_plan", "graph_ref", "is_local", "tensor_specs", "whole_graph_ref"]
+__all__ = ["compile_local", "compile_plan", "is_local"]
 
 RAW = "raw"
 
@@ -87,38 +88,6 @@ def compile_local(graph: ModelGraph, blobs: BlobStore, *, epoch: int, source: st
 def is_local(assignment: Assignment, source: str) -> bool:
     """Whether a plan is the one that needs nobody else: everything on the source, in float."""
     return not assignment.quantized and set(assignment.node_of.values()) <= {source}
-
-
-def graph_ref(proto: onnx.ModelProto, blobs: BlobStore, weights: Sequence[WeightRef]) -> GraphRef:
-    """Store a graph without its weights as a blob."""
-    content = proto.SerializeToString()
-    return GraphRef(digest=blobs.put(content), nbytes=len(content), weights=tuple(weights))
-
-
-def whole_graph_ref(proto: onnx.ModelProto, blobs: BlobStore) -> GraphRef:
-    """Store a whole graph, whose large initializers refer to blobs already."""
-    weights: list[WeightRef] = []
-    for tensor in proto.graph.initializer:
-        if not is_external(tensor):
-            continue
-        digest = external_fields(tensor)["location"]
-        weights.append(
-            WeightRef(
-                name=tensor.name,
-                digest=digest,
-                dtype=numpy_name(tensor.data_type),
-                shape=tuple(tensor.dims),
-                nbytes=blobs.nbytes(digest),
-            )
-        )
-    return graph_ref(proto, blobs, weights)
-
-
-def tensor_specs(graph: ModelGraph, names: Sequence[str]) -> tuple[TensorSpec, ...]:
-    """Describe activation tensors of a model."""
-    return tuple(
-        TensorSpec(name=name, dtype=graph.tensors[name].dtype, shape=graph.tensors[name].shape) for name in names
-    )
 
 
 def _cut(

@@ -10,8 +10,9 @@ from collections.abc import Callable
 import msgspec
 
 from edgesplit.control.plan_messages import Desired, EpochSpec, Shadowing
-from edgesplit_controller.rollout.steps import Rollout, parts
+from edgesplit_controller.rollout.steps import parts
 from edgesplit_controller.storage.deployment_state import DeploymentState, PlanRecord
+from edgesplit_controller.storage.rollout_state import Rollout
 
 __all__ = ["desired_parts", "stepped"]
 

@@ -22,7 +22,8 @@ import msgspec
 
 from edgesplit.formatting import joules, watts
 from edgesplit.planning.battery_allowance import BatteryAllowance
-from edgesplit_controller.deciding.changes.replan_reasons import Reason, Thresholds
+from edgesplit_controller.configuration import Thresholds
+from edgesplit_controller.deciding.changes.replan_reasons import Reason
 
 __all__ = [
     "ASSUMED_PER_S",

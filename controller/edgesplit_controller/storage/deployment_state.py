@@ -14,7 +14,7 @@ from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment, Component, Evaluation, NodeShare, Status
 from edgesplit.planning.problem import Problem
-from edgesplit_controller.rollout.steps import EpochPlan, Rollout
+from edgesplit_controller.storage.rollout_state import EpochPlan, Rollout
 
 __all__ = ["DeploymentState", "FallbackRecord", "LocalFallback", "PlanRecord", "State", "Tightening"]
 

@@ -1,8 +1,9 @@
 """The controller's folder on disk.
 
-Owns: `models/`, `blobs/`, `uploads/`, `events.jsonl`, `state.json` and `speeds.json`. Its rule: every file is replaced
-whole, so a kill at any moment leaves a readable folder; what cannot be written raises `StoreUnwritable` and leaves what
-was there; a damaged file is refused with one sentence, never guessed at. Not here: what the values mean.
+Owns: `blobs/`, `uploads/`, `events.jsonl`, `state.json` and `speeds.json`. Its rule: every file is replaced whole, so a
+kill at any moment leaves a readable folder; what cannot be written raises `StoreUnwritable` and leaves what was there; a
+damaged file is refused with one sentence, never guessed at. Not here: what the values mean, `models/`
+(`models/model_folders.py`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 from collections.abc import Collection, Generator, Iterable
 from functools import partial
 from pathlib import Path
@@ -19,10 +19,10 @@ import msgspec
 import structlog
 
 from edgesplit.errors import InvalidConfiguration, InvalidInput, StoreUnwritable
-from edgesplit_controller.fleet.node_speeds import SavedSpeed
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.models.model_record import ModelRecord, read_record, write_atomically, write_record
+from edgesplit_controller.storage.atomic_write import write_atomically
 from edgesplit_controller.storage.deployment_state import State
+from edgesplit_controller.storage.saved_speeds import SavedSpeed
 from edgesplit_controller.storage.write_health import StoreHealth
 
 __all__ = ["Store"]
@@ -35,6 +35,7 @@ class Store:
         path: Made where it is missing.
 
     Attributes:
+        path: The folder.
         health: Whether it takes writes.
         blobs: Graphs and weights.
 
@@ -43,12 +44,12 @@ class Store:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self.health = StoreHealth(path)
         self._log = structlog.get_logger(part="store")
         self._unwritten_speeds: list[SavedSpeed] | None = None
         try:
-            for name in ("models", "incoming", "replaced", "uploads", "blobs"):
+            for name in ("uploads", "blobs"):
                 (path / name).mkdir(parents=True, exist_ok=True)
             self._lock = os.open(path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -67,12 +68,12 @@ class Store:
     @property
     def uploads(self) -> Path:
         """Where uploads lie, named by digest."""
-        return self._path / "uploads"
+        return self.path / "uploads"
 
     @property
     def events(self) -> Path:
         """The history's file."""
-        return self._path / "events.jsonl"
+        return self.path / "events.jsonl"
 
     def close(self) -> None:
         """Let another controller have the folder."""
@@ -84,7 +85,7 @@ class Store:
         Raises:
             InvalidConfiguration: The file is damaged.
         """
-        path = self._path / "state.json"
+        path = self.path / "state.json"
         if not path.exists():
             return State()
         try:
@@ -102,7 +103,7 @@ class Store:
         """
         content = msgspec.json.encode(state)
         with self.health.writing():
-            write_atomically(self._path / "state.json", content)
+            write_atomically(self.path / "state.json", content)
         self.health.succeeded()
 
     def probe(self, nbytes: int = 1 << 16) -> None:
@@ -111,7 +112,7 @@ class Store:
         Raises:
             StoreUnwritable: It does not.
         """
-        path = self._path / ".probe"
+        path = self.path / ".probe"
         with self.health.writing():
             try:
                 path.write_bytes(bytes(nbytes))
@@ -125,7 +126,7 @@ class Store:
         Raises:
             InvalidConfiguration: The file is damaged.
         """
-        path = self._path / "speeds.json"
+        path = self.path / "speeds.json"
         if not path.exists():
             return []
         try:
@@ -151,73 +152,8 @@ class Store:
             return
         content = msgspec.json.encode(self._unwritten_speeds)
         with self.health.writing():
-            write_atomically(self._path / "speeds.json", content)
+            write_atomically(self.path / "speeds.json", content)
         self._unwritten_speeds = None
-
-    def load_models(self, removed: Collection[str] = ()) -> dict[str, ModelRecord]:
-        """Read all models; what a crash left half-written is finished or removed.
-
-        Args:
-            removed: Those whose removal was decided; their folders go.
-
-        Raises:
-            InvalidConfiguration: A model's file is damaged.
-        """
-        for name in removed:
-            self.remove_model(name)
-        models: dict[str, ModelRecord] = {}
-        for folder in sorted((self._path / "replaced").iterdir()):
-            # A crash or a full disk in the middle of `_install`: without a newer version, the old one goes back.
-            if not (self._path / "models" / folder.name).exists() and folder.name not in removed:
-                folder.replace(self._path / "models" / folder.name)
-            shutil.rmtree(folder, ignore_errors=True)
-        for folder in sorted((self._path / "incoming").iterdir()):
-            # A crash between the two steps of `save_model`: a complete folder is the newer version.
-            if folder.name not in removed and read_record(folder) is not None:
-                self._install(folder)
-            shutil.rmtree(folder, ignore_errors=True)
-        for folder in sorted((self._path / "models").iterdir()):
-            record = read_record(folder) if folder.name not in removed else None
-            if record is not None:
-                models[record.name] = record
-        return models
-
-    def save_model(self, record: ModelRecord) -> None:
-        """Write a model, replacing one of the same name.
-
-        Raises:
-            StoreUnwritable: The one there was is still there.
-        """
-        fresh = self._path / "incoming" / record.name
-        with self.health.writing():
-            try:
-                shutil.rmtree(fresh, ignore_errors=True)
-                write_record(fresh, record)
-                self._install(fresh)
-            except OSError:
-                shutil.rmtree(fresh, ignore_errors=True)
-                raise
-
-    def _install(self, fresh: Path) -> None:
-        """Put a complete version in place of the one before, by two renames of which the second decides."""
-        folder, before = self._path / "models" / fresh.name, self._path / "replaced" / fresh.name
-        shutil.rmtree(before, ignore_errors=True)
-        if folder.exists():
-            folder.replace(before)
-        try:
-            fresh.replace(folder)
-        except OSError:
-            if before.exists():
-                before.replace(folder)
-            raise
-        shutil.rmtree(before, ignore_errors=True)
-
-    def remove_model(self, name: str) -> bool:
-        """Forget a model's record; its blobs go with the next `collect`. False if that could not be done now."""
-        folders = [self._path / "models" / name, self._path / "replaced" / name]
-        for folder in folders:
-            shutil.rmtree(folder, ignore_errors=True)
-        return not any(folder.exists() for folder in folders)
 
     def upload(self, digest: str, what: str) -> Path:
         """An uploaded file.

@@ -8,17 +8,33 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 from edgesplit.errors import StoreUnwritable
 from edgesplit_controller.event_log import EventLog
-from edgesplit_controller.rollout.driver import Rollouts
+from edgesplit_controller.storage.deployment_state import State
 from edgesplit_controller.storage.store import Store
 
-__all__ = ["StoreKeeper"]
+__all__ = ["HeldState", "StoreKeeper"]
 
 TRY_AGAIN_S = 1.0
 LOOK_S = 10.0
 """How often a store that nobody writes to is looked at, so that a full disk is known before a command meets it. [s]"""
+
+
+class HeldState(Protocol):
+    """What the controller remembers, in memory."""
+
+    @property
+    def state(self) -> State:
+        """All of it."""
+        ...
+
+    def update(self) -> None:
+        """Write it."""
+
+    def note(self, *, removed: tuple[str, ...]) -> None:
+        """Hold it, and write it with the next change."""
 
 
 class StoreKeeper:
@@ -26,14 +42,23 @@ class StoreKeeper:
 
     Args:
         store: The folder.
-        rollouts: Hold the state that is written there.
+        held: The state that is written there.
+        tidy: Deletes what is left of removed models, and returns those of which something stays.
         events: Where both ends are told, and written too.
         then: Called once the store takes writes again.
     """
 
-    def __init__(self, store: Store, rollouts: Rollouts, events: EventLog, then: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        held: HeldState,
+        tidy: Callable[[tuple[str, ...]], tuple[str, ...]],
+        events: EventLog,
+        then: Callable[[], None],
+    ) -> None:
         self._store = store
-        self._rollouts = rollouts
+        self._held = held
+        self._delete = tidy
         self._events = events
         self._then = then
         self._told = False
@@ -73,7 +98,7 @@ class StoreKeeper:
         try:
             if unsound:
                 self._store.settle()
-                self._rollouts.update()
+                self._held.update()
             else:
                 await asyncio.to_thread(self._store.probe)
         except StoreUnwritable:
@@ -93,7 +118,7 @@ class StoreKeeper:
 
     def _tidy(self) -> None:
         """Delete what is left on disk of models that were removed."""
-        removed = self._rollouts.state.removed
-        left = tuple(name for name in removed if not self._store.remove_model(name))
+        removed = self._held.state.removed
+        left = self._delete(removed)
         if left != removed:
-            self._rollouts.note(removed=left)
+            self._held.note(removed=left)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from edgesplit.control.profile_messages import ExecutionProfile
 from edgesplit.planning.goals import Goals
+from edgesplit_controller.configuration import Thresholds
 from edgesplit_controller.deciding.changes.link_impact import LinkFigures, LinkImpact, Pair
-from edgesplit_controller.deciding.changes.replan_reasons import Reason, Thresholds, link_reasons
+from edgesplit_controller.deciding.changes.replan_reasons import Reason, link_reasons
 from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.model_record import ModelRecord

@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 from edgesplit.control.event_messages import EventLevel
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.problem import Problem
+from edgesplit_controller.configuration import Thresholds
 from edgesplit_controller.deciding.changes.declined import DeclinedPlans
 from edgesplit_controller.deciding.changes.fleet_snapshot import FleetSnapshot
 from edgesplit_controller.deciding.changes.link_impact import LinkImpact, stakes_of
-from edgesplit_controller.deciding.changes.replan_reasons import Figures, Reason, Thresholds, figures_of, reasons
+from edgesplit_controller.deciding.changes.replan_reasons import Figures, Reason, figures_of, reasons
 from edgesplit_controller.deciding.changes.trigger import Data, ModelWatch
 from edgesplit_controller.deciding.plan_maker import PlanMaker
 from edgesplit_controller.event_log import EventLog

@@ -9,36 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import msgspec
-
 from edgesplit.formatting import speed, time_span, watts
 from edgesplit.planning.plan import Assignment, Evaluation, Ranges
 from edgesplit.planning.problem import Problem
+from edgesplit_controller.configuration import Thresholds
 from edgesplit_controller.deciding.changes.link_impact import LinkFigures, LinkImpact, Pair, notable
 
-__all__ = ["Decision", "Figures", "Reason", "Thresholds", "decide", "figures_of", "link_reasons", "reasons"]
+__all__ = ["Decision", "Figures", "Reason", "decide", "figures_of", "link_reasons", "reasons"]
 
 FOUND_EQUAL = 1e-6
 """Relative difference below which two plans count as equally good (the planner's own tolerance)."""
-
-
-class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
-    """How much must change.
-
-    Attributes:
-        change: Relative change of a link's or node's figure that makes the controller plan again. [1]
-        gain: Relative gain of the objective that makes it switch. [1]
-        latency_floor_s: Latencies that differ by less are the same. [s]
-    """
-
-    change: float = 0.2
-    gain: float = 0.05
-    latency_floor_s: float = 0.0005
-
-    @property
-    def stake(self) -> float:
-        """Share of a plan that a link's change must be able to make before it is planned again. [1]"""
-        return self.gain / 2
 
 
 @dataclass(frozen=True)

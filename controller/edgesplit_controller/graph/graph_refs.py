@@ -1,0 +1,50 @@
+"""A graph as messages name it: its blob, its weights, its tensors.
+
+Owns: these references. Its rule: a reference is made once its blob is there. Not here: cutting (`cut.py`), the blobs
+(`blobs.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx
+
+from edgesplit.control.messages import GraphRef, TensorSpec, WeightRef
+from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.graph.model_graph import ModelGraph
+from edgesplit_controller.graph.protos import external_fields, is_external, numpy_name
+
+__all__ = ["graph_ref", "tensor_specs", "whole_graph_ref"]
+
+
+def graph_ref(proto: onnx.ModelProto, blobs: BlobStore, weights: Sequence[WeightRef]) -> GraphRef:
+    """Store a graph without its weights as a blob."""
+    content = proto.SerializeToString()
+    return GraphRef(digest=blobs.put(content), nbytes=len(content), weights=tuple(weights))
+
+
+def whole_graph_ref(proto: onnx.ModelProto, blobs: BlobStore) -> GraphRef:
+    """Store a whole graph, whose large initializers refer to blobs already."""
+    weights: list[WeightRef] = []
+    for tensor in proto.graph.initializer:
+        if not is_external(tensor):
+            continue
+        digest = external_fields(tensor)["location"]
+        weights.append(
+            WeightRef(
+                name=tensor.name,
+                digest=digest,
+                dtype=numpy_name(tensor.data_type),
+                shape=tuple(tensor.dims),
+                nbytes=blobs.nbytes(digest),
+            )
+        )
+    return graph_ref(proto, blobs, weights)
+
+
+def tensor_specs(graph: ModelGraph, names: Sequence[str]) -> tuple[TensorSpec, ...]:
+    """Describe activation tensors of a model."""
+    return tuple(
+        TensorSpec(name=name, dtype=graph.tensors[name].dtype, shape=graph.tensors[name].shape) for name in names
+    )
