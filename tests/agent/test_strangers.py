@@ -9,9 +9,9 @@ import pytest
 from prometheus_client import generate_latest
 
 from edgesplit_agent.reporting.metrics import Telemetry
+from edgesplit_agent.serving.machine import out_of_order, request_flow
 from edgesplit_agent.serving.machine.actions import RunComponent, SendAbort
 from edgesplit_agent.serving.machine.agent_machine import AgentMachine
-from edgesplit_agent.serving.machine.arrivals import MOST_EARLY_OF_STRANGERS, EarlyTensors, EndedExecutions
 from edgesplit_agent.serving.machine.events import (
     AbortReceived,
     DesiredChanged,
@@ -20,6 +20,7 @@ from edgesplit_agent.serving.machine.events import (
     TensorsArrived,
     Tick,
 )
+from edgesplit_agent.serving.machine.out_of_order import MOST_EARLY_OF_STRANGERS, EarlyTensors, EndedExecutions
 from tests.agent.graphs import desired, edge_part
 from tests.agent.test_machine import Scene, X, key, of
 
@@ -81,8 +82,6 @@ def test_a_stranger_can_neither_start_nor_end_a_request() -> None:
 
 
 def test_requests_of_other_nodes_are_bounded_in_number_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgesplit_agent.serving.machine import request_flow, strangers
-
     monkeypatch.setattr(request_flow, "MOST_EXECUTIONS", 3)
     scene = Scene("edge")
     scene.say(PeerUp("device"))
@@ -91,15 +90,14 @@ def test_requests_of_other_nodes_are_bounded_in_number_and_time(monkeypatch: pyt
         scene.say(TensorsArrived("device", key(2, f"r{number}"), {"a": X}, deadline_s=1e9))
     (abort,) = of(SendAbort, scene.say(TensorsArrived("device", key(2, "more"), {"a": X})))
     assert (abort.peer, abort.code) == ("device", "overloaded")
-    scene.now_s += strangers.LONGEST_DEADLINE_S + 1
+    scene.now_s += request_flow.LONGEST_DEADLINE_S + 1
     scene.say(Tick())
     assert not scene.machine.flow.executions
 
 
 def test_the_oldest_of_too_many_ended_requests_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgesplit_agent.serving.machine import arrivals
 
-    monkeypatch.setattr(arrivals, "MOST_ENDED", 2)
+    monkeypatch.setattr(out_of_order, "MOST_ENDED", 2)
     refused: Counter[str] = Counter()
     ended = EndedExecutions(refused)
     for number in range(4):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesplit_agent.serving.machine.peer_trust import FORGIVEN_FACTOR, LONGEST_FACTOR, PeerTrust
+from edgesplit_agent.serving.machine.peers import FORGIVEN_FACTOR, LONGEST_FACTOR, PeerTrust
 
 
 def test_a_peer_that_was_never_lost_is_trusted_at_once() -> None:

@@ -1,17 +1,26 @@
-"""A client's request at the source, across its attempts.
+"""Clients' requests at the source, across their attempts.
 
-Owns: the record of one request. Its rule: it keeps its inputs until it ends, so that it can be run again elsewhere.
-Not here: what moves it on (`serving/machine/agent_machine.py`).
+Owns: the record of each, what they hold together, and what becomes of a request whose model has its source elsewhere or
+nowhere. Its rule: a request keeps its inputs until it ends, so that it can be run again elsewhere. Not here: who is
+admitted (`admission.py`), what moves a request on (`request_flow.py`).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from edgesplit.control.plan_messages import Deployment
+from edgesplit.errors import EdgesplitError, NotDeployed, UnknownModel
+from edgesplit.wire.headers import ExecutionKey
 from edgesplit.wire.tensors import Array
+from edgesplit_agent.serving.machine.actions import Action, FailRequest, ForwardRequest
+from edgesplit_agent.serving.machine.admission import Held
+from edgesplit_agent.serving.machine.epochs import ModelEpochs
+from edgesplit_agent.serving.machine.events import RequestArrived
 
-__all__ = ["ClientRequest"]
+__all__ = ["ClientRequest", "RequestTable", "passed_on"]
 
 
 @dataclass(slots=True)
@@ -39,3 +48,58 @@ class ClientRequest:
     def expires_at_s(self) -> float:
         """When its time is up. [s on the machine's clock]"""
         return self.arrived_s + self.deadline_s
+
+    @property
+    def key(self) -> ExecutionKey | None:
+        """Of its present attempt."""
+        return None if self.epoch is None else ExecutionKey(self.model, self.epoch, self.request)
+
+
+class RequestTable(dict[str, ClientRequest]):
+    """Requests that have not ended, by id."""
+
+    def waiting(self, model: str) -> list[ClientRequest]:
+        """Those of a model that wait for an epoch to be ready."""
+        return [request for request in self.values() if request.model == model and request.epoch is None]
+
+    def expired(self, now_s: float) -> list[ClientRequest]:
+        """Those whose time is up."""
+        return [request for request in self.values() if now_s >= request.expires_at_s]
+
+    def held(self, model: str, models: Mapping[str, ModelEpochs], *, on_peers: bool) -> Held:
+        """What they hold.
+
+        Args:
+            model: Whose share is wanted, too.
+            models: The node's, by name.
+            on_peers: Whether it is asked what they may take on other nodes.
+        """
+        taken: Counter[str] = Counter()
+        for request in self.values() if on_peers else ():
+            if request.epoch is not None and (epoch := models[request.model].held.get(request.epoch)) is not None:
+                taken.update(epoch.spec.footprints)
+        return Held(
+            len(self),
+            sum(request.footprint_bytes for request in self.values()),
+            sum(request.footprint_bytes for request in self.values() if request.model == model),
+            taken,
+        )
+
+
+def passed_on(event: RequestArrived, node: str, deployment: Deployment | None, *, known: bool) -> Action:
+    """A request that does not start here: to the model's source, or refused where there is none.
+
+    Args:
+        event: The request.
+        node: This one.
+        deployment: Of the model.
+        known: Whether the model is at least offered.
+    """
+    if deployment is not None and deployment.source != node:
+        return ForwardRequest(event.request, event.model, deployment.advertise, event.arrays, event.deadline_s)
+    error: EdgesplitError
+    if known or deployment is not None:
+        error = NotDeployed(f"model {event.model!r} is not deployed: start it with splitctl deploy")
+    else:
+        error = UnknownModel(f"no model {event.model!r} is known to {node}: see splitctl model list")
+    return FailRequest(event.request, event.model, None, error)

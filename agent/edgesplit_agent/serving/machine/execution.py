@@ -1,20 +1,22 @@
 """One request on one epoch at this node: which tensors are here, which components may start.
 
 Owns: the dataflow of a single execution. Its rule: a component starts once, when its last input is there; a tensor is
-kept only while somebody here still needs it. Not here: requests, failures and peers (`serving/machine/agent_machine.py`).
+kept only while somebody here still needs it, and leaves once for all its receivers, coded or raw as its route says, with
+the time that is left. Not here: requests, failures and peers (`request_flow.py`), the sending (`serving/engine.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from edgesplit.control.messages import TensorSpec
 from edgesplit.control.plan_messages import ComponentSpec, EpochSpec, Route
 from edgesplit.errors import InvalidTensor
 from edgesplit.wire.headers import ExecutionKey
 from edgesplit.wire.tensors import Array, dtype_name
+from edgesplit_agent.serving.machine.actions import Action, SendCoded, SendTensors
 
-__all__ = ["RAW", "Execution", "deliveries"]
+__all__ = ["Execution"]
 
 RAW = "raw"
 """A route's codec that is none."""
@@ -106,20 +108,26 @@ class Execution:
         pending = (*self._waiting.values(), *self._running.values())
         return any(peer in route.to for component in pending for route in component.routes)
 
+    def sends(self, routes: Sequence[Route], tensors: Mapping[str, Array], now_s: float) -> list[Action]:
+        """Tensors to the nodes that their routes name: to each node all that it gets as they are, then the coded ones."""
+        left_s = max(self.expires_at_s - now_s, 0.0)
+        raw: dict[str, dict[str, Array]] = {}
+        coded: list[Action] = []
+        for route in routes:
+            name = route.tensor
+            if name not in tensors:
+                continue
+            if route.codec == RAW:
+                for peer in route.to:
+                    raw.setdefault(peer, {})[name] = tensors[name]
+            else:
+                coded.append(SendCoded(self.key, name, tensors[name], route.codec, route.to, left_s, self.order))
+        return [*(SendTensors(self.key, peer, part, left_s) for peer, part in raw.items()), *coded]
+
     def _forget_consumed(self) -> None:
         needed = {spec.name for component in self._waiting.values() for spec in component.inputs} | self._kept
         for name in [name for name in self._tensors if name not in needed]:
             del self._tensors[name]
-
-
-def deliveries(routes: Iterable[Route], tensors: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
-    """What each peer gets as it is: peer to every tensor routed to it without a codec."""
-    result: dict[str, dict[str, Array]] = {}
-    for route in routes:
-        if route.tensor in tensors and route.codec == RAW:
-            for peer in route.to:
-                result.setdefault(peer, {})[route.tensor] = tensors[route.tensor]
-    return result
 
 
 def _check(expected: TensorSpec, array: Array) -> None:

@@ -2,13 +2,12 @@
 
 Owns: the tables of both, and what a lost peer, an abort or a deadline means for them. Its rule: a request ends exactly
 once; one that fails on an epoch is run again on the fallback before its caller hears of it. Not here: the dataflow
-inside one execution (`serving/machine/execution.py`), preparing epochs (`serving/machine/epochs.py`).
+inside one execution (`execution.py`), preparing epochs (`epochs.py`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 
 from edgesplit.control.plan_messages import Deployment
 from edgesplit.errors import (
@@ -24,7 +23,6 @@ from edgesplit.errors import (
 )
 from edgesplit.wire.headers import ExecutionKey
 from edgesplit.wire.tensors import check_inputs
-from edgesplit_agent.serving.machine.aborts import ToldAborts
 from edgesplit_agent.serving.machine.actions import (
     Action,
     CompleteRequest,
@@ -33,9 +31,8 @@ from edgesplit_agent.serving.machine.actions import (
     RunComponent,
     SendAbort,
 )
-from edgesplit_agent.serving.machine.admission import Admission, Held
-from edgesplit_agent.serving.machine.arrivals import EarlyTensors, EndedExecutions
-from edgesplit_agent.serving.machine.client_request import ClientRequest
+from edgesplit_agent.serving.machine.admission import Admission
+from edgesplit_agent.serving.machine.client_request import ClientRequest, RequestTable, passed_on
 from edgesplit_agent.serving.machine.epochs import ModelEpochs
 from edgesplit_agent.serving.machine.events import (
     AbortReceived,
@@ -46,9 +43,8 @@ from edgesplit_agent.serving.machine.events import (
     TensorsArrived,
 )
 from edgesplit_agent.serving.machine.execution import Execution
-from edgesplit_agent.serving.machine.outward import passed_on, sends
-from edgesplit_agent.serving.machine.peer_trust import PeerTrust
-from edgesplit_agent.serving.machine.strangers import LONGEST_DEADLINE_S, MOST_EXECUTIONS, is_known
+from edgesplit_agent.serving.machine.out_of_order import EarlyTensors, EndedExecutions
+from edgesplit_agent.serving.machine.peers import PeerTrust, ToldAborts
 
 __all__ = ["DEFAULT_DEADLINE_S", "RequestFlow"]
 
@@ -56,6 +52,10 @@ DEFAULT_DEADLINE_S = 60.0
 """Of a request whose client names none. [s]"""
 PEER_DEADLINE_S = 30.0
 """How long a node works on tensors that came without a deadline. [s]"""
+LONGEST_DEADLINE_S = 3600.0
+"""Longest that tensors are worked on, whatever deadline came with them. [s]"""
+MOST_EXECUTIONS = 4096
+"""Requests of other sources that are under way here at a time."""
 NETWORK_CODES = frozenset({PeerUnreachable.code, NotDeployed.code, PreparationFailed.code})
 """Reasons to give a request up that the next one on the same epoch would meet too."""
 
@@ -69,7 +69,7 @@ class RequestFlow:
         self.models: dict[str, ModelEpochs] = {}
         self.deployments: dict[str, Deployment] = {}
         self.offered: set[str] = set()
-        self.requests: dict[str, ClientRequest] = {}
+        self.requests = RequestTable()
         self.executions: dict[ExecutionKey, Execution] = {}
         self.peers_up: set[str] = set()
         self.refused: Counter[str] = Counter()
@@ -97,7 +97,8 @@ class RequestFlow:
         """Check, admit and start a client's request, or pass it on to the source."""
         model = self.models.get(event.model)
         if model is None or not model.is_source or model.desired is None:
-            return [self._elsewhere(event)]
+            known = event.model in self.offered
+            return [passed_on(event, self.node, self.deployments.get(event.model), known=known)]
         try:
             arrays = check_inputs(model.desired.inputs, event.arrays)
         except InvalidTensor as error:
@@ -108,40 +109,32 @@ class RequestFlow:
         needed_bytes = (
             sum(array.nbytes for array in arrays.values()) if epoch is None else epoch.footprint_bytes(arrays)
         )
-        others = self.requests.values()
-        held = Held(
-            len(others),
-            sum(other.footprint_bytes for other in others),
-            sum(other.footprint_bytes for other in others if other.model == event.model),
-            self._on_peers() if self.admission.has_credit_limits else {},
-        )
+        held = self.requests.held(event.model, self.models, on_peers=self.admission.has_credit_limits)
         refusal = self.admission.refusal(needed_bytes, held, spec)
         if refusal is not None:
             return [FailRequest(event.request, event.model, None, refusal)]
         deadline_s = DEFAULT_DEADLINE_S if event.deadline_s is None else event.deadline_s
         request = ClientRequest(event.request, event.model, arrays, now_s, deadline_s, footprint_bytes=needed_bytes)
         self.requests[event.request] = request
-        return self._start_or_wait(request, number, now_s)
+        return self._start(request, number, now_s)
 
     def request_cancelled(self, name: str, now_s: float) -> list[Action]:
         """Forget a request; every node stops working on it."""
         request = self.requests.pop(name, None)
-        if request is None or request.epoch is None:
+        if request is None or (key := request.key) is None:
             return []
-        key = ExecutionKey(request.model, request.epoch, name)
         return self._end_everywhere(key, RequestFailed.code, "the client is gone", now_s)
 
     def fail_waiting(self, model: str, error: EdgesplitError) -> list[Action]:
         """Fail the requests of a model that wait for an epoch."""
-        waiting = [request for request in self.requests.values() if request.model == model and request.epoch is None]
-        return [self._fail(request, error) for request in waiting]
+        return [self._fail(request, error) for request in self.requests.waiting(model)]
 
     def go_on(self, name: str, now_s: float) -> list[Action]:
         """Start what waited for an epoch: requests, and executions whose tensors came early."""
         actions: list[Action] = []
         model = self.models[name]
-        for request in [r for r in self.requests.values() if r.model == name and r.epoch is None]:
-            actions += self._start_or_wait(request, self._choose(request, now_s), now_s)
+        for request in self.requests.waiting(name):
+            actions += self._start(request, self._choose(request, now_s), now_s)
         for number in [number for number, held in model.held.items() if held.usable]:
             for key, early in self.early.take(name, number):
                 for peer, arrays in early.arrivals:
@@ -149,17 +142,9 @@ class RequestFlow:
                     actions += self.tensors_arrived(TensorsArrived(peer, key, arrays, remaining_s), now_s)
         return actions
 
-    def _elsewhere(self, event: RequestArrived) -> Action:
-        """Another node's request, or nobody's."""
-        known = event.model in self.offered
-        return passed_on(event, self.node, self.deployments.get(event.model), known=known)
-
-    def _start_or_wait(self, request: ClientRequest, number: int | None, now_s: float) -> list[Action]:
+    def _start(self, request: ClientRequest, number: int | None, now_s: float) -> list[Action]:
         if number is None:
             return []  # An epoch is on its way: a slower answer is better than an error.
-        return self._start(request, number, now_s)
-
-    def _start(self, request: ClientRequest, number: int, now_s: float) -> list[Action]:
         model = self.models[request.model]
         lost = model.lost_peers(number, self.peers_up)
         if lost:
@@ -174,7 +159,7 @@ class RequestFlow:
         except InvalidTensor as error:
             del self.executions[key]
             return [self._fail(request, error)]
-        leaving = sends(execution, held.spec.input_routes, request.arrays, now_s)
+        leaving = execution.sends(held.spec.input_routes, request.arrays, now_s)
         return leaving + self._advance(execution, now_s)
 
     def _fail(self, request: ClientRequest, error: EdgesplitError) -> Action:
@@ -222,7 +207,7 @@ class RequestFlow:
             return self.give_up(event.key, RequestFailed.code, str(error), now_s)
         if component is None:
             return []
-        leaving = sends(execution, component.routes, event.outputs, now_s)
+        leaving = execution.sends(component.routes, event.outputs, now_s)
         return leaving + self._advance(execution, now_s)
 
     def _execution(self, key: ExecutionKey, expires_at_s: float) -> Execution:
@@ -359,11 +344,10 @@ class RequestFlow:
     def expire(self, now_s: float) -> list[Action]:
         """End what has run out of time."""
         actions: list[Action] = []
-        for request in [request for request in self.requests.values() if now_s >= request.expires_at_s]:
+        for request in self.requests.expired(now_s):
             error = RequestTimedOut(f"model {request.model!r} did not answer within {request.deadline_s:g} s")
             actions.append(self._fail(request, error))
-            if request.epoch is not None:
-                key = ExecutionKey(request.model, request.epoch, request.request)
+            if (key := request.key) is not None:
                 actions += self._end_everywhere(key, error.code, str(error), now_s)
         for key, execution in list(self.executions.items()):
             if now_s >= execution.expires_at_s:
@@ -381,8 +365,14 @@ class RequestFlow:
     # --- steps -----------------------------------------------------------------------------------------------------
 
     def knows(self, peer: str) -> bool:
-        """Whether a node is no stranger."""
-        return is_known(self.models, self.peers_up, peer)
+        """Whether a node is no stranger: it takes part in an epoch that is held here, or this one is connected to it.
+
+        A name can be claimed: this bounds what everybody may leave here, and keeps honest nodes' things from being
+        pushed out. Tensors and aborts of an execution count only from those who take part in it.
+        """
+        return peer in self.peers_up or any(
+            peer in held.spec.participants for model in self.models.values() for held in model.held.values()
+        )
 
     def _refuse(self, what: str) -> list[Action]:
         """Do nothing but count it."""
@@ -396,14 +386,6 @@ class RequestFlow:
     def _choose(self, request: ClientRequest, now_s: float) -> int | None:
         model = self.models[request.model]
         return model.choose(self.peers_up, now_s, request.failed_epochs, probation=self.probation(now_s))
-
-    def _on_peers(self) -> Mapping[str, int]:
-        """What requests in flight may take on other nodes. [B]"""
-        taken: Counter[str] = Counter()
-        for request in self.requests.values():
-            if request.epoch is not None and (held := self.models[request.model].held.get(request.epoch)) is not None:
-                taken.update(held.spec.footprints)
-        return taken
 
     def _tell(self, abort: SendAbort, now_s: float) -> list[Action]:
         """Send an abort that must arrive."""

@@ -1,9 +1,9 @@
-"""Tensors that come too early or too late.
+"""Tensors that arrive out of order: before their epoch is ready here, or after their execution ended.
 
-Owns: the bounded store of tensors of epochs that are not ready here, and the memory of executions that have ended.
-Its rule: both are bounded, in number, bytes and time, whoever sends; what a stranger sends (`serving/machine/strangers.py`) finds a small
+Owns: the bounded store of early tensors, and the memory of executions that have ended. Its rule: both are bounded, in
+number, bytes and time, whoever sends; what a stranger sends (a node without a part in any epoch held here) finds a small
 room of its own and gives way to what a known peer sends, never the other way round. Not here: what is done with them
-(`serving/machine/agent_machine.py`).
+(`request_flow.py`).
 """
 
 from __future__ import annotations

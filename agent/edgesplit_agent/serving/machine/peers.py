@@ -1,21 +1,29 @@
-"""Which peers requests may rely on: those that came back have to stay for a while first.
+"""Peers as requests see them: which of them may be relied on, and what they were told of requests that cannot go on.
 
-Owns: losses of each peer and how long a returned one is on probation. Its rule: pure; a peer that was never lost is
-trusted at once, one that keeps coming and going is trusted later each time. Not here: which plan that means
-(`serving/machine/epochs.py`), noticing a loss (`dataplane/liveness.py`).
+Owns: losses of each peer, its probation once it is back, and the aborts of the last while by receiver. Its rule: pure; a
+peer that was never lost is trusted at once, one that keeps coming and going is trusted later each time. An abort is said
+again whenever its receiver comes back, for nobody acknowledges it and a source that misses one would wait until its
+request's deadline; hearing one twice changes nothing. Not here: which plan that means (`epochs.py`), what an abort means
+(`request_flow.py`), noticing a loss (`dataplane/liveness.py`).
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["PeerTrust"]
+from edgesplit_agent.serving.machine.actions import SendAbort
+
+__all__ = ["PeerTrust", "ToldAborts"]
 
 LONGEST_FACTOR = 16
 """The longest probation over the first one. [1]"""
 FORGIVEN_FACTOR = 15
 """A peer that stayed for so many first probations is as if it had never been lost. [1]"""
+MEMORY_S = 60.0
+"""How long an abort may have to be said again. [s]"""
+MOST_PER_PEER = 1024
 
 
 @dataclass(slots=True)
@@ -69,3 +77,26 @@ class PeerTrust:
         if not self._records:
             return frozenset()
         return frozenset(peer for peer in peers if peer in self._records and now_s < self._records[peer].trusted_at_s)
+
+
+class ToldAborts:
+    """Aborts that may have to be said again."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, deque[tuple[float, SendAbort]]] = {}
+
+    def remember(self, abort: SendAbort, now_s: float) -> None:
+        """An abort is sent now, or as soon as its receiver is there."""
+        self._told.setdefault(abort.peer, deque(maxlen=MOST_PER_PEER)).append((now_s, abort))
+
+    def again(self, peer: str, now_s: float) -> list[SendAbort]:
+        """What to say to a peer that came back."""
+        return [abort for told_s, abort in self._told.get(peer, ()) if now_s < told_s + MEMORY_S]
+
+    def forget(self, now_s: float) -> None:
+        """Drop what nobody waits for any more."""
+        for peer, told in list(self._told.items()):
+            while told and now_s >= told[0][0] + MEMORY_S:
+                told.popleft()
+            if not told:
+                del self._told[peer]
