@@ -12,6 +12,7 @@ names the cause and what to do. Not here: retries, logging, exit handling.
     │   ├── InvalidProblem          a problem file is malformed
     │   └── InvalidTensor           a request's tensor has the wrong name, dtype or shape
     ├── UnknownModel, UnknownNode, ModelExists, NotDeployed
+    ├── NotProfiledYet              nothing is known of how fast a node computes the model
     ├── NameTaken                   another program holds this one's name
     ├── PlanInfeasible              no plan satisfies the constraints, proven (exit 3)
     ├── PlanningTimedOut            no plan was found in time; whether there is one remains open
@@ -68,6 +69,7 @@ __all__ = [
     "NodeOnline",
     "NodeUnreachable",
     "NotDeployed",
+    "NotProfiledYet",
     "Overloaded",
     "PeerUnreachable",
     "PlanInfeasible",
@@ -171,6 +173,12 @@ class NotDeployed(EdgesplitError):
     """The model is known but not deployed, or not served by this node."""
 
     code = "not-deployed"
+
+
+class NotProfiledYet(EdgesplitError):
+    """The source has no execution times of the model yet."""
+
+    code = "not-profiled-yet"
 
 
 class PlanInfeasible(EdgesplitError):

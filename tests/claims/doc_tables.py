@@ -37,8 +37,9 @@ from edgesplit.operations.study_documents import ExplainDocument, FrontierDocume
 from edgesplit.planning.problem_file import problem_schema
 from edgesplit_controller.cli.load_run import TrafficDocument
 from edgesplit_controller.cli.solution_document import SolutionDocument
+from edgesplit_controller.event_history import KEPT
 
-__all__ = ["DOCS", "MADE", "PRINTED", "document_types", "errors", "main", "renewed", "structs_in"]
+__all__ = ["DOCS", "MADE", "PRINTED", "document_types", "errors", "main", "renewed", "structs_in", "visit"]
 
 DOCS = Path(__file__).parents[2] / "docs"
 MADE = re.compile(r"<!-- made: (?P<what>[^>]+) -->\n.*?<!-- end -->", re.DOTALL)
@@ -182,8 +183,9 @@ def documents() -> str:
 
 
 def errors(root: type[EdgesplitError] = EdgesplitError) -> list[type[EdgesplitError]]:
-    """The tree of errors, root first."""
-    return [root, *(leaf for child in root.__subclasses__() for leaf in errors(child))]
+    """The tree of errors in `edgesplit.errors`, root first."""
+    own = (child for child in root.__subclasses__() if child.__module__ == root.__module__)
+    return [root, *(leaf for child in own for leaf in errors(child))]
 
 
 def error_table() -> str:
@@ -203,10 +205,10 @@ def event_table() -> str:
         return f"`{kind}`" if level == "info" else f"`{kind}` ({level})"
 
     rows = [
-        (f"`{history}`", ", ".join(told(kind) for kind in sorted(kinds)) or "what is none of the above")
+        (f"`{history}`", ", ".join(map(told, sorted(kinds))) or "all others", str(KEPT[history]))
         for history, kinds in HISTORIES.items()
     ]
-    return table(("history", "kinds"), rows)
+    return table(("history", "kinds", "events kept"), rows)
 
 
 # --- the problem file ------------------------------------------------------------------------------------------------

@@ -39,7 +39,14 @@ class TimedAnswer(Protocol):
 
 
 class LatencyFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """Of the completed requests; None without any. [s]"""
+    """Of the completed requests; None without any. [s]
+
+    Attributes:
+        p50: Half of them took at most this. [s]
+        p95: 95 % of them. [s]
+        p99: 99 % of them. [s]
+        mean: Of all of them. [s]
+    """
 
     p50: float | None = None
     p95: float | None = None
@@ -48,7 +55,12 @@ class LatencyFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ErrorText(msgspec.Struct, frozen=True, kw_only=True):
-    """An error as `--json` shows it."""
+    """An error as `--json` shows it.
+
+    Attributes:
+        code: Stable name of the condition.
+        message: One sentence: the cause and what to do.
+    """
 
     code: str
     message: str
@@ -60,6 +72,7 @@ class TrafficDocument(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         count: Requests sent.
         failed: Those of them without an answer.
+        latency_s: Of the completed requests.
         epochs: Plans the answers came from, each once, in the order in which they first answered.
         first_error: Why the first failed request failed.
     """

@@ -20,6 +20,7 @@ from edgesplit.errors import (
     ChangeUnderWay,
     EdgesplitError,
     NotDeployed,
+    NotProfiledYet,
     PlanInfeasible,
     PreparationFailed,
     StoreUnwritable,
@@ -35,7 +36,7 @@ from edgesplit_controller.deciding.changes.relevance import Relevance
 from edgesplit_controller.deciding.changes.replan_reasons import Figures, figures_of
 from edgesplit_controller.deciding.changes.trigger import Data, ModelChange, ModelWatch, Trigger
 from edgesplit_controller.deciding.fallbacks import Fallbacks
-from edgesplit_controller.deciding.plan_maker import Draft, NotProfiledYet, PlanMaker
+from edgesplit_controller.deciding.plan_maker import Draft, PlanMaker
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.model_record import ModelRecord

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from edgesplit.control.profile_messages import ExecutionProfile
-from edgesplit.errors import EdgesplitError, InvalidInput, NodeUnreachable, PlanInfeasible, UnknownNode
+from edgesplit.errors import InvalidInput, NodeUnreachable, NotProfiledYet, PlanInfeasible, UnknownNode
 from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment, Evaluation, Solution
@@ -34,17 +34,11 @@ from edgesplit_controller.stating.problem_statement import Candidate, build_prob
 from edgesplit_controller.storage.deployment_state import DeploymentState, LocalFallback, PlanRecord
 from edgesplit_controller.storage.rollout_state import EpochPlan
 
-__all__ = ["Draft", "NotProfiledYet", "PlanMaker"]
+__all__ = ["Draft", "PlanMaker"]
 
 
 REFRESHED = 0.01
 """Relative change of a prediction that is shown. [1]"""
-
-
-class NotProfiledYet(EdgesplitError):
-    """The source has no execution times of the model yet."""
-
-    code = "not-profiled-yet"
 
 
 @dataclass(frozen=True)

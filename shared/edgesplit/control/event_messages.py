@@ -21,12 +21,16 @@ class Event(Message, frozen=True, kw_only=True):
     """What happened and why, for people and programs.
 
     Attributes:
+        at_unix_s: When it happened, on the clock of whoever tells it. [s since the epoch]
+        origin: Who tells it: `controller`, or a node.
         kind: Kebab-case; those with a history or a level of their own stand in `control/event_kinds.py`.
         text: One sentence.
+        model: It is about, or empty.
+        node: It is about, or empty.
         data: Figures behind it (trigger, old and new prediction, switch cost, verdict), keys with units.
+        level: Information, a warning (it works, though not as it should), or an error (somebody has to do something).
         heard_unix_s: When the controller took it in, on its clock: by that it is selected and forgotten; 0 before.
             [s since the epoch]
-        level: Information, a warning (it works, though not as it should), or an error (somebody has to do something).
     """
 
     at_unix_s: float

@@ -25,7 +25,13 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
 
 
 class TensorSpec(Message, frozen=True, kw_only=True):
-    """A tensor's name, numpy dtype name and static shape."""
+    """A tensor's name, numpy dtype name and static shape.
+
+    Attributes:
+        name: Its ONNX name, or that on the wire.
+        dtype: Numpy's name of its type.
+        shape: Elements along each axis.
+    """
 
     name: str
     dtype: str

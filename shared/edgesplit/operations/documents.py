@@ -63,13 +63,25 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
     """One row of `splitctl nodes`; figures are None until the node reported them.
 
     Attributes:
+        name: Of the node.
+        online: Whether its agent is connected to the broker.
+        advertise: host:port where peers and clients reach its data plane.
+        cpu_percent: Load of all cores together. [%]
+        memory_available_bytes: Memory that programs can still have. [B]
+        compute_w: Power drawn by computing. [W]
+        transmit_w: Power drawn by sending. [W]
+        power_origin: Where the watts come from: `measured`, `modelled` or `configured`.
+        version: Of edgesplit there.
+        runtime: Name and version of its inference runtime.
+        emulated: Its speed and links are those of an `[emulation]` section, not the machine's.
+        refused: Why it is not used (another protocol version); else empty.
         speeds: By model that the node has profiled.
+        providers: Execution providers its sessions really got; empty before the first session.
         power_sensor: Where its watts come from, `constant` for the configuration.
         power_problem: Why configured watts stand in for a sensor; empty where they do not.
-        warnings: What is wrong with how it is set up while it works all the same.
-        providers: Execution providers its sessions really got; empty before the first session.
         failing: What it tries again and again because something is away.
         clock_offset_s: How far its clock is ahead of the controller's; None where that is not known. [s]
+        warnings: What is wrong with how it is set up while it works all the same.
         last_seen_s: Since it last said anything; None where that is not known. Figures of a node that is offline are
             None: those it had last say nothing of now. [s]
     """
@@ -100,6 +112,7 @@ class NodeRemovedDocument(msgspec.Struct, frozen=True, kw_only=True):
     """`splitctl node remove`.
 
     Attributes:
+        name: Of the node.
         topics: Retained messages that were removed from the broker.
         named_by: Models whose pins or forbidden nodes still name it.
     """
@@ -113,8 +126,12 @@ class LinkRow(msgspec.Struct, frozen=True, kw_only=True):
     """One direction between two online nodes in `splitctl links`.
 
     Attributes:
-        bandwidth_bytes_per_s, latency_s, age_s: None where it was never measured. [B/s, s, s]
-        origin: `missing` where it was never measured.
+        from_: Sending node.
+        to: Receiving node.
+        bandwidth_bytes_per_s: Measured; None where it never was. [B/s]
+        latency_s: One way; None where it was never measured. [s]
+        age_s: Of the last sample; None where there is none. [s]
+        origin: Where the figures come from: `measured`, or `missing` where they never were.
         up: Whether the peer answers now.
         reason: Why it does not, or was never measured; empty while it answers.
     """
@@ -136,8 +153,8 @@ class CodecsDocument(msgspec.Struct, frozen=True, kw_only=True):
         tensors: That could be coded.
         measured: Those whose noise was measured on every lossy codec; the others are only offered lossless ones.
         samples: Each was measured on.
-        margin: All noise was multiplied by.
-        joint: Largest noise of tensors coded together as a share of the sum of their figures.
+        margin: All noise was multiplied by. [1]
+        joint: Largest noise of tensors coded together as a share of the sum of their figures. [1]
         seconds: Time it took. [s]
     """
 
@@ -153,9 +170,17 @@ class ModelAddedDocument(msgspec.Struct, frozen=True, kw_only=True):
     """Result of `splitctl model add`.
 
     Attributes:
+        name: Of the model.
+        sha256: Digest of its .onnx file.
+        operators: That can be placed: constants and folded shape arithmetic are not.
+        units: Operators that are always placed together count as one.
+        tensors: That operators hand to each other.
+        quantizable: Operators that may run in int8.
+        noise_model: How noise is modelled, and how well.
         warnings: Sentences (calibration generated, batch axis fixed, a node that could not profile).
         profiled: Online nodes whose profile is in.
         not_profiled: Online nodes whose profile is not, and why.
+        codecs: What was measured of wire codecs; None where nothing was.
     """
 
     name: str
@@ -175,8 +200,25 @@ class ModelDocument(msgspec.Struct, frozen=True, kw_only=True):
     """A row of `model list`, and `model show`.
 
     Attributes:
+        name: Of the model.
+        sha256: Digest of its .onnx file.
+        operators: That can be placed: constants and folded shape arithmetic are not.
+        units: Operators that are always placed together count as one.
+        tensors: That operators hand to each other.
+        quantizable: Operators that may run in int8.
+        noise_model: How noise is modelled, and how well.
+        inputs: What a request brings, in order.
+        outputs: What it is answered, in order.
+        weight_bytes: Of all weights in float. [B]
+        deployed: Whether a plan of it serves.
+        source: Node where its requests arise; None while it is not deployed.
+        epoch: Number of the active plan; None while it is not deployed.
         profiled: Online nodes whose profile is in: those that plans may use.
         profiled_offline: Nodes whose profile is in and that are away.
+        goals: What its plans are made for.
+        warnings: Sentences of its import (calibration generated, batch axis fixed).
+        noise_tightening: That served requests were noisier than predicted; None where they were not.
+        codecs: What was measured of wire codecs; None where nothing was.
         profiling: Where each node stands with profiling it.
     """
 
@@ -206,6 +248,10 @@ class DeployDocument(msgspec.Struct, frozen=True, kw_only=True):
     """Result of `deploy` and `undeploy`.
 
     Attributes:
+        model: Its name.
+        epoch: Number of the plan that serves now, or that ended.
+        seconds: From the request on. [s]
+        reason: Why the plan was made; empty where there is nothing to say.
         warnings: Sentences (a noise bound that will not be checked).
     """
 
@@ -220,6 +266,9 @@ class WeightsRow(msgspec.Struct, frozen=True, kw_only=True):
     """Result of `set-weights` for one model; `changed` is whether the assignment differs from before.
 
     Attributes:
+        model: Its name.
+        epoch: Number of the plan that serves now.
+        changed: Whether the assignment differs from before.
         warnings: As in `DeployDocument`.
     """
 
@@ -251,6 +300,10 @@ class PinsDocument(msgspec.Struct, frozen=True, kw_only=True):
     """Result of `pin` and `unpin`: the pins there are now; epoch 0 while the model is not deployed.
 
     Attributes:
+        model: Its name.
+        epoch: Number of the plan that serves now; 0 while the model is not deployed.
+        changed: Whether the assignment differs from before.
+        pins: All there are now, in the order they were made.
         warnings: As in `DeployDocument`.
     """
 
@@ -262,7 +315,14 @@ class PinsDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ForbiddenRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Result of `forbid` and `allow` for one model: the nodes it may not use now."""
+    """Result of `forbid` and `allow` for one model: the nodes it may not use now.
+
+    Attributes:
+        model: Its name.
+        epoch: Number of the plan that serves now; 0 while the model is not deployed.
+        changed: Whether the assignment differs from before.
+        forbidden: Nodes it may not use now.
+    """
 
     model: str
     epoch: int
@@ -274,6 +334,11 @@ class ComponentRow(msgspec.Struct, frozen=True, kw_only=True):
     """One component of a plan; operators are ONNX operator names.
 
     Attributes:
+        id: Number within the plan.
+        node: Where it runs.
+        operators: ONNX operators, in graph order.
+        inputs: Tensors it needs from elsewhere.
+        outputs: Tensors that are needed elsewhere.
         predicted_s: As the plan's figures have it now. [s]
         measured_s: Of its last requests, waiting not included; None before a few were served. [s]
     """
@@ -291,7 +356,11 @@ class FallbackRow(msgspec.Struct, frozen=True, kw_only=True):
     """The plan that takes over when a node is lost.
 
     Attributes:
+        epoch: Number of the plan.
         latency_s: End of its simulated timeline. [s]
+        energy_j: Of all nodes, per request. [J]
+        noise: Of the output. [1]
+        per_node: Node to what sits on it.
         prepared: Every node of it is ready; until then everything runs on the source instead.
     """
 
@@ -307,7 +376,13 @@ class MeasuredDocument(msgspec.Struct, frozen=True, kw_only=True):
     """What serving the epoch cost so far; means per request, None until there was one.
 
     Attributes:
+        requests: Completed ones.
+        failed: Those that ended in an error.
+        latency_s: Mean, at the source. [s]
+        energy_j: Mean, of all nodes. [J]
+        device_energy_j: Mean, of the source. [J]
         energy_origin: `measured` only where every node's watts were.
+        noise: Of requests that were checked against the float model.
     """
 
     requests: int
@@ -339,12 +414,33 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
     """`splitctl plan NAME`: the active plan. All figures but `measured` are predicted.
 
     Attributes:
+        model: Its name.
+        epoch: Number of the plan.
+        status: Of the last decision: `optimal` (no plan has a lower score, proven) or `feasible`.
         latency_s: End of the simulated timeline. [s]
+        energy_j: Of all nodes, per request. [J]
+        device_energy_j: Of the source, per request. [J]
+        noise: Of the output, quantization and codecs together. [1]
+        score: The weighted sum that was minimised; 0 is the best latency and the best energy at once, None where the
+            plan that takes least from the source was wanted instead. [1]
+        gap: How much lower the best score may be at most; None where that is not known. [1]
+        per_node: Node to what sits on it.
+        components: In an order in which they may run.
+        quantized: Operators that run in int8.
+        codecs: Cut tensor to its wire codec; others travel uncoded.
+        timeline: What happens when, by start.
+        solve_s: What planning took. [s]
+        reason: Why the plan was made.
+        source: Node where requests arise and outputs are needed.
         goals: Goals it was made under.
+        measured: What serving it cost so far.
+        serving: Epoch on which new requests start now, a fallback's while a node is lost; None where the source has not
+            said.
         pins: Operators that may run on some nodes only.
         forbidden: Nodes on which none may run.
         fallbacks: Node to what serves when it is lost.
         battery: What the battery floor allows now; None without a floor.
+        energy_per_node: Node to its energy per request.
         speeds: Node to how its execution profile is corrected by live timings.
         declined: How often other plans were weighed and not taken.
     """

@@ -17,8 +17,8 @@ class EnergyRow(msgspec.Struct, frozen=True, kw_only=True):
     """Energy of one node per request, computing apart from sending.
 
     Attributes:
-        predicted_compute_j: [J]
-        predicted_transmit_j: [J]
+        predicted_compute_j: What the plan expects of computing, coding included. [J]
+        predicted_transmit_j: What it expects of sending. [J]
         requests: What the measured means stand on.
         compute_j: Integrated over served requests; None before there was one. [J]
         compute_origin: Of `compute_j`; None with it.

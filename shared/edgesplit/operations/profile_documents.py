@@ -35,6 +35,7 @@ class ProfilingRow(msgspec.Struct, frozen=True, kw_only=True):
     """Where a node stands with profiling a model, of `splitctl model show`.
 
     Attributes:
+        node: That profiles.
         state: `done`; `running`; `retrying` (it failed for a passing reason and is tried again); `failed` (for good);
             `waiting` (nothing was heard yet).
         fraction: Done share of what runs. [1]
@@ -57,6 +58,7 @@ class ProfiledRow(msgspec.Struct, frozen=True, kw_only=True):
     """What came of `splitctl model profile` on one node.
 
     Attributes:
+        node: That was asked.
         state: `done`; `retrying` (failed, tried again by itself); `failed` (for good); `offline`; `silent` (it did not
             answer in time).
         seconds: From the request on. [s]

@@ -41,8 +41,15 @@ class CutRow(msgspec.Struct, frozen=True, kw_only=True):
     """Why a tensor crosses a link; changes are those of the best plan without this cut, None where unknown.
 
     Attributes:
+        tensor: That travels.
+        from_: Sending node.
+        to: Receiving node.
         bytes: On the wire. [B]
         transfer_s: Latency of the link included. [s]
+        latency_change_s: Of the best plan without this cut, against the active one. [s]
+        energy_change_j: Likewise. [J]
+        score_change: Likewise. [1]
+        text: All of it in a sentence.
     """
 
     tensor: str
@@ -57,7 +64,16 @@ class CutRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BindingRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A constraint without which a better plan exists; `subject` is the node or link (`a:b`) it is about, or empty."""
+    """A constraint without which a better plan exists; `subject` is the node or link (`a:b`) it is about, or empty.
+
+    Attributes:
+        constraint: `noise`, `device-energy`, `memory`, `pins`, `link` or `missing-link`.
+        subject: Node or link (`a:b`) it is about, or empty.
+        limit: What it allows, in the unit of what it limits; None where it is no number. [J, B or 1]
+        value: What the active plan has of it. [J, B or 1]
+        slack: limit - value. [J, B or 1]
+        text: All of it in a sentence.
+    """
 
     constraint: str
     subject: str
@@ -71,10 +87,14 @@ class RelaxationRow(msgspec.Struct, frozen=True, kw_only=True):
     """What giving way would bring.
 
     Attributes:
+        constraint: As in a binding constraint.
+        subject: Likewise.
         change: What was changed.
         latency_s: Of the plan that would result, under the planner's latency model. [s]
+        energy_j: Of all nodes, per request. [J]
         score_gain: By how much the score falls. [1]
         proven: No larger gain is possible.
+        text: All of it in a sentence.
     """
 
     constraint: str
@@ -88,7 +108,16 @@ class RelaxationRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExplainDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """Result of `explain`; `complete` is whether time sufficed for everything there was to try."""
+    """Result of `explain`; `complete` is whether time sufficed for everything there was to try.
+
+    Attributes:
+        model: Its name.
+        epoch: Number of the active plan.
+        cuts: Why each tensor crosses a link.
+        binding: Constraints without which a better plan exists.
+        relaxations: What giving way would bring.
+        complete: Whether time sufficed for everything there was to try.
+    """
 
     model: str
     epoch: int
@@ -104,6 +133,11 @@ class PlanSummary(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         status: `optimal` or `feasible`; of an active plan under other conditions, what it was.
         latency_s: End of the simulated timeline. [s]
+        energy_j: Of all nodes, per request. [J]
+        device_energy_j: Of the source. [J]
+        noise: Of the output. [1]
+        per_node: Node to what sits on it.
+        quantized: Operators that run in int8.
         broken: One sentence for each constraint it does not keep.
     """
 
@@ -121,12 +155,15 @@ class WhatIfDocument(msgspec.Struct, frozen=True, kw_only=True):
     """Result of `what-if`.
 
     Attributes:
+        model: Its name.
+        epoch: Number of the active plan.
         supposed: What was supposed, one sentence each.
         active: The active plan as it is.
         active_then: The active plan under what was supposed; None where it could not run.
         then: The plan that would be made.
         same: It is the active one.
         moved: Operators that would change their node.
+        solve_s: What planning took. [s]
     """
 
     model: str
@@ -146,6 +183,12 @@ class FrontierRow(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         latency_s: Under the planner's latency model, which the frontier is of. [s]
         timeline_s: End of the simulated timeline. [s]
+        energy_j: Of all nodes, per request. [J]
+        device_energy_j: Of the source. [J]
+        noise: Of the output. [1]
+        status: `optimal` (proven to be on the frontier) or `feasible`.
+        per_node: Node to what sits on it.
+        quantized: Operators that run in int8.
         active: It is the active plan.
     """
 
@@ -161,7 +204,16 @@ class FrontierRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FrontierDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """Result of `frontier`: points by rising latency; `active` is the active plan, which need not lie on it."""
+    """Result of `frontier`: points by rising latency; `active` is the active plan, which need not lie on it.
+
+    Attributes:
+        model: Its name.
+        epoch: Number of the active plan.
+        latency_model: The planner's, `sum` or `critical-path`.
+        points: By rising latency.
+        active: The active plan, which need not be one of the points.
+        seconds: What tracing it took. [s]
+    """
 
     model: str
     epoch: int

@@ -17,12 +17,14 @@ class BatteryAllowance(msgspec.Struct, frozen=True, kw_only=True):
     """What a battery floor allows each request, and what that follows from.
 
     Attributes:
+        node: Whose battery it is: the source.
         state: `limited`: `limit_j` holds; `below-floor`: nothing is left to spend; `on-mains`: nothing is drawn from
             it; `no-battery` and `no-energy`: the source has none, or one that does not say how much it holds.
         floor: As a share of what the battery holds. [1]
+        hours: For how long it must last, from any moment on. [h]
         fraction: How full it is; None where it does not say. [1]
         above_floor_j: What is left above the floor; None where unknown. [J]
-        requests_per_s: [1/s]
+        requests_per_s: What the limit is reckoned for. [1/s]
         rate_origin: `measured` from served requests, `configured` by `--battery-rate`, or `assumed`.
         idle_w: Measured draw at rest that is taken off first; None where not measured. [W]
         others_w: What serving other models draws on the node, taken off too. [W]

@@ -39,6 +39,10 @@ class Goals(msgspec.Struct, frozen=True, kw_only=True):
     """Goals of a model. [J] for energy; None is no limit.
 
     Attributes:
+        latency_weight: Weight of latency in the score. [1]
+        energy_weight: Weight of energy. [1]
+        max_noise: Bound on the output's noise; None is no bound. [1]
+        device_energy_limit_j: Bound on the source's own energy per request; None is no limit. [J]
         pins: In the order they were made.
         forbidden: Nodes it may not use.
         min_battery: What must be left in the source's battery, as a share of what it holds; None is no floor. [1]

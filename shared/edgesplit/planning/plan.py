@@ -48,6 +48,7 @@ class Component(msgspec.Struct, frozen=True):
 
     Attributes:
         id: Position in an order in which components may run.
+        node: Where it runs.
         operators: Members of the placed operators, in graph order.
         inputs: Tensors it needs from other components.
         outputs: Tensors other components need from it.
@@ -61,7 +62,13 @@ class Component(msgspec.Struct, frozen=True):
 
 
 class NodeShare(msgspec.Struct, frozen=True, kw_only=True):
-    """How much of a plan sits on a node."""
+    """How much of a plan sits on a node.
+
+    Attributes:
+        operators: ONNX operators.
+        components: Components.
+        quantized: Placed operators (units) that run in int8.
+    """
 
     operators: int
     components: int

@@ -52,7 +52,7 @@ def deploy(settings: Settings, name: str, source: str, wait_s: float) -> None:
 @click.command(
     epilog=help_epilog(
         "splitctl undeploy yolo",
-        "{model, epoch, seconds, reason}; epoch is that of the plan that ended.",
+        "{model, epoch, seconds, reason, warnings}; epoch is that of the plan that ended.",
     )
 )
 @click.argument("name")

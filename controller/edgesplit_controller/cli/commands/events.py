@@ -53,7 +53,7 @@ def _age(_context: click.Context, _parameter: click.Parameter, text: str | None)
     epilog=help_epilog(
         "splitctl events --since 2h --node edge\nsplitctl events --kind plans --model yolo --level warning\n"
         "splitctl events --follow --json | jq .text",
-        "a list of {at_unix_s, origin, kind, text, model, node, data, level}, oldest first; data holds the figures "
+        "a list of {at_unix_s, origin, kind, text, model, node, data, level, heard_unix_s}, oldest first; data holds the figures "
         "behind the sentence (trigger, old and new prediction, switch cost, verdict). With --follow one such object a "
         "line.",
     )

@@ -171,7 +171,7 @@ async def _upload_and_add(
     epilog=help_epilog(
         "splitctl model list",
         "a list of {name, sha256, operators, units, tensors, quantizable, noise_model, inputs, outputs, weight_bytes, "
-        "deployed, source, epoch, profiled, profiled_offline, goals, warnings, noise_tightening, profiling}.",
+        "deployed, source, epoch, profiled, profiled_offline, goals, warnings, noise_tightening, codecs, profiling}.",
     ),
 )
 @common_options
@@ -190,7 +190,8 @@ def list_models(settings: Settings) -> None:
     epilog=help_epilog(
         "splitctl model show yolo",
         "{name, sha256, operators, units, tensors, quantizable, noise_model, inputs, outputs, weight_bytes, deployed, "
-        "source, epoch, profiled, profiled_offline, goals, warnings, noise_tightening, profiling: [{node, state, fraction, reason, attempts, "
+        "source, epoch, profiled, profiled_offline, goals, warnings, noise_tightening, codecs, profiling: [{node, state, fraction, reason, "
+        "attempts, "
         "failing_s, next_try_s}]}.",
     )
 )

@@ -20,8 +20,9 @@ __all__ = ["links", "nodes"]
         "splitctl nodes\nsplitctl nodes --json",
         "a list of {name, online, advertise, cpu_percent, memory_available_bytes, compute_w, transmit_w, "
         "power_origin, version, runtime, emulated, refused, speeds: {MODEL: {whole_s, profiled_s, factor, int8_factor, "
-        "origin, age_s}}, providers, power_sensor, power_problem, warnings, last_seen_s}; a figure is null until the node reported it and while it is offline; power_origin is measured, modelled or "
-        "configured; speeds are execution profiles and what live timings correct them by.",
+        "origin, age_s}}, providers, power_sensor, power_problem, failing: [{what, reason, attempts, failing_s, "
+        "next_try_s}], clock_offset_s, warnings, last_seen_s}; a figure is null until the node reported it and while it is "
+        "offline; power_origin is measured, modelled or configured; speeds are execution profiles and what live timings correct them by.",
     )
 )
 @common_options
@@ -39,7 +40,7 @@ def nodes(settings: Settings) -> None:
 @click.command(
     epilog=help_epilog(
         "splitctl links\nsplitctl links --json",
-        "a list of {from, to, bandwidth_bytes_per_s, latency_s, age_s, origin, up}; latency is one way, age is that "
+        "a list of {from, to, bandwidth_bytes_per_s, latency_s, age_s, origin, up, reason}; latency is one way, age is that "
         "of the last sample.",
     )
 )

@@ -33,7 +33,8 @@ __all__ = ["plan"]
         "measure, exceeds, note}}, serving, pins: [{select, nodes, operators, units, also}], forbidden: [NODE], fallbacks: {NODE: {epoch, latency_s, energy_j, noise, per_node, prepared}}, battery: "
         "null or {node, state, floor, hours, fraction, above_floor_j, requests_per_s, rate_origin, idle_w, others_w, "
         "limit_j, kept, stale, text}, energy_per_node: {NODE: {predicted_compute_j, predicted_transmit_j, requests, "
-        "compute_j, compute_origin, transmit_j, transmit_origin}}}; all but measured are predictions, fallbacks are what serves when a node is lost, "
+        "compute_j, compute_origin, transmit_j, transmit_origin}}, speeds: {NODE: as in splitctl nodes}, declined: {count, since_unix_s, "
+        "last_unix_s, last_reason}}; all but measured are predictions, fallbacks are what serves when a node is lost, "
         "battery is what a battery floor allows now.",
     )
 )
