@@ -1,4 +1,4 @@
-"""Every error edgesplit raises on purpose, named for its condition.
+"""Errors that edgesplit raises on purpose, named for their condition.
 
 Owns: the tree below. Its rule: one class per condition a caller can act on; the message is one sentence that
 names the cause and what to do. Not here: retries, logging, exit handling.

@@ -1,4 +1,4 @@
-"""Quantities as people read them.
+"""Formatting of quantities with units, for people.
 
 Owns: the text of bytes, rates, seconds, joules, watts and shares. Its rule: an unknown value is a dash, three
 significant digits are enough. Not here: tables.

@@ -1,4 +1,4 @@
-"""Identifier types and the few naming rules, shared by every plane.
+"""Identifier types and naming rules, shared by every plane.
 
 Owns: NewTypes that keep a node's name from being passed where a model's is meant, and the check of names users
 choose. Its rule: an identifier that reaches a topic, a file or a URL was checked here. Not here: tensor and

@@ -1,4 +1,4 @@
-"""Blobs for other nodes: what this node holds and has verified, read-only.
+"""Blob server: what this node holds and has verified, read-only for other nodes.
 
 Owns: the artifact routes of an agent's HTTP endpoint. Its rule: only whole, verified blobs are shown, by their name
 alone; few leave at a time and none slowly for ever, for a node's own work comes first. Not here: fetching

@@ -1,4 +1,4 @@
-"""Blobs in a folder: fetched from the nearest peer that has them or the controller, verified, kept within a limit.
+"""Blob cache: a folder of blobs by SHA-256, fetched from the nearest holder, verified, evicted least recently used.
 
 Owns: the cache folder, and whom it trusts. Its rule: a file under its digest's name holds exactly those bytes; what is
 still being fetched is called `DIGEST.part`; a peer that sent wrong bytes is not asked again; what another agent that

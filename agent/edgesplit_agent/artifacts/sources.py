@@ -1,4 +1,4 @@
-"""Whom to ask for a blob, nearest first.
+"""Sources of a blob in order of latency: peers and the controller.
 
 Owns: the order of sources. Its rule: pure; nearest means least measured latency, and the controller stands among the
 peers by its own. Not here: asking (`transfer.py`), the folder (`cache.py`).

@@ -1,4 +1,4 @@
-"""Blobs over HTTP: who holds them, how far away they are, and their bytes.
+"""HTTP transfers of blobs: who holds them, how far away they are, and their bytes.
 
 Owns: the client side of the artifact routes. Its rule: nothing a source says is believed; a peer's download ends at
 the size its blob has, and bytes count only once they hash to the blob's name. Not here: the order of sources

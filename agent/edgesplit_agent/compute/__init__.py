@@ -1,1 +1,1 @@
-"""What runs on this node: sessions of components, the thread that computes, coding, providers."""
+"""Computing on this node: onnxruntime sessions of components, the compute thread, coding, execution providers."""

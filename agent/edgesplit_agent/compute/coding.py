@@ -1,4 +1,4 @@
-"""Codes tensors before they leave and restores what arrived coded, on the node's own compute thread.
+"""Encoding and decoding of tensors for the wire, on the node's own compute thread.
 
 Owns: where and when codecs run. Its rule: coding is computing: it takes its turn in the worker that runs components, as
 the planner's timeline assumes (a node does one thing at a time), is as slow as emulation makes the node, and counts as

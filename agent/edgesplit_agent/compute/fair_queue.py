@@ -1,4 +1,4 @@
-"""Whose turn it is to compute.
+"""Fair queueing of models on the compute thread (start-time fair queueing by consumed seconds).
 
 Owns: the order of what waits for the compute thread. Its rule: pure; models share the thread's time evenly, whatever one
 of them sends at once, and within a model the older request goes first. What is no request waits for all of them. Not

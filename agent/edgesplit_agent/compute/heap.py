@@ -1,4 +1,4 @@
-"""The C library's heap, as a daemon needs it that comes and goes with large tensors.
+"""The C library's heap: one arena for all threads, and memory given back after large tensors.
 
 Owns: two calls to glibc. Its rule: where there is another C library, nothing happens. Not here: onnxruntime's own arena
 (`compute/runtime.py`).

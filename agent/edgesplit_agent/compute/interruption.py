@@ -1,4 +1,4 @@
-"""Ending a run of onnxruntime that is under way, so that something more urgent need not wait for its end.
+"""Interrupting a run of onnxruntime that is under way, so that something more urgent need not wait for its end.
 
 Owns: the one way to do that. Its rule: whoever runs behind requests offers it (`Worker.run(make_way=...)`). Not here:
 who is more urgent (`worker.py`), what an ended run means to its caller.

@@ -1,4 +1,4 @@
-"""An event loop in whose place another thread may act while it sleeps.
+"""An asyncio event loop that another thread may act for while it sleeps.
 
 Owns: the loop's turn, a lock that it holds whenever it does anything. Its rule: whoever has the turn acts as if on the loop,
 one at a time, so that what belongs to the loop needs no other lock. Not here: who takes the turn (`compute/worker.py`).

@@ -1,4 +1,4 @@
-"""Where a serialized ONNX model says its weights lie, read and changed without the onnx package.
+"""External data of a serialized ONNX model, read and changed without the onnx package.
 
 Owns: walking the protobuf wire format down to `TensorProto.external_data`. Its rule: everything else of the model stays
 byte for byte as it was. Not here: files (`packing.py`), what the weights are.

@@ -1,4 +1,4 @@
-"""What an agent does beside serving that takes processor time: preparing epochs, profiling.
+"""Background work that takes processor time beside serving: preparing epochs, profiling.
 
 Owns: whether such work fell into a stretch of time. Its rule: runs that it fell into say nothing about the node's speed,
 for it ends by itself and is of the agent's own making. Not here: the work, and the runs (`profiling/live_timings.py`).

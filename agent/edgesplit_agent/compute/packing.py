@@ -1,4 +1,4 @@
-"""Graphs as onnxruntime optimized them once, their weights in blobs that all sessions map.
+"""Prepacked weights: graphs as onnxruntime optimized them once, their weights in blobs that all sessions map.
 
 Owns: the packed form of components' graphs in the cache folder. onnxruntime reorders and packs weights for the
 processor, which gives every session a private copy of them and takes most of the time of building one. A packed graph

@@ -1,4 +1,4 @@
-"""How onnxruntime writes down weights that it packed for a kernel: a private format of onnxruntime.
+"""onnxruntime's private format of prepacked weights in external data.
 
 Owns: every use of what onnxruntime does not promise about saved graphs. Its rule: pure; tried with the versions of
 `TRIED`. With any other one no graph is packed, and each session is built from the graph itself, with a copy of the

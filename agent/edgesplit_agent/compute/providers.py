@@ -1,4 +1,4 @@
-"""Execution providers: what they are called, in which order they are wanted, what a session really gets.
+"""Execution providers of onnxruntime: names, order of preference, what a session really gets.
 
 Owns: their names and options, and the trial that tells which of them work here. Its rule: a runtime lists providers that
 it cannot load and falls back to the processor without a word, so only what a session got is believed, and the

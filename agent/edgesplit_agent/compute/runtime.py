@@ -1,4 +1,4 @@
-"""onnxruntime as an agent uses it: one arena for all sessions, sessions as configured, memory given back.
+"""onnxruntime as an agent configures it: sessions, one arena for all of them, memory given back.
 
 Owns: importing the library, its allocator, and the options of a session. Its rule: it is imported when the first graph
 arrives; sessions share one arena, because one component computes at a time and each would otherwise keep its own

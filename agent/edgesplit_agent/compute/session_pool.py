@@ -1,4 +1,4 @@
-"""Sessions of components: built from blobs, warmed, shared between epochs, run.
+"""Pool of onnxruntime sessions of components: built from blobs, warmed, shared between epochs, run.
 
 Owns: the components of prepared epochs. Its rule: what serves is never slowed for what is prepared; preparing runs in
 threads that give way. Not here: onnxruntime (`runtime.py`), fetching (`artifacts/cache.py`), the packed form of graphs

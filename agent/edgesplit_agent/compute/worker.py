@@ -1,4 +1,4 @@
-"""The one thread that computes: components of requests, and slices of profiling between them.
+"""The compute thread: one job at a time, components of requests before slices of profiling.
 
 Owns: the thread and its way from one job to the next. Its rule: one job at a time; the thread takes the next one without
 asking the event loop, which only hears of results; what offers to make way is asked to when something more urgent comes.

@@ -1,4 +1,4 @@
-"""Answers on their way: JSON documents, failures, and inference responses with raw outputs.
+"""HTTP answers: JSON documents, failures, and inference responses with raw outputs.
 
 Owns: headers, the choice of a compression, and the pace of a client that reads. Its rule: outputs leave from their own
 memory in slices, and a client that takes nothing for `STALL_S` is cut off. Not here: what is answered (`openinference/inference_response.py`,

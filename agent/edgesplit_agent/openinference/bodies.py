@@ -1,4 +1,4 @@
-"""A request's body: its bytes, checked and at a pace, straight into the tensors' memory.
+"""Streaming of a request's body: bytes, checked and at a pace, straight into the tensors' memory.
 
 Owns: the reading of a body that may be compressed, and the compressing of an answer. Its rule: no length is believed
 before it was compared with the limits, memory is counted as it fills, and a client that does not deliver is not waited

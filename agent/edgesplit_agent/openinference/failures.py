@@ -1,4 +1,4 @@
-"""Errors as the protocol answers them: a status and a JSON document with the key `error`.
+"""Errors of the protocol: a status and a JSON document with the key `error`.
 
 Owns: which condition becomes which status. Its rule: the sentence is the error's own; `code` beside it is for programs.
 Not here: raising them.

@@ -1,4 +1,4 @@
-"""What a client asks for: the JSON head of an inference request, checked before any tensor's memory is taken.
+"""Inference request: its JSON head, checked before any tensor's memory is taken.
 
 Owns: the protocol's request objects and parameters, and where each input's values are. Its rule: no I/O; what passes
 here is consistent (every input has its values exactly once, sizes add up, nothing exceeds the limits). Not here: the

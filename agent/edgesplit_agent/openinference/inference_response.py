@@ -1,4 +1,4 @@
-"""What is answered: the JSON head, and the outputs' memory behind it.
+"""Inference response: its JSON head, and the outputs' memory behind it.
 
 Owns: the protocol's response object. Its rule: an output that travels as raw bytes is referred to, never copied. Not
 here: sending (`openinference/routes.py`), compressing (`bodies.py`).

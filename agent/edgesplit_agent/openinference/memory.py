@@ -1,4 +1,4 @@
-"""What the bodies of all HTTP requests may hold together.
+"""Memory limit over the bodies of all HTTP requests together.
 
 Owns: the count. Its rule: a request takes as its bytes arrive, gives all back when it ends, and the one that would
 exceed the limit is refused; an answer, already computed, is counted but never refused. Not here: the bytes.

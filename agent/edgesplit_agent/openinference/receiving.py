@@ -1,4 +1,4 @@
-"""A request's body, from its bytes to the inference request and its arrays.
+"""Receiving a request: from the body's bytes to the inference request and its arrays.
 
 Owns: the order of the steps (length, head, tensors, end) and where each runs. Its rule: a step starts only when the one
 before found nothing wrong, so that no memory is taken for a request that cannot be right. Not here: HTTP (`openinference/routes.py`),

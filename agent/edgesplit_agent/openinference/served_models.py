@@ -1,4 +1,4 @@
-"""The node's models, as the endpoint asks for them.
+"""Models that this node serves, as the endpoint asks for them.
 
 Owns: the seam between the protocol and the engine. Its rule: a reading of the engine's tables, and its `infer`; nothing
 of HTTP. Not here: what ready means (`serving/model_description.py`).

@@ -1,1 +1,1 @@
-"""How fast this node is: execution profiles, what refines them, and live timings that correct them."""
+"""Execution profiles: how fast this node is, and live timings that correct them."""

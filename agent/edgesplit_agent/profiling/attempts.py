@@ -1,4 +1,4 @@
-"""Trying again until it succeeds or fails for good, with pauses that end at once when the cause returns.
+"""Retries of profiling until it succeeds or fails for good, hastened when the cause returns.
 
 Owns: the task of one piece of work and the schedule of its tries. Its rule: an error that passes is tried again for as
 long as the work is wanted; one that does not pass ends it. Not here: the schedule's figures (`edgesplit.retrying`), what

@@ -1,4 +1,4 @@
-"""What wire codecs take on this node.
+"""Timing of wire codecs on this node.
 
 Owns: timing every codec it can run on tensors of a few sizes, the fit of seconds per tensor and per byte, and the file
 that keeps them. Its rule: they are timed in the thread that will run them, after every request and no longer than one

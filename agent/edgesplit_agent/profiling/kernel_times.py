@@ -1,4 +1,4 @@
-"""Reads onnxruntime's profile as seconds per unit.
+"""Kernel times: onnxruntime's profile read as seconds per unit.
 
 Owns: the profile's JSON form and the rule that maps kernels to units. Its rule: every kernel's time goes to exactly
 one unit, so that the units sum to the whole. Not here: running the model (`profiler.py`).

@@ -1,4 +1,4 @@
-"""What served components really take on this node, lately.
+"""Live timings: what served components really took on this node, lately.
 
 Owns: the last runs of every component and what is said of them (`LiveTimings`). Its rule: only facts; whether a node
 became slower is the controller's to decide. Single outliers, a component's first run and runs beside the agent's own

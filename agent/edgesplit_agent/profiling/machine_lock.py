@@ -1,4 +1,4 @@
-"""Measuring one agent at a time where several play nodes on one machine.
+"""A lock that lets one agent at a time measure where several play nodes on one machine.
 
 Owns: the lock file. Its rule: it is advisory; where it cannot be had, measuring goes on without. Not here: measuring.
 """

@@ -1,4 +1,4 @@
-"""Execution profiles that outlive the agent, whole ones and what was measured of an unfinished one.
+"""Execution profiles on disk, whole ones and what was measured of an unfinished one.
 
 Owns: their files beside the blobs and what makes two profiles the same. Its rule: a file that cannot be read was never
 there, and one that cannot be written is kept in memory; other agents on the folder never see half of one. Not here:

@@ -1,4 +1,4 @@
-"""Measures how long every unit of a model takes on this node, in float and in int8.
+"""Profiler: how long every unit of a model takes on this node, in float and in int8.
 
 Owns: running the whole model under onnxruntime's profiler and reading its report. Its rule: the runs go through the
 serving worker one at a time and give way to requests, so that profiling delays none. Not here: which

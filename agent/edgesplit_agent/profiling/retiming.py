@@ -1,4 +1,4 @@
-"""Timing whole models again while nothing is served of them: whether the node is still as fast as its profile says.
+"""Retiming of idle models: whether the node is still as fast as its profile says.
 
 Owns: when that is worth its time, and doing it. Its rule: at most a hundredth of the node's time, after every request,
 and given up as soon as one arrives. Not here: what follows (the controller), profiles (`profiler.py`).

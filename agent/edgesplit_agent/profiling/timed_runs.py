@@ -1,4 +1,4 @@
-"""Timing sessions between requests: single runs, series, and two sessions in turn.
+"""Timed runs of sessions between requests: single runs, series, and two sessions in turn.
 
 Owns: how a run is timed. Its rule: it goes through the serving worker after every request and is given up as soon as one
 arrives; a node that is never idle long enough gets it done all the same, in turn with its requests. Not here: what is

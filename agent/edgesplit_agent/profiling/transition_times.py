@@ -1,4 +1,4 @@
-"""What changes of form between kernels cost on this node, from a few timed parts of a model.
+"""Transition costs between kernels (to int8, to float, layouts), fitted on a few timed parts of a model.
 
 Owns: the fit. Its rule: pure; costs are never negative, and what no timed part shows costs nothing. Not here: timing
 the parts (`profiler.py`), which changes a plan has (the controller).

@@ -1,4 +1,4 @@
-"""Facts of a graph that are worked out once.
+"""Memoised facts of a graph that are worked out once.
 
 Owns: `once_per_graph`. Its rule: only for pure functions, whose results nobody changes; a result lives as long as its
 graph. Not here: the facts.

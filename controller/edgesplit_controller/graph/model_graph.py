@@ -1,4 +1,4 @@
-"""The graph as the rest of the controller sees it.
+"""The model graph: operators, tensors and units, as the rest of the controller sees them.
 
 Owns: frozen values for operators, tensors and units of one imported model. Its rule: what is here is true of every
 run of the model (static shapes, topological order, unique names). Not here: reading files, cutting, planning.

@@ -1,4 +1,4 @@
-"""Small questions about ONNX messages that several modules ask.
+"""Helpers over ONNX protobuf messages that several modules need.
 
 Owns: names a node reads and writes, element types, external-data references, value descriptions. Its rule: nothing
 here knows why it is asked. Not here: any change of a graph's meaning.

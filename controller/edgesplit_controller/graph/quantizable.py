@@ -1,4 +1,4 @@
-"""Which operators are worth quantizing.
+"""Selection of operators worth quantizing.
 
 Owns: choosing candidates for int8. Its rule: only operators that onnxruntime runs in int8 on a CPU, with a constant
 weight. Not here: quantizing them, measuring the noise.

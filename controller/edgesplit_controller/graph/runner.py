@@ -1,4 +1,4 @@
-"""Running a normalised graph or a component in this process.
+"""Running a normalised graph or a component with onnxruntime in this process.
 
 Owns: building an onnxruntime session whose weights come straight from the blob store. Its rule: weights are mapped
 from their files, never copied through a protobuf message. Not here: the agent's sessions (agents have no onnx).

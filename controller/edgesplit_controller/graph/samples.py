@@ -1,4 +1,4 @@
-"""Inputs made up for a model whose own are not at hand.
+"""Synthetic inputs for a model whose own are not at hand.
 
 Owns: what values an input may take, as far as the graph says, and seeded samples of them. Its rule: an integer that
 selects stays within what it selects from, one that is a number covers its type where the type is small; where neither

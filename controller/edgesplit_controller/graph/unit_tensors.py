@@ -1,4 +1,4 @@
-"""What flows between units, for the planner's problem.
+"""Tensors between units, for the planner's problem.
 
 Owns: the tensors that could be cut, with one planning operator per unit. Its rule: facts of the graph only. Not here:
 times, links, goals, solving.

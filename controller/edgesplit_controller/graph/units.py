@@ -1,4 +1,4 @@
-"""Which operators always stay together.
+"""Units: operators that always stay together, because a cut between them can never pay.
 
 Owns: grouping operators into units. Its rule: a merge may only remove cuts that cannot pay, keeps the graph of units
 acyclic, and never hides the output of a quantizable operator. Not here: where units run, cutting.

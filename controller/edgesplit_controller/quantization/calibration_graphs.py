@@ -1,4 +1,4 @@
-"""Parts of a model, float and mixed, whose times show an agent what changes of form cost.
+"""Calibration graphs: parts of a model, float and mixed, whose times show what changes of form cost.
 
 Owns: which parts. Its rule: few, deterministic, and together they show every kind of change in different proportions:
 all in int8, two complementary mixtures in one piece, the float model in two halves, two more mixtures in halves. Not

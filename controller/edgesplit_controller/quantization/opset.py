@@ -1,4 +1,4 @@
-"""From opsets 7 to 9 to opset 10, where onnxruntime's integer kernels begin.
+"""Opset upgrade from 7 to 9 to 10, where onnxruntime's integer kernels begin.
 
 Owns: the operators whose form changed on the way. Its rule: nodes keep their names and number, tensors their names and
 values; what was an attribute becomes a small initializer; an operator that has no equal form in opset 10 is refused, and

@@ -1,4 +1,4 @@
-r"""Whole models, float and int8, whose runtime profile can be read as times of units.
+r"""Profile graphs: whole models, float and int8, whose runtime profile can be read as times of units.
 
 Owns: the names in the two graphs that every agent profiles. Its rule: a graph's meaning and form stay, only names
 change: each node and each tensor it writes starts with its unit's tag, `unit12.` for the unit of index 12. Not here:

@@ -1,4 +1,4 @@
-"""int8 per operator: QuantizeLinear and DequantizeLinear around the operators a plan quantizes.
+"""QDQ quantization per operator: QuantizeLinear and DequantizeLinear around the operators a plan quantizes.
 
 Owns: the form of a quantized graph. Its rule: any subset of operators can be quantized with the same calibration
 ranges, and no tensor keeps its name but changes its values' meaning: float tensors stay float under their names,

@@ -1,4 +1,4 @@
-"""Where a graph can be quantized: operators, what follows them, which tensors need a range.
+"""Quantization sites: operators that can be quantized, what follows them, which tensors need a range.
 
 Owns: the question "has this operator an int8 form, and where does its int8 output stand". Its rule: reads a graph,
 never changes it. Not here: scales, new nodes, the choice of candidates by cost.

@@ -1,4 +1,4 @@
-"""Where a plan changes the form of tensors, which costs time that no operator's kernel accounts for.
+"""Transitions: where a plan changes the form of tensors, which costs time that no operator's kernel accounts for.
 
 Owns: the list of such changes for a set of quantized operators and their places. Its rule: facts of the graph and the
 assignment only, in bytes; what a byte costs is measured per node (`stating/predictions.py`). Not here: rewriting

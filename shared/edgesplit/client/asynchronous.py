@@ -1,4 +1,4 @@
-"""The client library: requests to an agent, from plain and from asyncio programs.
+"""The asyncio client: requests to an agent over one connection.
 
 Owns: `connect` and the two clients. Its rule: every failure is an `edgesplit.errors` class, and a request either
 returns its outputs or raises; a lost connection is opened anew by the next request; an agent is told of a request that

@@ -1,4 +1,4 @@
-"""The client library for programs without an event loop.
+"""The blocking client, for programs without an event loop.
 
 Owns: `connect` and what it returns. Its rule: whichever thread calls, a request returns its outputs or raises; a
 quick one costs no hand-over between threads. Not here: the connection and what is said on it (`client/asynchronous.py`), which

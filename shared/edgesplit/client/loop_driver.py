@@ -1,4 +1,4 @@
-"""Who runs an event loop on behalf of threads that have none: a caller's own thread, or one in the background.
+"""Event loop driver for blocking callers: in the caller's own thread, or one in the background.
 
 Owns: that choice. Its rule: a call that has the loop to itself runs it in its own thread, which saves two hand-overs
 between threads; as soon as calls overlap, or something is to go on between calls, a thread of its own takes the loop

@@ -1,4 +1,4 @@
-"""The address under which other machines reach a daemon of this one: chosen by the route, checked, explained.
+"""The advertised address of a daemon: chosen by the route, checked, explained.
 
 Owns: which of this machine's addresses is advertised, and what is wrong with one that others cannot reach. Its rule:
 pure but for `SystemNetwork`, which asks the kernel and sends nothing; nothing here is remembered, so whoever asks again

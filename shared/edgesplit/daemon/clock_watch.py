@@ -1,4 +1,4 @@
-"""Steps of this machine's wall clock, noticed against a clock that is never set.
+"""Steps of the wall clock, noticed against the monotonic clock.
 
 Owns: the comparison, once a second. Its rule: it only tells; nothing else depends on the wall clock but the times that
 people are shown. Time that the machine slept or this process stood still is no step. Not here: clocks of other machines

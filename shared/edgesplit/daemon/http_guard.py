@@ -1,4 +1,4 @@
-"""Bounds around an HTTP server: how many connections, from where, and how long one may say nothing.
+"""Connection limits and time-outs around an HTTP server.
 
 Owns: the count of connections and the clock of each while no request of it is being answered. Its rule: a connection on
 which no whole request header has come is closed after seconds, however it trickles; one too many is told so, unless one

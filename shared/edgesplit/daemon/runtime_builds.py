@@ -1,4 +1,4 @@
-"""Which build of onnxruntime is installed, and whether there is more than one.
+"""Installed builds of onnxruntime, and whether they conflict.
 
 Owns: the names of the builds. Its rule: asked from the packages' metadata, so that the runtime itself, slow to import,
 is left alone. Not here: what a build can run on (the agent's `compute/providers.py`).

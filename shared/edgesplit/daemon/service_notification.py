@@ -1,4 +1,4 @@
-"""Telling the service manager how a daemon is: systemd's notification protocol.
+"""Service notification: systemd's sd_notify protocol and its watchdog.
 
 Owns: datagrams to `$NOTIFY_SOCKET` and the reading of `$WATCHDOG_USEC`. Its rule: without a service manager every call
 does nothing, and a lost notification never stops the daemon. Not here: what ready means and when to ping, which each

@@ -1,4 +1,4 @@
-"""What libraries would tell their makers, and do not here.
+"""Telemetry of libraries, switched off before they are imported.
 
 Owns: switching off others' telemetry. Its rule: it is called before such a library is imported, by every program of
 edgesplit that loads one; who wants it sets the library's own variable. Not here: edgesplit's own metrics, which go to nobody but

@@ -1,4 +1,4 @@
-"""What splitctl asks the controller, over MQTT.
+"""Operations: what splitctl asks of the controller, one tagged union.
 
 Owns: requests (a tagged union: the operation is the tag `op`) and replies. Its rule: keys may be added, never renamed. Not
 here: the documents inside replies (`documents.py` and those beside it), agents' messages (`control/`).

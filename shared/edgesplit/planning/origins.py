@@ -1,4 +1,4 @@
-"""Where figures come from, and what a sum of several is.
+"""Origins of figures (measured, modelled, configured), and what a sum of several is.
 
 Owns: the order of trust among origins. Its rule: a sum is as trustworthy as its weakest part. Not here: the figures.
 """

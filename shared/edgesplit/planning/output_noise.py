@@ -1,4 +1,4 @@
-"""How far a quantized run's outputs are from the float model's.
+"""Output noise: mean absolute difference of a quantized run's outputs from the float model's.
 
 Owns: what noise is: rho, the mean over outputs of mean(abs(o - o_quantized)), or a metric of the user's own. Its rule:
 the controller that models noise and the agent that checks it call the same functions. Not here: running models, what a

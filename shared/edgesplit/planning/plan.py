@@ -1,4 +1,4 @@
-"""What planning produces: assignment, components, timeline, evaluation, solution.
+"""A plan as values: assignment, components, timeline, evaluation, solution.
 
 Owns: the frozen result types. Its rule: values only, everything here can be encoded as JSON. Not here: how any of it is
 computed.

@@ -1,4 +1,4 @@
-"""A connection that carries frames, on asyncio, for agents and clients.
+"""A framed connection on asyncio sockets, for agents and clients.
 
 Owns: the socket's options, reading straight into tensors, the bounded send queue, and closing with a reason. Its rule:
 tensor bytes are never copied on their way out, and a connection that breaks the protocol is closed with a reason while

@@ -1,4 +1,4 @@
-"""Where a data plane can be reached: addresses, connecting, listening.
+"""Endpoints of the data plane, TCP and Unix: parsing, connecting, listening.
 
 Owns: the two spellings of an address, `host:port` and `unix:/path`, and what each means to the operating system. Its
 rule: a socket file that a living agent listens on is never taken from it, one that a dead agent left is. Not here: the

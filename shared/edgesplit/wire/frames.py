@@ -1,4 +1,4 @@
-"""Frames of the data plane as bytes.
+"""Encoding of frames: prefix, MessagePack header, raw tensor bytes.
 
 Owns: the prefix, the limits, and the coding of a header to bytes and back. Its rule: no I/O, and nothing is allocated
 on the word of the other side before it was checked. Not here: what headers say (`wire/headers.py`), the reading of a byte

@@ -1,4 +1,4 @@
-"""What can be said on the data plane: the headers of frames.
+"""Headers of frames: everything that can be said on the data plane.
 
 Owns: the headers, the bounds of their fields, and the key of the execution that a frame belongs to. Its rule: plain
 values; MessagePack decodes into nothing else. Not here: their bytes (`wire/frames.py`), what follows from them.

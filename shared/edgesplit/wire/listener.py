@@ -1,4 +1,4 @@
-"""Accepting connections on sockets of one's own.
+"""Accepting connections on non-blocking sockets.
 
 Owns: listening sockets, and the turn in which what waits on them is accepted. Its rule: whoever holds the door is asked
 before anything is kept for a stranger, and a process without free descriptors waits a moment instead of spinning. Not

@@ -1,4 +1,4 @@
-"""Frames out of a byte stream that arrives in arbitrary pieces.
+"""Incremental frame parser: frames out of a byte stream in arbitrary pieces.
 
 Owns: where the next bytes go, and the cutting of the stream into frames. Its rule: the reader writes into the memory
 given by `buffer`, which for a large tensor is the tensor's own; every announced length was checked before memory for

@@ -1,4 +1,4 @@
-"""What leaves a connection next.
+"""Send queue of a connection: long frames in parts, short ones between them.
 
 Owns: the frames that wait, their order, and the cutting of long ones into parts. Its rule: pure; no frame waits for more
 than one part of a longer one, and none waits for ever. Not here: sockets (`wire/connection.py`), what frames mean.

@@ -1,4 +1,4 @@
-"""The sending half of a connection: a socket, and what waits to leave through it.
+"""Writing to a socket: what waits to leave, and its watermarks.
 
 Owns: handing the kernel what it takes, and coming back when it takes more. Its rule: nothing is copied, and the event
 loop gets its turn after every few megabytes. Not here: the order in which frames leave (`wire/send_queue.py`), reading, and

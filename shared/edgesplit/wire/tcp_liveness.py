@@ -1,4 +1,4 @@
-"""What the kernel knows of the other side of a TCP connection while the program there is silent.
+"""TCP liveness: what the kernel's acknowledgements tell of a peer whose program is silent.
 
 Owns: two questions to a socket. Its rule: where a system cannot tell, that is the answer. Not here: what follows
 (`dataplane/liveness.py` of the agent), the connection (`wire/connection.py`).

@@ -1,4 +1,4 @@
-"""Tensors as both planes name them: dtype names, specifications, the check of what a caller hands in.
+"""Tensors on the wire: dtype names, specifications, checks of what a caller hands in.
 
 Owns: the allow-list of dtypes that may travel, and the comparison of arrays with specifications. Its rule: what passes
 here is C-contiguous, native-endian and of an allowed dtype. Not here: wire codecs (`codecs.py`) and frames

@@ -1,1 +1,1 @@
-"""Sensors, one per file; a sensor that fails is a logged fallback, never a crash."""
+"""Collectors: battery, memory, processor and power of the machine, one file each; a failing one is a logged fallback."""

@@ -1,4 +1,4 @@
-"""The machine's battery.
+"""Battery charge and state of the machine.
 
 Owns: finding batteries, how full they are, how much energy is left. Its rule: a mouse's battery is not the machine's;
 what a battery does not say is None. Not here: what it delivers (`reporting/collectors/power/battery_discharge.py`).

@@ -1,4 +1,4 @@
-"""When this node computes.
+"""Busy time: when this node computes, for the attribution of power.
 
 Owns: the seconds in which the compute thread worked, for setting them against watts. Its rule: serving and profiling
 count alike, for both draw power. Not here: who computed what (`reporting/usage.py`), watts (`reporting/collectors/power/meter.py`).

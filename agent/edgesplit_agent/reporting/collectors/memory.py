@@ -1,4 +1,4 @@
-"""Memory of the machine.
+"""Available memory of the machine.
 
 Owns: what is available and what there is. Its rule: bytes. Not here: limits of components.
 """

@@ -1,4 +1,4 @@
-"""Load of the processor.
+"""Processor load of the machine.
 
 Owns: the percentage. Its rule: it covers the time since the reading before. Not here: power.
 """

@@ -1,4 +1,4 @@
-"""Reading small files of the kernel's tree.
+"""Reading numbers and texts of sysfs files.
 
 Owns: text and numbers out of sysfs. Its rule: a file that cannot be read is `SensorUnavailable` with path and cause.
 Not here: what the files mean.

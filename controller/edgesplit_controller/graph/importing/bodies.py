@@ -1,4 +1,4 @@
-"""Shapes of what control flow yields.
+"""Shape inference of what control flow yields (bodies of If, Loop and Scan).
 
 Owns: types of the outputs of If, Loop and Scan where ONNX's shape inference leaves them open. Its rule: a shape is one
 that every iteration and every branch keeps; it is found by inference inside the body, never by a run. Not here:

@@ -1,4 +1,4 @@
-"""Branches whose condition is known.
+"""Elimination of branches whose condition is known.
 
 Owns: replacing an If with a constant condition by the nodes of the branch it takes (exporters of PyTorch's squeeze
 leave such Ifs behind). Its rule: only constants decide. Not here: Ifs and Loops that depend on data; they stay whole.

@@ -1,4 +1,4 @@
-"""How much work an operator is.
+"""Floating-point operations of an operator.
 
 Owns: counts of floating-point operations from shapes. Its rule: counts compare operators and name units; plans are
 made from measured times, never from these. Not here: timing.

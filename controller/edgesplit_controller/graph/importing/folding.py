@@ -1,4 +1,4 @@
-"""Static shape arithmetic, computed once.
+"""Constant folding of static shape arithmetic.
 
 Owns: replacing Shape nodes over static shapes, and what follows from them, by constants. Its rule: only arithmetic
 on shapes, indices and scalars is folded; operators on weights stay, as people see and profile them. Not here: shape

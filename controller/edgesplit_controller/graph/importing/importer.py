@@ -1,4 +1,4 @@
-"""From a user's ONNX file to a graph that can be split.
+"""Import of a user's ONNX file as a graph that can be split.
 
 Owns: the order of the import's steps, and building the ModelGraph. Its rule: what cannot be split is kept whole or
 refused with one sentence, and the imported model computes what the file computes. Not here: the steps themselves.

@@ -1,4 +1,4 @@
-"""Bringing the many spellings of a graph to one.
+"""Normalisation: the many spellings of a graph brought to one.
 
 Owns: names, constants, weight aliases, order and dead parts. Its rule: every step keeps the meaning of every output
 and leaves the operators that people see in their viewer alone. Not here: shapes, folding, reading files.

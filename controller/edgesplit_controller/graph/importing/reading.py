@@ -1,4 +1,4 @@
-"""The user's file, and where its weights lie.
+"""Reading the user's file, and finding where its weights lie.
 
 Owns: parsing an ONNX file, its digest, and moving its weights into blobs as a stream. Its rule: the file is only
 read; weights outside it are never in memory all at once. Not here: changing the graph's structure.

@@ -1,4 +1,4 @@
-"""Element type and shape of every tensor.
+"""Shape inference: element type and shape of every tensor.
 
 Owns: fixing the batch, ONNX's shape inference and, where it gives up, observing a run. Its rule: a shape reported
 here holds for every input; what depends on the data is reported open (-1). Not here: folding, changing operators.

@@ -1,4 +1,4 @@
-"""What is known of a value's type.
+"""Element type and shape of a value, as far as known.
 
 Owns: `ValueType`. Its rule: a size that is not known is -1, a shape whose rank is not known is None. Not here: finding
 types (`shapes.py`, `bodies.py`).

@@ -1,4 +1,4 @@
-"""What is known of wire codecs on a model's tensors.
+"""Figures of a wire codec on a tensor: bytes and noise.
 
 Owns: the stored form of the measurements. Its rule: values only. Not here: how they are found (`quantization/codecs/codec_noise.py`).
 """

@@ -1,4 +1,4 @@
-"""What wire codecs do to a model's outputs, and what they make of its tensors.
+"""Codec noise: what wire codecs do to a model's outputs, and how small they make its tensors.
 
 Owns: noise and bytes of every codec on every tensor that could be cut, as far as time allows. Its rule: the codecs are
 called, nothing is estimated; a tensor that was not measured gets no codec that loses anything. Not here: what codecs

@@ -1,4 +1,4 @@
-"""Which tensors a cut would send, and which cuts are likeliest.
+"""Cut frontiers: which tensors a cut would send, and which cuts are likeliest.
 
 Owns: the frontiers of a graph (all tensors alive between one unit and the next) and their order. Its rule: facts of
 the graph only. Not here: measuring what coding them does (`quantization/codecs/codec_noise.py`).

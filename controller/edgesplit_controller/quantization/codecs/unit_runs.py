@@ -1,4 +1,4 @@
-"""Running a model again from the middle, with some tensors changed on their way.
+"""Partial re-execution: a model run again from the middle, with some tensors changed.
 
 Owns: a session for every unit and the values between them. Its rule: what nothing changed is not computed again. Not
 here: which tensors change and what that does to the outputs (`quantization/codecs/codec_noise.py`).

@@ -1,4 +1,4 @@
-"""How much quantization changes a model's outputs, as a function of what is quantized.
+"""Noise model: output noise as a function of what is quantized.
 
 Owns: the way from candidates and samples to the planner's noise model. Its rule: a noise model is conservative, and
 its noise comes from samples that set no range. Not here: running patterns (`measuring`), choosing plans, checking

@@ -1,4 +1,4 @@
-"""Measuring the noise of many quantization patterns.
+"""Noise measurement of many quantization patterns.
 
 Owns: which patterns are affordable and running them. Its rule: noise is a mean over samples of what a `Measure` says of
 their outputs: rho, or the user's own metric. Not here: comparing outputs (`edgesplit.planning.output_noise`), the polynomial.

@@ -1,4 +1,4 @@
-"""Which quantization patterns to measure.
+"""Design of experiments: which quantization patterns to measure.
 
 Owns: the choice and order of patterns. Its rule: the patterns a planner is likeliest to come near are always
 measured: each candidate alone, all, and all but one. Not here: measuring.

@@ -1,4 +1,4 @@
-"""Running a model under many quantization patterns without running all of it each time.
+"""Segmented execution under many quantization patterns, without running all of the model each time.
 
 Owns: the model divided by what its values depend on. Its rule: the result for a pattern is what the quantized
 model of that pattern gives, from the same integer kernels. Not here: which patterns, what their noise means.

@@ -1,4 +1,4 @@
-"""What a wire codec is.
+"""The interface of wire codecs.
 
 Owns: the types every codec and every user of one shares. Its rule: a codec knows the size of what it decodes to from
 dtype and shape alone, so that nothing the other side says can make it take more memory. Not here: the codecs.

@@ -1,4 +1,4 @@
-"""Several sensors of different parts as one.
+"""Sum of several power sensors of different parts.
 
 Owns: the sum. Its rule: all parts or nothing, for a part left out would look like less power. Not here: which sensors
 belong together (`reporting/collectors/power/selection.py`).

@@ -1,4 +1,4 @@
-"""From what a sensor reads to what computing draws.
+"""Power meter: from what a sensor reads to what computing draws over idle.
 
 Owns: the idle draw, the watts of computing over it, and the joules of each second of computing. Its rule: the agent
 always has watts, and they say what they are: until a sensor has seen this node both idle and computing, and while it

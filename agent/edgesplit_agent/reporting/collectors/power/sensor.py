@@ -1,4 +1,4 @@
-"""What a power sensor is, and what the agent makes of its readings.
+"""The interface of power sensors, and the power of a node as a value.
 
 Owns: the protocol of sensors and the values around it. Its rule: every figure says where it comes from. Not here: any
 sensor (`power_*.py`), the attribution of watts to computing (`reporting/collectors/power/meter.py`).
