@@ -15,6 +15,7 @@ import msgspec
 from edgesplit.daemon.advertised_address import checked_advertise
 from edgesplit.errors import InvalidConfiguration
 from edgesplit.mqtt.broker_address import BrokerAddress, TlsFiles
+from edgesplit.significance import LATENCY_FLOOR_S, REPLAN_CHANGE, SWITCH_GAIN
 
 __all__ = [
     "Artifacts",
@@ -103,9 +104,9 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
         latency_floor_s: Latencies that differ by less are the same. [s]
     """
 
-    change: float = 0.2
-    gain: float = 0.05
-    latency_floor_s: float = 0.0005
+    change: float = REPLAN_CHANGE
+    gain: float = SWITCH_GAIN
+    latency_floor_s: float = LATENCY_FLOOR_S
 
     @property
     def stake(self) -> float:
@@ -132,8 +133,8 @@ class Planning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     time_limit_s: float = 20.0
     latency_model: Literal["sum", "critical-path"] = "sum"
-    change_threshold: float = 0.2
-    gain_threshold: float = 0.05
+    change_threshold: float = REPLAN_CHANGE
+    gain_threshold: float = SWITCH_GAIN
     debounce_s: float = 0.5
     prepare_limit_s: float = 60.0
     profile_silence_s: float = 60.0

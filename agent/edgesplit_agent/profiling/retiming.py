@@ -19,6 +19,7 @@ import structlog
 
 from edgesplit.control.profile_messages import ExecutionProfile, ModelOffer
 from edgesplit.errors import EdgesplitError
+from edgesplit.significance import RETIMING_CHANGE, differs
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.artifacts.cache import BlobCache
 from edgesplit_agent.compute.own_work import OwnWork
@@ -37,8 +38,6 @@ SAVED_S = 2.0
 """What unused time adds up to at most: a node whose speed is in doubt is timed a few times in a row. [s]"""
 SOON_S, RARELY_S = 10.0, 60.0
 """Between two timings of a model while its speed is in doubt, and while it is not. [s]"""
-DOUBTFUL = 0.15
-"""Relative difference from the profile that is in doubt."""
 BURSTS, RUNS = 3, 2
 """Runs in a row, as the profile was taken, after one that warms the caches."""
 APART_S = 0.4
@@ -85,7 +84,7 @@ def is_due(last: Retimed, served_s: float, now_s: float) -> bool:
     """
     if now_s - served_s < SOON_S:
         return False
-    doubtful = last.ratio is None or abs(last.ratio - 1.0) > DOUBTFUL or served_s > last.at_s
+    doubtful = last.ratio is None or differs(1.0, last.ratio, RETIMING_CHANGE) or served_s > last.at_s
     return now_s - last.at_s >= (SOON_S if doubtful else RARELY_S)
 
 

@@ -15,6 +15,15 @@ from edgesplit.control import topics
 from edgesplit.control.figure_messages import LinkMetrics, LinkState, NodeMetrics, UnreachedPeer
 from edgesplit.control.profile_messages import LiveTimings
 from edgesplit.mqtt.bus import MessageBus
+from edgesplit.significance import (
+    BATTERY_REPORTED_CHANGE,
+    BUSY_REPORTED_PERCENT,
+    LATENCY_REPORTED_FLOOR_S,
+    MEMORY_REPORTED_CHANGE,
+    REPORTED_CHANGE,
+    REPORTED_SCATTER_SHARE,
+    differs,
+)
 from edgesplit_agent.profiling.live_timings import TimingBook
 from edgesplit_agent.reporting.collectors.battery_level import BatteryCollector
 from edgesplit_agent.reporting.collectors.memory import MemoryCollector
@@ -32,15 +41,6 @@ AT_LEAST_EVERY_S = 10.0
 """Figures that did not change are said again so often. [s]"""
 USAGE_EVERY_S = 1.0
 TIMINGS_EVERY_S = 1.0
-NOTABLE = 0.05
-"""Relative change of a figure that is said at once."""
-SCATTER_SHARE = 0.5
-"""What is believed of a link wanders by about a third of its measurements' scatter; beyond this share it is news. [1]"""
-LATENCY_FLOOR_S = 2e-4
-"""Round trips on one machine or in one room differ by more than a few percent all the time. [s]"""
-BUSY_PERCENT = 10.0
-MEMORY_SHARE = 0.1
-BATTERY_SHARE = 0.005
 
 
 class Reporter:
@@ -153,13 +153,13 @@ def metrics_differ(before: NodeMetrics, now: NodeMetrics) -> bool:
     ):
         return True
     return (
-        _changed(before.compute_w, now.compute_w, NOTABLE)
-        or _changed(before.transmit_w, now.transmit_w, NOTABLE)
-        or _appeared(before.drawn_w, now.drawn_w, NOTABLE)
-        or _appeared(before.idle_w, now.idle_w, NOTABLE)
-        or _appeared(before.battery_fraction, now.battery_fraction, 0.0, BATTERY_SHARE)
-        or abs(now.cpu_percent - before.cpu_percent) > BUSY_PERCENT
-        or _changed(before.memory_available_bytes, now.memory_available_bytes, MEMORY_SHARE)
+        differs(before.compute_w, now.compute_w, REPORTED_CHANGE)
+        or differs(before.transmit_w, now.transmit_w, REPORTED_CHANGE)
+        or _appeared(before.drawn_w, now.drawn_w, REPORTED_CHANGE)
+        or _appeared(before.idle_w, now.idle_w, REPORTED_CHANGE)
+        or _appeared(before.battery_fraction, now.battery_fraction, 0.0, BATTERY_REPORTED_CHANGE)
+        or abs(now.cpu_percent - before.cpu_percent) > BUSY_REPORTED_PERCENT
+        or differs(before.memory_available_bytes, now.memory_available_bytes, MEMORY_REPORTED_CHANGE)
     )
 
 
@@ -168,22 +168,18 @@ def links_differ(before: tuple[LinkState, ...], now: tuple[LinkState, ...]) -> b
     if [(link.to, link.up) for link in before] != [(link.to, link.up) for link in now]:
         return True
     return any(
-        _changed(
+        differs(
             old.bandwidth_bytes_per_s,
             new.bandwidth_bytes_per_s,
-            max(NOTABLE, SCATTER_SHARE * max(old.scatter, new.scatter)),
+            max(REPORTED_CHANGE, REPORTED_SCATTER_SHARE * max(old.scatter, new.scatter)),
         )
-        or _changed(old.latency_s, new.latency_s, NOTABLE, LATENCY_FLOOR_S)
+        or differs(old.latency_s, new.latency_s, REPORTED_CHANGE, LATENCY_REPORTED_FLOOR_S)
         for old, new in zip(before, now, strict=True)
     )
 
 
-def _changed(before: float, now: float, share: float, floor: float = 0.0) -> bool:
-    return abs(now - before) > max(share * abs(before), floor)
-
-
 def _appeared(before: float | None, now: float | None, share: float, floor: float = 0.0) -> bool:
-    """The same of a figure that not every node has."""
+    """Whether a figure that not every node has came, went or changed."""
     if before is None or now is None:
         return (before is None) != (now is None)
-    return _changed(before, now, share, floor)
+    return differs(before, now, share, floor)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from edgesplit.planning.plan import Assignment, Evaluation, Solution
 from edgesplit.planning.problem import Problem
+from edgesplit.significance import differs
 from edgesplit_controller.configuration import Thresholds
 from edgesplit_controller.deciding.changes.replan_reasons import decide
 from edgesplit_controller.planner import evaluate
@@ -57,7 +58,7 @@ def still_hold(problem: Problem, held: Sequence[HeldSpare], thresholds: Threshol
                 (spare.plan.latency_s, now[1].timeline_s),
                 (spare.plan.energy_j, now[1].energy_j),
             )
-            if any(abs(after - before) > thresholds.change * before for before, after in pairs):
+            if any(differs(before, after, thresholds.change) for before, after in pairs):
                 return False
     return True
 

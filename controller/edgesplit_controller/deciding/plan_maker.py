@@ -18,6 +18,7 @@ from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment, Evaluation, Solution
 from edgesplit.planning.problem import Problem
+from edgesplit.significance import PREDICTION_CHANGE, differs
 from edgesplit_controller.configuration import Planning
 from edgesplit_controller.deciding.battery_solving import Limited, fitted, solve_within
 from edgesplit_controller.deciding.changes.fleet_snapshot import FleetSnapshot, Glances
@@ -35,10 +36,6 @@ from edgesplit_controller.storage.deployment_state import DeploymentState, Local
 from edgesplit_controller.storage.rollout_state import EpochPlan
 
 __all__ = ["Draft", "PlanMaker"]
-
-
-REFRESHED = 0.01
-"""Relative change of a prediction that is shown. [1]"""
 
 
 @dataclass(frozen=True)
@@ -222,7 +219,7 @@ class PlanMaker:
         stated, evaluation = fitted(stated, serving.assignment, evaluation, serving.goals.device_energy_limit_j)
         before, after = serving.evaluation, evaluation
         pairs = ((before.timeline_s, after.timeline_s), (before.energy_j, after.energy_j))
-        if all(abs(new - old) <= REFRESHED * old for old, new in pairs) or not after.timeline_s < float("inf"):
+        if not any(differs(old, new, PREDICTION_CHANGE) for old, new in pairs) or not after.timeline_s < float("inf"):
             return serving
         return msgspec.structs.replace(serving, problem=stated, evaluation=evaluation)
 

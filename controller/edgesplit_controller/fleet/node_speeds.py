@@ -19,6 +19,7 @@ import msgspec
 from edgesplit.control.profile_messages import ComponentTiming, ExecutionProfile, LiveTimings
 from edgesplit.formatting import time_span
 from edgesplit.operations.documents import SpeedRow
+from edgesplit.significance import CORRECTION_CHANGE, ratio_differs
 from edgesplit_controller.fleet.registry import FleetChange, Registry
 from edgesplit_controller.fleet.speed_factors import Factors, NodeSpeed, factors, rested_factor, served, timed_again
 from edgesplit_controller.fleet.timed_components import TimedComponents
@@ -31,8 +32,6 @@ __all__ = ["Speeds"]
 
 FRESH_S = 10.0
 """Runs that ended so long before a node speaks of them show its speed now. [s]"""
-NOTABLE = 0.01
-"""Relative change of a correction that predictions follow."""
 
 
 @dataclass
@@ -121,7 +120,7 @@ class Speeds:
             return (), False
         self._update(node, model, watched, timings)
         now = factors(watched.speed)
-        notable = _differ(watched.applied, now, NOTABLE)
+        notable = _differ(watched.applied, now, CORRECTION_CHANGE)
         if notable:
             watched.applied, watched.corrected = now, corrected(watched.profile, now)
         changes = tuple(self._news(node, model, watched))
@@ -252,7 +251,7 @@ class Speeds:
     def _news(self, node: str, model: str, watched: _Watched) -> Iterator[FleetChange]:
         """What people were told, and what is so now, where the two differ."""
         before_s, now_s = watched.told_s, watched.profile.whole_s * factors(watched.speed).in_float
-        if not before_s > 0 or not _far(before_s, now_s, self._change):
+        if not before_s > 0 or not ratio_differs(before_s, now_s, self._change):
             return
         watched.told_s = now_s
         factor, origin = now_s / before_s, watched.speed.origin
@@ -330,8 +329,4 @@ def _same(first: ExecutionProfile, second: ExecutionProfile) -> bool:
 
 
 def _differ(before: Factors, now: Factors, change: float) -> bool:
-    return _far(before.in_float, now.in_float, change) or _far(before.in_int8, now.in_int8, change)
-
-
-def _far(before: float, now: float, change: float) -> bool:
-    return not 1 / (1 + change) <= now / before <= 1 + change
+    return ratio_differs(before.in_float, now.in_float, change) or ratio_differs(before.in_int8, now.in_int8, change)

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from edgesplit.control.profile_messages import ExecutionProfile
+from edgesplit.significance import SPEED_AGREEMENT, SPEED_CHANGE, UNSEEN_SPEED_CHANGE
 from edgesplit_controller.storage.saved_speeds import Known, TimingOrigin
 
 __all__ = [
@@ -33,10 +34,6 @@ __all__ = [
     "timed_again",
 ]
 
-STEP, UNSEEN_STEP = 0.2, 0.35
-"""Relative change that is one of the node, not noise, and for a component never timed before not its own error."""
-AGREEMENT = 0.15
-"""Relative difference up to which two reports say the same."""
 NO_TIME_S = 1e-12
 """Less is no time that anything could be compared with. [s]"""
 SMOOTHING = 0.3
@@ -212,7 +209,7 @@ def _shown(speed: NodeSpeed, parts: Sequence[Timed]) -> tuple[float, bool]:
         return speed.factor, False
     ratio, slack_s = measured_s / should_s, speed.slow_down * (KNOWN_SLACK_S if seen else SLACK_S)
     longer_s, shorter_s = max(measured_s, should_s), min(measured_s, should_s)
-    step = STEP if seen or compared[0].key == WHOLE else UNSEEN_STEP
+    step = SPEED_CHANGE if seen or compared[0].key == WHOLE else UNSEEN_SPEED_CHANGE
     if longer_s > (1 + step) * shorter_s + slack_s:
         return _bounded(speed.factor * ratio), True
     if not seen:
@@ -240,7 +237,7 @@ def _learned(speed: NodeSpeed, parts: Sequence[Timed]) -> NodeSpeed:
 
 def _confirmed(speed: NodeSpeed, factor: float) -> bool:
     """Whether the report before said the same."""
-    return speed.suspected is not None and abs(math.log(speed.suspected / factor)) <= math.log(1 + AGREEMENT)
+    return speed.suspected is not None and abs(math.log(speed.suspected / factor)) <= math.log(1 + SPEED_AGREEMENT)
 
 
 def _bounded(factor: float) -> float:

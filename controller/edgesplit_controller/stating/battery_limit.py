@@ -22,12 +22,12 @@ import msgspec
 
 from edgesplit.formatting import joules, watts
 from edgesplit.planning.battery_allowance import BatteryAllowance
+from edgesplit.significance import BATTERY_LIMIT_SLACK, differs
 from edgesplit_controller.configuration import Thresholds
 from edgesplit_controller.deciding.changes.replan_reasons import Reason
 
 __all__ = [
     "ASSUMED_PER_S",
-    "SLACK",
     "BatteryState",
     "Demand",
     "battery_allowance",
@@ -39,8 +39,6 @@ __all__ = [
 
 ASSUMED_PER_S = 1.0
 """Where nobody said what to expect and nothing was served yet. [1/s]"""
-SLACK = 0.05
-"""A serving plan may exceed the limit by this much before another one is looked for. [1]"""
 PATIENCE_S = 60.0
 """How long a decision stands before a limit that rose is reason for another. [s]"""
 
@@ -174,7 +172,7 @@ def figures_data(allowance: BatteryAllowance) -> dict[str, str | float | int | b
 
 def judged(limit_j: float) -> float:
     """The limit a serving plan is held to: batteries and rates are not known to the percent. [J]"""
-    return limit_j * (1 + SLACK)
+    return limit_j * (1 + BATTERY_LIMIT_SLACK)
 
 
 def keeps(allowance: BatteryAllowance | None, device_energy_j: float) -> bool:
@@ -203,7 +201,7 @@ def battery_reason(
     if not keeps(now, device_energy_j):
         if now is None or (before is not None and not before.kept):
             return None  # what serves is as frugal as can be
-        if not keeps(before, device_energy_j) and abs(limit_j - was_j) <= thresholds.change * was_j:
+        if not keeps(before, device_energy_j) and not differs(was_j, limit_j, thresholds.change):
             return None  # considered before
         text = (
             f"the battery of {now.node} allows {joules(limit_j)} a request and the plan takes {joules(device_energy_j)}"

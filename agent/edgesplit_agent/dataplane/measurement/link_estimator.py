@@ -27,6 +27,7 @@ import statistics
 from collections import deque
 from dataclasses import dataclass, replace
 
+from edgesplit.significance import RATE_CHANGE, differs
 from edgesplit_agent.dataplane.measurement.probing import (
     EVERY_S,
     PROBE_FIRST_BYTES,
@@ -36,7 +37,7 @@ from edgesplit_agent.dataplane.measurement.probing import (
     allowance_bytes_per_s,
     probe_size,
 )
-from edgesplit_agent.dataplane.measurement.rate_estimate import CHANGE, RateBelief
+from edgesplit_agent.dataplane.measurement.rate_estimate import RateBelief
 
 __all__ = ["LinkEstimate", "LinkEstimator"]
 
@@ -268,7 +269,7 @@ class LinkEstimator:
         if sent.nbytes >= self._probe_bytes:
             self._probe_bytes = min(self._probe_bytes * GROWTH, self._most_bytes)
         surely = sent.nbytes / (seconds + max(MIN_SAMPLE_S, round_trip / 4))
-        if self._bandwidth is None or surely <= self._bandwidth * (1 + CHANGE):
+        if self._bandwidth is None or surely <= self._bandwidth * (1 + RATE_CHANGE):
             return
         # Even so the link is faster than believed; probes must not be rationed by what is no longer true.
         self._at_least = surely
@@ -349,14 +350,14 @@ class LinkEstimator:
             self._sample((lower + upper) / 2, now)
         elif self._bandwidth is None or lower > self._bandwidth:
             self._sample(lower, now)
-        elif upper < self._bandwidth * (1 - CHANGE):
+        elif upper < self._bandwidth * (1 - RATE_CHANGE):
             self._sampled_at = now
             self._belief.take_bound(upper)
 
     def _sample(self, bandwidth: float, now: float) -> None:
         before = self._belief.value
         self._belief.take(bandwidth)
-        if before is not None and not self._near and abs((self._belief.value or before) / before - 1) > CHANGE:
+        if before is not None and not self._near and differs(before, self._belief.value or before, RATE_CHANGE):
             self._pace.forgive(EVERY_S)  # a link that really changed, and may soon change back
         self._sampled(now)
 

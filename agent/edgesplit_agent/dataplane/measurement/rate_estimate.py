@@ -19,12 +19,10 @@ from collections import deque
 from collections.abc import Collection
 from itertools import takewhile
 
-__all__ = ["CHANGE", "RateBelief"]
+from edgesplit.significance import LARGE_RATE_CHANGE, RATE_CHANGE, differs
 
-CHANGE = 0.25
-"""Relative change that is no noise once several samples in a row show it and agree."""
-LARGE_CHANGE = 0.4
-"""Relative change for which two such samples are enough; a smaller one takes three (a busy machine makes some)."""
+__all__ = ["RateBelief"]
+
 RESTLESS = 0.15
 """Scatter from which on it always takes three. [1]"""
 AGREEMENT = 1.25
@@ -83,7 +81,7 @@ class RateBelief:
         if self._last is not None:
             self._squares.append(math.log(sample / self._last) ** 2 / 2)
         self._last = sample
-        if abs(sample / self.value - 1) <= CHANGE:
+        if not differs(self.value, sample, RATE_CHANGE):
             self._run.clear()
             self._smooth(sample, self.value)
             return
@@ -109,7 +107,7 @@ class RateBelief:
         self._run = [*reversed(list(agreeing)), new][-LONGEST_RUN:]
         measured = [rate for rate, was_exact in self._run if was_exact]
         mean = statistics.fmean(math.log(rate / believed) for rate, _ in self._run)
-        large = abs(math.exp(mean) - 1) >= LARGE_CHANGE and scatter <= RESTLESS
+        large = abs(math.exp(mean) - 1) >= LARGE_RATE_CHANGE and scatter <= RESTLESS
         certain = abs(mean) * math.sqrt(len(self._run)) >= CERTAIN * scatter
         enough = len(measured) >= (1 if scatter <= RESTLESS else 2)  # bounds alone move no restless link
         changed = enough and certain and len(self._run) >= (2 if large else 3)

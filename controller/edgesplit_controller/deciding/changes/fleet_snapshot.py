@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from edgesplit.control.profile_messages import ExecutionProfile
 from edgesplit.planning.goals import Goals
+from edgesplit.significance import PLANNED_LINK_SHARE, PLANNED_POWER_CHANGE, differs
 from edgesplit_controller.configuration import Thresholds
 from edgesplit_controller.deciding.changes.link_impact import LinkFigures, LinkImpact, Pair
 from edgesplit_controller.deciding.changes.replan_reasons import Reason, link_reasons
@@ -19,11 +20,6 @@ from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.model_record import ModelRecord
 
 __all__ = ["FleetSnapshot", "Glances"]
-
-WATTS = 0.02
-"""Relative change of a node's power that predictions follow. [1]"""
-FELT = 0.01
-"""Share of a plan that a link must change before predictions follow. [1]"""
 
 
 @dataclass(frozen=True)
@@ -40,8 +36,8 @@ class _Node:
         return (
             self.profile is not other.profile
             or self.memory_bytes != other.memory_bytes
-            or abs(self.compute_w - other.compute_w) > WATTS * abs(self.compute_w)
-            or abs(self.transmit_w - other.transmit_w) > WATTS * abs(self.transmit_w)
+            or differs(self.compute_w, other.compute_w, PLANNED_POWER_CHANGE)
+            or differs(self.transmit_w, other.transmit_w, PLANNED_POWER_CHANGE)
         )
 
 
@@ -69,7 +65,7 @@ class FleetSnapshot:
     def felt(self, before: FleetSnapshot, stakes: LinkImpact) -> bool:
         """Whether what the plan predicts differs by what its links became."""
         return any(
-            stakes.suffered(pair, before.links[pair], self.links[pair]) > FELT
+            stakes.suffered(pair, before.links[pair], self.links[pair]) > PLANNED_LINK_SHARE
             for pair in stakes.sent
             if pair in before.links and pair in self.links
         )

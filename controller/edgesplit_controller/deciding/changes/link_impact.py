@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from edgesplit.planning.plan import Assignment, Evaluation
 from edgesplit.planning.problem import Problem
+from edgesplit.significance import beyond_scatter, differs
 from edgesplit_controller.planner.meaning.sent_tensors import codec_and_bytes
 
 __all__ = ["LinkFigures", "LinkImpact", "Pair", "notable", "stakes_of"]
@@ -136,6 +137,4 @@ def notable(before: LinkFigures, now: LinkFigures, change: float, scatter: float
             wanders by a third of that. [1]
         floor_s: Latencies that differ by less are the same. [s]
     """
-    ratio = now[0] / before[0]
-    bandwidth = abs(ratio - 1) > change and abs(math.log(ratio)) > math.log1p(scatter)
-    return bandwidth, abs(now[1] - before[1]) > max(change * before[1], floor_s)
+    return beyond_scatter(before[0], now[0], change, scatter), differs(before[1], now[1], change, floor_s)

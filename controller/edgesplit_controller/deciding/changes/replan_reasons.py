@@ -12,13 +12,11 @@ from dataclasses import dataclass, field
 from edgesplit.formatting import speed, time_span, watts
 from edgesplit.planning.plan import Assignment, Evaluation, Ranges
 from edgesplit.planning.problem import Problem
+from edgesplit.significance import EQUAL_GAIN, differs
 from edgesplit_controller.configuration import Thresholds
 from edgesplit_controller.deciding.changes.link_impact import LinkFigures, LinkImpact, Pair, notable
 
 __all__ = ["Decision", "Figures", "Reason", "decide", "figures_of", "link_reasons", "reasons"]
-
-FOUND_EQUAL = 1e-6
-"""Relative difference below which two plans count as equally good (the planner's own tolerance)."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +197,7 @@ def _weighed(
     gain: float, forced: str, thresholds: Thresholds, data: Mapping[str, str | float | int | bool | None]
 ) -> Decision:
     """The verdict where both plans can run."""
-    if gain <= FOUND_EQUAL:
+    if gain <= EQUAL_GAIN:
         return Decision(False, False, "the serving plan is as good as the best", data)
     if forced:
         return Decision(True, False, forced, data)
@@ -227,7 +225,7 @@ def _node_reasons(name: str, before: NodeFigures, now: NodeFigures, thresholds: 
         ("compute", before.compute_w, now.compute_w),
         ("transmit", before.transmit_w, now.transmit_w),
     ):
-        if _differs(old_w, new_w, thresholds.change):
+        if differs(old_w, new_w, thresholds.change):
             text = f"{quantity} of node {name} went from {watts(old_w)} to {watts(new_w)}"
             found.append(Reason("power-changed", text, name))
     return found
@@ -241,13 +239,9 @@ def _speed_text(name: str, before: NodeFigures, now: NodeFigures, change: float)
     if all(sum(abs(b - a) for a, b in zip(old, new, strict=True)) <= change * sum(old) for old, new in pairs):
         return ""
     old_s, new_s = sum(before.times_s), sum(now.times_s)
-    if not _differs(old_s, new_s, change):
+    if not differs(old_s, new_s, change):
         return f"node {name} has other execution times"
     return f"node {name} computes the model in {time_span(new_s)} instead of {time_span(old_s)}"
-
-
-def _differs(before: float, now: float, change: float) -> bool:
-    return abs(now - before) > change * max(abs(before), 1e-12)
 
 
 def _equal(before: Assignment, after: Assignment) -> bool:
