@@ -26,22 +26,22 @@ from edgesplit.daemon.service_notification import Notifier
 from edgesplit.errors import NameTaken
 from edgesplit_agent.artifacts.cache import BlobCache
 from edgesplit_agent.artifacts.sources import Source, peer_sources
+from edgesplit_agent.compute.background_work import BackgroundWork
 from edgesplit_agent.compute.coding import Coder
-from edgesplit_agent.compute.own_work import OwnWork
 from edgesplit_agent.compute.providers import CPU
 from edgesplit_agent.compute.session_pool import RuntimeOptions, SessionPool
+from edgesplit_agent.compute.worker import Worker
 from edgesplit_agent.configuration import AgentConfiguration
 from edgesplit_agent.control import ControlPlane
 from edgesplit_agent.dataplane.plane import DataPlane
 from edgesplit_agent.dataplane.settings import emulation_of, limits_of, log_emulation
 from edgesplit_agent.http_server import HttpEndpoint
-from edgesplit_agent.openinference.served_models import EngineModels
 from edgesplit_agent.profiling.live_timings import TimingBook
 from edgesplit_agent.profiling.profiler import Profiler
 from edgesplit_agent.profiling.retiming import Retimer
 from edgesplit_agent.readiness import Standing
 from edgesplit_agent.reporting.collectors.battery_level import BatteryCollector
-from edgesplit_agent.reporting.collectors.busy_clock import BusyClock, TimedWorker
+from edgesplit_agent.reporting.collectors.busy_clock import BusyClock
 from edgesplit_agent.reporting.collectors.memory import MemoryCollector
 from edgesplit_agent.reporting.collectors.power.meter import PowerMeter
 from edgesplit_agent.reporting.collectors.power.selection import select_power
@@ -60,6 +60,7 @@ from edgesplit_agent.serving.machine.events import (
     ModelOffered,
     PeerUp,
 )
+from edgesplit_agent.serving.served_models import EngineModels
 from edgesplit_agent.serving.shadow_runs import Shadower
 
 __all__ = ["Agent"]
@@ -100,9 +101,9 @@ class Agent:
         limits = limits_of(configuration.data, memory_bytes // QUEUE_SHARE)
         self._usage = UsageBook(name, power.sample())
         self._telemetry = Telemetry(name, self._version)
-        self._worker = TimedWorker(self._busy)
-        self._own_work = OwnWork()
-        self._timings = TimingBook(name, self._instance, self._own_work)
+        self._worker = Worker(self._busy.time)
+        self._background_work = BackgroundWork()
+        self._timings = TimingBook(name, self._instance, self._background_work)
         emulation = configuration.emulation
         self._options = RuntimeOptions(
             runtime.threads, runtime.execution_provider, emulation.slow_down, alone=emulation.active
@@ -114,7 +115,7 @@ class Agent:
             self._artifact_peers,
             self._telemetry.fetched,
         )
-        self._sessions = SessionPool(self._cache, self._options, self._own_work)
+        self._sessions = SessionPool(self._cache, self._options, self._background_work)
         counters = ServingCounters(self._usage, self._telemetry)
         coder = Coder(self._worker, lambda: self._sessions.options)
         self.engine = Engine(
@@ -176,7 +177,7 @@ class Agent:
             worker=self._worker,
             options=self._options,
             publish=self.control.publish_profile,
-            own_work=self._own_work,
+            background_work=self._background_work,
         )
         self._retimer = Retimer(
             self._profiler,
@@ -184,7 +185,7 @@ class Agent:
             cache=self._cache,
             worker=self._worker,
             options=lambda: self._sessions.options,
-            own_work=self._own_work,
+            background_work=self._background_work,
         )
         self._http: HttpEndpoint | None = None
         self._addresses: Mapping[str, str] = {}

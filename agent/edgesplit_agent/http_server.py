@@ -20,8 +20,8 @@ from edgesplit_agent.artifacts.blob_server import ArtifactService
 from edgesplit_agent.configuration import HttpSection, split_address
 from edgesplit_agent.openinference.answers import answer_failures
 from edgesplit_agent.openinference.routes import InferenceEndpoint
-from edgesplit_agent.openinference.served_models import ServedModels
 from edgesplit_agent.reporting.metrics import Telemetry
+from edgesplit_agent.serving.served_models import ServedModels
 
 __all__ = ["HttpEndpoint"]
 

@@ -10,13 +10,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgesplit.control.plan_messages import EpochSpec, EpochState, Shadowing
+from edgesplit.control.plan_messages import ComponentSpec, EpochState, Shadowing
 from edgesplit.errors import NodeUnreachable, Overloaded, PeerUnreachable, PreparationFailed, RequestFailed
 from edgesplit.wire.frames import PackedTensor, pack_tensor
 from edgesplit.wire.headers import ExecutionKey
 from edgesplit.wire.tensors import Array
+from edgesplit_agent.compute.background_work import BackgroundWork
 from edgesplit_agent.compute.coding import Coder
-from edgesplit_agent.compute.own_work import OwnWork
 from edgesplit_agent.compute.session_pool import LoadedComponent, RuntimeOptions
 from edgesplit_agent.compute.worker import Worker
 from edgesplit_agent.profiling.live_timings import TimingBook
@@ -56,27 +56,24 @@ class Preparer:
 
     session: Session = field(default_factory=Session)
     error: Exception | None = None
-    released: list[int] = field(default_factory=list)
     open: asyncio.Event = field(default_factory=asyncio.Event)
     asked: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self.open.set()
 
-    async def prepare(self, spec: EpochSpec) -> dict[int, LoadedComponent]:
+    async def prepare(self, wanted: Sequence[ComponentSpec]) -> dict[int, LoadedComponent]:
         """One session for all."""
         self.asked.set()
         await self.open.wait()
         if self.error is not None:
             raise self.error
         return {
-            part.component: LoadedComponent(self.session, [output.name for output in part.outputs])
-            for part in spec.components
+            part.component: LoadedComponent(self.session, [output.name for output in part.outputs]) for part in wanted
         }
 
-    def release(self, spec: EpochSpec) -> None:
-        """Note it."""
-        self.released.append(spec.epoch)
+    def release(self, prepared: Sequence[ComponentSpec]) -> None:
+        """Nothing was taken."""
 
 
 @dataclass
@@ -181,7 +178,7 @@ async def bench() -> AsyncIterator[Bench]:
         preparer=preparer,
         worker=worker,
         counters=ServingCounters(usage, Telemetry("device", "1")),
-        timings=TimingBook("device", "i", OwnWork()),
+        timings=TimingBook("device", "i", BackgroundWork()),
         coder=Coder(worker, RuntimeOptions),
         shadower=Shadower(worker),
     )

@@ -17,7 +17,7 @@ from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.control.profile_messages import ExecutionProfile, LiveTimings, ModelOffer
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.artifacts.cache import BlobCache
-from edgesplit_agent.compute.own_work import OwnWork
+from edgesplit_agent.compute.background_work import BackgroundWork
 from edgesplit_agent.compute.session_pool import RuntimeOptions
 from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
 from edgesplit_agent.profiling.live_timings import TimingBook, middle_mean
@@ -41,8 +41,8 @@ class Bench:
 
     def __init__(self) -> None:
         self.time = Time()
-        self.own_work = OwnWork(self.time)
-        self.book = TimingBook("edge", "i", self.own_work, clock=self.time, wall_clock=self.time)
+        self.background_work = BackgroundWork(self.time)
+        self.book = TimingBook("edge", "i", self.background_work, clock=self.time, wall_clock=self.time)
 
     def run(self, *seconds: float, epoch: int = 1, every_s: float = 0.1) -> None:
         """Component 0 of an epoch, again and again."""
@@ -60,7 +60,7 @@ class Bench:
 def test_runs_are_numbered_and_their_age_is_said_whatever_the_wall_clock_was_set_to() -> None:
     bench, wall = Bench(), Time()
     wall.now_s = 5000.0
-    bench.book = TimingBook("edge", "i", bench.own_work, clock=bench.time, wall_clock=wall)
+    bench.book = TimingBook("edge", "i", bench.background_work, clock=bench.time, wall_clock=wall)
     bench.book.begin("m", part(1))
     bench.run(1.0, 1.0, 1.0, 1.0, 1.0)
     (before,) = bench.said().components
@@ -127,10 +127,10 @@ def test_of_long_runs_as_many_count_as_took_the_window(bench: Bench) -> None:
     assert timing.runs == 1
 
 
-def test_runs_beside_the_agents_own_work_do_not_count(bench: Bench) -> None:
+def test_runs_beside_the_agents_background_work_do_not_count(bench: Bench) -> None:
     bench.run(*[0.02] * 5)
     bench.book.take_changed()
-    with bench.own_work.under_way():
+    with bench.background_work.under_way():
         bench.run(*[0.5] * 5)
     assert bench.book.take_changed() == []
     bench.run(*[0.02] * 5)
@@ -264,7 +264,7 @@ async def test_an_idle_model_is_timed_again_with_real_runs(tmp_path: Path) -> No
         cache=BlobCache(tmp_path, 1 << 40, lambda: ""),
         worker=worker,
         options=lambda: RuntimeOptions(slow_down=2.0),
-        own_work=made.own_work,
+        background_work=made.background_work,
         clock=lambda: 30.0 * asyncio.get_running_loop().time(),
     )
     task = asyncio.create_task(retimer.run_for_ever())

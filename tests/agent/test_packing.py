@@ -127,8 +127,8 @@ async def test_only_the_packed_weights_of_a_component_in_use_are_kept_and_mapped
         epoch=1, source=spec.source, participants=spec.participants, components=(part(graph),), outputs=("y",)
     )
     pool = SessionPool(BlobCache(blobs.folder, 1, lambda: ""), RuntimeOptions())
-    held, other = await asyncio.gather(pool.prepare(spec), pool.prepare(spec))
-    pool.release(spec)
+    held, other = await asyncio.gather(pool.prepare(spec.components), pool.prepare(spec.components))
+    pool.release(spec.components)
     names = PackedGraphs(blobs.folder).weights(graph.digest)
     assert names
     assert not any((blobs.folder / name).exists() for name in originals - names)
@@ -137,7 +137,7 @@ async def test_only_the_packed_weights_of_a_component_in_use_are_kept_and_mapped
         assert all(name in maps for name in names)
     x = np.ones((1, SIDE), np.float32)
     np.testing.assert_array_equal(held[0].run({"x": x}).outputs["y"], other[0].run({"x": x}).outputs["y"])
-    pool.release(spec)
+    pool.release(spec.components)
     assert not any((blobs.folder / name).exists() for name in names)
     await pool.close()
 

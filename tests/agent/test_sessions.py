@@ -37,7 +37,7 @@ async def pool(blobs: Blobs) -> AsyncIterator[SessionPool]:
 
 
 async def test_a_component_with_weights_in_blobs_computes(pool: SessionPool, blobs: Blobs) -> None:
-    components = await pool.prepare(local_part(1, blobs.affine("x", "y", 3.0)))
+    components = await pool.prepare(local_part(1, blobs.affine("x", "y", 3.0)).components)
     computed = components[0].run({"x": X})
     np.testing.assert_allclose(computed.outputs["y"], 3 * X)
     assert computed.compute_s > 0
@@ -46,17 +46,19 @@ async def test_a_component_with_weights_in_blobs_computes(pool: SessionPool, blo
 
 async def test_epochs_with_the_same_component_share_it_and_blobs_in_use_stay(pool: SessionPool, blobs: Blobs) -> None:
     graph = blobs.affine("x", "y", 3.0)
-    first, second = await asyncio.gather(pool.prepare(local_part(1, graph)), pool.prepare(local_part(2, graph)))
+    first, second = await asyncio.gather(
+        pool.prepare(local_part(1, graph).components), pool.prepare(local_part(2, graph).components)
+    )
     assert first[0]._session is second[0]._session
-    pool.release(local_part(1, graph))
+    pool.release(local_part(1, graph).components)
     assert (blobs.folder / graph.digest).exists()
     np.testing.assert_allclose(second[0].run({"x": X}).outputs["y"], 3 * X)
-    pool.release(local_part(2, graph))
+    pool.release(local_part(2, graph).components)
     assert not (blobs.folder / graph.digest).exists()
 
 
 async def test_emulated_slowness_counts_as_compute(pool: SessionPool, blobs: Blobs) -> None:
-    components = await pool.prepare(local_part(1, blobs.affine("x", "y", 3.0)))
+    components = await pool.prepare(local_part(1, blobs.affine("x", "y", 3.0)).components)
     plain_s = min(components[0].run({"x": X}).compute_s for _ in range(20))
     pool.set_slow_down(1000.0)
     assert components[0].run({"x": X}).compute_s > 100 * plain_s
@@ -65,13 +67,13 @@ async def test_emulated_slowness_counts_as_compute(pool: SessionPool, blobs: Blo
 async def test_a_graph_that_is_none_fails_with_a_sentence(pool: SessionPool, blobs: Blobs) -> None:
     digest = blobs.put(b"this is no graph")
     with pytest.raises(PreparationFailed, match=digest[:12]):
-        await pool.prepare(local_part(1, GraphRef(digest=digest, nbytes=1)))
+        await pool.prepare(local_part(1, GraphRef(digest=digest, nbytes=1)).components)
 
 
 async def test_a_component_whose_planned_shape_is_wrong_fails_when_warmed(pool: SessionPool, blobs: Blobs) -> None:
     spec = local_part(1, blobs.affine("z", "y", 3.0))
     with pytest.raises(PreparationFailed, match="component 0"):
-        await pool.prepare(spec)
+        await pool.prepare(spec.components)
 
 
 async def test_nothing_is_kept_of_an_epoch_that_cannot_be_prepared(pool: SessionPool, blobs: Blobs) -> None:
@@ -80,7 +82,7 @@ async def test_nothing_is_kept_of_an_epoch_that_cannot_be_prepared(pool: Session
     base = local_part(1)
     spec = type(base)(epoch=1, source="device", participants=base.participants, components=parts, outputs=("y",))
     with pytest.raises(ArtifactMissing):
-        await pool.prepare(spec)
+        await pool.prepare(spec.components)
     assert pool._shared == {}
 
 
@@ -124,10 +126,10 @@ async def test_memory_is_given_back_once_more_after_the_last_session_went(
             twice.set()
 
     spec = local_part(1, blobs.affine("x", "y", 3.0))
-    await pool.prepare(spec)
+    await pool.prepare(spec.components)
     monkeypatch.setattr(session_pool, "TIDY_AFTER_S", 0.01)
     monkeypatch.setattr(session_pool, "give_memory_back", give_back)
-    pool.release(spec)
+    pool.release(spec.components)
     assert await asyncio.to_thread(twice.wait, 30)
     await asyncio.sleep(0.05)
     assert given_back == [0, 1]

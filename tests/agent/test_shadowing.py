@@ -69,7 +69,7 @@ async def test_noise_is_the_mean_absolute_difference_to_the_float_model(worker: 
     blobs = Blobs(tmp_path)
     pool = SessionPool(BlobCache(blobs.folder, 1 << 20, lambda: ""), RuntimeOptions())
     part = local_part(1, blobs.affine("x", "y", 3.0))
-    parts = await pool.prepare(part)
+    parts = await pool.prepare(part.components)
     done = await Shadower(worker).check(request(3 * X + 0.5), part, parts, lambda: True)
     assert isinstance(done, ShadowChecked)
     assert (done.model, done.epoch, done.measure, done.detail) == ("m", 2, "rho", "")

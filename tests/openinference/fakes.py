@@ -18,7 +18,7 @@ from edgesplit.wire.tensors import DTYPES, Array, check_inputs
 from edgesplit_agent.configuration import HttpSection
 from edgesplit_agent.http_server import HttpEndpoint
 from edgesplit_agent.reporting.metrics import Telemetry
-from edgesplit_agent.serving.model_description import ModelDescription
+from edgesplit_agent.serving.served_models import ModelDescription
 
 SHAPE = (2, 3)
 

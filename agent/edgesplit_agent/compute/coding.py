@@ -11,16 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from edgesplit.control.plan_messages import EpochSpec
-from edgesplit.errors import InvalidInput, PreparationFailed
-from edgesplit.wire.codecs import check_codec
 from edgesplit.wire.frames import PackedTensor, pack_tensor, unpack_tensors
 from edgesplit.wire.headers import TensorHead
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.compute.session_pool import RuntimeOptions, slowed
 from edgesplit_agent.compute.worker import Worker
 
-__all__ = ["Coded", "Coder", "check_codecs"]
+__all__ = ["Coded", "Coder"]
 
 T = TypeVar("T")
 INLINE_BYTES = 1 << 14
@@ -87,17 +84,3 @@ class Coder:
         if nbytes <= INLINE_BYTES and options.slow_down <= 1.0:
             return run()
         return await self._worker.run(run, priority=priority, share=share)
-
-
-def check_codecs(spec: EpochSpec) -> None:
-    """Make sure that this node can code what it is to send.
-
-    Raises:
-        PreparationFailed: A codec is unknown here, or needs a package that is missing.
-    """
-    routes = (*spec.input_routes, *(route for component in spec.components for route in component.routes))
-    for route in routes:
-        try:
-            check_codec(route.codec, tensor=route.tensor)
-        except InvalidInput as error:
-            raise PreparationFailed(str(error)) from error

@@ -16,15 +16,15 @@ import heapq
 import itertools
 from typing import Generic, TypeVar
 
-__all__ = ["BACKGROUND", "Turns"]
+__all__ = ["BACKGROUND", "FairQueue"]
 
 J = TypeVar("J")
 BACKGROUND = None
 """The share of what is no request."""
 
 
-class Turns(Generic[J]):
-    """Jobs that wait, by share (a model's name) and priority (lower first; equal ones in the order of arrival)."""
+class FairQueue(Generic[J]):
+    """Jobs that wait to compute, by share (a model's name) and priority (lower first; equal ones in the order of arrival)."""
 
     def __init__(self) -> None:
         self._waiting: dict[str | None, list[tuple[int, int, J]]] = {}
@@ -49,7 +49,7 @@ class Turns(Generic[J]):
         shares = [share for share in self._waiting if share is not None]
         if not self._waiting:
             return None
-        share = min(shares, key=self._turn) if shares else BACKGROUND
+        share = min(shares, key=self._start_tag) if shares else BACKGROUND
         if share is not None:
             self._now_s = self._given_s[share]
         waiting = self._waiting[share]
@@ -73,6 +73,6 @@ class Turns(Generic[J]):
         self._waiting.clear()
         return jobs
 
-    def _turn(self, share: str) -> tuple[float, int, int]:
+    def _start_tag(self, share: str) -> tuple[float, int, int]:
         priority, number, _ = self._waiting[share][0]
         return self._given_s[share], priority, number

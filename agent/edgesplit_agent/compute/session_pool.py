@@ -1,7 +1,7 @@
 """Pool of onnxruntime sessions of components: built from blobs, warmed, shared between epochs, run.
 
-Owns: the components of prepared epochs. Its rule: what serves is never slowed for what is prepared; preparing runs in
-threads that give way. Not here: onnxruntime (`runtime.py`), fetching (`artifacts/cache.py`), the packed form of graphs
+Owns: the components that are prepared. Its rule: what serves is never slowed for what is prepared; preparing runs in
+threads that give way. Not here: onnxruntime (`runtime.py`), where blobs come from (`BlobFolder`), the packed form of graphs
 (`packing.py`), when to run (`worker.py`), measuring units (`profiling/profiler.py`).
 """
 
@@ -18,16 +18,16 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
 from edgesplit.control.messages import GraphRef
-from edgesplit.control.plan_messages import ComponentSpec, EpochSpec
+from edgesplit.control.plan_messages import ComponentSpec
 from edgesplit.errors import RuntimeStarved
 from edgesplit.wire.tensors import Array
-from edgesplit_agent.artifacts.cache import BlobCache
-from edgesplit_agent.compute.own_work import OwnWork
+from edgesplit_agent.compute.background_work import BackgroundWork
 from edgesplit_agent.compute.packing import PackedGraphs
 from edgesplit_agent.compute.runtime import (
     RuntimeOptions,
@@ -41,6 +41,7 @@ from edgesplit_agent.compute.runtime import (
 )
 
 __all__ = [
+    "BlobFolder",
     "Computed",
     "LoadedComponent",
     "RuntimeOptions",
@@ -160,9 +161,42 @@ class LoadedComponent:
         return dict(zip(self._outputs, self._session.run(self._outputs, dict(arrays), options), strict=True))
 
 
+class BlobFolder(Protocol):
+    """Where blobs lie, by digest; fetched from wherever they are."""
+
+    @property
+    def folder(self) -> Path:
+        """Packed graphs lie there, too."""
+        ...
+
+    def path(self, digest: str) -> Path:
+        """Where a blob lies or would lie."""
+        ...
+
+    def touch(self, path: Path) -> None:
+        """Note a file as used now."""
+
+    def hold(self, digests: Iterable[str]) -> None:
+        """Keep these until they are dropped as often as they were held."""
+
+    def drop(self, digests: Iterable[str]) -> None:
+        """Let these go."""
+
+    async def fetch(self, digests: Iterable[str], sizes: Mapping[str, int] | None = None) -> None:
+        """Have these here, verified.
+
+        Raises:
+            ArtifactError: One of them cannot be had.
+        """
+
+    def prune(self) -> object:
+        """Make room for others, as far as nothing holds it."""
+        ...
+
+
 @dataclass
 class _Shared:
-    """A session, the epochs that use it, and the blobs it keeps in the cache."""
+    """A session, how many use it, and the blobs it keeps in the cache."""
 
     session: asyncio.Future[Any]
     users: int = 0
@@ -170,17 +204,19 @@ class _Shared:
 
 
 class SessionPool:
-    """Components of prepared epochs; epochs with the same component share its session, others its weights.
+    """Prepared components; the same component is one session for all who prepare it, others share weights.
 
     Args:
         cache: Where blobs come from.
         options: How sessions are built.
-        own_work: Told while one is built.
+        background_work: Told while one is built.
     """
 
-    def __init__(self, cache: BlobCache, options: RuntimeOptions, own_work: OwnWork | None = None) -> None:
+    def __init__(
+        self, cache: BlobFolder, options: RuntimeOptions, background_work: BackgroundWork | None = None
+    ) -> None:
         self.options = options
-        self._own_work = own_work or OwnWork()
+        self._background_work = background_work or BackgroundWork()
         self.providers: tuple[str, ...] = ()
         self._cache = cache
         self._packed = PackedGraphs(cache.folder, cache.touch)
@@ -192,8 +228,8 @@ class SessionPool:
         self._tidying: asyncio.TimerHandle | None = None
         self._untidy = False
 
-    async def prepare(self, spec: EpochSpec) -> dict[int, LoadedComponent]:
-        """Fetch, build and warm every component of an epoch.
+    async def prepare(self, wanted: Sequence[ComponentSpec]) -> dict[int, LoadedComponent]:
+        """Fetch, build and warm components; they come by number.
 
         Raises:
             PreparationFailed, ArtifactError: One of them cannot be had; nothing is kept then.
@@ -201,7 +237,7 @@ class SessionPool:
         components: dict[int, LoadedComponent] = {}
         taken: list[GraphRef] = []
         try:
-            for component in spec.components:
+            for component in wanted:
                 taken.append(component.graph)
                 session = await self._session(component)
                 names = [output.name for output in component.outputs]
@@ -214,9 +250,9 @@ class SessionPool:
             raise
         return components
 
-    def release(self, spec: EpochSpec) -> None:
-        """Free what `prepare` of the same spec took."""
-        for component in spec.components:
+    def release(self, prepared: Sequence[ComponentSpec]) -> None:
+        """Free what `prepare` of the same components took."""
+        for component in prepared:
             self._give_back(component.graph)
         self._cache.prune()
 
@@ -248,7 +284,7 @@ class SessionPool:
 
     async def _build(self, component: ComponentSpec, shared: _Shared) -> Any:
         loop = asyncio.get_running_loop()
-        with self._own_work.under_way():
+        with self._background_work.under_way():
             packed = await self._pack(component, shared)
             digest = component.graph.digest
             path = self._packed.path(digest) if packed else self._cache.path(digest)

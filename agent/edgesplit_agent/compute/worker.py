@@ -4,7 +4,7 @@ Owns: the thread and its way from one job to the next. Its rule: one job at a ti
 asking the event loop, which only hears of results; what offers to make way is asked to when something more urgent comes.
 With nothing else to compute, the thread tells of a result in the loop's place, where the loop lends that. A brief job that
 finds nothing else to compute runs on the event loop itself, which waits for it.
-Not here: what is computed, and whose turn it is (`compute/fair_queue.py`).
+Not here: what is computed, and in which order (`compute/fair_queue.py`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from edgesplit_agent.compute.fair_queue import BACKGROUND, Turns
+from edgesplit_agent.compute.fair_queue import BACKGROUND, FairQueue
 from edgesplit_agent.compute.lending_loop import LendingLoop
 
 __all__ = ["PROFILING_PRIORITY", "Job", "Worker"]
@@ -53,10 +53,15 @@ class Job:
 
 
 class Worker:
-    """Runs jobs one after another in a thread; used on one event loop."""
+    """Runs jobs one after another in a thread; used on one event loop.
 
-    def __init__(self) -> None:
-        self._turns: Turns[Job] = Turns()
+    Args:
+        perform: Calls a job's function, in the thread; whoever counts computing does it there.
+    """
+
+    def __init__(self, perform: Callable[[Callable[[], Any]], Any] = lambda function: function()) -> None:
+        self._perform = perform
+        self._queue: FairQueue[Job] = FairQueue()
         self._lock = threading.Lock()
         self._tokens: SimpleQueue[bool] = SimpleQueue()
         self._yielding: Job | None = None
@@ -78,11 +83,11 @@ class Worker:
             self._thread.start()
         with self._lock:
             yielding = self._yielding
-            here = job.brief and yielding is None and not self._turns
+            here = job.brief and yielding is None and not self._queue
             if here:
                 self._yielding = job
             else:
-                self._turns.put(job, share, job.priority)
+                self._queue.put(job, share, job.priority)
         if here:
             job.done(*self._finish(job, share))
             return
@@ -125,7 +130,7 @@ class Worker:
     async def close(self) -> None:
         """Drop what waits, let what runs end."""
         with self._lock:
-            dropped = self._turns.clear()
+            dropped = self._queue.clear()
         for job in dropped:
             job.done(None, asyncio.CancelledError())
         if self._thread is not None:
@@ -134,10 +139,6 @@ class Worker:
             # Results that the thread handed over last are still on their way.
             await asyncio.sleep(0)
 
-    def _perform(self, function: Callable[[], T]) -> T:
-        """Run a job's function, in the thread; what else is to be done around it may be added."""
-        return function()
-
     def _work(self) -> None:
         while self._tokens.get():
             self._do_next()
@@ -145,7 +146,7 @@ class Worker:
     def _do_next(self) -> None:
         """In a function of its own: what it holds must not be held while the thread waits."""
         with self._lock:
-            taken = self._turns.take()
+            taken = self._queue.take()
             if taken is None:
                 return
             job, share = taken
@@ -159,7 +160,7 @@ class Worker:
 
     def _tell(self, loop: asyncio.AbstractEventLoop, done: Callable[[], None]) -> None:
         """Have a result told in the loop's turn, after those before it."""
-        if isinstance(loop, LendingLoop) and not self._turns and not self._untold:
+        if isinstance(loop, LendingLoop) and not self._queue and not self._untold:
             loop.act(done)
         else:
             self._untold.append(None)
@@ -178,5 +179,5 @@ class Worker:
             error = raised
         with self._lock:
             self._yielding = None
-            self._turns.spent(share, time.perf_counter() - started_s)
+            self._queue.spent(share, time.perf_counter() - started_s)
         return result, error

@@ -15,7 +15,7 @@ from typing import Any
 from edgesplit.control.messages import TensorSpec
 from edgesplit.errors import NotDeployed, UnknownModel
 from edgesplit_agent.openinference.datatypes import datatype_of
-from edgesplit_agent.serving.model_description import ModelDescription
+from edgesplit_agent.serving.served_models import ModelDescription
 
 __all__ = ["VERSION", "check_version", "model_config", "model_metadata", "repository_index", "server_metadata"]
 

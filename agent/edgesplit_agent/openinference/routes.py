@@ -25,8 +25,7 @@ from edgesplit_agent.openinference.metadata import (
     server_metadata,
 )
 from edgesplit_agent.openinference.receiving import HEADER_LENGTH, BodyEnvelope, Receiver
-from edgesplit_agent.openinference.served_models import ServedModels
-from edgesplit_agent.serving.model_description import ModelDescription
+from edgesplit_agent.serving.served_models import ModelDescription, ServedModels
 
 __all__ = ["InferenceEndpoint"]
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from edgesplit.control.plan_messages import ComponentSpec, EpochSpec
 from edgesplit.control.profile_messages import ComponentTiming, LiveTimings, WholeTiming
-from edgesplit_agent.compute.own_work import OwnWork
+from edgesplit_agent.compute.background_work import BackgroundWork
 
 __all__ = ["TimingBook", "middle_mean"]
 
@@ -77,7 +77,7 @@ class TimingBook:
     Args:
         node: Its name.
         instance: Of the agent.
-        own_work: Work beside which runs do not count.
+        background_work: Work beside which runs do not count.
         clock: Monotonic. [s]
         wall_clock: For people only; runs are numbered. [s since the epoch]
     """
@@ -86,14 +86,14 @@ class TimingBook:
         self,
         node: str,
         instance: str,
-        own_work: OwnWork,
+        background_work: BackgroundWork,
         *,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._node = node
         self._instance = instance
-        self._own_work = own_work
+        self._background_work = background_work
         self._clock = clock
         self._wall_clock = wall_clock
         self._numbers = itertools.count(1)
@@ -130,7 +130,7 @@ class TimingBook:
         if (epoch, component) in known.fresh:
             known.fresh.discard((epoch, component))
             return
-        if self._own_work.since(started_s):
+        if self._background_work.since(started_s):
             return
         runs = known.runs.setdefault(spec.graph.digest, _Runs((epoch, spec)))
         runs.last = epoch, spec

@@ -39,7 +39,7 @@ from edgesplit.errors import EdgesplitError, PreparationFailed
 from edgesplit.planning.origins import weakest
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.artifacts.cache import BlobCache
-from edgesplit_agent.compute.own_work import OwnWork
+from edgesplit_agent.compute.background_work import BackgroundWork
 from edgesplit_agent.compute.providers import CPU
 from edgesplit_agent.compute.runtime import (
     RuntimeOptions,
@@ -93,7 +93,7 @@ class Profiler:
 
     Args:
         publish: Takes each report.
-        own_work: Told while a model is profiled.
+        background_work: Told while a model is profiled.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Profiler:
         worker: Worker,
         options: RuntimeOptions,
         publish: Callable[[ProfileReport], None],
-        own_work: OwnWork | None = None,
+        background_work: BackgroundWork | None = None,
     ) -> None:
         self._node = node
         self._instance = instance
@@ -117,7 +117,7 @@ class Profiler:
         self._codecs = CodecTimer(cache.folder, worker, lambda: self._options)
         self._store = ProfileStore(cache.folder, runtime=runtime, provider=options.provider, threads=options.threads)
         self._publish = publish
-        self._own_work = own_work or OwnWork()
+        self._background_work = background_work or BackgroundWork()
         self._one_at_a_time = asyncio.Lock()
         self._slow_down = options.slow_down
         self._jobs: dict[str, _ProfilingJob] = {}
@@ -205,7 +205,7 @@ class Profiler:
         # Before its turn: while nobody gives the blobs, other models are measured, and what is served is timed.
         await self._cache.fetch(*_blobs(offer))
         async with self._one_at_a_time:
-            with self._own_work.under_way():
+            with self._background_work.under_way():
                 await self._codecs.ensure()
                 if job.once_more:
                     self._store.forget_parts(offer)

@@ -22,7 +22,7 @@ from edgesplit.errors import EdgesplitError
 from edgesplit.significance import RETIMING_CHANGE, differs
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.artifacts.cache import BlobCache
-from edgesplit_agent.compute.own_work import OwnWork
+from edgesplit_agent.compute.background_work import BackgroundWork
 from edgesplit_agent.compute.session_pool import RuntimeOptions, digests_of, open_session
 from edgesplit_agent.compute.worker import Worker
 from edgesplit_agent.profiling.live_timings import TimingBook, middle_mean
@@ -123,7 +123,7 @@ class Retimer:
         cache: Holds the graphs; what is not there any more is not fetched for this.
         worker: Serves, and times between requests.
         options: How sessions are built.
-        own_work: Told while a session is built.
+        background_work: Told while a session is built.
         clock: Monotonic, the book's. [s]
     """
 
@@ -135,7 +135,7 @@ class Retimer:
         cache: BlobCache,
         worker: Worker,
         options: Callable[[], RuntimeOptions],
-        own_work: OwnWork,
+        background_work: BackgroundWork,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._profiles = profiles
@@ -143,7 +143,7 @@ class Retimer:
         self._cache = cache
         self._runs = TimedRuns(worker, options)
         self._options = options
-        self._own_work = own_work
+        self._background_work = background_work
         self._clock = clock
         self._last: dict[str, tuple[ExecutionProfile, Retimed]] = {}
         self._budget = Budget(clock())
@@ -191,7 +191,7 @@ class Retimer:
             return []
         options = self._options()
         async with self._cache.held(digests), machine_lock(enabled=options.alone):
-            with self._own_work.under_way():
+            with self._background_work.under_way():
                 started_s = self._clock()
                 path = self._cache.path(offer.float_graph.digest)
                 session = await asyncio.to_thread(open_session, path, options)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from edgesplit.control.plan_messages import EpochSpec, EpochState
+from edgesplit.control.plan_messages import ComponentSpec, EpochState
 from edgesplit.wire.frames import PackedTensor
 from edgesplit.wire.headers import ExecutionKey
 from edgesplit.wire.tensors import Array
@@ -38,13 +38,13 @@ class Peers(Protocol):
 
 
 class Preparer(Protocol):
-    """Builds and frees the components of an epoch."""
+    """Builds and frees components."""
 
-    async def prepare(self, spec: EpochSpec) -> dict[int, LoadedComponent]:
-        """Fetch, build and warm."""
+    async def prepare(self, wanted: Sequence[ComponentSpec]) -> dict[int, LoadedComponent]:
+        """Fetch, build and warm; they come by number."""
         ...
 
-    def release(self, spec: EpochSpec) -> None:
+    def release(self, prepared: Sequence[ComponentSpec]) -> None:
         """Undo a `prepare` that succeeded."""
 
 

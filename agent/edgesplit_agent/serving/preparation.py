@@ -14,16 +14,16 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from edgesplit.control.plan_messages import EpochSpec
-from edgesplit.errors import EdgesplitError
+from edgesplit.errors import EdgesplitError, InvalidInput, PreparationFailed
 from edgesplit.retrying import is_passing
-from edgesplit_agent.compute.coding import check_codecs
+from edgesplit.wire.codecs import check_codec
 from edgesplit_agent.compute.session_pool import LoadedComponent
 from edgesplit_agent.profiling.live_timings import TimingBook
 from edgesplit_agent.reporting.serving_counters import ServingCounters
 from edgesplit_agent.serving.machine.events import EpochFailed, EpochPrepared, Event
 from edgesplit_agent.serving.ports import Preparer
 
-__all__ = ["PreparedEpochs"]
+__all__ = ["PreparedEpochs", "check_codecs"]
 
 
 class PreparedEpochs:
@@ -66,7 +66,7 @@ class PreparedEpochs:
             task.cancel()
         held = self._held.pop((model, generation), None)
         if held is not None:
-            self._preparer.release(held[0])
+            self._preparer.release(held[0].components)
             self._log.info("epoch-released", model=model, epoch=epoch)
         self._counters.forget(model, epoch)
         self._timings.forget(model, epoch)
@@ -89,7 +89,7 @@ class PreparedEpochs:
         event: Event
         try:
             check_codecs(spec)
-            components = await self._preparer.prepare(spec)
+            components = await self._preparer.prepare(spec.components)
         except EdgesplitError as error:
             self._log.error("epoch-failed", model=model, epoch=spec.epoch, error=str(error))
             event = self._failed(model, generation, spec, error, str(error))
@@ -105,3 +105,17 @@ class PreparedEpochs:
             event = EpochPrepared(model, spec.epoch, generation)
         self._tasks.pop((model, generation), None)
         tell(event)
+
+
+def check_codecs(spec: EpochSpec) -> None:
+    """Make sure that this node can code what it is to send.
+
+    Raises:
+        PreparationFailed: A codec is unknown here, or needs a package that is missing.
+    """
+    routes = (*spec.input_routes, *(route for component in spec.components for route in component.routes))
+    for route in routes:
+        try:
+            check_codec(route.codec, tensor=route.tensor)
+        except InvalidInput as error:
+            raise PreparationFailed(str(error)) from error

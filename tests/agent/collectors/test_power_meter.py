@@ -11,8 +11,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from edgesplit.errors import InvalidConfiguration
+from edgesplit_agent.compute.worker import Worker
 from edgesplit_agent.configuration import PowerSection
-from edgesplit_agent.reporting.collectors.busy_clock import Busy, BusyClock, TimedWorker
+from edgesplit_agent.reporting.collectors.busy_clock import Busy, BusyClock
 from edgesplit_agent.reporting.collectors.power.meter import PowerMeter
 from edgesplit_agent.reporting.collectors.power.selection import SENSORS, automatic_order, select_power
 from edgesplit_agent.reporting.collectors.power.sensor import Power, PowerSensor, SensorTraits, SensorUnavailable
@@ -305,7 +306,7 @@ def test_the_busy_clock_counts_what_still_runs_once() -> None:
 async def test_a_timed_worker_counts_what_it_runs() -> None:
     clock = Clock()
     busy = BusyClock(clock)
-    worker = TimedWorker(busy)
+    worker = Worker(busy.time)
     await worker.run(lambda: clock.advance(1.5), priority=0)
     assert busy.take().busy_s == 1.5
     await worker.close()

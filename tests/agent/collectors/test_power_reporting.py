@@ -10,7 +10,7 @@ import msgspec
 
 from edgesplit.control.figure_messages import NodeMetrics, Usage
 from edgesplit.mqtt.bus import MessageBus
-from edgesplit_agent.compute.own_work import OwnWork
+from edgesplit_agent.compute.background_work import BackgroundWork
 from edgesplit_agent.configuration import PowerSection
 from edgesplit_agent.profiling.live_timings import TimingBook
 from edgesplit_agent.reporting.collectors.battery_level import BatteryCollector
@@ -43,7 +43,7 @@ async def first_metrics(sysfs: Path) -> NodeMetrics:
         power=power,
         battery=BatteryCollector(sysfs),
         usage=UsageBook("n", power.sample()),
-        timings=TimingBook("n", "i", OwnWork()),
+        timings=TimingBook("n", "i", BackgroundWork()),
         links=tuple,
     )
     task = asyncio.create_task(reporter.report_metrics())

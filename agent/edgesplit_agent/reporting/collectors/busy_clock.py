@@ -12,9 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from edgesplit_agent.compute.worker import Worker
-
-__all__ = ["Busy", "BusyClock", "TimedWorker"]
+__all__ = ["Busy", "BusyClock"]
 
 T = TypeVar("T")
 
@@ -68,18 +66,3 @@ class BusyClock:
                 running_s = now_s - self._started_s
             busy_s, self._busy_s = self._busy_s, 0.0
             return Busy(busy_s, running_s)
-
-
-class TimedWorker(Worker):
-    """A worker whose computing is counted.
-
-    Args:
-        busy: Counts it.
-    """
-
-    def __init__(self, busy: BusyClock) -> None:
-        super().__init__()
-        self._busy = busy
-
-    def _perform(self, function: Callable[[], T]) -> T:
-        return self._busy.time(function)

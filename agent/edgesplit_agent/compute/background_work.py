@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-__all__ = ["OwnWork"]
+__all__ = ["BackgroundWork"]
 
 
-class OwnWork:
+class BackgroundWork:
     """Remembers when such work was done; used on the event loop only.
 
     Args:

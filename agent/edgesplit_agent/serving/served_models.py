@@ -1,17 +1,23 @@
-"""What a node can say about a model without running it.
+"""The models a node serves, as whoever asks for inference sees them.
 
-Owns: the answer to "do you serve this, and is it ready". Its rule: a pure reading of the state machine's tables; ready
-means that a request sent now starts at once. Not here: the Open Inference Protocol (`openinference/`).
+Owns: the answer to "do you serve this, and is it ready", and the seam between front ends and the engine. Its rule: a pure
+reading of the state machine's tables, and the engine's `infer`; ready means that a request sent now starts at once. Not
+here: the Open Inference Protocol (`openinference/`).
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from edgesplit.control.messages import TensorSpec
+from edgesplit.wire.tensors import Array
+from edgesplit_agent.serving.engine import Engine
 from edgesplit_agent.serving.machine.request_flow import RequestFlow
 
-__all__ = ["ModelDescription", "describe", "known_models"]
+__all__ = ["EngineModels", "ModelDescription", "ServedModels", "describe", "known_models"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,44 @@ class ModelDescription:
     def ready(self) -> bool:
         """Whether a request sent to this node now would start."""
         return not self.reason
+
+
+class ServedModels(Protocol):
+    """Who serves."""
+
+    def describe(self, name: str) -> ModelDescription | None:
+        """One model; None where nobody added one of that name."""
+
+    def describe_all(self) -> Sequence[ModelDescription]:
+        """All models."""
+        ...
+
+    async def infer(
+        self, model: str, arrays: dict[str, Array], deadline_s: float | None
+    ) -> tuple[dict[str, Array], int]:
+        """Outputs and the epoch that computed them; cancelling it ends the request on every node.
+
+        Raises:
+            EdgesplitError: It was refused or could not be completed.
+        """
+        ...
+
+
+class EngineModels:
+    """The models of a running agent."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.infer = engine.infer
+
+    def describe(self, name: str) -> ModelDescription | None:
+        """See `ServedModels`."""
+        return describe(self._engine.machine.flow, name, time.monotonic())
+
+    def describe_all(self) -> list[ModelDescription]:
+        """See `ServedModels`."""
+        names = known_models(self._engine.machine.flow)
+        return [model for name in names if (model := self.describe(name)) is not None]
 
 
 def known_models(flow: RequestFlow) -> tuple[str, ...]:
