@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import re
@@ -10,19 +11,33 @@ import subprocess
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 import pytest
 
+import edgesplit_agent.main
+import edgesplit_controller.main
 from edgesplit_controller.cli.entry import splitctl
 
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENTS = [
     REPOSITORY / name
-    for name in ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "systemd/README.md", "docker/README.md")
+    for name in (
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "systemd/README.md",
+        "docker/README.md",
+    )
 ] + sorted((REPOSITORY / "docs").glob("*.md"))
 every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
 
+DAEMONS: dict[str, click.Command] = {
+    "edgesplit-agent": edgesplit_agent.main.main,
+    "edgesplit-controller": edgesplit_controller.main.main,
+}
 FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"`([^`\n]+(?:\n[^`\n]+)?)`")
 
@@ -80,18 +95,34 @@ def test_commands_of_splitctl_exist_with_their_options(document: Path) -> None:
         assert named <= known, f"splitctl {' '.join(line)}"
 
 
+FILE = re.compile(r"(?:/tmp/)?[\w-]+\.(?:npz|onnx|pt2|json|png)")
+
+
 @every_document
 def test_whole_command_lines_of_splitctl_parse(document: Path) -> None:
-    """Those that could be pasted: in a block of code, and no placeholder."""
+    """Those that could be pasted: in a block of code, and no placeholder; values are read, too."""
     blocks = "\n".join(FENCE.findall(text_of(document)))
     for found in re.findall(r"^(?:\$ )?splitctl (.*)$", re.sub(r"\\\n\s*", "", blocks), re.MULTILINE):
         command, rest = resolve(words(found))
-        context = click.Context(command)
-        parser = command.make_parser(context)
-        values, left, _ = parser.parse_args(list(rest))
-        assert left == [], found
-        missing = [p.name for p in command.params if p.required and values.get(str(p.name)) is None]
-        assert missing == [], found
+        with TemporaryDirectory() as folder, contextlib.chdir(folder):
+            for place, word in enumerate(rest):
+                if FILE.fullmatch(word):
+                    rest[place] = Path(word).name
+                    Path(rest[place]).touch()
+                elif "/" in word and (REPOSITORY / word).exists():
+                    rest[place] = str(REPOSITORY / word)
+            try:
+                command.make_context(command.name, rest, parent=click.Context(splitctl))
+            except click.UsageError as error:
+                raise AssertionError(f"{found}: {error.format_message()}") from error
+
+
+@every_document
+def test_daemons_take_the_options_named(document: Path) -> None:
+    for line in code_lines(document):
+        if (named := re.match(r"(?:\S*/)?(edgesplit-agent|edgesplit-controller) (-.*)", line)) is not None:
+            known = options_of(DAEMONS[named[1]]) | {"--help", "-h"}
+            assert {word.split("=")[0] for word in words(named[2]) if word.startswith("-")} <= known, line
 
 
 @every_document
@@ -190,6 +221,9 @@ def test_links_lead_somewhere(document: Path) -> None:
         ("`splitctl plan yolo --odd`", test_commands_of_splitctl_exist_with_their_options),
         ("```\nsplitctl deploy yolo\n```", test_whole_command_lines_of_splitctl_parse),
         ("```\n$ splitctl plan yolo more\n```", test_whole_command_lines_of_splitctl_parse),
+        ("```\n$ splitctl events --level coffee\n```", test_whole_command_lines_of_splitctl_parse),
+        ("```\n$ splitctl infer yolo --input a.npz --count few\n```", test_whole_command_lines_of_splitctl_parse),
+        ("`edgesplit-agent --coffee`", test_daemons_take_the_options_named),
         (
             "## splitctl plan NAME\n\n| `--odd X` | no |\n",
             test_commands_described_under_a_heading_have_the_options_of_its_table,
