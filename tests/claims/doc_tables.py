@@ -20,20 +20,11 @@ import msgspec
 from edgesplit.control.event_kinds import HISTORIES, level_of
 from edgesplit.control.event_messages import Event
 from edgesplit.errors import EdgesplitError
-from edgesplit.operations.documents import (
-    DeployDocument,
-    ForbiddenRow,
-    LinkRow,
-    ModelAddedDocument,
-    ModelDocument,
-    NodeRemovedDocument,
-    NodeRow,
-    PinsDocument,
-    PlanDocument,
-    WeightsRow,
-)
-from edgesplit.operations.profile_documents import ProfiledRow
-from edgesplit.operations.study_documents import ExplainDocument, FrontierDocument, WhatIfDocument
+from edgesplit.operations.fleet_operations import LinkRow, NodeRemovedDocument, NodeRow
+from edgesplit.operations.goal_operations import ForbiddenRow, PinsDocument, WeightsRow
+from edgesplit.operations.model_operations import ModelAddedDocument, ModelDocument, ProfiledRow
+from edgesplit.operations.plan_operations import DeployDocument, PlanDocument
+from edgesplit.operations.study_operations import ExplainDocument, FrontierDocument, WhatIfDocument
 from edgesplit.planning.problem_file import problem_schema
 from edgesplit_controller.cli.load_run import TrafficDocument
 from edgesplit_controller.cli.solution_document import SolutionDocument

@@ -12,28 +12,16 @@ import pytest
 
 from edgesplit.control.messages import TensorSpec
 from edgesplit.errors import PlanInfeasible, UnknownModel, UnknownNode
-from edgesplit.operations.documents import (
+from edgesplit.operations.fleet_operations import LinkRow, ListLinks, ListNodes, NodeRow, SpeedRow
+from edgesplit.operations.goal_operations import Limit, SetWeights, WeightsRow
+from edgesplit.operations.model_operations import ListModels, ModelDocument, NoiseModelDocument, RemoveModel, ShowModel
+from edgesplit.operations.plan_operations import (
     ComponentRow,
     DeployDocument,
-    LinkRow,
-    MeasuredDocument,
-    ModelDocument,
-    NodeRow,
-    PlanDocument,
-    SpeedRow,
-    WeightsRow,
-)
-from edgesplit.operations.noise_documents import NoiseModelDocument
-from edgesplit.operations.operation import (
     DeployModel,
     ExportProblem,
-    Limit,
-    ListLinks,
-    ListModels,
-    ListNodes,
-    RemoveModel,
-    SetWeights,
-    ShowModel,
+    MeasuredDocument,
+    PlanDocument,
     ShowPlan,
     UndeployModel,
 )

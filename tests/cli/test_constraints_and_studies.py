@@ -11,27 +11,29 @@ import msgspec
 import pytest
 
 from edgesplit.errors import PlanInfeasible
-from edgesplit.operations.documents import FallbackRow, ForbiddenRow, PinRow, PinsDocument
-from edgesplit.operations.operation import (
+from edgesplit.operations.goal_operations import (
     AllowNode,
-    ExplainPlan,
+    ForbiddenRow,
     ForbidNode,
     Limit,
     PinOperators,
-    ShowPlan,
-    TraceFrontier,
+    PinRow,
+    PinsDocument,
     UnpinOperators,
-    WhatIf,
 )
-from edgesplit.operations.study_documents import (
+from edgesplit.operations.plan_operations import FallbackRow, ShowPlan
+from edgesplit.operations.study_operations import (
     BindingRow,
     CutRow,
     ExplainDocument,
+    ExplainPlan,
     FrontierDocument,
     FrontierRow,
     LinkChange,
     PlanSummary,
     RelaxationRow,
+    TraceFrontier,
+    WhatIf,
     WhatIfDocument,
 )
 from edgesplit.planning.goals import PinRule

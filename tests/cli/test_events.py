@@ -13,7 +13,7 @@ import pytest
 
 from edgesplit.control.event_kinds import EventSelection
 from edgesplit.control.event_messages import Event
-from edgesplit.operations.operation import ListEvents
+from edgesplit.operations.event_operations import ListEvents
 from tests.cli.conftest import Run
 from tests.cli.fakes import FakeController
 

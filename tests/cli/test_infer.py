@@ -11,8 +11,7 @@ import pytest
 
 from edgesplit.control.messages import TensorSpec
 from edgesplit.errors import NotDeployed, RequestFailed
-from edgesplit.operations.documents import SourceDocument
-from edgesplit.operations.operation import ShowSource
+from edgesplit.operations.plan_operations import ShowSource, SourceDocument
 from edgesplit.wire.tensors import Array
 from edgesplit_controller.cli.files import write_arrays
 from tests.cli.conftest import Run

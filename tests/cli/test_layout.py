@@ -6,18 +6,11 @@ import msgspec
 import pytest
 
 from edgesplit.control.event_messages import Event
-from edgesplit.operations.documents import FallbackRow, LinkRow, NodeRow
-from edgesplit.operations.operation import (
-    ExplainPlan,
-    ListEvents,
-    ListLinks,
-    ListModels,
-    ListNodes,
-    ShowModel,
-    ShowPlan,
-    WhatIf,
-)
-from edgesplit.operations.study_documents import CutRow, ExplainDocument
+from edgesplit.operations.event_operations import ListEvents
+from edgesplit.operations.fleet_operations import LinkRow, ListLinks, ListNodes, NodeRow
+from edgesplit.operations.model_operations import ListModels, ShowModel
+from edgesplit.operations.plan_operations import FallbackRow, ShowPlan
+from edgesplit.operations.study_operations import CutRow, ExplainDocument, ExplainPlan, WhatIf
 from edgesplit_controller.cli.views.layout import PlainTable, console
 from edgesplit_controller.cli.views.wrapping import hanging
 from tests.cli.conftest import Run

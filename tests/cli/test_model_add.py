@@ -11,10 +11,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edgesplit.operations.documents import ModelAddedDocument
-from edgesplit.operations.noise_documents import NoiseModelDocument
-from edgesplit.operations.operation import AddModel, ProfileModel
-from edgesplit.operations.profile_documents import ProfiledRow, ProfilingRow
+from edgesplit.operations.model_operations import (
+    AddModel,
+    ModelAddedDocument,
+    NoiseModelDocument,
+    ProfiledRow,
+    ProfileModel,
+    ProfilingRow,
+)
 from tests.cli.conftest import Run
 from tests.cli.fakes import FakeController
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from edgesplit.operations.noise_documents import MeasuredNoise, TighteningDocument
-from edgesplit.operations.operation import ShowModel, ShowPlan
+from edgesplit.operations.model_operations import ShowModel, TighteningDocument
+from edgesplit.operations.plan_operations import MeasuredNoise, ShowPlan
 from tests.cli.conftest import Run
 from tests.cli.fakes import FakeController
 from tests.cli.test_asking import MODEL, PLAN

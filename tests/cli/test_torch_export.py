@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 
 from edgesplit.errors import InvalidInput, InvalidModel
-from edgesplit.operations.operation import AddModel
+from edgesplit.operations.model_operations import AddModel
 from edgesplit_controller.cli.torch_export import export_archive
 from tests.cli.conftest import Run
 from tests.cli.fakes import FakeController

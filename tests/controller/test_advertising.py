@@ -17,7 +17,7 @@ from edgesplit.control.messages import PROTOCOL
 from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.errors import InvalidConfiguration
 from edgesplit.mqtt.broker_address import BrokerAddress
-from edgesplit.operations.documents import NodeRow
+from edgesplit.operations.fleet_operations import NodeRow
 from edgesplit_controller import extras
 from edgesplit_controller.artifacts.artifact_address import ArtifactAddress
 from edgesplit_controller.cli.views.tables import show_nodes

@@ -12,7 +12,11 @@ from edgesplit.control import topics
 from edgesplit.control.event_messages import Event
 from edgesplit.control.figure_messages import Usage
 from edgesplit.errors import EdgesplitError
-from edgesplit.operations.operation import DeployModel, Limit, ListEvents, SetWeights, ShowModel, ShowPlan, WhatIf
+from edgesplit.operations.event_operations import ListEvents
+from edgesplit.operations.goal_operations import Limit, SetWeights
+from edgesplit.operations.model_operations import ShowModel
+from edgesplit.operations.plan_operations import DeployModel, ShowPlan
+from edgesplit.operations.study_operations import WhatIf
 from tests.controller.test_service import Fleet
 from tests.controller.tiny_models import convolutions
 from tests.waiting import until

@@ -9,7 +9,7 @@ import pytest
 
 from edgesplit.control import topics
 from edgesplit.control.figure_messages import Usage
-from edgesplit.operations.operation import DeployModel, ShowPlan
+from edgesplit.operations.plan_operations import DeployModel, ShowPlan
 from edgesplit.planning.plan import Assignment
 from edgesplit_controller.planner import energy_per_node, evaluate
 from tests.controller.test_battery import chain

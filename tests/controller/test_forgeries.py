@@ -16,7 +16,10 @@ from edgesplit.control.messages import PROTOCOL
 from edgesplit.control.plan_messages import Deployment, Desired, EpochSpec, EpochState, Observed
 from edgesplit.control.registration_messages import ControllerStatus, NodeStatus
 from edgesplit.mqtt.bus import MessageBus
-from edgesplit.operations.operation import DeployModel, ForbidNode, ListModels, ListNodes, ShowPlan
+from edgesplit.operations.fleet_operations import ListNodes
+from edgesplit.operations.goal_operations import ForbidNode
+from edgesplit.operations.model_operations import ListModels
+from edgesplit.operations.plan_operations import DeployModel, ShowPlan
 from tests.controller.test_service import Fleet
 from tests.controller.tiny_models import convolutions
 from tests.waiting import until

@@ -13,7 +13,7 @@ import pytest
 from edgesplit.control.figure_messages import Usage
 from edgesplit.daemon.service_notification import Notifier
 from edgesplit.errors import InvalidConfiguration, InvalidInput
-from edgesplit.operations.operation import Limit, SetWeights
+from edgesplit.operations.goal_operations import Limit, SetWeights
 from edgesplit.planning.goals import Goals, PinRule
 from edgesplit_controller.answering.rendering import measured_document
 from edgesplit_controller.configuration import Artifacts, Broker, ControllerConfiguration, Planning

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from edgesplit.control.plan_messages import EpochState, Observed
 from edgesplit.errors import EdgesplitError
-from edgesplit.operations.operation import DeployModel, ForbidNode, ShowPlan, UndeployModel
+from edgesplit.operations.goal_operations import ForbidNode
+from edgesplit.operations.plan_operations import DeployModel, ShowPlan, UndeployModel
 from edgesplit_controller.rollout.steps import World, advance, begin, parts, remaining_s
 from edgesplit_controller.storage.rollout_state import EpochPlan, Rollout
 from tests.controller.test_service import Fleet

@@ -11,15 +11,11 @@ import pytest
 from edgesplit.control import topics
 from edgesplit.control.figure_messages import Usage
 from edgesplit.errors import EdgesplitError
-from edgesplit.operations.operation import (
-    DeployModel,
-    ForbidNode,
-    ListEvents,
-    ListNodes,
-    RemoveNode,
-    ShowModel,
-    UndeployModel,
-)
+from edgesplit.operations.event_operations import ListEvents
+from edgesplit.operations.fleet_operations import ListNodes, RemoveNode
+from edgesplit.operations.goal_operations import ForbidNode
+from edgesplit.operations.model_operations import ShowModel
+from edgesplit.operations.plan_operations import DeployModel, UndeployModel
 from tests.controller.fake_agent import FakeAgent
 from tests.controller.test_service import FAST, GOOD_LINK, Fleet
 from tests.controller.tiny_models import convolutions

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from edgesplit.control import topics
 from edgesplit.control.event_messages import Event
 from edgesplit.control.noise_messages import NoiseReport
-from edgesplit.operations.operation import DeployModel, Limit, PinOperators, SetWeights, ShowModel, ShowPlan
+from edgesplit.operations.goal_operations import Limit, PinOperators, SetWeights
+from edgesplit.operations.model_operations import ShowModel
+from edgesplit.operations.plan_operations import DeployModel, ShowPlan
 from edgesplit.planning.goals import PinRule
 from edgesplit.planning.problem import CodecOption, Constraints, NoiseModel, NoiseTerm, Operator, Problem, Tensor
 from edgesplit_controller.planner.meaning.evaluation import noise_of

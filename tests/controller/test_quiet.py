@@ -17,7 +17,8 @@ import pytest
 
 from edgesplit.control.event_kinds import EventSelection
 from edgesplit.control.event_messages import Event
-from edgesplit.operations.operation import DeployModel, ListEvents, ShowPlan
+from edgesplit.operations.event_operations import ListEvents
+from edgesplit.operations.plan_operations import DeployModel, ShowPlan
 from edgesplit.planning.plan import Assignment
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.configuration import Planning, Thresholds

@@ -20,32 +20,13 @@ from edgesplit.control.plan_messages import Deployment
 from edgesplit.control.registration_messages import ControllerStatus
 from edgesplit.errors import EdgesplitError, error_from_code
 from edgesplit.mqtt.bus import MessageBus
-from edgesplit.operations.operation import (
-    AddModel,
-    AllowNode,
-    DeployModel,
-    ExplainPlan,
-    ExportProblem,
-    ForbidNode,
-    Limit,
-    ListEvents,
-    ListLinks,
-    ListModels,
-    ListNodes,
-    Operation,
-    OperationRequest,
-    PinOperators,
-    RemoveModel,
-    Reply,
-    SetWeights,
-    ShowPlan,
-    ShowSource,
-    TraceFrontier,
-    UndeployModel,
-    UnpinOperators,
-    WhatIf,
-)
-from edgesplit.operations.study_documents import LinkChange
+from edgesplit.operations.event_operations import ListEvents
+from edgesplit.operations.fleet_operations import ListLinks, ListNodes
+from edgesplit.operations.goal_operations import AllowNode, ForbidNode, Limit, PinOperators, SetWeights, UnpinOperators
+from edgesplit.operations.model_operations import AddModel, ListModels, RemoveModel
+from edgesplit.operations.operation import Operation, OperationRequest, Reply
+from edgesplit.operations.plan_operations import DeployModel, ExportProblem, ShowPlan, ShowSource, UndeployModel
+from edgesplit.operations.study_operations import ExplainPlan, LinkChange, TraceFrontier, WhatIf
 from edgesplit.planning.goals import PinRule
 from edgesplit.retrying import RetryRule
 from edgesplit_controller.configuration import Artifacts, Broker, ControllerConfiguration, Models, Planning

@@ -13,18 +13,9 @@ import msgspec
 import pytest
 
 from edgesplit.errors import EdgesplitError, StoreUnwritable
-from edgesplit.operations.operation import (
-    AllowNode,
-    DeployModel,
-    ForbidNode,
-    Limit,
-    ListModels,
-    PinOperators,
-    RemoveModel,
-    SetWeights,
-    UndeployModel,
-    UnpinOperators,
-)
+from edgesplit.operations.goal_operations import AllowNode, ForbidNode, Limit, PinOperators, SetWeights, UnpinOperators
+from edgesplit.operations.model_operations import ListModels, RemoveModel
+from edgesplit.operations.plan_operations import DeployModel, UndeployModel
 from edgesplit.planning.goals import PinRule
 from edgesplit_controller.models.model_record import Manifest
 from edgesplit_controller.storage.deployment_state import State

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from demo.fleet import free_port
-from edgesplit.operations.operation import ListEvents, ListNodes, ProfileModel, ShowModel
+from edgesplit.operations.event_operations import ListEvents
+from edgesplit.operations.fleet_operations import ListNodes
+from edgesplit.operations.model_operations import ProfileModel, ShowModel
 from edgesplit_agent.configuration import (
     AgentConfiguration,
     BrokerSection,

@@ -10,8 +10,9 @@ from edgesplit.control.figure_messages import LinkState
 from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.errors import EdgesplitError, InvalidInput, Overloaded, error_from_code
 from edgesplit.names import checked_name
-from edgesplit.operations.documents import LinkRow
-from edgesplit.operations.operation import Limit, OperationRequest, SetWeights
+from edgesplit.operations.fleet_operations import LinkRow
+from edgesplit.operations.goal_operations import Limit, SetWeights
+from edgesplit.operations.operation import OperationRequest
 
 
 def test_an_absent_limit_differs_from_a_cleared_one() -> None:

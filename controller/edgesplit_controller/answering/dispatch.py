@@ -13,38 +13,30 @@ from functools import partial
 from typing import Any
 
 from edgesplit.errors import EdgesplitError, InvalidInput, NodeUnreachable, NotDeployed, StoreUnwritable
-from edgesplit.operations.documents import (
-    DeployDocument,
+from edgesplit.operations.event_operations import ListEvents
+from edgesplit.operations.fleet_operations import ListLinks, ListNodes, RemoveNode
+from edgesplit.operations.goal_operations import AllowNode, ForbidNode, PinOperators, SetWeights, UnpinOperators
+from edgesplit.operations.model_operations import (
+    AddModel,
+    ListModels,
     ModelAddedDocument,
     ModelDocument,
-    PlanDocument,
-    SourceDocument,
-)
-from edgesplit.operations.operation import (
-    AddModel,
-    AllowNode,
-    DeployModel,
-    ExplainPlan,
-    ExportProblem,
-    ForbidNode,
-    ListEvents,
-    ListLinks,
-    ListModels,
-    ListNodes,
-    Operation,
-    PinOperators,
     ProfileModel,
     RemoveModel,
-    RemoveNode,
-    SetWeights,
     ShowModel,
+)
+from edgesplit.operations.operation import Operation
+from edgesplit.operations.plan_operations import (
+    DeployDocument,
+    DeployModel,
+    ExportProblem,
+    PlanDocument,
     ShowPlan,
     ShowSource,
-    TraceFrontier,
+    SourceDocument,
     UndeployModel,
-    UnpinOperators,
-    WhatIf,
 )
+from edgesplit.operations.study_operations import ExplainPlan, TraceFrontier, WhatIf
 from edgesplit_controller.answering.goal_changes import GoalChanges
 from edgesplit_controller.answering.inbox import Progress
 from edgesplit_controller.answering.node_removal import NodeRemoval

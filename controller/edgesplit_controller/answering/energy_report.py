@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from edgesplit.control.figure_messages import Usage
-from edgesplit.operations.energy_documents import EnergyRow
+from edgesplit.operations.plan_operations import EnergyRow
 from edgesplit_controller.planner import energy_per_node
 from edgesplit_controller.storage.deployment_state import PlanRecord
 

@@ -12,8 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from edgesplit.errors import EdgesplitError, InvalidInput, PlanInfeasible, StoreUnwritable
-from edgesplit.operations.documents import ForbiddenRow, PinsDocument, WeightsRow
-from edgesplit.operations.operation import AllowNode, ForbidNode, PinOperators, SetWeights, UnpinOperators
+from edgesplit.operations.goal_operations import (
+    AllowNode,
+    ForbiddenRow,
+    ForbidNode,
+    PinOperators,
+    PinsDocument,
+    SetWeights,
+    UnpinOperators,
+    WeightsRow,
+)
 from edgesplit.planning.goals import Goals
 from edgesplit_controller.deciding.changes.trigger import ModelChange
 from edgesplit_controller.deciding.deployer import Deployer

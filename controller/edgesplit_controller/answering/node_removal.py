@@ -14,7 +14,7 @@ from edgesplit.control import topics
 from edgesplit.errors import InvalidInput, NodeOnline, UnknownNode
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.names import checked_name
-from edgesplit.operations.documents import NodeRemovedDocument
+from edgesplit.operations.fleet_operations import NodeRemovedDocument
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.registry import Registry

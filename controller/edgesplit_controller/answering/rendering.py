@@ -13,20 +13,17 @@ import msgspec
 from edgesplit.control.figure_messages import LinkState, Usage
 from edgesplit.control.messages import Origin
 from edgesplit.control.noise_messages import NoiseReport, exceeds
-from edgesplit.operations.documents import (
+from edgesplit.operations.fleet_operations import LinkRow, NodeRow
+from edgesplit.operations.goal_operations import PinRow
+from edgesplit.operations.model_operations import ModelAddedDocument, ModelDocument, ProfilingRow, TighteningDocument
+from edgesplit.operations.plan_operations import (
     ComponentRow,
     DeclinedDocument,
     FallbackRow,
-    LinkRow,
     MeasuredDocument,
-    ModelAddedDocument,
-    ModelDocument,
-    NodeRow,
-    PinRow,
+    MeasuredNoise,
     PlanDocument,
 )
-from edgesplit.operations.noise_documents import MeasuredNoise, TighteningDocument
-from edgesplit.operations.profile_documents import ProfilingRow
 from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.origins import weakest

@@ -15,15 +15,17 @@ import msgspec
 
 from edgesplit.errors import InvalidInput, PlanInfeasible
 from edgesplit.formatting import speed, time_span
-from edgesplit.operations.operation import ExplainPlan, TraceFrontier, WhatIf
-from edgesplit.operations.study_documents import (
+from edgesplit.operations.study_operations import (
     BindingRow,
     CutRow,
     ExplainDocument,
+    ExplainPlan,
     FrontierDocument,
     FrontierRow,
     PlanSummary,
     RelaxationRow,
+    TraceFrontier,
+    WhatIf,
     WhatIfDocument,
 )
 from edgesplit.planning.goals import Goals

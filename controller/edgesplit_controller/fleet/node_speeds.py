@@ -18,7 +18,7 @@ import msgspec
 
 from edgesplit.control.profile_messages import ComponentTiming, ExecutionProfile, LiveTimings
 from edgesplit.formatting import time_span
-from edgesplit.operations.documents import SpeedRow
+from edgesplit.operations.fleet_operations import SpeedRow
 from edgesplit.significance import CORRECTION_CHANGE, ratio_differs
 from edgesplit_controller.fleet.registry import FleetChange, Registry
 from edgesplit_controller.fleet.speed_factors import Factors, NodeSpeed, factors, rested_factor, served, timed_again

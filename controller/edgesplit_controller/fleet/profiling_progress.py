@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from edgesplit.control.profile_messages import ProfileReport, ProfileRequest
-from edgesplit.operations.profile_documents import FailingRow, ProfiledRow, ProfilingRow
+from edgesplit.operations.fleet_operations import FailingRow
+from edgesplit.operations.model_operations import ProfiledRow, ProfilingRow
 from edgesplit.retrying import Retrying
 from edgesplit_controller.fleet.registry import FleetNode, Registry
 from edgesplit_controller.models.intake import Progress

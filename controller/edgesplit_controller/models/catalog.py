@@ -14,7 +14,7 @@ from typing import Protocol
 from edgesplit.control.profile_messages import ModelOffer
 from edgesplit.errors import ModelExists, UnknownModel
 from edgesplit.names import checked_name
-from edgesplit.operations.operation import AddModel
+from edgesplit.operations.model_operations import AddModel
 from edgesplit_controller.graph.protos import external_fields, is_external
 from edgesplit_controller.models.intake import take_in
 from edgesplit_controller.models.model_folders import ModelFolders

@@ -18,8 +18,7 @@ import msgspec
 
 from edgesplit.control.profile_messages import ModelOffer, ProfilePlan
 from edgesplit.errors import InvalidInput, InvalidModel
-from edgesplit.operations.documents import CodecsDocument
-from edgesplit.operations.noise_documents import NoiseModelDocument
+from edgesplit.operations.model_operations import CodecsDocument, NoiseModelDocument
 from edgesplit.planning.output_noise import load_metric
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.graph_refs import tensor_specs, whole_graph_ref

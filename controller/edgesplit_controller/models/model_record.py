@@ -19,8 +19,7 @@ from google.protobuf.message import DecodeError
 from edgesplit.control.messages import TensorSpec
 from edgesplit.control.profile_messages import ModelOffer
 from edgesplit.errors import InvalidConfiguration
-from edgesplit.operations.documents import CodecsDocument
-from edgesplit.operations.noise_documents import NoiseModelDocument
+from edgesplit.operations.model_operations import CodecsDocument, NoiseModelDocument
 from edgesplit.planning.problem import NoiseModel
 from edgesplit_controller.graph.model_graph import GraphOperator, GraphTensor, ModelGraph, Unit
 from edgesplit_controller.quantization.codecs.codec_figures import CodecFigure

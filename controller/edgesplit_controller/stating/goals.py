@@ -11,7 +11,7 @@ import math
 import msgspec
 
 from edgesplit.errors import InvalidInput
-from edgesplit.operations.operation import Limit
+from edgesplit.operations.goal_operations import Limit
 from edgesplit.planning.goals import Goals, PinRule
 
 __all__ = ["goals_text", "merged_goals", "with_forbidden", "with_pin", "without_forbidden", "without_pin"]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from edgesplit.errors import InvalidInput, PlanInfeasible
-from edgesplit.operations.documents import PinRow
+from edgesplit.operations.goal_operations import PinRow
 from edgesplit.planning.goals import PinRule
 from edgesplit_controller.graph.model_graph import ModelGraph
 

@@ -2,7 +2,7 @@
 
 Owns: the base of the JSON payloads, the protocol's version, and the values that several subjects use (tensors, graphs,
 origins of figures). Its rule: a released message is never changed, a new one is added; unknown keys are ignored, so that a
-newer peer can say more. Not here: any message (`control/*_messages.py`), splitctl's (`operations/operation.py`),
+newer peer can say more. Not here: any message (`control/*_messages.py`), splitctl's (`operations/`),
 data-plane frames (`wire/frames.py`).
 """
 

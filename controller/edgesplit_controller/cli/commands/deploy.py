@@ -8,8 +8,7 @@ from __future__ import annotations
 import click
 
 from edgesplit.formatting import time_span
-from edgesplit.operations.documents import DeployDocument
-from edgesplit.operations.operation import DeployModel, UndeployModel
+from edgesplit.operations.plan_operations import DeployDocument, DeployModel, UndeployModel
 from edgesplit_controller.cli.ask import SILENCE_S, ask
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, positive_seconds, print_json, warn
 

@@ -20,7 +20,7 @@ from edgesplit.control import topics
 from edgesplit.control.event_kinds import HISTORIES, LEVELS, EventSelection
 from edgesplit.control.event_messages import Event, EventLevel
 from edgesplit.formatting import clock
-from edgesplit.operations.operation import ListEvents
+from edgesplit.operations.event_operations import ListEvents
 from edgesplit_controller.cli.ask import Conversation, ask
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, note, print_json
 from edgesplit_controller.cli.views.wrapping import hanging, terminal_width

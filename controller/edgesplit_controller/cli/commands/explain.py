@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import click
 
-from edgesplit.operations.operation import ExplainPlan
-from edgesplit.operations.study_documents import ExplainDocument
+from edgesplit.operations.study_operations import ExplainDocument, ExplainPlan
 from edgesplit_controller.cli.ask import SILENCE_S, ask
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, positive_seconds, print_json
 

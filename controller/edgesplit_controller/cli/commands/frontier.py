@@ -13,8 +13,7 @@ import click
 import msgspec
 
 from edgesplit.errors import InvalidInput
-from edgesplit.operations.operation import TraceFrontier
-from edgesplit.operations.study_documents import FrontierDocument
+from edgesplit.operations.study_operations import FrontierDocument, TraceFrontier
 from edgesplit_controller.cli.ask import SILENCE_S, ask
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, note, positive_seconds, print_json
 from edgesplit_controller.cli.files import write_whole

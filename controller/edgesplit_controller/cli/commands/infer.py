@@ -13,8 +13,7 @@ import click
 
 from edgesplit.client.asynchronous import AsyncClient, InferResult
 from edgesplit.formatting import UNKNOWN, time_span
-from edgesplit.operations.documents import SourceDocument
-from edgesplit.operations.operation import ShowSource
+from edgesplit.operations.plan_operations import ShowSource, SourceDocument
 from edgesplit.wire.tensors import Array, check_inputs
 from edgesplit_controller.cli.ask import ask
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, note, positive_seconds, print_json

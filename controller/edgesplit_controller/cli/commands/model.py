@@ -15,9 +15,16 @@ import msgspec
 
 from edgesplit.errors import InvalidInput
 from edgesplit.names import checked_name
-from edgesplit.operations.documents import ModelAddedDocument, ModelDocument
-from edgesplit.operations.operation import AddModel, ListModels, ProfileModel, RemoveModel, ShowModel
-from edgesplit.operations.profile_documents import ProfiledRow
+from edgesplit.operations.model_operations import (
+    AddModel,
+    ListModels,
+    ModelAddedDocument,
+    ModelDocument,
+    ProfiledRow,
+    ProfileModel,
+    RemoveModel,
+    ShowModel,
+)
 from edgesplit_controller.cli.ask import Conversation, ask
 from edgesplit_controller.cli.common import (
     Settings,

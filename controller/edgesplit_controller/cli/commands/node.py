@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import click
 
-from edgesplit.operations.documents import NodeRemovedDocument
-from edgesplit.operations.operation import RemoveNode
+from edgesplit.operations.fleet_operations import NodeRemovedDocument, RemoveNode
 from edgesplit_controller.cli.ask import ask
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, inherit_settings, print_json
 

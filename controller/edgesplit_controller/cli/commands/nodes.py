@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import click
 
-from edgesplit.operations.documents import LinkRow, NodeRow
-from edgesplit.operations.operation import ListLinks, ListNodes
+from edgesplit.operations.fleet_operations import LinkRow, ListLinks, ListNodes, NodeRow
 from edgesplit_controller.cli.ask import ask
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, print_json
 

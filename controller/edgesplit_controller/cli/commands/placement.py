@@ -10,8 +10,15 @@ from collections.abc import Sequence
 
 import click
 
-from edgesplit.operations.documents import ForbiddenRow, PinRow, PinsDocument
-from edgesplit.operations.operation import AllowNode, ForbidNode, PinOperators, UnpinOperators
+from edgesplit.operations.goal_operations import (
+    AllowNode,
+    ForbiddenRow,
+    ForbidNode,
+    PinOperators,
+    PinRow,
+    PinsDocument,
+    UnpinOperators,
+)
 from edgesplit.planning.goals import PinRule
 from edgesplit_controller.cli.ask import ask
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, print_json, warn

@@ -13,8 +13,7 @@ from typing import Any
 import click
 import msgspec
 
-from edgesplit.operations.documents import PlanDocument
-from edgesplit.operations.operation import ExportProblem, ShowPlan
+from edgesplit.operations.plan_operations import ExportProblem, PlanDocument, ShowPlan
 from edgesplit_controller.cli.ask import Conversation
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, note, print_json
 from edgesplit_controller.cli.files import write_problem

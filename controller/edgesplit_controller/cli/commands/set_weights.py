@@ -10,8 +10,7 @@ import math
 
 import click
 
-from edgesplit.operations.documents import WeightsRow
-from edgesplit.operations.operation import Limit, SetWeights
+from edgesplit.operations.goal_operations import Limit, SetWeights, WeightsRow
 from edgesplit_controller.cli.ask import ask
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, print_json, warn
 from edgesplit_controller.cli.quantities import share

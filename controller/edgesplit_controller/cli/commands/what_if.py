@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import click
 
-from edgesplit.operations.operation import Limit, WhatIf
-from edgesplit.operations.study_documents import LinkChange, WhatIfDocument
+from edgesplit.operations.goal_operations import Limit
+from edgesplit.operations.study_operations import LinkChange, WhatIf, WhatIfDocument
 from edgesplit_controller.cli.ask import ask
 from edgesplit_controller.cli.commands.set_weights import limit, weight
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, print_json

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw, ImageFont
 
 from edgesplit.formatting import joules, time_span
-from edgesplit.operations.study_documents import FrontierDocument
+from edgesplit.operations.study_operations import FrontierDocument
 
 __all__ = ["draw_frontier", "labels", "ticks"]
 

@@ -13,9 +13,14 @@ from rich.console import Console
 from rich.text import Text
 
 from edgesplit.formatting import UNKNOWN, clock, joules, number, time_span
-from edgesplit.operations.documents import DeclinedDocument, FallbackRow, MeasuredDocument, PlanDocument
-from edgesplit.operations.energy_documents import EnergyRow
-from edgesplit.operations.noise_documents import MeasuredNoise
+from edgesplit.operations.plan_operations import (
+    DeclinedDocument,
+    EnergyRow,
+    FallbackRow,
+    MeasuredDocument,
+    MeasuredNoise,
+    PlanDocument,
+)
 from edgesplit.planning.plan import NodeShare, TimelineEntry
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.cli.solution_document import SolutionDocument

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from edgesplit.operations.documents import NodeRow
-from edgesplit.operations.profile_documents import ProfilingRow, failing_text
+from edgesplit.operations.fleet_operations import NodeRow
+from edgesplit.operations.model_operations import ProfilingRow
 
 __all__ = ["failing_lines", "profiling_lines"]
 
@@ -22,7 +22,7 @@ def profiling_lines(rows: Sequence[ProfilingRow]) -> Iterator[tuple[str, str]]:
         elif row.state == "waiting":
             yield row.node, "has not said anything about it yet"
         elif row.failing_s is not None and row.next_try_s is not None:
-            yield row.node, f"{row.reason} ({failing_text(row.attempts, row.failing_s, row.next_try_s)})"
+            yield row.node, f"{row.reason} ({_failing_text(row.attempts, row.failing_s, row.next_try_s)})"
         elif row.state == "failed":
             yield row.node, f"{row.reason} (not tried again by itself)"
 
@@ -30,5 +30,18 @@ def profiling_lines(rows: Sequence[ProfilingRow]) -> Iterator[tuple[str, str]]:
 def failing_lines(row: NodeRow) -> Iterator[str]:
     """What a node of `splitctl nodes` tries again and again."""
     for failing in row.failing:
-        text = failing_text(failing.attempts, failing.failing_s, failing.next_try_s)
+        text = _failing_text(failing.attempts, failing.failing_s, failing.next_try_s)
         yield f"{row.name} fails at {failing.what} ({text}): {failing.reason}"
+
+
+def _failing_text(attempts: int, failing_s: float, next_try_s: float) -> str:
+    """Since when something fails and when it is tried next, for people."""
+    tries = "1 try" if attempts == 1 else f"{attempts} tries"
+    soon = "now" if next_try_s < 0.5 else f"in {_span(next_try_s)}"
+    return f"failing for {_span(failing_s)}, {tries}, next {soon}"
+
+
+def _span(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edgesplit.formatting import UNKNOWN, joules, number, size, time_span
-from edgesplit.operations.study_documents import (
+from edgesplit.operations.study_operations import (
     ExplainDocument,
     FrontierDocument,
     FrontierRow,

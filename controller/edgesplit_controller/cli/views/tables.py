@@ -10,9 +10,15 @@ from collections.abc import Sequence
 
 from edgesplit.control.messages import TensorSpec
 from edgesplit.formatting import UNKNOWN, joules, number, percent, size, speed, time_span, watts
-from edgesplit.operations.documents import CodecsDocument, LinkRow, ModelAddedDocument, ModelDocument, NodeRow, SpeedRow
-from edgesplit.operations.noise_documents import NoiseModelDocument, TighteningDocument
-from edgesplit.operations.profile_documents import ProfiledRow
+from edgesplit.operations.fleet_operations import LinkRow, NodeRow, SpeedRow
+from edgesplit.operations.model_operations import (
+    CodecsDocument,
+    ModelAddedDocument,
+    ModelDocument,
+    NoiseModelDocument,
+    ProfiledRow,
+    TighteningDocument,
+)
 from edgesplit.planning.goals import Goals
 from edgesplit_controller.cli.views.layout import console, plain_table, properties
 from edgesplit_controller.cli.views.profile_view import failing_lines, profiling_lines

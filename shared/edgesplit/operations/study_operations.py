@@ -1,40 +1,39 @@
-"""Documents of the commands that study a plan and change nothing: explain, what-if, frontier.
+"""What splitctl asks about plans that might be: explain, what-if, frontier. Nothing is changed by it.
 
-Owns: their keys, which are those `splitctl --json` prints. Its rule: documents are additive, a key is never renamed.
-Not here: documents of what is (`documents.py`), the studies themselves (the controller's planner).
+Owns: these operations and their documents. Its rule: keys may be added, never renamed. Not here: documents of what is
+(`plan_operations.py`), the studies themselves (the controller's planner).
 """
 
 from __future__ import annotations
 
 import msgspec
 
+from edgesplit.operations.goal_operations import Limit
+from edgesplit.operations.tagged_operation import TaggedOperation
 from edgesplit.planning.plan import NodeShare
 
 __all__ = [
     "BindingRow",
     "CutRow",
     "ExplainDocument",
+    "ExplainPlan",
     "FrontierDocument",
     "FrontierRow",
     "LinkChange",
     "PlanSummary",
     "RelaxationRow",
+    "StudyOperation",
+    "TraceFrontier",
+    "WhatIf",
     "WhatIfDocument",
 ]
 
 
-class LinkChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A link as it would be; what is None stays as it is.
+class ExplainPlan(TaggedOperation, frozen=True, kw_only=True, tag="explain-plan"):
+    """Answered with `ExplainDocument` of the active plan."""
 
-    Attributes:
-        bandwidth_bytes_per_s: [B/s]
-        latency_s: One way. [s]
-    """
-
-    from_: str = msgspec.field(name="from")
-    to: str
-    bandwidth_bytes_per_s: float | None = None
-    latency_s: float | None = None
+    name: str
+    time_limit_s: float = 10.0
 
 
 class CutRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +126,35 @@ class ExplainDocument(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool
 
 
+class LinkChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A link as it would be; what is None stays as it is.
+
+    Attributes:
+        bandwidth_bytes_per_s: [B/s]
+        latency_s: One way. [s]
+    """
+
+    from_: str = msgspec.field(name="from")
+    to: str
+    bandwidth_bytes_per_s: float | None = None
+    latency_s: float | None = None
+
+
+class WhatIf(TaggedOperation, frozen=True, kw_only=True, tag="what-if"):
+    """Plan under other conditions and change nothing. Answered with `WhatIfDocument`.
+
+    Goals are read as `SetWeights` reads them.
+    """
+
+    name: str
+    links: tuple[LinkChange, ...] = ()
+    without: tuple[str, ...] = ()
+    latency: float | None = None
+    energy: float | None = None
+    max_noise: Limit | None = None
+    device_energy_j: Limit | None = None
+
+
 class PlanSummary(msgspec.Struct, frozen=True, kw_only=True):
     """A plan in figures, all predicted.
 
@@ -177,6 +205,14 @@ class WhatIfDocument(msgspec.Struct, frozen=True, kw_only=True):
     solve_s: float
 
 
+class TraceFrontier(TaggedOperation, frozen=True, kw_only=True, tag="trace-frontier"):
+    """Answered with `FrontierDocument`, after a progress reply for every point."""
+
+    name: str
+    points: int = 12
+    time_limit_s: float = 60.0
+
+
 class FrontierRow(msgspec.Struct, frozen=True, kw_only=True):
     """A plan on the frontier, or the active one.
 
@@ -221,3 +257,6 @@ class FrontierDocument(msgspec.Struct, frozen=True, kw_only=True):
     points: tuple[FrontierRow, ...]
     active: FrontierRow
     seconds: float
+
+
+StudyOperation = ExplainPlan | WhatIf | TraceFrontier

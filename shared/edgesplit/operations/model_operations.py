@@ -1,0 +1,274 @@
+"""What splitctl asks of models: adding, profiling, listing, removing.
+
+Owns: these operations and their documents. Its rule: keys may be added, never renamed. Not here: serving a model
+(`plan_operations.py`), what is wanted of it (`goal_operations.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from edgesplit.control.messages import TensorSpec
+from edgesplit.operations.tagged_operation import TaggedOperation
+from edgesplit.planning.goals import Goals
+
+__all__ = [
+    "AddModel",
+    "CodecsDocument",
+    "ListModels",
+    "ModelAddedDocument",
+    "ModelDocument",
+    "ModelOperation",
+    "NoiseModelDocument",
+    "ProfileModel",
+    "ProfiledRow",
+    "ProfilingRow",
+    "RemoveModel",
+    "ShowModel",
+    "TighteningDocument",
+]
+
+
+class AddModel(TaggedOperation, frozen=True, kw_only=True, tag="add-model"):
+    """Import an uploaded model, quantize, model its noise, have every online node profile it.
+
+    The files were uploaded before with PUT to `{artifacts}/uploads/{sha256}`. Answered with `ModelAddedDocument`,
+    after progress replies.
+
+    Attributes:
+        file: Digest of the .onnx file.
+        external: External data location, as the file names it, to digest.
+        calibration: Digest of the .npz, or None.
+        metric: What noise is read as, module:function that the controller allows; empty for rho.
+    """
+
+    name: str
+    file: str
+    external: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+    calibration: str | None = None
+    max_quantizable: int = 12
+    exclude: tuple[str, ...] = ()
+    replace: bool = False
+    metric: str = ""
+
+
+class NoiseModelDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """How well the noise regressor fits. R2 are None without candidates.
+
+    Attributes:
+        degree: Of the interaction polynomial.
+        r2_train: Coefficient of determination on what it was fitted to. [1]
+        r2_test: The same on patterns held out. [1]
+        seconds: Time the modelling took. [s]
+        patterns: Sets of quantized operators that were measured.
+        full_noise: Measured noise with every candidate quantized. [1]
+        margin: In the intercept, so that measured noise stays below the prediction for about 99 % of patterns. [1]
+        metric: What noise is: `rho`, or the user's module:function.
+    """
+
+    degree: int
+    r2_train: float | None
+    r2_test: float | None
+    seconds: float
+    patterns: int = 0
+    full_noise: float = 0.0
+    margin: float = 0.0
+    metric: str = "rho"
+
+
+class CodecsDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """What was measured of wire codecs when a model was added.
+
+    Attributes:
+        tensors: That could be coded.
+        measured: Those whose noise was measured on every lossy codec; the others are only offered lossless ones.
+        samples: Each was measured on.
+        margin: All noise was multiplied by. [1]
+        joint: Largest noise of tensors coded together as a share of the sum of their figures. [1]
+        seconds: Time it took. [s]
+    """
+
+    tensors: int
+    measured: int
+    samples: int
+    margin: float
+    joint: float
+    seconds: float
+
+
+class ProfilingRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a node stands with profiling a model, of `splitctl model show`.
+
+    Attributes:
+        node: That profiles.
+        state: `done`; `running`; `retrying` (it failed for a passing reason and is tried again); `failed` (for good);
+            `waiting` (nothing was heard yet).
+        fraction: Done share of what runs. [1]
+        reason: Why it fails or failed.
+        attempts: Failed tries so far.
+        failing_s: Since the first of them; None where it did not fail. [s]
+        next_try_s: Until the next one; 0: under way; None where it is not tried again. [s]
+    """
+
+    node: str
+    state: Literal["done", "running", "retrying", "failed", "waiting"]
+    fraction: float = 0.0
+    reason: str = ""
+    attempts: int = 0
+    failing_s: float | None = None
+    next_try_s: float | None = None
+
+
+class ModelAddedDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of `splitctl model add`.
+
+    Attributes:
+        name: Of the model.
+        sha256: Digest of its .onnx file.
+        operators: That can be placed: constants and folded shape arithmetic are not.
+        units: Operators that are always placed together count as one.
+        tensors: That operators hand to each other.
+        quantizable: Operators that may run in int8.
+        noise_model: How noise is modelled, and how well.
+        warnings: Sentences (calibration generated, batch axis fixed, a node that could not profile).
+        profiled: Online nodes whose profile is in.
+        not_profiled: Online nodes whose profile is not, and why.
+        codecs: What was measured of wire codecs; None where nothing was.
+    """
+
+    name: str
+    sha256: str
+    operators: int
+    units: int
+    tensors: int
+    quantizable: tuple[str, ...]
+    noise_model: NoiseModelDocument
+    warnings: tuple[str, ...] = ()
+    profiled: tuple[str, ...] = ()
+    not_profiled: tuple[ProfilingRow, ...] = ()
+    codecs: CodecsDocument | None = None
+
+
+class ProfileModel(TaggedOperation, frozen=True, kw_only=True, tag="profile-model"):
+    """Have online nodes profile a model once more. Answered with a list of `ProfiledRow`, after progress replies.
+
+    Attributes:
+        node: Only this one; None for all that are online.
+    """
+
+    name: str
+    node: str | None = None
+
+
+class ProfiledRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of `splitctl model profile` on one node.
+
+    Attributes:
+        node: That was asked.
+        state: `done`; `retrying` (failed, tried again by itself); `failed` (for good); `offline`; `silent` (it did not
+            answer in time).
+        seconds: From the request on. [s]
+        reason: Why it is not done; empty where it is.
+        whole_s: The whole model in float as measured now, None where it was not. [s]
+        next_try_s: Until it is tried again; None where it is not. [s]
+    """
+
+    node: str
+    state: Literal["done", "retrying", "failed", "offline", "silent"]
+    seconds: float
+    reason: str = ""
+    whole_s: float | None = None
+    next_try_s: float | None = None
+
+
+class ListModels(TaggedOperation, frozen=True, kw_only=True, tag="list-models"):
+    """Answered with a list of `ModelDocument`."""
+
+
+class ShowModel(TaggedOperation, frozen=True, kw_only=True, tag="show-model"):
+    """Answered with `ModelDocument`."""
+
+    name: str
+
+
+class TighteningDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """That a model's noise model proved wrong on served requests and predicts more since.
+
+    Attributes:
+        factor: On everything the noise model predicts. [1]
+        float_only: The noise model is not believed any more: under a bound only float is planned.
+        epoch: The last that exceeded its bound; the other figures are of it.
+        samples: Checked requests.
+        predicted: Noise of its plan under the noise model as it was then. [1]
+        measured: Their mean noise. [1]
+        bound: That it exceeded. [1]
+        at_unix_s: When that was found. [s since the epoch]
+    """
+
+    factor: float
+    float_only: bool
+    epoch: int
+    samples: int
+    predicted: float
+    measured: float
+    bound: float
+    at_unix_s: float
+
+
+class ModelDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of `model list`, and `model show`.
+
+    Attributes:
+        name: Of the model.
+        sha256: Digest of its .onnx file.
+        operators: That can be placed: constants and folded shape arithmetic are not.
+        units: Operators that are always placed together count as one.
+        tensors: That operators hand to each other.
+        quantizable: Operators that may run in int8.
+        noise_model: How noise is modelled, and how well.
+        inputs: What a request brings, in order.
+        outputs: What it is answered, in order.
+        weight_bytes: Of all weights in float. [B]
+        deployed: Whether a plan of it serves.
+        source: Node where its requests arise; None while it is not deployed.
+        epoch: Number of the active plan; None while it is not deployed.
+        profiled: Online nodes whose profile is in: those that plans may use.
+        profiled_offline: Nodes whose profile is in and that are away.
+        goals: What its plans are made for.
+        warnings: Sentences of its import (calibration generated, batch axis fixed).
+        noise_tightening: That served requests were noisier than predicted; None where they were not.
+        codecs: What was measured of wire codecs; None where nothing was.
+        profiling: Where each node stands with profiling it.
+    """
+
+    name: str
+    sha256: str
+    operators: int
+    units: int
+    tensors: int
+    quantizable: tuple[str, ...]
+    noise_model: NoiseModelDocument
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    weight_bytes: int
+    deployed: bool
+    source: str | None
+    epoch: int | None
+    profiled: tuple[str, ...]
+    profiled_offline: tuple[str, ...] = ()
+    goals: Goals | None = None
+    warnings: tuple[str, ...] = ()
+    noise_tightening: TighteningDocument | None = None
+    codecs: CodecsDocument | None = None
+    profiling: tuple[ProfilingRow, ...] = ()
+
+
+class RemoveModel(TaggedOperation, frozen=True, kw_only=True, tag="remove-model"):
+    """Ends serving first. Answered with `ModelDocument` of what was removed; `deployed` says whether it served."""
+
+    name: str
+
+
+ModelOperation = AddModel | ProfileModel | ListModels | ShowModel | RemoveModel

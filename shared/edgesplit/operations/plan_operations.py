@@ -1,0 +1,291 @@
+"""What splitctl asks of a served model: deploying it, its active plan, where its requests go.
+
+Owns: these operations and their documents. Its rule: keys may be added, never renamed; what is measured names its
+origin. Not here: plans that might be (`study_operations.py`).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from edgesplit.control.messages import Origin, TensorSpec
+from edgesplit.operations.fleet_operations import SpeedRow
+from edgesplit.operations.goal_operations import PinRow
+from edgesplit.operations.tagged_operation import TaggedOperation
+from edgesplit.planning.battery_allowance import BatteryAllowance
+from edgesplit.planning.goals import Goals
+from edgesplit.planning.plan import NodeShare, TimelineEntry
+
+__all__ = [
+    "ComponentRow",
+    "DeclinedDocument",
+    "DeployDocument",
+    "DeployModel",
+    "EnergyRow",
+    "ExportProblem",
+    "FallbackRow",
+    "MeasuredDocument",
+    "MeasuredNoise",
+    "PlanDocument",
+    "PlanOperation",
+    "ShowPlan",
+    "ShowSource",
+    "SourceDocument",
+    "UndeployModel",
+]
+
+
+class DeployModel(TaggedOperation, frozen=True, kw_only=True, tag="deploy-model"):
+    """Plan, prepare, activate. Answered with `DeployDocument` when the epoch serves."""
+
+    name: str
+    source: str
+    wait_s: float = 120.0
+
+
+class UndeployModel(TaggedOperation, frozen=True, kw_only=True, tag="undeploy-model"):
+    """End serving. Answered with `DeployDocument` of the epoch that ended."""
+
+    name: str
+
+
+class DeployDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of `deploy` and `undeploy`.
+
+    Attributes:
+        model: Its name.
+        epoch: Number of the plan that serves now, or that ended.
+        seconds: From the request on. [s]
+        reason: Why the plan was made; empty where there is nothing to say.
+        warnings: Sentences (a noise bound that will not be checked).
+    """
+
+    model: str
+    epoch: int
+    seconds: float
+    reason: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+class ShowPlan(TaggedOperation, frozen=True, kw_only=True, tag="show-plan"):
+    """Answered with `PlanDocument`."""
+
+    name: str
+
+
+class ComponentRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One component of a plan; operators are ONNX operator names.
+
+    Attributes:
+        id: Number within the plan.
+        node: Where it runs.
+        operators: ONNX operators, in graph order.
+        inputs: Tensors it needs from elsewhere.
+        outputs: Tensors that are needed elsewhere.
+        predicted_s: As the plan's figures have it now. [s]
+        measured_s: Of its last requests, waiting not included; None before a few were served. [s]
+    """
+
+    id: int
+    node: str
+    operators: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    predicted_s: float | None = None
+    measured_s: float | None = None
+
+
+class FallbackRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The plan that takes over when a node is lost.
+
+    Attributes:
+        epoch: Number of the plan.
+        latency_s: End of its simulated timeline. [s]
+        energy_j: Of all nodes, per request. [J]
+        noise: Of the output. [1]
+        per_node: Node to what sits on it.
+        prepared: Every node of it is ready; until then everything runs on the source instead.
+    """
+
+    epoch: int
+    latency_s: float
+    energy_j: float
+    noise: float
+    per_node: dict[str, NodeShare]
+    prepared: bool
+
+
+class EnergyRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Energy of one node per request, computing apart from sending.
+
+    Attributes:
+        predicted_compute_j: What the plan expects of computing, coding included. [J]
+        predicted_transmit_j: What it expects of sending. [J]
+        requests: What the measured means stand on.
+        compute_j: Integrated over served requests; None before there was one. [J]
+        compute_origin: Of `compute_j`; None with it.
+        transmit_j: Seconds of sending times configured watts; None before there was a request. [J]
+        transmit_origin: Of `transmit_j`; None with it.
+    """
+
+    predicted_compute_j: float
+    predicted_transmit_j: float
+    requests: int = 0
+    compute_j: float | None = None
+    compute_origin: Origin | None = None
+    transmit_j: float | None = None
+    transmit_origin: Origin | None = None
+
+
+class MeasuredNoise(msgspec.Struct, frozen=True, kw_only=True):
+    """Noise of the epoch's requests that were checked against the float model; figures are None without one.
+
+    Attributes:
+        samples: Checked requests.
+        mean: Of their noise. [1]
+        max: The largest. [1]
+        last: The latest. [1]
+        deviation: Their sample standard deviation. [1]
+        measure: What noise is here: `rho`, or the user's module:function.
+        exceeds: The mean is above the bound with 99 % confidence.
+        note: Why nothing is checked, or why the figures are not what the bound speaks of; else empty.
+    """
+
+    samples: int = 0
+    mean: float | None = None
+    max: float | None = None
+    last: float | None = None
+    deviation: float | None = None
+    measure: str = "rho"
+    exceeds: bool = False
+    note: str = ""
+
+
+class MeasuredDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """What serving the epoch cost so far; means per request, None until there was one.
+
+    Attributes:
+        requests: Completed ones.
+        failed: Those that ended in an error.
+        latency_s: Mean, at the source. [s]
+        energy_j: Mean, of all nodes. [J]
+        device_energy_j: Mean, of the source. [J]
+        energy_origin: `measured` only where every node's watts were.
+        noise: Of requests that were checked against the float model.
+    """
+
+    requests: int
+    failed: int
+    latency_s: float | None
+    energy_j: float | None
+    device_energy_j: float | None
+    energy_origin: str | None
+    noise: MeasuredNoise = MeasuredNoise()
+
+
+class DeclinedDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """Plans that were made again and declined, most of them over changes too small for an event.
+
+    Attributes:
+        count: Since the controller started.
+        since_unix_s: When that was. [s since the epoch]
+        last_unix_s: When the last one was; None without one. [s since the epoch]
+        last_reason: What it was planned for, and why the plan stays.
+    """
+
+    count: int = 0
+    since_unix_s: float = 0.0
+    last_unix_s: float | None = None
+    last_reason: str = ""
+
+
+class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """`splitctl plan NAME`: the active plan. All figures but `measured` are predicted.
+
+    Attributes:
+        model: Its name.
+        epoch: Number of the plan.
+        status: Of the last decision: `optimal` (no plan has a lower score, proven) or `feasible`.
+        latency_s: End of the simulated timeline. [s]
+        energy_j: Of all nodes, per request. [J]
+        device_energy_j: Of the source, per request. [J]
+        noise: Of the output, quantization and codecs together. [1]
+        score: The weighted sum that was minimised; 0 is the best latency and the best energy at once, None where the
+            plan that takes least from the source was wanted instead. [1]
+        gap: How much lower the best score may be at most; None where that is not known. [1]
+        per_node: Node to what sits on it.
+        components: In an order in which they may run.
+        quantized: Operators that run in int8.
+        codecs: Cut tensor to its wire codec; others travel uncoded.
+        timeline: What happens when, by start.
+        solve_s: What planning took. [s]
+        reason: Why the plan was made.
+        source: Node where requests arise and outputs are needed.
+        goals: Goals it was made under.
+        measured: What serving it cost so far.
+        serving: Epoch on which new requests start now, a fallback's while a node is lost; None where the source has not
+            said.
+        pins: Operators that may run on some nodes only.
+        forbidden: Nodes on which none may run.
+        fallbacks: Node to what serves when it is lost.
+        battery: What the battery floor allows now; None without a floor.
+        energy_per_node: Node to its energy per request.
+        speeds: Node to how its execution profile is corrected by live timings.
+        declined: How often other plans were weighed and not taken.
+    """
+
+    model: str
+    epoch: int
+    status: str
+    latency_s: float
+    energy_j: float
+    device_energy_j: float
+    noise: float
+    score: float | None
+    gap: float | None
+    per_node: dict[str, NodeShare]
+    components: tuple[ComponentRow, ...]
+    quantized: tuple[str, ...]
+    codecs: dict[str, str]
+    timeline: tuple[TimelineEntry, ...]
+    solve_s: float
+    reason: str
+    source: str
+    goals: Goals
+    measured: MeasuredDocument
+    serving: int | None = None
+    pins: tuple[PinRow, ...] = ()
+    forbidden: tuple[str, ...] = ()
+    fallbacks: dict[str, FallbackRow] = {}
+    battery: BatteryAllowance | None = None
+    energy_per_node: dict[str, EnergyRow] = {}
+    speeds: dict[str, SpeedRow] = {}
+    declined: DeclinedDocument = DeclinedDocument()
+
+
+class ExportProblem(TaggedOperation, frozen=True, kw_only=True, tag="export-problem"):
+    """Answered with the `split-problem/1` document of the active plan."""
+
+    name: str
+
+
+class ShowSource(TaggedOperation, frozen=True, kw_only=True, tag="show-source"):
+    """Where requests for a model go. Answered with `SourceDocument`."""
+
+    name: str
+    via: str | None = None
+
+
+class SourceDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """Where to send requests for a model: `address` is that of `via` if named, else of the source."""
+
+    model: str
+    source: str
+    via: str
+    address: str
+    epoch: int | None
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+PlanOperation = DeployModel | UndeployModel | ShowPlan | ExportProblem | ShowSource
