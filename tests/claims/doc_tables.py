@@ -13,7 +13,7 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -26,6 +26,7 @@ from edgesplit.operations.model_operations import ModelAddedDocument, ModelDocum
 from edgesplit.operations.plan_operations import DeployDocument, PlanDocument
 from edgesplit.operations.study_operations import ExplainDocument, FrontierDocument, WhatIfDocument
 from edgesplit.planning.problem_file import problem_schema
+from edgesplit.wire.headers import Header, TensorHead
 from edgesplit_controller.cli.load_run import TrafficDocument
 from edgesplit_controller.cli.solution_document import SolutionDocument
 from edgesplit_controller.event_history import KEPT
@@ -137,6 +138,8 @@ def for_json(text: str) -> str:
 def type_text(hint: Any) -> str:
     """A field's type in JSON's words."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return type_text(arguments[0]) + limits_text(arguments[1])
     if origin in (typing.Union, types.UnionType):
         parts = [type_text(argument) for argument in arguments if argument is not type(None)]
         parts = [part for part in parts if part != "integer" or "number" not in parts]
@@ -152,6 +155,13 @@ def type_text(hint: Any) -> str:
     return {str: "text", int: "integer", float: "number", bool: "true or false", Any: "anything"}[hint]
 
 
+def limits_text(meta: msgspec.Meta) -> str:
+    """What is demanded of a value besides its type."""
+    if meta.max_length is not None:
+        return f", at most {meta.max_length}"
+    return f" ≥ {meta.ge}" if meta.ge is not None else ""
+
+
 def document_section(struct: Struct) -> str:
     """One type: what it is, and its keys."""
     said = meanings(struct)
@@ -161,13 +171,39 @@ def document_section(struct: Struct) -> str:
             raise LookupError(f"{struct.__module__}.{struct.__name__}: {field.name} has no meaning under Attributes")
         meaning, unit = said[field.name]
         rows.append((f"`{field.encode_name}`", type_text(field.type), unit, for_json(meaning)))
-    summary = for_json(" ".join(inspect.cleandoc(struct.__doc__ or "").split("\n\n", maxsplit=1)[0].split()))
-    return f"### {struct.__name__}\n{summary}\n\n{table(('key', 'type', 'unit', 'meaning'), rows)}"
+    return f"### {struct.__name__}\n{summary(struct)}\n\n{table(('key', 'type', 'unit', 'meaning'), rows)}"
+
+
+def summary(struct: Struct) -> str:
+    """The first sentences of a type's docstring."""
+    return for_json(" ".join(inspect.cleandoc(struct.__doc__ or "").split("\n\n", maxsplit=1)[0].split()))
 
 
 def documents() -> str:
     """All types of all documents."""
     return "\n\n".join(document_section(struct) for struct in document_types())
+
+
+# --- headers of frames -----------------------------------------------------------------------------------------------
+
+
+def header_section(struct: Struct) -> str:
+    """One kind of frame, or what is described in several."""
+    said = meanings(struct)
+    rows: list[tuple[str, ...]] = []
+    for field in msgspec.structs.fields(struct):
+        meaning, unit = said[field.name]
+        default = field.default_factory() if callable(field.default_factory) else field.default
+        shown = "required" if field.required else f"`{default if isinstance(default, str) else json.dumps(default)}`"
+        rows.append((f"`{field.encode_name}`", type_text(field.type), unit, shown, for_json(meaning)))
+    tag = struct.__struct_config__.tag
+    title = f"`{tag}`" if tag else struct.__name__
+    return f"### {title}\n{summary(struct)}\n\n{table(('key', 'type', 'unit', 'default', 'meaning'), rows)}"
+
+
+def header_tables() -> str:
+    """All kinds of frames, in the order of the union."""
+    return "\n\n".join(header_section(struct) for struct in (*typing.get_args(Header), TensorHead))
 
 
 # --- errors and events -----------------------------------------------------------------------------------------------
@@ -286,6 +322,7 @@ MAKERS: Mapping[str, Callable[..., str]] = {
     "documents": documents,
     "errors": error_table,
     "events": event_table,
+    "headers": header_tables,
     "problem": problem_table,
 }
 

@@ -56,9 +56,12 @@ class TensorHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Describes one tensor of the body.
 
     Attributes:
-        dtype: Numpy name of the decoded tensor.
+        name: Its name; no two of a frame have the same.
+        dtype: Numpy's name of the decoded tensor's type.
+        shape: Of the decoded tensor.
         nbytes: Length in the body, after coding. [B]
-        parameters: What the codec needs to decode.
+        codec: Wire codec in effect.
+        parameters: What the codec needs to decode besides the payload.
     """
 
     name: Name
@@ -85,7 +88,10 @@ class Hello(_Header, frozen=True, kw_only=True, tag="hello"):
     """First frame in both directions.
 
     Attributes:
+        protocol: Version of control messages and frames together.
+        role: Whether it sends tensors, or requests.
         node: The agent's name; empty for a program that is no agent.
+        version: Of edgesplit, for messages.
         instance: Drawn at each start.
     """
 
@@ -101,6 +107,10 @@ class Tensors(_Header, frozen=True, kw_only=True, tag="tensors"):
 
     Attributes:
         sequence: Comes back in the Ack.
+        model: Its name.
+        epoch: Number of the plan the request runs on.
+        request: Identifier of the request, given by its source.
+        tensors: What the body holds, in its order.
         deadline_s: Time left for the request, None for no deadline. [s]
     """
 
@@ -118,7 +128,14 @@ class Tensors(_Header, frozen=True, kw_only=True, tag="tensors"):
 
 
 class Infer(_Header, frozen=True, kw_only=True, tag="infer"):
-    """A client's request; answered by Result or Failure of the same `id`."""
+    """A client's request; answered by Result or Failure of the same `id`.
+
+    Attributes:
+        id: Chosen by the client; another one for each request in flight on the connection.
+        model: Name of a deployed model.
+        tensors: Its inputs, under their ONNX names.
+        deadline_s: Time left for the request, None for no deadline. [s]
+    """
 
     id: Count
     model: str
@@ -127,7 +144,11 @@ class Infer(_Header, frozen=True, kw_only=True, tag="infer"):
 
 
 class Cancel(_Header, frozen=True, kw_only=True, tag="cancel"):
-    """The client does not want the answer to its `Infer` of that `id` any more; one that has left may cross this."""
+    """The client does not want the answer to its `Infer` of that `id` any more; one that has left may cross this.
+
+    Attributes:
+        id: That of the `Infer`.
+    """
 
     id: Count
 
@@ -136,7 +157,9 @@ class Result(_Header, frozen=True, kw_only=True, tag="result"):
     """Outputs of a request.
 
     Attributes:
+        id: That of the `Infer`.
         epoch: The plan's that computed them.
+        tensors: The outputs, under their ONNX names.
         seconds: From the request's arrival to this frame. [s]
     """
 
@@ -147,7 +170,13 @@ class Result(_Header, frozen=True, kw_only=True, tag="result"):
 
 
 class Failure(_Header, frozen=True, kw_only=True, tag="failure"):
-    """A request failed (`id`), or, without an id, the connection is closed after this frame."""
+    """A request failed (`id`), or, without an id, the connection is closed after this frame.
+
+    Attributes:
+        code: The condition, as in `edgesplit.errors`.
+        message: One sentence.
+        id: That of the `Infer`; None where the connection is closed.
+    """
 
     code: str
     message: str
@@ -158,6 +187,7 @@ class Ack(_Header, frozen=True, kw_only=True, tag="ack"):
     """The frame of that sequence has arrived whole.
 
     Attributes:
+        sequence: That of the frame.
         received_bytes: Of all bodies on this connection until now, for frames' parts may mix; 0: not said. [B]
     """
 
@@ -166,7 +196,11 @@ class Ack(_Header, frozen=True, kw_only=True, tag="ack"):
 
 
 class Ping(_Header, frozen=True, kw_only=True, tag="ping"):
-    """Answered at once with a Pong."""
+    """Answered at once with a Pong.
+
+    Attributes:
+        sequence: Comes back in the Pong.
+    """
 
     sequence: Count
 
@@ -175,6 +209,7 @@ class Pong(_Header, frozen=True, kw_only=True, tag="pong"):
     """Answers a Ping; with sequence 0 it says unasked that a long frame is still arriving.
 
     Attributes:
+        sequence: That of the Ping; 0 where unasked.
         room_bytes: What this side has room for of requests that arise at the other; None: it sets no limit. [B]
     """
 
@@ -183,14 +218,28 @@ class Pong(_Header, frozen=True, kw_only=True, tag="pong"):
 
 
 class Probe(_Header, frozen=True, kw_only=True, tag="probe"):
-    """Meaningless body of `padding` bytes, to measure the link; acknowledged. [B]"""
+    """Meaningless body of `padding` bytes, to measure the link; acknowledged. [B]
+
+    Attributes:
+        sequence: Comes back in the Ack.
+        padding: Length of the body, zeros. [B]
+    """
 
     sequence: Count
     padding: Count
 
 
 class Abort(_Header, frozen=True, kw_only=True, tag="abort"):
-    """A request cannot be completed on this epoch; `origin` is the node where it failed."""
+    """A request cannot be completed on this epoch; `origin` is the node where it failed.
+
+    Attributes:
+        model: Its name.
+        epoch: Number of the plan.
+        request: Identifier of the request.
+        code: The condition, as in `edgesplit.errors`.
+        message: One sentence.
+        origin: Node where it failed.
+    """
 
     model: Label
     epoch: Count
