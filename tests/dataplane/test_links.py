@@ -81,6 +81,16 @@ def test_frames_whose_parts_mix_give_the_links_bandwidth_and_its_busy_time() -> 
     assert link.believed() == pytest.approx(5e6)
 
 
+def test_an_acknowledgement_of_what_the_one_before_has_told_measures_nothing() -> None:
+    link = Link(5e6, 0.01).learned()
+    for sequence in (901, 902):
+        link.estimator.data_sent(sequence, 1_000_000, link.now)
+    link.estimator.data_acknowledged(901, link.now + 0.42, received_bytes=11_000_000)
+    believed = link.believed()
+    assert link.estimator.data_acknowledged(902, link.now + 0.72, received_bytes=11_000_000) == pytest.approx(0.3)
+    assert link.believed() == believed
+
+
 def test_a_halved_bandwidth_is_believed_after_two_samples() -> None:
     link = Link(5e6, 0.005).learned()
     link.bandwidth = 2.5e6

@@ -196,6 +196,8 @@ class LinkEstimator:
         seconds = max(now - max(begun_at + round_trip, self._last_ack_at), 1e-6)
         self._last_ack_at = now
         self._warm_bytes += sent.nbytes
+        if sent.nbytes == 0:
+            return seconds  # all of it was told with the acknowledgement before
         calibrating = self._calibrating and self.slow_start
         enough_s = self._enough_s()
         if calibrating and not self._near:
