@@ -13,17 +13,18 @@ import click
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edgesplit.control import topics
+from edgesplit.control.event_messages import EVENT
 from edgesplit.mqtt.broker_address import BrokerAddress
+from edgesplit.mqtt.topic import ROOT
 
 __all__ = ["main"]
 
 
 def _tell(_client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
     if not message.retain:
-        is_event = message.topic.startswith(topics.event(""))
+        is_event = message.topic.startswith(EVENT.of(""))
         payload = message.payload.decode("utf-8", "replace") if is_event else ""
-        print(message.topic.removeprefix(f"{topics.ROOT}/"), payload, file=sys.stdout, flush=True)
+        print(message.topic.removeprefix(f"{ROOT}/"), payload, file=sys.stdout, flush=True)
 
 
 @click.command()
@@ -34,7 +35,7 @@ def main(broker: str) -> None:
     client.on_message = _tell
     address = BrokerAddress.parse(broker)
     client.connect(address.host, address.port)
-    client.subscribe(f"{topics.ROOT}/#")
+    client.subscribe(f"{ROOT}/#")
     client.loop_forever()
 
 

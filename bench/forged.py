@@ -18,12 +18,18 @@ import aiohttp
 import click
 import msgspec
 
-from edgesplit.control import topics
-from edgesplit.control.figure_messages import LinkMetrics, LinkState, NodeMetrics
+from edgesplit.control.figure_messages import LINK_METRICS, NODE_METRICS, LinkMetrics, LinkState, NodeMetrics
 from edgesplit.control.messages import PROTOCOL
-from edgesplit.control.plan_messages import Desired, EpochState, Observed
-from edgesplit.control.profile_messages import ExecutionProfile, ModelOffer, ProfilePlan, ProfileReport
-from edgesplit.control.registration_messages import ControllerStatus, NodeStatus
+from edgesplit.control.plan_messages import DESIRED, OBSERVED, Desired, EpochState, Observed
+from edgesplit.control.profile_messages import (
+    MODEL_OFFER,
+    PROFILE_REPORT,
+    ExecutionProfile,
+    ModelOffer,
+    ProfilePlan,
+    ProfileReport,
+)
+from edgesplit.control.registration_messages import CONTROLLER_STATUS, NODE_STATUS, ControllerStatus, NodeStatus
 from edgesplit.mqtt.bus import MessageBus
 
 __all__ = ["main"]
@@ -60,15 +66,15 @@ class ForgedAgent:
         self._serving: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._port = 20_000 + seed
-        self._bus = MessageBus(url, client_id=f"forged-{name}", will=(topics.status(name), self._status(online=False)))
+        self._bus = MessageBus(url, client_id=f"forged-{name}", will=(NODE_STATUS.of(name), self._status(online=False)))
 
     async def run(self) -> None:
         """Register and report, for ever."""
-        self._bus.subscribe(topics.CONTROLLER_STATUS, ControllerStatus, self._on_controller)
-        self._bus.subscribe(topics.model(topics.ANY), ModelOffer, self._on_offer)
-        self._bus.subscribe(topics.desired(self._name, topics.ANY), Desired, self._on_desired)
+        self._bus.subscribe(CONTROLLER_STATUS, self._on_controller)
+        self._bus.subscribe(MODEL_OFFER, self._on_offer)
+        self._bus.subscribe(DESIRED, self._on_desired, self._name)
         await self._bus.connect(10)
-        self._bus.publish_state(topics.status(self._name), self._status(online=True))
+        self._bus.publish(NODE_STATUS, self._status(online=True), self._name)
         await asyncio.sleep(self._random.random())
         await asyncio.gather(self._report_metrics(), self._report_links())
 
@@ -84,7 +90,7 @@ class ForgedAgent:
                 transmit_w=2.0,
                 power_origin="configured",
             )
-            self._bus.publish_state(topics.metrics(self._name), metrics)
+            self._bus.publish(NODE_METRICS, metrics, self._name)
             await asyncio.sleep(METRICS_EVERY_S)
 
     async def _report_links(self) -> None:
@@ -104,7 +110,7 @@ class ForgedAgent:
                 for peer, deviation in self._deviation.items()
             )
             message = LinkMetrics(node=self._name, instance=self._name, links=links)
-            self._bus.publish_state(topics.links(self._name), message)
+            self._bus.publish(LINK_METRICS, message, self._name)
             await asyncio.sleep(LINKS_EVERY_S)
 
     def _status(self, *, online: bool) -> NodeStatus:
@@ -124,7 +130,7 @@ class ForgedAgent:
             self._profile(offer)
 
     def _on_offer(self, topic: str, offer: ModelOffer | None) -> None:
-        (model,) = topics.last_parts(topic, 1)
+        (model,) = MODEL_OFFER.names(topic)
         if offer is None:
             self._offers.pop(model, None)
             return
@@ -160,13 +166,13 @@ class ForgedAgent:
             fraction=1.0,
             profile=profile,
         )
-        self._bus.publish_state(topics.profile(self._name, offer.model), report)
+        self._bus.publish(PROFILE_REPORT, report, self._name, offer.model)
 
     def _on_desired(self, topic: str, desired: Desired | None) -> None:
-        (model,) = topics.last_parts(topic, 1)
+        _, model = DESIRED.names(topic)
         if desired is None:
             self._serving.pop(model, None)
-            self._bus.clear_state(topics.observed(self._name, model))
+            self._bus.clear(OBSERVED, self._name, model)
             return
         if desired.serve is not None:
             self._serving[model] = desired.serve
@@ -174,7 +180,7 @@ class ForgedAgent:
         observed = Observed(
             node=self._name, instance=self._name, model=model, epochs=states, serving=self._serving.get(model)
         )
-        self._bus.publish_state(topics.observed(self._name, model), observed)
+        self._bus.publish(OBSERVED, observed, self._name, model)
 
 
 async def _run(url: str, count: int) -> None:

@@ -11,10 +11,9 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Self
 
-from edgesplit.control import topics
 from edgesplit.control.messages import PROTOCOL
-from edgesplit.control.plan_messages import Deployment, Desired, EpochSpec, Observed
-from edgesplit.control.registration_messages import ControllerStatus, NodeStatus
+from edgesplit.control.plan_messages import DEPLOYMENT, DESIRED, OBSERVED, Deployment, Desired, EpochSpec, Observed
+from edgesplit.control.registration_messages import CONTROLLER_STATUS, NODE_STATUS, ControllerStatus, NodeStatus
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit_controller.artifacts.artifact_server import ArtifactServer
 from edgesplit_controller.graph.blobs import BlobStore
@@ -41,8 +40,8 @@ class AgentWatch:
         self._changed = asyncio.Event()
 
     async def __aenter__(self) -> Self:
-        self._bus.subscribe(topics.status(topics.ANY), NodeStatus, self._on_status)
-        self._bus.subscribe(topics.observed(topics.ANY, topics.ANY), Observed, self._on_observed)
+        self._bus.subscribe(NODE_STATUS, self._on_status)
+        self._bus.subscribe(OBSERVED, self._on_observed)
         await self._bus.connect(10.0)
         return self
 
@@ -75,7 +74,7 @@ class AgentWatch:
         self._changed.set()
 
     def _on_observed(self, topic: str, message: Observed | None) -> None:
-        node, _, model = topics.last_parts(topic, 3)
+        node, model = OBSERVED.names(topic)
         if message is not None:
             self._observed[(node, model)] = message
         self._changed.set()
@@ -94,7 +93,7 @@ class PlanPusher(AgentWatch):
         super().__init__(broker, "plan-pusher")
         self._blobs = blobs
         self._port = port
-        self._told: dict[str, Desired] = {}
+        self._told: dict[tuple[str, str], Desired] = {}
 
     async def __aenter__(self) -> Self:
         self._server = ArtifactServer(
@@ -109,7 +108,7 @@ class PlanPusher(AgentWatch):
             instance="bench",
             artifacts=f"http://127.0.0.1:{self._port}",
         )
-        self._bus.publish_state(topics.CONTROLLER_STATUS, status)
+        self._bus.publish(CONTROLLER_STATUS, status)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -124,16 +123,16 @@ class PlanPusher(AgentWatch):
         for node in self._statuses:
             parts = (specs[node],) if node in specs else ()
             desired = Desired(node=node, model=model, inputs=inputs, outputs=outputs, epochs=parts)
-            self._bus.publish_state(topics.desired(node, model), desired)
+            self._bus.publish(DESIRED, desired, node, model)
         await self._until(lambda: all(self._state(node, model, epoch) == "prepared" for node in specs))
         deployment = Deployment(
             model=model, source=source, advertise=self._statuses[source].advertise, inputs=inputs, outputs=outputs
         )
-        self._bus.publish_state(topics.deployment(model), deployment)
+        self._bus.publish(DEPLOYMENT, deployment, model)
         serving = Desired(
             node=source, model=model, inputs=inputs, outputs=outputs, epochs=(specs[source],), serve=epoch
         )
-        self._bus.publish_state(topics.desired(source, model), serving)
+        self._bus.publish(DESIRED, serving, source, model)
         await self._until(lambda: self._observed[(source, model)].serving == epoch)
 
     def _state(self, node: str, model: str, epoch: int) -> str:

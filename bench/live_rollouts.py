@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench.live_plans import PREPARE_TIMEOUT_S, PlanPusher
-from edgesplit.control import topics
-from edgesplit.control.plan_messages import Deployment, Desired, EpochSpec
+from edgesplit.control.plan_messages import DEPLOYMENT, DESIRED, Deployment, Desired, EpochSpec
 from edgesplit_controller.graph.graph_refs import tensor_specs
 from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.rollout.steps import World, advance, begin, parts
@@ -118,11 +117,11 @@ class PlanRoller(PlanPusher):
             if part.serve is not None:
                 advertise = self._statuses[node].advertise
                 deployment = Deployment(model=model, source=node, advertise=advertise, inputs=inputs, outputs=outputs)
-                self._bus.publish_state(topics.deployment(model), deployment)
+                self._bus.publish(DEPLOYMENT, deployment, model)
             self._tell(desired)
 
     def _tell(self, desired: Desired) -> None:
-        topic = topics.desired(desired.node, desired.model)
+        topic = desired.node, desired.model
         if self._told.get(topic) != desired:
             self._told[topic] = desired
-            self._bus.publish_state(topic, desired)
+            self._bus.publish(DESIRED, desired, *topic)

@@ -12,11 +12,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import paho.mqtt.publish
 import pytest
 
 from demo.fleet import free_port
 
-__all__ = ["find_mosquitto", "running_mosquitto", "start_mosquitto"]
+__all__ = ["find_mosquitto", "publish_bytes", "running_mosquitto", "start_mosquitto"]
 
 START_LIMIT_S = 30.0
 
@@ -64,3 +65,9 @@ def running_mosquitto(folder: Path, settings: str = "allow_anonymous true") -> I
     finally:
         process.terminate()
         process.wait(timeout=10)
+
+
+def publish_bytes(url: str, topic: str, payload: bytes, *, retain: bool = False) -> None:
+    """Publish whatever bytes on whatever topic, as a stranger would; returns once the broker has them."""
+    host, _, port = url.removeprefix("mqtt://").rpartition(":")
+    paho.mqtt.publish.single(topic, payload, qos=1, retain=retain, hostname=host, port=int(port))

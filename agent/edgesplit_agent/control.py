@@ -10,24 +10,41 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 import msgspec
 import structlog
 
-from edgesplit.control import topics
 from edgesplit.control.event_kinds import level_of
-from edgesplit.control.event_messages import Event
+from edgesplit.control.event_messages import EVENT, Event
 from edgesplit.control.messages import PROTOCOL
-from edgesplit.control.noise_messages import NoiseReport
-from edgesplit.control.plan_messages import Deployment, Desired, EpochState, Observed
-from edgesplit.control.profile_messages import LiveTimings, ModelOffer, ProfileReport, ProfileRequest
-from edgesplit.control.registration_messages import ControllerStatus, NodeStatus
+from edgesplit.control.noise_messages import NOISE_REPORT, NoiseReport
+from edgesplit.control.plan_messages import DEPLOYMENT, DESIRED, OBSERVED, Deployment, Desired, EpochState, Observed
+from edgesplit.control.profile_messages import (
+    LIVE_TIMINGS,
+    MODEL_OFFER,
+    PROFILE_REPORT,
+    PROFILE_REQUEST,
+    LiveTimings,
+    ModelOffer,
+    ProfileReport,
+    ProfileRequest,
+)
+from edgesplit.control.registration_messages import (
+    CONTROLLER_STATUS,
+    NODE_CLAIM,
+    NODE_STATUS,
+    ControllerStatus,
+    NodeStatus,
+)
+from edgesplit.control.topic_table import written_by
 from edgesplit.errors import MalformedMessage
 from edgesplit.mqtt.broker_address import BrokerAddress
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.mqtt.name_claim import Registered
 from edgesplit.mqtt.packet_limit import Oversize
+from edgesplit.mqtt.topic import Topic
 from edgesplit_agent.serving.machine.actions import PublishNoise
 
 __all__ = ["ControlHandler", "ControlPlane"]
@@ -38,6 +55,8 @@ SETTLE_S = 5.0
 
 MALFORMED_EVERY_S, MALFORMED_AT_ONCE = 1.0, 8
 """Malformed payloads of one topic are told once in this time, and of so many topics. [s, 1]"""
+_OF_MODELS = tuple(row for row in written_by("agent") if row.lives_with is not None)
+"""What a node keeps on the broker about models."""
 
 
 class ControlHandler(Protocol):
@@ -88,7 +107,7 @@ class ControlPlane:
         self._models: dict[str, ModelOffer] = {}
         self._desired: dict[str, Desired] = {}
         self._deployments: dict[str, Deployment] = {}
-        self._own_topics: set[tuple[str, str]] = set()
+        self._own_topics: set[tuple[Topic[Any], str]] = set()
         self._malformed: dict[str, float] = {}
         self._closing = False
         self._registered = asyncio.Event()
@@ -98,9 +117,9 @@ class ControlPlane:
             broker,
             # Of this run: under one identifier, two agents of a name would take the session from each other for ever.
             client_id=f"edgesplit-agent-{status.node}-{status.instance}",
-            will=(topics.status(status.node), offline),
+            will=(NODE_STATUS.of(status.node), offline),
             registered=Registered(
-                topics.status(status.node), topics.claim(status.node), status.instance, self._another_agent
+                NODE_STATUS.of(status.node), NODE_CLAIM.of(status.node), status.instance, self._another_agent
             ),
             on_malformed=self._on_malformed,
             on_connection=handler.on_broker,
@@ -113,25 +132,23 @@ class ControlPlane:
         """Subscribe, register and begin connecting."""
         node, bus = self.status.node, self.bus
         # The controller's registration first: whether it is obeyed decides about all that follows.
-        bus.subscribe(topics.CONTROLLER_STATUS, ControllerStatus, self._on_controller)
-        bus.subscribe(topics.status(topics.ANY), NodeStatus, self._on_node)
-        bus.subscribe(topics.model(topics.ANY), ModelOffer, self._on_model)
-        bus.subscribe(topics.profile_requests(node), ProfileRequest, self._on_profile_request)
-        bus.subscribe(topics.deployment(topics.ANY), Deployment, self._on_deployment)
-        bus.subscribe(topics.desired(node, topics.ANY), Desired, self._on_desired)
-        bus.subscribe(topics.observed(node, topics.ANY), Observed, self._on_own_topic)
-        bus.subscribe(topics.profile(node, topics.ANY), ProfileReport, self._on_own_topic)
-        bus.subscribe(topics.timings(node, topics.ANY), LiveTimings, self._on_own_topic)
-        bus.subscribe(topics.noise(node, topics.ANY), NoiseReport, self._on_own_topic)
-        models = [make(node, topics.ANY) for make in (topics.observed, topics.profile, topics.timings, topics.noise)]
-        bus.own([topics.status(node), *models])  # not what an earlier run left there: `clear_stale` judges that
-        bus.publish_state(topics.status(node), self.status)
+        bus.subscribe(CONTROLLER_STATUS, self._on_controller)
+        bus.subscribe(NODE_STATUS, self._on_node)
+        bus.subscribe(MODEL_OFFER, self._on_model)
+        bus.subscribe(PROFILE_REQUEST, self._on_profile_request, node)
+        bus.subscribe(DEPLOYMENT, self._on_deployment)
+        bus.subscribe(DESIRED, self._on_desired, node)
+        for row in _OF_MODELS:
+            bus.subscribe(row, partial(self._on_own_topic, row), node)
+        # Not what an earlier run left there: `clear_stale` judges that.
+        bus.own((row for row in written_by("agent") if row.defended), node)
+        bus.publish(NODE_STATUS, self.status, node)
         bus.start()
 
     async def close(self) -> None:
         """Say goodbye in order."""
         self._closing = True
-        self.bus.publish_state(topics.status(self.status.node), msgspec.structs.replace(self.status, online=False))
+        self.bus.publish(NODE_STATUS, msgspec.structs.replace(self.status, online=False), self.status.node)
         await self.bus.close()
 
     async def clear_stale(self) -> None:
@@ -140,15 +157,14 @@ class ControlPlane:
         await asyncio.sleep(SETTLE_S)
         if self.status.refused:
             return
-        for kind, model in sorted(self._own_topics):
-            if kind == "observed" and model not in self._desired:
-                self.bus.clear_state(topics.observed(self.status.node, model))
-            if kind == "noise" and model not in self._desired:
-                self.bus.clear_state(topics.noise(self.status.node, model))
-            if kind == "profiles" and model not in self._models:
-                self.bus.clear_state(topics.profile(self.status.node, model))
-            if kind == "timings" and model not in self._models:
-                self.bus.clear_state(topics.timings(self.status.node, model))
+        present: dict[Topic[Any], Mapping[str, object]] = {
+            MODEL_OFFER: self._models,
+            DESIRED: self._desired,
+            DEPLOYMENT: self._deployments,
+        }
+        for row, model in sorted(self._own_topics, key=lambda own: (own[0].pattern, own[1])):
+            if row.lives_with is not None and model not in present[row.lives_with]:
+                self.bus.clear(row, self.status.node, model)
 
     # --- what the agent says ---------------------------------------------------------------------------------------
 
@@ -157,18 +173,23 @@ class ControlPlane:
         status = msgspec.structs.replace(self.status, **changes)
         if status != self.status:
             self.status = status
-            self.bus.publish_state(topics.status(status.node), status)
+            self.bus.publish(NODE_STATUS, status, status.node)
 
     def publish_observed(self, model: str, epochs: tuple[EpochState, ...], serving: int | None) -> None:
         """Say what is held and served."""
         status = self.status
         observed = Observed(node=status.node, instance=status.instance, model=model, epochs=epochs, serving=serving)
-        self.bus.publish_state(topics.observed(status.node, model), observed)
+        self.bus.publish(OBSERVED, observed, status.node, model)
 
     def clear_observed(self, model: str) -> None:
         """Nothing of the model is held any more."""
-        self.bus.clear_state(topics.observed(self.status.node, model))
-        self.bus.clear_state(topics.noise(self.status.node, model))
+        self._clear_with(DESIRED, model)
+
+    def _clear_with(self, gone: Topic[Any], model: str) -> None:
+        """What this node says of a model must not outlast what it answers."""
+        for row in _OF_MODELS:
+            if row.lives_with is gone:
+                self.bus.clear(row, self.status.node, model)
 
     def publish_noise(self, found: PublishNoise) -> None:
         """Say what checks of served requests found."""
@@ -187,17 +208,17 @@ class ControlPlane:
             measure=found.measure,
             detail=found.detail,
         )
-        self.bus.publish_state(topics.noise(status.node, found.model), report)
+        self.bus.publish(NOISE_REPORT, report, status.node, found.model)
 
     def publish_profile(self, report: ProfileReport) -> None:
         """Say where profiling a model stands; of a model that is gone, nothing."""
         if report.model in self._models:
-            self.bus.publish_state(topics.profile(report.node, report.model), report)
+            self.bus.publish(PROFILE_REPORT, report, report.node, report.model)
 
     def publish_timings(self, timings: LiveTimings) -> None:
         """Say what runs took lately; of a model that is gone, nothing."""
         if timings.model in self._models:
-            self.bus.publish_state(topics.timings(timings.node, timings.model), timings)
+            self.bus.publish(LIVE_TIMINGS, timings, timings.node, timings.model)
 
     def emit(
         self,
@@ -221,7 +242,7 @@ class ControlPlane:
         )
         log = {"info": self._log.info, "warning": self._log.warning, "error": self._log.error}[event.level]
         log(kind, text=text, model=model, **event.data)
-        self.bus.send(topics.event(node), event)
+        self.bus.publish(EVENT, event, node)
 
     # --- what it hears ---------------------------------------------------------------------------------------------
 
@@ -254,7 +275,7 @@ class ControlPlane:
             self._handler.on_profile_request(request)
 
     def _on_node(self, topic: str, status: NodeStatus | None) -> None:
-        (name,) = topics.last_parts(topic, 2)[:1]
+        (name,) = NODE_STATUS.names(topic)
         if name == self.status.node:
             self._registered.set()
             self._on_own_status(status)
@@ -276,10 +297,10 @@ class ControlPlane:
     def _on_own_status(self, status: NodeStatus | None) -> None:
         if not self._closing and (status is None or not status.online):
             # An older connection's last will came late.
-            self.bus.publish_state(topics.status(self.status.node), self.status)
+            self.bus.publish(NODE_STATUS, self.status, self.status.node)
 
     def _on_model(self, topic: str, offer: ModelOffer | None) -> None:
-        (model,) = topics.last_parts(topic, 1)
+        (model,) = MODEL_OFFER.names(topic)
         if offer is None:
             self._models.pop(model, None)
         else:
@@ -288,11 +309,10 @@ class ControlPlane:
             return
         self._handler.on_offer(model, offer)
         if offer is None:
-            self.bus.clear_state(topics.profile(self.status.node, model))
-            self.bus.clear_state(topics.timings(self.status.node, model))
+            self._clear_with(MODEL_OFFER, model)
 
     def _on_deployment(self, topic: str, deployment: Deployment | None) -> None:
-        (model,) = topics.last_parts(topic, 1)
+        (model,) = DEPLOYMENT.names(topic)
         if deployment is None:
             self._deployments.pop(model, None)
         else:
@@ -301,9 +321,10 @@ class ControlPlane:
             self._handler.on_deployment(model, deployment)
 
     def _on_desired(self, topic: str, desired: Desired | None) -> None:
-        (model,) = topics.last_parts(topic, 1)
+        _, model = DESIRED.names(topic)
         if desired is not None and (desired.node != self.status.node or desired.model != model):
-            self._on_malformed(MalformedMessage(f"the payload on {topic} was ignored: it is for {desired.node!r}"))
+            text = f"the payload on {topic} was ignored: it is for {desired.node!r}"
+            self._on_malformed(topic, MalformedMessage(text))
             return
         if desired is None:
             self._desired.pop(model, None)
@@ -312,12 +333,12 @@ class ControlPlane:
         if not self.status.refused:
             self._handler.on_desired(model, desired)
 
-    def _on_own_topic(self, topic: str, message: object) -> None:
-        kind, model = topics.last_parts(topic, 2)
+    def _on_own_topic(self, row: Topic[Any], topic: str, message: object) -> None:
+        _, model = row.names(topic)
         if message is None:
-            self._own_topics.discard((kind, model))
+            self._own_topics.discard((row, model))
         else:
-            self._own_topics.add((kind, model))
+            self._own_topics.add((row, model))
 
     def _another_agent(self, where: str) -> str:
         return (
@@ -328,10 +349,10 @@ class ControlPlane:
     def _on_oversize(self, oversize: Oversize) -> None:
         self.emit("message-too-large", oversize.sentence(str(self.bus.address)))
 
-    def _on_malformed(self, error: MalformedMessage) -> None:
+    def _on_malformed(self, topic: str, error: MalformedMessage) -> None:
         self._log.warning("malformed-message", error=str(error))
         # Whoever floods topics must not have the agents flood the events: each topic once a second, and a few in all.
-        now_s, (topic, _, _) = time.monotonic(), str(error).partition(" was ignored")
+        now_s = time.monotonic()
         self._malformed = {told: at_s for told, at_s in self._malformed.items() if now_s - at_s < MALFORMED_EVERY_S}
         if topic not in self._malformed and len(self._malformed) < MALFORMED_AT_ONCE:
             self._malformed[topic] = now_s

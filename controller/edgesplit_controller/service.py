@@ -10,29 +10,47 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
 
-from edgesplit.control import topics
-from edgesplit.control.event_messages import Event
-from edgesplit.control.figure_messages import LinkMetrics, NodeMetrics, Usage
+from edgesplit.control.event_messages import EVENT, Event
+from edgesplit.control.figure_messages import LINK_METRICS, NODE_METRICS, USAGE, LinkMetrics, NodeMetrics, Usage
 from edgesplit.control.messages import PROTOCOL
-from edgesplit.control.noise_messages import NoiseReport
-from edgesplit.control.plan_messages import Deployment, Desired, Observed
-from edgesplit.control.profile_messages import LiveTimings, ModelOffer, ProfileReport, ProfileRequest
-from edgesplit.control.registration_messages import ControllerStatus, NodeStatus
+from edgesplit.control.noise_messages import NOISE_REPORT, NoiseReport
+from edgesplit.control.plan_messages import DEPLOYMENT, DESIRED, OBSERVED, Deployment, Desired, Observed
+from edgesplit.control.profile_messages import (
+    LIVE_TIMINGS,
+    MODEL_OFFER,
+    PROFILE_REPORT,
+    PROFILE_REQUEST,
+    LiveTimings,
+    ModelOffer,
+    ProfileReport,
+    ProfileRequest,
+)
+from edgesplit.control.registration_messages import (
+    CONTROLLER_CLAIM,
+    CONTROLLER_STATUS,
+    NODE_STATUS,
+    ControllerStatus,
+    NodeStatus,
+)
+from edgesplit.control.topic_table import ABOUT_NODES, node_of, written_by
 from edgesplit.daemon.clock_watch import watch_clock
 from edgesplit.daemon.runtime_builds import runtime_conflict
 from edgesplit.errors import MalformedMessage, NameTaken
-from edgesplit.mqtt.bus import PAYLOAD_LIMIT_BYTES, MessageBus
+from edgesplit.mqtt.bus import MessageBus
 from edgesplit.mqtt.name_claim import Registered
 from edgesplit.mqtt.packet_limit import Oversize
+from edgesplit.mqtt.topic import Topic
 from edgesplit.mqtt.topic_ownership import Complaints
+from edgesplit.operations.operation import OPERATION_REQUEST, REPLY, Reply
 from edgesplit_controller.answering.dispatch import Operations
-from edgesplit_controller.answering.inbox import AskedOperation, Inbox
+from edgesplit_controller.answering.inbox import Inbox
 from edgesplit_controller.answering.node_removal import NodeRemoval
 from edgesplit_controller.answering.studies import Studies
 from edgesplit_controller.artifacts.artifact_address import ArtifactAddress
@@ -60,8 +78,6 @@ from edgesplit_controller.storage.store_keeper import StoreKeeper
 __all__ = ["Service", "release"]
 
 M = TypeVar("M", bound=msgspec.Struct)
-SMALL_BYTES, LARGE_BYTES = 64 << 10, 4 << 20
-"""What messages of a few figures, and of a few figures per peer or component, may take."""
 SETTLE_S = 0.7
 """After connecting, what the broker retained needs a moment to arrive."""
 PATIENCE_S = 10.0
@@ -95,10 +111,8 @@ class Service:
         self._bus = MessageBus(
             configuration.broker.address,
             client_id=f"edgesplit-controller-{self._instance}",
-            will=(topics.CONTROLLER_STATUS, offline),
-            registered=Registered(
-                topics.CONTROLLER_STATUS, topics.CONTROLLER_CLAIM, self._instance, _another_controller
-            ),
+            will=(CONTROLLER_STATUS.of(), offline),
+            registered=Registered(CONTROLLER_STATUS.of(), CONTROLLER_CLAIM.of(), self._instance, _another_controller),
             on_malformed=self._on_malformed,
             on_connection=self._on_connection,
             on_accepted=self._on_accepted,
@@ -181,7 +195,7 @@ class Service:
         )
         self._store_health = store.health
         self._keeper = StoreKeeper(store, self._rollouts, self._catalog.tidy, self._events, self._deployer.store_healed)
-        self._inbox = Inbox(operations.perform, self._bus.send, release())
+        self._inbox = Inbox(operations.perform, self._publish_reply, release())
         self._artifacts = ArtifactServer(
             store.blobs,
             store.uploads,
@@ -200,6 +214,7 @@ class Service:
         )
         self._credence = Credence(self._rollouts.highest_epoch, self._registry.names)
         self._complaints = Complaints(time.monotonic)
+        self._heard: set[Topic[Any]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._connected = asyncio.Event()
         self._named: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -253,7 +268,7 @@ class Service:
         await self._keeper.close()
         await self._guard.close()
         await self._deployer.close()
-        self._bus.publish_state(topics.CONTROLLER_STATUS, self._status(online=False, artifacts=""))
+        self._bus.publish(CONTROLLER_STATUS, self._status(online=False, artifacts=""))
         await self._bus.close()
         await self._artifacts.close()
 
@@ -261,80 +276,81 @@ class Service:
 
     def publish_desired(self, desired: Desired) -> None:
         """What a node should hold of a model."""
-        self._bus.publish_state(topics.desired(desired.node, desired.model), desired)
+        self._bus.publish(DESIRED, desired, desired.node, desired.model)
 
     def clear_desired(self, node: str, model: str) -> None:
         """A node should hold nothing of a model."""
-        self._bus.clear_state(topics.desired(node, model))
+        self._bus.clear(DESIRED, node, model)
 
     def publish_deployment(self, deployment: Deployment) -> None:
         """Who the source of a model is."""
-        self._bus.publish_state(topics.deployment(deployment.model), deployment)
+        self._bus.publish(DEPLOYMENT, deployment, deployment.model)
 
     def clear_deployment(self, model: str) -> None:
         """A model has no source any more."""
-        self._bus.clear_state(topics.deployment(model))
+        self._bus.clear(DEPLOYMENT, model)
 
     def publish_offer(self, offer: ModelOffer) -> None:
         """Every node should profile a model."""
-        self._bus.publish_state(topics.model(offer.model), offer)
+        self._bus.publish(MODEL_OFFER, offer, offer.model)
 
     def ask_profile(self, node: str, request: ProfileRequest) -> None:
         """A node should measure a model once more."""
-        self._bus.send(topics.profile_requests(node), request)
+        self._bus.publish(PROFILE_REQUEST, request, node)
 
     def clear_offer(self, model: str) -> None:
         """A model is gone, and with it what offline nodes reported on it."""
-        self._bus.clear_state(topics.model(model))
+        self._bus.clear(MODEL_OFFER, model)
         for node in self._registry.nodes:
-            # Nodes' own topics: repeated after a reconnect, this would remove what they say of a later model.
-            for topic in (
-                make(node, model) for make in (topics.noise, topics.profile, topics.timings, topics.observed)
-            ):
-                self._bus.wipe(topic)
+            for row in written_by("agent"):
+                # Nodes' own topics: repeated after a reconnect, this would remove what they say of a later model.
+                if row.lives_with is not None:
+                    self._bus.wipe(row.of(node, model))
 
     # --- what arrives --------------------------------------------------------------------------------------------------
 
     def _subscribe(self) -> None:
-        bus, any_ = self._bus, topics.ANY
-        self._hear(topics.status(any_), NodeStatus, self._on_status, limit_bytes=SMALL_BYTES)
-        self._hear(topics.metrics(any_), NodeMetrics, self._on_metrics, limit_bytes=SMALL_BYTES)
-        self._hear(topics.links(any_), LinkMetrics, self._on_links, limit_bytes=LARGE_BYTES)
-        self._hear(topics.profile(any_, any_), ProfileReport, self._on_profile)
-        self._hear(topics.timings(any_, any_), LiveTimings, self._on_timings, limit_bytes=LARGE_BYTES)
-        self._hear(topics.observed(any_, any_), Observed, self._on_observed, limit_bytes=LARGE_BYTES)
-        self._hear(topics.usage(any_, any_), Usage, self._on_usage, limit_bytes=SMALL_BYTES)
-        self._hear(topics.noise(any_, any_), NoiseReport, self._on_noise, limit_bytes=SMALL_BYTES)
-        bus.subscribe(topics.event(any_), Event, self._on_event, limit_bytes=SMALL_BYTES)
-        bus.subscribe(topics.request(any_), AskedOperation, self._on_request, limit_bytes=LARGE_BYTES)
+        bus = self._bus
+        self._hear(NODE_STATUS, self._on_status)
+        self._hear(NODE_METRICS, self._on_metrics)
+        self._hear(LINK_METRICS, self._on_links)
+        self._hear(PROFILE_REPORT, self._on_profile)
+        self._hear(LIVE_TIMINGS, self._on_timings)
+        self._hear(OBSERVED, self._on_observed)
+        self._hear(USAGE, self._on_usage)
+        self._hear(NOISE_REPORT, self._on_noise)
+        for row in ABOUT_NODES:
+            if "controller" in row.readers and row not in self._heard:
+                self._hear(row, partial(self._registry.keep, row))
+        bus.subscribe(EVENT, self._on_event)
+        bus.subscribe(OPERATION_REQUEST, self._inbox.receive)
         bus.on_heard = self._on_heard
-        bus.own([topics.CONTROLLER_STATUS], on_foreign=self._on_foreign)
-        own = [topics.model(any_), topics.deployment(any_), topics.desired(any_, any_)]
+        own = [row for row in written_by("controller") if row.defended]
+        bus.own((row for row in own if not row.placeholders), on_foreign=self._on_foreign)
         # A store that knows nothing was lost, or is the wrong one: what nodes still serve is not its to end.
-        bus.own(own, remove_unknown=True, leave_retained=self._rollouts.state_is_new)
+        bus.own(
+            (row for row in own if row.placeholders),
+            remove_unknown=True,
+            leave_retained=self._rollouts.state_is_new,
+        )
 
-    def _hear(
-        self,
-        topic_filter: str,
-        message_type: type[M],
-        handler: Callable[[str, M | None], None],
-        limit_bytes: int = PAYLOAD_LIMIT_BYTES,
-    ) -> None:
+    def _hear(self, row: Topic[M], handler: Callable[[str, M | None], None]) -> None:
         """Have what is said about nodes handled, as far as it is believed; what is not is told once in a while."""
 
         def check(topic: str, message: M | None) -> None:
-            doubt = self._credence.doubt(topic, message)
+            doubt = self._credence.doubt(row, topic, message)
             if not doubt:
                 handler(topic, message)
-            elif self._complaints.is_due(f"{topic_filter} {doubt[:40]}"):
+            elif self._complaints.is_due(f"{row.pattern} {doubt[:40]}"):
                 self._events.add("message-ignored", f"the message on {topic[:200]} was ignored: {doubt[:300]}")
 
-        self._bus.subscribe(topic_filter, message_type, check, limit_bytes)
+        self._heard.add(row)
+        self._bus.subscribe(row, check)
 
     def _on_heard(self, topic: str, retained: bool) -> None:
         """A node that says something is there; what the broker kept was said before."""
-        if not retained and topic.startswith(f"{topics.ROOT}/nodes/") and not self._bus.owns(topic):
-            self._registry.heard(topics.node_and_model(topic)[0])
+        if not retained and (node := node_of(topic)) and not self._bus.owns(topic):
+            self._registry.heard(node)
 
     def _on_foreign(self, topic: str, payload: bytes) -> None:
         """Somebody else wrote a topic of the controller's; the bus has put it right."""
@@ -344,7 +360,7 @@ class Service:
             self._events.add("retained-restored", text)
 
     def _on_status(self, topic: str, status: NodeStatus | None) -> None:
-        name, _ = topics.last_parts(topic, 2)
+        (name,) = NODE_STATUS.names(topic)
         changes = self._registry.set_status(name, status)
         self._tell(changes)
         self._deployer.fleet_changed()
@@ -352,9 +368,9 @@ class Service:
             self._deployer.cause_returned()
 
     def _on_metrics(self, topic: str, metrics: NodeMetrics | None) -> None:
-        name, _ = topics.last_parts(topic, 2)
+        (name,) = NODE_METRICS.names(topic)
         was_usable = self._registry.node(name).usable
-        self._registry.set_metrics(name, metrics)
+        self._registry.keep(NODE_METRICS, topic, metrics)
         if metrics is None:
             self._clocks.forget(name)
         elif self._registry.node(name).online:
@@ -366,12 +382,12 @@ class Service:
             self._deployer.figures_changed()
 
     def _on_links(self, topic: str, links: LinkMetrics | None) -> None:
-        name, _ = topics.last_parts(topic, 2)
+        (name,) = LINK_METRICS.names(topic)
         self._registry.set_links(name, links)
         self._deployer.figures_changed()
 
     def _on_profile(self, topic: str, report: ProfileReport | None) -> None:
-        name, _, model = topics.last_parts(topic, 3)
+        name, model = PROFILE_REPORT.names(topic)
         changes = self._registry.set_profile(name, model, report)
         self._tell(changes)
         if changes:
@@ -379,14 +395,14 @@ class Service:
             self._deployer.fleet_changed()
 
     def _on_timings(self, topic: str, timings: LiveTimings | None) -> None:
-        name, _, model = topics.last_parts(topic, 3)
+        name, model = LIVE_TIMINGS.names(topic)
         changes, notable = self._speeds.take(name, model, timings)
         self._tell(changes)
         if notable:
             self._deployer.fleet_changed()
 
     def _on_observed(self, topic: str, observed: Observed | None) -> None:
-        name, _, model = topics.last_parts(topic, 3)
+        name, model = OBSERVED.names(topic)
         self._registry.set_observed(name, model, observed)
         self._rollouts.observe(name, model, observed)
 
@@ -395,20 +411,16 @@ class Service:
             self._traffic.take(self._registry.add_usage(usage))
 
     def _on_noise(self, topic: str, report: NoiseReport | None) -> None:
-        name, _, model = topics.last_parts(topic, 3)
+        name, model = NOISE_REPORT.names(topic)
         self._guard.observe(name, model, report)
 
     def _on_event(self, topic: str, event: Event | None) -> None:
-        if event is not None and event.origin == topics.last_parts(topic, 1)[0]:
+        if event is not None and (event.origin,) == EVENT.names(topic):
             self._events.collect(event)
 
-    def _on_request(self, topic: str, envelope: AskedOperation | None) -> None:
-        self._inbox.receive(topic, envelope)
-
-    def _on_malformed(self, error: MalformedMessage) -> None:
-        text = str(error)
-        if self._complaints.is_due(text.partition(" was ignored")[0]):
-            self._events.add("malformed-message", text)
+    def _on_malformed(self, topic: str, error: MalformedMessage) -> None:
+        if self._complaints.is_due(f"{topic} malformed"):
+            self._events.add("malformed-message", str(error))
 
     def _on_accepted(self) -> None:
         self._address.read()
@@ -445,7 +457,7 @@ class Service:
     def _publish_status(self) -> None:
         if self._connected.is_set() and not self._closing:
             status = self._status(online=True, artifacts=self._address.base)
-            self._bus.publish_state(topics.CONTROLLER_STATUS, status)
+            self._bus.publish(CONTROLLER_STATUS, status)
 
     def _node_addresses(self) -> list[tuple[str, str]]:
         nodes = self._registry.nodes.items()
@@ -476,8 +488,11 @@ class Service:
             writable=not self._store_health.cause,
         )
 
+    def _publish_reply(self, client: str, reply: Reply) -> bool:
+        return self._bus.publish(REPLY, reply, client)
+
     def _publish_event(self, event: Event) -> None:
-        self._bus.send(topics.event(event.origin), event)
+        self._bus.publish(EVENT, event, event.origin)
 
     async def _settle(self) -> None:
         await self._connected.wait()

@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 
 from edgesplit.client.asynchronous import AsyncClient
-from edgesplit.control import topics
-from edgesplit.control.event_messages import Event
-from edgesplit.control.figure_messages import LinkMetrics, NodeMetrics, Usage
+from edgesplit.control.event_messages import EVENT, Event
+from edgesplit.control.figure_messages import LINK_METRICS, NODE_METRICS, USAGE, NodeMetrics, Usage
 from edgesplit.control.messages import TensorSpec
-from edgesplit.control.plan_messages import Observed
-from edgesplit.control.profile_messages import ModelOffer, ProfilePlan, ProfileReport
-from edgesplit.control.registration_messages import ControllerStatus, NodeStatus
+from edgesplit.control.plan_messages import DEPLOYMENT, DESIRED, OBSERVED, Observed
+from edgesplit.control.profile_messages import MODEL_OFFER, PROFILE_REPORT, ModelOffer, ProfilePlan, ProfileReport
+from edgesplit.control.registration_messages import CONTROLLER_STATUS, NODE_STATUS, ControllerStatus, NodeStatus
 from edgesplit.errors import InvalidTensor, UnknownModel
 from edgesplit.mqtt.bus import MessageBus
+from edgesplit.mqtt.topic import Topic
 from edgesplit_agent.configuration import (
     AgentConfiguration,
     BrokerSection,
@@ -31,7 +32,7 @@ from edgesplit_agent.configuration import (
 )
 from edgesplit_agent.daemon import Agent
 from tests.agent.graphs import Blobs, deployment, desired, device_part, edge_part, local_part, serve_blobs
-from tests.brokers import running_mosquitto
+from tests.brokers import publish_bytes, running_mosquitto
 from tests.waiting import until
 
 
@@ -66,17 +67,13 @@ class Observer:
 
     async def start(self) -> None:
         """Connect and listen."""
-        for pattern, kind in (
-            (topics.status("+"), NodeStatus),
-            (topics.metrics("+"), NodeMetrics),
-            (topics.links("+"), LinkMetrics),
-            (topics.observed("+", "+"), Observed),
-            (topics.profile("+", "+"), ProfileReport),
-            (topics.usage("+", "+"), Usage),
-        ):
-            self.bus.subscribe(pattern, kind, self.heard.__setitem__)
-        self.bus.subscribe(topics.event("+"), Event, self._on_event)
+        for row in (NODE_STATUS, NODE_METRICS, LINK_METRICS, OBSERVED, PROFILE_REPORT, USAGE):
+            self._keep(row)
+        self.bus.subscribe(EVENT, self._on_event)
         await self.bus.connect(5.0)
+
+    def _keep(self, row: Topic[Any]) -> None:
+        self.bus.subscribe(row, self.heard.__setitem__)
 
     def _on_event(self, _topic: str, event: Event | None) -> None:
         assert event is not None
@@ -84,12 +81,12 @@ class Observer:
 
     def serving(self, node: str) -> int | None:
         """The epoch a node says it serves."""
-        observed = self.heard.get(topics.observed(node, "m"))
+        observed = self.heard.get(OBSERVED.of(node, "m"))
         return observed.serving if isinstance(observed, Observed) else None
 
     def states(self, node: str) -> dict[int, str]:
         """The epochs a node says it holds."""
-        observed = self.heard.get(topics.observed(node, "m"))
+        observed = self.heard.get(OBSERVED.of(node, "m"))
         return {e.epoch: e.state for e in observed.epochs} if isinstance(observed, Observed) else {}
 
 
@@ -108,9 +105,8 @@ async def test_agents_register_prepare_serve_and_survive_each_other(broker: str,
     runner, base = await serve_blobs(blobs.folder)
     observer = Observer(broker)
     await observer.start()
-    observer.bus.publish_state(
-        topics.CONTROLLER_STATUS,
-        ControllerStatus(online=True, protocol=1, version="1", instance="i", artifacts=base),
+    observer.bus.publish(
+        CONTROLLER_STATUS, ControllerStatus(online=True, protocol=1, version="1", instance="i", artifacts=base)
     )
     first, middle, last = blobs.affine("x", "a", 2.0), blobs.affine("a", "b", 3.0), blobs.affine("b", "y", 5.0)
     whole = blobs.affine("x", "y", 30.0)
@@ -120,27 +116,25 @@ async def test_agents_register_prepare_serve_and_survive_each_other(broker: str,
         await edge.start()
         await until(lambda: device.plane.is_up("edge") and edge.plane.is_up("device"))
         fallback, epoch = local_part(1, whole), device_part(2, first, last)
-        observer.bus.publish_state(topics.desired("edge", "m"), desired("edge", edge_part(2, middle)))
-        observer.bus.publish_state(topics.desired("device", "m"), desired("device", fallback, epoch, fallback=1))
+        observer.bus.publish(DESIRED, desired("edge", edge_part(2, middle)), "edge", "m")
+        observer.bus.publish(DESIRED, desired("device", fallback, epoch, fallback=1), "device", "m")
         await until(lambda: observer.states("device") == {1: "prepared", 2: "prepared"})
         await until(lambda: observer.states("edge") == {2: "prepared"})
         assert observer.serving("device") is None
-        status = observer.heard[topics.status("device")]
+        status = observer.heard[NODE_STATUS.of("device")]
         assert isinstance(status, NodeStatus)
         async with AsyncClient(status.advertise) as client:
             with pytest.raises(UnknownModel):
                 await client.infer("m", {"x": x})
-            observer.bus.publish_state(
-                topics.desired("device", "m"), desired("device", fallback, epoch, serve=2, fallback=1)
-            )
-            observer.bus.publish_state(topics.deployment("m"), deployment("device", status.advertise))
+            observer.bus.publish(DESIRED, desired("device", fallback, epoch, serve=2, fallback=1), "device", "m")
+            observer.bus.publish(DEPLOYMENT, deployment("device", status.advertise), "m")
             await until(lambda: observer.serving("device") == 2)
             result = await client.infer_detailed("m", {"x": x})
             assert result.epoch == 2
             np.testing.assert_allclose(result.outputs["y"], 30 * x)
             with pytest.raises(InvalidTensor):
                 await client.infer("m", {"x": x.astype(np.float64)})
-            async with AsyncClient(observer.heard[topics.status("edge")].advertise) as other:  # type: ignore[attr-defined]
+            async with AsyncClient(observer.heard[NODE_STATUS.of("edge")].advertise) as other:  # type: ignore[attr-defined]
                 forwarded = await other.infer_detailed("m", {"x": x})
                 assert forwarded.epoch == 2
 
@@ -154,18 +148,18 @@ async def test_agents_register_prepare_serve_and_survive_each_other(broker: str,
             async with running(agent("edge", broker, tmp_path)):
                 await until(lambda: observer.serving("device") == 2)
                 assert (await client.infer_detailed("m", {"x": x})).epoch == 2
-                observer.bus.clear_state(topics.desired("device", "m"))
-                await until(lambda: observer.heard[topics.observed("device", "m")] is None)
-        await until(lambda: topics.usage("device", "m") in observer.heard)
-        usage = observer.heard[topics.usage("device", "m")]
+                observer.bus.clear(DESIRED, "device", "m")
+                await until(lambda: observer.heard[OBSERVED.of("device", "m")] is None)
+        await until(lambda: USAGE.of("device", "m") in observer.heard)
+        usage = observer.heard[USAGE.of("device", "m")]
         assert isinstance(usage, Usage)
         assert usage.requests >= 1
         assert usage.compute_s > 0
         assert usage.energy_origin == "configured"
-        metrics = observer.heard[topics.metrics("device")]
+        metrics = observer.heard[NODE_METRICS.of("device")]
         assert isinstance(metrics, NodeMetrics)
         assert metrics.compute_w == 3.0
-    await until(lambda: not observer.heard[topics.status("device")].online)  # type: ignore[attr-defined]
+    await until(lambda: not observer.heard[NODE_STATUS.of("device")].online)  # type: ignore[attr-defined]
     await observer.bus.close()
     await runner.cleanup()
 
@@ -191,14 +185,13 @@ async def test_an_agent_profiles_an_offered_model_and_remembers_it(broker: str, 
     )
     observer = Observer(broker)
     await observer.start()
-    observer.bus.publish_state(
-        topics.CONTROLLER_STATUS,
-        ControllerStatus(online=True, protocol=1, version="1", instance="i", artifacts=base),
+    observer.bus.publish(
+        CONTROLLER_STATUS, ControllerStatus(online=True, protocol=1, version="1", instance="i", artifacts=base)
     )
-    observer.bus.publish_state(topics.model("m"), offer)
+    observer.bus.publish(MODEL_OFFER, offer, "m")
 
     def report() -> ProfileReport | None:
-        heard = observer.heard.get(topics.profile("device", "m"))
+        heard = observer.heard.get(PROFILE_REPORT.of("device", "m"))
         return heard if isinstance(heard, ProfileReport) and heard.state != "running" else None
 
     async with running(agent("device", broker, tmp_path)):
@@ -224,8 +217,8 @@ async def test_an_agent_profiles_an_offered_model_and_remembers_it(broker: str, 
         assert slowed is not None
         assert slowed.profile is not None
         assert slowed.profile.whole_s == pytest.approx(2 * done.profile.whole_s)
-        observer.bus.clear_state(topics.model("m"))
-        await until(lambda: observer.heard[topics.profile("device", "m")] is None)
+        observer.bus.clear(MODEL_OFFER, "m")
+        await until(lambda: observer.heard[PROFILE_REPORT.of("device", "m")] is None)
     await observer.bus.close()
 
 
@@ -235,19 +228,17 @@ async def test_an_agent_parts_from_a_controller_of_another_protocol_and_ignores_
     observer = Observer(broker)
     await observer.start()
     controller = ControllerStatus(online=True, protocol=2, version="9", instance="i", artifacts="http://nowhere")
-    observer.bus.publish_state(topics.CONTROLLER_STATUS, controller)
+    observer.bus.publish(CONTROLLER_STATUS, controller)
     async with running(agent("device", broker, tmp_path)):
-        topic = topics.status("device")
+        topic = NODE_STATUS.of("device")
         await until(lambda: getattr(observer.heard.get(topic), "refused", ""))
         status = observer.heard[topic]
         assert isinstance(status, NodeStatus)
         assert "protocol 2" in status.refused
-        observer.bus.publish_state(topics.desired("device", "m"), desired("device"))
-        observer.bus.publish_state(topics.deployment("m"), controller)  # garbage
+        observer.bus.publish(DESIRED, desired("device"), "device", "m")
+        publish_bytes(broker, DEPLOYMENT.of("m"), msgspec.json.encode(controller))
         await until(lambda: any(event.kind == "malformed-message" for event in observer.events))
-        assert topics.observed("device", "m") not in observer.heard
-        observer.bus.publish_state(
-            topics.CONTROLLER_STATUS, msgspec.structs.replace(controller, protocol=1, version="1")
-        )
-        await until(lambda: topics.observed("device", "m") in observer.heard)
+        assert OBSERVED.of("device", "m") not in observer.heard
+        observer.bus.publish(CONTROLLER_STATUS, msgspec.structs.replace(controller, protocol=1, version="1"))
+        await until(lambda: OBSERVED.of("device", "m") in observer.heard)
     await observer.bus.close()

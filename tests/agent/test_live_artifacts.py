@@ -6,8 +6,8 @@ from pathlib import Path
 
 import aiohttp
 
-from edgesplit.control import topics
-from edgesplit.control.registration_messages import ControllerStatus, NodeStatus
+from edgesplit.control.plan_messages import DESIRED
+from edgesplit.control.registration_messages import CONTROLLER_STATUS, NODE_STATUS, ControllerStatus, NodeStatus
 from tests.agent.graphs import Blobs, desired, edge_part, serve_blobs
 from tests.agent.test_live_agents import Observer, agent, broker, running
 from tests.waiting import until
@@ -22,18 +22,18 @@ async def test_a_node_prepares_from_a_peers_cache_when_the_controller_is_gone(br
     observer = Observer(broker)
     await observer.start()
     controller = ControllerStatus(online=True, protocol=1, version="1", instance="i", artifacts=base)
-    observer.bus.publish_state(topics.CONTROLLER_STATUS, controller)
+    observer.bus.publish(CONTROLLER_STATUS, controller)
     async with running(agent("device", broker, tmp_path)) as device, running(agent("edge", broker, tmp_path)) as edge:
         await until(lambda: device.plane.is_up("edge") and edge.plane.is_up("device"))
-        observer.bus.publish_state(topics.desired("edge", "m"), desired("edge", edge_part(2, graph)))
+        observer.bus.publish(DESIRED, desired("edge", edge_part(2, graph)), "edge", "m")
         await until(lambda: observer.states("edge") == {2: "prepared"})
         await runner.cleanup()
         await until(lambda: any(link.to == "edge" for link in device.plane.links()))
         # The same component, now wanted on the device.
         part = edge_part(3, graph)
-        observer.bus.publish_state(topics.desired("device", "m"), desired("device", part))
+        observer.bus.publish(DESIRED, desired("device", part), "device", "m")
         await until(lambda: observer.states("device") == {3: "prepared"})
-        status = observer.heard[topics.status("device")]
+        status = observer.heard[NODE_STATUS.of("device")]
         assert isinstance(status, NodeStatus)
         async with aiohttp.ClientSession() as client, client.get(f"http://{status.http}/metrics") as answer:
             assert 'edgesplit_artifact_bytes_total{node="device",source="edge"}' in await answer.text()

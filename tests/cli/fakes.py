@@ -15,13 +15,12 @@ import msgspec
 from aiohttp import web
 
 from demo.fleet import free_port
-from edgesplit.control import topics
-from edgesplit.control.event_messages import Event
+from edgesplit.control.event_messages import EVENT, Event
 from edgesplit.control.messages import PROTOCOL
-from edgesplit.control.registration_messages import ControllerStatus
+from edgesplit.control.registration_messages import CONTROLLER_STATUS, ControllerStatus
 from edgesplit.errors import EdgesplitError
 from edgesplit.mqtt.bus import MessageBus
-from edgesplit.operations.operation import Operation, OperationRequest, Reply
+from edgesplit.operations.operation import OPERATION_REQUEST, REPLY, Operation, OperationRequest, Reply
 from edgesplit.wire.connection import Connection
 from edgesplit.wire.endpoints import serve
 from edgesplit.wire.frames import Frame, FrameLimits, pack_tensors, unpack_tensors
@@ -76,14 +75,14 @@ class FakeController:
 
     def publish_event(self, event: Event) -> None:
         async def publish() -> None:
-            self._bus.send(topics.event(event.origin), event)
+            self._bus.publish(EVENT, event, event.origin)
 
         self._thread.run(publish())
 
     def publish_status(self, **changes: Any) -> None:
         async def publish() -> None:
             self._status = msgspec.structs.replace(self._status, **changes)
-            self._bus.publish_state(topics.CONTROLLER_STATUS, self._status)
+            self._bus.publish(CONTROLLER_STATUS, self._status)
 
         self._thread.run(publish())
 
@@ -95,12 +94,12 @@ class FakeController:
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", int(self._status.artifacts.rpartition(":")[2])).start()
         self._bus = MessageBus(self.broker, client_id="fake-controller")
-        self._bus.subscribe(topics.request(topics.ANY), OperationRequest, self._on_request)
+        self._bus.subscribe(OPERATION_REQUEST, self._on_request)
         await self._bus.connect(10)
-        self._bus.publish_state(topics.CONTROLLER_STATUS, self._status)
+        self._bus.publish(CONTROLLER_STATUS, self._status)
 
     async def _stop(self) -> None:
-        self._bus.clear_state(topics.CONTROLLER_STATUS)
+        self._bus.clear(CONTROLLER_STATUS)
         await self._bus.close()
         await self._runner.cleanup()
 
@@ -120,16 +119,17 @@ class FakeController:
         if request is None or self._silent:
             return
         client = topic.rpartition("/")[2]
-        self.operations.append(request.operation)
+        operation: Operation = msgspec.json.decode(request.operation, type=Operation)
+        self.operations.append(operation)
 
         def reply(**fields: Any) -> None:
-            self._bus.send(topics.reply(client), Reply(id=request.id, **fields))
+            self._bus.publish(REPLY, Reply(id=request.id, **fields), client)
 
         reply(kind="progress", text="")
         for text, fraction in self.progress:
             reply(kind="progress", text=text, fraction=fraction)
         try:
-            document = self.answers[type(request.operation)](request.operation)
+            document = self.answers[type(operation)](operation)
         except EdgesplitError as error:
             reply(kind="failure", code=error.code, text=str(error), exit_code=error.exit_code)
         else:

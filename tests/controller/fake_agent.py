@@ -10,11 +10,13 @@ from typing import Literal
 import aiohttp
 import msgspec
 
-from edgesplit.control import topics
-from edgesplit.control.figure_messages import LinkMetrics, LinkState, NodeMetrics
+from edgesplit.control.figure_messages import LINK_METRICS, NODE_METRICS, LinkMetrics, LinkState, NodeMetrics
 from edgesplit.control.messages import PROTOCOL
-from edgesplit.control.plan_messages import Desired, EpochState, Observed
+from edgesplit.control.plan_messages import DESIRED, OBSERVED, Desired, EpochState, Observed
 from edgesplit.control.profile_messages import (
+    LIVE_TIMINGS,
+    MODEL_OFFER,
+    PROFILE_REPORT,
     ComponentTiming,
     ExecutionProfile,
     LiveTimings,
@@ -22,7 +24,7 @@ from edgesplit.control.profile_messages import (
     ProfilePlan,
     ProfileReport,
 )
-from edgesplit.control.registration_messages import ControllerStatus, NodeStatus
+from edgesplit.control.registration_messages import CONTROLLER_STATUS, NODE_STATUS, ControllerStatus, NodeStatus
 from edgesplit.mqtt.bus import MessageBus
 
 
@@ -62,7 +64,7 @@ class FakeAgent:
         self._artifacts = ""
         self._protocol = protocol
         self._served: dict[str, int] = {}
-        self.bus = MessageBus(url, client_id=f"agent-{name}", will=(topics.status(name), self._status(online=False)))
+        self.bus = MessageBus(url, client_id=f"agent-{name}", will=(NODE_STATUS.of(name), self._status(online=False)))
 
     def _status(self, *, online: bool) -> NodeStatus:
         return NodeStatus(
@@ -76,14 +78,14 @@ class FakeAgent:
         )
 
     def announce(self) -> None:
-        self.bus.publish_state(topics.status(self.name), self._status(online=True))
+        self.bus.publish(NODE_STATUS, self._status(online=True), self.name)
 
     async def start(self) -> None:
-        self.bus.subscribe(topics.CONTROLLER_STATUS, ControllerStatus, self._on_controller)
-        self.bus.subscribe(topics.model(topics.ANY), ModelOffer, self._on_offer)
-        self.bus.subscribe(topics.desired(self.name, topics.ANY), Desired, self._on_desired)
+        self.bus.subscribe(CONTROLLER_STATUS, self._on_controller)
+        self.bus.subscribe(MODEL_OFFER, self._on_offer)
+        self.bus.subscribe(DESIRED, self._on_desired, self.name)
         await self.bus.connect(5)
-        self.bus.publish_state(topics.status(self.name), self._status(online=True))
+        self.bus.publish(NODE_STATUS, self._status(online=True), self.name)
         self.publish_metrics()
         self.publish_links()
 
@@ -98,7 +100,7 @@ class FakeAgent:
             transmit_w=1.0,
             power_origin="configured",
         )
-        self.bus.publish_state(topics.metrics(self.name), msgspec.structs.replace(metrics, **battery))
+        self.bus.publish(NODE_METRICS, msgspec.structs.replace(metrics, **battery), self.name)
 
     def publish_timings(self, model: str, epoch: int, slower: float) -> None:
         """Say that every component of an epoch just took so many times what its plan expects."""
@@ -117,19 +119,17 @@ class FakeAgent:
             for part in spec.components
         )
         message = LiveTimings(node=self.name, instance=self.instance, model=model, at_unix_s=now_s, components=timings)
-        self.bus.publish_state(topics.timings(self.name, model), message)
+        self.bus.publish(LIVE_TIMINGS, message, self.name, model)
 
     def publish_links(self) -> None:
         links = tuple(
             LinkState(to=peer, up=True, bandwidth_bytes_per_s=bandwidth, latency_s=latency_s, measured_at_unix_s=0.0)
             for peer, (bandwidth, latency_s) in self.peers.items()
         )
-        self.bus.publish_state(
-            topics.links(self.name), LinkMetrics(node=self.name, instance=self.instance, links=links)
-        )
+        self.bus.publish(LINK_METRICS, LinkMetrics(node=self.name, instance=self.instance, links=links), self.name)
 
     async def leave(self) -> None:
-        self.bus.publish_state(topics.status(self.name), self._status(online=False))
+        self.bus.publish(NODE_STATUS, self._status(online=False), self.name)
         await self.bus.close()
 
     def _on_controller(self, _topic: str, status: ControllerStatus | None) -> None:
@@ -139,7 +139,7 @@ class FakeAgent:
                 self._begin_profiling(offer)
 
     def _on_offer(self, topic: str, offer: ModelOffer | None) -> None:
-        (model,) = topics.last_parts(topic, 1)
+        (model,) = MODEL_OFFER.names(topic)
         if offer is None:
             self.offers.pop(model, None)
             return
@@ -176,14 +176,14 @@ class FakeAgent:
             fraction=1.0,
             profile=profile,
         )
-        self.bus.publish_state(topics.profile(self.name, offer.model), report)
+        self.bus.publish(PROFILE_REPORT, report, self.name, offer.model)
 
     def _on_desired(self, topic: str, desired: Desired | None) -> None:
-        (model,) = topics.last_parts(topic, 1)
+        _, model = DESIRED.names(topic)
         if desired is None:
             self.desired.pop(model, None)
             self._served.pop(model, None)
-            self.bus.clear_state(topics.observed(self.name, model))
+            self.bus.clear(OBSERVED, self.name, model)
             return
         self.desired[model] = desired
         self.observe(model)
@@ -202,7 +202,7 @@ class FakeAgent:
         observed = Observed(
             node=self.name, instance=self.instance, model=model, epochs=states, serving=self._served.get(model)
         )
-        self.bus.publish_state(topics.observed(self.name, model), observed)
+        self.bus.publish(OBSERVED, observed, self.name, model)
 
     def _state(self, epoch: int) -> Literal["failed", "preparing", "prepared"]:
         if {epoch, -1} & self.fails:

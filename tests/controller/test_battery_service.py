@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from edgesplit.control import topics
 from edgesplit.control.event_messages import Event
-from edgesplit.control.figure_messages import Usage
+from edgesplit.control.figure_messages import USAGE, Usage
 from edgesplit.errors import EdgesplitError
 from edgesplit.operations.event_operations import ListEvents
 from edgesplit.operations.goal_operations import Limit, SetWeights
@@ -127,7 +126,7 @@ async def test_the_rate_that_is_served_takes_the_place_of_the_one_expected(
     def spread_by_what_is_served() -> bool:
         nonlocal requests
         requests += 50_000
-        fleet.agents["device"].bus.send(topics.usage("device", "tiny"), served(requests, epoch))
+        fleet.agents["device"].bus.publish(USAGE, served(requests, epoch), "device", "tiny")
         charge(fleet, 0.9 * HELD_J)
         return used(fleet) != {"device"}
 

@@ -7,11 +7,15 @@ import socket
 from collections.abc import Iterator
 
 import msgspec
+import paho.mqtt.client as mqtt
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 
 from demo.fleet import free_port
 from edgesplit.errors import BrokerUnreachable, InvalidConfiguration
 from edgesplit.mqtt.bus import MessageBus
+from edgesplit.mqtt.paho_client import KEEP_ALIVE_S
+from edgesplit.mqtt.topic import Topic
 from edgesplit_controller.embedded_broker import EmbeddedBroker
 
 
@@ -19,10 +23,28 @@ class Note(msgspec.Struct, frozen=True):
     text: str
 
 
+NOTE = Topic("{name}", Note)
+STATE = Topic("{name}", Note, retained=True)
+ALL = Topic("#", Note)
+STATUS = Topic("nodes/{node}/status", Note, retained=True)
+REQUESTS, REPLIES, OWN = Topic("requests/{client}", Note), Topic("replies/{client}", Note), Topic("own/{client}", Note)
+
+
 @pytest.fixture
 def broker() -> Iterator[EmbeddedBroker]:
     with EmbeddedBroker(f"mqtt://127.0.0.1:{free_port()}") as running:
         yield running
+
+
+def halted_client(broker: EmbeddedBroker, will: bytes) -> mqtt.Client:
+    """As a stopped process: the connection stays open, nothing is sent any more."""
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="halted", protocol=mqtt.MQTTv311)
+    client.will_set("edgesplit/1/will", will, qos=1, retain=True)
+    host, _, port = broker.url.removeprefix("mqtt://").rpartition(":")
+    client.connect(host, int(port), keepalive=KEEP_ALIVE_S)
+    while not client.is_connected():
+        client.loop(0.1)
+    return client
 
 
 async def received(queue: asyncio.Queue[tuple[str, Note | None]]) -> tuple[str, Note | None]:
@@ -35,7 +57,7 @@ async def listening(
 ) -> tuple[MessageBus, asyncio.Queue[tuple[str, Note | None]]]:
     queue: asyncio.Queue[tuple[str, Note | None]] = asyncio.Queue()
     bus = MessageBus(broker.url, client_id=client_id)
-    bus.subscribe("edgesplit/1/#", Note, lambda topic, note: queue.put_nowait((topic, note)))
+    bus.subscribe(ALL, lambda topic, note: queue.put_nowait((topic, note)))
     await bus.connect(5)
     return bus, queue
 
@@ -43,13 +65,15 @@ async def listening(
 async def test_a_retained_message_reaches_who_comes_later_until_it_is_cleared(broker: EmbeddedBroker) -> None:
     writer = MessageBus(broker.url, client_id="writer")
     await writer.connect(5)
-    writer.publish_state("edgesplit/1/kept", Note("kept"))
-    writer.publish_state("edgesplit/1/cleared", Note("gone"))
-    writer.clear_state("edgesplit/1/cleared")
-    await writer._flush()
+    writer.publish(STATE, Note("kept"), "kept")
+    writer.publish(STATE, Note("gone"), "cleared")
+    writer.clear(STATE, "cleared")
+    await writer.close()  # which waits until the broker has all
+    writer = MessageBus(broker.url, client_id="writer")
+    await writer.connect(5)
     reader, queue = await listening(broker, "reader")
     assert await received(queue) == ("edgesplit/1/kept", Note("kept"))
-    writer.send("edgesplit/1/last", Note("end"))
+    writer.publish(NOTE, Note("end"), "last")
     assert await received(queue) == ("edgesplit/1/last", Note("end"))
     await writer.close()
     await reader.close()
@@ -57,10 +81,8 @@ async def test_a_retained_message_reaches_who_comes_later_until_it_is_cleared(br
 
 async def test_the_last_will_of_a_client_that_vanishes_is_published_and_retained(broker: EmbeddedBroker) -> None:
     reader, queue = await listening(broker, "reader")
-    mortal = MessageBus(broker.url, client_id="mortal", will=("edgesplit/1/will", Note("gone")))
-    await mortal.connect(5)
-    mortal._client.loop_stop()
-    transport = mortal._client.socket()
+    mortal = halted_client(broker, b'{"text": "gone"}')
+    transport = mortal.socket()
     assert isinstance(transport, socket.socket)
     transport.shutdown(socket.SHUT_RDWR)
     transport.close()
@@ -75,7 +97,7 @@ async def test_an_orderly_goodbye_publishes_no_will(broker: EmbeddedBroker) -> N
     reader, queue = await listening(broker, "reader")
     polite = MessageBus(broker.url, client_id="polite", will=("edgesplit/1/will", Note("gone")))
     await polite.connect(5)
-    polite.send("edgesplit/1/hello", Note("hello"))
+    polite.publish(NOTE, Note("hello"), "hello")
     await polite.close()
     topics: list[str] = []
     topics.append((await received(queue))[0])
@@ -88,7 +110,7 @@ async def test_many_messages_arrive_in_order(broker: EmbeddedBroker) -> None:
     writer = MessageBus(broker.url, client_id="writer")
     await writer.connect(5)
     for number in range(300):
-        writer.send("edgesplit/1/count", Note(str(number)))
+        writer.publish(NOTE, Note(str(number)), "count")
     texts = [(await received(queue))[1] for _ in range(300)]
     assert texts == [Note(str(number)) for number in range(300)]
     await writer.close()
@@ -97,11 +119,10 @@ async def test_many_messages_arrive_in_order(broker: EmbeddedBroker) -> None:
 
 async def test_a_client_that_falls_silent_is_declared_dead(broker: EmbeddedBroker) -> None:
     reader, queue = await listening(broker, "reader")
-    mute = MessageBus(broker.url, client_id="mute", will=("edgesplit/1/will", Note("silent")))
-    await mute.connect(5)
-    mute._client.loop_stop()  # as a stopped process: the connection stays open, nothing is sent any more
+    mute = halted_client(broker, b'{"text": "silent"}')
     async with asyncio.timeout(30):
         assert await queue.get() == ("edgesplit/1/will", Note("silent"))
+    assert isinstance(mute.socket(), socket.socket)  # it never closed it
     await reader.close()
 
 
@@ -109,21 +130,21 @@ async def test_clients_that_come_and_go_do_not_disturb_each_other(broker: Embedd
     server = MessageBus(broker.url, client_id="server")
 
     def answer(topic: str, note: Note | None) -> None:
-        server.send(topic.replace("requests", "replies"), note or Note(""))
+        server.publish(REPLIES, note or Note(""), *REQUESTS.names(topic))
 
-    server.subscribe("edgesplit/1/requests/+", Note, answer)
+    server.subscribe(REQUESTS, answer)
     await server.connect(5)
     for number in range(20):
-        server.publish_state(f"edgesplit/1/nodes/{number}/status", Note("x" * 200))
+        server.publish(STATUS, Note("x" * 200), str(number))
 
     async def ask(number: int) -> None:
         queue: asyncio.Queue[Note | None] = asyncio.Queue()
         bus = MessageBus(broker.url, client_id=f"client-{number}")
-        bus.subscribe("edgesplit/1/nodes/+/status", Note, lambda _topic, _note: None)
-        bus.subscribe(f"edgesplit/1/own/{number}", Note, lambda _topic, _note: None)
-        bus.subscribe(f"edgesplit/1/replies/{number}", Note, lambda _topic, note: queue.put_nowait(note))
+        bus.subscribe(STATUS, lambda _topic, _note: None)
+        bus.subscribe(OWN, lambda _topic, _note: None, str(number))
+        bus.subscribe(REPLIES, lambda _topic, note: queue.put_nowait(note), str(number))
         await bus.connect(10)
-        bus.send(f"edgesplit/1/requests/{number}", Note(str(number)))
+        bus.publish(REQUESTS, Note(str(number)), str(number))
         async with asyncio.timeout(15):
             assert await queue.get() == Note(str(number))
         await bus.close()

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgesplit.control import topics
-from edgesplit.control.figure_messages import Usage
+from edgesplit.control.figure_messages import USAGE, Usage
 from edgesplit.operations.plan_operations import DeployModel, ShowPlan
 from edgesplit.planning.plan import Assignment
 from edgesplit_controller.planner import energy_per_node, evaluate
@@ -68,7 +67,7 @@ async def test_what_requests_cost_outlives_an_agent_and_stands_beside_the_predic
     assert (before["requests"], before["compute_j"], before["compute_origin"]) == (0, None, None)
     assert before["predicted_transmit_j"] > 0.0
     for usage in (served(3, 6.0, 1.0), served(1, 4.0, 2.0)):  # the agent restarted in between
-        device.bus.send(topics.usage("device", "tiny"), usage)
+        device.bus.publish(USAGE, usage, "device", "tiny")
     await until(lambda: sum(entry.requests for entry in fleet.service._registry.usage("tiny", epoch)) == 4)
     plan = await client.ask(ShowPlan(name="tiny"))
     row = plan["energy_per_node"]["device"]

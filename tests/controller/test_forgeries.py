@@ -5,21 +5,32 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
+import paho.mqtt.client as mqtt
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 
-from edgesplit.control import topics
-from edgesplit.control.figure_messages import LinkMetrics, LinkState, Usage
+from edgesplit.control.figure_messages import LINK_METRICS, NODE_METRICS, USAGE, LinkMetrics, LinkState, Usage
 from edgesplit.control.messages import PROTOCOL
-from edgesplit.control.plan_messages import Deployment, Desired, EpochSpec, EpochState, Observed
-from edgesplit.control.registration_messages import ControllerStatus, NodeStatus
-from edgesplit.mqtt.bus import MessageBus
+from edgesplit.control.plan_messages import (
+    DEPLOYMENT,
+    DESIRED,
+    OBSERVED,
+    Deployment,
+    Desired,
+    EpochSpec,
+    EpochState,
+    Observed,
+)
+from edgesplit.control.profile_messages import MODEL_OFFER
+from edgesplit.control.registration_messages import CONTROLLER_STATUS, NODE_STATUS, ControllerStatus, NodeStatus
+from edgesplit.mqtt.topic import ROOT
 from edgesplit.operations.fleet_operations import ListNodes
 from edgesplit.operations.goal_operations import ForbidNode
 from edgesplit.operations.model_operations import ListModels
 from edgesplit.operations.plan_operations import DeployModel, ShowPlan
+from tests.brokers import publish_bytes
 from tests.controller.test_service import Fleet
 from tests.controller.tiny_models import convolutions
 from tests.waiting import until
@@ -40,7 +51,22 @@ async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
 
 def forge(fleet: Fleet, topic: str, message: msgspec.Struct | bytes) -> None:
     payload = message if isinstance(message, bytes) else msgspec.json.encode(message)
-    fleet.client.bus._client.publish(topic, payload, qos=1, retain=True)
+    publish_bytes(fleet.url, topic, payload, retain=True)
+
+
+def watching(url: str, heard: dict[str, bytes]) -> mqtt.Client:
+    """A client that keeps the last payload of every topic."""
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="watcher", protocol=mqtt.MQTTv311)
+
+    def hear(_client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
+        heard[message.topic] = bytes(message.payload)
+
+    client.on_message = hear
+    host, _, port = url.removeprefix("mqtt://").rpartition(":")
+    client.connect(host, int(port))
+    client.subscribe(f"{ROOT}/#", 1)
+    client.loop_start()
+    return client
 
 
 def told(fleet: Fleet, kind: str) -> list[str]:
@@ -78,9 +104,9 @@ async def served_on(fleet: Fleet, epoch: int) -> int:
 )
 async def test_epochs_that_were_not_handed_out_are_nobodys(fleet: Fleet, message: Observed) -> None:
     before = fleet.plan("tiny").plan.epoch
-    forge(fleet, topics.observed(message.node, message.model), message)
+    forge(fleet, OBSERVED.of(message.node, message.model), message)
     await until(lambda: len(told(fleet, "message-ignored")) == 1)
-    forge(fleet, topics.observed(message.node, message.model), message)
+    forge(fleet, OBSERVED.of(message.node, message.model), message)
     await served_on(fleet, before)
     assert len(told(fleet, "message-ignored")) == 1
     assert "handed out" in told(fleet, "message-ignored")[0]
@@ -89,29 +115,21 @@ async def test_epochs_that_were_not_handed_out_are_nobodys(fleet: Fleet, message
 async def test_what_others_write_to_the_controllers_topics_is_put_right(fleet: Fleet) -> None:
     before = fleet.plan("tiny").plan.epoch
     heard: dict[str, bytes] = {}
-    watcher = MessageBus(fleet.url, client_id="watcher")
-    await watcher.connect(5)
-    watched = watcher._client
-
-    def hear(_client: Any, _data: Any, message: Any) -> None:
-        heard[message.topic] = bytes(message.payload)
-
-    watched.message_callback_add(f"{topics.ROOT}/#", hear)
-    watched.subscribe(f"{topics.ROOT}/#", 1)
-    own = [topics.CONTROLLER_STATUS, topics.model("tiny"), topics.deployment("tiny"), topics.desired("device", "tiny")]
+    watcher = watching(fleet.url, heard)
+    own = [CONTROLLER_STATUS.of(), MODEL_OFFER.of("tiny"), DEPLOYMENT.of("tiny"), DESIRED.of("device", "tiny")]
     await until(lambda: all(topic in heard for topic in own))
     right = {topic: heard[topic] for topic in own}
     status = ControllerStatus(online=True, protocol=99, version="x", instance="0", artifacts="http://127.0.0.1:1")
     place = Deployment(model="tiny", source="edge", advertise="1.2.3.4:1", inputs=(), outputs=())
     forgeries: dict[str, msgspec.Struct | bytes] = {
-        topics.CONTROLLER_STATUS: status,
-        topics.model("tiny"): b"{}",
-        topics.deployment("tiny"): place,
-        topics.desired("device", "tiny"): desired("device", 1 << 40),
-        topics.desired("stranger", "tiny"): desired("stranger", HUGE),
-        topics.desired("edge", "ghost"): desired("edge", 3, "ghost"),
-        topics.model("ghost"): b"[" * 5000,
-        topics.deployment("ghost"): b"\x00",
+        CONTROLLER_STATUS.of(): status,
+        MODEL_OFFER.of("tiny"): b"{}",
+        DEPLOYMENT.of("tiny"): place,
+        DESIRED.of("device", "tiny"): desired("device", 1 << 40),
+        DESIRED.of("stranger", "tiny"): desired("stranger", HUGE),
+        DESIRED.of("edge", "ghost"): desired("edge", 3, "ghost"),
+        MODEL_OFFER.of("ghost"): b"[" * 5000,
+        DEPLOYMENT.of("ghost"): b"\x00",
     }
     for topic, message in forgeries.items():
         forge(fleet, topic, message)
@@ -124,15 +142,16 @@ async def test_what_others_write_to_the_controllers_topics_is_put_right(fleet: F
     assert {topic: heard[topic] for topic in own} == right
     assert len(told(fleet, "retained-restored")) == len(forgeries)
     assert fleet.service._bus.connected
-    await watcher.close()
+    watcher.disconnect()
+    watcher.loop_stop()
     await served_on(fleet, before)
 
 
 async def test_what_was_forged_while_the_controller_was_away_is_put_right_when_it_is_back(fleet: Fleet) -> None:
     before = fleet.plan("tiny").plan.epoch
     await fleet.stop_controller()
-    forge(fleet, topics.desired("edge", "ghost"), desired("edge", 3, "ghost"))
-    forge(fleet, topics.desired("device", "tiny"), desired("device", 1 << 40))
+    forge(fleet, DESIRED.of("edge", "ghost"), desired("edge", 3, "ghost"))
+    forge(fleet, DESIRED.of("device", "tiny"), desired("device", 1 << 40))
     await until(lambda: "ghost" in fleet.agents["edge"].desired)
     await fleet.start_controller()
     await until(lambda: "ghost" not in fleet.agents["edge"].desired)
@@ -150,7 +169,7 @@ async def test_a_controller_with_a_store_that_knows_nothing_ends_nothing(fleet: 
 
 
 async def test_whoever_insists_is_answered_ever_later(fleet: Fleet) -> None:
-    topic = topics.deployment("tiny")
+    topic = DEPLOYMENT.of("tiny")
     place = Deployment(model="tiny", source="edge", advertise="1.2.3.4:1", inputs=(), outputs=())
     answers = 0
     publish = fleet.service._bus._publish
@@ -177,12 +196,12 @@ async def test_figures_that_cannot_be_and_giants_are_ignored_and_said_once(fleet
         energy_origin="measured",
     )  # fmt: skip
     status = NodeStatus(node="another", online=True, protocol=PROTOCOL, version="", instance="x", advertise="evil:1")
-    forge(fleet, topics.links("device"), links)
-    forge(fleet, topics.usage("device", "tiny"), usage)
-    forge(fleet, topics.status("edge"), status)
-    forge(fleet, topics.metrics("device"), b"{" + b" " * (1 << 20) + b"}")
-    forge(fleet, topics.status("bad name!"), msgspec.structs.replace(status, node="bad name!"))
-    forge(fleet, topics.status("deep"), b'{"node": "deep", "x": ' + b"[" * 60_000)
+    forge(fleet, LINK_METRICS.of("device"), links)
+    forge(fleet, USAGE.of("device", "tiny"), usage)
+    forge(fleet, NODE_STATUS.of("edge"), status)
+    forge(fleet, NODE_METRICS.of("device"), b"{" + b" " * (1 << 20) + b"}")
+    forge(fleet, NODE_STATUS.of("bad name!"), msgspec.structs.replace(status, node="bad name!"))
+    forge(fleet, NODE_STATUS.of("deep"), b'{"node": "deep", "x": ' + b"[" * 60_000)
     await until(lambda: len(told(fleet, "message-ignored")) >= 4 and len(told(fleet, "malformed-message")) >= 2)
     nodes = await fleet.client.ask(ListNodes())
     assert [(node["name"], node["online"]) for node in nodes] == [("cloud", True), ("device", True), ("edge", True)]

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from edgesplit.control import topics
-from edgesplit.control.figure_messages import Usage
+from edgesplit.control.figure_messages import NODE_METRICS, USAGE, Usage
+from edgesplit.control.profile_messages import PROFILE_REPORT
+from edgesplit.control.registration_messages import NODE_STATUS
+from edgesplit.control.topic_table import TABLE, everything_of_node, topics_of_node
 from edgesplit.errors import EdgesplitError
+from edgesplit.mqtt.topic import Topic
 from edgesplit.operations.event_operations import ListEvents
 from edgesplit.operations.fleet_operations import ListNodes, RemoveNode
 from edgesplit.operations.goal_operations import ForbidNode
 from edgesplit.operations.model_operations import ShowModel
 from edgesplit.operations.plan_operations import DeployModel, UndeployModel
+from tests.brokers import publish_bytes
 from tests.controller.fake_agent import FakeAgent
 from tests.controller.test_service import FAST, GOOD_LINK, Fleet
 from tests.controller.tiny_models import convolutions
@@ -38,7 +42,7 @@ async def gone(fleet: Fleet, name: str) -> None:
 
 
 async def kept(fleet: Fleet, name: str) -> frozenset[str]:
-    return await fleet.client.bus.retained(topics.all_of_node(name))
+    return await fleet.client.bus.retained(everything_of_node(name))
 
 
 async def test_a_node_that_is_gone_is_forgotten_everywhere(fleet: Fleet) -> None:
@@ -49,14 +53,16 @@ async def test_a_node_that_is_gone_is_forgotten_everywhere(fleet: Fleet) -> None
         node="cloud", model="tiny", epoch=epoch, requests=1, failed=0, compute_s=1.0, transmit_s=0.0, energy_j=1.0,
         energy_origin="measured",
     )  # fmt: skip
-    cloud.bus.publish_state(topics.usage("cloud", "tiny"), usage)
-    cloud.bus.publish_state(f"{topics.ROOT}/nodes/cloud/of-a-later-release", usage)
+    publish_bytes(fleet.url, USAGE.of("cloud", "tiny"), msgspec.json.encode(usage), retain=True)
+    cloud.bus.publish(Topic("nodes/{node}/of-a-later-release", Usage, retained=True), usage, "cloud")
     await until(lambda: bool(fleet.service._registry.usage("tiny", epoch)))
     await client.ask(ForbidNode(node="cloud", model="tiny"))
     await gone(fleet, "cloud")
     assert (await client.ask(ShowModel(name="tiny")))["profiled_offline"] == ["cloud"]
     document = await client.ask(RemoveNode(name="cloud"))
-    assert {topics.status("cloud"), topics.metrics("cloud"), topics.profile("cloud", "tiny")} <= set(document["topics"])
+    assert {NODE_STATUS.of("cloud"), NODE_METRICS.of("cloud"), PROFILE_REPORT.of("cloud", "tiny")} <= set(
+        document["topics"]
+    )
     assert document["named_by"] == ["tiny"]
     assert await kept(fleet, "cloud") == frozenset()
     assert [node["name"] for node in await client.ask(ListNodes())] == ["device", "edge"]
@@ -87,7 +93,7 @@ async def test_one_that_is_online_or_a_source_is_refused_with_what_to_do(fleet: 
     await gone(fleet, "device")
     with pytest.raises(EdgesplitError, match="tiny is deployed from device, and no other node can answer"):
         await client.ask(RemoveNode(name="device"))
-    assert topics.status("device") in await kept(fleet, "device")
+    assert NODE_STATUS.of("device") in await kept(fleet, "device")
     await client.ask(UndeployModel(name="tiny"))
     await client.ask(RemoveNode(name="device"))
     assert await kept(fleet, "device") == frozenset()
@@ -110,14 +116,8 @@ async def test_a_node_that_is_away_says_since_when_and_shows_no_figures(fleet: F
 
 
 def test_every_topic_of_a_node_is_in_the_table() -> None:
-    makers = [
-        function
-        for name, function in inspect.getmembers(topics, inspect.isfunction)
-        if {"node"} <= set(inspect.signature(function).parameters) and name not in {"of_node", "all_of_node"}
-        if not name.startswith("_")
-    ]
-    assert len(makers) >= 11
-    every = topics.of_node("edge", ["m"])
-    for make in makers:
-        arguments = ["edge", "m"][: len(inspect.signature(make).parameters)]
-        assert make(*arguments) in every
+    every = topics_of_node("edge", ["m", "n"])
+    assert len(every) == len(set(every)) >= 11
+    for row in TABLE:
+        if "node" in row.placeholders:
+            assert row.of(*("edge", "m")[: len(row.placeholders)]) in every

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesplit.control import topics
 from edgesplit.control.event_messages import Event
-from edgesplit.control.noise_messages import NoiseReport
+from edgesplit.control.noise_messages import NOISE_REPORT, NoiseReport
 from edgesplit.operations.goal_operations import Limit, PinOperators, SetWeights
 from edgesplit.operations.model_operations import ShowModel
 from edgesplit.operations.plan_operations import DeployModel, ShowPlan
@@ -115,7 +114,7 @@ def told(fleet: Fleet, kind: str = "noise-exceeded") -> list[Event]:
 
 
 def say(fleet: Fleet, found: NoiseReport, node: str = "device") -> None:
-    fleet.agents[node].bus.publish_state(topics.noise(node, "tiny"), found)
+    fleet.agents[node].bus.publish(NOISE_REPORT, found, node, "tiny")
 
 
 async def deployed(fleet: Fleet, **options: Any) -> tuple[int, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from edgesplit.control.figure_messages import LinkMetrics, LinkState, NodeMetrics, UnreachedPeer
+from edgesplit.control.figure_messages import NODE_METRICS, LinkMetrics, LinkState, NodeMetrics, UnreachedPeer
 from edgesplit.control.profile_messages import ExecutionProfile, ProfileReport
 from edgesplit.control.registration_messages import NodeStatus
 from edgesplit_controller.answering.rendering import link_rows
@@ -62,7 +62,7 @@ def test_joining_restarting_and_leaving_are_told_once() -> None:
 def test_a_node_of_another_protocol_is_refused_with_one_sentence_and_never_usable() -> None:
     registry = Registry()
     (change,) = registry.set_status("a", status("a", protocol=2))
-    registry.set_metrics("a", metrics("a"))
+    registry.keep(NODE_METRICS, NODE_METRICS.of("a"), metrics("a"))
     assert change.kind == "node-refused"
     assert "speaks protocol 2" in change.text
     assert registry.set_status("a", status("a", protocol=2)) == ()
@@ -74,7 +74,7 @@ def test_a_node_is_usable_once_its_watts_are_known() -> None:
     registry = Registry()
     registry.set_status("a", status("a"))
     assert not registry.node("a").usable
-    registry.set_metrics("a", metrics("a"))
+    registry.keep(NODE_METRICS, NODE_METRICS.of("a"), metrics("a"))
     assert registry.node("a").usable
 
 

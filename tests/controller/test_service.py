@@ -14,17 +14,16 @@ import msgspec
 import pytest
 
 from demo.fleet import free_port
-from edgesplit.control import topics
 from edgesplit.control.messages import PROTOCOL
-from edgesplit.control.plan_messages import Deployment
-from edgesplit.control.registration_messages import ControllerStatus
+from edgesplit.control.plan_messages import DEPLOYMENT, Deployment
+from edgesplit.control.registration_messages import CONTROLLER_STATUS, NODE_STATUS, ControllerStatus
 from edgesplit.errors import EdgesplitError, error_from_code
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.operations.event_operations import ListEvents
 from edgesplit.operations.fleet_operations import ListLinks, ListNodes
 from edgesplit.operations.goal_operations import AllowNode, ForbidNode, Limit, PinOperators, SetWeights, UnpinOperators
 from edgesplit.operations.model_operations import AddModel, ListModels, RemoveModel
-from edgesplit.operations.operation import Operation, OperationRequest, Reply
+from edgesplit.operations.operation import OPERATION_REQUEST, REPLY, Operation, OperationRequest, Reply
 from edgesplit.operations.plan_operations import DeployModel, ExportProblem, ShowPlan, ShowSource, UndeployModel
 from edgesplit.operations.study_operations import ExplainPlan, LinkChange, TraceFrontier, WhatIf
 from edgesplit.planning.goals import PinRule
@@ -35,6 +34,7 @@ from edgesplit_controller.embedded_broker import EmbeddedBroker
 from edgesplit_controller.service import Service
 from edgesplit_controller.storage.deployment_state import PlanRecord
 from edgesplit_controller.storage.store import Store
+from tests.brokers import publish_bytes
 from tests.controller.fake_agent import FakeAgent
 from tests.controller.tiny_models import convolutions
 from tests.waiting import until, until_answered
@@ -56,16 +56,16 @@ class Client:
         self._waiting: dict[str, asyncio.Future[Any]] = {}
 
     async def start(self) -> None:
-        self.bus.subscribe(topics.reply(self.name), Reply, self._on_reply)
-        self.bus.subscribe(topics.CONTROLLER_STATUS, ControllerStatus, self._on_status)
-        self.bus.subscribe(topics.deployment(topics.ANY), Deployment, self._on_deployment)
+        self.bus.subscribe(REPLY, self._on_reply, self.name)
+        self.bus.subscribe(CONTROLLER_STATUS, self._on_status)
+        self.bus.subscribe(DEPLOYMENT, self._on_deployment)
         await self.bus.connect(5)
 
     def _on_status(self, _topic: str, status: ControllerStatus | None) -> None:
         self.artifacts = status.artifacts if status is not None and status.online else ""
 
     def _on_deployment(self, topic: str, deployment: Deployment | None) -> None:
-        self.deployments[topics.last_parts(topic, 1)[0]] = deployment
+        self.deployments[DEPLOYMENT.names(topic)[0]] = deployment
 
     def _on_reply(self, _topic: str, reply: Reply | None) -> None:
         assert reply is not None
@@ -84,8 +84,8 @@ class Client:
         identifier = uuid.uuid4().hex
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting[identifier] = future
-        self.bus.send(
-            topics.request(self.name), OperationRequest(id=identifier, protocol=protocol, operation=operation)
+        self.bus.publish(
+            OPERATION_REQUEST, OperationRequest.of(operation, identifier=identifier, protocol=protocol), self.name
         )
         async with asyncio.timeout(15):
             return await future
@@ -319,8 +319,8 @@ async def test_errors_are_sentences_and_stop_nothing(fleet: Fleet) -> None:
     assert caught.value.code == "unknown-node"
     with pytest.raises(EdgesplitError, match="speaks protocol 99"):
         await client.ask(ListNodes(), protocol=99)
-    client.bus._client.publish(topics.status("device"), b"{not json", qos=1)
-    client.bus._client.publish(topics.request(client.name), b"\xff", qos=1)
+    publish_bytes(fleet.url, NODE_STATUS.of("device"), b"{not json")
+    publish_bytes(fleet.url, OPERATION_REQUEST.of(client.name), b"\xff")
     await until(lambda: sum(event.kind == "malformed-message" for event in fleet.service._events.last(1000)) == 2)
     assert len(await client.ask(ListNodes())) == 3
 

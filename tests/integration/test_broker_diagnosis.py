@@ -18,12 +18,17 @@ from edgesplit.errors import BrokerUnreachable, InvalidConfiguration
 from edgesplit.mqtt.broker_address import NO_FILES, BrokerAddress, TlsFiles
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.mqtt.packet_limit import Oversize
+from edgesplit.mqtt.topic import Topic
 from tests.brokers import start_mosquitto
 from tests.waiting import until
 
 
 class Note(msgspec.Struct, frozen=True):
     text: str
+
+
+STATE = Topic("state/{name}", Note, retained=True)
+OTHER = Topic("other", Note)
 
 
 Start = Callable[..., int]
@@ -210,7 +215,7 @@ async def test_a_denied_subscription_is_said_and_tried_again(mosquitto: Start, t
     roles = [
         {
             "rolename": "some",
-            "acls": [{"acltype": "subscribePattern", "topic": "allowed/#", "priority": 0, "allow": True}],
+            "acls": [{"acltype": "subscribePattern", "topic": "edgesplit/1/allowed/#", "priority": 0, "allow": True}],
         }
     ]
     access = dict.fromkeys(("publishClientSend", "subscribe"), False) | dict.fromkeys(
@@ -229,9 +234,9 @@ async def test_a_denied_subscription_is_said_and_tried_again(mosquitto: Start, t
     bus = MessageBus(
         f"mqtt://127.0.0.1:{port}", client_id="asks", on_connection=lambda up, reason: told.append((up, reason))
     )
-    bus.subscribe("allowed/a", Note, lambda _topic, _note: None)
-    bus.subscribe("denied/b", Note, lambda _topic, _note: None)
-    with pytest.raises(BrokerUnreachable, match="the topics denied/b: allow reading them"):
+    bus.subscribe(Topic("allowed/a", Note), lambda _topic, _note: None)
+    bus.subscribe(Topic("denied/b", Note), lambda _topic, _note: None)
+    with pytest.raises(BrokerUnreachable, match="the topics edgesplit/1/denied/b: allow reading them"):
         await bus.connect(8.0)
     assert [up for up, _ in told] == [False]
 
@@ -242,18 +247,18 @@ async def test_a_message_over_the_brokers_limit_is_named_held_back_and_the_rest_
     heard: list[str] = []
     url = f"mqtt://127.0.0.1:{port}"
     observer = MessageBus(url, client_id="observer")
-    observer.subscribe("state/+", Note, lambda topic, _note: heard.append(topic))
+    observer.subscribe(STATE, lambda topic, _note: heard.append(topic))
     await observer.connect(8.0)
     bus = MessageBus(url, client_id="asks", on_oversize=oversizes.append)
     await bus.connect(8.0)
-    bus.publish_state("state/large", Note("x" * 5000))
-    bus.publish_state("state/small", Note("small"))
-    await until(lambda: "state/small" in heard and oversizes and bus.connected)
-    assert [oversize.topic for oversize in oversizes] == ["state/large"]
+    bus.publish(STATE, Note("x" * 5000), "large")
+    bus.publish(STATE, Note("small"), "small")
+    await until(lambda: STATE.of("small") in heard and oversizes and bus.connected)
+    assert [oversize.topic for oversize in oversizes] == [STATE.of("large")]
     assert oversizes[0].nbytes > 5000
     assert "max_packet_size" in oversizes[0].sentence("broker")
-    assert not bus.send("state/other", Note("y" * 6000))
-    assert bus.send("state/other", Note("y" * 600))
-    assert "state/large" not in heard
+    assert not bus.publish(OTHER, Note("y" * 6000))
+    assert bus.publish(OTHER, Note("y" * 600))
+    assert STATE.of("large") not in heard
     await bus.close()
     await observer.close()

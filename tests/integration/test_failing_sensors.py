@@ -19,8 +19,7 @@ import pytest
 
 import edgesplit
 from demo.fleet import EmulatedNode, LocalFleet, Place
-from edgesplit.control import topics
-from edgesplit.control.figure_messages import NodeMetrics
+from edgesplit.control.figure_messages import NODE_METRICS, NodeMetrics
 from edgesplit.mqtt.broker_address import BrokerAddress
 from tests.agent.collectors.trees import INTEL_LAPTOP, write
 from tests.waiting import blocking_until
@@ -66,7 +65,7 @@ def asking(address: str, image: Path) -> Iterator[list[bool]]:
 def idle_draw(broker: str) -> float | None:
     """What the device's sensor reads while nothing is computed, as the agent published it last. [W]"""
     address = BrokerAddress.parse(broker)
-    message = paho.mqtt.subscribe.simple(topics.metrics("device"), hostname=address.host, port=address.port)  # type: ignore[no-untyped-call]
+    message = paho.mqtt.subscribe.simple(NODE_METRICS.of("device"), hostname=address.host, port=address.port)  # type: ignore[no-untyped-call]
     return msgspec.json.decode(message.payload, type=NodeMetrics).idle_w
 
 

@@ -18,8 +18,11 @@ import pytest
 
 import edgesplit
 from demo.fleet import CommandFailed, LocalFleet
-from edgesplit.control.registration_messages import NodeStatus
+from edgesplit.control.registration_messages import NODE_STATUS, NodeStatus
+from edgesplit.control.topic_table import TABLE
 from edgesplit.errors import EdgesplitError, InvalidTensor
+from edgesplit.mqtt.topic import Topic
+from tests.brokers import publish_bytes
 from tests.waiting import blocking_until
 
 MODEL = "mobilenet"
@@ -46,27 +49,17 @@ def kinds(fleet: LocalFleet) -> list[str]:
 
 
 AGENTS = frozenset({"device", "edge", "cloud"})
-EVERYBODY = AGENTS | {"controller"}
-READERS: dict[str, frozenset[str]] = {
-    "controller/status": AGENTS,  # the controller puts it right and says that
-    "controller/claim": frozenset({"controller"}),
-    "models/other": AGENTS,
-    "deployments/other": AGENTS,
-    "nodes/device/status": EVERYBODY,
-    "nodes/device/claim": frozenset({"device"}),
-    "nodes/edge/metrics": frozenset({"controller"}),
-    "nodes/edge/links": frozenset({"controller"}),
-    "nodes/edge/profiles/other": frozenset({"controller", "edge"}),
-    "nodes/edge/profile-requests": frozenset({"edge"}),
-    "nodes/edge/timings/other": frozenset({"controller", "edge"}),
-    "nodes/device/desired/other": frozenset({"device"}),
-    "nodes/device/observed/other": frozenset({"controller", "device"}),
-    "nodes/device/usage/other": frozenset({"controller"}),
-    "nodes/device/noise/other": frozenset({"controller", "device"}),
-    "events/device": frozenset({"controller"}),
-    "requests/someone": frozenset({"controller"}),
-}
-"""A topic of each kind below `edgesplit/1/`, and who reads it; replies are splitctl's (tests/cli/test_asking.py)."""
+NAMES = {"node": "device", "model": "other", "origin": "device", "client": "someone"}
+HEARD = [row for row in TABLE if {"agent", "controller"} & {*row.readers}]
+"""What daemons read; replies are splitctl's (tests/cli/test_asking.py)."""
+
+
+def readers(row: Topic[Any]) -> frozenset[str]:
+    """Who reads a topic of the device: agents read their own node's, and registrations of all."""
+    agents = AGENTS if "node" not in row.placeholders or row is NODE_STATUS else frozenset({"device"})
+    return frozenset[str]().union(
+        agents if "agent" in row.readers else (), ("controller",) if "controller" in row.readers else ()
+    )
 
 
 def told_by(fleet: LocalFleet, topic: str) -> set[str]:
@@ -216,17 +209,17 @@ class TestBadInput:
         with edgesplit.connect(deployed.address("device")) as node, pytest.raises(EdgesplitError, match="nothing"):
             node.infer("nothing", arrays(image))
 
-    @pytest.mark.parametrize(("kind", "readers"), READERS.items())
+    @pytest.mark.parametrize("row", HEARD, ids=lambda row: row.pattern)
     def test_a_malformed_payload_is_told_by_each_of_its_topics_readers(
-        self, deployed: LocalFleet, kind: str, readers: frozenset[str], image: Path
+        self, deployed: LocalFleet, row: Topic[Any], image: Path
     ) -> None:
-        host, port = deployed.broker.removeprefix("mqtt://").split(":")
-        topic = f"edgesplit/1/{kind}"
-        payload = [b"{not json", b"\xff\xfe", b"[5]"][len(kind) % 3]
+        topic = row.of(*(NAMES[name] for name in row.placeholders))
+        payload = [b"{not json", b"\xff\xfe", b"[5]"][len(topic) % 3]
         assert told_by(deployed, topic) == set()
-        paho.mqtt.publish.single(topic, payload, qos=1, hostname=host, port=int(port), protocol=mqtt.MQTTv311)
-        blocking_until(lambda: told_by(deployed, topic) >= readers, f"{sorted(readers)} telling of {topic}")
-        assert told_by(deployed, topic) == readers
+        publish_bytes(deployed.broker, topic, payload)
+        telling = readers(row)
+        blocking_until(lambda: told_by(deployed, topic) >= telling, f"{sorted(telling)} telling of {topic}")
+        assert told_by(deployed, topic) == telling
         with edgesplit.connect(deployed.address("device")) as node:
             assert node.infer(MODEL, arrays(image))
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from tritonclient.utils import InferenceServerException
 
-from edgesplit.control import topics
-from edgesplit.control.registration_messages import ControllerStatus, NodeStatus
+from edgesplit.control.plan_messages import DEPLOYMENT, DESIRED
+from edgesplit.control.registration_messages import CONTROLLER_STATUS, NODE_STATUS, ControllerStatus, NodeStatus
 from tests.agent.graphs import Blobs, deployment, desired, device_part, edge_part, serve_blobs
 from tests.agent.test_live_agents import Observer, agent, broker, running
 from tests.openinference.triton import infer
@@ -32,7 +32,7 @@ class Split:
 
     def http(self, node: str) -> str:
         """A node's HTTP endpoint."""
-        status = self.observer.heard[topics.status(node)]
+        status = self.observer.heard[NODE_STATUS.of(node)]
         assert isinstance(status, NodeStatus)
         return status.http
 
@@ -45,17 +45,17 @@ async def split(broker: str, folder: Path) -> AsyncIterator[Split]:
     observer = Observer(broker)
     await observer.start()
     controller = ControllerStatus(online=True, protocol=1, version="1", instance="i", artifacts=base)
-    observer.bus.publish_state(topics.CONTROLLER_STATUS, controller)
+    observer.bus.publish(CONTROLLER_STATUS, controller)
     first, middle, last = blobs.affine("x", "a", 2.0), blobs.affine("a", "b", 3.0), blobs.affine("b", "y", 5.0)
     async with running(agent("device", broker, folder)) as device, running(agent("edge", broker, folder)) as edge:
         await until(lambda: device.plane.is_up("edge") and edge.plane.is_up("device"))
-        observer.bus.publish_state(topics.desired("edge", "m"), desired("edge", edge_part(2, middle)))
+        observer.bus.publish(DESIRED, desired("edge", edge_part(2, middle)), "edge", "m")
         await until(lambda: observer.states("edge") == {2: "prepared"})
         part = device_part(2, first, last)
-        observer.bus.publish_state(topics.desired("device", "m"), desired("device", part, serve=2))
-        status = observer.heard[topics.status("device")]
+        observer.bus.publish(DESIRED, desired("device", part, serve=2), "device", "m")
+        status = observer.heard[NODE_STATUS.of("device")]
         assert isinstance(status, NodeStatus)
-        observer.bus.publish_state(topics.deployment("m"), deployment("device", status.advertise))
+        observer.bus.publish(DEPLOYMENT, deployment("device", status.advertise), "m")
         await until(lambda: observer.serving("device") == 2)
         await until(lambda: "m" in edge.engine.machine.flow.deployments)
         yield Split(observer)

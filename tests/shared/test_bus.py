@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 
 import msgspec
-import paho.mqtt.publish
 import pytest
 
 from demo.fleet import free_port
 from edgesplit.errors import BrokerUnreachable, InvalidConfiguration, MalformedMessage
 from edgesplit.mqtt.broker_address import BrokerAddress
 from edgesplit.mqtt.bus import MessageBus
+from edgesplit.mqtt.topic import Topic
 from edgesplit_controller.embedded_broker import EmbeddedBroker
+from tests.brokers import publish_bytes
 from tests.waiting import until
 
 
 class Note(msgspec.Struct, frozen=True):
     text: str
+
+
+NOTE = Topic("t/{letter}", Note, retained=True)
 
 
 @pytest.mark.parametrize("url", ["http://host", "mqtt://", "mqtt://host:99999", "host:1883"])
@@ -34,31 +38,33 @@ async def test_messages_arrive_typed_and_a_cleared_one_as_none() -> None:
     got: list[tuple[str, Note | None]] = []
     with EmbeddedBroker(f"mqtt://127.0.0.1:{free_port()}") as broker:
         bus = MessageBus(broker.url, client_id="one")
-        bus.subscribe("t/+", Note, lambda topic, note: got.append((topic, note)))
+        bus.subscribe(NOTE, lambda topic, note: got.append((topic, note)))
         await bus.connect(10)
-        bus.publish_state("t/a", Note("hello"))
+        bus.publish(NOTE, Note("hello"), "a")
         await until(lambda: len(got) == 1)
-        bus.clear_state("t/a")
+        bus.clear(NOTE, "a")
         await until(lambda: len(got) == 2)
         await bus.close()
-    assert got == [("t/a", Note("hello")), ("t/a", None)]
+    assert got == [("edgesplit/1/t/a", Note("hello")), ("edgesplit/1/t/a", None)]
 
 
 async def test_a_malformed_payload_is_reported_and_the_next_one_arrives() -> None:
     got: list[Note | None] = []
-    malformed: list[MalformedMessage] = []
+    malformed: list[tuple[str, MalformedMessage]] = []
     with EmbeddedBroker(f"mqtt://127.0.0.1:{free_port()}") as broker:
-        bus = MessageBus(broker.url, client_id="one", on_malformed=malformed.append)
-        bus.subscribe("t", Note, lambda _topic, note: got.append(note))
+        bus = MessageBus(
+            broker.url, client_id="one", on_malformed=lambda topic, error: malformed.append((topic, error))
+        )
+        bus.subscribe(NOTE, lambda _topic, note: got.append(note))
         await bus.connect(10)
-        port = broker.url.rsplit(":", 1)[1]
         for payload in (b"{broken", b"\xff", b'{"text": 5}', b'{"text": "fine"}'):
-            await asyncio.to_thread(paho.mqtt.publish.single, "t", payload, qos=1, hostname="127.0.0.1", port=int(port))
+            await asyncio.to_thread(publish_bytes, broker.url, NOTE.of("a"), payload)
         await until(lambda: len(got) == 1)
         await bus.close()
     assert got == [Note("fine")]
     assert len(malformed) == 3
-    assert all("the payload on t was ignored" in str(error) for error in malformed)
+    assert {topic for topic, _ in malformed} == {NOTE.of("a")}
+    assert all("the payload on edgesplit/1/t/a was ignored" in str(error) for _, error in malformed)
 
 
 async def test_a_broker_that_is_away_is_named_in_the_error() -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from edgesplit.control import topics
 from edgesplit.control.figure_messages import LinkState
+from edgesplit.control.plan_messages import DESIRED
 from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.errors import EdgesplitError, InvalidInput, Overloaded, error_from_code
 from edgesplit.names import checked_name
 from edgesplit.operations.fleet_operations import LinkRow
 from edgesplit.operations.goal_operations import Limit, SetWeights
-from edgesplit.operations.operation import OperationRequest
+from edgesplit.operations.operation import Operation, OperationRequest
 
 
 def test_an_absent_limit_differs_from_a_cleared_one() -> None:
@@ -23,8 +23,12 @@ def test_an_absent_limit_differs_from_a_cleared_one() -> None:
 
 
 def test_a_request_survives_its_encoding() -> None:
-    request = OperationRequest(id="1", protocol=1, operation=SetWeights(energy=1.0, max_noise=Limit(0.5)))
-    assert msgspec.json.decode(msgspec.json.encode(request), type=OperationRequest) == request
+    operation = SetWeights(energy=1.0, max_noise=Limit(0.5))
+    request = OperationRequest.of(operation, identifier="1", protocol=1)
+    payload = msgspec.json.encode(request)
+    assert msgspec.json.decode(payload)["operation"]["op"] == "set-weights"
+    heard = msgspec.json.decode(payload, type=OperationRequest)
+    assert msgspec.json.decode(heard.operation, type=Operation) == operation
 
 
 def test_a_newer_peer_may_say_more() -> None:
@@ -56,5 +60,5 @@ def test_names_that_would_break_topics_or_files_are_refused(name: str) -> None:
 
 
 def test_topics_start_with_the_protocol_version() -> None:
-    assert topics.desired("edge", "yolo") == "edgesplit/1/nodes/edge/desired/yolo"
-    assert topics.last_parts(topics.desired("edge", "yolo"), 3) == ("edge", "desired", "yolo")
+    assert DESIRED.of("edge", "yolo") == "edgesplit/1/nodes/edge/desired/yolo"
+    assert DESIRED.names("edgesplit/1/nodes/edge/desired/yolo") == ("edge", "yolo")

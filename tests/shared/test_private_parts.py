@@ -25,7 +25,7 @@ from edgesplit_controller.embedded_broker import EmbeddedBroker
 from edgesplit_controller.prompt_broker import make_broker
 from tests.agent.graphs import Blobs
 from tests.agent.test_packing import layers, part
-from tests.controller.test_embedded_broker import Note
+from tests.controller.test_embedded_broker import NOTE, Note
 
 NEVER = TriedWith("a library", "0.0", "0.0")
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
@@ -62,9 +62,9 @@ async def test_a_broker_of_an_untried_amqtt_passes_messages_on(monkeypatch: pyte
     with EmbeddedBroker(f"mqtt://127.0.0.1:{free_port()}") as broker:
         heard: asyncio.Queue[Note | None] = asyncio.Queue()
         bus = MessageBus(broker.url, client_id="both")
-        bus.subscribe("edgesplit/1/#", Note, lambda _, note: heard.put_nowait(note))
+        bus.subscribe(NOTE, lambda _, note: heard.put_nowait(note))
         await bus.connect(5)
-        bus.send("edgesplit/1/note", Note("passed on"))
+        bus.publish(NOTE, Note("passed on"), "any")
         async with asyncio.timeout(10):
             assert await heard.get() == Note("passed on")
         await bus.close()

@@ -11,8 +11,15 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from edgesplit.control import topics
-from edgesplit.control.figure_messages import LinkMetrics, LinkState, NodeMetrics, UnreachedPeer
+from edgesplit.control.figure_messages import (
+    LINK_METRICS,
+    NODE_METRICS,
+    USAGE,
+    LinkMetrics,
+    LinkState,
+    NodeMetrics,
+    UnreachedPeer,
+)
 from edgesplit.control.profile_messages import LiveTimings
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.significance import (
@@ -90,7 +97,7 @@ class Reporter:
                 metrics = await self._metrics(power)
                 if said is None or metrics_differ(said, metrics) or now_s - said_at_s >= AT_LEAST_EVERY_S:
                     said, said_at_s = metrics, now_s
-                    self._bus.publish_state(topics.metrics(self._node), metrics)
+                    self._bus.publish(NODE_METRICS, metrics, self._node)
             await asyncio.sleep(POWER_EVERY_S)
 
     async def _metrics(self, power: Power) -> NodeMetrics:
@@ -124,7 +131,7 @@ class Reporter:
             if unreached != missed or links_differ(said, links) or (links and now_s - said_at_s >= AT_LEAST_EVERY_S):
                 said, missed, said_at_s = links, unreached, now_s
                 message = LinkMetrics(node=self._node, instance=self._instance, links=links, unreached=unreached)
-                self._bus.publish_state(topics.links(self._node), message)
+                self._bus.publish(LINK_METRICS, message, self._node)
             await asyncio.sleep(LINKS_EVERY_S)
 
     async def report_usage(self) -> None:
@@ -132,7 +139,7 @@ class Reporter:
         while True:
             if self._bus.connected:
                 for usage in self._usage.take_changed():
-                    self._bus.send(topics.usage(self._node, usage.model), usage)
+                    self._bus.publish(USAGE, usage, self._node, usage.model)
             await asyncio.sleep(USAGE_EVERY_S)
 
     async def report_timings(self, say: Callable[[LiveTimings], None]) -> None:

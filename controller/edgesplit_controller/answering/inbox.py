@@ -16,12 +16,11 @@ from typing import Any
 import msgspec
 import structlog
 
-from edgesplit.control import topics
 from edgesplit.control.messages import PROTOCOL
 from edgesplit.errors import EdgesplitError, InvalidInput, ProtocolMismatch
-from edgesplit.operations.operation import Operation, Reply
+from edgesplit.operations.operation import OPERATION_REQUEST, Operation, OperationRequest, Reply
 
-__all__ = ["AskedOperation", "Inbox", "Progress", "Send"]
+__all__ = ["Inbox", "Progress", "Send"]
 
 SIGN_OF_LIFE_S = 2.0
 PROGRESS_EVERY_S = 0.1
@@ -29,16 +28,8 @@ REMEMBERED_REQUESTS = 512
 
 Progress = Callable[[str, float | None], None]
 """Told, on the loop, what is being done and how much of that step is done."""
-Send = Callable[[str, msgspec.Struct], bool]
-"""Publishes a message once on a topic."""
-
-
-class AskedOperation(msgspec.Struct, frozen=True, kw_only=True):
-    """A request whose operation is not looked at yet: a newer client's may be unknown here."""
-
-    id: str
-    protocol: int
-    operation: msgspec.Raw
+Send = Callable[[str, Reply], bool]
+"""Publishes a reply to a client; whether it is under way."""
 
 
 class Inbox:
@@ -58,12 +49,12 @@ class Inbox:
         self._seen: deque[str] = deque(maxlen=REMEMBERED_REQUESTS)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def receive(self, topic: str, envelope: AskedOperation | None) -> None:
+    def receive(self, topic: str, envelope: OperationRequest | None) -> None:
         """Take in a request; one that the broker delivers twice is answered once."""
         if envelope is None or envelope.id in self._seen:
             return
         self._seen.append(envelope.id)
-        (client,) = topics.last_parts(topic, 1)
+        (client,) = OPERATION_REQUEST.names(topic)
         task = asyncio.create_task(self._answer(client, envelope), name=f"request-{envelope.id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -75,9 +66,8 @@ class Inbox:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
-    async def _answer(self, client: str, envelope: AskedOperation) -> None:
-        topic = topics.reply(client)
-        progress = _ProgressReplies(envelope.id, lambda reply: self._send(topic, reply))
+    async def _answer(self, client: str, envelope: OperationRequest) -> None:
+        progress = _ProgressReplies(envelope.id, lambda reply: self._send(client, reply))
         progress.say("accepted", None)
         alive = asyncio.create_task(progress.keep_alive())
         try:
@@ -88,7 +78,7 @@ class Inbox:
             reply = _failure(envelope.id, error.code, str(error), error.exit_code)
         except asyncio.CancelledError:
             text = "the controller is stopping: run the command again once it is back"
-            self._send(topic, _failure(envelope.id, "controller-stopping", text, 4))
+            self._send(client, _failure(envelope.id, "controller-stopping", text, 4))
             raise
         except Exception as error:
             # A defect here must not leave the client waiting, nor end the controller.
@@ -97,13 +87,13 @@ class Inbox:
             reply = _failure(envelope.id, "internal", " ".join(text.split()), 1)
         finally:
             alive.cancel()
-        if not self._send(topic, reply):
+        if not self._send(client, reply):
             # Held back by the bus; while the broker is away this one is lost as well, and the client is told otherwise.
             size = f"{len(reply.value):,} B"
             text = f"the answer of {size} is more than the broker takes: raise its limit (Mosquitto: max_packet_size)"
-            self._send(topic, _failure(envelope.id, "answer-too-large", text, 1))
+            self._send(client, _failure(envelope.id, "answer-too-large", text, 1))
 
-    def _operation(self, envelope: AskedOperation) -> Operation:
+    def _operation(self, envelope: OperationRequest) -> Operation:
         if envelope.protocol != PROTOCOL:
             raise ProtocolMismatch(
                 f"this splitctl speaks protocol {envelope.protocol} and the controller (edgesplit {self._version}) "

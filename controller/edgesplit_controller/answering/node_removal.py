@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from edgesplit.control import topics
+from edgesplit.control.topic_table import everything_of_node, topics_of_node
 from edgesplit.errors import InvalidInput, NodeOnline, UnknownNode
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.names import checked_name
@@ -68,10 +68,10 @@ class NodeRemoval:
             InvalidInput: A model is deployed from it.
         """
         checked_name("node", name)
-        found = await self._bus.retained(topics.all_of_node(name))
+        found = await self._bus.retained(everything_of_node(name))
         self._check(name, found)
         models = (*self._rollouts.state.epochs, *self._deployer.models)
-        known = topics.of_node(name, dict.fromkeys(models))
+        known = topics_of_node(name, dict.fromkeys(models))
         for topic in sorted({*known, *found}):
             self._bus.wipe(topic)
         for part in self._remembering:

@@ -17,9 +17,8 @@ from typing import Any, Self, TypeVar
 import click
 import msgspec
 
-from edgesplit.control import topics
 from edgesplit.control.messages import PROTOCOL
-from edgesplit.control.registration_messages import ControllerStatus
+from edgesplit.control.registration_messages import CONTROLLER_STATUS, ControllerStatus
 from edgesplit.errors import (
     BrokerUnreachable,
     ControllerUnreachable,
@@ -31,7 +30,8 @@ from edgesplit.errors import (
 )
 from edgesplit.mqtt.broker_address import NO_FILES, BrokerAddress, TlsFiles
 from edgesplit.mqtt.bus import MessageBus
-from edgesplit.operations.operation import Operation, OperationRequest, Reply
+from edgesplit.mqtt.topic import ROOT
+from edgesplit.operations.operation import OPERATION_REQUEST, REPLY, Operation, OperationRequest, Reply
 from edgesplit_controller.cli.common import Settings
 from edgesplit_controller.cli.progress import progress_display
 
@@ -70,7 +70,7 @@ class Conversation:
                 BrokerAddress.parse(broker, files),
                 client_id=self._client,
                 elsewhere="with --broker or EDGESPLIT_BROKER",
-                on_malformed=self._replies.put_nowait,
+                on_malformed=lambda _topic, error: self._replies.put_nowait(error),
                 on_connection=self._on_connection,
             )
         except InvalidConfiguration as error:
@@ -99,8 +99,8 @@ class Conversation:
         """
         # Replies first: the broker handles subscriptions in order, so that the controller's retained registration,
         # when it arrives, proves that no reply can be missed.
-        self.bus.subscribe(topics.reply(self._client), Reply, self._on_reply)
-        self.bus.subscribe(topics.CONTROLLER_STATUS, ControllerStatus, self._on_status)
+        self.bus.subscribe(REPLY, self._on_reply, self._client)
+        self.bus.subscribe(CONTROLLER_STATUS, self._on_status)
         deadline_s = asyncio.get_running_loop().time() + self._reach_s
         try:
             await self.bus.connect(self._reach_s)
@@ -135,9 +135,9 @@ class Conversation:
         Raises:
             EdgesplitError: What the controller answered, or that it stopped answering.
         """
-        request = OperationRequest(id=secrets.token_hex(8), protocol=PROTOCOL, operation=operation)
+        request = OperationRequest.of(operation, identifier=secrets.token_hex(8), protocol=PROTOCOL)
         with self._watched():
-            if not self.bus.send(topics.request(self._client), request):
+            if not self.bus.publish(OPERATION_REQUEST, request, self._client):
                 raise BrokerUnreachable(self._lost_sentence or f"the broker {self._broker} is away: try again")
             reply = await self._next_reply(request.id, self._reach_s, "does not answer: look at its log")
             sign_of_life = reply  # says only that somebody works on it; nothing to show
@@ -162,7 +162,7 @@ class Conversation:
                     self._status_changed.clear()
         except TimeoutError:
             seen = "no controller has registered" if self._status is None else "the controller has gone offline"
-            rights = f" (or {self.bus.address.who} may not read {topics.ROOT}/# there)" if self._status is None else ""
+            rights = f" (or {self.bus.address.who} may not read {ROOT}/# there)" if self._status is None else ""
             raise ControllerUnreachable(
                 f"{seen} at the broker {self._broker}{rights}: start edgesplit-controller, or name another broker"
             ) from None

@@ -14,12 +14,8 @@ from typing import Any
 
 import msgspec
 
-from edgesplit.control import topics
-from edgesplit.control.figure_messages import Usage
-from edgesplit.control.noise_messages import NoiseReport
-from edgesplit.control.plan_messages import Observed
-from edgesplit.control.profile_messages import LiveTimings
 from edgesplit.errors import InvalidInput
+from edgesplit.mqtt.topic import Topic
 from edgesplit.names import checked_name
 
 __all__ = ["MOST_NODES", "Credence"]
@@ -28,8 +24,8 @@ MOST_NODES = 2000
 """Names beyond are nobody's: a fleet has some hundreds. A broker that lets strangers write lets them write many."""
 MOST = 1e18
 """No second, byte, watt or joule of a node comes near."""
-_ANY_SIGN = frozenset({"idle_w", "drawn_w", "mean", "max", "last"})
-"""Sensors drift below zero, and a user's own noise metric may be anything."""
+_EPOCHS = frozenset({"epoch", "serving"})
+"""Keys of all messages that name an epoch."""
 
 
 class Credence:
@@ -44,15 +40,15 @@ class Credence:
         self._highest_epoch = highest_epoch
         self._known = known
 
-    def doubt(self, topic: str, message: msgspec.Struct | None) -> str:
+    def doubt(self, row: Topic[Any], topic: str, message: msgspec.Struct | None) -> str:
         """Why a message about a node is ignored; empty if it is believed."""
-        node, model = topics.node_and_model(topic)
+        named = dict(zip(row.placeholders, row.names(topic), strict=True))
         try:
-            checked_name("node", node)
-            if model:
-                checked_name("model", model)
+            for what, name in named.items():
+                checked_name(what, name)
         except InvalidInput as error:
             return str(error)
+        node, model = named["node"], named.get("model", "")
         if node not in self._known() and len(self._known()) >= MOST_NODES:
             return f"{MOST_NODES} nodes are known already: remove those that are gone (splitctl node remove)"
         if message is None:
@@ -60,37 +56,29 @@ class Credence:
         said = getattr(message, "node", node), getattr(message, "model", model)
         if said != (node, model or said[1]):
             return f"it says that it is of node {said[0]!r}" + (f" and model {said[1]!r}" if model else "")
-        return self._epoch_doubt(model, message) or _figure_doubt(message)
+        figures = list(_figures("", msgspec.to_builtins(message)))
+        return self._epoch_doubt(model, figures) or _figure_doubt(row, figures)
 
-    def _epoch_doubt(self, model: str, message: msgspec.Struct) -> str:
-        highest = self._highest_epoch(model)
-        strange = next((epoch for epoch in _epochs(message) if not 1 <= epoch <= highest), None)
+    def _epoch_doubt(self, model: str, figures: list[tuple[str, float]]) -> str:
+        epochs = [figure for name, figure in figures if _key(name) in _EPOCHS]
+        highest = self._highest_epoch(model) if epochs else 0
+        strange = next((epoch for epoch in epochs if not 1 <= epoch <= highest), None)
         if strange is None:
             return ""
         handed_out = f"the last one handed out is {highest}" if highest else "none was handed out"
         return f"it speaks of epoch {strange} of {model}, and {handed_out}"
 
 
-def _epochs(message: msgspec.Struct) -> Iterator[int]:
-    match message:
-        case Observed():
-            yield from (state.epoch for state in message.epochs)
-            if message.serving is not None:
-                yield message.serving
-        case Usage() | NoiseReport():
-            yield message.epoch
-        case LiveTimings():
-            yield from (part.epoch for part in message.components)
-        case _:
-            return
-
-
-def _figure_doubt(message: msgspec.Struct) -> str:
-    for name, figure in _figures("", msgspec.to_builtins(message)):
-        least = -MOST if name.rpartition(".")[2] in _ANY_SIGN else 0
+def _figure_doubt(row: Topic[Any], figures: list[tuple[str, float]]) -> str:
+    for name, figure in figures:
+        least = -MOST if _key(name) in row.signed else 0
         if not (math.isfinite(figure) and least <= figure <= MOST):
             return f"{name} is {figure:g}, which cannot be"
     return ""
+
+
+def _key(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def _figures(name: str, value: Any) -> Iterator[tuple[str, float]]:

@@ -10,18 +10,24 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import msgspec
 
 from edgesplit.control.event_messages import EventLevel
-from edgesplit.control.figure_messages import LinkMetrics, LinkState, NodeMetrics, Usage
+from edgesplit.control.figure_messages import NODE_METRICS, LinkMetrics, LinkState, NodeMetrics, Usage
 from edgesplit.control.messages import PROTOCOL
 from edgesplit.control.plan_messages import Observed
 from edgesplit.control.profile_messages import ExecutionProfile, ProfileReport
 from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.errors import UnknownNode
 from edgesplit.formatting import time_span
+from edgesplit.mqtt.topic import Topic
 from edgesplit_controller.fleet.usage_sums import UsageSums
 
 __all__ = ["FleetChange", "FleetNode", "Registry"]
+
+M = TypeVar("M", bound=msgspec.Struct)
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,8 @@ class FleetNode:
     """One node as far as it reported.
 
     Attributes:
+        said: The last message of every topic that has no place of its own below, by topic and model (empty where the topic
+            names none).
         heard_s: When it last said anything, since this controller runs. [s]
         profiles: By model.
         observed: What it holds, by model.
@@ -60,7 +68,7 @@ class FleetNode:
     """
 
     status: NodeStatus | None = None
-    metrics: NodeMetrics | None = None
+    said: dict[tuple[Topic[Any], str], Any] = field(default_factory=dict[tuple[Topic[Any], str], Any])
     links: LinkMetrics | None = None
     heard_s: float | None = None
     profiles: dict[str, ProfileReport] = field(default_factory=dict[str, ProfileReport])
@@ -69,6 +77,16 @@ class FleetNode:
     observed_s: dict[str, float] = field(default_factory=dict[str, float])
     links_s: float = 0.0
     clock_offset_s: float | None = None
+
+    def latest(self, topic: Topic[M], model: str = "") -> M | None:
+        """The last message of a topic that the registry keeps as it is."""
+        message: M | None = self.said.get((topic, model))
+        return message
+
+    @property
+    def metrics(self) -> NodeMetrics | None:
+        """Its compute and power figures."""
+        return self.latest(NODE_METRICS)
 
     @property
     def refused(self) -> str:
@@ -167,10 +185,13 @@ class Registry:
         new = [text for text in status.warnings if text not in known]
         return (*told, *(FleetChange("node-warning", name, f"node {name}: {text}") for text in new))
 
-    def set_metrics(self, name: str, metrics: NodeMetrics | None) -> None:
-        """Take in compute and power figures."""
-        if metrics is not None or name in self._nodes:
-            self._entry(name).metrics = metrics
+    def keep(self, row: Topic[M], topic: str, message: M | None) -> None:
+        """Take in the last message of a topic about a node, as it is; None where it was cleared."""
+        name, *model = row.names(topic)
+        if message is not None:
+            self._entry(name).said[row, "".join(model)] = message
+        elif name in self._nodes:
+            self._nodes[name].said.pop((row, "".join(model)), None)
 
     def set_links(self, name: str, links: LinkMetrics | None) -> None:
         """Take in the links that leave a node."""
@@ -230,6 +251,9 @@ class Registry:
     def forget_model(self, model: str) -> None:
         """Drop what nodes reported about a model."""
         self.forget_profiles(model)
+        for node in self._nodes.values():
+            for key in [key for key in node.said if key[1] == model]:
+                del node.said[key]
         self._usage.forget(model)
 
     def profile(self, name: str, model: str, sha256: str) -> ExecutionProfile | None:

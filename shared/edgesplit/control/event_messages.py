@@ -11,8 +11,9 @@ from typing import Literal
 import msgspec
 
 from edgesplit.control.messages import Message
+from edgesplit.mqtt.topic import SMALL_BYTES, Topic
 
-__all__ = ["Event", "EventLevel"]
+__all__ = ["EVENT", "Event", "EventLevel"]
 
 EventLevel = Literal["info", "warning", "error"]
 
@@ -44,3 +45,13 @@ class Event(Message, frozen=True, kw_only=True):
     )
     level: EventLevel = "info"
     heard_unix_s: float = 0.0
+
+
+EVENT = Topic(
+    "events/{origin}",
+    Event,
+    says="what happened at a node, or at the `controller`",
+    writers=("agent", "controller"),
+    readers=("controller", "splitctl"),
+    limit_bytes=SMALL_BYTES,
+)

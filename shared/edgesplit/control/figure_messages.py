@@ -7,8 +7,9 @@ never changed. Not here: execution times (`control/profile_messages.py`), noise 
 from __future__ import annotations
 
 from edgesplit.control.messages import Message, Origin
+from edgesplit.mqtt.topic import LARGE_BYTES, SMALL_BYTES, Topic
 
-__all__ = ["LinkMetrics", "LinkState", "NodeMetrics", "UnreachedPeer", "Usage"]
+__all__ = ["LINK_METRICS", "NODE_METRICS", "USAGE", "LinkMetrics", "LinkState", "NodeMetrics", "UnreachedPeer", "Usage"]
 
 
 class NodeMetrics(Message, frozen=True, kw_only=True):
@@ -45,6 +46,18 @@ class NodeMetrics(Message, frozen=True, kw_only=True):
     battery_fraction: float | None = None
     battery_energy_j: float | None = None
     battery_discharging: bool | None = None
+
+
+NODE_METRICS = Topic(
+    "nodes/{node}/metrics",
+    NodeMetrics,
+    says="compute and power figures of a node",
+    writers=("agent",),
+    readers=("controller",),
+    retained=True,
+    signed=frozenset({"idle_w", "drawn_w"}),  # sensors drift below zero
+    limit_bytes=SMALL_BYTES,
+)
 
 
 class LinkState(Message, frozen=True, kw_only=True):
@@ -96,6 +109,17 @@ class LinkMetrics(Message, frozen=True, kw_only=True):
     unreached: tuple[UnreachedPeer, ...] = ()
 
 
+LINK_METRICS = Topic(
+    "nodes/{node}/links",
+    LinkMetrics,
+    says="the links that leave a node",
+    writers=("agent",),
+    readers=("controller",),
+    retained=True,
+    limit_bytes=LARGE_BYTES,
+)
+
+
 class Usage(Message, frozen=True, kw_only=True):
     """What serving one epoch of a model cost on one node since the epoch was prepared there.
 
@@ -130,3 +154,13 @@ class Usage(Message, frozen=True, kw_only=True):
     transmit_energy_j: float = 0.0
     counted_since_unix_s: float = 0.0
     coding_s: float = 0.0
+
+
+USAGE = Topic(
+    "nodes/{node}/usage/{model}",
+    Usage,
+    says="what serving an epoch cost so far",
+    writers=("agent",),
+    readers=("controller",),
+    limit_bytes=SMALL_BYTES,
+)

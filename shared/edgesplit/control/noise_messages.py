@@ -15,8 +15,10 @@ from __future__ import annotations
 import math
 
 from edgesplit.control.messages import Message
+from edgesplit.control.plan_messages import DESIRED
+from edgesplit.mqtt.topic import SMALL_BYTES, Topic
 
-__all__ = ["LEAST_CHECKED", "MOST_IN_DOUBT", "NoiseReport", "exceeds", "in_doubt", "least_mean"]
+__all__ = ["LEAST_CHECKED", "MOST_IN_DOUBT", "NOISE_REPORT", "NoiseReport", "exceeds", "in_doubt", "least_mean"]
 
 LEAST_CHECKED = 3
 """Fewer requests decide nothing."""
@@ -57,6 +59,20 @@ class NoiseReport(Message, frozen=True, kw_only=True):
     dropped: int = 0
     measure: str = "rho"
     detail: str = ""
+
+
+NOISE_REPORT = Topic(
+    "nodes/{node}/noise/{model}",
+    NoiseReport,
+    says="noise that a source measured on requests it served",
+    writers=("agent",),
+    readers=("controller", "agent"),
+    retained=True,
+    lives_with=DESIRED,
+    defended=True,
+    signed=frozenset({"mean", "max", "last"}),  # a user's own metric may be anything
+    limit_bytes=SMALL_BYTES,
+)
 
 
 def least_mean(samples: int, mean: float, deviation: float) -> float:

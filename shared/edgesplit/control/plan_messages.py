@@ -12,9 +12,22 @@ from typing import Literal
 import msgspec
 
 from edgesplit.control.messages import GraphRef, Message, TensorSpec
+from edgesplit.mqtt.topic import LARGE_BYTES, Topic
 from edgesplit.retrying import Retrying
 
-__all__ = ["ComponentSpec", "Deployment", "Desired", "EpochSpec", "EpochState", "Observed", "Route", "Shadowing"]
+__all__ = [
+    "DEPLOYMENT",
+    "DESIRED",
+    "OBSERVED",
+    "ComponentSpec",
+    "Deployment",
+    "Desired",
+    "EpochSpec",
+    "EpochState",
+    "Observed",
+    "Route",
+    "Shadowing",
+]
 
 
 class Deployment(Message, frozen=True, kw_only=True):
@@ -25,6 +38,18 @@ class Deployment(Message, frozen=True, kw_only=True):
     advertise: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+
+
+DEPLOYMENT = Topic(
+    "deployments/{model}",
+    Deployment,
+    says="who the source of a model is",
+    writers=("controller",),
+    readers=("agent",),
+    retained=True,
+    cleared="by the controller: `splitctl undeploy`, `splitctl model remove`",
+    defended=True,
+)
 
 
 class Route(Message, frozen=True, kw_only=True):
@@ -123,6 +148,18 @@ class Desired(Message, frozen=True, kw_only=True):
     shadowing: Shadowing | None = None
 
 
+DESIRED = Topic(
+    "nodes/{node}/desired/{model}",
+    Desired,
+    says="what a node should hold and serve of a model",
+    writers=("controller",),
+    readers=("agent",),
+    retained=True,
+    cleared="by the controller: no plan of the model uses the node any more",
+    defended=True,
+)
+
+
 class EpochState(Message, frozen=True, kw_only=True):
     """Where a node stands with one epoch.
 
@@ -150,3 +187,16 @@ class Observed(Message, frozen=True, kw_only=True):
     model: str
     epochs: tuple[EpochState, ...]
     serving: int | None = None
+
+
+OBSERVED = Topic(
+    "nodes/{node}/observed/{model}",
+    Observed,
+    says="what a node holds and serves of a model",
+    writers=("agent",),
+    readers=("controller", "agent"),
+    retained=True,
+    lives_with=DESIRED,
+    defended=True,
+    limit_bytes=LARGE_BYTES,
+)

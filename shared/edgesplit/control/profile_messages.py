@@ -12,9 +12,14 @@ from typing import Literal
 import msgspec
 
 from edgesplit.control.messages import GraphRef, Message, Origin, TensorSpec
+from edgesplit.mqtt.topic import LARGE_BYTES, Topic
 from edgesplit.retrying import Retrying
 
 __all__ = [
+    "LIVE_TIMINGS",
+    "MODEL_OFFER",
+    "PROFILE_REPORT",
+    "PROFILE_REQUEST",
     "CalibrationGraph",
     "CalibrationPlan",
     "CodecTimes",
@@ -89,6 +94,18 @@ class ModelOffer(Message, frozen=True, kw_only=True):
     profile_plan: str
     calibration_plan: str = ""
     calibration_graphs: tuple[str, ...] = ()
+
+
+MODEL_OFFER = Topic(
+    "models/{model}",
+    ModelOffer,
+    says="a model that every node profiles",
+    writers=("controller",),
+    readers=("agent",),
+    retained=True,
+    cleared="by the controller: `splitctl model remove`",
+    defended=True,
+)
 
 
 class CodecTimes(Message, frozen=True, kw_only=True):
@@ -186,6 +203,18 @@ class ProfileReport(Message, frozen=True, kw_only=True):
     asked: str = ""
 
 
+PROFILE_REPORT = Topic(
+    "nodes/{node}/profiles/{model}",
+    ProfileReport,
+    says="where a node stands with profiling a model, and the profile",
+    writers=("agent",),
+    readers=("controller", "agent"),
+    retained=True,
+    lives_with=MODEL_OFFER,
+    defended=True,
+)
+
+
 class ProfileRequest(Message, frozen=True, kw_only=True):
     """Measure a model once more, or try again at once what failed. Not retained: a node that is away is not asked.
 
@@ -196,6 +225,15 @@ class ProfileRequest(Message, frozen=True, kw_only=True):
     model: str
     sha256: str
     asked: str
+
+
+PROFILE_REQUEST = Topic(
+    "nodes/{node}/profile-requests",
+    ProfileRequest,
+    says="asks a node to measure a model once more",
+    writers=("controller",),
+    readers=("agent",),
+)
 
 
 class ComponentTiming(Message, frozen=True, kw_only=True):
@@ -258,3 +296,16 @@ class LiveTimings(Message, frozen=True, kw_only=True):
     at_unix_s: float
     components: tuple[ComponentTiming, ...] = ()
     whole: WholeTiming | None = None
+
+
+LIVE_TIMINGS = Topic(
+    "nodes/{node}/timings/{model}",
+    LiveTimings,
+    says="what runs of a model took lately",
+    writers=("agent",),
+    readers=("controller", "agent"),
+    retained=True,
+    lives_with=MODEL_OFFER,
+    defended=True,
+    limit_bytes=LARGE_BYTES,
+)

@@ -7,8 +7,10 @@ released message is never changed. Not here: who may hold a name (`mqtt/name_reg
 from __future__ import annotations
 
 from edgesplit.control.messages import Message
+from edgesplit.mqtt.name_registration import Claim
+from edgesplit.mqtt.topic import SMALL_BYTES, Topic
 
-__all__ = ["ControllerStatus", "NodeStatus"]
+__all__ = ["CONTROLLER_CLAIM", "CONTROLLER_STATUS", "NODE_CLAIM", "NODE_STATUS", "ControllerStatus", "NodeStatus"]
 
 
 class ControllerStatus(Message, frozen=True, kw_only=True):
@@ -24,6 +26,25 @@ class ControllerStatus(Message, frozen=True, kw_only=True):
     version: str
     instance: str
     artifacts: str
+
+
+CONTROLLER_STATUS = Topic(
+    "controller/status",
+    ControllerStatus,
+    says="the controller's registration, and its last will",
+    writers=("controller",),
+    readers=("agent", "splitctl"),
+    retained=True,
+    cleared="never: a controller that is gone leaves `online` false",
+    defended=True,
+)
+CONTROLLER_CLAIM = Topic(
+    "controller/claim",
+    Claim,
+    says="a controller that wants to be the one",
+    writers=("controller",),
+    readers=("controller",),
+)
 
 
 class NodeStatus(Message, frozen=True, kw_only=True):
@@ -55,3 +76,23 @@ class NodeStatus(Message, frozen=True, kw_only=True):
     emulated: bool = False
     refused: str = ""
     warnings: tuple[str, ...] = ()
+
+
+NODE_STATUS = Topic(
+    "nodes/{node}/status",
+    NodeStatus,
+    says="a node's registration, and its last will",
+    writers=("agent",),
+    readers=("agent", "controller"),
+    retained=True,
+    cleared="never: an agent that is gone leaves `online` false",
+    defended=True,
+    limit_bytes=SMALL_BYTES,
+)
+NODE_CLAIM = Topic(
+    "nodes/{node}/claim",
+    Claim,
+    says="an agent that wants the node's name",
+    writers=("agent",),
+    readers=("agent",),
+)

@@ -6,10 +6,11 @@ here: the operations and the documents inside replies (beside this, by subject),
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 import msgspec
 
+from edgesplit.mqtt.topic import LARGE_BYTES, Topic
 from edgesplit.operations.event_operations import EventOperation
 from edgesplit.operations.fleet_operations import FleetOperation
 from edgesplit.operations.goal_operations import GoalOperation
@@ -18,6 +19,8 @@ from edgesplit.operations.plan_operations import PlanOperation
 from edgesplit.operations.study_operations import StudyOperation
 
 __all__ = [
+    "OPERATION_REQUEST",
+    "REPLY",
     "Operation",
     "OperationRequest",
     "Reply",
@@ -28,11 +31,32 @@ Operation = FleetOperation | ModelOperation | PlanOperation | GoalOperation | St
 
 
 class OperationRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A client's request, on `requests/CLIENT`; the reply comes on `replies/CLIENT`."""
+    """A client's request; the reply comes on the topic of its replies.
+
+    Attributes:
+        id: Drawn for each request; its replies carry it.
+        protocol: `PROTOCOL` of the client.
+        operation: An `Operation`, not looked at with the rest: a newer client's may be unknown to the controller.
+    """
 
     id: str
     protocol: int
-    operation: Operation
+    operation: msgspec.Raw
+
+    @classmethod
+    def of(cls, operation: Operation, *, identifier: str, protocol: int) -> Self:
+        """The request for an operation."""
+        return cls(id=identifier, protocol=protocol, operation=msgspec.Raw(msgspec.json.encode(operation)))
+
+
+OPERATION_REQUEST = Topic(
+    "requests/{client}",
+    OperationRequest,
+    says="what splitctl asks of the controller",
+    writers=("splitctl",),
+    readers=("controller",),
+    limit_bytes=LARGE_BYTES,
+)
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,3 +77,12 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     value: msgspec.Raw = msgspec.Raw(b"null")
     code: str = ""
     exit_code: int = 1
+
+
+REPLY = Topic(
+    "replies/{client}",
+    Reply,
+    says="what the controller answers splitctl",
+    writers=("controller",),
+    readers=("splitctl",),
+)

@@ -10,6 +10,7 @@ import msgspec
 
 from edgesplit.control.figure_messages import NodeMetrics, Usage
 from edgesplit.mqtt.bus import MessageBus
+from edgesplit.mqtt.topic import Topic
 from edgesplit_agent.compute.background_work import BackgroundWork
 from edgesplit_agent.configuration import PowerSection
 from edgesplit_agent.profiling.live_timings import TimingBook
@@ -26,7 +27,7 @@ class Bus:
     def __init__(self) -> None:
         self.metrics: asyncio.Queue[NodeMetrics] = asyncio.Queue()
 
-    def publish_state(self, _topic: str, message: msgspec.Struct) -> None:
+    def publish(self, _topic: Topic[NodeMetrics], message: msgspec.Struct, *_names: str) -> None:
         """Keep it."""
         assert isinstance(message, NodeMetrics)
         self.metrics.put_nowait(message)

@@ -16,9 +16,8 @@ from collections.abc import Generator
 import click
 import msgspec
 
-from edgesplit.control import topics
 from edgesplit.control.event_kinds import HISTORIES, LEVELS, EventSelection
-from edgesplit.control.event_messages import Event, EventLevel
+from edgesplit.control.event_messages import EVENT, Event, EventLevel
 from edgesplit.formatting import clock
 from edgesplit.operations.event_operations import ListEvents
 from edgesplit_controller.cli.ask import Conversation, ask
@@ -124,7 +123,7 @@ async def _follow(settings: Settings, asked: ListEvents) -> None:
                     live.put_nowait(event)
 
             # Before the history is asked for: what happens meanwhile comes twice rather than never.
-            conversation.bus.subscribe(topics.event(topics.ANY), Event, on_event)
+            conversation.bus.subscribe(EVENT, on_event)
             history = await conversation.ask(asked, list[Event])
             for event in history:
                 _print(event, settings)

@@ -1,0 +1,69 @@
+"""The table of all MQTT topics, and what follows from it for whoever checks and removes messages.
+
+Owns: which rows there are: those that stand beside the types of their messages. Its rule: nobody lists topics again;
+docs/protocol.md is made from this table too (`control/protocol_page.py`). Not here: what a row says (`mqtt/topic.py`),
+the connection (`mqtt/bus.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from edgesplit.control import (
+    event_messages,
+    figure_messages,
+    noise_messages,
+    plan_messages,
+    profile_messages,
+    registration_messages,
+)
+from edgesplit.mqtt import bus
+from edgesplit.mqtt.topic import ROOT, Program, Topic
+from edgesplit.operations import operation
+
+__all__ = ["ABOUT_NODES", "TABLE", "everything_of_node", "node_of", "topics_of_node", "written_by"]
+
+_MODULES = (
+    registration_messages,
+    profile_messages,
+    plan_messages,
+    figure_messages,
+    noise_messages,
+    event_messages,
+    operation,
+    bus,
+)
+_NODE = "nodes/{node}/"
+
+TABLE: tuple[Topic[Any], ...] = tuple(
+    # A module may name another's row: each counts once.
+    dict.fromkeys(row for module in _MODULES for row in vars(module).values() if isinstance(row, Topic))
+)
+ABOUT_NODES: tuple[Topic[Any], ...] = tuple(row for row in TABLE if row.pattern.startswith(_NODE))
+"""Topics below `nodes/NODE/`, and below that one for each model where the pattern names one."""
+
+
+def written_by(program: Program) -> tuple[Topic[Any], ...]:
+    """The topics that only programs of this kind write."""
+    return tuple(row for row in TABLE if row.writers == (program,))
+
+
+def topics_of_node(node: str, models: Iterable[str]) -> tuple[str, ...]:
+    """Every topic there may be of a node, given the models there may be."""
+    of_models = [row for row in ABOUT_NODES if "model" in row.placeholders]
+    return (
+        *(row.of(node) for row in ABOUT_NODES if "model" not in row.placeholders),
+        *(row.of(node, model) for model in models for row in of_models),
+    )
+
+
+def everything_of_node(node: str) -> str:
+    """Topic filter of everything of a node, kinds of other releases among it."""
+    return f"{ROOT}/nodes/{node}/#"
+
+
+def node_of(topic: str) -> str:
+    """The node that a topic is about; empty for any other."""
+    below = topic.removeprefix(f"{ROOT}/nodes/")
+    return below.partition("/")[0] if below != topic else ""

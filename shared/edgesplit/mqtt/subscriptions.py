@@ -1,0 +1,107 @@
+"""Subscriptions: what is asked of the broker, until it has confirmed every filter, and how payloads are decoded.
+
+Owns: one subscription's decoding within its limit, and the round of questions after each connection. Its rule: whoever
+subscribes is listening only once all filters are confirmed; what the broker denies is asked again, ever later. Not here: the
+connection (`mqtt/bus.py`), what a filter matches (`mqtt/topic_filters.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+__all__ = ["Subscription", "SubscriptionRound"]
+
+AGAIN_S = (2.0, 30.0)
+"""First and longest pause before subscriptions that the broker refused are tried again. [s]"""
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """Messages that somebody wants.
+
+    Attributes:
+        limit_bytes: Larger payloads are malformed. [B]
+        handler: Called with topic and message, None where one was cleared.
+    """
+
+    topic_filter: str
+    decoder: msgspec.json.Decoder[Any]
+    limit_bytes: int
+    handler: Callable[[str, Any], None]
+
+    def decode(self, payload: bytes) -> Any:
+        """The message of a payload.
+
+        Raises:
+            ValueError: It is too large, or none of this type (msgspec's and Unicode's errors are among them).
+            RecursionError: It is nested too deeply.
+        """
+        if len(payload) > self.limit_bytes:
+            raise ValueError(f"it has {len(payload)} bytes, and {self.limit_bytes} are the most that is read")
+        return self.decoder.decode(payload)
+
+
+class SubscriptionRound:
+    """Asks for topic filters over one connection after the other.
+
+    Args:
+        on_listening: Called once all are confirmed.
+        on_denied: Called with those that the broker does not allow; they are asked for again.
+    """
+
+    def __init__(self, on_listening: Callable[[], None], on_denied: Callable[[list[str]], None]) -> None:
+        self._on_listening, self._on_denied = on_listening, on_denied
+        self._loop = asyncio.get_running_loop()
+        self._awaited: dict[int, str] = {}
+        self._denied: list[str] = []
+        self._pause_s = AGAIN_S[0]
+        self._later: asyncio.TimerHandle | None = None
+        self._subscribe: Callable[[str], int | None] = _nothing
+
+    def begin(self, topic_filters: list[str], subscribe: Callable[[str], int | None]) -> None:
+        """A connection was accepted.
+
+        Args:
+            topic_filters: What to ask for.
+            subscribe: Asks the broker; returns what its answer is known by, or None without a connection.
+        """
+        self._pause_s, self._subscribe = AGAIN_S[0], subscribe
+        self._ask(topic_filters)
+
+    def _ask(self, topic_filters: list[str]) -> None:
+        self._denied = []
+        asked = [(self._subscribe(name), name) for name in topic_filters]
+        self._awaited = {identifier: name for identifier, name in asked if identifier is not None}
+        if not self._awaited:
+            self._on_listening()
+
+    def answered(self, identifier: int, denied: bool) -> None:
+        """The broker answered one question, perhaps of an earlier connection."""
+        topic_filter = self._awaited.pop(identifier, None)
+        if topic_filter is None:
+            return
+        if denied:
+            self._denied.append(topic_filter)
+        if self._awaited:
+            return
+        if not self._denied:
+            self._on_listening()
+            return
+        self._on_denied(sorted(self._denied))
+        self._later = self._loop.call_later(self._pause_s, self._ask, self._denied)
+        self._pause_s = min(2 * self._pause_s, AGAIN_S[1])
+
+    def end(self) -> None:
+        """The connection is gone; nothing is asked again."""
+        self._awaited = {}
+        if self._later is not None:
+            self._later.cancel()
+
+
+def _nothing(_topic_filter: str) -> None:
+    """There was no connection yet."""
