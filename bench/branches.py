@@ -2,7 +2,7 @@
 
 Owns: the model, the fleet of two agents with a core each, and the comparison. Its rule: the prediction is the plan's as
 an operator sees it, the simulated timeline over profiles that the agents took; the branch is placed with a pin, nothing
-else is chosen here. Not here: the planner, and links that are worth a detour (`end_to_end.py`).
+else is chosen here. Not here: the planner, and links that are worth a detour (`bench/end_to_end`).
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class Broker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def _default_store() -> str:
-    # systemd names the folder it made for the service; by hand, INTERFACES' default.
+    # systemd names the folder it made for the service; by hand, the usual place for a daemon's state.
     return os.environ.get("STATE_DIRECTORY", "/var/lib/edgesplit").split(":")[0]
 
 

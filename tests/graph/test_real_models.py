@@ -1,4 +1,4 @@
-"""Models from exporters, where their files are at hand (see ../shared/models beside the repository)."""
+"""Models from exporters, where their files are at hand (in `shared/models` beside the repository)."""
 
 from __future__ import annotations
 

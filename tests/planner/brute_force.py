@@ -1,6 +1,6 @@
 """Random small problems, and their optima by trying everything.
 
-Owns: an independent reading of INTERFACES' problem meaning, as slow and plain as can be. Its rule: it shares no
+Owns: an independent reading of docs/problem-file.md, as slow and plain as can be. Its rule: it shares no
 code with the planner under `sum`; under `critical-path` the makespan of one assignment is its own enumeration of
 orders. Not here: assertions.
 """

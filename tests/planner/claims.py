@@ -94,7 +94,7 @@ def _places_allowed(problem: Problem, assignment: Assignment) -> bool:
 
 
 class _Scorer:
-    """The score of INTERFACES over all plans."""
+    """The score of docs/problem-file.md over all plans."""
 
     def __init__(self, problem: Problem, points: list[Point]) -> None:
         self.weights = problem.objective.latency_weight, problem.objective.energy_weight

@@ -22,7 +22,7 @@ __all__ = ["MODEL", "Request", "Splitctl", "helper_of", "nodes_online", "prepare
 
 MODEL = "shapes"
 TOLERANCE = 1e-4
-"""Of the output's range: what DESIGN.md allows a float plan. [1]"""
+"""Of the output's range: what rounding in another order may do to a float plan. [1]"""
 
 
 class Splitctl(Protocol):

@@ -2,7 +2,7 @@
 
 Owns: the client side of the artifact routes. Its rule: nothing a source says is believed; a peer's download ends at
 the size its blob has, and bytes count only once they hash to the blob's name. Not here: the order of sources
-(`sources.py`), the folder and its bookkeeping (`cache.py`), serving (`service.py`).
+(`sources.py`), the folder and its bookkeeping (`cache.py`), serving (`artifacts/blob_server.py`).
 """
 
 from __future__ import annotations

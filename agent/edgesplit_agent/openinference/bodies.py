@@ -2,7 +2,7 @@
 
 Owns: the reading of a body that may be compressed, and the compressing of an answer. Its rule: no length is believed
 before it was compared with the limits, memory is counted as it fills, and a client that does not deliver is not waited
-for. Not here: what the bytes mean (`requests.py`).
+for. Not here: what the bytes mean (`inference_request.py`).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Owns: the way between a `data` list and an array. Its rule: strict (every number fits the datatype, nesting is flat or
 exactly the shape's), and in slices, so that neither memory nor the interpreter's lock is taken for a whole image at a
-time. Not here: which tensors there are (`requests.py`, `openinference/inference_response.py`).
+time. Not here: which tensors there are (`inference_request.py`, `openinference/inference_response.py`).
 """
 
 from __future__ import annotations

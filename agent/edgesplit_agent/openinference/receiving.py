@@ -2,7 +2,7 @@
 
 Owns: the order of the steps (length, head, tensors, end) and where each runs. Its rule: a step starts only when the one
 before found nothing wrong, so that no memory is taken for a request that cannot be right. Not here: HTTP (`openinference/routes.py`),
-each step (`bodies.py`, `requests.py`, `json_tensors.py`).
+each step (`bodies.py`, `inference_request.py`, `json_tensors.py`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What every command of splitctl makes the controller do.
 
-Owns: one method per operation of `edgesplit.operations.operation`, with the semantics INTERFACES.md fixes. Its rule: it decides
-nothing the catalog, the deployer or the registry owns; it puts their answers together. Not here: the exchange with
-the client (`answering/inbox.py`), the documents' building (`documents.py`).
+Owns: one method per operation of `edgesplit.operations.operation`, with the semantics of docs/splitctl.md. Its rule: it
+decides nothing the catalog, the deployer or the registry owns; it puts their answers together. Not here: the exchange
+with the client (`answering/inbox.py`), the documents' building (`rendering.py`).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Owns: putting together what nodes report of their batteries and how much is asked of them; what each model's last
 decision stood on. Its rule: a battery that cannot be read any more limits as it did last. Not here: the formula
-(`battery.py`), planning under the limit (`deciding/battery_solving.py`).
+(`stating/battery_limit.py`), planning under the limit (`deciding/battery_solving.py`).
 """
 
 from __future__ import annotations

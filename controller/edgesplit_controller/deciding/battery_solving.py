@@ -2,7 +2,7 @@
 
 Owns: the limit as a constraint, and what happens where no plan keeps it. Its rule: a battery never ends serving: where
 no plan keeps its floor, the best of those that take least from the source is made. Not here: the limit
-(`battery.py`), weighing the plan against what serves (`planning.py`).
+(`stating/battery_limit.py`), weighing the plan against what serves (`plan_maker.py`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Keeping every deployed model on its best plan.
 
 Owns: planning on demand and by itself: when, under which goals, and what comes of it. Its rule: one change of a model
-at a time, and none that leaves it without a plan. Not here: how plans are made (`planning.py`), how nodes get there
+at a time, and none that leaves it without a plan. Not here: how plans are made (`plan_maker.py`), how nodes get there
 (`rollout/driver.py`).
 """
 

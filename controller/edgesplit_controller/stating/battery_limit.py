@@ -2,7 +2,7 @@
 
 Owns: the limit, the sentence that explains it, and when it moved so much that a model is planned again. Its rule:
 pure; every figure says where it comes from, and what is not known limits nothing. Not here: reading batteries (agents),
-counting requests (`traffic.py`), planning under the limit (`planning.py`).
+counting requests (`fleet/traffic.py`), planning under the limit (`deciding/battery_solving.py`).
 
 At every moment what is left above the floor must last for the horizon at the rate that is served:
 

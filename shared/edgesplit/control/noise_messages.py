@@ -1,7 +1,7 @@
 """Control-plane messages about the noise of served requests, and when it breaks its bound.
 
 Owns: what a source is asked to check, what it found, and the rule that both sides judge it by. Its rule: that of
-`control/messages.py`, a released message is never changed. Not here: comparing outputs (`noise.py`), checking (agents), what a
+`control/messages.py`, a released message is never changed. Not here: comparing outputs (`planning/output_noise.py`), checking (agents), what a
 breach leads to (the controller).
 
 A noise bound speaks of a mean over requests, so a breach is a statement about a mean: at least three checked requests,

@@ -2,8 +2,8 @@
 
 Owns: which of this machine's addresses is advertised, and what is wrong with one that others cannot reach. Its rule:
 pure but for `SystemNetwork`, which asks the kernel and sends nothing; nothing here is remembered, so whoever asks again
-after the machine got another address gets that one. Not here: when it is asked (`advertising.py` of agent and
-controller), the listening sockets.
+after the machine got another address gets that one. Not here: when it is asked (the agent's
+`reporting/node_address.py`, the controller's `artifacts/artifact_address.py`), the listening sockets.
 """
 
 from __future__ import annotations

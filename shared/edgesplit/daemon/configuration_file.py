@@ -2,7 +2,7 @@
 
 Owns: the merge, the check against a frozen msgspec Struct, and the record of where every value came from. Its rule:
 it is called once, in `main`; an error names the key and the file. Not here: the keys themselves, which each
-daemon's own `configuration.py` declares.
+daemon's own `configuration` declares.
 """
 
 from __future__ import annotations

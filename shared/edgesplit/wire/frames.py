@@ -16,8 +16,9 @@ So that a long frame does not hold up short ones, its body may follow in parts, 
 
 The number counts the "ESL" frames of one direction of a connection, from 0. A part of length 0 gives its frame up.
 
-docs/frames.md is the whole specification, with examples. Both sides send Hello first. An agent opens one connection to each peer and sends its tensors on it; acknowledgements and
-pongs come back on it. A frame of another version is answered with Failure and the connection is closed.
+Both sides send Hello first. An agent opens one connection to each peer and sends its tensors on it; acknowledgements and
+pongs come back on it. A frame of another version is answered with Failure and the connection is closed. docs/frames.md is
+the whole specification, with examples.
 """
 
 from __future__ import annotations

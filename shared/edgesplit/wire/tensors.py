@@ -1,7 +1,7 @@
 """Tensors on the wire: dtype names, specifications, checks of what a caller hands in.
 
 Owns: the allow-list of dtypes that may travel, and the comparison of arrays with specifications. Its rule: what passes
-here is C-contiguous, native-endian and of an allowed dtype. Not here: wire codecs (`codecs.py`) and frames
+here is C-contiguous, native-endian and of an allowed dtype. Not here: wire codecs (`wire/codecs`) and frames
 (`wire/frames.py`).
 """
 

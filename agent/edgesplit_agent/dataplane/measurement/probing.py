@@ -2,7 +2,7 @@
 
 Owns: what probes may take of a link, on average, and the debt of those that were sent ahead of it. Its rule: pure;
 whatever a link does, its probes do not take more than their allowance over time. Not here: what a probe tells
-(`links.py`).
+(`link_estimator.py`).
 
 A slow link's probes take a hundredth of its time, at most 50 kB/s. A fast link's take a thousandth, at most 100 kB/s:
 

@@ -2,7 +2,7 @@
 
 Owns: the value that is believed, how far its measurements scatter, and the decision that it has changed. Its rule: pure;
 a change is what several measurements in a row agree on and their own scatter does not explain. Not here: how a rate is
-measured (`links.py`).
+measured (`link_estimator.py`).
 
 The scatter is the standard deviation of the logarithm, from half the squared differences of successive measurements [1]:
 a step of the mean shows in one difference only, so that a link that really changed does not look restless afterwards.

@@ -1,7 +1,7 @@
 """A cheap look at the fleet: whether stating the planning problem of a model could tell anything new.
 
 Owns: what problems are made of, read from the registry without making one. Its rule: pure comparison; what it lets pass is
-looked at closely by `replanning.py`. Not here: problems (`stating/problem_statement.py`).
+looked at closely by `replan_reasons.py`. Not here: problems (`stating/problem_statement.py`).
 """
 
 from __future__ import annotations

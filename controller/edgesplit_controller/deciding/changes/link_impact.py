@@ -1,7 +1,7 @@
 """What a change of a link can do to a plan, or to one that the planner might choose in its place.
 
 Owns: the seconds and joules at stake on every link, as shares of what the plan takes. Its rule: pure; one place says
-whether a link's change matters, whoever asks. Not here: what follows from that (`replanning.py`).
+whether a link's change matters, whoever asks. Not here: what follows from that (`replan_reasons.py`).
 
 A link that the plan uses delays it by bytes / rate + latency for every tensor that it sends there. A link that it does
 not use matters only if it became better: its alternatives were no better before, and nothing worse can make them so. What

@@ -2,7 +2,7 @@
 
 Owns: the one place where a change is judged for a deployed model: first cheaply, from what nodes said, then against the
 stated problem. Its rule: a change counts by what it can do to a plan; what only scatters costs a glance. Not here: the
-comparisons (`deciding/changes/link_impact.py`, `deciding/changes/fleet_snapshot.py`, `replanning.py`), planning and deciding (`deciding/deployer.py`).
+comparisons (`deciding/changes/link_impact.py`, `deciding/changes/fleet_snapshot.py`, `replan_reasons.py`), planning and deciding (`deciding/deployer.py`).
 """
 
 from __future__ import annotations

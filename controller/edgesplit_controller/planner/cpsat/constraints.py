@@ -1,7 +1,7 @@
 """The constraints of the CP-SAT model.
 
-Owns: what makes an assignment a plan. Its rule: every constraint here is in INTERFACES' meaning of the problem
-file, or ties the flow formulation together. Not here: limits on the measures, which `objective` scales.
+Owns: what makes an assignment a plan. Its rule: every constraint here is in the problem file's
+meaning (docs/problem-file.md), or ties the flow formulation together. Not here: limits on the measures, which `objective` scales.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def noise_of(problem: Problem, quantized: frozenset[str]) -> float:
 
 
 def score(problem: Problem, evaluation: Evaluation, ranges: Ranges) -> float:
-    """The normalised weighted sum of INTERFACES.
+    """The normalised weighted sum of docs/problem-file.md.
 
     Args:
         problem: Holds the weights.

@@ -1,6 +1,6 @@
 """The exact costs of an assignment: rational sums of the problem file's own numbers.
 
-Owns: the one reference implementation of what INTERFACES' "Problem file" says about compute, transfers, energy, memory and
+Owns: the one reference implementation of what docs/problem-file.md says about compute, transfers, energy, memory and
 noise. Its rule: it reads the problem and the assignment and nothing the solver computed, and it rounds nothing, so
 that a solver's mistake or a sum's rounding shows. Not here: the timeline.
 """

@@ -1,7 +1,7 @@
 """A machine's power from what its battery delivers.
 
 Owns: reading the discharge. Its rule: only while discharging, for on mains the battery sees nothing of the machine.
-Not here: how full it is (`battery.py`).
+Not here: how full it is (`collectors/battery_level.py`).
 """
 
 from __future__ import annotations
