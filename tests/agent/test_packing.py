@@ -18,8 +18,8 @@ from edgesplit.control.messages import GraphRef, TensorSpec
 from edgesplit.control.plan_messages import ComponentSpec
 from edgesplit.errors import PreparationFailed
 from edgesplit_agent.artifacts.cache import BlobCache
-from edgesplit_agent.compute.onnx_wire import external_entries, with_external_entries
-from edgesplit_agent.compute.packing import PackedGraphs
+from edgesplit_agent.compute.prepacking.external_data import external_entries, with_external_entries
+from edgesplit_agent.compute.prepacking.packed_graphs import PackedGraphs
 from edgesplit_agent.compute.runtime import RuntimeOptions, open_session
 from edgesplit_agent.compute.session_pool import SessionPool
 from tests.agent.graphs import Blobs, local_part

@@ -14,9 +14,9 @@ import pytest
 from demo.fleet import free_port
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.private_parts import TriedWith
-from edgesplit_agent.compute import packing, prepacked_format
 from edgesplit_agent.compute.lending_loop import LendingLoop
-from edgesplit_agent.compute.packing import PackedGraphs
+from edgesplit_agent.compute.prepacking import packed_graphs, prepacked_format
+from edgesplit_agent.compute.prepacking.packed_graphs import PackedGraphs
 from edgesplit_agent.compute.runtime import RuntimeOptions
 from edgesplit_controller import prompt_broker
 from edgesplit_controller.cli import torch_trees
@@ -97,7 +97,7 @@ def test_graphs_are_not_packed_by_an_untried_onnxruntime(tmp_path: Path, monkeyp
     blobs = Blobs(tmp_path / "cache")
     graph = layers(blobs, 1)
     assert PackedGraphs(blobs.folder).make(part(graph), RuntimeOptions()) is not None
-    monkeypatch.setattr(packing, "TRIED", NEVER)
+    monkeypatch.setattr(packed_graphs, "TRIED", NEVER)
     assert PackedGraphs(blobs.folder).make(part(layers(blobs, 2)), RuntimeOptions()) is None
 
 

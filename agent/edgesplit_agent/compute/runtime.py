@@ -2,7 +2,7 @@
 
 Owns: importing the library, its allocator, and the options of a session. Its rule: it is imported when the first graph
 arrives; sessions share one arena, because one component computes at a time and each would otherwise keep its own
-largest set of activations for ever. Not here: components (`compute/session_pool.py`), graphs made ready ahead (`packing.py`).
+largest set of activations for ever. Not here: components (`compute/session_pool.py`), graphs made ready ahead (`prepacking/`).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Owns: the components that are prepared. Its rule: what serves is never slowed for what is prepared; preparing runs in
 threads that give way. Not here: onnxruntime (`runtime.py`), where blobs come from (`BlobFolder`), the packed form of graphs
-(`packing.py`), when to run (`worker.py`), measuring units (`profiling/profiler.py`).
+(`prepacking/`), when to run (`worker.py`), measuring units (`profiling/profiler.py`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from edgesplit.control.plan_messages import ComponentSpec
 from edgesplit.errors import RuntimeStarved
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.compute.background_work import BackgroundWork
-from edgesplit_agent.compute.packing import PackedGraphs
+from edgesplit_agent.compute.prepacking.packed_graphs import PackedGraphs
 from edgesplit_agent.compute.runtime import (
     RuntimeOptions,
     first_line,

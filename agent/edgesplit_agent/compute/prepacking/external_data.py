@@ -1,7 +1,7 @@
 """External data of a serialized ONNX model, read and changed without the onnx package.
 
 Owns: walking the protobuf wire format down to `TensorProto.external_data`. Its rule: everything else of the model stays
-byte for byte as it was. Not here: files (`packing.py`), what the weights are.
+byte for byte as it was. Not here: files (`packed_graphs.py`), what the weights are.
 
 References:
     [1] Protocol Buffers, Encoding, https://protobuf.dev/programming-guides/encoding/. [2] onnx.proto, the field numbers.

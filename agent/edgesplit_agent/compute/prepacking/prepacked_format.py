@@ -2,7 +2,7 @@
 
 Owns: every use of what onnxruntime does not promise about saved graphs. Its rule: pure; tried with the versions of
 `TRIED`. With any other one no graph is packed, and each session is built from the graph itself, with a copy of the
-weights of its own. Whatever was packed is compared bit for bit before it is used (`packing.py`).
+weights of its own. Whatever was packed is compared bit for bit before it is used (`packed_graphs.py`).
 """
 
 from __future__ import annotations

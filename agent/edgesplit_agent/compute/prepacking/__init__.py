@@ -1,0 +1,1 @@
+"""Prepacked weights: graphs as onnxruntime optimized them once, shared by all sessions."""
