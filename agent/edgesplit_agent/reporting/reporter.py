@@ -114,6 +114,7 @@ class Reporter:
             power_sensor=power.sensor,
             power_problem=self.power.problem,
             idle_w=power.idle_w,
+            idle_origin=power.idle_origin,
             drawn_w=power.drawn_w,
             battery_fraction=battery.fraction if battery is not None else None,
             battery_energy_j=battery.energy_j if battery is not None else None,

@@ -173,11 +173,12 @@ class BatteryFloors:
     def _state(self, node: str) -> BatteryState | None:
         metrics = self._registry.node(node).metrics
         if metrics is not None and metrics.battery_fraction is not None:
+            modelled = (metrics.idle_origin or metrics.power_origin) == "modelled"
             self._last[node] = BatteryState(
                 metrics.battery_fraction,
                 metrics.battery_energy_j,
                 discharging=metrics.battery_discharging,
-                idle_w=None if "load" in metrics.power_sensor.split("+") else metrics.idle_w,
+                idle_w=None if modelled else metrics.idle_w,
             )
             return self._last[node]
         last = self._last.get(node)

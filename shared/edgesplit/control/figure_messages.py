@@ -25,6 +25,8 @@ class NodeMetrics(Message, frozen=True, kw_only=True):
         power_sensor: Name of the sensor, or `constant`.
         power_problem: Why configured watts stand in for a sensor; empty where they do not, or were asked for.
         idle_w: What the sensor reads while nothing is computed, None until it told. [W]
+        idle_origin: Where `idle_w` comes from; None where there is none, and from an agent that does not say: then it comes
+            from where the watts do.
         drawn_w: What the sensor reads now, None without one. [W]
         battery_fraction: How full the battery is, 0 to 1; None without one.
         battery_energy_j: What is left in it; None where it does not say. [J]
@@ -46,6 +48,7 @@ class NodeMetrics(Message, frozen=True, kw_only=True):
     battery_fraction: float | None = None
     battery_energy_j: float | None = None
     battery_discharging: bool | None = None
+    idle_origin: Origin | None = None
 
 
 NODE_METRICS = Topic(

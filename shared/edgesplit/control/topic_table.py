@@ -1,7 +1,7 @@
 """The table of all MQTT topics, and what follows from it for whoever checks and removes messages.
 
 Owns: which rows there are: those that stand beside the types of their messages. Its rule: nobody lists topics again;
-docs/protocol.md is made from this table too (`control/protocol_page.py`). Not here: what a row says (`mqtt/topic.py`),
+docs/protocol.md is made from this table too. Not here: what a row says (`mqtt/topic.py`),
 the connection (`mqtt/bus.py`).
 """
 

@@ -85,6 +85,7 @@ def test_configured_watts_stand_until_idle_and_computing_were_seen() -> None:
     power = machine.meter.sample()
     assert (power.compute_w, power.origin, power.sensor) == (9.0, "configured", "constant")
     assert power.idle_w == pytest.approx(20.0)
+    assert power.idle_origin == "measured"
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.1])
@@ -396,3 +397,10 @@ def test_a_sensor_nobody_knows_is_refused() -> None:
 def test_sections_that_lack_what_a_sensor_needs_are_refused(keys: dict[str, str | float], said: str) -> None:
     with pytest.raises(msgspec.ValidationError, match=said):
         msgspec.convert(keys, PowerSection)
+
+
+def test_a_draw_at_rest_that_a_model_computed_is_said_to_be_one() -> None:
+    machine = Machine(SensorTraits("load", origin="modelled"))
+    assert machine.meter.sample().idle_origin is None
+    machine.learn_idle()
+    assert machine.meter.sample().idle_origin == "modelled"

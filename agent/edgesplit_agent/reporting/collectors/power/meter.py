@@ -145,12 +145,11 @@ class PowerMeter:
         idle_w = statistics.median(self._idle_w) if len(self._idle_w) >= IDLE_READINGS_NEEDED else None
         traits = self._sensor.traits
         integrates = traits.lag_s <= 0.0 and idle_w is not None
+        known = replace(self._assumed, idle_w=idle_w, idle_origin=traits.origin if idle_w is not None else None)
         if idle_w is None or self._squares_s < EVIDENCE_NEEDED_S:
-            return replace(
-                self._assumed, idle_w=idle_w, integrates=integrates and self._assumed.origin == traits.origin
-            )
+            return replace(known, integrates=integrates and self._assumed.origin == traits.origin)
         compute_w = max(self._products / self._squares_s, 0.0)
-        return Power(compute_w, self._configured.transmit_w, traits.origin, traits.name, idle_w, integrates=integrates)
+        return replace(known, compute_w=compute_w, origin=traits.origin, sensor=traits.name, integrates=integrates)
 
     # --- integrating -----------------------------------------------------------------------------------------------
 

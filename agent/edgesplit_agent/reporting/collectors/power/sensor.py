@@ -73,6 +73,7 @@ class Power:
         origin: Where `compute_w` comes from.
         sensor: Its name, `constant` for none.
         idle_w: Drawn while nothing is computed, None until a sensor told. [W]
+        idle_origin: Where `idle_w` comes from; None where there is none.
         drawn_w: The last reading, None without a sensor. [W]
         integrates: Computing is to wait for the reading that covers it.
         window_w: Mean over-idle draw per second of computing that ended since the reading before; None where it is too
@@ -84,6 +85,7 @@ class Power:
     origin: Origin
     sensor: str
     idle_w: float | None = None
+    idle_origin: Origin | None = None
     drawn_w: float | None = None
     integrates: bool = False
     window_w: float | None = None
