@@ -50,8 +50,13 @@ from edgesplit.mqtt.topic import Topic
 from edgesplit.mqtt.topic_ownership import Complaints
 from edgesplit.operations.operation import OPERATION_REQUEST, REPLY, Reply
 from edgesplit_controller.answering.dispatch import Operations
+from edgesplit_controller.answering.fleet_answers import FleetAnswers
+from edgesplit_controller.answering.goal_changes import GoalChanges
 from edgesplit_controller.answering.inbox import Inbox
+from edgesplit_controller.answering.model_answers import ModelAnswers
 from edgesplit_controller.answering.node_removal import NodeRemoval
+from edgesplit_controller.answering.plan_answers import PlanAnswers
+from edgesplit_controller.answering.state_changes import StateChanges
 from edgesplit_controller.answering.studies import Studies
 from edgesplit_controller.artifacts.artifact_address import ArtifactAddress
 from edgesplit_controller.artifacts.artifact_server import ArtifactServer
@@ -180,18 +185,32 @@ class Service:
             remembering=(self._registry, self._rollouts, self._speeds, self._traffic, self._guard, batteries),
             events=self._events,
         )
+        changes = StateChanges(self._rollouts, self._catalog, writing.when_done)
         operations = Operations(
-            self._registry,
-            self._catalog,
-            self._rollouts,
-            self._deployer,
-            self._events,
-            speeds=self._speeds,
-            studies=Studies(self._deployer, self._registry, settings.time_limit_s),
-            guard=self._guard,
-            removal=removal,
-            profiling=Profiling(self._registry, self, settings.profile_silence_s),
-            when_written=writing.when_done,
+            fleet=FleetAnswers(self._registry, self._speeds, removal),
+            models=ModelAnswers(
+                self._registry,
+                self._catalog,
+                self._rollouts,
+                self._deployer,
+                self._events,
+                speeds=self._speeds,
+                guard=self._guard,
+                profiling=Profiling(self._registry, self, settings.profile_silence_s),
+                changes=changes,
+            ),
+            plans=PlanAnswers(
+                self._registry,
+                self._catalog,
+                self._rollouts,
+                self._deployer,
+                speeds=self._speeds,
+                guard=self._guard,
+                changes=changes,
+            ),
+            goals=GoalChanges(self._registry, self._catalog, self._deployer, changes, self._rollouts.unchecked),
+            studies=Studies(self._catalog, self._deployer, self._registry, settings.time_limit_s),
+            events=self._events,
         )
         self._store_health = store.health
         self._keeper = StoreKeeper(store, self._rollouts, self._catalog.tidy, self._events, self._deployer.store_healed)

@@ -15,7 +15,7 @@ from edgesplit.daemon.service_notification import Notifier
 from edgesplit.errors import InvalidConfiguration, InvalidInput
 from edgesplit.operations.goal_operations import Limit, SetWeights
 from edgesplit.planning.goals import Goals, PinRule
-from edgesplit_controller.answering.rendering import measured_document
+from edgesplit_controller.answering.plan_documents import measured_document
 from edgesplit_controller.configuration import Artifacts, Broker, ControllerConfiguration, Planning
 from edgesplit_controller.stating.goals import merged_goals
 

@@ -9,7 +9,7 @@ from edgesplit.control.figure_messages import LinkMetrics, LinkState, NodeMetric
 from edgesplit.control.messages import PROTOCOL
 from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.daemon.clock_watch import ClockSteps, read_clocks, step_text, watch_clock
-from edgesplit_controller.answering.rendering import link_rows
+from edgesplit_controller.answering.fleet_answers import link_rows
 from edgesplit_controller.fleet.node_clocks import NodeClocks
 from edgesplit_controller.fleet.registry import Registry
 

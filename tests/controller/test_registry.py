@@ -7,7 +7,7 @@ import msgspec
 from edgesplit.control.figure_messages import NODE_METRICS, LinkMetrics, LinkState, NodeMetrics, UnreachedPeer
 from edgesplit.control.profile_messages import ExecutionProfile, ProfileReport
 from edgesplit.control.registration_messages import NodeStatus
-from edgesplit_controller.answering.rendering import link_rows
+from edgesplit_controller.answering.fleet_answers import link_rows
 from edgesplit_controller.fleet.registry import Registry
 
 

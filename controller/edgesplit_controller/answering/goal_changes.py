@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, assert_never
 
 from edgesplit.errors import EdgesplitError, InvalidInput, PlanInfeasible, StoreUnwritable
 from edgesplit.operations.goal_operations import (
     AllowNode,
     ForbiddenRow,
     ForbidNode,
+    GoalOperation,
     PinOperators,
     PinsDocument,
     SetWeights,
@@ -23,6 +24,8 @@ from edgesplit.operations.goal_operations import (
     WeightsRow,
 )
 from edgesplit.planning.goals import Goals
+from edgesplit_controller.answering.inbox import Progress
+from edgesplit_controller.answering.state_changes import StateChanges
 from edgesplit_controller.deciding.changes.trigger import ModelChange
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.fleet.registry import Registry
@@ -40,18 +43,52 @@ class GoalChanges:
         registry: Knows which nodes there are.
         catalog: The models.
         deployer: Keeps goals and plans under them.
+        changes: What every change begins and ends with.
         unchecked: Says of a model why the noise bound of what serves it will not be checked, if that is so.
     """
 
     def __init__(
-        self, registry: Registry, catalog: Catalog, deployer: Deployer, unchecked: Callable[[str], str]
+        self,
+        registry: Registry,
+        catalog: Catalog,
+        deployer: Deployer,
+        changes: StateChanges,
+        unchecked: Callable[[str], str],
     ) -> None:
         self._registry = registry
         self._catalog = catalog
         self._deployer = deployer
+        self._changes = changes
         self._unchecked = unchecked
 
-    async def set_weights(self, asked: SetWeights) -> list[WeightsRow]:
+    async def answer(
+        self, asked: GoalOperation, progress: Progress
+    ) -> list[WeightsRow] | PinsDocument | list[ForbiddenRow]:
+        """Carry out an operation.
+
+        Raises:
+            EdgesplitError: It cannot be done; the sentence for the client.
+        """
+        self._changes.begin(asked.name if isinstance(asked, PinOperators | UnpinOperators) else "", progress)
+        progress("planning and preparing", None)
+        try:
+            match asked:
+                case SetWeights():
+                    return await self._set_weights(asked)
+                case PinOperators():
+                    return await self._pin(asked)
+                case UnpinOperators():
+                    return await self._unpin(asked)
+                case ForbidNode():
+                    return await self._forbid(asked)
+                case AllowNode():
+                    return await self._allow(asked)
+                case _:
+                    assert_never(asked)
+        finally:
+            self._changes.collect()
+
+    async def _set_weights(self, asked: SetWeights) -> list[WeightsRow]:
         """Change weights and limits, of one model or of all and those added later.
 
         Raises:
@@ -80,7 +117,7 @@ class GoalChanges:
             for name, change in changes.items()
         ]
 
-    async def pin(self, asked: PinOperators) -> PinsDocument:
+    async def _pin(self, asked: PinOperators) -> PinsDocument:
         """Keep operators on some nodes.
 
         Raises:
@@ -98,7 +135,7 @@ class GoalChanges:
             goals = with_pin(goals, rule)
         return await self._repin(asked.name, goals)
 
-    async def unpin(self, asked: UnpinOperators) -> PinsDocument:
+    async def _unpin(self, asked: UnpinOperators) -> PinsDocument:
         """Lift pins.
 
         Raises:
@@ -110,7 +147,7 @@ class GoalChanges:
             goals = without_pin(goals, select)
         return await self._repin(asked.name, goals)
 
-    async def forbid(self, asked: ForbidNode) -> list[ForbiddenRow]:
+    async def _forbid(self, asked: ForbidNode) -> list[ForbiddenRow]:
         """Use a node no more.
 
         Raises:
@@ -120,8 +157,8 @@ class GoalChanges:
         self._registry.check_known(asked.node)
         return await self._bar(asked.model, lambda goals: with_forbidden(goals, asked.node))
 
-    async def allow(self, asked: AllowNode) -> list[ForbiddenRow]:
-        """Undo `forbid`.
+    async def _allow(self, asked: AllowNode) -> list[ForbiddenRow]:
+        """Undo `_forbid`.
 
         Raises:
             UnknownModel: There is no such model.

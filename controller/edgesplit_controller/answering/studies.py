@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from typing import assert_never
 
 import msgspec
 
@@ -24,6 +25,7 @@ from edgesplit.operations.study_operations import (
     FrontierRow,
     PlanSummary,
     RelaxationRow,
+    StudyOperation,
     TraceFrontier,
     WhatIf,
     WhatIfDocument,
@@ -31,9 +33,11 @@ from edgesplit.operations.study_operations import (
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment, Evaluation, Solution, per_node
 from edgesplit.planning.problem import Problem
+from edgesplit_controller.answering.active_plan import active_plan
 from edgesplit_controller.answering.inbox import Progress
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.fleet.registry import Registry
+from edgesplit_controller.models.catalog import Catalog
 from edgesplit_controller.planner import evaluate, solve
 from edgesplit_controller.planner.studies.explanation import Explanation
 from edgesplit_controller.planner.studies.frontier import Frontier, FrontierPoint, frontier
@@ -52,18 +56,39 @@ class Studies:
     """All studies.
 
     Args:
+        catalog: The models.
         deployer: States problems.
         registry: Knows which nodes there are.
         time_limit_s: What one what-if may take. [s]
     """
 
-    def __init__(self, deployer: Deployer, registry: Registry, time_limit_s: float) -> None:
+    def __init__(self, catalog: Catalog, deployer: Deployer, registry: Registry, time_limit_s: float) -> None:
+        self._catalog = catalog
         self._deployer = deployer
         self._registry = registry
         self._time_limit_s = time_limit_s
         self._one_at_a_time = asyncio.Lock()
 
-    async def explain(self, asked: ExplainPlan, active: PlanRecord, progress: Progress) -> ExplainDocument:
+    async def answer(
+        self, asked: StudyOperation, progress: Progress
+    ) -> ExplainDocument | WhatIfDocument | FrontierDocument:
+        """Carry out an operation.
+
+        Raises:
+            EdgesplitError: It cannot be done; the sentence for the client.
+        """
+        active = active_plan(self._catalog, self._deployer, asked.name)
+        match asked:
+            case ExplainPlan():
+                return await self._explain(asked, active, progress)
+            case WhatIf():
+                return await self._what_if(asked, active, progress)
+            case TraceFrontier():
+                return await self._frontier(asked, active, progress)
+            case _:
+                assert_never(asked)
+
+    async def _explain(self, asked: ExplainPlan, active: PlanRecord, progress: Progress) -> ExplainDocument:
         """Why the active plan is as it is.
 
         Raises:
@@ -89,7 +114,7 @@ class Studies:
         constraints = msgspec.structs.replace(problem.constraints, device_energy_limit_j=limit_j)
         return msgspec.structs.replace(problem, constraints=constraints)
 
-    async def what_if(self, asked: WhatIf, active: PlanRecord, progress: Progress) -> WhatIfDocument:
+    async def _what_if(self, asked: WhatIf, active: PlanRecord, progress: Progress) -> WhatIfDocument:
         """The plan that would result.
 
         Raises:
@@ -125,7 +150,7 @@ class Studies:
             solve_s=solution.timings.total_s,
         )
 
-    async def frontier(self, asked: TraceFrontier, active: PlanRecord, progress: Progress) -> FrontierDocument:
+    async def _frontier(self, asked: TraceFrontier, active: PlanRecord, progress: Progress) -> FrontierDocument:
         """What latency costs in energy, under the model's limits and the present figures.
 
         Raises:

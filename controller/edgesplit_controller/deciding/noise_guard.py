@@ -17,7 +17,7 @@ from edgesplit.control.noise_messages import NoiseReport, exceeds, least_mean
 from edgesplit.control.plan_messages import Shadowing
 from edgesplit.errors import EdgesplitError
 from edgesplit.operations.plan_operations import MeasuredNoise
-from edgesplit_controller.answering.rendering import measured_noise
+from edgesplit_controller.answering.plan_documents import measured_noise
 from edgesplit_controller.configuration import Planning
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.deciding.plan_maker import PlanMaker

@@ -1,7 +1,7 @@
-"""The documents that splitctl prints, from what the controller knows.
+"""The document of a plan, from what the controller knows: predicted beside measured.
 
 Owns: their building. Its rule: pure; figures are passed on, never invented: what is unknown is None. Not here: the
-types (`edgesplit.operations.operation`), handling requests (`answering/dispatch.py`).
+types (`edgesplit.operations.plan_operations`), handling requests (`plan_answers.py`).
 """
 
 from __future__ import annotations
@@ -10,12 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from edgesplit.control.figure_messages import LinkState, Usage
+from edgesplit.control.figure_messages import Usage
 from edgesplit.control.messages import Origin
 from edgesplit.control.noise_messages import NoiseReport, exceeds
-from edgesplit.operations.fleet_operations import LinkRow, NodeRow
 from edgesplit.operations.goal_operations import PinRow
-from edgesplit.operations.model_operations import ModelAddedDocument, ModelDocument, ProfilingRow, TighteningDocument
 from edgesplit.operations.plan_operations import (
     ComponentRow,
     DeclinedDocument,
@@ -25,177 +23,21 @@ from edgesplit.operations.plan_operations import (
     PlanDocument,
 )
 from edgesplit.planning.battery_allowance import BatteryAllowance
-from edgesplit.planning.goals import Goals
 from edgesplit.planning.origins import weakest
 from edgesplit.planning.plan import Assignment, per_node
 from edgesplit_controller.answering.energy_report import energy_rows
 from edgesplit_controller.deciding.changes.declined import Declined
 from edgesplit_controller.fleet.node_speeds import Speeds
-from edgesplit_controller.fleet.profiling_progress import failing_rows, profiling_rows
-from edgesplit_controller.fleet.registry import Registry
-from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.planner import evaluate
-from edgesplit_controller.storage.deployment_state import DeploymentState, PlanRecord, Tightening
+from edgesplit_controller.storage.deployment_state import DeploymentState, PlanRecord
 
 __all__ = [
-    "added_document",
     "declined_document",
     "fallback_rows",
-    "link_rows",
     "measured_document",
     "measured_noise",
-    "model_document",
-    "node_rows",
     "plan_document",
 ]
-
-
-def node_rows(registry: Registry, speeds: Speeds, now_unix_s: float) -> list[NodeRow]:
-    """`splitctl nodes`."""
-    rows: list[NodeRow] = []
-    for name, node in registry.nodes.items():
-        status, metrics = node.status, node.metrics if node.online else None
-        if status is None:
-            continue
-        rows.append(
-            NodeRow(
-                name=name,
-                online=node.online,
-                advertise=status.advertise,
-                cpu_percent=metrics.cpu_percent if metrics is not None else None,
-                memory_available_bytes=metrics.memory_available_bytes if metrics is not None else None,
-                compute_w=metrics.compute_w if metrics is not None else None,
-                transmit_w=metrics.transmit_w if metrics is not None else None,
-                power_origin=metrics.power_origin if metrics is not None else None,
-                version=status.version,
-                runtime=status.runtime,
-                emulated=status.emulated,
-                refused=node.refused,
-                speeds=speeds.rows(name),
-                providers=status.providers,
-                power_sensor=metrics.power_sensor if metrics is not None else None,
-                power_problem=metrics.power_problem if metrics is not None else "",
-                failing=failing_rows(node, registry.clock()),
-                clock_offset_s=node.clock_offset_s,
-                warnings=status.warnings if node.online else (),
-                last_seen_s=registry.last_seen_s(name, now_unix_s),
-            )
-        )
-    return rows
-
-
-def link_rows(registry: Registry) -> list[LinkRow]:
-    """`splitctl links`: every direction between nodes that are connected now, those without a measurement too."""
-    measured = {(start, link.to): link for start, link in registry.links()}
-    online = sorted(registry.online())
-    return [
-        _link_row(registry, start, end, measured.get((start, end)))
-        for start in online
-        for end in online
-        if start != end
-    ]
-
-
-def _link_row(registry: Registry, start: str, end: str, link: LinkState | None) -> LinkRow:
-    node = registry.node(start)
-    reasons = {peer.to: peer.reason for peer in node.links.unreached} if node.links is not None else {}
-    if link is None:
-        why = reasons.get(end) or f"{start} has not measured it yet"
-        return LinkRow(
-            from_=start,
-            to=end,
-            bandwidth_bytes_per_s=None,
-            latency_s=None,
-            age_s=None,
-            origin="missing",
-            up=False,
-            reason=why,
-        )
-    return LinkRow(
-        from_=start,
-        to=end,
-        bandwidth_bytes_per_s=link.bandwidth_bytes_per_s,
-        latency_s=link.latency_s,
-        # What the sender said of the age, and how long ago that was: nobody's clock is held against another's.
-        age_s=(link.age_s or 0.0) + registry.clock() - node.links_s,
-        origin=link.origin,
-        up=link.up,
-        reason="" if link.up else reasons.get(end, ""),
-    )
-
-
-def added_document(
-    record: ModelRecord, registry: Registry, warnings: Sequence[str], not_profiled: tuple[ProfilingRow, ...]
-) -> ModelAddedDocument:
-    """`splitctl model add`."""
-    manifest = record.manifest
-    return ModelAddedDocument(
-        name=record.name,
-        sha256=record.sha256,
-        operators=len(record.graph.operators),
-        units=len(record.graph.units),
-        tensors=len(record.graph.tensors),
-        quantizable=manifest.quantizable,
-        noise_model=manifest.noise_report,
-        warnings=(*manifest.warnings, *warnings),
-        profiled=_profiled(record, registry)[0],
-        not_profiled=not_profiled,
-        codecs=manifest.codecs_report,
-    )
-
-
-def model_document(
-    record: ModelRecord,
-    registry: Registry,
-    deployment: DeploymentState | None,
-    goals: Goals,
-    tightening: Tightening | None = None,
-) -> ModelDocument:
-    """`splitctl model list` and `model show`."""
-    active = deployment.rollout.active if deployment is not None else None
-    manifest = record.manifest
-    there, away = _profiled(record, registry)
-    return ModelDocument(
-        name=record.name,
-        sha256=record.sha256,
-        operators=len(record.graph.operators),
-        units=len(record.graph.units),
-        tensors=len(record.graph.tensors),
-        quantizable=manifest.quantizable,
-        noise_model=manifest.noise_report,
-        codecs=manifest.codecs_report,
-        inputs=record.inputs,
-        outputs=record.outputs,
-        weight_bytes=record.weight_bytes,
-        deployed=active is not None,
-        source=active.source if active is not None else None,
-        epoch=active.epoch if active is not None else None,
-        profiled=there,
-        profiled_offline=away,
-        goals=goals,
-        warnings=manifest.warnings,
-        noise_tightening=_tightening(tightening) if tightening is not None else None,
-        profiling=profiling_rows(record, registry),
-    )
-
-
-def _profiled(record: ModelRecord, registry: Registry) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Nodes that profiled a model: those that are there, and those that are not."""
-    nodes, online = registry.profiled(record.name, record.sha256), registry.online()
-    return tuple(name for name in nodes if name in online), tuple(name for name in nodes if name not in online)
-
-
-def _tightening(tightening: Tightening) -> TighteningDocument:
-    return TighteningDocument(
-        factor=tightening.factor,
-        float_only=tightening.float_only,
-        epoch=tightening.epoch,
-        samples=tightening.samples,
-        predicted=tightening.predicted,
-        measured=tightening.measured,
-        bound=tightening.bound,
-        at_unix_s=tightening.at_unix_s,
-    )
 
 
 def plan_document(

@@ -1,0 +1,231 @@
+"""Answers about models: adding, profiling, listing, removing.
+
+Owns: the operations of `edgesplit.operations.model_operations`. Its rule: it decides nothing the catalog, the deployer or
+the registry owns; it puts their answers together. Not here: serving (`plan_answers.py`), goals (`goal_changes.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from edgesplit.errors import EdgesplitError, StoreUnwritable
+from edgesplit.operations.model_operations import (
+    AddModel,
+    ListModels,
+    ModelAddedDocument,
+    ModelDocument,
+    ModelOperation,
+    ProfiledRow,
+    ProfileModel,
+    ProfilingRow,
+    RemoveModel,
+    ShowModel,
+    TighteningDocument,
+)
+from edgesplit.planning.goals import Goals
+from edgesplit_controller.answering.inbox import Progress
+from edgesplit_controller.answering.state_changes import StateChanges
+from edgesplit_controller.deciding.deployer import Deployer
+from edgesplit_controller.deciding.noise_guard import NoiseGuard
+from edgesplit_controller.event_log import EventLog
+from edgesplit_controller.fleet.node_speeds import Speeds
+from edgesplit_controller.fleet.profiling_progress import Profiling, profiling_rows
+from edgesplit_controller.fleet.registry import Registry
+from edgesplit_controller.models.catalog import Catalog
+from edgesplit_controller.models.model_record import ModelRecord
+from edgesplit_controller.rollout.driver import Rollouts
+from edgesplit_controller.storage.deployment_state import DeploymentState, Tightening
+
+__all__ = ["ModelAnswers"]
+
+
+class ModelAnswers:
+    """All of them.
+
+    Args:
+        registry: The fleet.
+        catalog: The models.
+        rollouts: Remember which models are removed.
+        deployer: The deployments.
+        events: Where it is told.
+        speeds: Forget a removed model.
+        guard: Knows how noise models are tightened.
+        profiling: Waits for nodes.
+        changes: What every change begins and ends with.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        catalog: Catalog,
+        rollouts: Rollouts,
+        deployer: Deployer,
+        events: EventLog,
+        *,
+        speeds: Speeds,
+        guard: NoiseGuard,
+        profiling: Profiling,
+        changes: StateChanges,
+    ) -> None:
+        self._registry = registry
+        self._catalog = catalog
+        self._rollouts = rollouts
+        self._deployer = deployer
+        self._events = events
+        self._speeds = speeds
+        self._guard = guard
+        self._profiling = profiling
+        self._changes = changes
+
+    async def answer(
+        self, asked: ModelOperation, progress: Progress
+    ) -> ModelAddedDocument | list[ProfiledRow] | list[ModelDocument] | ModelDocument:
+        """Carry out an operation.
+
+        Raises:
+            EdgesplitError: It cannot be done; the sentence for the client.
+        """
+        match asked:
+            case AddModel():
+                return await self._add(asked, progress)
+            case ProfileModel():
+                return await self._profiling.ask_again(self._catalog.get(asked.name), asked.node, progress)
+            case ListModels():
+                return [self._document(record) for record in self._catalog.records.values()]
+            case ShowModel():
+                return self._document(self._catalog.get(asked.name))
+            case RemoveModel():
+                return await self._remove(asked.name, progress)
+            case _:
+                assert_never(asked)
+
+    async def _add(self, asked: AddModel, progress: Progress) -> ModelAddedDocument:
+        try:
+            self._changes.begin(asked.name, progress)
+        except StoreUnwritable:
+            self._catalog.discard(asked)
+            raise
+        self._forget_removed(asked.name)
+        try:
+            record = await self._catalog.add(asked, progress)
+        except BaseException:
+            self._changes.collect()  # a refused model leaves no blobs, which may be what the store has no room for
+            raise
+        self._guard.believe(record.name)
+        text = (
+            f"model {record.name} was added: {len(record.graph.operators)} operators in {len(record.graph.units)} units"
+        )
+        self._events.add("model-added", text, model=record.name)
+        warnings = await self._profiling.wait(record, progress)
+        not_profiled = self._profiling.failures(record)
+        if record.name in self._deployer.deployments:
+            progress("moving the deployment to the new version", None)
+            try:
+                await self._deployer.model_replaced(record.name)
+            except EdgesplitError as error:
+                warnings.append(f"the deployment still serves the old version: {error}")
+        self._changes.collect()
+        return _added_document(record, self._registry, warnings, not_profiled)
+
+    async def _remove(self, name: str, progress: Progress) -> ModelDocument:
+        self._changes.begin(name, progress)
+        document = self._document(self._catalog.get(name))
+        if name in self._deployer.deployments:
+            progress(f"ending the serving of {name}", None)
+        await self._deployer.remove(name)
+        if self._catalog.remove(name):
+            self._rollouts.note(removed=tuple(other for other in self._rollouts.state.removed if other != name))
+        self._speeds.forget_model(name)
+        self._events.add("model-removed", f"model {name} was removed", model=name)
+        self._changes.collect()
+        return document
+
+    def _forget_removed(self, name: str) -> None:
+        """Make room for a new model of a name whose old one could not be deleted when it was removed.
+
+        Raises:
+            StoreUnwritable: It still cannot.
+        """
+        if name in self._rollouts.state.removed and name not in self._catalog.records:
+            self._catalog.delete(name)
+            self._rollouts.update(removed=tuple(other for other in self._rollouts.state.removed if other != name))
+
+    def _document(self, record: ModelRecord) -> ModelDocument:
+        deployment = self._deployer.deployments.get(record.name)
+        goals, tightening = self._deployer.goals(record.name), self._guard.tightening(record.name)
+        return _model_document(record, self._registry, deployment, goals, tightening)
+
+
+def _added_document(
+    record: ModelRecord, registry: Registry, warnings: Sequence[str], not_profiled: tuple[ProfilingRow, ...]
+) -> ModelAddedDocument:
+    """`splitctl model add`."""
+    manifest = record.manifest
+    return ModelAddedDocument(
+        name=record.name,
+        sha256=record.sha256,
+        operators=len(record.graph.operators),
+        units=len(record.graph.units),
+        tensors=len(record.graph.tensors),
+        quantizable=manifest.quantizable,
+        noise_model=manifest.noise_report,
+        warnings=(*manifest.warnings, *warnings),
+        profiled=_profiled(record, registry)[0],
+        not_profiled=not_profiled,
+        codecs=manifest.codecs_report,
+    )
+
+
+def _model_document(
+    record: ModelRecord,
+    registry: Registry,
+    deployment: DeploymentState | None,
+    goals: Goals,
+    tightening: Tightening | None = None,
+) -> ModelDocument:
+    """`splitctl model list` and `model show`."""
+    active = deployment.rollout.active if deployment is not None else None
+    manifest = record.manifest
+    there, away = _profiled(record, registry)
+    return ModelDocument(
+        name=record.name,
+        sha256=record.sha256,
+        operators=len(record.graph.operators),
+        units=len(record.graph.units),
+        tensors=len(record.graph.tensors),
+        quantizable=manifest.quantizable,
+        noise_model=manifest.noise_report,
+        codecs=manifest.codecs_report,
+        inputs=record.inputs,
+        outputs=record.outputs,
+        weight_bytes=record.weight_bytes,
+        deployed=active is not None,
+        source=active.source if active is not None else None,
+        epoch=active.epoch if active is not None else None,
+        profiled=there,
+        profiled_offline=away,
+        goals=goals,
+        warnings=manifest.warnings,
+        noise_tightening=_tightening(tightening) if tightening is not None else None,
+        profiling=profiling_rows(record, registry),
+    )
+
+
+def _profiled(record: ModelRecord, registry: Registry) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Nodes that profiled a model: those that are there, and those that are not."""
+    nodes, online = registry.profiled(record.name, record.sha256), registry.online()
+    return tuple(name for name in nodes if name in online), tuple(name for name in nodes if name not in online)
+
+
+def _tightening(tightening: Tightening) -> TighteningDocument:
+    return TighteningDocument(
+        factor=tightening.factor,
+        float_only=tightening.float_only,
+        epoch=tightening.epoch,
+        samples=tightening.samples,
+        predicted=tightening.predicted,
+        measured=tightening.measured,
+        bound=tightening.bound,
+        at_unix_s=tightening.at_unix_s,
+    )

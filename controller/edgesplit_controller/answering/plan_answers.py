@@ -1,0 +1,159 @@
+"""Answers about served models: deploying them, their active plans, where their requests go.
+
+Owns: the operations of `edgesplit.operations.plan_operations`. Its rule: it decides nothing the catalog, the deployer or
+the registry owns; it puts their answers together. Not here: the plan's document (`plan_documents.py`), plans that might
+be (`studies.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import assert_never
+
+from edgesplit.errors import InvalidInput, NodeUnreachable
+from edgesplit.operations.plan_operations import (
+    DeployDocument,
+    DeployModel,
+    ExportProblem,
+    PlanDocument,
+    PlanOperation,
+    ShowPlan,
+    ShowSource,
+    SourceDocument,
+    UndeployModel,
+)
+from edgesplit.planning.problem import Problem
+from edgesplit_controller.answering.active_plan import active_plan
+from edgesplit_controller.answering.inbox import Progress
+from edgesplit_controller.answering.plan_documents import fallback_rows, plan_document
+from edgesplit_controller.answering.state_changes import StateChanges
+from edgesplit_controller.deciding.deployer import Deployer
+from edgesplit_controller.deciding.noise_guard import NoiseGuard
+from edgesplit_controller.fleet.node_speeds import Speeds
+from edgesplit_controller.fleet.registry import Registry
+from edgesplit_controller.models.catalog import Catalog
+from edgesplit_controller.rollout.driver import Rollouts
+from edgesplit_controller.stating.pinning import pin_rows
+
+__all__ = ["PlanAnswers"]
+
+
+class PlanAnswers:
+    """All of them.
+
+    Args:
+        registry: The fleet.
+        catalog: The models.
+        rollouts: What nodes serve.
+        deployer: The deployments.
+        speeds: How profiles are corrected.
+        guard: Knows measured noise.
+        changes: What every change begins and ends with.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        catalog: Catalog,
+        rollouts: Rollouts,
+        deployer: Deployer,
+        *,
+        speeds: Speeds,
+        guard: NoiseGuard,
+        changes: StateChanges,
+    ) -> None:
+        self._registry = registry
+        self._catalog = catalog
+        self._rollouts = rollouts
+        self._deployer = deployer
+        self._speeds = speeds
+        self._guard = guard
+        self._changes = changes
+
+    async def answer(
+        self, asked: PlanOperation, progress: Progress
+    ) -> DeployDocument | PlanDocument | Problem | SourceDocument:
+        """Carry out an operation.
+
+        Raises:
+            EdgesplitError: It cannot be done; the sentence for the client.
+        """
+        match asked:
+            case DeployModel():
+                return await self._deploy(asked, progress)
+            case UndeployModel():
+                return await self._undeploy(asked.name, progress)
+            case ShowPlan():
+                return self._plan(asked.name)
+            case ExportProblem():
+                return active_plan(self._catalog, self._deployer, asked.name).problem
+            case ShowSource():
+                return self._source(asked.name, asked.via)
+            case _:
+                assert_never(asked)
+
+    async def _deploy(self, asked: DeployModel, progress: Progress) -> DeployDocument:
+        self._changes.begin(asked.name, progress)
+        started_s = time.monotonic()
+        self._catalog.get(asked.name)
+        if not asked.wait_s > 0:
+            raise InvalidInput(f"--wait is {asked.wait_s:g}: give a number of seconds greater than 0")
+        progress("planning and preparing", None)
+        change = await self._deployer.deploy(asked.name, asked.source, asked.wait_s)
+        self._changes.collect()
+        seconds = time.monotonic() - started_s
+        warnings = tuple(filter(None, [self._rollouts.unchecked(asked.name)]))
+        return DeployDocument(
+            model=asked.name, epoch=change.epoch, seconds=seconds, reason=change.reason, warnings=warnings
+        )
+
+    async def _undeploy(self, name: str, progress: Progress) -> DeployDocument:
+        self._changes.begin(name, progress)
+        started_s = time.monotonic()
+        self._catalog.get(name)
+        progress("waiting for the last requests", None)
+        epoch = await self._deployer.undeploy(name)
+        self._changes.collect()
+        return DeployDocument(model=name, epoch=epoch, seconds=time.monotonic() - started_s)
+
+    def _plan(self, name: str) -> PlanDocument:
+        plan = active_plan(self._catalog, self._deployer, name)
+        usage = self._registry.usage(name, plan.plan.epoch)
+        record = self._catalog.get(name)
+        pins = pin_rows(record.graph, plan.goals.pins, plan.plan.source)
+        rows = fallback_rows(self._deployer.deployments[name], plan, partial(self._rollouts.is_prepared, name))
+        battery, noise, serving = (
+            self._deployer.battery(name),
+            self._guard.document(name, plan),
+            self._rollouts.serving(name),
+        )
+        return plan_document(
+            plan,
+            usage,
+            serving,
+            speeds=self._speeds,
+            pins=pins,
+            fallbacks=rows,
+            battery=battery,
+            noise=noise,
+            declined=self._deployer.declined.of(name),
+        )
+
+    def _source(self, name: str, via: str | None) -> SourceDocument:
+        active_plan(self._catalog, self._deployer, name)
+        deployment = self._deployer.deployments[name]
+        node = via if via is not None else deployment.source
+        self._registry.check_known(node)
+        status = self._registry.node(node).status
+        if status is None or not status.online:
+            raise NodeUnreachable(f"node {node} is offline: start its agent or go --via another node")
+        return SourceDocument(
+            model=name,
+            source=deployment.source,
+            via=node,
+            address=status.advertise,
+            epoch=self._rollouts.serving(name),
+            inputs=deployment.inputs,
+            outputs=deployment.outputs,
+        )
