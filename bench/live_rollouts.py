@@ -14,7 +14,8 @@ from bench.live_plans import PREPARE_TIMEOUT_S, PlanPusher
 from edgesplit.control.plan_messages import DEPLOYMENT, DESIRED, Deployment, Desired, EpochSpec
 from edgesplit_controller.graph.graph_refs import tensor_specs
 from edgesplit_controller.graph.model_graph import ModelGraph
-from edgesplit_controller.rollout.steps import World, advance, begin, parts
+from edgesplit_controller.rollout.desired_state import desired_states
+from edgesplit_controller.rollout.steps import World, advance, begin
 from edgesplit_controller.storage.rollout_state import EpochPlan, Rollout
 
 __all__ = ["PlanRoller", "Switch"]
@@ -61,7 +62,7 @@ class PlanRoller(PlanPusher):
             epoch=epoch,
             source=source,
             participants=tuple(sorted(specs)),
-            fallback=None if local is None else local.epoch,
+            local_fallback=None if local is None else local.epoch,
         )
         self._specs = {**self._specs, epoch: specs} | ({} if local is None else {local.epoch: {source: local}})
         began_s = activated_s = time.monotonic()
@@ -83,7 +84,7 @@ class PlanRoller(PlanPusher):
                 await self._changed.wait()
         self._publish(model, graph)
         await self._until(lambda: self._holds(model, {epoch} | ({local.epoch} if local is not None else set())))
-        kept = {plan.epoch, plan.fallback}
+        kept = {plan.epoch, plan.local_fallback}
         self._specs = {number: held for number, held in self._specs.items() if number in kept}
         return Switch(epoch, began_s, activated_s, time.monotonic())
 
@@ -99,26 +100,18 @@ class PlanRoller(PlanPusher):
     def _publish(self, model: str, graph: ModelGraph) -> None:
         """Tell every node what it should hold; what nobody should is told too."""
         inputs, outputs = tensor_specs(graph, graph.inputs), tensor_specs(graph, graph.outputs)
-        wanted = parts(self._rollout)
+        desired = desired_states(
+            model, self._rollout, lambda epoch, node: self._specs[epoch][node], inputs=inputs, outputs=outputs
+        )
         for node in self._statuses:
-            if node not in wanted:
+            if node not in desired:
                 self._tell(Desired(node=node, model=model, inputs=inputs, outputs=outputs, epochs=()))
-        for node, part in wanted.items():
-            epochs = sorted({*part.plans, *part.local})
-            desired = Desired(
-                node=node,
-                model=model,
-                inputs=inputs,
-                outputs=outputs,
-                epochs=tuple(self._specs[epoch][node] for epoch in epochs),
-                serve=part.serve,
-                fallback=part.fallback,
-            )
-            if part.serve is not None:
+        for node, state in desired.items():
+            if state.serve is not None:
                 advertise = self._statuses[node].advertise
                 deployment = Deployment(model=model, source=node, advertise=advertise, inputs=inputs, outputs=outputs)
                 self._bus.publish(DEPLOYMENT, deployment, model)
-            self._tell(desired)
+            self._tell(state)
 
     def _tell(self, desired: Desired) -> None:
         topic = desired.node, desired.model

@@ -14,11 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesplit.control.plan_messages import EpochState, Observed
+from edgesplit.control.plan_messages import Desired, EpochState, Observed
 from edgesplit.errors import EdgesplitError
 from edgesplit.operations.goal_operations import ForbidNode
 from edgesplit.operations.plan_operations import DeployModel, ShowPlan, UndeployModel
-from edgesplit_controller.rollout.steps import World, advance, begin, parts, remaining_s
+from edgesplit_controller.rollout.desired_state import desired_states
+from edgesplit_controller.rollout.steps import World, advance, begin, remaining_s
 from edgesplit_controller.storage.rollout_state import EpochPlan, Rollout
 from tests.controller.test_service import Fleet
 from tests.controller.tiny_models import convolutions
@@ -139,6 +140,10 @@ moments = st.lists(
 )
 
 
+def desired(rollout: Rollout) -> dict[str, Desired]:
+    return desired_states("m", rollout, lambda _epoch, _node: None)
+
+
 @given(moments, st.sampled_from([None, OLD]))
 def test_any_restarts_end_in_the_old_plan_or_the_new_within_the_limit(
     sequence: list[tuple[str, float | str]], active: EpochPlan | None
@@ -164,15 +169,15 @@ def test_any_restarts_end_in_the_old_plan_or_the_new_within_the_limit(
         rollout, _ = advance(rollout, World(told, frozenset(), left_s <= 0.0))
         assert rollout.active in {before.active, before.upcoming}
         if rollout.active is not None:
-            assert parts(rollout)["a"].serve is not None
+            assert desired(rollout)["a"].serve is not None
 
     for kind, value in sequence:
         if kind == "pass" and isinstance(value, float):
             wall_s, left_s = wall_s + value, left_s - value
         elif kind == "prepared" and isinstance(value, str):
             prepared[value].add(2)
-        elif kind == "serving" and parts(rollout).get("a") is not None:
-            serving = parts(rollout)["a"].serve
+        elif kind == "serving" and desired(rollout).get("a") is not None:
+            serving = desired(rollout)["a"].serve
         elif kind == "restart" and isinstance(value, float):
             wall_s += value
             rollout = msgspec.json.decode(msgspec.json.encode(rollout), type=Rollout)

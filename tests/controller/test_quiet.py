@@ -23,7 +23,7 @@ from edgesplit.planning.plan import Assignment
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.configuration import Planning, Thresholds
 from edgesplit_controller.deciding.changes.declined import AT_ONCE
-from edgesplit_controller.deciding.fallback_choice import HeldSpare, plan_spares, still_hold
+from edgesplit_controller.deciding.fallback_choice import plan_fallbacks, still_hold
 from edgesplit_controller.deciding.plan_maker import PlanMaker
 from edgesplit_controller.planner import evaluate
 from edgesplit_controller.storage.deployment_state import FallbackRecord, PlanRecord
@@ -60,7 +60,7 @@ def has_arrived(fleet: Fleet) -> bool:
 
 
 def told(fleet: Fleet) -> Counter[str]:
-    """Events of links, plans and spares, by kind."""
+    """Events of links, plans and fallbacks, by kind."""
     events = fleet.service._events.last(100_000, EventSelection(kinds=("links", "plans", "peers")))
     return Counter(event.kind for event in events)
 
@@ -137,49 +137,51 @@ async def test_declined_plans_are_counted_where_people_look(fleet: Fleet) -> Non
     assert f'edgesplit_controller_replans_declined{{model="tiny"}} {declined["count"]:.1f}' in page
 
 
-def spares(fleet: Fleet) -> tuple[FallbackEpoch, ...]:
-    return fleet.service._deployer.deployments["tiny"].rollout.spares
+def fallbacks(fleet: Fleet) -> tuple[FallbackEpoch, ...]:
+    return fleet.service._deployer.deployments["tiny"].rollout.fallbacks
 
 
-async def test_spares_stay_while_figures_scatter(fleet: Fleet) -> None:
+async def test_fallbacks_stay_while_figures_scatter(fleet: Fleet) -> None:
     await fleet.client.add("tiny", convolutions())
     await fleet.client.ask(DeployModel(name="tiny", source="device"))
-    await until(lambda: bool(spares(fleet)) and all(spare.ready for spare in spares(fleet)))
-    epochs = [spare.epoch for spare in spares(fleet)]
-    fallbacks = fleet.service._deployer._fallbacks
+    await until(lambda: bool(fallbacks(fleet)) and all(fallback.ready for fallback in fallbacks(fleet)))
+    epochs = [fallback.epoch for fallback in fallbacks(fleet)]
+    planning = fleet.service._deployer._fallbacks
     draw = random.Random(2)
     for _ in range(5):
         for agent in fleet.agents.values():
             for peer in agent.peers:
                 agent.peers[peer] = GOOD_LINK[0] * draw.uniform(0.9, 1.1), GOOD_LINK[1]
             agent.publish_links()
-        fallbacks.refresh("tiny")
-        await asyncio.gather(*fallbacks._tasks.values())
-    assert [spare.epoch for spare in spares(fleet)] == epochs
+        planning.refresh("tiny")
+        await asyncio.gather(*planning._tasks.values())
+    assert [fallback.epoch for fallback in fallbacks(fleet)] == epochs
     assert fleet.service._rollouts.state.epochs["tiny"] == max(epochs)
 
 
-async def test_a_spare_is_replaced_only_by_one_that_gains_enough(fleet: Fleet) -> None:
+async def test_a_fallback_is_replaced_only_by_one_that_gains_enough(fleet: Fleet) -> None:
     await fleet.client.add("tiny", convolutions())
     await fleet.client.ask(DeployModel(name="tiny", source="device"))
     active, thresholds = fleet.plan("tiny"), Thresholds()
-    (best,) = plan_spares(active, 5.0, [], thresholds)
+    (best,) = plan_fallbacks(active, 5.0, {}, thresholds)
     assert best.lost == ("cloud",)
     assert set(best.assignment.node_of.values()) == {"device", "edge"}
     units = [name for name, node in best.assignment.node_of.items() if node == "edge"]
     worse = Assignment(dict(best.assignment.node_of) | dict.fromkeys(units[1:], "device"))
-    (again,) = plan_spares(active, 5.0, [held(active, worse)], thresholds)
+    (again,) = plan_fallbacks(active, 5.0, held(active, worse), thresholds)
     assert again.assignment == best.assignment
-    (again,) = plan_spares(active, 5.0, [held(active, worse)], Thresholds(gain=1.0))
+    (again,) = plan_fallbacks(active, 5.0, held(active, worse), Thresholds(gain=1.0))
     assert again.assignment == worse
-    (again,) = plan_spares(active, 5.0, [held(active, best.assignment)], thresholds)
+    (again,) = plan_fallbacks(active, 5.0, held(active, best.assignment), thresholds)
     assert again.assignment == best.assignment
-    assert still_hold(active.problem, [held(active, best.assignment)], thresholds)
-    assert not still_hold(active.problem, [held(active, best.assignment, latency_s=1e-3)], thresholds)
-    assert not still_hold(active.problem, [held(active, active.assignment)], thresholds)  # it needs what is lost
+    assert still_hold(active.problem, held(active, best.assignment), thresholds)
+    assert not still_hold(active.problem, held(active, best.assignment, latency_s=1e-3), thresholds)
+    assert not still_hold(active.problem, held(active, active.assignment), thresholds)  # it needs what is lost
 
 
-def held(active: PlanRecord, assignment: Assignment, latency_s: float | None = None) -> HeldSpare:
+def held(
+    active: PlanRecord, assignment: Assignment, latency_s: float | None = None
+) -> dict[FallbackEpoch, FallbackRecord]:
     evaluation = evaluate(active.problem, assignment)
     plan = FallbackRecord(
         epoch=7,
@@ -191,7 +193,7 @@ def held(active: PlanRecord, assignment: Assignment, latency_s: float | None = N
         noise=0.0,
         per_node={},
     )
-    return HeldSpare(("cloud",), plan)
+    return {FallbackEpoch(epoch=7, lost=("cloud",), participants=()): plan}
 
 
 def test_half_of_the_gain_that_justifies_a_switch_is_what_a_link_must_be_able_to_do() -> None:

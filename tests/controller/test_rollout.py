@@ -7,16 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgesplit.control.plan_messages import EpochState, Observed
+from edgesplit.control.plan_messages import Desired, EpochSpec, EpochState, Observed
 from edgesplit.retrying import Retrying
-from edgesplit_controller.rollout.steps import World, advance, begin, parts, with_spares
+from edgesplit_controller.rollout.desired_state import desired_states
+from edgesplit_controller.rollout.steps import World, advance, begin, with_fallbacks
 from edgesplit_controller.storage.rollout_state import EpochPlan, FallbackEpoch, Rollout
 
 NODES = ("device", "edge", "cloud")
 
 
 def plan(epoch: int, *participants: str, source: str = "device", fallback: int | None = None) -> EpochPlan:
-    return EpochPlan(epoch=epoch, source=source, participants=(source, *participants), fallback=fallback)
+    return EpochPlan(epoch=epoch, source=source, participants=(source, *participants), local_fallback=fallback)
 
 
 def observed(node: str, serving: int | None = None, in_flight: int = 0, **states: str) -> Observed:
@@ -30,6 +31,17 @@ def observed(node: str, serving: int | None = None, in_flight: int = 0, **states
 _STATE = EpochState.__annotations__ and msgspec.structs.fields(EpochState)[1].type
 
 
+def desired(rollout: Rollout) -> dict[str, Desired]:
+    """What nodes should hold, each epoch without anything to compute."""
+    return desired_states(
+        "m", rollout, lambda epoch, node: EpochSpec(epoch=epoch, source=node, participants={}, components=())
+    )
+
+
+def held(rollout: Rollout, node: str) -> tuple[int, ...]:
+    return tuple(spec.epoch for spec in desired(rollout)[node].epochs)
+
+
 def world(*reports: Observed, gone: tuple[str, ...] = (), overdue: bool = False) -> World:
     return World({report.node: report for report in reports}, frozenset(gone), overdue)
 
@@ -38,10 +50,10 @@ def test_an_epoch_is_activated_only_when_every_participant_prepared_it() -> None
     rollout = begin(Rollout(), plan(1, "edge"), begun_unix_s=5.0, limit_s=60.0)
     rollout, notices = advance(rollout, world(observed("device", e1="prepared"), observed("edge", e1="preparing")))
     assert notices == ()
-    assert parts(rollout)["device"].serve is None
+    assert desired(rollout)["device"].serve is None
     rollout, notices = advance(rollout, world(observed("device", e1="prepared"), observed("edge", e1="prepared")))
     assert [notice.kind for notice in notices] == ["prepared"]
-    assert parts(rollout)["device"].serve == 1
+    assert desired(rollout)["device"].serve == 1
     assert rollout.active is None
     rollout, notices = advance(rollout, world(observed("device", 1, e1="prepared"), observed("edge", e1="prepared")))
     assert [notice.kind for notice in notices] == ["activated"]
@@ -69,15 +81,15 @@ def test_the_old_epoch_is_kept_until_its_last_request_ended() -> None:
     rollout = begin(Rollout(active=plan(1, "edge")), plan(3, "cloud", fallback=2), begun_unix_s=5.0, limit_s=60.0)
     ready = (observed("edge", e1="prepared"), observed("cloud", e3="prepared"))
     rollout, _ = advance(rollout, world(observed("device", 1, e1="prepared", e3="prepared"), *ready))
-    assert parts(rollout)["edge"].plans == (1,)
+    assert held(rollout, "edge") == (1,)
     rollout, _ = advance(rollout, world(observed("device", 3, in_flight=2, e1="draining", e3="prepared"), *ready))
     assert rollout.retiring == (plan(1, "edge"),)
-    assert parts(rollout)["edge"].plans == (1,)
+    assert held(rollout, "edge") == (1,)
     rollout, notices = advance(rollout, world(observed("device", 3, e1="draining", e3="prepared"), *ready))
     assert [(notice.kind, notice.plan.epoch) for notice in notices] == [("retired", 1)]
-    assert "edge" not in parts(rollout)
-    assert parts(rollout)["device"].fallback == 2
-    assert parts(rollout)["device"].local == (2,)
+    assert "edge" not in desired(rollout)
+    assert desired(rollout)["device"].fallback == 2
+    assert held(rollout, "device") == (2, 3)
 
 
 @pytest.mark.parametrize(
@@ -94,17 +106,17 @@ def test_an_epoch_that_cannot_be_prepared_is_abandoned_and_the_old_one_serves(st
     assert [notice.kind for notice in notices] == ["abandoned"]
     assert reason in notices[0].reason
     assert rollout == Rollout(active=plan(1), begun_unix_s=5.0, limit_s=60.0)
-    assert parts(rollout)["device"].serve == 1
+    assert desired(rollout)["device"].serve == 1
 
 
 def test_moving_to_another_source_keeps_both_until_the_new_one_serves() -> None:
     rollout = begin(Rollout(active=plan(1)), plan(2, source="edge"), begun_unix_s=5.0, limit_s=60.0)
     rollout, _ = advance(rollout, world(observed("device", 1, e1="prepared"), observed("edge", e2="prepared")))
-    assert (parts(rollout)["device"].serve, parts(rollout)["edge"].serve) == (1, 2)
+    assert (desired(rollout)["device"].serve, desired(rollout)["edge"].serve) == (1, 2)
     rollout, _ = advance(rollout, world(observed("device", 1, e1="prepared"), observed("edge", 2, e2="prepared")))
-    assert (parts(rollout)["device"].serve, parts(rollout)["edge"].serve) == (None, 2)
+    assert (desired(rollout)["device"].serve, desired(rollout)["edge"].serve) == (None, 2)
     rollout, _ = advance(rollout, world(observed("device", e1="draining"), observed("edge", 2, e2="prepared")))
-    assert "device" not in parts(rollout)
+    assert "device" not in desired(rollout)
 
 
 def test_another_plan_cannot_begin_while_one_is_prepared() -> None:
@@ -112,42 +124,42 @@ def test_another_plan_cannot_begin_while_one_is_prepared() -> None:
         begin(begin(Rollout(), plan(1), begun_unix_s=1.0, limit_s=1.0), plan(2), begun_unix_s=1.0, limit_s=1.0)
 
 
-def spare(epoch: int, lost: str, *participants: str, ready: bool = False) -> FallbackEpoch:
+def fallback(epoch: int, lost: str, *participants: str, ready: bool = False) -> FallbackEpoch:
     return FallbackEpoch(epoch=epoch, lost=(lost,), participants=("device", *participants), ready=ready)
 
 
-def test_a_spare_is_offered_to_the_source_only_while_all_its_nodes_have_it_ready() -> None:
-    rollout = with_spares(Rollout(active=plan(1, "edge", fallback=2)), (spare(3, "edge", "cloud"),))
-    assert parts(rollout)["cloud"].plans == (3,)
-    assert (parts(rollout)["device"].plans, parts(rollout)["device"].spares) == ((1, 3), {})
+def test_a_fallback_is_offered_to_the_source_only_while_all_its_nodes_have_it_ready() -> None:
+    rollout = with_fallbacks(Rollout(active=plan(1, "edge", fallback=2)), (fallback(3, "edge", "cloud"),))
+    assert held(rollout, "cloud") == (3,)
+    assert (held(rollout, "device"), desired(rollout)["device"].fallbacks) == ((1, 2, 3), {})
     device = observed("device", 1, e1="prepared", e3="prepared")
     rollout, _ = advance(rollout, world(device, observed("cloud", e3="preparing")))
-    assert parts(rollout)["device"].spares == {}
+    assert desired(rollout)["device"].fallbacks == {}
     rollout, _ = advance(rollout, world(device, observed("cloud", e3="prepared")))
-    assert parts(rollout)["device"].spares == {"edge": 3}
-    assert (parts(rollout)["device"].serve, parts(rollout)["device"].fallback) == (1, 2)
+    assert desired(rollout)["device"].fallbacks == {"edge": 3}
+    assert (desired(rollout)["device"].serve, desired(rollout)["device"].fallback) == (1, 2)
     rollout, _ = advance(rollout, world(device, observed("cloud", e3="failed")))
-    assert parts(rollout)["device"].spares == {}
+    assert desired(rollout)["device"].fallbacks == {}
 
 
-def test_spares_end_like_plans_when_their_plan_or_they_are_replaced() -> None:
-    ready = spare(3, "edge", "cloud", ready=True)
-    rollout = with_spares(Rollout(active=plan(1, "edge")), (ready,))
-    rollout = with_spares(rollout, (spare(4, "edge", "cloud"),))
+def test_fallbacks_end_like_plans_when_their_plan_or_they_are_replaced() -> None:
+    ready = fallback(3, "edge", "cloud", ready=True)
+    rollout = with_fallbacks(Rollout(active=plan(1, "edge")), (ready,))
+    rollout = with_fallbacks(rollout, (fallback(4, "edge", "cloud"),))
     assert [kept.epoch for kept in rollout.retiring] == [3]
     on_it = (observed("edge"), observed("cloud", e3="prepared", e4="prepared"))
     rollout, notices = advance(rollout, world(observed("device", 3, e1="prepared", e3="draining"), *on_it))
     assert not notices
-    assert 3 in parts(rollout)["cloud"].plans
+    assert 3 in held(rollout, "cloud")
     rollout, notices = advance(rollout, world(observed("device", 1, e1="prepared", e3="draining"), *on_it))
     assert [(notice.kind, notice.plan.epoch) for notice in notices] == [("retired", 3)]
     rollout = begin(rollout, plan(5), begun_unix_s=5.0, limit_s=60.0)
     rollout, _ = advance(rollout, world(observed("device", 1, e1="prepared", e4="prepared", e5="prepared"), *on_it))
-    assert parts(rollout)["device"].spares == {}  # they are not spares of what is to serve
+    assert desired(rollout)["device"].fallbacks == {}  # they are not fallbacks of what is to serve
     busy = observed("device", 5, in_flight=1, e1="draining", e4="draining", e5="prepared")
     rollout, _ = advance(rollout, world(busy, *on_it))
     assert [kept.epoch for kept in rollout.retiring] == [1, 4]
-    assert (rollout.spares, parts(rollout)["cloud"].plans) == ((), (4,))
+    assert (rollout.fallbacks, held(rollout, "cloud")) == ((), (4,))
 
 
 reports = st.builds(
@@ -189,7 +201,7 @@ def test_whatever_nodes_report_nothing_unprepared_serves_and_nothing_serving_is_
 ) -> None:
     rollout, now_s, deadline_s, last_epoch = Rollout(), 0.0, 0.0, 0
     seen: dict[str, Observed] = {}
-    for new_reports, gone, passed_s, participants, source, spares in sequence:
+    for new_reports, gone, passed_s, participants, source, fallbacks in sequence:
         now_s += passed_s
         seen |= {report.node: report for report in new_reports}
         if rollout.upcoming is None and last_epoch < 6:
@@ -197,26 +209,27 @@ def test_whatever_nodes_report_nothing_unprepared_serves_and_nothing_serving_is_
             others = tuple(sorted({*participants} - {source}))
             rollout = begin(rollout, plan(last_epoch, *others, source=source), begun_unix_s=now_s, limit_s=10.0)
             deadline_s = now_s + 10.0
-        if rollout.active is not None and spares:
+        if rollout.active is not None and fallbacks:
             given_now = tuple(
                 FallbackEpoch(epoch=100 + number, lost=("edge",), participants=(rollout.active.source, *held_by))
-                for number, held_by in spares
+                for number, held_by in fallbacks
             )
-            rollout = with_spares(rollout, given_now)
+            rollout = with_fallbacks(rollout, given_now)
         before = rollout
         rollout, notices = advance(rollout, World(seen, gone, now_s >= deadline_s))
-        held = parts(rollout)
+        states_of = desired(rollout)
+        epochs_of = {node: {spec.epoch for spec in part.epochs} for node, part in states_of.items()}
         for kept in rollout.plans:
-            assert all(kept.epoch in held[node].plans for node in kept.participants)
-        for extra in rollout.spares:
-            assert all(extra.epoch in held[node].plans for node in extra.participants)
-        for dropped in {entry.epoch for entry in before.spares} - {entry.epoch for entry in rollout.spares}:
+            assert all(kept.epoch in epochs_of[node] for node in kept.participants)
+        for extra in rollout.fallbacks:
+            assert all(extra.epoch in epochs_of[node] for node in extra.participants)
+        for dropped in {entry.epoch for entry in before.fallbacks} - {entry.epoch for entry in rollout.fallbacks}:
             ended = {notice.plan.epoch for notice in notices if notice.kind == "retired"}
             assert dropped in ended | {entry.epoch for entry in rollout.retiring}
-        for part in held.values():
-            assert part.serve is None or part.serve in part.plans
-            for epoch in part.spares.values():
-                (offered,) = [entry for entry in rollout.spares if entry.epoch == epoch]
+        for part in states_of.values():
+            assert part.serve is None or part.serve in epochs_of[part.node]
+            for epoch in part.fallbacks.values():
+                (offered,) = [entry for entry in rollout.fallbacks if entry.epoch == epoch]
                 for participant in offered.participants:
                     states = {state.epoch: state.state for state in seen[participant].epochs}
                     assert states[epoch] == "prepared"

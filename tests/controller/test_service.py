@@ -396,10 +396,10 @@ async def test_what_may_not_run_on_the_source_does_not_run_there_in_need(fleet: 
     client = fleet.client
     await client.add("tiny", convolutions(2))
     await client.ask(DeployModel(name="tiny", source="device"))
-    assert fleet.plan("tiny").plan.fallback is not None
+    assert fleet.plan("tiny").plan.local_fallback is not None
     rule = PinRule(kind="pattern", pattern="*", nodes=("cloud", "edge"))
     await client.ask(PinOperators(name="tiny", rule=rule))
-    assert fleet.plan("tiny").plan.fallback is None
+    assert fleet.plan("tiny").plan.local_fallback is None
     await until(lambda: list(fleet.agents["device"].desired["tiny"].fallbacks) == ["cloud"])
     await fleet.agents["cloud"].leave()
     await until(lambda: "edge" in fleet.plan("tiny").assignment.node_of.values())
@@ -480,7 +480,7 @@ async def test_nodes_keep_a_plan_for_the_loss_of_each_node_and_drop_it_with_its_
     await client.ask(PinOperators(name="tiny", rule=PinRule(kind="pattern", pattern="*", nodes=("device", "cloud"))))
     await until(lambda: "tiny" not in fleet.agents["edge"].desired)
     fallbacks = (await client.ask(ShowPlan(name="tiny")))["fallbacks"]
-    assert fallbacks["cloud"]["epoch"] == fleet.plan("tiny").plan.fallback
+    assert fallbacks["cloud"]["epoch"] == fleet.plan("tiny").plan.local_fallback
     assert fallbacks["cloud"]["per_node"]["device"]["operators"] == 4
 
 
@@ -498,7 +498,7 @@ async def test_nodes_keep_only_the_local_fallback_where_that_is_configured(fleet
     await until(lambda: "tiny" not in fleet.agents["edge"].desired)
     assert fleet.agents["device"].desired["tiny"].fallbacks == {}
     fallbacks = (await client.ask(ShowPlan(name="tiny")))["fallbacks"]
-    assert fallbacks["cloud"]["epoch"] == fleet.plan("tiny").plan.fallback
+    assert fallbacks["cloud"]["epoch"] == fleet.plan("tiny").plan.local_fallback
 
 
 async def test_a_fallback_that_does_not_fit_the_memory_is_not_kept(fleet: Fleet) -> None:
@@ -511,9 +511,9 @@ async def test_a_fallback_that_does_not_fit_the_memory_is_not_kept(fleet: Fleet)
     await client.ask(DeployModel(name="tiny", source="device"))
     await until(fleet.service._deployer._fallbacks._tasks["tiny"].done)
     assert sum(operator.weight_bytes for operator in fleet.plan("tiny").problem.operators) < 3200
-    assert fleet.service._deployer.deployments["tiny"].rollout.spares == ()
+    assert fleet.service._deployer.deployments["tiny"].rollout.fallbacks == ()
     document = await client.ask(ShowPlan(name="tiny"))
-    assert document["fallbacks"]["cloud"]["epoch"] == fleet.plan("tiny").plan.fallback
+    assert document["fallbacks"]["cloud"]["epoch"] == fleet.plan("tiny").plan.local_fallback
 
 
 async def test_a_node_that_cannot_prepare_costs_the_epoch_not_the_service(fleet: Fleet) -> None:

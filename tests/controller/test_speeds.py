@@ -58,7 +58,7 @@ def planned(record: ModelRecord, assignment: Assignment) -> DeploymentState:
     """A deployment whose one plan this is."""
     problem = problem_of(record, {})
     plan = PlanRecord(
-        plan=EpochPlan(epoch=EPOCH, source="device", participants=("device", "edge"), fallback=None),
+        plan=EpochPlan(epoch=EPOCH, source="device", participants=("device", "edge")),
         sha256=record.sha256,
         version=record.version,
         specs={},

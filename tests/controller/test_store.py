@@ -21,7 +21,7 @@ STATE_OF_AN_EARLIER_CONTROLLER = Path(__file__).with_name("state_of_2026_11.json
 
 
 def test_state_reads_back_as_it_was_saved(tmp_path: Path) -> None:
-    active = EpochPlan(epoch=3, source="device", participants=("device",), fallback=2)
+    active = EpochPlan(epoch=3, source="device", participants=("device",), local_fallback=2)
     state = State(
         default_goals=Goals(energy_weight=1.0),
         goals={"m": Goals(max_noise=None)},

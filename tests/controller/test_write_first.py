@@ -122,7 +122,7 @@ async def quiet(fleet: Fleet) -> None:
             and not any(
                 kept.rollout.upcoming is not None
                 or kept.rollout.retiring
-                or not all(spare.ready for spare in kept.rollout.spares)
+                or not all(fallback.ready for fallback in kept.rollout.fallbacks)
                 for kept in rollouts.state.deployments.values()
             )
         )

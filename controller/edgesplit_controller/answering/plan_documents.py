@@ -128,21 +128,21 @@ def fallback_rows(
         is_prepared: Whether a node says that it has an epoch ready.
     """
     rows: dict[str, FallbackRow] = {}
-    source, local = plan.plan.source, plan.plan.fallback
+    source, local = plan.plan.source, plan.plan.local_fallback
     if local is not None:
         alone = _local_row(plan, local, prepared=is_prepared(source, local))
         rows = {node: alone for node in plan.plan.participants if node != source}
-    for spare in deployment.rollout.spares:
-        made = deployment.spares[spare.epoch]
+    for fallback in deployment.rollout.fallbacks:
+        made = deployment.fallbacks[fallback.epoch]
         row = FallbackRow(
-            epoch=spare.epoch,
+            epoch=fallback.epoch,
             latency_s=made.latency_s,
             energy_j=made.energy_j,
             noise=made.noise,
             per_node=made.per_node,
-            prepared=spare.ready,
+            prepared=fallback.ready,
         )
-        rows |= dict.fromkeys(spare.lost, row)
+        rows |= dict.fromkeys(fallback.lost, row)
     return rows
 
 

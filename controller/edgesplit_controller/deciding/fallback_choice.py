@@ -1,13 +1,13 @@
-"""Which plans are worth holding for the loss of a node.
+"""Choice of fallbacks: which plans are worth holding for the loss of a node.
 
-Owns: the drafts for every node that could vanish, and whether what nodes hold already is as good. Its rule: pure; a spare
+Owns: the drafts for every node that could vanish, and whether what nodes hold already is as good. Its rule: pure; a fallback
 that is held is kept unless another gains as much as would justify a switch, for preparing one costs nodes as much as
 preparing a plan. Not here: when, compiling, memory (`deciding/fallbacks.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgesplit.planning.plan import Assignment, Evaluation, Solution
@@ -18,10 +18,14 @@ from edgesplit_controller.deciding.changes.replan_reasons import decide
 from edgesplit_controller.planner import evaluate
 from edgesplit_controller.planner.studies.variations import fallbacks, without_node
 from edgesplit_controller.rollout.compilation import is_local
-from edgesplit_controller.stating.codec_offers import offers_hold
+from edgesplit_controller.stating.assignment_fit import fits
 from edgesplit_controller.storage.deployment_state import FallbackRecord, PlanRecord
+from edgesplit_controller.storage.rollout_state import FallbackEpoch
 
-__all__ = ["FallbackDraft", "HeldSpare", "plan_spares", "still_hold"]
+__all__ = ["FallbackDraft", "HeldFallbacks", "plan_fallbacks", "still_hold"]
+
+HeldFallbacks = Mapping[FallbackEpoch, FallbackRecord]
+"""What nodes hold for losses."""
 
 
 @dataclass(frozen=True)
@@ -33,38 +37,27 @@ class FallbackDraft:
     evaluation: Evaluation
 
 
-@dataclass(frozen=True)
-class HeldSpare:
-    """One that nodes hold, its figures those of the day it was made."""
-
-    lost: tuple[str, ...]
-    plan: FallbackRecord
-
-
-def still_hold(problem: Problem, held: Sequence[HeldSpare], thresholds: Thresholds) -> bool:
-    """Whether every spare takes about what it took when it was made, and breaks nothing.
+def still_hold(problem: Problem, held: HeldFallbacks, thresholds: Thresholds) -> bool:
+    """Whether every fallback takes about what it took when it was made, and breaks nothing.
 
     Args:
         problem: Of the plan that serves, with the present figures.
         held: What nodes hold for it.
         thresholds: What about means.
     """
-    for spare in held:
-        for node in spare.lost:
-            now = _without(problem, node, spare.plan.assignment)
+    for fallback, plan in held.items():
+        for node in fallback.lost:
+            now = _without(problem, node, plan.assignment)
             if now is None or now[1].violations:
                 return False
-            pairs = (
-                (spare.plan.latency_s, now[1].timeline_s),
-                (spare.plan.energy_j, now[1].energy_j),
-            )
+            pairs = ((plan.latency_s, now[1].timeline_s), (plan.energy_j, now[1].energy_j))
             if any(differs(before, after, thresholds.change) for before, after in pairs):
                 return False
     return True
 
 
-def plan_spares(
-    active: PlanRecord, time_limit_s: float, held: Sequence[HeldSpare], thresholds: Thresholds
+def plan_fallbacks(
+    active: PlanRecord, time_limit_s: float, held: HeldFallbacks, thresholds: Thresholds
 ) -> list[FallbackDraft]:
     """One draft for each node of the plan that could vanish; equal ones are one, local ones are there already.
 
@@ -94,10 +87,10 @@ def plan_spares(
 
 
 def _as_good(
-    problem: Problem, node: str, solution: Solution, held: Sequence[HeldSpare], thresholds: Thresholds
+    problem: Problem, node: str, solution: Solution, held: HeldFallbacks, thresholds: Thresholds
 ) -> tuple[Assignment, Evaluation] | None:
-    """The spare that is held for a node's loss, if the best one now is not better by enough."""
-    before = next((spare.plan.assignment for spare in held if node in spare.lost), None)
+    """The fallback that is held for a node's loss, if the best one now is not better by enough."""
+    before = next((plan.assignment for fallback, plan in held.items() if node in fallback.lost), None)
     now = _without(problem, node, before) if before is not None else None
     if before is None or now is None or solution.assignment is None or solution.evaluation is None:
         return None
@@ -116,16 +109,9 @@ def _as_good(
 
 def _without(problem: Problem, node: str, assignment: Assignment) -> tuple[Problem, Evaluation] | None:
     """The problem after a node is gone, and what an assignment takes then; None where it cannot run."""
-    there = {other.name for other in problem.nodes}
-    operators = {operator.name: operator for operator in problem.operators}
-    if node not in there or set(assignment.node_of) != operators.keys():
+    if node not in {other.name for other in problem.nodes} or node in assignment.node_of.values():
         return None
-    if not set(assignment.node_of.values()) <= there - {node}:
-        return None
-    if not all(operators[name].quantizable for name in assignment.quantized):
-        return None
-    offers = {tensor.name: [codec.name for codec in tensor.codecs or ()] for tensor in problem.tensors}
-    if not offers_hold(offers, assignment.codecs):
+    if not fits(problem, assignment):
         return None
     smaller = without_node(problem, node)
     evaluation = evaluate(smaller, assignment)

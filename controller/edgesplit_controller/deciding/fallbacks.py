@@ -1,8 +1,8 @@
 """A plan for every node that could vanish, made after the one that serves.
 
-Owns: when spares are planned, which of them fit the nodes' memory, and handing them to the rollout. Its rule: nothing
-here delays a plan that is to serve; a spare gives way to whatever needs its memory. Not here: which spares are worth
-having (`deciding/fallback_choice.py`), when the source moves to a spare (the agents').
+Owns: when fallbacks are planned, which of them fit the nodes' memory, and handing them to the rollout. Its rule: nothing
+here delays a plan that is to serve; a fallback gives way to whatever needs its memory. Not here: which fallbacks are worth
+having (`deciding/fallback_choice.py`), when the source moves to a fallback (the agents').
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from edgesplit.errors import EdgesplitError
 from edgesplit.formatting import time_span
 from edgesplit.planning.plan import per_node
 from edgesplit_controller.configuration import Planning
-from edgesplit_controller.deciding.fallback_choice import FallbackDraft, HeldSpare, plan_spares, still_hold
+from edgesplit_controller.deciding.fallback_choice import FallbackDraft, plan_fallbacks, still_hold
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.graph.blobs import BlobStore
@@ -31,9 +31,9 @@ from edgesplit_controller.storage.rollout_state import FallbackEpoch
 __all__ = ["Fallbacks", "Writing"]
 
 LEAST_TIME_S = 1.0
-"""What spares get of the time limit even where the plan itself used it up. [s]"""
+"""What fallbacks get of the time limit even where the plan itself used it up. [s]"""
 _Basis = tuple[object, ...]
-"""What spares were planned for; figures that scatter are not part of it."""
+"""What fallbacks were planned for; figures that scatter are not part of it."""
 
 
 class Writing:
@@ -64,7 +64,7 @@ class Writing:
 
 
 class Fallbacks:
-    """The spares of all deployments.
+    """The fallbacks of all deployments.
 
     Args:
         rollouts: Holds them.
@@ -72,8 +72,8 @@ class Fallbacks:
         models: By name.
         blobs: Where component graphs go.
         writing: Told when they do.
-        events: Where new spares are told.
-        settings: Whether spares are wanted, and the time limit.
+        events: Where new fallbacks are told.
+        settings: Whether fallbacks are wanted, and the time limit.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Fallbacks:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def refresh(self, model: str) -> None:
-        """Plan the spares of a model anew, in the background; what was under way for it is dropped."""
+        """Plan the fallbacks of a model anew, in the background; what was under way for it is dropped."""
         before = self._tasks.pop(model, None)
         if before is not None:
             before.cancel()
@@ -108,12 +108,12 @@ class Fallbacks:
             self._tasks[model] = asyncio.create_task(self._refresh(model), name=f"fallbacks-{model}")
 
     def trim(self) -> None:
-        """Let go of spares that no longer fit beside what nodes hold and prepare."""
+        """Let go of fallbacks that no longer fit beside what nodes hold and prepare."""
         for model, deployment in tuple(self._rollouts.state.deployments.items()):
-            held = {spare: deployment.spares[spare.epoch] for spare in deployment.rollout.spares}
+            held = {fallback: deployment.fallbacks[fallback.epoch] for fallback in deployment.rollout.fallbacks}
             fitting = self._fitting(model, held)
             if len(fitting) < len(held):
-                self._rollouts.hold_spares(model, fitting)
+                self._rollouts.hold_fallbacks(model, fitting)
 
     async def close(self) -> None:
         """Stop planning; what nodes hold stays."""
@@ -140,23 +140,23 @@ class Fallbacks:
         basis, thresholds = _basis(active, self._settings.fallbacks, self._addresses()), self._settings.thresholds
         if self._settings.fallbacks == "per-node":
             deployment = self._rollouts.state.deployments[model]
-            held = [HeldSpare(spare.lost, deployment.spares[spare.epoch]) for spare in deployment.rollout.spares]
+            held = {fallback: deployment.fallbacks[fallback.epoch] for fallback in deployment.rollout.fallbacks}
             if self._planned_for.get(model) == (basis, len(held)) and await asyncio.to_thread(
                 still_hold, active.problem, held, thresholds
             ):
                 return  # figures scatter, and what nodes hold is as good
             left_s = max(LEAST_TIME_S, self._settings.time_limit_s - active.solve_s)
-            drafts = await asyncio.to_thread(plan_spares, active, left_s, held, thresholds)
+            drafts = await asyncio.to_thread(plan_fallbacks, active, left_s, held, thresholds)
         if self._plannable(model) is not active:
             return  # another plan is on its way, and with it this comes again
         self._planned_for[model] = basis, len(drafts)
         with self._writing():
-            spares = await self._compiled(self._models[model], active, drafts)
+            fallbacks = await self._compiled(self._models[model], active, drafts)
             if self._plannable(model) is active:
-                self._hold(model, self._fitting(model, spares))
+                self._hold(model, self._fitting(model, fallbacks))
 
     def _plannable(self, model: str) -> PlanRecord | None:
-        """The plan to make spares for, unless another is being prepared."""
+        """The plan to make fallbacks for, unless another is being prepared."""
         deployment = self._rollouts.state.deployments.get(model)
         record = self._models.get(model)
         if deployment is None or deployment.active is None or record is None or deployment.rollout.upcoming is not None:
@@ -166,7 +166,7 @@ class Fallbacks:
     async def _compiled(
         self, record: ModelRecord, active: PlanRecord, drafts: Sequence[FallbackDraft]
     ) -> dict[FallbackEpoch, FallbackRecord]:
-        """Every draft as a spare; one that nodes hold already keeps its number."""
+        """Every draft as a fallback; one that nodes hold already keeps its number."""
         deployment, addresses = self._rollouts.state.deployments[record.name], self._addresses()
         found: dict[FallbackEpoch, FallbackRecord] = {}
         for draft in drafts:
@@ -189,9 +189,9 @@ class Fallbacks:
                 )
                 ready = False
             else:
-                epoch, specs, ready = held.epoch, deployment.spares[held.epoch].specs, held.ready
-            spare = FallbackEpoch(epoch=epoch, lost=draft.lost, participants=tuple(sorted(specs)), ready=ready)
-            found[spare] = _spare_plan(epoch, active, draft, specs)
+                epoch, specs, ready = held.epoch, deployment.fallbacks[held.epoch].specs, held.ready
+            fallback = FallbackEpoch(epoch=epoch, lost=draft.lost, participants=tuple(sorted(specs)), ready=ready)
+            found[fallback] = _fallback_record(epoch, active, draft, specs)
         return found
 
     def _addresses(self) -> dict[str, str]:
@@ -199,20 +199,20 @@ class Fallbacks:
         return {name: node.status.advertise for name, node in nodes if node.status is not None}
 
     def _fitting(
-        self, model: str, spares: Mapping[FallbackEpoch, FallbackRecord]
+        self, model: str, fallbacks: Mapping[FallbackEpoch, FallbackRecord]
     ) -> dict[FallbackEpoch, FallbackRecord]:
         """Those that fit every node's memory beside all that must be there, in their order."""
         held = {name: _must_hold(self._rollouts.state.deployments, name) for name in self._registry.nodes}
         for other, deployment in self._rollouts.state.deployments.items():
-            for spare in deployment.rollout.spares if other != model else ():
-                for node, spec in deployment.spares[spare.epoch].specs.items():
+            for fallback in deployment.rollout.fallbacks if other != model else ():
+                for node, spec in deployment.fallbacks[fallback.epoch].specs.items():
                     held.setdefault(node, {}).update(_graphs(spec))
         fitting: dict[FallbackEpoch, FallbackRecord] = {}
-        for spare, plan in spares.items():
+        for fallback, plan in fallbacks.items():
             with_it = {node: held.get(node, {}) | _graphs(spec) for node, spec in plan.specs.items()}
             if all(self._fits(node, sum(graphs.values())) for node, graphs in with_it.items()):
                 held |= with_it
-                fitting[spare] = plan
+                fitting[fallback] = plan
         return fitting
 
     def _fits(self, node: str, nbytes: int) -> bool:
@@ -220,19 +220,19 @@ class Fallbacks:
         limit = status.memory_limit_bytes if status is not None else 0
         return limit <= 0 or nbytes <= limit
 
-    def _hold(self, model: str, spares: Mapping[FallbackEpoch, FallbackRecord]) -> None:
-        before = self._rollouts.state.deployments[model].rollout.spares
-        if not spares and not before:
+    def _hold(self, model: str, fallbacks: Mapping[FallbackEpoch, FallbackRecord]) -> None:
+        before = self._rollouts.state.deployments[model].rollout.fallbacks
+        if not fallbacks and not before:
             return
-        self._rollouts.hold_spares(model, spares)
-        if {spare.epoch for spare in before} == {spare.epoch for spare in spares}:
+        self._rollouts.hold_fallbacks(model, fallbacks)
+        if {fallback.epoch for fallback in before} == {fallback.epoch for fallback in fallbacks}:
             return
-        for spare, plan in spares.items():
+        for fallback, plan in fallbacks.items():
             text = (
-                f"{model} epoch {spare.epoch} on {', '.join(spare.participants)} is kept for the loss of "
-                f"{' or '.join(spare.lost)}: {time_span(plan.latency_s)}"
+                f"{model} epoch {fallback.epoch} on {', '.join(fallback.participants)} is kept for the loss of "
+                f"{' or '.join(fallback.lost)}: {time_span(plan.latency_s)}"
             )
-            data = {"epoch": spare.epoch, "latency_s": plan.latency_s, "energy_j": plan.energy_j}
+            data = {"epoch": fallback.epoch, "latency_s": plan.latency_s, "energy_j": plan.energy_j}
             self._events.add("fallback-planned", text, model=model, data=data)
 
 
@@ -249,7 +249,7 @@ def _must_hold(deployments: Mapping[str, DeploymentState], node: str) -> dict[st
         for plan in deployment.plans.values():
             if node in plan.specs:
                 graphs |= _graphs(plan.specs[node])
-        for local in deployment.local:
+        for local in deployment.local_fallbacks:
             if local.source == node:
                 graphs |= _graphs(local.spec)
     return graphs
@@ -262,18 +262,20 @@ def _basis(active: PlanRecord, wanted: str, addresses: Mapping[str, str]) -> _Ba
 
 
 def _held(deployment: DeploymentState, draft: FallbackDraft, addresses: Mapping[str, str]) -> FallbackEpoch | None:
-    """The spare that nodes hold of a draft, unless a node of it has moved."""
-    for spare in deployment.rollout.spares:
-        plan = deployment.spares[spare.epoch]
+    """The fallback that nodes hold of a draft, unless a node of it has moved."""
+    for fallback in deployment.rollout.fallbacks:
+        plan = deployment.fallbacks[fallback.epoch]
         parts = plan.specs.values()
         if plan.assignment == draft.assignment and all(
             addresses.get(node) == address for part in parts for node, address in part.participants.items()
         ):
-            return spare
+            return fallback
     return None
 
 
-def _spare_plan(epoch: int, active: PlanRecord, draft: FallbackDraft, specs: dict[str, EpochSpec]) -> FallbackRecord:
+def _fallback_record(
+    epoch: int, active: PlanRecord, draft: FallbackDraft, specs: dict[str, EpochSpec]
+) -> FallbackRecord:
     return FallbackRecord(
         epoch=epoch,
         sha256=active.sha256,

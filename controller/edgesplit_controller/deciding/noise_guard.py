@@ -103,7 +103,7 @@ class NoiseGuard:
     def document(self, model: str, plan: PlanRecord) -> MeasuredNoise:
         """What is known of the noise of a plan's requests, and why if nothing is."""
         report = self.report(model, plan)
-        fallback = plan.plan.fallback
+        fallback = plan.plan.local_fallback
         prepared = fallback is not None and self._rollouts.is_prepared(model, plan.plan.source, fallback)
         note = why_unchecked(plan, report, wanted=self._checks, prepared=prepared)
         return measured_noise(report, plan.goals.max_noise, note)

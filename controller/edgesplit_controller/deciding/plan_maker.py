@@ -29,7 +29,7 @@ from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.planner import evaluate, score
 from edgesplit_controller.rollout.compilation import compile_local, compile_plan, is_local
-from edgesplit_controller.stating.codec_offers import offers_hold
+from edgesplit_controller.stating.assignment_fit import fits
 from edgesplit_controller.stating.predictions import as_timed, placed
 from edgesplit_controller.stating.problem_statement import Candidate, build_problem, whole_weight_bytes
 from edgesplit_controller.storage.deployment_state import DeploymentState, LocalFallback, PlanRecord
@@ -189,7 +189,7 @@ class PlanMaker:
 
     async def noise(self, problem: Problem, plan: PlanRecord) -> float | None:
         """Noise that a problem predicts for a plan; None where the plan does not fit the problem any more. [1]"""
-        if not _fits(plan, problem):
+        if not fits(problem, plan.assignment):
             return None
         return (await asyncio.to_thread(evaluate, problem, plan.assignment)).noise
 
@@ -317,7 +317,7 @@ class PlanMaker:
             epoch=epoch,
             source=source,
             participants=tuple(sorted(specs)),
-            fallback=local.epoch if local is not None else None,
+            local_fallback=local.epoch if local is not None else None,
         )
         made = PlanRecord(
             plan=plan,
@@ -375,21 +375,7 @@ def _comparable(serving: PlanRecord | None, record: ModelRecord, problem: Proble
         serving is not None
         and serving.version == record.version
         and serving.plan.source == problem.source
-        and _fits(serving, problem)
-    )
-
-
-def _fits(serving: PlanRecord, problem: Problem) -> bool:
-    """Whether all nodes and operators of a plan are in a problem, and can be what the plan makes of them."""
-    there = {node.name for node in problem.nodes}
-    able = {operator.name for operator in problem.operators if operator.quantizable}
-    operators = {operator.name for operator in problem.operators}
-    offers = {tensor.name: [codec.name for codec in tensor.codecs or ()] for tensor in problem.tensors}
-    return (
-        set(serving.assignment.node_of.values()) <= there
-        and serving.assignment.quantized <= able
-        and set(serving.assignment.node_of) == operators
-        and offers_hold(offers, serving.assignment.codecs)
+        and fits(problem, serving.assignment)
     )
 
 

@@ -23,7 +23,7 @@ KEPT = 512
 
 
 class TimedComponents:
-    """Components of all plans, spares and fallbacks that nodes hold.
+    """Components of all plans and fallbacks that nodes hold.
 
     Args:
         deployments: By model.
@@ -69,10 +69,10 @@ def _cut(
     plan = deployment.plans.get(epoch)
     if plan is not None and plan.version == record.version:
         return plan.assignment, plan.components or plan.evaluation.components
-    spare = deployment.spares.get(epoch)
-    if spare is not None and spare.sha256 == record.sha256:
-        return spare.assignment, spare.components
-    for local in deployment.local:
+    fallback = deployment.fallbacks.get(epoch)
+    if fallback is not None and fallback.sha256 == record.sha256:
+        return fallback.assignment, fallback.components
+    for local in deployment.local_fallbacks:
         if local.epoch == epoch and local.sha256 == record.sha256:
             graph = record.graph
             operators = tuple(operator.name for operator in graph.operators)

@@ -73,7 +73,7 @@ class Activation:
 
     def gains_fallback(self, record: ModelRecord, draft: Draft, serving: PlanRecord) -> bool:
         """Whether pins now allow, or no longer allow, the same plan its fallback: only a new epoch can tell nodes."""
-        held = serving.plan.fallback is not None
+        held = serving.plan.local_fallback is not None
         return serving.goals.pins != draft.goals.pins and held != self._maker.needs_fallback(record, draft)
 
     def _begin(
@@ -82,14 +82,14 @@ class Activation:
         """Have nodes prepare a plan and its fallback; see `Rollouts.roll_out`."""
         model = record.name
         before = self._rollouts.state.deployments.get(model)
-        kept = {plan.epoch: plan for plan in (before.local if before is not None else ())}
+        kept = {plan.epoch: plan for plan in (before.local_fallbacks if before is not None else ())}
         if local is not None:
             kept[local.epoch] = local
         deployment = msgspec.structs.replace(
             before or DeploymentState(source=draft.problem.source, inputs=(), outputs=()),
             inputs=record.inputs,
             outputs=record.outputs,
-            local=tuple(kept.values()),
+            local_fallbacks=tuple(kept.values()),
         )
         return self._rollouts.roll_out(model, deployment, made, deadline_s)
 
@@ -99,7 +99,7 @@ class Activation:
         if self._maker.needs_fallback(record, draft):
             wanted = (draft.problem.source, record.sha256)
             deployment = self._rollouts.state.deployments.get(model)
-            existing = deployment.local if deployment is not None else ()
+            existing = deployment.local_fallbacks if deployment is not None else ()
             fallback = next((plan for plan in existing if (plan.source, plan.sha256) == wanted), None)
             if fallback is None:
                 fallback = self._rollouts.next_epoch(model)

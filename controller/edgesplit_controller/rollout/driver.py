@@ -23,8 +23,8 @@ from edgesplit.errors import PreparationFailed, StoreUnwritable
 from edgesplit.planning.goals import Goals
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.registry import Registry
-from edgesplit_controller.rollout.desired_state import desired_parts, stepped
-from edgesplit_controller.rollout.steps import Notice, World, advance, begin, remaining_s, with_spares
+from edgesplit_controller.rollout.desired_state import desired_states, stepped
+from edgesplit_controller.rollout.steps import Notice, World, advance, begin, remaining_s, with_fallbacks
 from edgesplit_controller.stating.goals import goals_text
 from edgesplit_controller.stating.noise_tightening import unchecked_bound
 from edgesplit_controller.storage.deployment_state import DeploymentState, FallbackRecord, PlanRecord, State
@@ -262,12 +262,12 @@ class Rollouts:
         self.step(model)
         return held.outcome
 
-    def hold_spares(self, model: str, spares: Mapping[FallbackEpoch, FallbackRecord]) -> None:
-        """Give the active plan of a model these spares, in place of those it has."""
+    def hold_fallbacks(self, model: str, fallbacks: Mapping[FallbackEpoch, FallbackRecord]) -> None:
+        """Give the active plan of a model these fallbacks, in place of those it has."""
         deployment = self.state.deployments[model]
-        rollout = with_spares(deployment.rollout, tuple(spares))
-        held = deployment.spares | {plan.epoch: plan for plan in spares.values()}
-        self.keep(model, msgspec.structs.replace(deployment, rollout=rollout, spares=held))
+        rollout = with_fallbacks(deployment.rollout, tuple(fallbacks))
+        held = deployment.fallbacks | {plan.epoch: plan for plan in fallbacks.values()}
+        self.keep(model, msgspec.structs.replace(deployment, rollout=rollout, fallbacks=held))
         self.publish(model)
         self.step(model)
 
@@ -309,13 +309,27 @@ class Rollouts:
         deployment = self.state.deployments[model]
         held = self._held(model)
         self._announce(model, deployment, held)
-        wanted = desired_parts(model, deployment, self._shadowing)
-        for node in held.published.keys() - wanted.keys():
+        desired = self._desired(model, deployment)
+        for node in held.published.keys() - desired.keys():
             self._outbox.clear_desired(node, model)
-        for node, desired in wanted.items():
-            if held.published.get(node) != desired:
-                self._outbox.publish_desired(desired)
-        held.published = wanted
+        for node, state in desired.items():
+            if held.published.get(node) != state:
+                self._outbox.publish_desired(state)
+        held.published = desired
+
+    def _desired(self, model: str, deployment: DeploymentState) -> dict[str, Desired]:
+        def shadowing(epoch: int) -> Shadowing | None:
+            plan = deployment.plans.get(epoch)
+            return self._shadowing(model, plan) if plan is not None else None
+
+        return desired_states(
+            model,
+            deployment.rollout,
+            deployment.spec,
+            inputs=deployment.inputs,
+            outputs=deployment.outputs,
+            shadowing=shadowing,
+        )
 
     def announce(self, model: str) -> None:
         """Tell where requests go, where the source has another address than was told."""

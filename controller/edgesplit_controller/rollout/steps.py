@@ -1,18 +1,17 @@
-"""How one model moves from plan to plan without losing a request.
+"""Rollout state machine: how one model moves from plan to plan without losing a request.
 
 Owns: the state machine make-before-break: an upcoming epoch is prepared on all its nodes, then the source starts new
-requests on it, then the old one is retired once its last request ended. Beside what serves, nodes keep spares: plans
-for the loss of a node. Its rule: pure and level-triggered; `advance`
-looks at what nodes report now, in whatever order it came, and what every node should hold follows from the state
-alone. An epoch serves only after every participant prepared it, and what serves is never taken away before that; a
-spare is offered to the source only while all its nodes have it ready.
-Not here: making plans, messages, waiting.
+requests on it, then the old one is retired once its last request ended. Beside what serves, nodes keep fallbacks:
+prepared epochs for the loss of a node. Its rule: pure and level-triggered; `advance` looks at what nodes report now, in
+whatever order it came. An epoch serves only after every participant prepared it, and what serves is never taken away
+before that; a fallback is ready only while all its nodes have it prepared. Not here: making plans, what follows for every
+node (`rollout/desired_state.py`), waiting.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
@@ -22,13 +21,11 @@ from edgesplit_controller.storage.rollout_state import EpochPlan, FallbackEpoch,
 
 __all__ = [
     "Notice",
-    "Part",
     "World",
     "advance",
     "begin",
-    "parts",
     "remaining_s",
-    "with_spares",
+    "with_fallbacks",
 ]
 
 
@@ -54,25 +51,6 @@ class Notice:
     kind: Literal["prepared", "activated", "abandoned", "retired"]
     plan: EpochPlan
     reason: str = ""
-
-
-@dataclass(frozen=True)
-class Part:
-    """What one node should hold of a model.
-
-    Attributes:
-        plans: Epochs whose part of this node it prepares and keeps, spares among them.
-        local: Fallback epochs it keeps as their source.
-        serve: Epoch new requests start on, on a source.
-        fallback: Fallback of the served epoch.
-        spares: On the source of the active plan: lost node to the epoch that is ready to stand in for it.
-    """
-
-    plans: tuple[int, ...]
-    local: tuple[int, ...]
-    serve: int | None
-    fallback: int | None
-    spares: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 def begin(rollout: Rollout, plan: EpochPlan, *, begun_unix_s: float, limit_s: float) -> Rollout:
@@ -107,11 +85,13 @@ def remaining_s(rollout: Rollout, now_unix_s: float, most_s: float) -> float:
     return max(0.0, min(left_s, rollout.limit_s, most_s))
 
 
-def with_spares(rollout: Rollout, spares: tuple[FallbackEpoch, ...]) -> Rollout:
-    """Give the active plan other spares; those it had may have requests in flight, so they end like plans."""
-    kept = {spare.epoch: spare for spare in spares}
-    dropped = tuple(spare for spare in rollout.spares if spare.epoch not in kept)
-    return msgspec.structs.replace(rollout, spares=spares, retiring=(*rollout.retiring, *_retired(rollout, dropped)))
+def with_fallbacks(rollout: Rollout, fallbacks: tuple[FallbackEpoch, ...]) -> Rollout:
+    """Give the active plan other fallbacks; those it had may have requests in flight, so they end like plans."""
+    kept = {fallback.epoch: fallback for fallback in fallbacks}
+    dropped = tuple(fallback for fallback in rollout.fallbacks if fallback.epoch not in kept)
+    return msgspec.structs.replace(
+        rollout, fallbacks=fallbacks, retiring=(*rollout.retiring, *_retired(rollout, dropped))
+    )
 
 
 def advance(rollout: Rollout, world: World) -> tuple[Rollout, tuple[Notice, ...]]:
@@ -119,7 +99,7 @@ def advance(rollout: Rollout, world: World) -> tuple[Rollout, tuple[Notice, ...]
     notices: list[Notice] = []
     if rollout.upcoming is not None:
         rollout = _advance_upcoming(rollout, rollout.upcoming, world, notices)
-    rollout = _advance_spares(rollout, world)
+    rollout = _advance_fallbacks(rollout, world)
     kept: list[EpochPlan] = []
     for plan in rollout.retiring:
         if _drained(plan, world):
@@ -129,13 +109,6 @@ def advance(rollout: Rollout, world: World) -> tuple[Rollout, tuple[Notice, ...]
     if len(kept) < len(rollout.retiring):
         rollout = msgspec.structs.replace(rollout, retiring=tuple(kept))
     return rollout, tuple(notices)
-
-
-def parts(rollout: Rollout) -> dict[str, Part]:
-    """What every node should hold, from the state alone."""
-    nodes = {node for plan in rollout.plans for node in (*plan.participants, plan.source)}
-    nodes |= {node for spare in rollout.spares for node in spare.participants}
-    return {node: _part(rollout, node) for node in sorted(nodes)}
 
 
 def _advance_upcoming(rollout: Rollout, upcoming: EpochPlan, world: World, notices: list[Notice]) -> Rollout:
@@ -154,28 +127,31 @@ def _advance_upcoming(rollout: Rollout, upcoming: EpochPlan, world: World, notic
         return rollout
     notices.append(Notice("activated", upcoming))
     retiring = rollout.retiring if rollout.active is None else (*rollout.retiring, rollout.active)
-    retiring += _retired(rollout, rollout.spares)
+    retiring += _retired(rollout, rollout.fallbacks)
     return msgspec.structs.replace(
-        rollout, active=upcoming, upcoming=None, activating=False, retiring=retiring, spares=()
+        rollout, active=upcoming, upcoming=None, activating=False, retiring=retiring, fallbacks=()
     )
 
 
-def _advance_spares(rollout: Rollout, world: World) -> Rollout:
-    spares = tuple(
+def _advance_fallbacks(rollout: Rollout, world: World) -> Rollout:
+    fallbacks = tuple(
         msgspec.structs.replace(
-            spare, ready=all(_is_prepared(world.observed.get(node), spare.epoch) for node in spare.participants)
+            fallback,
+            ready=all(_is_prepared(world.observed.get(node), fallback.epoch) for node in fallback.participants),
         )
-        for spare in rollout.spares
+        for fallback in rollout.fallbacks
     )
-    return rollout if spares == rollout.spares else msgspec.structs.replace(rollout, spares=spares)
+    return rollout if fallbacks == rollout.fallbacks else msgspec.structs.replace(rollout, fallbacks=fallbacks)
 
 
-def _retired(rollout: Rollout, spares: tuple[FallbackEpoch, ...]) -> tuple[EpochPlan, ...]:
-    """Spares of the active plan as plans that end."""
+def _retired(rollout: Rollout, fallbacks: tuple[FallbackEpoch, ...]) -> tuple[EpochPlan, ...]:
+    """Fallbacks of the active plan as plans that end."""
     if rollout.active is None:
         return ()
     source = rollout.active.source
-    return tuple(EpochPlan(epoch=spare.epoch, source=source, participants=spare.participants) for spare in spares)
+    return tuple(
+        EpochPlan(epoch=fallback.epoch, source=source, participants=fallback.participants) for fallback in fallbacks
+    )
 
 
 def _failure(rollout: Rollout, upcoming: EpochPlan, world: World) -> str:
@@ -216,29 +192,3 @@ def _drained(plan: EpochPlan, world: World) -> bool:
 
 def _state(observed: Observed | None, epoch: int) -> EpochState | None:
     return next((state for state in observed.epochs if state.epoch == epoch), None) if observed is not None else None
-
-
-def _part(rollout: Rollout, node: str) -> Part:
-    held = [plan.epoch for plan in rollout.plans if node in plan.participants]
-    held += [spare.epoch for spare in rollout.spares if node in spare.participants]
-    local = tuple(plan.fallback for plan in rollout.plans if plan.source == node and plan.fallback is not None)
-    served = _served(rollout, node)
-    return Part(
-        plans=tuple(sorted(set(held))),
-        local=tuple(sorted(set(local))),
-        serve=None if served is None else served.epoch,
-        fallback=None if served is None else served.fallback,
-        spares=_ready(rollout) if served is not None and served == rollout.active else {},
-    )
-
-
-def _ready(rollout: Rollout) -> dict[str, int]:
-    return {node: spare.epoch for spare in rollout.spares if spare.ready for node in spare.lost}
-
-
-def _served(rollout: Rollout, node: str) -> EpochPlan | None:
-    if rollout.activating and rollout.upcoming is not None and rollout.upcoming.source == node:
-        return rollout.upcoming
-    if rollout.active is not None and rollout.active.source == node:
-        return rollout.active
-    return None

@@ -83,7 +83,7 @@ def _obstacle(plan: PlanRecord, *, wanted: bool, prepared: bool) -> str:
     source = plan.plan.source
     if not wanted:
         return "[planning] shadow_requests and shadow_every_s are 0"
-    if plan.plan.fallback is None:
+    if plan.plan.local_fallback is None:
         pinned = any(source not in nodes for nodes in (plan.problem.constraints.pins or {}).values())
         why = "pins keep operators off it" if pinned else "it has no memory for it"
         return f"{source} does not hold the float model, for {why}"

@@ -60,7 +60,7 @@ class LocalFallback(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FallbackRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A plan that waits for the loss of a node; its figures are those of the day it was made.
+    """The plan of a fallback; its figures are those of the day it was made.
 
     Attributes:
         specs: Node to its part.
@@ -85,8 +85,8 @@ class DeploymentState(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         source: Where requests arise; the active plan's, or the first plan's while there is none.
         plans: Epoch to plan, for every plan of the rollout.
-        local: Fallback plans that nodes still hold.
-        spares: Epoch to plan, for every spare that nodes still hold.
+        local_fallbacks: Those that nodes still hold.
+        fallbacks: Epoch to plan, for every other fallback that nodes still hold.
     """
 
     source: str
@@ -94,25 +94,28 @@ class DeploymentState(msgspec.Struct, frozen=True, kw_only=True):
     outputs: tuple[TensorSpec, ...]
     rollout: Rollout = Rollout()
     plans: dict[int, PlanRecord] = {}
-    local: tuple[LocalFallback, ...] = ()
-    spares: dict[int, FallbackRecord] = {}
+    local_fallbacks: tuple[LocalFallback, ...] = msgspec.field(default=(), name="local")
+    fallbacks: dict[int, FallbackRecord] = msgspec.field(default_factory=dict[int, FallbackRecord], name="spares")
 
     @property
     def active(self) -> PlanRecord | None:
         """The plan that serves."""
         return self.plans.get(self.rollout.active.epoch) if self.rollout.active is not None else None
 
-    def spec(self, epoch: int, node: str) -> EpochSpec:
-        """A node's part of a plan or spare that is held."""
-        holder = self.plans.get(epoch) or self.spares[epoch]
-        return holder.specs[node]
+    def spec(self, epoch: int, node: str) -> EpochSpec | None:
+        """A node's part of a plan or fallback that is held."""
+        for local in self.local_fallbacks:
+            if local.epoch == epoch:
+                return local.spec
+        holder = self.plans.get(epoch) or self.fallbacks.get(epoch)
+        return holder.specs[node] if holder is not None else None
 
     @property
     def digests(self) -> frozenset[str]:
         """Blobs that nodes may still fetch for it."""
         specs = [spec for record in self.plans.values() for spec in record.specs.values()]
-        specs += [local.spec for local in self.local]
-        specs += [spec for spare in self.spares.values() for spec in spare.specs.values()]
+        specs += [local.spec for local in self.local_fallbacks]
+        specs += [spec for fallback in self.fallbacks.values() for spec in fallback.specs.values()]
         refs = [component.graph for spec in specs for component in spec.components]
         return frozenset({ref.digest for ref in refs} | {weight.digest for ref in refs for weight in ref.weights})
 

@@ -1,7 +1,7 @@
 """Where a model's rollout stands, as it is kept over a restart.
 
-Owns: the plan that serves, the one being prepared, those retiring, and spares, each as the rollout's steps know it. Its
-rule: values only. Not here: the steps (`rollout/steps.py`), the plans themselves (`storage/deployment_state.py`).
+Owns: the plan that serves, the one being prepared, those retiring, and fallbacks, each as the rollout's steps know it. Its
+rule: values only; a key may be added, never renamed, so some keys are older words than the names here. Not here: the steps (`rollout/steps.py`), the plans themselves (`storage/deployment_state.py`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ __all__ = ["EpochPlan", "FallbackEpoch", "Rollout"]
 
 
 class FallbackEpoch(msgspec.Struct, frozen=True, kw_only=True):
-    """A plan that waits for the loss of a node.
+    """A prepared epoch that serves when a node is lost.
 
     Attributes:
         lost: The nodes it does without, each of which it may stand in for.
@@ -31,13 +31,13 @@ class EpochPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         participants: Nodes that hold a part; always has the source.
-        fallback: Epoch of the plan that runs everything on the source, or None where it does not apply.
+        local_fallback: Epoch that runs everything on the source, or None where it does not apply.
     """
 
     epoch: int
     source: str
     participants: tuple[str, ...]
-    fallback: int | None = None
+    local_fallback: int | None = msgspec.field(default=None, name="fallback")
 
 
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +50,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
         begun_unix_s: When preparing `upcoming` began. [s since the epoch]
         limit_s: After how long it is given up. [s]
         retiring: What no longer serves new requests but may still have some in flight.
-        spares: What serves instead of `active` while a node is lost.
+        fallbacks: What serves instead of `active` while a node is lost.
     """
 
     active: EpochPlan | None = None
@@ -59,10 +59,10 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     begun_unix_s: float = 0.0
     limit_s: float = 0.0
     retiring: tuple[EpochPlan, ...] = ()
-    spares: tuple[FallbackEpoch, ...] = ()
+    fallbacks: tuple[FallbackEpoch, ...] = msgspec.field(default=(), name="spares")
 
     @property
     def plans(self) -> tuple[EpochPlan, ...]:
-        """Every plan that nodes still hold, but for spares."""
+        """Every plan that nodes still hold, but for fallbacks."""
         current = tuple(plan for plan in (self.active, self.upcoming) if plan is not None)
         return current + self.retiring
