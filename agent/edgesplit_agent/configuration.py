@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,8 +18,7 @@ from edgesplit.daemon.advertised_address import checked_advertise
 from edgesplit.errors import EdgesplitError
 from edgesplit.mqtt.broker_address import BrokerAddress, TlsFiles
 from edgesplit.names import checked_name
-from edgesplit.wire.endpoints import parse_address
-from edgesplit_agent.compute.providers import full_name
+from edgesplit.wire.address import TcpAddress, parse_address, parse_tcp
 
 __all__ = [
     "AgentConfiguration",
@@ -30,13 +30,20 @@ __all__ = [
     "HttpSection",
     "PowerSection",
     "RuntimeSection",
-    "split_address",
+    "full_name",
 ]
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NonNegative = Annotated[int, msgspec.Meta(ge=0)]
 Amount = Annotated[float, msgspec.Meta(ge=0)]
 GIB = 1024**3
+PROVIDERS: Mapping[str, str] = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+"""Short names of execution providers; any other is taken by onnxruntime's full name."""
 
 
 def _default_cache_path() -> str:
@@ -103,7 +110,7 @@ class DataSection(_Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse addresses without a port, and a socket that cannot be made."""
-        split_address(self.listen)
+        _tcp(self.listen)
         _check_advertise("[data] advertise", self.advertise)
         if self.socket:
             _check(lambda: parse_address(self.socket_address))
@@ -215,8 +222,13 @@ class HttpSection(_Section, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Refuse addresses without a port."""
         if self.listen:
-            split_address(self.listen)
+            _tcp(self.listen)
         _check_advertise("[http] advertise", self.advertise)
+
+    @property
+    def address(self) -> TcpAddress:
+        """Where to listen, taken apart; only where that is not empty."""
+        return _tcp(self.listen)
 
 
 class CacheSection(_Section, frozen=True, kw_only=True):
@@ -292,21 +304,33 @@ class AgentConfiguration(_Section, frozen=True, kw_only=True):
         _check(lambda: checked_name("node", self.name))
 
 
-def split_address(address: str) -> tuple[str, int]:
-    """`host:port` or `[v6]:port` apart.
+def full_name(provider: str) -> str:
+    """An execution provider as onnxruntime calls it, or `auto`.
 
     Raises:
-        ValueError: No host or no port from 0 to 65535.
+        ValueError: It is neither a short nor a full name.
     """
-    host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdecimal() or int(port) > 65535:
+    lower = provider.strip().lower()
+    if lower == "auto":
+        return lower
+    if lower in PROVIDERS:
+        return PROVIDERS[lower]
+    if provider.endswith("ExecutionProvider") and provider != "ExecutionProvider":
+        return provider
+    known = ", ".join(("auto", *sorted(PROVIDERS)))
+    raise ValueError(f"provider {provider!r} is not known: use {known}, or onnxruntime's full name of another one")
+
+
+def _tcp(address: str) -> TcpAddress:
+    found = parse_tcp(address)
+    if found is None:
         raise ValueError(f"{address!r} must look like host:port, for example 0.0.0.0:7400")
-    return host.removeprefix("[").removesuffix("]"), int(port)
+    return found
 
 
 def _check_advertise(key: str, address: str) -> None:
     if address:
-        split_address(address)
+        _tcp(address)
         _check(lambda: checked_advertise(key, address))
 
 

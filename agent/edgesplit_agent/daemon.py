@@ -1,57 +1,49 @@
-"""The agent as a whole: builds the parts, connects them, starts and stops them.
+"""The agent daemon as a whole: starts and stops its parts, and hands on what the control plane tells.
 
-Owns: one agent's life. Its rule: parts know each other through what is passed here. Not here: what any part does, and
-the command line (`main.py`).
+Owns: one agent's life. Its rule: parts know each other through what is passed here. Not here: what parts are made of
+(`assembly.py`), what any part does, and the command line (`main.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
-import secrets
 from collections.abc import Coroutine, Mapping
-from pathlib import Path
 from typing import Any
 
 import structlog
 
-from edgesplit.control.messages import PROTOCOL
 from edgesplit.control.plan_messages import Deployment, Desired
 from edgesplit.control.profile_messages import ModelOffer, ProfileRequest
-from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.daemon.advertised_address import Network
 from edgesplit.daemon.clock_watch import watch_clock
-from edgesplit.daemon.runtime_builds import installed_runtime, runtime_conflict
-from edgesplit.daemon.service_notification import Notifier
+from edgesplit.daemon.runtime_builds import runtime_conflict
+from edgesplit.daemon.service_notification import Notifier, ping_watchdog
 from edgesplit.errors import NameTaken
 from edgesplit_agent.artifacts.cache import BlobCache
 from edgesplit_agent.artifacts.sources import Source, peer_sources
-from edgesplit_agent.compute.background_work import BackgroundWork
-from edgesplit_agent.compute.coding import Coder
-from edgesplit_agent.compute.providers import CPU
-from edgesplit_agent.compute.session_pool import RuntimeOptions, SessionPool
+from edgesplit_agent.assembly import (
+    battery_of,
+    emulation_of,
+    figures_of,
+    identity_of,
+    log_emulation,
+    make_engine,
+    make_plane,
+    make_power_meter,
+    make_reporter,
+    options_of,
+    registration_of,
+)
+from edgesplit_agent.compute.session_pool import SessionPool
 from edgesplit_agent.compute.worker import Worker
 from edgesplit_agent.configuration import AgentConfiguration
 from edgesplit_agent.control import ControlPlane
-from edgesplit_agent.dataplane.plane import DataPlane
-from edgesplit_agent.dataplane.settings import emulation_of, limits_of, log_emulation
 from edgesplit_agent.http_server import HttpEndpoint
-from edgesplit_agent.profiling.live_timings import TimingBook
 from edgesplit_agent.profiling.profiler import Profiler
 from edgesplit_agent.profiling.retiming import Retimer
-from edgesplit_agent.readiness import Standing
-from edgesplit_agent.reporting.collectors.battery_level import BatteryCollector
+from edgesplit_agent.readiness import Readiness
 from edgesplit_agent.reporting.collectors.busy_clock import BusyClock
-from edgesplit_agent.reporting.collectors.memory import MemoryCollector
-from edgesplit_agent.reporting.collectors.power.meter import PowerMeter
-from edgesplit_agent.reporting.collectors.power.selection import select_power
-from edgesplit_agent.reporting.metrics import Telemetry
 from edgesplit_agent.reporting.node_address import Advertiser
-from edgesplit_agent.reporting.reporter import Reporter
-from edgesplit_agent.reporting.serving_counters import ServingCounters
-from edgesplit_agent.reporting.usage import UsageBook
-from edgesplit_agent.serving.engine import Engine
-from edgesplit_agent.serving.machine.agent_machine import AgentMachine
 from edgesplit_agent.serving.machine.events import (
     CauseReturned,
     DeploymentChanged,
@@ -61,16 +53,12 @@ from edgesplit_agent.serving.machine.events import (
     PeerUp,
 )
 from edgesplit_agent.serving.served_models import EngineModels
-from edgesplit_agent.serving.shadow_runs import Shadower
 
 __all__ = ["Agent"]
 
 DRAIN_S = 5.0
 """After SIGTERM, the time requests in flight get to end. [s]"""
 PEER_CHECK_S = 1.0
-EARLY_BYTES = 256 * 1024**2
-QUEUE_SHARE = 8
-"""Each queue to a peer, and the store of tensors that came too early, gets this fraction of the memory limit at most."""
 
 
 class Agent:
@@ -91,63 +79,26 @@ class Agent:
     ) -> None:
         self.configuration = configuration
         self._log = structlog.get_logger(part="agent")
-        self._version = importlib.metadata.version("edgesplit")
-        self._instance = secrets.token_hex(6)
-        self._runtime = installed_runtime()
+        self._identity = identity = identity_of(configuration)
         self._busy = BusyClock()
-        power = self._power(configuration)
-        name, runtime = configuration.name, configuration.runtime
-        memory_bytes = _memory_bytes(configuration)
-        limits = limits_of(configuration.data, memory_bytes // QUEUE_SHARE)
-        self._usage = UsageBook(name, power.sample())
-        self._telemetry = Telemetry(name, self._version)
+        power = make_power_meter(configuration, identity, self._busy)
+        self._figures = figures = figures_of(identity, power)
         self._worker = Worker(self._busy.time)
-        self._background_work = BackgroundWork()
-        self._timings = TimingBook(name, self._instance, self._background_work)
-        emulation = configuration.emulation
-        self._options = RuntimeOptions(
-            runtime.threads, runtime.execution_provider, emulation.slow_down, alone=emulation.active
-        )
+        options = options_of(configuration)
         self._cache = BlobCache(
             configuration.cache.folder,
             configuration.cache.limit_bytes,
             lambda: self.control.artifacts,
             self._artifact_peers,
-            self._telemetry.fetched,
+            figures.telemetry.fetched,
         )
-        self._sessions = SessionPool(self._cache, self._options, self._background_work)
-        counters = ServingCounters(self._usage, self._telemetry)
-        coder = Coder(self._worker, lambda: self._sessions.options)
-        self.engine = Engine(
-            AgentMachine(
-                name,
-                max_in_flight=runtime.max_in_flight,
-                early_limit_bytes=min(EARLY_BYTES, memory_bytes // QUEUE_SHARE),
-                memory_limit_bytes=memory_bytes,
-                stable_after_s=configuration.data.stable_after_s,
-            ),
-            instance=f"{name}-{self._instance}",
-            preparer=self._sessions,
-            worker=self._worker,
-            counters=counters,
-            timings=self._timings,
-            coder=coder,
-            shadower=Shadower(self._worker, runtime.metrics),
-        )
-        self.plane = DataPlane(
-            name,
-            self._instance,
-            self._version,
-            listen=configuration.data.listen,
-            socket=configuration.data.socket_address,
-            emulation=emulation_of(configuration.emulation),
-            limits=limits,
-            emit=self._happened,
-            host=self.engine,
-            counters=counters,
-        )
-        self.control = ControlPlane(configuration.broker.address, self._status(), self)
-        self._standing = Standing(notifier or Notifier(), str(self.control.bus.address))
+        self._sessions = SessionPool(self._cache, options, figures.background)
+        self.engine = make_engine(configuration, identity, figures, self._worker, self._sessions)
+        self.plane = make_plane(configuration, identity, figures, self.engine, self._happened)
+        figures.telemetry.show_limited(self.engine.machine.refused, self.plane.refused)
+        self.control = ControlPlane(configuration.broker.address, registration_of(configuration, identity), self)
+        self._notifier = notifier or Notifier()
+        self._readiness = Readiness(self._notifier, str(self.control.bus.address))
         self._advertiser = Advertiser(
             configuration.data,
             configuration.http,
@@ -157,35 +108,24 @@ class Agent:
             warnings=tuple(filter(None, (runtime_conflict(),))),
             network=network,
         )
-        self._telemetry.show_limited(self.engine.machine.refused, self.plane.refused)
-        self.reporter = Reporter(
-            node=name,
-            instance=self._instance,
-            bus=self.control.bus,
-            power=power,
-            battery=BatteryCollector(Path(configuration.power.sysfs), configuration.power.battery_wh),
-            usage=self._usage,
-            timings=self._timings,
-            links=self.plane.links,
-            unreached=self.plane.unreached,
-        )
+        self.reporter = make_reporter(configuration, identity, figures, power, bus=self.control.bus, plane=self.plane)
         self._profiler = Profiler(
-            node=name,
-            instance=self._instance,
-            runtime=self._runtime,
+            node=identity.node,
+            instance=identity.instance,
+            runtime=identity.runtime,
             cache=self._cache,
             worker=self._worker,
-            options=self._options,
+            options=options,
             publish=self.control.publish_profile,
-            background_work=self._background_work,
+            background_work=figures.background,
         )
         self._retimer = Retimer(
             self._profiler,
-            self._timings,
+            figures.timings,
             cache=self._cache,
             worker=self._worker,
             options=lambda: self._sessions.options,
-            background_work=self._background_work,
+            background_work=figures.background,
         )
         self._http: HttpEndpoint | None = None
         self._addresses: Mapping[str, str] = {}
@@ -196,7 +136,7 @@ class Agent:
     @property
     def ready(self) -> bool:
         """Whether the data plane listens and the node has registered once."""
-        return self._standing.registered
+        return self._readiness.registered
 
     async def start(self) -> None:
         """Listen, register, begin to serve.
@@ -210,12 +150,16 @@ class Agent:
         self.engine.publisher = self.control
         http = await self._start_http()
         self._log.info(
-            "listening", data=bound, socket=configuration.data.socket or None, http=http or None, version=self._version
+            "listening",
+            data=bound,
+            socket=configuration.data.socket or None,
+            http=http or None,
+            version=self._identity.version,
         )
         self._advertiser.listening(bound, http)
         log_emulation(configuration.emulation)
         self.control.start()
-        self._standing.connecting()
+        self._readiness.connecting()
         for work in (
             self.engine.tick_for_ever(),
             self.reporter.report_metrics(),
@@ -225,8 +169,8 @@ class Agent:
             self._retimer.run_for_ever(),
             self._advertiser.keep(),
             self._keep_peers(),
-            self._standing.start_without_broker(),
-            self._standing.ping_watchdog(),
+            self._readiness.start_without_broker(),
+            ping_watchdog(self._notifier),
             self.control.clear_stale(),
             watch_clock(f"node {configuration.name}", self._clock_stepped),
         ):
@@ -238,7 +182,7 @@ class Agent:
 
     async def stop(self) -> None:
         """Say goodbye, let requests in flight end, close."""
-        self._standing.ended()
+        self._readiness.ended()
         self._log.info("stopping")
         await self.control.close()
         if not await self.engine.drained(DRAIN_S):
@@ -264,15 +208,17 @@ class Agent:
         """
         old, self.configuration = self.configuration, configuration
         if configuration.power != old.power:
-            before, self.reporter.power = self.reporter.power, self._power(configuration)
-            power = configuration.power
-            self.reporter.battery = BatteryCollector(Path(power.sysfs), power.battery_wh)
+            before, self.reporter.power = (
+                self.reporter.power,
+                make_power_meter(configuration, self._identity, self._busy),
+            )
+            self.reporter.battery = battery_of(configuration.power)
             before.close()
         if configuration.emulation != old.emulation:
             self.plane.set_emulation(emulation_of(configuration.emulation))
             self._sessions.set_slow_down(configuration.emulation.slow_down)
             if configuration.emulation.slow_down != old.emulation.slow_down:
-                self._timings.reset()
+                self._figures.timings.reset()
             self._profiler.set_slow_down(configuration.emulation.slow_down)
             self.control.update_status(emulated=configuration.emulation.active)
             log_emulation(configuration.emulation)
@@ -300,7 +246,7 @@ class Agent:
         self.engine.feed(ModelOffered(model, offered=offer is not None))
         self._profiler.offer(model, offer)
         if offer is None:
-            self._timings.drop(model)
+            self._figures.timings.drop(model)
 
     def on_profile_request(self, request: ProfileRequest) -> None:
         """A model to profile once more."""
@@ -321,46 +267,20 @@ class Agent:
 
     def on_broker(self, connected: bool, reason: str) -> None:
         """The broker's connection came up or went away; serving goes on either way."""
-        if self._standing.stopping:
+        if self._readiness.stopping:
             return
         if connected:
-            self._standing.connected(self.control.status)
+            self._readiness.connected(self.control.status)
         else:
-            self._standing.lost(reason)
+            self._readiness.lost(reason)
 
     def on_name_taken(self, sentence: str) -> None:
         """Another agent of this name serves; one that had the name before serves on without the control plane."""
-        self._standing.name_taken(sentence)
-        if not self._standing.registered and not self._failed.done():
+        self._readiness.name_taken(sentence)
+        if not self._readiness.registered and not self._failed.done():
             self._failed.set_exception(NameTaken(sentence))
 
     # --- steps -----------------------------------------------------------------------------------------------------
-
-    def _power(self, configuration: AgentConfiguration) -> PowerMeter:
-        runtime = configuration.runtime
-        return select_power(
-            configuration.power,
-            broker=configuration.broker.address,
-            threads=runtime.threads,
-            # Only onnxruntime-gpu can use one, and only if nobody asked for the processor.
-            graphics="gpu" in self._runtime and runtime.execution_provider != CPU,
-            busy=self._busy,
-        )
-
-    def _status(self) -> NodeStatus:
-        configuration = self.configuration
-        return NodeStatus(
-            node=configuration.name,
-            online=True,
-            protocol=PROTOCOL,
-            version=self._version,
-            instance=self._instance,
-            advertise="",
-            runtime=self._runtime,
-            threads=configuration.runtime.threads,
-            memory_limit_bytes=_memory_bytes(configuration),
-            emulated=configuration.emulation.active,
-        )
 
     async def _start_http(self) -> str:
         section = self.configuration.http
@@ -368,9 +288,14 @@ class Agent:
             return ""
         models, folder = EngineModels(self.engine), self._cache.folder
         self._http = HttpEndpoint(
-            section, self._telemetry, models, blobs=folder, ready=lambda: self.ready, version=self._version
+            section,
+            self._figures.telemetry,
+            models,
+            blobs=folder,
+            ready=lambda: self.ready,
+            version=self._identity.version,
         )
-        self._telemetry.show_limited(self._http.refused)
+        self._figures.telemetry.show_limited(self._http.refused)
         return await self._http.start()
 
     def _happened(self, event: Event) -> None:
@@ -420,8 +345,3 @@ class Agent:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None and not self._failed.done():
             self._failed.set_exception(error)
-
-
-def _memory_bytes(configuration: AgentConfiguration) -> int:
-    """What weights and tensors may take together. [B]"""
-    return configuration.runtime.memory_limit_bytes or MemoryCollector().total() // 2

@@ -16,8 +16,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from edgesplit.daemon.http_guard import Guard, GuardLimits
 from edgesplit.errors import InvalidConfiguration
+from edgesplit.wire.address import TcpAddress
 from edgesplit_agent.artifacts.blob_server import ArtifactService
-from edgesplit_agent.configuration import HttpSection, split_address
+from edgesplit_agent.configuration import HttpSection
 from edgesplit_agent.openinference.answers import answer_failures
 from edgesplit_agent.openinference.routes import InferenceEndpoint
 from edgesplit_agent.reporting.metrics import Telemetry
@@ -89,16 +90,15 @@ class HttpEndpoint:
             InvalidConfiguration: The address cannot be bound.
         """
         await self._runner.setup()
-        host, port = split_address(self._section.listen)
+        address = self._section.address
         try:
-            self._server = await asyncio.get_running_loop().create_server(self._guard, host, port)
+            self._server = await asyncio.get_running_loop().create_server(self._guard, address.host, address.port)
         except OSError as error:
             await self._runner.cleanup()
             cause = error.strerror or error
             raise InvalidConfiguration(f"[http] listen {self._section.listen} cannot be bound: {cause}") from error
         bound = self._server.sockets[0].getsockname()
-        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-        return f"{shown}:{bound[1]}"
+        return str(TcpAddress(bound[0], bound[1]))
 
     async def close(self) -> None:
         """Stop listening; requests that are being answered get a moment to end."""

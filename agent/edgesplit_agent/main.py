@@ -21,6 +21,7 @@ from edgesplit.errors import EdgesplitError
 from edgesplit_agent.compute.heap import share_heap
 from edgesplit_agent.compute.lending_loop import LendingLoop
 from edgesplit_agent.configuration import AgentConfiguration
+from edgesplit_agent.daemon import Agent
 from edgesplit_agent.open_files import allow_descriptors
 
 __all__ = ["main"]
@@ -52,9 +53,6 @@ def main(config: Path | None, print_config: bool, log_level: str) -> None:
 
 
 async def _run(configuration: AgentConfiguration, path: Path | None) -> None:
-    # Imported here so that --help and --print-config stay quick.
-    from edgesplit_agent.daemon import Agent  # noqa: PLC0415
-
     agent = Agent(configuration)
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
@@ -75,10 +73,7 @@ async def _run(configuration: AgentConfiguration, path: Path | None) -> None:
         task.result()
 
 
-def _reload(agent: object, path: Path | None) -> None:
-    from edgesplit_agent.daemon import Agent  # noqa: PLC0415  as above
-
-    assert isinstance(agent, Agent)  # noqa: S101  narrows for the type checker
+def _reload(agent: Agent, path: Path | None) -> None:
     try:
         agent.reload(load_configuration(AgentConfiguration, path).values)
     except EdgesplitError as error:

@@ -12,15 +12,12 @@ import asyncio
 import structlog
 
 from edgesplit.control.registration_messages import NodeStatus
-from edgesplit.daemon.service_notification import Notifier
+from edgesplit.daemon.service_notification import BROKER_PATIENCE_S, Notifier
 
-__all__ = ["Standing"]
-
-BROKER_PATIENCE_S = 5.0
-"""After starting, the time without a broker until that is said and the start counts as done. [s]"""
+__all__ = ["Readiness"]
 
 
-class Standing:
+class Readiness:
     """Where an agent stands with its broker, as people see it.
 
     Args:
@@ -74,13 +71,6 @@ class Standing:
         await asyncio.sleep(BROKER_PATIENCE_S)
         if not self.registered:
             self._notifier.ready(self._waiting())
-
-    async def ping_watchdog(self) -> None:
-        """Say that the loop turns, for ever where the service manager wants to hear it."""
-        interval_s = self._notifier.watchdog_interval_s
-        while interval_s is not None:
-            self._notifier.ping()
-            await asyncio.sleep(interval_s)
 
     def _waiting(self) -> str:
         return f"waiting for the broker: {self._reason or f'no MQTT broker answers at {self._broker} yet'}"

@@ -16,6 +16,7 @@ from edgesplit.daemon.advertised_address import checked_advertise
 from edgesplit.errors import InvalidConfiguration
 from edgesplit.mqtt.broker_address import BrokerAddress, TlsFiles
 from edgesplit.significance import LATENCY_FLOOR_S, REPLAN_CHANGE, SWITCH_GAIN
+from edgesplit.wire.address import TcpAddress, parse_tcp
 
 __all__ = [
     "Artifacts",
@@ -25,7 +26,7 @@ __all__ = [
     "Planning",
     "Store",
     "Thresholds",
-    "split_address",
+    "tcp_address",
 ]
 
 
@@ -164,9 +165,9 @@ class ControllerConfiguration(msgspec.Struct, frozen=True, kw_only=True, forbid_
             InvalidConfiguration: A key holds an impossible value.
         """
         _ = self.broker.address
-        split_address("artifacts.listen", self.artifacts.listen)
+        tcp_address("artifacts.listen", self.artifacts.listen)
         if self.artifacts.advertise:
-            split_address("artifacts.advertise", self.artifacts.advertise)
+            tcp_address("artifacts.advertise", self.artifacts.advertise)
             checked_advertise("[artifacts] advertise", self.artifacts.advertise)
         for key in ("time_limit_s", "prepare_limit_s", "profile_silence_s"):
             if not getattr(self.planning, key) > 0:
@@ -181,13 +182,13 @@ class ControllerConfiguration(msgspec.Struct, frozen=True, kw_only=True, forbid_
         return Path(self.store.path)
 
 
-def split_address(key: str, address: str) -> tuple[str, int]:
+def tcp_address(key: str, address: str) -> TcpAddress:
     """Take host:port apart; `[::1]:7480` for IPv6.
 
     Raises:
         InvalidConfiguration: It is not of that form; names the key.
     """
-    host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
+    found = parse_tcp(address)
+    if found is None:
         raise InvalidConfiguration(f"{key} is {address!r}: write it as host:port, such as 0.0.0.0:7480")
-    return host.strip("[]"), int(port)
+    return found

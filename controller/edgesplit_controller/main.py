@@ -18,8 +18,9 @@ import structlog
 
 from edgesplit.daemon.configuration_file import load_configuration, render_configuration
 from edgesplit.daemon.logs import LEVELS, set_up_logging
-from edgesplit.daemon.service_notification import Notifier
+from edgesplit.daemon.service_notification import BROKER_PATIENCE_S, Notifier, ping_watchdog
 from edgesplit.errors import EdgesplitError
+from edgesplit.release import installed_version
 from edgesplit_controller.configuration import ControllerConfiguration
 from edgesplit_controller.extras import check_installed
 
@@ -27,8 +28,6 @@ __all__ = ["main"]
 
 STATUS_EVERY_S = 1.0
 """How often it is looked at what `systemctl status` should say. [s]"""
-BROKER_PATIENCE_S = 5.0
-"""Whoever starts services waits so long for the broker at most: it may be set up later. [s]"""
 
 
 @click.command(
@@ -83,7 +82,7 @@ async def _run(configuration: ControllerConfiguration) -> None:
             broker.start()
             stack.callback(broker.stop)
         service = Service(configuration, store)
-        watchdog = asyncio.create_task(_watchdog(notifier))
+        watchdog = asyncio.create_task(ping_watchdog(notifier))
         starting = asyncio.create_task(_start_and_tell(service, notifier, configuration))
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -100,12 +99,12 @@ async def _run(configuration: ControllerConfiguration) -> None:
 
 async def _start_and_tell(service: object, notifier: Notifier, configuration: ControllerConfiguration) -> None:
     """Start the service, and keep the service manager told where it stands, for ever."""
-    from edgesplit_controller.service import Service, release  # noqa: PLC0415 - see _run
+    from edgesplit_controller.service import Service  # noqa: PLC0415 - see _run
 
     assert isinstance(service, Service)  # noqa: S101 - narrows the type for the late import
     log = structlog.get_logger(part="controller")
     broker = configuration.broker.address  # the URL itself may hold a password
-    log.info("starting", version=release(), store=configuration.store.path, broker=str(broker))
+    log.info("starting", version=installed_version(), store=configuration.store.path, broker=str(broker))
     notifier.status(f"connecting to {broker}")
     starting = asyncio.create_task(service.start())
     try:
@@ -130,14 +129,6 @@ async def _start_and_tell(service: object, notifier: Notifier, configuration: Co
         if service.standing != said:
             said = service.standing
             notifier.status(said)
-
-
-async def _watchdog(notifier: Notifier) -> None:
-    """Ping from the loop, so that a stuck loop gets the service restarted."""
-    interval_s = notifier.watchdog_interval_s
-    while interval_s is not None:
-        notifier.ping()
-        await asyncio.sleep(interval_s)
 
 
 if __name__ == "__main__":

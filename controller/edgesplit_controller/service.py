@@ -11,7 +11,6 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
 
 import msgspec
@@ -49,6 +48,7 @@ from edgesplit.mqtt.packet_limit import Oversize
 from edgesplit.mqtt.topic import Topic
 from edgesplit.mqtt.topic_ownership import Complaints
 from edgesplit.operations.operation import OPERATION_REQUEST, REPLY, Reply
+from edgesplit.release import installed_version
 from edgesplit_controller.answering.dispatch import Operations
 from edgesplit_controller.answering.fleet_answers import FleetAnswers
 from edgesplit_controller.answering.goal_changes import GoalChanges
@@ -60,7 +60,7 @@ from edgesplit_controller.answering.state_changes import StateChanges
 from edgesplit_controller.answering.studies import Studies
 from edgesplit_controller.artifacts.artifact_address import ArtifactAddress
 from edgesplit_controller.artifacts.artifact_server import ArtifactServer
-from edgesplit_controller.configuration import ControllerConfiguration, split_address
+from edgesplit_controller.configuration import ControllerConfiguration, tcp_address
 from edgesplit_controller.deciding.battery_floors import BatteryFloors
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.deciding.fallbacks import Fallbacks, Writing
@@ -80,21 +80,13 @@ from edgesplit_controller.rollout.driver import Rollouts
 from edgesplit_controller.storage.store import Store
 from edgesplit_controller.storage.store_keeper import StoreKeeper
 
-__all__ = ["Service", "release"]
+__all__ = ["Service"]
 
 M = TypeVar("M", bound=msgspec.Struct)
 SETTLE_S = 0.7
 """After connecting, what the broker retained needs a moment to arrive."""
 PATIENCE_S = 10.0
 """After a restart, agents that must reconnect to a restarted broker need some more."""
-
-
-def release() -> str:
-    """Version of the installed package."""
-    try:
-        return version("edgesplit")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 class Service:
@@ -214,7 +206,7 @@ class Service:
         )
         self._store_health = store.health
         self._keeper = StoreKeeper(store, self._rollouts, self._catalog.tidy, self._events, self._deployer.store_healed)
-        self._inbox = Inbox(operations.perform, self._publish_reply, release())
+        self._inbox = Inbox(operations.perform, self._publish_reply, installed_version())
         self._artifacts = ArtifactServer(
             store.blobs,
             store.uploads,
@@ -262,8 +254,8 @@ class Service:
             NameTaken: Another controller serves at the broker.
         """
         self._keeper.start()
-        host, port = split_address("artifacts.listen", self._configuration.artifacts.listen)
-        self._address.listening(await self._artifacts.start(host, port))
+        address = tcp_address("artifacts.listen", self._configuration.artifacts.listen)
+        self._address.listening(await self._artifacts.start(address.host, address.port))
         if conflict := runtime_conflict():
             self._log.warning("runtime-conflict", text=conflict)
             self._warn(conflict)
@@ -487,7 +479,7 @@ class Service:
 
     def _status(self, *, online: bool, artifacts: str) -> ControllerStatus:
         return ControllerStatus(
-            online=online, protocol=PROTOCOL, version=release(), instance=self._instance, artifacts=artifacts
+            online=online, protocol=PROTOCOL, version=installed_version(), instance=self._instance, artifacts=artifacts
         )
 
     def _health(self) -> tuple[bool, str]:

@@ -27,7 +27,7 @@ from edgesplit_agent.configuration import (
     PowerSection,
 )
 from edgesplit_agent.daemon import Agent
-from edgesplit_agent.readiness import Standing
+from edgesplit_agent.readiness import Readiness
 from edgesplit_agent.reporting.node_address import Advertiser
 from tests.shared.networks import FakeNetwork
 from tests.waiting import until
@@ -165,7 +165,7 @@ async def test_a_start_without_a_broker_is_done_after_a_moment_and_says_what_it_
 ) -> None:
     monkeypatch.setattr("edgesplit_agent.readiness.BROKER_PATIENCE_S", 0.0)
     manager = Manager()
-    standing = Standing(manager, "broker.example:1883")
+    standing = Readiness(manager, "broker.example:1883")
     standing.connecting()
     await standing.start_without_broker()
     assert manager.told[-1].startswith("READY=1\nSTATUS=waiting for the broker: no MQTT broker answers at")
@@ -178,7 +178,7 @@ async def test_a_start_without_a_broker_is_done_after_a_moment_and_says_what_it_
 
 async def test_a_start_with_a_broker_is_done_once_the_node_has_registered() -> None:
     manager = Manager()
-    standing = Standing(manager, "broker.example:1883")
+    standing = Readiness(manager, "broker.example:1883")
     standing.connecting()
     assert not any("READY=1" in told for told in manager.told)
     standing.connected(msgspec.structs.replace(status("device", "10.0.0.5:7400"), warnings=("no network",)))

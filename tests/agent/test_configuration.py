@@ -9,7 +9,8 @@ from click.testing import CliRunner
 
 from edgesplit.daemon.configuration_file import load_configuration
 from edgesplit.errors import InvalidConfiguration
-from edgesplit_agent.configuration import AgentConfiguration, split_address
+from edgesplit.wire.address import TcpAddress, parse_tcp
+from edgesplit_agent.configuration import AgentConfiguration
 from edgesplit_agent.main import main
 
 MINIMUM = """
@@ -88,11 +89,10 @@ def test_a_wrong_value_is_one_sentence(old: str, new: str, said: str, tmp_path: 
         load(MINIMUM.replace(old, new), tmp_path)
 
 
-def test_addresses_are_taken_apart() -> None:
-    assert split_address("[::1]:80") == ("::1", 80)
-    for wrong in ("host", "host:", ":80", "host:99999", "host:x"):
-        with pytest.raises(ValueError, match="host:port"):
-            split_address(wrong)
+def test_addresses_are_taken_apart_and_put_together() -> None:
+    assert parse_tcp("[::1]:80") == TcpAddress("::1", 80)
+    assert [str(TcpAddress(host, 80)) for host in ("::1", "edge")] == ["[::1]:80", "edge:80"]
+    assert [parse_tcp(wrong) for wrong in ("host", "host:", ":80", "host:99999", "host:x", "host:²")] == [None] * 6
 
 
 @pytest.mark.parametrize("section", ["data", "http"])

@@ -10,9 +10,9 @@ import pytest
 
 from edgesplit.errors import PreparationFailed
 from edgesplit_agent.compute import runtime
-from edgesplit_agent.compute.providers import candidates, full_name, missing_text, options_of
+from edgesplit_agent.compute.providers import candidates, missing_text, options_of
 from edgesplit_agent.compute.runtime import RuntimeOptions, on_processor_alone, usable_providers
-from edgesplit_agent.configuration import RuntimeSection
+from edgesplit_agent.configuration import RuntimeSection, full_name
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 OPENVINO, TENSORRT = "OpenVINOExecutionProvider", "TensorrtExecutionProvider"

@@ -12,7 +12,7 @@ import pytest
 import edgesplit
 from edgesplit.client.asynchronous import AsyncClient
 from edgesplit.errors import InvalidConfiguration, NodeUnreachable
-from edgesplit.wire.endpoints import TcpAddress, UnixAddress, parse_address
+from edgesplit.wire.address import TcpAddress, UnixAddress, parse_address
 from tests.dataplane.fakes import plane
 
 IMAGE = np.arange(12, dtype=np.float32).reshape(1, 3, 4)

@@ -9,13 +9,12 @@ nodes live on this machine.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from edgesplit.control.figure_messages import LinkState
 from edgesplit.control.registration_messages import NodeStatus
-from edgesplit_agent.configuration import split_address
+from edgesplit.wire.address import host_of, is_loopback
 
 __all__ = ["CONTROLLER", "Source", "in_order", "peer_sources"]
 
@@ -51,11 +50,11 @@ def peer_sources(nodes: Iterable[NodeStatus], links: Iterable[LinkState], advert
         advertise: This node's own data-plane address.
     """
     latency_s = {link.to: link.latency_s for link in links if link.up}
-    one_machine = _is_loopback(advertise)
+    one_machine = is_loopback(host_of(advertise))
     sources = [
         Source(node.node, f"http://{node.http}", True, latency_s[node.node])
         for node in nodes
-        if node.http and node.node in latency_s and (one_machine or not _is_loopback(node.http))
+        if node.http and node.node in latency_s and (one_machine or not is_loopback(host_of(node.http)))
     ]
     return tuple(sorted(sources, key=lambda source: (source.latency_s or 0.0, source.name)))
 
@@ -70,11 +69,3 @@ def in_order(peers: Sequence[Source], controller: Source | None) -> tuple[Source
     limit_s = controller.latency_s
     nearer = [peer for peer in asked if peer.latency_s is not None and peer.latency_s < limit_s]
     return (*nearer, controller, *(peer for peer in asked if peer not in nearer))
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        host = split_address(address)[0]
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False  # a name, which others resolve as well

@@ -1,6 +1,6 @@
 """Execution providers of onnxruntime: names, order of preference, what a session really gets.
 
-Owns: their names and options, and the trial that tells which of them work here. Its rule: a runtime lists providers that
+Owns: their order and options, and the trial that tells which of them work here. Its rule: a runtime lists providers that
 it cannot load and falls back to the processor without a word, so only what a session got is believed, and the
 difference is said once. Not here: sessions (`runtime.py`), what kernels take on them (`profiling/kernel_times.py`).
 """
@@ -12,37 +12,19 @@ from pathlib import Path
 
 from edgesplit.errors import PreparationFailed
 
-__all__ = ["ASYNCHRONOUS", "CPU", "candidates", "full_name", "missing_text", "options_of"]
+__all__ = ["ASYNCHRONOUS", "CPU", "candidates", "missing_text", "options_of"]
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 OPENVINO = "OpenVINOExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
 
-SHORT: Mapping[str, str] = {"cpu": CPU, "cuda": CUDA, "openvino": OPENVINO, "tensorrt": TENSORRT}
 AUTOMATIC = (CUDA, OPENVINO, CPU)
 """Providers that compile for minutes (TensorRT) or send data elsewhere (Azure) are taken only when named."""
 BEHIND: Mapping[str, tuple[str, ...]] = {TENSORRT: (CUDA, CPU)}
 """What takes the operators that a provider does not; elsewhere the processor."""
 ASYNCHRONOUS = frozenset({CUDA, "ROCMExecutionProvider", "MIGraphXExecutionProvider", "DmlExecutionProvider"})
 """The profile of their kernels shows the launch only, unless onnxruntime was built to profile them."""
-
-
-def full_name(text: str) -> str:
-    """A provider as onnxruntime calls it, or `auto`.
-
-    Raises:
-        ValueError: It is neither a short nor a full name.
-    """
-    lower = text.strip().lower()
-    if lower == "auto":
-        return lower
-    if lower in SHORT:
-        return SHORT[lower]
-    if text.endswith("ExecutionProvider") and text != "ExecutionProvider":
-        return text
-    known = ", ".join(("auto", *sorted(SHORT)))
-    raise ValueError(f"provider {text!r} is not known: use {known}, or onnxruntime's full name of another one")
 
 
 def candidates(wanted: str, available: Collection[str]) -> tuple[str, ...]:

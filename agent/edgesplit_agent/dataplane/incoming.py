@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Coroutine
 
 import structlog
 
+from edgesplit.daemon.logs import LineLimit
 from edgesplit.errors import (
     EdgesplitError,
     FrameMalformed,
@@ -33,7 +34,6 @@ from edgesplit_agent.dataplane.connection_limit import Guest, gives_way, is_full
 from edgesplit_agent.dataplane.emulation import Emulator
 from edgesplit_agent.dataplane.host import Host, TrafficCounters, guarded
 from edgesplit_agent.dataplane.limits import Limits
-from edgesplit_agent.dataplane.rate_limited_log import Seldom
 from edgesplit_agent.serving.machine.events import AbortReceived, Answer, Event, TensorsArrived
 
 __all__ = ["Incoming"]
@@ -87,7 +87,7 @@ class Incoming:
         self._loop = asyncio.get_running_loop()
         self._guests: dict[Connection, Guest] = {}
         self._told: set[str] = set()
-        self._said = Seldom(_LINES, _LINES_S)
+        self._lines = LineLimit(_LINES, _LINES_S)
         self.refused: Counter[str] = Counter()
         self._ticker: asyncio.Task[None] | None = None
 
@@ -121,14 +121,14 @@ class Incoming:
             return True
         self.refused["connections"] += 1
         where = host or "a local program"
-        if self._said.now(self._loop.time()):
+        if self._lines.allows(self._loop.time()):
             _log.warning("connection-refused", address=where, reason=f"{len(near)} of {len(guests)} come from there")
         return False
 
     def exhausted(self, error: OSError) -> None:
         """See `edgesplit.wire.listener.Door`."""
         self.refused["descriptors"] += 1
-        if self._said.now(self._loop.time()):
+        if self._lines.allows(self._loop.time()):
             _log.error("accept-failed", reason=error.strerror, connections=len(self._guests))
         self._make_room(self._guests.values())
 
@@ -196,7 +196,7 @@ class Incoming:
             if len(self._told) >= _REMEMBERED:
                 self._told.clear()
             self._told.add(key)
-        if not self._said.now(self._loop.time()):
+        if not self._lines.allows(self._loop.time()):
             return
         node = guest.hello.node if guest.hello is not None else ""
         event = "connection-broken-off" if isinstance(reason, FrameTruncated) else "connection-refused"

@@ -1,6 +1,6 @@
 """Limits and timings of the data plane.
 
-Owns: `Limits`. Its rule: plain values. Not here: where they come from (`settings.py`), what keeps them.
+Owns: `Limits`. Its rule: plain values. Not here: where they come from (`assembly.py`), what keeps them.
 """
 
 from __future__ import annotations

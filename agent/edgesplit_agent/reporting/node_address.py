@@ -22,13 +22,11 @@ from edgesplit.daemon.advertised_address import (
     Offer,
     SystemNetwork,
     advertised,
-    host_of,
-    is_loopback,
-    is_numeric,
     unreachable_for,
     unresolved,
 )
 from edgesplit.mqtt.broker_address import BrokerAddress
+from edgesplit.wire.address import host_of, is_loopback, is_numeric
 from edgesplit_agent.configuration import DataSection, HttpSection
 
 __all__ = ["Advertiser", "NodeRegistration"]

@@ -19,12 +19,11 @@ from edgesplit.daemon.advertised_address import (
     Offer,
     SystemNetwork,
     advertised,
-    is_loopback,
-    is_numeric,
     unreachable_for,
     unresolved,
 )
 from edgesplit.mqtt.broker_address import BrokerAddress
+from edgesplit.wire.address import is_loopback, is_numeric
 from edgesplit_controller.configuration import Artifacts
 
 __all__ = ["ArtifactAddress"]

@@ -27,6 +27,7 @@ from aiohttp.web_request import BaseRequest
 
 from edgesplit.daemon.http_guard import Guard, GuardLimits
 from edgesplit.errors import ArtifactMissing, InvalidConfiguration
+from edgesplit.wire.address import TcpAddress
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.storage.write_health import StoreHealth
 
@@ -107,7 +108,7 @@ class ArtifactServer:
                 f"[artifacts] listen {host}:{port} cannot be used: {error.strerror or error}"
             ) from error
         bound = self._server.sockets[0].getsockname()
-        return f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
+        return str(TcpAddress(bound[0], bound[1]))
 
     async def close(self) -> None:
         """Stop; downloads in progress are cut off and resumed by their agents later."""

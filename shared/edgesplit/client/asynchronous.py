@@ -15,7 +15,6 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
 from typing import Self
 
@@ -29,6 +28,7 @@ from edgesplit.errors import (
     Unreachable,
     error_from_code,
 )
+from edgesplit.release import installed_version
 from edgesplit.wire.connection import Connection, FrameGate, Leaving
 from edgesplit.wire.endpoints import open_connection
 from edgesplit.wire.frames import Frame, FrameLimits, check_hello, pack_tensors, unpack_tensors
@@ -106,7 +106,7 @@ class AsyncClient:
         self._timeout_s = timeout_s
         self._dead_after_s = dead_after_s
         self._identity = identity or Hello(
-            protocol=PROTOCOL, role="client", node="", version=_version(), instance=uuid.uuid4().hex
+            protocol=PROTOCOL, role="client", node="", version=installed_version(), instance=uuid.uuid4().hex
         )
         self._gate_for = gate_for
         self._limits = limits or FrameLimits()
@@ -347,10 +347,3 @@ class AsyncClient:
             self._watch.cancel()
         self._watch = self._loop.create_task(self._expect_life(connection))
         return connection
-
-
-def _version() -> str:
-    try:
-        return version("edgesplit")
-    except PackageNotFoundError:
-        return "unknown"

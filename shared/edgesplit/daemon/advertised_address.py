@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from edgesplit.errors import InvalidConfiguration
-from edgesplit.wire.endpoints import TcpAddress, parse_address
+from edgesplit.wire.address import TcpAddress, host_of, is_loopback, is_numeric, parse_address
 
 __all__ = [
     "Advertised",
@@ -26,9 +26,6 @@ __all__ = [
     "SystemNetwork",
     "advertised",
     "checked_advertise",
-    "host_of",
-    "is_loopback",
-    "is_numeric",
     "unreachable_for",
     "unresolved",
 ]
@@ -132,7 +129,7 @@ def advertised(offer: Offer, broker: str, network: Network) -> Advertised:
             f"this machine has no address but its loopback, which {offer.used_by} on other machines never reach: connect it "
             f"to a network, or set {offer.advertise_key}"
         )
-    return Advertised(_joined(own, port), chosen, problem)
+    return Advertised(str(TcpAddress(own, port)), chosen, problem)
 
 
 def _own_address(version: int, broker: str, network: Network) -> tuple[str, str]:
@@ -205,24 +202,6 @@ def unreachable_for(own: Advertised, offer: Offer, others: Sequence[tuple[str, s
                 f"{mend}"
             )
     return ""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine's loopback by its spelling; a name may be anything."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def is_numeric(host: str) -> bool:
-    """Whether a host is an address, not a name."""
-    return _version(host) is not None
-
-
-def host_of(address: str) -> str:
-    """The host of `host:port` or `[v6]:port`; empty where there is none."""
-    return address.rpartition(":")[0].removeprefix("[").removesuffix("]")
 
 
 class SystemNetwork:
@@ -298,7 +277,3 @@ def _version(host: str) -> int | None:
 
 def _split(address: str) -> tuple[str, int]:
     return host_of(address), int(address.rpartition(":")[2])
-
-
-def _joined(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,8 +1,8 @@
 """Logging of the daemons: one line an event, the same form in both.
 
-Owns: how a log line looks. Its rule: on a terminal colours, else `level=… part=… event=… key=value` (logfmt), which
-journald and containers keep as it is; the time stands in front unless journald stamps lines itself. An event is named in
-kebab-case words; sentences are its `text` or `reason`. Not here: what is logged.
+Owns: how a log line looks, and how many of a kind there may be. Its rule: on a terminal colours, else `level=… part=…
+event=… key=value` (logfmt), which journald and containers keep as it is; the time stands in front unless journald stamps
+lines itself. An event is named in kebab-case words; sentences are its `text` or `reason`. Not here: what is logged.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TextIO
 
 import structlog
 
-__all__ = ["LEVELS", "set_up_logging"]
+__all__ = ["LEVELS", "LineLimit", "set_up_logging"]
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -51,3 +51,25 @@ def set_up_logging(level: str, *, stream: TextIO | None = None, environment: Map
         logger_factory=structlog.PrintLoggerFactory(out),
         cache_logger_on_first_use=False,
     )
+
+
+class LineLimit:
+    """At most so many lines in so much time, for what a stranger could cause without end; pure, times are handed in.
+
+    Args:
+        most: In a window.
+        window_s: Its length. [s]
+    """
+
+    def __init__(self, most: int, window_s: float) -> None:
+        self._most = most
+        self._window_s = window_s
+        self._begun_s = float("-inf")
+        self._count = 0
+
+    def allows(self, now_s: float) -> bool:
+        """Count one; whether it may be logged. [s]"""
+        if now_s - self._begun_s >= self._window_s:
+            self._begun_s, self._count = now_s, 0
+        self._count += 1
+        return self._count <= self._most

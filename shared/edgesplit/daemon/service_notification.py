@@ -1,8 +1,8 @@
 """Service notification: systemd's sd_notify protocol and its watchdog.
 
 Owns: datagrams to `$NOTIFY_SOCKET` and the reading of `$WATCHDOG_USEC`. Its rule: without a service manager every call
-does nothing, and a lost notification never stops the daemon. Not here: what ready means and when to ping, which each
-daemon decides.
+does nothing, and a lost notification never stops the daemon. Not here: what ready means, which
+each daemon decides.
 
 References:
     sd_notify(3) and sd_watchdog_enabled(3), systemd manual pages.
@@ -10,11 +10,15 @@ References:
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections.abc import Mapping
 
-__all__ = ["Notifier"]
+__all__ = ["BROKER_PATIENCE_S", "Notifier", "ping_watchdog"]
+
+BROKER_PATIENCE_S = 5.0
+"""Whoever starts services waits so long for a daemon's broker at most: it may be set up later. [s]"""
 
 
 class Notifier:
@@ -63,6 +67,14 @@ class Notifier:
         except OSError:
             # The manager is restarting or its queue is full; the next message says the same or more.
             return
+
+
+async def ping_watchdog(notifier: Notifier) -> None:
+    """Say that the event loop turns, for ever where the service manager wants to hear it: a stuck one is restarted."""
+    interval_s = notifier.watchdog_interval_s
+    while interval_s is not None:
+        notifier.ping()
+        await asyncio.sleep(interval_s)
 
 
 def _watchdog_interval_s(values: Mapping[str, str], process: int) -> float | None:

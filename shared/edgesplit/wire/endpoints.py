@@ -1,8 +1,8 @@
-"""Endpoints of the data plane, TCP and Unix: parsing, connecting, listening.
+"""Endpoints of the data plane, TCP and Unix: connecting, listening.
 
-Owns: the two spellings of an address, `host:port` and `unix:/path`, and what each means to the operating system. Its
-rule: a socket file that a living agent listens on is never taken from it, one that a dead agent left is. Not here: the
-connection itself (`wire/connection.py`), who connects to whom.
+Owns: what either kind of address means to the operating system. Its rule: a socket file that a living agent listens on
+is never taken from it, one that a dead agent left is. Not here: addresses as text (`wire/address.py`), the connection
+itself (`wire/connection.py`), who connects to whom.
 """
 
 from __future__ import annotations
@@ -18,53 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from edgesplit.errors import InvalidConfiguration, NodeUnreachable
+from edgesplit.wire.address import TcpAddress, UnixAddress, parse_address
 from edgesplit.wire.connection import Connection, FrameReceiver
 from edgesplit.wire.frames import FrameLimits
 from edgesplit.wire.listener import BACKLOG, Door, Listener
 
-__all__ = ["TcpAddress", "UnixAddress", "open_connection", "parse_address", "remove_socket", "serve"]
+__all__ = ["open_connection", "remove_socket", "serve"]
 
-UNIX_PREFIX = "unix:"
-_MAX_PATH_BYTES = 107
-"""`sockaddr_un.sun_path` has 108 bytes on Linux, one of them the terminating zero."""
 _SOCKET_MODE = 0o666
 """Whoever may enter the folder may connect, as with the TCP port; the folder's mode is the operator's."""
-
-
-@dataclass(frozen=True)
-class TcpAddress:
-    """A port of a machine."""
-
-    host: str
-    port: int
-
-
-@dataclass(frozen=True)
-class UnixAddress:
-    """A socket file of this machine."""
-
-    path: str
-
-
-def parse_address(address: str) -> TcpAddress | UnixAddress:
-    """Read `host:port`, `[v6]:port` or `unix:/path`.
-
-    Raises:
-        InvalidConfiguration: It is none of them, the port is out of range, or the path too long.
-    """
-    if address.startswith(UNIX_PREFIX):
-        path = address.removeprefix(UNIX_PREFIX)
-        if not path.startswith("/") or "\0" in path or len(path.encode()) > _MAX_PATH_BYTES:
-            raise InvalidConfiguration(
-                f"address {address!r} must name an absolute path of at most {_MAX_PATH_BYTES} B, "
-                "for instance unix:/run/edgesplit/agent.sock"
-            )
-        return UnixAddress(path)
-    host, _, port = address.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not (port.isascii() and port.isdecimal()) or int(port) > 65535:
-        raise InvalidConfiguration(f"address {address!r} must look like host:port, for instance 127.0.0.1:7400")
-    return TcpAddress(host, int(port))
 
 
 async def open_connection(
@@ -133,8 +95,7 @@ async def serve(
     listener = Listener(sockets, accepted, door)
     if isinstance(target, UnixAddress):
         return listener, listen
-    shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-    return listener, f"{shown}:{bound[1]}"
+    return listener, str(TcpAddress(bound[0], bound[1]))
 
 
 def remove_socket(address: str) -> None:

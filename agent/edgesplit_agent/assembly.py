@@ -1,0 +1,276 @@
+"""Assembly of the agent: its parts, each made from the configuration.
+
+Owns: what the sections of the configuration mean to the parts, and who is given whom. Its rule: parts are made here and
+nothing is started. Not here: starting, stopping and what happens in between (`daemon.py`), the sections
+(`configuration.py`).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from edgesplit.control.messages import PROTOCOL
+from edgesplit.control.registration_messages import NodeStatus
+from edgesplit.daemon.runtime_builds import installed_runtime
+from edgesplit.formatting import speed, time_span
+from edgesplit.mqtt.bus import MessageBus
+from edgesplit.release import installed_version
+from edgesplit.wire.frames import FrameLimits
+from edgesplit_agent.compute.background_work import BackgroundWork
+from edgesplit_agent.compute.coding import Coder
+from edgesplit_agent.compute.providers import CPU
+from edgesplit_agent.compute.runtime import RuntimeOptions
+from edgesplit_agent.compute.session_pool import SessionPool
+from edgesplit_agent.compute.worker import Worker
+from edgesplit_agent.configuration import AgentConfiguration, DataSection, EmulationSection, PowerSection
+from edgesplit_agent.dataplane.emulation import EmulatedLink, Emulation
+from edgesplit_agent.dataplane.limits import Limits
+from edgesplit_agent.dataplane.plane import DataPlane
+from edgesplit_agent.profiling.live_timings import TimingBook
+from edgesplit_agent.reporting.collectors.battery_level import BatteryCollector
+from edgesplit_agent.reporting.collectors.busy_clock import BusyClock
+from edgesplit_agent.reporting.collectors.memory import MemoryCollector
+from edgesplit_agent.reporting.collectors.power.meter import PowerMeter
+from edgesplit_agent.reporting.collectors.power.selection import select_power
+from edgesplit_agent.reporting.metrics import Telemetry
+from edgesplit_agent.reporting.reporter import Reporter
+from edgesplit_agent.reporting.serving_counters import ServingCounters
+from edgesplit_agent.reporting.usage import UsageBook
+from edgesplit_agent.serving.engine import Engine
+from edgesplit_agent.serving.machine.agent_machine import AgentMachine
+from edgesplit_agent.serving.machine.events import Event
+from edgesplit_agent.serving.shadow_runs import Shadower
+
+__all__ = [
+    "Identity",
+    "NodeFigures",
+    "battery_of",
+    "emulation_of",
+    "figures_of",
+    "identity_of",
+    "limits_of",
+    "log_emulation",
+    "make_engine",
+    "make_plane",
+    "make_power_meter",
+    "make_reporter",
+    "options_of",
+    "registration_of",
+]
+
+EARLY_BYTES = 256 * 1024**2
+QUEUE_SHARE = 8
+"""Each queue to a peer, and the store of tensors that came too early, gets this fraction of the memory limit at most."""
+PINGS_IN_SILENCE = 5
+"""A single lost ping decides nothing."""
+IDLE_SHARE = 0.7
+"""Of the silence that is allowed: how far apart pings on an idle link are. [1]"""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who runs.
+
+    Attributes:
+        node: Its name.
+        instance: Drawn at each start.
+        version: Of edgesplit.
+        runtime: Installed build of onnxruntime and its version.
+    """
+
+    node: str
+    instance: str
+    version: str
+    runtime: str
+
+
+@dataclass(frozen=True)
+class NodeFigures:
+    """What is counted and timed, by the parts that work and for those that tell others.
+
+    Attributes:
+        background: When the agent worked for itself.
+        counters: Count in `usage` and `telemetry` both.
+    """
+
+    background: BackgroundWork
+    usage: UsageBook
+    telemetry: Telemetry
+    counters: ServingCounters
+    timings: TimingBook
+
+
+def identity_of(configuration: AgentConfiguration) -> Identity:
+    """A new run of this node's agent."""
+    return Identity(configuration.name, secrets.token_hex(6), installed_version(), installed_runtime())
+
+
+def registration_of(configuration: AgentConfiguration, identity: Identity) -> NodeStatus:
+    """What the node registers as, but for the addresses that are found later."""
+    return NodeStatus(
+        node=identity.node,
+        online=True,
+        protocol=PROTOCOL,
+        version=identity.version,
+        instance=identity.instance,
+        advertise="",
+        runtime=identity.runtime,
+        threads=configuration.runtime.threads,
+        memory_limit_bytes=_memory_bytes(configuration),
+        emulated=configuration.emulation.active,
+    )
+
+
+def figures_of(identity: Identity, power: PowerMeter) -> NodeFigures:
+    """Counters at zero."""
+    background = BackgroundWork()
+    usage, telemetry = UsageBook(identity.node, power.sample()), Telemetry(identity.node, identity.version)
+    timings = TimingBook(identity.node, identity.instance, background)
+    return NodeFigures(background, usage, telemetry, ServingCounters(usage, telemetry), timings)
+
+
+def make_power_meter(configuration: AgentConfiguration, identity: Identity, busy: BusyClock) -> PowerMeter:
+    """The sensors that `[power]` asks for.
+
+    Raises:
+        InvalidConfiguration: There is no power sensor of that name.
+    """
+    runtime = configuration.runtime
+    return select_power(
+        configuration.power,
+        broker=configuration.broker.address,
+        threads=runtime.threads,
+        # Only onnxruntime-gpu can use one, and only if nobody asked for the processor.
+        graphics="gpu" in identity.runtime and runtime.execution_provider != CPU,
+        busy=busy,
+    )
+
+
+def battery_of(section: PowerSection) -> BatteryCollector:
+    """The battery that `[power]` describes."""
+    return BatteryCollector(Path(section.sysfs), section.battery_wh)
+
+
+def options_of(configuration: AgentConfiguration) -> RuntimeOptions:
+    """How sessions are built."""
+    runtime, emulation = configuration.runtime, configuration.emulation
+    return RuntimeOptions(runtime.threads, runtime.execution_provider, emulation.slow_down, alone=emulation.active)
+
+
+def make_engine(
+    configuration: AgentConfiguration, identity: Identity, figures: NodeFigures, worker: Worker, sessions: SessionPool
+) -> Engine:
+    """The engine and its state machine."""
+    memory_bytes = _memory_bytes(configuration)
+    machine = AgentMachine(
+        identity.node,
+        max_in_flight=configuration.runtime.max_in_flight,
+        early_limit_bytes=min(EARLY_BYTES, memory_bytes // QUEUE_SHARE),
+        memory_limit_bytes=memory_bytes,
+        stable_after_s=configuration.data.stable_after_s,
+    )
+    return Engine(
+        machine,
+        instance=f"{identity.node}-{identity.instance}",
+        preparer=sessions,
+        worker=worker,
+        counters=figures.counters,
+        timings=figures.timings,
+        coder=Coder(worker, lambda: sessions.options),
+        shadower=Shadower(worker, configuration.runtime.metrics),
+    )
+
+
+def make_plane(
+    configuration: AgentConfiguration,
+    identity: Identity,
+    figures: NodeFigures,
+    engine: Engine,
+    emit: Callable[[Event], None],
+) -> DataPlane:
+    """The data plane; `emit` takes its events."""
+    return DataPlane(
+        identity.node,
+        identity.instance,
+        identity.version,
+        listen=configuration.data.listen,
+        socket=configuration.data.socket_address,
+        emulation=emulation_of(configuration.emulation),
+        limits=limits_of(configuration.data, _memory_bytes(configuration) // QUEUE_SHARE),
+        emit=emit,
+        host=engine,
+        counters=figures.counters,
+    )
+
+
+def make_reporter(
+    configuration: AgentConfiguration,
+    identity: Identity,
+    figures: NodeFigures,
+    power: PowerMeter,
+    *,
+    bus: MessageBus,
+    plane: DataPlane,
+) -> Reporter:
+    """Who publishes the node's figures."""
+    return Reporter(
+        node=identity.node,
+        instance=identity.instance,
+        bus=bus,
+        power=power,
+        battery=battery_of(configuration.power),
+        usage=figures.usage,
+        timings=figures.timings,
+        links=plane.links,
+        unreached=plane.unreached,
+    )
+
+
+def limits_of(section: DataSection, share_bytes: int = 1 << 40) -> Limits:
+    """Bounds and timings of the data plane.
+
+    Args:
+        section: Of the configuration.
+        share_bytes: Most of the memory limit that a queue, or what arrives from strangers, may have. [B]
+    """
+    return Limits(
+        queue_bytes=min(Limits.queue_bytes, share_bytes),
+        arriving_bytes=min(Limits.arriving_bytes, share_bytes),
+        frames=FrameLimits(body_bytes=section.max_body_bytes),
+        dead_after_s=section.dead_after_s,
+        dead_after_limit_s=section.dead_after_limit_s,
+        ping_interval_s=section.dead_after_s / PINGS_IN_SILENCE,
+        idle_ping_interval_s=section.dead_after_s * IDLE_SHARE,
+        max_connections=section.max_connections,
+        max_connections_per_address=section.max_connections_per_address,
+    )
+
+
+def emulation_of(section: EmulationSection) -> Emulation:
+    """Emulated speed and links."""
+    links = {
+        peer: EmulatedLink(link.bandwidth_bytes_per_s, link.latency_s, link.up) for peer, link in section.links.items()
+    }
+    return Emulation(section.slow_down, links)
+
+
+def log_emulation(emulation: EmulationSection) -> None:
+    """Warn that figures are not the machine's, where they are not."""
+    if emulation.active:
+        links = {
+            peer: f"{speed(link.bandwidth_bytes_per_s)}, {time_span(link.latency_s)}" + ("" if link.up else ", down")
+            for peer, link in emulation.links.items()
+        }
+        text = "speed and links of this node are emulated, not the machine's"
+        log = structlog.get_logger(part="agent")
+        log.warning("emulation", text=text, slow_down=emulation.slow_down, links=links)
+
+
+def _memory_bytes(configuration: AgentConfiguration) -> int:
+    """What weights and tensors may take together. [B]"""
+    return configuration.runtime.memory_limit_bytes or MemoryCollector().total() // 2
