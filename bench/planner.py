@@ -23,7 +23,7 @@ from pathlib import Path
 
 import msgspec
 
-import edgesplit_controller.planner.solving
+import edgesplit_controller.planner.solving.weighted_score
 from edgesplit.planning.plan import Solution
 from edgesplit.planning.problem import Problem
 from edgesplit.planning.problem_file import load_problem
@@ -178,7 +178,9 @@ def main() -> int:
         name = path.name.split(".json")[0]
         if path != expected_file and options.only in name:
             right &= row(path, expected.get(name, {}), options.repeat, options.time_limit)
-    print(f"medians of {options.repeat}; {edgesplit_controller.planner.solving.__name__} imported beforehand")
+    print(
+        f"medians of {options.repeat}; {edgesplit_controller.planner.solving.weighted_score.__name__} imported beforehand"
+    )
     if not options.only:
         right &= large_row()
     if options.brute_force > 0:

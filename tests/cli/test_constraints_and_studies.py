@@ -23,19 +23,17 @@ from edgesplit.operations.goal_operations import (
 )
 from edgesplit.operations.plan_operations import FallbackRow, ShowPlan
 from edgesplit.operations.study_operations import (
-    BindingRow,
-    CutRow,
     ExplainDocument,
     ExplainPlan,
     FrontierDocument,
     FrontierRow,
     LinkChange,
     PlanSummary,
-    RelaxationRow,
     TraceFrontier,
     WhatIf,
     WhatIfDocument,
 )
+from edgesplit.planning.explanation import BindingConstraint, CutReason, LimitRelaxation
 from edgesplit.planning.goals import PinRule
 from edgesplit.planning.plan import NodeShare
 from edgesplit_controller.cli.quantities import link, rate_bytes_per_s, span_s
@@ -164,7 +162,7 @@ def test_explain_shows_cuts_bindings_and_what_relaxing_brings(run: Run, controll
         model="yolo",
         epoch=3,
         cuts=(
-            CutRow(
+            CutReason(
                 tensor="t1",
                 from_="device",
                 to="cloud",
@@ -177,10 +175,12 @@ def test_explain_shows_cuts_bindings_and_what_relaxing_brings(run: Run, controll
             ),
         ),
         binding=(
-            BindingRow(constraint="noise", subject="", limit=0.1, value=0.1, slack=0.0, text="noise is at its limit"),
+            BindingConstraint(
+                constraint="noise", subject="", limit=0.1, value=0.1, slack=0.0, text="noise is at its limit"
+            ),
         ),
         relaxations=(
-            RelaxationRow(
+            LimitRelaxation(
                 constraint="noise",
                 subject="",
                 change="max_noise 0.1 -> 0.15",

@@ -10,7 +10,8 @@ from edgesplit.operations.event_operations import ListEvents
 from edgesplit.operations.fleet_operations import LinkRow, ListLinks, ListNodes, NodeRow
 from edgesplit.operations.model_operations import ListModels, ShowModel
 from edgesplit.operations.plan_operations import FallbackRow, ShowPlan
-from edgesplit.operations.study_operations import CutRow, ExplainDocument, ExplainPlan, WhatIf
+from edgesplit.operations.study_operations import ExplainDocument, ExplainPlan, WhatIf
+from edgesplit.planning.explanation import CutReason
 from edgesplit_controller.cli.views.layout import PlainTable, console
 from edgesplit_controller.cli.views.wrapping import hanging
 from tests.cli.conftest import Run
@@ -31,7 +32,7 @@ def link(to: str) -> LinkRow:
     return LinkRow(from_=LONG, to=to, bandwidth_bytes_per_s=2.32e9, latency_s=0.0525, age_s=12.5, origin="measured")
 
 
-CUT = CutRow(
+CUT = CutReason(
     tensor="/model.22/cv3.0/cv3.0.0/act/Mul_output_0",
     from_=LONG,
     to="basement-server",

@@ -8,9 +8,14 @@ import pytest
 from edgesplit.planning.plan import Assignment, Ranges
 from edgesplit.planning.problem import Constraints, Problem
 from edgesplit_controller.planner import evaluate, score, solve
-from edgesplit_controller.planner.studies.reasons import explain
-from edgesplit_controller.planner.studies.variations import with_max_noise
+from edgesplit_controller.planner.studies.explanation import explain
 from tests.planner.brute_force import all_assignments, exact_costs, random_problem
+
+
+def with_max_noise(problem: Problem, max_noise: float | None) -> Problem:
+    return msgspec.structs.replace(
+        problem, constraints=msgspec.structs.replace(problem.constraints, max_noise=max_noise)
+    )
 
 
 def best_where(problem: Problem, ranges: Ranges, wanted: tuple[str, tuple[str, ...]] | None) -> float | None:
@@ -38,7 +43,7 @@ def test_a_cuts_price_is_that_of_the_best_plan_without_it(seed: int) -> None:
     assert found.complete
     tensors = {tensor.name: tensor for tensor in problem.tensors}
     for cut in found.cuts:
-        readers = tuple(c for c in tensors[cut.tensor].consumers if plan.node_of[c] == cut.target)
+        readers = tuple(c for c in tensors[cut.tensor].consumers if plan.node_of[c] == cut.to)
         assert readers
         best = best_where(problem, solution.ranges, (tensors[cut.tensor].producer, readers))
         if best is None:
@@ -53,7 +58,7 @@ def test_a_cuts_price_is_that_of_the_best_plan_without_it(seed: int) -> None:
         for consumer in tensor.consumers
         if plan.node_of[tensor.producer] != plan.node_of[consumer]
     }
-    assert {(cut.tensor, cut.source, cut.target) for cut in found.cuts} == crossing
+    assert {(cut.tensor, cut.from_, cut.to) for cut in found.cuts} == crossing
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -65,7 +70,7 @@ def test_the_noise_bound_binds_exactly_when_a_noisier_plan_is_better(seed: int) 
     found = explain(problem, solution.assignment, time_limit_s=60.0)
     free = best_where(with_max_noise(problem, None), solution.ranges, None)
     assert free is not None
-    named = [binding for binding in found.bindings if binding.name == "noise"]
+    named = [binding for binding in found.bindings if binding.constraint == "noise"]
     assert bool(named) == (solution.score - free > 1e-6)
     for binding in named:
         assert binding.limit == 0.02

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import pytest
 
 from edgesplit.errors import PlanInfeasible
+from edgesplit.planning.problem import Constraints
 from edgesplit_controller.planner import evaluate
 from edgesplit_controller.planner.studies.frontier import FrontierPoint, frontier
-from edgesplit_controller.planner.studies.variations import with_device_energy_limit
 from tests.planner.brute_force import Model, all_assignments, exact_costs, makespan, random_problem
 
 
@@ -53,4 +54,6 @@ def test_points_are_plans_from_the_fastest_to_the_most_frugal_and_reported(seed:
 
 def test_without_a_plan_there_is_no_frontier_and_the_reason_is_given() -> None:
     with pytest.raises(PlanInfeasible, match="device energy limit"):
-        frontier(with_device_energy_limit(random_problem(8, operators=4), 0.0))
+        frontier(
+            msgspec.structs.replace(random_problem(8, operators=4), constraints=Constraints(device_energy_limit_j=0.0))
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,16 +13,14 @@ from hypothesis import strategies as st
 from edgesplit_controller.planner import noise_of
 from edgesplit_controller.planner.bounds.elimination import plan_elimination
 from edgesplit_controller.planner.bounds.reduction import unreduced
-from edgesplit_controller.planner.cpsat.objective import Goal, SumLimit
-from edgesplit_controller.planner.cpsat.stage import build_base, solve_goal
+from edgesplit_controller.planner.cpsat.minimisation import build_model, solve_goal
 from edgesplit_controller.planner.deadline import Clock
-from edgesplit_controller.planner.meaning.costs import ENERGY, LATENCY, costs_of
-from edgesplit_controller.planner.meaning.measured_plan import measures_of
+from edgesplit_controller.planner.meaning.costs import costs_of
+from edgesplit_controller.planner.meaning.measures import ENERGY, ENERGY_GOAL, LATENCY, LATENCY_GOAL, Goal, SumLimit
 from edgesplit_controller.planner.meaning.noise_patterns import pattern_table
-from edgesplit_controller.planner.node_subsets import plans_on_subsets
-from edgesplit_controller.planner.recombination import recombine
-from edgesplit_controller.planner.session import ENERGY_GOAL, LATENCY_GOAL, Session
-from edgesplit_controller.planner.studies.variations import with_pins
+from edgesplit_controller.planner.solving.node_subsets import plans_on_subsets
+from edgesplit_controller.planner.solving.recombination import recombine
+from edgesplit_controller.planner.solving.session import Session
 from tests.planner.brute_force import random_problem
 
 SEEDS = st.integers(0, 1_000_000)
@@ -87,14 +86,18 @@ def test_the_reduced_model_has_the_optimum_of_the_unreduced_one(goal: Goal, seed
     session = Session(problem, None, Clock(30.0))
     reduced = session.best(goal)
     costs = session.costs
-    base = build_base(problem, costs, session.patterns, unreduced(costs))
-    labels, _, proven = solve_goal(
-        base, costs, session.patterns, goal=goal, limits=session.limits, start=None, clock=Clock(30.0)
+    whole = solve_goal(
+        build_model(problem, costs, session.patterns, unreduced(costs)),
+        goal,
+        limits=session.limits,
+        start=None,
+        clock=Clock(30.0),
+        judge=lambda plan: goal.value(plan.measures),
     )
-    assert proven
-    assert (labels is None) == (reduced.plan is None)
-    if labels is not None and reduced.plan is not None:
-        assert goal.value(reduced.plan.measures) == pytest.approx(goal.value(measures_of(labels, costs)), rel=1e-6)
+    assert whole.proven
+    assert (whole.plan is None) == (reduced.plan is None)
+    if whole.plan is not None and reduced.plan is not None:
+        assert goal.value(reduced.plan.measures) == pytest.approx(goal.value(whole.plan.measures), rel=1e-6)
         assert reduced.bound <= goal.value(reduced.plan.measures) * (1 + 1e-9)
 
 
@@ -104,10 +107,9 @@ def test_plans_on_few_nodes_are_assignments_of_the_whole_problem(seed: int) -> N
     problem = random_problem(seed)
     costs = costs_of(problem)
     patterns = pattern_table(problem, costs)
-    for labels in plans_on_subsets(costs, patterns, (LATENCY_GOAL, ENERGY_GOAL), (), lambda: 10.0):
-        measures = measures_of(labels, costs)
-        assert len(labels.node) == len(costs.operators)
-        assert np.isfinite(measures[[LATENCY, ENERGY]]).all()
+    for plan in plans_on_subsets(costs, patterns, (LATENCY_GOAL, ENERGY_GOAL), (), lambda: 10.0):
+        assert len(plan.node) == len(costs.operators)
+        assert np.isfinite(plan.measures[[LATENCY, ENERGY]]).all()
 
 
 @pytest.mark.parametrize("goal", [LATENCY_GOAL, ENERGY_GOAL])
@@ -126,7 +128,9 @@ def test_a_narrowed_problem_is_the_problem_with_pins(goal: Goal, seed: int, data
     if not pins[operator]:
         assert narrow.plan is None
         return
-    pinned = Session(with_pins(problem, pins), None, Clock(30.0)).best(goal)
+    merged = {**(problem.constraints.pins or {}), **pins}
+    constraints = msgspec.structs.replace(problem.constraints, pins=merged)
+    pinned = Session(msgspec.structs.replace(problem, constraints=constraints), None, Clock(30.0)).best(goal)
     assert (narrow.plan is None) == (pinned.plan is None)
     if narrow.plan is not None and pinned.plan is not None:
         assert goal.value(narrow.plan.measures) == pytest.approx(goal.value(pinned.plan.measures), rel=1e-6)
@@ -139,19 +143,19 @@ def test_recombined_assignments_keep_limits_and_get_no_worse(seed: int) -> None:
     session = Session(problem, None, Clock(30.0))
     session.best(LATENCY_GOAL)
     session.best(ENERGY_GOAL)
-    start = session.best_known(ENERGY_GOAL, ())
+    start = session.known.best(ENERGY_GOAL)
     if start is None:
         return
     limit = SumLimit(LATENCY, float(start.measures[LATENCY]))
     found = recombine(
-        start.labels,
-        pool=session.pool,
+        start,
+        pool=session.known.pool,
         costs=session.costs,
         goal=ENERGY_GOAL,
         limits=(limit,),
         left_s=lambda: 10.0,
     )
     assert found is not None
-    measures = measures_of(found, session.costs)
+    measures = found.measures
     assert limit.keeps(float(measures[LATENCY]))
     assert measures[ENERGY] <= start.measures[ENERGY] * (1 + 1e-12)

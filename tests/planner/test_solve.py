@@ -78,7 +78,7 @@ def test_no_plan_is_better_whatever_the_seed(seed: int, operators: int, model: L
 
 @pytest.mark.parametrize("seed", range(40))
 def test_better_starts_change_the_way_and_not_the_answer(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
-    monkeypatch.setattr("edgesplit_controller.planner.session.MANY_FLOWS", -1)
+    monkeypatch.setattr("edgesplit_controller.planner.solving.session.MANY_FLOWS", -1)
     assert_optimal(random_problem(seed, operators=5))
 
 
@@ -93,7 +93,7 @@ def test_without_a_table_of_patterns_the_polynomial_itself_bounds_noise(
 @pytest.mark.parametrize("seed", range(30))
 def test_a_relaxation_that_leaves_much_out_costs_time_only(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     monkeypatch.setattr("edgesplit_controller.planner.bounds.relaxation.MAX_ENTRIES", 90.0 if seed % 2 else 1.0)
-    monkeypatch.setattr("edgesplit_controller.planner.session.MANY_NODES", 1)
+    monkeypatch.setattr("edgesplit_controller.planner.solving.session.MANY_NODES", 1)
     assert_optimal(random_problem(seed, operators=4))
 
 
@@ -205,8 +205,8 @@ def test_running_out_of_time_without_a_plan_is_no_proof_that_there_is_none(monke
     def interrupted(*_: object) -> SolverAnswer:
         return SolverAnswer(values=None, bound=-float("inf"), proven=False, seconds=0.0)
 
-    monkeypatch.setattr("edgesplit_controller.planner.cpsat.stage.run_solver", interrupted)
-    monkeypatch.setattr("edgesplit_controller.planner.session.relax", lambda *_: None)
+    monkeypatch.setattr("edgesplit_controller.planner.cpsat.minimisation.run_solver", interrupted)
+    monkeypatch.setattr("edgesplit_controller.planner.solving.session.relax", lambda *_: None)
     with pytest.raises(PlanningTimedOut, match="none was proven impossible"):
         solve(noisy_and_tight(max_noise=0.3))
 

@@ -17,19 +17,17 @@ import msgspec
 from edgesplit.errors import InvalidInput, PlanInfeasible
 from edgesplit.formatting import speed, time_span
 from edgesplit.operations.study_operations import (
-    BindingRow,
-    CutRow,
     ExplainDocument,
     ExplainPlan,
     FrontierDocument,
     FrontierRow,
     PlanSummary,
-    RelaxationRow,
     StudyOperation,
     TraceFrontier,
     WhatIf,
     WhatIfDocument,
 )
+from edgesplit.planning.explanation import Explanation
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment, Evaluation, Solution, per_node
 from edgesplit.planning.problem import Problem
@@ -39,9 +37,8 @@ from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.catalog import Catalog
 from edgesplit_controller.planner import evaluate, solve
-from edgesplit_controller.planner.studies.explanation import Explanation
+from edgesplit_controller.planner.studies.explanation import explain
 from edgesplit_controller.planner.studies.frontier import Frontier, FrontierPoint, frontier
-from edgesplit_controller.planner.studies.reasons import explain
 from edgesplit_controller.planner.studies.variations import moved_off, with_link, without_node
 from edgesplit_controller.stating.goals import goals_text, merged_goals
 from edgesplit_controller.storage.deployment_state import PlanRecord
@@ -258,44 +255,9 @@ def _explain_document(model: str, active: PlanRecord, found: Explanation) -> Exp
     return ExplainDocument(
         model=model,
         epoch=active.plan.epoch,
-        cuts=tuple(
-            CutRow(
-                tensor=cut.tensor,
-                from_=cut.source,
-                to=cut.target,
-                bytes=cut.bytes,
-                transfer_s=cut.transfer_s,
-                latency_change_s=cut.latency_change_s,
-                energy_change_j=cut.energy_change_j,
-                score_change=cut.score_change,
-                text=cut.text,
-            )
-            for cut in found.cuts
-        ),
-        binding=tuple(
-            BindingRow(
-                constraint=entry.name,
-                subject=entry.subject,
-                limit=entry.limit,
-                value=entry.value,
-                slack=entry.slack,
-                text=entry.text,
-            )
-            for entry in found.bindings
-        ),
-        relaxations=tuple(
-            RelaxationRow(
-                constraint=entry.constraint,
-                subject=entry.subject,
-                change=entry.change,
-                latency_s=entry.latency_s,
-                energy_j=entry.energy_j,
-                score_gain=entry.score_gain,
-                proven=entry.proven,
-                text=entry.text,
-            )
-            for entry in found.relaxations
-        ),
+        cuts=found.cuts,
+        binding=found.bindings,
+        relaxations=found.relaxations,
         complete=found.complete,
     )
 

@@ -17,7 +17,7 @@ from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.plan import Assignment, Evaluation, Ranges, Solution, Timings
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.planner import evaluate, solve
-from edgesplit_controller.planner.frugal import most_frugal
+from edgesplit_controller.planner.solving.device_energy import least_device_energy
 from edgesplit_controller.stating.battery_limit import judged
 
 __all__ = ["Limited", "fitted", "solve_within", "with_limit"]
@@ -68,7 +68,7 @@ def solve_within(
     """
     frugal: Assignment | None = None
     if battery is not None and battery.limit_j is not None:
-        frugal = most_frugal(problem, hint=hint, time_limit_s=FRUGAL_SHARE * time_limit_s)
+        frugal = least_device_energy(problem, hint=hint, time_limit_s=FRUGAL_SHARE * time_limit_s)
     if frugal is None or battery is None or battery.limit_j is None:
         # Without a limit, or without any plan: the planner says why.
         return Limited(solve(problem, hint=hint, time_limit_s=time_limit_s), problem, problem, battery)

@@ -3,13 +3,13 @@
 Owns: deciding which operator runs where, in which precision, and how cut tensors travel. Its rule: pure; no clock
 but the deadline it is given, no MQTT, no ONNX. Not here: making problems, activating plans.
 
-A solve reads in the order `costs` (the problem as numbers), `noise` and `presolve` (what need not be asked),
-`variables`, `constraints`, `objective`, `search` (CP-SAT) and `decode`, one function each, put together for one goal
-by `stage` and for the score by `planning`. `evaluate` is the independent referee. CP-SAT is imported on the first solve.
+Its rooms, each importing only those before it: `meaning` (what a problem file means: limits, costs, exact sums, components,
+timeline; `evaluate` is the independent referee), `bounds` (Lagrangian relaxation solved by bucket elimination, Pareto labels,
+presolve), `cpsat` (variables, constraints, objective, search, decoding), `solving` (one goal in `session`, the score in
+`weighted_score`, why there is no plan in `infeasible`) and `studies` (variations, frontier, explanation).
 
-Around it: `variations` (the same problem with one thing changed, and fallbacks), `frontier` (latency against energy) and
-`explanation` (why a plan is as it is). `errors.PlanningTimedOut` says that nothing is known yet; a `Solution` that is
-`infeasible` is proven to be.
+A limit on a sum of costs is described once, in `meaning.limits`. `errors.PlanningTimedOut` says that nothing is known yet; a
+`Solution` that is `infeasible` is proven to be.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 from edgesplit.planning.plan import Assignment, Solution
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.planner.meaning.evaluation import energy_per_node, evaluate, noise_of, score
-from edgesplit_controller.planner.solving import solve as solve_problem
+from edgesplit_controller.planner.solving.weighted_score import solve as solve_problem
 
 __all__ = ["energy_per_node", "evaluate", "noise_of", "score", "solve"]
 

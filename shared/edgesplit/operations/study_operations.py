@@ -10,18 +10,16 @@ import msgspec
 
 from edgesplit.operations.goal_operations import Limit
 from edgesplit.operations.tagged_operation import TaggedOperation
+from edgesplit.planning.explanation import BindingConstraint, CutReason, LimitRelaxation
 from edgesplit.planning.plan import NodeShare
 
 __all__ = [
-    "BindingRow",
-    "CutRow",
     "ExplainDocument",
     "ExplainPlan",
     "FrontierDocument",
     "FrontierRow",
     "LinkChange",
     "PlanSummary",
-    "RelaxationRow",
     "StudyOperation",
     "TraceFrontier",
     "WhatIf",
@@ -34,76 +32,6 @@ class ExplainPlan(TaggedOperation, frozen=True, kw_only=True, tag="explain-plan"
 
     name: str
     time_limit_s: float = 10.0
-
-
-class CutRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a tensor crosses a link; changes are those of the best plan without this cut, None where unknown.
-
-    Attributes:
-        tensor: That travels.
-        from_: Sending node.
-        to: Receiving node.
-        bytes: On the wire. [B]
-        transfer_s: Latency of the link included. [s]
-        latency_change_s: Of the best plan without this cut, against the active one. [s]
-        energy_change_j: Likewise. [J]
-        score_change: Likewise. [1]
-        text: All of it in a sentence.
-    """
-
-    tensor: str
-    from_: str = msgspec.field(name="from")
-    to: str
-    bytes: float
-    transfer_s: float
-    latency_change_s: float | None
-    energy_change_j: float | None
-    score_change: float | None
-    text: str
-
-
-class BindingRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A constraint without which a better plan exists; `subject` is the node or link (`a:b`) it is about, or empty.
-
-    Attributes:
-        constraint: `noise`, `device-energy`, `memory`, `pins`, `link` or `missing-link`.
-        subject: Node or link (`a:b`) it is about, or empty.
-        limit: What it allows, in the unit of what it limits; None where it is no number. [J, B or 1]
-        value: What the active plan has of it. [J, B or 1]
-        slack: limit - value. [J, B or 1]
-        text: All of it in a sentence.
-    """
-
-    constraint: str
-    subject: str
-    limit: float | None
-    value: float | None
-    slack: float | None
-    text: str
-
-
-class RelaxationRow(msgspec.Struct, frozen=True, kw_only=True):
-    """What giving way would bring.
-
-    Attributes:
-        constraint: As in a binding constraint.
-        subject: Likewise.
-        change: What was changed.
-        latency_s: Of the plan that would result, under the planner's latency model. [s]
-        energy_j: Of all nodes, per request. [J]
-        score_gain: By how much the score falls. [1]
-        proven: No larger gain is possible.
-        text: All of it in a sentence.
-    """
-
-    constraint: str
-    subject: str
-    change: str
-    latency_s: float
-    energy_j: float
-    score_gain: float
-    proven: bool
-    text: str
 
 
 class ExplainDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,9 +48,9 @@ class ExplainDocument(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str
     epoch: int
-    cuts: tuple[CutRow, ...]
-    binding: tuple[BindingRow, ...]
-    relaxations: tuple[RelaxationRow, ...]
+    cuts: tuple[CutReason, ...]
+    binding: tuple[BindingConstraint, ...]
+    relaxations: tuple[LimitRelaxation, ...]
     complete: bool
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from edgesplit.planning.plan import Assignment, Evaluation
 from edgesplit.planning.problem import Problem
 from edgesplit.significance import beyond_scatter, differs
-from edgesplit_controller.planner.meaning.sent_tensors import codec_and_bytes
+from edgesplit_controller.planner.meaning.exact import codec_and_bytes
 
 __all__ = ["LinkFigures", "LinkImpact", "Pair", "notable", "stakes_of"]
 

@@ -1,1 +1,1 @@
-"""Bounds and exact presolve: elimination, Lagrangian prices, labels, reduction."""
+"""Bounds and exact presolve: Lagrangian relaxation, bucket elimination, Pareto labels, reduction."""

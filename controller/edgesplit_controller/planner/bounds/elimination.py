@@ -1,4 +1,4 @@
-"""Exact minimisation of a sum of small tables by eliminating one variable after the other.
+"""Bucket elimination: exact minimisation of a sum of small tables by eliminating one variable after the other.
 
 Owns: dynamic programming over a tree decomposition: the least sum, an assignment that attains it, and for every
 choice the least sum that contains it. Its rule: it knows variables and tables, nothing of operators and nodes. Not

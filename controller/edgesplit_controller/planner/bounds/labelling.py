@@ -1,4 +1,4 @@
-"""One goal under limits, proven by labels where prices leave a gap.
+"""Pareto labels for one goal under limits: the proof where Lagrange multipliers leave a duality gap.
 
 Owns: which joint choices and bounds the labels start from, the ceilings tried, and what a complete label means as a
 plan. Its rule: it answers for every plan below the ceiling, or says that it does not know. Not here: the dynamic
@@ -16,17 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgesplit_controller.planner.bounds.elimination import Run
+from edgesplit_controller.planner.bounds.entry_costs import entries_of
 from edgesplit_controller.planner.bounds.limited_elimination import Alternatives, Cap, Finding, eliminate
 from edgesplit_controller.planner.bounds.presolve import Priced
 from edgesplit_controller.planner.bounds.relaxation import Relaxation
 from edgesplit_controller.planner.bounds.state_index import States, count_states, lay_out
-from edgesplit_controller.planner.bounds.ways import entries_of
-from edgesplit_controller.planner.cpsat.decode import Labels
-from edgesplit_controller.planner.cpsat.objective import Goal, SumLimit
-from edgesplit_controller.planner.meaning.costs import MEASURES, Costs
+from edgesplit_controller.planner.meaning.costs import Costs
+from edgesplit_controller.planner.meaning.indexed_plan import Plan, measured
+from edgesplit_controller.planner.meaning.measures import WEIGHED, Goal, SumLimit
 from edgesplit_controller.planner.meaning.tolerance import DOUBT
 
-__all__ = ["Labelling", "Verdict"]
+__all__ = ["LabelProof", "Labelling"]
 
 Floats = NDArray[np.float64]
 
@@ -59,7 +59,7 @@ SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class LabelProof:
     """What labels say about a goal.
 
     Attributes:
@@ -70,7 +70,7 @@ class Verdict:
     """
 
     values: tuple[float, ...]
-    plan: Callable[[int], Labels]
+    plan: Callable[[int], Plan]
     ceiling: float
     rounding: float
 
@@ -112,11 +112,11 @@ class Labelling:
 
     @staticmethod
     def suits(relaxation: Relaxation, costs: Costs) -> bool:
-        """Whether the relaxation leaves nothing out and is small enough, and no node's memory is limited.
+        """Whether the relaxation leaves nothing out and is small enough, and no sum of weights is limited.
 
-        Weights differ from operator to operator, so that labels under a limit on memory become too many.
+        Weights differ from operator to operator, so that labels under a limit on them become too many.
         """
-        if not relaxation.complete or relaxation.limited:
+        if not relaxation.complete or costs.sent < len(costs.sums):
             return False
         return count_states(relaxation.elimination, _sizes(relaxation, costs)) <= MOST_STATES
 
@@ -138,12 +138,12 @@ class Labelling:
         ceiling: float,
         improved: Callable[[], float],
         left_s: Callable[[], float],
-    ) -> Verdict | None:
+    ) -> LabelProof | None:
         """Find the best plan up to a ceiling, or prove that there is none below it.
 
         Args:
             goal: What to minimise.
-            limits: On extended measures.
+            limits: On measures.
             priced: The goal at the best prices known.
             least: Of every measure, a value that no plan is below, shape (3,); minus infinity where none is known.
             ceiling: A known plan's value, or infinity.
@@ -154,7 +154,7 @@ class Labelling:
             What was found; None when nothing could be said.
         """
         weights = np.zeros(len(self._entries.measures))
-        weights[:MEASURES] = goal.weights
+        weights[:WEIGHED] = goal.weights
         at_prices = weights.copy()
         for limit, price in zip(limits, priced.prices, strict=True):
             at_prices[limit.measure] += price
@@ -202,7 +202,7 @@ class Labelling:
         *,
         least: Floats,
         left_s: Callable[[], float],
-    ) -> Verdict | None:
+    ) -> LabelProof | None:
         bounds = _bounds(weights, ceiling, limits, least)
         capped = [(run, _most(run.weights, weights, ceiling, bounds)) for run in self._runs]
         capped = [(run, most) for run, most in capped if np.isfinite(most)]
@@ -223,16 +223,16 @@ class Labelling:
         )
         return None if finding is None else self._verdict(states, finding, weights, ceiling)
 
-    def _verdict(self, states: States, finding: Finding, weights: Floats, ceiling: float) -> Verdict:
+    def _verdict(self, states: States, finding: Finding, weights: Floats, ceiling: float) -> LabelProof:
         values = weights @ finding.measures
         order = np.argsort(values, kind="stable")
 
-        def plan(place: int) -> Labels:
-            return self._labels(states, finding.parts(int(order[place])))
+        def plan(place: int) -> Plan:
+            return self._plan(states, finding.parts(int(order[place])))
 
-        return Verdict(tuple(values[order].tolist()), plan, ceiling, 4 * self._relaxation.elimination.rounding)
+        return LabelProof(tuple(values[order].tolist()), plan, ceiling, 4 * self._relaxation.elimination.rounding)
 
-    def _labels(self, states: States, parts: Sequence[tuple[int, Sequence[int]]]) -> Labels:
+    def _plan(self, states: States, parts: Sequence[tuple[int, Sequence[int]]]) -> Plan:
         """What a complete label means as a plan."""
         value = [0] * len(self._layout.variables)
         for state, _ in parts:
@@ -247,7 +247,7 @@ class Labelling:
             for tensor, index in tensors
             if tensor.modes[index].codec is not None and any(node[o] != node[tensor.producer] for o in tensor.consumers)
         }
-        return Labels(node, quantized, coded)
+        return measured(node, quantized, coded, self._costs)
 
 
 def _sizes(relaxation: Relaxation, costs: Costs) -> list[int]:
@@ -279,9 +279,9 @@ def _bounds(goal: Floats, ceiling: float, limits: Sequence[SumLimit], least: Flo
     for limit in limits:
         bounds[limit.measure] = min(bounds[limit.measure], limit.bound)
         magnitudes[limit.measure] = max(magnitudes[limit.measure], abs(limit.bound), limit.magnitude)
-    for measure in np.flatnonzero(goal[:MEASURES] > 0).tolist():
-        others = (goal[:MEASURES] > 0) & (np.arange(MEASURES) != measure)
-        left = (ceiling - float(goal[:MEASURES][others] @ least[others])) / goal[measure]
+    for measure in np.flatnonzero(goal[:WEIGHED] > 0).tolist():
+        others = (goal[:WEIGHED] > 0) & (np.arange(WEIGHED) != measure)
+        left = (ceiling - float(goal[:WEIGHED][others] @ least[others])) / goal[measure]
         if np.isfinite(left) and left < bounds[measure]:
             bounds[measure] = left
             magnitudes[measure] = max(magnitudes[measure], abs(ceiling) / goal[measure])

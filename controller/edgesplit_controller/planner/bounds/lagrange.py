@@ -1,4 +1,4 @@
-"""The next prices of a Lagrangian search.
+"""Lagrange multipliers: the next prices of limits, by the cutting-plane method.
 
 Owns: the small linear program that maximises the least of all known tangents. Its rule: it sees numbers only. Not
 here: evaluating the relaxation.
@@ -7,14 +7,13 @@ here: evaluating the relaxation.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from ortools.linear_solver import pywraplp
 
-from edgesplit_controller.planner.cpsat.objective import Goal, SumLimit
-from edgesplit_controller.planner.meaning.costs import MEASURES
+from edgesplit_controller.planner.meaning.indexed_plan import Plan
+from edgesplit_controller.planner.meaning.measures import Goal, SumLimit
 
 __all__ = ["best_prices"]
 
@@ -22,20 +21,11 @@ LARGEST = 1e4
 """Of a price, in units of the goal's value per limit; more would only spread rounding errors."""
 
 
-class Seen(Protocol):
-    """Assignments with their extended measures."""
-
-    @property
-    def rows(self) -> Sequence[tuple[object, NDArray[np.float64]]]:
-        """Each with latency, energy, device energy, noise and memory."""
-        ...
-
-
-def best_prices(pool: Seen, goal: Goal, limits: Sequence[SumLimit]) -> tuple[NDArray[np.float64], float]:
+def best_prices(plans: Sequence[Plan], goal: Goal, limits: Sequence[SumLimit]) -> tuple[NDArray[np.float64], float]:
     """Prices at which the least of all tangents is greatest.
 
     Args:
-        pool: Assignments seen; each gives the tangent goal + sum of price * excess.
+        plans: Seen so far; each gives the tangent goal + sum of price * excess.
         goal: What is minimised.
         limits: One price each.
 
@@ -43,8 +33,8 @@ def best_prices(pool: Seen, goal: Goal, limits: Sequence[SumLimit]) -> tuple[NDA
         The prices, shape (limits,), and the tangents' value there, which no bound can exceed; minus infinity
         when the program could not be solved and the search for prices should end.
     """
-    values = np.array([goal.value(row[:MEASURES]) for _, row in pool.rows])
-    excess = np.array([[row[x.measure] - x.bound for x in limits] for _, row in pool.rows])
+    values = np.array([goal.value(plan.measures) for plan in plans])
+    excess = np.array([[plan.measures[x.measure] - x.bound for x in limits] for plan in plans])
     excess = excess.reshape(-1, len(limits))
     scales = np.abs(excess).max(axis=0, initial=0.0)
     scales[scales == 0.0] = 1.0

@@ -1,4 +1,4 @@
-"""Exact minimisation under limits on sums: elimination with a Pareto set of labels per joint choice.
+"""Label-setting elimination (resource constraints): a Pareto set of labels per joint choice instead of the cheapest.
 
 Owns: dynamic programming over the same order as `elimination`, where a message's entry holds several partial
 assignments, none better than another in everything that counts, instead of the cheapest alone. Its rule: a label is

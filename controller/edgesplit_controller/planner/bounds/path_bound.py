@@ -1,4 +1,4 @@
-"""A lower bound of the makespan from one path.
+"""Critical-path bound: a lower bound of the makespan from one path.
 
 Owns: choosing a path through the graph and the least time any placement needs along it. Its rule: valid for every
 plan, because what lies on a path runs one after the other. Not here: resources, which only make plans later.
@@ -11,21 +11,22 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
-from edgesplit_controller.planner.cpsat.decode import Labels
-from edgesplit_controller.planner.meaning.costs import LATENCY, Costs
+from edgesplit_controller.planner.meaning.costs import Costs
+from edgesplit_controller.planner.meaning.indexed_plan import Plan
+from edgesplit_controller.planner.meaning.measures import LATENCY
 
 __all__ = ["least_latency_s"]
 
 Floats = NDArray[np.float64]
 
 
-def least_latency_s(costs: Costs, domain: NDArray[np.bool_], labels: Labels) -> float:
+def least_latency_s(costs: Costs, domain: NDArray[np.bool_], plan: Plan) -> float:
     """Least time along the path that is longest in a known plan.
 
     Args:
         costs: The problem's.
         domain: Nodes each operator may run on, shape (operators, nodes).
-        labels: The known plan; it only guides the choice of the path.
+        plan: A known one; it only guides the choice of the path.
 
     Returns:
         A latency no plan is below. [s]
@@ -38,7 +39,7 @@ def least_latency_s(costs: Costs, domain: NDArray[np.bool_], labels: Labels) -> 
         for consumer in tensor.consumers:
             pair = tensor.producer, consumer
             ways[pair] = np.maximum(ways[pair], way) if pair in ways else way
-    path = _longest(costs, labels, ways)
+    path = _longest(costs, plan, ways)
     reached = fastest[path[0]]
     for before, after in itertools.pairwise(path):
         reached = (reached[:, None] + ways[before, after]).min(axis=0) + fastest[after]
@@ -50,17 +51,17 @@ def _encode_s(encode_s: Floats) -> Floats:
     return np.where(np.eye(len(encode_s), dtype=bool), 0.0, encode_s[:, None])
 
 
-def _longest(costs: Costs, labels: Labels, ways: dict[tuple[int, int], Floats]) -> list[int]:
+def _longest(costs: Costs, plan: Plan, ways: dict[tuple[int, int], Floats]) -> list[int]:
     """The path that takes longest where the plan puts things."""
     count = len(costs.operators)
-    own = costs.compute[LATENCY, np.arange(count), list(labels.node)].tolist()
-    for operator in labels.quantized:
-        own[operator] = float(costs.quantized_compute[LATENCY, operator, labels.node[operator]])
+    own = costs.compute[LATENCY, np.arange(count), list(plan.node)].tolist()
+    for operator in plan.quantized:
+        own[operator] = float(costs.quantized_compute[LATENCY, operator, plan.node[operator]])
     end = list(own)
     via = [-1] * count
     # Operators are indexed in graph order, so every producer is final before it is read.
     for before, after in sorted(ways):
-        arrives = end[before] + float(ways[before, after][labels.node[before], labels.node[after]])
+        arrives = end[before] + float(ways[before, after][plan.node[before], plan.node[after]])
         if via[after] < 0 or arrives + own[after] > end[after]:
             end[after], via[after] = arrives + own[after], before
     path = [int(np.argmax(end))]

@@ -1,4 +1,4 @@
-"""Exact presolve: bounds from the relaxation, and every choice they exclude.
+"""Presolve by Lagrangian bounds: price limits into the relaxation, and exclude every choice whose bound is too high.
 
 Owns: pricing limits into the relaxation, the plans met on the way, and the reduction. Its rule: a choice is removed
 only when the least cost of any plan with it, limits priced in, exceeds a known plan's (or a limit itself). That
@@ -23,11 +23,10 @@ from numpy.typing import NDArray
 from edgesplit_controller.planner.bounds.elimination import IMPOSSIBLE, Run
 from edgesplit_controller.planner.bounds.lagrange import best_prices
 from edgesplit_controller.planner.bounds.reduction import Reduction, merged
-from edgesplit_controller.planner.bounds.relaxation import NOISE, Relaxation
-from edgesplit_controller.planner.cpsat.decode import Labels
-from edgesplit_controller.planner.cpsat.objective import Goal, SumLimit
-from edgesplit_controller.planner.meaning.costs import MEASURES, Costs
-from edgesplit_controller.planner.meaning.measured_plan import chosen_modes, measures_of, memory_of, noise_of_labels
+from edgesplit_controller.planner.bounds.relaxation import Relaxation
+from edgesplit_controller.planner.meaning.costs import Costs
+from edgesplit_controller.planner.meaning.indexed_plan import Plan, cheapest_modes, measured
+from edgesplit_controller.planner.meaning.measures import NOISE, WEIGHED, Goal, SumLimit
 from edgesplit_controller.planner.meaning.noise_patterns import Patterns
 from edgesplit_controller.planner.meaning.tolerance import ULP
 
@@ -38,7 +37,6 @@ HOPELESS = IMPOSSIBLE / 2
 """A bound beyond this holds something impossible."""
 
 Floats = NDArray[np.float64]
-_Key = tuple[tuple[int, ...], frozenset[int], frozenset[tuple[str, int]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,38 +78,27 @@ class Priced:
 
 
 class Pool:
-    """Assignments seen so far with their extended measures; each is a cut for every price search."""
+    """Plans seen so far, whether or not they keep limits; each is a cut for every price search."""
 
-    def __init__(self, costs: Costs, limited: tuple[int, ...]) -> None:
-        self._costs, self.limited = costs, limited
-        self._seen: set[_Key] = set()
-        self.rows: list[tuple[Labels, Floats]] = []
+    def __init__(self) -> None:
+        self._seen: set[object] = set()
+        self.plans: list[Plan] = []
 
-    def measured(self, labels: Labels) -> Floats:
-        """Latency, energy, device energy, noise and memory of the limited nodes."""
-        memory = memory_of(labels, self._costs)[list(self.limited)]
-        noise = noise_of_labels(labels, self._costs)
-        return np.concatenate([measures_of(labels, self._costs), [noise], memory])
-
-    def add(self, labels: Labels) -> Floats:
-        """Keep an assignment unless something in it is impossible; its extended measures."""
-        extended = self.measured(labels)
-        key = _key(labels)
-        if key not in self._seen and np.isfinite(extended).all():
+    def add(self, plan: Plan) -> bool:
+        """Keep a plan unless something in it is impossible; whether all of it is possible."""
+        possible = bool(np.isfinite(plan.measures).all())
+        key = plan.key
+        if possible and key not in self._seen:
             self._seen.add(key)
-            self.rows.append((labels, extended))
-        return extended
+            self.plans.append(plan)
+        return possible
 
     def narrowed(self, costs: Costs) -> Pool:
-        """A pool of its own with the assignments that the costs allow."""
-        narrow = Pool(costs, self.limited)
-        narrow.rows = [row for row in self.rows if costs.allows(row[0].node)]
-        narrow._seen = {_key(labels) for labels, _ in narrow.rows}
+        """A pool of its own with the plans that the costs allow."""
+        narrow = Pool()
+        narrow.plans = [plan for plan in self.plans if costs.allows(plan.node)]
+        narrow._seen = {plan.key for plan in narrow.plans}
         return narrow
-
-
-def _key(labels: Labels) -> _Key:
-    return labels.node, labels.quantized, frozenset(labels.mode.items())
 
 
 def price_goal(
@@ -134,8 +121,8 @@ def price_goal(
         patterns: Allowed quantization patterns.
         domain: Nodes each operator may run on, shape (operators, nodes).
         goal: What to minimise.
-        limits: On extended measures: also on noise (3) and on memory (4 and later).
-        pool: Receives the assignments met.
+        limits: On measures.
+        pool: Receives the plans met.
         ceiling: A known plan's value; a bound that reaches it is good enough.
         left_s: Time left; when half of it at the start is gone, the prices are left as they are. [s]
     """
@@ -144,25 +131,25 @@ def price_goal(
     best: Priced | None = None
     unrestricted = bool((domain == costs.allowed).all())
     for _ in range(SEARCH_STEPS):
-        extended_prices = np.array([*goal.weights, *[0.0] * (1 + len(relaxation.limited))])
+        weights = np.zeros(len(costs.sums))
+        weights[:WEIGHED] = goal.weights
         for limit, price in zip(limits, prices, strict=True):
-            extended_prices[limit.measure] += price
-        run = relaxation.elimination.minimise(relaxation.tables(extended_prices, domain))
+            weights[limit.measure] += price
+        run = relaxation.elimination.minimise(relaxation.tables(weights, domain))
         offset = -sum(float(price) * limit.bound for limit, price in zip(limits, prices, strict=True))
         value = run.value + offset
-        rounding = _rounding(relaxation, costs, run, extended_prices, offset)
+        rounding = _rounding(relaxation, costs, run, weights, offset)
         if best is None or value - rounding > best.value:
             unpriced = run if best is None else best.unpriced
             best = Priced(value - rounding, prices, run, offset - 3 * rounding, unpriced, unrestricted)
         if value >= HOPELESS:
             break
-        labels = _labels(run, extended_prices, relaxation, costs, patterns)
-        if not np.isfinite(pool.add(labels)).all():
+        if not pool.add(_minimiser(run, weights, relaxation, costs, patterns)):
             break
         ceiling = min(ceiling, _best_value(pool, goal, limits))
         if not limits or best.value >= ceiling - 1e-10 * abs(ceiling) or left_s() < enough_s:
             break
-        prices, promise = best_prices(pool, goal, limits)
+        prices, promise = best_prices(pool.plans, goal, limits)
         if promise <= best.value + 1e-7 * abs(best.value):
             break
     if best is None:
@@ -177,19 +164,16 @@ def _rounding(relaxation: Relaxation, costs: Costs, run: Run, prices: Floats, of
 
 
 def _best_value(pool: Pool, goal: Goal, limits: Sequence[SumLimit]) -> float:
-    """The least goal among seen assignments that keep the limits."""
-    return min(
-        (
-            goal.value(row[:MEASURES])
-            for _, row in pool.rows
-            if all(limit.keeps(row[limit.measure]) for limit in limits)
-        ),
-        default=float("inf"),
-    )
+    """The least goal among plans seen that keep the limits."""
+    return min((goal.value(plan.measures) for plan in pool.plans if _keeps(plan, limits)), default=float("inf"))
 
 
-def _labels(run: Run, prices: Floats, relaxation: Relaxation, costs: Costs, patterns: Patterns | None) -> Labels:
-    """The minimiser as an assignment; where patterns were left out, with the pattern that saves most."""
+def _keeps(plan: Plan, limits: Sequence[SumLimit]) -> bool:
+    return all(limit.keeps(plan.measures[limit.measure]) for limit in limits)
+
+
+def _minimiser(run: Run, prices: Floats, relaxation: Relaxation, costs: Costs, patterns: Patterns | None) -> Plan:
+    """The minimiser as a plan; where patterns were left out, with the pattern that saves most."""
     count = len(costs.operators)
     node = tuple(run.choice[:count])
     quantized = frozenset(o for place, o in enumerate(relaxation.bits) if run.choice[count + place])
@@ -197,9 +181,9 @@ def _labels(run: Run, prices: Floats, relaxation: Relaxation, costs: Costs, patt
         operators = list(patterns.operators)
         places = [node[operator] for operator in operators]
         change = costs.quantized_compute[:, operators, places] - costs.compute[:, operators, places]
-        row = int(np.argmin(patterns.members @ (prices[:MEASURES] @ change)))
+        row = int(np.argmin(patterns.members @ (prices @ change)))
         quantized = frozenset(o for o, used in zip(operators, patterns.members[row], strict=True) if used)
-    return Labels(node, quantized, chosen_modes(node, quantized, prices, costs))
+    return measured(node, quantized, cheapest_modes(node, quantized, prices, costs), costs)
 
 
 def bound_choices(relaxation: Relaxation, costs: Costs, patterns: Patterns | None, priced: Priced) -> Bounds:
@@ -264,10 +248,6 @@ def reduce(
     return merged(costs, pairs, kept), patterns
 
 
-def plans_within(pool: Pool, costs: Costs, limits: Sequence[SumLimit]) -> list[Labels]:
-    """The assignments seen that keep the limits and the places allowed."""
-    return [
-        labels
-        for labels, extended in pool.rows
-        if all(limit.keeps(extended[limit.measure]) for limit in limits) and costs.allows(labels.node)
-    ]
+def plans_within(pool: Pool, costs: Costs, limits: Sequence[SumLimit]) -> list[Plan]:
+    """The plans seen that keep the limits and the places allowed."""
+    return [plan for plan in pool.plans if _keeps(plan, limits) and costs.allows(plan.node)]

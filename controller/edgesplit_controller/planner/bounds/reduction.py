@@ -1,4 +1,4 @@
-"""The problem after presolve: what is placed together and where it may still go.
+"""The reduced problem after presolve: units of operators placed together, and their domains.
 
 Owns: the value that presolve returns and model building reads. Its rule: it only ever removes choices that no
 optimum of the goal at hand needs. Not here: how that is proven.

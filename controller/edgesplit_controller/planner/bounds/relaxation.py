@@ -1,10 +1,10 @@
-"""The problem as tables for elimination: a relaxation that keeps everything but limits on sums.
+"""The relaxation that elimination solves: tables that keep everything but limits on sums (Lagrangian relaxation).
 
 Owns: the tables of compute, transfer and pattern, and their values at given prices. Its rule: at any prices the
 least sum is a lower bound of every plan's. Not here: prices, fixing.
 
 Kept exactly: places, pins, links, precision, multicast, the noise pattern, codecs. Left to prices: limits on the
-measures, the noise of codecs, memory. The variables are each operator's node and each quantizable
+measures, the noise of codecs among them. The variables are each operator's node and each quantizable
 operator's precision bit; bits are eliminated last, where the table over all of them meets the noise pattern.
 """
 
@@ -20,19 +20,16 @@ from numpy.typing import NDArray
 
 from edgesplit_controller.planner.bounds.disjoint_sets import DisjointSets
 from edgesplit_controller.planner.bounds.elimination import IMPOSSIBLE, Elimination, plan_elimination
-from edgesplit_controller.planner.meaning.costs import MEASURES, Costs, WireTensor
+from edgesplit_controller.planner.meaning.costs import Costs, WireTensor
+from edgesplit_controller.planner.meaning.measures import NOISE
 from edgesplit_controller.planner.meaning.noise_patterns import Patterns
-from edgesplit_controller.planner.meaning.tolerance import DOUBT
 
-__all__ = ["NOISE", "PRICED", "Relaxation", "relax"]
+__all__ = ["Relaxation", "relax"]
 
 MAX_ENTRIES = 6e6
 MAX_TENSOR_ENTRIES = 2e5
 
 Floats = NDArray[np.float64]
-NOISE = MEASURES
-PRICED = MEASURES + 1
-"""Latency, energy, device energy, and noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +39,10 @@ class Relaxation:
     Attributes:
         elimination: Order over operators (by index), then bits (after them, in the order of `bits`).
         bits: Quantizable operators that may be quantized.
-        limited: Nodes whose memory cannot hold all weights.
-        compute: Latency, energy, device energy, noise and memory of the limited nodes, shape (4 + limited, entries).
+        compute: All measures, shape (measures, entries).
         choices: Operator and node of every compute entry, shape (2, entries).
-        wires: Per place in a table's list of modes, latency to noise of sending, shape (4, entries), and which entries
-            are not possible.
+        wires: Per place in a table's list of modes, sending in its measures, shape (measures of sending, entries), and
+            which entries are not possible.
         modes: Per table of sending, which of its tensor's modes these are; the last one fills up the places.
         slices: Start and end of every table in compute and wires together, in the order of the factors.
         complete: Whether no transfer, pattern or multicast was left out or split.
@@ -56,7 +52,6 @@ class Relaxation:
 
     elimination: Elimination
     bits: tuple[int, ...]
-    limited: tuple[int, ...]
     compute: Floats
     choices: NDArray[np.intp]
     wires: tuple[tuple[Floats, NDArray[np.bool_]], ...]
@@ -70,7 +65,7 @@ class Relaxation:
         """All tables at given prices, flat.
 
         Args:
-            prices: Of latency, energy, device energy, noise, and of the memory of each limited node.
+            prices: Of the measures.
             domain: Nodes each operator may run on, shape (operators, nodes).
         """
         compute = prices @ self.compute
@@ -89,7 +84,7 @@ class Relaxation:
     def _sending(self, place: int, prices: Floats) -> Floats:
         """What sending costs in the modes at one place of the tensors' lists."""
         table, never = self.wires[place]
-        cost: Floats = prices[:PRICED] @ table
+        cost: Floats = prices[: len(table)] @ table
         cost[never] = IMPOSSIBLE
         return cost
 
@@ -137,8 +132,7 @@ def _relax(costs: Costs, patterns: Patterns | None, split: list[list[tuple[int, 
     pattern, pattern_noise = None, None
     if patterns is not None and bits:
         pattern, pattern_noise = _pattern_tables(patterns, bits, elimination.axes[-1])
-    limited = tuple(int(n) for n in np.flatnonzero(costs.memory_bytes < costs.weight_bytes.sum() * (1 + DOUBT)))
-    compute, choices = _compute_tables(costs, limited, bit_of, elimination, free=patterns is None)
+    compute, choices = _compute_tables(costs, bit_of, elimination, free=patterns is None)
     wires = [
         _wire_tables(tensor, part, shares, bit_of=bit_of, axes=elimination.axes[count + index], costs=costs)
         for index, (tensor, part, shares) in enumerate(pieces)
@@ -148,7 +142,6 @@ def _relax(costs: Costs, patterns: Patterns | None, split: list[list[tuple[int, 
     return Relaxation(
         elimination=elimination,
         bits=bits,
-        limited=limited,
         compute=np.concatenate(compute, axis=1),
         choices=np.concatenate(choices, axis=1),
         wires=tuple(_joined([modes[min(place, len(modes) - 1)] for modes in wires]) for place in range(most)),
@@ -208,31 +201,35 @@ def _joined(modes: list[tuple[Floats, NDArray[np.bool_]]]) -> tuple[Floats, NDAr
 
 
 def _compute_tables(
-    costs: Costs, limited: tuple[int, ...], bit_of: dict[int, int], elimination: Elimination, *, free: bool
+    costs: Costs, bit_of: dict[int, int], elimination: Elimination, *, free: bool
 ) -> tuple[list[Floats], list[NDArray[np.intp]]]:
     """Per operator its flat table, and the operator and node of every entry.
 
     Without a table of patterns (`free`), every operator carries its share of the noise's linear lower bound.
     """
     nodes = np.arange(len(costs.nodes))
-    on_node = (nodes == np.array(limited, dtype=np.intp)[:, None]).astype(np.float64)
-    no_noise = np.zeros((1, len(nodes)))
     tables: list[Floats] = []
     choices: list[NDArray[np.intp]] = []
     for operator in range(len(costs.operators)):
-        weights = on_node * costs.weight_bytes[operator]
+        table, node = costs.compute[:, operator], nodes
         offset = costs.noise.offset if free and operator == 0 else 0.0
-        slope = costs.noise.slopes[operator] if free else 0.0
-        table = np.concatenate([costs.compute[:, operator], no_noise + offset, weights])
-        node = nodes
+        if offset:
+            table = _noisier(table, offset)
         if operator in bit_of:
-            int8 = np.concatenate([costs.quantized_compute[:, operator], no_noise + offset + slope, weights / 4])
+            slope = costs.noise.slopes[operator] if free else 0.0
+            int8 = _noisier(costs.quantized_compute[:, operator], offset + slope)
             axes = elimination.axes[operator]
             table = np.stack([table, int8], axis=-1).transpose(0, *(axis + 1 for axis in axes))
             node = np.stack([nodes, nodes], axis=-1).transpose(axes).reshape(-1)
         tables.append(table.reshape(len(table), -1))
         choices.append(np.stack([np.full_like(node, operator), node]))
     return tables, choices
+
+
+def _noisier(table: Floats, noise: float) -> Floats:
+    louder = table.copy()
+    louder[NOISE] += noise
+    return louder
 
 
 def _wire_tables(
@@ -266,9 +263,7 @@ def _wire_tables(
 
     result: list[tuple[Floats, NDArray[np.bool_]]] = []
     for mode in (tensor.modes[index] for index in _modes(tensor, bit_of)):
-        table = np.empty((PRICED, nodes, reads.shape[0]))
-        table[:MEASURES] = _finite(mode.transfer) @ reads.T + _finite(mode.encode)[:, :, None] * cut
-        table[MEASURES] = mode.noise * cut
+        table = _finite(mode.transfer) @ reads.T + _finite(mode.encode)[:, :, None] * cut
         table /= shares
         stuck = np.zeros(table.shape[1:])
         if not (np.isfinite(mode.transfer[0]).all() and np.isfinite(mode.encode[0]).all()):

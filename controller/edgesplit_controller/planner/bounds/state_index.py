@@ -1,4 +1,4 @@
-"""Where a joint choice of an elimination finds its costs: factors and messages by flat index.
+"""Flat indices of an elimination's tables: where a joint choice finds its factors and messages.
 
 Owns: the correspondence between joint choices ("states") of all bags in one row and the entries of factors and
 messages that belong to them. Its rule: it depends on the elimination's order alone, so that one layout serves every

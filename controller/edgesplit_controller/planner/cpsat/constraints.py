@@ -1,4 +1,4 @@
-"""The constraints of the CP-SAT model.
+"""Constraints of the CP-SAT model.
 
 Owns: what makes an assignment a plan. Its rule: every constraint here is in the problem file's
 meaning (docs/problem-file.md), or ties the flow formulation together. Not here: limits on the measures, which `objective` scales.
@@ -15,7 +15,6 @@ from edgesplit_controller.planner.cpsat.objective import Term, add_at_most
 from edgesplit_controller.planner.cpsat.variables import Carrier, Var, Variables
 from edgesplit_controller.planner.meaning.costs import Costs
 from edgesplit_controller.planner.meaning.noise_patterns import Patterns
-from edgesplit_controller.planner.meaning.tolerance import DOUBT
 
 __all__ = ["add_constraints"]
 
@@ -29,14 +28,13 @@ def add_constraints(
     reduction: Reduction,
     patterns: Patterns | None,
 ) -> None:
-    """Add everything but limits on latency and energy."""
+    """Add everything but limits on sums; noise, which is a sum of patterns, is limited here."""
     for place in variables.place:
         if len(place) != 1:
             model.add_exactly_one(place.values())
     _tie_quantization(model, costs, reduction, patterns, variables)
     _tie_flows(model, variables)
     _limit_noise(model, problem, costs, patterns, variables)
-    _limit_memory(model, costs, reduction, variables)
 
 
 def _sum(variables: list[Var], weights: list[int]) -> cp_model.LinearExprT:
@@ -162,24 +160,3 @@ def _add_polynomial(
             model.add_min_equality(product, [bits[member] for member in sorted(members)])
         parts.append(product)
         noises.append(coefficient)
-
-
-def _limit_memory(model: cp_model.CpModel, costs: Costs, reduction: Reduction, variables: Variables) -> None:
-    """Weights on a node fit; quantized ones take a quarter."""
-    for node, room in enumerate(costs.memory_bytes):
-        if room >= costs.weight_bytes.sum() * (1 + DOUBT):
-            continue
-        terms: list[Term] = []
-        sizes: list[float] = []
-        for unit, place in enumerate(variables.place):
-            members = list(reduction.units[unit])
-            size = sum(costs.weight_bytes[o] / (4 if o in variables.quantize else 1) for o in members)
-            if node in place and size > 0:
-                terms.append(Term(place[node]))
-                sizes.append(float(size))
-        for operator, by_node in variables.quantize.items():
-            if node in by_node and costs.weight_bytes[operator] > 0:
-                place = variables.place[int(reduction.unit_of[operator])]
-                terms.append(Term(place[node], by_node[node]))
-                sizes.append(0.75 * float(costs.weight_bytes[operator]))
-        add_at_most(model, terms, sizes, float(room))

@@ -1,43 +1,27 @@
-"""From the solver's values to an assignment, and back to a hint.
+"""Decoding: from the solver's values to a plan, and from a plan to a hint.
 
-Owns: the correspondence between variables and decisions. Its rule: an assignment is read from the fewest
+Owns: the correspondence between variables and decisions. Its rule: a plan is read from the fewest
 variables that determine it. Not here: costs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from edgesplit.planning.plan import Assignment
 from edgesplit_controller.planner.bounds.reduction import Reduction
 from edgesplit_controller.planner.cpsat.variables import Var, Variables, Wire
 from edgesplit_controller.planner.meaning.costs import Costs
+from edgesplit_controller.planner.meaning.indexed_plan import Plan, measured
 from edgesplit_controller.planner.meaning.noise_patterns import Patterns
 
-__all__ = ["Labels", "decode", "hint_for", "labels_of", "to_assignment"]
-
-
-@dataclass(frozen=True, slots=True)
-class Labels:
-    """An assignment by index.
-
-    Attributes:
-        node: Operator to node.
-        quantized: Operators in int8.
-        mode: Name of a tensor that travels coded, to its mode's index.
-    """
-
-    node: tuple[int, ...]
-    quantized: frozenset[int]
-    mode: Mapping[str, int]
+__all__ = ["decode", "hint_for"]
 
 
 def decode(
     values: Sequence[int], costs: Costs, reduction: Reduction, patterns: Patterns | None, variables: Variables
-) -> Labels:
+) -> Plan:
     """Read a solution; a pattern counts as a whole where that never hurts."""
     node = [0] * len(costs.operators)
     for unit, place in enumerate(variables.place):
@@ -60,45 +44,14 @@ def decode(
         and wire.tensor.modes[index].codec is not None
         and any(node[o] != node[wire.tensor.producer] for o in wire.tensor.consumers)
     }
-    return Labels(tuple(node), quantized, mode)
-
-
-def to_assignment(labels: Labels, costs: Costs) -> Assignment:
-    """Names for indices."""
-    codecs = {
-        tensor.name: codec
-        for tensor in costs.tensors
-        if tensor.name in labels.mode and (codec := tensor.modes[labels.mode[tensor.name]].codec) is not None
-    }
-    return Assignment(
-        node_of={name: costs.nodes[node] for name, node in zip(costs.operators, labels.node, strict=True)},
-        quantized=frozenset(costs.operators[operator] for operator in labels.quantized),
-        codecs=codecs,
-    )
-
-
-def labels_of(assignment: Assignment, costs: Costs) -> Labels | None:
-    """Indices for names; None when the assignment does not fit the problem (another model, a node gone)."""
-    node_of, nodes = assignment.node_of, {name: index for index, name in enumerate(costs.nodes)}
-    if any(node_of.get(name) not in nodes for name in costs.operators):
-        return None
-    quantized = frozenset(o for o in costs.quantizable if costs.operators[o] in assignment.quantized)
-    mode = {
-        tensor.name: index
-        for tensor in costs.tensors
-        for index, option in enumerate(tensor.modes)
-        if option.codec is not None
-        and assignment.codecs.get(tensor.name) == option.codec
-        and option.precision in ("any", "int8" if tensor.producer in quantized else "float")
-    }
-    return Labels(tuple(nodes[node_of[name]] for name in costs.operators), quantized, mode)
+    return measured(tuple(node), quantized, mode, costs)
 
 
 def hint_for(
-    labels: Labels, reduction: Reduction, patterns: Patterns | None, variables: Variables
+    plan: Plan, reduction: Reduction, patterns: Patterns | None, variables: Variables
 ) -> list[tuple[Var, int]]:
     """Values of all variables at a known assignment; empty when the reduction excludes it."""
-    node = [labels.node[unit[0]] for unit in reduction.units]
+    node = [plan.node[unit[0]] for unit in reduction.units]
     if any(node[unit] not in place for unit, place in enumerate(variables.place)):
         return []
     hint: dict[int, tuple[Var, int]] = {}
@@ -111,16 +64,16 @@ def hint_for(
             put(var, n == node[unit])
     for operator, by_node in variables.quantize.items():
         for n, var in by_node.items():
-            put(var, operator in labels.quantized and n == labels.node[operator])
+            put(var, operator in plan.quantized and n == plan.node[operator])
     if patterns is not None:
-        _hint_pattern(labels, patterns, variables, put)
+        _hint_pattern(plan, patterns, variables, put)
     for wire in variables.wires:
-        _hint_wire(labels, node, wire, put)
+        _hint_wire(plan, node, wire, put)
     return list(hint.values())
 
 
-def _hint_pattern(labels: Labels, patterns: Patterns, variables: Variables, put: Callable[[Var, bool], None]) -> None:
-    wanted = np.array([operator in labels.quantized for operator in patterns.operators], dtype=bool)
+def _hint_pattern(plan: Plan, patterns: Patterns, variables: Variables, put: Callable[[Var, bool], None]) -> None:
+    wanted = np.array([operator in plan.quantized for operator in patterns.operators], dtype=bool)
     fits = (patterns.members == wanted).all(axis=1)
     if not fits.any() and patterns.closed_below:
         fits = (patterns.members >= wanted).all(axis=1)
@@ -129,10 +82,10 @@ def _hint_pattern(labels: Labels, patterns: Patterns, variables: Variables, put:
         put(var, index == row)
 
 
-def _hint_wire(labels: Labels, node: Sequence[int], wire: Wire, put: Callable[[Var, bool], None]) -> None:
+def _hint_wire(plan: Plan, node: Sequence[int], wire: Wire, put: Callable[[Var, bool], None]) -> None:
     sender = node[wire.carrier.unit]
-    raw = "int8" if wire.tensor.producer in labels.quantized else "float"
-    mode = labels.mode.get(wire.tensor.name)
+    raw = "int8" if wire.tensor.producer in plan.quantized else "float"
+    mode = plan.mode.get(wire.tensor.name)
     if mode is None:
         fitting = [i for i, m in enumerate(wire.tensor.modes) if m.codec is None and m.precision in (raw, "any")]
         mode = fitting[0]

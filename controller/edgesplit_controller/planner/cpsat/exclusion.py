@@ -1,4 +1,4 @@
-"""Excluding what integers let through: a find of the solver that breaks a limit by less than rounding.
+"""Cover inequalities: cut off a find of the solver that breaks a limit by less than integers show.
 
 Owns: the constraint that cuts off such a find. Its rule: nothing that keeps the limit is cut off. Not here: judging.
 
@@ -14,11 +14,9 @@ from collections.abc import Sequence
 
 from ortools.sat.python import cp_model
 
-from edgesplit_controller.planner.bounds.reduction import Reduction
-from edgesplit_controller.planner.bounds.relaxation import NOISE, PRICED
 from edgesplit_controller.planner.cpsat.objective import Prices, Term
 from edgesplit_controller.planner.cpsat.variables import Var, Variables
-from edgesplit_controller.planner.meaning.costs import LATENCY, MEASURES, Costs
+from edgesplit_controller.planner.meaning.measures import LATENCY, NOISE
 
 __all__ = ["exclude"]
 
@@ -28,8 +26,6 @@ def exclude(
     values: Sequence[int],
     broken: frozenset[int],
     *,
-    costs: Costs,
-    reduction: Reduction,
     variables: Variables,
     prices: Prices,
 ) -> None:
@@ -38,22 +34,17 @@ def exclude(
     Args:
         model: Receives the constraint.
         values: Of the find, by variable index.
-        broken: Measures whose limits it exceeds, in the order of extended measures; memory by node. Empty cuts off this
-            assignment alone.
-        costs: The problem's.
-        reduction: Of the model.
+        broken: Measures whose limits it exceeds; empty cuts off this assignment alone.
         variables: Of the model.
         prices: Of the model.
     """
     for measure in broken or {-1}:
-        if 0 <= measure < MEASURES and not (measure == LATENCY and prices.makespan is not None):
-            chosen = [t for t, row in zip(prices.terms, prices.measures, strict=True) if row[measure] > 0]
-        elif measure == NOISE:
+        if measure == NOISE:
             chosen = _noisy(variables)
-        elif measure >= PRICED:
-            chosen = _weighty(measure - PRICED, costs, reduction, variables)
-        else:
+        elif measure == -1 or (measure == LATENCY and prices.makespan is not None):
             chosen = [Term(var) for var in _deciding(variables)]
+        else:
+            chosen = [t for t, row in zip(prices.terms, prices.measures, strict=True) if row[measure] > 0]
         clause = [literal for term in chosen for literal in _ended(term, values)]
         if measure in (NOISE, -1):
             # Quantizing more may make it quieter; here each way of quantizing counts by itself.
@@ -80,21 +71,6 @@ def _noisy(variables: Variables) -> list[Term]:
     ]
     int8 = [var for by_node in variables.quantize.values() for var in by_node.values()]
     return [Term(var) for var in (*variables.pattern, *codecs, *int8)]
-
-
-def _weighty(node: int, costs: Costs, reduction: Reduction, variables: Variables) -> list[Term]:
-    """What takes memory on a node."""
-    places = [
-        Term(place[node])
-        for unit, place in enumerate(variables.place)
-        if node in place and costs.weight_bytes[list(reduction.units[unit])].sum() > 0
-    ]
-    in_float = [
-        Term(variables.place[int(reduction.unit_of[operator])][node], unless=by_node[node])
-        for operator, by_node in variables.quantize.items()
-        if node in by_node and costs.weight_bytes[operator] > 0
-    ]
-    return [*places, *in_float]
 
 
 def _deciding(variables: Variables) -> list[Var]:

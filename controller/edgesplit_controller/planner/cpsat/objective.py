@@ -1,4 +1,4 @@
-"""Prices: what each variable adds to latency, energy and device energy, as integers for CP-SAT.
+"""Objective and limits of the CP-SAT model: what each variable adds to every measure, as integers.
 
 Owns: the linear measures of the model and their scaling. Its rule: all costs are at least 0 and are rounded down, so that
 the integer model is a relaxation: its bound holds for every plan, and no plan within a limit is lost. Scales come from
@@ -19,15 +19,14 @@ from ortools.sat.python import cp_model
 
 from edgesplit_controller.planner.bounds.reduction import Reduction
 from edgesplit_controller.planner.cpsat.variables import Var, Variables
-from edgesplit_controller.planner.meaning.costs import LATENCY, MEASURES, Costs
+from edgesplit_controller.planner.meaning.costs import Costs
+from edgesplit_controller.planner.meaning.measures import LATENCY, WEIGHED, Goal, SumLimit
 from edgesplit_controller.planner.meaning.tolerance import DOUBT, ULP
 
 __all__ = [
     "FINE",
-    "Goal",
     "Makespan",
     "Prices",
-    "SumLimit",
     "Term",
     "add_at_most",
     "add_limit",
@@ -44,42 +43,6 @@ LARGEST_SUM = 2.0**58
 LARGEST_SCALE = 1e300
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """A weighted sum of the measures (latency, energy, device energy) to minimise.
-
-    Attributes:
-        weights: Of the measures.
-        tolerance: Distance from its bound at which a value is proven; 0 is that of a single measure.
-    """
-
-    weights: tuple[float, float, float]
-    tolerance: float = 0.0
-
-    def value(self, measures: Floats) -> float:
-        """The goal's value of a plan's measures, shape (3,)."""
-        return float(np.dot(self.weights, measures))
-
-
-@dataclass(frozen=True, slots=True)
-class SumLimit:
-    """An upper bound on one measure.
-
-    Attributes:
-        measure: Its index.
-        bound: What must not be exceeded.
-        magnitude: What is added up to the measure, where that is more than the bound.
-    """
-
-    measure: int
-    bound: float
-    magnitude: float = 0.0
-
-    def keeps(self, value: float) -> bool:
-        """Whether a sum of floating point may be under the bound; near it, exact sums have to say."""
-        return value <= self.bound + DOUBT * max(abs(self.bound), self.magnitude)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +74,7 @@ class Prices:
 
     Attributes:
         terms: Yes-no choices; variables may repeat.
-        measures: Each at least 0, shape (terms, 3). [s, J, J]
+        measures: Each at least 0, shape (terms, measures).
         makespan: Stands for latency where there is a schedule.
     """
 
@@ -119,16 +82,22 @@ class Prices:
     measures: Floats
     makespan: Makespan | None = None
 
+    def of(self, goal: Goal) -> Floats:
+        """The goal's value of every term, a schedule aside."""
+        values: Floats = self.measures[:, :WEIGHED] @ np.array(goal.weights)
+        return values
+
     def worst(self, goal: Goal) -> float:
         """No assignment's value is above this."""
-        most = float((self.measures @ np.array(goal.weights)).sum())
+        most = float(self.of(goal).sum())
         if self.makespan is not None:
             most += goal.weights[LATENCY] * self.makespan.tick_s * self.makespan.horizon
         return most
 
 
 def prices_of(costs: Costs, reduction: Reduction, variables: Variables) -> Prices:
-    """Collect the price of every place, precision, encoding and sending."""
+    """Collect the price of every place, precision, encoding and sending; quantization's noise has constraints of its own."""
+    unsent = np.zeros(len(costs.sums) - costs.sent)
     priced: list[Term] = []
     rows: list[Floats] = []
     for unit, place in enumerate(variables.place):
@@ -147,11 +116,11 @@ def prices_of(costs: Costs, reduction: Reduction, variables: Variables) -> Price
         for (sender, index), var in wire.carrier.offers.items():
             if modes[index].codec is not None:
                 priced.append(Term(var))
-                rows.append(modes[index].encode[:, sender])
+                rows.append(np.concatenate([modes[index].encode[:, sender], unsent]))
         for ((sender, index), receiver), var in wire.sent.items():
             priced.append(Term(var))
-            rows.append(modes[index].transfer[:, sender, receiver])
-    return Prices(priced, np.array(rows).reshape(-1, MEASURES))
+            rows.append(np.concatenate([modes[index].transfer[:, sender, receiver], unsent]))
+    return Prices(priced, np.array(rows).reshape(-1, len(costs.sums)))
 
 
 def minimise(model: cp_model.CpModel, prices: Prices, goal: Goal, ceiling: float, units: float) -> float:
@@ -167,7 +136,7 @@ def minimise(model: cp_model.CpModel, prices: Prices, goal: Goal, ceiling: float
     Returns:
         Model units per unit of the goal.
     """
-    values = _possible(model, prices.terms, prices.measures @ np.array(goal.weights), ceiling)
+    values = _possible(model, prices.terms, prices.of(goal), ceiling)
     total = float(values.sum())
     makespan, tick = prices.makespan, 0.0
     if makespan is not None:
@@ -189,7 +158,9 @@ def minimise(model: cp_model.CpModel, prices: Prices, goal: Goal, ceiling: float
 def add_limit(model: cp_model.CpModel, prices: Prices, limit: SumLimit) -> None:
     """Bound a measure, rounded so that no plan within the bound is lost."""
     if prices.makespan is None or limit.measure != LATENCY:
-        add_at_most(model, prices.terms, prices.measures[:, limit.measure].tolist(), limit.bound)
+        amounts = prices.measures[:, limit.measure]
+        counted = np.flatnonzero(amounts).tolist()
+        add_at_most(model, [prices.terms[index] for index in counted], amounts[counted].tolist(), limit.bound)
         return
     ticks = limit.bound * (1 + DOUBT) / prices.makespan.tick_s
     model.add(prices.makespan.variable <= int(min(ticks, 2.0 * prices.makespan.horizon)) + 1)

@@ -1,4 +1,4 @@
-"""The schedule inside the model, for the latency model `critical-path`.
+"""Scheduling inside the CP-SAT model (intervals, no-overlap, makespan), for the latency model `critical-path`.
 
 Owns: start times, resources and the makespan. Its rule: what `timeline` simulates for a fixed plan, this decides
 together with the plan, operator by operator; grouping operators afterwards never delays anything. Times are rounded
@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from ortools.sat.python import cp_model
 
+from edgesplit_controller.planner.cpsat.minimisation import Model
 from edgesplit_controller.planner.cpsat.objective import Makespan, Prices
-from edgesplit_controller.planner.cpsat.stage import Base
 from edgesplit_controller.planner.cpsat.variables import Var, Wire
-from edgesplit_controller.planner.meaning.costs import LATENCY, Costs, Mode
+from edgesplit_controller.planner.meaning.costs import Costs, Mode
+from edgesplit_controller.planner.meaning.measures import LATENCY
 from edgesplit_controller.planner.meaning.tolerance import ULP
 
 __all__ = ["TICKS", "add_schedule", "worst_latency_s"]
@@ -70,34 +71,33 @@ def worst_latency_s(costs: Costs) -> float:
     return total_s
 
 
-def add_schedule(base: Base, costs: Costs, horizon_s: float, ticks: int = TICKS[1]) -> Base:
+def add_schedule(base: Model, horizon_s: float, ticks: int = TICKS[1]) -> Model:
     """Add times to a model and let latency mean its makespan.
 
     Args:
         base: A model of single operators, not merged into units.
-        costs: The problem's.
         horizon_s: No plan of interest ends later. [s]
         ticks: Time units that makes.
     """
     tick_s = (horizon_s or 1.0) / ticks
     horizon = ticks + 1
-    schedule = _Schedule(base.model, tick_s, horizon, base.model.new_int_var(0, horizon, ""))
-    _add_compute(schedule, base, costs)
-    _add_order(schedule, base, costs)
+    schedule = _Schedule(base.cpsat, tick_s, horizon, base.cpsat.new_int_var(0, horizon, ""))
+    _add_compute(schedule, base)
+    _add_order(schedule, base.costs)
     for wire in base.variables.wires:
         _add_wire(schedule, wire, base)
     for intervals in schedule.busy.values():
         if len(intervals) > 1:
-            base.model.add_no_overlap(intervals)
+            base.cpsat.add_no_overlap(intervals)
     measures = base.prices.measures.copy()
     measures[:, LATENCY] = 0.0
     prices = Prices(base.prices.terms, measures, Makespan(schedule.makespan, tick_s, horizon))
-    return Base(base.model, base.reduction, base.variables, prices)
+    return replace(base, prices=prices)
 
 
-def _add_compute(schedule: _Schedule, base: Base, costs: Costs) -> None:
+def _add_compute(schedule: _Schedule, base: Model) -> None:
     """Every operator keeps its node busy, as long as its precision takes there."""
-    model = schedule.model
+    model, costs = schedule.model, base.costs
     loads: dict[int, list[tuple[Var, int]]] = {}
     for operator in range(len(costs.operators)):
         start = schedule.time()
@@ -125,14 +125,14 @@ def _weighted(parts: list[tuple[Var, int]]) -> Expression:
     return cp_model.LinearExpr.weighted_sum([var for var, _ in parts], [weight for _, weight in parts])
 
 
-def _add_order(schedule: _Schedule, base: Base, costs: Costs) -> None:
+def _add_order(schedule: _Schedule, costs: Costs) -> None:
     """A consumer starts after its producer, wherever the two are."""
     edges = {(tensor.producer, consumer) for tensor in costs.tensors for consumer in tensor.consumers}
     for producer, consumer in sorted(edges):
         schedule.model.add(schedule.starts[consumer] >= schedule.starts[producer] + schedule.durations[producer])
 
 
-def _add_wire(schedule: _Schedule, wire: Wire, base: Base) -> None:
+def _add_wire(schedule: _Schedule, wire: Wire, base: Model) -> None:
     """Encoding, sending per receiver, decoding per receiver."""
     model, producer = schedule.model, wire.tensor.producer
     done = schedule.starts[producer] + schedule.durations[producer]
@@ -174,7 +174,7 @@ def _encode(
     schedule.occupy(node, start, seconds, offer)
 
 
-def _deliver(schedule: _Schedule, wire: Wire, base: Base, decodes: Mapping[int, Var], done: Expression) -> None:
+def _deliver(schedule: _Schedule, wire: Wire, base: Model, decodes: Mapping[int, Var], done: Expression) -> None:
     """Every reader elsewhere waits for the tensor's arrival and decoding."""
     for flow in wire.flows:
         reader = base.reduction.units[flow.unit][0]

@@ -1,4 +1,4 @@
-"""One CP-SAT solve.
+"""One CP-SAT solve: parameters, time limit, status.
 
 Owns: the solver's parameters and the translation between its answer and values. Its rule: deterministic, one
 worker. Not here: which goals are solved in which order.

@@ -1,4 +1,4 @@
-"""The variables of the CP-SAT model: the flow formulation.
+"""Decision variables of the CP-SAT model: the flow formulation.
 
 Owns: which yes-no questions the model asks. Its rule: a variable exists only for a choice the reduction left open
 and that has links. Not here: constraints, prices.

@@ -1,1 +1,1 @@
-"""What a problem file means: costs, exact sums, components, the timeline, evaluation of an assignment."""
+"""What a problem file means: limits, costs, exact sums, components, the timeline, evaluation of an assignment."""

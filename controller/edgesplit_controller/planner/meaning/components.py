@@ -1,4 +1,4 @@
-"""Grouping the operators of a plan into components.
+"""Components of a plan: an acyclic partition of the operators of each node into submodels.
 
 Owns: which operators of one node run as one submodel. Its rule: the graph of components is acyclic, whatever the
 assignment. Not here: time (a caller picks among groupings by their timelines) and ONNX.

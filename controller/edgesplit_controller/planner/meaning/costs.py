@@ -1,11 +1,12 @@
-"""The problem as numbers by index: what every choice costs in latency, energy and device energy.
+"""Cost tables: the problem as numbers by index, what every choice adds to every measure.
 
-Owns: the translation of names into indices and of sizes, links and powers into cost arrays. Its rule: no choice is
+Owns: the translation of names into indices and of sizes, links and the rates of sums into cost arrays. Its rule: no choice is
 made here. Not here: variables, bounds, solving; `evaluate` does not use these tables, it checks them.
 
 Index letters: `o` operator, `t` tensor, `n`, `a`, `b` nodes (a sends, b receives), `k` mode of a tensor. The first
-axis of every cost array is the measure: 0 latency [s], 1 energy [J], 2 the device's own energy [J]. A choice that
-is not possible costs infinity.
+axis of every cost array is the measure: latency [s], energy [J], the device's own energy [J], noise [1], and one for every other
+sum that the problem limits; sums of weights come last, for sending adds nothing to them. A choice that is not possible costs
+infinity.
 """
 
 from __future__ import annotations
@@ -21,22 +22,17 @@ from numpy.typing import NDArray
 
 from edgesplit.planning.problem import CodecOption, Problem, Tensor
 from edgesplit.planning.problem_validation import topological_order
+from edgesplit_controller.planner.meaning.limits import (
+    Limit,
+    OutputNoise,
+    Rates,
+    Summed,
+    limits_of,
+    weighed_sums,
+)
+from edgesplit_controller.planner.meaning.measures import DEVICE_ENERGY, NOISE, SumLimit
 
-__all__ = [
-    "DEVICE_ENERGY",
-    "ENERGY",
-    "LATENCY",
-    "MEASURES",
-    "Costs",
-    "Mode",
-    "NoiseTerms",
-    "WireTensor",
-    "costs_of",
-    "restricted",
-]
-
-LATENCY, ENERGY, DEVICE_ENERGY = 0, 1, 2
-MEASURES = 3
+__all__ = ["Costs", "Mode", "NoiseTerms", "WireTensor", "costs_of", "restricted"]
 
 Floats = NDArray[np.float64]
 Precision = Literal["float", "int8", "any"]
@@ -50,8 +46,8 @@ class Mode:
         codec: Its codec's name; None is raw.
         precision: Which precision of the producer it needs, raw or coded.
         noise: What it adds to the output's noise. [1]
-        encode: Paid once by the sender, shape (3, nodes). [s, J, J]
-        transfer: Paid per receiver, decoding included, shape (3, nodes, nodes); 0 where a = b. [s, J, J]
+        encode: Paid once by the sender, its noise included, shape (measures of sending, nodes).
+        transfer: Paid per receiver, decoding included, shape (measures of sending, nodes, nodes); 0 where a = b.
         occupied_s: Time a link is busy, shape (nodes, nodes). [s]
         latency_s: Time on the way beyond that, shape (nodes, nodes). [s]
         decode_s: Time the receiver is busy, shape (nodes,). [s]
@@ -115,11 +111,12 @@ class Costs:
         nodes: Names; a node's index is its place here.
         source: Index of the source.
         allowed: Operator to the nodes it may run on, shape (operators, nodes). [bool]
-        compute: Cost in float, shape (3, operators, nodes).
+        compute: Cost in float, shape (measures, operators, nodes).
         quantized_compute: Cost in int8, same shape; infinite where not quantizable.
         quantizable: Operators that may be quantized.
-        weight_bytes: Shape (operators,). [B]
-        memory_bytes: Shape (nodes,); infinite where unlimited. [B]
+        sent: Measures that sending adds to; they come first.
+        sums: What every measure is a sum of.
+        limits: On measures; one for each sum that the problem limits.
         tensors: Those that have a consumer other than their producer.
         quantizing_never_hurts: Whether int8 is at most as slow and as large everywhere.
         noise: Of quantization.
@@ -132,8 +129,9 @@ class Costs:
     compute: Floats
     quantized_compute: Floats
     quantizable: tuple[int, ...]
-    weight_bytes: Floats
-    memory_bytes: Floats
+    sent: int
+    sums: tuple[Summed, ...]
+    limits: tuple[SumLimit, ...]
     tensors: tuple[WireTensor, ...]
     quantizing_never_hurts: bool
     noise: NoiseTerms
@@ -150,7 +148,6 @@ def costs_of(problem: Problem) -> Costs:
     by_name = {operator.name: operator for operator in problem.operators}
     operators = [by_name[name] for name in names]
     source = nodes.index(problem.source)
-    powers = np.array([node.compute_power_w for node in problem.nodes])
     float_s = np.array([[operator.time_s[node] for node in nodes] for operator in operators])
     int8_s = np.full_like(float_s, np.inf)
     quantizable = tuple(index for index, operator in enumerate(operators) if operator.quantizable)
@@ -164,25 +161,91 @@ def costs_of(problem: Problem) -> Costs:
             allowed[index] &= np.arange(len(nodes)) == source
         if operator.name in pins:
             allowed[index] &= np.isin(nodes, pins[operator.name])
-    hurts = any((int8_s[index] > float_s[index]).any() for index in quantizable)
-    able = [tensor for tensor in problem.tensors if by_name[tensor.producer].quantizable]
-    hurts |= any((tensor.quantized_bytes or 0.0) > tensor.bytes for tensor in able)
-    # A codec for floats alone is out of reach once the producer is quantized.
-    hurts |= any(codec.precision is not None for tensor in able for codec in tensor.codecs or ())
+    noise = _noise_terms(problem, names, quantizable)
+    sums, bounded = _measures(problem)
+    tables = _tables(sums, nodes)
+    weights = np.array([operator.weight_bytes for operator in operators])[:, None]
+    wires = _wire_tensors(problem, {name: index for index, name in enumerate(names)}, tables)
+    codecs = sum(max(mode.noise for mode in tensor.modes) for tensor in wires)
     return Costs(
         operators=names,
         nodes=nodes,
         source=source,
         allowed=allowed,
-        compute=_measures(float_s, powers, source),
-        quantized_compute=_measures(int8_s, powers, source),
+        compute=_computing(float_s, tables) + tables.weight[:, None] * weights,
+        quantized_compute=_computing(int8_s, tables) + tables.weight[:, None] * (weights / 4),
         quantizable=quantizable,
-        weight_bytes=np.array([operator.weight_bytes for operator in operators]),
-        memory_bytes=np.array([np.inf if n.memory_bytes is None else n.memory_bytes for n in problem.nodes]),
-        tensors=_wire_tensors(problem, {name: index for index, name in enumerate(names)}),
-        quantizing_never_hurts=not hurts,
-        noise=_noise_terms(problem, names, quantizable),
+        sent=tables.sent,
+        sums=sums,
+        limits=tuple(
+            SumLimit(measure, limit.bound, noise.magnitude + codecs if measure == NOISE else 0.0)
+            for measure, limit in bounded
+        ),
+        tensors=wires,
+        quantizing_never_hurts=_quantizing_never_hurts(problem, float_s, int8_s, quantizable),
+        noise=noise,
     )
+
+
+def _quantizing_never_hurts(problem: Problem, float_s: Floats, int8_s: Floats, quantizable: tuple[int, ...]) -> bool:
+    hurts = any((int8_s[index] > float_s[index]).any() for index in quantizable)
+    by_name = {operator.name: operator for operator in problem.operators}
+    able = [tensor for tensor in problem.tensors if by_name[tensor.producer].quantizable]
+    hurts |= any((tensor.quantized_bytes or 0.0) > tensor.bytes for tensor in able)
+    # A codec for floats alone is out of reach once the producer is quantized.
+    hurts |= any(codec.precision is not None for tensor in able for codec in tensor.codecs or ())
+    return not hurts
+
+
+def _measures(problem: Problem) -> tuple[tuple[Summed, ...], list[tuple[int, Limit]]]:
+    """What every measure is a sum of, and which measure each limit is on."""
+    sums: list[Summed] = [*weighed_sums(problem), OutputNoise()]
+    bounded: list[tuple[int, Limit]] = []
+    limited = [(total, limit) for limit in limits_of(problem) for total in limit.sums]
+    # Sending adds nothing to sums of weights, whose rows its tables leave out.
+    for total, limit in sorted(limited, key=lambda pair: pair[0].only_weights):
+        known = [measure for measure in range(DEVICE_ENERGY, len(sums)) if sums[measure] == total]
+        bounded.append((known[0] if known else len(sums), limit))
+        if not known:
+            sums.append(total)
+    return tuple(sums), bounded
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """The rates of all sums by index.
+
+    Attributes:
+        sent: Sums that sending adds to; they come first.
+        compute: Shape (measures, nodes).
+        weight: Shape (measures, nodes).
+        transfer: Shape (measures of sending, nodes, nodes).
+        occupied: The same; None where no sum counts it.
+    """
+
+    sent: int
+    compute: Floats
+    weight: Floats
+    transfer: Floats
+    occupied: Floats | None
+
+
+def _tables(sums: Sequence[Summed], nodes: tuple[str, ...]) -> _Tables:
+    place = {name: index for index, name in enumerate(nodes)}
+    sent = sum(not total.only_weights for total in sums)
+    compute, weight = np.zeros((len(sums), len(nodes))), np.zeros((len(sums), len(nodes)))
+    transfer, occupied = np.zeros((sent, len(nodes), len(nodes))), np.zeros((sent, len(nodes), len(nodes)))
+    for row, total in enumerate(sums):
+        if not isinstance(total, Rates):
+            continue
+        for node, rate in total.compute.items():
+            compute[row, place[node]] = rate
+        for node, rate in total.weight.items():
+            weight[row, place[node]] = rate
+        for table, rates in ((transfer, total.transfer), (occupied, total.occupied)):
+            for (sender, receiver), rate in rates.items():
+                table[row, place[sender], place[receiver]] = rate
+    return _Tables(sent, compute, weight, transfer, occupied if occupied.any() else None)
 
 
 def _noise_terms(problem: Problem, names: tuple[str, ...], quantizable: tuple[int, ...]) -> NoiseTerms:
@@ -217,7 +280,7 @@ def restricted(costs: Costs, nodes: tuple[int, ...]) -> Costs:
         costs: The problem's.
         nodes: Indices of those that stay, the source first.
     """
-    columns, square = list(nodes), np.ix_(range(MEASURES), nodes, nodes)
+    columns, square = list(nodes), np.ix_(range(costs.sent), nodes, nodes)
     tensors = tuple(
         replace(
             tensor,
@@ -242,21 +305,18 @@ def restricted(costs: Costs, nodes: tuple[int, ...]) -> Costs:
         allowed=costs.allowed[:, columns],
         compute=costs.compute[:, :, columns],
         quantized_compute=costs.quantized_compute[:, :, columns],
-        memory_bytes=costs.memory_bytes[columns],
         tensors=tensors,
     )
 
 
-def _measures(seconds: Floats, powers_w: Floats, source: int) -> Floats:
-    """Seconds on a node (last axis) to latency, energy and the device's energy."""
+def _computing(seconds: Floats, tables: _Tables) -> Floats:
+    """Seconds on a node (last axis) in every measure, shape (measures, ...)."""
+    rates = tables.compute.reshape(len(tables.compute), *([1] * (seconds.ndim - 1)), -1)
     with np.errstate(invalid="ignore"):
-        energy = np.where(np.isinf(seconds), np.inf, seconds * powers_w)
-    device = np.where(np.isinf(seconds), np.inf, 0.0)
-    device[..., source] = energy[..., source]
-    return np.stack([seconds, energy, device])
+        return np.where(np.isinf(seconds), np.inf, seconds * rates)
 
 
-def _wire_tensors(problem: Problem, index_of: dict[str, int]) -> tuple[WireTensor, ...]:
+def _wire_tensors(problem: Problem, index_of: dict[str, int], tables: _Tables) -> tuple[WireTensor, ...]:
     nodes = [node.name for node in problem.nodes]
     bandwidth_bytes_per_s = np.full((len(nodes), len(nodes)), np.inf)
     latency_s = np.full_like(bandwidth_bytes_per_s, np.inf)
@@ -265,76 +325,54 @@ def _wire_tensors(problem: Problem, index_of: dict[str, int]) -> tuple[WireTenso
         bandwidth_bytes_per_s[pair], latency_s[pair] = link.bandwidth_bytes_per_s, link.latency_s
     np.fill_diagonal(latency_s, 0.0)
     quantizable = {operator.name for operator in problem.operators if operator.quantizable}
-    context = _Wires(problem, nodes, bandwidth_bytes_per_s, latency_s)
+    wires = _Wires(nodes, bandwidth_bytes_per_s, latency_s, tables)
     result: list[WireTensor] = []
     for tensor in problem.tensors:
         producer = index_of[tensor.producer]
         consumers = sorted({index_of[name] for name in tensor.consumers} - {producer})
         if consumers:
-            modes = _modes(tensor, tensor.producer in quantizable, context)
+            modes = _modes(tensor, tensor.producer in quantizable, wires)
             result.append(WireTensor(tensor.name, producer, tuple(consumers), modes))
     return tuple(result)
 
 
 @dataclass(frozen=True, slots=True)
 class _Wires:
-    """Links and powers by index; where there is no link, it is the latency that is infinite."""
+    """Links by index, and the rates of sums; where there is no link, it is the latency that is infinite."""
 
-    problem: Problem
     nodes: list[str]
     bandwidth_bytes_per_s: Floats
     latency_s: Floats
+    tables: _Tables
 
 
 def _modes(tensor: Tensor, quantizable: bool, wires: _Wires) -> tuple[Mode, ...]:
-    no_coding = np.zeros(len(wires.nodes))
     int8_bytes = tensor.quantized_bytes
     if quantizable and int8_bytes is not None and int8_bytes != tensor.bytes:
-        modes = [
-            _mode(None, "float", 0.0, tensor.bytes, encode_s=no_coding, decode_s=no_coding, wires=wires),
-            _mode(None, "int8", 0.0, int8_bytes, encode_s=no_coding, decode_s=no_coding, wires=wires),
-        ]
+        modes = [_mode("float", tensor.bytes, None, wires), _mode("int8", int8_bytes, None, wires)]
     else:
-        modes = [_mode(None, "any", 0.0, tensor.bytes, encode_s=no_coding, decode_s=no_coding, wires=wires)]
+        modes = [_mode("any", tensor.bytes, None, wires)]
     for codec in tensor.codecs or ():
-        if not (codec.codes(quantized=False) or quantizable):
-            continue
-        precision: Precision = (codec.precision or "any") if quantizable else "any"
-        encode_s, decode_s = _coding_s(codec, wires.nodes)
-        modes.append(
-            _mode(codec.name, precision, codec.noise, codec.bytes, encode_s=encode_s, decode_s=decode_s, wires=wires)
-        )
+        if codec.codes(quantized=False) or quantizable:
+            modes.append(_mode((codec.precision or "any") if quantizable else "any", codec.bytes, codec, wires))
     return tuple(modes)
 
 
-def _coding_s(codec: CodecOption, nodes: list[str]) -> tuple[Floats, Floats]:
-    return (
-        np.array([codec.encode_s.get(node, np.inf) for node in nodes]),
-        np.array([codec.decode_s.get(node, np.inf) for node in nodes]),
-    )
-
-
-def _mode(
-    codec: str | None,
-    precision: Precision,
-    noise: float,
-    size: float,
-    *,
-    encode_s: Floats,
-    decode_s: Floats,
-    wires: _Wires,
-) -> Mode:
-    source = wires.nodes.index(wires.problem.source)
-    compute_w = np.array([node.compute_power_w for node in wires.problem.nodes])
-    transmit_w = np.array([node.transmit_power_w for node in wires.problem.nodes])
+def _mode(precision: Precision, size: float, codec: CodecOption | None, wires: _Wires) -> Mode:
+    tables, count = wires.tables, len(wires.nodes)
     occupied_s = size / wires.bandwidth_bytes_per_s
-    sending_s = occupied_s + wires.latency_s
     with np.errstate(invalid="ignore"):
-        sending = np.stack([sending_s, sending_s * transmit_w[:, None], np.zeros_like(sending_s)])
-    sending[DEVICE_ENERGY, source] = sending[ENERGY, source]
-    transfer = sending + _measures(decode_s, compute_w, source)[:, None, :]
-    transfer[np.isnan(transfer)] = np.inf
-    transfer[:, np.isinf(transfer).any(axis=0)] = np.inf
-    transfer[:, np.arange(len(compute_w)), np.arange(len(compute_w))] = 0.0
-    encode = _measures(encode_s, compute_w, source)
-    return Mode(codec, precision, noise, encode, transfer, occupied_s, wires.latency_s, decode_s)
+        transfer = (occupied_s + wires.latency_s) * tables.transfer
+    if tables.occupied is not None:
+        transfer += occupied_s * tables.occupied
+    decode_s, encode = np.zeros(count), np.zeros((tables.sent, count))
+    if codec is not None:
+        decode_s = np.array([codec.decode_s.get(node, np.inf) for node in wires.nodes])
+        encode_s = np.array([codec.encode_s.get(node, np.inf) for node in wires.nodes])
+        transfer += _computing(decode_s, tables)[: tables.sent, None, :]
+        encode = _computing(encode_s, tables)[: tables.sent]
+        encode[NOISE] += codec.noise
+    transfer[:, ~np.isfinite(transfer).all(axis=0)] = np.inf
+    transfer[:, np.arange(count), np.arange(count)] = 0.0
+    name, noise = (None, 0.0) if codec is None else (codec.name, codec.noise)
+    return Mode(name, precision, noise, encode, transfer, occupied_s, wires.latency_s, decode_s)

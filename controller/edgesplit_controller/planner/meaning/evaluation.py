@@ -1,4 +1,4 @@
-"""What an assignment costs, recomputed from the problem file's meaning.
+"""Evaluation of an assignment: its costs, recomputed from the problem file's meaning.
 
 Owns: the referee's verdict: exact costs, components and their timeline, the score. Its rule: it reads the problem and
 the assignment and nothing the solver computed, so that a solver's mistake shows. Not here: searching; what the file's
@@ -62,8 +62,8 @@ def evaluate(problem: Problem, assignment: Assignment) -> Evaluation:
         timeline_s=timeline_s,
         energy_j=float(costs.total_energy_j),
         device_energy_j=told(device_j, device_j, limits.device_energy_limit_j),
-        noise=told(costs.noise, costs.noise_magnitude, limits.max_noise),
-        memory_bytes={name: float(used) for name, used in costs.memory_bytes.items()},
+        noise=told(costs.usage.noise, costs.usage.noise_magnitude, limits.max_noise),
+        memory_bytes={name: float(used) for name, used in costs.usage.weight_bytes.items()},
         violations=costs.violations,
         components=components,
         timeline=timeline,

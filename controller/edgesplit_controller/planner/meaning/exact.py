@@ -1,4 +1,4 @@
-"""The exact costs of an assignment: rational sums of the problem file's own numbers.
+"""Exact costs of an assignment in rational arithmetic: sums of the problem file's own numbers.
 
 Owns: the one reference implementation of what docs/problem-file.md says about compute, transfers, energy, memory and
 noise. Its rule: it reads the problem and the assignment and nothing the solver computed, and it rounds nothing, so
@@ -7,19 +7,16 @@ that a solver's mistake or a sum's rounding shows. Not here: the timeline.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
 from edgesplit.planning.plan import Assignment
 from edgesplit.planning.problem import CodecOption, Problem, Tensor
-from edgesplit_controller.planner.meaning.sent_tensors import codec_and_bytes
-from edgesplit_controller.planner.meaning.tolerance import keeps
+from edgesplit_controller.planner.meaning.limits import Usage, limits_of
+from edgesplit_controller.planner.meaning.tolerance import exact_sum
 
-__all__ = ["ExactCosts", "exact_costs", "exact_noise", "exact_sum"]
-
-_SMALLEST_EXPONENT = 1074
-"""Every finite double is a whole number of 2^-1074."""
+__all__ = ["ExactCosts", "codec_and_bytes", "exact_costs", "exact_noise"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +27,14 @@ class ExactCosts:
         latency_s: All compute and all transfers, one after the other; None when a transfer is not possible. [s]
         compute_j: Node to what it spends on computing, coding included. [J]
         transmit_j: Node to what it spends on sending. [J]
-        noise: Of quantization and codecs. [1]
-        noise_magnitude: The absolute values that were added up to it. [1]
-        memory_bytes: Node to bytes of weights it holds. [B]
+        usage: What limits count.
         violations: One sentence per broken constraint.
     """
 
     latency_s: Fraction | None
     compute_j: Mapping[str, Fraction]
     transmit_j: Mapping[str, Fraction]
-    noise: Fraction
-    noise_magnitude: Fraction
-    memory_bytes: Mapping[str, Fraction]
+    usage: Usage
     violations: tuple[str, ...]
 
     def energy_j(self, node: str) -> Fraction:
@@ -54,13 +47,15 @@ class ExactCosts:
         return sum((self.energy_j(node) for node in self.compute_j), Fraction(0))
 
 
-def exact_sum(values: Iterable[float]) -> Fraction:
-    """The sum of finite doubles without any rounding."""
-    total = 0
-    for value in values:
-        numerator, denominator = value.as_integer_ratio()
-        total += numerator << (_SMALLEST_EXPONENT + 1 - denominator.bit_length())
-    return Fraction(total, 1 << _SMALLEST_EXPONENT)
+def codec_and_bytes(tensor: Tensor, assignment: Assignment) -> tuple[CodecOption | None, float]:
+    """The codec in use, if any, and the bytes of one transfer: the codec's, else the int8 form's, else the tensor's own. [B]"""
+    quantized, name = tensor.producer in assignment.quantized, assignment.codecs.get(tensor.name)
+    codec = next((c for c in tensor.codecs or () if c.name == name and c.codes(quantized=quantized)), None)
+    if codec is not None:
+        return codec, codec.bytes
+    if quantized and tensor.quantized_bytes is not None:
+        return None, tensor.quantized_bytes
+    return None, tensor.bytes
 
 
 class _Tally:
@@ -89,24 +84,33 @@ def exact_costs(problem: Problem, assignment: Assignment) -> ExactCosts:
     _add_compute(assignment, tally)
     _add_transfers(assignment, tally)
     nodes = {node.name: node for node in problem.nodes}
-    seconds = {name: exact_sum(times) for name, times in tally.seconds.items()}
-    compute_j = {name: total * Fraction(nodes[name].compute_power_w) for name, total in seconds.items()}
-    sending_s = dict.fromkeys(nodes, Fraction(0))
     links = {(link.source, link.target): link for link in problem.links}
-    for pair, sizes in tally.sent.items():
-        link = links[pair]
-        sending_s[pair[0]] += exact_sum(sizes) / Fraction(link.bandwidth_bytes_per_s)
-        sending_s[pair[0]] += len(sizes) * Fraction(link.latency_s)
-    costs = ExactCosts(
-        latency_s=sum(seconds.values(), sum(sending_s.values(), Fraction(0))) if tally.possible else None,
-        compute_j=compute_j,
-        transmit_j={name: total * Fraction(nodes[name].transmit_power_w) for name, total in sending_s.items()},
+    compute_s = {name: exact_sum(times) for name, times in tally.seconds.items()}
+    occupied_s = {
+        pair: exact_sum(sizes) / Fraction(links[pair].bandwidth_bytes_per_s) for pair, sizes in tally.sent.items()
+    }
+    transfer_s = {
+        pair: occupied_s[pair] + len(sizes) * Fraction(links[pair].latency_s) for pair, sizes in tally.sent.items()
+    }
+    sending_s = dict.fromkeys(nodes, Fraction(0))
+    for (sender, _), time_s in transfer_s.items():
+        sending_s[sender] += time_s
+    usage = Usage(
+        compute_s=compute_s,
+        transfer_s=transfer_s,
+        occupied_s=occupied_s,
+        weight_bytes={name: exact_sum(weights) for name, weights in tally.weights.items()},
         noise=exact_sum(tally.noise),
         noise_magnitude=exact_sum(map(abs, tally.noise)),
-        memory_bytes={name: exact_sum(weights) for name, weights in tally.weights.items()},
-        violations=tuple(tally.violations),
     )
-    return _limited(problem, costs)
+    broken = [text for limit in limits_of(problem) if (text := limit.broken(usage)) is not None]
+    return ExactCosts(
+        latency_s=sum(compute_s.values(), sum(sending_s.values(), Fraction(0))) if tally.possible else None,
+        compute_j={name: total * Fraction(nodes[name].compute_power_w) for name, total in compute_s.items()},
+        transmit_j={name: total * Fraction(nodes[name].transmit_power_w) for name, total in sending_s.items()},
+        usage=usage,
+        violations=(*tally.violations, *broken),
+    )
 
 
 def exact_noise(problem: Problem, quantized: frozenset[str]) -> tuple[Fraction, Fraction]:
@@ -169,34 +173,3 @@ def _add_coding(codec: CodecOption, tensor: Tensor, sender: str, receivers: set[
             continue
         tally.violations.append(f"Node {node!r} cannot {verb} tensor {tensor.name!r} as {codec.name!r}.")
         tally.possible = False
-
-
-def _limited(problem: Problem, costs: ExactCosts) -> ExactCosts:
-    """The same costs with the limits that they break."""
-    broken = list(costs.violations)
-    limits = problem.constraints
-    if limits.max_noise is not None and not keeps(costs.noise, costs.noise_magnitude, limits.max_noise):
-        broken.append("The noise {} exceeds max_noise {}.".format(*_apart(costs.noise, limits.max_noise)))
-    limit_j, device_j = limits.device_energy_limit_j, costs.energy_j(problem.source)
-    if limit_j is not None and not keeps(device_j, device_j, limit_j):
-        broken.append("The device's energy {} J exceeds {} J.".format(*_apart(device_j, limit_j)))
-    for node in problem.nodes:
-        used = costs.memory_bytes[node.name]
-        if node.memory_bytes is not None and not keeps(used, Fraction(0), node.memory_bytes):
-            room = node.memory_bytes
-            broken.append(f"The weights on {node.name!r} need {float(used):.0f} B of its {room:.0f} B.")
-    return ExactCosts(
-        latency_s=costs.latency_s,
-        compute_j=costs.compute_j,
-        transmit_j=costs.transmit_j,
-        noise=costs.noise,
-        noise_magnitude=costs.noise_magnitude,
-        memory_bytes=costs.memory_bytes,
-        violations=tuple(broken),
-    )
-
-
-def _apart(value: Fraction, limit: float) -> tuple[str, str]:
-    """Both with as many digits as it takes to tell them apart."""
-    texts = ((f"{float(value):.{digits}g}", f"{limit:.{digits}g}") for digits in (6, 9, 12, 17))
-    return next((pair for pair in texts if pair[0] != pair[1]), (f"{float(value):.17g}", f"{limit:.17g}"))

@@ -1,4 +1,4 @@
-"""The noise bound as a list of quantization patterns.
+"""Quantization patterns under the noise bound, listed.
 
 Owns: turning the interaction polynomial into the patterns (sets of quantized operators) that a plan may choose
 among. Its rule: exact; the convex hull of the listed patterns is the tightest relaxation there is, where a

@@ -1,4 +1,4 @@
-"""The simulated run of a plan: when every component, encoding, transfer and decoding starts and ends.
+"""List scheduling of a fixed plan: when every component, encoding, transfer and decoding starts and ends.
 
 Owns: scheduling a fixed plan. Its rule: a node does one thing at a time, a link direction carries one tensor at a
 time (its latency does not occupy it), a tensor leaves when its component ends; what takes no time occupies nothing.
@@ -20,7 +20,7 @@ from typing import Literal
 from edgesplit.planning.plan import Assignment, Component, TimelineEntry
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.planner.meaning.components import Grouping, does_work
-from edgesplit_controller.planner.meaning.sent_tensors import codec_and_bytes
+from edgesplit_controller.planner.meaning.exact import codec_and_bytes
 
 __all__ = ["simulate"]
 

@@ -14,6 +14,7 @@ referee's exact sums; bounds are rounded outward by `ULP` times the additions be
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fractions import Fraction
 from typing import Final
 
@@ -24,6 +25,7 @@ __all__ = [
     "ROUNDING",
     "SCORE_PROOF",
     "ULP",
+    "exact_sum",
     "keeps",
     "proves",
     "told",
@@ -49,6 +51,18 @@ SCORE_PROOF: Final = 1e-6
 """Distance of the score from its bound that is still a proof, in units of the score's range."""
 
 _ROUNDING = Fraction(ROUNDING)
+
+_SMALLEST_EXPONENT = 1074
+"""Every finite double is a whole number of 2^-1074."""
+
+
+def exact_sum(values: Iterable[float]) -> Fraction:
+    """The sum of finite doubles without any rounding."""
+    total = 0
+    for value in values:
+        numerator, denominator = value.as_integer_ratio()
+        total += numerator << (_SMALLEST_EXPONENT + 1 - denominator.bit_length())
+    return Fraction(total, 1 << _SMALLEST_EXPONENT)
 
 
 def keeps(value: Fraction, magnitude: Fraction, limit: float) -> bool:

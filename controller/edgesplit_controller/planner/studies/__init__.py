@@ -1,1 +1,1 @@
-"""Studies of a problem: variations, the Pareto frontier, explanations, why nothing is feasible."""
+"""Studies of a problem: variations, the Pareto frontier, explanations."""

@@ -1,10 +1,9 @@
-"""The latency-energy Pareto frontier.
+"""The latency-energy Pareto frontier, by the augmented epsilon-constraint method.
 
 Owns: which plans trade latency for energy without waste. Its rule: no point returned is dominated by another one, and
-each says whether it is proven. Not here: drawing, weights,
-solving one goal.
+each says whether it is proven. Not here: drawing, weights, solving one goal.
 
-The augmented epsilon-constraint method: energy is capped at steps between the least there is and that of the fastest
+Energy is capped at steps between the least there is and that of the fastest
 plan, latency is minimised under each cap, and a tiny price on energy keeps plans from wasting what the cap leaves.
 Caps that a plan already keeps are skipped.
 
@@ -26,15 +25,21 @@ import msgspec
 from edgesplit.errors import PlanInfeasible, PlanningTimedOut
 from edgesplit.planning.plan import Assignment, Status
 from edgesplit.planning.problem import Problem
-from edgesplit_controller.planner.cpsat.decode import to_assignment
-from edgesplit_controller.planner.cpsat.objective import Goal, SumLimit
 from edgesplit_controller.planner.deadline import Clock
-from edgesplit_controller.planner.meaning.costs import DEVICE_ENERGY, ENERGY, LATENCY
 from edgesplit_controller.planner.meaning.evaluation import evaluate
-from edgesplit_controller.planner.meaning.measured_plan import Plan
+from edgesplit_controller.planner.meaning.indexed_plan import Plan, to_assignment
+from edgesplit_controller.planner.meaning.measures import (
+    DEVICE_ENERGY,
+    ENERGY,
+    ENERGY_GOAL,
+    LATENCY,
+    LATENCY_GOAL,
+    Goal,
+    SumLimit,
+)
 from edgesplit_controller.planner.meaning.tolerance import LEXICOGRAPHIC
-from edgesplit_controller.planner.session import ENERGY_GOAL, LATENCY_GOAL, Session
-from edgesplit_controller.planner.studies.infeasible import explain_infeasible
+from edgesplit_controller.planner.solving.infeasible import explain_infeasible
+from edgesplit_controller.planner.solving.session import Session
 
 __all__ = ["Frontier", "FrontierPoint", "frontier"]
 
@@ -175,7 +180,7 @@ def _remaining(
 
 
 def _point(problem: Problem, planning: Session, plan: Plan, proven: bool) -> FrontierPoint:
-    assignment = to_assignment(plan.labels, planning.costs)
+    assignment = to_assignment(plan, planning.costs)
     return FrontierPoint(
         latency_s=float(plan.measures[LATENCY]),
         energy_j=float(plan.measures[ENERGY]),

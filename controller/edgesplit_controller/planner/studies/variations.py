@@ -1,6 +1,6 @@
 """The same problem with one thing changed, and a plan for every node that could vanish.
 
-Owns: pure functions from problem to problem, behind what-if, explain, pins and fallbacks. Its rule: a valid problem
+Owns: pure functions from problem to problem, behind what-if, explain and fallbacks. Its rule: a valid problem
 goes in and a valid one comes out, or an error says in one sentence what the change names wrongly. Not here: how a
 problem is solved, patterns over operator names.
 """
@@ -18,17 +18,12 @@ from edgesplit.planning.plan import Assignment, Ranges, Solution, Status, Timing
 from edgesplit.planning.problem import CodecOption, Link, Operator, Problem, Tensor
 from edgesplit.planning.problem_validation import validate
 from edgesplit_controller.planner.meaning.evaluation import evaluate
-from edgesplit_controller.planner.solving import solve
+from edgesplit_controller.planner.solving.weighted_score import solve
 
 __all__ = [
     "fallbacks",
-    "forbidding",
     "moved_off",
-    "with_device_energy_limit",
     "with_link",
-    "with_max_noise",
-    "with_pins",
-    "with_weights",
     "without_node",
 ]
 
@@ -47,22 +42,27 @@ def without_node(problem: Problem, node: str) -> Problem:
         InvalidInput: The node is the source, without which there is no input.
         PlanInfeasible: An operator is pinned to this node alone.
     """
-    return _keeping(problem, {node}, "is removed")
-
-
-def forbidding(problem: Problem, nodes: Collection[str]) -> Problem:
-    """The problem in which nothing may run on some nodes; as nothing is relayed, they might as well be gone.
-
-    Args:
-        problem: A valid problem.
-        nodes: Any but the source.
-
-    Raises:
-        UnknownNode: The problem has no such node.
-        InvalidInput: One of them is the source.
-        PlanInfeasible: An operator is pinned to forbidden nodes alone.
-    """
-    return _keeping(problem, set(nodes), "is forbidden")
+    _require_nodes(problem, (node,))
+    if node == problem.source:
+        raise InvalidInput(
+            f"The source {problem.source!r} holds input and output and cannot be taken away; "
+            "deploy the model from another source first."
+        )
+    pins: Pins = {}
+    for operator, allowed in (problem.constraints.pins or {}).items():
+        pins[operator] = tuple(name for name in allowed if name != node)
+        if not pins[operator]:
+            raise PlanInfeasible(
+                f"Operator {operator!r} is pinned to {', '.join(allowed)}, which is removed; unpin it or keep a node."
+            )
+    return _changed(
+        problem,
+        nodes=tuple(kept for kept in problem.nodes if kept.name != node),
+        links=tuple(link for link in problem.links if node not in (link.source, link.target)),
+        operators=tuple(_operator_without(operator, node) for operator in problem.operators),
+        tensors=tuple(_tensor_without(tensor, node) for tensor in problem.tensors),
+        constraints=msgspec.structs.replace(problem.constraints, pins=pins or None),
+    )
 
 
 def with_link(
@@ -109,67 +109,6 @@ def with_link(
         latency_s=old.latency_s if latency_s is None else latency_s,
     )
     return _changed(problem, links=tuple(new if link is old else link for link in problem.links))
-
-
-def with_max_noise(problem: Problem, max_noise: float | None) -> Problem:
-    """The problem with another noise bound; None is no bound. [1]
-
-    Raises:
-        InvalidInput: The bound is negative or not a number.
-    """
-    return _changed(problem, constraints=msgspec.structs.replace(problem.constraints, max_noise=max_noise))
-
-
-def with_device_energy_limit(problem: Problem, limit_j: float | None) -> Problem:
-    """The problem with another limit on the source's own energy; None is no limit. [J]
-
-    Raises:
-        InvalidInput: The limit is negative or not a number.
-    """
-    return _changed(problem, constraints=msgspec.structs.replace(problem.constraints, device_energy_limit_j=limit_j))
-
-
-def with_weights(problem: Problem, *, latency_weight: float, energy_weight: float) -> Problem:
-    """The problem with other weights.
-
-    Raises:
-        InvalidInput: A weight is negative, or both are 0.
-    """
-    objective = msgspec.structs.replace(problem.objective, latency_weight=latency_weight, energy_weight=energy_weight)
-    return _changed(problem, objective=objective)
-
-
-def with_pins(problem: Problem, pins: Mapping[str, Collection[str]]) -> Problem:
-    """The problem with pins added; an operator pinned before gets the new nodes instead.
-
-    Args:
-        problem: A valid problem.
-        pins: Operator, or a member of one, to the nodes allowed. A member pins the operator that stands for it;
-            several members of one leave it the nodes they have in common.
-
-    Raises:
-        InvalidInput: An unknown operator, or no node given.
-        UnknownNode: The problem has no such node.
-        PlanInfeasible: Members that are placed together are pinned to different nodes.
-    """
-    operator_of = {member: operator.name for operator in problem.operators for member in operator.listed}
-    operator_of |= {operator.name: operator.name for operator in problem.operators}
-    added: Pins = {}
-    for name, allowed in pins.items():
-        if name not in operator_of:
-            raise InvalidInput(f"The pin names the unknown operator {name!r}; name an operator of the model.")
-        if not allowed:
-            raise InvalidInput(f"The pin of operator {name!r} allows no node; name at least one.")
-        _require_nodes(problem, allowed)
-        operator = operator_of[name]
-        common = tuple(node for node in added.get(operator, tuple(allowed)) if node in allowed)
-        if not common:
-            raise PlanInfeasible(
-                f"Operator {name!r} is placed together with others that are pinned elsewhere; pin them to one node."
-            )
-        added[operator] = common
-    merged = {**(problem.constraints.pins or {}), **added}
-    return _changed(problem, constraints=msgspec.structs.replace(problem.constraints, pins=merged or None))
 
 
 def moved_off(assignment: Assignment, problem: Problem) -> Assignment:
@@ -249,35 +188,11 @@ def _require_nodes(problem: Problem, nodes: Collection[str]) -> None:
             raise UnknownNode(f"There is no node {node!r} in this problem; choose among {', '.join(known)}.")
 
 
-def _keeping(problem: Problem, gone: set[str], event: str) -> Problem:
-    _require_nodes(problem, sorted(gone))
-    if problem.source in gone:
-        raise InvalidInput(
-            f"The source {problem.source!r} holds input and output and cannot be taken away; "
-            "deploy the model from another source first."
-        )
-    pins: Pins = {}
-    for operator, allowed in (problem.constraints.pins or {}).items():
-        pins[operator] = tuple(node for node in allowed if node not in gone)
-        if not pins[operator]:
-            raise PlanInfeasible(
-                f"Operator {operator!r} is pinned to {', '.join(allowed)}, which {event}; unpin it or keep a node."
-            )
-    return _changed(
-        problem,
-        nodes=tuple(node for node in problem.nodes if node.name not in gone),
-        links=tuple(link for link in problem.links if link.source not in gone and link.target not in gone),
-        operators=tuple(_operator_without(operator, gone) for operator in problem.operators),
-        tensors=tuple(_tensor_without(tensor, gone) for tensor in problem.tensors),
-        constraints=msgspec.structs.replace(problem.constraints, pins=pins or None),
-    )
+def _times_without(times_s: Mapping[str, float], gone: str) -> dict[str, float]:
+    return {node: time_s for node, time_s in times_s.items() if node != gone}
 
 
-def _times_without(times_s: Mapping[str, float], gone: set[str]) -> dict[str, float]:
-    return {node: time_s for node, time_s in times_s.items() if node not in gone}
-
-
-def _operator_without(operator: Operator, gone: set[str]) -> Operator:
+def _operator_without(operator: Operator, gone: str) -> Operator:
     int8_s = operator.quantized_time_s
     return msgspec.structs.replace(
         operator,
@@ -286,7 +201,7 @@ def _operator_without(operator: Operator, gone: set[str]) -> Operator:
     )
 
 
-def _tensor_without(tensor: Tensor, gone: set[str]) -> Tensor:
+def _tensor_without(tensor: Tensor, gone: str) -> Tensor:
     return (
         tensor
         if tensor.codecs is None
@@ -294,7 +209,7 @@ def _tensor_without(tensor: Tensor, gone: set[str]) -> Tensor:
     )
 
 
-def _codec_without(codec: CodecOption, gone: set[str]) -> CodecOption:
+def _codec_without(codec: CodecOption, gone: str) -> CodecOption:
     return msgspec.structs.replace(
         codec,
         encode_s=_times_without(codec.encode_s, gone),

@@ -1,31 +1,32 @@
-"""The plan that takes least from the source.
+"""The plan of least device energy.
 
 Owns: this one goal. Its rule: all constraints hold; latency and energy of the others play no role. Not here: why a
-plan is to be frugal.
+plan is to spare its source.
 """
 
 from __future__ import annotations
 
 from edgesplit.planning.plan import Assignment
 from edgesplit.planning.problem import Problem
-from edgesplit_controller.planner.cpsat.decode import to_assignment
 from edgesplit_controller.planner.deadline import Clock
-from edgesplit_controller.planner.session import DEVICE_GOAL, Session
+from edgesplit_controller.planner.meaning.indexed_plan import to_assignment
+from edgesplit_controller.planner.meaning.measures import DEVICE_GOAL
+from edgesplit_controller.planner.solving.session import Session
 
-__all__ = ["most_frugal"]
+__all__ = ["least_device_energy"]
 
 
-def most_frugal(problem: Problem, *, hint: Assignment | None, time_limit_s: float) -> Assignment | None:
+def least_device_energy(problem: Problem, *, hint: Assignment | None, time_limit_s: float) -> Assignment | None:
     """Find a plan of least energy of the source.
 
     Args:
         problem: A valid problem.
         hint: A plan to start from.
-        time_limit_s: After this the most frugal plan known is returned. [s]
+        time_limit_s: After this the best plan known is returned. [s]
 
     Returns:
         The plan, or None where there is none or none was found in time.
     """
     session = Session(problem, hint, Clock(time_limit_s))
     outcome = session.best(DEVICE_GOAL)
-    return None if outcome.plan is None else to_assignment(outcome.plan.labels, session.costs)
+    return None if outcome.plan is None else to_assignment(outcome.plan, session.costs)

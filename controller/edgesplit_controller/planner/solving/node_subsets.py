@@ -1,4 +1,4 @@
-"""Good plans on few nodes, for problems whose relaxation over all nodes is too large to be exact.
+"""Node subsets, a primal heuristic: good plans on few nodes, for problems whose relaxation over all nodes is too large to be exact.
 
 Owns: choosing small sets of nodes and solving the problem on them. Its rule: it finds plans and proves nothing. Not
 here: bounds over all nodes.
@@ -10,13 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
 from edgesplit_controller.planner.bounds.presolve import Pool, price_goal
 from edgesplit_controller.planner.bounds.relaxation import relax
-from edgesplit_controller.planner.cpsat.decode import Labels
-from edgesplit_controller.planner.cpsat.objective import Goal, SumLimit
-from edgesplit_controller.planner.meaning.costs import MEASURES, Costs, restricted
+from edgesplit_controller.planner.meaning.costs import Costs, restricted
+from edgesplit_controller.planner.meaning.indexed_plan import Plan, measured
+from edgesplit_controller.planner.meaning.measures import Goal, SumLimit
 from edgesplit_controller.planner.meaning.noise_patterns import Patterns
 
 __all__ = ["plans_on_subsets"]
@@ -30,7 +28,7 @@ def plans_on_subsets(
     goals: tuple[Goal, ...],
     limits: tuple[SumLimit, ...],
     left_s: Callable[[], float],
-) -> list[Labels]:
+) -> list[Plan]:
     """Solve on the source with each other node, then with the most promising ones together.
 
     Args:
@@ -41,21 +39,21 @@ def plans_on_subsets(
         left_s: Time left; subsets end when two thirds of it at the start are gone. [s]
     """
     enough_s = left_s() / 3
-    found: list[Labels] = []
+    found: list[Plan] = []
     ranked: dict[Goal, list[tuple[float, int]]] = {goal: [] for goal in goals}
     for other in range(len(costs.nodes)):
         if other == costs.source or left_s() < enough_s:
             continue
         pair = (costs.source, other)
-        for goal, value, labels in _solve(pair, costs, patterns, goals=goals, limits=limits, left_s=left_s):
-            found += labels
+        for goal, value, plans in _solve(pair, costs, patterns, goals=goals, limits=limits, left_s=left_s):
+            found += plans
             ranked[goal].append((value, other))
     for goal, ranking in ranked.items():
         if len(ranking) > 1 and left_s() > enough_s:
             best = tuple(node for _, node in sorted(ranking)[:PROMISING])
             several = _solve((costs.source, *best), costs, patterns, goals=(goal,), limits=limits, left_s=left_s)
-            for _, _, labels in several:
-                found += labels
+            for _, _, plans in several:
+                found += plans
     return found
 
 
@@ -67,15 +65,15 @@ def _solve(
     goals: tuple[Goal, ...],
     limits: tuple[SumLimit, ...],
     left_s: Callable[[], float],
-) -> list[tuple[Goal, float, list[Labels]]]:
+) -> list[tuple[Goal, float, list[Plan]]]:
     """Per goal its bound on these nodes and the assignments met, with the nodes' own indices."""
     small = restricted(costs, nodes)
     relaxation = relax(small, patterns)
     if relaxation is None or not small.allowed.any(axis=1).all():
         return []
-    results: list[tuple[Goal, float, list[Labels]]] = []
+    results: list[tuple[Goal, float, list[Plan]]] = []
     for goal in goals:
-        pool = Pool(small, relaxation.limited)
+        pool = Pool()
         priced = price_goal(
             relaxation,
             small,
@@ -87,10 +85,9 @@ def _solve(
             ceiling=float("inf"),
             left_s=left_s,
         )
-        labels = [
-            Labels(tuple(nodes[node] for node in found.node), found.quantized, found.mode)
-            for found, extended in pool.rows
-            if np.isfinite(goal.value(extended[:MEASURES]))
+        plans = [
+            measured(tuple(nodes[node] for node in found.node), found.quantized, found.mode, costs)
+            for found in pool.plans
         ]
-        results.append((goal, priced.value, labels))
+        results.append((goal, priced.value, plans))
     return results

@@ -1,4 +1,4 @@
-"""From a problem to a proven plan: the solves behind the score.
+"""Weighted-sum scalarisation: from a problem to a proven plan, by the solves behind the normalised score.
 
 Owns: which goals are solved, in which order, and what is skipped. Its rule: what it reports is what `evaluate`
 finds, never the solver's word. Not here: how one goal is solved.
@@ -15,16 +15,25 @@ import msgspec
 from edgesplit.errors import PlanningTimedOut
 from edgesplit.planning.plan import Assignment, Evaluation, Ranges, Solution, Status, Timings
 from edgesplit.planning.problem import Problem
-from edgesplit_controller.planner.cpsat.decode import Labels, to_assignment
-from edgesplit_controller.planner.cpsat.objective import Goal, SumLimit
-from edgesplit_controller.planner.cpsat.stage import StageOutcome
+from edgesplit_controller.planner.cpsat.minimisation import GoalOutcome
 from edgesplit_controller.planner.deadline import Clock
-from edgesplit_controller.planner.meaning.costs import DEVICE_ENERGY, ENERGY, LATENCY, Costs
+from edgesplit_controller.planner.meaning.costs import Costs
 from edgesplit_controller.planner.meaning.evaluation import evaluate, score, span
-from edgesplit_controller.planner.meaning.measured_plan import Plan, measures_of
+from edgesplit_controller.planner.meaning.indexed_plan import Plan, measured, to_assignment
+from edgesplit_controller.planner.meaning.measures import (
+    DEVICE_ENERGY,
+    DEVICE_GOAL,
+    ENERGY,
+    ENERGY_GOAL,
+    LATENCY,
+    LATENCY_GOAL,
+    WEIGHED,
+    Goal,
+    SumLimit,
+)
 from edgesplit_controller.planner.meaning.tolerance import LEXICOGRAPHIC, PROOF, ROUNDING, SCORE_PROOF
-from edgesplit_controller.planner.session import DEVICE_GOAL, ENERGY_GOAL, LATENCY_GOAL, Session
-from edgesplit_controller.planner.studies.infeasible import explain_infeasible
+from edgesplit_controller.planner.solving.infeasible import explain_infeasible
+from edgesplit_controller.planner.solving.session import Session
 
 __all__ = ["score_goal", "solve"]
 
@@ -58,7 +67,7 @@ def solve(problem: Problem, *, hint: Assignment | None = None, time_limit_s: flo
     clock = Clock(time_limit_s * (1 - RESERVE))
     planning = Session(problem, hint, clock)
     if _out_of_reach(problem, planning):
-        return _without_plan(problem, planning, StageOutcome(None, float("inf"), True))
+        return _without_plan(problem, planning, GoalOutcome(None, float("inf"), True))
     latency_weight, energy_weight = _weights(problem)
     if planning.critical and energy_weight > 0:
         # Quick beside the solves with a schedule, and a start for them.
@@ -77,7 +86,7 @@ def _out_of_reach(problem: Problem, planning: Session) -> bool:
     """
     limit_j = problem.constraints.device_energy_limit_j
     largest_j = float(planning.costs.compute[DEVICE_ENERGY].max(initial=0.0))
-    if limit_j is None or limit_j >= SMALL_LIMIT * largest_j or planning.best_known(DEVICE_GOAL, planning.limits):
+    if limit_j is None or limit_j >= SMALL_LIMIT * largest_j or planning.known.best(DEVICE_GOAL):
         return False
     constraints = msgspec.structs.replace(problem.constraints, device_energy_limit_j=None)
     free = Session(msgspec.structs.replace(problem, constraints=constraints), None, planning.clock.part(0.5))
@@ -91,20 +100,20 @@ def _weights(problem: Problem) -> tuple[float, float]:
     return objective.latency_weight / total, objective.energy_weight / total
 
 
-def _trade(planning: Session, wl: float, we: float, first: StageOutcome) -> tuple[Ranges, float]:
+def _trade(planning: Session, wl: float, we: float, first: GoalOutcome) -> tuple[Ranges, float]:
     """The remaining solves; the ranges and a proven bound of the score."""
     if wl == 0 or we == 0:
         return _single(planning, wl > 0, first)
     second = planning.best(ENERGY_GOAL)
     ends = _ends(planning)
-    if planning.best_known(LATENCY_GOAL, (*planning.limits, *ends)) is None:
+    if planning.known.best(LATENCY_GOAL, ends) is None:
         planning.best(ENERGY_GOAL, ends[0])
         planning.best(LATENCY_GOAL, ends[1])
     ranges = _ranges(planning)
     combined = score_goal(ranges, wl, we)
     offset = combined.weights[0] * (ranges.best_latency_s or 0.0)
     offset += combined.weights[1] * (ranges.best_energy_j or 0.0)
-    if planning.best_known(LATENCY_GOAL, (*planning.limits, *ends)) is not None:
+    if planning.known.best(LATENCY_GOAL, ends) is not None:
         bound = combined.weights[0] * first.bound + combined.weights[1] * second.bound
         return ranges, min(0.0, bound - offset)
     third = planning.best(combined)
@@ -113,10 +122,10 @@ def _trade(planning: Session, wl: float, we: float, first: StageOutcome) -> tupl
     return _ranges(planning), max(third.bound, apart) - offset
 
 
-def _single(planning: Session, latency: bool, first: StageOutcome) -> tuple[Ranges, float]:
+def _single(planning: Session, latency: bool, first: GoalOutcome) -> tuple[Ranges, float]:
     """One weight is 0: its measure only breaks ties, and what that takes is no part of the proof."""
     goal, other = (LATENCY_GOAL, ENERGY_GOAL) if latency else (ENERGY_GOAL, LATENCY_GOAL)
-    best = planning.best_known(goal, planning.limits)
+    best = planning.known.best(goal)
     value = goal.value(best.measures) if best is not None else 0.0
     proven = planning.proven
     if proven and not planning.critical:
@@ -133,16 +142,16 @@ def _ends(planning: Session) -> tuple[SumLimit, SumLimit]:
 
 def _least(planning: Session) -> tuple[float, float]:
     return (
-        min(float(plan.measures[LATENCY]) for plan in planning.plans),
-        min(float(plan.measures[ENERGY]) for plan in planning.plans),
+        min(float(plan.measures[LATENCY]) for plan in planning.known.plans),
+        min(float(plan.measures[ENERGY]) for plan in planning.known.plans),
     )
 
 
 def _ranges(planning: Session) -> Ranges:
     """From all plans known."""
     latency_s, energy_j = _least(planning)
-    at_energy = planning.best_known(LATENCY_GOAL, (SumLimit(ENERGY, energy_j * (1 + LEXICOGRAPHIC)),))
-    at_latency = planning.best_known(ENERGY_GOAL, (SumLimit(LATENCY, latency_s * (1 + LEXICOGRAPHIC)),))
+    at_energy = planning.known.best(LATENCY_GOAL, (SumLimit(ENERGY, energy_j * (1 + LEXICOGRAPHIC)),))
+    at_latency = planning.known.best(ENERGY_GOAL, (SumLimit(LATENCY, latency_s * (1 + LEXICOGRAPHIC)),))
     return Ranges(
         best_latency_s=latency_s,
         latency_at_best_energy_s=None if at_energy is None else float(at_energy.measures[LATENCY]),
@@ -168,12 +177,12 @@ def _report(problem: Problem, planning: Session, ranges: Ranges, bound: float) -
     """Choose the best plan by its evaluation and fill in the answer."""
     wl, we = _weights(problem)
     if wl > 0 and we > 0:
-        plan = planning.best_known(score_goal(ranges, wl, we), planning.limits)
+        plan = planning.known.best(score_goal(ranges, wl, we))
     else:
         goal, other = (LATENCY_GOAL, ENERGY_GOAL) if wl > 0 else (ENERGY_GOAL, LATENCY_GOAL)
         best = (ranges.best_latency_s if wl > 0 else ranges.best_energy_j) or 0.0
         tied = SumLimit(LATENCY if wl > 0 else ENERGY, best * (1 + TIE))
-        plan = planning.best_known(other, (*planning.limits, tied)) or planning.best_known(goal, planning.limits)
+        plan = planning.known.best(other, (tied,)) or planning.known.best(goal)
     if plan is None:
         raise AssertionError("a plan was found and lost")
     assignment, evaluation = _evaluated(problem, planning, plan)
@@ -213,30 +222,30 @@ def _is_proof(planning: Session, ranges: Ranges, weights: tuple[float, float], g
 def _evaluated(problem: Problem, planning: Session, plan: Plan) -> tuple[Assignment, Evaluation]:
     """The plan as the referee sees it, without quantization that gains nothing."""
     costs = planning.costs
-    slimmer = plan.labels
-    for operator in sorted(plan.labels.quantized - _coded_as_integers(plan.labels, costs)):
-        candidate = Labels(slimmer.node, slimmer.quantized - {operator}, slimmer.mode)
-        if (measures_of(candidate, costs) <= measures_of(slimmer, costs)).all():
+    slimmer = measured(plan.node, plan.quantized, plan.mode, costs)
+    for operator in sorted(plan.quantized - _coded_as_integers(plan, costs)):
+        candidate = measured(slimmer.node, slimmer.quantized - {operator}, slimmer.mode, costs)
+        if (candidate.measures <= slimmer.measures)[:WEIGHED].all():
             slimmer = candidate
     assignment = to_assignment(slimmer, costs)
     evaluation = evaluate(problem, assignment)
     if evaluation.violations:
         # Fewer may be noisier where terms are negative, or need more memory.
-        assignment = to_assignment(plan.labels, costs)
+        assignment = to_assignment(plan, costs)
         evaluation = evaluate(problem, assignment)
     return assignment, evaluation
 
 
-def _coded_as_integers(labels: Labels, costs: Costs) -> set[int]:
+def _coded_as_integers(plan: Plan, costs: Costs) -> set[int]:
     """Operators whose output travels under a codec that needs them in int8."""
     return {
         tensor.producer
         for tensor in costs.tensors
-        if tensor.name in labels.mode and tensor.modes[labels.mode[tensor.name]].precision == "int8"
+        if tensor.name in plan.mode and tensor.modes[plan.mode[tensor.name]].precision == "int8"
     }
 
 
-def _without_plan(problem: Problem, planning: Session, first: StageOutcome) -> Solution:
+def _without_plan(problem: Problem, planning: Session, first: GoalOutcome) -> Solution:
     if not first.proven:
         raise PlanningTimedOut(
             f"No plan was found within {planning.clock.deadline_s:g} s, and none was proven impossible; "

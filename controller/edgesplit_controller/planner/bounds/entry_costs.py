@@ -1,7 +1,7 @@
-"""What every entry of the relaxation's tables costs in each measure, and the ways to pay it.
+"""Costs of table entries in every measure, and undominated alternatives where an entry has several.
 
-Owns: the tables without prices, as labels need them. Its rule: of several ways, as raw or under a codec, those stay
-that no other one beats in every measure. Not here: prices, labels.
+Owns: the relaxation's tables without prices, as Pareto labels need them. Its rule: of several alternatives, as raw or under a
+codec, those stay that no other one dominates. Not here: prices, labels.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from edgesplit_controller.planner.bounds.elimination import IMPOSSIBLE
 from edgesplit_controller.planner.bounds.limited_elimination import Alternatives
-from edgesplit_controller.planner.bounds.relaxation import NOISE, PRICED, Relaxation
+from edgesplit_controller.planner.bounds.relaxation import Relaxation
 from edgesplit_controller.planner.bounds.state_index import Ints, States
 from edgesplit_controller.planner.meaning.costs import Costs
+from edgesplit_controller.planner.meaning.measures import NOISE
 
 __all__ = ["Entries", "entries_of"]
 
@@ -107,7 +108,7 @@ def entries_of(relaxation: Relaxation, costs: Costs) -> Entries:
         pattern[:, relaxation.pattern.reshape(-1) > 0] = np.inf
     before, after = compute.shape[1], pattern.shape[1]
     wires = [np.where(never, IMPOSSIBLE, table) for table, never in relaxation.wires]
-    sending = np.stack(wires or [np.zeros((PRICED, 0))])
+    sending = np.stack(wires or [np.zeros((costs.sent, 0))])
     kept = _kept(sending)
     number = kept.sum(axis=0)
     several = np.flatnonzero(number > 1)
@@ -147,7 +148,7 @@ def _places(relaxation: Relaxation, most: int) -> Ints:
 
 
 def _extended(sending: Floats, rows: int) -> Floats:
-    """Sending needs no memory."""
+    """Sending adds nothing to sums of weights."""
     return np.concatenate([sending, np.zeros((rows - len(sending), sending.shape[1]))])
 
 

@@ -1,4 +1,4 @@
-"""Better plans from parts of assignments seen.
+"""Recombination, a primal heuristic: better plans from parts of assignments seen (crossover and local search).
 
 Owns: improving an assignment by swapping in, part by part, what others do differently. Its rule: it finds plans and
 proves nothing; every swap is measured exactly. Not here: where the assignments come from.
@@ -13,12 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgesplit_controller.planner.bounds.presolve import Pool
-from edgesplit_controller.planner.cpsat.decode import Labels
-from edgesplit_controller.planner.cpsat.objective import Goal, SumLimit
-from edgesplit_controller.planner.meaning.costs import MEASURES, Costs
+from edgesplit_controller.planner.meaning.costs import Costs
+from edgesplit_controller.planner.meaning.indexed_plan import Plan, measured
+from edgesplit_controller.planner.meaning.measures import Goal, SumLimit
 
 __all__ = ["recombine"]
 
@@ -34,20 +33,19 @@ SHARE = 0.1
 BEGINNINGS = 12
 """Of a long stretch that are tried."""
 
-Floats = NDArray[np.float64]
 Standing = tuple[float, float]
 """Excess over the limits, relative and summed, then the goal: less is better."""
 
 
 def recombine(
-    start: Labels | None,
+    start: Plan | None,
     *,
     pool: Pool,
     costs: Costs,
     goal: Goal,
     limits: Sequence[SumLimit],
     left_s: Callable[[], float],
-) -> Labels | None:
+) -> Plan | None:
     """Improve an assignment as long as a swap helps.
 
     Args:
@@ -55,7 +53,7 @@ def recombine(
         pool: Assignments seen, with and without limits kept.
         costs: The problem's.
         goal: What to minimise.
-        limits: On extended measures.
+        limits: On measures.
         left_s: Time left. [s]
 
     Returns:
@@ -63,16 +61,19 @@ def recombine(
     """
     enough_s = (1 - SHARE) * left_s()
 
-    def standing(extended: Floats) -> Standing:
-        if not np.isfinite(extended).all():
+    def standing(plan: Plan) -> Standing:
+        measures = plan.measures
+        if not np.isfinite(measures).all():
             return float("inf"), float("inf")
-        excess = [max(0.0, extended[x.measure] - x.bound) / (abs(x.bound) or 1.0) for x in limits]
-        kept = all(x.keeps(float(extended[x.measure])) for x in limits)
-        return 0.0 if kept else float(sum(excess)) + 1e-12, goal.value(extended[:MEASURES])
+        excess = [max(0.0, measures[x.measure] - x.bound) / (abs(x.bound) or 1.0) for x in limits]
+        kept = all(x.keeps(float(measures[x.measure])) for x in limits)
+        return 0.0 if kept else float(sum(excess)) + 1e-12, goal.value(measures)
 
-    rows = [(standing(extended), labels) for labels, extended in pool.rows if costs.allows(labels.node)]
+    rows = [(standing(plan), plan) for plan in pool.plans if costs.allows(plan.node)]
     if start is not None:
-        rows.append((standing(pool.measured(start)), start))
+        # Its latency may be that of a schedule, which is no sum.
+        summed = measured(start.node, start.quantized, start.mode, costs)
+        rows.append((standing(summed), summed))
     if not rows:
         return None
     now, best = min(rows, key=lambda row: row[0])
@@ -86,7 +87,7 @@ def recombine(
                 if swaps > SWAPS or left_s() < enough_s:
                     break
                 candidate = _swapped(best, donor, part, costs)
-                attempt = standing(pool.measured(candidate))
+                attempt = standing(candidate)
                 if attempt[0] < now[0] or (attempt[0] == now[0] and attempt[1] < now[1] * (1 - 1e-12)):
                     best, now, improved = candidate, attempt, True
     return best if now[0] == 0.0 else None
@@ -101,7 +102,7 @@ def _neighbours(costs: Costs) -> list[set[int]]:
     return around
 
 
-def _parts(first: Labels, second: Labels, neighbours: Sequence[set[int]]) -> Iterator[frozenset[int]]:
+def _parts(first: Plan, second: Plan, neighbours: Sequence[set[int]]) -> Iterator[frozenset[int]]:
     """Connected stretches of operators that the two treat differently, and beginnings of long ones."""
     changed = first.quantized ^ second.quantized
     open_ = {o for o, (a, b) in enumerate(zip(first.node, second.node, strict=True)) if a != b or o in changed}
@@ -122,7 +123,7 @@ def _parts(first: Labels, second: Labels, neighbours: Sequence[set[int]]) -> Ite
                 yield frozenset(ordered[:place])
 
 
-def _swapped(plan: Labels, donor: Labels, part: frozenset[int], costs: Costs) -> Labels:
+def _swapped(plan: Plan, donor: Plan, part: frozenset[int], costs: Costs) -> Plan:
     """The plan with the donor's choices for a part."""
     node = tuple(donor.node[o] if o in part else at for o, at in enumerate(plan.node))
     mode = {
@@ -130,4 +131,4 @@ def _swapped(plan: Labels, donor: Labels, part: frozenset[int], costs: Costs) ->
         for tensor in costs.tensors
         if tensor.name in (chosen := donor.mode if tensor.producer in part else plan.mode)
     }
-    return Labels(node, (plan.quantized - part) | (donor.quantized & part), mode)
+    return measured(node, (plan.quantized - part) | (donor.quantized & part), mode, costs)

@@ -1,0 +1,95 @@
+"""Incumbents: the plans of one problem that are known, and the best of them for a goal.
+
+Owns: keeping what keeps the problem's limits, by exact judgement; every plan kept is a start and an upper bound for the next
+solve. Its rule: latency is measured under the problem's own model. Not here: how plans are found.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+
+from edgesplit.planning.plan import Assignment
+from edgesplit.planning.problem import Problem
+from edgesplit_controller.planner.bounds.presolve import Pool
+from edgesplit_controller.planner.cpsat.minimisation import Judge
+from edgesplit_controller.planner.meaning.costs import Costs
+from edgesplit_controller.planner.meaning.evaluation import evaluate
+from edgesplit_controller.planner.meaning.feasibility import Feasibility
+from edgesplit_controller.planner.meaning.indexed_plan import Plan, measured, plan_of, to_assignment
+from edgesplit_controller.planner.meaning.measures import Goal, SumLimit
+
+__all__ = ["KnownPlans"]
+
+
+class KnownPlans:
+    """Plans that keep every limit of one problem, and a pool of assignments that need not."""
+
+    def __init__(self, problem: Problem, costs: Costs) -> None:
+        self.plans: list[Plan] = []
+        self.pool = Pool()
+        self._problem, self._costs = problem, costs
+        self._critical = problem.objective.latency_model == "critical-path"
+        self._feasibility = Feasibility(problem, costs)
+
+    def narrowed(self, costs: Costs) -> KnownPlans:
+        """Those that the same problem allows with fewer places for some operators."""
+        narrow = copy(self)
+        narrow.plans = [plan for plan in self.plans if costs.allows(plan.node)]
+        narrow.pool = self.pool.narrowed(costs)
+        narrow._costs = costs
+        return narrow
+
+    def offer_starts(self, hint: Assignment | None) -> None:
+        """Everything on the source, and the last plan."""
+        costs = self._costs
+        self.offer(measured((costs.source,) * len(costs.operators), frozenset(), {}, costs))
+        known = plan_of(hint, costs) if hint is not None else None
+        if known is not None:
+            self.offer(known)
+
+    def offer(self, plan: Plan) -> None:
+        """Keep an assignment as a start, if it is a plan."""
+        if self._costs.allows(plan.node):
+            evaluation = evaluate(self._problem, to_assignment(plan, self._costs))
+            if not evaluation.violations:
+                self.keep(plan, evaluation.latency_s)
+
+    def keep(self, plan: Plan, latency_s: float | None = None) -> Plan | None:
+        """Keep a plan, its latency that of the problem's own model; None if it breaks a limit of the problem."""
+        known = next((known for known in self.plans if known == plan), None)
+        if known is not None:
+            return known
+        if self._feasibility.broken(plan):
+            return None
+        if self._critical:
+            if latency_s is None:
+                latency_s = evaluate(self._problem, to_assignment(plan, self._costs)).latency_s
+            plan = plan.lasting(latency_s)
+        self.plans.append(plan)
+        return plan
+
+    def keeps(self, plan: Plan, limits: tuple[SumLimit, ...]) -> bool:
+        """Whether a plan kept is within further limits."""
+        return not self._feasibility.beyond(plan, limits)
+
+    def best(self, goal: Goal, extra: tuple[SumLimit, ...] = ()) -> Plan | None:
+        """The best plan that keeps limits beside the problem's."""
+        fitting = [plan for plan in self.plans if self.keeps(plan, extra)]
+        return min(fitting, key=lambda plan: goal.value(plan.measures), default=None)
+
+    def value(self, goal: Goal, extra: tuple[SumLimit, ...] = ()) -> float:
+        """The goal of the best plan; infinity when there is none."""
+        best = self.best(goal, extra)
+        return float("inf") if best is None else goal.value(best.measures)
+
+    def judge(self, goal: Goal, extra: tuple[SumLimit, ...]) -> Judge:
+        """Exact costs of what the solver finds: the goal's value, or the measures whose limits it breaks."""
+
+        def judge(plan: Plan) -> float | frozenset[int]:
+            broken = self._feasibility.broken(plan)
+            kept = None if broken else self.keep(plan)
+            if kept is None:
+                return broken
+            return self._feasibility.beyond(kept, extra) or goal.value(kept.measures)
+
+        return judge

@@ -1,0 +1,400 @@
+"""One problem's solves: what is known so far, and how one goal is brought to its optimum.
+
+Owns: the bounds proven, and the way of one goal through Lagrangian bounds, Pareto labels, presolve and CP-SAT. Its rule: every
+plan found is a start and an upper bound for the next solve. Not here: which goals are solved.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgesplit.planning.plan import Assignment
+from edgesplit.planning.problem import Problem
+from edgesplit_controller.planner.bounds.labelling import Labelling
+from edgesplit_controller.planner.bounds.path_bound import least_latency_s
+from edgesplit_controller.planner.bounds.presolve import (
+    HOPELESS,
+    Bounds,
+    Priced,
+    bound_choices,
+    plans_within,
+    price_goal,
+    reduce,
+)
+from edgesplit_controller.planner.bounds.reduction import Reduction, count_flows, unreduced
+from edgesplit_controller.planner.bounds.relaxation import Relaxation, relax
+from edgesplit_controller.planner.cpsat.minimisation import GoalOutcome, Model, build_model, find_plan, solve_goal
+from edgesplit_controller.planner.cpsat.schedule import TICKS, add_schedule, worst_latency_s
+from edgesplit_controller.planner.deadline import Clock
+from edgesplit_controller.planner.meaning.costs import costs_of
+from edgesplit_controller.planner.meaning.indexed_plan import Plan
+from edgesplit_controller.planner.meaning.measures import (
+    ENERGY,
+    ENERGY_GOAL,
+    LATENCY,
+    LATENCY_GOAL,
+    NOISE,
+    WEIGHED,
+    Goal,
+    SumLimit,
+)
+from edgesplit_controller.planner.meaning.noise_patterns import Patterns, pattern_table
+from edgesplit_controller.planner.meaning.tolerance import DOUBT, ULP, proves
+from edgesplit_controller.planner.solving.known_plans import KnownPlans
+from edgesplit_controller.planner.solving.node_subsets import plans_on_subsets
+from edgesplit_controller.planner.solving.recombination import recombine
+
+__all__ = ["Session"]
+
+MANY_NODES = 4
+"""Above this, plans on few nodes are worth their time when the relaxation is not complete."""
+
+FLOWS_PER_S = 20_000.0
+"""Joint choices of a model that are worth building per second left."""
+
+MANY_FLOWS = 1_500
+"""Joint choices from which a better start is worth looking for before the search."""
+
+TIMED_SHARE = 0.35
+"""Of the time left, for each solve with a schedule but the last."""
+
+REFINED_SHARE = 0.1
+"""Of the time left, for proving a measure's best value further than by itself it would have to be."""
+
+FIRST_SHARE = 0.5
+"""Of the time left, for finding any plan at all."""
+
+TRIED = 20
+"""Complete labels held against the exact limits."""
+
+SETTLED = 16
+"""Times the rounding of sums: distance from its bound at which a plan needs no search."""
+
+Extra = tuple[SumLimit, ...]
+"""Limits beside the problem's."""
+
+Places = NDArray[np.bool_]
+"""Nodes each operator may run on, shape (operators, nodes)."""
+
+
+class Session:
+    """One problem's solves; every plan found is a start and an upper bound for the next."""
+
+    def __init__(self, problem: Problem, hint: Assignment | None, clock: Clock) -> None:
+        self.problem = problem
+        self.clock = clock
+        self.costs = costs_of(problem)
+        self.patterns = pattern_table(problem, self.costs)
+        self.limits = tuple(limit for limit in self.costs.limits if limit.measure != NOISE)
+        self.critical = problem.objective.latency_model == "critical-path"
+        self.known = KnownPlans(problem, self.costs)
+        self.proven = True
+        self.floors: dict[int, Bounds] = {}
+        self.relaxation = relax(self.costs, self.patterns)
+        self._solved: dict[tuple[Goal, Extra], GoalOutcome] = {}
+        self._labelling: Labelling | None = None
+        self.known.offer_starts(hint)
+        if self.relaxation is None or (not self.relaxation.complete and len(self.costs.nodes) > MANY_NODES):
+            self._offer_subsets()
+
+    def narrowed(self, allowed: Places) -> Session:
+        """The same problem with fewer places for some operators; what is known of it is kept.
+
+        Args:
+            allowed: Places that remain, shape (operators, nodes).
+        """
+        narrow = copy(self)
+        narrow.costs = replace(self.costs, allowed=self.costs.allowed & allowed)
+        narrow.known = self.known.narrowed(narrow.costs)
+        narrow.floors = dict(self.floors)
+        narrow._labelling = self._labelling and self._labelling.narrowed(narrow.costs)
+        narrow.proven = True
+        narrow._solved = {}
+        return narrow
+
+    def _offer_subsets(self) -> None:
+        """Plans on few of the nodes."""
+        goals = (LATENCY_GOAL, ENERGY_GOAL)
+        for plan in plans_on_subsets(self.costs, self.patterns, goals, self.limits, self.clock.left_s):
+            self.known.pool.add(plan)
+        self._keep_seen()
+
+    def _keep_seen(self) -> None:
+        """Keep the plans among the assignments seen."""
+        for plan in plans_within(self.known.pool, self.costs, (*self.limits, *self._noise_limit())):
+            self.known.keep(plan)
+
+    def first(self) -> GoalOutcome:
+        """Any plan; its bound says nothing."""
+        known = self.known.best(LATENCY_GOAL)
+        if known is None and self.relaxation is not None:
+            priced = self._price(self.relaxation, LATENCY_GOAL, (), self._domain(()))
+            if priced.value >= HOPELESS:
+                return GoalOutcome(None, priced.value, True)
+            self._recombined(LATENCY_GOAL, ())
+            known = self.known.best(LATENCY_GOAL)
+        if known is not None:
+            return GoalOutcome(known, 0.0, True)
+        judge, model = self.known.judge(LATENCY_GOAL, ()), self._model(unreduced(self.costs), self.patterns)
+        found = find_plan(model, limits=self.limits, clock=self.clock, judge=judge)
+        return found if found.plan is None else replace(found, plan=self.known.keep(found.plan))
+
+    def best(self, goal: Goal, *extra: SumLimit) -> GoalOutcome:
+        """Solve a goal under the problem's limits and extra ones, and remember the plan.
+
+        Args:
+            goal: What to minimise.
+            extra: Limits beside the problem's.
+        """
+        if (goal, extra) in self._solved:
+            return self._solved[goal, extra]
+        timed = self.critical and (goal.weights[LATENCY] > 0 or any(x.measure == LATENCY for x in extra))
+        outcome = self._best_timed(goal, extra) if timed else self._best_summed(goal, extra)
+        self.proven &= outcome.proven
+        self._solved[goal, extra] = outcome
+        return outcome
+
+    def _best_summed(self, goal: Goal, extra: Extra) -> GoalOutcome:
+        """Bound, reduce, and search what is left; the goal's measures are sums over choices."""
+        domain = self._domain(extra)
+        if self.relaxation is None:
+            return self._search(goal, extra, unreduced(self.costs), self.patterns, -float("inf"))
+        priced = self._price(self.relaxation, goal, extra, domain)
+        if priced.value >= HOPELESS:
+            return GoalOutcome(self.known.best(goal, extra), priced.value, True)
+        if not extra and goal in (LATENCY_GOAL, ENERGY_GOAL):
+            measure = LATENCY if goal is LATENCY_GOAL else ENERGY
+            self.floors[measure] = bound_choices(self.relaxation, self.costs, self.patterns, priced)
+        value = self.known.value(goal, extra)
+        if value - priced.value <= self._settled(goal, value):
+            return GoalOutcome(self.known.best(goal, extra), priced.value, True)
+        labelled = self._labelled(self.relaxation, goal, extra, priced)
+        if labelled.proven:
+            return labelled
+        return self._reduced(self.relaxation, goal, extra, domain=domain, priced=priced, floor=labelled.bound)
+
+    def _labelled(self, relaxation: Relaxation, goal: Goal, extra: Extra, priced: Priced) -> GoalOutcome:
+        """Close the gap that prices leave, without search where labels are few."""
+        unsettled = GoalOutcome(self.known.best(goal, extra), priced.value, False)
+        if not Labelling.suits(relaxation, self.costs):
+            return unsettled
+        if self._labelling is None:
+            self._labelling = Labelling(relaxation, self.costs)
+        every = (*self.limits, *extra, *self._noise_limit())
+
+        def improved() -> float:
+            self._recombined(goal, extra)
+            return self.known.value(goal, extra)
+
+        proof = self._labelling.solve(
+            goal,
+            every,
+            priced=priced,
+            least=self._least(),
+            ceiling=self.known.value(goal, extra),
+            improved=improved,
+            left_s=self.clock.left_s,
+        )
+        if proof is None:
+            return unsettled
+        for place in range(min(TRIED, len(proof.values))):
+            plan = proof.plan(place)
+            self.known.pool.add(plan)
+            if not all(limit.keeps(float(plan.measures[limit.measure])) for limit in every):
+                continue
+            kept = self.known.keep(plan)
+            if kept is not None and self.known.keeps(kept, extra):
+                break
+        best = self.known.best(goal, extra)
+        bound = max(priced.value, proof.bound)
+        if best is None:
+            return GoalOutcome(None, bound, bound == float("inf"))
+        value = goal.value(best.measures)
+        return GoalOutcome(best, bound, value - bound <= self._settled(goal, value))
+
+    def _settled(self, goal: Goal, value: float) -> float:
+        """Distance from its bound at which a value needs no search."""
+        rounding = ULP if self.relaxation is None else self.relaxation.elimination.rounding
+        return goal.tolerance or (SETTLED * rounding * abs(value) if value < float("inf") else 0.0)
+
+    def _model(self, reduction: Reduction, patterns: Patterns | None) -> Model:
+        return build_model(self.problem, self.costs, patterns, reduction)
+
+    def _least(self) -> NDArray[np.float64]:
+        """What no plan is below in each measure that a goal may weigh, as far as it is known."""
+        least = np.full(WEIGHED, -np.inf)
+        for measure, goal in ((LATENCY, LATENCY_GOAL), (ENERGY, ENERGY_GOAL)):
+            if (goal, ()) in self._solved and not self.critical:
+                least[measure] = self._solved[goal, ()].bound
+        return least
+
+    def _reduced(
+        self, relaxation: Relaxation, goal: Goal, extra: Extra, *, domain: Places, priced: Priced, floor: float
+    ) -> GoalOutcome:
+        """Reduce, and search what is left."""
+        bounds = bound_choices(relaxation, self.costs, self.patterns, priced)
+        ceiling = self.known.value(goal, extra)
+        reduction, kept = reduce(self.costs, self.patterns, domain, bounds, ceiling)
+        many = count_flows(self.costs, reduction) > MANY_FLOWS
+        better = many and not self.critical and self._recombined(goal, extra)
+        if many and not better and ceiling == float("inf"):
+            better = self._any_plan(goal, extra, reduction, kept)
+        if better:
+            ceiling = self.known.value(goal, extra)
+            reduction, kept = reduce(self.costs, self.patterns, domain, bounds, ceiling)
+        if not reduction.domain.any(axis=1).all():
+            return GoalOutcome(self.known.best(goal, extra), ceiling, True)
+        return self._search(goal, extra, reduction, kept, max(bounds.value, floor))
+
+    def _any_plan(self, goal: Goal, extra: Extra, reduction: Reduction, patterns: Patterns | None) -> bool:
+        """Find a plan that keeps the limits, whatever it costs: a bad one is a start, none is not."""
+        judge, limits = self.known.judge(goal, extra), (*self.limits, *extra)
+        model = self._model(reduction, patterns)
+        found = find_plan(model, limits=limits, clock=self.clock, judge=judge, share=FIRST_SHARE)
+        if found.plan is not None:
+            self.known.keep(found.plan)
+            self._recombined(goal, extra)
+        return found.plan is not None
+
+    def _recombined(self, goal: Goal, extra: Extra) -> bool:
+        """Try to better the best plan known; whether that worked."""
+        start = self.known.best(goal, extra)
+        # A mixture of two plans may be noisier than either.
+        limits = (*self.limits, *extra, *self._noise_limit(mixed=True))
+        better = recombine(
+            start, pool=self.known.pool, costs=self.costs, goal=goal, limits=limits, left_s=self.clock.left_s
+        )
+        if better is None or better == start:
+            return False
+        self.known.offer(better)
+        return True
+
+    def _price(self, relaxation: Relaxation, goal: Goal, extra: Extra, domain: Places) -> Priced:
+        """Bound a goal of sums, and remember the plans met."""
+        priced = price_goal(
+            relaxation,
+            self.costs,
+            self.patterns,
+            domain=domain,
+            goal=goal,
+            limits=(*self.limits, *extra, *self._noise_limit()),
+            pool=self.known.pool,
+            ceiling=float("inf") if self.critical else self.known.value(goal, extra),
+            left_s=self.clock.left_s,
+        )
+        self._keep_seen()
+        return priced
+
+    def _search(
+        self, goal: Goal, extra: Extra, reduction: Reduction, patterns: Patterns | None, floor: float
+    ) -> GoalOutcome:
+        """Let CP-SAT decide among what presolve left."""
+        start = self.known.best(goal, extra)
+        if start is not None and count_flows(self.costs, reduction) > FLOWS_PER_S * self.clock.left_s():
+            return GoalOutcome(start, floor, False)
+        found = solve_goal(
+            self._model(reduction, patterns),
+            goal,
+            limits=(*self.limits, *extra),
+            start=start,
+            clock=self.clock,
+            judge=self.known.judge(goal, extra),
+        )
+        plan = start if found.plan is None else self.known.keep(found.plan)
+        if plan is None and found.proven:
+            return GoalOutcome(None, float("inf"), True)
+        bound = max(found.bound, floor, 0.0)
+        settled = plan is not None and proves(goal.value(plan.measures), bound, goal.tolerance)
+        return GoalOutcome(plan, bound, found.proven and settled)
+
+    def _best_timed(self, goal: Goal, extra: Extra) -> GoalOutcome:
+        """Schedule and place together; latency is the end of the timeline."""
+        domain = self._domain(tuple(limit for limit in extra if limit.measure != LATENCY))
+        if self.relaxation is not None and not self.floors.get(LATENCY):
+            # Plans that are good one after the other are a start for running side by side.
+            priced = self._price(self.relaxation, LATENCY_GOAL, (), domain)
+            self.floors[LATENCY] = bound_choices(self.relaxation, self.costs, self.patterns, priced)
+        if self.relaxation is not None and self.floors[LATENCY].value >= HOPELESS:
+            return GoalOutcome(None, float("inf"), True)
+        share = TIMED_SHARE if extra or goal in (LATENCY_GOAL, ENERGY_GOAL) else 1.0
+        enough_s = self.clock.left_s() * (1 - share)
+        floor, objective = 0.0, self.problem.objective
+        # The best values of a score's measures are to be known to a part of ranges that may be narrow.
+        refined = not goal.tolerance and 0 not in (objective.latency_weight, objective.energy_weight)
+        for ticks in TICKS:
+            start = self.known.best(goal, extra)
+            if start is not None:
+                value = goal.value(start.measures)
+                floor = max(floor, self._timed_floor(goal, domain, start))
+                settled = proves(value, floor, goal.tolerance) and not refined
+                if settled or value - floor <= self._settled(goal, value):
+                    return GoalOutcome(start, min(floor, value), True)
+            found = self._scheduled(goal, extra, domain, start, ticks=ticks, enough_s=enough_s)
+            floor = max(floor, found.bound)
+            plan = self.known.best(goal, extra)
+            if plan is None:
+                return GoalOutcome(None, floor, found.proven)
+            value = goal.value(plan.measures)
+            done = proves(value, floor, goal.tolerance)
+            if done and found.proven and refined and ticks == TICKS[0]:
+                enough_s = max(enough_s, self.clock.left_s() * (1 - REFINED_SHARE))
+            elif not found.proven or done:
+                return GoalOutcome(plan, min(floor, value), done)
+        return GoalOutcome(self.known.best(goal, extra), min(floor, self.known.value(goal, extra)), False)
+
+    def _scheduled(
+        self, goal: Goal, extra: Extra, domain: Places, start: Plan | None, *, ticks: int, enough_s: float
+    ) -> GoalOutcome:
+        """One search over places and schedules in time units of one size."""
+        free = unreduced(self.costs)
+        reduction = Reduction(free.units, free.unit_of, free.domain & domain)
+        return solve_goal(
+            add_schedule(self._model(reduction, self.patterns), self._horizon_s(goal, extra, start), ticks),
+            goal,
+            limits=(*self.limits, *extra),
+            start=start,
+            clock=self.clock,
+            judge=self.known.judge(goal, extra),
+            share=1 - enough_s / max(self.clock.left_s(), enough_s, 1e-9),
+        )
+
+    def _horizon_s(self, goal: Goal, extra: Extra, start: Plan | None) -> float:
+        """No plan of interest ends later. [s]"""
+        horizons_s = [worst_latency_s(self.costs), *(limit.bound for limit in extra if limit.measure == LATENCY)]
+        if goal.weights[LATENCY] > 0 and start is not None:
+            left = goal.value(start.measures) - goal.weights[ENERGY] * self._least_energy_j()
+            horizons_s.append(left / goal.weights[LATENCY])
+        return min(horizons_s) * (1 + DOUBT)
+
+    def _timed_floor(self, goal: Goal, domain: Places, plan: Plan) -> float:
+        """Each measure's own bound, weighted."""
+        least_s = least_latency_s(self.costs, domain, plan)
+        floor = goal.weights[LATENCY] * least_s + goal.weights[ENERGY] * self._least_energy_j()
+        return floor * (1 - 4 * len(self.costs.operators) * ULP)
+
+    def _least_energy_j(self) -> float:
+        """What no plan is below, as far as it is known. [J]"""
+        return max(self.floors[ENERGY].value, 0.0) if ENERGY in self.floors else 0.0
+
+    def _domain(self, extra: Extra) -> Places:
+        """Places that extra limits leave, by the bounds proven for the limited measure."""
+        domain = self.costs.allowed.copy()
+        for limit in extra:
+            if limit.measure in self.floors and not (self.critical and limit.measure == LATENCY):
+                domain &= self.floors[limit.measure].least <= limit.bound * (1 + DOUBT)
+        return domain
+
+    def _noise_limit(self, *, mixed: bool = False) -> Extra:
+        """The limit on noise, which CP-SAT keeps by constraints of its own, unless the listed patterns keep it.
+
+        Args:
+            mixed: Quantized operators need not be one of the patterns.
+        """
+        codecs = any(mode.noise > 0 for tensor in self.costs.tensors for mode in tensor.modes)
+        if not codecs and not mixed and (self.patterns is not None or not self.costs.quantizable):
+            return ()
+        return tuple(limit for limit in self.costs.limits if limit.measure == NOISE)
