@@ -11,13 +11,17 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
+import paho.mqtt.client as mqtt
 import paho.mqtt.publish
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 
 from demo.fleet import free_port
 
-__all__ = ["find_mosquitto", "publish_bytes", "running_mosquitto", "start_mosquitto"]
+__all__ = ["Stranger", "find_mosquitto", "publish_bytes", "running_mosquitto", "start_mosquitto"]
 
 START_LIMIT_S = 30.0
 
@@ -71,3 +75,39 @@ def publish_bytes(url: str, topic: str, payload: bytes, *, retain: bool = False)
     """Publish whatever bytes on whatever topic, as a stranger would; returns once the broker has them."""
     host, _, port = url.removeprefix("mqtt://").rpartition(":")
     paho.mqtt.publish.single(topic, payload, qos=1, retain=retain, hostname=host, port=int(port))
+
+
+class Stranger:
+    """Anybody who may connect to a broker: writes bytes that no program of edgesplit would, and hears everything.
+
+    Attributes:
+        heard: The latest payload on each topic, once `listen` was called; empty where it was cleared.
+        said: All of them in their order.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.heard: dict[str, bytes] = {}
+        self.said: list[tuple[str, bytes]] = []
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2)
+        self._client.on_message = self._hear
+        host, _, port = url.removeprefix("mqtt://").rpartition(":")
+        self._client.connect(host, int(port))
+        self._client.loop_start()
+
+    def _hear(self, _client: Any, _data: Any, message: mqtt.MQTTMessage) -> None:
+        self.heard[message.topic] = bytes(message.payload)
+        self.said.append((message.topic, bytes(message.payload)))
+
+    def listen(self, topic_filter: str = "edgesplit/1/#") -> None:
+        """Hear what is and will be said."""
+        self._client.subscribe(topic_filter, 1)
+
+    def write(self, topic: str, message: msgspec.Struct | bytes) -> None:
+        """Publish, retained."""
+        payload = message if isinstance(message, bytes) else msgspec.json.encode(message)
+        self._client.publish(topic, payload, qos=1, retain=True)
+
+    def close(self) -> None:
+        """Say goodbye."""
+        self._client.disconnect()
+        self._client.loop_stop()

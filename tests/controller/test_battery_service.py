@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from edgesplit.control.event_messages import Event
 from edgesplit.control.figure_messages import USAGE, Usage
 from edgesplit.errors import EdgesplitError
 from edgesplit.operations.event_operations import ListEvents
@@ -16,7 +15,7 @@ from edgesplit.operations.goal_operations import Limit, SetWeights
 from edgesplit.operations.model_operations import ShowModel
 from edgesplit.operations.plan_operations import DeployModel, ShowPlan
 from edgesplit.operations.study_operations import WhatIf
-from tests.controller.test_service import Fleet
+from tests.controller.fleet import Fleet
 from tests.controller.tiny_models import convolutions
 from tests.waiting import until
 
@@ -41,7 +40,7 @@ async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
         agent.publish_links()
     charge(running, 0.9 * HELD_J)
     await running.client.add("tiny", convolutions(2))
-    await until(lambda: all(link.latency_s == FAR_LINK[1] for _, link in running.service._registry.links()))
+    await until(lambda: all(link.latency_s == FAR_LINK[1] for _, link in running.registry.links()))
     await running.client.ask(DeployModel(name="tiny", source="device"))
     yield running
     await running.stop()
@@ -103,7 +102,7 @@ async def test_a_battery_that_empties_makes_the_source_compute_less_and_never_en
     for _ in range(5):
         charge(fleet, 0.09 * HELD_J)
     charge(fleet, 0.09 * HELD_J, discharging=False)
-    await until(lambda: fleet.service._registry.node("device").metrics.battery_discharging is False)  # type: ignore[union-attr]
+    await until(lambda: fleet.registry.node("device").metrics.battery_discharging is False)  # type: ignore[union-attr]
     assert len(await events(fleet, "battery-floor-missed")) == 1
     (row,) = await client.ask(SetWeights(min_battery=Limit(None)))
     assert row["changed"]
@@ -139,14 +138,14 @@ async def test_the_rate_that_is_served_takes_the_place_of_the_one_expected(
 async def test_a_source_without_a_battery_is_refused_in_one_sentence_and_nothing_changes(fleet: Fleet) -> None:
     client = fleet.client
     await client.ask(DeployModel(name="tiny", source="edge"))
-    before = (await client.ask(ShowPlan(name="tiny")))["epoch"], fleet.service._deployer.goals(None)
+    before = (await client.ask(ShowPlan(name="tiny")))["epoch"], fleet.deployer.goals(None)
     with pytest.raises(EdgesplitError, match="node edge reports no battery") as caught:
         await client.ask(SetWeights(min_battery=Limit(0.2)))
     assert caught.value.exit_code == 1
-    assert ((await client.ask(ShowPlan(name="tiny")))["epoch"], fleet.service._deployer.goals(None)) == before
+    assert ((await client.ask(ShowPlan(name="tiny")))["epoch"], fleet.deployer.goals(None)) == before
     assert (await client.ask(ShowModel(name="tiny")))["goals"]["min_battery"] is None
     fleet.agents["edge"].publish_metrics(battery_fraction=0.5)
-    await until(lambda: fleet.service._registry.node("edge").metrics.battery_fraction is not None)  # type: ignore[union-attr]
+    await until(lambda: fleet.registry.node("edge").metrics.battery_fraction is not None)  # type: ignore[union-attr]
     with pytest.raises(EdgesplitError, match="battery_wh"):
         await client.ask(SetWeights(min_battery=Limit(0.2)))
     for wrong in (SetWeights(min_battery=Limit(1.0)), SetWeights(battery_hours=0.0)):
@@ -160,7 +159,7 @@ async def test_a_battery_that_cannot_be_read_any_more_limits_as_it_did_last(flee
     charge(fleet, charge_j(ALLOWED_J))
     await until(lambda: used(fleet) != {"device"})
     fleet.agents["device"].publish_metrics()
-    await until(lambda: fleet.service._registry.node("device").metrics.battery_fraction is None)  # type: ignore[union-attr]
+    await until(lambda: fleet.registry.node("device").metrics.battery_fraction is None)  # type: ignore[union-attr]
     battery = (await client.ask(ShowPlan(name="tiny")))["battery"]
     assert (battery["stale"], battery["state"]) == (True, "limited")
     assert battery["limit_j"] == pytest.approx(ALLOWED_J)
@@ -175,8 +174,7 @@ async def test_a_floor_and_what_it_led_to_outlive_the_controller(fleet: Fleet) -
     epoch = fleet.plan("tiny").plan.epoch
     await fleet.stop_controller()
     await fleet.start_controller()
-    await until(lambda: len(fleet.service._registry.online()) == 3)
-    fleet.service._deployer.settle(patient=False)
+    await until(lambda: len(fleet.registry.online()) == 3)
+    fleet.deployer.settle(patient=False)
     plan = await client.ask(ShowPlan(name="tiny"))
     assert (plan["epoch"], plan["goals"]["min_battery"], plan["battery"]["kept"]) == (epoch, 0.2, True)
-    assert isinstance(fleet.service._events.last(1)[0], Event)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
+import aiohttp
 import pytest
 
 from edgesplit.control.figure_messages import USAGE, Usage
 from edgesplit.operations.plan_operations import DeployModel, ShowPlan
 from edgesplit.planning.plan import Assignment
 from edgesplit_controller.planner import energy_per_node, evaluate
+from tests.controller.fleet import Fleet
 from tests.controller.test_battery import chain
-from tests.controller.test_service import Fleet
 from tests.controller.tiny_models import convolutions
 from tests.waiting import until
 
@@ -31,14 +29,6 @@ def test_sending_is_charged_to_the_sender() -> None:
     # 100 B to the edge and 10 B back, at 100 B/s and 0.1 W; 20 s of computing at 1 W.
     assert rows["device"] == pytest.approx((0.0, 0.1))
     assert rows["edge"] == pytest.approx((20.0, 0.01))
-
-
-@pytest.fixture
-async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
-    running = Fleet(tmp_path)
-    await running.start()
-    yield running
-    await running.stop()
 
 
 async def test_what_requests_cost_outlives_an_agent_and_stands_beside_the_prediction(fleet: Fleet) -> None:
@@ -68,13 +58,14 @@ async def test_what_requests_cost_outlives_an_agent_and_stands_beside_the_predic
     assert before["predicted_transmit_j"] > 0.0
     for usage in (served(3, 6.0, 1.0), served(1, 4.0, 2.0)):  # the agent restarted in between
         device.bus.publish(USAGE, usage, "device", "tiny")
-    await until(lambda: sum(entry.requests for entry in fleet.service._registry.usage("tiny", epoch)) == 4)
+    await until(lambda: sum(entry.requests for entry in fleet.registry.usage("tiny", epoch)) == 4)
     plan = await client.ask(ShowPlan(name="tiny"))
     row = plan["energy_per_node"]["device"]
     assert (row["requests"], row["compute_j"], row["transmit_j"]) == (4, 2.5, 1.0)
     assert (row["compute_origin"], row["transmit_origin"]) == ("measured", "configured")
     assert plan["measured"]["requests"] == 4
-    page = fleet.service._metrics().decode()
+    async with aiohttp.ClientSession() as session, session.get(f"{client.artifacts}/metrics") as answer:
+        page = await answer.text()
     labels = '{model="tiny",node="device",origin="measured",part="compute"}'
     assert f"edgesplit_controller_request_node_energy_joules{labels} 2.5" in page
     sending = 'edgesplit_controller_plan_node_energy_joules{model="tiny",node="device",part="transmit"}'

@@ -21,7 +21,7 @@ from edgesplit.operations.plan_operations import DeployModel, ShowPlan, Undeploy
 from edgesplit_controller.rollout.desired_state import desired_states
 from edgesplit_controller.rollout.steps import World, advance, begin, remaining_s
 from edgesplit_controller.storage.rollout_state import EpochPlan, Rollout
-from tests.controller.test_service import Fleet
+from tests.controller.fleet import Fleet
 from tests.controller.tiny_models import convolutions
 from tests.waiting import until
 
@@ -50,7 +50,7 @@ def hold(fleet: Fleet, point: Point, *, held: bool) -> None:
 
 
 def reached(fleet: Fleet, point: Point) -> bool:
-    deployment = fleet.service._rollouts.state.deployments.get("tiny")
+    deployment = fleet.rollouts.state.deployments.get("tiny")
     if deployment is None or deployment.rollout.upcoming is None:
         return False
     return deployment.rollout.activating == (point == "activating")
@@ -90,7 +90,7 @@ async def test_one_that_cannot_be_finished_is_abandoned_over_restarts_and_a_rebo
     fleet: Fleet, point: Point, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await interrupt(fleet, point, first=False)
-    before = fleet.service._rollouts.state.deployments["tiny"].rollout.active
+    before = fleet.rollouts.state.deployments["tiny"].rollout.active
     started_s = time.monotonic()
     await fleet.stop_controller()
     # The machine was up for days, and begins to count anew.
@@ -108,7 +108,7 @@ async def test_one_that_cannot_be_finished_is_abandoned_over_restarts_and_a_rebo
 
 async def test_a_first_deployment_that_came_to_nothing_is_gone(fleet: Fleet) -> None:
     await interrupt(fleet, "preparing", first=True)
-    await until(lambda: "tiny" not in fleet.service._rollouts.state.deployments)
+    await until(lambda: "tiny" not in fleet.rollouts.state.deployments)
     await until(lambda: not any(agent.desired for agent in fleet.agents.values()))
     hold(fleet, "preparing", held=False)
     await fleet.client.ask(DeployModel(name="tiny", source="device"))

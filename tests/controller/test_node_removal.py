@@ -21,7 +21,7 @@ from edgesplit.operations.model_operations import ShowModel
 from edgesplit.operations.plan_operations import DeployModel, UndeployModel
 from tests.brokers import publish_bytes
 from tests.controller.fake_agent import FakeAgent
-from tests.controller.test_service import FAST, GOOD_LINK, Fleet
+from tests.controller.fleet import FAST, GOOD_LINK, Fleet
 from tests.controller.tiny_models import convolutions
 from tests.waiting import until
 
@@ -38,7 +38,7 @@ async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
 
 async def gone(fleet: Fleet, name: str) -> None:
     await fleet.agents[name].leave()
-    await until(lambda: name not in fleet.service._registry.online())
+    await until(lambda: name not in fleet.registry.online())
 
 
 async def kept(fleet: Fleet, name: str) -> frozenset[str]:
@@ -55,7 +55,7 @@ async def test_a_node_that_is_gone_is_forgotten_everywhere(fleet: Fleet) -> None
     )  # fmt: skip
     publish_bytes(fleet.url, USAGE.of("cloud", "tiny"), msgspec.json.encode(usage), retain=True)
     cloud.bus.publish(Topic("nodes/{node}/of-a-later-release", Usage, retained=True), usage, "cloud")
-    await until(lambda: bool(fleet.service._registry.usage("tiny", epoch)))
+    await until(lambda: bool(fleet.registry.usage("tiny", epoch)))
     await client.ask(ForbidNode(node="cloud", model="tiny"))
     await gone(fleet, "cloud")
     assert (await client.ask(ShowModel(name="tiny")))["profiled_offline"] == ["cloud"]
@@ -68,18 +68,18 @@ async def test_a_node_that_is_gone_is_forgotten_everywhere(fleet: Fleet) -> None
     assert [node["name"] for node in await client.ask(ListNodes())] == ["device", "edge"]
     shown = await client.ask(ShowModel(name="tiny"))
     assert (shown["profiled"], shown["profiled_offline"]) == (["device", "edge"], [])
-    assert "cloud" not in fleet.service._registry.names()
-    assert not any(entry.node == "cloud" for entry in fleet.service._speeds._to_remember())
-    assert fleet.service._registry.usage("tiny", epoch) == ()
+    assert "cloud" not in fleet.registry.names()
+    assert fleet.registry.usage("tiny", epoch) == ()
     (event,) = [event for event in await client.ask(ListEvents(limit=1000)) if event["kind"] == "node-removed"]
     assert event["node"] == "cloud"
     await fleet.stop_controller()
     await fleet.start_controller()
-    await until(lambda: len(fleet.service._registry.online()) == 2)
+    assert "cloud" not in {entry.node for entry in fleet.store.load_speeds()}
+    await until(lambda: len(fleet.registry.online()) == 2)
     assert [node["name"] for node in await client.ask(ListNodes())] == ["device", "edge"]
     again = FakeAgent(fleet.url, "cloud", unit_s=FAST, peers={"device": GOOD_LINK})
     await again.start()
-    await until(lambda: "cloud" in fleet.service._registry.online())
+    await until(lambda: "cloud" in fleet.registry.online())
     await again.bus.close()
 
 
@@ -103,7 +103,7 @@ async def test_a_node_that_is_away_says_since_when_and_shows_no_figures(fleet: F
     rows = {row["name"]: row for row in await fleet.client.ask(ListNodes())}
     assert rows["edge"]["last_seen_s"] < 60
     await gone(fleet, "edge")
-    fleet.service._registry.node("edge").heard_s = fleet.service._registry.clock() - 3600.0
+    fleet.registry.node("edge").heard_s = fleet.registry.clock() - 3600.0
     rows = {row["name"]: row for row in await fleet.client.ask(ListNodes())}
     assert rows["edge"]["last_seen_s"] == pytest.approx(3600.0, abs=60)
     assert [rows["edge"][key] for key in ("online", "cpu_percent", "memory_available_bytes", "compute_w")] == [

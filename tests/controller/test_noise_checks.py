@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,9 +19,9 @@ from edgesplit.planning.problem import CodecOption, Constraints, NoiseModel, Noi
 from edgesplit_controller.planner.meaning.evaluation import noise_of
 from edgesplit_controller.stating.noise_tightening import MOST_BREACHES, tightened, tightening_after
 from edgesplit_controller.storage.deployment_state import Tightening
-from tests.controller.test_service import METRIC, Fleet
+from tests.controller.fleet import METRIC, Fleet
 from tests.controller.tiny_models import convolutions
-from tests.waiting import until
+from tests.waiting import until, until_answered
 
 NAMES = ("a", "b", "c")
 
@@ -101,16 +100,14 @@ def test_codecs_are_tightened_with_the_operators() -> None:
     assert tightened(problem(model, 0.5), None) == problem(model, 0.5)
 
 
-@pytest.fixture
-async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
-    running = Fleet(tmp_path)
-    await running.start()
-    yield running
-    await running.stop()
-
-
 def told(fleet: Fleet, kind: str = "noise-exceeded") -> list[Event]:
-    return [event for event in fleet.service._events.last(1000) if event.kind == kind]
+    return fleet.told(kind)
+
+
+async def checked(fleet: Fleet) -> dict[str, Any] | None:
+    """What is known of the noise of served requests, as `splitctl plan` has it."""
+    noise: dict[str, Any] = (await fleet.client.ask(ShowPlan(name="tiny")))["measured"]["noise"]
+    return noise if noise["samples"] else None
 
 
 def say(fleet: Fleet, found: NoiseReport, node: str = "device") -> None:
@@ -136,8 +133,7 @@ async def test_a_breach_is_told_tightens_the_model_and_leads_to_a_plan_that_keep
     before = fleet.plan("tiny")
     assert before.assignment.quantized == {"conv0", "conv1", "conv2", "conv3"}
     say(fleet, report(epoch, samples=2, mean=1.5 * bound))
-    await until(lambda: fleet.service._guard.report("tiny", before) is not None)
-    shown = (await fleet.client.ask(ShowPlan(name="tiny")))["measured"]["noise"]
+    shown = await until_answered(partial(checked, fleet), "a report")
     assert (shown["samples"], shown["mean"], shown["exceeds"]) == (2, 1.5 * bound, False)
     say(fleet, report(epoch, samples=3, mean=1.5 * bound, deviation=0.01 * bound, last=1.4 * bound))
     await until(lambda: fleet.plan("tiny").plan.epoch > epoch)
@@ -180,7 +176,7 @@ async def test_a_tightening_outlives_the_controller_and_ends_with_the_model(flee
     fleet.client.artifacts = ""
     await fleet.start_controller()
     await until(lambda: bool(fleet.client.artifacts))
-    await until(lambda: len(fleet.service._registry.online()) == 3)
+    await until(lambda: len(fleet.registry.online()) == 3)
     assert (await fleet.client.ask(ShowModel(name="tiny")))["noise_tightening"]["factor"] == factor
     quantized = fleet.plan("tiny").assignment.quantized
     await fleet.client.add("tiny", convolutions(), replace=True)
@@ -219,7 +215,7 @@ async def test_where_no_plan_keeps_every_goal_the_one_that_serves_stays_and_that
 async def test_noise_in_another_measure_than_the_bounds_is_shown_and_not_judged(fleet: Fleet) -> None:
     epoch, bound = await deployed(fleet)
     say(fleet, report(epoch, samples=5, mean=9 * bound, measure="my:metric", detail="it is something else"))
-    await until(lambda: fleet.service._guard.report("tiny", fleet.plan("tiny")) is not None)
+    await until_answered(partial(checked, fleet), "a report")
     shown = (await fleet.client.ask(ShowPlan(name="tiny")))["measured"]["noise"]
     assert (shown["measure"], shown["note"], shown["exceeds"]) == ("my:metric", "it is something else", False)
     assert not told(fleet)
@@ -263,7 +259,7 @@ async def test_a_bound_in_the_users_metric_is_judged_in_that_metric(fleet: Fleet
     assert shadowing is not None
     assert (shadowing.metric, shadowing.bound) == (METRIC, bound)
     say(fleet, report(epoch, samples=5, mean=2 * bound))  # rho, from an agent without the metric
-    await until(lambda: fleet.service._guard.report("tiny", fleet.plan("tiny")) is not None)
+    await until_answered(partial(checked, fleet), "a report")
     assert not told(fleet)
     say(fleet, report(epoch, samples=5, mean=2 * bound, measure=METRIC))
     await until(lambda: fleet.plan("tiny").plan.epoch > epoch)

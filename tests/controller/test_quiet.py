@@ -6,9 +6,7 @@ import asyncio
 import math
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -28,19 +26,11 @@ from edgesplit_controller.deciding.plan_maker import PlanMaker
 from edgesplit_controller.planner import evaluate
 from edgesplit_controller.storage.deployment_state import FallbackRecord, PlanRecord
 from edgesplit_controller.storage.rollout_state import FallbackEpoch
-from tests.controller.test_service import GOOD_LINK, Fleet
+from tests.controller.fleet import GOOD_LINK, Fleet
 from tests.controller.tiny_models import convolutions
 from tests.waiting import until
 
 NEAR = (2e9, 1e-4)
-
-
-@pytest.fixture
-async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
-    running = Fleet(tmp_path)
-    await running.start()
-    yield running
-    await running.stop()
 
 
 def scatter(fleet: Fleet, draw: random.Random) -> None:
@@ -56,7 +46,7 @@ def scatter(fleet: Fleet, draw: random.Random) -> None:
 def has_arrived(fleet: Fleet) -> bool:
     """Whether what the last agent said of its links was heard."""
     expected = fleet.agents["cloud"].peers["edge"][0]
-    return any(link.bandwidth_bytes_per_s == expected for _, link in fleet.service._registry.links())
+    return any(link.bandwidth_bytes_per_s == expected for _, link in fleet.registry.links())
 
 
 def told(fleet: Fleet) -> Counter[str]:
@@ -72,7 +62,7 @@ async def test_links_that_only_scatter_are_no_events_and_state_no_problems(
     scatter(fleet, draw)
     await fleet.client.add("tiny", convolutions())
     epoch = (await fleet.client.ask(DeployModel(name="tiny", source="device")))["epoch"]
-    watch = fleet.service._deployer._watches["tiny"]
+    watch = fleet.deployer._watches["tiny"]
     await until(lambda: watch.glance is not None and not watch.dirty.is_set())
     stated = 0
     make = PlanMaker.problem
@@ -114,7 +104,7 @@ async def test_a_link_that_the_plan_feels_is_told_with_its_share_and_answered(fl
 
 
 def declined_so_often(fleet: Fleet, count: int) -> bool:
-    return fleet.service._deployer.declined.counts.get("tiny", 0) >= count
+    return fleet.deployer.declined.counts.get("tiny", 0) >= count
 
 
 async def test_declined_plans_are_counted_where_people_look(fleet: Fleet) -> None:
@@ -138,7 +128,7 @@ async def test_declined_plans_are_counted_where_people_look(fleet: Fleet) -> Non
 
 
 def fallbacks(fleet: Fleet) -> tuple[FallbackEpoch, ...]:
-    return fleet.service._deployer.deployments["tiny"].rollout.fallbacks
+    return fleet.deployer.deployments["tiny"].rollout.fallbacks
 
 
 async def test_fallbacks_stay_while_figures_scatter(fleet: Fleet) -> None:
@@ -146,7 +136,7 @@ async def test_fallbacks_stay_while_figures_scatter(fleet: Fleet) -> None:
     await fleet.client.ask(DeployModel(name="tiny", source="device"))
     await until(lambda: bool(fallbacks(fleet)) and all(fallback.ready for fallback in fallbacks(fleet)))
     epochs = [fallback.epoch for fallback in fallbacks(fleet)]
-    planning = fleet.service._deployer._fallbacks
+    planning = fleet.deployer._fallbacks
     draw = random.Random(2)
     for _ in range(5):
         for agent in fleet.agents.values():
@@ -156,7 +146,7 @@ async def test_fallbacks_stay_while_figures_scatter(fleet: Fleet) -> None:
         planning.refresh("tiny")
         await asyncio.gather(*planning._tasks.values())
     assert [fallback.epoch for fallback in fallbacks(fleet)] == epochs
-    assert fleet.service._rollouts.state.epochs["tiny"] == max(epochs)
+    assert fleet.rollouts.state.epochs["tiny"] == max(epochs)
 
 
 async def test_a_fallback_is_replaced_only_by_one_that_gains_enough(fleet: Fleet) -> None:

@@ -3,166 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import uuid
-from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any
 
-import aiohttp
 import msgspec
 import pytest
 
-from demo.fleet import free_port
-from edgesplit.control.messages import PROTOCOL
-from edgesplit.control.plan_messages import DEPLOYMENT, Deployment
-from edgesplit.control.registration_messages import CONTROLLER_STATUS, NODE_STATUS, ControllerStatus
-from edgesplit.errors import EdgesplitError, error_from_code
-from edgesplit.mqtt.bus import MessageBus
+from edgesplit.control.registration_messages import NODE_STATUS
+from edgesplit.errors import EdgesplitError
 from edgesplit.operations.event_operations import ListEvents
 from edgesplit.operations.fleet_operations import ListLinks, ListNodes
 from edgesplit.operations.goal_operations import AllowNode, ForbidNode, Limit, PinOperators, SetWeights, UnpinOperators
-from edgesplit.operations.model_operations import AddModel, ListModels, RemoveModel
-from edgesplit.operations.operation import OPERATION_REQUEST, REPLY, Operation, OperationRequest, Reply
+from edgesplit.operations.model_operations import ListModels, RemoveModel
+from edgesplit.operations.operation import OPERATION_REQUEST
 from edgesplit.operations.plan_operations import DeployModel, ExportProblem, ShowPlan, ShowSource, UndeployModel
 from edgesplit.operations.study_operations import ExplainPlan, LinkChange, TraceFrontier, WhatIf
 from edgesplit.planning.goals import PinRule
 from edgesplit.retrying import RetryRule
-from edgesplit_controller.configuration import Artifacts, Broker, ControllerConfiguration, Models, Planning
-from edgesplit_controller.configuration import Store as StorePath
-from edgesplit_controller.embedded_broker import EmbeddedBroker
-from edgesplit_controller.service import Service
-from edgesplit_controller.storage.deployment_state import PlanRecord
-from edgesplit_controller.storage.store import Store
 from tests.brokers import publish_bytes
 from tests.controller.fake_agent import FakeAgent
+from tests.controller.fleet import BAD_LINK, GOOD_LINK, METRIC, NO_METRIC, Fleet
 from tests.controller.tiny_models import convolutions
 from tests.waiting import until, until_answered
-
-FAST, SLOW = 0.001, 0.02
-METRIC, NO_METRIC = "tests.controller.tiny_models:largest_change", "tests.controller.tiny_models:always_one"
-GOOD_LINK, BAD_LINK = (100e6, 0.001), (1e3, 0.1)
-
-
-class Client:
-    """What splitctl does, in a few lines."""
-
-    def __init__(self, url: str) -> None:
-        self.name = uuid.uuid4().hex
-        self.bus = MessageBus(url, client_id=f"client-{self.name}")
-        self.artifacts = ""
-        self.progress: list[str] = []
-        self.deployments: dict[str, Deployment | None] = {}
-        self._waiting: dict[str, asyncio.Future[Any]] = {}
-
-    async def start(self) -> None:
-        self.bus.subscribe(REPLY, self._on_reply, self.name)
-        self.bus.subscribe(CONTROLLER_STATUS, self._on_status)
-        self.bus.subscribe(DEPLOYMENT, self._on_deployment)
-        await self.bus.connect(5)
-
-    def _on_status(self, _topic: str, status: ControllerStatus | None) -> None:
-        self.artifacts = status.artifacts if status is not None and status.online else ""
-
-    def _on_deployment(self, topic: str, deployment: Deployment | None) -> None:
-        self.deployments[DEPLOYMENT.names(topic)[0]] = deployment
-
-    def _on_reply(self, _topic: str, reply: Reply | None) -> None:
-        assert reply is not None
-        if reply.kind == "progress":
-            self.progress.append(reply.text)
-            return
-        future = self._waiting.pop(reply.id)
-        if reply.kind == "result":
-            future.set_result(msgspec.json.decode(reply.value))
-        else:
-            error = error_from_code(reply.code, reply.text)
-            error.exit_code = reply.exit_code
-            future.set_exception(error)
-
-    async def ask(self, operation: Operation, protocol: int = PROTOCOL) -> Any:
-        identifier = uuid.uuid4().hex
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting[identifier] = future
-        self.bus.publish(
-            OPERATION_REQUEST, OperationRequest.of(operation, identifier=identifier, protocol=protocol), self.name
-        )
-        async with asyncio.timeout(15):
-            return await future
-
-    async def upload(self, content: bytes) -> str:
-        digest = hashlib.sha256(content).hexdigest()
-        async with (
-            aiohttp.ClientSession() as session,
-            session.put(f"{self.artifacts}/uploads/{digest}", data=content) as response,
-        ):
-            assert response.status == 201, await response.text()
-        return digest
-
-    async def add(self, name: str, content: bytes, **options: Any) -> Any:
-        return await self.ask(AddModel(name=name, file=await self.upload(content), **options))
-
-
-class Fleet:
-    """Broker, controller, three agents, one client."""
-
-    def __init__(self, folder: Path) -> None:
-        self.url = f"mqtt://127.0.0.1:{free_port()}"
-        self.broker = EmbeddedBroker(self.url)
-        self.configuration = ControllerConfiguration(
-            broker=Broker(url=self.url),
-            store=StorePath(path=str(folder / "store")),
-            artifacts=Artifacts(listen="127.0.0.1:0"),
-            planning=Planning(debounce_s=0.05, profile_silence_s=5.0, prepare_limit_s=20.0),
-            models=Models(metrics=(METRIC, NO_METRIC)),
-        )
-
-    async def start(self) -> None:
-        self.broker.start()
-        await self.start_controller()
-        names = ("device", "edge", "cloud")
-        speeds = {"device": SLOW, "edge": FAST, "cloud": FAST / 2}
-        self.agents = {
-            name: FakeAgent(
-                self.url, name, unit_s=speeds[name], peers={peer: GOOD_LINK for peer in names if peer != name}
-            )
-            for name in names
-        }
-        for agent in self.agents.values():
-            await agent.start()
-        self.client = Client(self.url)
-        await self.client.start()
-        await until(lambda: bool(self.client.artifacts))
-        await until(lambda: len(self.service._registry.online()) == 3)
-
-    async def start_controller(self) -> None:
-        self.store = Store(self.configuration.store_path)
-        self.service = Service(self.configuration, self.store)
-        await self.service.start()
-
-    def plan(self, model: str) -> PlanRecord:
-        plan = self.service._deployer.deployments[model].active
-        assert plan is not None
-        return plan
-
-    async def stop_controller(self) -> None:
-        await self.service.close()
-        self.store.close()
-
-    async def stop(self) -> None:
-        await self.client.bus.close()
-        for agent in self.agents.values():
-            await agent.bus.close()
-        await self.stop_controller()
-        self.broker.stop()
-
-
-@pytest.fixture
-async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
-    running = Fleet(tmp_path)
-    await running.start()
-    yield running
-    await running.stop()
 
 
 async def test_nodes_and_links_are_those_that_registered(fleet: Fleet) -> None:
@@ -231,7 +91,7 @@ async def test_requests_follow_a_source_that_got_another_address(fleet: Fleet) -
     assert fleet.plan("tiny").plan.epoch == epoch  # an address is no reason for another plan
     # Its last will names no address: requests wait for it where it was.
     await device.leave()
-    await until(lambda: "device" not in fleet.service._registry.online())
+    await until(lambda: "device" not in fleet.registry.online())
     assert announced() == "10.0.0.77:7400"
 
 
@@ -258,7 +118,7 @@ async def test_a_node_that_becomes_slow_is_told_and_left_and_a_restart_remembers
 
     await fleet.stop_controller()
     await fleet.start_controller()
-    await until(lambda: fleet.service._rollouts.settled)
+    await until(lambda: fleet.rollouts.settled)
     await asyncio.sleep(0.5)
     rows = {row["name"]: row["speeds"]["tiny"] for row in await client.ask(ListNodes())}
     assert rows["cloud"]["factor"] == pytest.approx(10.0)
@@ -271,7 +131,7 @@ async def test_a_few_percent_change_the_prediction_that_is_shown_and_nothing_els
     epoch = (await client.ask(DeployModel(name="tiny", source="device")))["epoch"]
     before = fleet.plan("tiny")
     told = {"profile-changed", "planned", "replan-declined"}
-    events = [event for event in fleet.service._events.last(1000) if event.kind in told]
+    events = fleet.told(*told)
     cloud.publish_timings("tiny", epoch, 1.15)
     await until(lambda: fleet.plan("tiny").evaluation.timeline_s > before.evaluation.timeline_s)
     plan = await client.ask(ShowPlan(name="tiny"))
@@ -280,7 +140,7 @@ async def test_a_few_percent_change_the_prediction_that_is_shown_and_nothing_els
     assert part["measured_s"] == pytest.approx(1.15 * before.specs["cloud"].components[0].predicted_s)
     assert plan["epoch"] == epoch
     assert plan["speeds"]["cloud"]["origin"] == "live timings"
-    assert [event for event in fleet.service._events.last(1000) if event.kind in told] == events
+    assert fleet.told(*told) == events
 
 
 async def test_undeploy_and_remove_clear_everything(fleet: Fleet) -> None:
@@ -319,9 +179,12 @@ async def test_errors_are_sentences_and_stop_nothing(fleet: Fleet) -> None:
     assert caught.value.code == "unknown-node"
     with pytest.raises(EdgesplitError, match="speaks protocol 99"):
         await client.ask(ListNodes(), protocol=99)
-    publish_bytes(fleet.url, NODE_STATUS.of("device"), b"{not json")
-    publish_bytes(fleet.url, OPERATION_REQUEST.of(client.name), b"\xff")
-    await until(lambda: sum(event.kind == "malformed-message" for event in fleet.service._events.last(1000)) == 2)
+    malformed = [NODE_STATUS.of("device"), OPERATION_REQUEST.of(client.name)]
+    for topic, payload in zip(malformed, (b"{not json", b"\xff"), strict=True):
+        publish_bytes(fleet.url, topic, payload)
+    await until(lambda: len(fleet.told("malformed-message")) == 2)
+    said = [event.text.partition(" was ignored")[0] for event in fleet.told("malformed-message")]
+    assert said == [f"the payload on {topic}" for topic in malformed]
     assert len(await client.ask(ListNodes())) == 3
 
 
@@ -346,7 +209,7 @@ async def test_the_same_file_with_another_choice_of_candidates_is_profiled_again
     added = await client.add("tiny", convolutions(), max_quantizable=2, replace=True)
     assert fleet.plan("tiny").plan.epoch > deployed["epoch"]
     assert sorted(added["profiled"]) == ["cloud", "device", "edge"]
-    profile = fleet.service._registry.profile("device", "tiny", added["sha256"])
+    profile = fleet.registry.profile("device", "tiny", added["sha256"])
     assert profile is not None
     assert sorted(profile.quantized_time_s) == added["quantizable"]
 
@@ -404,8 +267,8 @@ async def test_what_may_not_run_on_the_source_does_not_run_there_in_need(fleet: 
     await fleet.agents["cloud"].leave()
     await until(lambda: "edge" in fleet.plan("tiny").assignment.node_of.values())
     await fleet.agents["edge"].leave()
-    await until(lambda: any(event.kind == "plan-infeasible" for event in fleet.service._events.last(100)))
-    (told,) = [event for event in fleet.service._events.last(100) if event.kind == "plan-infeasible"]
+    await until(lambda: bool(fleet.told("plan-infeasible")))
+    (told,) = fleet.told("plan-infeasible")
     assert "* is pinned to cloud, edge, which no plan can use now" in told.text
     assert "edge" in fleet.plan("tiny").assignment.node_of.values()
 
@@ -493,8 +356,8 @@ async def test_nodes_keep_only_the_local_fallback_where_that_is_configured(fleet
     planning = msgspec.structs.replace(fleet.configuration.planning, fallbacks="local")
     fleet.configuration = msgspec.structs.replace(fleet.configuration, planning=planning)
     await fleet.start_controller()
-    await until(lambda: len(fleet.service._registry.online()) == 3)
-    fleet.service._deployer.settle(patient=False)
+    await until(lambda: len(fleet.registry.online()) == 3)
+    fleet.deployer.settle(patient=False)
     await until(lambda: "tiny" not in fleet.agents["edge"].desired)
     assert fleet.agents["device"].desired["tiny"].fallbacks == {}
     fallbacks = (await client.ask(ShowPlan(name="tiny")))["fallbacks"]
@@ -507,11 +370,11 @@ async def test_a_fallback_that_does_not_fit_the_memory_is_not_kept(fleet: Fleet)
     # Room for the weights, which is what the planner counts, but not for the graph beside them.
     fleet.agents["edge"].memory_limit_bytes = 3200
     fleet.agents["edge"].announce()
-    await until(lambda: fleet.service._registry.node("edge").status.memory_limit_bytes > 0)  # type: ignore[union-attr]
+    await until(lambda: fleet.registry.node("edge").status.memory_limit_bytes > 0)  # type: ignore[union-attr]
     await client.ask(DeployModel(name="tiny", source="device"))
-    await until(fleet.service._deployer._fallbacks._tasks["tiny"].done)
+    await until(fleet.deployer._fallbacks._tasks["tiny"].done)
     assert sum(operator.weight_bytes for operator in fleet.plan("tiny").problem.operators) < 3200
-    assert fleet.service._deployer.deployments["tiny"].rollout.fallbacks == ()
+    assert fleet.deployer.deployments["tiny"].rollout.fallbacks == ()
     document = await client.ask(ShowPlan(name="tiny"))
     assert document["fallbacks"]["cloud"]["epoch"] == fleet.plan("tiny").plan.local_fallback
 
@@ -523,7 +386,7 @@ async def test_a_node_that_cannot_prepare_costs_the_epoch_not_the_service(fleet:
     with pytest.raises(EdgesplitError, match="node cloud could not prepare it: no room") as caught:
         await client.ask(DeployModel(name="tiny", source="device"))
     assert caught.value.code == "preparation-failed"
-    assert "tiny" not in fleet.service._deployer.deployments
+    assert "tiny" not in fleet.deployer.deployments
     await until(lambda: not any(agent.desired for agent in fleet.agents.values()))
     fleet.agents["cloud"].fails = set()
     await client.ask(DeployModel(name="tiny", source="device"))
@@ -549,7 +412,7 @@ async def test_a_plan_that_was_given_up_is_made_again_when_its_node_returns_and_
     await until_answered(abandoned, "giving the plan up")
     for _ in range(10):  # the fleet speaks, and says nothing new
         device.publish_links()
-        fleet.service._deployer.fleet_changed()
+        fleet.deployer.fleet_changed()
         await asyncio.sleep(0.1)
     assert await abandoned() == 1
     assert fleet.plan("tiny").plan.epoch == deployed["epoch"]
@@ -569,11 +432,11 @@ async def test_a_restarted_controller_disturbs_nothing(fleet: Fleet, monkeypatch
     desired = dict(fleet.agents["device"].desired)
     await fleet.stop_controller()
     await fleet.start_controller()
-    await until(lambda: len(fleet.service._registry.online()) == 3)
+    await until(lambda: len(fleet.registry.online()) == 3)
     # Both phases: while nodes may still come, and when nobody waits for them any more and fallbacks are looked at again.
-    rollouts = fleet.service._rollouts
+    rollouts = fleet.rollouts
     await until(lambda: rollouts.settled and not rollouts.patient)
-    await until(lambda: all(task.done() for task in fleet.service._deployer._fallbacks._tasks.values()))
+    await until(lambda: all(task.done() for task in fleet.deployer._fallbacks._tasks.values()))
     await until(lambda: fleet.agents["device"].desired == desired)
     plan = await client.ask(ShowPlan(name="tiny"))
     assert (plan["epoch"], plan["serving"]) == (deployed["epoch"], deployed["epoch"])
@@ -602,8 +465,8 @@ async def test_a_replaced_model_moves_the_deployment_to_its_new_version(fleet: F
 async def test_a_node_of_another_protocol_is_refused(fleet: Fleet) -> None:
     stranger = FakeAgent(fleet.url, "stranger", unit_s=1e-6, peers={}, protocol=99)
     await stranger.start()
-    await until(lambda: fleet.service._registry.knows("stranger"))
+    await until(lambda: fleet.registry.knows("stranger"))
     rows = {row["name"]: row for row in await fleet.client.ask(ListNodes())}
     assert "protocol 99" in rows["stranger"]["refused"]
-    assert [event.node for event in fleet.service._events.last(1000) if event.kind == "node-refused"] == ["stranger"]
+    assert [event.node for event in fleet.told("node-refused")] == ["stranger"]
     await stranger.bus.close()

@@ -20,7 +20,7 @@ from edgesplit.planning.goals import PinRule
 from edgesplit_controller.models.model_record import Manifest
 from edgesplit_controller.storage.deployment_state import State
 from edgesplit_controller.storage.store_keeper import StoreKeeper
-from tests.controller.test_service import Client, Fleet
+from tests.controller.fleet import Client, Fleet
 from tests.controller.tiny_models import convolutions
 from tests.waiting import until
 
@@ -113,7 +113,7 @@ def sound(fleet: Fleet) -> bool:
 
 async def quiet(fleet: Fleet) -> None:
     """Wait until the store takes writes, no roll-out is under way and no fallback is planned."""
-    rollouts, fallbacks = fleet.service._rollouts, fleet.service._deployer._fallbacks
+    rollouts, fallbacks = fleet.rollouts, fleet.deployer._fallbacks
     await until(
         lambda: (
             sound(fleet)
@@ -146,10 +146,10 @@ def trace(fleet: Fleet) -> tuple[Any, ...]:
         path.parent.name: msgspec.json.decode(path.read_bytes(), type=Manifest)
         for path in sorted((folder / "models").glob("*/manifest.json"))
     }
-    records = {name: record.manifest for name, record in fleet.service._catalog.records.items()}
+    records = {name: record.manifest for name, record in fleet.models.items()}
     leftovers = [path for name in ("incoming", "replaced", "uploads") for path in (folder / name).iterdir()]
     hidden = [*folder.glob(".*"), *folder.glob("*/.*")]
-    return essence(fleet.service._rollouts.state), essence(stored), records, manifests, leftovers, hidden
+    return essence(fleet.rollouts.state), essence(stored), records, manifests, leftovers, hidden
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -231,19 +231,21 @@ async def test_a_store_that_cannot_be_written_is_told_once_and_heals_by_itself(
         await until(lambda: sound(fleet))
         async with session.get(f"{base}/healthz") as answer:
             assert (answer.status, await answer.text()) == (200, "ok\n")
-    kinds = [event.kind for event in fleet.service._events.last(1000)]
-    assert (kinds.count("store-unwritable"), kinds.count("store-writable")) == (1, 1)
+    assert [event.kind for event in fleet.told("store-unwritable", "store-writable")] == [
+        "store-unwritable",
+        "store-writable",
+    ]
     await fleet.client.ask(PinOperators(name="tiny", rule=PIN))
 
 
 async def test_a_full_store_is_known_before_a_command_meets_it(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgesplit_controller.storage.store_keeper.LOOK_S", 0.1)
-    fleet.service._keeper._failed.set()  # what it waits for now is as long as before
+    fleet.store.health.on_change()  # what it waits for now is as long as before
     folder = fleet.configuration.store_path
     folder.rename(folder.with_name("away"))
-    await until(lambda: any(event.kind == "store-unwritable" for event in fleet.service._events.last(1000)))
+    await until(lambda: bool(fleet.told("store-unwritable")))
     folder.with_name("away").rename(folder)
-    await until(lambda: any(event.kind == "store-writable" for event in fleet.service._events.last(1000)))
+    await until(lambda: bool(fleet.told("store-writable")))
 
 
 async def test_a_model_whose_folder_stays_is_gone_all_the_same(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ from edgesplit_controller.configuration import Artifacts, Broker, ControllerConf
 from edgesplit_controller.configuration import Store as StorePath
 from edgesplit_controller.service import Service
 from edgesplit_controller.storage.store import Store
-from tests.controller.test_service import Client
+from tests.controller.fleet import Client
 from tests.controller.tiny_models import convolutions
 from tests.waiting import until_answered
 

@@ -1,0 +1,179 @@
+"""A broker, a controller, three agents that only keep the protocol, and a client, in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from demo.fleet import free_port
+from edgesplit.control.event_messages import Event
+from edgesplit.control.messages import PROTOCOL
+from edgesplit.control.plan_messages import DEPLOYMENT, Deployment
+from edgesplit.control.registration_messages import CONTROLLER_STATUS, ControllerStatus
+from edgesplit.errors import error_from_code
+from edgesplit.mqtt.bus import MessageBus
+from edgesplit.operations.model_operations import AddModel
+from edgesplit.operations.operation import OPERATION_REQUEST, REPLY, Operation, OperationRequest, Reply
+from edgesplit_controller.configuration import Artifacts, Broker, ControllerConfiguration, Models, Planning
+from edgesplit_controller.configuration import Store as StorePath
+from edgesplit_controller.deciding.deployer import Deployer
+from edgesplit_controller.embedded_broker import EmbeddedBroker
+from edgesplit_controller.fleet.registry import Registry
+from edgesplit_controller.models.model_record import ModelRecord
+from edgesplit_controller.rollout.driver import Rollouts
+from edgesplit_controller.service import Service
+from edgesplit_controller.storage.deployment_state import PlanRecord
+from edgesplit_controller.storage.store import Store
+from tests.brokers import Stranger
+from tests.controller.fake_agent import FakeAgent
+from tests.waiting import until
+
+FAST, SLOW = 0.001, 0.02
+METRIC, NO_METRIC = "tests.controller.tiny_models:largest_change", "tests.controller.tiny_models:always_one"
+GOOD_LINK, BAD_LINK = (100e6, 0.001), (1e3, 0.1)
+
+
+class Client:
+    """What splitctl does, in a few lines."""
+
+    def __init__(self, url: str) -> None:
+        self.name = uuid.uuid4().hex
+        self.bus = MessageBus(url, client_id=f"client-{self.name}")
+        self.artifacts = ""
+        self.progress: list[str] = []
+        self.deployments: dict[str, Deployment | None] = {}
+        self._waiting: dict[str, asyncio.Future[Any]] = {}
+
+    async def start(self) -> None:
+        self.bus.subscribe(REPLY, self._on_reply, self.name)
+        self.bus.subscribe(CONTROLLER_STATUS, self._on_status)
+        self.bus.subscribe(DEPLOYMENT, self._on_deployment)
+        await self.bus.connect(5)
+
+    def _on_status(self, _topic: str, status: ControllerStatus | None) -> None:
+        self.artifacts = status.artifacts if status is not None and status.online else ""
+
+    def _on_deployment(self, topic: str, deployment: Deployment | None) -> None:
+        self.deployments[DEPLOYMENT.names(topic)[0]] = deployment
+
+    def _on_reply(self, _topic: str, reply: Reply | None) -> None:
+        assert reply is not None
+        if reply.kind == "progress":
+            self.progress.append(reply.text)
+            return
+        future = self._waiting.pop(reply.id)
+        if reply.kind == "result":
+            future.set_result(msgspec.json.decode(reply.value))
+        else:
+            error = error_from_code(reply.code, reply.text)
+            error.exit_code = reply.exit_code
+            future.set_exception(error)
+
+    async def ask(self, operation: Operation, protocol: int = PROTOCOL) -> Any:
+        identifier = uuid.uuid4().hex
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting[identifier] = future
+        self.bus.publish(
+            OPERATION_REQUEST, OperationRequest.of(operation, identifier=identifier, protocol=protocol), self.name
+        )
+        async with asyncio.timeout(15):
+            return await future
+
+    async def upload(self, content: bytes) -> str:
+        digest = hashlib.sha256(content).hexdigest()
+        async with (
+            aiohttp.ClientSession() as session,
+            session.put(f"{self.artifacts}/uploads/{digest}", data=content) as response,
+        ):
+            assert response.status == 201, await response.text()
+        return digest
+
+    async def add(self, name: str, content: bytes, **options: Any) -> Any:
+        return await self.ask(AddModel(name=name, file=await self.upload(content), **options))
+
+
+class Fleet:
+    """Broker, controller, three agents, one client."""
+
+    def __init__(self, folder: Path) -> None:
+        self.url = f"mqtt://127.0.0.1:{free_port()}"
+        self.broker = EmbeddedBroker(self.url)
+        self.configuration = ControllerConfiguration(
+            broker=Broker(url=self.url),
+            store=StorePath(path=str(folder / "store")),
+            artifacts=Artifacts(listen="127.0.0.1:0"),
+            planning=Planning(debounce_s=0.05, profile_silence_s=5.0, prepare_limit_s=20.0),
+            models=Models(metrics=(METRIC, NO_METRIC)),
+        )
+
+    async def start(self) -> None:
+        self.broker.start()
+        await self.start_controller()
+        names = ("device", "edge", "cloud")
+        speeds = {"device": SLOW, "edge": FAST, "cloud": FAST / 2}
+        self.agents = {
+            name: FakeAgent(
+                self.url, name, unit_s=speeds[name], peers={peer: GOOD_LINK for peer in names if peer != name}
+            )
+            for name in names
+        }
+        for agent in self.agents.values():
+            await agent.start()
+        self.client = Client(self.url)
+        await self.client.start()
+        self.stranger = Stranger(self.url)
+        await until(lambda: bool(self.client.artifacts))
+        await until(lambda: len(self.registry.online()) == 3)
+
+    async def start_controller(self) -> None:
+        self.store = Store(self.configuration.store_path)
+        self.service = Service(self.configuration, self.store)
+        await self.service.start()
+
+    @property
+    def registry(self) -> Registry:
+        """What the controller knows of its nodes."""
+        return self.service._registry
+
+    @property
+    def deployer(self) -> Deployer:
+        """What decides about plans."""
+        return self.service._deployer
+
+    @property
+    def rollouts(self) -> Rollouts:
+        """What brings plans to nodes."""
+        return self.service._rollouts
+
+    def told(self, *kinds: str) -> list[Event]:
+        """Events of these kinds, the oldest first."""
+        return [event for event in self.service._events.last(100_000) if event.kind in kinds]
+
+    @property
+    def models(self) -> Mapping[str, ModelRecord]:
+        """Models that were added."""
+        return self.service._catalog.records
+
+    def plan(self, model: str) -> PlanRecord:
+        plan = self.deployer.deployments[model].active
+        assert plan is not None
+        return plan
+
+    async def stop_controller(self) -> None:
+        await self.service.close()
+        self.store.close()
+
+    async def stop(self) -> None:
+        await self.client.bus.close()
+        self.stranger.close()
+        for agent in self.agents.values():
+            await agent.bus.close()
+        await self.stop_controller()
+        self.broker.stop()
