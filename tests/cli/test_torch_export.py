@@ -14,7 +14,7 @@ import pytest
 
 from edgesplit.errors import InvalidInput, InvalidModel
 from edgesplit.operations.model_operations import AddModel
-from edgesplit_controller.cli.torch_export import export_archive
+from edgesplit_controller.cli.model_files.torch_export import export_archive
 from tests.cli.conftest import Run
 from tests.cli.fakes import FakeController
 from tests.cli.test_model_add import ADDED

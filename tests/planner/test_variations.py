@@ -8,12 +8,7 @@ from edgesplit.errors import EdgesplitError, InvalidInput, PlanInfeasible, Unkno
 from edgesplit.planning.plan import Assignment
 from edgesplit.planning.problem import CodecOption, Constraints, Link, Node, Operator, Problem, Tensor
 from edgesplit_controller.planner import evaluate, solve
-from edgesplit_controller.planner.studies.variations import (
-    fallbacks,
-    moved_off,
-    with_link,
-    without_node,
-)
+from edgesplit_controller.planner.studies.variations import fallbacks, moved_off, with_link, without_node
 from tests.planner.brute_force import random_problem
 
 

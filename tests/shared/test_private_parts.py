@@ -19,8 +19,8 @@ from edgesplit_agent.compute.prepacking import packed_graphs, prepacked_format
 from edgesplit_agent.compute.prepacking.packed_graphs import PackedGraphs
 from edgesplit_agent.compute.runtime import RuntimeOptions
 from edgesplit_controller import prompt_broker
-from edgesplit_controller.cli import torch_trees
-from edgesplit_controller.cli.torch_trees import leaves, named_leaves
+from edgesplit_controller.cli.model_files import torch_trees
+from edgesplit_controller.cli.model_files.torch_trees import leaves, named_leaves
 from edgesplit_controller.embedded_broker import EmbeddedBroker
 from edgesplit_controller.prompt_broker import make_broker
 from tests.agent.graphs import Blobs

@@ -47,9 +47,9 @@ def _print_version(context: click.Context, _parameter: click.Parameter, asked: b
         "1 anything else. With --json an error is {error: {code, message}}."
     ),
     commands_by_name={
-        "nodes": LazyCommand(f"{_COMMANDS}.nodes", "nodes", "List the machines and what they report"),
-        "node": LazyCommand(f"{_COMMANDS}.node", "node", "Forget a machine that is gone for good"),
-        "links": LazyCommand(f"{_COMMANDS}.nodes", "links", "List the measured network paths between them"),
+        "nodes": LazyCommand(f"{_COMMANDS}.fleet", "nodes", "List the machines and what they report"),
+        "node": LazyCommand(f"{_COMMANDS}.fleet", "node", "Forget a machine that is gone for good"),
+        "links": LazyCommand(f"{_COMMANDS}.fleet", "links", "List the measured network paths between them"),
         "model": LazyCommand(f"{_COMMANDS}.model", "model", "Add, list, show and remove models"),
         "deploy": LazyCommand(f"{_COMMANDS}.deploy", "deploy", "Plan a model and serve it, or move it"),
         "undeploy": LazyCommand(f"{_COMMANDS}.deploy", "undeploy", "End serving a model"),

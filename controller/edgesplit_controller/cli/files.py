@@ -1,7 +1,7 @@
 """Files that commands read and write for the user.
 
 Owns: writing a file whole or not at all, and .npz archives whose entries bear ONNX names. Its rule: no pickle, and a
-file that exists is replaced only by a complete one. Not here: models (`uploads.py`), problems (`edgesplit.planning.problem`).
+file that exists is replaced only by a complete one. Not here: models (`cli/model_files/uploads.py`), problems (`edgesplit.planning.problem`).
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 import click
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # rich takes longer to import than --help may, and is only needed on a terminal
     from rich.progress import Progress, TaskID
 
 __all__ = ["PlainProgress", "ProgressDisplay", "TerminalProgress", "progress_display"]

@@ -2,7 +2,7 @@
 
 Owns: the sums behind the measured figures of a plan. Its rule: an agent counts anew whenever it prepares an epoch, and
 says since when; what it counted before stays in the sum, and a message the broker delivers again adds nothing. Not
-here: means per request (`answering/rendering.py`), what agents count (their `reporting/usage.py`).
+here: means per request (`answering/plan_documents.py`), what agents count (their `reporting/usage.py`).
 """
 
 from __future__ import annotations

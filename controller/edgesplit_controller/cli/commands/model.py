@@ -1,7 +1,7 @@
 """`splitctl model`: add, list, show and remove models, and have nodes profile them again.
 
 Owns: these commands. Its rule: files are looked at before they are sent, models are judged by the controller. Not
-here: uploads (`uploads.py`), import and quantization (the controller).
+here: uploads (`cli/model_files/uploads.py`), import and quantization (the controller).
 """
 
 from __future__ import annotations
@@ -150,8 +150,8 @@ async def _upload_and_add(
     settings: Settings, wanted: AddModel, file: Path, calibration: Path | None
 ) -> ModelAddedDocument:
     """Send the files the controller lacks, then have it import them."""
-    from edgesplit_controller.cli.torch_export import ARCHIVE, check_suffix, export_archive  # noqa: PLC0415 - other commands do without
-    from edgesplit_controller.cli.uploads import Uploader, check_calibration, find_model_files  # noqa: PLC0415 - only adding needs aiohttp
+    from edgesplit_controller.cli.model_files.torch_export import ARCHIVE, check_suffix, export_archive  # noqa: PLC0415 - other commands do without
+    from edgesplit_controller.cli.model_files.uploads import Uploader, check_calibration, find_model_files  # noqa: PLC0415 - only adding needs aiohttp
 
     check_suffix(file)
     async with Conversation.of(settings) as conversation:

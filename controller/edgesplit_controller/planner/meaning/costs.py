@@ -22,14 +22,7 @@ from numpy.typing import NDArray
 
 from edgesplit.planning.problem import CodecOption, Problem, Tensor
 from edgesplit.planning.problem_validation import topological_order
-from edgesplit_controller.planner.meaning.limits import (
-    Limit,
-    OutputNoise,
-    Rates,
-    Summed,
-    limits_of,
-    weighed_sums,
-)
+from edgesplit_controller.planner.meaning.limits import Limit, OutputNoise, Rates, Summed, limits_of, weighed_sums
 from edgesplit_controller.planner.meaning.measures import DEVICE_ENERGY, NOISE, SumLimit
 
 __all__ = ["Costs", "Mode", "NoiseTerms", "WireTensor", "costs_of", "restricted"]

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from edgesplit.errors import InvalidInput, InvalidModel
-from edgesplit_controller.cli.torch_trees import leaves, named_leaves
+from edgesplit_controller.cli.model_files.torch_trees import leaves, named_leaves
 
 __all__ = ["ARCHIVE", "Exported", "check_suffix", "export_archive"]
 

@@ -1,7 +1,7 @@
 """Leaves of nested outputs of a torch program, by `torch.utils._pytree`: a private part of torch.
 
 Owns: every use of it. Its rule: tried with the versions of `TRIED`; with any other one, outputs keep the names that torch
-gave them, and nested lists, tuples and dictionaries are walked here. Not here: exporting (`torch_export.py`).
+gave them, and nested lists, tuples and dictionaries are walked here. Not here: exporting (`cli/model_files/torch_export.py`).
 """
 
 from __future__ import annotations
