@@ -6,14 +6,12 @@ types, docstrings or the schema, and nowhere else; a field without a meaning is 
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
-import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -30,14 +28,25 @@ from edgesplit.wire.headers import Header, TensorHead
 from edgesplit_controller.cli.load_run import TrafficDocument
 from edgesplit_controller.cli.solution_document import SolutionDocument
 from edgesplit_controller.event_history import KEPT
+from tests.claims.protocol_tables import message_tables, removal_table, rights, topic_table
+from tests.claims.struct_tables import (
+    UNIT,
+    Struct,
+    for_json,
+    meanings,
+    section,
+    structs_in,
+    summary,
+    table,
+    type_text,
+    visit,
+)
 
 __all__ = ["DOCS", "MADE", "PRINTED", "document_types", "errors", "main", "renewed", "structs_in", "visit"]
 
 DOCS = Path(__file__).parents[2] / "docs"
 MADE = re.compile(r"<!-- made: (?P<what>[^>]+) -->\n.*?<!-- end -->", re.DOTALL)
-UNIT = re.compile(r"\s*\[([^\[\]]+)\]$")
 
-Struct = type[msgspec.Struct]
 Schema = Mapping[str, Any]
 
 PRINTED: Mapping[str, Any] = {
@@ -77,12 +86,6 @@ def renewed(page: str) -> str:
     return MADE.sub(made, page)
 
 
-def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    """A Markdown table."""
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
-
-
 # --- documents of splitctl -------------------------------------------------------------------------------------------
 
 
@@ -93,73 +96,6 @@ def document_types() -> list[Struct]:
         for struct in structs_in(printed):
             visit(struct, found)
     return list(found)
-
-
-def visit(struct: Struct, found: dict[Struct, None]) -> None:
-    """Note a type and those its fields consist of."""
-    if struct in found:
-        return
-    found[struct] = None
-    for field in msgspec.structs.fields(struct):
-        for part in structs_in(field.type):
-            visit(part, found)
-
-
-def structs_in(hint: Any) -> Iterator[Struct]:
-    """The structs that a type names, however deep."""
-    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
-        yield hint
-    for argument in typing.get_args(hint):
-        yield from structs_in(argument)
-
-
-def meanings(struct: Struct) -> dict[str, tuple[str, str]]:
-    """Field to its meaning and its unit, as the docstring's `Attributes:` say."""
-    said: dict[str, tuple[str, str]] = {}
-    for base in reversed(struct.__mro__):
-        text = inspect.cleandoc(base.__dict__.get("__doc__") or "")
-        section = re.search(r"^Attributes:\n((?:    .*\n?|\n)*)", text, re.MULTILINE)
-        for entry in re.split(r"\n(?=    \S)", section[1]) if section else ():
-            names, _, meaning = " ".join(entry.split()).partition(": ")
-            unit = UNIT.search(meaning)
-            units = unit[1].split(", ") if unit else [""]
-            for index, name in enumerate(names.split(", ")):
-                said[name] = (UNIT.sub("", meaning), units[min(index, len(units) - 1)])
-    return said
-
-
-def for_json(text: str) -> str:
-    """Python's words as JSON has them."""
-    for word, json_word in (("None", "null"), ("True", "true"), ("False", "false")):
-        text = re.sub(rf"\b{word}\b", json_word, text)
-    return text
-
-
-def type_text(hint: Any) -> str:
-    """A field's type in JSON's words."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Annotated:
-        return type_text(arguments[0]) + limits_text(arguments[1])
-    if origin in (typing.Union, types.UnionType):
-        parts = [type_text(argument) for argument in arguments if argument is not type(None)]
-        parts = [part for part in parts if part != "integer" or "number" not in parts]
-        return " or ".join(parts + (["null"] if type(None) in arguments else []))
-    if origin is Literal:
-        return ", ".join(f"`{value}`" for value in arguments)
-    if origin in (tuple, list, frozenset):
-        return f"list of {type_text(arguments[0])}"
-    if origin in (dict, Mapping) or (isinstance(origin, type) and issubclass(origin, Mapping)):
-        return f"object of {type_text(arguments[1])}"
-    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
-        return f"[{hint.__name__}](#{hint.__name__.lower()})"
-    return {str: "text", int: "integer", float: "number", bool: "true or false", Any: "anything"}[hint]
-
-
-def limits_text(meta: msgspec.Meta) -> str:
-    """What is demanded of a value besides its type."""
-    if meta.max_length is not None:
-        return f", at most {meta.max_length}"
-    return f" ≥ {meta.ge}" if meta.ge is not None else ""
 
 
 def document_section(struct: Struct) -> str:
@@ -174,11 +110,6 @@ def document_section(struct: Struct) -> str:
     return f"### {struct.__name__}\n{summary(struct)}\n\n{table(('key', 'type', 'unit', 'meaning'), rows)}"
 
 
-def summary(struct: Struct) -> str:
-    """The first sentences of a type's docstring."""
-    return for_json(" ".join(inspect.cleandoc(struct.__doc__ or "").split("\n\n", maxsplit=1)[0].split()))
-
-
 def documents() -> str:
     """All types of all documents."""
     return "\n\n".join(document_section(struct) for struct in document_types())
@@ -187,23 +118,15 @@ def documents() -> str:
 # --- headers of frames -----------------------------------------------------------------------------------------------
 
 
-def header_section(struct: Struct) -> str:
-    """One kind of frame, or what is described in several."""
-    said = meanings(struct)
-    rows: list[tuple[str, ...]] = []
-    for field in msgspec.structs.fields(struct):
-        meaning, unit = said[field.name]
-        default = field.default_factory() if callable(field.default_factory) else field.default
-        shown = "required" if field.required else f"`{default if isinstance(default, str) else json.dumps(default)}`"
-        rows.append((f"`{field.encode_name}`", type_text(field.type), unit, shown, for_json(meaning)))
+def header_title(struct: Struct) -> str:
+    """A kind of frame by its tag, or what is described in several by its name."""
     tag = struct.__struct_config__.tag
-    title = f"`{tag}`" if tag else struct.__name__
-    return f"### {title}\n{summary(struct)}\n\n{table(('key', 'type', 'unit', 'default', 'meaning'), rows)}"
+    return f"`{tag}`" if tag else struct.__name__
 
 
 def header_tables() -> str:
     """All kinds of frames, in the order of the union."""
-    return "\n\n".join(header_section(struct) for struct in (*typing.get_args(Header), TensorHead))
+    return "\n\n".join(section(struct, header_title(struct)) for struct in (*typing.get_args(Header), TensorHead))
 
 
 # --- errors and events -----------------------------------------------------------------------------------------------
@@ -323,7 +246,11 @@ MAKERS: Mapping[str, Callable[..., str]] = {
     "errors": error_table,
     "events": event_table,
     "headers": header_tables,
+    "messages": message_tables,
     "problem": problem_table,
+    "removal": removal_table,
+    "rights": rights,
+    "topics": topic_table,
 }
 
 

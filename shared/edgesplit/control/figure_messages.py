@@ -16,6 +16,8 @@ class NodeMetrics(Message, frozen=True, kw_only=True):
     """Compute and power figures of a node.
 
     Attributes:
+        node: Who says this.
+        instance: Of its registration.
         at_unix_s: When they were read. [s since the epoch]
         cpu_percent: Load of all cores together. [%]
         memory_available_bytes: [B]
@@ -25,12 +27,12 @@ class NodeMetrics(Message, frozen=True, kw_only=True):
         power_sensor: Name of the sensor, or `constant`.
         power_problem: Why configured watts stand in for a sensor; empty where they do not, or were asked for.
         idle_w: What the sensor reads while nothing is computed, None until it told. [W]
-        idle_origin: Where `idle_w` comes from; None where there is none, and from an agent that does not say: then it comes
-            from where the watts do.
         drawn_w: What the sensor reads now, None without one. [W]
         battery_fraction: How full the battery is, 0 to 1; None without one.
         battery_energy_j: What is left in it; None where it does not say. [J]
         battery_discharging: Whether it delivers; False on mains, None where it does not say.
+        idle_origin: Where `idle_w` comes from; None where there is none, and from an agent that does not say: then it comes
+            from where the watts do.
     """
 
     node: str
@@ -72,6 +74,7 @@ class LinkState(Message, frozen=True, kw_only=True):
         bandwidth_bytes_per_s: [B/s]
         latency_s: One way, half the round trip. [s]
         measured_at_unix_s: Of the last sample, on the node's clock; for people. [s since the epoch]
+        origin: Where both figures come from; agents measure them.
         scatter: Standard deviation of one measurement of the bandwidth, relative; 0 where not known. [1]
         age_s: Since the last sample when this was said; None from an agent that does not say. [s]
     """
@@ -102,6 +105,8 @@ class LinkMetrics(Message, frozen=True, kw_only=True):
     """The links that leave a node.
 
     Attributes:
+        node: Who says this.
+        instance: Of its registration.
         links: Those measured at least once.
         unreached: Peers without a connection now, measured before or not.
     """
@@ -127,6 +132,9 @@ class Usage(Message, frozen=True, kw_only=True):
     """What serving one epoch of a model cost on one node since the epoch was prepared there.
 
     Attributes:
+        node: Who says this.
+        model: Of which model.
+        epoch: Number of the plan.
         requests: Completed requests (source) or component runs' distinct requests (other nodes).
         failed: Requests that ended in an error (source only).
         compute_s: Seconds spent running components and coding tensors. [s]

@@ -42,7 +42,10 @@ class WeightRef(Message, frozen=True, kw_only=True):
     """An initializer kept as a blob.
 
     Attributes:
+        name: Of the initializer.
         digest: SHA-256 of its raw little-endian bytes, the blob's name.
+        dtype: numpy's name of its type.
+        shape: Its static shape.
         nbytes: [B]
     """
 
@@ -58,6 +61,11 @@ class GraphRef(Message, frozen=True, kw_only=True):
 
     In the graph every such initializer is external data with `location` = digest, so that a runtime that loads the
     graph from the folder of the blobs finds them.
+
+    Attributes:
+        digest: SHA-256 of the graph's bytes, the blob's name.
+        nbytes: Size of that blob. [B]
+        weights: Its external data.
     """
 
     digest: str

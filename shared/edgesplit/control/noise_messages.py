@@ -37,6 +37,10 @@ class NoiseReport(Message, frozen=True, kw_only=True):
     """Noise of served requests of one epoch, measured at the source against the float model.
 
     Attributes:
+        node: Who says this.
+        instance: Of its registration.
+        model: Of which model.
+        epoch: Whose requests were checked.
         samples: Checked requests; the figures are None without one.
         mean: Of their noise.
         deviation: Sample standard deviation; 0 of a single one.
@@ -69,6 +73,7 @@ NOISE_REPORT = Topic(
     readers=("controller", "agent"),
     retained=True,
     lives_with=DESIRED,
+    cleared="and nothing of the model is held any more",
     defended=True,
     signed=frozenset({"mean", "max", "last"}),  # a user's own metric may be anything
     limit_bytes=SMALL_BYTES,

@@ -31,7 +31,15 @@ __all__ = [
 
 
 class Deployment(Message, frozen=True, kw_only=True):
-    """Who the source of a deployed model is, for nodes that forward requests and for clients."""
+    """Who the source of a deployed model is, for nodes that forward requests and for clients.
+
+    Attributes:
+        model: Its name.
+        source: The node that takes requests.
+        advertise: host:port of the source's data plane.
+        inputs: Of the model.
+        outputs: Of the model.
+    """
 
     model: str
     source: str
@@ -71,6 +79,7 @@ class ComponentSpec(Message, frozen=True, kw_only=True):
 
     Attributes:
         component: Number within the plan, the same as in `splitctl plan`.
+        graph: What it runs.
         inputs: Wire tensors it waits for, whoever sends them.
         outputs: Wire tensors it yields.
         routes: Where its outputs go besides this node's own components.
@@ -89,6 +98,7 @@ class EpochSpec(Message, frozen=True, kw_only=True):
     """One node's part in one plan.
 
     Attributes:
+        epoch: Number of the plan; a model's plans are numbered from 1 on.
         source: Where requests arise and outputs are needed.
         participants: Every node of the plan and its data-plane address.
         components: This node's own.
@@ -129,6 +139,10 @@ class Desired(Message, frozen=True, kw_only=True):
     """What a node should hold of a model, complete: what is not named is dropped once drained.
 
     Attributes:
+        node: For whom this is.
+        model: Of which model.
+        inputs: Of the model.
+        outputs: Of the model.
         epochs: To prepare and keep.
         serve: On the source: the epoch new requests start on, once prepared here; None on other nodes or
             before activation.
@@ -164,6 +178,9 @@ class EpochState(Message, frozen=True, kw_only=True):
     """Where a node stands with one epoch.
 
     Attributes:
+        epoch: Number of the plan.
+        state: `draining`: not desired any more, but a request of its is in flight.
+        detail: Why it failed.
         in_flight: Requests that started on it and have not ended (counted on the source).
         retry: It failed for a passing reason and is tried again; None where it did not fail, or for good.
     """
@@ -179,6 +196,10 @@ class Observed(Message, frozen=True, kw_only=True):
     """What a node holds and serves of a model.
 
     Attributes:
+        node: Who says this.
+        instance: Of its registration.
+        model: Of which model.
+        epochs: All that it holds, or failed to prepare.
         serving: On the source: the epoch new requests start on now (the fallback's while a peer is away).
     """
 
@@ -197,6 +218,7 @@ OBSERVED = Topic(
     readers=("controller", "agent"),
     retained=True,
     lives_with=DESIRED,
+    cleared="and nothing of the model is held any more",
     defended=True,
     limit_bytes=LARGE_BYTES,
 )

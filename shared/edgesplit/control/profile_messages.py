@@ -79,6 +79,7 @@ class ModelOffer(Message, frozen=True, kw_only=True):
     """A model that every online node profiles.
 
     Attributes:
+        model: Its name.
         sha256: Of the imported model; a profile of another is stale.
         float_graph: The whole model.
         quantized_graph: The whole model with every quantizable operator in int8, or None without any.
@@ -140,14 +141,17 @@ class ExecutionProfile(Message, frozen=True, kw_only=True):
         time_s: Unit name to seconds in float. [s]
         quantized_time_s: Quantizable unit name to seconds in int8. [s]
         whole_s: Measured seconds of the whole model in float, the check of the sum. [s]
-        rested_s: The same for runs with a pause before each, as requests come; 0 where not measured. [s]
         runs: Repetitions the medians stand on.
         provider: onnxruntime execution provider.
+        threads: Processor threads that were used.
+        runtime: Name and version of the inference runtime.
         slow_down: Factor of the `[emulation]` section already contained in the times.
+        origin: Where the shares of units come from: measured kernel by kernel, or modelled of the measured whole.
         integer_time_s: Quantizable unit name to seconds of its integer kernels alone, conversions left out. [s]
         transition_s_per_byte: What changes of form between kernels cost here, by kind; empty where not measured. [s/B]
         codec_times: Wire codec to its times on float32 tensors; the node cannot run one that is absent.
         integer_codec_times: The same on the integers that quantized operators yield.
+        rested_s: The same for runs with a pause before each, as requests come; 0 where not measured. [s]
     """
 
     time_s: dict[str, float]
@@ -185,6 +189,12 @@ class ProfileReport(Message, frozen=True, kw_only=True):
     """Where a node stands with profiling a model.
 
     Attributes:
+        node: Who says this.
+        instance: Of its registration.
+        model: Whose profile.
+        sha256: Of the model that was offered.
+        state: `running` until it is known; `failed` for good where `retry` is null.
+        fraction: What is done of it. [1]
         detail: Why it failed, or fails so far.
         profile: While it is measured once more, the one that stands until then.
         retry: It failed for a passing reason and is tried again; with `done`, how long that took.
@@ -219,6 +229,8 @@ class ProfileRequest(Message, frozen=True, kw_only=True):
     """Measure a model once more, or try again at once what failed. Not retained: a node that is away is not asked.
 
     Attributes:
+        model: Its name.
+        sha256: Of the model that was offered; for another nothing is measured.
         asked: Comes back in the reports that answer it.
     """
 
@@ -285,6 +297,9 @@ class LiveTimings(Message, frozen=True, kw_only=True):
     """What a node's served components and its last re-timing took, on the clock that its profile was taken with.
 
     Attributes:
+        node: Who says this.
+        instance: Of its registration.
+        model: Which model ran.
         at_unix_s: When this was said, on the node's clock. [s since the epoch]
         components: Of the epochs that the node holds, those that ran often enough; by digest.
         whole: None while the model was not timed again.

@@ -17,6 +17,9 @@ class ControllerStatus(Message, frozen=True, kw_only=True):
     """The controller's registration; its last will has `online` false.
 
     Attributes:
+        online: Whether it is there; its last will says that it is not.
+        protocol: `PROTOCOL` of its release.
+        version: Its release.
         instance: Drawn at each start; a change means it restarted.
         artifacts: Base URL of the artifact server, without a slash at its end.
     """
@@ -44,6 +47,7 @@ CONTROLLER_CLAIM = Topic(
     says="a controller that wants to be the one",
     writers=("controller",),
     readers=("controller",),
+    limit_bytes=SMALL_BYTES,
 )
 
 
@@ -51,11 +55,16 @@ class NodeStatus(Message, frozen=True, kw_only=True):
     """A node's registration; its last will has `online` false.
 
     Attributes:
+        node: Its name.
+        online: Whether its agent is there; its last will says that it is not.
+        protocol: `PROTOCOL` of its release.
+        version: Its release.
         instance: Drawn at each start; a change means the agent restarted.
         advertise: host:port where peers and clients reach its data plane.
         http: host:port of its HTTP endpoint, or empty.
         runtime: Name and version of the inference runtime.
         providers: onnxruntime execution providers a session really got.
+        threads: Processor threads that a component may use.
         memory_limit_bytes: What components may use together. [B]
         emulated: Its speed and links are those of an `[emulation]` section, not the machine's.
         refused: Why it does not work with the controller it sees (another protocol), or empty.
@@ -95,4 +104,5 @@ NODE_CLAIM = Topic(
     says="an agent that wants the node's name",
     writers=("agent",),
     readers=("agent",),
+    limit_bytes=SMALL_BYTES,
 )

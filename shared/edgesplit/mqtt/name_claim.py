@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import msgspec
 
 from edgesplit.mqtt.name_registration import Claim, Presence, Registration
+from edgesplit.mqtt.topic import SMALL_BYTES
 
 __all__ = ["NameClaim", "Registered"]
 
@@ -94,6 +95,8 @@ class NameClaim:
             What is wrong with a claim, or nothing.
         """
         now_s = self._loop.time()
+        if len(payload) > SMALL_BYTES:
+            return f"it has {len(payload)} bytes, and {SMALL_BYTES} are the most that is read"
         try:
             if topic == self._registered.topic:
                 presence = msgspec.json.decode(payload, type=Presence) if payload else None

@@ -43,7 +43,7 @@ class Topic(Generic[M]):
             sent once, or not at all while the broker is away.
         lives_with: Retained per node and model: the topic whose message of the same model its own must not outlast. The
             writer clears it.
-        cleared: Who clears it else, and when, for people.
+        cleared: Who clears it else, and when, for people; with `lives_with`, what has to be besides.
         defended: The writer puts right what others publish on it.
         signed: Keys whose figures may be below zero; no other figure is believed that is.
         limit_bytes: Larger payloads are not read. [B]

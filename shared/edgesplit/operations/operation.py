@@ -63,6 +63,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """Any number of `progress` replies (the first at once, as a sign of life), then one `result` or `failure`.
 
     Attributes:
+        id: Of the request.
+        kind: Which of those this is.
         text: Progress: what is being done. Failure: the sentence.
         fraction: Progress: done share of this step, or None where unknown. [1]
         value: Result: the document.
