@@ -31,6 +31,7 @@ from edgesplit.control.profile_messages import (
 )
 from edgesplit.control.registration_messages import CONTROLLER_STATUS, NODE_STATUS, ControllerStatus, NodeStatus
 from edgesplit.mqtt.bus import MessageBus
+from edgesplit.release import installed_version
 
 __all__ = ["main"]
 
@@ -118,7 +119,7 @@ class ForgedAgent:
             node=self._name,
             online=online,
             protocol=PROTOCOL,
-            version="0.1.0",
+            version=installed_version(),
             instance=self._name,
             advertise=f"127.0.0.1:{self._port}",
             memory_limit_bytes=4 << 30,

@@ -26,9 +26,9 @@ _COMMANDS = "edgesplit_controller.cli.commands"
 def _print_version(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
     if not asked or context.resilient_parsing:
         return
-    from importlib.metadata import version  # noqa: PLC0415 - slow to import, seldom needed
+    from edgesplit.release import installed_version  # noqa: PLC0415 - slow to import, seldom needed
 
-    click.echo(f"splitctl {version('edgesplit')}")
+    click.echo(f"splitctl {installed_version()}")
     context.exit()
 
 
