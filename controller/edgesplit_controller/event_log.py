@@ -19,7 +19,10 @@ from edgesplit.control.event_kinds import EventSelection, level_of
 from edgesplit.control.event_messages import Event, EventLevel
 from edgesplit_controller.event_history import KEPT_S, EventHistory
 
-__all__ = ["ORIGIN", "EventLog"]
+__all__ = ["ORIGIN", "EventData", "EventLog"]
+
+EventData = Mapping[str, str | float | int | bool | None]
+"""Figures behind an event, keys with units."""
 
 ORIGIN = "controller"
 SLACK = 2_000
@@ -55,7 +58,7 @@ class EventLog:
         *,
         model: str = "",
         node: str = "",
-        data: Mapping[str, str | float | int | bool | None] | None = None,
+        data: EventData | None = None,
         level: EventLevel | None = None,
     ) -> None:
         """Record and publish something the controller saw or did; its kind says the level unless it is given."""

@@ -63,8 +63,8 @@ from edgesplit_controller.artifacts.artifact_server import ArtifactServer
 from edgesplit_controller.configuration import ControllerConfiguration, tcp_address
 from edgesplit_controller.deciding.battery_floors import BatteryFloors
 from edgesplit_controller.deciding.deployer import Deployer
-from edgesplit_controller.deciding.fallbacks import Fallbacks, Writing
-from edgesplit_controller.deciding.noise_guard import NoiseGuard, shadowing_of
+from edgesplit_controller.deciding.fallbacks import Fallbacks
+from edgesplit_controller.deciding.noise_guard import NoiseGuard
 from edgesplit_controller.deciding.plan_maker import PlanMaker
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.node_clocks import NodeClocks
@@ -77,6 +77,8 @@ from edgesplit_controller.metrics import render_metrics
 from edgesplit_controller.models.catalog import Catalog
 from edgesplit_controller.rollout.activation import Activation
 from edgesplit_controller.rollout.driver import Rollouts
+from edgesplit_controller.rollout.noise_checks import shadowing_of
+from edgesplit_controller.storage.blob_writes import BlobWrites
 from edgesplit_controller.storage.store import Store
 from edgesplit_controller.storage.store_keeper import StoreKeeper
 
@@ -140,7 +142,7 @@ class Service:
             remembered=store.load_speeds(),
             save=store.save_speeds,
         )
-        writing = Writing()
+        writing, heavy = BlobWrites(), asyncio.Lock()
         fallbacks = Fallbacks(
             self._rollouts,
             registry=self._registry,
@@ -150,7 +152,7 @@ class Service:
             events=self._events,
             settings=settings,
         )
-        maker = PlanMaker(self._registry, self._speeds, store.blobs, settings)
+        maker = PlanMaker(self._registry, self._speeds, settings, heavy)
         batteries = BatteryFloors(
             self._registry, self._traffic, self._events, settings.thresholds, clock=time.monotonic
         )
@@ -161,7 +163,9 @@ class Service:
             maker=maker,
             batteries=batteries,
             fallbacks=fallbacks,
-            activation=Activation(self._rollouts, maker, fallbacks, writing, self._events),
+            activation=Activation(
+                self._rollouts, self._registry, store.blobs, writing=writing, events=self._events, heavy=heavy
+            ),
             events=self._events,
             settings=settings,
             clock=time.monotonic,

@@ -14,9 +14,10 @@ from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.plan import Evaluation
 from edgesplit.planning.problem import Constraints, Link, Node, Objective, Operator, Problem, Tensor
 from edgesplit_controller.configuration import Thresholds
-from edgesplit_controller.deciding.battery_solving import fitted, solve_within
+from edgesplit_controller.deciding.battery_solving import fitted, lenient, solve_within
+from edgesplit_controller.deciding.changes.battery_reason import battery_reason
 from edgesplit_controller.planner import evaluate
-from edgesplit_controller.stating.battery_limit import BatteryState, Demand, battery_allowance, battery_reason, keeps
+from edgesplit_controller.stating.battery_limit import BatteryState, Demand, battery_allowance, keeps
 
 HALF_FULL = BatteryState(0.5, 90_000.0, discharging=True)
 """25 of 50 Wh."""
@@ -179,10 +180,10 @@ def chain(device_energy_limit_j: float | None = None) -> Problem:
 
 
 def solved(problem: Problem, battery: BatteryAllowance | None) -> tuple[Evaluation, bool | None]:
-    found = solve_within(problem, battery, hint=None, time_limit_s=10.0)
-    assert found.solution.assignment is not None
-    evaluation = evaluate(problem, found.solution.assignment)
-    return evaluation, None if found.battery is None else found.battery.kept
+    solution, _, asked = solve_within(problem, battery, hint=None, time_limit_s=10.0)
+    assert solution.assignment is not None
+    evaluation = evaluate(problem, solution.assignment)
+    return evaluation, None if asked is None else asked.kept
 
 
 def test_a_plan_keeps_what_the_battery_allows_and_is_as_frugal_as_can_be_where_none_does() -> None:
@@ -201,27 +202,29 @@ def test_a_plan_keeps_what_the_battery_allows_and_is_as_frugal_as_can_be_where_n
 def test_of_a_named_limit_and_the_batterys_the_tighter_counts() -> None:
     assert solved(chain(2.5), limit(3.9))[0].device_energy_j == pytest.approx(2.05)
     assert solved(chain(3.9), limit(2.5))[0].device_energy_j == pytest.approx(2.05)
-    impossible = solve_within(chain(0.01), limit(3.0), hint=None, time_limit_s=10.0)
-    assert impossible.solution.assignment is None
-    assert "0.01 J" in impossible.solution.reason
+    impossible, _, _ = solve_within(chain(0.01), limit(3.0), hint=None, time_limit_s=10.0)
+    assert impossible.assignment is None
+    assert "0.01 J" in impossible.reason
 
 
 def test_a_serving_plan_is_held_to_a_little_more_than_the_limit() -> None:
-    found = solve_within(chain(), limit(3.0), hint=None, time_limit_s=10.0)
-    assert found.problem.constraints.device_energy_limit_j == 3.0
-    assert found.lenient.constraints.device_energy_limit_j == pytest.approx(3.15)
+    _, limited, _ = solve_within(chain(), limit(3.0), hint=None, time_limit_s=10.0)
+    assert limited.constraints.device_energy_limit_j == 3.0
+    assert lenient(chain(), limited).constraints.device_energy_limit_j == pytest.approx(3.15)
+    assert lenient(chain(), chain()) == chain()
+    assert lenient(chain(2.0), chain(2.0)) == chain(2.0)
     assert keeps(limit(3.0), 3.1)
     assert not keeps(limit(3.0), 3.2)
     assert keeps(limit(None), math.inf)
 
 
 def test_times_stated_anew_move_the_batterys_limit_but_no_named_one() -> None:
-    found = solve_within(chain(), limit(3.0), hint=None, time_limit_s=10.0)
-    assert found.solution.assignment is not None
+    found, _, _ = solve_within(chain(), limit(3.0), hint=None, time_limit_s=10.0)
+    assert found.assignment is not None
     dearer = chain(2.0)
-    evaluation = evaluate(dearer, found.solution.assignment)
+    evaluation = evaluate(dearer, found.assignment)
     assert evaluation.violations
-    raised, anew = fitted(dearer, found.solution.assignment, evaluation, None)
+    raised, anew = fitted(dearer, found.assignment, evaluation, None)
     assert (raised.constraints.device_energy_limit_j, anew.violations) == (evaluation.device_energy_j, ())
-    same, _ = fitted(dearer, found.solution.assignment, evaluation, 2.0)
+    same, _ = fitted(dearer, found.assignment, evaluation, 2.0)
     assert same.constraints.device_energy_limit_j == 2.0

@@ -26,7 +26,8 @@ from edgesplit_controller.models.model_record import ModelRecord, read_record, w
 from edgesplit_controller.models.submission import Submission
 from edgesplit_controller.planner import evaluate, solve
 from edgesplit_controller.quantization.codecs.codec_noise import round_trip
-from edgesplit_controller.rollout.compilation import compile_local, compile_plan, is_local
+from edgesplit_controller.rollout.compilation import compile_local, compile_plan
+from edgesplit_controller.rollout.draft import is_local
 from edgesplit_controller.stating.problem_statement import Candidate, build_problem
 from tests.controller.tiny_models import convolutions
 

@@ -10,8 +10,10 @@ from edgesplit.planning.plan import Assignment, Ranges
 from edgesplit.planning.problem import Link, Node, Objective, Operator, Problem
 from edgesplit.planning.problem_validation import validate
 from edgesplit_controller.configuration import Thresholds
+from edgesplit_controller.deciding.changes.fleet_figures import Figures, NodeFigures
 from edgesplit_controller.deciding.changes.link_impact import LinkImpact
-from edgesplit_controller.deciding.changes.replan_reasons import Decision, Figures, NodeFigures, decide, reasons
+from edgesplit_controller.deciding.changes.replan_reasons import reasons
+from edgesplit_controller.deciding.changes.switch_decision import Decision, decide
 from edgesplit_controller.planner import evaluate
 
 THRESHOLDS = Thresholds()

@@ -26,7 +26,7 @@ from edgesplit.operations.plan_operations import (
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.answering.active_plan import active_plan
 from edgesplit_controller.answering.inbox import Progress
-from edgesplit_controller.answering.plan_documents import fallback_rows, plan_document
+from edgesplit_controller.answering.plan_documents import fallback_rows, measured_noise, plan_document
 from edgesplit_controller.answering.state_changes import StateChanges
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.deciding.noise_guard import NoiseGuard
@@ -125,7 +125,7 @@ class PlanAnswers:
         rows = fallback_rows(self._deployer.deployments[name], plan, partial(self._rollouts.is_prepared, name))
         battery, noise, serving = (
             self._deployer.battery(name),
-            self._guard.document(name, plan),
+            measured_noise(self._guard.finding(name, plan)),
             self._rollouts.serving(name),
         )
         return plan_document(

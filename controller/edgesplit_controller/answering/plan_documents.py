@@ -12,7 +12,6 @@ import msgspec
 
 from edgesplit.control.figure_messages import Usage
 from edgesplit.control.messages import Origin
-from edgesplit.control.noise_messages import NoiseReport, exceeds
 from edgesplit.operations.goal_operations import PinRow
 from edgesplit.operations.plan_operations import (
     ComponentRow,
@@ -27,6 +26,7 @@ from edgesplit.planning.origins import weakest
 from edgesplit.planning.plan import Assignment, per_node
 from edgesplit_controller.answering.energy_report import energy_rows
 from edgesplit_controller.deciding.changes.declined import Declined
+from edgesplit_controller.deciding.noise_guard import NoiseFinding
 from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.planner import evaluate
 from edgesplit_controller.storage.deployment_state import DeploymentState, PlanRecord
@@ -196,17 +196,11 @@ def declined_document(declined: Declined) -> DeclinedDocument:
     )
 
 
-def measured_noise(report: NoiseReport | None, bound: float | None, note: str) -> MeasuredNoise:
-    """What checks of served requests found.
-
-    Args:
-        report: Of the plan's source and epoch, or None.
-        bound: On the noise, or None.
-        note: Why it is not checked, or empty.
-    """
+def measured_noise(finding: NoiseFinding) -> MeasuredNoise:
+    """What checks of served requests found."""
+    report = finding.report
     if report is None or report.samples == 0:
-        return MeasuredNoise(note=note)
-    comparable = not note
+        return MeasuredNoise(note=finding.note)
     return MeasuredNoise(
         samples=report.samples,
         mean=report.mean,
@@ -214,6 +208,6 @@ def measured_noise(report: NoiseReport | None, bound: float | None, note: str) -
         last=report.last,
         deviation=report.deviation,
         measure=report.measure,
-        exceeds=comparable and exceeds(report.samples, report.mean, report.deviation, bound),
-        note=note,
+        exceeds=finding.breaks_bound,
+        note=finding.note,
     )

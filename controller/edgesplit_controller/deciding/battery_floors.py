@@ -19,6 +19,7 @@ from edgesplit.planning.goals import Goals
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.configuration import Thresholds
 from edgesplit_controller.deciding.battery_solving import with_limit
+from edgesplit_controller.deciding.changes.battery_reason import battery_reason
 from edgesplit_controller.deciding.changes.replan_reasons import Reason
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.registry import Registry
@@ -28,7 +29,6 @@ from edgesplit_controller.stating.battery_limit import (
     BatteryState,
     Demand,
     battery_allowance,
-    battery_reason,
     figures_data,
     keeps,
 )

@@ -1,4 +1,4 @@
-"""Solving under what a battery allows.
+"""Solving under a battery's limit.
 
 Owns: the limit as a constraint, and what happens where no plan keeps it. Its rule: a battery never ends serving: where
 no plan keeps its floor, the best of those that take least from the source is made. Not here: the limit
@@ -8,7 +8,6 @@ no plan keeps its floor, the best of those that take least from the source is ma
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import msgspec
 
@@ -20,28 +19,12 @@ from edgesplit_controller.planner import evaluate, solve
 from edgesplit_controller.planner.solving.device_energy import least_device_energy
 from edgesplit_controller.stating.battery_limit import judged
 
-__all__ = ["Limited", "fitted", "solve_within", "with_limit"]
+__all__ = ["fitted", "lenient", "solve_within", "with_limit"]
 
 FRUGAL_SHARE = 0.5
 """Of the time limit, for finding the least energy of the source."""
 EQUAL = 1e-6
 """Relative; plans that take this little more from the source count as equally frugal."""
-
-
-@dataclass(frozen=True)
-class Limited:
-    """A problem solved under what a battery allows.
-
-    Attributes:
-        problem: With the limit that the plan was made under.
-        lenient: With the one that a serving plan is held to.
-        battery: What was asked, with `kept` set; None without a floor.
-    """
-
-    solution: Solution
-    problem: Problem
-    lenient: Problem
-    battery: BatteryAllowance | None
 
 
 def with_limit(problem: Problem, limit_j: float) -> Problem:
@@ -54,7 +37,7 @@ def with_limit(problem: Problem, limit_j: float) -> Problem:
 
 def solve_within(
     problem: Problem, battery: BatteryAllowance | None, *, hint: Assignment | None, time_limit_s: float
-) -> Limited:
+) -> tuple[Solution, Problem, BatteryAllowance | None]:
     """Solve a problem under a battery's limit, or else as frugally as can be.
 
     Args:
@@ -62,6 +45,9 @@ def solve_within(
         battery: What the floor allows, or None without one.
         hint: A plan to start from.
         time_limit_s: For all of it. [s]
+
+    Returns:
+        The solution, the problem with the limit that it was made under, and what was asked, with `kept` set.
 
     Raises:
         PlanningTimedOut: As `planner.solve`.
@@ -71,7 +57,7 @@ def solve_within(
         frugal = least_device_energy(problem, hint=hint, time_limit_s=FRUGAL_SHARE * time_limit_s)
     if frugal is None or battery is None or battery.limit_j is None:
         # Without a limit, or without any plan: the planner says why.
-        return Limited(solve(problem, hint=hint, time_limit_s=time_limit_s), problem, problem, battery)
+        return solve(problem, hint=hint, time_limit_s=time_limit_s), problem, battery
     least = evaluate(problem, frugal)
     kept = least.device_energy_j <= battery.limit_j
     limit_j = battery.limit_j if kept else least.device_energy_j * (1 + EQUAL)
@@ -83,8 +69,13 @@ def solve_within(
         solution = _unscored(frugal, least)
     if solution.assignment is None:
         solution = _unscored(frugal, least)
-    answer = msgspec.structs.replace(battery, kept=kept)
-    return Limited(solution, limited, with_limit(problem, judged(limit_j)), answer)
+    return solution, limited, msgspec.structs.replace(battery, kept=kept)
+
+
+def lenient(problem: Problem, limited: Problem) -> Problem:
+    """A problem under the limit that a serving plan is held to, where new plans are made under that of `limited`."""
+    limit_j = limited.constraints.device_energy_limit_j
+    return problem if limit_j is None else with_limit(problem, judged(limit_j))
 
 
 def fitted(

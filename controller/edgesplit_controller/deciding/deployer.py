@@ -32,15 +32,16 @@ from edgesplit.retrying import RetryRule, hastened, retry_after
 from edgesplit_controller.configuration import Planning
 from edgesplit_controller.deciding.battery_floors import BatteryFloors
 from edgesplit_controller.deciding.changes.declined import DeclinedPlans
+from edgesplit_controller.deciding.changes.fleet_figures import Figures, figures_of
 from edgesplit_controller.deciding.changes.relevance import Relevance
-from edgesplit_controller.deciding.changes.replan_reasons import Figures, figures_of
-from edgesplit_controller.deciding.changes.trigger import Data, ModelChange, ModelWatch, Trigger
+from edgesplit_controller.deciding.changes.trigger import ModelChange, ModelWatch, Trigger
 from edgesplit_controller.deciding.fallbacks import Fallbacks
-from edgesplit_controller.deciding.plan_maker import Draft, PlanMaker
-from edgesplit_controller.event_log import EventLog
+from edgesplit_controller.deciding.plan_maker import PlanMaker
+from edgesplit_controller.event_log import EventData, EventLog
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.rollout.activation import Activation
+from edgesplit_controller.rollout.draft import Draft
 from edgesplit_controller.rollout.driver import Rollouts
 from edgesplit_controller.stating.goals import goals_text
 from edgesplit_controller.stating.noise_tightening import tightened
@@ -343,51 +344,48 @@ class Deployer:
         self._fallbacks.refresh(model)
         watch.dirty.set()
 
-    async def _change(self, model: str, problem: Problem, goals: Goals, occasion: Trigger) -> ModelChange:
+    async def _change(self, model: str, problem: Problem, goals: Goals, trigger: Trigger) -> ModelChange:
         """Solve, weigh, and roll out if it pays; the caller holds the model's lock."""
         record, watch = self._models[model], self._watch(model)
         deployment = self.deployments.get(model)
         serving = deployment.active if deployment is not None else None
         before, watch.figures = watch.figures, figures_of(problem)
         battery = self._batteries.considered(model, problem.source, goals)
-        forced = occasion.cause if occasion.forced else ""
+        forced = trigger.cause if trigger.forced else ""
         try:
-            draft = await self._maker.draft(record, problem, goals, serving, forced=forced, battery=battery)
+            draft, decision, refreshed = await self._maker.draft(
+                record, problem, goals, serving, forced=forced, battery=battery
+            )
         except PlanInfeasible as error:
-            self._events.add("plan-infeasible", str(error), model=model, data={"trigger": occasion.cause})
-            if occasion.forced:
+            self._events.add("plan-infeasible", str(error), model=model, data={"trigger": trigger.cause})
+            if trigger.forced:
                 watch.figures = before  # the old goals stay, and with them the nodes they allow
             raise
         self._batteries.decided(model, serving, draft.battery, draft.evaluation.device_energy_j)
-        verdict = draft.decision.text
-        data: Data = dict(draft.decision.data) | {"trigger": occasion.cause, "verdict": verdict}
-        reason = verdict if occasion.forced else f"{occasion.cause}: {verdict}"
+        data = {**decision.data, "trigger": trigger.cause, "verdict": decision.text}
+        reason = decision.text if trigger.forced else f"{trigger.cause}: {decision.text}"
         try:
-            if (
-                serving is not None
-                and not draft.decision.adopt
-                and not self._activation.gains_fallback(record, draft, serving)
-            ):
-                self._decline(model, serving, draft, occasion, data)
-                return ModelChange(serving.plan.epoch, False, verdict)
-            return await self._activation.roll_out(record, draft, reason, data, occasion.deadline_s)
+            if refreshed is not None and not decision.adopt and not _changes_local_fallback(record, draft, serving):
+                self._decline(model, refreshed, f"{trigger.cause}: {decision.text}", trigger, data)
+                return ModelChange(refreshed.plan.epoch, False, decision.text)
+            epoch = await self._activation.roll_out(record, draft, reason, data, trigger.deadline_s)
+            return ModelChange(epoch, not decision.same, reason)
         except (PreparationFailed, StoreUnwritable):
             watch.figures = before  # goals and plan stay as they were
             raise
         finally:
             self._fallbacks.refresh(model)
 
-    def _decline(self, model: str, serving: PlanRecord, draft: Draft, occasion: Trigger, data: Data) -> None:
+    def _decline(self, model: str, refreshed: PlanRecord, reason: str, trigger: Trigger, data: EventData) -> None:
         # The plan stays, but what it predicts now is what people should see.
-        reason = f"{occasion.cause}: {draft.decision.text}"
-        refreshed = self._maker.reevaluate(serving, draft, reason)
         deployment = self._deployment(model)
-        plans = deployment.plans | {serving.plan.epoch: refreshed}
-        self._rollouts.keep(model, msgspec.structs.replace(deployment, plans=plans), goals=draft.goals)
+        epoch = refreshed.plan.epoch
+        plans = deployment.plans | {epoch: msgspec.structs.replace(refreshed, reason=reason)}
+        self._rollouts.keep(model, msgspec.structs.replace(deployment, plans=plans), goals=refreshed.goals)
         self._rollouts.publish(model)  # its source checks noise against the present bound
-        more = self.declined.add(model, reason, answers=occasion.answers, forced=occasion.forced)
+        more = self.declined.add(model, reason, answers=trigger.answers, forced=trigger.forced)
         if more is not None:
-            text = f"{model} stays on epoch {serving.plan.epoch} ({reason}{more})"
+            text = f"{model} stays on epoch {epoch} ({reason}{more})"
             self._events.add("replan-declined", text, model=model, data=data)
 
     async def _watch_fleet(self, model: str, watch: ModelWatch) -> None:
@@ -540,3 +538,10 @@ class Deployer:
 
     def _limit_s(self) -> float:
         return self._clock() + self._settings.prepare_limit_s
+
+
+def _changes_local_fallback(record: ModelRecord, draft: Draft, serving: PlanRecord | None) -> bool:
+    """Whether pins now allow, or no longer allow, the same plan its local fallback: only a new epoch can tell nodes."""
+    if serving is None or serving.goals.pins == draft.goals.pins:
+        return False
+    return (serving.plan.local_fallback is not None) != draft.needs_local_fallback(record)

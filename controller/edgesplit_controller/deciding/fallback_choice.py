@@ -14,10 +14,10 @@ from edgesplit.planning.plan import Assignment, Evaluation, Solution
 from edgesplit.planning.problem import Problem
 from edgesplit.significance import differs
 from edgesplit_controller.configuration import Thresholds
-from edgesplit_controller.deciding.changes.replan_reasons import decide
+from edgesplit_controller.deciding.changes.switch_decision import decide
 from edgesplit_controller.planner import evaluate
 from edgesplit_controller.planner.studies.variations import fallbacks, without_node
-from edgesplit_controller.rollout.compilation import is_local
+from edgesplit_controller.rollout.draft import is_local
 from edgesplit_controller.stating.assignment_fit import fits
 from edgesplit_controller.storage.deployment_state import FallbackRecord, PlanRecord
 from edgesplit_controller.storage.rollout_state import FallbackEpoch

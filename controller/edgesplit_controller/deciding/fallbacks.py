@@ -1,15 +1,14 @@
-"""A plan for every node that could vanish, made after the one that serves.
+"""Planning of fallbacks: for every node that could vanish, after the plan that serves.
 
-Owns: when fallbacks are planned, which of them fit the nodes' memory, and handing them to the rollout. Its rule: nothing
-here delays a plan that is to serve; a fallback gives way to whatever needs its memory. Not here: which fallbacks are worth
-having (`deciding/fallback_choice.py`), when the source moves to a fallback (the agents').
+Owns: when fallbacks are planned, and handing them to the rollout. Its rule: nothing here delays a plan that is to serve. Not
+here: which fallbacks are worth having (`deciding/fallback_choice.py`), which fit the nodes' memory
+(`rollout/fallback_memory.py`), when the source moves to one (the agents').
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import structlog
 
@@ -25,42 +24,17 @@ from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.rollout.compilation import compile_plan
 from edgesplit_controller.rollout.driver import Rollouts
+from edgesplit_controller.rollout.fallback_memory import fitting, held_fallbacks
+from edgesplit_controller.storage.blob_writes import BlobWrites
 from edgesplit_controller.storage.deployment_state import DeploymentState, FallbackRecord, PlanRecord
 from edgesplit_controller.storage.rollout_state import FallbackEpoch
 
-__all__ = ["Fallbacks", "Writing"]
+__all__ = ["Fallbacks"]
 
 LEAST_TIME_S = 1.0
 """What fallbacks get of the time limit even where the plan itself used it up. [s]"""
 _Basis = tuple[object, ...]
 """What fallbacks were planned for; figures that scatter are not part of it."""
-
-
-class Writing:
-    """Blobs that are written but not yet named by any plan: while there are some, nothing may be collected."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._then: Callable[[], None] | None = None
-
-    @contextmanager
-    def __call__(self) -> Generator[None, None, None]:
-        """Write, and name what was written, within this context."""
-        self._count += 1
-        try:
-            yield
-        finally:
-            self._count -= 1
-            if self._count == 0 and self._then is not None:
-                then, self._then = self._then, None
-                then()
-
-    def when_done(self, then: Callable[[], None]) -> None:
-        """Do this once nobody writes; of several, the last counts."""
-        if self._count == 0:
-            then()
-        else:
-            self._then = then
 
 
 class Fallbacks:
@@ -83,7 +57,7 @@ class Fallbacks:
         registry: Registry,
         models: Mapping[str, ModelRecord],
         blobs: BlobStore,
-        writing: Writing,
+        writing: BlobWrites,
         events: EventLog,
         settings: Planning,
     ) -> None:
@@ -107,14 +81,6 @@ class Fallbacks:
         if model in self._rollouts.state.deployments:
             self._tasks[model] = asyncio.create_task(self._refresh(model), name=f"fallbacks-{model}")
 
-    def trim(self) -> None:
-        """Let go of fallbacks that no longer fit beside what nodes hold and prepare."""
-        for model, deployment in tuple(self._rollouts.state.deployments.items()):
-            held = {fallback: deployment.fallbacks[fallback.epoch] for fallback in deployment.rollout.fallbacks}
-            fitting = self._fitting(model, held)
-            if len(fitting) < len(held):
-                self._rollouts.hold_fallbacks(model, fitting)
-
     async def close(self) -> None:
         """Stop planning; what nodes hold stays."""
         tasks = tuple(self._tasks.values())
@@ -137,10 +103,13 @@ class Fallbacks:
         if active is None:
             return
         drafts: list[FallbackDraft] = []
-        basis, thresholds = _basis(active, self._settings.fallbacks, self._addresses()), self._settings.thresholds
+        basis, thresholds = (
+            _basis(active, self._settings.fallbacks, self._registry.addresses),
+            self._settings.thresholds,
+        )
         if self._settings.fallbacks == "per-node":
             deployment = self._rollouts.state.deployments[model]
-            held = {fallback: deployment.fallbacks[fallback.epoch] for fallback in deployment.rollout.fallbacks}
+            held = held_fallbacks(deployment)
             if self._planned_for.get(model) == (basis, len(held)) and await asyncio.to_thread(
                 still_hold, active.problem, held, thresholds
             ):
@@ -153,7 +122,8 @@ class Fallbacks:
         with self._writing():
             fallbacks = await self._compiled(self._models[model], active, drafts)
             if self._plannable(model) is active:
-                self._hold(model, self._fitting(model, fallbacks))
+                deployments, limits = self._rollouts.state.deployments, self._registry.memory_limit_bytes
+                self._hold(model, fitting(model, fallbacks, deployments, limits))
 
     def _plannable(self, model: str) -> PlanRecord | None:
         """The plan to make fallbacks for, unless another is being prepared."""
@@ -167,7 +137,7 @@ class Fallbacks:
         self, record: ModelRecord, active: PlanRecord, drafts: Sequence[FallbackDraft]
     ) -> dict[FallbackEpoch, FallbackRecord]:
         """Every draft as a fallback; one that nodes hold already keeps its number."""
-        deployment, addresses = self._rollouts.state.deployments[record.name], self._addresses()
+        deployment, addresses = self._rollouts.state.deployments[record.name], self._registry.addresses
         found: dict[FallbackEpoch, FallbackRecord] = {}
         for draft in drafts:
             nodes = {active.plan.source, *draft.assignment.node_of.values()}
@@ -194,32 +164,6 @@ class Fallbacks:
             found[fallback] = _fallback_record(epoch, active, draft, specs)
         return found
 
-    def _addresses(self) -> dict[str, str]:
-        nodes = self._registry.nodes.items()
-        return {name: node.status.advertise for name, node in nodes if node.status is not None}
-
-    def _fitting(
-        self, model: str, fallbacks: Mapping[FallbackEpoch, FallbackRecord]
-    ) -> dict[FallbackEpoch, FallbackRecord]:
-        """Those that fit every node's memory beside all that must be there, in their order."""
-        held = {name: _must_hold(self._rollouts.state.deployments, name) for name in self._registry.nodes}
-        for other, deployment in self._rollouts.state.deployments.items():
-            for fallback in deployment.rollout.fallbacks if other != model else ():
-                for node, spec in deployment.fallbacks[fallback.epoch].specs.items():
-                    held.setdefault(node, {}).update(_graphs(spec))
-        fitting: dict[FallbackEpoch, FallbackRecord] = {}
-        for fallback, plan in fallbacks.items():
-            with_it = {node: held.get(node, {}) | _graphs(spec) for node, spec in plan.specs.items()}
-            if all(self._fits(node, sum(graphs.values())) for node, graphs in with_it.items()):
-                held |= with_it
-                fitting[fallback] = plan
-        return fitting
-
-    def _fits(self, node: str, nbytes: int) -> bool:
-        status = self._registry.node(node).status
-        limit = status.memory_limit_bytes if status is not None else 0
-        return limit <= 0 or nbytes <= limit
-
     def _hold(self, model: str, fallbacks: Mapping[FallbackEpoch, FallbackRecord]) -> None:
         before = self._rollouts.state.deployments[model].rollout.fallbacks
         if not fallbacks and not before:
@@ -234,25 +178,6 @@ class Fallbacks:
             )
             data = {"epoch": fallback.epoch, "latency_s": plan.latency_s, "energy_j": plan.energy_j}
             self._events.add("fallback-planned", text, model=model, data=data)
-
-
-def _graphs(spec: EpochSpec) -> dict[str, int]:
-    """Digest to bytes of a part's graphs; equal ones share a session on their node."""
-    refs = [component.graph for component in spec.components]
-    return {ref.digest: ref.nbytes + sum(weight.nbytes for weight in ref.weights) for ref in refs}
-
-
-def _must_hold(deployments: Mapping[str, DeploymentState], node: str) -> dict[str, int]:
-    """Graphs of every model's plans and local fallbacks on a node."""
-    graphs: dict[str, int] = {}
-    for deployment in deployments.values():
-        for plan in deployment.plans.values():
-            if node in plan.specs:
-                graphs |= _graphs(plan.specs[node])
-        for local in deployment.local_fallbacks:
-            if local.source == node:
-                graphs |= _graphs(local.spec)
-    return graphs
 
 
 def _basis(active: PlanRecord, wanted: str, addresses: Mapping[str, str]) -> _Basis:

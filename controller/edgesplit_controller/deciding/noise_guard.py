@@ -1,8 +1,8 @@
-"""Noise bounds are checked, not trusted.
+"""Noise guard: bounds are checked on served requests, not trusted.
 
-Owns: what sources measured on served requests, and the verdict on it. Its rule: a breach is told once and tightens the
+Owns: what sources measured, and what follows. Its rule: a breach is told once and tightens the
 model before anything is planned, so that what follows (planning again, a restart) finds the tightening in the state.
-Not here: the rule that judges (`edgesplit.control.noise_messages`), what a tightening does (`stating/noise_tightening.py`), planning.
+Not here: the rule that judges (`rollout/noise_checks.py`), what a tightening does (`stating/noise_tightening.py`), planning.
 """
 
 from __future__ import annotations
@@ -10,37 +10,38 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import structlog
 
-from edgesplit.control.noise_messages import NoiseReport, exceeds, least_mean
-from edgesplit.control.plan_messages import Shadowing
+from edgesplit.control.noise_messages import NoiseReport, least_mean
 from edgesplit.errors import EdgesplitError
-from edgesplit.operations.plan_operations import MeasuredNoise
-from edgesplit_controller.answering.plan_documents import measured_noise
 from edgesplit_controller.configuration import Planning
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.deciding.plan_maker import PlanMaker
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.rollout.driver import Rollouts
-from edgesplit_controller.stating.noise_tightening import shadowing, tightening_after, why_unchecked
+from edgesplit_controller.rollout.noise_checks import RHO, breaks_bound, why_unchecked
+from edgesplit_controller.stating.noise_tightening import tightening_after
 from edgesplit_controller.storage.deployment_state import PlanRecord, Tightening
 
-__all__ = ["NoiseGuard", "shadowing_of"]
+__all__ = ["NoiseFinding", "NoiseGuard"]
 
 
-def shadowing_of(
-    models: Mapping[str, ModelRecord], settings: Planning
-) -> Callable[[str, PlanRecord], Shadowing | None]:
-    """What the source of a model's plan is asked to check."""
+@dataclass(frozen=True)
+class NoiseFinding:
+    """What is known of the noise of a plan's requests.
 
-    def asked(model: str, plan: PlanRecord) -> Shadowing | None:
-        record = models.get(model)
-        metric = record.manifest.noise_report.metric if record is not None else "rho"
-        return shadowing(plan, requests=settings.shadow_requests, every_s=settings.shadow_every_s, metric=metric)
+    Attributes:
+        report: What its source measured; None where nothing was heard.
+        note: Why it is not measured, or not rightly; empty where it is.
+        breaks_bound: The measured noise breaks the plan's bound.
+    """
 
-    return asked
+    report: NoiseReport | None
+    note: str
+    breaks_bound: bool
 
 
 class NoiseGuard:
@@ -100,13 +101,13 @@ class NoiseGuard:
         report = self._reports.get((plan.plan.source, model))
         return report if report is not None and report.epoch == plan.plan.epoch else None
 
-    def document(self, model: str, plan: PlanRecord) -> MeasuredNoise:
+    def finding(self, model: str, plan: PlanRecord) -> NoiseFinding:
         """What is known of the noise of a plan's requests, and why if nothing is."""
         report = self.report(model, plan)
-        fallback = plan.plan.local_fallback
-        prepared = fallback is not None and self._rollouts.is_prepared(model, plan.plan.source, fallback)
+        local = plan.plan.local_fallback
+        prepared = local is not None and self._rollouts.is_prepared(model, plan.plan.source, local)
         note = why_unchecked(plan, report, wanted=self._checks, prepared=prepared)
-        return measured_noise(report, plan.goals.max_noise, note)
+        return NoiseFinding(report, note, not note and breaks_bound(plan, report, self._metric(model)))
 
     def tightening(self, model: str) -> Tightening | None:
         """How a model's noise model is tightened."""
@@ -142,14 +143,15 @@ class NoiseGuard:
         report = self.report(model, active) if active is not None else None
         if active is None or report is None or record is None or record.version != active.version:
             return None
-        if report.measure != record.manifest.noise_report.metric:
-            return None
         tightening = self.tightening(model)
         if tightening is not None and tightening.epoch == report.epoch:
             return None
-        if not exceeds(report.samples, report.mean, report.deviation, active.goals.max_noise):
-            return None
-        return active, report
+        return (active, report) if breaks_bound(active, report, self._metric(model)) else None
+
+    def _metric(self, model: str) -> str:
+        """What a model's noise bound speaks of."""
+        record = self._models.get(model)
+        return record.manifest.noise_report.metric if record is not None else RHO
 
     async def _tighten(self, model: str, active: PlanRecord, report: NoiseReport) -> None:
         bound = active.goals.max_noise

@@ -1,7 +1,7 @@
-"""Making one plan: gathering what is known, solving, weighing, compiling.
+"""Making one plan: gathering what is known, solving, weighing.
 
-Owns: the way from the registry's present figures to a `PlanRecord`. Its rule: heavy steps (solver, cutting) run in one
-worker thread at a time, on values taken before; nothing here changes any state. Not here: when to plan, rollouts.
+Owns: the way from the registry's present figures to a draft. Its rule: heavy steps run in one worker thread at a time, on
+values taken before; nothing here changes any state. Not here: when to plan, compiling, rollouts.
 """
 
 from __future__ import annotations
@@ -20,45 +20,20 @@ from edgesplit.planning.plan import Assignment, Evaluation, Solution
 from edgesplit.planning.problem import Problem
 from edgesplit.significance import PREDICTION_CHANGE, differs
 from edgesplit_controller.configuration import Planning
-from edgesplit_controller.deciding.battery_solving import Limited, fitted, solve_within
+from edgesplit_controller.deciding.battery_solving import fitted, lenient, solve_within
 from edgesplit_controller.deciding.changes.fleet_snapshot import FleetSnapshot, Glances
-from edgesplit_controller.deciding.changes.replan_reasons import Decision, decide
+from edgesplit_controller.deciding.changes.switch_decision import Decision, decide
 from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.registry import Registry
-from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.planner import evaluate, score
-from edgesplit_controller.rollout.compilation import compile_local, compile_plan, is_local
+from edgesplit_controller.rollout.draft import Draft
 from edgesplit_controller.stating.assignment_fit import fits
 from edgesplit_controller.stating.predictions import as_timed, placed
-from edgesplit_controller.stating.problem_statement import Candidate, build_problem, whole_weight_bytes
-from edgesplit_controller.storage.deployment_state import DeploymentState, LocalFallback, PlanRecord
-from edgesplit_controller.storage.rollout_state import EpochPlan
+from edgesplit_controller.stating.problem_statement import Candidate, build_problem
+from edgesplit_controller.storage.deployment_state import DeploymentState, PlanRecord
 
-__all__ = ["Draft", "PlanMaker"]
-
-
-@dataclass(frozen=True)
-class Draft:
-    """A solved problem and the verdict on switching to it.
-
-    Attributes:
-        problem: With the times that hold in this assignment (see `predictions`).
-        evaluation: Of the assignment under it.
-        old: What serves, under the present figures; None where it cannot run any more.
-        old_problem: With the times that hold in what serves.
-        battery: What the battery floor allowed, and whether the plan keeps it.
-    """
-
-    problem: Problem
-    goals: Goals
-    solution: Solution
-    assignment: Assignment
-    evaluation: Evaluation
-    old: Evaluation | None
-    decision: Decision
-    old_problem: Problem | None = None
-    battery: BatteryAllowance | None = None
+__all__ = ["PlanMaker"]
 
 
 class PlanMaker:
@@ -67,17 +42,16 @@ class PlanMaker:
     Args:
         registry: The fleet.
         speeds: Its execution profiles as they hold now.
-        blobs: Where component graphs go.
         settings: Time limit, latency model, thresholds.
+        heavy: Held while a problem is solved.
     """
 
-    def __init__(self, registry: Registry, speeds: Speeds, blobs: BlobStore, settings: Planning) -> None:
+    def __init__(self, registry: Registry, speeds: Speeds, settings: Planning, heavy: asyncio.Lock) -> None:
         self._registry = registry
         self._speeds = speeds
-        self._blobs = blobs
         self._settings = settings
         self._glances = Glances(registry, speeds)
-        self._one_at_a_time = asyncio.Lock()
+        self._heavy = heavy
 
     def glance(self, record: ModelRecord, goals: Goals, others: Mapping[str, DeploymentState]) -> FleetSnapshot:
         """What `problem` would be made of now, without making it."""
@@ -129,7 +103,7 @@ class PlanMaker:
         *,
         forced: str,
         battery: BatteryAllowance | None,
-    ) -> Draft:
+    ) -> tuple[Draft, Decision, PlanRecord | None]:
         """Solve a problem and weigh the result against what serves.
 
         Args:
@@ -140,52 +114,38 @@ class PlanMaker:
             forced: Why hysteresis does not apply, or empty.
             battery: What the battery floor allows; None without a floor.
 
+        Returns:
+            The draft, whether to switch to it, and what serves with its predictions under the same figures and goals.
+
         Raises:
             PlanInfeasible: No plan satisfies the constraints; the planner's reason.
         """
         comparable = serving if _comparable(serving, record, problem) else None
         before = comparable.assignment if comparable is not None else None
         now = self._now(record, problem)
-        async with self._one_at_a_time:
-            limited, old = await asyncio.to_thread(self._solve, problem, before, battery)
-            solution = limited.solution
-            if solution.assignment is None or solution.evaluation is None:
+        async with self._heavy:
+            (solution, limited, battery), old = await asyncio.to_thread(self._solve, problem, before, battery)
+            assignment = solution.assignment
+            if assignment is None or solution.evaluation is None:
                 raise PlanInfeasible(f"{record.name} has no plan: {solution.reason}")
-            stated, evaluation = await asyncio.to_thread(_predicted, record, limited.problem, now, solution.assignment)
-            stated, evaluation = fitted(stated, solution.assignment, evaluation, goals.device_energy_limit_j)
-            old_problem: Problem | None = None
+            stated, evaluation = await asyncio.to_thread(_predicted, record, limited, now, assignment)
+            stated, evaluation = fitted(stated, assignment, evaluation, goals.device_energy_limit_j)
+            old_problem = problem
             if old is not None and before is not None:
-                old_problem, old = await asyncio.to_thread(_judged, record, limited, now, before)
+                old_problem, old = await asyncio.to_thread(_held_to, record, problem, limited, now, before)
         decision = decide(
             old,
             evaluation,
             problem,
             solution.ranges,
-            assignments=(before if old is not None else None, solution.assignment),
+            assignments=(before if old is not None else None, assignment),
             forced=forced,
             thresholds=self._settings.thresholds,
         )
-        return Draft(
-            stated, goals, solution, solution.assignment, evaluation, old, decision, old_problem, limited.battery
-        )
-
-    async def compile(
-        self, record: ModelRecord, draft: Draft, epoch: int, fallback: LocalFallback | int | None, reason: str
-    ) -> tuple[PlanRecord, LocalFallback | None]:
-        """Cut the model along a draft and make the fallback beside it.
-
-        Args:
-            record: The model.
-            draft: The plan.
-            epoch: Its number.
-            fallback: One made before for the same source and model, or the number of one to make, or None.
-            reason: Why the plan was made.
-
-        Returns:
-            The plan, and its fallback unless it needs none.
-        """
-        async with self._one_at_a_time:
-            return await asyncio.to_thread(self._compile, record, draft, epoch, fallback, reason)
+        draft = Draft(stated, goals, solution, assignment, evaluation, battery)
+        if serving is not None and old is not None:
+            serving = _reevaluated(serving, draft, old_problem, old, same=decision.same)
+        return draft, decision, serving
 
     async def noise(self, problem: Problem, plan: PlanRecord) -> float | None:
         """Noise that a problem predicts for a plan; None where the plan does not fit the problem any more. [1]"""
@@ -214,7 +174,7 @@ class PlanMaker:
         limit_j = serving.problem.constraints.device_energy_limit_j
         constraints = msgspec.structs.replace(problem.constraints, device_energy_limit_j=limit_j)
         problem = msgspec.structs.replace(problem, constraints=constraints)
-        async with self._one_at_a_time:
+        async with self._heavy:
             stated, evaluation = await asyncio.to_thread(_predicted, record, problem, now, serving.assignment)
         stated, evaluation = fitted(stated, serving.assignment, evaluation, serving.goals.device_energy_limit_j)
         before, after = serving.evaluation, evaluation
@@ -222,40 +182,6 @@ class PlanMaker:
         if not any(differs(old, new, PREDICTION_CHANGE) for old, new in pairs) or not after.timeline_s < float("inf"):
             return serving
         return msgspec.structs.replace(serving, problem=stated, evaluation=evaluation)
-
-    def reevaluate(self, record: PlanRecord, draft: Draft, reason: str) -> PlanRecord:
-        """The serving plan with its predictions under the draft's figures and goals."""
-        if draft.old is None:
-            return record
-        problem, solution = draft.old_problem or draft.problem, draft.solution
-        value, gap = solution.score, solution.gap
-        if not draft.decision.same:
-            # Another plan was found and a switch does not pay: the gap is what is left on the table.
-            value = score(problem, draft.old, solution.ranges)
-            gap = max(0.0, value - solution.bound) if solution.bound is not None else None
-        return msgspec.structs.replace(
-            record,
-            problem=problem,
-            evaluation=draft.old,
-            status=draft.solution.status if draft.decision.same else "feasible",
-            score=value,
-            gap=gap,
-            solve_s=draft.solution.timings.total_s,
-            reason=reason,
-            goals=draft.goals,
-            battery=draft.battery,
-        )
-
-    def needs_fallback(self, record: ModelRecord, draft: Draft) -> bool:
-        """Whether a fallback adds anything, is allowed, and its weights fit beside the plan's on the source."""
-        source = draft.problem.source
-        if is_local(draft.assignment, source):
-            return False
-        if any(source not in nodes for nodes in (draft.problem.constraints.pins or {}).values()):
-            return False  # what must not run on the source must not run there in need either
-        limit = next(node.memory_bytes for node in draft.problem.nodes if node.name == source)
-        needed = draft.evaluation.memory_bytes.get(source, 0.0) + whole_weight_bytes(record.graph)
-        return limit is None or needed <= limit
 
     def _now(self, record: ModelRecord, problem: Problem) -> _Times:
         found = {node.name: self._speeds.profile(node.name, record.name, record.sha256) for node in problem.nodes}
@@ -285,58 +211,12 @@ class PlanMaker:
 
     def _solve(
         self, problem: Problem, before: Assignment | None, battery: BatteryAllowance | None
-    ) -> tuple[Limited, Evaluation | None]:
+    ) -> tuple[tuple[Solution, Problem, BatteryAllowance | None], Evaluation | None]:
         old = evaluate(problem, before) if before is not None else None
         if old is not None and not old.timeline_s < float("inf"):
             old = None  # a link it needs is gone
         hint = before if old is not None else None
         return solve_within(problem, battery, hint=hint, time_limit_s=self._settings.time_limit_s), old
-
-    def _compile(
-        self, record: ModelRecord, draft: Draft, epoch: int, fallback: LocalFallback | int | None, reason: str
-    ) -> tuple[PlanRecord, LocalFallback | None]:
-        source = draft.problem.source
-        addresses = {
-            name: node.status.advertise for name, node in self._registry.nodes.items() if node.status is not None
-        }
-        specs = compile_plan(
-            record.graph,
-            self._blobs,
-            record.manifest.ranges,
-            draft.assignment,
-            draft.evaluation,
-            epoch=epoch,
-            source=source,
-            addresses=addresses,
-        )
-        local = fallback if isinstance(fallback, LocalFallback) else None
-        if isinstance(fallback, int):
-            spec = compile_local(record.graph, self._blobs, epoch=fallback, source=source, address=addresses[source])
-            local = LocalFallback(epoch=fallback, source=source, sha256=record.sha256, spec=spec)
-        plan = EpochPlan(
-            epoch=epoch,
-            source=source,
-            participants=tuple(sorted(specs)),
-            local_fallback=local.epoch if local is not None else None,
-        )
-        made = PlanRecord(
-            plan=plan,
-            sha256=record.sha256,
-            version=record.version,
-            specs=specs,
-            problem=draft.problem,
-            assignment=draft.assignment,
-            evaluation=draft.evaluation,
-            status=draft.solution.status,
-            score=draft.solution.score,
-            gap=draft.solution.gap,
-            solve_s=draft.solution.timings.total_s,
-            reason=reason,
-            goals=draft.goals,
-            battery=draft.battery,
-            components=draft.evaluation.components,
-        )
-        return made, local
 
 
 @dataclass(frozen=True)
@@ -362,11 +242,36 @@ def _predicted(
     return (restated, evaluation) if timed is restated else (timed, evaluate(timed, assignment))
 
 
-def _judged(record: ModelRecord, limited: Limited, now: _Times, serving: Assignment) -> tuple[Problem, Evaluation]:
+def _held_to(
+    record: ModelRecord, problem: Problem, limited: Problem, now: _Times, serving: Assignment
+) -> tuple[Problem, Evaluation]:
     """The same of what serves, which a battery's limit forgives a little."""
-    problem, evaluation = _predicted(record, limited.lenient, now, serving)
+    stated, evaluation = _predicted(record, lenient(problem, limited), now, serving)
     # People are told the limit itself, not what is forgiven.
-    return _predicted(record, limited.problem, now, serving) if evaluation.violations else (problem, evaluation)
+    return _predicted(record, limited, now, serving) if evaluation.violations else (stated, evaluation)
+
+
+def _reevaluated(
+    serving: PlanRecord, draft: Draft, problem: Problem, evaluation: Evaluation, *, same: bool
+) -> PlanRecord:
+    """The serving plan with its predictions under a draft's figures and goals."""
+    solution = draft.solution
+    value, gap = solution.score, solution.gap
+    if not same:
+        # Another plan was found: where a switch does not pay, the gap is what is left on the table.
+        value = score(problem, evaluation, solution.ranges)
+        gap = max(0.0, value - solution.bound) if solution.bound is not None else None
+    return msgspec.structs.replace(
+        serving,
+        problem=problem,
+        evaluation=evaluation,
+        status=solution.status if same else "feasible",
+        score=value,
+        gap=gap,
+        solve_s=solution.timings.total_s,
+        goals=draft.goals,
+        battery=draft.battery,
+    )
 
 
 def _comparable(serving: PlanRecord | None, record: ModelRecord, problem: Problem) -> bool:

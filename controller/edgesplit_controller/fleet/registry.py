@@ -154,6 +154,16 @@ class Registry:
         """Nodes that are connected and not refused."""
         return tuple(name for name, node in self.nodes.items() if node.online and not node.refused)
 
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Data-plane address of every node that named one."""
+        return {name: node.status.advertise for name, node in self.nodes.items() if node.status is not None}
+
+    @property
+    def memory_limit_bytes(self) -> dict[str, float]:
+        """Node to what it lends to models; 0 is no limit. [B]"""
+        return {name: node.status.memory_limit_bytes for name, node in self.nodes.items() if node.status is not None}
+
     def gone(self, names: frozenset[str]) -> frozenset[str]:
         """Which of `names` are not there: never registered, offline, or refused."""
         return names - frozenset(self.online())

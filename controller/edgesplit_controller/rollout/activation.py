@@ -1,8 +1,8 @@
-"""From a draft to an epoch that serves.
+"""Activation: from a draft to an epoch that serves.
 
-Owns: a plan's number and fallback, its compilation, and waiting until it serves or was abandoned. Its rule: blobs are
-written within `Writing`, so that none is collected before a plan names it. Not here: whether to switch (`deciding/deployer.py`),
-the steps of the roll-out (`rollout/driver.py`).
+Owns: a plan's number and local fallback, its compilation, and waiting until it serves or was abandoned. Its rule: blobs
+are written within `BlobWrites`, so that none is collected before a plan names it, and cutting shares its thread with other
+heavy work. Not here: whether to switch (`deciding/`), the steps of the rollout (`rollout/driver.py`).
 """
 
 from __future__ import annotations
@@ -11,13 +11,17 @@ import asyncio
 
 import msgspec
 
+from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.formatting import time_span
-from edgesplit_controller.deciding.changes.trigger import Data, ModelChange
-from edgesplit_controller.deciding.fallbacks import Fallbacks, Writing
-from edgesplit_controller.deciding.plan_maker import Draft, PlanMaker
-from edgesplit_controller.event_log import EventLog
+from edgesplit_controller.event_log import EventData, EventLog
+from edgesplit_controller.fleet.registry import Registry
+from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.models.model_record import ModelRecord
+from edgesplit_controller.rollout.compilation import compile_local, compile_plan
+from edgesplit_controller.rollout.draft import Draft
 from edgesplit_controller.rollout.driver import Rollouts
+from edgesplit_controller.rollout.fallback_memory import fitting, held_fallbacks
+from edgesplit_controller.storage.blob_writes import BlobWrites
 from edgesplit_controller.storage.deployment_state import DeploymentState, LocalFallback, PlanRecord
 
 __all__ = ["Activation"]
@@ -28,79 +32,108 @@ class Activation:
 
     Args:
         rollouts: Drives them there.
-        maker: Compiles them.
-        fallbacks: Their memory gives way to a new plan.
+        registry: Addresses and memory of the nodes.
+        blobs: Where component graphs go.
         writing: Told when blobs are written that no plan names yet.
         events: Where plans are told.
+        heavy: Held while a model is cut.
     """
 
     def __init__(
-        self, rollouts: Rollouts, maker: PlanMaker, fallbacks: Fallbacks, writing: Writing, events: EventLog
+        self,
+        rollouts: Rollouts,
+        registry: Registry,
+        blobs: BlobStore,
+        *,
+        writing: BlobWrites,
+        events: EventLog,
+        heavy: asyncio.Lock,
     ) -> None:
         self._rollouts = rollouts
-        self._maker = maker
-        self._fallbacks = fallbacks
+        self._registry = registry
+        self._blobs = blobs
         self._writing = writing
         self._events = events
+        self._heavy = heavy
 
-    async def roll_out(
-        self, record: ModelRecord, draft: Draft, reason: str, data: Data, deadline_s: float
-    ) -> ModelChange:
-        """Compile, prepare, and return once the epoch serves.
+    async def roll_out(self, record: ModelRecord, draft: Draft, reason: str, data: EventData, deadline_s: float) -> int:
+        """Compile, prepare, and return the epoch once it serves.
 
         Args:
             record: The model.
             draft: The plan.
             reason: Why it was made.
             data: Figures of the event that tells of it.
-            deadline_s: When it is given up, on the deployer's clock. [s]
+            deadline_s: When it is given up, on the rollouts' clock. [s]
 
         Raises:
             PreparationFailed: The epoch was abandoned; what served before serves on, under the goals it had.
             StoreUnwritable: It could not be begun, or what became of it could not be remembered in time.
         """
         model = record.name
-        epoch, fallback = self._numbers(model, record, draft)
+        local, local_epoch = self._local_fallback(record, draft)
+        epoch = self._rollouts.next_epoch(model)
         with self._writing():
-            made, local = await self._maker.compile(record, draft, epoch, fallback, reason)
-            outcome = self._begin(record, draft, made, local, deadline_s)
+            async with self._heavy:
+                specs = await asyncio.to_thread(self._compiled, record, draft, epoch)
+                if local_epoch is not None and local is None:
+                    local = await asyncio.to_thread(self._compiled_local, record, draft.problem.source, local_epoch)
+            made = draft.numbered(record, epoch, specs, local_epoch, reason)
+            outcome = self._begin(record, made, local, deadline_s)
         where = ", ".join(made.plan.participants)
         text = f"{model} epoch {epoch} planned on {where} ({reason}): {time_span(draft.evaluation.timeline_s)}"
-        self._events.add("planned", text, model=model, data=data | {"epoch": epoch})
-        self._fallbacks.trim()
+        self._events.add("planned", text, model=model, data={**data, "epoch": epoch})
+        self._trim_fallbacks()
         await outcome
-        return ModelChange(epoch, not draft.decision.same, reason)
+        return epoch
 
-    def gains_fallback(self, record: ModelRecord, draft: Draft, serving: PlanRecord) -> bool:
-        """Whether pins now allow, or no longer allow, the same plan its fallback: only a new epoch can tell nodes."""
-        held = serving.plan.local_fallback is not None
-        return serving.goals.pins != draft.goals.pins and held != self._maker.needs_fallback(record, draft)
+    def _local_fallback(self, record: ModelRecord, draft: Draft) -> tuple[LocalFallback | None, int | None]:
+        """The local fallback that nodes hold, and its number; without one to hold, the number of one to make, or None."""
+        if not draft.needs_local_fallback(record):
+            return None, None
+        deployment = self._rollouts.state.deployments.get(record.name)
+        for local in deployment.local_fallbacks if deployment is not None else ():
+            if (local.source, local.sha256) == (draft.problem.source, record.sha256):
+                return local, local.epoch
+        return None, self._rollouts.next_epoch(record.name)
+
+    def _compiled(self, record: ModelRecord, draft: Draft, epoch: int) -> dict[str, EpochSpec]:
+        return compile_plan(
+            record.graph,
+            self._blobs,
+            record.manifest.ranges,
+            draft.assignment,
+            draft.evaluation,
+            epoch=epoch,
+            source=draft.problem.source,
+            addresses=self._registry.addresses,
+        )
+
+    def _compiled_local(self, record: ModelRecord, source: str, epoch: int) -> LocalFallback:
+        address = self._registry.addresses[source]
+        spec = compile_local(record.graph, self._blobs, epoch=epoch, source=source, address=address)
+        return LocalFallback(epoch=epoch, source=source, sha256=record.sha256, spec=spec)
 
     def _begin(
-        self, record: ModelRecord, draft: Draft, made: PlanRecord, local: LocalFallback | None, deadline_s: float
+        self, record: ModelRecord, made: PlanRecord, local: LocalFallback | None, deadline_s: float
     ) -> asyncio.Future[None]:
-        """Have nodes prepare a plan and its fallback; see `Rollouts.roll_out`."""
-        model = record.name
-        before = self._rollouts.state.deployments.get(model)
+        """Have nodes prepare a plan and its local fallback; see `Rollouts.roll_out`."""
+        before = self._rollouts.state.deployments.get(record.name)
         kept = {plan.epoch: plan for plan in (before.local_fallbacks if before is not None else ())}
         if local is not None:
             kept[local.epoch] = local
         deployment = msgspec.structs.replace(
-            before or DeploymentState(source=draft.problem.source, inputs=(), outputs=()),
+            before or DeploymentState(source=made.plan.source, inputs=(), outputs=()),
             inputs=record.inputs,
             outputs=record.outputs,
             local_fallbacks=tuple(kept.values()),
         )
-        return self._rollouts.roll_out(model, deployment, made, deadline_s)
+        return self._rollouts.roll_out(record.name, deployment, made, deadline_s)
 
-    def _numbers(self, model: str, record: ModelRecord, draft: Draft) -> tuple[int, LocalFallback | int | None]:
-        """The new plan's epoch, and its fallback: one that exists, the number of a new one, or none."""
-        fallback: LocalFallback | int | None = None
-        if self._maker.needs_fallback(record, draft):
-            wanted = (draft.problem.source, record.sha256)
-            deployment = self._rollouts.state.deployments.get(model)
-            existing = deployment.local_fallbacks if deployment is not None else ()
-            fallback = next((plan for plan in existing if (plan.source, plan.sha256) == wanted), None)
-            if fallback is None:
-                fallback = self._rollouts.next_epoch(model)
-        return self._rollouts.next_epoch(model), fallback
+    def _trim_fallbacks(self) -> None:
+        """Let go of fallbacks that no longer fit beside what nodes hold and prepare."""
+        for model, deployment in tuple(self._rollouts.state.deployments.items()):
+            held = held_fallbacks(deployment)
+            kept = fitting(model, held, self._rollouts.state.deployments, self._registry.memory_limit_bytes)
+            if len(kept) < len(held):
+                self._rollouts.hold_fallbacks(model, kept)

@@ -25,7 +25,7 @@ from edgesplit_controller.graph.protos import numpy_name, static_shape
 from edgesplit_controller.quantization.qdq import Ranges, quantize, wire_name
 from edgesplit_controller.stating.codec_offers import is_lossy
 
-__all__ = ["compile_local", "compile_plan", "is_local"]
+__all__ = ["compile_local", "compile_plan"]
 
 RAW = "raw"
 
@@ -83,11 +83,6 @@ def compile_local(graph: ModelGraph, blobs: BlobStore, *, epoch: int, source: st
         placed.append(_Placed(component, whole))
     specs = _specs(graph, blobs, placed, Assignment({}), None, epoch=epoch, source=source, addresses={source: address})
     return specs[source]
-
-
-def is_local(assignment: Assignment, source: str) -> bool:
-    """Whether a plan is the one that needs nobody else: everything on the source, in float."""
-    return not assignment.quantized and set(assignment.node_of.values()) <= {source}
 
 
 def _cut(

@@ -24,9 +24,9 @@ from edgesplit.planning.goals import Goals
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.rollout.desired_state import desired_states, stepped
+from edgesplit_controller.rollout.noise_checks import unchecked_bound
 from edgesplit_controller.rollout.steps import Notice, World, advance, begin, remaining_s, with_fallbacks
 from edgesplit_controller.stating.goals import goals_text
-from edgesplit_controller.stating.noise_tightening import unchecked_bound
 from edgesplit_controller.storage.deployment_state import DeploymentState, FallbackRecord, PlanRecord, State
 from edgesplit_controller.storage.rollout_state import FallbackEpoch, Rollout
 

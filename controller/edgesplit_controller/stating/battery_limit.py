@@ -1,8 +1,8 @@
 """A battery floor as a limit on the source's energy per request.
 
-Owns: the limit, the sentence that explains it, and when it moved so much that a model is planned again. Its rule:
-pure; every figure says where it comes from, and what is not known limits nothing. Not here: reading batteries (agents),
-counting requests (`fleet/traffic.py`), planning under the limit (`deciding/battery_solving.py`).
+Owns: the limit, and the sentence that explains it. Its rule: pure; every figure says where it comes from, and what is not
+known limits nothing. Not here: reading batteries (agents), counting requests (`fleet/traffic.py`), planning under the limit
+and planning again when it moved (`deciding/`).
 
 At every moment what is left above the floor must last for the horizon at the rate that is served:
 
@@ -22,25 +22,21 @@ import msgspec
 
 from edgesplit.formatting import joules, watts
 from edgesplit.planning.battery_allowance import BatteryAllowance
-from edgesplit.significance import BATTERY_LIMIT_SLACK, differs
-from edgesplit_controller.configuration import Thresholds
-from edgesplit_controller.deciding.changes.replan_reasons import Reason
+from edgesplit.significance import BATTERY_LIMIT_SLACK
 
 __all__ = [
     "ASSUMED_PER_S",
     "BatteryState",
     "Demand",
     "battery_allowance",
-    "battery_reason",
     "figures_data",
     "judged",
     "keeps",
+    "limit_or_infinite_j",
 ]
 
 ASSUMED_PER_S = 1.0
 """Where nobody said what to expect and nothing was served yet. [1/s]"""
-PATIENCE_S = 60.0
-"""How long a decision stands before a limit that rose is reason for another. [s]"""
 
 
 @dataclass(frozen=True)
@@ -180,41 +176,6 @@ def keeps(allowance: BatteryAllowance | None, device_energy_j: float) -> bool:
     return allowance is None or allowance.limit_j is None or device_energy_j <= judged(allowance.limit_j)
 
 
-def battery_reason(
-    before: BatteryAllowance | None,
-    now: BatteryAllowance | None,
-    device_energy_j: float,
-    *,
-    thresholds: Thresholds,
-    since_s: float,
-) -> Reason | None:
-    """Whether a model is to be planned again for the battery's sake.
-
-    Args:
-        before: What the last decision stood on; `kept` says whether a plan kept it.
-        now: What holds now.
-        device_energy_j: Of the serving plan. [J]
-        thresholds: What counts as a change.
-        since_s: Since that decision. [s]
-    """
-    limit_j, was_j = _limit_j(now), _limit_j(before)
-    if not keeps(now, device_energy_j):
-        if now is None or (before is not None and not before.kept):
-            return None  # what serves is as frugal as can be
-        if not keeps(before, device_energy_j) and not differs(was_j, limit_j, thresholds.change):
-            return None  # considered before
-        text = (
-            f"the battery of {now.node} allows {joules(limit_j)} a request and the plan takes {joules(device_energy_j)}"
-        )
-        return Reason("battery-limit", text)
-    if math.isinf(was_j) or since_s < PATIENCE_S:
-        return None
-    in_reach_j = was_j if before is None or before.kept else max(was_j, device_energy_j)
-    if before is None or limit_j <= in_reach_j * (1 + thresholds.change):
-        return None
-    allows = "limits nothing" if math.isinf(limit_j) else f"allows {joules(limit_j)} a request"
-    return Reason("battery-limit", f"the battery of {before.node} {allows} instead of {joules(was_j)}")
-
-
-def _limit_j(allowance: BatteryAllowance | None) -> float:
+def limit_or_infinite_j(allowance: BatteryAllowance | None) -> float:
+    """What is allowed; infinite where nothing limits. [J]"""
     return math.inf if allowance is None or allowance.limit_j is None else allowance.limit_j

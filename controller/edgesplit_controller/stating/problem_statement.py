@@ -24,7 +24,7 @@ from edgesplit_controller.stating.codec_offers import codec_offers
 from edgesplit_controller.stating.pinning import allowed_nodes
 from edgesplit_controller.stating.predictions import typical_bytes, typical_quantized_time_s
 
-__all__ = ["Candidate", "build_problem", "whole_weight_bytes"]
+__all__ = ["Candidate", "build_problem"]
 
 
 @dataclass(frozen=True)
@@ -103,11 +103,6 @@ def build_problem(
     )
     validate(problem)
     return problem
-
-
-def whole_weight_bytes(graph: ModelGraph) -> int:
-    """Weights of the whole model, as the planner counts them. [B]"""
-    return sum(operator.weight_bytes for operator in graph.operators)
 
 
 def _node(candidate: Candidate) -> Node:

@@ -14,12 +14,13 @@ from edgesplit.planning.goals import Goals
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.configuration import Thresholds
 from edgesplit_controller.deciding.changes.declined import DeclinedPlans
+from edgesplit_controller.deciding.changes.fleet_figures import Figures, figures_of
 from edgesplit_controller.deciding.changes.fleet_snapshot import FleetSnapshot
 from edgesplit_controller.deciding.changes.link_impact import LinkImpact, stakes_of
-from edgesplit_controller.deciding.changes.replan_reasons import Figures, Reason, figures_of, reasons
-from edgesplit_controller.deciding.changes.trigger import Data, ModelWatch
+from edgesplit_controller.deciding.changes.replan_reasons import Reason, reasons
+from edgesplit_controller.deciding.changes.trigger import ModelWatch
 from edgesplit_controller.deciding.plan_maker import PlanMaker
-from edgesplit_controller.event_log import EventLog
+from edgesplit_controller.event_log import EventData, EventLog
 from edgesplit_controller.rollout.driver import Rollouts
 from edgesplit_controller.storage.deployment_state import PlanRecord
 
@@ -108,7 +109,7 @@ class Relevance:
             if not reason.kind.startswith("link-"):
                 known = True
             elif not reason.quiet and self._declined.may_tell("link", model, reason.node, reason.to):
-                data: Data = {"from": reason.node, "to": reason.to, "share_of_plan": reason.share or None}
+                data: EventData = {"from": reason.node, "to": reason.to, "share_of_plan": reason.share or None}
                 level: EventLevel = "warning" if reason.kind == "link-lost" else "info"
                 self._events.add("link-changed", reason.text, model=model, node=reason.node, data=data, level=level)
                 known = True

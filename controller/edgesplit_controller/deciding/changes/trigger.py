@@ -11,15 +11,12 @@ from dataclasses import dataclass, field
 
 from edgesplit.planning.problem import Problem
 from edgesplit.retrying import Retry
+from edgesplit_controller.deciding.changes.fleet_figures import Figures
 from edgesplit_controller.deciding.changes.fleet_snapshot import FleetSnapshot
 from edgesplit_controller.deciding.changes.link_impact import LinkImpact
-from edgesplit_controller.deciding.changes.replan_reasons import Figures
 from edgesplit_controller.storage.deployment_state import PlanRecord, Tightening
 
-__all__ = ["Data", "ModelChange", "ModelWatch", "Trigger"]
-
-Data = dict[str, str | float | int | bool | None]
-"""Figures behind an event."""
+__all__ = ["ModelChange", "ModelWatch", "Trigger"]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,92 @@
+"""Draft: a plan not yet given to nodes.
+
+Owns: what is known of it, whether it needs a local fallback beside it, and what is kept of it once it has a number. Its
+rule: values only. Not here: making drafts, whether one is worth a switch, compiling.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgesplit.control.plan_messages import EpochSpec
+from edgesplit.planning.battery_allowance import BatteryAllowance
+from edgesplit.planning.goals import Goals
+from edgesplit.planning.plan import Assignment, Evaluation, Solution
+from edgesplit.planning.problem import Problem
+from edgesplit_controller.models.model_record import ModelRecord
+from edgesplit_controller.storage.deployment_state import PlanRecord
+from edgesplit_controller.storage.rollout_state import EpochPlan
+
+__all__ = ["Draft", "is_local"]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A solved problem.
+
+    Attributes:
+        problem: With the times that hold in this assignment (`stating/predictions.py`).
+        goals: Those it was stated with.
+        solution: Of the problem with typical times.
+        evaluation: Of the assignment under the problem.
+        battery: What the battery floor allowed, and whether the plan keeps it; None without a floor.
+    """
+
+    problem: Problem
+    goals: Goals
+    solution: Solution
+    assignment: Assignment
+    evaluation: Evaluation
+    battery: BatteryAllowance | None = None
+
+    def needs_local_fallback(self, record: ModelRecord) -> bool:
+        """Whether one adds anything, is allowed, and its weights fit beside the plan's on the source."""
+        source = self.problem.source
+        if is_local(self.assignment, source):
+            return False
+        if any(source not in nodes for nodes in (self.problem.constraints.pins or {}).values()):
+            return False  # what must not run on the source must not run there in need either
+        limit = next(node.memory_bytes for node in self.problem.nodes if node.name == source)
+        needed = self.evaluation.memory_bytes.get(source, 0.0) + record.weight_bytes
+        return limit is None or needed <= limit
+
+    def numbered(
+        self, record: ModelRecord, epoch: int, specs: dict[str, EpochSpec], local_fallback: int | None, reason: str
+    ) -> PlanRecord:
+        """The plan that is kept.
+
+        Args:
+            record: The model.
+            epoch: Its number.
+            specs: Node to its part.
+            local_fallback: Number of the one beside it, or None.
+            reason: Why it was made.
+        """
+        solution = self.solution
+        return PlanRecord(
+            plan=EpochPlan(
+                epoch=epoch,
+                source=self.problem.source,
+                participants=tuple(sorted(specs)),
+                local_fallback=local_fallback,
+            ),
+            sha256=record.sha256,
+            version=record.version,
+            specs=specs,
+            problem=self.problem,
+            assignment=self.assignment,
+            evaluation=self.evaluation,
+            status=solution.status,
+            score=solution.score,
+            gap=solution.gap,
+            solve_s=solution.timings.total_s,
+            reason=reason,
+            goals=self.goals,
+            battery=self.battery,
+            components=self.evaluation.components,
+        )
+
+
+def is_local(assignment: Assignment, source: str) -> bool:
+    """Whether a plan is the one that needs nobody else: everything on the source, in float."""
+    return not assignment.quantized and set(assignment.node_of.values()) <= {source}
