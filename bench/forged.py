@@ -19,7 +19,6 @@ import click
 import msgspec
 
 from edgesplit.control.figure_messages import LINK_METRICS, NODE_METRICS, LinkMetrics, LinkState, NodeMetrics
-from edgesplit.control.messages import PROTOCOL
 from edgesplit.control.plan_messages import DESIRED, OBSERVED, Desired, EpochState, Observed
 from edgesplit.control.profile_messages import (
     MODEL_OFFER,
@@ -31,7 +30,7 @@ from edgesplit.control.profile_messages import (
 )
 from edgesplit.control.registration_messages import CONTROLLER_STATUS, NODE_STATUS, ControllerStatus, NodeStatus
 from edgesplit.mqtt.bus import MessageBus
-from edgesplit.release import installed_version
+from edgesplit.release import PROTOCOL, installed_version
 
 __all__ = ["main"]
 

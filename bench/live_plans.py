@@ -11,10 +11,10 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Self
 
-from edgesplit.control.messages import PROTOCOL
 from edgesplit.control.plan_messages import DEPLOYMENT, DESIRED, OBSERVED, Deployment, Desired, EpochSpec, Observed
 from edgesplit.control.registration_messages import CONTROLLER_STATUS, NODE_STATUS, ControllerStatus, NodeStatus
 from edgesplit.mqtt.bus import MessageBus
+from edgesplit.release import PROTOCOL
 from edgesplit_controller.artifacts.artifact_server import ArtifactServer
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.graph_refs import tensor_specs

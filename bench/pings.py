@@ -18,7 +18,7 @@ from typing import Self
 
 import click
 
-from edgesplit.control.messages import PROTOCOL
+from edgesplit.release import PROTOCOL
 from edgesplit.wire.frames import FrameLimits, encode_frame
 from edgesplit.wire.headers import Header, Hello, Ping, Pong
 from edgesplit.wire.parser import FrameParser

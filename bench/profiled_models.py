@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgesplit.control.messages import TensorSpec
 from edgesplit.control.profile_messages import ExecutionProfile, ModelOffer, ProfileReport
+from edgesplit.wire.tensors import TensorSpec
 from edgesplit_agent.artifacts.cache import BlobCache
 from edgesplit_agent.compute.session_pool import RuntimeOptions, open_session
 from edgesplit_agent.compute.worker import Worker

@@ -14,12 +14,11 @@ from pathlib import Path
 
 import structlog
 
-from edgesplit.control.messages import PROTOCOL
 from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.daemon.runtime_builds import installed_runtime
 from edgesplit.formatting import speed, time_span
 from edgesplit.mqtt.bus import MessageBus
-from edgesplit.release import installed_version
+from edgesplit.release import PROTOCOL, installed_version
 from edgesplit.wire.frames import FrameLimits
 from edgesplit_agent.compute.background_work import BackgroundWork
 from edgesplit_agent.compute.coding import Coder

@@ -18,7 +18,6 @@ import structlog
 
 from edgesplit.control.event_kinds import level_of
 from edgesplit.control.event_messages import EVENT, Event
-from edgesplit.control.messages import PROTOCOL
 from edgesplit.control.noise_messages import NOISE_REPORT, NoiseReport
 from edgesplit.control.plan_messages import DEPLOYMENT, DESIRED, OBSERVED, Deployment, Desired, EpochState, Observed
 from edgesplit.control.profile_messages import (
@@ -38,13 +37,14 @@ from edgesplit.control.registration_messages import (
     ControllerStatus,
     NodeStatus,
 )
-from edgesplit.control.topic_table import written_by
 from edgesplit.errors import MalformedMessage
 from edgesplit.mqtt.broker_address import BrokerAddress
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.mqtt.name_claim import Registered
 from edgesplit.mqtt.packet_limit import Oversize
 from edgesplit.mqtt.topic import Topic
+from edgesplit.release import PROTOCOL
+from edgesplit.topic_table import written_by
 from edgesplit_agent.serving.machine.actions import PublishNoise
 
 __all__ = ["ControlHandler", "ControlPlane"]

@@ -18,7 +18,6 @@ import structlog
 
 from edgesplit.control.event_messages import EVENT, Event
 from edgesplit.control.figure_messages import LINK_METRICS, NODE_METRICS, USAGE, LinkMetrics, NodeMetrics, Usage
-from edgesplit.control.messages import PROTOCOL
 from edgesplit.control.noise_messages import NOISE_REPORT, NoiseReport
 from edgesplit.control.plan_messages import DEPLOYMENT, DESIRED, OBSERVED, Deployment, Desired, Observed
 from edgesplit.control.profile_messages import (
@@ -38,7 +37,6 @@ from edgesplit.control.registration_messages import (
     ControllerStatus,
     NodeStatus,
 )
-from edgesplit.control.topic_table import ABOUT_NODES, node_of, written_by
 from edgesplit.daemon.clock_watch import watch_clock
 from edgesplit.daemon.runtime_builds import runtime_conflict
 from edgesplit.errors import MalformedMessage, NameTaken
@@ -48,7 +46,8 @@ from edgesplit.mqtt.packet_limit import Oversize
 from edgesplit.mqtt.topic import Topic
 from edgesplit.mqtt.topic_ownership import Complaints
 from edgesplit.operations.operation import OPERATION_REQUEST, REPLY, Reply
-from edgesplit.release import installed_version
+from edgesplit.release import PROTOCOL, installed_version
+from edgesplit.topic_table import ABOUT_NODES, node_of, written_by
 from edgesplit_controller.answering.dispatch import Operations
 from edgesplit_controller.answering.fleet_answers import FleetAnswers
 from edgesplit_controller.answering.goal_changes import GoalChanges

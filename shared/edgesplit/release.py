@@ -1,14 +1,16 @@
-"""The installed release of edgesplit, as messages, logs and metrics name it.
+"""The installed release of edgesplit, and the version of the protocol that it speaks.
 
-Owns: looking its version up. Its rule: asked from the package's metadata, where the version stands once. Not here: the
-version of the protocol (`control/messages.py`).
+Its rule: the release is asked from the package's metadata, where its version stands once.
 """
 
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
-__all__ = ["installed_version"]
+__all__ = ["PROTOCOL", "installed_version"]
+
+PROTOCOL = 1
+"""Version of control messages and frames together; peers that differ say so and part."""
 
 
 def installed_version() -> str:

@@ -11,8 +11,9 @@ import onnx
 from aiohttp import web
 from onnx import TensorProto, helper
 
-from edgesplit.control.messages import GraphRef, TensorSpec, WeightRef
+from edgesplit.control.messages import GraphRef, WeightRef
 from edgesplit.control.plan_messages import ComponentSpec, Deployment, Desired, EpochSpec, Route
+from edgesplit.wire.tensors import TensorSpec
 
 SHAPE = (1, 4)
 

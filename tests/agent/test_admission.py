@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesplit.control.messages import GraphRef, TensorSpec
+from edgesplit.control.messages import GraphRef
 from edgesplit.control.plan_messages import ComponentSpec, EpochSpec, Route
-from edgesplit.wire.tensors import Array
+from edgesplit.wire.tensors import Array, TensorSpec
 from edgesplit_agent.serving.machine.admission import Admission, Held, footprint_bytes
 
 KILO = TensorSpec(name="x", dtype="float32", shape=(250,))

@@ -12,12 +12,12 @@ import msgspec
 import pytest
 
 from demo.fleet import free_port
-from edgesplit.control.messages import PROTOCOL
 from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.daemon import runtime_builds
 from edgesplit.daemon.advertised_address import Network
 from edgesplit.daemon.service_notification import Notifier
 from edgesplit.mqtt.broker_address import BrokerAddress
+from edgesplit.release import PROTOCOL
 from edgesplit_agent.configuration import (
     AgentConfiguration,
     BrokerSection,

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from edgesplit.control.messages import GraphRef, TensorSpec
+from edgesplit.control.messages import GraphRef
 from edgesplit.control.plan_messages import ComponentSpec
 from edgesplit.errors import PreparationFailed
+from edgesplit.wire.tensors import TensorSpec
 from edgesplit_agent.artifacts.cache import BlobCache
 from edgesplit_agent.compute.prepacking.external_data import external_entries, with_external_entries
 from edgesplit_agent.compute.prepacking.packed_graphs import PackedGraphs

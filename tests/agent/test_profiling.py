@@ -14,9 +14,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from edgesplit.control.messages import GraphRef, TensorSpec
+from edgesplit.control.messages import GraphRef
 from edgesplit.control.profile_messages import ExecutionProfile, ModelOffer, ProfilePlan, ProfileReport, ProfileRequest
 from edgesplit.retrying import Retry, RetryRule, retry_after
+from edgesplit.wire.tensors import TensorSpec
 from edgesplit_agent.artifacts.cache import BlobCache
 from edgesplit_agent.compute.session_pool import RuntimeOptions
 from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgesplit.control.topic_table import TABLE
 from edgesplit.mqtt.bus import FLUSH
 from edgesplit.mqtt.topic import Program, Topic
+from edgesplit.topic_table import TABLE
 from tests.claims.struct_tables import Struct, section, table, type_text, visit
 
 __all__ = ["access_rules", "message_tables", "removal_table", "rights", "topic_table"]

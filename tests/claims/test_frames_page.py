@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from edgesplit.control.messages import PROTOCOL
 from edgesplit.errors import FrameMalformed, FrameTooLarge
+from edgesplit.release import PROTOCOL
 from edgesplit.wire.codecs import CODECS
 from edgesplit.wire.frames import (
     PREFIX,

@@ -16,11 +16,11 @@ from aiohttp import web
 
 from demo.fleet import free_port
 from edgesplit.control.event_messages import EVENT, Event
-from edgesplit.control.messages import PROTOCOL
 from edgesplit.control.registration_messages import CONTROLLER_STATUS, ControllerStatus
 from edgesplit.errors import EdgesplitError
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.operations.operation import OPERATION_REQUEST, REPLY, Operation, OperationRequest, Reply
+from edgesplit.release import PROTOCOL
 from edgesplit.wire.connection import Connection
 from edgesplit.wire.endpoints import serve
 from edgesplit.wire.frames import Frame, FrameLimits, pack_tensors, unpack_tensors

@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from edgesplit.control.messages import TensorSpec
 from edgesplit.errors import PlanInfeasible, UnknownModel, UnknownNode
 from edgesplit.operations.fleet_operations import LinkRow, ListLinks, ListNodes, NodeRow, SpeedRow
 from edgesplit.operations.goal_operations import Limit, SetWeights, WeightsRow
@@ -27,6 +26,7 @@ from edgesplit.operations.plan_operations import (
 )
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import NodeShare, TimelineEntry
+from edgesplit.wire.tensors import TensorSpec
 from tests.cli.conftest import Run
 from tests.cli.fakes import FakeController
 

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgesplit.control.messages import TensorSpec
 from edgesplit.errors import NotDeployed, RequestFailed
 from edgesplit.operations.plan_operations import ShowSource, SourceDocument
-from edgesplit.wire.tensors import Array
+from edgesplit.wire.tensors import Array, TensorSpec
 from edgesplit_controller.cli.files import write_arrays
 from tests.cli.conftest import Run
 from tests.cli.fakes import FakeAgent, FakeController

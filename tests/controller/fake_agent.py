@@ -11,7 +11,6 @@ import aiohttp
 import msgspec
 
 from edgesplit.control.figure_messages import LINK_METRICS, NODE_METRICS, LinkMetrics, LinkState, NodeMetrics
-from edgesplit.control.messages import PROTOCOL
 from edgesplit.control.plan_messages import DESIRED, OBSERVED, Desired, EpochState, Observed
 from edgesplit.control.profile_messages import (
     LIVE_TIMINGS,
@@ -26,6 +25,7 @@ from edgesplit.control.profile_messages import (
 )
 from edgesplit.control.registration_messages import CONTROLLER_STATUS, NODE_STATUS, ControllerStatus, NodeStatus
 from edgesplit.mqtt.bus import MessageBus
+from edgesplit.release import PROTOCOL
 
 
 class FakeAgent:

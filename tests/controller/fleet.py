@@ -14,13 +14,13 @@ import msgspec
 
 from demo.fleet import free_port
 from edgesplit.control.event_messages import Event
-from edgesplit.control.messages import PROTOCOL
 from edgesplit.control.plan_messages import DEPLOYMENT, Deployment
 from edgesplit.control.registration_messages import CONTROLLER_STATUS, ControllerStatus
 from edgesplit.errors import error_from_code
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.operations.model_operations import AddModel
 from edgesplit.operations.operation import OPERATION_REQUEST, REPLY, Operation, OperationRequest, Reply
+from edgesplit.release import PROTOCOL
 from edgesplit_controller.configuration import Artifacts, Broker, ControllerConfiguration, Models, Planning
 from edgesplit_controller.configuration import Store as StorePath
 from edgesplit_controller.deciding.deployer import Deployer

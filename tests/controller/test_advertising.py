@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from demo.fleet import free_port
-from edgesplit.control.messages import PROTOCOL
 from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.errors import InvalidConfiguration
 from edgesplit.mqtt.broker_address import BrokerAddress
 from edgesplit.operations.fleet_operations import NodeRow
+from edgesplit.release import PROTOCOL
 from edgesplit_controller import extras
 from edgesplit_controller.artifacts.artifact_address import ArtifactAddress
 from edgesplit_controller.cli.views.tables import show_nodes

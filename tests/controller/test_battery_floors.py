@@ -7,8 +7,8 @@ import time
 import pytest
 
 from edgesplit.control.figure_messages import NODE_METRICS, NodeMetrics
-from edgesplit.control.messages import Origin
 from edgesplit.planning.goals import Goals
+from edgesplit.planning.origins import Origin
 from edgesplit_controller.configuration import Thresholds
 from edgesplit_controller.deciding.battery_floors import BatteryFloors
 from edgesplit_controller.event_log import EventLog

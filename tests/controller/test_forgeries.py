@@ -10,7 +10,6 @@ import msgspec
 import pytest
 
 from edgesplit.control.figure_messages import LINK_METRICS, NODE_METRICS, USAGE, LinkMetrics, LinkState, Usage
-from edgesplit.control.messages import PROTOCOL
 from edgesplit.control.plan_messages import (
     DEPLOYMENT,
     DESIRED,
@@ -27,6 +26,7 @@ from edgesplit.operations.fleet_operations import ListNodes
 from edgesplit.operations.goal_operations import ForbidNode
 from edgesplit.operations.model_operations import ListModels
 from edgesplit.operations.plan_operations import DeployModel, ShowPlan
+from edgesplit.release import PROTOCOL
 from tests.controller.fleet import Fleet
 from tests.controller.tiny_models import convolutions
 from tests.waiting import until

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Mapping
 
 from edgesplit.control.figure_messages import LinkMetrics, LinkState, NodeMetrics
-from edgesplit.control.messages import PROTOCOL
 from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.daemon.clock_watch import ClockSteps, read_clocks, step_text, watch_clock
+from edgesplit.release import PROTOCOL
 from edgesplit_controller.answering.fleet_answers import link_rows
 from edgesplit_controller.fleet.node_clocks import NodeClocks
 from edgesplit_controller.fleet.registry import Registry

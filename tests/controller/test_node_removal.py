@@ -11,7 +11,6 @@ import pytest
 from edgesplit.control.figure_messages import NODE_METRICS, USAGE, Usage
 from edgesplit.control.profile_messages import PROFILE_REPORT
 from edgesplit.control.registration_messages import NODE_STATUS
-from edgesplit.control.topic_table import TABLE, everything_of_node, topics_of_node
 from edgesplit.errors import EdgesplitError
 from edgesplit.mqtt.topic import Topic
 from edgesplit.operations.event_operations import ListEvents
@@ -19,6 +18,7 @@ from edgesplit.operations.fleet_operations import ListNodes, RemoveNode
 from edgesplit.operations.goal_operations import ForbidNode
 from edgesplit.operations.model_operations import ShowModel
 from edgesplit.operations.plan_operations import DeployModel, UndeployModel
+from edgesplit.topic_table import TABLE, everything_of_node, topics_of_node
 from tests.brokers import publish_bytes
 from tests.controller.fake_agent import FakeAgent
 from tests.controller.fleet import FAST, GOOD_LINK, Fleet

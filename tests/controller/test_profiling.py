@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from edgesplit.control.messages import PROTOCOL
 from edgesplit.control.plan_messages import EpochState, Observed
 from edgesplit.control.profile_messages import ExecutionProfile, ProfileReport, ProfileRequest
 from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.errors import UnknownNode
+from edgesplit.release import PROTOCOL
 from edgesplit.retrying import Retrying
 from edgesplit_controller.fleet.profiling_progress import Profiling, failing_rows, profiling_rows
 from edgesplit_controller.fleet.registry import Registry

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgesplit.control.figure_messages import Usage
-from edgesplit.control.messages import Origin
+from edgesplit.planning.origins import Origin
 from edgesplit_controller.fleet.traffic import Traffic
 from edgesplit_controller.fleet.usage_sums import UsageSums
 

@@ -9,8 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from edgesplit.control.messages import PROTOCOL
 from edgesplit.errors import InvalidTensor
+from edgesplit.release import PROTOCOL
 from edgesplit.wire.frames import Frame, FrameLimits, encode_frame, pack_tensor, unpack_tensors
 from edgesplit.wire.headers import ExecutionKey, Header, Hello, TensorHead
 from edgesplit.wire.parser import FrameParser

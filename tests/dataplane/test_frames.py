@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from edgesplit.control.messages import PROTOCOL
 from edgesplit.errors import FrameMalformed, FrameTooLarge, ProtocolError, ProtocolMismatch
+from edgesplit.release import PROTOCOL
 from edgesplit.wire.codecs import CODECS
 from edgesplit.wire.frames import PREFIX, Frame, FrameLimits, check_hello, encode_frame, pack_tensors, unpack_tensors
 from edgesplit.wire.headers import Abort, Ack, Failure, Header, Hello, Infer, Ping, Pong, Probe, Result, Tensors

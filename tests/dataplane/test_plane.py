@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from edgesplit.control.messages import PROTOCOL
 from edgesplit.errors import InvalidInput, InvalidTensor, PeerUnreachable
+from edgesplit.release import PROTOCOL
 from edgesplit.wire.frames import PREFIX, FrameLimits, encode_frame
 from edgesplit.wire.headers import Ack, ExecutionKey, Failure, Hello, Ping, Pong, Probe, Tensors
 from edgesplit_agent.dataplane.emulation import EmulatedLink, Emulation

@@ -3,9 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgesplit.control.messages import TensorSpec
 from edgesplit.errors import InvalidTensor
-from edgesplit.wire.tensors import Array, check_inputs, contiguous, spec_of
+from edgesplit.wire.tensors import Array, TensorSpec, check_inputs, contiguous, spec_of
 
 SPECS = (
     TensorSpec(name="images", dtype="float32", shape=(1, 3, 4, 4)),

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from edgesplit.control.messages import PROTOCOL
+from edgesplit.release import PROTOCOL
 from edgesplit.wire.codecs import available_codecs
 from edgesplit.wire.frames import encode_frame, long_head, pack_tensors, part_prefix
 from edgesplit.wire.headers import Abort, Ack, Cancel, Header, Hello, Infer, Ping, Probe, Tensors

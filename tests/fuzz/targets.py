@@ -21,8 +21,8 @@ from typing import Any, Literal, Protocol
 
 import structlog
 
-from edgesplit.control.messages import PROTOCOL
 from edgesplit.errors import EdgesplitError, InvalidInput, Overloaded, ProtocolError
+from edgesplit.release import PROTOCOL
 from edgesplit.wire.frames import FrameLimits, encode_frame, unpack_tensors
 from edgesplit.wire.headers import Failure, Hello, Infer, Result, Tensors
 from edgesplit.wire.parser import FrameParser

@@ -12,8 +12,8 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edgesplit.control.topic_table import TABLE
 from edgesplit.mqtt.topic import ROOT, Program, Topic
+from edgesplit.topic_table import TABLE
 from tests.brokers import running_mosquitto
 from tests.waiting import blocking_until
 

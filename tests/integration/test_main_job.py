@@ -19,9 +19,9 @@ import pytest
 import edgesplit
 from demo.fleet import CommandFailed, LocalFleet
 from edgesplit.control.registration_messages import NODE_STATUS, NodeStatus
-from edgesplit.control.topic_table import TABLE
 from edgesplit.errors import EdgesplitError, InvalidTensor
 from edgesplit.mqtt.topic import Topic
+from edgesplit.topic_table import TABLE
 from tests.brokers import publish_bytes
 from tests.waiting import blocking_until
 

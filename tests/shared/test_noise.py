@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgesplit.control.messages import TensorSpec
 from edgesplit.errors import InvalidMetric
 from edgesplit.planning.output_noise import Measure, comparable, load_metric
-from edgesplit.wire.tensors import Array
+from edgesplit.wire.tensors import Array, TensorSpec
 
 Outputs = dict[str, Array]
 REFERENCE: Outputs = {"y": np.array([1.0, 2.0], np.float32), "label": np.array([3], np.int64)}

@@ -12,8 +12,8 @@ import pytest
 import edgesplit
 from edgesplit.control.plan_messages import DESIRED
 from edgesplit.control.registration_messages import CONTROLLER_CLAIM, CONTROLLER_STATUS, NODE_CLAIM, NODE_STATUS
-from edgesplit.control.topic_table import ABOUT_NODES, TABLE, node_of
 from edgesplit.mqtt.topic import Topic
+from edgesplit.topic_table import ABOUT_NODES, TABLE, node_of
 
 every_row = pytest.mark.parametrize("row", TABLE, ids=lambda row: row.pattern)
 

@@ -21,10 +21,9 @@ import numpy as np
 import onnxruntime
 import structlog
 
-from edgesplit.control.messages import TensorSpec
 from edgesplit.errors import PreparationFailed, RuntimeStarved
 from edgesplit.retrying import is_passing
-from edgesplit.wire.tensors import Array
+from edgesplit.wire.tensors import Array, TensorSpec
 from edgesplit_agent.compute.heap import trim_heap
 from edgesplit_agent.compute.providers import CPU, candidates, missing_text, options_of
 

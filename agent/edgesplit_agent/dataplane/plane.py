@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from edgesplit.control.figure_messages import LinkState, UnreachedPeer
-from edgesplit.control.messages import PROTOCOL
 from edgesplit.errors import PeerUnreachable
+from edgesplit.release import PROTOCOL
 from edgesplit.wire.endpoints import remove_socket, serve
 from edgesplit.wire.frames import PackedTensor
 from edgesplit.wire.headers import ExecutionKey, Hello

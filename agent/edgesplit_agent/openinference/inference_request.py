@@ -14,9 +14,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from edgesplit.control.messages import TensorSpec
 from edgesplit.errors import InvalidInput, InvalidTensor
-from edgesplit.wire.tensors import DTYPES
+from edgesplit.wire.tensors import DTYPES, TensorSpec
 from edgesplit_agent.openinference.datatypes import datatype_of, dtype_of
 from edgesplit_agent.openinference.failures import BodyTooLarge
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from edgesplit.control.messages import TensorSpec
 from edgesplit.errors import NotDeployed, UnknownModel
+from edgesplit.wire.tensors import TensorSpec
 from edgesplit_agent.openinference.datatypes import datatype_of
 from edgesplit_agent.serving.served_models import ModelDescription
 

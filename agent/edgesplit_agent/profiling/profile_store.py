@@ -16,8 +16,8 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from edgesplit.control.messages import Origin
 from edgesplit.control.profile_messages import ExecutionProfile, ModelOffer
+from edgesplit.planning.origins import Origin
 
 __all__ = ["GraphTimes", "ProfileStore", "replace_file"]
 

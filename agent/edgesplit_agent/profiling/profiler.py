@@ -25,7 +25,7 @@ import msgspec
 import numpy as np
 import structlog
 
-from edgesplit.control.messages import GraphRef, TensorSpec
+from edgesplit.control.messages import GraphRef
 from edgesplit.control.profile_messages import (
     CalibrationGraph,
     CalibrationPlan,
@@ -37,7 +37,7 @@ from edgesplit.control.profile_messages import (
 )
 from edgesplit.errors import EdgesplitError, PreparationFailed
 from edgesplit.planning.origins import weakest
-from edgesplit.wire.tensors import Array
+from edgesplit.wire.tensors import Array, TensorSpec
 from edgesplit_agent.artifacts.cache import BlobCache
 from edgesplit_agent.compute.background_work import BackgroundWork
 from edgesplit_agent.compute.providers import CPU

@@ -11,8 +11,7 @@ import time
 from dataclasses import dataclass, field
 
 from edgesplit.control.figure_messages import Usage
-from edgesplit.control.messages import Origin
-from edgesplit.planning.origins import weakest
+from edgesplit.planning.origins import Origin, weakest
 from edgesplit_agent.reporting.collectors.power.sensor import Power
 
 __all__ = ["UsageBook"]

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from edgesplit.control.messages import TensorSpec
-from edgesplit.wire.tensors import Array
+from edgesplit.wire.tensors import Array, TensorSpec
 from edgesplit_agent.serving.engine import Engine
 from edgesplit_agent.serving.machine.request_flow import RequestFlow
 

@@ -16,9 +16,9 @@ from typing import Any
 import msgspec
 import structlog
 
-from edgesplit.control.messages import PROTOCOL
 from edgesplit.errors import EdgesplitError, InvalidInput, ProtocolMismatch
 from edgesplit.operations.operation import OPERATION_REQUEST, Operation, OperationRequest, Reply
+from edgesplit.release import PROTOCOL
 
 __all__ = ["Inbox", "Progress", "Send"]
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from edgesplit.control.topic_table import everything_of_node, topics_of_node
 from edgesplit.errors import InvalidInput, NodeOnline, UnknownNode
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.names import checked_name
 from edgesplit.operations.fleet_operations import NodeRemovedDocument
+from edgesplit.topic_table import everything_of_node, topics_of_node
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.registry import Registry

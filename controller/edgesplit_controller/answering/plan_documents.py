@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from edgesplit.control.figure_messages import Usage
-from edgesplit.control.messages import Origin
 from edgesplit.operations.goal_operations import PinRow
 from edgesplit.operations.plan_operations import (
     ComponentRow,
@@ -22,7 +21,7 @@ from edgesplit.operations.plan_operations import (
     PlanDocument,
 )
 from edgesplit.planning.battery_allowance import BatteryAllowance
-from edgesplit.planning.origins import weakest
+from edgesplit.planning.origins import Origin, weakest
 from edgesplit.planning.plan import Assignment, per_node
 from edgesplit_controller.answering.energy_report import energy_rows
 from edgesplit_controller.deciding.changes.declined import Declined

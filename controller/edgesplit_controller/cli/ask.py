@@ -17,7 +17,6 @@ from typing import Any, Self, TypeVar
 import click
 import msgspec
 
-from edgesplit.control.messages import PROTOCOL
 from edgesplit.control.registration_messages import CONTROLLER_STATUS, ControllerStatus
 from edgesplit.errors import (
     BrokerUnreachable,
@@ -32,6 +31,7 @@ from edgesplit.mqtt.broker_address import NO_FILES, BrokerAddress, TlsFiles
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.mqtt.topic import ROOT
 from edgesplit.operations.operation import OPERATION_REQUEST, REPLY, Operation, OperationRequest, Reply
+from edgesplit.release import PROTOCOL
 from edgesplit_controller.cli.common import Settings
 from edgesplit_controller.cli.progress import progress_display
 

@@ -16,13 +16,13 @@ import msgspec
 
 from edgesplit.control.event_messages import EventLevel
 from edgesplit.control.figure_messages import NODE_METRICS, LinkMetrics, LinkState, NodeMetrics, Usage
-from edgesplit.control.messages import PROTOCOL
 from edgesplit.control.plan_messages import Observed
 from edgesplit.control.profile_messages import ExecutionProfile, ProfileReport
 from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.errors import UnknownNode
 from edgesplit.formatting import time_span
 from edgesplit.mqtt.topic import Topic
+from edgesplit.release import PROTOCOL
 from edgesplit_controller.fleet.usage_sums import UsageSums
 
 __all__ = ["FleetChange", "FleetNode", "Registry"]

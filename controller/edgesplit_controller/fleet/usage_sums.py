@@ -12,8 +12,7 @@ from functools import reduce
 import msgspec
 
 from edgesplit.control.figure_messages import Usage
-from edgesplit.control.messages import Origin
-from edgesplit.planning.origins import weakest
+from edgesplit.planning.origins import Origin, weakest
 
 __all__ = ["UsageSums"]
 

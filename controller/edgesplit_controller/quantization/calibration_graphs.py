@@ -12,8 +12,9 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import onnx
 
-from edgesplit.control.messages import GraphRef, TensorSpec
+from edgesplit.control.messages import GraphRef
 from edgesplit.control.profile_messages import CalibrationGraph, CalibrationPlan
+from edgesplit.wire.tensors import TensorSpec
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.cut import cut
 from edgesplit_controller.graph.model_graph import ModelGraph

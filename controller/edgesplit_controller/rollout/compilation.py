@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import msgspec
 import onnx
 
-from edgesplit.control.messages import TensorSpec, WeightRef
+from edgesplit.control.messages import WeightRef
 from edgesplit.control.plan_messages import ComponentSpec, EpochSpec, Route
 from edgesplit.planning.plan import Assignment, Component, Evaluation
-from edgesplit.wire.tensors import tensor_bytes
+from edgesplit.wire.tensors import TensorSpec, tensor_bytes
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.cut import ComponentGraph, cut
 from edgesplit_controller.graph.graph_refs import graph_ref

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import msgspec
 
-from edgesplit.control.messages import TensorSpec
 from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment, Component, Evaluation, NodeShare, Status
 from edgesplit.planning.problem import Problem
+from edgesplit.wire.tensors import TensorSpec
 from edgesplit_controller.storage.rollout_state import EpochPlan, Rollout
 
 __all__ = ["DeploymentState", "FallbackRecord", "LocalFallback", "PlanRecord", "State", "Tightening"]

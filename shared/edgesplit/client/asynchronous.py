@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from edgesplit.control.messages import PROTOCOL
 from edgesplit.errors import (
     EdgesplitError,
     InvalidInput,
@@ -28,7 +27,7 @@ from edgesplit.errors import (
     Unreachable,
     error_from_code,
 )
-from edgesplit.release import installed_version
+from edgesplit.release import PROTOCOL, installed_version
 from edgesplit.wire.connection import Connection, FrameGate, Leaving
 from edgesplit.wire.endpoints import open_connection
 from edgesplit.wire.frames import Frame, FrameLimits, check_hello, pack_tensors, unpack_tensors

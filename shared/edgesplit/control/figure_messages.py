@@ -6,8 +6,9 @@ never changed. Not here: execution times (`control/profile_messages.py`), noise 
 
 from __future__ import annotations
 
-from edgesplit.control.messages import Message, Origin
+from edgesplit.control.messages import Message
 from edgesplit.mqtt.topic import LARGE_BYTES, SMALL_BYTES, Topic
+from edgesplit.planning.origins import Origin
 
 __all__ = ["LINK_METRICS", "NODE_METRICS", "USAGE", "LinkMetrics", "LinkState", "NodeMetrics", "UnreachedPeer", "Usage"]
 

@@ -1,41 +1,19 @@
 """What all control-plane messages between controller and agents have in common.
 
-Owns: the base of the JSON payloads, the protocol's version, and the values that several subjects use (tensors, graphs,
-origins of figures). Its rule: a released message is never changed, a new one is added; unknown keys are ignored, so that a
+Owns: the base of the JSON payloads, and the references to graphs and weights that several subjects use. Its rule: a released message is never changed, a new one is added; unknown keys are ignored, so that a
 newer peer can say more. Not here: any message (`control/*_messages.py`), splitctl's (`operations/`),
 data-plane frames (`wire/frames.py`).
 """
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 
-__all__ = ["PROTOCOL", "GraphRef", "Message", "Origin", "TensorSpec", "WeightRef"]
-
-PROTOCOL = 1
-"""Version of control messages and frames together; peers that differ say so and part."""
-
-Origin = Literal["measured", "modelled", "configured"]
+__all__ = ["GraphRef", "Message", "WeightRef"]
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     """Base of all control messages: immutable, keyword-only, unknown keys ignored."""
-
-
-class TensorSpec(Message, frozen=True, kw_only=True):
-    """A tensor's name, numpy dtype name and static shape.
-
-    Attributes:
-        name: Its ONNX name, or that on the wire.
-        dtype: Numpy's name of its type.
-        shape: Elements along each axis.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
 
 
 class WeightRef(Message, frozen=True, kw_only=True):

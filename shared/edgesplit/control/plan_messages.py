@@ -11,9 +11,10 @@ from typing import Literal
 
 import msgspec
 
-from edgesplit.control.messages import GraphRef, Message, TensorSpec
+from edgesplit.control.messages import GraphRef, Message
 from edgesplit.mqtt.topic import LARGE_BYTES, Topic
 from edgesplit.retrying import Retrying
+from edgesplit.wire.tensors import TensorSpec
 
 __all__ = [
     "DEPLOYMENT",

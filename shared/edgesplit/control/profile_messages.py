@@ -11,9 +11,11 @@ from typing import Literal
 
 import msgspec
 
-from edgesplit.control.messages import GraphRef, Message, Origin, TensorSpec
+from edgesplit.control.messages import GraphRef, Message
 from edgesplit.mqtt.topic import LARGE_BYTES, Topic
+from edgesplit.planning.origins import Origin
 from edgesplit.retrying import Retrying
+from edgesplit.wire.tensors import TensorSpec
 
 __all__ = [
     "LIVE_TIMINGS",

@@ -3,7 +3,7 @@
 Owns: connecting, reconnecting, subscriptions, typed publishing and decoding by the rows of topics, the republishing of
 retained state after a reconnect, and the sentence that says why there is no connection. Its rule: handlers run on the loop
 that made the bus. A payload that does not decode is reported and dropped, it never stops the daemon. A program with a
-registration says nothing before its name is its own. Not here: the rows (`control/topic_table.py`), what messages mean,
+registration says nothing before its name is its own. Not here: the rows (`topic_table.py`), what messages mean,
 the MQTT library (`mqtt/paho_client.py`), the defence of retained messages (`mqtt/retained_state.py`).
 """
 

@@ -2,7 +2,7 @@
 
 Owns: what one row of the table of topics says, and how a topic is made of names and read back. Its rule: what is
 published, subscribed to, decoded, defended and removed follows from the row; nobody else spells a topic. Not here: the rows
-(each beside the type of its messages, `control/*_messages.py`), the table (`control/topic_table.py`), the connection
+(each beside the type of its messages, `control/*_messages.py`), the table (`topic_table.py`), the connection
 (`mqtt/bus.py`).
 """
 

@@ -1,7 +1,7 @@
 """Whether a topic is one that an MQTT subscription names, asked for every message of every subscription.
 
 Owns: the answers that are remembered, for the same few topics come again and again. Its rule: MQTT's own rules (paho's); what
-strangers name takes no room. Not here: the topics (`control/topic_table.py`).
+strangers name takes no room. Not here: the topics (`topic_table.py`).
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ from typing import Literal
 
 import msgspec
 
-from edgesplit.control.messages import TensorSpec
 from edgesplit.operations.tagged_operation import TaggedOperation
 from edgesplit.planning.goals import Goals
+from edgesplit.wire.tensors import TensorSpec
 
 __all__ = [
     "AddModel",

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import msgspec
 
-from edgesplit.control.messages import Origin, TensorSpec
 from edgesplit.operations.fleet_operations import SpeedRow
 from edgesplit.operations.goal_operations import PinRow
 from edgesplit.operations.tagged_operation import TaggedOperation
 from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import Goals
+from edgesplit.planning.origins import Origin
 from edgesplit.planning.plan import NodeShare, TimelineEntry
+from edgesplit.wire.tensors import TensorSpec
 
 __all__ = [
     "ComponentRow",

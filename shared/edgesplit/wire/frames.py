@@ -31,8 +31,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from edgesplit.control.messages import PROTOCOL
 from edgesplit.errors import FrameMalformed, FrameTooLarge, ProtocolMismatch
+from edgesplit.release import PROTOCOL
 from edgesplit.wire.codecs import check_codec, decode, encode, payload_layout
 from edgesplit.wire.headers import Header, Hello, Infer, Probe, Result, TensorHead, Tensors
 from edgesplit.wire.tensors import DTYPES, Array, as_bytes, contiguous, dtype_name

@@ -26,10 +26,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import structlog
 
-from edgesplit.control.messages import TensorSpec
 from edgesplit.control.plan_messages import ComponentSpec
 from edgesplit.errors import PreparationFailed, RuntimeStarved
-from edgesplit.wire.tensors import Array
+from edgesplit.wire.tensors import Array, TensorSpec
 from edgesplit_agent.compute.prepacking.external_data import Entries, external_entries, with_external_entries
 from edgesplit_agent.compute.prepacking.prepacked_format import SAVES_PREPACKED, TRIED, is_prepacked, moved_buffers
 from edgesplit_agent.compute.runtime import (

@@ -12,11 +12,10 @@ from typing import TypeAlias
 
 import msgspec
 
-from edgesplit.control.messages import TensorSpec
 from edgesplit.control.plan_messages import EpochSpec, EpochState
 from edgesplit.errors import EdgesplitError
 from edgesplit.wire.headers import ExecutionKey
-from edgesplit.wire.tensors import Array
+from edgesplit.wire.tensors import Array, TensorSpec
 
 __all__ = [
     "Action",

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from edgesplit.control.messages import TensorSpec
 from edgesplit.control.plan_messages import ComponentSpec, EpochSpec, Route
 from edgesplit.errors import InvalidTensor
 from edgesplit.wire.headers import ExecutionKey
-from edgesplit.wire.tensors import Array, dtype_name
+from edgesplit.wire.tensors import Array, TensorSpec, dtype_name
 from edgesplit_agent.serving.machine.actions import Action, SendCoded, SendTensors
 
 __all__ = ["Execution"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgesplit.control.messages import TensorSpec
 from edgesplit.formatting import UNKNOWN, joules, number, percent, size, speed, time_span, watts
 from edgesplit.operations.fleet_operations import LinkRow, NodeRow, SpeedRow
 from edgesplit.operations.model_operations import (
@@ -20,6 +19,7 @@ from edgesplit.operations.model_operations import (
     TighteningDocument,
 )
 from edgesplit.planning.goals import Goals
+from edgesplit.wire.tensors import TensorSpec
 from edgesplit_controller.cli.views.layout import console, plain_table, properties
 from edgesplit_controller.cli.views.profile_view import failing_lines, profiling_lines
 

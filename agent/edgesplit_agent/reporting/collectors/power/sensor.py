@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from edgesplit.control.messages import Origin
+from edgesplit.planning.origins import Origin
 
 __all__ = ["SHORTEST_S", "Power", "PowerSensor", "SensorForbidden", "SensorTraits", "SensorUnavailable", "close_sensor"]
 
