@@ -55,9 +55,8 @@ def meanings(struct: Struct) -> dict[str, tuple[str, str]]:
         for entry in re.split(r"\n(?=    \S)", section[1]) if section else ():
             names, _, meaning = " ".join(entry.split()).partition(": ")
             unit = UNIT.search(meaning)
-            units = unit[1].split(", ") if unit else [""]
-            for index, name in enumerate(names.split(", ")):
-                said[name] = (UNIT.sub("", meaning), units[min(index, len(units) - 1)])
+            for name in names.split(", "):
+                said[name] = (UNIT.sub("", meaning), unit[1] if unit else "")
     return said
 
 

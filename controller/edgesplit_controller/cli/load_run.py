@@ -39,7 +39,7 @@ class TimedAnswer(Protocol):
 
 
 class LatencyFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """Of the completed requests; None without any. [s]
+    """Latency of the completed requests; None without any.
 
     Attributes:
         p50: Half of them took at most this. [s]
@@ -70,8 +70,8 @@ class TrafficDocument(msgspec.Struct, frozen=True, kw_only=True):
     """Result of `splitctl infer`.
 
     Attributes:
-        count: Requests sent.
-        failed: Those of them without an answer.
+        count: How many requests were sent.
+        failed: How many of them brought no answer.
         latency_s: Of the completed requests.
         epochs: Plans the answers came from, each once, in the order in which they first answered.
         first_error: Why the first failed request failed.

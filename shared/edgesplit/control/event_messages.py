@@ -24,10 +24,10 @@ class Event(Message, frozen=True, kw_only=True):
     Attributes:
         at_unix_s: When it happened, on the clock of whoever tells it. [s since the epoch]
         origin: Who tells it: `controller`, or a node.
-        kind: Kebab-case; those with a history or a level of their own stand in `control/event_kinds.py`.
+        kind: What sort of event; `control/event_kinds.py` lists those with a history or a level of their own.
         text: One sentence.
-        model: It is about, or empty.
-        node: It is about, or empty.
+        model: Name of the model it is about, or empty.
+        node: Name of the node it is about, or empty.
         data: Figures behind it (trigger, old and new prediction, switch cost, verdict), keys with units.
         level: Information, a warning (it works, though not as it should), or an error (somebody has to do something).
         heard_unix_s: When the controller took it in, on its clock: by that it is selected and forgotten; 0 before.

@@ -42,7 +42,7 @@ class NoiseReport(Message, frozen=True, kw_only=True):
         model: Of which model.
         epoch: Whose requests were checked.
         samples: Checked requests; the figures are None without one.
-        mean: Of their noise.
+        mean: Mean of their noise.
         deviation: Sample standard deviation; 0 of a single one.
         max: The largest.
         last: The latest.

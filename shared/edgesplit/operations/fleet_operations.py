@@ -53,8 +53,8 @@ class FailingRow(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         what: `profiling MODEL` or `preparing epoch N of MODEL`.
-        reason: Of the last failure.
-        attempts: Failed tries so far.
+        reason: Why it failed last.
+        attempts: How many tries failed so far.
         failing_s: Since the first of them. [s]
         next_try_s: Until the next one; 0: under way. [s]
     """
@@ -70,7 +70,7 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
     """One row of `splitctl nodes`; figures are None until the node reported them.
 
     Attributes:
-        name: Of the node.
+        name: Name of the node.
         online: Whether its agent is connected to the broker.
         advertise: host:port where peers and clients reach its data plane.
         cpu_percent: Load of all cores together. [%]
@@ -78,11 +78,11 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
         compute_w: Power drawn by computing. [W]
         transmit_w: Power drawn by sending. [W]
         power_origin: Where the watts come from: `measured`, `modelled` or `configured`.
-        version: Of edgesplit there.
+        version: Version of edgesplit there.
         runtime: Name and version of its inference runtime.
         emulated: Its speed and links are those of an `[emulation]` section, not the machine's.
         refused: Why it is not used (another protocol version); else empty.
-        speeds: By model that the node has profiled.
+        speeds: How fast it computes each model that it has profiled, by the model's name.
         providers: Execution providers its sessions really got; empty before the first session.
         power_sensor: Where its watts come from, `constant` for the configuration.
         power_problem: Why configured watts stand in for a sensor; empty where they do not.
@@ -125,7 +125,7 @@ class NodeRemovedDocument(msgspec.Struct, frozen=True, kw_only=True):
     """`splitctl node remove`.
 
     Attributes:
-        name: Of the node.
+        name: Name of the node.
         topics: Retained messages that were removed from the broker.
         named_by: Models whose pins or forbidden nodes still name it.
     """

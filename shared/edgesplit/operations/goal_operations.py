@@ -57,7 +57,7 @@ class WeightsRow(msgspec.Struct, frozen=True, kw_only=True):
     """Result of `set-weights` for one model; `changed` is whether the assignment differs from before.
 
     Attributes:
-        model: Its name.
+        model: Name of the model.
         epoch: Number of the plan that serves now.
         changed: Whether the assignment differs from before.
         warnings: As in `DeployDocument`.
@@ -115,7 +115,7 @@ class PinsDocument(msgspec.Struct, frozen=True, kw_only=True):
     """Result of `pin` and `unpin`: the pins there are now; epoch 0 while the model is not deployed.
 
     Attributes:
-        model: Its name.
+        model: Name of the model.
         epoch: Number of the plan that serves now; 0 while the model is not deployed.
         changed: Whether the assignment differs from before.
         pins: All there are now, in the order they were made.
@@ -147,7 +147,7 @@ class ForbiddenRow(msgspec.Struct, frozen=True, kw_only=True):
     """Result of `forbid` and `allow` for one model: the nodes it may not use now.
 
     Attributes:
-        model: Its name.
+        model: Name of the model.
         epoch: Number of the plan that serves now; 0 while the model is not deployed.
         changed: Whether the assignment differs from before.
         forbidden: Nodes it may not use now.

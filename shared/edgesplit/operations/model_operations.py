@@ -58,13 +58,14 @@ class NoiseModelDocument(msgspec.Struct, frozen=True, kw_only=True):
     """How well the noise regressor fits. R2 are None without candidates.
 
     Attributes:
-        degree: Of the interaction polynomial.
+        degree: Degree of the interaction polynomial.
         r2_train: Coefficient of determination on what it was fitted to. [1]
         r2_test: The same on patterns held out. [1]
         seconds: Time the modelling took. [s]
-        patterns: Sets of quantized operators that were measured.
+        patterns: How many sets of quantized operators were measured.
         full_noise: Measured noise with every candidate quantized. [1]
-        margin: In the intercept, so that measured noise stays below the prediction for about 99 % of patterns. [1]
+        margin: What was added to the intercept, so that measured noise stays below the prediction for about 99 % of
+            patterns. [1]
         metric: What noise is: `rho`, or the user's module:function.
     """
 
@@ -82,10 +83,10 @@ class CodecsDocument(msgspec.Struct, frozen=True, kw_only=True):
     """What was measured of wire codecs when a model was added.
 
     Attributes:
-        tensors: That could be coded.
+        tensors: How many could be coded.
         measured: Those whose noise was measured on every lossy codec; the others are only offered lossless ones.
-        samples: Each was measured on.
-        margin: All noise was multiplied by. [1]
+        samples: How many each was measured on.
+        margin: What all noise was multiplied by. [1]
         joint: Largest noise of tensors coded together as a share of the sum of their figures. [1]
         seconds: Time it took. [s]
     """
@@ -102,12 +103,12 @@ class ProfilingRow(msgspec.Struct, frozen=True, kw_only=True):
     """Where a node stands with profiling a model, of `splitctl model show`.
 
     Attributes:
-        node: That profiles.
+        node: Name of the node.
         state: `done`; `running`; `retrying` (it failed for a passing reason and is tried again); `failed` (for good);
             `waiting` (nothing was heard yet).
         fraction: Done share of what runs. [1]
         reason: Why it fails or failed.
-        attempts: Failed tries so far.
+        attempts: How many tries failed so far.
         failing_s: Since the first of them; None where it did not fail. [s]
         next_try_s: Until the next one; 0: under way; None where it is not tried again. [s]
     """
@@ -125,11 +126,11 @@ class ModelAddedDocument(msgspec.Struct, frozen=True, kw_only=True):
     """Result of `splitctl model add`.
 
     Attributes:
-        name: Of the model.
+        name: Name of the model.
         sha256: Digest of its .onnx file.
-        operators: That can be placed: constants and folded shape arithmetic are not.
-        units: Operators that are always placed together count as one.
-        tensors: That operators hand to each other.
+        operators: How many can be placed; constants and folded shape arithmetic are not.
+        units: How many units they make, operators that are always placed together.
+        tensors: How many tensors operators hand to each other.
         quantizable: Operators that may run in int8.
         noise_model: How noise is modelled, and how well.
         warnings: Sentences (calibration generated, batch axis fixed, a node that could not profile).
@@ -166,10 +167,10 @@ class ProfiledRow(msgspec.Struct, frozen=True, kw_only=True):
     """What came of `splitctl model profile` on one node.
 
     Attributes:
-        node: That was asked.
+        node: Name of the node.
         state: `done`; `retrying` (failed, tried again by itself); `failed` (for good); `offline`; `silent` (it did not
             answer in time).
-        seconds: From the request on. [s]
+        seconds: Time it took, from the request on. [s]
         reason: Why it is not done; empty where it is.
         whole_s: The whole model in float as measured now, None where it was not. [s]
         next_try_s: Until it is tried again; None where it is not. [s]
@@ -197,13 +198,13 @@ class TighteningDocument(msgspec.Struct, frozen=True, kw_only=True):
     """That a model's noise model proved wrong on served requests and predicts more since.
 
     Attributes:
-        factor: On everything the noise model predicts. [1]
+        factor: What everything that the noise model predicts is multiplied with. [1]
         float_only: The noise model is not believed any more: under a bound only float is planned.
         epoch: The last that exceeded its bound; the other figures are of it.
-        samples: Checked requests.
+        samples: How many requests were checked.
         predicted: Noise of its plan under the noise model as it was then. [1]
         measured: Their mean noise. [1]
-        bound: That it exceeded. [1]
+        bound: The bound that they exceeded. [1]
         at_unix_s: When that was found. [s since the epoch]
     """
 
@@ -221,16 +222,16 @@ class ModelDocument(msgspec.Struct, frozen=True, kw_only=True):
     """A row of `model list`, and `model show`.
 
     Attributes:
-        name: Of the model.
+        name: Name of the model.
         sha256: Digest of its .onnx file.
-        operators: That can be placed: constants and folded shape arithmetic are not.
-        units: Operators that are always placed together count as one.
-        tensors: That operators hand to each other.
+        operators: How many can be placed; constants and folded shape arithmetic are not.
+        units: How many units they make, operators that are always placed together.
+        tensors: How many tensors operators hand to each other.
         quantizable: Operators that may run in int8.
         noise_model: How noise is modelled, and how well.
         inputs: What a request brings, in order.
         outputs: What it is answered, in order.
-        weight_bytes: Of all weights in float. [B]
+        weight_bytes: Size of all weights in float. [B]
         deployed: Whether a plan of it serves.
         source: Node where its requests arise; None while it is not deployed.
         epoch: Number of the active plan; None while it is not deployed.

@@ -54,9 +54,9 @@ class DeployDocument(msgspec.Struct, frozen=True, kw_only=True):
     """Result of `deploy` and `undeploy`.
 
     Attributes:
-        model: Its name.
+        model: Name of the model.
         epoch: Number of the plan that serves now, or that ended.
-        seconds: From the request on. [s]
+        seconds: Time it took, from the request on. [s]
         reason: Why the plan was made; empty where there is nothing to say.
         warnings: Sentences (a noise bound that will not be checked).
     """
@@ -100,7 +100,7 @@ class FallbackRow(msgspec.Struct, frozen=True, kw_only=True):
     """The plan that takes over when a node is lost.
 
     Attributes:
-        epoch: Number of the plan.
+        epoch: Number of the plan, its epoch.
         latency_s: End of its simulated timeline. [s]
         energy_j: Of all nodes, per request. [J]
         noise: Of the output. [1]
@@ -122,7 +122,7 @@ class EnergyRow(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         predicted_compute_j: What the plan expects of computing, coding included. [J]
         predicted_transmit_j: What it expects of sending. [J]
-        requests: What the measured means stand on.
+        requests: How many the measured means stand on.
         compute_j: Integrated over served requests; None before there was one. [J]
         compute_origin: Of `compute_j`; None with it.
         transmit_j: Seconds of sending times configured watts; None before there was a request. [J]
@@ -142,8 +142,8 @@ class MeasuredNoise(msgspec.Struct, frozen=True, kw_only=True):
     """Noise of the epoch's requests that were checked against the float model; figures are None without one.
 
     Attributes:
-        samples: Checked requests.
-        mean: Of their noise. [1]
+        samples: How many requests were checked.
+        mean: Mean of their noise. [1]
         max: The largest. [1]
         last: The latest. [1]
         deviation: Their sample standard deviation. [1]
@@ -166,8 +166,8 @@ class MeasuredDocument(msgspec.Struct, frozen=True, kw_only=True):
     """What serving the epoch cost so far; means per request, None until there was one.
 
     Attributes:
-        requests: Completed ones.
-        failed: Those that ended in an error.
+        requests: How many were completed.
+        failed: How many ended in an error.
         latency_s: Mean, at the source. [s]
         energy_j: Mean, of all nodes. [J]
         device_energy_j: Mean, of the source. [J]
@@ -188,8 +188,8 @@ class DeclinedDocument(msgspec.Struct, frozen=True, kw_only=True):
     """Plans that were made again and declined, most of them over changes too small for an event.
 
     Attributes:
-        count: Since the controller started.
-        since_unix_s: When that was. [s since the epoch]
+        count: How many since the controller started.
+        since_unix_s: When it started. [s since the epoch]
         last_unix_s: When the last one was; None without one. [s since the epoch]
         last_reason: What it was planned for, and why the plan stays.
     """
@@ -204,8 +204,8 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
     """`splitctl plan NAME`: the active plan. All figures but `measured` are predicted.
 
     Attributes:
-        model: Its name.
-        epoch: Number of the plan.
+        model: Name of the model.
+        epoch: Number of the plan, its epoch.
         status: Of the last decision: `optimal` (no plan has a lower score, proven) or `feasible`.
         latency_s: End of the simulated timeline. [s]
         energy_j: Of all nodes, per request. [J]

@@ -38,7 +38,7 @@ class ExplainDocument(msgspec.Struct, frozen=True, kw_only=True):
     """Result of `explain`; `complete` is whether time sufficed for everything there was to try.
 
     Attributes:
-        model: Its name.
+        model: Name of the model.
         epoch: Number of the active plan.
         cuts: Why each tensor crosses a link.
         binding: Constraints without which a better plan exists.
@@ -111,14 +111,14 @@ class WhatIfDocument(msgspec.Struct, frozen=True, kw_only=True):
     """Result of `what-if`.
 
     Attributes:
-        model: Its name.
+        model: Name of the model.
         epoch: Number of the active plan.
         supposed: What was supposed, one sentence each.
         active: The active plan as it is.
         active_then: The active plan under what was supposed; None where it could not run.
         then: The plan that would be made.
-        same: It is the active one.
-        moved: Operators that would change their node.
+        same: Whether that is the active one.
+        moved: How many operators would change their node.
         solve_s: What planning took. [s]
     """
 
@@ -153,7 +153,7 @@ class FrontierRow(msgspec.Struct, frozen=True, kw_only=True):
         status: `optimal` (proven to be on the frontier) or `feasible`.
         per_node: Node to what sits on it.
         quantized: Operators that run in int8.
-        active: It is the active plan.
+        active: Whether it is the active plan.
     """
 
     latency_s: float
@@ -171,7 +171,7 @@ class FrontierDocument(msgspec.Struct, frozen=True, kw_only=True):
     """Result of `frontier`: points by rising latency; `active` is the active plan, which need not lie on it.
 
     Attributes:
-        model: Its name.
+        model: Name of the model.
         epoch: Number of the active plan.
         latency_model: The planner's, `sum` or `critical-path`.
         points: By rising latency.

@@ -15,10 +15,10 @@ class CutReason(msgspec.Struct, frozen=True, kw_only=True):
     """Why a tensor crosses a link; changes are those of the best plan without this cut, None where unknown.
 
     Attributes:
-        tensor: That travels.
+        tensor: Name of the tensor.
         from_: Sending node.
         to: Receiving node.
-        bytes: On the wire. [B]
+        bytes: Its size on the wire. [B]
         transfer_s: Latency of the link included. [s]
         latency_change_s: Of the best plan without this cut, against the active one. [s]
         energy_change_j: Likewise. [J]

@@ -20,7 +20,7 @@ class PinRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         kind: `pattern`: those whose name it matches; `first`: the first of them in topological order; `input`: those
             that read an input of the model.
         pattern: Shell-style (`*`, `?`, `[abc]`), case-sensitive.
-        first: How many.
+        first: How many, for `first`.
         nodes: Where they may run; empty is the source, whichever it is.
     """
 
@@ -36,7 +36,7 @@ class PinRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Goals(msgspec.Struct, frozen=True, kw_only=True):
-    """Goals of a model. [J] for energy; None is no limit.
+    """Goals of a model; None is no limit.
 
     Attributes:
         latency_weight: Weight of latency in the score. [1]

@@ -65,9 +65,9 @@ class NodeShare(msgspec.Struct, frozen=True, kw_only=True):
     """How much of a plan sits on a node.
 
     Attributes:
-        operators: ONNX operators.
-        components: Components.
-        quantized: Placed operators (units) that run in int8.
+        operators: How many ONNX operators.
+        components: How many components.
+        quantized: How many placed operators (units) run in int8.
     """
 
     operators: int
@@ -83,8 +83,8 @@ class TimelineEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         start_s: When it starts. [s]
         end_s: When it ends; for a transfer, when the tensor has arrived. [s]
         node: Where it happens, unless a transfer.
-        source: Sending node of a transfer (`from` in JSON).
-        target: Receiving node of a transfer (`to` in JSON).
+        source: Sending node of a transfer.
+        target: Receiving node of a transfer.
         component: Identifier of the component that computes.
         tensor: Name of the tensor that is coded or travels.
     """

@@ -107,7 +107,7 @@ class Tensors(_Header, frozen=True, kw_only=True, tag="tensors"):
 
     Attributes:
         sequence: Comes back in the Ack.
-        model: Its name.
+        model: Name of the model.
         epoch: Number of the plan the request runs on.
         request: Identifier of the request, given by its source.
         tensors: What the body holds, in its order.
@@ -233,8 +233,8 @@ class Abort(_Header, frozen=True, kw_only=True, tag="abort"):
     """A request cannot be completed on this epoch; `origin` is the node where it failed.
 
     Attributes:
-        model: Its name.
-        epoch: Number of the plan.
+        model: Name of the model.
+        epoch: Number of the plan, its epoch.
         request: Identifier of the request.
         code: The condition, as in `edgesplit.errors`.
         message: One sentence.
