@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from edgesplit_controller.planner import noise_of
 from edgesplit_controller.planner.bounds.elimination import plan_elimination
+from edgesplit_controller.planner.bounds.noise_patterns import pattern_table
 from edgesplit_controller.planner.bounds.reduction import unreduced
 from edgesplit_controller.planner.cpsat.minimisation import build_model, solve_goal
 from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.meaning.costs import costs_of
 from edgesplit_controller.planner.meaning.measures import ENERGY, ENERGY_GOAL, LATENCY, LATENCY_GOAL, Goal, SumLimit
-from edgesplit_controller.planner.meaning.noise_patterns import pattern_table
 from edgesplit_controller.planner.solving.node_subsets import plans_on_subsets
 from edgesplit_controller.planner.solving.recombination import recombine
 from edgesplit_controller.planner.solving.session import Session

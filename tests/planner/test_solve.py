@@ -86,7 +86,7 @@ def test_better_starts_change_the_way_and_not_the_answer(monkeypatch: pytest.Mon
 def test_without_a_table_of_patterns_the_polynomial_itself_bounds_noise(
     monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setattr("edgesplit_controller.planner.meaning.noise_patterns.MAX_TABLE", 0)
+    monkeypatch.setattr("edgesplit_controller.planner.bounds.noise_patterns.MAX_TABLE", 0)
     assert_optimal(random_problem(seed, operators=4))
 
 

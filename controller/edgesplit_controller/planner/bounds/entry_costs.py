@@ -29,12 +29,12 @@ class Entries:
     """All entries of all factors, one after the other.
 
     Attributes:
-        measures: Shape (measures, entries); 0 where there are several ways to pay, infinite where there is none.
-        first: Per entry the first of several ways; -1 where there is one at most.
-        count: Per entry, how many ways; 1 where there is one at most.
-        ways: Measures of all ways where there are several, shape (measures, ways).
+        measures: Shape (measures, entries); 0 where there are several options, infinite where there is none.
+        first: Per entry the first of several options; -1 where there is one at most.
+        count: Per entry, how many options; 1 where there is one at most.
+        options: Measures of all options where there are several, shape (measures, options).
         mode: Of each of these, the place in its tensor's list of modes.
-        only: Per entry, that place where there is one way; -1 where nothing is sent.
+        only: Per entry, that place where there is one option; -1 where nothing is sent.
         sends: Whether anything travels coded at all.
         operators: Factors before those of tensors.
     """
@@ -42,7 +42,7 @@ class Entries:
     measures: Floats
     first: Ints
     count: Ints
-    ways: Floats
+    options: Floats
     mode: Ints
     only: Ints
     sends: bool
@@ -64,7 +64,7 @@ class Entries:
             count = np.ones(len(states.at), dtype=np.int64)
             first[having], count[having] = self.first[entry], self.count[entry]
             if (first >= 0).any():
-                found.append(Alternatives(first, count, self.ways))
+                found.append(Alternatives(first, count, self.options))
         return found
 
     def modes(self, states: States, parts: Sequence[tuple[int, Sequence[int]]]) -> dict[int, int]:
@@ -72,7 +72,7 @@ class Entries:
 
         Args:
             states: As they were given to `alternatives`.
-            parts: States, and the way chosen per alternatives.
+            parts: States, and the option chosen per alternatives.
         """
         found: dict[int, int] = {}
         if not self.sends:
@@ -80,12 +80,12 @@ class Entries:
         chosen = np.array([state for state, _ in parts], dtype=np.int64)
         slot = 0
         for having, factor, entry in states.factors:
-            ways = np.full(len(parts), -1, dtype=np.int64)
+            options = np.full(len(parts), -1, dtype=np.int64)
             if (self.first[entry] >= 0).any():
-                ways = np.array([way[slot] for _, way in parts], dtype=np.int64)
+                options = np.array([option[slot] for _, option in parts], dtype=np.int64)
                 slot += 1
             place = np.minimum(np.searchsorted(having, chosen), len(having) - 1)
-            mode = np.where(ways >= 0, self.mode[ways] if len(self.mode) else -1, self.only[entry[place]])
+            mode = np.where(options >= 0, self.mode[options] if len(self.mode) else -1, self.only[entry[place]])
             charged = np.flatnonzero((having[place] == chosen) & (mode >= 0))
             found.update(zip((factor[place[charged]] - self.operators).tolist(), mode[charged].tolist(), strict=True))
         return found
@@ -116,9 +116,9 @@ def entries_of(relaxation: Relaxation, costs: Costs) -> Entries:
     single = np.where(number == 1, single, np.where(number > 1, 0.0, np.inf))
     table = np.repeat(np.arange(len(relaxation.modes)), [end - start for start, end in _wire_slices(relaxation, costs)])
     places = _places(relaxation, len(sending))
-    way = [np.flatnonzero(kept[:, entry]) for entry in several.tolist()]
+    option = [np.flatnonzero(kept[:, entry]) for entry in several.tolist()]
     of = np.repeat(several, number[several])
-    chosen = np.concatenate([np.zeros(0, dtype=np.int64), *way])
+    chosen = np.concatenate([np.zeros(0, dtype=np.int64), *option])
     first = np.full(before + sending.shape[2] + after, -1, dtype=np.int64)
     count = np.ones_like(first)
     first[before + several] = np.cumsum(number[several]) - number[several]
@@ -129,7 +129,7 @@ def entries_of(relaxation: Relaxation, costs: Costs) -> Entries:
         measures=np.concatenate([compute, _extended(single, rows), pattern], axis=1),
         first=first,
         count=count,
-        ways=_extended(sending[chosen, :, of].T, rows),
+        options=_extended(sending[chosen, :, of].T, rows),
         mode=places[table[of], chosen],
         only=only,
         sends=any(mode.codec is not None for tensor in costs.tensors for mode in tensor.modes),
@@ -153,8 +153,8 @@ def _extended(sending: Floats, rows: int) -> Floats:
 
 
 def _kept(sending: Floats) -> NDArray[np.bool_]:
-    """Ways that are possible and that no other one beats, shape (ways, entries); the first among equals."""
-    kept = np.array([(way < IMPOSSIBLE / 2).all(axis=0) for way in sending], dtype=bool)
+    """Options that are possible and that no other one beats, shape (options, entries); the first among equals."""
+    kept = np.array([(option < IMPOSSIBLE / 2).all(axis=0) for option in sending], dtype=bool)
     for later in reversed(range(len(sending))):
         for other in range(len(sending)):
             if other != later:

@@ -51,7 +51,7 @@ class Cap:
         most: The sum's upper bound, rounding errors granted.
         outside: Per state, the least that everything beyond its bag's table adds to the weighted sum: a label's own
             sum plus this bounds all its completions from below.
-        ahead: Per slot of children and state, what the children of later slots, and ways to pay, add at least, too.
+        ahead: Per slot of children and state, what the children of later slots, and options, add at least, too.
     """
 
     weights: Floats
@@ -62,12 +62,12 @@ class Cap:
 
 @dataclass(frozen=True, slots=True)
 class Alternatives:
-    """Ways to pay for one of a state's factors, as a codec trades size for noise.
+    """Options to pay for one of a state's factors, as a codec trades size for noise.
 
     Attributes:
-        first: Per state, its first way; -1 where there is no choice.
+        first: Per state, its first option; -1 where there is no choice.
         count: Per state, how many; 1 where there is no choice.
-        measures: Of each way, shape (measures, ways).
+        measures: Of each option, shape (measures, options).
     """
 
     first: Ints
@@ -75,14 +75,14 @@ class Alternatives:
     measures: Floats
 
     def least(self, weights: Floats) -> Floats:
-        """Per state, the least weighted sum of any way; 0 where there is no choice."""
+        """Per state, the least weighted sum of any option; 0 where there is no choice."""
         least = np.zeros(len(self.first))
         chosen = np.flatnonzero(self.first >= 0)
         first, count, sums = self.first[chosen], self.count[chosen], weights @ self.measures
-        for way in range(int(count.max(initial=0))):
-            cost = sums[np.minimum(first + way, len(sums) - 1)]
+        for option in range(int(count.max(initial=0))):
+            cost = sums[np.minimum(first + option, len(sums) - 1)]
             least[chosen] = np.where(
-                way == 0, cost, np.where(way < count, np.minimum(least[chosen], cost), least[chosen])
+                option == 0, cost, np.where(option < count, np.minimum(least[chosen], cost), least[chosen])
             )
         return least
 
@@ -93,7 +93,7 @@ class Finding:
 
     Attributes:
         measures: Shape (measures, labels).
-        parts: Of a label, the states it consists of and the ways chosen in each (-1 for none), one per `Alternatives`.
+        parts: Of a label, the states it consists of and the options chosen in each (-1 for none), one per `Alternatives`.
     """
 
     measures: Floats
@@ -108,13 +108,13 @@ class _Labels:
         state: Of each.
         values: Measures so far, shape (measures, labels).
         children: Per slot of children, the label taken from there, or -1.
-        ways: Per `Alternatives`, the way taken, or -1.
+        options: Per `Alternatives`, the option taken, or -1.
     """
 
     state: Ints
     values: Floats
     children: list[Ints] = field(default_factory=list)
-    ways: list[Ints] = field(default_factory=list)
+    options: list[Ints] = field(default_factory=list)
 
     def take(self, chosen: Ints | NDArray[np.bool_]) -> _Labels:
         """Some of them."""
@@ -122,7 +122,7 @@ class _Labels:
             self.state[chosen],
             self.values[:, chosen],
             [child[chosen] for child in self.children],
-            [way[chosen] for way in self.ways],
+            [option[chosen] for option in self.options],
         )
 
     @staticmethod
@@ -133,7 +133,7 @@ class _Labels:
             np.concatenate([piece.state for piece in every]),
             np.concatenate([piece.values for piece in every], axis=1),
             [np.concatenate(rows) for rows in zip(*(piece.children for piece in every), strict=True)],
-            [np.concatenate(rows) for rows in zip(*(piece.ways for piece in every), strict=True)],
+            [np.concatenate(rows) for rows in zip(*(piece.options for piece in every), strict=True)],
         )
 
 
@@ -165,13 +165,13 @@ class _Store:
         self.used = size
 
     def parts(self, label: int) -> list[tuple[int, list[int]]]:
-        """The states a label was made of and the ways taken there."""
+        """The states a label was made of and the options taken there."""
         waiting, found = [label], []
         while waiting:
             label = waiting.pop()
             level = bisect_right(self.starts, label) - 1
             labels, place = self.levels[level], label - self.starts[level]
-            found.append((int(labels.state[place]), [int(way[place]) for way in labels.ways]))
+            found.append((int(labels.state[place]), [int(option[place]) for option in labels.options]))
             waiting += [int(child[place]) for child in labels.children if child[place] >= 0]
         return found
 
@@ -238,18 +238,18 @@ def _joined(labels: _Labels, states: States, store: _Store, caps: Sequence[Cap])
 
 
 def _paid(labels: _Labels, alternatives: Sequence[Alternatives], caps: Sequence[Cap]) -> _Labels | None:
-    """Every combination with the ways to pay; None when these are too many."""
+    """Every combination with the options; None when these are too many."""
     for choice in alternatives:
         first = choice.first[labels.state]
         if (first < 0).all():
-            labels.ways.append(first)
+            labels.options.append(first)
             continue
         rest = [cap.outside for cap in caps]
         combined = _combined(labels, first, choice.count[labels.state], choice.measures, caps=caps, rest=rest)
         if combined is None:
             return None
         labels, taken = combined
-        labels.ways.append(taken)
+        labels.options.append(taken)
     return labels
 
 

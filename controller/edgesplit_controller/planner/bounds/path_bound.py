@@ -33,25 +33,25 @@ def least_latency_s(costs: Costs, domain: NDArray[np.bool_], plan: Plan) -> floa
     """
     fastest = np.minimum(costs.compute[LATENCY], costs.quantized_compute[LATENCY])
     fastest = np.where(domain, fastest, np.inf)
-    ways: dict[tuple[int, int], Floats] = {}
+    transfers_s: dict[tuple[int, int], Floats] = {}
     for tensor in costs.tensors:
-        way = np.min([m.transfer[LATENCY] + _encode_s(m.encode[LATENCY]) for m in tensor.modes], axis=0)
+        transfer_s = np.min([m.transfer[LATENCY] + _encode_s(m.encode[LATENCY]) for m in tensor.modes], axis=0)
         for consumer in tensor.consumers:
             pair = tensor.producer, consumer
-            ways[pair] = np.maximum(ways[pair], way) if pair in ways else way
-    path = _longest(costs, plan, ways)
+            transfers_s[pair] = np.maximum(transfers_s[pair], transfer_s) if pair in transfers_s else transfer_s
+    path = _longest(costs, plan, transfers_s)
     reached = fastest[path[0]]
     for before, after in itertools.pairwise(path):
-        reached = (reached[:, None] + ways[before, after]).min(axis=0) + fastest[after]
+        reached = (reached[:, None] + transfers_s[before, after]).min(axis=0) + fastest[after]
     return float(reached.min())
 
 
 def _encode_s(encode_s: Floats) -> Floats:
-    """Paid on every way out and not when staying."""
+    """Paid on every transfer and not when staying."""
     return np.where(np.eye(len(encode_s), dtype=bool), 0.0, encode_s[:, None])
 
 
-def _longest(costs: Costs, plan: Plan, ways: dict[tuple[int, int], Floats]) -> list[int]:
+def _longest(costs: Costs, plan: Plan, transfers_s: dict[tuple[int, int], Floats]) -> list[int]:
     """The path that takes longest where the plan puts things."""
     count = len(costs.operators)
     own = costs.compute[LATENCY, np.arange(count), list(plan.node)].tolist()
@@ -60,8 +60,8 @@ def _longest(costs: Costs, plan: Plan, ways: dict[tuple[int, int], Floats]) -> l
     end = list(own)
     via = [-1] * count
     # Operators are indexed in graph order, so every producer is final before it is read.
-    for before, after in sorted(ways):
-        arrives = end[before] + float(ways[before, after][plan.node[before], plan.node[after]])
+    for before, after in sorted(transfers_s):
+        arrives = end[before] + float(transfers_s[before, after][plan.node[before], plan.node[after]])
         if via[after] < 0 or arrives + own[after] > end[after]:
             end[after], via[after] = arrives + own[after], before
     path = [int(np.argmax(end))]

@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 
 from edgesplit_controller.planner.bounds.elimination import IMPOSSIBLE, Run
 from edgesplit_controller.planner.bounds.lagrange import best_prices
+from edgesplit_controller.planner.bounds.noise_patterns import Patterns
 from edgesplit_controller.planner.bounds.reduction import Reduction, merged
 from edgesplit_controller.planner.bounds.relaxation import Relaxation
 from edgesplit_controller.planner.meaning.costs import Costs
 from edgesplit_controller.planner.meaning.indexed_plan import Plan, cheapest_modes, measured
 from edgesplit_controller.planner.meaning.measures import NOISE, WEIGHED, Goal, SumLimit
-from edgesplit_controller.planner.meaning.noise_patterns import Patterns
 from edgesplit_controller.planner.meaning.tolerance import ULP
 
 __all__ = ["HOPELESS", "Bounds", "Pool", "Priced", "bound_choices", "plans_within", "price_goal", "reduce"]

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from edgesplit_controller.planner.bounds.disjoint_sets import DisjointSets
 from edgesplit_controller.planner.bounds.elimination import IMPOSSIBLE, Elimination, plan_elimination
+from edgesplit_controller.planner.bounds.noise_patterns import Patterns
 from edgesplit_controller.planner.meaning.costs import Costs, WireTensor
 from edgesplit_controller.planner.meaning.measures import NOISE
-from edgesplit_controller.planner.meaning.noise_patterns import Patterns
 
 __all__ = ["Relaxation", "relax"]
 

@@ -10,11 +10,11 @@ import numpy as np
 from ortools.sat.python import cp_model
 
 from edgesplit.planning.problem import Problem
+from edgesplit_controller.planner.bounds.noise_patterns import Patterns
 from edgesplit_controller.planner.bounds.reduction import Reduction
 from edgesplit_controller.planner.cpsat.objective import Term, add_at_most
 from edgesplit_controller.planner.cpsat.variables import Carrier, Var, Variables
 from edgesplit_controller.planner.meaning.costs import Costs
-from edgesplit_controller.planner.meaning.noise_patterns import Patterns
 
 __all__ = ["add_constraints"]
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from ortools.sat.python import cp_model
 
 from edgesplit.planning.problem import Problem
+from edgesplit_controller.planner.bounds.noise_patterns import Patterns
 from edgesplit_controller.planner.bounds.reduction import Reduction
 from edgesplit_controller.planner.cpsat.constraints import add_constraints
 from edgesplit_controller.planner.cpsat.decode import decode, hint_for
@@ -25,7 +26,6 @@ from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.meaning.costs import Costs
 from edgesplit_controller.planner.meaning.indexed_plan import Plan
 from edgesplit_controller.planner.meaning.measures import Goal, SumLimit
-from edgesplit_controller.planner.meaning.noise_patterns import Patterns
 from edgesplit_controller.planner.meaning.tolerance import ULP
 
 __all__ = ["GoalOutcome", "Judge", "Model", "build_model", "find_plan", "solve_goal"]

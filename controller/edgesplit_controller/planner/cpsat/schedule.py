@@ -152,8 +152,8 @@ def _add_wire(schedule: _Schedule, wire: Wire, base: Model) -> None:
             sends[receiver], decodes[receiver] = schedule.time(), schedule.time()
             model.add(sends[receiver] >= leaves[coded])
         schedule.occupy((sender, receiver), sends[receiver], float(mode.occupied_s[sender, receiver]), sent)
-        way = schedule.ticks(float(mode.occupied_s[sender, receiver] + mode.latency_s[sender, receiver]))
-        model.add(decodes[receiver] >= sends[receiver] + way).only_enforce_if(sent)
+        transfer = schedule.ticks(float(mode.occupied_s[sender, receiver] + mode.latency_s[sender, receiver]))
+        model.add(decodes[receiver] >= sends[receiver] + transfer).only_enforce_if(sent)
         schedule.occupy(receiver, decodes[receiver], float(mode.decode_s[receiver]), sent)
     _deliver(schedule, wire, base, decodes, done)
 
@@ -178,7 +178,7 @@ def _deliver(schedule: _Schedule, wire: Wire, base: Model, decodes: Mapping[int,
     """Every reader elsewhere waits for the tensor's arrival and decoding."""
     for flow in wire.flows:
         reader = base.reduction.units[flow.unit][0]
-        ways: list[tuple[Var, int]] = []
+        arrivals: list[tuple[Var, int]] = []
         for ((sender, index), node), joint in flow.joint.items():
             if sender == node:
                 continue
@@ -187,7 +187,7 @@ def _deliver(schedule: _Schedule, wire: Wire, base: Model, decodes: Mapping[int,
             schedule.model.add(schedule.starts[reader] >= decodes[node] + decode).only_enforce_if(joint)
             seconds = mode.transfer[LATENCY, sender, node] + mode.encode[LATENCY, sender]
             # Three ticks less: the parts are rounded down one by one.
-            ways.append((joint, max(0, schedule.ticks(float(seconds)) - 3)))
-        if ways:
+            arrivals.append((joint, max(0, schedule.ticks(float(seconds)) - 3)))
+        if arrivals:
             # The same in one row for the linear relaxation.
-            schedule.model.add(schedule.starts[reader] >= done + _weighted(ways))
+            schedule.model.add(schedule.starts[reader] >= done + _weighted(arrivals))

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from ortools.sat.python import cp_model
 
+from edgesplit_controller.planner.bounds.noise_patterns import Patterns
 from edgesplit_controller.planner.bounds.reduction import Reduction
 from edgesplit_controller.planner.meaning.costs import Costs, Precision, WireTensor
-from edgesplit_controller.planner.meaning.noise_patterns import Patterns
 
 __all__ = ["Carrier", "FlowVariables", "Variables", "Wire", "make_variables"]
 

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from edgesplit.planning.problem import CodecOption, Problem, Tensor
 from edgesplit.planning.problem_validation import topological_order
-from edgesplit_controller.planner.meaning.limits import Limit, OutputNoise, Rates, Summed, limits_of, weighed_sums
+from edgesplit_controller.planner.meaning.limits import Limit, limits_of
 from edgesplit_controller.planner.meaning.measures import DEVICE_ENERGY, NOISE, SumLimit
+from edgesplit_controller.planner.meaning.sums import OutputNoise, Rates, Summed, weighed_sums
 
 __all__ = ["Costs", "Mode", "NoiseTerms", "WireTensor", "costs_of", "restricted"]
 

@@ -13,7 +13,8 @@ from fractions import Fraction
 
 from edgesplit.planning.plan import Assignment
 from edgesplit.planning.problem import CodecOption, Problem, Tensor
-from edgesplit_controller.planner.meaning.limits import Usage, limits_of
+from edgesplit_controller.planner.meaning.limits import limits_of
+from edgesplit_controller.planner.meaning.sums import Usage
 from edgesplit_controller.planner.meaning.tolerance import exact_sum
 
 __all__ = ["ExactCosts", "codec_and_bytes", "exact_costs", "exact_noise"]

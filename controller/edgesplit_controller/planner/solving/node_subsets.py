@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from edgesplit_controller.planner.bounds.noise_patterns import Patterns
 from edgesplit_controller.planner.bounds.presolve import Pool, price_goal
 from edgesplit_controller.planner.bounds.relaxation import relax
 from edgesplit_controller.planner.meaning.costs import Costs, restricted
 from edgesplit_controller.planner.meaning.indexed_plan import Plan, measured
 from edgesplit_controller.planner.meaning.measures import Goal, SumLimit
-from edgesplit_controller.planner.meaning.noise_patterns import Patterns
 
 __all__ = ["plans_on_subsets"]
 

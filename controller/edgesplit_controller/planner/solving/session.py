@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgesplit.planning.plan import Assignment
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.planner.bounds.labelling import Labelling
+from edgesplit_controller.planner.bounds.noise_patterns import Patterns, pattern_table
 from edgesplit_controller.planner.bounds.path_bound import least_latency_s
 from edgesplit_controller.planner.bounds.presolve import (
     HOPELESS,
@@ -42,7 +43,6 @@ from edgesplit_controller.planner.meaning.measures import (
     Goal,
     SumLimit,
 )
-from edgesplit_controller.planner.meaning.noise_patterns import Patterns, pattern_table
 from edgesplit_controller.planner.meaning.tolerance import DOUBT, ULP, proves
 from edgesplit_controller.planner.solving.known_plans import KnownPlans
 from edgesplit_controller.planner.solving.node_subsets import plans_on_subsets
