@@ -109,10 +109,11 @@ def test_a_broker_on_this_machine_does_not_make_it_advertise_loopback() -> None:
 
 def test_a_machine_without_a_network_registers_its_loopback_with_a_warning() -> None:
     registered = Registered()
-    made = advertiser(registered, FakeNetwork(), broker="mqtt://127.0.0.1:1883")
+    machine = FakeNetwork()
+    made = advertiser(registered, machine, broker="mqtt://127.0.0.1:1883")
     assert registered.status.advertise == "127.0.0.1:7400"
     assert "no address but its loopback" in registered.status.warnings[0]
-    made._network = FakeNetwork({"default": "192.168.1.7"})
+    machine.routes["default"] = "192.168.1.7"
     made.read()
     assert not registered.status.warnings
 

@@ -19,6 +19,7 @@ from edgesplit.control.profile_messages import ExecutionProfile, ModelOffer, Pro
 from edgesplit.retrying import Retry, RetryRule, retry_after
 from edgesplit.wire.tensors import TensorSpec
 from edgesplit_agent.artifacts.cache import BlobCache
+from edgesplit_agent.artifacts.transfer import Transfers
 from edgesplit_agent.compute.session_pool import RuntimeOptions
 from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
 from edgesplit_agent.profiling.profile_store import GraphTimes, ProfileStore
@@ -89,12 +90,12 @@ async def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     )
     here = Site(profiler, reports, said)
 
-    async def download(_source: object, digest: str, partial: Path, _nbytes: int | None) -> None:
+    async def download(_transfers: Transfers, _source: object, digest: str, partial: Path, _nbytes: int | None) -> None:
         if not here.there:
             raise ConnectionRefusedError(111, "Connection refused")
         partial.write_bytes((elsewhere.folder / digest).read_bytes())
 
-    monkeypatch.setattr(cache._transfers, "download", download)
+    monkeypatch.setattr(Transfers, "download", download)
     yield here, offer
     await profiler.close()
     await worker.close()

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
 import pytest
 
 from edgesplit.errors import PreparationFailed
-from edgesplit_agent.compute import runtime
 from edgesplit_agent.compute.providers import candidates, missing_text, options_of
 from edgesplit_agent.compute.runtime import RuntimeOptions, on_processor_alone, usable_providers
 from edgesplit_agent.configuration import RuntimeSection, full_name
@@ -60,22 +60,17 @@ def test_openvino_keeps_to_the_configured_threads() -> None:
 @pytest.fixture
 def listing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The real runtime, claiming what `onnxruntime-gpu` claims on a machine without a graphics processor."""
-    real = runtime._runtime()
     asked: list[list[str]] = []
 
-    class Listing:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(real, name)
+    real = onnxruntime.InferenceSession
 
-        def get_available_providers(self) -> list[str]:
-            return [TENSORRT, CUDA, CPU]
-
-        def InferenceSession(self, model: Any, settings: Any, providers: Any) -> Any:  # noqa: N802 - onnxruntime's name
-            asked.append([name for name, _ in providers])
-            return real.InferenceSession(model, settings, providers=[CPU])
+    def opened(model: Any, settings: Any, providers: Any) -> Any:
+        asked.append([name for name, _ in providers])
+        return real(model, settings, providers=[CPU])
 
     usable_providers.cache_clear()
-    monkeypatch.setattr(runtime, "_runtime", Listing)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [TENSORRT, CUDA, CPU])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", opened)
     yield asked
     usable_providers.cache_clear()
 

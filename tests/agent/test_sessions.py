@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +15,11 @@ from edgesplit.control.messages import GraphRef
 from edgesplit.errors import ArtifactMissing, PreparationFailed
 from edgesplit_agent.artifacts.cache import BlobCache
 from edgesplit_agent.compute import session_pool
+from edgesplit_agent.compute.runtime import open_session
 from edgesplit_agent.compute.session_pool import RuntimeOptions, SessionPool
 from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
 from tests.agent.graphs import Blobs, component, local_part
-from tests.waiting import let_others_run
+from tests.waiting import let_others_run, until
 
 X = np.arange(4, dtype=np.float32).reshape(1, 4)
 
@@ -44,12 +46,28 @@ async def test_a_component_with_weights_in_blobs_computes(pool: SessionPool, blo
     assert pool.providers == ("CPUExecutionProvider",)
 
 
-async def test_epochs_with_the_same_component_share_it_and_blobs_in_use_stay(pool: SessionPool, blobs: Blobs) -> None:
+def counted_sessions(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Grows with every session that is opened."""
+    opened: list[object] = []
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        opened.append(arguments)
+        return open_session(*arguments, **options)
+
+    monkeypatch.setattr(session_pool, "open_session", counted)
+    return opened
+
+
+async def test_epochs_with_the_same_component_share_it_and_blobs_in_use_stay(
+    pool: SessionPool, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = counted_sessions(monkeypatch)
     graph = blobs.affine("x", "y", 3.0)
     first, second = await asyncio.gather(
         pool.prepare(local_part(1, graph).components), pool.prepare(local_part(2, graph).components)
     )
-    assert first[0]._session is second[0]._session
+    assert len(opened) == 1
+    np.testing.assert_allclose(first[0].run({"x": X}).outputs["y"], 3 * X)
     pool.release(local_part(1, graph).components)
     assert (blobs.folder / graph.digest).exists()
     np.testing.assert_allclose(second[0].run({"x": X}).outputs["y"], 3 * X)
@@ -76,14 +94,19 @@ async def test_a_component_whose_planned_shape_is_wrong_fails_when_warmed(pool: 
         await pool.prepare(spec.components)
 
 
-async def test_nothing_is_kept_of_an_epoch_that_cannot_be_prepared(pool: SessionPool, blobs: Blobs) -> None:
+async def test_nothing_is_kept_of_an_epoch_that_cannot_be_prepared(
+    pool: SessionPool, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = counted_sessions(monkeypatch)
     good = blobs.affine("x", "a", 2.0)
     parts = (component(0, good, ["x"], ["a"]), component(1, GraphRef(digest="0" * 64, nbytes=1), ["a"], ["y"]))
     base = local_part(1)
     spec = type(base)(epoch=1, source="device", participants=base.participants, components=parts, outputs=("y",))
     with pytest.raises(ArtifactMissing):
         await pool.prepare(spec.components)
-    assert pool._shared == {}
+    opened.clear()
+    await pool.prepare(parts[:1])
+    assert len(opened) == 1  # the one that was opened before is not held any more
 
 
 async def test_the_worker_runs_older_requests_first_and_profiling_last() -> None:
@@ -117,19 +140,25 @@ async def test_the_worker_hands_errors_to_their_caller_and_goes_on() -> None:
 async def test_memory_is_given_back_once_more_after_the_last_session_went(
     pool: SessionPool, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given_back: list[int] = []
-    twice = threading.Event()
+    given_back: list[str] = []
+    later: list[Callable[[], None]] = []
 
-    def give_back() -> None:
-        given_back.append(len(given_back))
-        if len(given_back) == 2:
-            twice.set()
+    def remember(_delay_s: float, what: Callable[[], None]) -> asyncio.TimerHandle:
+        later.append(what)
+        return loop.call_at(loop.time() + 3600.0, what)
 
+    loop = asyncio.get_running_loop()
+
+    def without_waiting(act: Callable[[], None]) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "call_later", remember)
+            act()
+
+    monkeypatch.setattr(session_pool, "give_memory_back", lambda: given_back.append("memory"))
     spec = local_part(1, blobs.affine("x", "y", 3.0))
     await pool.prepare(spec.components)
-    monkeypatch.setattr(session_pool, "TIDY_AFTER_S", 0.01)
-    monkeypatch.setattr(session_pool, "give_memory_back", give_back)
-    pool.release(spec.components)
-    assert await asyncio.to_thread(twice.wait, 30)
-    await asyncio.sleep(0.05)
-    assert given_back == [0, 1]
+    without_waiting(lambda: pool.release(spec.components))
+    for _ in range(9):
+        if later:
+            without_waiting(later.pop())
+    await until(lambda: given_back == ["memory", "memory"])

@@ -22,6 +22,7 @@ from aiohttp import web
 from edgesplit.errors import ArtifactMissing, CacheUnwritable
 from edgesplit_agent.artifacts.cache import BlobCache
 from edgesplit_agent.artifacts.cache_locks import Leases, claimed, folder_lock
+from edgesplit_agent.artifacts.transfer import Transfers
 from tests.waiting import until
 
 BLOBS = [bytes([number]) * 300_000 for number in range(4)]
@@ -204,7 +205,7 @@ async def test_a_full_disk_is_named_and_told_apart_from_a_server_that_is_away(
     async def full(*_arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(cache._transfers, "download", full)
+    monkeypatch.setattr(Transfers, "download", full)
     assert not cache.room_was_made()
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(CacheUnwritable, match=r"No space left on device.*\[cache\] path"):

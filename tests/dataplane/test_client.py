@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -222,7 +224,9 @@ async def test_threads_share_one_client() -> None:
         await asyncio.to_thread(client.close)
 
 
-async def test_an_agent_that_hangs_is_noticed_while_a_request_waits() -> None:
+@asynccontextmanager
+async def hanging_agent() -> AsyncIterator[str]:
+    """One that greets and says nothing more; its address."""
     greeting = b"".join(encode_frame(Hello(protocol=1, role="agent", node="device", version="1", instance="i")))
     accepted: list[asyncio.StreamWriter] = []
 
@@ -231,21 +235,34 @@ async def test_an_agent_that_hangs_is_noticed_while_a_request_waits() -> None:
         writer.write(greeting)
 
     server = await asyncio.start_server(greet_and_hang, "127.0.0.1", 0)
-    address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    client = AsyncClient(address, dead_after_s=0.2)
-    with pytest.raises(NodeUnreachable, match=r"no sign of life for 0\.2 s"):
-        await client.infer("double", {"x": IMAGE})
-    await client.close()
+    yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     for writer in accepted:
         writer.close()
     server.close()
 
 
+async def give_up(address: str) -> None:
+    """Wait until an agent that hangs is taken for dead."""
+    async with AsyncClient(address, dead_after_s=0.2) as client:
+        with pytest.raises(NodeUnreachable, match=r"no sign of life for 0\.2 s"):
+            await client.infer("double", {"x": IMAGE})
+
+
+async def test_an_agent_that_hangs_is_noticed_while_a_request_waits() -> None:
+    async with hanging_agent() as address:
+        await give_up(address)
+
+
 async def test_an_agent_that_computes_for_long_is_not_taken_for_a_dead_one() -> None:
-    async with plane("device") as device, AsyncClient(device.address, dead_after_s=0.1) as client:
+    async with (
+        plane("device") as device,
+        AsyncClient(device.address, dead_after_s=0.1) as client,
+        hanging_agent() as hanging,
+    ):
         device.handler.open.clear()
         task = asyncio.create_task(client.infer("double", {"x": IMAGE}))
-        await asyncio.sleep(0.5)  # five times what silence is given
+        for _ in range(2):  # one that hangs is given up meanwhile, after twice the time
+            await give_up(hanging)
         device.handler.open.set()
         assert (await task)["x"].shape == IMAGE.shape
 

@@ -75,9 +75,9 @@ async def test_an_emulated_link_is_measured_as_what_it_emulates() -> None:
         await connected(device, edge)
         await until(lambda: bool(device.data.links()))
         (link,) = device.data.links()
-        # Never faster than emulated; how much slower is this machine's affair.
-        assert link.bandwidth_bytes_per_s < 2.2e6
-        assert link.latency_s >= 0.0149
+        # Loopback's is a thousand times that; how near an estimate comes is told in virtual time (test_links).
+        assert link.bandwidth_bytes_per_s < 20e6
+        assert link.latency_s >= 0.0149  # no answer comes sooner, however busy this machine is
 
 
 async def test_sending_to_a_peer_that_is_away_fails_at_once() -> None:
@@ -287,7 +287,12 @@ async def test_a_peer_of_another_version_is_told_so_and_logged_once() -> None:
 
 
 async def test_a_peer_that_answers_with_another_version_is_left_alone_for_a_while() -> None:
-    greeted = 0
+    greeted, hung_up = 0, 0
+
+    async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal hung_up
+        hung_up += 1
+        writer.close()
 
     async def old_agent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal greeted
@@ -297,16 +302,18 @@ async def test_a_peer_that_answers_with_another_version_is_left_alone_for_a_whil
         await reader.read()
         writer.close()
 
-    server = await asyncio.start_server(old_agent, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
+    server, rude = [await asyncio.start_server(serve, "127.0.0.1", 0) for serve in (old_agent, hang_up)]
+    port, rude_port = [made.sockets[0].getsockname()[1] for made in (server, rude)]
     async with plane("device", limits=replace(QUIET, retry_min_s=0.01, retry_max_s=0.01)) as device:
         with capture_logs() as logs:
             device.data.set_peers({"old": f"127.0.0.1:{port}"})
             await until(lambda: any("speaks protocol 99" in str(log) for log in logs))
-            await asyncio.sleep(0.1)
+            device.data.set_peers({"old": f"127.0.0.1:{port}", "rude": f"127.0.0.1:{rude_port}"})
+            await until(lambda: hung_up >= 5)  # tried again and again meanwhile
         assert greeted == 1
         assert device.handler.ups == []
     server.close()
+    rude.close()
 
 
 @pytest.mark.parametrize("seed", range(3))

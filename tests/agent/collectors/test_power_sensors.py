@@ -123,16 +123,16 @@ class FakeNvml:
         return 0
 
     def nvmlDeviceGetHandleByIndex_v2(self, index: ctypes.c_uint, device: Any) -> int:  # noqa: N802
-        device._obj.value = 4711
+        ctypes.cast(device, ctypes.POINTER(ctypes.c_void_p)).contents.value = 4711
         return 0 if index.value == 0 else 2
 
     def nvmlDeviceGetTotalEnergyConsumption(self, device: ctypes.c_void_p, energy: Any) -> int:  # noqa: N802
         assert device.value == 4711
-        energy._obj.value = self.energy_mj
+        ctypes.cast(energy, ctypes.POINTER(ctypes.c_ulonglong)).contents.value = self.energy_mj
         return self.error or (0 if self.counter else 3)
 
     def nvmlDeviceGetPowerUsage(self, _device: ctypes.c_void_p, power: Any) -> int:  # noqa: N802
-        power._obj.value = self.power_mw
+        ctypes.cast(power, ctypes.POINTER(ctypes.c_uint)).contents.value = self.power_mw
         return self.error
 
 
