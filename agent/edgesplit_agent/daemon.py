@@ -44,6 +44,7 @@ from edgesplit_agent.profiling.retiming import Retimer
 from edgesplit_agent.readiness import Readiness
 from edgesplit_agent.reporting.collectors.busy_clock import BusyClock
 from edgesplit_agent.reporting.node_address import Advertiser
+from edgesplit_agent.serving.engine_models import EngineModels
 from edgesplit_agent.serving.machine.events import (
     CauseReturned,
     DeploymentChanged,
@@ -52,7 +53,6 @@ from edgesplit_agent.serving.machine.events import (
     ModelOffered,
     PeerUp,
 )
-from edgesplit_agent.serving.served_models import EngineModels
 
 __all__ = ["Agent"]
 

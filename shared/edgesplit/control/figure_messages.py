@@ -148,7 +148,7 @@ class Usage(Message, frozen=True, kw_only=True):
         transmit_energy_j: transmit_s times configured watts, for no sensor tells sending apart. [J]
         counted_since_unix_s: When these counters began; tells them from others of the same epoch, before the agent
             restarted or prepared it again. 0: not said. [s since the epoch]
-        coding_s: The part of compute_s that was spent on wire codecs. [s]
+        coding_s: The part of compute_s that was spent on wire codecs; for people, no program of edgesplit reads it. [s]
     """
 
     node: str
