@@ -36,14 +36,14 @@ from edgesplit_agent.reporting.collectors.busy_clock import BusyClock
 from edgesplit_agent.reporting.collectors.memory import MemoryCollector
 from edgesplit_agent.reporting.collectors.power.meter import PowerMeter
 from edgesplit_agent.reporting.collectors.power.selection import select_power
-from edgesplit_agent.reporting.metrics import Telemetry
+from edgesplit_agent.reporting.metrics import PrometheusMetrics
 from edgesplit_agent.reporting.reporter import Reporter
 from edgesplit_agent.reporting.serving_counters import ServingCounters
 from edgesplit_agent.reporting.usage import UsageBook
 from edgesplit_agent.serving.engine import Engine
 from edgesplit_agent.serving.machine.agent_machine import AgentMachine
 from edgesplit_agent.serving.machine.events import Event
-from edgesplit_agent.serving.shadow_runs import Shadower
+from edgesplit_agent.serving.shadow_runs import ShadowRunner
 
 __all__ = [
     "Identity",
@@ -94,12 +94,12 @@ class NodeFigures:
 
     Attributes:
         background: When the agent worked for itself.
-        counters: Count in `usage` and `telemetry` both.
+        counters: Count in `usage` and `metrics` both.
     """
 
     background: BackgroundWork
     usage: UsageBook
-    telemetry: Telemetry
+    metrics: PrometheusMetrics
     counters: ServingCounters
     timings: TimingBook
 
@@ -128,9 +128,9 @@ def registration_of(configuration: AgentConfiguration, identity: Identity) -> No
 def figures_of(identity: Identity, power: PowerMeter) -> NodeFigures:
     """Counters at zero."""
     background = BackgroundWork()
-    usage, telemetry = UsageBook(identity.node, power.sample()), Telemetry(identity.node, identity.version)
+    usage, metrics = UsageBook(identity.node, power.sample()), PrometheusMetrics(identity.node, identity.version)
     timings = TimingBook(identity.node, identity.instance, background)
-    return NodeFigures(background, usage, telemetry, ServingCounters(usage, telemetry), timings)
+    return NodeFigures(background, usage, metrics, ServingCounters(usage, metrics), timings)
 
 
 def make_power_meter(configuration: AgentConfiguration, identity: Identity, busy: BusyClock) -> PowerMeter:
@@ -181,7 +181,7 @@ def make_engine(
         counters=figures.counters,
         timings=figures.timings,
         coder=Coder(worker, lambda: sessions.options),
-        shadower=Shadower(worker, configuration.runtime.metrics),
+        shadower=ShadowRunner(worker, configuration.runtime.metrics),
     )
 
 

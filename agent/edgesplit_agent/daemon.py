@@ -90,12 +90,12 @@ class Agent:
             configuration.cache.limit_bytes,
             lambda: self.control.artifacts,
             self._artifact_peers,
-            figures.telemetry.fetched,
+            figures.metrics.fetched,
         )
         self._sessions = SessionPool(self._cache, options, figures.background)
         self.engine = make_engine(configuration, identity, figures, self._worker, self._sessions)
         self.plane = make_plane(configuration, identity, figures, self.engine, self._happened)
-        figures.telemetry.show_limited(self.engine.machine.refused, self.plane.refused)
+        figures.metrics.show_limited(self.engine.machine.refused, self.plane.refused)
         self.control = ControlPlane(configuration.broker.address, registration_of(configuration, identity), self)
         self._notifier = notifier or Notifier()
         self._readiness = Readiness(self._notifier, str(self.control.bus.address))
@@ -289,13 +289,13 @@ class Agent:
         models, folder = EngineModels(self.engine), self._cache.folder
         self._http = HttpEndpoint(
             section,
-            self._figures.telemetry,
+            self._figures.metrics,
             models,
             blobs=folder,
             ready=lambda: self.ready,
             version=self._identity.version,
         )
-        self._figures.telemetry.show_limited(self._http.refused)
+        self._figures.metrics.show_limited(self._http.refused)
         return await self._http.start()
 
     def _happened(self, event: Event) -> None:

@@ -17,11 +17,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from edgesplit.daemon.http_guard import Guard, GuardLimits
 from edgesplit.errors import InvalidConfiguration
 from edgesplit.wire.address import TcpAddress
-from edgesplit_agent.artifacts.blob_server import ArtifactService
+from edgesplit_agent.artifacts.blob_server import BlobServer
 from edgesplit_agent.configuration import HttpSection
 from edgesplit_agent.openinference.answers import answer_failures
 from edgesplit_agent.openinference.routes import InferenceEndpoint
-from edgesplit_agent.reporting.metrics import Telemetry
+from edgesplit_agent.reporting.metrics import PrometheusMetrics
 from edgesplit_agent.serving.served_models import ServedModels
 
 __all__ = ["HttpEndpoint"]
@@ -40,7 +40,7 @@ class HttpEndpoint:
 
     Args:
         section: Where to listen, and limits.
-        telemetry: What `/metrics` shows.
+        metrics: What `/metrics` shows.
         models: Who answers inference requests.
         blobs: Folder of verified blobs that other nodes may fetch.
         ready: Whether the agent serves.
@@ -50,7 +50,7 @@ class HttpEndpoint:
     def __init__(
         self,
         section: HttpSection,
-        telemetry: Telemetry,
+        metrics: PrometheusMetrics,
         models: ServedModels,
         *,
         blobs: Path,
@@ -58,13 +58,13 @@ class HttpEndpoint:
         version: str,
     ) -> None:
         self._section = section
-        self._telemetry = telemetry
+        self._shown = metrics
         self.inference = InferenceEndpoint(models, ready=ready, version=version, limits=section)
         limits = GuardLimits(section.max_connections, section.max_connections_per_address, HEADER_S, IDLE_S)
         self._guard = Guard(self._connection, limits)
         application = web.Application(middlewares=[self._watched, answer_failures])
         application.add_routes(
-            [web.get("/metrics", self._metrics), *self.inference.routes(), *ArtifactService(blobs).routes()]
+            [web.get("/metrics", self._metrics), *self.inference.routes(), *BlobServer(blobs).routes()]
         )
         self._runner = web.AppRunner(
             application,
@@ -132,6 +132,4 @@ class HttpEndpoint:
             return await handler(request)
 
     async def _metrics(self, _request: web.Request) -> web.Response:
-        return web.Response(
-            body=generate_latest(self._telemetry.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
-        )
+        return web.Response(body=generate_latest(self._shown.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,4 +1,4 @@
-"""How many files and sockets the process may have open.
+"""Limit of open files and sockets of the process (RLIMIT_NOFILE).
 
 Owns: one call to the system. Its rule: as many as the limits on connections can need, never more than the administrator's
 hard limit. Not here: the limits themselves (`configuration.py`).

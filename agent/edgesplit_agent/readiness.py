@@ -1,4 +1,4 @@
-"""What the service manager and whoever asks it is told: started, waiting for the broker, serving, going down.
+"""Readiness of the agent, as the service manager is told: started, waiting for the broker, serving, going down.
 
 Owns: the sentences of `systemctl status`, and when a start counts as done. Its rule: a start never waits for a broker
 that may be set up later; it is done once the node has registered, or after a moment of looking for a broker in vain. Not

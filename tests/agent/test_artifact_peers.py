@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from edgesplit.control.figure_messages import LinkState
 from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.errors import ArtifactCorrupt, ArtifactMissing
-from edgesplit_agent.artifacts.blob_server import ArtifactService
+from edgesplit_agent.artifacts.blob_server import BlobServer
 from edgesplit_agent.artifacts.cache import TRIES, BlobCache
 from edgesplit_agent.artifacts.sources import ASKED_PEERS, CONTROLLER, Source, in_order, peer_sources
 
@@ -65,7 +65,7 @@ async def node(
         return await handler(request)
 
     application = web.Application(middlewares=[note])
-    application.add_routes(ArtifactService(folder).routes())
+    application.add_routes(BlobServer(folder).routes())
     runner = web.AppRunner(application)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -21,7 +21,7 @@ from edgesplit_agent.compute.session_pool import LoadedComponent, RuntimeOptions
 from edgesplit_agent.compute.worker import Worker
 from edgesplit_agent.profiling.live_timings import TimingBook
 from edgesplit_agent.reporting.collectors.power.sensor import Power
-from edgesplit_agent.reporting.metrics import Telemetry
+from edgesplit_agent.reporting.metrics import PrometheusMetrics
 from edgesplit_agent.reporting.serving_counters import ServingCounters
 from edgesplit_agent.reporting.usage import UsageBook
 from edgesplit_agent.serving import engine
@@ -29,7 +29,7 @@ from edgesplit_agent.serving.engine import Engine
 from edgesplit_agent.serving.machine.actions import PublishNoise
 from edgesplit_agent.serving.machine.agent_machine import AgentMachine
 from edgesplit_agent.serving.machine.events import DeploymentChanged, DesiredChanged, PeerUp, TensorsArrived
-from edgesplit_agent.serving.shadow_runs import Shadower
+from edgesplit_agent.serving.shadow_runs import ShadowRunner
 from tests.agent.graphs import deployment, desired, device_part, local_part
 from tests.waiting import until
 
@@ -177,10 +177,10 @@ async def bench() -> AsyncIterator[Bench]:
         instance="i",
         preparer=preparer,
         worker=worker,
-        counters=ServingCounters(usage, Telemetry("device", "1")),
+        counters=ServingCounters(usage, PrometheusMetrics("device", "1")),
         timings=TimingBook("device", "i", BackgroundWork()),
         coder=Coder(worker, RuntimeOptions),
-        shadower=Shadower(worker),
+        shadower=ShadowRunner(worker),
     )
     engine.peers, engine.publisher = peers, publisher
     yield Bench(engine, preparer, peers, publisher, usage)

@@ -16,7 +16,7 @@ from edgesplit.errors import InvalidConfiguration
 from edgesplit_agent.configuration import HttpSection
 from edgesplit_agent.http_server import HttpEndpoint
 from edgesplit_agent.profiling.kernel_times import Kernel, is_opaque, kernel_runs, modelled_times, unit_times
-from edgesplit_agent.reporting.metrics import Telemetry
+from edgesplit_agent.reporting.metrics import PrometheusMetrics
 from edgesplit_agent.reporting.reporter import links_differ, metrics_differ
 from tests.openinference.fakes import FakeModels
 
@@ -127,7 +127,7 @@ def test_metrics_are_said_at_once_where_a_plan_or_a_person_would_want_to_know() 
 
 
 async def test_metrics_and_health_are_served() -> None:
-    telemetry = Telemetry("device", "1.0")
+    telemetry = PrometheusMetrics("device", "1.0")
     telemetry.completed("m", 0.2)
     telemetry.failed("whatever a client wrote", "not-deployed")
     ready = False

@@ -20,7 +20,7 @@ from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
 from edgesplit_agent.serving import shadow_runs
 from edgesplit_agent.serving.machine.actions import ShadowRequest
 from edgesplit_agent.serving.machine.events import ShadowChecked, ShadowDropped
-from edgesplit_agent.serving.shadow_runs import SHADOW_PRIORITY, Shadower
+from edgesplit_agent.serving.shadow_runs import SHADOW_PRIORITY, ShadowRunner
 from tests.agent.graphs import Blobs, local_part, spec
 from tests.waiting import let_others_run
 
@@ -62,7 +62,7 @@ def check(
     worker: Worker, session: Session, asked: ShadowRequest, *, metrics: tuple[str, ...] = (), wanted: bool = True
 ) -> asyncio.Task[ShadowChecked | ShadowDropped]:
     parts = {0: LoadedComponent(session, ["y"])}
-    return asyncio.create_task(Shadower(worker, metrics).check(asked, local_part(1), parts, lambda: wanted))
+    return asyncio.create_task(ShadowRunner(worker, metrics).check(asked, local_part(1), parts, lambda: wanted))
 
 
 async def test_noise_is_the_mean_absolute_difference_to_the_float_model(worker: Worker, tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ async def test_noise_is_the_mean_absolute_difference_to_the_float_model(worker: 
     pool = SessionPool(BlobCache(blobs.folder, 1 << 20, lambda: ""), RuntimeOptions())
     part = local_part(1, blobs.affine("x", "y", 3.0))
     parts = await pool.prepare(part.components)
-    done = await Shadower(worker).check(request(3 * X + 0.5), part, parts, lambda: True)
+    done = await ShadowRunner(worker).check(request(3 * X + 0.5), part, parts, lambda: True)
     assert isinstance(done, ShadowChecked)
     assert (done.model, done.epoch, done.measure, done.detail) == ("m", 2, "rho", "")
     assert done.noise == pytest.approx(0.5)

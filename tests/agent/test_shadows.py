@@ -19,7 +19,7 @@ from edgesplit_agent.serving.machine.events import (
     ShadowChecked,
     ShadowDropped,
 )
-from edgesplit_agent.serving.machine.shadow_sampling import PAUSE_S, Shadows
+from edgesplit_agent.serving.machine.shadow_sampling import PAUSE_S, ShadowSampling
 from tests.agent.graphs import desired, local_part
 from tests.agent.test_machine import Scene, key, of
 
@@ -145,7 +145,7 @@ def test_a_new_epoch_starts_from_nothing_and_waits_for_the_old_check_to_end() ->
 
 
 def test_figures_of_another_measure_are_not_mixed() -> None:
-    shadows = Shadows("m")
+    shadows = ShadowSampling("m")
     assert shadows.choose(1, POLICY, 0.0)
     shadows.checked(1, 0.5, "rho", "no metric here")
     assert shadows.choose(1, POLICY, 0.0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from prometheus_client import generate_latest
 
-from edgesplit_agent.reporting.metrics import Telemetry
+from edgesplit_agent.reporting.metrics import PrometheusMetrics
 from edgesplit_agent.serving.machine import out_of_order, request_flow
 from edgesplit_agent.serving.machine.actions import RunComponent, SendAbort
 from edgesplit_agent.serving.machine.agent_machine import AgentMachine
@@ -108,7 +108,7 @@ def test_the_oldest_of_too_many_ended_requests_is_forgotten(monkeypatch: pytest.
 
 
 def test_what_limits_did_is_a_metric() -> None:
-    machine, telemetry = AgentMachine("edge"), Telemetry("edge", "1")
+    machine, telemetry = AgentMachine("edge"), PrometheusMetrics("edge", "1")
     telemetry.show_limited(machine.refused)
     machine.handle(AbortReceived("stranger", key(1), "request-failed", "no"), 0.0)
     page = generate_latest(telemetry.registry).decode()

@@ -11,7 +11,7 @@ from edgesplit.errors import FrameMalformed
 from edgesplit.wire.frames import FrameKind, FrameLimits, encode_frame, long_head, pack_tensors, part_prefix
 from edgesplit.wire.headers import Ack, Header, Probe, Tensors
 from edgesplit.wire.parser import FrameParser
-from edgesplit.wire.send_queue import PART_MAX_BYTES, PART_MIN_BYTES, SHORT_BYTES, Lane, Pace, Queued, SendQueue
+from edgesplit.wire.send_queue import PART_MAX_BYTES, PART_MIN_BYTES, SHORT_BYTES, Lane, PartSize, Queued, SendQueue
 from tests.dataplane.test_frames import fill
 
 LIMITS = FrameLimits(body_bytes=1 << 22)
@@ -192,7 +192,7 @@ def test_parts_that_belong_to_nothing_are_refused(data: bytes) -> None:
 
 @given(st.floats(1e4, 1e11), st.integers(1, 60))
 def test_parts_take_some_milliseconds_within_their_bounds(rate_bytes_per_s: float, rounds: int) -> None:
-    pace, now_s = Pace(), 0.0
+    pace, now_s = PartSize(), 0.0
     pace.full(now_s)
     for _ in range(rounds):
         before = pace.part_bytes
@@ -205,7 +205,7 @@ def test_parts_take_some_milliseconds_within_their_bounds(rate_bytes_per_s: floa
 
 
 def test_time_without_anything_to_send_does_not_make_a_link_slow() -> None:
-    pace = Pace()
+    pace = PartSize()
     pace.full(0.0)
     pace.sent(1 << 20)
     pace.idle()

@@ -107,7 +107,7 @@ async def test_a_process_without_free_descriptors_accepts_again_once_it_has_some
     monkeypatch.setattr(accepting, "RETRY_S", 0.01)
     told: list[int | None] = []
 
-    class Door:
+    class Policy:
         def admits(self, host: str) -> bool:
             return host == "127.0.0.1"
 
@@ -116,7 +116,7 @@ async def test_a_process_without_free_descriptors_accepts_again_once_it_has_some
 
     accepted: list[socket.socket] = []
     waiting = socket.create_server(("127.0.0.1", 0))
-    listener = Listener([waiting], accepted.append, Door())
+    listener = Listener([waiting], accepted.append, Policy())
     caller = socket.socket()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     taken: list[int] = []

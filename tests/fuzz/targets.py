@@ -34,7 +34,7 @@ from edgesplit_agent.http_server import HttpEndpoint
 from edgesplit_agent.openinference.failures import BodyTooLarge, BodyTooSlow
 from edgesplit_agent.openinference.memory import Memory
 from edgesplit_agent.openinference.receiving import BodyEnvelope, Receiver
-from edgesplit_agent.reporting.metrics import Telemetry
+from edgesplit_agent.reporting.metrics import PrometheusMetrics
 from tests.dataplane.fakes import RecordingHost
 from tests.openinference.fakes import FakeModels, spec
 
@@ -261,7 +261,7 @@ class HttpSocket:
         )
         self._endpoint = HttpEndpoint(
             section,
-            Telemetry("device", "1.0"),
+            PrometheusMetrics("device", "1.0"),
             FakeModels(),
             blobs=self._folder,
             ready=lambda: True,

@@ -16,7 +16,7 @@ from edgesplit.errors import EdgesplitError, InvalidTensor
 from edgesplit.wire.tensors import DTYPES, Array, TensorSpec, check_inputs
 from edgesplit_agent.configuration import HttpSection
 from edgesplit_agent.http_server import HttpEndpoint
-from edgesplit_agent.reporting.metrics import Telemetry
+from edgesplit_agent.reporting.metrics import PrometheusMetrics
 from edgesplit_agent.serving.served_models import ModelDescription
 
 SHAPE = (2, 3)
@@ -98,7 +98,7 @@ async def served(**limits: Any) -> AsyncIterator[Served]:
     """An endpoint on a free port and a client of it."""
     models = FakeModels()
     section = HttpSection(listen="127.0.0.1:0", **limits)
-    telemetry = Telemetry("device", "1.0")
+    telemetry = PrometheusMetrics("device", "1.0")
     endpoint = HttpEndpoint(section, telemetry, models, blobs=Path("/nowhere"), ready=lambda: True, version="1.0")
     address = await endpoint.start()
     async with aiohttp.ClientSession(f"http://{address}", auto_decompress=False) as client:

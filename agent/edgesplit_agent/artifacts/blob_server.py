@@ -18,7 +18,7 @@ from typing import Annotated
 import msgspec
 from aiohttp import web
 
-__all__ = ["ArtifactService"]
+__all__ = ["BlobServer"]
 
 UPLOADS = 4
 """Blobs that leave at a time; whoever comes then asks the next source."""
@@ -33,7 +33,7 @@ class _Question(msgspec.Struct, frozen=True):
     digests: Annotated[tuple[Annotated[str, msgspec.Meta(max_length=64)], ...], msgspec.Meta(max_length=10_000)]
 
 
-class ArtifactService:
+class BlobServer:
     """Serves the cache's folder.
 
     Args:

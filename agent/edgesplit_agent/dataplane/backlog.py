@@ -1,4 +1,4 @@
-"""Tensors for one peer that wait for room in the connection's queue.
+"""Backlog of one peer: tensors that wait for room in the connection's queue.
 
 Owns: their order, and dropping what has expired or is not wanted any more. Its rule: pure, times are handed in; what was
 put first leaves first, and nothing leaves after its time. Not here: sending (`outgoing.py`), and who is admitted while

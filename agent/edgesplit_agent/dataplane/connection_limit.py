@@ -1,4 +1,4 @@
-"""Connections that others opened, and which of them gives way when there are too many.
+"""Limit of accepted connections: which of them gives way when there are too many.
 
 Owns: what is known of each, the bounds of their number, and when one is too slow. Its rule: pure, times are handed in; a
 known agent never gives way, nor does a connection on which something goes on; those that have not greeted go first. Not
@@ -16,14 +16,14 @@ from edgesplit.wire.connection import Connection
 from edgesplit.wire.headers import Hello
 from edgesplit_agent.dataplane.limits import Limits
 
-__all__ = ["Guest", "IdleLimits", "gives_way", "is_full"]
+__all__ = ["Guest", "StallWatch", "gives_way", "is_full"]
 
 GRACE_S = 1.0
 """Whoever came or said something so lately does not give way. [s]"""
 
 
 @dataclass
-class IdleLimits:
+class StallWatch:
     """Whether a frame that began goes on, and whether what waits to be read is read.
 
     Attributes:
@@ -77,7 +77,7 @@ class Guest:
     overdue: asyncio.TimerHandle
     used_s: float
     hello: Hello | None = None
-    pace: IdleLimits = field(default_factory=IdleLimits)
+    pace: StallWatch = field(default_factory=StallWatch)
     tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
     infers: dict[int, Callable[[], None] | None] = field(default_factory=dict[int, "Callable[[], None] | None"])
 

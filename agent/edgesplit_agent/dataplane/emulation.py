@@ -1,4 +1,4 @@
-"""Links that are slower than the machine's own: the `[emulation]` section, openly labelled as such everywhere.
+"""Link emulation, the `[emulation]` section: links slower than the machine's own, openly labelled as such everywhere.
 
 Owns: when a frame to an emulated peer may leave. Its rule: without an entry for a peer, frames pass untouched. Not here:
 the slowing of compute, which the runtime applies with `Emulation.slow_down`.

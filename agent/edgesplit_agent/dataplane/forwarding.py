@@ -1,4 +1,4 @@
-"""Requests that this agent passes on to another, as a client of it.
+"""Forwarding of requests to another agent, as a client of it.
 
 Owns: one cached connection per address. Its rule: what comes back, outputs or an error, is passed on unchanged. Not
 here: the choice of the address.

@@ -1,4 +1,4 @@
-"""What the data plane asks of the agent that holds it, and what it has counted.
+"""Interfaces from the data plane to the agent that holds it: what it asks, and who counts its traffic.
 
 Owns: `Host` and `TrafficCounters`, and calls into either that cannot harm the data plane. Its rule: everything is called
 on the event loop and returns quickly; what happened is told as an event of the state machine, to the sink that

@@ -1,4 +1,4 @@
-"""Connections that others opened: peers' tensors, clients' requests.
+"""Accepted connections: peers' tensors, clients' requests.
 
 Owns: the greeting, acknowledgements, pongs, and clients' requests until they are answered. Its rule: a connection that breaks the
 protocol is told why and closed; a request that fails is answered with Failure to its client alone. Not here: what
@@ -111,7 +111,7 @@ class Incoming:
                 connection.abort(reason)
 
     def admits(self, host: str) -> bool:
-        """See `edgesplit.wire.listener.Door`: another connection from there has a place, or gets that of one worth less."""
+        """See `edgesplit.wire.listener.AcceptPolicy`: another connection from there has a place, or gets that of one worth less."""
         guests = self._guests.values()
         if not is_full(guests, host, self._limits):
             return True
@@ -126,7 +126,7 @@ class Incoming:
         return False
 
     def exhausted(self, error: OSError) -> None:
-        """See `edgesplit.wire.listener.Door`."""
+        """See `edgesplit.wire.listener.AcceptPolicy`."""
         self.refused["descriptors"] += 1
         if self._lines.allows(self._loop.time()):
             _log.error("accept-failed", reason=error.strerror, connections=len(self._guests))

@@ -1,4 +1,4 @@
-"""Whether a peer still lives, judged from its silence.
+"""Failure detector: whether a peer still lives, judged from its silence.
 
 Owns: the clock that stands still while this process does, and how much silence a peer is allowed. Its rule: pure, times
 are handed in; a peer is not blamed for this host's own standstill, and one whose machine still acknowledges is given as

@@ -1,4 +1,4 @@
-"""This agent's connection to one peer: greeting, tensors, liveness, measuring, reconnecting.
+"""Connection to one peer: greeting, tensors, liveness, measuring, reconnecting.
 
 Owns: the one outgoing connection to a peer over its whole life. Its rule: whoever sends learns at once whether the
 peer is there; reconnecting never gives up and never hurries. Not here: the estimate's mathematics (`measurement/link_estimator.py`).

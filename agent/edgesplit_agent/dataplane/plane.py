@@ -1,4 +1,4 @@
-"""The data plane of one agent, as the agent holds it.
+"""The data plane of one agent: its listening sockets, peers and links behind one object.
 
 Owns: the listening socket, one outgoing connection per peer, and the requests it forwards. Its rule: it lives on one
 event loop, emits what happened as the state machine's events, and never lets one connection's trouble reach another.
@@ -106,7 +106,7 @@ class DataPlane:
                 limits=self._limits.frames,
                 greeting=self._limits.greeting,
                 queue_bytes=self._limits.queue_bytes,
-                door=self._incoming,
+                policy=self._incoming,
             )
             self._servers.append(server)
             addresses.append(bound)

@@ -1,4 +1,4 @@
-"""What a node tells the others about where it is reached, kept true while the machine's addresses change.
+"""Advertised addresses of a node, kept true in its registration while the machine's addresses change.
 
 Owns: the addresses in the node's registration and the warnings beside them. Its rule: read anew at each connection to
 the broker, before anything is said over it, and every few seconds after; a configured address is never replaced, only

@@ -1,4 +1,4 @@
-"""What serving counts, once for the controller and once for Prometheus.
+"""Counters of serving, moved for the controller and for Prometheus at once.
 
 Owns: which counters a fact moves. Its rule: whoever serves tells a fact once. Not here: the sums (`usage.py`), the
 metrics (`metrics.py`).
@@ -7,7 +7,7 @@ metrics (`metrics.py`).
 from __future__ import annotations
 
 from edgesplit.wire.headers import ExecutionKey
-from edgesplit_agent.reporting.metrics import Telemetry
+from edgesplit_agent.reporting.metrics import PrometheusMetrics
 from edgesplit_agent.reporting.usage import UsageBook
 
 __all__ = ["ServingCounters"]
@@ -16,9 +16,9 @@ __all__ = ["ServingCounters"]
 class ServingCounters:
     """Counters of one node; those of an epoch begin when it was prepared and end when it is released."""
 
-    def __init__(self, usage: UsageBook, telemetry: Telemetry) -> None:
+    def __init__(self, usage: UsageBook, metrics: PrometheusMetrics) -> None:
         self._usage = usage
-        self._telemetry = telemetry
+        self._metrics = metrics
 
     def begin(self, model: str, epoch: int) -> None:
         """An epoch was prepared."""
@@ -30,12 +30,12 @@ class ServingCounters:
 
     def serving(self, model: str, epoch: int | None) -> None:
         """New requests start on another epoch."""
-        self._telemetry.serving(model, epoch)
+        self._metrics.serving(model, epoch)
 
     def completed(self, model: str, epoch: int, latency_s: float) -> None:
         """A request was answered here, at its source. [s]"""
         self._usage.completed(model, epoch, latency_s)
-        self._telemetry.completed(model, latency_s)
+        self._metrics.completed(model, latency_s)
 
     def part_done(self, key: ExecutionKey) -> None:
         """This node began its part of another source's request."""
@@ -45,33 +45,33 @@ class ServingCounters:
         """A request ended in an error, on its last epoch if it had one."""
         if epoch is not None:
             self._usage.failed(model, epoch)
-        self._telemetry.failed(model, code)
+        self._metrics.failed(model, code)
 
     def computed(self, key: ExecutionKey, seconds: float) -> None:
         """A component ran. [s]"""
         self._usage.computed(key.model, key.epoch, seconds)
-        self._telemetry.computed(key.model, seconds)
+        self._metrics.computed(key.model, seconds)
 
     def coded(self, key: ExecutionKey, seconds: float) -> None:
         """A tensor was coded or restored. [s]"""
         self._usage.coded(key.model, key.epoch, seconds)
-        self._telemetry.coded(key.model, seconds)
+        self._metrics.coded(key.model, seconds)
 
     def checked(self, model: str, mean: float | None) -> None:
         """Answered requests were checked against the float model."""
-        self._telemetry.checked(model, mean)
+        self._metrics.checked(model, mean)
 
     # --- what goes over links, as `dataplane.host.TrafficCounters` -----------------------------------------------------
 
     def received(self, nbytes: int) -> None:
         """Tensors came in, as they travel. [B]"""
-        self._telemetry.received(nbytes)
+        self._metrics.received(nbytes)
 
     def sent(self, peer: str, key: ExecutionKey, nbytes: int, seconds: float) -> None:
         """A peer has tensors that this node sent. [B, s]"""
-        self._telemetry.sent(peer, nbytes)
+        self._metrics.sent(peer, nbytes)
         self._usage.sent(key.model, key.epoch, seconds)
 
     def probed(self, peer: str, nbytes: int) -> None:
         """A probe was sent to a peer. [B]"""
-        self._telemetry.probed(peer, nbytes)
+        self._metrics.probed(peer, nbytes)

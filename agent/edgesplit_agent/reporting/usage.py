@@ -1,4 +1,4 @@
-"""What serving costs: counters per model and epoch.
+"""Usage counters per model and epoch: what serving costs.
 
 Owns: the sums behind `Usage` messages. Its rule: where a sensor is integrated, computing waits for the reading that
 covers it; else energy is seconds times the watts known at that time; a sum carries the weakest origin that went into

@@ -1,4 +1,4 @@
-"""Carries out what the state machine decides, and tells it what came of it.
+"""The engine: carries out the state machine's actions, and feeds it what came of them.
 
 Owns: the way between machine, data plane, sessions and clients. Its rule: it decides nothing; events are taken one
 after another on the event loop, whoever emits them, and a new one that arises while actions are carried out waits its
@@ -58,7 +58,7 @@ from edgesplit_agent.serving.machine.events import (
 )
 from edgesplit_agent.serving.ports import Peers, Preparer, Publisher
 from edgesplit_agent.serving.preparation import PreparedEpochs
-from edgesplit_agent.serving.shadow_runs import Shadower
+from edgesplit_agent.serving.shadow_runs import ShadowRunner
 
 __all__ = ["Engine"]
 
@@ -88,7 +88,7 @@ class Engine:
         counters: ServingCounters,
         coder: Coder,
         timings: TimingBook,
-        shadower: Shadower,
+        shadower: ShadowRunner,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.machine = machine

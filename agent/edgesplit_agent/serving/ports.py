@@ -1,4 +1,4 @@
-"""What the engine uses of the rest of the agent.
+"""Interfaces from the engine to the rest of the agent.
 
 Owns: these three interfaces. Its rule: as narrow as the engine's use. Not here: what stands behind them
 (`dataplane/plane.py`, `compute/session_pool.py`, `control.py`).

@@ -1,4 +1,4 @@
-"""Epochs that are being prepared, and those that are: their components, until they are released.
+"""Preparation of epochs: those being prepared, and those that are, with their components until they are released.
 
 Owns: one task for each epoch that is built, and what came of it. Its rule: whatever goes wrong becomes an event; an epoch
 that is no longer wanted leaves nothing. Not here: how components are built (`compute/session_pool.py`), whether an epoch is

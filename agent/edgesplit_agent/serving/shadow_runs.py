@@ -1,4 +1,4 @@
-"""Running an answered request again on the float model, behind everything else.
+"""Shadow runs: an answered request once more on the float model, behind everything else.
 
 Owns: one check from its arrays to its noise. Its rule: it gives way to whatever else wants to compute, within one kernel
 of the float model, and tries again later; it never raises. Not here: which requests are checked (`serving/machine/shadow_sampling.py`),
@@ -23,7 +23,7 @@ from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
 from edgesplit_agent.serving.machine.actions import ShadowRequest
 from edgesplit_agent.serving.machine.events import ShadowChecked, ShadowDropped
 
-__all__ = ["SHADOW_PRIORITY", "Shadower"]
+__all__ = ["SHADOW_PRIORITY", "ShadowRunner"]
 
 SHADOW_PRIORITY = PROFILING_PRIORITY + 1
 """After every request and after profiling, which ends while this goes on for as long as the node serves."""
@@ -31,7 +31,7 @@ PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
 """Before each attempt: a burst of requests passes. [s]"""
 
 
-class Shadower:
+class ShadowRunner:
     """Checks one request at a time.
 
     Args:

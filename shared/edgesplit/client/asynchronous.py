@@ -28,7 +28,7 @@ from edgesplit.errors import (
     error_from_code,
 )
 from edgesplit.release import PROTOCOL, installed_version
-from edgesplit.wire.connection import Connection, FrameGate, Leaving
+from edgesplit.wire.connection import Connection, FrameGate, OutgoingFrame
 from edgesplit.wire.endpoints import open_connection
 from edgesplit.wire.frames import Frame, FrameLimits, check_hello, pack_tensors, unpack_tensors
 from edgesplit.wire.headers import Cancel, Failure, Hello, Infer, Ping, Result
@@ -72,7 +72,7 @@ class Call:
     payloads: tuple[Array, ...]
     started_s: float
     answer: asyncio.Future[Frame] | None = None
-    leaving: Leaving | None = None
+    leaving: OutgoingFrame | None = None
 
     def left_s(self, span_s: float) -> float:
         """What is left of a span that began with it. [s]"""

@@ -29,11 +29,11 @@ from edgesplit.wire.frames import Frame, FrameLimits, encode_frame
 from edgesplit.wire.headers import Failure, Header, Probe
 from edgesplit.wire.parser import FrameParser
 from edgesplit.wire.send_queue import Lane, Queued
-from edgesplit.wire.socket_writer import Outlet
+from edgesplit.wire.socket_writer import SocketWriter
 from edgesplit.wire.tcp_liveness import acknowledged, end_when_vanished
 from edgesplit.wire.tensors import Array
 
-__all__ = ["Connection", "FrameGate", "FrameReceiver", "Leaving"]
+__all__ = ["Connection", "FrameGate", "FrameReceiver", "OutgoingFrame"]
 
 _LINGER_S = 1.0
 """How long a closing connection waits for its last frames to be taken."""
@@ -48,7 +48,7 @@ _DISCARDED = memoryview(bytearray(1 << 16))
 
 
 @dataclass(slots=True, eq=False)
-class Leaving:
+class OutgoingFrame:
     """A frame on its way out, to name it by in `Connection.withdraw`.
 
     Attributes:
@@ -128,7 +128,9 @@ class Connection:
         with contextlib.suppress(OSError):
             own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         end_when_vanished(own)
-        self._outlet = Outlet(own, self._loop, on_taken=self._taken, on_empty=self._emptied, on_broken=self._break)
+        self._writer = SocketWriter(
+            own, self._loop, on_taken=self._taken, on_empty=self._emptied, on_broken=self._break
+        )
 
     def start(self) -> None:
         """Begin to read; the receiver is told first that there is a connection."""
@@ -139,12 +141,12 @@ class Connection:
     @property
     def pending_bytes(self) -> int:
         """Of frames that wait to leave. [B]"""
-        return self._gated_bytes + self._outlet.waiting_bytes
+        return self._gated_bytes + self._writer.waiting_bytes
 
     @property
     def sent_bytes(self) -> int:
         """Handed to the kernel so far. [B]"""
-        return self._outlet.sent_bytes
+        return self._writer.sent_bytes
 
     @property
     def is_open(self) -> bool:
@@ -171,7 +173,7 @@ class Connection:
         """Whether a frame is arriving."""
         return self._parser.in_frame
 
-    def send(self, header: Header, payloads: Sequence[Array] = (), *, urgent: bool = False) -> Leaving:
+    def send(self, header: Header, payloads: Sequence[Array] = (), *, urgent: bool = False) -> OutgoingFrame:
         """Queue a frame; its tensors must not be changed until it has left.
 
         Args:
@@ -183,7 +185,7 @@ class Connection:
             Unreachable: The connection is closed.
             Overloaded: The queue is full.
         """
-        outlet = self._outlet
+        outlet = self._writer
         if not self.is_open:
             raise Unreachable(f"the connection to {self.peer_address} is closed")
         buffers = encode_frame(header, payloads)
@@ -194,7 +196,7 @@ class Connection:
         if pending and pending + nbytes > limit:
             raise Overloaded(f"{pending} B already wait to be sent to {self.peer_address}: it takes frames too slowly")
         lane = Lane.CONTROL if urgent else Lane.PADDING if isinstance(header, Probe) else Lane.DATA
-        leaving = Leaving(nbytes)
+        leaving = OutgoingFrame(nbytes)
         if self.gate is None:
             leaving.queued = outlet.put(buffers, lane)
             return leaving
@@ -209,12 +211,12 @@ class Connection:
             self._gated_bytes -= nbytes
         return leaving
 
-    def withdraw(self, leaving: Leaving) -> bool:
+    def withdraw(self, leaving: OutgoingFrame) -> bool:
         """Take a frame back; False when all of it has left already, and the other side will see it."""
         if leaving.queued is None:
             leaving.unwanted = True
             return True
-        if not self._outlet.withdraw(leaving.queued):
+        if not self._writer.withdraw(leaving.queued):
             return False
         self._room.set()
         return True
@@ -247,7 +249,7 @@ class Connection:
         until_s = time.perf_counter() + within_s
         while self._socket is not None:
             waiting = select.poll()
-            waiting.register(self._socket, select.POLLIN | (select.POLLOUT if self._outlet.waiting_bytes else 0))
+            waiting.register(self._socket, select.POLLIN | (select.POLLOUT if self._writer.waiting_bytes else 0))
             while not (ready := waiting.poll(0)) and time.perf_counter() < awake_until_s:
                 _give_way()  # whoever answers may need this core
             ready = ready or waiting.poll(max(math.ceil((until_s - time.perf_counter()) * 1e3), 0))
@@ -256,10 +258,10 @@ class Connection:
             if ready[0][1] & ~select.POLLOUT:
                 self._read_ready()
                 return True
-            self._outlet.go_on()
+            self._writer.go_on()
         return False
 
-    async def send_when_room(self, header: Header, payloads: Sequence[Array] = ()) -> Leaving:
+    async def send_when_room(self, header: Header, payloads: Sequence[Array] = ()) -> OutgoingFrame:
         """Wait until the queue is at most half full, then `send`; the backpressure of a patient sender.
 
         Raises:
@@ -287,11 +289,11 @@ class Connection:
             return
         self._loop.call_later(_LINGER_S, self._end)
         if reason is not None:
-            self._outlet.drop_waiting()
+            self._writer.drop_waiting()
         if reason is not None and tell:
-            self._outlet.put(encode_frame(Failure(code=reason.code, message=str(reason))), Lane.CONTROL)
+            self._writer.put(encode_frame(Failure(code=reason.code, message=str(reason))), Lane.CONTROL)
         else:
-            self._outlet.write()
+            self._writer.write()
 
     def abort(self, reason: EdgesplitError) -> None:
         """End the connection at once, sending nothing: for a peer that does not answer."""
@@ -316,7 +318,7 @@ class Connection:
         if not self._closing and self._reason is None:
             self._reason = self._lost_reason(error)
         self._closing = True
-        self._outlet.close()
+        self._writer.close()
         if self._socket is not None:
             self._socket.close()
             self._socket = None

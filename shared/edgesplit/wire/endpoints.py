@@ -21,7 +21,7 @@ from edgesplit.errors import InvalidConfiguration, NodeUnreachable
 from edgesplit.wire.address import TcpAddress, UnixAddress, parse_address
 from edgesplit.wire.connection import Connection, FrameReceiver
 from edgesplit.wire.frames import FrameLimits
-from edgesplit.wire.listener import BACKLOG, Door, Listener
+from edgesplit.wire.listener import BACKLOG, AcceptPolicy, Listener
 
 __all__ = ["open_connection", "remove_socket", "serve"]
 
@@ -61,7 +61,7 @@ async def serve(
     limits: FrameLimits,
     queue_bytes: int,
     greeting: FrameLimits | None = None,
-    door: Door | None = None,
+    policy: AcceptPolicy | None = None,
 ) -> tuple[Listener, str]:
     """Accept connections.
 
@@ -71,7 +71,7 @@ async def serve(
         limits: What is accepted from the other side.
         queue_bytes: See `Connection`. [B]
         greeting: What is accepted of somebody who has not said who it is; None: the same.
-        door: Decides who may come in; None admits everybody.
+        policy: Decides who may come in; None admits everybody.
 
     Returns:
         The listener and the address it really has (a port of 0 becomes a free one).
@@ -92,7 +92,7 @@ async def serve(
     except OSError as error:
         raise InvalidConfiguration(f"cannot listen on {listen} ({error.strerror or error}): choose another") from error
     bound = sockets[0].getsockname()
-    listener = Listener(sockets, accepted, door)
+    listener = Listener(sockets, accepted, policy)
     if isinstance(target, UnixAddress):
         return listener, listen
     return listener, str(TcpAddress(bound[0], bound[1]))

@@ -1,6 +1,6 @@
 """Accepting connections on non-blocking sockets.
 
-Owns: listening sockets, and the turn in which what waits on them is accepted. Its rule: whoever holds the door is asked
+Owns: listening sockets, and the turn in which what waits on them is accepted. Its rule: the policy is asked
 before anything is kept for a stranger, and a process without free descriptors waits a moment instead of spinning. Not
 here: addresses (`wire/endpoints.py`), what a connection is (`wire/connection.py`).
 """
@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-__all__ = ["Door", "Listener"]
+__all__ = ["AcceptPolicy", "Listener"]
 
 BACKLOG = 128
 """Connections that the kernel completes before they are accepted."""
@@ -24,7 +24,7 @@ RETRY_S = 0.5
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
-class Door(Protocol):
+class AcceptPolicy(Protocol):
     """Decides who may come in; called on the event loop."""
 
     def admits(self, host: str) -> bool:
@@ -41,15 +41,18 @@ class Listener:
     Args:
         sockets: Bound and listening; the listener's from now on.
         accepted: Given each connection, non-blocking; whose it is from then on.
-        door: Asked first; None admits everybody.
+        policy: Asked first; None admits everybody.
     """
 
     def __init__(
-        self, sockets: Sequence[socket.socket], accepted: Callable[[socket.socket], None], door: Door | None = None
+        self,
+        sockets: Sequence[socket.socket],
+        accepted: Callable[[socket.socket], None],
+        policy: AcceptPolicy | None = None,
     ) -> None:
         self._sockets = list(sockets)
         self._accepted = accepted
-        self._door = door
+        self._policy = policy
         self._loop = asyncio.get_running_loop()
         for listening in self._sockets:
             listening.setblocking(False)
@@ -74,10 +77,10 @@ class Listener:
                 # The kernel goes on saying that somebody waits.
                 self._loop.remove_reader(listening)
                 self._loop.call_later(RETRY_S, self._resume, listening)
-                if self._door is not None:
-                    self._door.exhausted(error)
+                if self._policy is not None:
+                    self._policy.exhausted(error)
                 return
-            if self._door is None or self._door.admits(address[0] if isinstance(address, tuple) else ""):
+            if self._policy is None or self._policy.admits(address[0] if isinstance(address, tuple) else ""):
                 accepted.setblocking(False)
                 self._accepted(accepted)
             else:

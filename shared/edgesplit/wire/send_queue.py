@@ -19,7 +19,7 @@ from enum import Enum
 
 from edgesplit.wire.frames import long_head, part_prefix
 
-__all__ = ["Lane", "Pace", "Queued", "SendQueue"]
+__all__ = ["Lane", "PartSize", "Queued", "SendQueue"]
 
 SHORT_BYTES = 1 << 16
 """Frames up to this length leave whole, and together with each other."""
@@ -190,7 +190,7 @@ class SendQueue:
         return piece
 
 
-class Pace:
+class PartSize:
     """How fast a socket takes bytes, and how long a part may be for that; pure, times are handed in.
 
     Attributes:

@@ -14,16 +14,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
 
-from edgesplit.wire.send_queue import Lane, Pace, Queued, SendQueue
+from edgesplit.wire.send_queue import Lane, PartSize, Queued, SendQueue
 
-__all__ = ["Outlet"]
+__all__ = ["SocketWriter"]
 
 _BURST_BYTES = 1 << 22
 """After this many bytes in one go the event loop gets its turn, unless no more than as many again are left."""
 _MAX_BUFFERS = 64
 
 
-class Outlet:
+class SocketWriter:
     """What leaves through one socket.
 
     Args:
@@ -52,7 +52,7 @@ class Outlet:
         self._on_empty = on_empty
         self._on_broken = on_broken
         self._queue = SendQueue()
-        self._pace = Pace()
+        self._pace = PartSize()
         self._writing: deque[memoryview] = deque()
         self._writing_bytes = 0
         self._armed = False

@@ -1,4 +1,4 @@
-"""What one directed link is worth: latency from pings, bandwidth from bytes over time-to-acknowledgement.
+"""Estimator of one directed link: latency from pings, bandwidth from bytes over time-to-acknowledgement.
 
 Owns: the estimate and the decision when and how large to probe. Its rule: pure; events and clock values come in,
 estimates go out. Not here: connections and timers (`outgoing.py`).
@@ -37,7 +37,7 @@ from edgesplit_agent.dataplane.measurement.probing import (
     allowance_bytes_per_s,
     probe_size,
 )
-from edgesplit_agent.dataplane.measurement.rate_estimate import RateBelief
+from edgesplit_agent.dataplane.measurement.rate_estimate import RateEstimate
 
 __all__ = ["LinkEstimate", "LinkEstimator"]
 
@@ -109,7 +109,7 @@ class LinkEstimator:
         self._sent: dict[int, _Sent] = {}
         self._last_ack_at = float("-inf")
         self._received_bytes = 0
-        self._belief = RateBelief()
+        self._rate = RateEstimate()
         self._at_least = 0.0
         self._sampled_at = float("-inf")
         self._probe_bytes = PROBE_FIRST_BYTES
@@ -136,7 +136,7 @@ class LinkEstimator:
         """What is believed now, None until both figures were measured."""
         if self._bandwidth is None or self._round_trip_s is None:
             return None
-        return LinkEstimate(self._bandwidth, self._round_trip_s / 2, self._sampled_at, self._belief.scatter)
+        return LinkEstimate(self._bandwidth, self._round_trip_s / 2, self._sampled_at, self._rate.scatter)
 
     def connected(self) -> None:
         """A new connection: what was on its way is lost, what was learned stays until disproved."""
@@ -214,7 +214,7 @@ class LinkEstimator:
     @property
     def ramping(self) -> bool:
         """Whether the next probe belongs to what is under way: it is neither put off nor rationed."""
-        return self._paired or self._calibrating or self._belief.doubted
+        return self._paired or self._calibrating or self._rate.doubted
 
     def probe_due(self, now: float) -> int | None:
         """Size of the probe to send now, or None. [B]"""
@@ -225,7 +225,7 @@ class LinkEstimator:
             return nbytes
         if self._calibrating and (self._calibrated_bytes or self._bandwidth is None or self._pace.repaid(now)):
             return nbytes
-        if self._belief.doubted:
+        if self._rate.doubted:
             # A suspected change is confirmed soon, with longer probes where the first were too short to tell.
             return nbytes if self._pace.may_confirm(nbytes, now, self._sampled_at, allowance) else None
         if self._calibrating:
@@ -247,7 +247,7 @@ class LinkEstimator:
 
     @property
     def _bandwidth(self) -> float | None:
-        return self._belief.value
+        return self._rate.value
 
     @property
     def _near(self) -> bool:
@@ -276,7 +276,7 @@ class LinkEstimator:
         # Even so the link is faster than believed; probes must not be rationed by what is no longer true.
         self._at_least = surely
         if self._near:
-            self._belief.take_bound(surely)
+            self._rate.take_bound(surely)
         elif not self._calibrating:
             self._calibrating, self._calibrated_bytes = True, 0
 
@@ -296,7 +296,7 @@ class LinkEstimator:
             self._pace.forgive(0.0 if self._bandwidth is None else EVERY_S)
             self._calibrating, self._calibrated_bytes = False, 0
             self._calibrations.clear()
-            self._belief.restart(statistics.median(last))
+            self._rate.restart(statistics.median(last))
             self._sampled(now)
         else:
             self._at_least = bandwidth
@@ -354,12 +354,12 @@ class LinkEstimator:
             self._sample(lower, now)
         elif upper < self._bandwidth * (1 - RATE_CHANGE):
             self._sampled_at = now
-            self._belief.take_bound(upper)
+            self._rate.take_bound(upper)
 
     def _sample(self, bandwidth: float, now: float) -> None:
-        before = self._belief.value
-        self._belief.take(bandwidth)
-        if before is not None and not self._near and differs(before, self._belief.value or before, RATE_CHANGE):
+        before = self._rate.value
+        self._rate.take(bandwidth)
+        if before is not None and not self._near and differs(before, self._rate.value or before, RATE_CHANGE):
             self._pace.forgive(EVERY_S)  # a link that really changed, and may soon change back
         self._sampled(now)
 
@@ -368,7 +368,7 @@ class LinkEstimator:
         self._sampled_at = now
         self._at_least = 0.0
         self._probe_bytes = probe_size(
-            self._belief.value or 1.0,
+            self._rate.value or 1.0,
             at_least_s=self._enough_s() * (MARGIN_NEAR if self._near else MARGIN),
             pair=self._long_fat(),
             near=self._near,

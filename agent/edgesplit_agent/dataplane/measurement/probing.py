@@ -1,4 +1,4 @@
-"""How much probing a link is worth: the size of probes and the pauses between them.
+"""Probing of links: the size of probes, the pauses between them, and what they may cost.
 
 Owns: what probes may take of a link, on average, and the debt of those that were sent ahead of it. Its rule: pure;
 whatever a link does, its probes do not take more than their allowance over time. Not here: what a probe tells

@@ -1,4 +1,4 @@
-"""A rate smoothed with its own scatter: what is noise and what is a change.
+"""Rate estimate, smoothed with its own scatter: what is noise and what is a change.
 
 Owns: the value that is believed, how far its measurements scatter, and the decision that it has changed. Its rule: pure;
 a change is what several measurements in a row agree on and their own scatter does not explain. Not here: how a rate is
@@ -21,7 +21,7 @@ from itertools import takewhile
 
 from edgesplit.significance import LARGE_RATE_CHANGE, RATE_CHANGE, differs
 
-__all__ = ["RateBelief"]
+__all__ = ["RateEstimate"]
 
 RESTLESS = 0.15
 """Scatter from which on it always takes three. [1]"""
@@ -43,7 +43,7 @@ _Sample = tuple[float, bool]
 """A rate [B/s], and whether it was measured; else it is a bound."""
 
 
-class RateBelief:
+class RateEstimate:
     """What is believed of one rate. [B/s]
 
     Attributes:

@@ -1,4 +1,4 @@
-"""What an agent does next, as values.
+"""Actions of the state machine: what an agent does next, as values.
 
 Owns: the actions that `AgentMachine.handle` returns; the engine carries them out in order. Its rule: an action names
 everything it needs. Not here: how it is done (`serving/engine.py`).

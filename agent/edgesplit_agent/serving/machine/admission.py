@@ -1,4 +1,4 @@
-"""Which requests a source takes in.
+"""Admission control: which requests a source takes in.
 
 Owns: the bounds, and the sentence for a request that is refused. Its rule: a request is admitted only if all tensors it
 may have on this node at a time find room, for nobody can be refused later; one request is always admitted, however

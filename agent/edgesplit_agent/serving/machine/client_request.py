@@ -1,4 +1,4 @@
-"""Clients' requests at the source, across their attempts.
+"""Requests of clients at the source, across their attempts.
 
 Owns: the record of each, what they hold together, and what becomes of a request whose model has its source elsewhere or
 nowhere. Its rule: a request keeps its inputs until it ends, so that it can be run again elsewhere. Not here: who is

@@ -1,4 +1,4 @@
-"""The epochs of one model on one node: what is wanted, what is held, what new requests start on.
+"""Epochs of one model on one node: what is wanted, what is held, what new requests start on.
 
 Owns: reconciling `Desired` with what is held. Its rule: make before break; what serves is kept until what replaces it
 is prepared, and an epoch is freed only when no request is left on it. While a node is lost, requests start on the plan
@@ -27,7 +27,7 @@ from edgesplit_agent.serving.machine.actions import (
 )
 from edgesplit_agent.serving.machine.admission import footprint_bytes
 from edgesplit_agent.serving.machine.events import EpochFailed
-from edgesplit_agent.serving.machine.shadow_sampling import Shadows
+from edgesplit_agent.serving.machine.shadow_sampling import ShadowSampling
 
 __all__ = ["HeldEpoch", "ModelEpochs"]
 
@@ -82,7 +82,7 @@ class ModelEpochs:
         self.desired: Desired | None = None
         self.held: dict[int, HeldEpoch] = {}
         self.current: int | None = None
-        self.shadows = Shadows(model)
+        self.shadows = ShadowSampling(model)
         self._suspicions: dict[int, tuple[float, float]] = {}
         """Epoch to how long it is avoided and until when. [s]"""
         self._generations = generations

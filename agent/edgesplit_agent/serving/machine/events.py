@@ -1,4 +1,4 @@
-"""What can happen to an agent, as values.
+"""Events of the state machine: what can happen to an agent, as values.
 
 Owns: the events that `AgentMachine.handle` takes, and what the caller of a request gets in the end. Its rule: plain
 values, the time comes beside them; whoever notices something makes the event of it (data plane, engine, control plane),

@@ -1,4 +1,4 @@
-"""One request on one epoch at this node: which tensors are here, which components may start.
+"""Execution of one request on one epoch at this node: which tensors are here, which components may start.
 
 Owns: the dataflow of a single execution. Its rule: a component starts once, when its last input is there; a tensor is
 kept only while somebody here still needs it, and leaves once for all its receivers, coded or raw as its route says, with

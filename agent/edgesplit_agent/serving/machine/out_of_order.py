@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from edgesplit.wire.headers import ExecutionKey
 from edgesplit.wire.tensors import Array
 
-__all__ = ["Early", "EarlyTensors", "EndedExecutions"]
+__all__ = ["EarlyArrivals", "EarlyTensors", "EndedExecutions"]
 
 PATIENCE_S = 0.25
 """Longest that tensors of an epoch that is not ready here are kept. A source starts requests only on epochs that every
@@ -30,7 +30,7 @@ MOST_ENDED = 1 << 16
 
 
 @dataclass(slots=True)
-class Early:
+class EarlyArrivals:
     """What came of one execution before it could start."""
 
     expires_at_s: float
@@ -53,8 +53,8 @@ class EarlyTensors:
     def __init__(self, limit_bytes: int, refused: Counter[str]) -> None:
         self.limit_bytes = limit_bytes
         self._refused = refused
-        self._of_peers: dict[ExecutionKey, Early] = {}
-        self._of_strangers: dict[ExecutionKey, Early] = {}
+        self._of_peers: dict[ExecutionKey, EarlyArrivals] = {}
+        self._of_strangers: dict[ExecutionKey, EarlyArrivals] = {}
         self._nbytes = 0
 
     def __bool__(self) -> bool:
@@ -86,7 +86,7 @@ class EarlyTensors:
             if key in kept:
                 self._pop(kept, key)
             return False
-        early = kept.setdefault(key, Early(min(expires_at_s, now_s + PATIENCE_S)))
+        early = kept.setdefault(key, EarlyArrivals(min(expires_at_s, now_s + PATIENCE_S)))
         if len(early.arrivals) >= MOST_EARLY:
             self._refused["early-tensors"] += 1
             return True  # Nothing has so many senders: the rest of it is noise.
@@ -94,7 +94,7 @@ class EarlyTensors:
         self._nbytes += nbytes
         return True
 
-    def take(self, model: str, epoch: int) -> list[tuple[ExecutionKey, Early]]:
+    def take(self, model: str, epoch: int) -> list[tuple[ExecutionKey, EarlyArrivals]]:
         """Hand out all that came for an epoch."""
         return [
             (key, self._pop(kept, key))
@@ -103,7 +103,7 @@ class EarlyTensors:
             if (key.model, key.epoch) == (model, epoch)
         ]
 
-    def overdue(self, now_s: float) -> list[tuple[ExecutionKey, Early, bool]]:
+    def overdue(self, now_s: float) -> list[tuple[ExecutionKey, EarlyArrivals, bool]]:
         """Hand out what waited in vain, and whether known peers sent it."""
         return [
             (key, self._pop(kept, key), kept is self._of_peers)
@@ -118,7 +118,7 @@ class EarlyTensors:
             if key in kept:
                 self._pop(kept, key)
 
-    def _pop(self, kept: dict[ExecutionKey, Early], key: ExecutionKey) -> Early:
+    def _pop(self, kept: dict[ExecutionKey, EarlyArrivals], key: ExecutionKey) -> EarlyArrivals:
         early = kept.pop(key)
         self._nbytes -= early.nbytes
         return early

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from edgesplit_agent.serving.machine.actions import SendAbort
 
-__all__ = ["PeerTrust", "ToldAborts"]
+__all__ = ["PeerTrust", "SentAborts"]
 
 LONGEST_FACTOR = 16
 """The longest probation over the first one. [1]"""
@@ -79,7 +79,7 @@ class PeerTrust:
         return frozenset(peer for peer in peers if peer in self._records and now_s < self._records[peer].trusted_at_s)
 
 
-class ToldAborts:
+class SentAborts:
     """Aborts that may have to be said again."""
 
     def __init__(self) -> None:

@@ -44,7 +44,7 @@ from edgesplit_agent.serving.machine.events import (
 )
 from edgesplit_agent.serving.machine.execution import Execution
 from edgesplit_agent.serving.machine.out_of_order import EarlyTensors, EndedExecutions
-from edgesplit_agent.serving.machine.peers import PeerTrust, ToldAborts
+from edgesplit_agent.serving.machine.peers import PeerTrust, SentAborts
 
 __all__ = ["DEFAULT_DEADLINE_S", "RequestFlow"]
 
@@ -75,7 +75,7 @@ class RequestFlow:
         self.refused: Counter[str] = Counter()
         self.early = EarlyTensors(early_limit_bytes, self.refused)
         self._trust = PeerTrust(stable_after_s)
-        self._told = ToldAborts()
+        self._sent_aborts = SentAborts()
         self._ended = EndedExecutions(self.refused)
         self._order = 0
 
@@ -291,7 +291,7 @@ class RequestFlow:
     def peer_up(self, peer: str, now_s: float) -> list[Action]:
         """Say again what the peer may have missed, and start what waited for it."""
         self.peers_up.add(peer)
-        actions: list[Action] = [*self._told.again(peer, now_s)]
+        actions: list[Action] = [*self._sent_aborts.again(peer, now_s)]
         probation_s = self._trust.up(peer, now_s)
         if probation_s and any(self._relies_on(model, peer) for model in self.models.values()):
             losses = self._trust.losses(peer)
@@ -359,7 +359,7 @@ class RequestFlow:
             senders = sorted({peer for peer, _ in early.arrivals} & self.peers_up)
             actions += [SendAbort(key, peer, NotDeployed.code, message) for peer in senders]
         self._ended.forget(now_s)
-        self._told.forget(now_s)
+        self._sent_aborts.forget(now_s)
         return actions
 
     # --- steps -----------------------------------------------------------------------------------------------------
@@ -389,7 +389,7 @@ class RequestFlow:
 
     def _tell(self, abort: SendAbort, now_s: float) -> list[Action]:
         """Send an abort that must arrive."""
-        self._told.remember(abort, now_s)
+        self._sent_aborts.remember(abort, now_s)
         return [abort] if abort.peer in self.peers_up else []
 
     def _relies_on(self, model: ModelEpochs, peer: str) -> bool:

@@ -1,4 +1,4 @@
-"""Which served requests are run again on the float model, and what came of it.
+"""Shadow sampling: which served requests are run again on the float model, and what came of it.
 
 Owns: the choice, and the figures of the epoch that serves. Its rule: a request is chosen only after it was answered, one
 at a time, and only where the epoch it ran on is the one that serves. Not here: running and comparing
@@ -14,7 +14,7 @@ from edgesplit.control.noise_messages import in_doubt
 from edgesplit.control.plan_messages import Shadowing
 from edgesplit_agent.serving.machine.actions import PublishNoise
 
-__all__ = ["Shadows"]
+__all__ = ["ShadowSampling"]
 
 PAUSE_S = 30.0
 """After a check that came to nothing; doubled each time until one succeeds. [s]"""
@@ -56,7 +56,7 @@ class _Progress:
     detail: str = ""
 
 
-class Shadows:
+class ShadowSampling:
     """Checks of one model at its source.
 
     Attributes:
