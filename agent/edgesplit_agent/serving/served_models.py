@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-
 from edgesplit.wire.tensors import Array, TensorSpec
 
 __all__ = ["ModelDescription", "ServedModels"]
