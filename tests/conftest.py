@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,11 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:
     note(report)
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    """Tests for root are left out by their mark (pyproject.toml), and told all the same; who picks tests knows the others."""
+    skips.extend(Skip(item.nodeid, "needs root") for item in items if item.get_closest_marker("root"))
 
 
 @pytest.hookimpl(trylast=True)

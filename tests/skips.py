@@ -16,6 +16,7 @@ __all__ = ["ALLOWED", "Skip", "allowed_because", "told", "unexpected"]
 
 ALLOWED = (
     (r"could not import '(torch|onnxscript)'", "make test-torch runs it, in an environment of its own"),
+    (r"^needs root$", "make test-systemd, make test-docker and make test-testbed run it"),
     (r"(\.onnx is not t?here|^the reference problems are not beside this checkout)$", "models that are not shipped"),
     (r"^RestartSteps= needs systemd 254$", "the drop-in is for later systemd"),
     (r"^systemd-analyze is not installed$", "containers come without systemd"),

@@ -8,6 +8,7 @@ import importlib.util
 import re
 import shlex
 import subprocess
+import tomllib
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -142,6 +143,14 @@ def test_make_targets_exist(document: Path) -> None:
     assert named <= targets
 
 
+@every_document
+def test_extras_that_are_installed_exist(document: Path) -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    for line in code_lines(document):
+        for named in re.findall(r"(?<![\w-])(?:edgesplit|\.)\[([a-z,-]+)\]", line):
+            assert set(named.split(",")) <= set(project["optional-dependencies"]), line
+
+
 def module_file(name: str) -> Path | None:
     """Where `python -m NAME` or an import of it begins."""
     try:
@@ -229,6 +238,7 @@ def test_links_lead_somewhere(document: Path) -> None:
             test_commands_described_under_a_heading_have_the_options_of_its_table,
         ),
         ("`make coffee`", test_make_targets_exist),
+        ("`pip install 'edgesplit[agent,coffee]'`", test_extras_that_are_installed_exist),
         ("`python -m bench.coffee`", test_programs_are_there_and_take_the_options_named),
         ("`python -m bench.chaos --coffee 3`", test_programs_are_there_and_take_the_options_named),
         ("`bench.coffee`", test_programs_are_there_and_take_the_options_named),

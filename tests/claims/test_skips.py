@@ -24,11 +24,11 @@ def test_that_does_not():
 """
 
 
-def run(file: Path, skips: Path, ci: str) -> subprocess.CompletedProcess[str]:
+def run(file: Path, skips: Path, ci: str, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider", "-q", "--no-header"]
     environment = {**os.environ, "CI": ci, "EDGESPLIT_SKIPS": str(skips)}
     return subprocess.run(
-        [*command, "--rootdir", str(file.parent), "-c", os.devnull, str(file)],
+        [*command, *options, "--rootdir", str(file.parent), "-c", os.devnull, str(file)],
         cwd=REPOSITORY,
         env=environment,
         capture_output=True,
@@ -62,6 +62,16 @@ def test_a_whole_file_that_is_left_out_counts_too(tmp_path: Path) -> None:
     done = run(file, skips, "true")
     assert done.returncode != 0
     assert "no_such_package" in skips.read_text()
+
+
+def test_tests_for_root_are_named_where_they_are_left_out(tmp_path: Path) -> None:
+    file, skips = tmp_path / "test_some.py", tmp_path / "skips"
+    file.write_text(
+        "import pytest\n\n@pytest.mark.root\ndef test_of_root():\n    pass\n\ndef test_of_all():\n    pass\n"
+    )
+    done = run(file, skips, "true", "-m", "not root")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert skips.read_text() == "test_some.py::test_of_root\tneeds root\n"
 
 
 def test_the_summary_has_a_line_for_each_reason() -> None:
