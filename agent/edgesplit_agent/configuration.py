@@ -10,19 +10,18 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
 from edgesplit.daemon.advertised_address import checked_advertise
-from edgesplit.errors import EdgesplitError
-from edgesplit.mqtt.broker_address import BrokerAddress, TlsFiles
+from edgesplit.daemon.configuration_sections import BrokerSection, Section, checked
+from edgesplit.mqtt.broker_address import BrokerAddress
 from edgesplit.names import checked_name
 from edgesplit.wire.address import TcpAddress, parse_address, parse_tcp
 
 __all__ = [
     "AgentConfiguration",
-    "BrokerSection",
     "CacheSection",
     "DataSection",
     "EmulatedLinkSection",
@@ -51,39 +50,7 @@ def _default_cache_path() -> str:
     return os.environ.get("CACHE_DIRECTORY", "").split(":")[0] or "/var/cache/edgesplit"
 
 
-class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of all sections: immutable, unknown keys refused."""
-
-
-class BrokerSection(_Section, frozen=True, kw_only=True):
-    """Where the control plane is.
-
-    Attributes:
-        url: `mqtt://[user:password@]host:1883` or `mqtts://host:8883`; `/ ? # @` in a password percent-encoded.
-        ca_file: For TLS: PEM certificates that may have signed the broker's; empty: the system's.
-        cert_file: For TLS: PEM certificate of this agent, for brokers that ask for one.
-        key_file: For TLS: its key; empty: it is in `cert_file`.
-        server_name: For TLS: the name in the broker's certificate; empty: the URL's host.
-    """
-
-    url: str = "mqtt://127.0.0.1:1883"
-    ca_file: str = ""
-    cert_file: str = ""
-    key_file: str = ""
-    server_name: str = ""
-
-    def __post_init__(self) -> None:
-        """Refuse a URL that cannot be one."""
-        _check(lambda: self.address)
-
-    @property
-    def address(self) -> BrokerAddress:
-        """The URL taken apart, with its TLS files."""
-        files = TlsFiles(self.ca_file, self.cert_file, self.key_file, self.server_name)
-        return BrokerAddress.parse(self.url, files)
-
-
-class DataSection(_Section, frozen=True, kw_only=True):
+class DataSection(Section, frozen=True, kw_only=True):
     """The data plane's socket.
 
     Attributes:
@@ -113,7 +80,7 @@ class DataSection(_Section, frozen=True, kw_only=True):
         _tcp(self.listen)
         _check_advertise("[data] advertise", self.advertise)
         if self.socket:
-            _check(lambda: parse_address(self.socket_address))
+            checked(lambda: parse_address(self.socket_address))
 
     @property
     def socket_address(self) -> str:
@@ -121,7 +88,7 @@ class DataSection(_Section, frozen=True, kw_only=True):
         return f"unix:{self.socket.removeprefix('unix:')}" if self.socket else ""
 
 
-class PowerSection(_Section, frozen=True, kw_only=True):
+class PowerSection(Section, frozen=True, kw_only=True):
     """Where watts come from; `docs/power.md` says more.
 
     Attributes:
@@ -167,10 +134,10 @@ class PowerSection(_Section, frozen=True, kw_only=True):
         if ("load" in wanted or self.busy_w) and self.busy_w <= self.idle_w:
             raise ValueError("source load needs idle_w and a larger busy_w, the machine's watts at rest and at work")
         if self.plug_broker:
-            _check(lambda: BrokerAddress.parse(self.plug_broker))
+            checked(lambda: BrokerAddress.parse(self.plug_broker))
 
 
-class RuntimeSection(_Section, frozen=True, kw_only=True):
+class RuntimeSection(Section, frozen=True, kw_only=True):
     """How components run.
 
     Attributes:
@@ -198,7 +165,7 @@ class RuntimeSection(_Section, frozen=True, kw_only=True):
     metrics: tuple[str, ...] = ()
 
 
-class HttpSection(_Section, frozen=True, kw_only=True):
+class HttpSection(Section, frozen=True, kw_only=True):
     """The HTTP endpoint.
 
     Attributes:
@@ -231,7 +198,7 @@ class HttpSection(_Section, frozen=True, kw_only=True):
         return _tcp(self.listen)
 
 
-class CacheSection(_Section, frozen=True, kw_only=True):
+class CacheSection(Section, frozen=True, kw_only=True):
     """The folder of fetched blobs and measured profiles.
 
     Attributes:
@@ -247,7 +214,7 @@ class CacheSection(_Section, frozen=True, kw_only=True):
         return Path(self.path)
 
 
-class EmulatedLinkSection(_Section, frozen=True, kw_only=True):
+class EmulatedLinkSection(Section, frozen=True, kw_only=True):
     """A link slowed on purpose.
 
     Attributes:
@@ -261,7 +228,7 @@ class EmulatedLinkSection(_Section, frozen=True, kw_only=True):
     up: bool = True
 
 
-class EmulationSection(_Section, frozen=True, kw_only=True):
+class EmulationSection(Section, frozen=True, kw_only=True):
     """Openly labelled: lets one machine play a slower one behind slower links.
 
     Attributes:
@@ -270,7 +237,7 @@ class EmulationSection(_Section, frozen=True, kw_only=True):
     """
 
     slow_down: Annotated[float, msgspec.Meta(ge=1)] = 1.0
-    links: dict[str, EmulatedLinkSection] = {}
+    links: dict[str, EmulatedLinkSection] = msgspec.field(default_factory=dict[str, EmulatedLinkSection])
 
     def __post_init__(self) -> None:
         """Refuse infinities, which TOML can spell."""
@@ -283,7 +250,7 @@ class EmulationSection(_Section, frozen=True, kw_only=True):
         return self.slow_down > 1.0 or bool(self.links)
 
 
-class AgentConfiguration(_Section, frozen=True, kw_only=True):
+class AgentConfiguration(Section, frozen=True, kw_only=True):
     """All of it.
 
     Attributes:
@@ -301,7 +268,7 @@ class AgentConfiguration(_Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse a name that cannot stand in topics."""
-        _check(lambda: checked_name("node", self.name))
+        checked(lambda: checked_name("node", self.name))
 
 
 def full_name(provider: str) -> str:
@@ -331,12 +298,4 @@ def _tcp(address: str) -> TcpAddress:
 def _check_advertise(key: str, address: str) -> None:
     if address:
         _tcp(address)
-        _check(lambda: checked_advertise(key, address))
-
-
-def _check(probe: Any) -> None:
-    """Run a check whose errors are edgesplit's; msgspec adds the key's path to a ValueError only."""
-    try:
-        probe()
-    except EdgesplitError as error:
-        raise ValueError(str(error)) from error
+        checked(lambda: checked_advertise(key, address))

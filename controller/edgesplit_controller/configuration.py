@@ -13,51 +13,31 @@ from typing import Literal
 import msgspec
 
 from edgesplit.daemon.advertised_address import checked_advertise
+from edgesplit.daemon.configuration_sections import BrokerSection, Section
 from edgesplit.errors import InvalidConfiguration
-from edgesplit.mqtt.broker_address import BrokerAddress, TlsFiles
 from edgesplit.significance import LATENCY_FLOOR_S, REPLAN_CHANGE, SWITCH_GAIN
 from edgesplit.wire.address import TcpAddress, parse_tcp
 
 __all__ = [
-    "Artifacts",
-    "Broker",
+    "ArtifactsSection",
+    "ControllerBrokerSection",
     "ControllerConfiguration",
-    "Models",
-    "Planning",
-    "Store",
+    "ModelsSection",
+    "PlanningSection",
+    "StoreSection",
     "Thresholds",
     "tcp_address",
 ]
 
 
-class Broker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[broker]`.
+class ControllerBrokerSection(BrokerSection, frozen=True, kw_only=True):
+    """`[broker]`, with the broker that the controller can bring.
 
     Attributes:
-        url: `mqtt://[user:password@]host:1883` or `mqtts://host:8883`; `/ ? # @` in a password percent-encoded.
         embedded: Run a broker in this process at `url` (one-machine demo; needs edgesplit[demo]).
-        ca_file: For TLS: PEM certificates that may have signed the broker's; empty: the system's.
-        cert_file: For TLS: PEM certificate of the controller, for brokers that ask for one.
-        key_file: For TLS: its key; empty: it is in `cert_file`.
-        server_name: For TLS: the name in the broker's certificate; empty: the URL's host.
     """
 
-    url: str = "mqtt://127.0.0.1:1883"
     embedded: bool = False
-    ca_file: str = ""
-    cert_file: str = ""
-    key_file: str = ""
-    server_name: str = ""
-
-    @property
-    def address(self) -> BrokerAddress:
-        """The URL taken apart, with its TLS files.
-
-        Raises:
-            InvalidConfiguration: It is no broker's.
-        """
-        files = TlsFiles(self.ca_file, self.cert_file, self.key_file, self.server_name)
-        return BrokerAddress.parse(self.url, files)
 
 
 def _default_store() -> str:
@@ -65,13 +45,13 @@ def _default_store() -> str:
     return os.environ.get("STATE_DIRECTORY", "/var/lib/edgesplit").split(":")[0]
 
 
-class Store(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class StoreSection(Section, frozen=True, kw_only=True):
     """`[store]`: where models, blobs and state live."""
 
     path: str = msgspec.field(default_factory=_default_store)
 
 
-class Artifacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ArtifactsSection(Section, frozen=True, kw_only=True):
     """`[artifacts]`.
 
     Attributes:
@@ -85,7 +65,7 @@ class Artifacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     max_upload_bytes: int = 64 << 30
 
 
-class Models(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ModelsSection(Section, frozen=True, kw_only=True):
     """`[models]`.
 
     Attributes:
@@ -115,7 +95,7 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
         return self.gain / 2
 
 
-class Planning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PlanningSection(Section, frozen=True, kw_only=True):
     """`[planning]`.
 
     Attributes:
@@ -149,14 +129,14 @@ class Planning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return Thresholds(change=self.change_threshold, gain=self.gain_threshold)
 
 
-class ControllerConfiguration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ControllerConfiguration(Section, frozen=True, kw_only=True):
     """The whole file."""
 
-    broker: Broker = Broker()
-    store: Store = msgspec.field(default_factory=Store)
-    artifacts: Artifacts = Artifacts()
-    planning: Planning = Planning()
-    models: Models = Models()
+    broker: ControllerBrokerSection = ControllerBrokerSection()
+    store: StoreSection = msgspec.field(default_factory=StoreSection)
+    artifacts: ArtifactsSection = ArtifactsSection()
+    planning: PlanningSection = PlanningSection()
+    models: ModelsSection = ModelsSection()
 
     def validate(self) -> None:
         """Check what types cannot say.
@@ -164,7 +144,6 @@ class ControllerConfiguration(msgspec.Struct, frozen=True, kw_only=True, forbid_
         Raises:
             InvalidConfiguration: A key holds an impossible value.
         """
-        _ = self.broker.address
         tcp_address("artifacts.listen", self.artifacts.listen)
         if self.artifacts.advertise:
             tcp_address("artifacts.advertise", self.artifacts.advertise)

@@ -15,12 +15,12 @@ from demo.fleet import free_port
 from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.daemon import runtime_builds
 from edgesplit.daemon.advertised_address import Network
+from edgesplit.daemon.configuration_sections import BrokerSection
 from edgesplit.daemon.service_notification import Notifier
 from edgesplit.mqtt.broker_address import BrokerAddress
 from edgesplit.release import PROTOCOL
 from edgesplit_agent.configuration import (
     AgentConfiguration,
-    BrokerSection,
     CacheSection,
     DataSection,
     HttpSection,

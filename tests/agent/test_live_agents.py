@@ -17,13 +17,13 @@ from edgesplit.control.figure_messages import LINK_METRICS, NODE_METRICS, USAGE,
 from edgesplit.control.plan_messages import DEPLOYMENT, DESIRED, OBSERVED, Observed
 from edgesplit.control.profile_messages import MODEL_OFFER, PROFILE_REPORT, ModelOffer, ProfilePlan, ProfileReport
 from edgesplit.control.registration_messages import CONTROLLER_STATUS, NODE_STATUS, ControllerStatus, NodeStatus
+from edgesplit.daemon.configuration_sections import BrokerSection
 from edgesplit.errors import InvalidTensor, UnknownModel
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.mqtt.topic import Topic
 from edgesplit.wire.tensors import TensorSpec
 from edgesplit_agent.configuration import (
     AgentConfiguration,
-    BrokerSection,
     CacheSection,
     DataSection,
     EmulationSection,

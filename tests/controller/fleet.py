@@ -21,8 +21,14 @@ from edgesplit.mqtt.bus import MessageBus
 from edgesplit.operations.model_operations import AddModel
 from edgesplit.operations.operation import OPERATION_REQUEST, REPLY, Operation, OperationRequest, Reply
 from edgesplit.release import PROTOCOL
-from edgesplit_controller.configuration import Artifacts, Broker, ControllerConfiguration, Models, Planning
-from edgesplit_controller.configuration import Store as StorePath
+from edgesplit_controller.configuration import (
+    ArtifactsSection,
+    ControllerBrokerSection,
+    ControllerConfiguration,
+    ModelsSection,
+    PlanningSection,
+    StoreSection,
+)
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.embedded_broker import EmbeddedBroker
 from edgesplit_controller.fleet.registry import Registry
@@ -106,11 +112,11 @@ class Fleet:
         self.url = f"mqtt://127.0.0.1:{free_port()}"
         self.broker = EmbeddedBroker(self.url)
         self.configuration = ControllerConfiguration(
-            broker=Broker(url=self.url),
-            store=StorePath(path=str(folder / "store")),
-            artifacts=Artifacts(listen="127.0.0.1:0"),
-            planning=Planning(debounce_s=0.05, profile_silence_s=5.0, prepare_limit_s=20.0),
-            models=Models(metrics=(METRIC, NO_METRIC)),
+            broker=ControllerBrokerSection(url=self.url),
+            store=StoreSection(path=str(folder / "store")),
+            artifacts=ArtifactsSection(listen="127.0.0.1:0"),
+            planning=PlanningSection(debounce_s=0.05, profile_silence_s=5.0, prepare_limit_s=20.0),
+            models=ModelsSection(metrics=(METRIC, NO_METRIC)),
         )
 
     async def start(self) -> None:

@@ -21,7 +21,7 @@ from edgesplit.release import PROTOCOL
 from edgesplit_controller import extras
 from edgesplit_controller.artifacts.artifact_address import ArtifactAddress
 from edgesplit_controller.cli.views.tables import show_nodes
-from edgesplit_controller.configuration import Artifacts
+from edgesplit_controller.configuration import ArtifactsSection
 from edgesplit_controller.fleet.registry import Registry
 from tests.brokers import start_mosquitto
 from tests.shared.networks import FakeNetwork
@@ -31,12 +31,14 @@ from tests.waiting import until
 class Told:
     """What an artifact address told."""
 
-    def __init__(self, network: FakeNetwork, section: Artifacts | None = None, broker: str = "127.0.0.1") -> None:
+    def __init__(
+        self, network: FakeNetwork, section: ArtifactsSection | None = None, broker: str = "127.0.0.1"
+    ) -> None:
         self.moves = 0
         self.warnings: list[str] = []
         self.nodes: list[tuple[str, str]] = []
         self.address = ArtifactAddress(
-            section or Artifacts(),
+            section or ArtifactsSection(),
             broker=BrokerAddress.parse(f"mqtt://{broker}"),
             connected_to=lambda: "",
             nodes=lambda: self.nodes,
@@ -60,7 +62,7 @@ def test_a_broker_on_this_machine_does_not_make_artifacts_loopback() -> None:
 
 
 def test_loopback_is_warned_of_once_when_a_node_of_another_machine_registers() -> None:
-    told = Told(FakeNetwork({"default": "192.168.1.7"}), Artifacts(listen="127.0.0.1:7480"))
+    told = Told(FakeNetwork({"default": "192.168.1.7"}), ArtifactsSection(listen="127.0.0.1:7480"))
     told.address.listening("127.0.0.1:7480")
     told.nodes.append(("device", "192.168.1.7:7400"))
     told.address.read()
@@ -73,7 +75,7 @@ def test_loopback_is_warned_of_once_when_a_node_of_another_machine_registers() -
 
 
 async def test_a_name_that_does_not_resolve_is_said_at_the_start() -> None:
-    told = Told(FakeNetwork({"default": "192.168.1.7"}), Artifacts(advertise="controller.example:7480"))
+    told = Told(FakeNetwork({"default": "192.168.1.7"}), ArtifactsSection(advertise="controller.example:7480"))
     told.address.listening("0.0.0.0:7480")
     keeping = asyncio.create_task(told.address.keep())
     await until(lambda: told.warnings)

@@ -11,12 +11,17 @@ from pathlib import Path
 import pytest
 
 from edgesplit.control.figure_messages import Usage
+from edgesplit.daemon.configuration_file import load_configuration
 from edgesplit.daemon.service_notification import Notifier
 from edgesplit.errors import InvalidConfiguration, InvalidInput
 from edgesplit.operations.goal_operations import Limit, SetWeights
 from edgesplit.planning.goals import Goals, PinRule
 from edgesplit_controller.answering.plan_documents import measured_document
-from edgesplit_controller.configuration import Artifacts, Broker, ControllerConfiguration, Planning
+from edgesplit_controller.configuration import (
+    ArtifactsSection,
+    ControllerConfiguration,
+    PlanningSection,
+)
 from edgesplit_controller.stating.goals import merged_goals
 
 PINS = (PinRule(kind="input"),)
@@ -96,15 +101,27 @@ def test_measured_figures_are_means_over_requests_and_as_trustworthy_as_their_we
 
 def test_wrong_configuration_names_the_key() -> None:
     for wrong, key in (
-        (ControllerConfiguration(broker=Broker(url="ftp://x")), "broker URL"),
-        (ControllerConfiguration(artifacts=Artifacts(listen="7480")), r"artifacts\.listen"),
-        (ControllerConfiguration(artifacts=Artifacts(advertise="0.0.0.0:7480")), "every interface and is no address"),
-        (ControllerConfiguration(artifacts=Artifacts(advertise="[::]:7480")), "every interface and is no address"),
-        (ControllerConfiguration(artifacts=Artifacts(advertise="controller:0")), "others need the port"),
-        (ControllerConfiguration(planning=Planning(time_limit_s=0.0)), r"planning\.time_limit_s"),
+        (ControllerConfiguration(artifacts=ArtifactsSection(listen="7480")), r"artifacts\.listen"),
+        (
+            ControllerConfiguration(artifacts=ArtifactsSection(advertise="0.0.0.0:7480")),
+            "every interface and is no address",
+        ),
+        (
+            ControllerConfiguration(artifacts=ArtifactsSection(advertise="[::]:7480")),
+            "every interface and is no address",
+        ),
+        (ControllerConfiguration(artifacts=ArtifactsSection(advertise="controller:0")), "others need the port"),
+        (ControllerConfiguration(planning=PlanningSection(time_limit_s=0.0)), r"planning\.time_limit_s"),
     ):
         with pytest.raises(InvalidConfiguration, match=key):
             wrong.validate()
+
+
+def test_a_broker_url_that_can_be_none_is_refused_with_its_file_and_key(tmp_path: Path) -> None:
+    file = tmp_path / "controller.toml"
+    file.write_text("[broker]\nurl = 'ftp://x'\n")
+    with pytest.raises(InvalidConfiguration, match=rf"{file} is wrong: broker URL 'ftp://x' .* at `broker`"):
+        load_configuration(ControllerConfiguration, file)
 
 
 def test_the_command_shows_its_configuration_and_refuses_a_broken_one(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from edgesplit.operations.event_operations import ListEvents
 from edgesplit.operations.plan_operations import DeployModel, ShowPlan
 from edgesplit.planning.plan import Assignment
 from edgesplit.planning.problem import Problem
-from edgesplit_controller.configuration import Planning, Thresholds
+from edgesplit_controller.configuration import PlanningSection, Thresholds
 from edgesplit_controller.deciding.changes.declined import AT_ONCE
 from edgesplit_controller.deciding.fallback_choice import plan_fallbacks, still_hold
 from edgesplit_controller.deciding.plan_maker import PlanMaker
@@ -187,4 +187,4 @@ def held(
 
 
 def test_half_of_the_gain_that_justifies_a_switch_is_what_a_link_must_be_able_to_do() -> None:
-    assert Planning().thresholds.stake == pytest.approx(0.025)
+    assert PlanningSection().thresholds.stake == pytest.approx(0.025)

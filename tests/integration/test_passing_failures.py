@@ -12,20 +12,25 @@ from typing import Any
 import pytest
 
 from demo.fleet import free_port
+from edgesplit.daemon.configuration_sections import BrokerSection
 from edgesplit.operations.event_operations import ListEvents
 from edgesplit.operations.fleet_operations import ListNodes
 from edgesplit.operations.model_operations import ProfileModel, ShowModel
 from edgesplit_agent.configuration import (
     AgentConfiguration,
-    BrokerSection,
     CacheSection,
     DataSection,
     HttpSection,
     PowerSection,
 )
 from edgesplit_agent.daemon import Agent
-from edgesplit_controller.configuration import Artifacts, Broker, ControllerConfiguration, Planning
-from edgesplit_controller.configuration import Store as StorePath
+from edgesplit_controller.configuration import (
+    ArtifactsSection,
+    ControllerBrokerSection,
+    ControllerConfiguration,
+    PlanningSection,
+    StoreSection,
+)
 from edgesplit_controller.service import Service
 from edgesplit_controller.storage.store import Store
 from tests.controller.fleet import Client
@@ -82,10 +87,10 @@ class Site:
         store = Store(folder / "store")
         self.service = Service(
             ControllerConfiguration(
-                broker=Broker(url=broker),
-                store=StorePath(path=str(folder / "store")),
-                artifacts=Artifacts(listen=f"127.0.0.1:{listens}", advertise=f"127.0.0.1:{self.gate.port}"),
-                planning=Planning(debounce_s=0.05),
+                broker=ControllerBrokerSection(url=broker),
+                store=StoreSection(path=str(folder / "store")),
+                artifacts=ArtifactsSection(listen=f"127.0.0.1:{listens}", advertise=f"127.0.0.1:{self.gate.port}"),
+                planning=PlanningSection(debounce_s=0.05),
             ),
             store,
         )

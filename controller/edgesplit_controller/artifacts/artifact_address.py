@@ -24,7 +24,7 @@ from edgesplit.daemon.advertised_address import (
 )
 from edgesplit.mqtt.broker_address import BrokerAddress
 from edgesplit.wire.address import is_loopback, is_numeric
-from edgesplit_controller.configuration import Artifacts
+from edgesplit_controller.configuration import ArtifactsSection
 
 __all__ = ["ArtifactAddress"]
 
@@ -50,7 +50,7 @@ class ArtifactAddress:
 
     def __init__(
         self,
-        section: Artifacts,
+        section: ArtifactsSection,
         *,
         broker: BrokerAddress,
         connected_to: Callable[[], str],

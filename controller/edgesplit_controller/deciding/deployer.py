@@ -29,7 +29,7 @@ from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.problem import Problem
 from edgesplit.retrying import RetryRule, hastened, retry_after
-from edgesplit_controller.configuration import Planning
+from edgesplit_controller.configuration import PlanningSection
 from edgesplit_controller.deciding.battery_floors import BatteryFloors
 from edgesplit_controller.deciding.changes.declined import DeclinedPlans
 from edgesplit_controller.deciding.changes.fleet_figures import Figures, figures_of
@@ -87,7 +87,7 @@ class Deployer:
         fallbacks: Fallbacks,
         activation: Activation,
         events: EventLog,
-        settings: Planning,
+        settings: PlanningSection,
         clock: Callable[[], float],
     ) -> None:
         self._rollouts = rollouts

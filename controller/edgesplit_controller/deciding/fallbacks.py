@@ -16,7 +16,7 @@ from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.errors import EdgesplitError
 from edgesplit.formatting import time_span
 from edgesplit.planning.plan import per_node
-from edgesplit_controller.configuration import Planning
+from edgesplit_controller.configuration import PlanningSection
 from edgesplit_controller.deciding.fallback_choice import FallbackDraft, plan_fallbacks, still_hold
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.registry import Registry
@@ -59,7 +59,7 @@ class Fallbacks:
         blobs: BlobStore,
         writing: BlobWrites,
         events: EventLog,
-        settings: Planning,
+        settings: PlanningSection,
     ) -> None:
         self._rollouts = rollouts
         self._registry = registry

@@ -16,7 +16,7 @@ import structlog
 
 from edgesplit.control.noise_messages import NoiseReport, least_mean
 from edgesplit.errors import EdgesplitError
-from edgesplit_controller.configuration import Planning
+from edgesplit_controller.configuration import PlanningSection
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.deciding.plan_maker import PlanMaker
 from edgesplit_controller.event_log import EventLog
@@ -65,7 +65,7 @@ class NoiseGuard:
         *,
         models: Mapping[str, ModelRecord],
         events: EventLog,
-        settings: Planning,
+        settings: PlanningSection,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._rollouts = rollouts

@@ -19,7 +19,7 @@ from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment, Evaluation, Solution
 from edgesplit.planning.problem import Problem
 from edgesplit.significance import PREDICTION_CHANGE, differs
-from edgesplit_controller.configuration import Planning
+from edgesplit_controller.configuration import PlanningSection
 from edgesplit_controller.deciding.battery_solving import fitted, lenient, solve_within
 from edgesplit_controller.deciding.changes.fleet_snapshot import FleetSnapshot, Glances
 from edgesplit_controller.deciding.changes.switch_decision import Decision, decide
@@ -46,7 +46,7 @@ class PlanMaker:
         heavy: Held while a problem is solved.
     """
 
-    def __init__(self, registry: Registry, speeds: Speeds, settings: Planning, heavy: asyncio.Lock) -> None:
+    def __init__(self, registry: Registry, speeds: Speeds, settings: PlanningSection, heavy: asyncio.Lock) -> None:
         self._registry = registry
         self._speeds = speeds
         self._settings = settings

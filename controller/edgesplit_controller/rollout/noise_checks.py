@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from edgesplit.control.noise_messages import NoiseReport, exceeds
 from edgesplit.control.plan_messages import Shadowing
-from edgesplit_controller.configuration import Planning
+from edgesplit_controller.configuration import PlanningSection
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.storage.deployment_state import PlanRecord
 
@@ -22,7 +22,7 @@ RHO = "rho"
 
 
 def shadowing_of(
-    models: Mapping[str, ModelRecord], settings: Planning
+    models: Mapping[str, ModelRecord], settings: PlanningSection
 ) -> Callable[[str, PlanRecord], Shadowing | None]:
     """What the source of a model's plan is asked to check."""
 
