@@ -42,7 +42,7 @@ from tests.claims.struct_tables import (
     visit,
 )
 
-__all__ = ["DOCS", "MADE", "PRINTED", "document_types", "errors", "main", "renewed", "structs_in", "visit"]
+__all__ = ["DOCS", "MADE", "PRINTED", "document_types", "errors", "main", "renewed"]
 
 DOCS = Path(__file__).parents[2] / "docs"
 MADE = re.compile(r"<!-- made: (?P<what>[^>]+) -->\n.*?<!-- end -->", re.DOTALL)

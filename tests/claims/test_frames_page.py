@@ -22,6 +22,7 @@ from edgesplit.wire.frames import (
 )
 from edgesplit.wire.headers import Ack, Header, Hello, Ping, Pong, TensorHead, Tensors
 from edgesplit.wire.parser import FrameParser
+from edgesplit.wire.send_queue import PART_MAX_BYTES, PART_MIN_BYTES, PART_S, SHORT_BYTES
 from edgesplit.wire.tensors import DTYPES, Array
 from edgesplit_agent.dataplane.limits import Limits
 from tests.claims.doc_tables import DOCS
@@ -150,6 +151,13 @@ def test_the_limits_of_the_page_are_the_code_s() -> None:
         in PAGE
     )
     assert f"tried again every {defaults.mismatch_retry_s:g} s" in PAGE
+
+
+def test_parts_are_as_long_as_the_page_says() -> None:
+    sizes = f"up to {SHORT_BYTES >> 10} KiB leave whole and cut others into parts that take some {PART_S * 1e3:g} ms"
+    bounds = f"({PART_MIN_BYTES >> 10} KiB to {PART_MAX_BYTES >> 20} MiB)"
+    assert sizes in PAGE
+    assert bounds in PAGE
 
 
 def ones(count: int, dimensions: int = 1) -> bytes:

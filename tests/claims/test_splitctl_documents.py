@@ -14,7 +14,8 @@ import pytest
 
 from edgesplit_controller.cli.entry import splitctl
 from edgesplit_controller.cli.failures import describe
-from tests.claims.doc_tables import DOCS, PRINTED, document_types, errors, structs_in, visit
+from tests.claims.doc_tables import DOCS, PRINTED, document_types, errors
+from tests.claims.struct_tables import meanings, structs_in, type_text, visit
 
 PAGE = (DOCS / "splitctl.md").read_text()
 SECTIONS = re.split(r"^## (?=splitctl )", PAGE, flags=re.MULTILINE)[1:]
@@ -86,6 +87,13 @@ def test_help_names_the_keys_of_the_document_and_no_others(name: str) -> None:
     top = {field.encode_name for field in msgspec.structs.fields(struct)}
     assert top <= words, sorted(top - words)
     assert {word for word in words if "_" in word} <= keys_of(PRINTED[name]) | {"latency_model"}
+
+
+@pytest.mark.parametrize("struct", document_types(), ids=lambda struct: struct.__name__)
+def test_every_figure_has_a_unit(struct: type[msgspec.Struct]) -> None:
+    said = meanings(struct)
+    figures = [field.name for field in msgspec.structs.fields(struct) if type_text(field.type).startswith("number")]
+    assert [name for name in figures if not said[name][1]] == []
 
 
 def test_only_two_types_leave_keys_out() -> None:

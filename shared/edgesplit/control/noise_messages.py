@@ -42,10 +42,10 @@ class NoiseReport(Message, frozen=True, kw_only=True):
         model: Of which model.
         epoch: Whose requests were checked.
         samples: Checked requests; the figures are None without one.
-        mean: Mean of their noise.
-        deviation: Sample standard deviation; 0 of a single one.
-        max: The largest.
-        last: The latest.
+        mean: Mean of their noise. [1]
+        deviation: Sample standard deviation; 0 of a single one. [1]
+        max: The largest. [1]
+        last: The latest. [1]
         dropped: Requests chosen but given up, for the node had no time for them or the float model failed.
         measure: What the figures are: `rho`, or the module:function of a user's metric.
         detail: Why nothing can be checked, or why the figures are rho though the bound speaks of a metric; else empty.
