@@ -171,6 +171,11 @@ class Constraints(msgspec.Struct, frozen=True, kw_only=True):
     device_energy_limit_j: float | None = None
     pins: dict[str, tuple[str, ...]] | None = None
 
+    def without(self, node: str) -> Constraints:
+        """The same where a node is gone; the pin of an operator that may run nowhere else is left empty."""
+        pins = {name: tuple(left for left in allowed if left != node) for name, allowed in (self.pins or {}).items()}
+        return msgspec.structs.replace(self, pins=pins or None)
+
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """One planning problem, valid when read by `problem_file.py`."""

@@ -27,8 +27,6 @@ __all__ = [
     "without_node",
 ]
 
-Pins = dict[str, tuple[str, ...]]
-
 
 def without_node(problem: Problem, node: str) -> Problem:
     """The problem after a node and all its links are gone.
@@ -48,12 +46,11 @@ def without_node(problem: Problem, node: str) -> Problem:
             f"The source {problem.source!r} holds input and output and cannot be taken away; "
             "deploy the model from another source first."
         )
-    pins: Pins = {}
-    for operator, allowed in (problem.constraints.pins or {}).items():
-        pins[operator] = tuple(name for name in allowed if name != node)
-        if not pins[operator]:
+    constraints = problem.constraints.without(node)
+    for operator, allowed in (constraints.pins or {}).items():
+        if not allowed:
             raise PlanInfeasible(
-                f"Operator {operator!r} is pinned to {', '.join(allowed)}, which is removed; unpin it or keep a node."
+                f"Operator {operator!r} is pinned to {node}, which is removed; unpin it or keep a node."
             )
     return _changed(
         problem,
@@ -61,7 +58,7 @@ def without_node(problem: Problem, node: str) -> Problem:
         links=tuple(link for link in problem.links if node not in (link.source, link.target)),
         operators=tuple(_operator_without(operator, node) for operator in problem.operators),
         tensors=tuple(_tensor_without(tensor, node) for tensor in problem.tensors),
-        constraints=msgspec.structs.replace(problem.constraints, pins=pins or None),
+        constraints=constraints,
     )
 
 
