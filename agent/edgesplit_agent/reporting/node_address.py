@@ -2,13 +2,12 @@
 
 Owns: the addresses in the node's registration and the warnings beside them. Its rule: read anew at each connection to
 the broker, before anything is said over it, and every few seconds after; a configured address is never replaced, only
-judged. Not here: how an address is chosen (`edgesplit.daemon.advertised_address`), who connects where (`daemon.py`).
+judged. Not here: how an address is chosen (`edgesplit.daemon.advertised_address`) and when
+(`edgesplit.daemon.address_watch`), who connects where (`daemon.py`).
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -16,26 +15,19 @@ from urllib.parse import urlsplit
 import structlog
 
 from edgesplit.control.registration_messages import NodeStatus
+from edgesplit.daemon.address_watch import AddressWatch
 from edgesplit.daemon.advertised_address import (
     Advertised,
     Network,
     Offer,
-    SystemNetwork,
-    advertised,
     unreachable_for,
     unresolved,
 )
 from edgesplit.mqtt.broker_address import BrokerAddress
-from edgesplit.wire.address import host_of, is_loopback, is_numeric
+from edgesplit.wire.address import host_of, is_loopback
 from edgesplit_agent.configuration import DataSection, HttpSection
 
 __all__ = ["Advertiser", "NodeRegistration"]
-
-READ_EVERY_S = 5.0
-"""A new address of the machine is advertised after so long at most, also where the broker's connection survives it."""
-NAMES_EVERY_S = 300.0
-NAMES_AGAIN_S = 15.0
-"""While one does not resolve."""
 
 
 class NodeRegistration(Protocol):
@@ -79,14 +71,11 @@ class Advertiser:
     ) -> None:
         self._data = data
         self._http = http
-        self._connected_to = connected_to
         self._registration = registration
         self._warnings = tuple(warnings)
-        self._network = network or SystemNetwork()
-        self._broker = broker.host if is_numeric(broker.host) or is_loopback(broker.host) else ""
+        self._watch = AddressWatch(broker, connected_to, network)
         self._bound_data = ""
         self._bound_http = ""
-        self._unresolved: tuple[str, ...] = ()
         self._log = structlog.get_logger(part="address")
 
     def listening(self, data: str, http: str) -> None:
@@ -96,17 +85,15 @@ class Advertiser:
 
     def read(self) -> None:
         """Find the addresses that hold now and register them."""
-        # Remembered, so that an address can be found by the same route while the broker is away.
-        self._broker = self._connected_to() or self._broker
-        data = advertised(self._data_offer(), self._broker, self._network)
-        http = advertised(self._http_offer(), self._broker, self._network) if self._bound_http else Advertised("", "")
+        data = self._watch.found(self._data_offer())
+        http = self._watch.found(self._http_offer()) if self._bound_http else Advertised("", "")
         before = self._registration.status
         if data.address != before.advertise:
             moved = {"before": before.advertise} if before.advertise else {}
             self._log.info("advertising", address=data.address, chosen=data.chosen, **moved)
         # Both say the same where there is no network at all.
         problems = dict.fromkeys(
-            (*self._warnings, data.problem, http.problem, self._elsewhere(data), *self._unresolved)
+            (*self._warnings, data.problem, http.problem, self._elsewhere(data), *self._watch.unresolved)
         )
         problems |= {self._models_problem(): None}
         warnings = tuple(filter(None, problems))
@@ -117,18 +104,7 @@ class Advertiser:
 
     async def keep(self) -> None:
         """Read again and again, and look now and then whether names resolve, for ever."""
-        known: tuple[tuple[str, str], ...] = ()
-        again_s = 0.0
-        while True:
-            self.read()
-            names = self._names()
-            if names != known or time.monotonic() >= again_s:
-                # Resolving may take as long as a name server keeps silent.
-                self._unresolved = await asyncio.to_thread(self._look_up, names)
-                known = names
-                again_s = time.monotonic() + (NAMES_AGAIN_S if self._unresolved else NAMES_EVERY_S)
-                self.read()
-            await asyncio.sleep(READ_EVERY_S)
+        await self._watch.keep(self.read, self._names, self._unresolved)
 
     def _data_offer(self) -> Offer:
         return Offer(self._bound_data, self._data.advertise, "[data] listen", "[data] advertise", "agents")
@@ -139,12 +115,13 @@ class Advertiser:
 
     def _elsewhere(self, data: Advertised) -> str:
         others = [(status.node, status.advertise) for status in self._registration.online_nodes()]
-        return unreachable_for(data, self._data_offer(), others, self._network)
+        return unreachable_for(data, self._data_offer(), others, self._watch.network)
 
     def _models_problem(self) -> str:
         """What is wrong with where the controller offers models, by its spelling."""
         artifacts = self._registration.artifacts
-        here = not self._broker or is_loopback(self._broker) or self._network.is_own(self._broker)
+        broker = self._watch.broker
+        here = not broker or is_loopback(broker) or self._watch.network.is_own(broker)
         if not artifacts or here or not is_loopback(urlsplit(artifacts).hostname or ""):
             return ""
         return (
@@ -161,15 +138,12 @@ class Advertiser:
         )
         return tuple((key, address) for key, address in names if address)
 
-    def _look_up(self, names: Sequence[tuple[str, str]]) -> tuple[str, ...]:
-        return tuple(filter(None, (self._unresolved_name(key, address) for key, address in names)))
-
-    def _unresolved_name(self, key: str, address: str) -> str:
+    def _unresolved(self, key: str, address: str) -> str:
         if key:
-            return unresolved(key, address, self._network)
+            return unresolved(key, address, self._watch.network)
         host = urlsplit(address).netloc
         host = host_of(host) or host
-        if not unresolved("", f"{host}:0", self._network):
+        if not unresolved("", f"{host}:0", self._watch.network):
             return ""
         return (
             f"the controller offers models at {address}, and {host} does not resolve on this machine: on the controller's "

@@ -2,36 +2,29 @@
 
 Owns: the base URL in the controller's registration, and what is wrong with it. Its rule: read anew at each connection to
 the broker and every few seconds after; a configured address is never replaced, only judged. Not here: how an address is
-chosen (`edgesplit.daemon.advertised_address`), the server itself (`artifacts/artifact_server.py`).
+chosen (`edgesplit.daemon.advertised_address`) and when (`edgesplit.daemon.address_watch`), the server
+itself (`artifacts/artifact_server.py`).
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable, Sequence
 
 import structlog
 
+from edgesplit.daemon.address_watch import AddressWatch
 from edgesplit.daemon.advertised_address import (
     Advertised,
     Network,
     Offer,
-    SystemNetwork,
-    advertised,
     unreachable_for,
     unresolved,
 )
 from edgesplit.mqtt.broker_address import BrokerAddress
-from edgesplit.wire.address import is_loopback, is_numeric
 from edgesplit_controller.configuration import ArtifactsSection
 
 __all__ = ["ArtifactAddress"]
 
-READ_EVERY_S = 5.0
-NAMES_EVERY_S = 300.0
-NAMES_AGAIN_S = 15.0
-"""While the configured name does not resolve."""
 _LISTEN, _ADVERTISE = "[artifacts] listen", "[artifacts] advertise"
 
 
@@ -60,15 +53,12 @@ class ArtifactAddress:
         network: Network | None = None,
     ) -> None:
         self._section = section
-        self._broker = broker.host if is_numeric(broker.host) or is_loopback(broker.host) else ""
-        self._connected_to = connected_to
+        self._watch = AddressWatch(broker, connected_to, network)
         self._nodes = nodes
         self._moved = moved
         self._warn = warn
-        self._network = network or SystemNetwork()
         self._bound = ""
         self._found = Advertised("", "")
-        self._unresolved = ""
         self._warned: tuple[str, ...] = ()
         self._log = structlog.get_logger(part="controller")
 
@@ -89,14 +79,12 @@ class ArtifactAddress:
 
     def read(self) -> None:
         """Find the address that holds now."""
-        # Remembered, so that an address can be found by the same route while the broker is away.
-        self._broker = self._connected_to() or self._broker
         offer = Offer(self._bound, self._section.advertise, _LISTEN, _ADVERTISE, "agents")
-        before, self._found = self._found, advertised(offer, self._broker, self._network)
+        before, self._found = self._found, self._watch.found(offer)
         if self._found.address != before.address:
             self._log.info("artifacts-offered", address=self._found.address, chosen=self._found.chosen)
-        elsewhere = unreachable_for(self._found, offer, self._nodes(), self._network)
-        problems = tuple(dict.fromkeys(filter(None, (self._found.problem, elsewhere, self._unresolved))))
+        elsewhere = unreachable_for(self._found, offer, self._nodes(), self._watch.network)
+        problems = tuple(dict.fromkeys(filter(None, (self._found.problem, elsewhere, *self._watch.unresolved))))
         new = [problem for problem in problems if problem not in self._warned]
         self._warned = problems
         for problem in new:
@@ -107,12 +95,7 @@ class ArtifactAddress:
 
     async def keep(self) -> None:
         """Read again and again, and look now and then whether a configured name resolves, for ever."""
-        again_s = 0.0
-        while True:
-            if self._section.advertise and time.monotonic() >= again_s:
-                # Resolving may take as long as a name server keeps silent.
-                asked = (_ADVERTISE, self._section.advertise, self._network)
-                self._unresolved = await asyncio.to_thread(unresolved, *asked)
-                again_s = time.monotonic() + (NAMES_AGAIN_S if self._unresolved else NAMES_EVERY_S)
-            self.read()
-            await asyncio.sleep(READ_EVERY_S)
+        names = ((_ADVERTISE, self._section.advertise),) if self._section.advertise else ()
+        await self._watch.keep(
+            self.read, lambda: names, lambda key, address: unresolved(key, address, self._watch.network)
+        )
