@@ -9,33 +9,15 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any, TypeVar
+from collections.abc import Mapping
 
-import msgspec
 import structlog
 
 from edgesplit.control.event_messages import EVENT, Event
-from edgesplit.control.figure_messages import LINK_METRICS, NODE_METRICS, USAGE, LinkMetrics, NodeMetrics, Usage
-from edgesplit.control.noise_messages import NOISE_REPORT, NoiseReport
-from edgesplit.control.plan_messages import DEPLOYMENT, DESIRED, OBSERVED, Deployment, Desired, Observed
-from edgesplit.control.profile_messages import (
-    LIVE_TIMINGS,
-    MODEL_OFFER,
-    PROFILE_REPORT,
-    PROFILE_REQUEST,
-    LiveTimings,
-    ModelOffer,
-    ProfileReport,
-    ProfileRequest,
-)
 from edgesplit.control.registration_messages import (
     CONTROLLER_CLAIM,
     CONTROLLER_STATUS,
-    NODE_STATUS,
     ControllerStatus,
-    NodeStatus,
 )
 from edgesplit.daemon.clock_watch import watch_clock
 from edgesplit.daemon.runtime_builds import runtime_conflict
@@ -43,11 +25,9 @@ from edgesplit.errors import MalformedMessage, NameTaken
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.mqtt.name_claim import Registered
 from edgesplit.mqtt.packet_limit import Oversize
-from edgesplit.mqtt.topic import Topic
-from edgesplit.mqtt.topic_ownership import Complaints
 from edgesplit.operations.operation import OPERATION_REQUEST, REPLY, Reply
 from edgesplit.release import PROTOCOL, installed_version
-from edgesplit.topic_table import ABOUT_NODES, node_of, written_by
+from edgesplit.topic_table import written_by
 from edgesplit_controller.answering.dispatch import Operations
 from edgesplit_controller.answering.fleet_answers import FleetAnswers
 from edgesplit_controller.answering.goal_changes import GoalChanges
@@ -68,12 +48,14 @@ from edgesplit_controller.deciding.plan_maker import PlanMaker
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.node_clocks import NodeClocks
 from edgesplit_controller.fleet.node_speeds import Speeds
-from edgesplit_controller.fleet.plausibility import Credence
 from edgesplit_controller.fleet.profiling_progress import Profiling
-from edgesplit_controller.fleet.registry import FleetChange, Registry
+from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.fleet.traffic import Traffic
 from edgesplit_controller.metrics import render_metrics
 from edgesplit_controller.models.catalog import Catalog
+from edgesplit_controller.node_messages import NodeMessages
+from edgesplit_controller.outbox import BusOutbox
+from edgesplit_controller.rate_limited_events import RateLimitedEvents
 from edgesplit_controller.rollout.activation import Activation
 from edgesplit_controller.rollout.driver import Rollouts
 from edgesplit_controller.rollout.noise_checks import shadowing_of
@@ -83,7 +65,6 @@ from edgesplit_controller.storage.store_keeper import StoreKeeper
 
 __all__ = ["Service"]
 
-M = TypeVar("M", bound=msgspec.Struct)
 SETTLE_S = 0.7
 """After connecting, what the broker retained needs a moment to arrive."""
 PATIENCE_S = 10.0
@@ -118,16 +99,18 @@ class Service:
             on_oversize=self._on_oversize,
         )
         self._events = EventLog(store.events, self._publish_event)
+        self._seldom = RateLimitedEvents(self._events, time.monotonic)
+        outbox = BusOutbox(self._bus, lambda: self._registry.nodes)
         settings = configuration.planning
         metrics = configuration.models.metrics
         state = store.load_state()
-        self._catalog = Catalog(store, self._registry, self, metrics, removed=state.removed)
+        self._catalog = Catalog(store, self._registry, outbox, metrics, removed=state.removed)
         self._rollouts = Rollouts(
             state,
             save=store.save_state,
             registry=self._registry,
             events=self._events,
-            outbox=self,
+            outbox=outbox,
             clock=time.monotonic,
             most_s=settings.prepare_limit_s,
             shadowing=shadowing_of(self._catalog.records, settings),
@@ -191,7 +174,7 @@ class Service:
                 self._events,
                 speeds=self._speeds,
                 guard=self._guard,
-                profiling=Profiling(self._registry, self, settings.profile_silence_s),
+                profiling=Profiling(self._registry, outbox, settings.profile_silence_s),
                 changes=changes,
             ),
             plans=PlanAnswers(
@@ -226,9 +209,18 @@ class Service:
             moved=self._publish_status,
             warn=self._warn,
         )
-        self._credence = Credence(self._rollouts.highest_epoch, self._registry.names)
-        self._complaints = Complaints(time.monotonic)
-        self._heard: set[Topic[Any]] = set()
+        self._messages = NodeMessages(
+            self._bus,
+            registry=self._registry,
+            clocks=self._clocks,
+            traffic=self._traffic,
+            speeds=self._speeds,
+            rollouts=self._rollouts,
+            deployer=self._deployer,
+            guard=self._guard,
+            events=self._events,
+            seldom=self._seldom,
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self._connected = asyncio.Event()
         self._named: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -286,59 +278,13 @@ class Service:
         await self._bus.close()
         await self._artifacts.close()
 
-    # --- where the catalog and the deployer publish --------------------------------------------------------------------
-
-    def publish_desired(self, desired: Desired) -> None:
-        """What a node should hold of a model."""
-        self._bus.publish(DESIRED, desired, desired.node, desired.model)
-
-    def clear_desired(self, node: str, model: str) -> None:
-        """A node should hold nothing of a model."""
-        self._bus.clear(DESIRED, node, model)
-
-    def publish_deployment(self, deployment: Deployment) -> None:
-        """Who the source of a model is."""
-        self._bus.publish(DEPLOYMENT, deployment, deployment.model)
-
-    def clear_deployment(self, model: str) -> None:
-        """A model has no source any more."""
-        self._bus.clear(DEPLOYMENT, model)
-
-    def publish_offer(self, offer: ModelOffer) -> None:
-        """Every node should profile a model."""
-        self._bus.publish(MODEL_OFFER, offer, offer.model)
-
-    def ask_profile(self, node: str, request: ProfileRequest) -> None:
-        """A node should measure a model once more."""
-        self._bus.publish(PROFILE_REQUEST, request, node)
-
-    def clear_offer(self, model: str) -> None:
-        """A model is gone, and with it what offline nodes reported on it."""
-        self._bus.clear(MODEL_OFFER, model)
-        for node in self._registry.nodes:
-            for row in written_by("agent"):
-                # Nodes' own topics: repeated after a reconnect, this would remove what they say of a later model.
-                if row.lives_with is not None:
-                    self._bus.wipe(row.of(node, model))
-
     # --- what arrives --------------------------------------------------------------------------------------------------
 
     def _subscribe(self) -> None:
         bus = self._bus
-        self._hear(NODE_STATUS, self._on_status)
-        self._hear(NODE_METRICS, self._on_metrics)
-        self._hear(LINK_METRICS, self._on_links)
-        self._hear(PROFILE_REPORT, self._on_profile)
-        self._hear(LIVE_TIMINGS, self._on_timings)
-        self._hear(OBSERVED, self._on_observed)
-        self._hear(USAGE, self._on_usage)
-        self._hear(NOISE_REPORT, self._on_noise)
-        for row in ABOUT_NODES:
-            if "controller" in row.readers and row not in self._heard:
-                self._hear(row, partial(self._registry.keep, row))
+        self._messages.subscribe()
         bus.subscribe(EVENT, self._on_event)
         bus.subscribe(OPERATION_REQUEST, self._inbox.receive)
-        bus.on_heard = self._on_heard
         own = [row for row in written_by("controller") if row.defended]
         bus.own((row for row in own if not row.placeholders), on_foreign=self._on_foreign)
         # A store that knows nothing was lost, or is the wrong one: what nodes still serve is not its to end.
@@ -348,93 +294,18 @@ class Service:
             leave_retained=self._rollouts.state_is_new,
         )
 
-    def _hear(self, row: Topic[M], handler: Callable[[str, M | None], None]) -> None:
-        """Have what is said about nodes handled, as far as it is believed; what is not is told once in a while."""
-
-        def check(topic: str, message: M | None) -> None:
-            doubt = self._credence.doubt(row, topic, message)
-            if not doubt:
-                handler(topic, message)
-            elif self._complaints.is_due(f"{row.pattern} {doubt[:40]}"):
-                self._events.add("message-ignored", f"the message on {topic[:200]} was ignored: {doubt[:300]}")
-
-        self._heard.add(row)
-        self._bus.subscribe(row, check)
-
-    def _on_heard(self, topic: str, retained: bool) -> None:
-        """A node that says something is there; what the broker kept was said before."""
-        if not retained and (node := node_of(topic)) and not self._bus.owns(topic):
-            self._registry.heard(node)
-
     def _on_foreign(self, topic: str, payload: bytes) -> None:
         """Somebody else wrote a topic of the controller's; the bus has put it right."""
-        if self._complaints.is_due(topic):
-            what = f"wrote {len(payload)} bytes to" if payload else "wrote to, or cleared,"
-            text = f"somebody else {what} {topic[:200]}; what the controller says there was put back"
-            self._events.add("retained-restored", text)
-
-    def _on_status(self, topic: str, status: NodeStatus | None) -> None:
-        (name,) = NODE_STATUS.names(topic)
-        changes = self._registry.set_status(name, status)
-        self._tell(changes)
-        self._deployer.fleet_changed()
-        if any(change.kind == "node-joined" for change in changes):
-            self._deployer.cause_returned()
-
-    def _on_metrics(self, topic: str, metrics: NodeMetrics | None) -> None:
-        (name,) = NODE_METRICS.names(topic)
-        was_usable = self._registry.node(name).usable
-        self._registry.keep(NODE_METRICS, topic, metrics)
-        if metrics is None:
-            self._clocks.forget(name)
-        elif self._registry.node(name).online:
-            self._tell(self._clocks.take(name, metrics))
-            self._registry.set_clock_offset(name, self._clocks.offset_s(name))
-        if metrics is not None and not was_usable:
-            self._deployer.fleet_changed()
-        elif metrics is not None and (metrics.power_origin == "measured" or metrics.battery_fraction is not None):
-            self._deployer.figures_changed()
-
-    def _on_links(self, topic: str, links: LinkMetrics | None) -> None:
-        (name,) = LINK_METRICS.names(topic)
-        self._registry.set_links(name, links)
-        self._deployer.figures_changed()
-
-    def _on_profile(self, topic: str, report: ProfileReport | None) -> None:
-        name, model = PROFILE_REPORT.names(topic)
-        changes = self._registry.set_profile(name, model, report)
-        self._tell(changes)
-        if changes:
-            self._tell(self._speeds.profile_changed(name, model)[0])
-            self._deployer.fleet_changed()
-
-    def _on_timings(self, topic: str, timings: LiveTimings | None) -> None:
-        name, model = LIVE_TIMINGS.names(topic)
-        changes, notable = self._speeds.take(name, model, timings)
-        self._tell(changes)
-        if notable:
-            self._deployer.fleet_changed()
-
-    def _on_observed(self, topic: str, observed: Observed | None) -> None:
-        name, model = OBSERVED.names(topic)
-        self._registry.set_observed(name, model, observed)
-        self._rollouts.observe(name, model, observed)
-
-    def _on_usage(self, _topic: str, usage: Usage | None) -> None:
-        if usage is not None:
-            self._traffic.take(self._registry.add_usage(usage))
-
-    def _on_noise(self, topic: str, report: NoiseReport | None) -> None:
-        name, model = NOISE_REPORT.names(topic)
-        self._guard.observe(name, model, report)
+        what = f"wrote {len(payload)} bytes to" if payload else "wrote to, or cleared,"
+        text = f"somebody else {what} {topic[:200]}; what the controller says there was put back"
+        self._seldom.add(topic, "retained-restored", text)
 
     def _on_event(self, topic: str, event: Event | None) -> None:
         if event is not None and (event.origin,) == EVENT.names(topic):
             self._events.collect(event)
 
     def _on_malformed(self, topic: str, error: MalformedMessage) -> None:
-        if self._complaints.is_due(f"{topic} malformed"):
-            self._events.add("malformed-message", str(error))
+        self._seldom.add(f"{topic} malformed", "malformed-message", str(error))
 
     def _on_accepted(self) -> None:
         self._address.read()
@@ -457,12 +328,6 @@ class Service:
         self._events.add("message-too-large", oversize.sentence(str(self._bus.address)))
 
     # --- small things ----------------------------------------------------------------------------------------------------
-
-    def _tell(self, changes: tuple[FleetChange, ...]) -> None:
-        for change in changes:
-            self._events.add(
-                change.kind, change.text, model=change.model, node=change.node, data=change.data, level=change.level
-            )
 
     def _own_clock_stepped(self, kind: str, text: str, data: Mapping[str, float]) -> None:
         self._clocks.own_clock_stepped(data["step_s"])

@@ -11,6 +11,7 @@ from edgesplit.control.event_kinds import EventSelection, history_of, level_of
 from edgesplit.control.event_messages import Event
 from edgesplit_controller.event_history import KEPT, KEPT_S, MOST, EventHistory
 from edgesplit_controller.event_log import SLACK, EventLog
+from edgesplit_controller.rate_limited_events import RateLimitedEvents
 
 
 def event(kind: str, number: int = 0, *, node: str = "", model: str = "", at: float = 0.0) -> Event:
@@ -145,3 +146,18 @@ def test_events_of_a_node_whose_clock_is_off_are_selected_and_kept_by_when_they_
     log.collect(Event(at_unix_s=5.0, origin="edge", kind="peer-back", text="later"))
     assert len(log.last(10, EventSelection(since_unix_s=now_s - 90.0))) == 3
     assert [event.text for event in log.last(10, EventSelection(since_unix_s=now_s - 30.0))] == ["later"]
+
+
+def test_the_same_is_told_once_in_a_while_and_not_everything_at_once() -> None:
+    now_s = 0.0
+    told: list[str] = []
+    seldom = RateLimitedEvents(EventLog(None, lambda event: told.append(event.text)), lambda: now_s)
+    for what in ("a", "a", "b"):
+        seldom.add(what, "malformed-message", what)
+    assert told == ["a", "b"]
+    now_s = 601.0
+    seldom.add("a", "malformed-message", "again")
+    assert told == ["a", "b", "again"]
+    for number in range(100_000):
+        seldom.add(str(number), "malformed-message", "more")
+    assert told.count("more") < 20

@@ -37,7 +37,7 @@ class Fleet:
                 transmit_w=0.0,
                 power_origin="configured",
             )
-            kinds += [change.kind for change in self.clocks.take("edge", metrics)]
+            kinds += [change.kind for change in self.clocks.hear("edge", metrics)]
         return kinds
 
 

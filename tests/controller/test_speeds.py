@@ -133,7 +133,7 @@ class Bench:
             last_run_unix_s=self.now_s + self.step_s,
             number=self._number(),
         )
-        return self.speeds.take("edge", "tiny", self.says(timing))
+        return self.speeds.hear("edge", "tiny", self.says(timing))
 
     def says(self, *timings: ComponentTiming, whole: WholeTiming | None = None) -> LiveTimings:
         """As the edge."""
@@ -238,7 +238,7 @@ def test_components_of_epochs_nobody_knows_and_runs_long_past_say_nothing(bench:
         graph="g", epoch=EPOCH, component=1, predicted_s=0.0, recent_s=1.0, runs=9, last_run_unix_s=0.0
     )
     bench.now_s = 1000.0
-    assert bench.speeds.take("edge", "tiny", bench.says(old)) == ((), False)
+    assert bench.speeds.hear("edge", "tiny", bench.says(old)) == ((), False)
     assert bench.profile() == bench.raw
 
 
@@ -246,11 +246,11 @@ def test_an_idle_node_is_corrected_by_timing_its_whole_model_again(bench: Bench)
     for number in range(2):
         bench.now_s += 10.0
         whole = WholeTiming(sha256=bench.record.sha256, whole_s=8 * KERNEL_S, runs=6, at_unix_s=bench.now_s)
-        changes, _ = bench.speeds.take("edge", "tiny", bench.says(whole=whole))
+        changes, _ = bench.speeds.hear("edge", "tiny", bench.says(whole=whole))
         assert len(changes) == number
-        assert bench.speeds.take("edge", "tiny", bench.says(whole=whole)) == ((), False)
+        assert bench.speeds.hear("edge", "tiny", bench.says(whole=whole)) == ((), False)
     other = WholeTiming(sha256="another version", whole_s=1.0, runs=6, at_unix_s=bench.now_s + 1)
-    assert bench.speeds.take("edge", "tiny", bench.says(whole=other)) == ((), False)
+    assert bench.speeds.hear("edge", "tiny", bench.says(whole=other)) == ((), False)
     assert bench.profile().whole_s == pytest.approx(8 * KERNEL_S)
 
 

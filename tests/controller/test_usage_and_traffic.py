@@ -85,11 +85,11 @@ class Clock:
 def test_a_rate_is_a_mean_over_the_window_and_the_last_one_stands_while_nothing_is_asked() -> None:
     clock = Clock()
     traffic = Traffic(clock)
-    traffic.take(usage(50))
+    traffic.add(usage(50))
     assert traffic.requests_per_s("device", "m") is None
     for _ in range(20):
         clock.now_s += 1.0
-        traffic.take(usage(4))
+        traffic.add(usage(4))
     assert traffic.requests_per_s("device", "m") == 4.0
     assert traffic.requests_per_s("edge", "m") is None
     clock.now_s += 20.0
@@ -99,7 +99,7 @@ def test_a_rate_is_a_mean_over_the_window_and_the_last_one_stands_while_nothing_
     assert last is not None
     clock.now_s += 10_000.0
     assert traffic.requests_per_s("device", "m") == last
-    traffic.take(usage(30))
+    traffic.add(usage(30))
     assert traffic.requests_per_s("device", "m") == 0.1  # of the last five minutes
 
 
@@ -108,7 +108,7 @@ def test_what_other_models_draw_counts_without_the_model_itself_and_ends_with_th
     traffic = Traffic(clock)
     for _ in range(21):
         for model, energy_j in (("m", 5.0), ("other", 2.0), ("third", 1.0)):
-            traffic.take(usage(1, energy_j, model=model))
+            traffic.add(usage(1, energy_j, model=model))
         clock.now_s += 1.0
     assert round(traffic.watts("device", without="m"), 2) == round(3.0 * 20 / 21, 2)
     clock.now_s += 400.0

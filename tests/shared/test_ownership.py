@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesplit.mqtt.topic_ownership import AT_ONCE, LONGEST_PAUSE_S, Complaints, Ownership
+from edgesplit.mqtt.topic_ownership import AT_ONCE, LONGEST_PAUSE_S, Ownership
 
 TOPIC = "edgesplit/1/models/m"
 
@@ -71,12 +71,3 @@ def test_whoever_insists_is_answered_ever_later_and_later_at_once_again() -> Non
     assert pauses[AT_ONCE:] == sorted(pauses[AT_ONCE:])
     assert pauses[-1] == LONGEST_PAUSE_S
     assert owned.pause_s(TOPIC, 1000.0) == 0.0
-
-
-def test_the_same_is_said_once_in_a_while_and_not_everything_at_once() -> None:
-    now_s = 0.0
-    complaints = Complaints(lambda: now_s)
-    assert [complaints.is_due("a"), complaints.is_due("a"), complaints.is_due("b")] == [True, False, True]
-    now_s = 601.0
-    assert complaints.is_due("a")
-    assert sum(complaints.is_due(str(number)) for number in range(100_000)) <= 20

@@ -60,7 +60,7 @@ class NodeClocks:
         heard = self._nodes.get(node)
         return heard.offset_s() if heard is not None else None
 
-    def take(self, node: str, metrics: NodeMetrics) -> tuple[FleetChange, ...]:
+    def hear(self, node: str, metrics: NodeMetrics) -> tuple[FleetChange, ...]:
         """A node said what time it is."""
         heard = self._nodes.get(node)
         if heard is None or heard.instance != metrics.instance:

@@ -101,7 +101,7 @@ class Speeds:
 
     # --- what nodes say --------------------------------------------------------------------------------------------
 
-    def take(self, node: str, model: str, timings: LiveTimings | None) -> tuple[tuple[FleetChange, ...], bool]:
+    def hear(self, node: str, model: str, timings: LiveTimings | None) -> tuple[tuple[FleetChange, ...], bool]:
         """Take in what runs of a model took on a node.
 
         Returns:

@@ -1,4 +1,4 @@
-"""What arrives about nodes is checked before anything believes it.
+"""Plausibility checks: what arrives about nodes is checked before anything believes it.
 
 Owns: whether a message fits its topic, speaks of epochs that were handed out, and holds figures that can be. Its rule:
 pure; an answer is why a message is ignored, or nothing. Anybody who may write to the broker can write anything there:
@@ -18,7 +18,7 @@ from edgesplit.errors import InvalidInput
 from edgesplit.mqtt.topic import Topic
 from edgesplit.names import checked_name
 
-__all__ = ["MOST_NODES", "Credence"]
+__all__ = ["MOST_NODES", "Plausibility"]
 
 MOST_NODES = 2000
 """Names beyond are nobody's: a fleet has some hundreds. A broker that lets strangers write lets them write many."""
@@ -28,7 +28,7 @@ _EPOCHS = frozenset({"epoch", "serving"})
 """Keys of all messages that name an epoch."""
 
 
-class Credence:
+class Plausibility:
     """What one controller believes.
 
     Args:

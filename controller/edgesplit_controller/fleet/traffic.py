@@ -51,7 +51,7 @@ class Traffic:
         self._clock = clock
         self._served: dict[tuple[str, str], _Served] = {}
 
-    def take(self, added: Usage) -> None:
+    def add(self, added: Usage) -> None:
         """Take in what a node served since its last report."""
         served = self._served.get((added.node, added.model))
         if served is None:

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from edgesplit.mqtt.topic_filters import matches
 
-__all__ = ["Complaints", "Ownership"]
+__all__ = ["Ownership"]
 
 AT_ONCE = 5
 """A topic is put right at once so often, then ever later."""
@@ -101,35 +100,7 @@ class Ownership:
         self._under_way.clear()
 
 
-class Complaints:
-    """What is said of disturbances: each once in a while, so that whoever floods topics does not flood the events.
-
-    Args:
-        clock: Monotonic. [s]
-        every_s: How often the same is said. [s]
-    """
-
-    def __init__(self, clock: Callable[[], float], every_s: float = 600.0) -> None:
-        self._clock = clock
-        self._every_s = every_s
-        self._said: dict[str, float] = {}
-        self._recent: deque[float] = deque(maxlen=20)
-
-    def is_due(self, what: str) -> bool:
-        """Whether to say it now; counts as said then. At most 20 things are said a minute."""
-        now_s = self._clock()
-        if now_s - self._said.get(what, float("-inf")) < self._every_s:
-            return False
-        if len(self._recent) == self._recent.maxlen and now_s - self._recent[0] < 60.0:
-            return False
-        _bound(self._said)
-        self._said.pop(what, None)
-        self._said[what] = now_s
-        self._recent.append(now_s)
-        return True
-
-
-def _bound(table: dict[str, deque[bytes]] | dict[str, _Disturbed] | dict[str, float]) -> None:
+def _bound(table: dict[str, deque[bytes]] | dict[str, _Disturbed]) -> None:
     while len(table) >= REMEMBERED:
         del table[next(iter(table))]
 

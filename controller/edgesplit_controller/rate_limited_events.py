@@ -1,0 +1,54 @@
+"""Rate-limited events: what strangers or defects cause is told once in a while, however often it happens.
+
+Owns: when the same was told last. Its rule: whoever floods topics must not flood the events. Not here: the events (`event_log.py`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from edgesplit_controller.event_log import EventLog
+
+__all__ = ["RateLimitedEvents"]
+
+EVERY_S = 600.0
+"""The same is told once in this time. [s]"""
+MOST_A_MINUTE = 20
+REMEMBERED = 4096
+"""Things that were told; of more, the oldest is forgotten."""
+
+
+class RateLimitedEvents:
+    """Adds events, each once in a while and few in all.
+
+    Args:
+        events: Where they go.
+        clock: Monotonic. [s]
+    """
+
+    def __init__(self, events: EventLog, clock: Callable[[], float]) -> None:
+        self._events = events
+        self._clock = clock
+        self._told: dict[str, float] = {}
+        self._recent: deque[float] = deque(maxlen=MOST_A_MINUTE)
+
+    def add(self, what: str, kind: str, text: str) -> None:
+        """Tell it, unless the same was told lately or much else was.
+
+        Args:
+            what: What is the same.
+            kind: Of the event.
+            text: Its sentence.
+        """
+        now_s = self._clock()
+        if now_s - self._told.get(what, float("-inf")) < EVERY_S:
+            return
+        if len(self._recent) == self._recent.maxlen and now_s - self._recent[0] < 60.0:
+            return
+        self._told.pop(what, None)
+        while len(self._told) >= REMEMBERED:
+            del self._told[next(iter(self._told))]
+        self._told[what] = now_s
+        self._recent.append(now_s)
+        self._events.add(kind, text)
