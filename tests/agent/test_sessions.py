@@ -149,16 +149,13 @@ async def test_memory_is_given_back_once_more_after_the_last_session_went(
 
     loop = asyncio.get_running_loop()
 
-    def without_waiting(act: Callable[[], None]) -> None:
-        with monkeypatch.context() as patch:
-            patch.setattr(loop, "call_later", remember)
-            act()
-
     monkeypatch.setattr(session_pool, "give_memory_back", lambda: given_back.append("memory"))
     spec = local_part(1, blobs.affine("x", "y", 3.0))
-    await pool.prepare(spec.components)
-    without_waiting(lambda: pool.release(spec.components))
-    for _ in range(9):
-        if later:
-            without_waiting(later.pop())
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "call_later", remember)
+        await pool.prepare(spec.components)
+        pool.release(spec.components)
+        for _ in range(2):
+            later.pop()()
+        assert later == []
     await until(lambda: given_back == ["memory", "memory"])

@@ -36,6 +36,7 @@ class FakeAgent:
         hesitates: It prepares nothing while True.
         shy: It starts serving nothing new while True.
         desired: The latest by model.
+        heard: All that came of what should be held, in its order.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class FakeAgent:
         self.shy = False
         self.memory_limit_bytes = 0
         self.desired: dict[str, Desired] = {}
+        self.heard: list[Desired | None] = []
         self.offers: dict[str, ModelOffer] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._artifacts = ""
@@ -180,6 +182,7 @@ class FakeAgent:
 
     def _on_desired(self, topic: str, desired: Desired | None) -> None:
         _, model = DESIRED.names(topic)
+        self.heard.append(desired)
         if desired is None:
             self.desired.pop(model, None)
             self._served.pop(model, None)

@@ -11,8 +11,10 @@ from typing import Any
 
 import aiohttp
 import msgspec
+import pytest
 
 from demo.fleet import free_port
+from edgesplit.control.event_kinds import EventSelection
 from edgesplit.control.event_messages import Event
 from edgesplit.control.plan_messages import DEPLOYMENT, Deployment
 from edgesplit.control.registration_messages import CONTROLLER_STATUS, ControllerStatus
@@ -29,7 +31,10 @@ from edgesplit_controller.configuration import (
     PlanningSection,
     StoreSection,
 )
+from edgesplit_controller.deciding.changes.fleet_snapshot import FleetSnapshot
 from edgesplit_controller.deciding.deployer import Deployer
+from edgesplit_controller.deciding.fallbacks import Fallbacks
+from edgesplit_controller.deciding.plan_maker import PlanMaker
 from edgesplit_controller.embedded_broker import EmbeddedBroker
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.model_record import ModelRecord
@@ -158,9 +163,18 @@ class Fleet:
         """What brings plans to nodes."""
         return self.service._rollouts
 
+    @property
+    def fallbacks(self) -> Fallbacks:
+        """What plans for the loss of nodes."""
+        return self.deployer._fallbacks
+
+    async def until_settled(self) -> None:
+        """Wait until a restarted controller waits for no node any more and has looked at fallbacks again."""
+        await until(lambda: self.rollouts.settled and not self.rollouts.patient and self.fallbacks.idle)
+
     def told(self, *kinds: str) -> list[Event]:
-        """Events of these kinds, the oldest first."""
-        return [event for event in self.service._events.last(100_000) if event.kind in kinds]
+        """Events of these kinds or histories, the oldest first."""
+        return self.service._events.last(100_000, EventSelection(kinds=kinds))
 
     @property
     def models(self) -> Mapping[str, ModelRecord]:
@@ -183,3 +197,16 @@ class Fleet:
             await agent.bus.close()
         await self.stop_controller()
         self.broker.stop()
+
+
+def counted_looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Grows each time the deployer looks at the fleet for a model."""
+    looks: list[str] = []
+    look = PlanMaker.glance
+
+    def counted(maker: PlanMaker, record: ModelRecord, *others: Any) -> FleetSnapshot:
+        looks.append(record.name)
+        return look(maker, record, *others)
+
+    monkeypatch.setattr(PlanMaker, "glance", counted)
+    return looks

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import random
 from collections import Counter
@@ -13,7 +12,6 @@ import aiohttp
 import msgspec
 import pytest
 
-from edgesplit.control.event_kinds import EventSelection
 from edgesplit.control.event_messages import Event
 from edgesplit.operations.event_operations import ListEvents
 from edgesplit.operations.plan_operations import DeployModel, ShowPlan
@@ -26,7 +24,7 @@ from edgesplit_controller.deciding.plan_maker import PlanMaker
 from edgesplit_controller.planner import evaluate
 from edgesplit_controller.storage.deployment_state import FallbackRecord, PlanRecord
 from edgesplit_controller.storage.rollout_state import FallbackEpoch
-from tests.controller.fleet import GOOD_LINK, Fleet
+from tests.controller.fleet import GOOD_LINK, Fleet, counted_looks
 from tests.controller.tiny_models import convolutions
 from tests.waiting import until
 
@@ -49,10 +47,16 @@ def has_arrived(fleet: Fleet) -> bool:
     return any(link.bandwidth_bytes_per_s == expected for _, link in fleet.registry.links())
 
 
+async def looked_at(fleet: Fleet, looks: list[str]) -> None:
+    """Wait until the deployer has looked at the fleet as it is now."""
+    before = len(looks)
+    fleet.deployer.fleet_changed()
+    await until(lambda: len(looks) > before)
+
+
 def told(fleet: Fleet) -> Counter[str]:
     """Events of links, plans and fallbacks, by kind."""
-    events = fleet.service._events.last(100_000, EventSelection(kinds=("links", "plans", "peers")))
-    return Counter(event.kind for event in events)
+    return Counter(event.kind for event in fleet.told("links", "plans", "peers"))
 
 
 async def test_links_that_only_scatter_are_no_events_and_state_no_problems(
@@ -62,8 +66,9 @@ async def test_links_that_only_scatter_are_no_events_and_state_no_problems(
     scatter(fleet, draw)
     await fleet.client.add("tiny", convolutions())
     epoch = (await fleet.client.ask(DeployModel(name="tiny", source="device")))["epoch"]
-    watch = fleet.deployer._watches["tiny"]
-    await until(lambda: watch.glance is not None and not watch.dirty.is_set())
+    looks = counted_looks(monkeypatch)
+    await looked_at(fleet, looks)
+    await looked_at(fleet, looks)  # so the first look has ended
     stated = 0
     make = PlanMaker.problem
 
@@ -79,7 +84,7 @@ async def test_links_that_only_scatter_are_no_events_and_state_no_problems(
         scatter(fleet, draw)
         await until(partial(has_arrived, fleet))
         looked += 1
-    await until(lambda: not watch.dirty.is_set())
+    await looked_at(fleet, looks)
     assert looked == 60
     assert told(fleet) - before == Counter()
     assert fleet.plan("tiny").plan.epoch == epoch
@@ -136,15 +141,14 @@ async def test_fallbacks_stay_while_figures_scatter(fleet: Fleet) -> None:
     await fleet.client.ask(DeployModel(name="tiny", source="device"))
     await until(lambda: bool(fallbacks(fleet)) and all(fallback.ready for fallback in fallbacks(fleet)))
     epochs = [fallback.epoch for fallback in fallbacks(fleet)]
-    planning = fleet.deployer._fallbacks
     draw = random.Random(2)
     for _ in range(5):
         for agent in fleet.agents.values():
             for peer in agent.peers:
                 agent.peers[peer] = GOOD_LINK[0] * draw.uniform(0.9, 1.1), GOOD_LINK[1]
             agent.publish_links()
-        planning.refresh("tiny")
-        await asyncio.gather(*planning._tasks.values())
+        fleet.fallbacks.refresh("tiny")
+        await until(lambda: fleet.fallbacks.idle)
     assert [fallback.epoch for fallback in fallbacks(fleet)] == epochs
     assert fleet.rollouts.state.epochs["tiny"] == max(epochs)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import msgspec
 import pytest
 
@@ -20,7 +18,7 @@ from edgesplit.planning.goals import PinRule
 from edgesplit.retrying import RetryRule
 from tests.brokers import publish_bytes
 from tests.controller.fake_agent import FakeAgent
-from tests.controller.fleet import BAD_LINK, GOOD_LINK, METRIC, NO_METRIC, Fleet
+from tests.controller.fleet import BAD_LINK, GOOD_LINK, METRIC, NO_METRIC, Fleet, counted_looks
 from tests.controller.tiny_models import convolutions
 from tests.waiting import until, until_answered
 
@@ -95,7 +93,9 @@ async def test_requests_follow_a_source_that_got_another_address(fleet: Fleet) -
     assert announced() == "10.0.0.77:7400"
 
 
-async def test_a_node_that_becomes_slow_is_told_and_left_and_a_restart_remembers_it(fleet: Fleet) -> None:
+async def test_a_node_that_becomes_slow_is_told_and_left_and_a_restart_remembers_it(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client, cloud = fleet.client, fleet.agents["cloud"]
     await client.add("tiny", convolutions())
     epoch = (await client.ask(DeployModel(name="tiny", source="device")))["epoch"]
@@ -117,9 +117,9 @@ async def test_a_node_that_becomes_slow_is_told_and_left_and_a_restart_remembers
     assert what_if["then"]["latency_s"] == pytest.approx(0.042, rel=0.01)
 
     await fleet.stop_controller()
+    monkeypatch.setattr("edgesplit_controller.service.PATIENCE_S", 0.3)
     await fleet.start_controller()
-    await until(lambda: fleet.rollouts.settled)
-    await asyncio.sleep(0.5)
+    await fleet.until_settled()
     rows = {row["name"]: row["speeds"]["tiny"] for row in await client.ask(ListNodes())}
     assert rows["cloud"]["factor"] == pytest.approx(10.0)
     assert fleet.plan("tiny").plan.epoch == after["epoch"]
@@ -372,7 +372,7 @@ async def test_a_fallback_that_does_not_fit_the_memory_is_not_kept(fleet: Fleet)
     fleet.agents["edge"].announce()
     await until(lambda: fleet.registry.node("edge").status.memory_limit_bytes > 0)  # type: ignore[union-attr]
     await client.ask(DeployModel(name="tiny", source="device"))
-    await until(fleet.deployer._fallbacks._tasks["tiny"].done)
+    await until(lambda: fleet.fallbacks.idle)
     assert sum(operator.weight_bytes for operator in fleet.plan("tiny").problem.operators) < 3200
     assert fleet.deployer.deployments["tiny"].rollout.fallbacks == ()
     document = await client.ask(ShowPlan(name="tiny"))
@@ -410,10 +410,11 @@ async def test_a_plan_that_was_given_up_is_made_again_when_its_node_returns_and_
         return sum(event["kind"] == "epoch-abandoned" for event in await client.ask(ListEvents(limit=1000)))
 
     await until_answered(abandoned, "giving the plan up")
-    for _ in range(10):  # the fleet speaks, and says nothing new
+    looks = counted_looks(monkeypatch)
+    for count in range(1, 6):  # the fleet speaks, and says nothing new
         device.publish_links()
         fleet.deployer.fleet_changed()
-        await asyncio.sleep(0.1)
+        await until(lambda: len(looks) >= count)  # noqa: B023 - awaited here
     assert await abandoned() == 1
     assert fleet.plan("tiny").plan.epoch == deployed["epoch"]
     cloud.fails = set()
@@ -429,15 +430,18 @@ async def test_a_restarted_controller_disturbs_nothing(fleet: Fleet, monkeypatch
     await client.add("tiny", convolutions(2))
     deployed = await client.ask(DeployModel(name="tiny", source="device"))
     await until(lambda: bool(fleet.agents["device"].desired["tiny"].fallbacks))
-    desired = dict(fleet.agents["device"].desired)
+    desired = {name: agent.desired.get("tiny") for name, agent in fleet.agents.items()}
     await fleet.stop_controller()
+    for agent in fleet.agents.values():
+        agent.heard.clear()
     await fleet.start_controller()
     await until(lambda: len(fleet.registry.online()) == 3)
     # Both phases: while nodes may still come, and when nobody waits for them any more and fallbacks are looked at again.
-    rollouts = fleet.rollouts
-    await until(lambda: rollouts.settled and not rollouts.patient)
-    await until(lambda: all(task.done() for task in fleet.deployer._fallbacks._tasks.values()))
-    await until(lambda: fleet.agents["device"].desired == desired)
+    await fleet.until_settled()
+    await client.add("later", convolutions(3))  # what agents hear of it comes behind all that was said of plans
+    assert {name: agent.desired.get("tiny") for name, agent in fleet.agents.items()} == desired
+    for name, agent in fleet.agents.items():
+        assert [message for message in agent.heard if message != desired[name]] == []
     plan = await client.ask(ShowPlan(name="tiny"))
     assert (plan["epoch"], plan["serving"]) == (deployed["epoch"], deployed["epoch"])
 

@@ -113,12 +113,12 @@ def sound(fleet: Fleet) -> bool:
 
 async def quiet(fleet: Fleet) -> None:
     """Wait until the store takes writes, no roll-out is under way and no fallback is planned."""
-    rollouts, fallbacks = fleet.rollouts, fleet.deployer._fallbacks
+    rollouts = fleet.rollouts
     await until(
         lambda: (
             sound(fleet)
             and rollouts.settled
-            and all(task.done() for task in fallbacks._tasks.values())
+            and fleet.fallbacks.idle
             and not any(
                 kept.rollout.upcoming is not None
                 or kept.rollout.retiring

@@ -73,6 +73,11 @@ class Fallbacks:
         self._planned_for: dict[str, tuple[_Basis, int]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
+    @property
+    def idle(self) -> bool:
+        """Whether none are being planned."""
+        return all(task.done() for task in self._tasks.values())
+
     def refresh(self, model: str) -> None:
         """Plan the fallbacks of a model anew, in the background; what was under way for it is dropped."""
         before = self._tasks.pop(model, None)
