@@ -47,7 +47,7 @@ from edgesplit_agent.serving.shadow_runs import ShadowRunner
 
 __all__ = [
     "Identity",
-    "NodeFigures",
+    "ServingFigures",
     "battery_of",
     "emulation_of",
     "figures_of",
@@ -89,7 +89,7 @@ class Identity:
 
 
 @dataclass(frozen=True)
-class NodeFigures:
+class ServingFigures:
     """What is counted and timed, by the parts that work and for those that tell others.
 
     Attributes:
@@ -125,12 +125,12 @@ def registration_of(configuration: AgentConfiguration, identity: Identity) -> No
     )
 
 
-def figures_of(identity: Identity, power: PowerMeter) -> NodeFigures:
+def figures_of(identity: Identity, power: PowerMeter) -> ServingFigures:
     """Counters at zero."""
     background = BackgroundWork()
     usage, metrics = UsageBook(identity.node, power.sample()), PrometheusMetrics(identity.node, identity.version)
     timings = TimingBook(identity.node, identity.instance, background)
-    return NodeFigures(background, usage, metrics, ServingCounters(usage, metrics), timings)
+    return ServingFigures(background, usage, metrics, ServingCounters(usage, metrics), timings)
 
 
 def make_power_meter(configuration: AgentConfiguration, identity: Identity, busy: BusyClock) -> PowerMeter:
@@ -162,7 +162,11 @@ def options_of(configuration: AgentConfiguration) -> RuntimeOptions:
 
 
 def make_engine(
-    configuration: AgentConfiguration, identity: Identity, figures: NodeFigures, worker: Worker, sessions: SessionPool
+    configuration: AgentConfiguration,
+    identity: Identity,
+    figures: ServingFigures,
+    worker: Worker,
+    sessions: SessionPool,
 ) -> Engine:
     """The engine and its state machine."""
     memory_bytes = _memory_bytes(configuration)
@@ -188,7 +192,7 @@ def make_engine(
 def make_plane(
     configuration: AgentConfiguration,
     identity: Identity,
-    figures: NodeFigures,
+    figures: ServingFigures,
     engine: Engine,
     emit: Callable[[Event], None],
 ) -> DataPlane:
@@ -210,7 +214,7 @@ def make_plane(
 def make_reporter(
     configuration: AgentConfiguration,
     identity: Identity,
-    figures: NodeFigures,
+    figures: ServingFigures,
     power: PowerMeter,
     *,
     bus: MessageBus,

@@ -116,8 +116,16 @@ class Engine:
     def feed(self, event: Event) -> None:
         """Take an event in and do what follows from it."""
         if isinstance(event, AbortReceived) and self.machine.wants(event.key):
-            key, said = event.key, {"code": event.code, "text": event.message}
-            self._log.info("abort-received", peer=event.peer, **key._asdict(), **said)
+            model, epoch, request = event.key
+            self._log.info(
+                "abort-received",
+                peer=event.peer,
+                model=model,
+                epoch=epoch,
+                request=request,
+                code=event.code,
+                text=event.message,
+            )
         self._events.append(event)
         if self._handling:
             return
