@@ -25,8 +25,8 @@ from rich.table import Table
 from bench import zoo
 from bench.profiled_models import ProfiledModel, TimedSession, profiled
 from bench.scene import SHIPPED_MODEL
+from edgesplit.control.component_messages import ComponentSpec
 from edgesplit.control.figure_messages import LinkState
-from edgesplit.control.plan_messages import ComponentSpec
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment
 from edgesplit.planning.problem import Problem

@@ -16,8 +16,9 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from bench.differences import Arrays, relative_difference
+from edgesplit.control.component_messages import ComponentSpec
 from edgesplit.control.figure_messages import LinkState
-from edgesplit.control.plan_messages import ComponentSpec, EpochSpec
+from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.control.profile_messages import ExecutionProfile
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment, Evaluation

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import structlog
 
 from edgesplit.control.event_kinds import EventSelection, level_of
-from edgesplit.control.event_messages import Event, EventLevel
+from edgesplit.control.event_messages import Event, EventData, EventLevel
 from edgesplit_controller.event_history import KEPT_S, EventHistory
 
-__all__ = ["ORIGIN", "EventData", "EventLog"]
+__all__ = ["ORIGIN", "EventLog"]
 
-EventData = Mapping[str, str | float | int | bool | None]
-"""Figures behind an event, keys with units."""
 
 ORIGIN = "controller"
 SLACK = 2_000

@@ -11,8 +11,8 @@ import onnx
 from aiohttp import web
 from onnx import TensorProto, helper
 
-from edgesplit.control.messages import GraphRef, WeightRef
-from edgesplit.control.plan_messages import ComponentSpec, Deployment, Desired, EpochSpec, Route
+from edgesplit.control.component_messages import ComponentSpec, GraphRef, Route, WeightRef
+from edgesplit.control.plan_messages import Deployment, Desired, EpochSpec
 from edgesplit.wire.tensors import TensorSpec
 
 SHAPE = (1, 4)

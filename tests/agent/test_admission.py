@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesplit.control.messages import GraphRef
-from edgesplit.control.plan_messages import ComponentSpec, EpochSpec, Route
+from edgesplit.control.component_messages import ComponentSpec, GraphRef, Route
+from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.wire.tensors import Array, TensorSpec
 from edgesplit_agent.serving.machine.admission import Admission, Held, footprint_bytes
 

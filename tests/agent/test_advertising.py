@@ -19,13 +19,7 @@ from edgesplit.daemon.configuration_sections import BrokerSection
 from edgesplit.daemon.service_notification import Notifier
 from edgesplit.mqtt.broker_address import BrokerAddress
 from edgesplit.release import PROTOCOL
-from edgesplit_agent.configuration import (
-    AgentConfiguration,
-    CacheSection,
-    DataSection,
-    HttpSection,
-    PowerSection,
-)
+from edgesplit_agent.configuration import AgentConfiguration, CacheSection, DataSection, HttpSection, PowerSection
 from edgesplit_agent.daemon import Agent
 from edgesplit_agent.readiness import Readiness
 from edgesplit_agent.reporting.node_address import Advertiser

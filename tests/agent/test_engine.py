@@ -10,7 +10,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgesplit.control.plan_messages import ComponentSpec, EpochState, Shadowing
+from edgesplit.control.component_messages import ComponentSpec
+from edgesplit.control.plan_messages import EpochState, Shadowing
 from edgesplit.errors import NodeUnreachable, Overloaded, PeerUnreachable, PreparationFailed, RequestFailed
 from edgesplit.wire.frames import PackedTensor, pack_tensor
 from edgesplit.wire.headers import ExecutionKey

@@ -167,7 +167,7 @@ async def test_agents_register_prepare_serve_and_survive_each_other(broker: str,
 async def test_an_agent_profiles_an_offered_model_and_remembers_it(broker: str, tmp_path: Path) -> None:
     blobs = Blobs(tmp_path / "blobs")
     runner, base = await serve_blobs(blobs.folder)
-    from edgesplit.control.messages import GraphRef
+    from edgesplit.control.component_messages import GraphRef
 
     graph = GraphRef(digest=blobs.put(blobs.chain(3).SerializeToString()), nbytes=1)
     plan = ProfilePlan(

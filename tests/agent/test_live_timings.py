@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesplit.control.messages import GraphRef
+from edgesplit.control.component_messages import GraphRef
 from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.control.profile_messages import ExecutionProfile, LiveTimings, ModelOffer
 from edgesplit.wire.tensors import Array

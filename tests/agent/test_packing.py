@@ -14,8 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from edgesplit.control.messages import GraphRef
-from edgesplit.control.plan_messages import ComponentSpec
+from edgesplit.control.component_messages import ComponentSpec, GraphRef
 from edgesplit.errors import PreparationFailed
 from edgesplit.wire.tensors import TensorSpec
 from edgesplit_agent.artifacts.cache import BlobCache

@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from edgesplit.control.messages import GraphRef
+from edgesplit.control.component_messages import GraphRef
 from edgesplit.control.profile_messages import ExecutionProfile, ModelOffer, ProfilePlan, ProfileReport, ProfileRequest
 from edgesplit.retrying import Retry, RetryRule, retry_after
 from edgesplit.wire.tensors import TensorSpec

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgesplit.control.messages import GraphRef
+from edgesplit.control.component_messages import GraphRef
 from edgesplit.errors import ArtifactMissing, PreparationFailed
 from edgesplit_agent.artifacts.cache import BlobCache
 from edgesplit_agent.compute import session_pool

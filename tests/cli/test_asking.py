@@ -12,7 +12,7 @@ import pytest
 
 from edgesplit.errors import PlanInfeasible, UnknownModel, UnknownNode
 from edgesplit.operations.fleet_operations import LinkRow, ListLinks, ListNodes, NodeRow, SpeedRow
-from edgesplit.operations.goal_operations import Limit, SetWeights, WeightsRow
+from edgesplit.operations.goal_operations import LimitChange, SetWeights, WeightsRow
 from edgesplit.operations.model_operations import ListModels, ModelDocument, NoiseModelDocument, RemoveModel, ShowModel
 from edgesplit.operations.plan_operations import (
     ComponentRow,
@@ -219,11 +219,11 @@ def test_undeploy(run: Run, controller: FakeController) -> None:
 @pytest.mark.parametrize(
     ("arguments", "operation"),
     [
-        (("--energy", "1.0", "--max-noise", "0.5"), SetWeights(energy=1.0, max_noise=Limit(0.5))),
+        (("--energy", "1.0", "--max-noise", "0.5"), SetWeights(energy=1.0, max_noise=LimitChange(0.5))),
         (("--latency", "0", "--energy", "2"), SetWeights(latency=0.0, energy=2.0)),
-        (("--max-noise", "none"), SetWeights(max_noise=Limit(None))),
-        (("--device-energy", "none", "--model", "m"), SetWeights(device_energy_j=Limit(None), model="m")),
-        (("--device-energy", "2.5"), SetWeights(device_energy_j=Limit(2.5))),
+        (("--max-noise", "none"), SetWeights(max_noise=LimitChange(None))),
+        (("--device-energy", "none", "--model", "m"), SetWeights(device_energy_j=LimitChange(None), model="m")),
+        (("--device-energy", "2.5"), SetWeights(device_energy_j=LimitChange(2.5))),
     ],
 )
 def test_set_weights_asks_for_what_was_typed(

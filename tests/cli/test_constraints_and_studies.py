@@ -15,7 +15,7 @@ from edgesplit.operations.goal_operations import (
     AllowNode,
     ForbiddenRow,
     ForbidNode,
-    Limit,
+    LimitChange,
     PinOperators,
     PinRow,
     PinsDocument,
@@ -241,8 +241,8 @@ def test_what_if_shows_both_plans_beside_each_other(run: Run, controller: FakeCo
             name="yolo",
             links=(LinkChange(from_="device", to="edge", bandwidth_bytes_per_s=2e6, latency_s=0.02),),
             without=("edge",),
-            max_noise=Limit(0.3),
-            device_energy_j=Limit(None),
+            max_noise=LimitChange(0.3),
+            device_energy_j=LimitChange(None),
         )
     ]
     people = run("what-if", "yolo", "--without", "edge").out

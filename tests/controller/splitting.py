@@ -12,9 +12,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from edgesplit.control.component_messages import ComponentSpec, GraphRef
 from edgesplit.control.figure_messages import LinkState
-from edgesplit.control.messages import GraphRef
-from edgesplit.control.plan_messages import ComponentSpec, EpochSpec
+from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.control.profile_messages import CalibrationPlan, ExecutionProfile, ProfilePlan
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment

@@ -11,7 +11,7 @@ import pytest
 from edgesplit.control.figure_messages import USAGE, Usage
 from edgesplit.errors import EdgesplitError
 from edgesplit.operations.event_operations import ListEvents
-from edgesplit.operations.goal_operations import Limit, SetWeights
+from edgesplit.operations.goal_operations import LimitChange, SetWeights
 from edgesplit.operations.model_operations import ShowModel
 from edgesplit.operations.plan_operations import DeployModel, ShowPlan
 from edgesplit.operations.study_operations import WhatIf
@@ -78,7 +78,7 @@ async def events(fleet: Fleet, kind: str) -> list[dict[str, Any]]:
 async def test_a_battery_that_empties_makes_the_source_compute_less_and_never_ends_serving(fleet: Fleet) -> None:
     client = fleet.client
     assert used(fleet) == {"device"}
-    (row,) = await client.ask(SetWeights(min_battery=Limit(0.2)))
+    (row,) = await client.ask(SetWeights(min_battery=LimitChange(0.2)))
     assert not row["changed"]
     battery = (await client.ask(ShowPlan(name="tiny")))["battery"]
     assert (battery["rate_origin"], battery["kept"], battery["state"]) == ("assumed", True, "limited")
@@ -104,7 +104,7 @@ async def test_a_battery_that_empties_makes_the_source_compute_less_and_never_en
     charge(fleet, 0.09 * HELD_J, discharging=False)
     await until(lambda: fleet.registry.node("device").metrics.battery_discharging is False)  # type: ignore[union-attr]
     assert len(await events(fleet, "battery-floor-missed")) == 1
-    (row,) = await client.ask(SetWeights(min_battery=Limit(None)))
+    (row,) = await client.ask(SetWeights(min_battery=LimitChange(None)))
     assert row["changed"]
     assert used(fleet) == {"device"}
     assert (await client.ask(ShowPlan(name="tiny")))["battery"] is None
@@ -114,7 +114,7 @@ async def test_the_rate_that_is_served_takes_the_place_of_the_one_expected(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = fleet.client
-    asked = SetWeights(min_battery=Limit(0.2), battery_hours=4.0, battery_requests_per_s=Limit(0.5))
+    asked = SetWeights(min_battery=LimitChange(0.2), battery_hours=4.0, battery_requests_per_s=LimitChange(0.5))
     await client.ask(asked)
     battery = (await client.ask(ShowPlan(name="tiny")))["battery"]
     assert (battery["requests_per_s"], battery["rate_origin"], battery["hours"]) == (0.5, "configured", 4.0)
@@ -140,22 +140,22 @@ async def test_a_source_without_a_battery_is_refused_in_one_sentence_and_nothing
     await client.ask(DeployModel(name="tiny", source="edge"))
     before = (await client.ask(ShowPlan(name="tiny")))["epoch"], fleet.deployer.goals(None)
     with pytest.raises(EdgesplitError, match="node edge reports no battery") as caught:
-        await client.ask(SetWeights(min_battery=Limit(0.2)))
+        await client.ask(SetWeights(min_battery=LimitChange(0.2)))
     assert caught.value.exit_code == 1
     assert ((await client.ask(ShowPlan(name="tiny")))["epoch"], fleet.deployer.goals(None)) == before
     assert (await client.ask(ShowModel(name="tiny")))["goals"]["min_battery"] is None
     fleet.agents["edge"].publish_metrics(battery_fraction=0.5)
     await until(lambda: fleet.registry.node("edge").metrics.battery_fraction is not None)  # type: ignore[union-attr]
     with pytest.raises(EdgesplitError, match="battery_wh"):
-        await client.ask(SetWeights(min_battery=Limit(0.2)))
-    for wrong in (SetWeights(min_battery=Limit(1.0)), SetWeights(battery_hours=0.0)):
+        await client.ask(SetWeights(min_battery=LimitChange(0.2)))
+    for wrong in (SetWeights(min_battery=LimitChange(1.0)), SetWeights(battery_hours=0.0)):
         with pytest.raises(EdgesplitError, match=r"battery floor"):
             await client.ask(wrong)
 
 
 async def test_a_battery_that_cannot_be_read_any_more_limits_as_it_did_last(fleet: Fleet) -> None:
     client = fleet.client
-    await client.ask(SetWeights(min_battery=Limit(0.2)))
+    await client.ask(SetWeights(min_battery=LimitChange(0.2)))
     charge(fleet, charge_j(ALLOWED_J))
     await until(lambda: used(fleet) != {"device"})
     fleet.agents["device"].publish_metrics()
@@ -168,7 +168,7 @@ async def test_a_battery_that_cannot_be_read_any_more_limits_as_it_did_last(flee
 
 async def test_a_floor_and_what_it_led_to_outlive_the_controller(fleet: Fleet) -> None:
     client = fleet.client
-    await client.ask(SetWeights(min_battery=Limit(0.2)))
+    await client.ask(SetWeights(min_battery=LimitChange(0.2)))
     charge(fleet, charge_j(ALLOWED_J))
     await until(lambda: used(fleet) != {"device"})
     epoch = fleet.plan("tiny").plan.epoch

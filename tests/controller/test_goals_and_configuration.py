@@ -14,14 +14,10 @@ from edgesplit.control.figure_messages import Usage
 from edgesplit.daemon.configuration_file import load_configuration
 from edgesplit.daemon.service_notification import Notifier
 from edgesplit.errors import InvalidConfiguration, InvalidInput
-from edgesplit.operations.goal_operations import Limit, SetWeights
+from edgesplit.operations.goal_operations import LimitChange, SetWeights
 from edgesplit.planning.goals import Goals, PinRule
 from edgesplit_controller.answering.plan_documents import measured_document
-from edgesplit_controller.configuration import (
-    ArtifactsSection,
-    ControllerConfiguration,
-    PlanningSection,
-)
+from edgesplit_controller.configuration import ArtifactsSection, ControllerConfiguration, PlanningSection
 from edgesplit_controller.stating.goals import merged_goals
 
 PINS = (PinRule(kind="input"),)
@@ -60,8 +56,8 @@ def merged(asked: SetWeights) -> Goals:
         (SetWeights(energy=1.0), goals(0.0, 1.0, 0.1, 2.0)),
         (SetWeights(latency=2.0), goals(2.0, 0.0, 0.1, 2.0)),
         (SetWeights(latency=1.0, energy=3.0), goals(1.0, 3.0, 0.1, 2.0)),
-        (SetWeights(max_noise=Limit(None)), goals(0.25, 0.75, None, 2.0)),
-        (SetWeights(max_noise=Limit(0.0), device_energy_j=Limit(None)), goals(0.25, 0.75, 0.0, None)),
+        (SetWeights(max_noise=LimitChange(None)), goals(0.25, 0.75, None, 2.0)),
+        (SetWeights(max_noise=LimitChange(0.0), device_energy_j=LimitChange(None)), goals(0.25, 0.75, 0.0, None)),
     ],
 )
 def test_naming_one_weight_clears_the_other_and_limits_and_pins_persist(asked: SetWeights, after: Goals) -> None:
@@ -70,7 +66,12 @@ def test_naming_one_weight_clears_the_other_and_limits_and_pins_persist(asked: S
 
 @pytest.mark.parametrize(
     "asked",
-    [SetWeights(energy=-1.0), SetWeights(latency=math.nan), SetWeights(latency=0.0), SetWeights(max_noise=Limit(-1.0))],
+    [
+        SetWeights(energy=-1.0),
+        SetWeights(latency=math.nan),
+        SetWeights(latency=0.0),
+        SetWeights(max_noise=LimitChange(-1.0)),
+    ],
 )
 def test_impossible_goals_are_refused(asked: SetWeights) -> None:
     with pytest.raises(InvalidInput):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edgesplit.control.event_messages import Event
 from edgesplit.control.noise_messages import NOISE_REPORT, NoiseReport
-from edgesplit.operations.goal_operations import Limit, PinOperators, SetWeights
+from edgesplit.operations.goal_operations import LimitChange, PinOperators, SetWeights
 from edgesplit.operations.model_operations import ShowModel
 from edgesplit.operations.plan_operations import DeployModel, ShowPlan
 from edgesplit.planning.goals import PinRule
@@ -118,7 +118,7 @@ async def deployed(fleet: Fleet, **options: Any) -> tuple[int, float]:
     """A plan that may quantize everything; its epoch and its bound."""
     added = await fleet.client.add("tiny", convolutions(), **options)
     bound = 1.2 * (added["noise_model"]["full_noise"] + added["noise_model"]["margin"])
-    await fleet.client.ask(SetWeights(max_noise=Limit(bound)))
+    await fleet.client.ask(SetWeights(max_noise=LimitChange(bound)))
     await fleet.client.ask(DeployModel(name="tiny", source="device"))
     await until(lambda: fleet.agents["device"].desired["tiny"].serve is not None)
     return fleet.plan("tiny").plan.epoch, bound
@@ -202,7 +202,7 @@ async def test_where_no_plan_keeps_every_goal_the_one_that_serves_stays_and_that
     await until(lambda: set(fleet.plan("tiny").assignment.node_of.values()) == {"device"})
     # Less energy than float would need: quantizing is a must.
     device_j = fleet.plan("tiny").evaluation.device_energy_j
-    await fleet.client.ask(SetWeights(device_energy_j=Limit(device_j * 1.001)))
+    await fleet.client.ask(SetWeights(device_energy_j=LimitChange(device_j * 1.001)))
     epoch = fleet.plan("tiny").plan.epoch
     say(fleet, report(epoch, mean=2 * bound))
     await until(lambda: bool(told(fleet, "plan-infeasible")))
@@ -235,7 +235,7 @@ async def test_where_the_source_may_not_hold_the_float_model_that_is_said(fleet:
     assert again["warnings"] == [warning]
     (row,) = await fleet.client.ask(SetWeights(latency=1.0))
     assert row["warnings"] == [warning]
-    (row,) = await fleet.client.ask(SetWeights(max_noise=Limit(None)))
+    (row,) = await fleet.client.ask(SetWeights(max_noise=LimitChange(None)))
     assert row["warnings"] == []
     shown = (await fleet.client.ask(ShowPlan(name="tiny")))["measured"]["noise"]
     assert shown["note"] == "noise is not checked: device does not hold the float model, for pins keep operators off it"
@@ -243,7 +243,7 @@ async def test_where_the_source_may_not_hold_the_float_model_that_is_said(fleet:
 
 async def test_a_new_bound_reaches_the_source_even_where_the_plan_stays(fleet: Fleet) -> None:
     epoch, bound = await deployed(fleet)
-    await fleet.client.ask(SetWeights(max_noise=Limit(2 * bound)))
+    await fleet.client.ask(SetWeights(max_noise=LimitChange(2 * bound)))
     assert fleet.plan("tiny").plan.epoch == epoch
 
     def told_bound() -> float | None:

@@ -9,7 +9,14 @@ from edgesplit.control.registration_messages import NODE_STATUS
 from edgesplit.errors import EdgesplitError
 from edgesplit.operations.event_operations import ListEvents
 from edgesplit.operations.fleet_operations import ListLinks, ListNodes
-from edgesplit.operations.goal_operations import AllowNode, ForbidNode, Limit, PinOperators, SetWeights, UnpinOperators
+from edgesplit.operations.goal_operations import (
+    AllowNode,
+    ForbidNode,
+    LimitChange,
+    PinOperators,
+    SetWeights,
+    UnpinOperators,
+)
 from edgesplit.operations.model_operations import ListModels, RemoveModel
 from edgesplit.operations.operation import OPERATION_REQUEST
 from edgesplit.operations.plan_operations import DeployModel, ExportProblem, ShowPlan, ShowSource, UndeployModel
@@ -50,12 +57,12 @@ async def test_a_model_is_added_deployed_and_follows_goals_and_fleet(fleet: Flee
     source = await client.ask(ShowSource(name="tiny", via="edge"))
     assert (source["source"], source["via"]) == ("device", "edge")
 
-    (row,) = await client.ask(SetWeights(energy=1.0, max_noise=Limit(None)))
+    (row,) = await client.ask(SetWeights(energy=1.0, max_noise=LimitChange(None)))
     assert row["model"] == "tiny"
     goals = (await client.ask(ShowPlan(name="tiny")))["goals"]
     assert (goals["latency_weight"], goals["energy_weight"], goals["max_noise"]) == (0.0, 1.0, None)
 
-    await client.ask(SetWeights(latency=1.0, max_noise=Limit(0.0)))
+    await client.ask(SetWeights(latency=1.0, max_noise=LimitChange(0.0)))
     epoch = (await client.ask(ShowPlan(name="tiny")))["epoch"]
     await fleet.agents["cloud"].leave()
     await until(lambda: fleet.plan("tiny").plan.epoch > epoch)
@@ -220,7 +227,7 @@ async def test_infeasible_goals_keep_goals_and_plan(fleet: Fleet) -> None:
     await client.ask(DeployModel(name="tiny", source="device"))
     before = await client.ask(ShowPlan(name="tiny"))
     with pytest.raises(EdgesplitError, match="tiny has no plan") as caught:
-        await client.ask(SetWeights(device_energy_j=Limit(1e-12), model="tiny"))
+        await client.ask(SetWeights(device_energy_j=LimitChange(1e-12), model="tiny"))
     assert caught.value.exit_code == 3
     after = await client.ask(ShowPlan(name="tiny"))
     assert (after["epoch"], after["goals"]) == (before["epoch"], before["goals"])

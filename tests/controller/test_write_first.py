@@ -13,7 +13,14 @@ import msgspec
 import pytest
 
 from edgesplit.errors import EdgesplitError, StoreUnwritable
-from edgesplit.operations.goal_operations import AllowNode, ForbidNode, Limit, PinOperators, SetWeights, UnpinOperators
+from edgesplit.operations.goal_operations import (
+    AllowNode,
+    ForbidNode,
+    LimitChange,
+    PinOperators,
+    SetWeights,
+    UnpinOperators,
+)
 from edgesplit.operations.model_operations import ListModels, RemoveModel
 from edgesplit.operations.plan_operations import DeployModel, UndeployModel
 from edgesplit.planning.goals import PinRule
@@ -43,9 +50,9 @@ COMMANDS: dict[str, Command] = {
     "forbid": lambda client: client.ask(ForbidNode(node="cloud")),
     "forbid-one": lambda client: client.ask(ForbidNode(node="cloud", model="tiny")),
     "allow": lambda client: client.ask(AllowNode(node="edge")),
-    "set-weights": lambda client: client.ask(SetWeights(energy=1.0, max_noise=Limit(0.5))),
+    "set-weights": lambda client: client.ask(SetWeights(energy=1.0, max_noise=LimitChange(0.5))),
     "set-weights-one": lambda client: client.ask(SetWeights(latency=0.5, energy=0.5, model="tiny")),
-    "set-weights-idle": lambda client: client.ask(SetWeights(max_noise=Limit(0.25), model="idle")),
+    "set-weights-idle": lambda client: client.ask(SetWeights(max_noise=LimitChange(0.25), model="idle")),
     "move": lambda client: client.ask(DeployModel(name="tiny", source="edge", wait_s=3.0)),
     "deploy": lambda client: client.ask(DeployModel(name="idle", source="device", wait_s=3.0)),
     "undeploy": lambda client: client.ask(UndeployModel(name="tiny")),

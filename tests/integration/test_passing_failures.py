@@ -16,13 +16,7 @@ from edgesplit.daemon.configuration_sections import BrokerSection
 from edgesplit.operations.event_operations import ListEvents
 from edgesplit.operations.fleet_operations import ListNodes
 from edgesplit.operations.model_operations import ProfileModel, ShowModel
-from edgesplit_agent.configuration import (
-    AgentConfiguration,
-    CacheSection,
-    DataSection,
-    HttpSection,
-    PowerSection,
-)
+from edgesplit_agent.configuration import AgentConfiguration, CacheSection, DataSection, HttpSection, PowerSection
 from edgesplit_agent.daemon import Agent
 from edgesplit_controller.configuration import (
     ArtifactsSection,

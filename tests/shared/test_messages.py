@@ -11,7 +11,7 @@ from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.errors import EdgesplitError, InvalidInput, Overloaded, error_from_code
 from edgesplit.names import checked_name
 from edgesplit.operations.fleet_operations import LinkRow
-from edgesplit.operations.goal_operations import Limit, SetWeights
+from edgesplit.operations.goal_operations import LimitChange, SetWeights
 from edgesplit.operations.operation import Operation, OperationRequest
 
 
@@ -19,11 +19,11 @@ def test_an_absent_limit_differs_from_a_cleared_one() -> None:
     absent = msgspec.json.decode(b'{"op": "set-weights", "energy": 1.0}', type=SetWeights)
     cleared = msgspec.json.decode(b'{"op": "set-weights", "max_noise": {"value": null}}', type=SetWeights)
     assert absent.max_noise is None
-    assert cleared.max_noise == Limit(None)
+    assert cleared.max_noise == LimitChange(None)
 
 
 def test_a_request_survives_its_encoding() -> None:
-    operation = SetWeights(energy=1.0, max_noise=Limit(0.5))
+    operation = SetWeights(energy=1.0, max_noise=LimitChange(0.5))
     request = OperationRequest.of(operation, identifier="1", protocol=1)
     payload = msgspec.json.encode(request)
     assert msgspec.json.decode(payload)["operation"]["op"] == "set-weights"

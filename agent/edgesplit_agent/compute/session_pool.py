@@ -23,8 +23,7 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
-from edgesplit.control.messages import GraphRef
-from edgesplit.control.plan_messages import ComponentSpec
+from edgesplit.control.component_messages import ComponentSpec, GraphRef
 from edgesplit.errors import RuntimeStarved
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.compute.background_work import BackgroundWork

@@ -13,7 +13,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from edgesplit.control.plan_messages import ComponentSpec, EpochSpec
+from edgesplit.control.component_messages import ComponentSpec
+from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.control.profile_messages import ComponentTiming, LiveTimings, WholeTiming
 from edgesplit_agent.compute.background_work import BackgroundWork
 

@@ -25,7 +25,7 @@ import msgspec
 import numpy as np
 import structlog
 
-from edgesplit.control.messages import GraphRef
+from edgesplit.control.component_messages import GraphRef
 from edgesplit.control.profile_messages import (
     CalibrationGraph,
     CalibrationPlan,

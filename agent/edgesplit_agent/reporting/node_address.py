@@ -16,13 +16,7 @@ import structlog
 
 from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.daemon.address_watch import AddressWatch
-from edgesplit.daemon.advertised_address import (
-    Advertised,
-    Network,
-    Offer,
-    unreachable_for,
-    unresolved,
-)
+from edgesplit.daemon.advertised_address import Advertised, Network, Offer, unreachable_for, unresolved
 from edgesplit.mqtt.broker_address import BrokerAddress
 from edgesplit.wire.address import host_of, is_loopback
 from edgesplit_agent.configuration import DataSection, HttpSection

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from edgesplit.control.plan_messages import ComponentSpec, EpochState
+from edgesplit.control.component_messages import ComponentSpec
+from edgesplit.control.plan_messages import EpochState
 from edgesplit.wire.frames import PackedTensor
 from edgesplit.wire.headers import ExecutionKey
 from edgesplit.wire.tensors import Array

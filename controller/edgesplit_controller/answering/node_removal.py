@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from edgesplit.errors import InvalidInput, NodeOnline, UnknownNode
-from edgesplit.mqtt.bus import MessageBus
 from edgesplit.names import checked_name
 from edgesplit.operations.fleet_operations import NodeRemovedDocument
 from edgesplit.topic_table import everything_of_node, topics_of_node
@@ -20,7 +19,7 @@ from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.rollout.driver import Rollouts
 
-__all__ = ["NodeRemoval", "Remembers"]
+__all__ = ["NodeRemoval", "Remembers", "RetainedMessages"]
 
 
 class Remembers(Protocol):
@@ -30,11 +29,22 @@ class Remembers(Protocol):
         """A node is gone for good."""
 
 
+class RetainedMessages(Protocol):
+    """What the broker keeps."""
+
+    async def retained(self, topic_filter: str, /) -> frozenset[str]:
+        """Topics below a filter of which it keeps a message."""
+        ...
+
+    def wipe(self, topic: str, /) -> None:
+        """Remove one."""
+
+
 class NodeRemoval:
     """Removes nodes.
 
     Args:
-        bus: Where their retained messages are.
+        broker: Keeps their retained messages.
         registry: Says who is online.
         rollouts: Say who is a source.
         deployer: Goals that name nodes, models, and looking again.
@@ -44,7 +54,7 @@ class NodeRemoval:
 
     def __init__(
         self,
-        bus: MessageBus,
+        broker: RetainedMessages,
         *,
         registry: Registry,
         rollouts: Rollouts,
@@ -52,7 +62,7 @@ class NodeRemoval:
         remembering: Iterable[Remembers],
         events: EventLog,
     ) -> None:
-        self._bus = bus
+        self._broker = broker
         self._registry = registry
         self._rollouts = rollouts
         self._deployer = deployer
@@ -68,12 +78,12 @@ class NodeRemoval:
             InvalidInput: A model is deployed from it.
         """
         checked_name("node", name)
-        found = await self._bus.retained(everything_of_node(name))
+        found = await self._broker.retained(everything_of_node(name))
         self._check(name, found)
         models = (*self._rollouts.state.epochs, *self._deployer.models)
         known = topics_of_node(name, dict.fromkeys(models))
         for topic in sorted({*known, *found}):
-            self._bus.wipe(topic)
+            self._broker.wipe(topic)
         for part in self._remembering:
             part.forget_node(name)
         self._deployer.fleet_changed()

@@ -13,13 +13,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from edgesplit.daemon.address_watch import AddressWatch
-from edgesplit.daemon.advertised_address import (
-    Advertised,
-    Network,
-    Offer,
-    unreachable_for,
-    unresolved,
-)
+from edgesplit.daemon.advertised_address import Advertised, Network, Offer, unreachable_for, unresolved
 from edgesplit.mqtt.broker_address import BrokerAddress
 from edgesplit_controller.configuration import ArtifactsSection
 

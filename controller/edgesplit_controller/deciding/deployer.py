@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 import msgspec
 import structlog
 
+from edgesplit.control.event_messages import EventData
 from edgesplit.errors import (
     ChangeUnderWay,
     EdgesplitError,
@@ -33,11 +34,11 @@ from edgesplit_controller.configuration import PlanningSection
 from edgesplit_controller.deciding.battery_floors import BatteryFloors
 from edgesplit_controller.deciding.changes.declined import DeclinedPlans
 from edgesplit_controller.deciding.changes.fleet_figures import Figures, figures_of
-from edgesplit_controller.deciding.changes.relevance import Relevance
 from edgesplit_controller.deciding.changes.trigger import ModelChange, ModelWatch, Trigger
 from edgesplit_controller.deciding.fallbacks import Fallbacks
 from edgesplit_controller.deciding.plan_maker import PlanMaker
-from edgesplit_controller.event_log import EventData, EventLog
+from edgesplit_controller.deciding.relevance import Relevance
+from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.rollout.activation import Activation

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import onnx
 
-from edgesplit.control.messages import GraphRef, WeightRef
+from edgesplit.control.component_messages import GraphRef, WeightRef
 from edgesplit.wire.tensors import TensorSpec
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.model_graph import ModelGraph

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import onnx
 
-from edgesplit.control.messages import GraphRef
+from edgesplit.control.component_messages import GraphRef
 from edgesplit.control.profile_messages import CalibrationGraph, CalibrationPlan
 from edgesplit.wire.tensors import TensorSpec
 from edgesplit_controller.graph.blobs import BlobStore

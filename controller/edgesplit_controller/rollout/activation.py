@@ -11,9 +11,10 @@ import asyncio
 
 import msgspec
 
+from edgesplit.control.event_messages import EventData
 from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.formatting import time_span
-from edgesplit_controller.event_log import EventData, EventLog
+from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.models.model_record import ModelRecord

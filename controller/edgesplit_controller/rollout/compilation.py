@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import msgspec
 import onnx
 
-from edgesplit.control.messages import WeightRef
-from edgesplit.control.plan_messages import ComponentSpec, EpochSpec, Route
+from edgesplit.control.component_messages import ComponentSpec, Route, WeightRef
+from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.planning.plan import Assignment, Component, Evaluation
 from edgesplit.wire.tensors import TensorSpec, tensor_bytes
 from edgesplit_controller.graph.blobs import BlobStore

@@ -11,7 +11,7 @@ import math
 import msgspec
 
 from edgesplit.errors import InvalidInput
-from edgesplit.operations.goal_operations import Limit
+from edgesplit.operations.goal_operations import LimitChange
 from edgesplit.planning.goals import Goals, PinRule
 
 __all__ = ["goals_text", "merged_goals", "with_forbidden", "with_pin", "without_forbidden", "without_pin"]
@@ -22,11 +22,11 @@ def merged_goals(
     *,
     latency: float | None = None,
     energy: float | None = None,
-    max_noise: Limit | None = None,
-    device_energy_j: Limit | None = None,
-    min_battery: Limit | None = None,
+    max_noise: LimitChange | None = None,
+    device_energy_j: LimitChange | None = None,
+    min_battery: LimitChange | None = None,
     battery_hours: float | None = None,
-    battery_requests_per_s: Limit | None = None,
+    battery_requests_per_s: LimitChange | None = None,
 ) -> Goals:
     """Goals after `set-weights`: naming one weight sets the other to 0, naming neither keeps both, the rest persists.
 
@@ -58,7 +58,7 @@ def merged_goals(
     )
 
 
-def _with_battery(goals: Goals, floor: Limit | None, hours: float | None, rate: Limit | None) -> Goals:
+def _with_battery(goals: Goals, floor: LimitChange | None, hours: float | None, rate: LimitChange | None) -> Goals:
     """Goals with another battery floor; what is None persists.
 
     Raises:

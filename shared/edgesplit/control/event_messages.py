@@ -6,6 +6,7 @@ levels (`control/event_kinds.py`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -13,9 +14,13 @@ import msgspec
 from edgesplit.control.messages import Message
 from edgesplit.mqtt.topic import SMALL_BYTES, Topic
 
-__all__ = ["EVENT", "Event", "EventLevel"]
+__all__ = ["EVENT", "Event", "EventData", "EventLevel"]
 
 EventLevel = Literal["info", "warning", "error"]
+
+EventData = Mapping[str, str | float | int | bool | None]
+"""Figures behind an event, keys with units."""
+"""Figures behind an event."""
 
 
 class Event(Message, frozen=True, kw_only=True):

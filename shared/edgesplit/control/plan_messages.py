@@ -11,7 +11,8 @@ from typing import Literal
 
 import msgspec
 
-from edgesplit.control.messages import GraphRef, Message
+from edgesplit.control.component_messages import ComponentSpec, Route
+from edgesplit.control.messages import Message
 from edgesplit.mqtt.topic import LARGE_BYTES, Topic
 from edgesplit.retrying import Retrying
 from edgesplit.wire.tensors import TensorSpec
@@ -20,13 +21,11 @@ __all__ = [
     "DEPLOYMENT",
     "DESIRED",
     "OBSERVED",
-    "ComponentSpec",
     "Deployment",
     "Desired",
     "EpochSpec",
     "EpochState",
     "Observed",
-    "Route",
     "Shadowing",
 ]
 
@@ -59,40 +58,6 @@ DEPLOYMENT = Topic(
     cleared="by the controller: `splitctl undeploy`, `splitctl model remove`",
     defended=True,
 )
-
-
-class Route(Message, frozen=True, kw_only=True):
-    """Where a tensor goes from the node that has it; local consumers need no route.
-
-    Attributes:
-        tensor: Wire name; a quantized operator's int8 output has a name of its own.
-        codec: Wire codec, `raw` for none.
-        to: Receiving nodes, each gets it once.
-    """
-
-    tensor: str
-    codec: str
-    to: tuple[str, ...]
-
-
-class ComponentSpec(Message, frozen=True, kw_only=True):
-    """Operators of one node that run as one submodel.
-
-    Attributes:
-        component: Number within the plan, the same as in `splitctl plan`.
-        graph: What it runs.
-        inputs: Wire tensors it waits for, whoever sends them.
-        outputs: Wire tensors it yields.
-        routes: Where its outputs go besides this node's own components.
-        predicted_s: Planned compute. [s]
-    """
-
-    component: int
-    graph: GraphRef
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    routes: tuple[Route, ...]
-    predicted_s: float = 0.0
 
 
 class EpochSpec(Message, frozen=True, kw_only=True):

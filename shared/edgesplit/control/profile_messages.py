@@ -11,7 +11,8 @@ from typing import Literal
 
 import msgspec
 
-from edgesplit.control.messages import GraphRef, Message
+from edgesplit.control.component_messages import GraphRef
+from edgesplit.control.messages import Message
 from edgesplit.mqtt.topic import LARGE_BYTES, Topic
 from edgesplit.planning.origins import Origin
 from edgesplit.retrying import Retrying

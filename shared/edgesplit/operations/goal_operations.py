@@ -16,7 +16,7 @@ __all__ = [
     "ForbidNode",
     "ForbiddenRow",
     "GoalOperation",
-    "Limit",
+    "LimitChange",
     "PinOperators",
     "PinRow",
     "PinsDocument",
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 
-class Limit(msgspec.Struct, frozen=True):
+class LimitChange(msgspec.Struct, frozen=True):
     """A limit that is set: `value` None clears it, an absent Limit leaves the old one."""
 
     value: float | None
@@ -45,11 +45,11 @@ class SetWeights(TaggedOperation, frozen=True, kw_only=True, tag="set-weights"):
 
     latency: float | None = None
     energy: float | None = None
-    max_noise: Limit | None = None
-    device_energy_j: Limit | None = None
-    min_battery: Limit | None = None
+    max_noise: LimitChange | None = None
+    device_energy_j: LimitChange | None = None
+    min_battery: LimitChange | None = None
     battery_hours: float | None = None
-    battery_requests_per_s: Limit | None = None
+    battery_requests_per_s: LimitChange | None = None
     model: str | None = None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from edgesplit.operations.goal_operations import Limit
+from edgesplit.operations.goal_operations import LimitChange
 from edgesplit.operations.tagged_operation import TaggedOperation
 from edgesplit.planning.explanation import BindingConstraint, CutReason, LimitRelaxation
 from edgesplit.planning.plan import NodeShare
@@ -79,8 +79,8 @@ class WhatIf(TaggedOperation, frozen=True, kw_only=True, tag="what-if"):
     without: tuple[str, ...] = ()
     latency: float | None = None
     energy: float | None = None
-    max_noise: Limit | None = None
-    device_energy_j: Limit | None = None
+    max_noise: LimitChange | None = None
+    device_energy_j: LimitChange | None = None
 
 
 class PlanSummary(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,8 @@ from edgesplit_agent.configuration import PowerSection
 from edgesplit_agent.reporting.collectors.busy_clock import Busy, BusyClock
 from edgesplit_agent.reporting.collectors.power.meter import PowerMeter
 from edgesplit_agent.reporting.collectors.power.selection import SENSORS, automatic_order, select_power
-from edgesplit_agent.reporting.collectors.power.sensor import Power, PowerSensor, SensorTraits, SensorUnavailable
+from edgesplit_agent.reporting.collectors.power.sensor import Power, PowerSensor, SensorTraits
+from edgesplit_agent.reporting.collectors.sensor_errors import SensorUnavailable
 from edgesplit_agent.reporting.usage import UsageBook
 from tests.agent.collectors.trees import ACPI_METER, INTEL_LAPTOP, JETSON_ORIN_NANO, LAPTOP_BATTERY, Clock, Tree, write
 

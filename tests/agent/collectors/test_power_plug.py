@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edgesplit.mqtt.broker_address import BrokerAddress
-from edgesplit_agent.reporting.collectors.power.sensor import SensorUnavailable
 from edgesplit_agent.reporting.collectors.power.smart_plug import PlugPower, watts_in
+from edgesplit_agent.reporting.collectors.sensor_errors import SensorUnavailable
 from tests.agent.collectors.trees import Clock
 from tests.brokers import running_mosquitto
 from tests.waiting import blocking_until

@@ -18,7 +18,7 @@ from edgesplit_agent.reporting.collectors.power.load import LoadPower, processor
 from edgesplit_agent.reporting.collectors.power.nvml import NvmlPower
 from edgesplit_agent.reporting.collectors.power.rails import RailsPower
 from edgesplit_agent.reporting.collectors.power.rapl import RaplPower
-from edgesplit_agent.reporting.collectors.power.sensor import SensorUnavailable
+from edgesplit_agent.reporting.collectors.sensor_errors import SensorUnavailable
 from tests.agent.collectors.trees import (
     ACPI_METER,
     AMD_SERVER,

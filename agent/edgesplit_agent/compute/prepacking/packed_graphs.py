@@ -26,7 +26,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import structlog
 
-from edgesplit.control.plan_messages import ComponentSpec
+from edgesplit.control.component_messages import ComponentSpec
 from edgesplit.errors import PreparationFailed, RuntimeStarved
 from edgesplit.wire.tensors import Array, TensorSpec
 from edgesplit_agent.compute.prepacking.external_data import Entries, external_entries, with_external_entries

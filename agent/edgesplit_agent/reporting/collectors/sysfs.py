@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgesplit_agent.reporting.collectors.power.sensor import SensorForbidden, SensorUnavailable
+from edgesplit_agent.reporting.collectors.sensor_errors import SensorForbidden, SensorUnavailable
 
 __all__ = ["optional_number", "optional_text", "read_number"]
 

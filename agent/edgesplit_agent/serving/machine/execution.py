@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from edgesplit.control.plan_messages import ComponentSpec, EpochSpec, Route
+from edgesplit.control.component_messages import ComponentSpec, Route
+from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.errors import InvalidTensor
 from edgesplit.wire.headers import ExecutionKey
 from edgesplit.wire.tensors import Array, TensorSpec, dtype_name

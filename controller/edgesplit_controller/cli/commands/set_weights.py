@@ -10,7 +10,7 @@ import math
 
 import click
 
-from edgesplit.operations.goal_operations import Limit, SetWeights, WeightsRow
+from edgesplit.operations.goal_operations import LimitChange, SetWeights, WeightsRow
 from edgesplit_controller.cli.ask import ask
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, print_json, warn
 from edgesplit_controller.cli.quantities import share
@@ -33,29 +33,29 @@ def weight(text: str | float) -> float:
     return amount
 
 
-def limit(text: str | Limit) -> Limit:
+def limit(text: str | LimitChange) -> LimitChange:
     """Read a limit, a number like a weight or `none`, which clears it.
 
     Raises:
         click.BadParameter: It is something else.
     """
-    if isinstance(text, Limit):
+    if isinstance(text, LimitChange):
         return text
-    return Limit(None if text.lower() == "none" else weight(text))
+    return LimitChange(None if text.lower() == "none" else weight(text))
 
 
-def floor(text: str | Limit) -> Limit:
+def floor(text: str | LimitChange) -> LimitChange:
     """Read a battery floor, a share such as `20%` or `0.2`, or `none`, which clears it.
 
     Raises:
         click.BadParameter: It is something else.
     """
-    if isinstance(text, Limit) or text.lower() == "none":
-        return text if isinstance(text, Limit) else Limit(None)
+    if isinstance(text, LimitChange) or text.lower() == "none":
+        return text if isinstance(text, LimitChange) else LimitChange(None)
     value = share(text)
     if value is None:
         raise click.BadParameter(f"{text!r} must be a share below 100%, such as 20% or 0.2, or none")
-    return Limit(value)
+    return LimitChange(value)
 
 
 def above_zero(text: str | float) -> float:
@@ -70,15 +70,15 @@ def above_zero(text: str | float) -> float:
     return amount
 
 
-def rate(text: str | Limit) -> Limit:
+def rate(text: str | LimitChange) -> LimitChange:
     """Read a rate above 0, or `none`, which clears it. [1/s]
 
     Raises:
         click.BadParameter: It is something else.
     """
-    if isinstance(text, Limit) or text.lower() == "none":
-        return text if isinstance(text, Limit) else Limit(None)
-    return Limit(above_zero(text))
+    if isinstance(text, LimitChange) or text.lower() == "none":
+        return text if isinstance(text, LimitChange) else LimitChange(None)
+    return LimitChange(above_zero(text))
 
 
 @click.command(
@@ -121,11 +121,11 @@ def set_weights(
     *,
     latency: float | None,
     energy: float | None,
-    max_noise: Limit | None,
-    device_energy: Limit | None,
-    min_battery: Limit | None,
+    max_noise: LimitChange | None,
+    device_energy: LimitChange | None,
+    min_battery: LimitChange | None,
     battery_hours: float | None,
-    battery_rate: Limit | None,
+    battery_rate: LimitChange | None,
     model: str | None,
 ) -> None:
     """Store the goals and re-plan at once.

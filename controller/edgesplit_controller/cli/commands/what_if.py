@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from edgesplit.operations.goal_operations import Limit
+from edgesplit.operations.goal_operations import LimitChange
 from edgesplit.operations.study_operations import LinkChange, WhatIf, WhatIfDocument
 from edgesplit_controller.cli.ask import ask
 from edgesplit_controller.cli.commands.set_weights import limit, weight
@@ -52,8 +52,8 @@ def what_if(
     without: tuple[str, ...],
     latency: float | None,
     energy: float | None,
-    max_noise: Limit | None,
-    device_energy: Limit | None,
+    max_noise: LimitChange | None,
+    device_energy: LimitChange | None,
 ) -> None:
     """Show the plan of the model NAME that would result, beside the active one; nothing is changed.
 

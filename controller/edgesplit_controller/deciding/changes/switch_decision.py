@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgesplit.control.event_messages import EventData
 from edgesplit.planning.plan import Assignment, Evaluation, Ranges
 from edgesplit.planning.problem import Problem
 from edgesplit.significance import EQUAL_GAIN
 from edgesplit_controller.configuration import Thresholds
-from edgesplit_controller.event_log import EventData
 
 __all__ = ["Decision", "decide"]
 

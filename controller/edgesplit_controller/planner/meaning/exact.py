@@ -14,7 +14,7 @@ from fractions import Fraction
 from edgesplit.planning.plan import Assignment
 from edgesplit.planning.problem import CodecOption, Problem, Tensor
 from edgesplit_controller.planner.meaning.limits import limits_of
-from edgesplit_controller.planner.meaning.sums import Usage
+from edgesplit_controller.planner.meaning.sums import ResourceUse
 from edgesplit_controller.planner.meaning.tolerance import exact_sum
 
 __all__ = ["ExactCosts", "codec_and_bytes", "exact_costs", "exact_noise"]
@@ -35,7 +35,7 @@ class ExactCosts:
     latency_s: Fraction | None
     compute_j: Mapping[str, Fraction]
     transmit_j: Mapping[str, Fraction]
-    usage: Usage
+    usage: ResourceUse
     violations: tuple[str, ...]
 
     def energy_j(self, node: str) -> Fraction:
@@ -96,7 +96,7 @@ def exact_costs(problem: Problem, assignment: Assignment) -> ExactCosts:
     sending_s = dict.fromkeys(nodes, Fraction(0))
     for (sender, _), time_s in transfer_s.items():
         sending_s[sender] += time_s
-    usage = Usage(
+    usage = ResourceUse(
         compute_s=compute_s,
         transfer_s=transfer_s,
         occupied_s=occupied_s,

@@ -18,7 +18,7 @@ import msgspec
 
 from edgesplit.formatting import joules, size
 from edgesplit.planning.problem import Problem
-from edgesplit_controller.planner.meaning.sums import OutputNoise, Rates, Summed, Usage, energy_of
+from edgesplit_controller.planner.meaning.sums import OutputNoise, Rates, ResourceUse, Summed, energy_of
 from edgesplit_controller.planner.meaning.tolerance import exact_sum, keeps
 
 __all__ = [
@@ -115,11 +115,11 @@ class Limit(ABC):
         names = ", ".join(limit.name for limit in limits)
         return Conflict(f"Together {names} leave no plan: one needs {more} of each", f"allow {more} of each of {names}")
 
-    def exact(self, usage: Usage) -> tuple[Fraction, Fraction]:
+    def exact(self, usage: ResourceUse) -> tuple[Fraction, Fraction]:
         """The largest of its sums, and the magnitudes behind it."""
         return max(total.exact(usage) for total in self.sums)
 
-    def broken(self, usage: Usage) -> str | None:
+    def broken(self, usage: ResourceUse) -> str | None:
         """One sentence, if an assignment breaks it."""
         used, magnitude = self.exact(usage)
         return None if keeps(used, magnitude, self.bound) else self.violation(used)

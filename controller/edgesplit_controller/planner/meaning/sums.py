@@ -13,14 +13,14 @@ from typing import ClassVar
 
 from edgesplit.planning.problem import Problem
 
-__all__ = ["OutputNoise", "Rates", "Summed", "Usage", "energy_of", "weighed_sums"]
+__all__ = ["OutputNoise", "Rates", "ResourceUse", "Summed", "energy_of", "weighed_sums"]
 
 LinkEnds = tuple[str, str]
 """Sending and receiving node."""
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class ResourceUse:
     """What an assignment uses, exactly.
 
     Attributes:
@@ -61,7 +61,7 @@ class Rates:
         """Whether it counts bytes of weights and nothing else."""
         return not (self.compute or self.transfer or self.occupied)
 
-    def exact(self, usage: Usage) -> tuple[Fraction, Fraction]:
+    def exact(self, usage: ResourceUse) -> tuple[Fraction, Fraction]:
         """The sum, and the magnitudes behind its rounding; bytes are whole and have none."""
         total = sum((Fraction(rate) * usage.compute_s[node] for node, rate in self.compute.items()), Fraction(0))
         total += sum(Fraction(rate) * usage.weight_bytes[node] for node, rate in self.weight.items())
@@ -76,7 +76,7 @@ class OutputNoise:
 
     only_weights: ClassVar[bool] = False
 
-    def exact(self, usage: Usage) -> tuple[Fraction, Fraction]:
+    def exact(self, usage: ResourceUse) -> tuple[Fraction, Fraction]:
         """The noise, and the magnitudes that were added up."""
         return usage.noise, usage.noise_magnitude
 

@@ -8,7 +8,6 @@ problem is solved, patterns over operator names.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Collection, Mapping
 
 import msgspec
@@ -17,6 +16,7 @@ from edgesplit.errors import InvalidInput, PlanInfeasible, PlanningTimedOut, Unk
 from edgesplit.planning.plan import Assignment, Ranges, Solution, Status, Timings
 from edgesplit.planning.problem import CodecOption, Link, Operator, Problem, Tensor
 from edgesplit.planning.problem_validation import validate
+from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.meaning.evaluation import evaluate
 from edgesplit_controller.planner.solving.weighted_score import solve
 
@@ -134,14 +134,14 @@ def fallbacks(problem: Problem, assignment: Assignment, *, time_limit_s: float) 
     used = set(assignment.node_of.values())
     others = [node.name for node in problem.nodes if node.name != problem.source]
     others.sort(key=lambda node: node not in used)
-    ends_s = time.perf_counter() + time_limit_s
+    clock = Clock(time_limit_s)
     found: dict[str, Solution] = {}
     for place, node in enumerate(others):
         if node not in used:
             found[node] = _unchanged(problem, assignment, node)
             continue
         waiting = sum(other in used for other in others[place:])
-        share_s = (ends_s - time.perf_counter()) / waiting
+        share_s = clock.left_s() / waiting
         try:
             smaller = without_node(problem, node)
             found[node] = solve(smaller, hint=moved_off(assignment, smaller), time_limit_s=share_s)

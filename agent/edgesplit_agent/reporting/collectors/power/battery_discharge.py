@@ -9,7 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgesplit_agent.reporting.collectors.battery_level import batteries
-from edgesplit_agent.reporting.collectors.power.sensor import SensorTraits, SensorUnavailable
+from edgesplit_agent.reporting.collectors.power.sensor import SensorTraits
+from edgesplit_agent.reporting.collectors.sensor_errors import SensorUnavailable
 from edgesplit_agent.reporting.collectors.sysfs import optional_number, optional_text, read_number
 
 __all__ = ["BatteryPower"]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgesplit_agent.reporting.collectors.power.sensor import PowerSensor, SensorTraits, SensorUnavailable, close_sensor
+from edgesplit_agent.reporting.collectors.power.sensor import PowerSensor, SensorTraits, close_sensor
+from edgesplit_agent.reporting.collectors.sensor_errors import SensorUnavailable
 
 __all__ = ["SummedPower"]
 

@@ -21,7 +21,8 @@ from dataclasses import replace
 import structlog
 
 from edgesplit_agent.reporting.collectors.busy_clock import Busy, BusyClock
-from edgesplit_agent.reporting.collectors.power.sensor import Power, PowerSensor, SensorUnavailable, close_sensor
+from edgesplit_agent.reporting.collectors.power.sensor import Power, PowerSensor, close_sensor
+from edgesplit_agent.reporting.collectors.sensor_errors import SensorUnavailable
 
 __all__ = ["PowerMeter"]
 

@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from edgesplit_agent.reporting.collectors.power.sensor import SHORTEST_S, SensorTraits, SensorUnavailable
+from edgesplit_agent.reporting.collectors.power.sensor import SHORTEST_S, SensorTraits
+from edgesplit_agent.reporting.collectors.sensor_errors import SensorUnavailable
 
 __all__ = ["NvmlPower", "load_nvml"]
 

@@ -14,7 +14,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgesplit_agent.reporting.collectors.power.sensor import SensorTraits, SensorUnavailable
+from edgesplit_agent.reporting.collectors.power.sensor import SensorTraits
+from edgesplit_agent.reporting.collectors.sensor_errors import SensorUnavailable
 from edgesplit_agent.reporting.collectors.sysfs import optional_number, optional_text, read_number
 
 __all__ = ["RailsPower"]

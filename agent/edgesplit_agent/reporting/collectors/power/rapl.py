@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from edgesplit_agent.reporting.collectors.power.sensor import SHORTEST_S, SensorTraits, SensorUnavailable
+from edgesplit_agent.reporting.collectors.power.sensor import SHORTEST_S, SensorTraits
+from edgesplit_agent.reporting.collectors.sensor_errors import SensorUnavailable
 from edgesplit_agent.reporting.collectors.sysfs import optional_text, read_number
 
 __all__ = ["RaplPower"]

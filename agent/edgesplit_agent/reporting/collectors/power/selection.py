@@ -26,8 +26,9 @@ from edgesplit_agent.reporting.collectors.power.meter import PowerMeter
 from edgesplit_agent.reporting.collectors.power.nvml import NvmlPower
 from edgesplit_agent.reporting.collectors.power.rails import RailsPower
 from edgesplit_agent.reporting.collectors.power.rapl import RaplPower
-from edgesplit_agent.reporting.collectors.power.sensor import Power, PowerSensor, SensorForbidden, SensorUnavailable
+from edgesplit_agent.reporting.collectors.power.sensor import Power, PowerSensor
 from edgesplit_agent.reporting.collectors.power.smart_plug import PlugPower
+from edgesplit_agent.reporting.collectors.sensor_errors import SensorForbidden, SensorUnavailable
 
 __all__ = ["SENSORS", "SensorKind", "automatic_order", "select_power"]
 

@@ -11,18 +11,10 @@ from typing import Protocol
 
 from edgesplit.planning.origins import Origin
 
-__all__ = ["SHORTEST_S", "Power", "PowerSensor", "SensorForbidden", "SensorTraits", "SensorUnavailable", "close_sensor"]
+__all__ = ["SHORTEST_S", "Power", "PowerSensor", "SensorTraits", "close_sensor"]
 
 SHORTEST_S = 0.2
 """Between readings of an energy counter; less is too near the steps in which counters move. [s]"""
-
-
-class SensorUnavailable(Exception):
-    """A sensor cannot be read on this machine now; the message says why."""
-
-
-class SensorForbidden(SensorUnavailable):
-    """It is there, but the agent's user may not read it."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edgesplit.mqtt.broker_address import BrokerAddress
-from edgesplit_agent.reporting.collectors.power.sensor import SensorTraits, SensorUnavailable
+from edgesplit_agent.reporting.collectors.power.sensor import SensorTraits
+from edgesplit_agent.reporting.collectors.sensor_errors import SensorUnavailable
 
 __all__ = ["PlugPower", "watts_in"]
 

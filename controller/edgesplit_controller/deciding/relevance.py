@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from edgesplit.control.event_messages import EventLevel
+from edgesplit.control.event_messages import EventData, EventLevel
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.configuration import Thresholds
@@ -20,7 +20,7 @@ from edgesplit_controller.deciding.changes.link_impact import LinkImpact, stakes
 from edgesplit_controller.deciding.changes.replan_reasons import Reason, reasons
 from edgesplit_controller.deciding.changes.trigger import ModelWatch
 from edgesplit_controller.deciding.plan_maker import PlanMaker
-from edgesplit_controller.event_log import EventData, EventLog
+from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.rollout.driver import Rollouts
 from edgesplit_controller.storage.deployment_state import PlanRecord
 
