@@ -15,14 +15,13 @@ import asyncio
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import msgspec
-import numpy as np
 import structlog
 
 from edgesplit.control.component_messages import GraphRef
@@ -37,7 +36,7 @@ from edgesplit.control.profile_messages import (
 )
 from edgesplit.errors import EdgesplitError, PreparationFailed
 from edgesplit.planning.origins import weakest
-from edgesplit.wire.tensors import Array, TensorSpec
+from edgesplit.wire.tensors import Array
 from edgesplit_agent.artifacts.cache import BlobCache
 from edgesplit_agent.compute.background_work import BackgroundWork
 from edgesplit_agent.compute.providers import CPU
@@ -62,11 +61,12 @@ from edgesplit_agent.profiling.kernel_times import (
     unit_times,
 )
 from edgesplit_agent.profiling.machine_lock import machine_lock
+from edgesplit_agent.profiling.profile_inputs import profile_inputs
 from edgesplit_agent.profiling.profile_store import GraphTimes, ProfileStore
 from edgesplit_agent.profiling.timed_runs import TimedRuns
 from edgesplit_agent.profiling.transition_times import Sample, fit_transitions
 
-__all__ = ["Profiler", "profile_inputs"]
+__all__ = ["Profiler"]
 
 REST_LIMIT_S, REST_RUNS = 0.5, 3.0
 """A pause as long as some runs, and at most so long, stands for the time between requests. [s, 1]"""
@@ -387,22 +387,3 @@ def _blobs(offer: ModelOffer) -> tuple[set[str], dict[str, int]]:
     graphs = [graph for graph in (offer.float_graph, offer.quantized_graph) if graph is not None]
     digests = {offer.profile_plan, *offer.calibration_graphs}.union(*(digests_of(graph) for graph in graphs))
     return digests | {*filter(None, [offer.calibration_plan])}, sizes_of(*graphs)
-
-
-def profile_inputs(
-    specs: tuple[TensorSpec, ...], values: Mapping[str, tuple[int, ...]] | None = None
-) -> dict[str, Array]:
-    """Seeded noise for floats; for integers, which may be indices, zeros or the values that they may have."""
-    generator = np.random.default_rng(0)
-    given = values or {}
-
-    def make() -> Iterator[tuple[str, Array]]:
-        for spec in specs:
-            is_float = np.issubdtype(np.dtype(spec.dtype), np.floating)
-            if spec.name in given:
-                yield spec.name, np.array(given[spec.name], spec.dtype).reshape(spec.shape)
-            else:
-                drawn = generator.random(spec.shape) if is_float else np.zeros(spec.shape)
-                yield spec.name, np.asarray(drawn, dtype=spec.dtype)
-
-    return dict(make())

@@ -1,0 +1,33 @@
+"""Inputs of profiling runs: made up, the same every time.
+
+Owns: what is fed to a graph that is only timed. Its rule: seeded. Not here: timing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from edgesplit.wire.tensors import Array, TensorSpec
+
+__all__ = ["profile_inputs"]
+
+
+def profile_inputs(
+    specs: tuple[TensorSpec, ...], values: Mapping[str, tuple[int, ...]] | None = None
+) -> dict[str, Array]:
+    """Seeded noise for floats; for integers, which may be indices, zeros or the values that they may have."""
+    generator = np.random.default_rng(0)
+    given = values or {}
+
+    def make() -> Iterator[tuple[str, Array]]:
+        for spec in specs:
+            is_float = np.issubdtype(np.dtype(spec.dtype), np.floating)
+            if spec.name in given:
+                yield spec.name, np.array(given[spec.name], spec.dtype).reshape(spec.shape)
+            else:
+                drawn = generator.random(spec.shape) if is_float else np.zeros(spec.shape)
+                yield spec.name, np.asarray(drawn, dtype=spec.dtype)
+
+    return dict(make())
