@@ -27,7 +27,7 @@ from edgesplit.wire.tensors import Array, as_bytes
 from edgesplit_agent.dataplane.emulation import Emulation
 from edgesplit_agent.dataplane.limits import Limits
 from edgesplit_agent.dataplane.plane import DataPlane
-from edgesplit_agent.serving.machine.events import Event, PeerLost, TensorsArrived
+from edgesplit_agent.serving.machine.events import MachineEvent, PeerLost, TensorsArrived
 
 __all__ = ["Round", "Stream", "Way"]
 
@@ -193,7 +193,7 @@ class _Counting:
     requests: set[str] = field(default_factory=set[str])
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def emit(self, event: Event) -> None:
+    def emit(self, event: MachineEvent) -> None:
         if isinstance(event, TensorsArrived):
             self.arrived += 1
         elif isinstance(event, PeerLost):

@@ -42,7 +42,7 @@ from edgesplit_agent.reporting.serving_counters import ServingCounters
 from edgesplit_agent.reporting.usage import UsageBook
 from edgesplit_agent.serving.engine import Engine
 from edgesplit_agent.serving.machine.agent_machine import AgentMachine
-from edgesplit_agent.serving.machine.events import Event
+from edgesplit_agent.serving.machine.events import MachineEvent
 from edgesplit_agent.serving.shadow_runs import ShadowRunner
 
 __all__ = [
@@ -194,7 +194,7 @@ def make_plane(
     identity: Identity,
     figures: ServingFigures,
     engine: Engine,
-    emit: Callable[[Event], None],
+    emit: Callable[[MachineEvent], None],
 ) -> DataPlane:
     """The data plane; `emit` takes its events."""
     return DataPlane(

@@ -49,7 +49,7 @@ from edgesplit_agent.serving.machine.events import (
     CauseReturned,
     DeploymentChanged,
     DesiredChanged,
-    Event,
+    MachineEvent,
     ModelOffered,
     PeerUp,
 )
@@ -298,7 +298,7 @@ class Agent:
         self._figures.metrics.show_limited(self._http.refused)
         return await self._http.start()
 
-    def _happened(self, event: Event) -> None:
+    def _happened(self, event: MachineEvent) -> None:
         """What the data plane emits; a peer that is back may have what was missing."""
         self.engine.feed(event)
         if isinstance(event, PeerUp):

@@ -32,7 +32,7 @@ from edgesplit_agent.serving.machine.events import (
     ComponentFinished,
     DesiredChanged,
     EpochPrepared,
-    Event,
+    MachineEvent,
     PeerLost,
     PeerUp,
     RequestArrived,
@@ -70,8 +70,8 @@ class Chain:
     """Three machines and what is under way: work, and frames on each link."""
 
     machines: dict[str, AgentMachine] = field(default_factory=lambda: {name: AgentMachine(name) for name in NODES})
-    work: list[tuple[str, Event]] = field(default_factory=list[tuple[str, Event]])
-    frames: list[tuple[Link, Event]] = field(default_factory=list[tuple[Link, Event]])
+    work: list[tuple[str, MachineEvent]] = field(default_factory=list[tuple[str, MachineEvent]])
+    frames: list[tuple[Link, MachineEvent]] = field(default_factory=list[tuple[Link, MachineEvent]])
     """Sender and receiver, and what the receiver learns."""
     up: set[Link] = field(default_factory=set[Link])
     ended: Counter[str] = field(default_factory=Counter[str])
@@ -87,7 +87,7 @@ class Chain:
             self.feed(node, DesiredChanged("m", desired(node, chain(node))))
         self.settle()
 
-    def feed(self, node: str, event: Event) -> None:
+    def feed(self, node: str, event: MachineEvent) -> None:
         """Give a machine an event and carry out what follows."""
         for action in self.machines[node].handle(event, 0.0):
             self.do(node, action)
@@ -114,7 +114,7 @@ class Chain:
             case _:
                 pass
 
-    def send(self, node: str, peer: str, event: Event, key: ExecutionKey | None) -> None:
+    def send(self, node: str, peer: str, event: MachineEvent, key: ExecutionKey | None) -> None:
         """Put a frame on its connection; the sender of tensors learns at once where there is none."""
         if (node, peer) in self.up:
             self.frames.append(((node, peer), event))

@@ -46,7 +46,7 @@ from edgesplit_agent.serving.machine.events import (
     DesiredChanged,
     EpochFailed,
     EpochPrepared,
-    Event,
+    MachineEvent,
     ModelOffered,
     PeerLost,
     PeerRoom,
@@ -77,7 +77,7 @@ class Scene:
         self.prepare = prepare
         self.seen: list[Action] = []
 
-    def say(self, event: Event) -> list[Action]:
+    def say(self, event: MachineEvent) -> list[Action]:
         """Handle an event and the preparations it causes."""
         actions = self.machine.handle(event, self.now_s)
         self.seen += actions
@@ -110,7 +110,7 @@ def finished(epoch: int, component: int, **outputs: np.ndarray) -> ComponentFini
     return ComponentFinished(key(epoch), component, outputs)
 
 
-def arrived(name: str, inputs: Mapping[str, np.ndarray] | None = None, deadline_s: float | None = None) -> Event:
+def arrived(name: str, inputs: Mapping[str, np.ndarray] | None = None, deadline_s: float | None = None) -> MachineEvent:
     """A request of model m."""
     return RequestArrived(name, "m", {"x": X} if inputs is None else inputs, deadline_s)
 

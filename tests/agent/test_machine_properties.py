@@ -37,7 +37,7 @@ from edgesplit_agent.serving.machine.events import (
     DesiredChanged,
     EpochFailed,
     EpochPrepared,
-    Event,
+    MachineEvent,
     PeerLost,
     PeerUp,
     RequestArrived,
@@ -66,7 +66,7 @@ class World:
 
     may_fail: bool
     machines: dict[str, AgentMachine] = field(default_factory=lambda: {name: AgentMachine(name) for name in NODES})
-    pending: list[tuple[str, str, Event]] = field(default_factory=list)
+    pending: list[tuple[str, str, MachineEvent]] = field(default_factory=list)
     """Who it happens to, by which way (`work`, or the peer whose wire to the device it is on), and what."""
     prepared: dict[str, set[int]] = field(default_factory=lambda: {name: set() for name in NODES})
     ended: Counter[str] = field(default_factory=Counter)
@@ -80,7 +80,7 @@ class World:
     checked: int = 0
     now_s: float = 0.0
 
-    def feed(self, node: str, event: Event) -> None:
+    def feed(self, node: str, event: MachineEvent) -> None:
         """Give a machine an event and take its actions."""
         for action in self.machines[node].handle(event, self.now_s):
             self.do(node, action)

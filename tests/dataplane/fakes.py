@@ -21,7 +21,7 @@ from edgesplit_agent.dataplane.plane import DataPlane
 from edgesplit_agent.serving.machine.events import (
     AbortReceived,
     Answer,
-    Event,
+    MachineEvent,
     PeerLost,
     PeerPressed,
     PeerRoom,
@@ -54,7 +54,7 @@ class RecordingHost:
         self.cancelled = 0
         self.broken = False
 
-    def emit(self, event: Event) -> None:  # one line an event
+    def emit(self, event: MachineEvent) -> None:
         match event:
             case TensorsArrived():
                 if self.broken:

@@ -34,7 +34,7 @@ from edgesplit_agent.dataplane.connection_limit import Guest, gives_way, is_full
 from edgesplit_agent.dataplane.emulation import Emulator
 from edgesplit_agent.dataplane.host import Host, TrafficCounters, guarded
 from edgesplit_agent.dataplane.limits import Limits
-from edgesplit_agent.serving.machine.events import AbortReceived, Answer, Event, TensorsArrived
+from edgesplit_agent.serving.machine.events import AbortReceived, Answer, MachineEvent, TensorsArrived
 
 __all__ = ["Incoming"]
 
@@ -69,7 +69,7 @@ class Incoming:
         identity: Hello,
         limits: Limits,
         *,
-        emit: Callable[[Event], None],
+        emit: Callable[[MachineEvent], None],
         host: Host,
         counters: TrafficCounters,
         emulator: Emulator,

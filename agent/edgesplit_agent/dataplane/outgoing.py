@@ -27,7 +27,7 @@ from edgesplit_agent.dataplane.limits import Limits
 from edgesplit_agent.dataplane.liveness import Liveness
 from edgesplit_agent.dataplane.measurement.link_estimator import LinkEstimator
 from edgesplit_agent.dataplane.measurement.probing import ProbeBudget
-from edgesplit_agent.serving.machine.events import Event, PeerLost, PeerPressed, PeerRoom, PeerUp, SendFailed
+from edgesplit_agent.serving.machine.events import MachineEvent, PeerLost, PeerPressed, PeerRoom, PeerUp, SendFailed
 
 __all__ = ["PeerLink"]
 
@@ -73,7 +73,7 @@ class PeerLink:
         *,
         identity: Hello,
         limits: Limits,
-        emit: Callable[[Event], None],
+        emit: Callable[[MachineEvent], None],
         counters: TrafficCounters,
         gate: FrameGate,
         emulated: Callable[[], bool],

@@ -26,7 +26,7 @@ from edgesplit_agent.dataplane.incoming import Incoming
 from edgesplit_agent.dataplane.limits import Limits
 from edgesplit_agent.dataplane.measurement.probing import ProbeBudget
 from edgesplit_agent.dataplane.outgoing import PeerLink
-from edgesplit_agent.serving.machine.events import Event
+from edgesplit_agent.serving.machine.events import MachineEvent
 
 __all__ = ["DataPlane"]
 
@@ -57,7 +57,7 @@ class DataPlane:
         socket: str = "",
         emulation: Emulation,
         limits: Limits,
-        emit: Callable[[Event], None],
+        emit: Callable[[MachineEvent], None],
         host: Host,
         counters: TrafficCounters,
     ) -> None:
@@ -159,7 +159,7 @@ class DataPlane:
         """Change the emulated links; frames on their way keep the old."""
         self._emulator.emulation = emulation
 
-    def _emit(self, event: Event) -> None:
+    def _emit(self, event: MachineEvent) -> None:
         guarded(self._sink, event)
 
     def _used(self, peer: str) -> None:

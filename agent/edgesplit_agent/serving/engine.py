@@ -49,7 +49,7 @@ from edgesplit_agent.serving.machine.events import (
     Answer,
     ComponentFailed,
     ComponentFinished,
-    Event,
+    MachineEvent,
     RequestArrived,
     RequestCancelled,
     SendFailed,
@@ -102,7 +102,7 @@ class Engine:
         self._shadower = shadower
         self._clock = clock
         self._numbers = itertools.count(1)
-        self._events: deque[Event] = deque()
+        self._events: deque[MachineEvent] = deque()
         self._books: deque[Callable[[], None]] = deque()
         """What is to be written down once nobody waits for anything that could leave now."""
         self._handling = False
@@ -113,7 +113,7 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger(part="engine")
 
-    def feed(self, event: Event) -> None:
+    def feed(self, event: MachineEvent) -> None:
         """Take an event in and do what follows from it."""
         if isinstance(event, AbortReceived) and self.machine.wants(event.key):
             model, epoch, request = event.key

@@ -20,7 +20,7 @@ from edgesplit.wire.codecs import check_codec
 from edgesplit_agent.compute.session_pool import LoadedComponent
 from edgesplit_agent.profiling.live_timings import TimingBook
 from edgesplit_agent.reporting.serving_counters import ServingCounters
-from edgesplit_agent.serving.machine.events import EpochFailed, EpochPrepared, Event
+from edgesplit_agent.serving.machine.events import EpochFailed, EpochPrepared, MachineEvent
 from edgesplit_agent.serving.ports import Preparer
 
 __all__ = ["PreparedEpochs", "check_codecs"]
@@ -47,7 +47,7 @@ class PreparedEpochs:
         self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._log = structlog.get_logger(part="engine")
 
-    def begin(self, model: str, generation: int, spec: EpochSpec, tell: Callable[[Event], None]) -> None:
+    def begin(self, model: str, generation: int, spec: EpochSpec, tell: Callable[[MachineEvent], None]) -> None:
         """Have an epoch prepared; `tell` hears of its end, unless it is released before."""
         self._tasks[model, generation] = asyncio.create_task(self._prepare(model, generation, spec, tell))
 
@@ -84,9 +84,11 @@ class PreparedEpochs:
         draw = random.random()  # noqa: S311  spreads retries, guards nothing
         return EpochFailed(model, spec.epoch, generation, detail, is_passing(error), draw)
 
-    async def _prepare(self, model: str, generation: int, spec: EpochSpec, tell: Callable[[Event], None]) -> None:
+    async def _prepare(
+        self, model: str, generation: int, spec: EpochSpec, tell: Callable[[MachineEvent], None]
+    ) -> None:
         started_s = self._clock()
-        event: Event
+        event: MachineEvent
         try:
             check_codecs(spec)
             components = await self._preparer.prepare(spec.components)

@@ -26,7 +26,7 @@ from edgesplit_agent.serving.machine.events import (
     DesiredChanged,
     EpochFailed,
     EpochPrepared,
-    Event,
+    MachineEvent,
     ModelOffered,
     PeerLost,
     PeerPressed,
@@ -72,7 +72,7 @@ class AgentMachine:
         self._generations = itertools.count(1)
         self._settled = False
 
-    def handle(self, event: Event, now_s: float) -> list[Action]:
+    def handle(self, event: MachineEvent, now_s: float) -> list[Action]:
         """Take one event in.
 
         Args:
@@ -132,7 +132,7 @@ class AgentMachine:
         """Whether a deadline is running."""
         return self.flow.busy
 
-    def _react(self, event: Event, now_s: float) -> list[Action]:  # noqa: PLR0911, PLR0912  one line an event
+    def _react(self, event: MachineEvent, now_s: float) -> list[Action]:  # noqa: PLR0911, PLR0912  one line an event
         flow = self.flow
         match event:
             case DesiredChanged():

@@ -27,7 +27,7 @@ __all__ = [
     "DesiredChanged",
     "EpochFailed",
     "EpochPrepared",
-    "Event",
+    "MachineEvent",
     "ModelOffered",
     "PeerLost",
     "PeerPressed",
@@ -223,7 +223,7 @@ class Tick(msgspec.Struct, frozen=True):
     """Time passed."""
 
 
-Event: TypeAlias = (
+MachineEvent: TypeAlias = (
     DesiredChanged
     | DeploymentChanged
     | ModelOffered
