@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgesplit.control.profile_messages import MODEL_OFFER, CalibrationPlan, ProfilePlan
 from edgesplit.mqtt.bus import FLUSH
 from edgesplit.mqtt.topic import Program, Topic
 from edgesplit.topic_table import TABLE
@@ -66,11 +67,14 @@ def removal_table() -> str:
 
 
 def message_tables() -> str:
-    """Every type that messages consist of, in the order of the topics; each once."""
+    """Every type that messages and the blobs they name consist of, in the order of the topics; each once."""
     found: dict[Struct, None] = {}
     for row in TABLE:
         if row is not FLUSH:
             visit(row.payload, found)
+            if row is MODEL_OFFER:
+                for blob in (ProfilePlan, CalibrationPlan):
+                    visit(blob, found)
     return "\n\n".join(section(struct, struct.__name__) for struct in found)
 
 

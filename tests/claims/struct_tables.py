@@ -111,7 +111,7 @@ def section(struct: Struct, title: str) -> str:
     said = meanings(struct)
     rows: list[tuple[str, ...]] = []
     for field in msgspec.structs.fields(struct):
-        if field.name not in said:
+        if not said.get(field.name, ("",))[0]:
             raise LookupError(f"{struct.__module__}.{struct.__name__}: {field.name} has no meaning under Attributes")
         meaning, unit = said[field.name]
         rows.append((f"`{field.encode_name}`", type_text(field.type), unit, default_text(field), for_json(meaning)))

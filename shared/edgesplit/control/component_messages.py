@@ -20,7 +20,7 @@ class WeightRef(Message, frozen=True, kw_only=True):
         digest: SHA-256 of its raw little-endian bytes, the blob's name.
         dtype: numpy's name of its type.
         shape: Its static shape.
-        nbytes: [B]
+        nbytes: Size of that blob. [B]
     """
 
     name: str

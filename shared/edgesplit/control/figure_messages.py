@@ -21,7 +21,7 @@ class NodeMetrics(Message, frozen=True, kw_only=True):
         instance: Of its registration.
         at_unix_s: When they were read. [s since the epoch]
         cpu_percent: Load of all cores together. [%]
-        memory_available_bytes: [B]
+        memory_available_bytes: What programs may still get without swapping. [B]
         compute_w: Power drawn by computing, over idle where a sensor can tell. [W]
         transmit_w: Power drawn by sending. [W]
         power_origin: Where the watts come from.
@@ -72,7 +72,7 @@ class LinkState(Message, frozen=True, kw_only=True):
     Attributes:
         to: The receiving node.
         up: Whether the peer answers now.
-        bandwidth_bytes_per_s: [B/s]
+        bandwidth_bytes_per_s: Rate at which a long frame passes. [B/s]
         latency_s: One way, half the round trip. [s]
         measured_at_unix_s: Of the last sample, on the node's clock; for people. [s since the epoch]
         origin: Where both figures come from; agents measure them.

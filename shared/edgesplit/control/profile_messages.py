@@ -59,6 +59,9 @@ class CalibrationGraph(Message, frozen=True, kw_only=True):
     """A part of a model, some of it in int8, whose time shows what changes of form between kernels cost.
 
     Attributes:
+        name: Of the part, unique in its plan.
+        graph: Itself.
+        inputs: What to feed.
         units: What it computes.
         quantized: Those of them that are in int8 here.
         transition_bytes: Kind of change of form to the bytes it changes beyond the float model's. [B]
@@ -73,7 +76,11 @@ class CalibrationGraph(Message, frozen=True, kw_only=True):
 
 
 class CalibrationPlan(Message, frozen=True, kw_only=True):
-    """The parts of a model to time beside the whole; travels as a blob, not over MQTT."""
+    """The parts of a model to time beside the whole; travels as a blob, not over MQTT.
+
+    Attributes:
+        graphs: Those parts.
+    """
 
     graphs: tuple[CalibrationGraph, ...]
 
@@ -116,10 +123,10 @@ class CodecTimes(Message, frozen=True, kw_only=True):
     """What one wire codec takes on a node, by the size of the tensor before coding.
 
     Attributes:
-        encode_s: Per tensor. [s]
-        encode_s_per_byte: [s/B]
-        decode_s: Per tensor. [s]
-        decode_s_per_byte: [s/B]
+        encode_s: Of coding, per tensor. [s]
+        encode_s_per_byte: Of coding, per byte besides. [s/B]
+        decode_s: Of restoring, per tensor. [s]
+        decode_s_per_byte: Of restoring, per byte besides. [s/B]
     """
 
     encode_s: float
@@ -154,7 +161,7 @@ class ExecutionProfile(Message, frozen=True, kw_only=True):
         transition_s_per_byte: What changes of form between kernels cost here, by kind; empty where not measured. [s/B]
         codec_times: Wire codec to its times on float32 tensors; the node cannot run one that is absent.
         integer_codec_times: The same on the integers that quantized operators yield.
-        rested_s: The same for runs with a pause before each, as requests come; 0 where not measured. [s]
+        rested_s: As `whole_s`, of runs with a pause before each, as requests come; 0 where not measured. [s]
     """
 
     time_s: dict[str, float]

@@ -18,7 +18,7 @@ class ControllerStatus(Message, frozen=True, kw_only=True):
 
     Attributes:
         online: Whether it is there; its last will says that it is not.
-        protocol: `PROTOCOL` of its release.
+        protocol: Version of control messages and frames together; who differs does not take part.
         version: Its release.
         instance: Drawn at each start; a change means it restarted.
         artifacts: Base URL of the artifact server, without a slash at its end.
@@ -57,7 +57,7 @@ class NodeStatus(Message, frozen=True, kw_only=True):
     Attributes:
         node: Its name.
         online: Whether its agent is there; its last will says that it is not.
-        protocol: `PROTOCOL` of its release.
+        protocol: Version of control messages and frames together; who differs does not take part.
         version: Its release.
         instance: Drawn at each start; a change means the agent restarted.
         advertise: host:port where peers and clients reach its data plane.

@@ -35,7 +35,7 @@ class OperationRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         id: Drawn for each request; its replies carry it.
-        protocol: `PROTOCOL` of the client.
+        protocol: Version of control messages and frames together, of the client.
         operation: An `Operation`, not looked at with the rest: a newer client's may be unknown to the controller.
     """
 
