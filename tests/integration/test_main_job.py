@@ -15,12 +15,14 @@ import onnxruntime
 import paho.mqtt.client as mqtt
 import paho.mqtt.publish
 import pytest
+from jsonschema import Draft202012Validator
 
 import edgesplit
 from demo.fleet import CommandFailed, LocalFleet
 from edgesplit.control.registration_messages import NODE_STATUS, NodeStatus
 from edgesplit.errors import EdgesplitError, InvalidTensor
 from edgesplit.mqtt.topic import Topic
+from edgesplit.planning.problem_file import problem_schema
 from edgesplit.topic_table import TABLE
 from tests.brokers import publish_bytes
 from tests.waiting import blocking_until
@@ -127,6 +129,7 @@ def test_goals_that_no_plan_meets_are_refused_with_exit_3_and_change_nothing(dep
 def test_an_exported_problem_solves_to_the_plans_prediction(deployed: LocalFleet, tmp_path: Path) -> None:
     problem = tmp_path / "problem.json"
     plan = deployed.splitctl("plan", MODEL, "--export", str(problem))
+    Draft202012Validator(json.loads(problem_schema())).validate(json.loads(problem.read_text()))
     solved = deployed.splitctl("solve", str(problem))
     assert solved["status"] == "optimal"
     assert solved["energy_j"] == pytest.approx(plan["energy_j"], rel=0.06)  # hysteresis may keep 5 %

@@ -64,7 +64,7 @@ def problem_to_json(problem: Problem) -> bytes:
 
 def problem_schema() -> bytes:
     """The JSON Schema (draft 2020-12) of problem files; what it cannot say stands in docs/problem-file.md."""
-    return resources.files(__package__).joinpath(_SCHEMA).read_bytes()
+    return resources.files("edgesplit.planning").joinpath(_SCHEMA).read_bytes()
 
 
 def _malformed(data: bytes | str, detail: str) -> InvalidProblem:
