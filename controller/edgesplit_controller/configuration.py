@@ -90,7 +90,7 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
     latency_floor_s: float = LATENCY_FLOOR_S
 
     @property
-    def stake(self) -> float:
+    def relevant_share(self) -> float:
         """Share of a plan that a link's change must be able to make before it is planned again. [1]"""
         return self.gain / 2
 

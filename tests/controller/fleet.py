@@ -202,11 +202,11 @@ class Fleet:
 def counted_looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Grows each time the deployer looks at the fleet for a model."""
     looks: list[str] = []
-    look = PlanMaker.glance
+    look = PlanMaker.snapshot
 
     def counted(maker: PlanMaker, record: ModelRecord, *others: Any) -> FleetSnapshot:
         looks.append(record.name)
         return look(maker, record, *others)
 
-    monkeypatch.setattr(PlanMaker, "glance", counted)
+    monkeypatch.setattr(PlanMaker, "snapshot", counted)
     return looks

@@ -17,7 +17,7 @@ from edgesplit_controller.deciding.changes.declined import (
     QUIET_MOST_S,
     DeclinedPlans,
 )
-from edgesplit_controller.deciding.changes.link_impact import notable, stakes_of
+from edgesplit_controller.deciding.changes.link_impact import impact_of, notable
 from edgesplit_controller.planner import evaluate
 
 THERE, BACK = ("device", "edge"), ("edge", "device")
@@ -59,11 +59,11 @@ def at(node: str) -> Assignment:
 @pytest.mark.parametrize("now", [(0.5e6, 0.01), (2e6, 0.01), (1e6, 0.05), (0.7e6, 0.002)])
 def test_what_a_used_link_costs_a_plan_is_what_evaluating_it_again_says(now: tuple[float, float]) -> None:
     before = problem()
-    stakes = stakes_of(before, at("edge"), evaluate(before, at("edge")), 0.0)
+    impact = impact_of(before, at("edge"), evaluate(before, at("edge")), 0.0)
     changed = Link(source="device", target="edge", bandwidth_bytes_per_s=now[0], latency_s=now[1])
     after = problem(links=(changed, before.links[1]))
     old_s, new_s = (evaluate(one, at("edge")).latency_s for one in (before, after))
-    share = stakes.suffered(THERE, (1e6, 0.01), now)
+    share = impact.on_plan(THERE, (1e6, 0.01), now)
     if (now[0] - 1e6) * (now[1] - 0.01) <= 0:
         assert share == pytest.approx(abs(new_s / old_s - 1))
     else:
@@ -72,38 +72,38 @@ def test_what_a_used_link_costs_a_plan_is_what_evaluating_it_again_says(now: tup
 
 def test_no_better_link_gains_more_than_is_offered() -> None:
     before = problem()
-    stakes = stakes_of(before, at("device"), evaluate(before, at("device")), 0.0)
-    assert stakes.sent == {}
+    impact = impact_of(before, at("device"), evaluate(before, at("device")), 0.0)
+    assert impact.sent == {}
     for now in ((1.3e6, 0.01), (2e6, 0.01), (1e9, 0.0)):
         changed = Link(source="device", target="edge", bandwidth_bytes_per_s=now[0], latency_s=now[1])
         after = problem(links=(changed, before.links[1]))
         gained_s = evaluate(before, at("edge")).latency_s - evaluate(after, at("edge")).latency_s
-        assert stakes.offered(THERE, (1e6, 0.01), now) >= gained_s / stakes.plan_s - 1e-9
-    assert stakes.suffered(THERE, (1e6, 0.01), (1e3, 1.0)) == 0.0
-    assert stakes.offered(THERE, (1e6, 0.01), (0.5e6, 0.02)) == 0.0
+        assert impact.on_alternatives(THERE, (1e6, 0.01), now) >= gained_s / impact.plan_s - 1e-9
+    assert impact.on_plan(THERE, (1e6, 0.01), (1e3, 1.0)) == 0.0
+    assert impact.on_alternatives(THERE, (1e6, 0.01), (0.5e6, 0.02)) == 0.0
 
 
 def test_a_link_too_slow_for_any_tensor_offers_nothing_by_getting_a_little_faster() -> None:
     before = problem()
-    stakes = stakes_of(before, at("device"), evaluate(before, at("device")), 0.0)
-    assert stakes.offered(THERE, (1_000.0, 0.01), (10_000.0, 0.01)) == 0.0
+    impact = impact_of(before, at("device"), evaluate(before, at("device")), 0.0)
+    assert impact.on_alternatives(THERE, (1_000.0, 0.01), (10_000.0, 0.01)) == 0.0
 
 
 def test_sending_counts_with_its_energy_and_with_its_share_of_the_devices_limit() -> None:
     frugal = problem(objective=Objective(latency_weight=0.0, energy_weight=1.0))
     evaluation = evaluate(frugal, at("edge"))
-    stakes = stakes_of(frugal, at("edge"), evaluation, 0.0)
-    assert stakes.suffered(THERE, (1e6, 0.01), (0.5e6, 0.01)) == pytest.approx(0.2 * 2.0 / evaluation.energy_j)
+    impact = impact_of(frugal, at("edge"), evaluation, 0.0)
+    assert impact.on_plan(THERE, (1e6, 0.01), (0.5e6, 0.01)) == pytest.approx(0.2 * 2.0 / evaluation.energy_j)
     limited = problem(constraints=Constraints(device_energy_limit_j=1.0))
-    stakes = stakes_of(limited, at("edge"), evaluate(limited, at("edge")), 0.0)
-    assert stakes.suffered(THERE, (1e6, 0.01), (0.5e6, 0.01)) == pytest.approx(max(0.4, 0.2 / stakes.plan_s))
+    impact = impact_of(limited, at("edge"), evaluate(limited, at("edge")), 0.0)
+    assert impact.on_plan(THERE, (1e6, 0.01), (0.5e6, 0.01)) == pytest.approx(max(0.4, 0.2 / impact.plan_s))
 
 
 def test_delays_of_less_than_half_a_millisecond_are_none() -> None:
     before = problem()
-    stakes = replace(stakes_of(before, at("edge"), evaluate(before, at("edge")), 0.0005), plan_s=0.001)
-    assert stakes.suffered(THERE, (1e9, 1e-4), (0.8e9, 1e-4)) == 0.0
-    assert stakes.suffered(THERE, (1e9, 1e-4), (1e9, 8e-4)) == pytest.approx(0.7)
+    impact = replace(impact_of(before, at("edge"), evaluate(before, at("edge")), 0.0005), plan_s=0.001)
+    assert impact.on_plan(THERE, (1e9, 1e-4), (0.8e9, 1e-4)) == 0.0
+    assert impact.on_plan(THERE, (1e9, 1e-4), (1e9, 8e-4)) == pytest.approx(0.7)
 
 
 @pytest.mark.parametrize(

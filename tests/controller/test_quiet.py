@@ -191,4 +191,4 @@ def held(
 
 
 def test_half_of_the_gain_that_justifies_a_switch_is_what_a_link_must_be_able_to_do() -> None:
-    assert PlanningSection().thresholds.stake == pytest.approx(0.025)
+    assert PlanningSection().thresholds.relevant_share == pytest.approx(0.025)

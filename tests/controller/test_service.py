@@ -403,7 +403,7 @@ async def test_a_plan_that_was_given_up_is_made_again_when_its_node_returns_and_
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     never = RetryRule(first_s=3600.0, most_s=3600.0)
-    monkeypatch.setattr("edgesplit_controller.deciding.deployer.REPLANNING", never)
+    monkeypatch.setattr("edgesplit_controller.deciding.replanner.REPLANNING", never)
     client, device, cloud = fleet.client, fleet.agents["device"], fleet.agents["cloud"]
     await client.add("tiny", convolutions(2))
     device.peers = {"cloud": BAD_LINK, "edge": BAD_LINK}

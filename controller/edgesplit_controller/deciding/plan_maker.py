@@ -21,7 +21,7 @@ from edgesplit.planning.problem import Problem
 from edgesplit.significance import PREDICTION_CHANGE, differs
 from edgesplit_controller.configuration import PlanningSection
 from edgesplit_controller.deciding.battery_solving import fitted, lenient, solve_within
-from edgesplit_controller.deciding.changes.fleet_snapshot import FleetSnapshot, Glances
+from edgesplit_controller.deciding.changes.fleet_snapshot import FleetSnapshot, snapshot_of
 from edgesplit_controller.deciding.changes.switch_decision import Decision, decide
 from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.registry import Registry
@@ -50,12 +50,11 @@ class PlanMaker:
         self._registry = registry
         self._speeds = speeds
         self._settings = settings
-        self._glances = Glances(registry, speeds)
         self._heavy = heavy
 
-    def glance(self, record: ModelRecord, goals: Goals, others: Mapping[str, DeploymentState]) -> FleetSnapshot:
+    def snapshot(self, record: ModelRecord, goals: Goals, others: Mapping[str, DeploymentState]) -> FleetSnapshot:
         """What `problem` would be made of now, without making it."""
-        return self._glances.look(record, goals, _memory_taken(record.name, others))
+        return snapshot_of(self._registry, self._speeds, record, goals, _memory_used(record.name, others))
 
     def problem(self, record: ModelRecord, source: str, goals: Goals, others: Mapping[str, DeploymentState]) -> Problem:
         """State the problem of one model now.
@@ -72,7 +71,7 @@ class PlanMaker:
             NotProfiledYet: The source's times are not in.
         """
         self._check_source(record, source)
-        taken = _memory_taken(record.name, others)
+        taken = _memory_used(record.name, others)
         candidates: list[Candidate] = []
         for name, node in self._registry.nodes.items():
             profile = self._speeds.profile(name, record.name, record.sha256)
@@ -284,7 +283,7 @@ def _comparable(serving: PlanRecord | None, record: ModelRecord, problem: Proble
     )
 
 
-def _memory_taken(model: str, others: Mapping[str, DeploymentState]) -> dict[str, float]:
+def _memory_used(model: str, others: Mapping[str, DeploymentState]) -> dict[str, float]:
     """Weights that the other models' plans hold on each node. [B]"""
     taken: dict[str, float] = {}
     for name, deployment in others.items():

@@ -1,7 +1,7 @@
 """Whether what changed about the fleet is worth planning a model again, and worth telling.
 
 Owns: the one place where a change is judged for a deployed model: first cheaply, from what nodes said, then against the
-stated problem. Its rule: a change counts by what it can do to a plan; what only scatters costs a glance. Not here: the
+stated problem. Its rule: a change counts by what it can do to a plan; what only scatters costs a snapshot. Not here: the
 comparisons (`deciding/changes/link_impact.py`, `deciding/changes/fleet_snapshot.py`, `replan_reasons.py`), planning and deciding (`deciding/deployer.py`).
 """
 
@@ -16,7 +16,7 @@ from edgesplit_controller.configuration import Thresholds
 from edgesplit_controller.deciding.changes.declined import DeclinedPlans
 from edgesplit_controller.deciding.changes.fleet_figures import Figures, figures_of
 from edgesplit_controller.deciding.changes.fleet_snapshot import FleetSnapshot
-from edgesplit_controller.deciding.changes.link_impact import LinkImpact, stakes_of
+from edgesplit_controller.deciding.changes.link_impact import LinkImpact, impact_of
 from edgesplit_controller.deciding.changes.replan_reasons import Reason, reasons
 from edgesplit_controller.deciding.changes.trigger import ModelWatch
 from edgesplit_controller.deciding.plan_maker import PlanMaker
@@ -60,20 +60,23 @@ class Relevance:
         self._clock = clock
 
     def worth_stating(
-        self, model: str, watch: ModelWatch, active: PlanRecord, goals: Goals, glance: FleetSnapshot
+        self, model: str, watch: ModelWatch, active: PlanRecord, goals: Goals, snapshot: FleetSnapshot
     ) -> bool:
         """Whether a planning problem stated now could lead to anything."""
-        if watch.glance is None or glance.differs(watch.glance) or active.goals != goals:
+        if watch.snapshot is None or snapshot.differs(watch.snapshot) or active.goals != goals:
             return True
         tightening = self._rollouts.state.tightenings.get(model)
         if tightening is not None and watch.breach != (active.plan.epoch, tightening):
             return True
         if watch.refreshed is not None and watch.refreshed[1] != self._maker.timed_s(model):
             return True
-        stakes, decided = self._stakes(watch, active), watch.figures or figures_of(active.problem)
-        if glance.felt(watch.glance, stakes) and self._clock() - watch.refreshed_s >= REFRESH_LINKS_EVERY_S:
+        impact, decided = self._impact(watch, active), watch.figures or figures_of(active.problem)
+        if (
+            snapshot.changes_predictions(watch.snapshot, impact)
+            and self._clock() - watch.refreshed_s >= REFRESH_LINKS_EVERY_S
+        ):
             return True
-        found = glance.reasons(decided.links, self._thresholds, stakes)
+        found = snapshot.reasons(decided.links, self._thresholds, impact)
         return any(not reason.quiet for reason in found) or (bool(found) and self._declined.may_try(model))
 
     def reasons(
@@ -82,7 +85,7 @@ class Relevance:
         watch: ModelWatch,
         active: PlanRecord,
         problem: Problem,
-        glance: FleetSnapshot,
+        snapshot: FleetSnapshot,
         *,
         since: Figures | None = None,
     ) -> tuple[Reason, ...]:
@@ -93,12 +96,12 @@ class Relevance:
             watch: What the last decision stood on.
             active: The plan that serves.
             problem: With the present figures.
-            glance: Knows how links scatter.
+            snapshot: Knows how links scatter.
             since: Figures to compare with in place of the last decision's.
         """
         before = since or watch.figures or figures_of(active.problem)
-        stakes = self._stakes(watch, active)
-        found = reasons(before, figures_of(problem), self._thresholds, stakes, glance.scatter)
+        impact = self._impact(watch, active)
+        found = reasons(before, figures_of(problem), self._thresholds, impact, snapshot.scatter)
         may_try = self._declined.may_try(model)
         return tuple(reason for reason in found if may_try or not reason.quiet)
 
@@ -115,8 +118,8 @@ class Relevance:
                 known = True
         return known
 
-    def _stakes(self, watch: ModelWatch, active: PlanRecord) -> LinkImpact:
-        if watch.stakes is None or watch.stakes[0] is not active:
+    def _impact(self, watch: ModelWatch, active: PlanRecord) -> LinkImpact:
+        if watch.impact is None or watch.impact[0] is not active:
             floor_s = self._thresholds.latency_floor_s
-            watch.stakes = active, stakes_of(active.problem, active.assignment, active.evaluation, floor_s)
-        return watch.stakes[1]
+            watch.impact = active, impact_of(active.problem, active.assignment, active.evaluation, floor_s)
+        return watch.impact[1]

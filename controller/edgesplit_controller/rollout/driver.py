@@ -285,7 +285,7 @@ class Rollouts:
         if rollout == deployment.rollout:
             return
         try:
-            self._take(model, deployment, rollout, notices)
+            self._commit(model, deployment, rollout, notices)
         except StoreUnwritable as error:
             held.write_again_s = self._clock() + WRITE_AGAIN_S
             if overdue and rollout.upcoming is None:
@@ -294,7 +294,7 @@ class Rollouts:
         for notice in notices:
             self._tell(model, notice, deployment.plans.get(notice.plan.epoch))
 
-    def _take(self, model: str, deployment: DeploymentState, rollout: Rollout, notices: tuple[Notice, ...]) -> None:
+    def _commit(self, model: str, deployment: DeploymentState, rollout: Rollout, notices: tuple[Notice, ...]) -> None:
         """Have a step hold: written, then published."""
         if rollout.active is None and rollout.upcoming is None:
             self.drop(model)  # a first deployment that came to nothing leaves nothing behind

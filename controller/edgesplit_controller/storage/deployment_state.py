@@ -164,3 +164,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     deployments: dict[str, DeploymentState] = {}
     tightenings: dict[str, Tightening] = {}
     removed: tuple[str, ...] = ()
+
+    def goals_of(self, model: str | None) -> Goals:
+        """The goals of a model, or of None the default of new ones."""
+        return self.default_goals if model is None else self.goals.get(model, self.default_goals)

@@ -1,4 +1,4 @@
-"""A cheap look at the fleet: whether stating the planning problem of a model could tell anything new.
+"""Snapshot of the fleet: a cheap look whether stating the planning problem of a model could tell anything new.
 
 Owns: what problems are made of, read from the registry without making one. Its rule: pure comparison; what it lets pass is
 looked at closely by `replan_reasons.py`. Not here: problems (`stating/problem_statement.py`).
@@ -19,7 +19,7 @@ from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.model_record import ModelRecord
 
-__all__ = ["FleetSnapshot", "Glances"]
+__all__ = ["FleetSnapshot", "snapshot_of"]
 
 
 @dataclass(frozen=True)
@@ -62,54 +62,46 @@ class FleetSnapshot:
             or any(node.differs(self.nodes[name]) for name, node in before.nodes.items())
         )
 
-    def felt(self, before: FleetSnapshot, stakes: LinkImpact) -> bool:
+    def changes_predictions(self, before: FleetSnapshot, impact: LinkImpact) -> bool:
         """Whether what the plan predicts differs by what its links became."""
         return any(
-            stakes.suffered(pair, before.links[pair], self.links[pair]) > PLANNED_LINK_SHARE
-            for pair in stakes.sent
+            impact.on_plan(pair, before.links[pair], self.links[pair]) > PLANNED_LINK_SHARE
+            for pair in impact.sent
             if pair in before.links and pair in self.links
         )
 
-    def reasons(self, decided: Mapping[Pair, LinkFigures], thresholds: Thresholds, stakes: LinkImpact) -> list[Reason]:
+    def reasons(self, decided: Mapping[Pair, LinkFigures], thresholds: Thresholds, impact: LinkImpact) -> list[Reason]:
         """Links that changed since the last decision so that planning again could matter."""
-        return link_reasons(decided, self.links, thresholds, stakes, self.scatter)
+        return link_reasons(decided, self.links, thresholds, impact, self.scatter)
 
 
-class Glances:
-    """Looks at the fleet.
+def snapshot_of(
+    registry: Registry, speeds: Speeds, record: ModelRecord, goals: Goals, used_bytes: Mapping[str, float]
+) -> FleetSnapshot:
+    """The fleet now.
 
     Args:
         registry: What nodes say.
         speeds: Their execution profiles as they hold now.
+        record: The model.
+        goals: Name forbidden nodes.
+        used_bytes: Memory that other models' plans hold, by node. [B]
     """
-
-    def __init__(self, registry: Registry, speeds: Speeds) -> None:
-        self._registry = registry
-        self._speeds = speeds
-
-    def look(self, record: ModelRecord, goals: Goals, taken: Mapping[str, float]) -> FleetSnapshot:
-        """The fleet now.
-
-        Args:
-            record: The model.
-            goals: Name forbidden nodes.
-            taken: Memory that other models' plans hold, by node. [B]
-        """
-        nodes: dict[str, _Node] = {}
-        for name, node in self._registry.nodes.items():
-            profile = self._speeds.profile(name, record.name, record.sha256)
-            if node.usable and node.status is not None and node.metrics is not None and profile is not None:
-                free = node.status.memory_limit_bytes - taken.get(name, 0.0)
-                nodes[name] = _Node(node.metrics.compute_w, node.metrics.transmit_w, free, profile)
-        for name in goals.forbidden:
-            nodes.pop(name, None)
-        links = {
-            (start, link.to): link
-            for start, link in self._registry.links()
-            if link.up and link.bandwidth_bytes_per_s > 0 and start in nodes and link.to in nodes and start != link.to
-        }
-        return FleetSnapshot(
-            nodes,
-            {pair: (link.bandwidth_bytes_per_s, link.latency_s) for pair, link in links.items()},
-            {pair: link.scatter for pair, link in links.items() if link.scatter},
-        )
+    nodes: dict[str, _Node] = {}
+    for name, node in registry.nodes.items():
+        profile = speeds.profile(name, record.name, record.sha256)
+        if node.usable and node.status is not None and node.metrics is not None and profile is not None:
+            free = node.status.memory_limit_bytes - used_bytes.get(name, 0.0)
+            nodes[name] = _Node(node.metrics.compute_w, node.metrics.transmit_w, free, profile)
+    for name in goals.forbidden:
+        nodes.pop(name, None)
+    links = {
+        (start, link.to): link
+        for start, link in registry.links()
+        if link.up and link.bandwidth_bytes_per_s > 0 and start in nodes and link.to in nodes and start != link.to
+    }
+    return FleetSnapshot(
+        nodes,
+        {pair: (link.bandwidth_bytes_per_s, link.latency_s) for pair, link in links.items()},
+        {pair: link.scatter for pair, link in links.items() if link.scatter},
+    )

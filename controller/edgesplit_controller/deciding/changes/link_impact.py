@@ -23,7 +23,7 @@ from edgesplit.planning.problem import Problem
 from edgesplit.significance import beyond_scatter, differs
 from edgesplit_controller.planner.meaning.exact import codec_and_bytes
 
-__all__ = ["LinkFigures", "LinkImpact", "Pair", "notable", "stakes_of"]
+__all__ = ["LinkFigures", "LinkImpact", "Pair", "impact_of", "notable"]
 
 Pair = tuple[str, str]
 LinkFigures = tuple[float, float]
@@ -58,12 +58,12 @@ class LinkImpact:
     sizes: tuple[float, ...]
     floor_s: float
 
-    def suffered(self, pair: Pair, before: LinkFigures, now: LinkFigures) -> float:
+    def on_plan(self, pair: Pair, before: LinkFigures, now: LinkFigures) -> float:
         """Share of the plan that a change of a link it uses makes; 0 for another link. [1]"""
         nbytes, count = self.sent.get(pair, (0.0, 0))
         return self._share(pair[0], abs(nbytes / now[0] - nbytes / before[0]) + count * abs(now[1] - before[1]))
 
-    def offered(self, pair: Pair, before: LinkFigures, now: LinkFigures) -> float:
+    def on_alternatives(self, pair: Pair, before: LinkFigures, now: LinkFigures) -> float:
         """Share of the plan that a better link could save another one; 0 for a link that became worse. [1]"""
         if now[0] <= before[0] and now[1] >= before[1]:
             return 0.0
@@ -94,7 +94,7 @@ class LinkImpact:
         return share
 
 
-def stakes_of(problem: Problem, assignment: Assignment, evaluation: Evaluation, floor_s: float) -> LinkImpact:
+def impact_of(problem: Problem, assignment: Assignment, evaluation: Evaluation, floor_s: float) -> LinkImpact:
     """What is at stake for a plan.
 
     Args:

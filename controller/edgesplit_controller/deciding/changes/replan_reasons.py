@@ -42,7 +42,7 @@ def reasons(
     before: Figures,
     now: Figures,
     thresholds: Thresholds,
-    stakes: LinkImpact,
+    impact: LinkImpact,
     scatter: Mapping[Pair, float] | None = None,
 ) -> tuple[Reason, ...]:
     """What differs enough to plan again, the gravest first.
@@ -51,7 +51,7 @@ def reasons(
         before: What the last decision stood on.
         now: The present figures.
         thresholds: How much is enough.
-        stakes: What the plan that serves has at stake on links.
+        impact: What the plan that serves has at stake on links.
         scatter: Of links' measurements, relative; 0 where it is not known. [1]
     """
     found = [Reason("node-left", f"node {name} left", name) for name in before.nodes.keys() - now.nodes.keys()]
@@ -60,14 +60,14 @@ def reasons(
     found += [
         Reason("link-lost", f"link {start} -> {end} is down", start, end)
         for start, end in before.links.keys() - now.links.keys()
-        if {start, end} <= both and (start, end) in stakes.sent
+        if {start, end} <= both and (start, end) in impact.sent
     ]
     found += [
         Reason("link-appeared", f"link {start} -> {end} is up", start, end, quiet=True)
         for start, end in now.links.keys() - before.links.keys()
         if {start, end} <= both
     ]
-    found += link_reasons(before.links, now.links, thresholds, stakes, scatter or {})
+    found += link_reasons(before.links, now.links, thresholds, impact, scatter or {})
     for name in sorted(both):
         found += _node_reasons(name, before.nodes[name], now.nodes[name], thresholds)
     order = {kind: rank for rank, kind in enumerate(("node-left", "link-lost"))}
@@ -78,7 +78,7 @@ def link_reasons(
     before: Mapping[Pair, LinkFigures],
     now: Mapping[Pair, LinkFigures],
     thresholds: Thresholds,
-    stakes: LinkImpact,
+    impact: LinkImpact,
     scatter: Mapping[Pair, float],
 ) -> list[Reason]:
     """Links that changed beyond their own scatter, and by so much that it can matter."""
@@ -88,10 +88,10 @@ def link_reasons(
         differ = notable(old, new, thresholds.change, scatter.get(pair, 0.0), thresholds.latency_floor_s)
         if not any(differ):
             continue
-        suffered = stakes.suffered(pair, old, new)
-        share = suffered if suffered >= thresholds.stake else stakes.offered(pair, old, new)
-        if share >= thresholds.stake:
-            quiet = suffered < thresholds.stake
+        on_plan = impact.on_plan(pair, old, new)
+        share = on_plan if on_plan >= thresholds.relevant_share else impact.on_alternatives(pair, old, new)
+        if share >= thresholds.relevant_share:
+            quiet = on_plan < thresholds.relevant_share
             text = _link_text(pair, old, new, differ)
             found.append(Reason("link-changed", text, *pair, quiet=quiet, share=share))
     return found

@@ -57,8 +57,8 @@ class ModelWatch:
         lock: Held during a change.
         dirty: Something about the fleet changed since the watcher looked.
         figures: What the last decision stood on.
-        glance: What the fleet looked like when a problem was last stated.
-        stakes: What a plan has at stake on links, and which plan.
+        snapshot: What the fleet looked like when a problem was last stated.
+        impact: What a plan has at stake on links, and which plan.
         refreshed: The last problem and times of components that the serving plan's predictions were compared with.
         refreshed_s: When that was, on the deployer's clock. [s]
         complaint: Why there was no problem to solve when it was last stated, or empty.
@@ -71,8 +71,8 @@ class ModelWatch:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     dirty: asyncio.Event = field(default_factory=asyncio.Event)
     figures: Figures | None = None
-    glance: FleetSnapshot | None = None
-    stakes: tuple[PlanRecord, LinkImpact] | None = None
+    snapshot: FleetSnapshot | None = None
+    impact: tuple[PlanRecord, LinkImpact] | None = None
     refreshed: tuple[Problem, Mapping[tuple[str, str], float]] | None = None
     refreshed_s: float = float("-inf")
     complaint: str = ""

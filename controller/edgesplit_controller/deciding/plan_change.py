@@ -1,0 +1,146 @@
+"""Change of one model's plan: state, solve, weigh, and roll out if it pays.
+
+Owns: this way, the same whoever wants the change, and what is told of it. Its rule: one change of a model at a time, and none
+that leaves it without a plan. Not here: when (`deployer.py`, `replanner.py`), how plans are made (`plan_maker.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from edgesplit.errors import PlanInfeasible, PreparationFailed, StoreUnwritable
+from edgesplit.planning.goals import Goals
+from edgesplit.planning.problem import Problem
+from edgesplit_controller.deciding.battery_floors import BatteryFloors
+from edgesplit_controller.deciding.changes.declined import DeclinedPlans
+from edgesplit_controller.deciding.changes.fleet_figures import figures_of
+from edgesplit_controller.deciding.changes.trigger import ModelChange, ModelWatch, Trigger
+from edgesplit_controller.deciding.fallbacks import Fallbacks
+from edgesplit_controller.deciding.plan_maker import PlanMaker
+from edgesplit_controller.event_log import EventData, EventLog
+from edgesplit_controller.models.model_record import ModelRecord
+from edgesplit_controller.rollout.activation import Activation
+from edgesplit_controller.rollout.draft import Draft
+from edgesplit_controller.rollout.driver import Rollouts
+from edgesplit_controller.stating.noise_tightening import tightened
+from edgesplit_controller.storage.deployment_state import PlanRecord
+
+__all__ = ["PlanChanges"]
+
+
+class PlanChanges:
+    """Changes plans of all models.
+
+    Args:
+        rollouts: Their state.
+        models: By name.
+        maker: Makes plans.
+        batteries: What battery floors allow.
+        fallbacks: Planned anew after each change.
+        activation: Brings plans to their nodes.
+        declined: Counts what is planned and declined.
+        events: Where decisions are told.
+    """
+
+    def __init__(
+        self,
+        rollouts: Rollouts,
+        models: Mapping[str, ModelRecord],
+        *,
+        maker: PlanMaker,
+        batteries: BatteryFloors,
+        fallbacks: Fallbacks,
+        activation: Activation,
+        declined: DeclinedPlans,
+        events: EventLog,
+    ) -> None:
+        self._rollouts = rollouts
+        self._models = models
+        self._maker = maker
+        self._batteries = batteries
+        self._fallbacks = fallbacks
+        self._activation = activation
+        self._declined = declined
+        self._events = events
+
+    def stated(self, model: str, source: str, goals: Goals) -> Problem:
+        """As the fleet is now, under the noise model as far as it is believed."""
+        problem = self._maker.problem(self._models[model], source, goals, self._rollouts.state.deployments)
+        return tightened(problem, self._rollouts.state.tightenings.get(model))
+
+    def problem(self, model: str, watch: ModelWatch, source: str, goals: Goals) -> Problem:
+        """The problem to plan a model by; why there is none is told.
+
+        Raises:
+            PlanInfeasible: The source is forbidden, or pins cannot be kept.
+            EdgesplitError: The source is unknown, offline, or has not profiled the model.
+        """
+        try:
+            problem = self.stated(model, source, goals)
+        except PlanInfeasible as error:
+            if watch.complaint != str(error):  # a fleet that changes without helping is no news
+                self._events.add("plan-infeasible", str(error), model=model)
+            watch.complaint = str(error)
+            raise
+        watch.complaint = ""
+        return problem
+
+    async def change(
+        self, model: str, watch: ModelWatch, problem: Problem, goals: Goals, trigger: Trigger
+    ) -> ModelChange:
+        """Solve, weigh, and roll out if it pays; the caller holds the watch's lock.
+
+        Raises:
+            PlanInfeasible: No plan satisfies the constraints.
+            PreparationFailed: The new epoch was abandoned; goals and plan stay.
+            StoreUnwritable: It could not be remembered.
+        """
+        record, deployment = self._models[model], self._rollouts.state.deployments.get(model)
+        serving = deployment.active if deployment is not None else None
+        before, watch.figures = watch.figures, figures_of(problem)
+        battery = self._batteries.considered(model, problem.source, goals)
+        forced = trigger.cause if trigger.forced else ""
+        try:
+            draft, decision, refreshed = await self._maker.draft(
+                record, problem, goals, serving, forced=forced, battery=battery
+            )
+        except PlanInfeasible as error:
+            self._events.add("plan-infeasible", str(error), model=model, data={"trigger": trigger.cause})
+            if trigger.forced:
+                watch.figures = before  # the old goals stay, and with them the nodes they allow
+            raise
+        self._batteries.decided(model, serving, draft.battery, draft.evaluation.device_energy_j)
+        data = {**decision.data, "trigger": trigger.cause, "verdict": decision.text}
+        reason = decision.text if trigger.forced else f"{trigger.cause}: {decision.text}"
+        try:
+            if refreshed is not None and not decision.adopt and not _changes_local_fallback(record, draft, serving):
+                self._decline(model, refreshed, f"{trigger.cause}: {decision.text}", trigger, data)
+                return ModelChange(refreshed.plan.epoch, False, decision.text)
+            epoch = await self._activation.roll_out(record, draft, reason, data, trigger.deadline_s)
+            return ModelChange(epoch, not decision.same, reason)
+        except (PreparationFailed, StoreUnwritable):
+            watch.figures = before  # goals and plan stay as they were
+            raise
+        finally:
+            self._fallbacks.refresh(model)
+
+    def _decline(self, model: str, refreshed: PlanRecord, reason: str, trigger: Trigger, data: EventData) -> None:
+        # The plan stays, but what it predicts now is what people should see.
+        deployment = self._rollouts.state.deployments[model]
+        epoch = refreshed.plan.epoch
+        plans = deployment.plans | {epoch: msgspec.structs.replace(refreshed, reason=reason)}
+        self._rollouts.keep(model, msgspec.structs.replace(deployment, plans=plans), goals=refreshed.goals)
+        self._rollouts.publish(model)  # its source checks noise against the present bound
+        more = self._declined.add(model, reason, answers=trigger.answers, forced=trigger.forced)
+        if more is not None:
+            text = f"{model} stays on epoch {epoch} ({reason}{more})"
+            self._events.add("replan-declined", text, model=model, data=data)
+
+
+def _changes_local_fallback(record: ModelRecord, draft: Draft, serving: PlanRecord | None) -> bool:
+    """Whether pins now allow, or no longer allow, the same plan its local fallback: only a new epoch can tell nodes."""
+    if serving is None or serving.goals.pins == draft.goals.pins:
+        return False
+    return (serving.plan.local_fallback is not None) != draft.needs_local_fallback(record)

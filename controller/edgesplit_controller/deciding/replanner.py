@@ -1,0 +1,199 @@
+"""Replanning: every deployed model is planned again by itself whenever the fleet has changed enough.
+
+Owns: watching the fleet for each model, and trying again what was given up. Its rule: what only scatters states no problem,
+and a defect in planning one model ends nothing else. Not here: whether a change counts (`changes/relevance.py`), changing a
+plan (`plan_change.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+
+import msgspec
+import structlog
+
+from edgesplit.errors import EdgesplitError, PreparationFailed, StoreUnwritable
+from edgesplit.planning.problem import Problem
+from edgesplit.retrying import RetryRule, hastened, retry_after
+from edgesplit_controller.configuration import PlanningSection
+from edgesplit_controller.deciding.battery_floors import BatteryFloors
+from edgesplit_controller.deciding.changes.declined import DeclinedPlans
+from edgesplit_controller.deciding.changes.fleet_figures import Figures, figures_of
+from edgesplit_controller.deciding.changes.relevance import Relevance
+from edgesplit_controller.deciding.changes.trigger import ModelWatch, Trigger
+from edgesplit_controller.deciding.plan_change import PlanChanges
+from edgesplit_controller.deciding.plan_maker import PlanMaker
+from edgesplit_controller.fleet.registry import Registry
+from edgesplit_controller.models.model_record import ModelRecord
+from edgesplit_controller.rollout.driver import Rollouts
+from edgesplit_controller.storage.deployment_state import PlanRecord
+
+__all__ = ["Replanner"]
+
+REPLANNING = RetryRule(first_s=30.0, most_s=600.0)
+"""After an abandoned epoch the controller plans again even if nothing else changes."""
+REFRESH_EVERY_S = 2.0
+"""Predictions follow the fleet at most so often. [s]"""
+
+
+class Replanner:
+    """Watches the fleet for all models.
+
+    Args:
+        rollouts: What is deployed.
+        registry: The fleet.
+        models: By name.
+        changes: Changes plans.
+        maker: States and predicts.
+        batteries: What battery floors allow.
+        relevance: Whether a change of the fleet counts.
+        declined: What was tried in vain.
+        settings: Debounce and limits.
+        clock: Monotonic seconds, the same as the rollouts'.
+    """
+
+    def __init__(
+        self,
+        rollouts: Rollouts,
+        registry: Registry,
+        models: Mapping[str, ModelRecord],
+        *,
+        changes: PlanChanges,
+        maker: PlanMaker,
+        batteries: BatteryFloors,
+        relevance: Relevance,
+        declined: DeclinedPlans,
+        settings: PlanningSection,
+        clock: Callable[[], float],
+    ) -> None:
+        self._rollouts = rollouts
+        self._registry = registry
+        self._models = models
+        self._changes = changes
+        self._maker = maker
+        self._batteries = batteries
+        self._relevance = relevance
+        self._declined = declined
+        self._settings = settings
+        self._clock = clock
+        self._log = structlog.get_logger(part="replanner")
+        self._watches: dict[str, ModelWatch] = {}
+
+    @property
+    def tasks(self) -> tuple[asyncio.Task[None], ...]:
+        """What runs."""
+        return tuple(watch.task for watch in self._watches.values() if watch.task is not None)
+
+    def watch(self, model: str) -> ModelWatch:
+        """What is known of a model's planning; from now on the fleet is watched for it."""
+        watch = self._watches.get(model)
+        if watch is None:
+            watch = self._watches[model] = ModelWatch()
+            watch.task = asyncio.create_task(self._watch_fleet(model, watch), name=f"watch-{model}")
+        return watch
+
+    def cause_returned(self) -> None:
+        """A node is there again, or room in the store: plans that were given up may have been for its sake."""
+        for watch in self._watches.values():
+            if watch.retry is not None:
+                watch.retry = hastened(watch.retry, self._clock())
+                asyncio.get_running_loop().call_later(watch.retry.next_at_s - self._clock(), self._retry, watch)
+
+    async def _watch_fleet(self, model: str, watch: ModelWatch) -> None:
+        """Plan again whenever the fleet has changed enough."""
+        while True:
+            await watch.dirty.wait()
+            await asyncio.sleep(self._settings.debounce_s)
+            watch.dirty.clear()
+            try:
+                async with watch.lock:
+                    await self._replan(model, watch)
+            except StoreUnwritable:
+                continue  # it was said, and all is looked at again once the store can be written
+            except EdgesplitError as error:
+                retry = watch.retry
+                again = {"next_try_s": round(retry.next_at_s - self._clock(), 1)} if retry is not None else {}
+                self._log.warning("replan-failed", model=model, reason=str(error), **again)
+            except Exception:
+                # A defect in planning one model must not end the controller; the plan that serves stays.
+                self._log.exception("replan-failed-unexpectedly", model=model)
+
+    async def _replan(self, model: str, watch: ModelWatch) -> None:
+        deployment = self._rollouts.state.deployments.get(model)
+        if deployment is None or deployment.active is None or model not in self._models or not self._rollouts.settled:
+            return
+        if self._rollouts.patient and not all(map(self._registry.knows, deployment.active.plan.participants)):
+            return
+        record, source = self._models[model], deployment.source
+        if not self._registry.node(source).usable or self._registry.profile(source, model, record.sha256) is None:
+            return  # nobody else can answer; it serves again by itself once it is back
+        goals = self._rollouts.state.goals_of(model)
+        active = deployment.active
+        due = self._batteries.reasons(active, goals)
+        snapshot = self._maker.snapshot(record, goals, self._rollouts.state.deployments)
+        if not due and not self._relevance.worth_stating(model, watch, active, goals, snapshot):
+            return
+        watch.snapshot = snapshot
+        problem = self._changes.problem(model, watch, source, goals)
+        waits = watch.retry is not None and self._clock() < watch.retry.next_at_s
+        found = (*self._relevance.reasons(model, watch, active, problem, snapshot), *due)
+        tried = watch.tried if waits else None
+        if tried and not self._relevance.reasons(model, watch, active, problem, snapshot, since=tried):
+            return  # the same plan would be made, and given up, again
+        breach = await self._no_longer_allowed(model, problem, active, watch)
+        if not found and not breach and active.goals == goals:
+            await self._refresh(model, watch, problem)
+            return
+        texts = [*([breach] if breach else []), *(reason.text for reason in found)]
+        cause = "; ".join(texts[:3]) or "goals differ from the plan's"
+        answers = self._relevance.tell(model, found) or bool(breach) or not found
+        chance = bool(found) and not breach and all(reason.quiet for reason in found)
+        trigger = Trigger(cause, False, self._clock() + self._settings.prepare_limit_s, answers)
+        try:
+            change = await self._changes.change(model, watch, problem, goals, trigger)
+            if chance:
+                self._declined.tried(model, adopted=change.changed)
+        except (PreparationFailed, StoreUnwritable):
+            watch.tried = figures_of(problem)
+            watch.retry = retry_after(watch.retry, self._clock(), random.random(), REPLANNING)  # noqa: S311  no secret
+            asyncio.get_running_loop().call_later(watch.retry.next_at_s - self._clock(), self._retry, watch)
+            raise
+        watch.retry = None
+
+    async def _no_longer_allowed(self, model: str, problem: Problem, active: PlanRecord, watch: ModelWatch) -> str:
+        """That the tightened noise model forbids the plan that serves, unless it was planned for already; empty if not."""
+        tightening = self._rollouts.state.tightenings.get(model)
+        if tightening is None or watch.breach == (active.plan.epoch, tightening):
+            return ""
+        limit = problem.constraints.max_noise
+        noise = await self._maker.noise(problem, active)
+        if limit is None or noise is None or noise <= limit:
+            return ""
+        watch.breach = active.plan.epoch, tightening
+        return f"its measured noise {tightening.measured:.3g} exceeds the bound {limit:.3g}"
+
+    async def _refresh(self, model: str, watch: ModelWatch, problem: Problem) -> None:
+        """Let the serving plan predict by the present figures, though they are no reason to plan again."""
+        wait_s = watch.refreshed_s + REFRESH_EVERY_S - self._clock()
+        if wait_s > 0:
+            watch.snapshot = None  # then look again, whatever happened meanwhile
+            asyncio.get_running_loop().call_later(wait_s, watch.dirty.set)
+            return
+        watch.refreshed_s = self._clock()
+        serving = self._rollouts.state.deployments[model].active
+        basis = problem, self._maker.timed_s(model)
+        if serving is None or basis == watch.refreshed:
+            return
+        watch.refreshed = basis
+        refreshed = await self._maker.refresh(self._models[model], serving, problem)
+        deployment = self._rollouts.state.deployments[model]
+        if refreshed is not serving and deployment.active is serving:
+            plans = deployment.plans | {serving.plan.epoch: refreshed}
+            self._rollouts.keep(model, msgspec.structs.replace(deployment, plans=plans))
+
+    @staticmethod
+    def _retry(watch: ModelWatch) -> None:
+        watch.figures, watch.breach, watch.snapshot = Figures(), None, None
+        watch.dirty.set()
