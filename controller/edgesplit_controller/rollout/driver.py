@@ -1,8 +1,7 @@
-"""Driving every model's rollout and telling nodes what to hold.
+"""Rollout driver: takes every model's rollout through its steps.
 
 Owns: the persisted state and what nodes report of it; every step of the state machine is saved, published and told
-here. Its rule: state is on disk before it holds here or nodes hear of it, and what nodes should hold is derived from it,
-never edited. A step that cannot be written is not taken, and tried again. A plan's goals become its model's in the write
+here. Its rule: state is on disk before it holds here or nodes hear of it. A step that cannot be written is not taken, and tried again. A plan's goals become its model's in the write
 that says it serves, so that a change that comes to nothing has none to take back.
 Not here: the state machine's rules (`rollout/steps.py`), making plans (`deciding/deployer.py`).
 """
@@ -14,42 +13,26 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import msgspec
 
-from edgesplit.control.plan_messages import Deployment, Desired, Observed, Shadowing
+from edgesplit.control.plan_messages import Observed, Shadowing
 from edgesplit.errors import PreparationFailed, StoreUnwritable
 from edgesplit.planning.goals import Goals
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.registry import Registry
-from edgesplit_controller.rollout.desired_state import desired_states, stepped
+from edgesplit_controller.rollout.desired_state import stepped
 from edgesplit_controller.rollout.noise_checks import unchecked_bound
+from edgesplit_controller.rollout.publisher import Outbox, Publisher
 from edgesplit_controller.rollout.steps import Notice, World, advance, begin, remaining_s, with_fallbacks
 from edgesplit_controller.stating.goals import goals_text
 from edgesplit_controller.storage.deployment_state import DeploymentState, FallbackRecord, PlanRecord, State
 from edgesplit_controller.storage.rollout_state import FallbackEpoch, Rollout
 
-__all__ = ["Outbox", "Rollouts"]
+__all__ = ["Rollouts"]
 
 WRITE_AGAIN_S = 1.0
 """A step that could not be written is tried again after so long. [s]"""
-
-
-class Outbox(Protocol):
-    """Where desired state goes."""
-
-    def publish_desired(self, desired: Desired) -> None:
-        """What a node should hold of a model."""
-
-    def clear_desired(self, node: str, model: str) -> None:
-        """A node should hold nothing of a model."""
-
-    def publish_deployment(self, deployment: Deployment) -> None:
-        """Who the source of a model is."""
-
-    def clear_deployment(self, model: str) -> None:
-        """A model has no source any more."""
 
 
 @dataclass
@@ -58,7 +41,6 @@ class _HeldRollout:
 
     Attributes:
         observed: Latest report by node.
-        published: What nodes were told, by node.
         outcome: Resolved when the upcoming epoch is activated, failed with why it was abandoned.
         moved: Set whenever something is observed.
         ended: Set whenever nothing is being prepared any more.
@@ -67,8 +49,6 @@ class _HeldRollout:
     """
 
     observed: dict[str, Observed] = field(default_factory=dict[str, Observed])
-    published: dict[str, Desired] = field(default_factory=dict[str, Desired])
-    announced: Deployment | None = None
     outcome: asyncio.Future[None] | None = None
     moved: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -116,7 +96,7 @@ class Rollouts:
         self._save = save
         self._registry = registry
         self._events = events
-        self._outbox = outbox
+        self._publisher = Publisher(outbox, registry, shadowing)
         self._clock = clock
         self.state_is_new = state == State()
         self._wall_clock = wall_clock
@@ -305,37 +285,14 @@ class Rollouts:
         self.publish(model)
 
     def publish(self, model: str) -> None:
-        """Tell nodes what changed; the source's address first, so that requests know where to go."""
-        deployment = self.state.deployments[model]
-        held = self._held(model)
-        self._announce(model, deployment, held)
-        desired = self._desired(model, deployment)
-        for node in held.published.keys() - desired.keys():
-            self._outbox.clear_desired(node, model)
-        for node, state in desired.items():
-            if held.published.get(node) != state:
-                self._outbox.publish_desired(state)
-        held.published = desired
-
-    def _desired(self, model: str, deployment: DeploymentState) -> dict[str, Desired]:
-        def shadowing(epoch: int) -> Shadowing | None:
-            plan = deployment.plans.get(epoch)
-            return self._shadowing(model, plan) if plan is not None else None
-
-        return desired_states(
-            model,
-            deployment.rollout,
-            deployment.spec,
-            inputs=deployment.inputs,
-            outputs=deployment.outputs,
-            shadowing=shadowing,
-        )
+        """Tell nodes what changed."""
+        self._publisher.publish(model, self.state.deployments[model])
 
     def announce(self, model: str) -> None:
         """Tell where requests go, where the source has another address than was told."""
         deployment = self.state.deployments.get(model)
         if deployment is not None and self.settled:
-            self._announce(model, deployment, self._held(model))
+            self._publisher.announce(model, deployment)
 
     def drop(self, model: str, **changes: object) -> None:
         """Forget a deployment and have every node let go of it.
@@ -347,35 +304,10 @@ class Rollouts:
         Raises:
             StoreUnwritable: It is still deployed.
         """
-        held = self._held(model)
-        nodes = set(held.published) | set(self._registry.nodes)
         kept = {name: deployment for name, deployment in self.state.deployments.items() if name != model}
         self.update(deployments=kept, **changes)
-        self._outbox.clear_deployment(model)
-        for node in sorted(nodes):
-            self._outbox.clear_desired(node, model)
-        held.published, held.announced = {}, None
-        held.ended.set()
-
-    def _announce(self, model: str, deployment: DeploymentState, held: _HeldRollout) -> None:
-        active = deployment.active
-        if active is None:
-            return
-        status = self._registry.node(deployment.source).status
-        known = active.specs[deployment.source].participants[deployment.source]
-        if held.announced is not None and held.announced.source == deployment.source:
-            known = held.announced.advertise
-        announced = Deployment(
-            model=model,
-            source=deployment.source,
-            # The last will of an agent that vanished names no address.
-            advertise=status.advertise if status is not None and status.online and status.advertise else known,
-            inputs=deployment.inputs,
-            outputs=deployment.outputs,
-        )
-        if announced != held.announced:
-            held.announced = announced
-            self._outbox.publish_deployment(announced)
+        self._publisher.clear(model)
+        self._held(model).ended.set()
 
     def _tell(self, model: str, notice: Notice, record: PlanRecord | None) -> None:
         plan = notice.plan
