@@ -66,6 +66,7 @@ async def test_links_that_only_scatter_are_no_events_and_state_no_problems(
     scatter(fleet, draw)
     await fleet.client.add("tiny", convolutions())
     epoch = (await fleet.client.ask(DeployModel(name="tiny", source="device")))["epoch"]
+    await until(lambda: bool(fallbacks(fleet)))
     looks = counted_looks(monkeypatch)
     await looked_at(fleet, looks)
     await looked_at(fleet, looks)  # so the first look has ended
