@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from edgesplit.control.event_messages import EventData
 from edgesplit.errors import PlanInfeasible, PreparationFailed, StoreUnwritable
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.problem import Problem
@@ -19,7 +20,7 @@ from edgesplit_controller.deciding.changes.fleet_figures import figures_of
 from edgesplit_controller.deciding.changes.trigger import ModelChange, ModelWatch, Trigger
 from edgesplit_controller.deciding.fallbacks import Fallbacks
 from edgesplit_controller.deciding.plan_maker import PlanMaker
-from edgesplit_controller.event_log import EventData, EventLog
+from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.rollout.activation import Activation
 from edgesplit_controller.rollout.draft import Draft

@@ -21,10 +21,10 @@ from edgesplit_controller.configuration import PlanningSection
 from edgesplit_controller.deciding.battery_floors import BatteryFloors
 from edgesplit_controller.deciding.changes.declined import DeclinedPlans
 from edgesplit_controller.deciding.changes.fleet_figures import Figures, figures_of
-from edgesplit_controller.deciding.changes.relevance import Relevance
 from edgesplit_controller.deciding.changes.trigger import ModelWatch, Trigger
 from edgesplit_controller.deciding.plan_change import PlanChanges
 from edgesplit_controller.deciding.plan_maker import PlanMaker
+from edgesplit_controller.deciding.relevance import Relevance
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.rollout.driver import Rollouts
