@@ -9,8 +9,7 @@ import onnx
 import pytest
 
 from edgesplit.errors import InvalidCalibration, InvalidModel
-from edgesplit_controller.quantization.codecs import codec_noise
-from edgesplit_controller.quantization.noise import noise_model
+from edgesplit_controller.models import accuracy
 from tests.controller.splitting import Arrays, SplitModel
 from tests.graph.support import assert_close
 from tests.graph.traps import TRAPS, Trap, random_inputs
@@ -173,8 +172,8 @@ def test_a_fault_of_our_own_in_modelling_noise_costs_int8_and_not_the_model(
     def faulty(*_arguments: object, **_options: object) -> None:
         raise KeyError("b")
 
-    monkeypatch.setattr(noise_model, "model_noise", faulty)
-    monkeypatch.setattr(codec_noise, "measure_codecs", faulty)
+    monkeypatch.setattr(accuracy, "model_noise", faulty)
+    monkeypatch.setattr(accuracy, "measure_codecs", faulty)
     trap = TRAPS["split_second"]
     split = SplitModel(trap.proto(), tmp_path)
     assert split.quantizable == ()
