@@ -73,12 +73,20 @@ class Service:
     Args:
         configuration: Effective values.
         store: The folder, already held.
+
+    Attributes:
+        registry: What it knows of its nodes.
+        catalog: Models that were added.
+        rollouts: What brings plans to nodes.
+        deployer: What decides about plans.
+        fallbacks: What plans for the loss of nodes.
+        events: What happened.
     """
 
     def __init__(self, configuration: ControllerConfiguration, store: Store) -> None:
         self._configuration = configuration
         self._log = structlog.get_logger(part="controller")
-        self._registry = Registry()
+        self.registry = Registry()
         self._clocks = NodeClocks(time.monotonic, time.time)
         self._traffic = Traffic(time.monotonic)
         self._instance = secrets.token_hex(8)
@@ -94,100 +102,98 @@ class Service:
             on_refused=self._on_refused,
             on_oversize=self._on_oversize,
         )
-        self._events = EventLog(store.events, self._publish_event)
-        self._seldom = RateLimitedEvents(self._events, time.monotonic)
-        outbox = BusOutbox(self._bus, lambda: self._registry.nodes)
+        self.events = EventLog(store.events, self._publish_event)
+        self._seldom = RateLimitedEvents(self.events, time.monotonic)
+        outbox = BusOutbox(self._bus, lambda: self.registry.nodes)
         settings = configuration.planning
         metrics = configuration.models.metrics
         state = store.load_state()
-        self._catalog = Catalog(store, self._registry, outbox, metrics, removed=state.removed)
-        self._rollouts = Rollouts(
+        self.catalog = Catalog(store, self.registry, outbox, metrics, removed=state.removed)
+        self.rollouts = Rollouts(
             state,
             save=store.save_state,
-            registry=self._registry,
-            events=self._events,
+            registry=self.registry,
+            events=self.events,
             outbox=outbox,
             clock=time.monotonic,
             most_s=settings.prepare_limit_s,
-            shadowing=shadowing_of(self._catalog.records, settings),
+            shadowing=shadowing_of(self.catalog.records, settings),
         )
         self._speeds = Speeds(
-            self._registry,
-            self._catalog.records,
-            lambda: self._rollouts.state.deployments,
+            self.registry,
+            self.catalog.records,
+            lambda: self.rollouts.state.deployments,
             change=settings.change_threshold,
             clock=time.monotonic,
             remembered=store.load_speeds(),
             save=store.save_speeds,
         )
         writing, heavy = BlobWrites(), asyncio.Lock()
-        fallbacks = Fallbacks(
-            self._rollouts,
-            registry=self._registry,
-            models=self._catalog.records,
+        self.fallbacks = Fallbacks(
+            self.rollouts,
+            registry=self.registry,
+            models=self.catalog.records,
             blobs=store.blobs,
             writing=writing,
-            events=self._events,
+            events=self.events,
             settings=settings,
         )
-        maker = PlanMaker(self._registry, self._speeds, settings, heavy)
-        batteries = BatteryFloors(
-            self._registry, self._traffic, self._events, settings.thresholds, clock=time.monotonic
-        )
-        self._deployer = Deployer(
-            self._rollouts,
-            registry=self._registry,
-            models=self._catalog.records,
+        maker = PlanMaker(self.registry, self._speeds, settings, heavy)
+        batteries = BatteryFloors(self.registry, self._traffic, self.events, settings.thresholds, clock=time.monotonic)
+        self.deployer = Deployer(
+            self.rollouts,
+            registry=self.registry,
+            models=self.catalog.records,
             maker=maker,
             batteries=batteries,
-            fallbacks=fallbacks,
+            fallbacks=self.fallbacks,
             activation=Activation(
-                self._rollouts, self._registry, store.blobs, writing=writing, events=self._events, heavy=heavy
+                self.rollouts, self.registry, store.blobs, writing=writing, events=self.events, heavy=heavy
             ),
-            events=self._events,
+            events=self.events,
             settings=settings,
             clock=time.monotonic,
         )
         self._guard = NoiseGuard(
-            self._rollouts, self._deployer, maker, models=self._catalog.records, events=self._events, settings=settings
+            self.rollouts, self.deployer, maker, models=self.catalog.records, events=self.events, settings=settings
         )
         removal = NodeRemoval(
             self._bus,
-            registry=self._registry,
-            rollouts=self._rollouts,
-            deployer=self._deployer,
-            remembering=(self._registry, self._rollouts, self._speeds, self._traffic, self._guard, batteries),
-            events=self._events,
+            registry=self.registry,
+            rollouts=self.rollouts,
+            deployer=self.deployer,
+            remembering=(self.registry, self.rollouts, self._speeds, self._traffic, self._guard, batteries),
+            events=self.events,
         )
-        changes = StateChanges(self._rollouts, self._catalog, writing.when_done)
+        changes = StateChanges(self.rollouts, self.catalog, writing.when_done)
         operations = Operations(
-            fleet=FleetAnswers(self._registry, self._speeds, removal),
+            fleet=FleetAnswers(self.registry, self._speeds, removal),
             models=ModelAnswers(
-                self._registry,
-                self._catalog,
-                self._rollouts,
-                self._deployer,
-                self._events,
+                self.registry,
+                self.catalog,
+                self.rollouts,
+                self.deployer,
+                self.events,
                 speeds=self._speeds,
                 guard=self._guard,
-                profiling=Profiling(self._registry, outbox, settings.profile_silence_s),
+                profiling=Profiling(self.registry, outbox, settings.profile_silence_s),
                 changes=changes,
             ),
             plans=PlanAnswers(
-                self._registry,
-                self._catalog,
-                self._rollouts,
-                self._deployer,
+                self.registry,
+                self.catalog,
+                self.rollouts,
+                self.deployer,
                 speeds=self._speeds,
                 guard=self._guard,
                 changes=changes,
             ),
-            goals=GoalChanges(self._registry, self._catalog, self._deployer, changes, self._rollouts.unchecked),
-            studies=Studies(self._catalog, self._deployer, self._registry, settings.time_limit_s),
-            events=self._events,
+            goals=GoalChanges(self.registry, self.catalog, self.deployer, changes, self.rollouts.unchecked),
+            studies=Studies(self.catalog, self.deployer, self.registry, settings.time_limit_s),
+            events=self.events,
         )
         self._store_health = store.health
-        self._keeper = StoreKeeper(store, self._rollouts, self._catalog.tidy, self._events, self._deployer.store_healed)
+        self._keeper = StoreKeeper(store, self.rollouts, self.catalog.tidy, self.events, self.deployer.store_healed)
         self._inbox = Inbox(operations.perform, self._publish_reply, installed_version())
         self._artifacts = ArtifactServer(
             store.blobs,
@@ -207,14 +213,14 @@ class Service:
         )
         self._messages = NodeMessages(
             self._bus,
-            registry=self._registry,
+            registry=self.registry,
             clocks=self._clocks,
             traffic=self._traffic,
             speeds=self._speeds,
-            rollouts=self._rollouts,
-            deployer=self._deployer,
+            rollouts=self.rollouts,
+            deployer=self.deployer,
             guard=self._guard,
-            events=self._events,
+            events=self.events,
             seldom=self._seldom,
         )
         self._tasks: list[asyncio.Task[None]] = []
@@ -251,8 +257,8 @@ class Service:
             self._log.warning("runtime-conflict", text=conflict)
             self._warn(conflict)
         self._subscribe()
-        self._catalog.offer_all()
-        self._deployer.start()
+        self.catalog.offer_all()
+        self.deployer.start()
         running = (self._settle(), self._address.keep(), watch_clock("the controller", self._own_clock_stepped))
         self._tasks = [asyncio.create_task(work) for work in running]
         self._bus.start()
@@ -269,7 +275,7 @@ class Service:
         await self._inbox.close()
         await self._keeper.close()
         await self._guard.close()
-        await self._deployer.close()
+        await self.deployer.close()
         self._bus.publish(CONTROLLER_STATUS, self._status(online=False, artifacts=""))
         await self._bus.close()
         await self._artifacts.close()
@@ -287,7 +293,7 @@ class Service:
         bus.own(
             (row for row in own if row.placeholders),
             remove_unknown=True,
-            leave_retained=self._rollouts.state_is_new,
+            leave_retained=self.rollouts.state_is_new,
         )
 
     def _on_foreign(self, topic: str, payload: bytes) -> None:
@@ -298,7 +304,7 @@ class Service:
 
     def _on_event(self, topic: str, event: Event | None) -> None:
         if event is not None and (event.origin,) == EVENT.names(topic):
-            self._events.collect(event)
+            self.events.collect(event)
 
     def _on_malformed(self, topic: str, error: MalformedMessage) -> None:
         self._seldom.add(f"{topic} malformed", "malformed-message", str(error))
@@ -321,13 +327,13 @@ class Service:
             self._named.set_exception(NameTaken(sentence))
 
     def _on_oversize(self, oversize: Oversize) -> None:
-        self._events.add("message-too-large", oversize.sentence(str(self._bus.address)))
+        self.events.add("message-too-large", oversize.sentence(str(self._bus.address)))
 
     # --- small things ----------------------------------------------------------------------------------------------------
 
     def _own_clock_stepped(self, kind: str, text: str, data: Mapping[str, float]) -> None:
         self._clocks.own_clock_stepped(data["step_s"])
-        self._events.add(kind, text, data=data)
+        self.events.add(kind, text, data=data)
 
     def _publish_status(self) -> None:
         if self._connected.is_set() and not self._closing:
@@ -335,11 +341,11 @@ class Service:
             self._bus.publish(CONTROLLER_STATUS, status)
 
     def _node_addresses(self) -> list[tuple[str, str]]:
-        nodes = self._registry.nodes.items()
+        nodes = self.registry.nodes.items()
         return [(name, node.status.advertise) for name, node in nodes if node.status is not None and node.online]
 
     def _warn(self, text: str) -> None:
-        self._events.add("controller-warning", f"the controller: {text}")
+        self.events.add("controller-warning", f"the controller: {text}")
 
     def _status(self, *, online: bool, artifacts: str) -> ControllerStatus:
         return ControllerStatus(
@@ -355,11 +361,11 @@ class Service:
 
     def _metrics(self) -> bytes:
         return render_metrics(
-            self._registry,
-            self._catalog.records,
-            self._deployer.deployments,
+            self.registry,
+            self.catalog.records,
+            self.deployer.deployments,
             connected=self._bus.connected,
-            declined=self._deployer.declined.counts,
+            declined=self.deployer.declined.counts,
             writable=not self._store_health.cause,
         )
 
@@ -372,10 +378,10 @@ class Service:
     async def _settle(self) -> None:
         await self._connected.wait()
         await asyncio.sleep(SETTLE_S)
-        self._deployer.settle(patient=True)
+        self.deployer.settle(patient=True)
         self._guard.settle()
         await asyncio.sleep(PATIENCE_S)
-        self._deployer.settle(patient=False)
+        self.deployer.settle(patient=False)
 
 
 def _another_controller(where: str) -> str:

@@ -151,22 +151,22 @@ class Fleet:
     @property
     def registry(self) -> Registry:
         """What the controller knows of its nodes."""
-        return self.service._registry
+        return self.service.registry
 
     @property
     def deployer(self) -> Deployer:
         """What decides about plans."""
-        return self.service._deployer
+        return self.service.deployer
 
     @property
     def rollouts(self) -> Rollouts:
         """What brings plans to nodes."""
-        return self.service._rollouts
+        return self.service.rollouts
 
     @property
     def fallbacks(self) -> Fallbacks:
         """What plans for the loss of nodes."""
-        return self.deployer._fallbacks
+        return self.service.fallbacks
 
     async def until_settled(self) -> None:
         """Wait until a restarted controller waits for no node any more and has looked at fallbacks again."""
@@ -174,12 +174,12 @@ class Fleet:
 
     def told(self, *kinds: str) -> list[Event]:
         """Events of these kinds or histories, the oldest first."""
-        return self.service._events.last(100_000, EventSelection(kinds=kinds))
+        return self.service.events.last(100_000, EventSelection(kinds=kinds))
 
     @property
     def models(self) -> Mapping[str, ModelRecord]:
         """Models that were added."""
-        return self.service._catalog.records
+        return self.service.catalog.records
 
     def plan(self, model: str) -> PlanRecord:
         plan = self.deployer.deployments[model].active
