@@ -30,7 +30,8 @@ from edgesplit.errors import ArtifactCorrupt, ArtifactError, ArtifactMissing, Ca
 from edgesplit.retrying import Retry, RetryRule, retry_after
 from edgesplit_agent.artifacts.cache_locks import Leases, claimed, folder_lock, is_claimed
 from edgesplit_agent.artifacts.sources import CONTROLLER, Source, in_order
-from edgesplit_agent.artifacts.transfer import Transfers, adopt, size_of
+from edgesplit_agent.artifacts.transfer import Transfers, size_of
+from edgesplit_agent.artifacts.verification import adopt_verified
 
 __all__ = ["BlobCache"]
 
@@ -253,7 +254,7 @@ class BlobCache:
         suspects = self._contributors.setdefault(digest, set())
         try:
             await self._transfers.download(source, digest, partial, nbytes)
-            await asyncio.to_thread(adopt, partial, self.path(digest), digest)
+            await asyncio.to_thread(adopt_verified, partial, self.path(digest), digest)
             self._touched(digest)
         except ArtifactCorrupt:
             # Emptied, not removed: its claim lies on the file, not on its name.

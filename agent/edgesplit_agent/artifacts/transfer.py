@@ -1,15 +1,13 @@
 """HTTP transfers of blobs: who holds them, how far away they are, and their bytes.
 
 Owns: the client side of the artifact routes. Its rule: nothing a source says is believed; a peer's download ends at
-the size its blob has, and bytes count only once they hash to the blob's name. Not here: the order of sources
+the size its blob has, and bytes count only once they are verified (`verification.py`). Not here: the order of sources
 (`sources.py`), the folder and its bookkeeping (`cache.py`), serving (`artifacts/blob_server.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -20,7 +18,7 @@ import msgspec
 from edgesplit.errors import ArtifactCorrupt, ArtifactMissing
 from edgesplit_agent.artifacts.sources import Source
 
-__all__ = ["Transfers", "adopt", "size_of"]
+__all__ = ["Transfers", "size_of"]
 
 CHUNK_BYTES = 1 << 20
 STALL_S = 30.0
@@ -127,18 +125,3 @@ def size_of(path: Path) -> int | None:
         return path.stat().st_size
     except FileNotFoundError:
         return None
-
-
-def adopt(partial: Path, path: Path, digest: str) -> Path:
-    """Give a complete download its final name, once its bytes are what they should be.
-
-    Raises:
-        ArtifactCorrupt: They are not.
-    """
-    with partial.open("rb") as file:
-        actual = hashlib.file_digest(file, "sha256").hexdigest()
-        os.fsync(file.fileno())
-    if actual != digest:
-        raise ArtifactCorrupt(f"blob {digest[:12]} arrived with other bytes than its name says ({actual[:12]})")
-    partial.replace(path)
-    return path
