@@ -1,7 +1,7 @@
 """Replanning: every deployed model is planned again by itself whenever the fleet has changed enough.
 
 Owns: watching the fleet for each model, and trying again what was given up. Its rule: what only scatters states no problem,
-and a defect in planning one model ends nothing else. Not here: whether a change counts (`changes/relevance.py`), changing a
+and a defect in planning one model ends nothing else. Not here: whether a change counts (`relevance.py`), changing a
 plan (`plan_change.py`).
 """
 
