@@ -33,7 +33,7 @@ from bench.random_plans import PlacedPlan, placed_plan, placement_problem, rando
 from bench.zoo.builder import GraphBuilder
 from demo.fleet import EmulatedNode, LocalFleet, free_port
 from edgesplit_agent.compute.session_pool import RuntimeOptions, open_session
-from edgesplit_controller.embedded_broker import EmbeddedBroker
+from edgesplit_controller.broker.embedded_broker import EmbeddedBroker
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.importing.importer import import_model
 from edgesplit_controller.graph.model_graph import ModelGraph

@@ -34,7 +34,7 @@ from bench.random_plans import placed_plan, placement_problem, random_inputs
 from demo.fleet import EmulatedNode, LocalFleet, free_port
 from edgesplit.client.asynchronous import AsyncClient
 from edgesplit.errors import EdgesplitError
-from edgesplit_controller.embedded_broker import EmbeddedBroker
+from edgesplit_controller.broker.embedded_broker import EmbeddedBroker
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.importing.importer import import_model
 

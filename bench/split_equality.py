@@ -27,7 +27,7 @@ from bench.live_plans import PlanPusher
 from bench.random_plans import NODES, random_inputs, random_plan, relative_difference, run_in_process
 from demo.fleet import EmulatedNode, LocalFleet, free_port
 from edgesplit.client.asynchronous import AsyncClient
-from edgesplit_controller.embedded_broker import EmbeddedBroker
+from edgesplit_controller.broker.embedded_broker import EmbeddedBroker
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.importing.importer import import_model
 from edgesplit_controller.graph.model_graph import ModelGraph

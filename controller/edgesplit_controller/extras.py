@@ -1,7 +1,7 @@
 """Whether what the controller and splitctl need beside the client library is installed.
 
 Owns: the names of those packages' modules, and the sentence where one is missing. Its rule: looked up, not imported. Not
-here: optional features with packages of their own (`cli/model_files/torch_export.py`, `embedded_broker.py`).
+here: optional features with packages of their own (`cli/model_files/torch_export.py`, `broker/embedded_broker.py`).
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def main(path: Path | None, print_config: bool, log_level: str) -> None:
 
 
 async def _run(configuration: ControllerConfiguration) -> None:
-    from edgesplit_controller.embedded_broker import EmbeddedBroker  # noqa: PLC0415 - --print-config needs none of it
+    from edgesplit_controller.broker.embedded_broker import EmbeddedBroker  # noqa: PLC0415 - --print-config needs none of it
     from edgesplit_controller.service import Service  # noqa: PLC0415
     from edgesplit_controller.storage.store import Store  # noqa: PLC0415
 

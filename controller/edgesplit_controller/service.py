@@ -1,7 +1,7 @@
-"""The controller, put together on one event loop.
+"""The controller on one event loop: its connection, its registration, its start and its end.
 
-Owns: wiring bus, registry, catalog, deployer, artifact server and inbox; which topic feeds what. Its rule: handlers
-only hand over; a malformed payload becomes an event and nothing stops. Not here: any decision.
+Owns: what connects the parts to broker and network. Its rule: handlers only hand over; a malformed payload becomes an event
+and nothing stops. Not here: the making of the parts (`assembly.py`), what nodes say (`node_messages.py`), any decision.
 """
 
 from __future__ import annotations
@@ -24,38 +24,14 @@ from edgesplit.mqtt.packet_limit import Oversize
 from edgesplit.operations.operation import OPERATION_REQUEST, REPLY, Reply
 from edgesplit.release import PROTOCOL, installed_version
 from edgesplit.topic_table import written_by
-from edgesplit_controller.answering.dispatch import Operations
-from edgesplit_controller.answering.fleet_answers import FleetAnswers
-from edgesplit_controller.answering.goal_changes import GoalChanges
 from edgesplit_controller.answering.inbox import Inbox
-from edgesplit_controller.answering.model_answers import ModelAnswers
-from edgesplit_controller.answering.node_removal import NodeRemoval
-from edgesplit_controller.answering.plan_answers import PlanAnswers
-from edgesplit_controller.answering.state_changes import StateChanges
-from edgesplit_controller.answering.studies import Studies
 from edgesplit_controller.artifacts.artifact_address import ArtifactAddress
 from edgesplit_controller.artifacts.artifact_server import ArtifactServer
+from edgesplit_controller.assembly import make_deciders, make_knowledge, make_operations
 from edgesplit_controller.configuration import ControllerConfiguration, tcp_address
-from edgesplit_controller.deciding.battery_floors import BatteryFloors
-from edgesplit_controller.deciding.deployer import Deployer
-from edgesplit_controller.deciding.fallbacks import Fallbacks
-from edgesplit_controller.deciding.noise_guard import NoiseGuard
-from edgesplit_controller.deciding.plan_maker import PlanMaker
-from edgesplit_controller.event_log import EventLog
-from edgesplit_controller.fleet.node_clocks import NodeClocks
-from edgesplit_controller.fleet.node_speeds import Speeds
-from edgesplit_controller.fleet.profiling_progress import Profiling
-from edgesplit_controller.fleet.registry import Registry
-from edgesplit_controller.fleet.traffic import Traffic
 from edgesplit_controller.metrics import render_metrics
-from edgesplit_controller.models.catalog import Catalog
 from edgesplit_controller.node_messages import NodeMessages
-from edgesplit_controller.outbox import BusOutbox
 from edgesplit_controller.rate_limited_events import RateLimitedEvents
-from edgesplit_controller.rollout.activation import Activation
-from edgesplit_controller.rollout.driver import Rollouts
-from edgesplit_controller.rollout.noise_checks import shadowing_of
-from edgesplit_controller.storage.blob_writes import BlobWrites
 from edgesplit_controller.storage.store import Store
 from edgesplit_controller.storage.store_keeper import StoreKeeper
 
@@ -75,20 +51,13 @@ class Service:
         store: The folder, already held.
 
     Attributes:
-        registry: What it knows of its nodes.
-        catalog: Models that were added.
-        rollouts: What brings plans to nodes.
-        deployer: What decides about plans.
-        fallbacks: What plans for the loss of nodes.
-        events: What happened.
+        known: What it knows of nodes, models and plans.
+        decide: What decides over plans.
     """
 
     def __init__(self, configuration: ControllerConfiguration, store: Store) -> None:
         self._configuration = configuration
         self._log = structlog.get_logger(part="controller")
-        self.registry = Registry()
-        self._clocks = NodeClocks(time.monotonic, time.time)
-        self._traffic = Traffic(time.monotonic)
         self._instance = secrets.token_hex(8)
         offline = self._status(online=False, artifacts="")
         self._bus = MessageBus(
@@ -102,98 +71,15 @@ class Service:
             on_refused=self._on_refused,
             on_oversize=self._on_oversize,
         )
-        self.events = EventLog(store.events, self._publish_event)
-        self._seldom = RateLimitedEvents(self.events, time.monotonic)
-        outbox = BusOutbox(self._bus, lambda: self.registry.nodes)
         settings = configuration.planning
-        metrics = configuration.models.metrics
-        state = store.load_state()
-        self.catalog = Catalog(store, self.registry, outbox, metrics, removed=state.removed)
-        self.rollouts = Rollouts(
-            state,
-            save=store.save_state,
-            registry=self.registry,
-            events=self.events,
-            outbox=outbox,
-            clock=time.monotonic,
-            most_s=settings.prepare_limit_s,
-            shadowing=shadowing_of(self.catalog.records, settings),
-        )
-        self._speeds = Speeds(
-            self.registry,
-            self.catalog.records,
-            lambda: self.rollouts.state.deployments,
-            change=settings.change_threshold,
-            clock=time.monotonic,
-            remembered=store.load_speeds(),
-            save=store.save_speeds,
-        )
-        writing, heavy = BlobWrites(), asyncio.Lock()
-        self.fallbacks = Fallbacks(
-            self.rollouts,
-            registry=self.registry,
-            models=self.catalog.records,
-            blobs=store.blobs,
-            writing=writing,
-            events=self.events,
-            settings=settings,
-        )
-        maker = PlanMaker(self.registry, self._speeds, settings, heavy)
-        batteries = BatteryFloors(self.registry, self._traffic, self.events, settings.thresholds, clock=time.monotonic)
-        self.deployer = Deployer(
-            self.rollouts,
-            registry=self.registry,
-            models=self.catalog.records,
-            maker=maker,
-            batteries=batteries,
-            fallbacks=self.fallbacks,
-            activation=Activation(
-                self.rollouts, self.registry, store.blobs, writing=writing, events=self.events, heavy=heavy
-            ),
-            events=self.events,
-            settings=settings,
-            clock=time.monotonic,
-        )
-        self._guard = NoiseGuard(
-            self.rollouts, self.deployer, maker, models=self.catalog.records, events=self.events, settings=settings
-        )
-        removal = NodeRemoval(
-            self._bus,
-            registry=self.registry,
-            rollouts=self.rollouts,
-            deployer=self.deployer,
-            remembering=(self.registry, self.rollouts, self._speeds, self._traffic, self._guard, batteries),
-            events=self.events,
-        )
-        changes = StateChanges(self.rollouts, self.catalog, writing.when_done)
-        operations = Operations(
-            fleet=FleetAnswers(self.registry, self._speeds, removal),
-            models=ModelAnswers(
-                self.registry,
-                self.catalog,
-                self.rollouts,
-                self.deployer,
-                self.events,
-                speeds=self._speeds,
-                guard=self._guard,
-                profiling=Profiling(self.registry, outbox, settings.profile_silence_s),
-                changes=changes,
-            ),
-            plans=PlanAnswers(
-                self.registry,
-                self.catalog,
-                self.rollouts,
-                self.deployer,
-                speeds=self._speeds,
-                guard=self._guard,
-                changes=changes,
-            ),
-            goals=GoalChanges(self.registry, self.catalog, self.deployer, changes, self.rollouts.unchecked),
-            studies=Studies(self.catalog, self.deployer, self.registry, settings.time_limit_s),
-            events=self.events,
-        )
+        self.known = known = make_knowledge(configuration, store, self._bus)
+        self.decide = decide = make_deciders(known, store, settings)
+        operations = make_operations(known, decide, self._bus, settings)
+        self._seldom = RateLimitedEvents(known.events, time.monotonic)
         self._store_health = store.health
-        self._keeper = StoreKeeper(store, self.rollouts, self.catalog.tidy, self.events, self.deployer.store_healed)
+        self._keeper = StoreKeeper(
+            store, known.rollouts, known.catalog.tidy, known.events, decide.deployer.store_healed
+        )
         self._inbox = Inbox(operations.perform, self._publish_reply, installed_version())
         self._artifacts = ArtifactServer(
             store.blobs,
@@ -213,14 +99,14 @@ class Service:
         )
         self._messages = NodeMessages(
             self._bus,
-            registry=self.registry,
-            clocks=self._clocks,
-            traffic=self._traffic,
-            speeds=self._speeds,
-            rollouts=self.rollouts,
-            deployer=self.deployer,
-            guard=self._guard,
-            events=self.events,
+            registry=known.registry,
+            clocks=known.clocks,
+            traffic=known.traffic,
+            speeds=known.speeds,
+            rollouts=known.rollouts,
+            deployer=decide.deployer,
+            guard=decide.guard,
+            events=known.events,
             seldom=self._seldom,
         )
         self._tasks: list[asyncio.Task[None]] = []
@@ -257,8 +143,8 @@ class Service:
             self._log.warning("runtime-conflict", text=conflict)
             self._warn(conflict)
         self._subscribe()
-        self.catalog.offer_all()
-        self.deployer.start()
+        self.known.catalog.offer_all()
+        self.decide.deployer.start()
         running = (self._settle(), self._address.keep(), watch_clock("the controller", self._own_clock_stepped))
         self._tasks = [asyncio.create_task(work) for work in running]
         self._bus.start()
@@ -274,8 +160,8 @@ class Service:
             task.cancel()
         await self._inbox.close()
         await self._keeper.close()
-        await self._guard.close()
-        await self.deployer.close()
+        await self.decide.guard.close()
+        await self.decide.deployer.close()
         self._bus.publish(CONTROLLER_STATUS, self._status(online=False, artifacts=""))
         await self._bus.close()
         await self._artifacts.close()
@@ -293,7 +179,7 @@ class Service:
         bus.own(
             (row for row in own if row.placeholders),
             remove_unknown=True,
-            leave_retained=self.rollouts.state_is_new,
+            leave_retained=self.known.rollouts.state_is_new,
         )
 
     def _on_foreign(self, topic: str, payload: bytes) -> None:
@@ -304,7 +190,7 @@ class Service:
 
     def _on_event(self, topic: str, event: Event | None) -> None:
         if event is not None and (event.origin,) == EVENT.names(topic):
-            self.events.collect(event)
+            self.known.events.collect(event)
 
     def _on_malformed(self, topic: str, error: MalformedMessage) -> None:
         self._seldom.add(f"{topic} malformed", "malformed-message", str(error))
@@ -327,13 +213,13 @@ class Service:
             self._named.set_exception(NameTaken(sentence))
 
     def _on_oversize(self, oversize: Oversize) -> None:
-        self.events.add("message-too-large", oversize.sentence(str(self._bus.address)))
+        self.known.events.add("message-too-large", oversize.sentence(str(self._bus.address)))
 
     # --- small things ----------------------------------------------------------------------------------------------------
 
     def _own_clock_stepped(self, kind: str, text: str, data: Mapping[str, float]) -> None:
-        self._clocks.own_clock_stepped(data["step_s"])
-        self.events.add(kind, text, data=data)
+        self.known.clocks.own_clock_stepped(data["step_s"])
+        self.known.events.add(kind, text, data=data)
 
     def _publish_status(self) -> None:
         if self._connected.is_set() and not self._closing:
@@ -341,11 +227,11 @@ class Service:
             self._bus.publish(CONTROLLER_STATUS, status)
 
     def _node_addresses(self) -> list[tuple[str, str]]:
-        nodes = self.registry.nodes.items()
+        nodes = self.known.registry.nodes.items()
         return [(name, node.status.advertise) for name, node in nodes if node.status is not None and node.online]
 
     def _warn(self, text: str) -> None:
-        self.events.add("controller-warning", f"the controller: {text}")
+        self.known.events.add("controller-warning", f"the controller: {text}")
 
     def _status(self, *, online: bool, artifacts: str) -> ControllerStatus:
         return ControllerStatus(
@@ -361,27 +247,24 @@ class Service:
 
     def _metrics(self) -> bytes:
         return render_metrics(
-            self.registry,
-            self.catalog.records,
-            self.deployer.deployments,
+            self.known.registry,
+            self.known.catalog.records,
+            self.decide.deployer.deployments,
             connected=self._bus.connected,
-            declined=self.deployer.declined.counts,
+            declined=self.decide.deployer.declined.counts,
             writable=not self._store_health.cause,
         )
 
     def _publish_reply(self, client: str, reply: Reply) -> bool:
         return self._bus.publish(REPLY, reply, client)
 
-    def _publish_event(self, event: Event) -> None:
-        self._bus.publish(EVENT, event, event.origin)
-
     async def _settle(self) -> None:
         await self._connected.wait()
         await asyncio.sleep(SETTLE_S)
-        self.deployer.settle(patient=True)
-        self._guard.settle()
+        self.decide.deployer.settle(patient=True)
+        self.decide.guard.settle()
         await asyncio.sleep(PATIENCE_S)
-        self.deployer.settle(patient=False)
+        self.decide.deployer.settle(patient=False)
 
 
 def _another_controller(where: str) -> str:

@@ -33,7 +33,7 @@ LATE = {
     "controller/edgesplit_controller/cli/": "splitctl --help must not wait for what a command needs",
     "controller/edgesplit_controller/main.py": "--print-config must not, either",
     "agent/edgesplit_agent/main.py": "as the controller's; and one heap is asked for before libraries allocate from several",
-    "controller/edgesplit_controller/embedded_broker.py": "amqtt is an extra",
+    "controller/edgesplit_controller/broker/embedded_broker.py": "amqtt is an extra",
     "shared/edgesplit/wire/codecs/lossless.py": "zstandard is no dependency of the client library",
     "shared/edgesplit/__init__.py": "a program that imports edgesplit pays for what it uses",
 }

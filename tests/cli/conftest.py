@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from demo.fleet import free_port
+from edgesplit_controller.broker.embedded_broker import EmbeddedBroker
 from edgesplit_controller.cli.entry import main
-from edgesplit_controller.embedded_broker import EmbeddedBroker
 from tests.cli.fakes import FakeController
 
 

@@ -23,6 +23,7 @@ from edgesplit.mqtt.bus import MessageBus
 from edgesplit.operations.model_operations import AddModel
 from edgesplit.operations.operation import OPERATION_REQUEST, REPLY, Operation, OperationRequest, Reply
 from edgesplit.release import PROTOCOL
+from edgesplit_controller.broker.embedded_broker import EmbeddedBroker
 from edgesplit_controller.configuration import (
     ArtifactsSection,
     ControllerBrokerSection,
@@ -35,7 +36,6 @@ from edgesplit_controller.deciding.changes.fleet_snapshot import FleetSnapshot
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.deciding.fallbacks import Fallbacks
 from edgesplit_controller.deciding.plan_maker import PlanMaker
-from edgesplit_controller.embedded_broker import EmbeddedBroker
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.rollout.driver import Rollouts
@@ -151,22 +151,22 @@ class Fleet:
     @property
     def registry(self) -> Registry:
         """What the controller knows of its nodes."""
-        return self.service.registry
+        return self.service.known.registry
 
     @property
     def deployer(self) -> Deployer:
         """What decides about plans."""
-        return self.service.deployer
+        return self.service.decide.deployer
 
     @property
     def rollouts(self) -> Rollouts:
         """What brings plans to nodes."""
-        return self.service.rollouts
+        return self.service.known.rollouts
 
     @property
     def fallbacks(self) -> Fallbacks:
         """What plans for the loss of nodes."""
-        return self.service.fallbacks
+        return self.service.decide.fallbacks
 
     async def until_settled(self) -> None:
         """Wait until a restarted controller waits for no node any more and has looked at fallbacks again."""
@@ -174,12 +174,12 @@ class Fleet:
 
     def told(self, *kinds: str) -> list[Event]:
         """Events of these kinds or histories, the oldest first."""
-        return self.service.events.last(100_000, EventSelection(kinds=kinds))
+        return self.service.known.events.last(100_000, EventSelection(kinds=kinds))
 
     @property
     def models(self) -> Mapping[str, ModelRecord]:
         """Models that were added."""
-        return self.service.catalog.records
+        return self.service.known.catalog.records
 
     def plan(self, model: str) -> PlanRecord:
         plan = self.deployer.deployments[model].active

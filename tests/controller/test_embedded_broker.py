@@ -16,7 +16,7 @@ from edgesplit.errors import BrokerUnreachable, InvalidConfiguration
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.mqtt.paho_client import KEEP_ALIVE_S
 from edgesplit.mqtt.topic import Topic
-from edgesplit_controller.embedded_broker import EmbeddedBroker
+from edgesplit_controller.broker.embedded_broker import EmbeddedBroker
 
 
 class Note(msgspec.Struct, frozen=True):

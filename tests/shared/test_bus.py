@@ -12,7 +12,7 @@ from edgesplit.errors import BrokerUnreachable, InvalidConfiguration, MalformedM
 from edgesplit.mqtt.broker_address import BrokerAddress
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.mqtt.topic import Topic
-from edgesplit_controller.embedded_broker import EmbeddedBroker
+from edgesplit_controller.broker.embedded_broker import EmbeddedBroker
 from tests.brokers import publish_bytes
 from tests.waiting import until
 

@@ -18,11 +18,11 @@ from edgesplit_agent.compute.lending_loop import LendingLoop
 from edgesplit_agent.compute.prepacking import packed_graphs, prepacked_format
 from edgesplit_agent.compute.prepacking.packed_graphs import PackedGraphs
 from edgesplit_agent.compute.runtime import RuntimeOptions
-from edgesplit_controller import prompt_broker
+from edgesplit_controller.broker import prompt_broker
+from edgesplit_controller.broker.embedded_broker import EmbeddedBroker
+from edgesplit_controller.broker.prompt_broker import make_broker
 from edgesplit_controller.cli.model_files import torch_trees
 from edgesplit_controller.cli.model_files.torch_trees import leaves, named_leaves
-from edgesplit_controller.embedded_broker import EmbeddedBroker
-from edgesplit_controller.prompt_broker import make_broker
 from tests.agent.graphs import Blobs
 from tests.agent.test_packing import layers, part
 from tests.controller.test_embedded_broker import NOTE, Note

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from edgesplit.operations.event_operations import EventOperation
+from edgesplit.operations.event_operations import ListEvents
 from edgesplit.operations.fleet_operations import FleetOperation
 from edgesplit.operations.goal_operations import GoalOperation
 from edgesplit.operations.model_operations import ModelOperation
@@ -62,6 +62,8 @@ class Operations:
             return await self._goals.answer(operation, progress)
         if isinstance(operation, StudyOperation):
             return await self._studies.answer(operation, progress)
-        if isinstance(operation, EventOperation):
-            return self._events.last(operation.limit, operation.selection)
-        assert_never(operation)
+        match operation:
+            case ListEvents():
+                return self._events.last(operation.limit, operation.selection)
+            case _:
+                assert_never(operation)

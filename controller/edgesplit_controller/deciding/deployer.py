@@ -12,11 +12,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 
-from edgesplit.errors import (
-    ChangeUnderWay,
-    NotDeployed,
-    NotProfiledYet,
-)
+from edgesplit.errors import ChangeUnderWay, NotDeployed, NotProfiledYet
 from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.problem import Problem

@@ -23,7 +23,7 @@ from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.rollout.desired_state import stepped
 from edgesplit_controller.rollout.noise_checks import unchecked_bound
-from edgesplit_controller.rollout.publisher import Outbox, Publisher
+from edgesplit_controller.rollout.publisher import Outbox, StatePublisher
 from edgesplit_controller.rollout.steps import Notice, World, advance, begin, remaining_s, with_fallbacks
 from edgesplit_controller.stating.goals import goals_text
 from edgesplit_controller.storage.deployment_state import DeploymentState, FallbackRecord, PlanRecord, State
@@ -96,7 +96,7 @@ class Rollouts:
         self._save = save
         self._registry = registry
         self._events = events
-        self._publisher = Publisher(outbox, registry, shadowing)
+        self._publisher = StatePublisher(outbox, registry, shadowing)
         self._clock = clock
         self.state_is_new = state == State()
         self._wall_clock = wall_clock

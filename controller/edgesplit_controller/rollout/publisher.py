@@ -16,7 +16,7 @@ from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.rollout.desired_state import desired_states
 from edgesplit_controller.storage.deployment_state import DeploymentState, PlanRecord
 
-__all__ = ["Outbox", "Publisher"]
+__all__ = ["Outbox", "StatePublisher"]
 
 
 class Outbox(Protocol):
@@ -48,7 +48,7 @@ class _Told:
     deployment: Deployment | None = None
 
 
-class Publisher:
+class StatePublisher:
     """Tells of all models.
 
     Args:

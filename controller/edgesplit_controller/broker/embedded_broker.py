@@ -108,7 +108,7 @@ class EmbeddedBroker:
         self._stop = asyncio.Event()
         try:
             # amqtt is an extra, and heavy: nothing of it is imported before somebody wants a broker.
-            from edgesplit_controller.prompt_broker import make_broker  # noqa: PLC0415
+            from edgesplit_controller.broker.prompt_broker import make_broker  # noqa: PLC0415
 
             for name in ("amqtt", "transitions"):
                 # Every packet is a log line at INFO, and every lost client one at WARNING.

@@ -1,7 +1,7 @@
 """amqtt's broker without three stalls that lose or delay messages; overrides private parts of amqtt.
 
 Owns: every use of what amqtt does not promise. Its rule: tried with the versions of `TRIED`; with any other the broker is
-amqtt's own, which works and stalls now and then. Not here: its thread and its address (`embedded_broker.py`).
+amqtt's own, which works and stalls now and then. Not here: its thread and its address (`broker/embedded_broker.py`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,181 @@
+"""The controller's parts, made in the order in which they need each other: what it knows, what decides, what answers.
+
+Its rule: it only makes them; nothing is started here. Not here: connection and registration (`service.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from edgesplit.control.event_messages import EVENT, Event
+from edgesplit.mqtt.bus import MessageBus
+from edgesplit_controller.answering.dispatch import Operations
+from edgesplit_controller.answering.fleet_answers import FleetAnswers
+from edgesplit_controller.answering.goal_changes import GoalChanges
+from edgesplit_controller.answering.model_answers import ModelAnswers
+from edgesplit_controller.answering.node_removal import NodeRemoval
+from edgesplit_controller.answering.plan_answers import PlanAnswers
+from edgesplit_controller.answering.state_changes import StateChanges
+from edgesplit_controller.answering.studies import Studies
+from edgesplit_controller.configuration import ControllerConfiguration, PlanningSection
+from edgesplit_controller.deciding.battery_floors import BatteryFloors
+from edgesplit_controller.deciding.deployer import Deployer
+from edgesplit_controller.deciding.fallbacks import Fallbacks
+from edgesplit_controller.deciding.noise_guard import NoiseGuard
+from edgesplit_controller.deciding.plan_maker import PlanMaker
+from edgesplit_controller.event_log import EventLog
+from edgesplit_controller.fleet.node_clocks import NodeClocks
+from edgesplit_controller.fleet.node_speeds import Speeds
+from edgesplit_controller.fleet.profiling_progress import Profiling
+from edgesplit_controller.fleet.registry import Registry
+from edgesplit_controller.fleet.traffic import Traffic
+from edgesplit_controller.models.catalog import Catalog
+from edgesplit_controller.outbox import BusOutbox
+from edgesplit_controller.rollout.activation import Activation
+from edgesplit_controller.rollout.driver import Rollouts
+from edgesplit_controller.rollout.noise_checks import shadowing_of
+from edgesplit_controller.storage.blob_writes import BlobWrites
+from edgesplit_controller.storage.store import Store
+
+__all__ = ["Deciders", "Knowledge", "make_deciders", "make_knowledge", "make_operations"]
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What is known of nodes, models and what they serve.
+
+    Attributes:
+        outbox: Where nodes are told.
+        writing: Blobs that nobody names yet.
+    """
+
+    registry: Registry
+    clocks: NodeClocks
+    traffic: Traffic
+    events: EventLog
+    catalog: Catalog
+    rollouts: Rollouts
+    speeds: Speeds
+    outbox: BusOutbox
+    writing: BlobWrites
+
+
+@dataclass(frozen=True)
+class Deciders:
+    """What decides over plans."""
+
+    deployer: Deployer
+    guard: NoiseGuard
+    batteries: BatteryFloors
+    fallbacks: Fallbacks
+
+
+def make_knowledge(configuration: ControllerConfiguration, store: Store, bus: MessageBus) -> Knowledge:
+    """Read what is remembered.
+
+    Raises:
+        InvalidConfiguration: A file of the store is damaged.
+    """
+
+    def publish(event: Event) -> None:
+        bus.publish(EVENT, event, event.origin)
+
+    settings, state, registry = configuration.planning, store.load_state(), Registry()
+    events, outbox = EventLog(store.events, publish), BusOutbox(bus, lambda: registry.nodes)
+    catalog = Catalog(store, registry, outbox, configuration.models.metrics, removed=state.removed)
+    rollouts = Rollouts(
+        state,
+        save=store.save_state,
+        registry=registry,
+        events=events,
+        outbox=outbox,
+        clock=time.monotonic,
+        most_s=settings.prepare_limit_s,
+        shadowing=shadowing_of(catalog.records, settings),
+    )
+    speeds = Speeds(
+        registry,
+        catalog.records,
+        lambda: rollouts.state.deployments,
+        change=settings.change_threshold,
+        clock=time.monotonic,
+        remembered=store.load_speeds(),
+        save=store.save_speeds,
+    )
+    clocks, traffic = NodeClocks(time.monotonic, time.time), Traffic(time.monotonic)
+    return Knowledge(registry, clocks, traffic, events, catalog, rollouts, speeds, outbox, BlobWrites())
+
+
+def make_deciders(known: Knowledge, store: Store, settings: PlanningSection) -> Deciders:
+    """Make what decides over plans."""
+    heavy = asyncio.Lock()
+    fallbacks = Fallbacks(
+        known.rollouts,
+        registry=known.registry,
+        models=known.catalog.records,
+        blobs=store.blobs,
+        writing=known.writing,
+        events=known.events,
+        settings=settings,
+    )
+    maker = PlanMaker(known.registry, known.speeds, settings, heavy)
+    batteries = BatteryFloors(known.registry, known.traffic, known.events, settings.thresholds, clock=time.monotonic)
+    deployer = Deployer(
+        known.rollouts,
+        registry=known.registry,
+        models=known.catalog.records,
+        maker=maker,
+        batteries=batteries,
+        fallbacks=fallbacks,
+        activation=Activation(
+            known.rollouts, known.registry, store.blobs, writing=known.writing, events=known.events, heavy=heavy
+        ),
+        events=known.events,
+        settings=settings,
+        clock=time.monotonic,
+    )
+    guard = NoiseGuard(
+        known.rollouts, deployer, maker, models=known.catalog.records, events=known.events, settings=settings
+    )
+    return Deciders(deployer, guard, batteries, fallbacks)
+
+
+def make_operations(known: Knowledge, decide: Deciders, bus: MessageBus, settings: PlanningSection) -> Operations:
+    """Make what carries out splitctl's operations."""
+    removal = NodeRemoval(
+        bus,
+        registry=known.registry,
+        rollouts=known.rollouts,
+        deployer=decide.deployer,
+        remembering=(known.registry, known.rollouts, known.speeds, known.traffic, decide.guard, decide.batteries),
+        events=known.events,
+    )
+    changes = StateChanges(known.rollouts, known.catalog, known.writing.when_done)
+    return Operations(
+        fleet=FleetAnswers(known.registry, known.speeds, removal),
+        models=ModelAnswers(
+            known.registry,
+            known.catalog,
+            known.rollouts,
+            decide.deployer,
+            known.events,
+            speeds=known.speeds,
+            guard=decide.guard,
+            profiling=Profiling(known.registry, known.outbox, settings.profile_silence_s),
+            changes=changes,
+        ),
+        plans=PlanAnswers(
+            known.registry,
+            known.catalog,
+            known.rollouts,
+            decide.deployer,
+            speeds=known.speeds,
+            guard=decide.guard,
+            changes=changes,
+        ),
+        goals=GoalChanges(known.registry, known.catalog, decide.deployer, changes, known.rollouts.unchecked),
+        studies=Studies(known.catalog, decide.deployer, known.registry, settings.time_limit_s),
+        events=known.events,
+    )

@@ -1,0 +1,1 @@
+"""The broker in the controller's process: for the demo on one machine, and for tests."""
