@@ -10,7 +10,7 @@ from edgesplit.errors import InvalidInput, PlanInfeasible
 from edgesplit.planning.goals import Goals, PinRule
 from edgesplit_controller.graph.model_graph import GraphOperator, GraphTensor, ModelGraph, Unit
 from edgesplit_controller.stating.goals import goals_text, with_forbidden, with_pin, without_forbidden, without_pin
-from edgesplit_controller.stating.pinning import allowed_nodes, check_rule, pin_row, selected
+from edgesplit_controller.stating.pinning import allowed_nodes, check_rule, reach, selected
 
 NAMES = ("conv0", "relu0", "conv1", "relu1")
 
@@ -70,16 +70,16 @@ def test_a_pin_that_selects_nothing_is_refused(rule: PinRule) -> None:
 
 
 def test_a_pin_on_one_operator_pins_its_unit_and_says_so() -> None:
-    row = pin_row(graph(), pattern("relu1", "edge"), "device")
-    assert (row.select, row.nodes, row.operators, row.units, row.also) == (
+    row = reach(graph(), pattern("relu1", "edge"), "device")
+    assert (row.selector, row.nodes, row.operators, row.units, row.also) == (
         "relu1",
         ("edge",),
         ("relu1",),
         ("conv1",),
         ("conv1",),
     )
-    assert pin_row(graph(), PinRule(kind="input"), "device").nodes == ("device",)
-    assert pin_row(graph(), PinRule(kind="input"), None).nodes == ()
+    assert reach(graph(), PinRule(kind="input"), "device").nodes == ("device",)
+    assert reach(graph(), PinRule(kind="input"), None).nodes == ()
 
 
 USABLE = ("device", "edge", "cloud")

@@ -25,13 +25,14 @@ from edgesplit.operations.goal_operations import (
 )
 from edgesplit.planning.goals import Goals
 from edgesplit_controller.answering.inbox import Progress
+from edgesplit_controller.answering.plan_documents import pin_rows
 from edgesplit_controller.answering.state_changes import StateChanges
 from edgesplit_controller.deciding.changes.trigger import ModelChange
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.catalog import Catalog
 from edgesplit_controller.stating.goals import merged_goals, with_forbidden, with_pin, without_forbidden, without_pin
-from edgesplit_controller.stating.pinning import check_rule, pin_rows
+from edgesplit_controller.stating.pinning import check_rule
 
 __all__ = ["GoalChanges"]
 

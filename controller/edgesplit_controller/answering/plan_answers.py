@@ -26,7 +26,7 @@ from edgesplit.operations.plan_operations import (
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.answering.active_plan import active_plan
 from edgesplit_controller.answering.inbox import Progress
-from edgesplit_controller.answering.plan_documents import fallback_rows, measured_noise, plan_document
+from edgesplit_controller.answering.plan_documents import fallback_rows, measured_noise, pin_rows, plan_document
 from edgesplit_controller.answering.state_changes import StateChanges
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.deciding.noise_guard import NoiseGuard
@@ -34,7 +34,6 @@ from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.catalog import Catalog
 from edgesplit_controller.rollout.driver import Rollouts
-from edgesplit_controller.stating.pinning import pin_rows
 
 __all__ = ["PlanAnswers"]
 

@@ -21,13 +21,16 @@ from edgesplit.operations.plan_operations import (
     PlanDocument,
 )
 from edgesplit.planning.battery_allowance import BatteryAllowance
+from edgesplit.planning.goals import PinRule
 from edgesplit.planning.origins import Origin, weakest
 from edgesplit.planning.plan import Assignment, per_node
 from edgesplit_controller.answering.energy_report import energy_rows
 from edgesplit_controller.deciding.changes.declined import Declined
 from edgesplit_controller.deciding.noise_guard import NoiseFinding
 from edgesplit_controller.fleet.node_speeds import Speeds
+from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.planner import evaluate
+from edgesplit_controller.stating.pinning import reach
 from edgesplit_controller.storage.deployment_state import DeploymentState, PlanRecord
 
 __all__ = [
@@ -35,6 +38,7 @@ __all__ = [
     "fallback_rows",
     "measured_document",
     "measured_noise",
+    "pin_rows",
     "plan_document",
 ]
 
@@ -209,4 +213,19 @@ def measured_noise(finding: NoiseFinding) -> MeasuredNoise:
         measure=report.measure,
         exceeds=finding.breaks_bound,
         note=finding.note,
+    )
+
+
+def pin_rows(graph: ModelGraph, rules: Sequence[PinRule], source: str | None) -> tuple[PinRow, ...]:
+    """Pins and what they reach.
+
+    Args:
+        graph: The model.
+        rules: The pins.
+        source: Stands in where a pin names no node; None while there is none.
+    """
+    reached = [reach(graph, rule, source) for rule in rules]
+    return tuple(
+        PinRow(select=pin.selector, nodes=pin.nodes, operators=pin.operators, units=pin.units, also=pin.also)
+        for pin in reached
     )

@@ -187,12 +187,12 @@ class Deployer:
             StoreUnwritable: None is remembered.
         """
         before = {model: self.goals(model) for model in goals}
-        named = {model: wanted for model, wanted in goals.items() if model is not None}
+        named = {model: new for model, new in goals.items() if model is not None}
         default = goals.get(None, self._rollouts.state.default_goals)
         self._rollouts.update(default_goals=default, goals=self._rollouts.state.goals | named)
-        for model, wanted in named.items():
-            if wanted != before[model]:
-                self._events.add("goals-changed", f"{model}: {goals_text(wanted)}", model=model)
+        for model, new in named.items():
+            if new != before[model]:
+                self._events.add("goals-changed", f"{model}: {goals_text(new)}", model=model)
 
     def unfinished(self, model: str) -> str:
         """What is being prepared of a model, in words; empty if nothing is."""
@@ -335,7 +335,7 @@ class Deployer:
             watch.lock.release()
 
     async def _finish(self, model: str) -> None:
-        """Let a roll-out that a restart interrupted end before anything else of its model changes."""
+        """Let a rollout that a restart interrupted end before anything else of its model changes."""
         watch = self._replanner.watch(model)
         async with watch.lock:
             await self._rollouts.finished(model)

@@ -47,7 +47,7 @@ class Fallbacks:
         blobs: Where component graphs go.
         writing: Told when they do.
         events: Where new fallbacks are told.
-        settings: Whether fallbacks are wanted, and the time limit.
+        settings: Which fallbacks nodes keep ready, and the time limit.
     """
 
     def __init__(
@@ -185,10 +185,10 @@ class Fallbacks:
             self._events.add("fallback-planned", text, model=model, data=data)
 
 
-def _basis(active: PlanRecord, wanted: str, addresses: Mapping[str, str]) -> _Basis:
+def _basis(active: PlanRecord, kept_ready: str, addresses: Mapping[str, str]) -> _Basis:
     names = tuple(node.name for node in active.problem.nodes)
     known = tuple((name, addresses.get(name)) for name in names)
-    return active.assignment, active.version, active.plan.source, active.goals, known, wanted
+    return active.assignment, active.version, active.plan.source, active.goals, known, kept_ready
 
 
 def _held(deployment: DeploymentState, draft: FallbackDraft, addresses: Mapping[str, str]) -> FallbackEpoch | None:

@@ -106,7 +106,7 @@ class NoiseGuard:
         report = self.report(model, plan)
         local = plan.plan.local_fallback
         prepared = local is not None and self._rollouts.is_prepared(model, plan.plan.source, local)
-        note = why_unchecked(plan, report, wanted=self._checks, prepared=prepared)
+        note = why_unchecked(plan, report, asked=self._checks, prepared=prepared)
         return NoiseFinding(report, note, not note and breaks_bound(plan, report, self._metric(model)))
 
     def tightening(self, model: str) -> Tightening | None:

@@ -142,13 +142,13 @@ def _footprint_bytes(spec: EpochSpec) -> int:
 
 def _receivers(placed: Sequence[_Placed], graph: ModelGraph, source: str) -> dict[str, tuple[str, ...]]:
     """Wire tensor to the nodes that need it, in plan order."""
-    wanted: dict[str, dict[str, None]] = {}
+    receivers: dict[str, dict[str, None]] = {}
     for entry in placed:
         for tensor in entry.graph.inputs:
-            wanted.setdefault(tensor, {})[entry.component.node] = None
+            receivers.setdefault(tensor, {})[entry.component.node] = None
     for tensor in graph.outputs:
-        wanted.setdefault(tensor, {})[source] = None
-    return {tensor: tuple(nodes) for tensor, nodes in wanted.items()}
+        receivers.setdefault(tensor, {})[source] = None
+    return {tensor: tuple(nodes) for tensor, nodes in receivers.items()}
 
 
 def _component_spec(

@@ -67,7 +67,7 @@ class Rollouts:
         outbox: Where desired state goes.
         clock: Monotonic seconds.
         wall_clock: Seconds since the epoch.
-        most_s: What an unfinished roll-out gets at most after a restart. [s]
+        most_s: What an unfinished rollout gets at most after a restart. [s]
         shadowing: What the source of a model's plan is asked to check.
 
     Attributes:
@@ -199,7 +199,7 @@ class Rollouts:
         active = deployment.active if deployment is not None else None
         if active is None:
             return ""
-        return unchecked_bound(model, active, wanted=self._shadowing(model, active) is not None)
+        return unchecked_bound(model, active, asked=self._shadowing(model, active) is not None)
 
     def is_prepared(self, model: str, node: str, epoch: int) -> bool:
         """Whether a node says that it has an epoch ready."""

@@ -50,20 +50,20 @@ def shadowing(plan: PlanRecord, *, requests: int, every_s: float, metric: str) -
     )
 
 
-def why_unchecked(plan: PlanRecord, report: NoiseReport | None, *, wanted: bool, prepared: bool) -> str:
+def why_unchecked(plan: PlanRecord, report: NoiseReport | None, *, asked: bool, prepared: bool) -> str:
     """Why the noise of a plan is not (or not rightly) measured, in one sentence; empty where it is.
 
     Args:
         plan: What serves.
         report: Of its source and epoch.
-        wanted: Whether checks are configured.
+        asked: Whether checks are configured.
         prepared: Whether the source has the float model ready.
     """
     if not _is_noisy(plan):
         return "nothing in the plan adds noise, so there is nothing to check"
     if report is not None and report.samples > 0:
         return report.detail
-    obstacle = _obstacle(plan, wanted=wanted, prepared=prepared) or (report.detail if report is not None else "")
+    obstacle = _obstacle(plan, asked=asked, prepared=prepared) or (report.detail if report is not None else "")
     if obstacle:
         return f"noise is not checked: {obstacle}"
     dropped = report is not None and report.dropped > 0
@@ -71,24 +71,24 @@ def why_unchecked(plan: PlanRecord, report: NoiseReport | None, *, wanted: bool,
     return f"noise is not checked yet: {why}"
 
 
-def unchecked_bound(model: str, plan: PlanRecord, *, wanted: bool) -> str:
+def unchecked_bound(model: str, plan: PlanRecord, *, asked: bool) -> str:
     """Why a bound on noise will not be checked on what is served, in one sentence; empty where it will, or is none.
 
     Args:
         model: Its name.
         plan: What serves.
-        wanted: Whether its source is asked to check.
+        asked: Whether its source is asked to check.
     """
     bound = plan.goals.max_noise
     if bound is None or not _is_noisy(plan):
         return ""
-    obstacle = _obstacle(plan, wanted=wanted, prepared=True)
+    obstacle = _obstacle(plan, asked=asked, prepared=True)
     return obstacle and f"the noise of {model} is not checked against its bound {bound:g}, only predicted: {obstacle}"
 
 
-def _obstacle(plan: PlanRecord, *, wanted: bool, prepared: bool) -> str:
+def _obstacle(plan: PlanRecord, *, asked: bool, prepared: bool) -> str:
     source = plan.plan.source
-    if not wanted:
+    if not asked:
         return "[planning] shadow_requests and shadow_every_s are 0"
     if plan.plan.local_fallback is None:
         pinned = any(source not in nodes for nodes in (plan.problem.constraints.pins or {}).values())

@@ -1,4 +1,4 @@
-"""What is wanted of a model, and how commands change it.
+"""Goals of a model as commands change them.
 
 Owns: the changes of goals: weights, limits, pins, forbidden nodes. Its rule: pure; goals go in and goals come out, or
 one sentence says why they cannot be. Not here: what pins reach (`stating/pinning.py`), planning, keeping.

@@ -1,23 +1,42 @@
 """From pins as operators state them to the nodes each unit may run on.
 
 Owns: which operators a pin selects and what several pins leave of a unit's choice. Its rule: pure; a unit is placed as
-a whole, so a pin on one of its operators is a pin on all of them. Not here: keeping pins (`goals.py`), solving.
+a whole, so a pin on one of its operators is a pin on all of them. Not here: keeping pins (`stating/goals.py`), solving.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from edgesplit.errors import InvalidInput, PlanInfeasible
-from edgesplit.operations.goal_operations import PinRow
 from edgesplit.planning.goals import PinRule
 from edgesplit_controller.graph.model_graph import ModelGraph
 
-__all__ = ["allowed_nodes", "check_rule", "pin_row", "pin_rows", "selected"]
+__all__ = ["PinReach", "allowed_nodes", "check_rule", "reach", "selected"]
 
 EXAMPLES = 3
 """Operator names quoted where a pattern matches none."""
+
+
+@dataclass(frozen=True)
+class PinReach:
+    """What a pin reaches.
+
+    Attributes:
+        selector: The pin as it is typed.
+        nodes: Where the operators may run.
+        operators: Those it selects, in topological order.
+        units: Their units, which are placed as a whole.
+        also: Operators it does not select but that share a unit with one it does.
+    """
+
+    selector: str
+    nodes: tuple[str, ...]
+    operators: tuple[str, ...]
+    units: tuple[str, ...]
+    also: tuple[str, ...]
 
 
 def selected(graph: ModelGraph, rule: PinRule) -> tuple[str, ...]:
@@ -54,8 +73,8 @@ def check_rule(model: str, graph: ModelGraph, rule: PinRule) -> None:
     raise InvalidInput(f"no operator of {model} is named like {rule.pattern!r}: its names are such as {some}")
 
 
-def pin_row(graph: ModelGraph, rule: PinRule, source: str | None) -> PinRow:
-    """A pin and what it reaches.
+def reach(graph: ModelGraph, rule: PinRule, source: str | None) -> PinReach:
+    """What a pin reaches.
 
     Args:
         graph: The model.
@@ -66,18 +85,13 @@ def pin_row(graph: ModelGraph, rule: PinRule, source: str | None) -> PinRow:
     asked = set(operators)
     units = [unit for unit in graph.units if asked.intersection(unit.operators)]
     also = {operator for unit in units for operator in unit.operators} - asked
-    return PinRow(
-        select=rule.selector,
+    return PinReach(
+        selector=rule.selector,
         nodes=rule.nodes or ((source,) if source is not None else ()),
         operators=operators,
         units=tuple(unit.name for unit in units),
         also=tuple(entry.name for entry in graph.operators if entry.name in also),
     )
-
-
-def pin_rows(graph: ModelGraph, rules: Sequence[PinRule], source: str | None) -> tuple[PinRow, ...]:
-    """All pins and what they reach."""
-    return tuple(pin_row(graph, rule, source) for rule in rules)
 
 
 def allowed_nodes(
@@ -101,11 +115,11 @@ def allowed_nodes(
     allowed: dict[str, tuple[str, ...]] = {unit.name: (source,) for unit in graph.units if unit.at_source}
     said = dict.fromkeys(allowed, "its output's size depends on the data, so it stays on the source")
     for rule in rules:
-        row = pin_row(graph, rule, source)
-        for unit in row.units:
+        pinned = reach(graph, rule, source)
+        for unit in pinned.units:
             before = allowed.get(unit)
-            both = tuple(node for node in row.nodes if before is None or node in before)
-            text = f"{row.select} is pinned to {', '.join(row.nodes)}"
+            both = tuple(node for node in pinned.nodes if before is None or node in before)
+            text = f"{pinned.selector} is pinned to {', '.join(pinned.nodes)}"
             if not both:
                 raise PlanInfeasible(
                     f"{model} has no plan: the pins of unit {unit} contradict each other ({said[unit]}; {text}): "
