@@ -13,6 +13,7 @@ import aiohttp
 import msgspec
 import pytest
 
+from bench.fake_agent import FakeAgent
 from demo.fleet import free_port
 from edgesplit.control.event_kinds import EventSelection
 from edgesplit.control.event_messages import Event
@@ -43,7 +44,6 @@ from edgesplit_controller.service import Service
 from edgesplit_controller.storage.deployment_state import PlanRecord
 from edgesplit_controller.storage.store import Store
 from tests.brokers import Stranger
-from tests.controller.fake_agent import FakeAgent
 from tests.waiting import until
 
 FAST, SLOW = 0.001, 0.02

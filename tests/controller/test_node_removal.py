@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from bench.fake_agent import FakeAgent
 from edgesplit.control.figure_messages import NODE_METRICS, USAGE, Usage
 from edgesplit.control.profile_messages import PROFILE_REPORT
 from edgesplit.control.registration_messages import NODE_STATUS
@@ -20,7 +21,6 @@ from edgesplit.operations.model_operations import ShowModel
 from edgesplit.operations.plan_operations import DeployModel, UndeployModel
 from edgesplit.topic_table import TABLE, everything_of_node, topics_of_node
 from tests.brokers import publish_bytes
-from tests.controller.fake_agent import FakeAgent
 from tests.controller.fleet import FAST, GOOD_LINK, Fleet
 from tests.controller.tiny_models import convolutions
 from tests.waiting import until

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from bench.fake_agent import FakeAgent
 from edgesplit.control.registration_messages import NODE_STATUS
 from edgesplit.errors import EdgesplitError
 from edgesplit.operations.event_operations import ListEvents
@@ -24,7 +25,6 @@ from edgesplit.operations.study_operations import ExplainPlan, LinkChange, Trace
 from edgesplit.planning.goals import PinRule
 from edgesplit.retrying import RetryRule
 from tests.brokers import publish_bytes
-from tests.controller.fake_agent import FakeAgent
 from tests.controller.fleet import BAD_LINK, GOOD_LINK, METRIC, NO_METRIC, Fleet, counted_looks
 from tests.controller.tiny_models import convolutions
 from tests.waiting import until, until_answered

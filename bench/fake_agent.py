@@ -1,4 +1,8 @@
-"""An agent that keeps the protocol and computes nothing."""
+"""A fake agent: it keeps the protocol of the control plane and computes nothing.
+
+Owns: what an agent says, and when it has to. Its rule: it answers at once, unless told otherwise. Not here: how often
+agents report (`forged.py`), and what the controller makes of it (`tests/controller`).
+"""
 
 from __future__ import annotations
 
@@ -25,11 +29,21 @@ from edgesplit.control.profile_messages import (
 )
 from edgesplit.control.registration_messages import CONTROLLER_STATUS, NODE_STATUS, ControllerStatus, NodeStatus
 from edgesplit.mqtt.bus import MessageBus
-from edgesplit.release import PROTOCOL
+from edgesplit.release import PROTOCOL, installed_version
+
+__all__ = ["FakeAgent"]
 
 
 class FakeAgent:
     """Profiles with made-up times, prepares at once, serves what it is told to.
+
+    Args:
+        url: Of the broker.
+        name: Its own.
+        unit_s: What every unit of a model takes. [s]
+        peers: Bandwidth and latency to each. [B/s, s]
+        compute_w: While computing. [W]
+        protocol: It claims to speak.
 
     Attributes:
         fails: Epochs it refuses to prepare; -1 refuses all.
@@ -73,25 +87,28 @@ class FakeAgent:
             node=self.name,
             online=online,
             protocol=self._protocol,
-            version="0",
+            version=installed_version(),
             instance=self.instance,
             advertise=self.advertise if online else "",
             memory_limit_bytes=self.memory_limit_bytes,
         )
 
     def announce(self) -> None:
+        """Register."""
         self.bus.publish(NODE_STATUS, self._status(online=True), self.name)
 
     async def start(self) -> None:
+        """Connect, register and report once."""
         self.bus.subscribe(CONTROLLER_STATUS, self._on_controller)
         self.bus.subscribe(MODEL_OFFER, self._on_offer)
         self.bus.subscribe(DESIRED, self._on_desired, self.name)
-        await self.bus.connect(5)
-        self.bus.publish(NODE_STATUS, self._status(online=True), self.name)
+        await self.bus.connect(10)
+        self.announce()
         self.publish_metrics()
         self.publish_links()
 
-    def publish_metrics(self, **battery: float | bool | None) -> None:
+    def publish_metrics(self, **figures: float | bool | None) -> None:
+        """Say what the machine does; `figures` replace those of `NodeMetrics`."""
         metrics = NodeMetrics(
             node=self.name,
             instance=self.instance,
@@ -102,7 +119,7 @@ class FakeAgent:
             transmit_w=1.0,
             power_origin="configured",
         )
-        self.bus.publish(NODE_METRICS, msgspec.structs.replace(metrics, **battery), self.name)
+        self.bus.publish(NODE_METRICS, msgspec.structs.replace(metrics, **figures), self.name)
 
     def publish_timings(self, model: str, epoch: int, slower: float) -> None:
         """Say that every component of an epoch just took so many times what its plan expects."""
@@ -123,14 +140,22 @@ class FakeAgent:
         message = LiveTimings(node=self.name, instance=self.instance, model=model, at_unix_s=now_s, components=timings)
         self.bus.publish(LIVE_TIMINGS, message, self.name, model)
 
-    def publish_links(self) -> None:
+    def publish_links(self, measured_at_unix_s: float = 0.0) -> None:
+        """Say what the links to `peers` carry."""
         links = tuple(
-            LinkState(to=peer, up=True, bandwidth_bytes_per_s=bandwidth, latency_s=latency_s, measured_at_unix_s=0.0)
+            LinkState(
+                to=peer,
+                up=True,
+                bandwidth_bytes_per_s=bandwidth,
+                latency_s=latency_s,
+                measured_at_unix_s=measured_at_unix_s,
+            )
             for peer, (bandwidth, latency_s) in self.peers.items()
         )
         self.bus.publish(LINK_METRICS, LinkMetrics(node=self.name, instance=self.instance, links=links), self.name)
 
     async def leave(self) -> None:
+        """Say goodbye."""
         self.bus.publish(NODE_STATUS, self._status(online=False), self.name)
         await self.bus.close()
 
@@ -154,16 +179,21 @@ class FakeAgent:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def unit_time_s(self, _plan: ProfilePlan) -> float:
+        """What a unit of a model takes. [s]"""
+        return self.unit_s
+
     async def _profile(self, offer: ModelOffer) -> None:
         async with (
             aiohttp.ClientSession() as session,
             session.get(f"{self._artifacts}/blobs/{offer.profile_plan}") as response,
         ):
             plan = msgspec.json.decode(await response.read(), type=ProfilePlan)
+        unit_s = self.unit_time_s(plan)
         profile = ExecutionProfile(
-            time_s=dict.fromkeys(plan.units, self.unit_s),
-            quantized_time_s=dict.fromkeys(plan.quantizable, self.unit_s / 2),
-            whole_s=self.unit_s * len(plan.units),
+            time_s=dict.fromkeys(plan.units, unit_s),
+            quantized_time_s=dict.fromkeys(plan.quantizable, unit_s / 2),
+            whole_s=unit_s * len(plan.units),
             runs=1,
             provider="CPUExecutionProvider",
             threads=1,
