@@ -16,7 +16,7 @@ from edgesplit_controller.graph.graph_refs import tensor_specs
 from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.rollout.desired_state import desired_states
 from edgesplit_controller.rollout.steps import World, advance, begin
-from edgesplit_controller.storage.rollout_state import EpochPlan, Rollout
+from edgesplit_controller.storage.rollout_state import Epoch, Rollout
 
 __all__ = ["PlanRoller", "Switch"]
 
@@ -58,8 +58,8 @@ class PlanRoller(PlanPusher):
         """
         source = next(iter(specs.values())).source
         epoch = specs[source].epoch
-        plan = EpochPlan(
-            epoch=epoch,
+        plan = Epoch(
+            number=epoch,
             source=source,
             participants=tuple(sorted(specs)),
             local_fallback=None if local is None else local.epoch,
@@ -84,7 +84,7 @@ class PlanRoller(PlanPusher):
                 await self._changed.wait()
         self._publish(model, graph)
         await self._until(lambda: self._holds(model, {epoch} | ({local.epoch} if local is not None else set())))
-        kept = {plan.epoch, plan.local_fallback}
+        kept = {plan.number, plan.local_fallback}
         self._specs = {number: held for number, held in self._specs.items() if number in kept}
         return Switch(epoch, began_s, activated_s, time.monotonic())
 

@@ -63,12 +63,12 @@ def render_metrics(
         plan = deployment.active
         if plan is None:
             continue
-        epoch.labels(name).set(plan.plan.epoch)
+        epoch.labels(name).set(plan.epoch.number)
         predicted.labels(name).set(plan.evaluation.timeline_s)
         energy.labels(name).set(plan.evaluation.energy_j)
         noise.labels(name).set(plan.evaluation.noise)
         solve.labels(name).set(plan.solve_s)
-        for place, row in energy_rows(plan, registry.usage(name, plan.plan.epoch)).items():
+        for place, row in energy_rows(plan, registry.usage(name, plan.epoch.number)).items():
             foreseen.labels(name, place, "compute").set(row.predicted_compute_j)
             foreseen.labels(name, place, "transmit").set(row.predicted_transmit_j)
             if row.compute_j is not None and row.transmit_j is not None:

@@ -119,7 +119,7 @@ async def test_the_rate_that_is_served_takes_the_place_of_the_one_expected(
     battery = (await client.ask(ShowPlan(name="tiny")))["battery"]
     assert (battery["requests_per_s"], battery["rate_origin"], battery["hours"]) == (0.5, "configured", 4.0)
     monkeypatch.setattr("edgesplit_controller.fleet.traffic.LEAST_S", 0.1)
-    epoch = fleet.plan("tiny").plan.epoch
+    epoch = fleet.plan("tiny").epoch.number
     requests = 0
 
     def spread_by_what_is_served() -> bool:
@@ -171,7 +171,7 @@ async def test_a_floor_and_what_it_led_to_outlive_the_controller(fleet: Fleet) -
     await client.ask(SetWeights(min_battery=LimitChange(0.2)))
     charge(fleet, charge_j(ALLOWED_J))
     await until(lambda: used(fleet) != {"device"})
-    epoch = fleet.plan("tiny").plan.epoch
+    epoch = fleet.plan("tiny").epoch.number
     await fleet.stop_controller()
     await fleet.start_controller()
     await until(lambda: len(fleet.registry.online()) == 3)

@@ -83,7 +83,7 @@ async def served_on(fleet: Fleet, epoch: int) -> int:
     ],
 )
 async def test_epochs_that_were_not_handed_out_are_nobodys(fleet: Fleet, message: Observed) -> None:
-    before = fleet.plan("tiny").plan.epoch
+    before = fleet.plan("tiny").epoch.number
     forge(fleet, OBSERVED.of(message.node, message.model), message)
     await until(lambda: len(told(fleet, "message-ignored")) == 1)
     forge(fleet, OBSERVED.of(message.node, message.model), message)
@@ -93,7 +93,7 @@ async def test_epochs_that_were_not_handed_out_are_nobodys(fleet: Fleet, message
 
 
 async def test_what_others_write_to_the_controllers_topics_is_put_right(fleet: Fleet) -> None:
-    before = fleet.plan("tiny").plan.epoch
+    before = fleet.plan("tiny").epoch.number
     fleet.stranger.listen()
     heard = fleet.stranger.heard
     own = [CONTROLLER_STATUS.of(), MODEL_OFFER.of("tiny"), DEPLOYMENT.of("tiny"), DESIRED.of("device", "tiny")]
@@ -125,7 +125,7 @@ async def test_what_others_write_to_the_controllers_topics_is_put_right(fleet: F
 
 
 async def test_what_was_forged_while_the_controller_was_away_is_put_right_when_it_is_back(fleet: Fleet) -> None:
-    before = fleet.plan("tiny").plan.epoch
+    before = fleet.plan("tiny").epoch.number
     await fleet.stop_controller()
     forge(fleet, DESIRED.of("edge", "ghost"), desired("edge", 3, "ghost"))
     forge(fleet, DESIRED.of("device", "tiny"), desired("device", 1 << 40))
@@ -163,7 +163,7 @@ async def test_whoever_insists_is_answered_ever_later(fleet: Fleet) -> None:
 
 
 async def test_figures_that_cannot_be_and_giants_are_ignored_and_said_once(fleet: Fleet) -> None:
-    before = fleet.plan("tiny").plan.epoch
+    before = fleet.plan("tiny").epoch.number
     link = LinkState(to="edge", up=True, bandwidth_bytes_per_s=-1.0, latency_s=0.1, measured_at_unix_s=0.0)
     links = LinkMetrics(node="device", instance="x", links=(link,))
     usage = Usage(

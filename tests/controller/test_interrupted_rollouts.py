@@ -20,7 +20,7 @@ from edgesplit.operations.goal_operations import ForbidNode
 from edgesplit.operations.plan_operations import DeployModel, ShowPlan, UndeployModel
 from edgesplit_controller.rollout.desired_state import desired_states
 from edgesplit_controller.rollout.steps import World, advance, begin, remaining_s
-from edgesplit_controller.storage.rollout_state import EpochPlan, Rollout
+from edgesplit_controller.storage.rollout_state import Epoch, Rollout
 from tests.controller.fleet import Fleet
 from tests.controller.tiny_models import convolutions
 from tests.waiting import until
@@ -101,7 +101,7 @@ async def test_one_that_cannot_be_finished_is_abandoned_over_restarts_and_a_rebo
     assert time.monotonic() - started_s < LIMIT_S + 3.0
     plan = await fleet.client.ask(ShowPlan(name="tiny"))
     assert before is not None
-    assert (plan["epoch"], plan["forbidden"]) == (before.epoch, [])
+    assert (plan["epoch"], plan["forbidden"]) == (before.number, [])
     hold(fleet, point, held=False)
     await fleet.client.ask(DeployModel(name="tiny", source="edge"))
 
@@ -126,8 +126,8 @@ async def test_a_command_that_has_no_time_to_wait_says_what_it_would_wait_for(fl
 
 # --- every point of a roll-out, any restarts, any clock -----------------------------------------------------------------
 
-OLD = EpochPlan(epoch=1, source="a", participants=("a",))
-NEW = EpochPlan(epoch=2, source="a", participants=("a", "b"))
+OLD = Epoch(number=1, source="a", participants=("a",))
+NEW = Epoch(number=2, source="a", participants=("a", "b"))
 moments = st.lists(
     st.one_of(
         st.tuples(st.just("pass"), st.floats(0.0, 20.0)),
@@ -146,7 +146,7 @@ def desired(rollout: Rollout) -> dict[str, Desired]:
 
 @given(moments, st.sampled_from([None, OLD]))
 def test_any_restarts_end_in_the_old_plan_or_the_new_within_the_limit(
-    sequence: list[tuple[str, float | str]], active: EpochPlan | None
+    sequence: list[tuple[str, float | str]], active: Epoch | None
 ) -> None:
     wall_s, left_s = 1e9, 60.0
     rollout = begin(Rollout(active=active), NEW, begun_unix_s=wall_s, limit_s=60.0)
@@ -187,4 +187,4 @@ def test_any_restarts_end_in_the_old_plan_or_the_new_within_the_limit(
     left_s = 0.0
     look()
     assert rollout.upcoming is None
-    begin(rollout, EpochPlan(epoch=3, source="a", participants=("a",)), begun_unix_s=wall_s, limit_s=1.0)
+    begin(rollout, Epoch(number=3, source="a", participants=("a",)), begun_unix_s=wall_s, limit_s=1.0)

@@ -47,7 +47,7 @@ async def kept(fleet: Fleet, name: str) -> frozenset[str]:
 
 async def test_a_node_that_is_gone_is_forgotten_everywhere(fleet: Fleet) -> None:
     client, cloud = fleet.client, fleet.agents["cloud"]
-    epoch = fleet.plan("tiny").plan.epoch
+    epoch = fleet.plan("tiny").epoch.number
     cloud.publish_timings("tiny", epoch, 1.0)
     usage = Usage(
         node="cloud", model="tiny", epoch=epoch, requests=1, failed=0, compute_s=1.0, transmit_s=0.0, energy_j=1.0,

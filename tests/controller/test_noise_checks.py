@@ -121,7 +121,7 @@ async def deployed(fleet: Fleet, **options: Any) -> tuple[int, float]:
     await fleet.client.ask(SetWeights(max_noise=LimitChange(bound)))
     await fleet.client.ask(DeployModel(name="tiny", source="device"))
     await until(lambda: fleet.agents["device"].desired["tiny"].serve is not None)
-    return fleet.plan("tiny").plan.epoch, bound
+    return fleet.plan("tiny").epoch.number, bound
 
 
 async def test_a_breach_is_told_tightens_the_model_and_leads_to_a_plan_that_keeps_the_bound(fleet: Fleet) -> None:
@@ -136,7 +136,7 @@ async def test_a_breach_is_told_tightens_the_model_and_leads_to_a_plan_that_keep
     shown = await until_answered(partial(checked, fleet), "a report")
     assert (shown["samples"], shown["mean"], shown["exceeds"]) == (2, 1.5 * bound, False)
     say(fleet, report(epoch, samples=3, mean=1.5 * bound, deviation=0.01 * bound, last=1.4 * bound))
-    await until(lambda: fleet.plan("tiny").plan.epoch > epoch)
+    await until(lambda: fleet.plan("tiny").epoch.number > epoch)
     (event,) = told(fleet)
     assert (event.data["epoch"], event.data["bound"], event.data["measured"]) == (epoch, bound, 1.5 * bound)
     assert event.data["predicted"] == pytest.approx(before.evaluation.noise)
@@ -157,11 +157,11 @@ async def test_a_breach_is_told_tightens_the_model_and_leads_to_a_plan_that_keep
 async def test_a_breach_that_no_int8_plan_can_heal_leads_to_float(fleet: Fleet) -> None:
     epoch, bound = await deployed(fleet)
     say(fleet, report(epoch, mean=1000 * bound))
-    await until(lambda: fleet.plan("tiny").plan.epoch > epoch)
+    await until(lambda: fleet.plan("tiny").epoch.number > epoch)
     plan = fleet.plan("tiny")
     assert not plan.assignment.quantized
     assert plan.evaluation.noise == 0.0
-    await until(lambda: fleet.agents["device"].desired["tiny"].serve == plan.plan.epoch)
+    await until(lambda: fleet.agents["device"].desired["tiny"].serve == plan.epoch.number)
     assert fleet.agents["device"].desired["tiny"].shadowing is None
     shown = (await fleet.client.ask(ShowPlan(name="tiny")))["measured"]["noise"]
     assert "nothing to check" in shown["note"]
@@ -170,7 +170,7 @@ async def test_a_breach_that_no_int8_plan_can_heal_leads_to_float(fleet: Fleet) 
 async def test_a_tightening_outlives_the_controller_and_ends_with_the_model(fleet: Fleet) -> None:
     epoch, bound = await deployed(fleet)
     say(fleet, report(epoch, mean=2 * bound))
-    await until(lambda: fleet.plan("tiny").plan.epoch > epoch)
+    await until(lambda: fleet.plan("tiny").epoch.number > epoch)
     factor = (await fleet.client.ask(ShowModel(name="tiny")))["noise_tightening"]["factor"]
     await fleet.stop_controller()
     fleet.client.artifacts = ""
@@ -190,7 +190,7 @@ async def test_a_breach_found_while_the_controller_was_away_is_acted_on_when_it_
     await fleet.stop_controller()
     say(fleet, report(epoch, mean=2 * bound))
     await fleet.start_controller()
-    await until(lambda: fleet.plan("tiny").plan.epoch > epoch)
+    await until(lambda: fleet.plan("tiny").epoch.number > epoch)
     assert len(told(fleet)) == 1
 
 
@@ -203,10 +203,10 @@ async def test_where_no_plan_keeps_every_goal_the_one_that_serves_stays_and_that
     # Less energy than float would need: quantizing is a must.
     device_j = fleet.plan("tiny").evaluation.device_energy_j
     await fleet.client.ask(SetWeights(device_energy_j=LimitChange(device_j * 1.001)))
-    epoch = fleet.plan("tiny").plan.epoch
+    epoch = fleet.plan("tiny").epoch.number
     say(fleet, report(epoch, mean=2 * bound))
     await until(lambda: bool(told(fleet, "plan-infeasible")))
-    assert fleet.plan("tiny").plan.epoch == epoch
+    assert fleet.plan("tiny").epoch.number == epoch
     fleet.agents["device"].publish_links()
     fleet.agents["device"].announce()
     assert len(told(fleet, "plan-infeasible")) == 1
@@ -219,7 +219,7 @@ async def test_noise_in_another_measure_than_the_bounds_is_shown_and_not_judged(
     shown = (await fleet.client.ask(ShowPlan(name="tiny")))["measured"]["noise"]
     assert (shown["measure"], shown["note"], shown["exceeds"]) == ("my:metric", "it is something else", False)
     assert not told(fleet)
-    assert fleet.plan("tiny").plan.epoch == epoch
+    assert fleet.plan("tiny").epoch.number == epoch
 
 
 async def test_where_the_source_may_not_hold_the_float_model_that_is_said(fleet: Fleet) -> None:
@@ -244,7 +244,7 @@ async def test_where_the_source_may_not_hold_the_float_model_that_is_said(fleet:
 async def test_a_new_bound_reaches_the_source_even_where_the_plan_stays(fleet: Fleet) -> None:
     epoch, bound = await deployed(fleet)
     await fleet.client.ask(SetWeights(max_noise=LimitChange(2 * bound)))
-    assert fleet.plan("tiny").plan.epoch == epoch
+    assert fleet.plan("tiny").epoch.number == epoch
 
     def told_bound() -> float | None:
         shadowing = fleet.agents["device"].desired["tiny"].shadowing
@@ -262,6 +262,6 @@ async def test_a_bound_in_the_users_metric_is_judged_in_that_metric(fleet: Fleet
     await until_answered(partial(checked, fleet), "a report")
     assert not told(fleet)
     say(fleet, report(epoch, samples=5, mean=2 * bound, measure=METRIC))
-    await until(lambda: fleet.plan("tiny").plan.epoch > epoch)
+    await until(lambda: fleet.plan("tiny").epoch.number > epoch)
     (event,) = told(fleet)
     assert event.data["measure"] == METRIC

@@ -88,18 +88,18 @@ async def test_links_that_only_scatter_are_no_events_and_state_no_problems(
     await looked_at(fleet, looks)
     assert looked == 60
     assert told(fleet) - before == Counter()
-    assert fleet.plan("tiny").plan.epoch == epoch
+    assert fleet.plan("tiny").epoch.number == epoch
     assert stated <= 3  # for predictions that follow, at most one in some seconds
 
 
 async def test_a_link_that_the_plan_feels_is_told_with_its_share_and_answered(fleet: Fleet) -> None:
     await fleet.client.add("tiny", convolutions())
     epoch = (await fleet.client.ask(DeployModel(name="tiny", source="device")))["epoch"]
-    assert fleet.plan("tiny").plan.participants == ("cloud", "device")
+    assert fleet.plan("tiny").epoch.participants == ("cloud", "device")
     fleet.agents["device"].peers["edge"] = (GOOD_LINK[0] / 10, GOOD_LINK[1])  # the plan does not use it
     fleet.agents["device"].peers["cloud"] = (GOOD_LINK[0], 0.1)
     fleet.agents["device"].publish_links()
-    await until(lambda: fleet.plan("tiny").plan.epoch > epoch)
+    await until(lambda: fleet.plan("tiny").epoch.number > epoch)
     changed = await fleet.client.ask(ListEvents())
     links = [msgspec.convert(event, Event) for event in changed if event["kind"] == "link-changed"]
     assert [(event.node, event.data["to"], event.level) for event in links] == [("device", "cloud", "info")]
@@ -141,7 +141,7 @@ async def test_fallbacks_stay_while_figures_scatter(fleet: Fleet) -> None:
     await fleet.client.add("tiny", convolutions())
     await fleet.client.ask(DeployModel(name="tiny", source="device"))
     await until(lambda: bool(fallbacks(fleet)) and all(fallback.ready for fallback in fallbacks(fleet)))
-    epochs = [fallback.epoch for fallback in fallbacks(fleet)]
+    epochs = [fallback.number for fallback in fallbacks(fleet)]
     draw = random.Random(2)
     for _ in range(5):
         for agent in fleet.agents.values():
@@ -150,7 +150,7 @@ async def test_fallbacks_stay_while_figures_scatter(fleet: Fleet) -> None:
             agent.publish_links()
         fleet.fallbacks.refresh("tiny")
         await until(lambda: fleet.fallbacks.idle)
-    assert [fallback.epoch for fallback in fallbacks(fleet)] == epochs
+    assert [fallback.number for fallback in fallbacks(fleet)] == epochs
     assert fleet.rollouts.state.epochs["tiny"] == max(epochs)
 
 
@@ -188,7 +188,7 @@ def held(
         noise=0.0,
         per_node={},
     )
-    return {FallbackEpoch(epoch=7, lost=("cloud",), participants=()): plan}
+    return {FallbackEpoch(number=7, lost=("cloud",), participants=()): plan}
 
 
 def test_half_of_the_gain_that_justifies_a_switch_is_what_a_link_must_be_able_to_do() -> None:

@@ -11,13 +11,13 @@ from edgesplit.control.plan_messages import Desired, EpochSpec, EpochState, Obse
 from edgesplit.retrying import Retrying
 from edgesplit_controller.rollout.desired_state import desired_states
 from edgesplit_controller.rollout.steps import World, advance, begin, with_fallbacks
-from edgesplit_controller.storage.rollout_state import EpochPlan, FallbackEpoch, Rollout
+from edgesplit_controller.storage.rollout_state import Epoch, FallbackEpoch, Rollout
 
 NODES = ("device", "edge", "cloud")
 
 
-def plan(epoch: int, *participants: str, source: str = "device", fallback: int | None = None) -> EpochPlan:
-    return EpochPlan(epoch=epoch, source=source, participants=(source, *participants), local_fallback=fallback)
+def plan(epoch: int, *participants: str, source: str = "device", fallback: int | None = None) -> Epoch:
+    return Epoch(number=epoch, source=source, participants=(source, *participants), local_fallback=fallback)
 
 
 def observed(node: str, serving: int | None = None, in_flight: int = 0, **states: str) -> Observed:
@@ -86,7 +86,7 @@ def test_the_old_epoch_is_kept_until_its_last_request_ended() -> None:
     assert rollout.retiring == (plan(1, "edge"),)
     assert held(rollout, "edge") == (1,)
     rollout, notices = advance(rollout, world(observed("device", 3, e1="draining", e3="prepared"), *ready))
-    assert [(notice.kind, notice.plan.epoch) for notice in notices] == [("retired", 1)]
+    assert [(notice.kind, notice.epoch.number) for notice in notices] == [("retired", 1)]
     assert "edge" not in desired(rollout)
     assert desired(rollout)["device"].fallback == 2
     assert held(rollout, "device") == (2, 3)
@@ -125,7 +125,7 @@ def test_another_plan_cannot_begin_while_one_is_prepared() -> None:
 
 
 def fallback(epoch: int, lost: str, *participants: str, ready: bool = False) -> FallbackEpoch:
-    return FallbackEpoch(epoch=epoch, lost=(lost,), participants=("device", *participants), ready=ready)
+    return FallbackEpoch(number=epoch, lost=(lost,), participants=("device", *participants), ready=ready)
 
 
 def test_a_fallback_is_offered_to_the_source_only_while_all_its_nodes_have_it_ready() -> None:
@@ -146,19 +146,19 @@ def test_fallbacks_end_like_plans_when_their_plan_or_they_are_replaced() -> None
     ready = fallback(3, "edge", "cloud", ready=True)
     rollout = with_fallbacks(Rollout(active=plan(1, "edge")), (ready,))
     rollout = with_fallbacks(rollout, (fallback(4, "edge", "cloud"),))
-    assert [kept.epoch for kept in rollout.retiring] == [3]
+    assert [kept.number for kept in rollout.retiring] == [3]
     on_it = (observed("edge"), observed("cloud", e3="prepared", e4="prepared"))
     rollout, notices = advance(rollout, world(observed("device", 3, e1="prepared", e3="draining"), *on_it))
     assert not notices
     assert 3 in held(rollout, "cloud")
     rollout, notices = advance(rollout, world(observed("device", 1, e1="prepared", e3="draining"), *on_it))
-    assert [(notice.kind, notice.plan.epoch) for notice in notices] == [("retired", 3)]
+    assert [(notice.kind, notice.epoch.number) for notice in notices] == [("retired", 3)]
     rollout = begin(rollout, plan(5), begun_unix_s=5.0, limit_s=60.0)
     rollout, _ = advance(rollout, world(observed("device", 1, e1="prepared", e4="prepared", e5="prepared"), *on_it))
     assert desired(rollout)["device"].fallbacks == {}  # they are not fallbacks of what is to serve
     busy = observed("device", 5, in_flight=1, e1="draining", e4="draining", e5="prepared")
     rollout, _ = advance(rollout, world(busy, *on_it))
-    assert [kept.epoch for kept in rollout.retiring] == [1, 4]
+    assert [kept.number for kept in rollout.retiring] == [1, 4]
     assert (rollout.fallbacks, held(rollout, "cloud")) == ((), (4,))
 
 
@@ -211,7 +211,7 @@ def test_whatever_nodes_report_nothing_unprepared_serves_and_nothing_serving_is_
             deadline_s = now_s + 10.0
         if rollout.active is not None and fallbacks:
             given_now = tuple(
-                FallbackEpoch(epoch=100 + number, lost=("edge",), participants=(rollout.active.source, *held_by))
+                FallbackEpoch(number=100 + number, lost=("edge",), participants=(rollout.active.source, *held_by))
                 for number, held_by in fallbacks
             )
             rollout = with_fallbacks(rollout, given_now)
@@ -219,28 +219,28 @@ def test_whatever_nodes_report_nothing_unprepared_serves_and_nothing_serving_is_
         rollout, notices = advance(rollout, World(seen, gone, now_s >= deadline_s))
         states_of = desired(rollout)
         epochs_of = {node: {spec.epoch for spec in part.epochs} for node, part in states_of.items()}
-        for kept in rollout.plans:
-            assert all(kept.epoch in epochs_of[node] for node in kept.participants)
+        for kept in rollout.epochs:
+            assert all(kept.number in epochs_of[node] for node in kept.participants)
         for extra in rollout.fallbacks:
-            assert all(extra.epoch in epochs_of[node] for node in extra.participants)
-        for dropped in {entry.epoch for entry in before.fallbacks} - {entry.epoch for entry in rollout.fallbacks}:
-            ended = {notice.plan.epoch for notice in notices if notice.kind == "retired"}
-            assert dropped in ended | {entry.epoch for entry in rollout.retiring}
+            assert all(extra.number in epochs_of[node] for node in extra.participants)
+        for dropped in {entry.number for entry in before.fallbacks} - {entry.number for entry in rollout.fallbacks}:
+            ended = {notice.epoch.number for notice in notices if notice.kind == "retired"}
+            assert dropped in ended | {entry.number for entry in rollout.retiring}
         for part in states_of.values():
             assert part.serve is None or part.serve in epochs_of[part.node]
             for epoch in part.fallbacks.values():
-                (offered,) = [entry for entry in rollout.fallbacks if entry.epoch == epoch]
+                (offered,) = [entry for entry in rollout.fallbacks if entry.number == epoch]
                 for participant in offered.participants:
                     states = {state.epoch: state.state for state in seen[participant].epochs}
                     assert states[epoch] == "prepared"
-            if part.serve is not None and before.active is not None and part.serve != before.active.epoch:
+            if part.serve is not None and before.active is not None and part.serve != before.active.number:
                 upcoming = before.upcoming
                 assert upcoming is not None
-                assert upcoming.epoch == part.serve
+                assert upcoming.number == part.serve
                 if not before.activating:
                     for participant in upcoming.participants:
                         states = {state.epoch: state.state for state in seen[participant].epochs}
-                        assert states[upcoming.epoch] == "prepared"
+                        assert states[upcoming.number] == "prepared"
         if before.active is not None and rollout.active != before.active:
             assert rollout.active == before.upcoming
             assert before.active in rollout.retiring or any(notice.kind == "retired" for notice in notices)

@@ -65,7 +65,7 @@ async def test_a_model_is_added_deployed_and_follows_goals_and_fleet(fleet: Flee
     await client.ask(SetWeights(latency=1.0, max_noise=LimitChange(0.0)))
     epoch = (await client.ask(ShowPlan(name="tiny")))["epoch"]
     await fleet.agents["cloud"].leave()
-    await until(lambda: fleet.plan("tiny").plan.epoch > epoch)
+    await until(lambda: fleet.plan("tiny").epoch.number > epoch)
     plan = await client.ask(ShowPlan(name="tiny"))
     assert plan["per_node"].get("cloud") is None
     assert "cloud left" in plan["reason"]
@@ -87,13 +87,13 @@ async def test_requests_follow_a_source_that_got_another_address(fleet: Fleet) -
         return deployment.advertise if deployment is not None else ""
 
     await until(lambda: announced() == device.advertise)
-    epoch = fleet.plan("tiny").plan.epoch
+    epoch = fleet.plan("tiny").epoch.number
     device.advertise = "10.0.0.77:7400"
     device.announce()
     await until(lambda: announced() == "10.0.0.77:7400")
     source = await client.ask(ShowSource(name="tiny", via="edge"))
     assert source["source"] == "device"
-    assert fleet.plan("tiny").plan.epoch == epoch  # an address is no reason for another plan
+    assert fleet.plan("tiny").epoch.number == epoch  # an address is no reason for another plan
     # Its last will names no address: requests wait for it where it was.
     await device.leave()
     await until(lambda: "device" not in fleet.registry.online())
@@ -110,7 +110,7 @@ async def test_a_node_that_becomes_slow_is_told_and_left_and_a_restart_remembers
     assert before["per_node"]["cloud"]["operators"] == 8
     assert before["components"][0]["measured_s"] is None
     cloud.publish_timings("tiny", epoch, 10.0)
-    await until(lambda: fleet.plan("tiny").plan.epoch > epoch)
+    await until(lambda: fleet.plan("tiny").epoch.number > epoch)
     after = await client.ask(ShowPlan(name="tiny"))
     assert after["per_node"].get("cloud", {"operators": 0})["operators"] == 0
     assert "node cloud computes the model in" in after["reason"]
@@ -129,7 +129,7 @@ async def test_a_node_that_becomes_slow_is_told_and_left_and_a_restart_remembers
     await fleet.until_settled()
     rows = {row["name"]: row["speeds"]["tiny"] for row in await client.ask(ListNodes())}
     assert rows["cloud"]["factor"] == pytest.approx(10.0)
-    assert fleet.plan("tiny").plan.epoch == after["epoch"]
+    assert fleet.plan("tiny").epoch.number == after["epoch"]
 
 
 async def test_a_few_percent_change_the_prediction_that_is_shown_and_nothing_else(fleet: Fleet) -> None:
@@ -214,7 +214,7 @@ async def test_the_same_file_with_another_choice_of_candidates_is_profiled_again
     await client.add("tiny", convolutions())
     deployed = await client.ask(DeployModel(name="tiny", source="device"))
     added = await client.add("tiny", convolutions(), max_quantizable=2, replace=True)
-    assert fleet.plan("tiny").plan.epoch > deployed["epoch"]
+    assert fleet.plan("tiny").epoch.number > deployed["epoch"]
     assert sorted(added["profiled"]) == ["cloud", "device", "edge"]
     profile = fleet.registry.profile("device", "tiny", added["sha256"])
     assert profile is not None
@@ -250,7 +250,7 @@ async def test_pins_are_kept_with_the_goals_and_planned_at_once(fleet: Fleet) ->
     pinned = await client.ask(PinOperators(name="tiny", rule=rule))
     assert pinned["changed"]
     assert fleet.plan("tiny").assignment.node_of["relu1"] == "edge"
-    assert pinned["epoch"] == fleet.plan("tiny").plan.epoch
+    assert pinned["epoch"] == fleet.plan("tiny").epoch.number
     with pytest.raises(EdgesplitError, match="contradict each other") as caught:
         await client.ask(PinOperators(name="tiny", rule=PinRule(kind="first", first=1, nodes=("cloud",))))
     assert caught.value.exit_code == 3
@@ -266,10 +266,10 @@ async def test_what_may_not_run_on_the_source_does_not_run_there_in_need(fleet: 
     client = fleet.client
     await client.add("tiny", convolutions(2))
     await client.ask(DeployModel(name="tiny", source="device"))
-    assert fleet.plan("tiny").plan.local_fallback is not None
+    assert fleet.plan("tiny").epoch.local_fallback is not None
     rule = PinRule(kind="pattern", pattern="*", nodes=("cloud", "edge"))
     await client.ask(PinOperators(name="tiny", rule=rule))
-    assert fleet.plan("tiny").plan.local_fallback is None
+    assert fleet.plan("tiny").epoch.local_fallback is None
     await until(lambda: list(fleet.agents["device"].desired["tiny"].fallbacks) == ["cloud"])
     await fleet.agents["cloud"].leave()
     await until(lambda: "edge" in fleet.plan("tiny").assignment.node_of.values())
@@ -350,7 +350,7 @@ async def test_nodes_keep_a_plan_for_the_loss_of_each_node_and_drop_it_with_its_
     await client.ask(PinOperators(name="tiny", rule=PinRule(kind="pattern", pattern="*", nodes=("device", "cloud"))))
     await until(lambda: "tiny" not in fleet.agents["edge"].desired)
     fallbacks = (await client.ask(ShowPlan(name="tiny")))["fallbacks"]
-    assert fallbacks["cloud"]["epoch"] == fleet.plan("tiny").plan.local_fallback
+    assert fallbacks["cloud"]["epoch"] == fleet.plan("tiny").epoch.local_fallback
     assert fallbacks["cloud"]["per_node"]["device"]["operators"] == 4
 
 
@@ -368,7 +368,7 @@ async def test_nodes_keep_only_the_local_fallback_where_that_is_configured(fleet
     await until(lambda: "tiny" not in fleet.agents["edge"].desired)
     assert fleet.agents["device"].desired["tiny"].fallbacks == {}
     fallbacks = (await client.ask(ShowPlan(name="tiny")))["fallbacks"]
-    assert fallbacks["cloud"]["epoch"] == fleet.plan("tiny").plan.local_fallback
+    assert fallbacks["cloud"]["epoch"] == fleet.plan("tiny").epoch.local_fallback
 
 
 async def test_a_fallback_that_does_not_fit_the_memory_is_not_kept(fleet: Fleet) -> None:
@@ -383,7 +383,7 @@ async def test_a_fallback_that_does_not_fit_the_memory_is_not_kept(fleet: Fleet)
     assert sum(operator.weight_bytes for operator in fleet.plan("tiny").problem.operators) < 3200
     assert fleet.deployer.deployments["tiny"].rollout.fallbacks == ()
     document = await client.ask(ShowPlan(name="tiny"))
-    assert document["fallbacks"]["cloud"]["epoch"] == fleet.plan("tiny").plan.local_fallback
+    assert document["fallbacks"]["cloud"]["epoch"] == fleet.plan("tiny").epoch.local_fallback
 
 
 async def test_a_node_that_cannot_prepare_costs_the_epoch_not_the_service(fleet: Fleet) -> None:
@@ -423,11 +423,11 @@ async def test_a_plan_that_was_given_up_is_made_again_when_its_node_returns_and_
         fleet.deployer.fleet_changed()
         await until(lambda: len(looks) >= count)  # noqa: B023 - awaited here
     assert await abandoned() == 1
-    assert fleet.plan("tiny").plan.epoch == deployed["epoch"]
+    assert fleet.plan("tiny").epoch.number == deployed["epoch"]
     cloud.fails = set()
     cloud.instance = "cloud-2"
     cloud.announce()
-    await until(lambda: "cloud" in fleet.plan("tiny").plan.participants)
+    await until(lambda: "cloud" in fleet.plan("tiny").epoch.participants)
     assert await abandoned() == 1
 
 

@@ -29,7 +29,7 @@ from edgesplit_controller.models.submission import Submission
 from edgesplit_controller.planner import evaluate
 from edgesplit_controller.stating.predictions import as_timed, placed
 from edgesplit_controller.storage.deployment_state import DeploymentState, PlanRecord
-from edgesplit_controller.storage.rollout_state import EpochPlan
+from edgesplit_controller.storage.rollout_state import Epoch
 from edgesplit_controller.storage.saved_speeds import SavedSpeed
 from tests.controller.test_predictions import COSTS, KERNEL_S, problem_of, profile
 from tests.controller.tiny_models import convolutions
@@ -58,7 +58,7 @@ def planned(record: ModelRecord, assignment: Assignment) -> DeploymentState:
     """A deployment whose one plan this is."""
     problem = problem_of(record, {})
     plan = PlanRecord(
-        plan=EpochPlan(epoch=EPOCH, source="device", participants=("device", "edge")),
+        epoch=Epoch(number=EPOCH, source="device", participants=("device", "edge")),
         sha256=record.sha256,
         version=record.version,
         specs={},

@@ -13,7 +13,7 @@ from edgesplit_controller.models.intake import take_in
 from edgesplit_controller.models.model_folders import ModelFolders
 from edgesplit_controller.models.submission import Submission
 from edgesplit_controller.storage.deployment_state import DeploymentState, State
-from edgesplit_controller.storage.rollout_state import EpochPlan, Rollout
+from edgesplit_controller.storage.rollout_state import Epoch, Rollout
 from edgesplit_controller.storage.store import Store
 from tests.controller.tiny_models import convolutions
 
@@ -21,7 +21,7 @@ STATE_OF_AN_EARLIER_CONTROLLER = Path(__file__).with_name("state_of_2026_11.json
 
 
 def test_state_reads_back_as_it_was_saved(tmp_path: Path) -> None:
-    active = EpochPlan(epoch=3, source="device", participants=("device",), local_fallback=2)
+    active = Epoch(number=3, source="device", participants=("device",), local_fallback=2)
     state = State(
         default_goals=Goals(energy_weight=1.0),
         goals={"m": Goals(max_noise=None)},

@@ -139,7 +139,7 @@ async def quiet(fleet: Fleet) -> None:
 def essence(state: State) -> tuple[Any, ...]:
     """What a command may change of the state; epoch numbers may be skipped and figures follow measurements."""
     deployed = {
-        name: (kept.source, kept.active and (kept.active.plan.epoch, kept.active.assignment, kept.active.goals))
+        name: (kept.source, kept.active and (kept.active.epoch.number, kept.active.assignment, kept.active.goals))
         for name, kept in state.deployments.items()
     }
     return state.default_goals, state.goals, deployed, state.tightenings, state.removed

@@ -202,7 +202,7 @@ def _model_document(
         weight_bytes=record.weight_bytes,
         deployed=active is not None,
         source=active.source if active is not None else None,
-        epoch=active.epoch if active is not None else None,
+        epoch=active.number if active is not None else None,
         profiled=there,
         profiled_offline=away,
         goals=goals,

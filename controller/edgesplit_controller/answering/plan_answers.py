@@ -118,9 +118,9 @@ class PlanAnswers:
 
     def _plan(self, name: str) -> PlanDocument:
         plan = active_plan(self._catalog, self._deployer, name)
-        usage = self._registry.usage(name, plan.plan.epoch)
+        usage = self._registry.usage(name, plan.epoch.number)
         record = self._catalog.get(name)
-        pins = pin_rows(record.graph, plan.goals.pins, plan.plan.source)
+        pins = pin_rows(record.graph, plan.goals.pins, plan.epoch.source)
         rows = fallback_rows(self._deployer.deployments[name], plan, partial(self._rollouts.is_prepared, name))
         battery, noise, serving = (
             self._deployer.battery(name),

@@ -61,7 +61,7 @@ def plan_document(
     rows = {node.name: speeds.row(node.name, model) for node in plan.problem.nodes}
     return PlanDocument(
         model=model,
-        epoch=plan.plan.epoch,
+        epoch=plan.epoch.number,
         status=plan.status,
         latency_s=evaluation.timeline_s,
         energy_j=evaluation.energy_j,
@@ -76,10 +76,10 @@ def plan_document(
         timeline=evaluation.timeline,
         solve_s=plan.solve_s,
         reason=plan.reason,
-        source=plan.plan.source,
+        source=plan.epoch.source,
         goals=plan.goals,
         measured=msgspec.structs.replace(
-            measured_document(usage, plan.plan.source), noise=noise if noise is not None else MeasuredNoise()
+            measured_document(usage, plan.epoch.source), noise=noise if noise is not None else MeasuredNoise()
         ),
         serving=serving,
         pins=pins,
@@ -131,14 +131,14 @@ def fallback_rows(
         is_prepared: Whether a node says that it has an epoch ready.
     """
     rows: dict[str, FallbackRow] = {}
-    source, local = plan.plan.source, plan.plan.local_fallback
+    source, local = plan.epoch.source, plan.epoch.local_fallback
     if local is not None:
         alone = _local_row(plan, local, prepared=is_prepared(source, local))
-        rows = {node: alone for node in plan.plan.participants if node != source}
+        rows = {node: alone for node in plan.epoch.participants if node != source}
     for fallback in deployment.rollout.fallbacks:
-        made = deployment.fallbacks[fallback.epoch]
+        made = deployment.fallbacks[fallback.number]
         row = FallbackRow(
-            epoch=fallback.epoch,
+            epoch=fallback.number,
             latency_s=made.latency_s,
             energy_j=made.energy_j,
             noise=made.noise,
@@ -151,7 +151,7 @@ def fallback_rows(
 
 def _local_row(plan: PlanRecord, epoch: int, *, prepared: bool) -> FallbackRow:
     """Everything in float on the source."""
-    assignment = Assignment({operator.name: plan.plan.source for operator in plan.problem.operators})
+    assignment = Assignment({operator.name: plan.epoch.source for operator in plan.problem.operators})
     evaluation = evaluate(plan.problem, assignment)
     return FallbackRow(
         epoch=epoch,

@@ -105,7 +105,7 @@ class Studies:
         Explained in its own times, a plan would be held against others that are charged for transitions between float
         and int8 that only the plan itself has.
         """
-        problem = self._deployer.problem(name, active.plan.source, active.goals)
+        problem = self._deployer.problem(name, active.epoch.source, active.goals)
         # A battery's limit is not in the problem: the plan was made under it.
         limit_j = active.problem.constraints.device_energy_limit_j
         constraints = msgspec.structs.replace(problem.constraints, device_energy_limit_j=limit_j)
@@ -126,7 +126,7 @@ class Studies:
             max_noise=asked.max_noise,
             device_energy_j=asked.device_energy_j,
         )
-        problem = supposed_problem(self._deployer.problem(asked.name, active.plan.source, goals), asked)
+        problem = supposed_problem(self._deployer.problem(asked.name, active.epoch.source, goals), asked)
         texts = supposed_texts(asked, self._deployer.goals(asked.name), goals)
         async with self._one_at_a_time:
             progress("planning under these conditions", None)
@@ -137,7 +137,7 @@ class Studies:
         moved = [entry for entry in problem.operators if before.node_of.get(entry.name) != after.node_of[entry.name]]
         return WhatIfDocument(
             model=asked.name,
-            epoch=active.plan.epoch,
+            epoch=active.epoch.number,
             supposed=texts,
             active=_summary(active.problem, active.status, before, active.evaluation),
             active_then=None if old is None else _summary(problem, active.status, before, old),
@@ -158,7 +158,7 @@ class Studies:
         if not 2 <= asked.points <= MOST_POINTS:
             raise InvalidInput(f"--points is {asked.points}: give 2 to {MOST_POINTS}")
         goals = self._deployer.goals(asked.name)
-        problem = self._deployer.problem(asked.name, active.plan.source, goals)
+        problem = self._deployer.problem(asked.name, active.epoch.source, goals)
         loop, count = asyncio.get_running_loop(), 0
 
         def on_point(_point: FrontierPoint) -> None:
@@ -254,7 +254,7 @@ def _summary(problem: Problem, status: str, assignment: Assignment, evaluation: 
 def _explain_document(model: str, active: PlanRecord, found: Explanation) -> ExplainDocument:
     return ExplainDocument(
         model=model,
-        epoch=active.plan.epoch,
+        epoch=active.epoch.number,
         cuts=found.cuts,
         binding=found.bindings,
         relaxations=found.relaxations,
@@ -273,7 +273,7 @@ def _frontier_document(
     now = _frontier_row(active.problem, active.status, active.assignment, active.evaluation, active=True)
     return FrontierDocument(
         model=model,
-        epoch=active.plan.epoch,
+        epoch=active.epoch.number,
         latency_model=problem.objective.latency_model,
         points=tuple(rows),
         active=now,

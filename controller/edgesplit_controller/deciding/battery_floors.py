@@ -82,7 +82,7 @@ class BatteryFloors:
 
     def shown(self, active: PlanRecord, goals: Goals) -> BatteryAllowance | None:
         """The same, with what becomes of it under the plan that serves."""
-        battery = self.allowance(active.problem.model, active.plan.source, goals)
+        battery = self.allowance(active.problem.model, active.epoch.source, goals)
         if battery is None or battery.limit_j is None:
             return battery
         kept = keeps(battery, active.evaluation.device_energy_j)
@@ -135,7 +135,7 @@ class BatteryFloors:
     def reasons(self, active: PlanRecord, goals: Goals) -> tuple[Reason, ...]:
         """Why to plan a model again for the battery's sake, at most one; it is told."""
         model = active.problem.model
-        now = self.allowance(model, active.plan.source, goals)
+        now = self.allowance(model, active.epoch.source, goals)
         before, at_s = self._decisions.setdefault(model, (active.battery, self._clock()))
         reason = battery_reason(
             before,
@@ -148,7 +148,7 @@ class BatteryFloors:
             return ()
         text = f"{model}: {reason.text}" + (f" ({now.text})" if now is not None else "")
         data = figures_data(now) if now is not None else {}
-        self._events.add(reason.kind, text, model=model, node=active.plan.source, data=data)
+        self._events.add(reason.kind, text, model=model, node=active.epoch.source, data=data)
         return (reason,)
 
     def check(self, source: str, goals: Goals) -> None:

@@ -308,7 +308,7 @@ class Deployer:
         self._fallbacks.refresh(model)
         watch.figures = None
         active = deployment.rollout.active
-        epoch = active.epoch if active is not None else 0
+        epoch = active.number if active is not None else 0
         self._events.add("epoch-retired", f"{model} was undeployed; epoch {epoch} ended", model=model)
         await self._rollouts.drained(model, deployment.source, DRAIN_LIMIT_S)
         return epoch

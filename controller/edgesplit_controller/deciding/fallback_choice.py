@@ -67,7 +67,7 @@ def plan_fallbacks(
         held: What nodes hold already.
         thresholds: What another must gain.
     """
-    used = set(active.assignment.node_of.values()) - {active.plan.source}
+    used = set(active.assignment.node_of.values()) - {active.epoch.source}
     drafts: list[FallbackDraft] = []
     for node, solution in fallbacks(active.problem, active.assignment, time_limit_s=time_limit_s).items():
         assignment, evaluation = solution.assignment, solution.evaluation
@@ -76,7 +76,7 @@ def plan_fallbacks(
         kept = _as_good(active.problem, node, solution, held, thresholds)
         if kept is not None:
             assignment, evaluation = kept
-        if is_local(assignment, active.plan.source):
+        if is_local(assignment, active.epoch.source):
             continue  # every source holds that one anyway, where it fits
         same = next((index for index, draft in enumerate(drafts) if draft.assignment == assignment), None)
         if same is None:

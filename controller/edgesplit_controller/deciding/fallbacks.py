@@ -145,7 +145,7 @@ class Fallbacks:
         deployment, addresses = self._rollouts.state.deployments[record.name], self._registry.addresses
         found: dict[FallbackEpoch, FallbackRecord] = {}
         for draft in drafts:
-            nodes = {active.plan.source, *draft.assignment.node_of.values()}
+            nodes = {active.epoch.source, *draft.assignment.node_of.values()}
             if not nodes <= addresses.keys():
                 continue
             held = _held(deployment, draft, addresses)
@@ -159,13 +159,13 @@ class Fallbacks:
                     draft.assignment,
                     draft.evaluation,
                     epoch=epoch,
-                    source=active.plan.source,
+                    source=active.epoch.source,
                     addresses=addresses,
                 )
                 ready = False
             else:
-                epoch, specs, ready = held.epoch, deployment.fallbacks[held.epoch].specs, held.ready
-            fallback = FallbackEpoch(epoch=epoch, lost=draft.lost, participants=tuple(sorted(specs)), ready=ready)
+                epoch, specs, ready = held.number, deployment.fallbacks[held.number].specs, held.ready
+            fallback = FallbackEpoch(number=epoch, lost=draft.lost, participants=tuple(sorted(specs)), ready=ready)
             found[fallback] = _fallback_record(epoch, active, draft, specs)
         return found
 
@@ -174,27 +174,27 @@ class Fallbacks:
         if not fallbacks and not before:
             return
         self._rollouts.hold_fallbacks(model, fallbacks)
-        if {fallback.epoch for fallback in before} == {fallback.epoch for fallback in fallbacks}:
+        if {fallback.number for fallback in before} == {fallback.number for fallback in fallbacks}:
             return
         for fallback, plan in fallbacks.items():
             text = (
-                f"{model} epoch {fallback.epoch} on {', '.join(fallback.participants)} is kept for the loss of "
+                f"{model} epoch {fallback.number} on {', '.join(fallback.participants)} is kept for the loss of "
                 f"{' or '.join(fallback.lost)}: {time_span(plan.latency_s)}"
             )
-            data = {"epoch": fallback.epoch, "latency_s": plan.latency_s, "energy_j": plan.energy_j}
+            data = {"epoch": fallback.number, "latency_s": plan.latency_s, "energy_j": plan.energy_j}
             self._events.add("fallback-planned", text, model=model, data=data)
 
 
 def _basis(active: PlanRecord, kept_ready: str, addresses: Mapping[str, str]) -> _Basis:
     names = tuple(node.name for node in active.problem.nodes)
     known = tuple((name, addresses.get(name)) for name in names)
-    return active.assignment, active.version, active.plan.source, active.goals, known, kept_ready
+    return active.assignment, active.version, active.epoch.source, active.goals, known, kept_ready
 
 
 def _held(deployment: DeploymentState, draft: FallbackDraft, addresses: Mapping[str, str]) -> FallbackEpoch | None:
     """The fallback that nodes hold of a draft, unless a node of it has moved."""
     for fallback in deployment.rollout.fallbacks:
-        plan = deployment.fallbacks[fallback.epoch]
+        plan = deployment.fallbacks[fallback.number]
         parts = plan.specs.values()
         if plan.assignment == draft.assignment and all(
             addresses.get(node) == address for part in parts for node, address in part.participants.items()

@@ -98,14 +98,14 @@ class NoiseGuard:
 
     def report(self, model: str, plan: PlanRecord) -> NoiseReport | None:
         """What the source measured on a plan."""
-        report = self._reports.get((plan.plan.source, model))
-        return report if report is not None and report.epoch == plan.plan.epoch else None
+        report = self._reports.get((plan.epoch.source, model))
+        return report if report is not None and report.epoch == plan.epoch.number else None
 
     def finding(self, model: str, plan: PlanRecord) -> NoiseFinding:
         """What is known of the noise of a plan's requests, and why if nothing is."""
         report = self.report(model, plan)
-        local = plan.plan.local_fallback
-        prepared = local is not None and self._rollouts.is_prepared(model, plan.plan.source, local)
+        local = plan.epoch.local_fallback
+        prepared = local is not None and self._rollouts.is_prepared(model, plan.epoch.source, local)
         note = why_unchecked(plan, report, asked=self._checks, prepared=prepared)
         return NoiseFinding(report, note, not note and breaks_bound(plan, report, self._metric(model)))
 
@@ -157,7 +157,7 @@ class NoiseGuard:
         bound = active.goals.max_noise
         assert bound is not None  # noqa: S101  it was exceeded
         try:
-            problem = self._deployer.problem(model, active.plan.source, self._deployer.goals(model))
+            problem = self._deployer.problem(model, active.epoch.source, self._deployer.goals(model))
             predicted = await self._maker.noise(problem, active)
             if predicted is None:
                 return  # a node of the plan is gone: it is being replaced anyway

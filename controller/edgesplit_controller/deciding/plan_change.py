@@ -118,7 +118,7 @@ class PlanChanges:
         try:
             if refreshed is not None and not decision.adopt and not _changes_local_fallback(record, draft, serving):
                 self._decline(model, refreshed, f"{trigger.cause}: {decision.text}", trigger, data)
-                return ModelChange(refreshed.plan.epoch, False, decision.text)
+                return ModelChange(refreshed.epoch.number, False, decision.text)
             epoch = await self._activation.roll_out(record, draft, reason, data, trigger.deadline_s)
             return ModelChange(epoch, not decision.same, reason)
         except (PreparationFailed, StoreUnwritable):
@@ -130,7 +130,7 @@ class PlanChanges:
     def _decline(self, model: str, refreshed: PlanRecord, reason: str, trigger: Trigger, data: EventData) -> None:
         # The plan stays, but what it predicts now is what people should see.
         deployment = self._rollouts.state.deployments[model]
-        epoch = refreshed.plan.epoch
+        epoch = refreshed.epoch.number
         plans = deployment.plans | {epoch: msgspec.structs.replace(refreshed, reason=reason)}
         self._rollouts.keep(model, msgspec.structs.replace(deployment, plans=plans), goals=refreshed.goals)
         self._rollouts.publish(model)  # its source checks noise against the present bound
@@ -144,4 +144,4 @@ def _changes_local_fallback(record: ModelRecord, draft: Draft, serving: PlanReco
     """Whether pins now allow, or no longer allow, the same plan its local fallback: only a new epoch can tell nodes."""
     if serving is None or serving.goals.pins == draft.goals.pins:
         return False
-    return (serving.plan.local_fallback is not None) != draft.needs_local_fallback(record)
+    return (serving.epoch.local_fallback is not None) != draft.needs_local_fallback(record)

@@ -278,7 +278,7 @@ def _comparable(serving: PlanRecord | None, record: ModelRecord, problem: Proble
     return (
         serving is not None
         and serving.version == record.version
-        and serving.plan.source == problem.source
+        and serving.epoch.source == problem.source
         and fits(problem, serving.assignment)
     )
 

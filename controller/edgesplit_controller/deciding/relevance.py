@@ -66,7 +66,7 @@ class Relevance:
         if watch.snapshot is None or snapshot.differs(watch.snapshot) or active.goals != goals:
             return True
         tightening = self._rollouts.state.tightenings.get(model)
-        if tightening is not None and watch.breach != (active.plan.epoch, tightening):
+        if tightening is not None and watch.breach != (active.epoch.number, tightening):
             return True
         if watch.refreshed is not None and watch.refreshed[1] != self._maker.timed_s(model):
             return True

@@ -124,7 +124,7 @@ class Replanner:
         deployment = self._rollouts.state.deployments.get(model)
         if deployment is None or deployment.active is None or model not in self._models or not self._rollouts.settled:
             return
-        if self._rollouts.patient and not all(map(self._registry.knows, deployment.active.plan.participants)):
+        if self._rollouts.patient and not all(map(self._registry.knows, deployment.active.epoch.participants)):
             return
         record, source = self._models[model], deployment.source
         if not self._registry.node(source).usable or self._registry.profile(source, model, record.sha256) is None:
@@ -165,13 +165,13 @@ class Replanner:
     async def _no_longer_allowed(self, model: str, problem: Problem, active: PlanRecord, watch: ModelWatch) -> str:
         """That the tightened noise model forbids the plan that serves, unless it was planned for already; empty if not."""
         tightening = self._rollouts.state.tightenings.get(model)
-        if tightening is None or watch.breach == (active.plan.epoch, tightening):
+        if tightening is None or watch.breach == (active.epoch.number, tightening):
             return ""
         limit = problem.constraints.max_noise
         noise = await self._maker.noise(problem, active)
         if limit is None or noise is None or noise <= limit:
             return ""
-        watch.breach = active.plan.epoch, tightening
+        watch.breach = active.epoch.number, tightening
         return f"its measured noise {tightening.measured:.3g} exceeds the bound {limit:.3g}"
 
     async def _refresh(self, model: str, watch: ModelWatch, problem: Problem) -> None:
@@ -190,7 +190,7 @@ class Replanner:
         refreshed = await self._maker.refresh(self._models[model], serving, problem)
         deployment = self._rollouts.state.deployments[model]
         if refreshed is not serving and deployment.active is serving:
-            plans = deployment.plans | {serving.plan.epoch: refreshed}
+            plans = deployment.plans | {serving.epoch.number: refreshed}
             self._rollouts.keep(model, msgspec.structs.replace(deployment, plans=plans))
 
     @staticmethod

@@ -81,7 +81,7 @@ class Activation:
                     local = await asyncio.to_thread(self._compiled_local, record, draft.problem.source, local_epoch)
             made = draft.numbered(record, epoch, specs, local_epoch, reason)
             outcome = self._begin(record, made, local, deadline_s)
-        where = ", ".join(made.plan.participants)
+        where = ", ".join(made.epoch.participants)
         text = f"{model} epoch {epoch} planned on {where} ({reason}): {time_span(draft.evaluation.timeline_s)}"
         self._events.add("planned", text, model=model, data={**data, "epoch": epoch})
         self._trim_fallbacks()
@@ -124,7 +124,7 @@ class Activation:
         if local is not None:
             kept[local.epoch] = local
         deployment = msgspec.structs.replace(
-            before or DeploymentState(source=made.plan.source, inputs=(), outputs=()),
+            before or DeploymentState(source=made.epoch.source, inputs=(), outputs=()),
             inputs=record.inputs,
             outputs=record.outputs,
             local_fallbacks=tuple(kept.values()),

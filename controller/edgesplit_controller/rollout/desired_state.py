@@ -14,15 +14,15 @@ import msgspec
 from edgesplit.control.plan_messages import Desired, EpochSpec, Shadowing
 from edgesplit.wire.tensors import TensorSpec
 from edgesplit_controller.storage.deployment_state import DeploymentState
-from edgesplit_controller.storage.rollout_state import EpochPlan, Rollout
+from edgesplit_controller.storage.rollout_state import Epoch, Rollout
 
 __all__ = ["desired_states", "stepped"]
 
 
 def stepped(deployment: DeploymentState, rollout: Rollout) -> DeploymentState:
     """A deployment after a step, without plans that no node holds any more."""
-    held = {plan.epoch for plan in rollout.plans} | {fallback.epoch for fallback in rollout.fallbacks}
-    local = {plan.local_fallback for plan in rollout.plans}
+    held = {plan.number for plan in rollout.epochs} | {fallback.number for fallback in rollout.fallbacks}
+    local = {plan.local_fallback for plan in rollout.epochs}
     return msgspec.structs.replace(
         deployment,
         rollout=rollout,
@@ -52,7 +52,7 @@ def desired_states(
         outputs: Likewise.
         shadowing: What the source is asked to check on the epoch it serves.
     """
-    nodes = {node for plan in rollout.plans for node in (*plan.participants, plan.source)}
+    nodes = {node for plan in rollout.epochs for node in (*plan.participants, plan.source)}
     nodes |= {node for fallback in rollout.fallbacks for node in fallback.participants}
     desired: dict[str, Desired] = {}
     for node in sorted(nodes):
@@ -64,24 +64,24 @@ def desired_states(
             inputs=inputs,
             outputs=outputs,
             epochs=tuple(part for part in specs if part is not None),
-            serve=served.epoch if served is not None else None,
+            serve=served.number if served is not None else None,
             fallback=served.local_fallback if served is not None else None,
             fallbacks=_ready(rollout) if served is not None and served == rollout.active else {},
-            shadowing=shadowing(served.epoch) if served is not None else None,
+            shadowing=shadowing(served.number) if served is not None else None,
         )
     return desired
 
 
 def _held(rollout: Rollout, node: str) -> set[int]:
     """Epochs that a node prepares and keeps."""
-    held = {plan.epoch for plan in rollout.plans if node in plan.participants}
-    held |= {fallback.epoch for fallback in rollout.fallbacks if node in fallback.participants}
+    held = {plan.number for plan in rollout.epochs if node in plan.participants}
+    held |= {fallback.number for fallback in rollout.fallbacks if node in fallback.participants}
     return held | {
-        plan.local_fallback for plan in rollout.plans if plan.source == node and plan.local_fallback is not None
+        plan.local_fallback for plan in rollout.epochs if plan.source == node and plan.local_fallback is not None
     }
 
 
-def _served(rollout: Rollout, node: str) -> EpochPlan | None:
+def _served(rollout: Rollout, node: str) -> Epoch | None:
     """What new requests start on at a node, where it is a source."""
     if rollout.activating and rollout.upcoming is not None and rollout.upcoming.source == node:
         return rollout.upcoming
@@ -92,4 +92,4 @@ def _served(rollout: Rollout, node: str) -> EpochPlan | None:
 
 def _ready(rollout: Rollout) -> dict[str, int]:
     """Lost node to the epoch that can stand in for it."""
-    return {node: fallback.epoch for fallback in rollout.fallbacks if fallback.ready for node in fallback.lost}
+    return {node: fallback.number for fallback in rollout.fallbacks if fallback.ready for node in fallback.lost}

@@ -15,7 +15,7 @@ from edgesplit.planning.plan import Assignment, Evaluation, Solution
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.storage.deployment_state import PlanRecord
-from edgesplit_controller.storage.rollout_state import EpochPlan
+from edgesplit_controller.storage.rollout_state import Epoch
 
 __all__ = ["Draft", "is_local"]
 
@@ -64,8 +64,8 @@ class Draft:
         """
         solution = self.solution
         return PlanRecord(
-            plan=EpochPlan(
-                epoch=epoch,
+            epoch=Epoch(
+                number=epoch,
                 source=self.problem.source,
                 participants=tuple(sorted(specs)),
                 local_fallback=local_fallback,

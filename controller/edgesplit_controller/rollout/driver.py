@@ -184,7 +184,7 @@ class Rollouts:
         if upcoming is None:
             return ""
         left_s = max(0.0, self._held(model).deadline_s - self._clock())
-        return f"epoch {upcoming.epoch} of {model} is still being prepared, for at most {left_s:.0f} s more"
+        return f"epoch {upcoming.number} of {model} is still being prepared, for at most {left_s:.0f} s more"
 
     async def finished(self, model: str) -> None:
         """Wait until nothing is being prepared of a model."""
@@ -233,8 +233,8 @@ class Rollouts:
         """
         held = self._held(model)
         limit_s = max(0.0, deadline_s - self._clock())
-        rollout = begin(deployment.rollout, made.plan, begun_unix_s=self._wall_clock(), limit_s=limit_s)
-        plans = deployment.plans | {made.plan.epoch: made}
+        rollout = begin(deployment.rollout, made.epoch, begun_unix_s=self._wall_clock(), limit_s=limit_s)
+        plans = deployment.plans | {made.epoch.number: made}
         self.keep(model, msgspec.structs.replace(deployment, rollout=rollout, plans=plans))
         held.outcome = asyncio.get_running_loop().create_future()
         held.deadline_s = deadline_s
@@ -256,7 +256,7 @@ class Rollouts:
         deployment, held = self.state.deployments.get(model), self._held(model)
         if deployment is None or not self.settled or self._clock() < held.write_again_s:
             return
-        names = frozenset(node for plan in deployment.rollout.plans for node in (*plan.participants, plan.source))
+        names = frozenset(node for plan in deployment.rollout.epochs for node in (*plan.participants, plan.source))
         gone = self._registry.gone(names)
         if self.patient:
             gone = frozenset(name for name in gone if self._registry.knows(name))
@@ -272,7 +272,7 @@ class Rollouts:
                 _end(held, _unwritten(model, notices, error))
             return
         for notice in notices:
-            self._tell(model, notice, deployment.plans.get(notice.plan.epoch))
+            self._tell(model, notice, deployment.plans.get(notice.epoch.number))
 
     def _commit(self, model: str, deployment: DeploymentState, rollout: Rollout, notices: tuple[Notice, ...]) -> None:
         """Have a step hold: written, then published."""
@@ -310,14 +310,14 @@ class Rollouts:
         self._held(model).ended.set()
 
     def _tell(self, model: str, notice: Notice, record: PlanRecord | None) -> None:
-        plan = notice.plan
-        data: dict[str, str | float | int | bool | None] = {"epoch": plan.epoch}
+        epoch = notice.epoch
+        data: dict[str, str | float | int | bool | None] = {"epoch": epoch.number}
         if notice.kind == "activated" and record is not None:
             data |= {"latency_s": record.evaluation.timeline_s, "energy_j": record.evaluation.energy_j}
             data |= {"noise": record.evaluation.noise, "reason": record.reason}
-        name = f"{model} epoch {plan.epoch}"
+        name = f"{model} epoch {epoch.number}"
         texts = {
-            "prepared": f"{name} is prepared on {', '.join(plan.participants)}",
+            "prepared": f"{name} is prepared on {', '.join(epoch.participants)}",
             "activated": f"{name} serves" + (f": {record.reason}" if record is not None else ""),
             "abandoned": f"{name} was abandoned: {notice.reason}",
             "retired": f"{name} has ended and is freed",
@@ -325,7 +325,7 @@ class Rollouts:
         self._events.add(f"epoch-{notice.kind}", texts[notice.kind], model=model, data=data)
         if notice.kind == "activated":
             if unchecked := self.unchecked(model):
-                self._events.add("noise-unchecked", unchecked, model=model, data={"epoch": plan.epoch})
+                self._events.add("noise-unchecked", unchecked, model=model, data={"epoch": epoch.number})
             _end(self._held(model), None)
         elif notice.kind == "abandoned":
             why = f"{name} was abandoned because {notice.reason}; what served before serves on, under the goals it had"
@@ -351,4 +351,4 @@ def _unwritten(model: str, notices: tuple[Notice, ...], error: StoreUnwritable) 
     (ended,) = [notice for notice in notices if notice.kind in {"activated", "abandoned"}]
     what = "serves" if ended.kind == "activated" else "is given up"
     cause = str(error).removeprefix("nothing was changed: ")
-    return StoreUnwritable(f"{model} epoch {ended.plan.epoch} {what}, which is remembered once it can be: {cause}")
+    return StoreUnwritable(f"{model} epoch {ended.epoch.number} {what}, which is remembered once it can be: {cause}")

@@ -17,7 +17,7 @@ __all__ = ["fitting", "held_fallbacks"]
 
 def held_fallbacks(deployment: DeploymentState) -> dict[FallbackEpoch, FallbackRecord]:
     """What nodes hold for the loss of others."""
-    return {fallback: deployment.fallbacks[fallback.epoch] for fallback in deployment.rollout.fallbacks}
+    return {fallback: deployment.fallbacks[fallback.number] for fallback in deployment.rollout.fallbacks}
 
 
 def fitting(

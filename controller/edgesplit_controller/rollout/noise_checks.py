@@ -67,7 +67,7 @@ def why_unchecked(plan: PlanRecord, report: NoiseReport | None, *, asked: bool, 
     if obstacle:
         return f"noise is not checked: {obstacle}"
     dropped = report is not None and report.dropped > 0
-    why = f"{plan.plan.source} had no time for it" if dropped else "no request was answered that could be"
+    why = f"{plan.epoch.source} had no time for it" if dropped else "no request was answered that could be"
     return f"noise is not checked yet: {why}"
 
 
@@ -87,10 +87,10 @@ def unchecked_bound(model: str, plan: PlanRecord, *, asked: bool) -> str:
 
 
 def _obstacle(plan: PlanRecord, *, asked: bool, prepared: bool) -> str:
-    source = plan.plan.source
+    source = plan.epoch.source
     if not asked:
         return "[planning] shadow_requests and shadow_every_s are 0"
-    if plan.plan.local_fallback is None:
+    if plan.epoch.local_fallback is None:
         pinned = any(source not in nodes for nodes in (plan.problem.constraints.pins or {}).values())
         why = "pins keep operators off it" if pinned else "it has no memory for it"
         return f"{source} does not hold the float model, for {why}"

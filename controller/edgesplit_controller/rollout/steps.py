@@ -17,7 +17,7 @@ from typing import Literal
 import msgspec
 
 from edgesplit.control.plan_messages import EpochState, Observed
-from edgesplit_controller.storage.rollout_state import EpochPlan, FallbackEpoch, Rollout
+from edgesplit_controller.storage.rollout_state import Epoch, FallbackEpoch, Rollout
 
 __all__ = [
     "Notice",
@@ -49,16 +49,16 @@ class Notice:
     """Something that happened to an epoch."""
 
     kind: Literal["prepared", "activated", "abandoned", "retired"]
-    plan: EpochPlan
+    epoch: Epoch
     reason: str = ""
 
 
-def begin(rollout: Rollout, plan: EpochPlan, *, begun_unix_s: float, limit_s: float) -> Rollout:
+def begin(rollout: Rollout, epoch: Epoch, *, begun_unix_s: float, limit_s: float) -> Rollout:
     """Start preparing a plan.
 
     Args:
         rollout: A state without an upcoming plan.
-        plan: Its epoch is higher than any before.
+        epoch: Its number is higher than any before.
         begun_unix_s: Now. [s since the epoch]
         limit_s: After how long to give it up. [s]
 
@@ -66,8 +66,10 @@ def begin(rollout: Rollout, plan: EpochPlan, *, begun_unix_s: float, limit_s: fl
         ValueError: Another plan is being prepared.
     """
     if rollout.upcoming is not None:
-        raise ValueError(f"epoch {rollout.upcoming.epoch} is still being prepared")
-    return msgspec.structs.replace(rollout, upcoming=plan, activating=False, begun_unix_s=begun_unix_s, limit_s=limit_s)
+        raise ValueError(f"epoch {rollout.upcoming.number} is still being prepared")
+    return msgspec.structs.replace(
+        rollout, upcoming=epoch, activating=False, begun_unix_s=begun_unix_s, limit_s=limit_s
+    )
 
 
 def remaining_s(rollout: Rollout, now_unix_s: float, most_s: float) -> float:
@@ -87,8 +89,8 @@ def remaining_s(rollout: Rollout, now_unix_s: float, most_s: float) -> float:
 
 def with_fallbacks(rollout: Rollout, fallbacks: tuple[FallbackEpoch, ...]) -> Rollout:
     """Give the active plan other fallbacks; those it had may have requests in flight, so they end like plans."""
-    kept = {fallback.epoch: fallback for fallback in fallbacks}
-    dropped = tuple(fallback for fallback in rollout.fallbacks if fallback.epoch not in kept)
+    kept = {fallback.number: fallback for fallback in fallbacks}
+    dropped = tuple(fallback for fallback in rollout.fallbacks if fallback.number not in kept)
     return msgspec.structs.replace(
         rollout, fallbacks=fallbacks, retiring=(*rollout.retiring, *_retired(rollout, dropped))
     )
@@ -100,7 +102,7 @@ def advance(rollout: Rollout, world: World) -> tuple[Rollout, tuple[Notice, ...]
     if rollout.upcoming is not None:
         rollout = _advance_upcoming(rollout, rollout.upcoming, world, notices)
     rollout = _advance_fallbacks(rollout, world)
-    kept: list[EpochPlan] = []
+    kept: list[Epoch] = []
     for plan in rollout.retiring:
         if _drained(plan, world):
             notices.append(Notice("retired", plan))
@@ -111,19 +113,19 @@ def advance(rollout: Rollout, world: World) -> tuple[Rollout, tuple[Notice, ...]
     return rollout, tuple(notices)
 
 
-def _advance_upcoming(rollout: Rollout, upcoming: EpochPlan, world: World, notices: list[Notice]) -> Rollout:
+def _advance_upcoming(rollout: Rollout, upcoming: Epoch, world: World, notices: list[Notice]) -> Rollout:
     if reason := _failure(rollout, upcoming, world):
         notices.append(Notice("abandoned", upcoming, reason))
         # Once the source was told to serve it, requests may be in flight on it: let them end.
         retiring = (*rollout.retiring, upcoming) if rollout.activating else rollout.retiring
         return msgspec.structs.replace(rollout, upcoming=None, activating=False, retiring=retiring)
     if not rollout.activating:
-        if not all(_is_prepared(world.observed.get(node), upcoming.epoch) for node in upcoming.participants):
+        if not all(_is_prepared(world.observed.get(node), upcoming.number) for node in upcoming.participants):
             return rollout
         notices.append(Notice("prepared", upcoming))
         rollout = msgspec.structs.replace(rollout, activating=True)
     source = world.observed.get(upcoming.source)
-    if source is None or source.serving != upcoming.epoch:
+    if source is None or source.serving != upcoming.number:
         return rollout
     notices.append(Notice("activated", upcoming))
     retiring = rollout.retiring if rollout.active is None else (*rollout.retiring, rollout.active)
@@ -137,39 +139,39 @@ def _advance_fallbacks(rollout: Rollout, world: World) -> Rollout:
     fallbacks = tuple(
         msgspec.structs.replace(
             fallback,
-            ready=all(_is_prepared(world.observed.get(node), fallback.epoch) for node in fallback.participants),
+            ready=all(_is_prepared(world.observed.get(node), fallback.number) for node in fallback.participants),
         )
         for fallback in rollout.fallbacks
     )
     return rollout if fallbacks == rollout.fallbacks else msgspec.structs.replace(rollout, fallbacks=fallbacks)
 
 
-def _retired(rollout: Rollout, fallbacks: tuple[FallbackEpoch, ...]) -> tuple[EpochPlan, ...]:
+def _retired(rollout: Rollout, fallbacks: tuple[FallbackEpoch, ...]) -> tuple[Epoch, ...]:
     """Fallbacks of the active plan as plans that end."""
     if rollout.active is None:
         return ()
     source = rollout.active.source
     return tuple(
-        EpochPlan(epoch=fallback.epoch, source=source, participants=fallback.participants) for fallback in fallbacks
+        Epoch(number=fallback.number, source=source, participants=fallback.participants) for fallback in fallbacks
     )
 
 
-def _failure(rollout: Rollout, upcoming: EpochPlan, world: World) -> str:
+def _failure(rollout: Rollout, upcoming: Epoch, world: World) -> str:
     for node in upcoming.participants:
         if node in world.gone:
             return f"node {node} left"
-        state = _state(world.observed.get(node), upcoming.epoch)
+        state = _state(world.observed.get(node), upcoming.number)
         # What fails in passing the node tries again: the change waits for it until its time is up.
         if state is not None and state.state == "failed" and state.retry is None:
             return f"node {node} could not prepare it: {state.detail or 'it gave no reason'}"
     if not world.overdue:
         return ""
     source = world.observed.get(upcoming.source)
-    if rollout.activating and source is not None and source.serving == upcoming.epoch:
+    if rollout.activating and source is not None and source.serving == upcoming.number:
         return ""  # it made it; whoever restarts finds it serving, however late that is
-    waiting = [node for node in upcoming.participants if not _is_prepared(world.observed.get(node), upcoming.epoch)]
+    waiting = [node for node in upcoming.participants if not _is_prepared(world.observed.get(node), upcoming.number)]
     if waiting:
-        states = {node: _state(world.observed.get(node), upcoming.epoch) for node in waiting}
+        states = {node: _state(world.observed.get(node), upcoming.number) for node in waiting}
         causes = [f"{node}: {state.detail}" for node, state in states.items() if state is not None and state.detail]
         return f"{', '.join(waiting)} did not prepare it in time" + (f" ({'; '.join(causes)})" if causes else "")
     return f"its source {upcoming.source} did not start serving it in time"
@@ -180,14 +182,14 @@ def _is_prepared(observed: Observed | None, epoch: int) -> bool:
     return state is not None and state.state == "prepared"
 
 
-def _drained(plan: EpochPlan, world: World) -> bool:
-    source = world.observed.get(plan.source)
-    if plan.source in world.gone:
+def _drained(epoch: Epoch, world: World) -> bool:
+    source = world.observed.get(epoch.source)
+    if epoch.source in world.gone:
         return True
     if source is None:
         return False  # it has not spoken yet; it will, since it still should hold the epoch
-    state = _state(source, plan.epoch)
-    return source.serving != plan.epoch and (state is None or state.in_flight == 0)
+    state = _state(source, epoch.number)
+    return source.serving != epoch.number and (state is None or state.in_flight == 0)
 
 
 def _state(observed: Observed | None, epoch: int) -> EpochState | None:

@@ -14,7 +14,7 @@ from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment, Component, Evaluation, NodeShare, Status
 from edgesplit.planning.problem import Problem
 from edgesplit.wire.tensors import TensorSpec
-from edgesplit_controller.storage.rollout_state import EpochPlan, Rollout
+from edgesplit_controller.storage.rollout_state import Epoch, Rollout
 
 __all__ = ["DeploymentState", "FallbackRecord", "LocalFallback", "PlanRecord", "State", "Tightening"]
 
@@ -33,7 +33,7 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
         battery: What the battery floor allowed then, and whether it is kept.
     """
 
-    plan: EpochPlan
+    epoch: Epoch = msgspec.field(name="plan")
     sha256: str
     specs: dict[str, EpochSpec]
     problem: Problem
@@ -100,7 +100,7 @@ class DeploymentState(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def active(self) -> PlanRecord | None:
         """The plan that serves."""
-        return self.plans.get(self.rollout.active.epoch) if self.rollout.active is not None else None
+        return self.plans.get(self.rollout.active.number) if self.rollout.active is not None else None
 
     def spec(self, epoch: int, node: str) -> EpochSpec | None:
         """A node's part of a plan or fallback that is held."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["EpochPlan", "FallbackEpoch", "Rollout"]
+__all__ = ["Epoch", "FallbackEpoch", "Rollout"]
 
 
 class FallbackEpoch(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,21 +20,22 @@ class FallbackEpoch(msgspec.Struct, frozen=True, kw_only=True):
         ready: Every participant prepared it.
     """
 
-    epoch: int
+    number: int = msgspec.field(name="epoch")
     lost: tuple[str, ...]
     participants: tuple[str, ...]
     ready: bool = False
 
 
-class EpochPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What the state machine needs to know of a plan.
+class Epoch(msgspec.Struct, frozen=True, kw_only=True):
+    """A plan's place in its model's rollout: all of it that the steps need to know.
 
     Attributes:
+        number: Orders the plans of one model.
         participants: Nodes that hold a part; always has the source.
-        local_fallback: Epoch that runs everything on the source, or None where it does not apply.
+        local_fallback: Number of the one that runs everything on the source, or None where it does not apply.
     """
 
-    epoch: int
+    number: int = msgspec.field(name="epoch")
     source: str
     participants: tuple[str, ...]
     local_fallback: int | None = msgspec.field(default=None, name="fallback")
@@ -53,16 +54,16 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
         fallbacks: What serves instead of `active` while a node is lost.
     """
 
-    active: EpochPlan | None = None
-    upcoming: EpochPlan | None = None
+    active: Epoch | None = None
+    upcoming: Epoch | None = None
     activating: bool = False
     begun_unix_s: float = 0.0
     limit_s: float = 0.0
-    retiring: tuple[EpochPlan, ...] = ()
+    retiring: tuple[Epoch, ...] = ()
     fallbacks: tuple[FallbackEpoch, ...] = msgspec.field(default=(), name="spares")
 
     @property
-    def plans(self) -> tuple[EpochPlan, ...]:
-        """Every plan that nodes still hold, but for fallbacks."""
-        current = tuple(plan for plan in (self.active, self.upcoming) if plan is not None)
+    def epochs(self) -> tuple[Epoch, ...]:
+        """Every epoch that nodes still hold, but for fallbacks."""
+        current = tuple(epoch for epoch in (self.active, self.upcoming) if epoch is not None)
         return current + self.retiring
