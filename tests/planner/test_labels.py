@@ -25,8 +25,8 @@ from edgesplit.planning.problem_file import problem_from_json, problem_to_json
 from edgesplit_controller.planner import evaluate, solve
 from edgesplit_controller.planner.bounds.labelling import Labelling
 from edgesplit_controller.planner.bounds.limited_elimination import undominated
-from edgesplit_controller.planner.cpsat.minimisation import GoalOutcome
-from edgesplit_controller.planner.meaning.measures import Goal, SumLimit
+from edgesplit_controller.planner.cpsat.minimisation import SolveOutcome
+from edgesplit_controller.planner.meaning.measures import SumLimit, WeightedSum
 from edgesplit_controller.planner.solving.session import Session
 from tests.planner.brute_force import all_assignments, best_score, exact_costs, random_problem
 
@@ -120,9 +120,9 @@ def test_labels_find_what_search_finds(monkeypatch: pytest.MonkeyPatch, limit_j:
 def test_the_gap_of_an_unproven_score_is_at_most_the_score(monkeypatch: pytest.MonkeyPatch) -> None:
     best = Session.best
 
-    def loosely_bound(session: Session, goal: Goal, *extra: SumLimit) -> GoalOutcome:
-        outcome = best(session, goal, *extra)
-        if min(goal.weights[:2]) == 0.0:
+    def loosely_bound(session: Session, objective: WeightedSum, *extra: SumLimit) -> SolveOutcome:
+        outcome = best(session, objective, *extra)
+        if min(objective.weights[:2]) == 0.0:
             return outcome
         session.proven = False
         return replace(outcome, bound=0.8 * outcome.bound, proven=False)

@@ -14,10 +14,17 @@ from edgesplit_controller.planner import noise_of
 from edgesplit_controller.planner.bounds.elimination import plan_elimination
 from edgesplit_controller.planner.bounds.noise_patterns import pattern_table
 from edgesplit_controller.planner.bounds.reduction import unreduced
-from edgesplit_controller.planner.cpsat.minimisation import build_model, solve_goal
+from edgesplit_controller.planner.cpsat.minimisation import build_model, solve_objective
 from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.meaning.costs import costs_of
-from edgesplit_controller.planner.meaning.measures import ENERGY, ENERGY_GOAL, LATENCY, LATENCY_GOAL, Goal, SumLimit
+from edgesplit_controller.planner.meaning.measures import (
+    ENERGY,
+    ENERGY_ALONE,
+    LATENCY,
+    LATENCY_ALONE,
+    SumLimit,
+    WeightedSum,
+)
 from edgesplit_controller.planner.solving.node_subsets import plans_on_subsets
 from edgesplit_controller.planner.solving.recombination import recombine
 from edgesplit_controller.planner.solving.session import Session
@@ -78,27 +85,27 @@ def test_patterns_left_out_are_too_noisy_or_contained(seed: int) -> None:
                 assert any(frozenset(chosen) < other for other in listed)
 
 
-@pytest.mark.parametrize("goal", [LATENCY_GOAL, ENERGY_GOAL])
+@pytest.mark.parametrize("objective", [LATENCY_ALONE, ENERGY_ALONE])
 @settings(max_examples=40, deadline=None)
 @given(seed=SEEDS)
-def test_the_reduced_model_has_the_optimum_of_the_unreduced_one(goal: Goal, seed: int) -> None:
+def test_the_reduced_model_has_the_optimum_of_the_unreduced_one(objective: WeightedSum, seed: int) -> None:
     problem = random_problem(seed, operators=7)
     session = Session(problem, None, Clock(30.0))
-    reduced = session.best(goal)
+    reduced = session.best(objective)
     costs = session.costs
-    whole = solve_goal(
+    whole = solve_objective(
         build_model(problem, costs, session.patterns, unreduced(costs)),
-        goal,
+        objective,
         limits=session.limits,
         start=None,
         clock=Clock(30.0),
-        judge=lambda plan: goal.value(plan.measures),
+        judge=lambda plan: objective.value(plan.measures),
     )
     assert whole.proven
     assert (whole.plan is None) == (reduced.plan is None)
     if whole.plan is not None and reduced.plan is not None:
-        assert goal.value(reduced.plan.measures) == pytest.approx(goal.value(whole.plan.measures), rel=1e-6)
-        assert reduced.bound <= goal.value(reduced.plan.measures) * (1 + 1e-9)
+        assert objective.value(reduced.plan.measures) == pytest.approx(objective.value(whole.plan.measures), rel=1e-6)
+        assert reduced.bound <= objective.value(reduced.plan.measures) * (1 + 1e-9)
 
 
 @settings(max_examples=20, deadline=None)
@@ -107,33 +114,33 @@ def test_plans_on_few_nodes_are_assignments_of_the_whole_problem(seed: int) -> N
     problem = random_problem(seed)
     costs = costs_of(problem)
     patterns = pattern_table(problem, costs)
-    for plan in plans_on_subsets(costs, patterns, (LATENCY_GOAL, ENERGY_GOAL), (), lambda: 10.0):
+    for plan in plans_on_subsets(costs, patterns, (LATENCY_ALONE, ENERGY_ALONE), (), lambda: 10.0):
         assert len(plan.node) == len(costs.operators)
         assert np.isfinite(plan.measures[[LATENCY, ENERGY]]).all()
 
 
-@pytest.mark.parametrize("goal", [LATENCY_GOAL, ENERGY_GOAL])
+@pytest.mark.parametrize("objective", [LATENCY_ALONE, ENERGY_ALONE])
 @settings(max_examples=40, deadline=None)
 @given(seed=SEEDS, data=st.data())
-def test_a_narrowed_problem_is_the_problem_with_pins(goal: Goal, seed: int, data: st.DataObject) -> None:
+def test_a_narrowed_problem_is_the_problem_with_pins(objective: WeightedSum, seed: int, data: st.DataObject) -> None:
     problem = random_problem(seed, operators=6)
     operator = data.draw(st.sampled_from([o.name for o in problem.operators if o.role is None]))
     node = data.draw(st.sampled_from([n.name for n in problem.nodes]))
     session = Session(problem, None, Clock(30.0))
-    session.best(goal)
+    session.best(objective)
     allowed = np.ones_like(session.costs.allowed)
     allowed[session.costs.operators.index(operator)] = np.array(session.costs.nodes) == node
-    narrow = session.narrowed(allowed).best(goal)
+    narrow = session.narrowed(allowed).best(objective)
     pins = {operator: tuple(n for n in (problem.constraints.pins or {}).get(operator, (node,)) if n == node)}
     if not pins[operator]:
         assert narrow.plan is None
         return
     merged = {**(problem.constraints.pins or {}), **pins}
     constraints = msgspec.structs.replace(problem.constraints, pins=merged)
-    pinned = Session(msgspec.structs.replace(problem, constraints=constraints), None, Clock(30.0)).best(goal)
+    pinned = Session(msgspec.structs.replace(problem, constraints=constraints), None, Clock(30.0)).best(objective)
     assert (narrow.plan is None) == (pinned.plan is None)
     if narrow.plan is not None and pinned.plan is not None:
-        assert goal.value(narrow.plan.measures) == pytest.approx(goal.value(pinned.plan.measures), rel=1e-6)
+        assert objective.value(narrow.plan.measures) == pytest.approx(objective.value(pinned.plan.measures), rel=1e-6)
 
 
 @settings(max_examples=60, deadline=None)
@@ -141,9 +148,9 @@ def test_a_narrowed_problem_is_the_problem_with_pins(goal: Goal, seed: int, data
 def test_recombined_assignments_keep_limits_and_get_no_worse(seed: int) -> None:
     problem = random_problem(seed, operators=6)
     session = Session(problem, None, Clock(30.0))
-    session.best(LATENCY_GOAL)
-    session.best(ENERGY_GOAL)
-    start = session.known.best(ENERGY_GOAL)
+    session.best(LATENCY_ALONE)
+    session.best(ENERGY_ALONE)
+    start = session.known.best(ENERGY_ALONE)
     if start is None:
         return
     limit = SumLimit(LATENCY, float(start.measures[LATENCY]))
@@ -151,7 +158,7 @@ def test_recombined_assignments_keep_limits_and_get_no_worse(seed: int) -> None:
         start,
         pool=session.known.pool,
         costs=session.costs,
-        goal=ENERGY_GOAL,
+        objective=ENERGY_ALONE,
         limits=(limit,),
         left_s=lambda: 10.0,
     )

@@ -5,7 +5,7 @@ but the deadline it is given, no MQTT, no ONNX. Not here: making problems, activ
 
 Its rooms, each importing only those before it: `meaning` (what a problem file means: limits, costs, exact sums, components,
 timeline; `evaluate` is the independent referee), `bounds` (Lagrangian relaxation solved by bucket elimination, Pareto labels,
-presolve), `cpsat` (variables, constraints, objective, search, decoding), `solving` (one goal in `session`, the score in
+presolve), `cpsat` (variables, constraints, objective, search, decoding), `solving` (one objective in `session`, the score in
 `weighted_score`, why there is no plan in `infeasible`) and `studies` (variations, frontier, explanation).
 
 A limit on a sum of costs is described once, in `meaning.limits`. `errors.PlanningTimedOut` says that nothing is known yet; a

@@ -1,4 +1,4 @@
-"""Pareto labels for one goal under limits: the proof where Lagrange multipliers leave a duality gap.
+"""Pareto labels for one objective under limits: the proof where Lagrange multipliers leave a duality gap.
 
 Owns: which joint choices and bounds the labels start from, the ceilings tried, and what a complete label means as a
 plan. Its rule: it answers for every plan below the ceiling, or says that it does not know. Not here: the dynamic
@@ -23,7 +23,7 @@ from edgesplit_controller.planner.bounds.relaxation import Relaxation
 from edgesplit_controller.planner.bounds.state_index import States, count_states, lay_out
 from edgesplit_controller.planner.meaning.costs import Costs
 from edgesplit_controller.planner.meaning.indexed_plan import Plan, measured
-from edgesplit_controller.planner.meaning.measures import WEIGHED, Goal, SumLimit
+from edgesplit_controller.planner.meaning.measures import WEIGHED, SumLimit, WeightedSum
 from edgesplit_controller.planner.meaning.tolerance import DOUBT
 
 __all__ = ["LabelProof", "Labelling"]
@@ -55,15 +55,15 @@ MOST_STEPS = 14
 """Ceilings tried before the last one; that is then some four times what prices prove."""
 
 SHARE = 0.25
-"""Of the time left that labels may take for one goal."""
+"""Of the time left that labels may take for one objective."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelProof:
-    """What labels say about a goal.
+    """What labels say about an objective.
 
     Attributes:
-        values: The goal of the plans found, rising; each keeps the limits, rounding errors aside.
+        values: The objective of the plans found, rising; each keeps the limits, rounding errors aside.
         plan: One of them, by its place.
         ceiling: Every plan below this was considered.
         rounding: Relative error of their sums.
@@ -99,7 +99,7 @@ class _Run:
 
 
 class Labelling:
-    """Labels over one relaxation; bounds are kept from goal to goal."""
+    """Labels over one relaxation; bounds are kept from objective to objective."""
 
     def __init__(self, relaxation: Relaxation, costs: Costs) -> None:
         starts = [start for start, _ in relaxation.slices]
@@ -130,7 +130,7 @@ class Labelling:
 
     def solve(
         self,
-        goal: Goal,
+        objective: WeightedSum,
         limits: Sequence[SumLimit],
         *,
         priced: Priced,
@@ -142,9 +142,9 @@ class Labelling:
         """Find the best plan up to a ceiling, or prove that there is none below it.
 
         Args:
-            goal: What to minimise.
+            objective: What to minimise.
             limits: On measures.
-            priced: The goal at the best prices known.
+            priced: The objective at the best prices known.
             least: Of every measure, a value that no plan is below, shape (3,); minus infinity where none is known.
             ceiling: A known plan's value, or infinity.
             improved: Looks for a better plan and returns its value, where that pays.
@@ -154,7 +154,7 @@ class Labelling:
             What was found; None when nothing could be said.
         """
         weights = np.zeros(len(self._entries.measures))
-        weights[:WEIGHED] = goal.weights
+        weights[:WEIGHED] = objective.weights
         at_prices = weights.copy()
         for limit, price in zip(limits, priced.prices, strict=True):
             at_prices[limit.measure] += price
@@ -270,34 +270,34 @@ def _cap(run: _Run, most: float, states: States, alternatives: Sequence[Alternat
     return Cap(run.weights, most, rest, tuple(reversed(following)))
 
 
-def _bounds(goal: Floats, ceiling: float, limits: Sequence[SumLimit], least: Floats) -> tuple[Floats, Floats]:
+def _bounds(objective: Floats, ceiling: float, limits: Sequence[SumLimit], least: Floats) -> tuple[Floats, Floats]:
     """The most of each measure that a plan up to the ceiling and within the limits has, and the magnitude behind it.
 
-    A measure of the goal has at most what the least of the others leaves of the ceiling.
+    A measure of the objective has at most what the least of the others leaves of the ceiling.
     """
-    bounds, magnitudes = np.full(len(goal), np.inf), np.zeros(len(goal))
+    bounds, magnitudes = np.full(len(objective), np.inf), np.zeros(len(objective))
     for limit in limits:
         bounds[limit.measure] = min(bounds[limit.measure], limit.bound)
         magnitudes[limit.measure] = max(magnitudes[limit.measure], abs(limit.bound), limit.magnitude)
-    for measure in np.flatnonzero(goal[:WEIGHED] > 0).tolist():
-        others = (goal[:WEIGHED] > 0) & (np.arange(WEIGHED) != measure)
-        left = (ceiling - float(goal[:WEIGHED][others] @ least[others])) / goal[measure]
+    for measure in np.flatnonzero(objective[:WEIGHED] > 0).tolist():
+        others = (objective[:WEIGHED] > 0) & (np.arange(WEIGHED) != measure)
+        left = (ceiling - float(objective[:WEIGHED][others] @ least[others])) / objective[measure]
         if np.isfinite(left) and left < bounds[measure]:
             bounds[measure] = left
-            magnitudes[measure] = max(magnitudes[measure], abs(ceiling) / goal[measure])
+            magnitudes[measure] = max(magnitudes[measure], abs(ceiling) / objective[measure])
     return bounds, magnitudes
 
 
-def _most(run: Floats, goal: Floats, ceiling: float, bounded: tuple[Floats, Floats]) -> float:
+def _most(run: Floats, objective: Floats, ceiling: float, bounded: tuple[Floats, Floats]) -> float:
     """The most that a plan up to the ceiling can have of a run's weighted sum.
 
-    The sum is put together from as much of the goal as fits and from bounded measures, or from these alone.
+    The sum is put together from as much of the objective as fits and from bounded measures, or from these alone.
     """
     bounds, magnitudes = bounded
-    positive = goal > 0
+    positive = objective > 0
     most = np.inf
-    for share in (0.0, float((run[positive] / goal[positive]).min(initial=np.inf))):
-        rest = run - share * goal
+    for share in (0.0, float((run[positive] / objective[positive]).min(initial=np.inf))):
+        rest = run - share * objective
         rest[np.abs(rest) <= 1e-15 * np.abs(run)] = 0.0
         if (rest >= 0).all():
             own = share * ceiling if share else 0.0

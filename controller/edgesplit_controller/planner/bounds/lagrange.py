@@ -13,27 +13,29 @@ from numpy.typing import NDArray
 from ortools.linear_solver import pywraplp
 
 from edgesplit_controller.planner.meaning.indexed_plan import Plan
-from edgesplit_controller.planner.meaning.measures import Goal, SumLimit
+from edgesplit_controller.planner.meaning.measures import SumLimit, WeightedSum
 
 __all__ = ["best_prices"]
 
 LARGEST = 1e4
-"""Of a price, in units of the goal's value per limit; more would only spread rounding errors."""
+"""Of a price, in units of the objective's value per limit; more would only spread rounding errors."""
 
 
-def best_prices(plans: Sequence[Plan], goal: Goal, limits: Sequence[SumLimit]) -> tuple[NDArray[np.float64], float]:
+def best_prices(
+    plans: Sequence[Plan], objective: WeightedSum, limits: Sequence[SumLimit]
+) -> tuple[NDArray[np.float64], float]:
     """Prices at which the least of all tangents is greatest.
 
     Args:
-        plans: Seen so far; each gives the tangent goal + sum of price * excess.
-        goal: What is minimised.
+        plans: Seen so far; each gives the tangent objective + sum of price * excess.
+        objective: What is minimised.
         limits: One price each.
 
     Returns:
         The prices, shape (limits,), and the tangents' value there, which no bound can exceed; minus infinity
         when the program could not be solved and the search for prices should end.
     """
-    values = np.array([goal.value(plan.measures) for plan in plans])
+    values = np.array([objective.value(plan.measures) for plan in plans])
     excess = np.array([[plan.measures[x.measure] - x.bound for x in limits] for plan in plans])
     excess = excess.reshape(-1, len(limits))
     scales = np.abs(excess).max(axis=0, initial=0.0)

@@ -2,7 +2,7 @@
 
 Owns: dynamic programming over the same order as `elimination`, where a message's entry holds several partial
 assignments, none better than another in everything that counts, instead of the cheapest alone. Its rule: a label is
-dropped only when another one of the same choice is at most as large in the goal and in every limited measure, or when
+dropped only when another one of the same choice is at most as large in the objective and in every limited measure, or when
 no completion can stay within the caps; what is left at the end therefore holds an optimum. Not here: prices, ceilings.
 
 Limits on a sum couple the whole graph, which is why Lagrangian prices leave a gap and a general solver has to search
@@ -36,7 +36,7 @@ CHUNK = 100_000
 """Labels made at a time, before those out of reach are dropped."""
 
 COMPARED = 24
-"""Labels before it, in the order of the goal, that a label is compared with where more than two measures count."""
+"""Labels before it, in the order of the objective, that a label is compared with where more than two measures count."""
 
 LEADERS = 8
 """First labels of a group that every label of it is compared with."""
@@ -194,7 +194,7 @@ def eliminate(
         states: Joint choices that may be part of a plan worth finding.
         base: What each state's factors cost where there is no choice, shape (measures, states).
         alternatives: Where there is.
-        counting: Weights of what a label is judged by, the goal first, shape (at least 1, measures).
+        counting: Weights of what a label is judged by, the objective first, shape (at least 1, measures).
         caps: What no plan worth finding exceeds.
         most_labels: Of all messages together.
         left_s: Time left. [s]
@@ -297,7 +297,7 @@ def _combined(
 
 
 def undominated(group: Ints, judged: Floats) -> Ints:
-    """The labels to keep, sorted by group and goal.
+    """The labels to keep, sorted by group and objective.
 
     Args:
         group: Labels are compared within one.
@@ -313,7 +313,7 @@ def undominated(group: Ints, judged: Floats) -> Ints:
         return firsts
     number = np.cumsum(begins)
     if len(judged) == 2:
-        # In the order of the goal a label counts only if it has less of the second measure than all before it.
+        # In the order of the objective a label counts only if it has less of the second measure than all before it.
         _, rank = np.unique(judged[1], return_inverse=True)
         least = np.minimum.accumulate(rank - number * (len(order) + 1))
         kept: NDArray[np.bool_] = begins | np.concatenate([[True], np.diff(least) < 0])

@@ -5,7 +5,7 @@ only when the least cost of any plan with it, limits priced in, exceeds a known 
 holds under any constraint, so nothing needs switching off; and a quantizable operator's output is hidden only when
 cutting it cannot pay. Not here: the search among what is left.
 
-With prices u >= 0 on limits, min of goal + u * (measure - limit) over the relaxation bounds every plan from below
+With prices u >= 0 on limits, min of objective + u * (measure - limit) over the relaxation bounds every plan from below
 (Lagrange). Every assignment seen bounds that minimum from above, linearly in u; the next prices maximise the least
 of those lines.
 
@@ -27,10 +27,10 @@ from edgesplit_controller.planner.bounds.reduction import Reduction, merged
 from edgesplit_controller.planner.bounds.relaxation import Relaxation
 from edgesplit_controller.planner.meaning.costs import Costs
 from edgesplit_controller.planner.meaning.indexed_plan import Plan, cheapest_modes, measured
-from edgesplit_controller.planner.meaning.measures import NOISE, WEIGHED, Goal, SumLimit
+from edgesplit_controller.planner.meaning.measures import NOISE, WEIGHED, SumLimit, WeightedSum
 from edgesplit_controller.planner.meaning.tolerance import ULP
 
-__all__ = ["HOPELESS", "Bounds", "Pool", "Priced", "bound_choices", "plans_within", "price_goal", "reduce"]
+__all__ = ["HOPELESS", "Bounds", "Pool", "Priced", "bound_choices", "plans_within", "price_objective", "reduce"]
 
 SEARCH_STEPS = 16
 HOPELESS = IMPOSSIBLE / 2
@@ -41,7 +41,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What the relaxation says about a goal, rounded down.
+    """What the relaxation says about an objective, rounded down.
 
     Attributes:
         value: No plan is below it.
@@ -101,26 +101,26 @@ class Pool:
         return narrow
 
 
-def price_goal(
+def price_objective(
     relaxation: Relaxation,
     costs: Costs,
     patterns: Patterns | None,
     *,
     domain: NDArray[np.bool_],
-    goal: Goal,
+    objective: WeightedSum,
     limits: Sequence[SumLimit],
     pool: Pool,
     ceiling: float,
     left_s: Callable[[], float],
 ) -> Priced:
-    """Bound a goal from below by the best prices of its limits.
+    """Bound an objective from below by the best prices of its limits.
 
     Args:
         relaxation: The problem's.
         costs: The problem's.
         patterns: Allowed quantization patterns.
         domain: Nodes each operator may run on, shape (operators, nodes).
-        goal: What to minimise.
+        objective: What to minimise.
         limits: On measures.
         pool: Receives the plans met.
         ceiling: A known plan's value; a bound that reaches it is good enough.
@@ -132,7 +132,7 @@ def price_goal(
     unrestricted = bool((domain == costs.allowed).all())
     for _ in range(SEARCH_STEPS):
         weights = np.zeros(len(costs.sums))
-        weights[:WEIGHED] = goal.weights
+        weights[:WEIGHED] = objective.weights
         for limit, price in zip(limits, prices, strict=True):
             weights[limit.measure] += price
         run = relaxation.elimination.minimise(relaxation.tables(weights, domain))
@@ -146,10 +146,10 @@ def price_goal(
             break
         if not pool.add(_minimiser(run, weights, relaxation, costs, patterns)):
             break
-        ceiling = min(ceiling, _best_value(pool, goal, limits))
+        ceiling = min(ceiling, _best_value(pool, objective, limits))
         if not limits or best.value >= ceiling - 1e-10 * abs(ceiling) or left_s() < enough_s:
             break
-        prices, promise = best_prices(pool.plans, goal, limits)
+        prices, promise = best_prices(pool.plans, objective, limits)
         if promise <= best.value + 1e-7 * abs(best.value):
             break
     if best is None:
@@ -163,9 +163,9 @@ def _rounding(relaxation: Relaxation, costs: Costs, run: Run, prices: Floats, of
     return (relaxation.elimination.rounding + ULP * len(prices)) * magnitude
 
 
-def _best_value(pool: Pool, goal: Goal, limits: Sequence[SumLimit]) -> float:
-    """The least goal among plans seen that keep the limits."""
-    return min((goal.value(plan.measures) for plan in pool.plans if _keeps(plan, limits)), default=float("inf"))
+def _best_value(pool: Pool, objective: WeightedSum, limits: Sequence[SumLimit]) -> float:
+    """The least objective among plans seen that keep the limits."""
+    return min((objective.value(plan.measures) for plan in pool.plans if _keeps(plan, limits)), default=float("inf"))
 
 
 def _keeps(plan: Plan, limits: Sequence[SumLimit]) -> bool:
@@ -235,7 +235,7 @@ def reduce(
         costs: The problem's.
         patterns: Allowed quantization patterns.
         domain: Nodes each operator may run on.
-        bounds: Of the goal.
+        bounds: Of the objective.
         ceiling: The value of a known plan, or infinity.
     """
     ceiling += 1e-9 * abs(ceiling)

@@ -1,7 +1,7 @@
 """The reduced problem after presolve: units of operators placed together, and their domains.
 
 Owns: the value that presolve returns and model building reads. Its rule: it only ever removes choices that no
-optimum of the goal at hand needs. Not here: how that is proven.
+optimum of the objective at hand needs. Not here: how that is proven.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Owns: the correspondence between joint choices ("states") of all bags in one row and the entries of factors and
 messages that belong to them. Its rule: it depends on the elimination's order alone, so that one layout serves every
-goal. Not here: costs, labels.
+objective. Not here: costs, labels.
 
 All bags' tables stand one after the other; so do all messages, and so do all factors. Everything is looked up for
 many states at once, whatever bag they belong to.

@@ -1,9 +1,9 @@
-"""One goal minimised by CP-SAT: variables, constraints, objective, solver, decoding in that order.
+"""One objective minimised by CP-SAT: variables, constraints, objective, solver, decoding in that order.
 
-Owns: the exact minimisation of one goal under limits. Its rule: an answer's bound is proven for the unreduced problem, and
+Owns: the exact minimisation of one objective under limits. Its rule: an answer's bound is proven for the unreduced problem, and
 what the solver finds is judged by its exact costs: the integer model is a relaxation. A find that breaks a limit by less than
 integers show is excluded, and where rounding leaves the bound too far from the find, the scale gets finer. Not here: which
-goals make up the score.
+objectives make up the score.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from edgesplit_controller.planner.cpsat.variables import Variables, make_variabl
 from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.meaning.costs import Costs
 from edgesplit_controller.planner.meaning.indexed_plan import Plan
-from edgesplit_controller.planner.meaning.measures import Goal, SumLimit
+from edgesplit_controller.planner.meaning.measures import SumLimit, WeightedSum
 from edgesplit_controller.planner.meaning.tolerance import ULP
 
-__all__ = ["GoalOutcome", "Judge", "Model", "build_model", "find_plan", "solve_goal"]
+__all__ = ["Judge", "Model", "SolveOutcome", "build_model", "find_plan", "solve_objective"]
 
 COARSE = 2.0**43
 """Model units of the value not to be exceeded, at first: the solver's relaxation reasons better with small integers."""
@@ -43,12 +43,12 @@ MOST_ROUNDS = 200
 """Of finer scales and of finds that break a limit by less than integers show."""
 
 Judge = Callable[[Plan], float | frozenset[int]]
-"""The goal's value of a plan by exact costs, or the measures whose limits it breaks."""
+"""The objective's value of a plan by exact costs, or the measures whose limits it breaks."""
 
 
 @dataclass(frozen=True, slots=True)
-class GoalOutcome:
-    """What is known about a goal: its best plan, the bound no plan is below, and whether the two settle it."""
+class SolveOutcome:
+    """What is known about an objective: its best plan, the bound no plan is below, and whether the two settle it."""
 
     plan: Plan | None
     bound: float
@@ -82,21 +82,21 @@ def build_model(problem: Problem, costs: Costs, patterns: Patterns | None, reduc
     return Model(cpsat, costs, patterns, reduction, variables, prices_of(costs, reduction, variables))
 
 
-def solve_goal(
+def solve_objective(
     model: Model,
-    goal: Goal,
+    objective: WeightedSum,
     *,
     limits: Sequence[SumLimit],
     start: Plan | None,
     clock: Clock,
     judge: Judge,
     share: float = 1.0,
-) -> GoalOutcome:
-    """Minimise a goal.
+) -> SolveOutcome:
+    """Minimise an objective.
 
     Args:
         model: Without objective; it is used up.
-        goal: What to minimise.
+        objective: What to minimise.
         limits: Bounds on measures other than noise, which the model has.
         start: A plan that keeps the limits, if one is known.
         clock: Gives the time left.
@@ -113,16 +113,16 @@ def solve_goal(
     _prepare(model, limits, start)
     close = CLOSE if len(model.prices.terms) > CHEAP else 2e-4 * CLOSE
     best: Plan | None = None
-    ceiling = model.prices.worst(goal) if start is None else goal.value(start.measures)
+    ceiling = model.prices.worst(objective) if start is None else objective.value(start.measures)
     bound, units = 0.0, COARSE
     for _ in range(MOST_ROUNDS):
-        scale = minimise(model.cpsat, model.prices, goal, ceiling, units)
+        scale = minimise(model.cpsat, model.prices, objective, ceiling, units)
         answer = _searched(model, clock, enough_s)
         if answer.bound > bound * scale:
             bound = min(answer.bound * (1 - 4 * ULP) / scale, ceiling)
         if answer.values is None:
             nothing = best is None and start is None
-            return GoalOutcome(best, float("inf") if answer.proven and nothing else bound, answer.proven)
+            return SolveOutcome(best, float("inf") if answer.proven and nothing else bound, answer.proven)
         plan, value = _judged(model, answer.values, judge)
         if value is None:
             continue
@@ -130,15 +130,15 @@ def solve_goal(
             best = plan
         finer = value < ceiling / 2 or units < FINE
         ceiling = min(value, ceiling)
-        if not answer.proven or ceiling - bound <= (goal.tolerance or close * ceiling) or not finer:
-            return GoalOutcome(best, bound, answer.proven)
+        if not answer.proven or ceiling - bound <= (objective.tolerance or close * ceiling) or not finer:
+            return SolveOutcome(best, bound, answer.proven)
         units = FINE
-    return GoalOutcome(best, bound, False)
+    return SolveOutcome(best, bound, False)
 
 
 def find_plan(
     model: Model, *, limits: Sequence[SumLimit], clock: Clock, judge: Judge, share: float = 1.0
-) -> GoalOutcome:
+) -> SolveOutcome:
     """Find any plan; the bound says nothing.
 
     Args:
@@ -156,11 +156,11 @@ def find_plan(
     for _ in range(MOST_ROUNDS):
         answer = _searched(model, clock, enough_s)
         if answer.values is None:
-            return GoalOutcome(None, 0.0, answer.proven)
+            return SolveOutcome(None, 0.0, answer.proven)
         plan, value = _judged(model, answer.values, judge)
         if value is not None:
-            return GoalOutcome(plan, 0.0, True)
-    return GoalOutcome(None, 0.0, False)
+            return SolveOutcome(plan, 0.0, True)
+    return SolveOutcome(None, 0.0, False)
 
 
 def _prepare(model: Model, limits: Sequence[SumLimit], start: Plan | None) -> None:

@@ -20,7 +20,7 @@ from ortools.sat.python import cp_model
 from edgesplit_controller.planner.bounds.reduction import Reduction
 from edgesplit_controller.planner.cpsat.variables import Var, Variables
 from edgesplit_controller.planner.meaning.costs import Costs
-from edgesplit_controller.planner.meaning.measures import LATENCY, WEIGHED, Goal, SumLimit
+from edgesplit_controller.planner.meaning.measures import LATENCY, WEIGHED, SumLimit, WeightedSum
 from edgesplit_controller.planner.meaning.tolerance import DOUBT, ULP
 
 __all__ = [
@@ -82,16 +82,16 @@ class Prices:
     measures: Floats
     makespan: Makespan | None = None
 
-    def of(self, goal: Goal) -> Floats:
-        """The goal's value of every term, a schedule aside."""
-        values: Floats = self.measures[:, :WEIGHED] @ np.array(goal.weights)
+    def of(self, objective: WeightedSum) -> Floats:
+        """The objective's value of every term, a schedule aside."""
+        values: Floats = self.measures[:, :WEIGHED] @ np.array(objective.weights)
         return values
 
-    def worst(self, goal: Goal) -> float:
+    def worst(self, objective: WeightedSum) -> float:
         """No assignment's value is above this."""
-        most = float(self.of(goal).sum())
+        most = float(self.of(objective).sum())
         if self.makespan is not None:
-            most += goal.weights[LATENCY] * self.makespan.tick_s * self.makespan.horizon
+            most += objective.weights[LATENCY] * self.makespan.tick_s * self.makespan.horizon
         return most
 
 
@@ -123,24 +123,24 @@ def prices_of(costs: Costs, reduction: Reduction, variables: Variables) -> Price
     return Prices(priced, np.array(rows).reshape(-1, len(costs.sums)))
 
 
-def minimise(model: cp_model.CpModel, prices: Prices, goal: Goal, ceiling: float, units: float) -> float:
+def minimise(model: cp_model.CpModel, prices: Prices, objective: WeightedSum, ceiling: float, units: float) -> float:
     """Set the objective.
 
     Args:
         model: Receives it, and the exclusion of what alone exceeds the ceiling.
         prices: Of its variables.
-        goal: What to minimise.
+        objective: What to minimise.
         ceiling: Values above it are of no interest.
         units: Model units the ceiling should have.
 
     Returns:
-        Model units per unit of the goal.
+        Model units per unit of the objective.
     """
-    values = _possible(model, prices.terms, prices.of(goal), ceiling)
+    values = _possible(model, prices.terms, prices.of(objective), ceiling)
     total = float(values.sum())
     makespan, tick = prices.makespan, 0.0
     if makespan is not None:
-        tick = goal.weights[LATENCY] * makespan.tick_s
+        tick = objective.weights[LATENCY] * makespan.tick_s
         total += tick * makespan.horizon
     scale = _scale(ceiling, total, units)
     if makespan is None or tick == 0:

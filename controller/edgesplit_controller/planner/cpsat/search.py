@@ -1,10 +1,10 @@
 """One CP-SAT solve: parameters, time limit, status.
 
 Owns: the solver's parameters and the translation between its answer and values. Its rule: deterministic, one
-worker. Not here: which goals are solved in which order.
+worker. Not here: which objectives are solved in which order.
 
 The parameters matter: CP-SAT's defaults add the relaxation's rows lazily and drop most of them, and do not finish
-on the reference problem; with all rows in the relaxation it proves one goal in under a second.
+on the reference problem; with all rows in the relaxation it proves one objective in under a second.
 """
 
 from __future__ import annotations

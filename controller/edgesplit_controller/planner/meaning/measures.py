@@ -1,9 +1,9 @@
-"""Measures, their order in every row, and goals and limits as numbers: weighted sums to minimise, upper bounds on sums.
+"""Measures, their order in every row, and objectives and limits as numbers: weighted sums to minimise, upper bounds on sums.
 
 Owns: which place a measure has in every row of measures. Its rule: numbers only. Not here: what a problem limits and why
 (`limits`), costs.
 
-Measures 0 to 2 can be weighed by a goal; noise follows, and after it one measure for every other sum that the problem limits.
+Measures 0 to 2 can be weighed by an objective; noise follows, and after it one measure for every other sum that the problem limits.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from edgesplit_controller.planner.meaning.tolerance import DOUBT
 
 __all__ = [
     "DEVICE_ENERGY",
-    "DEVICE_GOAL",
+    "DEVICE_ENERGY_ALONE",
     "ENERGY",
-    "ENERGY_GOAL",
+    "ENERGY_ALONE",
     "LATENCY",
-    "LATENCY_GOAL",
+    "LATENCY_ALONE",
     "NOISE",
     "WEIGHED",
-    "Goal",
     "SumLimit",
+    "WeightedSum",
 ]
 
 LATENCY, ENERGY, DEVICE_ENERGY, NOISE = range(4)
 WEIGHED = 3
-"""Measures that a goal may weigh: latency [s], energy [J], the device's own energy [J]."""
+"""Measures that an objective may weigh: latency [s], energy [J], the device's own energy [J]."""
 
 
 @dataclass(frozen=True, slots=True)
-class Goal:
+class WeightedSum:
     """A weighted sum of latency, energy and device energy to minimise.
 
     Attributes:
@@ -46,13 +46,13 @@ class Goal:
     tolerance: float = 0.0
 
     def value(self, measures: NDArray[np.float64]) -> float:
-        """The goal's value of a plan's measures."""
+        """The objective's value of a plan's measures."""
         return float(np.dot(self.weights, measures[:WEIGHED]))
 
 
-LATENCY_GOAL = Goal((1.0, 0.0, 0.0))
-ENERGY_GOAL = Goal((0.0, 1.0, 0.0))
-DEVICE_GOAL = Goal((0.0, 0.0, 1.0))
+LATENCY_ALONE = WeightedSum((1.0, 0.0, 0.0))
+ENERGY_ALONE = WeightedSum((0.0, 1.0, 0.0))
+DEVICE_ENERGY_ALONE = WeightedSum((0.0, 0.0, 1.0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""Solves: one goal to its optimum, the weighted score to a proven plan, the reason where there is none."""
+"""Solves: one objective to its optimum, the weighted score to a proven plan, the reason where there is none."""

@@ -1,6 +1,6 @@
 """The plan of least device energy.
 
-Owns: this one goal. Its rule: all constraints hold; latency and energy of the others play no role. Not here: why a
+Owns: this one objective. Its rule: all constraints hold; latency and energy of the others play no role. Not here: why a
 plan is to spare its source.
 """
 
@@ -10,7 +10,7 @@ from edgesplit.planning.plan import Assignment
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.meaning.indexed_plan import to_assignment
-from edgesplit_controller.planner.meaning.measures import DEVICE_GOAL
+from edgesplit_controller.planner.meaning.measures import DEVICE_ENERGY_ALONE
 from edgesplit_controller.planner.solving.session import Session
 
 __all__ = ["least_device_energy"]
@@ -28,5 +28,5 @@ def least_device_energy(problem: Problem, *, hint: Assignment | None, time_limit
         The plan, or None where there is none or none was found in time.
     """
     session = Session(problem, hint, Clock(time_limit_s))
-    outcome = session.best(DEVICE_GOAL)
+    outcome = session.best(DEVICE_ENERGY_ALONE)
     return None if outcome.plan is None else to_assignment(outcome.plan, session.costs)

@@ -16,12 +16,12 @@ from functools import partial
 import msgspec
 
 from edgesplit.planning.problem import Problem
-from edgesplit_controller.planner.cpsat.minimisation import GoalOutcome
+from edgesplit_controller.planner.cpsat.minimisation import SolveOutcome
 from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.meaning.exact import exact_costs
 from edgesplit_controller.planner.meaning.indexed_plan import to_assignment
 from edgesplit_controller.planner.meaning.limits import KINDS, Conflict, DeviceEnergyLimit, Limit, Nearest, NoiseLimit
-from edgesplit_controller.planner.meaning.measures import DEVICE_ENERGY, DEVICE_GOAL
+from edgesplit_controller.planner.meaning.measures import DEVICE_ENERGY, DEVICE_ENERGY_ALONE
 from edgesplit_controller.planner.meaning.tolerance import told
 from edgesplit_controller.planner.solving.session import Session
 
@@ -97,7 +97,7 @@ def _sums(kind: type[Limit], problem: Problem, clock: Clock) -> Conflict | None:
 
 def _least_device_energy(problem: Problem, limit: Limit, clock: Clock) -> Nearest | None:
     session = Session(limit.restated(problem, None), None, Clock(max(clock.left_s(), 0.1)))
-    outcome = session.best(DEVICE_GOAL)
+    outcome = session.best(DEVICE_ENERGY_ALONE)
     if outcome.plan is None:
         return None
     return Nearest(float(outcome.plan.measures[DEVICE_ENERGY]), outcome.proven)
@@ -159,7 +159,7 @@ def _nearest(used: Callable[[float | None], float | None], refused: float, clock
     return Nearest(best, best - refused <= NEAR * best)
 
 
-def _first(problem: Problem, clock: Clock) -> GoalOutcome:
+def _first(problem: Problem, clock: Clock) -> SolveOutcome:
     return Session(problem, None, Clock(max(clock.left_s(), 0.1))).first()
 
 

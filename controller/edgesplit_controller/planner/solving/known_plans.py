@@ -1,4 +1,4 @@
-"""Incumbents: the plans of one problem that are known, and the best of them for a goal.
+"""Incumbents: the plans of one problem that are known, and the best of them for an objective.
 
 Owns: keeping what keeps the problem's limits, by exact judgement; every plan kept is a start and an upper bound for the next
 solve. Its rule: latency is measured under the problem's own model. Not here: how plans are found.
@@ -16,7 +16,7 @@ from edgesplit_controller.planner.meaning.costs import Costs
 from edgesplit_controller.planner.meaning.evaluation import evaluate
 from edgesplit_controller.planner.meaning.feasibility import Feasibility
 from edgesplit_controller.planner.meaning.indexed_plan import Plan, measured, plan_of, to_assignment
-from edgesplit_controller.planner.meaning.measures import Goal, SumLimit
+from edgesplit_controller.planner.meaning.measures import SumLimit, WeightedSum
 
 __all__ = ["KnownPlans"]
 
@@ -72,24 +72,24 @@ class KnownPlans:
         """Whether a plan kept is within further limits."""
         return not self._feasibility.beyond(plan, limits)
 
-    def best(self, goal: Goal, extra: tuple[SumLimit, ...] = ()) -> Plan | None:
+    def best(self, objective: WeightedSum, extra: tuple[SumLimit, ...] = ()) -> Plan | None:
         """The best plan that keeps limits beside the problem's."""
         fitting = [plan for plan in self.plans if self.keeps(plan, extra)]
-        return min(fitting, key=lambda plan: goal.value(plan.measures), default=None)
+        return min(fitting, key=lambda plan: objective.value(plan.measures), default=None)
 
-    def value(self, goal: Goal, extra: tuple[SumLimit, ...] = ()) -> float:
-        """The goal of the best plan; infinity when there is none."""
-        best = self.best(goal, extra)
-        return float("inf") if best is None else goal.value(best.measures)
+    def value(self, objective: WeightedSum, extra: tuple[SumLimit, ...] = ()) -> float:
+        """The objective of the best plan; infinity when there is none."""
+        best = self.best(objective, extra)
+        return float("inf") if best is None else objective.value(best.measures)
 
-    def judge(self, goal: Goal, extra: tuple[SumLimit, ...]) -> Judge:
-        """Exact costs of what the solver finds: the goal's value, or the measures whose limits it breaks."""
+    def judge(self, objective: WeightedSum, extra: tuple[SumLimit, ...]) -> Judge:
+        """Exact costs of what the solver finds: the objective's value, or the measures whose limits it breaks."""
 
         def judge(plan: Plan) -> float | frozenset[int]:
             broken = self._feasibility.broken(plan)
             kept = None if broken else self.keep(plan)
             if kept is None:
                 return broken
-            return self._feasibility.beyond(kept, extra) or goal.value(kept.measures)
+            return self._feasibility.beyond(kept, extra) or objective.value(kept.measures)
 
         return judge

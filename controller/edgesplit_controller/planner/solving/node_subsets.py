@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgesplit_controller.planner.bounds.noise_patterns import Patterns
-from edgesplit_controller.planner.bounds.presolve import Pool, price_goal
+from edgesplit_controller.planner.bounds.presolve import Pool, price_objective
 from edgesplit_controller.planner.bounds.relaxation import relax
 from edgesplit_controller.planner.meaning.costs import Costs, restricted
 from edgesplit_controller.planner.meaning.indexed_plan import Plan, measured
-from edgesplit_controller.planner.meaning.measures import Goal, SumLimit
+from edgesplit_controller.planner.meaning.measures import SumLimit, WeightedSum
 
 __all__ = ["plans_on_subsets"]
 
@@ -25,7 +25,7 @@ PROMISING = 3
 def plans_on_subsets(
     costs: Costs,
     patterns: Patterns | None,
-    goals: tuple[Goal, ...],
+    objectives: tuple[WeightedSum, ...],
     limits: tuple[SumLimit, ...],
     left_s: Callable[[], float],
 ) -> list[Plan]:
@@ -34,24 +34,28 @@ def plans_on_subsets(
     Args:
         costs: The problem's.
         patterns: Allowed quantization patterns.
-        goals: What to minimise.
+        objectives: What to minimise.
         limits: On measures; they guide, a result may break them.
         left_s: Time left; subsets end when two thirds of it at the start are gone. [s]
     """
     enough_s = left_s() / 3
     found: list[Plan] = []
-    ranked: dict[Goal, list[tuple[float, int]]] = {goal: [] for goal in goals}
+    ranked: dict[WeightedSum, list[tuple[float, int]]] = {objective: [] for objective in objectives}
     for other in range(len(costs.nodes)):
         if other == costs.source or left_s() < enough_s:
             continue
         pair = (costs.source, other)
-        for goal, value, plans in _solve(pair, costs, patterns, goals=goals, limits=limits, left_s=left_s):
+        for objective, value, plans in _solve(
+            pair, costs, patterns, objectives=objectives, limits=limits, left_s=left_s
+        ):
             found += plans
-            ranked[goal].append((value, other))
-    for goal, ranking in ranked.items():
+            ranked[objective].append((value, other))
+    for objective, ranking in ranked.items():
         if len(ranking) > 1 and left_s() > enough_s:
             best = tuple(node for _, node in sorted(ranking)[:PROMISING])
-            several = _solve((costs.source, *best), costs, patterns, goals=(goal,), limits=limits, left_s=left_s)
+            several = _solve(
+                (costs.source, *best), costs, patterns, objectives=(objective,), limits=limits, left_s=left_s
+            )
             for _, _, plans in several:
                 found += plans
     return found
@@ -62,24 +66,24 @@ def _solve(
     costs: Costs,
     patterns: Patterns | None,
     *,
-    goals: tuple[Goal, ...],
+    objectives: tuple[WeightedSum, ...],
     limits: tuple[SumLimit, ...],
     left_s: Callable[[], float],
-) -> list[tuple[Goal, float, list[Plan]]]:
-    """Per goal its bound on these nodes and the assignments met, with the nodes' own indices."""
+) -> list[tuple[WeightedSum, float, list[Plan]]]:
+    """Per objective its bound on these nodes and the assignments met, with the nodes' own indices."""
     small = restricted(costs, nodes)
     relaxation = relax(small, patterns)
     if relaxation is None or not small.allowed.any(axis=1).all():
         return []
-    results: list[tuple[Goal, float, list[Plan]]] = []
-    for goal in goals:
+    results: list[tuple[WeightedSum, float, list[Plan]]] = []
+    for objective in objectives:
         pool = Pool()
-        priced = price_goal(
+        priced = price_objective(
             relaxation,
             small,
             patterns,
             domain=small.allowed,
-            goal=goal,
+            objective=objective,
             limits=limits,
             pool=pool,
             ceiling=float("inf"),
@@ -89,5 +93,5 @@ def _solve(
             measured(tuple(nodes[node] for node in found.node), found.quantized, found.mode, costs)
             for found in pool.plans
         ]
-        results.append((goal, priced.value, plans))
+        results.append((objective, priced.value, plans))
     return results

@@ -5,7 +5,7 @@ proves nothing; every swap is measured exactly. Not here: where the assignments 
 
 Under a limit, the price search visits assignments just beyond it and others well within; the optimum tends to agree
 with one of them on every stretch of the graph. Where two differ, connected stretches, and the beginnings of long ones
-in graph order, are swapped as long as that brings the assignment closer to the limits, or closer to the goal.
+in graph order, are swapped as long as that brings the assignment closer to the limits, or closer to the objective.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from edgesplit_controller.planner.bounds.presolve import Pool
 from edgesplit_controller.planner.meaning.costs import Costs
 from edgesplit_controller.planner.meaning.indexed_plan import Plan, measured
-from edgesplit_controller.planner.meaning.measures import Goal, SumLimit
+from edgesplit_controller.planner.meaning.measures import SumLimit, WeightedSum
 
 __all__ = ["recombine"]
 
@@ -34,7 +34,7 @@ BEGINNINGS = 12
 """Of a long stretch that are tried."""
 
 Standing = tuple[float, float]
-"""Excess over the limits, relative and summed, then the goal: less is better."""
+"""Excess over the limits, relative and summed, then the objective: less is better."""
 
 
 def recombine(
@@ -42,7 +42,7 @@ def recombine(
     *,
     pool: Pool,
     costs: Costs,
-    goal: Goal,
+    objective: WeightedSum,
     limits: Sequence[SumLimit],
     left_s: Callable[[], float],
 ) -> Plan | None:
@@ -52,7 +52,7 @@ def recombine(
         start: A plan that keeps the limits; None starts from the assignment seen that exceeds them least.
         pool: Assignments seen, with and without limits kept.
         costs: The problem's.
-        goal: What to minimise.
+        objective: What to minimise.
         limits: On measures.
         left_s: Time left. [s]
 
@@ -67,7 +67,7 @@ def recombine(
             return float("inf"), float("inf")
         excess = [max(0.0, measures[x.measure] - x.bound) / (abs(x.bound) or 1.0) for x in limits]
         kept = all(x.keeps(float(measures[x.measure])) for x in limits)
-        return 0.0 if kept else float(sum(excess)) + 1e-12, goal.value(measures)
+        return 0.0 if kept else float(sum(excess)) + 1e-12, objective.value(measures)
 
     rows = [(standing(plan), plan) for plan in pool.plans if costs.allows(plan.node)]
     if start is not None:

@@ -1,7 +1,7 @@
-"""One problem's solves: what is known so far, and how one goal is brought to its optimum.
+"""One problem's solves: what is known so far, and how one objective is brought to its optimum.
 
-Owns: the bounds proven, and the way of one goal through Lagrangian bounds, Pareto labels, presolve and CP-SAT. Its rule: every
-plan found is a start and an upper bound for the next solve. Not here: which goals are solved.
+Owns: the bounds proven, and the way of one objective through Lagrangian bounds, Pareto labels, presolve and CP-SAT. Its rule: every
+plan found is a start and an upper bound for the next solve. Not here: which objectives are solved.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from edgesplit_controller.planner.bounds.presolve import (
     Priced,
     bound_choices,
     plans_within,
-    price_goal,
+    price_objective,
     reduce,
 )
 from edgesplit_controller.planner.bounds.reduction import Reduction, count_flows, unreduced
 from edgesplit_controller.planner.bounds.relaxation import Relaxation, relax
-from edgesplit_controller.planner.cpsat.minimisation import GoalOutcome, Model, build_model, find_plan, solve_goal
+from edgesplit_controller.planner.cpsat.minimisation import Model, SolveOutcome, build_model, find_plan, solve_objective
 from edgesplit_controller.planner.cpsat.schedule import TICKS, add_schedule, worst_latency_s
 from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.meaning.costs import costs_of
 from edgesplit_controller.planner.meaning.indexed_plan import Plan
 from edgesplit_controller.planner.meaning.measures import (
     ENERGY,
-    ENERGY_GOAL,
+    ENERGY_ALONE,
     LATENCY,
-    LATENCY_GOAL,
+    LATENCY_ALONE,
     NOISE,
     WEIGHED,
-    Goal,
     SumLimit,
+    WeightedSum,
 )
 from edgesplit_controller.planner.meaning.tolerance import DOUBT, ULP, proves
 from edgesplit_controller.planner.solving.known_plans import KnownPlans
@@ -95,7 +95,7 @@ class Session:
         self.proven = True
         self.floors: dict[int, Bounds] = {}
         self.relaxation = relax(self.costs, self.patterns)
-        self._solved: dict[tuple[Goal, Extra], GoalOutcome] = {}
+        self._solved: dict[tuple[WeightedSum, Extra], SolveOutcome] = {}
         self._labelling: Labelling | None = None
         self.known.offer_starts(hint)
         if self.relaxation is None or (not self.relaxation.complete and len(self.costs.nodes) > MANY_NODES):
@@ -118,8 +118,8 @@ class Session:
 
     def _offer_subsets(self) -> None:
         """Plans on few of the nodes."""
-        goals = (LATENCY_GOAL, ENERGY_GOAL)
-        for plan in plans_on_subsets(self.costs, self.patterns, goals, self.limits, self.clock.left_s):
+        objectives = (LATENCY_ALONE, ENERGY_ALONE)
+        for plan in plans_on_subsets(self.costs, self.patterns, objectives, self.limits, self.clock.left_s):
             self.known.pool.add(plan)
         self._keep_seen()
 
@@ -128,58 +128,59 @@ class Session:
         for plan in plans_within(self.known.pool, self.costs, (*self.limits, *self._noise_limit())):
             self.known.keep(plan)
 
-    def first(self) -> GoalOutcome:
+    def first(self) -> SolveOutcome:
         """Any plan; its bound says nothing."""
-        known = self.known.best(LATENCY_GOAL)
+        known = self.known.best(LATENCY_ALONE)
         if known is None and self.relaxation is not None:
-            priced = self._price(self.relaxation, LATENCY_GOAL, (), self._domain(()))
+            priced = self._price(self.relaxation, LATENCY_ALONE, (), self._domain(()))
             if priced.value >= HOPELESS:
-                return GoalOutcome(None, priced.value, True)
-            self._recombined(LATENCY_GOAL, ())
-            known = self.known.best(LATENCY_GOAL)
+                return SolveOutcome(None, priced.value, True)
+            self._recombined(LATENCY_ALONE, ())
+            known = self.known.best(LATENCY_ALONE)
         if known is not None:
-            return GoalOutcome(known, 0.0, True)
-        judge, model = self.known.judge(LATENCY_GOAL, ()), self._model(unreduced(self.costs), self.patterns)
+            return SolveOutcome(known, 0.0, True)
+        judge, model = self.known.judge(LATENCY_ALONE, ()), self._model(unreduced(self.costs), self.patterns)
         found = find_plan(model, limits=self.limits, clock=self.clock, judge=judge)
         return found if found.plan is None else replace(found, plan=self.known.keep(found.plan))
 
-    def best(self, goal: Goal, *extra: SumLimit) -> GoalOutcome:
-        """Solve a goal under the problem's limits and extra ones, and remember the plan.
+    def best(self, objective: WeightedSum, *extra: SumLimit) -> SolveOutcome:
+        """Solve an objective under the problem's limits and extra ones, and remember the plan.
 
         Args:
-            goal: What to minimise.
+            objective: What to minimise.
             extra: Limits beside the problem's.
         """
-        if (goal, extra) in self._solved:
-            return self._solved[goal, extra]
-        timed = self.critical and (goal.weights[LATENCY] > 0 or any(x.measure == LATENCY for x in extra))
-        outcome = self._best_timed(goal, extra) if timed else self._best_summed(goal, extra)
+        if (objective, extra) in self._solved:
+            return self._solved[objective, extra]
+        timed = self.critical and (objective.weights[LATENCY] > 0 or any(x.measure == LATENCY for x in extra))
+        outcome = self._best_timed(objective, extra) if timed else self._best_summed(objective, extra)
         self.proven &= outcome.proven
-        self._solved[goal, extra] = outcome
+        self._solved[objective, extra] = outcome
         return outcome
 
-    def _best_summed(self, goal: Goal, extra: Extra) -> GoalOutcome:
-        """Bound, reduce, and search what is left; the goal's measures are sums over choices."""
+    def _best_summed(self, objective: WeightedSum, extra: Extra) -> SolveOutcome:
+        """Bound, reduce, and search what is left; the objective's measures are sums over choices."""
         domain = self._domain(extra)
         if self.relaxation is None:
-            return self._search(goal, extra, unreduced(self.costs), self.patterns, -float("inf"))
-        priced = self._price(self.relaxation, goal, extra, domain)
+            return self._search(objective, extra, unreduced(self.costs), self.patterns, -float("inf"))
+        priced = self._price(self.relaxation, objective, extra, domain)
         if priced.value >= HOPELESS:
-            return GoalOutcome(self.known.best(goal, extra), priced.value, True)
-        if not extra and goal in (LATENCY_GOAL, ENERGY_GOAL):
-            measure = LATENCY if goal is LATENCY_GOAL else ENERGY
+            return SolveOutcome(self.known.best(objective, extra), priced.value, True)
+        if not extra and objective in (LATENCY_ALONE, ENERGY_ALONE):
+            measure = LATENCY if objective is LATENCY_ALONE else ENERGY
             self.floors[measure] = bound_choices(self.relaxation, self.costs, self.patterns, priced)
-        value = self.known.value(goal, extra)
-        if value - priced.value <= self._settled(goal, value):
-            return GoalOutcome(self.known.best(goal, extra), priced.value, True)
-        labelled = self._labelled(self.relaxation, goal, extra, priced)
+        value = self.known.value(objective, extra)
+        if value - priced.value <= self._settled(objective, value):
+            return SolveOutcome(self.known.best(objective, extra), priced.value, True)
+        labelled = self._labelled(self.relaxation, objective, extra, priced)
         if labelled.proven:
             return labelled
-        return self._reduced(self.relaxation, goal, extra, domain=domain, priced=priced, floor=labelled.bound)
+        bounds = bound_choices(self.relaxation, self.costs, self.patterns, priced)
+        return self._reduced(objective, extra, domain, bounds, labelled.bound)
 
-    def _labelled(self, relaxation: Relaxation, goal: Goal, extra: Extra, priced: Priced) -> GoalOutcome:
+    def _labelled(self, relaxation: Relaxation, objective: WeightedSum, extra: Extra, priced: Priced) -> SolveOutcome:
         """Close the gap that prices leave, without search where labels are few."""
-        unsettled = GoalOutcome(self.known.best(goal, extra), priced.value, False)
+        unsettled = SolveOutcome(self.known.best(objective, extra), priced.value, False)
         if not Labelling.suits(relaxation, self.costs):
             return unsettled
         if self._labelling is None:
@@ -187,15 +188,15 @@ class Session:
         every = (*self.limits, *extra, *self._noise_limit())
 
         def improved() -> float:
-            self._recombined(goal, extra)
-            return self.known.value(goal, extra)
+            self._recombined(objective, extra)
+            return self.known.value(objective, extra)
 
         proof = self._labelling.solve(
-            goal,
+            objective,
             every,
             priced=priced,
             least=self._least(),
-            ceiling=self.known.value(goal, extra),
+            ceiling=self.known.value(objective, extra),
             improved=improved,
             left_s=self.clock.left_s,
         )
@@ -209,171 +210,170 @@ class Session:
             kept = self.known.keep(plan)
             if kept is not None and self.known.keeps(kept, extra):
                 break
-        best = self.known.best(goal, extra)
+        best = self.known.best(objective, extra)
         bound = max(priced.value, proof.bound)
         if best is None:
-            return GoalOutcome(None, bound, bound == float("inf"))
-        value = goal.value(best.measures)
-        return GoalOutcome(best, bound, value - bound <= self._settled(goal, value))
+            return SolveOutcome(None, bound, bound == float("inf"))
+        value = objective.value(best.measures)
+        return SolveOutcome(best, bound, value - bound <= self._settled(objective, value))
 
-    def _settled(self, goal: Goal, value: float) -> float:
+    def _settled(self, objective: WeightedSum, value: float) -> float:
         """Distance from its bound at which a value needs no search."""
         rounding = ULP if self.relaxation is None else self.relaxation.elimination.rounding
-        return goal.tolerance or (SETTLED * rounding * abs(value) if value < float("inf") else 0.0)
+        return objective.tolerance or (SETTLED * rounding * abs(value) if value < float("inf") else 0.0)
 
     def _model(self, reduction: Reduction, patterns: Patterns | None) -> Model:
         return build_model(self.problem, self.costs, patterns, reduction)
 
     def _least(self) -> NDArray[np.float64]:
-        """What no plan is below in each measure that a goal may weigh, as far as it is known."""
+        """What no plan is below in each measure that an objective may weigh, as far as it is known."""
         least = np.full(WEIGHED, -np.inf)
-        for measure, goal in ((LATENCY, LATENCY_GOAL), (ENERGY, ENERGY_GOAL)):
-            if (goal, ()) in self._solved and not self.critical:
-                least[measure] = self._solved[goal, ()].bound
+        for measure, objective in ((LATENCY, LATENCY_ALONE), (ENERGY, ENERGY_ALONE)):
+            if (objective, ()) in self._solved and not self.critical:
+                least[measure] = self._solved[objective, ()].bound
         return least
 
     def _reduced(
-        self, relaxation: Relaxation, goal: Goal, extra: Extra, *, domain: Places, priced: Priced, floor: float
-    ) -> GoalOutcome:
+        self, objective: WeightedSum, extra: Extra, domain: Places, bounds: Bounds, floor: float
+    ) -> SolveOutcome:
         """Reduce, and search what is left."""
-        bounds = bound_choices(relaxation, self.costs, self.patterns, priced)
-        ceiling = self.known.value(goal, extra)
+        ceiling = self.known.value(objective, extra)
         reduction, kept = reduce(self.costs, self.patterns, domain, bounds, ceiling)
         many = count_flows(self.costs, reduction) > MANY_FLOWS
-        better = many and not self.critical and self._recombined(goal, extra)
+        better = many and not self.critical and self._recombined(objective, extra)
         if many and not better and ceiling == float("inf"):
-            better = self._any_plan(goal, extra, reduction, kept)
+            better = self._any_plan(objective, extra, reduction, kept)
         if better:
-            ceiling = self.known.value(goal, extra)
+            ceiling = self.known.value(objective, extra)
             reduction, kept = reduce(self.costs, self.patterns, domain, bounds, ceiling)
         if not reduction.domain.any(axis=1).all():
-            return GoalOutcome(self.known.best(goal, extra), ceiling, True)
-        return self._search(goal, extra, reduction, kept, max(bounds.value, floor))
+            return SolveOutcome(self.known.best(objective, extra), ceiling, True)
+        return self._search(objective, extra, reduction, kept, max(bounds.value, floor))
 
-    def _any_plan(self, goal: Goal, extra: Extra, reduction: Reduction, patterns: Patterns | None) -> bool:
+    def _any_plan(self, objective: WeightedSum, extra: Extra, reduction: Reduction, patterns: Patterns | None) -> bool:
         """Find a plan that keeps the limits, whatever it costs: a bad one is a start, none is not."""
-        judge, limits = self.known.judge(goal, extra), (*self.limits, *extra)
+        judge, limits = self.known.judge(objective, extra), (*self.limits, *extra)
         model = self._model(reduction, patterns)
         found = find_plan(model, limits=limits, clock=self.clock, judge=judge, share=FIRST_SHARE)
         if found.plan is not None:
             self.known.keep(found.plan)
-            self._recombined(goal, extra)
+            self._recombined(objective, extra)
         return found.plan is not None
 
-    def _recombined(self, goal: Goal, extra: Extra) -> bool:
+    def _recombined(self, objective: WeightedSum, extra: Extra) -> bool:
         """Try to better the best plan known; whether that worked."""
-        start = self.known.best(goal, extra)
+        start = self.known.best(objective, extra)
         # A mixture of two plans may be noisier than either.
         limits = (*self.limits, *extra, *self._noise_limit(mixed=True))
         better = recombine(
-            start, pool=self.known.pool, costs=self.costs, goal=goal, limits=limits, left_s=self.clock.left_s
+            start, pool=self.known.pool, costs=self.costs, objective=objective, limits=limits, left_s=self.clock.left_s
         )
         if better is None or better == start:
             return False
         self.known.offer(better)
         return True
 
-    def _price(self, relaxation: Relaxation, goal: Goal, extra: Extra, domain: Places) -> Priced:
-        """Bound a goal of sums, and remember the plans met."""
-        priced = price_goal(
+    def _price(self, relaxation: Relaxation, objective: WeightedSum, extra: Extra, domain: Places) -> Priced:
+        """Bound an objective of sums, and remember the plans met."""
+        priced = price_objective(
             relaxation,
             self.costs,
             self.patterns,
             domain=domain,
-            goal=goal,
+            objective=objective,
             limits=(*self.limits, *extra, *self._noise_limit()),
             pool=self.known.pool,
-            ceiling=float("inf") if self.critical else self.known.value(goal, extra),
+            ceiling=float("inf") if self.critical else self.known.value(objective, extra),
             left_s=self.clock.left_s,
         )
         self._keep_seen()
         return priced
 
     def _search(
-        self, goal: Goal, extra: Extra, reduction: Reduction, patterns: Patterns | None, floor: float
-    ) -> GoalOutcome:
+        self, objective: WeightedSum, extra: Extra, reduction: Reduction, patterns: Patterns | None, floor: float
+    ) -> SolveOutcome:
         """Let CP-SAT decide among what presolve left."""
-        start = self.known.best(goal, extra)
+        start = self.known.best(objective, extra)
         if start is not None and count_flows(self.costs, reduction) > FLOWS_PER_S * self.clock.left_s():
-            return GoalOutcome(start, floor, False)
-        found = solve_goal(
+            return SolveOutcome(start, floor, False)
+        found = solve_objective(
             self._model(reduction, patterns),
-            goal,
+            objective,
             limits=(*self.limits, *extra),
             start=start,
             clock=self.clock,
-            judge=self.known.judge(goal, extra),
+            judge=self.known.judge(objective, extra),
         )
         plan = start if found.plan is None else self.known.keep(found.plan)
         if plan is None and found.proven:
-            return GoalOutcome(None, float("inf"), True)
+            return SolveOutcome(None, float("inf"), True)
         bound = max(found.bound, floor, 0.0)
-        settled = plan is not None and proves(goal.value(plan.measures), bound, goal.tolerance)
-        return GoalOutcome(plan, bound, found.proven and settled)
+        settled = plan is not None and proves(objective.value(plan.measures), bound, objective.tolerance)
+        return SolveOutcome(plan, bound, found.proven and settled)
 
-    def _best_timed(self, goal: Goal, extra: Extra) -> GoalOutcome:
+    def _best_timed(self, objective: WeightedSum, extra: Extra) -> SolveOutcome:
         """Schedule and place together; latency is the end of the timeline."""
         domain = self._domain(tuple(limit for limit in extra if limit.measure != LATENCY))
         if self.relaxation is not None and not self.floors.get(LATENCY):
             # Plans that are good one after the other are a start for running side by side.
-            priced = self._price(self.relaxation, LATENCY_GOAL, (), domain)
+            priced = self._price(self.relaxation, LATENCY_ALONE, (), domain)
             self.floors[LATENCY] = bound_choices(self.relaxation, self.costs, self.patterns, priced)
         if self.relaxation is not None and self.floors[LATENCY].value >= HOPELESS:
-            return GoalOutcome(None, float("inf"), True)
-        share = TIMED_SHARE if extra or goal in (LATENCY_GOAL, ENERGY_GOAL) else 1.0
+            return SolveOutcome(None, float("inf"), True)
+        share = TIMED_SHARE if extra or objective in (LATENCY_ALONE, ENERGY_ALONE) else 1.0
         enough_s = self.clock.left_s() * (1 - share)
-        floor, objective = 0.0, self.problem.objective
+        floor, asked = 0.0, self.problem.objective
         # The best values of a score's measures are to be known to a part of ranges that may be narrow.
-        refined = not goal.tolerance and 0 not in (objective.latency_weight, objective.energy_weight)
+        refined = not objective.tolerance and 0 not in (asked.latency_weight, asked.energy_weight)
         for ticks in TICKS:
-            start = self.known.best(goal, extra)
+            start = self.known.best(objective, extra)
             if start is not None:
-                value = goal.value(start.measures)
-                floor = max(floor, self._timed_floor(goal, domain, start))
-                settled = proves(value, floor, goal.tolerance) and not refined
-                if settled or value - floor <= self._settled(goal, value):
-                    return GoalOutcome(start, min(floor, value), True)
-            found = self._scheduled(goal, extra, domain, start, ticks=ticks, enough_s=enough_s)
+                value = objective.value(start.measures)
+                floor = max(floor, self._timed_floor(objective, domain, start))
+                settled = proves(value, floor, objective.tolerance) and not refined
+                if settled or value - floor <= self._settled(objective, value):
+                    return SolveOutcome(start, min(floor, value), True)
+            found = self._scheduled(objective, extra, domain, start, ticks=ticks, enough_s=enough_s)
             floor = max(floor, found.bound)
-            plan = self.known.best(goal, extra)
+            plan = self.known.best(objective, extra)
             if plan is None:
-                return GoalOutcome(None, floor, found.proven)
-            value = goal.value(plan.measures)
-            done = proves(value, floor, goal.tolerance)
+                return SolveOutcome(None, floor, found.proven)
+            value = objective.value(plan.measures)
+            done = proves(value, floor, objective.tolerance)
             if done and found.proven and refined and ticks == TICKS[0]:
                 enough_s = max(enough_s, self.clock.left_s() * (1 - REFINED_SHARE))
             elif not found.proven or done:
-                return GoalOutcome(plan, min(floor, value), done)
-        return GoalOutcome(self.known.best(goal, extra), min(floor, self.known.value(goal, extra)), False)
+                return SolveOutcome(plan, min(floor, value), done)
+        return SolveOutcome(self.known.best(objective, extra), min(floor, self.known.value(objective, extra)), False)
 
     def _scheduled(
-        self, goal: Goal, extra: Extra, domain: Places, start: Plan | None, *, ticks: int, enough_s: float
-    ) -> GoalOutcome:
+        self, objective: WeightedSum, extra: Extra, domain: Places, start: Plan | None, *, ticks: int, enough_s: float
+    ) -> SolveOutcome:
         """One search over places and schedules in time units of one size."""
         free = unreduced(self.costs)
         reduction = Reduction(free.units, free.unit_of, free.domain & domain)
-        return solve_goal(
-            add_schedule(self._model(reduction, self.patterns), self._horizon_s(goal, extra, start), ticks),
-            goal,
+        return solve_objective(
+            add_schedule(self._model(reduction, self.patterns), self._horizon_s(objective, extra, start), ticks),
+            objective,
             limits=(*self.limits, *extra),
             start=start,
             clock=self.clock,
-            judge=self.known.judge(goal, extra),
+            judge=self.known.judge(objective, extra),
             share=1 - enough_s / max(self.clock.left_s(), enough_s, 1e-9),
         )
 
-    def _horizon_s(self, goal: Goal, extra: Extra, start: Plan | None) -> float:
+    def _horizon_s(self, objective: WeightedSum, extra: Extra, start: Plan | None) -> float:
         """No plan of interest ends later. [s]"""
         horizons_s = [worst_latency_s(self.costs), *(limit.bound for limit in extra if limit.measure == LATENCY)]
-        if goal.weights[LATENCY] > 0 and start is not None:
-            left = goal.value(start.measures) - goal.weights[ENERGY] * self._least_energy_j()
-            horizons_s.append(left / goal.weights[LATENCY])
+        if objective.weights[LATENCY] > 0 and start is not None:
+            left = objective.value(start.measures) - objective.weights[ENERGY] * self._least_energy_j()
+            horizons_s.append(left / objective.weights[LATENCY])
         return min(horizons_s) * (1 + DOUBT)
 
-    def _timed_floor(self, goal: Goal, domain: Places, plan: Plan) -> float:
+    def _timed_floor(self, objective: WeightedSum, domain: Places, plan: Plan) -> float:
         """Each measure's own bound, weighted."""
         least_s = least_latency_s(self.costs, domain, plan)
-        floor = goal.weights[LATENCY] * least_s + goal.weights[ENERGY] * self._least_energy_j()
+        floor = objective.weights[LATENCY] * least_s + objective.weights[ENERGY] * self._least_energy_j()
         return floor * (1 - 4 * len(self.costs.operators) * ULP)
 
     def _least_energy_j(self) -> float:

@@ -1,10 +1,10 @@
 """Weighted-sum scalarisation: from a problem to a proven plan, by the solves behind the normalised score.
 
-Owns: which goals are solved, in which order, and what is skipped. Its rule: what it reports is what `evaluate`
-finds, never the solver's word. Not here: how one goal is solved.
+Owns: which objectives are solved, in which order, and what is skipped. Its rule: what it reports is what `evaluate`
+finds, never the solver's word. Not here: how one objective is solved.
 
 The score needs up to five solves: L*, E*, E^ (least energy at L*), L^ (least latency at E*) and the score itself.
-With one weight 0 the score is one goal's distance to its own best, so that goal alone decides; when one plan is
+With one weight 0 the score is one objective's distance to its own best, so that objective alone decides; when one plan is
 best in both, nothing is left to trade.
 """
 
@@ -15,27 +15,27 @@ import msgspec
 from edgesplit.errors import PlanningTimedOut
 from edgesplit.planning.plan import Assignment, Evaluation, Ranges, Solution, Status, Timings
 from edgesplit.planning.problem import Problem
-from edgesplit_controller.planner.cpsat.minimisation import GoalOutcome
+from edgesplit_controller.planner.cpsat.minimisation import SolveOutcome
 from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.meaning.costs import Costs
 from edgesplit_controller.planner.meaning.evaluation import evaluate, score, span
 from edgesplit_controller.planner.meaning.indexed_plan import Plan, measured, to_assignment
 from edgesplit_controller.planner.meaning.measures import (
     DEVICE_ENERGY,
-    DEVICE_GOAL,
+    DEVICE_ENERGY_ALONE,
     ENERGY,
-    ENERGY_GOAL,
+    ENERGY_ALONE,
     LATENCY,
-    LATENCY_GOAL,
+    LATENCY_ALONE,
     WEIGHED,
-    Goal,
     SumLimit,
+    WeightedSum,
 )
 from edgesplit_controller.planner.meaning.tolerance import LEXICOGRAPHIC, PROOF, ROUNDING, SCORE_PROOF
 from edgesplit_controller.planner.solving.infeasible import explain_infeasible
 from edgesplit_controller.planner.solving.session import Session
 
-__all__ = ["score_goal", "solve"]
+__all__ = ["score_objective", "solve"]
 
 UNPROVEN = "The problem could not be proven within the time limit; the gap says how far the plan may be from the best."
 UNSETTLED = "The plan could not be proven to the last digits; the gap says how far it may be from the best."
@@ -47,7 +47,7 @@ SMALL_LIMIT = 0.01
 """Share of the largest single price below which a limit on device energy is first held against the least there is."""
 
 TIE = 1e-10
-"""Relative distance from a single goal's best within which the other measure breaks ties."""
+"""Relative distance from a single objective's best within which the other measure breaks ties."""
 
 
 def solve(problem: Problem, *, hint: Assignment | None = None, time_limit_s: float = 60.0) -> Solution:
@@ -67,12 +67,12 @@ def solve(problem: Problem, *, hint: Assignment | None = None, time_limit_s: flo
     clock = Clock(time_limit_s * (1 - RESERVE))
     planning = Session(problem, hint, clock)
     if _out_of_reach(problem, planning):
-        return _without_plan(problem, planning, GoalOutcome(None, float("inf"), True))
+        return _without_plan(problem, planning, SolveOutcome(None, float("inf"), True))
     latency_weight, energy_weight = _weights(problem)
     if planning.critical and energy_weight > 0:
         # Quick beside the solves with a schedule, and a start for them.
-        planning.best(ENERGY_GOAL)
-    first = planning.best(LATENCY_GOAL if latency_weight > 0 else ENERGY_GOAL)
+        planning.best(ENERGY_ALONE)
+    first = planning.best(LATENCY_ALONE if latency_weight > 0 else ENERGY_ALONE)
     if first.plan is None:
         return _without_plan(problem, planning, first)
     ranges, bound = _trade(planning, latency_weight, energy_weight, first)
@@ -86,11 +86,11 @@ def _out_of_reach(problem: Problem, planning: Session) -> bool:
     """
     limit_j = problem.constraints.device_energy_limit_j
     largest_j = float(planning.costs.compute[DEVICE_ENERGY].max(initial=0.0))
-    if limit_j is None or limit_j >= SMALL_LIMIT * largest_j or planning.known.best(DEVICE_GOAL):
+    if limit_j is None or limit_j >= SMALL_LIMIT * largest_j or planning.known.best(DEVICE_ENERGY_ALONE):
         return False
     constraints = msgspec.structs.replace(problem.constraints, device_energy_limit_j=None)
     free = Session(msgspec.structs.replace(problem, constraints=constraints), None, planning.clock.part(0.5))
-    outcome = free.best(DEVICE_GOAL)
+    outcome = free.best(DEVICE_ENERGY_ALONE)
     return outcome.proven and outcome.bound > limit_j * (1 + ROUNDING)
 
 
@@ -100,20 +100,20 @@ def _weights(problem: Problem) -> tuple[float, float]:
     return objective.latency_weight / total, objective.energy_weight / total
 
 
-def _trade(planning: Session, wl: float, we: float, first: GoalOutcome) -> tuple[Ranges, float]:
+def _trade(planning: Session, wl: float, we: float, first: SolveOutcome) -> tuple[Ranges, float]:
     """The remaining solves; the ranges and a proven bound of the score."""
     if wl == 0 or we == 0:
         return _single(planning, wl > 0, first)
-    second = planning.best(ENERGY_GOAL)
+    second = planning.best(ENERGY_ALONE)
     ends = _ends(planning)
-    if planning.known.best(LATENCY_GOAL, ends) is None:
-        planning.best(ENERGY_GOAL, ends[0])
-        planning.best(LATENCY_GOAL, ends[1])
+    if planning.known.best(LATENCY_ALONE, ends) is None:
+        planning.best(ENERGY_ALONE, ends[0])
+        planning.best(LATENCY_ALONE, ends[1])
     ranges = _ranges(planning)
-    combined = score_goal(ranges, wl, we)
+    combined = score_objective(ranges, wl, we)
     offset = combined.weights[0] * (ranges.best_latency_s or 0.0)
     offset += combined.weights[1] * (ranges.best_energy_j or 0.0)
-    if planning.known.best(LATENCY_GOAL, ends) is not None:
+    if planning.known.best(LATENCY_ALONE, ends) is not None:
         bound = combined.weights[0] * first.bound + combined.weights[1] * second.bound
         return ranges, min(0.0, bound - offset)
     third = planning.best(combined)
@@ -122,11 +122,11 @@ def _trade(planning: Session, wl: float, we: float, first: GoalOutcome) -> tuple
     return _ranges(planning), max(third.bound, apart) - offset
 
 
-def _single(planning: Session, latency: bool, first: GoalOutcome) -> tuple[Ranges, float]:
+def _single(planning: Session, latency: bool, first: SolveOutcome) -> tuple[Ranges, float]:
     """One weight is 0: its measure only breaks ties, and what that takes is no part of the proof."""
-    goal, other = (LATENCY_GOAL, ENERGY_GOAL) if latency else (ENERGY_GOAL, LATENCY_GOAL)
-    best = planning.known.best(goal)
-    value = goal.value(best.measures) if best is not None else 0.0
+    objective, other = (LATENCY_ALONE, ENERGY_ALONE) if latency else (ENERGY_ALONE, LATENCY_ALONE)
+    best = planning.known.best(objective)
+    value = objective.value(best.measures) if best is not None else 0.0
     proven = planning.proven
     if proven and not planning.critical:
         planning.best(other, SumLimit(LATENCY if latency else ENERGY, value * (1 + TIE)))
@@ -150,8 +150,8 @@ def _least(planning: Session) -> tuple[float, float]:
 def _ranges(planning: Session) -> Ranges:
     """From all plans known."""
     latency_s, energy_j = _least(planning)
-    at_energy = planning.known.best(LATENCY_GOAL, (SumLimit(ENERGY, energy_j * (1 + LEXICOGRAPHIC)),))
-    at_latency = planning.known.best(ENERGY_GOAL, (SumLimit(LATENCY, latency_s * (1 + LEXICOGRAPHIC)),))
+    at_energy = planning.known.best(LATENCY_ALONE, (SumLimit(ENERGY, energy_j * (1 + LEXICOGRAPHIC)),))
+    at_latency = planning.known.best(ENERGY_ALONE, (SumLimit(LATENCY, latency_s * (1 + LEXICOGRAPHIC)),))
     return Ranges(
         best_latency_s=latency_s,
         latency_at_best_energy_s=None if at_energy is None else float(at_energy.measures[LATENCY]),
@@ -160,8 +160,8 @@ def _ranges(planning: Session) -> Ranges:
     )
 
 
-def score_goal(ranges: Ranges, latency_weight: float, energy_weight: float) -> Goal:
-    """The score as a goal; it differs by what the best values take off.
+def score_objective(ranges: Ranges, latency_weight: float, energy_weight: float) -> WeightedSum:
+    """The score as an objective; it differs by what the best values take off.
 
     Args:
         ranges: The scales.
@@ -170,19 +170,19 @@ def score_goal(ranges: Ranges, latency_weight: float, energy_weight: float) -> G
     """
     latency_s = span(ranges.best_latency_s or 0.0, ranges.latency_at_best_energy_s)
     energy_j = span(ranges.best_energy_j or 0.0, ranges.energy_at_best_latency_j)
-    return Goal((latency_weight / latency_s, energy_weight / energy_j, 0.0), 0.1 * SCORE_PROOF)
+    return WeightedSum((latency_weight / latency_s, energy_weight / energy_j, 0.0), 0.1 * SCORE_PROOF)
 
 
 def _report(problem: Problem, planning: Session, ranges: Ranges, bound: float) -> Solution:
     """Choose the best plan by its evaluation and fill in the answer."""
     wl, we = _weights(problem)
     if wl > 0 and we > 0:
-        plan = planning.known.best(score_goal(ranges, wl, we))
+        plan = planning.known.best(score_objective(ranges, wl, we))
     else:
-        goal, other = (LATENCY_GOAL, ENERGY_GOAL) if wl > 0 else (ENERGY_GOAL, LATENCY_GOAL)
+        objective, other = (LATENCY_ALONE, ENERGY_ALONE) if wl > 0 else (ENERGY_ALONE, LATENCY_ALONE)
         best = (ranges.best_latency_s if wl > 0 else ranges.best_energy_j) or 0.0
         tied = SumLimit(LATENCY if wl > 0 else ENERGY, best * (1 + TIE))
-        plan = planning.known.best(other, (tied,)) or planning.known.best(goal)
+        plan = planning.known.best(other, (tied,)) or planning.known.best(objective)
     if plan is None:
         raise AssertionError("a plan was found and lost")
     assignment, evaluation = _evaluated(problem, planning, plan)
@@ -208,12 +208,12 @@ def _is_proof(planning: Session, ranges: Ranges, weights: tuple[float, float], g
     """Whether the bounds prove the score: its own, and those of the best values it is measured from."""
     if 0 in weights:
         return gap <= PROOF
-    scale = score_goal(ranges, *weights).weights
-    for goal, least, weight in (
-        (LATENCY_GOAL, ranges.best_latency_s, scale[LATENCY]),
-        (ENERGY_GOAL, ranges.best_energy_j, scale[ENERGY]),
+    scale = score_objective(ranges, *weights).weights
+    for objective, least, weight in (
+        (LATENCY_ALONE, ranges.best_latency_s, scale[LATENCY]),
+        (ENERGY_ALONE, ranges.best_energy_j, scale[ENERGY]),
     ):
-        distance = (least or 0.0) - planning.best(goal).bound
+        distance = (least or 0.0) - planning.best(objective).bound
         if distance > PROOF * (least or 0.0) or weight * distance > SCORE_PROOF:
             return False
     return gap <= SCORE_PROOF
@@ -245,7 +245,7 @@ def _coded_as_integers(plan: Plan, costs: Costs) -> set[int]:
     }
 
 
-def _without_plan(problem: Problem, planning: Session, first: GoalOutcome) -> Solution:
+def _without_plan(problem: Problem, planning: Session, first: SolveOutcome) -> Solution:
     if not first.proven:
         raise PlanningTimedOut(
             f"No plan was found within {planning.clock.deadline_s:g} s, and none was proven impossible; "

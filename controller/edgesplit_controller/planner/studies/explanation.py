@@ -18,16 +18,16 @@ from edgesplit.formatting import joules, size, speed, time_span
 from edgesplit.planning.explanation import BindingConstraint, CutReason, Explanation, LimitRelaxation
 from edgesplit.planning.plan import Assignment, Evaluation, Ranges
 from edgesplit.planning.problem import Link, Problem, Tensor
-from edgesplit_controller.planner.cpsat.minimisation import GoalOutcome
+from edgesplit_controller.planner.cpsat.minimisation import SolveOutcome
 from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.meaning.evaluation import evaluate, score
 from edgesplit_controller.planner.meaning.exact import codec_and_bytes, exact_costs
 from edgesplit_controller.planner.meaning.indexed_plan import measured, plan_of
 from edgesplit_controller.planner.meaning.limits import limits_of
-from edgesplit_controller.planner.meaning.measures import ENERGY, LATENCY, Goal
+from edgesplit_controller.planner.meaning.measures import ENERGY, LATENCY, WeightedSum
 from edgesplit_controller.planner.meaning.tolerance import told
 from edgesplit_controller.planner.solving.session import Session
-from edgesplit_controller.planner.solving.weighted_score import score_goal, solve
+from edgesplit_controller.planner.solving.weighted_score import score_objective, solve
 from edgesplit_controller.planner.studies.variations import with_link
 
 __all__ = ["explain"]
@@ -75,11 +75,11 @@ class _Ground:
     assignment: Assignment
     evaluation: Evaluation
     ranges: Ranges
-    goal: Goal
+    objective: WeightedSum
     score: float
     best_score: float
 
-    def score_of(self, outcome: GoalOutcome) -> float:
+    def score_of(self, outcome: SolveOutcome) -> float:
         """A plan's score on the unchanged problem's scale."""
         if outcome.plan is None:
             return float("inf")
@@ -121,7 +121,7 @@ def explain(problem: Problem, assignment: Assignment, *, time_limit_s: float = 5
             complete = False
             break
         session = Session(change.problem, assignment, clock.part(min(1.0, GENEROSITY / jobs)))
-        outcome = session.best(ground.goal)
+        outcome = session.best(ground.objective)
         jobs -= 1
         complete &= outcome.proven
         if outcome.plan is None:
@@ -146,7 +146,7 @@ def _ground(problem: Problem, assignment: Assignment, clock: Clock) -> _Ground:
         assignment=assignment,
         evaluation=evaluation,
         ranges=best.ranges,
-        goal=score_goal(best.ranges, *weights),
+        objective=score_objective(best.ranges, *weights),
         score=score(problem, evaluation, best.ranges),
         best_score=score(problem, best.evaluation, best.ranges),
     )
@@ -167,13 +167,13 @@ def _cuts(problem: Problem, assignment: Assignment) -> list[_Cut]:
     return sorted(cuts, key=lambda cut: -cut.transfer_s)
 
 
-def _without_cut(planning: Session, ground: _Ground, cut: _Cut, clock: Clock) -> GoalOutcome:
+def _without_cut(planning: Session, ground: _Ground, cut: _Cut, clock: Clock) -> SolveOutcome:
     """The best plan with both ends of a cut on one node, whichever that is."""
     costs = planning.costs
     ends = [costs.operators.index(name) for name in (cut.tensor.producer, *cut.readers)]
     active = plan_of(ground.assignment, costs)
     together = [node for node in range(len(costs.nodes)) if costs.allowed[ends, node].all()]
-    best = GoalOutcome(None, float("inf"), True)
+    best = SolveOutcome(None, float("inf"), True)
     proven = True
     for place, node in enumerate(together):
         allowed = np.ones_like(costs.allowed)
@@ -183,14 +183,14 @@ def _without_cut(planning: Session, ground: _Ground, cut: _Cut, clock: Clock) ->
         if active is not None:
             moved = tuple(node if index in ends else at for index, at in enumerate(active.node))
             narrow.known.offer(measured(moved, active.quantized, active.mode, costs))
-        outcome = narrow.best(ground.goal)
+        outcome = narrow.best(ground.objective)
         proven &= outcome.proven
         if ground.score_of(outcome) < ground.score_of(best):
             best = outcome
-    return GoalOutcome(best.plan, best.bound, proven)
+    return SolveOutcome(best.plan, best.bound, proven)
 
 
-def _cut_reason(ground: _Ground, cut: _Cut, outcome: GoalOutcome | None) -> CutReason:
+def _cut_reason(ground: _Ground, cut: _Cut, outcome: SolveOutcome | None) -> CutReason:
     way = f"{cut.source} to {cut.target}"
     text = f"{cut.tensor.name} ({size(cut.bytes)}) goes from {way} in {time_span(cut.transfer_s)}"
     change_s = change_j = change = None
@@ -286,7 +286,7 @@ def _link_changes(problem: Problem, evaluation: Evaluation) -> Iterator[_Change]
         yield _Change("missing-link", f"{source}:{target}", text, added, drops=True, named=named)
 
 
-def _relaxation(ground: _Ground, change: _Change, outcome: GoalOutcome) -> LimitRelaxation:
+def _relaxation(ground: _Ground, change: _Change, outcome: SolveOutcome) -> LimitRelaxation:
     if outcome.plan is None:
         raise AssertionError("only called with a plan")
     latency_s, energy_j = float(outcome.plan.measures[LATENCY]), float(outcome.plan.measures[ENERGY])

@@ -1,7 +1,7 @@
 """The latency-energy Pareto frontier, by the augmented epsilon-constraint method.
 
 Owns: which plans trade latency for energy without waste. Its rule: no point returned is dominated by another one, and
-each says whether it is proven. Not here: drawing, weights, solving one goal.
+each says whether it is proven. Not here: drawing, weights, solving one objective.
 
 Energy is capped at steps between the least there is and that of the fastest
 plan, latency is minimised under each cap, and a tiny price on energy keeps plans from wasting what the cap leaves.
@@ -31,11 +31,11 @@ from edgesplit_controller.planner.meaning.indexed_plan import Plan, to_assignmen
 from edgesplit_controller.planner.meaning.measures import (
     DEVICE_ENERGY,
     ENERGY,
-    ENERGY_GOAL,
+    ENERGY_ALONE,
     LATENCY,
-    LATENCY_GOAL,
-    Goal,
+    LATENCY_ALONE,
     SumLimit,
+    WeightedSum,
 )
 from edgesplit_controller.planner.meaning.tolerance import LEXICOGRAPHIC
 from edgesplit_controller.planner.solving.infeasible import explain_infeasible
@@ -130,14 +130,14 @@ def frontier(
     fast, frugal = _ends(problem, planning, clock, keep)
     range_s, range_j = frugal.latency_s - fast.latency_s, fast.energy_j - frugal.energy_j
     gaps = [_Gap(frugal.energy_j, fast.energy_j, range_s)] if range_j > LEXICOGRAPHIC * fast.energy_j else []
-    goal = Goal((1.0, AUGMENTATION * range_s / range_j if gaps else 0.0, 0.0))
+    objective = WeightedSum((1.0, AUGMENTATION * range_s / range_j if gaps else 0.0, 0.0))
     tries = SOLVES_PER_POINT * points
     while gaps and len(found) < points and tries > 0 and clock.left_s() > 0:
         gap = gaps.pop(max(range(len(gaps)), key=lambda index: gaps[index].area))
         cap_j = (gap.floor_j + gap.ceiling_j) / 2
         planning.clock = clock.part(1 / tries)
         tries -= 1
-        outcome = planning.best(goal, SumLimit(ENERGY, cap_j))
+        outcome = planning.best(objective, SumLimit(ENERGY, cap_j))
         if outcome.plan is None:
             continue
         point = keep(outcome.plan, outcome.proven)
@@ -150,9 +150,9 @@ def _ends(
 ) -> tuple[FrontierPoint, FrontierPoint]:
     """The fastest and the most frugal plan, each the best in the other measure among its equals."""
     ends: list[FrontierPoint] = []
-    for goal, other, measure in ((LATENCY_GOAL, ENERGY_GOAL, LATENCY), (ENERGY_GOAL, LATENCY_GOAL, ENERGY)):
+    for objective, other, measure in ((LATENCY_ALONE, ENERGY_ALONE, LATENCY), (ENERGY_ALONE, LATENCY_ALONE, ENERGY)):
         planning.clock = clock.part(1 / 3)
-        first = planning.best(goal)
+        first = planning.best(objective)
         if first.plan is None and first.proven:
             raise PlanInfeasible(explain_infeasible(problem, clock))
         if first.plan is None:
