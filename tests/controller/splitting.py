@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,36 @@ from edgesplit_controller.quantization.codecs.codec_noise import round_trip
 from edgesplit_controller.rollout.compilation import compile_local, compile_plan
 from edgesplit_controller.stating.problem_statement import Candidate, build_problem
 
-__all__ = ["ADDRESSES", "NODES", "Arrays", "SplitModel"]
+__all__ = ["ADDRESSES", "NODES", "Arrays", "SplitModel", "served"]
 
 Arrays = dict[str, NDArray[Any]]
 NODES = ("device", "edge", "cloud")
 ADDRESSES = {name: f"10.0.0.{index}:7400" for index, name in enumerate(NODES)}
+
+
+def served(
+    specs: Mapping[str, EpochSpec], source: str, inputs: Arrays, compute: Callable[[ComponentSpec, Arrays], Arrays]
+) -> Arrays:
+    """What agents do, without agents: tensors are visible only where produced or routed to."""
+    visible: dict[str, Arrays] = {node: {} for node in specs}
+    visible[source] |= inputs
+    for route in specs[source].input_routes:
+        for node in route.to:
+            visible[node][route.tensor] = round_trip(route.codec, inputs[route.tensor])
+    waiting = [(node, component) for node, spec in specs.items() for component in spec.components]
+    while waiting:
+        node, component = next(
+            (node, component)
+            for node, component in waiting
+            if all(tensor.name in visible[node] for tensor in component.inputs)
+        )
+        waiting.remove((node, component))
+        made = compute(component, visible[node])
+        visible[node] |= made
+        for route in component.routes:
+            for receiver in route.to:
+                visible[receiver][route.tensor] = round_trip(route.codec, made[route.tensor])
+    return {name: visible[source][name] for name in specs[source].outputs}
 
 
 class SplitModel:
@@ -158,26 +183,7 @@ class SplitModel:
         )
 
     def _served(self, specs: Mapping[str, EpochSpec], inputs: Arrays) -> Arrays:
-        """What agents do, without agents: tensors are visible only where produced or routed to."""
-        visible: dict[str, Arrays] = {node: {} for node in specs}
-        visible["device"] |= check_inputs(self.record.inputs, inputs)
-        for route in specs["device"].input_routes:
-            for node in route.to:
-                visible[node][route.tensor] = round_trip(route.codec, visible["device"][route.tensor])
-        waiting = [(node, component) for node, spec in specs.items() for component in spec.components]
-        while waiting:
-            node, component = next(
-                (node, component)
-                for node, component in waiting
-                if all(tensor.name in visible[node] for tensor in component.inputs)
-            )
-            waiting.remove((node, component))
-            made = self._computed(component, visible[node])
-            visible[node] |= made
-            for route in component.routes:
-                for receiver in route.to:
-                    visible[receiver][route.tensor] = round_trip(route.codec, made[route.tensor])
-        return {name: visible["device"][name] for name in specs["device"].outputs}
+        return served(specs, "device", check_inputs(self.record.inputs, inputs), self._computed)
 
     def _computed(self, component: ComponentSpec, visible: Arrays) -> Arrays:
         session = self._session(component.graph)

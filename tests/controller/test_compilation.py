@@ -11,8 +11,8 @@ import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
+from edgesplit.control.component_messages import ComponentSpec
 from edgesplit.control.figure_messages import LinkState
 from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.control.profile_messages import ExecutionProfile
@@ -25,15 +25,11 @@ from edgesplit_controller.models.intake import take_in
 from edgesplit_controller.models.model_record import ModelRecord, read_record, write_record
 from edgesplit_controller.models.submission import Submission
 from edgesplit_controller.planner import evaluate, solve
-from edgesplit_controller.quantization.codecs.codec_noise import round_trip
 from edgesplit_controller.rollout.compilation import compile_local, compile_plan
 from edgesplit_controller.rollout.draft import is_local
 from edgesplit_controller.stating.problem_statement import Candidate, build_problem
+from tests.controller.splitting import ADDRESSES, NODES, Arrays, served
 from tests.controller.tiny_models import convolutions
-
-Arrays = dict[str, NDArray[Any]]
-NODES = ("device", "edge", "cloud")
-ADDRESSES = {name: f"10.0.0.{index}:7400" for index, name in enumerate(NODES)}
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +39,13 @@ def blobs(tmp_path_factory: pytest.TempPathFactory) -> BlobStore:
 
 @pytest.fixture(scope="module")
 def record(blobs: BlobStore, tmp_path_factory: pytest.TempPathFactory) -> ModelRecord:
-    file = tmp_path_factory.mktemp("upload") / "tiny"
-    file.write_bytes(convolutions())
+    return taken_in(convolutions(), blobs, tmp_path_factory.mktemp("upload"))
+
+
+def taken_in(content: bytes, blobs: BlobStore, folder: Path) -> ModelRecord:
+    """A model as the controller has it, three operators of which may run in int8."""
+    file = folder / "tiny"
+    file.write_bytes(content)
     return take_in(Submission("tiny", file, {}, None, 3, ()), blobs, lambda _text, _fraction: None)
 
 
@@ -79,31 +80,18 @@ def problem_of(record: ModelRecord, **changes: Any) -> Any:
 
 
 def run(specs: Mapping[str, EpochSpec], source: str, blobs: BlobStore, inputs: Arrays) -> Arrays:
-    """What agents do, without agents: tensors are visible only where produced or routed to."""
-    visible: dict[str, Arrays] = {node: {} for node in specs}
-    visible[source] |= inputs
-    for route in specs[source].input_routes:
-        for node in route.to:
-            visible[node][route.tensor] = round_trip(route.codec, inputs[route.tensor])
-    waiting = [(node, component) for node, spec in specs.items() for component in spec.components]
-    while waiting:
-        node, component = next(
-            (node, component)
-            for node, component in waiting
-            if all(tensor.name in visible[node] for tensor in component.inputs)
-        )
-        waiting.remove((node, component))
+    """What agents make of it, in plain onnxruntime."""
+
+    def compute(component: ComponentSpec, visible: Arrays) -> Arrays:
         session = open_session(onnx.ModelProto.FromString(blobs.read(component.graph.digest)), blobs)
         names = [tensor.name for tensor in component.outputs]
-        feeds = {tensor.name: visible[node][tensor.name] for tensor in component.inputs}
+        feeds = {tensor.name: visible[tensor.name] for tensor in component.inputs}
         made: Arrays = dict(zip(names, session.run(names, feeds), strict=True))
         for tensor in component.outputs:
             assert (str(made[tensor.name].dtype), made[tensor.name].shape) == (tensor.dtype, tensor.shape)
-        visible[node] |= made
-        for route in component.routes:
-            for receiver in route.to:
-                visible[receiver][route.tensor] = round_trip(route.codec, made[route.tensor])
-    return {name: visible[source][name] for name in specs[source].outputs}
+        return made
+
+    return served(specs, source, inputs, compute)
 
 
 def image() -> Arrays:

@@ -19,15 +19,14 @@ from edgesplit.wire.codecs import CODECS
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.runner import open_session
 from edgesplit_controller.graph.unit_tensors import INPUT, OUTPUT
-from edgesplit_controller.models.intake import take_in
 from edgesplit_controller.models.model_record import ModelRecord
-from edgesplit_controller.models.submission import Submission
 from edgesplit_controller.planner import evaluate, solve
 from edgesplit_controller.quantization.codecs.codec_figures import CodecFigure
 from edgesplit_controller.rollout.compilation import compile_plan
 from edgesplit_controller.stating.codec_offers import codec_offers, offers_hold
 from edgesplit_controller.stating.problem_statement import Candidate
-from tests.controller.test_compilation import ADDRESSES, NODES, problem_of, profile, run
+from tests.controller.splitting import ADDRESSES, NODES
+from tests.controller.test_compilation import problem_of, profile, run, taken_in
 from tests.controller.tiny_models import convolutions
 
 SIDE = 40
@@ -41,9 +40,7 @@ def blobs(tmp_path_factory: pytest.TempPathFactory) -> BlobStore:
 
 @pytest.fixture(scope="module")
 def record(blobs: BlobStore, tmp_path_factory: pytest.TempPathFactory) -> ModelRecord:
-    file = tmp_path_factory.mktemp("upload") / "tiny"
-    file.write_bytes(convolutions(size=SIDE))
-    return take_in(Submission("tiny", file, {}, None, 3, ()), blobs, lambda _text, _fraction: None)
+    return taken_in(convolutions(size=SIDE), blobs, tmp_path_factory.mktemp("upload"))
 
 
 def coding(record: ModelRecord, *, unit_s: float = 0.01, without: str = "") -> ExecutionProfile:
