@@ -1,4 +1,4 @@
-"""What the battery floor of each model allows now, and what people are told of it.
+"""Battery floors: what each model's allows now, and what people are told of it.
 
 Owns: putting together what nodes report of their batteries and how much is asked of them; what each model's last
 decision stood on. Its rule: a battery that cannot be read any more limits as it did last. Not here: the formula

@@ -15,6 +15,7 @@ from edgesplit.errors import PlanningTimedOut
 from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.plan import Assignment, Evaluation, Ranges, Solution, Timings
 from edgesplit.planning.problem import Problem
+from edgesplit.significance import EQUAL_GAIN
 from edgesplit_controller.planner import evaluate, solve
 from edgesplit_controller.planner.solving.device_energy import least_device_energy
 from edgesplit_controller.stating.battery_limit import judged
@@ -23,8 +24,6 @@ __all__ = ["fitted", "lenient", "solve_within", "with_limit"]
 
 FRUGAL_SHARE = 0.5
 """Of the time limit, for finding the least energy of the source."""
-EQUAL = 1e-6
-"""Relative; plans that take this little more from the source count as equally frugal."""
 
 
 def with_limit(problem: Problem, limit_j: float) -> Problem:
@@ -60,7 +59,7 @@ def solve_within(
         return solve(problem, hint=hint, time_limit_s=time_limit_s), problem, battery
     least = evaluate(problem, frugal)
     kept = least.device_energy_j <= battery.limit_j
-    limit_j = battery.limit_j if kept else least.device_energy_j * (1 + EQUAL)
+    limit_j = battery.limit_j if kept else least.device_energy_j * (1 + EQUAL_GAIN)
     limited = with_limit(problem, limit_j)
     start = hint if hint is not None and not evaluate(limited, hint).violations else frugal
     try:

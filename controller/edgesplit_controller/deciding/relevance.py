@@ -1,8 +1,9 @@
-"""Whether what changed about the fleet is worth planning a model again, and worth telling.
+"""Relevance of a change of the fleet: whether it is worth planning a model again, and worth telling.
 
 Owns: the one place where a change is judged for a deployed model: first cheaply, from what nodes said, then against the
 stated problem. Its rule: a change counts by what it can do to a plan; what only scatters costs a snapshot. Not here: the
-comparisons (`deciding/changes/link_impact.py`, `deciding/changes/fleet_snapshot.py`, `replan_reasons.py`), planning and deciding (`deciding/deployer.py`).
+comparisons (`changes/link_impact.py`, `changes/fleet_snapshot.py`, `changes/replan_reasons.py`), planning again
+(`replanner.py`).
 """
 
 from __future__ import annotations

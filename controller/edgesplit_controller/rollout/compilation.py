@@ -1,4 +1,4 @@
-"""From an assignment to what every node holds: component graphs, routes, epochs.
+"""Compilation of a plan: from an assignment to what every node holds, component graphs, routes and epochs.
 
 Owns: cutting the float or quantized graph along a plan and addressing the tensors that cross. Its rule: a pure
 function of model and assignment but for the blobs it writes; names of tensors are those that travel (int8 ones have

@@ -1,4 +1,4 @@
-"""Whether an assignment of an earlier problem can be evaluated on another one.
+"""Fit of an assignment: whether one of an earlier problem can be evaluated on another.
 
 Owns: this check. Its rule: pure; that it can be evaluated does not say that it keeps the constraints. Not here: evaluating.
 """

@@ -1,4 +1,4 @@
-"""A battery floor as a limit on the source's energy per request.
+"""Battery limit: a battery floor as a limit on the source's energy per request.
 
 Owns: the limit, and the sentence that explains it. Its rule: pure; every figure says where it comes from, and what is not
 known limits nothing. Not here: reading batteries (agents), counting requests (`fleet/traffic.py`), planning under the limit

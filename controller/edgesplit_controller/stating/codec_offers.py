@@ -1,4 +1,4 @@
-"""Which wire codecs a plan may use on a tensor, and what they take where.
+"""Codec offers: which wire codecs a plan may use on a tensor, and what they take where.
 
 Owns: the planner's `Codec` entries from a model's figures and the nodes' times. Its rule: pure; a codec is offered only if
 every node of the problem can run it, and where it is for one precision of the producer alone it says so. Not here:

@@ -1,4 +1,4 @@
-"""From pins as operators state them to the nodes each unit may run on.
+"""Pinning: from pins as people state them to the nodes each unit may run on.
 
 Owns: which operators a pin selects and what several pins leave of a unit's choice. Its rule: pure; a unit is placed as
 a whole, so a pin on one of its operators is a pin on all of them. Not here: keeping pins (`stating/goals.py`), solving.

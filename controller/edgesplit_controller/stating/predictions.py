@@ -1,4 +1,4 @@
-"""What units take among their neighbours: kernels, plus the changes of form between them.
+"""Prediction of units' times among their neighbours: kernels, plus the changes of form between them.
 
 Owns: folding a node's measured costs of such changes, and what live timings show, into the times of a problem. Its
 rule: pure; a profile without such costs, of a node never timed again, changes nothing. Not here: finding the changes

@@ -1,4 +1,4 @@
-"""From a model, the fleet and goals to the planner's problem.
+"""Statement of the planning problem: from a model, the fleet and goals to split-problem/1.
 
 Owns: which nodes and links a plan may use, and the planning operators and tensors. Its rule: pure; one planning
 operator per unit, everything measured, nothing guessed: a node without a profile of exactly this model is left out.

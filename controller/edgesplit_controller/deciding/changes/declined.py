@@ -1,4 +1,4 @@
-"""Plans that were made again and declined: how often, and which of them people are told.
+"""Declined plans: how often plans were made again in vain, and which of them people are told.
 
 Owns: the count of each model and what of it becomes an event. Its rule: a decision that answers what people were told is
 told, as long as that does not go on and on; all are counted. Not here: deciding (`replan_reasons.py`).

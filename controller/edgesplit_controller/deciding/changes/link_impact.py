@@ -1,6 +1,6 @@
-"""What a change of a link can do to a plan, or to one that the planner might choose in its place.
+"""Impact of a link's change on a plan, or on one that the planner might choose in its place.
 
-Owns: the seconds and joules at stake on every link, as shares of what the plan takes. Its rule: pure; one place says
+Owns: the seconds and joules that depend on every link, as shares of what the plan takes. Its rule: pure; one place says
 whether a link's change matters, whoever asks. Not here: what follows from that (`replan_reasons.py`).
 
 A link that the plan uses delays it by bytes / rate + latency for every tensor that it sends there. A link that it does
@@ -32,7 +32,7 @@ LinkFigures = tuple[float, float]
 
 @dataclass(frozen=True)
 class LinkImpact:
-    """What a plan and its alternatives have at stake.
+    """What a plan and its alternatives have at stake on links.
 
     Attributes:
         plan_s: Latency of the plan. [s]

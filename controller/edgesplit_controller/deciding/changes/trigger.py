@@ -1,4 +1,4 @@
-"""Why a model is planned, what is known meanwhile, and what came of it.
+"""Trigger of a plan: why a model is planned, what is known meanwhile, and what came of it.
 
 Owns: the small values of planning on demand and by itself. Its rule: values only. Not here: deciding (`deciding/deployer.py`).
 """
