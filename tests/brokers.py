@@ -56,7 +56,7 @@ def start_mosquitto(port: int, folder: Path, settings: str = "allow_anonymous tr
         if process.poll() is not None or time.monotonic() > deadline_s:
             process.kill()
             pytest.fail(f"mosquitto does not answer on port {port} (exit {process.wait()})")
-        time.sleep(0.02)
+        time.sleep(0.02)  # a port that nobody listens to yet gives no event
 
 
 @contextlib.contextmanager
