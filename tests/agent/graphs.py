@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 from edgesplit.control.component_messages import ComponentSpec, GraphRef, Route, WeightRef
 from edgesplit.control.plan_messages import Deployment, Desired, EpochSpec
 from edgesplit.wire.tensors import TensorSpec
+from tests.agent.http_servers import start_server
 
 SHAPE = (1, 4)
 
@@ -161,9 +162,4 @@ def deployment(source: str, advertise: str, model: str = "m") -> Deployment:
 
 async def serve_blobs(folder: Path) -> tuple[web.AppRunner, str]:
     """An artifact server on a free port; its base URL."""
-    application = web.Application()
-    application.add_routes([web.static("/blobs", folder)])
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    return runner, f"http://127.0.0.1:{runner.addresses[0][1]}"
+    return await start_server([web.static("/blobs", folder)])

@@ -20,6 +20,7 @@ from edgesplit.errors import ArtifactCorrupt, ArtifactMissing
 from edgesplit_agent.artifacts.blob_server import BlobServer
 from edgesplit_agent.artifacts.cache import TRIES, BlobCache
 from edgesplit_agent.artifacts.sources import ASKED_PEERS, CONTROLLER, Source, in_order, peer_sources
+from tests.agent.http_servers import start_server
 
 BLOBS = [bytes([number]) * 200_000 for number in range(3)]
 DIGESTS = [hashlib.sha256(blob).hexdigest() for blob in BLOBS]
@@ -64,12 +65,7 @@ async def node(
             return lie(request)
         return await handler(request)
 
-    application = web.Application(middlewares=[note])
-    application.add_routes(BlobServer(folder).routes())
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    served.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    runner, served.url = await start_server(BlobServer(folder).routes(), note)
     yield served
     await runner.cleanup()
 

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from edgesplit.errors import ArtifactCorrupt, ArtifactError, ArtifactMissing
 from edgesplit_agent.artifacts.cache import BlobCache
+from tests.agent.http_servers import start_server
 
 BLOB = bytes(range(256)) * 4000
 DIGEST = hashlib.sha256(BLOB).hexdigest()
@@ -55,12 +56,7 @@ class Server:
 async def server() -> AsyncIterator[Server]:
     """On a free port."""
     server = Server()
-    application = web.Application()
-    application.add_routes([web.get("/blobs/{digest}", server.get)])
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    runner, server.url = await start_server([web.get("/blobs/{digest}", server.get)])
     yield server
     await runner.cleanup()
 

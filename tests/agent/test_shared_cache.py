@@ -23,6 +23,7 @@ from edgesplit.errors import ArtifactMissing, CacheUnwritable
 from edgesplit_agent.artifacts.cache import BlobCache
 from edgesplit_agent.artifacts.cache_locks import Leases, claimed, folder_lock
 from edgesplit_agent.artifacts.transfer import Transfers
+from tests.agent.http_servers import start_server
 from tests.waiting import until
 
 BLOBS = [bytes([number]) * 300_000 for number in range(4)]
@@ -58,12 +59,7 @@ class Server:
 async def server() -> AsyncIterator[Server]:
     """On a free port."""
     server = Server()
-    application = web.Application()
-    application.add_routes([web.get("/blobs/{digest}", server.get)])
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    runner, server.url = await start_server([web.get("/blobs/{digest}", server.get)])
     yield server
     server.gate.set()
     await runner.cleanup()
