@@ -1,4 +1,4 @@
-"""The fleet's history: what happened and why.
+"""Event log: what happened to the fleet and why.
 
 Owns: the histories' copy on disk, the log's line for each event, and the publishing of the controller's own. Its rule:
 bounded in memory and on disk; a damaged line of the file is skipped, never fatal. Not here: deciding what is worth an

@@ -1,4 +1,4 @@
-"""Whether what the controller and splitctl need beside the client library is installed.
+"""Optional dependencies: whether what the controller and splitctl need beside the client library is installed.
 
 Owns: the names of those packages' modules, and the sentence where one is missing. Its rule: looked up, not imported. Not
 here: optional features with packages of their own (`cli/model_files/torch_export.py`, `broker/embedded_broker.py`).

@@ -11,7 +11,7 @@ import contextlib
 import signal
 import sys
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 import click
 import structlog
@@ -97,11 +97,26 @@ async def _run(configuration: ControllerConfiguration) -> None:
             await service.close()
 
 
-async def _start_and_tell(service: object, notifier: Notifier, configuration: ControllerConfiguration) -> None:
-    """Start the service, and keep the service manager told where it stands, for ever."""
-    from edgesplit_controller.service import Service  # noqa: PLC0415 - see _run
+class _Startable(Protocol):
+    """The service, which is imported late."""
 
-    assert isinstance(service, Service)  # noqa: S101 - narrows the type for the late import
+    @property
+    def fault(self) -> str:
+        """Why it does not reach the broker; empty while nothing is known."""
+        ...
+
+    @property
+    def standing(self) -> str:
+        """What it does now, and what is wrong with that."""
+        ...
+
+    async def start(self) -> str:
+        """Begin; returns where artifacts are."""
+        ...
+
+
+async def _start_and_tell(service: _Startable, notifier: Notifier, configuration: ControllerConfiguration) -> None:
+    """Start the service, and keep the service manager told where it stands, for ever."""
     log = structlog.get_logger(part="controller")
     broker = configuration.broker.address  # the URL itself may hold a password
     log.info("starting", version=installed_version(), store=configuration.store.path, broker=str(broker))

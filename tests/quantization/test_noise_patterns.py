@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,10 +15,13 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from edgesplit.errors import InvalidCalibration, InvalidMetric, InvalidModel
-from edgesplit.planning.output_noise import output_noise
+from edgesplit.planning.output_noise import Measure, output_noise
 from edgesplit.planning.problem import NoiseModel
+from edgesplit.wire.tensors import Array
+from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.model_graph import ModelGraph
-from edgesplit_controller.quantization.calibration import Calibration, load_calibration, split
+from edgesplit_controller.graph.runner import open_session
+from edgesplit_controller.quantization.calibration import Calibration, Sample, load_calibration, split
 from edgesplit_controller.quantization.noise.noise_model import (
     calibrate,
     conservative,
@@ -24,7 +29,7 @@ from edgesplit_controller.quantization.noise.noise_model import (
     model_noise,
     safety_margin,
 )
-from edgesplit_controller.quantization.noise.pattern_runs import Measured, measure_for, measure_noise
+from edgesplit_controller.quantization.noise.pattern_runs import Measured, measure_for
 from edgesplit_controller.quantization.noise.patterns import always_measured, choose_patterns, in_tree_order
 from edgesplit_controller.quantization.noise.regression import (
     Polynomial,
@@ -34,7 +39,7 @@ from edgesplit_controller.quantization.noise.regression import (
     r_squared,
 )
 from edgesplit_controller.quantization.noise.segments import SegmentedModel, dependencies
-from edgesplit_controller.quantization.qdq import quantize
+from edgesplit_controller.quantization.qdq import QuantizedModel, quantize
 from tests.quantization.support import Network, branched, imported, run
 
 
@@ -44,6 +49,35 @@ def every_pattern(candidates: int) -> np.ndarray:
 
 def predicted(model: NoiseModel, chosen: set[str]) -> float:
     return model.intercept + sum(term.coefficient for term in model.terms if set(term.operators) <= chosen)
+
+
+def measure_noise(
+    graph: ModelGraph,
+    blobs: BlobStore,
+    quantized: QuantizedModel,
+    samples: Sequence[Sample],
+    measure: Measure | None = None,
+) -> float:
+    """The noise of one quantized model, measured by running it whole.
+
+    Args:
+        graph: The float model.
+        blobs: Where the weights of both lie.
+        quantized: The quantized model.
+        samples: Inputs.
+        measure: How outputs are compared; None for rho.
+
+    Returns:
+        Mean over the samples.
+    """
+    measure = measure or measure_for(graph)
+    exact, noisy = open_session(graph.proto, blobs), open_session(quantized.proto, blobs)
+    names = list(graph.outputs)
+
+    def outputs(session: Any, sample: Sample) -> dict[str, Array]:
+        return dict(zip(names, session.run(names, dict(sample)), strict=True))
+
+    return float(np.mean([measure.noise(outputs(exact, sample), outputs(noisy, sample)) for sample in samples]))
 
 
 def test_nodes_depend_on_the_candidates_on_a_path_to_them(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The plan that serves a model, for whoever asks about it."""
+"""Active plan of a model, or the error for one that does not serve."""
 
 from __future__ import annotations
 

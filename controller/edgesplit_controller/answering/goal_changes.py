@@ -1,4 +1,4 @@
-"""Commands that change what is wanted of models: weights, limits, pins, forbidden nodes.
+"""Goal changes: commands that change weights, limits, pins and forbidden nodes of models.
 
 Owns: which models a change concerns and what is kept when some of them have no plan under it. Its rule: a model
 without a plan under its new goals keeps goals and plan. Not here: the goals' own rules (`stating/goals.py`),

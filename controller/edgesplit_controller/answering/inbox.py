@@ -1,4 +1,4 @@
-"""Receiving requests from splitctl and answering them.
+"""Request-reply server for splitctl: a sign of life, progress, one result or failure.
 
 Owns: the request-reply exchange: a sign of life at once and while work goes on, exactly one result or failure. Its
 rule: whatever a handler raises becomes one sentence for the client; nothing a client sends stops the controller. Not

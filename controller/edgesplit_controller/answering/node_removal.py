@@ -1,4 +1,4 @@
-"""Forgetting a node that is gone for good: `splitctl node remove`.
+"""Node removal: forgetting a node that is gone for good.
 
 Owns: when that may be, and that nothing of the node is left on the broker or here. Its rule: a node that is connected
 would come right back, and a source cannot be replaced by planning again, so both are refused before anything is

@@ -1,4 +1,4 @@
-"""The document of a plan, from what the controller knows: predicted beside measured.
+"""Plan document, from what the controller knows: predicted beside measured.
 
 Owns: their building. Its rule: pure; figures are passed on, never invented: what is unknown is None. Not here: the
 types (`edgesplit.operations.plan_operations`), handling requests (`plan_answers.py`).

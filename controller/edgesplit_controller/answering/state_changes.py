@@ -1,4 +1,4 @@
-"""What every operation that changes something begins and ends with.
+"""Write-ahead guard of changes: the write before an operation that changes something, the blobs freed after it.
 
 Owns: the write before a change, and freeing blobs after it. Its rule: a change begins with a write; where that fails,
 nothing else was done. Not here: the changes.

@@ -1,4 +1,4 @@
-"""Where agents fetch models: the artifact server's address, kept true while the machine's addresses change.
+"""Advertised address of the artifact server, kept true while the machine's addresses change.
 
 Owns: the base URL in the controller's registration, and what is wrong with it. Its rule: read anew at each connection to
 the broker and every few seconds after; a configured address is never replaced, only judged. Not here: how an address is

@@ -1,4 +1,4 @@
-"""The HTTP side of the controller: blobs for agents, uploads from splitctl, metrics, health.
+"""HTTP server of the controller: blobs for agents, uploads from splitctl, metrics, health.
 
 Owns: the routes and the checked writing of uploads. Its rule: what lies under a digest's name hashes to it; an upload
 is streamed to disk and takes its name only once verified; nobody slow or silent is waited for. Not here: what becomes of

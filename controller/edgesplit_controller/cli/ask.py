@@ -1,4 +1,4 @@
-"""Asking the controller over MQTT.
+"""Request-reply client of splitctl over MQTT.
 
 Owns: one conversation: reach the broker, find the controller, send requests, wait for replies. Its rule: whoever
 cannot be reached is named within `REACH_S`; after the first sign of life it waits as long as the controller lives. Not

@@ -1,4 +1,4 @@
-"""How a command that failed says so.
+"""Error reporting of commands: code, sentence, exit status.
 
 Owns: the mapping of what was raised to a code, one sentence and an exit status. Its rule: nobody ever sees a
 traceback unless EDGESPLIT_DEBUG=1 asks for it. Not here: what raises.

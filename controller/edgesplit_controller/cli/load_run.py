@@ -1,4 +1,4 @@
-"""Sending many requests to one agent and counting what came of them.
+"""Load generator: many requests to one agent, and what came of them.
 
 Owns: keeping a number of requests in flight, latency figures, the order of epochs. Its rule: a failed request is
 counted and the rest goes on. Not here: the connection (`edgesplit.client.asynchronous`), where requests go (the controller).

@@ -1,4 +1,4 @@
-"""What a waiting person sees.
+"""Progress display for whoever waits.
 
 Owns: progress on standard error, as bars on a terminal and as plain lines elsewhere. Its rule: nothing here touches
 standard output. Not here: what is waited for.

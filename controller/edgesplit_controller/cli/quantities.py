@@ -1,4 +1,4 @@
-"""Quantities as people type them.
+"""Parsing of quantities as people type them: links, rates, times, shares.
 
 Owns: reading rates, times and links from the command line. Its rule: a number needs its unit, and what cannot be read
 is wrong use that shows how to write it. Not here: printing (`units.py`).

@@ -1,4 +1,4 @@
-"""Clocks of nodes that differ from the controller's.
+"""Clock offsets: clocks of nodes that differ from the controller's.
 
 Owns: what is concluded from the times in nodes' messages. Its rule: pure; it only tells, once a difference, for nothing
 is decided by a node's wall clock. Messages may come late: only a difference that all messages of a while show is one. Not

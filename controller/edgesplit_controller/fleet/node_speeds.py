@@ -1,4 +1,4 @@
-"""How fast every node computes every model now: profiles, corrected by live timings.
+"""Node speeds: execution profiles of every node and model, corrected by live timings.
 
 Owns: what nodes said of their runs, and the corrections that follow. Its rule: whoever plans or predicts takes profiles
 from here; the registry keeps them as they were measured. Not here: the reasoning (`fleet/speed_factors.py`), what a

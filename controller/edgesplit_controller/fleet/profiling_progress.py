@@ -1,4 +1,4 @@
-"""Where the nodes stand with profiling a model: waiting for them, asking them again, saying who fails and why.
+"""Profiling progress of nodes: waiting for them, asking them again, saying who fails and why.
 
 Owns: what is concluded from nodes' reports. Its rule: a failure that passes is the node's to try again; nobody waits for
 it, everybody is told. Not here: measuring (agents), the reports themselves (`fleet/registry.py`), models (`catalog.py`).

@@ -1,4 +1,4 @@
-"""What the fleet looks like now, read from the nodes' retained messages.
+"""Registry of the fleet as it is now, read from the nodes' retained messages.
 
 Owns: every node's registration, figures, links and execution profiles, and which nodes may be planned on. Its rule: it
 only remembers what nodes said, and when it came by its own monotonic clock, and tells what changed; it knows no bus or

@@ -1,4 +1,4 @@
-"""How fast a node computes a model now, against the profile it once measured.
+"""Speed factors: how fast a node computes a model now, against the profile it once measured.
 
 Owns: what live timings of components, and whole models timed again, say about that. Its rule: pure; a node's factor
 changes at once when two reports in a row agree on it, else it follows smoothly, so that noise moves nothing. Not here:

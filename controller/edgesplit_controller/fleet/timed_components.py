@@ -1,4 +1,4 @@
-"""Components that nodes timed, beside what their profiles say of them.
+"""Timed components, beside what the nodes' profiles say of them.
 
 Owns: finding the operators of a component that a node names by epoch and number, and the profile's seconds of them. Its
 rule: components are those that were cut, not those that later figures would make. Not here: what the difference says

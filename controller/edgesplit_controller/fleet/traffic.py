@@ -1,4 +1,4 @@
-"""How much is asked of each model, and what serving it draws, lately.
+"""Request rates and power draw of models, lately.
 
 Owns: requests per second and watts of serving over the last minutes. Its rule: a rate is a mean over the window, or
 since the first request where that is less; while nothing is asked the last rate stands, for then nothing is spent

@@ -1,4 +1,4 @@
-"""The time of a unit on a node: its kernel, plus the changes of form between it and its neighbours.
+"""Unit times on a node: a unit's kernel, plus the changes of form between it and its neighbours.
 
 Owns: what a node's execution profile says of units and components, as live timings correct it. Its rule: pure; a
 profile without costs of such changes, or of a node never timed again, changes nothing. Not here: the changes themselves

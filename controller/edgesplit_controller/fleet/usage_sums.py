@@ -1,4 +1,4 @@
-"""What serving cost, summed up over agents that restart.
+"""Usage totals: what serving cost, summed up over agents that restart.
 
 Owns: the sums behind the measured figures of a plan. Its rule: an agent counts anew whenever it prepares an epoch, and
 says since when; what it counted before stays in the sum, and a message the broker delivers again adds nothing. Not

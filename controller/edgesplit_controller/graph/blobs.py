@@ -82,11 +82,6 @@ class BlobStore:
             raise
         return digest
 
-    def put_file(self, path: Path) -> str:
-        """Store a copy of a file and return its digest."""
-        with path.open("rb") as stream:
-            return self.put_chunks(iter(lambda: stream.read(CHUNK_BYTES), b""))
-
     def has(self, digest: str) -> bool:
         """Tell whether the blob is here."""
         return self._path(digest).is_file()

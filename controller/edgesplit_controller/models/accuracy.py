@@ -1,4 +1,4 @@
-"""What a model may lose: noise of int8 and of wire codecs, measured at intake, or nothing where it cannot be.
+"""Noise measurement at intake: of int8 and of wire codecs, or none where it cannot be measured.
 
 Owns: which of the two, and the sentence that says why. Its rule: a model that onnxruntime runs is taken in; where its
 noise cannot be measured, or only on samples that say nothing of its real inputs, it stays in float and travels without

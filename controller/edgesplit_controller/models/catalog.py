@@ -1,4 +1,4 @@
-"""The models the controller knows, and adding and removing them.
+"""Model catalogue: the models there are, and adding and removing them.
 
 Owns: the records, their offers to the nodes, freeing blobs nobody needs. Its rule: one intake at a time; a model is there
 once it is on disk, and a refused one leaves nothing behind. Not here: the intake's steps (`intake.py`), waiting for

@@ -1,4 +1,4 @@
-"""Taking in a user's model: import, calibration, noise, graphs to profile.
+"""Model intake: import, calibration, noise, graphs to profile.
 
 Owns: the order of these steps and the record they make. Its rule: one blocking function on values, run in a worker
 thread; it writes blobs and nothing else, so that a refused model leaves nothing that anybody refers to. Not here:

@@ -1,4 +1,4 @@
-"""The models' folders on disk, each replaced whole.
+"""Model folders on disk, each replaced whole.
 
 Owns: `models/`, and `incoming/` and `replaced/` beside it, where versions of a model stand for a moment. Its rule: a kill
 at any moment leaves one whole version of every model. Not here: what is in a folder (`model_record.py`).

@@ -1,4 +1,4 @@
-"""What the controller keeps of one model.
+"""Model record: what the controller keeps of one model.
 
 Owns: the record and its form on disk: a manifest and the normalised graph. Its rule: a record is complete and
 immutable; another version of the model is another record. Not here: how it came to be (`intake.py`), where plans of it

@@ -1,4 +1,4 @@
-"""What a user handed over to be taken in as a model.
+"""Submission: what a user handed over to be taken in as a model.
 
 Owns: the submission, and how its intake tells where it is. Its rule: values only. Not here: the intake (`intake.py`).
 """

@@ -1,4 +1,4 @@
-"""Replacing a file whole, so that a crash leaves the old content or the new.
+"""Atomic file replacement: a crash leaves the old content or the new.
 
 Its rule: whoever keeps a file over a restart writes it so. Not here: what a refused write means (`write_health.py`).
 """

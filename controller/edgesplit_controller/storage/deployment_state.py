@@ -1,4 +1,4 @@
-"""What the controller must remember over a restart.
+"""Persisted state: what the controller must remember over a restart.
 
 Owns: the persisted values: goals, epoch counters, deployments with every plan that nodes may still hold. Its rule:
 values only; a key may be added, never renamed. Not here: files (`store.py`), behaviour.

@@ -1,4 +1,4 @@
-"""Where a model's rollout stands, as it is kept over a restart.
+"""Persisted state of a rollout.
 
 Owns: the plan that serves, the one being prepared, those retiring, and fallbacks, each as the rollout's steps know it. Its
 rule: values only; a key may be added, never renamed, so some keys are older words than the names here. Not here: the steps (`rollout/steps.py`), the plans themselves (`storage/deployment_state.py`).

@@ -1,4 +1,4 @@
-"""What live timings taught of the nodes' speeds, as it is kept over a restart.
+"""Persisted node speeds: what live timings taught of them.
 
 Owns: these values. Its rule: values only; a key may be added, never renamed. Not here: what they mean
 (`fleet/speed_factors.py`).

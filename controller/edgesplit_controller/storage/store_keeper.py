@@ -1,4 +1,4 @@
-"""Noticing that the store takes no writes, and writing what waits once it does again.
+"""Store recovery: noticing that the store takes no writes, and writing what waits once it does again.
 
 Owns: when it is looked at, and what people are told. Its rule: one event when it begins and one when it ends, whatever
 was tried meanwhile. Not here: the writes (`store.py`), what a refused write means to a command (`answering/state_changes.py`).

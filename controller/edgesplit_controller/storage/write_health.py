@@ -1,4 +1,4 @@
-"""Whether the controller's folder takes writes.
+"""Write health: whether the controller's folder takes writes.
 
 Owns: what became of the last writes, and the one error that a refused write is. Its rule: a failure stays known until
 the whole state was written again; whoever writes asks nobody, and says it with the same sentence. Not here: what is

@@ -1,4 +1,4 @@
-"""What splitctl asks of the controller's history. It is answered with events as they are (`control/event_messages.py`)."""
+"""Operations on the controller's history, which is answered with events as they are (`control/event_messages.py`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What splitctl asks of nodes and links, and what it is answered.
+"""Operations on nodes and links, and the documents that answer them.
 
 Owns: these operations and their documents. Its rule: keys may be added, never renamed; figures are None until a node
 reported them. Not here: which nodes a model may use (`goal_operations.py`), agents' messages (`control/`).

@@ -1,4 +1,4 @@
-"""What splitctl asks of a model's goals: weights, limits, pins, forbidden nodes.
+"""Operations on a model's goals (weights, limits, pins, forbidden nodes) and their documents.
 
 Owns: these operations and their documents. Its rule: keys may be added, never renamed. Not here: the goals
 themselves (`planning/goals.py`).

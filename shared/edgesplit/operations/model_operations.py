@@ -1,4 +1,4 @@
-"""What splitctl asks of models: adding, profiling, listing, removing.
+"""Operations on models (adding, profiling, listing, removing) and their documents.
 
 Owns: these operations and their documents. Its rule: keys may be added, never renamed. Not here: serving a model
 (`plan_operations.py`), what is wanted of it (`goal_operations.py`).

@@ -1,4 +1,4 @@
-"""What splitctl asks of a served model: deploying it, its active plan, where its requests go.
+"""Operations on served models (deploying, the active plan, where requests go) and their documents.
 
 Owns: these operations and their documents. Its rule: keys may be added, never renamed; what is measured names its
 origin. Not here: plans that might be (`study_operations.py`).

@@ -1,4 +1,4 @@
-"""What splitctl asks about plans that might be: explain, what-if, frontier. Nothing is changed by it.
+"""Operations about plans that might be (explain, what-if, frontier), which change nothing, and their documents.
 
 Owns: these operations and their documents. Its rule: keys may be added, never renamed. Not here: documents of what is
 (`plan_operations.py`), the studies themselves (the controller's planner).

@@ -26,7 +26,6 @@ __all__ = [
     "check_inputs",
     "contiguous",
     "dtype_name",
-    "spec_of",
     "tensor_bytes",
 ]
 
@@ -82,11 +81,6 @@ def contiguous(name: str, array: Array) -> Array:
 def dtype_name(array: Array) -> str:
     """The name of an array's dtype, as on the wire."""
     return _NAMES.get(array.dtype) or array.dtype.name
-
-
-def spec_of(name: str, array: Array) -> TensorSpec:
-    """Describe an array."""
-    return TensorSpec(name=name, dtype=dtype_name(array), shape=array.shape)
 
 
 def tensor_bytes(spec: TensorSpec) -> int:

@@ -1,4 +1,4 @@
-"""From a torch.export archive to an ONNX file.
+"""PyTorch export: from a torch.export archive to an ONNX file.
 
 Owns: what is asked of a PyTorch program, its way through torch's own exporter, and the proof that both compute the
 same. Its rule: torch is needed here alone, on the machine where splitctl runs, and only for archives. Not here: which

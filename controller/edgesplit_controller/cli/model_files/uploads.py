@@ -1,4 +1,4 @@
-"""Bringing a model's files to the controller.
+"""Upload of a model's files to the controller.
 
 Owns: the look at a model file before it leaves, hashes, and streaming uploads over HTTP. Its rule: bytes the
 controller already holds are not sent, and no file is read into memory whole. Not here: judging models (the

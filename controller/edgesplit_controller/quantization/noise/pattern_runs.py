@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +19,12 @@ from edgesplit.planning.output_noise import Measure, Metric, comparable
 from edgesplit.wire.tensors import Array
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.model_graph import ModelGraph
-from edgesplit_controller.graph.runner import open_session
 from edgesplit_controller.quantization.calibration import Sample
 from edgesplit_controller.quantization.noise.patterns import always_measured, choose_patterns, in_tree_order
 from edgesplit_controller.quantization.noise.segments import SampleRun, SegmentedModel
-from edgesplit_controller.quantization.qdq import QuantizedModel, Ranges
+from edgesplit_controller.quantization.qdq import Ranges
 
-__all__ = ["Measured", "measure_for", "measure_noise", "measure_patterns"]
+__all__ = ["Measured", "measure_for", "measure_patterns"]
 
 _MOST_PATTERNS = 1000
 _FEWEST_PATTERNS = 60
@@ -75,35 +73,6 @@ def measure_for(graph: ModelGraph, metric: Metric | None = None, name: str = "")
     if not names:
         raise InvalidModel("no output of the model has a fixed size, so its noise is undefined")
     return Measure(names)
-
-
-def measure_noise(
-    graph: ModelGraph,
-    blobs: BlobStore,
-    quantized: QuantizedModel,
-    samples: Sequence[Sample],
-    measure: Measure | None = None,
-) -> float:
-    """Measure the noise of one quantized model, by running it whole.
-
-    Args:
-        graph: The float model.
-        blobs: Where the weights of both lie.
-        quantized: The quantized model.
-        samples: Inputs.
-        measure: How outputs are compared; None for rho.
-
-    Returns:
-        Mean over the samples.
-    """
-    measure = measure or measure_for(graph)
-    exact, noisy = open_session(graph.proto, blobs), open_session(quantized.proto, blobs)
-    names = list(graph.outputs)
-
-    def outputs(session: Any, sample: Sample) -> dict[str, Array]:
-        return dict(zip(names, session.run(names, dict(sample)), strict=True))
-
-    return float(np.mean([measure.noise(outputs(exact, sample), outputs(noisy, sample)) for sample in samples]))
 
 
 def measure_patterns(

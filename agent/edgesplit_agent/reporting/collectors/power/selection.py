@@ -56,14 +56,20 @@ def _plug(section: PowerSection, broker: BrokerAddress | None) -> PlugPower:
 
 SENSORS: Mapping[str, SensorKind] = {
     "plug": SensorKind(_plug, lambda section, _: ("plug",) if section.plug_topic else ()),
-    "rails": SensorKind(lambda section, _: RailsPower(Path(section.sysfs), section.rails), lambda *_: ("rails",)),
+    "rails": SensorKind(
+        lambda section, _: RailsPower(Path(section.sysfs), section.rails), lambda _section, _graphics: ("rails",)
+    ),
     "rapl": SensorKind(
         lambda section, _: RaplPower(Path(section.sysfs)),
         lambda _, graphics: ("rapl+nvml", "nvml", "rapl") if graphics else ("rapl",),
     ),
-    "nvml": SensorKind(lambda section, _: NvmlPower(section.gpu), lambda *_: ()),  # tried with rapl, see there
-    "acpi": SensorKind(lambda section, _: AcpiPower(Path(section.sysfs)), lambda *_: ("acpi",)),
-    "battery": SensorKind(lambda section, _: BatteryPower(Path(section.sysfs)), lambda *_: ("battery",)),
+    "nvml": SensorKind(
+        lambda section, _: NvmlPower(section.gpu), lambda _section, _graphics: ()
+    ),  # tried with rapl, see there
+    "acpi": SensorKind(lambda section, _: AcpiPower(Path(section.sysfs)), lambda _section, _graphics: ("acpi",)),
+    "battery": SensorKind(
+        lambda section, _: BatteryPower(Path(section.sysfs)), lambda _section, _graphics: ("battery",)
+    ),
     "load": SensorKind(
         lambda section, _: LoadPower(section.idle_w, section.busy_w),
         lambda section, _: ("load",) if section.busy_w > 0 else (),
