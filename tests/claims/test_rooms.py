@@ -85,6 +85,14 @@ def test_what_is_forbidden_is_there_to_be_forbidden() -> None:
     assert {name for name in names if name.partition(".")[0] not in known} == set()
 
 
+def test_each_word_is_defined_once() -> None:
+    words = (REPOSITORY / "ARCHITECTURE.md").read_text().partition("## Words")[2]
+    defined = Counter(
+        word for line in words.splitlines() if line.startswith("| ") for word in line.split("|")[1].split(", ")
+    )
+    assert {word.strip(): count for word, count in defined.items() if count > 1} == {}
+
+
 def test_no_folder_has_more_than_a_dozen_modules() -> None:
     counts = Counter(str(path.parent) for path in MODULES if path.name != "__init__.py")
     assert {name: count for name, count in counts.items() if count > MOST_MODULES} == {}
