@@ -111,3 +111,4 @@ def test_a_source_without_a_battery_changes_nothing(fleet: LocalFleet) -> None:
     assert caught.value.error["error"]["message"].startswith("node cloud reports no battery")
     document = fleet.splitctl("plan", MODEL)
     assert (document["epoch"], document["battery"], document["goals"]["min_battery"]) == (epoch, None, None)
+    fleet.splitctl("deploy", MODEL, "--source", "device")  # as other tests find it

@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +32,15 @@ MODEL = "mobilenet"
 
 
 @pytest.fixture(scope="module")
-def deployed(fleet: LocalFleet, small_model: Path) -> LocalFleet:
+def deployed(fleet: LocalFleet, small_model: Path) -> Iterator[LocalFleet]:
     added = fleet.splitctl("model", "add", MODEL, str(small_model), "--max-quantizable", "3")
     assert len(added["quantizable"]) == 3
     assert added["noise_model"]["degree"] >= 1
     assert set(added["profiled"]) == {"device", "edge", "cloud"}
     document = fleet.splitctl("deploy", MODEL, "--source", "device")
     assert document["epoch"] >= 1
-    return fleet
+    yield fleet
+    fleet.splitctl("model", "remove", MODEL)  # the broker is shared, and what it retains outlives this fleet
 
 
 def arrays(image: Path) -> dict[str, Any]:
@@ -272,7 +274,7 @@ class TestBadInput:
 
 
 class TestSurvival:
-    """Last in the module: these end processes."""
+    """These end processes, and see them back."""
 
     def test_serving_goes_on_while_the_controller_is_away_and_it_rebuilds_everything(
         self, deployed: LocalFleet, image: Path
@@ -305,8 +307,14 @@ class TestSurvival:
         deployed.await_nodes()
         assert deployed.splitctl("infer", MODEL, "--input", str(image))["failed"] == 0
 
-    def test_removing_a_deployed_model_ends_serving_first(self, deployed: LocalFleet, image: Path) -> None:
-        assert deployed.splitctl("model", "remove", MODEL)["deployed"] is True
-        assert deployed.splitctl("model", "list") == []
-        with edgesplit.connect(deployed.address("device")) as node, pytest.raises(EdgesplitError):
-            node.infer(MODEL, arrays(image))
+    def test_removing_a_deployed_model_ends_serving_first(
+        self, deployed: LocalFleet, small_model: Path, image: Path
+    ) -> None:
+        deployed.splitctl("model", "add", "leaving", str(small_model), "--max-quantizable", "0")
+        deployed.splitctl("deploy", "leaving", "--source", "device")
+        with edgesplit.connect(deployed.address("device")) as node:
+            assert node.infer("leaving", arrays(image))
+            assert deployed.splitctl("model", "remove", "leaving")["deployed"] is True
+            assert [row["name"] for row in deployed.splitctl("model", "list")] == [MODEL]
+            with pytest.raises(EdgesplitError):
+                node.infer("leaving", arrays(image))
