@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from demo.fleet import CommandFailed, EmulatedLink, EmulatedNode, LocalFleet
+from edgesplit.significance import BATTERY_LIMIT_SLACK
 from tests.agent.collectors.trees import LAPTOP_BATTERY, write
 from tests.waiting import blocking_until
 
@@ -68,7 +69,8 @@ def test_a_lower_charge_leads_to_an_event_and_a_plan_that_takes_less_of_the_devi
     assert battery["limit_j"] == pytest.approx(0.3 * FULL_UWH * 3600e-6 / 28_800 / 2, rel=0.01)
     charge(tree, before["device_energy_j"] / 2, 2.0)
     after = until_plan(fleet, "a frugal plan", local=False)
-    assert after["device_energy_j"] < before["device_energy_j"] / 2
+    # Times are stated anew for the plan that was made, which may move it past a limit it was just within.
+    assert after["device_energy_j"] < before["device_energy_j"] / 2 * (1 + BATTERY_LIMIT_SLACK)
     told = [event for event in fleet.splitctl("events") if event["kind"] == "battery-limit" and event["model"] == MODEL]
     assert "of device allows" in told[-1]["text"]
     assert (told[-1]["data"]["rate_origin"], told[-1]["node"]) == ("configured", "device")
