@@ -142,6 +142,7 @@ class Fleet:
         self.stranger = Stranger(self.url)
         await until(lambda: bool(self.client.artifacts))
         await until(lambda: len(self.registry.online()) == 3)
+        await self.until_links_known()
 
     async def start_controller(self) -> None:
         self.store = Store(self.configuration.store_path)
@@ -167,6 +168,16 @@ class Fleet:
     def fallbacks(self) -> Fallbacks:
         """What plans for the loss of nodes."""
         return self.service.decide.fallbacks
+
+    async def until_links_known(self) -> None:
+        """Wait until the controller has heard what the agents' links carry now: agents and clients have connections of
+        their own to the broker, so that a command may overtake a measurement."""
+        wanted = {(name, peer, *link) for name, agent in self.agents.items() for peer, link in agent.peers.items()}
+
+        def known() -> set[tuple[str, str, float, float]]:
+            return {(name, link.to, link.bandwidth_bytes_per_s, link.latency_s) for name, link in self.registry.links()}
+
+        await until(lambda: known() == wanted)
 
     async def until_settled(self) -> None:
         """Wait until a restarted controller waits for no node any more and has looked at fallbacks again."""

@@ -408,6 +408,7 @@ async def test_a_plan_that_was_given_up_is_made_again_when_its_node_returns_and_
     await client.add("tiny", convolutions(2))
     device.peers = {"cloud": BAD_LINK, "edge": BAD_LINK}
     device.publish_links()
+    await fleet.until_links_known()
     deployed = await client.ask(DeployModel(name="tiny", source="device"))
     cloud.fails = {-1}
     device.peers = {"cloud": GOOD_LINK, "edge": BAD_LINK}
