@@ -40,7 +40,7 @@ check: $(VENV)/.dev  ## Lint, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pyright
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 
 docs: $(VENV)/.dev  ## Write the tables of docs/ anew that are made from the code
 	$(BIN)/python -m tests.claims.doc_tables
