@@ -119,9 +119,8 @@ class Session:
     def _offer_subsets(self) -> None:
         """Plans on few of the nodes, which seldom have room for everything: what is limited on one alone is not priced."""
         limits = tuple(limit for limit in self.limits if limit.measure < WEIGHED)
-        for plan in plans_on_subsets(
-            self.costs, self.patterns, (LATENCY_ALONE, ENERGY_ALONE), limits, self.clock.left_s
-        ):
+        found = plans_on_subsets(self.costs, self.patterns, (LATENCY_ALONE, ENERGY_ALONE), limits, self.clock.left_s)
+        for plan in found:
             self.known.pool.add(plan)
         self._keep_seen()
 
