@@ -15,7 +15,7 @@ from edgesplit_controller.planner.bounds.presolve import Pool, price_objective
 from edgesplit_controller.planner.bounds.relaxation import relax
 from edgesplit_controller.planner.meaning.costs import Costs, restricted
 from edgesplit_controller.planner.meaning.indexed_plan import Plan, measured
-from edgesplit_controller.planner.meaning.measures import SumLimit, WeightedSum
+from edgesplit_controller.planner.meaning.measures import WEIGHED, SumLimit, WeightedSum
 
 __all__ = ["plans_on_subsets"]
 
@@ -35,10 +35,12 @@ def plans_on_subsets(
         costs: The problem's.
         patterns: Allowed quantization patterns.
         objectives: What to minimise.
-        limits: On measures; they guide, a result may break them.
+        limits: On measures; those of whole plans guide, a result may break them. What is limited on one node alone is
+            not priced: few nodes seldom have room for everything, and prices that grow without end take their time.
         left_s: Time left; subsets end when two thirds of it at the start are gone. [s]
     """
     enough_s = left_s() / 3
+    limits = tuple(limit for limit in limits if limit.measure < WEIGHED)
     found: list[Plan] = []
     ranked: dict[WeightedSum, list[tuple[float, int]]] = {objective: [] for objective in objectives}
     for other in range(len(costs.nodes)):

@@ -39,7 +39,6 @@ from edgesplit_controller.planner.meaning.measures import (
     LATENCY,
     LATENCY_ALONE,
     NOISE,
-    WEIGHED,
     SumLimit,
     WeightedSum,
 )
@@ -117,10 +116,9 @@ class Session:
         return narrow
 
     def _offer_subsets(self) -> None:
-        """Plans on few of the nodes, which seldom have room for everything: what is limited on one alone is not priced."""
-        limits = tuple(limit for limit in self.limits if limit.measure < WEIGHED)
-        found = plans_on_subsets(self.costs, self.patterns, (LATENCY_ALONE, ENERGY_ALONE), limits, self.clock.left_s)
-        for plan in found:
+        """Plans on few of the nodes."""
+        objectives = (LATENCY_ALONE, ENERGY_ALONE)
+        for plan in plans_on_subsets(self.costs, self.patterns, objectives, self.limits, self.clock.left_s):
             self.known.pool.add(plan)
         self._keep_seen()
 
