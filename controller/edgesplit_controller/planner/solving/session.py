@@ -39,6 +39,7 @@ from edgesplit_controller.planner.meaning.measures import (
     LATENCY,
     LATENCY_ALONE,
     NOISE,
+    WEIGHED,
     SumLimit,
     WeightedSum,
 )
