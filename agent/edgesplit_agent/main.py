@@ -10,6 +10,7 @@ import asyncio
 import gc
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -17,11 +18,11 @@ import structlog
 
 from edgesplit.daemon.configuration_file import load_configuration, render_configuration
 from edgesplit.daemon.logs import LEVELS, set_up_logging
+from edgesplit.daemon.runtime_builds import check_runtime
 from edgesplit.errors import EdgesplitError
 from edgesplit_agent.compute.heap import share_heap
 from edgesplit_agent.compute.lending_loop import LendingLoop
 from edgesplit_agent.configuration import AgentConfiguration
-from edgesplit_agent.daemon import Agent
 from edgesplit_agent.open_files import allow_descriptors
 
 __all__ = ["main"]
@@ -42,6 +43,7 @@ def main(config: Path | None, print_config: bool, log_level: str) -> None:
         if print_config:
             click.echo(render_configuration(loaded))
             return
+        check_runtime()
         set_up_logging(log_level)
         share_heap()
         allow_descriptors(loaded.values.data.max_connections + loaded.values.http.max_connections)
@@ -53,12 +55,15 @@ def main(config: Path | None, print_config: bool, log_level: str) -> None:
 
 
 async def _run(configuration: AgentConfiguration, path: Path | None) -> None:
+    # --help and --print-config need none of it, and one heap is asked for before libraries allocate from several.
+    from edgesplit_agent.daemon import Agent  # noqa: PLC0415
+
     agent = Agent(configuration)
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    loop.add_signal_handler(signal.SIGHUP, _reload, agent, path)
+    loop.add_signal_handler(signal.SIGHUP, _reload, agent.reload, path)
     try:
         await agent.start()
         # What was imported stays: a full collection that walked it would stop everything for tens of milliseconds.
@@ -73,9 +78,9 @@ async def _run(configuration: AgentConfiguration, path: Path | None) -> None:
         task.result()
 
 
-def _reload(agent: Agent, path: Path | None) -> None:
+def _reload(reload: Callable[[AgentConfiguration], None], path: Path | None) -> None:
     try:
-        agent.reload(load_configuration(AgentConfiguration, path).values)
+        reload(load_configuration(AgentConfiguration, path).values)
     except EdgesplitError as error:
         structlog.get_logger(part="agent").error("reload-refused", error=str(error))
 

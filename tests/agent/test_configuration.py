@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -127,3 +129,19 @@ def test_a_broken_file_is_one_sentence_and_exit_code_one(tmp_path: Path) -> None
     assert result.exit_code == 1
     assert result.output.count("\n") == 1
     assert "not valid TOML" in result.output
+
+
+def test_an_agent_without_a_runtime_says_so_in_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "agent.toml"
+    path.write_text('name = "device"\n')
+    program = (
+        "import sys; sys.modules['onnxruntime'] = None; sys.argv[0] = 'edgesplit-agent'\n"
+        "from edgesplit_agent.main import main; main()"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program, "--config", str(path)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert ended.stderr.startswith("edgesplit-agent: onnxruntime is not installed here")
+    assert len(ended.stderr.splitlines()) == 1

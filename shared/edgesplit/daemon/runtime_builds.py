@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
-__all__ = ["installed_runtime", "runtime_conflict"]
+from edgesplit.errors import InvalidConfiguration
+
+__all__ = ["check_runtime", "installed_runtime", "runtime_conflict"]
 
 BUILDS = ("onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime")
 """Of the same library, in one folder, so that only one of them can be installed; what more it can do comes first."""
@@ -19,6 +22,20 @@ BUILDS = ("onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime")
 def installed_runtime() -> str:
     """Name and version of the installed runtime; empty where there is none."""
     return next((f"{build} {found}" for build in BUILDS if (found := _version(build))), "")
+
+
+def check_runtime() -> None:
+    """Refuse to start an agent where there is none: it would fail later, at the first model.
+
+    Raises:
+        InvalidConfiguration: No build is installed.
+    """
+    if find_spec("onnxruntime") is None:
+        pip = Path(sys.executable).parent / "pip"
+        raise InvalidConfiguration(
+            "onnxruntime is not installed here, and an agent computes with it: in a checkout of edgesplit, "
+            f"{pip} install '.[agent]' ('.[agent-gpu]' for an NVIDIA graphics processor)"
+        )
 
 
 def runtime_conflict() -> str:
