@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgesplit.control.profile_messages import ExecutionProfile, ModelOffer, ProfileReport
-from edgesplit.wire.tensors import TensorSpec
+from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit_agent.artifacts.cache import BlobCache
 from edgesplit_agent.compute.session_pool import RuntimeOptions, open_session
 from edgesplit_agent.compute.worker import Worker

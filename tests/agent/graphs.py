@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from edgesplit.control.component_messages import ComponentSpec, GraphRef, Route, WeightRef
 from edgesplit.control.plan_messages import Deployment, Desired, EpochSpec
-from edgesplit.wire.tensors import TensorSpec
+from edgesplit.wire.tensor_spec import TensorSpec
 from tests.agent.http_servers import start_server
 
 SHAPE = (1, 4)

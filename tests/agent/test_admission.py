@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from edgesplit.control.component_messages import ComponentSpec, GraphRef, Route
 from edgesplit.control.plan_messages import EpochSpec
-from edgesplit.wire.tensors import Array, TensorSpec
+from edgesplit.wire.tensor_spec import TensorSpec
+from edgesplit.wire.tensors import Array
 from edgesplit_agent.serving.machine.admission import Admission, Held, footprint_bytes
 
 KILO = TensorSpec(name="x", dtype="float32", shape=(250,))

@@ -21,7 +21,7 @@ from edgesplit.daemon.configuration_sections import BrokerSection
 from edgesplit.errors import InvalidTensor, UnknownModel
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.mqtt.topic import Topic
-from edgesplit.wire.tensors import TensorSpec
+from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit_agent.configuration import (
     AgentConfiguration,
     CacheSection,

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgesplit.control.component_messages import ComponentSpec, GraphRef
 from edgesplit.errors import PreparationFailed
-from edgesplit.wire.tensors import TensorSpec
+from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit_agent.artifacts.cache import BlobCache
 from edgesplit_agent.compute.prepacking.external_data import external_entries, with_external_entries
 from edgesplit_agent.compute.prepacking.packed_graphs import PackedGraphs

@@ -17,7 +17,7 @@ import pytest
 from edgesplit.control.component_messages import GraphRef
 from edgesplit.control.profile_messages import ExecutionProfile, ModelOffer, ProfilePlan, ProfileReport, ProfileRequest
 from edgesplit.retrying import Retry, RetryRule, retry_after
-from edgesplit.wire.tensors import TensorSpec
+from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit_agent.artifacts.cache import BlobCache
 from edgesplit_agent.artifacts.transfer import Transfers
 from edgesplit_agent.compute.session_pool import RuntimeOptions

@@ -26,7 +26,7 @@ from edgesplit.operations.plan_operations import (
 )
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import NodeShare, TimelineEntry
-from edgesplit.wire.tensors import TensorSpec
+from edgesplit.wire.tensor_spec import TensorSpec
 from tests.cli.conftest import Run
 from tests.cli.fakes import FakeController
 

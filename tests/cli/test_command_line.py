@@ -79,6 +79,16 @@ def test_help_imports_nothing_slow() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_commands_that_only_ask_the_controller_do_without_numpy() -> None:
+    code = (
+        "import sys; from edgesplit_controller.cli.entry import main; status = main(['nodes', '--help'])\n"
+        "slow = {'rich', 'numpy', 'onnx', 'onnxruntime', 'ortools', 'aiohttp'} & set(sys.modules)\n"
+        "sys.exit(f'imported {slow}' if slow else status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_version_is_told(run: Run) -> None:
     told = run("--version")
     assert (told.status, told.out.split()[0]) == (0, "splitctl")

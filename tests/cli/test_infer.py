@@ -11,7 +11,8 @@ import pytest
 
 from edgesplit.errors import NotDeployed, RequestFailed
 from edgesplit.operations.plan_operations import ShowSource, SourceDocument
-from edgesplit.wire.tensors import Array, TensorSpec
+from edgesplit.wire.tensor_spec import TensorSpec
+from edgesplit.wire.tensors import Array
 from edgesplit_controller.cli.files import write_arrays
 from tests.cli.conftest import Run
 from tests.cli.fakes import FakeAgent, FakeController

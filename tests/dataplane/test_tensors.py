@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from edgesplit.errors import InvalidTensor
-from edgesplit.wire.tensors import Array, TensorSpec, check_inputs, contiguous
+from edgesplit.wire.tensor_spec import TensorSpec
+from edgesplit.wire.tensors import Array, check_inputs, contiguous
 
 SPECS = (
     TensorSpec(name="images", dtype="float32", shape=(1, 3, 4, 4)),

@@ -13,7 +13,8 @@ import aiohttp
 import numpy as np
 
 from edgesplit.errors import EdgesplitError, InvalidTensor
-from edgesplit.wire.tensors import DTYPES, Array, TensorSpec, check_inputs
+from edgesplit.wire.tensor_spec import TensorSpec
+from edgesplit.wire.tensors import DTYPES, Array, check_inputs
 from edgesplit_agent.configuration import HttpSection
 from edgesplit_agent.http_server import HttpEndpoint
 from edgesplit_agent.reporting.metrics import PrometheusMetrics

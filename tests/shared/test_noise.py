@@ -10,7 +10,8 @@ import pytest
 
 from edgesplit.errors import InvalidMetric
 from edgesplit.planning.output_noise import Measure, comparable, load_metric
-from edgesplit.wire.tensors import Array, TensorSpec
+from edgesplit.wire.tensor_spec import TensorSpec
+from edgesplit.wire.tensors import Array
 
 Outputs = dict[str, Array]
 REFERENCE: Outputs = {"y": np.array([1.0, 2.0], np.float32), "label": np.array([3], np.int64)}

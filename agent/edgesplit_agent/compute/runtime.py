@@ -23,7 +23,8 @@ import structlog
 
 from edgesplit.errors import PreparationFailed, RuntimeStarved
 from edgesplit.retrying import is_passing
-from edgesplit.wire.tensors import Array, TensorSpec
+from edgesplit.wire.tensor_spec import TensorSpec
+from edgesplit.wire.tensors import Array
 from edgesplit_agent.compute.heap import trim_heap
 from edgesplit_agent.compute.providers import CPU, candidates, missing_text, options_of
 

@@ -15,7 +15,8 @@ from typing import Annotated, Any
 import msgspec
 
 from edgesplit.errors import InvalidInput, InvalidTensor
-from edgesplit.wire.tensors import DTYPES, TensorSpec
+from edgesplit.wire.tensor_spec import TensorSpec
+from edgesplit.wire.tensors import DTYPES
 from edgesplit_agent.openinference.datatypes import datatype_of, dtype_of
 from edgesplit_agent.openinference.failures import BodyTooLarge
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from edgesplit.errors import NotDeployed, UnknownModel
-from edgesplit.wire.tensors import TensorSpec
+from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit_agent.openinference.datatypes import datatype_of
 from edgesplit_agent.serving.served_models import ModelDescription
 

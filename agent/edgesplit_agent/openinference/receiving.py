@@ -16,7 +16,8 @@ from typing import ParamSpec, TypeVar
 import numpy as np
 
 from edgesplit.errors import InvalidInput, Overloaded
-from edgesplit.wire.tensors import DTYPES, Array, TensorSpec, as_bytes
+from edgesplit.wire.tensor_spec import TensorSpec
+from edgesplit.wire.tensors import DTYPES, Array, as_bytes
 from edgesplit_agent.configuration import HttpSection
 from edgesplit_agent.openinference.bodies import Body, ByteStream, decompressed
 from edgesplit_agent.openinference.failures import BodyTooLarge

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from edgesplit.wire.tensors import Array, TensorSpec
+from edgesplit.wire.tensor_spec import TensorSpec
+from edgesplit.wire.tensors import Array
 
 __all__ = ["profile_inputs"]
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import onnx
 
 from edgesplit.control.component_messages import GraphRef, WeightRef
-from edgesplit.wire.tensors import TensorSpec
+from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.protos import external_fields, is_external, numpy_name

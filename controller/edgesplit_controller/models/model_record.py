@@ -20,7 +20,7 @@ from edgesplit.control.profile_messages import ModelOffer
 from edgesplit.errors import InvalidConfiguration
 from edgesplit.operations.model_operations import CodecsDocument, NoiseModelDocument
 from edgesplit.planning.problem import NoiseModel
-from edgesplit.wire.tensors import TensorSpec
+from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit_controller.graph.model_graph import GraphOperator, GraphTensor, ModelGraph, Unit
 from edgesplit_controller.quantization.codecs.codec_figures import CodecFigure
 from edgesplit_controller.storage.atomic_write import write_atomically

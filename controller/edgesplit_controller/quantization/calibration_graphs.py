@@ -14,7 +14,7 @@ import onnx
 
 from edgesplit.control.component_messages import GraphRef
 from edgesplit.control.profile_messages import CalibrationGraph, CalibrationPlan
-from edgesplit.wire.tensors import TensorSpec
+from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.cut import cut
 from edgesplit_controller.graph.model_graph import ModelGraph

@@ -16,7 +16,8 @@ import onnx
 from edgesplit.control.component_messages import ComponentSpec, Route, WeightRef
 from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.planning.plan import Assignment, Component, Evaluation
-from edgesplit.wire.tensors import TensorSpec, tensor_bytes
+from edgesplit.wire.tensor_spec import TensorSpec
+from edgesplit.wire.tensors import tensor_bytes
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.cut import ComponentGraph, cut
 from edgesplit_controller.graph.graph_refs import graph_ref

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from edgesplit.control.plan_messages import Desired, EpochSpec, Shadowing
-from edgesplit.wire.tensors import TensorSpec
+from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit_controller.storage.deployment_state import DeploymentState
 from edgesplit_controller.storage.rollout_state import Epoch, Rollout
 

@@ -13,7 +13,7 @@ from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment, Component, Evaluation, NodeShare, Status
 from edgesplit.planning.problem import Problem
-from edgesplit.wire.tensors import TensorSpec
+from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit_controller.storage.rollout_state import Epoch, Rollout
 
 __all__ = ["DeploymentState", "FallbackRecord", "LocalFallback", "PlanRecord", "State", "Tightening"]

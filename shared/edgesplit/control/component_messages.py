@@ -7,7 +7,7 @@ here: what a component is part of (`plan_messages.py`, `profile_messages.py`).
 from __future__ import annotations
 
 from edgesplit.control.messages import Message
-from edgesplit.wire.tensors import TensorSpec
+from edgesplit.wire.tensor_spec import TensorSpec
 
 __all__ = ["ComponentSpec", "GraphRef", "Route", "WeightRef"]
 

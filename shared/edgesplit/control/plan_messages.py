@@ -15,7 +15,7 @@ from edgesplit.control.component_messages import ComponentSpec, Route
 from edgesplit.control.messages import Message
 from edgesplit.mqtt.topic import LARGE_BYTES, Topic
 from edgesplit.retrying import Retrying
-from edgesplit.wire.tensors import TensorSpec
+from edgesplit.wire.tensor_spec import TensorSpec
 
 __all__ = [
     "DEPLOYMENT",

@@ -16,7 +16,7 @@ from edgesplit.control.messages import Message
 from edgesplit.mqtt.topic import LARGE_BYTES, Topic
 from edgesplit.planning.origins import Origin
 from edgesplit.retrying import Retrying
-from edgesplit.wire.tensors import TensorSpec
+from edgesplit.wire.tensor_spec import TensorSpec
 
 __all__ = [
     "LIVE_TIMINGS",

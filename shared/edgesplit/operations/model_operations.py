@@ -12,7 +12,7 @@ import msgspec
 
 from edgesplit.operations.tagged_operation import TaggedOperation
 from edgesplit.planning.goals import Goals
-from edgesplit.wire.tensors import TensorSpec
+from edgesplit.wire.tensor_spec import TensorSpec
 
 __all__ = [
     "AddModel",

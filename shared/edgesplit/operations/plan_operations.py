@@ -15,7 +15,7 @@ from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.origins import Origin
 from edgesplit.planning.plan import NodeShare, TimelineEntry
-from edgesplit.wire.tensors import TensorSpec
+from edgesplit.wire.tensor_spec import TensorSpec
 
 __all__ = [
     "ComponentRow",

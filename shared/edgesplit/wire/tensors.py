@@ -11,17 +11,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from edgesplit.errors import InvalidTensor
+from edgesplit.wire.tensor_spec import TensorSpec
 
 __all__ = [
     "DTYPES",
     "FLOAT_DTYPES",
     "Array",
-    "TensorSpec",
     "as_bytes",
     "check_inputs",
     "contiguous",
@@ -30,20 +29,6 @@ __all__ = [
 ]
 
 Array = NDArray[Any]
-
-
-class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A tensor's name, numpy dtype name and static shape.
-
-    Attributes:
-        name: Its ONNX name, or that on the wire.
-        dtype: Numpy's name of its type.
-        shape: Elements along each axis.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
 
 
 FLOAT_DTYPES = frozenset({"float16", "float32", "float64"})

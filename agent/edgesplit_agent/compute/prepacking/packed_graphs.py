@@ -28,7 +28,8 @@ import structlog
 
 from edgesplit.control.component_messages import ComponentSpec
 from edgesplit.errors import PreparationFailed, RuntimeStarved
-from edgesplit.wire.tensors import Array, TensorSpec
+from edgesplit.wire.tensor_spec import TensorSpec
+from edgesplit.wire.tensors import Array
 from edgesplit_agent.compute.prepacking.external_data import Entries, external_entries, with_external_entries
 from edgesplit_agent.compute.prepacking.prepacked_format import SAVES_PREPACKED, TRIED, is_prepacked, moved_buffers
 from edgesplit_agent.compute.runtime import (

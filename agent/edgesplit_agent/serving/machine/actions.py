@@ -15,7 +15,8 @@ import msgspec
 from edgesplit.control.plan_messages import EpochSpec, EpochState
 from edgesplit.errors import EdgesplitError
 from edgesplit.wire.headers import ExecutionKey
-from edgesplit.wire.tensors import Array, TensorSpec
+from edgesplit.wire.tensor_spec import TensorSpec
+from edgesplit.wire.tensors import Array
 
 __all__ = [
     "Action",

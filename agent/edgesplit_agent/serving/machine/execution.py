@@ -13,7 +13,8 @@ from edgesplit.control.component_messages import ComponentSpec, Route
 from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.errors import InvalidTensor
 from edgesplit.wire.headers import ExecutionKey
-from edgesplit.wire.tensors import Array, TensorSpec, dtype_name
+from edgesplit.wire.tensor_spec import TensorSpec
+from edgesplit.wire.tensors import Array, dtype_name
 from edgesplit_agent.serving.machine.actions import Action, SendCoded, SendTensors
 
 __all__ = ["Execution"]

@@ -19,7 +19,7 @@ from edgesplit.operations.model_operations import (
     TighteningDocument,
 )
 from edgesplit.planning.goals import Goals
-from edgesplit.wire.tensors import TensorSpec
+from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit_controller.cli.views.layout import console, plain_table, properties
 from edgesplit_controller.cli.views.profile_view import failing_lines, profiling_lines
 
