@@ -14,26 +14,7 @@ A limit on a sum of costs is described once, in `meaning.limits`. `errors.Planni
 
 from __future__ import annotations
 
-from edgesplit.planning.plan import Assignment, Solution
-from edgesplit.planning.problem import Problem
 from edgesplit_controller.planner.meaning.evaluation import energy_per_node, evaluate, noise_of, score
-from edgesplit_controller.planner.solving.weighted_score import solve as solve_problem
+from edgesplit_controller.planner.solving.weighted_score import solve
 
 __all__ = ["energy_per_node", "evaluate", "noise_of", "score", "solve"]
-
-
-def solve(problem: Problem, *, hint: Assignment | None = None, time_limit_s: float = 60.0) -> Solution:
-    """Find the plan of least score.
-
-    Args:
-        problem: A valid problem.
-        hint: A plan to start from, for instance the one that runs.
-        time_limit_s: When it passes, the best plan so far is returned with its proven gap. [s]
-
-    Returns:
-        The plan as `evaluate` finds it, or the reason why there is none.
-
-    Raises:
-        PlanningTimedOut: Time ran out before any plan was known or proven impossible.
-    """
-    return solve_problem(problem, hint=hint, time_limit_s=time_limit_s)
