@@ -86,6 +86,7 @@ __all__ = [
     "UnknownNode",
     "Unreachable",
     "error_from_code",
+    "first_line",
 ]
 
 
@@ -355,3 +356,8 @@ def error_from_code(code: str, message: str) -> EdgesplitError:
         message: Its sentence.
     """
     return next((cls for cls in _tree(EdgesplitError) if cls.code == code), EdgesplitError)(message)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of any kind says, in one line; its type where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,14 +1,13 @@
 """onnxruntime as an agent configures it: sessions, one arena for all of them, memory given back.
 
-Owns: importing the library, its allocator, and the options of a session. Its rule: it is imported when the first graph
-arrives; sessions share one arena, because one component computes at a time and each would otherwise keep its own
-largest set of activations for ever. Not here: components (`compute/session_pool.py`), graphs made ready ahead (`prepacking/`).
+Owns: the library's allocator, and the options of a session. Its rule: sessions share one arena, because one component
+computes at a time and each would otherwise keep its own largest set of activations for ever. Not here: components
+(`compute/session_pool.py`), graphs made ready ahead (`prepacking/`).
 """
 
 from __future__ import annotations
 
 import functools
-import gc
 import hashlib
 import platform
 import time
@@ -21,7 +20,7 @@ import numpy as np
 import onnxruntime
 import structlog
 
-from edgesplit.errors import PreparationFailed, RuntimeStarved
+from edgesplit.errors import PreparationFailed, RuntimeStarved, first_line
 from edgesplit.retrying import is_passing
 from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit.wire.tensors import Array
@@ -31,7 +30,6 @@ from edgesplit_agent.compute.providers import CPU, candidates, missing_text, opt
 __all__ = [
     "RuntimeOptions",
     "fingerprint",
-    "first_line",
     "give_memory_back",
     "has_integers",
     "on_processor_alone",
@@ -113,13 +111,13 @@ def open_session(
     Raises:
         PreparationFailed: onnxruntime refuses the graph or the provider.
     """
-    runtime = _runtime()
-    settings = runtime.SessionOptions()
+    _share_arena()
+    settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 3
     settings.intra_op_num_threads = options.threads
     settings.inter_op_num_threads = 1
     if optimized:
-        settings.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     if save_to is not None:
         settings.optimized_model_filepath = str(save_to)
     if profile_prefix is not None:
@@ -136,7 +134,7 @@ def open_session(
     for key, value in configuration.items():
         settings.add_session_config_entry(key, value)
     try:
-        return runtime.InferenceSession(str(path), settings, providers=_providers(options, path.parent))
+        return onnxruntime.InferenceSession(str(path), settings, providers=_providers(options, path.parent))
     except Exception as error:  # onnxruntime raises pybind types without a common base
         raise refusal(f"onnxruntime refuses the graph {path.name[:12]}", error) from error
 
@@ -166,16 +164,16 @@ def usable_providers(wanted: str, threads: int) -> tuple[str, ...]:
     Raises:
         PreparationFailed: The wanted one is not there, or does not even run the tiny model.
     """
-    runtime = _runtime()
-    asked = candidates(wanted, list(runtime.get_available_providers()))
+    _share_arena()
+    asked = candidates(wanted, list(onnxruntime.get_available_providers()))
     if asked == (CPU,):
         return asked
-    settings = runtime.SessionOptions()
+    settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 3
     settings.intra_op_num_threads = threads
     named = [(name, options_of(name, threads, None)) for name in asked]
     try:
-        got = providers_of(runtime.InferenceSession(_IDENTITY, settings, providers=named))
+        got = providers_of(onnxruntime.InferenceSession(_IDENTITY, settings, providers=named))
     except Exception as error:  # onnxruntime raises pybind types without a common base
         raise refusal(f"onnxruntime cannot start {asked[0]}", error) from error
     text = missing_text(asked, got)
@@ -192,8 +190,7 @@ def runtime_version() -> str:
 @functools.cache
 def fingerprint() -> str:
     """Tells apart where a graph that onnxruntime optimized may be used: its version and the processor's abilities."""
-    runtime = _runtime()
-    parts = [runtime.__version__, runtime.get_build_info(), platform.machine()]
+    parts = [runtime_version(), onnxruntime.get_build_info(), platform.machine()]
     described = Path("/proc/cpuinfo")
     if described.exists():
         wanted = ("flags", "features", "model name", "cpu part")
@@ -207,8 +204,8 @@ def give_memory_back() -> None:
 
     What sessions that are left need is allocated again by their next run.
     """
-    runtime, session = _runtime(), _idle_session()
-    shrink = runtime.RunOptions()
+    session = _idle_session()
+    shrink = onnxruntime.RunOptions()
     shrink.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
     session.run(None, {"x": np.zeros(1, np.float32)}, shrink)
     trim_heap()
@@ -231,29 +228,23 @@ def has_integers(specs: Sequence[TensorSpec]) -> bool:
     return any(np.dtype(spec.dtype).kind in "iub" for spec in specs)
 
 
-def first_line(error: BaseException) -> str:
-    """What an error says in one line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
 @functools.cache
-def _runtime() -> Any:
+def _share_arena() -> None:
+    """Register the one allocator of all sessions, before the first of them."""
     kind, place = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, onnxruntime.OrtMemType.DEFAULT
     onnxruntime.create_and_register_allocator(
         onnxruntime.OrtMemoryInfo("Cpu", kind, 0, place),
         onnxruntime.OrtArenaCfg({"arena_extend_strategy": _EXACT_REQUESTS}),
     )
-    gc.freeze()  # as in `main`: the modules stay, collections need not walk them
-    return onnxruntime
 
 
 @functools.cache
 def _idle_session() -> Any:
-    runtime = _runtime()
-    settings = runtime.SessionOptions()
+    _share_arena()
+    settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = 1
     settings.add_session_config_entry("session.use_env_allocators", "1")
-    return runtime.InferenceSession(_IDENTITY, settings, providers=[CPU])
+    return onnxruntime.InferenceSession(_IDENTITY, settings, providers=[CPU])
 
 
 def _providers(options: RuntimeOptions, folder: Path) -> list[tuple[str, dict[str, str]]]:

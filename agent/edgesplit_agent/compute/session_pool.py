@@ -24,13 +24,12 @@ from typing import Any, Protocol, TypeVar
 import structlog
 
 from edgesplit.control.component_messages import ComponentSpec, GraphRef
-from edgesplit.errors import RuntimeStarved
+from edgesplit.errors import RuntimeStarved, first_line
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.compute.background_work import BackgroundWork
 from edgesplit_agent.compute.prepacking.packed_graphs import PackedGraphs
 from edgesplit_agent.compute.runtime import (
     RuntimeOptions,
-    first_line,
     give_memory_back,
     has_integers,
     open_session,

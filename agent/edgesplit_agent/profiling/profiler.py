@@ -34,7 +34,7 @@ from edgesplit.control.profile_messages import (
     ProfileReport,
     ProfileRequest,
 )
-from edgesplit.errors import EdgesplitError, PreparationFailed
+from edgesplit.errors import EdgesplitError, PreparationFailed, first_line
 from edgesplit.planning.origins import weakest
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.artifacts.cache import BlobCache
@@ -42,7 +42,6 @@ from edgesplit_agent.compute.background_work import BackgroundWork
 from edgesplit_agent.compute.providers import CPU
 from edgesplit_agent.compute.runtime import (
     RuntimeOptions,
-    first_line,
     give_memory_back,
     has_integers,
     open_session,

@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from edgesplit.errors import EdgesplitError, Overloaded, PeerUnreachable, RequestFailed
+from edgesplit.errors import EdgesplitError, Overloaded, PeerUnreachable, RequestFailed, first_line
 from edgesplit.wire.frames import PackedTensor, pack_tensor
 from edgesplit.wire.headers import ExecutionKey, TensorHead
 from edgesplit.wire.tensors import Array
@@ -331,8 +331,7 @@ class Engine:
 
         def done(computed: Computed | None, error: BaseException | None) -> None:
             if error is not None:  # onnxruntime raises many types; each ends this request only
-                first = (str(error).strip() or type(error).__name__).splitlines()[0]
-                detail = f"component {action.component} failed on {self.machine.node}: {first}"
+                detail = f"component {action.component} failed on {self.machine.node}: {first_line(error)}"
                 self.feed(ComponentFailed(key, action.component, detail))
             elif computed is not None:
                 self._ran(action, computed, started_s)

@@ -14,7 +14,7 @@ import numpy as np
 import structlog
 
 from edgesplit.control.plan_messages import EpochSpec
-from edgesplit.errors import EdgesplitError, InvalidMetric
+from edgesplit.errors import EdgesplitError, InvalidMetric, first_line
 from edgesplit.planning.output_noise import Measure, comparable, load_metric
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.compute.interruption import Interruption
@@ -69,8 +69,7 @@ class ShadowRunner:
         except EdgesplitError as error:
             return self._failed(request, str(error))
         except Exception as error:  # onnxruntime raises many types, and a check must not end the agent
-            first = (str(error).strip() or type(error).__name__).splitlines()[0]
-            return self._failed(request, f"the float model failed ({first})")
+            return self._failed(request, f"the float model failed ({first_line(error)})")
         if not np.isfinite(noise):
             # JSON has no infinity; this is as far above any bound.
             noise = float(np.finfo(np.float32).max)

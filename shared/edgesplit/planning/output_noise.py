@@ -15,7 +15,7 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
-from edgesplit.errors import InvalidMetric
+from edgesplit.errors import InvalidMetric, first_line
 from edgesplit.wire.tensors import Array
 
 __all__ = ["Measure", "Metric", "comparable", "load_metric", "output_noise"]
@@ -124,8 +124,9 @@ def load_metric(name: str, allowed: Collection[str], where: str) -> Metric:
     try:
         found: Any = getattr(importlib.import_module(module), function)
     except Exception as error:  # a user's module may raise anything while it is imported
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InvalidMetric(f"the metric {name} cannot be imported ({type(error).__name__}: {first})") from error
+        raise InvalidMetric(
+            f"the metric {name} cannot be imported ({type(error).__name__}: {first_line(error)})"
+        ) from error
     if not callable(found):
         raise InvalidMetric(f"the metric {name} is no function but {type(found).__name__}")
     return cast("Metric", found)
@@ -135,8 +136,9 @@ def _called(metric: Metric, name: str, reference: Mapping[str, Array], noisy: Ma
     try:
         value = float(metric(_read_only(reference), _read_only(noisy)))
     except Exception as error:  # a user's function may raise anything
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InvalidMetric(f"the metric {name} failed on a sample ({type(error).__name__}: {first})") from error
+        raise InvalidMetric(
+            f"the metric {name} failed on a sample ({type(error).__name__}: {first_line(error)})"
+        ) from error
     if not math.isfinite(value) or value < 0:
         raise InvalidMetric(f"the metric {name} gave {value:g}: let it give a finite number of 0 or more")
     return value
