@@ -127,16 +127,19 @@ class CodecTimes(Message, frozen=True, kw_only=True):
         encode_s_per_byte: Of coding, per byte besides. [s/B]
         decode_s: Of restoring, per tensor. [s]
         decode_s_per_byte: Of restoring, per byte besides. [s/B]
+        spread: Relative standard error of these times; 0 where it is not known. [1]
     """
 
     encode_s: float
     encode_s_per_byte: float
     decode_s: float
     decode_s_per_byte: float
+    spread: float = 0.0
 
     def scaled(self, factor: float) -> CodecTimes:
         """The same on a node that takes `factor` times as long."""
-        return CodecTimes(
+        return msgspec.structs.replace(
+            self,
             encode_s=self.encode_s * factor,
             encode_s_per_byte=self.encode_s_per_byte * factor,
             decode_s=self.decode_s * factor,
@@ -162,6 +165,10 @@ class ExecutionProfile(Message, frozen=True, kw_only=True):
         codec_times: Wire codec to its times on float32 tensors; the node cannot run one that is absent.
         integer_codec_times: The same on the integers that quantized operators yield.
         rested_s: As `whole_s`, of runs with a pause before each, as requests come; 0 where not measured. [s]
+        whole_spread: Standard deviation of the whole's time from one moment to another, relative; 0 where not known. [1]
+        moments: At how many moments, spread over profiling, the whole was timed; 0 from an agent that did so in one series.
+        rested_spread: Standard error of `rested_s / whole_s`; 0 where not known. [1]
+        seconds: Of the node's time that profiling took, waiting not included; 0 where not known. [s]
     """
 
     time_s: dict[str, float]
@@ -178,6 +185,10 @@ class ExecutionProfile(Message, frozen=True, kw_only=True):
     codec_times: dict[str, CodecTimes] = msgspec.field(default_factory=dict[str, CodecTimes])
     integer_codec_times: dict[str, CodecTimes] = msgspec.field(default_factory=dict[str, CodecTimes])
     rested_s: float = 0.0
+    whole_spread: float = 0.0
+    moments: int = 0
+    rested_spread: float = 0.0
+    seconds: float = 0.0
 
     def scaled(self, factor: float) -> ExecutionProfile:
         """The profile of the same node played `factor` times slower."""
