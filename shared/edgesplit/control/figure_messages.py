@@ -1,16 +1,66 @@
 """Control-plane messages of figures that nodes report regularly: power and load, links, usage.
 
-Owns: what was measured, in units, and where it comes from. Its rule: that of `control/messages.py`, a released message is
+Owns: what was measured, in units, and where it comes from; how steady the machine is that measured it. Its rule: that of `control/messages.py`, a released message is
 never changed. Not here: execution times (`control/profile_messages.py`), noise (`control/noise_messages.py`).
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
 from edgesplit.control.messages import Message
 from edgesplit.mqtt.topic import LARGE_BYTES, SMALL_BYTES, Topic
 from edgesplit.planning.origins import Origin
 
-__all__ = ["LINK_METRICS", "NODE_METRICS", "USAGE", "LinkMetrics", "LinkState", "NodeMetrics", "UnreachedPeer", "Usage"]
+__all__ = [
+    "LINK_METRICS",
+    "NODE_METRICS",
+    "USAGE",
+    "LinkMetrics",
+    "LinkState",
+    "NodeMetrics",
+    "Regime",
+    "Steadiness",
+    "UnreachedPeer",
+    "Usage",
+]
+
+Regime = Literal["unknown", "steady", "restless"]
+"""Of a machine: whether the same work takes it the same time. `unknown` until enough was measured."""
+
+
+class Steadiness(Message, frozen=True, kw_only=True):
+    """How steady a machine is: how much the time of a small fixed workload varies that nothing of edgesplit disturbs.
+
+    Attributes:
+        seconds_spread: From one run to the next within seconds, relative standard deviation; 0 where not known. [1]
+        minutes_spread: From one minute to another, beyond what seconds explain, relative standard deviation; 0 where
+            not known. [1]
+        rested_spread: Of runs after a pause, relative standard deviation; 0 where not known. [1]
+        rested_ratio: Time of a run after a pause over one in a row; 1 where not known. [1]
+        regime: What the spreads amount to, with hysteresis.
+        stolen: Share of the time of all cores that the hypervisor gave to others (steal in /proc/stat), over the last
+            minutes; 0 where the kernel does not tell. [1]
+        throttled: Share of time during which a control group's limit held processes back, over the last minutes; None
+            where there is no limit. [1]
+        waited: Share of the time in which the thread that computes wanted a core but others of this machine had it, over
+            the last minutes; None where the kernel does not tell. [1]
+        frequency_hz: Clock of the cores, mean; None where the kernel does not tell. [Hz]
+        samples: How many runs this stands on.
+        cost_share: Share of one core that measuring this took. [1]
+    """
+
+    seconds_spread: float = 0.0
+    minutes_spread: float = 0.0
+    rested_spread: float = 0.0
+    rested_ratio: float = 1.0
+    regime: Regime = "unknown"
+    stolen: float = 0.0
+    throttled: float | None = None
+    waited: float | None = None
+    frequency_hz: float | None = None
+    samples: int = 0
+    cost_share: float = 0.0
 
 
 class NodeMetrics(Message, frozen=True, kw_only=True):
@@ -34,6 +84,7 @@ class NodeMetrics(Message, frozen=True, kw_only=True):
         battery_discharging: Whether it delivers; False on mains, None where it does not say.
         idle_origin: Where `idle_w` comes from; None where there is none, and from an agent that does not say: then it comes
             from where the watts do.
+        steadiness: How steady the machine is; None from an agent that does not measure it.
     """
 
     node: str
@@ -52,6 +103,7 @@ class NodeMetrics(Message, frozen=True, kw_only=True):
     battery_energy_j: float | None = None
     battery_discharging: bool | None = None
     idle_origin: Origin | None = None
+    steadiness: Steadiness | None = None
 
 
 NODE_METRICS = Topic(
