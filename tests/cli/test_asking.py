@@ -155,12 +155,20 @@ def test_nodes_for_programs_and_people(run: Run, controller: FakeController) -> 
 
 def test_links_for_programs_and_people(run: Run, controller: FakeController) -> None:
     row = LinkRow(
-        from_="device", to="edge", bandwidth_bytes_per_s=4735369.2, latency_s=0.005, age_s=1.5, origin="measured"
+        from_="device",
+        to="edge",
+        bandwidth_bytes_per_s=4735369.2,
+        latency_s=0.005,
+        age_s=1.5,
+        origin="measured",
+        error=0.021,
+        latency_error_s=0.0002,
     )
     controller.answers[ListLinks] = lambda _operation: [row, msgspec.structs.replace(row, to="cloud", up=False)]
-    assert run("links", "--json").document[0]["from"] == "device"
+    document = run("links", "--json").document[0]
+    assert (document["from"], document["error"], document["latency_error_s"]) == ("device", 0.021, 0.0002)
     people = run("links").out
-    for text in ("4.74 MB/s", "5 ms", "1.5 s", "measured", "down"):
+    for text in ("4.74 MB/s", "2.1 %", "5 ms", "1.5 s", "measured", "down"):
         assert text in people
 
 

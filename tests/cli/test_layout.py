@@ -29,7 +29,9 @@ def node(name: str) -> NodeRow:
 
 
 def link(to: str) -> LinkRow:
-    return LinkRow(from_=LONG, to=to, bandwidth_bytes_per_s=2.32e9, latency_s=0.0525, age_s=12.5, origin="measured")
+    return LinkRow(
+        from_=LONG, to=to, bandwidth_bytes_per_s=2.32e9, latency_s=0.0525, age_s=12.5, origin="measured", error=0.031
+    )
 
 
 CUT = CutReason(

@@ -57,6 +57,25 @@ def test_bandwidth_and_one_way_latency_are_told_apart() -> None:
     assert estimate.bandwidth_bytes_per_s == pytest.approx(5e6)
 
 
+def test_how_sure_an_estimate_is_follows_from_the_scatter_of_what_was_measured() -> None:
+    steady, restless = Link(5e6, 0.055).learned(), RestlessLink(5e6, 0.055, 0.05).learned()
+    for link in (steady, restless):
+        for _ in range(10):
+            link.send(3_000_000)
+    sure, unsure = steady.estimator.estimate(), restless.estimator.estimate()
+    assert sure is not None
+    assert unsure is not None
+    assert sure.error < 0.01 < unsure.error < 0.05
+    assert sure.latency_error_s == pytest.approx(0.0, abs=1e-9)
+    restless.latency_s = 0.057  # pings beside other work
+    for _ in range(3):
+        restless.ping()
+    unsure = restless.estimator.estimate()
+    assert unsure is not None
+    assert unsure.latency_s == pytest.approx(0.055)
+    assert 0.001 <= unsure.latency_error_s <= 0.002
+
+
 def test_frames_queued_together_are_not_counted_as_waiting_for_each_other() -> None:
     link = Link(5e6, 0.01).learned()
     sent_at = link.now

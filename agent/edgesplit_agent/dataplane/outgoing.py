@@ -139,6 +139,8 @@ class PeerLink:
             measured_at_unix_s=time.time() - age_s,
             age_s=age_s,
             scatter=estimate.scatter,
+            error=estimate.error,
+            latency_error_s=estimate.latency_error_s,
         )
 
     def send_tensors(self, key: ExecutionKey, tensors: Sequence[PackedTensor], deadline_s: float | None) -> None:

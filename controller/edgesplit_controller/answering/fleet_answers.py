@@ -130,4 +130,6 @@ def _link_row(registry: Registry, start: str, end: str, link: LinkState | None) 
         origin=link.origin,
         up=link.up,
         reason="" if link.up else reasons.get(end, ""),
+        error=link.error or None,
+        latency_error_s=link.latency_error_s or None,
     )

@@ -130,6 +130,8 @@ class LinkState(Message, frozen=True, kw_only=True):
         origin: Where both figures come from; agents measure them.
         scatter: Standard deviation of one measurement of the bandwidth, relative; 0 where not known. [1]
         age_s: Since the last sample when this was said; None from an agent that does not say. [s]
+        error: Standard error of `bandwidth_bytes_per_s`, relative; 0 where not known. [1]
+        latency_error_s: Standard error of `latency_s`; 0 where not known. [s]
     """
 
     to: str
@@ -140,6 +142,8 @@ class LinkState(Message, frozen=True, kw_only=True):
     origin: Origin = "measured"
     scatter: float = 0.0
     age_s: float | None = None
+    error: float = 0.0
+    latency_error_s: float = 0.0
 
 
 class UnreachedPeer(Message, frozen=True, kw_only=True):

@@ -151,6 +151,8 @@ class LinkRow(msgspec.Struct, frozen=True, kw_only=True):
         origin: Where the figures come from: `measured`, or `missing` where they never were.
         up: Whether the peer answers now.
         reason: Why it does not, or was never measured; empty while it answers.
+        error: Standard error of the bandwidth, relative; None where it is not known. [1]
+        latency_error_s: Standard error of the latency; None where it is not known. [s]
     """
 
     from_: str = msgspec.field(name="from")
@@ -161,6 +163,8 @@ class LinkRow(msgspec.Struct, frozen=True, kw_only=True):
     origin: str
     up: bool = True
     reason: str = ""
+    error: float | None = None
+    latency_error_s: float | None = None
 
 
 FleetOperation = ListNodes | RemoveNode | ListLinks

@@ -75,12 +75,23 @@ TIGHT = 1.1
 
 @dataclass(frozen=True)
 class LinkEstimate:
-    """Attributes: bandwidth [B/s], one-way latency [s], the clock at the last sample [s], the bandwidth's scatter [1]."""
+    """What is believed of a link.
+
+    Attributes:
+        bandwidth_bytes_per_s: [B/s]
+        latency_s: One way. [s]
+        at: The clock at the last sample. [s]
+        scatter: Standard deviation of one measurement of the bandwidth, relative. [1]
+        error: Standard error of the bandwidth, relative. [1]
+        latency_error_s: Of the latency: how far pings lie above the least of them, one way. [s]
+    """
 
     bandwidth_bytes_per_s: float
     latency_s: float
     at: float
     scatter: float = 0.0
+    error: float = 0.0
+    latency_error_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -136,7 +147,15 @@ class LinkEstimator:
         """What is believed now, None until both figures were measured."""
         if self._bandwidth is None or self._round_trip_s is None:
             return None
-        return LinkEstimate(self._bandwidth, self._round_trip_s / 2, self._sampled_at, self._rate.scatter)
+        excess_s = statistics.fmean(round_trip for _, round_trip in self._round_trips) - self._round_trip_s
+        return LinkEstimate(
+            self._bandwidth,
+            self._round_trip_s / 2,
+            self._sampled_at,
+            scatter=self._rate.scatter,
+            error=self._rate.error,
+            latency_error_s=max(excess_s, 0.0) / 2,
+        )
 
     def connected(self) -> None:
         """A new connection: what was on its way is lost, what was learned stays until disproved."""

@@ -63,6 +63,12 @@ class RateEstimate:
         return _deviation(self._squares)
 
     @property
+    def error(self) -> float:
+        """Standard error of `value`, relative. [1]"""
+        gain = max(SMOOTHING, 1 / max(self._samples, 1))
+        return self.scatter * math.sqrt(gain / (2 - gain))
+
+    @property
     def doubted(self) -> bool:
         """Whether the last sample was no noise and may be the first of a change: the next one should come soon."""
         return bool(self._run)

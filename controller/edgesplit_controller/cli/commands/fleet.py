@@ -47,8 +47,8 @@ def nodes(settings: Settings) -> None:
 @click.command(
     epilog=help_epilog(
         "splitctl links\nsplitctl links --json",
-        "a list of {from, to, bandwidth_bytes_per_s, latency_s, age_s, origin, up, reason}; latency is one way, age is that "
-        "of the last sample.",
+        "a list of {from, to, bandwidth_bytes_per_s, latency_s, age_s, origin, up, reason, error, latency_error_s}; "
+        "latency is one way, age is that of the last sample, error is the relative standard error of the bandwidth.",
     )
 )
 @common_options

@@ -95,13 +95,16 @@ def corrected_text(row: SpeedRow) -> str | None:
 
 def show_links(rows: Sequence[LinkRow]) -> None:
     """Print the table of `splitctl links`."""
-    table = plain_table("", ("from", "to", "state"), ("bandwidth", "one way", "age"), ("origin", "age"))
+    table = plain_table("", ("from", "to", "state"), ("bandwidth", "±", "one way", "age"), ("origin", "age", "±"))
     table.add_column("origin")
     for row in rows:
         state = "up" if row.up else "down" if row.latency_s is not None else "missing"
         rate = UNKNOWN if row.bandwidth_bytes_per_s is None else speed(row.bandwidth_bytes_per_s)
         spans = (UNKNOWN if span is None else time_span(span) for span in (row.latency_s, row.age_s))
-        table.add_row(row.from_, row.to, state, rate, *spans, row.origin if row.latency_s is not None else UNKNOWN)
+        error = UNKNOWN if row.error is None else f"{100 * row.error:.1f} %"
+        table.add_row(
+            row.from_, row.to, state, rate, error, *spans, row.origin if row.latency_s is not None else UNKNOWN
+        )
     out = console()
     out.print(table if rows else "no link to show: links appear when two agents are online")
     for row in rows:
