@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from edgesplit.control.figure_messages import Usage
@@ -15,6 +16,7 @@ from edgesplit.daemon.configuration_file import load_configuration
 from edgesplit.daemon.service_notification import Notifier
 from edgesplit.errors import InvalidConfiguration, InvalidInput
 from edgesplit.operations.goal_operations import LimitChange, SetWeights
+from edgesplit.operations.plan_operations import MeasuredShare
 from edgesplit.planning.goals import Goals, PinRule
 from edgesplit_controller.answering.plan_documents import measured_document
 from edgesplit_controller.configuration import ArtifactsSection, ControllerConfiguration, PlanningSection
@@ -98,6 +100,20 @@ def test_measured_figures_are_means_over_requests_and_as_trustworthy_as_their_we
     assert (measured.requests, measured.latency_s, measured.energy_j) == (4, 0.5, 2.5)
     assert (measured.device_energy_j, measured.energy_origin) == (2.0, "configured")
     assert measured_document([usage("edge", 2, 1.0)], "device").latency_s is None
+
+
+def test_measured_figures_say_where_a_requests_seconds_went_on_each_node() -> None:
+    device = msgspec.structs.replace(
+        usage("device", 4, 8.0), compute_s=2.0, coding_s=0.5, transmit_s=1.0, waiting_s=0.25, handling_s=0.125
+    )
+    idle = usage("edge", 0, 0.0)
+    (share,) = measured_document([device, idle], "device").per_node.items()
+    assert share == (
+        "device",
+        MeasuredShare(
+            requests=4, compute_s=0.375, coding_s=0.125, transmit_s=0.25, waiting_s=0.0625, handling_s=0.03125
+        ),
+    )
 
 
 def test_wrong_configuration_names_the_key() -> None:

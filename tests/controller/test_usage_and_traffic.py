@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,6 +56,17 @@ def test_a_message_delivered_again_adds_nothing_in_whatever_order() -> None:
         added = sums.add(said)
     assert added.requests == 0
     assert sums.of("m", 1)[0].requests == 9
+
+
+def test_every_part_of_a_requests_cost_is_summed_over_restarts() -> None:
+    sums = UsageSums()
+    first = msgspec.structs.replace(usage(2), coding_s=0.25, waiting_s=0.5, handling_s=0.125)
+    sums.add(first)
+    sums.add(msgspec.structs.replace(usage(1, since=2.0), coding_s=0.5, waiting_s=1.0, handling_s=0.25))
+    grown = sums.add(msgspec.structs.replace(first, requests=3, coding_s=0.75, waiting_s=0.5, handling_s=0.25))
+    assert (grown.coding_s, grown.waiting_s, grown.handling_s) == (0.5, 0.0, 0.125)
+    (total,) = sums.of("m", 1)
+    assert (total.coding_s, total.waiting_s, total.handling_s) == (1.25, 1.5, 0.5)
 
 
 def test_counters_of_an_agent_that_does_not_say_since_when_are_its_last_word() -> None:

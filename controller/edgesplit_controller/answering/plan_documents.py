@@ -18,6 +18,7 @@ from edgesplit.operations.plan_operations import (
     FallbackRow,
     MeasuredDocument,
     MeasuredNoise,
+    MeasuredShare,
     PlanDocument,
 )
 from edgesplit.planning.battery_allowance import BatteryAllowance
@@ -186,6 +187,20 @@ def measured_document(usage: Sequence[Usage], source: str) -> MeasuredDocument:
         energy_j=energy_j,
         device_energy_j=at_source.energy_j / at_source.requests,
         energy_origin=weakest(origins),
+        per_node={entry.node: _share(entry) for entry in usage if entry.requests > 0},
+    )
+
+
+def _share(entry: Usage) -> MeasuredShare:
+    """Means per request of one node."""
+    requests = entry.requests
+    return MeasuredShare(
+        requests=requests,
+        compute_s=max(entry.compute_s - entry.coding_s, 0.0) / requests,
+        coding_s=entry.coding_s / requests,
+        transmit_s=entry.transmit_s / requests,
+        waiting_s=entry.waiting_s / requests,
+        handling_s=entry.handling_s / requests,
     )
 
 

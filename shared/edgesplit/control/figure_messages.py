@@ -204,7 +204,11 @@ class Usage(Message, frozen=True, kw_only=True):
         transmit_energy_j: transmit_s times configured watts, for no sensor tells sending apart. [J]
         counted_since_unix_s: When these counters began; tells them from others of the same epoch, before the agent
             restarted or prepared it again. 0: not said. [s since the epoch]
-        coding_s: The part of compute_s that was spent on wire codecs; for people, no program of edgesplit reads it. [s]
+        coding_s: The part of compute_s that was spent on wire codecs. [s]
+        waiting_s: What components and tensors to be coded waited for the node's turn once they could begin, other work
+            running; not in compute_s. [s]
+        handling_s: What the event loop took for requests besides: from a component's end until its outputs are taken in,
+            of the next steps, of packing and of sending what goes at once. Reading what arrives is not in it. [s]
     """
 
     node: str
@@ -222,6 +226,8 @@ class Usage(Message, frozen=True, kw_only=True):
     transmit_energy_j: float = 0.0
     counted_since_unix_s: float = 0.0
     coding_s: float = 0.0
+    waiting_s: float = 0.0
+    handling_s: float = 0.0
 
 
 USAGE = Topic(

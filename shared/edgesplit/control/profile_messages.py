@@ -26,6 +26,7 @@ __all__ = [
     "CalibrationGraph",
     "CalibrationPlan",
     "CodecTimes",
+    "CodingTiming",
     "ComponentTiming",
     "ExecutionProfile",
     "LiveTimings",
@@ -283,6 +284,8 @@ class ComponentTiming(Message, frozen=True, kw_only=True):
         number: Of the last run among all that this agent counted: later runs have higher ones, whatever the clock was set
             to. 0 from an agent that does not count.
         ended_ago_s: Since the last run when this was said. [s]
+        samples: What each run since the message before took, the last 16 at most, latest last; outliers are among
+            them. A message with the same `number` is the same runs again. [s]
     """
 
     graph: str
@@ -293,6 +296,29 @@ class ComponentTiming(Message, frozen=True, kw_only=True):
     runs: int
     last_run_unix_s: float
     number: int = 0
+    ended_ago_s: float = 0.0
+    samples: tuple[float, ...] = ()
+
+
+class CodingTiming(Message, frozen=True, kw_only=True):
+    """How long coding or restoring one tensor took on a node, each time since the message before; other sizes apart.
+
+    Attributes:
+        tensor: Its name.
+        codec: Name of the wire codec.
+        direction: What was done.
+        nbytes: Of the tensor before coding. [B]
+        samples: Seconds of each, the last 16 at most, latest last; waiting for the worker not included. [s]
+        number: Of the last one, as of `ComponentTiming`, in the same order.
+        ended_ago_s: Since the last one when this was said. [s]
+    """
+
+    tensor: str
+    codec: str
+    direction: Literal["encode", "decode"]
+    nbytes: int
+    samples: tuple[float, ...]
+    number: int
     ended_ago_s: float = 0.0
 
 
@@ -305,6 +331,7 @@ class WholeTiming(Message, frozen=True, kw_only=True):
         runs: What it is the mean of the middle half of.
         at_unix_s: On the node's clock; for people. [s since the epoch]
         number: As of `ComponentTiming`, in the same order.
+        samples: What each of those runs took, the last 16 at most. [s]
     """
 
     sha256: str
@@ -312,6 +339,7 @@ class WholeTiming(Message, frozen=True, kw_only=True):
     runs: int
     at_unix_s: float
     number: int = 0
+    samples: tuple[float, ...] = ()
 
 
 class LiveTimings(Message, frozen=True, kw_only=True):
@@ -324,6 +352,7 @@ class LiveTimings(Message, frozen=True, kw_only=True):
         at_unix_s: When this was said, on the node's clock. [s since the epoch]
         components: Of the epochs that the node holds, those that ran often enough; by digest.
         whole: None while the model was not timed again.
+        codings: Tensors that were coded or restored for requests since the message before.
     """
 
     node: str
@@ -332,6 +361,7 @@ class LiveTimings(Message, frozen=True, kw_only=True):
     at_unix_s: float
     components: tuple[ComponentTiming, ...] = ()
     whole: WholeTiming | None = None
+    codings: tuple[CodingTiming, ...] = ()
 
 
 LIVE_TIMINGS = Topic(

@@ -27,6 +27,7 @@ __all__ = [
     "FallbackRow",
     "MeasuredDocument",
     "MeasuredNoise",
+    "MeasuredShare",
     "PlanDocument",
     "PlanOperation",
     "ShowPlan",
@@ -162,6 +163,26 @@ class MeasuredNoise(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
 
 
+class MeasuredShare(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the seconds of a request went on one node of the epoch, as means per request; what nodes do at once adds up.
+
+    Attributes:
+        requests: How many the means stand on.
+        compute_s: Of running components, coding not included. [s]
+        coding_s: Of coding and restoring tensors. [s]
+        transmit_s: Of sending. [s]
+        waiting_s: What components and codings waited for the node's turn. [s]
+        handling_s: Of the node's event loop, as far as it counts it: handing over, packing, sending at once. [s]
+    """
+
+    requests: int
+    compute_s: float
+    coding_s: float
+    transmit_s: float
+    waiting_s: float
+    handling_s: float
+
+
 class MeasuredDocument(msgspec.Struct, frozen=True, kw_only=True):
     """What serving the epoch cost so far; means per request, None until there was one.
 
@@ -173,6 +194,7 @@ class MeasuredDocument(msgspec.Struct, frozen=True, kw_only=True):
         device_energy_j: Mean, of the source. [J]
         energy_origin: `measured` only where every node's watts were.
         noise: Of requests that were checked against the float model.
+        per_node: Node to where the seconds of a request went there; without nodes that served none yet.
     """
 
     requests: int
@@ -182,6 +204,7 @@ class MeasuredDocument(msgspec.Struct, frozen=True, kw_only=True):
     device_energy_j: float | None
     energy_origin: str | None
     noise: MeasuredNoise = MeasuredNoise()
+    per_node: dict[str, MeasuredShare] = {}
 
 
 class DeclinedDocument(msgspec.Struct, frozen=True, kw_only=True):
