@@ -18,6 +18,7 @@ __all__ = [
     "LATENCY_FLOOR_S",
     "LATENCY_REPORTED_FLOOR_S",
     "MEMORY_REPORTED_CHANGE",
+    "OWN_TIME_CHANGE",
     "PLANNED_LINK_SHARE",
     "PLANNED_POWER_CHANGE",
     "PREDICTION_CHANGE",
@@ -40,6 +41,8 @@ RATE_CHANGE = 0.25
 """Of a link's rate: no noise once several samples in a row show it and agree. [1]"""
 LARGE_RATE_CHANGE = 0.4
 """Of a link's rate: two such samples are enough; a smaller one takes three (a busy machine makes some). [1]"""
+OWN_TIME_CHANGE = 0.05
+"""Of what an emulated node's work takes the machine itself: no noise once a few runs in a row lie beyond all before. [1]"""
 RETIMING_CHANGE = 0.15
 """Of a model's time against its profile: in doubt, and timed again soon. [1]"""
 

@@ -162,6 +162,7 @@ class Bench:
     peers: Peers
     publisher: Publisher
     usage: UsageBook
+    timings: TimingBook
 
     async def until_serving(self, epoch: int) -> None:
         """Wait."""
@@ -173,18 +174,19 @@ async def bench() -> AsyncIterator[Bench]:
     """A device's."""
     preparer, worker, peers, publisher = Preparer(), Worker(), Peers(), Publisher()
     usage = UsageBook("device", Power(1.0, 1.0, "configured", "constant"))
+    timings = TimingBook("device", "i", BackgroundWork())
     engine = Engine(
         AgentMachine("device"),
         instance="i",
         preparer=preparer,
         worker=worker,
         counters=ServingCounters(usage, PrometheusMetrics("device", "1")),
-        timings=TimingBook("device", "i", BackgroundWork()),
+        timings=timings,
         coder=Coder(worker, RuntimeOptions),
         shadower=ShadowRunner(worker),
     )
     engine.peers, engine.publisher = peers, publisher
-    yield Bench(engine, preparer, peers, publisher, usage)
+    yield Bench(engine, preparer, peers, publisher, usage, timings)
     await engine.close()
     await worker.close()
 
@@ -229,6 +231,25 @@ async def test_a_coded_tensor_is_coded_once_and_counts_as_compute(bench: Bench) 
     await client
     (usage,) = [usage for usage in bench.usage.take_changed() if usage.epoch == 2]
     assert 0 < usage.coding_s < usage.compute_s
+
+
+async def test_what_coding_took_is_said_in_both_directions_from_the_second_request_on(bench: Bench) -> None:
+    bench.engine.feed(PeerUp("edge"))
+    bench.engine.feed(DesiredChanged("m", desired("device", device_part(2, codec="int8"), serve=2)))
+    await bench.until_serving(2)
+    for number in range(3):
+        bench.peers.sent.clear()
+        client = asyncio.create_task(bench.engine.infer("m", {"x": X}, None))
+        await until(lambda: bench.peers.sent)
+        key = ExecutionKey("m", 2, f"i-{number + 1}")
+        back = pack_tensor("b", X, "fp16")
+        bench.engine.feed(TensorsArrived("edge", key, await bench.engine.decode(key, (back.head,), (back.payload,))))
+        await client
+    (timings,) = bench.timings.take_changed()
+    said = [(coding.tensor, coding.codec, coding.direction, coding.nbytes) for coding in timings.codings]
+    assert said == [("a", "int8", "encode", X.nbytes), ("b", "fp16", "decode", X.nbytes)]
+    assert [len(coding.samples) for coding in timings.codings] == [2, 2]
+    assert all(seconds > 0 for coding in timings.codings for seconds in coding.samples)
 
 
 async def test_a_codec_that_is_unknown_here_fails_the_epoch_and_not_its_requests(bench: Bench) -> None:

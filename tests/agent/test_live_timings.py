@@ -18,9 +18,11 @@ from edgesplit.control.profile_messages import ExecutionProfile, LiveTimings, Mo
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.artifacts.cache import BlobCache
 from edgesplit_agent.compute.background_work import BackgroundWork
+from edgesplit_agent.compute.coding import CodingKind, CodingTurn
+from edgesplit_agent.compute.recent_runs import middle_mean
 from edgesplit_agent.compute.session_pool import RuntimeOptions
 from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
-from edgesplit_agent.profiling.live_timings import TimingBook, middle_mean
+from edgesplit_agent.profiling.live_timings import MOST_CODINGS, TimingBook
 from edgesplit_agent.profiling.retiming import BURSTS, RUNS, SAVED_S, SHARE, Budget, Retimed, Retimer, is_due
 from tests.agent.graphs import Blobs, local_part
 from tests.waiting import let_others_run, until
@@ -125,6 +127,75 @@ def test_of_long_runs_as_many_count_as_took_the_window(bench: Bench) -> None:
     (timing,) = bench.said().components
     assert timing.recent_s == pytest.approx(2.4)
     assert timing.runs == 1
+
+
+def test_every_run_is_said_once_outliers_too_and_the_last_few_where_there_are_many(bench: Bench) -> None:
+    bench.run(9.0, 0.02, 0.02)
+    assert bench.said().components == ()
+    bench.run(0.5)
+    (first,) = bench.said().components
+    assert first.samples == (0.02, 0.02, 0.5)
+    bench.run(*[0.01 * number for number in range(1, 41)])
+    (second,) = bench.said().components
+    assert second.samples == pytest.approx([0.01 * number for number in range(25, 41)])
+    assert second.number > first.number
+    bench.book.timed_again("m", "sha", [0.1, 0.3, 0.1])
+    message = bench.said()
+    assert (message.components[0].samples, message.components[0].number) == ((), second.number)
+    assert message.whole is not None
+    assert message.whole.samples == (0.1, 0.3, 0.1)
+
+
+def code(bench: Bench, *seconds: float, tensor: str = "x", epoch: int = 1, nbytes: int = 64) -> None:
+    """Code a tensor of an epoch, again and again."""
+    for value in seconds:
+        began_s = bench.time.now_s
+        bench.time.now_s += 0.1
+        kind = CodingKind(tensor, "int8", "encode", nbytes)
+        bench.book.coded("m", epoch, CodingTurn(value, 0.0, began_s, ((kind, value),)))
+
+
+def test_codings_are_said_once_each_kind_apart_from_the_second_on(bench: Bench) -> None:
+    code(bench, 9.0, 0.25, 0.5)
+    code(bench, 9.0, 0.125, nbytes=32)
+    bench.time.now_s += 3.0
+    smaller, larger = bench.said().codings
+    assert (larger.tensor, larger.codec, larger.direction, larger.nbytes) == ("x", "int8", "encode", 64)
+    assert (larger.samples, smaller.samples) == ((0.25, 0.5), (0.125,))
+    assert smaller.number > larger.number > 0
+    assert smaller.ended_ago_s == pytest.approx(3.0)
+    assert bench.book.take_changed() == []
+    code(bench, *[0.25] * 40)
+    (again,) = bench.said().codings
+    assert len(again.samples) == 16
+    assert again.number > smaller.number
+
+
+def test_codings_beside_background_work_of_strangers_and_of_released_epochs_are_not_said(bench: Bench) -> None:
+    code(bench, 9.0)
+    with bench.background_work.under_way():
+        code(bench, 0.5)
+    bench.time.now_s += 0.1
+    code(bench, 0.5, 0.5, tensor="nobody's")
+    code(bench, 0.5, 0.5, epoch=7)
+    assert bench.book.take_changed() == []
+    code(bench, 0.25)
+    bench.book.begin("m", part(2))
+    code(bench, 9.0, epoch=2)
+    (timing,) = bench.said().codings
+    assert timing.samples == (0.25,)
+    code(bench, 0.25)
+    bench.book.reset()
+    assert bench.said().codings == ()
+    bench.book.forget("m", 1)
+    code(bench, 0.25)
+    assert bench.book.take_changed() == []
+
+
+def test_as_many_kinds_of_coding_are_said_as_a_message_has_room_for(bench: Bench) -> None:
+    for nbytes in range(1, 2 * MOST_CODINGS):
+        code(bench, 0.25, 0.25, nbytes=nbytes)
+    assert len(bench.said().codings) == MOST_CODINGS
 
 
 def test_runs_beside_the_agents_background_work_do_not_count(bench: Bench) -> None:

@@ -15,6 +15,7 @@ from edgesplit.control.component_messages import GraphRef
 from edgesplit.errors import ArtifactMissing, PreparationFailed
 from edgesplit_agent.artifacts.cache import BlobCache
 from edgesplit_agent.compute import session_pool
+from edgesplit_agent.compute.recent_runs import RecentRuns
 from edgesplit_agent.compute.runtime import open_session
 from edgesplit_agent.compute.session_pool import RuntimeOptions, SessionPool
 from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
@@ -80,6 +81,26 @@ async def test_emulated_slowness_counts_as_compute(pool: SessionPool, blobs: Blo
     plain_s = min(components[0].run({"x": X}).compute_s for _ in range(20))
     pool.set_slow_down(1000.0)
     assert components[0].run({"x": X}).compute_s > 100 * plain_s
+
+
+async def test_the_same_component_of_two_epochs_is_slowed_by_the_runs_of_both(
+    pool: SessionPool, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[RecentRuns] = []
+
+    def noting(
+        work: Callable[[], Any], _options: RuntimeOptions, *, single_threaded: bool, recent: RecentRuns
+    ) -> tuple[Any, float, float]:
+        assert single_threaded
+        asked.append(recent)
+        return work(), 0.0, 0.0
+
+    monkeypatch.setattr(session_pool, "slowed", noting)
+    for epoch, factor in ((1, 3.0), (2, 3.0), (3, 4.0)):
+        (await pool.prepare(local_part(epoch, blobs.affine("x", "y", factor)).components))[0].run({"x": X})
+    first, same, other = asked
+    assert first is same
+    assert first is not other
 
 
 async def test_a_graph_that_is_none_fails_with_a_sentence(pool: SessionPool, blobs: Blobs) -> None:

@@ -7,29 +7,69 @@ compute. A tensor is coded once, however many nodes get it. Not here: the codecs
 
 from __future__ import annotations
 
+import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal, NamedTuple, TypeVar
 
 from edgesplit.wire.frames import PackedTensor, pack_tensor, unpack_tensors
 from edgesplit.wire.headers import TensorHead
 from edgesplit.wire.tensors import Array
+from edgesplit_agent.compute.recent_runs import RecentRuns
 from edgesplit_agent.compute.session_pool import RuntimeOptions, slowed
 from edgesplit_agent.compute.worker import Worker
 
-__all__ = ["Coded", "Coder"]
+__all__ = ["Coded", "Coder", "CodingKind", "CodingTurn"]
 
 T = TypeVar("T")
 INLINE_BYTES = 1 << 14
 """Less than this takes less time to code than to hand to another thread. [B]"""
+REMEMBERED = 256
+"""Kinds of coding whose recent runs are known; an emulated node's models have some dozens."""
+
+
+class CodingKind(NamedTuple):
+    """Codings that cost the same.
+
+    Attributes:
+        tensor: Name of the tensor.
+        codec: Of the wire, as the plan names it.
+        direction: What is done.
+        nbytes: Of the tensor before coding. [B]
+    """
+
+    tensor: str
+    codec: str
+    direction: Literal["encode", "decode"]
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class CodingTurn:
+    """What one turn of coding cost.
+
+    Attributes:
+        seconds: By the wall clock, emulated slowness included. [s]
+        waited_s: Before that, for other work of the node; 0 where there was none. [s]
+        began_s: When the turn began, on the coder's clock. [s]
+        runs: Each tensor that was coded or restored, with its seconds on the clock that profiles are taken with; without
+            those that travel as they are. [s]
+    """
+
+    seconds: float
+    waited_s: float
+    began_s: float
+    runs: tuple[tuple[CodingKind, float], ...]
 
 
 @dataclass(frozen=True)
 class Coded:
-    """What came of coding, and its seconds by the wall clock, emulated slowness included. [s]"""
+    """What came of coding, and what it cost."""
 
     tensor: PackedTensor
-    seconds: float
+    turn: CodingTurn
 
 
 class Coder:
@@ -38,11 +78,17 @@ class Coder:
     Args:
         worker: Of the node's computations.
         options: Of the runtime as they are now.
+        clock: Monotonic. [s]
     """
 
-    def __init__(self, worker: Worker, options: Callable[[], RuntimeOptions]) -> None:
+    def __init__(
+        self, worker: Worker, options: Callable[[], RuntimeOptions], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._worker = worker
         self._options = options
+        self._clock = clock
+        self._recent: OrderedDict[tuple[str, CodingKind], RecentRuns] = OrderedDict()
+        self._unasked = RecentRuns()
 
     async def encode(self, name: str, array: Array, codec: str, *, priority: int, share: str = "") -> Coded:
         """Code one tensor.
@@ -57,30 +103,62 @@ class Coder:
         Raises:
             InvalidInput: The codec cannot be run here.
         """
-        tensor, seconds = await self._in_turn(lambda: pack_tensor(name, array, codec), array.nbytes, priority, share)
-        return Coded(tensor, seconds)
+        kind = CodingKind(name, codec, "encode", array.nbytes)
+        (packed,), turn = await self._in_turn([(kind, lambda: pack_tensor(name, array, codec))], priority, share)
+        return Coded(packed, turn if packed.head.codec == codec else replace(turn, runs=()))
 
     async def decode(
         self, heads: Sequence[TensorHead], payloads: Sequence[Array], *, priority: int, share: str = ""
-    ) -> tuple[dict[str, Array], float]:
+    ) -> tuple[dict[str, Array], CodingTurn]:
         """Restore the tensors of a frame.
 
         Returns:
-            The tensors, and the seconds it took. [s]
+            The tensors, and what it cost.
 
         Raises:
             FrameMalformed: A payload is senseless.
         """
-        nbytes = sum(head.decoded_bytes for head in heads)
-        return await self._in_turn(lambda: unpack_tensors(heads, payloads), nbytes, priority, share)
+        turns = [
+            (
+                CodingKind(head.name, head.codec, "decode", head.decoded_bytes),
+                partial(unpack_tensors, [head], [payload]),
+            )
+            for head, payload in zip(heads, payloads, strict=True)
+        ]
+        restored, turn = await self._in_turn(turns, priority, share)
+        return {name: array for tensors in restored for name, array in tensors.items()}, turn
 
-    async def _in_turn(self, work: Callable[[], T], nbytes: int, priority: int, share: str) -> tuple[T, float]:
-        options = self._options()
+    async def _in_turn(
+        self, works: Sequence[tuple[CodingKind, Callable[[], T]]], priority: int, share: str
+    ) -> tuple[list[T], CodingTurn]:
+        options, asked_s, queues = self._options(), self._clock(), self._worker.busy
 
-        def run() -> tuple[T, float]:
-            done, seconds, _ = slowed(work, options, single_threaded=True)
-            return done, seconds
+        def run() -> tuple[list[T], CodingTurn]:
+            began_s = self._clock()
+            done: list[T] = []
+            runs: list[tuple[CodingKind, float]] = []
+            together_s = 0.0
+            for kind, work in works:
+                recent = self._recent_of(kind, share, options)
+                result, seconds, as_profiled_s = slowed(work, options, single_threaded=True, recent=recent)
+                done.append(result)
+                together_s += seconds
+                if kind.codec != "raw":
+                    runs.append((kind, as_profiled_s))
+            return done, CodingTurn(together_s, began_s - asked_s if queues else 0.0, began_s, tuple(runs))
 
-        if nbytes <= INLINE_BYTES and options.slow_down <= 1.0:
+        if sum(kind.nbytes for kind, _ in works) <= INLINE_BYTES and options.slow_down <= 1.0:
             return run()
         return await self._worker.run(run, priority=priority, share=share)
+
+    def _recent_of(self, kind: CodingKind, share: str, options: RuntimeOptions) -> RecentRuns:
+        """Recent runs of a kind of coding; only an emulated node asks them, and a stranger's are not remembered."""
+        if options.slow_down <= 1.0:
+            return self._unasked
+        if not share:
+            return RecentRuns()
+        recent = self._recent.setdefault((share, kind), RecentRuns())
+        self._recent.move_to_end((share, kind))
+        if len(self._recent) > REMEMBERED:
+            self._recent.popitem(last=False)
+        return recent

@@ -17,7 +17,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -28,6 +28,7 @@ from edgesplit.errors import RuntimeStarved, first_line
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.compute.background_work import BackgroundWork
 from edgesplit_agent.compute.prepacking.packed_graphs import PackedGraphs
+from edgesplit_agent.compute.recent_runs import RecentRuns
 from edgesplit_agent.compute.runtime import (
     RuntimeOptions,
     give_memory_back,
@@ -95,13 +96,27 @@ def sizes_of(*graphs: GraphRef) -> dict[str, int]:
     }
 
 
-def slowed(work: Callable[[], T], options: RuntimeOptions, *, single_threaded: bool) -> tuple[T, float, float]:
-    """Do a piece of work as slowly as emulation wants.
+def slowed(
+    work: Callable[[], T], options: RuntimeOptions, *, single_threaded: bool, recent: RecentRuns
+) -> tuple[T, float, float]:
+    """Do a piece of work as slowly as emulation wants: its own time, and `slow_down - 1` times what it typically takes.
+
+    What is multiplied is the mean of its recent runs and not each run, so that a run's deviation counts once, as on the
+    slower node that is played; multiplied, what disturbs this machine for a millisecond would disturb that node for
+    many. A lasting change of this machine's speed is in that mean, in full, after three runs.
+
+    Agents on one machine share its cores. Of a single thread only its own work counts, and the wait for a core that
+    another node's work has passes unseen as long as it is shorter than the slowness that is added, and so does a
+    processor quota: nodes are played as if each had the machine to itself. What they share besides is not taken out:
+    caches, memory bandwidth and the clock rate of busy cores slow the work itself down, the more so the more nodes
+    compute at once, while profiles are taken one node at a time (`profiling/machine_lock.py`). With several threads, and
+    by the wall clock at a slowness of 1, waiting for a core is computing.
 
     Args:
         work: Blocking.
         options: Slowness and clock.
         single_threaded: Whether all of it happens in the calling thread.
+        recent: Of the same work; takes this run.
 
     Returns:
         What it gave; its seconds by the wall clock; the same on the clock that profiles are taken with. Emulated
@@ -110,13 +125,14 @@ def slowed(work: Callable[[], T], options: RuntimeOptions, *, single_threaded: b
     started, busy = time.perf_counter(), time.thread_time()
     done = work()
     seconds, busy_s = time.perf_counter() - started, time.thread_time() - busy
-    # What is slowed down is the work itself: time spent waiting for a core that emulated nodes on one machine share
-    # would be multiplied otherwise.
-    slowed_s = options.slow_down * (busy_s if single_threaded else seconds)
+    own_s = busy_s if single_threaded else seconds
+    lasts_s = own_s
     if options.slow_down > 1.0:
-        time.sleep(min(max(slowed_s - seconds, 0.0), MAX_SLEEP_S))
+        lasts_s += (options.slow_down - 1.0) * recent.typical_s(own_s)
+        recent.add(own_s)
+        time.sleep(min(max(lasts_s - seconds, 0.0), MAX_SLEEP_S))
         seconds = time.perf_counter() - started
-    return done, seconds, slowed_s if options.clock is time.thread_time else seconds
+    return done, seconds, lasts_s if options.clock is time.thread_time else seconds
 
 
 class LoadedComponent:
@@ -126,10 +142,18 @@ class LoadedComponent:
         session: onnxruntime's.
         outputs: Names in order.
         options: Slowness and clock of the run.
+        recent: Runs of the session, whoever shares it.
     """
 
-    def __init__(self, session: Any, outputs: Sequence[str], options: RuntimeOptions | None = None) -> None:
+    def __init__(
+        self,
+        session: Any,
+        outputs: Sequence[str],
+        options: RuntimeOptions | None = None,
+        recent: RecentRuns | None = None,
+    ) -> None:
         self._session = session
+        self._recent = recent or RecentRuns()
         self._outputs = list(outputs)
         self._last_s = (math.inf, math.inf)
         self.options = options or RuntimeOptions()
@@ -145,6 +169,7 @@ class LoadedComponent:
             lambda: self._session.run(self._outputs, dict(arrays)),
             self.options,
             single_threaded=self.options.threads == 1,
+            recent=self._recent,
         )
         self._last_s = (self._last_s[1], seconds)
         return Computed(dict(zip(self._outputs, outputs, strict=True)), seconds, as_profiled_s)
@@ -194,11 +219,12 @@ class BlobFolder(Protocol):
 
 @dataclass
 class _Shared:
-    """A session, how many use it, and the blobs it keeps in the cache."""
+    """A session, how many use it, the blobs it keeps in the cache, and its runs."""
 
     session: asyncio.Future[Any]
     users: int = 0
     held: frozenset[str] = frozenset()
+    recent: RecentRuns = field(default_factory=RecentRuns)
 
 
 class SessionPool:
@@ -237,9 +263,9 @@ class SessionPool:
         try:
             for component in wanted:
                 taken.append(component.graph)
-                session = await self._session(component)
+                session, recent = await self._session(component)
                 names = [output.name for output in component.outputs]
-                ready = LoadedComponent(session, names, self.options)
+                ready = LoadedComponent(session, names, self.options, recent)
                 self._components.add(ready)
                 components[component.component] = ready
         except BaseException:
@@ -271,14 +297,14 @@ class SessionPool:
         for executor in (self._opener, self._background):
             executor.shutdown(wait=False)
 
-    async def _session(self, component: ComponentSpec) -> Any:
+    async def _session(self, component: ComponentSpec) -> tuple[Any, RecentRuns]:
         digest = component.graph.digest
         shared = self._shared.get(digest)
         if shared is None:
             shared = self._shared[digest] = _Shared(asyncio.get_running_loop().create_future())
             shared.session = asyncio.ensure_future(self._build(component, shared))
         shared.users += 1
-        return await asyncio.shield(shared.session)
+        return await asyncio.shield(shared.session), shared.recent
 
     async def _build(self, component: ComponentSpec, shared: _Shared) -> Any:
         loop = asyncio.get_running_loop()

@@ -70,6 +70,11 @@ class Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
+    @property
+    def busy(self) -> bool:
+        """Whether a job runs or waits, as far as can be told without waiting for the thread."""
+        return self._yielding is not None or bool(self._queue)
+
     def submit(self, job: Job, share: str | None = BACKGROUND) -> None:
         """Have a job run; one that is brief may be done when this returns.
 

@@ -1,8 +1,9 @@
-"""Live timings: what served components really took on this node, lately.
+"""Live timings: what served components and their tensors' coding really took on this node, lately.
 
-Owns: the last runs of every component and what is said of them (`LiveTimings`). Its rule: only facts; whether a node
-became slower is the controller's to decide. Single outliers, a component's first run and runs beside the agent's own
-preparing or profiling do not count. Not here: running (`compute/session_pool.py`), timing a whole model again (`retiming.py`).
+Owns: the last runs of every component, the last codings of every tensor, and what is said of them (`LiveTimings`). Its
+rule: only facts; whether a node became slower is the controller's to decide. Every run is said once, as a sample; a
+component's first run, a tensor's first coding, and what ran beside the agent's own preparing or profiling do not count.
+Not here: running (`compute/session_pool.py`), coding (`compute/coding.py`), timing a whole model again (`retiming.py`).
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from dataclasses import dataclass, field
 
 from edgesplit.control.component_messages import ComponentSpec
 from edgesplit.control.plan_messages import EpochSpec
-from edgesplit.control.profile_messages import ComponentTiming, LiveTimings, WholeTiming
+from edgesplit.control.profile_messages import CodingTiming, ComponentTiming, LiveTimings, WholeTiming
 from edgesplit_agent.compute.background_work import BackgroundWork
+from edgesplit_agent.compute.coding import CodingKind, CodingTurn
+from edgesplit_agent.compute.recent_runs import middle_mean
 
-__all__ = ["TimingBook", "middle_mean"]
+__all__ = ["TimingBook"]
 
 WINDOW_S = 2.0
 """Runs that ended this long before the last one are recent: a change shows within it. [s]"""
@@ -27,6 +30,10 @@ ENOUGH_RUNS = 5
 LEAST_RUNS = 3
 """Of fewer runs nothing is said, unless together they took that long: a long run is a mean by itself."""
 KEPT_RUNS = 64
+SAMPLES = 16
+"""A message has at most so many of one component or coding, the latest."""
+MOST_CODINGS = 64
+"""Kinds of coding that one message speaks of; plans code a few dozen tensors."""
 
 
 @dataclass
@@ -37,12 +44,14 @@ class _Runs:
         ended: When each ended [s] and what it took [s], oldest first.
         last: Epoch and component of the last one.
         number: Of the last one, among all runs that are counted.
+        samples: What each took since the message before. [s]
     """
 
     last: tuple[int, ComponentSpec]
     ended: deque[tuple[float, float]] = field(default_factory=lambda: deque[tuple[float, float]](maxlen=KEPT_RUNS))
     last_unix_s: float = 0.0
     number: int = 0
+    samples: deque[float] = field(default_factory=lambda: deque[float](maxlen=SAMPLES))
 
     def recent(self) -> list[float]:
         """Seconds of the recent runs; empty where they say nothing yet. [s]"""
@@ -56,6 +65,21 @@ class _Runs:
 
 
 @dataclass
+class _Codings:
+    """Of one kind, since the message before.
+
+    Attributes:
+        samples: What each took. [s]
+        number: Of the last one, in one order with runs.
+        ended_s: When that was, about. [s]
+    """
+
+    samples: deque[float] = field(default_factory=lambda: deque[float](maxlen=SAMPLES))
+    number: int = 0
+    ended_s: float = 0.0
+
+
+@dataclass
 class _TimedModel:
     """What is known of one model.
 
@@ -63,11 +87,16 @@ class _TimedModel:
         epochs: Held epoch to its components, by number.
         fresh: Components (epoch, number) that did not run since they were prepared.
         runs: By digest of the graph.
+        tensors: Held epoch to its tensors' names: no other's coding is told.
+        met: Epoch and kind of what was coded before.
     """
 
     epochs: dict[int, dict[int, ComponentSpec]] = field(default_factory=dict[int, dict[int, ComponentSpec]])
     fresh: set[tuple[int, int]] = field(default_factory=set[tuple[int, int]])
     runs: dict[str, _Runs] = field(default_factory=dict[str, _Runs])
+    tensors: dict[int, frozenset[str]] = field(default_factory=dict[int, frozenset[str]])
+    met: set[tuple[int, CodingKind]] = field(default_factory=set[tuple[int, CodingKind]])
+    codings: dict[CodingKind, _Codings] = field(default_factory=dict[CodingKind, _Codings])
     whole: WholeTiming | None = None
     ran_s: float = float("-inf")
 
@@ -106,6 +135,7 @@ class TimingBook:
         known = self._models.setdefault(model, _TimedModel())
         known.epochs[spec.epoch] = {part.component: part for part in spec.components}
         known.fresh |= {(spec.epoch, part.component) for part in spec.components}
+        known.tensors[spec.epoch] = _tensors(spec)
 
     def forget(self, model: str, epoch: int) -> None:
         """An epoch was released; graphs that no other holds are forgotten."""
@@ -113,6 +143,8 @@ class TimingBook:
         if known is None or known.epochs.pop(epoch, None) is None:
             return
         known.fresh = {key for key in known.fresh if key[0] != epoch}
+        known.met = {key for key in known.met if key[0] != epoch}
+        del known.tensors[epoch]
         held = {part.graph.digest for parts in known.epochs.values() for part in parts.values()}
         for digest in known.runs.keys() - held:
             del known.runs[digest]
@@ -137,7 +169,26 @@ class TimingBook:
         runs.last = epoch, spec
         runs.last_unix_s, runs.number = self._wall_clock(), next(self._numbers)
         runs.ended.append((self._clock(), seconds))
+        runs.samples.append(seconds)
         self._changed.add(model)
+
+    def coded(self, model: str, epoch: int, turn: CodingTurn) -> None:
+        """Tensors of an epoch were coded or restored."""
+        known = self._models.get(model)
+        if known is None or not turn.runs or self._background_work.since(turn.began_s):
+            return
+        tensors = known.tensors.get(epoch, frozenset())
+        for kind, seconds in turn.runs:
+            if (epoch, kind) in known.met:
+                codings = known.codings.get(kind)
+                if codings is None and len(known.codings) < MOST_CODINGS:
+                    codings = known.codings[kind] = _Codings()
+                if codings is not None:
+                    codings.samples.append(seconds)
+                    codings.number, codings.ended_s = next(self._numbers), self._clock()
+                    self._changed.add(model)
+            elif kind.tensor in tensors and len(known.met) < MOST_CODINGS * len(known.tensors):
+                known.met.add((epoch, kind))
 
     def last_run_s(self, model: str) -> float:
         """When a component of a model last ended, on this book's clock; minus infinity before. [s]"""
@@ -153,6 +204,7 @@ class TimingBook:
             runs=len(seconds),
             at_unix_s=self._wall_clock(),
             number=next(self._numbers),
+            samples=tuple(seconds)[-SAMPLES:],
         )
         self._changed.add(model)
 
@@ -160,6 +212,7 @@ class TimingBook:
         """What was measured no longer holds: the profile was restated."""
         for model, known in self._models.items():
             known.runs.clear()
+            known.codings.clear()
             known.whole = None
             self._changed.add(model)
 
@@ -174,38 +227,51 @@ class TimingBook:
         return [self._message(model, self._models[model]) for model in changed]
 
     def _message(self, model: str, known: _TimedModel) -> LiveTimings:
-        timings = tuple(
-            ComponentTiming(
-                graph=digest,
-                epoch=runs.last[0],
-                component=runs.last[1].component,
-                predicted_s=runs.last[1].predicted_s,
-                recent_s=middle_mean(recent),
-                runs=len(recent),
-                last_run_unix_s=runs.last_unix_s,
-                number=runs.number,
-                ended_ago_s=max(self._clock() - runs.ended[-1][0], 0.0),
-            )
-            for digest, runs in sorted(known.runs.items())
-            if (recent := runs.recent())
-        )
+        """What is known of a model; samples are handed out once."""
+        parts = [
+            self._part(digest, runs, recent) for digest, runs in sorted(known.runs.items()) if (recent := runs.recent())
+        ]
+        codings = tuple(self._coding(kind, codings) for kind, codings in sorted(known.codings.items()))
+        known.codings.clear()
         return LiveTimings(
             node=self._node,
             instance=self._instance,
             model=model,
             at_unix_s=self._wall_clock(),
-            components=timings,
+            components=tuple(parts),
             whole=known.whole,
+            codings=codings,
+        )
+
+    def _part(self, digest: str, runs: _Runs, recent: Sequence[float]) -> ComponentTiming:
+        samples = tuple(runs.samples)
+        runs.samples.clear()
+        return ComponentTiming(
+            graph=digest,
+            epoch=runs.last[0],
+            component=runs.last[1].component,
+            predicted_s=runs.last[1].predicted_s,
+            recent_s=middle_mean(recent),
+            runs=len(recent),
+            last_run_unix_s=runs.last_unix_s,
+            number=runs.number,
+            ended_ago_s=max(self._clock() - runs.ended[-1][0], 0.0),
+            samples=samples,
+        )
+
+    def _coding(self, kind: CodingKind, codings: _Codings) -> CodingTiming:
+        return CodingTiming(
+            tensor=kind.tensor,
+            codec=kind.codec,
+            direction=kind.direction,
+            nbytes=kind.nbytes,
+            samples=tuple(codings.samples),
+            number=codings.number,
+            ended_ago_s=max(self._clock() - codings.ended_s, 0.0),
         )
 
 
-def middle_mean(seconds: Sequence[float]) -> float:
-    """Mean of the middle half: an outlier does not count, and means of parts add up as the parts do. [s]
-
-    A run under a processor quota takes one of a few times, depending on where in the quota's period it begins; a
-    median would jump between them.
-    """
-    ordered = sorted(seconds)
-    cut = max(len(ordered) // 4, 1) if len(ordered) >= LEAST_RUNS else 0
-    middle = ordered[cut : len(ordered) - cut]
-    return sum(middle) / len(middle)
+def _tensors(spec: EpochSpec) -> frozenset[str]:
+    """Names of all tensors that an epoch has on this node."""
+    of_parts = (tensor.name for part in spec.components for tensor in (*part.inputs, *part.outputs))
+    return frozenset((*of_parts, *(route.tensor for route in spec.input_routes), *spec.outputs))

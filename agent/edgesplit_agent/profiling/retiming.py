@@ -23,9 +23,10 @@ from edgesplit.significance import RETIMING_CHANGE, differs
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.artifacts.cache import BlobCache
 from edgesplit_agent.compute.background_work import BackgroundWork
+from edgesplit_agent.compute.recent_runs import middle_mean
 from edgesplit_agent.compute.session_pool import RuntimeOptions, digests_of, open_session
 from edgesplit_agent.compute.worker import Worker
-from edgesplit_agent.profiling.live_timings import TimingBook, middle_mean
+from edgesplit_agent.profiling.live_timings import TimingBook
 from edgesplit_agent.profiling.machine_lock import machine_lock
 from edgesplit_agent.profiling.timed_runs import TimedRuns
 

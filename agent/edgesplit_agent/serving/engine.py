@@ -21,7 +21,7 @@ from edgesplit.errors import EdgesplitError, Overloaded, PeerUnreachable, Reques
 from edgesplit.wire.frames import PackedTensor, pack_tensor
 from edgesplit.wire.headers import ExecutionKey, TensorHead
 from edgesplit.wire.tensors import Array
-from edgesplit_agent.compute.coding import Coder
+from edgesplit_agent.compute.coding import Coder, CodingTurn
 from edgesplit_agent.compute.session_pool import Computed, LoadedComponent
 from edgesplit_agent.compute.worker import Job, Worker
 from edgesplit_agent.profiling.live_timings import TimingBook
@@ -191,9 +191,9 @@ class Engine:
         order, held = self.machine.order_of(key), self.machine.holds(key)
         # Models that nobody deployed here are whatever a stranger wrote: one share for all, and no figures by name.
         share = key.model if held else NOBODYS
-        arrays, seconds = await self._coder.decode(heads, payloads, priority=order, share=share)
+        arrays, turn = await self._coder.decode(heads, payloads, priority=order, share=share)
         if held:
-            self._counters.coded(key, seconds)
+            self._note_coding(key, turn)
         return arrays
 
     async def infer(
@@ -313,10 +313,14 @@ class Engine:
             for peer in action.peers:
                 self.feed(SendFailed(key, peer, str(error)))
             return
-        self._counters.coded(key, coded.seconds)
+        self._note_coding(key, coded.turn)
         left_s = max(action.deadline_s - (self._clock() - started_s), 0.0)
         for peer in action.peers:
             self._send(key, peer, [coded.tensor], left_s)
+
+    def _note_coding(self, key: ExecutionKey, turn: CodingTurn) -> None:
+        self._counters.coded(key, turn.seconds)
+        self._timings.coded(key.model, key.epoch, turn)
 
     def _run(self, action: RunComponent, component: LoadedComponent) -> None:
         key = action.key

@@ -1,0 +1,63 @@
+"""Interquartile mean of the recent runs of one piece of work, with change detection.
+
+Owns: what that work typically takes now. Its rule: a single run hardly moves it, and three in a row that all lie beyond
+every run before them, by a notable share, are a change: what was before is forgotten. Not here: what is said of runs
+(`profiling/live_timings.py`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from edgesplit.significance import OWN_TIME_CHANGE, differs
+
+__all__ = ["RecentRuns", "middle_mean"]
+
+REMEMBERED = 16
+CHANGED_RUNS = 3
+"""So many in a row beyond all others are a change. Of 16 runs that differ by chance alone the last three are the longest
+three, or the shortest three, once in 280 times; then their mean stands in until there are more."""
+LEAST_CUT = 3
+"""Of fewer values none is left out of their mean."""
+
+
+class RecentRuns:
+    """The last runs of one piece of work, but for its very first, which warms up; used in one thread at a time."""
+
+    def __init__(self) -> None:
+        self._seconds: deque[float] = deque(maxlen=REMEMBERED)
+        self._warm = False
+
+    def add(self, seconds: float) -> None:
+        """It ran once more. [s]"""
+        if not self._warm:
+            self._warm = True
+            return
+        self._seconds.append(seconds)
+        runs = list(self._seconds)
+        last, before = runs[-CHANGED_RUNS:], runs[:-CHANGED_RUNS]
+        if len(before) >= CHANGED_RUNS and _beyond(last, before):
+            self._seconds = deque(last, maxlen=REMEMBERED)
+
+    def typical_s(self, otherwise_s: float) -> float:
+        """What it takes; `otherwise_s` where no run is remembered. [s]"""
+        return middle_mean(self._seconds) if self._seconds else otherwise_s
+
+
+def _beyond(last: Sequence[float], before: Sequence[float]) -> bool:
+    """Whether these all lie on one side of those, and notably so."""
+    apart = min(last) > max(before) or max(last) < min(before)
+    return apart and differs(middle_mean(before), middle_mean(last), OWN_TIME_CHANGE)
+
+
+def middle_mean(seconds: Sequence[float]) -> float:
+    """Mean of the middle half: an outlier does not count, and means of parts add up as the parts do. [s]
+
+    A run under a processor quota takes one of a few times, depending on where in the quota's period it begins; a
+    median would jump between them.
+    """
+    ordered = sorted(seconds)
+    cut = max(len(ordered) // 4, 1) if len(ordered) >= LEAST_CUT else 0
+    middle = ordered[cut : len(ordered) - cut]
+    return sum(middle) / len(middle)
