@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgesplit_agent.profiling.transition_times import Sample, fit_transitions
+from edgesplit_agent.profiling.timing.transition_times import Sample, fit_transitions
 
 RATES = st.floats(0.0, 2e-9, allow_subnormal=False)
 

@@ -15,7 +15,7 @@ from edgesplit.control.profile_messages import ProfilePlan
 from edgesplit.errors import InvalidConfiguration
 from edgesplit_agent.configuration import HttpSection
 from edgesplit_agent.http_server import HttpEndpoint
-from edgesplit_agent.profiling.kernel_times import Kernel, is_opaque, kernel_runs, modelled_times, unit_times
+from edgesplit_agent.profiling.timing.kernel_times import Kernel, is_opaque, kernel_runs, modelled_times, unit_times
 from edgesplit_agent.reporting.metrics import PrometheusMetrics
 from edgesplit_agent.reporting.reporter import links_differ, metrics_differ
 from tests.openinference.fakes import FakeModels

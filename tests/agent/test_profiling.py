@@ -24,7 +24,7 @@ from edgesplit_agent.compute.session_pool import RuntimeOptions
 from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
 from edgesplit_agent.profiling.profile_store import GraphTimes, ProfileStore
 from edgesplit_agent.profiling.profiler import Profiler
-from edgesplit_agent.profiling.timed_runs import PATIENCE, TimedRuns
+from edgesplit_agent.profiling.timing.timed_runs import PATIENCE, TimedRuns
 from tests.agent.graphs import Blobs
 from tests.waiting import until
 

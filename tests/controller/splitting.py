@@ -21,7 +21,7 @@ from edgesplit.planning.plan import Assignment
 from edgesplit.wire.tensors import check_inputs, contiguous, dtype_name, tensor_bytes
 from edgesplit_agent.compute.runtime import RuntimeOptions, open_session
 from edgesplit_agent.compute.session_pool import warm_up
-from edgesplit_agent.profiling.profile_inputs import profile_inputs
+from edgesplit_agent.profiling.timing.profile_inputs import profile_inputs
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.unit_tensors import INPUT, OUTPUT
 from edgesplit_controller.models.intake import take_in

@@ -12,7 +12,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from edgesplit.control.profile_messages import ProfilePlan
-from edgesplit_agent.profiling.kernel_times import kernel_runs, unit_times
+from edgesplit_agent.profiling.timing.kernel_times import kernel_runs, unit_times
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.importing.importer import import_model
 from edgesplit_controller.quantization.profile_graphs import profile_protos

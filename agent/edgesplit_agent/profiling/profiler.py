@@ -51,7 +51,9 @@ from edgesplit_agent.compute.session_pool import digests_of, sizes_of
 from edgesplit_agent.compute.worker import Worker
 from edgesplit_agent.profiling.attempts import Attempts
 from edgesplit_agent.profiling.codec_times import CodecTimer
-from edgesplit_agent.profiling.kernel_times import (
+from edgesplit_agent.profiling.machine_lock import machine_lock
+from edgesplit_agent.profiling.profile_store import GraphTimes, ProfileStore
+from edgesplit_agent.profiling.timing.kernel_times import (
     INTEGER_KERNELS,
     Kernel,
     is_opaque,
@@ -59,11 +61,9 @@ from edgesplit_agent.profiling.kernel_times import (
     modelled_times,
     unit_times,
 )
-from edgesplit_agent.profiling.machine_lock import machine_lock
-from edgesplit_agent.profiling.profile_inputs import profile_inputs
-from edgesplit_agent.profiling.profile_store import GraphTimes, ProfileStore
-from edgesplit_agent.profiling.timed_runs import TimedRuns
-from edgesplit_agent.profiling.transition_times import Sample, fit_transitions
+from edgesplit_agent.profiling.timing.profile_inputs import profile_inputs
+from edgesplit_agent.profiling.timing.timed_runs import TimedRuns
+from edgesplit_agent.profiling.timing.transition_times import Sample, fit_transitions
 
 __all__ = ["Profiler"]
 

@@ -28,7 +28,7 @@ from edgesplit_agent.compute.session_pool import RuntimeOptions, digests_of, ope
 from edgesplit_agent.compute.worker import Worker
 from edgesplit_agent.profiling.live_timings import TimingBook
 from edgesplit_agent.profiling.machine_lock import machine_lock
-from edgesplit_agent.profiling.timed_runs import TimedRuns
+from edgesplit_agent.profiling.timing.timed_runs import TimedRuns
 
 __all__ = ["Budget", "Profiles", "Retimed", "Retimer", "is_due"]
 

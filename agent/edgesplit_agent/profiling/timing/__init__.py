@@ -1,0 +1,1 @@
+"""Timed runs of graphs, and what is made of their seconds."""
