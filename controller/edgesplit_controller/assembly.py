@@ -36,6 +36,7 @@ from edgesplit_controller.outbox import BusOutbox
 from edgesplit_controller.rollout.activation import Activation
 from edgesplit_controller.rollout.driver import Rollouts
 from edgesplit_controller.rollout.noise_checks import shadowing_of
+from edgesplit_controller.stating.prediction_intervals import Certainty
 from edgesplit_controller.storage.blob_writes import BlobWrites
 from edgesplit_controller.storage.store import Store
 
@@ -58,6 +59,7 @@ class Knowledge:
     catalog: Catalog
     rollouts: Rollouts
     speeds: Speeds
+    certainty: Certainty
     outbox: BusOutbox
     writing: BlobWrites
 
@@ -105,7 +107,8 @@ def make_knowledge(configuration: ControllerConfiguration, store: Store, bus: Me
         save=store.save_speeds,
     )
     clocks, traffic = NodeClocks(time.monotonic, time.time), Traffic(time.monotonic)
-    return Knowledge(registry, clocks, traffic, events, catalog, rollouts, speeds, outbox, BlobWrites())
+    certainty = Certainty(registry, speeds)
+    return Knowledge(registry, clocks, traffic, events, catalog, rollouts, speeds, certainty, outbox, BlobWrites())
 
 
 def make_deciders(known: Knowledge, store: Store, settings: PlanningSection) -> Deciders:
@@ -120,7 +123,7 @@ def make_deciders(known: Knowledge, store: Store, settings: PlanningSection) -> 
         events=known.events,
         settings=settings,
     )
-    maker = PlanMaker(known.registry, known.speeds, settings, heavy)
+    maker = PlanMaker(known.registry, known.speeds, known.certainty, settings, heavy)
     batteries = BatteryFloors(known.registry, known.traffic, known.events, settings.thresholds, clock=time.monotonic)
     deployer = Deployer(
         known.rollouts,

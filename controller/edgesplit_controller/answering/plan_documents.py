@@ -90,6 +90,8 @@ def plan_document(
         energy_per_node=energy_rows(plan, usage),
         speeds={node: row for node, row in rows.items() if row is not None},
         declined=DeclinedDocument() if declined is None else declined_document(declined),
+        latency_interval_s=plan.latency_interval_s,
+        energy_interval_j=plan.energy_interval_j,
     )
 
 

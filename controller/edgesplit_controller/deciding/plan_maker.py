@@ -18,6 +18,7 @@ from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment, Evaluation, Solution
 from edgesplit.planning.problem import Problem
+from edgesplit.planning.spreads import PredictionInterval
 from edgesplit.significance import PREDICTION_CHANGE, differs
 from edgesplit_controller.configuration import PlanningSection
 from edgesplit_controller.deciding.battery_solving import fitted, lenient, solve_within
@@ -29,6 +30,8 @@ from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.planner import evaluate, score
 from edgesplit_controller.rollout.draft import Draft
 from edgesplit_controller.stating.assignment_fit import fits
+from edgesplit_controller.stating.prediction_intervals import Certainty, interval_under
+from edgesplit_controller.stating.prediction_spreads import Evidence
 from edgesplit_controller.stating.predictions import as_timed, placed
 from edgesplit_controller.stating.problem_statement import Candidate, build_problem
 from edgesplit_controller.storage.deployment_state import DeploymentState, PlanRecord
@@ -42,13 +45,22 @@ class PlanMaker:
     Args:
         registry: The fleet.
         speeds: Its execution profiles as they hold now.
+        certainty: How sure its figures are.
         settings: Time limit, latency model, thresholds.
         heavy: Held while a problem is solved.
     """
 
-    def __init__(self, registry: Registry, speeds: Speeds, settings: PlanningSection, heavy: asyncio.Lock) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        speeds: Speeds,
+        certainty: Certainty,
+        settings: PlanningSection,
+        heavy: asyncio.Lock,
+    ) -> None:
         self._registry = registry
         self._speeds = speeds
+        self._certainty = certainty
         self._settings = settings
         self._heavy = heavy
 
@@ -132,6 +144,10 @@ class PlanMaker:
             old_problem = problem
             if old is not None and before is not None:
                 old_problem, old = await asyncio.to_thread(_held_to, record, problem, limited, now, before)
+            interval = await asyncio.to_thread(interval_under, now.evidence, record, stated, assignment, evaluation)
+            old_interval = None
+            if old is not None and before is not None:
+                old_interval = await asyncio.to_thread(interval_under, now.evidence, record, old_problem, before, old)
         decision = decide(
             old,
             evaluation,
@@ -141,9 +157,9 @@ class PlanMaker:
             forced=forced,
             thresholds=self._settings.thresholds,
         )
-        draft = Draft(stated, goals, solution, assignment, evaluation, battery)
+        draft = Draft(stated, goals, solution, assignment, evaluation, battery, interval)
         if serving is not None and old is not None:
-            serving = _reevaluated(serving, draft, old_problem, old, same=decision.same)
+            serving = _reevaluated(serving, draft, old_problem, old, old_interval, same=decision.same)
         return draft, decision, serving
 
     async def noise(self, problem: Problem, plan: PlanRecord) -> float | None:
@@ -175,17 +191,26 @@ class PlanMaker:
         problem = msgspec.structs.replace(problem, constraints=constraints)
         async with self._heavy:
             stated, evaluation = await asyncio.to_thread(_predicted, record, problem, now, serving.assignment)
+            interval = await asyncio.to_thread(
+                interval_under, now.evidence, record, stated, serving.assignment, evaluation
+            )
         stated, evaluation = fitted(stated, serving.assignment, evaluation, serving.goals.device_energy_limit_j)
-        before, after = serving.evaluation, evaluation
-        pairs = ((before.timeline_s, after.timeline_s), (before.energy_j, after.energy_j))
-        if not any(differs(old, new, PREDICTION_CHANGE) for old, new in pairs) or not after.timeline_s < float("inf"):
-            return serving
-        return msgspec.structs.replace(serving, problem=stated, evaluation=evaluation)
+        if interval is None:
+            return serving  # it cannot run any more
+        refreshed = msgspec.structs.replace(
+            serving,
+            problem=stated,
+            evaluation=evaluation,
+            latency_interval_s=interval.latency_s,
+            energy_interval_j=interval.energy_j,
+        )
+        pairs = zip(_shown(serving), _shown(refreshed), strict=True)
+        return refreshed if any(differs(old, new, PREDICTION_CHANGE) for old, new in pairs) else serving
 
     def _now(self, record: ModelRecord, problem: Problem) -> _Times:
         found = {node.name: self._speeds.profile(node.name, record.name, record.sha256) for node in problem.nodes}
         profiles = {name: profile for name, profile in found.items() if profile is not None}
-        return _Times(profiles, self.timed_s(record.name))
+        return _Times(profiles, self.timed_s(record.name), self._certainty.evidence(record.name))
 
     def _check_source(self, record: ModelRecord, source: str) -> None:
         if not self._registry.knows(source):
@@ -225,10 +250,19 @@ class _Times:
     Attributes:
         profiles: By node.
         timed_s: Of components that were timed, by node and key. [s]
+        evidence: How sure these and links are.
     """
 
     profiles: Mapping[str, ExecutionProfile]
     timed_s: Mapping[tuple[str, str], float]
+    evidence: Evidence
+
+
+def _shown(plan: PlanRecord) -> tuple[float, ...]:
+    """Predictions of a plan that people see; without an interval it is no wider than the prediction. [s, J]"""
+    latency_s, energy_j = plan.evaluation.timeline_s, plan.evaluation.energy_j
+    ends = (*(plan.latency_interval_s or (latency_s,) * 2), *(plan.energy_interval_j or (energy_j,) * 2))
+    return (latency_s, energy_j, *ends)
 
 
 def _predicted(
@@ -251,7 +285,13 @@ def _held_to(
 
 
 def _reevaluated(
-    serving: PlanRecord, draft: Draft, problem: Problem, evaluation: Evaluation, *, same: bool
+    serving: PlanRecord,
+    draft: Draft,
+    problem: Problem,
+    evaluation: Evaluation,
+    interval: PredictionInterval | None,
+    *,
+    same: bool,
 ) -> PlanRecord:
     """The serving plan with its predictions under a draft's figures and goals."""
     solution = draft.solution
@@ -264,6 +304,8 @@ def _reevaluated(
         serving,
         problem=problem,
         evaluation=evaluation,
+        latency_interval_s=interval.latency_s if interval is not None else None,
+        energy_interval_j=interval.energy_j if interval is not None else None,
         status=solution.status if same else "feasible",
         score=value,
         gap=gap,

@@ -13,6 +13,7 @@ from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment, Evaluation, Solution
 from edgesplit.planning.problem import Problem
+from edgesplit.planning.spreads import PredictionInterval
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.storage.deployment_state import PlanRecord
 from edgesplit_controller.storage.rollout_state import Epoch
@@ -30,6 +31,7 @@ class Draft:
         solution: Of the problem with typical times.
         evaluation: Of the assignment under the problem.
         battery: What the battery floor allowed, and whether the plan keeps it; None without a floor.
+        interval: How sure the evaluation's latency and energy are; None where that was not asked.
     """
 
     problem: Problem
@@ -38,6 +40,7 @@ class Draft:
     assignment: Assignment
     evaluation: Evaluation
     battery: BatteryAllowance | None = None
+    interval: PredictionInterval | None = None
 
     def needs_local_fallback(self, record: ModelRecord) -> bool:
         """Whether one adds anything, is allowed, and its weights fit beside the plan's on the source."""
@@ -84,6 +87,8 @@ class Draft:
             goals=self.goals,
             battery=self.battery,
             components=self.evaluation.components,
+            latency_interval_s=self.interval.latency_s if self.interval is not None else None,
+            energy_interval_j=self.interval.energy_j if self.interval is not None else None,
         )
 
 

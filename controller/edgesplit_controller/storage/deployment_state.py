@@ -31,6 +31,8 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
         solve_s: What the planner took. [s]
         reason: Why it was made.
         battery: What the battery floor allowed then, and whether it is kept.
+        latency_interval_s: Nine of ten times the end of the timeline proves to lie in it; None in files of before. [s]
+        energy_interval_j: The same of the energy. [J]
     """
 
     epoch: Epoch = msgspec.field(name="plan")
@@ -48,6 +50,8 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
     battery: BatteryAllowance | None = None
     version: str = ""
     components: tuple[Component, ...] = ()
+    latency_interval_s: tuple[float, float] | None = None
+    energy_interval_j: tuple[float, float] | None = None
 
 
 class LocalFallback(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +70,8 @@ class FallbackRecord(msgspec.Struct, frozen=True, kw_only=True):
         specs: Node to its part.
         latency_s: End of the simulated timeline. [s]
         components: As they were cut.
+        latency_interval_s: As of a plan. [s]
+        energy_interval_j: As of a plan. [J]
     """
 
     epoch: int
@@ -77,6 +83,8 @@ class FallbackRecord(msgspec.Struct, frozen=True, kw_only=True):
     noise: float
     per_node: dict[str, NodeShare]
     components: tuple[Component, ...] = ()
+    latency_interval_s: tuple[float, float] | None = None
+    energy_interval_j: tuple[float, float] | None = None
 
 
 class DeploymentState(msgspec.Struct, frozen=True, kw_only=True):

@@ -256,6 +256,9 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
         energy_per_node: Node to its energy per request.
         speeds: Node to how its execution profile is corrected by live timings.
         declined: How often other plans were weighed and not taken.
+        latency_interval_s: Nine of ten times the median latency of the next dozen of requests lies in it, sent one after
+            another while nothing else is served; None where that is not known. [s]
+        energy_interval_j: The same of the energy of all nodes. [J]
     """
 
     model: str
@@ -285,6 +288,8 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
     energy_per_node: dict[str, EnergyRow] = {}
     speeds: dict[str, SpeedRow] = {}
     declined: DeclinedDocument = DeclinedDocument()
+    latency_interval_s: tuple[float, float] | None = None
+    energy_interval_j: tuple[float, float] | None = None
 
 
 class ExportProblem(TaggedOperation, frozen=True, kw_only=True, tag="export-problem"):

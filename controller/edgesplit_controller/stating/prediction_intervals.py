@@ -1,0 +1,75 @@
+"""Prediction intervals of plans under the fleet's present figures.
+
+Owns: gathering the evidence of nodes and links, and the 90 % interval that follows for a plan. Its rule: it reads registry and
+speeds and changes nothing; what takes milliseconds takes values and may run in a thread. Not here: how sure which duration is
+(`prediction_spreads.py`), sampling (`planner/studies/sampling.py`).
+"""
+
+from __future__ import annotations
+
+from edgesplit.planning.plan import Assignment, Evaluation
+from edgesplit.planning.problem import Problem
+from edgesplit.planning.spreads import PredictionInterval
+from edgesplit_controller.fleet.node_speeds import Speeds
+from edgesplit_controller.fleet.registry import Registry
+from edgesplit_controller.models.model_record import ModelRecord
+from edgesplit_controller.planner.studies.sampling import SampledPlan, prediction_interval, sampled
+from edgesplit_controller.stating.prediction_spreads import Evidence, spreads_of
+
+__all__ = ["Certainty", "interval_under", "sampled_under"]
+
+
+class Certainty:
+    """What the fleet's figures are worth.
+
+    Args:
+        registry: Says how sure links are.
+        speeds: Knows which components were timed.
+    """
+
+    def __init__(self, registry: Registry, speeds: Speeds) -> None:
+        self._registry = registry
+        self._speeds = speeds
+
+    def evidence(self, model: str) -> Evidence:
+        """What is known now."""
+        links = {(start, link.to): link for start, link in self._registry.links()}
+        return Evidence(frozenset(self._speeds.timed_s(model)), links)
+
+    def interval(
+        self, record: ModelRecord, problem: Problem, assignment: Assignment, evaluation: Evaluation
+    ) -> PredictionInterval | None:
+        """Of a plan now; None for what cannot run. As `interval_under`."""
+        return interval_under(self.evidence(record.name), record, problem, assignment, evaluation)
+
+
+def interval_under(
+    evidence: Evidence, record: ModelRecord, problem: Problem, assignment: Assignment, evaluation: Evaluation
+) -> PredictionInterval | None:
+    """The intervals around an evaluation; None for what cannot run, or has operators of another version of the model.
+
+    Args:
+        evidence: What is known.
+        record: The model.
+        problem: The problem with which it was evaluated.
+        assignment: A complete one.
+        evaluation: `evaluate` of both.
+    """
+    if not _of_this_model(record, assignment):
+        return None
+    spreads = spreads_of(problem, record.graph, assignment, evaluation.components, evidence)
+    return prediction_interval(problem, assignment, evaluation, spreads)
+
+
+def sampled_under(
+    evidence: Evidence, record: ModelRecord, problem: Problem, assignment: Assignment, evaluation: Evaluation
+) -> SampledPlan | None:
+    """Samples of a plan, to be compared with another's. As `interval_under`."""
+    if not _of_this_model(record, assignment):
+        return None
+    spreads = spreads_of(problem, record.graph, assignment, evaluation.components, evidence)
+    return sampled(problem, assignment, evaluation, spreads)
+
+
+def _of_this_model(record: ModelRecord, assignment: Assignment) -> bool:
+    return all(unit.name in assignment.node_of for unit in record.graph.units)
