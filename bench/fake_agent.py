@@ -14,7 +14,14 @@ from typing import Literal
 import aiohttp
 import msgspec
 
-from edgesplit.control.figure_messages import LINK_METRICS, NODE_METRICS, LinkMetrics, LinkState, NodeMetrics
+from edgesplit.control.figure_messages import (
+    LINK_METRICS,
+    NODE_METRICS,
+    LinkMetrics,
+    LinkState,
+    NodeMetrics,
+    Steadiness,
+)
 from edgesplit.control.plan_messages import DESIRED, OBSERVED, Desired, EpochState, Observed
 from edgesplit.control.profile_messages import (
     LIVE_TIMINGS,
@@ -107,7 +114,7 @@ class FakeAgent:
         self.publish_metrics()
         self.publish_links()
 
-    def publish_metrics(self, **figures: float | bool | None) -> None:
+    def publish_metrics(self, **figures: float | bool | Steadiness | None) -> None:
         """Say what the machine does; `figures` replace those of `NodeMetrics`."""
         metrics = NodeMetrics(
             node=self.name,

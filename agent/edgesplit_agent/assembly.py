@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -44,6 +45,7 @@ from edgesplit_agent.serving.engine import Engine
 from edgesplit_agent.serving.machine.agent_machine import AgentMachine
 from edgesplit_agent.serving.machine.events import MachineEvent
 from edgesplit_agent.serving.shadow_runs import ShadowRunner
+from edgesplit_agent.steadiness.steadiness_watch import SteadinessWatch
 
 __all__ = [
     "Identity",
@@ -58,6 +60,7 @@ __all__ = [
     "make_plane",
     "make_power_meter",
     "make_reporter",
+    "make_steadiness_watch",
     "options_of",
     "registration_of",
 ]
@@ -211,6 +214,20 @@ def make_plane(
     )
 
 
+def make_steadiness_watch(
+    figures: ServingFigures, worker: Worker, sessions: SessionPool, busy: BusyClock
+) -> SteadinessWatch:
+    """Who measures how steady the machine is, on the clock that its runs are timed with."""
+    return SteadinessWatch(
+        worker,
+        timer=lambda: sessions.options.clock,
+        last_computed_s=busy.last_computed_s,
+        background=figures.background,
+        spent=partial(figures.metrics.measured_itself, "steadiness"),
+        told=figures.metrics.steadiness,
+    )
+
+
 def make_reporter(
     configuration: AgentConfiguration,
     identity: Identity,
@@ -219,6 +236,7 @@ def make_reporter(
     *,
     bus: MessageBus,
     plane: DataPlane,
+    watch: SteadinessWatch,
 ) -> Reporter:
     """Who publishes the node's figures."""
     return Reporter(
@@ -231,6 +249,7 @@ def make_reporter(
         timings=figures.timings,
         links=plane.links,
         unreached=plane.unreached,
+        steadiness=lambda: watch.steadiness,
     )
 
 

@@ -31,6 +31,7 @@ from edgesplit_agent.assembly import (
     make_plane,
     make_power_meter,
     make_reporter,
+    make_steadiness_watch,
     options_of,
     registration_of,
 )
@@ -108,7 +109,10 @@ class Agent:
             warnings=tuple(filter(None, (runtime_conflict(),))),
             network=network,
         )
-        self.reporter = make_reporter(configuration, identity, figures, power, bus=self.control.bus, plane=self.plane)
+        self._watch = make_steadiness_watch(figures, self._worker, self._sessions, self._busy)
+        self.reporter = make_reporter(
+            configuration, identity, figures, power, bus=self.control.bus, plane=self.plane, watch=self._watch
+        )
         self._profiler = Profiler(
             node=identity.node,
             instance=identity.instance,
@@ -167,6 +171,7 @@ class Agent:
             self.reporter.report_usage(),
             self.reporter.report_timings(self.control.publish_timings),
             self._retimer.run_for_ever(),
+            self._watch.run_for_ever(),
             self._advertiser.keep(),
             self._keep_peers(),
             self._readiness.start_without_broker(),

@@ -6,7 +6,7 @@ scrape shows what is. Not here: the HTTP route (`artifacts/artifact_server.py`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
@@ -39,6 +39,7 @@ def render_metrics(
     online = gauge("node_online", "Whether the node's agent is connected", ("node",))
     for name, node in registry.nodes.items():
         online.labels(name).set(node.online and not node.refused)
+    _show_steadiness(registry, gauge)
     bandwidth = gauge("link_bandwidth_bytes_per_second", "Measured rate of a link", ("source", "target"))
     latency = gauge("link_latency_seconds", "Measured one-way latency of a link", ("source", "target"))
     for start, link in registry.links():
@@ -75,3 +76,23 @@ def render_metrics(
                 spent.labels(name, place, "compute", row.compute_origin).set(row.compute_j)
                 spent.labels(name, place, "transmit", row.transmit_origin).set(row.transmit_j)
     return generate_latest(page)
+
+
+def _show_steadiness(registry: Registry, gauge: Callable[[str, str, tuple[str, ...]], Gauge]) -> None:
+    """How steady the machines are that are online; what is not known is not shown."""
+    spread = gauge(
+        "node_steadiness_spread",
+        "How much the time of the same work varies there, relative standard deviation, over seconds, minutes or pauses",
+        ("node", "over"),
+    )
+    restless = gauge("node_restless", "1 where a node's machine is restless, 0 where steady", ("node",))
+    stolen = gauge("node_stolen_ratio", "Share of the time of its cores that the hypervisor gave to others", ("node",))
+    for name, node in registry.nodes.items():
+        said = node.metrics.steadiness if node.metrics is not None and node.online else None
+        if said is None or said.regime == "unknown":
+            continue
+        spread.labels(name, "seconds").set(said.seconds_spread)
+        spread.labels(name, "minutes").set(said.minutes_spread)
+        spread.labels(name, "pauses").set(said.rested_spread)
+        restless.labels(name).set(said.regime == "restless")
+        stolen.labels(name).set(said.stolen)

@@ -26,9 +26,13 @@ __all__ = [
     "REPLAN_CHANGE",
     "REPORTED_CHANGE",
     "REPORTED_SCATTER_SHARE",
+    "RESTLESS_SPREAD",
     "RETIMING_CHANGE",
     "SPEED_AGREEMENT",
     "SPEED_CHANGE",
+    "STEADINESS_REPORTED_CHANGE",
+    "STEADINESS_REPORTED_FLOOR",
+    "STEADY_SPREAD",
     "SWITCH_GAIN",
     "UNSEEN_SPEED_CHANGE",
     "beyond_scatter",
@@ -45,6 +49,9 @@ OWN_TIME_CHANGE = 0.05
 """Of what an emulated node's work takes the machine itself: no noise once a few runs in a row lie beyond all before. [1]"""
 RETIMING_CHANGE = 0.15
 """Of a model's time against its profile: in doubt, and timed again soon. [1]"""
+RESTLESS_SPREAD, STEADY_SPREAD = 0.06, 0.04
+"""Of the time of the same work from one moment to another: from the first on a machine is restless, below the second it is
+steady again. [1]"""
 
 # --- The agent reports at once what it believes --------------------------------------------------------------------------
 REPORTED_CHANGE = 0.05
@@ -59,6 +66,10 @@ BATTERY_REPORTED_CHANGE = 0.005
 """Of the charge, as a share of a full battery. [1]"""
 BUSY_REPORTED_PERCENT = 10.0
 """Of the processor's use. [percent]"""
+STEADINESS_REPORTED_CHANGE = 0.5
+"""Of how much a machine's times vary: an estimate from some dozens of runs. [1]"""
+STEADINESS_REPORTED_FLOOR = 0.02
+"""Of the same, and of shares of time that others took: less is nobody's business at once. [1]"""
 
 # --- The controller's predictions follow ---------------------------------------------------------------------------------
 SPEED_CHANGE = 0.2

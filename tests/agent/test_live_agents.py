@@ -7,13 +7,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import msgspec
 import numpy as np
 import pytest
 
 from edgesplit.client.asynchronous import AsyncClient
 from edgesplit.control.event_messages import EVENT, Event
-from edgesplit.control.figure_messages import LINK_METRICS, NODE_METRICS, USAGE, NodeMetrics, Usage
+from edgesplit.control.figure_messages import LINK_METRICS, NODE_METRICS, USAGE, NodeMetrics, Steadiness, Usage
 from edgesplit.control.plan_messages import DEPLOYMENT, DESIRED, OBSERVED, Observed
 from edgesplit.control.profile_messages import MODEL_OFFER, PROFILE_REPORT, ModelOffer, ProfilePlan, ProfileReport
 from edgesplit.control.registration_messages import CONTROLLER_STATUS, NODE_STATUS, ControllerStatus, NodeStatus
@@ -31,6 +32,7 @@ from edgesplit_agent.configuration import (
     PowerSection,
 )
 from edgesplit_agent.daemon import Agent
+from edgesplit_agent.steadiness import steadiness_watch
 from tests.agent.graphs import Blobs, deployment, desired, device_part, edge_part, local_part, serve_blobs
 from tests.brokers import publish_bytes, running_mosquitto
 from tests.waiting import until
@@ -241,4 +243,29 @@ async def test_an_agent_parts_from_a_controller_of_another_protocol_and_ignores_
         assert OBSERVED.of("device", "m") not in observer.heard
         observer.bus.publish(CONTROLLER_STATUS, msgspec.structs.replace(controller, protocol=1, version="1"))
         await until(lambda: OBSERVED.of("device", "m") in observer.heard)
+    await observer.bus.close()
+
+
+async def test_an_agent_says_how_steady_its_machine_is(
+    broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"BLOCK_EVERY_S": 0.01, "APART_S": 0.001, "SHARE_LIMIT": 1.0}.items():
+        monkeypatch.setattr(steadiness_watch, name, value)
+    observer = Observer(broker)
+    await observer.start()
+
+    def said() -> Steadiness | None:
+        metrics = observer.heard.get(NODE_METRICS.of("device"))
+        steadiness = metrics.steadiness if isinstance(metrics, NodeMetrics) else None
+        return steadiness if steadiness is not None and steadiness.regime != "unknown" else None
+
+    async with running(agent("device", broker, tmp_path)) as device:
+        steadiness = await until(said)
+        url = f"http://{device.control.status.http}/metrics"
+        async with aiohttp.ClientSession() as session, session.get(url) as answer:
+            page = await answer.text()
+    assert steadiness.seconds_spread > 0
+    assert steadiness.samples >= 30
+    assert 'edgesplit_steadiness_spread{node="device",over="seconds"}' in page
+    assert 'edgesplit_self_measurement_seconds_total{node="device",work="steadiness"}' in page
     await observer.bus.close()

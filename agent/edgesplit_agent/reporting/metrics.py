@@ -12,6 +12,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
+from edgesplit.control.figure_messages import Steadiness
+
 __all__ = ["PrometheusMetrics"]
 
 LATENCY_BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.5, 5.0, 10.0, 30.0, 60.0)
@@ -75,6 +77,34 @@ class PrometheusMetrics:
             ["node", "model"],
             registry=registry,
         )
+        self._own = Counter(
+            "edgesplit_self_measurement_seconds",
+            "Processor time that the agent spent on measuring its own speed, by what for.",
+            ["node", "work"],
+            registry=registry,
+        )
+        self._spread = Gauge(
+            "edgesplit_steadiness_spread",
+            "How much the time of the same work varies here, relative standard deviation, over seconds, minutes or pauses.",
+            ["node", "over"],
+            registry=registry,
+        )
+        self._rested = Gauge(
+            "edgesplit_rested_ratio",
+            "Time of a run after a pause over one in a row.",
+            ["node"],
+            registry=registry,
+        )
+        self._restless = Gauge(
+            "edgesplit_restless", "1 where the machine is restless, 0 where steady.", ["node"], registry=registry
+        )
+        self._lost = Gauge(
+            "edgesplit_lost_time_ratio",
+            "Share of time that others took: stolen by the hypervisor, throttled by a limit, waited for a core.",
+            ["node", "to"],
+            registry=registry,
+        )
+        self._frequency = Gauge("edgesplit_core_frequency_hertz", "Clock of the cores.", ["node"], registry=registry)
         Gauge("edgesplit_agent_info", "What runs here.", ["node", "version"], registry=registry).labels(
             node, version
         ).set(1)
@@ -101,6 +131,26 @@ class PrometheusMetrics:
     def coded(self, model: str, seconds: float) -> None:
         """A tensor was coded or restored. [s]"""
         self._coding.labels(self._node, model).inc(seconds)
+
+    def measured_itself(self, work: str, seconds: float) -> None:
+        """The agent took processor time to see how fast the node is. [s]"""
+        self._own.labels(self._node, work).inc(seconds)
+
+    def steadiness(self, said: Steadiness) -> None:
+        """How steady the machine is; what is not known is not shown."""
+        lost = {"throttled": said.throttled, "waited": said.waited, "stolen": said.stolen}
+        for name, share in lost.items():
+            if share is not None:
+                self._lost.labels(self._node, name).set(share)
+        if said.frequency_hz is not None:
+            self._frequency.labels(self._node).set(said.frequency_hz)
+        if said.regime == "unknown":
+            return
+        self._restless.labels(self._node).set(said.regime == "restless")
+        self._rested.labels(self._node).set(said.rested_ratio)
+        spreads = {"seconds": said.seconds_spread, "minutes": said.minutes_spread, "pauses": said.rested_spread}
+        for name, spread in spreads.items():
+            self._spread.labels(self._node, name).set(spread)
 
     def sent(self, peer: str, nbytes: int) -> None:
         """Tensors reached a peer. [B]"""

@@ -18,6 +18,7 @@ from edgesplit.control.figure_messages import (
     LinkMetrics,
     LinkState,
     NodeMetrics,
+    Steadiness,
     UnreachedPeer,
 )
 from edgesplit.control.profile_messages import LiveTimings
@@ -29,6 +30,8 @@ from edgesplit.significance import (
     MEMORY_REPORTED_CHANGE,
     REPORTED_CHANGE,
     REPORTED_SCATTER_SHARE,
+    STEADINESS_REPORTED_CHANGE,
+    STEADINESS_REPORTED_FLOOR,
     differs,
 )
 from edgesplit_agent.profiling.live_timings import TimingBook
@@ -39,7 +42,7 @@ from edgesplit_agent.reporting.collectors.power.sensor import Power
 from edgesplit_agent.reporting.collectors.processor import ProcessorCollector
 from edgesplit_agent.reporting.usage import UsageBook
 
-__all__ = ["Reporter", "links_differ", "metrics_differ"]
+__all__ = ["Reporter", "links_differ", "metrics_differ", "steadiness_differs"]
 
 POWER_EVERY_S = 1.0
 METRICS_EVERY_S = 2.0
@@ -58,6 +61,7 @@ class Reporter:
         battery: Read with the metrics.
         links: The data plane's estimates, asked for each time.
         unreached: The peers it has no connection to, and why.
+        steadiness: How steady the machine is, as known now.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Reporter:
         timings: TimingBook,
         links: Callable[[], tuple[LinkState, ...]],
         unreached: Callable[[], tuple[UnreachedPeer, ...]] = tuple,
+        steadiness: Callable[[], Steadiness | None] = lambda: None,
     ) -> None:
         self._node = node
         self._instance = instance
@@ -80,6 +85,7 @@ class Reporter:
         self._usage = usage
         self._timings = timings
         self._links, self._unreached = links, unreached
+        self._steadiness = steadiness
         self._processor = ProcessorCollector()
         self._memory = MemoryCollector()
         self.battery = battery
@@ -119,6 +125,7 @@ class Reporter:
             battery_fraction=battery.fraction if battery is not None else None,
             battery_energy_j=battery.energy_j if battery is not None else None,
             battery_discharging=battery.discharging if battery is not None else None,
+            steadiness=self._steadiness(),
         )
 
     async def report_links(self) -> None:
@@ -168,6 +175,21 @@ def metrics_differ(before: NodeMetrics, now: NodeMetrics) -> bool:
         or _appeared(before.battery_fraction, now.battery_fraction, 0.0, BATTERY_REPORTED_CHANGE)
         or abs(now.cpu_percent - before.cpu_percent) > BUSY_REPORTED_PERCENT
         or differs(before.memory_available_bytes, now.memory_available_bytes, MEMORY_REPORTED_CHANGE)
+        or steadiness_differs(before.steadiness, now.steadiness)
+    )
+
+
+def steadiness_differs(before: Steadiness | None, now: Steadiness | None) -> bool:
+    """Whether a machine became another one than was said: restless, steady, much more or less so, or shared with others."""
+    if before is None or now is None:
+        return before is not now
+    change, floor = STEADINESS_REPORTED_CHANGE, STEADINESS_REPORTED_FLOOR
+    return (
+        before.regime != now.regime
+        or differs(before.spread, now.spread, change, floor)
+        or differs(before.rested_ratio, now.rested_ratio, change, floor)
+        or differs(before.stolen, now.stolen, change, floor)
+        or differs(before.throttled or 0.0, now.throttled or 0.0, change, floor)
     )
 
 

@@ -6,6 +6,7 @@ never changed. Not here: execution times (`control/profile_messages.py`), noise 
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from edgesplit.control.messages import Message
@@ -36,13 +37,13 @@ class Steadiness(Message, frozen=True, kw_only=True):
         seconds_spread: From one run to the next within seconds, relative standard deviation; 0 where not known. [1]
         minutes_spread: From one minute to another, beyond what seconds explain, relative standard deviation; 0 where
             not known. [1]
-        rested_spread: Of runs after a pause, relative standard deviation; 0 where not known. [1]
+        rested_spread: Of runs after a pause over those right behind them, relative standard deviation; 0 where not known. [1]
         rested_ratio: Time of a run after a pause over one in a row; 1 where not known. [1]
         regime: What the spreads amount to, with hysteresis.
         stolen: Share of the time of all cores that the hypervisor gave to others (steal in /proc/stat), over the last
             minutes; 0 where the kernel does not tell. [1]
-        throttled: Share of time during which a control group's limit held processes back, over the last minutes; None
-            where there is no limit. [1]
+        throttled: Share of the time during which the limit of a control group held the agent back, over the last minutes;
+            None where there is no limit. [1]
         waited: Share of the time in which the thread that computes wanted a core but others of this machine had it, over
             the last minutes; None where the kernel does not tell. [1]
         frequency_hz: Clock of the cores, mean; None where the kernel does not tell. [Hz]
@@ -61,6 +62,11 @@ class Steadiness(Message, frozen=True, kw_only=True):
     frequency_hz: float | None = None
     samples: int = 0
     cost_share: float = 0.0
+
+    @property
+    def spread(self) -> float:
+        """From one moment to any other, relative standard deviation. [1]"""
+        return math.hypot(self.seconds_spread, self.minutes_spread)
 
 
 class NodeMetrics(Message, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from edgesplit.control.figure_messages import Steadiness
 from edgesplit.operations.tagged_operation import TaggedOperation
 
 __all__ = [
@@ -91,6 +92,7 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
         warnings: What is wrong with how it is set up while it works all the same.
         last_seen_s: Since it last said anything; None where that is not known. Figures of a node that is offline are
             None: those it had last say nothing of now. [s]
+        steadiness: How steady its machine is; None until it said so.
     """
 
     name: str
@@ -113,6 +115,7 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
     clock_offset_s: float | None = None
     warnings: tuple[str, ...] = ()
     last_seen_s: float | None = None
+    steadiness: Steadiness | None = None
 
 
 class RemoveNode(TaggedOperation, frozen=True, kw_only=True, tag="remove-node"):

@@ -43,6 +43,7 @@ class BusyClock:
         self._busy_s = 0.0
         self._started_s: float | None = None
         self._counted_to_s = 0.0
+        self._ended_s = float("-inf")
 
     def time(self, function: Callable[[], T]) -> T:
         """Call a function and count its time."""
@@ -52,8 +53,14 @@ class BusyClock:
             return function()
         finally:
             with self._lock:
-                self._busy_s += self._clock() - self._counted_to_s
+                self._ended_s = self._clock()
+                self._busy_s += self._ended_s - self._counted_to_s
                 self._started_s = None
+
+    def last_computed_s(self) -> float:
+        """When something was last computed: now, if it still is; minus infinity if nothing ever was. [s]"""
+        with self._lock:
+            return self._ended_s if self._started_s is None else self._clock()
 
     def take(self) -> Busy:
         """What was computed since the call before."""

@@ -6,8 +6,9 @@ are, never read as markup. Not here: plans (`cli/views/plan_view.py`), JSON.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from edgesplit.control.figure_messages import Steadiness
 from edgesplit.formatting import UNKNOWN, joules, number, percent, size, speed, time_span, watts
 from edgesplit.operations.fleet_operations import LinkRow, NodeRow, SpeedRow
 from edgesplit.operations.model_operations import (
@@ -32,19 +33,24 @@ __all__ = [
     "show_models",
     "show_nodes",
     "show_profiled",
+    "steadiness_text",
+    "taken_lines",
 ]
 
 CLOCKS_DIFFER_S = 2.0
 """From where a difference of clocks is worth a line. [s]"""
+TAKEN_SHOWN = 0.02
+"""From where time that others take is worth a line. [1]"""
 CORRECTION_SHOWN = 0.05
 """Relative; smaller corrections of a profile are left to JSON."""
 
 
 def show_nodes(rows: Sequence[NodeRow]) -> None:
     """Print the table of `splitctl nodes`."""
-    droppable = ("watts are", "free memory", "load", "sending")
+    droppable = ("watts are", "free memory", "load", "sending", "machine")
     table = plain_table("", ("node", "state", "address"), ("load", "free memory", "computing", "sending"), droppable)
     table.add_column("watts are")
+    table.add_column("machine")
     for row in rows:
         table.add_row(
             row.name,
@@ -55,6 +61,7 @@ def show_nodes(rows: Sequence[NodeRow]) -> None:
             watts(row.compute_w),
             watts(row.transmit_w),
             row.power_origin or UNKNOWN,
+            steadiness_text(row.steadiness),
         )
     out = console()
     out.print(table if rows else "no node has registered: start edgesplit-agent on one")
@@ -67,19 +74,45 @@ def show_nodes(rows: Sequence[NodeRow]) -> None:
         if not row.online:
             seen = "" if row.last_seen_s is None else f", last seen {time_span(row.last_seen_s)} ago"
             out.print(f"{row.name} is offline{seen}", soft_wrap=True)
-        for line in failing_lines(row) if row.online else ():
+        for line in _node_lines(row):
             out.print(line)
-        if row.online and row.clock_offset_s is not None and abs(row.clock_offset_s) >= CLOCKS_DIFFER_S:
-            side = "ahead of" if row.clock_offset_s > 0 else "behind"
-            out.print(f"the clock of {row.name} is {time_span(abs(row.clock_offset_s))} {side} the controller's")
-        for model, corrected in row.speeds.items():
-            if (text := corrected_text(corrected)) is not None:
-                out.print(f"{row.name} computes {model} in {text}")
-        if row.power_problem and row.online:
-            out.print(f"watts of {row.name}: {row.power_problem}")
     emulated = [row.name for row in rows if row.emulated]
     if emulated:
         out.print(f"emulated speed and links, not the machine's own: {', '.join(emulated)}")
+
+
+def _node_lines(row: NodeRow) -> Iterator[str]:
+    """What is worth a line below the table."""
+    if row.online:
+        yield from failing_lines(row)
+    if row.online and row.clock_offset_s is not None and abs(row.clock_offset_s) >= CLOCKS_DIFFER_S:
+        side = "ahead of" if row.clock_offset_s > 0 else "behind"
+        yield f"the clock of {row.name} is {time_span(abs(row.clock_offset_s))} {side} the controller's"
+    for model, corrected in row.speeds.items():
+        if (text := corrected_text(corrected)) is not None:
+            yield f"{row.name} computes {model} in {text}"
+    yield from taken_lines(row)
+    if row.power_problem and row.online:
+        yield f"watts of {row.name}: {row.power_problem}"
+
+
+def steadiness_text(said: Steadiness | None) -> str:
+    """How much the time of the same work varies on a machine from one moment to another."""
+    if said is None or said.regime == "unknown":
+        return UNKNOWN
+    return f"{said.regime} ±{100 * said.spread:.1f} %"
+
+
+def taken_lines(row: NodeRow) -> list[str]:
+    """What others take of a machine, where it is much."""
+    said = row.steadiness
+    if said is None:
+        return []
+    told = (
+        (said.stolen, "of the time of its cores went to others on its host (steal)"),
+        (said.throttled, "of the time a limit of its control group held it back (throttling)"),
+    )
+    return [f"{row.name}: {percent(100 * share)} {what}" for share, what in told if share and share >= TAKEN_SHOWN]
 
 
 def corrected_text(row: SpeedRow) -> str | None:
