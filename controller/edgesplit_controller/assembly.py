@@ -117,6 +117,7 @@ def make_deciders(known: Knowledge, store: Store, settings: PlanningSection) -> 
     fallbacks = Fallbacks(
         known.rollouts,
         registry=known.registry,
+        certainty=known.certainty,
         models=known.catalog.records,
         blobs=store.blobs,
         writing=known.writing,
@@ -175,10 +176,11 @@ def make_operations(known: Knowledge, decide: Deciders, bus: MessageBus, setting
             known.rollouts,
             decide.deployer,
             speeds=known.speeds,
+            certainty=known.certainty,
             guard=decide.guard,
             changes=changes,
         ),
         goals=GoalChanges(known.registry, known.catalog, decide.deployer, changes, known.rollouts.unchecked),
-        studies=Studies(known.catalog, decide.deployer, known.registry, settings.time_limit_s),
+        studies=Studies(known.catalog, decide.deployer, known.registry, known.certainty, settings.time_limit_s),
         events=known.events,
     )

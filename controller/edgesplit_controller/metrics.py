@@ -51,6 +51,14 @@ def render_metrics(
     epoch = gauge("epoch", "Epoch that serves", ("model",))
     predicted = gauge("plan_latency_seconds", "Predicted latency of the active plan", ("model",))
     energy = gauge("plan_energy_joules", "Predicted energy of the active plan", ("model",))
+    low_s, high_s = (
+        gauge(f"plan_latency_{end}_seconds", f"{word} end of the 90 % interval of the predicted latency", ("model",))
+        for end, word in (("low", "Lower"), ("high", "Upper"))
+    )
+    low_j, high_j = (
+        gauge(f"plan_energy_{end}_joules", f"{word} end of the 90 % interval of the predicted energy", ("model",))
+        for end, word in (("low", "Lower"), ("high", "Upper"))
+    )
     noise = gauge("plan_noise", "Predicted noise of the active plan", ("model",))
     solve = gauge("plan_solve_seconds", "Time the planner took for the active plan", ("model",))
     parts = ("model", "node", "part")
@@ -67,6 +75,10 @@ def render_metrics(
         epoch.labels(name).set(plan.epoch.number)
         predicted.labels(name).set(plan.evaluation.timeline_s)
         energy.labels(name).set(plan.evaluation.energy_j)
+        if (interval := plan.interval) is not None:
+            for ends, pages in ((interval.latency_s, (low_s, high_s)), (interval.energy_j, (low_j, high_j))):
+                for end, shown in zip(ends, pages, strict=True):
+                    shown.labels(name).set(end)
         noise.labels(name).set(plan.evaluation.noise)
         solve.labels(name).set(plan.solve_s)
         for place, row in energy_rows(plan, registry.usage(name, plan.epoch.number)).items():

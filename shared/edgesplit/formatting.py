@@ -1,6 +1,6 @@
 """Formatting of quantities with units, for people.
 
-Owns: the text of bytes, rates, seconds, joules, watts and shares. Its rule: an unknown value is a dash, three
+Owns: the text of bytes, rates, seconds, joules, watts, shares and intervals. Its rule: an unknown value is a dash, three
 significant digits are enough. Not here: tables.
 """
 
@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 
 __all__ = [
     "UNKNOWN",
+    "between",
     "clock",
     "joules",
     "number",
@@ -82,6 +84,18 @@ def percent(value: float | None) -> str:
 def number(value: float | None) -> str:
     """A quantity without unit. [1]"""
     return UNKNOWN if value is None or not math.isfinite(value) else _significant(value)
+
+
+def between(value: float | None, interval: tuple[float, float] | None, formatted: Callable[[float | None], str]) -> str:
+    """A value and where it may prove to lie, the unit said once where it is the same: `412 ms (398 to 431)`."""
+    text = formatted(value)
+    if interval is None or text == UNKNOWN:
+        return text
+    low, high = (formatted(end) for end in interval)
+    units = {figure.rpartition(" ")[2] for figure in (text, low, high)}
+    if len(units) == 1 and " " in text:
+        low, high = low.rpartition(" ")[0], high.rpartition(" ")[0]
+    return f"{text} ({low} to {high})"
 
 
 def clock(at_unix_s: float) -> str:

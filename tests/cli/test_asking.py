@@ -84,6 +84,8 @@ PLAN = PlanDocument(
     status="optimal",
     latency_s=0.65,
     energy_j=3.83,
+    latency_interval_s=(0.628, 0.681),
+    energy_interval_j=(3.71, 3.97),
     device_energy_j=1.1,
     noise=0.04,
     score=0.25,
@@ -269,7 +271,8 @@ def test_plan_for_programs_and_people(run: Run, controller: FakeController) -> N
     assert document["timeline"][1]["from"] == "device"
     people = run("plan", "yolo").out
     for text in (
-        *("predicted", "measured (12 requests, 1 failed)", "latency (timeline)", "650 ms", "670 ms", "3.83 J"),
+        *("predicted", "measured (12 requests, 1 failed)", "latency (timeline)", "650 ms (628 to 681)", "670 ms"),
+        "3.83 J (3.71 to 3.97)",
         *("4 J (configured)", "noise at most 0.5", "t1 as fp16", "device → cloud", "the goals changed"),
         *("150 ms", "153 ms", "200 ms, 0.5 times (int8: 0.6) its profile's 400 ms (timed again)"),
     ):

@@ -51,6 +51,8 @@ SUMMARY = PlanSummary(
     status="optimal",
     latency_s=0.65,
     energy_j=3.83,
+    latency_interval_s=(0.628, 0.681),
+    energy_interval_j=(3.71, 3.97),
     device_energy_j=1.1,
     noise=0.04,
     per_node=ALL_CLOUD,
@@ -246,7 +248,15 @@ def test_what_if_shows_both_plans_beside_each_other(run: Run, controller: FakeCo
         )
     ]
     people = run("what-if", "yolo", "--without", "edge").out
-    for text in ("node edge is gone", "7 operators", "650 ms", "1.25 s", "9 J", "could not run then", "5 (2 in int8)"):
+    for text in (
+        "node edge is gone",
+        "7 operators",
+        "650 ms (628 to 681)",
+        "1.25 s",
+        "9 J",
+        "could not run then",
+        "5 (2 in int8)",
+    ):
         assert text in people
     broken = msgspec.structs.replace(SUMMARY, broken=("noise is 0.2",))
     controller.answers[WhatIf] = lambda _operation: msgspec.structs.replace(document, active_then=broken, same=True)
@@ -259,6 +269,7 @@ def point(latency_s: float, energy_j: float, *, active: bool = False, status: st
     return FrontierRow(
         latency_s=latency_s,
         timeline_s=latency_s,
+        timeline_interval_s=(latency_s * 0.9, latency_s * 1.1),
         energy_j=energy_j,
         device_energy_j=1.0,
         noise=0.0,
@@ -280,7 +291,7 @@ def test_frontier_is_shown_written_and_drawn(run: Run, controller: FakeControlle
     picture, output = tmp_path / "frontier.png", tmp_path / "frontier.json"
     told = run("frontier", "yolo", "--points", "5", "--png", picture, "--output", output)
     assert controller.operations == [TraceFrontier(name="yolo", points=5)]
-    for text in ("500 ms", "4 J", "feasible", "→", "800 ms", "cloud 5"):
+    for text in ("500 ms (450 to 550)", "4 J", "feasible", "→", "800 ms", "cloud 5"):
         assert text in told.out
     assert msgspec.json.decode(output.read_bytes(), type=FrontierDocument) == document
     with image.open(io.BytesIO(picture.read_bytes())) as drawn:

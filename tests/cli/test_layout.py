@@ -50,7 +50,16 @@ CUT = CutReason(
 
 @pytest.fixture
 def answering(controller: FakeController) -> FakeController:
-    fallback = FallbackRow(epoch=9, latency_s=0.9, energy_j=5.0, noise=0.0, per_node=ALL_CLOUD, prepared=True)
+    fallback = FallbackRow(
+        epoch=9,
+        latency_s=0.9,
+        energy_j=5.0,
+        noise=0.0,
+        per_node=ALL_CLOUD,
+        prepared=True,
+        latency_interval_s=(0.851, 1.03),
+        energy_interval_j=(4.77, 5.35),
+    )
     plan = msgspec.structs.replace(PLAN, model=NAME, source=LONG, fallbacks={LONG: fallback})
     model = msgspec.structs.replace(MODEL, name=NAME, profiled=(LONG, "basement-server", "cloud-vm-frankfurt"))
     event = Event(

@@ -34,6 +34,7 @@ from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.catalog import Catalog
 from edgesplit_controller.rollout.driver import Rollouts
+from edgesplit_controller.stating.prediction_intervals import Certainty
 
 __all__ = ["PlanAnswers"]
 
@@ -47,6 +48,7 @@ class PlanAnswers:
         rollouts: What nodes serve.
         deployer: The deployments.
         speeds: How profiles are corrected.
+        certainty: How sure predictions are.
         guard: Knows measured noise.
         changes: What every change begins and ends with.
     """
@@ -59,6 +61,7 @@ class PlanAnswers:
         deployer: Deployer,
         *,
         speeds: Speeds,
+        certainty: Certainty,
         guard: NoiseGuard,
         changes: StateChanges,
     ) -> None:
@@ -67,6 +70,7 @@ class PlanAnswers:
         self._rollouts = rollouts
         self._deployer = deployer
         self._speeds = speeds
+        self._certainty = certainty
         self._guard = guard
         self._changes = changes
 
@@ -121,7 +125,12 @@ class PlanAnswers:
         usage = self._registry.usage(name, plan.epoch.number)
         record = self._catalog.get(name)
         pins = pin_rows(record.graph, plan.goals.pins, plan.epoch.source)
-        rows = fallback_rows(self._deployer.deployments[name], plan, partial(self._rollouts.is_prepared, name))
+        rows = fallback_rows(
+            self._deployer.deployments[name],
+            plan,
+            partial(self._rollouts.is_prepared, name),
+            partial(self._certainty.interval, record, plan.problem),
+        )
         battery, noise, serving = (
             self._deployer.battery(name),
             measured_noise(self._guard.finding(name, plan)),

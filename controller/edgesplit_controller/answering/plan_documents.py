@@ -24,7 +24,8 @@ from edgesplit.operations.plan_operations import (
 from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import PinRule
 from edgesplit.planning.origins import Origin, weakest
-from edgesplit.planning.plan import Assignment, per_node
+from edgesplit.planning.plan import Assignment, Evaluation, per_node
+from edgesplit.planning.spreads import PredictionInterval
 from edgesplit_controller.answering.energy_report import energy_rows
 from edgesplit_controller.deciding.changes.declined import Declined
 from edgesplit_controller.deciding.noise_guard import NoiseFinding
@@ -124,7 +125,10 @@ def _component_rows(plan: PlanRecord, speeds: Speeds) -> tuple[ComponentRow, ...
 
 
 def fallback_rows(
-    deployment: DeploymentState, plan: PlanRecord, is_prepared: Callable[[str, int], bool]
+    deployment: DeploymentState,
+    plan: PlanRecord,
+    is_prepared: Callable[[str, int], bool],
+    interval_of: Callable[[Assignment, Evaluation], PredictionInterval | None],
 ) -> dict[str, FallbackRow]:
     """What takes over for each node of a plan that could vanish; a node without an answer is left out.
 
@@ -132,11 +136,12 @@ def fallback_rows(
         deployment: Of the model; `plan` is its active one.
         plan: The plan.
         is_prepared: Whether a node says that it has an epoch ready.
+        interval_of: How sure another assignment's figures are under the plan's problem.
     """
     rows: dict[str, FallbackRow] = {}
     source, local = plan.epoch.source, plan.epoch.local_fallback
     if local is not None:
-        alone = _local_row(plan, local, prepared=is_prepared(source, local))
+        alone = _local_row(plan, local, interval_of, prepared=is_prepared(source, local))
         rows = {node: alone for node in plan.epoch.participants if node != source}
     for fallback in deployment.rollout.fallbacks:
         made = deployment.fallbacks[fallback.number]
@@ -147,15 +152,24 @@ def fallback_rows(
             noise=made.noise,
             per_node=made.per_node,
             prepared=fallback.ready,
+            latency_interval_s=made.latency_interval_s,
+            energy_interval_j=made.energy_interval_j,
         )
         rows |= dict.fromkeys(fallback.lost, row)
     return rows
 
 
-def _local_row(plan: PlanRecord, epoch: int, *, prepared: bool) -> FallbackRow:
+def _local_row(
+    plan: PlanRecord,
+    epoch: int,
+    interval_of: Callable[[Assignment, Evaluation], PredictionInterval | None],
+    *,
+    prepared: bool,
+) -> FallbackRow:
     """Everything in float on the source."""
     assignment = Assignment({operator.name: plan.epoch.source for operator in plan.problem.operators})
     evaluation = evaluate(plan.problem, assignment)
+    interval = interval_of(assignment, evaluation)
     return FallbackRow(
         epoch=epoch,
         latency_s=evaluation.timeline_s,
@@ -163,6 +177,8 @@ def _local_row(plan: PlanRecord, epoch: int, *, prepared: bool) -> FallbackRow:
         noise=evaluation.noise,
         per_node=per_node(plan.problem, assignment, evaluation),
         prepared=prepared,
+        latency_interval_s=interval.latency_s if interval is not None else None,
+        energy_interval_j=interval.energy_j if interval is not None else None,
     )
 
 

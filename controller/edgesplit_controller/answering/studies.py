@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import assert_never
 
 import msgspec
@@ -31,6 +32,7 @@ from edgesplit.planning.explanation import Explanation
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment, Evaluation, Solution, per_node
 from edgesplit.planning.problem import Problem
+from edgesplit.planning.spreads import PredictionInterval
 from edgesplit_controller.answering.active_plan import active_plan
 from edgesplit_controller.answering.inbox import Progress
 from edgesplit_controller.deciding.deployer import Deployer
@@ -41,6 +43,7 @@ from edgesplit_controller.planner.studies.explanation import explain
 from edgesplit_controller.planner.studies.frontier import Frontier, FrontierPoint, frontier
 from edgesplit_controller.planner.studies.variations import moved_off, with_link, without_node
 from edgesplit_controller.stating.goals import goals_text, merged_goals
+from edgesplit_controller.stating.prediction_intervals import Certainty, interval_under
 from edgesplit_controller.storage.deployment_state import PlanRecord
 
 __all__ = ["Studies", "supposed_problem", "supposed_texts"]
@@ -56,13 +59,22 @@ class Studies:
         catalog: The models.
         deployer: States problems.
         registry: Knows which nodes there are.
+        certainty: How sure predictions are.
         time_limit_s: What one what-if may take. [s]
     """
 
-    def __init__(self, catalog: Catalog, deployer: Deployer, registry: Registry, time_limit_s: float) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        deployer: Deployer,
+        registry: Registry,
+        certainty: Certainty,
+        time_limit_s: float,
+    ) -> None:
         self._catalog = catalog
         self._deployer = deployer
         self._registry = registry
+        self._certainty = certainty
         self._time_limit_s = time_limit_s
         self._one_at_a_time = asyncio.Lock()
 
@@ -135,13 +147,20 @@ class Studies:
             raise PlanInfeasible(f"{asked.name} would have no plan: {solution.reason}")
         before, after = active.assignment, solution.assignment
         moved = [entry for entry in problem.operators if before.node_of.get(entry.name) != after.node_of[entry.name]]
+        # What is supposed of a link is certain.
+        evidence = self._certainty.evidence(asked.name).without_links((link.from_, link.to) for link in asked.links)
+        interval_of = partial(interval_under, evidence, self._catalog.get(asked.name), problem)
         return WhatIfDocument(
             model=asked.name,
             epoch=active.epoch.number,
             supposed=texts,
-            active=_summary(active.problem, active.status, before, active.evaluation),
-            active_then=None if old is None else _summary(problem, active.status, before, old),
-            then=_summary(problem, solution.status, after, solution.evaluation),
+            active=_summary(active.problem, active.status, before, active.evaluation, active.interval),
+            active_then=None
+            if old is None
+            else _summary(problem, active.status, before, old, interval_of(before, old)),
+            then=_summary(
+                problem, solution.status, after, solution.evaluation, interval_of(after, solution.evaluation)
+            ),
             same=not moved and before.quantized == after.quantized and dict(before.codecs) == dict(after.codecs),
             moved=sum(len(entry.listed) for entry in moved),
             solve_s=solution.timings.total_s,
@@ -171,7 +190,11 @@ class Studies:
         async with self._one_at_a_time:
             progress("tracing the frontier", 0.0)
             found = await asyncio.to_thread(_trace, problem, asked, on_point)
-        return _frontier_document(asked.name, problem, active, found, time.monotonic() - started_s)
+            interval_of = partial(
+                interval_under, self._certainty.evidence(asked.name), self._catalog.get(asked.name), problem
+            )
+            rows = await asyncio.to_thread(_frontier_rows, problem, active.assignment, found, interval_of)
+        return _frontier_document(asked.name, problem, active, rows, time.monotonic() - started_s)
 
     def _check_nodes(self, asked: WhatIf) -> None:
         named = [*asked.without, *(end for link in asked.links for end in (link.from_, link.to))]
@@ -238,7 +261,13 @@ def _trace(problem: Problem, asked: TraceFrontier, on_point: Callable[[FrontierP
     return frontier(problem, points=asked.points, time_limit_s=asked.time_limit_s, on_point=on_point)
 
 
-def _summary(problem: Problem, status: str, assignment: Assignment, evaluation: Evaluation) -> PlanSummary:
+def _summary(
+    problem: Problem,
+    status: str,
+    assignment: Assignment,
+    evaluation: Evaluation,
+    interval: PredictionInterval | None,
+) -> PlanSummary:
     return PlanSummary(
         status=status,
         latency_s=evaluation.timeline_s,
@@ -248,6 +277,8 @@ def _summary(problem: Problem, status: str, assignment: Assignment, evaluation: 
         per_node=per_node(problem, assignment, evaluation),
         quantized=tuple(sorted(assignment.quantized)),
         broken=evaluation.violations,
+        latency_interval_s=interval.latency_s if interval is not None else None,
+        energy_interval_j=interval.energy_j if interval is not None else None,
     )
 
 
@@ -262,27 +293,44 @@ def _explain_document(model: str, active: PlanRecord, found: Explanation) -> Exp
     )
 
 
-def _frontier_document(
-    model: str, problem: Problem, active: PlanRecord, found: Frontier, seconds: float
-) -> FrontierDocument:
+def _frontier_rows(
+    problem: Problem,
+    active: Assignment,
+    found: Frontier,
+    interval_of: Callable[[Assignment, Evaluation], PredictionInterval | None],
+) -> tuple[FrontierRow, ...]:
     rows: list[FrontierRow] = []
     for point in found.points:
         evaluation = evaluate(problem, point.assignment)
-        same = point.assignment == active.assignment
-        rows.append(_frontier_row(problem, point.status, point.assignment, evaluation, active=same))
-    now = _frontier_row(active.problem, active.status, active.assignment, active.evaluation, active=True)
+        interval, same = interval_of(point.assignment, evaluation), point.assignment == active
+        rows.append(_frontier_row(problem, point.status, point.assignment, evaluation, interval, active=same))
+    return tuple(rows)
+
+
+def _frontier_document(
+    model: str, problem: Problem, active: PlanRecord, rows: tuple[FrontierRow, ...], seconds: float
+) -> FrontierDocument:
+    now = _frontier_row(
+        active.problem, active.status, active.assignment, active.evaluation, active.interval, active=True
+    )
     return FrontierDocument(
         model=model,
         epoch=active.epoch.number,
         latency_model=problem.objective.latency_model,
-        points=tuple(rows),
+        points=rows,
         active=now,
         seconds=seconds,
     )
 
 
 def _frontier_row(
-    problem: Problem, status: str, assignment: Assignment, evaluation: Evaluation, *, active: bool
+    problem: Problem,
+    status: str,
+    assignment: Assignment,
+    evaluation: Evaluation,
+    interval: PredictionInterval | None,
+    *,
+    active: bool,
 ) -> FrontierRow:
     return FrontierRow(
         latency_s=evaluation.latency_s,
@@ -294,6 +342,8 @@ def _frontier_row(
         per_node=per_node(problem, assignment, evaluation),
         quantized=tuple(sorted(assignment.quantized)),
         active=active,
+        timeline_interval_s=interval.latency_s if interval is not None else None,
+        energy_interval_j=interval.energy_j if interval is not None else None,
     )
 
 

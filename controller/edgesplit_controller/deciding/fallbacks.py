@@ -14,8 +14,9 @@ import structlog
 
 from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.errors import EdgesplitError
-from edgesplit.formatting import time_span
+from edgesplit.formatting import between, time_span
 from edgesplit.planning.plan import per_node
+from edgesplit.planning.spreads import PredictionInterval
 from edgesplit_controller.configuration import PlanningSection
 from edgesplit_controller.deciding.fallback_choice import FallbackDraft, plan_fallbacks, still_hold
 from edgesplit_controller.event_log import EventLog
@@ -25,6 +26,7 @@ from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.rollout.compilation import compile_plan
 from edgesplit_controller.rollout.driver import Rollouts
 from edgesplit_controller.rollout.fallback_memory import fitting, held_fallbacks
+from edgesplit_controller.stating.prediction_intervals import Certainty
 from edgesplit_controller.storage.blob_writes import BlobWrites
 from edgesplit_controller.storage.deployment_state import DeploymentState, FallbackRecord, PlanRecord
 from edgesplit_controller.storage.rollout_state import FallbackEpoch
@@ -43,6 +45,7 @@ class Fallbacks:
     Args:
         rollouts: Holds them.
         registry: Addresses and memory of the nodes.
+        certainty: How sure predictions are.
         models: By name.
         blobs: Where component graphs go.
         writing: Told when they do.
@@ -55,6 +58,7 @@ class Fallbacks:
         rollouts: Rollouts,
         *,
         registry: Registry,
+        certainty: Certainty,
         models: Mapping[str, ModelRecord],
         blobs: BlobStore,
         writing: BlobWrites,
@@ -63,6 +67,7 @@ class Fallbacks:
     ) -> None:
         self._rollouts = rollouts
         self._registry = registry
+        self._certainty = certainty
         self._models = models
         self._blobs = blobs
         self._writing = writing
@@ -166,7 +171,8 @@ class Fallbacks:
             else:
                 epoch, specs, ready = held.number, deployment.fallbacks[held.number].specs, held.ready
             fallback = FallbackEpoch(number=epoch, lost=draft.lost, participants=tuple(sorted(specs)), ready=ready)
-            found[fallback] = _fallback_record(epoch, active, draft, specs)
+            interval = self._certainty.interval(record, active.problem, draft.assignment, draft.evaluation)
+            found[fallback] = _fallback_record(epoch, active, draft, specs, interval)
         return found
 
     def _hold(self, model: str, fallbacks: Mapping[FallbackEpoch, FallbackRecord]) -> None:
@@ -179,9 +185,11 @@ class Fallbacks:
         for fallback, plan in fallbacks.items():
             text = (
                 f"{model} epoch {fallback.number} on {', '.join(fallback.participants)} is kept for the loss of "
-                f"{' or '.join(fallback.lost)}: {time_span(plan.latency_s)}"
+                f"{' or '.join(fallback.lost)}: {between(plan.latency_s, plan.latency_interval_s, time_span)}"
             )
             data = {"epoch": fallback.number, "latency_s": plan.latency_s, "energy_j": plan.energy_j}
+            if plan.latency_interval_s is not None:
+                data["latency_low_s"], data["latency_high_s"] = plan.latency_interval_s
             self._events.add("fallback-planned", text, model=model, data=data)
 
 
@@ -204,7 +212,11 @@ def _held(deployment: DeploymentState, draft: FallbackDraft, addresses: Mapping[
 
 
 def _fallback_record(
-    epoch: int, active: PlanRecord, draft: FallbackDraft, specs: dict[str, EpochSpec]
+    epoch: int,
+    active: PlanRecord,
+    draft: FallbackDraft,
+    specs: dict[str, EpochSpec],
+    interval: PredictionInterval | None,
 ) -> FallbackRecord:
     return FallbackRecord(
         epoch=epoch,
@@ -216,4 +228,6 @@ def _fallback_record(
         noise=draft.evaluation.noise,
         per_node=per_node(active.problem, draft.assignment, draft.evaluation),
         components=draft.evaluation.components,
+        latency_interval_s=interval.latency_s if interval is not None else None,
+        energy_interval_j=interval.energy_j if interval is not None else None,
     )

@@ -8,8 +8,8 @@ could not be told (`deciding/changes/switch_decision.py`). Not here: the duratio
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from edgesplit.control.figure_messages import LinkState
 from edgesplit.planning.plan import Assignment, Component
@@ -45,7 +45,12 @@ class Evidence:
     """
 
     timed: Collection[tuple[str, str]] = frozenset()
-    links: Mapping[tuple[str, str], LinkState] | None = None
+    links: Mapping[tuple[str, str], LinkState] = field(default_factory=dict[tuple[str, str], LinkState])
+
+    def without_links(self, certain: Iterable[tuple[str, str]]) -> Evidence:
+        """The same where some links' figures are certain."""
+        left = set(self.links) - set(certain)
+        return replace(self, links={pair: link for pair, link in self.links.items() if pair in left})
 
 
 def spreads_of(
@@ -60,8 +65,7 @@ def spreads_of(
         components: Of the assignment.
         evidence: What was measured.
     """
-    measured = evidence.links or {}
-    links = {(link.source, link.target): measured.get((link.source, link.target)) for link in problem.links}
+    links = {(link.source, link.target): evidence.links.get((link.source, link.target)) for link in problem.links}
     return Spreads(
         nodes={node.name: NODE for node in problem.nodes},
         components={

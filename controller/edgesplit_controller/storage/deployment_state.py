@@ -13,6 +13,7 @@ from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment, Component, Evaluation, NodeShare, Status
 from edgesplit.planning.problem import Problem
+from edgesplit.planning.spreads import PredictionInterval
 from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit_controller.storage.rollout_state import Epoch, Rollout
 
@@ -52,6 +53,13 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
     components: tuple[Component, ...] = ()
     latency_interval_s: tuple[float, float] | None = None
     energy_interval_j: tuple[float, float] | None = None
+
+    @property
+    def interval(self) -> PredictionInterval | None:
+        """How sure its predictions are; None where nobody said."""
+        if self.latency_interval_s is None or self.energy_interval_j is None:
+            return None
+        return PredictionInterval(latency_s=self.latency_interval_s, energy_j=self.energy_interval_j)
 
 
 class LocalFallback(msgspec.Struct, frozen=True, kw_only=True):

@@ -107,6 +107,8 @@ class FallbackRow(msgspec.Struct, frozen=True, kw_only=True):
         noise: Of the output. [1]
         per_node: Node to what sits on it.
         prepared: Every node of it is ready; until then everything runs on the source instead.
+        latency_interval_s: Nine of ten times the latency proves to lie in it; None where that is not known. [s]
+        energy_interval_j: The same of the energy. [J]
     """
 
     epoch: int
@@ -115,6 +117,8 @@ class FallbackRow(msgspec.Struct, frozen=True, kw_only=True):
     noise: float
     per_node: dict[str, NodeShare]
     prepared: bool
+    latency_interval_s: tuple[float, float] | None = None
+    energy_interval_j: tuple[float, float] | None = None
 
 
 class EnergyRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -95,6 +95,8 @@ class PlanSummary(msgspec.Struct, frozen=True, kw_only=True):
         per_node: Node to what sits on it.
         quantized: Operators that run in int8.
         broken: One sentence for each constraint it does not keep.
+        latency_interval_s: Nine of ten times the latency proves to lie in it; None where it could not run. [s]
+        energy_interval_j: The same of the energy. [J]
     """
 
     status: str
@@ -105,6 +107,8 @@ class PlanSummary(msgspec.Struct, frozen=True, kw_only=True):
     per_node: dict[str, NodeShare]
     quantized: tuple[str, ...]
     broken: tuple[str, ...] = ()
+    latency_interval_s: tuple[float, float] | None = None
+    energy_interval_j: tuple[float, float] | None = None
 
 
 class WhatIfDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,6 +158,8 @@ class FrontierRow(msgspec.Struct, frozen=True, kw_only=True):
         per_node: Node to what sits on it.
         quantized: Operators that run in int8.
         active: Whether it is the active plan.
+        timeline_interval_s: Nine of ten times the end of the timeline proves to lie in it; None where it cannot run. [s]
+        energy_interval_j: The same of the energy. [J]
     """
 
     latency_s: float
@@ -165,6 +171,8 @@ class FrontierRow(msgspec.Struct, frozen=True, kw_only=True):
     per_node: dict[str, NodeShare]
     quantized: tuple[str, ...]
     active: bool = False
+    timeline_interval_s: tuple[float, float] | None = None
+    energy_interval_j: tuple[float, float] | None = None
 
 
 class FrontierDocument(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,7 +25,7 @@ __all__ = ["frontier"]
     epilog=help_epilog(
         "splitctl frontier yolo\nsplitctl frontier yolo --points 30 --png frontier.png --output frontier.json",
         "{model, epoch, latency_model, points: [{latency_s (under latency_model), timeline_s, energy_j, "
-        "device_energy_j, noise, status, per_node, quantized, active}], active: {...}, seconds}; points by rising "
+        "device_energy_j, noise, status, per_node, quantized, active, timeline_interval_s, energy_interval_j}], active: {...}, seconds}; points by rising "
         "latency, active is the active plan, which need not be one of them.",
     )
 )

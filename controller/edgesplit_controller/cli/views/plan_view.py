@@ -12,7 +12,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.text import Text
 
-from edgesplit.formatting import UNKNOWN, clock, joules, number, time_span
+from edgesplit.formatting import UNKNOWN, between, clock, joules, number, time_span
 from edgesplit.operations.plan_operations import (
     DeclinedDocument,
     EnergyRow,
@@ -58,8 +58,10 @@ def show_plan(document: PlanDocument) -> None:
     measured = document.measured
     table = plain_table("", ("",), ("predicted", _measured_title(measured)))
     origin = f" ({measured.energy_origin})" if measured.energy_origin else ""
-    table.add_row("latency (timeline)", time_span(document.latency_s), time_span(measured.latency_s))
-    table.add_row("energy", joules(document.energy_j), _with(joules(measured.energy_j), origin))
+    predicted = between(document.latency_s, document.latency_interval_s, time_span)
+    table.add_row("latency (timeline)", predicted, time_span(measured.latency_s))
+    predicted = between(document.energy_j, document.energy_interval_j, joules)
+    table.add_row("energy", predicted, _with(joules(measured.energy_j), origin))
     table.add_row("device energy", joules(document.device_energy_j), _with(joules(measured.device_energy_j), origin))
     table.add_row("noise", number(document.noise), _measured_noise(measured.noise))
     out.print(table)
@@ -224,7 +226,11 @@ def _show_fallbacks(out: Console, fallbacks: Mapping[str, FallbackRow]) -> None:
     table.add_column("state")
     for node, row in fallbacks.items():
         where = ", ".join(f"{name} {share.operators}" for name, share in row.per_node.items() if share.operators)
-        figures = (str(row.epoch), time_span(row.latency_s), joules(row.energy_j))
+        figures = (
+            str(row.epoch),
+            between(row.latency_s, row.latency_interval_s, time_span),
+            between(row.energy_j, row.energy_interval_j, joules),
+        )
         table.add_row(node, where, *figures, "prepared" if row.prepared else "not ready yet")
     out.print(table)
 

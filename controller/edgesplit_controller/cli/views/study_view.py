@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edgesplit.formatting import UNKNOWN, joules, number, size, time_span
+from edgesplit.formatting import UNKNOWN, between, joules, number, size, time_span
 from edgesplit.operations.study_operations import (
     ExplainDocument,
     FrontierDocument,
@@ -101,7 +101,10 @@ def show_frontier(document: FrontierDocument) -> None:
 
 def _row(row: FrontierRow) -> tuple[str, ...]:
     where = ", ".join(f"{node} {share.operators}" for node, share in row.per_node.items() if share.operators)
-    figures = (time_span(row.latency_s), joules(row.energy_j), joules(row.device_energy_j), number(row.noise))
+    # Under `sum` it is not the timeline's end that is counted, which the interval is about.
+    interval = row.timeline_interval_s if row.latency_s == row.timeline_s else None
+    latency, energy = between(row.latency_s, interval, time_span), between(row.energy_j, row.energy_interval_j, joules)
+    figures = (latency, energy, joules(row.device_energy_j), number(row.noise))
     return (where, *figures, row.status)
 
 
@@ -109,7 +112,8 @@ def _figure(plan: PlanSummary | None, key: str) -> str:
     if plan is None:
         return UNKNOWN
     value: float = getattr(plan, key)
-    return {"latency_s": time_span, "noise": number}.get(key, joules)(value)
+    interval = {"latency_s": plan.latency_interval_s, "energy_j": plan.energy_interval_j}.get(key)
+    return between(value, interval, {"latency_s": time_span, "noise": number}.get(key, joules))
 
 
 def _share(per_node: Mapping[str, NodeShare] | None, node: str) -> str:

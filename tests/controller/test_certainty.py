@@ -1,0 +1,152 @@
+"""How sure predictions are: priors for what nobody measured, and intervals wherever a prediction is shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+
+from edgesplit.control.figure_messages import LinkState
+from edgesplit.operations.event_operations import ListEvents
+from edgesplit.operations.plan_operations import DeployModel, ShowPlan
+from edgesplit.operations.study_operations import LinkChange, TraceFrontier, WhatIf
+from edgesplit.planning.plan import Assignment
+from edgesplit_controller.fleet.unit_times import component_key
+from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.models.intake import take_in
+from edgesplit_controller.models.model_record import ModelRecord
+from edgesplit_controller.models.submission import Submission
+from edgesplit_controller.planner import evaluate
+from edgesplit_controller.stating.prediction_intervals import interval_under
+from edgesplit_controller.stating.prediction_spreads import NEVER_TIMED, TIMED, Evidence, spreads_of
+from tests.controller.fleet import Fleet
+from tests.controller.test_predictions import problem_of
+from tests.controller.tiny_models import convolutions
+from tests.waiting import until
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory: pytest.TempPathFactory) -> ModelRecord:
+    folder = tmp_path_factory.mktemp("model")
+    (folder / "tiny").write_bytes(convolutions(count=4))
+    submission = Submission("tiny", folder / "tiny", {}, None, 4, ())
+    return take_in(submission, BlobStore(folder / "blobs"), lambda _text, _fraction: None)
+
+
+def link(**figures: float) -> LinkState:
+    return msgspec.structs.replace(
+        LinkState(to="edge", up=True, bandwidth_bytes_per_s=1e6, latency_s=0.001, measured_at_unix_s=0.0), **figures
+    )
+
+
+def split(record: ModelRecord) -> Assignment:
+    units = [unit.name for unit in record.graph.units]
+    ends = [name for name in (operator.name for operator in problem_of(record, {}).operators) if name not in units]
+    return Assignment(dict.fromkeys(units[2:], "edge") | dict.fromkeys((*units[:2], *ends), "device"))
+
+
+def test_a_component_that_was_timed_where_it_is_is_surer(record: ModelRecord) -> None:
+    problem, assignment = problem_of(record, {}), split(record)
+    parts = evaluate(problem, assignment).components
+    timed = (parts[0].node, component_key(record.graph, assignment, parts[0]))
+    elsewhere = ("edge", component_key(record.graph, assignment, parts[0]))
+    found = spreads_of(problem, record.graph, assignment, parts, Evidence(timed={timed}))
+    assert dict(found.components) == {parts[0].id: TIMED, parts[1].id: NEVER_TIMED}
+    found = spreads_of(problem, record.graph, assignment, parts, Evidence(timed={elsewhere}))
+    assert set(found.components.values()) == {NEVER_TIMED}
+
+
+@pytest.mark.parametrize(
+    ("measured", "spread"),
+    [
+        (link(error=0.04, scatter=0.3, latency_error_s=1e-4), (0.04, 1e-4)),
+        (link(scatter=0.3), (pytest.approx(0.1), 0.0)),
+        (link(), (0.0, 0.0)),
+    ],
+)
+def test_a_link_is_as_sure_as_it_says(record: ModelRecord, measured: LinkState, spread: tuple[float, float]) -> None:
+    problem, assignment = problem_of(record, {}), split(record)
+    evidence = Evidence(links={("device", "edge"): measured})
+    parts = evaluate(problem, assignment).components
+    assert spreads_of(problem, record.graph, assignment, parts, evidence).links == {("device", "edge"): spread}
+    supposed = evidence.without_links([("device", "edge")])
+    assert spreads_of(problem, record.graph, assignment, parts, supposed).links == {}
+
+
+def test_what_is_measured_narrows_the_interval(record: ModelRecord) -> None:
+    problem, assignment = problem_of(record, {}), split(record)
+    evaluation = evaluate(problem, assignment)
+    parts = evaluation.components
+    timed = {(part.node, component_key(record.graph, assignment, part)) for part in parts}
+    pairs = [("device", "edge"), ("edge", "device")]
+
+    def width_s(evidence: Evidence) -> float:
+        found = interval_under(evidence, record, problem, assignment, evaluation)
+        assert found is not None
+        return found.latency_s[1] - found.latency_s[0]
+
+    sure, unsure = (
+        Evidence(timed, dict.fromkeys(pairs, link(error=0.01))),
+        Evidence(frozenset(), dict.fromkeys(pairs, link(error=0.3))),
+    )
+    assert width_s(sure) < width_s(Evidence(timed, unsure.links)) < width_s(unsure)
+    assert width_s(sure) < width_s(Evidence(frozenset(), sure.links)) < width_s(unsure)
+
+
+def test_a_plan_of_another_version_of_the_model_has_no_interval(record: ModelRecord) -> None:
+    problem = problem_of(record, {})
+    other = Assignment({"another": "device"})
+    evaluation = evaluate(problem, split(record))
+    assert interval_under(Evidence(), record, problem, other, evaluation) is None
+
+
+def surrounds(document: dict[str, Any], latency: str = "latency_s", interval: str = "latency_interval_s") -> bool:
+    (low_s, high_s), (low_j, high_j) = document[interval], document["energy_interval_j"]
+    return bool(low_s < document[latency] < high_s and low_j < document["energy_j"] < high_j)
+
+
+async def test_every_prediction_that_is_shown_says_how_sure_it_is(fleet: Fleet) -> None:
+    client = fleet.client
+    await client.add("tiny", convolutions(2))
+    await client.ask(DeployModel(name="tiny", source="device"))
+    await until(lambda: bool(fleet.agents["device"].desired["tiny"].fallbacks))
+    plan = await client.ask(ShowPlan(name="tiny"))
+    assert surrounds(plan)
+    assert surrounds(plan["fallbacks"]["cloud"])
+    slow = LinkChange(from_="device", to="cloud", bandwidth_bytes_per_s=1e3)
+    supposed = await client.ask(WhatIf(name="tiny", links=(slow,)))
+    assert all(surrounds(supposed[key]) for key in ("active", "active_then", "then"))
+    assert supposed["active"]["latency_interval_s"] == plan["latency_interval_s"]
+    traced = await client.ask(TraceFrontier(name="tiny", points=3))
+    assert all(surrounds(row, "timeline_s", "timeline_interval_s") for row in (*traced["points"], traced["active"]))
+    events = {event["kind"]: event["data"] for event in await client.ask(ListEvents(limit=1000))}
+    kept = events["fallback-planned"]
+    assert kept["latency_low_s"] < kept["latency_s"] < kept["latency_high_s"]
+    async with aiohttp.ClientSession() as session, session.get(f"{client.artifacts}/metrics") as answer:
+        page = await answer.text()
+    for figure, ends in (("latency", plan["latency_interval_s"]), ("energy", plan["energy_interval_j"])):
+        unit = "seconds" if figure == "latency" else "joules"
+        for name, value in zip(("low", "high"), ends, strict=True):
+            assert f'edgesplit_controller_plan_{figure}_{name}_{unit}{{model="tiny"}} {value}' in page
+
+
+async def test_the_interval_is_remembered_over_a_restart_and_narrows_once_the_plan_is_timed(fleet: Fleet) -> None:
+    client = fleet.client
+    await client.add("tiny", convolutions(2))
+    epoch = (await client.ask(DeployModel(name="tiny", source="device")))["epoch"]
+    before = fleet.plan("tiny").latency_interval_s
+    assert before is not None
+    await fleet.stop_controller()
+    await fleet.start_controller()
+    await fleet.until_settled()
+    assert fleet.plan("tiny").latency_interval_s == before
+    fleet.agents["cloud"].publish_timings("tiny", epoch, 1.0)
+
+    def narrower() -> bool:
+        now = fleet.plan("tiny").latency_interval_s
+        return now is not None and now[1] - now[0] < before[1] - before[0]
+
+    await until(narrower)
+    assert fleet.plan("tiny").epoch.number == epoch
