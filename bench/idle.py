@@ -36,6 +36,8 @@ SETTLE_S = 20.0
 """After deploying: fallbacks are prepared, links calibrated."""
 MODEL = "idle"
 EVENTS_AIM, CONTROLLER_AIM, MANY_AIM = 5, 0.01, 0.05
+OWN_AIM = 0.005
+"""Of a core: what an agent may spend on measuring its own speed. [1]"""
 ROOT = Path(__file__).resolve().parents[1]
 LISTENS_S = 3.0
 TEXTS = 20
@@ -55,6 +57,7 @@ class Idle:
         log_lines: Of the controller.
         controller_share: Of a core. [1]
         agent_shares: Of a core, by agent. [1]
+        own_shares: Of a core, by agent and by what for: the part of it that went into measuring its own speed. [1]
         sent_bytes: Without a request these are probes and pings; by direction. [B]
         rates: What the agents believe of each direction. [B/s]
         epochs: Of the deployed model, before and after.
@@ -68,6 +71,7 @@ class Idle:
     log_lines: int = 0
     controller_share: float = 0.0
     agent_shares: dict[str, float] = field(default_factory=dict[str, float])
+    own_shares: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
     sent_bytes: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     rates: dict[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
     epochs: tuple[int, int] = (0, 0)
@@ -111,6 +115,7 @@ def measure(fleet: LocalFleet, seconds: float) -> Idle:
     epoch = fleet.splitctl("plan", MODEL)["epoch"]
     with _Ear(fleet) as ear:
         before = {name: _processor_s(fleet.pid(name)) for name in (*names, "controller")}
+        own = {name: _own_s(fleet, name) for name in names}
         sent, lines = _sent_bytes(fleet, names), fleet.log("controller").count("\n")
         began_s = time.monotonic()
         time.sleep(seconds)
@@ -118,6 +123,9 @@ def measure(fleet: LocalFleet, seconds: float) -> Idle:
         shares = {name: (_processor_s(fleet.pid(name)) - before[name]) / found.seconds for name in before}
         _count(ear.heard(), found)
     found.controller_share = shares.pop("controller")
+    for name in names:
+        spent = {work: seconds - own[name].get(work, 0.0) for work, seconds in _own_s(fleet, name).items()}
+        found.own_shares[name] = {work: seconds / found.seconds for work, seconds in spent.items()}
     found.agent_shares = shares
     found.log_lines = fleet.log("controller").count("\n") - lines
     found.sent_bytes = {pair: nbytes - sent.get(pair, 0) for pair, nbytes in _sent_bytes(fleet, names).items()}
@@ -147,6 +155,15 @@ def _processor_s(process: int) -> float:
     """Processor time of a process and all its threads so far. [s]"""
     fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def _own_s(fleet: LocalFleet, name: str) -> dict[str, float]:
+    """Processor time that an agent says it spent on measuring its own speed, by what for; nothing from one that does not say. [s]"""
+    place = [*fleet.places[name].command] if name in fleet.places else []
+    code = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{fleet.http_ports[name]}/metrics').read().decode())"
+    told = subprocess.run([*place, sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    lines = re.findall(r'^edgesplit_self_measurement_seconds_total\{.*work="(\w+)".*\} (\S+)$', told, re.MULTILINE)
+    return {work: float(seconds) for work, seconds in lines}
 
 
 def _sent_bytes(fleet: LocalFleet, names: list[str]) -> dict[tuple[str, str], int]:
@@ -227,13 +244,17 @@ def show(found: Idle) -> None:
     print(f"events: {sum(found.events.values())} ({_counts(found.events, 1.0)})")
     print(f"messages a minute: {_counts(found.messages, minutes)}")
     print(f"controller: {found.controller_share:.2%} of a core, {found.log_lines} log lines")
-    shares = ", ".join(f"{name} {share:.2%}" for name, share in found.agent_shares.items())
-    print(f"agents: {shares or 'forged'}")
+    for name, share in found.agent_shares.items():
+        own = found.own_shares[name]
+        parts = ", ".join(f"{work} {part:.3%}" for work, part in sorted(own.items())) or "it does not say"
+        print(f"agent {name}: {share:.2%} of a core, of which measuring itself {sum(own.values()):.3%} ({parts})")
+    if not found.agent_shares:
+        print("agents: forged")
     for (source, target), nbytes in sorted(found.sent_bytes.items()):
         rate = found.rates.get((source, target), 0.0)
         per_s = nbytes / found.seconds
-        share = f", {per_s / rate:.3%} of its {rate / 1e6:.3g} MB/s" if rate else ""
-        print(f"sent {source} -> {target}: {per_s / 1e3:.1f} kB/s{share}")
+        used = f", {per_s / rate:.3%} of its {rate / 1e6:.3g} MB/s" if rate else ""
+        print(f"sent {source} -> {target}: {per_s / 1e3:.1f} kB/s{used}")
     print(f"splitctl events reaches back {found.history_s / 60:.1f} minutes")
     for text in found.texts[:TEXTS]:
         print(f"  {text}")
@@ -284,8 +305,9 @@ def main(  # noqa: PLR0917 - one parameter an option
     show(found)
     aim = MANY_AIM if forged else CONTROLLER_AIM
     per_10_minutes = sum(found.events.values()) * 600 / found.seconds
+    own = max((sum(shares.values()) for shares in found.own_shares.values()), default=0.0)
     missed = found.controller_share >= aim or per_10_minutes > EVENTS_AIM or found.epochs[0] != found.epochs[1]
-    sys.exit(int(strict and missed))
+    sys.exit(int(strict and (missed or own > OWN_AIM)))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping
+from functools import partial
 from typing import Any
 
 import structlog
@@ -130,6 +131,7 @@ class Agent:
             worker=self._worker,
             options=lambda: self._sessions.options,
             background_work=figures.background,
+            spent=partial(figures.metrics.measured_itself, "retiming"),
         )
         self._http: HttpEndpoint | None = None
         self._addresses: Mapping[str, str] = {}

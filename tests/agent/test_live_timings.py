@@ -328,7 +328,7 @@ class Profiled:
 async def test_an_idle_model_is_timed_again_with_real_runs(tmp_path: Path) -> None:
     blobs = Blobs(tmp_path)
     made, worker = Bench(), Worker()
-    profiles = Profiled(blobs, whole_s=1e3)
+    profiles, spent = Profiled(blobs, whole_s=1e3), list[float]()
     retimer = Retimer(
         profiles,
         made.book,
@@ -336,6 +336,7 @@ async def test_an_idle_model_is_timed_again_with_real_runs(tmp_path: Path) -> No
         worker=worker,
         options=lambda: RuntimeOptions(slow_down=2.0),
         background_work=made.background_work,
+        spent=spent.append,
         clock=lambda: 30.0 * asyncio.get_running_loop().time(),
     )
     task = asyncio.create_task(retimer.run_for_ever())
@@ -352,4 +353,6 @@ async def test_an_idle_model_is_timed_again_with_real_runs(tmp_path: Path) -> No
     assert whole is not None
     assert (whole.sha256, whole.runs) == ("s", BURSTS * RUNS)
     assert 0 < whole.whole_s < 1e3
+    assert len(spent) == 1 + BURSTS * (1 + RUNS)  # the session and every run
+    assert sum(spent) > 0
     assert msgspec.json.decode(msgspec.json.encode(said[0]), type=LiveTimings) == said[0]

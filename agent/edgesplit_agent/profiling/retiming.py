@@ -13,6 +13,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
@@ -125,6 +126,7 @@ class Retimer:
         worker: Serves, and times between requests.
         options: How sessions are built.
         background_work: Told while a session is built.
+        spent: Told the processor time that sessions and runs took. [s]
         clock: Monotonic, the book's. [s]
     """
 
@@ -137,6 +139,7 @@ class Retimer:
         worker: Worker,
         options: Callable[[], RuntimeOptions],
         background_work: BackgroundWork,
+        spent: Callable[[float], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._profiles = profiles
@@ -145,6 +148,7 @@ class Retimer:
         self._runs = TimedRuns(worker, options)
         self._options = options
         self._background_work = background_work
+        self._spent = spent
         self._clock = clock
         self._last: dict[str, tuple[ExecutionProfile, Retimed]] = {}
         self._budget = Budget(clock())
@@ -195,7 +199,7 @@ class Retimer:
             with self._background_work.under_way():
                 started_s = self._clock()
                 path = self._cache.path(offer.float_graph.digest)
-                session = await asyncio.to_thread(open_session, path, options)
+                session = await asyncio.to_thread(self._open, path, options)
                 self._budget.spend(self._clock() - started_s, self._clock())
             inputs = self._profiles.inputs(offer)
             seconds: list[float] = []
@@ -208,8 +212,17 @@ class Retimer:
                 await asyncio.sleep(APART_S)
         return seconds
 
+    def _open(self, path: Path, options: RuntimeOptions) -> Any:
+        """In a thread of its own."""
+        began_s = time.thread_time()
+        try:
+            return open_session(path, options)
+        finally:
+            self._spent(time.thread_time() - began_s)
+
     async def _attempt(self, session: Any, inputs: dict[str, Array]) -> float | None:
         """Run once; None where a request came meanwhile. [s]"""
         taken = await self._runs.attempt(session, inputs)
         self._budget.spend(taken.wall_s, self._clock())
+        self._spent(taken.processor_s)
         return taken.seconds

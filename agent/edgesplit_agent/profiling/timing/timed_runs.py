@@ -37,10 +37,12 @@ class Taken:
     Attributes:
         seconds: On the clock of profiles; None where the run was given up. [s]
         wall_s: What it took of the node's time. [s]
+        processor_s: What it took of all cores together. [s]
     """
 
     seconds: float | None
     wall_s: float
+    processor_s: float
 
 
 class TimedRuns:
@@ -110,16 +112,17 @@ class TimedRuns:
         *,
         make_way: Callable[[], None] | None,
     ) -> Taken:
-        clock = self._options().clock
+        options = self._options()
+        clock, processor = options.clock, time.thread_time if options.threads == 1 else time.process_time
 
         def run() -> Taken:
-            began_s, started = time.perf_counter(), clock()
+            busy_s, began_s, started = processor(), time.perf_counter(), clock()
             try:
                 session.run(None, dict(inputs), interruption.options)
             except Exception as error:  # onnxruntime raises pybind types without a common base
                 if not interruption.asked:
                     raise refusal("onnxruntime does not run the model", error) from error
             seconds, wall_s = clock() - started, time.perf_counter() - began_s
-            return Taken(None if interruption.asked else seconds, wall_s)
+            return Taken(None if interruption.asked else seconds, wall_s, processor() - busy_s)
 
         return await self._worker.run(run, priority=PROFILING_PRIORITY, make_way=make_way)
