@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -25,16 +27,18 @@ from edgesplit_agent.reporting.collectors.power.sensor import Power
 from edgesplit_agent.reporting.metrics import PrometheusMetrics
 from edgesplit_agent.reporting.serving_counters import ServingCounters
 from edgesplit_agent.reporting.usage import UsageBook
-from edgesplit_agent.serving import engine
+from edgesplit_agent.serving import forwarded_requests
 from edgesplit_agent.serving.engine import Engine
 from edgesplit_agent.serving.machine.actions import PublishNoise
 from edgesplit_agent.serving.machine.agent_machine import AgentMachine
 from edgesplit_agent.serving.machine.events import DeploymentChanged, DesiredChanged, PeerUp, TensorsArrived
 from edgesplit_agent.serving.shadow_runs import ShadowRunner
 from tests.agent.graphs import deployment, desired, device_part, local_part
-from tests.waiting import until
+from tests.waiting import let_others_run, until
 
 X = np.ones((1, 4), np.float32)
+AGES_S = 1000.0
+"""Longer than a test runs. [s]"""
 
 
 class Session:
@@ -153,6 +157,16 @@ class Publisher:
         self.kinds.append(kind)
 
 
+class Clock:
+    """The engine's."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.ahead_s
+
+
 @dataclass
 class Bench:
     """An engine and its fakes."""
@@ -163,6 +177,8 @@ class Bench:
     publisher: Publisher
     usage: UsageBook
     timings: TimingBook
+    worker: Worker
+    clock: Clock
 
     async def until_serving(self, epoch: int) -> None:
         """Wait."""
@@ -173,7 +189,7 @@ class Bench:
 async def bench() -> AsyncIterator[Bench]:
     """A device's."""
     preparer, worker, peers, publisher = Preparer(), Worker(), Peers(), Publisher()
-    usage = UsageBook("device", Power(1.0, 1.0, "configured", "constant"))
+    usage, clock = UsageBook("device", Power(1.0, 1.0, "configured", "constant")), Clock()
     timings = TimingBook("device", "i", BackgroundWork())
     engine = Engine(
         AgentMachine("device"),
@@ -184,9 +200,10 @@ async def bench() -> AsyncIterator[Bench]:
         timings=timings,
         coder=Coder(worker, RuntimeOptions),
         shadower=ShadowRunner(worker),
+        clock=clock,
     )
     engine.peers, engine.publisher = peers, publisher
-    yield Bench(engine, preparer, peers, publisher, usage, timings)
+    yield Bench(engine, preparer, peers, publisher, usage, timings, worker, clock)
     await engine.close()
     await worker.close()
 
@@ -231,6 +248,26 @@ async def test_a_coded_tensor_is_coded_once_and_counts_as_compute(bench: Bench) 
     await client
     (usage,) = [usage for usage in bench.usage.take_changed() if usage.epoch == 2]
     assert 0 < usage.coding_s < usage.compute_s
+
+
+async def test_what_requests_wait_for_the_nodes_turn_is_counted_apart_from_handling_them(bench: Bench) -> None:
+    bench.engine.feed(DesiredChanged("m", desired("device", local_part(1), serve=1)))
+    await bench.until_serving(1)
+    await bench.engine.infer("m", {"x": X}, None)
+    (alone,) = bench.usage.take_changed()
+    assert alone.waiting_s == 0
+    assert alone.handling_s > 0
+    gate = threading.Event()
+    busy = asyncio.ensure_future(bench.worker.run(gate.wait, priority=0))
+    await let_others_run()
+    client = asyncio.create_task(bench.engine.infer("m", {"x": X}, 10 * AGES_S))
+    await let_others_run()  # the component is with the worker then
+    bench.clock.ahead_s += AGES_S
+    gate.set()
+    await asyncio.gather(busy, client)
+    (after,) = bench.usage.take_changed()
+    assert AGES_S <= after.waiting_s < 2 * AGES_S
+    assert 0 < after.handling_s < AGES_S
 
 
 async def test_what_coding_took_is_said_in_both_directions_from_the_second_request_on(bench: Bench) -> None:
@@ -306,7 +343,7 @@ async def test_requests_are_forwarded_to_the_source_and_its_errors_come_back(ben
 
 
 async def test_requests_that_are_passed_on_are_bounded_in_number(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "MOST_FORWARDED", 2)
+    monkeypatch.setattr(forwarded_requests, "MOST_FORWARDED", 2)
     bench.peers.open.clear()
     bench.engine.feed(DeploymentChanged("m", deployment("edge", "127.0.0.1:2")))
     waiting = [asyncio.create_task(bench.engine.infer("m", {"x": X}, None)) for _ in range(2)]

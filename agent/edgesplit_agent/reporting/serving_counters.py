@@ -57,6 +57,10 @@ class ServingCounters:
         self._usage.coded(key.model, key.epoch, seconds)
         self._metrics.coded(key.model, seconds)
 
+    def delayed(self, key: ExecutionKey, waiting_s: float, handling_s: float) -> None:
+        """What a request took besides: until the node's turn came, and in the event loop and between threads. [s]"""
+        self._usage.delayed(key.model, key.epoch, waiting_s, handling_s)
+
     def checked(self, model: str, mean: float | None) -> None:
         """Answered requests were checked against the float model."""
         self._metrics.checked(model, mean)

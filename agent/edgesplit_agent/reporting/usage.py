@@ -37,6 +37,8 @@ class _Counters:
     unmetered_s: float = 0.0
     transmit_s: float = 0.0
     latency_sum_s: float = 0.0
+    waiting_s: float = 0.0
+    handling_s: float = 0.0
     compute: _Energy = field(default_factory=_Energy)
     transmit: _Energy = field(default_factory=_Energy)
 
@@ -91,6 +93,12 @@ class UsageBook:
         """Count seconds of coding or restoring a tensor, which is computing too. [s]"""
         self.computed(model, epoch, seconds)
         self._at(model, epoch).coding_s += seconds
+
+    def delayed(self, model: str, epoch: int, waiting_s: float, handling_s: float) -> None:
+        """Count seconds of a request in which nothing of it was computed here: it waited, or was handled. [s]"""
+        counters = self._at(model, epoch)
+        counters.waiting_s += max(waiting_s, 0.0)
+        counters.handling_s += max(handling_s, 0.0)
 
     def sent(self, model: str, epoch: int, seconds: float) -> None:
         """Count seconds of sending. [s]"""
@@ -151,4 +159,6 @@ class UsageBook:
             compute_energy_origin=compute_origin,
             transmit_energy_j=counters.transmit.joules,
             counted_since_unix_s=counters.since_unix_s,
+            waiting_s=counters.waiting_s,
+            handling_s=counters.handling_s,
         )

@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from edgesplit.errors import EdgesplitError, Overloaded, PeerUnreachable, RequestFailed, first_line
+from edgesplit.errors import EdgesplitError, PeerUnreachable, RequestFailed, first_line
 from edgesplit.wire.frames import PackedTensor, pack_tensor
 from edgesplit.wire.headers import ExecutionKey, TensorHead
 from edgesplit.wire.tensors import Array
@@ -26,6 +26,7 @@ from edgesplit_agent.compute.session_pool import Computed, LoadedComponent
 from edgesplit_agent.compute.worker import Job, Worker
 from edgesplit_agent.profiling.live_timings import TimingBook
 from edgesplit_agent.reporting.serving_counters import ServingCounters
+from edgesplit_agent.serving.forwarded_requests import ForwardedRequests
 from edgesplit_agent.serving.machine.actions import (
     Action,
     ClearObserved,
@@ -66,8 +67,6 @@ BUSY_TICK_S = 0.1
 IDLE_TICK_S = 0.5
 NOBODYS = ""
 """The share of the worker's time in which tensors of unknown models are restored."""
-MOST_FORWARDED = 256
-"""Requests of other nodes' models that are passed on at a time; their inputs are held meanwhile."""
 
 
 class Engine:
@@ -106,10 +105,14 @@ class Engine:
         self._books: deque[Callable[[], None]] = deque()
         """What is to be written down once nobody waits for anything that could leave now."""
         self._handling = False
+        self._serves: ExecutionKey | None = None
+        """What the event that is handled now is good for; None where it begins or sends nothing."""
+        self._computed_s = 0.0
+        """What components took within the handling of that event. [s]"""
         self._clients: dict[str, Callable[[Answer], None]] = {}
         self._idle = asyncio.Event()
         self._epochs = PreparedEpochs(preparer, counters=counters, timings=timings, clock=clock)
-        self._forwarding: dict[str, asyncio.Task[None]] = {}
+        self._forwarded = ForwardedRequests(machine.node, self._answer)
         self._tasks: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger(part="engine")
 
@@ -132,8 +135,12 @@ class Engine:
         self._handling = True
         try:
             while self._events:
-                for action in self.machine.handle(self._events.popleft(), self._clock()):
+                began_s, self._serves, self._computed_s = self._clock(), None, 0.0
+                for action in self.machine.handle(self._events.popleft(), began_s):
                     self._do(action)
+                if self._serves is not None:
+                    handling_s = self._clock() - began_s - self._computed_s
+                    self._books.append(partial(self._counters.delayed, self._serves, 0.0, handling_s))
                 while self._books and not self._events:
                     self._books.popleft()()
         finally:
@@ -161,7 +168,7 @@ class Engine:
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, self._epochs.close(), return_exceptions=True)
+        await asyncio.gather(*tasks, self._forwarded.close(), self._epochs.close(), return_exceptions=True)
         for request in list(self._clients):
             self._answer(request, RequestFailed(f"{self.machine.node} is shutting down: send again elsewhere"))
 
@@ -191,9 +198,10 @@ class Engine:
         order, held = self.machine.order_of(key), self.machine.holds(key)
         # Models that nobody deployed here are whatever a stranger wrote: one share for all, and no figures by name.
         share = key.model if held else NOBODYS
+        asked_s = self._clock()
         arrays, turn = await self._coder.decode(heads, payloads, priority=order, share=share)
         if held:
-            self._note_coding(key, turn)
+            self._note_coding(key, turn, asked_s)
         return arrays
 
     async def infer(
@@ -248,11 +256,7 @@ class Engine:
                 self._log.warning("request-failed", model=model, request=request, epoch=epoch, error=str(error))
                 self._answer(request, error)
             case ForwardRequest():
-                if len(self._forwarding) < MOST_FORWARDED:
-                    self._forwarding[action.request] = self._spawn(self._forward(action))
-                else:
-                    text = f"{self.machine.node} passes {MOST_FORWARDED} requests on already: send fewer at a time"
-                    self._answer(action.request, Overloaded(text))
+                self._forwarded.begin(action, self.peers)
             case ShadowRequest():
                 self._spawn(self._shadow(action))
             case PublishNoise():
@@ -276,12 +280,9 @@ class Engine:
             return
         self._idle.set()
         self.feed(RequestCancelled(request))
-        forwarding = self._forwarding.pop(request, None)
-        if forwarding is not None:
-            forwarding.cancel()
+        self._forwarded.give_up(request)
 
     def _answer(self, request: str, answer: Answer) -> None:
-        self._forwarding.pop(request, None)
         tell = self._clients.pop(request, None)
         self._idle.set()
         if tell is not None:
@@ -296,6 +297,7 @@ class Engine:
             self.feed(SendFailed(key, peer, str(error)))
 
     def _send_raw(self, action: SendTensors) -> None:
+        self._serves = action.key
         try:
             packed = [pack_tensor(name, array) for name, array in action.tensors.items()]
         except EdgesplitError as error:
@@ -313,18 +315,19 @@ class Engine:
             for peer in action.peers:
                 self.feed(SendFailed(key, peer, str(error)))
             return
-        self._note_coding(key, coded.turn)
+        self._note_coding(key, coded.turn, started_s)
         left_s = max(action.deadline_s - (self._clock() - started_s), 0.0)
         for peer in action.peers:
             self._send(key, peer, [coded.tensor], left_s)
 
-    def _note_coding(self, key: ExecutionKey, turn: CodingTurn) -> None:
+    def _note_coding(self, key: ExecutionKey, turn: CodingTurn, asked_s: float) -> None:
         self._counters.coded(key, turn.seconds)
+        self._counters.delayed(key, turn.waited_s, self._clock() - asked_s - turn.seconds - turn.waited_s)
         self._timings.coded(key.model, key.epoch, turn)
 
     def _run(self, action: RunComponent, component: LoadedComponent) -> None:
-        key = action.key
-        started_s = self._clock()
+        key, queues = action.key, self._worker.busy
+        asked_s = started_s = self._clock()
 
         def run() -> Computed | None:
             nonlocal started_s
@@ -338,8 +341,14 @@ class Engine:
                 detail = f"component {action.component} failed on {self.machine.node}: {first_line(error)}"
                 self.feed(ComponentFailed(key, action.component, detail))
             elif computed is not None:
+                waited_s = started_s - asked_s if queues else 0.0
+                # Between threads; what ran within the handling of an event is told apart from that.
+                handed_over_s = 0.0 if self._handling else self._clock() - asked_s - waited_s - computed.compute_s
+                self._computed_s += computed.compute_s
+                self._books.append(partial(self._counters.delayed, key, waited_s, handed_over_s))
                 self._ran(action, computed, started_s)
 
+        self._serves = key
         self._worker.submit(Job(run, done, action.order, brief=component.brief), share=key.model)
 
     def _ran(self, action: RunComponent, computed: Computed, started_s: float) -> None:
@@ -366,22 +375,6 @@ class Engine:
             return self.machine.awaits_check(action.model, action.epoch)
 
         self.feed(await self._shadower.check(action, *found, wanted))
-
-    async def _forward(self, action: ForwardRequest) -> None:
-        if self.peers is None:
-            self._answer(
-                action.request, PeerUnreachable(f"{action.address} cannot be reached: the data plane is not up")
-            )
-            return
-        try:
-            outputs = await self.peers.forward_infer(action.address, action.model, action.arrays, action.deadline_s)
-        except EdgesplitError as error:
-            self._answer(action.request, error)
-        except Exception as error:  # whatever it is, the client must not wait for ever
-            self._log.exception("forwarding-failed", model=action.model, address=action.address)
-            self._answer(action.request, RequestFailed(f"{action.address} could not be asked: {error}"))
-        else:
-            self._answer(action.request, outputs)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

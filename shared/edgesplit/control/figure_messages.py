@@ -213,8 +213,8 @@ class Usage(Message, frozen=True, kw_only=True):
         coding_s: The part of compute_s that was spent on wire codecs. [s]
         waiting_s: What components and tensors to be coded waited for the node's turn once they could begin, other work
             running; not in compute_s. [s]
-        handling_s: What the event loop took for requests besides: from a component's end until its outputs are taken in,
-            of the next steps, of packing and of sending what goes at once. Reading what arrives is not in it. [s]
+        handling_s: What requests took here besides: handing work to the thread that computes and back, the next steps,
+            packing, sending what goes at once. Not in it: reading what arrives, answering the client. [s]
     """
 
     node: str

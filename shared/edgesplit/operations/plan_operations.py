@@ -176,7 +176,7 @@ class MeasuredShare(msgspec.Struct, frozen=True, kw_only=True):
         coding_s: Of coding and restoring tensors. [s]
         transmit_s: Of sending. [s]
         waiting_s: What components and codings waited for the node's turn. [s]
-        handling_s: Of the node's event loop, as far as it counts it: handing over, packing, sending at once. [s]
+        handling_s: Of handing work to the thread that computes and back, packing, sending what goes at once. [s]
     """
 
     requests: int
