@@ -33,6 +33,7 @@ __all__ = [
     "STEADINESS_REPORTED_CHANGE",
     "STEADINESS_REPORTED_FLOOR",
     "STEADY_SPREAD",
+    "SPEED_STEP",
     "SWITCH_GAIN",
     "UNSEEN_SPEED_CHANGE",
     "beyond_scatter",
@@ -72,6 +73,8 @@ STEADINESS_REPORTED_FLOOR = 0.02
 """Of the same, and of shares of time that others took: less is nobody's business at once. [1]"""
 
 # --- The controller's predictions follow ---------------------------------------------------------------------------------
+SPEED_STEP = 0.05
+"""Of a node: a jump, however sure; less is followed smoothly. [1]"""
 SPEED_CHANGE = 0.2
 """Of a component's time: one of its node, not noise. [1]"""
 UNSEEN_SPEED_CHANGE = 0.35

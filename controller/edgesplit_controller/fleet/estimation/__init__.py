@@ -1,0 +1,1 @@
+"""How fast nodes are now, estimated from what they observed of themselves."""

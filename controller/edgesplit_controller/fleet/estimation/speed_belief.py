@@ -1,0 +1,252 @@
+"""Belief about a node's speed: how fast it computes a model now, against the profile it once measured, and how sure that is.
+
+Owns: the quantities a component's time is taken apart into, what is expected of them before anything ran, and what follows
+for components and codings. Its rule: pure, values only. Not here: how observations change it (`speed_estimate.py`), what the
+profile says of a component (`fleet/unit_times.py`).
+
+The logarithm of a component's time is taken apart as
+
+    log(measured / profiled) = node + spell + (1 - c) (typical + a precision) + own + noise of the run
+
+`node` is the node's factor, the same for all it computes of the model; it drifts slowly and may jump. `spell` is how its host is
+just now: it returns to zero within a minute and is as large as the node turned out restless. `typical` is what profiles, which
+add up units, get wrong about components; `precision` in what int8 (a = 1) and float (a = -1) differ in that; `own` is one
+component's. The more of the whole model a component is (`c`, as a share of its time), the less there was to add up. Whole
+models timed again observe the node with an error of their own: after a pause caches are colder.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from edgesplit_controller.fleet.estimation.gaussian_filter import GaussianFilter, Kind
+from edgesplit_controller.fleet.estimation.observations import CodingRan, ProfileSeen
+from edgesplit_controller.storage.saved_speeds import TimingOrigin
+
+__all__ = [
+    "Expectation",
+    "Factors",
+    "Known",
+    "NodeSpeed",
+    "begun",
+    "coding_factor",
+    "common_deviation",
+    "expected",
+    "factors",
+]
+
+NODE, SPELL, TYPICAL, PRECISION, IDLE = "node", "spell", "typical", "precision", "idle"
+NODE_DRIFT = Kind(drift=0.01**2 / 60)
+"""A hundredth in a minute. [1/s]"""
+SPELL_S = 20.0
+"""A virtual machine's slow spells last some ten seconds to a minute. [s]"""
+LEAST_SPELL, FIRST_SPELL, MOST_SPELL = 0.005, 0.015, 0.15
+"""Standard deviation of spells. [1]"""
+AHEAD_S = 10.0
+"""Predictions are for the requests of the next so many seconds: spells pass. [s]"""
+PROFILE_ERROR, UNKNOWN_SPREAD = 0.02, 0.03
+"""What a profile is off by when requests come, beside its own spread; that spread where it is not known. [1]"""
+REST_PRIOR = 0.05
+"""How much longer runs after a pause take, before it was measured: a noisy measurement of it counts less. [1]"""
+TYPICAL_ERROR, PRECISION_ERROR, OWN_ERROR, WHOLE_ERROR = 0.04, 0.03, 0.03, 0.01
+"""Standard deviations expected of what profiles get wrong. [1]"""
+IDLE_ERROR = 0.03
+CODE_ERROR, TENSOR_ERROR = 0.3, 0.1
+"""The same of codecs: of all tensors, of one. Profiles time them on noise. [1]"""
+FIRST_SCATTER, LEAST_SCATTER, SCATTER_RUNS = 0.03, 0.003, 30
+"""Standard deviation of single runs: before and at least, and over how many of them it is taken. [1]"""
+SLACK_S, KNOWN_SLACK_S = 5e-4, 1e-4
+"""What a run takes beside its units, the start of a session: of a component never timed, of one timed before. [s]"""
+MOST_LOG = math.log(1000.0)
+NO_TIME_S = 1e-12
+"""Less is no time that anything could be compared with. [s]"""
+FIRST_HOLD_S, LONGEST_HOLD_S = 30.0, 1800.0
+
+
+@dataclass(frozen=True)
+class Known:
+    """A component that was timed.
+
+    Attributes:
+        float_s: Of its units in float, by the profile. [s]
+        int8_s: Of its units in int8, by the profile. [s]
+        scatter: Standard deviation of a single run. [1]
+        runs: How many it stands on, up to `SCATTER_RUNS`.
+        last: Logarithm of its last run over the profile. [1]
+    """
+
+    float_s: float
+    int8_s: float
+    scatter: float = FIRST_SCATTER
+    runs: int = 0
+    last: float | None = None
+
+
+@dataclass(frozen=True)
+class Factors:
+    """What the profile's times are multiplied with for components that were never timed. [1]"""
+
+    in_float: float = 1.0
+    in_int8: float = 1.0
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What something should take.
+
+    Attributes:
+        seconds: Median. [s]
+        deviation: Standard deviation of its logarithm, a single run's own noise left out. [1]
+    """
+
+    seconds: float
+    deviation: float
+
+
+@dataclass(frozen=True)
+class NodeSpeed:
+    """One node and one model.
+
+    Attributes:
+        belief: In the quantities above.
+        known: Components that were timed, by key, the latest last.
+        whole_s: Of the whole model, by the profile. [s]
+        at_s: Of the belief. [s]
+        suspected: A jump of the node that one report said and none confirmed yet. [1]
+        origin: What the belief rests on.
+        slow_since_s: When serving last showed that the node became slower. [s]
+        recovered_s: When timing the whole model again last showed that it became faster. [s]
+        relapses: How often in a row it became slow again right after.
+        slow_down: Emulated slowness within the profile: what a run takes besides its units is stretched with them. [1]
+    """
+
+    belief: GaussianFilter
+    known: Mapping[str, Known] = field(default_factory=dict[str, Known])
+    whole_s: float = 0.0
+    at_s: float = 0.0
+    suspected: float | None = None
+    origin: TimingOrigin = "profile"
+    slow_since_s: float = float("-inf")
+    recovered_s: float = float("-inf")
+    relapses: int = 0
+    slow_down: float = 1.0
+
+    @property
+    def hold_s(self) -> float:
+        """How long a slow node is believed to be so, whatever it says while it has nothing to do. [s]"""
+        return min(FIRST_HOLD_S * 2.0 ** (self.relapses - 1), LONGEST_HOLD_S) if self.relapses else 0.0
+
+    @property
+    def factor(self) -> float:
+        """The node's time over the profile's, its host's present spell left out. [1]"""
+        return _bounded(self.belief.expected({NODE: 1.0})[0])
+
+    @property
+    def spell(self) -> float:
+        """Standard deviation of its host's spells. [1]"""
+        return math.sqrt(self.belief.kinds[SPELL].settled)
+
+
+def begun(profile: ProfileSeen) -> NodeSpeed:
+    """What is believed of a node before anything ran there but its profile."""
+    rest, rest_variance = _rest(profile)
+    spread = profile.whole_spread or UNKNOWN_SPREAD
+    variance = spread**2 / max(profile.moments, 1) + PROFILE_ERROR**2 + rest_variance
+    belief = (
+        GaussianFilter()
+        .with_quantity(NODE, rest, variance, NODE_DRIFT)
+        .with_quantity(SPELL, 0.0, FIRST_SPELL**2, spells(FIRST_SPELL))
+        .with_quantity(TYPICAL, 0.0, TYPICAL_ERROR**2)
+        .with_quantity(PRECISION, 0.0, PRECISION_ERROR**2)
+        .with_quantity(IDLE, -rest, IDLE_ERROR**2)
+    )
+    return NodeSpeed(belief, whole_s=profile.whole_s, at_s=profile.at_s, slow_down=profile.slow_down)
+
+
+def factors(speed: NodeSpeed) -> Factors:
+    """The node's factor times the typical errors of float and of int8."""
+    belief, common = speed.belief.after(AHEAD_S), {NODE: 1.0, SPELL: 1.0, TYPICAL: 1.0}
+    in_float, _ = belief.expected({**common, PRECISION: -1.0})
+    in_int8, _ = belief.expected({**common, PRECISION: 1.0})
+    return Factors(_bounded(in_float), _bounded(in_int8))
+
+
+def expected(speed: NodeSpeed, key: str, float_s: float, int8_s: float) -> Expectation:
+    """What a component should take: as it did if it was timed, else by the profile and the typical error.
+
+    Args:
+        speed: Of the node.
+        key: The component's.
+        float_s: Of its units in float, by the profile. [s]
+        int8_s: Of its units in int8, by the profile. [s]
+    """
+    profiled_s = float_s + int8_s
+    if not profiled_s > NO_TIME_S:
+        return Expectation(0.0, 0.0)
+    mean, variance = speed.belief.after(AHEAD_S).expected(weights_of(speed, key, float_s, int8_s))
+    if own(key) not in speed.belief:
+        variance += own_variance(speed, profiled_s)
+    return Expectation(profiled_s * _bounded(mean), math.sqrt(variance))
+
+
+def common_deviation(speed: NodeSpeed) -> float:
+    """Standard deviation that all components of a node have in common, of the logarithm. [1]"""
+    return math.sqrt(speed.belief.after(AHEAD_S).expected({NODE: 1.0, SPELL: 1.0})[1])
+
+
+def coding_factor(speed: NodeSpeed, coding: CodingRan) -> Expectation:
+    """What the profile's time of a coding is multiplied with; its samples do not matter here. [1]"""
+    mean, variance = speed.belief.after(AHEAD_S).expected(coding_weights(coding))
+    for name, prior in ((code(coding), CODE_ERROR), (code_of_tensor(coding), TENSOR_ERROR)):
+        variance += 0.0 if name in speed.belief else prior**2
+    return Expectation(_bounded(mean), math.sqrt(variance))
+
+
+def weights_of(speed: NodeSpeed, key: str, float_s: float, int8_s: float) -> dict[str, float]:
+    added_up = 1.0 - _share_of_whole(speed, float_s + int8_s)
+    precision = (int8_s - float_s) / (float_s + int8_s)
+    return {NODE: 1.0, SPELL: 1.0, TYPICAL: added_up, PRECISION: added_up * precision, own(key): 1.0}
+
+
+def _share_of_whole(speed: NodeSpeed, profiled_s: float) -> float:
+    return min(profiled_s / speed.whole_s, 1.0) if speed.whole_s > 0 else 0.0
+
+
+def own_variance(speed: NodeSpeed, profiled_s: float) -> float:
+    added_up = 1.0 - _share_of_whole(speed, profiled_s)
+    return added_up * OWN_ERROR**2 + WHOLE_ERROR**2 + (speed.slow_down * SLACK_S / profiled_s) ** 2
+
+
+def coding_weights(coding: CodingRan) -> dict[str, float]:
+    return {NODE: 1.0, SPELL: 1.0, code(coding): 1.0, code_of_tensor(coding): 1.0}
+
+
+def own(key: str) -> str:
+    return f"own {key}"
+
+
+def code(coding: CodingRan) -> str:
+    return f"{coding.direction} {coding.codec}"
+
+
+def code_of_tensor(coding: CodingRan) -> str:
+    return f"{coding.direction} {coding.codec} {coding.tensor}"
+
+
+def _rest(profile: ProfileSeen) -> tuple[float, float]:
+    """By how much runs after pauses take longer, as far as its measurement can be trusted, and what is left open. [1, 1]"""
+    if not profile.rested_s > 0 or not profile.whole_s > 0:
+        return 0.0, 0.0
+    noise = (profile.rested_spread or UNKNOWN_SPREAD) ** 2
+    trust = REST_PRIOR**2 / (REST_PRIOR**2 + noise)
+    return trust * math.log(profile.rested_s / profile.whole_s), trust * noise
+
+
+def spells(settled: float) -> Kind:
+    return Kind(returns_in_s=SPELL_S, settled=settled**2)
+
+
+def _bounded(logarithm: float) -> float:
+    return math.exp(min(max(logarithm, -MOST_LOG), MOST_LOG))
