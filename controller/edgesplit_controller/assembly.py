@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from edgesplit.control.event_messages import EVENT, Event
 from edgesplit.mqtt.bus import MessageBus
@@ -38,6 +39,7 @@ from edgesplit_controller.rollout.driver import Rollouts
 from edgesplit_controller.rollout.noise_checks import shadowing_of
 from edgesplit_controller.stating.prediction_intervals import Certainty
 from edgesplit_controller.storage.blob_writes import BlobWrites
+from edgesplit_controller.storage.recording import Recording
 from edgesplit_controller.storage.store import Store
 
 __all__ = ["Deciders", "Knowledge", "make_deciders", "make_knowledge", "make_operations"]
@@ -105,6 +107,7 @@ def make_knowledge(configuration: ControllerConfiguration, store: Store, bus: Me
         clock=time.monotonic,
         remembered=store.load_speeds(),
         save=store.save_speeds,
+        record=Recording(Path(settings.record_timings)).add if settings.record_timings else lambda _: None,
     )
     clocks, traffic = NodeClocks(time.monotonic, time.time), Traffic(time.monotonic)
     certainty = Certainty(registry, speeds)

@@ -110,6 +110,8 @@ class PlanningSection(Section, frozen=True, kw_only=True):
             uses, where memory allows, beside everything on the source; `local`, only the latter.
         shadow_requests: How many of a plan's first requests its source checks against the float model.
         shadow_every_s: After them, one in this time; 0 for none. [s]
+        record_timings: File to which everything is appended that speeds are estimated from, one JSON document a line, so
+            that it can be estimated from again; empty for none.
     """
 
     time_limit_s: float = 20.0
@@ -122,6 +124,7 @@ class PlanningSection(Section, frozen=True, kw_only=True):
     fallbacks: Literal["per-node", "local"] = "per-node"
     shadow_requests: int = 3
     shadow_every_s: float = 300.0
+    record_timings: str = ""
 
     @property
     def thresholds(self) -> Thresholds:

@@ -29,13 +29,11 @@ __all__ = [
     "RESTLESS_SPREAD",
     "RETIMING_CHANGE",
     "SPEED_AGREEMENT",
-    "SPEED_CHANGE",
     "STEADINESS_REPORTED_CHANGE",
     "STEADINESS_REPORTED_FLOOR",
     "STEADY_SPREAD",
     "SPEED_STEP",
     "SWITCH_GAIN",
-    "UNSEEN_SPEED_CHANGE",
     "beyond_scatter",
     "differs",
     "ratio_differs",
@@ -75,10 +73,6 @@ STEADINESS_REPORTED_FLOOR = 0.02
 # --- The controller's predictions follow ---------------------------------------------------------------------------------
 SPEED_STEP = 0.05
 """Of a node: a jump, however sure; less is followed smoothly. [1]"""
-SPEED_CHANGE = 0.2
-"""Of a component's time: one of its node, not noise. [1]"""
-UNSEEN_SPEED_CHANGE = 0.35
-"""Of the time of a component that was never timed before: not its own error either. [1]"""
 SPEED_AGREEMENT = 0.15
 """Two reports that differ by less say the same of a node. [1]"""
 CORRECTION_CHANGE = 0.01

@@ -115,10 +115,10 @@ async def test_a_node_that_becomes_slow_is_told_and_left_and_a_restart_remembers
     assert after["per_node"].get("cloud", {"operators": 0})["operators"] == 0
     assert "node cloud computes the model in" in after["reason"]
     events = [event for event in await client.ask(ListEvents(limit=1000)) if event["node"] == "cloud"]
-    assert "instead of 4 ms (live timings), a factor of 10.00" in events[-1]["text"]
+    assert "in 40 ms instead of 4 ms (live timings), a factor of 10.00" in events[-1]["text"]
     assert events[-1]["kind"] == "profile-changed"
     rows = {row["name"]: row["speeds"]["tiny"] for row in await client.ask(ListNodes())}
-    assert rows["cloud"]["factor"] == pytest.approx(10.0)
+    assert rows["cloud"]["factor"] == pytest.approx(10.0, rel=0.01)
     assert rows["edge"]["origin"] == "profile"
     what_if = await client.ask(WhatIf(name="tiny", without=("edge",)))
     assert what_if["then"]["latency_s"] == pytest.approx(0.042, rel=0.01)
@@ -128,7 +128,7 @@ async def test_a_node_that_becomes_slow_is_told_and_left_and_a_restart_remembers
     await fleet.start_controller()
     await fleet.until_settled()
     rows = {row["name"]: row["speeds"]["tiny"] for row in await client.ask(ListNodes())}
-    assert rows["cloud"]["factor"] == pytest.approx(10.0)
+    assert rows["cloud"]["factor"] == pytest.approx(10.0, rel=0.01)
     assert fleet.plan("tiny").epoch.number == after["epoch"]
 
 
@@ -143,7 +143,7 @@ async def test_a_few_percent_change_the_prediction_that_is_shown_and_nothing_els
     await until(lambda: fleet.plan("tiny").evaluation.timeline_s > before.evaluation.timeline_s)
     plan = await client.ask(ShowPlan(name="tiny"))
     (part,) = plan["components"]
-    assert part["measured_s"] == pytest.approx(part["predicted_s"], rel=0.01)
+    assert part["predicted_s"] == pytest.approx(part["measured_s"], rel=0.05)
     assert part["measured_s"] == pytest.approx(1.15 * before.specs["cloud"].components[0].predicted_s)
     assert plan["epoch"] == epoch
     assert plan["speeds"]["cloud"]["origin"] == "live timings"

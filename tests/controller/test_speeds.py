@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -18,9 +19,11 @@ from edgesplit.control.profile_messages import (
 from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment
+from edgesplit_controller.fleet.estimation.observations import ProfileSeen, SpeedObservation
+from edgesplit_controller.fleet.estimation.speed_belief import Factors, begun
+from edgesplit_controller.fleet.estimation.speed_estimate import taken
 from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.registry import FleetChange, Registry
-from edgesplit_controller.fleet.speed_factors import Factors
 from edgesplit_controller.fleet.unit_times import component_key, corrected, unit_seconds
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.models.intake import take_in
@@ -29,6 +32,7 @@ from edgesplit_controller.models.submission import Submission
 from edgesplit_controller.planner import evaluate
 from edgesplit_controller.stating.predictions import as_timed, placed
 from edgesplit_controller.storage.deployment_state import DeploymentState, PlanRecord
+from edgesplit_controller.storage.recording import Recording
 from edgesplit_controller.storage.rollout_state import Epoch
 from edgesplit_controller.storage.saved_speeds import SavedSpeed
 from tests.controller.test_predictions import COSTS, KERNEL_S, problem_of, profile
@@ -85,6 +89,7 @@ class Bench:
         *,
         remembered: Sequence[SavedSpeed] = (),
         save: Callable[[list[SavedSpeed]], None] = lambda _: None,
+        observed: Callable[[SpeedObservation], None] = lambda _: None,
     ) -> None:
         self.record = record
         self.registry = Registry()
@@ -101,6 +106,7 @@ class Bench:
             clock=lambda: self.now_s,
             remembered=remembered,
             save=save,
+            record=observed,
         )
         self.step_s, self.instance, self.numbered, self.runs = 0.0, "", True, 0
         self.profiled(self.raw)
@@ -174,10 +180,14 @@ def test_profiles_are_as_measured_until_something_is_heard(bench: Bench) -> None
 def test_a_profile_that_says_what_a_pause_costs_is_planned_with_that_before_anything_served(bench: Bench) -> None:
     bench.profiled(msgspec.structs.replace(bench.raw, rested_s=1.2 * bench.raw.whole_s))
     assert bench.speeds.profile_changed("edge", "tiny") == ((), False)
-    assert bench.profile().whole_s == pytest.approx(1.2 * bench.raw.whole_s)
-    bench.profiled(msgspec.structs.replace(bench.raw, rested_s=0.5 * bench.raw.whole_s))
+    # Without its own spread a measurement is taken for a noisy one.
+    assert 1.05 * bench.raw.whole_s < bench.profile().whole_s < 1.2 * bench.raw.whole_s
+    bench.profiled(msgspec.structs.replace(bench.raw, rested_s=1.2 * bench.raw.whole_s, rested_spread=0.005))
     bench.speeds.profile_changed("edge", "tiny")
-    assert bench.profile().whole_s == pytest.approx(bench.raw.whole_s)
+    assert bench.profile().whole_s == pytest.approx(1.2 * bench.raw.whole_s, rel=0.01)
+    bench.profiled(msgspec.structs.replace(bench.raw, rested_s=0.98 * bench.raw.whole_s, rested_spread=0.005))
+    bench.speeds.profile_changed("edge", "tiny")
+    assert bench.profile().whole_s == pytest.approx(0.98 * bench.raw.whole_s, rel=0.002)
 
 
 def test_a_node_that_became_slower_is_told_with_old_and_new_values_and_planned_with(bench: Bench) -> None:
@@ -187,26 +197,28 @@ def test_a_node_that_became_slower_is_told_with_old_and_new_values_and_planned_w
     (change,), notable = bench.served(4.1 * KERNEL_S)
     assert notable
     assert (change.kind, change.node, change.model) == ("profile-changed", "edge", "tiny")
-    assert change.text == "edge computes tiny in 8.2 ms instead of 4 ms (live timings), a factor of 2.05"
+    assert re.fullmatch(
+        r"edge computes tiny in 8\.\d+ ms instead of 4 ms \(live timings\), a factor of 2\.0\d", change.text
+    )
     assert change.data["old_whole_s"] == pytest.approx(4 * KERNEL_S)
-    assert change.data["new_whole_s"] == pytest.approx(8.2 * KERNEL_S)
-    assert bench.profile().time_s["conv0"] == pytest.approx(2.05 * KERNEL_S)
+    assert change.data["new_whole_s"] == pytest.approx(8.2 * KERNEL_S, rel=0.02)
+    assert bench.profile().time_s["conv0"] == pytest.approx(2.05 * KERNEL_S, rel=0.02)
     assert bench.served(4.1 * KERNEL_S) == ((), False)
     (row,) = bench.speeds.rows("edge").values()
     assert (row.origin, row.profiled_s) == ("live timings", 4 * KERNEL_S)
-    assert row.factor == pytest.approx(2.05)
+    assert row.factor == pytest.approx(2.05, rel=0.02)
     bench.served(2 * KERNEL_S)
     (back,), _ = bench.served(2 * KERNEL_S)
-    assert "in 4 ms instead of 8.2 ms" in back.text
+    assert back.data["new_whole_s"] == pytest.approx(4 * KERNEL_S, rel=0.02)
 
 
 def test_six_percent_more_than_predicted_is_no_news_but_changes_what_is_predicted(bench: Bench) -> None:
     news = [bench.served(2 * 1.06 * KERNEL_S) for _ in range(10)]
     assert all(changes == () for changes, _ in news)
-    assert sum(notable for _, notable in news) == 1
+    assert 1 <= sum(notable for _, notable in news) <= 4
     ((node, _), seconds), *_ = bench.speeds.timed_s("tiny").items()
     assert node == "edge"
-    assert seconds == pytest.approx(2 * 1.06 * KERNEL_S, rel=1e-3)
+    assert seconds == pytest.approx(2 * 1.06 * KERNEL_S, rel=0.01)
 
 
 def test_what_was_said_before_the_profile_was_heard_counts_once_it_is(record: ModelRecord) -> None:
@@ -217,14 +229,14 @@ def test_what_was_said_before_the_profile_was_heard_counts_once_it_is(record: Mo
     changes, notable = bench.speeds.profile_changed("edge", "tiny")
     assert [change.kind for change in changes] == ["profile-changed"]
     assert notable
-    assert bench.profile().whole_s == pytest.approx(8 * KERNEL_S)
+    assert bench.profile().whole_s == pytest.approx(8 * KERNEL_S, rel=0.05)
 
 
 def test_the_same_profile_again_keeps_the_correction_and_another_one_begins_anew(bench: Bench) -> None:
     bench.served(4 * KERNEL_S)
     bench.profiled(msgspec.json.decode(msgspec.json.encode(bench.raw), type=ExecutionProfile))
     bench.speeds.profile_changed("edge", "tiny")
-    assert bench.profile().whole_s == pytest.approx(8 * KERNEL_S)
+    assert bench.profile().whole_s == pytest.approx(8 * KERNEL_S, rel=0.05)
     slower = msgspec.structs.replace(bench.raw, whole_s=1.0, slow_down=2.0)
     bench.profiled(slower)
     bench.speeds.profile_changed("edge", "tiny")
@@ -251,7 +263,7 @@ def test_an_idle_node_is_corrected_by_timing_its_whole_model_again(bench: Bench)
         assert bench.speeds.hear("edge", "tiny", bench.says(whole=whole)) == ((), False)
     other = WholeTiming(sha256="another version", whole_s=1.0, runs=6, at_unix_s=bench.now_s + 1)
     assert bench.speeds.hear("edge", "tiny", bench.says(whole=other)) == ((), False)
-    assert bench.profile().whole_s == pytest.approx(8 * KERNEL_S)
+    assert bench.profile().whole_s == pytest.approx(8 * KERNEL_S, rel=0.05)
 
 
 def test_what_was_learned_survives_a_restart_and_is_not_told_again(record: ModelRecord) -> None:
@@ -263,12 +275,12 @@ def test_what_was_learned_survives_a_restart_and_is_not_told_again(record: Model
     written = msgspec.json.decode(msgspec.json.encode(saved[-1]), type=list[SavedSpeed])
     after = Bench(record, remembered=written)
     assert after.speeds.profile_changed("edge", "tiny") == ((), False)
-    assert after.profile() == before.profile()
-    assert after.speeds.timed_s("tiny") == before.speeds.timed_s("tiny")
+    assert after.profile().whole_s == pytest.approx(before.profile().whole_s, rel=0.02)
+    assert after.speeds.timed_s("tiny") == pytest.approx(before.speeds.timed_s("tiny"), rel=0.02)
     assert after.served(4 * KERNEL_S) == ((), False)
     other = Bench(record, {"to-int8": 1e-9}, remembered=written)
     other.speeds.profile_changed("edge", "tiny")
-    assert other.profile() == other.raw
+    assert other.profile().time_s == other.raw.time_s
 
 
 def test_a_removed_model_leaves_nothing(bench: Bench) -> None:
@@ -331,7 +343,7 @@ def test_a_clock_that_is_set_changes_nothing_about_live_timings(bench: Bench, st
     bench.served(4 * KERNEL_S)
     ((change,), notable) = bench.served(4 * KERNEL_S)
     assert notable
-    assert "a factor of 2.00" in change.text
+    assert change.data["factor"] == pytest.approx(2.0, rel=0.05)
     row = bench.speeds.row("edge", "tiny")
     assert row is not None
     assert row.age_s == 0.0
@@ -343,7 +355,7 @@ def test_runs_of_an_agent_that_does_not_number_them_count_though_its_clock_was_s
     bench.step_s = -3600.0
     bench.served(4 * KERNEL_S)
     ((change,), _) = bench.served(4 * KERNEL_S)
-    assert "a factor of 2.00" in change.text
+    assert change.data["factor"] == pytest.approx(2.0, rel=0.05)
 
 
 def test_an_agent_that_restarted_numbers_its_runs_anew(bench: Bench) -> None:
@@ -352,7 +364,7 @@ def test_an_agent_that_restarted_numbers_its_runs_anew(bench: Bench) -> None:
     bench.instance, bench.runs = "restarted", 0
     bench.served(4 * KERNEL_S)
     ((change,), _) = bench.served(4 * KERNEL_S)
-    assert "a factor of 2.00" in change.text
+    assert change.data["factor"] == pytest.approx(2.0, rel=0.05)
 
 
 def test_what_the_broker_delivers_again_is_no_second_report(bench: Bench) -> None:
@@ -360,3 +372,25 @@ def test_what_the_broker_delivers_again_is_no_second_report(bench: Bench) -> Non
     bench.served(4 * KERNEL_S)
     bench.runs -= 1
     assert bench.served(4 * KERNEL_S) == ((), False)
+
+
+def test_what_was_taken_in_can_be_recorded_and_estimated_from_again(record: ModelRecord, tmp_path: Path) -> None:
+    path = tmp_path / "timings.jsonl"
+    bench = Bench(record, observed=Recording(path).add)
+    for seconds in (2.0, 2.1, 2.05, 4.0, 4.0):
+        bench.served(seconds * KERNEL_S)
+    observations = [msgspec.json.decode(line, type=SpeedObservation) for line in path.read_bytes().splitlines()]
+    assert [type(seen).__name__ for seen in observations] == ["ProfileSeen", *["PartsRan"] * 5]
+    assert isinstance(observations[0], ProfileSeen)
+    speed = begun(observations[0])
+    for seen in observations[1:]:
+        speed = taken(speed, seen)
+    believed = bench.speeds.speed("edge", "tiny")
+    assert believed is not None
+    assert speed.factor == believed.factor
+
+
+def test_a_recording_that_cannot_be_written_disturbs_nobody(record: ModelRecord, tmp_path: Path) -> None:
+    bench = Bench(record, observed=Recording(tmp_path / "nowhere" / "timings.jsonl").add)
+    bench.served(2 * KERNEL_S)
+    assert bench.speeds.speed("edge", "tiny") is not None

@@ -32,7 +32,7 @@ from edgesplit_controller.rollout.draft import Draft
 from edgesplit_controller.stating.assignment_fit import fits
 from edgesplit_controller.stating.prediction_intervals import Certainty, interval_under
 from edgesplit_controller.stating.prediction_spreads import Evidence
-from edgesplit_controller.stating.predictions import as_timed, placed
+from edgesplit_controller.stating.predictions import as_coded, as_timed, placed
 from edgesplit_controller.stating.problem_statement import Candidate, build_problem
 from edgesplit_controller.storage.deployment_state import DeploymentState, PlanRecord
 
@@ -210,7 +210,8 @@ class PlanMaker:
     def _now(self, record: ModelRecord, problem: Problem) -> _Times:
         found = {node.name: self._speeds.profile(node.name, record.name, record.sha256) for node in problem.nodes}
         profiles = {name: profile for name, profile in found.items() if profile is not None}
-        return _Times(profiles, self.timed_s(record.name), self._certainty.evidence(record.name))
+        evidence = self._certainty.evidence(record.name)
+        return _Times(profiles, self.timed_s(record.name), self._speeds.coded(record.name), evidence)
 
     def _check_source(self, record: ModelRecord, source: str) -> None:
         if not self._registry.knows(source):
@@ -250,11 +251,13 @@ class _Times:
     Attributes:
         profiles: By node.
         timed_s: Of components that were timed, by node and key. [s]
+        coded: Of tensors that were coded, over others of their codec. [1]
         evidence: How sure these and links are.
     """
 
     profiles: Mapping[str, ExecutionProfile]
     timed_s: Mapping[tuple[str, str], float]
+    coded: Mapping[tuple[str, str, str, str], float]
     evidence: Evidence
 
 
@@ -270,6 +273,7 @@ def _predicted(
 ) -> tuple[Problem, Evaluation]:
     """The problem with the times that hold in exactly this assignment, and what the assignment takes under them."""
     restated = placed(problem, record.graph, record.manifest.quantizable, now.profiles, assignment)
+    restated = as_coded(restated, assignment, now.coded)
     evaluation = evaluate(restated, assignment)
     timed = as_timed(restated, record.graph, assignment, evaluation.components, now.timed_s)
     return (restated, evaluation) if timed is restated else (timed, evaluate(timed, assignment))

@@ -1,7 +1,7 @@
 """Node speeds: execution profiles of every node and model, corrected by live timings.
 
 Owns: what nodes said of their runs, and the corrections that follow. Its rule: whoever plans or predicts takes profiles
-from here; the registry keeps them as they were measured. Not here: the reasoning (`fleet/speed_factors.py`), what a
+from here; the registry keeps them as they were measured. Not here: the reasoning (`fleet/estimation`), what a
 profile says of a component (`fleet/timed_components.py`), what a change leads to (`deciding/changes/replan_reasons.py`).
 
 A correction lives as long as the profile it corrects, over restarts too: a node that plans left says no more what its
@@ -16,12 +16,30 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from edgesplit.control.profile_messages import ComponentTiming, ExecutionProfile, LiveTimings
+from edgesplit.control.profile_messages import CodingTiming, ComponentTiming, ExecutionProfile, LiveTimings
 from edgesplit.formatting import time_span
 from edgesplit.operations.fleet_operations import SpeedRow
 from edgesplit.significance import CORRECTION_CHANGE, ratio_differs
+from edgesplit_controller.fleet.estimation.coding_runs import coding_factors, coding_runs
+from edgesplit_controller.fleet.estimation.observations import (
+    PartsRan,
+    ProfileSeen,
+    SpeedObservation,
+    TensorsCoded,
+    WholeRan,
+)
+from edgesplit_controller.fleet.estimation.saved_belief import believed_again, saved_belief
+from edgesplit_controller.fleet.estimation.speed_belief import (
+    Expectation,
+    Factors,
+    NodeSpeed,
+    begun,
+    expected,
+    factors,
+    tensor_factors,
+)
+from edgesplit_controller.fleet.estimation.speed_estimate import taken
 from edgesplit_controller.fleet.registry import FleetChange, Registry
-from edgesplit_controller.fleet.speed_factors import Factors, NodeSpeed, factors, rested_factor, served, timed_again
 from edgesplit_controller.fleet.timed_components import TimedComponents
 from edgesplit_controller.fleet.unit_times import corrected
 from edgesplit_controller.models.model_record import ModelRecord
@@ -45,10 +63,9 @@ class _Watched:
         corrected: The result.
         told_s: The whole model's seconds that people were last told. [s]
         instance: Of the agent whose runs these are; another one counts anew.
-        seen: Graph to the place of its last run that was taken in, in the order of the agent's runs.
+        seen: Graph or coding to the place of its last run that was taken in, in the order of the agent's runs.
         timed: Place of the last timing of the whole, in the same order.
         heard_s: When the later of them was. [s]
-        begun: Something was taken in, maybe before a restart.
         saved: Components that are remembered on disk.
     """
 
@@ -61,7 +78,6 @@ class _Watched:
     seen: dict[str, float] = field(default_factory=dict[str, float])
     timed: float = float("-inf")
     heard_s: float | None = None
-    begun: bool = False
     saved: frozenset[str] = frozenset()
 
 
@@ -76,6 +92,7 @@ class Speeds:
         clock: Monotonic. [s]
         remembered: What was saved before a restart.
         save: Called with everything to remember when something notable was learned.
+        record: Called with every observation that is taken in.
     """
 
     def __init__(
@@ -88,6 +105,7 @@ class Speeds:
         clock: Callable[[], float],
         remembered: Sequence[SavedSpeed] = (),
         save: Callable[[list[SavedSpeed]], None] = lambda _: None,
+        record: Callable[[SpeedObservation], None] = lambda _: None,
     ) -> None:
         self._registry = registry
         self._models = models
@@ -95,6 +113,7 @@ class Speeds:
         self._clock = clock
         self._remembered = {(entry.node, entry.model): entry for entry in remembered}
         self._save = save
+        self._record = record
         self._said: dict[tuple[str, str], LiveTimings] = {}
         self._watched: dict[tuple[str, str], _Watched] = {}
         self._components = TimedComponents(deployments)
@@ -122,7 +141,7 @@ class Speeds:
         now = factors(watched.speed)
         notable = _differ(watched.applied, now, CORRECTION_CHANGE)
         if notable:
-            watched.applied, watched.corrected = now, corrected(watched.profile, now)
+            watched.applied, watched.corrected = now, _corrected(watched.profile, watched.speed)
         changes = tuple(self._news(node, model, watched))
         if changes or frozenset(watched.speed.known) != watched.saved:
             watched.saved = frozenset(watched.speed.known)
@@ -155,12 +174,30 @@ class Speeds:
 
     def timed_s(self, model: str) -> dict[tuple[str, str], float]:
         """What components that were timed take now, by node and key. [s]"""
+        return {key: found.seconds for key, found in self.timed(model).items()}
+
+    def coded(self, model: str) -> dict[tuple[str, str, str, str], float]:
+        """What tensors that were coded take over others of their codec, by node, tensor, codec and direction. [1]"""
         return {
-            (node, key): watched.speed.factor * known.error * (known.float_s + known.int8_s)
+            (node, *coding): factor
             for (node, of_model), watched in self._watched.items()
             if of_model == model
-            for key, known in watched.speed.known.items()
+            for coding, factor in tensor_factors(watched.speed).items()
         }
+
+    def timed(self, model: str) -> dict[tuple[str, str], Expectation]:
+        """What components that were timed take now, by node and key."""
+        return {
+            (node, key): expected(watched.speed, key, part.float_s, part.int8_s)
+            for (node, of_model), watched in self._watched.items()
+            if of_model == model
+            for key, part in watched.speed.known.items()
+        }
+
+    def speed(self, node: str, model: str) -> NodeSpeed | None:
+        """What is believed of a node and a model; None where nothing is."""
+        watched = self._watched.get((node, model))
+        return watched.speed if watched is not None else None
 
     # --- what people see ---------------------------------------------------------------------------------------------
 
@@ -205,18 +242,23 @@ class Speeds:
             watched = None
         if watched is None:
             entry = self._remembered.get((node, model))
+            seen = _profile_seen(node, model, profile, self._clock())
+            self._record(seen)
             if entry is None or entry.profile != _digest(profile):
-                speed = NodeSpeed(factor=rested_factor(profile), slow_down=profile.slow_down)
-                now = factors(speed)
-                told_s = profile.whole_s * now.in_float
-                watched = _Watched(profile, corrected(profile, now), told_s, speed, applied=now)
+                speed = begun(seen)
+                watched = _watched(profile, speed, profile.whole_s * factors(speed).in_float)
             else:
-                watched = _restored(profile, entry)
+                watched = _watched(profile, believed_again(seen, entry), entry.told_s)
+                watched.saved = frozenset(entry.known)
             self._watched[node, model] = watched
         return watched
 
     def _to_remember(self) -> list[SavedSpeed]:
-        now = {key: _saved(*key, watched) for key, watched in self._watched.items() if watched.begun}
+        now = {
+            key: saved_belief(*key, _digest(watched.profile), watched.told_s, watched.speed)
+            for key, watched in self._watched.items()
+            if watched.speed.origin != "profile"
+        }
         self._remembered |= now
         return [self._remembered[key] for key in sorted(self._remembered)]
 
@@ -230,12 +272,11 @@ class Speeds:
             if _is_later(_place(timing.number, timing.last_run_unix_s), watched.seen.get(timing.graph), timing.number)
             and _is_fresh(timing, timings)
         ]
-        parts = list(self._components.timed(node, self._models[model], watched.profile, ran))
+        parts = tuple(self._components.timed(node, self._models[model], watched.profile, ran))
         if parts:
-            watched.speed = served(watched.speed, parts, now_s, first=not watched.begun)
-            watched.begun = True
+            self._take(watched, PartsRan(at_s=now_s, node=node, model=model, parts=parts))
             watched.seen |= {timing.graph: _place(timing.number, timing.last_run_unix_s) for timing in ran}
-            watched.heard_s = now_s
+        self._take_codings(node, model, watched, timings)
         whole = timings.whole
         if whole is None or whole.sha256 != self._models[model].sha256:
             return
@@ -244,9 +285,29 @@ class Speeds:
             return
         newest = place > max(watched.seen.values(), default=float("-inf")) if whole.number else not parts
         if newest and watched.profile.whole_s > 0:
-            watched.speed = timed_again(watched.speed, watched.profile.whole_s, whole.whole_s, now_s)
-            watched.heard_s, watched.begun = now_s, True
+            samples, runs = (whole.samples, 0) if whole.samples else ((whole.whole_s,), whole.runs)
+            seen = WholeRan(
+                at_s=now_s, node=node, model=model, profiled_s=watched.profile.whole_s, samples=samples, runs=runs
+            )
+            self._take(watched, seen)
         watched.timed = place
+
+    def _take_codings(self, node: str, model: str, watched: _Watched, timings: LiveTimings) -> None:
+        new = [
+            timing
+            for timing in timings.codings
+            if _is_later(timing.number, watched.seen.get(_coding_key(timing)), timing.number)
+            and timing.ended_ago_s < FRESH_S
+        ]
+        codings = tuple(coding_runs(watched.profile, new))
+        if codings:
+            self._take(watched, TensorsCoded(at_s=self._clock(), node=node, model=model, codings=codings))
+            watched.seen |= {_coding_key(timing): timing.number for timing in new}
+
+    def _take(self, watched: _Watched, observation: SpeedObservation) -> None:
+        self._record(observation)
+        watched.speed = taken(watched.speed, observation)
+        watched.heard_s = observation.at_s
 
     def _news(self, node: str, model: str, watched: _Watched) -> Iterator[FleetChange]:
         """What people were told, and what is so now, where the two differ."""
@@ -284,39 +345,31 @@ def _is_fresh(timing: ComponentTiming, said: LiveTimings) -> bool:
     return (timing.ended_ago_s if timing.number else said.at_unix_s - timing.last_run_unix_s) < FRESH_S
 
 
-def _saved(node: str, model: str, watched: _Watched) -> SavedSpeed:
-    speed = watched.speed
-    return SavedSpeed(
+def _coding_key(timing: CodingTiming) -> str:
+    return f"{timing.direction} {timing.codec} {timing.nbytes} {timing.tensor}"
+
+
+def _profile_seen(node: str, model: str, profile: ExecutionProfile, now_s: float) -> ProfileSeen:
+    return ProfileSeen(
+        at_s=now_s,
         node=node,
         model=model,
-        profile=_digest(watched.profile),
-        told_s=watched.told_s,
-        factor=speed.factor,
-        known=dict(speed.known),
-        origin=speed.origin,
-        relapses=speed.relapses,
-        slow_down=speed.slow_down,
+        whole_s=profile.whole_s,
+        rested_s=profile.rested_s,
+        whole_spread=profile.whole_spread,
+        moments=profile.moments,
+        rested_spread=profile.rested_spread,
+        slow_down=profile.slow_down,
     )
 
 
-def _restored(profile: ExecutionProfile, entry: SavedSpeed) -> _Watched:
-    speed = NodeSpeed(
-        factor=entry.factor,
-        known=entry.known,
-        origin=entry.origin,
-        relapses=entry.relapses,
-        slow_down=entry.slow_down,
-    )
-    now = factors(speed)
-    return _Watched(
-        profile,
-        corrected(profile, now),
-        entry.told_s,
-        speed,
-        applied=now,
-        begun=True,
-        saved=frozenset(entry.known),
-    )
+def _watched(profile: ExecutionProfile, speed: NodeSpeed, told_s: float) -> _Watched:
+    return _Watched(profile, _corrected(profile, speed), told_s, speed, applied=factors(speed))
+
+
+def _corrected(profile: ExecutionProfile, speed: NodeSpeed) -> ExecutionProfile:
+    """A profile as its node computes now."""
+    return coding_factors(corrected(profile, factors(speed)), profile, speed)
 
 
 def _digest(profile: ExecutionProfile) -> str:

@@ -2,16 +2,18 @@
 
 Owns: finding the operators of a component that a node names by epoch and number, and the profile's seconds of them. Its
 rule: components are those that were cut, not those that later figures would make. Not here: what the difference says
-(`fleet/speed_factors.py`).
+(`fleet/estimation`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import msgspec
+
 from edgesplit.control.profile_messages import ComponentTiming, ExecutionProfile
 from edgesplit.planning.plan import Assignment, Component
-from edgesplit_controller.fleet.speed_factors import Timed
+from edgesplit_controller.fleet.estimation.observations import PartRan
 from edgesplit_controller.fleet.unit_times import component_key, unit_seconds
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.storage.deployment_state import DeploymentState
@@ -31,22 +33,24 @@ class TimedComponents:
 
     def __init__(self, deployments: Callable[[], Mapping[str, DeploymentState]]) -> None:
         self._deployments = deployments
-        self._found: dict[tuple[str, str, int], tuple[ExecutionProfile, dict[int, Timed]]] = {}
+        self._found: dict[tuple[str, str, int], tuple[ExecutionProfile, dict[int, PartRan]]] = {}
 
     def timed(
         self, node: str, record: ModelRecord, profile: ExecutionProfile, timings: Sequence[ComponentTiming]
-    ) -> Iterator[Timed]:
+    ) -> Iterator[PartRan]:
         """What a node said of components, beside the profile; those of epochs nobody knows are left out."""
         for timing in timings:
             stated = self._of(node, record, timing.epoch, profile).get(timing.component)
-            if stated is not None:
-                yield Timed(stated.key, stated.float_s, stated.int8_s, timing.recent_s)
+            if stated is not None and timing.samples:
+                yield msgspec.structs.replace(stated, samples=timing.samples)
+            elif stated is not None:  # an agent that says means alone
+                yield msgspec.structs.replace(stated, samples=(timing.recent_s,), runs=timing.runs)
 
     def forget_model(self, model: str) -> None:
         """A model is gone."""
         self._found = {key: found for key, found in self._found.items() if key[1] != model}
 
-    def _of(self, node: str, record: ModelRecord, epoch: int, profile: ExecutionProfile) -> dict[int, Timed]:
+    def _of(self, node: str, record: ModelRecord, epoch: int, profile: ExecutionProfile) -> dict[int, PartRan]:
         """A node's components in one epoch, by number; nothing is measured in them."""
         known = self._found.get((node, record.name, epoch))
         if known is not None and known[0] is profile:
@@ -87,20 +91,20 @@ def _stated(
     node: str,
     assignment: Assignment,
     components: Sequence[Component],
-) -> dict[int, Timed]:
+) -> dict[int, PartRan]:
     """What a profile says of every component of a node, by number."""
     graph = record.graph
     taken_s = unit_seconds(graph, record.manifest.quantizable, {node: profile}, assignment)
-    stated: dict[int, Timed] = {}
+    stated: dict[int, PartRan] = {}
     for component in components:
         if component.node != node:
             continue
         units = {graph.unit_of[name] for name in component.operators}
         in_int8 = units & assignment.quantized
-        stated[component.id] = Timed(
-            component_key(graph, assignment, component),
-            sum(taken_s[unit] for unit in units - in_int8),
-            sum(taken_s[unit] for unit in in_int8),
-            0.0,
+        stated[component.id] = PartRan(
+            key=component_key(graph, assignment, component),
+            float_s=sum(taken_s[unit] for unit in units - in_int8),
+            int8_s=sum(taken_s[unit] for unit in in_int8),
+            samples=(),
         )
     return stated

@@ -2,7 +2,7 @@
 
 Owns: what a node's execution profile says of units and components, as live timings correct it. Its rule: pure; a
 profile without costs of such changes, or of a node never timed again, changes nothing. Not here: the changes themselves
-(`quantization/transitions.py`), what timings say of a node (`fleet/speed_factors.py`), the times of a problem
+(`quantization/transitions.py`), what timings say of a node (`fleet/estimation`), the times of a problem
 (`stating/predictions.py`).
 """
 
@@ -15,7 +15,7 @@ import msgspec
 
 from edgesplit.control.profile_messages import ExecutionProfile
 from edgesplit.planning.plan import Assignment, Component
-from edgesplit_controller.fleet.speed_factors import Factors
+from edgesplit_controller.fleet.estimation.speed_belief import Factors
 from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.quantization.transitions import PASSING, Transition, find_transitions, float_targets
 

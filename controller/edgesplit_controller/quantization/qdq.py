@@ -71,9 +71,17 @@ class QuantizedModel:
     wire: Mapping[str, str]
 
 
+IN_INTEGERS = "@int8"
+
+
 def wire_name(tensor: str) -> str:
     """The integer tensor that stands for a quantized operator's float output at a cut."""
-    return f"{tensor}@int8"
+    return f"{tensor}{IN_INTEGERS}"
+
+
+def is_wire_name(tensor: str) -> bool:
+    """Whether a tensor that travels is one of integers that stand for a quantized operator's output."""
+    return tensor.endswith(IN_INTEGERS)
 
 
 @dataclass

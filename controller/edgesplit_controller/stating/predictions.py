@@ -2,7 +2,7 @@
 
 Owns: folding a node's measured costs of such changes, and what live timings show, into the times of a problem. Its
 rule: pure; a profile without such costs, of a node never timed again, changes nothing. Not here: finding the changes
-(`quantization/transitions.py`), measuring (agents), what timings say of a node (`fleet/speed_factors.py`).
+(`quantization/transitions.py`), measuring (agents), what timings say of a node (`fleet/estimation`).
 
 The planner adds up one time per operator, yet what an int8 operator costs depends on whether its neighbours are in
 int8 as well. So a problem is stated with typical times: the mean of being the first and the last operator in int8. Once
@@ -19,13 +19,15 @@ import msgspec
 
 from edgesplit.control.profile_messages import ExecutionProfile
 from edgesplit.planning.plan import Assignment, Component
-from edgesplit.planning.problem import Operator, Problem
+from edgesplit.planning.problem import Operator, Problem, Tensor
 from edgesplit_controller.fleet.unit_times import component_key, unit_seconds
 from edgesplit_controller.graph.memo import once_per_graph
 from edgesplit_controller.graph.model_graph import ModelGraph
+from edgesplit_controller.quantization.qdq import wire_name
 from edgesplit_controller.quantization.transitions import Transition, find_transitions, float_targets
 
 __all__ = [
+    "as_coded",
     "as_timed",
     "placed",
     "typical_bytes",
@@ -146,6 +148,44 @@ def as_timed(
         return operator if factor is None else _retimed(operator, assignment, factor * _time_s(operator, assignment))
 
     return msgspec.structs.replace(problem, operators=tuple(map(scaled, problem.operators)))
+
+
+def as_coded(
+    problem: Problem,
+    assignment: Assignment,
+    coded: Mapping[tuple[str, str, str, str], float],
+) -> Problem:
+    """Restate a problem so that tensors which were coded before take what they took.
+
+    Args:
+        problem: Stated with what its nodes take for codecs.
+        assignment: For every operator of the problem.
+        coded: Node, tensor as it travels, codec and direction, to its time over that of others of this codec. [1]
+    """
+    if not coded or not assignment.codecs:
+        return problem
+
+    def restated(tensor: Tensor) -> Tensor:
+        used = assignment.codecs.get(tensor.name)
+        if used is None or tensor.codecs is None:
+            return tensor
+        quantized = tensor.quantized_bytes is not None and tensor.producer in assignment.quantized
+        travels = wire_name(tensor.name) if quantized else tensor.name
+
+        def taken_s(seconds: Mapping[str, float], direction: str) -> dict[str, float]:
+            return {node: value * coded.get((node, travels, used, direction), 1.0) for node, value in seconds.items()}
+
+        options = [
+            msgspec.structs.replace(
+                option, encode_s=taken_s(option.encode_s, "encode"), decode_s=taken_s(option.decode_s, "decode")
+            )
+            if option.name == used
+            else option
+            for option in tensor.codecs
+        ]
+        return msgspec.structs.replace(tensor, codecs=tuple(options))
+
+    return msgspec.structs.replace(problem, tensors=tuple(map(restated, problem.tensors)))
 
 
 def _time_s(operator: Operator, assignment: Assignment) -> float:

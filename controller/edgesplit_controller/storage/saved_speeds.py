@@ -1,7 +1,7 @@
 """Persisted node speeds: what live timings taught of them.
 
 Owns: these values. Its rule: values only; a key may be added, never renamed. Not here: what they mean
-(`fleet/speed_factors.py`).
+(`fleet/estimation/saved_belief.py`).
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["Known", "SavedSpeed", "TimingOrigin"]
+__all__ = ["SavedPart", "SavedSpeed", "TimingOrigin"]
 
 
 TimingOrigin = Literal["profile", "live timings", "timed again"]
 
 
 @dataclass(frozen=True)
-class Known:
+class SavedPart:
     """A component that was timed once.
 
     Attributes:
@@ -36,7 +36,12 @@ class SavedSpeed(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         profile: Digest of the profile that is corrected.
         told_s: As `_Watched`. [s]
-        factor: This and the rest as `NodeSpeed`. [1]
+        factor: Of the node. [1]
+        known: Components that were timed, by key.
+        typical: Logarithm of what profiles get wrong about components, as learned. [1]
+        precision: The same of what int8 and float differ in that. [1]
+        spell: Standard deviation of the host's spells; 0 where not known. [1]
+        codings: Logarithms of what the profile's times of codecs are off by, by name of the quantity. [1]
     """
 
     node: str
@@ -44,7 +49,11 @@ class SavedSpeed(msgspec.Struct, frozen=True, kw_only=True):
     profile: str
     told_s: float
     factor: float
-    known: dict[str, Known]
+    known: dict[str, SavedPart]
     origin: TimingOrigin
     relapses: int
     slow_down: float
+    typical: float = 0.0
+    precision: float = 0.0
+    spell: float = 0.0
+    codings: dict[str, float] = msgspec.field(default_factory=dict[str, float])

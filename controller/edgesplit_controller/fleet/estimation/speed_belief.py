@@ -28,13 +28,14 @@ from edgesplit_controller.storage.saved_speeds import TimingOrigin
 __all__ = [
     "Expectation",
     "Factors",
-    "Known",
+    "KnownPart",
     "NodeSpeed",
     "begun",
     "coding_factor",
     "common_deviation",
     "expected",
     "factors",
+    "tensor_factors",
 ]
 
 NODE, SPELL, TYPICAL, PRECISION, IDLE = "node", "spell", "typical", "precision", "idle"
@@ -55,18 +56,21 @@ TYPICAL_ERROR, PRECISION_ERROR, OWN_ERROR, WHOLE_ERROR = 0.04, 0.03, 0.03, 0.01
 IDLE_ERROR = 0.03
 CODE_ERROR, TENSOR_ERROR = 0.3, 0.1
 """The same of codecs: of all tensors, of one. Profiles time them on noise. [1]"""
-FIRST_SCATTER, LEAST_SCATTER, SCATTER_RUNS = 0.03, 0.003, 30
+FIRST_SCATTER, LEAST_SCATTER, SCATTER_RUNS = 0.03, 0.01, 15
 """Standard deviation of single runs: before and at least, and over how many of them it is taken. [1]"""
-SLACK_S, KNOWN_SLACK_S = 5e-4, 1e-4
-"""What a run takes beside its units, the start of a session: of a component never timed, of one timed before. [s]"""
+SLACK_S, RUN_SLACK_S = 2e-4, 5e-5
+"""What a component takes beside its units, the start of a session, and by how much that differs from run to run. [s]"""
+CODINGS = ("encode", "decode")
 MOST_LOG = math.log(1000.0)
 NO_TIME_S = 1e-12
 """Less is no time that anything could be compared with. [s]"""
+KEPT_COMPONENTS = 64
+"""And tensors and codecs twice as many: the latest."""
 FIRST_HOLD_S, LONGEST_HOLD_S = 30.0, 1800.0
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownPart:
     """A component that was timed.
 
     Attributes:
@@ -114,7 +118,7 @@ class NodeSpeed:
         known: Components that were timed, by key, the latest last.
         whole_s: Of the whole model, by the profile. [s]
         at_s: Of the belief. [s]
-        suspected: A jump of the node that one report said and none confirmed yet. [1]
+        suspected: Jumps of the node that the last reports said, which agree and are too few to be believed. [1]
         origin: What the belief rests on.
         slow_since_s: When serving last showed that the node became slower. [s]
         recovered_s: When timing the whole model again last showed that it became faster. [s]
@@ -123,10 +127,10 @@ class NodeSpeed:
     """
 
     belief: GaussianFilter
-    known: Mapping[str, Known] = field(default_factory=dict[str, Known])
+    known: Mapping[str, KnownPart] = field(default_factory=dict[str, KnownPart])
     whole_s: float = 0.0
     at_s: float = 0.0
-    suspected: float | None = None
+    suspected: tuple[float, ...] = ()
     origin: TimingOrigin = "profile"
     slow_since_s: float = float("-inf")
     recovered_s: float = float("-inf")
@@ -196,15 +200,24 @@ def common_deviation(speed: NodeSpeed) -> float:
     return math.sqrt(speed.belief.after(AHEAD_S).expected({NODE: 1.0, SPELL: 1.0})[1])
 
 
-def coding_factor(speed: NodeSpeed, coding: CodingRan) -> Expectation:
-    """What the profile's time of a coding is multiplied with; its samples do not matter here. [1]"""
-    mean, variance = speed.belief.after(AHEAD_S).expected(coding_weights(coding))
-    for name, prior in ((code(coding), CODE_ERROR), (code_of_tensor(coding), TENSOR_ERROR)):
+def coding_factor(speed: NodeSpeed, codec: str, direction: str, tensor: str = "") -> Expectation:
+    """What the profile's time of a coding is multiplied with, and how sure that is.
+
+    Args:
+        speed: Of the node.
+        codec: Name of the wire codec.
+        direction: `encode` or `decode`.
+        tensor: One that may have been coded before; empty for any.
+    """
+    common, own_error = code(codec, direction), code_of_tensor(codec, direction, tensor)
+    mean, variance = speed.belief.after(AHEAD_S).expected({NODE: 1.0, SPELL: 1.0, common: 1.0, own_error: 1.0})
+    for name, prior in ((common, CODE_ERROR), (own_error, TENSOR_ERROR)):
         variance += 0.0 if name in speed.belief else prior**2
     return Expectation(_bounded(mean), math.sqrt(variance))
 
 
 def weights_of(speed: NodeSpeed, key: str, float_s: float, int8_s: float) -> dict[str, float]:
+    """Quantities of a component's time."""
     added_up = 1.0 - _share_of_whole(speed, float_s + int8_s)
     precision = (int8_s - float_s) / (float_s + int8_s)
     return {NODE: 1.0, SPELL: 1.0, TYPICAL: added_up, PRECISION: added_up * precision, own(key): 1.0}
@@ -215,24 +228,41 @@ def _share_of_whole(speed: NodeSpeed, profiled_s: float) -> float:
 
 
 def own_variance(speed: NodeSpeed, profiled_s: float) -> float:
+    """Of a component's own error before it was timed. [1]"""
     added_up = 1.0 - _share_of_whole(speed, profiled_s)
     return added_up * OWN_ERROR**2 + WHOLE_ERROR**2 + (speed.slow_down * SLACK_S / profiled_s) ** 2
 
 
 def coding_weights(coding: CodingRan) -> dict[str, float]:
-    return {NODE: 1.0, SPELL: 1.0, code(coding): 1.0, code_of_tensor(coding): 1.0}
+    """Quantities of a coding's time."""
+    common = code(coding.codec, coding.direction)
+    return {NODE: 1.0, SPELL: 1.0, common: 1.0, code_of_tensor(coding.codec, coding.direction, coding.tensor): 1.0}
 
 
 def own(key: str) -> str:
+    """Name of a component's own error."""
     return f"own {key}"
 
 
-def code(coding: CodingRan) -> str:
-    return f"{coding.direction} {coding.codec}"
+def tensor_factors(speed: NodeSpeed) -> dict[tuple[str, str, str], float]:
+    """What single tensors take over others of their codec, by tensor, codec and direction. [1]"""
+    found: dict[tuple[str, str, str], float] = {}
+    for name in speed.belief.kinds:
+        direction, _, rest = name.partition(" ")
+        codec, _, tensor = rest.partition(" ")
+        if direction in CODINGS and tensor:
+            found[tensor, codec, direction] = _bounded(speed.belief.expected({name: 1.0})[0])
+    return found
 
 
-def code_of_tensor(coding: CodingRan) -> str:
-    return f"{coding.direction} {coding.codec} {coding.tensor}"
+def code(codec: str, direction: str) -> str:
+    """Name of what profiles get wrong about a codec."""
+    return f"{direction} {codec}"
+
+
+def code_of_tensor(codec: str, direction: str, tensor: str) -> str:
+    """Name of what one tensor differs in from others."""
+    return f"{direction} {codec} {tensor}"
 
 
 def _rest(profile: ProfileSeen) -> tuple[float, float]:
@@ -245,6 +275,7 @@ def _rest(profile: ProfileSeen) -> tuple[float, float]:
 
 
 def spells(settled: float) -> Kind:
+    """Spells of a standard deviation."""
     return Kind(returns_in_s=SPELL_S, settled=settled**2)
 
 

@@ -26,20 +26,21 @@ from edgesplit_controller.fleet.estimation.observations import (
 )
 from edgesplit_controller.fleet.estimation.speed_belief import (
     CODE_ERROR,
+    CODINGS,
     FIRST_SCATTER,
     FIRST_SPELL,
     IDLE,
-    KNOWN_SLACK_S,
+    KEPT_COMPONENTS,
     LEAST_SCATTER,
     LEAST_SPELL,
     MOST_SPELL,
     NO_TIME_S,
     NODE,
+    RUN_SLACK_S,
     SCATTER_RUNS,
-    SLACK_S,
     SPELL,
     TENSOR_ERROR,
-    Known,
+    KnownPart,
     NodeSpeed,
     begun,
     code,
@@ -61,7 +62,11 @@ MEAN_WORTH = 3.0
 """Means of an agent that says no samples overlap: each is worth that much less. [1]"""
 CERTAIN = 4.0
 """Standard deviations beyond which an observation is none of what was expected. [1]"""
-KEPT_COMPONENTS = 64
+FEWEST_REPORTS, MOST_REPORTS = 2, 5
+REPORTS = ((0.4, FEWEST_REPORTS), (0.2, 3))
+"""Jumps of at least so much [1] and the reports that they take; smaller ones take the most."""
+FAR = 10.0
+"""Where a node jumped, it is as uncertain as so many times the jump: what was seen counts, not what was believed. [1]"""
 RELAPSE_S = 120.0
 """A node that becomes slow so soon after it was found recovered only seemed so: without its work it is fast. [s]"""
 
@@ -103,23 +108,24 @@ def _served(speed: NodeSpeed, observation: PartsRan) -> NodeSpeed:
         speed = _acquainted(speed, part)
     shift, deviation = _shift(speed, [_row(speed, part) for part in seen or parts])
     if _is_jump(shift, deviation):
-        if not is_first and not _confirmed(speed, shift, deviation):
-            return _noticed(replace(speed, suspected=shift), shift / deviation)
+        suspected = _agreeing(speed, shift, deviation)
+        if not is_first and len(suspected) < _enough(shift):
+            return _noticed(_scattered(replace(speed, suspected=suspected), parts), shift / deviation)
         if shift > 0 and not is_first:
             relapsed = observation.at_s - speed.recovered_s < RELAPSE_S
             speed = replace(speed, slow_since_s=observation.at_s, relapses=speed.relapses + 1 if relapsed else 0)
-        speed = replace(speed, belief=speed.belief.loosened(NODE, shift**2))
+        speed = replace(speed, belief=speed.belief.loosened(NODE, (FAR * shift) ** 2))
     else:
         speed = _noticed(speed, shift / deviation)
     for part in parts:
-        speed = _learned(speed, part)
+        speed = _learned(_surprised(speed, part, lonely=len(seen or parts) == 1 and part in seen), part)
     kept = list(speed.known)[-KEPT_COMPONENTS:]
     gone = [own(key) for key in speed.known.keys() - set(kept)]
     return replace(
         speed,
         belief=speed.belief.without(gone) if gone else speed.belief,
         known={key: speed.known[key] for key in kept},
-        suspected=None,
+        suspected=(),
         origin="live timings",
     )
 
@@ -132,33 +138,37 @@ def _timed_again(speed: NodeSpeed, observation: WholeRan) -> NodeSpeed:
     if not whole.profiled_s > NO_TIME_S or not _values(whole):
         return speed
     scatter = max(_scatter_within(_values(whole)) or FIRST_SCATTER, FIRST_SCATTER)
-    value, variance = _location(speed, whole, scatter, KNOWN_SLACK_S)
+    value, variance = _location(speed, whole, scatter)
     row = _Row({NODE: 1.0, SPELL: 1.0, IDLE: 1.0}, value, variance)
     shift, deviation = _shift(speed, [row])
     is_jump = _is_jump(shift, deviation)
-    if is_jump and shift > 0 and not _confirmed(speed, shift, deviation):
-        return replace(speed, suspected=shift)
+    suspected = _agreeing(speed, shift, deviation)
+    # Several runs each, some seconds apart: two such reports are enough for any jump.
+    if is_jump and shift > 0 and len(suspected) < FEWEST_REPORTS:
+        return replace(speed, suspected=suspected)
     if is_jump and shift < 0:
         if observation.at_s - speed.slow_since_s < speed.hold_s:
             return speed
         speed = replace(speed, recovered_s=observation.at_s)
-    belief = speed.belief.loosened(NODE, shift**2) if is_jump else speed.belief
+    belief = speed.belief.loosened(NODE, (FAR * shift) ** 2) if is_jump else speed.belief
     belief = belief.observed(row.weights, row.value, row.variance)
-    return replace(speed, belief=belief, suspected=None, origin="timed again")
+    return replace(speed, belief=belief, suspected=(), origin="timed again")
 
 
 def _coded(speed: NodeSpeed, observation: TensorsCoded) -> NodeSpeed:
     belief = speed.belief
     for coding in observation.codings:
-        values = [math.log(sample / coding.profiled_s) for sample in coding.samples if sample > 0]
-        if not coding.profiled_s > NO_TIME_S or not values:
+        values = _logarithms(coding.samples, coding.profiled_s) if coding.profiled_s > NO_TIME_S else []
+        if not values:
             continue
-        for name, prior in ((code(coding), CODE_ERROR), (code_of_tensor(coding), TENSOR_ERROR)):
+        own_error = code_of_tensor(coding.codec, coding.direction, coding.tensor)
+        for name, prior in ((code(coding.codec, coding.direction), CODE_ERROR), (own_error, TENSOR_ERROR)):
             belief = belief if name in belief else belief.with_quantity(name, 0.0, prior**2)
         scatter = max(_scatter_within(values) or 0.0, TENSOR_ERROR)
         # What codings say of the node is little beside what components do, and they must not be what moves it.
         belief = belief.observed(coding_weights(coding), statistics.median(values), scatter**2 / len(values))
-    return replace(speed, belief=belief)
+    surplus = [name for name in belief.kinds if name.startswith(CODINGS)][: -2 * KEPT_COMPONENTS]
+    return replace(speed, belief=belief.without(surplus) if surplus else belief)
 
 
 def _acquainted(speed: NodeSpeed, part: PartRan) -> NodeSpeed:
@@ -169,12 +179,28 @@ def _acquainted(speed: NodeSpeed, part: PartRan) -> NodeSpeed:
     return replace(speed, belief=belief)
 
 
+def _surprised(speed: NodeSpeed, part: PartRan, *, lonely: bool) -> NodeSpeed:
+    """A component that took something else than its node explains: it alone may have been misjudged."""
+    row = _row(speed, part)
+    mean, variance = speed.belief.expected(row.weights)
+    surprise = row.value - mean
+    if lonely or abs(surprise) <= CERTAIN * math.sqrt(variance + row.variance):
+        return speed
+    return replace(speed, belief=speed.belief.loosened(own(part.key), surprise**2))
+
+
 def _learned(speed: NodeSpeed, part: PartRan) -> NodeSpeed:
     row = _row(speed, part)
+    speed = _scattered(speed, (part,))
+    return replace(speed, belief=speed.belief.observed(row.weights, row.value, row.variance))
+
+
+def _scattered(speed: NodeSpeed, parts: Sequence[PartRan]) -> NodeSpeed:
+    """How far runs scatter shows whatever else is believed of them."""
     known = dict(speed.known)
-    before = known.pop(part.key, Known(part.float_s, part.int8_s))
-    known[part.key] = _with_scatter(before, part)
-    return replace(speed, belief=speed.belief.observed(row.weights, row.value, row.variance), known=known)
+    for part in parts:
+        known[part.key] = _with_scatter(known.pop(part.key, KnownPart(part.float_s, part.int8_s)), part)
+    return replace(speed, known=known)
 
 
 def _shift(speed: NodeSpeed, rows: Sequence[_Row]) -> tuple[float, float]:
@@ -193,10 +219,16 @@ def _is_jump(shift: float, deviation: float) -> bool:
     return abs(shift) > max(CERTAIN * deviation, math.log1p(SPEED_STEP))
 
 
-def _confirmed(speed: NodeSpeed, shift: float, deviation: float) -> bool:
-    """Whether the report before said the same."""
+def _agreeing(speed: NodeSpeed, shift: float, deviation: float) -> tuple[float, ...]:
+    """A jump, after those before it that said the same."""
     apart = max(math.log1p(SPEED_AGREEMENT), 3 * deviation)
-    return speed.suspected is not None and shift * speed.suspected > 0 and abs(speed.suspected - shift) <= apart
+    agree = speed.suspected and all(shift * one > 0 and abs(one - shift) <= apart for one in speed.suspected)
+    return (*speed.suspected, shift) if agree else (shift,)
+
+
+def _enough(shift: float) -> int:
+    """How many reports must say that a node jumped: the less, the more alike noise and change look."""
+    return next((reports for least, reports in REPORTS if abs(shift) >= math.log1p(least)), MOST_REPORTS)
 
 
 def _noticed(speed: NodeSpeed, surprise: float) -> NodeSpeed:
@@ -207,13 +239,13 @@ def _noticed(speed: NodeSpeed, surprise: float) -> NodeSpeed:
     return replace(speed, belief=speed.belief.with_kind(SPELL, spells(settled)))
 
 
-def _with_scatter(known: Known, part: PartRan) -> Known:
+def _with_scatter(known: KnownPart, part: PartRan) -> KnownPart:
     """How far single runs scatter, from successive differences, in which a step of the mean shows once."""
     scatter, runs, last = known.scatter, known.runs, known.last
     for value in _values(part):
         if last is not None and not part.runs:
             runs = min(runs + 1, SCATTER_RUNS)
-            square = min((value - last) ** 2 / 2, (CERTAIN * scatter) ** 2)
+            square = min((value - last) ** 2 / 2, (CERTAIN * max(scatter, FIRST_SCATTER)) ** 2)
             scatter = math.sqrt(scatter**2 + (square - scatter**2) / (runs + PRIOR_RUNS))
         last = value
     return replace(known, scatter=max(scatter, LEAST_SCATTER), runs=runs, last=last)
@@ -221,21 +253,25 @@ def _with_scatter(known: Known, part: PartRan) -> Known:
 
 def _row(speed: NodeSpeed, part: PartRan) -> _Row:
     known = speed.known.get(part.key)
-    slack_s = KNOWN_SLACK_S if known is not None else SLACK_S
     scatter = known.scatter if known is not None else FIRST_SCATTER
-    value, variance = _location(speed, part, scatter, slack_s)
+    value, variance = _location(speed, part, scatter)
     return _Row(weights_of(speed, part.key, part.float_s, part.int8_s), value, variance)
 
 
-def _location(speed: NodeSpeed, part: PartRan, scatter: float, slack_s: float) -> tuple[float, float]:
+def _location(speed: NodeSpeed, part: PartRan, scatter: float) -> tuple[float, float]:
     """Middle of some runs, and its variance. [1, 1]"""
     values = _values(part)
     variance = scatter**2 * MEAN_WORTH / part.runs if part.runs else scatter**2 / len(values)
-    return statistics.median(values), variance + (speed.slow_down * slack_s / part.profiled_s) ** 2
+    return statistics.median(values), variance + (speed.slow_down * RUN_SLACK_S / part.profiled_s) ** 2
 
 
 def _values(part: PartRan) -> list[float]:
-    return [math.log(sample / part.profiled_s) for sample in part.samples if sample > 0]
+    return _logarithms(part.samples, part.profiled_s)
+
+
+def _logarithms(samples: Sequence[float], profiled_s: float) -> list[float]:
+    """Of samples over the profile, those that make sense. [1]"""
+    return [math.log(ratio) for sample in samples if (ratio := sample / profiled_s) > NO_TIME_S]
 
 
 def _scatter_within(values: Sequence[float]) -> float | None:
