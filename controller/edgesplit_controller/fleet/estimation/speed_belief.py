@@ -79,6 +79,7 @@ class KnownPart:
         scatter: Standard deviation of a single run. [1]
         runs: How many it stands on, up to `SCATTER_RUNS`.
         last: Logarithm of its last run over the profile. [1]
+        doubts: What the last reports said of it alone, which agree and are too few to be believed. [1]
     """
 
     float_s: float
@@ -86,6 +87,7 @@ class KnownPart:
     scatter: float = FIRST_SCATTER
     runs: int = 0
     last: float | None = None
+    doubts: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,8 @@ REPORTS = ((0.4, FEWEST_REPORTS), (0.2, 3))
 """Jumps of at least so much [1] and the reports that they take; smaller ones take the most."""
 FAR = 10.0
 """Where a node jumped, it is as uncertain as so many times the jump: what was seen counts, not what was believed. [1]"""
+DOUBTS = 3
+"""Reports in a row in which one component alone was another."""
 RELAPSE_S = 120.0
 """A node that becomes slow so soon after it was found recovered only seemed so: without its work it is fast. [s]"""
 
@@ -107,8 +109,12 @@ def _served(speed: NodeSpeed, observation: PartsRan) -> NodeSpeed:
     for part in parts:
         speed = _acquainted(speed, part)
     shift, deviation = _shift(speed, [_row(speed, part) for part in seen or parts])
+    speed, doubted = _doubted(speed, seen, shift)
+    if doubted:
+        # Neither all of the node nor nothing: what they say of it waits for a report in which they agree.
+        return _scattered(speed, parts)
     if _is_jump(shift, deviation):
-        suspected = _agreeing(speed, shift, deviation)
+        suspected = _agreeing(speed.suspected, shift, deviation)
         if not is_first and len(suspected) < _enough(shift):
             return _noticed(_scattered(replace(speed, suspected=suspected), parts), shift / deviation)
         if shift > 0 and not is_first:
@@ -118,7 +124,7 @@ def _served(speed: NodeSpeed, observation: PartsRan) -> NodeSpeed:
     else:
         speed = _noticed(speed, shift / deviation)
     for part in parts:
-        speed = _learned(_surprised(speed, part, lonely=len(seen or parts) == 1 and part in seen), part)
+        speed = _learned(_misjudged(speed, part) if seen and part not in seen else speed, part)
     kept = list(speed.known)[-KEPT_COMPONENTS:]
     gone = [own(key) for key in speed.known.keys() - set(kept)]
     return replace(
@@ -142,7 +148,7 @@ def _timed_again(speed: NodeSpeed, observation: WholeRan) -> NodeSpeed:
     row = _Row({NODE: 1.0, SPELL: 1.0, IDLE: 1.0}, value, variance)
     shift, deviation = _shift(speed, [row])
     is_jump = _is_jump(shift, deviation)
-    suspected = _agreeing(speed, shift, deviation)
+    suspected = _agreeing(speed.suspected, shift, deviation)
     # Several runs each, some seconds apart: two such reports are enough for any jump.
     if is_jump and shift > 0 and len(suspected) < FEWEST_REPORTS:
         return replace(speed, suspected=suspected)
@@ -179,14 +185,38 @@ def _acquainted(speed: NodeSpeed, part: PartRan) -> NodeSpeed:
     return replace(speed, belief=belief)
 
 
-def _surprised(speed: NodeSpeed, part: PartRan, *, lonely: bool) -> NodeSpeed:
-    """A component that took something else than its node explains: it alone may have been misjudged."""
+def _misjudged(speed: NodeSpeed, part: PartRan) -> NodeSpeed:
+    """A component that runs for the first time beside known ones: what they do not explain is its own."""
     row = _row(speed, part)
     mean, variance = speed.belief.expected(row.weights)
     surprise = row.value - mean
-    if lonely or abs(surprise) <= CERTAIN * math.sqrt(variance + row.variance):
+    if abs(surprise) <= CERTAIN * math.sqrt(variance + row.variance):
         return speed
     return replace(speed, belief=speed.belief.loosened(own(part.key), surprise**2))
+
+
+def _doubted(speed: NodeSpeed, seen: Sequence[PartRan], shift: float) -> tuple[NodeSpeed, bool]:
+    """Whether components contradict each other; one that does so alone, again and again, has become another.
+
+    Args:
+        speed: Of their node.
+        seen: Components that ran before, as they ran now.
+        shift: What they have in common. [1]
+    """
+    known, belief, doubted = dict(speed.known), speed.belief, False
+    for part in seen:
+        row = _row(speed, part)
+        surprise = row.value - belief.expected(row.weights)[0]
+        deviation = math.sqrt(belief.expected({own(part.key): 1.0})[1] + row.variance)
+        doubts: tuple[float, ...] = ()
+        if len(seen) > 1 and abs(surprise - shift) > CERTAIN * deviation:
+            doubts = _agreeing(known[part.key].doubts, surprise, deviation)
+            if len(doubts) >= DOUBTS:
+                belief, doubts = belief.loosened(own(part.key), surprise**2), ()
+            else:
+                doubted = True
+        known[part.key] = replace(known[part.key], doubts=doubts)
+    return replace(speed, belief=belief, known=known), doubted
 
 
 def _learned(speed: NodeSpeed, part: PartRan) -> NodeSpeed:
@@ -219,11 +249,11 @@ def _is_jump(shift: float, deviation: float) -> bool:
     return abs(shift) > max(CERTAIN * deviation, math.log1p(SPEED_STEP))
 
 
-def _agreeing(speed: NodeSpeed, shift: float, deviation: float) -> tuple[float, ...]:
-    """A jump, after those before it that said the same."""
+def _agreeing(before: tuple[float, ...], shift: float, deviation: float) -> tuple[float, ...]:
+    """What was said now, after what was said before if that is the same. [1]"""
     apart = max(math.log1p(SPEED_AGREEMENT), 3 * deviation)
-    agree = speed.suspected and all(shift * one > 0 and abs(one - shift) <= apart for one in speed.suspected)
-    return (*speed.suspected, shift) if agree else (shift,)
+    agree = before and all(shift * one > 0 and abs(one - shift) <= apart for one in before)
+    return (*before, shift) if agree else (shift,)
 
 
 def _enough(shift: float) -> int:
