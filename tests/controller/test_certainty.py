@@ -12,7 +12,10 @@ from edgesplit.control.figure_messages import LinkState
 from edgesplit.operations.event_operations import ListEvents
 from edgesplit.operations.plan_operations import DeployModel, ShowPlan
 from edgesplit.operations.study_operations import LinkChange, TraceFrontier, WhatIf
-from edgesplit.planning.plan import Assignment
+from edgesplit.planning.plan import Assignment, Component
+from edgesplit_controller.fleet.estimation.observations import PartRan, PartsRan, ProfileSeen
+from edgesplit_controller.fleet.estimation.speed_belief import NodeSpeed, begun
+from edgesplit_controller.fleet.estimation.speed_estimate import taken
 from edgesplit_controller.fleet.unit_times import component_key
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.models.intake import take_in
@@ -20,7 +23,7 @@ from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.models.submission import Submission
 from edgesplit_controller.planner import evaluate
 from edgesplit_controller.stating.prediction_intervals import interval_under
-from edgesplit_controller.stating.prediction_spreads import NEVER_TIMED, TIMED, Evidence, spreads_of
+from edgesplit_controller.stating.prediction_spreads import COMPONENT, Evidence, spreads_of
 from tests.controller.fleet import Fleet
 from tests.controller.test_predictions import problem_of
 from tests.controller.tiny_models import convolutions
@@ -47,15 +50,28 @@ def split(record: ModelRecord) -> Assignment:
     return Assignment(dict.fromkeys(units[2:], "edge") | dict.fromkeys((*units[:2], *ends), "device"))
 
 
+def speed_of(record: ModelRecord, *parts: Component) -> NodeSpeed:
+    """What is believed of a node on which these components were timed a few times."""
+    speed = begun(ProfileSeen(at_s=0.0, node="edge", model="tiny", whole_s=0.004))
+    assignment = split(record)
+    for second in range(1, 20 if parts else 0):
+        ran = [
+            PartRan(key=component_key(record.graph, assignment, part), float_s=0.002, int8_s=0.0, samples=(0.002,) * 5)
+            for part in parts
+        ]
+        speed = taken(speed, PartsRan(at_s=float(second), node="edge", model="tiny", parts=tuple(ran)))
+    return speed
+
+
 def test_a_component_that_was_timed_where_it_is_is_surer(record: ModelRecord) -> None:
     problem, assignment = problem_of(record, {}), split(record)
-    parts = evaluate(problem, assignment).components
-    timed = (parts[0].node, component_key(record.graph, assignment, parts[0]))
-    elsewhere = ("edge", component_key(record.graph, assignment, parts[0]))
-    found = spreads_of(problem, record.graph, assignment, parts, Evidence(timed={timed}))
-    assert dict(found.components) == {parts[0].id: TIMED, parts[1].id: NEVER_TIMED}
-    found = spreads_of(problem, record.graph, assignment, parts, Evidence(timed={elsewhere}))
-    assert set(found.components.values()) == {NEVER_TIMED}
+    first, second = parts = evaluate(problem, assignment).components
+    unknown = spreads_of(problem, record.graph, assignment, parts, Evidence())
+    assert dict(unknown.components) == {first.id: pytest.approx(COMPONENT), second.id: pytest.approx(COMPONENT)}
+    speeds = {first.node: speed_of(record, first), second.node: speed_of(record)}
+    found = spreads_of(problem, record.graph, assignment, parts, Evidence(speeds))
+    assert found.components[first.id] < 0.5 * found.components[second.id]
+    assert found.nodes[first.node] < 0.025 < found.nodes[second.node] < 0.06
 
 
 @pytest.mark.parametrize(
@@ -79,7 +95,7 @@ def test_what_is_measured_narrows_the_interval(record: ModelRecord) -> None:
     problem, assignment = problem_of(record, {}), split(record)
     evaluation = evaluate(problem, assignment)
     parts = evaluation.components
-    timed = {(part.node, component_key(record.graph, assignment, part)) for part in parts}
+    timed = {part.node: speed_of(record, part) for part in parts}
     pairs = [("device", "edge"), ("edge", "device")]
 
     def width_s(evidence: Evidence) -> float:
@@ -89,10 +105,10 @@ def test_what_is_measured_narrows_the_interval(record: ModelRecord) -> None:
 
     sure, unsure = (
         Evidence(timed, dict.fromkeys(pairs, link(error=0.01))),
-        Evidence(frozenset(), dict.fromkeys(pairs, link(error=0.3))),
+        Evidence({}, dict.fromkeys(pairs, link(error=0.3))),
     )
     assert width_s(sure) < width_s(Evidence(timed, unsure.links)) < width_s(unsure)
-    assert width_s(sure) < width_s(Evidence(frozenset(), sure.links)) < width_s(unsure)
+    assert width_s(sure) < width_s(Evidence({}, sure.links)) < width_s(unsure)
 
 
 def test_a_plan_of_another_version_of_the_model_has_no_interval(record: ModelRecord) -> None:

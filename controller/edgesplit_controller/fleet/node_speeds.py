@@ -194,10 +194,9 @@ class Speeds:
             for key, part in watched.speed.known.items()
         }
 
-    def speed(self, node: str, model: str) -> NodeSpeed | None:
-        """What is believed of a node and a model; None where nothing is."""
-        watched = self._watched.get((node, model))
-        return watched.speed if watched is not None else None
+    def believed(self, model: str) -> dict[str, NodeSpeed]:
+        """What is believed of each node's speed with a model."""
+        return {node: watched.speed for (node, of_model), watched in self._watched.items() if of_model == model}
 
     # --- what people see ---------------------------------------------------------------------------------------------
 

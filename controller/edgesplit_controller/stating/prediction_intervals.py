@@ -24,7 +24,7 @@ class Certainty:
 
     Args:
         registry: Says how sure links are.
-        speeds: Knows which components were timed.
+        speeds: Knows how sure nodes' speeds are.
     """
 
     def __init__(self, registry: Registry, speeds: Speeds) -> None:
@@ -34,7 +34,7 @@ class Certainty:
     def evidence(self, model: str) -> Evidence:
         """What is known now."""
         links = {(start, link.to): link for start, link in self._registry.links()}
-        return Evidence(frozenset(self._speeds.timed_s(model)), links)
+        return Evidence(self._speeds.believed(model), links)
 
     def interval(
         self, record: ModelRecord, problem: Problem, assignment: Assignment, evaluation: Evaluation

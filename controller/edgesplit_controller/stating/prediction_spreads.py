@@ -8,28 +8,30 @@ could not be told (`deciding/changes/switch_decision.py`). Not here: the duratio
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from edgesplit.control.figure_messages import LinkState
 from edgesplit.planning.plan import Assignment, Component
 from edgesplit.planning.problem import Problem
 from edgesplit.planning.spreads import Spreads
+from edgesplit_controller.fleet.estimation.speed_belief import (
+    NodeSpeed,
+    coding_factor,
+    common_deviation,
+    expected,
+    factors,
+)
 from edgesplit_controller.fleet.unit_times import component_key
 from edgesplit_controller.graph.model_graph import ModelGraph
+from edgesplit_controller.quantization.qdq import wire_name
 
 __all__ = ["Evidence", "spreads_of"]
 
-# Priors. They say what is left of an error after everything that is measured was taken into account, not what machines do.
-NODE = 0.02
-"""What all components of a node err by in common: live timings follow a node's speed this closely on a steady host. [1]"""
-TIMED = 0.02
-"""What a component errs by itself that was timed where it is: the error of a mean of some runs. [1]"""
-NEVER_TIMED = 0.05
-"""The same of one that never ran there: its units were timed within the whole model, where their neighbours are others. [1]"""
-CODING = 0.15
-"""What encoding or decoding errs by: timed on other tensors, by size. [1]"""
-WHOLE = 0.015
+NODE, COMPONENT, CODING = 0.03, 0.05, 0.3
+"""Of a node of which nothing is believed: what it errs by in common, each component and each coding by itself. [1]"""
+WHOLE = 0.01
 """What a request errs by that none of its parts explains: hand-overs, copies, the client's own part. [1]"""
 SHARE_OF_SCATTER = 1 / 3
 """What is believed of a link wanders by about a third of its measurements' scatter, where it does not say its error. [1]"""
@@ -40,11 +42,11 @@ class Evidence:
     """What is known beside a problem's figures.
 
     Attributes:
-        timed: Node and `component_key` of components that were timed there.
+        speeds: Node to what is believed of its speed with this model.
         links: (from, to) to what was measured.
     """
 
-    timed: Collection[tuple[str, str]] = frozenset()
+    speeds: Mapping[str, NodeSpeed] = field(default_factory=dict[str, NodeSpeed])
     links: Mapping[tuple[str, str], LinkState] = field(default_factory=dict[tuple[str, str], LinkState])
 
     def without_links(self, certain: Iterable[tuple[str, str]]) -> Evidence:
@@ -66,16 +68,62 @@ def spreads_of(
         evidence: What was measured.
     """
     links = {(link.source, link.target): evidence.links.get((link.source, link.target)) for link in problem.links}
+    totals = {
+        part.id: _component_spread(problem, graph, assignment, part, evidence.speeds.get(part.node))
+        for part in components
+    }
+    nodes = {
+        name: common_deviation(evidence.speeds[name]) if name in evidence.speeds else NODE
+        for name in (node.name for node in problem.nodes)
+    }
+    for part in components:
+        # What is known of a component is known of its sum with its node: neither alone may be as sure.
+        nodes[part.node] = min(nodes[part.node], totals[part.id])
     return Spreads(
-        nodes={node.name: NODE for node in problem.nodes},
-        components={
-            part.id: TIMED if (part.node, component_key(graph, assignment, part)) in evidence.timed else NEVER_TIMED
-            for part in components
-        },
-        codings={node.name: CODING for node in problem.nodes},
+        nodes=nodes,
+        components={part.id: math.sqrt(max(totals[part.id] ** 2 - nodes[part.node] ** 2, 0.0)) for part in components},
+        codings={name: _coding_spread(problem, assignment, name, evidence.speeds.get(name)) for name in nodes},
         links={pair: _link_spread(link) for pair, link in links.items() if link is not None},
         whole=WHOLE,
     )
+
+
+def _component_spread(
+    problem: Problem, graph: ModelGraph, assignment: Assignment, part: Component, speed: NodeSpeed | None
+) -> float:
+    """Of all that a component may err by, its node's part included. [1]"""
+    if speed is None:
+        return math.hypot(NODE, COMPONENT)
+    units = {graph.unit_of[name] for name in part.operators}
+    stated = {operator.name: operator for operator in problem.operators if operator.name in units}
+    in_int8 = units & assignment.quantized
+    float_s = sum(stated[name].time_s[part.node] for name in units - in_int8)
+    int8_s = sum((stated[name].quantized_time_s or stated[name].time_s)[part.node] for name in in_int8)
+    now = factors(speed)
+    key = component_key(graph, assignment, part)
+    return expected(speed, key, float_s / now.in_float, int8_s / now.in_int8).deviation
+
+
+def _coding_spread(problem: Problem, assignment: Assignment, node: str, speed: NodeSpeed | None) -> float:
+    """Of what codings of a plan on a node err by themselves: the least sure of them. [1]"""
+    if speed is None:
+        return CODING
+    common, most = common_deviation(speed), 0.0
+    for tensor in problem.tensors:
+        codec = assignment.codecs.get(tensor.name)
+        if codec is None:
+            continue
+        receivers = {assignment.node_of[name] for name in tensor.consumers}
+        sender = assignment.node_of[tensor.producer]
+        integers = tensor.quantized_bytes is not None and tensor.producer in assignment.quantized
+        travels = wire_name(tensor.name) if integers else tensor.name
+        for direction, nodes in (
+            ("encode", {sender} if receivers - {sender} else set()),
+            ("decode", receivers - {sender}),
+        ):
+            if node in nodes:
+                most = max(most, coding_factor(speed, codec, direction, travels).deviation)
+    return math.sqrt(max(most**2 - common**2, 0.0))
 
 
 def _link_spread(link: LinkState) -> tuple[float, float]:
