@@ -264,7 +264,7 @@ async def test_an_agent_says_how_steady_its_machine_is(
         url = f"http://{device.control.status.http}/metrics"
         async with aiohttp.ClientSession() as session, session.get(url) as answer:
             page = await answer.text()
-    assert steadiness.seconds_spread > 0
+    assert steadiness.rested_spread > 0
     assert steadiness.samples >= 30
     assert 'edgesplit_steadiness_spread{node="device",over="seconds"}' in page
     assert 'edgesplit_self_measurement_seconds_total{node="device",work="steadiness"}' in page

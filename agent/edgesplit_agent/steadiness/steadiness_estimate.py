@@ -4,16 +4,16 @@ Owns: what blocks mean. Its rule: pure; spreads are of logarithms, so that twice
 to one block in twenty is an accident. Not here: timing (`steadiness_watch.py`), how much is restless
 (`edgesplit.significance`).
 
-A block is a run after a pause, a moment right behind it and another about a second later; a moment is the mean of runs in a
-row. From one moment of a block to the other the spread is that of seconds. Medians of minutes differ by more than that
-explains where the machine drifts. A rested run against the moment behind it tells what a pause costs.
+A block is a run after a pause, a moment right behind it and another about a second later; a moment is some runs in a row. What
+runs of one moment differ by is averaged by anything that takes longer than they do, such as a network, and is taken off: two
+halves of each moment tell how much it is. What is left between a block's moments is the spread over seconds. Medians of
+minutes that differ by more than that explains show a drift. A rested run against the moment behind it tells what a pause costs.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,9 +24,8 @@ __all__ = ["LEAST_BLOCKS", "Block", "estimated", "next_regime"]
 
 LEAST_BLOCKS = 6
 """Of fewer, nothing is said."""
-MINUTE_S = 60.0
-LEAST_MINUTES, LEAST_OF_MINUTE = 3, 3
-"""Minutes that tell how far minutes differ, and blocks of one that counts."""
+OF_MINUTE, LEAST_MINUTES = 5, 3
+"""Blocks in a row, about a minute's; and how many minutes tell how far minutes differ."""
 ACCIDENTS = 0.05
 """Share of deviations that is left out, the largest, and at least one: rare ones are accidents. [1]"""
 MEDIAN_VARIANCE = math.pi / 2
@@ -41,14 +40,21 @@ class Block:
     Attributes:
         at_s: When it was done. [s]
         rested_s: A run after a pause. [s]
-        moments: Mean of the runs right behind it, and of some about a second later. [s]
+        soon: Means of the two halves of a moment, the runs right behind it. [s]
+        later: The same about a second later. [s]
         runs: How many runs these are.
     """
 
     at_s: float
     rested_s: float
-    moments: tuple[float, float]
+    soon: tuple[float, float]
+    later: tuple[float, float]
     runs: int
+
+    @property
+    def moments(self) -> tuple[float, float]:
+        """Logarithms of both. [1]"""
+        return _middle(self.soon), _middle(self.later)
 
 
 def estimated(blocks: Sequence[Block], before: Regime) -> Steadiness:
@@ -61,11 +67,12 @@ def estimated(blocks: Sequence[Block], before: Regime) -> Steadiness:
     samples = sum(block.runs for block in blocks)
     if len(blocks) < LEAST_BLOCKS:
         return Steadiness(samples=samples)
-    seconds = _spread([math.log(first / second) for first, second in (block.moments for block in blocks)]) / math.sqrt(
-        2
-    )
-    minutes = _minutes_spread(blocks, seconds)
-    pauses = [math.log(block.rested_s / block.moments[0]) for block in blocks]
+    between = _spread([soon - later for soon, later in (block.moments for block in blocks)])
+    within = _spread([(_halves(block.soon) - _halves(block.later)) / 2 for block in blocks])
+    # A mean of two halves scatters as half their difference does: what is left between moments is their own.
+    seconds = math.sqrt(max(between**2 - within**2, 0.0) / 2)
+    minutes = _minutes_spread(blocks, between / math.sqrt(2))
+    pauses = [math.log(block.rested_s) - block.moments[0] for block in blocks]
     usual = statistics.median(pauses)
     return Steadiness(
         seconds_spread=seconds,
@@ -98,13 +105,22 @@ def _spread(deviations: Sequence[float]) -> float:
     return math.sqrt(sum(value * value for value in kept) / len(kept) / left)
 
 
-def _minutes_spread(blocks: Sequence[Block], seconds: float) -> float:
-    """How far medians of minutes lie apart, less what the spread within seconds makes of them. [1]"""
-    minutes: dict[int, list[float]] = defaultdict(list)
-    for block in blocks:
-        minutes[int(block.at_s // MINUTE_S)] += [math.log(moment) for moment in block.moments]
-    told = [values for values in minutes.values() if len(values) >= 2 * LEAST_OF_MINUTE]
-    if len(told) < LEAST_MINUTES:
+def _minutes_spread(blocks: Sequence[Block], moment: float) -> float:
+    """How far medians of minutes lie apart, less what the spread of single moments makes of them. [1]"""
+    count = len(blocks) // OF_MINUTE
+    if count < LEAST_MINUTES:
         return 0.0
-    explained = MEDIAN_VARIANCE * seconds**2 * statistics.fmean(1 / len(values) for values in told)
-    return math.sqrt(max(statistics.variance(map(statistics.median, told)) - explained, 0.0))
+    values = [value for block in blocks[-count * OF_MINUTE :] for value in block.moments]
+    medians = [
+        statistics.median(values[start : start + 2 * OF_MINUTE]) for start in range(0, len(values), 2 * OF_MINUTE)
+    ]
+    explained = MEDIAN_VARIANCE * moment**2 / (2 * OF_MINUTE)
+    return math.sqrt(max(statistics.variance(medians) - explained, 0.0))
+
+
+def _middle(halves: tuple[float, float]) -> float:
+    return (math.log(halves[0]) + math.log(halves[1])) / 2
+
+
+def _halves(halves: tuple[float, float]) -> float:
+    return math.log(halves[0] / halves[1])

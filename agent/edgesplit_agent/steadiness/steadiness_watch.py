@@ -8,6 +8,7 @@ gives way within a slice and takes at most a thousandth of a core. Not here: wha
 from __future__ import annotations
 
 import asyncio
+import statistics
 import threading
 import time
 from collections import deque
@@ -34,10 +35,10 @@ QUIET_S = 5.0
 """Since anything else was computed here: caches and clocks have forgotten it. [s]"""
 APART_S = 1.0
 """Between the moments of a block. [s]"""
-IN_A_ROW = 2
-"""Runs of a moment, after one that comes back from a pause."""
+HALF = 2
+"""Runs of half a moment, after one that comes back from a pause."""
 KEPT_BLOCKS = 60
-"""Ten minutes of an idle machine."""
+"""Some ten minutes of an idle machine."""
 KEPT_S = 1800.0
 """What is older says nothing of now. [s]"""
 
@@ -48,12 +49,12 @@ class _Moment:
 
     Attributes:
         rested_s: Of the first run. [s]
-        mean_s: Of the runs behind it. [s]
+        halves: Means of the runs behind it. [s]
         thread: The kernel's number of the compute thread.
     """
 
     rested_s: float
-    mean_s: float
+    halves: tuple[float, float]
     thread: int
 
 
@@ -151,8 +152,7 @@ class SteadinessWatch:
         if second is None:
             return None
         reading = await asyncio.to_thread(self._read, second.thread)
-        moments = first.mean_s, second.mean_s
-        return Block(self._clock(), first.rested_s, moments, 1 + 2 * IN_A_ROW), reading
+        return Block(self._clock(), first.rested_s, first.halves, second.halves, 1 + 4 * HALF), reading
 
     async def _prepared(self) -> bool:
         """Whether the workload's buffers are there; filling them takes milliseconds, which no request is to wait for."""
@@ -200,9 +200,10 @@ class SteadinessWatch:
         assert self._workload is not None  # noqa: S101 - made before the first visit
         timer = self._timer()
         runs: list[float] = []
-        for _ in range(1 + IN_A_ROW):
+        for _ in range(1 + 2 * HALF):
             seconds = self._workload.run(timer, unwanted)
             if seconds is None:
                 return None
             runs.append(max(seconds, 1e-9))
-        return _Moment(runs[0], sum(runs[1:]) / IN_A_ROW, threading.get_native_id())
+        halves = statistics.fmean(runs[1 : 1 + HALF]), statistics.fmean(runs[1 + HALF :])
+        return _Moment(runs[0], halves, threading.get_native_id())

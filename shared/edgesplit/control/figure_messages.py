@@ -34,7 +34,8 @@ class Steadiness(Message, frozen=True, kw_only=True):
     """How steady a machine is: how much the time of a small fixed workload varies that nothing of edgesplit disturbs.
 
     Attributes:
-        seconds_spread: From one run to the next within seconds, relative standard deviation; 0 where not known. [1]
+        seconds_spread: From one moment to another within seconds, beyond what runs in a row differ by, relative standard
+            deviation; 0 where not known. [1]
         minutes_spread: From one minute to another, beyond what seconds explain, relative standard deviation; 0 where
             not known. [1]
         rested_spread: Of runs after a pause over those right behind them, relative standard deviation; 0 where not known. [1]
