@@ -102,7 +102,7 @@ class PlanningSection(Section, frozen=True, kw_only=True):
         time_limit_s: What the solver may take for one plan. [s]
         latency_model: What a plan's latency means to the solver.
         change_threshold: Relative change of a figure that makes the controller plan again. [1]
-        gain_threshold: Relative gain of the objective that makes it switch. [1]
+        gain_threshold: Relative gain of the objective that makes it switch, if it is more than it is uncertain by. [1]
         debounce_s: How long changes are collected before planning again. [s]
         prepare_limit_s: How long nodes may take to prepare an epoch. [s]
         profile_silence_s: How long a node may stay silent while it should profile a model. [s]

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from edgesplit.planning.plan import Assignment, Ranges
 from edgesplit.planning.problem import Link, Node, Objective, Operator, Problem
 from edgesplit.planning.problem_validation import validate
+from edgesplit.planning.spreads import Spreads
 from edgesplit_controller.configuration import Thresholds
 from edgesplit_controller.deciding.changes.fleet_figures import Figures, NodeFigures
 from edgesplit_controller.deciding.changes.link_impact import LinkImpact
 from edgesplit_controller.deciding.changes.replan_reasons import reasons
 from edgesplit_controller.deciding.changes.switch_decision import Decision, decide
 from edgesplit_controller.planner import evaluate
+from edgesplit_controller.planner.studies.sampling import sampled
+from edgesplit_controller.stating import prediction_spreads
 
 THRESHOLDS = Thresholds()
 NODE = NodeFigures(3.0, 1.0, None, (0.01, 0.02), (0.01,))
@@ -131,6 +136,82 @@ def weigh(edge_s: float, forced: str = "") -> Decision:
         forced=forced,
         thresholds=THRESHOLDS,
     )
+
+
+def weigh_unsure(edge_s: float, spreads: Spreads, forced: str = "") -> Decision:
+    """As `weigh`, with durations that are unsure: `op` runs on the device, or on the edge."""
+    stated = problem(edge_s)
+    here, there = Assignment({"op": "device"}), Assignment({"op": "edge"})
+    old, new = evaluate(stated, here), evaluate(stated, there)
+    return decide(
+        old,
+        new,
+        stated,
+        Ranges(best_latency_s=edge_s),
+        assignments=(here, there),
+        forced=forced,
+        thresholds=THRESHOLDS,
+        samples=(sampled(stated, here, old, spreads), sampled(stated, there, new, spreads)),
+    )
+
+
+def test_a_gain_within_its_own_uncertainty_is_no_reason_to_switch() -> None:
+    spreads = Spreads(nodes={"device": 0.05, "edge": 0.08})
+    held_back = weigh_unsure(0.92, spreads)
+    assert not held_back.adopt
+    assert re.fullmatch(
+        r"the best plan gains 8\.0%, which is within what it is uncertain by \(-\d+ to \d+%\)", held_back.text
+    )
+    low, gain, high = (held_back.data[key] for key in ("gain_low", "gain", "gain_high"))
+    # Nine of ten lie above the lower end: 1 - 0.92 exp(1.28 sd), sd the root of 0.05 ** 2 + 0.08 ** 2.
+    assert (low, gain, high) == pytest.approx((1 - 0.92 * 1.1285, 0.08, 1 - 0.92 / 1.1285), abs=0.015)
+    assert weigh_unsure(0.92, Spreads(nodes={"device": 0.02, "edge": 0.02})).adopt
+    assert weigh_unsure(0.92, spreads, forced="goals were set").adopt
+
+
+def test_a_small_gain_that_is_sure_is_still_too_small() -> None:
+    decision = weigh_unsure(0.97, Spreads(whole=0.02))
+    assert (decision.adopt, "less than the 5%" in decision.text) == (False, True)
+
+
+def test_no_plan_is_held_back_whose_gain_exceeds_what_priors_leave_open() -> None:
+    nodes = dict.fromkeys(("device", "edge"), prediction_spreads.NODE)
+    nobody_measured = Spreads(
+        nodes=nodes, components={0: prediction_spreads.NEVER_TIMED}, whole=prediction_spreads.WHOLE
+    )
+    decision = weigh_unsure(0.85, nobody_measured)
+    assert decision.adopt
+    assert decision.text.startswith("the new plan gains 15.0% (")
+
+
+def test_what_both_plans_err_by_alike_holds_nothing_back() -> None:
+    stated = problem(2.0)
+    quick = {"device": 0.93, "edge": 1.9}
+    operator = msgspec.structs.replace(stated.operators[0], quantizable=True, quantized_time_s=quick)
+    stated = msgspec.structs.replace(stated, operators=(operator,))
+    in_float, in_int8 = Assignment({"op": "device"}), Assignment({"op": "device"}, frozenset({"op"}))
+    old, new = evaluate(stated, in_float), evaluate(stated, in_int8)
+    spreads = Spreads(nodes={"device": 0.3}, whole=0.3)
+    decision = decide(
+        old,
+        new,
+        stated,
+        Ranges(best_latency_s=0.93),
+        assignments=(in_float, in_int8),
+        forced="",
+        thresholds=THRESHOLDS,
+        samples=(sampled(stated, in_float, old, spreads), sampled(stated, in_int8, new, spreads)),
+    )
+    assert decision.adopt
+    assert decision.data["gain_low"] == pytest.approx(0.07)
+
+
+def test_a_decision_says_how_sure_both_predictions_are() -> None:
+    data = weigh_unsure(0.9, Spreads(nodes={"device": 0.03, "edge": 0.01})).data
+    for plan, spread in (("old", 0.03), ("new", 0.01)):
+        for figure, unit in (("latency", "s"), ("energy", "j")):
+            value, low, high = (float(data[f"{plan}_{figure}{end}_{unit}"] or 0.0) for end in ("", "_low", "_high"))
+            assert (low, high) == pytest.approx((value * (1 - 1.645 * spread), value * (1 + 1.645 * spread)), rel=0.005)
 
 
 def test_small_gains_do_not_justify_a_switch_and_large_ones_do() -> None:

@@ -28,9 +28,10 @@ from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.planner import evaluate, score
+from edgesplit_controller.planner.studies.sampling import interval_of
 from edgesplit_controller.rollout.draft import Draft
 from edgesplit_controller.stating.assignment_fit import fits
-from edgesplit_controller.stating.prediction_intervals import Certainty, interval_under
+from edgesplit_controller.stating.prediction_intervals import Certainty, interval_under, sampled_under
 from edgesplit_controller.stating.prediction_spreads import Evidence
 from edgesplit_controller.stating.predictions import as_coded, as_timed, placed
 from edgesplit_controller.stating.problem_statement import Candidate, build_problem
@@ -144,10 +145,10 @@ class PlanMaker:
             old_problem = problem
             if old is not None and before is not None:
                 old_problem, old = await asyncio.to_thread(_held_to, record, problem, limited, now, before)
-            interval = await asyncio.to_thread(interval_under, now.evidence, record, stated, assignment, evaluation)
-            old_interval = None
+            sampled = await asyncio.to_thread(sampled_under, now.evidence, record, stated, assignment, evaluation)
+            old_sampled = None
             if old is not None and before is not None:
-                old_interval = await asyncio.to_thread(interval_under, now.evidence, record, old_problem, before, old)
+                old_sampled = await asyncio.to_thread(sampled_under, now.evidence, record, old_problem, before, old)
         decision = decide(
             old,
             evaluation,
@@ -156,9 +157,12 @@ class PlanMaker:
             assignments=(before if old is not None else None, assignment),
             forced=forced,
             thresholds=self._settings.thresholds,
+            samples=(old_sampled, sampled),
         )
+        interval = None if sampled is None else interval_of(sampled, evaluation)
         draft = Draft(stated, goals, solution, assignment, evaluation, battery, interval)
         if serving is not None and old is not None:
+            old_interval = None if old_sampled is None else interval_of(old_sampled, old)
             serving = _reevaluated(serving, draft, old_problem, old, old_interval, same=decision.same)
         return draft, decision, serving
 

@@ -13,7 +13,7 @@ import msgspec
 
 from edgesplit.control.event_messages import EventData
 from edgesplit.control.plan_messages import EpochSpec
-from edgesplit.formatting import time_span
+from edgesplit.formatting import between, time_span
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.graph.blobs import BlobStore
@@ -81,8 +81,9 @@ class Activation:
                     local = await asyncio.to_thread(self._compiled_local, record, draft.problem.source, local_epoch)
             made = draft.numbered(record, epoch, specs, local_epoch, reason)
             outcome = self._begin(record, made, local, deadline_s)
+        latency = between(draft.evaluation.timeline_s, made.latency_interval_s, time_span)
         where = ", ".join(made.epoch.participants)
-        text = f"{model} epoch {epoch} planned on {where} ({reason}): {time_span(draft.evaluation.timeline_s)}"
+        text = f"{model} epoch {epoch} planned on {where} ({reason}): {latency}"
         self._events.add("planned", text, model=model, data={**data, "epoch": epoch})
         self._trim_fallbacks()
         await outcome

@@ -35,7 +35,7 @@ from edgesplit.planning.problem import Problem
 from edgesplit.planning.spreads import Interval, PredictionInterval, Spreads
 from edgesplit_controller.planner.studies.fixed_order import Step, steps_of
 
-__all__ = ["SAMPLES", "SampledPlan", "gain_interval", "prediction_interval", "sampled"]
+__all__ = ["SAMPLES", "SampledPlan", "gain_interval", "interval_of", "prediction_interval", "sampled"]
 
 SAMPLES = 512
 """Of each plan. [1]"""
