@@ -176,9 +176,7 @@ def test_a_small_gain_that_is_sure_is_still_too_small() -> None:
 
 def test_no_plan_is_held_back_whose_gain_exceeds_what_priors_leave_open() -> None:
     nodes = dict.fromkeys(("device", "edge"), prediction_spreads.NODE)
-    nobody_measured = Spreads(
-        nodes=nodes, components={0: prediction_spreads.NEVER_TIMED}, whole=prediction_spreads.WHOLE
-    )
+    nobody_measured = Spreads(nodes=nodes, components={0: prediction_spreads.COMPONENT}, whole=prediction_spreads.WHOLE)
     decision = weigh_unsure(0.85, nobody_measured)
     assert decision.adopt
     assert decision.text.startswith("the new plan gains 15.0% (")
