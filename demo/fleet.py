@@ -97,6 +97,7 @@ class LocalFleet:
         broker: URL of a running broker, or None to have the controller run amqtt in its own process.
         places: Of agents by name, and of `controller`; who is not named lives on loopback.
         latency_model: What latency means to the planner.
+        planning: More lines of the controller's `[planning]` section.
     """
 
     def __init__(
@@ -107,11 +108,13 @@ class LocalFleet:
         broker: str | None = None,
         places: Mapping[str, Place] | None = None,
         latency_model: str = "sum",
+        planning: str = "",
     ) -> None:
         self.folder = folder
         self.nodes = {node.name: node for node in nodes}
         self.places = dict(places or {})
         self.latency_model = latency_model
+        self.planning = planning
         self.embedded = broker is None
         self.broker = broker or f"mqtt://127.0.0.1:{free_port()}"
         self.data_ports = {name: free_port() for name in self.nodes}
@@ -145,7 +148,7 @@ class LocalFleet:
             f'[broker]\nurl = "{self.broker}"\nembedded = {str(self.embedded).lower()}\n'
             f'[store]\npath = "{self.folder / "store"}"\n'
             f'[artifacts]\nlisten = "{artifacts}"\nadvertise = "{artifacts}"\n'
-            f'[planning]\nlatency_model = "{self.latency_model}"\n',
+            f'[planning]\nlatency_model = "{self.latency_model}"\n{self.planning}\n',
             encoding="utf-8",
         )
         self._spawn("controller", "edgesplit-controller", path)

@@ -1,127 +1,187 @@
-"""Predicted against measured latency on shaped links, and seconds until changes are noticed: the command."""
+"""Predictions beside measurements and a control, and seconds until changes are noticed, on shaped links: the command.
+
+Owns: options, the three parts in order, what is printed and written. Its rule: whatever ends a run, what it had found until
+then is printed and written, and nothing is left behind. Not here: the parts (`visits.py`, `changes.py`, `steady.py`).
+"""
 
 from __future__ import annotations
 
+import shutil
 import signal
-import statistics
+import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
-import numpy as np
-import onnx
 from rich.console import Console
 
-from bench import zoo
-from bench.end_to_end.changes import changes
-from bench.end_to_end.course import Course, Model, Row
-from bench.end_to_end.tables import links_table, noticed_table, rows_table
-from bench.random_plans import random_inputs
+from bench.end_to_end.changes import changes, unrest
+from bench.end_to_end.course import Course
+from bench.end_to_end.document import Document
+from bench.end_to_end.plans.wishes import STEADY
+from bench.end_to_end.progress import say
+from bench.end_to_end.rates import Rates
+from bench.end_to_end.steady import readings
+from bench.end_to_end.subjects import CHANGED, QUICK, SHIPPED, from_folder, from_zoo
+from bench.end_to_end.tables import links_table
+from bench.end_to_end.visits import Effort, run_visits
 from bench.testbed.requirements import TestbedUnavailable, unavailable
-from bench.testbed.testbed import QUOTAS, STUDY, Testbed
+from bench.testbed.testbed import QUOTAS, STUDY, Layout, Testbed
 from demo.fleet import CommandFailed
-from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.graph.importing.importer import import_model
+from edgesplit.errors import EdgesplitError
+from edgesplit_controller.configuration import PlanningSection
 
 __all__ = ["main"]
 
-SHIPPED = {"scale": 0.75, "size": 320}
-"""Of the shipped topology, so that it takes about a third of a second on a core, as yolo11n-seg does."""
-CHANGED = {"scale": 0.5, "size": 320}
-"""The same for changes, less than half of it: how soon a node is found slow depends on how often it computes."""
-MEAN_ERROR_AIM, WORST_ERROR_AIM = 0.03, 0.08
+PARTS = ("changes", "plans", "steady")
+STAYS = "change_threshold = 1000.0"
+"""While plans are measured none is replaced by itself: a prediction that proves wrong would otherwise be answered with
+another plan before it was held to anything."""
+RECORDS = "record_timings"
+QUICK_EFFORT = Effort(plans=4, rates=(1.0,), candidates=4, warm_up=3, requests=5, profile_every=3)
+ENDINGS = (CommandFailed, EdgesplitError, TestbedUnavailable, subprocess.SubprocessError, TimeoutError, OSError)
 
 
-def _shipped(into: Path, **size: float) -> Model:
-    """The shipped topology."""
-    path = into / "yolo_seg.onnx"
-    onnx.save(zoo.build("yolo_seg", **size), path)  # type: ignore[arg-type]
-    return _model(path, into)
+class Run:
+    """One run: its folder, what is kept, and the document that fills.
 
+    Args:
+        folder: For everything of this run.
+        models: Folder of ONNX files to measure instead of the zoo's.
+        effort: How much is measured.
+        quick: A smoke run.
+        record: Where the controller's observations are copied to, of the part that ran last.
+    """
 
-def _model(path: Path, into: Path) -> Model:
-    """A model and a request to it."""
-    graph = import_model(path, BlobStore(into / f"blobs-{path.stem}"))
-    own = into / f"{path.stem}.npz"
-    arrays: dict[str, Any] = dict(random_inputs(graph, seed=1))
-    np.savez(own, **arrays)
-    return Model(path.stem, path, own)
+    def __init__(self, folder: Path, models: Path | None, effort: Effort, *, quick: bool, record: Path | None) -> None:
+        self._folder = folder
+        self._models = models
+        self._effort = effort
+        self._quick = quick
+        self._record = record
+        self._console = Console(width=200)
+        self.document = Document(seed=effort.seed)
 
+    def changes(self, noise_minutes: float) -> None:
+        """Halve what there is to halve, on nodes with quotas; then noise alone."""
+        with self._testbed("changes", QUOTAS) as testbed:
+            (subject,) = from_zoo(CHANGED, testbed.folder)
+            course, rates = Course(testbed, subject), Rates(testbed)
+            course.deploy(0)
+            rates.await_believed()
+            self._console.print(links_table(testbed))
+            for noticed in changes(course, testbed, rates):
+                self.document.noticed.append(noticed)
+            if noise_minutes > 0:
+                self.document.unrest = unrest(course, testbed, noise_minutes, self._effort.seed)
 
-def _changes(folder: Path, console: Console) -> None:
-    """Halve what there is to halve, on nodes with quotas."""
-    with Testbed(folder / "fleet", QUOTAS) as testbed:
-        testbed.fleet.await_nodes()
-        course = Course(testbed, _shipped(folder, **CHANGED))
-        course.deploy(0)
-        course.await_links()
-        console.print(links_table(testbed))
-        console.print(noticed_table(changes(course, testbed)))
+    def plans(self) -> None:
+        """Predict and measure plans of every model, on nodes that are slower by a factor."""
+        with self._testbed("plans", STUDY, STAYS) as testbed:
+            if self._models is not None:
+                subjects = from_folder(self._models, testbed.folder)
+            else:
+                subjects = from_zoo(QUICK if self._quick else SHIPPED, testbed.folder)
+            run_visits(testbed, subjects, self._effort, testbed.folder, self.document.findings)
+            self._console.print(links_table(testbed))
 
+    def steady(self, minutes: float) -> None:
+        """Read one plan's prediction again and again."""
+        with self._testbed("steady", STUDY) as testbed:
+            (subject,) = from_zoo(CHANGED, testbed.folder)
+            course = Course(testbed, subject)
+            course.deploy(0)
+            Rates(testbed).await_believed()
+            course.ask(STEADY)
+            readings(course, minutes, self.document.readings)
 
-def _predictions(folder: Path, console: Console, models: Path | None, candidates: int) -> list[Row]:
-    """Predict and measure plans of every model, on nodes that are slower by a factor."""
-    rows: list[Row] = []
-    with Testbed(folder / "fleet", STUDY) as testbed:
-        testbed.fleet.await_nodes()
-        more = [_model(path, folder) for path in sorted(models.glob("*.onnx"))] if models is not None else []
-        for model in (_shipped(folder, **SHIPPED), *more):
-            course = Course(testbed, model)
-            full_noise = course.deploy(candidates)
-            course.await_links()
-            console.print(links_table(testbed))
-            found = course.predictions(full_noise)
-            rows += found
-            console.print(rows_table(found))
-            course.remove()
-    return rows
+    def show(self) -> None:
+        """Print what was found."""
+        for shown in self.document.shown():
+            self._console.print(shown)
+
+    @contextmanager
+    def _testbed(self, part: str, layout: Layout, planning: str = "") -> Iterator[Testbed]:
+        folder = self._folder / part
+        observations = folder / "observations.jsonl"
+        if self._record is not None:
+            planning += f'\n{RECORDS} = "{observations}"'
+        with Testbed(folder / "fleet", layout, planning=planning) as testbed:
+            testbed.fleet.await_nodes()
+            yield testbed
+        if self._record is not None and observations.exists():
+            shutil.copyfile(observations, self._record)
+            say(f"observations: {self._record}")
 
 
 @click.command()
 @click.option(
-    "--models", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of more ONNX files."
+    "--models",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of ONNX files to measure; default: four topologies of the zoo.",
 )
-@click.option("--candidates", default=12, show_default=True, help="Operators that may be quantized.")
+@click.option("--plans", default=Effort.plans, show_default=True, help="Different plans, over all models and rates.")
+@click.option("--seed", default=Effort.seed, show_default=True, help="Of the order of visits.")
+@click.option("--candidates", default=Effort.candidates, show_default=True, help="Operators that may be quantized.")
+@click.option("--quick", is_flag=True, help="Four plans of two small models: whether it works, not how well.")
+@click.option("--only", type=click.Choice(PARTS), help="This part alone; steady runs only where it is named.")
+@click.option("--minutes", default=10.0, show_default=True, help="How long `steady` reads.")
+@click.option("--noise-minutes", default=10.0, show_default=True, help="How long `changes` has noise; 0 for none.")
 @click.option("--keep-logs", type=click.Path(path_type=Path), help="Folder for the daemons' logs; default: removed.")
-@click.option("--only", type=click.Choice(["changes", "plans"]), help="Leave the other part out.")
-@click.option("--strict", is_flag=True, help="Exit 1 where the errors exceed what is aimed at.")
-def main(models: Path | None, candidates: int, keep_logs: Path | None, only: str | None, strict: bool) -> None:
-    """Predicted against measured latency on shaped links, and seconds until changes are noticed.
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write everything that was found there.")
+@click.option("--record", type=click.Path(path_type=Path), help="Write what the controller's estimator took in there.")
+@click.option("--strict", is_flag=True, help="Exit 1 where something that is aimed at is missed.")
+def main(  # noqa: PLR0917 - one parameter an option
+    models: Path | None,
+    plans: int,
+    seed: int,
+    candidates: int,
+    quick: bool,
+    only: str | None,
+    minutes: float,
+    noise_minutes: float,
+    keep_logs: Path | None,
+    json_file: Path | None,
+    record: Path | None,
+    strict: bool,
+) -> None:
+    """Predicted against measured latency beside a control, on shaped links, and seconds until changes are noticed.
 
-    Example: sudo .venv/bin/python -m bench.end_to_end --models ~/onnx
+    Plans of several models are visited in shuffled order, two of three of them cut; right before and after each a plain
+    onnxruntime loop runs on the same cores. Ctrl-C ends it, and what was found until then is shown.
+
+    Example: sudo .venv/bin/python -m bench.end_to_end --only plans --json run.json
     """
     if reason := unavailable():
         sys.exit(f"bench.end_to_end cannot run: {reason}")
+    if record is not None and RECORDS not in PlanningSection.__struct_fields__:
+        sys.exit(f"bench.end_to_end cannot record: this controller has no [planning] {RECORDS}")
     # Ending it politely must leave nothing behind; Python ends on SIGTERM without leaving its blocks.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    console, rows = Console(width=150), list[Row]()
-    try:
-        with tempfile.TemporaryDirectory(prefix="edgesplit-bench-") as name:
-            folder = keep_logs or Path(name)
-            for part in ("changes", "plans"):
-                (folder / part).mkdir(parents=True, exist_ok=True)
-            if only != "plans":
-                _changes(folder / "changes", console)
-            if only != "changes":
-                rows = _predictions(folder / "plans", console, models, candidates)
-    except (CommandFailed, TestbedUnavailable, TimeoutError) as error:
-        sys.exit(f"bench.end_to_end failed: {error}")
-    if not rows:
-        return
-    errors = [abs(row.error) for row in rows]
-    mean, worst = statistics.mean(errors), max(errors)
-    console.print(
-        f"{len(rows)} plans: mean error {mean:.1%} (aim {MEAN_ERROR_AIM:.0%}), "
-        f"median {statistics.median(errors):.1%}, worst {worst:.1%} (aim {WORST_ERROR_AIM:.0%})"
-    )
-    corrected = [abs(row.corrected_error) for row in rows]
-    console.print(
-        f"Corrected by live timings of the warm-up: mean error {statistics.mean(corrected):.1%}, "
-        f"median {statistics.median(corrected):.1%}, worst {max(corrected):.1%}"
-    )
-    sys.exit(int(strict and (mean > MEAN_ERROR_AIM or worst > WORST_ERROR_AIM)))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    effort = QUICK_EFFORT if quick else Effort(plans=plans, seed=seed, candidates=candidates)
+    with tempfile.TemporaryDirectory(prefix="edgesplit-bench-") as name:
+        run = Run((keep_logs or Path(name)).absolute(), models, effort, quick=quick, record=record)
+        try:
+            if only in (None, "changes"):
+                run.changes(noise_minutes)
+            if only in (None, "plans"):
+                run.plans()
+            if only == "steady":
+                run.steady(minutes)
+        except KeyboardInterrupt:
+            run.document.ended = "interrupted"
+        except ENDINGS as error:
+            run.document.ended = f"failed: {error}"
+        run.document.close()
+    run.show()
+    if json_file is not None:
+        json_file.write_bytes(run.document.to_json())
+    if run.document.ended:
+        sys.exit(f"bench.end_to_end {run.document.ended}")
+    sys.exit(int(strict and run.document.missed))
 
 
 if __name__ == "__main__":

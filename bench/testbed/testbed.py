@@ -103,13 +103,15 @@ class Testbed:
     Args:
         folder: For configurations, logs, caches and the controller's store.
         layout: Machines and links.
+        planning: More lines of the controller's `[planning]` section.
     """
 
     __test__: ClassVar[bool] = False
 
-    def __init__(self, folder: Path, layout: Layout = STUDY) -> None:
+    def __init__(self, folder: Path, layout: Layout = STUDY, *, planning: str = "") -> None:
         self.folder = folder
         self.layout = layout
+        self._planning = planning
         self._shapes: dict[tuple[str, str], Shape] = {}
         for link in layout.links:
             first, second = link.ends
@@ -160,7 +162,7 @@ class Testbed:
             EmulatedNode(machine.name, machine.compute_w, machine.transmit_w, slow_down=machine.slow_down)
             for machine in self.layout.machines
         ]
-        self.fleet = enter(LocalFleet(self.folder, nodes, broker=broker, places=placed))
+        self.fleet = enter(LocalFleet(self.folder, nodes, broker=broker, places=placed, planning=self._planning))
         self.fleet.start()
 
     # --- looking ---------------------------------------------------------------------------------------------------
