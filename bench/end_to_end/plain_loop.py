@@ -50,9 +50,14 @@ class PlainLoop:
             cwd=REPOSITORY,
             start_new_session=True,  # Ctrl-C is for the benchmark, which closes this
         )
-        self._ready = False
 
     def __enter__(self) -> PlainLoop:
+        """Wait until it is loaded, so that this is over before anything is measured.
+
+        Raises:
+            LoopFailed: It cannot be loaded.
+        """
+        self._answer()
         return self
 
     def __exit__(
@@ -67,9 +72,6 @@ class PlainLoop:
         Raises:
             LoopFailed: The process ended.
         """
-        if not self._ready:
-            self._answer()
-            self._ready = True
         assert self._process.stdin is not None
         try:
             self._process.stdin.write("go\n")
