@@ -1,6 +1,6 @@
 """Retiming of idle models: whether the node is still as fast as its profile says.
 
-Owns: when that is worth its time, and doing it. Its rule: at most a hundredth of the node's time, after every request,
+Owns: when that is worth its time, and doing it. Its rule: at most 0.4 % of the node's time, after every request,
 and given up as soon as one arrives. Not here: what follows (the controller), profiles (`profiler.py`).
 
 A node that was found slow is left by plans and then shows no live timings that it recovered; a node that no plan uses
@@ -34,9 +34,9 @@ from edgesplit_agent.profiling.timing.timed_runs import TimedRuns
 __all__ = ["Budget", "Profiles", "Retimed", "Retimer", "is_due"]
 
 LOOK_EVERY_S = 1.0
-SHARE = 0.01
-"""Of the node's time, for all models together."""
-SAVED_S = 2.0
+SHARE = 0.004
+"""Of the node's time, for all models together; with what else a node measures of itself (`steadiness/`) half a hundredth."""
+SAVED_S = 3.0
 """What unused time adds up to at most: a node whose speed is in doubt is timed a few times in a row. [s]"""
 SOON_S, RARELY_S = 10.0, 60.0
 """Between two timings of a model while its speed is in doubt, and while it is not. [s]"""
