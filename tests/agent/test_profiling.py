@@ -226,17 +226,27 @@ async def test_units_sum_to_the_whole_and_the_result_is_kept(tmp_path: Path) -> 
 async def test_what_an_agent_that_ended_had_measured_is_not_measured_again(tmp_path: Path) -> None:
     blobs = Blobs(tmp_path)
     offer = offer_of(blobs)
-    earlier = GraphTimes(8.0, dict.fromkeys(UNITS, 1.0), dict.fromkeys(UNITS, 1.0), 5, "CPUExecutionProvider")
+    shares = dict.fromkeys(UNITS, 1 / len(UNITS))
+    earlier = GraphTimes(
+        shares=shares,
+        integer_shares=shares,
+        provider="CPUExecutionProvider",
+        moments=(8.0, 8.0),
+        rested=(1.5,),
+        runs=5,
+        seconds=40.0,
+    )
     store_in(blobs).keep_part(offer, "float", earlier)
     profile = await profile_of(blobs, offer)
-    assert profile.time_s == earlier.units_s
-    assert profile.whole_s == 8.0
+    assert profile.time_s == pytest.approx(dict.fromkeys(UNITS, 1.0))
+    assert (profile.whole_s, profile.rested_s) == pytest.approx((8.0, 12.0))
+    assert (profile.moments, profile.runs, profile.seconds) == (2, 5, 40.0)
 
 
 def test_a_part_under_other_conditions_or_unreadable_was_never_there(tmp_path: Path) -> None:
     blobs = Blobs(tmp_path)
     offer = offer_of(blobs)
-    times = GraphTimes(1.0, {}, {}, 1, "p")
+    times = GraphTimes(shares={}, integer_shares={}, provider="p", moments=(1.0,), rested=(1.0,), runs=1, seconds=1.0)
     store = store_in(blobs)
     store.keep_part(offer, "float", times)
     assert store.part(offer, "float") == times

@@ -1,8 +1,9 @@
 """Execution profiles on disk, whole ones and what was measured of an unfinished one.
 
 Owns: their files beside the blobs and what makes two profiles the same. Its rule: a file that cannot be read was never
-there, and one that cannot be written is kept in memory; other agents on the folder never see half of one. Not here:
-measuring (`profiler.py`).
+there, and one that cannot be written is kept in memory; other agents on the folder never see half of one. A profile of an
+earlier release is read, without what that did not measure: a fleet that is updated does not measure everything again. What an
+unfinished profiling of such a release had found out is measured again. Not here: measuring (`profile_measurement.py`).
 """
 
 from __future__ import annotations
@@ -22,26 +23,30 @@ from edgesplit.planning.origins import Origin
 __all__ = ["GraphTimes", "ProfileStore", "replace_file"]
 
 
-class GraphTimes(msgspec.Struct, frozen=True):
-    """Times of one whole graph.
+class GraphTimes(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found out about one whole graph, and about the whole float model meanwhile.
 
     Attributes:
-        whole_s: Median of its unwatched runs. [s]
-        units_s: Unit to its share of them. [s]
-        integer_s: Unit to what its integer kernels take of that. [s]
-        runs: How many the median stands on.
+        shares: Unit to its share of the graph's time. [1]
+        integer_shares: Unit to what its integer kernels take of that time. [1]
         provider: onnxruntime execution provider that the session got.
-        origin: Of the units' shares; the whole is always measured.
-        rested_s: As `whole_s`, of runs after a pause; 0 where not measured. [s]
+        origin: Of the shares; the whole is always measured.
+        ratios: Time of the graph over that of the whole float model, run in turn; empty where it is that model. [1]
+        moments: Where runs of the whole float model lay, at each moment. [s]
+        rested: Time of a run of it after a pause over those in a row. [1]
+        runs: How many the moments stand on.
+        seconds: What all of it took of the node's time. [s]
     """
 
-    whole_s: float
-    units_s: dict[str, float]
-    integer_s: dict[str, float]
-    runs: int
+    shares: dict[str, float]
+    integer_shares: dict[str, float]
     provider: str
     origin: Origin = "measured"
-    rested_s: float = 0.0
+    ratios: tuple[float, ...] = ()
+    moments: tuple[float, ...]
+    rested: tuple[float, ...]
+    runs: int
+    seconds: float
 
 
 class ProfileStore:

@@ -12,64 +12,35 @@ the whole, so that a machine that becomes faster or slower meanwhile does not sh
 from __future__ import annotations
 
 import asyncio
-import statistics
-import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import msgspec
 import structlog
 
-from edgesplit.control.component_messages import GraphRef
 from edgesplit.control.profile_messages import (
-    CalibrationGraph,
-    CalibrationPlan,
     ExecutionProfile,
     ModelOffer,
-    ProfilePlan,
     ProfileReport,
     ProfileRequest,
 )
-from edgesplit.errors import EdgesplitError, PreparationFailed, first_line
-from edgesplit.planning.origins import weakest
+from edgesplit.errors import EdgesplitError
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.artifacts.cache import BlobCache
 from edgesplit_agent.compute.background_work import BackgroundWork
-from edgesplit_agent.compute.providers import CPU
 from edgesplit_agent.compute.runtime import (
     RuntimeOptions,
-    give_memory_back,
-    has_integers,
-    open_session,
-    providers_of,
 )
-from edgesplit_agent.compute.session_pool import digests_of, sizes_of
 from edgesplit_agent.compute.worker import Worker
 from edgesplit_agent.profiling.attempts import Attempts
 from edgesplit_agent.profiling.codec_times import CodecTimer
-from edgesplit_agent.profiling.machine_lock import machine_lock
-from edgesplit_agent.profiling.profile_store import GraphTimes, ProfileStore
-from edgesplit_agent.profiling.timing.kernel_times import (
-    INTEGER_KERNELS,
-    Kernel,
-    is_opaque,
-    kernel_runs,
-    modelled_times,
-    unit_times,
-)
-from edgesplit_agent.profiling.timing.profile_inputs import profile_inputs
-from edgesplit_agent.profiling.timing.timed_runs import TimedRuns
-from edgesplit_agent.profiling.timing.transition_times import Sample, fit_transitions
+from edgesplit_agent.profiling.profile_measurement import ProfileMeasurement, blobs_of
+from edgesplit_agent.profiling.profile_store import ProfileStore
 
 __all__ = ["Profiler"]
-
-REST_LIMIT_S, REST_RUNS = 0.5, 3.0
-"""A pause as long as some runs, and at most so long, stands for the time between requests. [s, 1]"""
-Plan = TypeVar("Plan", ProfilePlan, CalibrationPlan)
 
 
 @dataclass
@@ -112,9 +83,9 @@ class Profiler:
         self._runtime = runtime
         self._cache = cache
         self._options = options
-        self._runs = TimedRuns(worker, lambda: self._options)
         self._codecs = CodecTimer(cache.folder, worker, lambda: self._options)
         self._store = ProfileStore(cache.folder, runtime=runtime, provider=options.provider, threads=options.threads)
+        self._measurement = ProfileMeasurement(cache, worker, options, self._store, runtime=runtime)
         self._publish = publish
         self._background_work = background_work or BackgroundWork()
         self._one_at_a_time = asyncio.Lock()
@@ -175,8 +146,7 @@ class Profiler:
 
     def inputs(self, offer: ModelOffer) -> dict[str, Array]:
         """What to feed a whole model."""
-        plan = self._read(offer.profile_plan, ProfilePlan)
-        return profile_inputs(plan.inputs, plan.values)
+        return self._measurement.inputs(offer)
 
     async def close(self) -> None:
         """Stop profiling."""
@@ -202,17 +172,19 @@ class Profiler:
             self._report(job, "running", 0.0, profile=stored)  # a further try is said once it gets somewhere
         started = time.monotonic()
         # Before its turn: while nobody gives the blobs, other models are measured, and what is served is timed.
-        await self._cache.fetch(*_blobs(offer))
+        await self._cache.fetch(*blobs_of(offer))
         async with self._one_at_a_time:
             with self._background_work.under_way():
                 await self._codecs.ensure()
                 if job.once_more:
                     self._store.forget_parts(offer)
                 say = partial(self._report, job, "running", profile=stored)
-                profile = await self._profile(offer, say)
+                profile = await self._measurement.take(offer, say)
+                self._store.keep(offer, profile)
+                self._cache.prune()
         seconds = round(time.monotonic() - started, 2)
         job.once_more = False
-        self._log.info("profiled", model=offer.model, seconds=seconds, whole_s=profile.whole_s, runs=profile.runs)
+        self._log.info("profiled", model=offer.model, seconds=seconds, whole_s=profile.whole_s, moments=profile.moments)
         self._report(job, "done", 1.0, profile=profile)
 
     def _say_failed(self, job: _ProfilingJob, error: Exception) -> None:
@@ -254,135 +226,3 @@ class Profiler:
             asked=job.asked,
         )
         self._publish(report)
-
-    async def _profile(self, offer: ModelOffer, progress: Callable[[float], None]) -> ExecutionProfile:
-        async with self._cache.held(*_blobs(offer)), machine_lock(enabled=self._options.alone):
-            plan = self._read(offer.profile_plan, ProfilePlan)
-            progress(0.1)
-            measured = await self._times(
-                offer, "float", offer.float_graph, plan, lambda part: progress(0.1 + 0.3 * part)
-            )
-            quantized: GraphTimes | None = None
-            if offer.quantized_graph is not None:
-                quantized = await self._times(
-                    offer, "int8", offer.quantized_graph, plan, lambda part: progress(0.4 + 0.3 * part)
-                )
-            costs: dict[str, float] = {}
-            if offer.calibration_plan:
-                parts = self._read(offer.calibration_plan, CalibrationPlan).graphs
-                costs = await self._calibrate(
-                    offer, plan, parts, (measured, quantized), lambda part: progress(0.7 + 0.3 * part)
-                )
-        profile = ExecutionProfile(
-            time_s=measured.units_s,
-            quantized_time_s={unit: quantized.units_s[unit] for unit in plan.quantizable} if quantized else {},
-            whole_s=measured.whole_s,
-            rested_s=measured.rested_s,
-            runs=measured.runs,
-            provider=measured.provider,
-            threads=self._options.threads,
-            runtime=self._runtime,
-            integer_time_s={unit: quantized.integer_s[unit] for unit in plan.quantizable} if quantized else {},
-            transition_s_per_byte=costs,
-            origin=weakest(times.origin for times in (measured, quantized) if times is not None),
-        )
-        self._store.keep(offer, profile)
-        self._cache.prune()
-        # The whole model needed more than any part that will be served here.
-        await asyncio.to_thread(give_memory_back)
-        return profile
-
-    def _read(self, digest: str, kind: type[Plan]) -> Plan:
-        try:
-            return msgspec.json.decode(self._cache.path(digest).read_bytes(), type=kind)
-        except msgspec.DecodeError as error:
-            raise PreparationFailed(f"{kind.__name__} {digest[:12]} cannot be read: {error}") from error
-
-    async def _times(
-        self, offer: ModelOffer, name: str, graph: GraphRef, plan: ProfilePlan, progress: Callable[[float], None]
-    ) -> GraphTimes:
-        """Measure one graph, or go on from where an agent that ended meanwhile had come to."""
-        times = self._store.part(offer, name)
-        if times is None:
-            times = await self._measure(graph, plan, progress)
-            self._store.keep_part(offer, name, times)
-        progress(1.0)
-        return times
-
-    async def _measure(self, graph: GraphRef, plan: ProfilePlan, progress: Callable[[float], None]) -> GraphTimes:
-        path = self._cache.path(graph.digest)
-        inputs = profile_inputs(plan.inputs, plan.values)
-        session = await asyncio.to_thread(open_session, path, self._options)
-        provider = providers_of(session)[0]
-        walls_s = await self._runs.series(session, inputs)
-        rested_s = await self._runs.rested(session, inputs, min(REST_LIMIT_S, REST_RUNS * statistics.median(walls_s)))
-        progress(0.5)
-        del session
-        whole_s = statistics.median(walls_s)
-        representative = await self._watched(path, self._options, inputs)
-        if is_opaque(representative[-1], plan):
-            # What a provider compiled into one kernel, or only launched, is shared out as the processor would take it.
-            processor = await self._watched(path, replace(self._options, provider=CPU), inputs)
-            units_s = modelled_times(representative, plan, whole_s, unit_times(processor, plan, whole_s))
-            self._log.info("units-modelled", provider=provider, text="units share the whole as on the processor")
-            return GraphTimes(whole_s, units_s, units_s, len(walls_s), provider, "modelled", rested_s)
-        units_s = unit_times(representative, plan, whole_s)
-        integer_s = unit_times(representative, plan, whole_s, only=INTEGER_KERNELS)
-        # Where the runtime made no integer kernel of a unit, all of its time is its own.
-        integer_s = {unit: integer_s[unit] or seconds for unit, seconds in units_s.items()}
-        return GraphTimes(whole_s, units_s, integer_s, len(walls_s), provider, rested_s=rested_s)
-
-    async def _watched(self, path: Path, options: RuntimeOptions, inputs: dict[str, Array]) -> list[list[Kernel]]:
-        """Kernels of the runs that stand for the others."""
-        with tempfile.TemporaryDirectory(prefix="edgesplit-profile-") as folder:
-            watched = await asyncio.to_thread(open_session, path, options, profile_prefix=Path(folder) / "run")
-            await self._runs.series(watched, inputs)
-            report = Path(await asyncio.to_thread(watched.end_profiling))
-            del watched
-            runs = await asyncio.to_thread(kernel_runs, report)
-        if not runs:
-            raise PreparationFailed("onnxruntime's profile holds no run")
-        # The first run allocates and is not representative, nor is one that gave way to a request.
-        kernels = max(map(len, runs))
-        return [run for run in runs[1:] if len(run) == kernels] or runs
-
-    async def _calibrate(
-        self,
-        offer: ModelOffer,
-        plan: ProfilePlan,
-        parts: tuple[CalibrationGraph, ...],
-        measured: tuple[GraphTimes, GraphTimes | None],
-        progress: Callable[[float], None],
-    ) -> dict[str, float]:
-        """Seconds per byte of every kind of change of form. [s/B]"""
-        in_float, in_integer = measured
-        whole = await asyncio.to_thread(open_session, self._cache.path(offer.float_graph.digest), self._options)
-        whole_inputs = profile_inputs(plan.inputs, plan.values)
-        samples: list[Sample] = []
-        for number, part in enumerate(parts, start=1):
-            session = await asyncio.to_thread(open_session, self._cache.path(part.graph.digest), self._options)
-            inputs = profile_inputs(part.inputs, plan.values)
-            try:
-                ratio = await self._runs.ratio((session, inputs), (whole, whole_inputs))
-            except Exception as error:  # onnxruntime raises pybind types without a common base
-                if isinstance(error, EdgesplitError) or not has_integers(part.inputs):
-                    raise
-                # Made-up values of a tensor at a cut, an index beyond its table: the other parts tell enough.
-                self._log.info("part-not-timed", part=part.name, error=first_line(error))
-                continue
-            finally:
-                del session
-            kernels_s = sum(
-                in_integer.integer_s[unit] if in_integer and unit in part.quantized else in_float.units_s[unit]
-                for unit in part.units
-            )
-            samples.append(Sample(kernels_s, ratio * in_float.whole_s, part.transition_bytes))
-            progress(number / len(parts))
-        return fit_transitions(samples) if samples else {}
-
-
-def _blobs(offer: ModelOffer) -> tuple[set[str], dict[str, int]]:
-    """What profiling a model needs, and the sizes that are known. [B]"""
-    graphs = [graph for graph in (offer.float_graph, offer.quantized_graph) if graph is not None]
-    digests = {offer.profile_plan, *offer.calibration_graphs}.union(*(digests_of(graph) for graph in graphs))
-    return digests | {*filter(None, [offer.calibration_plan])}, sizes_of(*graphs)
