@@ -73,7 +73,7 @@ class SimulatedRuns(TimedRuns):
         seconds = self._machine.take(session * (RESTED if self._rested else 1.0))
         self._rested = False
         self.spent_s += seconds
-        return Taken(seconds, seconds)
+        return Taken(seconds, seconds, seconds)
 
     async def pause(self, seconds: float) -> None:
         """Nothing runs meanwhile."""
