@@ -136,6 +136,6 @@ def test_two_wild_values_do_not_move_the_location_beyond_the_others(
 
 
 def test_of_one_value_no_spread_is_known_and_a_thousand_take_no_time() -> None:
-    assert (location([3.0]), spread([3.0]), standard_error([3.0])) == (pytest.approx(3.0), 0.0, 0.0)
+    assert [location([3.0]), spread([3.0]), standard_error([3.0])] == pytest.approx([3.0, 0.0, 0.0])
     machine = NoisyMachine(1)
     assert location([machine.take(1.0) for _ in range(1000)]) == pytest.approx(machine.mean_slowness, rel=0.1)
