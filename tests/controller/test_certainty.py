@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -13,6 +14,8 @@ from edgesplit.operations.event_operations import ListEvents
 from edgesplit.operations.plan_operations import DeployModel, ShowPlan
 from edgesplit.operations.study_operations import LinkChange, TraceFrontier, WhatIf
 from edgesplit.planning.plan import Assignment, Component
+from edgesplit_controller.deciding.changes.switch_decision import Decision, decide
+from edgesplit_controller.deciding.replanner import UNSURE
 from edgesplit_controller.fleet.estimation.observations import PartRan, PartsRan, ProfileSeen
 from edgesplit_controller.fleet.estimation.speed_belief import NodeSpeed, begun
 from edgesplit_controller.fleet.estimation.speed_estimate import taken
@@ -166,3 +169,28 @@ async def test_the_interval_is_remembered_over_a_restart_and_narrows_once_the_pl
 
     await until(narrower)
     assert fleet.plan("tiny").epoch.number == epoch
+
+
+async def test_a_plan_that_was_held_back_as_unsure_is_looked_at_again_though_nothing_changes(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = fleet.client
+    await client.add("tiny", convolutions())
+    epoch = (await client.ask(DeployModel(name="tiny", source="device")))["epoch"]
+    held_back: list[Decision] = []
+
+    def unsure_twice(*figures: Any, **how: Any) -> Decision:
+        decision = decide(*figures, **how)
+        if not decision.adopt or len(held_back) == 2:
+            return decision
+        held_back.append(decision)
+        return replace(decision, adopt=False, unsure=True)
+
+    monkeypatch.setattr("edgesplit_controller.deciding.plan_maker.decide", unsure_twice)
+    monkeypatch.setattr("edgesplit_controller.deciding.changes.declined.QUIET_MOST_S", 0.05)
+    fleet.agents["cloud"].publish_timings("tiny", epoch, 10.0)
+    await until(lambda: fleet.plan("tiny").epoch.number > epoch)
+    assert len(held_back) == 2
+    assert UNSURE in fleet.plan("tiny").reason
+    told = [event for event in await client.ask(ListEvents(limit=1000)) if event["kind"] == "replan-declined"]
+    assert len(told) == 1  # people hear of the first, which answers what happened

@@ -118,7 +118,7 @@ class PlanChanges:
         try:
             if refreshed is not None and not decision.adopt and not _changes_local_fallback(record, draft, serving):
                 self._decline(model, refreshed, f"{trigger.cause}: {decision.text}", trigger, data)
-                return ModelChange(refreshed.epoch.number, False, decision.text)
+                return ModelChange(refreshed.epoch.number, False, decision.text, decision.unsure)
             epoch = await self._activation.roll_out(record, draft, reason, data, trigger.deadline_s)
             return ModelChange(epoch, not decision.same, reason)
         except (PreparationFailed, StoreUnwritable):

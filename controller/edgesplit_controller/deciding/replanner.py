@@ -34,6 +34,8 @@ __all__ = ["Replanner"]
 
 REPLANNING = RetryRule(first_s=30.0, most_s=600.0)
 """After an abandoned epoch the controller plans again even if nothing else changes."""
+UNSURE = "more may be known of a plan whose gain was unsure"
+"""Cause of planning again though nothing changed."""
 REFRESH_EVERY_S = 2.0
 """Predictions follow the fleet at most so often. [s]"""
 
@@ -143,18 +145,21 @@ class Replanner:
         if tried and not self._relevance.reasons(model, watch, active, problem, snapshot, since=tried):
             return  # the same plan would be made, and given up, again
         breach = await self._no_longer_allowed(model, problem, active, watch)
-        if not found and not breach and active.goals == goals:
+        unsure, watch.unsure = watch.unsure, False
+        if not found and not breach and not unsure and active.goals == goals:
             await self._refresh(model, watch, problem)
             return
         texts = [*([breach] if breach else []), *(reason.text for reason in found)]
-        cause = "; ".join(texts[:3]) or "goals differ from the plan's"
-        answers = self._relevance.tell(model, found) or bool(breach) or not found
-        chance = bool(found) and not breach and all(reason.quiet for reason in found)
+        cause = "; ".join(texts[:3]) or (UNSURE if active.goals == goals else "goals differ from the plan's")
+        answers = self._relevance.tell(model, found) or bool(breach) or not (found or unsure)
+        chance = bool(found or unsure) and not breach and all(reason.quiet for reason in found)
         trigger = Trigger(cause, False, self._clock() + self._settings.prepare_limit_s, answers)
         try:
             change = await self._changes.change(model, watch, problem, goals, trigger)
-            if chance:
-                self._declined.tried(model, adopted=change.changed)
+            if chance or change.unsure:
+                pause_s = self._declined.tried(model, adopted=change.changed)
+                if change.unsure:
+                    asyncio.get_running_loop().call_later(pause_s, self._look_again, watch)
         except (PreparationFailed, StoreUnwritable):
             watch.tried = figures_of(problem)
             watch.retry = retry_after(watch.retry, self._clock(), random.random(), REPLANNING)  # noqa: S311  no secret
@@ -192,6 +197,11 @@ class Replanner:
         if refreshed is not serving and deployment.active is serving:
             plans = deployment.plans | {serving.epoch.number: refreshed}
             self._rollouts.keep(model, msgspec.structs.replace(deployment, plans=plans))
+
+    @staticmethod
+    def _look_again(watch: ModelWatch) -> None:
+        watch.unsure, watch.snapshot = True, None
+        watch.dirty.set()
 
     @staticmethod
     def _retry(watch: ModelWatch) -> None:

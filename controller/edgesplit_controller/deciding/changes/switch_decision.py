@@ -9,8 +9,9 @@ prediction, and the next one lead back. Both plans are compared sample by sample
 No plan is held back for ever because it never serves and so is never timed. What both compute on one node errs alike and leaves
 the gain as it is; a node's speed and its links are measured whether or not a plan uses them, which shrinks what they err by; what
 remains is what components err by that never ran where they would, some percent by its prior. So only a gain of about as
-much waits, for figures that change or for goals that are set (which force), and what waiting costs is no more than that gain.
-A plan that is better by far is taken at once, and its timings then say what it is worth.
+much waits, and what waiting costs is no more than that gain; as what is known grows without any figure changing, it is looked at
+again, ever later (`replanner.py`), and goals that are set force it. A plan that is better by far is taken at once, and its timings
+then say what it is worth.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class Decision:
     Attributes:
         adopt: Switch to the new assignment.
         same: The new assignment is the old one.
+        unsure: Only the gain's uncertainty holds the new plan back: it is worth another look when more is known.
         text: The verdict in one sentence.
         data: Old and new prediction with their intervals, gain and switch cost, keys with units. The gain lies above
             `gain_low`, and below `gain_high`, in nine of ten cases.
@@ -51,6 +53,7 @@ class Decision:
     same: bool
     text: str
     data: EventData
+    unsure: bool = False
 
 
 def decide(
@@ -106,7 +109,7 @@ def _weighed(gain: float, sure: Interval | None, forced: str, thresholds: Thresh
         return Decision(False, False, text, data)
     if sure is not None and sure[0] <= 0.0:
         text = f"the best plan gains {gain:.1%}, which is within what it is uncertain by ({_range(sure)})"
-        return Decision(False, False, text, data)
+        return Decision(False, False, text, data, unsure=True)
     return Decision(True, False, f"the new plan gains {gain:.1%}" + (f" ({_range(sure)})" if sure else ""), data)
 
 

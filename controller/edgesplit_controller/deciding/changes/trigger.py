@@ -25,11 +25,13 @@ class ModelChange:
 
     Attributes:
         changed: The assignment differs from before.
+        unsure: A better plan was held back because its gain is unsure.
     """
 
     epoch: int
     changed: bool
     reason: str
+    unsure: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class ModelWatch:
         refreshed: The last problem and times of components that the serving plan's predictions were compared with.
         refreshed_s: When that was, on the deployer's clock. [s]
         complaint: Why there was no problem to solve when it was last stated, or empty.
+        unsure: A better plan was held back because its gain was unsure, and it is time to look whether more is known.
         breach: Epoch and tightening that were last planned for.
         retry: Plans made by itself were given up, up to now, and are made again.
         tried: Figures under which the last of them was.
@@ -76,6 +79,7 @@ class ModelWatch:
     refreshed: tuple[Problem, Mapping[tuple[str, str], float]] | None = None
     refreshed_s: float = float("-inf")
     complaint: str = ""
+    unsure: bool = False
     breach: tuple[int, Tightening] | None = None
     retry: Retry | None = None
     tried: Figures | None = None
