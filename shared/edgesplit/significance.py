@@ -28,6 +28,7 @@ __all__ = [
     "REPORTED_SCATTER_SHARE",
     "RESTLESS_SPREAD",
     "RETIMING_CHANGE",
+    "SMALL_RATE_CHANGE",
     "SPEED_AGREEMENT",
     "SPEED_STEP",
     "STEADINESS_REPORTED_CHANGE",
@@ -46,6 +47,8 @@ LARGE_RATE_CHANGE = 0.4
 """Of a link's rate: two such samples are enough; a smaller one takes three (a busy machine makes some). [1]"""
 OWN_TIME_CHANGE = 0.05
 """Of what an emulated node's work takes the machine itself: no noise once a few runs in a row lie beyond all before. [1]"""
+SMALL_RATE_CHANGE = 0.08
+"""Of a link's rate: looked for over seconds to a minute, and told apart from drift; less is followed slowly. [1]"""
 RETIMING_CHANGE = 0.15
 """Of a model's time against its profile: in doubt, and timed again soon. [1]"""
 RESTLESS_SPREAD, STEADY_SPREAD = 0.06, 0.04
