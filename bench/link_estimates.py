@@ -163,7 +163,9 @@ def run_case(case: Case, seed: int) -> Outcome:
             errors.append(abs(link.told / truth - 1))
         alarms += abs(math.log(link.told / before)) > FALSE and case.until is None
         before = link.told
-    return Outcome(believed_s, statistics.fmean(errors or [math.inf]), max(errors, default=math.inf), alarms, link.probed)
+    return Outcome(
+        believed_s, statistics.fmean(errors or [math.inf]), max(errors, default=math.inf), alarms, link.probed
+    )
 
 
 def _acknowledgement_s(frames: int = 40_000) -> float:

@@ -179,7 +179,7 @@ class ChangeChart:
     Args:
         change: The least change that is looked for; half of it is allowed.
         lasts_s: How long it must have lasted: what passes sooner is a disturbance. [s]
-        large: A change from which on it need not last, if the sum says so clearly.
+        large: A change from which on it need not last, where single observations scatter by more than half of it.
         limit: Of a sum, in standard deviations. [1]
         certain: Standard errors that the mean of what was seen since must lie away from what was expected, by what an
             observation scatters and by how these did: when noise begins, early ones may all lie on one side. [1]
@@ -191,9 +191,8 @@ class ChangeChart:
     """Of each innovation at least: what is less in units of the scatter is not looked for. [1]"""
     MOST = 3.0
     """By which one observation raises a sum at most, so that none is a change alone. [1]"""
-    AT_ONCE = 1.2
-    """Times its limit that the sum of a large change must have reached to be believed before it has lasted. [1]"""
     UNSURE = 3.0
+    """Of so many observations the scatter is taken to be twice what they show. [1]"""
 
     def __init__(self, *, change: float, lasts_s: float, large: float, limit: float, certain: float) -> None:
         self.change, self.lasts_s, self.large, self.limit, self.certain = change, lasts_s, large, limit, certain
@@ -240,9 +239,8 @@ class ChangeChart:
         count, lasted_s = side.count, at_s - side.began_s
         mean = side.total / count
         away = abs(mean - expected)
-        if lasted_s < self.lasts_s:
-            if away < self.large or deviation < self.large / 2 or side.sum < self.AT_ONCE * self.limit:
-                return None
+        if lasted_s < self.lasts_s and (away < self.large or deviation < self.large / 2):
+            return None
         # Of few observations the scatter is little known: as of Student's distribution, they must lie further away.
         own = math.sqrt(max(side.squares - count * mean * mean, 0.0) / max(count - 1, 1)) * (1 + self.UNSURE / count)
         if away * math.sqrt(count) < self.certain * max(own, deviation):

@@ -249,10 +249,9 @@ class LinkEstimator:
             return nbytes if self._pace.may_confirm(nbytes, now, self._sampled_at, allowance) else None
         if self._calibrating:
             return None
-        if self._rate.wary and self._pace.may_confirm(nbytes, now, self._sampled_at, allowance, after_s=WARY_INTERVAL_S):
-            return nbytes
         both = nbytes * (2 if self._long_fat() else 1)
-        return nbytes if self._pace.due(both, now, self._sampled_at, allowance) else None
+        wary = self._rate.wary and self._pace.may_confirm(nbytes, now, self._sampled_at, allowance, WARY_INTERVAL_S)
+        return nbytes if wary or self._pace.due(both, now, self._sampled_at, allowance) else None
 
     def expected_s(self, nbytes: int) -> float:
         """Transmission time to reckon with; a short one while nothing is known. [s]"""

@@ -45,7 +45,9 @@ LASTS_S, WARY_INTERVAL_S = 8.0, 2.0
 CHART_LIMIT = 6.0
 WARY = 0.3
 """Share of the chart's limit from which on another measurement is worth a probe."""
-CERTAIN, CERTAIN_SMALL = 5.0, 4.0
+UNSURE, UNSURE_ERROR = 0.8, 0.02
+"""Share of the chart's limit from which on what is believed has at least this standard error. [1]"""
+CERTAIN, CERTAIN_SMALL = 6.0, 4.0
 """Standard errors that the mean of those samples must be away from what is believed: rarely enough for a probe every
 twenty seconds on hundreds of links."""
 NOISE = 2.0
@@ -75,13 +77,14 @@ class RateEstimate:
         self._chart = ChangeChart(
             change=SMALL_RATE_CHANGE,
             lasts_s=LASTS_S,
-            large=math.log1p(RATE_CHANGE),
+            large=math.log1p(LARGE_RATE_CHANGE),
             limit=CHART_LIMIT,
             certain=CERTAIN_SMALL,
         )
         self._last: float | None = None
         self._squares: deque[float] = deque(maxlen=REMEMBERED)
         self._run: list[_Sample] = []
+        self._calm = self._noise.variance
 
     @property
     def scatter(self) -> float:
@@ -125,6 +128,8 @@ class RateEstimate:
         if self._last is not None:
             self._squares.append((seen - self._last) ** 2 / 2)
         self._last = seen
+        if not self._run:
+            self._calm = self._noise.variance
         noise = self._learned_noise(seen) + variance
         shift = self._chart.take(seen, level.mean, math.sqrt(level.variance_at(now) + noise), now)
         if abs(sample - self.value) <= RATE_CHANGE * self.value:
@@ -141,6 +146,8 @@ class RateEstimate:
         weight = 1.0
         if not self._noise.learning:
             weight = min(max((now - level.at_s) / INDEPENDENT_S, LEAST_WEIGHT), 1.0)
+        if self._chart.height >= UNSURE and noise < SMALL_RATE_CHANGE**2:
+            level.variance = max(level.variance, UNSURE_ERROR**2)
         level.observe(seen, noise / weight, now, within=OUTLYING)
         self.value = math.exp(level.mean)
 
@@ -188,12 +195,11 @@ class RateEstimate:
         return changed
 
     def _scatter_before(self, *, exact: bool) -> float:
-        """The scatter without the run that is being judged: a change must not hide itself."""
+        """The scatter without the run that is judged: a change must not hide itself, nor noise that has just begun."""
         run = sum(was_exact for _, was_exact in self._run) + exact
         before = list(self._squares)[: len(self._squares) - run]
-        if len(before) < RECENT:
-            return _deviation(before)
-        return max(_deviation(before), math.sqrt(statistics.median(before[-RECENT:]) / MEDIAN_SQUARE))
+        recent = statistics.median(before[-RECENT:]) / MEDIAN_SQUARE if len(before) >= RECENT else 0.0
+        return math.sqrt(max(recent, self._calm))
 
 
 def _agree(one: _Sample, other: _Sample, believed: float, apart: float) -> bool:
