@@ -109,12 +109,14 @@ class Run:
         observations = folder / "observations.jsonl"
         if self._record is not None:
             planning += f'\n{RECORDS} = "{observations}"'
-        with Testbed(folder / "fleet", layout, planning=planning) as testbed:
-            testbed.fleet.await_nodes()
-            yield testbed
-        if self._record is not None and observations.exists():
-            shutil.copyfile(observations, self._record)
-            say(f"observations: {self._record}")
+        try:
+            with Testbed(folder / "fleet", layout, planning=planning) as testbed:
+                testbed.fleet.await_nodes()
+                yield testbed
+        finally:
+            if self._record is not None and observations.exists():
+                shutil.copyfile(observations, self._record)
+                say(f"observations: {self._record}")
 
 
 @click.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bench.end_to_end.changes import Noticed, Unrest
+from bench.end_to_end.changes import Noticed, Unrest, Watched
 from bench.end_to_end.document import Document
 from bench.end_to_end.plans.rows import Failed
 from bench.end_to_end.steady import Reading, wander
@@ -47,6 +47,22 @@ def test_a_change_is_missed_when_noticing_or_deciding_takes_too_long() -> None:
     assert Noticed("x", None, None, "").missed
     assert not Noticed("x", 3.0, None, "", decides=False).missed
     assert not Noticed("x", None, None, "", aim_s=None).missed
+
+
+def test_news_of_a_node_that_got_faster_are_not_those_of_one_that_got_slower() -> None:
+    data = {"old_whole_s": 0.2, "new_whole_s": 0.4}
+    event = {
+        "kind": "profile-changed",
+        "node": "edge",
+        "text": "edge computes m in 400 ms instead of 200 ms",
+        "data": data,
+    }
+    assert Watched("profile-changed", "edge", 10.0, slower=True).is_it(event)
+    assert not Watched("profile-changed", "edge", 10.0, slower=False).is_it(event)
+    assert not Watched("profile-changed", "device", 10.0, slower=True).is_it(event)
+    assert not Watched("link-changed", "edge", 10.0).is_it(event)
+    told_in_words = {"kind": "link-changed", "node": None, "text": "link device -> edge went down", "data": {}}
+    assert Watched("link-changed", "device", None).is_it(told_in_words)
 
 
 def test_a_document_of_an_interrupted_run_has_what_there_was() -> None:
