@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -61,7 +63,12 @@ def test_news_of_a_node_that_got_faster_are_not_those_of_one_that_got_slower() -
     assert not Watched("profile-changed", "edge", 10.0, slower=False).is_it(event)
     assert not Watched("profile-changed", "device", 10.0, slower=True).is_it(event)
     assert not Watched("link-changed", "edge", 10.0).is_it(event)
-    told_in_words = {"kind": "link-changed", "node": None, "text": "link device -> edge went down", "data": {}}
+    told_in_words: dict[str, Any] = {
+        "kind": "link-changed",
+        "node": None,
+        "text": "link device -> edge went down",
+        "data": {},
+    }
     assert Watched("link-changed", "device", None).is_it(told_in_words)
 
 
