@@ -76,6 +76,7 @@ def test_a_document_of_an_interrupted_run_has_what_there_was() -> None:
     document = Document(seed=3, ended="interrupted")
     document.findings.rows.append(ROW)
     document.findings.failed.append(Failed("m", "free", 1.0, 2.0, "no plan"))
+    document.findings.misjudged.append((0.5, ["cloud to device at 38.9 MB/s"]))
     document.noticed.append(Noticed("halved", 1.0, None, "said"))
     document.unrest = Unrest(1.0, 1, 0, {"profile-changed": 2})
     document.close()
@@ -85,7 +86,9 @@ def test_a_document_of_an_interrupted_run_has_what_there_was() -> None:
     assert told["summary"]["failed"] == 1
     assert told["wander"] is None
     assert document.missed
-    assert len(list(document.shown())) > 5
+    shown = list(document.shown())
+    assert len(shown) > 5
+    assert any("38.9 MB/s" in text for text in shown if isinstance(text, str))
 
 
 def test_nothing_found_is_a_document_too() -> None:
