@@ -55,7 +55,7 @@ def interval_under(
         assignment: A complete one.
         evaluation: `evaluate` of both.
     """
-    if not _of_this_model(record, assignment):
+    if not _of_this_model(record, assignment, evaluation):
         return None
     spreads = spreads_of(problem, record.graph, assignment, evaluation.components, evidence)
     return prediction_interval(problem, assignment, evaluation, spreads)
@@ -65,11 +65,15 @@ def sampled_under(
     evidence: Evidence, record: ModelRecord, problem: Problem, assignment: Assignment, evaluation: Evaluation
 ) -> SampledPlan | None:
     """Samples of a plan, to be compared with another's. As `interval_under`."""
-    if not _of_this_model(record, assignment):
+    if not _of_this_model(record, assignment, evaluation):
         return None
     spreads = spreads_of(problem, record.graph, assignment, evaluation.components, evidence)
     return sampled(problem, assignment, evaluation, spreads)
 
 
-def _of_this_model(record: ModelRecord, assignment: Assignment) -> bool:
-    return all(unit.name in assignment.node_of for unit in record.graph.units)
+def _of_this_model(record: ModelRecord, assignment: Assignment, evaluation: Evaluation) -> bool:
+    """Whether units and operators are those of the model as it is now: it may have been replaced meanwhile."""
+    known = record.graph.unit_of
+    return all(unit.name in assignment.node_of for unit in record.graph.units) and all(
+        name in known for part in evaluation.components for name in part.operators
+    )
