@@ -115,10 +115,13 @@ def sampled(problem: Problem, assignment: Assignment, evaluation: Evaluation, sp
     steps = steps_of(problem, assignment, evaluation)
     left: list[Floats] = []
     done: list[Floats] = []
-    end_s, added_s, energy_j = np.zeros(SAMPLES), np.zeros(SAMPLES), np.zeros(SAMPLES)
+    begin_s = np.maximum(problem.handling_s + spreads.handling_s * _deviates("handling"), 0.0)
+    end_s, added_s, energy_j = begin_s, begin_s.copy(), np.zeros(SAMPLES)
     for step in steps:
         occupied_s, lag_s = _durations(step, spreads)
-        start_s = _latest([done[i] for i in step.before] + ([] if step.behind is None else [left[step.behind]]))
+        start_s = _latest(
+            begin_s, [done[i] for i in step.before] + ([] if step.behind is None else [left[step.behind]])
+        )
         left.append(start_s + occupied_s)
         done.append(left[-1] + lag_s)
         end_s = np.maximum(end_s, done[-1])
@@ -130,8 +133,8 @@ def sampled(problem: Problem, assignment: Assignment, evaluation: Evaluation, sp
     return SampledPlan(end_s * whole, added_s * whole, energy_j * whole)
 
 
-def _latest(times_s: Sequence[Floats]) -> Floats:
-    latest_s = times_s[0] if times_s else np.zeros(SAMPLES)
+def _latest(begin_s: Floats, times_s: Sequence[Floats]) -> Floats:
+    latest_s = times_s[0] if times_s else begin_s
     for time_s in times_s[1:]:
         latest_s = np.maximum(latest_s, time_s)
     return latest_s
