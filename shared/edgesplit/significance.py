@@ -12,6 +12,7 @@ __all__ = [
     "BATTERY_LIMIT_SLACK",
     "BATTERY_REPORTED_CHANGE",
     "BUSY_REPORTED_PERCENT",
+    "CERTAINTY_CHANGE",
     "CORRECTION_CHANGE",
     "EQUAL_GAIN",
     "LARGE_RATE_CHANGE",
@@ -78,6 +79,8 @@ SPEED_STEP = 0.05
 """Of a node: a jump, however sure; less is followed smoothly. [1]"""
 SPEED_AGREEMENT = 0.15
 """Two reports that differ by less say the same of a node. [1]"""
+CERTAINTY_CHANGE = 0.25
+"""Of how sure a component's time is. [1]"""
 CORRECTION_CHANGE = 0.01
 """Of what live timings correct a profile by. [1]"""
 PLANNED_POWER_CHANGE = 0.02

@@ -34,6 +34,7 @@ __all__ = [
     "coding_factor",
     "common_deviation",
     "expected",
+    "expected_parts",
     "factors",
     "tensor_factors",
 ]
@@ -210,6 +211,11 @@ def expected(speed: NodeSpeed, key: str, float_s: float, int8_s: float) -> Expec
     if own(key) not in speed.belief:
         variance += own_variance(speed, profiled_s)
     return Expectation(profiled_s * _bounded(mean), math.hypot(speed.unrest, math.sqrt(variance)))
+
+
+def expected_parts(speed: NodeSpeed) -> dict[str, Expectation]:
+    """What components that were timed should take, by key."""
+    return {key: expected(speed, key, part.float_s, part.int8_s) for key, part in speed.known.items()}
 
 
 def common_deviation(speed: NodeSpeed) -> float:
