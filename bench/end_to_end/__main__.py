@@ -37,7 +37,7 @@ from edgesplit_controller.configuration import PlanningSection
 __all__ = ["main"]
 
 PARTS = ("changes", "plans", "steady")
-STAYS = "change_threshold = 1000.0"
+STAYS = "change_threshold = 1000.0\ngain_threshold = 1000.0"
 """While plans are measured none is replaced by itself: a prediction that proves wrong would otherwise be answered with
 another plan before it was held to anything."""
 RECORDS = "record_timings"
