@@ -36,6 +36,7 @@ __all__ = [
     "STEADINESS_REPORTED_FLOOR",
     "STEADY_SPREAD",
     "SWITCH_GAIN",
+    "WORKLOAD_CHANGE",
     "beyond_scatter",
     "differs",
     "ratio_differs",
@@ -52,6 +53,8 @@ SMALL_RATE_CHANGE = 0.08
 """Of a link's rate: looked for over seconds to a minute, and told apart from drift; less is followed slowly. [1]"""
 RETIMING_CHANGE = 0.15
 """Of a model's time against its profile: in doubt, and timed again soon. [1]"""
+WORKLOAD_CHANGE = 0.15
+"""Of a fixed workload's time, twice in a row: the machine became faster, and what was slow is timed again. [1]"""
 RESTLESS_SPREAD, STEADY_SPREAD = 0.06, 0.04
 """Of the time of the same work from one moment to another: from the first on a machine is restless, below the second it is
 steady again. [1]"""
