@@ -58,7 +58,7 @@ KEPT_OPEN_S = 30.0
 
 
 @dataclass
-class _Open:
+class _OpenSession:
     """A session that may be needed again soon."""
 
     session: Any
@@ -121,7 +121,7 @@ class Retimer:
         self._spent = spent
         self._clock = clock
         self._last: dict[str, tuple[ExecutionProfile, Retimed]] = {}
-        self._open: dict[str, _Open] = {}
+        self._open: dict[str, _OpenSession] = {}
         self._routine = Budget(ROUTINE_SHARE, ROUTINE_SAVED_S, ROUTINE_SAVED_S, clock())
         self._doubt = Budget(DOUBT_SHARE, SAVED_S, FIRST_S, clock())
         self._glimpses = Glimpses()
@@ -235,7 +235,7 @@ class Retimer:
                 began_s = self._clock()
                 session = await self._runs.opened(path, self._options(), spent=self._spent)
                 budget.spend(self._clock() - began_s, self._clock())
-            known = self._open[offer.model] = _Open(session, offer, self._clock())
+            known = self._open[offer.model] = _OpenSession(session, offer, self._clock())
         known.used_s = self._clock()
         return known.session
 
