@@ -37,6 +37,7 @@ def _commands(models: Path | None) -> list[list[str]]:
         profiles,
         noise,
         ["bench.codecs"],
+        ["bench.estimator"],
     ]
     if not unavailable():
         commands.append(["bench.end_to_end"])

@@ -36,7 +36,7 @@ from edgesplit_controller.rollout.compilation import compile_plan
 from edgesplit_controller.stating.predictions import placed
 from edgesplit_controller.stating.problem_statement import Candidate, build_problem
 
-__all__ = ["main"]
+__all__ = ["NODES", "compiled_components", "main", "random_assignment", "stated_problem"]
 
 NODES = ("device", "edge", "cloud")
 WHOLE_GOAL, COMPONENT_GOAL, INTEGER_GOAL, PROFILE_GOAL_S = 0.03, 0.08, 0.10, 60.0
@@ -76,7 +76,8 @@ def _measured_s(model: ProfiledModel, part: TimedSession, whole: TimedSession) -
     return part_s / whole_s * model.profile.whole_s
 
 
-def _problem(model: ProfiledModel) -> Problem:
+def stated_problem(model: ProfiledModel) -> Problem:
+    """What a controller would plan: three nodes that are as fast as this machine, on links that cost nothing."""
     links = [
         (start, LinkState(to=end, up=True, bandwidth_bytes_per_s=1e9, latency_s=1e-4, measured_at_unix_s=0.0,
                           origin="modelled"))
@@ -94,7 +95,7 @@ def _problem(model: ProfiledModel) -> Problem:
     )
 
 
-def _random_assignment(problem: Problem, seed: int) -> Assignment:
+def random_assignment(problem: Problem, seed: int) -> Assignment:
     """A walk through the graph that changes the node one to four times; odd seeds put half of the candidates in int8."""
     draw = random.Random(seed)
     changes = draw.choice((1, 2, 4)) / len(problem.operators)
@@ -109,8 +110,11 @@ def _random_assignment(problem: Problem, seed: int) -> Assignment:
     return Assignment(node_of, quantized=frozenset(quantized))
 
 
-def _components(model: ProfiledModel, assignment: Assignment) -> list[ComponentSpec]:
-    problem = placed(_problem(model), model.graph, model.quantizable, dict.fromkeys(NODES, model.profile), assignment)
+def compiled_components(model: ProfiledModel, assignment: Assignment) -> list[ComponentSpec]:
+    """Every node's components under an assignment, compiled."""
+    problem = placed(
+        stated_problem(model), model.graph, model.quantizable, dict.fromkeys(NODES, model.profile), assignment
+    )
     specs = compile_plan(
         model.graph,
         model.blobs,
@@ -129,18 +133,18 @@ def _examine(model: ProfiledModel, cuts: int) -> Findings:
     inputs = tensor_specs(model.graph, model.graph.inputs)
     whole = TimedSession(graph_path, inputs)
     total_s = sum(model.profile.time_s.values())
-    problem = _problem(model)
+    problem = stated_problem(model)
     integer: tuple[float, float] | None = None
     everywhere = dict.fromkeys((operator.name for operator in problem.operators), NODES[0])
     if model.offer.quantized_graph is not None:
         assignment = Assignment(everywhere, quantized=frozenset(model.quantizable))
-        (component,) = _components(model, assignment)
+        (component,) = compiled_components(model, assignment)
         part = TimedSession(model.blobs.path(component.graph.digest), component.inputs)
         integer = model.profile.whole_s / component.predicted_s, model.profile.whole_s / _measured_s(model, part, whole)
     found: tuple[list[float], list[float]] = ([], [])
     for seed in range(cuts):
-        assignment = _random_assignment(problem, seed)
-        for component in _components(model, assignment):
+        assignment = random_assignment(problem, seed)
+        for component in compiled_components(model, assignment):
             if component.predicted_s < LEAST_S:
                 continue
             part = TimedSession(model.blobs.path(component.graph.digest), component.inputs)

@@ -1,0 +1,1 @@
+"""Recordings of what nodes observed of their speed, replayed through estimators that are then compared."""
