@@ -14,6 +14,7 @@ from edgesplit.operations.event_operations import ListEvents
 from edgesplit.operations.plan_operations import DeployModel, ShowPlan
 from edgesplit.operations.study_operations import LinkChange, TraceFrontier, WhatIf
 from edgesplit.planning.plan import Assignment, Component
+from edgesplit.retrying import RetryRule
 from edgesplit_controller.deciding.changes.switch_decision import Decision, decide
 from edgesplit_controller.deciding.replanner import UNSURE
 from edgesplit_controller.fleet.estimation.observations import PartRan, PartsRan, ProfileSeen
@@ -187,7 +188,7 @@ async def test_a_plan_that_was_held_back_as_unsure_is_looked_at_again_though_not
         return replace(decision, adopt=False, unsure=True)
 
     monkeypatch.setattr("edgesplit_controller.deciding.plan_maker.decide", unsure_twice)
-    monkeypatch.setattr("edgesplit_controller.deciding.changes.declined.QUIET_MOST_S", 0.05)
+    monkeypatch.setattr("edgesplit_controller.deciding.replanner.DOUBTED", RetryRule(first_s=0.05))
     fleet.agents["cloud"].publish_timings("tiny", epoch, 10.0)
     await until(lambda: fleet.plan("tiny").epoch.number > epoch)
     assert len(held_back) == 2

@@ -16,7 +16,7 @@ import structlog
 
 from edgesplit.errors import EdgesplitError, PreparationFailed, StoreUnwritable
 from edgesplit.planning.problem import Problem
-from edgesplit.retrying import RetryRule, hastened, retry_after
+from edgesplit.retrying import Retry, RetryRule, hastened, retry_after
 from edgesplit_controller.configuration import PlanningSection
 from edgesplit_controller.deciding.battery_floors import BatteryFloors
 from edgesplit_controller.deciding.changes.declined import DeclinedPlans
@@ -34,6 +34,8 @@ __all__ = ["Replanner"]
 
 REPLANNING = RetryRule(first_s=30.0, most_s=600.0)
 """After an abandoned epoch the controller plans again even if nothing else changes."""
+DOUBTED = RetryRule(first_s=3.0, most_s=1_800.0)
+"""A plan that was held back as unsure: soon, for a link or node that just changed is known better within seconds."""
 UNSURE = "more may be known of a plan whose gain was unsure"
 """Cause of planning again though nothing changed."""
 REFRESH_EVERY_S = 2.0
@@ -156,10 +158,9 @@ class Replanner:
         trigger = Trigger(cause, False, self._clock() + self._settings.prepare_limit_s, answers)
         try:
             change = await self._changes.change(model, watch, problem, goals, trigger)
-            if chance or change.unsure:
-                pause_s = self._declined.tried(model, adopted=change.changed)
-                if change.unsure:
-                    asyncio.get_running_loop().call_later(pause_s, self._look_again, watch)
+            if chance:
+                self._declined.tried(model, adopted=change.changed)
+            self._doubt(watch, unsure=change.unsure)
         except (PreparationFailed, StoreUnwritable):
             watch.tried = figures_of(problem)
             watch.retry = retry_after(watch.retry, self._clock(), random.random(), REPLANNING)  # noqa: S311  no secret
@@ -198,10 +199,21 @@ class Replanner:
             plans = deployment.plans | {serving.epoch.number: refreshed}
             self._rollouts.keep(model, msgspec.structs.replace(deployment, plans=plans))
 
+    def _doubt(self, watch: ModelWatch, *, unsure: bool) -> None:
+        """Look again, ever later, as long as it is only not known whether a better plan is better."""
+        if not unsure:
+            watch.doubt = None
+            return
+        watch.doubt = retry_after(watch.doubt, self._clock(), random.random(), DOUBTED)  # noqa: S311  no secret
+        asyncio.get_running_loop().call_later(
+            watch.doubt.next_at_s - self._clock(), self._look_again, watch, watch.doubt
+        )
+
     @staticmethod
-    def _look_again(watch: ModelWatch) -> None:
-        watch.unsure, watch.snapshot = True, None
-        watch.dirty.set()
+    def _look_again(watch: ModelWatch, doubt: Retry) -> None:
+        if watch.doubt is doubt:  # else it was planned meanwhile
+            watch.unsure, watch.snapshot = True, None
+            watch.dirty.set()
 
     @staticmethod
     def _retry(watch: ModelWatch) -> None:

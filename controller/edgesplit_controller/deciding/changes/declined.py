@@ -121,12 +121,11 @@ class DeclinedPlans:
         """Whether a chance that the serving plan does not feel is worth planning now."""
         return self._clock() >= (self._models.get(model) or _DeclinedCount()).quiet_until_s
 
-    def tried(self, model: str, *, adopted: bool) -> float:
-        """It was planned: what came to nothing is tried ever later; returns in how long. [s]"""
+    def tried(self, model: str, *, adopted: bool) -> None:
+        """It was planned: what came to nothing is tried ever later."""
         known = self._models.setdefault(model, _DeclinedCount())
         known.pause_s = QUIET_FIRST_S if adopted else min(2 * known.pause_s, QUIET_MOST_S)
         known.quiet_until_s = self._clock() + known.pause_s
-        return known.pause_s
 
     def forget(self, model: str) -> None:
         """A model is gone."""

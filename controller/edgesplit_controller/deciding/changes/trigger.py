@@ -64,7 +64,8 @@ class ModelWatch:
         refreshed: The last problem and times of components that the serving plan's predictions were compared with.
         refreshed_s: When that was, on the deployer's clock. [s]
         complaint: Why there was no problem to solve when it was last stated, or empty.
-        unsure: A better plan was held back because its gain was unsure, and it is time to look whether more is known.
+        doubt: A better plan was held back because its gain was unsure, up to now, and is looked at again.
+        unsure: It is time to.
         breach: Epoch and tightening that were last planned for.
         retry: Plans made by itself were given up, up to now, and are made again.
         tried: Figures under which the last of them was.
@@ -79,6 +80,7 @@ class ModelWatch:
     refreshed: tuple[Problem, Mapping[tuple[str, str], float]] | None = None
     refreshed_s: float = float("-inf")
     complaint: str = ""
+    doubt: Retry | None = None
     unsure: bool = False
     breach: tuple[int, Tightening] | None = None
     retry: Retry | None = None
