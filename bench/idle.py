@@ -27,6 +27,8 @@ from bench.scene import SHIPPED_MODEL, broker
 from bench.testbed.requirements import unavailable
 from bench.testbed.testbed import STUDY, Testbed
 from demo.fleet import CommandFailed, EmulatedNode, LocalFleet
+from edgesplit.control.figure_messages import Steadiness
+from edgesplit_controller.cli.views.tables import steadiness_text
 
 __all__ = ["Idle", "main"]
 
@@ -58,6 +60,7 @@ class Idle:
         controller_share: Of a core. [1]
         agent_shares: Of a core, by agent. [1]
         own_shares: Of a core, by agent and by what for: the part of it that went into measuring its own speed. [1]
+        steadiness: What each agent found of its machine, as `splitctl nodes` shows it.
         sent_bytes: Without a request these are probes and pings; by direction. [B]
         rates: What the agents believe of each direction. [B/s]
         epochs: Of the deployed model, before and after.
@@ -72,6 +75,7 @@ class Idle:
     controller_share: float = 0.0
     agent_shares: dict[str, float] = field(default_factory=dict[str, float])
     own_shares: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
+    steadiness: dict[str, str] = field(default_factory=dict[str, str])
     sent_bytes: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     rates: dict[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
     epochs: tuple[int, int] = (0, 0)
@@ -127,6 +131,9 @@ def measure(fleet: LocalFleet, seconds: float) -> Idle:
         spent = {work: seconds - own[name].get(work, 0.0) for work, seconds in _own_s(fleet, name).items()}
         found.own_shares[name] = {work: seconds / found.seconds for work, seconds in spent.items()}
     found.agent_shares = shares
+    for row in fleet.splitctl("nodes"):
+        if said := row.get("steadiness"):
+            found.steadiness[row["name"]] = steadiness_text(msgspec.convert(said, Steadiness))
     found.log_lines = fleet.log("controller").count("\n") - lines
     found.sent_bytes = {pair: nbytes - sent.get(pair, 0) for pair, nbytes in _sent_bytes(fleet, names).items()}
     found.rates = {
@@ -250,6 +257,8 @@ def show(found: Idle) -> None:
         print(f"agent {name}: {share:.2%} of a core, of which measuring itself {sum(own.values()):.3%} ({parts})")
     if not found.agent_shares:
         print("agents: forged")
+    if found.steadiness:
+        print("machines: " + ", ".join(f"{name} {said}" for name, said in found.steadiness.items()))
     for (source, target), nbytes in sorted(found.sent_bytes.items()):
         rate = found.rates.get((source, target), 0.0)
         per_s = nbytes / found.seconds

@@ -43,6 +43,7 @@ from edgesplit_agent.control import ControlPlane
 from edgesplit_agent.http_server import HttpEndpoint
 from edgesplit_agent.profiling.profiler import Profiler
 from edgesplit_agent.profiling.retiming import Retimer
+from edgesplit_agent.profiling.timing.timed_runs import TimedRuns
 from edgesplit_agent.readiness import Readiness
 from edgesplit_agent.reporting.collectors.busy_clock import BusyClock
 from edgesplit_agent.reporting.node_address import Advertiser
@@ -128,9 +129,10 @@ class Agent:
             self._profiler,
             figures.timings,
             cache=self._cache,
-            worker=self._worker,
+            runs=TimedRuns(self._worker, lambda: self._sessions.options),
             options=lambda: self._sessions.options,
             background_work=figures.background,
+            glimpse=self._watch.glimpse,
             spent=partial(figures.metrics.measured_itself, "retiming"),
         )
         self._http: HttpEndpoint | None = None

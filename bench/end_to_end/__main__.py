@@ -37,7 +37,7 @@ from edgesplit_controller.configuration import PlanningSection
 __all__ = ["main"]
 
 PARTS = ("changes", "plans", "steady")
-STAYS = "change_threshold = 1000.0"
+STAYS = "change_threshold = 1000.0\ngain_threshold = 1000.0"
 """While plans are measured none is replaced by itself: a prediction that proves wrong would otherwise be answered with
 another plan before it was held to anything."""
 RECORDS = "record_timings"
@@ -109,12 +109,14 @@ class Run:
         observations = folder / "observations.jsonl"
         if self._record is not None:
             planning += f'\n{RECORDS} = "{observations}"'
-        with Testbed(folder / "fleet", layout, planning=planning) as testbed:
-            testbed.fleet.await_nodes()
-            yield testbed
-        if self._record is not None and observations.exists():
-            shutil.copyfile(observations, self._record)
-            say(f"observations: {self._record}")
+        try:
+            with Testbed(folder / "fleet", layout, planning=planning) as testbed:
+                testbed.fleet.await_nodes()
+                yield testbed
+        finally:
+            if self._record is not None and observations.exists():
+                shutil.copyfile(observations, self._record)
+                say(f"observations: {self._record}")
 
 
 @click.command()

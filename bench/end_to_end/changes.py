@@ -10,7 +10,7 @@ import math
 import random
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,11 +40,25 @@ UNREST_BEGINS_S = 20.0
 
 @dataclass(frozen=True)
 class Watched:
-    """The event that a change should bring: its kind, the node it names, and within which time; None: no aim. [s]"""
+    """The event that a change should bring.
+
+    Attributes:
+        node: That it names.
+        aim_s: Within which time; None: no aim. [s]
+        slower: Which way the seconds it tells of should go, so that news the wrong way is no luck; None: either.
+    """
 
     kind: str
     node: str
     aim_s: float | None
+    slower: bool | None = None
+
+    def is_it(self, event: Mapping[str, Any]) -> bool:
+        """Whether an event is that one."""
+        if event["kind"] != self.kind or self.node not in (event["node"] or event["text"]):
+            return False
+        before_s, now_s = (event.get("data", {}).get(key) for key in ("old_whole_s", "new_whole_s"))
+        return self.slower is None or before_s is None or (now_s > before_s) == self.slower
 
 
 IDLE_LINK = Watched("link-changed", SOURCE, None)
@@ -124,11 +138,11 @@ def _quota_halved(course: Course, testbed: Testbed, name: str, cores: float) -> 
     """Halve a quota and give it back, each time until that is noticed."""
     try:
         testbed.set_quota(name, cores / 2)
-        yield _watch(course, f"the quota of {name} halved", Watched("profile-changed", name, LARGE_AIM_S))
+        yield _watch(course, f"the quota of {name} halved", Watched("profile-changed", name, LARGE_AIM_S, slower=True))
         time.sleep(SETTLE_S)
     finally:
         testbed.set_quota(name, cores)
-    yield _watch(course, f"the quota of {name} as before", Watched("profile-changed", name, LARGE_AIM_S))
+    yield _watch(course, f"the quota of {name} as before", Watched("profile-changed", name, LARGE_AIM_S, slower=False))
     time.sleep(SETTLE_S)
 
 
@@ -172,7 +186,7 @@ def _watch(course: Course, change: str, wanted: Watched) -> Noticed:
             after_s = event["at_unix_s"] - begin_unix_s
             if after_s < 0:
                 continue
-            if noticed_s is None and event["kind"] == wanted.kind and wanted.node in (event["node"] or event["text"]):
+            if noticed_s is None and wanted.is_it(event):
                 noticed_s, text = after_s, event["text"]
             decided = event["kind"] in {"planned", "replan-declined"} and noticed_s is not None and after_s >= noticed_s
             if decided and decided_s is None:

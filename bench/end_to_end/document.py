@@ -90,6 +90,9 @@ class Document:
             yield noticed_table(self.noticed)
         if self.unrest is not None:
             yield unrest_text(self.unrest)
+        for factor, links in self.findings.misjudged:
+            if links:
+                yield f"Rates x {factor:g} began although agents took links for something else: {', '.join(links)}"
         if rows := judged(self.findings.rows):
             yield rows_table(rows)
             yield parts_table(rows)
@@ -112,6 +115,7 @@ class Document:
             "rows": rows,
             "failed": self.findings.failed,
             "profiled": self.findings.profiled,
+            "misjudged_links": self.findings.misjudged,
             "summary": summarized(rows, self.findings.failed) if rows else None,
             "noticed": self.noticed,
             "unrest": self.unrest,

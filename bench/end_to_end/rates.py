@@ -18,7 +18,7 @@ SETTLE_S = 3.0
 POLL_S = 2.0
 """Between two looks at what the controller says: a command's start takes half a second of a core. [s]"""
 BELIEVED_WITHIN = 0.1
-BELIEVED_LIMIT_S = 150.0
+BELIEVED_LIMIT_S = 100.0
 """Idle links of 100 MB/s and 55 ms are probed every minute and a half (`edgesplit_agent/dataplane/measurement/probing.py`)."""
 
 
@@ -29,21 +29,23 @@ class Rates:
         self._testbed = testbed
         self._set = {pair: testbed.shape(*pair).rate_bytes_per_s for pair in testbed.pairs}
 
-    def scale(self, factor: float) -> None:
-        """Set every link to a factor of what it was at first, and wait until that is believed."""
+    def scale(self, factor: float) -> list[str]:
+        """Set every link to a factor of what it was at first, and wait until that is believed; those that are not."""
         for (source, target), rate in self._set.items():
             self._testbed.set_rate(source, target, rate * factor)
-        self.await_believed()
+        away = self.await_believed()
         time.sleep(SETTLE_S)
+        return away
 
-    def await_believed(self) -> None:
-        """Wait until every link is believed to be what it is set to, or say that it is not."""
+    def await_believed(self) -> list[str]:
+        """Wait until every link is believed to be what it is set to, within a limit; those that are not by then."""
         deadline = time.monotonic() + BELIEVED_LIMIT_S
         while away := self._away():
             if time.monotonic() > deadline:
                 say(f"not believed within {BELIEVED_WITHIN:.0%} after {BELIEVED_LIMIT_S:.0f} s: {', '.join(away)}")
-                return
+                break
             time.sleep(POLL_S)
+        return away
 
     def _away(self) -> list[str]:
         """Links that are not believed to be what they are set to."""
@@ -53,7 +55,7 @@ class Rates:
             if row["latency_s"] is not None
         }
         return [
-            f"{pair[0]} to {pair[1]}"
+            f"{pair[0]} to {pair[1]} at {believed.get(pair, 0.0) / 1e6:.1f} MB/s"
             for pair in self._set
             if abs(believed.get(pair, 0.0) / self._testbed.shape(*pair).rate_bytes_per_s - 1) > BELIEVED_WITHIN
         ]

@@ -64,12 +64,19 @@ class Effort:
 
 @dataclass
 class Findings:
-    """What a run has found so far; filled as it goes, so that an interrupted run has what it had."""
+    """What a run has found so far; filled as it goes, so that an interrupted run has what it had.
+
+    Attributes:
+        profiled: When which model was profiled again, from the run's begin. [s]
+        order: Of the visits, in words.
+        misjudged: Factor on the rates, and the links that agents took for something else when its block began.
+    """
 
     rows: list[Row] = field(default_factory=list[Row])
     failed: list[Failed] = field(default_factory=list[Failed])
     profiled: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
     order: list[str] = field(default_factory=list[str])
+    misjudged: list[tuple[float, list[str]]] = field(default_factory=list[tuple[float, list[str]]])
 
 
 class Controls:
@@ -144,7 +151,7 @@ class _Run:
             visit = waiting.popleft()
             if visit.rates != factor:
                 factor = visit.rates
-                self._rates.scale(factor)
+                self._findings.misjudged.append((factor, self._rates.scale(factor)))
             self._profile_now_and_then(number)
             number += 1
             self._visit(visit, number, number + len(waiting))

@@ -27,6 +27,7 @@ from edgesplit_controller.deciding.fallbacks import Fallbacks
 from edgesplit_controller.deciding.noise_guard import NoiseGuard
 from edgesplit_controller.deciding.plan_maker import PlanMaker
 from edgesplit_controller.event_log import EventLog
+from edgesplit_controller.fleet.handling import HandlingBook
 from edgesplit_controller.fleet.node_clocks import NodeClocks
 from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.profiling_progress import Profiling
@@ -61,6 +62,7 @@ class Knowledge:
     catalog: Catalog
     rollouts: Rollouts
     speeds: Speeds
+    handling: HandlingBook
     certainty: Certainty
     outbox: BusOutbox
     writing: BlobWrites
@@ -110,8 +112,20 @@ def make_knowledge(configuration: ControllerConfiguration, store: Store, bus: Me
         record=Recording(Path(settings.record_timings)).add if settings.record_timings else lambda _: None,
     )
     clocks, traffic = NodeClocks(time.monotonic, time.time), Traffic(time.monotonic)
-    certainty = Certainty(registry, speeds)
-    return Knowledge(registry, clocks, traffic, events, catalog, rollouts, speeds, certainty, outbox, BlobWrites())
+    handling = HandlingBook(lambda: rollouts.state.deployments)
+    return Knowledge(
+        registry,
+        clocks,
+        traffic,
+        events,
+        catalog,
+        rollouts,
+        speeds,
+        handling,
+        Certainty(registry, speeds, handling),
+        outbox,
+        BlobWrites(),
+    )
 
 
 def make_deciders(known: Knowledge, store: Store, settings: PlanningSection) -> Deciders:
@@ -169,6 +183,7 @@ def make_operations(known: Knowledge, decide: Deciders, bus: MessageBus, setting
             decide.deployer,
             known.events,
             speeds=known.speeds,
+            handling=known.handling,
             guard=decide.guard,
             profiling=Profiling(known.registry, known.outbox, settings.profile_silence_s),
             changes=changes,

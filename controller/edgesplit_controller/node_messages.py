@@ -23,6 +23,7 @@ from edgesplit.topic_table import ABOUT_NODES, node_of
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.deciding.noise_guard import NoiseGuard
 from edgesplit_controller.event_log import EventLog
+from edgesplit_controller.fleet.handling import HandlingBook
 from edgesplit_controller.fleet.node_clocks import NodeClocks
 from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.plausibility import Plausibility
@@ -45,6 +46,7 @@ class NodeMessages:
         clocks: Of nodes.
         traffic: What is asked of nodes.
         speeds: Of nodes.
+        handling: Of requests.
         rollouts: Told what nodes hold.
         deployer: Told that something changed.
         guard: Told of noise.
@@ -60,6 +62,7 @@ class NodeMessages:
         clocks: NodeClocks,
         traffic: Traffic,
         speeds: Speeds,
+        handling: HandlingBook,
         rollouts: Rollouts,
         deployer: Deployer,
         guard: NoiseGuard,
@@ -68,6 +71,7 @@ class NodeMessages:
     ) -> None:
         self._bus = bus
         self._registry, self._clocks, self._traffic, self._speeds = registry, clocks, traffic, speeds
+        self._handling = handling
         self._rollouts, self._deployer, self._guard = rollouts, deployer, guard
         self._events, self._seldom = events, seldom
         self._plausibility = Plausibility(rollouts.highest_epoch, registry.names)
@@ -156,7 +160,10 @@ class NodeMessages:
 
     def _on_usage(self, _topic: str, usage: Usage | None) -> None:
         if usage is not None:
-            self._traffic.add(self._registry.add_usage(usage))
+            added = self._registry.add_usage(usage)
+            self._traffic.add(added)
+            if self._handling.add(added):
+                self._deployer.fleet_changed()
 
     def _on_noise(self, topic: str, report: NoiseReport | None) -> None:
         name, model = NOISE_REPORT.names(topic)

@@ -103,6 +103,7 @@ class Service:
             clocks=known.clocks,
             traffic=known.traffic,
             speeds=known.speeds,
+            handling=known.handling,
             rollouts=known.rollouts,
             deployer=decide.deployer,
             guard=decide.guard,

@@ -12,6 +12,7 @@ __all__ = [
     "BATTERY_LIMIT_SLACK",
     "BATTERY_REPORTED_CHANGE",
     "BUSY_REPORTED_PERCENT",
+    "CERTAINTY_CHANGE",
     "CORRECTION_CHANGE",
     "EQUAL_GAIN",
     "LARGE_RATE_CHANGE",
@@ -28,12 +29,14 @@ __all__ = [
     "REPORTED_SCATTER_SHARE",
     "RESTLESS_SPREAD",
     "RETIMING_CHANGE",
+    "SMALL_RATE_CHANGE",
     "SPEED_AGREEMENT",
     "SPEED_STEP",
     "STEADINESS_REPORTED_CHANGE",
     "STEADINESS_REPORTED_FLOOR",
     "STEADY_SPREAD",
     "SWITCH_GAIN",
+    "WORKLOAD_CHANGE",
     "beyond_scatter",
     "differs",
     "ratio_differs",
@@ -46,8 +49,12 @@ LARGE_RATE_CHANGE = 0.4
 """Of a link's rate: two such samples are enough; a smaller one takes three (a busy machine makes some). [1]"""
 OWN_TIME_CHANGE = 0.05
 """Of what an emulated node's work takes the machine itself: no noise once a few runs in a row lie beyond all before. [1]"""
+SMALL_RATE_CHANGE = 0.08
+"""Of a link's rate: looked for over seconds to a minute, and told apart from drift; less is followed slowly. [1]"""
 RETIMING_CHANGE = 0.15
 """Of a model's time against its profile: in doubt, and timed again soon. [1]"""
+WORKLOAD_CHANGE = 0.15
+"""Of a fixed workload's time, twice in a row: the machine became faster, and what was slow is timed again. [1]"""
 RESTLESS_SPREAD, STEADY_SPREAD = 0.06, 0.04
 """Of the time of the same work from one moment to another: from the first on a machine is restless, below the second it is
 steady again. [1]"""
@@ -75,6 +82,8 @@ SPEED_STEP = 0.05
 """Of a node: a jump, however sure; less is followed smoothly. [1]"""
 SPEED_AGREEMENT = 0.15
 """Two reports that differ by less say the same of a node. [1]"""
+CERTAINTY_CHANGE = 0.25
+"""Of how sure a component's time is. [1]"""
 CORRECTION_CHANGE = 0.01
 """Of what live timings correct a profile by. [1]"""
 PLANNED_POWER_CHANGE = 0.02

@@ -12,8 +12,8 @@ from edgesplit_agent.compute.runtime import RuntimeOptions
 from edgesplit_agent.compute.worker import Worker
 from edgesplit_agent.profiling.timing.timed_runs import Taken, TimedRuns
 
-SPELL_S, BETWEEN_S, SLOWER = 8.0, 12.0, 1.25
-"""Slow spells and what is between them last so long on average, and how much slower it is in one. [s, s, 1]"""
+SLOWER = 1.25
+"""How much slower it is in a spell. [1]"""
 DRIFT = 0.02
 """Standard deviation of the drift within a minute. [1]"""
 JITTER, ACCIDENTS, ACCIDENT = 0.02, 0.04, 1.6
@@ -27,19 +27,22 @@ class NoisyMachine:
 
     Args:
         seed: Decides everything.
+        spell_s: How long slow spells last on average. [s]
+        between_s: The same of what is between them. [s]
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, spell_s: float = 8.0, between_s: float = 12.0) -> None:
+        self._spell_s, self._between_s = spell_s, between_s
         self._random = random.Random(seed)
         self.now_s = 0.0
-        self._slow = self._random.random() < SPELL_S / (SPELL_S + BETWEEN_S)
+        self._slow = self._random.random() < spell_s / (spell_s + between_s)
         self._changes_s = self._until_change_s()
         self._drift = self._random.gauss(0.0, DRIFT)
 
     @property
     def mean_slowness(self) -> float:
         """Over all time. [1]"""
-        return math.exp(math.log(SLOWER) * SPELL_S / (SPELL_S + BETWEEN_S))
+        return math.exp(math.log(SLOWER) * self._spell_s / (self._spell_s + self._between_s))
 
     def advance(self, seconds: float) -> None:
         """Let time pass. [s]"""
@@ -57,7 +60,7 @@ class NoisyMachine:
         return taken_s
 
     def _until_change_s(self) -> float:
-        return self._random.expovariate(1 / (SPELL_S if self._slow else BETWEEN_S))
+        return self._random.expovariate(1 / (self._spell_s if self._slow else self._between_s))
 
 
 class SimulatedRuns(TimedRuns):

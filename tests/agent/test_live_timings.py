@@ -23,9 +23,14 @@ from edgesplit_agent.compute.recent_runs import middle_mean
 from edgesplit_agent.compute.session_pool import RuntimeOptions
 from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
 from edgesplit_agent.profiling.live_timings import MOST_CODINGS, TimingBook
-from edgesplit_agent.profiling.retiming import BURSTS, RUNS, SAVED_S, SHARE, Budget, Retimed, Retimer, is_due
+from edgesplit_agent.profiling.retiming import RUNS, Retimer
+from edgesplit_agent.profiling.retiming_schedule import Budget, Retimed, is_due
+from edgesplit_agent.profiling.timing.timed_runs import TimedRuns
 from tests.agent.graphs import Blobs, local_part
 from tests.waiting import let_others_run, until
+
+SHARE, SAVED_S, FIRST_S = 0.01, 20.0, 3.0
+"""Of a budget of tests. [1, s, s]"""
 
 
 class Time:
@@ -252,8 +257,9 @@ def test_one_wild_run_moves_the_middle_mean_no_further_than_the_others_spread(
         (Retimed(0.0), float("-inf"), 11.0, True),  # never timed again since its profile
         (Retimed(0.0, 1.05), float("-inf"), 11.0, False),  # as fast as it should be
         (Retimed(0.0, 1.05), float("-inf"), 61.0, True),
-        (Retimed(0.0, 2.0), float("-inf"), 11.0, True),  # slow: it may have recovered
-        (Retimed(0.0, 0.5), float("-inf"), 11.0, True),  # its profile was taken while it was busy
+        (Retimed(0.0, 2.0), float("-inf"), 5.0, False),
+        (Retimed(0.0, 2.0), float("-inf"), 7.0, True),  # slow: it may have recovered
+        (Retimed(0.0, 0.5), float("-inf"), 7.0, True),  # its profile was taken while it was busy
         (Retimed(0.0, 1.05), 1.0, 11.5, True),  # served since: what made the plan leave is not known here
         (Retimed(0.0, 2.0), 95.0, 100.0, False),  # serving shows its speed itself
     ],
@@ -266,14 +272,18 @@ def test_models_are_timed_again_soon_where_their_speed_is_in_doubt(
 
 @given(st.lists(st.tuples(st.floats(0.0, 100.0), st.floats(0.0, 5.0)), max_size=200))
 def test_timing_again_takes_no_more_than_its_share(steps: list[tuple[float, float]]) -> None:
-    budget, now_s, spent_s, last_s = Budget(0.0), 0.0, 0.0, 0.0
+    budget, now_s, spent_s, last_s = Budget(SHARE, SAVED_S, FIRST_S, 0.0), 0.0, 0.0, 0.0
     for pause_s, cost_s in steps:
         now_s += pause_s
         if budget.allows(now_s):
             now_s += cost_s
             budget.spend(cost_s, now_s)
             spent_s, last_s = spent_s + cost_s, cost_s
-    assert spent_s <= SAVED_S + last_s + SHARE * now_s + 1e-6
+    assert spent_s <= FIRST_S + last_s + SHARE * now_s + 1e-6
+    budget.allows(now_s + 1e9)
+    budget.spend(SAVED_S, now_s + 1e9)
+    assert not budget.allows(now_s + 1e9)
+    assert budget.allows(now_s + 1e9, owed_s=1.0)
 
 
 async def test_the_worker_asks_what_runs_to_make_way_for_something_more_urgent_only() -> None:
@@ -299,6 +309,11 @@ async def test_the_worker_asks_what_runs_to_make_way_for_something_more_urgent_o
     assert await worker.run(lambda: 8, priority=1) == 8
     assert asked == ["asked"]
     await worker.close()
+
+
+async def no_glimpse() -> float | None:
+    """Something else was always to be computed."""
+    return None
 
 
 class Profiled:
@@ -333,9 +348,10 @@ async def test_an_idle_model_is_timed_again_with_real_runs(tmp_path: Path) -> No
         profiles,
         made.book,
         cache=BlobCache(tmp_path, 1 << 40, lambda: ""),
-        worker=worker,
+        runs=TimedRuns(worker, RuntimeOptions),
         options=lambda: RuntimeOptions(slow_down=2.0),
         background_work=made.background_work,
+        glimpse=no_glimpse,
         spent=spent.append,
         clock=lambda: 30.0 * asyncio.get_running_loop().time(),
     )
@@ -351,8 +367,8 @@ async def test_an_idle_model_is_timed_again_with_real_runs(tmp_path: Path) -> No
     await worker.close()
     whole = said[0].whole
     assert whole is not None
-    assert (whole.sha256, whole.runs) == ("s", BURSTS * RUNS)
+    assert (whole.sha256, whole.runs) == ("s", RUNS)
     assert 0 < whole.whole_s < 1e3
-    assert len(spent) == 1 + BURSTS * (1 + RUNS)  # the session and every run
+    assert len(spent) == 1 + 1 + RUNS  # the session and every run
     assert sum(spent) > 0
     assert msgspec.json.decode(msgspec.json.encode(said[0]), type=LiveTimings) == said[0]

@@ -305,6 +305,7 @@ async def test_nothing_is_measured_beside_serving(monkeypatch: pytest.MonkeyPatc
         return made.busy.last_computed_s()
 
     monkeypatch.setattr(steadiness_watch, "Workload", Counted)
+    monkeypatch.setattr(steadiness_watch, "QUIET_S", 3600.0)
     made.watch._last_computed_s = look
     await made.worker.run(lambda: None, priority=1)
     with going_on(made.watch):

@@ -393,6 +393,40 @@ def test_a_restless_link_keeps_one_estimate_and_a_change_shows_all_the_same() ->
     assert changes <= 3  # of a thousand measurements; each of these was believed before
 
 
+@pytest.mark.parametrize("change", [0.9, 1.1])
+@pytest.mark.parametrize("busy", [True, False])
+def test_a_lasting_change_of_a_tenth_is_believed_within_a_minute(change: float, busy: bool) -> None:
+    for seed in range(8):
+        link = calibrated(RestlessLink(5e6, 0.02, 0.03, seed))
+        for _ in range(120):
+            idle(link, 1)
+            if busy:
+                link.send(300_000)
+        link.bandwidth = 5e6 * change
+        until = link.now + 60
+        while link.now < until:
+            idle(link, 1)
+            if busy:
+                link.send(300_000)
+        assert link.believed() == pytest.approx(5e6 * change, rel=0.05)
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_ten_minutes_of_noise_of_a_fifth_move_nothing(busy: bool) -> None:
+    for seed in range(4):
+        link = RestlessLink(5e6, 0.02, 0.03, seed)
+        calibrated(link)
+        idle(link, 180)
+        before = link.believed()
+        link.scatter = 0.2
+        until = link.now + 600
+        while link.now < until:
+            idle(link, 1)
+            if busy:
+                link.send(300_000)
+            assert link.believed() == pytest.approx(before, rel=0.05)
+
+
 @pytest.mark.parametrize(("bandwidth", "latency_s"), STUDY_LINKS)
 def test_the_first_estimate_is_the_links_not_the_windows(bandwidth: float, latency_s: float) -> None:
     assert calibrated(SlowStartLink(bandwidth, latency_s)).believed() == pytest.approx(bandwidth, rel=0.1)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
-from bench.end_to_end.changes import Noticed, Unrest
+from bench.end_to_end.changes import Noticed, Unrest, Watched
 from bench.end_to_end.document import Document
 from bench.end_to_end.plans.rows import Failed
 from bench.end_to_end.steady import Reading, wander
@@ -49,10 +51,32 @@ def test_a_change_is_missed_when_noticing_or_deciding_takes_too_long() -> None:
     assert not Noticed("x", None, None, "", aim_s=None).missed
 
 
+def test_news_of_a_node_that_got_faster_are_not_those_of_one_that_got_slower() -> None:
+    data = {"old_whole_s": 0.2, "new_whole_s": 0.4}
+    event = {
+        "kind": "profile-changed",
+        "node": "edge",
+        "text": "edge computes m in 400 ms instead of 200 ms",
+        "data": data,
+    }
+    assert Watched("profile-changed", "edge", 10.0, slower=True).is_it(event)
+    assert not Watched("profile-changed", "edge", 10.0, slower=False).is_it(event)
+    assert not Watched("profile-changed", "device", 10.0, slower=True).is_it(event)
+    assert not Watched("link-changed", "edge", 10.0).is_it(event)
+    told_in_words: dict[str, Any] = {
+        "kind": "link-changed",
+        "node": None,
+        "text": "link device -> edge went down",
+        "data": {},
+    }
+    assert Watched("link-changed", "device", None).is_it(told_in_words)
+
+
 def test_a_document_of_an_interrupted_run_has_what_there_was() -> None:
     document = Document(seed=3, ended="interrupted")
     document.findings.rows.append(ROW)
     document.findings.failed.append(Failed("m", "free", 1.0, 2.0, "no plan"))
+    document.findings.misjudged.append((0.5, ["cloud to device at 38.9 MB/s"]))
     document.noticed.append(Noticed("halved", 1.0, None, "said"))
     document.unrest = Unrest(1.0, 1, 0, {"profile-changed": 2})
     document.close()
@@ -62,7 +86,9 @@ def test_a_document_of_an_interrupted_run_has_what_there_was() -> None:
     assert told["summary"]["failed"] == 1
     assert told["wander"] is None
     assert document.missed
-    assert len(list(document.shown())) > 5
+    shown = list(document.shown())
+    assert len(shown) > 5
+    assert any("38.9 MB/s" in text for text in shown if isinstance(text, str))
 
 
 def test_nothing_found_is_a_document_too() -> None:

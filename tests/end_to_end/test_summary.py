@@ -47,10 +47,12 @@ def test_the_parts_of_an_error_sum_up_to_it(predicted_s: float, measured_s: floa
     assert entry.error == pytest.approx(predicted_s / measured_s - 1)
 
 
-def test_what_is_not_told_apart_is_in_the_rest() -> None:
-    row = replace(ROW, predicted_s=1.2, predicted=Split(0.7, 0.1, 0.4, 0.0), measured=Split(compute_s=0.6))
-    (entry,) = judged([row])
-    assert entry.parts_s == pytest.approx({"compute": 0.1, "other": 0.1})
+def test_what_is_not_told_apart_is_what_is_left() -> None:
+    on_one = replace(ROW, predicted_s=1.2, predicted=Split(1.2, 0.0, 0.0, 0.0), measured=Split(compute_s=0.9))
+    cut = replace(ROW, predicted_s=1.2, predicted=Split(0.7, 0.1, 0.4, 0.0), measured=Split(0.6, 0.05, 0.9, 0.01))
+    alone, travels = judged([on_one, cut])
+    assert alone.parts_s == pytest.approx({"compute": 0.3, "other": -0.1})
+    assert travels.parts_s == pytest.approx({"compute": 0.1, "coding": 0.05, "waiting": -0.01, "transfer": 0.06})
 
 
 def test_a_slow_moment_of_the_machine_is_taken_out_of_the_compute_share_alone() -> None:

@@ -2,7 +2,7 @@
 
 Owns: their order and options, and the trial that tells which of them work here. Its rule: a runtime lists providers that
 it cannot load and falls back to the processor without a word, so only what a session got is believed, and the
-difference is said once. Not here: sessions (`runtime.py`), what kernels take on them (`profiling/kernel_times.py`).
+difference is said once. Not here: sessions (`runtime.py`), what kernels take on them (`profiling/timing/kernel_times.py`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Timing of wire codecs on this node.
 
-Owns: timing every codec it can run on tensors of a few sizes, the fit of seconds per tensor and per byte, and the file
-that keeps them. Its rule: they are timed in the thread that will run them, after every request and no longer than one
-coding at a time. Not here: running codecs while serving (`compute/coding.py`).
+Owns: timing every codec it can run on tensors of a few sizes, at a few moments, the fit of seconds per tensor and per byte, and
+the file that keeps them. Its rule: they are timed in the thread that will run them, after every request and no longer than one
+coding at a time; every moment times all of them, so that a spell of the machine catches none more than others. Not here: running
+codecs while serving (`compute/coding.py`).
 
 The tensors are seeded noise: what takes a codec's time is its passes over memory and the entropy of what it compresses,
 and activations are close to noise in both.
@@ -13,9 +14,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,23 +35,67 @@ from edgesplit_agent.compute.runtime import RuntimeOptions
 from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
 from edgesplit_agent.profiling.machine_lock import machine_lock
 from edgesplit_agent.profiling.profile_store import replace_file
+from edgesplit_agent.profiling.timing.robust_statistics import location, standard_error
 
-__all__ = ["CodecTimer", "CodecTiming", "fit_line"]
+__all__ = ["CodecTimer", "CodecTiming", "Rested", "RestedMoments", "codec_times", "fit_line", "rested_times"]
 
 T = TypeVar("T")
 
 CHANNELS = 64
 SIDES = (16, 48, 96)
 """Tensors of 64 KiB, 576 KiB and 2.25 MiB in float32, shape (1, CHANNELS, side, side)."""
-SERIES_S = 0.008
+MOMENTS = 3
+"""At each everything is timed once; two seconds in all."""
+SERIES_S = 0.004
 """Codings in a row take at least so long: under a processor quota each runs at once or waits for the next period, and
 only their mean says what coding takes from a node that computes. [s]"""
-LEAST_ROUNDS, MOST_ROUNDS = 2, 20
-REST_S, RESTED_ROUNDS = 0.2, 1
+MOST_ROUNDS = 20
+REST_S = 0.2
 """A request's tensors are coded after a pause, into memory that was not touched lately. On a virtual machine whose host
-takes such pages away that is several times slower than in a loop."""
+takes such pages away that is several times slower than in a loop. [s]"""
+LEAST_S = 1e-9
+"""A clock that did not advance has seen that much. [s]"""
+LEAST_SHARE = 0.5
+"""Of a time in a row, whatever a codec of its kind seemed to gain by pauses. [1]"""
 FORMAT = 3
-"""Of the file; another way of timing is another format."""
+"""Of the file; another way of timing is another format where what an earlier one found is wrong, not only less sure: a fleet that
+is updated would time everything again."""
+
+
+@dataclass(frozen=True)
+class Rested:
+    """What pauses do to one codec.
+
+    Attributes:
+        s_per_byte: What it takes longer then, by byte of the tensor; below 0 where it takes less. [s/B]
+        error: Standard error of how many times longer. [1]
+    """
+
+    s_per_byte: float
+    error: float
+
+
+@dataclass
+class _Moments:
+    """What one codec took on tensors of some sizes, one figure a moment.
+
+    Attributes:
+        encoding: By bytes of the tensor. [s]
+        decoding: The same of restoring. [s]
+    """
+
+    encoding: dict[int, list[float]] = field(default_factory=lambda: defaultdict[int, list[float]](list))
+    decoding: dict[int, list[float]] = field(default_factory=lambda: defaultdict[int, list[float]](list))
+
+
+@dataclass
+class RestedMoments:
+    """A codec's times after a pause over those right behind, and these, one a moment. [1, s]"""
+
+    encoding: list[float] = field(default_factory=list[float])
+    encoding_s: list[float] = field(default_factory=list[float])
+    decoding: list[float] = field(default_factory=list[float])
+    decoding_s: list[float] = field(default_factory=list[float])
 
 
 class CodecTiming(msgspec.Struct, frozen=True):
@@ -94,17 +142,26 @@ class CodecTimer:
         names = [name for name in available_codecs() if name != "raw"]
         integers = [np.clip(array * 32 + 128, 0, 255).astype(np.uint8) for array in activations]
         options = self._options()
+        of_float = {name: _Moments() for name in names}
+        of_integers = {name: _Moments() for name in names if CODECS[name].applies_to("uint8")}
+        rested = {name: RestedMoments() for name in _one_of_each_kind(names).values()}
         # A clock of the thread's own does not count what others do meanwhile.
         async with machine_lock(enabled=options.alone and options.clock is not time.thread_time):
-            of_float = {name: await self._time(name, activations) for name in names}
-            apply = [name for name in names if CODECS[name].applies_to("uint8")]
-            of_integers = {name: await self._time(name, integers) for name in apply}
-        able = _one_of_each_kind(names)
-        rested = await asyncio.gather(*(self._rested(name, activations[1].copy()) for name in able.values()))
-        extra = dict(zip(able, rested, strict=True))
+            for _ in range(MOMENTS):
+                for moments, tensors in ((of_float, activations), (of_integers, integers)):
+                    for name, known in moments.items():
+                        await self._time(name, tensors, known)
+                await asyncio.gather(*(self._rest(name, activations[1], known) for name, known in rested.items()))
+        beyond = {_kind(name): rested_times(activations[1].nbytes, known) for name, known in rested.items()}
         timing = CodecTiming(
-            {name: _beyond(times, extra.get(_kind(name))) for name, times in of_float.items()},
-            {name: _beyond(times, extra.get(_kind(name))) for name, times in of_integers.items()},
+            {
+                name: codec_times(known.encoding, known.decoding, beyond[_kind(name)])
+                for name, known in of_float.items()
+            },
+            {
+                name: codec_times(known.encoding, known.decoding, beyond[_kind(name)])
+                for name, known in of_integers.items()
+            },
         )
         try:
             replace_file(path, msgspec.json.encode(timing))
@@ -112,43 +169,35 @@ class CodecTimer:
             structlog.get_logger(part="profiling").warning("codec-times-not-written", path=str(path), error=str(error))
         return timing
 
-    async def _time(self, codec: str, tensors: Sequence[Array]) -> CodecTimes:
-        encoding: list[tuple[int, float]] = []
-        decoding: list[tuple[int, float]] = []
+    async def _time(self, codec: str, tensors: Sequence[Array], known: _Moments) -> None:
         for tensor in tensors:
             encode_s, decode_s = await self._in_a_row(codec, tensor)
-            encoding.append((tensor.nbytes, encode_s))
-            decoding.append((tensor.nbytes, decode_s))
-        encode_s, encode_s_per_byte = fit_line(encoding)
-        decode_s, decode_s_per_byte = fit_line(decoding)
-        return CodecTimes(
-            encode_s=encode_s,
-            encode_s_per_byte=encode_s_per_byte,
-            decode_s=decode_s,
-            decode_s_per_byte=decode_s_per_byte,
-        )
+            known.encoding[tensor.nbytes].append(encode_s)
+            known.decoding[tensor.nbytes].append(decode_s)
 
     async def _in_a_row(self, codec: str, tensor: Array) -> tuple[float, float]:
-        """Mean times of coding and of restoring, the slowest left out. [s, s]"""
+        """Mean times of coding and of restoring, behind a first round. [s, s]"""
+        await self._round(codec, tensor)
         rounds: list[tuple[float, float]] = []
-        while len(rounds) < LEAST_ROUNDS or (len(rounds) < MOST_ROUNDS and sum(map(sum, rounds)) < SERIES_S):
+        while not rounds or (len(rounds) < MOST_ROUNDS and sum(map(sum, rounds)) < SERIES_S):
             rounds.append(await self._round(codec, tensor))
-        encode_s, decode_s = (sorted(series)[:-1] for series in zip(*rounds, strict=True))
-        return statistics.mean(encode_s), statistics.mean(decode_s)
+        encode_s, decode_s = (statistics.fmean(series) for series in zip(*rounds, strict=True))
+        return encode_s, decode_s
 
-    async def _rested(self, codec: str, tensor: Array) -> tuple[float, float]:
-        """What coding and restoring take longer after a pause, by byte of the tensor. [s/B, s/B]"""
-        encode_s, decode_s = await self._in_a_row(codec, tensor)
+    async def _rest(self, codec: str, tensor: Array, known: RestedMoments) -> None:
+        """Code and restore, each after a pause and in a row right behind it."""
         packed = pack_tensor("t", tensor, codec)
-        rested: list[tuple[float, float]] = []
-        for _ in range(RESTED_ROUNDS):
+        works: tuple[Callable[[], object], ...] = (
+            lambda: pack_tensor("t", tensor, codec),
+            lambda: unpack_tensors([packed.head], [packed.payload]),
+        )
+        series = (known.encoding, known.encoding_s), (known.decoding, known.decoding_s)
+        for work, (ratios, seconds) in zip(works, series, strict=True):
             await asyncio.sleep(REST_S)
-            encoding_s, _ = await self._timed(lambda: pack_tensor("t", tensor, codec))
-            await asyncio.sleep(REST_S)
-            decoding_s, _ = await self._timed(lambda: unpack_tensors([packed.head], [packed.payload]))
-            rested.append((encoding_s, decoding_s))
-        encoding, decoding = (statistics.mean(series) for series in zip(*rested, strict=True))
-        return max(encoding - encode_s, 0.0) / tensor.nbytes, max(decoding - decode_s, 0.0) / tensor.nbytes
+            rested_s, _ = await self._timed(work)
+            row = [(await self._timed(work))[0] for _ in range(2)]
+            ratios.append(rested_s / row[1])
+            seconds.append(row[1])
 
     async def _round(self, codec: str, tensor: Array) -> tuple[float, float]:
         """Code once and back, each a turn of its own in the worker. [s, s]"""
@@ -162,7 +211,7 @@ class CodecTimer:
         def run() -> tuple[float, T]:
             started = clock()
             done = work()
-            return clock() - started, done
+            return max(clock() - started, LEAST_S), done
 
         return await self._worker.run(run, priority=PROFILING_PRIORITY)
 
@@ -180,14 +229,41 @@ def _one_of_each_kind(names: Sequence[str]) -> dict[tuple[bool, bool], str]:
     return found
 
 
-def _beyond(times: CodecTimes, extra: tuple[float, float] | None) -> CodecTimes:
-    """Times with what they are longer after a pause."""
-    if extra is None:
-        return times
-    return msgspec.structs.replace(
-        times,
-        encode_s_per_byte=times.encode_s_per_byte + extra[0],
-        decode_s_per_byte=times.decode_s_per_byte + extra[1],
+def rested_times(nbytes: int, known: RestedMoments) -> tuple[Rested, Rested]:
+    """What pauses do to coding and to restoring a tensor of so many bytes."""
+    series = (known.encoding, known.encoding_s), (known.decoding, known.decoding_s)
+    encoding, decoding = (
+        Rested((location(ratios) - 1) * location(seconds) / nbytes, standard_error(ratios))
+        for ratios, seconds in series
+    )
+    return encoding, decoding
+
+
+def codec_times(
+    encoding: Mapping[int, Sequence[float]], decoding: Mapping[int, Sequence[float]], rested: tuple[Rested, Rested]
+) -> CodecTimes:
+    """Times that explain what was measured at some moments best, as they are after a pause.
+
+    Args:
+        encoding: By bytes of the tensor, what coding took in a row, one figure a moment. [s]
+        decoding: The same of restoring. [s]
+        rested: What pauses do to each.
+    """
+    errors: list[float] = []
+    fitted: list[tuple[float, float]] = []
+    for series, beyond in zip((encoding, decoding), rested, strict=True):
+        fixed_s, s_per_byte = fit_line([(nbytes, location(seconds)) for nbytes, seconds in series.items()])
+        fitted.append((fixed_s, max(s_per_byte + beyond.s_per_byte, LEAST_SHARE * s_per_byte)))
+        # A spell of the machine catches all sizes of a moment: their errors are not independent.
+        in_row = statistics.fmean(standard_error(seconds) ** 2 for seconds in series.values())
+        errors.append(in_row + beyond.error**2)
+    (encode_s, encode_s_per_byte), (decode_s, decode_s_per_byte) = fitted
+    return CodecTimes(
+        encode_s=encode_s,
+        encode_s_per_byte=encode_s_per_byte,
+        decode_s=decode_s,
+        decode_s_per_byte=decode_s_per_byte,
+        spread=math.sqrt(statistics.fmean(errors)),
     )
 
 

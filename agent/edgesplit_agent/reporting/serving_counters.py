@@ -47,19 +47,22 @@ class ServingCounters:
             self._usage.failed(model, epoch)
         self._metrics.failed(model, code)
 
-    def computed(self, key: ExecutionKey, seconds: float) -> None:
-        """A component ran. [s]"""
-        self._usage.computed(key.model, key.epoch, seconds)
+    def computed(self, key: ExecutionKey, seconds: float, waiting_s: float = 0.0, handling_s: float = 0.0) -> None:
+        """A component ran.
+
+        Args:
+            key: Of the request.
+            seconds: It took. [s]
+            waiting_s: It waited for the node's turn before. [s]
+            handling_s: Its request took here besides, since this was told before. [s]
+        """
+        self._usage.computed(key.model, key.epoch, seconds, waiting_s, handling_s)
         self._metrics.computed(key.model, seconds)
 
-    def coded(self, key: ExecutionKey, seconds: float) -> None:
-        """A tensor was coded or restored. [s]"""
-        self._usage.coded(key.model, key.epoch, seconds)
+    def coded(self, key: ExecutionKey, seconds: float, waiting_s: float = 0.0, handling_s: float = 0.0) -> None:
+        """A tensor was coded or restored; as `computed`. [s]"""
+        self._usage.coded(key.model, key.epoch, seconds, waiting_s, handling_s)
         self._metrics.coded(key.model, seconds)
-
-    def delayed(self, key: ExecutionKey, waiting_s: float, handling_s: float) -> None:
-        """What a request took besides: until the node's turn came, and in the event loop and between threads. [s]"""
-        self._usage.delayed(key.model, key.epoch, waiting_s, handling_s)
 
     def checked(self, model: str, mean: float | None) -> None:
         """Answered requests were checked against the float model."""

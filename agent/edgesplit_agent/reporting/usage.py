@@ -81,24 +81,20 @@ class UsageBook:
         """Drop an epoch's counters once they were said a last time; it was released."""
         self._released.add((model, epoch))
 
-    def computed(self, model: str, epoch: int, seconds: float) -> None:
-        """Count seconds of a component. [s]"""
+    def computed(self, model: str, epoch: int, seconds: float, waiting_s: float = 0.0, handling_s: float = 0.0) -> None:
+        """Count seconds of a component; what it waited for and what was handled besides are no computing. [s]"""
         counters = self._at(model, epoch)
         counters.compute_s += seconds
         counters.unmetered_s += seconds
+        counters.waiting_s += max(waiting_s, 0.0)
+        counters.handling_s += max(handling_s, 0.0)
         if not self._power.integrates:
             self._meter(counters)
 
-    def coded(self, model: str, epoch: int, seconds: float) -> None:
+    def coded(self, model: str, epoch: int, seconds: float, waiting_s: float = 0.0, handling_s: float = 0.0) -> None:
         """Count seconds of coding or restoring a tensor, which is computing too. [s]"""
-        self.computed(model, epoch, seconds)
+        self.computed(model, epoch, seconds, waiting_s, handling_s)
         self._at(model, epoch).coding_s += seconds
-
-    def delayed(self, model: str, epoch: int, waiting_s: float, handling_s: float) -> None:
-        """Count seconds of a request in which nothing of it was computed here: it waited, or was handled. [s]"""
-        counters = self._at(model, epoch)
-        counters.waiting_s += max(waiting_s, 0.0)
-        counters.handling_s += max(handling_s, 0.0)
 
     def sent(self, model: str, epoch: int, seconds: float) -> None:
         """Count seconds of sending. [s]"""
@@ -130,8 +126,12 @@ class UsageBook:
         return messages
 
     def _at(self, model: str, epoch: int) -> _Counters:
-        self._changed.add((model, epoch))
-        return self._counters.setdefault((model, epoch), _Counters())
+        key = model, epoch
+        self._changed.add(key)
+        counters = self._counters.get(key)
+        if counters is None:
+            counters = self._counters[key] = _Counters()
+        return counters
 
     def _meter(self, counters: _Counters) -> None:
         power = self._power

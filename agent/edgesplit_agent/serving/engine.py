@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
@@ -109,6 +109,8 @@ class Engine:
         """What the event that is handled now is good for; None where it begins or sends nothing."""
         self._computed_s = 0.0
         """What components took within the handling of that event. [s]"""
+        self._handled_s: defaultdict[tuple[str, int], float] = defaultdict(float)
+        """What handling events of a model's epoch took and is still to be written down. [s]"""
         self._clients: dict[str, Callable[[Answer], None]] = {}
         self._idle = asyncio.Event()
         self._epochs = PreparedEpochs(preparer, counters=counters, timings=timings, clock=clock)
@@ -139,8 +141,7 @@ class Engine:
                 for action in self.machine.handle(self._events.popleft(), began_s):
                     self._do(action)
                 if self._serves is not None:
-                    handling_s = self._clock() - began_s - self._computed_s
-                    self._books.append(partial(self._counters.delayed, self._serves, 0.0, handling_s))
+                    self._handled_s[self._serves[:2]] += self._clock() - began_s - self._computed_s
                 while self._books and not self._events:
                     self._books.popleft()()
         finally:
@@ -237,6 +238,7 @@ class Engine:
                 self._epochs.begin(model, generation, spec, self.feed)
             case ReleaseEpoch(model, epoch, generation):
                 self._epochs.release(model, epoch, generation)
+                self._handled_s.pop((model, epoch), None)
             case RunComponent():
                 self._run(action, self._epochs.component(action.key.model, action.generation, action.component))
             case SendTensors():
@@ -321,8 +323,8 @@ class Engine:
             self._send(key, peer, [coded.tensor], left_s)
 
     def _note_coding(self, key: ExecutionKey, turn: CodingTurn, asked_s: float) -> None:
-        self._counters.coded(key, turn.seconds)
-        self._counters.delayed(key, turn.waited_s, self._clock() - asked_s - turn.seconds - turn.waited_s)
+        handling_s = self._clock() - asked_s - turn.seconds - turn.waited_s
+        self._counters.coded(key, turn.seconds, turn.waited_s, handling_s)
         self._timings.coded(key.model, key.epoch, turn)
 
     def _run(self, action: RunComponent, component: LoadedComponent) -> None:
@@ -345,17 +347,19 @@ class Engine:
                 # Between threads; what ran within the handling of an event is told apart from that.
                 handed_over_s = 0.0 if self._handling else self._clock() - asked_s - waited_s - computed.compute_s
                 self._computed_s += computed.compute_s
-                self._books.append(partial(self._counters.delayed, key, waited_s, handed_over_s))
-                self._ran(action, computed, started_s)
+                self._ran(action, computed, started_s, waited_s, handed_over_s)
 
         self._serves = key
         self._worker.submit(Job(run, done, action.order, brief=component.brief), share=key.model)
 
-    def _ran(self, action: RunComponent, computed: Computed, started_s: float) -> None:
+    def _ran(
+        self, action: RunComponent, computed: Computed, started_s: float, waited_s: float, handed_over_s: float
+    ) -> None:
         key = action.key
 
         def note() -> None:
-            self._counters.computed(key, computed.compute_s)
+            handling_s = handed_over_s + self._handled_s.pop(key[:2], 0.0)
+            self._counters.computed(key, computed.compute_s, waited_s, handling_s)
             self._timings.ran(key.model, key.epoch, action.component, computed.as_profiled_s, started_s)
             if (found := self._epochs.find(key.model, action.generation)) is not None:
                 spec, _ = found

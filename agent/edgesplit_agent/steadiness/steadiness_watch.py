@@ -58,6 +58,14 @@ class _Moment:
     thread: int
 
 
+@dataclass(frozen=True)
+class _Visit:
+    """Runs of the workload in a row, and the native identifier of the thread. [s]"""
+
+    runs: list[float]
+    thread: int
+
+
 class SteadinessWatch:
     """Measures for ever; used on the event loop.
 
@@ -114,6 +122,13 @@ class SteadinessWatch:
             if self._undisturbed() and (block := await self._block()) is not None:
                 self._take(*block)
             pause_s = max(BLOCK_EVERY_S, (self._spent_s - before_s) / SHARE_LIMIT)
+
+    async def glimpse(self) -> float | None:
+        """What one run of the workload takes just now, for whoever waits until the machine is faster; None where it was given up. [s]"""
+        if self._workload is None and not await self._prepared():
+            return None
+        visit = await self._visit(1)
+        return visit.runs[0] if visit is not None else None
 
     def _take(self, block: Block, reading: Reading) -> None:
         """A block was measured."""
@@ -174,6 +189,14 @@ class SteadinessWatch:
         self._spent(seconds)
 
     async def _moment(self) -> _Moment | None:
+        """Runs after a pause and in a row; None where they were given up."""
+        visit = await self._visit(1 + 2 * HALF)
+        if visit is None:
+            return None
+        halves = statistics.fmean(visit.runs[1 : 1 + HALF]), statistics.fmean(visit.runs[1 + HALF :])
+        return _Moment(visit.runs[0], halves, visit.thread)
+
+    async def _visit(self, count: int) -> _Visit | None:
         """One visit to the compute thread; None where it was given up."""
         asked = False
         spent_s = 0.0
@@ -182,11 +205,11 @@ class SteadinessWatch:
             nonlocal asked
             asked = True
 
-        def work() -> _Moment | None:
+        def work() -> _Visit | None:
             nonlocal spent_s
             began_s = time.thread_time()
             try:
-                return self._measure(lambda: asked)
+                return self._run(count, lambda: asked)
             finally:
                 spent_s = time.thread_time() - began_s
 
@@ -195,15 +218,14 @@ class SteadinessWatch:
         self._spend(spent_s)
         return found
 
-    def _measure(self, unwanted: Callable[[], bool]) -> _Moment | None:
+    def _run(self, count: int, unwanted: Callable[[], bool]) -> _Visit | None:
         """In the compute thread."""
         assert self._workload is not None  # noqa: S101 - made before the first visit
         timer = self._timer()
         runs: list[float] = []
-        for _ in range(1 + 2 * HALF):
+        for _ in range(count):
             seconds = self._workload.run(timer, unwanted)
             if seconds is None:
                 return None
             runs.append(max(seconds, 1e-9))
-        halves = statistics.fmean(runs[1 : 1 + HALF]), statistics.fmean(runs[1 + HALF :])
-        return _Moment(runs[0], halves, threading.get_native_id())
+        return _Visit(runs, threading.get_native_id())

@@ -1,7 +1,7 @@
-"""What was found of one plan, and where its error came from: compute, coding, transfer, the rest.
+"""What was found of one plan, and where its error came from: compute, coding, waiting, transfer.
 
 Owns: a row and its error's parts, judged beside the control. Its rule: pure; the parts of an error sum up to it, and what no
-figure tells apart is in the rest, never spread over the others. Not here: measuring (`visits.py`), means (`summary.py`).
+figure tells apart is in what is left, never spread over the others. Not here: measuring (`visits.py`), means (`summary.py`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Split:
     Attributes:
         compute_s: Of components.
         coding_s: Of encoding and decoding.
-        transfer_s: Of tensors on their way.
+        transfer_s: Of tensors on their way; as measured, of sending until the acknowledgement came.
         waiting_s: For a node's turn.
     """
 
@@ -159,15 +159,19 @@ def _covered(interval_s: tuple[float, float] | None, measured_s: float) -> bool 
 
 
 def _parts(row: Row) -> dict[str, float]:
-    """Predicted less measured, where both are told; the rest of the error is `other`."""
+    """Predicted less measured, where both are told; what is left is the transfer's, or `other` where nothing travels.
+
+    An acknowledgement comes later than the tensor that it is for, so seconds of sending are no measure of the transfer: it is
+    what else a request took, what client and hand-overs add (as much as `other` has) included.
+    """
     both = {
         "compute": (row.predicted.compute_s, row.measured.compute_s),
         "coding": (row.predicted.coding_s, row.measured.coding_s),
-        "transfer": (row.predicted.transfer_s, row.measured.transfer_s),
         "waiting": (row.predicted.waiting_s, row.measured.waiting_s),
     }
     told = {part: ours - theirs for part, (ours, theirs) in both.items() if ours is not None and theirs is not None}
-    return {**told, "other": row.predicted_s - row.measured_s - sum(told.values())}
+    left = "transfer" if row.predicted.transfer_s else "other"
+    return {**told, left: row.predicted_s - row.measured_s - sum(told.values())}
 
 
 def predicted_split(plan: Mapping[str, Any]) -> Split:

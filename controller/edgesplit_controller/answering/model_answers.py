@@ -29,6 +29,7 @@ from edgesplit_controller.answering.state_changes import StateChanges
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.deciding.noise_guard import NoiseGuard
 from edgesplit_controller.event_log import EventLog
+from edgesplit_controller.fleet.handling import HandlingBook
 from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.profiling_progress import Profiling, profiling_rows
 from edgesplit_controller.fleet.registry import Registry
@@ -50,6 +51,7 @@ class ModelAnswers:
         deployer: The deployments.
         events: Where it is told.
         speeds: Forget a removed model.
+        handling: Likewise.
         guard: Knows how noise models are tightened.
         profiling: Waits for nodes.
         changes: What every change begins and ends with.
@@ -64,6 +66,7 @@ class ModelAnswers:
         events: EventLog,
         *,
         speeds: Speeds,
+        handling: HandlingBook,
         guard: NoiseGuard,
         profiling: Profiling,
         changes: StateChanges,
@@ -74,6 +77,7 @@ class ModelAnswers:
         self._deployer = deployer
         self._events = events
         self._speeds = speeds
+        self._handling = handling
         self._guard = guard
         self._profiling = profiling
         self._changes = changes
@@ -137,6 +141,7 @@ class ModelAnswers:
         if self._catalog.remove(name):
             self._rollouts.note(removed=tuple(other for other in self._rollouts.state.removed if other != name))
         self._speeds.forget_model(name)
+        self._handling.forget_model(name)
         self._events.add("model-removed", f"model {name} was removed", model=name)
         self._changes.collect()
         return document

@@ -148,7 +148,9 @@ class Studies:
         before, after = active.assignment, solution.assignment
         moved = [entry for entry in problem.operators if before.node_of.get(entry.name) != after.node_of[entry.name]]
         # What is supposed of a link is certain.
-        evidence = self._certainty.evidence(asked.name).without_links((link.from_, link.to) for link in asked.links)
+        evidence = self._certainty.evidence(asked.name, problem.source).without_links(
+            (link.from_, link.to) for link in asked.links
+        )
         interval_of = partial(interval_under, evidence, self._catalog.get(asked.name), problem)
         return WhatIfDocument(
             model=asked.name,
@@ -191,7 +193,10 @@ class Studies:
             progress("tracing the frontier", 0.0)
             found = await asyncio.to_thread(_trace, problem, asked, on_point)
             interval_of = partial(
-                interval_under, self._certainty.evidence(asked.name), self._catalog.get(asked.name), problem
+                interval_under,
+                self._certainty.evidence(asked.name, problem.source),
+                self._catalog.get(asked.name),
+                problem,
             )
             rows = await asyncio.to_thread(_frontier_rows, problem, active.assignment, found, interval_of)
         return _frontier_document(asked.name, problem, active, rows, time.monotonic() - started_s)

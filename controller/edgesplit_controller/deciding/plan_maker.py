@@ -24,6 +24,9 @@ from edgesplit_controller.configuration import PlanningSection
 from edgesplit_controller.deciding.battery_solving import fitted, lenient, solve_within
 from edgesplit_controller.deciding.changes.fleet_snapshot import FleetSnapshot, snapshot_of
 from edgesplit_controller.deciding.changes.switch_decision import Decision, decide
+from edgesplit_controller.deciding.changes.trigger import Learned
+from edgesplit_controller.fleet.estimation.handling_estimate import expected_handling
+from edgesplit_controller.fleet.handling import shape_of
 from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.model_record import ModelRecord
@@ -33,7 +36,7 @@ from edgesplit_controller.rollout.draft import Draft
 from edgesplit_controller.stating.assignment_fit import fits
 from edgesplit_controller.stating.prediction_intervals import Certainty, interval_under, sampled_under
 from edgesplit_controller.stating.prediction_spreads import Evidence
-from edgesplit_controller.stating.predictions import as_coded, as_timed, placed
+from edgesplit_controller.stating.predictions import as_coded, as_timed, handled, placed
 from edgesplit_controller.stating.problem_statement import Candidate, build_problem
 from edgesplit_controller.storage.deployment_state import DeploymentState, PlanRecord
 
@@ -172,9 +175,9 @@ class PlanMaker:
             return None
         return (await asyncio.to_thread(evaluate, problem, plan.assignment)).noise
 
-    def timed_s(self, model: str) -> dict[tuple[str, str], float]:
-        """What components that were timed take now, by node and key. [s]"""
-        return self._speeds.timed_s(model)
+    def learned(self, model: str) -> Learned:
+        """What predictions rest on beside a problem; equal as long as they would be the same."""
+        return self._speeds.timed_s(model), self._speeds.coded(model), self._certainty.handling_told_s(model)
 
     async def refresh(self, record: ModelRecord, serving: PlanRecord, problem: Problem) -> PlanRecord:
         """The serving plan with its predictions under the present figures, if these changed them notably.
@@ -214,8 +217,8 @@ class PlanMaker:
     def _now(self, record: ModelRecord, problem: Problem) -> _Times:
         found = {node.name: self._speeds.profile(node.name, record.name, record.sha256) for node in problem.nodes}
         profiles = {name: profile for name, profile in found.items() if profile is not None}
-        evidence = self._certainty.evidence(record.name)
-        return _Times(profiles, self.timed_s(record.name), self._speeds.coded(record.name), evidence)
+        evidence = self._certainty.evidence(record.name, problem.source)
+        return _Times(profiles, self._speeds.timed_s(record.name), self._speeds.coded(record.name), evidence)
 
     def _check_source(self, record: ModelRecord, source: str) -> None:
         if not self._registry.knows(source):
@@ -280,7 +283,10 @@ def _predicted(
     restated = as_coded(restated, assignment, now.coded)
     evaluation = evaluate(restated, assignment)
     timed = as_timed(restated, record.graph, assignment, evaluation.components, now.timed_s)
-    return (restated, evaluation) if timed is restated else (timed, evaluate(timed, assignment))
+    if timed is not restated:
+        evaluation = evaluate(timed, assignment)
+    shape = shape_of(timed, assignment, evaluation.timeline_s)
+    return handled(timed, evaluation, expected_handling(now.evidence.handling, shape)[0])
 
 
 def _held_to(

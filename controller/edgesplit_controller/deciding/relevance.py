@@ -69,7 +69,7 @@ class Relevance:
         tightening = self._rollouts.state.tightenings.get(model)
         if tightening is not None and watch.breach != (active.epoch.number, tightening):
             return True
-        if watch.refreshed is not None and watch.refreshed[1] != self._maker.timed_s(model):
+        if watch.refreshed is not None and watch.refreshed[1] != self._maker.learned(model):
             return True
         impact, decided = self._impact(watch, active), watch.figures or figures_of(active.problem)
         if (

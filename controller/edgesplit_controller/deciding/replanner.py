@@ -189,7 +189,7 @@ class Replanner:
             return
         watch.refreshed_s = self._clock()
         serving = self._rollouts.state.deployments[model].active
-        basis = problem, self._maker.timed_s(model)
+        basis = problem, self._maker.learned(model)
         if serving is None or basis == watch.refreshed:
             return
         watch.refreshed = basis

@@ -19,7 +19,7 @@ import msgspec
 from edgesplit.control.profile_messages import CodingTiming, ComponentTiming, ExecutionProfile, LiveTimings
 from edgesplit.formatting import time_span
 from edgesplit.operations.fleet_operations import SpeedRow
-from edgesplit.significance import CORRECTION_CHANGE, ratio_differs
+from edgesplit.significance import CERTAINTY_CHANGE, CORRECTION_CHANGE, ratio_differs
 from edgesplit_controller.fleet.estimation.coding_runs import coding_factors, coding_runs
 from edgesplit_controller.fleet.estimation.observations import (
     PartsRan,
@@ -34,7 +34,7 @@ from edgesplit_controller.fleet.estimation.speed_belief import (
     Factors,
     NodeSpeed,
     begun,
-    expected,
+    expected_parts,
     factors,
     tensor_factors,
 )
@@ -67,6 +67,7 @@ class _Watched:
         timed: Place of the last timing of the whole, in the same order.
         heard_s: When the later of them was. [s]
         saved: Components that are remembered on disk.
+        shown: Components to what they should take when predictions last differed notably.
     """
 
     profile: ExecutionProfile
@@ -79,6 +80,7 @@ class _Watched:
     timed: float = float("-inf")
     heard_s: float | None = None
     saved: frozenset[str] = frozenset()
+    shown: dict[str, Expectation] = field(default_factory=dict[str, Expectation])
 
 
 class Speeds:
@@ -139,8 +141,10 @@ class Speeds:
             return (), False
         self._update(node, model, watched, timings)
         now = factors(watched.speed)
-        notable = _differ(watched.applied, now, CORRECTION_CHANGE)
+        parts = expected_parts(watched.speed)
+        notable = _differ(watched.applied, now, CORRECTION_CHANGE) or _parts_differ(watched.shown, parts)
         if notable:
+            watched.shown = parts
             watched.applied, watched.corrected = now, _corrected(watched.profile, watched.speed)
         changes = tuple(self._news(node, model, watched))
         if changes or frozenset(watched.speed.known) != watched.saved:
@@ -188,10 +192,10 @@ class Speeds:
     def timed(self, model: str) -> dict[tuple[str, str], Expectation]:
         """What components that were timed take now, by node and key."""
         return {
-            (node, key): expected(watched.speed, key, part.float_s, part.int8_s)
+            (node, key): part
             for (node, of_model), watched in self._watched.items()
             if of_model == model
-            for key, part in watched.speed.known.items()
+            for key, part in expected_parts(watched.speed).items()
         }
 
     def believed(self, model: str) -> dict[str, NodeSpeed]:
@@ -378,6 +382,16 @@ def _digest(profile: ExecutionProfile) -> str:
 def _same(first: ExecutionProfile, second: ExecutionProfile) -> bool:
     """A node says the same profile again whenever it reconnects."""
     return first is second or first == second
+
+
+def _parts_differ(before: Mapping[str, Expectation], now: Mapping[str, Expectation]) -> bool:
+    """Whether a component was timed for the first time, or takes notably longer, or is known notably better."""
+    return before.keys() != now.keys() or any(
+        ratio_differs(before[key].seconds, part.seconds, CORRECTION_CHANGE)
+        or ratio_differs(before[key].deviation, part.deviation, CERTAINTY_CHANGE)
+        for key, part in now.items()
+        if min(before[key].seconds, part.seconds, before[key].deviation, part.deviation) > 0
+    )
 
 
 def _differ(before: Factors, now: Factors, change: float) -> bool:

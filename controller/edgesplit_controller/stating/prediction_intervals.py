@@ -10,6 +10,7 @@ from __future__ import annotations
 from edgesplit.planning.plan import Assignment, Evaluation
 from edgesplit.planning.problem import Problem
 from edgesplit.planning.spreads import PredictionInterval
+from edgesplit_controller.fleet.handling import HandlingBook
 from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.model_record import ModelRecord
@@ -25,22 +26,28 @@ class Certainty:
     Args:
         registry: Says how sure links are.
         speeds: Knows how sure nodes' speeds are.
+        handling: Knows what handling requests takes.
     """
 
-    def __init__(self, registry: Registry, speeds: Speeds) -> None:
+    def __init__(self, registry: Registry, speeds: Speeds, handling: HandlingBook) -> None:
         self._registry = registry
+        self._handling = handling
         self._speeds = speeds
 
-    def evidence(self, model: str) -> Evidence:
+    def evidence(self, model: str, source: str) -> Evidence:
         """What is known now."""
         links = {(start, link.to): link for start, link in self._registry.links()}
-        return Evidence(self._speeds.believed(model), links)
+        return Evidence(self._speeds.believed(model), self._handling.believed(model, source), links)
+
+    def handling_told_s(self, model: str) -> tuple[float, ...]:
+        """What changes whenever handling requests turned out notably otherwise. [s]"""
+        return self._handling.told_s(model)
 
     def interval(
         self, record: ModelRecord, problem: Problem, assignment: Assignment, evaluation: Evaluation
     ) -> PredictionInterval | None:
         """Of a plan now; None for what cannot run. As `interval_under`."""
-        return interval_under(self.evidence(record.name), record, problem, assignment, evaluation)
+        return interval_under(self.evidence(record.name, problem.source), record, problem, assignment, evaluation)
 
 
 def interval_under(
@@ -55,9 +62,9 @@ def interval_under(
         assignment: A complete one.
         evaluation: `evaluate` of both.
     """
-    if not _of_this_model(record, assignment):
+    if not _of_this_model(record, assignment, evaluation):
         return None
-    spreads = spreads_of(problem, record.graph, assignment, evaluation.components, evidence)
+    spreads = spreads_of(problem, record.graph, assignment, evaluation, evidence)
     return prediction_interval(problem, assignment, evaluation, spreads)
 
 
@@ -65,11 +72,15 @@ def sampled_under(
     evidence: Evidence, record: ModelRecord, problem: Problem, assignment: Assignment, evaluation: Evaluation
 ) -> SampledPlan | None:
     """Samples of a plan, to be compared with another's. As `interval_under`."""
-    if not _of_this_model(record, assignment):
+    if not _of_this_model(record, assignment, evaluation):
         return None
-    spreads = spreads_of(problem, record.graph, assignment, evaluation.components, evidence)
+    spreads = spreads_of(problem, record.graph, assignment, evaluation, evidence)
     return sampled(problem, assignment, evaluation, spreads)
 
 
-def _of_this_model(record: ModelRecord, assignment: Assignment) -> bool:
-    return all(unit.name in assignment.node_of for unit in record.graph.units)
+def _of_this_model(record: ModelRecord, assignment: Assignment, evaluation: Evaluation) -> bool:
+    """Whether units and operators are those of the model as it is now: it may have been replaced meanwhile."""
+    known = record.graph.unit_of
+    return all(unit.name in assignment.node_of for unit in record.graph.units) and all(
+        name in known for part in evaluation.components for name in part.operators
+    )

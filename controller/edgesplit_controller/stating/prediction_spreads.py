@@ -9,13 +9,14 @@ could not be told (`deciding/changes/switch_decision.py`). Not here: the duratio
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from edgesplit.control.figure_messages import LinkState
-from edgesplit.planning.plan import Assignment, Component
+from edgesplit.planning.plan import Assignment, Component, Evaluation
 from edgesplit.planning.problem import Problem
 from edgesplit.planning.spreads import Spreads
+from edgesplit_controller.fleet.estimation.handling_estimate import Handling, expected_handling
 from edgesplit_controller.fleet.estimation.speed_belief import (
     NodeSpeed,
     coding_factor,
@@ -23,6 +24,7 @@ from edgesplit_controller.fleet.estimation.speed_belief import (
     expected,
     factors,
 )
+from edgesplit_controller.fleet.handling import shape_of
 from edgesplit_controller.fleet.unit_times import component_key
 from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.quantization.qdq import wire_name
@@ -43,10 +45,12 @@ class Evidence:
 
     Attributes:
         speeds: Node to what is believed of its speed with this model.
+        handling: What is believed of handling requests at the plan's source.
         links: (from, to) to what was measured.
     """
 
     speeds: Mapping[str, NodeSpeed] = field(default_factory=dict[str, NodeSpeed])
+    handling: Handling = field(default_factory=Handling)
     links: Mapping[tuple[str, str], LinkState] = field(default_factory=dict[tuple[str, str], LinkState])
 
     def without_links(self, certain: Iterable[tuple[str, str]]) -> Evidence:
@@ -56,7 +60,7 @@ class Evidence:
 
 
 def spreads_of(
-    problem: Problem, graph: ModelGraph, assignment: Assignment, components: Sequence[Component], evidence: Evidence
+    problem: Problem, graph: ModelGraph, assignment: Assignment, evaluation: Evaluation, evidence: Evidence
 ) -> Spreads:
     """How sure the durations of one plan are.
 
@@ -64,10 +68,12 @@ def spreads_of(
         problem: Names nodes and links.
         graph: Its model.
         assignment: For every operator of the problem.
-        components: Of the assignment.
+        evaluation: Of the assignment.
         evidence: What was measured.
     """
     links = {(link.source, link.target): evidence.links.get((link.source, link.target)) for link in problem.links}
+    components = evaluation.components
+    shape = shape_of(problem, assignment, evaluation.timeline_s - problem.handling_s)
     totals = {
         part.id: _component_spread(problem, graph, assignment, part, evidence.speeds.get(part.node))
         for part in components
@@ -84,6 +90,7 @@ def spreads_of(
         components={part.id: math.sqrt(max(totals[part.id] ** 2 - nodes[part.node] ** 2, 0.0)) for part in components},
         codings={name: _coding_spread(problem, assignment, name, evidence.speeds.get(name)) for name in nodes},
         links={pair: _link_spread(link) for pair, link in links.items() if link is not None},
+        handling_s=expected_handling(evidence.handling, shape)[1],
         whole=WHOLE,
     )
 

@@ -18,7 +18,7 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 
 from edgesplit.control.profile_messages import ExecutionProfile
-from edgesplit.planning.plan import Assignment, Component
+from edgesplit.planning.plan import Assignment, Component, Evaluation, TimelineEntry
 from edgesplit.planning.problem import Operator, Problem, Tensor
 from edgesplit_controller.fleet.unit_times import component_key, unit_seconds
 from edgesplit_controller.graph.memo import once_per_graph
@@ -29,6 +29,7 @@ from edgesplit_controller.quantization.transitions import Transition, find_trans
 __all__ = [
     "as_coded",
     "as_timed",
+    "handled",
     "placed",
     "typical_bytes",
     "typical_quantized_time_s",
@@ -186,6 +187,23 @@ def as_coded(
         return msgspec.structs.replace(tensor, codecs=tuple(options))
 
     return msgspec.structs.replace(problem, tensors=tuple(map(restated, problem.tensors)))
+
+
+def handled(problem: Problem, evaluation: Evaluation, handling_s: float) -> tuple[Problem, Evaluation]:
+    """The same with what handling a request takes beside the timeline: everything begins so much later. [s]"""
+
+    def later(entry: TimelineEntry) -> TimelineEntry:
+        start_s, end_s = entry.start_s + handling_s, entry.end_s + handling_s
+        return msgspec.structs.replace(entry, start_s=start_s, end_s=end_s)
+
+    return (
+        msgspec.structs.replace(problem, handling_s=handling_s),
+        msgspec.structs.replace(
+            evaluation,
+            timeline_s=evaluation.timeline_s + handling_s,
+            timeline=tuple(map(later, evaluation.timeline)),
+        ),
+    )
 
 
 def _time_s(operator: Operator, assignment: Assignment) -> float:

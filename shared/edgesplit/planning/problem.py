@@ -178,7 +178,12 @@ class Constraints(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """One planning problem, valid when read by `problem_file.py`."""
+    """One planning problem, valid when read by `problem_file.py`.
+
+    Attributes:
+        handling_s: What a request takes at its source whatever the plan: taking it in, handing it over, answering. The
+            timeline begins with it; no plan is better or worse for it. [s]
+    """
 
     format: Literal["split-problem/1"] = FORMAT
     model: str
@@ -190,3 +195,4 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     noise_model: NoiseModel | None = None
     objective: Objective = Objective()
     constraints: Constraints = Constraints()
+    handling_s: float = 0.0

@@ -178,6 +178,7 @@ def _check_goals(problem: Problem) -> None:
     _check_number(problem.objective.energy_weight, "objective's energy_weight")
     if problem.objective.latency_weight + problem.objective.energy_weight <= 0:
         raise InvalidProblem("Both weights of the objective are 0; give at least one a positive value.")
+    _check_number(problem.handling_s, "handling_s")
     _check_number(problem.constraints.max_noise, "constraint max_noise")
     _check_number(problem.constraints.device_energy_limit_j, "constraint device_energy_limit_j")
     for operator, allowed in (problem.constraints.pins or {}).items():

@@ -24,6 +24,7 @@ class Spreads:
         components: Identifier of a component to what it errs by itself. [1]
         codings: Node to what a codec's encoding, and its decoding, err by themselves. [1]
         links: (from, to) to what its rate errs by [1] and the standard deviation of its latency [s].
+        handling_s: Standard deviation of what handling a request takes beside the timeline. [s]
         whole: Of a request as a whole: what none of the others explains. [1]
     """
 
@@ -33,6 +34,7 @@ class Spreads:
     links: Mapping[tuple[str, str], tuple[float, float]] = field(
         default_factory=dict[tuple[str, str], tuple[float, float]]
     )
+    handling_s: float = 0.0
     whole: float = 0.0
 
 

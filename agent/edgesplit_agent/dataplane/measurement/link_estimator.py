@@ -37,7 +37,7 @@ from edgesplit_agent.dataplane.measurement.probing import (
     allowance_bytes_per_s,
     probe_size,
 )
-from edgesplit_agent.dataplane.measurement.rate_estimate import RateEstimate
+from edgesplit_agent.dataplane.measurement.rate_estimate import WARY_INTERVAL_S, RateEstimate
 
 __all__ = ["LinkEstimate", "LinkEstimator"]
 
@@ -222,7 +222,7 @@ class LinkEstimator:
         if calibrating and not self._near:
             enough_s = max(round_trip * CALIBRATED_ROUND_TRIPS, CALIBRATED_S)
         if seconds < enough_s and sent.nbytes < self._most_bytes:
-            self._too_short(sent, seconds, round_trip)
+            self._too_short(sent, seconds, round_trip, now)
         elif calibrating:
             self._calibrate(sent, seconds, now)
         else:
@@ -250,7 +250,8 @@ class LinkEstimator:
         if self._calibrating:
             return None
         both = nbytes * (2 if self._long_fat() else 1)
-        return nbytes if self._pace.due(both, now, self._sampled_at, allowance) else None
+        wary = self._rate.wary and self._pace.may_confirm(nbytes, now, self._sampled_at, allowance, WARY_INTERVAL_S)
+        return nbytes if wary or self._pace.due(both, now, self._sampled_at, allowance) else None
 
     def expected_s(self, nbytes: int) -> float:
         """Transmission time to reckon with; a short one while nothing is known. [s]"""
@@ -285,7 +286,7 @@ class LinkEstimator:
         """What a frame must take to outweigh the jitter of the round trip. [s]"""
         return max(MIN_SAMPLE_S, min((self._round_trip_s or 0.0) / 2, DOUBTFUL_LATENCY_S))
 
-    def _too_short(self, sent: _Sent, seconds: float, round_trip: float) -> None:
+    def _too_short(self, sent: _Sent, seconds: float, round_trip: float, now: float) -> None:
         """Latency dominates the frame: only a longer one can tell."""
         if sent.nbytes >= self._probe_bytes:
             self._probe_bytes = min(self._probe_bytes * GROWTH, self._most_bytes)
@@ -295,7 +296,7 @@ class LinkEstimator:
         # Even so the link is faster than believed; probes must not be rationed by what is no longer true.
         self._at_least = surely
         if self._near:
-            self._rate.take_bound(surely)
+            self._rate.take_bound(surely, now)
         elif not self._calibrating:
             self._calibrating, self._calibrated_bytes = True, 0
 
@@ -315,7 +316,7 @@ class LinkEstimator:
             self._pace.forgive(0.0 if self._bandwidth is None else EVERY_S)
             self._calibrating, self._calibrated_bytes = False, 0
             self._calibrations.clear()
-            self._rate.restart(statistics.median(last))
+            self._rate.restart(last, now)
             self._sampled(now)
         else:
             self._at_least = bandwidth
@@ -373,11 +374,11 @@ class LinkEstimator:
             self._sample(lower, now)
         elif upper < self._bandwidth * (1 - RATE_CHANGE):
             self._sampled_at = now
-            self._rate.take_bound(upper)
+            self._rate.take_bound(upper, now)
 
     def _sample(self, bandwidth: float, now: float) -> None:
         before = self._rate.value
-        self._rate.take(bandwidth)
+        self._rate.take(bandwidth, now)
         if before is not None and not self._near and differs(before, self._rate.value or before, RATE_CHANGE):
             self._pace.forgive(EVERY_S)  # a link that really changed, and may soon change back
         self._sampled(now)

@@ -106,9 +106,11 @@ class ProbePace:
         """Whether all that was sent is within the allowance."""
         return self._left_s(now) <= REPAID_S
 
-    def may_confirm(self, nbytes: int, now: float, measured_at: float, allowance: float) -> bool:
-        """Whether a probe of this size may follow up a suspicion."""
-        if now - max(self._at, measured_at) < CONFIRM_INTERVAL_S:
+    def may_confirm(
+        self, nbytes: int, now: float, measured_at: float, allowance: float, after_s: float = CONFIRM_INTERVAL_S
+    ) -> bool:
+        """Whether a probe of this size may follow up a suspicion, so long after the measurement before."""
+        if now - max(self._at, measured_at) < after_s:
             return False
         ahead_bytes = min(CONFIRM_AHEAD * nbytes, max(2 * nbytes, CONFIRM_AHEAD_BYTES))
         return self._left_s(now) <= ahead_bytes / allowance

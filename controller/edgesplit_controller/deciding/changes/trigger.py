@@ -16,7 +16,11 @@ from edgesplit_controller.deciding.changes.fleet_snapshot import FleetSnapshot
 from edgesplit_controller.deciding.changes.link_impact import LinkImpact
 from edgesplit_controller.storage.deployment_state import PlanRecord, Tightening
 
-__all__ = ["ModelChange", "ModelWatch", "Trigger"]
+__all__ = ["Learned", "ModelChange", "ModelWatch", "Trigger"]
+
+
+Learned = tuple[Mapping[tuple[str, str], float], Mapping[tuple[str, str, str, str], float], tuple[float, ...]]
+"""What predictions rest on beside a problem: times of components [s], of codings [1], of handling [s]."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class ModelWatch:
         figures: What the last decision stood on.
         snapshot: What the fleet looked like when a problem was last stated.
         impact: What a plan has at stake on links, and which plan.
-        refreshed: The last problem and times of components that the serving plan's predictions were compared with.
+        refreshed: The last problem, and what was learned beside it, that the serving plan's predictions were compared with.
         refreshed_s: When that was, on the deployer's clock. [s]
         complaint: Why there was no problem to solve when it was last stated, or empty.
         doubt: A better plan was held back because its gain was unsure, up to now, and is looked at again.
@@ -77,7 +81,7 @@ class ModelWatch:
     figures: Figures | None = None
     snapshot: FleetSnapshot | None = None
     impact: tuple[PlanRecord, LinkImpact] | None = None
-    refreshed: tuple[Problem, Mapping[tuple[str, str], float]] | None = None
+    refreshed: tuple[Problem, Learned] | None = None
     refreshed_s: float = float("-inf")
     complaint: str = ""
     doubt: Retry | None = None

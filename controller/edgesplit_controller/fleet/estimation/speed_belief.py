@@ -34,6 +34,7 @@ __all__ = [
     "coding_factor",
     "common_deviation",
     "expected",
+    "expected_parts",
     "factors",
     "tensor_factors",
 ]
@@ -126,6 +127,11 @@ class NodeSpeed:
         recovered_s: When timing the whole model again last showed that it became faster. [s]
         relapses: How often in a row it became slow again right after.
         slow_down: Emulated slowness within the profile: what a run takes besides its units is stretched with them. [1]
+        unrest: Standard deviation that all predictions have in common beside what the belief explains, as large as makes
+            nine of ten intervals hold. [1]
+        first_scatter: Standard deviation of single runs of a component that is not known yet. [1]
+        awaited: Components to the mean and variance that was expected of them. [1]
+        awaited_s: When that was. [s]
     """
 
     belief: GaussianFilter
@@ -138,6 +144,10 @@ class NodeSpeed:
     recovered_s: float = float("-inf")
     relapses: int = 0
     slow_down: float = 1.0
+    unrest: float = 0.0
+    first_scatter: float = FIRST_SCATTER
+    awaited: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
+    awaited_s: float = float("-inf")
 
     @property
     def hold_s(self) -> float:
@@ -168,7 +178,13 @@ def begun(profile: ProfileSeen) -> NodeSpeed:
         .with_quantity(PRECISION, 0.0, PRECISION_ERROR**2)
         .with_quantity(IDLE, -rest, IDLE_ERROR**2)
     )
-    return NodeSpeed(belief, whole_s=profile.whole_s, at_s=profile.at_s, slow_down=profile.slow_down)
+    return NodeSpeed(
+        belief,
+        whole_s=profile.whole_s,
+        at_s=profile.at_s,
+        slow_down=profile.slow_down,
+        first_scatter=max(FIRST_SCATTER, profile.whole_spread),
+    )
 
 
 def factors(speed: NodeSpeed) -> Factors:
@@ -194,12 +210,17 @@ def expected(speed: NodeSpeed, key: str, float_s: float, int8_s: float) -> Expec
     mean, variance = speed.belief.after(AHEAD_S).expected(weights_of(speed, key, float_s, int8_s))
     if own(key) not in speed.belief:
         variance += own_variance(speed, profiled_s)
-    return Expectation(profiled_s * _bounded(mean), math.sqrt(variance))
+    return Expectation(profiled_s * _bounded(mean), math.hypot(speed.unrest, math.sqrt(variance)))
+
+
+def expected_parts(speed: NodeSpeed) -> dict[str, Expectation]:
+    """What components that were timed should take, by key."""
+    return {key: expected(speed, key, part.float_s, part.int8_s) for key, part in speed.known.items()}
 
 
 def common_deviation(speed: NodeSpeed) -> float:
     """Standard deviation that all components of a node have in common, of the logarithm. [1]"""
-    return math.sqrt(speed.belief.after(AHEAD_S).expected({NODE: 1.0, SPELL: 1.0})[1])
+    return math.hypot(speed.unrest, math.sqrt(speed.belief.after(AHEAD_S).expected({NODE: 1.0, SPELL: 1.0})[1]))
 
 
 def coding_factor(speed: NodeSpeed, codec: str, direction: str, tensor: str = "") -> Expectation:

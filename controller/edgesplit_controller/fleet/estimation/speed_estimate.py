@@ -25,6 +25,7 @@ from edgesplit_controller.fleet.estimation.observations import (
     WholeRan,
 )
 from edgesplit_controller.fleet.estimation.speed_belief import (
+    AHEAD_S,
     CODE_ERROR,
     CODINGS,
     FIRST_SCATTER,
@@ -69,6 +70,10 @@ FAR = 10.0
 """Where a node jumped, it is as uncertain as so many times the jump: what was seen counts, not what was believed. [1]"""
 DOUBTS = 3
 """Reports in a row in which one component alone was another."""
+COVERED, WITHIN = 0.9, 1.6449
+"""Share of intervals that should hold, and how many standard deviations they reach. [1]"""
+UNREST_GAIN, MOST_TURNS, MOST_UNREST = 0.03, 3.0, 0.3
+"""How fast unrest follows [1], what one comparison counts for at most after a long time, and the most it becomes. [1]"""
 RELAPSE_S = 120.0
 """A node that becomes slow so soon after it was found recovered only seemed so: without its work it is fast. [s]"""
 
@@ -85,7 +90,7 @@ def taken(speed: NodeSpeed, observation: SpeedObservation) -> NodeSpeed:
     passed_s = observation.at_s - speed.at_s
     speed = replace(speed, belief=speed.belief.after(passed_s), at_s=max(observation.at_s, speed.at_s))
     if isinstance(observation, PartsRan):
-        return _served(speed, observation)
+        return _awaiting(_served(speed, observation), observation.parts)
     if isinstance(observation, WholeRan):
         return _timed_again(speed, observation)
     return _coded(speed, observation)
@@ -106,6 +111,7 @@ def _served(speed: NodeSpeed, observation: PartsRan) -> NodeSpeed:
         return speed
     is_first = speed.origin == "profile"
     seen = [part for part in parts if part.key in speed.known]
+    speed = _compared(speed, seen)
     for part in parts:
         speed = _acquainted(speed, part)
     shift, deviation = _shift(speed, [_row(speed, part) for part in seen or parts])
@@ -120,6 +126,7 @@ def _served(speed: NodeSpeed, observation: PartsRan) -> NodeSpeed:
         if shift > 0 and not is_first:
             relapsed = observation.at_s - speed.recovered_s < RELAPSE_S
             speed = replace(speed, slow_since_s=observation.at_s, relapses=speed.relapses + 1 if relapsed else 0)
+        speed = _compared(speed, seen, jumped=True)
         speed = replace(speed, belief=speed.belief.loosened(NODE, (FAR * shift) ** 2))
     else:
         speed = _noticed(speed, shift / deviation)
@@ -185,6 +192,33 @@ def _acquainted(speed: NodeSpeed, part: PartRan) -> NodeSpeed:
     return replace(speed, belief=belief)
 
 
+def _compared(speed: NodeSpeed, parts: Sequence[PartRan], *, jumped: bool = False) -> NodeSpeed:
+    """What was expected some time ago beside what came: intervals are as wide as makes nine of ten hold.
+
+    References: I. Gibbs, E. Candes, Adaptive Conformal Inference Under Distribution Shift, NeurIPS 2021.
+    """
+    seconds = speed.at_s - speed.awaited_s
+    if seconds < AHEAD_S and not jumped:
+        return speed
+    rows = [(_row(speed, part), *speed.awaited[part.key]) for part in parts if part.key in speed.awaited]
+    unrest = speed.unrest
+    if rows:
+        off = statistics.fmean(row.value - mean for row, mean, _ in rows)
+        variance = statistics.fmean(row.variance + variance for row, _, variance in rows) + unrest**2
+        missed = abs(off) > WITHIN * math.sqrt(variance)
+        unrest += UNREST_GAIN * min(seconds / AHEAD_S, MOST_TURNS) * (missed - (1 - COVERED))
+    return replace(speed, unrest=min(max(unrest, 0.0), MOST_UNREST), awaited={}, awaited_s=speed.at_s)
+
+
+def _awaiting(speed: NodeSpeed, parts: Sequence[PartRan]) -> NodeSpeed:
+    """What is expected now of components that ran, to be compared later."""
+    if speed.awaited_s != speed.at_s:
+        return speed
+    ahead = speed.belief.after(AHEAD_S)
+    awaited = {part.key: ahead.expected(weights_of(speed, part.key, part.float_s, part.int8_s)) for part in parts}
+    return replace(speed, awaited=awaited)
+
+
 def _misjudged(speed: NodeSpeed, part: PartRan) -> NodeSpeed:
     """A component that runs for the first time beside known ones: what they do not explain is its own."""
     row = _row(speed, part)
@@ -229,7 +263,9 @@ def _scattered(speed: NodeSpeed, parts: Sequence[PartRan]) -> NodeSpeed:
     """How far runs scatter shows whatever else is believed of them."""
     known = dict(speed.known)
     for part in parts:
-        known[part.key] = _with_scatter(known.pop(part.key, KnownPart(part.float_s, part.int8_s)), part)
+        known[part.key] = _with_scatter(
+            known.pop(part.key, KnownPart(part.float_s, part.int8_s, speed.first_scatter)), part
+        )
     return replace(speed, known=known)
 
 
@@ -283,7 +319,7 @@ def _with_scatter(known: KnownPart, part: PartRan) -> KnownPart:
 
 def _row(speed: NodeSpeed, part: PartRan) -> _Row:
     known = speed.known.get(part.key)
-    scatter = known.scatter if known is not None else FIRST_SCATTER
+    scatter = known.scatter if known is not None else speed.first_scatter
     value, variance = _location(speed, part, scatter)
     return _Row(weights_of(speed, part.key, part.float_s, part.int8_s), value, variance)
 

@@ -58,7 +58,7 @@ def evaluate(problem: Problem, assignment: Assignment) -> Evaluation:
     timeline_s, components, timeline = _run(problem, assignment, possible=costs.latency_s is not None)
     critical = problem.objective.latency_model == "critical-path"
     return Evaluation(
-        latency_s=timeline_s if critical else latency_s,
+        latency_s=timeline_s - problem.handling_s if critical else latency_s,
         timeline_s=timeline_s,
         energy_j=float(costs.total_energy_j),
         device_energy_j=told(device_j, device_j, limits.device_energy_limit_j),

@@ -57,15 +57,15 @@ def simulate(
         components: `as_components` of these groups.
 
     Returns:
-        The end of the last thing [s], and the entries ordered by start. The result is needed at the source,
+        The end of the last thing [s], and the entries ordered by start; nothing starts before the request was taken in. The result is needed at the source,
         where the output's role operator waits for it.
     """
     items = _items(problem, assignment, groups, components)
     _set_tails(items)
-    starts = _best_starts(items)
+    starts = _best_starts(items, problem.handling_s)
     entries = [_entry(item, start) for item, start in zip(items, starts, strict=True) if item.kind != "role"]
     entries.sort(key=lambda entry: (entry.start_s, entry.end_s))
-    end_s = max((s + i.duration_s + i.lag_s for i, s in zip(items, starts, strict=True)), default=0.0)
+    end_s = max((s + i.duration_s + i.lag_s for i, s in zip(items, starts, strict=True)), default=problem.handling_s)
     return end_s, tuple(entries)
 
 
@@ -176,10 +176,10 @@ class _State:
     scheduled: int = 0
 
 
-def _best_starts(items: Sequence[_Item]) -> list[float]:
+def _best_starts(items: Sequence[_Item], begin_s: float) -> list[float]:
     """Depth-first search over active schedules, most urgent first; the first leaf is a list schedule."""
-    root = _State([-1.0] * len(items), [0.0] * len(items), [len(i.before) for i in items], {})
-    bound = max((item.tail_s for item in items), default=0.0)
+    root = _State([-1.0] * len(items), [begin_s] * len(items), [len(i.before) for i in items], {})
+    bound = begin_s + max((item.tail_s for item in items), default=0.0)
     best_end, best = float("inf"), root.starts
     stack = [root]
     steps, most = 0, SEARCH_WORK // max(len(items), 1)

@@ -1,0 +1,89 @@
+"""Handling of requests beside their plans' timelines, as sources saw it, by model and source.
+
+Owns: what sources counted of served requests, and the estimate that follows. Its rule: a plan is told apart by what it is, not by
+its number, so that one that comes back is predicted as it was; counts of a plan that is not active, or whose prediction is not
+known, say nothing. Not here: the reasoning (`estimation/handling_estimate.py`), what a plan's timeline is (`planner`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from edgesplit.control.figure_messages import Usage
+from edgesplit.planning.plan import Assignment
+from edgesplit.planning.problem import Problem
+from edgesplit.significance import CORRECTION_CHANGE
+from edgesplit_controller.fleet.estimation.handling_estimate import (
+    Handling,
+    PlanShape,
+    expected_handling,
+    served_requests,
+)
+from edgesplit_controller.storage.deployment_state import DeploymentState
+
+__all__ = ["HandlingBook", "shape_of"]
+
+
+class HandlingBook:
+    """All models at their sources.
+
+    Args:
+        deployments: By model.
+    """
+
+    def __init__(self, deployments: Callable[[], Mapping[str, DeploymentState]]) -> None:
+        self._deployments = deployments
+        self._handling: dict[tuple[str, str], Handling] = {}
+        self._told_s: dict[tuple[str, int], float] = {}
+
+    def add(self, usage: Usage) -> bool:
+        """Take in what a node counted since the message before; whether predictions differ notably from before."""
+        deployment = self._deployments().get(usage.model)
+        plan = deployment.active if deployment is not None else None
+        if plan is None or usage.requests < 1 or usage.failed or usage.node != plan.epoch.source:
+            return False
+        if usage.epoch != plan.epoch.number:
+            return False
+        key = usage.model, usage.node
+        timeline_s = plan.evaluation.timeline_s - plan.problem.handling_s
+        shape = shape_of(plan.problem, plan.assignment, timeline_s)
+        latency_s = (usage.latency_sum_s - usage.waiting_s) / usage.requests
+        now = served_requests(self._handling.get(key, Handling()), shape, latency_s, usage.requests)
+        self._handling[key] = now
+        handling_s = expected_handling(now, shape)[0]
+        before_s = self._told_s.get((usage.model, usage.epoch), plan.problem.handling_s)
+        if abs(handling_s - before_s) <= CORRECTION_CHANGE / 2 * timeline_s:
+            return False
+        self._told_s = {told: seconds for told, seconds in self._told_s.items() if told[0] != usage.model}
+        self._told_s[usage.model, usage.epoch] = handling_s
+        return True
+
+    def told_s(self, model: str) -> tuple[float, ...]:
+        """What changes whenever predictions of a model differ notably. [s]"""
+        return tuple(seconds for (of_model, _), seconds in self._told_s.items() if of_model == model)
+
+    def believed(self, model: str, source: str) -> Handling:
+        """What is believed of a model's requests at a source."""
+        return self._handling.get((model, source), Handling())
+
+    def forget_model(self, model: str) -> None:
+        """A model is gone."""
+        self._handling = {key: handling for key, handling in self._handling.items() if key[0] != model}
+        self._told_s = {told: seconds for told, seconds in self._told_s.items() if told[0] != model}
+
+
+def shape_of(problem: Problem, assignment: Assignment, timeline_s: float) -> PlanShape:
+    """What handling a request of a plan depends on."""
+    crossings, nbytes = 0, 0.0
+    roles = {operator.name for operator in problem.operators if operator.role is not None}
+    for tensor in problem.tensors:
+        sender = assignment.node_of[tensor.producer]
+        crossings += len({assignment.node_of[name] for name in tensor.consumers} - {sender})
+        if tensor.producer in roles or not roles.isdisjoint(tensor.consumers):
+            nbytes += tensor.bytes
+    parts = sorted(assignment.node_of.items()), sorted(assignment.quantized), sorted(assignment.codecs.items())
+    key = hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:16]
+    return PlanShape(key, crossings, nbytes, timeline_s)
