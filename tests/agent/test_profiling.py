@@ -217,6 +217,11 @@ async def test_units_sum_to_the_whole_and_the_result_is_kept(tmp_path: Path) -> 
     assert set(profile.time_s) == set(UNITS)
     assert {"int8", "lossless"} <= set(profile.codec_times)
     assert np.isclose(sum(profile.time_s.values()), profile.whole_s)
+    assert profile.moments >= 3
+    assert profile.whole_spread > 0
+    assert profile.rested_spread > 0
+    assert profile.runs >= profile.moments
+    assert 0 < profile.seconds < 60
     # What codecs take is the node's, not the model's, and kept apart.
     alone = msgspec.structs.replace(profile, codec_times={}, integer_codec_times={})
     assert store_in(blobs).profile(offer) == alone
@@ -241,6 +246,35 @@ async def test_what_an_agent_that_ended_had_measured_is_not_measured_again(tmp_p
     assert profile.time_s == pytest.approx(dict.fromkeys(UNITS, 1.0))
     assert (profile.whole_s, profile.rested_s) == pytest.approx((8.0, 12.0))
     assert (profile.moments, profile.runs, profile.seconds) == (2, 5, 40.0)
+
+
+def test_a_profile_of_an_earlier_release_is_read_without_what_that_did_not_measure(tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path)
+    offer, store = offer_of(blobs), store_in(blobs)
+    profile = ExecutionProfile(
+        time_s={}, quantized_time_s={}, whole_s=8.0, runs=5, provider="", threads=1, runtime="", rested_s=9.0
+    )
+    store.keep(offer, msgspec.structs.replace(profile, whole_spread=0.1, moments=9, rested_spread=0.1, seconds=40.0))
+    (path,) = tmp_path.glob("profile-*.json")
+    said = msgspec.json.decode(path.read_bytes())
+    for name in ("whole_spread", "moments", "rested_spread", "seconds"):
+        del said[name]
+    path.write_bytes(msgspec.json.encode(said))
+    assert store_in(blobs).profile(offer) == profile
+
+
+def test_a_part_of_an_earlier_release_is_measured_again(tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path)
+    offer, store = offer_of(blobs), store_in(blobs)
+    store.keep_part(
+        offer,
+        "float",
+        GraphTimes(shares={}, integer_shares={}, provider="p", moments=(1.0,), rested=(1.0,), runs=1, seconds=1.0),
+    )
+    (path,) = tmp_path.glob("profile-*.float.json")
+    earlier = {"whole_s": 1.0, "units_s": {}, "integer_s": {}, "runs": 5, "provider": "p", "rested_s": 1.1}
+    path.write_bytes(msgspec.json.encode(earlier))
+    assert store.part(offer, "float") is None
 
 
 def test_a_part_under_other_conditions_or_unreadable_was_never_there(tmp_path: Path) -> None:

@@ -212,7 +212,7 @@ class ProfileMeasurement:
         """The whole float model: a moment before, one halfway and one after it is watched."""
         path = await self._open_whole(offer, whole)
         await whole.moment()
-        found = await self._shares(path, plan, whole.inputs, whole.moment)
+        found = await self._shares(path, plan, whole.inputs, whole.moment, lambda: location(whole.moments))
         await whole.moment()
         return found
 
@@ -228,12 +228,19 @@ class ProfileMeasurement:
             ratios.extend(await whole.ratios(session, whole.inputs, INT8_PAIRS_S, INT8_PAIRS))
 
         await compare()
-        found = await self._shares(path, plan, whole.inputs, compare)
+        found = await self._shares(
+            path, plan, whole.inputs, compare, lambda: location(whole.moments) * location(ratios)
+        )
         await compare()
         return replace(found, ratios=ratios)
 
     async def _shares(
-        self, path: Path, plan: ProfilePlan, inputs: Mapping[str, Array], between: Callable[[], Awaitable[None]]
+        self,
+        path: Path,
+        plan: ProfilePlan,
+        inputs: Mapping[str, Array],
+        between: Callable[[], Awaitable[None]],
+        whole_s: Callable[[], float],
     ) -> _Shares:
         """What share of a graph's time its units take.
 
@@ -242,12 +249,15 @@ class ProfileMeasurement:
             plan: Which kernel belongs to which unit.
             inputs: Of the graph.
             between: Done halfway.
+            whole_s: What the graph takes as far as it is known then. [s]
         """
         runs, provider = await self._watched(path, self._options, inputs, between)
         if is_opaque(runs[-1], plan):
             # What a provider compiled into one kernel, or only launched, is shared out as the processor would take it.
             processor, _ = await self._watched(path, replace(self._options, provider=CPU), inputs, between)
-            shares = modelled_times(runs, plan, 1.0, unit_times(processor, plan, 1.0))
+            seconds = whole_s()
+            modelled = modelled_times(runs, plan, seconds, unit_times(processor, plan, 1.0))
+            shares = {unit: taken_s / seconds for unit, taken_s in modelled.items()}
             self._log.info("units-modelled", provider=provider, text="units share the whole as on the processor")
             return _Shares(shares, shares, provider, "modelled")
         shares = unit_times(runs, plan, 1.0)

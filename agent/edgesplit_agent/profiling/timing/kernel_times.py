@@ -103,40 +103,42 @@ def kernel_runs(report: Path) -> list[list[Kernel]]:
 def unit_times(
     runs: Sequence[Sequence[Kernel]], plan: ProfilePlan, whole_s: float, *, only: frozenset[str] | None = None
 ) -> dict[str, float]:
-    """Seconds per unit: the median of each kernel over the runs, summed per unit, scaled to the whole.
+    """Seconds per unit: the median of each kernel's share of its run, summed per unit, scaled to the whole.
 
-    A unit without kernels was folded away and takes no time.
+    Shares, so that kernels do not take their medians from runs of different spells of the machine. A unit without kernels was
+    folded away and takes no time.
 
     Args:
         runs: Of the same session.
         plan: Which kernel belongs to which unit.
-        whole_s: Median of the whole model without the profiler. [s]
+        whole_s: What the whole takes without the profiler. [s]
         only: Types of kernels that count; None for all.
 
     Returns:
         Every unit's seconds, summing to `whole_s` when all kernels count. [s]
     """
-    durations: dict[tuple[str, int], list[float]] = {}
+    shares: dict[tuple[str, int], list[float]] = {}
     owners: dict[tuple[str, int], str] = {}
     counted: dict[tuple[str, int], bool] = {}
     for run in runs:
         seen: dict[str, int] = {}
+        run_s = sum(kernel.seconds for kernel in run) or 1.0
         for kernel, unit in zip(run, _units_of(run, plan), strict=True):
             # A name may occur several times in a run (a kernel without one); the n-th are compared with each other.
             key = kernel.name, seen.get(kernel.name, 0)
             seen[kernel.name] = key[1] + 1
-            durations.setdefault(key, []).append(kernel.seconds)
+            shares.setdefault(key, []).append(kernel.seconds / run_s)
             owners[key] = unit
             counted[key] = only is None or kernel.operator in only
     times = dict.fromkeys(plan.units, 0.0)
-    total_s = 0.0
-    for key, values in durations.items():
-        seconds = statistics.median(values)
-        total_s += seconds
+    total = 0.0
+    for key, values in shares.items():
+        share = statistics.median(values)
+        total += share
         if counted[key]:
-            times[owners[key]] += seconds
-    scale = whole_s / total_s if total_s > 0 else 0.0
-    return {unit: seconds * scale for unit, seconds in times.items()}
+            times[owners[key]] += share
+    scale = whole_s / total if total > 0 else 0.0
+    return {unit: share * scale for unit, share in times.items()}
 
 
 def is_opaque(run: Sequence[Kernel], plan: ProfilePlan) -> bool:
@@ -155,7 +157,7 @@ def modelled_times(
     Args:
         runs: Of the same session.
         plan: Which kernel belongs to which unit.
-        whole_s: Median of the whole model without the profiler. [s]
+        whole_s: What the whole takes without the profiler. [s]
         processor_s: What the units take on the processor; only their proportions matter. [s]
 
     Returns:
