@@ -2,7 +2,7 @@
 
 Owns: the components that are prepared. Its rule: what serves is never slowed for what is prepared; preparing runs in
 threads that give way. Not here: onnxruntime (`runtime.py`), where blobs come from (`BlobFolder`), the packed form of graphs
-(`prepacking/`), when to run (`worker.py`), measuring units (`profiling/profiler.py`).
+(`prepacking/`), when to run (`worker.py`), measuring units (`profiling/profile_measurement.py`).
 """
 
 from __future__ import annotations

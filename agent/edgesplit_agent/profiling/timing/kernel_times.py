@@ -1,7 +1,7 @@
 """Kernel times: onnxruntime's profile read as seconds per unit.
 
 Owns: the profile's JSON form and the rule that maps kernels to units. Its rule: every kernel's time goes to exactly
-one unit, so that the units sum to the whole. Not here: running the model (`profiler.py`).
+one unit, so that the units sum to the whole. Not here: running the model (`profile_measurement.py`).
 """
 
 from __future__ import annotations

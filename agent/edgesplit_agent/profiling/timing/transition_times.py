@@ -1,7 +1,7 @@
 """Transition costs between kernels (to int8, to float, layouts), fitted on a few timed parts of a model.
 
 Owns: the fit. Its rule: pure; costs are never negative, and what no timed part shows costs nothing. Not here: timing
-the parts (`profiler.py`), which changes a plan has (the controller).
+the parts (`profile_measurement.py`), which changes a plan has (the controller).
 """
 
 from __future__ import annotations
