@@ -32,8 +32,6 @@ __all__ = [
     "SMALL_RATE_CHANGE",
     "SPEED_AGREEMENT",
     "SPEED_STEP",
-    "STEADINESS_REPORTED_CHANGE",
-    "STEADINESS_REPORTED_FLOOR",
     "STEADY_SPREAD",
     "SWITCH_GAIN",
     "WORKLOAD_CHANGE",
@@ -72,10 +70,6 @@ BATTERY_REPORTED_CHANGE = 0.005
 """Of the charge, as a share of a full battery. [1]"""
 BUSY_REPORTED_PERCENT = 10.0
 """Of the processor's use. [percent]"""
-STEADINESS_REPORTED_CHANGE = 0.5
-"""Of how much a machine's times vary: an estimate from some dozens of runs. [1]"""
-STEADINESS_REPORTED_FLOOR = 0.02
-"""Of the same, and of shares of time that others took: less is nobody's business at once. [1]"""
 
 # --- The controller's predictions follow ---------------------------------------------------------------------------------
 SPEED_STEP = 0.05

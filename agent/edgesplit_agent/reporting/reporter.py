@@ -30,8 +30,6 @@ from edgesplit.significance import (
     MEMORY_REPORTED_CHANGE,
     REPORTED_CHANGE,
     REPORTED_SCATTER_SHARE,
-    STEADINESS_REPORTED_CHANGE,
-    STEADINESS_REPORTED_FLOOR,
     differs,
 )
 from edgesplit_agent.profiling.live_timings import TimingBook
@@ -42,7 +40,7 @@ from edgesplit_agent.reporting.collectors.power.sensor import Power
 from edgesplit_agent.reporting.collectors.processor import ProcessorCollector
 from edgesplit_agent.reporting.usage import UsageBook
 
-__all__ = ["Reporter", "links_differ", "metrics_differ", "steadiness_differs"]
+__all__ = ["Reporter", "links_differ", "metrics_differ", "regime_differs"]
 
 POWER_EVERY_S = 1.0
 METRICS_EVERY_S = 2.0
@@ -175,22 +173,13 @@ def metrics_differ(before: NodeMetrics, now: NodeMetrics) -> bool:
         or _appeared(before.battery_fraction, now.battery_fraction, 0.0, BATTERY_REPORTED_CHANGE)
         or abs(now.cpu_percent - before.cpu_percent) > BUSY_REPORTED_PERCENT
         or differs(before.memory_available_bytes, now.memory_available_bytes, MEMORY_REPORTED_CHANGE)
-        or steadiness_differs(before.steadiness, now.steadiness)
+        or regime_differs(before.steadiness, now.steadiness)
     )
 
 
-def steadiness_differs(before: Steadiness | None, now: Steadiness | None) -> bool:
-    """Whether a machine became another one than was said: restless, steady, much more or less so, or shared with others."""
-    if before is None or now is None:
-        return before is not now
-    change, floor = STEADINESS_REPORTED_CHANGE, STEADINESS_REPORTED_FLOOR
-    return (
-        before.regime != now.regime
-        or differs(before.spread, now.spread, change, floor)
-        or differs(before.rested_ratio, now.rested_ratio, change, floor)
-        or differs(before.stolen, now.stolen, change, floor)
-        or differs(before.throttled or 0.0, now.throttled or 0.0, change, floor)
-    )
+def regime_differs(before: Steadiness | None, now: Steadiness | None) -> bool:
+    """Whether a machine became restless or steady; spreads of minutes need not be said within seconds."""
+    return (before.regime if before is not None else None) != (now.regime if now is not None else None)
 
 
 def links_differ(before: tuple[LinkState, ...], now: tuple[LinkState, ...]) -> bool:
