@@ -111,9 +111,12 @@ async def test_what_a_codec_cannot_hold_is_no_run_of_it(worker: Worker) -> None:
     assert (coded.tensor.head.codec, coded.turn.runs) == ("raw", ())
 
 
-async def test_a_coding_that_finds_the_node_at_work_has_waited(worker: Worker) -> None:
+@pytest.mark.parametrize(("other", "waited_s", "planned_s"), [(0, 2.5, 0.0), (1, 0.0, 2.5)])
+async def test_a_coding_waits_for_other_requests_or_as_planned_for_its_own(
+    worker: Worker, other: int, waited_s: float, planned_s: float
+) -> None:
     gate, now_s = threading.Event(), 1.0
-    busy = asyncio.ensure_future(worker.run(gate.wait, priority=0))
+    busy = asyncio.ensure_future(worker.run(gate.wait, priority=other))
     await let_others_run()
     coding_task = asyncio.ensure_future(
         Coder(worker, RuntimeOptions, clock=lambda: now_s).encode("a", LARGE, "int8", priority=1)
@@ -123,7 +126,7 @@ async def test_a_coding_that_finds_the_node_at_work_has_waited(worker: Worker) -
     gate.set()
     turn = (await coding_task).turn
     await busy
-    assert (turn.waited_s, turn.began_s) == (2.5, 3.5)
+    assert (turn.waited_s, turn.planned_s, turn.began_s) == (waited_s, planned_s, 3.5)
 
 
 async def test_on_an_emulated_node_each_kind_of_coding_is_slowed_by_its_own_recent_runs(

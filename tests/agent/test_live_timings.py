@@ -157,7 +157,7 @@ def code(bench: Bench, *seconds: float, tensor: str = "x", epoch: int = 1, nbyte
         began_s = bench.time.now_s
         bench.time.now_s += 0.1
         kind = CodingKind(tensor, "int8", "encode", nbytes)
-        bench.book.coded("m", epoch, CodingTurn(value, 0.0, began_s, ((kind, value),)))
+        bench.book.coded("m", epoch, CodingTurn(value, 0.0, 0.0, began_s, ((kind, value),)))
 
 
 def test_codings_are_said_once_each_kind_apart_from_the_second_on(bench: Bench) -> None:

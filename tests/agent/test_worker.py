@@ -6,7 +6,7 @@ import asyncio
 import threading
 from typing import Any
 
-from edgesplit_agent.compute.worker import Job, Worker
+from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Ahead, Job, Worker
 from tests.waiting import until
 
 
@@ -59,4 +59,23 @@ async def test_a_brief_job_that_raises_is_told_as_any_other() -> None:
     assert [type(error) for error in results.done] == [ZeroDivisionError]
     worker.submit(Job(lambda: 5, results.note, 2, brief=True), share="m")
     assert results.done[1] == 5
+    await worker.close()
+
+
+async def test_what_is_ahead_of_a_job_is_older_work_of_others_or_its_own() -> None:
+    worker, results, go_on = Worker(), Results(), threading.Event()
+    assert worker.ahead_of(2) is Ahead.NOTHING
+    worker.submit(Job(lambda: go_on.wait(10), results.note, 2), share="m")
+    worker.submit(Job(lambda: "later", results.note, 3), share="m")
+    await until(lambda: worker.ahead_of(1) is Ahead.OTHERS)  # it runs then
+    assert worker.ahead_of(2) is Ahead.OWN
+    worker.submit(Job(lambda: "earlier", results.note, 1), share="n")
+    assert worker.ahead_of(2) is Ahead.OTHERS
+    go_on.set()
+    await until(lambda: len(results.done) == 3 and worker.ahead_of(2) is Ahead.NOTHING)
+    gate = threading.Event()
+    timing = asyncio.ensure_future(worker.run(gate.wait, priority=PROFILING_PRIORITY))
+    await until(lambda: worker.ahead_of(4) is Ahead.OTHERS)
+    gate.set()
+    await timing
     await worker.close()

@@ -19,7 +19,7 @@ from edgesplit.wire.headers import TensorHead
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.compute.recent_runs import RecentRuns
 from edgesplit_agent.compute.session_pool import RuntimeOptions, slowed
-from edgesplit_agent.compute.worker import Worker
+from edgesplit_agent.compute.worker import Ahead, Worker
 
 __all__ = ["Coded", "Coder", "CodingKind", "CodingTurn"]
 
@@ -52,7 +52,8 @@ class CodingTurn:
 
     Attributes:
         seconds: By the wall clock, emulated slowness included. [s]
-        waited_s: Before that, for other work of the node; 0 where there was none. [s]
+        waited_s: Before that, for work of other requests; 0 where there was none. [s]
+        planned_s: Before that, for work of the same request alone, as plans have it. [s]
         began_s: When the turn began, on the coder's clock. [s]
         runs: Each tensor that was coded or restored, with its seconds on the clock that profiles are taken with; without
             those that travel as they are. [s]
@@ -60,6 +61,7 @@ class CodingTurn:
 
     seconds: float
     waited_s: float
+    planned_s: float
     began_s: float
     runs: tuple[tuple[CodingKind, float], ...]
 
@@ -131,7 +133,7 @@ class Coder:
     async def _in_turn(
         self, works: Sequence[tuple[CodingKind, Callable[[], T]]], priority: int, share: str
     ) -> tuple[list[T], CodingTurn]:
-        options, asked_s, queues = self._options(), self._clock(), self._worker.busy
+        options, asked_s, ahead = self._options(), self._clock(), self._worker.ahead_of(priority)
 
         def run() -> tuple[list[T], CodingTurn]:
             began_s = self._clock()
@@ -145,7 +147,9 @@ class Coder:
                 together_s += seconds
                 if kind.codec != "raw":
                     runs.append((kind, as_profiled_s))
-            return done, CodingTurn(together_s, began_s - asked_s if queues else 0.0, began_s, tuple(runs))
+            delay_s = began_s - asked_s
+            waited_s, planned_s = (delay_s if ahead is what else 0.0 for what in (Ahead.OTHERS, Ahead.OWN))
+            return done, CodingTurn(together_s, waited_s, planned_s, began_s, tuple(runs))
 
         if sum(kind.nbytes for kind, _ in works) <= INLINE_BYTES and options.slow_down <= 1.0:
             return run()

@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -23,11 +24,20 @@ from typing import Any, TypeVar
 from edgesplit_agent.compute.fair_queue import BACKGROUND, FairQueue
 from edgesplit_agent.compute.lending_loop import LendingLoop
 
-__all__ = ["PROFILING_PRIORITY", "Job", "Worker"]
+__all__ = ["PROFILING_PRIORITY", "Ahead", "Job", "Worker"]
 
 T = TypeVar("T")
 PROFILING_PRIORITY = 1 << 62
 """Of what waits for every request; larger values wait for smaller ones."""
+
+
+class Ahead(Enum):
+    """What a job finds before it."""
+
+    NOTHING = auto()
+    OWN = auto()
+    """Work of its own request: a plan knows that it waits for that."""
+    OTHERS = auto()
 
 
 @dataclass(slots=True, eq=False)
@@ -70,10 +80,13 @@ class Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
-    @property
-    def busy(self) -> bool:
-        """Whether a job runs or waits, as far as can be told without waiting for the thread."""
-        return self._yielding is not None or bool(self._queue)
+    def ahead_of(self, priority: int) -> Ahead:
+        """What a job of this priority would wait for if it came now; one priority is one request's."""
+        with self._lock:
+            running = self._yielding
+            if (running is not None and running.priority != priority) or self._queue.holds_before(priority):
+                return Ahead.OTHERS
+            return Ahead.NOTHING if running is None and not self._queue else Ahead.OWN
 
     def submit(self, job: Job, share: str | None = BACKGROUND) -> None:
         """Have a job run; one that is brief may be done when this returns.

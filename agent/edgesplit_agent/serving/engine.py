@@ -23,7 +23,7 @@ from edgesplit.wire.headers import ExecutionKey, TensorHead
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.compute.coding import Coder, CodingTurn
 from edgesplit_agent.compute.session_pool import Computed, LoadedComponent
-from edgesplit_agent.compute.worker import Job, Worker
+from edgesplit_agent.compute.worker import Ahead, Job, Worker
 from edgesplit_agent.profiling.live_timings import TimingBook
 from edgesplit_agent.reporting.serving_counters import ServingCounters
 from edgesplit_agent.serving.forwarded_requests import ForwardedRequests
@@ -323,12 +323,12 @@ class Engine:
             self._send(key, peer, [coded.tensor], left_s)
 
     def _note_coding(self, key: ExecutionKey, turn: CodingTurn, asked_s: float) -> None:
-        handling_s = self._clock() - asked_s - turn.seconds - turn.waited_s
+        handling_s = self._clock() - asked_s - turn.seconds - turn.waited_s - turn.planned_s
         self._counters.coded(key, turn.seconds, turn.waited_s, handling_s)
         self._timings.coded(key.model, key.epoch, turn)
 
     def _run(self, action: RunComponent, component: LoadedComponent) -> None:
-        key, queues = action.key, self._worker.busy
+        key, ahead = action.key, self._worker.ahead_of(action.order)
         asked_s = started_s = self._clock()
 
         def run() -> Computed | None:
@@ -343,9 +343,10 @@ class Engine:
                 detail = f"component {action.component} failed on {self.machine.node}: {first_line(error)}"
                 self.feed(ComponentFailed(key, action.component, detail))
             elif computed is not None:
-                waited_s = started_s - asked_s if queues else 0.0
+                waited_s = started_s - asked_s if ahead is Ahead.OTHERS else 0.0
+                since_s = asked_s if ahead is Ahead.NOTHING else started_s
                 # Between threads; what ran within the handling of an event is told apart from that.
-                handed_over_s = 0.0 if self._handling else self._clock() - asked_s - waited_s - computed.compute_s
+                handed_over_s = 0.0 if self._handling else self._clock() - since_s - computed.compute_s
                 self._computed_s += computed.compute_s
                 self._ran(action, computed, started_s, waited_s, handed_over_s)
 

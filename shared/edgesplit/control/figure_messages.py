@@ -212,8 +212,8 @@ class Usage(Message, frozen=True, kw_only=True):
         counted_since_unix_s: When these counters began; tells them from others of the same epoch, before the agent
             restarted or prepared it again. 0: not said. [s since the epoch]
         coding_s: The part of compute_s that was spent on wire codecs. [s]
-        waiting_s: What components and tensors to be coded waited for the node's turn once they could begin, other work
-            running; not in compute_s. [s]
+        waiting_s: What components and tensors to be coded waited, once they could begin, for the node to be done with
+            other requests or with timing; not in compute_s, and not what they waited for their own request. [s]
         handling_s: What requests took here besides: handing work to the thread that computes and back, the next steps,
             packing, sending what goes at once. Not in it: reading what arrives, answering the client. [s]
     """

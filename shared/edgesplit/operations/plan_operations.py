@@ -175,7 +175,7 @@ class MeasuredShare(msgspec.Struct, frozen=True, kw_only=True):
         compute_s: Of running components, coding not included. [s]
         coding_s: Of coding and restoring tensors. [s]
         transmit_s: Of sending. [s]
-        waiting_s: What components and codings waited for the node's turn. [s]
+        waiting_s: What components and codings waited for the node to be done with other requests. [s]
         handling_s: Of handing work to the thread that computes and back, packing, sending what goes at once. [s]
     """
 
