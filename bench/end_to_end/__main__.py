@@ -21,7 +21,7 @@ from rich.console import Console
 from bench.end_to_end.changes import changes, unrest
 from bench.end_to_end.course import Course
 from bench.end_to_end.document import Document
-from bench.end_to_end.plans.wishes import STEADY
+from bench.end_to_end.plans.wishes import steady_wish
 from bench.end_to_end.progress import say
 from bench.end_to_end.rates import Rates
 from bench.end_to_end.steady import readings
@@ -95,7 +95,7 @@ class Run:
             course = Course(testbed, subject)
             course.deploy(0)
             Rates(testbed).await_believed()
-            course.ask(STEADY)
+            course.ask(steady_wish(course.problem(testbed.folder)))
             readings(course, minutes, self.document.readings)
 
     def show(self) -> None:

@@ -19,6 +19,8 @@ __all__ = ["Reading", "Wander", "readings", "wander"]
 EVERY_S = 10.0
 REQUESTS = 2
 SPREAD_AIM = 0.02
+LEARNED_S = 60.0
+"""After which the first requests have been learned from. [s]"""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Wander:
     Attributes:
         readings: How many, of the epoch that most are of.
         spread: Standard deviation of the predictions, relative to their mean. [1]
+        learned_spread: The same from the first minute's end on; None before it. [1]
         range: Largest less smallest, relative to the mean. [1]
         widest: Widest stated interval, relative to its prediction; None where none was stated. [1]
         measured_spread: Standard deviation of the measured medians, relative to their mean. [1]
@@ -47,6 +50,7 @@ class Wander:
 
     readings: int
     spread: float
+    learned_spread: float | None
     range: float
     widest: float | None
     measured_spread: float
@@ -77,6 +81,7 @@ def wander(found: Sequence[Reading]) -> Wander:
     of_plan = [reading for reading in found if reading.epoch == statistics.mode(epochs)]
     predicted_s = [reading.predicted_s for reading in of_plan]
     measured_s = [reading.measured_s for reading in of_plan]
+    learned_s = [reading.predicted_s for reading in of_plan if reading.at_s >= LEARNED_S]
     widths = [
         (reading.interval_s[1] - reading.interval_s[0]) / reading.predicted_s
         for reading in of_plan
@@ -85,6 +90,7 @@ def wander(found: Sequence[Reading]) -> Wander:
     return Wander(
         readings=len(of_plan),
         spread=statistics.pstdev(predicted_s) / statistics.mean(predicted_s),
+        learned_spread=statistics.pstdev(learned_s) / statistics.mean(learned_s) if learned_s else None,
         range=(max(predicted_s) - min(predicted_s)) / statistics.mean(predicted_s),
         widest=max(widths) if widths else None,
         measured_spread=statistics.pstdev(measured_s) / statistics.mean(measured_s),

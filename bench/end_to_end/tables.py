@@ -133,8 +133,9 @@ def unrest_text(found: Unrest) -> str:
 def wander_text(found: Wander) -> str:
     """How far a prediction wandered."""
     widest = "no interval stated" if found.widest is None else f"widest interval {found.widest:.1%}"
+    learned = "" if found.learned_spread is None else f" ({found.learned_spread:.2%} after the first minute)"
     return (
-        f"{found.readings} predictions of one plan: spread {found.spread:.2%} (aim {SPREAD_AIM:.0%}), range {found.range:.2%}, "
+        f"{found.readings} predictions of one plan: spread {found.spread:.2%}{learned}, aim {SPREAD_AIM:.0%}, range {found.range:.2%}, "
         f"{widest}; measured spread {found.measured_spread:.2%}; {found.epochs} epochs"
     )
 

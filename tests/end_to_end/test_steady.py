@@ -43,6 +43,15 @@ def test_readings_of_another_plan_are_not_mixed_in() -> None:
     assert (found.readings, found.spread, found.epochs) == (2, 0.0, 2)
 
 
+def test_what_was_learned_from_the_first_requests_is_told_apart() -> None:
+    early = [Reading(0.0, 1, 1.0, None, 1.0), Reading(30.0, 1, 1.2, None, 1.0)]
+    late = [Reading(70.0, 1, 1.2, None, 1.0), Reading(80.0, 1, 1.2, None, 1.0)]
+    found = wander([*early, *late])
+    assert found.learned_spread == 0.0
+    assert found.spread > 0.05
+    assert wander(early).learned_spread is None
+
+
 def test_a_change_is_missed_when_noticing_or_deciding_takes_too_long() -> None:
     assert not Noticed("x", 3.0, 9.0, "").missed
     assert Noticed("x", 3.0, 11.0, "").missed

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.end_to_end.plans.cuts import cheapest_cut, crossing_bytes, parts, patterns_for, placed
-from bench.end_to_end.plans.wishes import AGAIN_EVERY, Wish, schedule, wishes
+from bench.end_to_end.plans.wishes import AGAIN_EVERY, Wish, schedule, steady_wish, wishes
 from edgesplit.planning.problem import Link, Node, Operator, Problem, Tensor
 
 NAMES = ("device", "edge", "cloud")
@@ -141,3 +141,9 @@ def test_some_plans_are_visited_again_after_others() -> None:
     assert len(again) == 20 // AGAIN_EVERY
     places = [visit.wish for visit in visits]
     assert all(len(places) - 1 - places[::-1].index(wish) - places.index(wish) >= AGAIN_EVERY - 1 for wish in again)
+
+
+def test_of_the_plan_that_is_looked_at_for_long_nothing_is_left_open() -> None:
+    wish = steady_wish(chain(20))
+    assert wish.nodes == ("device", "edge")
+    assert wish.noise == 0.0

@@ -15,7 +15,7 @@ from itertools import cycle, islice
 from bench.end_to_end.plans.cuts import parts, patterns_for, placed
 from edgesplit.planning.problem import Problem
 
-__all__ = ["STEADY", "Visit", "Wish", "schedule", "wishes"]
+__all__ = ["Visit", "Wish", "schedule", "steady_wish", "wishes"]
 
 AGAIN_EVERY = 5
 """Of so many visits one is made a second time, at the end of its block."""
@@ -57,8 +57,6 @@ class Visit:
     again: bool = False
 
 
-STEADY = Wish("first half here", first=300)
-"""For looking at one plan for long: it computes on the source and elsewhere. Of the topology that changes take."""
 Figures = tuple[tuple[str, ...], tuple[float, ...], float, float]
 """Of a cut: nodes in the order of the parts, the depths between them, noise, energy."""
 CUTS: tuple[Figures, ...] = (
@@ -75,6 +73,8 @@ CUTS: tuple[Figures, ...] = (
     (("edge", "cloud", "edge"), (0.3, 0.8), 0.2, 0.0),
     (("device", "edge"), (0.75,), 0.0, 0.0),
 )
+STEADY: Figures = (("device", "edge"), (0.5,), 0.0, 0.0)
+"""Looked at for long: nothing is left to the planner, so that it stays the same plan."""
 FREE: tuple[tuple[float, str, float, float], ...] = (
     (0.0, "", 0.1, 0.0),
     (0.0, "cloud", 0.4, 0.5),
@@ -111,6 +111,11 @@ def wishes(problem: Problem, branches: Sequence[Sequence[str]] = ()) -> tuple[Wi
             mixed += islice(waiting, 1)
     mixed += waiting
     return tuple(mixed)
+
+
+def steady_wish(problem: Problem) -> Wish:
+    """A plan on two nodes of which nothing can change by itself."""
+    return _cut(problem, [name for entry in placed(problem) for name in entry.listed], STEADY)
 
 
 def schedule(
