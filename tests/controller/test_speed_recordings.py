@@ -34,12 +34,12 @@ ORACLE_MARGIN, ORACLE_FACTOR = 0.015, 1.7
 WANDER_MARGIN = 0.02
 UNSEEN = {"twice while idle", "slow while it works"}
 """What nothing shows before requests come cannot be predicted; the oracle knows it."""
-RESTLESS = ("20 % noise in spells", "bursts of 30 %", *UNSEEN)
-"""Each change is believed when it came, and the next one is not expected: intervals are of the node as it is now."""
-LEAST_COVERAGE, MOST_COVERAGE = 0.72, 0.99
+RESTLESS = ("20 % noise in spells", "bursts of 30 %")
+"""Intervals become as wide as changes are large only once some were seen."""
+LEAST_COVERAGE, LEAST_RESTLESS, MOST_COVERAGE = 0.72, 0.6, 0.997
 """Of one recording: what a profile gets wrong about components that are never timed is the same throughout, so that few seeds
 say little; of all together the intervals are held to more."""
-LEAST_POOLED, MOST_POOLED = 0.83, 0.95
+LEAST_POOLED, MOST_POOLED = 0.85, 0.95
 RECORDED_FACTOR, LEAST_RECORDED = 1.2, 0.6
 """Beside a busy neighbour two single runs agree that a node jumped by half, and the third does not: 0.1's means over five runs
 smooth that away, and are as much later to believe a change."""
@@ -95,17 +95,17 @@ def test_noise_of_a_fifth_tells_nobody_of_a_change(found: dict[str, dict[str, li
     assert max(score.wander for score in scores) < 0.05
 
 
-@pytest.mark.parametrize("name", [name for name in SCENARIOS if not name.startswith(RESTLESS)])
+@pytest.mark.parametrize("name", sorted(SCENARIOS.keys() - UNSEEN))
 def test_intervals_hold(found: dict[str, dict[str, list[Score]]], name: str) -> None:
-    assert LEAST_COVERAGE <= figures(found[name]["new"])["coverage"] <= MOST_COVERAGE
+    least = LEAST_RESTLESS if name.startswith(RESTLESS) else LEAST_COVERAGE
+    assert least <= figures(found[name]["new"])["coverage"] <= MOST_COVERAGE
 
 
 def test_nine_of_ten_intervals_hold(found: dict[str, dict[str, list[Score]]]) -> None:
     hits = [
         hit
-        for name, by in found.items()
-        if not name.startswith(RESTLESS)
-        for score in by["new"]
+        for name in found.keys() - UNSEEN
+        for score in found[name]["new"]
         for hit in (*score.hits, *score.spare_hits)
     ]
     assert LEAST_POOLED <= statistics.fmean(hits) <= MOST_POOLED
