@@ -61,7 +61,7 @@ steady again. [1]"""
 REPORTED_CHANGE = 0.05
 """Of any figure. [1]"""
 REPORTED_SCATTER_SHARE = 0.5
-"""What is believed of a link wanders by about a third of its measurements' scatter; beyond this share it is news. [1]"""
+"""What is believed of a link wanders by a small part of its measurements' scatter; beyond this share it is news. [1]"""
 LATENCY_REPORTED_FLOOR_S = 2e-4
 """Round trips on one machine or in one room differ by more than a few percent all the time. [s]"""
 MEMORY_REPORTED_CHANGE = 0.1
@@ -115,7 +115,7 @@ def beyond_scatter(before: float, now: float, share: float, scatter: float) -> b
 
     Args:
         before: When it was last acted on.
-        now: As told now; smoothed, so that it wanders by about a third of the scatter.
+        now: As told now; filtered, so that it wanders by a small part of the scatter.
         share: Relative change that always counts as noise. [1]
         scatter: Standard deviation of one measurement, relative. [1]
     """

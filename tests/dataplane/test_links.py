@@ -13,6 +13,7 @@ from edgesplit_agent.dataplane.measurement.probing import (
     ProbeBudget,
     allowance_bytes_per_s,
 )
+from edgesplit_agent.dataplane.measurement.rate_estimate import RateEstimate
 
 
 class Link:
@@ -409,6 +410,17 @@ def test_a_lasting_change_of_a_tenth_is_believed_within_a_minute(change: float, 
             if busy:
                 link.send(300_000)
         assert link.believed() == pytest.approx(5e6 * change, rel=0.05)
+
+
+def test_a_measurement_that_is_known_to_be_unsure_counts_less() -> None:
+    believed = list[float]()
+    for variance in (0.0, 0.01):
+        rate = RateEstimate()
+        rate.restart((1e6, 1e6, 1e6), 0.0)
+        rate.take(1.1e6, 5.0, variance)
+        assert rate.value is not None
+        believed.append(rate.value)
+    assert 1e6 < believed[1] < believed[0] < 1.1e6
 
 
 @pytest.mark.parametrize("busy", [True, False])

@@ -117,6 +117,7 @@ class LinkEstimator:
         self._pings: dict[int, tuple[float, bool]] = {}
         self._round_trips: deque[tuple[float, float]] = deque()
         self._round_trip_s: float | None = None
+        self._jitter_s = 0.0
         self._sent: dict[int, _Sent] = {}
         self._last_ack_at = float("-inf")
         self._received_bytes = 0
@@ -147,14 +148,13 @@ class LinkEstimator:
         """What is believed now, None until both figures were measured."""
         if self._bandwidth is None or self._round_trip_s is None:
             return None
-        excess_s = statistics.fmean(round_trip for _, round_trip in self._round_trips) - self._round_trip_s
         return LinkEstimate(
             self._bandwidth,
             self._round_trip_s / 2,
             self._sampled_at,
             scatter=self._rate.scatter,
             error=self._rate.error,
-            latency_error_s=max(excess_s, 0.0) / 2,
+            latency_error_s=max(self._jitter_s, 0.0) / 2,
         )
 
     def connected(self) -> None:
@@ -181,6 +181,7 @@ class LinkEstimator:
         if not loaded or not self._round_trips:
             self._round_trips.append((now, now - at))
         self._round_trip_s = min(round_trip for _, round_trip in self._round_trips)
+        self._jitter_s = statistics.fmean(round_trip for _, round_trip in self._round_trips) - self._round_trip_s
 
     def data_sent(self, sequence: int, nbytes: int, now: float) -> None:
         """Tensors or a probe were handed over for sending."""
@@ -335,7 +336,7 @@ class LinkEstimator:
             self._pauses_matter = True
         self._cold_sample = reached if ramp_s > 0 else None
         if not self._pauses_matter or ramp_s == 0:
-            self._sample(reached, now)
+            self._sample(reached, now, (self._jitter_s / seconds) ** 2)
         elif seconds > ramp_s:
             self._bounds(reached, (sent.nbytes - ramp_bytes) / (seconds - ramp_s), now)
         else:
@@ -369,16 +370,16 @@ class LinkEstimator:
     def _bounds(self, lower: float, upper: float, now: float) -> None:
         """Learn that the bandwidth lies between two values. [B/s]"""
         if upper <= lower * TIGHT:
-            self._sample((lower + upper) / 2, now)
+            self._sample((lower + upper) / 2, now, math.log(upper / lower) ** 2 / 12)  # of a uniform distribution
         elif self._bandwidth is None or lower > self._bandwidth:
             self._sample(lower, now)
         elif upper < self._bandwidth * (1 - RATE_CHANGE):
             self._sampled_at = now
             self._rate.take_bound(upper, now)
 
-    def _sample(self, bandwidth: float, now: float) -> None:
+    def _sample(self, bandwidth: float, now: float, variance: float = 0.0) -> None:
         before = self._rate.value
-        self._rate.take(bandwidth, now)
+        self._rate.take(bandwidth, now, variance)
         if before is not None and not self._near and differs(before, self._rate.value or before, RATE_CHANGE):
             self._pace.forgive(EVERY_S)  # a link that really changed, and may soon change back
         self._sampled(now)

@@ -31,8 +31,8 @@ RESTLESS = 0.15
 AGREEMENT = 1.25
 """Samples of a steady link agree when they are within this ratio; those of a restless one when they are twice their
 scatter apart."""
-DRIFT_PER_S = 0.006**2 / 60
-"""Variance that a rate gains in a second: half a percent in a minute, for what is more is a change. [1/s]"""
+DRIFT_PER_S = 0.008**2 / 60
+"""Variance that a rate gains in a second: not quite a percent in a minute, for what is more is a change. [1/s]"""
 INDEPENDENT_S, LEAST_WEIGHT = 1.0, 0.01
 OUTLYING = 3.0
 """Standard deviations from which on a measurement is taken to be no further away."""

@@ -133,8 +133,8 @@ def notable(before: LinkFigures, now: LinkFigures, change: float, scatter: float
         before: At the last decision.
         now: As told now.
         change: Relative change that always counts as noise. [1]
-        scatter: Standard deviation of one measurement of the bandwidth, relative; what is told is smoothed and
-            wanders by a third of that. [1]
+        scatter: Standard deviation of one measurement of the bandwidth, relative; what is told is filtered and
+            wanders by a small part of that. [1]
         floor_s: Latencies that differ by less are the same. [s]
     """
     return beyond_scatter(before[0], now[0], change, scatter), differs(before[1], now[1], change, floor_s)
