@@ -115,7 +115,9 @@ def sampled(problem: Problem, assignment: Assignment, evaluation: Evaluation, sp
     steps = steps_of(problem, assignment, evaluation)
     left: list[Floats] = []
     done: list[Floats] = []
-    begin_s = np.maximum(problem.handling_s + spreads.handling_s * _deviates("handling"), 0.0)
+    # Deviates are single precision to be kept; sums are not.
+    handling = _deviates("handling").astype(np.float64)
+    begin_s = np.maximum(problem.handling_s + spreads.handling_s * handling, 0.0)
     end_s, added_s, energy_j = begin_s, begin_s.copy(), np.zeros(SAMPLES)
     for step in steps:
         occupied_s, lag_s = _durations(step, spreads)
