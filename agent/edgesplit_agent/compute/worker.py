@@ -82,6 +82,8 @@ class Worker:
 
     def ahead_of(self, priority: int) -> Ahead:
         """What a job of this priority would wait for if it came now; one priority is one request's."""
+        if self._yielding is None and not self._queue:  # only who asks adds to them
+            return Ahead.NOTHING
         with self._lock:
             running = self._yielding
             if (running is not None and running.priority != priority) or self._queue.holds_before(priority):
