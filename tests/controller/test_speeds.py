@@ -193,7 +193,8 @@ def test_a_profile_that_says_what_a_pause_costs_is_planned_with_that_before_anyt
 def test_a_node_that_became_slower_is_told_with_old_and_new_values_and_planned_with(bench: Bench) -> None:
     for _ in range(5):
         assert bench.served(2 * KERNEL_S)[0] == ()
-    assert bench.served(4.1 * KERNEL_S) == ((), False)
+    for _ in range(2):
+        assert bench.served(4.1 * KERNEL_S) == ((), False)
     (change,), notable = bench.served(4.1 * KERNEL_S)
     assert notable
     assert (change.kind, change.node, change.model) == ("profile-changed", "edge", "tiny")
@@ -207,6 +208,7 @@ def test_a_node_that_became_slower_is_told_with_old_and_new_values_and_planned_w
     (row,) = bench.speeds.rows("edge").values()
     assert (row.origin, row.profiled_s) == ("live timings", 4 * KERNEL_S)
     assert row.factor == pytest.approx(2.05, rel=0.02)
+    bench.served(2 * KERNEL_S)
     bench.served(2 * KERNEL_S)
     (back,), _ = bench.served(2 * KERNEL_S)
     assert back.data["new_whole_s"] == pytest.approx(4 * KERNEL_S, rel=0.02)
@@ -343,6 +345,7 @@ def test_a_clock_that_is_set_changes_nothing_about_live_timings(bench: Bench, st
     bench.served(2 * KERNEL_S)
     bench.step_s = step_s
     bench.served(4 * KERNEL_S)
+    bench.served(4 * KERNEL_S)
     ((change,), notable) = bench.served(4 * KERNEL_S)
     assert notable
     assert change.data["factor"] == pytest.approx(2.0, rel=0.05)
@@ -356,6 +359,7 @@ def test_runs_of_an_agent_that_does_not_number_them_count_though_its_clock_was_s
     bench.served(2 * KERNEL_S)
     bench.step_s = -3600.0
     bench.served(4 * KERNEL_S)
+    bench.served(4 * KERNEL_S)
     ((change,), _) = bench.served(4 * KERNEL_S)
     assert change.data["factor"] == pytest.approx(2.0, rel=0.05)
 
@@ -364,6 +368,7 @@ def test_an_agent_that_restarted_numbers_its_runs_anew(bench: Bench) -> None:
     for _ in range(5):
         bench.served(2 * KERNEL_S)
     bench.instance, bench.runs = "restarted", 0
+    bench.served(4 * KERNEL_S)
     bench.served(4 * KERNEL_S)
     ((change,), _) = bench.served(4 * KERNEL_S)
     assert change.data["factor"] == pytest.approx(2.0, rel=0.05)

@@ -40,12 +40,12 @@ __all__ = [
 ]
 
 NODE, SPELL, TYPICAL, PRECISION, IDLE = "node", "spell", "typical", "precision", "idle"
-NODE_DRIFT = Kind(drift=0.01**2 / 60)
-"""A hundredth in a minute. [1/s]"""
+NODE_DRIFT = Kind(drift=0.015**2 / 60)
+"""One and a half hundredths in a minute. [1/s]"""
 SPELL_S = 20.0
 """A virtual machine's slow spells last some ten seconds to a minute. [s]"""
-LEAST_SPELL, FIRST_SPELL, MOST_SPELL = 0.005, 0.015, 0.15
-"""Standard deviation of spells. [1]"""
+LEAST_SPELL, FIRST_SPELL, MOST_SPELL = 0.005, 0.015, 0.1
+"""Standard deviation of spells; larger ones would hide that a node became half as fast. [1]"""
 AHEAD_S = 10.0
 """Predictions are for the requests of the next so many seconds: spells pass. [s]"""
 PROFILE_ERROR, UNKNOWN_SPREAD = 0.02, 0.03

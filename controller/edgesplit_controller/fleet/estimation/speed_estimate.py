@@ -55,7 +55,7 @@ from edgesplit_controller.fleet.estimation.speed_belief import (
 
 __all__ = ["taken"]
 
-SPELL_GAIN, SPELL_PULL = 0.03, 0.01
+SPELL_GAIN, SPELL_PULL = 0.06, 0.01
 """How fast it follows what observations show beyond what was expected of them, each, and how fast it forgets that. [1]"""
 PRIOR_RUNS = 3
 """What the first scatter counts for."""
@@ -64,8 +64,9 @@ MEAN_WORTH = 3.0
 CERTAIN = 4.0
 """Standard deviations beyond which an observation is none of what was expected. [1]"""
 FEWEST_REPORTS, MOST_REPORTS = 2, 5
-REPORTS = ((0.4, FEWEST_REPORTS), (0.2, 3))
-"""Jumps of at least so much [1] and the reports that they take; smaller ones take the most."""
+REPORTS = ((0.2, 3),)
+"""Jumps of at least so much [1] and the reports that they take; smaller ones take the most. Two single runs beside a busy
+neighbour of a virtual machine look like a jump of any size."""
 FAR = 10.0
 """Where a node jumped, it is as uncertain as so many times the jump: what was seen counts, not what was believed. [1]"""
 DOUBTS = 3
