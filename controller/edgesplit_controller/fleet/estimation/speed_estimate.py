@@ -216,7 +216,11 @@ def _awaiting(speed: NodeSpeed, parts: Sequence[PartRan]) -> NodeSpeed:
     if speed.awaited_s != speed.at_s:
         return speed
     ahead = speed.belief.after(AHEAD_S)
-    awaited = {part.key: ahead.expected(weights_of(speed, part.key, part.float_s, part.int8_s)) for part in parts}
+    awaited = {
+        part.key: ahead.expected(weights_of(speed, part.key, part.float_s, part.int8_s))
+        for part in parts
+        if part.profiled_s > NO_TIME_S
+    }
     return replace(speed, awaited=awaited)
 
 
