@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -35,7 +35,7 @@ from edgesplit.wire.tensors import Array
 from edgesplit_agent.dataplane.emulation import Emulation
 from edgesplit_agent.dataplane.limits import Limits
 from edgesplit_agent.dataplane.plane import DataPlane
-from edgesplit_agent.serving.machine.events import MachineEvent, TensorsArrived
+from edgesplit_agent.serving.machine.events import Answer, MachineEvent, TensorsArrived
 
 __all__ = ["main"]
 
@@ -71,7 +71,9 @@ class _End:
         del key
         return unpack_tensors(heads, payloads)
 
-    def ask(self, *_: object) -> Any:
+    def ask(
+        self, model: str, arrays: dict[str, Array], deadline_s: float | None, answer: Callable[[Answer], None]
+    ) -> Callable[[], None]:
         raise NotImplementedError
 
     async def run(self, node: str, addresses: dict[str, str]) -> None:
@@ -165,7 +167,7 @@ async def _run(places: dict[str, namespaces.Place], rounds: int) -> None:
     }  # fmt: skip
     ends = _Ends(processes)
     listening = [asyncio.create_task(ends.listen(name)) for name in processes]
-    pairs = [pair for link in STUDY.links for pair in (link.ends, link.ends[::-1])]
+    pairs = [pair for link in STUDY.links for pair in (link.ends, (link.ends[1], link.ends[0]))]
     try:
         results = await asyncio.gather(*(_measure(ends, *pair, rounds) for pair in pairs))
     finally:

@@ -116,8 +116,8 @@ def test_a_change_that_was_found_comes_with_the_mean_since_it_began() -> None:
 
 def test_noise_an_outlier_and_what_passes_soon_are_no_change() -> None:
     for seed in range(20):
-        values = noise(0.05, 500, seed)
-        assert found_after(values, 0.05) is None
+        assert found_after(noise(0.05, 500, seed), 0.05) is None
+    values = noise(0.05, 500)
     values[100] += 10.0
     for second in range(300, 306):
         values[second] += 0.15
