@@ -20,6 +20,15 @@ from edgesplit_controller.fleet.estimation.handling_estimate import (
     expected_handling,
     served_requests,
 )
+from edgesplit_controller.fleet.estimation.interval_trials import (
+    FIRST,
+    KEPT,
+    LEAST,
+    REQUESTS,
+    WARMING,
+    Trials,
+    tried,
+)
 from edgesplit_controller.fleet.handling import HandlingBook, shape_of
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.models.intake import take_in
@@ -127,6 +136,27 @@ def deployed(record: ModelRecord) -> DeploymentState:
     return msgspec.structs.replace(
         state, rollout=msgspec.structs.replace(state.rollout, active=state.plans[EPOCH].epoch)
     )
+
+
+def test_a_plan_is_tried_once_by_its_first_interval_and_without_its_first_requests() -> None:
+    trials = tried(Trials(), "p", (0.09, 0.11), 0.5, WARMING)
+    assert trials.deviation == FIRST
+    trials = tried(trials, "p", (0.49, 0.51), 0.1, REQUESTS)
+    assert trials.deviation < FIRST
+    assert tried(trials, "p", (0.09, 0.11), 0.5, 100).deviation == trials.deviation
+    assert tried(trials, "q", (0.09, 0.11), 0.5, 100).deviation > FIRST
+
+
+@pytest.mark.parametrize("true", [0.005, 0.02, 0.06])
+def test_in_the_long_run_nine_of_ten_intervals_hold_whatever_predictions_are_worth(true: float) -> None:
+    chance, trials, held = random.Random(1), Trials(), list[bool]()
+    for number in range(1500):
+        reach = 1.645 * math.hypot(trials.deviation, 0.002)
+        measured_s = math.exp(chance.gauss(0, true))
+        trials = tried(trials, str(number), (math.exp(-reach), math.exp(reach)), measured_s, 20)
+        held.append(math.exp(-reach) <= measured_s <= math.exp(reach))
+    assert 0.87 < sum(held[300:]) / len(held[300:]) < (0.93 if true > LEAST else 1.0)
+    assert len(trials.running) == KEPT
 
 
 def test_sources_teach_it_and_nobody_else(record: ModelRecord) -> None:

@@ -255,6 +255,14 @@ def test_codecs_are_corrected_by_what_they_took_and_move_no_node() -> None:
     assert predicted_s(speed) == pytest.approx(BASE_S, rel=0.02)
 
 
+def test_a_restless_machine_is_predicted_less_surely_from_the_beginning() -> None:
+    def deviation(host_spread: float) -> float:
+        seen = ProfileSeen(at_s=0.0, node="n", model="m", whole_s=1.0, host_spread=host_spread)
+        return expected(begun(seen), "a", 1.0, 0.0).deviation
+
+    assert deviation(0.0) == deviation(0.01) < deviation(0.05) < deviation(0.09)
+
+
 def test_a_profile_whose_rest_was_measured_badly_is_believed_less() -> None:
     def rested(spread: float) -> float:
         seen = ProfileSeen(at_s=0.0, node="n", model="m", whole_s=1.0, rested_s=1.1, rested_spread=spread)

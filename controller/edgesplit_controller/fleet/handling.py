@@ -19,9 +19,11 @@ from edgesplit.significance import CORRECTION_CHANGE
 from edgesplit_controller.fleet.estimation.handling_estimate import (
     Handling,
     PlanShape,
+    client_s,
     expected_handling,
     served_requests,
 )
+from edgesplit_controller.fleet.estimation.interval_trials import Trials, tried
 from edgesplit_controller.storage.deployment_state import DeploymentState
 
 __all__ = ["HandlingBook", "shape_of"]
@@ -37,6 +39,7 @@ class HandlingBook:
     def __init__(self, deployments: Callable[[], Mapping[str, DeploymentState]]) -> None:
         self._deployments = deployments
         self._handling: dict[tuple[str, str], Handling] = {}
+        self._trials: dict[tuple[str, str], Trials] = {}
         self._told_s: dict[tuple[str, int], float] = {}
 
     def add(self, usage: Usage) -> bool:
@@ -51,6 +54,10 @@ class HandlingBook:
         timeline_s = plan.evaluation.timeline_s - plan.problem.handling_s
         shape = shape_of(plan.problem, plan.assignment, timeline_s)
         latency_s = (usage.latency_sum_s - usage.waiting_s) / usage.requests
+        if plan.latency_interval_s is not None:
+            as_client_s = latency_s + client_s(shape)
+            trials = self._trials.get(key, Trials())
+            self._trials[key] = tried(trials, shape.key, plan.latency_interval_s, as_client_s, usage.requests)
         now = served_requests(self._handling.get(key, Handling()), shape, latency_s, usage.requests)
         self._handling[key] = now
         handling_s = expected_handling(now, shape)[0]
@@ -60,6 +67,10 @@ class HandlingBook:
         self._told_s = {told: seconds for told, seconds in self._told_s.items() if told[0] != usage.model}
         self._told_s[usage.model, usage.epoch] = handling_s
         return True
+
+    def deviation(self, model: str, source: str) -> float:
+        """What all predictions of a model err by in common, as far as nothing else explains. [1]"""
+        return self._trials.get((model, source), Trials()).deviation
 
     def told_s(self, model: str) -> tuple[float, ...]:
         """What changes whenever predictions of a model differ notably. [s]"""
@@ -72,6 +83,7 @@ class HandlingBook:
     def forget_model(self, model: str) -> None:
         """A model is gone."""
         self._handling = {key: handling for key, handling in self._handling.items() if key[0] != model}
+        self._trials = {key: trials for key, trials in self._trials.items() if key[0] != model}
         self._told_s = {told: seconds for told, seconds in self._told_s.items() if told[0] != model}
 
 

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from edgesplit.control.profile_messages import CodingTiming, ComponentTiming, ExecutionProfile, LiveTimings
+from edgesplit.control.profile_messages import ComponentTiming, ExecutionProfile, LiveTimings
 from edgesplit.formatting import time_span
 from edgesplit.operations.fleet_operations import SpeedRow
 from edgesplit.significance import CERTAINTY_CHANGE, CORRECTION_CHANGE, ratio_differs
-from edgesplit_controller.fleet.estimation.coding_runs import coding_factors, coding_runs
+from edgesplit_controller.fleet.estimation.coding_runs import coding_factors, coding_runs, of_another_model
 from edgesplit_controller.fleet.estimation.observations import (
     PartsRan,
     ProfileSeen,
@@ -28,6 +28,7 @@ from edgesplit_controller.fleet.estimation.observations import (
     TensorsCoded,
     WholeRan,
 )
+from edgesplit_controller.fleet.estimation.run_order import FRESH_S, coding_key, is_fresh, is_later, place
 from edgesplit_controller.fleet.estimation.saved_belief import believed_again, saved_belief
 from edgesplit_controller.fleet.estimation.speed_belief import (
     Expectation,
@@ -37,6 +38,7 @@ from edgesplit_controller.fleet.estimation.speed_belief import (
     expected_parts,
     factors,
     tensor_factors,
+    with_codecs_of,
 )
 from edgesplit_controller.fleet.estimation.speed_estimate import taken
 from edgesplit_controller.fleet.registry import FleetChange, Registry
@@ -47,9 +49,6 @@ from edgesplit_controller.storage.deployment_state import DeploymentState
 from edgesplit_controller.storage.saved_speeds import SavedSpeed
 
 __all__ = ["Speeds"]
-
-FRESH_S = 10.0
-"""Runs that ended so long before a node speaks of them show its speed now. [s]"""
 
 
 @dataclass
@@ -245,16 +244,24 @@ class Speeds:
             watched = None
         if watched is None:
             entry = self._remembered.get((node, model))
-            seen = _profile_seen(node, model, profile, self._clock())
+            seen = _profile_seen(node, model, profile, self._clock(), self._host_spread(node))
             self._record(seen)
             if entry is None or entry.profile != _digest(profile):
                 speed = begun(seen)
+                for (at, _), other in self._watched.items():
+                    speed = with_codecs_of(speed, other.speed) if at == node else speed
                 watched = _watched(profile, speed, profile.whole_s * factors(speed).in_float)
             else:
                 watched = _watched(profile, believed_again(seen, entry), entry.told_s)
                 watched.saved = frozenset(entry.known)
             self._watched[node, model] = watched
         return watched
+
+    def _host_spread(self, node: str) -> float:
+        """What a node's small workload says of its machine; 0 where it does not know yet. [1]"""
+        metrics = self._registry.node(node).metrics
+        steadiness = metrics.steadiness if metrics is not None else None
+        return steadiness.minutes_spread if steadiness is not None and steadiness.regime != "unknown" else 0.0
 
     def _to_remember(self) -> list[SavedSpeed]:
         now = {
@@ -272,40 +279,44 @@ class Speeds:
         ran = [
             timing
             for timing in timings.components
-            if _is_later(_place(timing.number, timing.last_run_unix_s), watched.seen.get(timing.graph), timing.number)
-            and _is_fresh(timing, timings)
+            if is_later(place(timing.number, timing.last_run_unix_s), watched.seen.get(timing.graph), timing.number)
+            and is_fresh(timing, timings)
         ]
         parts = tuple(self._components.timed(node, self._models[model], watched.profile, ran))
         if parts:
             self._take(watched, PartsRan(at_s=now_s, node=node, model=model, parts=parts))
-            watched.seen |= {timing.graph: _place(timing.number, timing.last_run_unix_s) for timing in ran}
+            watched.seen |= {timing.graph: place(timing.number, timing.last_run_unix_s) for timing in ran}
         self._take_codings(node, model, watched, timings)
         whole = timings.whole
         if whole is None or whole.sha256 != self._models[model].sha256:
             return
-        place = _place(whole.number, whole.at_unix_s)
-        if not _is_later(place, watched.timed, whole.number):
+        order = place(whole.number, whole.at_unix_s)
+        if not is_later(order, watched.timed, whole.number):
             return
-        newest = place > max(watched.seen.values(), default=float("-inf")) if whole.number else not parts
+        newest = order > max(watched.seen.values(), default=float("-inf")) if whole.number else not parts
         if newest and watched.profile.whole_s > 0:
             samples, runs = (whole.samples, 0) if whole.samples else ((whole.whole_s,), whole.runs)
             seen = WholeRan(
                 at_s=now_s, node=node, model=model, profiled_s=watched.profile.whole_s, samples=samples, runs=runs
             )
             self._take(watched, seen)
-        watched.timed = place
+        watched.timed = order
 
     def _take_codings(self, node: str, model: str, watched: _Watched, timings: LiveTimings) -> None:
         new = [
             timing
             for timing in timings.codings
-            if _is_later(timing.number, watched.seen.get(_coding_key(timing)), timing.number)
+            if is_later(timing.number, watched.seen.get(coding_key(timing)), timing.number)
             and timing.ended_ago_s < FRESH_S
         ]
         codings = tuple(coding_runs(watched.profile, new))
         if codings:
-            self._take(watched, TensorsCoded(at_s=self._clock(), node=node, model=model, codings=codings))
-            watched.seen |= {_coding_key(timing): timing.number for timing in new}
+            seen = TensorsCoded(at_s=self._clock(), node=node, model=model, codings=codings)
+            self._take(watched, seen)
+            for (at, of_model), other in self._watched.items():
+                if at == node and of_model != model:  # its codecs are the same; to it, all these tensors are one
+                    other.speed = taken(other.speed, of_another_model(seen))
+            watched.seen |= {coding_key(timing): timing.number for timing in new}
 
     def _take(self, watched: _Watched, observation: SpeedObservation) -> None:
         self._record(observation)
@@ -333,26 +344,7 @@ class Speeds:
         yield FleetChange("profile-changed", node, text, model, data)
 
 
-def _place(number: int, unix_s: float) -> float:
-    """Place of a run in the order of an agent's runs; one that does not count them has only its clock."""
-    return float(number) if number else unix_s
-
-
-def _is_later(place: float, before: float | None, number: int) -> bool:
-    """Whether a run is not the one known already. Without numbers each other time is later: clocks are set back, too."""
-    return before is None or (place > before if number else place != before)
-
-
-def _is_fresh(timing: ComponentTiming, said: LiveTimings) -> bool:
-    """Whether a run had ended only just before the node spoke of it."""
-    return (timing.ended_ago_s if timing.number else said.at_unix_s - timing.last_run_unix_s) < FRESH_S
-
-
-def _coding_key(timing: CodingTiming) -> str:
-    return f"{timing.direction} {timing.codec} {timing.nbytes} {timing.tensor}"
-
-
-def _profile_seen(node: str, model: str, profile: ExecutionProfile, now_s: float) -> ProfileSeen:
+def _profile_seen(node: str, model: str, profile: ExecutionProfile, now_s: float, host_spread: float) -> ProfileSeen:
     return ProfileSeen(
         at_s=now_s,
         node=node,
@@ -363,6 +355,7 @@ def _profile_seen(node: str, model: str, profile: ExecutionProfile, now_s: float
         moments=profile.moments,
         rested_spread=profile.rested_spread,
         slow_down=profile.slow_down,
+        host_spread=host_spread,
     )
 
 

@@ -36,8 +36,9 @@ class Certainty:
 
     def evidence(self, model: str, source: str) -> Evidence:
         """What is known now."""
+        whole = self._handling.deviation(model, source)
         links = {(start, link.to): link for start, link in self._registry.links()}
-        return Evidence(self._speeds.believed(model), self._handling.believed(model, source), links)
+        return Evidence(self._speeds.believed(model), self._handling.believed(model, source), links, whole)
 
     def handling_told_s(self, model: str) -> tuple[float, ...]:
         """What changes whenever handling requests turned out notably otherwise. [s]"""

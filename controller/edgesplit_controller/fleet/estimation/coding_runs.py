@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from edgesplit.control.profile_messages import CodecTimes, CodingTiming, ExecutionProfile
-from edgesplit_controller.fleet.estimation.observations import CodingRan
+from edgesplit_controller.fleet.estimation.observations import CodingRan, TensorsCoded
 from edgesplit_controller.fleet.estimation.speed_belief import NodeSpeed, coding_factor
 from edgesplit_controller.quantization.qdq import is_wire_name
 
-__all__ = ["coding_factors", "coding_runs"]
+__all__ = ["coding_factors", "coding_runs", "of_another_model"]
 
 
 def coding_runs(profile: ExecutionProfile, timings: Sequence[CodingTiming]) -> Iterator[CodingRan]:
@@ -42,6 +42,14 @@ def coding_runs(profile: ExecutionProfile, timings: Sequence[CodingTiming]) -> I
             profiled_s=per_tensor_s + per_byte_s * timing.nbytes,
             samples=timing.samples,
         )
+
+
+def of_another_model(seen: TensorsCoded) -> TensorsCoded:
+    """What codings say to another model of the same node."""
+    name = f"({seen.model})"
+    return msgspec.structs.replace(
+        seen, codings=tuple(msgspec.structs.replace(coding, tensor=name) for coding in seen.codings)
+    )
 
 
 def coding_factors(stated: ExecutionProfile, measured: ExecutionProfile, speed: NodeSpeed) -> ExecutionProfile:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from edgesplit_controller.fleet.estimation.gaussian_filter import GaussianFilter
 
-__all__ = ["Handling", "PlanShape", "expected_handling", "served_requests"]
+__all__ = ["Handling", "PlanShape", "client_s", "expected_handling", "served_requests"]
 
 REQUEST, CROSSING, BYTE = "request", "crossing", "byte"
 REQUEST_S, CROSSING_S, BYTE_S = (2e-4, 3e-4), (3e-4, 3e-4), (5e-10, 5e-10)
@@ -68,7 +68,12 @@ def expected_handling(handling: Handling, plan: PlanShape) -> tuple[float, float
     mean, variance = handling.belief.expected(_weights(plan))
     if _own(plan) not in handling.belief:
         variance += _own_s(plan) ** 2
-    return max(mean + CLIENT_S + CLIENT_S_PER_BYTE * plan.nbytes, 0.0), math.sqrt(variance)
+    return max(mean + client_s(plan), 0.0), math.sqrt(variance)
+
+
+def client_s(plan: PlanShape) -> float:
+    """A client's own part of a request. [s]"""
+    return CLIENT_S + CLIENT_S_PER_BYTE * plan.nbytes
 
 
 def served_requests(handling: Handling, plan: PlanShape, latency_s: float, requests: int) -> Handling:

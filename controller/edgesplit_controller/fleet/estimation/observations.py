@@ -47,6 +47,8 @@ class ProfileSeen(Observation, frozen=True, kw_only=True, tag="profile"):
         moments: How many moments `whole_s` stands on; 0 where not known.
         rested_spread: Standard error of rested_s / whole_s; 0 where not known. [1]
         slow_down: Emulated slowness within the times. [1]
+        host_spread: By how much the node's machine is faster or slower from one moment to another, as a fixed small workload
+            shows; 0 where not known. [1]
     """
 
     whole_s: float
@@ -55,6 +57,7 @@ class ProfileSeen(Observation, frozen=True, kw_only=True, tag="profile"):
     moments: int = 0
     rested_spread: float = 0.0
     slow_down: float = 1.0
+    host_spread: float = 0.0
 
 
 class PartRan(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from edgesplit_controller.fleet.estimation.gaussian_filter import GaussianFilter, Kind
 from edgesplit_controller.fleet.estimation.observations import CodingRan, ProfileSeen
@@ -37,6 +37,7 @@ __all__ = [
     "expected_parts",
     "factors",
     "tensor_factors",
+    "with_codecs_of",
 ]
 
 NODE, SPELL, TYPICAL, PRECISION, IDLE = "node", "spell", "typical", "precision", "idle"
@@ -169,11 +170,12 @@ def begun(profile: ProfileSeen) -> NodeSpeed:
     """What is believed of a node before anything ran there but its profile."""
     rest, rest_variance = _rest(profile)
     spread = profile.whole_spread or UNKNOWN_SPREAD
+    spell = min(max(FIRST_SPELL, profile.host_spread), MOST_SPELL)
     variance = spread**2 / max(profile.moments, 1) + PROFILE_ERROR**2 + rest_variance
     belief = (
         GaussianFilter()
         .with_quantity(NODE, rest, variance, NODE_DRIFT)
-        .with_quantity(SPELL, 0.0, FIRST_SPELL**2, spells(FIRST_SPELL))
+        .with_quantity(SPELL, 0.0, spell**2, spells(spell))
         .with_quantity(TYPICAL, 0.0, TYPICAL_ERROR**2)
         .with_quantity(PRECISION, 0.0, PRECISION_ERROR**2)
         .with_quantity(IDLE, -rest, IDLE_ERROR**2)
@@ -265,6 +267,17 @@ def coding_weights(coding: CodingRan) -> dict[str, float]:
 def own(key: str) -> str:
     """Name of a component's own error."""
     return f"own {key}"
+
+
+def with_codecs_of(speed: NodeSpeed, other: NodeSpeed) -> NodeSpeed:
+    """What another model taught of the same node's codecs holds for this one, too, but for what tensors differ in."""
+    belief = speed.belief
+    for name in other.belief.kinds:
+        direction, _, rest = name.partition(" ")
+        if direction in CODINGS and " " not in rest and name not in belief:
+            mean, variance = other.belief.expected({name: 1.0})
+            belief = belief.with_quantity(name, mean, variance + TENSOR_ERROR**2)
+    return replace(speed, belief=belief)
 
 
 def tensor_factors(speed: NodeSpeed) -> dict[tuple[str, str, str], float]:
