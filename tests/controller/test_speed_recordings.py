@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.estimator.contestants import CONTESTANTS, NewEstimator
-from bench.estimator.forecasts import forecast
+from bench.estimator.forecasts import Forecast, forecast
 from bench.estimator.recordings import read_recording, written_recording
 from bench.estimator.scenarios import scenarios
 from bench.estimator.scores import ESTIMATORS, Score, scored
@@ -135,6 +135,21 @@ def test_an_estimator_that_ignores_what_it_sees_fails(
     assert score.rms > max(present["rms"] + ERROR_MARGIN, ERROR_FACTOR * present["rms"])
     assert math.isinf(score.believed_s[0])
     assert statistics.fmean(score.hits) < LEAST_COVERAGE
+
+
+def test_plans_that_are_visited_one_after_another_are_predicted_better_than_before() -> None:
+    """What a controller recorded beside `bench.end_to_end`: a dozen requests a plan, then another one."""
+    path = Path(__file__).parent / "recordings" / "visits" / "testbed.jsonl"
+    recording = read_recording(path).values()
+    new, present = ([forecast(observations, who) for observations in recording] for who in ("new", "present"))
+
+    def pooled(found: list[Forecast]) -> float:
+        squares = sum(one.reports * one.rms**2 for one in found)
+        return math.sqrt(squares / sum(one.reports for one in found))
+
+    assert sum(one.reports for one in new) > 80
+    assert pooled(new) < 0.95 * pooled(present)
+    assert statistics.fmean(one.wander for one in new) < statistics.fmean(one.wander for one in present)
 
 
 @pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem)
