@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -117,6 +118,21 @@ def test_what_is_measured_narrows_the_interval(record: ModelRecord) -> None:
     # What handling may take is the same for all, and much of so short a plan.
     assert width_s(sure) < width_s(Evidence(timed, Handling(), unsure.links)) < 1.01 * width_s(unsure)
     assert width_s(sure) < width_s(Evidence({}, Handling(), sure.links)) < width_s(unsure)
+
+
+def test_what_takes_next_to_no_time_has_an_interval_that_numbers_can_say(record: ModelRecord) -> None:
+    """A start's slack is thousands of times what its units take."""
+    problem, assignment = problem_of(record, {}), split(record)
+    operators = tuple(
+        msgspec.structs.replace(entry, time_s={node: seconds * 1e-6 for node, seconds in entry.time_s.items()})
+        for entry in problem.operators
+    )
+    problem = msgspec.structs.replace(problem, operators=operators)
+    seen = ProfileSeen(at_s=0.0, node="edge", model="tiny", whole_s=4e-9, slow_down=30.0)
+    speeds = {"device": begun(seen), "edge": begun(seen)}
+    found = interval_under(Evidence(speeds), record, problem, assignment, evaluate(problem, assignment))
+    assert found is not None
+    assert all(math.isfinite(end) for end in (*found.latency_s, *found.energy_j))
 
 
 def test_a_plan_of_another_version_of_the_model_has_no_interval(record: ModelRecord) -> None:

@@ -251,7 +251,9 @@ def test_codecs_are_corrected_by_what_they_took_and_move_no_node() -> None:
     assert coding_factor(speed, "lz4", "encode", "t").seconds == pytest.approx(2.0, rel=0.05)
     assert 1.5 < coding_factor(speed, "lz4", "encode").seconds < 2.0
     assert coding_factor(speed, "lz4", "encode", "t").deviation < coding_factor(speed, "lz4", "encode").deviation
-    assert coding_factor(speed, "zstd", "encode").seconds == pytest.approx(speed.factor, rel=0.02)
+    # What profiles do not see of one codec they do not see of others either; restoring is another matter.
+    assert 1.2 < coding_factor(speed, "zstd", "encode").seconds < coding_factor(speed, "lz4", "encode").seconds
+    assert coding_factor(speed, "lz4", "decode").seconds == pytest.approx(speed.factor, rel=0.02)
     assert predicted_s(speed) == pytest.approx(BASE_S, rel=0.02)
 
 

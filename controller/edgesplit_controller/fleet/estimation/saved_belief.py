@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from edgesplit_controller.fleet.estimation.observations import ProfileSeen
 from edgesplit_controller.fleet.estimation.speed_belief import (
+    CODINGS,
     NODE,
     PRECISION,
     PRECISION_ERROR,
@@ -51,9 +52,7 @@ def saved_belief(node: str, model: str, profile: str, told_s: float, speed: Node
         key: SavedPart(part.float_s, part.int8_s, math.exp(belief.expected({own(key): 1.0})[0]))
         for key, part in speed.known.items()
     }
-    codings = {
-        name: belief.expected({name: 1.0})[0] for name in belief.kinds if name.startswith(("encode ", "decode "))
-    }
+    codings = {name: belief.expected({name: 1.0})[0] for name in belief.kinds if name.startswith(CODINGS)}
     return SavedSpeed(
         node=node,
         model=model,

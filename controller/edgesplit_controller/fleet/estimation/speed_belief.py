@@ -56,13 +56,14 @@ REST_PRIOR = 0.05
 TYPICAL_ERROR, PRECISION_ERROR, OWN_ERROR, WHOLE_ERROR = 0.04, 0.03, 0.03, 0.01
 """Standard deviations expected of what profiles get wrong. [1]"""
 IDLE_ERROR = 0.03
-CODE_ERROR, TENSOR_ERROR = 0.3, 0.1
-"""The same of codecs: of all tensors, of one. Profiles time them on noise. [1]"""
+CODINGS_ERROR, CODE_ERROR, TENSOR_ERROR = 0.25, 0.15, 0.1
+"""The same of codings: of all codecs, which share what a profile does not see, of one codec, of one tensor. [1]"""
 FIRST_SCATTER, LEAST_SCATTER, SCATTER_RUNS = 0.03, 0.01, 15
 """Standard deviation of single runs: before and at least, and over how many of them it is taken. [1]"""
 SLACK_S, RUN_SLACK_S = 2e-4, 5e-5
 """What a component takes beside its units, the start of a session, and by how much that differs from run to run. [s]"""
 CODINGS = ("encode", "decode")
+MOST_DEVIATION = 1.0
 MOST_LOG = math.log(1000.0)
 NO_TIME_S = 1e-12
 """Less is no time that anything could be compared with. [s]"""
@@ -212,7 +213,9 @@ def expected(speed: NodeSpeed, key: str, float_s: float, int8_s: float) -> Expec
     mean, variance = speed.belief.after(AHEAD_S).expected(weights_of(speed, key, float_s, int8_s))
     if own(key) not in speed.belief:
         variance += own_variance(speed, profiled_s)
-    return Expectation(profiled_s * _bounded(mean), math.hypot(speed.unrest, math.sqrt(variance)))
+    # Of next to no time a start's slack is many times as much, and no normal deviate of a logarithm.
+    deviation = min(math.hypot(speed.unrest, math.sqrt(variance)), MOST_DEVIATION)
+    return Expectation(profiled_s * _bounded(mean), deviation)
 
 
 def expected_parts(speed: NodeSpeed) -> dict[str, Expectation]:
@@ -234,9 +237,9 @@ def coding_factor(speed: NodeSpeed, codec: str, direction: str, tensor: str = ""
         direction: `encode` or `decode`.
         tensor: One that may have been coded before; empty for any.
     """
-    common, own_error = code(codec, direction), code_of_tensor(codec, direction, tensor)
-    mean, variance = speed.belief.after(AHEAD_S).expected({NODE: 1.0, SPELL: 1.0, common: 1.0, own_error: 1.0})
-    for name, prior in ((common, CODE_ERROR), (own_error, TENSOR_ERROR)):
+    quantities = coding_quantities(codec, direction, tensor)
+    mean, variance = speed.belief.after(AHEAD_S).expected({NODE: 1.0, SPELL: 1.0, **dict.fromkeys(quantities, 1.0)})
+    for name, prior in quantities.items():
         variance += 0.0 if name in speed.belief else prior**2
     return Expectation(_bounded(mean), math.sqrt(variance))
 
@@ -260,8 +263,8 @@ def own_variance(speed: NodeSpeed, profiled_s: float) -> float:
 
 def coding_weights(coding: CodingRan) -> dict[str, float]:
     """Quantities of a coding's time."""
-    common = code(coding.codec, coding.direction)
-    return {NODE: 1.0, SPELL: 1.0, common: 1.0, code_of_tensor(coding.codec, coding.direction, coding.tensor): 1.0}
+    quantities = coding_quantities(coding.codec, coding.direction, coding.tensor)
+    return {NODE: 1.0, SPELL: 1.0, **dict.fromkeys(quantities, 1.0)}
 
 
 def own(key: str) -> str:
@@ -291,14 +294,13 @@ def tensor_factors(speed: NodeSpeed) -> dict[tuple[str, str, str], float]:
     return found
 
 
-def code(codec: str, direction: str) -> str:
-    """Name of what profiles get wrong about a codec."""
-    return f"{direction} {codec}"
-
-
-def code_of_tensor(codec: str, direction: str, tensor: str) -> str:
-    """Name of what one tensor differs in from others."""
-    return f"{direction} {codec} {tensor}"
+def coding_quantities(codec: str, direction: str, tensor: str) -> dict[str, float]:
+    """Names of what a coding's time may be off by, and what each is expected to be, before anything was coded. [1]"""
+    return {
+        direction: CODINGS_ERROR,
+        f"{direction} {codec}": CODE_ERROR,
+        f"{direction} {codec} {tensor}": TENSOR_ERROR,
+    }
 
 
 def _rest(profile: ProfileSeen) -> tuple[float, float]:

@@ -26,7 +26,6 @@ from edgesplit_controller.fleet.estimation.observations import (
 )
 from edgesplit_controller.fleet.estimation.speed_belief import (
     AHEAD_S,
-    CODE_ERROR,
     CODINGS,
     FIRST_SCATTER,
     FIRST_SPELL,
@@ -44,8 +43,7 @@ from edgesplit_controller.fleet.estimation.speed_belief import (
     KnownPart,
     NodeSpeed,
     begun,
-    code,
-    code_of_tensor,
+    coding_quantities,
     coding_weights,
     own,
     own_variance,
@@ -175,13 +173,13 @@ def _coded(speed: NodeSpeed, observation: TensorsCoded) -> NodeSpeed:
         values = _logarithms(coding.samples, coding.profiled_s) if coding.profiled_s > NO_TIME_S else []
         if not values:
             continue
-        own_error = code_of_tensor(coding.codec, coding.direction, coding.tensor)
-        for name, prior in ((code(coding.codec, coding.direction), CODE_ERROR), (own_error, TENSOR_ERROR)):
+        for name, prior in coding_quantities(coding.codec, coding.direction, coding.tensor).items():
             belief = belief if name in belief else belief.with_quantity(name, 0.0, prior**2)
         scatter = max(_scatter_within(values) or 0.0, TENSOR_ERROR)
         # What codings say of the node is little beside what components do, and they must not be what moves it.
         belief = belief.observed(coding_weights(coding), statistics.median(values), scatter**2 / len(values))
-    surplus = [name for name in belief.kinds if name.startswith(CODINGS)][: -2 * KEPT_COMPONENTS]
+    tensors = [name for name in belief.kinds if name.startswith(CODINGS) and name.count(" ") > 1]
+    surplus = tensors[: -2 * KEPT_COMPONENTS]
     return replace(speed, belief=belief.without(surplus) if surplus else belief)
 
 

@@ -78,7 +78,9 @@ def prediction_interval(
         spreads: How sure the problem's durations are.
     """
     plan = sampled(problem, assignment, evaluation, spreads)
-    return None if plan is None else interval_of(plan, evaluation)
+    if plan is None or not (np.isfinite(plan.timeline_s).all() and np.isfinite(plan.energy_j).all()):
+        return None  # whatever is that unsure has no interval
+    return interval_of(plan, evaluation)
 
 
 def interval_of(plan: SampledPlan, evaluation: Evaluation) -> PredictionInterval:
