@@ -265,6 +265,14 @@ def test_a_restless_machine_is_predicted_less_surely_from_the_beginning() -> Non
     assert deviation(0.0) == deviation(0.01) < deviation(0.05) < deviation(0.09)
 
 
+def test_codings_never_move_a_node_however_often_they_are_heard() -> None:
+    speed, chance = STEADY, random.Random(1)
+    for number in range(200):
+        speed = coded(speed, *[1e-3 * chance.uniform(0.4, 0.8)] * 16, tensor=str(number % 3))
+    assert speed.factor == pytest.approx(STEADY.factor, rel=1e-9)
+    assert predicted_s(speed) == pytest.approx(BASE_S, rel=0.01)
+
+
 def test_a_profile_whose_rest_was_measured_badly_is_believed_less() -> None:
     def rested(spread: float) -> float:
         seen = ProfileSeen(at_s=0.0, node="n", model="m", whole_s=1.0, rested_s=1.1, rested_spread=spread)

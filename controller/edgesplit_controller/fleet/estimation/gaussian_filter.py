@@ -12,7 +12,7 @@ Estimation, 1977.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -95,12 +95,23 @@ class GaussianFilter:
         covariance[place, place] += variance
         return replace(self, covariance=covariance)
 
-    def observed(self, weights: Mapping[str, float], value: float, variance: float) -> GaussianFilter:
-        """A weighted sum of quantities was observed, with noise of a variance."""
+    def observed(
+        self, weights: Mapping[str, float], value: float, variance: float, considered: Collection[str] = ()
+    ) -> GaussianFilter:
+        """A weighted sum of quantities was observed, with noise of a variance.
+
+        Args:
+            weights: Of quantities; others have none.
+            value: Of the sum.
+            variance: Of the noise.
+            considered: Quantities whose uncertainty counts but of which this teaches nothing (S. F. Schmidt, Application
+                of State-Space Methods to Navigation Problems, 1966).
+        """
         row = self._row(weights)
         shared = self.covariance @ row
         total = float(row @ shared) + variance
         gain = shared / total
+        gain[[place for place, name in enumerate(self.kinds) if name in considered]] = 0.0
         mean = self.mean + gain * (value - float(row @ self.mean))
         keep = np.eye(len(self.mean)) - np.outer(gain, row)
         covariance = keep @ self.covariance @ keep.T + np.outer(gain, gain) * variance

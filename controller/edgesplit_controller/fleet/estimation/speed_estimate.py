@@ -176,8 +176,10 @@ def _coded(speed: NodeSpeed, observation: TensorsCoded) -> NodeSpeed:
         for name, prior in coding_quantities(coding.codec, coding.direction, coding.tensor).items():
             belief = belief if name in belief else belief.with_quantity(name, 0.0, prior**2)
         scatter = max(_scatter_within(values) or 0.0, TENSOR_ERROR)
-        # What codings say of the node is little beside what components do, and they must not be what moves it.
-        belief = belief.observed(coding_weights(coding), statistics.median(values), scatter**2 / len(values))
+        # Codings say next to nothing of the node beside what components do, but often: they must not be what moves it.
+        belief = belief.observed(
+            coding_weights(coding), statistics.median(values), scatter**2 / len(values), considered=(NODE, SPELL)
+        )
     tensors = [name for name in belief.kinds if name.startswith(CODINGS) and name.count(" ") > 1]
     surplus = tensors[: -2 * KEPT_COMPONENTS]
     return replace(speed, belief=belief.without(surplus) if surplus else belief)
