@@ -21,6 +21,7 @@ from edgesplit_controller.fleet.estimation.observations import (
 from edgesplit_controller.fleet.estimation.speed_belief import (
     FIRST_HOLD_S,
     KEPT_COMPONENTS,
+    TYPICAL,
     NodeSpeed,
     begun,
     coding_factor,
@@ -270,7 +271,8 @@ def test_codings_never_move_a_node_however_often_they_are_heard() -> None:
     for number in range(200):
         speed = coded(speed, *[1e-3 * chance.uniform(0.4, 0.8)] * 16, tensor=str(number % 3))
     assert speed.factor == pytest.approx(STEADY.factor, rel=1e-9)
-    assert predicted_s(speed) == pytest.approx(BASE_S, rel=0.01)
+    assert speed.belief.expected({TYPICAL: 1.0}) == pytest.approx(STEADY.belief.expected({TYPICAL: 1.0}))
+    assert predicted_s(speed) == pytest.approx(predicted_s(STEADY), rel=1e-3)
 
 
 def test_a_profile_whose_rest_was_measured_badly_is_believed_less() -> None:

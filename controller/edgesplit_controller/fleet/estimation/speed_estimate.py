@@ -177,9 +177,9 @@ def _coded(speed: NodeSpeed, observation: TensorsCoded) -> NodeSpeed:
             belief = belief if name in belief else belief.with_quantity(name, 0.0, prior**2)
         scatter = max(_scatter_within(values) or 0.0, TENSOR_ERROR)
         # Codings say next to nothing of the node beside what components do, but often: they must not be what moves it.
-        belief = belief.observed(
-            coding_weights(coding), statistics.median(values), scatter**2 / len(values), considered=(NODE, SPELL)
-        )
+        others = [name for name in belief.kinds if not name.startswith(CODINGS)]
+        variance = scatter**2 / len(values)
+        belief = belief.observed(coding_weights(coding), statistics.median(values), variance, considered=others)
     tensors = [name for name in belief.kinds if name.startswith(CODINGS) and name.count(" ") > 1]
     surplus = tensors[: -2 * KEPT_COMPONENTS]
     return replace(speed, belief=belief.without(surplus) if surplus else belief)
