@@ -169,6 +169,8 @@ def test_sources_teach_it_and_nobody_else(record: ModelRecord) -> None:
     assert not book.add(counted(0, 0.0))
     assert not book.add(msgspec.structs.replace(counted(10, timeline_s + 0.001), node="edge"))
     assert book.told_s("tiny") == ()
+    assert not book.add(counted(WARMING, timeline_s + 0.009))  # cold caches
+    assert expected_handling(book.believed("tiny", "device"), shape()) == expected_handling(Handling(), shape())
     assert book.add(counted(10, timeline_s + 0.003, waiting_s=0.002))
     plan = shape_of(state.active.problem, state.active.assignment, timeline_s)
     learned_s, _ = expected_handling(book.believed("tiny", "device"), plan)

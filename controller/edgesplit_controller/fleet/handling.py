@@ -23,7 +23,7 @@ from edgesplit_controller.fleet.estimation.handling_estimate import (
     expected_handling,
     served_requests,
 )
-from edgesplit_controller.fleet.estimation.interval_trials import Trials, tried
+from edgesplit_controller.fleet.estimation.interval_trials import WARMING, Trials, tried
 from edgesplit_controller.storage.deployment_state import DeploymentState
 
 __all__ = ["HandlingBook", "shape_of"]
@@ -41,6 +41,7 @@ class HandlingBook:
         self._handling: dict[tuple[str, str], Handling] = {}
         self._trials: dict[tuple[str, str], Trials] = {}
         self._told_s: dict[tuple[str, int], float] = {}
+        self._served: dict[tuple[str, int], int] = {}
 
     def add(self, usage: Usage) -> bool:
         """Take in what a node counted since the message before; whether predictions differ notably from before."""
@@ -58,6 +59,11 @@ class HandlingBook:
             as_client_s = latency_s + client_s(shape)
             trials = self._trials.get(key, Trials())
             self._trials[key] = tried(trials, shape.key, plan.latency_interval_s, as_client_s, usage.requests)
+        before = self._served.get((usage.model, usage.epoch), 0)
+        self._served = {of: count for of, count in self._served.items() if of[0] != usage.model}
+        self._served[usage.model, usage.epoch] = before + usage.requests
+        if before < WARMING:
+            return False  # they found every cache cold; what follows does not
         now = served_requests(self._handling.get(key, Handling()), shape, latency_s, usage.requests)
         self._handling[key] = now
         handling_s = expected_handling(now, shape)[0]
@@ -83,6 +89,7 @@ class HandlingBook:
     def forget_model(self, model: str) -> None:
         """A model is gone."""
         self._handling = {key: handling for key, handling in self._handling.items() if key[0] != model}
+        self._served = {of: count for of, count in self._served.items() if of[0] != model}
         self._trials = {key: trials for key, trials in self._trials.items() if key[0] != model}
         self._told_s = {told: seconds for told, seconds in self._told_s.items() if told[0] != model}
 
