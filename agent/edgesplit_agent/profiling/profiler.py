@@ -31,9 +31,7 @@ from edgesplit.errors import EdgesplitError
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.artifacts.cache import BlobCache
 from edgesplit_agent.compute.background_work import BackgroundWork
-from edgesplit_agent.compute.runtime import (
-    RuntimeOptions,
-)
+from edgesplit_agent.compute.runtime import RuntimeOptions
 from edgesplit_agent.compute.worker import Worker
 from edgesplit_agent.profiling.attempts import Attempts
 from edgesplit_agent.profiling.codec_times import CodecTimer

@@ -40,8 +40,10 @@ class HandlingBook:
         self._deployments = deployments
         self._handling: dict[tuple[str, str], Handling] = {}
         self._trials: dict[tuple[str, str], Trials] = {}
-        self._told_s: dict[tuple[str, int], float] = {}
-        self._served: dict[tuple[str, int], int] = {}
+        self._told_s: dict[str, tuple[int, float]] = {}
+        """Model to the epoch, and what handling took when predictions last differed notably. [s]"""
+        self._served: dict[str, tuple[int, int]] = {}
+        """Model to the epoch that serves, and how many requests it served."""
 
     def add(self, usage: Usage) -> bool:
         """Take in what a node counted since the message before; whether predictions differ notably from before."""
@@ -59,19 +61,19 @@ class HandlingBook:
             as_client_s = latency_s + client_s(shape)
             trials = self._trials.get(key, Trials())
             self._trials[key] = tried(trials, shape.key, plan.latency_interval_s, as_client_s, usage.requests)
-        before = self._served.get((usage.model, usage.epoch), 0)
-        self._served = {of: count for of, count in self._served.items() if of[0] != usage.model}
-        self._served[usage.model, usage.epoch] = before + usage.requests
+        epoch, before = self._served.get(usage.model, (usage.epoch, 0))
+        before = before if epoch == usage.epoch else 0
+        self._served[usage.model] = usage.epoch, before + usage.requests
         if before < WARMING:
             return False  # they found every cache cold; what follows does not
         now = served_requests(self._handling.get(key, Handling()), shape, latency_s, usage.requests)
         self._handling[key] = now
         handling_s = expected_handling(now, shape)[0]
-        before_s = self._told_s.get((usage.model, usage.epoch), plan.problem.handling_s)
+        epoch, before_s = self._told_s.get(usage.model, (usage.epoch, plan.problem.handling_s))
+        before_s = before_s if epoch == usage.epoch else plan.problem.handling_s
         if abs(handling_s - before_s) <= CORRECTION_CHANGE / 2 * timeline_s:
             return False
-        self._told_s = {told: seconds for told, seconds in self._told_s.items() if told[0] != usage.model}
-        self._told_s[usage.model, usage.epoch] = handling_s
+        self._told_s[usage.model] = usage.epoch, handling_s
         return True
 
     def deviation(self, model: str, source: str) -> float:
@@ -80,7 +82,7 @@ class HandlingBook:
 
     def told_s(self, model: str) -> tuple[float, ...]:
         """What changes whenever predictions of a model differ notably. [s]"""
-        return tuple(seconds for (of_model, _), seconds in self._told_s.items() if of_model == model)
+        return (self._told_s[model][1],) if model in self._told_s else ()
 
     def believed(self, model: str, source: str) -> Handling:
         """What is believed of a model's requests at a source."""
@@ -89,9 +91,9 @@ class HandlingBook:
     def forget_model(self, model: str) -> None:
         """A model is gone."""
         self._handling = {key: handling for key, handling in self._handling.items() if key[0] != model}
-        self._served = {of: count for of, count in self._served.items() if of[0] != model}
         self._trials = {key: trials for key, trials in self._trials.items() if key[0] != model}
-        self._told_s = {told: seconds for told, seconds in self._told_s.items() if told[0] != model}
+        self._told_s.pop(model, None)
+        self._served.pop(model, None)
 
 
 def shape_of(problem: Problem, assignment: Assignment, timeline_s: float) -> PlanShape:

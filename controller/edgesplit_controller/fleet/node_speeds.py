@@ -177,24 +177,18 @@ class Speeds:
 
     def timed_s(self, model: str) -> dict[tuple[str, str], float]:
         """What components that were timed take now, by node and key. [s]"""
-        return {key: found.seconds for key, found in self.timed(model).items()}
+        return {
+            (node, key): part.seconds
+            for node, speed in self.believed(model).items()
+            for key, part in expected_parts(speed).items()
+        }
 
     def coded(self, model: str) -> dict[tuple[str, str, str, str], float]:
         """What tensors that were coded take over others of their codec, by node, tensor, codec and direction. [1]"""
         return {
             (node, *coding): factor
-            for (node, of_model), watched in self._watched.items()
-            if of_model == model
-            for coding, factor in tensor_factors(watched.speed).items()
-        }
-
-    def timed(self, model: str) -> dict[tuple[str, str], Expectation]:
-        """What components that were timed take now, by node and key."""
-        return {
-            (node, key): part
-            for (node, of_model), watched in self._watched.items()
-            if of_model == model
-            for key, part in expected_parts(watched.speed).items()
+            for node, speed in self.believed(model).items()
+            for coding, factor in tensor_factors(speed).items()
         }
 
     def believed(self, model: str) -> dict[str, NodeSpeed]:

@@ -28,7 +28,7 @@ from edgesplit_controller.fleet.estimation.speed_belief import (
 from edgesplit_controller.fleet.handling import shape_of
 from edgesplit_controller.fleet.unit_times import component_key
 from edgesplit_controller.graph.model_graph import ModelGraph
-from edgesplit_controller.quantization.qdq import wire_name
+from edgesplit_controller.stating.predictions import travelling_name
 
 __all__ = ["Evidence", "spreads_of"]
 
@@ -52,7 +52,6 @@ class Evidence:
     speeds: Mapping[str, NodeSpeed] = field(default_factory=dict[str, NodeSpeed])
     handling: Handling = field(default_factory=Handling)
     links: Mapping[tuple[str, str], LinkState] = field(default_factory=dict[tuple[str, str], LinkState])
-
     whole: float = FIRST
 
     def without_links(self, certain: Iterable[tuple[str, str]]) -> Evidence:
@@ -124,8 +123,7 @@ def _coding_spread(problem: Problem, assignment: Assignment, node: str, speed: N
             continue
         receivers = {assignment.node_of[name] for name in tensor.consumers}
         sender = assignment.node_of[tensor.producer]
-        integers = tensor.quantized_bytes is not None and tensor.producer in assignment.quantized
-        travels = wire_name(tensor.name) if integers else tensor.name
+        travels = travelling_name(tensor, assignment)
         for direction, nodes in (
             ("encode", {sender} if receivers - {sender} else set()),
             ("decode", receivers - {sender}),

@@ -31,6 +31,7 @@ __all__ = [
     "as_timed",
     "handled",
     "placed",
+    "travelling_name",
     "typical_bytes",
     "typical_quantized_time_s",
 ]
@@ -170,8 +171,7 @@ def as_coded(
         used = assignment.codecs.get(tensor.name)
         if used is None or tensor.codecs is None:
             return tensor
-        quantized = tensor.quantized_bytes is not None and tensor.producer in assignment.quantized
-        travels = wire_name(tensor.name) if quantized else tensor.name
+        travels = travelling_name(tensor, assignment)
 
         def taken_s(seconds: Mapping[str, float], direction: str) -> dict[str, float]:
             return {node: value * coded.get((node, travels, used, direction), 1.0) for node, value in seconds.items()}
@@ -187,6 +187,12 @@ def as_coded(
         return msgspec.structs.replace(tensor, codecs=tuple(options))
 
     return msgspec.structs.replace(problem, tensors=tuple(map(restated, problem.tensors)))
+
+
+def travelling_name(tensor: Tensor, assignment: Assignment) -> str:
+    """Of a tensor as nodes send it to each other: integers have a name of their own."""
+    in_integers = tensor.quantized_bytes is not None and tensor.producer in assignment.quantized
+    return wire_name(tensor.name) if in_integers else tensor.name
 
 
 def handled(problem: Problem, evaluation: Evaluation, handling_s: float) -> tuple[Problem, Evaluation]:

@@ -207,10 +207,15 @@ def expected(speed: NodeSpeed, key: str, float_s: float, int8_s: float) -> Expec
         float_s: Of its units in float, by the profile. [s]
         int8_s: Of its units in int8, by the profile. [s]
     """
+    return _expected(speed, speed.belief.after(AHEAD_S), key, float_s, int8_s)
+
+
+def _expected(speed: NodeSpeed, ahead: GaussianFilter, key: str, float_s: float, int8_s: float) -> Expectation:
+    """As `expected`; `ahead` is the belief at the time that is predicted."""
     profiled_s = float_s + int8_s
     if not profiled_s > NO_TIME_S:
         return Expectation(0.0, 0.0)
-    mean, variance = speed.belief.after(AHEAD_S).expected(weights_of(speed, key, float_s, int8_s))
+    mean, variance = ahead.expected(weights_of(speed, key, float_s, int8_s))
     if own(key) not in speed.belief:
         variance += own_variance(speed, profiled_s)
     # Of next to no time a start's slack is many times as much, and no normal deviate of a logarithm.
@@ -220,7 +225,8 @@ def expected(speed: NodeSpeed, key: str, float_s: float, int8_s: float) -> Expec
 
 def expected_parts(speed: NodeSpeed) -> dict[str, Expectation]:
     """What components that were timed should take, by key."""
-    return {key: expected(speed, key, part.float_s, part.int8_s) for key, part in speed.known.items()}
+    ahead = speed.belief.after(AHEAD_S)
+    return {key: _expected(speed, ahead, key, part.float_s, part.int8_s) for key, part in speed.known.items()}
 
 
 def common_deviation(speed: NodeSpeed) -> float:

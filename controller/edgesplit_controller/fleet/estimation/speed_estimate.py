@@ -1,7 +1,7 @@
 """Estimate of a node's speed: what observations teach of it.
 
 Owns: how a belief changes with each observation. Its rule: pure; an observation counts by its variance, so noise is averaged and
-no estimate moves further than its evidence; a jump is believed when two reports agree on it, or nothing was heard before. Not
+no estimate moves further than its evidence; a jump is believed when enough reports agree on it, or nothing was heard before. Not
 here: the belief itself (`speed_belief.py`), who listens (`fleet/node_speeds.py`).
 """
 
@@ -16,6 +16,7 @@ from itertools import pairwise
 import numpy as np
 
 from edgesplit.significance import SPEED_AGREEMENT, SPEED_STEP
+from edgesplit_controller.fleet.estimation.interval_trials import adapted
 from edgesplit_controller.fleet.estimation.observations import (
     PartRan,
     PartsRan,
@@ -69,8 +70,8 @@ FAR = 10.0
 """Where a node jumped, it is as uncertain as so many times the jump: what was seen counts, not what was believed. [1]"""
 DOUBTS = 3
 """Reports in a row in which one component alone was another."""
-COVERED, WITHIN = 0.9, 1.6449
-"""Share of intervals that should hold, and how many standard deviations they reach. [1]"""
+WITHIN = 1.6449
+"""Standard deviations that an interval reaches, which `COVERED` then lie within. [1]"""
 UNREST_GAIN, MOST_TURNS, MOST_UNREST = 0.03, 3.0, 0.3
 """How fast unrest follows [1], what one comparison counts for at most after a long time, and the most it becomes. [1]"""
 RELAPSE_S = 120.0
@@ -194,10 +195,7 @@ def _acquainted(speed: NodeSpeed, part: PartRan) -> NodeSpeed:
 
 
 def _compared(speed: NodeSpeed, parts: Sequence[PartRan], *, jumped: bool = False) -> NodeSpeed:
-    """What was expected some time ago beside what came: intervals are as wide as makes nine of ten hold.
-
-    References: I. Gibbs, E. Candes, Adaptive Conformal Inference Under Distribution Shift, NeurIPS 2021.
-    """
+    """What was expected some time ago beside what came: intervals are as wide as makes nine of ten hold."""
     seconds = speed.at_s - speed.awaited_s
     if seconds < AHEAD_S and not jumped:
         return speed
@@ -207,8 +205,9 @@ def _compared(speed: NodeSpeed, parts: Sequence[PartRan], *, jumped: bool = Fals
         off = statistics.fmean(row.value - mean for row, mean, _ in rows)
         variance = statistics.fmean(row.variance + variance for row, _, variance in rows) + unrest**2
         missed = abs(off) > WITHIN * math.sqrt(variance)
-        unrest += UNREST_GAIN * min(seconds / AHEAD_S, MOST_TURNS) * (missed - (1 - COVERED))
-    return replace(speed, unrest=min(max(unrest, 0.0), MOST_UNREST), awaited={}, awaited_s=speed.at_s)
+        gain = UNREST_GAIN * min(seconds / AHEAD_S, MOST_TURNS)
+        unrest = adapted(unrest, gain, missed=missed, bounds=(0.0, MOST_UNREST))
+    return replace(speed, unrest=unrest, awaited={}, awaited_s=speed.at_s)
 
 
 def _awaiting(speed: NodeSpeed, parts: Sequence[PartRan]) -> NodeSpeed:

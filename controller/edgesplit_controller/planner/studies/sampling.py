@@ -78,9 +78,7 @@ def prediction_interval(
         spreads: How sure the problem's durations are.
     """
     plan = sampled(problem, assignment, evaluation, spreads)
-    if plan is None or not (np.isfinite(plan.timeline_s).all() and np.isfinite(plan.energy_j).all()):
-        return None  # whatever is that unsure has no interval
-    return interval_of(plan, evaluation)
+    return None if plan is None else interval_of(plan, evaluation)
 
 
 def interval_of(plan: SampledPlan, evaluation: Evaluation) -> PredictionInterval:
@@ -103,7 +101,7 @@ def gain_interval(old: Floats, new: Floats, gain: float) -> Interval:
 
 
 def sampled(problem: Problem, assignment: Assignment, evaluation: Evaluation, spreads: Spreads) -> SampledPlan | None:
-    """Run a plan's schedule with `SAMPLES` draws of its durations; None for what cannot run.
+    """Run a plan's schedule with `SAMPLES` draws of its durations; None for what cannot run, or is too unsure for numbers.
 
     Args:
         problem: The problem with which it was evaluated.
@@ -134,7 +132,8 @@ def sampled(problem: Problem, assignment: Assignment, evaluation: Evaluation, sp
         node = nodes[step.node]
         energy_j += whole_s * (node.transmit_power_w if step.kind == "transfer" else node.compute_power_w)
     whole = _factor(spreads.whole, "whole")
-    return SampledPlan(end_s * whole, added_s * whole, energy_j * whole)
+    plan = SampledPlan(end_s * whole, added_s * whole, energy_j * whole)
+    return plan if np.isfinite([plan.timeline_s, plan.added_s, plan.energy_j]).all() else None
 
 
 def _latest(begin_s: Floats, times_s: Sequence[Floats]) -> Floats:
