@@ -69,7 +69,7 @@ class TimedSession:
         generator = np.random.default_rng(0)
         self._inputs: dict[str, NDArray[Any]] = {
             spec.name: (
-                generator.random(spec.shape) if np.dtype(spec.dtype).kind == "f" else np.zeros(spec.shape)
+                generator.random(spec.sizes) if np.dtype(spec.dtype).kind == "f" else np.zeros(spec.sizes)
             ).astype(spec.dtype)
             for spec in inputs
         }

@@ -180,7 +180,7 @@ def _runner(path: Path, inputs: Sequence[TensorSpec], clock: Callable[[], float]
     """Run a session, warm; seconds of a run. [s]"""
     session, generator = open_session(path, OPTIONS), np.random.default_rng(0)
     arrays = {
-        spec.name: (generator.random(spec.shape) if np.dtype(spec.dtype).kind == "f" else np.zeros(spec.shape)).astype(
+        spec.name: (generator.random(spec.sizes) if np.dtype(spec.dtype).kind == "f" else np.zeros(spec.sizes)).astype(
             spec.dtype
         )
         for spec in inputs

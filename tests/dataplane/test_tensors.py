@@ -5,7 +5,7 @@ import pytest
 
 from edgesplit.errors import InvalidTensor
 from edgesplit.wire.tensor_spec import TensorSpec
-from edgesplit.wire.tensors import Array, check_inputs, contiguous
+from edgesplit.wire.tensors import Array, check_inputs, contiguous, tensor_bytes
 
 SPECS = (
     TensorSpec(name="images", dtype="float32", shape=(1, 3, 4, 4)),
@@ -40,3 +40,26 @@ def test_views_and_foreign_byte_orders_become_contiguous_and_native() -> None:
     assert straight.dtype == np.dtype("float32")
     assert straight.tolist() == [[0, 3], [1, 4], [2, 5]]
     assert contiguous("x", np.array(1.0)).shape == ()
+
+
+OPEN = TensorSpec(name="x", dtype="float32", shape=(1, 3, -1, -1), typical=(1, 3, 48, 320))
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 48, 320), (1, 3, 32, 100), (1, 3, 0, 7)])
+def test_open_axes_admit_any_size(shape: tuple[int, ...]) -> None:
+    array = np.zeros(shape, np.float32)
+    assert check_inputs([OPEN], {"x": array})["x"] is array
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 48, 320), (1, 3, 48), (1, 1, 48, 320)])
+def test_a_shape_that_is_not_admitted_is_told_which_axes_are_open(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InvalidTensor, match=r"expected \[1, 3, any, any\]"):
+        check_inputs([OPEN], {"x": np.zeros(shape, np.float32)})
+
+
+def test_what_is_made_up_and_counted_is_of_the_planning_shape() -> None:
+    unknown = TensorSpec(name="found", dtype="int64", shape=(-1, 3), typical=(-1, 3))
+    assert OPEN.sizes == (1, 3, 48, 320)
+    assert tensor_bytes(OPEN) == 3 * 48 * 320 * 4
+    assert unknown.sizes == (1, 3)
+    assert tensor_bytes(SPECS[0]) == 3 * 16 * 4

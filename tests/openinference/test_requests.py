@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from edgesplit.errors import InvalidInput, InvalidTensor
+from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit_agent.openinference.failures import BodyTooLarge
 from edgesplit_agent.openinference.inference_request import parse_head, raw_request
 from tests.openinference.fakes import spec
@@ -102,3 +103,13 @@ def test_a_body_without_head_is_the_only_input() -> None:
     assert (request.inputs[0].nbytes, request.all_binary) == (12, True)
     with pytest.raises(InvalidInput, match="2 inputs"):
         raw_request([spec("x"), spec("y")], LIMIT)
+
+
+def test_a_body_without_head_tells_the_one_size_that_is_open() -> None:
+    voice = TensorSpec(name="x", dtype="int16", shape=(1, -1), typical=(1, 512))
+    assert raw_request([voice], LIMIT, 40).inputs[0].shape == (1, 20)
+    for body_bytes in (None, 41):
+        with pytest.raises(InvalidInput, match=r"'x', \[1, any\]: name it in a head"):
+            raw_request([voice], LIMIT, body_bytes)
+    with pytest.raises(InvalidInput, match="does not tell the shape"):
+        raw_request([TensorSpec(name="x", dtype="int16", shape=(-1, -1), typical=(1, 8))], LIMIT, 16)

@@ -213,7 +213,7 @@ def give_memory_back() -> None:
 
 def zeros(specs: Sequence[TensorSpec]) -> dict[str, Array]:
     """Inputs that only their shapes matter of."""
-    return {spec.name: np.zeros(spec.shape, spec.dtype) for spec in specs}
+    return {spec.name: np.zeros(spec.sizes, spec.dtype) for spec in specs}
 
 
 def refusal(sentence: str, error: BaseException) -> PreparationFailed:

@@ -136,22 +136,41 @@ def parse_head(data: bytes | bytearray, max_body_bytes: int, *, binary: bool) ->
     return InferenceRequest(head.id, inputs, outputs or None, binary_output, _deadline_s(head.parameters))
 
 
-def raw_request(inputs: Sequence[TensorSpec], max_body_bytes: int) -> InferenceRequest:
+def raw_request(inputs: Sequence[TensorSpec], max_body_bytes: int, body_bytes: int | None = None) -> InferenceRequest:
     """The request that a body without a head stands for: the bytes of the model's only input.
 
+    Args:
+        inputs: The model's.
+        max_body_bytes: All tensors together may take this much. [B]
+        body_bytes: Of the body; None where nothing says. [B]
+
     Raises:
-        InvalidInput: The model has several inputs.
+        InvalidInput: The model has several inputs, or the body's length does not tell the input's shape.
         BodyTooLarge: The input takes more than `max_body_bytes`.
     """
     if len(inputs) != 1:
         raise InvalidInput(f"the model has {len(inputs)} inputs: a body without a JSON head is for models with one")
     (spec,) = inputs
-    entry = _Input(spec.name, datatype_of(spec.dtype), spec.shape)
-    nbytes = math.prod(spec.shape) * DTYPES[spec.dtype].itemsize
+    entry = _Input(spec.name, datatype_of(spec.dtype), _raw_shape(spec, body_bytes))
+    nbytes = math.prod(entry.shape) * DTYPES[spec.dtype].itemsize
     tensor = _input(
         msgspec.structs.replace(entry, parameters={"binary_data_size": nbytes}), max_body_bytes, binary=True
     )
     return InferenceRequest("", (tensor,), None, binary_output=True, deadline_s=None)
+
+
+def _raw_shape(spec: TensorSpec, body_bytes: int | None) -> tuple[int, ...]:
+    """The shape of an input that comes without one: a single open size follows from the body's length."""
+    places = [place for place, size in enumerate(spec.shape) if size < 0]
+    if not places:
+        return spec.shape
+    step_bytes = math.prod(size for size in spec.shape if size >= 0) * DTYPES[spec.dtype].itemsize
+    if len(places) == 1 and body_bytes is not None and step_bytes and body_bytes % step_bytes == 0:
+        return tuple(body_bytes // step_bytes if size < 0 else size for size in spec.shape)
+    raise InvalidInput(
+        f"a body without a JSON head does not tell the shape of input {spec.name!r}, {spec.text}: name it in a head, or "
+        "send whole rows, uncompressed and with Content-Length, where one size is open"
+    )
 
 
 def _input(entry: _Input, max_body_bytes: int, *, binary: bool) -> InputTensor:

@@ -86,7 +86,8 @@ class Receiver:
         if head_bytes is None:
             request = await self._parsed(await body.rest(json_limit, "JSON"), binary=False)
         elif head_bytes == 0:
-            request = raw_request(expected, limit)
+            known_bytes = None if envelope.encoding else envelope.content_length
+            request = raw_request(expected, limit, known_bytes)
         elif head_bytes > json_limit:
             raise BodyTooLarge(f"the JSON head has {head_bytes} B and this node accepts {json_limit} B")
         else:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import structlog
+from msgspec.structs import replace
 
 from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.errors import EdgesplitError, InvalidMetric, first_line
@@ -101,7 +102,8 @@ class ShadowRunner:
         return None
 
     def _measure(self, request: ShadowRequest) -> tuple[Measure, str]:
-        names = comparable(request.specs)
+        # An open size is one that is known of every request; what depends on the data cannot be compared.
+        names = comparable(replace(spec, shape=spec.typical or spec.shape) for spec in request.specs)
         detail = ""
         if request.metric:
             try:

@@ -1,7 +1,7 @@
 """Tensor specifications: name, dtype and shape, as messages and documents have them.
 
-Owns: the value alone. Its rule: nothing heavy is imported, for splitctl reads such documents and does without numpy. Not
-here: arrays (`tensors.py`).
+Owns: the value alone, and which shapes it admits. Its rule: nothing heavy is imported, for splitctl reads such documents and
+does without numpy. Not here: arrays (`tensors.py`).
 """
 
 from __future__ import annotations
@@ -12,14 +12,34 @@ __all__ = ["TensorSpec"]
 
 
 class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A tensor's name, numpy dtype name and static shape.
+    """A tensor's name, numpy dtype name and shape.
 
     Attributes:
         name: Its ONNX name, or that on the wire.
         dtype: Numpy's name of its type.
-        shape: Elements along each axis.
+        shape: Elements along each axis; -1 where requests may choose, or where it depends on what they hold.
+        typical: The planning shape: what times and bytes are planned with; empty where nothing is open.
     """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
+    typical: tuple[int, ...] = ()
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """A shape to make up arrays with; 1 where not even planning knows the size."""
+        return tuple(1 if size < 0 else size for size in self.typical or self.shape)
+
+    @property
+    def text(self) -> str:
+        """Its shape, for people: `[1, 3, any, any]`."""
+        return f"[{', '.join('any' if size < 0 else str(size) for size in self.shape)}]"
+
+    def admits(self, shape: tuple[int, ...]) -> bool:
+        """Whether an array of this shape is one."""
+        if shape == self.shape:
+            return True
+        return len(shape) == len(self.shape) and all(
+            own < 0 or size == own for own, size in zip(self.shape, shape, strict=True)
+        )

@@ -69,8 +69,8 @@ def dtype_name(array: Array) -> str:
 
 
 def tensor_bytes(spec: TensorSpec) -> int:
-    """What a tensor takes in memory. [B]"""
-    return math.prod(spec.shape) * DTYPES[spec.dtype].itemsize
+    """What a tensor takes in memory, at the planning shape where sizes are open. [B]"""
+    return math.prod(spec.sizes) * DTYPES[spec.dtype].itemsize
 
 
 def as_bytes(array: Array) -> memoryview:
@@ -89,20 +89,19 @@ def check_inputs(specs: Sequence[TensorSpec], arrays: Mapping[str, Array]) -> di
         The arrays in the order of `specs`, C-contiguous.
 
     Raises:
-        InvalidTensor: One is missing or too many, or has another dtype or shape.
+        InvalidTensor: One is missing or too many, or has another dtype or a shape that the model does not admit.
     """
     checked = {spec.name: contiguous(spec.name, arrays[spec.name]) for spec in specs if spec.name in arrays}
     if len(checked) < len(specs) or len(arrays) > len(checked):
         raise _wrong_names(specs, arrays)
     for spec in specs:
         array = checked[spec.name]
-        if array.shape == spec.shape and dtype_name(array) == spec.dtype:
-            continue
         if dtype_name(array) != spec.dtype:
             raise InvalidTensor(f"input {spec.name!r} has dtype {dtype_name(array)}, expected {spec.dtype}: convert it")
-        raise InvalidTensor(
-            f"input {spec.name!r} has shape {list(array.shape)}, expected {list(spec.shape)}: reshape or resize it"
-        )
+        if not spec.admits(array.shape):
+            raise InvalidTensor(
+                f"input {spec.name!r} has shape {list(array.shape)}, expected {spec.text}: reshape or resize it"
+            )
     return checked
 
 
@@ -118,7 +117,7 @@ def _wrong_names(specs: Sequence[TensorSpec], arrays: Mapping[str, Array]) -> In
 
 
 def _text(spec: TensorSpec) -> str:
-    return f"{spec.dtype}{list(spec.shape)}"
+    return f"{spec.dtype}{spec.text}"
 
 
 def _known() -> str:

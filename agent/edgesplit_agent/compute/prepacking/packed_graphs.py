@@ -274,9 +274,9 @@ def _outputs(session: Any, component: ComponentSpec) -> list[Array]:
 def _samples(specs: tuple[TensorSpec, ...]) -> Mapping[str, Array]:
     draw = np.random.default_rng(0)
     return {
-        spec.name: np.asarray(draw.random(spec.shape), dtype=spec.dtype)
+        spec.name: np.asarray(draw.random(spec.sizes), dtype=spec.dtype)
         if np.dtype(spec.dtype).kind == "f"
-        else np.zeros(spec.shape, spec.dtype)
+        else np.zeros(spec.sizes, spec.dtype)
         for spec in specs
     }
 

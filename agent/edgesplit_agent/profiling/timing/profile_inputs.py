@@ -26,9 +26,9 @@ def profile_inputs(
         for spec in specs:
             is_float = np.issubdtype(np.dtype(spec.dtype), np.floating)
             if spec.name in given:
-                yield spec.name, np.array(given[spec.name], spec.dtype).reshape(spec.shape)
+                yield spec.name, np.array(given[spec.name], spec.dtype).reshape(spec.sizes)
             else:
-                drawn = generator.random(spec.shape) if is_float else np.zeros(spec.shape)
+                drawn = generator.random(spec.sizes) if is_float else np.zeros(spec.sizes)
                 yield spec.name, np.asarray(drawn, dtype=spec.dtype)
 
     return dict(make())

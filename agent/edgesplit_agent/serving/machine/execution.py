@@ -132,8 +132,8 @@ class Execution:
 
 
 def _check(expected: TensorSpec, array: Array) -> None:
-    if array.shape != expected.shape or dtype_name(array) != expected.dtype:
+    if not expected.admits(array.shape) or dtype_name(array) != expected.dtype:
         raise InvalidTensor(
-            f"tensor {expected.name!r} must be {expected.dtype} of shape {expected.shape}, "
-            f"but it is {dtype_name(array)} of shape {array.shape}"
+            f"tensor {expected.name!r} must be {expected.dtype} of shape {expected.text}, "
+            f"but it is {dtype_name(array)} of shape {list(array.shape)}"
         )

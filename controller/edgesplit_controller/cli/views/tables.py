@@ -243,7 +243,14 @@ def _tightening(tightening: TighteningDocument) -> str:
 
 
 def _tensors(specs: Sequence[TensorSpec]) -> str:
-    return ", ".join(f"{spec.name} {spec.dtype}[{'×'.join(map(str, spec.shape))}]" for spec in specs)
+    return ", ".join(f"{spec.name} {spec.dtype}{_shape(spec)}" for spec in specs)
+
+
+def _shape(spec: TensorSpec) -> str:
+    """With its planning shape where requests may choose."""
+    admitted = "×".join("any" if size < 0 else str(size) for size in spec.shape)
+    planned = "×".join(map(str, spec.sizes))
+    return f"[{admitted}], planned for [{planned}]" if spec.typical else f"[{admitted}]"
 
 
 def _codecs(codecs: CodecsDocument | None) -> str:
