@@ -11,6 +11,7 @@ names the cause and what to do. Not here: retries, logging, exit handling.
     │   ├── InvalidMetric           a user's noise metric cannot be had, or gives nonsense
     │   ├── InvalidProblem          a problem file is malformed
     │   └── InvalidTensor           a request's tensor has the wrong name, dtype or shape
+    │       └── SizesRefused        the model does not run at the sizes of a request, or no node can hold them
     ├── UnknownModel, UnknownNode, ModelExists, NotDeployed
     ├── NotProfiledYet              nothing is known of how fast a node computes the model
     ├── NameTaken                   another program holds this one's name
@@ -80,6 +81,7 @@ __all__ = [
     "RequestFailed",
     "RequestTimedOut",
     "RuntimeStarved",
+    "SizesRefused",
     "SolverRefused",
     "StoreUnwritable",
     "UnknownModel",
@@ -144,6 +146,12 @@ class InvalidTensor(InvalidInput):
     """A request's tensor has the wrong name, dtype or shape."""
 
     code = "invalid-tensor"
+
+
+class SizesRefused(InvalidTensor):
+    """The model does not run at the sizes of a request, or a node could not hold its tensors even alone."""
+
+    code = "sizes-refused"
 
 
 class UnknownModel(EdgesplitError):

@@ -32,6 +32,8 @@ __all__ = [
     "fingerprint",
     "give_memory_back",
     "has_integers",
+    "is_refusal_of_inputs",
+    "is_starved",
     "on_processor_alone",
     "open_session",
     "providers_of",
@@ -218,9 +220,18 @@ def zeros(specs: Sequence[TensorSpec]) -> dict[str, Array]:
 
 def refusal(sentence: str, error: BaseException) -> PreparationFailed:
     """What to raise for what onnxruntime raised: it tells want of memory, disk or files only in words."""
+    return (RuntimeStarved if is_starved(error) else PreparationFailed)(f"{sentence}: {first_line(error)}")
+
+
+def is_starved(error: BaseException) -> bool:
+    """Whether the runtime, or the system, lacked memory, disk or files."""
     said = str(error).lower()
-    starved = is_passing(error) or any(words in said for words in _STARVED)
-    return (RuntimeStarved if starved else PreparationFailed)(f"{sentence}: {first_line(error)}")
+    return is_passing(error) or any(words in said for words in _STARVED)
+
+
+def is_refusal_of_inputs(error: BaseException) -> bool:
+    """Whether the runtime says no to what it was given to compute, as it would again."""
+    return type(error).__module__.startswith("onnxruntime") and not is_starved(error)
 
 
 def has_integers(specs: Sequence[TensorSpec]) -> bool:

@@ -25,14 +25,17 @@ import structlog
 
 from edgesplit.control.component_messages import ComponentSpec, GraphRef
 from edgesplit.errors import RuntimeStarved, first_line
+from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.compute.background_work import BackgroundWork
 from edgesplit_agent.compute.prepacking.packed_graphs import PackedGraphs
+from edgesplit_agent.compute.providers import CPU
 from edgesplit_agent.compute.recent_runs import RecentRuns
 from edgesplit_agent.compute.runtime import (
     RuntimeOptions,
     give_memory_back,
     has_integers,
+    is_refusal_of_inputs,
     open_session,
     providers_of,
     refusal,
@@ -97,7 +100,7 @@ def sizes_of(*graphs: GraphRef) -> dict[str, int]:
 
 
 def slowed(
-    work: Callable[[], T], options: RuntimeOptions, *, single_threaded: bool, recent: RecentRuns
+    work: Callable[[], T], options: RuntimeOptions, *, single_threaded: bool, recent: RecentRuns | None
 ) -> tuple[T, float, float]:
     """Do a piece of work as slowly as emulation wants: its own time, and `slow_down - 1` times what it typically takes.
 
@@ -116,7 +119,7 @@ def slowed(
         work: Blocking.
         options: Slowness and clock.
         single_threaded: Whether all of it happens in the calling thread.
-        recent: Of the same work; takes this run.
+        recent: Of the same work; takes this run. None where it is like no other: its own time counts.
 
     Returns:
         What it gave; its seconds by the wall clock; the same on the clock that profiles are taken with. Emulated
@@ -128,8 +131,9 @@ def slowed(
     own_s = busy_s if single_threaded else seconds
     lasts_s = own_s
     if options.slow_down > 1.0:
-        lasts_s += (options.slow_down - 1.0) * recent.typical_s(own_s)
-        recent.add(own_s)
+        lasts_s += (options.slow_down - 1.0) * (own_s if recent is None else recent.typical_s(own_s))
+        if recent is not None:
+            recent.add(own_s)
         time.sleep(min(max(lasts_s - seconds, 0.0), MAX_SLEEP_S))
         seconds = time.perf_counter() - started
     return done, seconds, lasts_s if options.clock is time.thread_time else seconds
@@ -143,6 +147,7 @@ class LoadedComponent:
         outputs: Names in order.
         options: Slowness and clock of the run.
         recent: Runs of the session, whoever shares it.
+        inputs: What it takes.
     """
 
     def __init__(
@@ -151,17 +156,31 @@ class LoadedComponent:
         outputs: Sequence[str],
         options: RuntimeOptions | None = None,
         recent: RecentRuns | None = None,
+        inputs: Sequence[TensorSpec] = (),
     ) -> None:
         self._session = session
         self._recent = recent or RecentRuns()
         self._outputs = list(outputs)
+        self._open_inputs = [spec for spec in inputs if spec.typical]
         self._last_s = (math.inf, math.inf)
+        self._last_bytes = 0
         self.options = options or RuntimeOptions()
 
-    @property
-    def brief(self) -> bool:
-        """Whether its last runs took so little that it may run between two events of a loop."""
-        return max(self._last_s) <= BRIEF_S
+    def is_brief(self, arrays: Mapping[str, Array]) -> bool:
+        """Whether its last runs, on no less, took so little that it may run between two events of a loop."""
+        return max(self._last_s) <= BRIEF_S and (not self._open_inputs or _nbytes(arrays) <= self._last_bytes)
+
+    def as_planned(self, arrays: Mapping[str, Array]) -> bool:
+        """Whether these inputs have the sizes that its time is planned for."""
+        return all(spec.is_planned(arrays[spec.name].shape) for spec in self._open_inputs)
+
+    def refuses(self, arrays: Mapping[str, Array], error: BaseException) -> bool:
+        """Whether it failed for the sizes of its inputs, as it would on every node: the processor's kernels said no to others
+        than planned.
+        """
+        return (
+            not self.as_planned(arrays) and is_refusal_of_inputs(error) and providers_of(self._session) == (CPU,)
+        )
 
     def run(self, arrays: Mapping[str, Array]) -> Computed:
         """Run once; blocking. onnxruntime's own exceptions come through for the caller to report."""
@@ -169,9 +188,9 @@ class LoadedComponent:
             lambda: self._session.run(self._outputs, dict(arrays)),
             self.options,
             single_threaded=self.options.threads == 1,
-            recent=self._recent,
+            recent=self._recent if self.as_planned(arrays) else None,
         )
-        self._last_s = (self._last_s[1], seconds)
+        self._last_s, self._last_bytes = (self._last_s[1], seconds), _nbytes(arrays)
         return Computed(dict(zip(self._outputs, outputs, strict=True)), seconds, as_profiled_s)
 
     def run_alone(self, arrays: Mapping[str, Array], options: Any) -> dict[str, Array]:
@@ -265,7 +284,7 @@ class SessionPool:
                 taken.append(component.graph)
                 session, recent = await self._session(component)
                 names = [output.name for output in component.outputs]
-                ready = LoadedComponent(session, names, self.options, recent)
+                ready = LoadedComponent(session, names, self.options, recent, component.inputs)
                 self._components.add(ready)
                 components[component.component] = ready
         except BaseException:
@@ -368,6 +387,10 @@ class SessionPool:
             self._untidy = False
             # Requests that were under way have taken memory again, perhaps for what went last.
             self._tidying = asyncio.get_running_loop().call_later(TIDY_AFTER_S, self._tidy)
+
+
+def _nbytes(arrays: Mapping[str, Array]) -> int:
+    return sum(array.nbytes for array in arrays.values())
 
 
 def warm_up(session: Any, component: ComponentSpec) -> None:

@@ -2,7 +2,7 @@
 
 Owns: their order, and dropping what has expired or is not wanted any more. Its rule: pure, times are handed in; what was
 put first leaves first, and nothing leaves after its time. Not here: sending (`outgoing.py`), and who is admitted while
-a peer is slow (`serving/machine/admission.py`).
+a peer is slow (`serving/machine/admitting/admission.py`).
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from edgesplit.control.figure_messages import LinkState, UnreachedPeer
-from edgesplit.errors import PeerUnreachable
+from edgesplit.errors import FrameTooLarge, PeerUnreachable
 from edgesplit.release import PROTOCOL
 from edgesplit.wire.endpoints import remove_socket, serve
 from edgesplit.wire.frames import PackedTensor
@@ -196,7 +196,12 @@ class DataPlane:
 
         Raises:
             PeerUnreachable: No connection to the peer, or its queue is full.
+            FrameTooLarge: They take more than an agent accepts in a frame: the peer would close the connection, to all requests' harm.
         """
+        limit = self._limits.frames.body_bytes
+        if (nbytes := sum(tensor.head.decoded_bytes for tensor in tensors)) > limit:
+            names = ", ".join(tensor.head.name for tensor in tensors)
+            raise FrameTooLarge(f"{names} for {peer} take {nbytes} B, and a frame takes {limit} B: see [data] max_body_bytes")
         link = self._links.get(peer)
         if link is None:
             raise PeerUnreachable(f"node {peer} is not known to be online")

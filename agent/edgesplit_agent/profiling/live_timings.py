@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from edgesplit.control.component_messages import ComponentSpec
 from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.control.profile_messages import CodingTiming, ComponentTiming, LiveTimings, WholeTiming
+from edgesplit.wire.tensors import tensor_bytes
 from edgesplit_agent.compute.background_work import BackgroundWork
 from edgesplit_agent.compute.coding import CodingKind, CodingTurn
 from edgesplit_agent.compute.recent_runs import middle_mean
@@ -87,14 +88,15 @@ class _TimedModel:
         epochs: Held epoch to its components, by number.
         fresh: Components (epoch, number) that did not run since they were prepared.
         runs: By digest of the graph.
-        tensors: Held epoch to its tensors' names: no other's coding is told.
+        tensors: Held epoch to its tensors: no other's coding is told, nor that of other sizes than planned for. None where the
+            size is not open. [B]
         met: Epoch and kind of what was coded before.
     """
 
     epochs: dict[int, dict[int, ComponentSpec]] = field(default_factory=dict[int, dict[int, ComponentSpec]])
     fresh: set[tuple[int, int]] = field(default_factory=set[tuple[int, int]])
     runs: dict[str, _Runs] = field(default_factory=dict[str, _Runs])
-    tensors: dict[int, frozenset[str]] = field(default_factory=dict[int, frozenset[str]])
+    tensors: dict[int, dict[str, int | None]] = field(default_factory=dict[int, "dict[str, int | None]"])
     met: set[tuple[int, CodingKind]] = field(default_factory=set[tuple[int, CodingKind]])
     codings: dict[CodingKind, _Codings] = field(default_factory=dict[CodingKind, _Codings])
     whole: WholeTiming | None = None
@@ -177,8 +179,10 @@ class TimingBook:
         known = self._models.get(model)
         if known is None or not turn.runs or self._background_work.since(turn.began_s):
             return
-        tensors = known.tensors.get(epoch, frozenset())
+        tensors = known.tensors.get(epoch, {})
         for kind, seconds in turn.runs:
+            if tensors.get(kind.tensor) not in {None, kind.nbytes}:
+                continue
             if (epoch, kind) in known.met:
                 codings = known.codings.get(kind)
                 if codings is None and len(known.codings) < MOST_CODINGS:
@@ -271,7 +275,8 @@ class TimingBook:
         )
 
 
-def _tensors(spec: EpochSpec) -> frozenset[str]:
-    """Names of all tensors that an epoch has on this node."""
-    of_parts = (tensor.name for part in spec.components for tensor in (*part.inputs, *part.outputs))
-    return frozenset((*of_parts, *(route.tensor for route in spec.input_routes), *spec.outputs))
+def _tensors(spec: EpochSpec) -> dict[str, int | None]:
+    """All tensors that an epoch has on this node, with their planned size where it is open. [B]"""
+    names = (*(route.tensor for route in spec.input_routes), *spec.outputs)
+    of_parts = [tensor for part in spec.components for tensor in (*part.inputs, *part.outputs)]
+    return dict.fromkeys(names) | {tensor.name: tensor_bytes(tensor) if tensor.typical else None for tensor in of_parts}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from edgesplit.wire.headers import ExecutionKey
 from edgesplit_agent.reporting.metrics import PrometheusMetrics
+from edgesplit_agent.reporting.size_counts import Sizes
 from edgesplit_agent.reporting.usage import UsageBook
 
 __all__ = ["ServingCounters"]
@@ -32,9 +33,19 @@ class ServingCounters:
         """New requests start on another epoch."""
         self._metrics.serving(model, epoch)
 
-    def completed(self, model: str, epoch: int, latency_s: float) -> None:
-        """A request was answered here, at its source. [s]"""
-        self._usage.completed(model, epoch, latency_s)
+    def completed(
+        self, model: str, epoch: int, latency_s: float, sizes: Sizes | None = None, *, as_planned: bool = True
+    ) -> None:
+        """A request was answered here, at its source.
+
+        Args:
+            model: Its name.
+            epoch: That computed it.
+            latency_s: It took. [s]
+            sizes: It had, where the model leaves some open.
+            as_planned: They are those that are planned for.
+        """
+        self._usage.completed(model, epoch, latency_s, sizes, as_planned=as_planned)
         self._metrics.completed(model, latency_s)
 
     def part_done(self, key: ExecutionKey) -> None:

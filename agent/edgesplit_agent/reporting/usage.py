@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from edgesplit.control.figure_messages import Usage
 from edgesplit.planning.origins import Origin, weakest
 from edgesplit_agent.reporting.collectors.power.sensor import Power
+from edgesplit_agent.reporting.size_counts import SizeCounts, Sizes
 
 __all__ = ["UsageBook"]
 
@@ -39,6 +40,8 @@ class _Counters:
     latency_sum_s: float = 0.0
     waiting_s: float = 0.0
     handling_s: float = 0.0
+    unplanned: int = 0
+    sizes: SizeCounts = field(default_factory=SizeCounts)
     compute: _Energy = field(default_factory=_Energy)
     transmit: _Energy = field(default_factory=_Energy)
 
@@ -103,11 +106,24 @@ class UsageBook:
         counters.transmit.spend(seconds * self._power.transmit_w, "configured")
         self._sent_s += seconds
 
-    def completed(self, model: str, epoch: int, latency_s: float = 0.0) -> None:
-        """Count a request that was answered here, or whose part here is done. [s]"""
+    def completed(
+        self, model: str, epoch: int, latency_s: float = 0.0, sizes: Sizes | None = None, *, as_planned: bool = True
+    ) -> None:
+        """Count a request that was answered here, or whose part here is done.
+
+        Args:
+            model: Its name.
+            epoch: That computed it.
+            latency_s: It took. [s]
+            sizes: It had, where the model leaves some open.
+            as_planned: They are those that are planned for.
+        """
         counters = self._at(model, epoch)
         counters.requests += 1
         counters.latency_sum_s += latency_s
+        counters.unplanned += not as_planned
+        if sizes:
+            counters.sizes.add(sizes)
 
     def failed(self, model: str, epoch: int) -> None:
         """Count a request that ended in an error."""
@@ -161,4 +177,6 @@ class UsageBook:
             counted_since_unix_s=counters.since_unix_s,
             waiting_s=counters.waiting_s,
             handling_s=counters.handling_s,
+            unplanned=counters.unplanned,
+            sizes=counters.sizes.said(),
         )

@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from edgesplit.errors import EdgesplitError, PeerUnreachable, RequestFailed, first_line
+from edgesplit.errors import EdgesplitError, FrameTooLarge, PeerUnreachable, RequestFailed, first_line
 from edgesplit.wire.frames import PackedTensor, pack_tensor
 from edgesplit.wire.headers import ExecutionKey, TensorHead
 from edgesplit.wire.tensors import Array
@@ -250,9 +250,9 @@ class Engine:
                     self._log.info("abort-sent", peer=peer, request=key.request, code=code, text=message)
                 if self.peers is not None:
                     self.peers.send_abort(peer, key, code, message)
-            case CompleteRequest(request, model, epoch, outputs, latency_s):
+            case CompleteRequest(request, model, epoch, outputs, latency_s, sizes, as_planned):
                 self._answer(request, (dict(outputs), epoch))
-                self._counters.completed(model, epoch, latency_s)
+                self._counters.completed(model, epoch, latency_s, sizes, as_planned=as_planned)
             case FailRequest(request, model, epoch, error):
                 self._counters.failed(model, epoch, error.code)
                 self._log.warning("request-failed", model=model, request=request, epoch=epoch, error=str(error))
@@ -296,14 +296,14 @@ class Engine:
                 raise PeerUnreachable(f"{peer} cannot be reached: the data plane is not up")
             self.peers.send_tensors(peer, key, tensors, deadline_s)
         except EdgesplitError as error:
-            self.feed(SendFailed(key, peer, str(error)))
+            self.feed(_send_failed(key, peer, error))
 
     def _send_raw(self, action: SendTensors) -> None:
         self._serves = action.key
         try:
             packed = [pack_tensor(name, array) for name, array in action.tensors.items()]
         except EdgesplitError as error:
-            self.feed(SendFailed(action.key, action.peer, str(error)))
+            self.feed(_send_failed(action.key, action.peer, error))
         else:
             self._send(action.key, action.peer, packed, action.deadline_s)
 
@@ -315,7 +315,7 @@ class Engine:
             )
         except EdgesplitError as error:
             for peer in action.peers:
-                self.feed(SendFailed(key, peer, str(error)))
+                self.feed(_send_failed(key, peer, error))
             return
         self._note_coding(key, coded.turn, started_s)
         left_s = max(action.deadline_s - (self._clock() - started_s), 0.0)
@@ -341,27 +341,31 @@ class Engine:
         def done(computed: Computed | None, error: BaseException | None) -> None:
             if error is not None:  # onnxruntime raises many types; each ends this request only
                 detail = f"component {action.component} failed on {self.machine.node}: {first_line(error)}"
-                self.feed(ComponentFailed(key, action.component, detail))
+                for_sizes = component.refuses(action.arrays, error)
+                self.feed(ComponentFailed(key, action.component, detail, for_sizes))
             elif computed is not None:
                 waited_s = started_s - asked_s if ahead is Ahead.OTHERS else 0.0
                 since_s = asked_s if ahead is Ahead.NOTHING else started_s
                 # Between threads; what ran within the handling of an event is told apart from that.
                 handed_over_s = 0.0 if self._handling else self._clock() - since_s - computed.compute_s
                 self._computed_s += computed.compute_s
-                self._ran(action, computed, started_s, waited_s, handed_over_s)
+                as_planned = component.as_planned(action.arrays)
+                self._ran(action, computed, started_s if as_planned else None, waited_s, handed_over_s)
 
         self._serves = key
-        self._worker.submit(Job(run, done, action.order, brief=component.brief), share=key.model)
+        self._worker.submit(Job(run, done, action.order, brief=component.is_brief(action.arrays)), share=key.model)
 
     def _ran(
-        self, action: RunComponent, computed: Computed, started_s: float, waited_s: float, handed_over_s: float
+        self, action: RunComponent, computed: Computed, started_s: float | None, waited_s: float, handed_over_s: float
     ) -> None:
+        """Write down what a run took; `started_s` is None where no plan predicts it, for its sizes are others."""
         key = action.key
 
         def note() -> None:
             handling_s = handed_over_s + self._handled_s.pop(key[:2], 0.0)
             self._counters.computed(key, computed.compute_s, waited_s, handling_s)
-            self._timings.ran(key.model, key.epoch, action.component, computed.as_profiled_s, started_s)
+            if started_s is not None:
+                self._timings.ran(key.model, key.epoch, action.component, computed.as_profiled_s, started_s)
             if (found := self._epochs.find(key.model, action.generation)) is not None:
                 spec, _ = found
                 if spec.source != self.machine.node and action.component == spec.components[0].component:
@@ -386,3 +390,9 @@ class Engine:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _send_failed(key: ExecutionKey, peer: str, error: EdgesplitError) -> SendFailed:
+    """What is too large for a frame speaks of its own request alone; anything else, of the way to the peer."""
+    code = FrameTooLarge.code if isinstance(error, FrameTooLarge) else PeerUnreachable.code
+    return SendFailed(key, peer, str(error), code)

@@ -214,6 +214,7 @@ def _model_document(
         warnings=manifest.warnings,
         noise_tightening=_tightening(tightening) if tightening is not None else None,
         profiling=profiling_rows(record, registry),
+        asked=registry.asked_sizes(record.name),
     )
 
 

@@ -2,7 +2,7 @@
 
 Owns: what sources counted of served requests, and the estimate that follows. Its rule: a plan is told apart by what it is, not by
 its number, so that one that comes back is predicted as it was; counts of a plan that is not active, or whose prediction is not
-known, say nothing. Not here: the reasoning (`estimation/handling_estimate.py`), what a plan's timeline is (`planner`).
+known, say nothing, nor do those of requests of other sizes than it predicts. Not here: the reasoning (`estimation/handling_estimate.py`), what a plan's timeline is (`planner`).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class HandlingBook:
         """Take in what a node counted since the message before; whether predictions differ notably from before."""
         deployment = self._deployments().get(usage.model)
         plan = deployment.active if deployment is not None else None
-        if plan is None or usage.requests < 1 or usage.failed or usage.node != plan.epoch.source:
+        if plan is None or usage.requests < 1 or usage.failed or usage.node != plan.epoch.source or usage.unplanned:
             return False
         if usage.epoch != plan.epoch.number:
             return False

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from edgesplit.control.event_messages import EventLevel
-from edgesplit.control.figure_messages import NODE_METRICS, LinkMetrics, LinkState, NodeMetrics, Usage
+from edgesplit.control.figure_messages import NODE_METRICS, AskedSizes, LinkMetrics, LinkState, NodeMetrics, Usage
 from edgesplit.control.plan_messages import Observed
 from edgesplit.control.profile_messages import ExecutionProfile, ProfileReport
 from edgesplit.control.registration_messages import NodeStatus
@@ -296,6 +296,10 @@ class Registry:
     def usage(self, model: str, epoch: int) -> tuple[Usage, ...]:
         """What serving an epoch cost, one entry a node."""
         return self._usage.of(model, epoch)
+
+    def asked_sizes(self, model: str) -> tuple[AskedSizes, ...]:
+        """Sizes that its requests had, where it leaves some open."""
+        return self._usage.asked(model)
 
 
 def _profile_news(before: ProfileReport | None, report: ProfileReport) -> Iterator[FleetChange]:

@@ -7,15 +7,18 @@ here: means per request (`answering/plan_documents.py`), what agents count (thei
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import reduce
 
 import msgspec
 
-from edgesplit.control.figure_messages import Usage
+from edgesplit.control.figure_messages import AskedSizes, Usage
 from edgesplit.planning.origins import Origin, weakest
 
 __all__ = ["UsageSums"]
 
+MOST_SIZES = 32
+"""Of the sizes that requests have, so many are told."""
 SUMMED = (
     "requests",
     "failed",
@@ -28,6 +31,7 @@ SUMMED = (
     "latency_sum_s",
     "compute_energy_j",
     "transmit_energy_j",
+    "unplanned",
 )
 
 
@@ -57,6 +61,14 @@ class UsageSums:
             for (_, of_model, of_epoch), counts in self._counts.items()
             if (of_model, of_epoch) == (model, epoch)
         )
+
+    def asked(self, model: str) -> tuple[AskedSizes, ...]:
+        """Sizes that requests of a model had, on whatever plan, the most frequent first."""
+        requests: Counter[tuple[tuple[str, tuple[int, ...]], ...]] = Counter()
+        for key, counts in self._counts.items():
+            for entry in (entry for said in counts.values() if key[1] == model for entry in said.sizes):
+                requests[tuple(sorted(entry.inputs.items()))] += entry.requests
+        return tuple(AskedSizes(inputs=dict(sizes), requests=count) for sizes, count in requests.most_common(MOST_SIZES))
 
     def forget_node(self, node: str) -> None:
         """Drop what is known of a node."""

@@ -17,6 +17,7 @@ __all__ = [
     "LINK_METRICS",
     "NODE_METRICS",
     "USAGE",
+    "AskedSizes",
     "LinkMetrics",
     "LinkState",
     "NodeMetrics",
@@ -192,6 +193,19 @@ LINK_METRICS = Topic(
 )
 
 
+class AskedSizes(Message, frozen=True, kw_only=True):
+    """Sizes that requests had.
+
+    Attributes:
+        inputs: Shape of each input that has open axes.
+        requests: How many had them, and were answered; where more different sizes are asked than are counted, a few more
+            than it were.
+    """
+
+    inputs: dict[str, tuple[int, ...]]
+    requests: int
+
+
 class Usage(Message, frozen=True, kw_only=True):
     """What serving one epoch of a model cost on one node since the epoch was prepared there.
 
@@ -216,6 +230,8 @@ class Usage(Message, frozen=True, kw_only=True):
             other requests or with timing; not in compute_s, and not what they waited for their own request. [s]
         handling_s: What requests took here besides: handing work to the thread that computes and back, the next steps,
             packing, sending what goes at once. Not in it: reading what arrives, answering the client. [s]
+        unplanned: Those of `requests` that had other sizes than planned for (source only).
+        sizes: Sizes of `requests` where the model leaves some open, the most frequent ones first (source only).
     """
 
     node: str
@@ -235,6 +251,8 @@ class Usage(Message, frozen=True, kw_only=True):
     coding_s: float = 0.0
     waiting_s: float = 0.0
     handling_s: float = 0.0
+    unplanned: int = 0
+    sizes: tuple[AskedSizes, ...] = ()
 
 
 USAGE = Topic(

@@ -25,7 +25,9 @@ __all__ = [
     "Desired",
     "EpochSpec",
     "EpochState",
+    "FootprintTerm",
     "Observed",
+    "OpenAxis",
     "Shadowing",
 ]
 
@@ -60,6 +62,32 @@ DEPLOYMENT = Topic(
 )
 
 
+class OpenAxis(Message, frozen=True, kw_only=True):
+    """Where a request says one of the sizes that the model leaves open.
+
+    Attributes:
+        input: Name of the input.
+        axis: Of it, from 0.
+        size: That is planned for.
+    """
+
+    input: str
+    axis: int
+    size: int
+
+
+class FootprintTerm(Message, frozen=True, kw_only=True):
+    """Bytes of tensors that grow with the sizes of a request in the same way.
+
+    Attributes:
+        nbytes: Of a request of the planning shape. [B]
+        exponents: For each of the epoch's open axes: with which power of its size the bytes grow.
+    """
+
+    nbytes: int
+    exponents: tuple[int, ...]
+
+
 class EpochSpec(Message, frozen=True, kw_only=True):
     """One node's part in one plan.
 
@@ -72,7 +100,11 @@ class EpochSpec(Message, frozen=True, kw_only=True):
         outputs: On the source: ONNX outputs, in order; each is a wire tensor of the same name, or an input
             passed through.
         quantized: The plan quantizes at least one operator or tensor (its outputs differ from the float model's).
-        footprints: On the source: what the tensors of a request may take on each other participant at a time. [B]
+        footprints: On the source: what the tensors of a request may take on each other participant at a time, at the planning
+            shape. [B]
+        open_axes: On the source: the sizes that requests choose; where several axes must be equal, one of them stands for all.
+        footprint_terms: On the source, where sizes are open: what the tensors of a request may take on each participant at a
+            time, the source included; the sum of the terms, each times its axes' sizes over the planned ones to its powers.
     """
 
     epoch: int
@@ -83,6 +115,10 @@ class EpochSpec(Message, frozen=True, kw_only=True):
     outputs: tuple[str, ...] = ()
     quantized: bool = False
     footprints: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    open_axes: tuple[OpenAxis, ...] = ()
+    footprint_terms: dict[str, tuple[FootprintTerm, ...]] = msgspec.field(
+        default_factory=dict[str, tuple[FootprintTerm, ...]]
+    )
 
 
 class Shadowing(Message, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from edgesplit.control.figure_messages import AskedSizes
 from edgesplit.operations.tagged_operation import TaggedOperation
 from edgesplit.planning.goals import Goals
 from edgesplit.wire.tensor_spec import TensorSpec
@@ -242,6 +243,7 @@ class ModelDocument(msgspec.Struct, frozen=True, kw_only=True):
         noise_tightening: That served requests were noisier than predicted; None where they were not.
         codecs: What was measured of wire codecs; None where nothing was.
         profiling: Where each node stands with profiling it.
+        asked: Sizes that answered requests had, the most frequent first; empty where it leaves none open.
     """
 
     name: str
@@ -264,6 +266,7 @@ class ModelDocument(msgspec.Struct, frozen=True, kw_only=True):
     noise_tightening: TighteningDocument | None = None
     codecs: CodecsDocument | None = None
     profiling: tuple[ProfilingRow, ...] = ()
+    asked: tuple[AskedSizes, ...] = ()
 
 
 class RemoveModel(TaggedOperation, frozen=True, kw_only=True, tag="remove-model"):

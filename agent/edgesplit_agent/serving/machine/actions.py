@@ -109,13 +109,20 @@ class SendAbort(msgspec.Struct, frozen=True):
 
 
 class CompleteRequest(msgspec.Struct, frozen=True, eq=False):
-    """Answer the client."""
+    """Answer the client.
+
+    Attributes:
+        sizes: Shape of each input that has open axes.
+        as_planned: They are those that are planned for.
+    """
 
     request: str
     model: str
     epoch: int
     outputs: Mapping[str, Array]
     latency_s: float
+    sizes: Mapping[str, tuple[int, ...]] = {}
+    as_planned: bool = True
 
 
 class FailRequest(msgspec.Struct, frozen=True):

@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import assert_never
 
-from edgesplit.errors import NotDeployed, PreparationFailed, RequestFailed
+from edgesplit.errors import NotDeployed, PreparationFailed, RequestFailed, SizesRefused
 from edgesplit.wire.headers import ExecutionKey
 from edgesplit_agent.serving.machine.actions import Action, EmitEvent, SendAbort
-from edgesplit_agent.serving.machine.admission import Admission
+from edgesplit_agent.serving.machine.admitting.admission import Admission
 from edgesplit_agent.serving.machine.epochs import ModelEpochs
 from edgesplit_agent.serving.machine.events import (
     AbortReceived,
@@ -85,7 +85,7 @@ class AgentMachine:
         actions = self._react(event, now_s)
         if self._settled and isinstance(event, RequestArrived | TensorsArrived | ComponentFinished):
             return actions  # Most events by far: they move requests along epochs that do not change.
-        in_flight, probation = self.flow.in_flight(), self.flow.probation(now_s)
+        in_flight, probation = self.flow.executions.in_flight(), self.flow.probation(now_s)
         for name, model in list(self.models.items()):
             counts = in_flight.get(name, Counter[int]())
             actions += model.release_drained(counts)
@@ -125,7 +125,7 @@ class AgentMachine:
 
     def order_of(self, key: ExecutionKey) -> int:
         """Whose turn it is: arrival order of an execution's request here, the next one's where it is not known yet."""
-        return self.flow.order_of(key)
+        return self.flow.executions.order_of(key)
 
     @property
     def busy(self) -> bool:
@@ -160,8 +160,9 @@ class AgentMachine:
                 return flow.tensors_arrived(event, now_s)
             case ComponentFinished():
                 return flow.component_finished(event, now_s)
-            case ComponentFailed(key, _, detail):
-                return flow.give_up(key, RequestFailed.code, detail, now_s)
+            case ComponentFailed(key, _, detail, for_sizes):
+                code = SizesRefused.code if for_sizes else RequestFailed.code
+                return flow.give_up(key, code, detail, now_s)
             case SendFailed():
                 return flow.send_failed(event, now_s)
             case PeerPressed(peer, pressed):

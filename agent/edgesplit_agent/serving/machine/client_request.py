@@ -8,15 +8,17 @@ admitted (`admission.py`), what moves a request on (`request_flow.py`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgesplit.control.plan_messages import Deployment
-from edgesplit.errors import EdgesplitError, NotDeployed, UnknownModel
+from edgesplit.errors import EdgesplitError, NotDeployed, SizesRefused, UnknownModel
 from edgesplit.wire.headers import ExecutionKey
+from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.serving.machine.actions import Action, FailRequest, ForwardRequest
-from edgesplit_agent.serving.machine.admission import Held
+from edgesplit_agent.serving.machine.admitting.admission import Held
+from edgesplit_agent.serving.machine.admitting.footprints import Footprint
 from edgesplit_agent.serving.machine.epochs import ModelEpochs
 from edgesplit_agent.serving.machine.events import RequestArrived
 
@@ -28,21 +30,24 @@ class ClientRequest:
     """One request.
 
     Attributes:
+        inputs: The model's, as they were when it came.
+        arrays: By their names.
         arrived_s: On the machine's clock. [s]
         deadline_s: From its arrival. [s]
         epoch: It runs on now; None while it waits for one to be ready.
         failed_epochs: Epochs it was tried on in vain.
-        footprint_bytes: What its tensors may take here at a time. [B]
+        footprint: What its tensors may take, here and elsewhere, at a time.
     """
 
     request: str
     model: str
+    inputs: Sequence[TensorSpec]
     arrays: Mapping[str, Array]
     arrived_s: float
     deadline_s: float
+    footprint: Footprint
     epoch: int | None = None
     failed_epochs: set[int] = field(default_factory=set[int])
-    footprint_bytes: int = 0
 
     @property
     def expires_at_s(self) -> float:
@@ -53,6 +58,26 @@ class ClientRequest:
     def key(self) -> ExecutionKey | None:
         """Of its present attempt."""
         return None if self.epoch is None else ExecutionKey(self.model, self.epoch, self.request)
+
+    @property
+    def sizes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of its inputs that have open axes."""
+        return {spec.name: self.arrays[spec.name].shape for spec in self.inputs if spec.typical}
+
+    @property
+    def as_planned(self) -> bool:
+        """Whether its sizes are those that are planned for."""
+        return all(spec.is_planned(self.arrays[spec.name].shape) for spec in self.inputs if spec.typical)
+
+    def refused_for(self, cause: str) -> SizesRefused:
+        """What its caller hears where the model does not run at its sizes.
+
+        Args:
+            cause: What the runtime said.
+        """
+        asked = ", ".join(f"{name} {list(shape)}" for name, shape in self.sizes.items())
+        planned = ", ".join(f"{spec.name} {list(spec.typical)}" for spec in self.inputs if spec.typical)
+        return SizesRefused(f"model {self.model!r} does not run at {asked} ({planned} was planned for): {cause}")
 
 
 class RequestTable(dict[str, ClientRequest]):
@@ -76,12 +101,12 @@ class RequestTable(dict[str, ClientRequest]):
         """
         taken: Counter[str] = Counter()
         for request in self.values() if on_peers else ():
-            if request.epoch is not None and (epoch := models[request.model].held.get(request.epoch)) is not None:
-                taken.update(epoch.spec.footprints)
+            if request.epoch is not None and request.epoch in models[request.model].held:
+                taken.update(request.footprint.on_peers)
         return Held(
             len(self),
-            sum(request.footprint_bytes for request in self.values()),
-            sum(request.footprint_bytes for request in self.values() if request.model == model),
+            sum(request.footprint.here for request in self.values()),
+            sum(request.footprint.here for request in self.values() if request.model == model),
             taken,
         )
 

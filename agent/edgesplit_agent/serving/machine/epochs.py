@@ -8,7 +8,7 @@ that does without it, else on the one that needs nobody. Not here: requests (`se
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import msgspec
@@ -25,7 +25,7 @@ from edgesplit_agent.serving.machine.actions import (
     ReleaseEpoch,
     ShadowRequest,
 )
-from edgesplit_agent.serving.machine.admission import footprint_bytes
+from edgesplit_agent.serving.machine.admitting.footprints import Footprints
 from edgesplit_agent.serving.machine.events import EpochFailed
 from edgesplit_agent.serving.machine.shadow_sampling import ShadowSampling
 
@@ -44,6 +44,7 @@ class HeldEpoch:
     Attributes:
         detail: Why it failed, or fails so far.
         retry: It fails for a passing reason and is tried again.
+        footprints: What its requests take, where this node is their source.
     """
 
     spec: EpochSpec
@@ -51,17 +52,14 @@ class HeldEpoch:
     state: Literal["preparing", "prepared", "failed", "draining"] = "preparing"
     detail: str = ""
     retry: Retry | None = None
-    _footprint_bytes: int | None = None
+    footprints: Footprints = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.follow(self.spec)
 
     def follow(self, spec: EpochSpec) -> None:
         """Take over a spec that means the same work."""
-        self.spec, self._footprint_bytes = spec, None
-
-    def footprint_bytes(self, inputs: Mapping[str, Array]) -> int:
-        """Of a request's tensors, see `admission.footprint_bytes`; the same for all that passed the check. [B]"""
-        if self._footprint_bytes is None:
-            self._footprint_bytes = footprint_bytes(self.spec, inputs)
-        return self._footprint_bytes
+        self.spec, self.footprints = spec, Footprints(spec)
 
     @property
     def usable(self) -> bool:

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import msgspec
 
 from edgesplit.control.plan_messages import Deployment, Desired
-from edgesplit.errors import EdgesplitError
+from edgesplit.errors import EdgesplitError, PeerUnreachable
 from edgesplit.wire.headers import ExecutionKey
 from edgesplit.wire.tensors import Array
 
@@ -141,19 +141,29 @@ class ComponentFinished(msgspec.Struct, frozen=True, eq=False):
 
 
 class ComponentFailed(msgspec.Struct, frozen=True):
-    """The runtime refused to run a component."""
+    """The runtime refused to run a component.
+
+    Attributes:
+        for_sizes: It got other sizes than planned for, and any node would refuse them.
+    """
 
     key: ExecutionKey
     component: int
     detail: str
+    for_sizes: bool = False
 
 
 class SendFailed(msgspec.Struct, frozen=True):
-    """Tensors for a peer could not be sent, or were on their way when the connection ended."""
+    """Tensors for a peer could not be sent, or were on their way when the connection ended.
+
+    Attributes:
+        code: Of the condition.
+    """
 
     key: ExecutionKey
     peer: str
     detail: str
+    code: str = PeerUnreachable.code
 
 
 class PeerLost(msgspec.Struct, frozen=True):

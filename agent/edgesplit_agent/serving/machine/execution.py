@@ -1,12 +1,13 @@
 """Execution of one request on one epoch at this node: which tensors are here, which components may start.
 
-Owns: the dataflow of a single execution. Its rule: a component starts once, when its last input is there; a tensor is
+Owns: the dataflow of a single execution, and the table of those that go on. Its rule: a component starts once, when its last input is there; a tensor is
 kept only while somebody here still needs it, and leaves once for all its receivers, coded or raw as its route says, with
 the time that is left. Not here: requests, failures and peers (`request_flow.py`), the sending (`serving/engine.py`).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from edgesplit.control.component_messages import ComponentSpec, Route
@@ -16,8 +17,9 @@ from edgesplit.wire.headers import ExecutionKey
 from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit.wire.tensors import Array, dtype_name
 from edgesplit_agent.serving.machine.actions import Action, SendCoded, SendTensors
+from edgesplit_agent.serving.machine.out_of_order import EndedExecutions
 
-__all__ = ["Execution"]
+__all__ = ["Execution", "ExecutionTable"]
 
 RAW = "raw"
 """A route's codec that is none."""
@@ -129,6 +131,46 @@ class Execution:
         needed = {spec.name for component in self._waiting.values() for spec in component.inputs} | self._kept
         for name in [name for name in self._tensors if name not in needed]:
             del self._tensors[name]
+
+
+class ExecutionTable(dict[ExecutionKey, Execution]):
+    """Executions that go on at one node, in the order of their arrival.
+
+    Args:
+        node: This node.
+        ended: Remembers those that have ended.
+    """
+
+    def __init__(self, node: str, ended: EndedExecutions) -> None:
+        super().__init__()
+        self._node = node
+        self._ended = ended
+        self._order = 0
+
+    def begin(self, key: ExecutionKey, spec: EpochSpec, generation: int, expires_at_s: float) -> Execution:
+        """A new one, of an epoch that is prepared."""
+        self._order += 1
+        execution = self[key] = Execution(
+            self._node, key, spec, generation=generation, order=self._order, expires_at_s=expires_at_s
+        )
+        return execution
+
+    def end(self, key: ExecutionKey, now_s: float) -> None:
+        """Forget one; what still comes for it is dropped."""
+        self.pop(key, None)
+        self._ended.add(key, now_s)
+
+    def order_of(self, key: ExecutionKey) -> int:
+        """Arrival order of an execution's request here; of one not known yet the next."""
+        execution = self.get(key)
+        return self._order + 1 if execution is None else execution.order
+
+    def in_flight(self) -> dict[str, Counter[int]]:
+        """Their number, by model and epoch."""
+        counts: dict[str, Counter[int]] = {}
+        for key in self:
+            counts.setdefault(key.model, Counter())[key.epoch] += 1
+        return counts
 
 
 def _check(expected: TensorSpec, array: Array) -> None:

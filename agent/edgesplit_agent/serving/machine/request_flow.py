@@ -19,6 +19,7 @@ from edgesplit.errors import (
     PreparationFailed,
     RequestFailed,
     RequestTimedOut,
+    SizesRefused,
     error_from_code,
 )
 from edgesplit.wire.headers import ExecutionKey
@@ -31,7 +32,8 @@ from edgesplit_agent.serving.machine.actions import (
     RunComponent,
     SendAbort,
 )
-from edgesplit_agent.serving.machine.admission import Admission
+from edgesplit_agent.serving.machine.admitting.admission import Admission
+from edgesplit_agent.serving.machine.admitting.footprints import inputs_alone
 from edgesplit_agent.serving.machine.client_request import ClientRequest, RequestTable, passed_on
 from edgesplit_agent.serving.machine.epochs import ModelEpochs
 from edgesplit_agent.serving.machine.events import (
@@ -42,7 +44,7 @@ from edgesplit_agent.serving.machine.events import (
     SendFailed,
     TensorsArrived,
 )
-from edgesplit_agent.serving.machine.execution import Execution
+from edgesplit_agent.serving.machine.execution import Execution, ExecutionTable
 from edgesplit_agent.serving.machine.out_of_order import EarlyTensors, EndedExecutions
 from edgesplit_agent.serving.machine.peers import PeerTrust, SentAborts
 
@@ -70,26 +72,18 @@ class RequestFlow:
         self.deployments: dict[str, Deployment] = {}
         self.offered: set[str] = set()
         self.requests = RequestTable()
-        self.executions: dict[ExecutionKey, Execution] = {}
         self.peers_up: set[str] = set()
         self.refused: Counter[str] = Counter()
         self.early = EarlyTensors(early_limit_bytes, self.refused)
         self._trust = PeerTrust(stable_after_s)
         self._sent_aborts = SentAborts()
         self._ended = EndedExecutions(self.refused)
-        self._order = 0
+        self.executions = ExecutionTable(node, self._ended)
 
     @property
     def busy(self) -> bool:
         """Whether a deadline is running."""
         return bool(self.requests or self.executions or self.early)
-
-    def in_flight(self) -> dict[str, Counter[int]]:
-        """Executions by model and epoch."""
-        counts: dict[str, Counter[int]] = {}
-        for key in self.executions:
-            counts.setdefault(key.model, Counter())[key.epoch] += 1
-        return counts
 
     # --- requests --------------------------------------------------------------------------------------------------
 
@@ -106,15 +100,14 @@ class RequestFlow:
         number = model.choose(self.peers_up, now_s, probation=self.probation(now_s))
         epoch = None if number is None else model.held[number]
         spec = None if epoch is None else epoch.spec
-        needed_bytes = (
-            sum(array.nbytes for array in arrays.values()) if epoch is None else epoch.footprint_bytes(arrays)
-        )
+        footprint = inputs_alone(arrays) if epoch is None else epoch.footprints.of(arrays)
         held = self.requests.held(event.model, self.models, on_peers=self.admission.has_credit_limits)
-        refusal = self.admission.refusal(needed_bytes, held, spec)
+        refusal = self.admission.refusal(footprint, held, spec)
         if refusal is not None:
             return [FailRequest(event.request, event.model, None, refusal)]
         deadline_s = DEFAULT_DEADLINE_S if event.deadline_s is None else event.deadline_s
-        request = ClientRequest(event.request, event.model, arrays, now_s, deadline_s, footprint_bytes=needed_bytes)
+        inputs = model.desired.inputs
+        request = ClientRequest(event.request, event.model, inputs, arrays, now_s, deadline_s, footprint)
         self.requests[event.request] = request
         return self._start(request, number, now_s)
 
@@ -151,9 +144,9 @@ class RequestFlow:
             error = PeerUnreachable(f"{', '.join(lost)} cannot be reached from {self.node}, and no fallback is ready")
             return [self._fail(request, error)]
         held = model.held[number]
-        request.epoch = number
+        request.epoch, request.footprint = number, held.footprints.of(request.arrays)
         key = ExecutionKey(request.model, number, request.request)
-        execution = self._execution(key, request.expires_at_s)
+        execution = self.executions.begin(key, held.spec, held.generation, request.expires_at_s)
         try:
             execution.add(request.arrays)
         except InvalidTensor as error:
@@ -168,32 +161,39 @@ class RequestFlow:
 
     # --- executions ------------------------------------------------------------------------------------------------
 
-    def tensors_arrived(self, event: TensorsArrived, now_s: float) -> list[Action]:  # noqa: PLR0911  one line a case
+    def tensors_arrived(self, event: TensorsArrived, now_s: float) -> list[Action]:
         """Take tensors in: for an execution here, a new one, one whose epoch is not ready, or none any more."""
         key = event.key
         if key in self._ended:
             return []
         execution = self.executions.get(key)
         if execution is None:
-            left_s = PEER_DEADLINE_S if event.deadline_s is None else min(event.deadline_s, LONGEST_DEADLINE_S)
-            held = self.models[key.model].held.get(key.epoch) if key.model in self.models else None
-            if held is None or not held.usable:
-                return self._came_early(event, now_s + left_s, now_s)
-            if held.spec.source == self.node:
-                return []  # The request is not here any more, or never was.
-            spec = held.spec
-        else:
-            left_s, spec = 0.0, execution.spec
-        if event.peer not in spec.participants:
+            return self._first_tensors(event, now_s)
+        if event.peer not in execution.spec.participants:
             return self._refuse("tensors-of-strangers")
-        if execution is None and len(self.executions) >= MOST_EXECUTIONS:
+        return self._take_in(execution, event, now_s)
+
+    def _first_tensors(self, event: TensorsArrived, now_s: float) -> list[Action]:
+        """Of an execution that is not known here: begin it where its epoch is ready."""
+        key = event.key
+        left_s = PEER_DEADLINE_S if event.deadline_s is None else min(event.deadline_s, LONGEST_DEADLINE_S)
+        held = self.models[key.model].held.get(key.epoch) if key.model in self.models else None
+        if held is None or not held.usable:
+            return self._came_early(event, now_s + left_s, now_s)
+        if held.spec.source == self.node:
+            return []  # The request is not here any more, or never was.
+        if event.peer not in held.spec.participants:
+            return self._refuse("tensors-of-strangers")
+        if len(self.executions) >= MOST_EXECUTIONS:
             message = f"{self.node} has {len(self.executions)} requests of other nodes under way"
             return [*self._refuse("requests-under-way"), SendAbort(key, event.peer, Overloaded.code, message)]
-        execution = execution or self._execution(key, now_s + left_s)
+        return self._take_in(self.executions.begin(key, held.spec, held.generation, now_s + left_s), event, now_s)
+
+    def _take_in(self, execution: Execution, event: TensorsArrived, now_s: float) -> list[Action]:
         try:
             execution.add(event.arrays)
         except InvalidTensor as error:
-            return self.give_up(key, error.code, f"{event.peer} sent a wrong tensor: {error}", now_s)
+            return self.give_up(event.key, error.code, f"{event.peer} sent a wrong tensor: {error}", now_s)
         return self._advance(execution, now_s)
 
     def component_finished(self, event: ComponentFinished, now_s: float) -> list[Action]:
@@ -209,15 +209,6 @@ class RequestFlow:
             return []
         leaving = execution.sends(component.routes, event.outputs, now_s)
         return leaving + self._advance(execution, now_s)
-
-    def _execution(self, key: ExecutionKey, expires_at_s: float) -> Execution:
-        held = self.models[key.model].held[key.epoch]
-        self._order += 1
-        execution = Execution(
-            self.node, key, held.spec, generation=held.generation, order=self._order, expires_at_s=expires_at_s
-        )
-        self.executions[key] = execution
-        return execution
 
     def _came_early(self, event: TensorsArrived, expires_at_s: float, now_s: float) -> list[Action]:
         key = event.key
@@ -237,9 +228,12 @@ class RequestFlow:
         key = execution.key
         outputs = execution.outputs()
         if outputs is not None:
-            self._end(key, now_s)
+            self.executions.end(key, now_s)
             request = self.requests.pop(key.request)
-            answer = CompleteRequest(key.request, key.model, key.epoch, outputs, now_s - request.arrived_s)
+            latency_s = now_s - request.arrived_s
+            answer = CompleteRequest(
+                key.request, key.model, key.epoch, outputs, latency_s, request.sizes, request.as_planned
+            )
             if any(model.shadows.under_way is not None for model in self.models.values()):
                 return [answer]  # one check at a time, for their arrays take memory
             return [answer, *self.models[key.model].answered(key.epoch, request.arrays, outputs, now_s)]
@@ -248,24 +242,15 @@ class RequestFlow:
             for number, arrays in execution.start_ready()
         ]
         if execution.done and not execution.is_source:
-            self._end(key, now_s)
+            self.executions.end(key, now_s)
         return actions
-
-    def order_of(self, key: ExecutionKey) -> int:
-        """Arrival order of an execution's request here; of one not known yet the next."""
-        execution = self.executions.get(key)
-        return self._order + 1 if execution is None else execution.order
-
-    def _end(self, key: ExecutionKey, now_s: float) -> None:
-        self.executions.pop(key, None)
-        self._ended.add(key, now_s)
 
     def _end_everywhere(self, key: ExecutionKey, code: str, message: str, now_s: float) -> list[Action]:
         """End an execution of this source, here and at the other participants."""
         execution = self.executions.get(key)
         if execution is None:
             return []
-        self._end(key, now_s)
+        self.executions.end(key, now_s)
         others = sorted((set(execution.spec.participants) & self.peers_up) - {self.node})
         return [SendAbort(key, peer, code, message) for peer in others]
 
@@ -277,12 +262,13 @@ class RequestFlow:
         if execution is None:
             return []
         if not execution.is_source:
-            self._end(key, now_s)
+            self.executions.end(key, now_s)
             return self._tell(SendAbort(key, execution.spec.source, code, message), now_s)
         actions = self._end_everywhere(key, code, message, now_s)
-        request = self.requests[key.request]
+        request, model = self.requests[key.request], self.models[key.model]
+        if code == SizesRefused.code and not request.as_planned:
+            return [*actions, self._fail(request, request.refused_for(message))]
         request.failed_epochs.add(key.epoch)
-        model = self.models[key.model]
         number = self._choose(request, now_s)
         if number is None or model.lost_peers(number, self.peers_up):
             return [*actions, self._fail(request, error_from_code(code, message))]
@@ -316,11 +302,11 @@ class RequestFlow:
         """Tensors did not reach a peer: give up, or have the source give up where nothing is left to do here."""
         key = event.key
         if key in self.executions:
-            return self.give_up(key, PeerUnreachable.code, event.detail, now_s)
+            return self.give_up(key, event.code, event.detail, now_s)
         held = self.models[key.model].held.get(key.epoch) if key.model in self.models else None
         if held is None or held.spec.source == self.node:
             return []
-        return self._tell(SendAbort(key, held.spec.source, PeerUnreachable.code, event.detail), now_s)
+        return self._tell(SendAbort(key, held.spec.source, event.code, event.detail), now_s)
 
     def abort_received(self, event: AbortReceived, now_s: float) -> list[Action]:
         """A peer gave up: run again at the source, else stop, and tell the source unless it was the source."""
@@ -337,7 +323,7 @@ class RequestFlow:
         if execution.is_source and event.code in NETWORK_CODES:
             self.models[key.model].suspect(key.epoch, now_s)
         if not execution.is_source and event.peer == execution.spec.source:
-            self._end(key, now_s)
+            self.executions.end(key, now_s)
             return []
         return self.give_up(key, event.code, event.message, now_s)
 
@@ -351,7 +337,7 @@ class RequestFlow:
                 actions += self._end_everywhere(key, error.code, str(error), now_s)
         for key, execution in list(self.executions.items()):
             if now_s >= execution.expires_at_s:
-                self._end(key, now_s)
+                self.executions.end(key, now_s)
         for key, early, known in self.early.overdue(now_s):
             if known:
                 self._ended.add(key, now_s)

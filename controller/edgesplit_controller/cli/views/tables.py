@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from edgesplit.control.figure_messages import Steadiness
+from edgesplit.control.figure_messages import AskedSizes, Steadiness
 from edgesplit.formatting import UNKNOWN, joules, number, percent, size, speed, time_span, watts
 from edgesplit.operations.fleet_operations import LinkRow, NodeRow, SpeedRow
 from edgesplit.operations.model_operations import (
@@ -39,6 +39,8 @@ __all__ = [
 
 CLOCKS_DIFFER_S = 2.0
 """From where a difference of clocks is worth a line. [s]"""
+MOST_ASKED = 8
+"""Sizes of requests that are shown; the others are left to JSON."""
 TAKEN_SHOWN = 0.02
 """From where time that others take is worth a line. [1]"""
 CORRECTION_SHOWN = 0.05
@@ -178,6 +180,7 @@ def show_model(document: ModelDocument) -> None:
         ("profiled on", ", ".join(_profiled(document)) or "no node yet"),
         *(("not on", f"{node}: {why}") for node, why in profiling_lines(document.profiling)),
     ]
+    rows += [("asked", _asked(entry)) for entry in document.asked[:MOST_ASKED]]
     if document.noise_tightening is not None:
         rows.append(("tightened", _tightening(document.noise_tightening)))
     if document.goals is not None:
@@ -251,6 +254,11 @@ def _shape(spec: TensorSpec) -> str:
     admitted = "×".join("any" if size < 0 else str(size) for size in spec.shape)
     planned = "×".join(map(str, spec.sizes))
     return f"[{admitted}], planned for [{planned}]" if spec.typical else f"[{admitted}]"
+
+
+def _asked(entry: AskedSizes) -> str:
+    shapes = ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in entry.inputs.items())
+    return f"{shapes} by {entry.requests} requests"
 
 
 def _codecs(codecs: CodecsDocument | None) -> str:

@@ -5,8 +5,9 @@ may have on this node at a time find room, for nobody can be refused later; one 
 large. A request that needs a peer whose backlog is full is refused, so that a slow peer takes no memory from requests
 that do without it. A model may hold as much as it leaves free [1]: one alone gets half, and another always finds room.
 Of the other participants' memory a source may hold what each of them last said to have room for: its credit there, taken
-for all of a request at once, so that no two requests wait for each other half admitted. Not here: what becomes of a
-request (`serving/machine/request_flow.py`).
+for all of a request at once, so that no two requests wait for each other half admitted. A request that is larger than planned for
+and would find no room even alone is refused for good. Not here: what a request takes (`footprints.py`), what becomes of it
+(`serving/machine/request_flow.py`).
 
 References: [1] A. K. Choudhury, E. L. Hahne, Dynamic queue length thresholds for shared-memory packet switches, IEEE/ACM
 Transactions on Networking 6 (2), 1998.
@@ -19,10 +20,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from edgesplit.control.plan_messages import EpochSpec
-from edgesplit.errors import Overloaded
-from edgesplit.wire.tensors import Array, tensor_bytes
+from edgesplit.errors import EdgesplitError, Overloaded, SizesRefused
+from edgesplit_agent.serving.machine.admitting.footprints import Footprint
 
-__all__ = ["Admission", "Held", "footprint_bytes"]
+__all__ = ["Admission", "Held"]
 
 LEAST_SHARE = 8
 """At least this fraction of the memory limit is for tensors, however much weights take."""
@@ -90,17 +91,22 @@ class Admission:
         """Whether any peer said how much room it has."""
         return bool(self._rooms)
 
-    def refusal(self, needed_bytes: int, held: Held, spec: EpochSpec | None) -> Overloaded | None:
+    def refusal(self, footprint: Footprint, held: Held, spec: EpochSpec | None) -> EdgesplitError | None:
         """Why a request cannot be taken in now; None where it can.
 
         Args:
-            needed_bytes: What its tensors may take here. [B]
+            footprint: What its tensors may take.
             held: By the requests in flight.
             spec: The plan it would start on, where that is known.
         """
+        if footprint.larger and (places := self._too_small(footprint)):
+            return SizesRefused(
+                f"the tensors of a request of these sizes find no room even alone: {places}; send it in smaller parts, or raise "
+                "[runtime] memory_limit_bytes there"
+            )
         if held.requests >= self.max_in_flight:
             return Overloaded(f"{self.node} has {held.requests} requests in flight: send again later or slower")
-        free_bytes = self.tensor_bytes - held.all_bytes
+        needed_bytes, free_bytes = footprint.here, self.tensor_bytes - held.all_bytes
         if (held.all_bytes and needed_bytes > free_bytes) or (
             held.own_bytes and held.own_bytes + needed_bytes > free_bytes
         ):
@@ -110,7 +116,7 @@ class Admission:
                 f"{self.tensor_bytes / MEGA:.1f} MB; a model may hold as much as it leaves free): send again later or "
                 "slower, or raise [runtime] memory_limit_bytes"
             )
-        full = sorted(self._without_room(held, spec)) if spec is not None and self._rooms else []
+        full = sorted(self._without_room(held, footprint)) if self._rooms else []
         if full:
             return Overloaded(
                 f"{', '.join(full)} has no room for another request's tensors from {self.node}: send again later or "
@@ -123,28 +129,25 @@ class Admission:
             )
         return None
 
-    def _without_room(self, held: Held, spec: EpochSpec) -> list[str]:
+    def _too_small(self, footprint: Footprint) -> str:
+        """Nodes that could not hold a request if they held nothing else, with what it takes there and what they have."""
+        rooms: dict[str, float] = {**self._rooms, self.node: self.tensor_bytes}
+        needed = {**footprint.on_peers, self.node: footprint.here}
+        return ", ".join(
+            f"{nbytes / MEGA:.1f} MB of {rooms[node] / MEGA:.1f} MB on {node}"
+            for node, nbytes in sorted(needed.items())
+            if nbytes > rooms.get(node, math.inf)
+        )
+
+    def _without_room(self, held: Held, footprint: Footprint) -> list[str]:
         """Participants where another request would exceed the credit; one request is always admitted."""
         return [
             peer
-            for peer, needed_bytes in spec.footprints.items()
+            for peer, needed_bytes in footprint.on_peers.items()
             if peer in self._rooms
             and (taken_bytes := held.on_peers.get(peer, 0))
             and taken_bytes + needed_bytes > self._rooms[peer]
         ]
-
-
-def footprint_bytes(spec: EpochSpec, inputs: Mapping[str, Array]) -> int:
-    """What the tensors of one request may take on a node at a time. [B]
-
-    Args:
-        spec: The node's part of the plan.
-        inputs: The request's, on the source.
-    """
-    sizes = {name: array.nbytes for name, array in inputs.items()}
-    for component in spec.components:
-        sizes |= {tensor.name: tensor_bytes(tensor) for tensor in (*component.inputs, *component.outputs)}
-    return sum(sizes.values())
 
 
 def _receivers(spec: EpochSpec) -> set[str]:
