@@ -179,6 +179,7 @@ def make_engine(
         early_limit_bytes=min(EARLY_BYTES, memory_bytes // QUEUE_SHARE),
         memory_limit_bytes=memory_bytes,
         stable_after_s=configuration.data.stable_after_s,
+        batch_window_s=configuration.runtime.batch_window_ms / 1000,
     )
     return Engine(
         machine,

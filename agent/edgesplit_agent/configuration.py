@@ -34,6 +34,7 @@ __all__ = [
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NonNegative = Annotated[int, msgspec.Meta(ge=0)]
+Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=1000)]
 Amount = Annotated[float, msgspec.Meta(ge=0)]
 GIB = 1024**3
 PROVIDERS: Mapping[str, str] = {
@@ -145,6 +146,8 @@ class RuntimeSection(Section, frozen=True, kw_only=True):
         memory_limit_bytes: What components may use together; 0: half of the machine's. [B]
         provider: `auto`, `cpu`, `cuda`, `tensorrt`, `openvino`, or onnxruntime's full name of one.
         max_in_flight: Requests the source admits at a time.
+        batch_window_ms: How long a source lets a request wait for others, to compute them as one where the model takes batches; 0: not.
+            [ms]
         metrics: Noise metrics of users, module:function each, that checks of served requests may call here.
     """
 
@@ -152,6 +155,7 @@ class RuntimeSection(Section, frozen=True, kw_only=True):
     memory_limit_bytes: NonNegative = 0
     provider: str = "auto"
     max_in_flight: Positive = 64
+    batch_window_ms: Milliseconds = 0.0
 
     def __post_init__(self) -> None:
         """Refuse a provider that cannot be one."""

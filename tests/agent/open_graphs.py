@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 from edgesplit.control.component_messages import ComponentSpec, GraphRef
 from edgesplit.control.plan_messages import Desired, EpochSpec, FootprintTerm, OpenAxis
 from edgesplit.wire.tensor_spec import TensorSpec
+from edgesplit.wire.tensors import Array
 from tests.agent.graphs import Blobs
 
 PLANNED = 4
@@ -58,7 +59,7 @@ def halving(blobs: Blobs, source: str, target: str, factor: float) -> GraphRef:
         helper.make_node("Mul", ["two", "factor"], ["scaled"], name="unit0.1"),
         helper.make_node("Reshape", ["scaled", "row"], [target], name="unit0.2"),
     ]
-    values = {
+    values: dict[str, Array] = {
         "halves": np.array([2, -1], np.int64),
         "row": np.array([1, -1], np.int64),
         "factor": np.array(factor, np.float32),
@@ -73,7 +74,7 @@ def scaling(blobs: Blobs, source: str, target: str, factor: float) -> GraphRef:
 
 
 def _blob(
-    blobs: Blobs, nodes: Sequence[onnx.NodeProto], source: str, target: str, values: dict[str, np.ndarray]
+    blobs: Blobs, nodes: Sequence[onnx.NodeProto], source: str, target: str, values: dict[str, Array]
 ) -> GraphRef:
     graph = helper.make_graph(
         nodes,

@@ -152,9 +152,7 @@ OPEN = EpochSpec(
         ((1, 3, 300), 1200, 2800, True),
     ],
 )
-def test_what_a_request_takes_follows_its_sizes(
-    shape: tuple[int, ...], here: int, on_edge: int, larger: bool
-) -> None:
+def test_what_a_request_takes_follows_its_sizes(shape: tuple[int, ...], here: int, on_edge: int, larger: bool) -> None:
     footprints = Footprints(OPEN)
     assert footprints.of({"x": np.zeros(shape, np.uint8)}) == Footprint(here, {"edge": on_edge}, larger)
     assert footprints.of({"x": np.zeros((2, 3, 100), np.uint8)}) == Footprint(800, {"edge": 700})

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from edgesplit_agent.reporting.metrics import PrometheusMetrics
-from edgesplit_agent.serving.machine import out_of_order, request_flow
+from edgesplit_agent.serving.machine import execution, out_of_order, request_flow
 from edgesplit_agent.serving.machine.actions import RunComponent, SendAbort
 from edgesplit_agent.serving.machine.agent_machine import AgentMachine
 from edgesplit_agent.serving.machine.events import (
@@ -91,7 +91,7 @@ def test_requests_of_other_nodes_are_bounded_in_number_and_time(monkeypatch: pyt
         scene.say(TensorsArrived("device", key(2, f"r{number}"), {"a": X}, deadline_s=1e9))
     (abort,) = of(SendAbort, scene.say(TensorsArrived("device", key(2, "more"), {"a": X})))
     assert (abort.peer, abort.code) == ("device", "overloaded")
-    scene.now_s += request_flow.LONGEST_DEADLINE_S + 1
+    scene.now_s += execution.LONGEST_DEADLINE_S + 1
     scene.say(Tick())
     assert not scene.machine.flow.executions
 

@@ -20,6 +20,7 @@ import numpy as np
 import onnxruntime
 import structlog
 
+from edgesplit.control.component_messages import ComponentSpec
 from edgesplit.errors import PreparationFailed, RuntimeStarved, first_line
 from edgesplit.retrying import is_passing
 from edgesplit.wire.tensor_spec import TensorSpec
@@ -40,6 +41,7 @@ __all__ = [
     "refusal",
     "runtime_version",
     "usable_providers",
+    "warm_up",
     "zeros",
 ]
 
@@ -237,6 +239,22 @@ def is_refusal_of_inputs(error: BaseException) -> bool:
 def has_integers(specs: Sequence[TensorSpec]) -> bool:
     """Whether made-up inputs may be refused for what they say: integers may be indices, sizes or divisors."""
     return any(np.dtype(spec.dtype).kind in "iub" for spec in specs)
+
+
+def warm_up(session: Any, component: ComponentSpec) -> None:
+    """Run a component once, so that the first request need not wait for what the first run does.
+
+    Raises:
+        PreparationFailed: It does not run.
+    """
+    try:
+        session.run([output.name for output in component.outputs], zeros(component.inputs))
+    except Exception as error:  # onnxruntime raises pybind types without a common base
+        refused = refusal(f"component {component.component} does not run", error)
+        if isinstance(refused, RuntimeStarved) or not has_integers(component.inputs):
+            raise refused from error
+        # A divisor, a size, an index that starts at 1 may not be 0: then the first request warms it up.
+        structlog.get_logger(part="sessions").info("not-warmed", component=component.component, error=first_line(error))
 
 
 @functools.cache

@@ -8,7 +8,6 @@ threads that give way. Not here: onnxruntime (`runtime.py`), where blobs come fr
 from __future__ import annotations
 
 import asyncio
-import functools
 import math
 import os
 import sys
@@ -18,15 +17,13 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-import structlog
-
-from edgesplit.control.component_messages import ComponentSpec, GraphRef
-from edgesplit.errors import RuntimeStarved, first_line
+from edgesplit.control.component_messages import ComponentSpec, GraphRef, digests_of, sizes_of
 from edgesplit.wire.tensor_spec import TensorSpec
-from edgesplit.wire.tensors import Array
+from edgesplit.wire.tensors import Array, tensor_bytes
 from edgesplit_agent.compute.background_work import BackgroundWork
 from edgesplit_agent.compute.prepacking.packed_graphs import PackedGraphs
 from edgesplit_agent.compute.providers import CPU
@@ -34,12 +31,10 @@ from edgesplit_agent.compute.recent_runs import RecentRuns
 from edgesplit_agent.compute.runtime import (
     RuntimeOptions,
     give_memory_back,
-    has_integers,
     is_refusal_of_inputs,
     open_session,
     providers_of,
-    refusal,
-    zeros,
+    warm_up,
 )
 
 __all__ = [
@@ -54,7 +49,6 @@ __all__ = [
     "sizes_of",
     "slowed",
     "warm_up",
-    "zeros",
 ]
 
 T = TypeVar("T")
@@ -80,23 +74,6 @@ class Computed:
     outputs: dict[str, Array]
     compute_s: float
     as_profiled_s: float
-
-
-def digests_of(graph: GraphRef) -> set[str]:
-    """All blobs of a graph."""
-    return {graph.digest, *(weight.digest for weight in graph.weights)}
-
-
-def sizes_of(*graphs: GraphRef) -> dict[str, int]:
-    """Bytes of all blobs of graphs, by digest."""
-    return {
-        digest: nbytes
-        for graph in graphs
-        for digest, nbytes in (
-            (graph.digest, graph.nbytes),
-            *((weight.digest, weight.nbytes) for weight in graph.weights),
-        )
-    }
 
 
 def slowed(
@@ -148,6 +125,7 @@ class LoadedComponent:
         options: Slowness and clock of the run.
         recent: Runs of the session, whoever shares it.
         inputs: What it takes.
+        grew: Called behind a run on more than planned for, in its thread.
     """
 
     def __init__(
@@ -156,12 +134,16 @@ class LoadedComponent:
         outputs: Sequence[str],
         options: RuntimeOptions | None = None,
         recent: RecentRuns | None = None,
+        *,
         inputs: Sequence[TensorSpec] = (),
+        grew: Callable[[], None] = lambda: None,
     ) -> None:
         self._session = session
         self._recent = recent or RecentRuns()
         self._outputs = list(outputs)
         self._open_inputs = [spec for spec in inputs if spec.typical]
+        self._planned_bytes = sum(map(tensor_bytes, inputs))
+        self._grew = grew
         self._last_s = (math.inf, math.inf)
         self._last_bytes = 0
         self.options = options or RuntimeOptions()
@@ -175,12 +157,11 @@ class LoadedComponent:
         return all(spec.is_planned(arrays[spec.name].shape) for spec in self._open_inputs)
 
     def refuses(self, arrays: Mapping[str, Array], error: BaseException) -> bool:
-        """Whether it failed for the sizes of its inputs, as it would on every node: the processor's kernels said no to others
-        than planned.
+        """Whether it failed for the sizes of its inputs, as it would on every node.
+
+        That is so where they are others than planned, and it was the processor's kernels that said no.
         """
-        return (
-            not self.as_planned(arrays) and is_refusal_of_inputs(error) and providers_of(self._session) == (CPU,)
-        )
+        return not self.as_planned(arrays) and is_refusal_of_inputs(error) and providers_of(self._session) == (CPU,)
 
     def run(self, arrays: Mapping[str, Array]) -> Computed:
         """Run once; blocking. onnxruntime's own exceptions come through for the caller to report."""
@@ -190,7 +171,11 @@ class LoadedComponent:
             single_threaded=self.options.threads == 1,
             recent=self._recent if self.as_planned(arrays) else None,
         )
-        self._last_s, self._last_bytes = (self._last_s[1], seconds), _nbytes(arrays)
+        self._last_s = (self._last_s[1], seconds)
+        if self._open_inputs:
+            self._last_bytes = _nbytes(arrays)
+            if self._last_bytes > self._planned_bytes:
+                self._grew()
         return Computed(dict(zip(self._outputs, outputs, strict=True)), seconds, as_profiled_s)
 
     def run_alone(self, arrays: Mapping[str, Array], options: Any) -> dict[str, Array]:
@@ -284,7 +269,8 @@ class SessionPool:
                 taken.append(component.graph)
                 session, recent = await self._session(component)
                 names = [output.name for output in component.outputs]
-                ready = LoadedComponent(session, names, self.options, recent, component.inputs)
+                grew = partial(self._run_grew, asyncio.get_running_loop())
+                ready = LoadedComponent(session, names, self.options, recent, inputs=component.inputs, grew=grew)
                 self._components.add(ready)
                 components[component.component] = ready
         except BaseException:
@@ -331,7 +317,7 @@ class SessionPool:
             packed = await self._pack(component, shared)
             digest = component.graph.digest
             path = self._packed.path(digest) if packed else self._cache.path(digest)
-            opening = functools.partial(open_session, path, self.options, optimized=packed)
+            opening = partial(open_session, path, self.options, optimized=packed)
             session = await loop.run_in_executor(self._opener, opening)
             await loop.run_in_executor(self._background, warm_up, session, component)
         self.providers = providers_of(session)
@@ -380,6 +366,11 @@ class SessionPool:
         if self._tidying is None:
             self._tidying = asyncio.get_running_loop().call_later(TIDY_AFTER_S, self._tidy)
 
+    def _run_grew(self, loop: asyncio.AbstractEventLoop) -> None:
+        """A request larger than planned for took memory that those after it may never need again."""
+        if self._tidying is None:
+            loop.call_soon_threadsafe(self._tidy_soon)
+
     def _tidy(self) -> None:
         self._tidying = None
         self._opener.submit(give_memory_back)
@@ -391,22 +382,6 @@ class SessionPool:
 
 def _nbytes(arrays: Mapping[str, Array]) -> int:
     return sum(array.nbytes for array in arrays.values())
-
-
-def warm_up(session: Any, component: ComponentSpec) -> None:
-    """Run a component once, so that the first request need not wait for what the first run does.
-
-    Raises:
-        PreparationFailed: It does not run.
-    """
-    try:
-        session.run([output.name for output in component.outputs], zeros(component.inputs))
-    except Exception as error:  # onnxruntime raises pybind types without a common base
-        refused = refusal(f"component {component.component} does not run", error)
-        if isinstance(refused, RuntimeStarved) or not has_integers(component.inputs):
-            raise refused from error
-        # A divisor, a size, an index that starts at 1 may not be 0: then the first request warms it up.
-        structlog.get_logger(part="sessions").info("not-warmed", component=component.component, error=first_line(error))
 
 
 def _lower_priority() -> None:

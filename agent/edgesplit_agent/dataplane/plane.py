@@ -201,7 +201,9 @@ class DataPlane:
         limit = self._limits.frames.body_bytes
         if (nbytes := sum(tensor.head.decoded_bytes for tensor in tensors)) > limit:
             names = ", ".join(tensor.head.name for tensor in tensors)
-            raise FrameTooLarge(f"{names} for {peer} take {nbytes} B, and a frame takes {limit} B: see [data] max_body_bytes")
+            raise FrameTooLarge(
+                f"{names} for {peer} take {nbytes} B, and a frame takes {limit} B: see [data] max_body_bytes"
+            )
         link = self._links.get(peer)
         if link is None:
             raise PeerUnreachable(f"node {peer} is not known to be online")

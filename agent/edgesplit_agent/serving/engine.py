@@ -43,11 +43,13 @@ from edgesplit_agent.serving.machine.actions import (
     SendCoded,
     SendTensors,
     ShadowRequest,
+    WakeAt,
 )
 from edgesplit_agent.serving.machine.agent_machine import AgentMachine
 from edgesplit_agent.serving.machine.events import (
     AbortReceived,
     Answer,
+    Awoken,
     ComponentFailed,
     ComponentFinished,
     MachineEvent,
@@ -121,16 +123,8 @@ class Engine:
     def feed(self, event: MachineEvent) -> None:
         """Take an event in and do what follows from it."""
         if isinstance(event, AbortReceived) and self.machine.wants(event.key):
-            model, epoch, request = event.key
-            self._log.info(
-                "abort-received",
-                peer=event.peer,
-                model=model,
-                epoch=epoch,
-                request=request,
-                code=event.code,
-                text=event.message,
-            )
+            about = event.key._asdict()
+            self._log.info("abort-received", peer=event.peer, code=event.code, text=event.message, **about)
         self._events.append(event)
         if self._handling:
             return
@@ -269,6 +263,8 @@ class Engine:
                 self._counters.serving(model, serving)
                 if self.publisher is not None:
                     self.publisher.publish_observed(model, epochs, serving)
+            case WakeAt(at_s):
+                asyncio.get_running_loop().call_later(max(at_s - self._clock(), 0.0), self.feed, Awoken())
             case ClearObserved(model):
                 self._counters.serving(model, None)
                 if self.publisher is not None:

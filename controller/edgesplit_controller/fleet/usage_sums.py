@@ -68,7 +68,9 @@ class UsageSums:
         for key, counts in self._counts.items():
             for entry in (entry for said in counts.values() if key[1] == model for entry in said.sizes):
                 requests[tuple(sorted(entry.inputs.items()))] += entry.requests
-        return tuple(AskedSizes(inputs=dict(sizes), requests=count) for sizes, count in requests.most_common(MOST_SIZES))
+        return tuple(
+            AskedSizes(inputs=dict(sizes), requests=count) for sizes, count in requests.most_common(MOST_SIZES)
+        )
 
     def forget_node(self, node: str) -> None:
         """Drop what is known of a node."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from edgesplit.control.messages import Message
 from edgesplit.wire.tensor_spec import TensorSpec
 
-__all__ = ["ComponentSpec", "GraphRef", "Route", "WeightRef"]
+__all__ = ["ComponentSpec", "GraphRef", "Route", "WeightRef", "digests_of", "sizes_of"]
 
 
 class WeightRef(Message, frozen=True, kw_only=True):
@@ -79,3 +79,20 @@ class ComponentSpec(Message, frozen=True, kw_only=True):
     outputs: tuple[TensorSpec, ...]
     routes: tuple[Route, ...]
     predicted_s: float = 0.0
+
+
+def digests_of(graph: GraphRef) -> set[str]:
+    """All blobs of a graph."""
+    return {graph.digest, *(weight.digest for weight in graph.weights)}
+
+
+def sizes_of(*graphs: GraphRef) -> dict[str, int]:
+    """Bytes of all blobs of graphs, by digest."""
+    return {
+        digest: nbytes
+        for graph in graphs
+        for digest, nbytes in (
+            (graph.digest, graph.nbytes),
+            *((weight.digest, weight.nbytes) for weight in graph.weights),
+        )
+    }

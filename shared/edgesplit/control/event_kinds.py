@@ -41,6 +41,7 @@ HISTORIES: dict[str, frozenset[str]] = {
             "fallback-planned",
             "noise-exceeded",
             "noise-unchecked",
+            "requests-not-joined",
             "battery-limit",
             "battery-floor-missed",
         }
@@ -66,6 +67,7 @@ _LEVEL: dict[str, EventLevel] = {
     "fallback-engaged": "warning",
     "noise-exceeded": "warning",
     "noise-unchecked": "warning",
+    "requests-not-joined": "warning",
     "battery-floor-missed": "warning",
     "malformed-message": "warning",
     "message-too-large": "error",

@@ -103,6 +103,7 @@ class EpochSpec(Message, frozen=True, kw_only=True):
         footprints: On the source: what the tensors of a request may take on each other participant at a time, at the planning
             shape. [B]
         open_axes: On the source: the sizes that requests choose; where several axes must be equal, one of them stands for all.
+        joinable: On the source: the first axis of all inputs and outputs is the same open size, such as a batch.
         footprint_terms: On the source, where sizes are open: what the tensors of a request may take on each participant at a
             time, the source included; the sum of the terms, each times its axes' sizes over the planned ones to its powers.
     """
@@ -116,6 +117,7 @@ class EpochSpec(Message, frozen=True, kw_only=True):
     quantized: bool = False
     footprints: dict[str, int] = msgspec.field(default_factory=dict[str, int])
     open_axes: tuple[OpenAxis, ...] = ()
+    joinable: bool = False
     footprint_terms: dict[str, tuple[FootprintTerm, ...]] = msgspec.field(
         default_factory=dict[str, tuple[FootprintTerm, ...]]
     )

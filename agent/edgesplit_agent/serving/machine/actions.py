@@ -34,6 +34,7 @@ __all__ = [
     "SendCoded",
     "SendTensors",
     "ShadowRequest",
+    "WakeAt",
 ]
 
 
@@ -144,6 +145,12 @@ class ForwardRequest(msgspec.Struct, frozen=True, eq=False):
     deadline_s: float | None
 
 
+class WakeAt(msgspec.Struct, frozen=True):
+    """Say `Awoken` then: requests wait for others until that time. [s on the machine's clock]"""
+
+    at_s: float
+
+
 class PublishObserved(msgspec.Struct, frozen=True):
     """Tell the controller what is."""
 
@@ -221,4 +228,5 @@ Action: TypeAlias = (
     | PublishObserved
     | ClearObserved
     | EmitEvent
+    | WakeAt
 )

@@ -19,6 +19,7 @@ from edgesplit_agent.serving.machine.admitting.admission import Admission
 from edgesplit_agent.serving.machine.epochs import ModelEpochs
 from edgesplit_agent.serving.machine.events import (
     AbortReceived,
+    Awoken,
     CauseReturned,
     ComponentFailed,
     ComponentFinished,
@@ -54,6 +55,7 @@ class AgentMachine:
         early_limit_bytes: Tensors kept for executions that cannot start yet. [B]
         memory_limit_bytes: Of weights and tensors together; 0 for no limit. [B]
         stable_after_s: How long a peer that was lost has to stay before requests rely on it again. [s]
+        batch_window_s: How long a request waits for others to be joined with; 0: it does not. [s]
     """
 
     def __init__(
@@ -64,10 +66,11 @@ class AgentMachine:
         early_limit_bytes: int = 256 * 1024**2,
         memory_limit_bytes: int = 0,
         stable_after_s: float = 2.0,
+        batch_window_s: float = 0.0,
     ) -> None:
         self.node = node
         admission = Admission(node, max_in_flight, memory_limit_bytes)
-        self.flow = RequestFlow(node, admission, early_limit_bytes, stable_after_s)
+        self.flow = RequestFlow(node, admission, early_limit_bytes, stable_after_s, batch_window_s)
         self.models = self.flow.models
         self._generations = itertools.count(1)
         self._settled = False
@@ -83,7 +86,7 @@ class AgentMachine:
             What to do, in order.
         """
         actions = self._react(event, now_s)
-        if self._settled and isinstance(event, RequestArrived | TensorsArrived | ComponentFinished):
+        if self._settled and isinstance(event, RequestArrived | TensorsArrived | ComponentFinished | Awoken):
             return actions  # Most events by far: they move requests along epochs that do not change.
         in_flight, probation = self.flow.executions.in_flight(), self.flow.probation(now_s)
         for name, model in list(self.models.items()):
@@ -184,6 +187,8 @@ class AgentMachine:
             case ShadowDropped(model, epoch, detail):
                 known = self.models.get(model)
                 return [] if known is None else [*known.shadows.dropped(epoch, detail, now_s)]
+            case Awoken():
+                return flow.joints.start_due(now_s)
             case Tick():
                 actions = flow.expire(now_s)
                 return actions + [action for model in self.models.values() for action in model.retry_failed(now_s)]
@@ -195,6 +200,7 @@ class AgentMachine:
         if event.desired is None and name not in self.models:
             return []
         model = self.models.setdefault(name, ModelEpochs(self.node, name, self._generations))
+        self.flow.joints.dissolve(name)
         actions = model.want(event.desired)
         for key, execution in list(self.flow.executions.items()):
             held = model.held.get(key.epoch)

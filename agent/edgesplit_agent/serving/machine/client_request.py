@@ -16,7 +16,7 @@ from edgesplit.errors import EdgesplitError, NotDeployed, SizesRefused, UnknownM
 from edgesplit.wire.headers import ExecutionKey
 from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit.wire.tensors import Array
-from edgesplit_agent.serving.machine.actions import Action, FailRequest, ForwardRequest
+from edgesplit_agent.serving.machine.actions import Action, CompleteRequest, FailRequest, ForwardRequest
 from edgesplit_agent.serving.machine.admitting.admission import Held
 from edgesplit_agent.serving.machine.admitting.footprints import Footprint
 from edgesplit_agent.serving.machine.epochs import ModelEpochs
@@ -37,6 +37,8 @@ class ClientRequest:
         epoch: It runs on now; None while it waits for one to be ready.
         failed_epochs: Epochs it was tried on in vain.
         footprint: What its tensors may take, here and elsewhere, at a time.
+        gathered: It waits for others to be joined with.
+        joint: Name of the joint request that it is computed in; empty where it is computed by itself.
     """
 
     request: str
@@ -48,6 +50,8 @@ class ClientRequest:
     footprint: Footprint
     epoch: int | None = None
     failed_epochs: set[int] = field(default_factory=set[int])
+    gathered: bool = False
+    joint: str = ""
 
     @property
     def expires_at_s(self) -> float:
@@ -57,7 +61,7 @@ class ClientRequest:
     @property
     def key(self) -> ExecutionKey | None:
         """Of its present attempt."""
-        return None if self.epoch is None else ExecutionKey(self.model, self.epoch, self.request)
+        return None if self.epoch is None else ExecutionKey(self.model, self.epoch, self.joint or self.request)
 
     @property
     def sizes(self) -> dict[str, tuple[int, ...]]:
@@ -68,6 +72,19 @@ class ClientRequest:
     def as_planned(self) -> bool:
         """Whether its sizes are those that are planned for."""
         return all(spec.is_planned(self.arrays[spec.name].shape) for spec in self.inputs if spec.typical)
+
+    def answer(self, epoch: int, outputs: Mapping[str, Array], now_s: float) -> CompleteRequest:
+        """What its caller gets.
+
+        Args:
+            epoch: That computed it.
+            outputs: What came of it.
+            now_s: The machine's clock. [s]
+        """
+        # Joined, it took what no plan says, whatever its sizes.
+        as_planned = self.as_planned and not self.joint
+        latency_s = now_s - self.arrived_s
+        return CompleteRequest(self.request, self.model, epoch, outputs, latency_s, self.sizes, as_planned)
 
     def refused_for(self, cause: str) -> SizesRefused:
         """What its caller hears where the model does not run at its sizes.
@@ -85,7 +102,11 @@ class RequestTable(dict[str, ClientRequest]):
 
     def waiting(self, model: str) -> list[ClientRequest]:
         """Those of a model that wait for an epoch to be ready."""
-        return [request for request in self.values() if request.model == model and request.epoch is None]
+        return [
+            request
+            for request in self.values()
+            if request.model == model and request.epoch is None and not request.gathered
+        ]
 
     def expired(self, now_s: float) -> list[ClientRequest]:
         """Those whose time is up."""
@@ -101,7 +122,7 @@ class RequestTable(dict[str, ClientRequest]):
         """
         taken: Counter[str] = Counter()
         for request in self.values() if on_peers else ():
-            if request.epoch is not None and request.epoch in models[request.model].held:
+            if request.gathered or (request.epoch is not None and request.epoch in models[request.model].held):
                 taken.update(request.footprint.on_peers)
         return Held(
             len(self),

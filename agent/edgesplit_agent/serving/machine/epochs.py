@@ -44,6 +44,7 @@ class HeldEpoch:
     Attributes:
         detail: Why it failed, or fails so far.
         retry: It fails for a passing reason and is tried again.
+        joins: Whether its requests may be joined; None while that was not tried.
         footprints: What its requests take, where this node is their source.
     """
 
@@ -52,6 +53,7 @@ class HeldEpoch:
     state: Literal["preparing", "prepared", "failed", "draining"] = "preparing"
     detail: str = ""
     retry: Retry | None = None
+    joins: bool | None = None
     footprints: Footprints = field(init=False)
 
     def __post_init__(self) -> None:

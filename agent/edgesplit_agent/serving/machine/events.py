@@ -20,6 +20,7 @@ from edgesplit.wire.tensors import Array
 __all__ = [
     "AbortReceived",
     "Answer",
+    "Awoken",
     "CauseReturned",
     "ComponentFailed",
     "ComponentFinished",
@@ -229,6 +230,10 @@ class ShadowDropped(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
+class Awoken(msgspec.Struct, frozen=True):
+    """A time of a `WakeAt` has come."""
+
+
 class Tick(msgspec.Struct, frozen=True):
     """Time passed."""
 
@@ -253,5 +258,6 @@ MachineEvent: TypeAlias = (
     | AbortReceived
     | ShadowChecked
     | ShadowDropped
+    | Awoken
     | Tick
 )

@@ -19,10 +19,14 @@ from edgesplit.wire.tensors import Array, dtype_name
 from edgesplit_agent.serving.machine.actions import Action, SendCoded, SendTensors
 from edgesplit_agent.serving.machine.out_of_order import EndedExecutions
 
-__all__ = ["Execution", "ExecutionTable"]
+__all__ = ["Execution", "ExecutionTable", "time_left_s"]
 
 RAW = "raw"
 """A route's codec that is none."""
+PEER_DEADLINE_S = 30.0
+"""How long a node works on tensors that came without a deadline. [s]"""
+LONGEST_DEADLINE_S = 3600.0
+"""Longest that tensors are worked on, whatever deadline came with them. [s]"""
 
 
 class Execution:
@@ -171,6 +175,11 @@ class ExecutionTable(dict[ExecutionKey, Execution]):
         for key in self:
             counts.setdefault(key.model, Counter())[key.epoch] += 1
         return counts
+
+
+def time_left_s(deadline_s: float | None) -> float:
+    """How long tensors of a peer are worked on that came with this deadline. [s]"""
+    return PEER_DEADLINE_S if deadline_s is None else min(deadline_s, LONGEST_DEADLINE_S)
 
 
 def _check(expected: TensorSpec, array: Array) -> None:

@@ -10,12 +10,12 @@ request's deadline; hearing one twice changes nothing. Not here: which plan that
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from edgesplit_agent.serving.machine.actions import SendAbort
+from edgesplit_agent.serving.machine.actions import Action, EmitEvent, SendAbort
 
-__all__ = ["PeerTrust", "SentAborts"]
+__all__ = ["PeerTrust", "SentAborts", "back_again"]
 
 LONGEST_FACTOR = 16
 """The longest probation over the first one. [1]"""
@@ -85,9 +85,10 @@ class SentAborts:
     def __init__(self) -> None:
         self._told: dict[str, deque[tuple[float, SendAbort]]] = {}
 
-    def remember(self, abort: SendAbort, now_s: float) -> None:
-        """An abort is sent now, or as soon as its receiver is there."""
+    def tell(self, abort: SendAbort, now_s: float, peers_up: Collection[str]) -> list[Action]:
+        """Send an abort that must arrive: now, or as soon as its receiver is there."""
         self._told.setdefault(abort.peer, deque(maxlen=MOST_PER_PEER)).append((now_s, abort))
+        return [abort] if abort.peer in peers_up else []
 
     def again(self, peer: str, now_s: float) -> list[SendAbort]:
         """What to say to a peer that came back."""
@@ -100,3 +101,16 @@ class SentAborts:
                 told.popleft()
             if not told:
                 del self._told[peer]
+
+
+def back_again(node: str, peer: str, probation_s: float, losses: int) -> EmitEvent:
+    """What to say of a peer that was lost and answers again.
+
+    Args:
+        node: This one.
+        peer: The other.
+        probation_s: How long it has to stay before requests rely on it. [s]
+        losses: How often it was lost of late.
+    """
+    text = f"{node} reaches {peer} again; requests rely on it once it has stayed for {probation_s:g} s"
+    return EmitEvent("peer-back", text, data={"peer": peer, "losses": losses, "wait_s": probation_s})

@@ -8,6 +8,7 @@ inside one execution (`execution.py`), preparing epochs (`epochs.py`).
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from edgesplit.control.plan_messages import Deployment
 from edgesplit.errors import (
@@ -23,11 +24,9 @@ from edgesplit.errors import (
     error_from_code,
 )
 from edgesplit.wire.headers import ExecutionKey
-from edgesplit.wire.tensors import check_inputs
+from edgesplit.wire.tensors import Array, check_inputs
 from edgesplit_agent.serving.machine.actions import (
     Action,
-    CompleteRequest,
-    EmitEvent,
     FailRequest,
     RunComponent,
     SendAbort,
@@ -35,7 +34,7 @@ from edgesplit_agent.serving.machine.actions import (
 from edgesplit_agent.serving.machine.admitting.admission import Admission
 from edgesplit_agent.serving.machine.admitting.footprints import inputs_alone
 from edgesplit_agent.serving.machine.client_request import ClientRequest, RequestTable, passed_on
-from edgesplit_agent.serving.machine.epochs import ModelEpochs
+from edgesplit_agent.serving.machine.epochs import HeldEpoch, ModelEpochs
 from edgesplit_agent.serving.machine.events import (
     AbortReceived,
     ComponentFinished,
@@ -44,18 +43,15 @@ from edgesplit_agent.serving.machine.events import (
     SendFailed,
     TensorsArrived,
 )
-from edgesplit_agent.serving.machine.execution import Execution, ExecutionTable
+from edgesplit_agent.serving.machine.execution import Execution, ExecutionTable, time_left_s
+from edgesplit_agent.serving.machine.joint_requests import JointRequests
 from edgesplit_agent.serving.machine.out_of_order import EarlyTensors, EndedExecutions
-from edgesplit_agent.serving.machine.peers import PeerTrust, SentAborts
+from edgesplit_agent.serving.machine.peers import PeerTrust, SentAborts, back_again
 
 __all__ = ["DEFAULT_DEADLINE_S", "RequestFlow"]
 
 DEFAULT_DEADLINE_S = 60.0
 """Of a request whose client names none. [s]"""
-PEER_DEADLINE_S = 30.0
-"""How long a node works on tensors that came without a deadline. [s]"""
-LONGEST_DEADLINE_S = 3600.0
-"""Longest that tensors are worked on, whatever deadline came with them. [s]"""
 MOST_EXECUTIONS = 4096
 """Requests of other sources that are under way here at a time."""
 NETWORK_CODES = frozenset({PeerUnreachable.code, NotDeployed.code, PreparationFailed.code})
@@ -65,7 +61,9 @@ NETWORK_CODES = frozenset({PeerUnreachable.code, NotDeployed.code, PreparationFa
 class RequestFlow:
     """Requests and executions of one node."""
 
-    def __init__(self, node: str, admission: Admission, early_limit_bytes: int, stable_after_s: float) -> None:
+    def __init__(
+        self, node: str, admission: Admission, early_limit_bytes: int, stable_after_s: float, batch_window_s: float
+    ) -> None:
         self.node = node
         self.admission = admission
         self.models: dict[str, ModelEpochs] = {}
@@ -79,6 +77,7 @@ class RequestFlow:
         self._sent_aborts = SentAborts()
         self._ended = EndedExecutions(self.refused)
         self.executions = ExecutionTable(node, self._ended)
+        self.joints = JointRequests(self, batch_window_s)
 
     @property
     def busy(self) -> bool:
@@ -99,24 +98,21 @@ class RequestFlow:
             return [FailRequest(event.request, event.model, None, error)]
         number = model.choose(self.peers_up, now_s, probation=self.probation(now_s))
         epoch = None if number is None else model.held[number]
-        spec = None if epoch is None else epoch.spec
         footprint = inputs_alone(arrays) if epoch is None else epoch.footprints.of(arrays)
         held = self.requests.held(event.model, self.models, on_peers=self.admission.has_credit_limits)
-        refusal = self.admission.refusal(footprint, held, spec)
+        refusal = self.admission.refusal(footprint, held, None if epoch is None else epoch.spec)
         if refusal is not None:
             return [FailRequest(event.request, event.model, None, refusal)]
         deadline_s = DEFAULT_DEADLINE_S if event.deadline_s is None else event.deadline_s
-        inputs = model.desired.inputs
-        request = ClientRequest(event.request, event.model, inputs, arrays, now_s, deadline_s, footprint)
+        request = ClientRequest(event.request, event.model, model.desired.inputs, arrays, now_s, deadline_s, footprint)
         self.requests[event.request] = request
-        return self._start(request, number, now_s)
+        waiting = self.joints.gather(request, number, now_s)
+        return self.start(request, number, now_s) if waiting is None else waiting
 
     def request_cancelled(self, name: str, now_s: float) -> list[Action]:
         """Forget a request; every node stops working on it."""
         request = self.requests.pop(name, None)
-        if request is None or (key := request.key) is None:
-            return []
-        return self._end_everywhere(key, RequestFailed.code, "the client is gone", now_s)
+        return [] if request is None else self._forsake(request, RequestFailed.code, "the client is gone", now_s)
 
     def fail_waiting(self, model: str, error: EdgesplitError) -> list[Action]:
         """Fail the requests of a model that wait for an epoch."""
@@ -127,7 +123,7 @@ class RequestFlow:
         actions: list[Action] = []
         model = self.models[name]
         for request in self.requests.waiting(name):
-            actions += self._start(request, self._choose(request, now_s), now_s)
+            actions += self.start(request, self.choose(request, now_s), now_s)
         for number in [number for number, held in model.held.items() if held.usable]:
             for key, early in self.early.take(name, number):
                 for peer, arrays in early.arrivals:
@@ -135,7 +131,8 @@ class RequestFlow:
                     actions += self.tensors_arrived(TensorsArrived(peer, key, arrays, remaining_s), now_s)
         return actions
 
-    def _start(self, request: ClientRequest, number: int | None, now_s: float) -> list[Action]:
+    def start(self, request: ClientRequest, number: int | None, now_s: float) -> list[Action]:
+        """Begin a request on an epoch; without one it waits."""
         if number is None:
             return []  # An epoch is on its way: a slower answer is better than an error.
         model = self.models[request.model]
@@ -146,17 +143,31 @@ class RequestFlow:
         held = model.held[number]
         request.epoch, request.footprint = number, held.footprints.of(request.arrays)
         key = ExecutionKey(request.model, number, request.request)
-        execution = self.executions.begin(key, held.spec, held.generation, request.expires_at_s)
         try:
-            execution.add(request.arrays)
+            return self.begin(key, held, request.arrays, request.expires_at_s, now_s)
         except InvalidTensor as error:
-            del self.executions[key]
             return [self._fail(request, error)]
-        leaving = execution.sends(held.spec.input_routes, request.arrays, now_s)
+
+    def begin(
+        self, key: ExecutionKey, held: HeldEpoch, arrays: Mapping[str, Array], expires_at_s: float, now_s: float
+    ) -> list[Action]:
+        """Begin an execution at its source.
+
+        Raises:
+            InvalidTensor: The epoch takes other inputs.
+        """
+        execution = self.executions.begin(key, held.spec, held.generation, expires_at_s)
+        try:
+            execution.add(arrays)
+        except InvalidTensor:
+            del self.executions[key]
+            raise
+        leaving = execution.sends(held.spec.input_routes, arrays, now_s)
         return leaving + self._advance(execution, now_s)
 
     def _fail(self, request: ClientRequest, error: EdgesplitError) -> Action:
         self.requests.pop(request.request, None)
+        self.joints.left(request)
         return FailRequest(request.request, request.model, request.epoch, error)
 
     # --- executions ------------------------------------------------------------------------------------------------
@@ -176,7 +187,7 @@ class RequestFlow:
     def _first_tensors(self, event: TensorsArrived, now_s: float) -> list[Action]:
         """Of an execution that is not known here: begin it where its epoch is ready."""
         key = event.key
-        left_s = PEER_DEADLINE_S if event.deadline_s is None else min(event.deadline_s, LONGEST_DEADLINE_S)
+        left_s = time_left_s(event.deadline_s)
         held = self.models[key.model].held.get(key.epoch) if key.model in self.models else None
         if held is None or not held.usable:
             return self._came_early(event, now_s + left_s, now_s)
@@ -229,14 +240,14 @@ class RequestFlow:
         outputs = execution.outputs()
         if outputs is not None:
             self.executions.end(key, now_s)
+            if (joint := self.joints.completed(key, outputs, now_s)) is not None:
+                return joint
             request = self.requests.pop(key.request)
-            latency_s = now_s - request.arrived_s
-            answer = CompleteRequest(
-                key.request, key.model, key.epoch, outputs, latency_s, request.sizes, request.as_planned
-            )
+            answer = request.answer(key.epoch, outputs, now_s)
+            trial = self.joints.answered(key, outputs, now_s)
             if any(model.shadows.under_way is not None for model in self.models.values()):
-                return [answer]  # one check at a time, for their arrays take memory
-            return [answer, *self.models[key.model].answered(key.epoch, request.arrays, outputs, now_s)]
+                return [answer, *trial]  # one check at a time, for their arrays take memory
+            return [answer, *trial, *self.models[key.model].answered(key.epoch, request.arrays, outputs, now_s)]
         actions: list[Action] = [
             RunComponent(key, number, execution.generation, arrays, execution.order, execution.expires_at_s)
             for number, arrays in execution.start_ready()
@@ -244,6 +255,11 @@ class RequestFlow:
         if execution.done and not execution.is_source:
             self.executions.end(key, now_s)
         return actions
+
+    def _forsake(self, request: ClientRequest, code: str, message: str, now_s: float) -> list[Action]:
+        """End what is under way for a request, unless others need it too."""
+        key = request.key
+        return [] if self.joints.left(request) or key is None else self._end_everywhere(key, code, message, now_s)
 
     def _end_everywhere(self, key: ExecutionKey, code: str, message: str, now_s: float) -> list[Action]:
         """End an execution of this source, here and at the other participants."""
@@ -263,16 +279,18 @@ class RequestFlow:
             return []
         if not execution.is_source:
             self.executions.end(key, now_s)
-            return self._tell(SendAbort(key, execution.spec.source, code, message), now_s)
+            return self._sent_aborts.tell(SendAbort(key, execution.spec.source, code, message), now_s, self.peers_up)
         actions = self._end_everywhere(key, code, message, now_s)
+        if (joint := self.joints.gave_up(key, code, now_s)) is not None:
+            return [*actions, *joint]
         request, model = self.requests[key.request], self.models[key.model]
         if code == SizesRefused.code and not request.as_planned:
             return [*actions, self._fail(request, request.refused_for(message))]
         request.failed_epochs.add(key.epoch)
-        number = self._choose(request, now_s)
+        number = self.choose(request, now_s)
         if number is None or model.lost_peers(number, self.peers_up):
             return [*actions, self._fail(request, error_from_code(code, message))]
-        return actions + self._start(request, number, now_s)
+        return actions + self.start(request, number, now_s)
 
     def peer_up(self, peer: str, now_s: float) -> list[Action]:
         """Say again what the peer may have missed, and start what waited for it."""
@@ -280,9 +298,7 @@ class RequestFlow:
         actions: list[Action] = [*self._sent_aborts.again(peer, now_s)]
         probation_s = self._trust.up(peer, now_s)
         if probation_s and any(self._relies_on(model, peer) for model in self.models.values()):
-            losses = self._trust.losses(peer)
-            text = f"{self.node} reaches {peer} again; requests rely on it once it has stayed for {probation_s:g} s"
-            actions.append(EmitEvent("peer-back", text, data={"peer": peer, "losses": losses, "wait_s": probation_s}))
+            actions.append(back_again(self.node, peer, probation_s, self._trust.losses(peer)))
         return actions + [action for model in list(self.models) for action in self.go_on(model, now_s)]
 
     def peer_lost(self, event: PeerLost, now_s: float) -> list[Action]:
@@ -306,7 +322,7 @@ class RequestFlow:
         held = self.models[key.model].held.get(key.epoch) if key.model in self.models else None
         if held is None or held.spec.source == self.node:
             return []
-        return self._tell(SendAbort(key, held.spec.source, event.code, event.detail), now_s)
+        return self._sent_aborts.tell(SendAbort(key, held.spec.source, event.code, event.detail), now_s, self.peers_up)
 
     def abort_received(self, event: AbortReceived, now_s: float) -> list[Action]:
         """A peer gave up: run again at the source, else stop, and tell the source unless it was the source."""
@@ -333,11 +349,11 @@ class RequestFlow:
         for request in self.requests.expired(now_s):
             error = RequestTimedOut(f"model {request.model!r} did not answer within {request.deadline_s:g} s")
             actions.append(self._fail(request, error))
-            if (key := request.key) is not None:
-                actions += self._end_everywhere(key, error.code, str(error), now_s)
+            actions += self._forsake(request, error.code, str(error), now_s)
         for key, execution in list(self.executions.items()):
             if now_s >= execution.expires_at_s:
                 self.executions.end(key, now_s)
+                self.joints.gave_up(key, RequestTimedOut.code, now_s)
         for key, early, known in self.early.overdue(now_s):
             if known:
                 self._ended.add(key, now_s)
@@ -369,14 +385,10 @@ class RequestFlow:
         """Peers that came back only lately."""
         return self._trust.on_probation(self.peers_up, now_s)
 
-    def _choose(self, request: ClientRequest, now_s: float) -> int | None:
+    def choose(self, request: ClientRequest, now_s: float) -> int | None:
+        """The epoch that a request starts on now."""
         model = self.models[request.model]
         return model.choose(self.peers_up, now_s, request.failed_epochs, probation=self.probation(now_s))
-
-    def _tell(self, abort: SendAbort, now_s: float) -> list[Action]:
-        """Send an abort that must arrive."""
-        self._sent_aborts.remember(abort, now_s)
-        return [abort] if abort.peer in self.peers_up else []
 
     def _relies_on(self, model: ModelEpochs, peer: str) -> bool:
         """Whether requests that start here may need the peer."""
