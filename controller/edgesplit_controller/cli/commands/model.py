@@ -178,7 +178,7 @@ async def _upload_and_add(
     epilog=help_epilog(
         "splitctl model list",
         "a list of {name, sha256, operators, units, tensors, quantizable, noise_model, inputs, outputs, weight_bytes, "
-        "deployed, source, epoch, profiled, profiled_offline, goals, warnings, noise_tightening, codecs, profiling}.",
+        "deployed, source, epoch, profiled, profiled_offline, goals, warnings, noise_tightening, codecs, profiling, asked}.",
     ),
 )
 @common_options
@@ -197,7 +197,7 @@ def list_models(settings: Settings) -> None:
     epilog=help_epilog(
         "splitctl model show yolo",
         "{name, sha256, operators, units, tensors, quantizable, noise_model, inputs, outputs, weight_bytes, deployed, "
-        "source, epoch, profiled, profiled_offline, goals, warnings, noise_tightening, codecs, profiling: [{node, state, fraction, reason, "
+        "source, epoch, profiled, profiled_offline, goals, warnings, noise_tightening, codecs, asked: [{inputs, requests}], profiling: [{node, state, fraction, reason, "
         "attempts, "
         "failing_s, next_try_s}]}.",
     )
