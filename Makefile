@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-distribution-python test-torch check docs bench fuzz test-systemd test-docker test-testbed lock clean
+.PHONY: help demo test test-distribution-python test-torch test-gpu check docs bench fuzz test-systemd test-docker test-testbed lock clean
 help:  ## What there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-24s  %s\n", $$1, $$2}'
 
@@ -62,6 +62,9 @@ test-systemd: $(VENV)/.dev  ## Root: three machines with real systemd, through k
 test-docker: $(VENV)/.dev  ## Build the images, run the compose file (docker, or buildah and podman)
 	$(BIN)/python -m pytest -m root tests/services/test_images.py -s
 
+test-gpu:  ## Sessions, profiles, plans and splits on a graphics processor (8 minutes; leaves gpu-output/; said and left out where there is none)
+	@sh tests/gpu/run.sh $(PYTHON)
+
 test-testbed: $(VENV)/.dev  ## Root: device, edge and cloud as network namespaces with shaped links
 	@sh tests/ensure_mosquitto.sh
 	$(BIN)/python -m pytest -m root tests/testbed -s
@@ -73,4 +76,4 @@ lock:  ## Lock files for what pyproject.toml asks (UPGRADE=--upgrade: the newest
 	sh requirements/lock.sh .venv-lock/bin/uv $(UPGRADE)
 
 clean:  ## Remove what the commands above left in the tree
-	rm -rf demo-output bench-output fuzz-output dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf demo-output bench-output fuzz-output gpu-output dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

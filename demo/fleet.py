@@ -21,6 +21,13 @@ from typing import Any
 
 __all__ = ["CommandFailed", "EmulatedLink", "EmulatedNode", "LocalFleet", "Place", "free_port"]
 
+PROGRAMS = {
+    "splitctl": "edgesplit_controller.cli.entry",
+    "edgesplit-controller": "edgesplit_controller.main",
+    "edgesplit-agent": "edgesplit_agent.main",
+}
+"""Name to the module that has its `main`."""
+
 
 class CommandFailed(Exception):
     """A splitctl command ended with another exit code than expected.
@@ -56,6 +63,7 @@ class EmulatedNode:
         links: Peer name to link; a missing peer is not paced.
         power: Lines of the `[power]` section beside these watts; constant watts by default.
         data: More lines of the `[data]` section.
+        runtime: More lines of the `[runtime]` section.
     """
 
     name: str
@@ -66,6 +74,7 @@ class EmulatedNode:
     links: Mapping[str, EmulatedLink] = field(default_factory=dict)
     power: str = 'source = "constant"'
     data: str = ""
+    runtime: str = ""
 
 
 @dataclass(frozen=True)
@@ -226,7 +235,7 @@ class LocalFleet:
             CommandFailed: It exited with another code than 0.
         """
         done = subprocess.run(
-            [*self._place(at).command, self._tool("splitctl"), "--broker", self.broker, "--json", *command],
+            [*self._place(at).command, *self._tool("splitctl"), "--broker", self.broker, "--json", *command],
             stdout=subprocess.PIPE,
             stderr=None if show_progress else subprocess.PIPE,
             text=True,
@@ -269,8 +278,14 @@ class LocalFleet:
     def _place(self, name: str) -> Place:
         return self.places.get(name, Place())
 
-    def _tool(self, name: str) -> str:
-        return str(Path(sys.executable).parent / name)
+    def _tool(self, name: str) -> list[str]:
+        """A program's command line: its script beside this interpreter, or where edgesplit is not installed its module."""
+        script = Path(sys.executable).parent / name
+        return (
+            [str(script)]
+            if script.exists()
+            else [sys.executable, "-c", f"import sys; from {PROGRAMS[name]} import main; sys.exit(main())"]
+        )
 
     def _environment(self) -> dict[str, str]:
         # Whatever EDGESPLIT_ variables the caller's shell has must not reach into the fleet.
@@ -279,7 +294,7 @@ class LocalFleet:
     def _spawn(self, name: str, tool: str, config: Path) -> None:
         with (self.folder / "logs" / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [*self._place(name).command, self._tool(tool), "--config", str(config)],
+                [*self._place(name).command, *self._tool(tool), "--config", str(config)],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
@@ -299,7 +314,7 @@ class LocalFleet:
             f'name = "{name}"\n[broker]\nurl = "{self.broker}"\n'
             f'[data]\nlisten = "{self.address(name)}"\nadvertise = "{self.address(name)}"\n{node.data}\n'
             f"[power]\n{node.power}\ncompute_w = {node.compute_w}\ntransmit_w = {node.transmit_w}\n"
-            f"[runtime]\nthreads = 1\nmemory_limit_bytes = {node.memory_limit_bytes}\n"
+            f"[runtime]\nthreads = 1\nmemory_limit_bytes = {node.memory_limit_bytes}\n{node.runtime}\n"
             f'[http]\nlisten = "127.0.0.1:{self.http_ports[name]}"\n'
             f'[cache]\npath = "{self.folder / "cache" / name}"\n'
             f"[emulation]\nslow_down = {float(node.slow_down)}\n{links}",

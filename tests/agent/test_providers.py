@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ def test_a_provider_this_runtime_was_not_built_with_is_named_beside_those_it_has
 def test_openvino_keeps_to_the_configured_threads() -> None:
     assert options_of(OPENVINO, 2, None) == {"num_of_threads": "2"}
     assert options_of(CPU, 2, Path("/cache")) == {}
+    assert options_of(CUDA, 1, None) == {"use_tf32": "0"}
     assert options_of(TENSORRT, 1, Path("/cache"))["trt_engine_cache_path"] == "/cache/tensorrt"
 
 
@@ -90,3 +92,27 @@ def test_a_provider_that_is_listed_but_cannot_be_loaded_is_said_once_and_not_bel
 def test_nothing_is_said_where_everything_was_got() -> None:
     assert missing_text((OPENVINO, CPU), (OPENVINO, CPU)) == ""
     assert missing_text((TENSORRT, CUDA, CPU), (CPU,)).startswith(f"onnxruntime lists {TENSORRT} and {CUDA} but")
+
+
+@pytest.mark.parametrize(("built_for", "wanted", "times"), [("12.8", "auto", 1), ("12.8", CPU, 0), ("", "auto", 0)])
+def test_libraries_of_cuda_that_came_as_packages_are_loaded_where_a_runtime_may_use_them(
+    built_for: str,
+    wanted: str,
+    times: int,
+    listing: list[list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    loaded: list[str] = []
+
+    def preload() -> None:
+        loaded.append("all")
+        sys.stdout.write("Failed to load libcublas.so.12\n")
+
+    monkeypatch.setattr(onnxruntime, "cuda_version", built_for, raising=False)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", preload, raising=False)
+    usable_providers(wanted, 1)
+    usable_providers(wanted, 1)
+    assert len(loaded) == times
+    # What it prints is a line of the log, not one of a program's output.
+    assert "\nFailed to load" not in "\n" + capsys.readouterr().out

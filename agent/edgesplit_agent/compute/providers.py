@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgesplit.errors import PreparationFailed
 
-__all__ = ["ASYNCHRONOUS", "CPU", "candidates", "missing_text", "options_of"]
+__all__ = ["ASYNCHRONOUS", "CPU", "CUDA", "NEED_CUDA", "TENSORRT", "candidates", "missing_text", "options_of"]
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -21,6 +21,8 @@ TENSORRT = "TensorrtExecutionProvider"
 
 AUTOMATIC = (CUDA, OPENVINO, CPU)
 """Providers that compile for minutes (TensorRT) or send data elsewhere (Azure) are taken only when named."""
+NEED_CUDA = frozenset({"auto", CUDA, TENSORRT})
+"""What is wanted, where CUDA's libraries may be of use."""
 BEHIND: Mapping[str, tuple[str, ...]] = {TENSORRT: (CUDA, CPU)}
 """What takes the operators that a provider does not; elsewhere the processor."""
 ASYNCHRONOUS = frozenset({CUDA, "ROCMExecutionProvider", "MIGraphXExecutionProvider", "DmlExecutionProvider"})
@@ -55,6 +57,9 @@ def options_of(provider: str, threads: int, folder: Path | None) -> dict[str, st
         threads: Of a session; OpenVINO takes all cores unless told.
         folder: Where compiled engines may be kept between starts; None for nowhere.
     """
+    if provider == CUDA:
+        # Its default multiplies in TF32, with ten bits of mantissa: outputs would depend on where a cut is.
+        return {"use_tf32": "0"}
     if provider == OPENVINO:
         return {"num_of_threads": str(threads)}
     if provider == TENSORRT and folder is not None:

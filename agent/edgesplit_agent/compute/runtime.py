@@ -7,8 +7,10 @@ computes at a time and each would otherwise keep its own largest set of activati
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import io
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +28,7 @@ from edgesplit.retrying import is_passing
 from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.compute.heap import trim_heap
-from edgesplit_agent.compute.providers import CPU, candidates, missing_text, options_of
+from edgesplit_agent.compute.providers import CPU, NEED_CUDA, candidates, missing_text, options_of
 
 __all__ = [
     "RuntimeOptions",
@@ -169,6 +171,8 @@ def usable_providers(wanted: str, threads: int) -> tuple[str, ...]:
         PreparationFailed: The wanted one is not there, or does not even run the tiny model.
     """
     _share_arena()
+    if wanted in NEED_CUDA:
+        _load_cuda()
     asked = candidates(wanted, list(onnxruntime.get_available_providers()))
     if asked == (CPU,):
         return asked
@@ -184,6 +188,18 @@ def usable_providers(wanted: str, threads: int) -> tuple[str, ...]:
     if text:
         structlog.get_logger(part="runtime").warning("provider-missing", asked=asked, got=got, text=text)
     return tuple(name for name in asked if name in got)
+
+
+def _load_cuda() -> None:
+    """Have the libraries of CUDA and cuDNN found where they came as Python packages, in which no loader looks."""
+    preload = getattr(onnxruntime, "preload_dlls", None)  # from 1.21 on
+    if preload is None or not getattr(onnxruntime, "cuda_version", ""):
+        return
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):  # it prints what it does not find; whether CUDA loads, a session tells
+        preload()
+    if said.getvalue():
+        structlog.get_logger(part="runtime").info("cuda-libraries", text=first_line(ValueError(said.getvalue())))
 
 
 def runtime_version() -> str:

@@ -1,0 +1,1 @@
+"""Checks that need an accelerator (`make test-gpu`); no tests of pytest, for they leave figures."""
