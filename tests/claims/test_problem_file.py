@@ -20,6 +20,7 @@ from jsonschema import Draft202012Validator
 
 from edgesplit.errors import InvalidProblem
 from edgesplit.planning import problem as problem_types
+from edgesplit.planning.noise_curve import NoiseCurve
 from edgesplit.planning.problem_file import load_problem, problem_from_json, problem_schema, problem_to_json
 from edgesplit_controller.cli.entry import splitctl
 from tests.planner.brute_force import random_problem
@@ -39,6 +40,7 @@ TYPES: dict[str, type[msgspec.Struct]] = {
     "Codec": problem_types.CodecOption,
     "NoiseModel": problem_types.NoiseModel,
     "NoiseTerm": problem_types.NoiseTerm,
+    "NoiseCurve": NoiseCurve,
     "Objective": problem_types.Objective,
     "Constraints": problem_types.Constraints,
 }
@@ -193,6 +195,7 @@ BROKEN: dict[str, bytes | Callable[[Document], None]] = {
     "a tensor of or for an unknown operator": put("tensors", 1, "producer", value="neck"),
     "two codecs of one name for one precision": put("tensors", 1, "codecs", value=EDGES["codecs"] * 2),
     "noise of an unknown operator": put("noise_model", "terms", 0, "operators", value=["neck"]),
+    "a curve that does not rise": put("noise_model", "curve", value={"levels": [0.0, 1.0], "noises": [0.1, 0.05]}),
     "a pin of an unknown operator": put("constraints", "pins", "neck", value=["edge"]),
     "a pin to an unknown node": put("constraints", "pins", "stem", value=["cloud"]),
     "figures whose sums leave the range of doubles": put("operators", 2, "weight_bytes", value=1e300),
@@ -232,7 +235,7 @@ def test_a_file_that_cannot_be_read_is_named_as_on_the_page(tmp_path: Path) -> N
 
 SEMANTIC_ONLY = re.compile(
     r"is listed twice|is not among the (nodes|operators)|unknown (node|operator)|leads to its own node|"
-    r"lacks a time for node|repeat a name|form a cycle|may add up to"
+    r"lacks a time for node|repeat a name|form a cycle|may add up to|does not rise"
 )
 """How the page's second table begins to read once names are taken out; each row matches."""
 
@@ -276,7 +279,7 @@ def places(value: Any) -> Iterator[tuple[Any, Any]]:
 @settings(max_examples=600, deadline=None)
 @given(seed=st.integers(0, 400), data=st.data())
 def test_schema_and_loader_agree_on_documents_that_are_broken_in_one_place(seed: int, data: st.DataObject) -> None:
-    document = json.loads(problem_to_json(random_problem(seed)))
+    document = json.loads(problem_to_json(random_problem(seed, curved=seed % 2 == 1)))
     if data.draw(st.booleans(), label="the page's example"):
         document = example()
     container, key = data.draw(st.sampled_from(list(places(document))), label="place")
@@ -294,7 +297,7 @@ def test_schema_and_loader_agree_on_documents_that_are_broken_in_one_place(seed:
 
 @pytest.mark.parametrize("seed", range(60))
 def test_schema_and_loader_agree_on_valid_documents(seed: int) -> None:
-    document = json.loads(problem_to_json(random_problem(seed)))
+    document = json.loads(problem_to_json(random_problem(seed, curved=seed % 2 == 1)))
     problem_from_json(json.dumps(document))
     assert VALIDATOR.is_valid(document)
 

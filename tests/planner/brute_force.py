@@ -26,6 +26,7 @@ from edgesplit.planning.problem import (
     Tensor,
 )
 from edgesplit.planning.problem_file import problem_from_json, problem_to_json
+from tests.planner.curves import noise_at, random_curve
 
 __all__ = ["all_assignments", "best_score", "exact_costs", "makespan", "random_problem"]
 
@@ -33,9 +34,15 @@ Model = Literal["sum", "critical-path"]
 
 
 def random_problem(
-    seed: int, *, model: Model = "sum", operators: int = 5, codecs: bool = True, precisions: bool = False
+    seed: int,
+    *,
+    model: Model = "sum",
+    operators: int = 5,
+    codecs: bool = True,
+    precisions: bool = False,
+    curved: bool = False,
 ) -> Problem:
-    """A problem of a few operators with a random choice of every feature."""
+    """A problem of a few operators with a random choice of every feature; `curved`: noise is read off a curve."""
     r = random.Random(seed)
     nodes = ["device", "edge", "cloud"][: r.choice([2, 2, 3])]
     names = ["in", *(f"op{i}" for i in range(operators)), "out"]
@@ -108,6 +115,7 @@ def random_problem(
     if r.random() < 0.3:
         pins[r.choice(names[1:-1])] = tuple(r.sample(nodes, r.choice([1, 2])))
     weights = r.choice([(1.0, 0.0), (0.0, 1.0), (0.5, 0.5), (0.8, 0.2)])
+    curve = random_curve(random.Random(f"curve {seed}"), 0.15, 0.15) if curved else None
     problem = Problem(
         model="random",
         source="device",
@@ -123,7 +131,9 @@ def random_problem(
         links=tuple(links),
         operators=tuple(ops),
         tensors=tuple(tensors),
-        noise_model=NoiseModel(intercept=r.uniform(0, 0.02), terms=tuple(terms)) if r.random() < 0.9 else None,
+        noise_model=NoiseModel(intercept=r.uniform(0, 0.02), terms=tuple(terms), curve=curve)
+        if r.random() < 0.9
+        else None,
         objective=Objective(latency_weight=weights[0], energy_weight=weights[1], latency_model=model),
         constraints=Constraints(
             max_noise=r.choice([None, 0.0, 0.04, 0.08]),
@@ -191,8 +201,9 @@ def exact_costs(problem: Problem, assignment: Assignment) -> tuple[float, float,
         memory[node] += o.weight_bytes / (4 if int8 else 1)
     noise = 0.0
     if assignment.quantized and problem.noise_model is not None:
-        noise = problem.noise_model.intercept
-        noise += sum(t.coefficient for t in problem.noise_model.terms if set(t.operators) <= assignment.quantized)
+        level = problem.noise_model.intercept
+        level += sum(t.coefficient for t in problem.noise_model.terms if set(t.operators) <= assignment.quantized)
+        noise = noise_at(problem.noise_model.curve, level, float)
     for t in problem.tensors:
         sender = assignment.node_of[t.producer]
         to = {assignment.node_of[c] for c in t.consumers} - {sender}

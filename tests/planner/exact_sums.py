@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 from edgesplit.planning.plan import Assignment
 from edgesplit.planning.problem import Problem
+from tests.planner.curves import noise_at, steepest
 
 __all__ = ["ExactSums", "Sums", "exact_sums", "keeps_all", "keeps_limits", "rounded_sums"]
 
@@ -63,10 +64,15 @@ def _sums(problem: Problem, assignment: Assignment, number: Callable[[float], Nu
         energy[node] += seconds * number(nodes[node].compute_power_w)
         memory[node] += number(o.weight_bytes) / (4 if int8 else 1)
     terms: list[Number] = []
-    if assignment.quantized and problem.noise_model is not None:
-        model = problem.noise_model
-        terms.append(number(model.intercept))
-        terms += [number(t.coefficient) for t in model.terms if set(t.operators) <= assignment.quantized]
+    noise_magnitude = zero
+    model = problem.noise_model
+    if assignment.quantized and model is not None:
+        summands = [number(model.intercept)]
+        summands += [number(t.coefficient) for t in model.terms if set(t.operators) <= assignment.quantized]
+        terms.append(noise_at(model.curve, sum(summands, zero), number))
+        noise_magnitude = sum(map(abs, summands), zero)
+        if model.curve is not None:
+            noise_magnitude = terms[0] + number(float(steepest(model.curve))) * noise_magnitude
     for t in problem.tensors:
         sender = assignment.node_of[t.producer]
         to = {assignment.node_of[c] for c in t.consumers} - {sender}
@@ -79,6 +85,7 @@ def _sums(problem: Problem, assignment: Assignment, number: Callable[[float], Nu
             if assignment.codecs.get(t.name) == codec.name and fits:
                 size = codec.bytes
                 terms.append(number(codec.noise))
+                noise_magnitude += number(codec.noise)
                 works: list[tuple[str, float]] = [(sender, codec.encode_s[sender])]
                 works += [(b, codec.decode_s[b]) for b in to]
                 for node, coding_s in works:
@@ -94,7 +101,7 @@ def _sums(problem: Problem, assignment: Assignment, number: Callable[[float], Nu
         energy_j=sum(energy.values(), zero),
         device_energy_j=energy[problem.source],
         noise=sum(terms, zero),
-        noise_magnitude=sum(map(abs, terms), zero),
+        noise_magnitude=noise_magnitude,
         memory_bytes=memory,
     )
 

@@ -11,6 +11,7 @@ from fractions import Fraction
 
 import msgspec
 
+from edgesplit.planning.noise_curve import NoiseCurve
 from edgesplit.planning.problem import (
     CodecOption,
     Constraints,
@@ -25,6 +26,7 @@ from edgesplit.planning.problem import (
 )
 from edgesplit.planning.problem_file import problem_from_json, problem_to_json
 from tests.planner.brute_force import all_assignments
+from tests.planner.curves import random_curve
 from tests.planner.exact_sums import ExactSums, exact_sums
 
 __all__ = ["extreme_problem"]
@@ -33,8 +35,13 @@ MOST_ASSIGNMENTS = {"sum": 300, "critical-path": 36}
 FAN_OUT = 100
 
 
-def extreme_problem(seed: int) -> Problem:
-    """A problem of at most some hundred assignments; every fourth is planned with a timeline."""
+def extreme_problem(seed: int, *, curved: bool = False) -> Problem:
+    """A problem of at most some hundred assignments; every fourth is planned with a timeline.
+
+    Args:
+        seed: Of everything.
+        curved: Noise is read off a curve.
+    """
     r = random.Random(seed)
     model = "critical-path" if seed % 4 == 3 else "sum"
     nodes = [f"n{index}" for index in range(r.choice([1, 2, 2, 3, 3, 4, 6, 12]))]
@@ -51,8 +58,16 @@ def extreme_problem(seed: int) -> Problem:
         objective=_objective(r, model == "critical-path"),
         constraints=Constraints(pins=shape.pins or None),
     )
+    if curved and problem.noise_model is not None:
+        noise = msgspec.structs.replace(problem.noise_model, curve=_curve(seed, problem.noise_model))
+        problem = msgspec.structs.replace(problem, noise_model=noise)
     problem = _limited(r, problem_from_json(problem_to_json(problem)))
     return problem_from_json(problem_to_json(problem))
+
+
+def _curve(seed: int, noise: NoiseModel) -> NoiseCurve:
+    r, top = random.Random(f"curve {seed}"), sum(abs(term.coefficient) for term in noise.terms) or 1.0
+    return random_curve(r, top, top * 10 ** r.uniform(-3.0, 3.0))
 
 
 def _objective(r: random.Random, timed: bool) -> Objective:

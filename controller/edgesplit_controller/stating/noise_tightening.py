@@ -62,7 +62,9 @@ def tightened(problem: Problem, tightening: Tightening | None) -> Problem:
     if tightening is None:
         return problem
     factor, model = tightening.factor, problem.noise_model
-    if model is not None:
+    if model is not None and model.curve is not None:
+        model = msgspec.structs.replace(model, curve=model.curve.louder(factor))
+    elif model is not None:
         terms = tuple(msgspec.structs.replace(term, coefficient=factor * term.coefficient) for term in model.terms)
         model = NoiseModel(intercept=factor * model.intercept, terms=terms)
     constraints = problem.constraints

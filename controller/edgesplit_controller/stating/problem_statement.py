@@ -207,4 +207,4 @@ def _noise(noise: NoiseModel | None, able: set[str]) -> NoiseModel | None:
     if noise is None or not able:
         return None
     terms = tuple(term for term in noise.terms if able.issuperset(term.operators))
-    return NoiseModel(intercept=noise.intercept, terms=terms)
+    return NoiseModel(intercept=noise.intercept, terms=terms, curve=noise.curve)

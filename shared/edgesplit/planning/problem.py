@@ -10,6 +10,8 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from edgesplit.planning.noise_curve import NoiseCurve
+
 __all__ = [
     "FORMAT",
     "CodecOption",
@@ -138,16 +140,18 @@ class NoiseTerm(msgspec.Struct, frozen=True, kw_only=True):
     coefficient: float
 
 
-class NoiseModel(msgspec.Struct, frozen=True, kw_only=True):
-    """Interaction polynomial over quantization bits; 0 when nothing is quantized.
+class NoiseModel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Interaction polynomial over quantization bits; no noise when nothing is quantized.
 
     Attributes:
         intercept: Added as soon as one operator is quantized. [1]
         terms: The monomials.
+        curve: What noise a value of the polynomial stands for; None: its own value.
     """
 
     intercept: float
     terms: tuple[NoiseTerm, ...]
+    curve: NoiseCurve | None = None
 
 
 class Objective(msgspec.Struct, frozen=True, kw_only=True):

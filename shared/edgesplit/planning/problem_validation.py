@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from fractions import Fraction
 
 from edgesplit.errors import InvalidProblem
+from edgesplit.planning.noise_curve import NoiseCurve
 from edgesplit.planning.problem import NoiseModel, Problem
 
 __all__ = ["topological_order", "validate"]
@@ -202,15 +204,25 @@ def _check_sums(problem: Problem) -> None:
         coding = (max([*c.encode_s.values(), *c.decode_s.values()], default=0.0) for c in codecs)
         seconds.append(len(problem.nodes) * (size / slowest + latency_s + 2 * max(coding, default=0.0)))
     most_w = max([1.0, *(n.compute_power_w for n in problem.nodes), *(n.transmit_power_w for n in problem.nodes)])
-    noises = [abs(t.coefficient) for t in problem.noise_model.terms] if problem.noise_model is not None else []
+    noise = _most_noise(problem.noise_model) if problem.noise_model is not None else 0.0
     weights = [operator.weight_bytes for operator in problem.operators]
     for total, what in (
         (sum(seconds) * most_w, "times or energies"),
-        (sum(noises), "noise"),
+        (noise, "noise"),
         (sum(weights), "weights"),
     ):
         if not total <= LARGEST_SUM:
             raise InvalidProblem(f"The problem's {what} may add up to {total:.3g}; scale them below {LARGEST_SUM:g}.")
+
+
+def _most_noise(model: NoiseModel) -> float:
+    """What the terms may add up to, or what a curve may make of that. [1]"""
+    level, curve = sum(abs(term.coefficient) for term in model.terms), model.curve
+    if curve is None or not level <= LARGEST_SUM:
+        return level
+    reached = max(map(abs, (level, model.intercept, *curve.levels)))
+    most = Fraction(curve.noises[-1]) + 3 * curve.steepest * Fraction(reached)
+    return max(level, float(most)) if most <= LARGEST_SUM else math.inf
 
 
 def _check_noise_model(model: NoiseModel, operators: set[str]) -> None:
@@ -223,3 +235,17 @@ def _check_noise_model(model: NoiseModel, operators: set[str]) -> None:
     for name in (name for term in model.terms for name in term.operators):
         if name not in operators:
             raise InvalidProblem(f"The noise_model names the unknown operator {name!r}.")
+    if model.curve is not None:
+        _check_curve(model.curve)
+
+
+def _check_curve(curve: NoiseCurve) -> None:
+    for value, entry in (*((x, "levels") for x in curve.levels), *((x, "noises") for x in curve.noises)):
+        if not math.isfinite(value):
+            raise InvalidProblem(f"The {entry} of the noise_model's curve hold {value}; give finite numbers.")
+    if min(curve.noises, default=0.0) < 0:
+        raise InvalidProblem(f"The noises of the noise_model's curve hold {min(curve.noises)}; give 0 or more.")
+    if not curve.rises():
+        raise InvalidProblem(
+            "The noise_model's curve does not rise; give as many noises as levels, levels that rise, noises that never fall."
+        )

@@ -1,6 +1,6 @@
 """Quantization patterns under the noise bound, listed.
 
-Owns: turning the interaction polynomial into the patterns (sets of quantized operators) that a plan may choose
+Owns: turning the interaction polynomial and its curve into the patterns (sets of quantized operators) that a plan may choose
 among. Its rule: exact; the convex hull of the listed patterns is the tightest relaxation there is, where a
 linearised polynomial's is loose. Not here: codec noise beyond keeping the patterns it may need.
 """
@@ -94,6 +94,9 @@ def _all_noises(costs: Costs) -> tuple[NDArray[np.float64], NDArray[np.float64]]
             halves[:, 1] += halves[:, 0]
     noise += costs.noise.intercept
     magnitude += abs(costs.noise.intercept)
+    if costs.noise.curve is not None:
+        noise = costs.noise.curve.of(noise)
+        magnitude = noise + float(costs.noise.curve.steepest) * magnitude
     noise[0] = magnitude[0] = 0.0
     return noise, magnitude
 

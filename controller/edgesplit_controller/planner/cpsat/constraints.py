@@ -12,7 +12,7 @@ from ortools.sat.python import cp_model
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.planner.bounds.noise_patterns import Patterns
 from edgesplit_controller.planner.bounds.reduction import Reduction
-from edgesplit_controller.planner.cpsat.objective import Term, add_at_most
+from edgesplit_controller.planner.cpsat.noise_limit import limit_noise
 from edgesplit_controller.planner.cpsat.variables import Carrier, Var, Variables
 from edgesplit_controller.planner.meaning.costs import Costs
 
@@ -28,13 +28,13 @@ def add_constraints(
     reduction: Reduction,
     patterns: Patterns | None,
 ) -> None:
-    """Add everything but limits on sums; noise, which is a sum of patterns, is limited here."""
+    """Add everything but limits on sums; noise, which is no sum of choices, is limited here."""
     for place in variables.place:
         if len(place) != 1:
             model.add_exactly_one(place.values())
     _tie_quantization(model, costs, reduction, patterns, variables)
     _tie_flows(model, variables)
-    _limit_noise(model, problem, costs, patterns, variables)
+    limit_noise(model, problem, costs, patterns, variables)
 
 
 def _sum(variables: list[Var], weights: list[int]) -> cp_model.LinearExprT:
@@ -100,63 +100,3 @@ def _tie_carrier(model: cp_model.CpModel, variables: Variables, carrier: Carrier
                 model.add_implication(var, quantized)
             elif carrier.precisions[index] == "float":
                 model.add_implication(var, ~quantized)
-
-
-def _limit_noise(
-    model: cp_model.CpModel,
-    problem: Problem,
-    costs: Costs,
-    patterns: Patterns | None,
-    variables: Variables,
-) -> None:
-    """Noise of the pattern plus that of every codec in use; patterns alone are within the limit as listed."""
-    limit = problem.constraints.max_noise
-    codecs = _codec_choices(variables)
-    if limit is None or (patterns is not None and not codecs):
-        return
-    parts: list[Var] = []
-    noises: list[float] = []
-    if patterns is not None:
-        parts += variables.pattern
-        noises += patterns.noise.tolist()
-    else:
-        _add_polynomial(model, costs, variables, parts=parts, noises=noises)
-    for carrier_offer, noise in codecs:
-        parts.append(carrier_offer)
-        noises.append(noise)
-    add_at_most(model, [Term(part) for part in parts], noises, limit)
-
-
-def _codec_choices(variables: Variables) -> list[tuple[Var, float]]:
-    return [
-        (var, wire.tensor.modes[index].noise)
-        for wire in variables.wires
-        for (_, index), var in wire.carrier.offers.items()
-        if wire.tensor.modes[index].noise > 0
-    ]
-
-
-def _add_polynomial(
-    model: cp_model.CpModel, costs: Costs, variables: Variables, *, parts: list[Var], noises: list[float]
-) -> None:
-    """The interaction polynomial with one variable per product, for more operators than a table holds."""
-    bits: dict[int, Var] = {}
-    for operator, by_node in variables.quantize.items():
-        bits[operator] = model.new_bool_var("")
-        _equal(model, list(by_node.values()), [bits[operator]])
-    if not bits:
-        return
-    any_bit = model.new_bool_var("")
-    model.add_max_equality(any_bit, list(bits.values()))
-    parts.append(any_bit)
-    noises.append(costs.noise.intercept)
-    for members, coefficient in costs.noise.terms:
-        if not all(member in bits for member in members):
-            continue
-        product = any_bit
-        if members:
-            product = bits[min(members)] if len(members) == 1 else model.new_bool_var("")
-        if len(members) > 1:
-            model.add_min_equality(product, [bits[member] for member in sorted(members)])
-        parts.append(product)
-        noises.append(coefficient)

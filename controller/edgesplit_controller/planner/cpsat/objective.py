@@ -166,7 +166,14 @@ def add_limit(model: cp_model.CpModel, prices: Prices, limit: SumLimit) -> None:
     model.add(prices.makespan.variable <= int(min(ticks, 2.0 * prices.makespan.horizon)) + 1)
 
 
-def add_at_most(model: cp_model.CpModel, terms: Sequence[Term], amounts: Sequence[float], limit: float) -> None:
+def add_at_most(
+    model: cp_model.CpModel,
+    terms: Sequence[Term],
+    amounts: Sequence[float],
+    limit: float,
+    *,
+    only_if: Var | None = None,
+) -> None:
     """Bound a sum: exactly where amounts are whole quarters, else rounded so that nothing within the limit is lost.
 
     Args:
@@ -174,19 +181,22 @@ def add_at_most(model: cp_model.CpModel, terms: Sequence[Term], amounts: Sequenc
         terms: Yes-no choices.
         amounts: One per term; where none is negative, what alone exceeds the limit is excluded.
         limit: What the sum must not exceed.
+        only_if: Where this is no, the sum may be anything.
     """
     values = np.array(amounts)
-    if (values >= 0).all():
+    if only_if is None and (values >= 0).all():
         values = _possible(model, terms, values, limit)
     total = float(np.abs(values).sum())
-    if total == 0.0:
+    if total == 0.0 and limit >= 0:
         return
     scale = 4.0
     if total > FINE or not (np.mod(scale * values, 1.0) == 0).all():
         # A power of two scales without rounding; what is lost is what is smaller than a unit.
         scale = 2.0 ** min(math.floor(math.log2(FINE) - math.log2(total)), 1000)
-    most = math.floor(min(scale * (limit + DOUBT * total), LARGEST_SUM))
-    model.add(_weighted(terms, np.floor(scale * values)) <= most)
+    most = math.floor(max(-LARGEST_SUM, min(scale * (limit + DOUBT * total), LARGEST_SUM)))
+    bounded = model.add(_weighted(terms, np.floor(scale * values)) <= most)
+    if only_if is not None:
+        bounded.only_enforce_if(only_if)
 
 
 def _possible(model: cp_model.CpModel, terms: Sequence[Term], costs: Floats, ceiling: float) -> Floats:

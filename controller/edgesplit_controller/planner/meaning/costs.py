@@ -20,6 +20,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from edgesplit.planning.noise_curve import NoiseCurve
 from edgesplit.planning.problem import CodecOption, Problem, Tensor
 from edgesplit.planning.problem_validation import topological_order
 from edgesplit_controller.planner.meaning.limits import Limit, limits_of
@@ -75,25 +76,31 @@ class NoiseTerms:
         intercept: Added as soon as one operator is quantized. [1]
         terms: Operators that must all be quantized, and what that adds.
         slopes: Per operator, what quantizing it adds at least, shape (operators,): with `offset` a linear lower
-            bound of the polynomial.
+            bound of the noise.
         offset: At most 0.
+        curve: What noise a value of the polynomial stands for; None: its own value.
     """
 
     intercept: float
     terms: tuple[tuple[frozenset[int], float], ...]
     slopes: Floats
     offset: float
+    curve: NoiseCurve | None = None
 
     def of(self, quantized: AbstractSet[int]) -> float:
-        """Noise of a set of quantized operators, rounded once. [1]"""
+        """Noise of a set of quantized operators, rounded. [1]"""
         if not quantized:
             return 0.0
-        return math.fsum([self.intercept, *(c for members, c in self.terms if members <= quantized)])
+        level = math.fsum([self.intercept, *(c for members, c in self.terms if members <= quantized)])
+        return level if self.curve is None else float(self.curve.of(np.array(level)))
 
     @property
     def magnitude(self) -> float:
-        """All absolute values added up."""
-        return abs(self.intercept) + sum(abs(coefficient) for _, coefficient in self.terms)
+        """All absolute values added up, or what a curve makes of them at most."""
+        level = abs(self.intercept) + sum(abs(coefficient) for _, coefficient in self.terms)
+        if self.curve is None:
+            return level
+        return float(self.curve.of(np.array(level))) + float(self.curve.steepest) * level
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +253,8 @@ def _noise_terms(problem: Problem, names: tuple[str, ...], quantizable: tuple[in
     """Terms over operators that can be quantized, and their linear lower bound.
 
     A negative term of several operators is at least its coefficient times the mean of their bits; positive ones of
-    several operators are at least 0.
+    several operators are at least 0. Under a curve the noise is at least a line over that
+    bound, which is 0 at the offset.
     """
     slopes = np.zeros(len(names))
     if problem.noise_model is None:
@@ -264,7 +272,11 @@ def _noise_terms(problem: Problem, names: tuple[str, ...], quantizable: tuple[in
             offset += min(0.0, term.coefficient)
         elif len(members) == 1 or term.coefficient < 0:
             slopes[list(members)] += term.coefficient / len(members)
-    return NoiseTerms(intercept, tuple(terms), slopes, offset)
+    curve = problem.noise_model.curve
+    if curve is not None:
+        slopes *= curve.incline(offset, offset + float(slopes.clip(min=0.0).sum()))
+        offset = 0.0
+    return NoiseTerms(intercept, tuple(terms), slopes, offset, curve)
 
 
 def restricted(costs: Costs, nodes: tuple[int, ...]) -> Costs:

@@ -81,7 +81,6 @@ def exact_costs(problem: Problem, assignment: Assignment) -> ExactCosts:
         assignment: A known node for every operator, and known codecs.
     """
     tally = _Tally(problem)
-    tally.noise = _noise_terms(problem, assignment.quantized)
     _add_compute(assignment, tally)
     _add_transfers(assignment, tally)
     nodes = {node.name: node for node in problem.nodes}
@@ -96,13 +95,14 @@ def exact_costs(problem: Problem, assignment: Assignment) -> ExactCosts:
     sending_s = dict.fromkeys(nodes, Fraction(0))
     for (sender, _), time_s in transfer_s.items():
         sending_s[sender] += time_s
+    noise, noise_magnitude = exact_noise(problem, assignment.quantized)
     usage = ResourceUse(
         compute_s=compute_s,
         transfer_s=transfer_s,
         occupied_s=occupied_s,
         weight_bytes={name: exact_sum(weights) for name, weights in tally.weights.items()},
-        noise=exact_sum(tally.noise),
-        noise_magnitude=exact_sum(map(abs, tally.noise)),
+        noise=noise + exact_sum(tally.noise),
+        noise_magnitude=noise_magnitude + exact_sum(map(abs, tally.noise)),
     )
     broken = [text for limit in limits_of(problem) if (text := limit.broken(usage)) is not None]
     return ExactCosts(
@@ -116,15 +116,15 @@ def exact_costs(problem: Problem, assignment: Assignment) -> ExactCosts:
 
 def exact_noise(problem: Problem, quantized: frozenset[str]) -> tuple[Fraction, Fraction]:
     """Predicted noise of a set of quantized operators, codecs aside, and the magnitudes added up to it. [1]"""
-    terms = _noise_terms(problem, quantized)
-    return exact_sum(terms), exact_sum(map(abs, terms))
-
-
-def _noise_terms(problem: Problem, quantized: frozenset[str]) -> list[float]:
-    if not quantized or problem.noise_model is None:
-        return []
     model = problem.noise_model
-    return [model.intercept, *(t.coefficient for t in model.terms if quantized.issuperset(t.operators))]
+    if not quantized or model is None:
+        return Fraction(0), Fraction(0)
+    terms = [model.intercept, *(t.coefficient for t in model.terms if quantized.issuperset(t.operators))]
+    level, magnitude = exact_sum(terms), exact_sum(map(abs, terms))
+    if model.curve is None:
+        return level, magnitude
+    noise = model.curve.at(level)
+    return noise, noise + model.curve.steepest * magnitude
 
 
 def _add_compute(assignment: Assignment, tally: _Tally) -> None:
