@@ -32,8 +32,11 @@ from edgesplit_agent.serving.engine import Engine
 from edgesplit_agent.serving.machine.actions import PublishNoise
 from edgesplit_agent.serving.machine.agent_machine import AgentMachine
 from edgesplit_agent.serving.machine.events import DeploymentChanged, DesiredChanged, PeerUp, TensorsArrived
+from edgesplit_agent.serving.machine.joint_requests import JointRequests
 from edgesplit_agent.serving.shadow_runs import ShadowRunner
 from tests.agent.graphs import deployment, desired, device_part, local_part
+from tests.agent.open_graphs import opened_desired
+from tests.agent.test_joint_requests import of_rows, rows_spec
 from tests.waiting import let_others_run, until
 
 X = np.ones((1, 4), np.float32)
@@ -46,12 +49,14 @@ class Session:
 
     def __init__(self) -> None:
         self.error: Exception | None = None
+        self.rows: list[int] = []
 
     def run(self, outputs: list[str], arrays: dict[str, Array], _options: object = None) -> list[Array]:
         """As onnxruntime's."""
         if self.error is not None:
             raise self.error
         (value,) = arrays.values()
+        self.rows.append(len(value))
         return [value * 2 for _ in outputs]
 
 
@@ -74,7 +79,8 @@ class Preparer:
         if self.error is not None:
             raise self.error
         return {
-            part.component: LoadedComponent(self.session, [output.name for output in part.outputs]) for part in wanted
+            part.component: LoadedComponent(self.session, [output.name for output in part.outputs], inputs=part.inputs)
+            for part in wanted
         }
 
     def release(self, prepared: Sequence[ComponentSpec]) -> None:
@@ -384,3 +390,40 @@ async def test_a_float_model_released_before_its_check_costs_only_the_check(benc
     await bench.engine.infer("m", {"x": X}, None)
     bench.engine.feed(DesiredChanged("m", desired("device", plan, serve=2)))
     assert (await bench.engine.infer("m", {"x": X}, None))[1] == 2
+
+
+async def test_times_of_other_sizes_than_planned_teach_nothing_and_are_counted_apart(bench: Bench) -> None:
+    bench.engine.feed(DesiredChanged("m", opened_desired(desired("device", local_part(1), serve=1))))
+    await bench.until_serving(1)
+    for length in (4, 4, 6, 9, 6, 4, 4):
+        await bench.engine.infer("m", {"x": np.ones((1, length), np.float32)}, None)
+    (usage,) = bench.usage.take_changed()
+    assert (usage.requests, usage.unplanned) == (7, 3)
+    assert [(entry.inputs["x"][1], entry.requests) for entry in usage.sizes] == [(4, 4), (6, 2), (9, 1)]
+    await until(lambda: not bench.engine.machine.busy)
+    known = bench.timings.take_changed()
+    assert sum(len(component.samples) for timing in known for component in timing.components) == 3
+
+
+async def test_requests_that_come_together_are_computed_together(bench: Bench) -> None:
+    bench.engine.machine.flow.joints = JointRequests(bench.engine.machine.flow, 0.005)
+    plan = desired("device", local_part(1), serve=1)
+    rows = msgspec.structs.replace(
+        plan, inputs=(rows_spec("x"),), outputs=(rows_spec("y"),), epochs=(of_rows(local_part(1)),)
+    )
+    bench.engine.feed(DesiredChanged("m", rows))
+    await bench.until_serving(1)
+    session = bench.preparer.session
+    gate = threading.Event()
+    for _ in range(3):
+        busy = asyncio.ensure_future(bench.worker.run(gate.wait, priority=0))
+        await let_others_run()
+        inputs = [np.full((1, 3), number, np.float32) for number in range(5)]
+        waiting = [asyncio.create_task(bench.engine.infer("m", {"x": x}, None)) for x in inputs]
+        await asyncio.sleep(0.05)
+        gate.set()
+        for task, x in zip(waiting, inputs, strict=True):
+            np.testing.assert_array_equal((await task)[0]["y"], 2 * x)
+        await busy
+        gate.clear()
+    assert session.rows[-2:] == [1, 4]

@@ -26,7 +26,8 @@ from edgesplit_agent.profiling.live_timings import MOST_CODINGS, TimingBook
 from edgesplit_agent.profiling.retiming import RUNS, Retimer
 from edgesplit_agent.profiling.retiming_schedule import Budget, Retimed, is_due
 from edgesplit_agent.profiling.timing.timed_runs import TimedRuns
-from tests.agent.graphs import Blobs, local_part
+from tests.agent.graphs import Blobs, device_part, local_part
+from tests.agent.open_graphs import opened
 from tests.waiting import let_others_run, until
 
 SHARE, SAVED_S, FIRST_S = 0.01, 20.0, 3.0
@@ -372,3 +373,12 @@ async def test_an_idle_model_is_timed_again_with_real_runs(tmp_path: Path) -> No
     assert len(spent) == 1 + 1 + RUNS  # the session and every run
     assert sum(spent) > 0
     assert msgspec.json.decode(msgspec.json.encode(said[0]), type=LiveTimings) == said[0]
+
+
+def test_codings_of_other_sizes_than_planned_say_nothing_of_the_planned_one() -> None:
+    bench = Bench()
+    bench.book.begin("m", opened(device_part(2, codec="int8")))
+    planned, other = (CodingKind("a", "int8", "encode", nbytes) for nbytes in (16, 4000))
+    for kind in (planned, other, planned, other):
+        bench.book.coded("m", 2, CodingTurn(0.1, 0.0, 0.0, bench.time.now_s, ((kind, 0.1),)))
+    assert [coding.nbytes for coding in bench.said().codings] == [16]

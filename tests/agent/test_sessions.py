@@ -20,6 +20,7 @@ from edgesplit_agent.compute.runtime import open_session
 from edgesplit_agent.compute.session_pool import RuntimeOptions, SessionPool
 from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
 from tests.agent.graphs import Blobs, component, local_part
+from tests.agent.open_graphs import halving, opened, scaling
 from tests.waiting import let_others_run, until
 
 X = np.arange(4, dtype=np.float32).reshape(1, 4)
@@ -180,3 +181,43 @@ async def test_memory_is_given_back_once_more_after_the_last_session_went(
             later.pop()()
         assert later == []
     await until(lambda: given_back == ["memory", "memory"])
+
+
+async def test_a_component_of_open_sizes_runs_at_any_and_tells_planned_ones_apart(
+    pool: SessionPool, blobs: Blobs
+) -> None:
+    part = opened(local_part(1, halving(blobs, "x", "y", 3.0)))
+    component = (await pool.prepare(part.components))[0]
+    for length in (4, 10, 1000):
+        x = np.random.default_rng(length).random((1, length), np.float32)
+        np.testing.assert_allclose(component.run({"x": x}).outputs["y"], 3 * x)
+    assert component.as_planned({"x": X})
+    odd = {"x": np.ones((1, 5), np.float32)}
+    assert not component.as_planned(odd)
+    with pytest.raises(Exception, match="cannot be reshaped") as raised:
+        component.run(odd)
+    assert component.refuses(odd, raised.value)
+    assert not component.refuses({"x": X}, raised.value)
+    assert not component.refuses(odd, RuntimeError("Failed to allocate memory for requested buffer of size 1"))
+    assert not component.refuses(odd, TypeError("a defect of ours"))
+
+
+async def test_what_is_quick_on_little_is_not_thought_quick_on_much(pool: SessionPool, blobs: Blobs) -> None:
+    component = (await pool.prepare(opened(local_part(1, scaling(blobs, "x", "y", 3.0))).components))[0]
+    await until(lambda: component.run({"x": X}) and component.is_brief({"x": X}))
+    assert not component.is_brief({"x": np.ones((1, 5), np.float32)})
+
+
+async def test_memory_that_a_larger_request_took_is_given_back(
+    pool: SessionPool, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_back: list[str] = []
+    monkeypatch.setattr(session_pool, "give_memory_back", lambda: given_back.append("memory"))
+    monkeypatch.setattr(session_pool, "TIDY_AFTER_S", 0.01)
+    component = (await pool.prepare(opened(local_part(1, scaling(blobs, "x", "y", 3.0))).components))[0]
+    await until(lambda: len(given_back) == 2)  # what preparing took, twice
+    component.run({"x": X})
+    await asyncio.sleep(0.05)
+    assert len(given_back) == 2
+    await asyncio.to_thread(component.run, {"x": np.ones((1, 5), np.float32)})
+    await until(lambda: len(given_back) > 2)

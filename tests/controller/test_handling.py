@@ -164,7 +164,7 @@ def test_sources_teach_it_and_nobody_else(record: ModelRecord) -> None:
     assert state.active is not None
     book = HandlingBook(lambda: {"tiny": state})
     timeline_s = state.active.evaluation.timeline_s
-    for other in ({"epoch": EPOCH + 1}, {"failed": 1}):
+    for other in ({"epoch": EPOCH + 1}, {"failed": 1}, {"unplanned": 1}):
         assert not book.add(counted(10, timeline_s + 0.001, **other))
     assert not book.add(counted(0, 0.0))
     assert not book.add(msgspec.structs.replace(counted(10, timeline_s + 0.001), node="edge"))

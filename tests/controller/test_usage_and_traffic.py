@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesplit.control.figure_messages import Usage
+from edgesplit.control.figure_messages import AskedSizes, Usage
 from edgesplit.planning.origins import Origin
 from edgesplit_controller.fleet.traffic import Traffic
 from edgesplit_controller.fleet.usage_sums import UsageSums
@@ -127,3 +127,18 @@ def test_what_other_models_draw_counts_without_the_model_itself_and_ends_with_th
     assert traffic.watts("device", without="m") == 0.0
     traffic.forget("m")
     assert traffic.requests_per_s("device", "m") is None
+
+
+def test_sizes_that_were_asked_are_summed_over_plans_and_restarts() -> None:
+    sums = UsageSums()
+
+    def asked(**requests: int) -> tuple[AskedSizes, ...]:
+        return tuple(AskedSizes(inputs={"x": (int(side[1:]),)}, requests=count) for side, count in requests.items())
+
+    sums.add(msgspec.structs.replace(usage(2), sizes=asked(s8=1)))
+    sums.add(msgspec.structs.replace(usage(3), sizes=asked(s8=2, s4=1), unplanned=2))
+    grown = sums.add(msgspec.structs.replace(usage(5), sizes=asked(s8=2, s4=3), unplanned=2))
+    sums.add(msgspec.structs.replace(usage(4, since=2.0), epoch=2, sizes=asked(s8=4)))
+    sums.add(msgspec.structs.replace(usage(4, model="other"), sizes=asked(s7=4)))
+    assert grown.unplanned == 0
+    assert [(entry.inputs["x"], entry.requests) for entry in sums.asked("m")] == [((8,), 6), ((4,), 3)]

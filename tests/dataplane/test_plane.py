@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from edgesplit.errors import InvalidInput, InvalidTensor, PeerUnreachable
+from edgesplit.errors import FrameTooLarge, InvalidInput, InvalidTensor, PeerUnreachable
 from edgesplit.release import PROTOCOL
 from edgesplit.wire.frames import PREFIX, FrameLimits, encode_frame
 from edgesplit.wire.headers import Ack, ExecutionKey, Failure, Hello, Ping, Pong, Probe, Tensors
@@ -334,3 +334,16 @@ async def test_random_bytes_harm_nobody(seed: int) -> None:
         peer.greet()
         assert isinstance((await peer.hear(1))[0], Hello)
         peer.writer.close()
+
+
+async def test_what_no_frame_takes_is_the_senders_error_and_harms_no_connection() -> None:
+    limits = replace(QUIET, frames=FrameLimits(body_bytes=1000))
+    async with plane("device", limits=limits) as device, plane("edge", limits=limits) as edge:
+        await connected(device, edge)
+        with pytest.raises(FrameTooLarge, match="x for edge take 1008 B, and a frame takes 1000 B"):
+            device.send("edge", "r1", {"x": np.zeros(126)})
+        with pytest.raises(FrameTooLarge):
+            device.send("edge", "r1", {"x": np.zeros(251, np.float32)}, "fp16")
+        device.send("edge", "r2", {"x": np.zeros(125)})
+        await until(lambda: bool(edge.handler.tensors))
+        assert device.data.is_up("edge")

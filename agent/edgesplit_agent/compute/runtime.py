@@ -103,6 +103,7 @@ def open_session(
     optimized: bool = False,
     save_to: Path | None = None,
     entries: Mapping[str, str] | None = None,
+    sizes_vary: bool = False,
 ) -> Any:
     """Build an onnxruntime session; weights are found beside the graph and mapped from their files.
 
@@ -113,6 +114,7 @@ def open_session(
         optimized: The graph went through onnxruntime's optimizers before.
         save_to: Where to write the graph as onnxruntime optimized it; None for nowhere.
         entries: More entries of onnxruntime's session configuration.
+        sizes_vary: Requests have different sizes: onnxruntime would remember for each, for ever, how it laid memory out.
 
     Raises:
         PreparationFailed: onnxruntime refuses the graph or the provider.
@@ -122,6 +124,7 @@ def open_session(
     settings.log_severity_level = 3
     settings.intra_op_num_threads = options.threads
     settings.inter_op_num_threads = 1
+    settings.enable_mem_pattern = not sizes_vary
     if optimized:
         settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     if save_to is not None:

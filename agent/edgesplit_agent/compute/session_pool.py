@@ -317,7 +317,8 @@ class SessionPool:
             packed = await self._pack(component, shared)
             digest = component.graph.digest
             path = self._packed.path(digest) if packed else self._cache.path(digest)
-            opening = partial(open_session, path, self.options, optimized=packed)
+            vary = any(spec.typical for spec in component.inputs)
+            opening = partial(open_session, path, self.options, optimized=packed, sizes_vary=vary)
             session = await loop.run_in_executor(self._opener, opening)
             await loop.run_in_executor(self._background, warm_up, session, component)
         self.providers = providers_of(session)
