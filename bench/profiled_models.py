@@ -100,7 +100,7 @@ def profiled(path: Path, folder: Path, *, limit: int) -> ProfiledModel:
     blobs = BlobStore(folder / "blobs")
     graph = import_model(path, blobs)
     chosen = tuple(candidates(graph, limit))
-    graph = graph.with_units(find_units(graph.operators, graph.tensors, chosen))
+    graph = graph.with_units(find_units(graph.operators, graph.tensors, chosen, graph.size_tensors))
     named = {unit.name for unit in graph.units}
     quantizable = tuple(name for name in chosen if name in named)
     ranges = calibrate(graph, blobs, quantizable, load_calibration(None, graph, samples=SAMPLES)) if chosen else {}

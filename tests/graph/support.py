@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.graph.cut import ComponentGraph, cut
+from edgesplit_controller.graph.cut import ComponentGraph, cut, cut_deployed
 from edgesplit_controller.graph.importing.importer import import_model
 from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.runner import open_session
@@ -47,6 +47,11 @@ def group_by_level(graph: ModelGraph, node_of: Mapping[str, str]) -> list[list[s
             unit_of[producer]
             for name in unit.inputs
             if (producer := graph.tensors[name].producer) is not None and producer not in own
+        }
+        before |= {
+            unit_of[entry.producer]
+            for entry in graph.size_tensors
+            if entry.producer is not None and entry.producer not in own and own.intersection(entry.consumers)
         }
         level[unit.name] = max((level[other] + (node_of[other] != node_of[unit.name]) for other in before), default=0)
         groups.setdefault((level[unit.name], node_of[unit.name]), []).extend(unit.operators)
@@ -127,6 +132,33 @@ def assert_split_equals_whole(graph: ModelGraph, blobs: BlobStore, path: Path, s
     for seed in seeds:
         components = cut(graph.proto, random_groups(graph, seed), graph.tensors)
         assert_close(run_components(components, blobs, feeds, graph.outputs), expected)
+        if graph.open is not None:
+            assert_close(run_deployed(graph, blobs, feeds, seed), expected)
+
+
+def run_deployed(
+    graph: ModelGraph, blobs: BlobStore, feeds: Mapping[str, np.ndarray], seed: int
+) -> dict[str, np.ndarray]:
+    """Cut what nodes run at random, and run it on inputs of any size."""
+    sizes = {entry.name: np.array(feeds[entry.of].shape) for entry in graph.size_tensors if entry.producer is None}
+    components = cut_deployed(graph, random_groups(graph, seed))
+    return run_components(components, blobs, {**feeds, **sizes}, graph.outputs)
+
+
+def feeds_of(graph: ModelGraph, sizes: Mapping[str, int], seed: int = 0) -> dict[str, np.ndarray]:
+    """Uniform noise for every input of an open model, where some sizes differ from the planned ones."""
+    assert graph.open is not None
+    shapes = {name: list(graph.tensors[name].shape) for name in graph.inputs}
+    for size in graph.open.sizes:
+        for name, axis in size.places:
+            shapes[name][axis] = sizes.get(size.name, size.planned)
+    draw = np.random.default_rng(seed)
+    return {
+        name: (draw.random(shape) * (1 if np.dtype(graph.tensors[name].dtype).kind == "f" else 4)).astype(
+            graph.tensors[name].dtype
+        )
+        for name, shape in shapes.items()
+    }
 
 
 def constant(name: str, value: object, dtype: str = "float32") -> TensorProto:
@@ -153,9 +185,11 @@ def model(
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version)
 
 
-def imported(proto: onnx.ModelProto, folder: Path) -> tuple[ModelGraph, BlobStore, Path]:
+def imported(
+    proto: onnx.ModelProto, folder: Path, shapes: Mapping[str, tuple[int, ...]] | None = None
+) -> tuple[ModelGraph, BlobStore, Path]:
     """Save a model and import it."""
     path = folder / "model.onnx"
     onnx.save(proto, str(path))
     blobs = BlobStore(folder / "blobs")
-    return import_model(path, blobs), blobs, path
+    return import_model(path, blobs, shapes=shapes), blobs, path

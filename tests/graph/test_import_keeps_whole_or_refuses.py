@@ -154,14 +154,6 @@ def test_operators_of_onnxruntime_get_their_shapes_from_a_run(tmp_path: Path) ->
     assert_split_equals_whole(graph, blobs, path, range(3))
 
 
-RELU = [node("Relu", ["x"], ["y"])]
-
-
-def test_open_axes_other_than_the_batch_are_refused(tmp_path: Path) -> None:
-    proto = model(RELU, [tensor("x", ["N", 3, "height"])], [tensor("y", ["N", 3, "height"])])
-    assert "input x has no fixed size on axis 2" in refusal(proto, tmp_path)
-
-
 def test_sequence_and_text_inputs_and_outputs_are_refused(tmp_path: Path) -> None:
     sequence = helper.make_tensor_sequence_value_info("s", TensorProto.FLOAT, None)
     at = node("SequenceAt", ["s", "zero"], ["y"])

@@ -99,7 +99,7 @@ def opened(path: Path, folder: Path, *, limit: int = 12) -> tuple[ModelGraph, Bl
     blobs = BlobStore(folder / "blobs")
     graph = import_model(path, blobs)
     chosen = candidates(graph, limit)
-    return graph.with_units(find_units(graph.operators, graph.tensors, chosen)), blobs, chosen
+    return graph.with_units(find_units(graph.operators, graph.tensors, chosen, graph.size_tensors)), blobs, chosen
 
 
 def run(proto: onnx.ModelProto, blobs: BlobStore, feed: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:

@@ -22,6 +22,7 @@ from edgesplit_agent.compute.interruption import Interruption
 from edgesplit_agent.compute.session_pool import LoadedComponent
 from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
 from edgesplit_agent.serving.machine.actions import ShadowRequest
+from edgesplit_agent.serving.machine.execution import request_tensors
 from edgesplit_agent.serving.machine.events import ShadowChecked, ShadowDropped
 
 __all__ = ["SHADOW_PRIORITY", "ShadowRunner"]
@@ -89,7 +90,7 @@ class ShadowRunner:
             interruption = Interruption()
 
             def run(interruption: Interruption = interruption) -> dict[str, Array] | None:
-                return _run(request.arrays, spec, components, interruption) if wanted() else None
+                return _run(request_tensors(spec, request.arrays), spec, components, interruption) if wanted() else None
 
             try:
                 return await self._worker.run(run, priority=SHADOW_PRIORITY, make_way=interruption.ask)

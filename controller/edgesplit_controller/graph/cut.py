@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import onnx
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper
 
-from edgesplit_controller.graph.model_graph import GraphTensor
+from edgesplit_controller.graph.model_graph import GraphTensor, ModelGraph
 from edgesplit_controller.graph.protos import (
     external_fields,
     initializer_nbytes,
@@ -23,7 +23,7 @@ from edgesplit_controller.graph.protos import (
     value_info,
 )
 
-__all__ = ["ComponentGraph", "Weight", "cut"]
+__all__ = ["ComponentGraph", "Weight", "cut", "cut_deployed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,7 @@ def cut(
     *,
     owner: Mapping[str, str] | None = None,
     replicated: Collection[str] = (),
+    size_nodes: Collection[str] = (),
 ) -> list[ComponentGraph]:
     """Make one submodel per group of operators.
 
@@ -79,7 +80,9 @@ def cut(
         tensors: Types of activation tensors; what is missing here is looked up in the graph.
         owner: Auxiliary node to the operator whose group it joins.
         replicated: Nodes that every group which needs their output makes for itself, so that their input is what
-            travels (DequantizeLinear behind a quantized operator).
+            travels (DequantizeLinear behind a quantized operator, arithmetic on sizes).
+        size_nodes: Shape nodes. A group that has the tensor, or gets it, asks it for its sizes; another gets the sizes from
+            where the tensor is made, and those of the model's inputs from whoever feeds it.
 
     Returns:
         Components in the order of the groups. A model output that is a model input belongs to none of them.
@@ -87,7 +90,37 @@ def cut(
     Raises:
         ValueError: A group names an operator that is not in the graph, or one is in two groups.
     """
-    return _ComponentCutter(proto, groups, tensors, owner or {}, frozenset(replicated)).components()
+    return _ComponentCutter(proto, groups, tensors, owner or {}, frozenset(replicated), frozenset(size_nodes)).components()
+
+
+def cut_deployed(
+    graph: ModelGraph,
+    groups: Sequence[Collection[str]],
+    *,
+    proto: onnx.ModelProto | None = None,
+    owner: Mapping[str, str] | None = None,
+    replicated: Collection[str] = (),
+) -> list[ComponentGraph]:
+    """Make the submodels that nodes run: of the open form where a model has one, as requests may have any size.
+
+    Args:
+        graph: The model.
+        groups: As of `cut`.
+        proto: Its deployed form with the auxiliary nodes of quantization, if any.
+        owner: As of `cut`.
+        replicated: As of `cut`; arithmetic on sizes besides.
+    """
+    form = graph.deployed
+    arithmetic = graph.open.arithmetic if graph.open is not None else frozenset[str]()
+    size_nodes = graph.open.size_nodes if graph.open is not None else frozenset[str]()
+    return cut(
+        proto if proto is not None else form.proto,
+        groups,
+        form.tensors,
+        owner=owner,
+        replicated={*replicated, *arithmetic},
+        size_nodes=size_nodes,
+    )
 
 
 class _ComponentCutter:
@@ -100,21 +133,25 @@ class _ComponentCutter:
         tensors: Mapping[str, GraphTensor],
         owner: Mapping[str, str],
         replicated: frozenset[str],
+        size_nodes: frozenset[str],
     ) -> None:
         self._proto = proto
         self._nodes = {node.name: node for node in proto.graph.node}
         self._replica = {
             name: node for node in proto.graph.node if node.name in replicated for name in node.output if name
         }
+        self._sizes = {node.output[0]: node for node in proto.graph.node if node.name in size_nodes}
         self._weights = {tensor.name: tensor for tensor in proto.graph.initializer}
         self._model_inputs = [value.name for value in proto.graph.input]
+        self._behind: dict[str, list[str]] = {}
+        """Replicated node to what travels for it."""
         self._model_outputs = {value.name for value in proto.graph.output}
         self._types = _Types(proto, tensors)
         group_of = _group_of(groups, self._nodes)
         self._members: list[list[NodeProto]] = [[] for _ in groups]
         outside: list[NodeProto] = []
         for node in proto.graph.node:
-            if node.name in replicated:
+            if node.name in replicated or node.name in size_nodes:
                 continue
             index = group_of.get(owner.get(node.name, node.name))
             (outside if index is None else self._members[index]).append(node)
@@ -125,8 +162,15 @@ class _ComponentCutter:
         wanted: list[set[str]] = []
         for members in (*self._members, outside):
             made = {name for node in members for name in node.output if name}
-            wanted.append({name for name in self._travelling(_reads(members)) if name not in made})
+            needed = self._travelling(_reads(members))
+            asked = self._asked_here(needed, made)
+            wanted.append({name for name in needed if name not in made and name not in asked})
         return wanted
+
+    def _asked_here(self, needed: Collection[str], made: Collection[str]) -> set[str]:
+        """The sizes that a group takes from tensors which it makes or gets anyway."""
+        tensors = {*made, *(name for name in needed if name not in self._sizes)}
+        return {name for name in needed if name in self._sizes and self._sizes[name].input[0] in tensors}
 
     def _travelling(self, names: Iterable[str]) -> list[str]:
         resolved: dict[str, None] = {}
@@ -136,8 +180,11 @@ class _ComponentCutter:
             replica = self._replica.get(name)
             if replica is None:
                 resolved[name] = None
-            else:
-                resolved.update(dict.fromkeys(self._travelling(used_names(replica))))
+                continue
+            # Arithmetic on sizes shares its steps; without remembering, ways through it would be counted, not nodes.
+            if replica.name not in self._behind:
+                self._behind[replica.name] = self._travelling(used_names(replica))
+            resolved.update(dict.fromkeys(self._behind[replica.name]))
         return list(resolved)
 
     def components(self) -> list[ComponentGraph]:
@@ -156,7 +203,11 @@ class _ComponentCutter:
             for value in self._proto.graph.output
             if value.name in self._replica and not own.isdisjoint(self._travelling([value.name]))
         ]
-        replicas = self._replicas([*_reads(members), *outputs])
+        # Sizes that others need of what is made here are asked for here.
+        told = [name for name in self._sizes if name in elsewhere and self._sizes[name].input[0] in own]
+        outputs += told
+        asked = dict.fromkeys([*told, *sorted(self._asked_here(self._travelling(_reads(members)), own))])
+        replicas = [*self._replicas([*_reads(members), *outputs]), *(self._sizes[name] for name in asked)]
         nodes = [*members, *replicas] if not replicas else self._in_graph_order([*members, *replicas])
         made_here = {name for node in nodes for name in node.output if name}
         reads = dict.fromkeys(_reads(nodes))

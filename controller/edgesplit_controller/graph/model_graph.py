@@ -1,7 +1,8 @@
 """The model graph: operators, tensors and units, as the rest of the controller sees them.
 
 Owns: frozen values for operators, tensors and units of one imported model. Its rule: what is here is true of every
-run of the model (static shapes, topological order, unique names). Not here: reading files, cutting, planning.
+run of the model at its planning shape (static shapes, topological order, unique names); what is true at every size stands
+in the open form. Not here: reading files, cutting, planning.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import onnx
 
 from edgesplit.wire.tensors import DTYPES
 
-__all__ = ["GraphOperator", "GraphTensor", "ModelGraph", "Unit"]
+__all__ = ["GraphOperator", "GraphTensor", "ModelGraph", "OpenForm", "OpenSize", "SizeTensor", "Unit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class GraphTensor:
     Attributes:
         name: Unique in the graph.
         dtype: numpy's name of the element type; `object` for sequences and other values that are no tensors.
-        shape: Static shape; -1 marks a dimension that depends on the data.
+        shape: At the planning shape; -1 marks a dimension that depends on the data.
         nbytes: Size at a cut, 0 when the shape is open. [B]
         producer: Operator that writes it; None for the model's inputs.
         consumers: Operators that read it, in topological order, each once.
@@ -86,9 +87,70 @@ class Unit:
     at_source: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class OpenSize:
+    """A size that requests choose.
+
+    Attributes:
+        name: As the file has it, else after the input and its axis.
+        places: Inputs and axes that have it.
+        planned: What is planned for.
+    """
+
+    name: str
+    places: tuple[tuple[str, int], ...]
+    planned: int
+
+
+@dataclass(frozen=True, slots=True)
+class SizeTensor:
+    """The sizes of one tensor, which arithmetic elsewhere in the open form reads.
+
+    Attributes:
+        name: Of the vector of sizes. [int64]
+        of: The tensor.
+        rank: Its number of axes.
+        producer: Operator that makes the tensor; None for the model's inputs.
+        consumers: Operators whose arguments follow from these sizes and that do not read the tensor itself, in
+            topological order.
+    """
+
+    name: str
+    of: str
+    rank: int
+    producer: str | None
+    consumers: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class OpenForm:
+    """The graph that takes every size the model admits; what nodes run is cut from it.
+
+    It has the operators of the graph at the planning shape, under their names, and beside them the arithmetic on sizes
+    that is constant there.
+
+    Attributes:
+        proto: Normalised graph, weights as in the ModelGraph's.
+        sizes: What requests choose.
+        shapes: Tensors that have open axes, by name: their shape with -1 on these.
+        arithmetic: Nodes that compute on sizes alone; every component that needs what they make has its own.
+        size_nodes: Nodes that ask a tensor for its sizes, where such arithmetic starts.
+        size_tensors: What they tell operators that do not read the tensor.
+        growth: Tensor to how its bytes grow with each of `sizes`: an exponent each.
+    """
+
+    proto: onnx.ModelProto
+    sizes: tuple[OpenSize, ...]
+    shapes: Mapping[str, tuple[int, ...]]
+    arithmetic: frozenset[str]
+    size_nodes: frozenset[str]
+    size_tensors: tuple[SizeTensor, ...]
+    growth: Mapping[str, tuple[int, ...]]
+
+
 @dataclass(frozen=True, eq=False)
 class ModelGraph:
-    """One imported model.
+    """One imported model, at its planning shape.
 
     Attributes:
         sha256: Digest of the user's file; of the file and its external data files, in name order, if it has some.
@@ -100,6 +162,7 @@ class ModelGraph:
         outputs: Model outputs in their order.
         units: In topological order.
         notes: What the import changed or found remarkable, one sentence each.
+        open: The same model with open sizes; None where every size is fixed.
     """
 
     sha256: str
@@ -110,6 +173,7 @@ class ModelGraph:
     outputs: tuple[str, ...]
     units: tuple[Unit, ...] = ()
     notes: tuple[str, ...] = ()
+    open: OpenForm | None = None
 
     @cached_property
     def flops(self) -> int:
@@ -125,6 +189,27 @@ class ModelGraph:
     def unit_of(self) -> Mapping[str, str]:
         """The unit's name for every operator's name."""
         return {operator: unit.name for unit in self.units for operator in unit.operators}
+
+    @cached_property
+    def size_tensors(self) -> tuple[SizeTensor, ...]:
+        """Sizes that one operator's arguments need of another's result."""
+        return self.open.size_tensors if self.open is not None else ()
+
+    @cached_property
+    def deployed(self) -> ModelGraph:
+        """The form that components are cut from: open tensors with -1 on their open axes."""
+        if self.open is None:
+            return self
+        shapes = self.open.shapes
+        tensors = {
+            name: dataclasses.replace(tensor, shape=shapes[name]) if name in shapes else tensor
+            for name, tensor in self.tensors.items()
+        }
+        sizes = {
+            entry.name: GraphTensor(entry.name, "int64", (entry.rank,), 8 * entry.rank, entry.producer, entry.consumers)
+            for entry in self.open.size_tensors
+        }
+        return dataclasses.replace(self, proto=self.open.proto, tensors={**tensors, **sizes}, open=None)
 
     def with_units(self, units: tuple[Unit, ...]) -> ModelGraph:
         """Return the same graph with other units (after another choice of quantizable operators)."""

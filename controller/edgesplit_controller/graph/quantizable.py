@@ -31,7 +31,7 @@ def candidates(graph: ModelGraph, limit: int = 12, exclude: Collection[str] = ()
         Operator names in topological order.
     """
     weights = {tensor.name for tensor in graph.proto.graph.initializer}
-    whole = {name for group in kept_whole(graph.operators, graph.tensors) for name in group}
+    whole = {name for group in kept_whole(graph.operators, graph.tensors, graph.size_tensors) for name in group}
     eligible: list[tuple[int, int, str]] = []
     for order, node in enumerate(graph.proto.graph.node):
         if node.op_type not in _INT8_KERNELS or node.domain not in ("", "ai.onnx") or node.name in exclude:

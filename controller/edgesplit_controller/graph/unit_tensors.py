@@ -16,6 +16,7 @@ INPUT = "edgesplit:input"
 """Name of the planning operator that stands for the request; role `input`."""
 OUTPUT = "edgesplit:output"
 """Name of the planning operator that stands for the answer; role `output`."""
+_SIZE_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class UnitTensor:
 
 
 def unit_tensors(graph: ModelGraph) -> tuple[UnitTensor, ...]:
-    """Return every tensor that somebody outside its producer's unit reads, in topological order."""
+    """Return every tensor that somebody outside its producer's unit reads, in topological order; then tensors' sizes."""
     rank = {unit.name: index for index, unit in enumerate(graph.units)}
     crossing: list[UnitTensor] = []
     for tensor in graph.tensors.values():
@@ -49,4 +50,10 @@ def unit_tensors(graph: ModelGraph) -> tuple[UnitTensor, ...]:
         consumers = (*sorted(readers, key=rank.__getitem__), *((OUTPUT,) if tensor.is_output else ()))
         if consumers:
             crossing.append(UnitTensor(tensor.name, tensor.nbytes, tensor.dtype, tensor.shape, producer, consumers))
+    for entry in graph.size_tensors:
+        producer = INPUT if entry.producer is None else graph.unit_of[entry.producer]
+        readers = {graph.unit_of[consumer] for consumer in entry.consumers} - {producer}
+        if readers:
+            consumers = tuple(sorted(readers, key=rank.__getitem__))
+            crossing.append(UnitTensor(entry.name, _SIZE_BYTES * entry.rank, "int64", (entry.rank,), producer, consumers))
     return tuple(crossing)

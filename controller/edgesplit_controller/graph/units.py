@@ -29,7 +29,7 @@ from heapq import heapify, heappop, heappush
 
 import networkx
 
-from edgesplit_controller.graph.model_graph import GraphOperator, GraphTensor, Unit
+from edgesplit_controller.graph.model_graph import GraphOperator, GraphTensor, SizeTensor, Unit
 
 __all__ = ["find_units", "kept_whole"]
 
@@ -51,7 +51,9 @@ _INDEX_DTYPES = frozenset({"int64", "int32", "bool"})
 _SMALL_INDEX_BYTES = 1024
 
 
-def kept_whole(operators: Sequence[GraphOperator], tensors: Mapping[str, GraphTensor]) -> tuple[frozenset[str], ...]:
+def kept_whole(
+    operators: Sequence[GraphOperator], tensors: Mapping[str, GraphTensor], sizes: Collection[SizeTensor] = ()
+) -> tuple[frozenset[str], ...]:
     """Return the groups of operators that tensors which cannot travel tie together, disjoint and convex."""
     ties = [
         {name for name in (tensor.producer, *tensor.consumers) if name is not None}
@@ -65,6 +67,9 @@ def kept_whole(operators: Sequence[GraphOperator], tensors: Mapping[str, GraphTe
     for tensor in tensors.values():
         if tensor.producer is not None:
             graph.add_edges_from((tensor.producer, consumer) for consumer in tensor.consumers)
+    for entry in sizes:
+        if entry.producer is not None:
+            graph.add_edges_from((entry.producer, consumer) for consumer in entry.consumers)
     # An edge in both directions ties two operators; whatever lies on a cycle then is one group.
     for tie in ties:
         first, *others = sorted(tie)
@@ -74,7 +79,10 @@ def kept_whole(operators: Sequence[GraphOperator], tensors: Mapping[str, GraphTe
 
 
 def find_units(
-    operators: Sequence[GraphOperator], tensors: Mapping[str, GraphTensor], splittable_outputs: Collection[str]
+    operators: Sequence[GraphOperator],
+    tensors: Mapping[str, GraphTensor],
+    splittable_outputs: Collection[str],
+    sizes: Collection[SizeTensor] = (),
 ) -> tuple[Unit, ...]:
     """Group operators into units, in topological order; see the module's docstring for the rule.
 
@@ -86,7 +94,7 @@ def find_units(
     """
     whole = kept_whole(operators, tensors)
     inside = frozenset(name for group in whole for name in group)
-    partition = _Partition(operators, tensors, frozenset(splittable_outputs) - inside)
+    partition = _Partition(operators, tensors, frozenset(splittable_outputs) - inside, sizes)
     for group in whole:
         partition.merge(group)
     # Backward comes first: fused kernels are worth more than views in front of their consumer.
@@ -99,7 +107,11 @@ class _Partition:
     """A partition of the operators that only grows coarser, always with an acyclic quotient."""
 
     def __init__(
-        self, operators: Sequence[GraphOperator], tensors: Mapping[str, GraphTensor], splittable: frozenset[str]
+        self,
+        operators: Sequence[GraphOperator],
+        tensors: Mapping[str, GraphTensor],
+        splittable: frozenset[str],
+        sizes: Collection[SizeTensor],
     ) -> None:
         self._operators = {operator.name: operator for operator in operators}
         self._order = {operator.name: index for index, operator in enumerate(operators)}
@@ -107,6 +119,14 @@ class _Partition:
         self._splittable = splittable
         self._unit = {operator.name: operator.name for operator in operators}
         self._members = {operator.name: [operator.name] for operator in operators}
+        self._told: dict[str, set[str]] = {}
+        """Operator to those that need to know the size of what it makes."""
+        self._asked: dict[str, set[str]] = {}
+        for entry in sizes:
+            if entry.producer is not None:
+                self._told.setdefault(entry.producer, set()).update(entry.consumers)
+                for consumer in entry.consumers:
+                    self._asked.setdefault(consumer, set()).add(entry.producer)
 
     def merge(self, names: Iterable[str]) -> None:
         """Put the units of these operators into one, named by its first operator."""
@@ -138,7 +158,7 @@ class _Partition:
             shared = tensor.is_output or any(self._unit[consumer] not in both for consumer in tensor.consumers)
             if shared or tensor.producer in self._splittable:
                 return None
-        return feeder
+        return feeder if self._sizes_allow(both) else None
 
     def merge_forward(self) -> bool:
         """Merge light units into the unit that alone reads them, once around; tell whether any was merged."""
@@ -161,7 +181,14 @@ class _Partition:
             return None
         only_views = all(self._operators[name].op_type in _VIEWS for name in self._members[root])
         # An activation belongs to what feeds it, not to the next convolution.
-        return reader if not extra or only_views or self._is_light(reader) else None
+        if extra and not only_views and not self._is_light(reader):
+            return None
+        return reader if self._sizes_allow({root, reader}) else None
+
+    def _sizes_allow(self, roots: set[str]) -> bool:
+        """Whether a merge that is sound without them stays so: without any, nothing leads out and back."""
+        members = [member for root in roots for member in self._members[root]]
+        return not any(member in self._told or member in self._asked for member in members) or self._may_join(roots)
 
     def merge_indices(self) -> bool:
         """Merge the units around one small integer tensor; tell whether any were merged."""
@@ -185,21 +212,28 @@ class _Partition:
                 if tensor.producer in self._splittable and readers & roots:
                     return False
                 frontier |= readers - roots
+            frontier |= self._told_units(root) - roots
         seen = set(frontier)
         while frontier:
             root = frontier.pop()
             readers = {self._unit[name] for tensor in self._outputs(root) for name in tensor.consumers} - {root}
+            readers |= self._told_units(root)
             if readers & roots:
                 return False
             frontier |= readers - seen
             seen |= readers
         return True
 
+    def _told_units(self, root: str) -> set[str]:
+        told = {reader for member in self._members[root] for reader in self._told.get(member, ())}
+        return {self._unit[reader] for reader in told} - {root}
+
     def units(self) -> tuple[Unit, ...]:
         """Return the units in topological order."""
         waiting = {
             root: {self._unit[tensor.producer] for tensor in self._inputs(root) if tensor.producer is not None}
-            for root in self._members
+            | ({self._unit[other] for member in members for other in self._asked.get(member, ())} - {root})
+            for root, members in self._members.items()
         }
         ready = [(self._order[root], root) for root, needed in waiting.items() if not needed]
         heapify(ready)
@@ -207,7 +241,8 @@ class _Partition:
         while ready:
             _, root = heappop(ready)
             units.append(self._as_unit(root))
-            for reader in {self._unit[name] for tensor in self._outputs(root) for name in tensor.consumers} - {root}:
+            readers = {self._unit[name] for tensor in self._outputs(root) for name in tensor.consumers} - {root}
+            for reader in readers | self._told_units(root):
                 waiting[reader].discard(root)
                 if not waiting[reader]:
                     heappush(ready, (self._order[reader], reader))

@@ -221,7 +221,7 @@ def _codecs(
 
 
 def _redivided(graph: ModelGraph, quantizable: tuple[str, ...]) -> ModelGraph:
-    return graph.with_units(find_units(graph.operators, graph.tensors, quantizable))
+    return graph.with_units(find_units(graph.operators, graph.tensors, quantizable, graph.size_tensors))
 
 
 def _one_unit(graph: ModelGraph) -> tuple[Unit, ...]:

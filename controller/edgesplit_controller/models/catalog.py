@@ -191,7 +191,11 @@ class Catalog:
 
 
 def _external_digests(record: ModelRecord) -> list[str]:
-    """Weights of the stored graph itself, which plans are cut from."""
+    """Weights of the stored graphs themselves, which plans are cut from."""
+    graphs = [record.graph.proto, *([record.graph.open.proto] if record.graph.open is not None else [])]
     return [
-        external_fields(tensor)["location"] for tensor in record.graph.proto.graph.initializer if is_external(tensor)
+        external_fields(tensor)["location"]
+        for proto in graphs
+        for tensor in proto.graph.initializer
+        if is_external(tensor)
     ]

@@ -27,9 +27,9 @@ from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.quantizable import candidates
 from edgesplit_controller.graph.units import find_units
 from edgesplit_controller.models.accuracy import model_accuracy
-from edgesplit_controller.models.model_record import Manifest, ModelRecord
+from edgesplit_controller.models.model_record import Manifest, ModelRecord, OpenManifest
 from edgesplit_controller.models.submission import Progress, Submission
-from edgesplit_controller.quantization.calibration import integer_values
+from edgesplit_controller.quantization.calibration import integer_values, sample_shapes
 from edgesplit_controller.quantization.calibration_graphs import calibration_plan
 from edgesplit_controller.quantization.profile_graphs import profile_protos
 from edgesplit_controller.quantization.qdq import Ranges, quantize
@@ -86,6 +86,7 @@ def take_in(submission: Submission, blobs: BlobStore, progress: Progress) -> Mod
         warnings=(*graph.notes, *accuracy.warnings),
         codecs=dict(accuracy.codecs.figures),
         codecs_report=CodecsDocument(**dataclasses.asdict(accuracy.codecs.report)),
+        open=OpenManifest.of(graph.open) if graph.open is not None else None,
     )
     return ModelRecord(manifest, graph)
 
@@ -96,7 +97,12 @@ def _import(submission: Submission, blobs: BlobStore, progress: Progress) -> Mod
         _place(submission.file, folder / "model.onnx")
         for location, path in submission.external.items():
             _place(path, folder / _inside(location))
-        return import_model(folder / "model.onnx", blobs, progress=lambda text: progress(text, None))
+        return import_model(
+            folder / "model.onnx",
+            blobs,
+            samples=sample_shapes(submission.calibration),
+            progress=lambda text: progress(text, None),
+        )
 
 
 def _inside(location: str) -> PurePosixPath:
@@ -134,7 +140,7 @@ def _choose(graph: ModelGraph, limit: int, exclude: Sequence[str]) -> tuple[str,
 
 def _with_units(graph: ModelGraph, quantizable: tuple[str, ...]) -> tuple[ModelGraph, tuple[str, ...]]:
     """Units for this choice of quantizable operators, each of which must name one."""
-    divided = graph.with_units(find_units(graph.operators, graph.tensors, quantizable))
+    divided = graph.with_units(find_units(graph.operators, graph.tensors, quantizable, graph.size_tensors))
     names = {unit.name for unit in divided.units}
     return divided, tuple(name for name in quantizable if name in names)
 

@@ -21,7 +21,15 @@ from edgesplit.errors import InvalidConfiguration
 from edgesplit.operations.model_operations import CodecsDocument, NoiseModelDocument
 from edgesplit.planning.problem import NoiseModel
 from edgesplit.wire.tensor_spec import TensorSpec
-from edgesplit_controller.graph.model_graph import GraphOperator, GraphTensor, ModelGraph, Unit
+from edgesplit_controller.graph.model_graph import (
+    GraphOperator,
+    GraphTensor,
+    ModelGraph,
+    OpenForm,
+    OpenSize,
+    SizeTensor,
+    Unit,
+)
 from edgesplit_controller.quantization.codecs.codec_figures import CodecFigure
 from edgesplit_controller.storage.atomic_write import write_atomically
 
@@ -29,6 +37,42 @@ __all__ = ["Manifest", "ModelRecord", "read_record", "write_record"]
 
 MANIFEST = "manifest.json"
 GRAPH = "graph.onnx"
+OPEN_GRAPH = "open.onnx"
+
+
+class OpenManifest(msgspec.Struct, frozen=True, kw_only=True):
+    """An `OpenForm` but for its graph; see there."""
+
+    sizes: tuple[OpenSize, ...]
+    shapes: dict[str, tuple[int, ...]]
+    arithmetic: tuple[str, ...]
+    size_nodes: tuple[str, ...]
+    size_tensors: tuple[SizeTensor, ...]
+    growth: dict[str, tuple[int, ...]]
+
+    @classmethod
+    def of(cls, form: OpenForm) -> OpenManifest:
+        """What is stored of a form."""
+        return cls(
+            sizes=form.sizes,
+            shapes=dict(form.shapes),
+            arithmetic=tuple(sorted(form.arithmetic)),
+            size_nodes=tuple(sorted(form.size_nodes)),
+            size_tensors=form.size_tensors,
+            growth=dict(form.growth),
+        )
+
+    def form(self, proto: onnx.ModelProto) -> OpenForm:
+        """The form again."""
+        return OpenForm(
+            proto=proto,
+            sizes=self.sizes,
+            shapes=self.shapes,
+            arithmetic=frozenset(self.arithmetic),
+            size_nodes=frozenset(self.size_nodes),
+            size_tensors=self.size_tensors,
+            growth=self.growth,
+        )
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +86,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         offer: What nodes were asked to profile.
         warnings: Sentences from the intake.
         codecs: What was measured of wire codecs, by tensor; a model added before that was done has none.
+        open: Of a model with open sizes, its open form but for the graph, which lies beside.
     """
 
     format: int = 1
@@ -62,6 +107,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     codecs: dict[str, tuple[CodecFigure, ...]] = msgspec.field(default_factory=dict[str, tuple[CodecFigure, ...]])
     codecs_report: CodecsDocument | None = None
+    open: OpenManifest | None = None
 
 
 @dataclass(frozen=True)
@@ -83,8 +129,11 @@ class ModelRecord:
 
     @cached_property
     def version(self) -> str:
-        """Digest of all that plans are cut from: the file, the candidates and their calibrated ranges."""
-        parts = (self.sha256, self.manifest.quantizable, sorted(self.manifest.ranges.items()))
+        """Digest of all that plans are cut from: the file, the candidates, their calibrated ranges and the planning shape."""
+        parts: tuple[object, ...] = (
+            *(self.sha256, self.manifest.quantizable, sorted(self.manifest.ranges.items())),
+            *(() if self.manifest.open is None else (self.manifest.open.sizes,)),
+        )
         return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
     @property
@@ -116,13 +165,24 @@ class ModelRecord:
 
     def _specs(self, names: tuple[str, ...]) -> tuple[TensorSpec, ...]:
         tensors = self.graph.tensors
-        return tuple(TensorSpec(name=name, dtype=tensors[name].dtype, shape=tensors[name].shape) for name in names)
+        shapes = self.graph.open.shapes if self.graph.open is not None else {}
+        return tuple(
+            TensorSpec(
+                name=name,
+                dtype=tensors[name].dtype,
+                shape=shapes.get(name, tensors[name].shape),
+                typical=tensors[name].shape if name in shapes else (),
+            )
+            for name in names
+        )
 
 
 def write_record(folder: Path, record: ModelRecord) -> None:
     """Write a record; the manifest last, so that a folder with one is complete."""
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / GRAPH, record.graph.proto.SerializeToString())
+    if record.graph.open is not None:
+        write_atomically(folder / OPEN_GRAPH, record.graph.open.proto.SerializeToString())
     write_atomically(folder / MANIFEST, msgspec.json.encode(record.manifest))
 
 
@@ -138,6 +198,7 @@ def read_record(folder: Path) -> ModelRecord | None:
     try:
         manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
         proto = _load(folder / GRAPH)
+        form = manifest.open.form(_load(folder / OPEN_GRAPH)) if manifest.open is not None else None
     except (msgspec.DecodeError, UnicodeDecodeError, OSError, ValueError) as error:
         raise InvalidConfiguration(
             f"the model stored in {folder} is damaged ({error}): delete that folder and add the model again"
@@ -151,6 +212,7 @@ def read_record(folder: Path) -> ModelRecord | None:
         outputs=manifest.outputs,
         units=manifest.units,
         notes=manifest.notes,
+        open=form,
     )
     return ModelRecord(manifest, graph)
 

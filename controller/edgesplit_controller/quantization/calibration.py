@@ -22,7 +22,7 @@ from edgesplit_controller.graph.model_graph import GraphTensor, ModelGraph
 from edgesplit_controller.graph.runner import RunRefused, open_session, shapes_of
 from edgesplit_controller.graph.samples import InputRange, input_ranges, made_up
 
-__all__ = ["LEAST_SAMPLES", "Calibration", "Sample", "integer_values", "load_calibration", "split", "that_run"]
+__all__ = ["LEAST_SAMPLES", "Calibration", "Sample", "integer_values", "load_calibration", "sample_shapes", "split", "that_run"]
 
 LEAST_SAMPLES = 4
 """Fewer say too little: half of them would set the ranges, half measure the noise."""
@@ -87,6 +87,23 @@ def load_calibration(path: Path | None, graph: ModelGraph, *, seed: int = 0, sam
     # A sample of an input of rank 0 would be a scalar of numpy's, which onnxruntime does not take.
     chosen = ({name: np.asarray(column[index]) for name, column in columns.items()} for index in range(count))
     return Calibration(tuple(chosen), "user")
+
+
+def sample_shapes(path: Path | None) -> dict[str, tuple[int, ...]]:
+    """The shapes of the arrays in a calibration file, from their headers; what cannot be read is told by who reads it."""
+    if path is None:
+        return {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                with archive.open(name) as member:
+                    version = np.lib.format.read_magic(member)
+                    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                    shapes[name.removesuffix(".npy")] = read(member)[0]
+    except _UNREADABLE:
+        return {}
+    return shapes
 
 
 def that_run(calibration: Calibration, graph: ModelGraph, blobs: BlobStore) -> Calibration:

@@ -44,7 +44,7 @@ from edgesplit_controller.quantization.parameters import (
 from edgesplit_controller.quantization.sites import Site, attributes, channel_axis, find_sites, passing_range
 from edgesplit_controller.quantization.weights import read_initializer, store_initializer
 
-__all__ = ["QuantizedModel", "Ranges", "quantize", "wire_name"]
+__all__ = ["QuantizedModel", "Ranges", "float_name", "is_wire_name", "quantize", "wire_name"]
 
 Ranges = Mapping[str, tuple[float, float]]
 """Least and greatest value of float tensors, by name."""
@@ -77,6 +77,11 @@ IN_INTEGERS = "@int8"
 def wire_name(tensor: str) -> str:
     """The integer tensor that stands for a quantized operator's float output at a cut."""
     return f"{tensor}{IN_INTEGERS}"
+
+
+def float_name(tensor: str) -> str:
+    """The float output that a tensor on the wire stands for, or is."""
+    return tensor.removesuffix(IN_INTEGERS)
 
 
 def is_wire_name(tensor: str) -> bool:
@@ -128,7 +133,8 @@ class _Rewrite:
 
     def describe(self, tensor: str, kind: int, like: str) -> str:
         """State dtype and shape of an added tensor and return its name."""
-        self.proto.graph.value_info.append(onnx.helper.make_tensor_value_info(tensor, kind, self.shapes[like]))
+        shape = [size if size >= 0 else None for size in self.shapes[like]]
+        self.proto.graph.value_info.append(onnx.helper.make_tensor_value_info(tensor, kind, shape))
         return tensor
 
     def steps(self, tensor: str) -> list[str]:
@@ -194,15 +200,26 @@ def quantize(
         frozenset(site.target for site in sites.values()),
     )
     normalisations = {site.normalisation.name: site for site in sites.values() if site.normalisation is not None}
+    integers = {site.target: wire_name(site.node.output[0]) for site in sites.values()}
     for node in proto.graph.node:
         if node.name in sites:
             _add_operator(rewrite, sites[node.name])
         elif node.name in normalisations:
             site = normalisations[node.name]
             _add_output(rewrite, site, node.name)
+        elif node.op_type == "Shape" and node.input[0] in integers:
+            # Its sizes are those of the integers; reading those leaves the kernel in front of them fused.
+            rewrite.nodes.append(_reading(node, integers[node.input[0]]))
         else:
             rewrite.nodes.append(node)
     return _finish(rewrite)
+
+
+def _reading(node: onnx.NodeProto, tensor: str) -> onnx.NodeProto:
+    copy = onnx.NodeProto()
+    copy.CopyFrom(node)
+    copy.input[0] = tensor
+    return copy
 
 
 def _parameters(

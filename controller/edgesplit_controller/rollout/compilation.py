@@ -19,11 +19,11 @@ from edgesplit.planning.plan import Assignment, Component, Evaluation
 from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit.wire.tensors import tensor_bytes
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.graph.cut import ComponentGraph, cut
+from edgesplit_controller.graph.cut import ComponentGraph, cut_deployed
 from edgesplit_controller.graph.graph_refs import graph_ref
 from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.protos import numpy_name, static_shape
-from edgesplit_controller.quantization.qdq import Ranges, quantize, wire_name
+from edgesplit_controller.quantization.qdq import Ranges, float_name, quantize, wire_name
 from edgesplit_controller.stating.codec_offers import is_lossy
 
 __all__ = ["compile_local", "compile_plan"]
@@ -94,9 +94,9 @@ def _cut(
     quantized: Collection[str],
 ) -> list[ComponentGraph]:
     if not quantized:
-        return cut(graph.proto, groups, graph.tensors)
-    model = quantize(graph, blobs, tuple(sorted(quantized)), ranges)
-    return cut(model.proto, groups, graph.tensors, owner=model.owner, replicated=model.replicated)
+        return cut_deployed(graph, groups)
+    model = quantize(graph.deployed, blobs, tuple(sorted(quantized)), ranges)
+    return cut_deployed(graph, groups, proto=model.proto, owner=model.owner, replicated=model.replicated)
 
 
 def _specs(
@@ -114,10 +114,13 @@ def _specs(
     predicted = _predicted_s(evaluation)
     nodes = list(dict.fromkeys([source, *(entry.component.node for entry in placed)]))
     participants = {node: addresses[node] for node in nodes}
+    asked = {
+        entry.name: entry.of for entry in graph.size_tensors if entry.producer is None and entry.name in receivers
+    }
     specs: dict[str, EpochSpec] = {}
     for node in nodes:
         components = tuple(
-            _component_spec(entry, blobs, receivers, assignment, predicted)
+            _component_spec(entry, graph, blobs, receivers, assignment, predicted)
             for entry in placed
             if entry.component.node == node
         )
@@ -127,9 +130,10 @@ def _specs(
             source=source,
             participants=participants,
             components=components,
-            input_routes=_routes(graph.inputs, source, receivers, assignment) if at_source else (),
+            input_routes=_routes((*graph.inputs, *asked), source, receivers, assignment) if at_source else (),
             outputs=graph.outputs if at_source else (),
             quantized=bool(assignment.quantized) or any(map(is_lossy, assignment.codecs.values())),
+            input_shapes=asked if at_source else {},
         )
     footprints = {node: _footprint_bytes(spec) for node, spec in specs.items() if node != source}
     return {**specs, source: msgspec.structs.replace(specs[source], footprints=footprints)}
@@ -154,6 +158,7 @@ def _receivers(placed: Sequence[_Placed], graph: ModelGraph, source: str) -> dic
 
 def _component_spec(
     entry: _Placed,
+    graph: ModelGraph,
     blobs: BlobStore,
     receivers: Mapping[str, tuple[str, ...]],
     assignment: Assignment,
@@ -167,8 +172,8 @@ def _component_spec(
     return ComponentSpec(
         component=entry.component.id,
         graph=graph_ref(proto, blobs, weights),
-        inputs=_described(proto.graph.input),
-        outputs=_described(proto.graph.output),
+        inputs=_described(proto.graph.input, graph),
+        outputs=_described(proto.graph.output, graph),
         routes=_routes(entry.graph.outputs, entry.component.node, receivers, assignment),
         predicted_s=predicted.get(entry.component.id, 0.0),
     )
@@ -188,15 +193,22 @@ def _routes(
     return tuple(routes)
 
 
-def _described(values: Sequence[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...]:
-    return tuple(
-        TensorSpec(
-            name=value.name,
-            dtype=numpy_name(value.type.tensor_type.elem_type),
-            shape=static_shape(value) or (),
+def _described(values: Sequence[onnx.ValueInfoProto], graph: ModelGraph) -> tuple[TensorSpec, ...]:
+    specs: list[TensorSpec] = []
+    for value in values:
+        shape = static_shape(value) or ()
+        # Integers on the wire have the sizes of the float tensor they stand for.
+        planned = graph.tensors.get(value.name) or graph.tensors.get(float_name(value.name))
+        is_open = planned is not None and graph.open is not None and planned.name in graph.open.shapes
+        specs.append(
+            TensorSpec(
+                name=value.name,
+                dtype=numpy_name(value.type.tensor_type.elem_type),
+                shape=shape,
+                typical=planned.shape if planned is not None and is_open else (),
+            )
         )
-        for value in values
-    )
+    return tuple(specs)
 
 
 def _predicted_s(evaluation: Evaluation | None) -> dict[int, float]:

@@ -186,7 +186,7 @@ def _tensors(
 ) -> tuple[Tensor, ...]:
     tensors: list[Tensor] = []
     for tensor in unit_tensors(graph):
-        produced_by = graph.tensors[tensor.name].producer
+        produced_by = graph.tensors[tensor.name].producer if tensor.name in graph.tensors else None
         # An output of the model is made float where it arises, so its int8 form never travels to the source.
         shrinks = produced_by in able and OUTPUT not in tensor.consumers and tensor.dtype == "float32"
         tensors.append(

@@ -106,6 +106,8 @@ class EpochSpec(Message, frozen=True, kw_only=True):
         joinable: On the source: the first axis of all inputs and outputs is the same open size, such as a batch.
         footprint_terms: On the source, where sizes are open: what the tensors of a request may take on each participant at a
             time, the source included; the sum of the terms, each times its axes' sizes over the planned ones to its powers.
+        input_shapes: On the source: wire tensor to the model input whose sizes it holds, as a vector of int64; made
+            for each request.
     """
 
     epoch: int
@@ -121,6 +123,7 @@ class EpochSpec(Message, frozen=True, kw_only=True):
     footprint_terms: dict[str, tuple[FootprintTerm, ...]] = msgspec.field(
         default_factory=dict[str, tuple[FootprintTerm, ...]]
     )
+    input_shapes: dict[str, str] = msgspec.field(default_factory=dict[str, str])
 
 
 class Shadowing(Message, frozen=True, kw_only=True):

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from edgesplit.control.component_messages import ComponentSpec, Route
 from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.errors import InvalidTensor
@@ -19,7 +21,7 @@ from edgesplit.wire.tensors import Array, dtype_name
 from edgesplit_agent.serving.machine.actions import Action, SendCoded, SendTensors
 from edgesplit_agent.serving.machine.out_of_order import EndedExecutions
 
-__all__ = ["Execution", "ExecutionTable", "time_left_s"]
+__all__ = ["Execution", "ExecutionTable", "request_tensors", "time_left_s"]
 
 RAW = "raw"
 """A route's codec that is none."""
@@ -27,6 +29,14 @@ PEER_DEADLINE_S = 30.0
 """How long a node works on tensors that came without a deadline. [s]"""
 LONGEST_DEADLINE_S = 3600.0
 """Longest that tensors are worked on, whatever deadline came with them. [s]"""
+
+
+def request_tensors(spec: EpochSpec, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+    """A request's inputs, and the sizes of those whose sizes components elsewhere need."""
+    if not spec.input_shapes:
+        return inputs
+    sizes = {name: np.array(inputs[source].shape, np.int64) for name, source in spec.input_shapes.items()}
+    return {**inputs, **sizes}
 
 
 class Execution:

@@ -43,7 +43,7 @@ from edgesplit_agent.serving.machine.events import (
     SendFailed,
     TensorsArrived,
 )
-from edgesplit_agent.serving.machine.execution import Execution, ExecutionTable, time_left_s
+from edgesplit_agent.serving.machine.execution import Execution, ExecutionTable, request_tensors, time_left_s
 from edgesplit_agent.serving.machine.joint_requests import JointRequests
 from edgesplit_agent.serving.machine.out_of_order import EarlyTensors, EndedExecutions
 from edgesplit_agent.serving.machine.peers import PeerTrust, SentAborts, back_again
@@ -157,12 +157,13 @@ class RequestFlow:
             InvalidTensor: The epoch takes other inputs.
         """
         execution = self.executions.begin(key, held.spec, held.generation, expires_at_s)
+        tensors = request_tensors(held.spec, arrays)
         try:
-            execution.add(arrays)
+            execution.add(tensors)
         except InvalidTensor:
             del self.executions[key]
             raise
-        leaving = execution.sends(held.spec.input_routes, arrays, now_s)
+        leaving = execution.sends(held.spec.input_routes, tensors, now_s)
         return leaving + self._advance(execution, now_s)
 
     def _fail(self, request: ClientRequest, error: EdgesplitError) -> Action:

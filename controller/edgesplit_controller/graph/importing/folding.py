@@ -8,7 +8,7 @@ inference, onnxruntime's own folding inside a component.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import onnx
@@ -34,20 +34,31 @@ _NEVER = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "Random
 _GROWING = frozenset({"ConstantOfShape", "Range", "Expand", "Tile", "Pad", "Resize", "Upsample", "OneHot", "EyeLike"})
 
 
-def fold_shape_arithmetic(proto: onnx.ModelProto, types: Mapping[str, ValueType], blobs: BlobStore) -> int:
+def fold_shape_arithmetic(
+    proto: onnx.ModelProto, types: Mapping[str, ValueType], blobs: BlobStore, *, keep: Collection[str] = ()
+) -> int:
     """Fold every node whose result follows from static shapes, indices and scalars; one pass.
 
     Call it again after new inference: a folded Reshape target makes more shapes static.
+
+    Args:
+        proto: Changed in place.
+        types: What inference found.
+        blobs: Receives large results.
+        keep: Tensors whose nodes stay.
 
     Returns:
         How many nodes were folded.
     """
     graph = proto.graph
+    keep_all = frozenset(keep)
     shapes = _static_shapes(graph, types)
     known = {tensor.name for tensor in graph.initializer if _is_index_or_scalar(tensor)}
     computed: list[NodeProto] = []
     folded: set[int] = set()
     for index, node in enumerate(graph.node):
+        if not keep_all.isdisjoint(node.output):
+            continue
         if node.output[0] in shapes:
             folded.add(index)
             known.add(node.output[0])

@@ -22,10 +22,13 @@ from edgesplit_controller.graph.importing import normalise
 from edgesplit_controller.graph.importing.branches import inline_constant_branches
 from edgesplit_controller.graph.importing.flops import count_flops
 from edgesplit_controller.graph.importing.folding import fold_shape_arithmetic
+from edgesplit_controller.graph.importing.open_axes import PlannedShapes, fix_sizes, name_ranks, open_axes, planned_shapes
+from edgesplit_controller.graph.importing.open_forms import NotSeparable, closed_at, growth, open_shapes, separated
 from edgesplit_controller.graph.importing.reading import file_digest, load_model, store_weights
-from edgesplit_controller.graph.importing.shapes import complete_types, declared_shapes, fix_batch, infer_types
+from edgesplit_controller.graph.importing.shapes import complete_types, declared_shapes, infer_types
+from edgesplit_controller.graph.importing.size_arithmetic import fold_fixed_sizes, one_shape_each
 from edgesplit_controller.graph.importing.value_types import ValueType
-from edgesplit_controller.graph.model_graph import GraphOperator, GraphTensor, ModelGraph
+from edgesplit_controller.graph.model_graph import GraphOperator, GraphTensor, ModelGraph, OpenForm
 from edgesplit_controller.graph.protos import initializer_nbytes, op_key, static_shape, used_names, value_info
 from edgesplit_controller.graph.quantizable import candidates
 from edgesplit_controller.graph.runner import GraphRefused, open_session, refusal_of
@@ -38,36 +41,57 @@ _WHY_WHOLE = "what flows between them cannot travel, since its size is not fixed
 _MOST_FOLDING_PASSES = 64
 
 
-def import_model(path: Path, blobs: BlobStore, *, progress: Callable[[str], None] | None = None) -> ModelGraph:
+def import_model(
+    path: Path,
+    blobs: BlobStore,
+    *,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    samples: Mapping[str, tuple[int, ...]] | None = None,
+    fixed: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> ModelGraph:
     """Read, normalise and check an ONNX model; its large weights go to the blob store.
 
     Args:
         path: The file; it and its external data are only read.
         blobs: Receives every initializer of at least 1 KiB.
+        shapes: What inputs with open axes are planned with, by input, where the user said so.
+        samples: Shapes of the arrays of calibration samples, for the others; their first axis counts samples.
+        fixed: Take no other sizes than those planned.
         progress: Told what happens next, in a few words.
 
     Raises:
-        InvalidModel: The file is damaged, onnxruntime does not load it, or it holds what cannot be served.
+        InvalidModel: The file is damaged, onnxruntime does not load it, it holds what cannot be served, or a size does
+            not fit it.
     """
     say = progress or _silently
     path = Path(path)
     notes: list[str] = []
-    try:
-        proto, types, sha256, declared = _settled(path, blobs, notes, say, fold=True)
-    except GraphRefused:
-        notes = ["shape arithmetic was left as it is, since onnxruntime refuses the model with it folded"]
-        proto, types, sha256, declared = _settled(path, blobs, notes, say, fold=False)
-    types = complete_types(proto, blobs, types, declared)
-    graph = build_graph(proto, types, sha256)
-    notes += [_whole_note(group) for group in kept_whole(graph.operators, graph.tensors)]
+    proto, sha256, declared = _read(path, blobs, notes, say, ranks={name: len(shape) for name, shape in (shapes or {}).items()})
+    axes = open_axes(proto.graph)
+    planned = planned_shapes(proto, axes, blobs, given=shapes or {}, samples=samples or {})
+    graph: ModelGraph | None = None
+    if planned.sizes and not fixed:
+        try:
+            graph = _open_graph(proto, planned, blobs, sha256, declared, say)
+            notes += planned.notes
+        except (GraphRefused, NotSeparable) as error:
+            notes.append(f"no other sizes than {_told(planned)} are taken, since the open form cannot be cut ({error})")
+    elif planned.sizes:
+        notes.append(f"its sizes are fixed: {_told(planned)}")
+    if graph is None:
+        fix_sizes(proto.graph, planned.shapes)
+        graph = _fixed_graph(proto, path, blobs, sha256, declared, say)
+    notes += graph.notes
+    notes += [_whole_note(group) for group in kept_whole(graph.operators, graph.tensors, graph.size_tensors)]
     graph = dataclasses.replace(graph, notes=tuple(notes))
-    return graph.with_units(find_units(graph.operators, graph.tensors, candidates(graph)))
+    return graph.with_units(find_units(graph.operators, graph.tensors, candidates(graph), graph.size_tensors))
 
 
-def _settled(
-    path: Path, blobs: BlobStore, notes: list[str], say: Callable[[str], None], *, fold: bool
-) -> tuple[onnx.ModelProto, dict[str, ValueType], str, dict[str, tuple[int, ...]]]:
-    """The normalised graph that onnxruntime loads, what is known of its values, the file's digest and its claims."""
+def _read(
+    path: Path, blobs: BlobStore, notes: list[str], say: Callable[[str], None], *, ranks: Mapping[str, int]
+) -> tuple[onnx.ModelProto, str, dict[str, tuple[int, ...]]]:
+    """The normalised graph with its weights stored, the file's digest, and the shapes that it claims."""
     say("reading the file")
     proto = load_model(path)
     sha256 = file_digest(path, proto)
@@ -75,11 +99,94 @@ def _settled(
     declared = declared_shapes(proto.graph)
     say("storing the weights")
     store_weights(proto, path, blobs)
+    name_ranks(proto.graph, ranks)
+    return proto, sha256, declared
+
+
+def _fixed_graph(
+    proto: onnx.ModelProto,
+    path: Path,
+    blobs: BlobStore,
+    sha256: str,
+    declared: Mapping[str, tuple[int, ...]],
+    say: Callable[[str], None],
+) -> ModelGraph:
+    """The graph of a model whose sizes are all fixed."""
     say("finding the shapes")
-    types = _settle_shapes(proto, blobs, notes, most_passes=_MOST_FOLDING_PASSES if fold else 0)
+    settled = _copy(proto)
+    notes: list[str] = []
+    try:
+        types = _settle_shapes(settled, blobs, notes, most_passes=_MOST_FOLDING_PASSES)
+        _check_loads(settled, blobs, path)
+    except GraphRefused:
+        notes = ["shape arithmetic was left as it is, since onnxruntime refuses the model with it folded"]
+        settled = _copy(proto)
+        types = _settle_shapes(settled, blobs, notes, most_passes=0)
+        _check_loads(settled, blobs, path)
+    types = complete_types(settled, blobs, types, declared)
+    return dataclasses.replace(build_graph(settled, types, sha256), notes=tuple(notes))
+
+
+def _open_graph(
+    proto: onnx.ModelProto,
+    planned: PlannedShapes,
+    blobs: BlobStore,
+    sha256: str,
+    declared: Mapping[str, tuple[int, ...]],
+    say: Callable[[str], None],
+) -> ModelGraph:
+    """The graph at the planning shape, with its open form."""
+    say("finding the shapes")
+    form = _copy(proto)
+    types = _settle_open(form, blobs)
+    closed, closed_types = closed_at(form, planned.shapes, blobs)
     say("loading the model")
-    _check_loads(proto, blobs, path)
-    return proto, types, sha256, declared
+    for graph in (form, closed):
+        open_session(graph, blobs, optimize=False)
+    complete = complete_types(closed, blobs, closed_types, declared)
+    graph = build_graph(closed, complete, sha256)
+    parts = separated(form, closed)
+    open_form = OpenForm(
+        proto=form,
+        sizes=planned.sizes,
+        shapes=open_shapes(graph, types),
+        arithmetic=parts.arithmetic,
+        size_nodes=parts.size_nodes,
+        size_tensors=parts.size_tensors,
+        growth=growth(form, planned, graph, blobs),
+    )
+    count = len(parts.arithmetic)
+    notes = (f"{count} operators of shape arithmetic run wherever their results are needed",) if count else ()
+    return dataclasses.replace(graph, open=open_form, notes=notes)
+
+
+def _settle_open(proto: onnx.ModelProto, blobs: BlobStore) -> dict[str, ValueType]:
+    """Fold what holds at every size; returns what is known of values at every size."""
+    for _ in range(_MOST_FOLDING_PASSES):
+        one_shape_each(proto.graph)
+        types = infer_types(proto)
+        changed = fold_shape_arithmetic(proto, types, blobs)
+        changed += fold_fixed_sizes(proto.graph, types, frozenset(value.name for value in proto.graph.output))
+        changed += inline_constant_branches(proto.graph)
+        if not changed:
+            break
+        normalise.name_nodes(proto.graph)
+        normalise.sort_nodes(proto.graph)
+    normalise.feed_constant_outputs(proto.graph)
+    normalise.name_nodes(proto.graph)
+    normalise.sort_nodes(proto.graph)
+    normalise.drop_unused(proto.graph)
+    return infer_types(proto)
+
+
+def _told(planned: PlannedShapes) -> str:
+    return ", ".join(f"{name} {'x'.join(map(str, shape)) or 'a scalar'}" for name, shape in planned.shapes.items())
+
+
+def _copy(proto: onnx.ModelProto) -> onnx.ModelProto:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    return copy
 
 
 def _check_loads(proto: onnx.ModelProto, blobs: BlobStore, path: Path) -> None:
@@ -115,7 +222,6 @@ def _normalise(proto: onnx.ModelProto, notes: list[str]) -> onnx.ModelProto:
     dropped = normalise.drop_unused(graph)
     if dropped:
         notes.append(f"{dropped} operators that no output needs were dropped")
-    notes += fix_batch(graph)
     return proto
 
 

@@ -6,7 +6,7 @@ and leaves the operators that people see in their viewer alone. Not here: shapes
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableSequence
+from collections.abc import Collection, Iterator, MutableSequence
 from heapq import heapify, heappop, heappush
 from typing import Any
 
@@ -233,9 +233,9 @@ def _released(waiting: list[set[int]], readers: list[list[int]]) -> Iterator[int
                 heappush(ready, reader)
 
 
-def drop_unused(graph: GraphProto) -> int:
-    """Remove nodes and initializers that no output needs; return how many nodes went."""
-    needed = {value.name for value in graph.output}
+def drop_unused(graph: GraphProto, keep: Collection[str] = ()) -> int:
+    """Remove nodes and initializers that neither an output nor `keep` needs; return how many nodes went."""
+    needed = {value.name for value in graph.output} | set(keep)
     unused: set[int] = set()
     for index in reversed(range(len(graph.node))):
         node = graph.node[index]

@@ -1,6 +1,6 @@
 """Shape inference: element type and shape of every tensor.
 
-Owns: fixing the batch, ONNX's shape inference and, where it gives up, observing a run. Its rule: a shape reported
+Owns: ONNX's shape inference and, where it gives up, observing a run. Its rule: a shape reported
 here holds for every input; what depends on the data is reported open (-1). Not here: folding, changing operators.
 """
 
@@ -13,15 +13,14 @@ import onnx
 from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from edgesplit.errors import InvalidModel
-from edgesplit.wire.tensors import DTYPES
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.importing.bodies import control_flow_types
 from edgesplit_controller.graph.importing.value_types import ValueType
-from edgesplit_controller.graph.protos import numpy_name, op_key, static_shape, subgraphs, used_names
+from edgesplit_controller.graph.protos import op_key, static_shape, subgraphs, used_names
 from edgesplit_controller.graph.runner import open_session, shapes_of
 from edgesplit_controller.graph.samples import input_ranges, made_up
 
-__all__ = ["complete_types", "declared_shapes", "fix_batch", "infer_types"]
+__all__ = ["complete_types", "declared_shapes", "infer_types"]
 
 # Outputs whose size is decided by values, whatever the inputs' shapes are.
 _DATA_DEPENDENT = frozenset({"NonZero", "NonMaxSuppression", "Unique", "Compress", "StringSplit", "ImageDecoder"})
@@ -52,38 +51,6 @@ _SHAPE_OPERANDS = {
     "STFT": (1, 3),
     "MelWeightMatrix": (0, 1),
 }
-
-
-def fix_batch(graph: GraphProto) -> list[str]:
-    """Set open first axes of the inputs to 1 and say so.
-
-    Raises:
-        InvalidModel: An input is no tensor of numbers, or another of its axes is open.
-    """
-    notes: list[str] = []
-    batch_names: set[str] = set()
-    for value in graph.input:
-        shape = static_shape(value)
-        dtype = numpy_name(value.type.tensor_type.elem_type)
-        if shape is None or dtype == "object":
-            raise InvalidModel(f"input {value.name} is not a tensor of numbers with a shape: export it as one")
-        if dtype not in DTYPES:
-            raise InvalidModel(f"input {value.name} is {dtype}, which requests cannot hold: export it as float32")
-        if shape and shape[0] < 0:
-            batch_names.add(value.type.tensor_type.shape.dim[0].dim_param)
-            value.type.tensor_type.shape.dim[0].dim_value = 1
-            notes.append(f"the open first axis of input {value.name} was set to 1")
-    for value in graph.input:
-        for dim in value.type.tensor_type.shape.dim:
-            if dim.HasField("dim_param") and dim.dim_param and dim.dim_param in batch_names:
-                dim.dim_value = 1
-        shape = static_shape(value) or ()
-        if any(size <= 0 for size in shape):
-            axis = next(index for index, size in enumerate(shape) if size <= 0)
-            raise InvalidModel(
-                f"input {value.name} has no fixed size on axis {axis}: export the model with static input shapes"
-            )
-    return notes
 
 
 def infer_types(proto: onnx.ModelProto, trusted: Mapping[str, ValueType] | None = None) -> dict[str, ValueType]:
