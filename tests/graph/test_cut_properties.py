@@ -25,16 +25,18 @@ def check_units(graph: ModelGraph, splittable: set[str]) -> None:
     rank = {unit.name: index for index, unit in enumerate(graph.units)}
     assert len(rank) == len(graph.units)
     quotient: networkx.DiGraph[str] = networkx.DiGraph()
-    for tensor in (*graph.tensors.values(), *graph.size_tensors):
-        if tensor.producer is None:
+    edges = [(tensor.producer, tensor.consumers, True) for tensor in graph.tensors.values()]
+    edges += [(entry.producer, entry.consumers, False) for entry in graph.size_tensors]
+    for producer, consumers, carries in edges:
+        if producer is None:
             continue
-        for consumer in tensor.consumers:
-            producing, consuming = unit_of[tensor.producer], unit_of[consumer]
+        for consumer in consumers:
+            producing, consuming = unit_of[producer], unit_of[consumer]
             if producing != consuming:
                 quotient.add_edge(producing, consuming)
                 assert rank[producing] < rank[consuming]
-            elif tensor in graph.tensors.values():
-                assert tensor.producer not in splittable
+            else:
+                assert not carries or producer not in splittable
     assert networkx.is_directed_acyclic_graph(quotient)
     for unit in graph.units:
         inside = splittable & set(unit.operators)
@@ -48,7 +50,9 @@ def test_units_partition_the_operators_without_cycles(proto: onnx.ModelProto, li
     with tempfile.TemporaryDirectory() as folder:
         graph, _, _ = imported(proto, Path(folder))
     splittable = set(candidates(graph, limit))
-    check_units(graph.with_units(find_units(graph.operators, graph.tensors, splittable, graph.size_tensors)), splittable)
+    check_units(
+        graph.with_units(find_units(graph.operators, graph.tensors, splittable, graph.size_tensors)), splittable
+    )
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -67,7 +71,9 @@ def test_the_parts_of_any_assignment_compute_the_whole(proto: onnx.ModelProto, s
 def test_a_cut_between_any_two_operators_computes_the_whole(proto: onnx.ModelProto, seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         graph, blobs, path = imported(proto, Path(folder))
-        single = graph.with_units(find_units(graph.operators, graph.tensors, [o.name for o in graph.operators], graph.size_tensors))
+        single = graph.with_units(
+            find_units(graph.operators, graph.tensors, [o.name for o in graph.operators], graph.size_tensors)
+        )
         feeds = random_feeds(graph, seed)
         components = cut(graph.proto, random_groups(single, seed), graph.tensors)
         assert_close(run_components(components, blobs, feeds, graph.outputs), original_outputs(path, feeds))

@@ -35,7 +35,9 @@ def weight(name: str, *shape: int) -> TensorProto:
     return constant(name, DRAW.normal(0, 1 / np.sqrt(np.prod(shape[1:]) or 1), shape))
 
 
-def convolution(name: str, source: str, target: str, inside: int, outside: int) -> tuple[list[onnx.NodeProto], TensorProto]:
+def convolution(
+    name: str, source: str, target: str, inside: int, outside: int
+) -> tuple[list[onnx.NodeProto], TensorProto]:
     kernel = weight(f"{name}.w", outside, inside, 3, 3)
     nodes = [
         node("Conv", [source, kernel.name], [f"{name}.c"], name=name, pads=[1, 1, 1, 1]),
@@ -146,7 +148,7 @@ def class_token() -> onnx.ModelProto:
 
 def choosing() -> onnx.ModelProto:
     """A branch is taken by size, so it may differ from request to request."""
-    then = helper.make_graph([node("Relu", ["a"], ["t"])], "then", [], [tensor("t", None or ["N", 8, "H", "W"])])
+    then = helper.make_graph([node("Relu", ["a"], ["t"])], "then", [], [tensor("t", ["N", 8, "H", "W"])])
     other = helper.make_graph([node("Neg", ["a"], ["e"])], "else", [], [tensor("e", ["N", 8, "H", "W"])])
     first, w1 = convolution("first", "x", "a", 3, 8)
     second, w2 = convolution("second", "chosen", "y", 8, 4)
@@ -162,7 +164,7 @@ def choosing() -> onnx.ModelProto:
 
 
 IMAGE = {"x": (1, 3, 16, 24)}
-IMAGE_SIZES = ({}, {"H": 32, "W": 8}, {"N": 4}, {"N": 2, "H": 10, "W": 30})
+IMAGE_SIZES: tuple[dict[str, int], ...] = ({}, {"H": 32, "W": 8}, {"N": 4}, {"N": 2, "H": 10, "W": 30})
 CASES: dict[str, tuple[Callable[[], onnx.ModelProto], Mapping[str, tuple[int, ...]], tuple[dict[str, int], ...]]] = {
     "pyramid": (pyramid, IMAGE, IMAGE_SIZES),
     "attention": (attention, {"ids": (1, 12)}, ({}, {"length": 5}, {"length": 31, "batch": 4}, {"length": 1})),

@@ -22,8 +22,8 @@ from edgesplit_agent.compute.interruption import Interruption
 from edgesplit_agent.compute.session_pool import LoadedComponent
 from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
 from edgesplit_agent.serving.machine.actions import ShadowRequest
-from edgesplit_agent.serving.machine.execution import request_tensors
 from edgesplit_agent.serving.machine.events import ShadowChecked, ShadowDropped
+from edgesplit_agent.serving.machine.execution import request_tensors
 
 __all__ = ["SHADOW_PRIORITY", "ShadowRunner"]
 

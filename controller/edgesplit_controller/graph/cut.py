@@ -90,7 +90,9 @@ def cut(
     Raises:
         ValueError: A group names an operator that is not in the graph, or one is in two groups.
     """
-    return _ComponentCutter(proto, groups, tensors, owner or {}, frozenset(replicated), frozenset(size_nodes)).components()
+    return _ComponentCutter(
+        proto, groups, tensors, owner or {}, frozenset(replicated), size_nodes=frozenset(size_nodes)
+    ).components()
 
 
 def cut_deployed(
@@ -133,6 +135,7 @@ class _ComponentCutter:
         tensors: Mapping[str, GraphTensor],
         owner: Mapping[str, str],
         replicated: frozenset[str],
+        *,
         size_nodes: frozenset[str],
     ) -> None:
         self._proto = proto

@@ -55,5 +55,7 @@ def unit_tensors(graph: ModelGraph) -> tuple[UnitTensor, ...]:
         readers = {graph.unit_of[consumer] for consumer in entry.consumers} - {producer}
         if readers:
             consumers = tuple(sorted(readers, key=rank.__getitem__))
-            crossing.append(UnitTensor(entry.name, _SIZE_BYTES * entry.rank, "int64", (entry.rank,), producer, consumers))
+            crossing.append(
+                UnitTensor(entry.name, _SIZE_BYTES * entry.rank, "int64", (entry.rank,), producer, consumers)
+            )
     return tuple(crossing)

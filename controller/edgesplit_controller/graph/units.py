@@ -91,8 +91,9 @@ def find_units(
         tensors: All their activation tensors.
         splittable_outputs: Operators (the quantizable ones) whose outputs stay possible cuts. One inside a part that
             is kept whole is not honoured: leave those out with `kept_whole`.
+        sizes: What operators need to know of tensors they do not read: it weighs nothing, but comes before them.
     """
-    whole = kept_whole(operators, tensors)
+    whole = kept_whole(operators, tensors, sizes)
     inside = frozenset(name for group in whole for name in group)
     partition = _Partition(operators, tensors, frozenset(splittable_outputs) - inside, sizes)
     for group in whole:

@@ -22,7 +22,16 @@ from edgesplit_controller.graph.model_graph import GraphTensor, ModelGraph
 from edgesplit_controller.graph.runner import RunRefused, open_session, shapes_of
 from edgesplit_controller.graph.samples import InputRange, input_ranges, made_up
 
-__all__ = ["LEAST_SAMPLES", "Calibration", "Sample", "integer_values", "load_calibration", "sample_shapes", "split", "that_run"]
+__all__ = [
+    "LEAST_SAMPLES",
+    "Calibration",
+    "Sample",
+    "integer_values",
+    "load_calibration",
+    "sample_shapes",
+    "split",
+    "that_run",
+]
 
 LEAST_SAMPLES = 4
 """Fewer say too little: half of them would set the ranges, half measure the noise."""
@@ -99,7 +108,11 @@ def sample_shapes(path: Path | None) -> dict[str, tuple[int, ...]]:
             for name in archive.namelist():
                 with archive.open(name) as member:
                     version = np.lib.format.read_magic(member)
-                    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                    read = (
+                        np.lib.format.read_array_header_1_0
+                        if version == (1, 0)
+                        else np.lib.format.read_array_header_2_0
+                    )
                     shapes[name.removesuffix(".npy")] = read(member)[0]
     except _UNREADABLE:
         return {}

@@ -114,13 +114,11 @@ def _specs(
     predicted = _predicted_s(evaluation)
     nodes = list(dict.fromkeys([source, *(entry.component.node for entry in placed)]))
     participants = {node: addresses[node] for node in nodes}
-    asked = {
-        entry.name: entry.of for entry in graph.size_tensors if entry.producer is None and entry.name in receivers
-    }
+    asked = {entry.name: entry.of for entry in graph.size_tensors if entry.producer is None and entry.name in receivers}
     specs: dict[str, EpochSpec] = {}
     for node in nodes:
         components = tuple(
-            _component_spec(entry, graph, blobs, receivers, assignment, predicted)
+            _component_spec(entry, graph, blobs, receivers=receivers, assignment=assignment, predicted=predicted)
             for entry in placed
             if entry.component.node == node
         )
@@ -160,6 +158,7 @@ def _component_spec(
     entry: _Placed,
     graph: ModelGraph,
     blobs: BlobStore,
+    *,
     receivers: Mapping[str, tuple[str, ...]],
     assignment: Assignment,
     predicted: Mapping[int, float],

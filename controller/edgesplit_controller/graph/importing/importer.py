@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,13 @@ from edgesplit_controller.graph.importing import normalise
 from edgesplit_controller.graph.importing.branches import inline_constant_branches
 from edgesplit_controller.graph.importing.flops import count_flops
 from edgesplit_controller.graph.importing.folding import fold_shape_arithmetic
-from edgesplit_controller.graph.importing.open_axes import PlannedShapes, fix_sizes, name_ranks, open_axes, planned_shapes
+from edgesplit_controller.graph.importing.open_axes import (
+    PlannedShapes,
+    fix_sizes,
+    name_ranks,
+    open_axes,
+    planned_shapes,
+)
 from edgesplit_controller.graph.importing.open_forms import NotSeparable, closed_at, growth, open_shapes, separated
 from edgesplit_controller.graph.importing.reading import file_digest, load_model, store_weights
 from edgesplit_controller.graph.importing.shapes import complete_types, declared_shapes, infer_types
@@ -39,6 +46,15 @@ __all__ = ["build_graph", "import_model"]
 _IR_WITH_FREE_INITIALIZERS = 4  # from here on initializers need not be graph inputs
 _WHY_WHOLE = "what flows between them cannot travel, since its size is not fixed or frames do not know its type"
 _MOST_FOLDING_PASSES = 64
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """A file as it was read: the normalised graph with its weights stored, its digest, the shapes that it claims."""
+
+    proto: onnx.ModelProto
+    sha256: str
+    declared: Mapping[str, tuple[int, ...]]
 
 
 def import_model(
@@ -67,21 +83,21 @@ def import_model(
     say = progress or _silently
     path = Path(path)
     notes: list[str] = []
-    proto, sha256, declared = _read(path, blobs, notes, say, ranks={name: len(shape) for name, shape in (shapes or {}).items()})
-    axes = open_axes(proto.graph)
-    planned = planned_shapes(proto, axes, blobs, given=shapes or {}, samples=samples or {})
+    read = _read(path, blobs, notes, say, ranks={name: len(shape) for name, shape in (shapes or {}).items()})
+    axes = open_axes(read.proto.graph)
+    planned = planned_shapes(read.proto, axes, blobs, given=shapes or {}, samples=samples or {})
     graph: ModelGraph | None = None
     if planned.sizes and not fixed:
         try:
-            graph = _open_graph(proto, planned, blobs, sha256, declared, say)
+            graph = _open_graph(read, planned, blobs, say)
             notes += planned.notes
         except (GraphRefused, NotSeparable) as error:
             notes.append(f"no other sizes than {_told(planned)} are taken, since the open form cannot be cut ({error})")
     elif planned.sizes:
         notes.append(f"its sizes are fixed: {_told(planned)}")
     if graph is None:
-        fix_sizes(proto.graph, planned.shapes)
-        graph = _fixed_graph(proto, path, blobs, sha256, declared, say)
+        fix_sizes(read.proto.graph, planned.shapes)
+        graph = _fixed_graph(read, path, blobs, say)
     notes += graph.notes
     notes += [_whole_note(group) for group in kept_whole(graph.operators, graph.tensors, graph.size_tensors)]
     graph = dataclasses.replace(graph, notes=tuple(notes))
@@ -90,8 +106,7 @@ def import_model(
 
 def _read(
     path: Path, blobs: BlobStore, notes: list[str], say: Callable[[str], None], *, ranks: Mapping[str, int]
-) -> tuple[onnx.ModelProto, str, dict[str, tuple[int, ...]]]:
-    """The normalised graph with its weights stored, the file's digest, and the shapes that it claims."""
+) -> _Read:
     say("reading the file")
     proto = load_model(path)
     sha256 = file_digest(path, proto)
@@ -100,51 +115,47 @@ def _read(
     say("storing the weights")
     store_weights(proto, path, blobs)
     name_ranks(proto.graph, ranks)
-    return proto, sha256, declared
+    return _Read(proto, sha256, declared)
 
 
 def _fixed_graph(
-    proto: onnx.ModelProto,
+    read: _Read,
     path: Path,
     blobs: BlobStore,
-    sha256: str,
-    declared: Mapping[str, tuple[int, ...]],
     say: Callable[[str], None],
 ) -> ModelGraph:
     """The graph of a model whose sizes are all fixed."""
     say("finding the shapes")
-    settled = _copy(proto)
+    settled = _copy(read.proto)
     notes: list[str] = []
     try:
         types = _settle_shapes(settled, blobs, notes, most_passes=_MOST_FOLDING_PASSES)
         _check_loads(settled, blobs, path)
     except GraphRefused:
         notes = ["shape arithmetic was left as it is, since onnxruntime refuses the model with it folded"]
-        settled = _copy(proto)
+        settled = _copy(read.proto)
         types = _settle_shapes(settled, blobs, notes, most_passes=0)
         _check_loads(settled, blobs, path)
-    types = complete_types(settled, blobs, types, declared)
-    return dataclasses.replace(build_graph(settled, types, sha256), notes=tuple(notes))
+    types = complete_types(settled, blobs, types, read.declared)
+    return dataclasses.replace(build_graph(settled, types, read.sha256), notes=tuple(notes))
 
 
 def _open_graph(
-    proto: onnx.ModelProto,
+    read: _Read,
     planned: PlannedShapes,
     blobs: BlobStore,
-    sha256: str,
-    declared: Mapping[str, tuple[int, ...]],
     say: Callable[[str], None],
 ) -> ModelGraph:
     """The graph at the planning shape, with its open form."""
     say("finding the shapes")
-    form = _copy(proto)
+    form = _copy(read.proto)
     types = _settle_open(form, blobs)
     closed, closed_types = closed_at(form, planned.shapes, blobs)
     say("loading the model")
-    for graph in (form, closed):
-        open_session(graph, blobs, optimize=False)
-    complete = complete_types(closed, blobs, closed_types, declared)
-    graph = build_graph(closed, complete, sha256)
+    for proto in (form, closed):
+        open_session(proto, blobs, optimize=False)
+    complete = complete_types(closed, blobs, closed_types, read.declared)
+    graph = build_graph(closed, complete, read.sha256)
     parts = separated(form, closed)
     open_form = OpenForm(
         proto=form,

@@ -212,7 +212,10 @@ def _batch_notes(axes: OpenAxes, sizes: Mapping[str, int], given: Mapping[str, S
     named = {name for name, where in axes.places.items() if any(entry in given for entry, _ in where)}
     firsts = [entry for name, where in axes.places.items() if name in sizes and name not in named
               for entry, axis in where if axis == 0 and sizes[name] == 1]  # fmt: skip
-    return [f"the open first axis of input {entry} was set to 1 for plans; requests may have other sizes" for entry in firsts]
+    return [
+        f"the open first axis of input {entry} was set to 1 for plans; requests may have other sizes"
+        for entry in firsts
+    ]
 
 
 def _guessed(

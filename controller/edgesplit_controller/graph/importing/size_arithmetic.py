@@ -13,7 +13,14 @@ import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from edgesplit_controller.graph.importing.value_types import ValueType
-from edgesplit_controller.graph.protos import defined_names, is_external, nested_names, op_key, rename_inputs, unique_name
+from edgesplit_controller.graph.protos import (
+    defined_names,
+    is_external,
+    nested_names,
+    op_key,
+    rename_inputs,
+    unique_name,
+)
 
 __all__ = ["fold_fixed_sizes", "one_shape_each"]
 
@@ -84,10 +91,10 @@ def fold_fixed_sizes(graph: GraphProto, types: Mapping[str, ValueType], keep: fr
     vectors: dict[str, bool] = {}
     for tensor in graph.initializer:
         if tensor.data_type in _NUMBERS and len(tensor.dims) < 2 and not is_external(tensor):
-            values = numpy_helper.to_array(tensor)
-            if values.size <= _MOST_ELEMENTS:
-                known[tensor.name] = tuple(int(value) for value in values.reshape(-1))
-                vectors[tensor.name] = values.ndim == 1
+            constant = numpy_helper.to_array(tensor)
+            if constant.size <= _MOST_ELEMENTS:
+                known[tensor.name] = tuple(int(value) for value in constant.reshape(-1))
+                vectors[tensor.name] = constant.ndim == 1
     folded: set[int] = set()
     for index, node in enumerate(graph.node):
         found = _evaluated(node, known, vectors, types)
@@ -123,36 +130,46 @@ def _evaluated(
     if key in ("Identity", "Cast"):
         elem_type = types.get(node.output[0], ValueType(0, None)).elem_type
         return (given[0], is_vector) if elem_type in _NUMBERS else None
-    if key == "Unsqueeze":
-        axes = given[1] if len(given) > 1 else next((entry.ints for entry in node.attribute if entry.name == "axes"), ())
-        return None if is_vector or len(axes) != 1 else (given[0], True)
-    if key == "Squeeze":
-        return (given[0], False) if is_vector and len(given[0]) == 1 else None
-    if key == "Concat":
-        joined = tuple(value for values in given for value in values)
-        return (joined, True) if all(vectors[name] for name in node.input) else None
-    if key == "Gather" and is_vector:
-        return _gathered(given[0], given[1], vectors[node.input[1]])
-    if key == "Slice" and is_vector and len(given) > 2:
-        return _sliced(given)
-    return None
+    evaluate = (_OF_VECTORS if is_vector else _OF_SCALARS).get(key)
+    return evaluate(node, given, vectors) if evaluate is not None else None
 
 
-def _gathered(values: Known, indices: Known, is_vector: bool) -> tuple[Known, bool] | None:
+Evaluated = tuple[Known, bool] | None
+
+
+def _unsqueezed(node: NodeProto, given: Sequence[Known], _vectors: Mapping[str, bool]) -> Evaluated:
+    axes = given[1] if len(given) > 1 else next((entry.ints for entry in node.attribute if entry.name == "axes"), ())
+    return (given[0], True) if len(axes) == 1 else None
+
+
+def _squeezed(_node: NodeProto, given: Sequence[Known], _vectors: Mapping[str, bool]) -> Evaluated:
+    return (given[0], False) if len(given[0]) == 1 else None
+
+
+def _joined(node: NodeProto, given: Sequence[Known], vectors: Mapping[str, bool]) -> Evaluated:
+    return (
+        (tuple(value for values in given for value in values), True)
+        if all(vectors[name] for name in node.input)
+        else None
+    )
+
+
+def _gathered(node: NodeProto, given: Sequence[Known], vectors: Mapping[str, bool]) -> Evaluated:
+    values, indices = given
     places = [index for index in indices if index is not None and -len(values) <= index < len(values)]
     if len(places) < len(indices):
         return None
-    return tuple(values[index] for index in places), is_vector
+    return tuple(values[index] for index in places), vectors[node.input[1]]
 
 
-def _sliced(given: Sequence[Known]) -> tuple[Known, bool] | None:
+def _sliced(_node: NodeProto, given: Sequence[Known], _vectors: Mapping[str, bool]) -> Evaluated:
     bounds = [value[0] for value in given[1:] if len(value) == 1]
     numbers = [bound for bound in bounds if bound is not None]
-    if len(numbers) < len(given) - 1:
+    if len(numbers) < 2 or len(numbers) < len(given) - 1:
         return None
-    start, end = numbers[:2]
-    axis = numbers[2] if len(numbers) > 2 else 0
-    step = numbers[3] if len(numbers) > 3 else 1
-    if axis not in (0, -1) or step < 1:
-        return None
-    return tuple(given[0][start:end:step]), True
+    start, end, axis, step = (*numbers, *(0, 1)[len(numbers) - 2 :])
+    return (tuple(given[0][start:end:step]), True) if axis in (0, -1) and step > 0 else None
+
+
+_OF_VECTORS = {"Squeeze": _squeezed, "Concat": _joined, "Gather": _gathered, "Slice": _sliced}
+_OF_SCALARS = {"Unsqueeze": _unsqueezed}
