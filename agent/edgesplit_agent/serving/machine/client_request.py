@@ -30,7 +30,7 @@ class ClientRequest:
     """One request.
 
     Attributes:
-        inputs: The model's, as they were when it came.
+        open_inputs: Those of the model's inputs that have open axes, as they were when it came.
         arrays: By their names.
         arrived_s: On the machine's clock. [s]
         deadline_s: From its arrival. [s]
@@ -43,7 +43,7 @@ class ClientRequest:
 
     request: str
     model: str
-    inputs: Sequence[TensorSpec]
+    open_inputs: Sequence[TensorSpec]
     arrays: Mapping[str, Array]
     arrived_s: float
     deadline_s: float
@@ -66,12 +66,12 @@ class ClientRequest:
     @property
     def sizes(self) -> dict[str, tuple[int, ...]]:
         """Shapes of its inputs that have open axes."""
-        return {spec.name: self.arrays[spec.name].shape for spec in self.inputs if spec.typical}
+        return {spec.name: self.arrays[spec.name].shape for spec in self.open_inputs}
 
     @property
     def as_planned(self) -> bool:
         """Whether its sizes are those that are planned for."""
-        return all(spec.is_planned(self.arrays[spec.name].shape) for spec in self.inputs if spec.typical)
+        return not self.open_inputs or all(spec.is_planned(self.arrays[spec.name].shape) for spec in self.open_inputs)
 
     def answer(self, epoch: int, outputs: Mapping[str, Array], now_s: float) -> CompleteRequest:
         """What its caller gets.
@@ -93,7 +93,7 @@ class ClientRequest:
             cause: What the runtime said.
         """
         asked = ", ".join(f"{name} {list(shape)}" for name, shape in self.sizes.items())
-        planned = ", ".join(f"{spec.name} {list(spec.typical)}" for spec in self.inputs if spec.typical)
+        planned = ", ".join(f"{spec.name} {list(spec.typical)}" for spec in self.open_inputs)
         return SizesRefused(f"model {self.model!r} does not run at {asked} ({planned} was planned for): {cause}")
 
 

@@ -15,6 +15,7 @@ import msgspec
 
 from edgesplit.control.plan_messages import Desired, EpochSpec, EpochState
 from edgesplit.retrying import Retry, hastened, retry_after
+from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.serving.machine.actions import (
     Action,
@@ -80,6 +81,8 @@ class ModelEpochs:
         self.node = node
         self.model = model
         self.desired: Desired | None = None
+        self.open_inputs: tuple[TensorSpec, ...] = ()
+        """Inputs of the model that have open axes."""
         self.held: dict[int, HeldEpoch] = {}
         self.current: int | None = None
         self.shadows = ShadowSampling(model)
@@ -94,6 +97,7 @@ class ModelEpochs:
     def want(self, desired: Desired | None) -> list[Action]:
         """Take over what should be: begin preparations, mark what is to be drained."""
         self.desired = desired
+        self.open_inputs = () if desired is None else tuple(spec for spec in desired.inputs if spec.typical)
         actions: list[Action] = []
         wanted = {} if desired is None else {spec.epoch: spec for spec in desired.epochs}
         for number, held in list(self.held.items()):

@@ -199,6 +199,8 @@ class JointRequests:
 
     def completed(self, key: ExecutionKey, outputs: Mapping[str, Array], now_s: float) -> list[Action] | None:
         """An execution is through: answer those whose rows it computed; None where it is a single request's."""
+        if not self._joints and not self._trials:
+            return None
         if (trial := self._trials.pop(key.request, None)) is not None:
             return self._judge(trial, outputs)
         joint = self._joints.pop(key.request, None)
@@ -214,6 +216,8 @@ class JointRequests:
 
     def answered(self, key: ExecutionKey, outputs: Mapping[str, Array], now_s: float) -> list[Action]:
         """A single request was answered: where it is the last one that a trial waits for, run that."""
+        if not self._trials:
+            return []
         for name, trial in list(self._trials.items()):
             if key.request not in trial.arrays:
                 continue

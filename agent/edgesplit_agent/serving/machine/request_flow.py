@@ -104,7 +104,7 @@ class RequestFlow:
         if refusal is not None:
             return [FailRequest(event.request, event.model, None, refusal)]
         deadline_s = DEFAULT_DEADLINE_S if event.deadline_s is None else event.deadline_s
-        request = ClientRequest(event.request, event.model, model.desired.inputs, arrays, now_s, deadline_s, footprint)
+        request = ClientRequest(event.request, event.model, model.open_inputs, arrays, now_s, deadline_s, footprint)
         self.requests[event.request] = request
         waiting = self.joints.gather(request, number, now_s)
         return self.start(request, number, now_s) if waiting is None else waiting

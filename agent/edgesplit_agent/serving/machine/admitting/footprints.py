@@ -45,12 +45,19 @@ class Footprints:
     def __init__(self, spec: EpochSpec) -> None:
         self._spec = spec
         self._last: tuple[tuple[int, ...], Footprint] | None = None
+        self._always: Footprint | None = None
+        """Of every request, where no size is open."""
 
     def of(self, inputs: Mapping[str, Array]) -> Footprint:
         """Of a request with these inputs, which passed the check against the model's."""
+        if self._always is not None:
+            return self._always
         sizes = tuple(_size(inputs, axis.input, axis.axis, axis.size) for axis in self._spec.open_axes)
+        if not sizes:
+            self._always = self._fixed(inputs)
+            return self._always
         if self._last is None or self._last[0] != sizes:
-            self._last = sizes, self._at(sizes) if sizes else self._fixed(inputs)
+            self._last = sizes, self._at(sizes)
         return self._last[1]
 
     def _fixed(self, inputs: Mapping[str, Array]) -> Footprint:
