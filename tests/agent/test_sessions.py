@@ -8,11 +8,14 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
+from onnx import helper
 
-from edgesplit.control.component_messages import GraphRef
+from edgesplit.control.component_messages import ComponentSpec, GraphRef
 from edgesplit.errors import ArtifactMissing, PreparationFailed
+from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit_agent.artifacts.cache import BlobCache
 from edgesplit_agent.compute import session_pool
 from edgesplit_agent.compute.recent_runs import RecentRuns
@@ -20,7 +23,7 @@ from edgesplit_agent.compute.runtime import open_session
 from edgesplit_agent.compute.session_pool import RuntimeOptions, SessionPool
 from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
 from tests.agent.graphs import Blobs, component, local_part
-from tests.agent.open_graphs import halving, opened, scaling
+from tests.agent.open_graphs import halving, open_spec, opened, scaling
 from tests.waiting import let_others_run, until
 
 X = np.arange(4, dtype=np.float32).reshape(1, 4)
@@ -221,3 +224,31 @@ async def test_memory_that_a_larger_request_took_is_given_back(
     assert len(given_back) == 2
     await asyncio.to_thread(component.run, {"x": np.ones((1, 5), np.float32)})
     await until(lambda: len(given_back) > 2)
+
+
+async def test_a_component_that_is_given_sizes_is_packed_and_warmed_at_the_planned_ones(blobs: Blobs) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Reshape", ["x", "sizes"], ["y"], name="unit0.0", allowzero=1)],
+        "sized",
+        [helper.make_tensor_value_info("x", 1, (1, "length")), helper.make_tensor_value_info("sizes", 7, (2,))],
+        [helper.make_tensor_value_info("y", 1, ("rows", "columns"))],
+    )
+    data = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    sizes = TensorSpec(name="sizes", dtype="int64", shape=(2,))
+    y = TensorSpec(name="y", dtype="float32", shape=(-1, -1), typical=(2, 2))
+    part = ComponentSpec(
+        component=0,
+        graph=GraphRef(digest=blobs.put(data), nbytes=len(data)),
+        inputs=(open_spec("x"), sizes),
+        outputs=(y,),
+        routes=(),
+    )
+    known: tuple[dict[str, tuple[int, ...]], ...] = ({}, {"sizes": (2, 2)})
+    for values in known:
+        # A pool of its own: one remembers what it could not pack.
+        pool = SessionPool(BlobCache(blobs.folder, 1, lambda: ""), RuntimeOptions())
+        component = (await pool.prepare([msgspec.structs.replace(part, values=values)]))[0]
+        assert bool(list(blobs.folder.glob(f"{part.graph.digest}.packed-*"))) == bool(values)
+        computed = component.run({"x": np.ones((1, 6), np.float32), "sizes": np.array([3, 2])})
+        assert computed.outputs["y"].shape == (3, 2)
+        await pool.close()

@@ -234,9 +234,15 @@ def give_memory_back() -> None:
     trim_heap()
 
 
-def zeros(specs: Sequence[TensorSpec]) -> dict[str, Array]:
-    """Inputs that only their shapes matter of."""
-    return {spec.name: np.zeros(spec.sizes, spec.dtype) for spec in specs}
+def zeros(specs: Sequence[TensorSpec], values: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, Array]:
+    """Inputs that only their shapes matter of, but for those whose values are given, in C order."""
+    given = {} if values is None else values
+    return {
+        spec.name: np.array(given[spec.name], spec.dtype).reshape(spec.sizes)
+        if spec.name in given
+        else np.zeros(spec.sizes, spec.dtype)
+        for spec in specs
+    }
 
 
 def refusal(sentence: str, error: BaseException) -> PreparationFailed:
@@ -255,9 +261,9 @@ def is_refusal_of_inputs(error: BaseException) -> bool:
     return type(error).__module__.startswith("onnxruntime") and not is_starved(error)
 
 
-def has_integers(specs: Sequence[TensorSpec]) -> bool:
+def has_integers(specs: Sequence[TensorSpec], values: Mapping[str, tuple[int, ...]] | None = None) -> bool:
     """Whether made-up inputs may be refused for what they say: integers may be indices, sizes or divisors."""
-    return any(np.dtype(spec.dtype).kind in "iub" for spec in specs)
+    return any(np.dtype(spec.dtype).kind in "iub" and spec.name not in (values or {}) for spec in specs)
 
 
 def warm_up(session: Any, component: ComponentSpec) -> None:
@@ -267,10 +273,10 @@ def warm_up(session: Any, component: ComponentSpec) -> None:
         PreparationFailed: It does not run.
     """
     try:
-        session.run([output.name for output in component.outputs], zeros(component.inputs))
+        session.run([output.name for output in component.outputs], zeros(component.inputs, component.values))
     except Exception as error:  # onnxruntime raises pybind types without a common base
         refused = refusal(f"component {component.component} does not run", error)
-        if isinstance(refused, RuntimeStarved) or not has_integers(component.inputs):
+        if isinstance(refused, RuntimeStarved) or not has_integers(component.inputs, component.values):
             raise refused from error
         # A divisor, a size, an index that starts at 1 may not be 0: then the first request warms it up.
         structlog.get_logger(part="sessions").info("not-warmed", component=component.component, error=first_line(error))

@@ -6,6 +6,8 @@ here: what a component is part of (`plan_messages.py`, `profile_messages.py`).
 
 from __future__ import annotations
 
+import msgspec
+
 from edgesplit.control.messages import Message
 from edgesplit.wire.tensor_spec import TensorSpec
 
@@ -71,6 +73,7 @@ class ComponentSpec(Message, frozen=True, kw_only=True):
         outputs: Wire tensors it yields.
         routes: Where its outputs go besides this node's own components.
         predicted_s: Planned compute. [s]
+        values: Of inputs that hold sizes: those at the planning shape, in C order. What it is run with before requests come.
     """
 
     component: int
@@ -79,6 +82,7 @@ class ComponentSpec(Message, frozen=True, kw_only=True):
     outputs: tuple[TensorSpec, ...]
     routes: tuple[Route, ...]
     predicted_s: float = 0.0
+    values: dict[str, tuple[int, ...]] = msgspec.field(default_factory=dict[str, tuple[int, ...]])
 
 
 def digests_of(graph: GraphRef) -> set[str]:

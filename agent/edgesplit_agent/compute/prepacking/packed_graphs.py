@@ -28,7 +28,6 @@ import structlog
 
 from edgesplit.control.component_messages import ComponentSpec
 from edgesplit.errors import PreparationFailed, RuntimeStarved
-from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.compute.prepacking.external_data import Entries, external_entries, with_external_entries
 from edgesplit_agent.compute.prepacking.prepacked_format import SAVES_PREPACKED, TRIED, is_prepacked, moved_buffers
@@ -40,6 +39,7 @@ from edgesplit_agent.compute.runtime import (
     open_session,
     refusal,
     runtime_version,
+    zeros,
 )
 
 __all__ = ["PackedGraphs"]
@@ -262,23 +262,23 @@ def _save_optimized(path: Path, component: ComponentSpec, options: RuntimeOption
 def _outputs(session: Any, component: ComponentSpec) -> list[Array]:
     names = [output.name for output in component.outputs]
     try:
-        return list(session.run(names, _samples(component.inputs)))
+        return list(session.run(names, _samples(component)))
     except Exception as error:  # onnxruntime raises pybind types without a common base
         refused = refusal(f"component {component.component} does not run", error)
-        if isinstance(refused, RuntimeStarved) or not has_integers(component.inputs):
+        if isinstance(refused, RuntimeStarved) or not has_integers(component.inputs, component.values):
             raise refused from error
         # Made-up values may not suit it (an index beyond its table): nothing to compare, and still it may serve.
         raise _NotPacked(str(refused)) from error
 
 
-def _samples(specs: tuple[TensorSpec, ...]) -> Mapping[str, Array]:
+def _samples(component: ComponentSpec) -> Mapping[str, Array]:
     draw = np.random.default_rng(0)
-    return {
+    floats = {
         spec.name: np.asarray(draw.random(spec.sizes), dtype=spec.dtype)
+        for spec in component.inputs
         if np.dtype(spec.dtype).kind == "f"
-        else np.zeros(spec.sizes, spec.dtype)
-        for spec in specs
     }
+    return zeros(component.inputs, component.values) | floats
 
 
 def _compare(wanted: list[Array], got: list[Array]) -> None:
