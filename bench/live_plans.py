@@ -17,7 +17,7 @@ from edgesplit.mqtt.bus import MessageBus
 from edgesplit.release import PROTOCOL
 from edgesplit_controller.artifacts.artifact_server import ArtifactServer
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.graph.graph_refs import tensor_specs
+from edgesplit_controller.graph.graph_refs import request_specs
 from edgesplit_controller.graph.model_graph import ModelGraph
 
 __all__ = ["AgentWatch", "PlanPusher"]
@@ -119,7 +119,7 @@ class PlanPusher(AgentWatch):
         """Have every participant prepare its part, then the source serve it; the epoch before is dropped."""
         source = next(iter(specs.values())).source
         epoch = specs[source].epoch
-        inputs, outputs = tensor_specs(graph, graph.inputs), tensor_specs(graph, graph.outputs)
+        inputs, outputs = request_specs(graph, graph.inputs), request_specs(graph, graph.outputs)
         for node in self._statuses:
             parts = (specs[node],) if node in specs else ()
             desired = Desired(node=node, model=model, inputs=inputs, outputs=outputs, epochs=parts)

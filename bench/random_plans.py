@@ -23,6 +23,7 @@ from edgesplit.control.profile_messages import ExecutionProfile
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment, Evaluation
 from edgesplit.planning.problem import Problem
+from edgesplit_agent.serving.machine.execution import request_tensors
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.planner import evaluate
@@ -165,6 +166,7 @@ def run_in_process(plan: PlacedPlan, blobs: BlobStore, inputs: Arrays) -> dict[s
         RuntimeError: Components wait for each other, or a tensor was routed to nobody.
     """
     source = plan.specs[NODES[0]]
+    inputs = request_tensors(source, inputs)
     held: dict[str, dict[str, NDArray[Any]]] = {node: {} for node in plan.specs}
     held[source.source].update(inputs)
     for route in source.input_routes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import onnx
+from msgspec.structs import replace
 
 from edgesplit.control.component_messages import GraphRef, WeightRef
 from edgesplit.wire.tensor_spec import TensorSpec
@@ -16,7 +17,7 @@ from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.protos import external_fields, is_external, numpy_name
 
-__all__ = ["graph_ref", "tensor_specs", "whole_graph_ref"]
+__all__ = ["graph_ref", "request_specs", "tensor_specs", "whole_graph_ref"]
 
 
 def graph_ref(proto: onnx.ModelProto, blobs: BlobStore, weights: Sequence[WeightRef]) -> GraphRef:
@@ -48,4 +49,13 @@ def tensor_specs(graph: ModelGraph, names: Sequence[str]) -> tuple[TensorSpec, .
     """Describe activation tensors of a model at its planning shape."""
     return tuple(
         TensorSpec(name=name, dtype=graph.tensors[name].dtype, shape=graph.tensors[name].shape) for name in names
+    )
+
+
+def request_specs(graph: ModelGraph, names: Sequence[str]) -> tuple[TensorSpec, ...]:
+    """Describe inputs or outputs of a model as requests may have them: of any size on open axes."""
+    shapes = graph.open.shapes if graph.open is not None else {}
+    return tuple(
+        replace(planned, shape=shapes[planned.name], typical=planned.shape) if planned.name in shapes else planned
+        for planned in tensor_specs(graph, names)
     )

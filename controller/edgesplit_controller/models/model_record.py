@@ -21,6 +21,7 @@ from edgesplit.errors import InvalidConfiguration
 from edgesplit.operations.model_operations import CodecsDocument, NoiseModelDocument
 from edgesplit.planning.problem import NoiseModel
 from edgesplit.wire.tensor_spec import TensorSpec
+from edgesplit_controller.graph.graph_refs import request_specs
 from edgesplit_controller.graph.model_graph import (
     GraphOperator,
     GraphTensor,
@@ -139,12 +140,12 @@ class ModelRecord:
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """What a request must hold."""
-        return self._specs(self.graph.inputs)
+        return request_specs(self.graph, self.graph.inputs)
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         """What an answer holds."""
-        return self._specs(self.graph.outputs)
+        return request_specs(self.graph, self.graph.outputs)
 
     @property
     def weight_bytes(self) -> int:
@@ -161,19 +162,6 @@ class ModelRecord:
             | ({offer.calibration_plan} if offer.calibration_plan else set())
             | {ref.digest for ref in refs}
             | {weight.digest for ref in refs for weight in ref.weights}
-        )
-
-    def _specs(self, names: tuple[str, ...]) -> tuple[TensorSpec, ...]:
-        tensors = self.graph.tensors
-        shapes = self.graph.open.shapes if self.graph.open is not None else {}
-        return tuple(
-            TensorSpec(
-                name=name,
-                dtype=tensors[name].dtype,
-                shape=shapes.get(name, tensors[name].shape),
-                typical=tensors[name].shape if name in shapes else (),
-            )
-            for name in names
         )
 
 

@@ -10,20 +10,19 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-import msgspec
 import onnx
 
 from edgesplit.control.component_messages import ComponentSpec, Route, WeightRef
 from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.planning.plan import Assignment, Component, Evaluation
 from edgesplit.wire.tensor_spec import TensorSpec
-from edgesplit.wire.tensors import tensor_bytes
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.cut import ComponentGraph, cut_deployed
 from edgesplit_controller.graph.graph_refs import graph_ref
 from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.protos import numpy_name, static_shape
 from edgesplit_controller.quantization.qdq import Ranges, float_name, quantize, wire_name
+from edgesplit_controller.rollout.footprint_terms import with_footprints
 from edgesplit_controller.stating.codec_offers import is_lossy
 
 __all__ = ["compile_local", "compile_plan"]
@@ -133,14 +132,7 @@ def _specs(
             quantized=bool(assignment.quantized) or any(map(is_lossy, assignment.codecs.values())),
             input_shapes=asked if at_source else {},
         )
-    footprints = {node: _footprint_bytes(spec) for node, spec in specs.items() if node != source}
-    return {**specs, source: msgspec.structs.replace(specs[source], footprints=footprints)}
-
-
-def _footprint_bytes(spec: EpochSpec) -> int:
-    """What the tensors of one request may take on a node at a time. [B]"""
-    tensors = [tensor for component in spec.components for tensor in (*component.inputs, *component.outputs)]
-    return sum({tensor.name: tensor_bytes(tensor) for tensor in tensors}.values())
+    return with_footprints(graph, specs, source)
 
 
 def _receivers(placed: Sequence[_Placed], graph: ModelGraph, source: str) -> dict[str, tuple[str, ...]]:
@@ -175,7 +167,14 @@ def _component_spec(
         outputs=_described(proto.graph.output, graph),
         routes=_routes(entry.graph.outputs, entry.component.node, receivers, assignment),
         predicted_s=predicted.get(entry.component.id, 0.0),
+        values=_planned_sizes(graph, [value.name for value in proto.graph.input]),
     )
+
+
+def _planned_sizes(graph: ModelGraph, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Those of the tensors whose sizes a component is given, by the wire tensor that holds them."""
+    sized = {entry.name: graph.tensors[entry.of].shape for entry in graph.size_tensors}
+    return {name: sized[name] for name in names if min(sized.get(name, (-1,)), default=0) >= 0}
 
 
 def _routes(
