@@ -35,6 +35,11 @@ class BackgroundWork:
             self._under_way -= 1
             self._ended_s = self._clock()
 
+    @property
+    def now(self) -> bool:
+        """Whether any is being done."""
+        return self._under_way > 0
+
     def since(self, started_s: float) -> bool:
         """Whether any was done from then until now. [s]"""
         return self._under_way > 0 or self._ended_s >= started_s

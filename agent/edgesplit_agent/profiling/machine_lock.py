@@ -22,17 +22,18 @@ PAUSE_S = 0.1
 
 
 @asynccontextmanager
-async def machine_lock(*, enabled: bool, folder: Path | None = None) -> AsyncGenerator[None]:
+async def machine_lock(*, enabled: bool, folder: Path | None = None, name: str = "") -> AsyncGenerator[None]:
     """Hold the lock of this user's agents on this machine inside the block; a process that dies lets go of it.
 
     Args:
         enabled: False: do nothing.
         folder: Of the lock file; the system's for temporary files by default.
+        name: Of a lock beside the usual one.
     """
     if not enabled:
         yield
         return
-    path = (folder or Path(tempfile.gettempdir())) / f"edgesplit-{os.getuid()}.lock"
+    path = (folder or Path(tempfile.gettempdir())) / f"edgesplit-{os.getuid()}{name}.lock"
     try:
         file = path.open("ab")
     except OSError as error:

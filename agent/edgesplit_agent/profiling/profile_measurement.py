@@ -39,7 +39,7 @@ from edgesplit_agent.compute.runtime import RuntimeOptions, give_memory_back, ha
 from edgesplit_agent.compute.session_pool import digests_of, sizes_of
 from edgesplit_agent.compute.worker import Worker
 from edgesplit_agent.profiling.machine_lock import machine_lock
-from edgesplit_agent.profiling.profile_store import GraphTimes, ProfileStore
+from edgesplit_agent.profiling.profile_store import OF_FLOAT, GraphTimes, ProfileStore
 from edgesplit_agent.profiling.timing.kernel_times import (
     INTEGER_KERNELS,
     Kernel,
@@ -126,7 +126,7 @@ class ProfileMeasurement:
             plan = self._read(offer.profile_plan, ProfilePlan)
             whole = WholeTimer(self._runs, profile_inputs(plan.inputs, plan.values))
             progress(0.1)
-            of_float = await self._kept("float", offer, whole, partial(self._float_times, offer, plan, whole))
+            of_float = await self._kept(OF_FLOAT, offer, whole, partial(self._float_times, offer, plan, whole))
             progress(0.4)
             of_int8: GraphTimes | None = None
             if offer.quantized_graph is not None:

@@ -3,7 +3,8 @@
 Owns: their files beside the blobs and what makes two profiles the same. Its rule: a file that cannot be read was never
 there, and one that cannot be written is kept in memory; other agents on the folder never see half of one. A profile of an
 earlier release is read, without what that did not measure: a fleet that is updated does not measure everything again. What an
-unfinished profiling of such a release had found out is measured again. Not here: measuring (`profile_measurement.py`).
+unfinished profiling of such a release had found out is measured again. What concerns the float graph alone goes by that graph, and
+holds for a later offer with another int8 form of it. Not here: measuring (`profile_measurement.py`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ import structlog
 from edgesplit.control.profile_messages import ExecutionProfile, ModelOffer
 from edgesplit.planning.origins import Origin
 
-__all__ = ["GraphTimes", "ProfileStore", "replace_file"]
+__all__ = ["OF_FLOAT", "GraphTimes", "ProfileStore", "replace_file"]
+
+OF_FLOAT = "float"
+"""Name of the part that concerns the float graph alone."""
 
 
 class GraphTimes(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,9 +76,21 @@ class ProfileStore:
         return None
 
     def keep(self, offer: ModelOffer, profile: ExecutionProfile) -> None:
-        """Remember a profile; what it was put together from is dropped."""
+        """Remember a profile; what it was put together from is dropped, but for the times of the float graph."""
         self._write(self._file(offer), msgspec.json.encode(profile))
-        self.forget_parts(offer)
+        self.keep_standing(offer, profile)
+        self._forget(self._parts(self._key(offer)))
+
+    def standing(self, offer: ModelOffer) -> ExecutionProfile | None:
+        """What is known of the same float graph, quickly timed or of another offer: its float times alone."""
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            known = msgspec.json.decode(self._content(self._standing(offer)), type=ExecutionProfile)
+            return msgspec.structs.replace(known, quantized_time_s={}, integer_time_s={})
+        return None
+
+    def keep_standing(self, offer: ModelOffer, profile: ExecutionProfile) -> None:
+        """Remember what is known of a float graph until more is."""
+        self._write(self._standing(offer), msgspec.json.encode(profile))
 
     def part(self, offer: ModelOffer, name: str) -> GraphTimes | None:
         """What an earlier, unfinished profiling found out about one of the graphs."""
@@ -87,8 +103,11 @@ class ProfileStore:
         self._write(self._part(offer, name), msgspec.json.encode(times))
 
     def forget_parts(self, offer: ModelOffer) -> None:
-        """Drop what an unfinished profiling found out."""
-        for part in self._parts(offer):
+        """Drop what is known of single graphs: all is to be measured again."""
+        self._forget([*self._parts(self._key(offer)), *self._parts(self._float_key(offer))])
+
+    def _forget(self, parts: list[Path]) -> None:
+        for part in parts:
             self._unwritten.pop(part, None)
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
@@ -116,17 +135,28 @@ class ProfileStore:
             offer.calibration_plan,
             *self._conditions,
         )
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+        return _digest(parts)
+
+    def _float_key(self, offer: ModelOffer) -> str:
+        return _digest(("float", offer.sha256, offer.float_graph.digest, *self._conditions))
 
     def _file(self, offer: ModelOffer) -> Path:
         return self._folder / f"profile-{self._key(offer)}.json"
 
-    def _part(self, offer: ModelOffer, name: str) -> Path:
-        return self._folder / f"profile-{self._key(offer)}.{name}.json"
+    def _standing(self, offer: ModelOffer) -> Path:
+        return self._folder / f"standing-{self._float_key(offer)}.json"
 
-    def _parts(self, offer: ModelOffer) -> list[Path]:
-        pattern = f"profile-{self._key(offer)}.*.json"
+    def _part(self, offer: ModelOffer, name: str) -> Path:
+        key = self._float_key(offer) if name == OF_FLOAT else self._key(offer)
+        return self._folder / f"profile-{key}.{name}.json"
+
+    def _parts(self, key: str) -> list[Path]:
+        pattern = f"profile-{key}.*.json"
         return sorted({*self._folder.glob(pattern), *(path for path in self._unwritten if path.match(pattern))})
+
+
+def _digest(parts: tuple[str, ...]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
 def replace_file(path: Path, content: bytes) -> None:

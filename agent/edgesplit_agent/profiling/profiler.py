@@ -1,8 +1,8 @@
 """Profiler: how long every unit of a model takes on this node, in float and in int8.
 
-Owns: running the whole model under onnxruntime's profiler and reading its report. Its rule: the runs go through the
-serving worker one at a time and give way to requests, so that profiling delays none. Not here: which
-graphs (the controller's `ModelOffer`) and what becomes of the times (its planner).
+Owns: running the whole model under onnxruntime's profiler and reading its report. Its rule: a quick profile is said within
+seconds, the measured one follows; the runs go through the serving worker one at a time and give way to requests, so that
+profiling delays none. Not here: which graphs (the controller's `ModelOffer`) and what becomes of the times (its planner).
 
 The profiler slows the runs it watches, so the unit times are scaled to the median of unwatched runs. Units do not run
 alone: what changes of form between them cost is fitted to the times of a few parts of the model, each run in turn with
@@ -37,8 +37,14 @@ from edgesplit_agent.profiling.attempts import Attempts
 from edgesplit_agent.profiling.codec_times import CodecTimer
 from edgesplit_agent.profiling.profile_measurement import ProfileMeasurement, blobs_of
 from edgesplit_agent.profiling.profile_store import ProfileStore
+from edgesplit_agent.profiling.quick_profile import QuickProfile
 
 __all__ = ["Profiler"]
+
+FIRST_S = 3.0
+"""Behind a quick profile the measured one waits so long: a plan is likely to be prepared just then. [s]"""
+PREPARING_S, LOOK_S = 20.0, 0.2
+"""And while sessions are built here, at most so long; how often that is looked at. [s]"""
 
 
 @dataclass
@@ -48,12 +54,14 @@ class _ProfilingJob:
     Attributes:
         asked: Of the last request to measure it once more; comes back in what is said.
         once_more: What is known of it does not count until it was measured again.
+        fraction: What was last said to be done. [1]
     """
 
     offer: ModelOffer
     attempts: Attempts = field(init=False)
     asked: str = ""
     once_more: bool = False
+    fraction: float = 0.0
 
 
 class Profiler:
@@ -84,6 +92,7 @@ class Profiler:
         self._codecs = CodecTimer(cache.folder, worker, lambda: self._options)
         self._store = ProfileStore(cache.folder, runtime=runtime, provider=options.provider, threads=options.threads)
         self._measurement = ProfileMeasurement(cache, worker, options, self._store, runtime=runtime)
+        self._quick = QuickProfile(cache, worker, options, runtime=runtime)
         self._publish = publish
         self._background_work = background_work or BackgroundWork()
         self._one_at_a_time = asyncio.Lock()
@@ -126,6 +135,8 @@ class Profiler:
             stored = self._store.profile(job.offer)
             if stored is not None:
                 self._report(job, "done", 1.0, profile=stored)
+            elif not job.attempts.ended and (standing := self._store.standing(job.offer)) is not None:
+                self._report(job, "running", job.fraction, profile=standing)
 
     @property
     def busy(self) -> bool:
@@ -166,9 +177,14 @@ class Profiler:
             await self._codecs.ensure()
             self._report(job, "done", 1.0, "measured earlier", stored)
             return
+        standing = stored or self._store.standing(offer)
         if job.attempts.retry is None:
-            self._report(job, "running", 0.0, profile=stored)  # a further try is said once it gets somewhere
+            self._report(job, "running", 0.0, profile=standing)  # a further try is said once it gets somewhere
         started = time.monotonic()
+        if standing is None:
+            standing = await self._quickly(job)
+            if standing is not None:
+                await self._until_quiet()
         # Before its turn: while nobody gives the blobs, other models are measured, and what is served is timed.
         await self._cache.fetch(*blobs_of(offer))
         async with self._one_at_a_time:
@@ -176,7 +192,7 @@ class Profiler:
                 await self._codecs.ensure()
                 if job.once_more:
                     self._store.forget_parts(offer)
-                say = partial(self._report, job, "running", profile=stored)
+                say = partial(self._report, job, "running", profile=standing)
                 profile = await self._measurement.take(offer, say)
                 self._store.keep(offer, profile)
                 self._cache.prune()
@@ -184,6 +200,28 @@ class Profiler:
         job.once_more = False
         self._log.info("profiled", model=offer.model, seconds=seconds, whole_s=profile.whole_s, moments=profile.moments)
         self._report(job, "done", 1.0, profile=profile)
+
+    async def _quickly(self, job: _ProfilingJob) -> ExecutionProfile | None:
+        """Say something of a model within seconds.
+
+        Raises:
+            EdgesplitError, OSError: It failed.
+        """
+        with self._background_work.under_way():
+            profile = await self._quick.take(job.offer)
+        if profile is not None:
+            self._codecs.recall()
+            self._store.keep_standing(job.offer, profile)
+            self._log.info("timed-quickly", model=job.offer.model, whole_s=profile.whole_s, runs=profile.runs)
+            self._report(job, "running", 0.05, profile=profile)
+        return profile
+
+    async def _until_quiet(self) -> None:
+        """Leave the node to whoever makes a plan of a quick profile."""
+        began_s = time.monotonic()
+        await asyncio.sleep(FIRST_S)
+        while self._background_work.now and time.monotonic() - began_s < PREPARING_S:
+            await asyncio.sleep(LOOK_S)
 
     def _say_failed(self, job: _ProfilingJob, error: Exception) -> None:
         model, retry = job.offer.model, job.attempts.retry
@@ -194,7 +232,7 @@ class Profiler:
         else:
             text = f"{type(error).__name__}: {error}"
             self._log.error("profiling-failed", model=model, error=text, exc_info=error)
-        self._report(job, "failed", 1.0, text, self._store.profile(job.offer))
+        self._report(job, "failed", 1.0, text, self._store.profile(job.offer) or self._store.standing(job.offer))
 
     def _stated(self, profile: ExecutionProfile) -> ExecutionProfile:
         """A profile as the controller is told it: with codecs, and as slow as emulation makes the node."""
@@ -211,6 +249,7 @@ class Profiler:
         profile: ExecutionProfile | None = None,
     ) -> None:
         offer, retry = job.offer, job.attempts.retry
+        job.fraction = fraction
         report = ProfileReport(
             node=self._node,
             instance=self._instance,
@@ -222,5 +261,6 @@ class Profiler:
             profile=self._stated(profile) if profile is not None else None,
             retry=retry.said(time.monotonic()) if retry is not None else None,
             asked=job.asked,
+            offered=offer.profile_plan,
         )
         self._publish(report)

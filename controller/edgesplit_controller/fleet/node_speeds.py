@@ -350,6 +350,7 @@ def _profile_seen(node: str, model: str, profile: ExecutionProfile, now_s: float
         rested_spread=profile.rested_spread,
         slow_down=profile.slow_down,
         host_spread=host_spread,
+        quick=profile.is_quick,
     )
 
 

@@ -320,5 +320,6 @@ def _profile_news(before: ProfileReport | None, report: ProfileReport) -> Iterat
         modelled = "" if profile.origin == "measured" else f", its units' shares {profile.origin}"
         tries = "1 try" if retry is not None and retry.attempts == 1 else f"{retry.attempts} tries" if retry else ""
         after = f", after {tries} that failed within {retry.failing_s:.0f} s" if retry is not None else ""
-        text = f"node {name} profiled {model}: {time_span(profile.whole_s)}{modelled}{after}"
+        done = "timed" if profile.is_quick else "profiled"
+        text = f"node {name} {done} {model}: {time_span(profile.whole_s)}{modelled}{after}"
         yield FleetChange("profile-changed", name, text, model, {"whole_s": profile.whole_s})

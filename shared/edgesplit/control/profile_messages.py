@@ -47,6 +47,7 @@ class ProfilePlan(Message, frozen=True, kw_only=True):
         quantizable: Units that have an int8 form.
         inputs: What to feed.
         values: Of integer inputs that may not be 0 (a divisor, a size), in C order; the others may.
+        flops: Unit name to floating-point operations of one run; empty from a controller that does not say. [1]
     """
 
     units: tuple[str, ...]
@@ -54,6 +55,7 @@ class ProfilePlan(Message, frozen=True, kw_only=True):
     quantizable: tuple[str, ...]
     inputs: tuple[TensorSpec, ...]
     values: dict[str, tuple[int, ...]] = msgspec.field(default_factory=dict[str, tuple[int, ...]])
+    flops: dict[str, float] = msgspec.field(default_factory=dict[str, float])
 
 
 class CalibrationGraph(Message, frozen=True, kw_only=True):
@@ -191,6 +193,11 @@ class ExecutionProfile(Message, frozen=True, kw_only=True):
     rested_spread: float = 0.0
     seconds: float = 0.0
 
+    @property
+    def is_quick(self) -> bool:
+        """Whether only the whole float model was timed, once, and its units share it by their operations."""
+        return self.origin == "modelled" and self.moments == 1
+
     def scaled(self, factor: float) -> ExecutionProfile:
         """The profile of the same node played `factor` times slower."""
         return msgspec.structs.replace(
@@ -218,9 +225,11 @@ class ProfileReport(Message, frozen=True, kw_only=True):
         state: `running` until it is known; `failed` for good where `retry` is null.
         fraction: What is done of it. [1]
         detail: Why it failed, or fails so far.
-        profile: While it is measured once more, the one that stands until then.
+        profile: With `running`, the one that stands until it is measured: an earlier one, or a quick one of the float model
+            alone (its `origin` is `modelled`, its `moments` 1).
         retry: It failed for a passing reason and is tried again; with `done`, how long that took.
         asked: Of the last `ProfileRequest` that this answers; empty where nobody asked.
+        offered: The `profile_plan` of the offer that this is about; empty from an agent that does not say.
     """
 
     node: str
@@ -233,6 +242,7 @@ class ProfileReport(Message, frozen=True, kw_only=True):
     profile: ExecutionProfile | None = None
     retry: Retrying | None = None
     asked: str = ""
+    offered: str = ""
 
 
 PROFILE_REPORT = Topic(

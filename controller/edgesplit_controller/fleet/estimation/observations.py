@@ -49,6 +49,7 @@ class ProfileSeen(Observation, frozen=True, kw_only=True, tag="profile"):
         slow_down: Emulated slowness within the times. [1]
         host_spread: By how much the node's machine is faster or slower from one moment to another, as a fixed small workload
             shows; 0 where not known. [1]
+        quick: Only the whole was timed, at one moment; its units share it by their operations.
     """
 
     whole_s: float
@@ -58,6 +59,7 @@ class ProfileSeen(Observation, frozen=True, kw_only=True, tag="profile"):
     rested_spread: float = 0.0
     slow_down: float = 1.0
     host_spread: float = 0.0
+    quick: bool = False
 
 
 class PartRan(msgspec.Struct, frozen=True, kw_only=True):

@@ -56,6 +56,9 @@ REST_PRIOR = 0.05
 TYPICAL_ERROR, PRECISION_ERROR, OWN_ERROR, WHOLE_ERROR = 0.04, 0.03, 0.03, 0.01
 """Standard deviations expected of what profiles get wrong. [1]"""
 IDLE_ERROR = 0.03
+QUICK_ERROR, QUICK_OWN_ERROR = 0.1, 0.35
+"""The same of a quick profile: of its whole, timed once beside whatever else began then, and of components, whose units share it by
+their operations alone. [1]"""
 CODINGS_ERROR, CODE_ERROR, TENSOR_ERROR = 0.25, 0.15, 0.1
 """The same of codings: of all codecs, which share what a profile does not see, of one codec, of one tensor. [1]"""
 FIRST_SCATTER, LEAST_SCATTER, SCATTER_RUNS = 0.03, 0.01, 15
@@ -132,6 +135,7 @@ class NodeSpeed:
         unrest: Standard deviation that all predictions have in common beside what the belief explains, as large as makes
             nine of ten intervals hold. [1]
         first_scatter: Standard deviation of single runs of a component that is not known yet. [1]
+        own_error: Standard deviation of what the profile gets wrong about one component, before that was timed. [1]
         awaited: Components to the mean and variance that was expected of them. [1]
         awaited_s: When that was. [s]
     """
@@ -148,6 +152,7 @@ class NodeSpeed:
     slow_down: float = 1.0
     unrest: float = 0.0
     first_scatter: float = FIRST_SCATTER
+    own_error: float = OWN_ERROR
     awaited: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
     awaited_s: float = float("-inf")
 
@@ -172,7 +177,8 @@ def begun(profile: ProfileSeen) -> NodeSpeed:
     rest, rest_variance = _rest(profile)
     spread = profile.whole_spread or UNKNOWN_SPREAD
     spell = min(max(FIRST_SPELL, profile.host_spread), MOST_SPELL)
-    variance = spread**2 / max(profile.moments, 1) + PROFILE_ERROR**2 + rest_variance
+    error = QUICK_ERROR if profile.quick else PROFILE_ERROR
+    variance = spread**2 / max(profile.moments, 1) + error**2 + rest_variance
     belief = (
         GaussianFilter()
         .with_quantity(NODE, rest, variance, NODE_DRIFT)
@@ -187,6 +193,7 @@ def begun(profile: ProfileSeen) -> NodeSpeed:
         at_s=profile.at_s,
         slow_down=profile.slow_down,
         first_scatter=max(FIRST_SCATTER, profile.whole_spread),
+        own_error=QUICK_OWN_ERROR if profile.quick else OWN_ERROR,
     )
 
 
@@ -264,7 +271,7 @@ def _share_of_whole(speed: NodeSpeed, profiled_s: float) -> float:
 def own_variance(speed: NodeSpeed, profiled_s: float) -> float:
     """Of a component's own error before it was timed. [1]"""
     added_up = 1.0 - _share_of_whole(speed, profiled_s)
-    return added_up * OWN_ERROR**2 + WHOLE_ERROR**2 + (speed.slow_down * SLACK_S / profiled_s) ** 2
+    return added_up * speed.own_error**2 + WHOLE_ERROR**2 + (speed.slow_down * SLACK_S / profiled_s) ** 2
 
 
 def coding_weights(coding: CodingRan) -> dict[str, float]:
