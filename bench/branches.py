@@ -94,7 +94,7 @@ def measure(folder: Path, requests: int) -> Result:
     with LocalFleet(folder, nodes, places=places, latency_model="critical-path") as fleet:
         fleet.start()
         fleet.await_nodes()
-        fleet.splitctl("model", "add", MODEL, str(path), "--max-quantizable", "0")
+        fleet.splitctl("model", "add", "--wait", "all", MODEL, str(path), "--max-quantizable", "0")
         fleet.splitctl("deploy", MODEL, "--source", NODES[0])
         fleet.splitctl("pin", MODEL, "near/*", "--node", NODES[0])
         fleet.splitctl("pin", MODEL, "far/*", "--node", NODES[1])

@@ -214,7 +214,10 @@ class FakeAgent:
             state="done",
             fraction=1.0,
             profile=profile,
+            offered=offer.profile_plan,
         )
+        if self.offers.get(offer.model) != offer:
+            return  # another came meanwhile
         self.bus.publish(PROFILE_REPORT, report, self.name, offer.model)
 
     def _on_desired(self, topic: str, desired: Desired | None) -> None:

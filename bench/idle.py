@@ -196,7 +196,7 @@ def _nodes(count: int) -> list[EmulatedNode]:
 
 
 def _deploy(fleet: LocalFleet, path: Path, source: str) -> None:
-    fleet.splitctl("model", "add", MODEL, str(path), "--max-quantizable", "4", timeout_s=900)
+    fleet.splitctl("model", "add", "--wait", "all", MODEL, str(path), "--max-quantizable", "4", timeout_s=900)
     fleet.splitctl("deploy", MODEL, "--source", source)
     time.sleep(SETTLE_S)
 

@@ -80,7 +80,7 @@ def measure(path: Path, folder: Path, *, switches: int) -> Run:
     with broker(folder) as url, LocalFleet(folder, nodes, broker=url) as fleet:
         fleet.start()
         fleet.await_nodes()
-        fleet.splitctl("model", "add", MODEL, str(path), "--max-quantizable", "1")
+        fleet.splitctl("model", "add", "--wait", "all", MODEL, str(path), "--max-quantizable", "1")
         deployed = fleet.splitctl("deploy", MODEL, "--source", SOURCE)
         asyncio.run(_replan(material, fleet, run, epoch=deployed["epoch"], count=switches))
     return run

@@ -198,7 +198,7 @@ def survival(model: Path, folder: Path, *, real: bool | None = None, data: str =
         fleet = stack.enter_context(LocalFleet(folder, nodes, broker=broker.url, places=places))
         fleet.start()
         fleet.await_nodes()
-        fleet.splitctl("model", "add", MODEL, str(model), "--max-quantizable", "1")
+        fleet.splitctl("model", "add", "--wait", "all", MODEL, str(model), "--max-quantizable", "1")
         fleet.splitctl("deploy", MODEL, "--source", SOURCE)
         yield Survival(fleet, broker, material, real)
 

@@ -161,7 +161,9 @@ def run(folder: Path) -> list[str]:
         report.show_fleet(fleet.splitctl("nodes"), fleet.splitctl("links"), NODES)
         report.headline("Add the demo model: check, quantize, model its noise, profile it on every node")
         calibration = str(folder / "calibration.npz")
-        added = fleet.splitctl("model", "add", MODEL, str(MODEL_FILE), "--calibration", calibration, show_progress=True)
+        added = fleet.splitctl(
+            "model", "add", "--wait", "all", MODEL, str(MODEL_FILE), "--calibration", calibration, show_progress=True
+        )
         report.show_model(added)
         report.headline("Deploy with the device as source")
         fleet.splitctl("deploy", MODEL, "--source", "device")

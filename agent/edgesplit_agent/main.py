@@ -17,10 +17,10 @@ import click
 import structlog
 
 from edgesplit.daemon.configuration_file import load_configuration, render_configuration
+from edgesplit.daemon.heap import share_heap
 from edgesplit.daemon.logs import LEVELS, set_up_logging
 from edgesplit.daemon.runtime_builds import check_runtime
 from edgesplit.errors import EdgesplitError
-from edgesplit_agent.compute.heap import share_heap
 from edgesplit_agent.compute.lending_loop import LendingLoop
 from edgesplit_agent.configuration import AgentConfiguration
 from edgesplit_agent.open_files import allow_descriptors

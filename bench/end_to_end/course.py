@@ -52,7 +52,9 @@ class Course:
             candidates: How many operators may be quantized.
         """
         options = ["--max-quantizable", str(candidates)]
-        added = self._fleet.splitctl("model", "add", self.name, str(self._path), *options, timeout_s=ADD_LIMIT_S)
+        added = self._fleet.splitctl(
+            "model", "add", "--wait", "all", self.name, str(self._path), *options, timeout_s=ADD_LIMIT_S
+        )
         self._full_noise = float((added["noise_model"] or {}).get("full_noise") or 0.0)
         self._fleet.splitctl("deploy", self.name, "--source", SOURCE)
 

@@ -24,6 +24,7 @@ from edgesplit_controller.configuration import ControllerConfiguration, Planning
 from edgesplit_controller.deciding.battery_floors import BatteryFloors
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.deciding.fallbacks import Fallbacks
+from edgesplit_controller.deciding.model_completion import ModelCompletion
 from edgesplit_controller.deciding.noise_guard import NoiseGuard
 from edgesplit_controller.deciding.plan_maker import PlanMaker
 from edgesplit_controller.event_log import EventLog
@@ -33,6 +34,7 @@ from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.profiling_progress import Profiling
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.fleet.traffic import Traffic
+from edgesplit_controller.models.background_completion import CompletionRun
 from edgesplit_controller.models.catalog import Catalog
 from edgesplit_controller.outbox import BusOutbox
 from edgesplit_controller.rollout.activation import Activation
@@ -70,16 +72,30 @@ class Knowledge:
 
 @dataclass(frozen=True)
 class Deciders:
-    """What decides over plans."""
+    """What decides over plans.
+
+    Attributes:
+        changes: What every change begins and ends with.
+    """
 
     deployer: Deployer
     guard: NoiseGuard
     batteries: BatteryFloors
     fallbacks: Fallbacks
+    completion: ModelCompletion
+    changes: StateChanges
 
 
-def make_knowledge(configuration: ControllerConfiguration, store: Store, bus: MessageBus) -> Knowledge:
+def make_knowledge(
+    configuration: ControllerConfiguration, store: Store, bus: MessageBus, run: CompletionRun
+) -> Knowledge:
     """Read what is remembered.
+
+    Args:
+        configuration: Effective values.
+        store: The folder.
+        bus: The connection to the broker.
+        run: Carries out completions of models.
 
     Raises:
         InvalidConfiguration: A file of the store is damaged.
@@ -90,7 +106,7 @@ def make_knowledge(configuration: ControllerConfiguration, store: Store, bus: Me
 
     settings, state, registry = configuration.planning, store.load_state(), Registry()
     events, outbox = EventLog(store.events, publish), BusOutbox(bus, lambda: registry.nodes)
-    catalog = Catalog(store, registry, outbox, configuration.models.metrics, removed=state.removed)
+    catalog = Catalog(store, registry, outbox, configuration.models.metrics, removed=state.removed, run=run)
     rollouts = Rollouts(
         state,
         save=store.save_state,
@@ -160,7 +176,9 @@ def make_deciders(known: Knowledge, store: Store, settings: PlanningSection) -> 
     guard = NoiseGuard(
         known.rollouts, deployer, maker, models=known.catalog.records, events=known.events, settings=settings
     )
-    return Deciders(deployer, guard, batteries, fallbacks)
+    changes = StateChanges(known.rollouts, known.catalog, known.writing.when_done)
+    completion = ModelCompletion(deployer, known.events, changes.collect)
+    return Deciders(deployer, guard, batteries, fallbacks, completion, changes)
 
 
 def make_operations(known: Knowledge, decide: Deciders, bus: MessageBus, settings: PlanningSection) -> Operations:
@@ -173,7 +191,7 @@ def make_operations(known: Knowledge, decide: Deciders, bus: MessageBus, setting
         remembering=(known.registry, known.rollouts, known.speeds, known.traffic, decide.guard, decide.batteries),
         events=known.events,
     )
-    changes = StateChanges(known.rollouts, known.catalog, known.writing.when_done)
+    changes = decide.changes
     return Operations(
         fleet=FleetAnswers(known.registry, known.speeds, removal),
         models=ModelAnswers(

@@ -30,6 +30,7 @@ from edgesplit_controller.artifacts.artifact_server import ArtifactServer
 from edgesplit_controller.assembly import make_deciders, make_knowledge, make_operations
 from edgesplit_controller.configuration import ControllerConfiguration, tcp_address
 from edgesplit_controller.metrics import render_metrics
+from edgesplit_controller.models.background_completion import CompletionRun, run_in_process
 from edgesplit_controller.node_messages import NodeMessages
 from edgesplit_controller.rate_limited_events import RateLimitedEvents
 from edgesplit_controller.storage.store import Store
@@ -49,13 +50,16 @@ class Service:
     Args:
         configuration: Effective values.
         store: The folder, already held.
+        run: Carries out completions of models.
 
     Attributes:
         known: What it knows of nodes, models and plans.
         decide: What decides over plans.
     """
 
-    def __init__(self, configuration: ControllerConfiguration, store: Store) -> None:
+    def __init__(
+        self, configuration: ControllerConfiguration, store: Store, run: CompletionRun = run_in_process
+    ) -> None:
         self._configuration = configuration
         self._log = structlog.get_logger(part="controller")
         self._instance = secrets.token_hex(8)
@@ -72,7 +76,7 @@ class Service:
             on_oversize=self._on_oversize,
         )
         settings = configuration.planning
-        self.known = known = make_knowledge(configuration, store, self._bus)
+        self.known = known = make_knowledge(configuration, store, self._bus, run)
         self.decide = decide = make_deciders(known, store, settings)
         operations = make_operations(known, decide, self._bus, settings)
         self._seldom = RateLimitedEvents(known.events, time.monotonic)
@@ -144,7 +148,7 @@ class Service:
             self._log.warning("runtime-conflict", text=conflict)
             self._warn(conflict)
         self._subscribe()
-        self.known.catalog.offer_all()
+        self.known.catalog.begin(self.decide.completion)
         self.decide.deployer.start()
         running = (self._settle(), self._address.keep(), watch_clock("the controller", self._own_clock_stepped))
         self._tasks = [asyncio.create_task(work) for work in running]
@@ -160,6 +164,7 @@ class Service:
         for task in self._tasks:
             task.cancel()
         await self._inbox.close()
+        await self.known.catalog.close()
         await self._keeper.close()
         await self.decide.guard.close()
         await self.decide.deployer.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,15 @@ from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.deciding.fallbacks import Fallbacks
 from edgesplit_controller.deciding.plan_maker import PlanMaker
 from edgesplit_controller.fleet.registry import Registry
+from edgesplit_controller.models.background_completion import CompletionRun
+from edgesplit_controller.models.completion_messages import (
+    CompletionDone,
+    CompletionFailed,
+    CompletionMessage,
+    CompletionProgress,
+    CompletionRequest,
+)
+from edgesplit_controller.models.completion_process import Told, carry_out
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.rollout.driver import Rollouts
 from edgesplit_controller.service import Service
@@ -49,6 +58,19 @@ from tests.waiting import until
 FAST, SLOW = 0.001, 0.02
 METRIC, NO_METRIC = "tests.controller.tiny_models:largest_change", "tests.controller.tiny_models:always_one"
 GOOD_LINK, BAD_LINK = (100e6, 0.001), (1e3, 0.1)
+
+
+async def in_a_thread(
+    request: CompletionRequest, tell: Callable[[CompletionProgress], None]
+) -> CompletionDone | CompletionFailed:
+    """Complete a model as the process does that a controller starts, without what starting one takes."""
+    loop = asyncio.get_running_loop()
+
+    def say(message: CompletionMessage) -> None:
+        if isinstance(message, CompletionProgress):
+            loop.call_soon_threadsafe(tell, message)
+
+    return await asyncio.to_thread(carry_out, request, Told(say))
 
 
 class Client:
@@ -107,13 +129,15 @@ class Client:
         return digest
 
     async def add(self, name: str, content: bytes, **options: Any) -> Any:
+        options = {"wait": "all"} | options
         return await self.ask(AddModel(name=name, file=await self.upload(content), **options))
 
 
 class Fleet:
     """Broker, controller, three agents, one client."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, run: CompletionRun = in_a_thread) -> None:
+        self.run = run
         self.url = f"mqtt://127.0.0.1:{free_port()}"
         self.broker = EmbeddedBroker(self.url)
         self.configuration = ControllerConfiguration(
@@ -146,7 +170,7 @@ class Fleet:
 
     async def start_controller(self) -> None:
         self.store = Store(self.configuration.store_path)
-        self.service = Service(self.configuration, self.store)
+        self.service = Service(self.configuration, self.store, self.run)
         await self.service.start()
 
     @property

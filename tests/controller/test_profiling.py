@@ -31,6 +31,7 @@ class Record:
 
     name: str = "m"
     sha256: str = "s"
+    offered: str = ""
 
 
 @dataclass

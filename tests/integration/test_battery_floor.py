@@ -38,7 +38,7 @@ def fleet(
     with LocalFleet(tmp_path_factory.mktemp("fleet"), nodes, broker=mosquitto) as running:
         running.start()
         running.await_nodes()
-        running.splitctl("model", "add", MODEL, str(small_model), "--max-quantizable", "0")
+        running.splitctl("model", "add", "--wait", "all", MODEL, str(small_model), "--max-quantizable", "0")
         running.splitctl("deploy", MODEL, "--source", "device")
         yield running
         running.splitctl("model", "remove", MODEL)  # the broker is shared, and what it retains outlives this fleet

@@ -22,7 +22,7 @@ def fleet(mosquitto: str, tmp_path_factory: pytest.TempPathFactory, small_model:
     with LocalFleet(tmp_path_factory.mktemp("fleet"), nodes, broker=mosquitto) as running:
         running.start()
         running.await_nodes()
-        running.splitctl("model", "add", MODEL, str(small_model), "--max-quantizable", "2")
+        running.splitctl("model", "add", "--wait", "all", MODEL, str(small_model), "--max-quantizable", "2")
         running.splitctl("deploy", MODEL, "--source", "device")
         yield running
         running.splitctl("model", "remove", MODEL)
@@ -90,7 +90,9 @@ def test_a_damaged_archive_is_refused(fleet: LocalFleet, small_model: Path, imag
 def check_refused(fleet: LocalFleet, small_model: Path, image: Path, calibration: Path, said: str) -> None:
     before = fleet.splitctl("model", "show", MODEL)
     with pytest.raises(CommandFailed) as caught:
-        fleet.splitctl("model", "add", MODEL, str(small_model), "--calibration", str(calibration), "--replace")
+        fleet.splitctl(
+            "model", "add", "--wait", "all", MODEL, str(small_model), "--calibration", str(calibration), "--replace"
+        )
     error = caught.value.error["error"]
     assert (caught.value.exit_code, error["code"]) == (1, "invalid-calibration")
     assert said in error["message"]

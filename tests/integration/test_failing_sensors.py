@@ -124,7 +124,7 @@ def test_a_counter_that_vanishes_while_requests_are_served_costs_no_request(
     try:
         with agent(tmp_path / "fleet", mosquitto, f'source = "rapl"\nsysfs = "{tree}"') as fleet:
             blocking_until(lambda: idle_draw(mosquitto) is not None, "the sensor's look at the idle node")
-            fleet.splitctl("model", "add", MODEL, str(small_model), "--max-quantizable", "0")
+            fleet.splitctl("model", "add", "--wait", "all", MODEL, str(small_model), "--max-quantizable", "0")
             fleet.splitctl("deploy", MODEL, "--source", "device")
             ask = ("infer", MODEL, "--input", str(image), "--count")
             blocking_until(

@@ -81,7 +81,7 @@ def test_a_node_that_becomes_slow_and_recovers_is_noticed_by_what_it_serves(flee
     model = zoo.build("mobilenet_v2", scale=1.0, size=160)
     onnx.save(model, path)
     arrays = {model.graph.input[0].name: np.zeros((1, 3, 160, 160), np.float32)}
-    fleet.splitctl("model", "add", MODEL, str(path), "--max-quantizable", "0")
+    fleet.splitctl("model", "add", "--wait", "all", MODEL, str(path), "--max-quantizable", "0")
     fleet.splitctl("deploy", MODEL, "--source", "device")
     # Whatever the controller then thinks of the edge, it has nowhere else to go.
     fleet.splitctl("pin", MODEL, "*", "--node", "edge")

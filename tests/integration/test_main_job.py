@@ -33,7 +33,7 @@ MODEL = "mobilenet"
 
 @pytest.fixture(scope="module")
 def deployed(fleet: LocalFleet, small_model: Path) -> Iterator[LocalFleet]:
-    added = fleet.splitctl("model", "add", MODEL, str(small_model), "--max-quantizable", "3")
+    added = fleet.splitctl("model", "add", "--wait", "all", MODEL, str(small_model), "--max-quantizable", "3")
     assert len(added["quantizable"]) == 3
     assert added["noise_model"]["degree"] >= 1
     assert set(added["profiled"]) == {"device", "edge", "cloud"}
@@ -310,7 +310,7 @@ class TestSurvival:
     def test_removing_a_deployed_model_ends_serving_first(
         self, deployed: LocalFleet, small_model: Path, image: Path
     ) -> None:
-        deployed.splitctl("model", "add", "leaving", str(small_model), "--max-quantizable", "0")
+        deployed.splitctl("model", "add", "--wait", "all", "leaving", str(small_model), "--max-quantizable", "0")
         deployed.splitctl("deploy", "leaving", "--source", "device")
         with edgesplit.connect(deployed.address("device")) as node:
             assert node.infer("leaving", arrays(image))

@@ -43,7 +43,7 @@ class Served:
         session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
         names = [value.name for value in session.get_outputs()]
         self._expected = dict(zip(names, map(np.asarray, session.run(names, inputs)), strict=True))
-        self.added = fleet.splitctl("model", "add", name, str(file))
+        self.added = fleet.splitctl("model", "add", "--wait", "all", name, str(file))
         fleet.splitctl("deploy", name, "--source", "device")
 
     def check(self) -> dict[str, NDArray[Any]]:

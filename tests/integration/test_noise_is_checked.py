@@ -81,7 +81,18 @@ def test_measured_noise_stands_beside_the_predicted_and_keeps_its_bound_where_th
 ) -> None:
     calibration = samples(tmp_path / "fits.npz", inputs.shape, 1.0)
     added = fleet.splitctl(
-        *("model", "add", MODEL, str(small_model), "--calibration", str(calibration), "--max-quantizable", "4")
+        *(
+            "model",
+            "add",
+            "--wait",
+            "all",
+            MODEL,
+            str(small_model),
+            "--calibration",
+            str(calibration),
+            "--max-quantizable",
+            "4",
+        )
     )
     model = added["noise_model"]
     fleet.splitctl("set-weights", "--energy", "1", "--max-noise", str(model["full_noise"] + 2 * model["margin"]))
@@ -103,7 +114,18 @@ def test_a_calibration_that_does_not_fit_is_found_out_and_planned_around(
 ) -> None:
     calibration = samples(tmp_path / "dark.npz", inputs.shape, 0.05)
     added = fleet.splitctl(
-        *("model", "add", MODEL, str(small_model), "--calibration", str(calibration), "--max-quantizable", "4"),
+        *(
+            "model",
+            "add",
+            "--wait",
+            "all",
+            MODEL,
+            str(small_model),
+            "--calibration",
+            str(calibration),
+            "--max-quantizable",
+            "4",
+        ),
         "--replace",
     )
     model = added["noise_model"]
@@ -136,6 +158,6 @@ def test_a_calibration_that_does_not_fit_is_found_out_and_planned_around(
 
 
 def test_a_model_added_anew_is_believed_again(fleet: LocalFleet, small_model: Path) -> None:
-    fleet.splitctl("model", "add", MODEL, str(small_model), "--max-quantizable", "2", "--replace")
+    fleet.splitctl("model", "add", "--wait", "all", MODEL, str(small_model), "--max-quantizable", "2", "--replace")
     assert fleet.splitctl("model", "show", MODEL)["noise_tightening"] is None
     fleet.splitctl("model", "remove", MODEL)

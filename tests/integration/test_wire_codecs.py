@@ -50,7 +50,7 @@ def deployed(mosquitto: str, tmp_path_factory: pytest.TempPathFactory, model: Pa
     with LocalFleet(tmp_path_factory.mktemp("codecs"), NODES, broker=mosquitto) as fleet:
         fleet.start()
         fleet.await_nodes()
-        added = fleet.splitctl("model", "add", MODEL, str(model), "--max-quantizable", "0")
+        added = fleet.splitctl("model", "add", "--wait", "all", MODEL, str(model), "--max-quantizable", "0")
         assert added["codecs"]["measured"] == added["codecs"]["tensors"] > 0
         fleet.splitctl("deploy", MODEL, "--source", "device")
         yield fleet

@@ -74,7 +74,7 @@ def request_file(running: Engine) -> Request:
     prepared = prepare_request(running.shared)
     eventually(lambda: nodes_online(running.splitctl) == NODES, "all nodes online")
     options = ["--calibration", "calibration.npz", "--max-quantizable", "4"]
-    running.splitctl("model", "add", MODEL, "model.onnx", *options)
+    running.splitctl("model", "add", "--wait", "all", MODEL, "model.onnx", *options)
     running.splitctl("deploy", MODEL, "--source", "device")
     return prepared
 

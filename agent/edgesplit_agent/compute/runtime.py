@@ -23,11 +23,11 @@ import onnxruntime
 import structlog
 
 from edgesplit.control.component_messages import ComponentSpec
+from edgesplit.daemon.heap import trim_heap
 from edgesplit.errors import PreparationFailed, RuntimeStarved, first_line
 from edgesplit.retrying import is_passing
 from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit.wire.tensors import Array
-from edgesplit_agent.compute.heap import trim_heap
 from edgesplit_agent.compute.providers import CPU, NEED_CUDA, candidates, missing_text, options_of
 
 __all__ = [

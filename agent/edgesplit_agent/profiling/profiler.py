@@ -12,6 +12,7 @@ the whole, so that a machine that becomes faster or slower meanwhile does not sh
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -43,8 +44,8 @@ __all__ = ["Profiler"]
 
 FIRST_S = 3.0
 """Behind a quick profile the measured one waits so long: a plan is likely to be prepared just then. [s]"""
-PREPARING_S, LOOK_S = 20.0, 0.2
-"""And while sessions are built here, at most so long; how often that is looked at. [s]"""
+PREPARING_S = 20.0
+"""And while sessions are built here, at most so long. [s]"""
 
 
 @dataclass
@@ -218,10 +219,10 @@ class Profiler:
 
     async def _until_quiet(self) -> None:
         """Leave the node to whoever makes a plan of a quick profile."""
-        began_s = time.monotonic()
         await asyncio.sleep(FIRST_S)
-        while self._background_work.now and time.monotonic() - began_s < PREPARING_S:
-            await asyncio.sleep(LOOK_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PREPARING_S):
+                await self._background_work.ended()
 
     def _say_failed(self, job: _ProfilingJob, error: Exception) -> None:
         model, retry = job.offer.model, job.attempts.retry

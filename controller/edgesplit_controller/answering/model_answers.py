@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
+import msgspec
+
 from edgesplit.errors import EdgesplitError, StoreUnwritable
 from edgesplit.operations.model_operations import (
     AddModel,
@@ -121,7 +123,13 @@ class ModelAnswers:
             f"model {record.name} was added: {len(record.graph.operators)} operators in {len(record.graph.units)} units"
         )
         self._events.add("model-added", text, model=record.name)
-        warnings = await self._profiling.wait(record, progress)
+        if asked.wait == "all":
+            await self._catalog.until_complete(record.name, progress)
+            record = self._catalog.get(record.name)
+            warnings = await self._profiling.wait(record, progress)
+        else:
+            warnings = await self._profiling.wait_for_any(record, progress)
+        record = self._catalog.get(record.name)
         not_profiled = self._profiling.failures(record)
         if record.name in self._deployer.deployments:
             progress("moving the deployment to the new version", None)
@@ -130,7 +138,7 @@ class ModelAnswers:
             except EdgesplitError as error:
                 warnings.append(f"the deployment still serves the old version: {error}")
         self._changes.collect()
-        return _added_document(record, self._registry, warnings, not_profiled)
+        return self._added(record, warnings, not_profiled)
 
     async def _remove(self, name: str, progress: Progress) -> ModelDocument:
         self._changes.begin(name, progress)
@@ -159,7 +167,15 @@ class ModelAnswers:
     def _document(self, record: ModelRecord) -> ModelDocument:
         deployment = self._deployer.deployments.get(record.name)
         goals, tightening = self._deployer.goals(record.name), self._guard.tightening(record.name)
-        return _model_document(record, self._registry, deployment, goals, tightening)
+        completion = self._catalog.completion(record.name)
+        document = _model_document(record, self._registry, deployment, goals, tightening)
+        return msgspec.structs.replace(document, completion=completion)
+
+    def _added(
+        self, record: ModelRecord, warnings: Sequence[str], not_profiled: tuple[ProfilingRow, ...]
+    ) -> ModelAddedDocument:
+        document = _added_document(record, self._registry, warnings, not_profiled)
+        return msgspec.structs.replace(document, completion=self._catalog.completion(record.name))
 
 
 def _added_document(
@@ -174,7 +190,8 @@ def _added_document(
         units=len(record.graph.units),
         tensors=len(record.graph.tensors),
         quantizable=manifest.quantizable,
-        noise_model=manifest.noise_report,
+        noise_model=manifest.noise_report if record.is_complete else None,
+        stage=manifest.stage,
         warnings=(*manifest.warnings, *warnings),
         profiled=_profiled(record, registry)[0],
         not_profiled=not_profiled,
@@ -200,7 +217,8 @@ def _model_document(
         units=len(record.graph.units),
         tensors=len(record.graph.tensors),
         quantizable=manifest.quantizable,
-        noise_model=manifest.noise_report,
+        noise_model=manifest.noise_report if record.is_complete else None,
+        stage=manifest.stage,
         codecs=manifest.codecs_report,
         inputs=record.inputs,
         outputs=record.outputs,

@@ -176,6 +176,13 @@ class Deployer:
         """Something that plans of a model stand on changed: look whether its plan still holds."""
         self._replanner.watch(model).dirty.set()
 
+    def model_completed(self, model: str) -> None:
+        """Int8 and codecs of a model are known now: look whether a plan with them is better."""
+        if model in self.deployments:
+            watch = self._replanner.watch(model)
+            watch.snapshot = None  # the fleet is as it was; what can be planned on it is not
+            watch.dirty.set()
+
     def goals(self, model: str | None) -> Goals:
         """The goals of a model, or the default of new ones."""
         return self._rollouts.state.goals_of(model)

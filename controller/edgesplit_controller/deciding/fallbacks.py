@@ -141,7 +141,7 @@ class Fallbacks:
         record = self._models.get(model)
         if deployment is None or deployment.active is None or record is None or deployment.rollout.upcoming is not None:
             return None
-        return deployment.active if deployment.active.version == record.version else None
+        return deployment.active if record.fits(deployment.active.version) else None
 
     async def _compiled(
         self, record: ModelRecord, active: PlanRecord, drafts: Sequence[FallbackDraft]

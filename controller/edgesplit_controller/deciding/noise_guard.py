@@ -141,7 +141,7 @@ class NoiseGuard:
         deployment, record = self._rollouts.state.deployments.get(model), self._models.get(model)
         active = deployment.active if deployment is not None else None
         report = self.report(model, active) if active is not None else None
-        if active is None or report is None or record is None or record.version != active.version:
+        if active is None or report is None or record is None or not record.fits(active.version):
             return None
         tightening = self.tightening(model)
         if tightening is not None and tightening.epoch == report.epoch:

@@ -333,7 +333,7 @@ def _comparable(serving: PlanRecord | None, record: ModelRecord, problem: Proble
     """Whether the serving assignment can be evaluated on a problem: same model and source, all it uses there."""
     return (
         serving is not None
-        and serving.version == record.version
+        and record.fits(serving.version)
         and serving.epoch.source == problem.source
         and fits(problem, serving.assignment)
     )

@@ -36,6 +36,7 @@ REPLANNING = RetryRule(first_s=30.0, most_s=600.0)
 """After an abandoned epoch the controller plans again even if nothing else changes."""
 DOUBTED = RetryRule(first_s=3.0, most_s=1_800.0)
 """A plan that was held back as unsure: soon, for a link or node that just changed is known better within seconds."""
+REPLACED = "another version of the model was added"
 UNSURE = "more may be known of a plan whose gain was unsure"
 """Cause of planning again though nothing changed."""
 REFRESH_EVERY_S = 2.0
@@ -148,13 +149,14 @@ class Replanner:
             return  # the same plan would be made, and given up, again
         breach = await self._no_longer_allowed(model, problem, active, watch)
         unsure, watch.unsure = watch.unsure, False
-        if not found and not breach and not unsure and active.goals == goals:
+        replaced = not record.fits(active.version)
+        if not found and not breach and not unsure and not replaced and active.goals == goals:
             await self._refresh(model, watch, problem)
             return
-        texts = [*([breach] if breach else []), *(reason.text for reason in found)]
+        texts = [*([breach] if breach else []), *([REPLACED] if replaced else []), *(reason.text for reason in found)]
         cause = "; ".join(texts[:3]) or (UNSURE if active.goals == goals else "goals differ from the plan's")
-        answers = self._relevance.tell(model, found) or bool(breach) or not (found or unsure)
-        chance = bool(found or unsure) and not breach and all(reason.quiet for reason in found)
+        answers = self._relevance.tell(model, found) or bool(breach) or replaced or not (found or unsure)
+        chance = bool(found or unsure) and not breach and not replaced and all(reason.quiet for reason in found)
         trigger = Trigger(cause, False, self._clock() + self._settings.prepare_limit_s, answers)
         try:
             change = await self._changes.change(model, watch, problem, goals, trigger)

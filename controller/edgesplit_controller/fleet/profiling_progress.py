@@ -24,6 +24,8 @@ from edgesplit_controller.models.model_record import ModelRecord
 __all__ = ["Profiling", "ProfilingPort", "failing_rows", "profiling_rows"]
 
 POLL_S = 0.1
+QUICK_S = 5.0
+"""Once one node has timed a model, the others are waited for so long: who asked wants to deploy it. [s]"""
 
 
 class ProfilingPort(Protocol):
@@ -74,6 +76,28 @@ class Profiling:
                 settled[name] = 0.0 if report is None else report.fraction if report.state == "running" else 1.0
             running = {name for name in settled if self._state(name, record) in {"waiting", "running"}}
             return _Standing(frozenset(running), settled)
+
+        silent = await self._wait(standing, progress)
+        return self._warnings(record, silent)
+
+    async def wait_for_any(self, record: ModelRecord, progress: Progress) -> list[str]:
+        """Wait until every online node has timed a model or failed to, or one has and the others take long.
+
+        Returns:
+            A warning for every node that has not.
+        """
+        first_s: float | None = None
+
+        def standing() -> _Standing:
+            nonlocal first_s
+            online = self._registry.online()
+            timed = {name for name in online if self._registry.profile(name, record.name, record.sha256) is not None}
+            if timed and first_s is None:
+                first_s = time.monotonic()
+            late = first_s is not None and time.monotonic() - first_s > QUICK_S
+            waiting = {name for name in online if self._state(name, record) in {"waiting", "running"}} - timed
+            fractions = {name: 1.0 if name in timed else 0.0 for name in online}
+            return _Standing(frozenset() if late else frozenset(waiting), fractions)
 
         silent = await self._wait(standing, progress)
         return self._warnings(record, silent)
@@ -159,13 +183,14 @@ class Profiling:
 
     def _report(self, name: str, record: ModelRecord) -> ProfileReport | None:
         report = self._registry.node(name).profiles.get(record.name)
-        return report if report is not None and report.sha256 == record.sha256 else None
+        of_offer = {"", record.offered}
+        return report if report is not None and report.sha256 == record.sha256 and report.offered in of_offer else None
 
     def _warnings(self, record: ModelRecord, silent: Collection[str]) -> list[str]:
         warnings: list[str] = []
         for row in self.failures(record):
-            if row.node in silent:
-                warnings.append(f"node {row.node} did not profile {record.name} in time: no plan uses it until it does")
+            if row.node in silent or row.state in {"waiting", "running"}:
+                warnings.append(f"node {row.node} has not timed {record.name} yet: no plan uses it until it has")
             elif row.state == "retrying":
                 again = "at once" if not row.next_try_s else f"in {row.next_try_s:.0f} s"
                 warnings.append(
@@ -216,6 +241,8 @@ def _row_of(name: str, node: FleetNode, record: ModelRecord, now_s: float) -> Pr
     report = node.profiles.get(record.name)
     if report is None or report.sha256 != record.sha256:
         return ProfilingRow(node=name, state="waiting")
+    if report.offered not in {"", record.offered}:
+        return ProfilingRow(node=name, state="waiting")  # it speaks of the offer before
     if report.state == "done":
         return ProfilingRow(node=name, state="done", fraction=1.0)
     retry = report.retry

@@ -71,7 +71,7 @@ def _cut(
 ) -> tuple[Assignment, tuple[Component, ...]] | None:
     """Where an epoch puts what, and the components it was cut into; None for one of another model or time."""
     plan = deployment.plans.get(epoch)
-    if plan is not None and plan.version == record.version:
+    if plan is not None and record.fits(plan.version):
         return plan.assignment, plan.components or plan.evaluation.components
     fallback = deployment.fallbacks.get(epoch)
     if fallback is not None and fallback.sha256 == record.sha256:

@@ -1,7 +1,7 @@
 """Running a normalised graph or a component with onnxruntime in this process.
 
 Owns: building an onnxruntime session whose weights come straight from the blob store. Its rule: weights are mapped
-from their files, never copied through a protobuf message. Not here: the agent's sessions (agents have no onnx).
+from their files, never copied through a protobuf message, and what a run took goes back behind it. Not here: the agent's sessions (agents have no onnx).
 """
 
 from __future__ import annotations
@@ -71,6 +71,9 @@ def open_session(
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _QUIET
+    # Noise is modelled with hundreds of sessions at a time: an arena each would hold all that they ever took, rounded up.
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         # Repacking the weights would read all of them and keep a second copy.

@@ -1,39 +1,67 @@
 """Noise measurement at intake: of int8 and of wire codecs, or none where it cannot be measured.
 
-Owns: which of the two, and the sentence that says why. Its rule: a model that onnxruntime runs is taken in; where its
-noise cannot be measured, or only on samples that say nothing of its real inputs, it stays in float and travels without
-loss. What the user's own samples do wrong is refused. Not here: measuring (`quantization/`), the rest of the intake.
+Owns: which of the two, and the sentence that says why: first what can be said without measuring, then the rest. Its rule: a
+model that onnxruntime runs is taken in; where its noise cannot be measured, or only on samples that say nothing of its real
+inputs, it stays in float and travels without loss. What the user's own samples do wrong is refused. Not here: measuring
+(`quantization/`), the rest of the intake.
 """
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import structlog
 
 from edgesplit.errors import EdgesplitError, InvalidCalibration, InvalidModel
 from edgesplit.planning.output_noise import Measure, Metric
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.model_graph import ModelGraph, Unit
-from edgesplit_controller.graph.runner import open_session, shapes_of
-from edgesplit_controller.graph.units import find_units
-from edgesplit_controller.models.submission import Progress, Submission
+from edgesplit_controller.graph.runner import open_session, run_session, shapes_of
+from edgesplit_controller.models.submission import Progress
 from edgesplit_controller.quantization.calibration import Calibration, load_calibration, split, that_run
 from edgesplit_controller.quantization.codecs.codec_noise import NO_CODECS, CodecProfile, measure_codecs
 from edgesplit_controller.quantization.noise.noise_model import NO_NOISE, NoiseProfile, model_noise
 from edgesplit_controller.quantization.noise.pattern_runs import measure_for
 from edgesplit_controller.quantization.opset import check_upgrade
 
-__all__ = ["Accuracy", "model_accuracy"]
+__all__ = ["Accuracy", "Ground", "ground_for", "model_accuracy"]
 
 MADE_UP = (
     "no calibration samples were given: ranges and noise come from seeded uniform noise in [0, 1]; "
     "add the model again with --calibration for figures of real inputs"
 )
 EXACT = "so no operator runs in int8 and no codec that loses anything is used"
+GENERATED = 16
+"""Samples that are made up."""
 POOR_R2 = 0.8
 """A noise model that explains less of what was held out is told the user."""
 ASK = "add the model again with --calibration"
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What noise is measured on, and with what.
+
+    Attributes:
+        calibration: The samples.
+        measure: How outputs are compared; None where they cannot be.
+        why: Why nothing is concluded from them; empty where something is.
+    """
+
+    calibration: Calibration
+    measure: Measure | None
+    why: str
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences for the user."""
+        if self.why:
+            return (self.why,)
+        return (MADE_UP,) if self.calibration.origin == "generated" else ()
 
 
 @dataclass(frozen=True)
@@ -41,7 +69,7 @@ class Accuracy:
     """What was found.
 
     Attributes:
-        graph: The model, with units that end at the quantizable operators.
+        graph: The model; its units are those it had, or one where its parts do not work alone.
         quantizable: Operators that may run in int8.
         noise: Of them.
         codecs: Of tensors on their way.
@@ -57,45 +85,59 @@ class Accuracy:
     warnings: tuple[str, ...]
 
 
-def model_accuracy(
-    submission: Submission,
+def ground_for(
+    path: Path | None,
     graph: ModelGraph,
-    quantizable: tuple[str, ...],
     blobs: BlobStore,
     *,
-    progress: Progress,
     metric: Metric | None,
+    metric_name: str,
+    generated: int = GENERATED,
+) -> Ground:
+    """Read the samples, or make some up, and look what they are good for.
+
+    Args:
+        path: The user's samples, or None.
+        graph: The model.
+        blobs: Where its weights lie.
+        metric: The user's own, or None for rho.
+        metric_name: Its name.
+        generated: How many are made up.
+
+    Raises:
+        InvalidCalibration: The user's samples do not fit the model.
+        InvalidMetric: The metric fails on the first of them.
+    """
+    with _named(path):
+        calibration = load_calibration(path, graph, samples=generated)
+        calibration, why = _usable(calibration, graph, blobs)
+        measure: Measure | None = None
+        if not why:
+            measure, why = _measure(graph, metric, metric_name)
+        if calibration.origin == "user" or (metric is not None and not why):
+            _check_answers(graph, blobs, calibration, measure)
+    return Ground(calibration, None if why else measure, why)
+
+
+def model_accuracy(
+    ground: Ground, graph: ModelGraph, quantizable: tuple[str, ...], blobs: BlobStore, *, progress: Progress
 ) -> Accuracy:
     """Measure noise as far as it can be.
+
+    Args:
+        ground: From `ground_for`.
+        graph: The model, with units that end at the quantizable operators.
+        quantizable: Operators that have an int8 form.
+        blobs: Where weights lie, and integer ones go.
+        progress: Told what is being done.
 
     Raises:
         InvalidCalibration: The user's samples do not fit the model.
         InvalidMetric: The metric fails.
     """
-    try:
-        return _measured(submission, graph, quantizable, blobs, progress=progress, metric=metric)
-    except InvalidCalibration as error:
-        # The library names the upload by its digest, which says nothing to the user.
-        raise InvalidCalibration(str(error).replace(str(submission.calibration), "the calibration file")) from error
-
-
-def _measured(
-    submission: Submission,
-    graph: ModelGraph,
-    quantizable: tuple[str, ...],
-    blobs: BlobStore,
-    *,
-    progress: Progress,
-    metric: Metric | None,
-) -> Accuracy:
-    progress("calibrating", None)
-    calibration = load_calibration(submission.calibration, graph)
-    calibration, why = _usable(calibration, graph, blobs)
-    measure: Measure | None = None
+    calibration, measure, why = ground.calibration, ground.measure, ground.why
+    warnings = list(ground.warnings)
     noise = NO_NOISE
-    if not why:
-        measure, why = _measure(graph, metric, submission.metric)
-    warnings = [why] if why else [MADE_UP] if calibration.origin == "generated" else []
     if not why and quantizable:
         try:
             noise = _model_noise(graph, quantizable, blobs, calibration, progress=progress, measure=measure)
@@ -106,23 +148,55 @@ def _measured(
             warnings = [why]
         except InvalidModel as error:
             warnings.append(f"no operator runs in int8: {error}")
-            graph, quantizable = _redivided(graph, ()), ()
+            quantizable = ()
         except EdgesplitError:
             raise
         except Exception as error:
             # A fault of this program: the model serves without what it spoils, and the log holds its trace.
-            structlog.get_logger("intake").exception("noise-not-modelled", model=submission.name)
+            structlog.get_logger("intake").exception("noise-not-modelled", sha256=graph.sha256)
             warnings.append(f"no operator runs in int8: {_fault(error)}")
-            graph, quantizable = _redivided(graph, ()), ()
+            quantizable = ()
     if quantizable and noise.report.r2_test < POOR_R2:
         warnings.append(_poor(noise))
     if why:
-        graph, quantizable, measure = _redivided(graph, ()), (), None
+        quantizable, measure = (), None
     codecs, whole = _codecs(graph, quantizable, blobs, calibration, noise=noise, progress=progress, measure=measure)
     if whole:
         graph, quantizable, noise = graph.with_units(_one_unit(graph)), (), NO_NOISE
         warnings.append(whole)
     return Accuracy(graph, quantizable, noise, codecs, calibration, tuple(warnings))
+
+
+@contextmanager
+def _named(path: Path | None) -> Generator[None, None, None]:
+    """The library names a file by where it lies here, which says nothing to the user."""
+    try:
+        yield
+    except InvalidCalibration as error:
+        if path is None:
+            raise
+        raise InvalidCalibration(str(error).replace(str(path), "the calibration file")) from error
+
+
+def _check_answers(graph: ModelGraph, blobs: BlobStore, calibration: Calibration, measure: Measure | None) -> None:
+    """Run the first sample: what is wrong with all of them is said at once, not when noise is modelled.
+
+    Raises:
+        InvalidCalibration: The model does not run on it, or an output is nothing but NaN or infinite.
+        InvalidMetric: The metric fails.
+    """
+    session = open_session(graph.proto, blobs, optimize=False)
+    try:
+        if measure is None:
+            shapes_of(session, graph.outputs, calibration.samples[0])
+            return
+        outputs = run_session(session, graph.outputs, calibration.samples[0])
+    except InvalidModel as error:
+        raise InvalidCalibration(f"on a calibration sample {error}") from error
+    compared = [outputs[name] for name in measure.outputs]
+    if any(array.size and array.dtype.kind == "f" and not np.isfinite(array).any() for array in compared):
+        raise InvalidCalibration("a calibration sample makes an output NaN or infinite; check the samples' scale")
+    measure.check(outputs)
 
 
 def _fault(error: Exception) -> str:
@@ -218,10 +292,6 @@ def _codecs(
             raise InvalidCalibration(f"on a calibration sample {error}") from error
         return NO_CODECS, ""
     return NO_CODECS, f"the model is served whole and in float, since a part of it does not work alone: {parts_refused}"
-
-
-def _redivided(graph: ModelGraph, quantizable: tuple[str, ...]) -> ModelGraph:
-    return graph.with_units(find_units(graph.operators, graph.tensors, quantizable, graph.size_tensors))
 
 
 def _one_unit(graph: ModelGraph) -> tuple[Unit, ...]:

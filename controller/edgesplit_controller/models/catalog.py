@@ -1,28 +1,46 @@
 """Model catalogue: the models there are, and adding and removing them.
 
-Owns: the records, their offers to the nodes, freeing blobs nobody needs. Its rule: one intake at a time; a model is there
-once it is on disk, and a refused one leaves nothing behind. Not here: the intake's steps (`intake.py`), waiting for
-execution profiles (`fleet/profiling_progress.py`), deployments.
+Owns: the records, their offers to the nodes, their completion, freeing blobs nobody needs. Its rule: one intake at a time; a model
+is there once it is on disk, and a refused one leaves nothing behind; a completed record takes the place of the first. Not here:
+the intake's steps (`intake.py`), whose completion is under way (`background_completion.py`), waiting for execution profiles
+(`fleet/profiling_progress.py`), deployments.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
 from edgesplit.control.profile_messages import ModelOffer
+from edgesplit.daemon.heap import trim_heap
 from edgesplit.errors import ModelExists, UnknownModel
 from edgesplit.names import checked_name
-from edgesplit.operations.model_operations import AddModel
+from edgesplit.operations.model_operations import AddModel, CompletionRow
 from edgesplit_controller.graph.protos import external_fields, is_external
-from edgesplit_controller.models.intake import take_in
+from edgesplit_controller.models.background_completion import (
+    BackgroundCompletion,
+    CompletionListener,
+    CompletionRun,
+    run_in_process,
+)
+from edgesplit_controller.models.completion_messages import CompletionRequest
+from edgesplit_controller.models.intake import first_record, uncompleted
 from edgesplit_controller.models.model_folders import ModelFolders
-from edgesplit_controller.models.model_record import ModelRecord
+from edgesplit_controller.models.model_record import Manifest, ModelRecord
 from edgesplit_controller.models.submission import Progress, Submission
 from edgesplit_controller.storage.store import Store
 
-__all__ = ["Catalog", "NodeReports", "OfferPort"]
+__all__ = ["Catalog", "ModelListener", "NodeReports", "OfferPort"]
+
+
+RESULT = "completed-"
+PROGRESS_S = 0.3
+"""Between two words on a completion that is waited for. [s]"""
 
 
 class OfferPort(Protocol):
@@ -45,6 +63,13 @@ class NodeReports(Protocol):
         """A model is gone."""
 
 
+class ModelListener(CompletionListener, Protocol):
+    """Who is told how models become complete."""
+
+    def completed(self, record: ModelRecord) -> None:
+        """A model's completed record took the place of the first."""
+
+
 class Catalog:
     """All models.
 
@@ -54,6 +79,7 @@ class Catalog:
         offers: Where offers go.
         metrics: What noise may be read as besides rho, module:function each.
         removed: Models whose removal was decided before.
+        run: Carries out a completion.
     """
 
     def __init__(
@@ -64,6 +90,7 @@ class Catalog:
         metrics: tuple[str, ...] = (),
         *,
         removed: Collection[str] = (),
+        run: CompletionRun = run_in_process,
     ) -> None:
         self._store = store
         self._folders = ModelFolders(store.path, store.health)
@@ -72,6 +99,10 @@ class Catalog:
         self._metrics = metrics
         self._records = self._folders.load(removed)
         self._intake = asyncio.Lock()
+        for leftover in store.path.glob(f"{RESULT}*"):
+            leftover.unlink(missing_ok=True)  # of a controller that ended before it was taken
+        self._completion = BackgroundCompletion(run)
+        self._listener: ModelListener | None = None
 
     @property
     def records(self) -> Mapping[str, ModelRecord]:
@@ -90,10 +121,36 @@ class Catalog:
             raise UnknownModel(f"no model {name!r} was added: the known ones are {known}")
         return record
 
-    def offer_all(self) -> None:
-        """Publish every model's offer."""
+    def begin(self, listener: ModelListener) -> None:
+        """Publish every model's offer, and go on with those that are not complete.
+
+        Args:
+            listener: Who is told.
+        """
+        self._listener = self._completion.listener = listener
         for record in self._records.values():
             self._offers.publish_offer(record.manifest.offer)
+            self._complete(record)
+
+    async def close(self) -> None:
+        """End what is being completed; `begin` begins it again."""
+        await self._completion.close()
+
+    def completion(self, model: str) -> CompletionRow | None:
+        """How far a model's completion is; None where none is under way."""
+        return self._completion.row(model)
+
+    async def until_complete(self, model: str, progress: Progress) -> None:
+        """Wait until a model's completion ended, whatever came of it."""
+        ending = asyncio.ensure_future(self._completion.ended(model))
+        try:
+            while not ending.done():
+                row = self._completion.row(model)
+                if row is not None:
+                    progress(row.what, row.fraction)
+                await asyncio.wait([ending], timeout=PROGRESS_S)
+        finally:
+            ending.cancel()
 
     async def add(self, request: AddModel, progress: Progress) -> ModelRecord:
         """Take in an uploaded model and offer it to the nodes.
@@ -110,6 +167,7 @@ class Catalog:
             async with self._intake:
                 self._check_free(name, request.replace)
                 record = await self._take_in(self._submission(name, request), progress)
+                self._completion.cancel(name)
                 before, self._records[name] = self._records.get(name), record
                 if before is not None and before.manifest.offer != record.manifest.offer:
                     # The same file with other samples or candidates has other units and int8 kernels to time.
@@ -117,6 +175,7 @@ class Catalog:
         finally:
             self.discard(request)
         self._offers.publish_offer(record.manifest.offer)
+        self._complete(record)
         return record
 
     def discard(self, request: AddModel) -> None:
@@ -124,7 +183,7 @@ class Catalog:
         self._store.remove_uploads({request.file, *request.external.values(), *filter(None, [request.calibration])})
 
     async def _take_in(self, submission: Submission, progress: Progress) -> ModelRecord:
-        """Make the record and write it, in a thread."""
+        """Make the first record and write it, in a thread."""
         loop = asyncio.get_running_loop()
 
         def tell(text: str, fraction: float | None) -> None:
@@ -132,14 +191,54 @@ class Catalog:
 
         def write() -> ModelRecord:
             with self._store.health.writing(mixed=True):
-                record = take_in(submission, self._store.blobs, tell)
-            self._folders.save(record)
+                record = first_record(submission, self._store.blobs, tell)
+            self._folders.save(record, submission.calibration)
+            trim_heap()
             return record
 
         return await asyncio.to_thread(write)
 
+    def _complete(self, record: ModelRecord) -> None:
+        """Have the second stage done, unless it is."""
+        if record.is_complete:
+            return
+        result = self._store.path / f"{RESULT}{record.name}.json"
+        request = CompletionRequest(
+            folder=str(self._folders.folder(record.name)),
+            blobs=str(self._store.blobs.folder),
+            metrics=self._metrics,
+            result=str(result),
+        )
+        self._completion.start(
+            record.name, request, partial(self._take_result, record, result), partial(self._take_failure, record)
+        )
+
+    async def _take_result(self, record: ModelRecord, result: Path) -> None:
+        def read() -> Manifest:
+            return msgspec.json.decode(result.read_bytes(), type=Manifest)
+
+        await self._replace(record, await asyncio.to_thread(read))
+        await asyncio.to_thread(result.unlink, missing_ok=True)
+
+    async def _take_failure(self, record: ModelRecord, reason: str) -> None:
+        await self._replace(record, uncompleted(record, reason).manifest)
+
+    async def _replace(self, record: ModelRecord, manifest: Manifest) -> None:
+        """Put a completed record in the place of the first; what is known of the graph stays."""
+        graph = record.graph if manifest.units == record.graph.units else record.graph.with_units(manifest.units)
+        done = ModelRecord(manifest, graph)
+        async with self._intake:
+            if self._records.get(record.name) is not record:
+                return
+            self._folders.save(done)  # here and now: the model may be removed while a thread of its own would write
+            self._records[record.name] = done
+        self._offers.publish_offer(manifest.offer)
+        if self._listener is not None:
+            self._listener.completed(done)
+
     def remove(self, name: str) -> bool:
         """Forget a model whose removal is on disk already; False if its folder still has to go."""
+        self._completion.cancel(name)
         del self._records[name]
         gone = self._folders.remove(name)
         self._reports.forget_model(name)
@@ -161,8 +260,8 @@ class Catalog:
                 raise OSError(f"what is left of {name} cannot be deleted")
 
     def collect(self, needed: Callable[[], Collection[str]]) -> None:
-        """Free blobs that neither a model nor `needed` names; not while an intake writes some."""
-        if self._intake.locked():
+        """Free blobs that neither a model nor `needed` names; not while an intake or a completion writes some."""
+        if self._intake.locked() or self._completion.under_way:
             return
         kept = {digest for record in self._records.values() for digest in record.digests}
         kept |= {weight for record in self._records.values() for weight in _external_digests(record)}

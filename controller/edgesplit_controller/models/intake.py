@@ -1,8 +1,9 @@
-"""Model intake: import, calibration, noise, graphs to profile.
+"""Model intake in two stages: import and what nodes time in float; then calibration, noise, codecs and int8.
 
-Owns: the order of these steps and the record they make. Its rule: one blocking function on values, run in a worker
-thread; it writes blobs and nothing else, so that a refused model leaves nothing that anybody refers to. Not here:
-uploads, publishing, waiting for nodes (`operations/`).
+Owns: the order of these steps and the records they make. Its rule: each stage is one blocking function on values; the first
+takes seconds and its record can be served, the second takes minutes and changes neither name nor units; both write blobs
+and nothing else, so that a refused model leaves nothing that anybody refers to. Not here: uploads, publishing, waiting for
+nodes (`answering/`), where and when the second stage runs (`background_completion.py`).
 """
 
 from __future__ import annotations
@@ -15,50 +16,56 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import msgspec
+import onnx
 
 from edgesplit.control.profile_messages import ModelOffer, ProfilePlan
-from edgesplit.errors import InvalidInput, InvalidModel
+from edgesplit.errors import InvalidCalibration, InvalidInput, InvalidMetric, InvalidModel
 from edgesplit.operations.model_operations import CodecsDocument, NoiseModelDocument
-from edgesplit.planning.output_noise import load_metric
+from edgesplit.planning.output_noise import Metric, load_metric
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.graph_refs import tensor_specs, whole_graph_ref
 from edgesplit_controller.graph.importing.importer import import_model
 from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.quantizable import candidates
 from edgesplit_controller.graph.units import find_units
-from edgesplit_controller.models.accuracy import model_accuracy
+from edgesplit_controller.models.accuracy import Accuracy, ground_for, model_accuracy
 from edgesplit_controller.models.model_record import Manifest, ModelRecord, OpenManifest
 from edgesplit_controller.models.submission import Progress, Submission
 from edgesplit_controller.quantization.calibration import integer_values, sample_shapes
 from edgesplit_controller.quantization.calibration_graphs import calibration_plan
+from edgesplit_controller.quantization.noise.noise_model import NO_NOISE
 from edgesplit_controller.quantization.profile_graphs import profile_protos
 from edgesplit_controller.quantization.qdq import Ranges, quantize
 from edgesplit_controller.quantization.sites import quantizable
 
-__all__ = ["Progress", "Submission", "model_offer", "take_in"]
+__all__ = ["Progress", "Submission", "completed", "first_record", "model_offer", "take_in", "uncompleted"]
+
+RHO = "rho"
+"""What noise is where no metric is named."""
+NOT_OFFERED = "int8 and codecs that lose anything are not offered"
+LOOKED_AT = 2
+"""Made-up samples that the first stage tries the model on."""
 
 
-def take_in(submission: Submission, blobs: BlobStore, progress: Progress) -> ModelRecord:
-    """Make the record of a model.
+def first_record(submission: Submission, blobs: BlobStore, progress: Progress) -> ModelRecord:
+    """Make the record of a model that can be deployed in float.
 
     Raises:
         InvalidModel: The file is damaged or cannot be served.
         InvalidCalibration: The samples do not fit it.
         InvalidInput: An excluded operator or an external data location makes no sense.
-        InvalidMetric: The metric is not allowed, cannot be imported, or fails.
+        InvalidMetric: The metric is not allowed or cannot be imported.
     """
-    metric = load_metric(submission.metric, submission.metrics, "[models] metrics") if submission.metric else None
+    metric = _metric(submission.metric, submission.metrics)
     graph = _import(submission, blobs, progress)
-    quantizable = _choose(graph, submission.max_quantizable, submission.exclude)
-    graph, quantizable = _with_units(graph, quantizable)
-    accuracy = model_accuracy(submission, graph, quantizable, blobs, progress=progress, metric=metric)
-    graph, quantizable, profile = accuracy.graph, accuracy.quantizable, accuracy.noise
-    progress("preparing the graphs that nodes profile", None)
-    offer = model_offer(
-        *(submission.name, graph, quantizable, profile.ranges, blobs),
-        values=integer_values(graph, blobs, accuracy.calibration),
+    able = _choose(graph, submission.max_quantizable, submission.exclude)
+    progress("reading the samples", None)
+    ground = ground_for(
+        *(submission.calibration, graph, blobs), metric=metric, metric_name=submission.metric, generated=LOOKED_AT
     )
-    report = profile.report
+    graph, able = _with_units(graph, () if ground.why else able)
+    progress("preparing the graph that nodes time", None)
+    values = integer_values(graph, blobs, ground.calibration)
     manifest = Manifest(
         name=submission.name,
         sha256=graph.sha256,
@@ -68,25 +75,101 @@ def take_in(submission: Submission, blobs: BlobStore, progress: Progress) -> Mod
         outputs=graph.outputs,
         units=graph.units,
         notes=graph.notes,
-        quantizable=quantizable,
+        quantizable=(),
+        ranges={},
+        noise=NO_NOISE.model,
+        noise_report=NoiseModelDocument(
+            degree=0, r2_train=None, r2_test=None, seconds=0.0, metric=submission.metric or RHO
+        ),
+        calibration=ground.calibration.origin,
+        offer=model_offer(submission.name, graph, (), {}, blobs, values=values),
+        warnings=(*graph.notes, *ground.warnings),
+        stage="float",
+        candidates=able,
+        open=OpenManifest.of(graph.open) if graph.open is not None else None,
+    )
+    return ModelRecord(manifest, graph)
+
+
+def completed(
+    record: ModelRecord, calibration: Path | None, metrics: tuple[str, ...], blobs: BlobStore, progress: Progress
+) -> ModelRecord:
+    """Look into int8, noise and codecs of a model.
+
+    Args:
+        record: Of the first stage.
+        calibration: The user's samples, or None.
+        metrics: Metrics that may be named (`[models] metrics`).
+        blobs: Holds the model's weights; receives those of int8.
+        progress: Told what is being done.
+
+    Returns:
+        The record to take its place. Where the samples or the metric turn out to be of no use, it stays in float and says why.
+
+    Raises:
+        EdgesplitError, OSError: It failed, and may succeed when it is tried again.
+    """
+    name = record.manifest.noise_report.metric
+    name = "" if name == RHO else name
+    progress("calibrating", None)
+    try:
+        metric = _metric(name, metrics)
+        ground = ground_for(calibration, record.graph, blobs, metric=metric, metric_name=name)
+        accuracy = model_accuracy(ground, record.graph, record.manifest.candidates, blobs, progress=progress)
+    except (InvalidCalibration, InvalidMetric) as error:
+        return uncompleted(record, str(error))
+    progress("preparing the graphs that nodes profile", None)
+    return _with_accuracy(record, accuracy, blobs)
+
+
+def take_in(submission: Submission, blobs: BlobStore, progress: Progress) -> ModelRecord:
+    """Both stages, one after the other.
+
+    Raises:
+        EdgesplitError: As of `first_record` and `completed`.
+    """
+    record = first_record(submission, blobs, progress)
+    return completed(record, submission.calibration, submission.metrics, blobs, progress)
+
+
+def _metric(name: str, allowed: tuple[str, ...]) -> Metric | None:
+    return load_metric(name, allowed, "[models] metrics") if name else None
+
+
+def uncompleted(record: ModelRecord, reason: str) -> ModelRecord:
+    """The record of a model that stays in float, since looking into the rest failed for good."""
+    manifest = record.manifest
+    warning = f"{NOT_OFFERED}: {reason}; add the model again once that is mended"
+    changed = msgspec.structs.replace(manifest, stage="complete", warnings=(*manifest.warnings, warning))
+    return ModelRecord(changed, record.graph)
+
+
+def _with_accuracy(record: ModelRecord, accuracy: Accuracy, blobs: BlobStore) -> ModelRecord:
+    graph, able, profile = accuracy.graph, accuracy.quantizable, accuracy.noise
+    report = profile.report
+    values = integer_values(graph, blobs, accuracy.calibration)
+    manifest = msgspec.structs.replace(
+        record.manifest,
+        units=graph.units,
+        quantizable=able,
         ranges={name: (float(low), float(high)) for name, (low, high) in profile.ranges.items()},
         noise=profile.model,
         noise_report=NoiseModelDocument(
             degree=report.degree,
-            r2_train=report.r2_train if quantizable else None,
-            r2_test=report.r2_test if quantizable else None,
+            r2_train=report.r2_train if able else None,
+            r2_test=report.r2_test if able else None,
             seconds=report.seconds,
             patterns=report.patterns,
             full_noise=report.full_noise,
             margin=report.margin,
-            metric=submission.metric or "rho",
+            metric=record.manifest.noise_report.metric,
         ),
         calibration=accuracy.calibration.origin,
-        offer=offer,
+        offer=model_offer(record.name, graph, able, profile.ranges, blobs, values=values),
         warnings=(*graph.notes, *accuracy.warnings),
         codecs=dict(accuracy.codecs.figures),
         codecs_report=CodecsDocument(**dataclasses.asdict(accuracy.codecs.report)),
-        open=OpenManifest.of(graph.open) if graph.open is not None else None,
+        stage="complete",
     )
     return ModelRecord(manifest, graph)
 
@@ -97,12 +180,14 @@ def _import(submission: Submission, blobs: BlobStore, progress: Progress) -> Mod
         _place(submission.file, folder / "model.onnx")
         for location, path in submission.external.items():
             _place(path, folder / _inside(location))
-        return import_model(
+        graph = import_model(
             folder / "model.onnx",
             blobs,
             samples=sample_shapes(submission.calibration),
             progress=lambda text: progress(text, None),
         )
+    # A parsed message keeps the room of weights that were moved out of it for as long as it lives.
+    return dataclasses.replace(graph, proto=onnx.ModelProto.FromString(graph.proto.SerializeToString()))
 
 
 def _inside(location: str) -> PurePosixPath:
@@ -177,6 +262,9 @@ def model_offer(
         quantizable=tuple(quantizable),
         inputs=tensor_specs(graph, graph.inputs),
         values=dict(values or {}),
+        flops={
+            unit.name: float(sum(graph.operator[member].flops for member in unit.operators)) for unit in graph.units
+        },
     )
     calibration = calibration_plan(graph, blobs, quantizable, ranges)
     return ModelOffer(

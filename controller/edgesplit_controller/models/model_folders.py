@@ -65,8 +65,16 @@ class ModelFolders:
                 models[record.name] = record
         return models
 
-    def save(self, record: ModelRecord) -> None:
+    def folder(self, name: str) -> Path:
+        """Where a model lies that was saved."""
+        return self._path / "models" / name
+
+    def save(self, record: ModelRecord, calibration: Path | None = None) -> None:
         """Write a model, replacing one of the same name.
+
+        Args:
+            record: What.
+            calibration: The user's samples, kept until the record is replaced.
 
         Raises:
             StoreUnwritable: The one there was is still there.
@@ -75,7 +83,7 @@ class ModelFolders:
         with self._health.writing():
             try:
                 shutil.rmtree(fresh, ignore_errors=True)
-                write_record(fresh, record)
+                write_record(fresh, record, calibration)
                 self._install(fresh)
             except OSError:
                 shutil.rmtree(fresh, ignore_errors=True)

@@ -1,16 +1,19 @@
 """Model record: what the controller keeps of one model.
 
-Owns: the record and its form on disk: a manifest and the normalised graph. Its rule: a record is complete and
-immutable; another version of the model is another record. Not here: how it came to be (`intake.py`), where plans of it
-stand (`deployment/`).
+Owns: the record and its form on disk: a manifest, the normalised graph, and the user's samples until they were used. Its rule: a
+record is immutable and can be served; it is first one of the float model, and its completion (int8, noise, codecs) is another
+record of the same name and units, which plans of the first still fit. Not here: how it came to be (`intake.py`), where
+plans of it stand (`deployment/`).
 """
 
 from __future__ import annotations
 
 import hashlib
+import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import onnx
@@ -34,11 +37,15 @@ from edgesplit_controller.graph.model_graph import (
 from edgesplit_controller.quantization.codecs.codec_figures import CodecFigure
 from edgesplit_controller.storage.atomic_write import write_atomically
 
-__all__ = ["Manifest", "ModelRecord", "read_record", "write_record"]
+__all__ = ["Manifest", "ModelRecord", "Stage", "calibration_of", "read_record", "write_record"]
 
 MANIFEST = "manifest.json"
 GRAPH = "graph.onnx"
 OPEN_GRAPH = "open.onnx"
+CALIBRATION = "calibration.npz"
+
+Stage = Literal["float", "complete"]
+"""`float`: it can be deployed in float; `complete`: int8, noise and codecs were looked into as well."""
 
 
 class OpenManifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +95,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         warnings: Sentences from the intake.
         codecs: What was measured of wire codecs, by tensor; a model added before that was done has none.
         open: Of a model with open sizes, its open form but for the graph, which lies beside.
+        stage: How far its intake is.
+        candidates: Operators whose int8 form is looked into, in graph order; each names its unit.
     """
 
     format: int = 1
@@ -109,6 +118,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     codecs: dict[str, tuple[CodecFigure, ...]] = msgspec.field(default_factory=dict[str, tuple[CodecFigure, ...]])
     codecs_report: CodecsDocument | None = None
     open: OpenManifest | None = None
+    stage: Stage = "complete"
+    candidates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -128,13 +139,36 @@ class ModelRecord:
         """Digest of the imported file."""
         return self.manifest.sha256
 
+    @property
+    def offered(self) -> str:
+        """What nodes name in reports on its present offer."""
+        return self.manifest.offer.profile_plan
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether int8, noise and codecs were looked into."""
+        return self.manifest.stage == "complete"
+
     @cached_property
     def version(self) -> str:
         """Digest of all that plans are cut from: the file, the candidates, their calibrated ranges and the planning shape."""
+        if not self.is_complete:
+            return self._float_version
         parts: tuple[object, ...] = (
             *(self.sha256, self.manifest.quantizable, sorted(self.manifest.ranges.items())),
             *(() if self.manifest.open is None else (self.manifest.open.sizes,)),
         )
+        return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
+
+    def fits(self, version: str) -> bool:
+        """Whether plans of a version are plans of this record too: one of the float model is, completed or not."""
+        return version in {self.version, self._float_version}
+
+    @cached_property
+    def _float_version(self) -> str:
+        """Digest of all that plans in float are cut from: the file, and the graph that names its units."""
+        sizes = () if self.manifest.open is None else self.manifest.open.sizes
+        parts = ("float", self.sha256, self.manifest.offer.float_graph.digest, sizes)
         return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
     @property
@@ -165,13 +199,27 @@ class ModelRecord:
         )
 
 
-def write_record(folder: Path, record: ModelRecord) -> None:
-    """Write a record; the manifest last, so that a folder with one is complete."""
+def write_record(folder: Path, record: ModelRecord, calibration: Path | None = None) -> None:
+    """Write a record; the manifest last, so that a folder with one is complete.
+
+    Args:
+        folder: Where.
+        record: What.
+        calibration: The user's samples, kept beside it until they were used.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    if calibration is not None:
+        shutil.copyfile(calibration, folder / CALIBRATION)
     write_atomically(folder / GRAPH, record.graph.proto.SerializeToString())
     if record.graph.open is not None:
         write_atomically(folder / OPEN_GRAPH, record.graph.open.proto.SerializeToString())
     write_atomically(folder / MANIFEST, msgspec.json.encode(record.manifest))
+
+
+def calibration_of(folder: Path) -> Path | None:
+    """The user's samples kept beside a record."""
+    path = folder / CALIBRATION
+    return path if path.exists() else None
 
 
 def read_record(folder: Path) -> ModelRecord | None:

@@ -27,7 +27,7 @@ HISTORIES: dict[str, frozenset[str]] = {
             "clock-agrees",
         }
     ),
-    "models": frozenset({"model-added", "model-removed", "goals-changed"}),
+    "models": frozenset({"model-added", "model-completed", "completion-failing", "model-removed", "goals-changed"}),
     "plans": frozenset(
         {
             "planned",
@@ -48,7 +48,7 @@ HISTORIES: dict[str, frozenset[str]] = {
     ),
     "peers": frozenset({"fallback-engaged", "fallback-left", "peer-back"}),
     "links": frozenset({"link-changed"}),
-    "profiles": frozenset({"profile-changed"}),
+    "profiles": frozenset({"profile-changed", "model-completing"}),
     "other": frozenset(),
 }
 """Each history has a length of its own, so that what comes often does not push out what comes seldom."""
@@ -62,6 +62,7 @@ _LEVEL: dict[str, EventLevel] = {
     "clock-stepped": "warning",
     "clock-differs": "warning",
     "plan-infeasible": "warning",
+    "completion-failing": "warning",
     "epoch-abandoned": "warning",
     "epoch-failing": "warning",
     "fallback-engaged": "warning",

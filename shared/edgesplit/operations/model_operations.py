@@ -18,6 +18,7 @@ from edgesplit.wire.tensor_spec import TensorSpec
 __all__ = [
     "AddModel",
     "CodecsDocument",
+    "CompletionRow",
     "ListModels",
     "ModelAddedDocument",
     "ModelDocument",
@@ -33,7 +34,7 @@ __all__ = [
 
 
 class AddModel(TaggedOperation, frozen=True, kw_only=True, tag="add-model"):
-    """Import an uploaded model, quantize, model its noise, have every online node profile it.
+    """Import an uploaded model and have every online node time it; int8, noise and codecs follow in the background.
 
     The files were uploaded before with PUT to `{artifacts}/uploads/{sha256}`. Answered with `ModelAddedDocument`,
     after progress replies.
@@ -43,6 +44,7 @@ class AddModel(TaggedOperation, frozen=True, kw_only=True, tag="add-model"):
         external: External data location, as the file names it, to digest.
         calibration: Digest of the .npz, or None.
         metric: What noise is read as, module:function that the controller allows; empty for rho.
+        wait: `ready`: answered once the model can be deployed in float; `all`: once noise, codecs and all profiles are in.
     """
 
     name: str
@@ -53,6 +55,7 @@ class AddModel(TaggedOperation, frozen=True, kw_only=True, tag="add-model"):
     exclude: tuple[str, ...] = ()
     replace: bool = False
     metric: str = ""
+    wait: Literal["ready", "all"] = "ready"
 
 
 class NoiseModelDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +103,28 @@ class CodecsDocument(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
+class CompletionRow(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the second stage of a model's intake is: calibration, noise, codecs, int8.
+
+    Attributes:
+        what: Is being done.
+        fraction: Done of it all, in the present try. [1]
+        left_s: Until it is done, as it went so far; None where that says nothing yet. [s]
+        since_s: Since it was begun, waiting included. [s]
+        reason: Why it failed, where it is tried again; else empty.
+        attempts: How many tries failed so far.
+        next_try_s: Until the next one; None where one is under way or due. [s]
+    """
+
+    what: str
+    fraction: float
+    left_s: float | None
+    since_s: float
+    reason: str = ""
+    attempts: int = 0
+    next_try_s: float | None = None
+
+
 class ProfilingRow(msgspec.Struct, frozen=True, kw_only=True):
     """Where a node stands with profiling a model, of `splitctl model show`.
 
@@ -132,12 +157,14 @@ class ModelAddedDocument(msgspec.Struct, frozen=True, kw_only=True):
         operators: How many can be placed; constants and folded shape arithmetic are not.
         units: How many units they make, operators that are always placed together.
         tensors: How many tensors operators hand to each other.
-        quantizable: Operators that may run in int8.
-        noise_model: How noise is modelled, and how well.
+        quantizable: Operators that may run in int8; none before the model is complete.
+        noise_model: How noise is modelled, and how well; None before the model is complete.
         warnings: Sentences (calibration generated, batch axis fixed, a node that could not profile).
         profiled: Online nodes whose profile is in.
         not_profiled: Online nodes whose profile is not, and why.
         codecs: What was measured of wire codecs; None where nothing was.
+        stage: `float`: it can be deployed in float, the rest follows in the background; `complete`: noise and codecs are known.
+        completion: How far that is; None where nothing is under way.
     """
 
     name: str
@@ -146,11 +173,13 @@ class ModelAddedDocument(msgspec.Struct, frozen=True, kw_only=True):
     units: int
     tensors: int
     quantizable: tuple[str, ...]
-    noise_model: NoiseModelDocument
+    noise_model: NoiseModelDocument | None
     warnings: tuple[str, ...] = ()
     profiled: tuple[str, ...] = ()
     not_profiled: tuple[ProfilingRow, ...] = ()
     codecs: CodecsDocument | None = None
+    stage: Literal["float", "complete"] = "complete"
+    completion: CompletionRow | None = None
 
 
 class ProfileModel(TaggedOperation, frozen=True, kw_only=True, tag="profile-model"):
@@ -228,8 +257,8 @@ class ModelDocument(msgspec.Struct, frozen=True, kw_only=True):
         operators: How many can be placed; constants and folded shape arithmetic are not.
         units: How many units they make, operators that are always placed together.
         tensors: How many tensors operators hand to each other.
-        quantizable: Operators that may run in int8.
-        noise_model: How noise is modelled, and how well.
+        quantizable: Operators that may run in int8; none before the model is complete.
+        noise_model: How noise is modelled, and how well; None before the model is complete.
         inputs: What a request brings, in order.
         outputs: What it is answered, in order.
         weight_bytes: Size of all weights in float. [B]
@@ -244,6 +273,8 @@ class ModelDocument(msgspec.Struct, frozen=True, kw_only=True):
         codecs: What was measured of wire codecs; None where nothing was.
         profiling: Where each node stands with profiling it.
         asked: Sizes that answered requests had, the most frequent first; empty where it leaves none open.
+        stage: `float`: it can be deployed in float, the rest follows in the background; `complete`: noise and codecs are known.
+        completion: How far that is; None where nothing is under way.
     """
 
     name: str
@@ -252,7 +283,7 @@ class ModelDocument(msgspec.Struct, frozen=True, kw_only=True):
     units: int
     tensors: int
     quantizable: tuple[str, ...]
-    noise_model: NoiseModelDocument
+    noise_model: NoiseModelDocument | None
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     weight_bytes: int
@@ -267,6 +298,8 @@ class ModelDocument(msgspec.Struct, frozen=True, kw_only=True):
     codecs: CodecsDocument | None = None
     profiling: tuple[ProfilingRow, ...] = ()
     asked: tuple[AskedSizes, ...] = ()
+    stage: Literal["float", "complete"] = "complete"
+    completion: CompletionRow | None = None
 
 
 class RemoveModel(TaggedOperation, frozen=True, kw_only=True, tag="remove-model"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import click
 import msgspec
@@ -63,9 +64,10 @@ def model(context: click.Context, broker: str | None, as_json: bool) -> None:
         "splitctl model add yolo yolo.onnx --max-quantizable 8 --exclude /model.23/Conv --replace\n"
         "splitctl model add net net.pt2",
         "{name, sha256, operators, units, tensors, quantizable: [OPERATOR], noise_model: {degree, r2_train, r2_test, "
-        "seconds, patterns, full_noise, margin, metric}, codecs: {tensors, measured, samples, margin, joint, seconds}, "
-        "warnings, profiled: [NODE], not_profiled: [{node, state, reason, attempts, failing_s, next_try_s}]}; operators "
-        "counts what can be placed. Where nodes are online and none could profile the model, it holds an error, too, "
+        "seconds, patterns, full_noise, margin, metric} or null, codecs: {tensors, measured, samples, margin, joint, seconds} or "
+        "null, warnings, profiled: [NODE], not_profiled: [{node, state, reason, attempts, failing_s, next_try_s}], stage, "
+        "completion: {what, fraction, left_s, since_s, reason, attempts, next_try_s} or null}; operators counts what can be "
+        "placed. Before stage is complete, quantizable is empty, and noise_model and codecs are null. Where nodes are online and none could profile the model, it holds an error, too, "
         "and the exit status is 1; the model is kept, and nodes try again by themselves.",
     )
 )
@@ -96,6 +98,13 @@ def model(context: click.Context, broker: str | None, as_json: bool) -> None:
 @click.option(
     "--replace", is_flag=True, help="Take the place of a model of this name; it serves until the new one does."
 )
+@click.option(
+    "--wait",
+    type=click.Choice(["ready", "all"]),
+    default="ready",
+    show_default=True,
+    help="Return once the model can be deployed in float, or once noise, codecs and all profiles are in as well.",
+)
 @common_options
 def add(
     settings: Settings,
@@ -107,13 +116,15 @@ def add(
     exclude: tuple[str, ...],
     metric: str,
     replace: bool,
+    wait: Literal["ready", "all"],
 ) -> None:
     """Upload, check and profile FILE as the model NAME.
 
     FILE is an ONNX model, or a torch.export archive (.pt2), which is exported to ONNX here first (needs
     edgesplit[torch] where splitctl runs, and nowhere else).
 
-    The controller imports it and models its quantization noise, then every online node profiles it. NAME holds letters, digits and -_. only. External data files are uploaded along. Unnamed operators are named after
+    The controller imports it and every online node times it: then it can be deployed, in float. Noise, wire codecs and int8
+    follow in the background; Ctrl-C leaves them running. NAME holds letters, digits and -_. only. External data files are uploaded along. Unnamed operators are named after
     their first output.
     """
     try:
@@ -121,7 +132,7 @@ def add(
     except InvalidInput as error:
         raise click.BadParameter(str(error), param_hint="NAME") from error
     wanted = AddModel(
-        name=name, file="", max_quantizable=max_quantizable, exclude=exclude, metric=metric, replace=replace
+        name=name, file="", max_quantizable=max_quantizable, exclude=exclude, metric=metric, replace=replace, wait=wait
     )
     document = asyncio.run(_upload_and_add(settings, wanted, file, calibration))
     for sentence in document.warnings:
@@ -170,7 +181,11 @@ async def _upload_and_add(
                     external={location: await uploader.upload(path) for location, path in files.external.items()},
                     calibration=None if calibration is None else await uploader.upload(calibration),
                 )
-            return await conversation.ask(operation, ModelAddedDocument, display.step)
+            try:
+                return await conversation.ask(operation, ModelAddedDocument, display.step)
+            except asyncio.CancelledError:
+                note(f"the controller goes on with {wanted.name}: see splitctl model show {wanted.name}")
+                raise
 
 
 @model.command(
@@ -178,7 +193,8 @@ async def _upload_and_add(
     epilog=help_epilog(
         "splitctl model list",
         "a list of {name, sha256, operators, units, tensors, quantizable, noise_model, inputs, outputs, weight_bytes, "
-        "deployed, source, epoch, profiled, profiled_offline, goals, warnings, noise_tightening, codecs, profiling, asked}.",
+        "deployed, source, epoch, profiled, profiled_offline, goals, warnings, noise_tightening, codecs, profiling, asked, "
+        "stage, completion}.",
     ),
 )
 @common_options
@@ -198,8 +214,8 @@ def list_models(settings: Settings) -> None:
         "splitctl model show yolo",
         "{name, sha256, operators, units, tensors, quantizable, noise_model, inputs, outputs, weight_bytes, deployed, "
         "source, epoch, profiled, profiled_offline, goals, warnings, noise_tightening, codecs, asked: [{inputs, requests}], profiling: [{node, state, fraction, reason, "
-        "attempts, "
-        "failing_s, next_try_s}]}.",
+        "attempts, failing_s, next_try_s}], stage, completion: {what, fraction, left_s, since_s, reason, attempts, next_try_s} "
+        "or null}.",
     )
 )
 @click.argument("name")

@@ -174,9 +174,7 @@ def show_model(document: ModelDocument) -> None:
         ("outputs", _tensors(document.outputs)),
         ("operators", f"{document.operators} in {document.units} units, {document.tensors} tensors"),
         ("weights", size(document.weight_bytes)),
-        ("quantizable", ", ".join(document.quantizable) or "none"),
-        ("noise model", _noise_model(document.noise_model)),
-        ("wire codecs", _codecs(document.codecs)),
+        *_completion(document),
         ("profiled on", ", ".join(_profiled(document)) or "no node yet"),
         *(("not on", f"{node}: {why}") for node, why in profiling_lines(document.profiling)),
     ]
@@ -194,9 +192,7 @@ def show_added(document: ModelAddedDocument) -> None:
         ("model", document.name),
         ("sha256", document.sha256),
         ("operators", f"{document.operators} in {document.units} units, {document.tensors} tensors"),
-        ("quantizable", ", ".join(document.quantizable) or "none"),
-        ("noise model", _noise_model(document.noise_model)),
-        ("wire codecs", _codecs(document.codecs)),
+        *_completion(document),
         ("profiled on", ", ".join(document.profiled) or "no node yet"),
     ]
     console().print(properties(rows))
@@ -227,8 +223,27 @@ def goals_text(goals: Goals) -> str:
     return f"{text}; battery at least {goals.min_battery:.0%} for {number(goals.battery_hours)} h"
 
 
-def _noise_model(model: NoiseModelDocument) -> str:
-    if model.r2_test is None:
+def _completion(document: ModelDocument | ModelAddedDocument) -> list[tuple[str, str]]:
+    """What is known of int8 and codecs, or how far finding out is."""
+    if document.stage == "complete":
+        return [
+            ("quantizable", ", ".join(document.quantizable) or "none"),
+            ("noise model", _noise_model(document.noise_model)),
+            ("wire codecs", _codecs(document.codecs)),
+        ]
+    row = document.completion
+    if row is None:
+        return [("int8, codecs", "not known yet")]
+    left = f", about {time_span(row.left_s)} left" if row.left_s is not None else ""
+    rows = [("int8, codecs", f"{row.fraction:.0%} found out ({row.what}{left}); until then it serves in float")]
+    if row.reason:
+        again = f"; it is tried again in {time_span(row.next_try_s)}" if row.next_try_s else ""
+        rows.append(("failed", f"{row.reason}{again}"))
+    return rows
+
+
+def _noise_model(model: NoiseModelDocument | None) -> str:
+    if model is None or model.r2_test is None:
         return "none needed: nothing is quantizable"
     fit = f"degree {model.degree}, R² {number(model.r2_train)} (training), {number(model.r2_test)} (test)"
     unit = "" if model.metric == "rho" else f" of {model.metric}"

@@ -35,12 +35,19 @@ class Figures:
 
     Attributes:
         links: (from, to) to bandwidth [B/s] and latency [s].
+        codecs: Whether any tensor may be coded.
     """
 
     nodes: Mapping[str, NodeFigures] = field(default_factory=dict[str, NodeFigures])
     links: Mapping[tuple[str, str], tuple[float, float]] = field(
         default_factory=dict[tuple[str, str], tuple[float, float]]
     )
+    codecs: bool = False
+
+    @property
+    def int8(self) -> bool:
+        """Whether any operator may run in int8."""
+        return any(node.int8_times_s for node in self.nodes.values())
 
 
 def figures_of(problem: Problem) -> Figures:
@@ -55,4 +62,4 @@ def figures_of(problem: Problem) -> Figures:
             node.compute_power_w, node.transmit_power_w, node.memory_bytes, times_s, int8_times_s
         )
     links = {(link.source, link.target): (link.bandwidth_bytes_per_s, link.latency_s) for link in problem.links}
-    return Figures(nodes, links)
+    return Figures(nodes, links, any(tensor.codecs for tensor in problem.tensors))

@@ -23,7 +23,8 @@ class Reason:
     """Why to plan again.
 
     Attributes:
-        kind: link-changed, link-lost, link-appeared, node-joined, node-left, profile-changed or power-changed.
+        kind: link-changed, link-lost, link-appeared, node-joined, node-left, profile-changed, power-changed, int8-available
+            or codecs-available.
         node: Where it happened; of a link, the sender.
         to: Of a link, the receiver.
         quiet: The plan that serves does not feel it; another one might be better now. Told only if it is.
@@ -67,6 +68,10 @@ def reasons(
         for start, end in now.links.keys() - before.links.keys()
         if {start, end} <= both
     ]
+    if before.nodes and now.int8 and not before.int8:
+        found.append(Reason("int8-available", "int8 is available now"))
+    if before.nodes and now.codecs and not before.codecs:
+        found.append(Reason("codecs-available", "wire codecs are available now"))
     found += link_reasons(before.links, now.links, thresholds, impact, scatter or {})
     for name in sorted(both):
         found += _node_reasons(name, before.nodes[name], now.nodes[name], thresholds)
@@ -123,7 +128,9 @@ def _node_reasons(name: str, before: NodeFigures, now: NodeFigures, thresholds: 
 
 def _speed_text(name: str, before: NodeFigures, now: NodeFigures, change: float) -> str:
     """How a node's times changed, if they did by more than a share of the whole; else empty."""
-    pairs = ((before.times_s, now.times_s), (before.int8_times_s, now.int8_times_s))
+    # Where int8 became available for the first time, that is a reason of its own.
+    int8 = (before.int8_times_s, now.int8_times_s) if before.int8_times_s else ((), ())
+    pairs = ((before.times_s, now.times_s), int8)
     if any(len(old) != len(new) for old, new in pairs):
         return f"node {name} has new execution times"
     if all(sum(abs(b - a) for a, b in zip(old, new, strict=True)) <= change * sum(old) for old, new in pairs):

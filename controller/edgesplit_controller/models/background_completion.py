@@ -1,0 +1,261 @@
+"""Background completion of models: one process at a time, from the first try until it succeeds or fails for good.
+
+Owns: whose turn it is, how far it is, and trying again. Its rule: what fails for a passing reason is tried again for as long as
+the model is there; a replaced or removed model's is ended at once; a controller that ends, however, ends it, and begins it again
+when it is back. Not here: the work (`intake.py`), what becomes of it (`catalog.py`), who is told (the listener).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from edgesplit.errors import EdgesplitError
+from edgesplit.operations.model_operations import CompletionRow
+from edgesplit.retrying import Retry, RetryRule, is_passing, retry_after
+from edgesplit_controller.models.completion_messages import (
+    CompletionDone,
+    CompletionFailed,
+    CompletionMessage,
+    CompletionProgress,
+    CompletionRequest,
+)
+
+__all__ = ["BackgroundCompletion", "CompletionListener", "CompletionRun", "run_in_process"]
+
+MODULE = "edgesplit_controller.models.completion_process"
+AGAIN = RetryRule(first_s=5.0, most_s=600.0)
+MOST_DEATHS = 3
+"""A process that says nothing of its end may have met a moment without memory; the third time in a row it is the model."""
+FIRST_GUESS = 0.05
+"""Less done says nothing of the time that is left. [1]"""
+TOLD_EVERY_S = 10.0
+"""Between two events of one step. [s]"""
+
+Tell = Callable[[CompletionProgress], None]
+CompletionRun = Callable[[CompletionRequest, Tell], Awaitable[CompletionDone | CompletionFailed]]
+"""Carries out one try; cancelled, it ends it."""
+
+
+class CompletionListener(Protocol):
+    """Who is told."""
+
+    def completing(self, model: str, row: CompletionRow) -> None:
+        """It goes on."""
+
+    def completion_failing(self, model: str, row: CompletionRow) -> None:
+        """It failed for the first time, and is tried again."""
+
+    def completion_ended(self, model: str) -> None:
+        """Nothing is done for a model any more, whatever came of it."""
+
+
+async def run_in_process(request: CompletionRequest, tell: Tell) -> CompletionDone | CompletionFailed:
+    """Carry out one try in a process of its own."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", MODULE, stdin=pipe, stdout=pipe)
+    ended: CompletionDone | CompletionFailed | None = None
+    try:
+        assert process.stdin is not None  # noqa: S101 - asked for above
+        assert process.stdout is not None  # noqa: S101 - asked for above
+        process.stdin.write(msgspec.json.encode(request) + b"\n")
+        async for line in process.stdout:
+            message: CompletionMessage = msgspec.json.decode(line, type=CompletionMessage)
+            if isinstance(message, CompletionProgress):
+                tell(message)
+            else:
+                ended = message
+        code = await process.wait()
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+    what = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
+    return ended or CompletionFailed(reason=f"the process that does it {what}", passing=True, died=True)
+
+
+@dataclass
+class _CompletionJob:
+    """One model's.
+
+    Attributes:
+        task: Of all its tries.
+        what: Is being done.
+        fraction: Done of this try. [1]
+        began_s: When it was asked for. [s]
+        try_s: When the present try began. [s]
+        told: Step and time of the last event. [s]
+        reason: Why it fails so far.
+    """
+
+    began_s: float
+    task: asyncio.Task[None] = field(init=False)
+    what: str = "waiting for its turn"
+    fraction: float = 0.0
+    try_s: float | None = None
+    told: tuple[str, float] = ("", float("-inf"))
+    reason: str = ""
+    deaths: int = 0
+    retry: Retry | None = None
+
+
+class BackgroundCompletion:
+    """All models'.
+
+    Args:
+        run: Carries out one try.
+        clock: Monotonic. [s]
+
+    Attributes:
+        listener: Who is told; nobody until there is one.
+    """
+
+    def __init__(self, run: CompletionRun = run_in_process, clock: Callable[[], float] = time.monotonic) -> None:
+        self._run = run
+        self._clock = clock
+        self._one_at_a_time = asyncio.Lock()
+        self._jobs: dict[str, _CompletionJob] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+        self._log = structlog.get_logger(part="completion")
+        self.listener: CompletionListener | None = None
+
+    @property
+    def under_way(self) -> bool:
+        """Whether any model is completed, or waits for it."""
+        return bool(self._jobs)
+
+    def start(
+        self,
+        model: str,
+        request: CompletionRequest,
+        done: Callable[[], Awaitable[None]],
+        failed: Callable[[str], Awaitable[None]],
+    ) -> None:
+        """Complete a model.
+
+        Args:
+            model: Its name; what was being done for it is ended.
+            request: What to do.
+            done: Takes the result; raises where it cannot now.
+            failed: Takes why it failed for good.
+        """
+        self.cancel(model)
+        job = self._jobs[model] = _CompletionJob(self._clock())
+        job.task = asyncio.create_task(self._until_ended(model, job, request, done, failed), name=f"complete-{model}")
+
+    def cancel(self, model: str) -> None:
+        """A model is gone, or another."""
+        job = self._jobs.pop(model, None)
+        if job is not None:
+            job.task.cancel()
+            self._ending.add(job.task)
+            job.task.add_done_callback(self._ending.discard)
+
+    def row(self, model: str) -> CompletionRow | None:
+        """How far a model is; None where nothing is done for it."""
+        job = self._jobs.get(model)
+        if job is None:
+            return None
+        now_s, left_s = self._clock(), None
+        if job.try_s is not None and job.fraction >= FIRST_GUESS:
+            left_s = (now_s - job.try_s) * (1.0 - job.fraction) / job.fraction
+        retry = job.retry.said(now_s) if job.retry is not None else None
+        return CompletionRow(
+            what=job.what,
+            fraction=job.fraction,
+            left_s=left_s,
+            since_s=now_s - job.began_s,
+            reason=job.reason,
+            attempts=retry.attempts if retry is not None else 0,
+            next_try_s=retry.next_try_s if retry is not None and job.try_s is None else None,
+        )
+
+    async def ended(self, model: str) -> None:
+        """Wait until nothing is done for a model any more."""
+        while (job := self._jobs.get(model)) is not None:
+            await asyncio.wait([job.task])
+
+    async def close(self) -> None:
+        """End what is being done; a controller that is back begins it again."""
+        for model in tuple(self._jobs):
+            self.cancel(model)
+        await asyncio.gather(*self._ending, return_exceptions=True)
+
+    async def _until_ended(
+        self,
+        model: str,
+        job: _CompletionJob,
+        request: CompletionRequest,
+        done: Callable[[], Awaitable[None]],
+        failed: Callable[[str], Awaitable[None]],
+    ) -> None:
+        try:
+            while (refused := await self._attempt(model, job, request, done)) is not None:
+                if not refused.passing or job.deaths >= MOST_DEATHS:
+                    await self._until_kept(model, job, partial(failed, refused.reason))
+                    return
+                await self._pause(model, job, refused.reason)
+        except asyncio.CancelledError:
+            raise
+        except Exception:  # a defect in completing one model must not go unseen, nor end the controller
+            self._log.exception("completion-failed-unexpectedly", model=model)
+        finally:
+            if self._jobs.get(model) is job:
+                del self._jobs[model]
+                if self.listener is not None:
+                    self.listener.completion_ended(model)
+
+    async def _attempt(
+        self, model: str, job: _CompletionJob, request: CompletionRequest, done: Callable[[], Awaitable[None]]
+    ) -> CompletionFailed | None:
+        """One try; why it failed, if it did."""
+        async with self._one_at_a_time:
+            job.try_s, job.fraction = self._clock(), 0.0
+            ended = await self._run(request, lambda message: self._tell(model, job, message))
+            job.try_s = None
+        if isinstance(ended, CompletionFailed):
+            job.deaths = job.deaths + 1 if ended.died else 0
+            self._log.warning("completion-failed", model=model, reason=ended.reason, passing=ended.passing)
+            return ended
+        await self._until_kept(model, job, done)
+        return None
+
+    async def _until_kept(self, model: str, job: _CompletionJob, keep: Callable[[], Awaitable[None]]) -> None:
+        """Have what was found out taken, which needs a store that can be written."""
+        while True:
+            try:
+                await keep()
+            except (EdgesplitError, OSError) as error:
+                if not is_passing(error):
+                    raise
+                await self._pause(model, job, str(error))
+            else:
+                return
+
+    async def _pause(self, model: str, job: _CompletionJob, reason: str) -> None:
+        first, job.reason = job.retry is None, reason
+        job.what, job.retry = "waiting to try again", retry_after(job.retry, self._clock(), random.random(), AGAIN)  # noqa: S311  no secret
+        row = self.row(model)
+        if first and row is not None and self.listener is not None:
+            self.listener.completion_failing(model, row)
+        await asyncio.sleep(max(job.retry.next_at_s - self._clock(), 0.0))
+
+    def _tell(self, model: str, job: _CompletionJob, message: CompletionProgress) -> None:
+        job.what, job.fraction = message.what, message.fraction
+        step, told_s = job.told
+        row = self.row(model)
+        is_news = step != message.what or self._clock() - told_s >= TOLD_EVERY_S
+        if is_news and row is not None and self.listener is not None:
+            job.told = message.what, self._clock()
+            self.listener.completing(model, row)
