@@ -270,3 +270,58 @@ def test_fixed_sizes_are_folded(tmp_path: Path) -> None:
     graph = import_model(tmp_path / "model.onnx", BlobStore(tmp_path / "blobs"), shapes=IMAGE, fixed=True)
     assert graph.open is None
     assert not any(operator.op_type == "Shape" for operator in graph.operators)
+
+
+def test_marks_for_want_of_a_name_are_no_names(tmp_path: Path) -> None:
+    proto, *_ = (pyramid(),)
+    for dim, mark in zip(proto.graph.input[0].type.tensor_type.shape.dim, ("-1", "", "?", "?"), strict=True):
+        if mark:
+            dim.dim_param = mark
+    graph, blobs, path = imported(proto, tmp_path, IMAGE)
+    assert graph.open is not None
+    assert [size.places for size in graph.open.sizes] == [(("x", 0),), (("x", 2),), (("x", 3),)]
+    feeds = {"x": np.random.default_rng(0).random((2, 3, 8, 20), np.float32)}
+    assert_close(run_deployed(graph, blobs, feeds, 1), original_outputs(path, feeds))
+
+
+def test_a_target_shape_by_way_of_other_integers_is_followed(tmp_path: Path) -> None:
+    first, w1 = convolution("first", "x", "a", 3, 8)
+    second, w2 = convolution("second", "b", "y", 4, 4)
+    nodes = [
+        *first,
+        node("Shape", ["x"], ["s"]),
+        node("Cast", ["s"], ["s32"], to=TensorProto.INT32),
+        node("Slice", ["s32", "v0", "v1"], ["n"]),
+        node("Slice", ["s32", "v2", "v4"], ["sides"]),
+        node("Concat", ["n", "four", "minus", "last"], ["to32"], axis=0),
+        node("Cast", ["to32"], ["to"], to=TensorProto.INT64),
+        node("Reshape", ["a", "to"], ["b"], name="b"),
+        *second,
+        node("Shape", ["b"], ["b.shape"]),
+        node("Reshape", ["y", "b.shape"], ["z"], name="z"),
+    ]
+    numbers = [constant(name, [value], "int64") for name, value in (("v0", 0), ("v1", 1), ("v2", 2), ("v4", 4))]
+    numbers += [constant(name, [value], "int32") for name, value in (("four", 4), ("minus", -1), ("last", 8))]
+    proto = model([step for step in nodes if step.output[0] != "sides"], [tensor("x", ["N", 3, "H", "W"])],
+                  [tensor("z", ["N", 4, None, 8])], [w1, w2, *numbers])  # fmt: skip
+    graph, blobs, path = imported(proto, tmp_path, IMAGE)
+    assert graph.open is not None, graph.notes
+    feeds = feeds_of(graph, {"N": 3, "H": 8})
+    for seed in range(4):
+        assert_close(run_deployed(graph, blobs, feeds, seed), original_outputs(path, feeds))
+
+
+def test_a_mode_and_the_batch_of_a_state_are_guessed(tmp_path: Path) -> None:
+    """As voice detectors have it: a sampling rate that a branch compares, and a state of [2, batch, width]."""
+    body = [node("Concat", ["half", "half"], ["wide"], axis=1), node("Add", ["wide", "state"], ["t"])]
+    then = helper.make_graph(body, "then", [], [tensor("t", [2, None, 8])])
+    other = helper.make_graph([node("Reshape", ["x", "odd"], ["e"])], "else", [], [tensor("e", [7919])])
+    nodes = [
+        node("Equal", ["rate", "wanted"], ["is_wide"], name="is_wide"),
+        node("MatMul", ["x", "w"], ["half"], name="half"),
+        node("If", ["is_wide"], ["y"], name="choose", then_branch=then, else_branch=other),
+    ]
+    inputs = [tensor("x", ["batch", 6]), tensor("state", [2, None, 8]), tensor("rate", [], TensorProto.INT64)]
+    weights = [weight("w", 6, 4), constant("wanted", 16000, "int64"), constant("odd", [7919], "int64")]
+    graph, _, _ = imported(model(nodes, inputs, [tensor("y", [2, None, 8])], weights), tmp_path)
+    assert graph.tensors["state"].shape == (2, 1, 8)

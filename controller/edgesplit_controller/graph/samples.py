@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import NodeProto, helper
+from onnx import NodeProto, helper, numpy_helper
 
-from edgesplit_controller.graph.protos import op_key, static_shape, subgraphs, used_names
+from edgesplit_controller.graph.protos import is_external, op_key, static_shape, subgraphs, used_names
 
 __all__ = ["InputRange", "input_ranges", "made_up"]
 
@@ -64,7 +64,22 @@ def input_ranges(proto: onnx.ModelProto, shapes: Shapes) -> dict[str, InputRange
             found[value.name] = InputRange(0, 1)
         elif dtype.kind in "iu":
             limits = list(_limits(proto, value.name, shapes))
-            found[value.name] = _range(dtype, limits)
+            compared = _compared_with(proto, value.name)
+            only_compared = compared and len(limits) == len(compared) and set(limits) == {None}
+            # A mode, such as a sampling rate: only a value that the model asks for is one that it means.
+            found[value.name] = InputRange(compared[0], compared[0]) if only_compared else _range(dtype, limits)
+    return found
+
+
+def _compared_with(proto: onnx.ModelProto, name: str) -> list[int]:
+    """The constants that an input is compared with, one for each comparison."""
+    constants = {tensor.name: tensor for tensor in proto.graph.initializer if not is_external(tensor)}
+    found: list[int] = []
+    for node in proto.graph.node:
+        if op_key(node) == "Equal" and name in node.input:
+            others = [constants[other] for other in node.input if other in constants]
+            values = [numpy_helper.to_array(tensor).reshape(-1) for tensor in others]
+            found += [int(value[0]) for value in values if value.size == 1]
     return found
 
 

@@ -156,7 +156,7 @@ def _open_graph(
         open_session(proto, blobs, optimize=False)
     complete = complete_types(closed, blobs, closed_types, read.declared)
     graph = build_graph(closed, complete, read.sha256)
-    parts = separated(form, closed)
+    parts = separated(form, closed, complete)
     open_form = OpenForm(
         proto=form,
         sizes=planned.sizes,

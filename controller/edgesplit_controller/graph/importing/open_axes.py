@@ -79,7 +79,7 @@ def open_axes(graph: GraphProto) -> OpenAxes:
     Raises:
         InvalidModel: An input is no tensor that requests could hold.
     """
-    taken = {dim.dim_param for value in graph.input for dim in value.type.tensor_type.shape.dim if dim.dim_param}
+    taken = {dim.dim_param for value in graph.input for dim in value.type.tensor_type.shape.dim if _is_name(dim)}
     places: dict[str, list[tuple[str, int]]] = {}
     shapes: dict[str, Shape] = {}
     for value in graph.input:
@@ -89,15 +89,23 @@ def open_axes(graph: GraphProto) -> OpenAxes:
             raise InvalidModel(
                 f"the file does not say how many axes input {value.name} has: name a shape, --shape {value.name}=1x3x224x224"
             )
+        # A name that an input has twice may mean two sizes.
+        own = [dim.dim_param for dim in value.type.tensor_type.shape.dim]
         for axis, dim in enumerate(value.type.tensor_type.shape.dim):
             if dim.HasField("dim_value") and dim.dim_value > 0:
                 continue
-            name = dim.dim_param or _unused(f"{value.name}.{axis}", taken)
+            is_named = _is_name(dim) and own.count(dim.dim_param) == 1
+            name = dim.dim_param if is_named else _unused(f"{value.name}.{axis}", taken)
             dim.ClearField("dim_value")
             dim.dim_param = name
             places.setdefault(name, []).append((value.name, axis))
         shapes[value.name] = static_shape(value) or ()
     return OpenAxes({name: tuple(found) for name, found in places.items()}, shapes)
+
+
+def _is_name(dim: TensorShapeProto.Dimension) -> bool:
+    """Whether an exporter gave an open size a name, and no mark for want of one such as ? or -1."""
+    return any(letter.isalpha() for letter in dim.dim_param) and dim.dim_param != "None"
 
 
 def _check_type(value: onnx.ValueInfoProto) -> None:
@@ -240,7 +248,9 @@ def _guess(axes: OpenAxes, name: str, sides: tuple[int, int], length: int) -> in
     entry, axis = axes.places[name][0]
     shape = axes.shapes[entry]
     if len(shape) != 4:
-        return 1 if axis == 0 and len(shape) > 1 else length
+        # Between two fixed axes stands the batch of a recurrent state.
+        is_batch = (axis == 0 and len(shape) > 1) or (axis == 1 and len(shape) == 3 and min(shape[0], shape[2]) > 0)
+        return 1 if is_batch else length
     if axis == 1:
         return 3
     last = 0 < shape[3] <= _MOST_CHANNELS

@@ -80,8 +80,13 @@ def closed_at(
     return closed, types
 
 
-def separated(form: onnx.ModelProto, closed: onnx.ModelProto) -> Separated:
+def separated(form: onnx.ModelProto, closed: onnx.ModelProto, types: Mapping[str, ValueType]) -> Separated:
     """Tell the operators of an open form, which its closed form has too, from arithmetic on sizes.
+
+    Args:
+        form: The open form.
+        closed: The same at the planning shape.
+        types: What is known of the closed form's values.
 
     Raises:
         NotSeparable: What is missing in the closed form depends on more than sizes.
@@ -108,11 +113,16 @@ def separated(form: onnx.ModelProto, closed: onnx.ModelProto) -> Separated:
         arithmetic.add(node.name)
         needs = frozenset(name for tensor in read for name in behind[tensor])
         behind.update((name, needs) for name in node.output if name)
-    return Separated(frozenset(arithmetic), frozenset(nodes), _size_tensors(form, operators, asks, behind))
+    ranks = {name: len(value.shape) for name, value in types.items() if value.shape is not None}
+    return Separated(frozenset(arithmetic), frozenset(nodes), _size_tensors(form, operators, asks, behind, ranks))
 
 
 def _size_tensors(
-    form: onnx.ModelProto, operators: set[str], asks: Mapping[str, str], behind: Mapping[str, frozenset[str]]
+    form: onnx.ModelProto,
+    operators: set[str],
+    asks: Mapping[str, str],
+    behind: Mapping[str, frozenset[str]],
+    ranks: Mapping[str, int],
 ) -> tuple[SizeTensor, ...]:
     producer = {name: node.name for node in form.graph.node for name in node.output if name}
     readers: dict[str, list[str]] = {name: [] for name in asks}
@@ -124,17 +134,13 @@ def _size_tensors(
             # Whoever gets the tensor itself asks it.
             if asks[name] not in read:
                 readers[name].append(node.name)
-    inferred = infer_types(form)
     found: list[SizeTensor] = []
     for name, tensor in asks.items():
         if not readers[name]:
             continue
-        shape = inferred.get(name, ValueType(0, None)).shape
-        own = inferred.get(tensor, ValueType(0, None)).shape
-        rank = len(own) if own is not None else shape[0] if shape else -1
-        if rank < 0:
+        if tensor not in ranks:
             raise NotSeparable(f"how many axes {tensor} has is not known")
-        found.append(SizeTensor(name, tensor, rank, producer.get(tensor), tuple(readers[name])))
+        found.append(SizeTensor(name, tensor, ranks[tensor], producer.get(tensor), tuple(readers[name])))
     return tuple(found)
 
 
