@@ -16,6 +16,7 @@ from pathlib import Path
 import structlog
 
 from edgesplit.control.registration_messages import NodeStatus
+from edgesplit.daemon.runtime_abilities import known_operator_sets
 from edgesplit.daemon.runtime_builds import installed_runtime
 from edgesplit.formatting import speed, time_span
 from edgesplit.mqtt.bus import MessageBus
@@ -125,6 +126,7 @@ def registration_of(configuration: AgentConfiguration, identity: Identity) -> No
         threads=configuration.runtime.threads,
         memory_limit_bytes=_memory_bytes(configuration),
         emulated=configuration.emulation.active,
+        opsets=dict(known_operator_sets()),
     )
 
 

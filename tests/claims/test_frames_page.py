@@ -24,7 +24,7 @@ from edgesplit.wire.frames import (
 from edgesplit.wire.headers import Ack, Header, Hello, Ping, Pong, TensorHead, Tensors
 from edgesplit.wire.parser import FrameParser
 from edgesplit.wire.send_queue import PART_MAX_BYTES, PART_MIN_BYTES, PART_S, SHORT_BYTES
-from edgesplit.wire.tensors import DTYPES, Array
+from edgesplit.wire.tensors import TRAVELLING, Array
 from edgesplit_agent.dataplane.limits import Limits
 from tests.claims.doc_tables import DOCS
 
@@ -32,11 +32,12 @@ PAGE = (DOCS / "frames.md").read_text()
 WORDS = " ".join(PAGE.split())
 """Where lines end is of no account."""
 X = np.array([[0, 1], [2, 3]], np.float32)
+TEXTS = np.array(["a", "bc"])
 PING = Ping(sequence=9)
 
 
-def tensors(codec: str = "raw") -> tuple[Tensors, tuple[Array, ...]]:
-    heads, payloads = pack_tensors([("x", X, codec)])
+def tensors(codec: str = "raw", x: Array = X) -> tuple[Tensors, tuple[Array, ...]]:
+    heads, payloads = pack_tensors([("x", x, codec)])
     return Tensors(sequence=7, model="yolo", epoch=3, request="r1", tensors=heads, deadline_s=0.5), payloads
 
 
@@ -54,6 +55,7 @@ HELLO = Hello(protocol=1, role="agent", node="device", version="0.1.0", instance
 EXAMPLES: dict[str, tuple[Callable[[], bytes], list[Header]]] = {
     "tensors": (lambda: whole(*tensors()), [tensors()[0]]),
     "int8": (lambda: whole(*tensors("int8")), [tensors("int8")[0]]),
+    "texts": (lambda: whole(*tensors(x=TEXTS)), [tensors(x=TEXTS)[0]]),
     "parts": (in_parts, [PING, tensors()[0]]),
     "hello": (lambda: whole(HELLO), [HELLO]),
     "ack": (lambda: whole(Ack(sequence=7, received_bytes=16)), [Ack(sequence=7, received_bytes=16)]),
@@ -84,7 +86,11 @@ def test_the_parser_reads_the_bytes_of_the_page(name: str) -> None:
     assert not parser.in_frame
     for frame in frames:
         if isinstance(frame.header, Tensors):
-            np.testing.assert_allclose(unpack_tensors(frame.header.tensors, frame.payloads)["x"], X, atol=1e-5)
+            found = unpack_tensors(frame.header.tensors, frame.payloads)["x"]
+            if name == "texts":
+                assert found.tolist() == ["a", "bc"]
+            else:
+                np.testing.assert_allclose(found, X, atol=1e-5)
 
 
 def test_keys_may_stand_in_any_order_and_unknown_ones_are_ignored() -> None:
@@ -141,7 +147,8 @@ def test_the_codecs_of_the_page_are_all_there_are() -> None:
         CODECS
     )
     assert all(f"`{name}`" in PAGE for name in ("bool", "int8", "int64", "uint8", "uint64", "float16", "float64"))
-    assert len(DTYPES) == 12
+    assert all(f"`{name}`" in PAGE for name in ("bfloat16", "str"))
+    assert len(TRAVELLING) == 14
 
 
 def test_the_limits_of_the_page_are_the_code_s() -> None:

@@ -35,6 +35,7 @@ LATE = {
     "agent/edgesplit_agent/main.py": "as the controller's; and one heap is asked for before libraries allocate from several",
     "controller/edgesplit_controller/broker/embedded_broker.py": "amqtt is an extra",
     "shared/edgesplit/wire/codecs/lossless.py": "zstandard is no dependency of the client library",
+    "shared/edgesplit/wire/tensors.py": "ml_dtypes is no dependency of anything but onnx",
     "shared/edgesplit/__init__.py": "a program that imports edgesplit pays for what it uses",
 }
 """Where imports may stand within functions, or be for type checkers alone, and why."""
@@ -124,7 +125,7 @@ def test_importing_reads_nothing() -> None:
     """Neither environment nor files: what a program reads, it reads in `main`."""
     code = (
         "import builtins, importlib, io, os, pathlib, sys\n"
-        "import msgspec, numpy, structlog, paho.mqtt.client\n"
+        "import msgspec, numpy, onnxruntime, structlog, paho.mqtt.client\n"
         "read = []\n"
         "class Watched(dict):\n"
         "    def __getitem__(self, key): read.append(key); return super().__getitem__(key)\n"

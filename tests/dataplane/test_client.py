@@ -67,7 +67,7 @@ async def test_an_agents_error_comes_back_as_the_same_class_and_the_connection_l
             await client.infer("bug", {"x": IMAGE})
         assert "secret" not in str(caught.value)
         with pytest.raises(InvalidTensor, match="cannot be sent"):
-            await client.infer("double", {"x": np.array(["text"])})
+            await client.infer("double", {"x": np.array([1j])})
         await client.infer("double", {"x": IMAGE})
 
 

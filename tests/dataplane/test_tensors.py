@@ -25,7 +25,8 @@ def test_good_inputs_come_back_in_the_models_order() -> None:
         (GOOD | {"mask": GOOD["images"]}, "'mask' is not an input of the model: its inputs are 'images', 'scale'"),
         (GOOD | {"images": np.zeros((1, 3, 4, 4))}, "'images' has dtype float64, expected float32"),
         (GOOD | {"images": np.zeros((3, 4, 4), np.float32)}, r"has shape \[3, 4, 4\], expected \[1, 3, 4, 4\]"),
-        (GOOD | {"images": np.array(["text"])}, "cannot be sent"),
+        (GOOD | {"images": np.array(["text"])}, "has dtype str, expected float32"),
+        (GOOD | {"images": np.array([1j])}, "cannot be sent"),
     ],
 )
 def test_a_wrong_input_is_named_with_what_was_expected(arrays: dict[str, Array], sentence: str) -> None:

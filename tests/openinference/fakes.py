@@ -14,7 +14,7 @@ import numpy as np
 
 from edgesplit.errors import EdgesplitError, InvalidTensor
 from edgesplit.wire.tensor_spec import TensorSpec
-from edgesplit.wire.tensors import DTYPES, Array, check_inputs
+from edgesplit.wire.tensors import BFLOAT16, DTYPES, TEXT, Array, as_bfloat16, check_inputs, widened
 from edgesplit_agent.configuration import HttpSection
 from edgesplit_agent.http_server import HttpEndpoint
 from edgesplit_agent.reporting.metrics import PrometheusMetrics
@@ -46,7 +46,9 @@ class FakeModels:
         default_factory=lambda: {
             "double": described("double", spec("x")),
             "pair": described("pair", spec("a"), spec("b", "int64", (4,))),
-            "types": described("types", *(spec(f"in-{dtype}", dtype) for dtype in DTYPES)),
+            "types": described("types", *(spec(f"in-{dtype}", dtype) for dtype in sorted(set(DTYPES) - {"bfloat16"}))),
+            "halves": described("halves", spec("x", "bfloat16")),
+            "texts": described("texts", spec("x", TEXT)),
             "large": described("large", spec("x", shape=(1024, 1024))),
             "scalar": described("scalar", spec("x", "int32", ())),
             "waiting": described("waiting", spec("x"), reason="no plan is prepared on device yet"),
@@ -81,7 +83,13 @@ class FakeModels:
         except asyncio.CancelledError:
             self.gone.set()
             raise
-        return {name: array if array.dtype == bool else np.asarray(array * 2) for name, array in checked.items()}, 7
+        return {name: _doubled(array) for name, array in checked.items()}, 7
+
+
+def _doubled(array: Array) -> Array:
+    if array.dtype == BFLOAT16:
+        return as_bfloat16(widened(array) * 2)
+    return array if array.dtype == bool else np.asarray(array * 2)
 
 
 @dataclass

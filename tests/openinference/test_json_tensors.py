@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
 from edgesplit.errors import InvalidTensor
-from edgesplit.wire.tensors import DTYPES, Array
+from edgesplit.wire.tensors import DTYPES, Array, as_bfloat16, widened
 from edgesplit_agent.openinference.json_tensors import array_from_json, json_from_array
+from edgesplit_agent.openinference.text_tensors import bytes_of_texts, json_of_texts, texts_of_bytes, texts_of_json
 
-ARRAYS = st.sampled_from(sorted(DTYPES)).flatmap(
+ARRAYS = st.sampled_from(sorted(set(DTYPES) - {"bfloat16"})).flatmap(
     lambda dtype: st_numpy.arrays(
         DTYPES[dtype],
         st_numpy.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4),
@@ -91,3 +92,50 @@ def test_a_large_shape_of_a_short_list_takes_no_memory(shape: tuple[int, ...]) -
 def test_numbers_that_json_does_not_have_are_refused() -> None:
     with pytest.raises(InvalidTensor, match="ask for binary data"):
         list(json_from_array("y", np.array([1.0, np.nan])))
+
+
+def test_bfloat16_is_written_as_the_numbers_it_holds_and_read_rounded() -> None:
+    array = as_bfloat16(np.array([[0.1, -2.5], [1e30, 0.0]], np.float32))
+    text = b"".join(json_from_array("x", array))
+    assert json.loads(text) == widened(array).reshape(-1).tolist()
+    back = array_from_json("x", text, "bfloat16", (2, 2))
+    np.testing.assert_array_equal(widened(back), widened(array))
+    with pytest.raises(InvalidTensor, match="NaN or infinity"):
+        list(json_from_array("x", as_bfloat16(np.array([np.inf], np.float32))))
+
+
+TEXTS = st_numpy.arrays(
+    object, st_numpy.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4), elements=st.text(max_size=8)
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEXTS, st.booleans())
+def test_texts_survive_the_way_through_json_and_bytes(array: Array, nested: bool) -> None:
+    text = json.dumps(array.tolist()).encode() if nested and array.ndim else json_of_texts(array)
+    assert texts_of_json("x", text, array.shape).tolist() == array.tolist()
+    assert texts_of_bytes("x", bytes(bytes_of_texts(array)), array.shape).tolist() == array.tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "shape"),
+    [
+        (b'["a"]', (2,)),
+        (b'[["a"],["b"]]', (1, 2)),
+        (b"[1]", (1,)),
+        (b'["a",1]', (2,)),
+        (b'{"a":1}', (1,)),
+        (b"[", (1,)),
+    ],
+)
+def test_a_list_of_something_else_is_no_list_of_texts(text: bytes, shape: tuple[int, ...]) -> None:
+    with pytest.raises(InvalidTensor, match="'x'"):
+        texts_of_json("x", text, shape)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x01\0\0\0", b"\xff\xff\xff\xffa", b"\x01\0\0\0\xff", b"\x01\0\0\0ab", b"\0\0\0\0\0\0\0"]
+)
+def test_bytes_that_are_no_texts_of_the_protocol_are_refused(content: bytes) -> None:
+    with pytest.raises(InvalidTensor, match="'x'"):
+        texts_of_bytes("x", content, (1,))

@@ -7,7 +7,7 @@ from typing import Any
 
 import tritonclient.http as triton
 
-from edgesplit.wire.tensors import Array
+from edgesplit.wire.tensors import Array, dtype_name
 from edgesplit_agent.openinference.datatypes import datatype_of
 
 __all__ = ["infer"]
@@ -34,7 +34,7 @@ def infer(
     """
     inputs = []
     for name, array in arrays.items():
-        tensor = triton.InferInput(name, list(array.shape), datatype_of(array.dtype.name))
+        tensor = triton.InferInput(name, list(array.shape), datatype_of(dtype_name(array)))
         tensor.set_data_from_numpy(array, binary_data=binary)
         inputs.append(tensor)
     wanted = None

@@ -265,7 +265,7 @@ def test_a_model_without_comparable_outputs_is_refused(tmp_path: Path) -> None:
     for name in graph.outputs:
         tensors[name] = dataclasses.replace(tensors[name], shape=(-1, 10))
     opened: ModelGraph = dataclasses.replace(graph, tensors=tensors)
-    with pytest.raises(InvalidModel, match="no output of the model has a fixed size"):
+    with pytest.raises(InvalidModel, match="no output of the model is a tensor of numbers in a fixed size"):
         model_noise(opened, blobs, chosen, load_calibration(None, graph, samples=4))
 
 

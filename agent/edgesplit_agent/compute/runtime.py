@@ -24,10 +24,11 @@ import structlog
 
 from edgesplit.control.component_messages import ComponentSpec
 from edgesplit.daemon.heap import trim_heap
+from edgesplit.daemon.runtime_abilities import with_bfloat16
 from edgesplit.errors import PreparationFailed, RuntimeStarved, first_line
 from edgesplit.retrying import is_passing
 from edgesplit.wire.tensor_spec import TensorSpec
-from edgesplit.wire.tensors import Array
+from edgesplit.wire.tensors import DTYPES, FLOAT_DTYPES, Array, zeros_of
 from edgesplit_agent.compute.providers import CPU, NEED_CUDA, candidates, missing_text, options_of
 
 __all__ = [
@@ -143,9 +144,10 @@ def open_session(
     for key, value in configuration.items():
         settings.add_session_config_entry(key, value)
     try:
-        return onnxruntime.InferenceSession(str(path), settings, providers=_providers(options, path.parent))
+        session = onnxruntime.InferenceSession(str(path), settings, providers=_providers(options, path.parent))
     except Exception as error:  # onnxruntime raises pybind types without a common base
         raise refusal(f"onnxruntime refuses the graph {path.name[:12]}", error) from error
+    return with_bfloat16(session)
 
 
 def providers_of(session: Any) -> tuple[str, ...]:
@@ -238,9 +240,9 @@ def zeros(specs: Sequence[TensorSpec], values: Mapping[str, tuple[int, ...]] | N
     """Inputs that only their shapes matter of, but for those whose values are given, in C order."""
     given = {} if values is None else values
     return {
-        spec.name: np.array(given[spec.name], spec.dtype).reshape(spec.sizes)
+        spec.name: np.array(given[spec.name], DTYPES[spec.dtype]).reshape(spec.sizes)
         if spec.name in given
-        else np.zeros(spec.sizes, spec.dtype)
+        else zeros_of(spec.dtype, spec.sizes)
         for spec in specs
     }
 
@@ -262,8 +264,8 @@ def is_refusal_of_inputs(error: BaseException) -> bool:
 
 
 def has_integers(specs: Sequence[TensorSpec], values: Mapping[str, tuple[int, ...]] | None = None) -> bool:
-    """Whether made-up inputs may be refused for what they say: integers may be indices, sizes or divisors."""
-    return any(np.dtype(spec.dtype).kind in "iub" and spec.name not in (values or {}) for spec in specs)
+    """Whether made-up inputs may be refused for what they say: integers may be indices, sizes or divisors, texts likewise."""
+    return any(spec.dtype not in FLOAT_DTYPES and spec.name not in (values or {}) for spec in specs)
 
 
 def warm_up(session: Any, component: ComponentSpec) -> None:

@@ -24,6 +24,8 @@ DATATYPES: Mapping[str, str] = {
     "FP16": "float16",
     "FP32": "float32",
     "FP64": "float64",
+    "BF16": "bfloat16",
+    "BYTES": "str",
 }
 """Protocol name to numpy name."""
 _NAMES = {dtype: datatype for datatype, dtype in DATATYPES.items()}
@@ -37,7 +39,7 @@ def dtype_of(tensor: str, datatype: str) -> str:
         datatype: As the client wrote it.
 
     Raises:
-        InvalidTensor: It does not exist or cannot travel (BYTES, BF16).
+        InvalidTensor: It does not exist.
     """
     try:
         return DATATYPES[datatype]

@@ -16,9 +16,10 @@ import msgspec
 
 from edgesplit.errors import InvalidInput, InvalidTensor
 from edgesplit.wire.tensor_spec import TensorSpec
-from edgesplit.wire.tensors import DTYPES
+from edgesplit.wire.tensors import TEXT, item_bytes
 from edgesplit_agent.openinference.datatypes import datatype_of, dtype_of
 from edgesplit_agent.openinference.failures import BodyTooLarge
+from edgesplit_agent.openinference.text_tensors import LEAST_TEXT_BYTES
 
 __all__ = ["InferenceRequest", "InputTensor", "WantedOutput", "parse_head", "raw_request"]
 
@@ -61,17 +62,20 @@ class InputTensor:
     Attributes:
         dtype: Numpy name.
         text: Its values as JSON; None when they follow the head as raw little-endian bytes.
+        raw_bytes: Of those that follow the head. [B]
     """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     text: memoryview | None
+    raw_bytes: int = 0
 
     @property
     def nbytes(self) -> int:
-        """Of its array. [B]"""
-        return math.prod(self.shape) * DTYPES[self.dtype].itemsize
+        """Of its array; of texts, with what they are read from. [B]"""
+        read_bytes = self.raw_bytes if self.text is None else self.text.nbytes
+        return math.prod(self.shape) * item_bytes(self.dtype) + (read_bytes if self.dtype == TEXT else 0)
 
 
 @dataclass(frozen=True)
@@ -145,14 +149,16 @@ def raw_request(inputs: Sequence[TensorSpec], max_body_bytes: int, body_bytes: i
         body_bytes: Of the body; None where nothing says. [B]
 
     Raises:
-        InvalidInput: The model has several inputs, or the body's length does not tell the input's shape.
+        InvalidInput: The model has several inputs, one of texts, or the body's length does not tell the input's shape.
         BodyTooLarge: The input takes more than `max_body_bytes`.
     """
     if len(inputs) != 1:
         raise InvalidInput(f"the model has {len(inputs)} inputs: a body without a JSON head is for models with one")
     (spec,) = inputs
+    if spec.dtype == TEXT:
+        raise InvalidInput(f"input {spec.name!r} holds texts, whose lengths a body without a JSON head does not tell")
     entry = _Input(spec.name, datatype_of(spec.dtype), _raw_shape(spec, body_bytes))
-    nbytes = math.prod(entry.shape) * DTYPES[spec.dtype].itemsize
+    nbytes = math.prod(entry.shape) * item_bytes(spec.dtype)
     tensor = _input(
         msgspec.structs.replace(entry, parameters={"binary_data_size": nbytes}), max_body_bytes, binary=True
     )
@@ -164,7 +170,7 @@ def _raw_shape(spec: TensorSpec, body_bytes: int | None) -> tuple[int, ...]:
     places = [place for place, size in enumerate(spec.shape) if size < 0]
     if not places:
         return spec.shape
-    step_bytes = math.prod(size for size in spec.shape if size >= 0) * DTYPES[spec.dtype].itemsize
+    step_bytes = math.prod(size for size in spec.shape if size >= 0) * item_bytes(spec.dtype)
     if len(places) == 1 and body_bytes is not None and step_bytes and body_bytes % step_bytes == 0:
         return tuple(body_bytes // step_bytes if size < 0 else size for size in spec.shape)
     raise InvalidInput(
@@ -178,11 +184,10 @@ def _input(entry: _Input, max_body_bytes: int, *, binary: bool) -> InputTensor:
     _check_supported(name, entry.parameters)
     dtype = dtype_of(name, entry.datatype)
     # A dimension of 0 makes a tensor of no bytes of any extent, which numpy would still be asked for.
-    extent = math.prod(max(size, 1) for size in entry.shape) * DTYPES[dtype].itemsize
+    extent = math.prod(max(size, 1) for size in entry.shape) * item_bytes(dtype)
     if extent > max_body_bytes:
         raise BodyTooLarge(f"input {name!r} takes {extent} B and this node accepts {max_body_bytes} B")
     text = None if isinstance(entry.data, msgspec.UnsetType) else memoryview(entry.data)
-    tensor = InputTensor(name, dtype, entry.shape, text)
     size = entry.parameters.get("binary_data_size")
     if (size is None) == (text is None):
         raise InvalidTensor(f"input {name!r} must have either data or the parameter binary_data_size")
@@ -191,12 +196,22 @@ def _input(entry: _Input, max_body_bytes: int, *, binary: bool) -> InputTensor:
             f"input {name!r} has binary_data_size, but the header Inference-Header-Content-Length does not say where "
             "the binary data begins"
         )
-    if size is not None and (isinstance(size, bool) or size != tensor.nbytes):
+    raw_bytes = _raw_bytes(entry, dtype, size) if size is not None else 0
+    return InputTensor(name, dtype, entry.shape, text, raw_bytes)
+
+
+def _raw_bytes(entry: _Input, dtype: str, size: bool | float | str) -> int:
+    """Bytes of an input behind the head: what its shape takes, or at least that where texts have lengths of their own. [B]"""
+    count = math.prod(entry.shape)
+    takes = count * (LEAST_TEXT_BYTES if dtype == TEXT else item_bytes(dtype))
+    fits = size == takes or (dtype == TEXT and isinstance(size, int) and size > takes)
+    if isinstance(size, bool) or not isinstance(size, int) or not fits:
+        least = "at least " if dtype == TEXT else ""
         raise InvalidTensor(
-            f"input {name!r} has binary_data_size {size}, and {entry.datatype} of shape {list(entry.shape)} takes "
-            f"{tensor.nbytes} B"
+            f"input {entry.name!r} has binary_data_size {size}, and {entry.datatype} of shape {list(entry.shape)} takes "
+            f"{least}{takes} B"
         )
-    return tensor
+    return size
 
 
 def _output(entry: _AskedOutput, binary_output: bool) -> WantedOutput:

@@ -1,6 +1,6 @@
 """Inference response: its JSON head, and the outputs' memory behind it.
 
-Owns: the protocol's response object. Its rule: an output that travels as raw bytes is referred to, never copied. Not
+Owns: the protocol's response object. Its rule: numbers that travel as raw bytes are referred to, never copied. Not
 here: sending (`openinference/routes.py`), compressing (`bodies.py`).
 """
 
@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import msgspec
 
 from edgesplit.errors import InvalidInput
-from edgesplit.wire.tensors import Array, as_bytes, contiguous
+from edgesplit.wire.tensors import TEXT, Array, as_bytes, contiguous, dtype_name
 from edgesplit_agent.openinference.datatypes import datatype_of
 from edgesplit_agent.openinference.inference_request import InferenceRequest, WantedOutput
 from edgesplit_agent.openinference.json_tensors import json_from_array
 from edgesplit_agent.openinference.metadata import VERSION
+from edgesplit_agent.openinference.text_tensors import bytes_of_texts, json_of_texts
 
 __all__ = ["InferenceResponse", "check_wanted", "render"]
 
@@ -88,10 +89,11 @@ def render(request: InferenceRequest, model: str, epoch: int, outputs: Mapping[s
     payloads: list[memoryview] = []
     for output in wanted:
         array = contiguous(output.name, outputs[output.name])
-        datatype, shape = datatype_of(array.dtype.name), tuple(int(size) for size in array.shape)
+        datatype, shape = datatype_of(dtype_name(array)), tuple(int(size) for size in array.shape)
         if output.binary:
-            payloads.append(as_bytes(array))
-            entries.append(_AnsweredOutput(output.name, datatype, shape, {"binary_data_size": array.nbytes}))
+            payloads.append(bytes_of_texts(array) if dtype_name(array) == TEXT else as_bytes(array))
+            size = {"binary_data_size": payloads[-1].nbytes}
+            entries.append(_AnsweredOutput(output.name, datatype, shape, size))
         else:
             entries.append(_AnsweredOutput(output.name, datatype, shape, data=_data(output.name, array)))
     head = _Response(model, VERSION, tuple(entries), {"epoch": epoch}, request.identifier)
@@ -101,4 +103,6 @@ def render(request: InferenceRequest, model: str, epoch: int, outputs: Mapping[s
 def _data(name: str, array: Array) -> msgspec.Raw:
     if array.size > MAX_JSON_ELEMENTS:
         raise InvalidInput(f"output {name!r} has {array.size} elements, too many for JSON: ask for binary data")
+    if dtype_name(array) == TEXT:
+        return msgspec.Raw(json_of_texts(array))
     return msgspec.Raw(b"".join(json_from_array(name, array)))

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from edgesplit.errors import InvalidTensor
-from edgesplit.wire.tensors import DTYPES, FLOAT_DTYPES, Array
+from edgesplit.wire.tensors import DTYPES, FLOAT_DTYPES, Array, as_bfloat16, widened
 
 __all__ = ["array_from_json", "json_from_array"]
 
@@ -37,6 +37,8 @@ def array_from_json(name: str, text: bytes | memoryview, dtype: str, shape: Sequ
     Raises:
         InvalidTensor: Not a list of as many numbers as the shape has elements, or one does not fit the dtype.
     """
+    if dtype == "bfloat16":
+        return as_bfloat16(array_from_json(name, text, "float32", shape))
     raw = bytes(text).translate(None, _SPACE)
     if not raw.startswith(b"[") or b'"' in raw or b"{" in raw:
         raise InvalidTensor(f"data of tensor {name!r} must be a list of numbers")
@@ -58,8 +60,8 @@ def json_from_array(name: str, array: Array) -> Iterator[bytes]:
     Raises:
         InvalidTensor: It holds NaN or infinity, for which JSON has no number.
     """
-    flat = array.reshape(-1)
-    if array.dtype.name in FLOAT_DTYPES and not np.isfinite(flat).all():
+    flat = widened(array.reshape(-1))
+    if flat.dtype.name in FLOAT_DTYPES and not np.isfinite(flat).all():
         raise InvalidTensor(f"output {name!r} holds NaN or infinity, which JSON cannot carry: ask for binary data")
     yield b"["
     for start in range(0, flat.size, _SLICE_ELEMENTS):

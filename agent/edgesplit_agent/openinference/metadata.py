@@ -100,6 +100,9 @@ def _tensors(specs: Sequence[TensorSpec]) -> list[dict[str, Any]]:
 
 
 def _config_tensors(specs: Sequence[TensorSpec]) -> list[dict[str, Any]]:
-    return [
-        {"name": spec.name, "data_type": f"TYPE_{datatype_of(spec.dtype)}", "dims": list(spec.shape)} for spec in specs
-    ]
+    return [{"name": spec.name, "data_type": _config_type(spec.dtype), "dims": list(spec.shape)} for spec in specs]
+
+
+def _config_type(dtype: str) -> str:
+    datatype = datatype_of(dtype)
+    return "TYPE_STRING" if datatype == "BYTES" else f"TYPE_{datatype}"

@@ -17,13 +17,14 @@ import numpy as np
 
 from edgesplit.errors import InvalidInput, Overloaded
 from edgesplit.wire.tensor_spec import TensorSpec
-from edgesplit.wire.tensors import DTYPES, Array, as_bytes
+from edgesplit.wire.tensors import DTYPES, TEXT, Array, as_bytes
 from edgesplit_agent.configuration import HttpSection
 from edgesplit_agent.openinference.bodies import Body, ByteStream, decompressed
 from edgesplit_agent.openinference.failures import BodyTooLarge
 from edgesplit_agent.openinference.inference_request import InferenceRequest, InputTensor, parse_head, raw_request
 from edgesplit_agent.openinference.json_tensors import array_from_json
 from edgesplit_agent.openinference.memory import Account
+from edgesplit_agent.openinference.text_tensors import texts_of_bytes, texts_of_json
 
 __all__ = ["HEADER_LENGTH", "BodyEnvelope", "Receiver"]
 
@@ -109,6 +110,8 @@ class Receiver:
         return await self.in_thread(parse_head, head, limit, binary=binary)
 
     async def _values(self, tensor: InputTensor, body: Body, account: Account) -> Array:
+        if tensor.dtype == TEXT:
+            return await self._texts(tensor, body, account)
         if tensor.text is not None:
             account.take(tensor.nbytes)
             return await self.in_thread(array_from_json, tensor.name, tensor.text, tensor.dtype, tensor.shape)
@@ -121,6 +124,14 @@ class Receiver:
         if tensor.dtype == "bool" and (array.view(np.uint8) > 1).any():
             raise InvalidInput(f"input {tensor.name!r} is BOOL and holds bytes other than 0 and 1")
         return array
+
+    async def _texts(self, tensor: InputTensor, body: Body, account: Account) -> Array:
+        account.take(tensor.nbytes)
+        if tensor.text is not None:
+            return await self.in_thread(texts_of_json, tensor.name, tensor.text, tensor.shape)
+        content = bytearray(tensor.raw_bytes)
+        await body.fill(memoryview(content), f"input {tensor.name!r}")
+        return await self.in_thread(texts_of_bytes, tensor.name, content, tensor.shape)
 
 
 def _head_bytes(text: str | None) -> int | None:

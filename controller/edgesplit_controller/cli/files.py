@@ -14,16 +14,14 @@ import zipfile
 import zlib
 from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgesplit.errors import InvalidInput
+from edgesplit.wire.tensors import Array, contiguous
 
 __all__ = ["read_arrays", "write_arrays", "write_problem", "write_whole"]
-
-Array = NDArray[Any]
 
 
 def read_arrays(file: Path) -> dict[str, Array]:
@@ -44,11 +42,19 @@ def read_arrays(file: Path) -> dict[str, Array]:
 
 
 def write_arrays(file: Path, arrays: Mapping[str, Array]) -> None:
-    """Write an .npz archive; unlike numpy.savez it takes any name and leaves the file's suffix alone."""
+    """Write an .npz archive; unlike numpy.savez it takes any name and leaves the file's suffix alone.
+
+    Texts become those of one width, bfloat16 a structure of one uint16: neither needs more than numpy to be read.
+    """
     with _replacing(file) as stream, zipfile.ZipFile(stream, "w") as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
+                np.lib.format.write_array(entry, _plain(name, array), allow_pickle=False)
+
+
+def _plain(name: str, array: Array) -> Array:
+    array = contiguous(name, array)
+    return array.astype(np.str_) if array.dtype.hasobject else array
 
 
 def write_problem(file: Path, document: bytes) -> None:

@@ -29,6 +29,7 @@ from edgesplit_controller.fleet.estimation.handling_estimate import expected_han
 from edgesplit_controller.fleet.handling import shape_of
 from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.registry import Registry
+from edgesplit_controller.fleet.runtime_support import too_old
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.planner import evaluate, score
 from edgesplit_controller.planner.studies.sampling import interval_of
@@ -92,6 +93,8 @@ class PlanMaker:
         for name, node in self._registry.nodes.items():
             profile = self._speeds.profile(name, record.name, record.sha256)
             if not node.usable or node.status is None or node.metrics is None or profile is None:
+                continue
+            if too_old(node.status, record):
                 continue
             limit = node.status.memory_limit_bytes
             free = max(0.0, limit - taken.get(name, 0.0)) if limit > 0 else None
@@ -229,6 +232,8 @@ class PlanMaker:
             raise NodeUnreachable(f"node {source} cannot be the source: {node.refused}")
         if not node.online or node.metrics is None:
             raise NodeUnreachable(f"node {source} is offline: start its agent or choose another source")
+        if outdated := too_old(node.status, record):
+            raise InvalidInput(f"{outdated}, or choose another source")
         if self._registry.profile(source, record.name, record.sha256) is None:
             report = node.profiles.get(record.name)
             failed = report is not None and report.sha256 == record.sha256 and report.state == "failed"

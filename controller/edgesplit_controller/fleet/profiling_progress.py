@@ -18,6 +18,7 @@ from edgesplit.operations.fleet_operations import FailingRow
 from edgesplit.operations.model_operations import ProfiledRow, ProfilingRow
 from edgesplit.retrying import Retrying
 from edgesplit_controller.fleet.registry import FleetNode, Registry
+from edgesplit_controller.fleet.runtime_support import too_old
 from edgesplit_controller.models.intake import Progress
 from edgesplit_controller.models.model_record import ModelRecord
 
@@ -197,6 +198,8 @@ class Profiling:
                     f"node {row.node} could not profile {record.name}: {row.reason}; no plan uses it until it does, "
                     f"and it tries again {again}"
                 )
+            elif too_old(self._registry.node(row.node).status, record):
+                warnings.append(f"{row.reason}; no plan uses it until then")
             elif row.state == "failed":
                 warnings.append(f"node {row.node} could not profile {record.name}: {row.reason}; no plan uses it")
         if not self._registry.online():
@@ -238,6 +241,9 @@ def _failing(what: str, reason: str, retry: Retrying, since_said_s: float) -> Fa
 
 
 def _row_of(name: str, node: FleetNode, record: ModelRecord, now_s: float) -> ProfilingRow:
+    outdated = too_old(node.status, record)
+    if outdated:
+        return ProfilingRow(node=name, state="failed", reason=outdated)
     report = node.profiles.get(record.name)
     if report is None or report.sha256 != record.sha256:
         return ProfilingRow(node=name, state="waiting")

@@ -14,7 +14,7 @@ from functools import cached_property
 
 import onnx
 
-from edgesplit.wire.tensors import DTYPES
+from edgesplit.wire.tensors import TRAVELLING
 
 __all__ = ["GraphOperator", "GraphTensor", "ModelGraph", "OpenForm", "OpenSize", "SizeTensor", "Unit"]
 
@@ -46,7 +46,7 @@ class GraphTensor:
 
     Attributes:
         name: Unique in the graph.
-        dtype: numpy's name of the element type; `object` for sequences and other values that are no tensors.
+        dtype: numpy's name of the element type, `str` for texts; `object` for sequences and other values that are no tensors.
         shape: At the planning shape; -1 marks a dimension that depends on the data.
         nbytes: Size at a cut, 0 when the shape is open. [B]
         producer: Operator that writes it; None for the model's inputs.
@@ -65,7 +65,7 @@ class GraphTensor:
     @property
     def cuttable(self) -> bool:
         """Whether it could travel: of a dtype that frames know, and of a size that is known."""
-        return self.dtype in DTYPES and all(size >= 0 for size in self.shape)
+        return self.dtype in TRAVELLING and all(size >= 0 for size in self.shape)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto, helper
 
+from edgesplit.wire.tensors import TEXT
 from edgesplit_controller.graph.model_graph import GraphTensor
 
 __all__ = [
@@ -96,9 +97,11 @@ def rename_inputs(node: NodeProto, names: Mapping[str, str]) -> None:
 
 
 def numpy_name(elem_type: int) -> str:
-    """Return numpy's name of an ONNX element type; `object` for strings and unknown types."""
-    if elem_type in (TensorProto.UNDEFINED, TensorProto.STRING):
+    """Return numpy's name of an ONNX element type, `str` for texts; `object` for unknown types."""
+    if elem_type == TensorProto.UNDEFINED:
         return "object"
+    if elem_type == TensorProto.STRING:
+        return TEXT
     return str(np.dtype(helper.tensor_dtype_to_np_dtype(elem_type)).name)
 
 
@@ -110,7 +113,7 @@ def onnx_type(dtype: str) -> int:
 def _onnx_types() -> dict[str, int]:
     types: dict[str, int] = {}
     for elem_type in TensorProto.DataType.values():
-        if elem_type not in (TensorProto.UNDEFINED, TensorProto.STRING):
+        if elem_type != TensorProto.UNDEFINED:
             types.setdefault(numpy_name(elem_type), elem_type)
     return types
 

@@ -6,14 +6,17 @@ weight. Not here: quantizing them, measuring the noise.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.units import kept_whole
 
-__all__ = ["candidates"]
+__all__ = ["candidates", "why_none"]
 
 _INT8_KERNELS = frozenset({"Conv", "MatMul", "Gemm"})
+_QUANTIZED = re.compile(r"QuantizeLinear|Integer$|^QLinear|\.Q[A-Z]|\.DynamicQuantize|NBits$")
+"""Types of operators that compute on integers made of floats, ONNX's and onnxruntime's own."""
 
 
 def candidates(graph: ModelGraph, limit: int = 12, exclude: Collection[str] = ()) -> tuple[str, ...]:
@@ -47,3 +50,20 @@ def candidates(graph: ModelGraph, limit: int = 12, exclude: Collection[str] = ()
             eligible.append((-graph.operator[node.name].flops, order, node.name))
     chosen = {name for _, _, name in sorted(eligible)[:limit]}
     return tuple(operator.name for operator in graph.operators if operator.name in chosen)
+
+
+def why_none(graph: ModelGraph) -> str:
+    """Say why no operator can run in int8 where people may expect some to; empty where nothing needs saying."""
+    keys = {operator.op_type for operator in graph.operators}
+    if any(_QUANTIZED.search(key) for key in keys):
+        return "the model was quantized before and is left as it is: no operator of it is offered in int8 once more"
+    types = {
+        graph.tensors[name].dtype
+        for operator in graph.operators
+        if operator.op_type in _INT8_KERNELS
+        for name in operator.outputs
+    }
+    if other := sorted(types - {"float32"}):
+        kinds = " and ".join(sorted({operator.op_type for operator in graph.operators} & _INT8_KERNELS))
+        return f"its {kinds} compute in {' and '.join(other)}, and int8 is made of float32 alone: they stay as they are"
+    return ""

@@ -6,6 +6,7 @@ from their files, never copied through a protobuf message, and what a run took g
 
 from __future__ import annotations
 
+import re
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,13 +16,16 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from edgesplit.daemon.runtime_abilities import as_value, run_arrays
 from edgesplit.errors import InvalidModel
+from edgesplit.wire.tensors import TEXT, dtype_name
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.protos import external_fields, is_external, numpy_name
 
 __all__ = ["GraphRefused", "RunRefused", "open_session", "refusal_of", "run_session", "run_values", "shapes_of"]
 
 _QUIET = 4  # onnxruntime's severity "fatal": its errors come as exceptions, its warnings are not the user's
+_PLACE = re.compile(r"Load model from \S+ failed: ?")
 
 
 class GraphRefused(InvalidModel):
@@ -115,7 +119,7 @@ def run_session(
     if not outputs:
         return {}
     try:
-        results = session.run(list(outputs), dict(feeds))
+        results = run_arrays(session, outputs, feeds)
     except Exception as error:  # onnxruntime's exceptions share no base class of its own
         raise _not_running(error) from error
     return dict(zip(outputs, results, strict=True))
@@ -143,7 +147,11 @@ def shapes_of(
     Raises:
         InvalidModel: The run failed.
     """
-    given = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in feeds.items()}
+    if any(dtype_name(array) == TEXT for array in feeds.values()):
+        # onnxruntime makes no values of its own of texts.
+        arrays = run_session(session, outputs, feeds)
+        return {name: array.shape for name, array in arrays.items() if isinstance(array, np.ndarray)}
+    given = {name: as_value(array) for name, array in feeds.items()}
     values = run_values(session, outputs, given)
     return {name: tuple(value.shape()) for name, value in zip(outputs, values, strict=True) if value.is_tensor()}
 
@@ -164,4 +172,5 @@ def _itemsize(tensor: onnx.TensorProto) -> int:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+    # Where the file lay meanwhile says nothing to whoever sent it.
+    return _PLACE.sub("", str(error)).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__

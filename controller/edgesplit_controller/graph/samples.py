@@ -21,7 +21,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, helper, numpy_helper
 
-from edgesplit_controller.graph.protos import is_external, op_key, static_shape, subgraphs, used_names
+from edgesplit.wire.tensors import TEXT, drawn
+from edgesplit_controller.graph.protos import is_external, numpy_name, op_key, static_shape, subgraphs, used_names
 
 __all__ = ["InputRange", "input_ranges", "made_up"]
 
@@ -31,6 +32,7 @@ _INDEXING = frozenset({"Gather", "GatherElements", "GatherND", "ScatterElements"
 _DECIDING = frozenset({"And", "Or", "Xor", "Not", "If", "Loop", "NonZero", "Shape", "Size", "ConstantOfShape", "Range",
                        "TopK", "Trilu", "OneHot"})  # fmt: skip
 """Reading a value here does not make its size matter to the numbers of the model."""
+_WORD = "word"
 _SMALL_BYTES = 2
 """Integers up to so long are taken over the range of their type. [B]"""
 
@@ -146,18 +148,20 @@ def _axis(node: NodeProto, name: str = "axis") -> int:
 def made_up(proto: onnx.ModelProto, ranges: Mapping[str, InputRange], count: int, seed: int = 0) -> Iterator[
     dict[str, NDArray[Any]]
 ]:  # fmt: skip
-    """Draw samples: uniform noise in [0, 1] for floats, uniform integers within their ranges."""
+    """Draw samples: uniform noise in [0, 1] for floats, uniform integers within their ranges, one word for texts."""
     random = np.random.default_rng(seed)
     for _ in range(count):
         sample: dict[str, NDArray[Any]] = {}
         for value in proto.graph.input:
-            shape, dtype = static_shape(value) or (), _dtype(value)
+            shape, dtype = static_shape(value) or (), numpy_name(value.type.tensor_type.elem_type)
             limits = ranges.get(value.name)
-            if limits is None:
-                sample[value.name] = np.asarray(random.random(shape), dtype=dtype)
+            if dtype == TEXT:
+                sample[value.name] = np.full(shape, _WORD, dtype=object)
+            elif limits is None:
+                sample[value.name] = drawn(dtype, shape, random)
             else:
-                drawn = random.integers(limits.low, limits.high, shape, dtype=np.int64, endpoint=True)
-                sample[value.name] = np.asarray(drawn, dtype=dtype)
+                integers = random.integers(limits.low, limits.high, shape, dtype=np.int64, endpoint=True)
+                sample[value.name] = np.asarray(integers, dtype=dtype)
         yield sample
 
 

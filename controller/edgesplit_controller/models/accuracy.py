@@ -18,6 +18,7 @@ import structlog
 
 from edgesplit.errors import EdgesplitError, InvalidCalibration, InvalidModel
 from edgesplit.planning.output_noise import Measure, Metric
+from edgesplit.wire.tensors import TEXT
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.model_graph import ModelGraph, Unit
 from edgesplit_controller.graph.runner import open_session, run_session, shapes_of
@@ -219,6 +220,9 @@ def _usable(calibration: Calibration, graph: ModelGraph, blobs: BlobStore) -> tu
         calibration = that_run(calibration, graph, blobs)
     except InvalidCalibration as error:
         return calibration, f"{error}, {EXACT}: {ASK}"
+    texts = [name for name in graph.inputs if graph.tensors[name].dtype == TEXT]
+    if texts:
+        return calibration, f"input {texts[0]} takes texts, on which noise is not measured, {EXACT}"
     if calibration.guessed:
         return calibration, f"how far the integers of input {calibration.guessed[0]} go is not known, {EXACT}: {ASK}"
     return calibration, ""
@@ -264,6 +268,8 @@ def _codecs(
     measure: Measure | None,
 ) -> tuple[CodecProfile, str]:
     """What was measured of codecs, and why the model cannot be split, if that is so."""
+    if any(graph.tensors[name].dtype == TEXT for name in graph.inputs):
+        return NO_CODECS, ""
     _, held_out = split(calibration)
     try:
         profile = measure_codecs(

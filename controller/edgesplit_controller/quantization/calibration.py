@@ -16,7 +16,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgesplit.errors import InvalidCalibration
+from edgesplit.errors import InvalidCalibration, InvalidTensor
+from edgesplit.wire.tensors import FLOAT_DTYPES, TEXT, contiguous, drawn, dtype_name, widened
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.model_graph import GraphTensor, ModelGraph
 from edgesplit_controller.graph.runner import RunRefused, open_session, shapes_of
@@ -161,17 +162,12 @@ def integer_values(graph: ModelGraph, blobs: BlobStore, calibration: Calibration
     Raises:
         InvalidCalibration: It takes neither them nor the samples.
     """
-    integers = [name for name in graph.inputs if np.dtype(graph.tensors[name].dtype).kind in "iub"]
+    integers = [name for name in graph.inputs if graph.tensors[name].dtype not in {*FLOAT_DTYPES, TEXT}]
     if not integers:
         return {}
     session = open_session(graph.proto, blobs)
     noise = np.random.default_rng(0)  # as nodes draw it
-    zero_sample = {
-        name: np.zeros(shape, dtype) if name in integers else np.asarray(noise.random(shape), dtype=dtype)
-        for name, shape, dtype in (
-            (name, graph.tensors[name].shape, graph.tensors[name].dtype) for name in graph.inputs
-        )
-    }
+    zero_sample = {name: drawn(graph.tensors[name].dtype, graph.tensors[name].shape, noise) for name in graph.inputs}
     refusal = ""
     for sample, found in ((zero_sample, ()), (calibration.samples[0], integers)):
         try:
@@ -217,15 +213,20 @@ def _checked(path: Path, arrays: Mapping[str, NDArray[Any]], entry: GraphTensor)
     name, shape = entry.name, tuple(entry.shape)
     if name not in arrays:
         raise InvalidCalibration(f"{path} lacks the model's input {name!r}; add an array of that name")
-    array = arrays[name]
-    if array.dtype != np.dtype(entry.dtype):
-        raise InvalidCalibration(f"{path}: {name!r} is {array.dtype}, the model's input is {entry.dtype}; convert it")
+    try:
+        array = contiguous(name, arrays[name])
+    except InvalidTensor as error:
+        raise InvalidCalibration(f"{path}: {error}") from error
+    if dtype_name(array) != entry.dtype:
+        raise InvalidCalibration(
+            f"{path}: {name!r} is {dtype_name(array)}, the model's input is {entry.dtype}; convert it"
+        )
     if shape and shape[0] == 1 and array.shape[1:] == shape[1:] and array.ndim == len(shape):
         array = array[:, np.newaxis]
     if array.ndim == 0 or array.shape[1:] != shape:
         expected = f"(samples, {', '.join(map(str, shape[1:] if shape[:1] == (1,) else shape))})"
         raise InvalidCalibration(f"{path}: {name!r} has shape {array.shape}, expected {expected}; reshape it")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+    if entry.dtype in FLOAT_DTYPES and not np.isfinite(widened(array)).all():
         raise InvalidCalibration(f"{path}: {name!r} holds NaN or infinite values; remove those samples")
     return array
 

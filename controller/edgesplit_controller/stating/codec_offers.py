@@ -24,7 +24,7 @@ def codec_offers(
 
     Args:
         figures: Measured of this tensor.
-        nbytes: Its size in float. [B]
+        nbytes: Its size in float32. [B]
         profiles: Of every node of the problem.
         shrinks: Whether it travels as integers when its producer is quantized.
     """

@@ -18,7 +18,7 @@ from edgesplit.planning.goals import Goals
 from edgesplit.planning.problem import Constraints, Link, Node, NoiseModel, Objective, Operator, Problem, Tensor
 from edgesplit.planning.problem_validation import validate
 from edgesplit_controller.graph.model_graph import ModelGraph, Unit
-from edgesplit_controller.graph.unit_tensors import INPUT, OUTPUT, unit_tensors
+from edgesplit_controller.graph.unit_tensors import INPUT, OUTPUT, UnitTensor, unit_tensors
 from edgesplit_controller.quantization.codecs.codec_figures import CodecFigure
 from edgesplit_controller.stating.codec_offers import codec_offers
 from edgesplit_controller.stating.pinning import allowed_nodes
@@ -196,10 +196,15 @@ def _tensors(
                 producer=tensor.producer,
                 consumers=tensor.consumers,
                 quantized_bytes=tensor.nbytes / 4 if shrinks else None,
-                codecs=codec_offers(figures.get(tensor.name, ()), tensor.nbytes, profiles, shrinks=shrinks),
+                codecs=codec_offers(figures.get(tensor.name, ()), _timed_bytes(tensor), profiles, shrinks=shrinks),
             )
         )
     return tuple(tensors)
+
+
+def _timed_bytes(tensor: UnitTensor) -> int:
+    """Size of the float32 tensor that takes as long to code: nodes time codecs on such. [B]"""
+    return tensor.nbytes * 2 if tensor.dtype in ("float16", "bfloat16") else tensor.nbytes
 
 
 def _noise(noise: NoiseModel | None, able: set[str]) -> NoiseModel | None:

@@ -32,7 +32,7 @@ from edgesplit.wire.connection import Connection, FrameGate, OutgoingFrame
 from edgesplit.wire.endpoints import open_connection
 from edgesplit.wire.frames import Frame, FrameLimits, check_hello, pack_tensors, unpack_tensors
 from edgesplit.wire.headers import Cancel, Failure, Hello, Infer, Ping, Result
-from edgesplit.wire.tensors import Array
+from edgesplit.wire.tensors import Array, given_out
 
 __all__ = ["AsyncClient", "Call", "InferResult"]
 
@@ -48,7 +48,7 @@ class InferResult:
     """What a request brought.
 
     Attributes:
-        outputs: By ONNX name.
+        outputs: By ONNX name; texts are arrays of objects, bfloat16 that of ml_dtypes, or a structure of one uint16 without it.
         epoch: The plan's that computed them.
         latency_s: From the call to the outputs. [s]
     """
@@ -237,7 +237,8 @@ class AsyncClient:
         result = frame.header
         if not isinstance(result, Result):
             raise EdgesplitError(f"{self.address} answered a request with a {type(result).__name__} frame")
-        outputs = unpack_tensors(result.tensors, frame.payloads)
+        found = unpack_tensors(result.tensors, frame.payloads)
+        outputs = {name: given_out(array) for name, array in found.items()}
         return InferResult(outputs, result.epoch, time.monotonic() - call.started_s)
 
     async def close(self) -> None:

@@ -6,6 +6,8 @@ released message is never changed. Not here: who may hold a name (`mqtt/name_reg
 
 from __future__ import annotations
 
+import msgspec
+
 from edgesplit.control.messages import Message
 from edgesplit.mqtt.name_registration import Claim
 from edgesplit.mqtt.topic import SMALL_BYTES, Topic
@@ -69,6 +71,7 @@ class NodeStatus(Message, frozen=True, kw_only=True):
         emulated: Its speed and links are those of an `[emulation]` section, not the machine's.
         refused: Why it does not work with the controller it sees (another protocol), or empty.
         warnings: What is wrong with how it is set up, one sentence each, while it works all the same.
+        opsets: Newest version of ONNX operators that its runtime loads, by domain; empty: it does not say.
     """
 
     node: str
@@ -85,6 +88,7 @@ class NodeStatus(Message, frozen=True, kw_only=True):
     emulated: bool = False
     refused: str = ""
     warnings: tuple[str, ...] = ()
+    opsets: dict[str, int] = msgspec.field(default_factory=dict[str, int])
 
 
 NODE_STATUS = Topic(

@@ -16,7 +16,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from edgesplit.errors import InvalidMetric, first_line
-from edgesplit.wire.tensors import Array
+from edgesplit.wire.tensors import DTYPES, Array, widened
 
 __all__ = ["Measure", "Metric", "comparable", "load_metric", "output_noise"]
 
@@ -83,17 +83,14 @@ class Measure:
 
 def comparable(tensors: Iterable[_Described]) -> tuple[str, ...]:
     """Names of the outputs that rho is a mean over: numbers in a fixed, non-empty shape."""
-    return tuple(
-        tensor.name
-        for tensor in tensors
-        if tensor.dtype != "object" and np.dtype(tensor.dtype).kind in "fiub" and all(size > 0 for size in tensor.shape)
-    )
+    return tuple(tensor.name for tensor in tensors if tensor.dtype in DTYPES and all(size > 0 for size in tensor.shape))
 
 
 def output_noise(reference: Array, noisy: Array) -> float:
     """Mean absolute difference of one output; elements that are not finite in the reference do not count."""
     if not reference.size:
         return 0.0
+    reference, noisy = widened(reference), widened(noisy)
     if reference.dtype.kind != "f":
         return float(np.abs(reference.astype(np.float64) - noisy.astype(np.float64)).mean())
     with np.errstate(invalid="ignore"):  # infinity less infinity is told apart below

@@ -35,7 +35,7 @@ from edgesplit.errors import FrameMalformed, FrameTooLarge, ProtocolMismatch
 from edgesplit.release import PROTOCOL
 from edgesplit.wire.codecs import check_codec, decode, encode, payload_layout
 from edgesplit.wire.headers import Header, Hello, Infer, Probe, Result, TensorHead, Tensors
-from edgesplit.wire.tensors import DTYPES, Array, as_bytes, contiguous, dtype_name
+from edgesplit.wire.tensors import TEXT, TRAVELLING, Array, as_bytes, contiguous, dtype_name, item_bytes
 
 __all__ = [
     "PREFIX",
@@ -272,14 +272,15 @@ def _checked_bytes(heads: Sequence[TensorHead], limits: FrameLimits) -> int:
     """Length of all payloads; no tensor, and not all together, may be larger than accepted once decoded. [B]"""
     decoded_bytes = 0
     for head in heads:
-        if head.dtype not in DTYPES:
+        if head.dtype not in TRAVELLING:
             raise FrameMalformed(f"dtype {head.dtype[:40]!r} of tensor {head.name!r} is not one that may travel")
-        item_bytes = DTYPES[head.dtype].itemsize
-        if head.codec == "raw" and head.nbytes == math.prod(head.shape) * item_bytes and head.nbytes:
+        each_bytes = item_bytes(head.dtype)
+        is_plain = head.codec == "raw" and head.dtype != TEXT
+        if is_plain and head.nbytes == math.prod(head.shape) * each_bytes and head.nbytes:
             decoded_bytes += head.nbytes  # each of them is checked with their sum
             continue
         # Also bounds what numpy is asked for where another dimension is 0.
-        if math.prod(max(size, 1) for size in head.shape) * item_bytes > limits.body_bytes:
+        if math.prod(max(size, 1) for size in head.shape) * each_bytes > limits.body_bytes:
             raise FrameTooLarge(f"tensor {head.name!r} is larger than the {limits.body_bytes} B accepted")
         payload_layout(head.codec, head.dtype, head.shape, head.nbytes)
         decoded_bytes += head.decoded_bytes

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
-from edgesplit.wire.tensors import DTYPES
+from edgesplit.wire.tensors import TEXT, item_bytes
 
 __all__ = [
     "Abort",
@@ -57,7 +57,7 @@ class TensorHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         name: Its name; no two of a frame have the same.
-        dtype: Numpy's name of the decoded tensor's type.
+        dtype: Numpy's name of the decoded tensor's type; `str` for texts.
         shape: Of the decoded tensor.
         nbytes: Length in the body, after coding. [B]
         codec: Wire codec in effect.
@@ -74,7 +74,8 @@ class TensorHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def decoded_bytes(self) -> int:
         """Size of the tensor itself. [B]"""
-        return math.prod(self.shape) * DTYPES[self.dtype].itemsize
+        texts_bytes = self.nbytes if self.dtype == TEXT else 0
+        return math.prod(self.shape) * item_bytes(self.dtype) + texts_bytes
 
 
 TensorHeads = Annotated[tuple[TensorHead, ...], msgspec.Meta(max_length=_MAX_TENSORS)]

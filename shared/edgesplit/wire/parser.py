@@ -16,7 +16,7 @@ from edgesplit.errors import FrameMalformed, FrameTooLarge
 from edgesplit.wire.codecs import payload_layout
 from edgesplit.wire.frames import PREFIX, Frame, FrameKind, FrameLimits, Prefix, decode_header, decode_prefix
 from edgesplit.wire.headers import Header, Hello, Infer, Result, TensorHead, Tensors
-from edgesplit.wire.tensors import DTYPES, Array, as_bytes
+from edgesplit.wire.tensors import DTYPES, TEXT, Array, as_bytes
 
 __all__ = ["FrameParser"]
 
@@ -287,7 +287,7 @@ def _memory_for(header: Tensors | Infer | Result) -> tuple[Array, ...]:
 
 
 def _memory(head: TensorHead) -> Array:
-    if head.codec == "raw":
+    if head.codec == "raw" and head.dtype != TEXT:
         return np.empty(head.shape, DTYPES[head.dtype])
     layout = payload_layout(head.codec, head.dtype, head.shape, head.nbytes)
     return np.empty(layout.shape, layout.dtype)

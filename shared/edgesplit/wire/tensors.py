@@ -1,12 +1,17 @@
 """Tensors on the wire: dtype names, specifications, checks of what a caller hands in.
 
-Owns: the allow-list of dtypes that may travel, and the comparison of arrays with specifications. Its rule: what passes
-here is C-contiguous, native-endian and of an allowed dtype. Not here: wire codecs (`wire/codecs`) and frames
-(`wire/frames.py`).
+Owns: the allow-list of dtypes that may travel, how numpy holds each, and the comparison of arrays with specifications. Its
+rule: what passes here is C-contiguous, native-endian and of an allowed dtype. Not here: wire codecs (`wire/codecs`) and
+frames (`wire/frames.py`).
+
+numpy has no bfloat16. In this process it is a structure of one uint16 of that name, which numpy saves and compares like any
+other type; arrays of the package ml_dtypes are taken, and `given_out` makes such of them where that package is installed.
+Texts are arrays of Python's str.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,64 +22,149 @@ from numpy.typing import NDArray
 from edgesplit.errors import InvalidTensor
 from edgesplit.wire.tensor_spec import TensorSpec
 
+_foreign: Any = None
+with contextlib.suppress(ImportError):  # no dependency of the client library or of an agent
+    from ml_dtypes import bfloat16 as _foreign
+
 __all__ = [
+    "BFLOAT16",
     "DTYPES",
     "FLOAT_DTYPES",
+    "TEXT",
+    "TEXT_BYTES",
+    "TRAVELLING",
     "Array",
+    "as_bfloat16",
     "as_bytes",
     "check_inputs",
     "contiguous",
+    "drawn",
     "dtype_name",
+    "given_out",
+    "item_bytes",
     "tensor_bytes",
+    "widened",
+    "zeros_of",
 ]
 
 Array = NDArray[Any]
 
-
-FLOAT_DTYPES = frozenset({"float16", "float32", "float64"})
+BFLOAT16 = np.dtype([("bfloat16", "<u2")])
+"""The upper half of a float32."""
+_SAVED = np.dtype("V2")
+"""What numpy.savez makes of an array of ml_dtypes.bfloat16: its bits, without its name."""
+FLOAT_DTYPES = frozenset({"bfloat16", "float16", "float32", "float64"})
 DTYPES: Mapping[str, np.dtype[Any]] = {
-    name: np.dtype(name)
-    for name in (
-        *sorted(FLOAT_DTYPES),
-        *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"),
-    )
+    "bfloat16": BFLOAT16,
+    **{
+        name: np.dtype(name)
+        for name in (
+            *("float16", "float32", "float64"),
+            *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"),
+        )
+    },
 }
-"""Numpy dtypes by the name they have on the wire; everything else is refused."""
+"""Numpy dtypes of numbers by the name they have on the wire."""
+TEXT = "str"
+"""Name on the wire of texts, whose elements have no fixed size."""
+TEXT_BYTES = 64
+"""What an element of a tensor of texts is taken to need in memory: an object of Python's, and a word. [B]"""
+TRAVELLING = frozenset({*DTYPES, TEXT})
+"""All that may travel; everything else is refused."""
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 """numpy spells a dtype's name anew each time it is asked; hot paths look it up."""
+_TEXT_KINDS = "OUT"
+"""Kinds of numpy's dtypes that hold texts: objects, texts of one width, texts of any width."""
 
 
 def contiguous(name: str, array: Array) -> Array:
-    """Return `array` C-contiguous and native-endian, copied only where it is not.
+    """Return `array` C-contiguous and native-endian, copied only where it is not; texts as objects.
 
     Args:
         name: Tensor's name, for the message.
         array: Any numpy array or what numpy makes one of.
 
     Raises:
-        InvalidTensor: Its dtype cannot travel (text, objects, complex numbers).
+        InvalidTensor: Its dtype cannot travel (objects that are no texts, complex numbers).
     """
     array = np.asarray(array)
     if array.dtype in _NAMES and array.flags.c_contiguous:
         return array
-    if array.dtype.name not in DTYPES:
-        raise InvalidTensor(f"tensor {name!r} has dtype {array.dtype.name}, which cannot be sent: use {_known()}")
+    if array.dtype.kind in _TEXT_KINDS:
+        return _texts(name, array)
+    if array.dtype == _SAVED or array.dtype.name == "bfloat16":
+        return np.asarray(array, order="C").view(BFLOAT16)
+    known = _NAMES.get(array.dtype) or array.dtype.name
+    if known not in DTYPES:
+        raise InvalidTensor(f"tensor {name!r} has dtype {known}, which cannot be sent: use {_known()}")
     # ascontiguousarray would turn a scalar into a vector.
-    return np.asarray(array, dtype=DTYPES[array.dtype.name], order="C")
+    return np.asarray(array, dtype=DTYPES[known], order="C")
+
+
+def _texts(name: str, array: Array) -> Array:
+    """Texts as an array of objects."""
+    texts = np.asarray(array, dtype=object, order="C")
+    for element in texts.reshape(-1):
+        if not isinstance(element, str):
+            kind = type(element).__name__
+            raise InvalidTensor(f"tensor {name!r} holds an object that is {kind} and no text: use {_known()}")
+    return texts
 
 
 def dtype_name(array: Array) -> str:
     """The name of an array's dtype, as on the wire."""
-    return _NAMES.get(array.dtype) or array.dtype.name
+    return _NAMES.get(array.dtype) or (TEXT if array.dtype.kind in _TEXT_KINDS else array.dtype.name)
+
+
+def item_bytes(dtype: str) -> int:
+    """What an element takes in memory. [B]"""
+    return TEXT_BYTES if dtype == TEXT else DTYPES[dtype].itemsize
 
 
 def tensor_bytes(spec: TensorSpec) -> int:
     """What a tensor takes in memory, at the planning shape where sizes are open. [B]"""
-    return math.prod(spec.sizes) * DTYPES[spec.dtype].itemsize
+    return math.prod(spec.sizes) * item_bytes(spec.dtype)
+
+
+def zeros_of(dtype: str, shape: Sequence[int]) -> Array:
+    """A tensor of zeros, or of empty texts."""
+    if dtype == TEXT:
+        return np.full(tuple(shape), "", dtype=object)
+    return np.zeros(tuple(shape), DTYPES[dtype])
+
+
+def drawn(dtype: str, shape: Sequence[int], generator: np.random.Generator) -> Array:
+    """A tensor of uniform noise in [0, 1); of zeros where no float is asked for, of empty texts."""
+    if dtype not in FLOAT_DTYPES:
+        return zeros_of(dtype, shape)
+    noise = np.asarray(generator.random(tuple(shape)))
+    return as_bfloat16(noise) if dtype == "bfloat16" else np.asarray(noise, dtype=DTYPES[dtype])
+
+
+def widened(array: Array) -> Array:
+    """bfloat16 as float32, exactly; any other array as it is."""
+    if array.dtype != BFLOAT16:
+        return array
+    return np.asarray(np.left_shift(array["bfloat16"], 16, dtype=np.uint32)).view(np.float32)
+
+
+def as_bfloat16(array: Array) -> Array:
+    """Floats rounded to the nearest bfloat16, ties to even."""
+    bits = np.asarray(array, dtype=np.float32, order="C").view(np.uint32)
+    with np.errstate(over="ignore"):
+        rounded = (bits + (0x7FFF + (bits >> 16 & 1))) >> 16
+    # Rounding would carry some of what is no number into infinity.
+    quiet = np.where((bits & 0x7FFFFFFF) > 0x7F800000, (bits >> 16) | 0x40, rounded)
+    return np.asarray(quiet, dtype=np.uint16, order="C").view(BFLOAT16)
+
+
+def given_out(array: Array) -> Array:
+    """An array as a program gets it: bfloat16 as ml_dtypes has it, where that is installed."""
+    return array.view(_foreign) if _foreign is not None and array.dtype == BFLOAT16 else array
 
 
 def as_bytes(array: Array) -> memoryview:
-    """The memory of a C-contiguous array, without a copy."""
+    """The memory of a C-contiguous array of numbers, without a copy."""
     return memoryview(array.reshape(-1).view(np.uint8).data)
 
 
@@ -121,4 +211,4 @@ def _text(spec: TensorSpec) -> str:
 
 
 def _known() -> str:
-    return ", ".join(sorted(DTYPES))
+    return ", ".join(sorted(TRAVELLING))

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tests.graph.traps.bodies import BODIES
+from tests.graph.traps.classifiers import CLASSIFIERS, TEXTS
+from tests.graph.traps.containers import CONTAINERS, EMPTY, QUANTIZED
 from tests.graph.traps.loops import LOOPS
 from tests.graph.traps.trap import Trap, random_inputs
 from tests.graph.traps.types import DTYPES, OLD
 from tests.graph.traps.unread import UNREAD
 from tests.graph.traps.values import INDICES, INTEGERS, SCALARS
 
-__all__ = ["TRAPS", "Trap", "random_inputs"]
+__all__ = ["CLASSIFIERS", "TRAPS", "Trap", "random_inputs"]
 
 TRAPS: Mapping[str, Trap] = {
     **UNREAD,
@@ -26,4 +28,8 @@ TRAPS: Mapping[str, Trap] = {
     **OLD,
     **DTYPES,
     **LOOPS,
+    **TEXTS,
+    **CONTAINERS,
+    **EMPTY,
+    **QUANTIZED,
 }

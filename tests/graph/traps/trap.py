@@ -53,6 +53,7 @@ class Trap:
         for name, value in self.constants.items():
             graph.initializer.append(numpy_helper.from_array(value, name))
         domains = {"": self.opset} | dict.fromkeys(re.findall(r"(com\.microsoft)\.", self.text), 1)
+        domains |= dict.fromkeys(re.findall(r"(ai\.onnx\.ml)\.", self.text), 3)
         opsets = [onnx.helper.make_opsetid(domain, version) for domain, version in domains.items()]
         model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=self.ir)
         if self.change is not None:
@@ -61,7 +62,7 @@ class Trap:
 
 
 def random_inputs(proto: onnx.ModelProto, seed: int = 0, high: int = 2) -> dict[str, NDArray[Any]]:
-    """Noise for floats, small numbers below `high` for integers."""
+    """Noise for floats, small numbers below `high` for integers, words for texts."""
     random = np.random.default_rng(seed)
     weights = {tensor.name for tensor in proto.graph.initializer}
     feeds: dict[str, NDArray[Any]] = {}
@@ -69,9 +70,11 @@ def random_inputs(proto: onnx.ModelProto, seed: int = 0, high: int = 2) -> dict[
         if value.name in weights:
             continue
         kind = value.type.tensor_type
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
+        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
         shape = tuple(dim.dim_value or 1 for dim in kind.shape.dim)
-        if np.dtype(dtype).kind == "f":
+        if kind.elem_type == onnx.TensorProto.STRING:
+            feeds[value.name] = np.asarray(random.choice(WORDS, shape), dtype=object)
+        elif dtype.kind == "f" or dtype.name == "bfloat16":
             feeds[value.name] = np.asarray(random.random(shape), dtype=dtype)
         else:
             feeds[value.name] = np.asarray(random.integers(0, high, shape), dtype=dtype)
@@ -84,5 +87,7 @@ def undeclared(model: onnx.ModelProto) -> None:
         value.type.tensor_type.ClearField("shape")
 
 
+WORDS = ["word", "b", "Gr\u00f6\u00dfe", "", "two words"]
+"""What texts are drawn from."""
 SQUARE = {"w": (64, 64)}
 CONV = {"w": (8, 3, 3, 3)}

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from edgesplit.wire.tensor_spec import TensorSpec
-from edgesplit.wire.tensors import Array
+from edgesplit.wire.tensors import DTYPES, Array, drawn
 
 __all__ = ["profile_inputs"]
 
@@ -18,17 +18,15 @@ __all__ = ["profile_inputs"]
 def profile_inputs(
     specs: tuple[TensorSpec, ...], values: Mapping[str, tuple[int, ...]] | None = None
 ) -> dict[str, Array]:
-    """Seeded noise for floats; for integers, which may be indices, zeros or the values that they may have."""
+    """Seeded noise for floats; for integers, which may be indices, zeros or the values that they may have; empty texts."""
     generator = np.random.default_rng(0)
     given = values or {}
 
     def make() -> Iterator[tuple[str, Array]]:
         for spec in specs:
-            is_float = np.issubdtype(np.dtype(spec.dtype), np.floating)
             if spec.name in given:
-                yield spec.name, np.array(given[spec.name], spec.dtype).reshape(spec.sizes)
+                yield spec.name, np.array(given[spec.name], DTYPES[spec.dtype]).reshape(spec.sizes)
             else:
-                drawn = generator.random(spec.sizes) if is_float else np.zeros(spec.sizes)
-                yield spec.name, np.asarray(drawn, dtype=spec.dtype)
+                yield spec.name, drawn(spec.dtype, spec.sizes, generator)
 
     return dict(make())

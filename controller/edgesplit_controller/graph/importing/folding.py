@@ -130,7 +130,7 @@ def _is_foldable(node: NodeProto, known: set[str], types: Mapping[str, ValueType
 
 
 def _nbytes(value: ValueType) -> int:
-    if value.dtype not in DTYPES:
+    if value.dtype not in DTYPES or value.dtype == "bfloat16":
         return _LARGEST_RESULT_BYTES + 1
     return math.prod(value.shape or ()) * np.dtype(helper.tensor_dtype_to_np_dtype(value.elem_type)).itemsize
 

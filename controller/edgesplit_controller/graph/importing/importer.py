@@ -16,8 +16,10 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from edgesplit.daemon.runtime_abilities import known_operator_sets, missing_operator_set
+from edgesplit.daemon.runtime_builds import installed_runtime
 from edgesplit.errors import InvalidModel
-from edgesplit.wire.tensors import DTYPES
+from edgesplit.wire.tensors import TRAVELLING
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.importing import normalise
 from edgesplit_controller.graph.importing.branches import inline_constant_branches
@@ -37,7 +39,7 @@ from edgesplit_controller.graph.importing.size_arithmetic import fold_fixed_size
 from edgesplit_controller.graph.importing.value_types import ValueType
 from edgesplit_controller.graph.model_graph import GraphOperator, GraphTensor, ModelGraph, OpenForm
 from edgesplit_controller.graph.protos import initializer_nbytes, op_key, static_shape, used_names, value_info
-from edgesplit_controller.graph.quantizable import candidates
+from edgesplit_controller.graph.quantizable import candidates, why_none
 from edgesplit_controller.graph.runner import GraphRefused, open_session, refusal_of
 from edgesplit_controller.graph.units import find_units, kept_whole
 
@@ -85,7 +87,10 @@ def import_model(
     notes: list[str] = []
     read = _read(path, blobs, notes, say, ranks={name: len(shape) for name, shape in (shapes or {}).items()})
     axes = open_axes(read.proto.graph)
-    planned = planned_shapes(read.proto, axes, blobs, given=shapes or {}, samples=samples or {})
+    try:
+        planned = planned_shapes(read.proto, axes, blobs, given=shapes or {}, samples=samples or {})
+    except GraphRefused as error:
+        raise _explained(error, read.proto, path) from error
     graph: ModelGraph | None = None
     if planned.sizes and not fixed:
         try:
@@ -100,8 +105,10 @@ def import_model(
         graph = _fixed_graph(read, path, blobs, say)
     notes += graph.notes
     notes += [_whole_note(group) for group in kept_whole(graph.operators, graph.tensors, graph.size_tensors)]
+    able = candidates(graph)
+    notes += [why_none(graph)] if not able and why_none(graph) else []
     graph = dataclasses.replace(graph, notes=tuple(notes))
-    return graph.with_units(find_units(graph.operators, graph.tensors, candidates(graph), graph.size_tensors))
+    return graph.with_units(find_units(graph.operators, graph.tensors, able, graph.size_tensors))
 
 
 def _read(
@@ -204,10 +211,18 @@ def _check_loads(proto: onnx.ModelProto, blobs: BlobStore, path: Path) -> None:
     try:
         open_session(proto, blobs, optimize=False)
     except GraphRefused as error:
-        reason = refusal_of(path)
-        if reason is None:
-            raise
-        raise InvalidModel(f"onnxruntime does not load the model ({reason}): export it again") from error
+        raise _explained(error, proto, path) from error
+
+
+def _explained(error: GraphRefused, proto: onnx.ModelProto, path: Path) -> InvalidModel:
+    """What to say of a graph that onnxruntime refuses: only the file itself is its user's to mend."""
+    reason = refusal_of(path)
+    if reason is None:
+        return error
+    needs = {entry.domain: entry.version for entry in proto.opset_import}
+    if missing := missing_operator_set(needs, known_operator_sets()):
+        return InvalidModel(f"the controller runs {installed_runtime()}, {missing}: update onnxruntime there")
+    return InvalidModel(f"onnxruntime does not load the model ({reason}): export it again")
 
 
 def _whole_note(group: frozenset[str]) -> str:
@@ -223,7 +238,7 @@ def _normalise(proto: onnx.ModelProto, notes: list[str]) -> onnx.ModelProto:
     graph = proto.graph
     if normalise.release_initializers(graph):
         notes.append("weights that were also inputs are now constants, so requests cannot replace them")
-    proto.ir_version = max(proto.ir_version, _IR_WITH_FREE_INITIALIZERS)
+    proto.ir_version = _needed_ir_version(proto)
     normalise.constants_to_initializers(graph)
     normalise.strip_comments(graph)
     normalise.name_nodes(graph)
@@ -233,7 +248,14 @@ def _normalise(proto: onnx.ModelProto, notes: list[str]) -> onnx.ModelProto:
     dropped = normalise.drop_unused(graph)
     if dropped:
         notes.append(f"{dropped} operators that no output needs were dropped")
+    notes += normalise.open_zip_maps(graph)
     return proto
+
+
+def _needed_ir_version(proto: onnx.ModelProto) -> int:
+    """The oldest form of file that the operators need: an older onnxruntime refuses a newer one for its number alone."""
+    least = helper.find_min_ir_version_for(list(proto.opset_import), ignore_unknown=True)
+    return max(min(proto.ir_version, least), _IR_WITH_FREE_INITIALIZERS)
 
 
 def _settle_shapes(
@@ -260,7 +282,7 @@ def build_graph(proto: onnx.ModelProto, types: Mapping[str, ValueType], sha256: 
     """Describe a normalised graph by operators and tensors; units and notes are left empty.
 
     Raises:
-        InvalidModel: An output is no tensor of numbers.
+        InvalidModel: An output is no tensor that an answer may hold.
     """
     weights = {tensor.name: initializer_nbytes(tensor) for tensor in proto.graph.initializer}
     inputs = tuple(value.name for value in proto.graph.input)
@@ -283,8 +305,11 @@ def build_graph(proto: onnx.ModelProto, types: Mapping[str, ValueType], sha256: 
     tensors = _tensors(operators, types, inputs, outputs)
     for name in outputs:
         if tensors[name].dtype == "object":
-            raise InvalidModel(f"output {name} is not a tensor of numbers: export the model without it")
-        if tensors[name].dtype not in DTYPES:
+            raise InvalidModel(
+                f"output {name} is a sequence, a map or an optional value, and answers hold tensors: export the model "
+                "without it"
+            )
+        if tensors[name].dtype not in TRAVELLING:
             raise InvalidModel(
                 f"output {name} is {tensors[name].dtype}, which answers cannot hold: export it as float32"
             )

@@ -1,6 +1,6 @@
 """Normalisation: the many spellings of a graph brought to one.
 
-Owns: names, constants, weight aliases, order and dead parts. Its rule: every step keeps the meaning of every output
+Owns: names, constants, weight aliases, order, dead parts, and ZipMaps at outputs. Its rule: every step keeps the meaning of every output
 and leaves the operators that people see in their viewer alone. Not here: shapes, folding, reading files.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import GraphProto, NodeProto, TensorProto, helper, inliner, numpy_helper
+from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper, inliner, numpy_helper
 
 from edgesplit.errors import InvalidModel
 from edgesplit_controller.graph.protos import (
@@ -31,12 +31,16 @@ __all__ = [
     "feed_constant_outputs",
     "inline_functions",
     "name_nodes",
+    "open_zip_maps",
     "release_initializers",
     "resolve_weight_aliases",
     "separate_scopes",
     "sort_nodes",
     "strip_comments",
 ]
+
+_MOST_CLASSES = 20
+"""Classes that a note names; who has more knows them from the file."""
 
 
 def inline_functions(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -245,3 +249,34 @@ def drop_unused(graph: GraphProto, keep: Collection[str] = ()) -> int:
             needed.update(used_names(node))
     _delete(graph.initializer, {i for i, tensor in enumerate(graph.initializer) if tensor.name not in needed})
     return _delete(graph.node, unused)
+
+
+def open_zip_maps(graph: GraphProto) -> list[str]:
+    """Let the tensor in front of a ZipMap be the output; one sentence for each.
+
+    Converters of scikit-learn's classifiers end in one: of each row of probabilities it makes a map from class to
+    probability. An answer holds tensors; the one in front of it says the same.
+    """
+    outputs = {value.name: value for value in graph.output}
+    notes: list[str] = []
+    for node in graph.node:
+        if op_key(node) != "ai.onnx.ml.ZipMap" or node.output[0] not in outputs:
+            continue
+        notes.append(
+            f"output {node.output[0]} is the tensor of probabilities of which the file's ZipMap makes a list of maps; its "
+            f"columns are {_classes(node)}"
+        )
+        node.op_type, node.domain = "Identity", ""
+        del node.attribute[:]
+        value = outputs[node.output[0]]
+        value.CopyFrom(ValueInfoProto(name=value.name))
+        value.type.tensor_type.elem_type = TensorProto.FLOAT
+    return notes
+
+
+def _classes(node: NodeProto) -> str:
+    names = [
+        str(name) for entry in node.attribute for name in (*entry.ints, *(text.decode() for text in entry.strings))
+    ]
+    more = f" and {len(names) - _MOST_CLASSES} more" if len(names) > _MOST_CLASSES else ""
+    return ", ".join(names[:_MOST_CLASSES]) + more

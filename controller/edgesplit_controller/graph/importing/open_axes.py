@@ -16,7 +16,7 @@ import onnx
 from onnx import GraphProto, TensorShapeProto
 
 from edgesplit.errors import InvalidModel
-from edgesplit.wire.tensors import DTYPES
+from edgesplit.wire.tensors import TRAVELLING, dtype_name, zeros_of
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.model_graph import OpenSize
 from edgesplit_controller.graph.protos import numpy_name, static_shape
@@ -111,8 +111,10 @@ def _is_name(dim: TensorShapeProto.Dimension) -> bool:
 def _check_type(value: onnx.ValueInfoProto) -> None:
     dtype = numpy_name(value.type.tensor_type.elem_type)
     if not value.type.HasField("tensor_type") or dtype == "object":
-        raise InvalidModel(f"input {value.name} is not a tensor of numbers with a shape: export it as one")
-    if dtype not in DTYPES:
+        raise InvalidModel(
+            f"input {value.name} is a sequence, a map or an optional value, and requests hold tensors: export it as one"
+        )
+    if dtype not in TRAVELLING:
         raise InvalidModel(f"input {value.name} is {dtype}, which requests cannot hold: export it as float32")
 
 
@@ -279,7 +281,7 @@ def _refusal(proto: onnx.ModelProto, axes: OpenAxes, blobs: BlobStore, sizes: Ma
 def _feeds(fixed: onnx.ModelProto, shapes: Mapping[str, Shape]) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
     noise = next(made_up(fixed, input_ranges(fixed, shapes), 1))
     yield noise
-    yield {name: np.zeros_like(array) for name, array in noise.items()}
+    yield {name: zeros_of(dtype_name(array), array.shape) for name, array in noise.items()}
     yield {name: np.ones_like(array) if array.dtype.kind in "iu" else array for name, array in noise.items()}
 
 

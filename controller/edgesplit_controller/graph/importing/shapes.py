@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import numpy as np
 import onnx
 from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from edgesplit.errors import InvalidModel
+from edgesplit.wire.tensors import dtype_name, zeros_of
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.importing.bodies import control_flow_types
 from edgesplit_controller.graph.importing.value_types import ValueType
@@ -214,7 +214,8 @@ def _observe(
     shapes: dict[str, list[tuple[int, ...]]] = {name: [] for name in names}
     ranges = input_ranges(proto, {name: value.shape for name, value in types.items() if value.shape is not None})
     noise = next(made_up(proto, ranges, 1))
-    for feeds in ({name: np.zeros_like(array) for name, array in noise.items()}, noise):
+    zeros = {name: zeros_of(dtype_name(array), array.shape) for name, array in noise.items()}
+    for feeds in (zeros, noise):
         try:
             found = shapes_of(session, names, feeds)
         except InvalidModel:

@@ -23,7 +23,7 @@ import numpy as np
 from edgesplit.errors import InvalidModel
 from edgesplit.planning.output_noise import Measure
 from edgesplit.wire.codecs import CODECS, available_codecs, decode, encode, layout_bytes, losses
-from edgesplit.wire.tensors import Array
+from edgesplit.wire.tensors import Array, dtype_name
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.unit_tensors import INPUT, UnitTensor, unit_tensors
@@ -36,6 +36,8 @@ from edgesplit_controller.quantization.qdq import Ranges
 
 __all__ = ["NO_CODECS", "CodecProfile", "CodecReport", "measure_codecs", "round_trip"]
 
+CODED = frozenset({"float32", "float16", "bfloat16"})
+"""Types of the tensors that codecs are measured on: what activations are."""
 SMALLEST_BYTES = 4096
 """A smaller tensor's way takes the link's latency and next to nothing more. [B]"""
 MOST_SAMPLES = 4
@@ -102,7 +104,7 @@ class _Findings:
 def round_trip(codec: str, array: Array) -> Array:
     """What arrives of a tensor."""
     coded = encode(array, codec)
-    return decode(coded.payload, coded.codec, array.dtype.name, array.shape, coded.parameters)
+    return decode(coded.payload, coded.codec, dtype_name(array), array.shape, coded.parameters)
 
 
 def measure_codecs(
@@ -134,7 +136,7 @@ def measure_codecs(
         Figures by tensor; one without entry travels as it is.
     """
     started = time.monotonic()
-    tensors = [t for t in unit_tensors(graph) if t.dtype == "float32" and t.nbytes >= SMALLEST_BYTES]
+    tensors = [t for t in unit_tensors(graph) if t.dtype in CODED and t.nbytes >= SMALLEST_BYTES]
     if not tensors:
         return CodecProfile({}, CodecReport(0, 0, 0, 1.0, 0.0, time.monotonic() - started))
     model = UnitModel(graph, blobs)
@@ -207,7 +209,8 @@ class _TensorJob:
         sets: list[dict[str, str]] = []
         for _ in range(_JOINT_SETS):
             places = random.permutation(len(self._chosen))[: int(random.integers(2, most, endpoint=True))]
-            sets.append({self._chosen[place].name: str(random.choice(losses())) for place in places.tolist()})
+            chosen = [self._chosen[place] for place in places.tolist()]
+            sets.append({tensor.name: str(random.choice(_applying(tensor))) for tensor in chosen})
         return sets
 
     def measure(
@@ -223,7 +226,7 @@ class _TensorJob:
         works: list[Callable[[], None]] = [partial(self._size, values, tensor, findings) for tensor in self._tensors]
         noise = partial(self._noise, self._measure, values, reference) if self._measure is not None else None
         if noise is not None:
-            works += [partial(self._alone, noise, tensor.name, findings, deadline) for tensor in self._chosen]
+            works += [partial(self._alone, noise, tensor, findings, deadline) for tensor in self._chosen]
         done = 0
 
         def run(work: Callable[[], None]) -> None:
@@ -273,10 +276,10 @@ class _TensorJob:
             for codec in self._of_integers:
                 _worst(findings.bytes, (tensor.name, codec, "int8"), encode(integers, codec).payload.nbytes)
 
-    def _alone(self, noise: _Noise, name: str, findings: _Findings, deadline: float) -> None:
+    def _alone(self, noise: _Noise, tensor: UnitTensor, findings: _Findings, deadline: float) -> None:
         if time.monotonic() < deadline:
-            for codec in losses():
-                _worst(findings.noise, (name, codec), _noise_or_infinite(noise, {name: codec}))
+            for codec in _applying(tensor):
+                _worst(findings.noise, (tensor.name, codec), _noise_or_infinite(noise, {tensor.name: codec}))
 
     def _together(self, noise: _Noise, findings: _Findings, place: int, codecs: Mapping[str, str]) -> None:
         if all((name, codec) in findings.noise for name, codec in codecs.items()):
@@ -290,6 +293,11 @@ class _TensorJob:
     ) -> float:
         changes = {name: partial(round_trip, codec) for name, codec in codecs.items()}
         return measure.noise(reference, values.changed(changes))
+
+
+def _applying(tensor: UnitTensor) -> list[str]:
+    """Codecs that lose something of a tensor of this type."""
+    return [codec for codec in losses() if CODECS[codec].applies_to(tensor.dtype)]
 
 
 def _noise_or_infinite(noise: _Noise, codecs: Mapping[str, str]) -> float:

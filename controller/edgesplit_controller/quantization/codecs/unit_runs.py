@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from edgesplit.daemon.runtime_abilities import as_array, as_value
 from edgesplit.wire.tensors import Array
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.cut import cut
@@ -80,7 +81,7 @@ class SampleValues:
 
     def __init__(self, model: UnitModel, sample: Sample) -> None:
         self._model = model
-        self._values = {name: _as_value(array) for name, array in sample.items()}
+        self._values = {name: as_value(array) for name, array in sample.items()}
         self.seconds: list[float] = []
         for step in model.steps:
             started = time.perf_counter()
@@ -89,7 +90,7 @@ class SampleValues:
 
     def array(self, name: str) -> Array:
         """A tensor's unchanged values; they live as long as this object."""
-        return np.asarray(self._values[name].numpy())
+        return np.asarray(as_array(self._values[name]))
 
     def outputs(self) -> dict[str, Array]:
         """The model's outputs, unchanged."""
@@ -107,13 +108,13 @@ class SampleValues:
         """
         # A value made of an array borrows its memory and does not keep it.
         arrays = {name: change(self.array(name)) for name, change in changes.items()}
-        now = {name: _as_value(array) for name, array in arrays.items()}
+        now = {name: as_value(array) for name, array in arrays.items()}
         for place in self._model.after(changes):
             step = self._model.steps[place]
             made = step.run({name: now.get(name, self._values[name]) for name in step.inputs})
             for name in made.keys() & changes.keys():
-                arrays[name] = changes[name](np.asarray(made[name].numpy()))
-                made[name] = _as_value(arrays[name])
+                arrays[name] = changes[name](np.asarray(as_array(made[name])))
+                made[name] = as_value(arrays[name])
             now |= made
             for name in step.inputs:
                 if self._model.last_use[name] == place and name not in self._model.outputs:
@@ -122,8 +123,4 @@ class SampleValues:
         return {name: arrays[name] if name in arrays else self._output(now, name) for name in self._model.outputs}
 
     def _output(self, now: Mapping[str, Any], name: str) -> Array:
-        return np.asarray(now.get(name, self._values[name]).numpy())
-
-
-def _as_value(array: Array) -> Any:
-    return onnxruntime.OrtValue.ortvalue_from_numpy(np.asarray(array, order="C"))
+        return np.asarray(as_array(now.get(name, self._values[name])))

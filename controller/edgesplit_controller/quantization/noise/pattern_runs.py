@@ -71,7 +71,7 @@ def measure_for(graph: ModelGraph, metric: Metric | None = None, name: str = "")
     if metric is not None:
         return Measure(names, metric, name)
     if not names:
-        raise InvalidModel("no output of the model has a fixed size, so its noise is undefined")
+        raise InvalidModel("no output of the model is a tensor of numbers in a fixed size, so its noise is undefined")
     return Measure(names)
 
 

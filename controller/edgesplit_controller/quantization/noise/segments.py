@@ -20,12 +20,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from edgesplit.wire.tensors import DTYPES
+from edgesplit.daemon.runtime_abilities import as_array, as_value
+from edgesplit.wire.tensors import TRAVELLING
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.protos import used_names, value_info
@@ -146,10 +146,7 @@ class SampleRun:
         self._segments = segments
         self._home = home
         self._outputs = outputs
-        self._feed = {
-            name: onnxruntime.OrtValue.ortvalue_from_numpy(np.asarray(array, order="C"))
-            for name, array in sample.items()
-        }
+        self._feed = {name: as_value(array) for name, array in sample.items()}
         self._cache: OrderedDict[tuple[Pattern, Pattern], dict[str, Any]] = OrderedDict()
         self._cache_bytes = cache_bytes
         self._used_bytes = 0
@@ -166,7 +163,7 @@ class SampleRun:
 
         Patterns that agree in their low bits (the graph's early candidates) should follow one another.
         """
-        return [self._tensor(name, pattern).numpy() for name in self._outputs]
+        return [as_array(self._tensor(name, pattern)) for name in self._outputs]
 
     def _tensor(self, name: str, pattern: Pattern) -> Any:
         if name in self._feed:
@@ -233,7 +230,7 @@ class _SegmentCutter:
         while waiting:
             for name in used_names(waiting.pop()):
                 node = self.producer.get(name)
-                if node is not None and node.name not in members and self.graph.tensors[name].dtype not in DTYPES:
+                if node is not None and node.name not in members and self.graph.tensors[name].dtype not in TRAVELLING:
                     members.add(node.name)
                     waiting.append(node)
         return members
@@ -241,7 +238,7 @@ class _SegmentCutter:
     def _leaves(self, name: str, node: onnx.NodeProto, mask: Pattern) -> bool:
         wanted = name in self.graph.outputs or bool(self.readers.get(name, set()) - {mask})
         # An output that nobody reads is not among the graph's tensors.
-        return wanted and self.masks[node.name] == mask and self.graph.tensors[name].dtype in DTYPES
+        return wanted and self.masks[node.name] == mask and self.graph.tensors[name].dtype in TRAVELLING
 
 
 def _open_segment(

@@ -1,8 +1,8 @@
 """Wire codecs: how a tensor's values are coded while they travel.
 
 Owns: the codecs there are, one a file, and coding by name. Its rule: decoding yields the dtype and shape that were
-encoded; what a codec cannot hold (integers, infinities, values beyond its range) travels raw, so a codec never turns a
-number into nonsense. Not here: which codec a plan chooses, and frames.
+encoded; what a codec cannot hold (integers, texts, infinities, values beyond its range) travels raw, so a codec never
+turns a number into nonsense. Not here: which codec a plan chooses, and frames.
 
 | name | bytes of a float32 element | what is lost |
 |---|---|---|
@@ -29,7 +29,8 @@ from edgesplit.wire.codecs.int8 import WholeInteger
 from edgesplit.wire.codecs.int8_channel import ChannelInteger
 from edgesplit.wire.codecs.lossless import Compressed
 from edgesplit.wire.codecs.raw import Raw
-from edgesplit.wire.tensors import DTYPES, Array, dtype_name
+from edgesplit.wire.codecs.texts import LEAST_BYTES, packed_texts, unpacked_texts
+from edgesplit.wire.tensors import DTYPES, TEXT, Array, dtype_name
 
 __all__ = [
     "CODECS",
@@ -100,6 +101,8 @@ def payload_layout(codec: str, dtype: str, shape: Shape, nbytes: int) -> Payload
     Raises:
         FrameMalformed: Unknown codec or dtype, a codec that does not apply, or a length it cannot have.
     """
+    if dtype == TEXT:
+        return _text_layout(codec, shape, nbytes)
     if dtype not in DTYPES:
         raise FrameMalformed(f"dtype {dtype[:40]!r} is not one that may travel")
     found = _known(codec)
@@ -112,6 +115,13 @@ def payload_layout(codec: str, dtype: str, shape: Shape, nbytes: int) -> Payload
         count = elements(shape)
         raise FrameMalformed(f"a tensor of {count} elements of {dtype} coded as {codec} cannot have {nbytes} B")
     return layout
+
+
+def _text_layout(codec: str, shape: Shape, nbytes: int) -> PayloadLayout:
+    """Texts have sizes of their own: what arrives is bytes, at least one for each."""
+    if codec != "raw" or nbytes <= LEAST_BYTES * elements(shape):
+        raise FrameMalformed(f"a tensor of {elements(shape)} texts coded as {codec[:40]} cannot have {nbytes} B")
+    return PayloadLayout(DTYPES["uint8"], (nbytes,))
 
 
 def layout_bytes(codec: str, dtype: str, shape: Shape) -> int:
@@ -128,7 +138,10 @@ def encode(array: Array, codec: str) -> Encoded:
 
     Raises:
         InvalidInput: A codec this process cannot run.
+        InvalidTensor: A text that UTF-8 cannot hold.
     """
+    if array.dtype.hasobject:
+        return Encoded("raw", packed_texts(array))
     if codec == "raw":
         return Encoded(codec, array)
     check_codec(codec)
@@ -138,7 +151,7 @@ def encode(array: Array, codec: str) -> Encoded:
 
 
 def decode(payload: Array, codec: str, dtype: str, shape: Shape, parameters: Mapping[str, float]) -> Array:
-    """Restore a tensor; the payload itself for `raw`.
+    """Restore a tensor; the payload itself for numbers that travel as they are.
 
     Args:
         payload: Array of `payload_layout`.
@@ -151,7 +164,7 @@ def decode(payload: Array, codec: str, dtype: str, shape: Shape, parameters: Map
         FrameMalformed: Payload or parameters are senseless, or the codec cannot be run here.
     """
     if codec == "raw":
-        return payload
+        return unpacked_texts(payload, shape) if dtype == TEXT else payload
     found = _known(codec)
     if not payload.size:
         return np.empty(shape, DTYPES[dtype])

@@ -29,7 +29,7 @@ class Half:
 
     def applies_to(self, dtype: str) -> bool:
         """Floats that are longer."""
-        return dtype in FLOAT_DTYPES and dtype != "float16"
+        return dtype in FLOAT_DTYPES and DTYPES[dtype].itemsize > DTYPES["float16"].itemsize
 
     def encode(self, array: Array) -> Encoded | None:
         """See `Codec.encode`."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from edgesplit.errors import FrameMalformed
 from edgesplit.wire.codecs.codec import CHUNK, Encoded, PayloadLayout, Shape, chunks
-from edgesplit.wire.tensors import DTYPES, FLOAT_DTYPES, Array
+from edgesplit.wire.tensors import DTYPES, FLOAT_DTYPES, Array, as_bfloat16, widened
 
 __all__ = ["LEVELS", "LIMIT", "SMALLEST_STEP", "WholeInteger", "working_dtype"]
 
@@ -49,6 +49,7 @@ class WholeInteger:
 
     def encode(self, array: Array) -> Encoded | None:
         """See `Codec.encode`."""
+        array = widened(array)
         with np.errstate(invalid="ignore"):
             low, high = min(float(array.min()), 0.0), max(float(array.max()), 0.0)
         # Also false for NaN, which min and max pass on.
@@ -79,6 +80,8 @@ class WholeInteger:
         """See `Codec.decode`."""
         if set(parameters) != _PARAMETERS or not all(math.isfinite(value) for value in parameters.values()):
             raise FrameMalformed("an int8 tensor needs a finite scale and zero_point")
+        if dtype == "bfloat16":
+            return as_bfloat16(self.decode(payload, "float32", shape, parameters))
         target, work = DTYPES[dtype], working_dtype(dtype)
         with np.errstate(over="ignore"):
             scale, zero_point = work.type(parameters["scale"]), work.type(parameters["zero_point"])

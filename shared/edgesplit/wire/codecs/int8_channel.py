@@ -17,7 +17,7 @@ import numpy as np
 from edgesplit.errors import FrameMalformed
 from edgesplit.wire.codecs.codec import CHUNK, Encoded, PayloadLayout, Shape, elements
 from edgesplit.wire.codecs.int8 import LEVELS, LIMIT, SMALLEST_STEP, working_dtype
-from edgesplit.wire.tensors import DTYPES, FLOAT_DTYPES, Array
+from edgesplit.wire.tensors import DTYPES, FLOAT_DTYPES, Array, as_bfloat16, widened
 
 __all__ = ["ChannelInteger", "channels_of"]
 
@@ -50,6 +50,7 @@ class ChannelInteger:
         count = channels_of(array.shape)
         if count * _PARAMETER_BYTES + array.size >= array.nbytes:
             return None
+        array = widened(array)
         rows = array.reshape(count, -1)
         payload = np.empty(count * _PARAMETER_BYTES + array.size, np.uint8)
         steps, least = _parameters(payload, count)
@@ -75,7 +76,8 @@ class ChannelInteger:
 
     def decode(self, payload: Array, dtype: str, shape: Shape, parameters: Mapping[str, float]) -> Array:
         """See `Codec.decode`."""
-        del parameters
+        if dtype == "bfloat16":
+            return as_bfloat16(self.decode(payload, "float32", shape, parameters))
         count, target, work = channels_of(shape), DTYPES[dtype], working_dtype(dtype)
         steps, least = _parameters(payload, count)
         if not (np.isfinite(steps).all() and np.isfinite(least).all()):
