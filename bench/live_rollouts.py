@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from bench.live_plans import PREPARE_TIMEOUT_S, PlanPusher
 from edgesplit.control.plan_messages import DEPLOYMENT, DESIRED, Deployment, Desired, EpochSpec
-from edgesplit_controller.graph.graph_refs import tensor_specs
+from edgesplit_controller.graph.graph_refs import request_specs
 from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.rollout.desired_state import desired_states
 from edgesplit_controller.rollout.steps import World, advance, begin
@@ -99,7 +99,7 @@ class PlanRoller(PlanPusher):
 
     def _publish(self, model: str, graph: ModelGraph) -> None:
         """Tell every node what it should hold; what nobody should is told too."""
-        inputs, outputs = tensor_specs(graph, graph.inputs), tensor_specs(graph, graph.outputs)
+        inputs, outputs = request_specs(graph, graph.inputs), request_specs(graph, graph.outputs)
         desired = desired_states(
             model, self._rollout, lambda epoch, node: self._specs[epoch][node], inputs=inputs, outputs=outputs
         )

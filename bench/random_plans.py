@@ -187,14 +187,16 @@ def run_in_process(plan: PlacedPlan, blobs: BlobStore, inputs: Arrays) -> dict[s
     return {name: held[source.source][name] for name in source.outputs}
 
 
-def random_inputs(graph: ModelGraph, seed: int) -> dict[str, NDArray[Any]]:
-    """Inputs in [0, 1), integers 0 or 1."""
+def random_inputs(
+    graph: ModelGraph, seed: int, shapes: Mapping[str, tuple[int, ...]] | None = None
+) -> dict[str, NDArray[Any]]:
+    """Inputs in [0, 1), integers 0 or 1; of the planning shape where `shapes` says no other."""
     generator = np.random.default_rng(seed)
     inputs: dict[str, NDArray[Any]] = {}
     for name in graph.inputs:
         tensor = graph.tensors[name]
         dtype = np.dtype(tensor.dtype)
-        drawn = generator.random(tensor.shape)
+        drawn = generator.random((shapes or {}).get(name, tensor.shape))
         inputs[name] = drawn.astype(dtype) if dtype.kind == "f" else (drawn > 0.5).astype(dtype)
     return inputs
 

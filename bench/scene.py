@@ -8,11 +8,13 @@ from __future__ import annotations
 import statistics
 import subprocess
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import onnx
 
 from bench.callers import save_requests
 from bench.random_plans import random_inputs
@@ -24,9 +26,10 @@ from edgesplit_controller.graph.importing.importer import import_model
 from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.runner import open_session
 
-__all__ = ["SHIPPED_MODEL", "Subject", "agents", "broker", "memory", "subject"]
+__all__ = ["SHIPPED_MODEL", "Subject", "agents", "broker", "memory", "open_images", "subject"]
 
 SHIPPED_MODEL = Path(__file__).resolve().parents[1] / "demo" / "shapes.onnx"
+_IMAGE_AXES = ("batch", "channels", "height", "width")
 REQUESTS = 16
 """Different requests, so that an answer to another one's shows."""
 MEMORY_SAMPLES, MEMORY_EVERY_S = 40, 0.05
@@ -46,14 +49,40 @@ class Subject:
     requests: Path
 
 
-def subject(path: Path, folder: Path) -> Subject:
-    """Import a model, and run it whole on some requests."""
+def open_images(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Open batch, height and width of a network of images that does not depend on them; changed in place."""
+    inputs = {value.name for value in proto.graph.input}
+    for value in (*proto.graph.input, *proto.graph.output):
+        dims = value.type.tensor_type.shape.dim
+        for dim, name in zip(dims, _IMAGE_AXES, strict=False):
+            if name != "channels" and (name == "batch" or len(dims) == len(_IMAGE_AXES)):
+                dim.Clear()
+                dim.dim_param = name if value.name in inputs else ""
+    del proto.graph.value_info[:]
+    return proto
+
+
+def subject(
+    path: Path,
+    folder: Path,
+    *,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    asked: Sequence[Mapping[str, tuple[int, ...]]] = (),
+) -> Subject:
+    """Import a model, and run it whole on some requests.
+
+    Args:
+        path: ONNX file.
+        folder: For blobs and requests.
+        shapes: What is planned for, by input.
+        asked: Shapes of the requests, which take turns; the planning shape where none are given.
+    """
     blobs = BlobStore(folder / "blobs")
-    graph = import_model(path, blobs)
-    session = open_session(graph.proto, blobs)
+    graph = import_model(path, blobs, shapes=shapes)
+    session = open_session(graph.deployed.proto, blobs)
     pairs: list[tuple[Any, Any]] = []
     for seed in range(REQUESTS):
-        inputs = random_inputs(graph, seed)
+        inputs = random_inputs(graph, seed, asked[seed % len(asked)] if asked else None)
         pairs.append((inputs, dict(zip(graph.outputs, session.run(list(graph.outputs), inputs), strict=True))))
     requests = folder / "requests.npz"
     save_requests(requests, pairs)

@@ -27,7 +27,7 @@ from bench.callers import Answer, Callers
 from bench.live_rollouts import PlanRoller, Switch
 from bench.pings import Pings
 from bench.random_plans import NODES, PlacedPlan, placed_plan, placement_problem, random_plan
-from bench.scene import SHIPPED_MODEL, Subject, agents, broker, memory, subject
+from bench.scene import SHIPPED_MODEL, Subject, agents, broker, memory, open_images, subject
 from demo.fleet import LocalFleet, free_port
 
 __all__ = ["Run", "main"]
@@ -45,6 +45,11 @@ PAUSE_S, PAUSE_AFTER = 1.5, 7
 LATEST_S = 0.7
 """A steady request begins so long before the next switch: in a shorter time only quick ones would end. [s]"""
 MIB = 1 << 20
+MIXED_SIZES = (
+    *((1, 128, 128), (1, 96, 160), (4, 128, 128), (2, 192, 64)),
+    *((1, 224, 224), (3, 64, 64), (1, 33, 97), (8, 96, 96)),
+)
+"""Batch, height and width of requests; the first is planned for."""
 
 
 @dataclass
@@ -167,7 +172,7 @@ async def _switch(material: Subject, fleet: LocalFleet, run: Run, *, count: int,
             run.answers, run.pings = callers.stop(), pings.stop()
 
 
-def measure(path: Path, folder: Path, *, switches: int, distinct: int) -> Run:
+def measure(path: Path, folder: Path, *, switches: int, distinct: int, mixed: bool = False) -> Run:
     """Switch a model again and again under load.
 
     Memory is taken after ten switches, and again after as many as were asked for.
@@ -177,12 +182,24 @@ def measure(path: Path, folder: Path, *, switches: int, distinct: int) -> Run:
         folder: For blobs, logs, caches and records.
         switches: How often.
         distinct: Different plans that take turns.
+        mixed: Requests have many sizes and batches, of a network of images whose axes are open.
     """
     run = Run()
-    material = subject(path, folder)
+    material = _mixed(path, folder) if mixed else subject(path, folder)
     with broker(folder) as url, agents(folder, url, NODES) as fleet:
         asyncio.run(_switch(material, fleet, run, count=switches, distinct=distinct))
     return run
+
+
+def _mixed(path: Path, folder: Path) -> Subject:
+    """A network of images with its axes opened, and requests of many sizes."""
+    proto = open_images(onnx.load(path))
+    opened = folder / "open.onnx"
+    onnx.save(proto, opened)
+    image = proto.graph.input[0]
+    channels = image.type.tensor_type.shape.dim[1].dim_value
+    asked = [{image.name: (batch, channels, height, width)} for batch, height, width in MIXED_SIZES]
+    return subject(opened, folder, shapes=asked[0], asked=asked)
 
 
 def _tail(seconds: Sequence[float]) -> str:
@@ -236,10 +253,12 @@ def show(run: Run) -> bool:
 @click.option("--topology", type=click.Choice(zoo.names()), help="A shipped topology instead.")
 @click.option("--switches", default=1000, show_default=True)
 @click.option("--plans", default=20, show_default=True, help="Different plans that take turns.")
-def main(model: Path | None, topology: str | None, switches: int, plans: int) -> None:
+@click.option("--mixed", is_flag=True, help="Open batch, height and width; requests have eight different sizes.")
+def main(model: Path | None, topology: str | None, switches: int, plans: int, *, mixed: bool) -> None:
     """Switch plans under load from eight callers, on three agents of this machine.
 
-    Example: python -m bench.switching --switches 1000
+    Examples: python -m bench.switching --switches 1000
+    python -m bench.switching --mixed --topology mobilenet_v2 --switches 200
     """
     with tempfile.TemporaryDirectory(prefix="edgesplit-bench-") as name:
         folder = Path(name)
@@ -247,7 +266,7 @@ def main(model: Path | None, topology: str | None, switches: int, plans: int) ->
         if topology is not None:
             path = folder / f"{topology}.onnx"
             onnx.save(zoo.build(topology), path)
-        run = measure(path, folder, switches=switches, distinct=plans)
+        run = measure(path, folder, switches=switches, distinct=plans, mixed=mixed)
         met = show(run)
     sys.exit(0 if met else 1)
 
