@@ -189,3 +189,38 @@ def test_an_artifact_server_that_is_away_is_named(run: Run, controller: FakeCont
     told = run("model", "add", "tiny", write_model(tmp_path), "--json")
     assert told.status == 4
     assert "http://127.0.0.1:1" in told.document["error"]["message"]
+
+
+def test_planning_shapes_are_sent_by_input_in_the_order_in_which_they_were_named(
+    run: Run, controller: FakeController, tmp_path: Path
+) -> None:
+    controller.answers[AddModel] = lambda _operation: ADDED
+    shapes = ("--shape", "x:0=1x3x48x320", "--shape", "level=2=7", "--shape", "x:0=1X3X48X640")
+    assert run("model", "add", "tiny", write_model(tmp_path), *shapes).status == 0
+    assert run("model", "add", "tiny", write_model(tmp_path), "--shape", "x=4", "--fixed").status == 0
+    assert [(asked.shapes, asked.fixed) for asked in controller.operations if isinstance(asked, AddModel)] == [
+        ({"x:0": ((1, 3, 48, 320), (1, 3, 48, 640)), "level=2": ((7,),)}, False),
+        ({"x": ((4,),)}, True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--shape", "1x3x48x320"), "must read INPUT=SIZExSIZEx..., such as images=1x3x48x320"),
+        (("--shape", "x="), "must read INPUT=SIZE"),
+        (("--shape", "x=1x-1x48"), "'-1' in 'x=1x-1x48' must be a whole number from 1"),
+        (("--shape", "x=1x0"), "'0' in 'x=1x0' must be a whole number from 1"),
+        (("--shape", "x=batchx3"), "'batch' in"),
+        (("--shape", "x=1x2.5"), "'2.5' in"),
+        (("--shape", "x=1x12345678901"), "'12345678901' in"),
+        (("--fixed", "--shape", "x=1", "--shape", "x=2"), "--fixed sets one size for good, and --shape names 2 of x"),
+    ],
+)
+def test_shapes_that_cannot_be_read_are_wrong_use(
+    run: Run, controller: FakeController, tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    told = run("model", "add", "tiny", write_model(tmp_path), *options)
+    assert told.status == 2
+    assert said in " ".join(told.err.split())
+    assert controller.operations == []

@@ -1,7 +1,7 @@
-"""Parsing of quantities as people type them: links, rates, times, shares.
+"""Parsing of quantities as people type them: links, rates, times, shares, shapes of inputs.
 
-Owns: reading rates, times and links from the command line. Its rule: a number needs its unit, and what cannot be read
-is wrong use that shows how to write it. Not here: printing (`units.py`).
+Owns: reading rates, times, links and shapes from the command line. Its rule: a number needs its unit, and what cannot be
+read is wrong use that shows how to write it. Not here: printing (`formatting.py`).
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import re
 
 import click
 
-__all__ = ["Link", "link", "rate_bytes_per_s", "share", "span_s"]
+__all__ = ["InputShape", "Link", "input_shape", "link", "rate_bytes_per_s", "share", "span_s"]
 
 Link = tuple[str, str, float | None, float | None]
 """From, to, bandwidth [B/s] and latency [s]; None where not given."""
+InputShape = tuple[str, tuple[int, ...]]
+"""An input and the sizes of its axes."""
 
 _QUANTITY = re.compile(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-zµ/]+)\s*", re.IGNORECASE)
 _RATES = {
@@ -22,6 +24,7 @@ _RATES = {
     **{"bit/s": 1 / 8, "kbit/s": 1e3 / 8, "mbit/s": 1e6 / 8, "gbit/s": 1e9 / 8},
 }
 _SPANS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
+_SIZE = re.compile(r"[0-9]{1,9}")
 
 
 def rate_bytes_per_s(text: str) -> float | None:
@@ -69,6 +72,28 @@ def link(text: str | Link) -> Link:
                 "(ms, s), each at most once"
             )
     return start, end, bandwidth, latency_s
+
+
+def input_shape(text: str | InputShape) -> InputShape:
+    """Read an input and the sizes of its axes, such as `images=1x3x48x320`.
+
+    Raises:
+        click.BadParameter: It is something else.
+    """
+    if not isinstance(text, str):
+        return text
+    name, equals, sizes = text.rpartition("=")  # names of inputs may hold anything; sizes hold no =
+    if not (equals and name and sizes):
+        raise click.BadParameter(f"{text!r} must read INPUT=SIZExSIZEx..., such as images=1x3x48x320")
+    found: list[int] = []
+    for part in re.split("[x×]", sizes.strip(), flags=re.IGNORECASE):
+        if not _SIZE.fullmatch(part.strip()) or int(part) < 1:
+            raise click.BadParameter(
+                f"{part.strip()!r} in {text!r} must be a whole number from 1: name a size of every axis, as requests have "
+                "it, such as images=1x3x48x320"
+            )
+        found.append(int(part))
+    return name, tuple(found)
 
 
 def _quantity(text: str, factors: dict[str, float]) -> float | None:

@@ -286,6 +286,8 @@ class Catalog:
             exclude=request.exclude,
             metric=request.metric,
             metrics=self._metrics,
+            shapes=request.shapes,
+            fixed=request.fixed,
         )
 
 

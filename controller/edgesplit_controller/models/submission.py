@@ -6,7 +6,7 @@ Owns: the submission, and how its intake tells where it is. Its rule: values onl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 __all__ = ["Progress", "Submission"]
@@ -27,6 +27,8 @@ class Submission:
         exclude: Operators that stay in float.
         metric: What noise is read as, module:function; empty for rho.
         metrics: Those that may be named (`[models] metrics`).
+        shapes: Input to the shapes to plan for; empty where nothing is named.
+        fixed: Whether the sizes planned for are the only ones.
     """
 
     name: str
@@ -37,3 +39,5 @@ class Submission:
     exclude: tuple[str, ...]
     metric: str = ""
     metrics: tuple[str, ...] = ()
+    shapes: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict[str, tuple[tuple[int, ...], ...]])
+    fixed: bool = False

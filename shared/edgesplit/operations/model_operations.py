@@ -45,6 +45,9 @@ class AddModel(TaggedOperation, frozen=True, kw_only=True, tag="add-model"):
         calibration: Digest of the .npz, or None.
         metric: What noise is read as, module:function that the controller allows; empty for rho.
         wait: `ready`: answered once the model can be deployed in float; `all`: once noise, codecs and all profiles are in.
+        shapes: Input to the shapes to plan for, of which the first of each input belong together, then the second of each,
+            and so on; an input with one shape has it in all. Inputs that are not named, or none: see docs/models.md.
+        fixed: The sizes planned for are set for good: requests of another size are refused.
     """
 
     name: str
@@ -56,6 +59,10 @@ class AddModel(TaggedOperation, frozen=True, kw_only=True, tag="add-model"):
     replace: bool = False
     metric: str = ""
     wait: Literal["ready", "all"] = "ready"
+    shapes: dict[str, tuple[tuple[int, ...], ...]] = msgspec.field(
+        default_factory=dict[str, tuple[tuple[int, ...], ...]]
+    )
+    fixed: bool = False
 
 
 class NoiseModelDocument(msgspec.Struct, frozen=True, kw_only=True):

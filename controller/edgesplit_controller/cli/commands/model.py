@@ -37,6 +37,7 @@ from edgesplit_controller.cli.common import (
     warn,
 )
 from edgesplit_controller.cli.progress import progress_display
+from edgesplit_controller.cli.quantities import InputShape, input_shape
 
 __all__ = ["model"]
 
@@ -61,6 +62,7 @@ def model(context: click.Context, broker: str | None, as_json: bool) -> None:
 @model.command(
     epilog=help_epilog(
         "splitctl model add yolo yolo.onnx --calibration images.npz\n"
+        "splitctl model add words rec.onnx --shape x=1x3x48x320 --shape x=1x3x48x640\n"
         "splitctl model add yolo yolo.onnx --max-quantizable 8 --exclude /model.23/Conv --replace\n"
         "splitctl model add net net.pt2",
         "{name, sha256, operators, units, tensors, quantizable: [OPERATOR], noise_model: {degree, r2_train, r2_test, "
@@ -78,6 +80,21 @@ def model(context: click.Context, broker: str | None, as_json: bool) -> None:
     metavar="FILE.npz",
     type=_FILE,
     help="One array per input, first axis the samples; without it seeded uniform noise in [0, 1] is used.",
+)
+@click.option(
+    "--shape",
+    "shapes",
+    metavar="INPUT=1x3x48x320",
+    type=input_shape,
+    multiple=True,
+    help="Sizes of an input with open axes that times, bytes and energy are planned for; requests may have any size that "
+    "the model takes. May be repeated for other inputs, and for one input to plan for several sizes. Without it they come "
+    "from the calibration samples, else a size is assumed and said.",
+)
+@click.option(
+    "--fixed",
+    is_flag=True,
+    help="Set open axes to the planned sizes for good: requests of another size are refused.",
 )
 @click.option(
     "--max-quantizable",
@@ -112,6 +129,8 @@ def add(
     file: Path,
     *,
     calibration: Path | None,
+    shapes: tuple[InputShape, ...],
+    fixed: bool,
     max_quantizable: int,
     exclude: tuple[str, ...],
     metric: str,
@@ -131,8 +150,23 @@ def add(
         checked_name("model", name)
     except InvalidInput as error:
         raise click.BadParameter(str(error), param_hint="NAME") from error
+    of_input = _by_input(shapes)
+    several = next((named for named, sizes in of_input.items() if len(sizes) > 1), None)
+    if fixed and several is not None:
+        raise click.UsageError(
+            f"--fixed sets one size for good, and --shape names {len(of_input[several])} of {several}: name one of each "
+            "input, or leave --fixed out"
+        )
     wanted = AddModel(
-        name=name, file="", max_quantizable=max_quantizable, exclude=exclude, metric=metric, replace=replace, wait=wait
+        name=name,
+        file="",
+        max_quantizable=max_quantizable,
+        exclude=exclude,
+        metric=metric,
+        replace=replace,
+        shapes=of_input,
+        fixed=fixed,
+        wait=wait,
     )
     document = asyncio.run(_upload_and_add(settings, wanted, file, calibration))
     for sentence in document.warnings:
@@ -155,6 +189,14 @@ def add(
         if not settings.json:
             note(unprofiled)
         raise click.exceptions.Exit(1)
+
+
+def _by_input(shapes: tuple[InputShape, ...]) -> dict[str, tuple[tuple[int, ...], ...]]:
+    """All shapes of each input, in the order in which they were named."""
+    found: dict[str, tuple[tuple[int, ...], ...]] = {}
+    for name, shape in shapes:
+        found[name] = (*found.get(name, ()), shape)
+    return found
 
 
 async def _upload_and_add(
