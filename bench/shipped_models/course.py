@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -214,8 +215,9 @@ def _split(course: _Course) -> tuple[str, ...]:
     document = json.loads(problem.read_text(encoding="utf-8"))
     bound = set(document["constraints"].get("pins") or {})
     free = [row["name"] for row in document["operators"] if not row.get("role") and row["name"] not in bound]
+    bounds = [math.ceil(part * len(free) / len(PINNED_TO)) for part in range(len(PINNED_TO) + 1)]
     for part, node in enumerate(PINNED_TO):
-        units = free[part * len(free) // len(PINNED_TO) : (part + 1) * len(free) // len(PINNED_TO)]
+        units = free[bounds[part] : bounds[part + 1]]
         if units:
             fleet.splitctl("pin", name, *units, "--node", node)
     plan = fleet.splitctl("plan", name)
