@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from edgesplit.errors import InvalidInput
+from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.models.intake import take_in
+from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.models.named_shapes import Shape, combined_shapes
+from edgesplit_controller.models.submission import Submission
 
 SMALL, LARGE = (1, 3, 48, 320), (1, 3, 48, 640)
 
@@ -49,3 +56,31 @@ def test_shapes_of_several_inputs_belong_together_in_their_order_and_a_single_on
 def test_what_cannot_belong_together_is_refused_in_a_sentence(named: dict[str, list[Shape]], sentence: str) -> None:
     with pytest.raises(InvalidInput, match=re.escape(sentence)):
         combined_shapes(named)
+
+
+def added(folder: Path, shapes: dict[str, tuple[Shape, ...]], *, fixed: bool = False) -> ModelRecord:
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"])],
+        "open",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, "length"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3, "length"])],
+    )
+    file = folder / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), file)
+    submission = Submission("m", file, {}, None, 0, (), shapes=shapes, fixed=fixed)
+    return take_in(submission, BlobStore(folder / "blobs"), lambda _text, _part: None)
+
+
+def test_a_model_is_planned_for_the_shape_that_was_named_and_takes_others(tmp_path: Path) -> None:
+    (x,) = added(tmp_path, {"x": ((2, 3, 50),)}).inputs
+    assert (x.shape, x.typical) == ((-1, 3, -1), (2, 3, 50))
+
+
+def test_a_fixed_model_has_that_shape_alone(tmp_path: Path) -> None:
+    (x,) = added(tmp_path, {"x": ((2, 3, 50),)}, fixed=True).inputs
+    assert (x.shape, x.typical) == ((2, 3, 50), ())
+
+
+def test_several_planning_shapes_are_refused_as_long_as_one_is_planned_for(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="names 2 sizes to plan for, and this release plans for one"):
+        added(tmp_path, {"x": ((2, 3, 50), (2, 3, 60))})

@@ -1,7 +1,7 @@
 """Parsing of quantities as people type them: links, rates, times, shares, shapes of inputs.
 
 Owns: reading rates, times, links and shapes from the command line. Its rule: a number needs its unit, and what cannot be
-read is wrong use that shows how to write it. Not here: printing (`formatting.py`).
+read is wrong use that shows how to write it. Not here: printing (`shared/edgesplit/formatting.py`).
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ from edgesplit_controller.graph.quantizable import candidates
 from edgesplit_controller.graph.units import find_units
 from edgesplit_controller.models.accuracy import Accuracy, ground_for, model_accuracy
 from edgesplit_controller.models.model_record import Manifest, ModelRecord, OpenManifest
+from edgesplit_controller.models.named_shapes import Shape, combined_shapes
 from edgesplit_controller.models.submission import Progress, Submission
 from edgesplit_controller.quantization.calibration import integer_values, sample_shapes
 from edgesplit_controller.quantization.calibration_graphs import calibration_plan
@@ -183,11 +184,28 @@ def _import(submission: Submission, blobs: BlobStore, progress: Progress) -> Mod
         graph = import_model(
             folder / "model.onnx",
             blobs,
+            shapes=_planned(submission),
             samples=sample_shapes(submission.calibration),
+            fixed=submission.fixed,
             progress=lambda text: progress(text, None),
         )
     # A parsed message keeps the room of weights that were moved out of it for as long as it lives.
     return dataclasses.replace(graph, proto=onnx.ModelProto.FromString(graph.proto.SerializeToString()))
+
+
+def _planned(submission: Submission) -> Mapping[str, Shape]:
+    """The shape that the user named for each input.
+
+    Raises:
+        InvalidInput: Several planning shapes.
+    """
+    combined = combined_shapes(submission.shapes)
+    if len(combined) > 1:
+        raise InvalidInput(
+            f"--shape names {len(combined)} sizes to plan for, and this release plans for one: name the size of most requests, "
+            "for they may have any other too"
+        )
+    return combined[0] if combined else {}
 
 
 def _inside(location: str) -> PurePosixPath:
