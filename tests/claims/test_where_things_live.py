@@ -17,7 +17,7 @@ DOES = {
     "a unit's time is predicted": "def ",
     "a peer counts as lost": "class Liveness",
     "a blob is verified": "def adopt_verified",
-    "the noise bound is enforced in the solver": "def _limit_noise",
+    "the noise bound is enforced in the solver": "def limit_noise",
     "`splitctl pin` is carried out": "def _pin",
 }
 
