@@ -80,9 +80,16 @@ class SplitModel:
         proto: The user's model.
         folder: Of the test.
         calibration: Samples, or None.
+        shapes: What to plan for, as the user names it.
     """
 
-    def __init__(self, proto: onnx.ModelProto, folder: Path, calibration: Arrays | None = None) -> None:
+    def __init__(
+        self,
+        proto: onnx.ModelProto,
+        folder: Path,
+        calibration: Arrays | None = None,
+        shapes: Mapping[str, tuple[tuple[int, ...], ...]] | None = None,
+    ) -> None:
         self.file = folder / "model.onnx"
         onnx.save(proto, self.file)
         samples = None
@@ -90,7 +97,11 @@ class SplitModel:
             samples = folder / "calibration.npz"
             np.savez(samples, **calibration)  # type: ignore[arg-type]
         self.blobs = BlobStore(folder / "blobs")
-        taken = take_in(Submission("m", self.file, {}, samples, 12, ()), self.blobs, lambda _text, _fraction: None)
+        taken = take_in(
+            Submission("m", self.file, {}, samples, 12, (), shapes=shapes or {}),
+            self.blobs,
+            lambda _text, _fraction: None,
+        )
         write_record(folder / "record", taken)
         record = read_record(folder / "record")
         assert record is not None

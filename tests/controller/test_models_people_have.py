@@ -187,3 +187,24 @@ def test_a_fault_of_our_own_in_modelling_noise_costs_int8_and_not_the_model(
     assert "a fault of edgesplit's own (KeyError: 'b')" in split.warnings
     inputs = inputs_of("split_second", trap)
     assert_close(split.split(inputs, 0), split.original(inputs))
+
+
+def test_a_branch_that_cannot_be_at_the_planned_sizes_keeps_no_model_out(tmp_path: Path) -> None:
+    """As of a voice detector: onnxruntime infers the branch that is not taken, too, once all sizes are fixed."""
+    text = """g (float[n,3,h,w] x, int64 rate) => (float[n,m] out) <int64 fast = {16000}> {
+        a = Conv <pads=[1,1,1,1]> (x, w)  c = Equal (rate, fast)
+        r = If (c) <then_branch = t () => (float[p,q] r1) { r1 = Reshape (a, to8) },
+                    else_branch = e () => (float[u,v] r2) { r2 = Reshape (a, to7) }>
+        b = Relu (r)  out = MatMul (b, v) }"""
+    constants = {"to8": np.array([-1, 8], np.int64), "to7": np.array([-1, 7], np.int64)}
+    proto = Trap("open", text, {"w": (4, 3, 3, 3), "v": (8, 8)}, constants).proto()
+    draw = np.random.default_rng(0)
+    split = SplitModel(proto, tmp_path, shapes={"x": ((1, 3, 8, 8),)})
+    assert split.record.graph.open is not None, split.warnings
+    split.run_offer()
+    for shape in ((1, 3, 8, 8), (2, 3, 4, 6)):
+        inputs: Arrays = {"x": draw.random(shape, np.float32), "rate": np.array(16000, np.int64)}
+        expected = split.original(inputs)
+        assert_close(split.local(inputs), expected)
+        for seed in range(3):
+            assert_close(split.split(inputs, seed), expected)

@@ -211,6 +211,14 @@ class ModelGraph:
         }
         return dataclasses.replace(self, proto=self.open.proto, tensors={**tensors, **sizes}, open=None)
 
+    @cached_property
+    def described(self) -> Mapping[str, GraphTensor]:
+        """Tensors as graphs that are made of this one describe them: open where this one describes its inputs so, which it
+        does where onnxruntime refuses it with all sizes fixed.
+        """
+        dims = [dim for value in self.proto.graph.input for dim in value.type.tensor_type.shape.dim]
+        return self.tensors if all(dim.dim_value for dim in dims) else self.deployed.tensors
+
     def with_units(self, units: tuple[Unit, ...]) -> ModelGraph:
         """Return the same graph with other units (after another choice of quantizable operators)."""
         return dataclasses.replace(self, units=units)

@@ -145,15 +145,31 @@ def _axis(node: NodeProto, name: str = "axis") -> int:
     return next((entry.i for entry in node.attribute if entry.name == name), 0)
 
 
-def made_up(proto: onnx.ModelProto, ranges: Mapping[str, InputRange], count: int, seed: int = 0) -> Iterator[
-    dict[str, NDArray[Any]]
-]:  # fmt: skip
-    """Draw samples: uniform noise in [0, 1] for floats, uniform integers within their ranges, one word for texts."""
+def made_up(
+    proto: onnx.ModelProto,
+    ranges: Mapping[str, InputRange],
+    count: int,
+    seed: int = 0,
+    *,
+    shapes: Shapes | None = None,
+) -> Iterator[dict[str, NDArray[Any]]]:
+    """Draw samples: uniform noise in [0, 1] for floats, uniform integers within their ranges, one word for texts.
+
+    Args:
+        proto: The model.
+        ranges: Of its integer inputs.
+        count: How many samples.
+        seed: Of the noise.
+        shapes: Of inputs that the model describes open.
+    """
     random = np.random.default_rng(seed)
     for _ in range(count):
         sample: dict[str, NDArray[Any]] = {}
         for value in proto.graph.input:
-            shape, dtype = static_shape(value) or (), numpy_name(value.type.tensor_type.elem_type)
+            shape, dtype = (
+                (shapes or {}).get(value.name, static_shape(value) or ()),
+                numpy_name(value.type.tensor_type.elem_type),
+            )
             limits = ranges.get(value.name)
             if dtype == TEXT:
                 sample[value.name] = np.full(shape, _WORD, dtype=object)

@@ -190,7 +190,8 @@ def _ranges(graph: ModelGraph) -> dict[str, InputRange]:
 def _generated(graph: ModelGraph, fixed: Mapping[str, InputRange], seed: int, count: int) -> Calibration:
     ranges = {**_ranges(graph), **fixed}
     guessed = tuple(name for name, limits in ranges.items() if not limits.known)
-    return Calibration(tuple(made_up(graph.proto, ranges, count, seed)), "generated", guessed)
+    shapes = {name: graph.tensors[name].shape for name in graph.inputs}
+    return Calibration(tuple(made_up(graph.proto, ranges, count, seed, shapes=shapes)), "generated", guessed)
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:

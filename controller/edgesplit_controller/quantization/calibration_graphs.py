@@ -19,7 +19,7 @@ from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.cut import cut
 from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.protos import numpy_name, static_shape
-from edgesplit_controller.quantization.qdq import Ranges, quantize
+from edgesplit_controller.quantization.qdq import Ranges, float_name, quantize
 from edgesplit_controller.quantization.transitions import find_transitions, float_targets
 
 __all__ = ["calibration_plan"]
@@ -83,9 +83,9 @@ def _parts(
     operators = [[operator for unit in group for operator in members[unit]] for group in groups]
     if quantized:
         model = quantize(graph, blobs, tuple(sorted(quantized)), ranges)
-        pieces = cut(model.proto, operators, graph.tensors, owner=model.owner, replicated=model.replicated)
+        pieces = cut(model.proto, operators, graph.described, owner=model.owner, replicated=model.replicated)
     else:
-        pieces = cut(graph.proto, operators, graph.tensors)
+        pieces = cut(graph.proto, operators, graph.described)
     place_of = {unit: index for index, group in enumerate(groups) for unit in group}
     transitions = find_transitions(graph, targets, quantized, place_of)
     parts: list[CalibrationGraph] = []
@@ -97,7 +97,7 @@ def _parts(
         part = CalibrationGraph(
             name=f"{name}-{index}",
             graph=_stored(piece.proto, blobs),
-            inputs=_described(piece.proto),
+            inputs=_described(piece.proto, graph),
             units=group,
             quantized=tuple(unit for unit in group if unit in quantized),
             transition_bytes=nbytes,
@@ -112,12 +112,12 @@ def _stored(proto: onnx.ModelProto, blobs: BlobStore) -> GraphRef:
     return GraphRef(digest=blobs.put(content), nbytes=len(content), weights=())
 
 
-def _described(proto: onnx.ModelProto) -> tuple[TensorSpec, ...]:
-    return tuple(
-        TensorSpec(
-            name=value.name,
-            dtype=numpy_name(value.type.tensor_type.elem_type),
-            shape=static_shape(value) or (),
-        )
-        for value in proto.graph.input
-    )
+def _described(proto: onnx.ModelProto, graph: ModelGraph) -> tuple[TensorSpec, ...]:
+    specs: list[TensorSpec] = []
+    for value in proto.graph.input:
+        shape = static_shape(value) or ()
+        of_float = graph.tensors.get(value.name) or graph.tensors.get(float_name(value.name))
+        planned = of_float.shape if of_float is not None and min(shape, default=0) < 0 else ()
+        dtype = numpy_name(value.type.tensor_type.elem_type)
+        specs.append(TensorSpec(name=value.name, dtype=dtype, shape=shape, typical=planned))
+    return tuple(specs)

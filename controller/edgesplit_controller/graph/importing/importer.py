@@ -38,7 +38,14 @@ from edgesplit_controller.graph.importing.shapes import complete_types, declared
 from edgesplit_controller.graph.importing.size_arithmetic import fold_fixed_sizes, one_shape_each
 from edgesplit_controller.graph.importing.value_types import ValueType
 from edgesplit_controller.graph.model_graph import GraphOperator, GraphTensor, ModelGraph, OpenForm
-from edgesplit_controller.graph.protos import initializer_nbytes, op_key, static_shape, used_names, value_info
+from edgesplit_controller.graph.protos import (
+    initializer_nbytes,
+    op_key,
+    static_shape,
+    subgraphs,
+    used_names,
+    value_info,
+)
 from edgesplit_controller.graph.quantizable import candidates, why_none
 from edgesplit_controller.graph.runner import GraphRefused, open_session, refusal_of
 from edgesplit_controller.graph.units import find_units, kept_whole
@@ -159,8 +166,8 @@ def _open_graph(
     types = _settle_open(form, blobs)
     closed, closed_types = closed_at(form, planned.shapes, blobs)
     say("loading the model")
-    for proto in (form, closed):
-        open_session(proto, blobs, optimize=False)
+    open_session(form, blobs, optimize=False)
+    _check_closed(closed, form, blobs)
     complete = complete_types(closed, blobs, closed_types, read.declared)
     graph = build_graph(closed, complete, read.sha256)
     parts = separated(form, closed, complete)
@@ -176,6 +183,21 @@ def _open_graph(
     count = len(parts.arithmetic)
     notes = (f"{count} operators of shape arithmetic run wherever their results are needed",) if count else ()
     return dataclasses.replace(graph, open=open_form, notes=notes)
+
+
+def _check_closed(closed: onnx.ModelProto, form: onnx.ModelProto, blobs: BlobStore) -> None:
+    """Make sure that onnxruntime loads the graph at the planning shape, optimized too where it has bodies.
+
+    With all sizes fixed it infers and inlines branches that are not taken at these sizes, and may refuse the model for what
+    never runs. Then the inputs are described as open as they are in the file; their planned sizes stand beside the graph.
+    """
+    optimize = any(True for node in closed.graph.node for _ in subgraphs(node))
+    try:
+        open_session(closed, blobs, optimize=optimize)
+    except GraphRefused:
+        for value, described in zip(closed.graph.input, form.graph.input, strict=True):
+            value.CopyFrom(described)
+        open_session(closed, blobs, optimize=optimize)
 
 
 def _settle_open(proto: onnx.ModelProto, blobs: BlobStore) -> dict[str, ValueType]:

@@ -212,8 +212,8 @@ def _observe(
     session = open_session(probe, blobs, optimize=False)
     elem_types = {value.name: _elem_type(value.type) for value in session.get_outputs()}
     shapes: dict[str, list[tuple[int, ...]]] = {name: [] for name in names}
-    ranges = input_ranges(proto, {name: value.shape for name, value in types.items() if value.shape is not None})
-    noise = next(made_up(proto, ranges, 1))
+    known = {name: value.shape for name, value in types.items() if value.shape is not None}
+    noise = next(made_up(proto, input_ranges(proto, known), 1, shapes=known))
     zeros = {name: zeros_of(dtype_name(array), array.shape) for name, array in noise.items()}
     for feeds in (zeros, noise):
         try:

@@ -52,7 +52,7 @@ class UnitModel:
     """
 
     def __init__(self, graph: ModelGraph, blobs: BlobStore) -> None:
-        parts = cut(graph.proto, [unit.operators for unit in graph.units], graph.tensors)
+        parts = cut(graph.proto, [unit.operators for unit in graph.units], graph.described)
         self.outputs = graph.outputs
         self.steps = [_Step(part.inputs, part.outputs, open_session(part.proto, blobs)) for part in parts]
         self.last_use = {name: place for place, step in enumerate(self.steps) for name in step.inputs}

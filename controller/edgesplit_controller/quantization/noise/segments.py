@@ -219,8 +219,8 @@ class _SegmentCutter:
         proto.graph.node.extend(nodes)
         passed = set(read) | set(outputs)
         proto.graph.initializer.extend(entry for name, entry in self.weights.items() if name in passed)
-        proto.graph.input.extend(value_info(self.graph.tensors[name]) for name in inputs)
-        proto.graph.output.extend(value_info(self.graph.tensors[name]) for name in outputs)
+        proto.graph.input.extend(value_info(self.graph.described[name]) for name in inputs)
+        proto.graph.output.extend(value_info(self.graph.described[name]) for name in outputs)
         return dataclasses.replace(self.graph, proto=proto, inputs=inputs, outputs=outputs)
 
     def _members(self, mask: Pattern) -> Collection[str]:
