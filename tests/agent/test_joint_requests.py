@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edgesplit.control.plan_messages import EpochSpec, FootprintTerm, OpenAxis
 from edgesplit.wire.headers import ExecutionKey
 from edgesplit.wire.tensor_spec import TensorSpec
-from edgesplit.wire.tensors import Array
+from edgesplit.wire.tensors import Array, as_bfloat16
 from edgesplit_agent.serving.machine.actions import (
     Action,
     CompleteRequest,
@@ -395,3 +395,16 @@ def test_a_trial_that_a_client_leaves_is_held_another_time() -> None:
     source.trust()
     assert source.machine.models["m"].held[1].joins is True
     assert source.machine.wants(ExecutionKey("m", 1, "nothing")) is False
+
+
+def test_rows_of_half_precision_are_compared_by_their_own_steps() -> None:
+    alone = [{"y": np.array([[1.0, 2.0]], np.float16)}, {"y": np.array([[3.0, 4.0]], np.float16)}]
+    joint = np.concatenate([one["y"] for one in alone])
+    assert same_rows({"y": joint + np.float16(0.002)}, alone)
+    assert not same_rows({"y": joint + np.float16(0.1)}, alone)
+    narrow = [{"y": as_bfloat16(one["y"].astype(np.float32))} for one in alone]
+    assert same_rows({"y": as_bfloat16(joint.astype(np.float32) * np.float32(1.005))}, narrow)
+    assert not same_rows({"y": as_bfloat16(joint.astype(np.float32) + np.float32(0.5))}, narrow)
+    texts = [{"y": np.array([["a"]], object)}, {"y": np.array([["b"]], object)}]
+    assert same_rows({"y": np.array([["a"], ["b"]], object)}, texts)
+    assert not same_rows({"y": np.array([["a"], ["c"]], object)}, texts)

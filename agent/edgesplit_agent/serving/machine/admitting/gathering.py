@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from edgesplit.wire.tensors import Array
+from edgesplit.wire.tensors import FLOAT_DTYPES, Array, dtype_name, widened
 
 __all__ = ["Alike", "Gathering", "Gatherings", "rows_of", "same_rows", "stacked"]
 
@@ -23,6 +23,9 @@ MOST_BYTES = 4 << 20
 """Of its inputs: they are copied on the event loop, which stands still for a millisecond then. [B]"""
 TOLERANCE = 1e-4
 """Of an output's range: how far rows of a joint request may be from what they are alone."""
+ROUNDINGS = 4
+"""As many of a type's own steps are allowed, where they are larger."""
+BFLOAT16_STEP = 2.0**-7
 
 Alike: TypeAlias = tuple[str, int, tuple[tuple[str, tuple[int, ...]], ...]]
 """Model, epoch, and the shapes of the inputs but for their rows: what requests that are joined have in common."""
@@ -99,12 +102,17 @@ def same_rows(joint: Mapping[str, Array], alone: Sequence[Mapping[str, Array]]) 
         wanted = np.concatenate([outputs[name] for outputs in alone])
         if array.shape != wanted.shape:
             return False
-        if array.dtype.kind != "f":
-            if not np.array_equal(array, wanted):
-                return False
-            continue
-        finite = wanted[np.isfinite(wanted)]
-        allowed = TOLERANCE * float(np.ptp(finite)) if finite.size else 0.0
-        if not np.allclose(array, wanted, rtol=TOLERANCE, atol=allowed, equal_nan=True):
+        alike = np.array_equal if dtype_name(array) not in FLOAT_DTYPES else _close
+        if not alike(array, wanted):
             return False
     return True
+
+
+def _close(array: Array, wanted: Array) -> bool:
+    """Whether floats are the same up to rounding, of which half precision has more."""
+    step = np.finfo(array.dtype).eps if array.dtype.kind == "f" else BFLOAT16_STEP
+    tolerance = max(TOLERANCE, ROUNDINGS * float(step))
+    array, wanted = widened(array), widened(wanted)
+    finite = wanted[np.isfinite(wanted)]
+    allowed = tolerance * float(np.ptp(finite)) if finite.size else 0.0
+    return np.allclose(array, wanted, rtol=tolerance, atol=allowed, equal_nan=True)
