@@ -48,7 +48,13 @@ def whole_graph_ref(proto: onnx.ModelProto, blobs: BlobStore) -> GraphRef:
 def tensor_specs(graph: ModelGraph, names: Sequence[str]) -> tuple[TensorSpec, ...]:
     """Describe activation tensors of a model at its planning shape."""
     return tuple(
-        TensorSpec(name=name, dtype=graph.tensors[name].dtype, shape=graph.tensors[name].shape) for name in names
+        TensorSpec(
+            name=name,
+            dtype=graph.tensors[name].dtype,
+            shape=graph.tensors[name].shape,
+            any_rank=not graph.tensors[name].is_ranked,
+        )
+        for name in names
     )
 
 

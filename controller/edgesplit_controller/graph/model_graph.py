@@ -48,10 +48,12 @@ class GraphTensor:
         name: Unique in the graph.
         dtype: numpy's name of the element type, `str` for texts; `object` for sequences and other values that are no tensors.
         shape: At the planning shape; -1 marks a dimension that depends on the data.
-        nbytes: Size at a cut, 0 when the shape is open. [B]
+        nbytes: Size at a cut; where it depends on the data, as it was seen, or 0. [B]
         producer: Operator that writes it; None for the model's inputs.
         consumers: Operators that read it, in topological order, each once.
         is_output: Whether it is an output of the model.
+        seen: Where the shape depends on the data, one that a run showed.
+        is_ranked: Whether the number of axes is the same for every request; else `shape` says nothing.
     """
 
     name: str
@@ -61,11 +63,18 @@ class GraphTensor:
     producer: str | None
     consumers: tuple[str, ...]
     is_output: bool = False
+    seen: tuple[int, ...] = ()
+    is_ranked: bool = True
+
+    @property
+    def is_static(self) -> bool:
+        """Whether every request of the planning shape has it in the same size."""
+        return self.is_ranked and all(size >= 0 for size in self.shape)
 
     @property
     def cuttable(self) -> bool:
-        """Whether it could travel: of a dtype that frames know, and of a size that is known."""
-        return self.dtype in TRAVELLING and all(size >= 0 for size in self.shape)
+        """Whether it could travel: of a dtype that frames know, and of a size that is known or was seen."""
+        return self.dtype in TRAVELLING and (self.is_static or self.nbytes > 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +86,7 @@ class Unit:
         operators: In topological order.
         inputs: Tensors it needs from other units or from the model's inputs.
         outputs: Tensors it makes that other units or the model's outputs need.
-        at_source: It makes a model output whose size depends on the data, so it may only sit on the source.
+        at_source: It makes a model output that cannot travel, so it may only sit on the source.
     """
 
     name: str

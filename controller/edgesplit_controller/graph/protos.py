@@ -131,7 +131,7 @@ def static_shape(value: ValueInfoProto) -> tuple[int, ...] | None:
 
 def value_info(tensor: GraphTensor) -> ValueInfoProto:
     """Describe a tensor for a graph's inputs and outputs; open dimensions stay open."""
-    shape = [size if size >= 0 else None for size in tensor.shape]
+    shape = [size if size >= 0 else None for size in tensor.shape] if tensor.is_ranked else None
     return helper.make_tensor_value_info(tensor.name, onnx_type(tensor.dtype), shape)
 
 

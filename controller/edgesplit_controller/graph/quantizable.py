@@ -46,7 +46,7 @@ def candidates(graph: ModelGraph, limit: int = 12, exclude: Collection[str] = ()
         if not constant_weight or not constant_bias:
             continue
         activations = [graph.tensors[name] for name in (node.input[0], node.output[0])]
-        if all(tensor.dtype == "float32" and tensor.cuttable for tensor in activations):
+        if all(tensor.dtype == "float32" and tensor.is_static for tensor in activations):
             eligible.append((-graph.operator[node.name].flops, order, node.name))
     chosen = {name for _, _, name in sorted(eligible)[:limit]}
     return tuple(operator.name for operator in graph.operators if operator.name in chosen)

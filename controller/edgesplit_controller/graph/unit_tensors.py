@@ -25,7 +25,7 @@ class UnitTensor:
 
     Attributes:
         name: ONNX name.
-        nbytes: Size in its own type, 0 if it depends on the data (its producer then sits on the source). [B]
+        nbytes: Size in its own type, as of `GraphTensor`. [B]
         dtype: numpy's name of the element type.
         shape: Static shape.
         producer: Unit, or INPUT.

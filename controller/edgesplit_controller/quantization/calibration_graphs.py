@@ -59,13 +59,17 @@ def calibration_plan(
 
 
 def _halves(graph: ModelGraph) -> Groups:
-    """Two parts with about the same work, in graph order; one where a half would be empty."""
+    """Two parts with about the same work, in graph order; one where a half would be empty or could not be run alone."""
     flops = [sum(graph.operator[name].flops for name in unit.operators) for unit in graph.units]
     total, done, first = sum(flops), 0, 0
     while first < len(flops) - 1 and done < total / 2:
         done += flops[first]
         first += 1
     names = [unit.name for unit in graph.units]
+    behind = {name for unit in graph.units[first:] for name in unit.inputs}
+    if not all(graph.tensors[name].is_static for name in behind):
+        # What is made up for a tensor whose size depends on the data may be none that the rest takes.
+        return (tuple(names),)
     return tuple(tuple(part) for part in (names[:first], names[first:]) if part)
 
 

@@ -197,13 +197,16 @@ def _described(values: Sequence[onnx.ValueInfoProto], graph: ModelGraph) -> tupl
         shape = static_shape(value) or ()
         # Integers on the wire have the sizes of the float tensor they stand for.
         planned = graph.tensors.get(value.name) or graph.tensors.get(float_name(value.name))
-        is_open = planned is not None and graph.open is not None and planned.name in graph.open.shapes
+        typical: tuple[int, ...] = ()
+        if planned is not None and (not planned.is_static or planned.shape != shape):
+            typical = planned.shape if planned.is_static else planned.seen
         specs.append(
             TensorSpec(
                 name=value.name,
                 dtype=numpy_name(value.type.tensor_type.elem_type),
                 shape=shape,
-                typical=planned.shape if planned is not None and is_open else (),
+                typical=typical,
+                any_rank=planned is not None and not planned.is_ranked,
             )
         )
     return tuple(specs)

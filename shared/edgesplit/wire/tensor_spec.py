@@ -18,13 +18,16 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
         name: Its ONNX name, or that on the wire.
         dtype: Numpy's name of its type.
         shape: Elements along each axis; -1 where requests may choose, or where it depends on what they hold.
-        typical: The planning shape: what times and bytes are planned with; empty where nothing is open.
+        typical: The planning shape: what times and bytes are planned with; empty where nothing is open. Of a tensor whose
+            size depends on what requests hold, one that was seen.
+        any_rank: Even the number of axes depends on that; `shape` says nothing.
     """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     typical: tuple[int, ...] = ()
+    any_rank: bool = False
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -34,11 +37,13 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def text(self) -> str:
         """Its shape, for people: `[1, 3, any, any]`."""
+        if self.any_rank:
+            return "of any shape"
         return f"[{', '.join('any' if size < 0 else str(size) for size in self.shape)}]"
 
     def admits(self, shape: tuple[int, ...]) -> bool:
         """Whether an array of this shape is one."""
-        if shape == self.shape:
+        if shape == self.shape or self.any_rank:
             return True
         return len(shape) == len(self.shape) and all(
             own < 0 or size == own for own, size in zip(self.shape, shape, strict=True)

@@ -53,7 +53,7 @@ from edgesplit_controller.graph.units import find_units, kept_whole
 __all__ = ["build_graph", "import_model"]
 
 _IR_WITH_FREE_INITIALIZERS = 4  # from here on initializers need not be graph inputs
-_WHY_WHOLE = "what flows between them cannot travel, since its size is not fixed or frames do not know its type"
+_WHY_WHOLE = "what flows between them cannot travel, since frames do not know its type or no run showed its size"
 _MOST_FOLDING_PASSES = 64
 
 
@@ -351,11 +351,14 @@ def _tensors(
     for name, readers in consumers.items():
         value = types.get(name, ValueType(0, None))
         shape = value.shape if value.shape is not None else (-1,)
+        seen = shape if value.known else value.seen
         nbytes = 0
-        if value.known and value.dtype != "object":
-            nbytes = math.prod(shape) * np.dtype(helper.tensor_dtype_to_np_dtype(value.elem_type)).itemsize
+        if seen is not None and value.is_tensor and value.dtype != "object":
+            nbytes = math.prod(seen) * np.dtype(helper.tensor_dtype_to_np_dtype(value.elem_type)).itemsize
         tensors[name] = GraphTensor(
-            name, value.dtype, shape, nbytes, producer.get(name), tuple(readers), name in outputs
+            *(name, value.dtype, shape, nbytes, producer.get(name), tuple(readers), name in outputs),
+            seen=() if value.known or seen is None else seen,
+            is_ranked=value.shape is not None,
         )
     return tensors
 

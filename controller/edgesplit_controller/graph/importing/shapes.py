@@ -6,6 +6,7 @@ here holds for every input; what depends on the data is reported open (-1). Not 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 import onnx
@@ -130,7 +131,8 @@ def complete_types(
             (operators that it does not know) but the state starts so and comes out so.
 
     Returns:
-        A type for every activation tensor; shapes that depend on the data have -1 in every open place.
+        A type for every activation tensor; shapes that depend on the data have -1 in every open place, and are None where
+        inference does not tell how many axes there are.
 
     Raises:
         InvalidModel: onnxruntime does not load or run the model.
@@ -153,11 +155,10 @@ def complete_types(
         if states := _believed_states(proto, complete, declared or {}, observed):
             return complete_types(proto, blobs, infer_types(proto, states))
         for name, (elem_type, shapes) in observed.items():
-            same_rank = len({len(shape) for shape in shapes}) == 1
             if name in depending or len(set(shapes)) != 1:
-                rank = len(shapes[0]) if same_rank else 0
                 inferred = complete.get(name, ValueType(0, None)).shape
-                complete[name] = ValueType(elem_type, inferred if inferred is not None else (-1,) * max(rank, 1))
+                seen = max(shapes, key=math.prod, default=None)
+                complete[name] = ValueType(elem_type, inferred, seen=seen)
             else:
                 complete[name] = ValueType(elem_type, shapes[0])
     return complete

@@ -21,11 +21,13 @@ class ValueType:
         elem_type: ONNX element type, 0 for what is no tensor or not known yet.
         shape: With -1 for open dimensions; None when even the rank is not known.
         is_tensor: False for sequences, maps and optionals.
+        seen: Of a value whose shape depends on the data, the largest that a run showed.
     """
 
     elem_type: int
     shape: tuple[int, ...] | None
     is_tensor: bool = True
+    seen: tuple[int, ...] | None = None
 
     @property
     def known(self) -> bool:

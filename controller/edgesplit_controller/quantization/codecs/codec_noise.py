@@ -136,7 +136,11 @@ def measure_codecs(
         Figures by tensor; one without entry travels as it is.
     """
     started = time.monotonic()
-    tensors = [t for t in unit_tensors(graph) if t.dtype in CODED and t.nbytes >= SMALLEST_BYTES]
+    tensors = [
+        t
+        for t in unit_tensors(graph)
+        if t.dtype in CODED and t.nbytes >= SMALLEST_BYTES and graph.tensors[t.name].is_static
+    ]
     if not tensors:
         return CodecProfile({}, CodecReport(0, 0, 0, 1.0, 0.0, time.monotonic() - started))
     model = UnitModel(graph, blobs)
@@ -329,7 +333,7 @@ def _integer_steps(graph: ModelGraph, quantizable: Sequence[str], ranges: Ranges
     found: dict[str, tuple[float, int]] = {}
     able = set(quantizable)
     for tensor in unit_tensors(graph):
-        if tensor.producer == INPUT or graph.tensors[tensor.name].producer not in able or tensor.name not in ranges:
+        if tensor.producer == INPUT or tensor.name not in ranges or graph.tensors[tensor.name].producer not in able:
             continue
         parameters = activation_parameters(*ranges[tensor.name])
         found[tensor.name] = (parameters.scale, parameters.zero_point)
