@@ -15,7 +15,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -264,10 +264,12 @@ class SessionPool:
         """
         components: dict[int, LoadedComponent] = {}
         taken: list[GraphRef] = []
+        # Where nothing serves yet there is nobody to give way to, and somebody waits for the first answer.
+        pack = self._background if self._components else self._opener
         try:
             for component in wanted:
                 taken.append(component.graph)
-                session, recent = await self._session(component)
+                session, recent = await self._session(component, pack)
                 names = [output.name for output in component.outputs]
                 grew = partial(self._run_grew, asyncio.get_running_loop())
                 ready = LoadedComponent(session, names, self.options, recent, inputs=component.inputs, grew=grew)
@@ -302,29 +304,29 @@ class SessionPool:
         for executor in (self._opener, self._background):
             executor.shutdown(wait=False)
 
-    async def _session(self, component: ComponentSpec) -> tuple[Any, RecentRuns]:
+    async def _session(self, component: ComponentSpec, pack: Executor) -> tuple[Any, RecentRuns]:
         digest = component.graph.digest
         shared = self._shared.get(digest)
         if shared is None:
             shared = self._shared[digest] = _Shared(asyncio.get_running_loop().create_future())
-            shared.session = asyncio.ensure_future(self._build(component, shared))
+            shared.session = asyncio.ensure_future(self._build(component, shared, pack))
         shared.users += 1
         return await asyncio.shield(shared.session), shared.recent
 
-    async def _build(self, component: ComponentSpec, shared: _Shared) -> Any:
+    async def _build(self, component: ComponentSpec, shared: _Shared, pack: Executor) -> Any:
         loop = asyncio.get_running_loop()
         with self._background_work.under_way():
-            packed = await self._pack(component, shared)
+            packed = await self._pack(component, shared, pack)
             digest = component.graph.digest
             path = self._packed.path(digest) if packed else self._cache.path(digest)
             vary = any(spec.typical for spec in component.inputs)
             opening = partial(open_session, path, self.options, optimized=packed, sizes_vary=vary)
             session = await loop.run_in_executor(self._opener, opening)
-            await loop.run_in_executor(self._background, warm_up, session, component)
+            await loop.run_in_executor(pack, warm_up, session, component)
         self.providers = providers_of(session)
         return session
 
-    async def _pack(self, component: ComponentSpec, shared: _Shared) -> bool:
+    async def _pack(self, component: ComponentSpec, shared: _Shared, pack: Executor) -> bool:
         """Have a component's blobs here and kept, in packed form where that is possible; whether it is."""
         loop, graph = asyncio.get_running_loop(), component.graph
         # Not by the thread that gives way: one that waits for a core while it holds the interpreter stops serving.
@@ -332,7 +334,7 @@ class SessionPool:
         if weights is None:
             self._keep(shared, digests_of(graph))
             await self._cache.fetch(digests_of(graph), sizes_of(graph))
-            weights = await loop.run_in_executor(self._background, self._packed.make, component, self.options)
+            weights = await loop.run_in_executor(pack, self._packed.make, component, self.options)
             self._tidy_soon()
         if weights is not None:
             self._keep(shared, weights | shared.held | {graph.digest})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import sys
 import time
@@ -35,6 +36,8 @@ __all__ = ["BackgroundCompletion", "CompletionListener", "CompletionRun", "run_i
 
 MODULE = "edgesplit_controller.models.completion_process"
 AGAIN = RetryRule(first_s=5.0, most_s=600.0)
+HEAP = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 20), "MALLOC_TRIM_THRESHOLD_": str(8 << 20)}
+"""For glibc: tensors of a megabyte are the system's pages, and go back to it; else what many sessions once took would stay."""
 MOST_DEATHS = 3
 """A process that says nothing of its end may have met a moment without memory; the third time in a row it is the model."""
 FIRST_GUESS = 0.05
@@ -63,7 +66,9 @@ class CompletionListener(Protocol):
 async def run_in_process(request: CompletionRequest, tell: Tell) -> CompletionDone | CompletionFailed:
     """Carry out one try in a process of its own."""
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", MODULE, stdin=pipe, stdout=pipe)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", MODULE), stdin=pipe, stdout=pipe, env=os.environ | HEAP
+    )
     ended: CompletionDone | CompletionFailed | None = None
     try:
         assert process.stdin is not None  # noqa: S101 - asked for above

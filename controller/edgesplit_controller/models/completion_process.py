@@ -13,17 +13,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
-from edgesplit.daemon.heap import share_heap
 from edgesplit.errors import EdgesplitError, first_line
 from edgesplit.retrying import is_passing
 from edgesplit_controller.graph.blobs import BlobStore
@@ -41,7 +38,7 @@ from edgesplit_controller.storage.atomic_write import write_atomically
 
 __all__ = ["Told", "carry_out", "main", "overall"]
 
-NICE = 15
+NICE = 19
 """Agents and whatever else runs on the machine go first; on one with nothing to do this takes nothing away."""
 EVERY_S = 0.3
 """Between two messages on the same step. [s]"""
@@ -109,9 +106,9 @@ def main() -> None:
     os.dup2(2, 1)
     with contextlib.suppress(OSError):
         os.nice(NICE)
-    share_heap()
-    request = msgspec.json.decode(sys.stdin.buffer.readline(), type=CompletionRequest)
-    threading.Thread(target=_end_with, args=(sys.stdin.buffer,), daemon=True).start()
+    given = os.fdopen(0, "rb", buffering=0)
+    request = msgspec.json.decode(given.readline(), type=CompletionRequest)
+    threading.Thread(target=_end_with, args=(0,), daemon=True).start()
 
     def say(message: CompletionMessage) -> None:
         with contextlib.suppress(BrokenPipeError):
@@ -120,9 +117,10 @@ def main() -> None:
     say(carry_out(request, Told(say)))
 
 
-def _end_with(stream: BinaryIO) -> None:
-    """End as soon as whoever holds the other end of a stream is gone."""
-    stream.read()
+def _end_with(stream: int) -> None:
+    """End as soon as whoever holds the other end of a stream is gone; it is read unbuffered, so that nothing holds a lock at the end."""
+    while os.read(stream, 1):
+        pass
     os._exit(1)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +22,7 @@ from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.model_graph import GraphTensor, ModelGraph
 from edgesplit_controller.graph.runner import RunRefused, open_session, shapes_of
 from edgesplit_controller.graph.samples import InputRange, input_ranges, made_up
+from edgesplit_controller.quantization.tensor_file import Chosen, kept_samples
 
 __all__ = [
     "LEAST_SAMPLES",
@@ -54,12 +55,12 @@ class Calibration:
     """Samples that fit a model.
 
     Attributes:
-        samples: At least `LEAST_SAMPLES`.
+        samples: At least `LEAST_SAMPLES`; large ones lie in a file and are read one at a time.
         origin: `generated` when they are noise for want of the user's own.
         guessed: Inputs whose generated values say nothing of the user's: how far those go is not known.
     """
 
-    samples: tuple[Sample, ...]
+    samples: Sequence[Sample]
     origin: Literal["user", "generated"]
     guessed: tuple[str, ...] = ()
 
@@ -96,7 +97,7 @@ def load_calibration(path: Path | None, graph: ModelGraph, *, seed: int = 0, sam
         raise InvalidCalibration(f"{path} holds {count} samples; at least {LEAST_SAMPLES} are needed")
     # A sample of an input of rank 0 would be a scalar of numpy's, which onnxruntime does not take.
     chosen = ({name: np.asarray(column[index]) for name, column in columns.items()} for index in range(count))
-    return Calibration(tuple(chosen), "user")
+    return Calibration(kept_samples(chosen), "user")
 
 
 def sample_shapes(path: Path | None) -> dict[str, tuple[int, ...]]:
@@ -191,7 +192,7 @@ def _generated(graph: ModelGraph, fixed: Mapping[str, InputRange], seed: int, co
     ranges = {**_ranges(graph), **fixed}
     guessed = tuple(name for name, limits in ranges.items() if not limits.known)
     shapes = {name: graph.tensors[name].shape for name in graph.inputs}
-    return Calibration(tuple(made_up(graph.proto, ranges, count, seed, shapes=shapes)), "generated", guessed)
+    return Calibration(kept_samples(made_up(graph.proto, ranges, count, seed, shapes=shapes)), "generated", guessed)
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
@@ -232,7 +233,7 @@ def _checked(path: Path, arrays: Mapping[str, NDArray[Any]], entry: GraphTensor)
     return array
 
 
-def split(calibration: Calibration) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+def split(calibration: Calibration) -> tuple[Sequence[Sample], Sequence[Sample]]:
     """Divide samples into those that set the ranges and those that the noise is measured on.
 
     Args:
@@ -245,5 +246,5 @@ def split(calibration: Calibration) -> tuple[tuple[Sample, ...], tuple[Sample, .
     count = len(calibration.samples)
     held = min(max(2, count // 4), _MOST_HELD_OUT)
     chosen = {int(index) for index in np.linspace(0, count - 1, held).round()}
-    inside = tuple(sample for index, sample in enumerate(calibration.samples) if index not in chosen)
-    return inside, tuple(calibration.samples[index] for index in sorted(chosen))
+    inside = [index for index in range(count) if index not in chosen]
+    return Chosen(calibration.samples, inside), Chosen(calibration.samples, sorted(chosen))

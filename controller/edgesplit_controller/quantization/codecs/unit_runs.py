@@ -1,7 +1,7 @@
 """Partial re-execution: a model run again from the middle, with some tensors changed.
 
-Owns: a session for every unit and the values between them. Its rule: what nothing changed is not computed again. Not
-here: which tensors change and what that does to the outputs (`quantization/codecs/codec_noise.py`).
+Owns: a session for every unit and the values between them. Its rule: what nothing changed is not computed again; a sample's
+tensors lie in a file beyond a few megabytes, for all of them together are many times the model. Not here: which tensors change and what that does to the outputs (`quantization/codecs/codec_noise.py`).
 
 Units are what plans place, so every tensor that could be cut is the output of one. Running them one by one costs some
 layout changes that the whole model does not have, and saves the part of the graph in front of each changed tensor.
@@ -24,9 +24,13 @@ from edgesplit_controller.graph.cut import cut
 from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.runner import open_session, run_values
 from edgesplit_controller.quantization.calibration import Sample
+from edgesplit_controller.quantization.tensor_file import TensorFile
 
 __all__ = ["Change", "SampleValues", "UnitModel"]
 
+FILED = frozenset({"float64", "float32", "float16"})
+IN_MEMORY_BYTES, FILED_BYTES = 24 << 20, 64 << 10
+"""Of a sample's tensors so many stay in memory, and those that are smaller. [B]"""
 Change = Callable[[Array], Array]
 """What happens to a tensor's values between its producer and all that read it."""
 
@@ -54,6 +58,8 @@ class UnitModel:
     def __init__(self, graph: ModelGraph, blobs: BlobStore) -> None:
         parts = cut(graph.proto, [unit.operators for unit in graph.units], graph.described)
         self.outputs = graph.outputs
+        self.folder = blobs.folder
+        self.filed = {name for name, tensor in graph.tensors.items() if tensor.dtype in FILED}
         self.steps = [_Step(part.inputs, part.outputs, open_session(part.proto, blobs)) for part in parts]
         self.last_use = {name: place for place, step in enumerate(self.steps) for name in step.inputs}
 
@@ -81,16 +87,42 @@ class SampleValues:
 
     def __init__(self, model: UnitModel, sample: Sample) -> None:
         self._model = model
+        self._arrays = dict(sample)  # a value made of an array borrows its memory
         self._values = {name: as_value(array) for name, array in sample.items()}
+        self._file = TensorFile(model.folder)
+        self._kept_bytes = 0
         self.seconds: list[float] = []
-        for step in model.steps:
+        now = dict(self._values)
+        for place, step in enumerate(model.steps):
             started = time.perf_counter()
-            self._values |= step.run({name: self._values[name] for name in step.inputs})
+            made = step.run({name: now[name] for name in step.inputs})
             self.seconds.append(time.perf_counter() - started)
+            now |= made
+            for name, value in made.items():
+                self._keep(name, value)
+            for name in (*step.inputs, *step.outputs):
+                if model.last_use.get(name, place) == place:
+                    now.pop(name, None)
 
     def array(self, name: str) -> Array:
-        """A tensor's unchanged values; they live as long as this object."""
-        return np.asarray(as_array(self._values[name]))
+        """A tensor's unchanged values; they live as long as this object at least."""
+        return self._file.get(name) if name in self._file else np.asarray(as_array(self._values[name]))
+
+    def _keep(self, name: str, value: Any) -> None:
+        """Keep a tensor, in memory as long as there is room, in the file where it is large."""
+        nbytes = value.tensor_size_in_bytes() if name in self._model.filed else 0
+        if nbytes >= FILED_BYTES and self._kept_bytes + nbytes > IN_MEMORY_BYTES:
+            self._file.put(name, value.numpy())
+            return
+        self._values[name] = value
+        self._kept_bytes += nbytes
+
+    def _value(self, name: str, held: list[Array]) -> Any:
+        """A tensor to run with, for as long as `held` is."""
+        if name not in self._file:
+            return self._values[name]
+        held.append(self._file.get(name))
+        return as_value(held[-1])
 
     def outputs(self) -> dict[str, Array]:
         """The model's outputs, unchanged."""
@@ -111,7 +143,8 @@ class SampleValues:
         now = {name: as_value(array) for name, array in arrays.items()}
         for place in self._model.after(changes):
             step = self._model.steps[place]
-            made = step.run({name: now.get(name, self._values[name]) for name in step.inputs})
+            held: list[Array] = []
+            made = step.run({name: now[name] if name in now else self._value(name, held) for name in step.inputs})
             for name in made.keys() & changes.keys():
                 arrays[name] = changes[name](np.asarray(as_array(made[name])))
                 made[name] = as_value(arrays[name])
@@ -123,4 +156,4 @@ class SampleValues:
         return {name: arrays[name] if name in arrays else self._output(now, name) for name in self._model.outputs}
 
     def _output(self, now: Mapping[str, Any], name: str) -> Array:
-        return np.asarray(as_array(now.get(name, self._values[name])))
+        return np.asarray(as_array(now[name])) if name in now else self.array(name)

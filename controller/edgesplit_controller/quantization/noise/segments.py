@@ -100,12 +100,12 @@ class SegmentedModel:
             self._segments[mask] = segment
             self._home.update(dict.fromkeys(segment.outputs, mask))
 
-    def start(self, sample: Sample, *, cache_bytes: int = 192 << 20) -> SampleRun:
+    def start(self, sample: Sample, *, cache_bytes: int = 32 << 20) -> SampleRun:
         """Fix the input.
 
         Args:
             sample: The model's inputs.
-            cache_bytes: What inner tensors may occupy for later patterns. [B]
+            cache_bytes: What inner tensors may occupy for later patterns, beside the latest of every segment. [B]
 
         Returns:
             A run that takes patterns.
@@ -146,8 +146,10 @@ class SampleRun:
         self._segments = segments
         self._home = home
         self._outputs = outputs
-        self._feed = {name: as_value(array) for name, array in sample.items()}
+        self._sample = dict(sample)  # a value made of an array borrows its memory
+        self._feed = {name: as_value(array) for name, array in self._sample.items()}
         self._cache: OrderedDict[tuple[Pattern, Pattern], dict[str, Any]] = OrderedDict()
+        self._latest: dict[Pattern, tuple[Pattern, Pattern]] = {}
         self._cache_bytes = cache_bytes
         self._used_bytes = 0
         self.seconds: dict[tuple[Pattern, bool], float] = {}
@@ -156,6 +158,7 @@ class SampleRun:
     def forget(self) -> None:
         """Drop all inner tensors, so that the next pattern runs every segment."""
         self._cache.clear()
+        self._latest.clear()
         self._used_bytes = 0
 
     def outputs(self, pattern: Pattern) -> list[NDArray[Any]]:
@@ -174,6 +177,7 @@ class SampleRun:
         key = (mask, mask & pattern)
         if key in self._cache:
             self._cache.move_to_end(key)
+            self._latest[mask] = key
             return self._cache[key]
         segment = self._segments[mask]
         feed = {name: self._tensor(name, pattern) for name in segment.inputs}
@@ -181,10 +185,19 @@ class SampleRun:
         values = segment.run(pattern, feed)
         self.seconds[mask, bool(pattern & segment.own_bit)] = time.perf_counter() - started
         self._cache[key] = values
+        self._latest[mask] = key
         self._used_bytes += _nbytes(values)
-        while self._used_bytes > self._cache_bytes and len(self._cache) > 1:
-            self._used_bytes -= _nbytes(self._cache.popitem(last=False)[1])
+        if self._used_bytes > self._cache_bytes:
+            self._evict()
         return values
+
+    def _evict(self) -> None:
+        """Drop what was not used for longest; what each segment gave last is what the next pattern most likely needs."""
+        kept = set(self._latest.values())
+        for key in [key for key in self._cache if key not in kept]:
+            self._used_bytes -= _nbytes(self._cache.pop(key))
+            if self._used_bytes <= self._cache_bytes:
+                return
 
 
 def _nbytes(values: Mapping[str, Any]) -> int:
