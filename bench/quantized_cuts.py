@@ -17,7 +17,7 @@ import click
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_dynamic, quantize_static
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from rich.console import Console
 from rich.table import Table
@@ -74,17 +74,18 @@ def forms(path: Path, folder: Path, samples: int) -> Iterator[tuple[str, Path]]:
     """The model in each of the ways."""
     yield "float", path
     ready = folder / "ready.onnx"
-    quant_pre_process(str(path), str(ready))
+    quant_pre_process(str(path), str(ready), skip_symbolic_shape=True)
     proto = onnx.load(str(ready), load_external_data=False)
     shapes = {
         value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim) for value in proto.graph.input
     }
     draw = np.random.default_rng(0)
     given = [{name: draw.random(shape, np.float32) for name, shape in shapes.items()} for _ in range(samples)]
-    for name, form in (("QDQ", QuantFormat.QDQ), ("QOperator", QuantFormat.QOperator)):
-        made = folder / f"{name}.onnx"
-        quantize_static(str(ready), str(made), _Noise(given), quant_format=form)
-        yield name, made
+    for form in (QuantFormat.QDQ, QuantFormat.QOperator):
+        for kind in (QuantType.QUInt8, QuantType.QInt8):
+            made = folder / f"{form.name}-{kind.name}.onnx"
+            quantize_static(str(ready), str(made), _Noise(given), quant_format=form, activation_type=kind)
+            yield f"{form.name}, activations {kind.name.removeprefix('Q').lower()}", made
     made = folder / "dynamic.onnx"
     quantize_dynamic(str(ready), str(made))
     yield "dynamic", made

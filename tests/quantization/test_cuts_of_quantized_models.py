@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,18 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
+from bench import zoo
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.cut import ComponentGraph, cut
+from edgesplit_controller.graph.importing.importer import import_model
 from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.runner import open_session
 from edgesplit_controller.quantization.calibration import load_calibration
 from edgesplit_controller.quantization.noise.noise_model import calibrate
 from edgesplit_controller.quantization.qdq import quantize
-from tests.graph.support import random_feeds, random_groups
+from tests.graph.support import random_feeds, random_groups, run_components
 from tests.quantization.support import MATERIALIZED, branched, imported, opened, run
 
 Values = dict[str, NDArray[Any]]
@@ -103,3 +107,37 @@ def test_integer_outputs_of_the_whole_model_are_deterministic(tmp_path: Path) ->
     feeds = dict(random_feeds(graph))
     one, other = (run(quantize(graph, blobs, chosen, ranges).proto, blobs, feeds) for _ in range(2))
     assert all(np.array_equal(first, second) for first, second in zip(one, other, strict=True))
+
+
+class Noise(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime is not typed
+    """Seeded inputs to calibrate with."""
+
+    def __init__(self, name: str, shape: tuple[int, ...]) -> None:
+        draw = np.random.default_rng(0)
+        self._rest = iter([{name: draw.random(shape, np.float32)} for _ in range(2)])
+
+    def get_next(self) -> Values | None:
+        """The next of them."""
+        return next(self._rest, None)
+
+
+def test_a_model_that_was_quantized_before_gives_the_same_integers_wherever_it_is_cut(tmp_path: Path) -> None:
+    proto = zoo.build("mobilenet_v2", scale=0.25, size=64)
+    (tmp_path / "plain").mkdir()
+    onnx.save(proto, tmp_path / "plain" / "model.onnx")
+    file = tmp_path / "quantized.onnx"
+    reader = Noise(proto.graph.input[0].name, (1, 3, 64, 64))
+    quantize_static(str(tmp_path / "plain" / "model.onnx"), str(file), reader, activation_type=QuantType.QUInt8)
+    blobs = BlobStore(tmp_path / "blobs")
+    graph = import_model(file, blobs)
+    assert any("was quantized before" in note for note in graph.notes)
+    readers = Counter(name for node in graph.proto.graph.node for name in node.input)
+    dequantized = [node.output[0] for node in graph.proto.graph.node if node.op_type == "DequantizeLinear"]
+    assert {readers[name] for name in dequantized if name not in graph.outputs} == {1}
+    feeds = dict(random_feeds(graph))
+    expected = run(graph.proto, blobs, feeds)
+    apart = cut(graph.proto, [unit.operators for unit in graph.units], graph.tensors)
+    for groups in (apart, *(cut(graph.proto, random_groups(graph, seed), graph.tensors) for seed in range(4))):
+        parted = run_components(groups, blobs, feeds, graph.outputs)
+        for name, value in zip(graph.outputs, expected, strict=True):
+            assert np.array_equal(parted[name], value), name

@@ -267,6 +267,8 @@ def _normalise(proto: onnx.ModelProto, notes: list[str]) -> onnx.ModelProto:
     normalise.sort_nodes(graph)
     normalise.separate_scopes(graph)
     normalise.resolve_weight_aliases(graph)
+    normalise.separate_dequantizers(graph)
+    normalise.sort_nodes(graph)
     dropped = normalise.drop_unused(graph)
     if dropped:
         notes.append(f"{dropped} operators that no output needs were dropped")

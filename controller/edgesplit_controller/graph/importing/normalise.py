@@ -34,6 +34,7 @@ __all__ = [
     "open_zip_maps",
     "release_initializers",
     "resolve_weight_aliases",
+    "separate_dequantizers",
     "separate_scopes",
     "sort_nodes",
     "strip_comments",
@@ -155,6 +156,32 @@ def _rename_within(body: GraphProto, names: dict[str, str]) -> None:
         rename_inputs(node, names)
         for index, name in enumerate(node.output):
             node.output[index] = names.get(name, name)
+
+
+def separate_dequantizers(graph: GraphProto) -> None:
+    """Give every reader of a DequantizeLinear one of its own, as onnxruntime does before it merges it with its reader.
+
+    In a model that was quantized before, integers then lie between what is merged, and a cut there changes nothing.
+    """
+    taken = defined_names(graph) | nested_names(graph) | {node.name for node in graph.node}
+    outputs = {value.name for value in graph.output}
+    makers = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
+    free = {name for name in makers if name not in outputs}
+    copies: list[NodeProto] = []
+    for node in graph.node:
+        own: dict[str, str] = {}
+        for name in used_names(node):
+            if name not in makers:
+                continue
+            if name in free:
+                free.remove(name)
+                continue
+            copy = _copy(makers[name])
+            own[name] = copy.output[0] = unique_name(name, taken)
+            copy.name = unique_name(copy.name, taken)
+            copies.append(copy)
+        rename_inputs(node, own)
+    graph.node.extend(copies)
 
 
 def resolve_weight_aliases(graph: GraphProto) -> None:
