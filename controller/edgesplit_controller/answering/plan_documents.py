@@ -206,6 +206,7 @@ def measured_document(usage: Sequence[Usage], source: str) -> MeasuredDocument:
         device_energy_j=at_source.energy_j / at_source.requests,
         energy_origin=weakest(origins),
         per_node={entry.node: _share(entry) for entry in usage if entry.requests > 0},
+        unplanned=at_source.unplanned,
     )
 
 

@@ -230,7 +230,8 @@ class Usage(Message, frozen=True, kw_only=True):
             other requests or with timing; not in compute_s, and not what they waited for their own request. [s]
         handling_s: What requests took here besides: handing work to the thread that computes and back, the next steps,
             packing, sending what goes at once. Not in it: reading what arrives, answering the client. [s]
-        unplanned: Those of `requests` that had other sizes than planned for (source only).
+        unplanned: Those of `requests` that had other sizes than planned for, or were computed together with others (source
+            only).
         sizes: Sizes of `requests` where the model leaves some open, the most frequent ones first (source only).
     """
 

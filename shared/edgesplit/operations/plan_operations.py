@@ -199,6 +199,7 @@ class MeasuredDocument(msgspec.Struct, frozen=True, kw_only=True):
         energy_origin: `measured` only where every node's watts were.
         noise: Of requests that were checked against the float model.
         per_node: Node to where the seconds of a request went there; without nodes that served none yet.
+        unplanned: How many of them had other sizes than predictions speak of, or were computed together with others.
     """
 
     requests: int
@@ -209,6 +210,7 @@ class MeasuredDocument(msgspec.Struct, frozen=True, kw_only=True):
     energy_origin: str | None
     noise: MeasuredNoise = MeasuredNoise()
     per_node: dict[str, MeasuredShare] = {}
+    unplanned: int = 0
 
 
 class DeclinedDocument(msgspec.Struct, frozen=True, kw_only=True):

@@ -259,7 +259,8 @@ def _measured_noise(noise: MeasuredNoise) -> str:
 def _measured_title(measured: MeasuredDocument) -> str:
     if measured.requests + measured.failed == 0:
         return "measured (no request yet)"
-    return f"measured ({measured.requests} requests, {measured.failed} failed)"
+    others = f", {measured.unplanned} of other sizes" if measured.unplanned else ""
+    return f"measured ({measured.requests} requests{others}, {measured.failed} failed)"
 
 
 def _with(value: str, origin: str) -> str:
