@@ -52,7 +52,7 @@ class GraphTensor:
         producer: Operator that writes it; None for the model's inputs.
         consumers: Operators that read it, in topological order, each once.
         is_output: Whether it is an output of the model.
-        seen: Where the shape depends on the data, one that a run showed.
+        seen: Where the shape depends on the data, one that a run showed; None if it is static or none did.
         is_ranked: Whether the number of axes is the same for every request; else `shape` says nothing.
     """
 
@@ -63,7 +63,7 @@ class GraphTensor:
     producer: str | None
     consumers: tuple[str, ...]
     is_output: bool = False
-    seen: tuple[int, ...] = ()
+    seen: tuple[int, ...] | None = None
     is_ranked: bool = True
 
     @property
@@ -74,7 +74,7 @@ class GraphTensor:
     @property
     def cuttable(self) -> bool:
         """Whether it could travel: of a dtype that frames know, and of a size that is known or was seen."""
-        return self.dtype in TRAVELLING and (self.is_static or self.nbytes > 0)
+        return self.dtype in TRAVELLING and (self.is_static or self.seen is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +222,9 @@ class ModelGraph:
 
     @cached_property
     def described(self) -> Mapping[str, GraphTensor]:
-        """Tensors as graphs that are made of this one describe them: open where this one describes its inputs so, which it
-        does where onnxruntime refuses it with all sizes fixed.
+        """Tensors as graphs that are made of this one describe them: open where this one describes its inputs so.
+
+        It does where onnxruntime refuses it with all sizes fixed.
         """
         dims = [dim for value in self.proto.graph.input for dim in value.type.tensor_type.shape.dim]
         return self.tensors if all(dim.dim_value for dim in dims) else self.deployed.tensors

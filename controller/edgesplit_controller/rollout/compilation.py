@@ -199,7 +199,7 @@ def _described(values: Sequence[onnx.ValueInfoProto], graph: ModelGraph) -> tupl
         planned = graph.tensors.get(value.name) or graph.tensors.get(float_name(value.name))
         typical: tuple[int, ...] = ()
         if planned is not None and (not planned.is_static or planned.shape != shape):
-            typical = planned.shape if planned.is_static else planned.seen
+            typical = planned.shape if planned.is_static else planned.seen or ()
         specs.append(
             TensorSpec(
                 name=value.name,

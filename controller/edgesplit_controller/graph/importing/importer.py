@@ -23,6 +23,7 @@ from edgesplit.wire.tensors import TRAVELLING
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.importing import normalise
 from edgesplit_controller.graph.importing.branches import inline_constant_branches
+from edgesplit_controller.graph.importing.divided_branches import divide_branches
 from edgesplit_controller.graph.importing.flops import count_flops
 from edgesplit_controller.graph.importing.folding import fold_shape_arithmetic
 from edgesplit_controller.graph.importing.open_axes import (
@@ -127,9 +128,25 @@ def _read(
     proto = _normalise(proto, notes)
     declared = declared_shapes(proto.graph)
     say("storing the weights")
-    store_weights(proto, path, blobs)
+    divided = _copy(proto)
+    parts = divide_branches(divided)
+    if parts:
+        store_weights(divided, path, blobs)
+        if _loads(divided, blobs):
+            proto = divided
+            notes.append("branches with large parts of the network were divided, so that these may be placed apart")
+    if proto is not divided:
+        store_weights(proto, path, blobs)
     name_ranks(proto.graph, ranks)
     return _Read(proto, sha256, declared)
+
+
+def _loads(proto: onnx.ModelProto, blobs: BlobStore) -> bool:
+    try:
+        open_session(proto, blobs, optimize=False)
+    except GraphRefused:
+        return False
+    return True
 
 
 def _fixed_graph(
@@ -349,6 +366,8 @@ def _tensors(
     for operator in operators:
         for name in operator.inputs:
             consumers[name].append(operator.name)
+    # A branch may well yield nothing; where nothing was found in the data, more may be found another time.
+    chosen = {name for operator in operators if operator.op_type == "If" for name in operator.outputs}
     tensors: dict[str, GraphTensor] = {}
     for name, readers in consumers.items():
         value = types.get(name, ValueType(0, None))
@@ -359,7 +378,7 @@ def _tensors(
             nbytes = math.prod(seen) * np.dtype(helper.tensor_dtype_to_np_dtype(value.elem_type)).itemsize
         tensors[name] = GraphTensor(
             *(name, value.dtype, shape, nbytes, producer.get(name), tuple(readers), name in outputs),
-            seen=() if value.known or seen is None else seen,
+            seen=None if value.known or (not nbytes and name not in chosen) else seen,
             is_ranked=value.shape is not None,
         )
     return tensors

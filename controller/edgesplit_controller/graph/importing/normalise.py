@@ -33,6 +33,7 @@ __all__ = [
     "name_nodes",
     "open_zip_maps",
     "release_initializers",
+    "rename_within",
     "resolve_weight_aliases",
     "separate_dequantizers",
     "separate_scopes",
@@ -139,11 +140,12 @@ def _separate(graph: GraphProto, outer: set[str], taken: set[str]) -> None:
     for node in graph.node:
         for body in subgraphs(node):
             own = defined_names(body)
-            _rename_within(body, {name: unique_name(name, taken) for name in sorted(own & outer)})
+            rename_within(body, {name: unique_name(name, taken) for name in sorted(own & outer)})
             _separate(body, outer | defined_names(body), taken)
 
 
-def _rename_within(body: GraphProto, names: dict[str, str]) -> None:
+def rename_within(body: GraphProto, names: dict[str, str]) -> None:
+    """Give what a body defines other names, wherever the body reads it."""
     if not names:
         return
     for value in (*body.input, *body.output, *body.value_info):
