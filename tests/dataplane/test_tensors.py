@@ -64,3 +64,12 @@ def test_what_is_made_up_and_counted_is_of_the_planning_shape() -> None:
     assert tensor_bytes(OPEN) == 3 * 48 * 320 * 4
     assert unknown.sizes == (1, 3)
     assert tensor_bytes(SPECS[0]) == 3 * 16 * 4
+
+
+def test_planned_is_the_planning_shape_but_for_sizes_that_nobody_could_plan() -> None:
+    assert OPEN.is_planned((1, 3, 48, 320))
+    assert not OPEN.is_planned((1, 3, 48, 321))
+    assert TensorSpec(name="n", dtype="int64", shape=(-1, 3), typical=(-1, 3)).is_planned((7, 3))
+    anything = TensorSpec(name="s", dtype="float32", shape=(), typical=(2, 3), any_rank=True)
+    assert anything.admits((4,))
+    assert not anything.is_planned((4,))

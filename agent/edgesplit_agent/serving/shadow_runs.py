@@ -104,7 +104,8 @@ class ShadowRunner:
 
     def _measure(self, request: ShadowRequest) -> tuple[Measure, str]:
         # An open size is one that is known of every request; what depends on the data cannot be compared.
-        names = comparable(replace(spec, shape=spec.typical or spec.shape) for spec in request.specs)
+        ranked = [spec for spec in request.specs if not spec.any_rank]
+        names = comparable(replace(spec, shape=spec.typical or spec.shape) for spec in ranked)
         detail = ""
         if request.metric:
             try:

@@ -51,4 +51,8 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     def is_planned(self, shape: tuple[int, ...]) -> bool:
         """Whether an array of this shape, which is admitted, is of the planning shape."""
-        return not self.typical or all(own < 0 or size == own for own, size in zip(self.typical, shape, strict=True))
+        if not self.typical or shape == self.typical:
+            return True
+        return len(shape) == len(self.typical) and all(
+            own < 0 or size == own for own, size in zip(self.typical, shape, strict=True)
+        )
