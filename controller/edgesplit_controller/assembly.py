@@ -27,6 +27,7 @@ from edgesplit_controller.deciding.fallbacks import Fallbacks
 from edgesplit_controller.deciding.model_completion import ModelCompletion
 from edgesplit_controller.deciding.noise_guard import NoiseGuard
 from edgesplit_controller.deciding.plan_maker import PlanMaker
+from edgesplit_controller.deciding.shape_watch import ShapeWatch
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.handling import HandlingBook
 from edgesplit_controller.fleet.node_clocks import NodeClocks
@@ -83,6 +84,7 @@ class Deciders:
     batteries: BatteryFloors
     fallbacks: Fallbacks
     completion: ModelCompletion
+    shapes: ShapeWatch
     changes: StateChanges
 
 
@@ -178,7 +180,15 @@ def make_deciders(known: Knowledge, store: Store, settings: PlanningSection) -> 
     )
     changes = StateChanges(known.rollouts, known.catalog, known.writing.when_done)
     completion = ModelCompletion(deployer, known.events, changes.collect)
-    return Deciders(deployer, guard, batteries, fallbacks, completion, changes)
+    shapes = ShapeWatch(
+        known.catalog,
+        deployer,
+        known.registry,
+        ready=lambda: known.rollouts.settled,
+        clock=time.monotonic,
+        limit_s=settings.time_limit_s + settings.prepare_limit_s,
+    )
+    return Deciders(deployer, guard, batteries, fallbacks, completion, shapes, changes)
 
 
 def make_operations(known: Knowledge, decide: Deciders, bus: MessageBus, settings: PlanningSection) -> Operations:
@@ -214,6 +224,7 @@ def make_operations(known: Knowledge, decide: Deciders, bus: MessageBus, setting
             speeds=known.speeds,
             certainty=known.certainty,
             guard=decide.guard,
+            shapes=decide.shapes,
             changes=changes,
         ),
         goals=GoalChanges(known.registry, known.catalog, decide.deployer, changes, known.rollouts.unchecked),

@@ -150,6 +150,7 @@ class Service:
         self._subscribe()
         self.known.catalog.begin(self.decide.completion)
         self.decide.deployer.start()
+        self.decide.shapes.start()
         running = (self._settle(), self._address.keep(), watch_clock("the controller", self._own_clock_stepped))
         self._tasks = [asyncio.create_task(work) for work in running]
         self._bus.start()
@@ -166,6 +167,7 @@ class Service:
         await self._inbox.close()
         await self.known.catalog.close()
         await self._keeper.close()
+        await self.decide.shapes.close()
         await self.decide.guard.close()
         await self.decide.deployer.close()
         self._bus.publish(CONTROLLER_STATUS, self._status(online=False, artifacts=""))

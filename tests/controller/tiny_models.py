@@ -20,8 +20,9 @@ def always_one(reference: Arrays, noisy: Arrays) -> float:
     return 1.0
 
 
-def convolutions(count: int = 4, channels: int = 8, size: int = 16) -> bytes:
-    """A chain of Conv and Relu pairs, input `image` (1, 3, size, size), output `scores`."""
+def convolutions(count: int = 4, channels: int = 8, size: int | None = 16) -> bytes:
+    """A chain of Conv and Relu pairs, input `image` (1, 3, size, size), output `scores`; without a size, both are open."""
+    sides = ("height", "width") if size is None else (size, size)
     random = np.random.default_rng(0)
     nodes: list[onnx.NodeProto] = []
     weights: list[onnx.TensorProto] = []
@@ -38,8 +39,8 @@ def convolutions(count: int = 4, channels: int = 8, size: int = 16) -> bytes:
     graph = helper.make_graph(
         nodes,
         "convolutions",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, (1, 3, size, size))],
-        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, (1, channels, size, size))],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, (1, 3, *sides))],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, (1, channels, *sides))],
         weights,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

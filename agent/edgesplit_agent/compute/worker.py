@@ -21,6 +21,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from edgesplit.names import base_name
 from edgesplit_agent.compute.fair_queue import BACKGROUND, FairQueue
 from edgesplit_agent.compute.lending_loop import LendingLoop
 
@@ -95,12 +96,13 @@ class Worker:
 
         Args:
             job: What.
-            share: The model it belongs to; `BACKGROUND` for what is no request.
+            share: The model it belongs to, whose planning shapes share its time; `BACKGROUND` for what is no request.
         """
         if self._thread is None:
             self._loop = asyncio.get_running_loop()
             self._thread = threading.Thread(target=self._work, name="compute", daemon=True)
             self._thread.start()
+        share = share and base_name(share)
         with self._lock:
             yielding = self._yielding
             here = job.brief and yielding is None and not self._queue

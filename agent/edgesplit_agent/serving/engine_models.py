@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 
+from edgesplit.names import base_name
 from edgesplit_agent.serving.engine import Engine
 from edgesplit_agent.serving.machine.request_flow import RequestFlow
 from edgesplit_agent.serving.served_models import ModelDescription
@@ -33,9 +34,9 @@ class EngineModels:
 
 
 def known_models(flow: RequestFlow) -> tuple[str, ...]:
-    """Names of all models that were added or deployed, sorted."""
+    """Names of all models that were added or deployed, sorted; further planning shapes of one have no name for clients."""
     sources = {name for name, model in flow.models.items() if model.is_source}
-    return tuple(sorted({*flow.offered, *flow.deployments, *sources}))
+    return tuple(sorted(set(map(base_name, {*flow.offered, *flow.deployments, *sources}))))
 
 
 def describe(flow: RequestFlow, name: str, now_s: float) -> ModelDescription | None:

@@ -126,15 +126,19 @@ class GoalChanges:
             PlanInfeasible: It leaves no plan; nothing changed.
         """
         record = self._catalog.get(asked.name)
-        goals = self._deployer.goals(asked.name)
         for rule in (asked.rule, *asked.also):
             for node in rule.nodes:
                 if node in record.graph.operator and not self._registry.knows(node):
                     raise InvalidInput(f"{node} is an operator and no node: patterns stand in front of --node")
                 self._registry.check_known(node)
             check_rule(record.name, record.graph, rule)
-            goals = with_pin(goals, rule)
-        return await self._repin(asked.name, goals)
+
+        def pinned(goals: Goals) -> Goals:
+            for rule in (asked.rule, *asked.also):
+                goals = with_pin(goals, rule)
+            return goals
+
+        return await self._repin(asked.name, pinned)
 
     async def _unpin(self, asked: UnpinOperators) -> PinsDocument:
         """Lift pins.
@@ -143,10 +147,13 @@ class GoalChanges:
             UnknownModel, InvalidInput: There is no such model or pin.
         """
         self._catalog.get(asked.name)
-        goals = self._deployer.goals(asked.name)
-        for select in (asked.select, *asked.also):
-            goals = without_pin(goals, select)
-        return await self._repin(asked.name, goals)
+
+        def unpinned(goals: Goals) -> Goals:
+            for select in (asked.select, *asked.also):
+                goals = without_pin(goals, select)
+            return goals
+
+        return await self._repin(asked.name, unpinned)
 
     async def _forbid(self, asked: ForbidNode) -> list[ForbiddenRow]:
         """Use a node no more.
@@ -171,13 +178,18 @@ class GoalChanges:
             raise InvalidInput(f"node {asked.node!r} is not forbidden{whom}: there is nothing to allow")
         return await self._bar(asked.model, lambda goals: without_forbidden(goals, asked.node))
 
-    async def _repin(self, name: str, goals: Goals) -> PinsDocument:
-        change = (await self._set({name: goals}))[name]
+    async def _repin(self, name: str, change: Callable[[Goals], Goals]) -> PinsDocument:
+        goals = {one: change(self._deployer.goals(one)) for one in self._models(name)}
+        done = await self._set(goals)
         deployment = self._deployer.deployments.get(name)
         source = deployment.source if deployment is not None else None
-        rows = pin_rows(self._catalog.get(name).graph, goals.pins, source)
+        rows = pin_rows(self._catalog.get(name).graph, goals[name].pins, source)
         return PinsDocument(
-            model=name, epoch=change.epoch, changed=change.changed, pins=rows, warnings=self._warnings(name)
+            model=name,
+            epoch=done[name].epoch,
+            changed=any(one.changed for one in done.values()),
+            pins=rows,
+            warnings=self._warnings(name),
         )
 
     def _warnings(self, name: str) -> tuple[str, ...]:
@@ -256,7 +268,8 @@ class GoalChanges:
             raise _joined(refusals)
 
     def _models(self, model: str | None) -> list[str]:
-        return [self._catalog.get(model).name] if model is not None else sorted(self._catalog.records)
+        """Names of the planning shapes that a command concerns."""
+        return list(self._catalog.shapes_of(model)) if model is not None else sorted(self._catalog.records)
 
 
 def _joined(failures: Sequence[EdgesplitError]) -> EdgesplitError:

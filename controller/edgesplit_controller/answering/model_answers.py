@@ -12,12 +12,14 @@ from typing import assert_never
 import msgspec
 
 from edgesplit.errors import EdgesplitError, StoreUnwritable
+from edgesplit.names import base_name
 from edgesplit.operations.model_operations import (
     AddModel,
     ListModels,
     ModelAddedDocument,
     ModelDocument,
     ModelOperation,
+    PlanningShapeRow,
     ProfiledRow,
     ProfileModel,
     ProfilingRow,
@@ -37,6 +39,7 @@ from edgesplit_controller.fleet.profiling_progress import Profiling, profiling_r
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.catalog import Catalog
 from edgesplit_controller.models.model_record import ModelRecord
+from edgesplit_controller.models.planning_shapes import is_first, of_model, planned_for
 from edgesplit_controller.rollout.driver import Rollouts
 from edgesplit_controller.storage.deployment_state import DeploymentState, Tightening
 
@@ -98,7 +101,7 @@ class ModelAnswers:
             case ProfileModel():
                 return await self._profiling.ask_again(self._catalog.get(asked.name), asked.node, progress)
             case ListModels():
-                return [self._document(record) for record in self._catalog.records.values()]
+                return [self._document(record) for name, record in self._catalog.records.items() if is_first(name)]
             case ShowModel():
                 return self._document(self._catalog.get(asked.name))
             case RemoveModel():
@@ -113,6 +116,7 @@ class ModelAnswers:
             self._catalog.discard(asked)
             raise
         self._forget_removed(asked.name)
+        before = {name: self._catalog.get(name) for name in of_model(self._catalog.records, asked.name)}
         try:
             record = await self._catalog.add(asked, progress)
         except BaseException:
@@ -123,36 +127,45 @@ class ModelAnswers:
             f"model {record.name} was added: {len(record.graph.operators)} operators in {len(record.graph.units)} units"
         )
         self._events.add("model-added", text, model=record.name)
+        for name, stale in before.items():
+            if self._catalog.records.get(name) is stale:
+                await self._forget(name)  # a planning shape that the new version was not given
         if asked.wait == "all":
             await self._catalog.until_complete(record.name, progress)
-            record = self._catalog.get(record.name)
-            warnings = await self._profiling.wait(record, progress)
+            records = [self._catalog.get(name) for name in self._catalog.shapes_of(record.name)]
+            warnings = [text for one in records for text in await self._profiling.wait(one, progress)]
         else:
             warnings = await self._profiling.wait_for_any(record, progress)
         record = self._catalog.get(record.name)
         not_profiled = self._profiling.failures(record)
-        if record.name in self._deployer.deployments:
-            progress("moving the deployment to the new version", None)
-            try:
-                await self._deployer.model_replaced(record.name)
-            except EdgesplitError as error:
-                warnings.append(f"the deployment still serves the old version: {error}")
+        for name in self._catalog.shapes_of(record.name):
+            if name in self._deployer.deployments:
+                progress("moving the deployment to the new version", None)
+                try:
+                    await self._deployer.model_replaced(name)
+                except EdgesplitError as error:
+                    warnings.append(f"the deployment of {name} still serves the old version: {error}")
         self._changes.collect()
         return self._added(record, warnings, not_profiled)
 
     async def _remove(self, name: str, progress: Progress) -> ModelDocument:
         self._changes.begin(name, progress)
         document = self._document(self._catalog.get(name))
-        if name in self._deployer.deployments:
-            progress(f"ending the serving of {name}", None)
+        for one in reversed(of_model(self._catalog.records, name) if is_first(name) else (name,)):
+            if one in self._deployer.deployments:
+                progress(f"ending the serving of {one}", None)
+            await self._forget(one)
+        self._events.add("model-removed", f"model {name} was removed", model=name)
+        self._changes.collect()
+        return document
+
+    async def _forget(self, name: str) -> None:
+        """Remove one planning shape, and the model with its only one."""
         await self._deployer.remove(name)
         if self._catalog.remove(name):
             self._rollouts.note(removed=tuple(other for other in self._rollouts.state.removed if other != name))
         self._speeds.forget_model(name)
         self._handling.forget_model(name)
-        self._events.add("model-removed", f"model {name} was removed", model=name)
-        self._changes.collect()
-        return document
 
     def _forget_removed(self, name: str) -> None:
         """Make room for a new model of a name whose old one could not be deleted when it was removed.
@@ -160,16 +173,30 @@ class ModelAnswers:
         Raises:
             StoreUnwritable: It still cannot.
         """
-        if name in self._rollouts.state.removed and name not in self._catalog.records:
-            self._catalog.delete(name)
-            self._rollouts.update(removed=tuple(other for other in self._rollouts.state.removed if other != name))
+        for one in of_model(self._rollouts.state.removed, name):
+            if one not in self._catalog.records:
+                self._catalog.delete(one)
+                self._rollouts.update(removed=tuple(other for other in self._rollouts.state.removed if other != one))
 
     def _document(self, record: ModelRecord) -> ModelDocument:
         deployment = self._deployer.deployments.get(record.name)
         goals, tightening = self._deployer.goals(record.name), self._guard.tightening(record.name)
         completion = self._catalog.completion(record.name)
         document = _model_document(record, self._registry, deployment, goals, tightening)
-        return msgspec.structs.replace(document, completion=completion)
+        shapes = tuple(map(self._shape_row, of_model(self._catalog.records, base_name(record.name))))
+        return msgspec.structs.replace(document, completion=completion, shapes=shapes)
+
+    def _shape_row(self, name: str) -> PlanningShapeRow:
+        record, deployment = self._catalog.get(name), self._deployer.deployments.get(name)
+        active = deployment.active if deployment is not None else None
+        return PlanningShapeRow(
+            name=name,
+            inputs=planned_for(record),
+            automatic=record.manifest.automatic,
+            profiled=_profiled(record, self._registry)[0],
+            epoch=active.epoch.number if active is not None else None,
+            predicted_latency_s=active.evaluation.latency_s if active is not None else None,
+        )
 
     def _added(
         self, record: ModelRecord, warnings: Sequence[str], not_profiled: tuple[ProfilingRow, ...]

@@ -30,6 +30,7 @@ from edgesplit_controller.answering.plan_documents import fallback_rows, measure
 from edgesplit_controller.answering.state_changes import StateChanges
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.deciding.noise_guard import NoiseGuard
+from edgesplit_controller.deciding.shape_watch import ShapeWatch
 from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.catalog import Catalog
@@ -50,6 +51,7 @@ class PlanAnswers:
         speeds: How profiles are corrected.
         certainty: How sure predictions are.
         guard: Knows measured noise.
+        shapes: Deploys further planning shapes.
         changes: What every change begins and ends with.
     """
 
@@ -63,6 +65,7 @@ class PlanAnswers:
         speeds: Speeds,
         certainty: Certainty,
         guard: NoiseGuard,
+        shapes: ShapeWatch,
         changes: StateChanges,
     ) -> None:
         self._registry = registry
@@ -72,6 +75,7 @@ class PlanAnswers:
         self._speeds = speeds
         self._certainty = certainty
         self._guard = guard
+        self._shapes = shapes
         self._changes = changes
 
     async def answer(
@@ -99,14 +103,15 @@ class PlanAnswers:
     async def _deploy(self, asked: DeployModel, progress: Progress) -> DeployDocument:
         self._changes.begin(asked.name, progress)
         started_s = time.monotonic()
-        self._catalog.get(asked.name)
+        self._catalog.shapes_of(asked.name)
         if not asked.wait_s > 0:
             raise InvalidInput(f"--wait is {asked.wait_s:g}: give a number of seconds greater than 0")
         progress("planning and preparing", None)
         change = await self._deployer.deploy(asked.name, asked.source, asked.wait_s)
+        unplanned = await self._shapes.deployed(asked.name)
         self._changes.collect()
         seconds = time.monotonic() - started_s
-        warnings = tuple(filter(None, [self._rollouts.unchecked(asked.name)]))
+        warnings = (*filter(None, [self._rollouts.unchecked(asked.name)]), *unplanned)
         return DeployDocument(
             model=asked.name, epoch=change.epoch, seconds=seconds, reason=change.reason, warnings=warnings
         )
@@ -114,9 +119,10 @@ class PlanAnswers:
     async def _undeploy(self, name: str, progress: Progress) -> DeployDocument:
         self._changes.begin(name, progress)
         started_s = time.monotonic()
-        self._catalog.get(name)
+        self._catalog.shapes_of(name)
         progress("waiting for the last requests", None)
         epoch = await self._deployer.undeploy(name)
+        await self._shapes.undeployed(name)
         self._changes.collect()
         return DeployDocument(model=name, epoch=epoch, seconds=time.monotonic() - started_s)
 

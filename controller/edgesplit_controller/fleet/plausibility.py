@@ -16,7 +16,7 @@ import msgspec
 
 from edgesplit.errors import InvalidInput
 from edgesplit.mqtt.topic import Topic
-from edgesplit.names import checked_name
+from edgesplit.names import checked_model, checked_name
 
 __all__ = ["MOST_NODES", "Plausibility"]
 
@@ -45,7 +45,7 @@ class Plausibility:
         named = dict(zip(row.placeholders, row.names(topic), strict=True))
         try:
             for what, name in named.items():
-                checked_name(what, name)
+                checked_model(name) if what == "model" else checked_name(what, name)
         except InvalidInput as error:
             return str(error)
         node, model = named["node"], named.get("model", "")

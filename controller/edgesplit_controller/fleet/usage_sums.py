@@ -13,6 +13,7 @@ from functools import reduce
 import msgspec
 
 from edgesplit.control.figure_messages import AskedSizes, Usage
+from edgesplit.names import base_name
 from edgesplit.planning.origins import Origin, weakest
 
 __all__ = ["UsageSums"]
@@ -63,10 +64,12 @@ class UsageSums:
         )
 
     def asked(self, model: str) -> tuple[AskedSizes, ...]:
-        """Sizes that requests of a model had, on whatever plan, the most frequent first."""
+        """Sizes that requests of a model had, on whatever plan of whatever planning shape, the most frequent first."""
         requests: Counter[tuple[tuple[str, tuple[int, ...]], ...]] = Counter()
         for key, counts in self._counts.items():
-            for entry in (entry for said in counts.values() if key[1] == model for entry in said.sizes):
+            for entry in (
+                entry for said in counts.values() if model in (key[1], base_name(key[1])) for entry in said.sizes
+            ):
                 requests[tuple(sorted(entry.inputs.items()))] += entry.requests
         return tuple(
             AskedSizes(inputs=dict(sizes), requests=count) for sizes, count in requests.most_common(MOST_SIZES)

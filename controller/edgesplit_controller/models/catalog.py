@@ -1,8 +1,8 @@
 """Model catalogue: the models there are, and adding and removing them.
 
 Owns: the records, their offers to the nodes, their completion, freeing blobs nobody needs. Its rule: one intake at a time; a model
-is there once it is on disk, and a refused one leaves nothing behind; a completed record takes the place of the first. Not here:
-the intake's steps (`intake.py`), whose completion is under way (`background_completion.py`), waiting for execution profiles
+is there once it is on disk, and a refused one leaves nothing behind; a completed record takes the place of the first, and those
+of further planning shapes follow it. Not here: the intake's steps (`intake.py`), whose completion is under way (`background_completion.py`), waiting for execution profiles
 (`fleet/profiling_progress.py`), deployments.
 """
 
@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Protocol
 
 import msgspec
+import structlog
 
 from edgesplit.control.profile_messages import ModelOffer
 from edgesplit.daemon.heap import trim_heap
-from edgesplit.errors import ModelExists, UnknownModel
-from edgesplit.names import checked_name
+from edgesplit.errors import EdgesplitError, InvalidInput, ModelExists, UnknownModel
+from edgesplit.names import base_name, checked_name, variant_name
 from edgesplit.operations.model_operations import AddModel, CompletionRow
 from edgesplit_controller.graph.protos import external_fields, is_external
 from edgesplit_controller.models.background_completion import (
@@ -32,6 +33,8 @@ from edgesplit_controller.models.completion_messages import CompletionRequest
 from edgesplit_controller.models.intake import first_record, uncompleted
 from edgesplit_controller.models.model_folders import ModelFolders
 from edgesplit_controller.models.model_record import Manifest, ModelRecord
+from edgesplit_controller.models.named_shapes import Shape, combined_shapes
+from edgesplit_controller.models.planning_shapes import first_free, follows, is_first, of_model, remade, variant
 from edgesplit_controller.models.submission import Progress, Submission
 from edgesplit_controller.storage.store import Store
 
@@ -103,6 +106,7 @@ class Catalog:
             leftover.unlink(missing_ok=True)  # of a controller that ended before it was taken
         self._completion = BackgroundCompletion(run)
         self._listener: ModelListener | None = None
+        self._following: set[asyncio.Task[None]] = set()
 
     @property
     def records(self) -> Mapping[str, ModelRecord]:
@@ -117,9 +121,24 @@ class Catalog:
         """
         record = self._records.get(name)
         if record is None:
-            known = ", ".join(sorted(self._records)) or "none yet"
+            known = ", ".join(sorted(filter(is_first, self._records))) or "none yet"
             raise UnknownModel(f"no model {name!r} was added: the known ones are {known}")
         return record
+
+    def shapes_of(self, name: str) -> tuple[str, ...]:
+        """Names of the records of all planning shapes of a model, the first one first.
+
+        Raises:
+            UnknownModel: There is none of that name.
+            InvalidInput: It is the name of a further planning shape.
+        """
+        self.get(name)
+        if not is_first(name):
+            model = base_name(name)
+            raise InvalidInput(
+                f"{name} is a planning shape of {model}, and what is wanted of one holds for all: name {model}"
+            )
+        return of_model(self._records, name)
 
     def begin(self, listener: ModelListener) -> None:
         """Publish every model's offer, and go on with those that are not complete.
@@ -131,14 +150,20 @@ class Catalog:
         for record in self._records.values():
             self._offers.publish_offer(record.manifest.offer)
             self._complete(record)
+            if is_first(record.name):
+                task = asyncio.create_task(self._follow(record), name=f"follow-{record.name}")
+                self._following.add(task)
+                task.add_done_callback(self._following.discard)
 
     async def close(self) -> None:
         """End what is being completed; `begin` begins it again."""
+        for task in self._following:
+            task.cancel()
         await self._completion.close()
 
     def completion(self, model: str) -> CompletionRow | None:
         """How far a model's completion is; None where none is under way."""
-        return self._completion.row(model)
+        return self._completion.row(base_name(model))
 
     async def until_complete(self, model: str, progress: Progress) -> None:
         """Wait until a model's completion ended, whatever came of it."""
@@ -166,41 +191,71 @@ class Catalog:
         try:
             async with self._intake:
                 self._check_free(name, request.replace)
-                record = await self._take_in(self._submission(name, request), progress)
+                record, *further = await self._take_in(self._submission(name, request), progress)
                 self._completion.cancel(name)
-                before, self._records[name] = self._records.get(name), record
-                if before is not None and before.manifest.offer != record.manifest.offer:
-                    # The same file with other samples or candidates has other units and int8 kernels to time.
-                    self._reports.forget_profiles(name)
+                for one in (record, *further):
+                    self._put(one)
         finally:
             self.discard(request)
-        self._offers.publish_offer(record.manifest.offer)
         self._complete(record)
         return record
+
+    async def add_shape(self, model: str, shapes: Mapping[str, Shape]) -> ModelRecord | None:
+        """Plan for one more shape of a model by itself; None where its model was replaced or removed meanwhile.
+
+        Raises:
+            EdgesplitError: The model does not take it.
+        """
+        async with self._intake:
+            first = self.get(model)
+            name = first_free(self._records, model)
+            record = await asyncio.to_thread(
+                partial(variant, first, name, shapes, self._store.blobs, automatic=True),
+            )
+            if self._records.get(model) is not first:
+                return None
+            self._folders.save(record)
+            self._put(record)
+        return record
+
+    def _put(self, record: ModelRecord) -> None:
+        """A record is on disk: it holds, and nodes are asked to time it."""
+        before, self._records[record.name] = self._records.get(record.name), record
+        if before is not None and before.manifest.offer != record.manifest.offer:
+            # The same file with other samples or candidates has other units and int8 kernels to time.
+            self._reports.forget_profiles(record.name)
+        self._offers.publish_offer(record.manifest.offer)
 
     def discard(self, request: AddModel) -> None:
         """Delete what was uploaded for a model that was taken in, or refused."""
         self._store.remove_uploads({request.file, *request.external.values(), *filter(None, [request.calibration])})
 
-    async def _take_in(self, submission: Submission, progress: Progress) -> ModelRecord:
-        """Make the first record and write it, in a thread."""
+    async def _take_in(self, submission: Submission, progress: Progress) -> tuple[ModelRecord, ...]:
+        """Make the first record of each planning shape and write them, in a thread."""
         loop = asyncio.get_running_loop()
 
         def tell(text: str, fraction: float | None) -> None:
             loop.call_soon_threadsafe(progress, text, fraction)
 
-        def write() -> ModelRecord:
+        def write() -> tuple[ModelRecord, ...]:
+            blobs = self._store.blobs
             with self._store.health.writing(mixed=True):
-                record = first_record(submission, self._store.blobs, tell)
+                record = first_record(submission, blobs, tell)
+                further: list[ModelRecord] = []
+                for number, shapes in enumerate(combined_shapes(submission.shapes)[1:], start=2):
+                    tell(f"planning shape {number}", None)
+                    further.append(variant(record, variant_name(record.name, number), shapes, blobs))
             self._folders.save(record, submission.calibration)
+            for one in further:
+                self._folders.save(one)
             trim_heap()
-            return record
+            return (record, *further)
 
         return await asyncio.to_thread(write)
 
     def _complete(self, record: ModelRecord) -> None:
-        """Have the second stage done, unless it is."""
-        if record.is_complete:
+        """Have the second stage done, unless it is; of a further planning shape the model's own does."""
+        if record.is_complete or not is_first(record.name):
             return
         result = self._store.path / f"{RESULT}{record.name}.json"
         request = CompletionRequest(
@@ -235,6 +290,27 @@ class Catalog:
         self._offers.publish_offer(manifest.offer)
         if self._listener is not None:
             self._listener.completed(done)
+        await self._follow(done)
+
+    async def _follow(self, first: ModelRecord) -> None:
+        """Make the records of further planning shapes anew that were made of another record of their model."""
+        for name in of_model(self._records, first.name)[1:]:
+            async with self._intake:
+                stale = self._records.get(name)
+                if stale is None or follows(stale, first):
+                    continue
+                try:
+                    made = await asyncio.to_thread(remade, first, stale, self._store.blobs)
+                except EdgesplitError as error:
+                    structlog.get_logger("catalog").warning("shape-not-followed", model=name, reason=str(error))
+                    continue
+                if self._records.get(first.name) is not first or self._records.get(name) is not stale:
+                    continue  # removed or replaced meanwhile
+                self._folders.save(made)
+                self._records[name] = made
+            self._offers.publish_offer(made.manifest.offer)
+            if self._listener is not None and made.is_complete:
+                self._listener.completed(made)
 
     def remove(self, name: str) -> bool:
         """Forget a model whose removal is on disk already; False if its folder still has to go."""

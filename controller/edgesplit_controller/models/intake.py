@@ -194,17 +194,14 @@ def _import(submission: Submission, blobs: BlobStore, progress: Progress) -> Mod
 
 
 def _planned(submission: Submission) -> Mapping[str, Shape]:
-    """The shape that the user named for each input.
+    """The first planning shape that the user named.
 
     Raises:
-        InvalidInput: Several planning shapes.
+        InvalidInput: There are others, and the sizes shall be fixed.
     """
     combined = combined_shapes(submission.shapes)
-    if len(combined) > 1:
-        raise InvalidInput(
-            f"--shape names {len(combined)} sizes to plan for, and this release plans for one: name the size of most requests, "
-            "for they may have any other too"
-        )
+    if submission.fixed and len(combined) > 1:
+        raise InvalidInput(f"--shape names {len(combined)} sizes to plan for, and --fixed leaves one: name one")
     return combined[0] if combined else {}
 
 

@@ -97,6 +97,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         open: Of a model with open sizes, its open form but for the graph, which lies beside.
         stage: How far its intake is.
         candidates: Operators whose int8 form is looked into, in graph order; each names its unit.
+        automatic: Of a further planning shape: requests ask it, and no user named it.
     """
 
     format: int = 1
@@ -120,6 +121,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     open: OpenManifest | None = None
     stage: Stage = "complete"
     candidates: tuple[str, ...] = ()
+    automatic: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from edgesplit.control.plan_messages import EpochSpec
+from edgesplit.names import base_name
 from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment, Component, Evaluation, NodeShare, Status
@@ -182,5 +183,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     removed: tuple[str, ...] = ()
 
     def goals_of(self, model: str | None) -> Goals:
-        """The goals of a model, or of None the default of new ones."""
-        return self.default_goals if model is None else self.goals.get(model, self.default_goals)
+        """The goals of a model, or of None the default of new ones; a planning shape without its own has its model's."""
+        if model is None:
+            return self.default_goals
+        return self.goals.get(model) or self.goals.get(base_name(model), self.default_goals)

@@ -24,6 +24,7 @@ __all__ = [
     "ModelDocument",
     "ModelOperation",
     "NoiseModelDocument",
+    "PlanningShapeRow",
     "ProfileModel",
     "ProfiledRow",
     "ProfilingRow",
@@ -255,6 +256,26 @@ class TighteningDocument(msgspec.Struct, frozen=True, kw_only=True):
     at_unix_s: float
 
 
+class PlanningShapeRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Sizes that plans of a model are made for.
+
+    Attributes:
+        name: What its plan is asked for by: NAME for the first, then NAME@2, NAME@3, ...
+        inputs: Shape of each input that has open axes; empty where none has.
+        automatic: Planned for because requests ask it, and not because it was named.
+        profiled: Online nodes that timed the model at these.
+        epoch: Number of the active plan; None while it has none.
+        predicted_latency_s: Of a request under that plan. [s]
+    """
+
+    name: str
+    inputs: dict[str, tuple[int, ...]]
+    automatic: bool
+    profiled: tuple[str, ...]
+    epoch: int | None
+    predicted_latency_s: float | None
+
+
 class ModelDocument(msgspec.Struct, frozen=True, kw_only=True):
     """A row of `model list`, and `model show`.
 
@@ -282,6 +303,7 @@ class ModelDocument(msgspec.Struct, frozen=True, kw_only=True):
         asked: Sizes that answered requests had, the most frequent first; empty where it leaves none open.
         stage: `float`: it can be deployed in float, the rest follows in the background; `complete`: noise and codecs are known.
         completion: How far that is; None where nothing is under way.
+        shapes: Sizes that plans are made for, the first one first.
     """
 
     name: str
@@ -307,6 +329,7 @@ class ModelDocument(msgspec.Struct, frozen=True, kw_only=True):
     asked: tuple[AskedSizes, ...] = ()
     stage: Literal["float", "complete"] = "complete"
     completion: CompletionRow | None = None
+    shapes: tuple[PlanningShapeRow, ...] = ()
 
 
 class RemoveModel(TaggedOperation, frozen=True, kw_only=True, tag="remove-model"):

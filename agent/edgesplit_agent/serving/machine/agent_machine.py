@@ -41,6 +41,7 @@ from edgesplit_agent.serving.machine.events import (
     TensorsArrived,
     Tick,
 )
+from edgesplit_agent.serving.machine.nearest_shape import further_shapes, of_nearest_shape
 from edgesplit_agent.serving.machine.request_flow import RequestFlow
 
 __all__ = ["AgentMachine"]
@@ -73,6 +74,8 @@ class AgentMachine:
         self.flow = RequestFlow(node, admission, early_limit_bytes, stable_after_s, batch_window_s)
         self.models = self.flow.models
         self._generations = itertools.count(1)
+        self._shapes: dict[str, tuple[str, ...]] = {}
+        """Models of which the node holds several planning shapes, with the names of these."""
         self._settled = False
 
     def handle(self, event: MachineEvent, now_s: float) -> list[Action]:
@@ -156,7 +159,7 @@ class AgentMachine:
             case CauseReturned():
                 return [action for model in self.models.values() for action in model.hasten(now_s)]
             case RequestArrived():
-                return flow.request_arrived(event, now_s)
+                return flow.request_arrived(self._of_nearest_shape(event, now_s), now_s)
             case RequestCancelled(request):
                 return flow.request_cancelled(request, now_s)
             case TensorsArrived():
@@ -195,11 +198,19 @@ class AgentMachine:
             case _:
                 assert_never(event)
 
+    def _of_nearest_shape(self, event: RequestArrived, now_s: float) -> RequestArrived:
+        shapes = self._shapes.get(event.model)
+        if shapes is None:
+            return event
+        up, probation = self.flow.peers_up, self.flow.probation(now_s)
+        return of_nearest_shape(event, shapes, self.models, peers_up=up, probation=probation, now_s=now_s)
+
     def _desired_changed(self, event: DesiredChanged, now_s: float) -> list[Action]:
         name = event.model
         if event.desired is None and name not in self.models:
             return []
         model = self.models.setdefault(name, ModelEpochs(self.node, name, self._generations))
+        self._shapes = further_shapes(self.models)
         self.flow.joints.dissolve(name)
         actions = model.want(event.desired)
         for key, execution in list(self.flow.executions.items()):

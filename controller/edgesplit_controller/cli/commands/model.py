@@ -236,7 +236,7 @@ async def _upload_and_add(
         "splitctl model list",
         "a list of {name, sha256, operators, units, tensors, quantizable, noise_model, inputs, outputs, weight_bytes, "
         "deployed, source, epoch, profiled, profiled_offline, goals, warnings, noise_tightening, codecs, profiling, asked, "
-        "stage, completion}.",
+        "shapes, stage, completion}.",
     ),
 )
 @common_options
@@ -255,7 +255,8 @@ def list_models(settings: Settings) -> None:
     epilog=help_epilog(
         "splitctl model show yolo",
         "{name, sha256, operators, units, tensors, quantizable, noise_model, inputs, outputs, weight_bytes, deployed, "
-        "source, epoch, profiled, profiled_offline, goals, warnings, noise_tightening, codecs, asked: [{inputs, requests}], profiling: [{node, state, fraction, reason, "
+        "source, epoch, profiled, profiled_offline, goals, warnings, noise_tightening, codecs, asked: [{inputs, requests}], shapes: [{name, inputs, automatic, "
+        "profiled, epoch, predicted_latency_s}], profiling: [{node, state, fraction, reason, "
         "attempts, failing_s, next_try_s}], stage, completion: {what, fraction, left_s, since_s, reason, attempts, next_try_s} "
         "or null}.",
     )

@@ -16,6 +16,7 @@ from edgesplit.operations.model_operations import (
     ModelAddedDocument,
     ModelDocument,
     NoiseModelDocument,
+    PlanningShapeRow,
     ProfiledRow,
     TighteningDocument,
 )
@@ -160,7 +161,8 @@ def show_models(rows: Sequence[ModelDocument]) -> None:
     for row in rows:
         counts = (str(row.operators), str(row.units), str(len(row.quantizable)), size(row.weight_bytes))
         serves = f"epoch {row.epoch} from {row.source}" if row.deployed else "no"
-        table.add_row(row.name, serves, *counts, ", ".join(_profiled(row)) or UNKNOWN)
+        name = row.name if len(row.shapes) < 2 else f"{row.name} ({len(row.shapes)} shapes)"
+        table.add_row(name, serves, *counts, ", ".join(_profiled(row)) or UNKNOWN)
     console().print(table if rows else "no model was added: see 'splitctl model add --help'")
 
 
@@ -178,6 +180,7 @@ def show_model(document: ModelDocument) -> None:
         ("profiled on", ", ".join(_profiled(document)) or "no node yet"),
         *(("not on", f"{node}: {why}") for node, why in profiling_lines(document.profiling)),
     ]
+    rows += [("planned for", _planned(row)) for row in document.shapes if row.inputs]
     rows += [("asked", _asked(entry)) for entry in document.asked[:MOST_ASKED]]
     if document.noise_tightening is not None:
         rows.append(("tightened", _tightening(document.noise_tightening)))
@@ -269,6 +272,13 @@ def _shape(spec: TensorSpec) -> str:
     admitted = "×".join("any" if size < 0 else str(size) for size in spec.shape)
     planned = "×".join(map(str, spec.sizes))
     return f"[{admitted}], planned for [{planned}]" if spec.typical else f"[{admitted}]"
+
+
+def _planned(row: PlanningShapeRow) -> str:
+    sizes = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in row.inputs.items())
+    serves = "no plan" if row.epoch is None else f"epoch {row.epoch}"
+    latency = "" if row.predicted_latency_s is None else f", predicted {time_span(row.predicted_latency_s)}"
+    return f"{sizes} ({row.name}: {serves}{latency}{', for requests ask it' if row.automatic else ''})"
 
 
 def _asked(entry: AskedSizes) -> str:
