@@ -81,6 +81,9 @@ def test_a_fixed_model_has_that_shape_alone(tmp_path: Path) -> None:
     assert (x.shape, x.typical) == ((2, 3, 50), ())
 
 
-def test_several_planning_shapes_are_refused_as_long_as_one_is_planned_for(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="names 2 sizes to plan for, and this release plans for one"):
-        added(tmp_path, {"x": ((2, 3, 50), (2, 3, 60))})
+def test_the_first_of_several_is_the_models_own_and_fixed_sizes_leave_one(tmp_path: Path) -> None:
+    shapes = {"x": ((2, 3, 50), (2, 3, 60))}
+    (x,) = added(tmp_path, shapes).inputs
+    assert x.typical == (2, 3, 50)
+    with pytest.raises(InvalidInput, match="names 2 sizes to plan for, and --fixed leaves one"):
+        added(tmp_path, shapes, fixed=True)
