@@ -82,7 +82,7 @@ def test_a_fixed_model_has_that_shape_alone(tmp_path: Path) -> None:
 
 
 def test_the_first_of_several_is_the_models_own_and_fixed_sizes_leave_one(tmp_path: Path) -> None:
-    shapes = {"x": ((2, 3, 50), (2, 3, 60))}
+    shapes: dict[str, tuple[Shape, ...]] = {"x": ((2, 3, 50), (2, 3, 60))}
     (x,) = added(tmp_path, shapes).inputs
     assert x.typical == (2, 3, 50)
     with pytest.raises(InvalidInput, match="names 2 sizes to plan for, and --fixed leaves one"):
