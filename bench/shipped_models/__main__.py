@@ -75,7 +75,14 @@ def _int8(finding: Finding) -> str:
 def _show(findings: list[Finding]) -> None:
     table = Table(
         *("model", "size", "operators (units)", "shape", "sizes", "unsplit: worst", "split: worst", "nodes"),
-        *("int8: noise of bound", "first answer [s]", "split [s]", "settled [s]", "controller of limit [MB]", "failed"),
+        *(
+            "int8: noise of bound",
+            "first answer [s]",
+            "split [s]",
+            "settled [s]",
+            "controller, with what it starts, of limit [MB]",
+            "failed",
+        ),
     )
     for found in findings:
         table.add_row(
@@ -91,7 +98,7 @@ def _show(findings: list[Finding]) -> None:
             _seconds(found.first_answer_s),
             _seconds(found.first_split_answer_s),
             _seconds(found.settled_s),
-            f"{found.peak_bytes / MEGABYTE:.0f} of {found.limit_bytes / MEGABYTE:.0f}",
+            f"{found.peak_bytes / MEGABYTE:.0f}, {found.all_bytes / MEGABYTE:.0f} of {found.limit_bytes / MEGABYTE:.0f}",
             found.failed or "-",
         )
     Console(width=250 if not sys.stdout.isatty() else None).print(table)

@@ -8,10 +8,14 @@ the sentence that a user would see. Not here: tables.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import math
+import os
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +38,7 @@ NODES = ("device", "edge", "cloud")
 PINNED_TO = ("edge", "cloud", "device")
 """Early, middle and late units."""
 ADD_S, SETTLE_S, DEADLINE_S = 600.0, 900.0, 60.0
+WATCHED_EVERY_S = 0.3
 SAMPLES = 6
 """Real inputs that noise is measured on."""
 
@@ -51,7 +56,8 @@ class Finding:
         first_answer_s: From the start of `model add` to the first answer; the same to the first answer of the split plan
             counts from the first pin. [s]
         settled_s: Until all work of the intake had ended. [s]
-        peak_bytes: Largest memory of the controller; `limit_bytes` is three times the model and 300 MB. [B]
+        peak_bytes: Largest memory of the controller's process; `limit_bytes` is three times the model and 300 MB. [B]
+        all_bytes: Largest memory of it and the processes that it started, together (proportional: shared pages count once). [B]
         failed: The sentence where something failed.
     """
 
@@ -69,6 +75,7 @@ class Finding:
     first_split_answer_s: float | None = None
     settled_s: float | None = None
     peak_bytes: int = 0
+    all_bytes: int = 0
     limit_bytes: int = 0
     warnings: tuple[str, ...] = ()
     failed: str = ""
@@ -123,10 +130,12 @@ def examine(file: Path, folder: Path, say: Callable[[str], None], *, int8: bool 
         with broker(folder) as url, LocalFleet(folder, nodes, broker=url) as fleet:
             fleet.start()
             fleet.await_nodes()
+            controller = fleet.pid("controller")
             try:
-                _course(_Course(file, hint_for(file), plain, fleet, finding, say), int8=int8)
+                with _watched(controller, finding):
+                    _course(_Course(file, hint_for(file), plain, fleet, finding, say), int8=int8)
             finally:
-                finding.peak_bytes = _peak_bytes(fleet.pid("controller"))
+                finding.peak_bytes = _peak_bytes(controller)
                 if gone := fleet.ended():
                     finding.failed = f"{', '.join(gone)} ended: {fleet.log(next(iter(gone)))[-300:]}"
         if int8:
@@ -248,6 +257,42 @@ def _peak_bytes(process: int) -> int:
     for line in Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
+    return 0
+
+
+@contextmanager
+def _watched(controller: int, finding: Finding) -> Generator[None]:
+    """Keep the largest memory of the controller and all that it starts; LocalFleet gives it a session of its own."""
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(WATCHED_EVERY_S):
+            finding.all_bytes = max(finding.all_bytes, sum(map(_memory_bytes, _session(controller))))
+
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def _session(leader: int) -> Iterator[int]:
+    """Processes of a session."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError, ValueError):
+                if os.getsid(int(entry.name)) == leader:
+                    yield int(entry.name)
+
+
+def _memory_bytes(process: int) -> int:
+    """Resident memory, what is shared with others in part. [B]"""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii").splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
     return 0
 
 
