@@ -160,7 +160,10 @@ class _Course:
     say: Callable[[str], None]
 
     def make(self, shapes: Mapping[str, tuple[int, ...]], seed: int = 0) -> dict[str, Any]:
-        return real_inputs(self.hint.kind, self.plain.inputs, shapes, seed)
+        made = real_inputs(self.hint.kind, self.plain.inputs, shapes, seed)
+        if not self.hint.kind and not self.plain.admits(made):
+            made = real_inputs("", self.plain.inputs, shapes, seed, below=1)  # an index that must be 0
+        return made
 
     def ask(self, case: Case) -> float:
         """One request; the largest difference of its outputs. [1]"""

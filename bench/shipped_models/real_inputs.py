@@ -52,7 +52,12 @@ NUMPY_TYPES: Mapping[str, str] = {
 
 
 def real_inputs(
-    kind: str, inputs: Mapping[str, tuple[str, Any]], shapes: Mapping[str, tuple[int, ...]], seed: int
+    kind: str,
+    inputs: Mapping[str, tuple[str, Any]],
+    shapes: Mapping[str, tuple[int, ...]],
+    seed: int,
+    *,
+    below: int = 2,
 ) -> dict[str, Array]:
     """Make one request.
 
@@ -61,15 +66,16 @@ def real_inputs(
         inputs: Name to onnxruntime's type and axes.
         shapes: Of every input.
         seed: Another seed is another page, sentence, file.
+        below: Integers of which nothing is known are from 0 and below this.
     """
     generator = np.random.default_rng(seed)
     return {
-        name: _made(kind, name, np.dtype(NUMPY_TYPES[inputs[name][0]]), shape, generator)
+        name: _made(kind, np.dtype(NUMPY_TYPES[inputs[name][0]]), shape, generator, below)
         for name, shape in shapes.items()
     }
 
 
-def _made(kind: str, name: str, dtype: np.dtype[Any], shape: tuple[int, ...], generator: np.random.Generator) -> Array:
+def _made(kind: str, dtype: np.dtype[Any], shape: tuple[int, ...], generator: np.random.Generator, below: int) -> Array:
     makers: dict[tuple[str, int], Callable[..., Array]] = {
         ("page", 4): _page,
         ("line", 4): _line,
@@ -85,8 +91,8 @@ def _made(kind: str, name: str, dtype: np.dtype[Any], shape: tuple[int, ...], ge
     if dtype.kind == "f":
         return np.asarray(generator.random(shape), dtype=dtype)
     if dtype == np.uint8 and len(shape) > 2:
-        return generator.integers(0, 256, shape).astype(dtype)
-    return generator.integers(0, 2, shape).astype(dtype)
+        return np.asarray(generator.integers(0, 256, shape), dtype=dtype)
+    return np.asarray(generator.integers(0, below, shape), dtype=dtype)
 
 
 def _font(size: float) -> Any:
