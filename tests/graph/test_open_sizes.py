@@ -325,3 +325,16 @@ def test_a_mode_and_the_batch_of_a_state_are_guessed(tmp_path: Path) -> None:
     weights = [weight("w", 6, 4), constant("wanted", 16000, "int64"), constant("odd", [7919], "int64")]
     graph, _, _ = imported(model(nodes, inputs, [tensor("y", [2, None, 8])], weights), tmp_path)
     assert graph.tensors["state"].shape == (2, 1, 8)
+
+
+def test_channels_that_meet_a_weight_are_planned_as_it_asks(tmp_path: Path) -> None:
+    """Of a sound whose axes are all open: batch, channels, length."""
+    nodes = [
+        node("Conv", ["x", "w1"], ["a"], name="a", pads=[1, 1]),
+        node("Transpose", ["a"], ["t"], name="t", perm=[0, 2, 1]),
+        node("Add", ["t", "bias"], ["y"], name="y"),
+    ]
+    inputs = [tensor("x", ["n", "c", "length"])]
+    proto = model(nodes, inputs, [tensor("y", ["n", "length", 8])], [weight("w1", 8, 5, 3), weight("bias", 8)])
+    graph, _, _ = imported(proto, tmp_path)
+    assert graph.tensors["x"].shape[:2] == (1, 5)

@@ -19,7 +19,7 @@ from edgesplit.errors import InvalidModel
 from edgesplit.wire.tensors import TRAVELLING, dtype_name, zeros_of
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.model_graph import OpenSize
-from edgesplit_controller.graph.protos import numpy_name, static_shape
+from edgesplit_controller.graph.protos import numpy_name, op_key, static_shape
 from edgesplit_controller.graph.runner import RunRefused, open_session, shapes_of
 from edgesplit_controller.graph.samples import input_ranges, made_up
 
@@ -151,8 +151,8 @@ def planned_shapes(
     if not axes.places:
         return PlannedShapes((), axes.shapes, ())
     sizes = _taken_from(axes, given, "shapes named")
-    for name, size in _taken_from(axes, _fitting(axes, samples), "").items():
-        sizes.setdefault(name, size)
+    for found in (_taken_from(axes, _fitting(axes, samples), ""), _asked_by_weights(proto, axes)):
+        sizes = {**found, **sizes}
     for name, where in axes.places.items():
         if name not in sizes and all(axis == 0 for _, axis in where) and _is_batch(axes, where):
             sizes[name] = 1
@@ -211,6 +211,28 @@ def _taken_from(axes: OpenAxes, shapes: Mapping[str, Shape], what: str) -> dict[
         if len(found) == 1:
             sizes[name] = found.pop()
     return sizes
+
+
+def _asked_by_weights(proto: onnx.ModelProto, axes: OpenAxes) -> dict[str, int]:
+    """Open sizes that only one value runs with: channels and features that meet a weight at once."""
+    weights = {tensor.name: tuple(tensor.dims) for tensor in proto.graph.initializer}
+    asked: dict[tuple[str, int], int] = {}
+    for node in proto.graph.node:
+        shape = axes.shapes.get(node.input[0]) if node.input else None
+        weight = weights.get(node.input[1]) if len(node.input) > 1 else None
+        if shape is None or not weight:
+            continue
+        numbers = {entry.name: entry.i for entry in node.attribute}
+        key, last = op_key(node), len(shape) - 1
+        if key == "Conv" and last > 0:
+            asked[node.input[0], 1] = weight[1] * (numbers.get("group", 1) or 1)
+        elif key == "MatMul" and len(weight) > 1:
+            asked[node.input[0], last] = weight[-2]
+        elif key == "Gemm" and not numbers.get("transA"):
+            asked[node.input[0], 1] = weight[1 if numbers.get("transB") else 0]
+        elif key in ("LSTM", "GRU", "RNN"):
+            asked[node.input[0], last] = weight[2]
+    return {name: asked[place] for name, where in axes.places.items() for place in where if asked.get(place, 0) > 0}
 
 
 def _is_batch(axes: OpenAxes, where: Sequence[tuple[str, int]]) -> bool:
