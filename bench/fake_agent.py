@@ -56,6 +56,7 @@ class FakeAgent:
         fails: Epochs it refuses to prepare; -1 refuses all.
         hesitates: It prepares nothing while True.
         shy: It starts serving nothing new while True.
+        opsets: What it says its onnxruntime loads; empty: nothing.
         desired: The latest by model.
         heard: All that came of what should be held, in its order.
     """
@@ -80,6 +81,7 @@ class FakeAgent:
         self.hesitates = False
         self.shy = False
         self.memory_limit_bytes = 0
+        self.opsets: dict[str, int] = {}
         self.desired: dict[str, Desired] = {}
         self.heard: list[Desired | None] = []
         self.offers: dict[str, ModelOffer] = {}
@@ -98,6 +100,8 @@ class FakeAgent:
             instance=self.instance,
             advertise=self.advertise if online else "",
             memory_limit_bytes=self.memory_limit_bytes,
+            runtime="onnxruntime 1.20.1",
+            opsets=self.opsets,
         )
 
     def announce(self) -> None:

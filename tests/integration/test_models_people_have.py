@@ -13,8 +13,24 @@ import pytest
 from numpy.typing import NDArray
 
 from demo.fleet import CommandFailed, EmulatedNode, LocalFleet
+from edgesplit.daemon.runtime_abilities import run_arrays
+from tests.controller.splitting import as_tensor
 from tests.graph.support import assert_close
-from tests.graph.traps import TRAPS, random_inputs
+from tests.graph.traps import CLASSIFIERS, TRAPS, Trap, random_inputs
+
+MODELS = {
+    **TRAPS,
+    **CLASSIFIERS,
+    "halves": Trap(
+        "element",
+        """g (bfloat16[1,64] x) => (bfloat16[64,1] out) {
+        f = Cast <to=1> (x)  y = MatMul (f, w)  b = Cast <to=16> (y)  r = Transpose <perm=[1,0]> (b)  g = Cast <to=1> (r)
+        m = MatMul (w, g)  out = Cast <to=16> (m) }""",
+        {"w": (64, 64)},
+        opset=19,
+        ir=9,
+    ),
+}
 
 NODES = (
     EmulatedNode("device", compute_w=3.0, transmit_w=3.5),
@@ -36,13 +52,15 @@ class Served:
     def __init__(self, fleet: LocalFleet, name: str, folder: Path) -> None:
         self.fleet, self.name = fleet, name
         file, self._inputs, self._outputs = folder / "model.onnx", folder / "in.npz", folder / "out.npz"
-        proto = TRAPS[name].proto()
+        trap = MODELS[name]
+        proto = trap.proto()
         onnx.save(proto, file)
-        inputs = random_inputs(proto, 3, TRAPS[name].high)
-        np.savez(self._inputs, **inputs)  # type: ignore[arg-type]  # keywords are arrays, not allow_pickle
+        inputs = random_inputs(proto, 3, trap.high)
+        plain = {key: array.astype(str) if array.dtype == object else array for key, array in inputs.items()}
+        np.savez(self._inputs, **plain)  # type: ignore[arg-type]  # keywords are arrays, not allow_pickle
         session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
         names = [value.name for value in session.get_outputs()]
-        self._expected = dict(zip(names, map(np.asarray, session.run(names, inputs)), strict=True))
+        self._expected = dict(zip(names, map(as_tensor, run_arrays(session, names, inputs)), strict=True))
         self.added = fleet.splitctl("model", "add", "--wait", "all", name, str(file))
         fleet.splitctl("deploy", name, "--source", "device")
 
@@ -64,7 +82,16 @@ class Served:
 
 
 @pytest.mark.parametrize(
-    ("name", "moved"), [("if_weight", "out"), ("scalar_int64", "f"), ("loop_state", "l"), ("lstm_last", "a")]
+    ("name", "moved"),
+    [
+        ("if_weight", "out"),
+        ("scalar_int64", "f"),
+        ("loop_state", "l"),
+        ("lstm_last", "a"),
+        ("linear_texts", "n"),
+        ("label_encoder_of_texts", "y"),
+        ("halves", "m"),
+    ],
 )
 def test_it_is_served_whole_and_split(fleet: LocalFleet, name: str, moved: str, tmp_path: Path) -> None:
     served = Served(fleet, name, tmp_path)

@@ -132,13 +132,17 @@ class Profiling:
         return [self._row(name, record, asked, ended_s.get(name, waited_s)) for name in names]
 
     def failures(self, record: ModelRecord) -> tuple[ProfilingRow, ...]:
-        """Online nodes that have no profile of a model."""
+        """Online nodes that have no profile of a model, or could not run it any more."""
         online = frozenset(self._registry.online())
         rows = profiling_rows(record, self._registry)
         return tuple(
             row
             for row in rows
-            if row.node in online and self._registry.profile(row.node, record.name, record.sha256) is None
+            if row.node in online
+            and (
+                self._registry.profile(row.node, record.name, record.sha256) is None
+                or too_old(self._registry.node(row.node).status, record)
+            )
         )
 
     async def _wait(self, standing: Callable[[], _Standing], progress: Progress) -> frozenset[str]:

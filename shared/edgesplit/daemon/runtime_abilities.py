@@ -128,7 +128,7 @@ def missing_operator_set(needs: Mapping[str, int], known: Mapping[str, int]) -> 
     for domain, version in sorted(needs.items()):
         newest = known.get(_ONNX if domain == "ai.onnx" else domain, version)
         if version > newest:
-            of = f" of {domain}" if domain else ""
+            of = "" if domain in (_ONNX, "ai.onnx") else f" of {domain}"
             return f"which knows opset{of} up to {newest}; this model needs {version}"
     return ""
 
