@@ -1,4 +1,4 @@
-"""int8 under a bound, on inputs that the noise model never saw.
+"""int8 under a bound, on real inputs that the noise model never saw.
 
 Owns: choosing operators whose predicted noise keeps half of the noise of all, and measuring it. Its rule: the record and the
 noise model are the controller's own, read from its store once it has ended. Not here: whether int8 pays on a node.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -85,4 +86,5 @@ def _predicted(record: ModelRecord, names: Sequence[str]) -> float:
     noise, chosen = record.manifest.noise, set(names)
     if noise is None or not chosen:
         return 0.0
-    return noise.intercept + sum(term.coefficient for term in noise.terms if chosen.issuperset(term.operators))
+    level = noise.intercept + sum(term.coefficient for term in noise.terms if chosen.issuperset(term.operators))
+    return level if noise.curve is None else float(noise.curve.at(Fraction(level)))
