@@ -122,6 +122,7 @@ def examine(file: Path, folder: Path, say: Callable[[str], None], *, int8: bool 
     """
     finding = Finding(_name(file), file.stat().st_size)
     finding.limit_bytes = 3 * finding.nbytes + 300_000_000
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         plain = PlainModel(file)
     except Exception as error:  # onnxruntime's exceptions share no base class of its own
