@@ -54,9 +54,11 @@ def served(
     """What agents do, without agents: tensors are visible only where produced or routed to."""
     visible: dict[str, Arrays] = {node: {} for node in specs}
     visible[source] |= inputs
+    asked = {name: np.array(inputs[of].shape, np.int64) for name, of in specs[source].input_shapes.items()}
+    visible[source] |= asked
     for route in specs[source].input_routes:
         for node in route.to:
-            visible[node][route.tensor] = round_trip(route.codec, inputs[route.tensor])
+            visible[node][route.tensor] = round_trip(route.codec, (inputs | asked)[route.tensor])
     waiting = [(node, component) for node, spec in specs.items() for component in spec.components]
     while waiting:
         node, component = next(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from edgesplit_controller.graph.cut import cut
 from edgesplit_controller.graph.runner import open_session, refusal_of, run_session
 from tests.controller.splitting import Arrays, SplitModel
 from tests.graph.support import assert_close
-from tests.graph.traps import CLASSIFIERS, Trap, random_inputs
+from tests.graph.traps import CLASSIFIERS, TRAPS, Trap, random_inputs
 from tests.graph.traps.elements import ELEMENTS, SHAPES_OF_USE, element_model
 
 ROUNDING = {"float16": 2e-3, "bfloat16": 2e-2}
@@ -170,3 +171,46 @@ def test_every_opset_that_onnxruntime_knows_is_taken(opset: int, tmp_path: Path)
         with pytest.raises(EdgesplitError):
             SplitModel(proto, tmp_path)
     assert onnxruntime.__version__
+
+
+def opened(trap: Trap) -> Trap:
+    """The same with an open batch wherever it had one of 1."""
+    text = trap.text
+    for before, after in (("[1,", "[N,"), ("string[1] label", "string[N] label")):
+        text = text.replace(before, after)
+    return dataclasses.replace(trap, text=text)
+
+
+OPEN = {
+    **{name: CLASSIFIERS[name] for name in ("linear_open_rows", "tree_open_rows")},
+    **{name: opened(TRAPS[name]) for name in ("terms", "label_encoder_of_texts")},
+    **{name: opened(TRAPS[name]) for name in ("pairs", "operators", "dynamic", "blocks_of_4_bits")},
+    **{name: opened(TRAPS[name]) for name in ("split_and_join", "sequence_map", "optional_value", "functions")},
+    **{
+        f"{element}_in_a_loop": opened(element_model(element, "loops"))
+        for element in ("bfloat16", "float8e5m2", "uint16")
+    },
+    "texts_both_open": Trap(
+        "texts", "g (string[N,K] x) => (string[K,N] out, int64[2] sizes) { out = Transpose (x)  sizes = Shape (x) }"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_types_and_open_batches_go_together(name: str, tmp_path: Path) -> None:
+    proto = OPEN[name].proto()
+    split = SplitModel(proto, tmp_path)
+    assert any(size < 0 for spec in split.record.inputs for size in spec.shape)
+    split.run_offer()
+    for rows in (1, 4):
+        sized = onnx.ModelProto.FromString(proto.SerializeToString())
+        for value in sized.graph.input:
+            for dim in value.type.tensor_type.shape.dim:
+                if dim.dim_param:
+                    dim.dim_value = rows if dim.dim_param == "N" else 3
+        inputs = random_inputs(sized)
+        expected = split.original(inputs)
+        relative = ROUNDING["bfloat16"] if "bfloat16" in name else 1e-4
+        assert_close(split.local(inputs), expected, relative)
+        for seed in range(3):
+            assert_close(split.split(inputs, seed), expected, relative)
