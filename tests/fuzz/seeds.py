@@ -17,6 +17,7 @@ from edgesplit.release import PROTOCOL
 from edgesplit.wire.codecs import available_codecs
 from edgesplit.wire.frames import encode_frame, long_head, pack_tensors, part_prefix
 from edgesplit.wire.headers import Abort, Ack, Cancel, Header, Hello, Infer, Ping, Probe, Tensors
+from edgesplit.wire.tensors import as_bfloat16
 
 __all__ = ["seeds"]
 
@@ -48,6 +49,12 @@ def _streams() -> Iterator[tuple[str, bytes]]:
         heads, payloads = pack_tensors([("x", array, codec), ("n", np.arange(3), "raw")])
         tensors = Tensors(sequence=1, model="m", epoch=1, request="r", tensors=heads, deadline_s=1.0)
         yield f"tensors-{codec}", b"".join(encode_frame(tensors, payloads))
+    others = [("t", np.array(["a", "", "long enough"]), "raw"), ("h", as_bfloat16(array), "int8")]
+    heads, payloads = pack_tensors(others)
+    yield (
+        "tensors-texts",
+        b"".join(encode_frame(Tensors(sequence=1, model="m", epoch=1, request="r", tensors=heads), payloads)),
+    )
     heads, payloads = pack_tensors([("x", array, "raw")])
     infer = encode_frame(Infer(id=1, model="double", tensors=heads, deadline_s=1.0), payloads)
     yield "infer", b"".join(infer)
@@ -76,6 +83,11 @@ def _bodies() -> Iterator[tuple[str, bytes]]:
     yield "nested-numbers", b"\x04\0\0" + json.dumps(_document(data=array.reshape(2, 3).tolist())).encode()
     yield "bytes", b"\x00" + length + head + array.tobytes()
     yield "bytes-alone", b"\x00\0\0" + array.tobytes()
+    texts: list[dict[str, object]] = [{"name": "x", "datatype": "BYTES", "shape": [1, 2], "data": [["a", "b"]]}]
+    yield "texts", b"\x04\0\0" + json.dumps({"inputs": texts}).encode()
+    texts = [{"name": "x", "datatype": "BYTES", "shape": [2], "parameters": {"binary_data_size": 9}}]
+    told = json.dumps({"inputs": texts}).encode()
+    yield "text-bytes", b"\x00" + len(told).to_bytes(2, "little") + told + b"\x01\0\0\0a\0\0\0\0"
     yield "gzip", b"\x01" + length + gzip.compress(head + array.tobytes(), mtime=0)
     yield "deflate-in-chunks", b"\x0a" + length + zlib.compress(head + array.tobytes())
     yield "gzip-bomb", b"\x05\0\0" + gzip.compress(b" " * 8_000_000, mtime=0)
