@@ -146,8 +146,15 @@ def make_knowledge(
     )
 
 
-def make_deciders(known: Knowledge, store: Store, settings: PlanningSection) -> Deciders:
-    """Make what decides over plans."""
+def make_deciders(known: Knowledge, store: Store, settings: PlanningSection, *, by_itself: bool) -> Deciders:
+    """Make what decides over plans.
+
+    Args:
+        known: What it decides on.
+        store: The folder.
+        settings: Limits and thresholds.
+        by_itself: Whether sizes that many requests have get a plan of their own.
+    """
     heavy = asyncio.Lock()
     fallbacks = Fallbacks(
         known.rollouts,
@@ -183,10 +190,14 @@ def make_deciders(known: Knowledge, store: Store, settings: PlanningSection) -> 
     shapes = ShapeWatch(
         known.catalog,
         deployer,
-        known.registry,
-        ready=lambda: known.rollouts.settled,
+        known.rollouts,
+        registry=known.registry,
+        speeds=known.speeds,
+        handling=known.handling,
+        events=known.events,
         clock=time.monotonic,
         limit_s=settings.time_limit_s + settings.prepare_limit_s,
+        by_itself=by_itself,
     )
     return Deciders(deployer, guard, batteries, fallbacks, completion, shapes, changes)
 
@@ -210,8 +221,7 @@ def make_operations(known: Knowledge, decide: Deciders, bus: MessageBus, setting
             known.rollouts,
             decide.deployer,
             known.events,
-            speeds=known.speeds,
-            handling=known.handling,
+            shapes=decide.shapes,
             guard=decide.guard,
             profiling=Profiling(known.registry, known.outbox, settings.profile_silence_s),
             changes=changes,

@@ -71,9 +71,12 @@ class ModelsSection(Section, frozen=True, kw_only=True):
     Attributes:
         metrics: Functions, module:function each, that `model add --metric` may name; their modules must be importable
             by this process. Nothing else is ever imported on a client's word.
+        plan_shapes: Sizes that many requests have and that are far from those that plans are made for get a plan of their
+            own.
     """
 
     metrics: tuple[str, ...] = ()
+    plan_shapes: bool = True
 
 
 class Thresholds(msgspec.Struct, frozen=True, kw_only=True):

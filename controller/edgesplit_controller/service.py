@@ -77,7 +77,7 @@ class Service:
         )
         settings = configuration.planning
         self.known = known = make_knowledge(configuration, store, self._bus, run)
-        self.decide = decide = make_deciders(known, store, settings)
+        self.decide = decide = make_deciders(known, store, settings, by_itself=configuration.models.plan_shapes)
         operations = make_operations(known, decide, self._bus, settings)
         self._seldom = RateLimitedEvents(known.events, time.monotonic)
         self._store_health = store.health

@@ -15,6 +15,8 @@ __all__ = [
     "CERTAINTY_CHANGE",
     "CORRECTION_CHANGE",
     "EQUAL_GAIN",
+    "FAR_SIZES",
+    "FAR_SIZES_SHARE",
     "LARGE_RATE_CHANGE",
     "LATENCY_FLOOR_S",
     "LATENCY_REPORTED_FLOOR_S",
@@ -96,6 +98,10 @@ BATTERY_LIMIT_SLACK = 0.05
 """A serving plan may exceed a battery's limit by this much before another one is looked for. [1]"""
 SWITCH_GAIN = 0.05
 """Of the objective: the default of `[planning] gain_threshold`. [1]"""
+FAR_SIZES = 1.5
+"""Ratio of a request's sizes to those of every plan, all open axes together: worth a plan of its own. [1]"""
+FAR_SIZES_SHARE = 0.2
+"""Of a model's requests: so many of such sizes are worth it. [1]"""
 EQUAL_GAIN = 1e-6
 """Plans that differ by less are equally good (the planner's own tolerance). [1]"""
 

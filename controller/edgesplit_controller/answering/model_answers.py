@@ -32,9 +32,8 @@ from edgesplit_controller.answering.inbox import Progress
 from edgesplit_controller.answering.state_changes import StateChanges
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.deciding.noise_guard import NoiseGuard
+from edgesplit_controller.deciding.shape_watch import ShapeWatch
 from edgesplit_controller.event_log import EventLog
-from edgesplit_controller.fleet.handling import HandlingBook
-from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.profiling_progress import Profiling, profiling_rows
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.catalog import Catalog
@@ -55,8 +54,7 @@ class ModelAnswers:
         rollouts: Remember which models are removed.
         deployer: The deployments.
         events: Where it is told.
-        speeds: Forget a removed model.
-        handling: Likewise.
+        shapes: Deploys further planning shapes, and forgets them.
         guard: Knows how noise models are tightened.
         profiling: Waits for nodes.
         changes: What every change begins and ends with.
@@ -70,8 +68,7 @@ class ModelAnswers:
         deployer: Deployer,
         events: EventLog,
         *,
-        speeds: Speeds,
-        handling: HandlingBook,
+        shapes: ShapeWatch,
         guard: NoiseGuard,
         profiling: Profiling,
         changes: StateChanges,
@@ -81,8 +78,7 @@ class ModelAnswers:
         self._rollouts = rollouts
         self._deployer = deployer
         self._events = events
-        self._speeds = speeds
-        self._handling = handling
+        self._shapes = shapes
         self._guard = guard
         self._profiling = profiling
         self._changes = changes
@@ -129,7 +125,7 @@ class ModelAnswers:
         self._events.add("model-added", text, model=record.name)
         for name, stale in before.items():
             if self._catalog.records.get(name) is stale:
-                await self._forget(name)  # a planning shape that the new version was not given
+                await self._shapes.forget(name)  # a planning shape that the new version was not given
         if asked.wait == "all":
             await self._catalog.until_complete(record.name, progress)
             records = [self._catalog.get(name) for name in self._catalog.shapes_of(record.name)]
@@ -154,18 +150,10 @@ class ModelAnswers:
         for one in reversed(of_model(self._catalog.records, name) if is_first(name) else (name,)):
             if one in self._deployer.deployments:
                 progress(f"ending the serving of {one}", None)
-            await self._forget(one)
+            await self._shapes.forget(one)
         self._events.add("model-removed", f"model {name} was removed", model=name)
         self._changes.collect()
         return document
-
-    async def _forget(self, name: str) -> None:
-        """Remove one planning shape, and the model with its only one."""
-        await self._deployer.remove(name)
-        if self._catalog.remove(name):
-            self._rollouts.note(removed=tuple(other for other in self._rollouts.state.removed if other != name))
-        self._speeds.forget_model(name)
-        self._handling.forget_model(name)
 
     def _forget_removed(self, name: str) -> None:
         """Make room for a new model of a name whose old one could not be deleted when it was removed.

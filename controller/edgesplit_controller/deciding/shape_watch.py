@@ -1,8 +1,9 @@
-"""Planning shapes of deployed models: each further one is deployed beside its model, as soon as it can be.
+"""Planning shapes of deployed models: each further one is deployed beside its model; sizes that are asked often become one.
 
-Owns: that the shapes of a deployed model are deployed at its source, and those of others are not. Its rule: a shape without a plan
-never keeps its model from serving: requests near it are served by the plan of another shape. Not here: the records of
-shapes (`models/planning_shapes.py`), which plan a request takes (agents).
+Owns: that the shapes of a deployed model are deployed at its source, and which come and go by themselves. Its rule: a shape
+without a plan never keeps its model from serving: requests near it are served by the plan of another shape. Not here: the records
+of shapes (`models/planning_shapes.py`), which sizes are worth a plan (`changes/asked_shapes.py`), which plan a request takes
+(agents).
 """
 
 from __future__ import annotations
@@ -10,17 +11,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import structlog
 
-from edgesplit.errors import EdgesplitError, NotDeployed
+from edgesplit.errors import EdgesplitError, InvalidInput, InvalidModel, NotDeployed
 from edgesplit.names import base_name
 from edgesplit.retrying import Retry, RetryRule, retry_after
+from edgesplit.wire.tensor_spec import TensorSpec
+from edgesplit_controller.deciding.changes.asked_shapes import AskedShapes, Sizes, nearest_shape
 from edgesplit_controller.deciding.deployer import Deployer
+from edgesplit_controller.event_log import EventLog
+from edgesplit_controller.fleet.handling import HandlingBook
+from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.catalog import Catalog
-from edgesplit_controller.models.planning_shapes import is_first, of_model
+from edgesplit_controller.models.planning_shapes import is_first, largest_bytes, of_model, shape_text
+from edgesplit_controller.rollout.driver import Rollouts
 
 __all__ = ["ShapeWatch"]
 
@@ -29,34 +37,88 @@ AGAIN = RetryRule(first_s=10.0, most_s=300.0)
 """Between two tries to deploy a shape that failed."""
 
 
+MATTERS_AFTER_S = 180.0
+"""So long sizes have to be asked often before they are planned for. [s]"""
+IDLE_AFTER_S = 1800.0
+"""A shape of its own accord goes after so long without a request, while its model had `IDLE_REQUESTS`. [s]"""
+IDLE_REQUESTS = 200
+MOST_AUTOMATIC = 4
+"""Planning shapes of a model that nobody named."""
+MOST_TENSOR_BYTES = 512 << 20
+"""Of the largest tensor of a shape that nobody named. [B]"""
+
+
+@dataclass(slots=True)
+class _Asked:
+    """What is known of the sizes that requests of a model have.
+
+    Attributes:
+        shapes: Of the last requests.
+        since_s: Since when one has been worth a plan; None while none is.
+        refused: Those that cannot be planned for.
+        idle: Planning shape to when it was asked last, and how many requests of others came since.
+    """
+
+    shapes: AskedShapes = field(default_factory=AskedShapes)
+    since_s: float | None = None
+    refused: set[Sizes] = field(default_factory=set[Sizes])
+    idle: dict[str, tuple[float, int]] = field(default_factory=dict[str, tuple[float, int]])
+
+    def count(self, new: Mapping[Sizes, int], planned: Mapping[str, Sequence[TensorSpec]], now_s: float) -> None:
+        """Take in new requests."""
+        asked = {nearest_shape(sizes, planned)[0] for sizes in new}
+        requests = sum(new.values())
+        for name in planned:
+            since_s, others = self.idle.get(name, (now_s, 0))
+            self.idle[name] = (now_s, 0) if name in asked else (since_s, others + requests)
+
+    def is_idle(self, name: str, now_s: float) -> bool:
+        """Whether nobody asks for a planning shape."""
+        since_s, others = self.idle.get(name, (now_s, 0))
+        return now_s - since_s >= IDLE_AFTER_S and others >= IDLE_REQUESTS
+
+
 class ShapeWatch:
     """Of all models.
 
     Args:
         catalog: The records of all shapes.
         deployer: Deploys them.
-        registry: Knows what nodes profiled.
-        ready: Whether what the broker retained has arrived.
+        rollouts: Remember which records are removed.
+        registry: Knows what nodes profiled, and the sizes that were asked.
+        speeds: Forget a removed shape.
+        handling: Likewise.
+        events: Where it is told.
         clock: Monotonic. [s]
         limit_s: How long deploying one may take. [s]
+        by_itself: Sizes that many requests have become planning shapes.
     """
 
     def __init__(
         self,
         catalog: Catalog,
         deployer: Deployer,
-        registry: Registry,
+        rollouts: Rollouts,
         *,
-        ready: Callable[[], bool],
+        registry: Registry,
+        speeds: Speeds,
+        handling: HandlingBook,
+        events: EventLog,
         clock: Callable[[], float],
         limit_s: float,
+        by_itself: bool,
     ) -> None:
         self._catalog = catalog
         self._deployer = deployer
+        self._rollouts = rollouts
         self._registry = registry
-        self._ready = ready
+        self._speeds = speeds
+        self._handling = handling
+        self._events = events
         self._clock = clock
         self._limit_s = limit_s
+        self._by_itself = by_itself
+        self._asked: dict[str, _Asked] = {}
         self._retries: dict[str, Retry] = {}
         self._refusals: dict[str, str] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -98,6 +160,16 @@ class ShapeWatch:
                 await self._deployer.undeploy(name)
 
         await asyncio.gather(*(end(name) for name in of_model(self._deployer.deployments, model) if not is_first(name)))
+
+    async def forget(self, name: str) -> None:
+        """Remove the record of a planning shape, and what is known of it; it serves no more."""
+        await self._deployer.remove(name)
+        if self._catalog.remove(name):
+            self._rollouts.note(removed=tuple(other for other in self._rollouts.state.removed if other != name))
+        self._speeds.forget_model(name)
+        self._handling.forget_model(name)
+        self._retries.pop(name, None)
+        self._refusals.pop(name, None)
 
     def _missing(self, model: str) -> Iterator[str]:
         """Shapes of a deployed model that are not deployed at its source."""
@@ -144,11 +216,66 @@ class ShapeWatch:
     async def _look(self) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            if not self._ready():
+            if not self._rollouts.settled:
                 continue
             for model in tuple(filter(is_first, self._deployer.deployments)):
-                for name in tuple(self._missing(model)):
-                    retry = self._retries.get(name)
-                    is_due = retry is None or self._clock() >= retry.next_at_s
-                    if is_due and name not in self._running and self._is_timed(name):
-                        self._begin(name)
+                try:
+                    self._deploy_due(model)
+                    if self._by_itself:
+                        await self._look_at_sizes(model)
+                except EdgesplitError as error:
+                    self._log.warning("shapes-not-changed", model=model, reason=str(error))
+                except Exception:
+                    # A defect here must not end the controller, nor the watch over other models.
+                    self._log.exception("shapes-not-watched", model=model)
+            for model in self._asked.keys() - self._deployer.deployments.keys():
+                del self._asked[model]
+
+    def _deploy_due(self, model: str) -> None:
+        for name in tuple(self._missing(model)):
+            retry = self._retries.get(name)
+            is_due = retry is None or self._clock() >= retry.next_at_s
+            if is_due and name not in self._running and self._is_timed(name):
+                self._begin(name)
+
+    async def _look_at_sizes(self, model: str) -> None:
+        """Plan for sizes that are asked often, and no more for those that nobody asks for."""
+        names = of_model(self._catalog.records, model)
+        planned = {name: tuple(spec for spec in self._catalog.get(name).inputs if spec.typical) for name in names}
+        if not names or not planned[names[0]]:
+            return
+        now_s, known = self._clock(), self._asked.setdefault(model, _Asked())
+        new = known.shapes.take(self._registry.asked_sizes(model))
+        known.count(new, planned, now_s)
+        sizes = known.shapes.worth_planning(planned, known.refused)
+        known.since_s = None if sizes is None else now_s if known.since_s is None else known.since_s
+        if sizes is not None and known.since_s is not None and now_s - known.since_s >= MATTERS_AFTER_S:
+            known.since_s = None
+            await self._plan_for(model, sizes, known)
+        for name in names[1:]:
+            if self._catalog.get(name).manifest.automatic and known.is_idle(name, now_s):
+                await self.forget(name)
+                known.idle.pop(name, None)
+                text = f"{model} is not planned for {name} any more: requests do not have its sizes"
+                self._events.add("shape-dropped", text, model=model, data={"shape": name})
+
+    async def _plan_for(self, model: str, sizes: Sizes, known: _Asked) -> None:
+        """Add a planning shape that nobody named."""
+        first, shapes = self._catalog.get(model), dict(sizes)
+        automatic = [name for name in self._catalog.shapes_of(model) if self._catalog.get(name).manifest.automatic]
+        if len(automatic) >= MOST_AUTOMATIC:
+            return
+        if largest_bytes(first, shapes) > MOST_TENSOR_BYTES:
+            known.refused.add(sizes)  # this machine would have to run it once
+            return
+        try:
+            record = await self._catalog.add_shape(model, shapes)
+        except (InvalidInput, InvalidModel) as error:
+            known.refused.add(sizes)
+            self._log.warning("shape-refused", model=model, sizes=shape_text(shapes), reason=str(error))
+            return
+        if record is not None:
+            text = (
+                f"{model} is planned for {shape_text(shapes)}, too ({record.name}), for many requests have such sizes"
+            )
+            self._events.add("shape-planned", text, model=model, data={"shape": record.name})

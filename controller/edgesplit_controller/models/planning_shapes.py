@@ -9,6 +9,7 @@ the records (`catalog.py`).
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Collection, Mapping
 
 import msgspec
@@ -28,7 +29,17 @@ from edgesplit_controller.models.model_record import ModelRecord, OpenManifest
 from edgesplit_controller.models.named_shapes import Shape
 from edgesplit_controller.quantization.codecs.codec_figures import CodecFigure
 
-__all__ = ["first_free", "follows", "is_first", "of_model", "planned_for", "remade", "shape_text", "variant"]
+__all__ = [
+    "first_free",
+    "follows",
+    "is_first",
+    "largest_bytes",
+    "of_model",
+    "planned_for",
+    "remade",
+    "shape_text",
+    "variant",
+]
 
 
 def is_first(name: str) -> bool:
@@ -104,6 +115,22 @@ def remade(first: ModelRecord, stale: ModelRecord, blobs: BlobStore) -> ModelRec
         InvalidInput, InvalidModel: The model is another one now.
     """
     return variant(first, stale.name, planned_for(stale), blobs, automatic=stale.manifest.automatic)
+
+
+def largest_bytes(first: ModelRecord, shapes: Mapping[str, Shape]) -> float:
+    """What the largest tensor of a model takes at other sizes, as its bytes grow with them. [B]"""
+    form = first.graph.open
+    if form is None:
+        return 0.0
+    ratios = [
+        max((shapes[entry][axis] for entry, axis in size.places if entry in shapes), default=size.planned)
+        / size.planned
+        for size in form.sizes
+    ]
+    return max(
+        tensor.nbytes * math.prod(ratio**power for ratio, power in zip(ratios, form.growth.get(name, ()), strict=False))
+        for name, tensor in first.graph.tensors.items()
+    )
 
 
 def follows(record: ModelRecord, first: ModelRecord) -> bool:

@@ -27,7 +27,17 @@ HISTORIES: dict[str, frozenset[str]] = {
             "clock-agrees",
         }
     ),
-    "models": frozenset({"model-added", "model-completed", "completion-failing", "model-removed", "goals-changed"}),
+    "models": frozenset(
+        {
+            "model-added",
+            "model-completed",
+            "completion-failing",
+            "model-removed",
+            "shape-planned",
+            "shape-dropped",
+            "goals-changed",
+        }
+    ),
     "plans": frozenset(
         {
             "planned",

@@ -6,6 +6,8 @@ does without numpy. Not here: arrays (`tensors.py`).
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 __all__ = ["TensorSpec"]
@@ -56,3 +58,13 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
         return len(shape) == len(self.typical) and all(
             own < 0 or size == own for own, size in zip(self.typical, shape, strict=True)
         )
+
+    def distance(self, shape: tuple[int, ...]) -> float:
+        """How far an array of this shape is from the planning shape: the sum over open axes of abs(log(size / planned)).
+
+        Infinite where it is not admitted.
+        """
+        if not self.admits(shape):
+            return math.inf
+        axes = zip(self.shape, self.typical, shape, strict=True) if self.typical else ()
+        return sum(abs(math.log(max(size, 1) / planned)) for own, planned, size in axes if own < 0 < planned)

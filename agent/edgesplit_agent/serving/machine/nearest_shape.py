@@ -30,19 +30,10 @@ def further_shapes(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
 
 def distance(open_inputs: Sequence[TensorSpec], arrays: Mapping[str, Array]) -> float:
-    """How far a request's sizes are from those planned: the sum over open axes of abs(log(size / planned)).
-
-    Infinite where it is no request of the model.
-    """
-    far = 0.0
-    for spec in open_inputs:
-        array = arrays.get(spec.name)
-        if array is None or not spec.admits(array.shape):
-            return math.inf
-        for own, planned, size in zip(spec.shape, spec.typical, array.shape, strict=True):
-            if own < 0 < planned:
-                far += abs(math.log(max(size, 1) / planned))
-    return far
+    """How far a request's sizes are from those planned; infinite where it is no request of the model."""
+    if any(spec.name not in arrays for spec in open_inputs):
+        return math.inf
+    return sum(spec.distance(arrays[spec.name].shape) for spec in open_inputs)
 
 
 def of_nearest_shape(

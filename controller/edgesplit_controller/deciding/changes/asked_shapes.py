@@ -1,0 +1,103 @@
+"""Sizes that requests have against those that plans are made for: which one is worth a plan of its own.
+
+Owns: the sizes of a model's last requests, and whether they are far from all that is planned. Its rule: a size counts with those near
+it; what was counted before this was first looked at says nothing. Not here: how long that has to last, what follows
+(`deciding/shape_watch.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
+
+from edgesplit.control.figure_messages import AskedSizes
+from edgesplit.significance import FAR_SIZES, FAR_SIZES_SHARE
+from edgesplit.wire.tensor_spec import TensorSpec
+
+__all__ = ["AskedShapes", "Sizes", "nearest_shape"]
+
+Sizes = tuple[tuple[str, tuple[int, ...]], ...]
+"""Inputs with open axes and their shapes."""
+
+RECENT = 1_000
+"""Requests that are looked back at."""
+LEAST = 50
+"""Requests of a size, and of those near it, that it takes to be worth a plan."""
+_MOST_KNOWN = 512
+"""Different sizes whose counts are remembered."""
+
+
+class AskedShapes:
+    """Of one model."""
+
+    def __init__(self) -> None:
+        self._counted: dict[Sizes, int] | None = None
+        self._recent: deque[tuple[Sizes, int]] = deque()
+
+    def take(self, asked: Iterable[AskedSizes]) -> Counter[Sizes]:
+        """Take in what nodes counted so far; returns what that adds to what was known."""
+        now = {tuple(sorted(entry.inputs.items())): entry.requests for entry in asked}
+        before = self._counted
+        new: Counter[Sizes] = Counter()
+        if before is not None:
+            new.update({sizes: more for sizes, count in now.items() if (more := count - before.get(sizes, 0)) > 0})
+        known = {**(before or {}), **now}
+        self._counted = dict(list(known.items())[-_MOST_KNOWN:])
+        self._recent.extend(new.items())
+        surplus = sum(count for _, count in self._recent) - RECENT
+        while surplus > 0:
+            sizes, count = self._recent.popleft()
+            if count > surplus:
+                self._recent.appendleft((sizes, count - surplus))
+            surplus -= count
+        return new
+
+    def worth_planning(
+        self, planned: Mapping[str, Sequence[TensorSpec]], refused: Iterable[Sizes] = ()
+    ) -> Sizes | None:
+        """A size that is asked often and is far from all that is planned; None where there is none.
+
+        Args:
+            planned: Name of each planning shape to the inputs that have open axes.
+            refused: Sizes that cannot be planned for.
+        """
+        recent: Counter[Sizes] = Counter()
+        for sizes, count in self._recent:
+            recent[sizes] += count
+        refused = frozenset(refused)
+        far = {
+            sizes: count
+            for sizes, count in recent.items()
+            if sizes not in refused and nearest_shape(sizes, planned)[1] > math.log(FAR_SIZES)
+        }
+        for sizes in sorted(far, key=lambda one: (-far[one], one)):
+            near = sum(count for other, count in far.items() if _between(sizes, other) <= math.log(FAR_SIZES))
+            if near >= max(LEAST, FAR_SIZES_SHARE * recent.total()):
+                return sizes
+        return None
+
+
+def nearest_shape(sizes: Sizes, planned: Mapping[str, Sequence[TensorSpec]]) -> tuple[str, float]:
+    """The planning shape whose plan such requests take if it serves, and how far it is.
+
+    Args:
+        sizes: Of a request.
+        planned: Name of each planning shape to the inputs that have open axes, the first one first.
+    """
+    shapes = dict(sizes)
+    best, least = next(iter(planned), ""), math.inf
+    for name, specs in planned.items():
+        far = sum(spec.distance(shapes.get(spec.name, ())) for spec in specs)
+        if far < least:
+            best, least = name, far
+    return best, least
+
+
+def _between(one: Sizes, other: Sizes) -> float:
+    pairs = zip(one, other, strict=False)
+    return sum(
+        abs(math.log(max(mine, 1) / max(its, 1)))
+        for (_, left), (_, right) in pairs
+        for mine, its in zip(left, right, strict=False)
+    )
