@@ -11,7 +11,15 @@ from edgesplit.operations.model_operations import ShowModel
 from edgesplit.operations.plan_operations import DeployModel
 from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit_controller.deciding import shape_watch
-from edgesplit_controller.deciding.changes.asked_shapes import RECENT, AskedShapes, nearest_shape
+from edgesplit_controller.deciding.changes import asked_shapes
+from edgesplit_controller.deciding.changes.asked_shapes import (
+    IDLE_AFTER_S,
+    IDLE_REQUESTS,
+    RECENT,
+    AskedShapes,
+    ShapeUse,
+    nearest_shape,
+)
 from edgesplit_controller.models.planning_shapes import planned_for
 from tests.controller.fleet import Fleet
 from tests.controller.test_planning_shapes import LARGE, OPEN, SMALL
@@ -99,6 +107,21 @@ def test_a_request_is_counted_for_the_nearest_shape_and_the_first_of_two() -> No
     ]
 
 
+def test_a_shape_is_idle_that_nobody_asks_for_while_others_are_asked() -> None:
+    shapes, use = planned(m=100, m2=1600), ShapeUse()
+    few, many = {(("x", (1, 90)),): 1}, {(("x", (1, 90)),): IDLE_REQUESTS}
+    use.count({}, shapes, 0.0)
+    use.count({}, shapes, IDLE_AFTER_S)
+    assert not use.is_idle("m2", IDLE_AFTER_S), "nobody asks for anything"
+    use.count(many, shapes, 1.0)
+    assert not use.is_idle("m2", IDLE_AFTER_S - 1)
+    assert use.is_idle("m2", IDLE_AFTER_S)
+    assert not use.is_idle("m", IDLE_AFTER_S)
+    use.count({(("x", (1, 1000)),): 1}, shapes, IDLE_AFTER_S)
+    use.count(few, shapes, IDLE_AFTER_S + 1)
+    assert not use.is_idle("m2", 3 * IDLE_AFTER_S)
+
+
 @pytest.fixture
 async def small(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Fleet:
     """A model serves that is planned for small images; what is asked matters at once."""
@@ -166,8 +189,8 @@ async def test_a_size_that_matters_is_planned_by_itself_and_dropped_once_nobody_
     assert (event.model, event.data["shape"]) == ("tiny", "tiny@2")
     assert "image 1x3x32x64" in event.text
 
-    monkeypatch.setattr(shape_watch, "IDLE_AFTER_S", 0.0)
-    requests.serve("tiny", SMALL, shape_watch.IDLE_REQUESTS)
+    monkeypatch.setattr(asked_shapes, "IDLE_AFTER_S", 0.0)
+    requests.serve("tiny", SMALL, asked_shapes.IDLE_REQUESTS)
     await until(lambda: small.models.keys() == {"tiny"})
     await until(lambda: len(small.told("shape-dropped")) == 1)
     assert small.deployer.deployments.keys() == {"tiny"}

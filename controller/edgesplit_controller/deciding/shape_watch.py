@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import structlog
@@ -19,8 +19,7 @@ import structlog
 from edgesplit.errors import EdgesplitError, InvalidInput, InvalidModel, NotDeployed
 from edgesplit.names import base_name
 from edgesplit.retrying import Retry, RetryRule, retry_after
-from edgesplit.wire.tensor_spec import TensorSpec
-from edgesplit_controller.deciding.changes.asked_shapes import AskedShapes, Sizes, nearest_shape
+from edgesplit_controller.deciding.changes.asked_shapes import AskedShapes, ShapeUse, Sizes
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.handling import HandlingBook
@@ -39,9 +38,6 @@ AGAIN = RetryRule(first_s=10.0, most_s=300.0)
 
 MATTERS_AFTER_S = 180.0
 """So long sizes have to be asked often before they are planned for. [s]"""
-IDLE_AFTER_S = 1800.0
-"""A shape of its own accord goes after so long without a request, while its model had `IDLE_REQUESTS`. [s]"""
-IDLE_REQUESTS = 200
 MOST_AUTOMATIC = 4
 """Planning shapes of a model that nobody named."""
 MOST_TENSOR_BYTES = 512 << 20
@@ -54,28 +50,15 @@ class _Asked:
 
     Attributes:
         shapes: Of the last requests.
+        use: How long planning shapes are without.
         since_s: Since when one has been worth a plan; None while none is.
         refused: Those that cannot be planned for.
-        idle: Planning shape to when it was asked last, and how many requests of others came since.
     """
 
     shapes: AskedShapes = field(default_factory=AskedShapes)
+    use: ShapeUse = field(default_factory=ShapeUse)
     since_s: float | None = None
     refused: set[Sizes] = field(default_factory=set[Sizes])
-    idle: dict[str, tuple[float, int]] = field(default_factory=dict[str, tuple[float, int]])
-
-    def count(self, new: Mapping[Sizes, int], planned: Mapping[str, Sequence[TensorSpec]], now_s: float) -> None:
-        """Take in new requests."""
-        asked = {nearest_shape(sizes, planned)[0] for sizes in new}
-        requests = sum(new.values())
-        for name in planned:
-            since_s, others = self.idle.get(name, (now_s, 0))
-            self.idle[name] = (now_s, 0) if name in asked else (since_s, others + requests)
-
-    def is_idle(self, name: str, now_s: float) -> bool:
-        """Whether nobody asks for a planning shape."""
-        since_s, others = self.idle.get(name, (now_s, 0))
-        return now_s - since_s >= IDLE_AFTER_S and others >= IDLE_REQUESTS
 
 
 class ShapeWatch:
@@ -246,16 +229,16 @@ class ShapeWatch:
             return
         now_s, known = self._clock(), self._asked.setdefault(model, _Asked())
         new = known.shapes.take(self._registry.asked_sizes(model))
-        known.count(new, planned, now_s)
+        known.use.count(new, planned, now_s)
         sizes = known.shapes.worth_planning(planned, known.refused)
         known.since_s = None if sizes is None else now_s if known.since_s is None else known.since_s
         if sizes is not None and known.since_s is not None and now_s - known.since_s >= MATTERS_AFTER_S:
             known.since_s = None
             await self._plan_for(model, sizes, known)
         for name in names[1:]:
-            if self._catalog.get(name).manifest.automatic and known.is_idle(name, now_s):
+            if self._catalog.get(name).manifest.automatic and known.use.is_idle(name, now_s):
                 await self.forget(name)
-                known.idle.pop(name, None)
+                known.use.forget(name)
                 text = f"{model} is not planned for {name} any more: requests do not have its sizes"
                 self._events.add("shape-dropped", text, model=model, data={"shape": name})
 

@@ -15,7 +15,7 @@ from edgesplit.control.figure_messages import AskedSizes
 from edgesplit.significance import FAR_SIZES, FAR_SIZES_SHARE
 from edgesplit.wire.tensor_spec import TensorSpec
 
-__all__ = ["AskedShapes", "Sizes", "nearest_shape"]
+__all__ = ["AskedShapes", "ShapeUse", "Sizes", "nearest_shape"]
 
 Sizes = tuple[tuple[str, tuple[int, ...]], ...]
 """Inputs with open axes and their shapes."""
@@ -24,6 +24,9 @@ RECENT = 1_000
 """Requests that are looked back at."""
 LEAST = 50
 """Requests of a size, and of those near it, that it takes to be worth a plan."""
+IDLE_AFTER_S = 1800.0
+"""A shape that nobody named goes after so long without a request, while its model had `IDLE_REQUESTS`. [s]"""
+IDLE_REQUESTS = 200
 _MOST_KNOWN = 512
 """Different sizes whose counts are remembered."""
 
@@ -76,6 +79,31 @@ class AskedShapes:
             if near >= max(LEAST, FAR_SIZES_SHARE * recent.total()):
                 return sizes
         return None
+
+
+class ShapeUse:
+    """How long the planning shapes of one model are without requests."""
+
+    def __init__(self) -> None:
+        self._idle: dict[str, tuple[float, int]] = {}
+        """Name to when it was asked last, and how many requests of others came since."""
+
+    def count(self, new: Mapping[Sizes, int], planned: Mapping[str, Sequence[TensorSpec]], now_s: float) -> None:
+        """Take in new requests, by their sizes."""
+        asked = {nearest_shape(sizes, planned)[0] for sizes in new}
+        requests = sum(new.values())
+        for name in planned:
+            since_s, others = self._idle.get(name, (now_s, 0))
+            self._idle[name] = (now_s, 0) if name in asked else (since_s, others + requests)
+
+    def is_idle(self, name: str, now_s: float) -> bool:
+        """Whether nobody asks for a planning shape."""
+        since_s, others = self._idle.get(name, (now_s, 0))
+        return now_s - since_s >= IDLE_AFTER_S and others >= IDLE_REQUESTS
+
+    def forget(self, name: str) -> None:
+        """It is planned for no more."""
+        self._idle.pop(name, None)
 
 
 def nearest_shape(sizes: Sizes, planned: Mapping[str, Sequence[TensorSpec]]) -> tuple[str, float]:
