@@ -18,6 +18,7 @@ from edgesplit_controller.deciding.changes.asked_shapes import (
     RECENT,
     AskedShapes,
     ShapeUse,
+    Sizes,
     nearest_shape,
 )
 from edgesplit_controller.models.planning_shapes import planned_for
@@ -109,16 +110,17 @@ def test_a_request_is_counted_for_the_nearest_shape_and_the_first_of_two() -> No
 
 def test_a_shape_is_idle_that_nobody_asks_for_while_others_are_asked() -> None:
     shapes, use = planned(m=100, m2=1600), ShapeUse()
-    few, many = {(("x", (1, 90)),): 1}, {(("x", (1, 90)),): IDLE_REQUESTS}
+    near: Sizes = (("x", (1, 90)),)
+    far: Sizes = (("x", (1, 1000)),)
     use.count({}, shapes, 0.0)
     use.count({}, shapes, IDLE_AFTER_S)
     assert not use.is_idle("m2", IDLE_AFTER_S), "nobody asks for anything"
-    use.count(many, shapes, 1.0)
+    use.count({near: IDLE_REQUESTS}, shapes, 1.0)
     assert not use.is_idle("m2", IDLE_AFTER_S - 1)
     assert use.is_idle("m2", IDLE_AFTER_S)
     assert not use.is_idle("m", IDLE_AFTER_S)
-    use.count({(("x", (1, 1000)),): 1}, shapes, IDLE_AFTER_S)
-    use.count(few, shapes, IDLE_AFTER_S + 1)
+    use.count({far: 1}, shapes, IDLE_AFTER_S)
+    use.count({near: 1}, shapes, IDLE_AFTER_S + 1)
     assert not use.is_idle("m2", 3 * IDLE_AFTER_S)
 
 
