@@ -25,7 +25,7 @@ from edgesplit_controller.graph.runner import open_session, run_session, shapes_
 from edgesplit_controller.models.submission import Progress
 from edgesplit_controller.quantization.calibration import Calibration, load_calibration, split, that_run
 from edgesplit_controller.quantization.codecs.codec_noise import NO_CODECS, CodecProfile, measure_codecs
-from edgesplit_controller.quantization.noise.noise_model import NO_NOISE, NoiseProfile, model_noise
+from edgesplit_controller.quantization.noise.noise_model import NO_NOISE, POOR_R2, NoiseProfile, model_noise
 from edgesplit_controller.quantization.noise.pattern_runs import measure_for
 from edgesplit_controller.quantization.opset import check_upgrade
 
@@ -38,8 +38,6 @@ MADE_UP = (
 EXACT = "so no operator runs in int8 and no codec that loses anything is used"
 GENERATED = 16
 """Samples that are made up."""
-POOR_R2 = 0.8
-"""A noise model that explains less of what was held out is told the user."""
 ASK = "add the model again with --calibration"
 
 
@@ -158,7 +156,7 @@ def model_accuracy(
             warnings.append(f"no operator runs in int8: {_fault(error)}")
             quantizable = ()
     if quantizable and noise.report.r2_test < POOR_R2:
-        warnings.append(_poor(noise))
+        warnings.append(_poor(noise, calibration.origin))
     if why:
         quantizable, measure = (), None
     codecs, whole = _codecs(graph, quantizable, blobs, calibration, noise=noise, progress=progress, measure=measure)
@@ -205,12 +203,13 @@ def _fault(error: Exception) -> str:
     return f"modelling its noise failed by a fault of edgesplit's own ({type(error).__name__}: {line}); report it with the model"
 
 
-def _poor(noise: NoiseProfile) -> str:
+def _poor(noise: NoiseProfile, origin: str) -> str:
     report = noise.report
+    more = "" if origin == "generated" else ", which more of them as --calibration improve"
     return (
-        f"the noise model is poor (R² {report.r2_test:.2f} on patterns that it was not fitted to): it hardly knows which "
-        f"operators add how much, so every plan in int8 is predicted with a margin of {report.margin:.3g} (all in int8 "
-        f"measured {report.full_noise:.3g}); bounds below that keep the model in float"
+        f"the noise model is poor (R² {report.r2_test:.2f} on patterns that it was not fitted to, measured on {report.samples} "
+        f"samples{more}), so its margin is wide: int8 is not offered under a bound below {report.least_noise:.3g} (all "
+        f"in int8 measured {report.full_noise:.3g})"
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ __all__ = [
     "LEAST_SAMPLES",
     "Calibration",
     "Sample",
+    "further_samples",
     "integer_values",
     "load_calibration",
     "sample_shapes",
@@ -39,6 +40,8 @@ LEAST_SAMPLES = 4
 """Fewer say too little: half of them would set the ranges, half measure the noise."""
 
 _MOST_HELD_OUT = 8
+_MOST_FURTHER = 32
+_FURTHER_SEED = 1
 
 _UNREADABLE = (
     *(OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error),
@@ -58,11 +61,13 @@ class Calibration:
         samples: At least `LEAST_SAMPLES`; large ones lie in a file and are read one at a time.
         origin: `generated` when they are noise for want of the user's own.
         guessed: Inputs whose generated values say nothing of the user's: how far those go is not known.
+        fixed: Ranges of inputs that were set so that the model takes what is generated.
     """
 
     samples: Sequence[Sample]
     origin: Literal["user", "generated"]
     guessed: tuple[str, ...] = ()
+    fixed: Mapping[str, InputRange] = field(default_factory=dict[str, InputRange])
 
 
 def load_calibration(path: Path | None, graph: ModelGraph, *, seed: int = 0, samples: int = 16) -> Calibration:
@@ -192,7 +197,8 @@ def _generated(graph: ModelGraph, fixed: Mapping[str, InputRange], seed: int, co
     ranges = {**_ranges(graph), **fixed}
     guessed = tuple(name for name, limits in ranges.items() if not limits.known)
     shapes = {name: graph.tensors[name].shape for name in graph.inputs}
-    return Calibration(kept_samples(made_up(graph.proto, ranges, count, seed, shapes=shapes)), "generated", guessed)
+    samples = kept_samples(made_up(graph.proto, ranges, count, seed, shapes=shapes))
+    return Calibration(samples, "generated", guessed, dict(fixed))
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
@@ -233,6 +239,13 @@ def _checked(path: Path, arrays: Mapping[str, NDArray[Any]], entry: GraphTensor)
     return array
 
 
+def further_samples(calibration: Calibration, graph: ModelGraph) -> Sequence[Sample]:
+    """More samples that set no range: generated as a calibration's were, or all that were held out of the user's own."""
+    if calibration.origin == "generated":
+        return _generated(graph, calibration.fixed, _FURTHER_SEED, _MOST_FURTHER).samples
+    return Chosen(calibration.samples, _held_out(calibration))
+
+
 def split(calibration: Calibration) -> tuple[Sequence[Sample], Sequence[Sample]]:
     """Divide samples into those that set the ranges and those that the noise is measured on.
 
@@ -240,11 +253,21 @@ def split(calibration: Calibration) -> tuple[Sequence[Sample], Sequence[Sample]]
         calibration: Samples.
 
     Returns:
-        The calibration part and the held-out part: a quarter of the samples, 2 to 8, taken evenly from the whole
-        since files are often sorted.
+        The calibration part, and up to 8 of the held-out part: a quarter of the samples, 2 to 32, taken evenly from the
+        whole since files are often sorted.
     """
+    held = _held_out(calibration)
+    inside = sorted(set(range(len(calibration.samples))) - set(held))
+    return Chosen(calibration.samples, inside), Chosen(calibration.samples, _evenly(held, _MOST_HELD_OUT))
+
+
+def _held_out(calibration: Calibration) -> list[int]:
+    """Samples that set no range."""
     count = len(calibration.samples)
-    held = min(max(2, count // 4), _MOST_HELD_OUT)
-    chosen = {int(index) for index in np.linspace(0, count - 1, held).round()}
-    inside = [index for index in range(count) if index not in chosen]
-    return Chosen(calibration.samples, inside), Chosen(calibration.samples, sorted(chosen))
+    return _evenly(range(count), min(max(2, count // 4), _MOST_FURTHER))
+
+
+def _evenly(indices: Sequence[int], count: int) -> list[int]:
+    """So many of them at most, the first and the last included."""
+    places = np.linspace(0, len(indices) - 1, min(count, len(indices))).round()
+    return [indices[int(place)] for place in places]

@@ -76,9 +76,12 @@ class NoiseModelDocument(msgspec.Struct, frozen=True, kw_only=True):
         seconds: Time the modelling took. [s]
         patterns: How many sets of quantized operators were measured.
         full_noise: Measured noise with every candidate quantized. [1]
-        margin: What was added to the intercept, so that measured noise stays below the prediction for about 99 % of
-            patterns. [1]
+        margin: What was added, so that measured noise stays below the prediction for about 99 % of patterns: to the
+            intercept, or where a curve leads from the polynomial to noise on average. [1]
         metric: What noise is: `rho`, or the user's module:function.
+        least_noise: The least noise predicted for any operators in int8: no bound below it admits int8. [1]
+        form: `polynomial`, or the scale on which the polynomial adds up, from which a curve leads to noise.
+        samples: Inputs that each set was measured on.
     """
 
     degree: int
@@ -89,6 +92,9 @@ class NoiseModelDocument(msgspec.Struct, frozen=True, kw_only=True):
     full_noise: float = 0.0
     margin: float = 0.0
     metric: str = "rho"
+    least_noise: float = 0.0
+    form: str = "polynomial"
+    samples: int = 0
 
 
 class CodecsDocument(msgspec.Struct, frozen=True, kw_only=True):

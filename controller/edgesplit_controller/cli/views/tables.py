@@ -250,7 +250,10 @@ def _noise_model(model: NoiseModelDocument | None) -> str:
         return "none needed: nothing is quantizable"
     fit = f"degree {model.degree}, R² {number(model.r2_train)} (training), {number(model.r2_test)} (test)"
     unit = "" if model.metric == "rho" else f" of {model.metric}"
-    return f"{fit}{unit}, {model.patterns} patterns in {time_span(model.seconds)}; all quantized: {number(model.full_noise)}"
+    scale = "" if model.form == "polynomial" else f", over a curve ({model.form})"
+    least = f", least bound with any: {number(model.least_noise)}" if model.least_noise > 0 else ""
+    measured = f"{model.patterns} patterns in {time_span(model.seconds)}"
+    return f"{fit}{unit}{scale}, {measured}; all quantized: {number(model.full_noise)}{least}"
 
 
 def _tightening(tightening: TighteningDocument) -> str:

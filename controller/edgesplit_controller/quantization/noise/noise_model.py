@@ -1,8 +1,12 @@
 """Noise model: output noise as a function of what is quantized.
 
 Owns: the way from candidates and samples to the planner's noise model. Its rule: a noise model is conservative, and
-its noise comes from samples that set no range. Not here: running patterns (`measuring`), choosing plans, checking
+its noise comes from samples that set no range. Not here: running patterns (`pattern_runs`), choosing plans, checking
 served requests.
+
+Noise is predicted as a polynomial where that fits. Where it does not (outputs that saturate), the polynomial is fitted on the
+scale on which noise adds up, and a curve leads from it to noise (`single_index`). Of the two the one is taken whose bounds are
+tighter. Outputs of few numbers leave noise to a few chances, which no form fits: made-up samples are then drawn anew, many more.
 """
 
 from __future__ import annotations
@@ -14,11 +18,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgesplit.planning.noise_curve import NoiseCurve
 from edgesplit.planning.output_noise import Measure
 from edgesplit.planning.problem import NoiseModel, NoiseTerm
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.model_graph import ModelGraph
-from edgesplit_controller.quantization.calibration import Calibration, split
+from edgesplit_controller.quantization.calibration import Calibration, Sample, further_samples, split
 from edgesplit_controller.quantization.noise.pattern_runs import Measured, measure_patterns
 from edgesplit_controller.quantization.noise.regression import (
     Polynomial,
@@ -27,19 +32,27 @@ from edgesplit_controller.quantization.noise.regression import (
     fit_polynomial,
     r_squared,
 )
+from edgesplit_controller.quantization.noise.single_index import fit_single_index, looseness
 from edgesplit_controller.quantization.qdq import Ranges
 from edgesplit_controller.quantization.ranges import activation_ranges
 from edgesplit_controller.quantization.sites import observed_tensors
 
-__all__ = ["NO_NOISE", "NoiseFit", "NoiseProfile", "calibrate", "model_noise"]
+__all__ = ["NO_NOISE", "POOR_R2", "NoiseFit", "NoiseProfile", "calibrate", "model_noise"]
 
 _DEGREES = (1, 2, 3)
 _GOOD_R2 = 0.995
+POOR_R2 = 0.8
+"""Fits below it are tried again on more samples, where those can be made up."""
+_MORE_BUDGET_S = 30.0
+_TIGHTER = 0.05
+"""By how much a curve's bounds must be tighter than those of a direct polynomial, as a logarithm, to be worth having."""
 _CONFIDENCE = 0.995
 _STRATA = 3
 _SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
 _ALL_PATTERNS_UP_TO = 12
 _FILLED_IN = 4096
+_LISTED_UP_TO = 16
+"""Candidates up to which every pattern is asked for the least noise."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +66,11 @@ class NoiseFit:
         seconds: Spent on calibration, measuring and fitting. [s]
         patterns: Measured patterns.
         samples: Held-out samples each pattern was measured on.
-        margin: Added to the intercept, so that measured noise stays below the prediction for about 99 %.
+        margin: Added, so that measured noise stays below the prediction for about 99 %: to the intercept, or under a curve
+            on average over the measured patterns.
         full_noise: Measured noise with every candidate quantized.
+        least_noise: The least that is predicted of any pattern: no bound below it admits int8.
+        form: `polynomial`, or the scale on which the polynomial adds up under a curve.
     """
 
     degree: int
@@ -65,6 +81,8 @@ class NoiseFit:
     samples: int
     margin: float
     full_noise: float
+    least_noise: float = 0.0
+    form: str = "polynomial"
 
 
 @dataclass(frozen=True)
@@ -76,12 +94,42 @@ class NoiseProfile:
         report: For people.
         ranges: Activation ranges that `quantize` takes for any subset of the candidates.
         measured: What the model was fitted to and tested on; None without candidates.
+        expected: The same without margin; None without candidates.
     """
 
     model: NoiseModel
     report: NoiseFit
     ranges: Ranges
     measured: Measured | None = None
+    expected: NoiseModel | None = None
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """One form of the noise model.
+
+    Attributes:
+        level: The polynomial.
+        expected: Noise of its value on average; None: the value less the margin.
+        bound: Noise of its value; None: the value itself.
+        r2_train: Coefficient of determination without margin, on the patterns that were fitted.
+        r2_test: On patterns held out.
+        margin: In the intercept, or on average.
+        form: Its name.
+    """
+
+    level: Polynomial
+    expected: NoiseCurve | None
+    bound: NoiseCurve | None
+    r2_train: float
+    r2_test: float
+    margin: float
+    form: str
+
+    def predict(self, bits: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Noise of patterns, shape (patterns,)."""
+        level = self.level.predict(bits)
+        return level if self.bound is None else self.bound.of(level)
 
 
 NO_NOISE = NoiseProfile(NoiseModel(intercept=0.0, terms=()), NoiseFit(0, 1.0, 1.0, 0.0, 0, 0, 0.0, 0.0), {})
@@ -140,36 +188,76 @@ def model_noise(
     ranges = calibrate(graph, blobs, candidates, calibration)
     position = {node.name: index for index, node in enumerate(graph.proto.graph.node)}
     ordered = sorted(candidates, key=position.__getitem__)
-    _, held_out = split(calibration)
-    measured = measure_patterns(
-        graph,
-        blobs,
-        ordered,
-        ranges,
-        held_out,
-        progress=progress,
-        random=np.random.default_rng(seed),
-        patterns=patterns,
-        budget_s=budget_s,
-        measure=measure,
-    )
-    polynomial, r2_train, r2_test = fit_noise(measured, np.random.default_rng(seed))
-    polynomial, margin = conservative(measured, polynomial)
-    terms = tuple(
-        NoiseTerm(operators=tuple(ordered[member] for member in members), coefficient=coefficient)
-        for members, coefficient in polynomial.coefficients
-    )
+
+    def measured_on(samples: Sequence[Sample], budget_s: float) -> Measured:
+        return measure_patterns(
+            graph,
+            blobs,
+            ordered,
+            ranges,
+            samples,
+            progress=progress,
+            random=np.random.default_rng(seed),
+            patterns=patterns,
+            budget_s=budget_s,
+            measure=measure,
+        )
+
+    measured = measured_on(split(calibration)[1], budget_s)
+    fit = _fitted(measured, seed)
+    if fit.r2_test < POOR_R2 and len(more := further_samples(calibration, graph)) > measured.samples:
+        again = measured_on(more, min(_MORE_BUDGET_S, budget_s))
+        if again.samples > measured.samples:
+            measured, fit = again, _fitted(again, seed)
+    every = _patterns_of(len(ordered), measured)
     report = NoiseFit(
-        degree=polynomial.degree,
-        r2_train=r2_train,
-        r2_test=r2_test,
+        degree=fit.level.degree,
+        r2_train=fit.r2_train,
+        r2_test=fit.r2_test,
         seconds=time.monotonic() - started,
         patterns=len(measured.bits),
         samples=measured.samples,
-        margin=margin,
+        margin=fit.margin,
         full_noise=float(measured.rho[measured.bits.all(axis=1)][0]),
+        least_noise=max(0.0, float(fit.predict(every).min())),
+        form=fit.form,
     )
-    return NoiseProfile(NoiseModel(intercept=polynomial.intercept, terms=terms), report, ranges, measured)
+    plain = fit.level if fit.expected is not None else fit.level.raised(-fit.margin)
+    return NoiseProfile(
+        _named(fit.level, fit.bound, ordered), report, ranges, measured, _named(plain, fit.expected, ordered)
+    )
+
+
+def _fitted(measured: Measured, seed: int) -> _Fit:
+    """The form with the tighter bounds, the direct one where there is little between them."""
+    polynomial, r2_train, r2_test = fit_noise(measured, np.random.default_rng(seed))
+    polynomial, margin = conservative(measured, polynomial)
+    direct = _Fit(polynomial, None, None, r2_train, r2_test, margin, "polynomial")
+    index = fit_single_index(measured, np.random.default_rng(seed))
+    if index is None:
+        return direct
+    level = index.level.predict(measured.bits)
+    margin = float((index.bound.of(level) - index.expected.of(level)).mean())
+    curved = _Fit(index.level, index.expected, index.bound, index.r2_train, index.r2_test, margin, index.scale)
+    gain = looseness(measured.rho, direct.predict(measured.bits)) - looseness(
+        measured.rho, curved.predict(measured.bits)
+    )
+    return curved if gain > _TIGHTER else direct
+
+
+def _named(polynomial: Polynomial, curve: NoiseCurve | None, names: Sequence[str]) -> NoiseModel:
+    terms = tuple(
+        NoiseTerm(operators=tuple(names[member] for member in members), coefficient=coefficient)
+        for members, coefficient in polynomial.coefficients
+    )
+    return NoiseModel(intercept=polynomial.intercept, terms=terms, curve=curve)
+
+
+def _patterns_of(candidates: int, measured: Measured) -> NDArray[np.bool_]:
+    """Every pattern, or those that were measured (each candidate alone among them) where there are too many."""
+    if candidates > _LISTED_UP_TO:
+        return measured.bits
+    return (np.arange(1, 1 << candidates)[:, np.newaxis] >> np.arange(candidates) & 1).astype(np.bool_)
 
 
 def fit_noise(measured: Measured, random: np.random.Generator) -> tuple[Polynomial, float, float]:

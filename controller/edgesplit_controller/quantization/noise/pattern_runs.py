@@ -29,6 +29,8 @@ __all__ = ["Measured", "measure_for", "measure_patterns"]
 _MOST_PATTERNS = 1000
 _FEWEST_PATTERNS = 60
 _FEWEST_SAMPLES = 2
+_MANY_SAMPLES = 8
+_ENOUGH_PATTERNS = 300
 _HELD_OUT_SHARE = 0.15
 _WORKERS = 2
 
@@ -176,16 +178,22 @@ def _affordable(
         run.outputs(pattern)
     run.forget()
     fewest = min(max(_FEWEST_PATTERNS, len(always_measured(candidates))), len(chosen))
-    for sample_count in sorted({len(samples), min(_FEWEST_SAMPLES, len(samples))}, reverse=True):
+    counts = {
+        len(samples) >> halved for halved in range(len(samples).bit_length()) if len(samples) >> halved > _MANY_SAMPLES
+    }
+    counts |= {min(len(samples), _MANY_SAMPLES), min(_FEWEST_SAMPLES, len(samples))}
+    for sample_count in sorted(counts, reverse=True):
         count = len(chosen)
+        # Many samples are worth having beside enough patterns only: both leave a fit to chance.
+        least = max(fewest, min(_ENOUGH_PATTERNS, len(chosen))) if sample_count > _MANY_SAMPLES else fewest
         while True:
             ordered = in_tree_order(chosen[:count], candidates)
             each_s = segmented.expected_seconds(ordered, run.seconds) + comparing_s * count
             if each_s * sample_count <= budget_s:
                 return chosen[:count], samples[:sample_count]
-            if count == fewest:
+            if count == least:
                 break
-            count = max(fewest, count * 3 // 4)
+            count = max(least, count * 3 // 4)
     return chosen[:fewest], samples[: min(_FEWEST_SAMPLES, len(samples))]
 
 

@@ -19,7 +19,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Polynomial", "affordable_degree", "fill_in", "fit_polynomial", "r_squared"]
+__all__ = [
+    "Bits",
+    "Polynomial",
+    "affordable_degree",
+    "fill_in",
+    "fit_polynomial",
+    "products",
+    "r_squared",
+    "sets_of",
+]
 
 Bits = NDArray[np.bool_]
 """Patterns, shape (patterns, candidates)."""
@@ -84,11 +93,13 @@ def affordable_degree(candidates: int) -> int:
     return degree
 
 
-def _sets(candidates: int, degree: int) -> list[tuple[int, ...]]:
+def sets_of(candidates: int, degree: int) -> list[tuple[int, ...]]:
+    """Sets of at most so many candidates, the empty one first."""
     return [members for size in range(degree + 1) for members in itertools.combinations(range(candidates), size)]
 
 
-def _design(values: NDArray[np.float64], sets: list[tuple[int, ...]]) -> NDArray[np.float64]:
+def products(values: NDArray[np.float64], sets: list[tuple[int, ...]]) -> NDArray[np.float64]:
+    """The product of a row's values over each set, shape (rows, sets)."""
     columns = np.ones((len(values), len(sets)))
     for index, members in enumerate(sets):
         for member in members:
@@ -118,14 +129,14 @@ def fill_in(bits: Bits, noise: NDArray[np.float64], wanted: Bits) -> Vector:
 
 def _estimate(bits: Bits, noise: NDArray[np.float64], wanted: Bits, degree: int) -> Vector:
     """Ridge regression of squared noise at each output, and the mean of the roots."""
-    sets = _sets(bits.shape[1], degree)
-    design = _design(np.where(bits, 1.0, -1.0), sets)
+    sets = sets_of(bits.shape[1], degree)
+    design = products(np.where(bits, 1.0, -1.0), sets)
     sizes = np.array([len(members) for members in sets])
     penalty = np.where(sizes < 2, 1e-6, _RIDGE * _RIDGE_GROWTH ** (sizes - 2.0))
     scale = np.maximum((noise**2).max(axis=0), 1e-300)
     gram = design.T @ design + np.diag(penalty)
     weights = np.linalg.solve(gram, design.T @ (noise**2 / scale))
-    squares = _design(np.where(wanted, 1.0, -1.0), sets) @ weights
+    squares = products(np.where(wanted, 1.0, -1.0), sets) @ weights
     estimates: Vector = (np.sqrt(np.maximum(squares, 0.0)) * np.sqrt(scale)).mean(axis=1)
     return estimates
 
@@ -141,8 +152,8 @@ def fit_polynomial(bits: Bits, noise: Vector, degree: int) -> Polynomial:
     Returns:
         The polynomial; terms that never matter are left out.
     """
-    sets = _sets(bits.shape[1], degree)
-    solution = np.linalg.lstsq(_design(bits.astype(np.float64), sets), noise, rcond=None)[0]
+    sets = sets_of(bits.shape[1], degree)
+    solution = np.linalg.lstsq(products(bits.astype(np.float64), sets), noise, rcond=None)[0]
     least = _NEGLIGIBLE * float(np.abs(noise).max(initial=0.0))
     kept = tuple(
         (members, float(value)) for members, value in zip(sets, solution, strict=True) if members and abs(value) > least
