@@ -33,6 +33,7 @@ from edgesplit_controller.quantization.noise.pattern_runs import measure_for
 from edgesplit_controller.quantization.noise.patterns import in_tree_order
 from edgesplit_controller.quantization.noise.regression import r_squared
 from edgesplit_controller.quantization.noise.segments import SegmentedModel
+from edgesplit_controller.quantization.noise.single_index import noises_at
 
 __all__ = ["main"]
 
@@ -58,11 +59,13 @@ class Modelled:
 
     def predicted(self, patterns: Sequence[int], *, margin: bool) -> NDArray[np.float64]:
         """Noise that the model predicts."""
-        model, report = self.profile.model, self.profile.report
+        model = self.profile.model if margin or self.profile.expected is None else self.profile.expected
         bit = {name: 1 << place for place, name in enumerate(self.names)}
         masks = [(sum(bit[name] for name in term.operators), term.coefficient) for term in model.terms]
-        base = model.intercept - (0.0 if margin else report.margin)
-        return np.array([base + sum(value for mask, value in masks if pattern & mask == mask) for pattern in patterns])
+        levels = np.array(
+            [model.intercept + sum(value for mask, value in masks if pattern & mask == mask) for pattern in patterns]
+        )
+        return levels if model.curve is None else noises_at(model.curve, levels)
 
     def measured(self, patterns: Sequence[int], samples: Sequence[Sample]) -> NDArray[np.float64]:
         """Mean noise over samples."""

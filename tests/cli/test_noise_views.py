@@ -54,3 +54,14 @@ def test_a_tightened_noise_model_is_told(run: Run, controller: FakeController, f
     people = run("model", "show", "yolo").out
     assert text in people
     assert "epoch 7 had 0.32 on average over 5 checked" in people
+
+
+def test_the_fit_stands_beside_the_figure_and_says_from_which_bound_on_int8_is_possible(
+    run: Run, controller: FakeController
+) -> None:
+    assert MODEL.noise_model is not None
+    fitted = msgspec.structs.replace(MODEL.noise_model, form="root", least_noise=0.02)
+    controller.answers[ShowModel] = lambda _operation: msgspec.structs.replace(MODEL, noise_model=fitted)
+    people = " ".join(run("model", "show", "yolo").out.split())
+    assert "R² 0.99 (training), 0.98 (test), over a curve (root)" in people
+    assert "all quantized: 0.4, least bound with any: 0.02" in people

@@ -265,3 +265,16 @@ async def test_a_bound_in_the_users_metric_is_judged_in_that_metric(fleet: Fleet
     await until(lambda: fleet.plan("tiny").epoch.number > epoch)
     (event,) = told(fleet)
     assert event.data["measure"] == METRIC
+
+
+async def test_a_bound_below_everything_in_int8_is_answered_with_the_reason_and_the_fit(fleet: Fleet) -> None:
+    await deployed(fleet)
+    record = fleet.models["tiny"]
+    least = record.manifest.noise_report.least_noise
+    assert least > 0
+    rows = await fleet.client.ask(SetWeights(model="tiny", max_noise=LimitChange(least * 0.9)))
+    said = next(text for text in rows[0]["warnings"] if text.startswith("int8 is not offered to tiny because"))
+    assert "R² " in said and f"{least:.3g}" in said
+    assert said in (await fleet.client.ask(ShowModel(name="tiny")))["warnings"]
+    rows = await fleet.client.ask(SetWeights(model="tiny", max_noise=LimitChange(least * 1.01)))
+    assert not any("int8 is not offered" in text for text in rows[0]["warnings"])

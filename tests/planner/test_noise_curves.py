@@ -51,7 +51,9 @@ def curves(draw: st.DrawFn) -> NoiseCurve:
 @settings(max_examples=200, deadline=None)
 @given(curves(), st.floats(-2e3, 2e3))
 def test_noise_is_linear_between_points_and_exact(curve: NoiseCurve, level: float) -> None:
-    assert curve.at(Fraction(level)) == noise_at(curve, Fraction(level), Fraction)
+    exact = noise_at(curve, Fraction(level), Fraction)
+    assert curve.at(Fraction(level)) == exact
+    assert curve.near(level) == pytest.approx(float(exact), rel=1e-9, abs=1e-6)
 
 
 @settings(max_examples=200, deadline=None)
@@ -74,7 +76,9 @@ def test_the_incline_is_nowhere_above_the_noise(curve: NoiseCurve, low: float, w
     high = low + width
     slope = curve.incline(low, high)
     levels = np.linspace(low, high, 50)
-    assert (slope * (levels - low) <= curve.of(levels) * (1 + 1e-9) + 1e-9).all()
+    assert (
+        slope * (levels - low) <= np.array([curve.near(level) for level in levels.tolist()]) * (1 + 1e-9) + 1e-9
+    ).all()
 
 
 def chain(count: int, *, curve: NoiseCurve | None, max_noise: float, codec_noise: float = 0.0) -> Problem:
@@ -127,10 +131,10 @@ def test_a_bound_on_the_noise_is_one_on_the_level(count: int, bound: float, quan
     assert solution.assignment is not None and solution.evaluation is not None
     assert len(solution.assignment.quantized) == quantized
     assert solution.evaluation.noise <= bound
-    assert solution.evaluation.noise == pytest.approx(float(LOG.of(np.array(quantized))) if quantized else 0.0)
+    assert solution.evaluation.noise == pytest.approx(LOG.near(quantized) if quantized else 0.0)
 
 
-@pytest.mark.parametrize("count", [10, 20])
+@pytest.mark.parametrize("count", [10, 15])
 def test_codecs_take_of_the_noise_that_the_curve_leaves(count: int) -> None:
     """The codec saves 4.99 s, an operator in int8 0.5 s: operators make room for it while it fits at all."""
 

@@ -48,7 +48,8 @@ def every_pattern(candidates: int) -> np.ndarray:
 
 
 def predicted(model: NoiseModel, chosen: set[str]) -> float:
-    return model.intercept + sum(term.coefficient for term in model.terms if set(term.operators) <= chosen)
+    level = model.intercept + sum(term.coefficient for term in model.terms if set(term.operators) <= chosen)
+    return level if model.curve is None else model.curve.near(level)
 
 
 def measure_noise(
@@ -286,7 +287,7 @@ def label_changes(reference: dict[str, np.ndarray], noisy: dict[str, np.ndarray]
 
 def test_noise_is_modelled_in_the_users_own_metric(tmp_path: Path) -> None:
     graph, blobs, chosen = imported(branched(), tmp_path)
-    calibration = load_calibration(None, graph, samples=8)
+    calibration = Calibration(load_calibration(None, graph, samples=8).samples, "user")
     measure = measure_for(graph, label_changes, "mine:label_changes")
     profile = model_noise(graph, blobs, chosen, calibration, patterns=60, measure=measure)
     _, held_out = split(calibration)

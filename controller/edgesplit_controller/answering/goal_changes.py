@@ -31,6 +31,7 @@ from edgesplit_controller.deciding.changes.trigger import ModelChange
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.catalog import Catalog
+from edgesplit_controller.rollout.noise_checks import refused_int8
 from edgesplit_controller.stating.goals import merged_goals, with_forbidden, with_pin, without_forbidden, without_pin
 from edgesplit_controller.stating.pinning import check_rule
 
@@ -193,7 +194,8 @@ class GoalChanges:
         )
 
     def _warnings(self, name: str) -> tuple[str, ...]:
-        return tuple(filter(None, [self._unchecked(name)]))
+        refused = refused_int8(self._catalog.get(name), self._deployer.goals(name).max_noise)
+        return tuple(filter(None, [self._unchecked(name), refused]))
 
     async def _bar(self, model: str | None, change: Callable[[Goals], Goals]) -> list[ForbiddenRow]:
         goals = {name: change(self._deployer.goals(name)) for name in self._models(model)}

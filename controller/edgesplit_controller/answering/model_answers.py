@@ -40,6 +40,7 @@ from edgesplit_controller.models.catalog import Catalog
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.models.planning_shapes import is_first, of_model, planned_for
 from edgesplit_controller.rollout.driver import Rollouts
+from edgesplit_controller.rollout.noise_checks import refused_int8
 from edgesplit_controller.storage.deployment_state import DeploymentState, Tightening
 
 __all__ = ["ModelAnswers"]
@@ -225,6 +226,7 @@ def _model_document(
     active = deployment.rollout.active if deployment is not None else None
     manifest = record.manifest
     there, away = _profiled(record, registry)
+    factor = tightening.factor if tightening is not None else 1.0
     return ModelDocument(
         name=record.name,
         sha256=record.sha256,
@@ -244,7 +246,7 @@ def _model_document(
         profiled=there,
         profiled_offline=away,
         goals=goals,
-        warnings=manifest.warnings,
+        warnings=tuple(filter(None, (*manifest.warnings, refused_int8(record, goals.max_noise, factor=factor)))),
         noise_tightening=_tightening(tightening) if tightening is not None else None,
         profiling=profiling_rows(record, registry),
         asked=registry.asked_sizes(record.name),

@@ -35,6 +35,7 @@ from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.catalog import Catalog
 from edgesplit_controller.rollout.driver import Rollouts
+from edgesplit_controller.rollout.noise_checks import refused_int8
 from edgesplit_controller.stating.prediction_intervals import Certainty
 
 __all__ = ["PlanAnswers"]
@@ -111,7 +112,8 @@ class PlanAnswers:
         unplanned = await self._shapes.deployed(asked.name)
         self._changes.collect()
         seconds = time.monotonic() - started_s
-        warnings = (*filter(None, [self._rollouts.unchecked(asked.name)]), *unplanned)
+        refused = refused_int8(self._catalog.get(asked.name), self._deployer.goals(asked.name).max_noise)
+        warnings = (*filter(None, [self._rollouts.unchecked(asked.name), refused]), *unplanned)
         return DeployDocument(
             model=asked.name, epoch=change.epoch, seconds=seconds, reason=change.reason, warnings=warnings
         )

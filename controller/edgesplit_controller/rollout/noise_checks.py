@@ -15,7 +15,7 @@ from edgesplit_controller.configuration import PlanningSection
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.storage.deployment_state import PlanRecord
 
-__all__ = ["RHO", "breaks_bound", "shadowing", "shadowing_of", "unchecked_bound", "why_unchecked"]
+__all__ = ["RHO", "breaks_bound", "refused_int8", "shadowing", "shadowing_of", "unchecked_bound", "why_unchecked"]
 
 RHO = "rho"
 """The measure of noise where the user named none."""
@@ -84,6 +84,25 @@ def unchecked_bound(model: str, plan: PlanRecord, *, asked: bool) -> str:
         return ""
     obstacle = _obstacle(plan, asked=asked, prepared=True)
     return obstacle and f"the noise of {model} is not checked against its bound {bound:g}, only predicted: {obstacle}"
+
+
+def refused_int8(record: ModelRecord, bound: float | None, *, factor: float = 1.0) -> str:
+    """Why no operator of a model can run in int8 under a bound on noise, in one sentence; empty where one may.
+
+    Args:
+        record: Of the model.
+        bound: On its noise; 0 asks for float and is no surprise.
+        factor: By which its noise model is tightened.
+    """
+    manifest = record.manifest
+    report, least = manifest.noise_report, factor * manifest.noise_report.least_noise
+    if not manifest.quantizable or not bound or bound >= least:
+        return ""
+    fit = f"R² {report.r2_test:.2f}" if report.r2_test is not None else "no fit"
+    return (
+        f"int8 is not offered to {record.name} because its bound on noise, {bound:g}, is below the least that is predicted for "
+        f"any operator in int8, {least:.3g} (noise model: {fit}; all in int8 measured {report.full_noise:.3g})"
+    )
 
 
 def _obstacle(plan: PlanRecord, *, asked: bool, prepared: bool) -> str:

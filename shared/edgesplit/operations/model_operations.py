@@ -302,7 +302,7 @@ class ModelDocument(msgspec.Struct, frozen=True, kw_only=True):
         profiled: Online nodes whose profile is in: those that plans may use.
         profiled_offline: Nodes whose profile is in and that are away.
         goals: What its plans are made for.
-        warnings: Sentences of its import (calibration generated, batch axis fixed).
+        warnings: Sentences (calibration generated, batch axis fixed, a noise bound that no operator in int8 keeps).
         noise_tightening: That served requests were noisier than predicted; None where they were not.
         codecs: What was measured of wire codecs; None where nothing was.
         profiling: Where each node stands with profiling it.

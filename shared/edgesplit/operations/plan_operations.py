@@ -59,7 +59,7 @@ class DeployDocument(msgspec.Struct, frozen=True, kw_only=True):
         epoch: Number of the plan that serves now, or that ended.
         seconds: Time it took, from the request on. [s]
         reason: Why the plan was made; empty where there is nothing to say.
-        warnings: Sentences (a noise bound that will not be checked).
+        warnings: Sentences (a noise bound that will not be checked, or that no operator in int8 keeps).
     """
 
     model: str

@@ -11,17 +11,17 @@ References: P. McCullagh, J. A. Nelder, Generalized Linear Models, 2nd edition, 
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 __all__ = ["Line", "NoiseCurve"]
+
+_NEXT_TO_NOTHING = 1e-290
+"""A distance of levels over which no slope can be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +59,14 @@ class NoiseCurve(msgspec.Struct, frozen=True, kw_only=True):
             return Fraction(self.noises[0])
         return Fraction(self.noises[place]) + self.slope(place) * (level - Fraction(self.levels[place]))
 
-    def of(self, levels: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Noise at levels, in floating point. [1]"""
-        beyond = np.maximum(levels - self.levels[-1], 0.0)
-        noise: NDArray[np.float64] = np.interp(levels, self.levels, self.noises) + float(self.slope(-1)) * beyond
-        return noise
+    def near(self, level: float) -> float:
+        """Noise at a level, in floating point. [1]"""
+        last = len(self.levels) - 1
+        place = min(bisect_right(self.levels, level) - 1, last - 1)
+        if place < 0:
+            return self.noises[0]
+        low, noise = self.levels[place], self.noises[place]
+        return noise + (self.noises[place + 1] - noise) / (self.levels[place + 1] - low) * (level - low)
 
     def slope(self, place: int) -> Fraction:
         """Of the line that begins at a point, by its place; behind the last one the line before goes on."""
@@ -96,10 +99,8 @@ class NoiseCurve(msgspec.Struct, frozen=True, kw_only=True):
     def incline(self, low: float, high: float) -> float:
         """Of the steepest line that is 0 at a level and up to another one nowhere above the noise, rounded down."""
         ends = [level for level in self.levels if low < level < high] + ([high] if high > low else [])
-        with np.errstate(over="ignore"):
-            slopes = self.of(np.array(ends)) / (np.array(ends) - low)
-        steepest = float(slopes.min(initial=np.inf))
-        return steepest * (1 - 1e-12) if math.isfinite(steepest) else 0.0
+        slopes = [self.near(level) / (level - low) for level in ends if level - low > _NEXT_TO_NOTHING]
+        return min(slopes, default=0.0) * (1 - 1e-12)
 
     def lines(self) -> tuple[Line, ...]:
         """The curve in pieces, rising."""

@@ -95,7 +95,7 @@ def _all_noises(costs: Costs) -> tuple[NDArray[np.float64], NDArray[np.float64]]
     noise += costs.noise.intercept
     magnitude += abs(costs.noise.intercept)
     if costs.noise.curve is not None:
-        noise = costs.noise.curve.of(noise)
+        noise = np.array([costs.noise.curve.near(level) for level in noise.tolist()])
         magnitude = noise + float(costs.noise.curve.steepest) * magnitude
     noise[0] = magnitude[0] = 0.0
     return noise, magnitude

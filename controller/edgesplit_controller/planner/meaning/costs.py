@@ -92,7 +92,7 @@ class NoiseTerms:
         if not quantized:
             return 0.0
         level = math.fsum([self.intercept, *(c for members, c in self.terms if members <= quantized)])
-        return level if self.curve is None else float(self.curve.of(np.array(level)))
+        return level if self.curve is None else self.curve.near(level)
 
     @property
     def magnitude(self) -> float:
@@ -100,7 +100,7 @@ class NoiseTerms:
         level = abs(self.intercept) + sum(abs(coefficient) for _, coefficient in self.terms)
         if self.curve is None:
             return level
-        return float(self.curve.of(np.array(level))) + float(self.curve.steepest) * level
+        return self.curve.near(level) + float(self.curve.steepest) * level
 
 
 @dataclass(frozen=True, slots=True)

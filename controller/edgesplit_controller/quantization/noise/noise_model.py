@@ -32,7 +32,7 @@ from edgesplit_controller.quantization.noise.regression import (
     fit_polynomial,
     r_squared,
 )
-from edgesplit_controller.quantization.noise.single_index import fit_single_index, looseness
+from edgesplit_controller.quantization.noise.single_index import fit_single_index, looseness, noises_at
 from edgesplit_controller.quantization.qdq import Ranges
 from edgesplit_controller.quantization.ranges import activation_ranges
 from edgesplit_controller.quantization.sites import observed_tensors
@@ -129,7 +129,7 @@ class _Fit:
     def predict(self, bits: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Noise of patterns, shape (patterns,)."""
         level = self.level.predict(bits)
-        return level if self.bound is None else self.bound.of(level)
+        return level if self.bound is None else noises_at(self.bound, level)
 
 
 NO_NOISE = NoiseProfile(NoiseModel(intercept=0.0, terms=()), NoiseFit(0, 1.0, 1.0, 0.0, 0, 0, 0.0, 0.0), {})
@@ -237,7 +237,7 @@ def _fitted(measured: Measured, seed: int) -> _Fit:
     if index is None:
         return direct
     level = index.level.predict(measured.bits)
-    margin = float((index.bound.of(level) - index.expected.of(level)).mean())
+    margin = float((noises_at(index.bound, level) - noises_at(index.expected, level)).mean())
     curved = _Fit(index.level, index.expected, index.bound, index.r2_train, index.r2_test, margin, index.scale)
     gain = looseness(measured.rho, direct.predict(measured.bits)) - looseness(
         measured.rho, curved.predict(measured.bits)

@@ -33,7 +33,7 @@ from edgesplit_controller.quantization.noise.regression import (
     sets_of,
 )
 
-__all__ = ["SingleIndex", "fit_single_index", "isotonic", "looseness"]
+__all__ = ["SingleIndex", "fit_single_index", "isotonic", "looseness", "noises_at"]
 
 Vector = NDArray[np.float64]
 
@@ -44,6 +44,7 @@ _RIDGES = (3.0, 30.0, 300.0)
 _RIDGE_GROWTH = 4.0
 _IN_A_BAND = 100
 _MOST_BANDS = 10
+_POINTS_A_BAND = 3
 _CONFIDENCE = 0.995
 _STRATA = 3
 _NEGLIGIBLE = 1e-6
@@ -81,7 +82,7 @@ class SingleIndex:
 
     def predict(self, bits: Bits) -> Vector:
         """The bound on the noise of patterns, shape (patterns,)."""
-        return self.bound.of(self.level.predict(bits))
+        return noises_at(self.bound, self.level.predict(bits))
 
 
 @dataclass(frozen=True)
@@ -111,14 +112,14 @@ def fit_single_index(measured: Measured, random: np.random.Generator) -> SingleI
     best: tuple[float, _Candidate, NoiseCurve, NoiseCurve] | None = None
     for candidate in _candidates(measured, typical, random):
         expected, bound = _curves(candidate.levels, rho)
-        loose = looseness(rho, bound.of(candidate.levels))
+        loose = looseness(rho, noises_at(bound, candidate.levels))
         if best is None or loose < best[0]:
             best = loose, candidate, expected, bound
     if best is None:
         return None
     _, chosen, expected, bound = best
     level = _polynomial(chosen.weights, measured.bits.shape[1], chosen.degree)
-    known = expected.of(level.predict(measured.bits))
+    known = noises_at(expected, level.predict(measured.bits))
     test = measured.held_out if measured.held_out.any() else train
     return SingleIndex(
         level=level,
@@ -138,6 +139,11 @@ def looseness(noise: Vector, bound: Vector) -> float:
     least = _SMALL * float(np.median(noise))
     over: Vector = np.log(np.maximum(bound, least) / np.maximum(noise, least))[np.argsort(noise, kind="stable")]
     return float(np.mean([over[: -(-len(over) // share)].mean() for share in (1, 3, 10)]))
+
+
+def noises_at(curve: NoiseCurve, levels: Vector) -> Vector:
+    """Noise at levels, shape as theirs."""
+    return np.array([curve.near(level) for level in levels.tolist()])
 
 
 def isotonic(values: Vector) -> Vector:
@@ -180,37 +186,40 @@ def _candidates(measured: Measured, typical: float, random: np.random.Generator)
 
 def _ridge(design: Vector, targets: Vector, penalty: Vector) -> Vector:
     """Weights of every product for every target."""
-    weights: Vector = np.linalg.solve(design.T @ design + np.diag(penalty), design.T @ targets)
-    return weights
+    gram = design.T @ design + np.diag(penalty)
+    return np.linalg.solve(gram, design.T @ targets).astype(np.float64)
 
 
 def _curves(levels: Vector, rho: Vector) -> tuple[NoiseCurve, NoiseCurve]:
-    """What noise a level has on average, and what about 99 % stay below, as lines over bands of levels."""
+    """What noise a level has on average, and what about 99 % stay below; margins belong to bands of levels."""
     order = np.argsort(levels, kind="stable")
     levels, rho = levels[order], rho[order]
     bands = int(np.clip(len(rho) // _IN_A_BAND, 1, _MOST_BANDS))
     shares = np.linspace(0.0, 1.0, bands + 1)
     if bands > 1:  # the quietest are few, and far from each other
         shares = np.union1d(shares, shares[1] * np.array([0.3, 0.6]))
-    edges = np.unique(np.quantile(levels, shares))
+    edges: Vector = np.unique(np.quantile(levels, shares))
     if len(edges) < 2:  # every pattern has the same level
-        return NoiseCurve(levels=(float(edges[0]),), noises=(float(rho.mean()),)), NoiseCurve(
-            levels=(float(edges[0]),), noises=(float(rho.max()),)
-        )
-    mean: Vector = np.maximum.accumulate(np.interp(edges, levels, isotonic(rho)))
-    mean = np.maximum(mean, _NEGLIGIBLE * float(rho.max()))
+        return _flat(edges[0], rho.mean()), _flat(edges[0], rho.max())
+    steps = np.arange(_POINTS_A_BAND * (len(edges) - 1) + 1) / _POINTS_A_BAND
+    points: Vector = np.unique(np.interp(steps, np.arange(len(edges)), edges))
+    mean: Vector = np.interp(points, levels, isotonic(rho)).clip(min=_NEGLIGIBLE * float(rho.max()))
     place = np.clip(np.searchsorted(edges, levels, side="right") - 1, 0, len(edges) - 2)
-    expected: Vector = np.interp(levels, edges, mean)
-    largest, ratio = (
-        np.array([_upper(values[place == band]) for band in range(len(edges) - 1)]) for values in (rho, rho / expected)
+    ratio = rho / np.interp(levels, points, mean)
+    largest, furthest = (
+        np.interp(points, edges, _at_edges(np.array([_upper(values[place == band]) for band in range(len(edges) - 1)])))
+        for values in (rho, ratio)
     )
-    bound: Vector = np.maximum.accumulate(
-        np.maximum(np.minimum(_at_edges(largest), mean * _at_edges(ratio)), mean)
-    )
-    over = rho / np.interp(levels, edges, bound)
-    bound *= max(1.0, *(_upper(stratum) for stratum in np.array_split(over, _STRATA)))
-    told = tuple(edges.tolist())
+    bound: Vector = np.maximum(np.minimum(largest, mean * furthest), mean)
+    bound = np.maximum.accumulate(bound)
+    over = rho / np.interp(levels, points, bound)
+    bound = bound * max(1.0, *(_upper(stratum) for stratum in np.array_split(over, _STRATA)))
+    told = tuple(points.tolist())
     return NoiseCurve(levels=told, noises=tuple(mean.tolist())), NoiseCurve(levels=told, noises=tuple(bound.tolist()))
+
+
+def _flat(level: float, noise: float) -> NoiseCurve:
+    return NoiseCurve(levels=(float(level),), noises=(float(noise),))
 
 
 def _upper(values: Vector) -> float:
