@@ -113,8 +113,9 @@ class Site:
         return {row["name"] for row in await self.client.ask(ListNodes()) if row["online"]} == set(NAMES)
 
     async def all_profiled(self) -> bool:
-        """Every agent has reported its times."""
-        return set((await self.model())["profiled"]) == set(NAMES)
+        """Every agent has measured it, not only timed it as a whole."""
+        rows = (await self.model())["profiling"]
+        return {row["node"] for row in rows if row["state"] == "done"} == set(NAMES)
 
 
 @pytest.fixture
@@ -153,7 +154,8 @@ async def test_agents_that_met_an_artifact_server_that_was_down_profile_by_thems
     assert not [failing for row in await site.client.ask(ListNodes()) for failing in row["failing"]]
     texts = [event["text"] for event in await site.client.ask(ListEvents(limit=1000))]
     for name in NAMES:
-        assert sum(text.startswith(f"node {name} could not profile tiny") for text in texts) == 1
+        # Once for each offer: in float at first, in the end with int8.
+        assert sum(text.startswith(f"node {name} could not profile tiny") for text in texts) in {1, 2}
         assert any(text.startswith(f"node {name} profiled tiny") and "failed within" in text for text in texts)
 
 
