@@ -19,6 +19,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -34,6 +35,7 @@ __all__ = ["Idle", "main"]
 
 SLOW_DOWN = (4.0, 2.0, 1.0)
 """Of the source, the second node and all others, so that a plan uses several. [1]"""
+LOOK_S = 1.0
 SETTLE_S = 20.0
 """After deploying: fallbacks are prepared, links calibrated."""
 MODEL = "idle"
@@ -195,8 +197,17 @@ def _nodes(count: int) -> list[EmulatedNode]:
     ]
 
 
+def _is_complete(document: dict[str, Any]) -> bool:
+    """Whether nothing of a model's intake is under way any more."""
+    rows = document.get("profiling", [])
+    return document.get("stage", "complete") == "complete" and all(row["state"] == "done" for row in rows)
+
+
 def _deploy(fleet: LocalFleet, path: Path, source: str) -> None:
-    fleet.splitctl("model", "add", "--wait", "all", MODEL, str(path), "--max-quantizable", "4", timeout_s=900)
+    fleet.splitctl("model", "add", MODEL, str(path), "--max-quantizable", "4", timeout_s=900)
+    # A release that knows no `--wait all` waits for everything by itself.
+    while not _is_complete(fleet.splitctl("model", "show", MODEL)):
+        time.sleep(LOOK_S)
     fleet.splitctl("deploy", MODEL, "--source", source)
     time.sleep(SETTLE_S)
 

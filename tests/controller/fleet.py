@@ -116,7 +116,7 @@ class Client:
         self.bus.publish(
             OPERATION_REQUEST, OperationRequest.of(operation, identifier=identifier, protocol=protocol), self.name
         )
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             return await future
 
     async def upload(self, content: bytes) -> str:

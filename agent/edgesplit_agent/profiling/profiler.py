@@ -42,7 +42,7 @@ from edgesplit_agent.profiling.quick_profile import QuickProfile
 
 __all__ = ["Profiler"]
 
-FIRST_S = 3.0
+FIRST_S = 8.0
 """Behind a quick profile the measured one waits so long: a plan is likely to be prepared just then. [s]"""
 PREPARING_S = 20.0
 """And while sessions are built here, at most so long. [s]"""
