@@ -26,6 +26,15 @@ NODES = (
 )
 
 
+def session_figures(folder: Path) -> dict[str, float]:
+    """What the check of sessions found before; empty where it found nothing."""
+    try:
+        found: dict[str, Any] = json.loads((folder / "results.json").read_text(encoding="utf-8"))["sessions"]
+    except (OSError, KeyError):
+        return {}
+    return found if {"host_to_host_s", "on_device_s"} <= found.keys() else {}
+
+
 def check(folder: Path) -> dict[str, Any]:
     """All of it; on loopback."""
     path = folder / f"{TOPOLOGY}.onnx"
@@ -71,6 +80,7 @@ def check(folder: Path) -> dict[str, Any]:
         providers = {row["name"]: row["providers"] for row in fleet.splitctl("nodes")}
         measured = fleet.splitctl("infer", TOPOLOGY, "--input", str(request), "--count", "30")["latency_s"]
     worst = max(planned, middle, everything)
+    alone = session_figures(folder)
     return {
         "ok": placed > 0 and worst <= TOLERANCE and CUDA in providers["gpu"],
         "said": f"the plan places {placed} operators on the GPU node, splits equal the whole within {worst:.1e}, a request "
@@ -78,6 +88,9 @@ def check(folder: Path) -> dict[str, Any]:
         "providers": providers,
         "added_s": round(added_s, 1),
         "profiled_whole_s": whole_s,
+        # 1 where the profile has transfers between host and device as requests have them, less where it lacks them.
+        "profile_over_host_to_host": whole_s["gpu"] / alone["host_to_host_s"] if alone else None,
+        "profile_over_on_device": whole_s["gpu"] / alone["on_device_s"] if alone else None,
         "planned": {"per_node": plan["per_node"], "latency_s": plan["latency_s"]},
         "difference": {"planned": planned, "middle_third_on_gpu": middle, "all_on_gpu": everything},
         "latency_all_on_gpu_s": measured,

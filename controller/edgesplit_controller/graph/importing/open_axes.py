@@ -231,7 +231,7 @@ def _asked_by_weights(proto: onnx.ModelProto, axes: OpenAxes) -> dict[str, int]:
         elif key == "Gemm" and not numbers.get("transA"):
             asked[node.input[0], 1] = weight[1 if numbers.get("transB") else 0]
         elif key in ("LSTM", "GRU", "RNN"):
-            asked[node.input[0], last] = weight[2]
+            asked[node.input[0], last] = weight[-1]
     return {name: asked[place] for name, where in axes.places.items() for place in where if asked.get(place, 0) > 0}
 
 
