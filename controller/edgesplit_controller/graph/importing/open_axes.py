@@ -215,7 +215,7 @@ def _taken_from(axes: OpenAxes, shapes: Mapping[str, Shape], what: str) -> dict[
 
 def _asked_by_weights(proto: onnx.ModelProto, axes: OpenAxes) -> dict[str, int]:
     """Open sizes that only one value runs with: channels and features that meet a weight at once."""
-    weights = {tensor.name: tuple(tensor.dims) for tensor in proto.graph.initializer}
+    weights = {tensor.name: list(tensor.dims) for tensor in proto.graph.initializer}
     asked: dict[tuple[str, int], int] = {}
     for node in proto.graph.node:
         shape = axes.shapes.get(node.input[0]) if node.input else None
