@@ -205,6 +205,30 @@ async def test_a_component_of_open_sizes_runs_at_any_and_tells_planned_ones_apar
     assert not component.refuses(odd, TypeError("a defect of ours"))
 
 
+async def test_planning_shapes_with_the_same_graph_share_a_session_and_each_is_warmed_and_slowed_by_its_own_runs(
+    pool: SessionPool, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions, warmed, recents = counted_sessions(monkeypatch), list[tuple[int, ...]](), list[RecentRuns | None]()
+
+    def noting(
+        work: Callable[[], Any], _options: RuntimeOptions, *, single_threaded: bool, recent: RecentRuns | None
+    ) -> tuple[Any, float, float]:
+        recents.append(recent)
+        return work(), 0.0, 0.0
+
+    monkeypatch.setattr(session_pool, "slowed", noting)
+    monkeypatch.setattr(session_pool, "warm_up", lambda _session, part: warmed.append(part.inputs[0].typical))
+    (small,) = opened(local_part(1, scaling(blobs, "x", "y", 3.0))).components
+    large = msgspec.structs.replace(
+        small, inputs=tuple(msgspec.structs.replace(spec, typical=(1, 64)) for spec in small.inputs)
+    )
+    for part, length in ((small, 4), (large, 64), (small, 4), (large, 64)):
+        (await pool.prepare([part]))[0].run({"x": np.ones((1, length), np.float32)})
+    assert len(sessions) == 1
+    assert warmed == [(1, 4), (1, 64)]
+    assert (recents[0] is recents[2], recents[1] is recents[3], recents[0] is recents[1]) == (True, True, False)
+
+
 async def test_what_is_quick_on_little_is_not_thought_quick_on_much(pool: SessionPool, blobs: Blobs) -> None:
     component = (await pool.prepare(opened(local_part(1, scaling(blobs, "x", "y", 3.0))).components))[0]
     await until(lambda: component.run({"x": X}) and component.is_brief({"x": X}))

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from edgesplit.errors import EdgesplitError, InvalidInput
-from edgesplit.operations.goal_operations import ForbidNode, PinOperators, SetWeights, UnpinOperators
+from edgesplit.errors import EdgesplitError, InvalidInput, PlanInfeasible
+from edgesplit.operations.goal_operations import ForbidNode, LimitChange, PinOperators, SetWeights, UnpinOperators
 from edgesplit.operations.model_operations import ListModels, RemoveModel, ShowModel
 from edgesplit.operations.plan_operations import DeployModel, ShowPlan, UndeployModel
 from edgesplit.planning.goals import PinRule
@@ -125,6 +125,16 @@ async def test_goals_hold_for_all_shapes(deployed: Fleet) -> None:
     await deployed.client.ask(ForbidNode(model="tiny", node="edge"))
     assert deployed.deployer.goals("tiny@2").forbidden == ("edge",)
     assert deployed.deployer.goals("tiny@2").pins == ()
+
+
+async def test_a_shape_without_a_plan_under_new_goals_keeps_them_and_the_others_go_on(deployed: Fleet) -> None:
+    # To send a large image takes more than a small one, however it is coded, and to compute one here takes more than both.
+    limit_j = 1.005 * deployed.plan("tiny").evaluation.device_energy_j
+    before = deployed.deployer.goals("tiny@2")
+    with pytest.raises(PlanInfeasible, match=r"tiny@2.*; the new goals hold for tiny$"):
+        await deployed.client.ask(SetWeights(model="tiny", device_energy_j=LimitChange(limit_j)))
+    assert deployed.deployer.goals("tiny").device_energy_limit_j == limit_j
+    assert deployed.deployer.goals("tiny@2") == before
 
 
 async def test_a_shape_has_no_goals_and_no_deployment_of_its_own(deployed: Fleet) -> None:

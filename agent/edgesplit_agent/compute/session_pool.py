@@ -223,12 +223,12 @@ class BlobFolder(Protocol):
 
 @dataclass
 class _Shared:
-    """A session, how many use it, the blobs it keeps in the cache, and its runs."""
+    """A session, how many use it, the blobs it keeps in the cache, and its runs by the sizes that they are planned for."""
 
     session: asyncio.Future[Any]
     users: int = 0
     held: frozenset[str] = frozenset()
-    recent: RecentRuns = field(default_factory=RecentRuns)
+    recent: dict[tuple[TensorSpec, ...], RecentRuns] = field(default_factory=dict[tuple[TensorSpec, ...], RecentRuns])
 
 
 class SessionPool:
@@ -311,7 +311,11 @@ class SessionPool:
             shared = self._shared[digest] = _Shared(asyncio.get_running_loop().create_future())
             shared.session = asyncio.ensure_future(self._build(component, shared, pack))
         shared.users += 1
-        return await asyncio.shield(shared.session), shared.recent
+        is_built = shared.session.done()
+        session = await asyncio.shield(shared.session)
+        if is_built and component.inputs not in shared.recent:  # for other sizes
+            await asyncio.get_running_loop().run_in_executor(pack, warm_up, session, component)
+        return session, shared.recent.setdefault(component.inputs, RecentRuns())
 
     async def _build(self, component: ComponentSpec, shared: _Shared, pack: Executor) -> Any:
         loop = asyncio.get_running_loop()

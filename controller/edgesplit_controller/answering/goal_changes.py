@@ -1,7 +1,7 @@
 """Goal changes: commands that change weights, limits, pins and forbidden nodes of models.
 
-Owns: which models a change concerns and what is kept when some of them have no plan under it. Its rule: a model
-without a plan under its new goals keeps goals and plan. Not here: the goals' own rules (`stating/goals.py`),
+Owns: which models a change concerns, each with all its planning shapes, and what is kept when some of them have no plan under
+it. Its rule: a model, or a planning shape, without a plan under its new goals keeps goals and plan. Not here: the goals' own rules (`stating/goals.py`),
 planning.
 """
 
@@ -237,7 +237,8 @@ class GoalChanges:
             results |= self._keep(others, followed=any(isinstance(one, ModelChange) for one in done))
         failures = [one for one in results.values() if isinstance(one, EdgesplitError)]
         if failures:
-            raise _joined(failures)
+            followed = [name for name, one in results.items() if name is not None and isinstance(one, ModelChange)]
+            raise _joined(failures, followed)
         return {name: change for name in goals if isinstance(change := results[name], ModelChange)}
 
     def _keep(
@@ -274,7 +275,13 @@ class GoalChanges:
         return list(self._catalog.shapes_of(model)) if model is not None else sorted(self._catalog.records)
 
 
-def _joined(failures: Sequence[EdgesplitError]) -> EdgesplitError:
-    """One error for several models; infeasible if any of them has no plan."""
+def _joined(failures: Sequence[EdgesplitError], followed: Sequence[str] = ()) -> EdgesplitError:
+    """One error for several models, or planning shapes of one; infeasible if any of them has no plan.
+
+    Args:
+        failures: Of those that keep their goals.
+        followed: Those that have the new ones.
+    """
     gravest = next((failure for failure in failures if isinstance(failure, PlanInfeasible)), failures[0])
-    return type(gravest)("; ".join(str(failure) for failure in failures))
+    others = (f"the new goals hold for {', '.join(followed)}",) if followed else ()
+    return type(gravest)("; ".join((*map(str, failures), *others)))

@@ -119,7 +119,8 @@ class ModelAnswers:
         except BaseException:
             self._changes.collect()  # a refused model leaves no blobs, which may be what the store has no room for
             raise
-        self._guard.believe(record.name)
+        for name in self._catalog.shapes_of(record.name):
+            self._guard.believe(name)
         text = (
             f"model {record.name} was added: {len(record.graph.operators)} operators in {len(record.graph.units)} units"
         )
