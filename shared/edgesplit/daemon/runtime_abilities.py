@@ -68,7 +68,7 @@ def as_array(value: Any) -> Any:
     if not count:
         return np.zeros(shape, BFLOAT16)
     memory = (ctypes.c_uint16 * count).from_address(value.data_ptr())
-    return np.frombuffer(memory, np.uint16).copy().reshape(shape).view(BFLOAT16)
+    return np.frombuffer(memoryview(memory), np.uint16).copy().reshape(shape).view(BFLOAT16)
 
 
 def run_arrays(
