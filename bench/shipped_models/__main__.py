@@ -67,7 +67,7 @@ def _int8(finding: Finding) -> str:
         return finding.int8.why_not
     verdict = "" if finding.int8.keeps else " BROKEN"
     return (
-        f"{finding.int8.operators} of {finding.int8.candidates}: {finding.int8.measured:.2g} of "
+        f"{finding.int8.operators} of {finding.int8.candidates}: {finding.int8.measured:.2g} ± {finding.int8.error:.1g} of "
         f"{finding.int8.bound:.2g}{verdict}"
     )
 

@@ -38,10 +38,10 @@ NODES = ("device", "edge", "cloud")
 PINNED_TO = ("edge", "cloud", "device")
 """Early, middle and late units."""
 ADD_S, SETTLE_S, DEADLINE_S = 600.0, 1200.0, 60.0
-CALIBRATION = 16
+CALIBRATION = 32
 """Real inputs that are given as samples."""
 WATCHED_EVERY_S = 0.3
-SAMPLES = 6
+SAMPLES = 16
 """Real inputs that noise is measured on."""
 
 
