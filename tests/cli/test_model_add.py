@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 
 from edgesplit.operations.model_operations import (
     AddModel,
+    CompletionRow,
     ModelAddedDocument,
     NoiseModelDocument,
     ProfiledRow,
@@ -224,3 +225,20 @@ def test_shapes_that_cannot_be_read_are_wrong_use(
     assert told.status == 2
     assert said in " ".join(told.err.split())
     assert controller.operations == []
+
+
+def test_a_model_that_is_only_known_in_float_says_so_and_how_far_the_rest_is(
+    run: Run, controller: FakeController, tmp_path: Path
+) -> None:
+    completion = CompletionRow(what="modelling the noise", fraction=0.25, left_s=75.0, since_s=25.0)
+    first = msgspec.structs.replace(ADDED, noise_model=None, stage="float", completion=completion)
+    controller.answers[AddModel] = lambda _operation: first
+    file = write_model(tmp_path)
+    plain = run("model", "add", "tiny", file)
+    assert plain.status == 0
+    assert "25% found out (modelling the noise" in plain.out
+    assert "it serves in float" in " ".join(plain.out.split())
+    document = run("model", "add", "tiny", file, "--wait", "all", "--json").document
+    assert (document["stage"], document["noise_model"], document["completion"]["left_s"]) == ("float", None, 75.0)
+    wanted = [operation.wait for operation in controller.operations if isinstance(operation, AddModel)]
+    assert wanted == ["ready", "all"]

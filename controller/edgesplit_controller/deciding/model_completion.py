@@ -57,6 +57,6 @@ class ModelCompletion:
         self._events.add("model-completed", text, model=record.name, data=data)
         self._deployer.model_completed(record.name)
 
-    def completion_ended(self, _model: str) -> None:
+    def completion_ended(self, _model: str, /) -> None:
         """Nothing is done for a model any more, whatever came of it."""
         self._collect()

@@ -59,7 +59,7 @@ class CompletionListener(Protocol):
     def completion_failing(self, model: str, row: CompletionRow) -> None:
         """It failed for the first time, and is tried again."""
 
-    def completion_ended(self, model: str) -> None:
+    def completion_ended(self, model: str, /) -> None:
         """Nothing is done for a model any more, whatever came of it."""
 
 
