@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import signal
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -125,6 +126,8 @@ def main(paths: tuple[Path, ...], only: tuple[str, ...], *, as_json: bool, no_in
 
     Example: python -m bench.shipped_models ~/packages --json
     """
+    # Whoever ends this by a signal has its processes ended, too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     findings: list[Finding] = []
     files = [file for file in _files(paths) if not only or any(text in str(file) for text in only)]
     try:

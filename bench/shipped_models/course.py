@@ -140,7 +140,7 @@ def examine(file: Path, folder: Path, say: Callable[[str], None], *, int8: bool 
             finally:
                 finding.peak_bytes = _peak_bytes(controller)
                 if gone := fleet.ended():
-                    finding.failed = f"{', '.join(gone)} ended: {fleet.log(next(iter(gone)))[-300:]}"
+                    finding.failed = f"{', '.join(gone)} ended: {fleet.log(next(iter(gone)))[-2000:]}"
         if int8:
             say("measuring int8 on real inputs")
             finding.int8 = int8_on_real_inputs(
