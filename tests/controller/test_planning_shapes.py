@@ -30,8 +30,19 @@ OPEN = convolutions(size=None)
 async def deployed(fleet: Fleet) -> Fleet:
     """A model with two planning shapes serves."""
     await fleet.client.add("tiny", OPEN, **SHAPES)
-    await fleet.client.ask(DeployModel(name="tiny", source="device"))
+    await deploy(fleet, "device")
     return fleet
+
+
+async def deploy(fleet: Fleet, source: str) -> None:
+    """Deploy the model, and wait until both shapes serve."""
+    await fleet.client.ask(DeployModel(name="tiny", source=source))
+
+    def serve() -> bool:
+        states = [fleet.deployer.deployments.get(name) for name in ("tiny", "tiny@2")]
+        return all(state is not None and state.source == source and state.active is not None for state in states)
+
+    await until(serve)
 
 
 def records(folder: Path) -> tuple[ModelRecord, BlobStore]:
@@ -150,7 +161,7 @@ async def test_a_shape_has_no_goals_and_no_deployment_of_its_own(deployed: Fleet
 async def test_shapes_come_and_go_with_their_model(deployed: Fleet) -> None:
     await deployed.client.ask(UndeployModel(name="tiny"))
     assert deployed.deployer.deployments == {}
-    await deployed.client.ask(DeployModel(name="tiny", source="edge"))
+    await deploy(deployed, "edge")
     assert {name: state.source for name, state in deployed.deployer.deployments.items()} == {
         **{"tiny": "edge", "tiny@2": "edge"},
     }

@@ -53,6 +53,10 @@ def test_each_shape_has_its_plan_and_the_nearest_serves(fleet: LocalFleet, tmp_p
     )
     fleet.splitctl("set-weights", "--latency", "1", "--energy", "0", "--model", "pooled")
     fleet.splitctl("deploy", "pooled", "--source", "device")
+    blocking_until(
+        lambda: all(row["epoch"] for row in fleet.splitctl("model", "show", "pooled")["shapes"]),
+        "a plan for each shape",
+    )
     small, large = (fleet.splitctl("plan", name) for name in ("pooled", "pooled@2"))
     assert nodes_of(small) == {"device"}
     assert "edge" in nodes_of(large)

@@ -32,6 +32,8 @@ from edgesplit_controller.rollout.driver import Rollouts
 __all__ = ["ShapeWatch"]
 
 LOOK_EVERY_S = 1.0
+PATIENCE_S = 5.0
+"""So long who deployed a model waits for its further shapes: it serves already. [s]"""
 AGAIN = RetryRule(first_s=10.0, most_s=300.0)
 """Between two tries to deploy a shape that failed."""
 
@@ -120,7 +122,7 @@ class ShapeWatch:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def deployed(self, model: str) -> tuple[str, ...]:
-        """A model was deployed: deploy its further shapes, as far as its source has timed them.
+        """A model was deployed: deploy its further shapes, as far as its source has timed them, and wait a little for these.
 
         Returns:
             A sentence for each that has no plan yet.
@@ -130,7 +132,8 @@ class ShapeWatch:
             self._retries.pop(name, None)
             self._refusals.pop(name, None)
         timed = [name for name in missing if self._is_timed(name)]
-        await asyncio.gather(*(asyncio.shield(self._begin(name)) for name in timed))
+        if timed:
+            await asyncio.wait([self._begin(name) for name in timed], timeout=PATIENCE_S)
         return tuple(
             f"{name} is not planned yet: {self._why(name)}" for name in missing if name in self._missing(model)
         )
