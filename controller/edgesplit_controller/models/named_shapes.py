@@ -1,7 +1,7 @@
 """Planning shapes as a user names them (`--shape INPUT=1x3x48x320`), combined over the inputs of a model.
 
 Owns: which shapes of several inputs belong together. Its rule: what cannot belong together is refused with one sentence. Not
-here: reading the command line, whether a shape fits the model (`graph/importing/open_axes.py`).
+here: reading the command line, whether a shape fits the model (`graph/importing/opening/open_axes.py`).
 """
 
 from __future__ import annotations

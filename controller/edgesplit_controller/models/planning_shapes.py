@@ -20,8 +20,8 @@ from edgesplit.errors import InvalidInput
 from edgesplit.names import base_name, variant_name, variant_number
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.importing.importer import build_graph
-from edgesplit_controller.graph.importing.open_axes import OpenAxes, PlannedShapes, planned_shapes
-from edgesplit_controller.graph.importing.open_forms import closed_at
+from edgesplit_controller.graph.importing.opening.open_axes import OpenAxes, PlannedShapes, planned_shapes
+from edgesplit_controller.graph.importing.opening.open_forms import closed_at
 from edgesplit_controller.graph.importing.shapes import complete_types
 from edgesplit_controller.graph.model_graph import ModelGraph, OpenForm
 from edgesplit_controller.models.intake import model_offer

@@ -26,17 +26,23 @@ from edgesplit_controller.graph.importing.branches import inline_constant_branch
 from edgesplit_controller.graph.importing.divided_branches import divide_branches
 from edgesplit_controller.graph.importing.flops import count_flops
 from edgesplit_controller.graph.importing.folding import fold_shape_arithmetic
-from edgesplit_controller.graph.importing.open_axes import (
+from edgesplit_controller.graph.importing.opening.open_axes import (
     PlannedShapes,
     fix_sizes,
     name_ranks,
     open_axes,
     planned_shapes,
 )
-from edgesplit_controller.graph.importing.open_forms import NotSeparable, closed_at, growth, open_shapes, separated
+from edgesplit_controller.graph.importing.opening.open_forms import (
+    NotSeparable,
+    closed_at,
+    growth,
+    open_shapes,
+    separated,
+)
+from edgesplit_controller.graph.importing.opening.size_arithmetic import fold_fixed_sizes, one_shape_each
 from edgesplit_controller.graph.importing.reading import file_digest, load_model, store_weights
 from edgesplit_controller.graph.importing.shapes import complete_types, declared_shapes, infer_types
-from edgesplit_controller.graph.importing.size_arithmetic import fold_fixed_sizes, one_shape_each
 from edgesplit_controller.graph.importing.value_types import ValueType
 from edgesplit_controller.graph.model_graph import GraphOperator, GraphTensor, ModelGraph, OpenForm
 from edgesplit_controller.graph.protos import (

@@ -18,7 +18,7 @@ from edgesplit.errors import InvalidModel
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.importing import normalise
 from edgesplit_controller.graph.importing.folding import fold_shape_arithmetic
-from edgesplit_controller.graph.importing.open_axes import PlannedShapes, fix_sizes
+from edgesplit_controller.graph.importing.opening.open_axes import PlannedShapes, fix_sizes
 from edgesplit_controller.graph.importing.shapes import infer_types
 from edgesplit_controller.graph.importing.value_types import ValueType
 from edgesplit_controller.graph.model_graph import ModelGraph, SizeTensor

@@ -1,0 +1,1 @@
+"""Open sizes: which axes requests choose, what is planned for, and the form that takes every size."""
