@@ -17,6 +17,7 @@ from edgesplit_controller.graph.importing.importer import import_model
 from edgesplit_controller.graph.unit_tensors import INPUT, unit_tensors
 from tests.graph.support import (
     assert_close,
+    assert_split_equals_whole,
     constant,
     feeds_of,
     imported,
@@ -338,3 +339,16 @@ def test_channels_that_meet_a_weight_are_planned_as_it_asks(tmp_path: Path) -> N
     proto = model(nodes, inputs, [tensor("y", ["n", "length", 8])], [weight("w1", 8, 5, 3), weight("bias", 8)])
     graph, _, _ = imported(proto, tmp_path)
     assert graph.tensors["x"].shape[:2] == (1, 5)
+
+
+def test_a_fault_in_making_the_open_form_leaves_a_model_of_one_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("a")
+
+    monkeypatch.setattr("edgesplit_controller.graph.importing.importer.separated", broken)
+    graph, blobs, path = imported(pyramid(), tmp_path, IMAGE)
+    assert graph.open is None
+    assert any("fault of edgesplit's own (KeyError)" in note for note in graph.notes)
+    assert_split_equals_whole(graph, blobs, path, [0])

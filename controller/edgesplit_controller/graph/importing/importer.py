@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import structlog
 from onnx import helper
 
 from edgesplit.daemon.runtime_abilities import known_operator_sets, missing_operator_set
 from edgesplit.daemon.runtime_builds import installed_runtime
-from edgesplit.errors import InvalidModel
+from edgesplit.errors import EdgesplitError, InvalidModel
 from edgesplit.wire.tensors import TRAVELLING
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.importing import normalise
@@ -112,6 +113,15 @@ def import_model(
             notes += planned.notes
         except (GraphRefused, NotSeparable) as error:
             notes.append(f"no other sizes than {_told(planned)} are taken, since the open form cannot be cut ({error})")
+        except EdgesplitError:
+            raise
+        except Exception as error:
+            # A fault of this program: the model is served at one size, and the log holds its trace.
+            structlog.get_logger("intake").exception("open-form-failed")
+            fault = f"a fault of edgesplit's own ({type(error).__name__}); report it with the model"
+            notes.append(
+                f"no other sizes than {_told(planned)} are taken, since making the open form failed by {fault}"
+            )
     elif planned.sizes:
         notes.append(f"its sizes are fixed: {_told(planned)}")
     if graph is None:
