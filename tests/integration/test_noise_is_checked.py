@@ -42,6 +42,19 @@ def plan(fleet: LocalFleet) -> dict[str, Any]:
     return document
 
 
+def quantized_plan(fleet: LocalFleet, bound: float) -> dict[str, Any]:
+    """The plan under a noise bound; on a busy machine a profile may say that int8 does not pay, so that it is taken again."""
+    for _ in range(4):
+        fleet.splitctl("set-weights", "--energy", "1", "--max-noise", str(bound))
+        if MODEL in {row["name"] for row in fleet.splitctl("model", "list") if not row["deployed"]}:
+            fleet.splitctl("deploy", MODEL, "--source", "device")
+        document = plan(fleet)
+        if document["quantized"]:
+            return document
+        fleet.splitctl("model", "profile", MODEL)
+    return pytest.fail("nothing is quantized, so nothing is checked")
+
+
 def kinds(fleet: LocalFleet) -> list[dict[str, Any]]:
     return [event for event in fleet.splitctl("events") if event["kind"] == "noise-exceeded"]
 
@@ -95,9 +108,7 @@ def test_measured_noise_stands_beside_the_predicted_and_keeps_its_bound_where_th
         )
     )
     model = added["noise_model"]
-    fleet.splitctl("set-weights", "--energy", "1", "--max-noise", str(model["full_noise"] + 2 * model["margin"]))
-    fleet.splitctl("deploy", MODEL, "--source", "device")
-    assert plan(fleet)["quantized"], "nothing is quantized, so nothing is checked"
+    quantized_plan(fleet, model["full_noise"] + 2 * model["margin"])
     document = Traffic(fleet, inputs).until(
         lambda document: document["measured"]["noise"]["samples"] >= 3, "three checked requests"
     )
@@ -130,9 +141,7 @@ def test_a_calibration_that_does_not_fit_is_found_out_and_planned_around(
     )
     model = added["noise_model"]
     bound = model["full_noise"] + 2 * model["margin"]
-    fleet.splitctl("set-weights", "--energy", "1", "--max-noise", str(bound))
-    before = plan(fleet)
-    assert before["quantized"]
+    before = quantized_plan(fleet, bound)
     assert before["noise"] <= bound
     document = Traffic(fleet, inputs).until(
         lambda document: (

@@ -22,9 +22,9 @@ from edgesplit_controller.planner import solve
 from tests.integration.inputs import random_request
 
 MODEL = "mobilenet"
-SLOW = EmulatedLink(bandwidth_bytes_per_s=1e6, latency_s=0.002)
+SLOW = EmulatedLink(bandwidth_bytes_per_s=2e5, latency_s=0.002)
 NODES = (
-    EmulatedNode("device", compute_w=3.0, transmit_w=3.5, slow_down=40.0, links={"edge": SLOW}),
+    EmulatedNode("device", compute_w=3.0, transmit_w=3.5, slow_down=100.0, links={"edge": SLOW}),
     EmulatedNode("edge", compute_w=6.0, transmit_w=2.0, links={"device": SLOW}),
 )
 REQUESTS = 3
