@@ -42,6 +42,13 @@ def plan(fleet: LocalFleet) -> dict[str, Any]:
     return document
 
 
+def noise_model(fleet: LocalFleet, file: Path, calibration: Path, *options: str) -> dict[str, Any]:
+    """Add the model with these samples; what was fitted."""
+    command = ("model", "add", "--wait", "all", MODEL, str(file), "--calibration", str(calibration))
+    document: dict[str, Any] = fleet.splitctl(*command, "--max-quantizable", "4", *options)["noise_model"]
+    return document
+
+
 def quantized_plan(fleet: LocalFleet, bound: float) -> dict[str, Any]:
     """The plan under a noise bound; on a busy machine a profile may say that int8 does not pay, so that it is taken again."""
     for _ in range(4):
@@ -93,21 +100,7 @@ def test_measured_noise_stands_beside_the_predicted_and_keeps_its_bound_where_th
     fleet: LocalFleet, small_model: Path, inputs: Array, tmp_path: Path
 ) -> None:
     calibration = samples(tmp_path / "fits.npz", inputs.shape, 1.0)
-    added = fleet.splitctl(
-        *(
-            "model",
-            "add",
-            "--wait",
-            "all",
-            MODEL,
-            str(small_model),
-            "--calibration",
-            str(calibration),
-            "--max-quantizable",
-            "4",
-        )
-    )
-    model = added["noise_model"]
+    model = noise_model(fleet, small_model, calibration)
     quantized_plan(fleet, model["full_noise"] + 2 * model["margin"])
     document = Traffic(fleet, inputs).until(
         lambda document: document["measured"]["noise"]["samples"] >= 3, "three checked requests"
@@ -124,22 +117,7 @@ def test_a_calibration_that_does_not_fit_is_found_out_and_planned_around(
     fleet: LocalFleet, small_model: Path, inputs: Array, tmp_path: Path
 ) -> None:
     calibration = samples(tmp_path / "dark.npz", inputs.shape, 0.05)
-    added = fleet.splitctl(
-        *(
-            "model",
-            "add",
-            "--wait",
-            "all",
-            MODEL,
-            str(small_model),
-            "--calibration",
-            str(calibration),
-            "--max-quantizable",
-            "4",
-        ),
-        "--replace",
-    )
-    model = added["noise_model"]
+    model = noise_model(fleet, small_model, calibration, "--replace")
     bound = model["full_noise"] + 2 * model["margin"]
     before = quantized_plan(fleet, bound)
     assert before["noise"] <= bound

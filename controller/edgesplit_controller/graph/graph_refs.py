@@ -6,7 +6,7 @@ Owns: these references. Its rule: a reference is made once its blob is there. No
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import onnx
 from msgspec.structs import replace
@@ -15,9 +15,9 @@ from edgesplit.control.component_messages import GraphRef, WeightRef
 from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.model_graph import ModelGraph
-from edgesplit_controller.graph.protos import external_fields, is_external, numpy_name
+from edgesplit_controller.graph.protos import external_fields, is_external, numpy_name, static_shape
 
-__all__ = ["graph_ref", "request_specs", "tensor_specs", "whole_graph_ref"]
+__all__ = ["graph_ref", "request_specs", "tensor_specs", "value_specs", "whole_graph_ref"]
 
 
 def graph_ref(proto: onnx.ModelProto, blobs: BlobStore, weights: Sequence[WeightRef]) -> GraphRef:
@@ -65,3 +65,32 @@ def request_specs(graph: ModelGraph, names: Sequence[str]) -> tuple[TensorSpec, 
         replace(planned, shape=shapes[planned.name], typical=planned.shape) if planned.name in shapes else planned
         for planned in tensor_specs(graph, names)
     )
+
+
+def value_specs(
+    values: Iterable[onnx.ValueInfoProto], graph: ModelGraph, *, stands_for: Callable[[str], str]
+) -> tuple[TensorSpec, ...]:
+    """Describe inputs or outputs of a part of a model, with the sizes that are planned for where they are open.
+
+    Args:
+        values: As the part's graph describes them.
+        graph: The model.
+        stands_for: A tensor of the part to the model's of the same sizes: integers have names of their own.
+    """
+    specs: list[TensorSpec] = []
+    for value in values:
+        shape = static_shape(value) or ()
+        planned = graph.tensors.get(value.name) or graph.tensors.get(stands_for(value.name))
+        typical: tuple[int, ...] = ()
+        if planned is not None and (not planned.is_static or planned.shape != shape):
+            typical = planned.shape if planned.is_static else planned.seen or ()
+        specs.append(
+            TensorSpec(
+                name=value.name,
+                dtype=numpy_name(value.type.tensor_type.elem_type),
+                shape=shape,
+                typical=typical,
+                any_rank=planned is not None and not planned.is_ranked,
+            )
+        )
+    return tuple(specs)

@@ -19,7 +19,7 @@ from edgesplit.control.profile_messages import ProfilePlan
 from edgesplit.errors import InvalidInput
 from edgesplit.names import base_name, variant_name, variant_number
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.graph.importing.importer import build_graph
+from edgesplit_controller.graph.importing.building import build_graph
 from edgesplit_controller.graph.importing.opening.open_axes import OpenAxes, PlannedShapes, planned_shapes
 from edgesplit_controller.graph.importing.opening.open_forms import closed_at
 from edgesplit_controller.graph.importing.shapes import complete_types

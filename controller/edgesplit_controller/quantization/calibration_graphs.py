@@ -14,11 +14,10 @@ import onnx
 
 from edgesplit.control.component_messages import GraphRef
 from edgesplit.control.profile_messages import CalibrationGraph, CalibrationPlan
-from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.cut import cut
+from edgesplit_controller.graph.graph_refs import value_specs
 from edgesplit_controller.graph.model_graph import ModelGraph
-from edgesplit_controller.graph.protos import numpy_name, static_shape
 from edgesplit_controller.quantization.qdq import Ranges, float_name, quantize
 from edgesplit_controller.quantization.transitions import find_transitions, float_targets
 
@@ -101,7 +100,7 @@ def _parts(
         part = CalibrationGraph(
             name=f"{name}-{index}",
             graph=_stored(piece.proto, blobs),
-            inputs=_described(piece.proto, graph),
+            inputs=value_specs(piece.proto.graph.input, graph, stands_for=float_name),
             units=group,
             quantized=tuple(unit for unit in group if unit in quantized),
             transition_bytes=nbytes,
@@ -114,14 +113,3 @@ def _stored(proto: onnx.ModelProto, blobs: BlobStore) -> GraphRef:
     content = proto.SerializeToString()
     # Its weights are those of the two whole models, which every agent that profiles holds anyway.
     return GraphRef(digest=blobs.put(content), nbytes=len(content), weights=())
-
-
-def _described(proto: onnx.ModelProto, graph: ModelGraph) -> tuple[TensorSpec, ...]:
-    specs: list[TensorSpec] = []
-    for value in proto.graph.input:
-        shape = static_shape(value) or ()
-        of_float = graph.tensors.get(value.name) or graph.tensors.get(float_name(value.name))
-        planned = of_float.shape if of_float is not None and min(shape, default=0) < 0 else ()
-        dtype = numpy_name(value.type.tensor_type.elem_type)
-        specs.append(TensorSpec(name=value.name, dtype=dtype, shape=shape, typical=planned))
-    return tuple(specs)

@@ -10,17 +10,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-import onnx
-
 from edgesplit.control.component_messages import ComponentSpec, Route, WeightRef
 from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.planning.plan import Assignment, Component, Evaluation
-from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.cut import ComponentGraph, cut_deployed
-from edgesplit_controller.graph.graph_refs import graph_ref
+from edgesplit_controller.graph.graph_refs import graph_ref, value_specs
 from edgesplit_controller.graph.model_graph import ModelGraph
-from edgesplit_controller.graph.protos import numpy_name, static_shape
 from edgesplit_controller.quantization.qdq import Ranges, float_name, quantize, wire_name
 from edgesplit_controller.rollout.footprint_terms import with_footprints
 from edgesplit_controller.stating.codec_offers import is_lossy
@@ -163,8 +159,8 @@ def _component_spec(
     return ComponentSpec(
         component=entry.component.id,
         graph=graph_ref(proto, blobs, weights),
-        inputs=_described(proto.graph.input, graph),
-        outputs=_described(proto.graph.output, graph),
+        inputs=value_specs(proto.graph.input, graph, stands_for=float_name),
+        outputs=value_specs(proto.graph.output, graph, stands_for=float_name),
         routes=_routes(entry.graph.outputs, entry.component.node, receivers, assignment),
         predicted_s=predicted.get(entry.component.id, 0.0),
         values=_planned_sizes(graph, [value.name for value in proto.graph.input]),
@@ -189,27 +185,6 @@ def _routes(
         if others:
             routes.append(Route(tensor=tensor, codec=codecs.get(tensor, RAW), to=others))
     return tuple(routes)
-
-
-def _described(values: Sequence[onnx.ValueInfoProto], graph: ModelGraph) -> tuple[TensorSpec, ...]:
-    specs: list[TensorSpec] = []
-    for value in values:
-        shape = static_shape(value) or ()
-        # Integers on the wire have the sizes of the float tensor they stand for.
-        planned = graph.tensors.get(value.name) or graph.tensors.get(float_name(value.name))
-        typical: tuple[int, ...] = ()
-        if planned is not None and (not planned.is_static or planned.shape != shape):
-            typical = planned.shape if planned.is_static else planned.seen or ()
-        specs.append(
-            TensorSpec(
-                name=value.name,
-                dtype=numpy_name(value.type.tensor_type.elem_type),
-                shape=shape,
-                typical=typical,
-                any_rank=planned is not None and not planned.is_ranked,
-            )
-        )
-    return tuple(specs)
 
 
 def _predicted_s(evaluation: Evaluation | None) -> dict[int, float]:

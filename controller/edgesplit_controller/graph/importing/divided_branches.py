@@ -28,7 +28,7 @@ from edgesplit_controller.graph.protos import (
     used_names,
 )
 
-__all__ = ["divide_branches"]
+__all__ = ["divided_branches"]
 
 _HEAVY = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU", "RNN", "Attention", "ConvInteger",
                     "MatMulInteger", "QLinearConv", "QLinearMatMul", "Einsum", "STFT", "DFT"})  # fmt: skip
@@ -52,32 +52,41 @@ class _Branch:
     results: list[str]
 
 
-def divide_branches(proto: onnx.ModelProto) -> int:
-    """Divide every If of the main graph with a large branch; changed in place.
+def divided_branches(proto: onnx.ModelProto) -> onnx.ModelProto | None:
+    """The same model with every If of the main graph that has a large branch divided; None where there is none to divide.
 
-    Returns:
-        How many were divided.
+    Args:
+        proto: A normalised model, which may hold its weights: it is copied only if it has such a branch.
     """
-    graph = proto.graph
-    large = [node for node in graph.node if op_key(node) == "If" and _most_heavy(node) >= _LEAST_HEAVY]
-    if not large:
-        return 0
+    if not any(map(_is_large, proto.graph.node)):
+        return None
     try:
         inferred = onnx.shape_inference.infer_shapes(proto)
     except Exception:  # C++ exceptions of several kinds
-        return 0
-    typed = {node.name: node for node in inferred.graph.node if op_key(node) == "If"}
+        return None
+    divided = onnx.ModelProto()
+    divided.CopyFrom(proto)
+    return divided if _divide(divided.graph, inferred.graph) else None
+
+
+def _divide(graph: GraphProto, inferred: GraphProto) -> int:
+    """Divide in place; how many were."""
+    typed = {node.name: node for node in inferred.node if op_key(node) == "If"}
     taken = defined_names(graph) | nested_names(graph) | {node.name for node in graph.node}
     nodes: list[NodeProto] = []
     divided = 0
     for node in graph.node:
-        chain = _chain(graph, typed[node.name], taken) if node in large and node.name in typed else None
+        chain = _chain(graph, typed[node.name], taken) if _is_large(node) and node.name in typed else None
         divided += chain is not None
         nodes += chain or [node]
     copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:]
     graph.node.extend(copies)
     return divided
+
+
+def _is_large(node: NodeProto) -> bool:
+    return op_key(node) == "If" and _most_heavy(node) >= _LEAST_HEAVY
 
 
 def _most_heavy(node: NodeProto) -> int:

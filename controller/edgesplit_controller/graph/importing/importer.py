@@ -1,18 +1,16 @@
 """Import of a user's ONNX file as a graph that can be split.
 
-Owns: the order of the import's steps, and building the ModelGraph. Its rule: what cannot be split is kept whole or
+Owns: the order of the import's steps. Its rule: what cannot be split is kept whole or
 refused with one sentence, and the imported model computes what the file computes. Not here: the steps themselves.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx
 import structlog
 from onnx import helper
@@ -20,12 +18,11 @@ from onnx import helper
 from edgesplit.daemon.runtime_abilities import known_operator_sets, missing_operator_set
 from edgesplit.daemon.runtime_builds import installed_runtime
 from edgesplit.errors import EdgesplitError, InvalidModel
-from edgesplit.wire.tensors import TRAVELLING
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.importing import normalise
 from edgesplit_controller.graph.importing.branches import inline_constant_branches
-from edgesplit_controller.graph.importing.divided_branches import divide_branches
-from edgesplit_controller.graph.importing.flops import count_flops
+from edgesplit_controller.graph.importing.building import build_graph
+from edgesplit_controller.graph.importing.divided_branches import divided_branches
 from edgesplit_controller.graph.importing.folding import fold_shape_arithmetic
 from edgesplit_controller.graph.importing.opening.open_axes import (
     PlannedShapes,
@@ -45,20 +42,15 @@ from edgesplit_controller.graph.importing.opening.size_arithmetic import fold_fi
 from edgesplit_controller.graph.importing.reading import file_digest, load_model, store_weights
 from edgesplit_controller.graph.importing.shapes import complete_types, declared_shapes, infer_types
 from edgesplit_controller.graph.importing.value_types import ValueType
-from edgesplit_controller.graph.model_graph import GraphOperator, GraphTensor, ModelGraph, OpenForm
+from edgesplit_controller.graph.model_graph import ModelGraph, OpenForm
 from edgesplit_controller.graph.protos import (
-    initializer_nbytes,
-    op_key,
-    static_shape,
     subgraphs,
-    used_names,
-    value_info,
 )
 from edgesplit_controller.graph.quantizable import candidates, why_none
 from edgesplit_controller.graph.runner import GraphRefused, open_session, refusal_of
 from edgesplit_controller.graph.units import find_units, kept_whole
 
-__all__ = ["build_graph", "import_model"]
+__all__ = ["import_model"]
 
 _IR_WITH_FREE_INITIALIZERS = 4  # from here on initializers need not be graph inputs
 _WHY_WHOLE = "what flows between them cannot travel, since frames do not know its type or no run showed its size"
@@ -144,9 +136,8 @@ def _read(
     proto = _normalise(proto, notes)
     declared = declared_shapes(proto.graph)
     say("storing the weights")
-    divided = _copy(proto)
-    parts = divide_branches(divided)
-    if parts:
+    divided = divided_branches(proto)
+    if divided is not None:
         store_weights(divided, path, blobs)
         if _loads(divided, blobs):
             proto = divided
@@ -245,11 +236,7 @@ def _settle_open(proto: onnx.ModelProto, blobs: BlobStore) -> dict[str, ValueTyp
             break
         normalise.name_nodes(proto.graph)
         normalise.sort_nodes(proto.graph)
-    normalise.feed_constant_outputs(proto.graph)
-    normalise.name_nodes(proto.graph)
-    normalise.sort_nodes(proto.graph)
-    normalise.drop_unused(proto.graph)
-    return infer_types(proto)
+    return _tidied(proto)
 
 
 def _told(planned: PlannedShapes) -> str:
@@ -328,81 +315,13 @@ def _settle_shapes(
             break
     if folded:
         notes.append(f"{folded} operators of static shape arithmetic were folded")
+    return _tidied(proto)
+
+
+def _tidied(proto: onnx.ModelProto) -> dict[str, ValueType]:
+    """Bring a folded graph in order; returns what is known of its values."""
     normalise.feed_constant_outputs(proto.graph)
     normalise.name_nodes(proto.graph)
     normalise.sort_nodes(proto.graph)
     normalise.drop_unused(proto.graph)
     return infer_types(proto)
-
-
-def build_graph(proto: onnx.ModelProto, types: Mapping[str, ValueType], sha256: str) -> ModelGraph:
-    """Describe a normalised graph by operators and tensors; units and notes are left empty.
-
-    Raises:
-        InvalidModel: An output is no tensor that an answer may hold.
-    """
-    weights = {tensor.name: initializer_nbytes(tensor) for tensor in proto.graph.initializer}
-    inputs = tuple(value.name for value in proto.graph.input)
-    outputs = tuple(value.name for value in proto.graph.output)
-    shapes = {name: value.shape for name, value in types.items() if value.shape is not None}
-    read = {name for node in proto.graph.node for name in used_names(node)} | set(outputs)
-    operators: list[GraphOperator] = []
-    for node in proto.graph.node:
-        names = used_names(node)
-        operators.append(
-            GraphOperator(
-                name=node.name,
-                op_type=op_key(node),
-                inputs=tuple(name for name in names if name not in weights),
-                outputs=tuple(name for name in node.output if name and name in read),
-                weight_bytes=sum(weights.get(name, 0) for name in names),
-                flops=count_flops(node, shapes),
-            )
-        )
-    tensors = _tensors(operators, types, inputs, outputs)
-    for name in outputs:
-        if tensors[name].dtype == "object":
-            raise InvalidModel(
-                f"output {name} is a sequence, a map or an optional value, and answers hold tensors: export the model "
-                "without it"
-            )
-        if tensors[name].dtype not in TRAVELLING:
-            raise InvalidModel(
-                f"output {name} is {tensors[name].dtype}, which answers cannot hold: export it as float32"
-            )
-    _describe_outputs(proto, tensors)
-    return ModelGraph(sha256, proto, tuple(operators), tensors, inputs, outputs)
-
-
-def _tensors(
-    operators: list[GraphOperator], types: Mapping[str, ValueType], inputs: tuple[str, ...], outputs: tuple[str, ...]
-) -> dict[str, GraphTensor]:
-    producer = {name: operator.name for operator in operators for name in operator.outputs}
-    consumers: dict[str, list[str]] = {name: [] for name in (*inputs, *producer)}
-    for operator in operators:
-        for name in operator.inputs:
-            consumers[name].append(operator.name)
-    # A branch may well yield nothing; where nothing was found in the data, more may be found another time.
-    chosen = {name for operator in operators if operator.op_type == "If" for name in operator.outputs}
-    tensors: dict[str, GraphTensor] = {}
-    for name, readers in consumers.items():
-        value = types.get(name, ValueType(0, None))
-        shape = value.shape if value.shape is not None else (-1,)
-        seen = shape if value.known else value.seen
-        nbytes = 0
-        if seen is not None and value.is_tensor and value.dtype != "object":
-            nbytes = math.prod(seen) * np.dtype(helper.tensor_dtype_to_np_dtype(value.elem_type)).itemsize
-        tensors[name] = GraphTensor(
-            *(name, value.dtype, shape, nbytes, producer.get(name), tuple(readers), name in outputs),
-            seen=None if value.known or (not nbytes and name not in chosen) else seen,
-            is_ranked=value.shape is not None,
-        )
-    return tensors
-
-
-def _describe_outputs(proto: onnx.ModelProto, tensors: Mapping[str, GraphTensor]) -> None:
-    # The exporter's claims were cleared for inference; a client wants to see the shapes.
-    for value in proto.graph.output:
-        tensor = tensors[value.name]
-        if static_shape(value) is None:
-            value.CopyFrom(value_info(tensor))

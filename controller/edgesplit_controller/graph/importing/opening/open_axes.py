@@ -159,14 +159,14 @@ def planned_shapes(
     missing = [name for name in axes.places if name not in sizes]
     notes = _batch_notes(axes, sizes, given)
     if missing:
-        sizes |= _guessed(proto, axes, blobs, sizes, missing)
+        sizes |= _guessed(_SizeTrial(proto, axes, blobs), sizes, missing)
         told = ", ".join(_text(name, shape) for name, shape in _shapes(axes, sizes).items() if _is_open(axes, name))
         notes.append(
             f"no size was named for {_axes_text(axes, missing)}, so plans are made for {told}; requests may have others, "
             "and --shape plans for them"
         )
     elif given:
-        refusal = _refusal(proto, axes, blobs, sizes)
+        refusal = _SizeTrial(proto, axes, blobs).refusal(sizes)
         if refusal:
             told = ", ".join(_text(name, shape) for name, shape in _shapes(axes, sizes).items())
             raise InvalidModel(f"the model does not run on {told} ({refusal}): name another --shape")
@@ -250,14 +250,12 @@ def _batch_notes(axes: OpenAxes, sizes: Mapping[str, int], given: Mapping[str, S
     ]
 
 
-def _guessed(
-    proto: onnx.ModelProto, axes: OpenAxes, blobs: BlobStore, sizes: Mapping[str, int], missing: Sequence[str]
-) -> dict[str, int]:
+def _guessed(trial: _SizeTrial, sizes: Mapping[str, int], missing: Sequence[str]) -> dict[str, int]:
     """The first sizes of those tried that the model runs on."""
-    refusal = ""
+    axes, refusal = trial.axes, ""
     for sides, length in zip(_SIDES, _LENGTHS, strict=True):
         tried = {name: _guess(axes, name, sides, length) for name in missing}
-        refused = _refusal(proto, axes, blobs, {**sizes, **tried})
+        refused = trial.refusal({**sizes, **tried})
         if not refused:
             return tried
         refusal = refusal or refused
@@ -281,23 +279,30 @@ def _guess(axes: OpenAxes, name: str, sides: tuple[int, int], length: int) -> in
     return sides[axis - 1 if last else axis - 2] if axis > 0 else 1
 
 
-def _refusal(proto: onnx.ModelProto, axes: OpenAxes, blobs: BlobStore, sizes: Mapping[str, int]) -> str:
-    """Why the model does not run on these sizes, on made-up values; empty where it does on some."""
-    shapes = _shapes(axes, sizes)
-    fixed = onnx.ModelProto()
-    fixed.CopyFrom(proto)
-    fix_sizes(fixed.graph, shapes)
-    session = open_session(proto, blobs, optimize=False)
-    known = {tensor.name: tuple(tensor.dims) for tensor in proto.graph.initializer}
-    refusal = ""
-    for feeds in _feeds(fixed, {**known, **shapes}):
-        try:
-            shapes_of(session, [value.name for value in proto.graph.output], feeds)
-        except RunRefused as error:
-            refusal = refusal or error.reason
-        else:
-            return ""
-    return refusal
+class _SizeTrial:
+    """A model loaded once, to run at several sizes."""
+
+    def __init__(self, proto: onnx.ModelProto, axes: OpenAxes, blobs: BlobStore) -> None:
+        self.axes = axes
+        self._proto = proto
+        self._session = open_session(proto, blobs, optimize=False)
+        self._weights = {tensor.name: tuple(tensor.dims) for tensor in proto.graph.initializer}
+
+    def refusal(self, sizes: Mapping[str, int]) -> str:
+        """Why the model does not run on these sizes, on made-up values; empty where it does on some."""
+        shapes = _shapes(self.axes, sizes)
+        fixed = onnx.ModelProto()
+        fixed.CopyFrom(self._proto)
+        fix_sizes(fixed.graph, shapes)
+        refusal = ""
+        for feeds in _feeds(fixed, {**self._weights, **shapes}):
+            try:
+                shapes_of(self._session, [value.name for value in self._proto.graph.output], feeds)
+            except RunRefused as error:
+                refusal = refusal or error.reason
+            else:
+                return ""
+        return refusal
 
 
 def _feeds(fixed: onnx.ModelProto, shapes: Mapping[str, Shape]) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
