@@ -154,7 +154,7 @@ class LoadedComponent:
 
     def as_planned(self, arrays: Mapping[str, Array]) -> bool:
         """Whether these inputs have the sizes that its time is planned for."""
-        return all(spec.is_planned(arrays[spec.name].shape) for spec in self._open_inputs)
+        return not self._open_inputs or all(spec.is_planned(arrays[spec.name].shape) for spec in self._open_inputs)
 
     def refuses(self, arrays: Mapping[str, Array], error: BaseException) -> bool:
         """Whether it failed for the sizes of its inputs, as it would on every node.

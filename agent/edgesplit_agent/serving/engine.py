@@ -228,25 +228,25 @@ class Engine:
 
     def _do(self, action: Action) -> None:  # noqa: PLR0912  one line an action
         match action:
+            case RunComponent():  # the most frequent first
+                self._run(action, self._epochs.component(action.key.model, action.generation, action.component))
+            case CompleteRequest(request, model, epoch, outputs, latency_s, sizes, as_planned):
+                self._answer(request, (dict(outputs), epoch))
+                self._counters.completed(model, epoch, latency_s, sizes, as_planned=as_planned)
+            case SendTensors():
+                self._send_raw(action)
+            case SendCoded():
+                self._spawn(self._send_coded(action))
             case PrepareEpoch(model, generation, spec):
                 self._epochs.begin(model, generation, spec, self.feed)
             case ReleaseEpoch(model, epoch, generation):
                 self._epochs.release(model, epoch, generation)
                 self._handled_s.pop((model, epoch), None)
-            case RunComponent():
-                self._run(action, self._epochs.component(action.key.model, action.generation, action.component))
-            case SendTensors():
-                self._send_raw(action)
-            case SendCoded():
-                self._spawn(self._send_coded(action))
             case SendAbort(key, peer, code, message):
                 if self.machine.knows(peer):
                     self._log.info("abort-sent", peer=peer, request=key.request, code=code, text=message)
                 if self.peers is not None:
                     self.peers.send_abort(peer, key, code, message)
-            case CompleteRequest(request, model, epoch, outputs, latency_s, sizes, as_planned):
-                self._answer(request, (dict(outputs), epoch))
-                self._counters.completed(model, epoch, latency_s, sizes, as_planned=as_planned)
             case FailRequest(request, model, epoch, error):
                 self._counters.failed(model, epoch, error.code)
                 self._log.warning("request-failed", model=model, request=request, epoch=epoch, error=str(error))

@@ -29,12 +29,14 @@ from edgesplit_agent.serving.machine.events import (
     EpochPrepared,
     MachineEvent,
     ModelOffered,
+    OtherEvent,
     PeerLost,
     PeerPressed,
     PeerRoom,
     PeerUp,
     RequestArrived,
     RequestCancelled,
+    RequestMoved,
     SendFailed,
     ShadowChecked,
     ShadowDropped,
@@ -88,9 +90,12 @@ class AgentMachine:
         Returns:
             What to do, in order.
         """
-        actions = self._react(event, now_s)
-        if self._settled and isinstance(event, RequestArrived | TensorsArrived | ComponentFinished | Awoken):
-            return actions  # Most events by far: they move requests along epochs that do not change.
+        if isinstance(event, RequestArrived | TensorsArrived | ComponentFinished | Awoken):
+            actions = self._move(event, now_s)
+            if self._settled:
+                return actions
+        else:
+            actions = self._react(event, now_s)
         in_flight, probation = self.flow.executions.in_flight(), self.flow.probation(now_s)
         for name, model in list(self.models.items()):
             counts = in_flight.get(name, Counter[int]())
@@ -138,7 +143,22 @@ class AgentMachine:
         """Whether a deadline is running."""
         return self.flow.busy
 
-    def _react(self, event: MachineEvent, now_s: float) -> list[Action]:  # noqa: PLR0911, PLR0912  one line an event
+    def _move(self, event: RequestMoved, now_s: float) -> list[Action]:
+        """Move requests along epochs, which this does not change."""
+        flow = self.flow
+        match event:
+            case ComponentFinished():
+                return flow.component_finished(event, now_s)
+            case RequestArrived():
+                return flow.request_arrived(self._of_nearest_shape(event, now_s) if self._shapes else event, now_s)
+            case TensorsArrived():
+                return flow.tensors_arrived(event, now_s)
+            case Awoken():
+                return flow.joints.start_due(now_s)
+            case _:
+                assert_never(event)
+
+    def _react(self, event: OtherEvent, now_s: float) -> list[Action]:  # noqa: PLR0911, PLR0912  one line an event
         flow = self.flow
         match event:
             case DesiredChanged():
@@ -158,14 +178,8 @@ class AgentMachine:
                 return self._epoch_failed(event, now_s)
             case CauseReturned():
                 return [action for model in self.models.values() for action in model.hasten(now_s)]
-            case RequestArrived():
-                return flow.request_arrived(self._of_nearest_shape(event, now_s), now_s)
             case RequestCancelled(request):
                 return flow.request_cancelled(request, now_s)
-            case TensorsArrived():
-                return flow.tensors_arrived(event, now_s)
-            case ComponentFinished():
-                return flow.component_finished(event, now_s)
             case ComponentFailed(key, _, detail, for_sizes):
                 code = SizesRefused.code if for_sizes else RequestFailed.code
                 return flow.give_up(key, code, detail, now_s)
@@ -190,8 +204,6 @@ class AgentMachine:
             case ShadowDropped(model, epoch, detail):
                 known = self.models.get(model)
                 return [] if known is None else [*known.shadows.dropped(epoch, detail, now_s)]
-            case Awoken():
-                return flow.joints.start_due(now_s)
             case Tick():
                 actions = flow.expire(now_s)
                 return actions + [action for model in self.models.values() for action in model.retry_failed(now_s)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from edgesplit.control.plan_messages import Deployment
 from edgesplit.errors import EdgesplitError, NotDeployed, SizesRefused, UnknownModel
@@ -23,6 +24,9 @@ from edgesplit_agent.serving.machine.epochs import ModelEpochs
 from edgesplit_agent.serving.machine.events import RequestArrived
 
 __all__ = ["ClientRequest", "RequestTable", "passed_on"]
+
+NO_SIZES: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+NOTHING_HELD = Held(0, 0, 0)
 
 
 @dataclass(slots=True)
@@ -82,9 +86,9 @@ class ClientRequest:
             now_s: The machine's clock. [s]
         """
         # Joined, it took what no plan says, whatever its sizes.
-        as_planned = self.as_planned and not self.joint
-        latency_s = now_s - self.arrived_s
-        return CompleteRequest(self.request, self.model, epoch, outputs, latency_s, self.sizes, as_planned)
+        as_planned = not self.joint and self.as_planned
+        sizes = self.sizes if self.open_inputs else NO_SIZES
+        return CompleteRequest(self.request, self.model, epoch, outputs, now_s - self.arrived_s, sizes, as_planned)
 
     def refused_for(self, cause: str) -> SizesRefused:
         """What its caller hears where the model does not run at its sizes.
@@ -120,16 +124,20 @@ class RequestTable(dict[str, ClientRequest]):
             models: The node's, by name.
             on_peers: Whether it is asked what they may take on other nodes.
         """
+        if not self:
+            return NOTHING_HELD
         taken: Counter[str] = Counter()
-        for request in self.values() if on_peers else ():
-            if request.gathered or (request.epoch is not None and request.epoch in models[request.model].held):
-                taken.update(request.footprint.on_peers)
-        return Held(
-            len(self),
-            sum(request.footprint.here for request in self.values()),
-            sum(request.footprint.here for request in self.values() if request.model == model),
-            taken,
-        )
+        here = of_model = 0
+        for request in self.values():
+            footprint = request.footprint
+            here += footprint.here
+            if request.model == model:
+                of_model += footprint.here
+            if on_peers and (
+                request.gathered or (request.epoch is not None and request.epoch in models[request.model].held)
+            ):
+                taken.update(footprint.on_peers)
+        return Held(len(self), here, of_model, taken)
 
 
 def passed_on(event: RequestArrived, node: str, deployment: Deployment | None, *, known: bool) -> Action:

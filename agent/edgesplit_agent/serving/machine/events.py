@@ -30,12 +30,14 @@ __all__ = [
     "EpochPrepared",
     "MachineEvent",
     "ModelOffered",
+    "OtherEvent",
     "PeerLost",
     "PeerPressed",
     "PeerRoom",
     "PeerUp",
     "RequestArrived",
     "RequestCancelled",
+    "RequestMoved",
     "SendFailed",
     "ShadowChecked",
     "ShadowDropped",
@@ -238,17 +240,17 @@ class Tick(msgspec.Struct, frozen=True):
     """Time passed."""
 
 
-MachineEvent: TypeAlias = (
+RequestMoved: TypeAlias = RequestArrived | TensorsArrived | ComponentFinished | Awoken
+"""Most events by far: requests move along epochs that do not change by it."""
+
+OtherEvent: TypeAlias = (
     DesiredChanged
     | DeploymentChanged
     | ModelOffered
     | EpochPrepared
     | EpochFailed
     | CauseReturned
-    | RequestArrived
     | RequestCancelled
-    | TensorsArrived
-    | ComponentFinished
     | ComponentFailed
     | SendFailed
     | PeerLost
@@ -258,6 +260,6 @@ MachineEvent: TypeAlias = (
     | AbortReceived
     | ShadowChecked
     | ShadowDropped
-    | Awoken
     | Tick
 )
+MachineEvent: TypeAlias = RequestMoved | OtherEvent
