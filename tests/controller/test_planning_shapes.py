@@ -5,13 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from edgesplit.errors import EdgesplitError, InvalidInput, PlanInfeasible
 from edgesplit.operations.goal_operations import ForbidNode, LimitChange, PinOperators, SetWeights, UnpinOperators
 from edgesplit.operations.model_operations import ListModels, RemoveModel, ShowModel
 from edgesplit.operations.plan_operations import DeployModel, ShowPlan, UndeployModel
 from edgesplit.planning.goals import PinRule
+from edgesplit_agent.compute.runtime import RuntimeOptions, open_session
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.models.intake import completed, first_record
 from edgesplit_controller.models.model_record import ModelRecord
@@ -19,6 +23,7 @@ from edgesplit_controller.models.planning_shapes import follows, planned_for, re
 from edgesplit_controller.models.submission import Submission
 from tests.controller.fleet import Fleet
 from tests.controller.tiny_models import convolutions
+from tests.graph.support import constant, model, tensor
 from tests.waiting import until, until_answered
 
 SMALL, LARGE = (1, 3, 16, 16), (1, 3, 32, 64)
@@ -45,12 +50,32 @@ async def deploy(fleet: Fleet, source: str) -> None:
     await until(serve)
 
 
-def records(folder: Path) -> tuple[ModelRecord, BlobStore]:
+def records(
+    folder: Path, content: bytes = OPEN, shapes: dict[str, tuple[tuple[int, ...], ...]] | None = None
+) -> tuple[ModelRecord, BlobStore]:
     file = folder / "upload"
-    file.write_bytes(OPEN)
+    file.write_bytes(content)
     blobs = BlobStore(folder / "blobs")
-    submission = Submission("tiny", file, {}, None, 4, (), shapes={"image": (SMALL, LARGE)})
+    submission = Submission("tiny", file, {}, None, 4, (), shapes=shapes or {"image": (SMALL, LARGE)})
     return first_record(submission, blobs, lambda _text, _done: None), blobs
+
+
+def single_or_many() -> bytes:
+    """A batch of one loses its axis: the branch for it is wrong at every other fixed size, though it never runs there."""
+    node = helper.make_node
+    then = helper.make_graph([node("Squeeze", ["h", "first"], ["t"])], "then", [], [onnx.ValueInfoProto(name="t")])
+    other = helper.make_graph([node("Identity", ["h"], ["e"])], "else", [], [onnx.ValueInfoProto(name="e")])
+    nodes = [
+        node("MatMul", ["x", "w"], ["h"], name="before"),
+        node("Shape", ["x"], ["sizes"], end=1),
+        node("Equal", ["sizes", "one"], ["is_single"]),
+        node("If", ["is_single"], ["chosen"], name="choose", then_branch=then, else_branch=other),
+        node("MatMul", ["chosen", "w"], ["y"], name="after"),
+    ]
+    square = constant("w", np.eye(20) + 0.5)
+    integers = (constant("one", [1], "int64"), constant("first", [0], "int64"))
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    return model(nodes, [tensor("x", ["N", 20])], [output], [square, *integers]).SerializeToString()
 
 
 def test_a_further_shape_has_the_same_units_and_weights_and_its_own_bytes_and_work(tmp_path: Path) -> None:
@@ -85,6 +110,19 @@ def test_a_further_shape_takes_over_what_was_found_out_of_int8_and_codecs(tmp_pa
         assert [figure.bytes for figure in figures] == pytest.approx([8 * figure.bytes for figure in before])
         assert [figure.noise for figure in figures] == [figure.noise for figure in before]
     assert "as measured at the first planning shape" in manifest.warnings[0]
+
+
+@pytest.mark.parametrize("batches", [(1, 3), (3, 1), (2, 5)])
+def test_nodes_can_time_a_shape_at_which_a_branch_that_is_not_taken_is_wrong(
+    tmp_path: Path, batches: tuple[int, int]
+) -> None:
+    shapes = ((batches[0], 20), (batches[1], 20))
+    first, blobs = records(tmp_path, single_or_many(), {"x": shapes})
+    for record, shape in zip((first, variant(first, "tiny@2", {"x": shapes[1]}, blobs)), shapes, strict=True):
+        assert planned_for(record) == {"x": shape}
+        session = open_session(blobs.path(record.manifest.offer.float_graph.digest), RuntimeOptions())
+        (y,) = session.run(None, {session.get_inputs()[0].name: np.ones(shape, np.float32)})
+        assert y.size == shape[0] * shape[1]
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,8 @@ from edgesplit.control.profile_messages import ProfilePlan
 from edgesplit.errors import InvalidInput
 from edgesplit.names import base_name, variant_name, variant_number
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.graph.importing.building import build_graph
+from edgesplit_controller.graph.importing.opening.graphs_at_sizes import graph_at
 from edgesplit_controller.graph.importing.opening.open_axes import OpenAxes, PlannedShapes, planned_shapes
-from edgesplit_controller.graph.importing.opening.open_forms import closed_at
-from edgesplit_controller.graph.importing.shapes import complete_types
 from edgesplit_controller.graph.model_graph import ModelGraph, OpenForm
 from edgesplit_controller.models.intake import model_offer
 from edgesplit_controller.models.model_record import ModelRecord, OpenManifest
@@ -148,8 +146,8 @@ def _graph_at(first: ModelRecord, shapes: Mapping[str, Shape], blobs: BlobStore)
             f"{base_name(first.name)} takes no other sizes than those it is planned for: name one --shape an input"
         )
     planned = _planned(first, form, shapes, blobs)
-    closed, types = closed_at(form.proto, planned.shapes, blobs)
-    graph = build_graph(closed, complete_types(closed, blobs, types), first.sha256)
+    fixed = {name: tensor.shape for name, tensor in first.graph.tensors.items() if name not in form.shapes}
+    graph, _ = graph_at(form.proto, planned.shapes, blobs, sha256=first.sha256, declared=fixed)
     if _parts(graph) != _parts(first.graph):
         raise InvalidInput(
             f"at {shape_text(shapes)} {base_name(first.name)} has other operators than at {shape_text(planned_for(first))}: "

@@ -24,6 +24,7 @@ from edgesplit_controller.graph.importing.branches import inline_constant_branch
 from edgesplit_controller.graph.importing.building import build_graph
 from edgesplit_controller.graph.importing.divided_branches import divided_branches
 from edgesplit_controller.graph.importing.folding import fold_shape_arithmetic
+from edgesplit_controller.graph.importing.opening.graphs_at_sizes import graph_at
 from edgesplit_controller.graph.importing.opening.open_axes import (
     PlannedShapes,
     fix_sizes,
@@ -33,7 +34,6 @@ from edgesplit_controller.graph.importing.opening.open_axes import (
 )
 from edgesplit_controller.graph.importing.opening.open_forms import (
     NotSeparable,
-    closed_at,
     growth,
     open_shapes,
     separated,
@@ -43,9 +43,6 @@ from edgesplit_controller.graph.importing.reading import file_digest, load_model
 from edgesplit_controller.graph.importing.shapes import complete_types, declared_shapes, infer_types
 from edgesplit_controller.graph.importing.value_types import ValueType
 from edgesplit_controller.graph.model_graph import ModelGraph, OpenForm
-from edgesplit_controller.graph.protos import (
-    subgraphs,
-)
 from edgesplit_controller.graph.quantizable import candidates, why_none
 from edgesplit_controller.graph.runner import GraphRefused, open_session, refusal_of
 from edgesplit_controller.graph.units import find_units, kept_whole
@@ -188,13 +185,10 @@ def _open_graph(
     say("finding the shapes")
     form = _copy(read.proto)
     types = _settle_open(form, blobs)
-    closed, closed_types = closed_at(form, planned.shapes, blobs)
     say("loading the model")
     open_session(form, blobs, optimize=False)
-    _check_closed(closed, form, blobs)
-    complete = complete_types(closed, blobs, closed_types, read.declared)
-    graph = build_graph(closed, complete, read.sha256)
-    parts = separated(form, closed, complete)
+    graph, complete = graph_at(form, planned.shapes, blobs, sha256=read.sha256, declared=read.declared)
+    parts = separated(form, graph.proto, complete)
     open_form = OpenForm(
         proto=form,
         sizes=planned.sizes,
@@ -207,21 +201,6 @@ def _open_graph(
     count = len(parts.arithmetic)
     notes = (f"{count} operators of shape arithmetic run wherever their results are needed",) if count else ()
     return dataclasses.replace(graph, open=open_form, notes=notes)
-
-
-def _check_closed(closed: onnx.ModelProto, form: onnx.ModelProto, blobs: BlobStore) -> None:
-    """Make sure that onnxruntime loads the graph at the planning shape, optimized too where it has bodies.
-
-    With all sizes fixed it infers and inlines branches that are not taken at these sizes, and may refuse the model for what
-    never runs. Then the inputs are described as open as they are in the file; their planned sizes stand beside the graph.
-    """
-    optimize = any(True for node in closed.graph.node for _ in subgraphs(node))
-    try:
-        open_session(closed, blobs, optimize=optimize)
-    except GraphRefused:
-        for value, described in zip(closed.graph.input, form.graph.input, strict=True):
-            value.CopyFrom(described)
-        open_session(closed, blobs, optimize=optimize)
 
 
 def _settle_open(proto: onnx.ModelProto, blobs: BlobStore) -> dict[str, ValueType]:
