@@ -14,6 +14,10 @@ from edgesplit.control.plan_messages import EpochSpec, FootprintTerm, OpenAxis
 from edgesplit.wire.headers import ExecutionKey
 from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit.wire.tensors import Array, as_bfloat16
+from edgesplit_agent.reporting.collectors.power.sensor import Power
+from edgesplit_agent.reporting.metrics import PrometheusMetrics
+from edgesplit_agent.reporting.serving_counters import ServingCounters
+from edgesplit_agent.reporting.usage import UsageBook
 from edgesplit_agent.serving.machine.actions import (
     Action,
     CompleteRequest,
@@ -84,6 +88,8 @@ class Source:
         self.mixes = mixes
         self.queue: list[RunComponent] = []
         self.ran: list[int] = []
+        self.counted: list[int] = []
+        """How many requests each run's name says that it computes."""
         self.answers: dict[str, Array] = {}
         self.failed: list[str] = []
         self.events: list[str] = []
@@ -125,6 +131,7 @@ class Source:
             return
         x = run.arrays["x"]
         self.ran.append(len(x))
+        self.counted.append(run.key.requests)
         y = 2 * x + (x.mean() if self.mixes else 0)
         self.say(ComponentFinished(run.key, 0, {"y": y.astype(np.float32)}))
 
@@ -145,6 +152,7 @@ class Source:
         self.pass_window()
         self.finish()
         self.ran.clear()
+        self.counted.clear()
         self.answers.clear()
 
 
@@ -408,3 +416,30 @@ def test_rows_of_half_precision_are_compared_by_their_own_steps() -> None:
     texts = [{"y": np.array([["a"]], object)}, {"y": np.array([["b"]], object)}]
     assert same_rows({"y": np.array([["a"], ["b"]], object)}, texts)
     assert not same_rows({"y": np.array([["a"], ["c"]], object)}, texts)
+
+
+def test_the_name_of_a_run_says_how_many_requests_it_computes() -> None:
+    source = Source()
+    for number in range(3):
+        source.ask(f"trial{number}", rows(number))
+    source.pass_window()
+    source.finish()
+    assert (source.ran, source.counted) == ([1, 1, 1, 2], [1, 1, 1, 0])  # the trial answers nobody
+    source.ask("alone", rows(1))
+    for number in range(5):
+        source.ask(f"together{number}", rows(number, 2))
+    source.pass_window()
+    source.finish()
+    assert source.counted[4:] == [1, 5]
+
+
+@pytest.mark.parametrize(
+    ("name", "requests"),
+    [("edge-1f-7", 1), ("edge-1f-7+12", 12), ("edge-1f-7+0", 0), ("a+3-1f-7", 1), ("edge-7+", 1), ("x+99999999", 1)],
+)
+def test_a_node_counts_the_requests_of_other_sources_one_by_one(name: str, requests: int) -> None:
+    usage = UsageBook("edge", Power(1.0, 1.0, "configured", "constant"))
+    counters = ServingCounters(usage, PrometheusMetrics("edge", "1"))
+    counters.part_done(ExecutionKey("m", 1, name))
+    (said,) = usage.take_changed()
+    assert said.requests == requests

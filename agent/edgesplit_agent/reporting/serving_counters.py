@@ -49,8 +49,8 @@ class ServingCounters:
         self._metrics.completed(model, latency_s)
 
     def part_done(self, key: ExecutionKey) -> None:
-        """This node began its part of another source's request."""
-        self._usage.completed(key.model, key.epoch)
+        """This node did its part of another source's requests: one, or as many as are computed as one."""
+        self._usage.parts_done(key.model, key.epoch, key.requests)
 
     def failed(self, model: str, epoch: int | None, code: str) -> None:
         """A request ended in an error, on its last epoch if it had one."""

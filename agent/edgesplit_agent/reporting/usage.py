@@ -109,7 +109,7 @@ class UsageBook:
     def completed(
         self, model: str, epoch: int, latency_s: float = 0.0, sizes: Sizes | None = None, *, as_planned: bool = True
     ) -> None:
-        """Count a request that was answered here, or whose part here is done.
+        """Count a request that was answered here.
 
         Args:
             model: Its name.
@@ -124,6 +124,10 @@ class UsageBook:
         counters.unplanned += not as_planned
         if sizes:
             counters.sizes.add(sizes)
+
+    def parts_done(self, model: str, epoch: int, requests: int) -> None:
+        """Count requests of another source whose part here is done."""
+        self._at(model, epoch).requests += requests
 
     def failed(self, model: str, epoch: int) -> None:
         """Count a request that ended in an error."""

@@ -213,7 +213,8 @@ class Usage(Message, frozen=True, kw_only=True):
         node: Who says this.
         model: Of which model.
         epoch: Number of the plan.
-        requests: Completed requests (source) or component runs' distinct requests (other nodes).
+        requests: Completed requests (source), or those whose part was computed (other nodes); each of several that were computed
+            as one counts.
         failed: Requests that ended in an error (source only).
         compute_s: Seconds spent running components and coding tensors. [s]
         transmit_s: Seconds the node spent sending (bytes over measured rate, plus latency). [s]

@@ -7,6 +7,7 @@ values; MessagePack decodes into nothing else. Not here: their bytes (`wire/fram
 from __future__ import annotations
 
 import math
+import re
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
@@ -28,6 +29,7 @@ __all__ = [
     "Result",
     "TensorHead",
     "Tensors",
+    "joint_name",
 ]
 
 _MAX_DIMENSIONS = 16
@@ -50,6 +52,25 @@ class ExecutionKey(NamedTuple):
     model: str
     epoch: int
     request: str
+
+    @property
+    def requests(self) -> int:
+        """How many clients' requests it computes."""
+        found = _JOINT.search(self.request)
+        return int(found[1]) if found else 1
+
+
+_JOINT = re.compile(r"\+([0-9]{1,4})$")
+
+
+def joint_name(first: str, requests: int) -> str:
+    """Name of what computes several clients' requests as one.
+
+    Args:
+        first: Name of one of them.
+        requests: How many; 0 for a run that answers none of them.
+    """
+    return f"{first}+{requests}"
 
 
 class TensorHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -110,7 +131,8 @@ class Tensors(_Header, frozen=True, kw_only=True, tag="tensors"):
         sequence: Comes back in the Ack.
         model: Name of the model.
         epoch: Number of the plan the request runs on.
-        request: Identifier of the request, given by its source.
+        request: Identifier of the request, given by its source. Where it computes several requests of clients as one, it ends in
+            `+` and their number; `+0` is a run that answers nobody.
         tensors: What the body holds, in its order.
         deadline_s: Time left for the request, None for no deadline. [s]
     """

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from edgesplit.errors import InvalidTensor, RequestFailed, SizesRefused
-from edgesplit.wire.headers import ExecutionKey
+from edgesplit.wire.headers import ExecutionKey, joint_name
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.serving.machine.actions import Action, EmitEvent, WakeAt
 from edgesplit_agent.serving.machine.admitting.gathering import (
@@ -160,7 +160,7 @@ class JointRequests:
             return self._jointly(members, held, now_s)
         if held.joins is None and not _all_the_same(members):  # which would show nothing
             arrays = {member.request: member.arrays for member in members}
-            self._trials[f"{members[0].request}+trial"] = _Trial(model, number, held.generation, arrays)
+            self._trials[joint_name(members[0].request, 0)] = _Trial(model, number, held.generation, arrays)
         return self._singly(members, now_s)
 
     def _singly(self, members: list[ClientRequest], now_s: float) -> list[Action]:
@@ -170,7 +170,7 @@ class JointRequests:
     def _jointly(self, members: list[ClientRequest], held: HeldEpoch, now_s: float) -> list[Action]:
         arrays, places = stacked([member.arrays for member in members])
         first, number = members[0], held.spec.epoch
-        name = f"{first.request}+{len(members)}"
+        name = joint_name(first.request, len(members))
         for member, rows in zip(members, places, strict=True):
             member.epoch, member.joint, member.footprint = number, name, held.footprints.of(member.arrays)
             member.arrays = {key: array[rows] for key, array in arrays.items()}  # so that they are held once
