@@ -76,4 +76,4 @@ lock:  ## Lock files for what pyproject.toml asks (UPGRADE=--upgrade: the newest
 	sh requirements/lock.sh .venv-lock/bin/uv $(UPGRADE)
 
 clean:  ## Remove what the commands above left in the tree
-	rm -rf demo-output bench-output fuzz-output gpu-output dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf demo-output bench-output fuzz-output gpu-output testbed-output dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

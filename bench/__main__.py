@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from bench.testbed.requirements import unavailable
+from lab.testbed.requirements import unavailable
 
 __all__ = ["main"]
 

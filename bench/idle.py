@@ -25,11 +25,11 @@ import click
 import msgspec
 
 from bench.scene import SHIPPED_MODEL, broker
-from bench.testbed.requirements import unavailable
-from bench.testbed.testbed import STUDY, Testbed
 from demo.fleet import CommandFailed, EmulatedNode, LocalFleet
 from edgesplit.control.figure_messages import Steadiness
 from edgesplit_controller.cli.views.tables import steadiness_text
+from lab.testbed.requirements import unavailable
+from lab.testbed.testbed import STUDY, Testbed
 
 __all__ = ["Idle", "main"]
 

@@ -2,7 +2,7 @@
 
 Owns: the cases and their table. Its rule: virtual time and seeded noise, so that a run says the same every time; only what
 the estimator's owner calls is used, so that an older checkout can be asked the same (`PYTHONPATH`). Not here: real links
-(`bench.testbed`).
+(`lab.testbed`).
 
     python -m bench.link_estimates
 """

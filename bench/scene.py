@@ -18,13 +18,13 @@ import onnx
 
 from bench.callers import save_requests
 from bench.random_plans import random_inputs
-from bench.testbed.requirements import program
 from demo.fleet import EmulatedNode, LocalFleet, free_port
 from edgesplit_controller.broker.embedded_broker import EmbeddedBroker
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.importing.importer import import_model
 from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.runner import open_session
+from lab.testbed.requirements import program
 
 __all__ = ["SHIPPED_MODEL", "Subject", "agents", "broker", "memory", "open_images", "subject"]
 

@@ -19,10 +19,10 @@ from typing import Any, Literal
 
 from bench.callers import Callers
 from bench.scene import Subject, subject
-from bench.testbed import namespaces
-from bench.testbed.requirements import only_one, program, unavailable
 from demo.fleet import CommandFailed, EmulatedLink, EmulatedNode, LocalFleet, free_port
 from demo.fleet import Place as FleetPlace
+from lab.testbed import namespaces
+from lab.testbed.requirements import only_one, program, unavailable
 
 __all__ = ["HARMS", "OTHERS", "SOURCE", "Harm", "Survival", "survival"]
 

@@ -2,7 +2,7 @@
 
 Owns: the ends, the pauses and the table. Its rule: predicted is what a problem states of a link at the moment of sending (bytes
 over the published rate, plus the published latency); measured is from handing a tensor over until the peer's agent has it. Not here: links
-(`bench.testbed`), how they are estimated.
+(`lab.testbed`), how they are estimated.
 
     sudo .venv/bin/python -m bench.transfers
 """
@@ -24,11 +24,6 @@ from typing import Any
 
 import numpy as np
 
-from bench.testbed import namespaces
-from bench.testbed.carrier import REPOSITORY, carrier
-from bench.testbed.links import Wire
-from bench.testbed.requirements import only_one, unavailable
-from bench.testbed.testbed import STUDY
 from edgesplit.wire.frames import pack_tensor, unpack_tensors
 from edgesplit.wire.headers import ExecutionKey, TensorHead
 from edgesplit.wire.tensors import Array
@@ -36,6 +31,11 @@ from edgesplit_agent.dataplane.emulation import Emulation
 from edgesplit_agent.dataplane.limits import Limits
 from edgesplit_agent.dataplane.plane import DataPlane
 from edgesplit_agent.serving.machine.events import Answer, MachineEvent, TensorsArrived
+from lab.testbed import namespaces
+from lab.testbed.carrier import REPOSITORY, carrier
+from lab.testbed.links import ShapedWire
+from lab.testbed.requirements import only_one, unavailable
+from lab.testbed.testbed import STUDY
 
 __all__ = ["main"]
 
@@ -224,7 +224,7 @@ def main() -> None:
         namespaces.remove_stale()
         places = stack.enter_context(namespaces.namespaces([machine.name for machine in STUDY.machines]))
         wires = [
-            Wire(
+            ShapedWire(
                 (places[link.ends[0]].namespace, places[link.ends[1]].namespace),
                 (places[link.ends[0]].data_address, places[link.ends[1]].data_address),
                 link.there,

@@ -2,5 +2,5 @@
 
 Owns: the runs over three agents on the testbed. Its rule: what is compared is what an operator sees, the plan's
 predicted latency before its first request and the median latency of warm requests of `splitctl infer` beside the source.
-Not here: machines and links (`bench/testbed`).
+Not here: machines and links (`lab/testbed`).
 """

@@ -28,11 +28,11 @@ from bench.end_to_end.steady import readings
 from bench.end_to_end.subjects import CHANGED, QUICK, SHIPPED, from_folder, from_zoo
 from bench.end_to_end.tables import links_table
 from bench.end_to_end.visits import Effort, run_visits
-from bench.testbed.requirements import TestbedUnavailable, unavailable
-from bench.testbed.testbed import QUOTAS, STUDY, Layout, Testbed
 from demo.fleet import CommandFailed
 from edgesplit.errors import EdgesplitError
 from edgesplit_controller.configuration import PlanningSection
+from lab.testbed.requirements import TestbedUnavailable, unavailable
+from lab.testbed.testbed import QUOTAS, STUDY, Layout, Testbed
 
 __all__ = ["main"]
 

@@ -17,7 +17,7 @@ from typing import Any
 from bench.end_to_end.course import SOURCE, Course
 from bench.end_to_end.progress import say
 from bench.end_to_end.rates import POLL_S, SETTLE_S, Rates
-from bench.testbed.testbed import Testbed
+from lab.testbed.testbed import Testbed
 
 __all__ = ["Noticed", "Unrest", "changes", "unrest"]
 

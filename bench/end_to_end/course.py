@@ -15,10 +15,10 @@ from typing import Any
 
 from bench.end_to_end.plans.wishes import Wish
 from bench.end_to_end.subjects import Subject
-from bench.testbed.testbed import Testbed, beside
 from demo.fleet import LocalFleet
 from edgesplit.planning.problem import Problem
 from edgesplit.planning.problem_file import load_problem
+from lab.testbed.testbed import Testbed, beside
 
 __all__ = ["SOURCE", "Course", "Served"]
 

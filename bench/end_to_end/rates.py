@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 from bench.end_to_end.progress import say
-from bench.testbed.testbed import Testbed
+from lab.testbed.testbed import Testbed
 
 __all__ = ["POLL_S", "SETTLE_S", "Rates"]
 

@@ -13,7 +13,7 @@ from bench.end_to_end.changes import NOISE, Noticed, Unrest
 from bench.end_to_end.plans.rows import Failed, JudgedRow
 from bench.end_to_end.plans.summary import COVERAGE_AIM, Errors, Summary
 from bench.end_to_end.steady import SPREAD_AIM, Wander
-from bench.testbed.testbed import Testbed
+from lab.testbed.testbed import Testbed
 
 __all__ = ["failed_table", "links_table", "noticed_table", "parts_table", "rows_table", "sentences", "unrest_text"]
 

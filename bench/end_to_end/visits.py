@@ -18,15 +18,15 @@ from types import TracebackType
 from typing import Any
 
 from bench.end_to_end.course import Course
-from bench.end_to_end.plain_loop import LoopFailed, PlainLoop
 from bench.end_to_end.plans.rows import Control, Failed, Row, measured_split, predicted_split
 from bench.end_to_end.plans.wishes import Visit, Wish, schedule, wishes
 from bench.end_to_end.progress import say
 from bench.end_to_end.rates import Rates
 from bench.end_to_end.subjects import Subject
-from bench.testbed.testbed import Testbed
 from demo.fleet import CommandFailed
 from edgesplit.errors import EdgesplitError
+from lab.testbed.plain_loop import LoopFailed, PlainLoop
+from lab.testbed.testbed import Testbed
 
 __all__ = ["Controls", "Effort", "Findings", "PlanMoved", "run_visits"]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.end_to_end.plain_loop import LoopFailed, PlainLoop
 from bench.end_to_end.subjects import from_zoo
+from lab.testbed.plain_loop import LoopFailed, PlainLoop
 
 
 def test_a_loop_answers_each_time_it_is_asked(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.testbed.cgroups import CgroupsMissing, NodeGroup, ProcessorShare, hierarchy
+from lab.testbed.cgroups import CgroupsMissing, NodeGroup, ProcessorShare, hierarchy
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.testbed import requirements
-from bench.testbed.requirements import TestbedUnavailable, unavailable
-from bench.testbed.testbed import Testbed
+from lab.testbed import requirements
+from lab.testbed.requirements import TestbedUnavailable, unavailable
+from lab.testbed.testbed import Testbed
 from tests.testbed.transfer import received_in
 from tests.waiting import blocking_until
 
@@ -95,7 +95,7 @@ def left_behind() -> list[str]:
 RUNNER = """
 import sys, time
 from pathlib import Path
-from bench.testbed.testbed import Testbed
+from lab.testbed.testbed import Testbed
 from tests.waiting import blocking_until
 from tests.waiting import blocking_until
 with Testbed(Path(sys.argv[1])):

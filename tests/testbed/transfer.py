@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from bench.testbed.testbed import Testbed
+from lab.testbed.testbed import Testbed
 
 __all__ = ["received_in"]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-__all__ = ["Lane", "Shape"]
+__all__ = ["PacketLane", "Shape"]
 
 QUEUE_S = 0.25
 """What a router's queue holds, in seconds of its link."""
@@ -61,7 +61,7 @@ class Shape:
         )
 
 
-class Lane:
+class PacketLane:
     """The schedule of one direction.
 
     Attributes:

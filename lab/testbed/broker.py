@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.testbed.namespaces import HUB_ADDRESS
-from bench.testbed.requirements import TestbedUnavailable, program
+from lab.testbed.namespaces import HUB_ADDRESS
+from lab.testbed.requirements import TestbedUnavailable, program
 
 __all__ = ["mosquitto"]
 

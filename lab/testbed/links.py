@@ -4,7 +4,7 @@ Owns: the devices and the loop that moves packets when their time has come. Its 
 standard input is open, so a runner that was killed leaves no link behind. Not here: when a packet's time has come
 (`shaping.py`), which namespaces and addresses there are (`namespaces.py`).
 
-It reads one JSON object a line and answers each with one: first the links (`Wire`), then changes of their shapes
+It reads one JSON object a line and answers each with one: first the links (`ShapedWire`), then changes of their shapes
 (`Change`). Nothing but the standard library is imported, so that it starts at once. The kernels these benchmarks meet
 need no netem, bridge or forwarding for it.
 """
@@ -24,9 +24,9 @@ from collections import deque
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bench.testbed.shaping import Lane, Shape
+from lab.testbed.shaping import PacketLane, Shape
 
-__all__ = ["Change", "Wire", "main"]
+__all__ = ["Change", "ShapedWire", "main"]
 
 _TUN_FILE = "/dev/net/tun"
 _IFF_TUN, _IFF_NO_PI, _IFF_VNET_HDR = 0x1, 0x1000, 0x4000
@@ -39,7 +39,7 @@ _REALTIME_PRIORITY = 10
 
 
 @dataclass(frozen=True)
-class Wire:
+class ShapedWire:
     """One link between two namespaces.
 
     Attributes:
@@ -59,7 +59,7 @@ class Wire:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, document: Any) -> Wire:
+    def from_json(cls, document: Any) -> ShapedWire:
         """Read what `to_json` wrote."""
         first, second = document["namespaces"]
         a, b = document["addresses"]
@@ -82,7 +82,7 @@ class Change:
 class Direction:
     """One direction of a wire: from one TUN device to the other, through a lane."""
 
-    def __init__(self, reading: int, writing: int, lane: Lane) -> None:
+    def __init__(self, reading: int, writing: int, lane: PacketLane) -> None:
         self.reading, self.writing, self.lane = reading, writing, lane
         self._waiting: deque[tuple[float, bytes]] = deque()
 
@@ -129,12 +129,12 @@ def _plug_in(device: str, namespace: str, address: str, peer: str) -> None:
         subprocess.run(command, check=True, capture_output=True)
 
 
-def _open_wire(index: int, wire: Wire) -> tuple[Direction, Direction]:
+def _open_wire(index: int, wire: ShapedWire) -> tuple[Direction, Direction]:
     names = (f"edgesplit{index}a", f"edgesplit{index}b")
     first, second = (_open_device(name) for name in names)
     for end in (0, 1):
         _plug_in(names[end], wire.namespaces[end], wire.addresses[end], wire.addresses[1 - end])
-    return Direction(first, second, Lane(wire.there)), Direction(second, first, Lane(wire.back))
+    return Direction(first, second, PacketLane(wire.there)), Direction(second, first, PacketLane(wire.back))
 
 
 class _Switch:
@@ -181,7 +181,7 @@ def main() -> None:
     try:
         # Unbuffered: what follows the first line is for the loop.
         with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as control:
-            wires = [Wire.from_json(document) for document in json.loads(control.readline())]
+            wires = [ShapedWire.from_json(document) for document in json.loads(control.readline())]
         directions = [_open_wire(index, wire) for index, wire in enumerate(wires)]
         # Packets must not wait for the computing they connect; without the right to it, they may.
         with contextlib.suppress(OSError):

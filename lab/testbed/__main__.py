@@ -1,4 +1,4 @@
-"""`python -m bench.testbed`: keep the study's testbed running until Ctrl-C.
+"""`python -m lab.testbed`: keep the study's testbed running until Ctrl-C.
 
 Owns: this command. Its rule: it prints what to type next. Not here: the testbed (`testbed.py`).
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from bench.testbed.testbed import Testbed, TestbedUnavailable
+from lab.testbed.testbed import Testbed, TestbedUnavailable
 
 __all__ = ["main"]
 
@@ -23,7 +23,7 @@ __all__ = ["main"]
 def main(folder: Path | None) -> None:
     """Run broker, controller and three agents on shaped links until Ctrl-C or SIGTERM.
 
-    Example: sudo .venv/bin/python -m bench.testbed --folder /tmp/run
+    Example: sudo .venv/bin/python -m lab.testbed --folder /tmp/run
     """
     # Python ends on SIGTERM without leaving its blocks.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -43,7 +43,7 @@ class PlainLoop:
 
     def __init__(self, command: Sequence[str], model: Path, request: Path) -> None:
         self._process = subprocess.Popen(
-            [*command, sys.executable, "-m", "bench.end_to_end.plain_loop", str(model), str(request)],
+            [*command, sys.executable, "-m", "lab.testbed.plain_loop", str(model), str(request)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.testbed.links import Wire
-from bench.testbed.requirements import TestbedUnavailable
+from lab.testbed.links import ShapedWire
+from lab.testbed.requirements import TestbedUnavailable
 
 __all__ = ["carrier", "tell"]
 
@@ -22,14 +22,14 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @contextmanager
-def carrier(wires: Sequence[Wire]) -> Iterator[subprocess.Popen[str]]:
+def carrier(wires: Sequence[ShapedWire]) -> Iterator[subprocess.Popen[str]]:
     """The process, with its links made; it ends when its standard input does.
 
     Raises:
         TestbedUnavailable: A link cannot be made.
     """
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench.testbed.links"],
+        [sys.executable, "-m", "lab.testbed.links"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

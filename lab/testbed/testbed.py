@@ -17,16 +17,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar
 
-from bench.testbed import cgroups, namespaces
-from bench.testbed.broker import mosquitto
-from bench.testbed.carrier import carrier, tell
-from bench.testbed.links import Change, Wire
-from bench.testbed.requirements import TestbedUnavailable, only_one, unavailable
-from bench.testbed.shaping import Shape
 from demo.fleet import EmulatedNode, LocalFleet
 from demo.fleet import Place as FleetPlace
+from lab.testbed import cgroups, namespaces
+from lab.testbed.broker import mosquitto
+from lab.testbed.carrier import carrier, tell
+from lab.testbed.links import Change, ShapedWire
+from lab.testbed.requirements import TestbedUnavailable, only_one, unavailable
+from lab.testbed.shaping import Shape
 
-__all__ = ["QUOTAS", "STUDY", "Layout", "Link", "Machine", "Testbed", "TestbedUnavailable", "beside", "unavailable"]
+__all__ = [
+    "QUOTAS",
+    "STUDY",
+    "Layout",
+    "Machine",
+    "ShapedLink",
+    "Testbed",
+    "TestbedUnavailable",
+    "beside",
+    "unavailable",
+]
 
 
 def beside(machine: str) -> str:
@@ -53,7 +63,7 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Link:
+class ShapedLink:
     """A link between two machines: its ends, and its shape each way."""
 
     ends: tuple[str, str]
@@ -66,14 +76,14 @@ class Layout:
     """Machines and the links between them."""
 
     machines: tuple[Machine, ...]
-    links: tuple[Link, ...]
+    links: tuple[ShapedLink, ...]
 
 
 _LAST_CORE = min(1, (os.cpu_count() or 1) - 1)
 _LINKS = (
-    Link(("device", "edge"), Shape(5e6, 0.005), Shape(20e6, 0.005)),
-    Link(("device", "cloud"), Shape(5e6, 0.055), Shape(100e6, 0.055)),
-    Link(("edge", "cloud"), Shape(20e6, 0.050), Shape(100e6, 0.050)),
+    ShapedLink(("device", "edge"), Shape(5e6, 0.005), Shape(20e6, 0.005)),
+    ShapedLink(("device", "cloud"), Shape(5e6, 0.055), Shape(100e6, 0.055)),
+    ShapedLink(("edge", "cloud"), Shape(20e6, 0.050), Shape(100e6, 0.050)),
 )
 STUDY = Layout(
     machines=(
@@ -235,9 +245,9 @@ class Testbed:
 
     # --- inside ----------------------------------------------------------------------------------------------------
 
-    def _wire(self, link: Link) -> Wire:
+    def _wire(self, link: ShapedLink) -> ShapedWire:
         first, second = (self._places[name] for name in link.ends)
-        return Wire(
+        return ShapedWire(
             (first.namespace, second.namespace), (first.data_address, second.data_address), link.there, link.back
         )
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
-from bench.testbed import cgroups
+from lab.testbed import cgroups
 
 __all__ = ["TestbedUnavailable", "only_one", "program", "unavailable"]
 
