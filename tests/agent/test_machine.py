@@ -71,8 +71,10 @@ def of(kind: type[T], actions: Sequence[Action]) -> list[T]:
 class Scene:
     """A machine whose preparations succeed at once unless told otherwise."""
 
-    def __init__(self, node: str, *, prepare: bool = True, max_in_flight: int = 64) -> None:
-        self.machine = AgentMachine(node, max_in_flight=max_in_flight)
+    def __init__(
+        self, node: str, *, prepare: bool = True, max_in_flight: int = 64, batch_window_s: float = 0.0
+    ) -> None:
+        self.machine = AgentMachine(node, max_in_flight=max_in_flight, batch_window_s=batch_window_s)
         self.now_s = 100.0
         self.prepare = prepare
         self.seen: list[Action] = []

@@ -11,7 +11,14 @@ import pytest
 from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit_agent.serving.engine_models import known_models
 from edgesplit_agent.serving.machine.actions import CompleteRequest, FailRequest, RunComponent
-from edgesplit_agent.serving.machine.events import ComponentFinished, DesiredChanged, ModelOffered, PeerLost, PeerUp
+from edgesplit_agent.serving.machine.events import (
+    ComponentFailed,
+    ComponentFinished,
+    DesiredChanged,
+    ModelOffered,
+    PeerLost,
+    PeerUp,
+)
 from edgesplit_agent.serving.machine.nearest_shape import distance, further_shapes
 from tests.agent.graphs import desired, device_part, local_part
 from tests.agent.open_graphs import PLANNED, opened_desired
@@ -21,20 +28,31 @@ from tests.agent.test_open_sizes import row
 FURTHER = {"m@2": 16 * PLANNED, "m@10": 256 * PLANNED}
 
 
-def deploy(scene: Scene, name: str, planned: int, *, ready: bool = True, away: bool = False) -> None:
+def deploy(
+    scene: Scene, name: str, planned: int, *, ready: bool = True, away: bool = False, joinable: bool = False
+) -> None:
     """Have a planning shape served here on the local part, or over the edge with no fallback."""
     plan = opened_desired(
         desired("device", device_part(2), serve=2) if away else desired("device", local_part(1), serve=1)
     )
     entries = tuple(TensorSpec(name="x", dtype="float32", shape=(1, -1), typical=(1, planned)) for _ in plan.inputs)
     scene.prepare = ready
-    scene.say(DesiredChanged(name, msgspec.structs.replace(plan, inputs=entries)))
+    epochs = tuple(msgspec.structs.replace(spec, joinable=joinable) for spec in plan.epochs)
+    scene.say(DesiredChanged(name, msgspec.structs.replace(plan, inputs=entries, epochs=epochs)))
 
 
 def served_by(scene: Scene, request: str, length: int) -> str:
     """Name of the shape whose plan runs a request of this length."""
     (run,) = of(RunComponent, scene.say(arrived(request, {"x": row(length)})))
     return run.key.model
+
+
+def joining() -> Scene:
+    """A source of a model with two planning shapes, at which requests wait for others that come meanwhile."""
+    scene = Scene("device", batch_window_s=1.0)
+    for name, planned in (("m", PLANNED), ("m@2", 16 * PLANNED)):
+        deploy(scene, name, planned, joinable=True)
+    return scene
 
 
 @pytest.fixture
@@ -113,3 +131,45 @@ def test_distance_is_the_sum_over_open_axes() -> None:
     arrays = {"x": np.ones((1, 20, 50), np.float32), "y": np.ones(3, np.float32)}
     assert distance(specs, arrays) == pytest.approx(2 * math.log(2))
     assert distance(specs, {"x": arrays["x"]}) == math.inf
+
+
+def test_a_request_that_waits_for_a_shape_that_is_withdrawn_goes_on_with_the_next() -> None:
+    scene = joining()
+    for number in range(3):
+        scene.say(arrived(f"r{number}", {"x": row(16 * PLANNED)}))
+    assert [request.gathered for request in scene.machine.flow.requests.values()] == [False, True, True]
+    runs = of(RunComponent, scene.say(DesiredChanged("m@2", None)))
+    assert [(run.key.model, run.key.request) for run in runs] == [("m", "r1"), ("m", "r2")]
+    scene.say(DesiredChanged("m", None))
+    assert not of(FailRequest, scene.seen)  # those that began end on their epoch
+
+
+def test_requests_whose_last_shape_is_withdrawn_are_told_so() -> None:
+    scene = joining()
+    for number in range(2):
+        scene.say(arrived(f"r{number}", {"x": row(16 * PLANNED)}))
+    scene.say(DesiredChanged("m", None))
+    (failed,) = of(FailRequest, scene.say(DesiredChanged("m@2", None)))
+    assert (failed.request, failed.error.code) == ("r1", "not-deployed")
+
+
+def test_a_request_whose_shape_loses_its_nodes_goes_on_with_the_next() -> None:
+    scene = Scene("device")
+    deploy(scene, "m", PLANNED)
+    scene.say(PeerUp("edge"))
+    deploy(scene, "m@2", 16 * PLANNED, away=True)
+    assert served_by(scene, "r", 16 * PLANNED) == "m@2"
+    (first,) = of(RunComponent, scene.seen)
+    scene.say(ComponentFinished(first.key, first.component, {"a": row(16 * PLANNED)}))
+    scene.say(DesiredChanged("m@2", None))  # it drains, with this request on it
+    (run,) = of(RunComponent, scene.say(PeerLost("edge", "gone")))
+    assert (run.key.model, run.key.request) == ("m", "r")
+    (answer,) = of(CompleteRequest, scene.say(ComponentFinished(run.key, run.component, {"y": row(16 * PLANNED)})))
+    assert (answer.model, answer.as_planned) == ("m", False)
+
+
+def test_what_a_shape_computes_wrongly_is_not_tried_on_the_others(source: Scene) -> None:
+    (run,) = of(RunComponent, source.say(arrived("r", {"x": row(16 * PLANNED)})))
+    actions = source.say(ComponentFailed(run.key, run.component, "an index is out of range", for_sizes=False))
+    assert [failed.error.code for failed in of(FailRequest, actions)] == ["request-failed"]
+    assert not of(RunComponent, actions)

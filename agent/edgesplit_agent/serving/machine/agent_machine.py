@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import assert_never
 
-from edgesplit.errors import NotDeployed, PreparationFailed, RequestFailed, SizesRefused
+from edgesplit.errors import PreparationFailed, RequestFailed, SizesRefused
 from edgesplit.wire.headers import ExecutionKey
 from edgesplit_agent.serving.machine.actions import Action, EmitEvent, SendAbort
 from edgesplit_agent.serving.machine.admitting.admission import Admission
@@ -43,7 +43,6 @@ from edgesplit_agent.serving.machine.events import (
     TensorsArrived,
     Tick,
 )
-from edgesplit_agent.serving.machine.nearest_shape import further_shapes, of_nearest_shape
 from edgesplit_agent.serving.machine.request_flow import RequestFlow
 
 __all__ = ["AgentMachine"]
@@ -76,8 +75,6 @@ class AgentMachine:
         self.flow = RequestFlow(node, admission, early_limit_bytes, stable_after_s, batch_window_s)
         self.models = self.flow.models
         self._generations = itertools.count(1)
-        self._shapes: dict[str, tuple[str, ...]] = {}
-        """Models of which the node holds several planning shapes, with the names of these."""
         self._settled = False
 
     def handle(self, event: MachineEvent, now_s: float) -> list[Action]:
@@ -150,7 +147,7 @@ class AgentMachine:
             case ComponentFinished():
                 return flow.component_finished(event, now_s)
             case RequestArrived():
-                return flow.request_arrived(self._of_nearest_shape(event, now_s) if self._shapes else event, now_s)
+                return flow.request_arrived(event, now_s)
             case TensorsArrived():
                 return flow.tensors_arrived(event, now_s)
             case Awoken():
@@ -210,28 +207,18 @@ class AgentMachine:
             case _:
                 assert_never(event)
 
-    def _of_nearest_shape(self, event: RequestArrived, now_s: float) -> RequestArrived:
-        shapes = self._shapes.get(event.model)
-        if shapes is None:
-            return event
-        up, probation = self.flow.peers_up, self.flow.probation(now_s)
-        return of_nearest_shape(event, shapes, self.models, peers_up=up, probation=probation, now_s=now_s)
-
     def _desired_changed(self, event: DesiredChanged, now_s: float) -> list[Action]:
         name = event.model
         if event.desired is None and name not in self.models:
             return []
         model = self.models.setdefault(name, ModelEpochs(self.node, name, self._generations))
-        self._shapes = further_shapes(self.models)
+        self.flow.shapes.follow()
         self.flow.joints.dissolve(name)
         actions = model.want(event.desired)
         for key, execution in list(self.flow.executions.items()):
             held = model.held.get(key.epoch)
             if key.model == name and (held is None or held.generation != execution.generation):
                 actions += self.flow.give_up(key, PreparationFailed.code, f"epoch {key.epoch} was withdrawn", now_s)
-        if not model.is_source:
-            error = NotDeployed(f"model {name!r} is not served by {self.node} any more: send it to its source")
-            actions += self.flow.fail_waiting(name, error)
         return actions + self.flow.go_on(name, now_s)
 
     def _epoch_failed(self, event: EpochFailed, now_s: float) -> list[Action]:

@@ -40,6 +40,7 @@ class ClientRequest:
         deadline_s: From its arrival. [s]
         epoch: It runs on now; None while it waits for one to be ready.
         failed_epochs: Epochs it was tried on in vain.
+        left_shapes: Planning shapes whose plans could not serve it.
         footprint: What its tensors may take, here and elsewhere, at a time.
         gathered: It waits for others to be joined with.
         joint: Name of the joint request that it is computed in; empty where it is computed by itself.
@@ -56,6 +57,7 @@ class ClientRequest:
     failed_epochs: set[int] = field(default_factory=set[int])
     gathered: bool = False
     joint: str = ""
+    left_shapes: set[str] = field(default_factory=set[str])
 
     @property
     def expires_at_s(self) -> float:
@@ -66,6 +68,16 @@ class ClientRequest:
     def key(self) -> ExecutionKey | None:
         """Of its present attempt."""
         return None if self.epoch is None else ExecutionKey(self.model, self.epoch, self.joint or self.request)
+
+    def move(self, model: str, open_inputs: Sequence[TensorSpec]) -> None:
+        """Wait for the plan of another planning shape.
+
+        Args:
+            model: Its name.
+            open_inputs: Its inputs that have open axes.
+        """
+        self.model, self.open_inputs, self.epoch = model, open_inputs, None
+        self.failed_epochs.clear()
 
     @property
     def sizes(self) -> dict[str, tuple[int, ...]]:

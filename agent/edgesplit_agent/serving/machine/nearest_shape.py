@@ -1,8 +1,8 @@
 """Nearest planning shape of a request: which of a model's plans serves its sizes.
 
 Owns: the distance between sizes and which shape is nearest. Its rule: of the shapes that can serve now; the first shape where two
-are as near, and where none can. Not here: which plan of a shape serves (`epochs.py`), what becomes of the request
-(`request_flow.py`).
+are as near, and where none can; a request whose shape is taken away, or whose nodes are, goes on with the next one. Not here: which
+plan of a shape serves (`epochs.py`), what becomes of the request (`request_flow.py`).
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import msgspec
 from edgesplit.names import base_name, variant_number
 from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit.wire.tensors import Array
+from edgesplit_agent.serving.machine.client_request import ClientRequest
 from edgesplit_agent.serving.machine.epochs import ModelEpochs
 from edgesplit_agent.serving.machine.events import RequestArrived
 
-__all__ = ["distance", "further_shapes", "of_nearest_shape"]
+__all__ = ["NearestShapes", "distance", "further_shapes"]
 
 
 def further_shapes(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -36,34 +37,70 @@ def distance(open_inputs: Sequence[TensorSpec], arrays: Mapping[str, Array]) -> 
     return sum(spec.distance(arrays[spec.name].shape) for spec in open_inputs)
 
 
-def of_nearest_shape(
-    event: RequestArrived,
-    shapes: Sequence[str],
-    models: Mapping[str, ModelEpochs],
-    *,
-    peers_up: Collection[str],
-    probation: Set[str],
-    now_s: float,
-) -> RequestArrived:
-    """The same request, of the planning shape that serves it.
+class NearestShapes:
+    """The planning shapes of the models of one node.
 
     Args:
-        event: Names the model.
-        shapes: Names of its planning shapes, the first one first.
-        models: What the node holds, by these names.
+        models: What the node holds, by the names of planning shapes.
+
+    Attributes:
         peers_up: Peers that answer.
-        probation: Those of them that came back only lately.
-        now_s: The machine's clock. [s]
     """
-    best, least = event.model, math.inf
-    for name in shapes:
-        held = models.get(name)
-        if held is None or not held.is_source:
-            continue
-        number = held.choose(peers_up, now_s, probation=probation)
-        if number is None or held.lost_peers(number, peers_up):
-            continue
-        far = distance(held.open_inputs, event.arrays)
-        if far < least:
-            best, least = name, far
-    return event if best == event.model else msgspec.structs.replace(event, model=best)
+
+    def __init__(self, models: Mapping[str, ModelEpochs], peers_up: Collection[str]) -> None:
+        self.peers_up = peers_up
+        self._models = models
+        self._further: dict[str, tuple[str, ...]] = {}
+
+    def __bool__(self) -> bool:
+        """Whether any model has several."""
+        return bool(self._further)
+
+    def follow(self) -> None:
+        """Take over what the node holds now."""
+        self._further = further_shapes(self._models)
+
+    def of(self, event: RequestArrived, probation: Set[str], now_s: float) -> RequestArrived:
+        """The same request, of the planning shape that serves it.
+
+        Args:
+            event: Names the model.
+            probation: Peers that came back only lately.
+            now_s: The machine's clock. [s]
+        """
+        shapes = self._further.get(event.model)
+        best = None if shapes is None else self._nearest(event.arrays, shapes, probation, now_s)
+        return event if best in (None, event.model) else msgspec.structs.replace(event, model=best)
+
+    def move(self, request: ClientRequest, probation: Set[str], now_s: float) -> bool:
+        """Have a request go on with the plan of another planning shape; False where none can serve it.
+
+        Args:
+            request: Its own shape cannot, so it does not come back to that.
+            probation: Peers that came back only lately.
+            now_s: The machine's clock. [s]
+        """
+        request.left_shapes.add(request.model)
+        shapes = self._further.get(base_name(request.model), (base_name(request.model),))
+        others = [name for name in shapes if name not in request.left_shapes]
+        best = self._nearest(request.arrays, others, probation, now_s)
+        if best is None:
+            return False
+        request.move(best, self._models[best].open_inputs)
+        return True
+
+    def _nearest(
+        self, arrays: Mapping[str, Array], shapes: Sequence[str], probation: Set[str], now_s: float
+    ) -> str | None:
+        best, least = None, math.inf
+        for name in shapes:
+            held = self._models.get(name)
+            if held is None or not held.is_source:
+                continue
+            number = held.choose(self.peers_up, now_s, probation=probation)
+            if number is None or held.lost_peers(number, self.peers_up):
+                continue
+            far = distance(held.open_inputs, arrays)
+            if far < least:
+                best, least = name, far
+        return best

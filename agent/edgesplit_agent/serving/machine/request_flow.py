@@ -25,12 +25,7 @@ from edgesplit.errors import (
 )
 from edgesplit.wire.headers import ExecutionKey
 from edgesplit.wire.tensors import Array, check_inputs
-from edgesplit_agent.serving.machine.actions import (
-    Action,
-    FailRequest,
-    RunComponent,
-    SendAbort,
-)
+from edgesplit_agent.serving.machine.actions import Action, FailRequest, RunComponent, SendAbort
 from edgesplit_agent.serving.machine.admitting.admission import Admission
 from edgesplit_agent.serving.machine.admitting.footprints import inputs_alone
 from edgesplit_agent.serving.machine.client_request import ClientRequest, RequestTable, passed_on
@@ -45,6 +40,7 @@ from edgesplit_agent.serving.machine.events import (
 )
 from edgesplit_agent.serving.machine.execution import Execution, ExecutionTable, request_tensors, time_left_s
 from edgesplit_agent.serving.machine.joint_requests import JointRequests
+from edgesplit_agent.serving.machine.nearest_shape import NearestShapes
 from edgesplit_agent.serving.machine.out_of_order import EarlyTensors, EndedExecutions
 from edgesplit_agent.serving.machine.peers import PeerTrust, SentAborts, back_again
 
@@ -71,6 +67,7 @@ class RequestFlow:
         self.offered: set[str] = set()
         self.requests = RequestTable()
         self.peers_up: set[str] = set()
+        self.shapes = NearestShapes(self.models, self.peers_up)
         self.refused: Counter[str] = Counter()
         self.early = EarlyTensors(early_limit_bytes, self.refused)
         self._trust = PeerTrust(stable_after_s)
@@ -88,6 +85,8 @@ class RequestFlow:
 
     def request_arrived(self, event: RequestArrived, now_s: float) -> list[Action]:
         """Check, admit and start a client's request, or pass it on to the source."""
+        if self.shapes:
+            event = self.shapes.of(event, self.probation(now_s), now_s)
         model = self.models.get(event.model)
         if model is None or not model.is_source or model.desired is None:
             known = event.model in self.offered
@@ -114,10 +113,6 @@ class RequestFlow:
         request = self.requests.pop(name, None)
         return [] if request is None else self._forsake(request, RequestFailed.code, "the client is gone", now_s)
 
-    def fail_waiting(self, model: str, error: EdgesplitError) -> list[Action]:
-        """Fail the requests of a model that wait for an epoch."""
-        return [self._fail(request, error) for request in self.requests.waiting(model)]
-
     def go_on(self, name: str, now_s: float) -> list[Action]:
         """Start what waited for an epoch: requests, and executions whose tensors came early."""
         actions: list[Action] = []
@@ -132,14 +127,17 @@ class RequestFlow:
         return actions
 
     def start(self, request: ClientRequest, number: int | None, now_s: float) -> list[Action]:
-        """Begin a request on an epoch; without one it waits."""
-        if number is None:
-            return []  # An epoch is on its way: a slower answer is better than an error.
+        """Begin a request on an epoch; without one it waits, as long as its model is served here."""
         model = self.models[request.model]
+        if number is None:
+            if model.is_source:
+                return []  # An epoch is on its way: a slower answer is better than an error.
+            gone = NotDeployed(f"model {request.model!r} is not served by {self.node} any more: send it to its source")
+            return self._start_elsewhere(request, gone, now_s)
         lost = model.lost_peers(number, self.peers_up)
         if lost:
             error = PeerUnreachable(f"{', '.join(lost)} cannot be reached from {self.node}, and no fallback is ready")
-            return [self._fail(request, error)]
+            return self._start_elsewhere(request, error, now_s)
         held = model.held[number]
         request.epoch, request.footprint = number, held.footprints.of(request.arrays)
         key = ExecutionKey(request.model, number, request.request)
@@ -165,6 +163,12 @@ class RequestFlow:
             raise
         leaving = execution.sends(held.spec.input_routes, tensors, now_s)
         return leaving + self._advance(execution, now_s)
+
+    def _start_elsewhere(self, request: ClientRequest, error: EdgesplitError, now_s: float) -> list[Action]:
+        """Begin a request with the plan of another planning shape; where none can serve it better, it fails."""
+        if error.code not in NETWORK_CODES or not self.shapes.move(request, self.probation(now_s), now_s):
+            return [self._fail(request, error)]
+        return self.start(request, self.choose(request, now_s), now_s)
 
     def _fail(self, request: ClientRequest, error: EdgesplitError) -> Action:
         self.requests.pop(request.request, None)
@@ -290,7 +294,7 @@ class RequestFlow:
         request.failed_epochs.add(key.epoch)
         number = self.choose(request, now_s)
         if number is None or model.lost_peers(number, self.peers_up):
-            return [*actions, self._fail(request, error_from_code(code, message))]
+            return actions + self._start_elsewhere(request, error_from_code(code, message), now_s)
         return actions + self.start(request, number, now_s)
 
     def peer_up(self, peer: str, now_s: float) -> list[Action]:
