@@ -29,7 +29,7 @@ from edgesplit_controller.graph.importing.importer import import_model
 from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.quantizable import candidates
 from edgesplit_controller.graph.units import find_units
-from edgesplit_controller.models.intake import model_offer
+from edgesplit_controller.models.intake.stages import model_offer
 from edgesplit_controller.quantization.calibration import load_calibration
 from edgesplit_controller.quantization.noise.noise_model import calibrate
 

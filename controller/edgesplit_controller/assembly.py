@@ -35,8 +35,8 @@ from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.profiling_progress import Profiling
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.fleet.traffic import Traffic
-from edgesplit_controller.models.background_completion import CompletionRun
 from edgesplit_controller.models.catalog import Catalog
+from edgesplit_controller.models.intake_runs import IntakeRun
 from edgesplit_controller.outbox import BusOutbox
 from edgesplit_controller.rollout.activation import Activation
 from edgesplit_controller.rollout.driver import Rollouts
@@ -88,9 +88,7 @@ class Deciders:
     changes: StateChanges
 
 
-def make_knowledge(
-    configuration: ControllerConfiguration, store: Store, bus: MessageBus, run: CompletionRun
-) -> Knowledge:
+def make_knowledge(configuration: ControllerConfiguration, store: Store, bus: MessageBus, run: IntakeRun) -> Knowledge:
     """Read what is remembered.
 
     Args:

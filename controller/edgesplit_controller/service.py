@@ -30,7 +30,7 @@ from edgesplit_controller.artifacts.artifact_server import ArtifactServer
 from edgesplit_controller.assembly import make_deciders, make_knowledge, make_operations
 from edgesplit_controller.configuration import ControllerConfiguration, tcp_address
 from edgesplit_controller.metrics import render_metrics
-from edgesplit_controller.models.background_completion import CompletionRun, run_in_process
+from edgesplit_controller.models.intake_runs import IntakeRun, run_in_process
 from edgesplit_controller.node_messages import NodeMessages
 from edgesplit_controller.rate_limited_events import RateLimitedEvents
 from edgesplit_controller.storage.store import Store
@@ -57,9 +57,7 @@ class Service:
         decide: What decides over plans.
     """
 
-    def __init__(
-        self, configuration: ControllerConfiguration, store: Store, run: CompletionRun = run_in_process
-    ) -> None:
+    def __init__(self, configuration: ControllerConfiguration, store: Store, run: IntakeRun = run_in_process) -> None:
         self._configuration = configuration
         self._log = structlog.get_logger(part="controller")
         self._instance = secrets.token_hex(8)

@@ -38,15 +38,15 @@ from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.deciding.fallbacks import Fallbacks
 from edgesplit_controller.deciding.plan_maker import PlanMaker
 from edgesplit_controller.fleet.registry import Registry
-from edgesplit_controller.models.background_completion import CompletionRun
-from edgesplit_controller.models.completion_messages import (
-    CompletionDone,
-    CompletionFailed,
-    CompletionMessage,
-    CompletionProgress,
-    CompletionRequest,
+from edgesplit_controller.models.intake.intake_process import carry_out, told
+from edgesplit_controller.models.intake_messages import (
+    IntakeDone,
+    IntakeFailed,
+    IntakeMessage,
+    IntakeProgress,
+    IntakeRequest,
 )
-from edgesplit_controller.models.completion_process import Told, carry_out
+from edgesplit_controller.models.intake_runs import IntakeRun
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.rollout.driver import Rollouts
 from edgesplit_controller.service import Service
@@ -60,17 +60,15 @@ METRIC, NO_METRIC = "tests.controller.tiny_models:largest_change", "tests.contro
 GOOD_LINK, BAD_LINK = (100e6, 0.001), (1e3, 0.1)
 
 
-async def in_a_thread(
-    request: CompletionRequest, tell: Callable[[CompletionProgress], None]
-) -> CompletionDone | CompletionFailed:
-    """Complete a model as the process does that a controller starts, without what starting one takes."""
+async def in_a_thread(request: IntakeRequest, tell: Callable[[IntakeProgress], None]) -> IntakeDone | IntakeFailed:
+    """Do the work of an intake as the process does that a controller starts, without what starting one takes."""
     loop = asyncio.get_running_loop()
 
-    def say(message: CompletionMessage) -> None:
-        if isinstance(message, CompletionProgress):
+    def say(message: IntakeMessage) -> None:
+        if isinstance(message, IntakeProgress):
             loop.call_soon_threadsafe(tell, message)
 
-    return await asyncio.to_thread(carry_out, request, Told(say))
+    return await asyncio.to_thread(carry_out, request, told(request, say))
 
 
 class Client:
@@ -136,7 +134,7 @@ class Client:
 class Fleet:
     """Broker, controller, three agents, one client."""
 
-    def __init__(self, folder: Path, run: CompletionRun = in_a_thread) -> None:
+    def __init__(self, folder: Path, run: IntakeRun = in_a_thread) -> None:
         self.run = run
         self.url = f"mqtt://127.0.0.1:{free_port()}"
         self.broker = EmbeddedBroker(self.url)

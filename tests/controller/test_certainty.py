@@ -25,7 +25,7 @@ from edgesplit_controller.fleet.estimation.speed_belief import NodeSpeed, begun
 from edgesplit_controller.fleet.estimation.speed_estimate import taken
 from edgesplit_controller.fleet.unit_times import component_key
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.models.intake import take_in
+from edgesplit_controller.models.intake.stages import take_in
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.models.submission import Submission
 from edgesplit_controller.planner import evaluate

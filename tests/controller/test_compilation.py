@@ -21,7 +21,7 @@ from edgesplit.planning.plan import Assignment
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.runner import open_session
 from edgesplit_controller.graph.unit_tensors import INPUT, OUTPUT
-from edgesplit_controller.models.intake import take_in
+from edgesplit_controller.models.intake.stages import take_in
 from edgesplit_controller.models.model_record import ModelRecord, read_record, write_record
 from edgesplit_controller.models.submission import Submission
 from edgesplit_controller.planner import evaluate, solve

@@ -31,7 +31,7 @@ from edgesplit_controller.fleet.estimation.interval_trials import (
 )
 from edgesplit_controller.fleet.handling import HandlingBook, shape_of
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.models.intake import take_in
+from edgesplit_controller.models.intake.stages import take_in
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.models.submission import Submission
 from edgesplit_controller.planner import evaluate

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from edgesplit.errors import InvalidCalibration, InvalidModel
-from edgesplit_controller.models import accuracy
+from edgesplit_controller.models.intake import accuracy
 from tests.controller.splitting import Arrays, SplitModel
 from tests.graph.support import assert_close
 from tests.graph.traps import TRAPS, Trap, random_inputs

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from edgesplit.errors import InvalidInput
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.models.intake import take_in
+from edgesplit_controller.models.intake.stages import take_in
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.models.named_shapes import Shape, combined_shapes
 from edgesplit_controller.models.submission import Submission

@@ -17,9 +17,10 @@ from edgesplit.operations.plan_operations import DeployModel, ShowPlan, Undeploy
 from edgesplit.planning.goals import PinRule
 from edgesplit_agent.compute.runtime import RuntimeOptions, open_session
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.models.intake import completed, first_record
+from edgesplit_controller.models.intake.stages import completed, first_record
+from edgesplit_controller.models.intake.variants import variant
 from edgesplit_controller.models.model_record import ModelRecord
-from edgesplit_controller.models.planning_shapes import follows, planned_for, remade, variant
+from edgesplit_controller.models.planning_shapes import follows, planned_for
 from edgesplit_controller.models.submission import Submission
 from tests.controller.fleet import Fleet
 from tests.controller.tiny_models import convolutions
@@ -97,7 +98,7 @@ def test_a_further_shape_takes_over_what_was_found_out_of_int8_and_codecs(tmp_pa
     done = completed(first, None, (), blobs, lambda _text, _done: None)
     assert follows(early, first)
     assert not follows(early, done)
-    large = remade(done, early, blobs)
+    large = variant(done, early.name, planned_for(early), blobs)
     assert follows(large, done)
     manifest, of_first = large.manifest, done.manifest
     assert (manifest.quantizable, manifest.ranges, manifest.noise) == (

@@ -13,7 +13,7 @@ from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.models.intake import take_in
+from edgesplit_controller.models.intake.stages import take_in
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.models.submission import Submission
 from edgesplit_controller.planner import evaluate

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from edgesplit.control.registration_messages import NodeStatus
-from edgesplit.daemon.runtime_abilities import known_operator_sets, missing_operator_set
+from edgesplit.daemon.runtime_abilities import known_operator_sets
 from edgesplit.errors import InvalidInput
 from edgesplit.operations.model_operations import ShowModel
 from edgesplit.operations.plan_operations import DeployModel, ShowPlan
 from edgesplit_agent.assembly import identity_of, registration_of
 from edgesplit_agent.configuration import AgentConfiguration
+from edgesplit_controller.graph.protos import missing_operator_set
 from tests.controller.fleet import Fleet
 from tests.controller.tiny_models import convolutions
 from tests.waiting import until

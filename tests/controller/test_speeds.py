@@ -26,7 +26,7 @@ from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.registry import FleetChange, Registry
 from edgesplit_controller.fleet.unit_times import component_key, corrected, unit_seconds
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.models.intake import take_in
+from edgesplit_controller.models.intake.stages import take_in
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.models.submission import Submission
 from edgesplit_controller.planner import evaluate

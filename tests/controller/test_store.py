@@ -9,7 +9,7 @@ import pytest
 
 from edgesplit.errors import InvalidConfiguration, InvalidInput
 from edgesplit.planning.goals import Goals
-from edgesplit_controller.models.intake import take_in
+from edgesplit_controller.models.intake.stages import take_in
 from edgesplit_controller.models.model_folders import ModelFolders
 from edgesplit_controller.models.submission import Submission
 from edgesplit_controller.storage.deployment_state import DeploymentState, State

@@ -18,16 +18,18 @@ from edgesplit.operations.model_operations import ListModels, RemoveModel, ShowM
 from edgesplit.operations.plan_operations import DeployModel, ShowPlan
 from edgesplit.retrying import RetryRule
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.models.background_completion import BackgroundCompletion, Tell, run_in_process
-from edgesplit_controller.models.completion_messages import (
-    CompletionDone,
-    CompletionFailed,
-    CompletionMessage,
-    CompletionProgress,
+from edgesplit_controller.models.background_completion import BackgroundCompletion
+from edgesplit_controller.models.intake.intake_process import Told, overall
+from edgesplit_controller.models.intake.stages import completed, first_record
+from edgesplit_controller.models.intake_messages import (
     CompletionRequest,
+    IntakeDone,
+    IntakeFailed,
+    IntakeMessage,
+    IntakeProgress,
+    IntakeRequest,
 )
-from edgesplit_controller.models.completion_process import Told, overall
-from edgesplit_controller.models.intake import completed, first_record
+from edgesplit_controller.models.intake_runs import Tell, run_in_process
 from edgesplit_controller.models.model_record import Manifest, calibration_of, write_record
 from edgesplit_controller.models.submission import Submission
 from tests.controller.fleet import Fleet, in_a_thread
@@ -40,12 +42,14 @@ class Gate:
 
     def __init__(self) -> None:
         self.open = asyncio.Event()
-        self.failures: list[CompletionFailed] = []
+        self.failures: list[IntakeFailed] = []
         self.tries = 0
 
-    async def run(self, request: CompletionRequest, tell: Tell) -> CompletionDone | CompletionFailed:
+    async def run(self, request: IntakeRequest, tell: Tell) -> IntakeDone | IntakeFailed:
+        if not isinstance(request, CompletionRequest):
+            return await in_a_thread(request, tell)
         self.tries += 1
-        tell(CompletionProgress(what="modelling the noise", fraction=0.25))
+        tell(IntakeProgress(what="modelling the noise", fraction=0.25))
         if self.failures:
             return self.failures.pop(0)
         await self.open.wait()
@@ -111,7 +115,7 @@ async def test_what_fails_for_a_passing_reason_is_tried_again_and_says_why(
     gated: tuple[Fleet, Gate], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fleet, gate = gated
-    gate.failures = [CompletionFailed(reason="no room left", passing=True)]
+    gate.failures = [IntakeFailed(reason="no room left", passing=True)]
     monkeypatch.setattr("edgesplit_controller.models.background_completion.AGAIN", RetryRule(first_s=0.01, most_s=0.01))
     await fleet.client.add("tiny", convolutions(2), wait="ready")
     await until(lambda: gate.tries == 2)
@@ -125,7 +129,7 @@ async def test_what_fails_for_a_passing_reason_is_tried_again_and_says_why(
 
 async def test_what_fails_for_good_leaves_the_model_in_float_and_says_why(gated: tuple[Fleet, Gate]) -> None:
     fleet, gate = gated
-    gate.failures = [CompletionFailed(reason="its metric is no number", passing=False)]
+    gate.failures = [IntakeFailed(reason="its metric is no number", passing=False)]
     await fleet.client.add("tiny", convolutions(2), wait="ready")
     document = await until_complete(fleet)
     assert document["quantizable"] == []
@@ -137,7 +141,7 @@ async def test_a_process_that_dies_again_and_again_is_the_models_fault(
     gated: tuple[Fleet, Gate], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fleet, gate = gated
-    gate.failures = [CompletionFailed(reason="it was ended by signal 9", passing=True, died=True)] * 3
+    gate.failures = [IntakeFailed(reason="it was ended by signal 9", passing=True, died=True)] * 3
     monkeypatch.setattr("edgesplit_controller.models.background_completion.AGAIN", RetryRule(first_s=0.01, most_s=0.01))
     await fleet.client.add("tiny", convolutions(2), wait="ready")
     document = await until_complete(fleet)
@@ -184,13 +188,14 @@ async def test_models_are_completed_one_at_a_time() -> None:
     most = 0
     go_on = asyncio.Event()
 
-    async def run(request: CompletionRequest, _tell: Tell) -> CompletionDone:
+    async def run(request: IntakeRequest, _tell: Tell) -> IntakeDone:
         nonlocal most
+        assert isinstance(request, CompletionRequest)
         running.append(request.folder)
         most = max(most, len(running))
         await go_on.wait()
         running.remove(request.folder)
-        return CompletionDone()
+        return IntakeDone()
 
     async def nothing(*_: object) -> None:
         pass
@@ -223,13 +228,13 @@ def stored(folder: Path) -> CompletionRequest:
 
 async def test_a_process_of_its_own_completes_a_model_and_says_how_far_it_is(tmp_path: Path) -> None:
     request = stored(tmp_path)
-    told: list[CompletionProgress] = []
-    assert await run_in_process(request, told.append) == CompletionDone()
+    told: list[IntakeProgress] = []
+    assert await run_in_process(request, told.append) == IntakeDone()
     manifest = msgspec.json.decode(Path(request.result).read_bytes(), type=Manifest)
     assert (manifest.stage, manifest.quantizable) == ("complete", ("conv0", "conv1"))
     assert {"calibrating", "measuring wire codecs"} <= {message.what for message in told}
     fractions = [message.fraction for message in told]
-    assert fractions == sorted(fractions)
+    assert fractions == sorted(fractions, key=lambda fraction: fraction or 0.0)
 
 
 async def test_a_completion_that_is_cancelled_ends_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,7 +258,9 @@ async def test_a_completion_that_is_cancelled_ends_its_process(tmp_path: Path, m
 
 async def test_a_record_that_is_gone_is_not_tried_again(tmp_path: Path) -> None:
     request = msgspec.structs.replace(stored(tmp_path), folder=str(tmp_path / "elsewhere"))
-    assert await run_in_process(request, lambda _: None) == CompletionFailed(reason="its record is gone", passing=False)
+    assert await run_in_process(request, lambda _: None) == IntakeFailed(
+        reason="its record is gone", passing=False, code="unknown-model"
+    )
 
 
 def test_both_stages_have_the_same_units_and_the_same_float_graph(tmp_path: Path) -> None:
@@ -272,11 +279,11 @@ def test_both_stages_have_the_same_units_and_the_same_float_graph(tmp_path: Path
 
 
 def test_progress_covers_all_steps_and_never_goes_back() -> None:
-    said: list[CompletionMessage] = []
-    tell = Told(said.append)
+    said: list[IntakeMessage] = []
+    tell = Told(said.append, overall)
     for text, fraction in (("calibrating", None), ("modelling the noise", 0.0), ("measuring wire codecs", 0.0)):
         tell(text, fraction)
-    steps = [message for message in said if isinstance(message, CompletionProgress)]
+    steps = [message for message in said if isinstance(message, IntakeProgress)]
     assert [step.what for step in steps] == ["calibrating", "modelling the noise", "measuring wire codecs"]
-    assert [step.fraction for step in steps] == sorted(step.fraction for step in steps)
+    assert [step.fraction for step in steps] == sorted((step.fraction or 0.0) for step in steps)
     assert overall("preparing the graphs that nodes profile", 1.0) == 1.0

@@ -19,8 +19,8 @@ from edgesplit.operations.model_operations import ProfiledRow, ProfilingRow
 from edgesplit.retrying import Retrying
 from edgesplit_controller.fleet.registry import FleetNode, Registry
 from edgesplit_controller.fleet.runtime_support import too_old
-from edgesplit_controller.models.intake import Progress
 from edgesplit_controller.models.model_record import ModelRecord
+from edgesplit_controller.models.submission import Progress
 
 __all__ = ["Profiling", "ProfilingPort", "failing_rows", "profiling_rows"]
 

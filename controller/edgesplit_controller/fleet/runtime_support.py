@@ -7,7 +7,7 @@ what its runtime knows is taken to know everything; profiling will tell. Not her
 from __future__ import annotations
 
 from edgesplit.control.registration_messages import NodeStatus
-from edgesplit.daemon.runtime_abilities import missing_operator_set
+from edgesplit_controller.graph.protos import missing_operator_set
 from edgesplit_controller.models.model_record import ModelRecord
 
 __all__ = ["too_old"]

@@ -21,6 +21,7 @@ __all__ = [
     "has_whole_bytes",
     "initializer_nbytes",
     "is_external",
+    "missing_operator_set",
     "nested_names",
     "numpy_name",
     "onnx_type",
@@ -38,6 +39,21 @@ __all__ = [
 def op_key(node: NodeProto) -> str:
     """Return the operator type, prefixed with its domain unless it is ONNX's own."""
     return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+
+
+def missing_operator_set(needs: Mapping[str, int], known: Mapping[str, int]) -> str:
+    """What of a model's operator sets is too new, as the end of a sentence that begins with who; empty for nothing.
+
+    Args:
+        needs: Version by domain, as the model states it.
+        known: Likewise, of a runtime; a domain it says nothing of is taken to be known.
+    """
+    for domain, version in sorted(needs.items()):
+        newest = known.get("" if domain == "ai.onnx" else domain, version)
+        if version > newest:
+            of = "" if domain in ("", "ai.onnx") else f" of {domain}"
+            return f"which knows opset{of} up to {newest}; this model needs {version}"
+    return ""
 
 
 def subgraphs(node: NodeProto) -> Iterator[GraphProto]:

@@ -2,52 +2,40 @@
 
 Owns: whose turn it is, how far it is, and trying again. Its rule: what fails for a passing reason is tried again for as long as
 the model is there; a replaced or removed model's is ended at once; a controller that ends, however, ends it, and begins it again
-when it is back. Not here: the work (`intake.py`), what becomes of it (`catalog.py`), who is told (the listener).
+when it is back. Not here: the work (`intake/`), what becomes of it (`catalog.py`), who is told (the listener).
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import random
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
-import msgspec
 import structlog
 
 from edgesplit.errors import EdgesplitError
 from edgesplit.operations.model_operations import CompletionRow
 from edgesplit.retrying import Retry, RetryRule, is_passing, retry_after
-from edgesplit_controller.models.completion_messages import (
-    CompletionDone,
-    CompletionFailed,
-    CompletionMessage,
-    CompletionProgress,
+from edgesplit_controller.models.intake_messages import (
     CompletionRequest,
+    IntakeFailed,
+    IntakeProgress,
 )
+from edgesplit_controller.models.intake_runs import IntakeRun, run_in_process
 
-__all__ = ["BackgroundCompletion", "CompletionListener", "CompletionRun", "run_in_process"]
+__all__ = ["BackgroundCompletion", "CompletionListener"]
 
-MODULE = "edgesplit_controller.models.completion_process"
 AGAIN = RetryRule(first_s=5.0, most_s=600.0)
-HEAP = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 20), "MALLOC_TRIM_THRESHOLD_": str(8 << 20)}
-"""For glibc: tensors of a megabyte are the system's pages, and go back to it; else what many sessions once took would stay."""
 MOST_DEATHS = 3
 """A process that says nothing of its end may have met a moment without memory; the third time in a row it is the model."""
 FIRST_GUESS = 0.05
 """Less done says nothing of the time that is left. [1]"""
 TOLD_EVERY_S = 10.0
 """Between two events of one step. [s]"""
-
-Tell = Callable[[CompletionProgress], None]
-CompletionRun = Callable[[CompletionRequest, Tell], Awaitable[CompletionDone | CompletionFailed]]
-"""Carries out one try; cancelled, it ends it."""
 
 
 class CompletionListener(Protocol):
@@ -61,33 +49,6 @@ class CompletionListener(Protocol):
 
     def completion_ended(self, model: str, /) -> None:
         """Nothing is done for a model any more, whatever came of it."""
-
-
-async def run_in_process(request: CompletionRequest, tell: Tell) -> CompletionDone | CompletionFailed:
-    """Carry out one try in a process of its own."""
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", MODULE), stdin=pipe, stdout=pipe, env=os.environ | HEAP
-    )
-    ended: CompletionDone | CompletionFailed | None = None
-    try:
-        assert process.stdin is not None  # noqa: S101 - asked for above
-        assert process.stdout is not None  # noqa: S101 - asked for above
-        process.stdin.write(msgspec.json.encode(request) + b"\n")
-        async for line in process.stdout:
-            message: CompletionMessage = msgspec.json.decode(line, type=CompletionMessage)
-            if isinstance(message, CompletionProgress):
-                tell(message)
-            else:
-                ended = message
-        code = await process.wait()
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-    what = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
-    return ended or CompletionFailed(reason=f"the process that does it {what}", passing=True, died=True)
 
 
 @dataclass
@@ -126,7 +87,7 @@ class BackgroundCompletion:
         listener: Who is told; nobody until there is one.
     """
 
-    def __init__(self, run: CompletionRun = run_in_process, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, run: IntakeRun = run_in_process, clock: Callable[[], float] = time.monotonic) -> None:
         self._run = run
         self._clock = clock
         self._one_at_a_time = asyncio.Lock()
@@ -223,13 +184,13 @@ class BackgroundCompletion:
 
     async def _attempt(
         self, model: str, job: _CompletionJob, request: CompletionRequest, done: Callable[[], Awaitable[None]]
-    ) -> CompletionFailed | None:
+    ) -> IntakeFailed | None:
         """One try; why it failed, if it did."""
         async with self._one_at_a_time:
             job.try_s, job.fraction = self._clock(), 0.0
             ended = await self._run(request, lambda message: self._tell(model, job, message))
             job.try_s = None
-        if isinstance(ended, CompletionFailed):
+        if isinstance(ended, IntakeFailed):
             job.deaths = job.deaths + 1 if ended.died else 0
             self._log.warning("completion-failed", model=model, reason=ended.reason, passing=ended.passing)
             return ended
@@ -256,8 +217,8 @@ class BackgroundCompletion:
             self.listener.completion_failing(model, row)
         await asyncio.sleep(max(job.retry.next_at_s - self._clock(), 0.0))
 
-    def _tell(self, model: str, job: _CompletionJob, message: CompletionProgress) -> None:
-        job.what, job.fraction = message.what, message.fraction
+    def _tell(self, model: str, job: _CompletionJob, message: IntakeProgress) -> None:
+        job.what, job.fraction = message.what, message.fraction or 0.0
         step, told_s = job.told
         row = self.row(model)
         is_news = step != message.what or self._clock() - told_s >= TOLD_EVERY_S

@@ -2,7 +2,7 @@
 
 Owns: the records, their offers to the nodes, their completion, freeing blobs nobody needs. Its rule: one intake at a time; a model
 is there once it is on disk, and a refused one leaves nothing behind; a completed record takes the place of the first, and those
-of further planning shapes follow it. Not here: the intake's steps (`intake.py`), whose completion is under way (`background_completion.py`), waiting for execution profiles
+of further planning shapes follow it. Not here: the intake's steps (`intake/`, in processes of their own), whose completion is under way (`background_completion.py`), waiting for execution profiles
 (`fleet/profiling_progress.py`), deployments.
 """
 
@@ -20,21 +20,17 @@ import structlog
 from edgesplit.control.profile_messages import ModelOffer
 from edgesplit.daemon.heap import trim_heap
 from edgesplit.errors import EdgesplitError, InvalidInput, ModelExists, UnknownModel
-from edgesplit.names import base_name, checked_name, variant_name
+from edgesplit.names import base_name, checked_name
 from edgesplit.operations.model_operations import AddModel, CompletionRow
 from edgesplit_controller.graph.protos import external_fields, is_external
-from edgesplit_controller.models.background_completion import (
-    BackgroundCompletion,
-    CompletionListener,
-    CompletionRun,
-    run_in_process,
-)
-from edgesplit_controller.models.completion_messages import CompletionRequest
-from edgesplit_controller.models.intake import first_record, uncompleted
+from edgesplit_controller.models.background_completion import BackgroundCompletion, CompletionListener
+from edgesplit_controller.models.intake_messages import CompletionRequest
+from edgesplit_controller.models.intake_runs import IntakeRun, run_in_process
 from edgesplit_controller.models.model_folders import ModelFolders
-from edgesplit_controller.models.model_record import Manifest, ModelRecord
-from edgesplit_controller.models.named_shapes import Shape, combined_shapes
-from edgesplit_controller.models.planning_shapes import first_free, follows, is_first, of_model, remade, variant
+from edgesplit_controller.models.model_record import Manifest, ModelRecord, uncompleted
+from edgesplit_controller.models.named_shapes import Shape
+from edgesplit_controller.models.planning_shapes import first_free, follows, is_first, of_model, planned_for
+from edgesplit_controller.models.record_making import RecordMaking
 from edgesplit_controller.models.submission import Progress, Submission
 from edgesplit_controller.storage.store import Store
 
@@ -82,7 +78,7 @@ class Catalog:
         offers: Where offers go.
         metrics: What noise may be read as besides rho, module:function each.
         removed: Models whose removal was decided before.
-        run: Carries out a completion.
+        run: Does the work of an intake.
     """
 
     def __init__(
@@ -93,7 +89,7 @@ class Catalog:
         metrics: tuple[str, ...] = (),
         *,
         removed: Collection[str] = (),
-        run: CompletionRun = run_in_process,
+        run: IntakeRun = run_in_process,
     ) -> None:
         self._store = store
         self._folders = ModelFolders(store.path, store.health)
@@ -102,6 +98,7 @@ class Catalog:
         self._metrics = metrics
         self._records = self._folders.load(removed)
         self._intake = asyncio.Lock()
+        self._making = RecordMaking(store, run)
         for leftover in store.path.glob(f"{RESULT}*"):
             leftover.unlink(missing_ok=True)  # of a controller that ended before it was taken
         self._completion = BackgroundCompletion(run)
@@ -209,9 +206,11 @@ class Catalog:
         async with self._intake:
             first = self.get(model)
             name = first_free(self._records, model)
-            record = await asyncio.to_thread(
-                partial(variant, first, name, shapes, self._store.blobs, automatic=True),
-            )
+            try:
+                record = await self._making.shape(self._folders.folder(model), name, shapes, automatic=True)
+            except EdgesplitError:
+                if self._records.get(model) is first:
+                    raise
             if self._records.get(model) is not first:
                 return None
             self._folders.save(record)
@@ -231,27 +230,16 @@ class Catalog:
         self._store.remove_uploads({request.file, *request.external.values(), *filter(None, [request.calibration])})
 
     async def _take_in(self, submission: Submission, progress: Progress) -> tuple[ModelRecord, ...]:
-        """Make the first record of each planning shape and write them, in a thread."""
-        loop = asyncio.get_running_loop()
+        """Make the first record of each planning shape and write them."""
+        records = await self._making.first(submission, progress)
 
-        def tell(text: str, fraction: float | None) -> None:
-            loop.call_soon_threadsafe(progress, text, fraction)
-
-        def write() -> tuple[ModelRecord, ...]:
-            blobs = self._store.blobs
-            with self._store.health.writing(mixed=True):
-                record = first_record(submission, blobs, tell)
-                further: list[ModelRecord] = []
-                for number, shapes in enumerate(combined_shapes(submission.shapes)[1:], start=2):
-                    tell(f"planning shape {number}", None)
-                    further.append(variant(record, variant_name(record.name, number), shapes, blobs))
-            self._folders.save(record, submission.calibration)
-            for one in further:
-                self._folders.save(one)
+        def write() -> None:
+            for one in records:
+                self._folders.save(one, submission.calibration if is_first(one.name) else None)
             trim_heap()
-            return (record, *further)
 
-        return await asyncio.to_thread(write)
+        await asyncio.to_thread(write)
+        return records
 
     def _complete(self, record: ModelRecord) -> None:
         """Have the second stage done, unless it is; of a further planning shape the model's own does."""
@@ -300,7 +288,10 @@ class Catalog:
                 if stale is None or follows(stale, first):
                     continue
                 try:
-                    made = await asyncio.to_thread(remade, first, stale, self._store.blobs)
+                    made = await self._making.shape(
+                        *(self._folders.folder(first.name), name, planned_for(stale)),
+                        automatic=stale.manifest.automatic,
+                    )
                 except EdgesplitError as error:
                     structlog.get_logger("catalog").warning("shape-not-followed", model=name, reason=str(error))
                     continue

@@ -2,7 +2,7 @@
 
 Owns: the record and its form on disk: a manifest, the normalised graph, and the user's samples until they were used. Its rule: a
 record is immutable and can be served; it is first one of the float model, and its completion (int8, noise, codecs) is another
-record of the same name and units, which plans of the first still fit. Not here: how it came to be (`intake.py`), where
+record of the same name and units, which plans of the first still fit. Not here: how it came to be (`intake/`), where
 plans of it stand (`deployment/`).
 """
 
@@ -37,9 +37,10 @@ from edgesplit_controller.graph.model_graph import (
 from edgesplit_controller.quantization.codecs.codec_figures import CodecFigure
 from edgesplit_controller.storage.atomic_write import write_atomically
 
-__all__ = ["Manifest", "ModelRecord", "Stage", "calibration_of", "read_record", "write_record"]
+__all__ = ["Manifest", "ModelRecord", "Stage", "calibration_of", "read_record", "uncompleted", "write_record"]
 
 MANIFEST = "manifest.json"
+NOT_OFFERED = "int8 and codecs that lose anything are not offered"
 GRAPH = "graph.onnx"
 OPEN_GRAPH = "open.onnx"
 CALIBRATION = "calibration.npz"
@@ -199,6 +200,14 @@ class ModelRecord:
             | {ref.digest for ref in refs}
             | {weight.digest for ref in refs for weight in ref.weights}
         )
+
+
+def uncompleted(record: ModelRecord, reason: str) -> ModelRecord:
+    """The record of a model that stays in float, since looking into the rest failed for good."""
+    manifest = record.manifest
+    warning = f"{NOT_OFFERED}: {reason}; add the model again once that is mended"
+    changed = msgspec.structs.replace(manifest, stage="complete", warnings=(*manifest.warnings, warning))
+    return ModelRecord(changed, record.graph)
 
 
 def write_record(folder: Path, record: ModelRecord, calibration: Path | None = None) -> None:

@@ -29,7 +29,6 @@ __all__ = [
     "as_array",
     "as_value",
     "known_operator_sets",
-    "missing_operator_set",
     "run_arrays",
     "with_bfloat16",
 ]
@@ -116,21 +115,6 @@ def with_bfloat16(session: Any) -> Any:
 def known_operator_sets() -> Mapping[str, int]:
     """Newest version of ONNX's own operators (domain "") and of those of machine learning that this onnxruntime loads."""
     return {domain: _newest(domain, oldest) for domain, oldest in _OLDEST.items()}
-
-
-def missing_operator_set(needs: Mapping[str, int], known: Mapping[str, int]) -> str:
-    """What of a model's operator sets is too new, as the end of a sentence that begins with who; empty for nothing.
-
-    Args:
-        needs: Version by domain, as the model states it.
-        known: Likewise, of a runtime; a domain it says nothing of is taken to be known.
-    """
-    for domain, version in sorted(needs.items()):
-        newest = known.get(_ONNX if domain == "ai.onnx" else domain, version)
-        if version > newest:
-            of = "" if domain in (_ONNX, "ai.onnx") else f" of {domain}"
-            return f"which knows opset{of} up to {newest}; this model needs {version}"
-    return ""
 
 
 def _newest(domain: str, oldest: int) -> int:

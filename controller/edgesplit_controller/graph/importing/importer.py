@@ -15,7 +15,7 @@ import onnx
 import structlog
 from onnx import helper
 
-from edgesplit.daemon.runtime_abilities import known_operator_sets, missing_operator_set
+from edgesplit.daemon.runtime_abilities import known_operator_sets
 from edgesplit.daemon.runtime_builds import installed_runtime
 from edgesplit.errors import EdgesplitError, InvalidModel
 from edgesplit_controller.graph.blobs import BlobStore
@@ -43,6 +43,7 @@ from edgesplit_controller.graph.importing.reading import file_digest, load_model
 from edgesplit_controller.graph.importing.shapes import complete_types, declared_shapes, infer_types
 from edgesplit_controller.graph.importing.value_types import ValueType
 from edgesplit_controller.graph.model_graph import ModelGraph, OpenForm
+from edgesplit_controller.graph.protos import missing_operator_set
 from edgesplit_controller.graph.quantizable import candidates, why_none
 from edgesplit_controller.graph.runner import GraphRefused, open_session, refusal_of
 from edgesplit_controller.graph.units import find_units, kept_whole

@@ -3,7 +3,7 @@
 Owns: the order of these steps and the records they make. Its rule: each stage is one blocking function on values; the first
 takes seconds and its record can be served, the second takes minutes and changes neither name nor units; both write blobs
 and nothing else, so that a refused model leaves nothing that anybody refers to. Not here: uploads, publishing, waiting for
-nodes (`answering/`), where and when the second stage runs (`background_completion.py`).
+nodes (`answering/`), the process in which they run (`intake_process.py`).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from edgesplit_controller.graph.importing.importer import import_model
 from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.quantizable import candidates
 from edgesplit_controller.graph.units import find_units
-from edgesplit_controller.models.accuracy import Accuracy, ground_for, model_accuracy
-from edgesplit_controller.models.model_record import Manifest, ModelRecord, OpenManifest
+from edgesplit_controller.models.intake.accuracy import Accuracy, ground_for, model_accuracy
+from edgesplit_controller.models.model_record import Manifest, ModelRecord, OpenManifest, uncompleted
 from edgesplit_controller.models.named_shapes import Shape, combined_shapes
 from edgesplit_controller.models.submission import Progress, Submission
 from edgesplit_controller.quantization.calibration import integer_values, sample_shapes
@@ -39,11 +39,10 @@ from edgesplit_controller.quantization.profile_graphs import profile_protos
 from edgesplit_controller.quantization.qdq import Ranges, quantize
 from edgesplit_controller.quantization.sites import quantizable
 
-__all__ = ["Progress", "Submission", "completed", "first_record", "model_offer", "take_in", "uncompleted"]
+__all__ = ["completed", "first_record", "model_offer", "take_in"]
 
 RHO = "rho"
 """What noise is where no metric is named."""
-NOT_OFFERED = "int8 and codecs that lose anything are not offered"
 LOOKED_AT = 2
 """Made-up samples that the first stage tries the model on."""
 
@@ -135,14 +134,6 @@ def take_in(submission: Submission, blobs: BlobStore, progress: Progress) -> Mod
 
 def _metric(name: str, allowed: tuple[str, ...]) -> Metric | None:
     return load_metric(name, allowed, "[models] metrics") if name else None
-
-
-def uncompleted(record: ModelRecord, reason: str) -> ModelRecord:
-    """The record of a model that stays in float, since looking into the rest failed for good."""
-    manifest = record.manifest
-    warning = f"{NOT_OFFERED}: {reason}; add the model again once that is mended"
-    changed = msgspec.structs.replace(manifest, stage="complete", warnings=(*manifest.warnings, warning))
-    return ModelRecord(changed, record.graph)
 
 
 def _with_accuracy(record: ModelRecord, accuracy: Accuracy, blobs: BlobStore) -> ModelRecord:

@@ -12,9 +12,11 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from edgesplit.errors import EdgesplitError, InvalidCalibration, InvalidModel
 from edgesplit.planning.output_noise import Measure, Metric
@@ -23,11 +25,11 @@ from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.model_graph import ModelGraph, Unit
 from edgesplit_controller.graph.runner import open_session, run_session, shapes_of
 from edgesplit_controller.models.submission import Progress
-from edgesplit_controller.quantization.calibration import Calibration, load_calibration, split, that_run
+from edgesplit_controller.quantization.calibration import Calibration, Sample, load_calibration, split, that_run
 from edgesplit_controller.quantization.codecs.codec_noise import NO_CODECS, CodecProfile, measure_codecs
 from edgesplit_controller.quantization.noise.noise_model import NO_NOISE, POOR_R2, NoiseProfile, model_noise
 from edgesplit_controller.quantization.noise.pattern_runs import measure_for
-from edgesplit_controller.quantization.opset import check_upgrade
+from edgesplit_controller.quantization.opset import LEAST_OPSET, opset_of, upgrade_opset
 
 __all__ = ["Accuracy", "Ground", "ground_for", "model_accuracy"]
 
@@ -38,6 +40,8 @@ MADE_UP = (
 EXACT = "so no operator runs in int8 and no codec that loses anything is used"
 GENERATED = 16
 """Samples that are made up."""
+ROUNDING = 1e-5
+"""Of an output's range, by which the same in another opset may differ. [1]"""
 ASK = "add the model again with --calibration"
 
 
@@ -243,7 +247,7 @@ def _model_noise(
     progress: Progress,
     measure: Measure | None,
 ) -> NoiseProfile:
-    check_upgrade(graph, blobs, calibration.samples[0])
+    _check_upgrade(graph, blobs, calibration.samples[0])
     if calibration.origin == "generated":
         progress("modelling the noise on generated samples", 0.0)
     return model_noise(
@@ -254,6 +258,34 @@ def _model_noise(
         progress=lambda done: progress("modelling the noise", done),
         measure=measure,
     )
+
+
+def _check_upgrade(graph: ModelGraph, blobs: BlobStore, sample: Sample) -> None:
+    """Make sure that a model computes in opset 10 what it does in its own.
+
+    Raises:
+        InvalidModel: It cannot be brought there, or computes something else then.
+    """
+    if opset_of(graph.proto) >= LEAST_OPSET:
+        return
+    wanted, got = (
+        run_session(open_session(proto, blobs, optimize=False), graph.outputs, sample)
+        for proto in (graph.proto, upgrade_opset(graph.proto))
+    )
+    for name in graph.outputs:
+        if not _equal(np.asarray(wanted[name]), np.asarray(got[name])):
+            raise InvalidModel(
+                f"int8 needs opset 10, in which the model's {name} is another; export it with a newer opset"
+            )
+
+
+def _equal(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    if one.dtype.kind != "f":
+        return bool(np.array_equal(one, other))
+    extent = float(np.nanmax(np.abs(one), initial=0.0))
+    return bool(np.allclose(one, other, rtol=0.0, atol=ROUNDING * extent, equal_nan=True))
 
 
 def _codecs(
