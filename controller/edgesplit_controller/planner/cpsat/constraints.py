@@ -7,12 +7,12 @@ meaning (docs/problem-file.md), or ties the flow formulation together. Not here:
 from __future__ import annotations
 
 import numpy as np
-from ortools.sat.python import cp_model
 
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.planner.bounds.noise_patterns import Patterns
 from edgesplit_controller.planner.bounds.reduction import Reduction
 from edgesplit_controller.planner.cpsat.noise_limit import limit_noise
+from edgesplit_controller.planner.cpsat.solver_library import cp_model
 from edgesplit_controller.planner.cpsat.variables import Carrier, Var, Variables
 from edgesplit_controller.planner.meaning.costs import Costs
 

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ortools.sat.python import cp_model
-
 from edgesplit_controller.planner.cpsat.objective import Prices, Term
+from edgesplit_controller.planner.cpsat.solver_library import cp_model
 from edgesplit_controller.planner.cpsat.variables import Var, Variables
 from edgesplit_controller.planner.meaning.measures import LATENCY, NOISE
 

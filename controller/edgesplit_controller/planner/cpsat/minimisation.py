@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ortools.sat.python import cp_model
-
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.planner.bounds.noise_patterns import Patterns
 from edgesplit_controller.planner.bounds.reduction import Reduction
@@ -21,6 +19,7 @@ from edgesplit_controller.planner.cpsat.decode import decode, hint_for
 from edgesplit_controller.planner.cpsat.exclusion import exclude
 from edgesplit_controller.planner.cpsat.objective import FINE, Prices, add_limit, minimise, prices_of
 from edgesplit_controller.planner.cpsat.search import SolverAnswer, run_solver
+from edgesplit_controller.planner.cpsat.solver_library import cp_model
 from edgesplit_controller.planner.cpsat.variables import Variables, make_variables
 from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.meaning.costs import Costs

@@ -12,12 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from ortools.sat.python import cp_model
-
 from edgesplit.planning.noise_curve import NoiseCurve
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.planner.bounds.noise_patterns import Patterns
 from edgesplit_controller.planner.cpsat.objective import Term, add_at_most
+from edgesplit_controller.planner.cpsat.solver_library import cp_model
 from edgesplit_controller.planner.cpsat.variables import Var, Variables
 from edgesplit_controller.planner.meaning.costs import Costs
 from edgesplit_controller.planner.meaning.tolerance import DOUBT

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from ortools.sat.python import cp_model
 
 from edgesplit_controller.planner.bounds.reduction import Reduction
+from edgesplit_controller.planner.cpsat.solver_library import cp_model
 from edgesplit_controller.planner.cpsat.variables import Var, Variables
 from edgesplit_controller.planner.meaning.costs import Costs
 from edgesplit_controller.planner.meaning.measures import LATENCY, WEIGHED, SumLimit, WeightedSum

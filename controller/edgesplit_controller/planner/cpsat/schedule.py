@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from ortools.sat.python import cp_model
 
 from edgesplit_controller.planner.cpsat.minimisation import Model
 from edgesplit_controller.planner.cpsat.objective import Makespan, Prices
+from edgesplit_controller.planner.cpsat.solver_library import cp_model
 from edgesplit_controller.planner.cpsat.variables import Var, Wire
 from edgesplit_controller.planner.meaning.costs import Costs, Mode
 from edgesplit_controller.planner.meaning.measures import LATENCY

@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ortools.sat.python import cp_model
-
 from edgesplit.errors import SolverRefused
+from edgesplit_controller.planner.cpsat.solver_library import cp_model
 
 __all__ = ["SolverAnswer", "run_solver"]
 

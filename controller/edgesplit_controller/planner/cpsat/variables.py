@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from ortools.sat.python import cp_model
 
 from edgesplit_controller.planner.bounds.noise_patterns import Patterns
 from edgesplit_controller.planner.bounds.reduction import Reduction
+from edgesplit_controller.planner.cpsat.solver_library import cp_model
 from edgesplit_controller.planner.meaning.costs import Costs, Precision, WireTensor
 
 __all__ = ["Carrier", "FlowVariables", "Variables", "Wire", "make_variables"]
