@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import io
 import re
@@ -45,15 +46,15 @@ def test_a_controller_that_took_models_in_and_planned_them_loaded_no_runtime(fle
     assert "onnxruntime" not in mapped
 
 
-def test_a_refused_file_is_told_as_ever_and_leaves_nothing(fleet: LocalFleet, tmp_path: Path) -> None:
-    file = tmp_path / "broken.onnx"
-    file.write_bytes(convolutions(2)[:200])
+def test_a_refused_model_is_told_as_ever_and_leaves_nothing(fleet: LocalFleet, tmp_path: Path) -> None:
+    file = tmp_path / "wide.onnx"
+    file.write_bytes(convolutions(2, size=None))
     with pytest.raises(CommandFailed) as failed:
-        fleet.splitctl("model", "add", "broken", str(file))
-    assert failed.value.error["error"]["code"] == InvalidModel.code
-    here = refusal(submission(tmp_path, file.read_bytes()), tmp_path)
-    assert sentence(here) == sentence(failed.value.error["error"]["message"])
-    assert "broken" not in {row["name"] for row in fleet.splitctl("model", "list")}
+        fleet.splitctl("model", "add", "wide", str(file), "--shape", "picture=1x3x16x16")
+    given = submission(tmp_path, file.read_bytes())
+    here = refusal(dataclasses.replace(given, shapes={"picture": ((1, 3, 16, 16),)}), tmp_path)
+    assert failed.value.error["error"] == {"code": here.code, "message": str(here)}
+    assert "wide" not in {row["name"] for row in fleet.splitctl("model", "list")}
 
 
 def sentence(error: object) -> str:
