@@ -155,7 +155,7 @@ def test_a_plain_array_and_pickled_objects_are_refused(graph: ModelGraph, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("count", "inside_count", "held"), [(4, 2, 2), (8, 6, 2), (16, 12, 4), (100, 75, 8), (400, 368, 8)]
+    ("count", "inside_count", "held"), [(4, 2, 2), (8, 4, 4), (16, 8, 8), (100, 68, 32), (400, 368, 32)]
 )
 def test_held_out_samples_set_no_range(count: int, inside_count: int, held: int) -> None:
     samples = tuple({"a": np.array([float(index)])} for index in range(count))

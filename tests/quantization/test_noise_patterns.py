@@ -182,7 +182,7 @@ def _measured(candidates: int, held_out: int) -> Measured:
     noise = np.sqrt(bits @ random.uniform(0.1, 1, (candidates, 1))) + random.normal(0, 0.01, (len(bits), 1))
     held = np.zeros(len(bits), np.bool_)
     held[random.permutation(len(bits))[:held_out]] = True
-    return Measured(bits, noise, held, 4)
+    return Measured(bits, noise, held, 4, np.zeros(len(bits)))
 
 
 def test_degree_rises_until_held_out_patterns_are_explained() -> None:
@@ -227,7 +227,9 @@ def test_few_candidates_are_modelled_exactly(limit: int, tmp_path: Path) -> None
     profile = model_noise(graph, blobs, chosen, load_calibration(None, graph, samples=4))
     assert profile.report.patterns == 2**limit - 1
     assert profile.report.r2_test == pytest.approx(1.0, abs=1e-6)
-    assert predicted(profile.model, set(chosen)) == pytest.approx(profile.report.full_noise, rel=1e-3)
+    assert predicted(profile.model, set(chosen)) == pytest.approx(
+        profile.report.sampling * profile.report.full_noise, rel=1e-3
+    )
 
 
 def test_without_candidates_there_is_no_noise(tmp_path: Path) -> None:
@@ -321,7 +323,7 @@ def _erratic(candidates: int = 8) -> Measured:
     noise[bits.all(axis=1)] = 1.0
     held = np.zeros(len(bits), np.bool_)
     held[random.permutation(len(bits))[:40]] = True
-    return Measured(bits, noise, held, 4)
+    return Measured(bits, noise, held, 4, np.zeros(len(bits)))
 
 
 def test_a_fit_that_explains_little_never_predicts_int8_beyond_the_worst_that_was_measured() -> None:

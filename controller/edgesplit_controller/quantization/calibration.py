@@ -28,6 +28,7 @@ __all__ = [
     "LEAST_SAMPLES",
     "Calibration",
     "Sample",
+    "evenly",
     "further_samples",
     "integer_values",
     "load_calibration",
@@ -39,8 +40,7 @@ __all__ = [
 LEAST_SAMPLES = 4
 """Fewer say too little: half of them would set the ranges, half measure the noise."""
 
-_MOST_HELD_OUT = 8
-_MOST_FURTHER = 32
+_MOST_HELD_OUT = 32
 _FURTHER_SEED = 1
 
 _UNREADABLE = (
@@ -240,10 +240,10 @@ def _checked(path: Path, arrays: Mapping[str, NDArray[Any]], entry: GraphTensor)
 
 
 def further_samples(calibration: Calibration, graph: ModelGraph) -> Sequence[Sample]:
-    """More samples that set no range: generated as a calibration's were, or all that were held out of the user's own."""
+    """More samples that set no range, generated as a calibration's were; there are none where they are the user's own."""
     if calibration.origin == "generated":
-        return _generated(graph, calibration.fixed, _FURTHER_SEED, _MOST_FURTHER).samples
-    return Chosen(calibration.samples, _held_out(calibration))
+        return _generated(graph, calibration.fixed, _FURTHER_SEED, _MOST_HELD_OUT).samples
+    return ()
 
 
 def split(calibration: Calibration) -> tuple[Sequence[Sample], Sequence[Sample]]:
@@ -253,21 +253,17 @@ def split(calibration: Calibration) -> tuple[Sequence[Sample], Sequence[Sample]]
         calibration: Samples.
 
     Returns:
-        The calibration part, and up to 8 of the held-out part: a quarter of the samples, 2 to 32, taken evenly from the
-        whole since files are often sorted.
+        The calibration part and the held-out part, 2 to 32, taken evenly from the whole since files are often sorted: a half
+        of the user's own, which differ from each other more than ranges do; a quarter of generated ones, which do not.
     """
-    held = _held_out(calibration)
-    inside = sorted(set(range(len(calibration.samples))) - set(held))
-    return Chosen(calibration.samples, inside), Chosen(calibration.samples, _evenly(held, _MOST_HELD_OUT))
-
-
-def _held_out(calibration: Calibration) -> list[int]:
-    """Samples that set no range."""
     count = len(calibration.samples)
-    return _evenly(range(count), min(max(2, count // 4), _MOST_FURTHER))
+    share = 2 if calibration.origin == "user" else 4
+    held = evenly(count, min(max(2, count // share), _MOST_HELD_OUT))
+    inside = sorted(set(range(count)) - set(held))
+    return Chosen(calibration.samples, inside), Chosen(calibration.samples, held)
 
 
-def _evenly(indices: Sequence[int], count: int) -> list[int]:
-    """So many of them at most, the first and the last included."""
-    places = np.linspace(0, len(indices) - 1, min(count, len(indices))).round()
-    return [indices[int(place)] for place in places]
+def evenly(count: int, wanted: int) -> list[int]:
+    """So many of a number of places at most, evenly apart, the first and the last included."""
+    places = np.linspace(0, count - 1, min(wanted, count)).round()
+    return [int(place) for place in places]

@@ -18,7 +18,16 @@ from edgesplit.control.messages import Message
 from edgesplit.control.plan_messages import DESIRED
 from edgesplit.mqtt.topic import SMALL_BYTES, Topic
 
-__all__ = ["LEAST_CHECKED", "MOST_IN_DOUBT", "NOISE_REPORT", "NoiseReport", "exceeds", "in_doubt", "least_mean"]
+__all__ = [
+    "LEAST_CHECKED",
+    "MOST_IN_DOUBT",
+    "NOISE_REPORT",
+    "NoiseReport",
+    "exceeds",
+    "greatest_mean",
+    "in_doubt",
+    "least_mean",
+]
 
 LEAST_CHECKED = 3
 """Fewer requests decide nothing."""
@@ -88,8 +97,12 @@ def least_mean(samples: int, mean: float, deviation: float) -> float:
         mean: Of the samples.
         deviation: Their sample standard deviation.
     """
-    quantile = _STUDENT_99[min(samples - 1, len(_STUDENT_99)) - 1]
-    return mean - quantile * deviation / math.sqrt(samples)
+    return mean - _half_width(samples, deviation)
+
+
+def greatest_mean(samples: int, mean: float, deviation: float) -> float:
+    """Upper 99 % confidence bound of the mean noise, one-sided; as `least_mean`."""
+    return mean + _half_width(samples, deviation)
 
 
 def exceeds(samples: int, mean: float | None, deviation: float, bound: float | None) -> bool:
@@ -97,6 +110,10 @@ def exceeds(samples: int, mean: float | None, deviation: float, bound: float | N
     if mean is None or bound is None or samples < LEAST_CHECKED:
         return False
     return least_mean(samples, mean, deviation) > bound
+
+
+def _half_width(samples: int, deviation: float) -> float:
+    return _STUDENT_99[min(samples - 1, len(_STUDENT_99)) - 1] * deviation / math.sqrt(samples)
 
 
 def in_doubt(samples: int, mean: float | None, bound: float | None) -> bool:

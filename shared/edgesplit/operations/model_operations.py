@@ -82,6 +82,8 @@ class NoiseModelDocument(msgspec.Struct, frozen=True, kw_only=True):
         least_noise: The least noise predicted for any operators in int8: no bound below it admits int8. [1]
         form: `polynomial`, or the scale on which the polynomial adds up, from which a curve leads to noise.
         samples: Inputs that each set was measured on.
+        sampling: What predictions were multiplied by, since these inputs leave uncertain how noisy others are (99 %,
+            one-sided, of the mean over all). [1]
     """
 
     degree: int
@@ -95,6 +97,7 @@ class NoiseModelDocument(msgspec.Struct, frozen=True, kw_only=True):
     least_noise: float = 0.0
     form: str = "polynomial"
     samples: int = 0
+    sampling: float = 1.0
 
 
 class CodecsDocument(msgspec.Struct, frozen=True, kw_only=True):

@@ -252,7 +252,8 @@ def _noise_model(model: NoiseModelDocument | None) -> str:
     unit = "" if model.metric == "rho" else f" of {model.metric}"
     scale = "" if model.form == "polynomial" else f", over a curve ({model.form})"
     least = f", least bound with any: {number(model.least_noise)}" if model.least_noise > 0 else ""
-    measured = f"{model.patterns} patterns in {time_span(model.seconds)}"
+    times = f" (×{number(model.sampling)} for other inputs)" if model.sampling > 1.0 else ""
+    measured = f"{model.patterns} patterns on {model.samples} samples{times} in {time_span(model.seconds)}"
     return f"{fit}{unit}{scale}, {measured}; all quantized: {number(model.full_noise)}{least}"
 
 

@@ -27,7 +27,13 @@ from edgesplit_controller.graph.runner import open_session, run_session, shapes_
 from edgesplit_controller.models.submission import Progress
 from edgesplit_controller.quantization.calibration import Calibration, Sample, load_calibration, split, that_run
 from edgesplit_controller.quantization.codecs.codec_noise import NO_CODECS, CodecProfile, measure_codecs
-from edgesplit_controller.quantization.noise.noise_model import NO_NOISE, POOR_R2, NoiseProfile, model_noise
+from edgesplit_controller.quantization.noise.noise_model import (
+    FEW_SAMPLES,
+    NO_NOISE,
+    POOR_R2,
+    NoiseProfile,
+    model_noise,
+)
 from edgesplit_controller.quantization.noise.pattern_runs import measure_for
 from edgesplit_controller.quantization.opset import LEAST_OPSET, opset_of, upgrade_opset
 
@@ -161,6 +167,8 @@ def model_accuracy(
             quantizable = ()
     if quantizable and noise.report.r2_test < POOR_R2:
         warnings.append(_poor(noise, calibration.origin))
+    elif quantizable and noise.report.sampling > FEW_SAMPLES:
+        warnings.append(_few(noise, calibration.origin))
     if why:
         quantizable, measure = (), None
     codecs, whole = _codecs(graph, quantizable, blobs, calibration, noise=noise, progress=progress, measure=measure)
@@ -214,6 +222,16 @@ def _poor(noise: NoiseProfile, origin: str) -> str:
         f"the noise model is poor (R² {report.r2_test:.2f} on patterns that it was not fitted to, measured on {report.samples} "
         f"samples{more}), so its margin is wide: int8 is not offered under a bound below {report.least_noise:.3g} (all "
         f"in int8 measured {report.full_noise:.3g})"
+    )
+
+
+def _few(noise: NoiseProfile, origin: str) -> str:
+    report = noise.report
+    more = "" if origin == "generated" else ": give more of them as --calibration"
+    return (
+        f"noise differs so much between inputs that {report.samples} samples leave it uncertain by a factor of "
+        f"{report.sampling:.2g}, which is part of all that is predicted (int8 is not offered under a bound below "
+        f"{report.least_noise:.3g}){more}"
     )
 
 

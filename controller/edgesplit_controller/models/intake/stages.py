@@ -157,6 +157,7 @@ def _with_accuracy(record: ModelRecord, accuracy: Accuracy, blobs: BlobStore) ->
             least_noise=report.least_noise,
             form=report.form,
             samples=report.samples,
+            sampling=report.sampling,
             metric=record.manifest.noise_report.metric,
         ),
         calibration=accuracy.calibration.origin,

@@ -1,12 +1,13 @@
 """Noise model: output noise as a function of what is quantized.
 
 Owns: the way from candidates and samples to the planner's noise model. Its rule: a noise model is conservative, and
-its noise comes from samples that set no range. Not here: running patterns (`pattern_runs`), choosing plans, checking
-served requests.
+its noise comes from samples that set no range. What it predicts
+are bounds for inputs to come, not for the samples. Not here: running patterns (`pattern_runs`), choosing plans, checking served requests.
 
 Noise is predicted as a polynomial where that fits. Where it does not (outputs that saturate), the polynomial is fitted on the
 scale on which noise adds up, and a curve leads from it to noise (`single_index`). Of the two the one is taken whose bounds are
 tighter. Outputs of few numbers leave noise to a few chances, which no form fits: made-up samples are then drawn anew, many more.
+What samples leave uncertain of the mean over all inputs is a factor on every bound (`sampling_error`).
 """
 
 from __future__ import annotations
@@ -32,17 +33,20 @@ from edgesplit_controller.quantization.noise.regression import (
     fit_polynomial,
     r_squared,
 )
+from edgesplit_controller.quantization.noise.sampling_error import sampling_factor
 from edgesplit_controller.quantization.noise.single_index import fit_single_index, looseness, noises_at
 from edgesplit_controller.quantization.qdq import Ranges
 from edgesplit_controller.quantization.ranges import activation_ranges
 from edgesplit_controller.quantization.sites import observed_tensors
 
-__all__ = ["NO_NOISE", "POOR_R2", "NoiseFit", "NoiseProfile", "calibrate", "model_noise"]
+__all__ = ["FEW_SAMPLES", "NO_NOISE", "POOR_R2", "NoiseFit", "NoiseProfile", "calibrate", "model_noise"]
 
 _DEGREES = (1, 2, 3)
 _GOOD_R2 = 0.995
 POOR_R2 = 0.8
 """Fits below it are tried again on more samples, where those can be made up."""
+FEW_SAMPLES = 2.0
+"""Sampling factors above it are measured again on more samples, where those can be made up."""
 _MORE_BUDGET_S = 30.0
 _TIGHTER = 0.05
 """By how much a curve's bounds must be tighter than those of a direct polynomial, as a logarithm, to be worth having."""
@@ -71,6 +75,7 @@ class NoiseFit:
         full_noise: Measured noise with every candidate quantized.
         least_noise: The least that is predicted of any pattern: no bound below it admits int8.
         form: `polynomial`, or the scale on which the polynomial adds up under a curve.
+        sampling: Factor of every bound, for what the samples leave uncertain of the mean over all inputs.
     """
 
     degree: int
@@ -83,6 +88,7 @@ class NoiseFit:
     full_noise: float
     least_noise: float = 0.0
     form: str = "polynomial"
+    sampling: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,7 @@ class NoiseProfile:
         report: For people.
         ranges: Activation ranges that `quantize` takes for any subset of the candidates.
         measured: What the model was fitted to and tested on; None without candidates.
-        expected: The same without margin; None without candidates.
+        expected: The same without margin and factor; None without candidates.
     """
 
     model: NoiseModel
@@ -205,10 +211,12 @@ def model_noise(
 
     measured = measured_on(split(calibration)[1], budget_s)
     fit = _fitted(measured, seed)
-    if fit.r2_test < POOR_R2 and len(more := further_samples(calibration, graph)) > measured.samples:
+    poor = fit.r2_test < POOR_R2 or sampling_factor(measured) > FEW_SAMPLES
+    if poor and len(more := further_samples(calibration, graph)) > measured.samples:
         again = measured_on(more, min(_MORE_BUDGET_S, budget_s))
         if again.samples > measured.samples:
             measured, fit = again, _fitted(again, seed)
+    factor = sampling_factor(measured)
     every = _patterns_of(len(ordered), measured)
     report = NoiseFit(
         degree=fit.level.degree,
@@ -219,13 +227,13 @@ def model_noise(
         samples=measured.samples,
         margin=fit.margin,
         full_noise=float(measured.rho[measured.bits.all(axis=1)][0]),
-        least_noise=max(0.0, float(fit.predict(every).min())),
+        least_noise=max(0.0, factor * float(fit.predict(every).min())),
         form=fit.form,
+        sampling=factor,
     )
     plain = fit.level if fit.expected is not None else fit.level.raised(-fit.margin)
-    return NoiseProfile(
-        _named(fit.level, fit.bound, ordered), report, ranges, measured, _named(plain, fit.expected, ordered)
-    )
+    level, bound = (fit.level.scaled(factor), None) if fit.bound is None else (fit.level, fit.bound.louder(factor))
+    return NoiseProfile(_named(level, bound, ordered), report, ranges, measured, _named(plain, fit.expected, ordered))
 
 
 def _fitted(measured: Measured, seed: int) -> _Fit:

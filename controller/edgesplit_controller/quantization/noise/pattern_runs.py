@@ -19,10 +19,11 @@ from edgesplit.planning.output_noise import Measure, Metric, comparable
 from edgesplit.wire.tensors import Array
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.model_graph import ModelGraph
-from edgesplit_controller.quantization.calibration import Sample
+from edgesplit_controller.quantization.calibration import Sample, evenly
 from edgesplit_controller.quantization.noise.patterns import always_measured, choose_patterns, in_tree_order
 from edgesplit_controller.quantization.noise.segments import SampleRun, SegmentedModel
 from edgesplit_controller.quantization.qdq import Ranges
+from edgesplit_controller.quantization.tensor_file import Chosen
 
 __all__ = ["Measured", "measure_for", "measure_patterns"]
 
@@ -44,12 +45,14 @@ class Measured:
         noise: Mean over samples, shape (patterns, outputs).
         held_out: Which patterns only test a fit, shape (patterns,).
         samples: How many samples the noise is a mean of.
+        deviations: Standard deviation between samples of a pattern's rho, shape (patterns,); 0 of a single sample.
     """
 
     bits: NDArray[np.bool_]
     noise: NDArray[np.float64]
     held_out: NDArray[np.bool_]
     samples: int
+    deviations: NDArray[np.float64]
 
     @property
     def rho(self) -> NDArray[np.float64]:
@@ -133,12 +136,15 @@ def measure_patterns(
         return np.array(rows)
 
     with ThreadPoolExecutor(_WORKERS) as pool:
-        noise = np.mean(list(pool.map(parts_of, range(len(samples)))), axis=0)
+        by_sample = np.array(list(pool.map(parts_of, range(len(samples)))))
     if progress is not None:
         progress(1.0)
     held = _held_out(chosen, count, random)
     bits = np.array([[pattern >> bit & 1 for bit in range(count)] for pattern in ordered], np.bool_)
-    return Measured(bits, noise, np.array([pattern in held for pattern in ordered], np.bool_), len(samples))
+    tests = np.array([pattern in held for pattern in ordered], np.bool_)
+    rho = by_sample.mean(axis=2)
+    deviations = rho.std(axis=0, ddof=1) if len(samples) > 1 else np.zeros(len(bits))
+    return Measured(bits, by_sample.mean(axis=0), tests, len(samples), deviations)
 
 
 def _outputs(run: SampleRun, names: Sequence[str], pattern: int) -> Mapping[str, Array]:
@@ -181,7 +187,7 @@ def _affordable(
     counts = {
         len(samples) >> halved for halved in range(len(samples).bit_length()) if len(samples) >> halved > _MANY_SAMPLES
     }
-    counts |= {min(len(samples), _MANY_SAMPLES), min(_FEWEST_SAMPLES, len(samples))}
+    counts |= {min(len(samples), few) for few in (_MANY_SAMPLES, _MANY_SAMPLES // 2, _FEWEST_SAMPLES)}
     for sample_count in sorted(counts, reverse=True):
         count = len(chosen)
         # Many samples are worth having beside enough patterns only: both leave a fit to chance.
@@ -190,11 +196,11 @@ def _affordable(
             ordered = in_tree_order(chosen[:count], candidates)
             each_s = segmented.expected_seconds(ordered, run.seconds) + comparing_s * count
             if each_s * sample_count <= budget_s:
-                return chosen[:count], samples[:sample_count]
+                return chosen[:count], Chosen(samples, evenly(len(samples), sample_count))
             if count == least:
                 break
             count = max(least, count * 3 // 4)
-    return chosen[:fewest], samples[: min(_FEWEST_SAMPLES, len(samples))]
+    return chosen[:fewest], Chosen(samples, evenly(len(samples), _FEWEST_SAMPLES))
 
 
 def _held_out(chosen: Sequence[int], candidates: int, random: np.random.Generator) -> set[int]:
