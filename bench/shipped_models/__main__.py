@@ -66,11 +66,15 @@ def _int8(finding: Finding) -> str:
         return "-"
     if finding.int8.why_not:
         return finding.int8.why_not
-    verdict = "" if finding.int8.keeps else " BROKEN"
-    return (
-        f"{finding.int8.operators} of {finding.int8.candidates}: {finding.int8.measured:.2g} ± {finding.int8.error:.1g} of "
-        f"{finding.int8.bound:.2g}{verdict}"
-    )
+    noise = f": {finding.int8.noise.text}" if finding.int8.noise is not None else ""
+    return f"{finding.int8.operators} of {finding.int8.candidates}{noise}"
+
+
+def _served(finding: Finding) -> str:
+    served = finding.served
+    if served is None or served.noise is None:
+        return "-" if served is None else served.why_not
+    return f"{len(served.operators)} on {len(served.nodes)} nodes: {served.noise.text}"
 
 
 def _show(findings: list[Finding]) -> None:
@@ -78,6 +82,7 @@ def _show(findings: list[Finding]) -> None:
         *("model", "size", "operators (units)", "shape", "sizes", "unsplit: worst", "split: worst", "nodes"),
         *(
             "int8: noise of bound",
+            "int8 served: noise of bound",
             "first answer [s]",
             "split [s]",
             "settled [s]",
@@ -96,6 +101,7 @@ def _show(findings: list[Finding]) -> None:
             _worst(found.split),
             str(len(found.nodes)),
             _int8(found),
+            _served(found),
             _seconds(found.first_answer_s),
             _seconds(found.first_split_answer_s),
             _seconds(found.settled_s),
@@ -146,7 +152,7 @@ def main(paths: tuple[Path, ...], only: tuple[str, ...], *, as_json: bool, no_in
         print(json.dumps([_document(finding) for finding in findings], indent=1))
     else:
         _show(findings)
-    broken = any(finding.int8 is not None and not finding.int8.keeps for finding in findings)
+    broken = any(finding.breaks_bound for finding in findings)
     sys.exit(1 if broken or len(findings) < len(files) or not all(finding.right for finding in findings) else 0)
 
 

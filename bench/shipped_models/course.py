@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from bench.scene import broker
-from bench.shipped_models.int8 import Int8Finding, int8_on_real_inputs
+from bench.shipped_models.int8 import Int8Finding, ServedInt8, int8_on_real_inputs, serve_int8
 from bench.shipped_models.real_inputs import real_inputs
 from bench.shipped_models.sizes import Case, Hint, PlainModel, cases, hint_for
 from demo.fleet import CommandFailed, EmulatedNode, LocalFleet
@@ -41,8 +41,8 @@ ADD_S, SETTLE_S, DEADLINE_S = 600.0, 1200.0, 60.0
 CALIBRATION = 32
 """Real inputs that are given as samples."""
 WATCHED_EVERY_S = 0.3
-SAMPLES = 16
-"""Real inputs that noise is measured on."""
+SAMPLES, SERVED = 64, 32
+"""Real inputs that noise is measured on, and how many of them a live plan is asked."""
 
 
 @dataclass
@@ -55,6 +55,7 @@ class Finding:
         unsplit: Case to the largest difference of an output, of its range, before pins. [1]
         split: The same over the nodes that pins name. [1]
         nodes: That held components then.
+        int8: Noise of operators in int8 in one process; `served`, that of a plan's answers, over those nodes.
         first_answer_s: From the start of `model add` to the first answer; the same to the first answer of the split plan
             counts from the first pin. [s]
         settled_s: From adding it once more, with samples, until noise and codecs were modelled. [s]
@@ -73,6 +74,7 @@ class Finding:
     split: dict[str, float] = field(default_factory=dict[str, float])
     nodes: tuple[str, ...] = ()
     int8: Int8Finding | None = None
+    served: ServedInt8 | None = None
     first_answer_s: float | None = None
     first_split_answer_s: float | None = None
     settled_s: float | None = None
@@ -87,6 +89,12 @@ class Finding:
         """Whether nothing failed and every answer was the whole model's."""
         answers = (*self.unsplit.values(), *self.split.values())
         return not self.failed and bool(self.split) and all(difference <= TOLERANCE for difference in answers)
+
+    @property
+    def breaks_bound(self) -> bool:
+        """Whether a bound on noise is proven broken."""
+        found = (each.noise for each in (self.int8, self.served) if each is not None)
+        return any(noise.breaks for noise in found if noise is not None)
 
 
 def differences(wanted: Mapping[str, Any], got: Mapping[str, Any]) -> dict[str, float]:
@@ -211,6 +219,9 @@ def _course(course: _Course, *, int8: bool) -> None:
         settling = time.monotonic()
         _with_calibration(course, planned, options)
         finding.settled_s = time.monotonic() - settling
+        course.say("serving it in int8 under a bound")
+        samples = _samples(course.plain, course.hint, finding)[:SERVED]
+        finding.served = serve_int8(fleet, NODES[0], name, course.plain, samples)
 
 
 def _with_calibration(course: _Course, planned: Mapping[str, tuple[int, ...]], options: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ model takes is a hint, else it follows from the input's type. Not here: which si
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ WORDS = [
     "change",
 ]
 REPOSITORY = Path(__file__).resolve().parents[2]
-FILES = ("README.md", "pyproject.toml", "demo/shapes.onnx", "Makefile", "docs/demo-result.png", "bench/differences.py")
+FILES = ("README.md", "pyproject.toml", "demo/*", "Makefile", "docs/*", "bench/*.py", "systemd/*", "requirements/*")
 PADDING = 256
 """The token that stands for no byte."""
 
@@ -168,10 +169,16 @@ def _speech(shape: tuple[int, ...], generator: np.random.Generator) -> Array:
 def _bytes(shape: tuple[int, ...], generator: np.random.Generator) -> Array:
     """Beginning and end of a file, each padded to half of the input."""
     (count,) = shape
-    content = np.frombuffer((REPOSITORY / str(generator.choice(FILES))).read_bytes(), np.uint8)
+    files = _files()
+    content = np.frombuffer(files[int(generator.integers(len(files)))].read_bytes(), np.uint8)
     tokens = np.full(count, PADDING, np.int64)
     half = count // 2
     start, end = content[:half], content[-(count - half) :]
     tokens[: len(start)] = start
     tokens[count - len(end) :] = end
     return tokens
+
+
+@cache
+def _files() -> tuple[Path, ...]:
+    return tuple(sorted(path for pattern in FILES for path in REPOSITORY.glob(pattern) if path.is_file()))
