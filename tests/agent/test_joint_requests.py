@@ -28,7 +28,7 @@ from edgesplit_agent.serving.machine.actions import (
     SendAbort,
     WakeAt,
 )
-from edgesplit_agent.serving.machine.admitting.gathering import MOST_ROWS, same_rows
+from edgesplit_agent.serving.machine.admitting.gathering import MOST_ROWS, rows_of, same_rows
 from edgesplit_agent.serving.machine.agent_machine import AgentMachine
 from edgesplit_agent.serving.machine.events import (
     Awoken,
@@ -443,3 +443,14 @@ def test_a_node_counts_the_requests_of_other_sources_one_by_one(name: str, reque
     counters.part_done(ExecutionKey("m", 1, name))
     (said,) = usage.take_changed()
     assert said.requests == requests
+
+
+def test_requests_whose_inputs_have_different_rows_are_never_joined() -> None:
+    """One row of an input may stand for all of another, so that rows of different requests would meet."""
+    one, two = rows(1), rows(2, 2)
+    assert (rows_of({"a": two, "b": two}), rows_of({"a": one, "b": two}), rows_of({"a": np.array(1.0)})) == (2, 0, 0)
+
+
+def test_outputs_whose_size_depends_on_the_rows_are_not_the_same() -> None:
+    assert not same_rows({"y": np.ones((2, 3))}, [{"y": np.ones((1, 3))}, {"y": np.ones((1, 2))}])
+    assert not same_rows({"y": np.array(2.0)}, [{"y": np.array(1.0)}, {"y": np.array(1.0)}])

@@ -85,8 +85,9 @@ class Gatherings:
 
 
 def rows_of(arrays: Mapping[str, Array]) -> int:
-    """Of a request: the first axis of all its inputs is the same. [1]"""
-    return int(next(iter(arrays.values())).shape[0])
+    """Of a request: the first axis of all its inputs; 0 where they differ, though they should not: nobody's rows could be told. [1]"""
+    found = {array.shape[0] if array.ndim else 0 for array in arrays.values()}
+    return int(found.pop()) if len(found) == 1 else 0
 
 
 def stacked(parts: Sequence[Mapping[str, Array]]) -> tuple[dict[str, Array], list[slice]]:
@@ -99,6 +100,8 @@ def stacked(parts: Sequence[Mapping[str, Array]]) -> tuple[dict[str, Array], lis
 def same_rows(joint: Mapping[str, Array], alone: Sequence[Mapping[str, Array]]) -> bool:
     """Whether a joint request gave what its requests gave by themselves, up to rounding."""
     for name, array in joint.items():
+        if any(outputs[name].shape[1:] != array.shape[1:] or not array.ndim for outputs in alone):
+            return False  # how large it is depends on what the rows hold
         wanted = np.concatenate([outputs[name] for outputs in alone])
         if array.shape != wanted.shape:
             return False
