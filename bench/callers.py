@@ -50,6 +50,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         difference: From what it should be, relative to each output's range. [1]
         error: What the caller was told instead of an answer, or empty.
         again: Answers that came after the first.
+        number: Which of the requests it was.
     """
 
     sent_s: float
@@ -58,6 +59,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     difference: float = 0.0
     error: str = ""
     again: int = 0
+    number: int = 0
 
     @property
     def latency_s(self) -> float:
@@ -204,18 +206,19 @@ class _Loop:
 
     async def _call(self, client: AsyncClient, number: int) -> None:
         while not self._stopping.is_set():
-            inputs, wanted = self._requests[number % len(self._requests)]
+            which = number % len(self._requests)
+            inputs, wanted = self._requests[which]
             number += 1
             sent_s = time.monotonic()
             try:
                 result = await client.infer_detailed(self._model, inputs, deadline_s=DEADLINE_S)
             except EdgesplitError as error:
-                ended = Answer(sent_s=sent_s, done_s=time.monotonic(), error=f"{error.code}: {error}")
+                ended = Answer(sent_s=sent_s, done_s=time.monotonic(), number=which, error=f"{error.code}: {error}")
                 await asyncio.sleep(FLUSH_S)  # whoever answers with errors must not be asked a thousand times a second
             else:
                 done_s = time.monotonic()
                 difference = relative_difference(wanted, result.outputs)
-                ended = Answer(sent_s=sent_s, done_s=done_s, epoch=result.epoch, difference=difference)
+                ended = Answer(sent_s=sent_s, done_s=done_s, number=which, epoch=result.epoch, difference=difference)
             self.ended.append(ended)
 
     async def _write(self, record: Path) -> None:

@@ -75,7 +75,9 @@ class AgentWatch:
 
     def _on_observed(self, topic: str, message: Observed | None) -> None:
         node, model = OBSERVED.names(topic)
-        if message is not None:
+        if message is None:
+            self._observed.pop((node, model), None)  # it holds nothing of it any more
+        else:
             self._observed[(node, model)] = message
         self._changed.set()
 

@@ -1,4 +1,4 @@
-"""Plans rolled out on live agents, each while the one before serves, without a controller's choice.
+"""Plans rolled out on live agents, each while the one before serves, and withdrawn, without a controller's choice.
 
 Owns: driving the controller's own state machine (`rollout/steps.py`) with given plans, and when each step came. Its
 rule: agents get what a controller would tell them, in the same order. Not here: which plans, the load.
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from bench.live_plans import PREPARE_TIMEOUT_S, PlanPusher
 from edgesplit.control.plan_messages import DEPLOYMENT, DESIRED, Deployment, Desired, EpochSpec
+from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.graph_refs import request_specs
 from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.rollout.desired_state import desired_states
@@ -30,6 +31,7 @@ class Switch:
         activated_s: The source was known to serve it.
         retired_s: The last request on the one before had ended, and no node holds it any more.
         abandoned: Why it never served, or empty.
+        model: Whose plan it was.
     """
 
     epoch: int
@@ -37,13 +39,23 @@ class Switch:
     activated_s: float
     retired_s: float
     abandoned: str = ""
+    model: str = ""
 
 
 class PlanRoller(PlanPusher):
-    """Keeps one model on agents, plan after plan."""
+    """Keeps models on agents, plan after plan; one changes at a time.
 
-    _rollout = Rollout()
-    _specs: Mapping[int, Mapping[str, EpochSpec]] = {}
+    Args:
+        broker: URL of the broker the agents use.
+        blobs: Served to them.
+        port: Of the artifact server on loopback.
+    """
+
+    def __init__(self, broker: str, blobs: BlobStore, port: int) -> None:
+        super().__init__(broker, blobs, port)
+        self._rollouts: dict[str, Rollout] = {}
+        self._specs: dict[str, Mapping[int, Mapping[str, EpochSpec]]] = {}
+        self._deadline_s = 0.0
 
     async def roll_out(
         self, model: str, graph: ModelGraph, specs: Mapping[str, EpochSpec], local: EpochSpec | None = None
@@ -64,29 +76,42 @@ class PlanRoller(PlanPusher):
             participants=tuple(sorted(specs)),
             local_fallback=None if local is None else local.epoch,
         )
-        self._specs = {**self._specs, epoch: specs} | ({} if local is None else {local.epoch: {source: local}})
+        before = self._specs.get(model, {})
+        self._specs[model] = {**before, epoch: specs} | ({} if local is None else {local.epoch: {source: local}})
         began_s = activated_s = time.monotonic()
         self._deadline_s = began_s + PREPARE_TIMEOUT_S
-        self._rollout = begin(self._rollout, plan, begun_unix_s=time.time(), limit_s=PREPARE_TIMEOUT_S)
+        rollout = self._rollouts.get(model, Rollout())
+        self._rollouts[model] = begin(rollout, plan, begun_unix_s=time.time(), limit_s=PREPARE_TIMEOUT_S)
         while True:
             self._publish(model, graph)
             self._changed.clear()
-            self._rollout, notices = advance(self._rollout, self._world(model))
+            self._rollouts[model], notices = advance(self._rollouts[model], self._world(model))
             for notice in notices:
                 if notice.kind == "abandoned":
                     self._publish(model, graph)
-                    return Switch(epoch, began_s, activated_s, time.monotonic(), notice.reason)
+                    return Switch(epoch, began_s, activated_s, time.monotonic(), notice.reason, model)
                 if notice.kind == "activated":
                     activated_s = time.monotonic()
-            if self._rollout.upcoming is None and not self._rollout.retiring:
+            if self._rollouts[model].upcoming is None and not self._rollouts[model].retiring:
                 break
             if not notices:
                 await self._changed.wait()
         self._publish(model, graph)
         await self._until(lambda: self._holds(model, {epoch} | ({local.epoch} if local is not None else set())))
         kept = {plan.number, plan.local_fallback}
-        self._specs = {number: held for number, held in self._specs.items() if number in kept}
-        return Switch(epoch, began_s, activated_s, time.monotonic())
+        self._specs[model] = {number: held for number, held in self._specs[model].items() if number in kept}
+        return Switch(epoch, began_s, activated_s, time.monotonic(), model=model)
+
+    async def withdraw(self, model: str) -> Switch:
+        """Have every node let go of a model at once, as the controller does, and wait until none holds anything of it."""
+        epoch, began_s = max(self._specs[model]), time.monotonic()
+        self._bus.clear(DEPLOYMENT, model)
+        for node in self._statuses:
+            self._bus.clear(DESIRED, node, model)
+            self._told.pop((node, model), None)
+        del self._rollouts[model], self._specs[model]
+        await self._until(lambda: self._holds(model, set()))
+        return Switch(epoch, began_s, began_s, time.monotonic(), model=model)
 
     def _world(self, model: str) -> World:
         observed = {node: held for (node, of), held in self._observed.items() if of == model}
@@ -101,7 +126,11 @@ class PlanRoller(PlanPusher):
         """Tell every node what it should hold; what nobody should is told too."""
         inputs, outputs = request_specs(graph, graph.inputs), request_specs(graph, graph.outputs)
         desired = desired_states(
-            model, self._rollout, lambda epoch, node: self._specs[epoch][node], inputs=inputs, outputs=outputs
+            model,
+            self._rollouts[model],
+            lambda epoch, node: self._specs[model][epoch][node],
+            inputs=inputs,
+            outputs=outputs,
         )
         for node in self._statuses:
             if node not in desired:

@@ -26,7 +26,7 @@ from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.runner import open_session
 from lab.testbed.requirements import program
 
-__all__ = ["SHIPPED_MODEL", "Subject", "agents", "broker", "memory", "open_images", "subject"]
+__all__ = ["SHIPPED_MODEL", "Subject", "agents", "broker", "memory", "most_memory", "open_images", "subject"]
 
 SHIPPED_MODEL = Path(__file__).resolve().parents[1] / "demo" / "shapes.onnx"
 _IMAGE_AXES = ("batch", "channels", "height", "width")
@@ -42,11 +42,15 @@ class Subject:
 
     Attributes:
         requests: File of `bench.callers.save_requests`.
+        further: The same model at its further planning shapes.
+        asked: Shapes of the requests, which take turns; empty where all are of the planning shape.
     """
 
     graph: ModelGraph
     blobs: BlobStore
     requests: Path
+    further: Sequence[ModelGraph] = ()
+    asked: Sequence[Mapping[str, tuple[int, ...]]] = ()
 
 
 def open_images(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -67,6 +71,7 @@ def subject(
     folder: Path,
     *,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
+    further: Sequence[Mapping[str, tuple[int, ...]]] = (),
     asked: Sequence[Mapping[str, tuple[int, ...]]] = (),
 ) -> Subject:
     """Import a model, and run it whole on some requests.
@@ -75,6 +80,7 @@ def subject(
         path: ONNX file.
         folder: For blobs and requests.
         shapes: What is planned for, by input.
+        further: Likewise, of further planning shapes.
         asked: Shapes of the requests, which take turns; the planning shape where none are given.
     """
     blobs = BlobStore(folder / "blobs")
@@ -86,7 +92,7 @@ def subject(
         pairs.append((inputs, dict(zip(graph.outputs, session.run(list(graph.outputs), inputs), strict=True))))
     requests = folder / "requests.npz"
     save_requests(requests, pairs)
-    return Subject(graph, blobs, requests)
+    return Subject(graph, blobs, requests, [import_model(path, blobs, shapes=shape) for shape in further], asked)
 
 
 @contextmanager
@@ -117,9 +123,20 @@ def broker(folder: Path) -> Generator[str]:
 
 
 @contextmanager
-def agents(folder: Path, url: str, names: Sequence[str]) -> Generator[LocalFleet]:
-    """Agents and no controller."""
-    with LocalFleet(folder, [EmulatedNode(name, 1.0, 1.0) for name in names], broker=url) as fleet:
+def agents(
+    folder: Path, url: str, names: Sequence[str], *, memory_limit_bytes: int = 4 << 30, runtime: str = ""
+) -> Generator[LocalFleet]:
+    """Agents and no controller.
+
+    Args:
+        folder: For configurations, logs and caches.
+        url: Of the broker.
+        names: Of the nodes.
+        memory_limit_bytes: Of each. [B]
+        runtime: More lines of their `[runtime]` section.
+    """
+    nodes = [EmulatedNode(name, 1.0, 1.0, memory_limit_bytes=memory_limit_bytes, runtime=runtime) for name in names]
+    with LocalFleet(folder, nodes, broker=url) as fleet:
         for name in names:
             fleet.start_agent(name)
         yield fleet
@@ -136,6 +153,12 @@ def memory(process: int) -> dict[str, int]:
         samples.append(_memory_now(process))
         time.sleep(MEMORY_EVERY_S)
     return {kind: int(statistics.median(sample[kind] for sample in samples)) for kind in samples[0]}
+
+
+def most_memory(process: int) -> int:
+    """What a process used at most, with all pages of files that it mapped. [B]"""
+    text = Path(f"/proc/{process}/status").read_text(encoding="ascii")
+    return 1024 * int(next(line.split()[1] for line in text.splitlines() if line.startswith("VmHWM:")))
 
 
 def _memory_now(process: int) -> dict[str, int]:

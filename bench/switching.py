@@ -12,12 +12,13 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import click
-import msgspec
 import onnx
 from rich.console import Console
 from rich.table import Table
@@ -26,8 +27,9 @@ from bench import zoo
 from bench.callers import Answer, Callers
 from bench.live_rollouts import PlanRoller, Switch
 from bench.pings import Pings
-from bench.random_plans import NODES, PlacedPlan, placed_plan, placement_problem, random_plan
-from bench.scene import SHIPPED_MODEL, Subject, agents, broker, memory, open_images, subject
+from bench.planned_shapes import FIRST_EPOCHS, PlannedShape, ServedShapes, planned_shapes
+from bench.random_plans import NODES
+from bench.scene import SHIPPED_MODEL, Subject, agents, broker, memory, most_memory, open_images, subject
 from demo.fleet import LocalFleet, free_port
 
 __all__ = ["Run", "main"]
@@ -50,6 +52,12 @@ MIXED_SIZES = (
     *((1, 224, 224), (3, 64, 64), (1, 33, 97), (8, 96, 96)),
 )
 """Batch, height and width of requests; the first is planned for."""
+FURTHER_SIZES = ((1, 224, 224), (6, 96, 112))
+"""Those of the further planning shapes, of which requests have the first and come near the second."""
+MEMORY_LIMIT_BYTES = 512 << 20
+"""Of every agent with requests of many sizes. [B]"""
+WINDOW_MS = 2.0
+"""So long their requests wait for others to be joined with. [ms]"""
 
 
 @dataclass
@@ -62,6 +70,10 @@ class Run:
         rests: When nobody called, for taking memory: begin and end. [s]
         pings: When each left and how long its answer took. [s]
         memory: Node to what its agent keeps after the first and after all switches. [B]
+        most_bytes: Node to what its agent took at most, above what it took before anything was deployed. [B]
+        limit_bytes: What it may; 0: no figure. [B]
+        shapes: Which planning shapes served when.
+        asked: Shapes of the requests, which take turns.
     """
 
     switches: list[Switch] = field(default_factory=list[Switch])
@@ -71,6 +83,10 @@ class Run:
     rests: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
     pings: Sequence[tuple[float, float]] = ()
     memory: list[dict[str, dict[str, int]]] = field(default_factory=list[dict[str, dict[str, int]]])
+    most_bytes: dict[str, int] = field(default_factory=dict[str, int])
+    limit_bytes: int = 0
+    shapes: ServedShapes = field(default_factory=lambda: ServedShapes(()))
+    asked: Sequence[Mapping[str, tuple[int, ...]]] = ()
 
     @property
     def abandoned(self) -> list[Switch]:
@@ -134,42 +150,42 @@ class Run:
         return {node: last[node]["proportional"] / first[node]["proportional"] - 1 for node in first}
 
 
-def _plans(material: Subject, count: int, addresses: dict[str, str]) -> list[PlacedPlan]:
-    """Random plans of few components each, as a controller makes them."""
-    seeds = range(1, 2 * count + 1, 2)
-    return [random_plan(material.graph, material.blobs, seed, addresses=addresses) for seed in seeds]
-
-
 async def _switch(material: Subject, fleet: LocalFleet, run: Run, *, count: int, distinct: int) -> None:
     async with PlanRoller(fleet.broker, material.blobs, free_port()) as roller:
         addresses = await roller.nodes(NODES)
-        plans = _plans(material, distinct, addresses)
-        everything_here = placed_plan(
-            material.graph, material.blobs, placement_problem(material.graph, NODES), {}, addresses=addresses
-        )
-        local = everything_here.specs[NODES[0]]
+        graphs = [material.graph, *material.further]
+        shapes = planned_shapes(MODEL, graphs, material.blobs, distinct=distinct, addresses=addresses)
+        served = run.shapes = ServedShapes(shapes)
+        idle_bytes = {node: most_memory(fleet.pid(node)) for node in NODES}
 
-        async def serve(number: int, epoch: int) -> Switch:
-            specs = {node: msgspec.structs.replace(spec, epoch=epoch) for node, spec in plans[number].specs.items()}
-            run.plan_of[epoch] = number
-            return await roller.roll_out(MODEL, material.graph, specs, local)
+        async def change(shape: PlannedShape | None) -> Switch:
+            if shape is None and served.is_whole:
+                return await served.withdraw(roller)
+            switch, plan = await served.roll_out(shape or served.away, roller)
+            run.plan_of[switch.epoch] = plan
+            return switch
 
-        await serve(0, 2)
-        address = fleet.address(NODES[0])
+        for shape in shapes:
+            await change(shape)
+        address, turns = fleet.address(NODES[0]), served.turns()
         with Callers(address, MODEL, material.requests, fleet.folder) as callers, Pings(address, fleet.folder) as pings:
             await asyncio.sleep(2.0)
             first = min(FIRST_MEASURE, count)
             # So many switches after the first measurement, and at the same plan where plans take turns evenly.
             last = first + count if count > first else count
             for done in range(1, last + 1):
-                run.switches.append(await serve(done % distinct, 2 + done))
+                run.switches.append(await change(next(turns)))
                 await run.pause()
                 if done in {first, last}:
+                    for switch, plan in await served.settle(roller) if material.further else ():
+                        run.switches.append(switch)
+                        run.plan_of[switch.epoch] = plan
                     await run.take_memory(callers, fleet)
                 callers.answers()
                 if done % 100 == 0:
                     print(f"{done} switches, {len(callers.answers())} requests", file=sys.stderr)
             run.answers, run.pings = callers.stop(), pings.stop()
+        run.most_bytes = {node: most_memory(fleet.pid(node)) - idle_bytes[node] for node in NODES}
 
 
 def measure(path: Path, folder: Path, *, switches: int, distinct: int, mixed: bool = False) -> Run:
@@ -182,11 +198,16 @@ def measure(path: Path, folder: Path, *, switches: int, distinct: int, mixed: bo
         folder: For blobs, logs, caches and records.
         switches: How often.
         distinct: Different plans that take turns.
-        mixed: Requests have many sizes and batches, of a network of images whose axes are open.
+        mixed: Requests have many sizes and batches, of a network of images whose axes are open and that has several planning
+            shapes, of which the further ones come and go.
     """
     run = Run()
     material = _mixed(path, folder) if mixed else subject(path, folder)
-    with broker(folder) as url, agents(folder, url, NODES) as fleet:
+    settings: dict[str, Any] = {}
+    if mixed:
+        run.asked, run.limit_bytes = material.asked, MEMORY_LIMIT_BYTES
+        settings = {"memory_limit_bytes": MEMORY_LIMIT_BYTES, "runtime": f"batch_window_ms = {WINDOW_MS}"}
+    with broker(folder) as url, agents(folder, url, NODES, **settings) as fleet:
         asyncio.run(_switch(material, fleet, run, count=switches, distinct=distinct))
     return run
 
@@ -198,8 +219,11 @@ def _mixed(path: Path, folder: Path) -> Subject:
     onnx.save(proto, opened)
     image = proto.graph.input[0]
     channels = image.type.tensor_type.shape.dim[1].dim_value
-    asked = [{image.name: (batch, channels, height, width)} for batch, height, width in MIXED_SIZES]
-    return subject(opened, folder, shapes=asked[0], asked=asked)
+    asked, further = (
+        [{image.name: (batch, channels, height, width)} for batch, height, width in sizes]
+        for sizes in (MIXED_SIZES, FURTHER_SIZES)
+    )
+    return subject(opened, folder, shapes=asked[0], further=further, asked=asked)
 
 
 def _tail(seconds: Sequence[float]) -> str:
@@ -208,6 +232,24 @@ def _tail(seconds: Sequence[float]) -> str:
     return (
         f"{seconds[-1] * 1e3:.0f} ms of {len(seconds)} (" + ", ".join(f"{n}: {v:.0f}" for n, v in ranks.items()) + ")"
     )
+
+
+def _of_shapes(run: Run) -> list[tuple[str, str, str, bool]]:
+    """Rows on planning shapes and the memory limit."""
+    shapes, limit = run.shapes, run.limit_bytes / MIB
+    by_shape = Counter(answer.epoch // FIRST_EPOCHS for answer in run.answers if not answer.failed)
+    served = ", ".join(f"{shape.name} {by_shape[shape.number]}" for shape in shapes.shapes)
+    misplaced = shapes.misplaced(run.answers, run.asked)
+    rows = [
+        ("requests by planning shape", "all serve", served, all(by_shape[shape.number] for shape in shapes.shapes)),
+        ("shapes that came or went", "", str(shapes.comings - len(shapes.shapes)), True),
+        ("served by another than the nearest", "0", str(misplaced), not misplaced),
+    ]
+    for node, most in run.most_bytes.items():
+        rows.append(
+            (f"most memory of {node}, above idle", f"{limit:.0f} MiB", f"{most / MIB:.0f} MiB", most <= run.limit_bytes)
+        )
+    return rows
 
 
 def show(run: Run) -> bool:
@@ -236,6 +278,8 @@ def show(run: Run) -> bool:
         first, last = (taken[node]["proportional"] / MIB for taken in (run.memory[0], run.memory[-1]))
         text = f"{first:.0f} to {last:.0f} MiB ({share:+.1%})"
         rows.append((f"memory of {node}, from switch {FIRST_MEASURE}", f"{GROWTH_AIM:+.0%}", text, share <= GROWTH_AIM))
+    if run.limit_bytes:
+        rows += _of_shapes(run)
     for name, aim, text, met in rows:
         table.add_row(name, aim, text if met else f"[red]{text}[/red]")
     Console(width=110).print(table)
@@ -253,7 +297,7 @@ def show(run: Run) -> bool:
 @click.option("--topology", type=click.Choice(zoo.names()), help="A shipped topology instead.")
 @click.option("--switches", default=1000, show_default=True)
 @click.option("--plans", default=20, show_default=True, help="Different plans that take turns.")
-@click.option("--mixed", is_flag=True, help="Open batch, height and width; requests have eight different sizes.")
+@click.option("--mixed", is_flag=True, help="Eight sizes of requests, three planning shapes, joined requests.")
 def main(model: Path | None, topology: str | None, switches: int, plans: int, *, mixed: bool) -> None:
     """Switch plans under load from eight callers, on three agents of this machine.
 
