@@ -191,10 +191,14 @@ class LocalFleet:
     def set_link(self, source: str, target: str, link: EmulatedLink) -> None:
         """Change one emulated link while everything runs."""
         node = self.nodes[source]
-        self.nodes[source] = replace(node, links={**node.links, target: link})
-        self._write_agent(source)
-        if source in self._processes:
-            self._processes[source].send_signal(signal.SIGHUP)
+        self.set_node(replace(node, links={**node.links, target: link}))
+
+    def set_node(self, node: EmulatedNode) -> None:
+        """Change an agent's `[emulation]` or `[power]` while it runs, or before it starts again."""
+        self.nodes[node.name] = node
+        self._write_agent(node.name)
+        if node.name in self._processes:
+            self._processes[node.name].send_signal(signal.SIGHUP)
 
     def stop(self) -> None:
         """End every process that is left, politely first."""

@@ -293,12 +293,14 @@ class Reaction(msgspec.Struct, kw_only=True):
         noticed_s: Until the controller spoke of it. [s]
         switched_s: Until another plan served. [s]
         within_5_percent_s: Until requests took at most 5 % more than the oracle's. [s]
+        oracle_stays: The oracle's plan is the one before: the best answer is none, and `switched_s` is 0 where there was none.
     """
 
     change: int
     noticed_s: float | None = None
     switched_s: float | None = None
     within_5_percent_s: float | None = None
+    oracle_stays: bool = False
 
 
 class OraclePlan(msgspec.Struct, kw_only=True):

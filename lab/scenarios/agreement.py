@@ -13,13 +13,13 @@ from pathlib import Path
 from bench import zoo
 from lab.scenarios.scenario import (
     METHODS,
-    BatteryChange,
     Change,
-    ContentionChange,
     DelayChange,
     GoalsChange,
+    LinkCut,
+    LinkRestored,
     NodeDies,
-    NodeReturns,
+    NodeHangs,
     RateChange,
     Scenario,
     Weights,
@@ -165,18 +165,18 @@ def _dynamics(scenario: Scenario) -> None:
 
 def _change(scenario: Scenario, index: int, change: Change) -> None:
     match change:
-        case RateChange() | DelayChange():
+        case RateChange() | DelayChange() | LinkCut() | LinkRestored():
             if frozenset(change.ends) not in {frozenset(link.ends) for link in scenario.link}:
                 there = ", ".join("-".join(link.ends) for link in scenario.link) or "none"
                 place = ("change", index, "ends")
                 raise Disagreement(place, f"no [[link]] joins {' and '.join(change.ends)}; links are {there}")
-        case NodeDies() | NodeReturns() | ContentionChange() | BatteryChange():
-            _known(("change", index, "node"), change.node, scenario.machines)
-            if isinstance(change, NodeDies) and change.node == scenario.source:
-                place = ("change", index, "node")
-                raise Disagreement(place, f"{change.node} is the source, and nobody would ask any more: take another")
         case GoalsChange():
             _weights(("change", index), [change.weights])
+        case _:
+            _known(("change", index, "node"), change.node, scenario.machines)
+            if isinstance(change, NodeDies | NodeHangs) and change.node == scenario.source:
+                place = ("change", index, "node")
+                raise Disagreement(place, f"{change.node} is the source, and nobody would ask any more: take another")
 
 
 def _weights(place: Place, pairs: Iterable[Weights]) -> None:

@@ -22,13 +22,18 @@ __all__ = [
     "GoalsChange",
     "GridSpec",
     "Heading",
+    "LinkCut",
+    "LinkRestored",
     "LinkSpec",
     "MachineSpec",
     "ModelSpec",
     "NodeDies",
+    "NodeHangs",
     "NodeReturns",
+    "QuotaChange",
     "RateChange",
     "Scenario",
+    "SpeedChange",
     "Strategy",
     "Weights",
 ]
@@ -212,6 +217,43 @@ class NodeReturns(Table, frozen=True, kw_only=True, tag_field="what", tag="retur
     node: str
 
 
+class NodeHangs(Table, frozen=True, kw_only=True, tag_field="what", tag="hang"):
+    """A node's agent stops where it stands, its sockets stay; `return` lets it go on."""
+
+    at_s: Amount
+    node: str
+
+
+class LinkCut(Table, frozen=True, kw_only=True, tag_field="what", tag="cut"):
+    """Nothing passes between two machines, either way."""
+
+    at_s: Amount
+    ends: tuple[str, str]
+
+
+class LinkRestored(Table, frozen=True, kw_only=True, tag_field="what", tag="restore"):
+    """A cut link carries again."""
+
+    at_s: Amount
+    ends: tuple[str, str]
+
+
+class QuotaChange(Table, frozen=True, kw_only=True, tag_field="what", tag="quota"):
+    """A node may use so much of a core. [core]"""
+
+    at_s: Amount
+    node: str
+    cores: Annotated[float, msgspec.Meta(ge=0.1)]
+
+
+class SpeedChange(Table, frozen=True, kw_only=True, tag_field="what", tag="slow-down"):
+    """A node's agent stretches compute by another factor: emulated speed. [1]"""
+
+    at_s: Amount
+    node: str
+    slow_down: Annotated[float, msgspec.Meta(ge=1)]
+
+
 class ContentionChange(Table, frozen=True, kw_only=True, tag_field="what", tag="contend"):
     """So many processes compute beside a node's agent, in its share of the processor; 0 ends it."""
 
@@ -238,7 +280,20 @@ class GoalsChange(Table, frozen=True, kw_only=True, tag_field="what", tag="goals
     max_noise: Amount | None = None
 
 
-Change = RateChange | DelayChange | NodeDies | NodeReturns | ContentionChange | BatteryChange | GoalsChange
+Change = (
+    RateChange
+    | DelayChange
+    | LinkCut
+    | LinkRestored
+    | NodeDies
+    | NodeHangs
+    | NodeReturns
+    | QuotaChange
+    | ContentionChange
+    | SpeedChange
+    | BatteryChange
+    | GoalsChange
+)
 
 
 class DynamicsSpec(Table, frozen=True, kw_only=True):

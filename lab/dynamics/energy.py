@@ -1,0 +1,45 @@
+"""Energy per request over time, from what agents say of serving.
+
+Owns: sums over nodes and epochs, and their growth between two moments. Its rule: pure; configured watts times measured
+seconds, and a counter that began anew adds what it has. Not here: hearing it (`listener.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from lab.dynamics.observations import Counted
+from lab.results import EnergySample, TracedRequest
+
+__all__ = ["energy_samples"]
+
+
+def energy_samples(
+    counts: Iterable[Counted], requests: Sequence[TracedRequest], lasts_s: float, step_s: float = 2.0
+) -> list[EnergySample]:
+    """Energy per answered request of each step of time; steps in which none was answered are left out.
+
+    Args:
+        counts: In any order, those before the begin included.
+        requests: Of the same span.
+        lasts_s: The script's length. [s]
+        step_s: Agents report once a second, so shorter steps would be odd. [s]
+    """
+    spent = [0.0] * (int(lasts_s / step_s) + 1)
+    known: dict[tuple[str, int, float], float] = {}
+    for count in sorted(counts, key=lambda count: count.at_s):
+        counter = (count.node, count.epoch, count.since_unix_s)
+        grown = count.joules - known.get(counter, 0.0)
+        known[counter] = count.joules
+        if 0 <= count.at_s < lasts_s and grown > 0:
+            spent[int(count.at_s / step_s)] += grown
+    answered = [0] * len(spent)
+    for entry in requests:
+        end_s = entry.at_s + (entry.latency_s or 0.0)
+        if entry.latency_s is not None and 0 <= end_s < lasts_s:
+            answered[int(end_s / step_s)] += 1
+    return [
+        EnergySample(at_s=(number + 1) * step_s, joules=joules / count)
+        for number, (joules, count) in enumerate(zip(spent, answered, strict=True))
+        if count
+    ]

@@ -1,0 +1,166 @@
+"""Reaction, regret and lost requests of a strategy, from its requests and events.
+
+Owns: what counts as noticed, switched and settled; the oracle's settled latency; regret. Its rule: pure; whoever
+settles late has no figure rather than a flattering one. Not here: playing (`play.py`), statistics over runs
+(`lab/reporting`).
+
+A change is settled with the answer of the first request from which on requests are near: it is within 5 % of the
+oracle's, and so are the medians of the `HOLD` windows (fewer where the interval has not so many) that begin with it and
+the next ones, each of `WINDOW` requests in a row, all begun after the change. The oracle's latency of an interval is
+the median of those of its requests that began in the interval's second half.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from lab.dynamics.observations import Heard
+from lab.dynamics.script import Interval
+from lab.results import OraclePlan, Reaction, TracedRequest
+from lab.scenarios.scenario import Change, DelayChange, GoalsChange, LinkCut, LinkRestored, RateChange
+
+__all__ = ["HOLD", "NEAR", "WINDOW", "lost", "noticed", "oracle_latencies", "reactions", "regret_s"]
+
+WINDOW = 5
+"""Requests whose median is what serving takes now."""
+HOLD = 3
+"""Windows in a row, so that no lucky one counts."""
+NEAR = 0.05
+"""Of the oracle's latency. [1]"""
+
+_ANSWERS = frozenset({"planned", "replan-declined", "plan-infeasible", "epoch-activated"})
+_LINKS = frozenset({"link-changed", "fallback-engaged", "fallback-left", "peer-back"})
+_NODES = frozenset({"node-left", "node-silent", "node-joined", "profile-changed", *_LINKS})
+_GOALS = frozenset({"goals-changed", "battery-limit", "battery-floor-missed"})
+
+
+def oracle_latencies(spans: Sequence[Interval], requests: Sequence[TracedRequest]) -> list[OraclePlan]:
+    """What the oracle's plans take, once each has settled; an interval in which none was answered then is left out."""
+    found = []
+    for span in spans:
+        half_s = (span.from_s + span.to_s) / 2
+        settled = [entry.latency_s for entry in _answered(requests, half_s, span.to_s) if entry.latency_s is not None]
+        if settled:
+            found.append(OraclePlan(from_s=span.from_s, to_s=span.to_s, latency_s=statistics.median(settled)))
+    return found
+
+
+def reactions(
+    spans: Sequence[Interval],
+    requests: Sequence[TracedRequest],
+    events: Sequence[Heard],
+    oracle: Sequence[OraclePlan],
+    moved: Sequence[bool],
+    *,
+    two_sided: Sequence[bool],
+) -> list[Reaction]:
+    """How fast a strategy followed each change; changes of one moment share their figures.
+
+    Args:
+        spans: The script's intervals.
+        requests: The strategy's, in order.
+        events: Those heard meanwhile.
+        oracle: The oracle's settled latencies.
+        moved: For each interval, whether the oracle's plan is another than before; where not, the best is to stay, and
+            `switched_s` is 0 unless the plan changed all the same.
+        two_sided: For each interval, whether requests that are quicker than the oracle's are as far off as slower ones,
+            for something else than latency is wanted.
+    """
+    best = {entry.from_s: entry.latency_s for entry in oracle}
+    found: list[Reaction] = []
+    for number, span in enumerate(spans):
+        if not span.changes:
+            continue
+        noticed_s = _noticed_s(span, events)
+        switched_s = _switched_s(span, requests)
+        if switched_s is None and not moved[number]:
+            switched_s = 0.0
+        latency_s = best.get(span.from_s)
+        settled_s = None if latency_s is None else _settled_s(span, requests, latency_s, both=two_sided[number])
+        for _ in span.changes:
+            found.append(
+                Reaction(
+                    change=len(found),
+                    noticed_s=noticed_s,
+                    switched_s=switched_s,
+                    within_5_percent_s=settled_s,
+                    oracle_stays=not moved[number],
+                )
+            )
+    return found
+
+
+def noticed(spans: Sequence[Interval], events: Sequence[Heard]) -> dict[int, float]:
+    """Interval to the seconds from its begin to the first event that tells of it; those that nobody told of are left out."""
+    found = {number: _noticed_s(span, events) for number, span in enumerate(spans) if span.changes}
+    return {number: seconds for number, seconds in found.items() if seconds is not None}
+
+
+def regret_s(requests: Sequence[TracedRequest], oracle: Sequence[OraclePlan]) -> float:
+    """What answered requests took above the oracle's settled latency of the interval they began in, together. [s]"""
+    above = 0.0
+    for span in oracle:
+        for entry in _answered(requests, span.from_s, span.to_s):
+            above += max((entry.latency_s or 0.0) - span.latency_s, 0.0)
+    return above
+
+
+def lost(requests: Sequence[TracedRequest]) -> int:
+    """Requests that were not answered."""
+    return sum(entry.failed for entry in requests)
+
+
+def _answered(requests: Sequence[TracedRequest], from_s: float, to_s: float) -> list[TracedRequest]:
+    return [entry for entry in requests if from_s <= entry.at_s < to_s and entry.latency_s is not None]
+
+
+def _noticed_s(span: Interval, events: Sequence[Heard]) -> float | None:
+    """Until the first event that tells of a change of this interval. [s]"""
+    for event in sorted(events, key=lambda event: event.at_s):
+        if span.from_s <= event.at_s < span.to_s and any(_tells(event, change) for change in span.changes):
+            return event.at_s - span.from_s
+    return None
+
+
+def _tells(event: Heard, change: Change) -> bool:
+    if event.kind in _ANSWERS:
+        return True
+    if isinstance(change, GoalsChange):
+        return event.kind in _GOALS
+    if isinstance(change, RateChange | DelayChange | LinkCut | LinkRestored):
+        ends = set(change.ends)
+        return event.kind in _LINKS and bool(ends & {event.node, event.data.get("from"), event.data.get("to")})
+    return event.kind in _NODES | _GOALS and (change.node == event.node or change.node in event.text)
+
+
+def _switched_s(span: Interval, requests: Sequence[TracedRequest]) -> float | None:
+    """Until the first answer of another epoch than the last one before the change. [s]"""
+    before = [entry.epoch for entry in requests if entry.at_s < span.from_s and entry.epoch is not None]
+    if not before:
+        return None
+    for entry in _answered(requests, span.from_s, span.to_s):
+        if entry.epoch not in {None, before[-1]}:
+            return _end_s(entry) - span.from_s
+    return None
+
+
+def _settled_s(span: Interval, requests: Sequence[TracedRequest], best_s: float, *, both: bool) -> float | None:
+    served = _answered(requests, span.from_s, span.to_s)
+    medians = [
+        statistics.median(entry.latency_s or 0.0 for entry in served[first : first + WINDOW])
+        for first in range(len(served) - WINDOW + 1)
+    ]
+    near = [_near(median, best_s, both=both) for median in medians]
+    for first in range(min(len(near), max(len(near) - HOLD + 1, 1))):
+        if all(near[first : first + HOLD]) and _near(served[first].latency_s or 0.0, best_s, both=both):
+            return _end_s(served[first]) - span.from_s
+    return None
+
+
+def _near(latency_s: float, best_s: float, *, both: bool) -> bool:
+    return latency_s <= best_s * (1 + NEAR) and (not both or latency_s >= best_s * (1 - NEAR))
+
+
+def _end_s(entry: TracedRequest) -> float:
+    return entry.at_s + (entry.latency_s or 0.0)

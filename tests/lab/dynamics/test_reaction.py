@@ -1,0 +1,143 @@
+"""Reaction and regret on series that are written down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from lab.dynamics.observations import Heard
+from lab.dynamics.reaction import lost, noticed, oracle_latencies, reactions, regret_s
+from lab.dynamics.script import Interval
+from lab.results import OraclePlan, Reaction, TracedRequest
+from lab.scenarios.scenario import GoalsChange, NodeDies, RateChange
+
+FALL = RateChange(at_s=10, ends=("device", "cloud"), bytes_per_s=1e6)
+SPANS = (Interval(0.0, 10.0, ()), Interval(10.0, 20.0, (FALL,)))
+BEST = [OraclePlan(from_s=0.0, to_s=10.0, latency_s=0.5), OraclePlan(from_s=10.0, to_s=20.0, latency_s=1.0)]
+
+
+def series(*parts: tuple[float, float, float, int]) -> list[TracedRequest]:
+    """Requests one after another: from, to, latency, epoch."""
+    found = []
+    for from_s, to_s, latency_s, epoch in parts:
+        at_s = from_s
+        while at_s < to_s - 1e-9:
+            found.append(TracedRequest(at_s=at_s, latency_s=latency_s, epoch=epoch))
+            at_s += latency_s
+    return found
+
+
+def only(
+    requests: Sequence[TracedRequest],
+    *,
+    events: Sequence[Heard] = (),
+    moved: bool = True,
+    both: bool = False,
+    spans: Sequence[Interval] = SPANS,
+) -> Reaction:
+    (found,) = reactions(spans, requests, events, BEST, (False, moved), two_sided=(False, both))
+    return found
+
+
+def test_settled_is_the_first_answer_from_which_on_requests_are_near() -> None:
+    """One of 2 s, then 1 s each: the first quick one is answered at 13."""
+    requests = series((0, 10, 0.5, 1), (10, 12, 2.0, 1), (12, 20, 1.0, 2))
+    assert only(requests).within_5_percent_s == pytest.approx(3.0)
+    assert only(series((0, 10, 0.5, 1), (10, 20, 1.0, 1))).within_5_percent_s == pytest.approx(1.0)
+
+
+def test_who_never_comes_near_has_no_figure() -> None:
+    requests = series((0, 10, 0.5, 1), (10, 20, 1.06, 1))
+    assert only(requests).within_5_percent_s is None
+    assert only(series((0, 10, 0.5, 1), (10, 20, 1.04, 1))).within_5_percent_s is not None
+
+
+def test_a_lucky_window_is_not_settled() -> None:
+    latencies = [2.0, 0.5, 2.0, 0.5, 0.5, 2.0, 2.0, 2.0]
+    requests = series((0, 10, 0.5, 1))
+    at_s = 10.0
+    for latency_s in latencies:
+        requests.append(TracedRequest(at_s=at_s, latency_s=latency_s, epoch=1))
+        at_s += latency_s
+    assert only(requests).within_5_percent_s is None
+
+
+def test_what_is_seen_too_late_to_last_is_not_settled() -> None:
+    requests = series((0, 10, 0.5, 1), (10, 14, 2.0, 1), (14, 20, 1.0, 2))
+    assert only(requests).within_5_percent_s is None
+
+
+def test_quicker_than_the_oracle_is_settled_unless_something_else_is_wanted() -> None:
+    requests = series((0, 10, 0.5, 1), (10, 20, 0.7, 2))
+    assert only(requests).within_5_percent_s is not None
+    assert only(requests, both=True).within_5_percent_s is None
+
+
+def test_too_few_requests_show_nothing() -> None:
+    assert only(series((0, 10, 0.5, 1), (10, 20, 3.0, 1))).within_5_percent_s is None
+
+
+def test_switched_is_when_another_epoch_answers() -> None:
+    requests = series((0, 10, 0.5, 1), (10, 14, 2.0, 1), (14, 20, 1.0, 2))
+    assert only(requests).switched_s == pytest.approx(5.0)
+
+
+def test_where_the_oracle_stays_who_stays_switched_at_once() -> None:
+    stays = series((0, 10, 0.5, 1), (10, 20, 1.0, 1))
+    assert only(stays).switched_s is None
+    found = only(stays, moved=False)
+    assert (found.switched_s, found.oracle_stays) == (0.0, True)
+    moves = only(series((0, 10, 0.5, 1), (10, 20, 1.0, 2)), moved=False)
+    assert moves.switched_s == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("event", "noticed_s"),
+    [
+        (Heard(at_s=12.5, kind="link-changed", text="", data={"from": "device", "to": "cloud"}), 2.5),
+        (Heard(at_s=12.5, kind="link-changed", text="", data={"from": "edge", "to": "hub"}), None),
+        (Heard(at_s=9.5, kind="link-changed", text="", data={"from": "device", "to": "cloud"}), None),
+        (Heard(at_s=12.0, kind="planned", text=""), 2.0),
+        (Heard(at_s=12.0, kind="profile-changed", text="", node="cloud"), None),
+        (Heard(at_s=12.0, kind="epoch-retired", text=""), None),
+    ],
+)
+def test_noticed_is_the_first_event_that_tells_of_it(event: Heard, noticed_s: float | None) -> None:
+    requests = series((0, 10, 0.5, 1), (10, 20, 1.0, 1))
+    found = only(requests, events=[event])
+    assert found.noticed_s == (None if noticed_s is None else pytest.approx(noticed_s))
+    assert noticed(SPANS, [event]) == ({} if noticed_s is None else {1: pytest.approx(noticed_s)})
+
+
+def test_a_dead_node_is_told_of_by_its_name() -> None:
+    spans = (SPANS[0], Interval(10.0, 20.0, (NodeDies(at_s=10, node="cloud"),)))
+    requests = series((0, 20, 0.5, 1))
+    other = Heard(at_s=11.0, kind="node-left", text="edge left", node="edge")
+    itself = Heard(at_s=12.0, kind="fallback-engaged", text="cloud is lost", node="device")
+    assert only(requests, events=[other], spans=spans).noticed_s is None
+    assert (
+        only(requests, events=[Heard(at_s=12.0, kind="node-left", text="", node="cloud")], spans=spans).noticed_s == 2
+    )
+    assert only(requests, events=[other, itself], spans=spans).noticed_s == pytest.approx(2.0)
+
+
+def test_changes_of_one_moment_share_their_figures_and_keep_their_places() -> None:
+    spans = (SPANS[0], Interval(10.0, 20.0, (FALL, GoalsChange(at_s=10, weights=(1.0, 0.0)))))
+    found = reactions(spans, series((0, 20, 0.5, 1)), [], BEST, (False, True), two_sided=(False, False))
+    assert [entry.change for entry in found] == [0, 1]
+    assert found[0].within_5_percent_s == found[1].within_5_percent_s
+
+
+def test_the_oracle_is_what_its_requests_take_once_settled() -> None:
+    requests = series((0, 10, 0.5, 1), (10, 14, 2.0, 1), (14, 20, 1.0, 2))
+    assert oracle_latencies(SPANS, requests) == BEST
+    assert oracle_latencies(SPANS, series((0, 10, 0.5, 1))) == BEST[:1]
+
+
+def test_regret_counts_what_was_slower_and_not_what_was_quicker() -> None:
+    requests = series((0, 10, 0.4, 1), (10, 20, 1.25, 2))
+    assert regret_s(requests, BEST) == pytest.approx(8 * 0.25)
+    requests.append(TracedRequest(at_s=19.0, failed=True))
+    assert regret_s(requests, BEST) == pytest.approx(8 * 0.25)
+    assert lost(requests) == 1
