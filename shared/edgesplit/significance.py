@@ -15,12 +15,11 @@ __all__ = [
     "CERTAINTY_CHANGE",
     "CORRECTION_CHANGE",
     "EQUAL_GAIN",
-    "FAR_SIZES",
-    "FAR_SIZES_SHARE",
     "LARGE_RATE_CHANGE",
     "LATENCY_FLOOR_S",
     "LATENCY_REPORTED_FLOOR_S",
     "MEMORY_REPORTED_CHANGE",
+    "NEAR_SIZES",
     "OWN_TIME_CHANGE",
     "PLANNED_LINK_SHARE",
     "PLANNED_POWER_CHANGE",
@@ -31,6 +30,8 @@ __all__ = [
     "REPORTED_SCATTER_SHARE",
     "RESTLESS_SPREAD",
     "RETIMING_CHANGE",
+    "SHAPE_KEPT_WORTH",
+    "SHAPE_WORTH",
     "SMALL_RATE_CHANGE",
     "SPEED_AGREEMENT",
     "SPEED_STEP",
@@ -98,10 +99,11 @@ BATTERY_LIMIT_SLACK = 0.05
 """A serving plan may exceed a battery's limit by this much before another one is looked for. [1]"""
 SWITCH_GAIN = 0.05
 """Of the objective: the default of `[planning] gain_threshold`. [1]"""
-FAR_SIZES = 1.5
-"""Ratio of a request's sizes to those of every plan, all open axes together: worth a plan of its own. [1]"""
-FAR_SIZES_SHARE = 0.2
-"""Of a model's requests: so many of such sizes are worth it. [1]"""
+NEAR_SIZES = 1.5
+"""Ratio of the sizes of two requests, all open axes together: one plan for both. [1]"""
+SHAPE_WORTH, SHAPE_KEPT_WORTH = 0.01, 0.004
+"""Of latency and energy of all requests of a model: what a plan for some sizes of their own has to save (their share of the
+requests times what it saves them) to be made by itself, and to be kept. [1]"""
 EQUAL_GAIN = 1e-6
 """Plans that differ by less are equally good (the planner's own tolerance). [1]"""
 

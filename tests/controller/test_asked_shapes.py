@@ -15,6 +15,7 @@ from edgesplit_controller.deciding.changes import asked_shapes
 from edgesplit_controller.deciding.changes.asked_shapes import (
     IDLE_AFTER_S,
     IDLE_REQUESTS,
+    LEAST,
     RECENT,
     AskedShapes,
     ShapeUse,
@@ -54,48 +55,52 @@ ONE = planned(m=100)
 @pytest.mark.parametrize(
     ("requests", "found"),
     [
-        ({"x100": 800, "x400": 200}, 400),
-        ({"x100": 810, "x400": 190}, None),
-        ({"x100": 0, "x400": 49}, None),
-        ({"x400": 50}, 400),
-        ({"x149": 1000}, None),
-        ({"x151": 1000}, 151),
-        ({"x66": 1000}, 66),
-        ({"x67": 1000}, None),
-        ({"x100": 600, "x400": 90, "x410": 110, "x420": 50}, 410),
-        ({"x100": 700, "x400": 100, "x900": 150}, None),
+        ({"x100": 800, "x400": 200}, {400: 0.2}),
+        ({"x400": 49}, {}),
+        ({"x400": 50}, {400: 1.0}),
+        ({"x100": 600, "x400": 90, "x410": 110, "x420": 50}, {410: 0.25 / 0.85}),
+        ({"x100": 700, "x400": 100, "x900": 150}, {900: 150 / 950, 400: 100 / 950}),
+        ({"x100": 500, "x110": 60, "x104": 40}, {110: 0.1}),
+        ({"x100": 100, "x10": 60, "x30": 60, "x400": 60, "x900": 60}, {10: 60 / 340, 30: 60 / 340, 400: 60 / 340}),
     ],
 )
-def test_a_size_is_worth_a_plan_that_is_far_and_asked_often_those_near_it_included(
-    requests: dict[str, int], found: int | None
+def test_sizes_are_weighed_with_those_near_them_that_would_take_their_plan(
+    requests: dict[str, int], found: dict[int, float]
 ) -> None:
-    sizes = asked(**requests).worth_planning(ONE)
-    assert sizes == (None if found is None else (("x", (1, found)),))
+    candidates = asked(**requests).candidates(ONE)
+    assert {dict(sizes)["x"][1]: share for sizes, share in candidates} == pytest.approx(found)
 
 
-def test_what_is_planned_or_refused_is_not_worth_a_plan() -> None:
+def test_what_is_planned_or_was_in_vain_is_not_weighed() -> None:
     shapes = asked(x400=500)
-    sizes = shapes.worth_planning(ONE)
-    assert sizes is not None
-    assert shapes.worth_planning(ONE, {sizes}) is None
-    assert shapes.worth_planning({**ONE, **planned(m2=420)}) is None
+    ((sizes, _),) = shapes.candidates(ONE)
+    assert shapes.candidates(ONE, {sizes}) == []
+    assert shapes.candidates(ONE, {(("x", (1, 500)),)}) == []
+    assert shapes.candidates({**ONE, **planned(m2=400)}) == []
+
+
+def test_the_share_of_a_shape_is_that_of_the_requests_it_is_nearest_to() -> None:
+    shapes = {**ONE, **planned(m2=400)}
+    requests = asked(x100=100, x199=100, x201=100, x800=100)
+    assert [requests.share(name, shapes) for name in ("m", "m2")] == [0.5, 0.5]
+    assert AskedShapes().share("m", shapes) == 0.0
 
 
 def test_what_was_counted_before_says_nothing() -> None:
     shapes = AskedShapes()
     assert not shapes.take(counted(x400=500))
-    assert shapes.worth_planning(ONE) is None
+    assert shapes.candidates(ONE) == []
     assert shapes.take(counted(x400=540)) == {(("x", (1, 400)),): 40}
-    assert shapes.worth_planning(ONE) is None
+    assert shapes.candidates(ONE) == []
     assert shapes.take(counted(x400=100)) == {}
 
 
 def test_only_the_last_requests_count() -> None:
     shapes = asked(x400=300)
-    shapes.take(counted(x400=300, x100=RECENT - 200))
-    assert shapes.worth_planning(ONE) is not None
-    shapes.take(counted(x400=300, x100=RECENT - 100))
-    assert shapes.worth_planning(ONE) is None
+    shapes.take(counted(x400=300, x100=RECENT - LEAST))
+    assert len(shapes.candidates(ONE)) == 1
+    shapes.take(counted(x400=300, x100=RECENT - LEAST + 1))
+    assert shapes.candidates(ONE) == []
 
 
 def test_a_request_is_counted_for_the_nearest_shape_and_the_first_of_two() -> None:
@@ -129,6 +134,7 @@ async def small(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Fleet:
     """A model serves that is planned for small images; what is asked matters at once."""
     monkeypatch.setattr(shape_watch, "LOOK_EVERY_S", 0.02)
     monkeypatch.setattr(shape_watch, "MATTERS_AFTER_S", 0.0)
+    monkeypatch.setattr(shape_watch, "gain_at", lambda *_args, **_limits: 0.5)
     await fleet.client.add("tiny", OPEN, shapes={"image": [list(SMALL)]})
     await fleet.client.ask(DeployModel(name="tiny", source="device"))
     await until(lambda: fleet.rollouts.settled)
@@ -207,4 +213,35 @@ async def test_a_size_too_large_for_this_machine_is_left_to_the_nearest_plan(
     requests.serve("tiny", LARGE, 60)
     known = small.service.decide.shapes._asked
     await until(lambda: known["tiny"].refused == {(("image", LARGE),)})
+    assert small.models.keys() == {"tiny"}
+
+
+async def test_sizes_that_the_same_plan_serves_best_are_not_planned_for(
+    small: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shape_watch, "gain_at", lambda *_args, **_limits: 0.009)
+    requests = Requests(small)
+    await until_looked_at(small)
+    requests.serve("tiny", LARGE, 60)
+    known = small.service.decide.shapes._asked
+    await until(lambda: str((("image", LARGE),)) in known["tiny"].gains)
+    assert known["tiny"].since_s is None
+    assert small.models.keys() == {"tiny"}
+
+
+async def test_a_shape_whose_plan_saves_little_goes_and_does_not_come_back(
+    small: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shape_watch, "IDLE_AFTER_S", 0.05)
+    monkeypatch.setattr(shape_watch, "WEIGH_AGAIN_S", 0.0)
+    requests = Requests(small)
+    await until_looked_at(small)
+    requests.serve("tiny", LARGE, 60)
+    # The fake nodes compute both shapes alike, so that the plan for small images serves large ones as well.
+    await until(lambda: [event.data["shape"] for event in small.told("shape-dropped")] == ["tiny@2"])
+    assert "saves requests too little" in small.told("shape-dropped")[0].text
+    requests.serve("tiny", LARGE, 600)
+    known = small.service.decide.shapes._asked["tiny"]
+    await until(lambda: known.shapes.recent.total() == 660)
+    assert known.shapes.candidates({"tiny": small.models["tiny"].inputs}, known.refused) == []
     assert small.models.keys() == {"tiny"}

@@ -10,16 +10,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
-from edgesplit.errors import EdgesplitError, InvalidInput, InvalidModel, NotDeployed
+from edgesplit.errors import EdgesplitError, InvalidInput, InvalidModel, NotDeployed, PlanningTimedOut
 from edgesplit.names import base_name
 from edgesplit.retrying import Retry, RetryRule, retry_after
-from edgesplit_controller.deciding.changes.asked_shapes import AskedShapes, ShapeUse, Sizes
+from edgesplit.significance import SHAPE_KEPT_WORTH, SHAPE_WORTH
+from edgesplit.wire.tensor_spec import TensorSpec
+from edgesplit_controller.deciding.changes.asked_shapes import (
+    IDLE_AFTER_S,
+    AskedShapes,
+    ShapeUse,
+    Sizes,
+    nearest_shape,
+)
+from edgesplit_controller.deciding.changes.shape_worth import gain, gain_at
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.handling import HandlingBook
@@ -27,7 +38,10 @@ from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.catalog import Catalog
 from edgesplit_controller.models.planning_shapes import is_first, largest_bytes, of_model, shape_text
+from edgesplit_controller.planner import evaluate
 from edgesplit_controller.rollout.driver import Rollouts
+from edgesplit_controller.stating.assignment_fit import fits
+from edgesplit_controller.storage.deployment_state import PlanRecord
 
 __all__ = ["ShapeWatch"]
 
@@ -39,7 +53,13 @@ AGAIN = RetryRule(first_s=10.0, most_s=300.0)
 
 
 MATTERS_AFTER_S = 180.0
-"""So long sizes have to be asked often before they are planned for. [s]"""
+"""So long a plan for some sizes has to be worth it before it is made. [s]"""
+WEIGH_AGAIN_S = 300.0
+"""What a plan would save is worked out so long after the last time. [s]"""
+MOST_WEIGHED = 64
+"""Sizes of a model of which that is remembered."""
+SOLVE_S = 2.0
+"""Longest that looking for the best plan at some sizes takes. [s]"""
 MOST_AUTOMATIC = 4
 """Planning shapes of a model that nobody named."""
 MOST_TENSOR_BYTES = 512 << 20
@@ -54,13 +74,17 @@ class _Asked:
         shapes: Of the last requests.
         use: How long planning shapes are without.
         since_s: Since when one has been worth a plan; None while none is.
-        refused: Those that cannot be planned for.
+        refused: Those that cannot be planned for, or were in vain.
+        gains: What a plan would save at some sizes, or saves at a shape, and when that was worked out. [s, 1]
+        useless_since_s: Since when shapes have been worth too little. [s]
     """
 
     shapes: AskedShapes = field(default_factory=AskedShapes)
     use: ShapeUse = field(default_factory=ShapeUse)
     since_s: float | None = None
     refused: set[Sizes] = field(default_factory=set[Sizes])
+    gains: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
+    useless_since_s: dict[str, float] = field(default_factory=dict[str, float])
 
 
 class ShapeWatch:
@@ -233,17 +257,84 @@ class ShapeWatch:
         now_s, known = self._clock(), self._asked.setdefault(model, _Asked())
         new = known.shapes.take(self._registry.asked_sizes(model))
         known.use.count(new, planned, now_s)
-        sizes = known.shapes.worth_planning(planned, known.refused)
+        sizes = await self._worthiest(known, planned, now_s)
         known.since_s = None if sizes is None else now_s if known.since_s is None else known.since_s
         if sizes is not None and known.since_s is not None and now_s - known.since_s >= MATTERS_AFTER_S:
             known.since_s = None
             await self._plan_for(model, sizes, known)
         for name in names[1:]:
-            if self._catalog.get(name).manifest.automatic and known.use.is_idle(name, now_s):
-                await self.forget(name)
-                known.use.forget(name)
-                text = f"{model} is not planned for {name} any more: requests do not have its sizes"
-                self._events.add("shape-dropped", text, model=model, data={"shape": name})
+            if self._catalog.get(name).manifest.automatic:
+                await self._drop_if_useless(name, known, planned, now_s)
+
+    async def _worthiest(
+        self, known: _Asked, planned: Mapping[str, Sequence[TensorSpec]], now_s: float
+    ) -> Sizes | None:
+        """The sizes for which a plan of their own would save most; None where that is too little for all."""
+        found: list[tuple[float, Sizes]] = []
+        for sizes, share in known.shapes.candidates(planned, known.refused):
+            name, _ = nearest_shape(sizes, planned)
+            name = name if self._serving(name) else base_name(name)
+            plan = self._serving(name)
+            if plan is None:
+                continue
+            graph = self._catalog.get(name).graph
+            saved = partial(gain_at, plan.problem, graph, sizes, plan.assignment, time_limit_s=SOLVE_S)
+            worth = share * await self._weighed(known, str(sizes), saved, now_s)
+            if worth >= SHAPE_WORTH:
+                found.append((worth, sizes))
+        return max(found)[1] if found else None
+
+    async def _drop_if_useless(
+        self, name: str, known: _Asked, planned: Mapping[str, Sequence[TensorSpec]], now_s: float
+    ) -> None:
+        """Plan no more for sizes that nobody asks for, or that the next shape's plan serves nearly as well."""
+        model = base_name(name)
+        if known.use.is_idle(name, now_s):
+            reason = "requests do not have its sizes"
+        elif await self._is_useless(name, known, planned, now_s):
+            reason = "a plan of its own saves requests too little"
+            known.refused.add(tuple(sorted((spec.name, spec.typical) for spec in planned[name])))
+        else:
+            return
+        await self.forget(name)
+        known.use.forget(name)
+        known.useless_since_s.pop(name, None)
+        text = f"{model} is not planned for {name} any more: {reason}"
+        self._events.add("shape-dropped", text, model=model, data={"shape": name})
+
+    async def _is_useless(
+        self, name: str, known: _Asked, planned: Mapping[str, Sequence[TensorSpec]], now_s: float
+    ) -> bool:
+        """Whether a shape has been worth too little for long."""
+        others = {other: specs for other, specs in planned.items() if other != name}
+        next_best, _ = nearest_shape(tuple((spec.name, spec.typical) for spec in planned[name]), others)
+        own, other = self._serving(name), self._serving(next_best)
+        if own is None or other is None or not fits(own.problem, other.assignment):
+            known.useless_since_s.pop(name, None)
+            return False
+        saved = partial(_saved, own, other)
+        if known.shapes.share(name, planned) * await self._weighed(known, name, saved, now_s) >= SHAPE_KEPT_WORTH:
+            known.useless_since_s.pop(name, None)
+            return False
+        return now_s - known.useless_since_s.setdefault(name, now_s) >= IDLE_AFTER_S
+
+    async def _weighed(self, known: _Asked, key: str, saved: Callable[[], float], now_s: float) -> float:
+        """What is saved, worked out anew now and then."""
+        at_s, value = known.gains.get(key, (-math.inf, 0.0))
+        if now_s - at_s >= WEIGH_AGAIN_S:
+            try:
+                value = await asyncio.to_thread(saved)
+            except PlanningTimedOut:
+                value = 0.0
+            known.gains[key] = now_s, value
+            while len(known.gains) > MOST_WEIGHED:
+                del known.gains[next(iter(known.gains))]
+        return value
+
+    def _serving(self, name: str) -> PlanRecord | None:
+        """The plan that serves a shape."""
+        deployment = self._deployer.deployments.get(name)
+        return None if deployment is None else deployment.active
 
     async def _plan_for(self, model: str, sizes: Sizes, known: _Asked) -> None:
         """Add a planning shape that nobody named."""
@@ -265,3 +356,8 @@ class ShapeWatch:
                 f"{model} is planned for {shape_text(shapes)}, too ({record.name}), for many requests have such sizes"
             )
             self._events.add("shape-planned", text, model=model, data={"shape": record.name})
+
+
+def _saved(own: PlanRecord, other: PlanRecord) -> float:
+    """What a shape's own plan saves beside the plan of another."""
+    return gain(evaluate(own.problem, other.assignment), own.evaluation, own.problem.objective)

@@ -1,8 +1,8 @@
-"""Sizes that requests have against those that plans are made for: which one is worth a plan of its own.
+"""Sizes that requests have against those that plans are made for: how many would take a plan of their own.
 
-Owns: the sizes of a model's last requests, and whether they are far from all that is planned. Its rule: a size counts with those near
-it; what was counted before this was first looked at says nothing. Not here: how long that has to last, what follows
-(`deciding/shape_watch.py`).
+Owns: the sizes of a model's last requests, and which of them come together. Its rule: a size counts with those near
+it; what was counted before this was first looked at says nothing. Not here: what a plan would save them (`shape_worth.py`), how long
+that has to last, what follows (`deciding/shape_watch.py`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 
 from edgesplit.control.figure_messages import AskedSizes
-from edgesplit.significance import FAR_SIZES, FAR_SIZES_SHARE
+from edgesplit.significance import NEAR_SIZES, SHAPE_WORTH
 from edgesplit.wire.tensor_spec import TensorSpec
 
 __all__ = ["AskedShapes", "ShapeUse", "Sizes", "nearest_shape"]
@@ -27,6 +27,8 @@ LEAST = 50
 IDLE_AFTER_S = 1800.0
 """A shape that nobody named goes after so long without a request, while its model had `IDLE_REQUESTS`. [s]"""
 IDLE_REQUESTS = 200
+MOST_CANDIDATES = 3
+"""Sizes that are weighed at a time."""
 _MOST_KNOWN = 512
 """Different sizes whose counts are remembered."""
 
@@ -56,29 +58,44 @@ class AskedShapes:
             surplus -= count
         return new
 
-    def worth_planning(
+    @property
+    def recent(self) -> Counter[Sizes]:
+        """The last requests, by their sizes."""
+        found: Counter[Sizes] = Counter()
+        for sizes, count in self._recent:
+            found[sizes] += count
+        return found
+
+    def candidates(
         self, planned: Mapping[str, Sequence[TensorSpec]], refused: Iterable[Sizes] = ()
-    ) -> Sizes | None:
-        """A size that is asked often and is far from all that is planned; None where there is none.
+    ) -> list[tuple[Sizes, float]]:
+        """Sizes that might be worth a plan, most asked first, each with the share of requests that would take that plan.
+
+        Those are requests of the size, and of others near it that are further from all that is planned.
 
         Args:
             planned: Name of each planning shape to the inputs that have open axes.
-            refused: Sizes that cannot be planned for.
+            refused: Sizes that are not planned for, nor are those near them.
         """
-        recent: Counter[Sizes] = Counter()
-        for sizes, count in self._recent:
-            recent[sizes] += count
-        refused = frozenset(refused)
-        far = {
-            sizes: count
-            for sizes, count in recent.items()
-            if sizes not in refused and nearest_shape(sizes, planned)[1] > math.log(FAR_SIZES)
-        }
-        for sizes in sorted(far, key=lambda one: (-far[one], one)):
-            near = sum(count for other, count in far.items() if _between(sizes, other) <= math.log(FAR_SIZES))
-            if near >= max(LEAST, FAR_SIZES_SHARE * recent.total()):
-                return sizes
-        return None
+        recent, near = self.recent, math.log(NEAR_SIZES)
+        far = {sizes: nearest_shape(sizes, planned)[1] for sizes in recent}
+        barred = frozenset(refused)
+        able = [sizes for sizes in recent if far[sizes] > 0 and all(_between(sizes, one) > near for one in barred)]
+        found: list[tuple[Sizes, float]] = []
+        for sizes in sorted(able, key=lambda one: (-recent[one], one)):
+            if any(_between(sizes, known) <= near for known, _ in found):
+                continue
+            apart = {other: _between(sizes, other) for other in recent}
+            count = sum(recent[other] for other in recent if apart[other] <= near and apart[other] < far[other])
+            if count >= max(LEAST, SHAPE_WORTH * recent.total()):
+                found.append((sizes, count / recent.total()))
+        return sorted(found, key=lambda one: -one[1])[:MOST_CANDIDATES]
+
+    def share(self, name: str, planned: Mapping[str, Sequence[TensorSpec]]) -> float:
+        """The share of the last requests whose nearest planning shape is this one."""
+        recent = self.recent
+        mine = sum(count for sizes, count in recent.items() if nearest_shape(sizes, planned)[0] == name)
+        return mine / recent.total() if recent else 0.0
 
 
 class ShapeUse:
