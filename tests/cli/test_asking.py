@@ -25,7 +25,7 @@ from edgesplit.operations.plan_operations import (
     UndeployModel,
 )
 from edgesplit.planning.goals import Goals
-from edgesplit.planning.plan import NodeShare, TimelineEntry
+from edgesplit.planning.plan import FixedPlan, NodeShare, TimelineEntry
 from edgesplit.wire.tensor_spec import TensorSpec
 from tests.cli.conftest import Run
 from tests.cli.fakes import FakeController
@@ -210,6 +210,34 @@ def test_deploy_says_which_epoch_serves_and_shows_progress_on_stderr(run: Run, c
         "reason": "",
         "warnings": [],
     }
+
+
+def test_a_plan_is_served_as_a_file_says_it(run: Run, controller: FakeController, tmp_path: Path) -> None:
+    document = DeployDocument(model="yolo", epoch=4, seconds=1.5, reason="the plan is fixed")
+    controller.answers[DeployModel] = lambda _operation: document
+    file = tmp_path / "plan.json"
+    file.write_text(
+        '{"status": "optimal", "assignment": {"conv": "edge"}, "quantized": ["conv"], "codecs": {"t": "fp16"}}'
+    )
+    told = run("deploy", "yolo", "--source", "device", "--plan", str(file))
+    assert told.out == "yolo serves epoch 4 after 1.5 s (the plan is fixed)\n"
+    (operation,) = controller.operations
+    assert isinstance(operation, DeployModel)
+    assert operation.plan == FixedPlan(assignment={"conv": "edge"}, quantized=("conv",), codecs={"t": "fp16"})
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"assignment": {}}', '{"assignment": {"conv": 3}}', '{"assignment": 1']
+)
+def test_what_is_no_plan_is_refused_before_anybody_is_asked(
+    run: Run, controller: FakeController, tmp_path: Path, text: str
+) -> None:
+    file = tmp_path / "plan.json"
+    file.write_text(text)
+    told = run("deploy", "yolo", "--source", "device", "--plan", str(file))
+    assert (told.status, told.out, controller.operations) == (1, "", [])
+    assert "plan.json" in told.err
+    assert run("deploy", "yolo", "--source", "device", "--plan", str(tmp_path / "none.json")).status == 2
 
 
 def test_a_bound_that_will_not_be_checked_is_warned_of(run: Run, controller: FakeController) -> None:

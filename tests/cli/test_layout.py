@@ -170,3 +170,13 @@ def test_gap_and_score_are_told_apart(run: Run, controller: FakeController) -> N
     open_ = msgspec.structs.replace(PLAN, status="feasible", score=0.00572, gap=0.001)
     controller.answers[ShowPlan] = lambda _operation: open_
     assert "the best score may be lower by 0.001 at most (gap)" in run("plan", "yolo").out
+
+
+def test_a_fixed_plan_is_called_so_and_nothing_is_said_of_how_good_it_is(run: Run, controller: FakeController) -> None:
+    fixed = msgspec.structs.replace(PLAN, fixed=True, score=None, gap=None, status="feasible")
+    controller.answers[ShowPlan] = lambda _operation: fixed
+    told = run("plan", "yolo").out
+    assert ", fixed plan, serving" in told
+    assert "kept as it was given, until deploy without --plan" in told
+    assert "score" not in told
+    assert "proof" not in told

@@ -107,8 +107,8 @@ class PlanAnswers:
         self._catalog.shapes_of(asked.name)
         if not asked.wait_s > 0:
             raise InvalidInput(f"--wait is {asked.wait_s:g}: give a number of seconds greater than 0")
-        progress("planning and preparing", None)
-        change = await self._deployer.deploy(asked.name, asked.source, asked.wait_s)
+        progress("planning and preparing" if asked.plan is None else "preparing", None)
+        change = await self._deployer.deploy(asked.name, asked.source, asked.wait_s, asked.plan)
         unplanned = await self._shapes.deployed(asked.name)
         self._changes.collect()
         seconds = time.monotonic() - started_s

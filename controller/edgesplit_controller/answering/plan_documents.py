@@ -93,6 +93,7 @@ def plan_document(
         declined=DeclinedDocument() if declined is None else declined_document(declined),
         latency_interval_s=plan.latency_interval_s,
         energy_interval_j=plan.energy_interval_j,
+        fixed=plan.fixed,
     )
 
 

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from edgesplit.errors import ChangeUnderWay, NotDeployed, NotProfiledYet
 from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import Goals
+from edgesplit.planning.plan import Assignment, FixedPlan
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.configuration import PlanningSection
 from edgesplit_controller.deciding.battery_floors import BatteryFloors
@@ -234,11 +235,17 @@ class Deployer:
         if deployment is not None and goals.min_battery != self.goals(model).min_battery:
             self._batteries.check(deployment.source, goals)
 
-    async def deploy(self, model: str, source: str, wait_s: float) -> ModelChange:
+    async def deploy(self, model: str, source: str, wait_s: float, plan: FixedPlan | None = None) -> ModelChange:
         """Plan, prepare, activate; on another source than before, move there.
 
+        Args:
+            model: Its name.
+            source: Where requests arise.
+            wait_s: How long it may take to serve. [s]
+            plan: Served as it is; it stays until a plan is asked for again, by this without one or by other goals.
+
         Raises:
-            PlanInfeasible: No plan satisfies the goals.
+            PlanInfeasible: No plan satisfies the goals, or the one that was given does not.
             PreparationFailed: It did not serve within `wait_s`.
             ChangeUnderWay: Another change did not end within `wait_s`.
             EdgesplitError: The source is unknown, offline, or cannot run the model.
@@ -246,8 +253,11 @@ class Deployer:
         deadline_s = self._clock() + wait_s
         async with self._turn(model, deadline_s) as watch:
             goals = self.goals(model)
-            problem = await self._problem_once_profiled(model, watch, source, goals, deadline_s)
-            return await self._changes.change(model, watch, problem, goals, Trigger("deployed", True, deadline_s))
+            problem, fixed = await self._problem_once_profiled(
+                model, watch, source, goals, deadline_s=deadline_s, plan=plan
+            )
+            trigger = Trigger("deployed", True, deadline_s)
+            return await self._changes.change(model, watch, problem, goals, trigger, fixed=fixed)
 
     async def set_goals(self, model: str, goals: Goals) -> ModelChange:
         """Plan under new goals, without hysteresis; they are kept only once a plan of them serves.
@@ -360,13 +370,14 @@ class Deployer:
                 self._rollouts.step(name)
 
     async def _problem_once_profiled(
-        self, model: str, watch: ModelWatch, source: str, goals: Goals, deadline_s: float
-    ) -> Problem:
-        """The problem, as soon as the source has profiled the model."""
+        self, model: str, watch: ModelWatch, source: str, goals: Goals, *, deadline_s: float, plan: FixedPlan | None
+    ) -> tuple[Problem, Assignment | None]:
+        """The problem, and what a given plan means in it, as soon as the source and its nodes have profiled the model."""
         while True:
             self._fleet_moved.clear()
             try:
-                return self._changes.problem(model, watch, source, goals)
+                problem = self._changes.problem(model, watch, source, goals)
+                return problem, None if plan is None else self._changes.fixed(model, problem, goals, plan)
             except NotProfiledYet:
                 if self._clock() >= deadline_s:
                     raise

@@ -168,17 +168,19 @@ class NoiseGuard:
         after = tightening_after(before, report, predicted=predicted, bound=bound, at_unix_s=self._clock())
         # A bound that is exceeded counts at once: what a store cannot take now is written with what comes next.
         self._rollouts.note(tightenings=self._rollouts.state.tightenings | {model: after})
-        self._tell(model, report, after, before)
+        self._tell(model, report, after, before, fixed=active.fixed)
         self._deployer.look_again(model)
 
-    def _tell(self, model: str, report: NoiseReport, after: Tightening, before: Tightening | None) -> None:
+    def _tell(
+        self, model: str, report: NoiseReport, after: Tightening, before: Tightening | None, *, fixed: bool
+    ) -> None:
         least = least_mean(report.samples, after.measured, report.deviation)
         step = after.factor / (before.factor if before is not None else 1.0)
         what = "only float is planned" if after.float_only else f"its noise model is tightened {step:.3g} times"
         text = (
             f"{model} epoch {report.epoch} exceeds its noise bound: {after.measured:.3g} on average over "
             f"{report.samples} checked requests, predicted {after.predicted:.3g}, bound {after.bound:.3g}; {what}, and "
-            "it is planned again"
+            + ("its plan stays, for it is fixed" if fixed else "it is planned again")
         )
         data: dict[str, str | float | int | bool | None] = {
             "epoch": report.epoch,

@@ -13,6 +13,7 @@ import msgspec
 from edgesplit.control.event_messages import EventData
 from edgesplit.errors import PlanInfeasible, PreparationFailed, StoreUnwritable
 from edgesplit.planning.goals import Goals
+from edgesplit.planning.plan import Assignment, FixedPlan
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.deciding.battery_floors import BatteryFloors
 from edgesplit_controller.deciding.changes.declined import DeclinedPlans
@@ -88,13 +89,37 @@ class PlanChanges:
         watch.complaint = ""
         return problem
 
+    def fixed(self, model: str, problem: Problem, goals: Goals, plan: FixedPlan) -> Assignment:
+        """The assignment that a plan means which somebody made.
+
+        Raises:
+            NotProfiledYet: A node of it has not timed the model yet.
+            EdgesplitError: It names what there is not, or what cannot be used.
+        """
+        return self._maker.fixed(self._models[model], problem, goals, plan)
+
     async def change(
-        self, model: str, watch: ModelWatch, problem: Problem, goals: Goals, trigger: Trigger
+        self,
+        model: str,
+        watch: ModelWatch,
+        problem: Problem,
+        goals: Goals,
+        trigger: Trigger,
+        *,
+        fixed: Assignment | None = None,
     ) -> ModelChange:
         """Solve, weigh, and roll out if it pays; the caller holds the watch's lock.
 
+        Args:
+            model: Its name.
+            watch: What is known of its planning.
+            problem: As it is now.
+            goals: Those it was stated with.
+            trigger: Why it is planned.
+            fixed: Served as it is, instead of solving and weighing.
+
         Raises:
-            PlanInfeasible: No plan satisfies the constraints.
+            PlanInfeasible: No plan satisfies the constraints, or the fixed one does not.
             PreparationFailed: The new epoch was abandoned; goals and plan stay.
             StoreUnwritable: It could not be remembered.
         """
@@ -104,9 +129,14 @@ class PlanChanges:
         battery = self._batteries.considered(model, problem.source, goals)
         forced = trigger.cause if trigger.forced else ""
         try:
-            draft, decision, refreshed = await self._maker.draft(
-                record, problem, goals, serving, forced=forced, battery=battery
-            )
+            if fixed is not None:
+                draft, decision, refreshed = await self._maker.fixed_draft(
+                    record, problem, goals, serving, assignment=fixed, battery=battery
+                )
+            else:
+                draft, decision, refreshed = await self._maker.draft(
+                    record, problem, goals, serving, forced=forced, battery=battery
+                )
         except PlanInfeasible as error:
             self._events.add("plan-infeasible", str(error), model=model, data={"trigger": trigger.cause})
             if trigger.forced:

@@ -13,20 +13,21 @@ from dataclasses import dataclass
 import msgspec
 
 from edgesplit.control.profile_messages import ExecutionProfile
-from edgesplit.errors import InvalidInput, NodeUnreachable, NotProfiledYet, PlanInfeasible, UnknownNode
+from edgesplit.errors import PlanInfeasible
 from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import Goals
-from edgesplit.planning.plan import Assignment, Evaluation, Solution
+from edgesplit.planning.plan import Assignment, Evaluation, FixedPlan, Ranges, Solution, Timings
 from edgesplit.planning.problem import Problem
 from edgesplit.planning.spreads import PredictionInterval
 from edgesplit.significance import PREDICTION_CHANGE, differs
 from edgesplit_controller.configuration import PlanningSection
 from edgesplit_controller.deciding.battery_solving import fitted, lenient, solve_within
 from edgesplit_controller.deciding.changes.fleet_snapshot import FleetSnapshot, snapshot_of
-from edgesplit_controller.deciding.changes.switch_decision import Decision, decide
+from edgesplit_controller.deciding.changes.switch_decision import Decision, decide, decide_fixed
 from edgesplit_controller.deciding.changes.trigger import Learned
 from edgesplit_controller.fleet.estimation.handling_estimate import expected_handling
 from edgesplit_controller.fleet.handling import shape_of
+from edgesplit_controller.fleet.node_readiness import check_source, refuse_holder
 from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.fleet.runtime_support import too_old
@@ -35,6 +36,7 @@ from edgesplit_controller.planner import evaluate, score
 from edgesplit_controller.planner.studies.sampling import interval_of
 from edgesplit_controller.rollout.draft import Draft
 from edgesplit_controller.stating.assignment_fit import fits
+from edgesplit_controller.stating.fixed_plan import fixed_assignment, placed_units
 from edgesplit_controller.stating.prediction_intervals import Certainty, interval_under, sampled_under
 from edgesplit_controller.stating.prediction_spreads import Evidence
 from edgesplit_controller.stating.predictions import as_coded, as_timed, handled, placed
@@ -87,7 +89,7 @@ class PlanMaker:
             NodeUnreachable: The source is offline or refused.
             NotProfiledYet: The source's times are not in.
         """
-        self._check_source(record, source)
+        check_source(self._registry, record, source)
         taken = _memory_used(record.name, others)
         candidates: list[Candidate] = []
         for name, node in self._registry.nodes.items():
@@ -172,6 +174,55 @@ class PlanMaker:
             serving = _reevaluated(serving, draft, old_problem, old, old_interval, same=decision.same)
         return draft, decision, serving
 
+    def fixed(self, record: ModelRecord, problem: Problem, goals: Goals, plan: FixedPlan) -> Assignment:
+        """The assignment that a plan means which somebody made.
+
+        Raises:
+            InvalidInput: It names what there is not, or a node that is forbidden.
+            NotProfiledYet: A node of it has not timed the model yet.
+            EdgesplitError: A node of it cannot be used.
+        """
+        known = {node.name for node in problem.nodes}
+        for node in sorted(set(placed_units(plan, record.graph, problem.source).values()) - known):
+            refuse_holder(self._registry, record, goals, node)
+        return fixed_assignment(plan, problem, record.graph)
+
+    async def fixed_draft(
+        self,
+        record: ModelRecord,
+        problem: Problem,
+        goals: Goals,
+        serving: PlanRecord | None,
+        *,
+        assignment: Assignment,
+        battery: BatteryAllowance | None,
+    ) -> tuple[Draft, Decision, PlanRecord | None]:
+        """The same as `draft` of a plan that somebody made: evaluated, not solved, and taken as it is.
+
+        Raises:
+            PlanInfeasible: It breaks a constraint.
+        """
+        now = self._now(record, problem)
+        async with self._heavy:
+            broken = (await asyncio.to_thread(evaluate, problem, assignment)).violations
+            stated, evaluation = problem, None
+            if not broken:
+                stated, evaluation = await asyncio.to_thread(_predicted, record, problem, now, assignment)
+                broken = evaluation.violations
+            if broken or evaluation is None:
+                raise PlanInfeasible(f"{record.name} cannot be served by this plan: {broken[0]}")
+            sampled = await asyncio.to_thread(sampled_under, now.evidence, record, stated, assignment, evaluation)
+        if battery is not None and battery.limit_j is not None:
+            battery = msgspec.structs.replace(battery, kept=evaluation.device_energy_j <= battery.limit_j)
+        before = serving.assignment if serving is not None and _comparable(serving, record, problem) else None
+        decision = decide_fixed(evaluation, problem, assignments=(before, assignment), sampled=sampled)
+        interval = None if sampled is None else interval_of(sampled, evaluation)
+        solution = _unsolved(assignment, evaluation)
+        draft = Draft(stated, goals, solution, assignment, evaluation, battery, interval, fixed=True)
+        if serving is not None and decision.same:
+            serving = _reevaluated(serving, draft, stated, evaluation, interval, same=True)
+        return draft, decision, serving
+
     async def noise(self, problem: Problem, plan: PlanRecord) -> float | None:
         """Noise that a problem predicts for a plan; None where the plan does not fit the problem any more. [1]"""
         if not fits(problem, plan.assignment):
@@ -222,29 +273,6 @@ class PlanMaker:
         profiles = {name: profile for name, profile in found.items() if profile is not None}
         evidence = self._certainty.evidence(record.name, problem.source)
         return _Times(profiles, self._speeds.timed_s(record.name), self._speeds.coded(record.name), evidence)
-
-    def _check_source(self, record: ModelRecord, source: str) -> None:
-        if not self._registry.knows(source):
-            known = ", ".join(self._registry.nodes) or "none yet"
-            raise UnknownNode(f"no node {source!r} is registered: choose among the known ones ({known})")
-        node = self._registry.node(source)
-        if node.refused:
-            raise NodeUnreachable(f"node {source} cannot be the source: {node.refused}")
-        if not node.online or node.metrics is None:
-            raise NodeUnreachable(f"node {source} is offline: start its agent or choose another source")
-        if outdated := too_old(node.status, record):
-            raise InvalidInput(f"{outdated}, or choose another source")
-        if self._registry.profile(source, record.name, record.sha256) is None:
-            report = node.profiles.get(record.name)
-            failed = report is not None and report.sha256 == record.sha256 and report.state == "failed"
-            if failed and report is not None and report.retry is not None:
-                raise NotProfiledYet(
-                    f"node {source} has not profiled {record.name} yet ({report.detail}) and tries again by itself: "
-                    f"see splitctl model show {record.name}"
-                )
-            if failed and report is not None:
-                raise InvalidInput(f"node {source} cannot run {record.name}: {report.detail or 'its profiling failed'}")
-            raise NotProfiledYet(f"node {source} has not profiled {record.name} yet: wait a little and try again")
 
     def _solve(
         self, problem: Problem, before: Assignment | None, battery: BatteryAllowance | None
@@ -331,6 +359,21 @@ def _reevaluated(
         solve_s=solution.timings.total_s,
         goals=draft.goals,
         battery=draft.battery,
+        fixed=draft.fixed,
+    )
+
+
+def _unsolved(assignment: Assignment, evaluation: Evaluation) -> Solution:
+    """A plan that nobody compared with others."""
+    return Solution(
+        status="feasible",
+        assignment=assignment,
+        evaluation=evaluation,
+        score=None,
+        bound=None,
+        gap=None,
+        ranges=Ranges(),
+        timings=Timings(build_s=0.0, solve_s=0.0, total_s=0.0),
     )
 
 

@@ -15,6 +15,7 @@ from edgesplit.planning.goals import Goals
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.configuration import Thresholds
 from edgesplit_controller.deciding.changes.declined import DeclinedPlans
+from edgesplit_controller.deciding.changes.fixed_plan_standing import missed
 from edgesplit_controller.deciding.changes.fleet_figures import Figures, figures_of
 from edgesplit_controller.deciding.changes.fleet_snapshot import FleetSnapshot
 from edgesplit_controller.deciding.changes.link_impact import LinkImpact, impact_of
@@ -66,7 +67,7 @@ class Relevance:
         """Whether a planning problem stated now could lead to anything."""
         if watch.snapshot is None or snapshot.differs(watch.snapshot) or active.goals != goals:
             return True
-        tightening = self._rollouts.state.tightenings.get(model)
+        tightening = self._rollouts.state.tightenings.get(model) if not active.fixed else None
         if tightening is not None and watch.breach != (active.epoch.number, tightening):
             return True
         if watch.refreshed is not None and watch.refreshed[1] != self._maker.learned(model):
@@ -118,6 +119,19 @@ class Relevance:
                 self._events.add("link-changed", reason.text, model=model, node=reason.node, data=data, level=level)
                 known = True
         return known
+
+    def tell_standing(self, model: str, watch: ModelWatch, plan: PlanRecord, problem: Problem) -> None:
+        """Tell once that a fixed plan cannot be served, or breaks a limit, and once that all is well again."""
+        before, watch.missed = watch.missed, missed(problem, plan)
+        if watch.missed == before:
+            return
+        number = plan.epoch.number
+        if watch.missed:
+            text = f"{model}'s fixed plan, epoch {number}, {watch.missed}"
+            self._events.add("fixed-plan-missed", text, model=model, data={"epoch": number})
+            return
+        text = f"{model}'s fixed plan, epoch {number}, can be served as it was asked for again"
+        self._events.add("fixed-plan-kept", text, model=model, data={"epoch": number})
 
     def _impact(self, watch: ModelWatch, active: PlanRecord) -> LinkImpact:
         if watch.impact is None or watch.impact[0] is not active:

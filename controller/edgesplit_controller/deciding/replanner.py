@@ -21,6 +21,7 @@ from edgesplit_controller.configuration import PlanningSection
 from edgesplit_controller.deciding.battery_floors import BatteryFloors
 from edgesplit_controller.deciding.changes.declined import DeclinedPlans
 from edgesplit_controller.deciding.changes.fleet_figures import Figures, figures_of
+from edgesplit_controller.deciding.changes.fleet_snapshot import FleetSnapshot
 from edgesplit_controller.deciding.changes.trigger import ModelWatch, Trigger
 from edgesplit_controller.deciding.plan_change import PlanChanges
 from edgesplit_controller.deciding.plan_maker import PlanMaker
@@ -127,21 +128,23 @@ class Replanner:
 
     async def _replan(self, model: str, watch: ModelWatch) -> None:
         deployment = self._rollouts.state.deployments.get(model)
-        if deployment is None or deployment.active is None or model not in self._models or not self._rollouts.settled:
-            return
-        if self._rollouts.patient and not all(map(self._registry.knows, deployment.active.epoch.participants)):
+        if deployment is None or deployment.active is None or model not in self._models:
             return
         record, source = self._models[model], deployment.source
-        if not self._registry.node(source).usable or self._registry.profile(source, model, record.sha256) is None:
-            return  # nobody else can answer; it serves again by itself once it is back
+        if not self._is_known(deployment.active) or not self._is_able(record, source):
+            return
         goals = self._rollouts.state.goals_of(model)
         active = deployment.active
-        due = self._batteries.reasons(active, goals)
+        kept = active.fixed and record.fits(active.version)  # somebody's own plan stays until another is asked for
+        due = () if kept else self._batteries.reasons(active, goals)
         snapshot = self._maker.snapshot(record, goals, self._rollouts.state.deployments)
         if not due and not self._relevance.worth_stating(model, watch, active, goals, snapshot):
             return
         watch.snapshot = snapshot
         problem = self._changes.problem(model, watch, source, goals)
+        if kept:
+            await self._keep(model, watch, active, problem, snapshot)
+            return
         waits = watch.retry is not None and self._clock() < watch.retry.next_at_s
         found = (*self._relevance.reasons(model, watch, active, problem, snapshot), *due)
         tried = watch.tried if waits else None
@@ -169,6 +172,25 @@ class Replanner:
             asyncio.get_running_loop().call_later(watch.retry.next_at_s - self._clock(), self._retry, watch)
             raise
         watch.retry = None
+
+    def _is_known(self, active: PlanRecord) -> bool:
+        """Whether all that a plan uses was heard of, or need not be waited for any more after a restart."""
+        rollouts = self._rollouts
+        return rollouts.settled and (not rollouts.patient or all(map(self._registry.knows, active.epoch.participants)))
+
+    def _is_able(self, record: ModelRecord, source: str) -> bool:
+        """Whether a source can answer; nobody else can, and it serves again by itself once it is back."""
+        profile = self._registry.profile(source, record.name, record.sha256)
+        return self._registry.node(source).usable and profile is not None
+
+    async def _keep(
+        self, model: str, watch: ModelWatch, active: PlanRecord, problem: Problem, snapshot: FleetSnapshot
+    ) -> None:
+        """Let a fixed plan predict by the present figures, and tell whether it can be served."""
+        self._relevance.tell(model, self._relevance.reasons(model, watch, active, problem, snapshot))
+        watch.figures = figures_of(problem)
+        await self._refresh(model, watch, problem)
+        self._relevance.tell_standing(model, watch, self._rollouts.state.deployments[model].active or active, problem)
 
     async def _no_longer_allowed(self, model: str, problem: Problem, active: PlanRecord, watch: ModelWatch) -> str:
         """That the tightened noise model forbids the plan that serves, unless it was planned for already; empty if not."""

@@ -32,6 +32,7 @@ class Draft:
         evaluation: Of the assignment under the problem.
         battery: What the battery floor allowed, and whether the plan keeps it; None without a floor.
         interval: How sure the evaluation's latency and energy are; None where that was not asked.
+        fixed: Somebody made it; the solution is no more than its evaluation.
     """
 
     problem: Problem
@@ -41,6 +42,7 @@ class Draft:
     evaluation: Evaluation
     battery: BatteryAllowance | None = None
     interval: PredictionInterval | None = None
+    fixed: bool = False
 
     def needs_local_fallback(self, record: ModelRecord) -> bool:
         """Whether one adds anything, is allowed, and its weights fit beside the plan's on the source."""
@@ -89,6 +91,7 @@ class Draft:
             components=self.evaluation.components,
             latency_interval_s=self.interval.latency_s if self.interval is not None else None,
             energy_interval_j=self.interval.energy_j if self.interval is not None else None,
+            fixed=self.fixed,
         )
 
 

@@ -35,6 +35,7 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
         battery: What the battery floor allowed then, and whether it is kept.
         latency_interval_s: Nine of ten times the end of the timeline proves to lie in it; None in files of before. [s]
         energy_interval_j: The same of the energy. [J]
+        fixed: Somebody made it, and it stays until a command asks for another.
     """
 
     epoch: Epoch = msgspec.field(name="plan")
@@ -54,6 +55,7 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
     components: tuple[Component, ...] = ()
     latency_interval_s: tuple[float, float] | None = None
     energy_interval_j: tuple[float, float] | None = None
+    fixed: bool = False
 
     @property
     def interval(self) -> PredictionInterval | None:

@@ -14,7 +14,7 @@ from edgesplit.operations.tagged_operation import TaggedOperation
 from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.origins import Origin
-from edgesplit.planning.plan import NodeShare, TimelineEntry
+from edgesplit.planning.plan import FixedPlan, NodeShare, TimelineEntry
 from edgesplit.wire.tensor_spec import TensorSpec
 
 __all__ = [
@@ -38,11 +38,17 @@ __all__ = [
 
 
 class DeployModel(TaggedOperation, frozen=True, kw_only=True, tag="deploy-model"):
-    """Plan, prepare, activate. Answered with `DeployDocument` when the epoch serves."""
+    """Plan, prepare, activate. Answered with `DeployDocument` when the epoch serves.
+
+    Attributes:
+        plan: Served as it is instead of planning, until an operation asks for a plan again: this one without it, or one
+            that changes goals.
+    """
 
     name: str
     source: str
     wait_s: float = 120.0
+    plan: FixedPlan | None = None
 
 
 class UndeployModel(TaggedOperation, frozen=True, kw_only=True, tag="undeploy-model"):
@@ -241,7 +247,7 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
         device_energy_j: Of the source, per request. [J]
         noise: Of the output, quantization and codecs together. [1]
         score: The weighted sum that was minimised; 0 is the best latency and the best energy at once, None where the
-            plan that takes least from the source was wanted instead. [1]
+            plan that takes least from the source was wanted instead, or where the plan is fixed. [1]
         gap: How much lower the best score may be at most; None where that is not known. [1]
         per_node: Node to what sits on it.
         components: In an order in which they may run.
@@ -265,6 +271,7 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
         latency_interval_s: Nine of ten times the median latency of the next dozen of requests lies in it, sent one after
             another while nothing else is served; None where that is not known. [s]
         energy_interval_j: The same of the energy of all nodes. [J]
+        fixed: Somebody made it (`deploy --plan`): it is not planned again by itself, and nothing says how good it is.
     """
 
     model: str
@@ -296,6 +303,7 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
     declined: DeclinedDocument = DeclinedDocument()
     latency_interval_s: tuple[float, float] | None = None
     energy_interval_j: tuple[float, float] | None = None
+    fixed: bool = False
 
 
 class ExportProblem(TaggedOperation, frozen=True, kw_only=True, tag="export-problem"):

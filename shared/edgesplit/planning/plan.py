@@ -17,6 +17,7 @@ __all__ = [
     "Assignment",
     "Component",
     "Evaluation",
+    "FixedPlan",
     "NodeShare",
     "Ranges",
     "Solution",
@@ -41,6 +42,21 @@ class Assignment(msgspec.Struct, frozen=True):
     node_of: Mapping[str, str]
     quantized: frozenset[str] = frozenset()
     codecs: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
+
+
+class FixedPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """A plan that somebody made elsewhere, to be served as it is; a document of `splitctl solve --json` is one.
+
+    Attributes:
+        assignment: Operator to its node. Operators are ONNX operators or units, named by one of their operators; the
+            others of a unit follow. Every unit of the model is named.
+        quantized: Operators that run in int8.
+        codecs: Cut tensor to its codec; others travel uncoded.
+    """
+
+    assignment: dict[str, str]
+    quantized: tuple[str, ...] = ()
+    codecs: dict[str, str] = {}
 
 
 class Component(msgspec.Struct, frozen=True):

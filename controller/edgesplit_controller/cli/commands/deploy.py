@@ -5,19 +5,23 @@ Owns: these two commands. Its rule: they return when the epoch serves, or has en
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from edgesplit.formatting import time_span
 from edgesplit.operations.plan_operations import DeployDocument, DeployModel, UndeployModel
 from edgesplit_controller.cli.ask import SILENCE_S, ask
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, positive_seconds, print_json, warn
+from edgesplit_controller.cli.plan_file import read_plan
 
 __all__ = ["deploy", "undeploy"]
 
 
 @click.command(
     epilog=help_epilog(
-        "splitctl deploy yolo --source device\nsplitctl deploy yolo --source edge --wait 30",
+        "splitctl deploy yolo --source device\nsplitctl deploy yolo --source edge --wait 30\n"
+        "splitctl solve problem.json --json > plan.json && splitctl deploy yolo --source device --plan plan.json",
         "{model, epoch, seconds, reason, warnings}; epoch numbers the plan that now serves, seconds is how long it took.",
     )
 )
@@ -32,13 +36,22 @@ __all__ = ["deploy", "undeploy"]
     show_default=True,
     help="How long the plan may take to serve before this gives up. [s]",
 )
+@click.option(
+    "--plan",
+    "file",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path),
+    help="Serve exactly this plan (JSON, as solve --json prints one: assignment, quantized, codecs) and keep it.",
+)
 @common_options
-def deploy(settings: Settings, name: str, source: str, wait_s: float) -> None:
+def deploy(settings: Settings, name: str, source: str, wait_s: float, *, file: Path | None) -> None:
     """Plan the model NAME and serve it with its requests arising on a node.
 
-    Returns when the plan serves. Again with another source, it moves the model there; requests in flight finish.
+    Returns when the plan serves. Again with another source, it moves the model there; requests in flight finish. A plan given
+    with --plan is not planned again by itself: deploy without it, set-weights, pin, unpin, forbid and allow ask for a plan.
     """
-    operation = DeployModel(name=name, source=source, wait_s=wait_s)
+    plan = read_plan(file) if file is not None else None
+    operation = DeployModel(name=name, source=source, wait_s=wait_s, plan=plan)
     document = ask(settings, operation, DeployDocument, show=True, silence_s=max(SILENCE_S, wait_s + 30.0))
     for sentence in document.warnings:
         warn(sentence)

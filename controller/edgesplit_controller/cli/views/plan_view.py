@@ -32,6 +32,7 @@ __all__ = ["show_plan", "show_solution", "timeline_rows"]
 TIMELINE_COLUMNS = 60
 LISTED_NAMES = 4
 """Tensor names shown of a component before they are counted instead."""
+_FIXED = [("fixed", "kept as it was given, until deploy without --plan, or other goals, ask for a plan")]
 _SIGNS = {"compute": "█", "encode": "▒", "decode": "░", "transfer": "━"}
 
 
@@ -53,7 +54,8 @@ def show_plan(document: PlanDocument) -> None:
     out = console()
     serving = document.serving
     state = "serving" if serving in (None, document.epoch) else f"epoch {serving} serves now"
-    out.print(f"{document.model}: epoch {document.epoch} from {document.source}, {document.status}, {state}")
+    kind = "fixed plan" if document.fixed else document.status
+    out.print(f"{document.model}: epoch {document.epoch} from {document.source}, {kind}, {state}")
     out.print(f"why: {document.reason}" if document.reason else "")
     measured = document.measured
     table = plain_table("", ("",), ("predicted", _measured_title(measured)))
@@ -68,7 +70,8 @@ def show_plan(document: PlanDocument) -> None:
     if measured.noise.note:
         out.print(measured.noise.note)
     if measured.noise.exceeds:
-        out.print("the measured noise exceeds its bound: a plan that keeps it is on its way")
+        follows = "the plan stays, for it is fixed" if document.fixed else "a plan that keeps it is on its way"
+        out.print(f"the measured noise exceeds its bound: {follows}")
     _show_energy(out, document.energy_per_node)
     out.print()
     battery = document.battery
@@ -77,9 +80,7 @@ def show_plan(document: PlanDocument) -> None:
             [
                 ("goals", goals_text(document.goals)),
                 *([] if battery is None else [("battery", battery.text)]),
-                ("score", _score(document.score)),
-                ("proof", _proof(document.status, document.gap)),
-                ("planned in", time_span(document.solve_s)),
+                *(_FIXED if document.fixed else _quality(document)),
                 *_declined(document.declined),
             ]
         )
@@ -89,6 +90,15 @@ def show_plan(document: PlanDocument) -> None:
     _show_constraints(out, document)
     _show_fallbacks(out, document.fallbacks)
     _show_timeline(out, document.timeline)
+
+
+def _quality(document: PlanDocument) -> list[tuple[str, str]]:
+    """How good the planner's plan is."""
+    return [
+        ("score", _score(document.score)),
+        ("proof", _proof(document.status, document.gap)),
+        ("planned in", time_span(document.solve_s)),
+    ]
 
 
 def _declined(declined: DeclinedDocument) -> list[tuple[str, str]]:

@@ -30,7 +30,7 @@ from edgesplit.significance import EQUAL_GAIN
 from edgesplit_controller.configuration import Thresholds
 from edgesplit_controller.planner.studies.sampling import SampledPlan, gain_interval, interval_of
 
-__all__ = ["Decision", "decide"]
+__all__ = ["Decision", "decide", "decide_fixed"]
 
 _Value = TypeVar("_Value", float, NDArray[np.float64])
 """Of one plan, or of each of its samples."""
@@ -96,6 +96,29 @@ def decide(
     if sure is not None:
         data["gain_low"], data["gain_high"] = sure
     return _weighed(gain, sure, forced, thresholds, data)
+
+
+def decide_fixed(
+    new: Evaluation,
+    problem: Problem,
+    *,
+    assignments: tuple[Assignment | None, Assignment],
+    sampled: SampledPlan | None,
+) -> Decision:
+    """Take a plan that somebody made, whatever it is worth.
+
+    Args:
+        new: Its evaluation.
+        problem: The present figures and goals.
+        assignments: Serving, where it can run, and new.
+        sampled: Of the new one.
+    """
+    before, after = assignments
+    data: dict[str, str | float | int | bool | None] = {"switch_cost_bytes": _switch_cost_bytes(problem, before, after)}
+    data |= _figures_data("new", new, sampled)
+    if before is not None and _equal(before, after):
+        return Decision(False, True, "the fixed plan serves already", data)
+    return Decision(True, False, "the plan is fixed", data)
 
 
 def _weighed(gain: float, sure: Interval | None, forced: str, thresholds: Thresholds, data: EventData) -> Decision:

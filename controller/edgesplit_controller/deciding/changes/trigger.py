@@ -73,6 +73,7 @@ class ModelWatch:
         breach: Epoch and tightening that were last planned for.
         retry: Plans made by itself were given up, up to now, and are made again.
         tried: Figures under which the last of them was.
+        missed: What was told to keep a fixed plan from serving, or to be broken by it; empty where nothing is.
     """
 
     task: asyncio.Task[None] | None = None
@@ -89,3 +90,4 @@ class ModelWatch:
     breach: tuple[int, Tightening] | None = None
     retry: Retry | None = None
     tried: Figures | None = None
+    missed: str = ""
