@@ -105,7 +105,7 @@ def _show(findings: list[Finding]) -> None:
             _seconds(found.first_answer_s),
             _seconds(found.first_split_answer_s),
             _seconds(found.settled_s),
-            f"{found.peak_bytes / MEGABYTE:.0f}, {found.all_bytes / MEGABYTE:.0f} of {found.limit_bytes / MEGABYTE:.0f}",
+            f"{found.peak_bytes / MEGABYTE:.0f}, {found.all_bytes / MEGABYTE:.0f}, {found.once_bytes / MEGABYTE:.0f} of {found.limit_bytes / MEGABYTE:.0f}",
             found.failed or "-",
         )
     Console(width=250 if not sys.stdout.isatty() else None).print(table)

@@ -8,13 +8,10 @@ the sentence that a user would see. Not here: tables.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import math
-import os
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.process_memory import MemoryWatch
 from bench.scene import broker
 from bench.shipped_models.int8 import Int8Finding, ServedInt8, int8_on_real_inputs, serve_int8
 from bench.shipped_models.real_inputs import real_inputs
@@ -40,7 +38,6 @@ PINNED_TO = ("edge", "cloud", "device")
 ADD_S, SETTLE_S, DEADLINE_S = 600.0, 1200.0, 60.0
 CALIBRATION = 32
 """Real inputs that are given as samples."""
-WATCHED_EVERY_S = 0.3
 SAMPLES, SERVED = 64, 32
 """Real inputs that noise is measured on, and how many of them a live plan is asked."""
 
@@ -60,7 +57,8 @@ class Finding:
             counts from the first pin. [s]
         settled_s: From adding it once more, with samples, until noise and codecs were modelled. [s]
         peak_bytes: Largest memory of the controller's process; `limit_bytes` is three times the model and 300 MB. [B]
-        all_bytes: Largest memory of it and the processes that it started, together (proportional: shared pages count once). [B]
+        all_bytes: Largest memory of it and the processes that it started, resident sizes summed. [B]
+        once_bytes: The same, where files that several of them map count once. [B]
         failed: The sentence where something failed.
     """
 
@@ -80,6 +78,7 @@ class Finding:
     settled_s: float | None = None
     peak_bytes: int = 0
     all_bytes: int = 0
+    once_bytes: int = 0
     limit_bytes: int = 0
     warnings: tuple[str, ...] = ()
     failed: str = ""
@@ -294,38 +293,13 @@ def _peak_bytes(process: int) -> int:
 
 @contextmanager
 def _watched(controller: int, finding: Finding) -> Generator[None]:
-    """Keep the largest memory of the controller and all that it starts; LocalFleet gives it a session of its own."""
-    ended = threading.Event()
-
-    def look() -> None:
-        while not ended.wait(WATCHED_EVERY_S):
-            finding.all_bytes = max(finding.all_bytes, sum(map(_memory_bytes, _session(controller))))
-
-    watcher = threading.Thread(target=look, daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        watcher.join()
-
-
-def _session(leader: int) -> Iterator[int]:
-    """Processes of a session."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError, ValueError):
-                if os.getsid(int(entry.name)) == leader:
-                    yield int(entry.name)
-
-
-def _memory_bytes(process: int) -> int:
-    """Resident memory, what is shared with others in part. [B]"""
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii").splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-    return 0
+    """Keep the largest memory of the controller and all that it starts."""
+    with MemoryWatch(controller).watching() as memory:
+        try:
+            yield
+        finally:
+            finding.all_bytes = max(finding.all_bytes, memory.together)
+            finding.once_bytes = max(finding.once_bytes, memory.once)
 
 
 def _sentence(error: CommandFailed) -> str:

@@ -1,14 +1,18 @@
 """Running a normalised graph or a component with onnxruntime in this process.
 
 Owns: building an onnxruntime session whose weights come straight from the blob store. Its rule: weights are mapped
-from their files, never copied through a protobuf message, and what a run took goes back behind it. Not here: the agent's sessions (agents have no onnx).
+from their files, never copied through a protobuf message, and what a run took goes back behind it; so do the pages of weights, of
+which kernels mostly keep a form of their own. Not here: the agent's sessions (agents have no onnx).
 """
 
 from __future__ import annotations
 
+import math
+import mmap
 import re
 import weakref
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +24,46 @@ from edgesplit.daemon.runtime_abilities import as_value, run_arrays
 from edgesplit.errors import InvalidModel
 from edgesplit.wire.tensors import TEXT, dtype_name
 from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.protos import external_fields, is_external, numpy_name
 
-__all__ = ["GraphRefused", "RunRefused", "open_session", "refusal_of", "run_session", "run_values", "shapes_of"]
+__all__ = [
+    "GraphRefused",
+    "RunRefused",
+    "WorkShare",
+    "open_session",
+    "refusal_of",
+    "run_session",
+    "run_values",
+    "shapes_of",
+    "shared_out",
+]
 
 _QUIET = 4  # onnxruntime's severity "fatal": its errors come as exceptions, its warnings are not the user's
 _PLACE = re.compile(r"Load model from \S+ failed: ?")
+
+
+_LARGE_BYTES = 32 << 20
+"""Of all tensors of a model together: of a larger one, memory holds one sample's at a time. [B]"""
+
+
+@dataclass(frozen=True)
+class WorkShare:
+    """How the work on many samples is shared out.
+
+    Attributes:
+        workers: Samples at a time.
+        threads: Inside one operator.
+    """
+
+    workers: int
+    threads: int
+
+
+def shared_out(graph: ModelGraph) -> WorkShare:
+    """Two samples at a time on a thread each, or one on two threads where its tensors are large."""
+    large = sum(tensor.nbytes for tensor in graph.tensors.values()) > _LARGE_BYTES
+    return WorkShare(1, 2) if large else WorkShare(2, 1)
 
 
 class GraphRefused(InvalidModel):
@@ -74,6 +112,8 @@ def open_session(
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    # Threads that wait for work would take it from agents and from the sessions beside.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = _QUIET
     # Noise is modelled with hundreds of sessions at a time: an arena each would hold all that they ever took, rounded up.
     options.enable_cpu_mem_arena = False
@@ -83,8 +123,9 @@ def open_session(
         # Repacking the weights would read all of them and keep a second copy.
         options.add_session_config_entry("session.disable_prepacking", "1")
     weights = [tensor for tensor in proto.graph.initializer if is_external(tensor)]
-    values = [onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(_mapped(tensor, blobs), tensor.data_type)
-              for tensor in weights]  # fmt: skip
+    files = [_file_map(tensor, blobs) for tensor in weights]
+    values = [onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(_mapped(tensor, file), tensor.data_type)
+              for tensor, file in zip(weights, files, strict=True)]  # fmt: skip
     options.add_external_initializers([tensor.name for tensor in weights], values)
     try:
         session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
@@ -92,6 +133,8 @@ def open_session(
         raise GraphRefused(_first_line(error)) from error
     # The values only borrow the mapped files; neither may go before the session does.
     weakref.finalize(session, values.clear)
+    for file in files:
+        file.madvise(mmap.MADV_DONTNEED)  # what is needed again comes from the file again
     return session
 
 
@@ -160,11 +203,15 @@ def _not_running(error: Exception) -> RunRefused:
     return RunRefused(_first_line(error))
 
 
-def _mapped(tensor: onnx.TensorProto, blobs: BlobStore) -> np.ndarray:
-    path = blobs.path(external_fields(tensor)["location"])
+def _file_map(tensor: onnx.TensorProto, blobs: BlobStore) -> mmap.mmap:
+    with blobs.path(external_fields(tensor)["location"]).open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _mapped(tensor: onnx.TensorProto, file: mmap.mmap) -> np.ndarray:
     name = numpy_name(tensor.data_type)
     dtype = np.dtype(name) if name in np.sctypeDict else np.dtype(f"u{_itemsize(tensor)}")
-    return np.memmap(path, dtype=dtype, mode="r", shape=tuple(tensor.dims))
+    return np.frombuffer(file, dtype, math.prod(tensor.dims)).reshape(tuple(tensor.dims))
 
 
 def _itemsize(tensor: onnx.TensorProto) -> int:

@@ -18,6 +18,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from edgesplit.daemon.heap import trim_heap
 from edgesplit.errors import EdgesplitError, InvalidCalibration, InvalidModel
 from edgesplit.planning.output_noise import Measure, Metric
 from edgesplit.wire.tensors import TEXT
@@ -171,6 +172,7 @@ def model_accuracy(
         warnings.append(_few(noise, calibration.origin))
     if why:
         quantizable, measure = (), None
+    trim_heap()
     codecs, whole = _codecs(graph, quantizable, blobs, calibration, noise=noise, progress=progress, measure=measure)
     if whole:
         graph, quantizable, noise = graph.with_units(_one_unit(graph)), (), NO_NOISE

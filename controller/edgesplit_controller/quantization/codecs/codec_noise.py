@@ -26,6 +26,7 @@ from edgesplit.wire.codecs import CODECS, available_codecs, decode, encode, layo
 from edgesplit.wire.tensors import Array, dtype_name
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.model_graph import ModelGraph
+from edgesplit_controller.graph.runner import shared_out
 from edgesplit_controller.graph.unit_tensors import INPUT, UnitTensor, unit_tensors
 from edgesplit_controller.quantization.calibration import Sample
 from edgesplit_controller.quantization.codecs.codec_figures import CodecFigure
@@ -41,7 +42,6 @@ CODED = frozenset({"float32", "float16", "bfloat16"})
 SMALLEST_BYTES = 4096
 """A smaller tensor's way takes the link's latency and next to nothing more. [B]"""
 MOST_SAMPLES = 4
-_WORKERS = 2
 _JOINT_SETS = 8
 _PATIENCE = 1.5
 """Of the budget, after which tensors are left out: a machine may be slower than it was when the plan was made."""
@@ -143,11 +143,13 @@ def measure_codecs(
     ]
     if not tensors:
         return CodecProfile({}, CodecReport(0, 0, 0, 1.0, 0.0, time.monotonic() - started))
-    model = UnitModel(graph, blobs)
+    share = shared_out(graph)
+    model = UnitModel(graph, blobs, threads=share.threads)
     model.start(samples[0])  # warms the sessions up: what counts is how long later runs take
     first = model.start(samples[0])
-    chosen, count = _affordable(graph, tensors, first, len(samples), budget_s) if measure is not None else ([], 1)
-    job = _TensorJob(tensors, chosen, _integer_steps(graph, quantizable, ranges), measure)
+    work_s = budget_s * share.workers
+    chosen, count = _affordable(graph, tensors, first, len(samples), work_s) if measure is not None else ([], 1)
+    job = _TensorJob(tensors, chosen, _integer_steps(graph, quantizable, ranges), measure, share.workers)
     sets = job.joint_sets(np.random.default_rng(seed))
     findings = _Findings()
     deadline = started + _PATIENCE * budget_s
@@ -169,10 +171,10 @@ def _tell(progress: Callable[[float], None], place: int, count: int, done: float
 
 
 def _affordable(
-    graph: ModelGraph, tensors: Sequence[UnitTensor], first: SampleValues, samples: int, budget_s: float
+    graph: ModelGraph, tensors: Sequence[UnitTensor], first: SampleValues, samples: int, work_s: float
 ) -> tuple[list[UnitTensor], int]:
     """Tensors to measure, those that plans are likeliest to cut first, and on how many samples."""
-    work_s = budget_s * _WORKERS - (_JOINT_SETS + 1) * sum(first.seconds)
+    work_s -= (_JOINT_SETS + 1) * sum(first.seconds)
     costs = {tensor.name: len(losses()) * first.seconds_after([tensor.name]) for tensor in tensors}
     fitting = [count for count in range(2, min(samples, MOST_SAMPLES) + 1) if sum(costs.values()) * count <= work_s]
     by_name = {tensor.name: tensor for tensor in tensors}
@@ -195,7 +197,9 @@ class _TensorJob:
         chosen: Sequence[UnitTensor],
         integers: Mapping[str, tuple[float, int]],
         measure: Measure | None,
+        workers: int,
     ) -> None:
+        self._workers = workers
         self._tensors = tensors
         self._chosen = chosen
         self._integers = integers
@@ -240,7 +244,7 @@ class _TensorJob:
             if progress is not None:
                 progress(done / len(works))
 
-        with ThreadPoolExecutor(_WORKERS) as pool:
+        with ThreadPoolExecutor(self._workers) as pool:
             list(pool.map(run, works))
             if noise is not None:
                 list(pool.map(partial(self._together, noise, findings), range(len(sets)), sets))

@@ -29,7 +29,7 @@ from edgesplit_controller.quantization.tensor_file import TensorFile
 __all__ = ["Change", "SampleValues", "UnitModel"]
 
 FILED = frozenset({"float64", "float32", "float16"})
-IN_MEMORY_BYTES, FILED_BYTES = 24 << 20, 64 << 10
+IN_MEMORY_BYTES, FILED_BYTES = 8 << 20, 64 << 10
 """Of a sample's tensors so many stay in memory, and those that are smaller. [B]"""
 Change = Callable[[Array], Array]
 """What happens to a tensor's values between its producer and all that read it."""
@@ -53,14 +53,17 @@ class UnitModel:
     Args:
         graph: With its units.
         blobs: Where its weights lie.
+        threads: Inside one operator.
     """
 
-    def __init__(self, graph: ModelGraph, blobs: BlobStore) -> None:
+    def __init__(self, graph: ModelGraph, blobs: BlobStore, *, threads: int = 1) -> None:
         parts = cut(graph.proto, [unit.operators for unit in graph.units], graph.described)
         self.outputs = graph.outputs
         self.folder = blobs.folder
         self.filed = {name for name, tensor in graph.tensors.items() if tensor.dtype in FILED}
-        self.steps = [_Step(part.inputs, part.outputs, open_session(part.proto, blobs)) for part in parts]
+        self.steps = [
+            _Step(part.inputs, part.outputs, open_session(part.proto, blobs, threads=threads)) for part in parts
+        ]
         self.last_use = {name: place for place, step in enumerate(self.steps) for name in step.inputs}
 
     def after(self, names: Collection[str]) -> list[int]:

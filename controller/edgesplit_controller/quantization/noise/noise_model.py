@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgesplit.daemon.heap import trim_heap
 from edgesplit.planning.noise_curve import NoiseCurve
 from edgesplit.planning.output_noise import Measure
 from edgesplit.planning.problem import NoiseModel, NoiseTerm
@@ -192,6 +193,7 @@ def model_noise(
     if not candidates:
         return NO_NOISE
     ranges = calibrate(graph, blobs, candidates, calibration)
+    trim_heap()
     position = {node.name: index for index, node in enumerate(graph.proto.graph.node)}
     ordered = sorted(candidates, key=position.__getitem__)
 
@@ -210,6 +212,7 @@ def model_noise(
         )
 
     measured = measured_on(split(calibration)[1], budget_s)
+    trim_heap()
     fit = _fitted(measured, seed)
     poor = fit.r2_test < POOR_R2 or sampling_factor(measured) > FEW_SAMPLES
     if poor and len(more := further_samples(calibration, graph)) > measured.samples:

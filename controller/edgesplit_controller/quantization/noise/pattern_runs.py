@@ -19,6 +19,7 @@ from edgesplit.planning.output_noise import Measure, Metric, comparable
 from edgesplit.wire.tensors import Array
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.model_graph import ModelGraph
+from edgesplit_controller.graph.runner import shared_out
 from edgesplit_controller.quantization.calibration import Sample, evenly
 from edgesplit_controller.quantization.noise.patterns import always_measured, choose_patterns, in_tree_order
 from edgesplit_controller.quantization.noise.segments import SampleRun, SegmentedModel
@@ -33,7 +34,6 @@ _FEWEST_SAMPLES = 2
 _MANY_SAMPLES = 8
 _ENOUGH_PATTERNS = 300
 _HELD_OUT_SHARE = 0.15
-_WORKERS = 2
 
 
 @dataclass(frozen=True)
@@ -117,10 +117,11 @@ def measure_patterns(
     """
     count = len(candidates)
     measure = measure or measure_for(graph)
-    segmented = SegmentedModel(graph, blobs, candidates, ranges)
+    share = shared_out(graph)
+    segmented = SegmentedModel(graph, blobs, candidates, ranges, threads=share.threads)
     chosen = choose_patterns(count, patterns or _MOST_PATTERNS, random)
     if patterns is None:
-        chosen, samples = _affordable(segmented, measure, chosen, samples, count, budget_s=budget_s * _WORKERS)
+        chosen, samples = _affordable(segmented, measure, chosen, samples, count, budget_s=budget_s * share.workers)
     ordered = in_tree_order(chosen, count)
     finished = [0.0] * len(samples)
 
@@ -135,7 +136,7 @@ def measure_patterns(
                 progress(sum(finished) / len(samples))
         return np.array(rows)
 
-    with ThreadPoolExecutor(_WORKERS) as pool:
+    with ThreadPoolExecutor(share.workers) as pool:
         by_sample = np.array(list(pool.map(parts_of, range(len(samples)))))
     if progress is not None:
         progress(1.0)

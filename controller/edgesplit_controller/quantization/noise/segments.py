@@ -86,9 +86,12 @@ class SegmentedModel:
         blobs: Where its weights lie and the int8 ones go.
         candidates: Operators that may be quantized, in graph order.
         ranges: Calibrated ranges of their tensors.
+        threads: Inside one operator.
     """
 
-    def __init__(self, graph: ModelGraph, blobs: BlobStore, candidates: Sequence[str], ranges: Ranges) -> None:
+    def __init__(
+        self, graph: ModelGraph, blobs: BlobStore, candidates: Sequence[str], ranges: Ranges, *, threads: int = 1
+    ) -> None:
         self.inputs = graph.inputs
         self.outputs = graph.outputs
         masks = dependencies(graph.proto, candidates)
@@ -96,11 +99,11 @@ class SegmentedModel:
         self._segments: dict[Pattern, _Segment] = {}
         self._home: dict[str, Pattern] = {}
         for mask in sorted(set(masks.values()), key=lambda value: (value.bit_count(), value)):
-            segment = _open_segment(cutter, blobs, mask, candidates, ranges)
+            segment = _open_segment(cutter, blobs, mask, candidates, ranges, threads=threads)
             self._segments[mask] = segment
             self._home.update(dict.fromkeys(segment.outputs, mask))
 
-    def start(self, sample: Sample, *, cache_bytes: int = 32 << 20) -> SampleRun:
+    def start(self, sample: Sample, *, cache_bytes: int = 8 << 20) -> SampleRun:
         """Fix the input.
 
         Args:
@@ -255,19 +258,19 @@ class _SegmentCutter:
 
 
 def _open_segment(
-    cutter: _SegmentCutter, blobs: BlobStore, mask: Pattern, candidates: Sequence[str], ranges: Ranges
+    cutter: _SegmentCutter, blobs: BlobStore, mask: Pattern, candidates: Sequence[str], ranges: Ranges, *, threads: int
 ) -> _Segment:
     part = cutter.cut(mask)
     own = [index for index, name in enumerate(candidates) if cutter.masks[name] == mask]
     quantized = None
     if own:
         integer = quantize(part, blobs, [candidates[own[0]]], ranges)
-        quantized = open_session(integer.proto, blobs)
+        quantized = open_session(integer.proto, blobs, threads=threads)
     return _Segment(
         mask,
         1 << own[0] if own else 0,
         part.inputs,
         part.outputs,
-        open_session(part.proto, blobs),
+        open_session(part.proto, blobs, threads=threads),
         quantized,
     )
