@@ -22,6 +22,7 @@ from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.runner import open_session
 from edgesplit_controller.quantization.calibration import Calibration, Sample, load_calibration, split
+from edgesplit_controller.quantization.noise import segments
 from edgesplit_controller.quantization.noise.noise_model import (
     calibrate,
     conservative,
@@ -100,11 +101,11 @@ def test_segments_give_what_each_whole_quantized_model_gives(tmp_path: Path) -> 
     calibration = load_calibration(None, graph, samples=4)
     ranges = calibrate(graph, blobs, chosen, calibration)
     sample = calibration.samples[0]
-    segments = SegmentedModel(graph, blobs, chosen, ranges).start(sample)
+    parts = SegmentedModel(graph, blobs, chosen, ranges).start(sample)
     for pattern in (0, 1, 0b11111111, 0b10101010, 0b00110011, 0b01010001, 0b10101010):
         names = [name for bit, name in enumerate(chosen) if pattern >> bit & 1]
         whole = run(quantize(graph, blobs, names, ranges).proto, blobs, dict(sample))
-        for one, other in zip(whole, segments.outputs(pattern), strict=True):
+        for one, other in zip(whole, parts.outputs(pattern), strict=True):
             # Where fusion differs, a value may tip over to the next of 256 integers here and there.
             assert float(np.abs(one - other).mean()) <= 1e-3 * float(np.abs(one).max())
 
@@ -117,6 +118,23 @@ def test_a_small_cache_changes_no_result(tmp_path: Path) -> None:
     for pattern in (3, 255, 7, 3, 128):
         for one, other in zip(roomy.outputs(pattern), tight.outputs(pattern), strict=True):
             assert np.array_equal(one, other)
+
+
+def test_tensors_of_segments_that_lie_in_a_file_change_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph, blobs, chosen = imported(branched(), tmp_path)
+    calibration = load_calibration(None, graph, samples=4)
+    ranges, sample = calibrate(graph, blobs, chosen, calibration), calibration.samples[0]
+    held = SegmentedModel(graph, blobs, chosen, ranges).start(sample)
+    monkeypatch.setattr(segments, "HELD_BYTES", 0)
+    monkeypatch.setattr(segments, "FILED_BYTES", 0)
+    filed = SegmentedModel(graph, blobs, chosen, ranges).start(sample)
+    for pattern in (3, 255, 7, 3, 0, 128, 255):
+        for one, other in zip(held.outputs(pattern), filed.outputs(pattern), strict=True):
+            assert np.array_equal(one, other)
+    assert held.used_bytes > 0
+    assert filed.used_bytes == 0
 
 
 def test_tensors_that_are_no_numbers_never_cross_segments(tmp_path: Path) -> None:

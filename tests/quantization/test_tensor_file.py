@@ -30,6 +30,19 @@ def test_arrays_come_back_bit_for_bit() -> None:
     assert "other" not in kept
 
 
+def test_an_array_takes_the_place_of_one_as_large_under_its_name() -> None:
+    kept = TensorFile()
+    kept.put("x", np.zeros((2, 8), np.float32))
+    kept.put("y", np.ones(4, np.float32))
+    for value in range(100):
+        kept.put("x", np.full((8, 2), value, np.float32))
+    assert kept.nbytes == 80
+    assert np.array_equal(kept.get("x"), np.full((8, 2), 99, np.float32))
+    kept.put("x", np.full(32, 7, np.float32))
+    assert np.array_equal(kept.get("x"), np.full(32, 7, np.float32))
+    assert np.array_equal(kept.get("y"), np.ones(4, np.float32))
+
+
 def test_large_samples_are_read_one_at_a_time_and_small_ones_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensor_file, "IN_MEMORY_BYTES", 4096)
     samples = [{"x": np.full((64, 8), index, np.float32), "n": np.array(index)} for index in range(5)]

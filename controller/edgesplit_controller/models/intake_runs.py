@@ -25,8 +25,8 @@ from edgesplit_controller.models.intake_messages import (
 __all__ = ["IntakeRun", "Tell", "run_in_process"]
 
 MODULE = "edgesplit_controller.models.intake.intake_process"
-HEAP = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 20), "MALLOC_TRIM_THRESHOLD_": str(8 << 20)}
-"""For glibc: tensors of a megabyte are the system's pages, and go back to it; else what many sessions once took would stay."""
+HEAP = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(256 << 10), "MALLOC_TRIM_THRESHOLD_": str(8 << 20)}
+"""For glibc: tensors are the system's pages, and go back to it; else what many sessions once took would stay, in holes of the heap."""
 
 Tell = Callable[[IntakeProgress], None]
 IntakeRun = Callable[[IntakeRequest, Tell], Awaitable[IntakeDone | IntakeFailed]]

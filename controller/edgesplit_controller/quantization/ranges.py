@@ -21,7 +21,7 @@ from edgesplit_controller.quantization.calibration import Sample
 
 __all__ = ["activation_ranges"]
 
-_BATCH_BYTES = 64 << 20
+_BATCH_BYTES = 24 << 20
 
 
 def activation_ranges(

@@ -6,6 +6,7 @@ array of its own, so that the file may be read by several threads at a time. Not
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,10 +16,13 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Chosen", "SampleFile", "TensorFile", "kept_samples"]
+__all__ = ["FILED", "FILED_BYTES", "Chosen", "SampleFile", "TensorFile", "kept_samples"]
 
 Sample = Mapping[str, NDArray[Any]]
 
+FILED = frozenset({"float64", "float32", "float16"})
+FILED_BYTES = 64 << 10
+"""Of a run's tensors, types and least bytes of those that are worth a file. [B]"""
 IN_MEMORY_BYTES = 16 << 20
 """Samples of no more together stay in memory. [B]"""
 
@@ -32,18 +36,21 @@ class TensorFile:
 
     def __init__(self, folder: Path | None = None) -> None:
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - it lives as long as this object
-        self._end = 0
+        self.nbytes = 0
+        """Of the file. [B]"""
         self._places: dict[str, tuple[int, np.dtype[Any], tuple[int, ...]]] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self._places
 
     def put(self, name: str, array: NDArray[Any]) -> None:
-        """Write an array of numbers under a name."""
+        """Write an array of numbers under a name, in the place of one as large that was there."""
         whole = np.ascontiguousarray(array)
-        place, rest = self._end, whole.reshape(-1).view(np.uint8).data
+        rest = whole.reshape(-1).view(np.uint8).data
+        place, dtype, shape = self._places.get(name, (self.nbytes, array.dtype, array.shape))
+        if name not in self._places or rest.nbytes != dtype.itemsize * math.prod(shape):
+            place, self.nbytes = self.nbytes, self.nbytes + rest.nbytes
         self._places[name] = place, array.dtype, array.shape
-        self._end += rest.nbytes
         while rest.nbytes:
             written = os.pwrite(self._file.fileno(), rest, place)
             place, rest = place + written, rest[written:]

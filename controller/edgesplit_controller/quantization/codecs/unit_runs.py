@@ -24,13 +24,12 @@ from edgesplit_controller.graph.cut import cut
 from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.runner import open_session, run_values
 from edgesplit_controller.quantization.calibration import Sample
-from edgesplit_controller.quantization.tensor_file import TensorFile
+from edgesplit_controller.quantization.tensor_file import FILED, FILED_BYTES, TensorFile
 
 __all__ = ["Change", "SampleValues", "UnitModel"]
 
-FILED = frozenset({"float64", "float32", "float16"})
-IN_MEMORY_BYTES, FILED_BYTES = 8 << 20, 64 << 10
-"""Of a sample's tensors so many stay in memory, and those that are smaller. [B]"""
+IN_MEMORY_BYTES = 8 << 20
+"""Of a sample's tensors so many stay in memory, and those that are small. [B]"""
 Change = Callable[[Array], Array]
 """What happens to a tensor's values between its producer and all that read it."""
 

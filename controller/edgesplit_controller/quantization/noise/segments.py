@@ -18,8 +18,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
@@ -32,9 +34,12 @@ from edgesplit_controller.graph.protos import used_names, value_info
 from edgesplit_controller.graph.runner import open_session, run_values
 from edgesplit_controller.quantization.calibration import Sample
 from edgesplit_controller.quantization.qdq import Ranges, quantize
+from edgesplit_controller.quantization.tensor_file import FILED, FILED_BYTES, TensorFile
 
 __all__ = ["Pattern", "SampleRun", "SegmentedModel", "dependencies"]
 
+HELD_BYTES = 12 << 20
+"""Of the tensors between segments so many stay in memory. [B]"""
 Pattern = int
 """Quantization bits: bit i is set when candidate i is quantized."""
 
@@ -94,6 +99,7 @@ class SegmentedModel:
     ) -> None:
         self.inputs = graph.inputs
         self.outputs = graph.outputs
+        self._folder = blobs.folder
         masks = dependencies(graph.proto, candidates)
         cutter = _SegmentCutter(graph, masks)
         self._segments: dict[Pattern, _Segment] = {}
@@ -102,6 +108,22 @@ class SegmentedModel:
             segment = _open_segment(cutter, blobs, mask, candidates, ranges, threads=threads)
             self._segments[mask] = segment
             self._home.update(dict.fromkeys(segment.outputs, mask))
+        self._filed = self._large(graph)
+
+    def _large(self, graph: ModelGraph) -> frozenset[Pattern]:
+        """The segments whose outputs lie in a file: all but the smaller ones that memory has room for."""
+        sizes = {
+            mask: sum(graph.tensors[name].nbytes for name in segment.outputs)
+            for mask, segment in self._segments.items()
+            if all(graph.tensors[name].dtype in FILED for name in segment.outputs)
+        }
+        found: set[Pattern] = set()
+        held = 0
+        for mask in sorted(sizes, key=lambda mask: sizes[mask]):
+            held += sizes[mask]
+            if held > HELD_BYTES and sizes[mask] >= FILED_BYTES:
+                found.add(mask)
+        return frozenset(found)
 
     def start(self, sample: Sample, *, cache_bytes: int = 8 << 20) -> SampleRun:
         """Fix the input.
@@ -113,7 +135,15 @@ class SegmentedModel:
         Returns:
             A run that takes patterns.
         """
-        return SampleRun(self._segments, self._home, self.outputs, sample, cache_bytes)
+        return SampleRun(
+            self._segments,
+            self._home,
+            self.outputs,
+            sample,
+            cache_bytes=cache_bytes,
+            filed=self._filed,
+            folder=self._folder,
+        )
 
     def expected_seconds(self, patterns: Sequence[Pattern], seconds: Mapping[tuple[Pattern, bool], float]) -> float:
         """How long one sample will take.
@@ -144,7 +174,10 @@ class SampleRun:
         home: Mapping[str, Pattern],
         outputs: Sequence[str],
         sample: Sample,
+        *,
         cache_bytes: int,
+        filed: Collection[Pattern],
+        folder: Path,
     ) -> None:
         self._segments = segments
         self._home = home
@@ -154,7 +187,12 @@ class SampleRun:
         self._cache: OrderedDict[tuple[Pattern, Pattern], dict[str, Any]] = OrderedDict()
         self._latest: dict[Pattern, tuple[Pattern, Pattern]] = {}
         self._cache_bytes = cache_bytes
-        self._used_bytes = 0
+        self.used_bytes = 0
+        """Of inner tensors in memory. [B]"""
+        self._filed = filed
+        self._file = TensorFile(folder)
+        self._in_file: dict[Pattern, Pattern] = {}
+        """Of segments whose outputs lie in the file, the bits that these are of."""
         self.seconds: dict[tuple[Pattern, bool], float] = {}
         """Latest time of each segment, in float and in int8. [s]"""
 
@@ -162,19 +200,35 @@ class SampleRun:
         """Drop all inner tensors, so that the next pattern runs every segment."""
         self._cache.clear()
         self._latest.clear()
-        self._used_bytes = 0
+        self._in_file.clear()
+        self.used_bytes = 0
 
     def outputs(self, pattern: Pattern) -> list[NDArray[Any]]:
         """The model's outputs, in its order, with the pattern's candidates quantized.
 
         Patterns that agree in their low bits (the graph's early candidates) should follow one another.
         """
-        return [as_array(self._tensor(name, pattern)) for name in self._outputs]
+        return [self._output(name, pattern) for name in self._outputs]
 
-    def _tensor(self, name: str, pattern: Pattern) -> Any:
+    def _output(self, name: str, pattern: Pattern) -> NDArray[Any]:
+        held: list[NDArray[Any]] = []
+        value = self._tensor(name, pattern, held)
+        # What is read of a value that borrows its memory lies in that memory, too.
+        return held[0] if held else np.asarray(as_array(value))
+
+    def _tensor(self, name: str, pattern: Pattern, held: list[NDArray[Any]]) -> Any:
+        """A tensor to run with, for as long as `held` is: a value made of an array borrows its memory."""
         if name in self._feed:
             return self._feed[name]
-        return self._values(self._home[name], pattern)[name]
+        mask = self._home[name]
+        if mask not in self._filed:
+            return self._values(mask, pattern)[name]
+        if self._in_file.get(mask) != mask & pattern:
+            for entry, value in self._run(mask, pattern).items():
+                self._file.put(entry, value.numpy())
+            self._in_file[mask] = mask & pattern
+        held.append(self._file.get(name))
+        return as_value(held[-1])
 
     def _values(self, mask: Pattern, pattern: Pattern) -> dict[str, Any]:
         key = (mask, mask & pattern)
@@ -182,24 +236,28 @@ class SampleRun:
             self._cache.move_to_end(key)
             self._latest[mask] = key
             return self._cache[key]
+        values = self._cache[key] = self._run(mask, pattern)
+        self._latest[mask] = key
+        self.used_bytes += _nbytes(values)
+        if self.used_bytes > self._cache_bytes:
+            self._evict()
+        return values
+
+    def _run(self, mask: Pattern, pattern: Pattern) -> dict[str, Any]:
         segment = self._segments[mask]
-        feed = {name: self._tensor(name, pattern) for name in segment.inputs}
+        held: list[NDArray[Any]] = []
+        feed = {name: self._tensor(name, pattern, held) for name in segment.inputs}
         started = time.perf_counter()
         values = segment.run(pattern, feed)
         self.seconds[mask, bool(pattern & segment.own_bit)] = time.perf_counter() - started
-        self._cache[key] = values
-        self._latest[mask] = key
-        self._used_bytes += _nbytes(values)
-        if self._used_bytes > self._cache_bytes:
-            self._evict()
         return values
 
     def _evict(self) -> None:
         """Drop what was not used for longest; what each segment gave last is what the next pattern most likely needs."""
         kept = set(self._latest.values())
         for key in [key for key in self._cache if key not in kept]:
-            self._used_bytes -= _nbytes(self._cache.pop(key))
-            if self._used_bytes <= self._cache_bytes:
+            self.used_bytes -= _nbytes(self._cache.pop(key))
+            if self.used_bytes <= self._cache_bytes:
                 return
 
 
