@@ -151,6 +151,7 @@ class PlanFacts(msgspec.Struct, kw_only=True):
         timeline: Predicted, of one request.
         solve_s: Until the planner had it; None where nothing was solved. [s]
         deploy_s: From the command until it served. [s]
+        signature: Digest of assignment, int8 and codecs: plans of one signature are one plan.
     """
 
     status: str
@@ -165,6 +166,7 @@ class PlanFacts(msgspec.Struct, kw_only=True):
     timeline: list[PlannedStep] = []
     solve_s: float | None = None
     deploy_s: float | None = None
+    signature: str = ""
 
 
 class BesideLoop(msgspec.Struct, kw_only=True):
@@ -222,6 +224,7 @@ class Cell(msgspec.Struct, kw_only=True):
         compute_s: Mean per request, by node. [s]
         controls: By node.
         executed: One request's components as they ran.
+        shared_with: The cell of the same round with the same plan whose requests these are; empty: its own.
     """
 
     id: str
@@ -243,6 +246,7 @@ class Cell(msgspec.Struct, kw_only=True):
     compute_s: dict[str, float] = {}
     controls: dict[str, BesideLoop] = {}
     executed: list[ExecutedComponent] | None = None
+    shared_with: str = ""
 
 
 class ScriptedChange(msgspec.Struct, kw_only=True):

@@ -23,7 +23,6 @@ from bench.end_to_end.course import Course
 from bench.end_to_end.document import Document
 from bench.end_to_end.plans.wishes import steady_wish
 from bench.end_to_end.progress import say
-from bench.end_to_end.rates import Rates
 from bench.end_to_end.steady import readings
 from bench.end_to_end.subjects import CHANGED, QUICK, SHIPPED, from_folder, from_zoo
 from bench.end_to_end.tables import links_table
@@ -31,6 +30,7 @@ from bench.end_to_end.visits import Effort, run_visits
 from demo.fleet import CommandFailed
 from edgesplit.errors import EdgesplitError
 from edgesplit_controller.configuration import PlanningSection
+from lab.testbed.link_rates import LinkRates
 from lab.testbed.requirements import TestbedUnavailable, unavailable
 from lab.testbed.testbed import QUOTAS, STUDY, Layout, Testbed
 
@@ -69,7 +69,7 @@ class Run:
         """Halve what there is to halve, on nodes with quotas; then noise alone."""
         with self._testbed("changes", QUOTAS) as testbed:
             (subject,) = from_zoo(CHANGED, testbed.folder)
-            course, rates = Course(testbed, subject), Rates(testbed)
+            course, rates = Course(testbed, subject), LinkRates(testbed, say)
             course.deploy(0)
             rates.await_believed()
             self._console.print(links_table(testbed))
@@ -94,7 +94,7 @@ class Run:
             (subject,) = from_zoo(CHANGED, testbed.folder)
             course = Course(testbed, subject)
             course.deploy(0)
-            Rates(testbed).await_believed()
+            LinkRates(testbed, say).await_believed()
             course.ask(steady_wish(course.problem(testbed.folder)))
             readings(course, minutes, self.document.readings)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from bench.end_to_end.course import SOURCE, Course
 from bench.end_to_end.progress import say
-from bench.end_to_end.rates import POLL_S, SETTLE_S, Rates
+from lab.testbed.link_rates import POLL_S, SETTLE_S, LinkRates
 from lab.testbed.testbed import Testbed
 
 __all__ = ["Noticed", "Unrest", "changes", "unrest"]
@@ -105,7 +105,7 @@ class Unrest:
     told: dict[str, int]
 
 
-def changes(course: Course, testbed: Testbed, rates: Rates) -> Iterator[Noticed]:
+def changes(course: Course, testbed: Testbed, rates: LinkRates) -> Iterator[Noticed]:
     """Halve rates and shares of the processor and give them back, each time from a state that has settled."""
     course.set_goals(1.0, 0.0, 0.0)
     yield from _links(course, testbed, rates)
@@ -117,7 +117,7 @@ def changes(course: Course, testbed: Testbed, rates: Rates) -> Iterator[Noticed]
                 yield from _quota_smaller(course, testbed, machine.name, machine.share.cores)
 
 
-def _links(course: Course, testbed: Testbed, rates: Rates) -> Iterator[Noticed]:
+def _links(course: Course, testbed: Testbed, rates: LinkRates) -> Iterator[Noticed]:
     # A link that no plan uses is no news when it gets worse.
     with course.only_on(FAR):
         for traffic in (True, False):

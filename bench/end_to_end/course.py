@@ -1,7 +1,7 @@
 """One model on a running testbed: added, deployed, asked for plans, sent requests.
 
 Owns: every step that the parts of the benchmark share. Its rule: everything goes through `splitctl`, as an operator's would.
-Not here: what is wished for (`wishes.py`), what is made of it (`visits.py`), the rates of links (`rates.py`).
+Not here: what is wished for (`wishes.py`), what is made of it (`visits.py`), the rates of links (`lab/testbed/link_rates.py`).
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ class Document:
             yield unrest_text(self.unrest)
         for factor, links in self.findings.misjudged:
             if links:
-                yield f"Rates x {factor:g} began although agents took links for something else: {', '.join(links)}"
+                yield f"LinkRates x {factor:g} began although agents took links for something else: {', '.join(links)}"
         if rows := judged(self.findings.rows):
             yield rows_table(rows)
             yield parts_table(rows)

@@ -21,10 +21,10 @@ from bench.end_to_end.course import Course
 from bench.end_to_end.plans.rows import Control, Failed, Row, measured_split, predicted_split
 from bench.end_to_end.plans.wishes import Visit, Wish, schedule, wishes
 from bench.end_to_end.progress import say
-from bench.end_to_end.rates import Rates
 from bench.end_to_end.subjects import Subject
 from demo.fleet import CommandFailed
 from edgesplit.errors import EdgesplitError
+from lab.testbed.link_rates import LinkRates
 from lab.testbed.plain_loop import LoopFailed, PlainLoop
 from lab.testbed.testbed import Testbed
 
@@ -111,7 +111,7 @@ def run_visits(testbed: Testbed, subjects: Sequence[Subject], effort: Effort, fo
     """Deploy all models beside each other, then visit their plans in shuffled order."""
     courses: dict[str, Course] = {}
     wished: dict[str, Sequence[Wish]] = {}
-    rates = Rates(testbed)
+    rates = LinkRates(testbed, say)
     for subject in subjects:
         say(f"{subject.name}: added and deployed")
         course = courses[subject.name] = Course(testbed, subject)
@@ -132,7 +132,7 @@ class _Run:
         self,
         courses: Mapping[str, Course],
         controls: Mapping[str, Controls],
-        rates: Rates,
+        rates: LinkRates,
         effort: Effort,
         findings: Findings,
     ) -> None:

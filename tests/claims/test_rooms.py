@@ -38,6 +38,7 @@ LATE = {
     "controller/edgesplit_controller/broker/embedded_broker.py": "amqtt is an extra",
     "shared/edgesplit/wire/codecs/lossless.py": "zstandard is no dependency of the client library",
     "shared/edgesplit/wire/tensors.py": "ml_dtypes is no dependency of anything but onnx",
+    "lab/__main__.py": "a mistake in a scenario is told at once, and telemetry is switched off before onnxruntime comes",
     "lab/testbed/plain_loop.py": "as the agent's: telemetry is switched off before onnxruntime comes",
     "shared/edgesplit/__init__.py": "a program that imports edgesplit pays for what it uses",
 }

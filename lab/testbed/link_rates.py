@@ -7,11 +7,11 @@ has happened only once they say it. Not here: models (`course.py`).
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
-from bench.end_to_end.progress import say
 from lab.testbed.testbed import Testbed
 
-__all__ = ["POLL_S", "SETTLE_S", "Rates"]
+__all__ = ["POLL_S", "SETTLE_S", "LinkRates"]
 
 SETTLE_S = 3.0
 """The controller's own answer to a change of links comes before the next change. [s]"""
@@ -22,11 +22,17 @@ BELIEVED_LIMIT_S = 100.0
 """Idle links of 100 MB/s and 55 ms are probed every minute and a half (`edgesplit_agent/dataplane/measurement/probing.py`)."""
 
 
-class Rates:
-    """Of every link of a testbed."""
+class LinkRates:
+    """Of every link of a testbed.
 
-    def __init__(self, testbed: Testbed) -> None:
+    Args:
+        testbed: A running one.
+        say: Told what is not believed in time.
+    """
+
+    def __init__(self, testbed: Testbed, say: Callable[[str], None]) -> None:
         self._testbed = testbed
+        self._say = say
         self._set = {pair: testbed.shape(*pair).rate_bytes_per_s for pair in testbed.pairs}
 
     def scale(self, factor: float) -> list[str]:
@@ -42,7 +48,9 @@ class Rates:
         deadline = time.monotonic() + BELIEVED_LIMIT_S
         while away := self._away():
             if time.monotonic() > deadline:
-                say(f"not believed within {BELIEVED_WITHIN:.0%} after {BELIEVED_LIMIT_S:.0f} s: {', '.join(away)}")
+                self._say(
+                    f"not believed within {BELIEVED_WITHIN:.0%} after {BELIEVED_LIMIT_S:.0f} s: {', '.join(away)}"
+                )
                 break
             time.sleep(POLL_S)
         return away

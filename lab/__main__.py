@@ -1,0 +1,80 @@
+"""`python -m lab`: run a scenario, draw its report again, check a scenario's file.
+
+Owns: these commands and how they end. Its rule: whatever ends a run, what was measured is kept, written and drawn, and no machine is
+left behind. Not here: the run (`lab/running`), the report (`lab/reporting`).
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+from edgesplit.daemon.telemetry_off import stay_discreet
+from lab.scenarios.scenario_file import LoadedScenario, ScenarioInvalid, load
+
+__all__ = ["main"]
+
+OUTPUT = Path("testbed-output")
+
+
+@click.group()
+def main() -> None:
+    """Live experiments on an emulated testbed: device, edge and cloud as namespaces of this machine (Linux, root)."""
+
+
+@main.command()
+@click.argument("scenario")
+@click.option("--output", type=click.Path(path_type=Path), default=OUTPUT, show_default=True, help="Folder of results.")
+@click.option("--fresh", is_flag=True, help="Throw away what an earlier run of this name measured, and begin anew.")
+def run(scenario: str, output: Path, *, fresh: bool) -> None:
+    """Run SCENARIO, the name of a shipped one or a TOML file; a stopped run goes on where it was.
+
+    Example: sudo .venv/bin/python -m lab run smoke
+    """
+    loaded = _loaded(scenario)
+    stay_discreet()
+    from lab.command import run_scenario  # noqa: PLC0415 - telemetry is switched off before onnxruntime comes
+
+    folder = output / loaded.scenario.scenario.name
+    sys.exit(run_scenario(loaded, folder, f"python -m lab {shlex.join(sys.argv[1:])}", fresh=fresh))
+
+
+@main.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def report(folder: Path) -> None:
+    """Draw the report of FOLDER again from its results.json.
+
+    Example: .venv/bin/python -m lab report testbed-output/smoke
+    """
+    from lab.command import draw_report  # noqa: PLC0415 - drawing needs a while to load
+
+    sys.exit(draw_report(folder))
+
+
+@main.command()
+@click.argument("scenario")
+def check(scenario: str) -> None:
+    """Say whether SCENARIO can be run, and how long it may take.
+
+    Example: .venv/bin/python -m lab check mine.toml
+    """
+    loaded = _loaded(scenario)
+    from lab.running.progress import hours  # noqa: PLC0415
+    from lab.running.steps import left_s, steps_of  # noqa: PLC0415
+
+    steps = steps_of(loaded.scenario)
+    click.echo(f"{loaded.scenario.scenario.name}: {len(steps)} steps, about {hours(left_s(steps, (), {}))}")
+
+
+def _loaded(name: str) -> LoadedScenario:
+    try:
+        return load(name)
+    except ScenarioInvalid as error:
+        sys.exit(f"lab: {error}")
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m lab")

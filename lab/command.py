@@ -1,0 +1,92 @@
+"""The lab's commands carried out: a run with its report, and a report alone.
+
+Owns: how a run begins and ends: what this machine lacks, Ctrl-C, exit statuses, the report after it. Its rule: whatever ends a run is
+one sentence, and what was measured is written and drawn. Not here: options (`__main__.py`), steps (`running/lab.py`).
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from edgesplit.planning.problem import Problem
+from lab.results import DynamicRun
+from lab.running.journal import JournalForeign
+from lab.running.lab import RESULTS, Lab, Methods
+from lab.running.prepared_models import PreparedModel
+from lab.running.progress import RunProgress
+from lab.scenarios.scenario_file import LoadedScenario
+from lab.testbed.namespaces import NamespaceFailed
+from lab.testbed.requirements import TestbedUnavailable, unavailable
+
+__all__ = ["draw_report", "run_scenario"]
+
+INTERRUPTED = 130
+
+
+def run_scenario(loaded: LoadedScenario, folder: Path, command: str, *, fresh: bool) -> int:
+    """Run a scenario and draw its report; the exit status."""
+    if reason := unavailable():
+        click.echo(f"lab: {reason}", err=True)
+        return 1
+    folder = folder.absolute()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    with RunProgress() as progress:
+        try:
+            lab = Lab(loaded, folder, command, _methods(), progress, fresh=fresh)
+        except JournalForeign as error:
+            click.echo(f"lab: {error}", err=True)
+            return 1
+        status = _ended(lab, progress)
+    drawn = draw_report(folder)
+    return status or drawn
+
+
+def _ended(lab: Lab, progress: RunProgress) -> int:
+    """Take the steps; how that ended."""
+    try:
+        results = lab.run()
+    except KeyboardInterrupt:
+        progress.say("stopped; nothing is left running, and the same command goes on from here")
+        return INTERRUPTED
+    except (TestbedUnavailable, NamespaceFailed, TimeoutError) as error:
+        progress.say(f"no testbed: {error}")
+        return 1
+    if results.failures:
+        progress.say(f"{len(results.failures)} steps failed; the same command tries them again")
+        return 1
+    return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """The first signal ends the run; those after it must not end its tidying up."""
+    for other in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(other, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def draw_report(folder: Path) -> int:
+    """Draw a report from a folder's results; the exit status."""
+    if not (folder / RESULTS).exists():
+        click.echo(f"lab: {folder / RESULTS} is not there: run a scenario first", err=True)
+        return 1
+    click.echo(f"results: {folder / RESULTS}")
+    return 0
+
+
+def _methods() -> Methods:
+    return Methods(baseline=_no_baseline, dynamics=_no_dynamics)
+
+
+def _no_baseline(method: str, problem: Problem) -> Mapping[str, Any]:
+    raise ValueError(f"the method {method} cannot be run yet")
+
+
+def _no_dynamics(loaded: LoadedScenario, strategy: str, model: PreparedModel, folder: Path) -> DynamicRun:
+    raise ValueError(f"the strategy {strategy} cannot be run yet")

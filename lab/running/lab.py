@@ -1,0 +1,338 @@
+"""A run of a scenario from its first step to its results: begun, resumed, ended early, always written down.
+
+Owns: the order of everything and what is kept of it. Its rule: a finished step is in the journal before the next begins; however the
+run ends, machines are taken away, and `results.json` says what there is. Not here: steps (`steps.py`), cells (`visiting`),
+dynamics (`lab/dynamics`), the report (`lab/reporting`).
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from demo.fleet import CommandFailed
+from edgesplit.errors import EdgesplitError
+from edgesplit.planning.problem import Problem
+from lab.results import ANSWERING_METHOD, Cell, DynamicRun, FailedStep, ModelFacts, Results, write_results
+from lab.running.deployment import DeployedModel
+from lab.running.journal import Begin, CellDone, Entry, Journal, ModelDone, RunDone, StepFailed
+from lab.running.layout import layout_of
+from lab.running.noise_facts import noise_fits
+from lab.running.prepared_models import PreparedModel, prepare
+from lab.running.progress import RunProgress, hours
+from lab.running.setting import read_setting
+from lab.running.steps import Kind, RunStep, left_s, steps_of
+from lab.running.visiting.asking import AskingFailed
+from lab.running.visiting.measuring import Measuring, PlanMoved
+from lab.scenarios.scenario_file import LoadedScenario
+from lab.testbed.link_rates import LinkRates
+from lab.testbed.plain_loop import LoopFailed
+from lab.testbed.requirements import TestbedUnavailable
+from lab.testbed.testbed import Testbed
+
+__all__ = ["JOURNAL", "RESULTS", "Lab", "Methods"]
+
+JOURNAL, RESULTS = "journal.jsonl", "results.json"
+STAYS = "change_threshold = 1000.0\ngain_threshold = 1000.0\nshadow_requests = 0\nshadow_every_s = 0.0"
+"""While cells are measured no plan is replaced by itself, for its prediction is held to what it said; and no source checks requests
+against the float model beside those that are measured: the lab does that itself."""
+WRITTEN_EVERY_S = 60.0
+FAILURES = (
+    *(AskingFailed, CommandFailed, EdgesplitError, LoopFailed, PlanMoved),
+    *(subprocess.SubprocessError, OSError, TimeoutError, ValueError),
+)
+
+
+@dataclass(frozen=True)
+class Methods:
+    """What the lab runs beside edgesplit.
+
+    Attributes:
+        baseline: A method's plan of a problem.
+        dynamics: A strategy put through the script.
+    """
+
+    baseline: Callable[[str, Problem], Mapping[str, Any]]
+    dynamics: Callable[[LoadedScenario, str, PreparedModel, Path], DynamicRun]
+
+
+@dataclass
+class Lab:
+    """A run of a scenario in a folder.
+
+    Attributes:
+        loaded: The scenario.
+        folder: Of journal and results.
+        command: By which it was asked for, for the results.
+        methods: Beside edgesplit.
+        progress: Told how far it is.
+        fresh: Throw away what the folder has of an earlier run.
+
+    Raises:
+        JournalForeign: The folder holds another scenario's journal.
+    """
+
+    loaded: LoadedScenario
+    folder: Path
+    command: str
+    methods: Methods
+    progress: RunProgress
+    fresh: bool = False
+    journal: Journal = field(init=False)
+    steps: list[RunStep] = field(init=False)
+    _taken_s: dict[Kind, list[float]] = field(init=False)
+    _models: dict[str, PreparedModel] = field(init=False)
+    _written_s: float = field(init=False, default=0.0)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.fresh:
+            (self.folder / JOURNAL).unlink(missing_ok=True)
+            shutil.rmtree(self.folder / "plans", ignore_errors=True)
+        self.journal = Journal(self.folder / JOURNAL, self.loaded.digest)
+        self.steps = steps_of(self.loaded.scenario)
+        self._taken_s = {}
+        self._models = {}
+        kinds: dict[str, Kind] = {step.id: step.kind for step in self.steps}
+        for entry in self.journal.entries:
+            if entry.id in kinds and not isinstance(entry, StepFailed):
+                self._taken_s.setdefault(kinds[entry.id], []).append(entry.seconds)
+
+    # --- the whole -------------------------------------------------------------------------------------------------
+
+    def run(self) -> Results:
+        """Take the steps that are left; results are written whatever happens."""
+        if self.journal.begin is None:
+            setting = read_setting()
+            self.journal.start(
+                Begin(digest=self.loaded.digest, command=self.command, unix_s=time.time(), setting=setting)
+            )
+        self._tell_begin()
+        ended = False
+        try:
+            self._grid([step for step in self.steps if step.kind != "dynamics"])
+            self._dynamics([step for step in self.steps if step.kind == "dynamics"])
+            ended = True
+        finally:
+            self.write(ended=ended)
+        return self.results(ended=ended)
+
+    @property
+    def done(self) -> frozenset[str]:
+        """Steps that are finished."""
+        return self.journal.done
+
+    def results(self, *, ended: bool) -> Results:
+        """What there is."""
+        begin = self.journal.begin
+        assert begin is not None
+        entries = self.journal.entries
+        cells = [entry.cell for entry in entries if isinstance(entry, CellDone)]
+        return Results(
+            scenario=self.loaded.document,
+            scenario_name=self.loaded.scenario.scenario.name,
+            digest=self.loaded.digest,
+            command=begin.command,
+            began_unix_s=begin.unix_s,
+            ended_unix_s=time.time() if ended else None,
+            complete=ended,
+            setting=begin.setting,
+            models={entry.name: entry.facts for entry in entries if isinstance(entry, ModelDone)},
+            cells=[cell for cell in cells if cell.method == ANSWERING_METHOD],
+            baselines=[cell for cell in cells if cell.method != ANSWERING_METHOD],
+            dynamics=[entry.run for entry in entries if isinstance(entry, RunDone)],
+            failures=self.journal.failures,
+        )
+
+    def write(self, *, ended: bool) -> None:
+        """Write the results so far."""
+        write_results(self.folder / RESULTS, self.results(ended=ended))
+        self._written_s = time.monotonic()
+
+    def _tell_begin(self) -> None:
+        name, left = self.loaded.scenario.scenario.name, hours(self._left_s())
+        if self.done:
+            torn = ", whose last line was torn and is left out" if self.journal.torn else ""
+            self.progress.say(
+                f"{name}: resumed behind {len(self.done)} of {len(self.steps)} steps of {self.folder / JOURNAL}{torn}; "
+                f"about {left} left (--fresh begins anew)"
+            )
+        else:
+            self.progress.say(f"{name}: {len(self.steps)} steps, about {left}; Ctrl-C keeps what was measured")
+
+    def _left_s(self) -> float:
+        return left_s(self.steps, self.done, self._taken_s)
+
+    # --- one step --------------------------------------------------------------------------------------------------
+
+    def _take(self, step: RunStep, make: Callable[[float], Entry]) -> None:
+        """Take a step and write down what came of it.
+
+        Args:
+            step: Which.
+            make: Told when the step began, it does it; the entry lacks what it took.
+        """
+        began = time.monotonic()
+        self.progress.doing(step.id)
+        try:
+            entry = make(began)
+        except FAILURES as error:
+            reason = str(error) or type(error).__name__
+            entry = StepFailed(
+                id=step.id, failure=FailedStep(id=step.id, reason=reason), seconds=time.monotonic() - began
+            )
+            self.progress.say(f"{step.id}: failed: {reason}")
+        self.journal.add(entry)
+        if not isinstance(entry, StepFailed):
+            self._taken_s.setdefault(step.kind, []).append(entry.seconds)
+            self.progress.say(f"{_place(self.steps, step)} {_said(entry)}; about {hours(self._left_s())} left")
+        self.progress.done(len(self.done), len(self.steps), self._left_s())
+        if time.monotonic() - self._written_s > WRITTEN_EVERY_S:
+            self.write(ended=False)
+
+    # --- grid ------------------------------------------------------------------------------------------------------
+
+    def _grid(self, steps: Sequence[RunStep]) -> None:
+        """Machines, models, cells: all on one testbed."""
+        scenario = self.loaded.scenario
+        grid, done = scenario.grid, self.done
+        if grid is None or all(step.id in done for step in steps):
+            return
+        fleet_folder = self.folder / "fleet"
+        shutil.rmtree(fleet_folder, ignore_errors=True)
+        plans = self.folder / "plans"
+        plans.mkdir(exist_ok=True)
+        facts = {step.subject: self._model_facts(step) for step in steps if step.kind == "model"}
+        with ExitStack() as stack:
+            self.progress.doing("machines start")
+            testbed = stack.enter_context(Testbed(fleet_folder, layout_of(scenario), planning=STAYS))
+            testbed.fleet.await_nodes()
+            measuring: dict[str, Measuring] = {}
+            for step in steps:
+                if step.kind == "model":
+                    deployed = self._add_model(step, testbed, facts[step.subject])
+                    measuring[step.subject] = stack.enter_context(
+                        Measuring(
+                            testbed=testbed,
+                            deployed=deployed,
+                            model=self._model(step.subject),
+                            grid=grid,
+                            source=scenario.source,
+                            folder=plans,
+                            method=self.methods.baseline,
+                        )
+                    )
+            self.progress.doing("links are measured")
+            LinkRates(testbed, self.progress.say).await_believed()
+            for entry in self.journal.entries:
+                if isinstance(entry, CellDone):
+                    measuring[entry.cell.model].remember(entry.cell)
+            self._cells(testbed, [step for step in steps if step.visit is not None], measuring)
+
+    def _cells(self, testbed: Testbed, steps: Sequence[RunStep], measuring: Mapping[str, Measuring]) -> None:
+        done = self.done
+        for number, step in enumerate(steps, start=1):
+            if step.id in done:
+                continue
+            if gone := testbed.fleet.ended():
+                raise TestbedUnavailable(f"{', '.join(gone)} ended by itself: see {testbed.fleet.folder / 'logs'}")
+            self._take(step, partial(_cell_entry, step, number, measuring))
+
+    def _model(self, name: str) -> PreparedModel:
+        """A model's files, made once a run."""
+        if name not in self._models:
+            spec = next(entry for entry in self.loaded.scenario.model if entry.called == name)
+            seed = self.loaded.scenario.scenario.seed
+            self._models[name] = prepare(spec, self.folder / "models", self.loaded.folder, seed)
+        return self._models[name]
+
+    def _model_facts(self, step: RunStep) -> ModelFacts | None:
+        """Facts of a model that are known already; None where it is new."""
+        for entry in self.journal.entries:
+            if entry.id == step.id and isinstance(entry, ModelDone):
+                return entry.facts
+        return None
+
+    def _add_model(self, step: RunStep, testbed: Testbed, known: ModelFacts | None) -> DeployedModel:
+        """Add and deploy a model; its facts go into the journal the first time."""
+        self.progress.doing(f"{step.subject} is built")
+        model = self._model(step.subject)
+        deployed = DeployedModel(testbed, model, self.loaded.scenario.source)
+        began = time.monotonic()
+        fits = [] if known is not None else noise_fits(model)
+        added = deployed.add(self.progress.doing)
+        if known is None:
+            noise = added.document["noise_model"] or {}
+            facts = ModelFacts(
+                file_sha256=model.sha256,
+                nbytes=model.path.stat().st_size,
+                operators=added.document["operators"],
+                units=added.document["units"],
+                add_s=added.add_s,
+                profile_s=added.profile_s,
+                noise_s=noise.get("seconds"),
+                quantizable=list(added.document["quantizable"]),
+                full_noise=noise.get("full_noise"),
+                fits=fits,
+            )
+            self._take(
+                step,
+                lambda _: ModelDone(id=step.id, name=model.name, facts=facts, seconds=time.monotonic() - began),
+            )
+        return deployed
+
+    # --- dynamics --------------------------------------------------------------------------------------------------
+
+    def _dynamics(self, steps: Sequence[RunStep]) -> None:
+        dynamics = self.loaded.scenario.dynamics
+        if dynamics is None:
+            return
+        name = dynamics.model or self.loaded.scenario.model[0].called
+        for step in steps:
+            if step.id not in self.done:
+                self._take(step, partial(self._dynamic_entry, step, name))
+
+    def _dynamic_entry(self, step: RunStep, model: str, began: float) -> Entry:
+        folder = self.folder / "fleet"
+        shutil.rmtree(folder, ignore_errors=True)
+        run = self.methods.dynamics(self.loaded, step.subject, self._model(model), folder)
+        return RunDone(id=step.id, run=run, seconds=time.monotonic() - began)
+
+
+def _cell_entry(step: RunStep, number: int, measuring: Mapping[str, Measuring], began: float) -> Entry:
+    assert step.visit is not None
+    cell = measuring[step.visit.comparison.model].visit(step.visit, number)
+    return CellDone(id=step.id, cell=cell, seconds=time.monotonic() - began)
+
+
+def _place(steps: Sequence[RunStep], step: RunStep) -> str:
+    return f"{steps.index(step) + 1}/{len(steps)} {step.id}:"
+
+
+def _said(entry: Entry) -> str:
+    """What came of a step, in a line."""
+    match entry:
+        case ModelDone():
+            return f"{entry.facts.operators} operators, known after {hours(entry.facts.profile_s or 0)}"
+        case CellDone():
+            return _cell_said(entry.cell)
+        case RunDone():
+            failed = sum(request.failed for request in entry.run.requests)
+            return f"{len(entry.run.requests)} requests, {failed} failed"
+        case StepFailed():
+            return entry.failure.reason
+
+
+def _cell_said(cell: Cell) -> str:
+    if cell.shared_with:
+        return f"the plan of {cell.shared_with.removeprefix('cell:')}"
+    middle_s = sorted(cell.latencies_s)[len(cell.latencies_s) // 2]
+    shares = ", ".join(f"{node} {count}" for node, count in cell.plan.operators.items())
+    return f"{shares}: {middle_s * 1e3:.0f} ms, predicted {cell.plan.predicted_s / middle_s - 1:+.1%}"

@@ -1,0 +1,267 @@
+"""One visit: a plan is made or given, its prediction read, its requests measured between two looks at a control.
+
+Owns: the order of a visit, and which cells share requests. Its rule: the prediction is read before the first request; plans that are
+the same (operators, int8, codecs) are measured once a round and shared, and the cell says with which; a plan that changed by itself
+meanwhile has failed. Not here: which visits there are (`cells.py`), commands (`lab/running/deployment.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from edgesplit.planning.problem import Problem
+from lab.results import ANSWERING_METHOD, BesideLoop, Cell
+from lab.running.deployment import DeployedModel, Served
+from lab.running.prepared_models import PreparedModel
+from lab.running.visiting.asking import RequestsBeside
+from lab.running.visiting.cells import GoalsCell, Visit
+from lab.running.visiting.plan_facts import counted, facts_of, plan_signature, solution_signature, spent
+from lab.scenarios.scenario import GridSpec
+from lab.testbed.plain_loop import PlainLoop
+from lab.testbed.testbed import Testbed, beside
+
+__all__ = ["Controls", "Measuring", "PlanMoved"]
+
+REPORTED_S = 6.0
+"""Agents report once a second; what has not arrived by then is not waited for. [s]"""
+POLL_S = 0.3
+
+Method = Callable[[str, Problem], Mapping[str, Any]]
+"""A baseline's plan of a problem: assignment, quantized, codecs."""
+
+
+class PlanMoved(Exception):
+    """Another plan answered than the one whose prediction was read."""
+
+
+class Controls:
+    """Plain loops of one model, one for each core that computes; a context manager.
+
+    Args:
+        testbed: A running one.
+        model: Which.
+    """
+
+    def __init__(self, testbed: Testbed, model: PreparedModel) -> None:
+        self._stack = ExitStack()
+        self._core: dict[str, str] = {}
+        self._loops: dict[str, PlainLoop] = {}
+        for machine in testbed.layout.machines:
+            core = ",".join(str(number) for number in machine.share.pinned_to) or machine.name
+            self._core[machine.name] = core
+            if core not in self._loops:
+                loop = PlainLoop(testbed.command(machine.name), model.path, model.request)
+                self._loops[core] = self._stack.enter_context(loop)
+
+    def __enter__(self) -> Controls:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def medians_s(self, nodes: Sequence[str]) -> dict[str, tuple[str, float]]:
+        """Core and median of the loop beside each node; nodes that share a core share it. [s]"""
+        found = {core: self._loops[core].median_s() for core in dict.fromkeys(self._core[node] for node in nodes)}
+        return {node: (self._core[node], found[self._core[node]]) for node in nodes}
+
+
+class Measuring:
+    """Everything that a model's visits need; a context manager.
+
+    Args:
+        testbed: A running one, with the model deployed.
+        deployed: It.
+        model: Its files.
+        grid: How much is measured.
+        source: Where requests arise.
+        folder: For plans of baselines and outputs.
+        method: Makes them.
+    """
+
+    def __init__(
+        self,
+        *,
+        testbed: Testbed,
+        deployed: DeployedModel,
+        model: PreparedModel,
+        grid: GridSpec,
+        source: str,
+        folder: Path,
+        method: Method,
+    ) -> None:
+        self._deployed = deployed
+        self._model = model
+        self._grid = grid
+        self._source = source
+        self._folder = folder
+        self._method = method
+        self._measured: dict[tuple[int, str], Cell] = {}
+        self._goals: GoalsCell | None = None
+        self._stack = ExitStack()
+        self._controls = self._stack.enter_context(Controls(testbed, model))
+        self._asking = self._stack.enter_context(
+            RequestsBeside(
+                testbed.fleet.places[beside(source)].command,
+                testbed.fleet.address(source),
+                model.name,
+                model.requests,
+                folder,
+            )
+        )
+
+    def __enter__(self) -> Measuring:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def remember(self, cell: Cell) -> None:
+        """A cell of an earlier run of the same round, which later ones may share."""
+        if not cell.shared_with:
+            self._measured[cell.round, cell.plan.signature] = cell
+
+    def visit(self, visit: Visit, number: int) -> Cell:
+        """Measure a cell.
+
+        Args:
+            visit: Which.
+            number: Of the run's visits.
+
+        Raises:
+            PlanMoved: Another plan served meanwhile.
+        """
+        if visit.method == ANSWERING_METHOD:
+            served = self._ask_for(visit.comparison)
+            signature = plan_signature(served.document)
+        else:
+            solution, signature = self._solution(visit)
+            # A plan that was measured in this round need not be deployed once more to be known.
+            if known := self._measured.get((visit.round, signature)):
+                return self._shared(visit, number, known, known.plan)
+            path = self._folder / f"{_file_name(visit)}.plan.json"
+            path.write_bytes(msgspec.json.encode(solution))
+            served = self._deployed.give(path)
+            self._goals = None
+        facts = facts_of(served.document, signature=signature, deploy_s=served.deploy_s)
+        if known := self._measured.get((visit.round, signature)):
+            return self._shared(visit, number, known, facts)
+        cell = self._measure(visit, number, served)
+        cell.plan = facts
+        self._measured[visit.round, signature] = cell
+        return cell
+
+    def _ask_for(self, comparison: GoalsCell) -> Served:
+        self._deployed.use(comparison.nodes)
+        self._goals = comparison
+        return self._deployed.ask_for(comparison.weights, comparison.max_noise)
+
+    def _solution(self, visit: Visit) -> tuple[Mapping[str, Any], str]:
+        """A method's plan and its signature: made once for all rounds, of the problem as it was in the first."""
+        kept = self._folder / f"{_file_name(visit)}.solution.json"
+        if kept.exists():
+            solution, signature = msgspec.json.decode(kept.read_bytes(), type=tuple[dict[str, Any], str])
+            return solution, signature
+        if self._goals != visit.comparison:
+            self._ask_for(visit.comparison)
+        problem = self._deployed.export(self._folder / "problem.json")
+        solution = dict(self._method(visit.method, problem))
+        signature = solution_signature(solution, problem)
+        kept.write_bytes(msgspec.json.encode((solution, signature)))
+        return solution, signature
+
+    def _shared(self, visit: Visit, number: int, known: Cell, facts: Any) -> Cell:
+        cell = self._empty(visit, number)
+        cell.plan = facts
+        cell.at_unix_s = known.at_unix_s
+        cell.shared_with = known.id
+        for key in ("latencies_s", "energy_j", "energy_origin", "noise_measured", "accuracy", "compute_s", "controls"):
+            setattr(cell, key, getattr(known, key))
+        cell.executed = known.executed
+        return cell
+
+    def _measure(self, visit: Visit, number: int, served: Served) -> Cell:
+        plan, grid = served.document, self._grid
+        computing = [node for node, share in plan["per_node"].items() if share["operators"]]
+        taking_part = list(dict.fromkeys([self._source, *computing]))
+        cell = self._empty(visit, number)
+        already = counted(plan)
+        epochs: set[int] = set()
+        if grid.warm_up:
+            epochs |= set(self._asking.ask(grid.warm_up).epochs)
+        before_s = self._controls.medians_s(computing)
+        before = self._told(plan, already, grid.warm_up, taking_part)
+        count = self._count(plan["latency_s"])
+        answers = self._asking.ask(count, keep=True)
+        after_s = self._controls.medians_s(computing)
+        after = self._told(plan, counted(before), count, taking_part)
+        if moved := {*epochs, *answers.epochs} - {plan["epoch"]}:
+            raise PlanMoved(f"epochs {sorted(moved)} answered beside {plan['epoch']}, whose prediction was read")
+        cost = spent(before, after, taking_part)
+        cell.latencies_s = list(answers.latencies_s)
+        cell.energy_j = cost.energy_j
+        cell.energy_origin = after["measured"]["energy_origin"] or ""
+        cell.noise_measured = self._model.noise(answers.outputs)
+        cell.accuracy = self._model.accuracy(answers.outputs)
+        cell.compute_s = dict(cost.compute_s)
+        cell.controls = {
+            node: BesideLoop(core=core, before_s=seconds, after_s=after_s[node][1])
+            for node, (core, seconds) in before_s.items()
+        }
+        return cell
+
+    def _count(self, predicted_s: float) -> int:
+        """Requests: fewer where each is slow; a model with a task answers all its inputs."""
+        grid = self._grid
+        wanted = max(grid.least_requests, min(grid.requests, int(grid.seconds / max(predicted_s, 1e-6))))
+        return max(wanted, len(self._model.reference)) if self._model.labels is not None else wanted
+
+    def _told(
+        self, plan: Mapping[str, Any], before: Mapping[str, int], count: int, nodes: Sequence[str]
+    ) -> Mapping[str, Any]:
+        """A look at the plan once every node has told of so many requests more, or after a while."""
+        deadline = time.monotonic() + REPORTED_S
+        while True:
+            shown = self._deployed.plan()
+            if shown["epoch"] != plan["epoch"]:
+                raise PlanMoved(f"epoch {shown['epoch']} took the place of {plan['epoch']}: {shown['reason']}")
+            told = counted(shown)
+            if all(told.get(node, 0) >= before.get(node, 0) + count for node in nodes) or time.monotonic() > deadline:
+                return shown
+            time.sleep(POLL_S)
+
+    def _empty(self, visit: Visit, number: int) -> Cell:
+        comparison = visit.comparison
+        return Cell(
+            id=visit.id,
+            method=visit.method,
+            model=comparison.model,
+            nodes=list(comparison.nodes),
+            latency_weight=comparison.weights[0],
+            energy_weight=comparison.weights[1],
+            max_noise=comparison.max_noise,
+            at_unix_s=time.time(),
+            visit=number,
+            round=visit.round,
+            plan=_NO_PLAN,
+            latencies_s=[],
+        )
+
+
+_NO_PLAN: Any = None
+"""Stands in a cell until its plan is known; no cell leaves here with it."""
+
+
+def _file_name(visit: Visit) -> str:
+    """Of files of a method's plan, the same in all rounds."""
+    return f"{visit.comparison.id}/{visit.method}".replace("/", "_").replace(":", "-")
