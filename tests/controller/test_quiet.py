@@ -193,3 +193,27 @@ def held(
 
 def test_half_of_the_gain_that_justifies_a_switch_is_what_a_link_must_be_able_to_do() -> None:
     assert PlanningSection().thresholds.relevant_share == pytest.approx(0.025)
+
+
+async def test_a_node_whose_links_come_up_one_by_one_is_used_once_they_are_there(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first of them is a chance that comes to nothing; it must not keep the last one from being looked at."""
+    await fleet.client.add("tiny", convolutions())
+    await fleet.client.ask(DeployModel(name="tiny", source="device"))
+    best = fleet.plan("tiny").assignment
+    assert "cloud" in best.node_of.values()
+    await until(lambda: bool(fallbacks(fleet)))
+    away = [(start, end) for start in fleet.agents for end in fleet.agents if start != end and "cloud" in (start, end)]
+    for start, end in away:
+        del fleet.agents[start].peers[end]
+        fleet.agents[start].publish_links()
+    await until(lambda: "cloud" not in fleet.plan("tiny").assignment.node_of.values() and fleet.rollouts.settled)
+    looks = counted_looks(monkeypatch)
+    for start, end in sorted(away, key=lambda pair: "device" in pair):
+        fleet.agents[start].peers[end] = GOOD_LINK
+        fleet.agents[start].publish_links()
+        await fleet.until_links_known()
+        await looked_at(fleet, looks)
+        await looked_at(fleet, looks)  # so the first look has ended
+    await until(lambda: fleet.plan("tiny").assignment == best)

@@ -105,7 +105,11 @@ class Relevance:
         impact = self._impact(watch, active)
         found = reasons(before, figures_of(problem), self._thresholds, impact, snapshot.scatter)
         may_try = self._declined.may_try(model)
-        return tuple(reason for reason in found if may_try or not reason.quiet)
+        return tuple(reason for reason in found if may_try or not reason.quiet or self._comes_back(model, reason))
+
+    def _comes_back(self, model: str, reason: Reason) -> bool:
+        """Whether a link came up that does not do so all the time: a node's links come up one by one, and it takes several to use it."""
+        return reason.kind == "link-appeared" and self._declined.may_tell("appeared", model, reason.node, reason.to)
 
     def tell(self, model: str, found: Sequence[Reason]) -> bool:
         """Tell of links that the serving plan feels; whether people know of any of the reasons."""

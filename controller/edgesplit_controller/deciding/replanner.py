@@ -159,7 +159,8 @@ class Replanner:
         texts = [*([breach] if breach else []), *([REPLACED] if replaced else []), *(reason.text for reason in found)]
         cause = "; ".join(texts[:3]) or (UNSURE if active.goals == goals else "goals differ from the plan's")
         answers = self._relevance.tell(model, found) or bool(breach) or replaced or not (found or unsure)
-        chance = bool(found or unsure) and not breach and not replaced and all(reason.quiet for reason in found)
+        quiet = all(reason.quiet for reason in found) and {reason.kind for reason in found} != {"link-appeared"}
+        chance = bool(found or unsure) and not breach and not replaced and quiet
         trigger = Trigger(cause, False, self._clock() + self._settings.prepare_limit_s, answers)
         try:
             change = await self._changes.change(model, watch, problem, goals, trigger)
