@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from edgesplit_controller.graph.runner import open_session, run_session
 from edgesplit_controller.quantization.calibration import Calibration, load_calibration
-from edgesplit_controller.quantization.noise.noise_model import model_noise
-from edgesplit_controller.quantization.noise.pattern_runs import Measured, measure_for
+from edgesplit_controller.quantization.noise.noise_model import calibrate, model_noise
+from edgesplit_controller.quantization.noise.pattern_runs import Measured, PatternRuns, measure_for
 from edgesplit_controller.quantization.noise.sampling_error import sampling_factor
+from edgesplit_controller.quantization.noise.segments import SegmentedModel
 from edgesplit_controller.quantization.qdq import quantize
 from tests.quantization.support import branched, imported
 from tests.quantization.test_noise_patterns import predicted
@@ -68,3 +69,18 @@ def test_predictions_bound_the_noise_of_inputs_that_differ_much_from_each_other(
             ]
         )
         assert noise <= predicted(profile.model, set(names))
+
+
+def test_a_moment_that_has_passed_leaves_the_first_few_samples_of_the_whole(tmp_path: Path) -> None:
+    """Later rounds run on the same samples."""
+    graph, blobs, chosen = imported(branched(), tmp_path, limit=3)
+    calibration = load_calibration(None, graph, samples=12)
+    segmented = SegmentedModel(graph, blobs, chosen, calibrate(graph, blobs, chosen, calibration))
+    told: list[float] = []
+    runs = PatternRuns(segmented, measure_for(graph), calibration.samples, workers=2, rows=4, progress=told.append)
+    first = runs.of([1, 3], until_s=float("-inf"))
+    assert first.shape == (8, 2, len(graph.outputs))
+    assert runs.of([2, 4]).shape == first.shape
+    assert 0 < max(told) <= 1
+    alone = PatternRuns(segmented, measure_for(graph), calibration.samples[:8], workers=1, rows=4, progress=None)
+    np.testing.assert_array_equal(alone.of([1, 3]), first)

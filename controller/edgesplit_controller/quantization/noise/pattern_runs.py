@@ -26,13 +26,14 @@ from edgesplit_controller.quantization.noise.segments import SampleRun, Segmente
 from edgesplit_controller.quantization.qdq import Ranges
 from edgesplit_controller.quantization.tensor_file import Chosen
 
-__all__ = ["Measured", "measure_for", "measure_patterns"]
+__all__ = ["Measured", "PatternRuns", "measure_for", "measure_patterns"]
 
 _MOST_PATTERNS = 1000
 _FEWEST_PATTERNS = 60
 _FEWEST_SAMPLES = 2
 _MANY_SAMPLES = 8
 _ENOUGH_PATTERNS = 300
+_WORTH_A_ROUND = 30
 _HELD_OUT_SHARE = 0.15
 
 
@@ -120,32 +121,80 @@ def measure_patterns(
     share = shared_out(graph)
     segmented = SegmentedModel(graph, blobs, candidates, ranges, threads=share.threads)
     chosen = choose_patterns(count, patterns or _MOST_PATTERNS, random)
+    first, started = chosen, time.monotonic()
     if patterns is None:
         chosen, samples = _affordable(segmented, measure, chosen, samples, count, budget_s=budget_s * share.workers)
-    ordered = in_tree_order(chosen, count)
-    finished = [0.0] * len(samples)
-
-    def parts_of(index: int) -> NDArray[np.float64]:
-        run = segmented.start(samples[index])
-        reference = _reference(run, graph.outputs, measure)
-        rows: list[list[float]] = []
-        for row, pattern in enumerate(ordered):
-            rows.append(measure.parts(reference, _outputs(run, graph.outputs, pattern)))
-            finished[index] = (row + 1) / len(ordered)
-            if progress is not None and row % 16 == 0:
-                progress(sum(finished) / len(samples))
-        return np.array(rows)
-
-    with ThreadPoolExecutor(share.workers) as pool:
-        by_sample = np.array(list(pool.map(parts_of, range(len(samples)))))
+        first = chosen[:_ENOUGH_PATTERNS]
+    runs = PatternRuns(segmented, measure, samples, workers=share.workers, rows=len(chosen), progress=progress)
+    by_sample = runs.of(in_tree_order(first, count), until_s=started + budget_s if patterns is None else None)
+    # What the first patterns took tells how many more there is time for: the machine may have got busy.
+    spent_s = time.monotonic() - started
+    more = chosen[len(first) :][: int(len(first) * max(budget_s / spent_s - 1.0, 0.0))]
+    if len(more) >= _WORTH_A_ROUND:
+        by_sample = np.concatenate([by_sample, runs.of(in_tree_order(more, count))], axis=1)
+    else:
+        more = []
     if progress is not None:
         progress(1.0)
-    held = _held_out(chosen, count, random)
+    ordered = [*in_tree_order(first, count), *in_tree_order(more, count)]
+    held = _held_out([*first, *more], count, random)
     bits = np.array([[pattern >> bit & 1 for bit in range(count)] for pattern in ordered], np.bool_)
     tests = np.array([pattern in held for pattern in ordered], np.bool_)
     rho = by_sample.mean(axis=2)
-    deviations = rho.std(axis=0, ddof=1) if len(samples) > 1 else np.zeros(len(bits))
-    return Measured(bits, by_sample.mean(axis=0), tests, len(samples), deviations)
+    deviations = rho.std(axis=0, ddof=1) if len(rho) > 1 else np.zeros(len(bits))
+    return Measured(bits, by_sample.mean(axis=0), tests, len(rho), deviations)
+
+
+class PatternRuns:
+    """Runs of patterns on samples, each of which takes all of a round's patterns before the next one."""
+
+    def __init__(
+        self,
+        segmented: SegmentedModel,
+        measure: Measure,
+        samples: Sequence[Sample],
+        *,
+        workers: int,
+        rows: int,
+        progress: Callable[[float], None] | None,
+    ) -> None:
+        self._segmented = segmented
+        self._measure = measure
+        self._samples = samples
+        self._workers = workers
+        self._all = rows * len(samples)
+        self._progress = progress
+        self._finished = [0] * len(samples)
+
+    def of(self, ordered: Sequence[int], *, until_s: float | None = None) -> NDArray[np.float64]:
+        """Run patterns on all samples.
+
+        Args:
+            ordered: The patterns, in tree order.
+            until_s: After it no further sample is begun, but for the first few, and later rounds do without it too. [s]
+
+        Returns:
+            Noise, shape (samples, patterns, outputs).
+        """
+        with ThreadPoolExecutor(self._workers) as pool:
+            found = pool.map(lambda index: self._sample(index, ordered, until_s), range(len(self._samples)))
+            rows = [row for row in found if row is not None]
+        self._samples = self._samples[: len(rows)]
+        return np.array(rows)
+
+    def _sample(self, index: int, ordered: Sequence[int], until_s: float | None) -> list[list[float]] | None:
+        if until_s is not None and index >= _MANY_SAMPLES and time.monotonic() > until_s:
+            return None
+        names = self._segmented.outputs
+        run = self._segmented.start(self._samples[index])
+        reference = _reference(run, names, self._measure)
+        rows: list[list[float]] = []
+        for row, pattern in enumerate(ordered):
+            rows.append(self._measure.parts(reference, _outputs(run, names, pattern)))
+            self._finished[index] += 1
+            if self._progress is not None and row % 16 == 0:
+                self._progress(sum(self._finished) / self._all)
+        return rows
 
 
 def _outputs(run: SampleRun, names: Sequence[str], pattern: int) -> Mapping[str, Array]:
@@ -197,11 +246,19 @@ def _affordable(
             ordered = in_tree_order(chosen[:count], candidates)
             each_s = segmented.expected_seconds(ordered, run.seconds) + comparing_s * count
             if each_s * sample_count <= budget_s:
-                return chosen[:count], Chosen(samples, evenly(len(samples), sample_count))
+                return chosen[:count], _spread(samples, sample_count)
             if count == least:
                 break
             count = max(least, count * 3 // 4)
-    return chosen[:fewest], Chosen(samples, evenly(len(samples), _FEWEST_SAMPLES))
+    return chosen[:fewest], _spread(samples, _FEWEST_SAMPLES)
+
+
+def _spread(samples: Sequence[Sample], count: int) -> Sequence[Sample]:
+    """So many samples from the whole, the first few of them too: files are often sorted."""
+    places = evenly(len(samples), count)
+    first = evenly(len(places), _MANY_SAMPLES)
+    rest = sorted(set(range(len(places))) - set(first))
+    return Chosen(samples, [places[index] for index in (*first, *rest)])
 
 
 def _held_out(chosen: Sequence[int], candidates: int, random: np.random.Generator) -> set[int]:
