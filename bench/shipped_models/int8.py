@@ -33,7 +33,7 @@ from edgesplit_controller.quantization.qdq import quantize
 __all__ = ["InputNoise", "Int8Finding", "ServedInt8", "int8_on_real_inputs", "serve_int8"]
 
 TRIES = 3
-"""Of planning in int8, with new profiles: on a busy machine one may say that int8 does not pay."""
+"""Of a plan in int8: on a busy machine a profile may say that it does not pay, or another plan may take over while it is asked."""
 DEADLINE_S = 60.0
 
 
@@ -149,22 +149,20 @@ def serve_int8(
     if report.r2_test is None:
         return ServedInt8(why_not="no operator has an int8 form")
     bound = _bound(report)
-    plan: dict[str, Any] = {}
+    why_not = ""
     for _ in range(TRIES):
         fleet.splitctl("set-weights", "--latency", "1", "--max-noise", str(bound), "--model", model)
         plan = fleet.splitctl("plan", model)
-        if plan["quantized"]:
-            break
-        fleet.splitctl("model", "profile", model)
-    else:
-        return ServedInt8(why_not="int8 pays on none of these nodes")
-    noise = asyncio.run(_asked(fleet.address(node), model, plain, samples))
-    nodes = tuple(name for name, share in plan["per_node"].items() if share["components"])
-    if (then := fleet.splitctl("plan", model))["epoch"] != plan["epoch"]:
-        return ServedInt8(
-            why_not=f"plan {plan['epoch']} gave way to {then['epoch']} ({then['reason']}) while it was asked"
-        )
-    return ServedInt8(tuple(plan["quantized"]), nodes, _found(bound, plan["noise"], noise))
+        if not plan["quantized"]:
+            why_not = "int8 pays on none of these nodes"
+            fleet.splitctl("model", "profile", model)
+            continue
+        noise = asyncio.run(_asked(fleet.address(node), model, plain, samples))
+        if (then := fleet.splitctl("plan", model))["epoch"] == plan["epoch"]:
+            nodes = tuple(name for name, share in plan["per_node"].items() if share["components"])
+            return ServedInt8(tuple(plan["quantized"]), nodes, _found(bound, plan["noise"], noise))
+        why_not = f"plan {plan['epoch']} gave way to {then['epoch']} while it was asked ({then['reason']})"
+    return ServedInt8(why_not=why_not)
 
 
 async def _asked(address: str, model: str, plain: PlainModel, samples: Sequence[dict[str, Any]]) -> list[float]:
