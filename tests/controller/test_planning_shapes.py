@@ -258,3 +258,34 @@ async def test_a_model_of_fixed_sizes_has_no_further_shapes(fleet: Fleet) -> Non
     with pytest.raises(EdgesplitError, match="takes no other sizes"):
         await fleet.client.add("tiny", convolutions(), **SHAPES)
     assert fleet.models == {}
+
+
+async def limit_memory(fleet: Fleet, node: str, nbytes: int) -> None:
+    fleet.agents[node].memory_limit_bytes = nbytes
+    fleet.agents[node].announce()
+
+    def said() -> bool:
+        status = fleet.registry.node(node).status
+        return status is not None and status.memory_limit_bytes == nbytes
+
+    await until(said)
+
+
+async def test_weights_that_shapes_share_take_a_nodes_room_once(fleet: Fleet) -> None:
+    await fleet.client.add("tiny", OPEN, **SHAPES)
+    await fleet.client.add("other", OPEN, shapes={"image": [list(SMALL)]})
+    weights = sum(operator.weight_bytes for operator in fleet.models["tiny"].graph.operators)
+    for node in ("device", "edge"):  # neither has room for any weights beside those of one model
+        await limit_memory(fleet, node, int(1.5 * weights))
+    await fleet.client.ask(ForbidNode(node="cloud"))
+    await fleet.client.ask(PinOperators(name="tiny", rule=PinRule(kind="pattern", pattern="conv*", nodes=("edge",))))
+    await deploy(fleet, "device")
+    for name in ("tiny", "tiny@2"):
+        assert fleet.plan(name).assignment.node_of["conv1"] == "edge"
+        assert not fleet.plan(name).assignment.quantized
+    used = [fleet.plan(name).evaluation.memory_bytes["edge"] for name in ("tiny", "tiny@2")]
+    assert max(used) > 0
+    assert min(used) == 0  # what the other shape holds already
+    await fleet.client.ask(PinOperators(name="other", rule=PinRule(kind="pattern", pattern="conv*", nodes=("edge",))))
+    with pytest.raises(PlanInfeasible, match="memory"):
+        await fleet.client.ask(DeployModel(name="other", source="device"))

@@ -198,7 +198,8 @@ def exact_costs(problem: Problem, assignment: Assignment) -> tuple[float, float,
         seconds = (o.quantized_time_s or {})[node] if int8 else o.time_s[node]
         latency += seconds
         energy[node] += seconds * nodes[node].compute_power_w
-        memory[node] += o.weight_bytes / (4 if int8 else 1)
+        if node not in (o.quantized_held_on if int8 else o.held_on):
+            memory[node] += o.weight_bytes / (4 if int8 else 1)
     noise = 0.0
     if assignment.quantized and problem.noise_model is not None:
         level = problem.noise_model.intercept

@@ -62,7 +62,8 @@ def _sums(problem: Problem, assignment: Assignment, number: Callable[[float], Nu
         seconds = number((o.quantized_time_s or {})[node] if int8 else o.time_s[node])
         latency += seconds
         energy[node] += seconds * number(nodes[node].compute_power_w)
-        memory[node] += number(o.weight_bytes) / (4 if int8 else 1)
+        if node not in (o.quantized_held_on if int8 else o.held_on):
+            memory[node] += number(o.weight_bytes) / (4 if int8 else 1)
     terms: list[Number] = []
     noise_magnitude = zero
     model = problem.noise_model

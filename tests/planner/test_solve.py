@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from pathlib import Path
 from typing import Literal
@@ -100,6 +101,37 @@ def test_a_relaxation_that_leaves_much_out_costs_time_only(monkeypatch: pytest.M
 @pytest.mark.parametrize("seed", [196, 320, 360, 489, 497])
 def test_contradicting_pins_and_links_are_infeasible(seed: int) -> None:
     assert_optimal(random_problem(1000 + seed))
+
+
+def with_held_weights(problem: Problem, seed: int) -> Problem:
+    """The same, with little memory, on nodes that hold some weights whatever the plan is."""
+    draw = random.Random(f"held {seed}")
+    names = [node.name for node in problem.nodes]
+
+    def some() -> tuple[str, ...]:
+        return tuple(name for name in names if draw.random() < 0.4)
+
+    return msgspec.structs.replace(
+        problem,
+        nodes=tuple(msgspec.structs.replace(node, memory_bytes=float(draw.randint(0, 120))) for node in problem.nodes),
+        operators=tuple(
+            msgspec.structs.replace(operator, held_on=some(), quantized_held_on=some())
+            for operator in problem.operators
+        ),
+    )
+
+
+@pytest.mark.parametrize("model", ["sum", "critical-path"])
+def test_no_plan_is_better_where_nodes_hold_weights_already(model: Literal["sum", "critical-path"]) -> None:
+    possible = 0
+    for seed in range(900, 945):
+        problem = with_held_weights(random_problem(seed, operators=3, model=model), seed)
+        assert_optimal(problem)
+        possible += solve(problem).assignment is not None
+        bare = tuple(msgspec.structs.replace(o, held_on=(), quantized_held_on=()) for o in problem.operators)
+        if solve(msgspec.structs.replace(problem, operators=bare)).assignment is not None:
+            possible -= 1
+    assert possible > 5, "what is held makes room for plans"
 
 
 @needs_shared

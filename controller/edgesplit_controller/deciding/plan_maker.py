@@ -37,6 +37,7 @@ from edgesplit_controller.planner.studies.sampling import interval_of
 from edgesplit_controller.rollout.draft import Draft
 from edgesplit_controller.stating.assignment_fit import fits
 from edgesplit_controller.stating.fixed_plan import fixed_assignment, placed_units
+from edgesplit_controller.stating.held_weights import HeldWeights, held_weights
 from edgesplit_controller.stating.prediction_intervals import Certainty, interval_under, sampled_under
 from edgesplit_controller.stating.prediction_spreads import Evidence
 from edgesplit_controller.stating.predictions import as_coded, as_timed, handled, placed
@@ -73,7 +74,7 @@ class PlanMaker:
 
     def snapshot(self, record: ModelRecord, goals: Goals, others: Mapping[str, DeploymentState]) -> FleetSnapshot:
         """What `problem` would be made of now, without making it."""
-        return snapshot_of(self._registry, self._speeds, record, goals, _memory_used(record.name, others))
+        return snapshot_of(self._registry, self._speeds, record, goals, _held(record, others).taken_bytes)
 
     def problem(self, record: ModelRecord, source: str, goals: Goals, others: Mapping[str, DeploymentState]) -> Problem:
         """State the problem of one model now.
@@ -90,7 +91,7 @@ class PlanMaker:
             NotProfiledYet: The source's times are not in.
         """
         check_source(self._registry, record, source)
-        taken = _memory_used(record.name, others)
+        held = _held(record, others)
         candidates: list[Candidate] = []
         for name, node in self._registry.nodes.items():
             profile = self._speeds.profile(name, record.name, record.sha256)
@@ -99,8 +100,9 @@ class PlanMaker:
             if too_old(node.status, record):
                 continue
             limit = node.status.memory_limit_bytes
-            free = max(0.0, limit - taken.get(name, 0.0)) if limit > 0 else None
-            candidates.append(Candidate(name, node.metrics.compute_w, node.metrics.transmit_w, free, profile))
+            free = max(0.0, limit - held.taken_bytes.get(name, 0.0)) if limit > 0 else None
+            holds = held.shared.get(name, frozenset()) if free is not None else frozenset[tuple[str, bool]]()
+            candidates.append(Candidate(name, node.metrics.compute_w, node.metrics.transmit_w, free, profile, holds))
         return build_problem(
             record.name,
             record.graph,
@@ -387,11 +389,8 @@ def _comparable(serving: PlanRecord | None, record: ModelRecord, problem: Proble
     )
 
 
-def _memory_used(model: str, others: Mapping[str, DeploymentState]) -> dict[str, float]:
-    """Weights that the other models' plans hold on each node. [B]"""
-    taken: dict[str, float] = {}
-    for name, deployment in others.items():
-        plan = deployment.active
-        for node, nbytes in (plan.evaluation.memory_bytes if name != model and plan is not None else {}).items():
-            taken[node] = taken.get(node, 0.0) + nbytes
-    return taken
+def _held(record: ModelRecord, others: Mapping[str, DeploymentState]) -> HeldWeights:
+    """What the plans of the other models, and of the model's other planning shapes, hold on each node."""
+    active = ((name, deployment.active) for name, deployment in others.items() if name != record.name)
+    plans = ((name, plan) for name, plan in active if plan is not None)
+    return held_weights(plans, model=record.name, sha256=record.sha256)

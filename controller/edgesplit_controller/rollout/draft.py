@@ -52,7 +52,14 @@ class Draft:
         if any(source not in nodes for nodes in (self.problem.constraints.pins or {}).values()):
             return False  # what must not run on the source must not run there in need either
         limit = next(node.memory_bytes for node in self.problem.nodes if node.name == source)
-        needed = self.evaluation.memory_bytes.get(source, 0.0) + record.weight_bytes
+        # What the plan has there in float is part of the whole float model, of which there is one copy.
+        operators, quantized = self.problem.operators, self.assignment.quantized
+        needed = sum(operator.weights_on(source, quantized=False) for operator in operators)
+        needed += sum(
+            operator.weights_on(source, quantized=True)
+            for operator in operators
+            if operator.name in quantized and self.assignment.node_of[operator.name] == source
+        )
         return limit is None or needed <= limit
 
     def numbered(

@@ -1,13 +1,14 @@
 """Memory for fallbacks: which of them fit beside all that nodes must hold.
 
-Owns: this sum. Its rule: pure; a fallback gives way to whatever needs its memory, and equal graphs share a session on their
-node. Not here: which fallbacks are worth having.
+Owns: this sum. Its rule: pure; a fallback gives way to whatever needs its memory, and a node holds equal weights once, whatever
+graphs they are in. Not here: which fallbacks are worth having.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from edgesplit.control.component_messages import sizes_of
 from edgesplit.control.plan_messages import EpochSpec
 from edgesplit_controller.storage.deployment_state import DeploymentState, FallbackRecord
 from edgesplit_controller.storage.rollout_state import FallbackEpoch
@@ -41,10 +42,10 @@ def fitting(
         if other != model:
             specs += [part for plan in held_fallbacks(deployment).values() for part in plan.specs.items()]
         for node, spec in specs:
-            held.setdefault(node, {}).update(_graphs(spec))
+            held.setdefault(node, {}).update(_blobs(spec))
     found: dict[FallbackEpoch, FallbackRecord] = {}
     for fallback, plan in fallbacks.items():
-        with_it = {node: held.get(node, {}) | _graphs(spec) for node, spec in plan.specs.items()}
+        with_it = {node: held.get(node, {}) | _blobs(spec) for node, spec in plan.specs.items()}
         if all(
             sum(graphs.values()) <= (limit_bytes.get(node, 0.0) or float("inf")) for node, graphs in with_it.items()
         ):
@@ -53,7 +54,6 @@ def fitting(
     return found
 
 
-def _graphs(spec: EpochSpec) -> dict[str, int]:
-    """Digest to bytes of a part's graphs."""
-    refs = [component.graph for component in spec.components]
-    return {ref.digest: ref.nbytes + sum(weight.nbytes for weight in ref.weights) for ref in refs}
+def _blobs(spec: EpochSpec) -> dict[str, int]:
+    """Digest to bytes of a part's graphs and weights."""
+    return sizes_of(*(component.graph for component in spec.components))

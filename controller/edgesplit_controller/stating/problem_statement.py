@@ -21,6 +21,7 @@ from edgesplit_controller.graph.model_graph import ModelGraph, Unit
 from edgesplit_controller.graph.unit_tensors import INPUT, OUTPUT, UnitTensor, unit_tensors
 from edgesplit_controller.quantization.codecs.codec_figures import CodecFigure
 from edgesplit_controller.stating.codec_offers import codec_offers
+from edgesplit_controller.stating.held_weights import Held
 from edgesplit_controller.stating.pinning import allowed_nodes
 from edgesplit_controller.stating.predictions import typical_bytes, typical_quantized_time_s
 
@@ -34,6 +35,7 @@ class Candidate:
     Attributes:
         memory_bytes: What this model's components may take; None is unlimited. [B]
         profile: Its times of exactly this model.
+        holds: What it holds of the model's weights for other planning shapes.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Candidate:
     transmit_w: float
     memory_bytes: float | None
     profile: ExecutionProfile
+    holds: Held = frozenset()
 
 
 def build_problem(
@@ -172,6 +175,8 @@ def _operator(
         time_s=times,
         flops=float(sum(member.flops for member in members)),
         weight_bytes=float(sum(member.weight_bytes for member in members)),
+        held_on=tuple(node.name for node in nodes if (unit.name, False) in node.holds),
+        quantized_held_on=tuple(node.name for node in nodes if (unit.name, True) in node.holds),
         quantizable=is_able,
         quantized_time_s=quantized if is_able else None,
         members=unit.operators,

@@ -124,7 +124,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
         energy_j: All nodes. [J]
         device_energy_j: The source's share. [J]
         noise: Predicted noise of the output. [1]
-        memory_bytes: Node to bytes of weights it holds. [B]
+        memory_bytes: Node to bytes of weights it holds for this plan, beside those it holds whatever the plan is. [B]
         violations: One sentence per broken constraint; empty when the assignment is a plan.
         components: In an order in which they may run.
         timeline: Ordered by start.

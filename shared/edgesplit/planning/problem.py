@@ -69,6 +69,8 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         time_s: Node to its compute time in float. [s]
         flops: Floating point operations, for people. [1]
         weight_bytes: Memory of its weights in float; a quarter when quantized. [B]
+        held_on: Nodes that hold its weights in float whatever the plan is: there they take no room.
+        quantized_held_on: Likewise in int8.
         quantizable: Whether it may run in int8.
         quantized_time_s: Node to its compute time in int8; required when quantizable. [s]
         role: `input` and `output` stay on the source.
@@ -79,6 +81,8 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     time_s: dict[str, float]
     flops: float = 0.0
     weight_bytes: float = 0.0
+    held_on: tuple[Name, ...] = ()
+    quantized_held_on: tuple[Name, ...] = ()
     quantizable: bool = False
     quantized_time_s: dict[str, float] | None = None
     role: Literal["input", "output"] | None = None
@@ -88,6 +92,15 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def listed(self) -> tuple[str, ...]:
         """The operators this one is listed as."""
         return (self.name,) if self.members is None else self.members
+
+    def weights_in(self, *, quantized: bool) -> float:
+        """What its weights take in a precision. [B]"""
+        return self.weight_bytes * (0.25 if quantized else 1.0)
+
+    def weights_on(self, node: str, *, quantized: bool) -> float:
+        """What they take of a node's room. [B]"""
+        held = self.quantized_held_on if quantized else self.held_on
+        return 0.0 if node in held else self.weights_in(quantized=quantized)
 
 
 class CodecOption(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -139,6 +139,8 @@ def _check_operators(problem: Problem) -> None:
         _check_times(operator.time_s, nodes, f"time_s {entry}", complete=True)
         _check_number(operator.weight_bytes, f"weight_bytes {entry}")
         _check_number(operator.flops, f"flops {entry}")
+        for node in sorted({*operator.held_on, *operator.quantized_held_on} - nodes):
+            raise InvalidProblem(f"The weights {entry} are said to be on node {node!r}, which is not in the problem.")
         if operator.quantizable:
             quantized = operator.quantized_time_s or {}
             _check_times(quantized, nodes, f"quantized_time_s {entry}", complete=True)

@@ -201,5 +201,5 @@ def _switch_cost_bytes(problem: Problem, before: Assignment | None, after: Assig
             and (operator.name in before.quantized) == quantized
         ):
             continue
-        cost += operator.weight_bytes * (0.25 if quantized else 1.0)
+        cost += operator.weights_on(after.node_of[operator.name], quantized=quantized)
     return cost

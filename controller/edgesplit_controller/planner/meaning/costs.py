@@ -165,7 +165,10 @@ def costs_of(problem: Problem) -> Costs:
     noise = _noise_terms(problem, names, quantizable)
     sums, bounded = _measures(problem)
     tables = _tables(sums, nodes)
-    weights = np.array([operator.weight_bytes for operator in operators])[:, None]
+    weights, int8_weights = (
+        np.array([[operator.weights_on(node, quantized=quantized) for node in nodes] for operator in operators])
+        for quantized in (False, True)
+    )
     wires = _wire_tensors(problem, {name: index for index, name in enumerate(names)}, tables)
     codecs = sum(max(mode.noise for mode in tensor.modes) for tensor in wires)
     return Costs(
@@ -174,7 +177,7 @@ def costs_of(problem: Problem) -> Costs:
         source=source,
         allowed=allowed,
         compute=_computing(float_s, tables) + tables.weight[:, None] * weights,
-        quantized_compute=_computing(int8_s, tables) + tables.weight[:, None] * (weights / 4),
+        quantized_compute=_computing(int8_s, tables) + tables.weight[:, None] * int8_weights,
         quantizable=quantizable,
         sent=tables.sent,
         sums=sums,
@@ -190,6 +193,7 @@ def costs_of(problem: Problem) -> Costs:
 
 def _quantizing_never_hurts(problem: Problem, float_s: Floats, int8_s: Floats, quantizable: tuple[int, ...]) -> bool:
     hurts = any((int8_s[index] > float_s[index]).any() for index in quantizable)
+    hurts |= any(operator.held_on for operator in problem.operators)
     by_name = {operator.name: operator for operator in problem.operators}
     able = [tensor for tensor in problem.tensors if by_name[tensor.producer].quantizable]
     hurts |= any((tensor.quantized_bytes or 0.0) > tensor.bytes for tensor in able)

@@ -139,7 +139,7 @@ def _add_compute(assignment: Assignment, tally: _Tally) -> None:
         elif quantized:
             tally.violations.append(f"Operator {operator.name!r} is quantized but not quantizable.")
         tally.seconds[node].append(time_s)
-        tally.weights[node].append(operator.weight_bytes * (0.25 if quantized else 1.0))
+        tally.weights[node].append(operator.weights_on(node, quantized=quantized))
         if operator.role is not None and node != problem.source:
             tally.violations.append(f"The {operator.role} {operator.name!r} is not on the source.")
         if operator.name in pins and node not in pins[operator.name]:

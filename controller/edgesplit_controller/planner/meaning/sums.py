@@ -27,7 +27,7 @@ class ResourceUse:
         compute_s: Node to how long it computes, coding included. [s]
         transfer_s: Link to how long tensors are on it, one after the other, its latency included. [s]
         occupied_s: Link to how long they occupy it. [s]
-        weight_bytes: Node to bytes of weights it holds. [B]
+        weight_bytes: Node to bytes of weights it holds, but for those it holds whatever the plan is. [B]
         noise: Of quantization and codecs. [1]
         noise_magnitude: The absolute values that were added up to it. [1]
     """

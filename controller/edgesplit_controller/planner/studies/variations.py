@@ -194,6 +194,8 @@ def _operator_without(operator: Operator, gone: str) -> Operator:
     return msgspec.structs.replace(
         operator,
         time_s=_times_without(operator.time_s, gone),
+        held_on=tuple(node for node in operator.held_on if node != gone),
+        quantized_held_on=tuple(node for node in operator.quantized_held_on if node != gone),
         quantized_time_s=None if int8_s is None else _times_without(int8_s, gone),
     )
 
