@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from demo.fleet import LocalFleet
 from edgesplit.client.asynchronous import AsyncClient
-from edgesplit.errors import SizesRefused
+from edgesplit.errors import InvalidTensor, SizesRefused
 from tests.waiting import blocking_until
 
 MODEL = "halved"
@@ -119,3 +120,43 @@ def test_sizes_that_were_asked_are_shown(fleet: LocalFleet, path: Path) -> None:
         return {tuple(entry["inputs"]["x"]) for entry in document["asked"]} == served
 
     blocking_until(told, "the sizes are known")
+
+
+ODD = (
+    (0, 3, 16, 16),
+    (1, 3, 0, 16),
+    (2, 3, 16, 0),
+    (1, 3, 1, 1),
+    (1, 3, 16),
+    (3, 16, 16),
+    (1, 4, 16, 16),
+    (1, 1, 3, 16, 16),
+)
+"""Nothing along an axis, almost nothing, a wrong number of axes, a fixed axis of another size."""
+
+
+def test_odd_requests_get_what_the_whole_model_gives_or_an_error_of_their_own(fleet: LocalFleet, path: Path) -> None:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    async def outcome(client: AsyncClient, shape: tuple[int, ...]) -> None:
+        x = np.ones(shape, np.float32)
+        try:
+            (wanted,) = session.run(None, {"x": x})
+        except Exception:  # pybind types without a common base
+            with pytest.raises((SizesRefused, InvalidTensor), match=re.escape(str(list(shape)))):
+                await client.infer(MODEL, {"x": x}, deadline_s=30.0)
+            return
+        (y,) = (await client.infer(MODEL, {"x": x}, deadline_s=30.0)).values()
+        assert y.shape == wanted.shape
+        np.testing.assert_allclose(y, wanted, atol=1e-4)
+
+    async def run() -> None:
+        async with AsyncClient(fleet.address("device")) as client:
+            # Each of them beside requests that are in order.
+            await asyncio.gather(
+                *(outcome(client, shape) for odd in ODD for shape in (odd, (1, 3, 16, 16), (2, 3, 32, 8)))
+            )
+
+    asyncio.run(run())
+    kinds = {event["kind"] for event in fleet.splitctl("events")}
+    assert not kinds & {"fallback-engaged", "node-left"}
