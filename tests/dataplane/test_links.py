@@ -283,6 +283,27 @@ class RestlessLink(Link):
         return super().send(nbytes, rate * math.exp(self.random.gauss(0, self.scatter)))
 
 
+class PacedLink(Link):
+    """A link behind BBR: frames leave at the rate that was known, which grows only on a connection that starts afresh."""
+
+    known, starting = 0.0, True
+
+    def send(self, nbytes: int, rate: float = 1.0) -> float:
+        afresh = self.estimator.starts_afresh(self.now)
+        round_trip = 2 * self.latency_s
+        if afresh or not self.known:
+            self.starting = True
+            self.known = max(2 * self.known, 14_600 / round_trip)  # what may be on the way stays
+        self.sequence += 1
+        self.estimator.data_sent(self.sequence, nbytes, self.now, afresh=afresh)
+        self.known = min(self.known * (2.9 if self.starting else 1.0), self.bandwidth)
+        self.starting = self.starting and self.known < self.bandwidth
+        self.now += nbytes / self.known + round_trip
+        seconds = self.estimator.data_acknowledged(self.sequence, self.now)
+        assert seconds is not None
+        return seconds
+
+
 STUDY_LINKS = [(5e6, 0.055), (2e7, 0.05), (2e7, 0.005), (1e8, 0.0005), (1e8, 0.055), (1e6, 0.1), (5e6, 0.005)]
 
 
@@ -343,6 +364,22 @@ def test_a_link_that_fell_to_a_tenth_and_came_back_is_believed_each_time_while_i
         link.bandwidth = rate
         idle(link, 25)
         assert link.believed() == pytest.approx(rate, rel=0.25)
+
+
+@pytest.mark.parametrize(("bandwidth", "latency_s"), [(5e6, 0.055), (2e7, 0.005), (5e6, 0.005)])
+def test_a_link_that_fell_and_came_back_is_believed_though_tcp_goes_on_at_the_rate_it_knew(
+    bandwidth: float, latency_s: float
+) -> None:
+    link = PacedLink(bandwidth, latency_s)
+    link.ping()
+    idle(link, 60)
+    assert link.believed() == pytest.approx(bandwidth, rel=0.1)
+    for rate in (bandwidth / 10, bandwidth, bandwidth / 4, bandwidth):
+        link.bandwidth = rate
+        idle(link, 10 if rate == bandwidth else 25)
+        assert link.believed() == pytest.approx(rate, rel=0.25)
+        idle(link, 20)
+        assert link.believed() == pytest.approx(rate, rel=0.1)
 
 
 @pytest.mark.parametrize(("bandwidth", "latency_s"), STUDY_LINKS)

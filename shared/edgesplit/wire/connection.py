@@ -30,7 +30,7 @@ from edgesplit.wire.headers import Failure, Header, Probe
 from edgesplit.wire.parser import FrameParser
 from edgesplit.wire.send_queue import Lane, Queued
 from edgesplit.wire.socket_writer import SocketWriter
-from edgesplit.wire.tcp_liveness import acknowledged, end_when_vanished
+from edgesplit.wire.tcp_options import acknowledged, end_when_vanished, start_afresh
 from edgesplit.wire.tensors import Array
 
 __all__ = ["Connection", "FrameGate", "FrameReceiver", "OutgoingFrame"]
@@ -226,8 +226,12 @@ class Connection:
         pending = self.pending_bytes
         return not pending or pending + sum(payload.nbytes for payload in payloads) <= self._queue_bytes // 2
 
+    def start_afresh(self) -> bool:
+        """Have TCP forget the rate it knew of the path; whether it does."""
+        return self._socket is not None and start_afresh(self._socket)
+
     def acknowledged(self, within_s: float) -> bool | None:
-        """Whether the other side's machine answers, see `edgesplit.wire.tcp_liveness`; None where nobody can tell. [s]"""
+        """Whether the other side's machine answers, see `edgesplit.wire.tcp_options`; None where nobody can tell. [s]"""
         return None if self._socket is None else acknowledged(self._socket, within_s)
 
     def catch_up(self) -> None:

@@ -28,6 +28,8 @@ from collections import deque
 from dataclasses import dataclass, replace
 
 from edgesplit.significance import RATE_CHANGE, differs
+from edgesplit_agent.dataplane.measurement.fallen_rate import FallenRate
+from edgesplit_agent.dataplane.measurement.link_estimate import LinkEstimate
 from edgesplit_agent.dataplane.measurement.probing import (
     EVERY_S,
     PROBE_FIRST_BYTES,
@@ -74,33 +76,13 @@ TIGHT = 1.1
 
 
 @dataclass(frozen=True)
-class LinkEstimate:
-    """What is believed of a link.
-
-    Attributes:
-        bandwidth_bytes_per_s: [B/s]
-        latency_s: One way. [s]
-        at: The clock at the last sample. [s]
-        scatter: Standard deviation of one measurement of the bandwidth, relative. [1]
-        error: Standard error of the bandwidth, relative. [1]
-        latency_error_s: Of the latency: how far pings lie above the least of them, one way. [s]
-    """
-
-    bandwidth_bytes_per_s: float
-    latency_s: float
-    at: float
-    scatter: float = 0.0
-    error: float = 0.0
-    latency_error_s: float = 0.0
-
-
-@dataclass(frozen=True)
 class _Sent:
     nbytes: int
     at: float
     warm_bytes: int
     ahead_bytes: int
     pause_s: float
+    afresh: bool
 
 
 class LinkEstimator:
@@ -122,6 +104,7 @@ class LinkEstimator:
         self._last_ack_at = float("-inf")
         self._received_bytes = 0
         self._rate = RateEstimate()
+        self._fallen = FallenRate()
         self._at_least = 0.0
         self._sampled_at = float("-inf")
         self._probe_bytes = PROBE_FIRST_BYTES
@@ -183,13 +166,13 @@ class LinkEstimator:
         self._round_trip_s = min(round_trip for _, round_trip in self._round_trips)
         self._jitter_s = statistics.fmean(round_trip for _, round_trip in self._round_trips) - self._round_trip_s
 
-    def data_sent(self, sequence: int, nbytes: int, now: float) -> None:
-        """Tensors or a probe were handed over for sending."""
+    def data_sent(self, sequence: int, nbytes: int, now: float, *, afresh: bool = False) -> None:
+        """Tensors or a probe were handed over for sending; `afresh`: on a connection that forgot the rate it knew."""
         pause_s = 0.0 if self._sent else now - self._last_ack_at
         if pause_s > IDLE_RESET_S + (self._round_trip_s or 0.0):
             self._warm_bytes = 0
         ahead = sum(sent.nbytes for sent in self._sent.values())
-        self._sent[sequence] = _Sent(nbytes, now, self._warm_bytes + ahead, ahead, pause_s)
+        self._sent[sequence] = _Sent(nbytes, now, self._warm_bytes + ahead, ahead, pause_s, afresh)
 
     def data_acknowledged(self, sequence: int, now: float, received_bytes: int | None = None) -> float | None:
         """An Ack came.
@@ -226,6 +209,8 @@ class LinkEstimator:
             self._too_short(sent, seconds, round_trip, now)
         elif calibrating:
             self._calibrate(sent, seconds, now)
+        elif sent.afresh:
+            self._look_for_more(sent.nbytes / seconds, now)
         else:
             self._calibrating = False
             self._learn(sent, seconds, now)
@@ -253,6 +238,11 @@ class LinkEstimator:
         both = nbytes * (2 if self._long_fat() else 1)
         wary = self._rate.wary and self._pace.may_confirm(nbytes, now, self._sampled_at, allowance, WARY_INTERVAL_S)
         return nbytes if wary or self._pace.due(both, now, self._sampled_at, allowance) else None
+
+    def starts_afresh(self, now: float) -> bool:
+        """Whether the probe that is about to leave should meet no rate that the connection knew."""
+        idle = now - self._last_ack_at > IDLE_RESET_S + (self._round_trip_s or 0.0)
+        return idle and not self.ramping and self._fallen.watched
 
     def expected_s(self, nbytes: int) -> float:
         """Transmission time to reckon with; a short one while nothing is known. [s]"""
@@ -300,6 +290,15 @@ class LinkEstimator:
             self._rate.take_bound(surely, now)
         elif not self._calibrating:
             self._calibrating, self._calibrated_bytes = True, 0
+
+    def _look_for_more(self, reached: float, now: float) -> None:
+        """A probe on a connection that started afresh: the link is at least so fast, whatever the window cost. [B/s]"""
+        believed, self._sampled_at = self._bandwidth or math.inf, now
+        if reached > believed * (1 + RATE_CHANGE):
+            self._at_least = reached
+            self._calibrating, self._calibrated_bytes = True, 0
+        elif reached < believed * (1 - RATE_CHANGE):
+            self._rate.take_bound(reached, now)
 
     def _calibrate(self, sent: _Sent, seconds: float, now: float) -> None:
         """A probe behind others right before it: the bandwidth, once three in a row found the same.
@@ -388,6 +387,7 @@ class LinkEstimator:
         """Something was learned: the next probe is as long as it must be."""
         self._sampled_at = now
         self._at_least = 0.0
+        self._fallen.believed(self._rate.value or 0.0, now)
         self._probe_bytes = probe_size(
             self._rate.value or 1.0,
             at_least_s=self._enough_s() * (MARGIN_NEAR if self._near else MARGIN),

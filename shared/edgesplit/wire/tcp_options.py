@@ -1,10 +1,11 @@
-"""TCP liveness: what the kernel's acknowledgements tell of a peer whose program is silent.
+"""TCP options: liveness that the kernel tells and keeps up, congestion control started afresh.
 
-Owns: two questions to a socket. Its rule: where a system cannot tell, that is the answer. Not here: what follows
-(`dataplane/liveness.py` of the agent), the connection (`wire/connection.py`).
+Owns: what a socket is asked and told. Its rule: where a system cannot, that is the answer. Not here: what follows
+(`dataplane/liveness.py` and `dataplane/measurement` of the agent), the connection (`wire/connection.py`).
 
 References:
-    [1] tcp(7), TCP_INFO, TCP_USER_TIMEOUT. [2] linux/tcp.h, struct tcp_info.
+    [1] tcp(7), TCP_INFO, TCP_USER_TIMEOUT, TCP_CONGESTION. [2] linux/tcp.h, struct tcp_info.
+    [3] N. Cardwell and others, BBR: Congestion-Based Congestion Control, ACM Queue 14 (5), 2016.
 """
 
 from __future__ import annotations
@@ -14,13 +15,19 @@ import socket
 import struct
 import sys
 
-__all__ = ["acknowledged", "end_when_vanished"]
+__all__ = ["acknowledged", "end_when_vanished", "start_afresh"]
 
 _INFO = struct.Struct("=24xI28xI")
 """Segments that were sent and not acknowledged; time since anything was. [1, ms]"""
 _KEEPALIVE_S = 15
 _VANISHED_S = 60
 """Longer than an agent takes to give a peer up: this is for connections on which nobody else would notice. [s]"""
+
+_MODELLING = frozenset({b"bbr"})
+"""Congestion controls that pace an idle connection's next bytes at the rate they knew [3]."""
+_WITHOUT_MEMORY = b"reno"
+"""Every kernel has it and lets everybody choose it."""
+_NAME_BYTES = 16
 
 
 def acknowledged(own: socket.socket, within_s: float) -> bool | None:
@@ -46,3 +53,21 @@ def end_when_vanished(own: socket.socket) -> None:
         own.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_S)
         own.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_S)
         own.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _VANISHED_S * 1000)
+
+
+def start_afresh(own: socket.socket) -> bool:
+    """Have the connection forget the rate that it knew of the path; whether it does.
+
+    Choosing another congestion control and then the same one again begins it anew.
+    """
+    if sys.platform != "linux" or own.family == socket.AF_UNIX:
+        return False
+    try:
+        named = own.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _NAME_BYTES).split(b"\0")[0]
+        if named not in _MODELLING:
+            return False
+        own.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _WITHOUT_MEMORY)
+        own.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, named)
+    except OSError:
+        return False
+    return True
