@@ -30,10 +30,12 @@ __all__ = ["Measured", "PatternRuns", "measure_for", "measure_patterns"]
 
 _MOST_PATTERNS = 1000
 _FEWEST_PATTERNS = 60
-_FEWEST_SAMPLES = 2
+_FEWEST_SAMPLES = 4
 _MANY_SAMPLES = 8
 _ENOUGH_PATTERNS = 300
 _WORTH_A_ROUND = 30
+_OVERDRAFT = 4.0
+"""Budgets that a fit on enough samples may take where the fewest patterns exceed one: bounds on fewer samples admit little."""
 _HELD_OUT_SHARE = 0.15
 
 
@@ -237,7 +239,7 @@ def _affordable(
     counts = {
         len(samples) >> halved for halved in range(len(samples).bit_length()) if len(samples) >> halved > _MANY_SAMPLES
     }
-    counts |= {min(len(samples), few) for few in (_MANY_SAMPLES, _MANY_SAMPLES // 2, _FEWEST_SAMPLES)}
+    counts.add(min(len(samples), _MANY_SAMPLES))
     for sample_count in sorted(counts, reverse=True):
         count = len(chosen)
         # Many samples are worth having beside enough patterns only: both leave a fit to chance.
@@ -250,7 +252,10 @@ def _affordable(
             if count == least:
                 break
             count = max(least, count * 3 // 4)
-    return chosen[:fewest], _spread(samples, _FEWEST_SAMPLES)
+    each_s = segmented.expected_seconds(in_tree_order(chosen[:fewest], candidates), run.seconds) + comparing_s * fewest
+    enough = min(len(samples), _MANY_SAMPLES)
+    affordable = each_s * enough <= _OVERDRAFT * budget_s
+    return chosen[:fewest], _spread(samples, enough if affordable else _FEWEST_SAMPLES)
 
 
 def _spread(samples: Sequence[Sample], count: int) -> Sequence[Sample]:
