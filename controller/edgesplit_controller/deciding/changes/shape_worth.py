@@ -2,7 +2,8 @@
 
 Owns: the problem at other sizes, as an estimate, and the gain of one plan over another. Its rule: pure; times and bytes grow as the
 model's tensors do, so what is said of sizes that no node timed is an estimate, and once nodes have timed them their own problem
-counts. Not here: how often sizes are asked (`asked_shapes.py`), how much is enough (`significance.py`).
+counts. Not here: how often sizes are asked (`asked_shapes.py`), how much is enough
+(`edgesplit/significance.py`).
 """
 
 from __future__ import annotations
