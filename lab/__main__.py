@@ -42,16 +42,34 @@ def run(scenario: str, output: Path, *, fresh: bool) -> None:
     sys.exit(run_scenario(loaded, folder, f"python -m lab {shlex.join(sys.argv[1:])}", fresh=fresh))
 
 
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
 @main.command()
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-def report(folder: Path) -> None:
+@click.argument("folder", type=FOLDER)
+@click.option("--no-pictures", is_flag=True, help="The page and CSV files alone, which takes seconds.")
+@click.option("--short", type=click.Path(path_type=Path, dir_okay=False), help="Also the short version, as Markdown.")
+def report(folder: Path, short: Path | None, *, no_pictures: bool) -> None:
     """Draw the report of FOLDER again from its results.json.
 
     Example: .venv/bin/python -m lab report testbed-output/smoke
     """
-    from lab.command import draw_report  # noqa: PLC0415 - drawing needs a while to load
+    from lab.reporting.commands import draw  # noqa: PLC0415 - drawing needs a while to load
 
-    sys.exit(draw_report(folder))
+    draw(folder, pictures=not no_pictures, short=short)
+
+
+@main.command()
+@click.argument("folders", type=FOLDER, nargs=-1, required=True)
+@click.option("--all", "everything", is_flag=True, help="Every figure, not only those that disagree.")
+def compare(folders: tuple[Path, ...], *, everything: bool) -> None:
+    """Hold runs of one scenario beside each other; status 1 where a ratio to a baseline disagrees beyond its intervals.
+
+    Example: .venv/bin/python -m lab compare testbed-output/smoke evening/smoke
+    """
+    from lab.reporting.commands import compare as hold  # noqa: PLC0415 - statistics need a while to load
+
+    sys.exit(0 if hold(folders, everything=everything) else 1)
 
 
 @main.command()

@@ -1,4 +1,4 @@
-"""The lab's commands carried out: a run with its report, and a report alone.
+"""A run of a scenario carried out, with its report.
 
 Owns: how a run begins and ends: what this machine lacks, Ctrl-C, exit statuses, the report after it. Its rule: whatever ends a run is
 one sentence, and what was measured is written and drawn. Not here: options (`__main__.py`), steps (`running/lab.py`).
@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from edgesplit.planning.problem import Problem
+from lab.reporting.commands import draw
 from lab.results import DynamicRun
 from lab.running.journal import JournalForeign
 from lab.running.lab import RESULTS, Lab, Methods
@@ -24,7 +25,7 @@ from lab.scenarios.scenario_file import LoadedScenario
 from lab.testbed.namespaces import NamespaceFailed
 from lab.testbed.requirements import TestbedUnavailable, unavailable
 
-__all__ = ["draw_report", "run_scenario"]
+__all__ = ["run_scenario"]
 
 INTERRUPTED = 130
 
@@ -44,8 +45,8 @@ def run_scenario(loaded: LoadedScenario, folder: Path, command: str, *, fresh: b
             click.echo(f"lab: {error}", err=True)
             return 1
         status = _ended(lab, progress)
-    drawn = draw_report(folder)
-    return status or drawn
+    _drawn(folder)
+    return status
 
 
 def _ended(lab: Lab, progress: RunProgress) -> int:
@@ -71,13 +72,10 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def draw_report(folder: Path) -> int:
-    """Draw a report from a folder's results; the exit status."""
-    if not (folder / RESULTS).exists():
-        click.echo(f"lab: {folder / RESULTS} is not there: run a scenario first", err=True)
-        return 1
-    click.echo(f"results: {folder / RESULTS}")
-    return 0
+def _drawn(folder: Path) -> None:
+    """The report of what there is, if anything was measured."""
+    if (folder / RESULTS).exists():
+        draw(folder)
 
 
 def _methods() -> Methods:

@@ -1,0 +1,100 @@
+"""Strategies under a script of changes: requests lost, regret against the oracle, time until a plan was as good as its.
+
+Owns: these figures, and what figures of time draw. Its rule: regret counts only above the oracle, never below, so that nobody makes up
+for a slow minute. Not here: how a reaction is found (`lab/dynamics`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lab.results import DynamicRun, OraclePlan, TracedRequest
+
+__all__ = ["OverTime", "oracle_at", "over_time", "regret_course", "rolling_median"]
+
+
+@dataclass(frozen=True)
+class OverTime:
+    """One strategy's run, in figures.
+
+    Attributes:
+        run: What it is of.
+        requests: Sent.
+        lost: Without an answer.
+        median_s: Of answered requests; None where there was none. [s]
+        regret_s: What answered requests took above the oracle's, together. [s]
+        regret_share: The same, as a share of what the oracle's would have taken; None without oracle. [1]
+        joules: Mean of energy samples, modelled power times measured time; None without. [J]
+        late: Changes, from 0, after which requests were not within 5 % of the oracle's in time, or never seen to be.
+        slowest_s: Longest time until they were, of changes after which they were. [s]
+    """
+
+    run: DynamicRun
+    requests: int
+    lost: int
+    median_s: float | None
+    regret_s: float
+    regret_share: float | None
+    joules: float | None
+    late: tuple[int, ...]
+    slowest_s: float | None
+
+
+def over_time(run: DynamicRun, *, in_time_s: float) -> OverTime:
+    """Of one run; `in_time_s` is what a reaction may take. [s]"""
+    answered = [request.latency_s for request in run.requests if request.latency_s is not None]
+    compared = [
+        (request.latency_s, best)
+        for request in run.requests
+        if request.latency_s is not None and (best := oracle_at(run.oracle_s, request.at_s)) is not None
+    ]
+    regret_s = sum(max(latency_s - best_s, 0.0) for latency_s, best_s in compared)
+    within = {reaction.change: reaction.within_5_percent_s for reaction in run.reactions}
+    reached = [within_s for within_s in within.values() if within_s is not None]
+    late = [
+        number for number in range(len(run.changes)) if (within_s := within.get(number)) is None or within_s > in_time_s
+    ]
+    return OverTime(
+        run=run,
+        requests=len(run.requests),
+        lost=sum(request.failed for request in run.requests),
+        median_s=statistics.median(answered) if answered else None,
+        regret_s=regret_s,
+        regret_share=regret_s / sum(best_s for _latency_s, best_s in compared) if compared else None,
+        joules=statistics.mean(sample.joules for sample in run.energy) if run.energy else None,
+        late=tuple(late),
+        slowest_s=max(reached, default=None),
+    )
+
+
+def oracle_at(oracle: Sequence[OraclePlan], at_s: float) -> float | None:
+    """What the best plan takes at that moment; None where nobody knows. [s]"""
+    return next((plan.latency_s for plan in oracle if plan.from_s <= at_s < plan.to_s), None)
+
+
+def regret_course(run: DynamicRun) -> list[tuple[float, float]]:
+    """Moments, and regret added up until then. [s]"""
+    steps = [
+        (request.at_s, max(request.latency_s - best_s, 0.0))
+        for request in sorted(run.requests, key=lambda request: request.at_s)
+        if request.latency_s is not None and (best_s := oracle_at(run.oracle_s, request.at_s)) is not None
+    ]
+    return list(zip((at_s for at_s, _more in steps), itertools.accumulate(more for _at, more in steps), strict=True))
+
+
+def rolling_median(requests: Sequence[TracedRequest], width_s: float) -> list[tuple[float, float | None]]:
+    """Middle of each stretch of that width, and the median of its answered requests; None where there was none. [s]"""
+    if not requests:
+        return []
+    found: list[tuple[float, float | None]] = []
+    last = int(max(request.at_s for request in requests) / width_s)
+    bins: list[list[float]] = [[] for _ in range(last + 1)]
+    for request in requests:
+        if request.latency_s is not None and request.at_s >= 0:
+            bins[int(request.at_s / width_s)].append(request.latency_s)
+    for number, latencies in enumerate(bins):
+        found.append(((number + 0.5) * width_s, statistics.median(latencies) if latencies else None))
+    return found
