@@ -8,7 +8,7 @@ import sys
 
 __all__ = ["main", "missing"]
 
-NEEDED = ("aiohttp", "click", "msgspec", "networkx", "numpy", "onnx", "ortools", "paho", "psutil", "rich", "structlog")
+NEEDED = ("aiohttp", "click", "msgspec", "numpy", "onnx", "ortools", "paho", "psutil", "rich", "structlog")
 
 
 def missing() -> str:
