@@ -2,7 +2,7 @@
 
 Owns: the routes and the checked writing of uploads. Its rule: what lies under a digest's name hashes to it; an upload
 is streamed to disk and takes its name only once verified; nobody slow or silent is waited for. Not here: what becomes of
-an upload (`models/intake.py`), the number of connections (`edgesplit.daemon.http_guard`).
+an upload (`models/intake/`), the number of connections (`edgesplit.daemon.http_guard`).
 
     GET, HEAD /blobs/DIGEST      with Range
     PUT, HEAD /uploads/DIGEST

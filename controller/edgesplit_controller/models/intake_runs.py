@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from edgesplit_controller.models.intake_messages import (
+    CompletionRequest,
     IntakeDone,
     IntakeFailed,
     IntakeMessage,
@@ -25,8 +26,10 @@ from edgesplit_controller.models.intake_messages import (
 __all__ = ["IntakeRun", "Tell", "run_in_process"]
 
 MODULE = "edgesplit_controller.models.intake.intake_process"
-HEAP = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(256 << 10), "MALLOC_TRIM_THRESHOLD_": str(8 << 20)}
-"""For glibc: tensors are the system's pages, and go back to it; else what many sessions once took would stay, in holes of the heap."""
+ONE_HEAP = {"MALLOC_ARENA_MAX": "1"}
+GIVING_BACK = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20), "MALLOC_TRIM_THRESHOLD_": str(8 << 20)}
+"""For glibc, where hundreds of sessions run for minutes: tensors of a megabyte are the system's pages, and go back to it; else what
+they once took would stay. Pages are cleared each time they are had, so whom somebody waits for does without."""
 
 Tell = Callable[[IntakeProgress], None]
 IntakeRun = Callable[[IntakeRequest, Tell], Awaitable[IntakeDone | IntakeFailed]]
@@ -36,8 +39,9 @@ IntakeRun = Callable[[IntakeRequest, Tell], Awaitable[IntakeDone | IntakeFailed]
 async def run_in_process(request: IntakeRequest, tell: Tell) -> IntakeDone | IntakeFailed:
     """Carry out a request in a process of its own."""
     pipe = asyncio.subprocess.PIPE
+    heap = ONE_HEAP | GIVING_BACK if isinstance(request, CompletionRequest) else ONE_HEAP
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", MODULE), stdin=pipe, stdout=pipe, env=os.environ | HEAP
+        *(sys.executable, "-m", MODULE), stdin=pipe, stdout=pipe, env=os.environ | heap
     )
     ended: IntakeDone | IntakeFailed | None = None
     try:
