@@ -27,7 +27,7 @@ __all__ = ["OpenAxes", "PlannedShapes", "fix_sizes", "name_ranks", "open_axes", 
 
 Shape = tuple[int, ...]
 
-_SIDES = ((224, 224), (320, 320), (640, 640), (48, 320), (256, 256), (32, 320), (128, 128), (64, 64), (512, 512))
+_SIDES = ((224, 224), (320, 320), (48, 320), (256, 256), (32, 320), (128, 128), (64, 64), (640, 640), (512, 512))
 """Height and width of images, most usual first."""
 _LENGTHS = (128, 256, 512, 64, 32, 16, 100, 1024, 16000)
 """Lengths of sequences and signals; tried in turn with `_SIDES`."""
@@ -309,7 +309,8 @@ def _feeds(fixed: onnx.ModelProto, shapes: Mapping[str, Shape]) -> Iterator[dict
     noise = next(made_up(fixed, input_ranges(fixed, shapes), 1))
     yield noise
     yield {name: zeros_of(dtype_name(array), array.shape) for name, array in noise.items()}
-    yield {name: np.ones_like(array) if array.dtype.kind in "iu" else array for name, array in noise.items()}
+    if any(array.dtype.kind in "iu" for array in noise.values()):
+        yield {name: np.ones_like(array) if array.dtype.kind in "iu" else array for name, array in noise.items()}
 
 
 def _shapes(axes: OpenAxes, sizes: Mapping[str, int]) -> dict[str, Shape]:
