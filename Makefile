@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-distribution-python test-torch test-gpu check docs bench fuzz test-systemd test-docker test-testbed lock clean
+.PHONY: help demo test test-distribution-python test-torch test-gpu check docs bench fuzz test-systemd test-docker test-testbed testbed lock clean
 help:  ## What there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-24s  %s\n", $$1, $$2}'
 
@@ -68,6 +68,11 @@ test-gpu:  ## Sessions, profiles, plans and splits on a graphics processor (8 mi
 test-testbed: $(VENV)/.dev  ## Root: device, edge and cloud as network namespaces with shaped links
 	@sh tests/ensure_mosquitto.sh
 	$(BIN)/python -m pytest -m root tests/testbed -s
+
+SCENARIO ?= smoke
+testbed: $(VENV)/.dev  ## Root: an experiment with live agents, SCENARIO=smoke, study or a TOML file; a stopped one goes on (docs/testbed.md)
+	@sh tests/ensure_mosquitto.sh
+	$(BIN)/python -m lab run $(SCENARIO)
 
 UPGRADE ?=
 lock:  ## Lock files for what pyproject.toml asks (UPGRADE=--upgrade: the newest releases); asks the package index

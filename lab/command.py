@@ -7,19 +7,14 @@ one sentence, and what was measured is written and drawn. Not here: options (`__
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import click
 
-from edgesplit.planning.problem import Problem
 from lab.reporting.commands import draw
-from lab.results import DynamicRun
 from lab.running.journal import JournalForeign
-from lab.running.lab import RESULTS, Lab, Methods
-from lab.running.prepared_models import PreparedModel
+from lab.running.lab import RESULTS, Lab
 from lab.running.progress import RunProgress
 from lab.scenarios.scenario_file import LoadedScenario
 from lab.testbed.namespaces import NamespaceFailed
@@ -40,7 +35,7 @@ def run_scenario(loaded: LoadedScenario, folder: Path, command: str, *, fresh: b
         signal.signal(number, _interrupt)
     with RunProgress() as progress:
         try:
-            lab = Lab(loaded, folder, command, _methods(), progress, fresh=fresh)
+            lab = Lab(loaded, folder, command, progress, fresh=fresh)
         except JournalForeign as error:
             click.echo(f"lab: {error}", err=True)
             return 1
@@ -76,15 +71,3 @@ def _drawn(folder: Path) -> None:
     """The report of what there is, if anything was measured."""
     if (folder / RESULTS).exists():
         draw(folder)
-
-
-def _methods() -> Methods:
-    return Methods(baseline=_no_baseline, dynamics=_no_dynamics)
-
-
-def _no_baseline(method: str, problem: Problem) -> Mapping[str, Any]:
-    raise ValueError(f"the method {method} cannot be run yet")
-
-
-def _no_dynamics(loaded: LoadedScenario, strategy: str, model: PreparedModel, folder: Path) -> DynamicRun:
-    raise ValueError(f"the strategy {strategy} cannot be run yet")

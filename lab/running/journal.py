@@ -12,7 +12,8 @@ from typing import Literal
 
 import msgspec
 
-from lab.results import Cell, DynamicRun, FailedStep, ModelFacts, Setting
+from lab.dynamics.observations import PlayedRun
+from lab.results import Cell, FailedStep, ModelFacts, Setting
 
 __all__ = ["Begin", "Entry", "Journal", "JournalForeign"]
 
@@ -56,10 +57,10 @@ class CellDone(msgspec.Struct, frozen=True, kw_only=True, tag="cell"):
 
 
 class RunDone(msgspec.Struct, frozen=True, kw_only=True, tag="dynamics"):
-    """A strategy was put through the script."""
+    """A strategy was put through the script; what follows from that needs all of them."""
 
     id: str
-    run: DynamicRun
+    run: PlayedRun
     seconds: float = 0.0
 
 

@@ -15,16 +15,19 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from demo.fleet import CommandFailed
 from edgesplit.errors import EdgesplitError
-from edgesplit.planning.problem import Problem
-from lab.results import ANSWERING_METHOD, Cell, DynamicRun, FailedStep, ModelFacts, Results, write_results
-from lab.running.deployment import DeployedModel
+from lab.baselines.methods import plan_for
+from lab.baselines.prices import MethodHasNoPlan
+from lab.dynamics.comparison import OracleFailed
+from lab.dynamics.strategies import in_order
+from lab.results import ANSWERING_METHOD, Cell, FailedStep, ModelFacts, NoiseFitFacts, Results, write_results
+from lab.running.deployment import Added
+from lab.running.fleet_of_run import FleetOfRun, running_fleet
 from lab.running.journal import Begin, CellDone, Entry, Journal, ModelDone, RunDone, StepFailed
-from lab.running.layout import layout_of
 from lab.running.noise_facts import noise_fits
+from lab.running.plays import Plays, runs_of
 from lab.running.prepared_models import PreparedModel, prepare
 from lab.running.progress import RunProgress, hours
 from lab.running.setting import read_setting
@@ -32,35 +35,16 @@ from lab.running.steps import Kind, RunStep, left_s, steps_of
 from lab.running.visiting.asking import AskingFailed
 from lab.running.visiting.measuring import Measuring, PlanMoved
 from lab.scenarios.scenario_file import LoadedScenario
-from lab.testbed.link_rates import LinkRates
 from lab.testbed.plain_loop import LoopFailed
-from lab.testbed.requirements import TestbedUnavailable
-from lab.testbed.testbed import Testbed
 
-__all__ = ["JOURNAL", "RESULTS", "Lab", "Methods"]
+__all__ = ["JOURNAL", "RESULTS", "Lab"]
 
 JOURNAL, RESULTS = "journal.jsonl", "results.json"
-STAYS = "change_threshold = 1000.0\ngain_threshold = 1000.0\nshadow_requests = 0\nshadow_every_s = 0.0"
-"""While cells are measured no plan is replaced by itself, for its prediction is held to what it said; and no source checks requests
-against the float model beside those that are measured: the lab does that itself."""
 WRITTEN_EVERY_S = 60.0
 FAILURES = (
-    *(AskingFailed, CommandFailed, EdgesplitError, LoopFailed, PlanMoved),
+    *(AskingFailed, CommandFailed, EdgesplitError, LoopFailed, MethodHasNoPlan, OracleFailed, PlanMoved),
     *(subprocess.SubprocessError, OSError, TimeoutError, ValueError),
 )
-
-
-@dataclass(frozen=True)
-class Methods:
-    """What the lab runs beside edgesplit.
-
-    Attributes:
-        baseline: A method's plan of a problem.
-        dynamics: A strategy put through the script.
-    """
-
-    baseline: Callable[[str, Problem], Mapping[str, Any]]
-    dynamics: Callable[[LoadedScenario, str, PreparedModel, Path], DynamicRun]
 
 
 @dataclass
@@ -71,7 +55,6 @@ class Lab:
         loaded: The scenario.
         folder: Of journal and results.
         command: By which it was asked for, for the results.
-        methods: Beside edgesplit.
         progress: Told how far it is.
         fresh: Throw away what the folder has of an earlier run.
 
@@ -82,7 +65,6 @@ class Lab:
     loaded: LoadedScenario
     folder: Path
     command: str
-    methods: Methods
     progress: RunProgress
     fresh: bool = False
     journal: Journal = field(init=False)
@@ -95,8 +77,11 @@ class Lab:
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.fresh:
             (self.folder / JOURNAL).unlink(missing_ok=True)
-            shutil.rmtree(self.folder / "plans", ignore_errors=True)
         self.journal = Journal(self.folder / JOURNAL, self.loaded.digest)
+        if self.journal.begin is None:
+            # Plans that were made once for all rounds are of another run.
+            for name in ("plans", "dynamics"):
+                shutil.rmtree(self.folder / name, ignore_errors=True)
         self.steps = steps_of(self.loaded.scenario)
         self._taken_s = {}
         self._models = {}
@@ -117,12 +102,23 @@ class Lab:
         self._tell_begin()
         ended = False
         try:
-            self._grid([step for step in self.steps if step.kind != "dynamics"])
-            self._dynamics([step for step in self.steps if step.kind == "dynamics"])
+            self._run()
             ended = True
         finally:
             self.write(ended=ended)
         return self.results(ended=ended)
+
+    def _run(self) -> None:
+        left = [step for step in self.steps if step.id not in self.done]
+        plays = [step for step in left if step.kind == "dynamics"]
+        if not left:
+            return
+        folder, stays = self.folder / "fleet", len(plays) < len(left)
+        with running_fleet(self.loaded.scenario, folder, self.progress.doing, stays=stays) as fleet:
+            if stays:
+                self._grid(fleet)
+            if plays:
+                self._dynamics(fleet, plays)
 
     @property
     def done(self) -> frozenset[str]:
@@ -147,7 +143,7 @@ class Lab:
             models={entry.name: entry.facts for entry in entries if isinstance(entry, ModelDone)},
             cells=[cell for cell in cells if cell.method == ANSWERING_METHOD],
             baselines=[cell for cell in cells if cell.method != ANSWERING_METHOD],
-            dynamics=[entry.run for entry in entries if isinstance(entry, RunDone)],
+            dynamics=runs_of(self.loaded.scenario, [entry.run for entry in entries if isinstance(entry, RunDone)]),
             failures=self.journal.failures,
         )
 
@@ -199,51 +195,36 @@ class Lab:
 
     # --- grid ------------------------------------------------------------------------------------------------------
 
-    def _grid(self, steps: Sequence[RunStep]) -> None:
-        """Machines, models, cells: all on one testbed."""
+    def _grid(self, fleet: FleetOfRun) -> None:
+        """Models, then rounds of cells."""
         scenario = self.loaded.scenario
-        grid, done = scenario.grid, self.done
-        if grid is None or all(step.id in done for step in steps):
-            return
-        fleet_folder = self.folder / "fleet"
-        shutil.rmtree(fleet_folder, ignore_errors=True)
+        assert scenario.grid is not None
         plans = self.folder / "plans"
         plans.mkdir(exist_ok=True)
-        facts = {step.subject: self._model_facts(step) for step in steps if step.kind == "model"}
         with ExitStack() as stack:
-            self.progress.doing("machines start")
-            testbed = stack.enter_context(Testbed(fleet_folder, layout_of(scenario), planning=STAYS))
-            testbed.fleet.await_nodes()
             measuring: dict[str, Measuring] = {}
-            for step in steps:
+            for step in self.steps:
                 if step.kind == "model":
-                    deployed = self._add_model(step, testbed, facts[step.subject])
-                    measuring[step.subject] = stack.enter_context(
-                        Measuring(
-                            testbed=testbed,
-                            deployed=deployed,
-                            model=self._model(step.subject),
-                            grid=grid,
-                            source=scenario.source,
-                            folder=plans,
-                            method=self.methods.baseline,
-                        )
+                    self._add_model(step, fleet)
+                    made = Measuring(
+                        testbed=fleet.testbed,
+                        deployed=fleet.deployed(step.subject),
+                        model=self._model(step.subject),
+                        grid=scenario.grid,
+                        source=scenario.source,
+                        folder=plans,
+                        method=plan_for,
                     )
-            self.progress.doing("links are measured")
-            LinkRates(testbed, self.progress.say).await_believed()
+                    measuring[step.subject] = stack.enter_context(made)
+            fleet.await_links(self.progress.say)
             for entry in self.journal.entries:
                 if isinstance(entry, CellDone):
                     measuring[entry.cell.model].remember(entry.cell)
-            self._cells(testbed, [step for step in steps if step.visit is not None], measuring)
-
-    def _cells(self, testbed: Testbed, steps: Sequence[RunStep], measuring: Mapping[str, Measuring]) -> None:
-        done = self.done
-        for number, step in enumerate(steps, start=1):
-            if step.id in done:
-                continue
-            if gone := testbed.fleet.ended():
-                raise TestbedUnavailable(f"{', '.join(gone)} ended by itself: see {testbed.fleet.folder / 'logs'}")
-            self._take(step, partial(_cell_entry, step, number, measuring))
+            done = self.done
+            for number, step in enumerate((step for step in self.steps if step.visit is not None), start=1):
+                if step.id not in done:
+                    fleet.check()
+                    self._take(step, partial(_cell_entry, step, number, measuring))
 
     def _model(self, name: str) -> PreparedModel:
         """A model's files, made once a run."""
@@ -253,63 +234,66 @@ class Lab:
             self._models[name] = prepare(spec, self.folder / "models", self.loaded.folder, seed)
         return self._models[name]
 
-    def _model_facts(self, step: RunStep) -> ModelFacts | None:
-        """Facts of a model that are known already; None where it is new."""
-        for entry in self.journal.entries:
-            if entry.id == step.id and isinstance(entry, ModelDone):
-                return entry.facts
-        return None
-
-    def _add_model(self, step: RunStep, testbed: Testbed, known: ModelFacts | None) -> DeployedModel:
+    def _add_model(self, step: RunStep, fleet: FleetOfRun) -> None:
         """Add and deploy a model; its facts go into the journal the first time."""
-        self.progress.doing(f"{step.subject} is built")
+        self.progress.doing(f"{step.subject} is made ready")
         model = self._model(step.subject)
-        deployed = DeployedModel(testbed, model, self.loaded.scenario.source)
+        if step.id in self.done:
+            fleet.add(model)
+            return
         began = time.monotonic()
-        fits = [] if known is not None else noise_fits(model)
-        added = deployed.add(self.progress.doing)
-        if known is None:
-            noise = added.document["noise_model"] or {}
-            facts = ModelFacts(
-                file_sha256=model.sha256,
-                nbytes=model.path.stat().st_size,
-                operators=added.document["operators"],
-                units=added.document["units"],
-                add_s=added.add_s,
-                profile_s=added.profile_s,
-                noise_s=noise.get("seconds"),
-                quantizable=list(added.document["quantizable"]),
-                full_noise=noise.get("full_noise"),
-                fits=fits,
-            )
-            self._take(
-                step,
-                lambda _: ModelDone(id=step.id, name=model.name, facts=facts, seconds=time.monotonic() - began),
-            )
-        return deployed
+        fits = noise_fits(model)
+        facts = _model_facts(model, fleet.add(model), fits)
+        self._take(
+            step, lambda _: ModelDone(id=step.id, name=model.name, facts=facts, seconds=time.monotonic() - began)
+        )
 
     # --- dynamics --------------------------------------------------------------------------------------------------
 
-    def _dynamics(self, steps: Sequence[RunStep]) -> None:
-        dynamics = self.loaded.scenario.dynamics
-        if dynamics is None:
-            return
-        name = dynamics.model or self.loaded.scenario.model[0].called
-        for step in steps:
-            if step.id not in self.done:
-                self._take(step, partial(self._dynamic_entry, step, name))
+    def _dynamics(self, fleet: FleetOfRun, steps: Sequence[RunStep]) -> None:
+        """Strategies after each other, each from the same state."""
+        scenario = self.loaded.scenario
+        dynamics = scenario.dynamics
+        assert dynamics is not None
+        name = dynamics.model or scenario.model[0].called
+        if name not in fleet:
+            fleet.add(self._model(name))
+        fleet.free(name)
+        plays = Plays(scenario, fleet.testbed, self._model(name), self.folder / "dynamics", self.progress.say)
+        for entry in self.journal.entries:
+            if isinstance(entry, RunDone):
+                plays.remember(entry.run)
+        order = in_order(dynamics.strategies)
+        for step in sorted(steps, key=lambda step: order.index(step.subject)):
+            fleet.check()
+            self._take(step, partial(_play_entry, step, plays))
 
-    def _dynamic_entry(self, step: RunStep, model: str, began: float) -> Entry:
-        folder = self.folder / "fleet"
-        shutil.rmtree(folder, ignore_errors=True)
-        run = self.methods.dynamics(self.loaded, step.subject, self._model(model), folder)
-        return RunDone(id=step.id, run=run, seconds=time.monotonic() - began)
+
+def _model_facts(model: PreparedModel, added: Added, fits: list[NoiseFitFacts]) -> ModelFacts:
+    noise = added.document["noise_model"] or {}
+    return ModelFacts(
+        file_sha256=model.sha256,
+        nbytes=model.path.stat().st_size,
+        operators=added.document["operators"],
+        units=added.document["units"],
+        add_s=added.add_s,
+        profile_s=added.profile_s,
+        noise_s=noise.get("seconds"),
+        quantizable=list(added.document["quantizable"]),
+        full_noise=noise.get("full_noise"),
+        fits=fits,
+    )
 
 
 def _cell_entry(step: RunStep, number: int, measuring: Mapping[str, Measuring], began: float) -> Entry:
     assert step.visit is not None
     cell = measuring[step.visit.comparison.model].visit(step.visit, number)
     return CellDone(id=step.id, cell=cell, seconds=time.monotonic() - began)
+
+
+def _play_entry(step: RunStep, plays: Plays, began: float) -> Entry:
+    run = plays.play(step.subject)
+    return RunDone(id=step.id, run=run, seconds=time.monotonic() - began)
 
 
 def _place(steps: Sequence[RunStep], step: RunStep) -> str:

@@ -18,9 +18,9 @@ __all__ = ["RunStep", "left_s", "steps_of"]
 
 Kind = Literal["model", "edgesplit", "baseline", "dynamics"]
 
-TESTBED_S, MODEL_S, CANDIDATE_S, GOALS_S, PLAN_S, BESIDE_S = 15.0, 15.0, 5.0, 2.5, 2.0, 6.0
-"""Of starting machines, adding a model and each of its int8 candidates, setting goals, making a baseline's plan, and what a measured
-cell takes beside its requests: control loops and reports. [s]"""
+MODEL_S, CANDIDATE_S, GOALS_S, PLAN_S, BESIDE_S, STRATEGY_S = 15.0, 3.0, 1.5, 1.5, 4.0, 10.0
+"""Of adding a model and each of its int8 candidates, setting goals, making a baseline's plan, what a measured cell takes beside its
+requests (control loops and reports), and what a strategy takes beside its script. [s]"""
 SHARED = 0.5
 """Of cells, those whose plan another cell of the round has. [1]"""
 ENOUGH = 5
@@ -54,7 +54,7 @@ def steps_of(scenario: Scenario) -> list[RunStep]:
         for model in scenario.model:
             seconds = MODEL_S + 2 * CANDIDATE_S * model.max_quantizable
             found.append(RunStep(f"model:{model.called}", "model", seconds, subject=model.called))
-        measured_s = (1 - SHARED) * (BESIDE_S + grid.seconds)
+        measured_s = (1 - SHARED) * (BESIDE_S + grid.seconds / 2)
         for number in range(1, grid.rounds + 1):
             for visit in visits(scenario, number):
                 ours = visit.method == ANSWERING_METHOD
@@ -62,7 +62,7 @@ def steps_of(scenario: Scenario) -> list[RunStep]:
                 found.append(RunStep(visit.id, "edgesplit" if ours else "baseline", seconds, visit=visit))
     if scenario.dynamics is not None:
         for strategy in scenario.dynamics.strategies:
-            seconds = scenario.dynamics.duration_s + TESTBED_S + MODEL_S
+            seconds = scenario.dynamics.duration_s + STRATEGY_S
             found.append(RunStep(f"dynamics:{strategy}", "dynamics", seconds, subject=strategy))
     return found
 

@@ -1,7 +1,7 @@
 """The rates of the testbed's links: changed, and waited for until every agent believes them.
 
 Owns: factors on what the layout set, and whether links are believed. Its rule: planning takes what agents say, so a change
-has happened only once they say it. Not here: models (`course.py`).
+has happened only once they say it. Not here: models (`lab/running`).
 """
 
 from __future__ import annotations

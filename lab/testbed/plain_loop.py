@@ -2,7 +2,7 @@
 
 Owns: the process (this module run as a program) and the handle on it. Its rule: it knows nothing of edgesplit, runs with the
 machine's own pinning and precedence, and only computes when asked; what it says is how fast the machine was at that moment.
-Not here: what is made of it (`rows.py`).
+Not here: what is made of it (`bench/end_to_end/plans`, `lab/reporting`).
 """
 
 from __future__ import annotations

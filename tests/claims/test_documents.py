@@ -65,6 +65,8 @@ def words(line: str) -> list[str]:
 
 
 def options_of(command: click.Command) -> set[str]:
+    if isinstance(command, click.Group):
+        return {option for name in command.commands for option in options_of(command.commands[name])}
     # With its own settings: click remembers the help option of the first context it is asked in.
     context = click.Context(command, **command.context_settings)
     return {name for parameter in command.get_params(context) for name in (*parameter.opts, *parameter.secondary_opts)}

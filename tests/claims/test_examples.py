@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextlib
 import importlib
 import json
 import re
@@ -21,6 +22,7 @@ from edgesplit.wire.tensors import Array
 from edgesplit_agent.configuration import AgentConfiguration
 from edgesplit_agent.serving.served_models import ModelDescription
 from edgesplit_controller.configuration import ControllerConfiguration
+from lab.scenarios.scenario_file import ScenarioInvalid, parse
 from tests.claims.test_documents import DOCUMENTS, REPOSITORY, code_lines, every_document, text_of
 from tests.dataplane.fakes import plane
 from tests.openinference.fakes import served, spec
@@ -103,7 +105,10 @@ def test_json_is_json(document: Path) -> None:
 
 
 def loads(text: str, folder: Path) -> bool:
-    """Whether a daemon takes this as its configuration."""
+    """Whether a daemon takes this as its configuration, or the lab as a scenario."""
+    with contextlib.suppress(ScenarioInvalid):
+        parse(text, "shown.toml", folder)
+        return True
     file = folder / "daemon.toml"
     file.write_text(text)
     for kind in CONFIGURATIONS:
@@ -116,7 +121,7 @@ def loads(text: str, folder: Path) -> bool:
 
 
 @every_document
-def test_settings_shown_are_loaded_by_a_daemon(document: Path, tmp_path: Path) -> None:
+def test_settings_shown_are_loaded_by_what_they_are_for(document: Path, tmp_path: Path) -> None:
     for block in blocks(document, "toml"):
         assert loads(block, tmp_path), block
 
@@ -155,7 +160,7 @@ def test_a_setting_that_no_daemon_has_is_noticed(text: str, tmp_path: Path) -> N
     document = tmp_path / "document.md"
     document.write_text(f"```toml\n{text}```\n")
     with pytest.raises(AssertionError):
-        test_settings_shown_are_loaded_by_a_daemon(document, tmp_path)
+        test_settings_shown_are_loaded_by_what_they_are_for(document, tmp_path)
     document.write_text(f"`{' '.join(text.splitlines())}`")
     with pytest.raises(AssertionError):
         test_settings_named_exist(document, tmp_path)

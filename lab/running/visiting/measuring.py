@@ -223,7 +223,8 @@ class Measuring:
     def _count(self, predicted_s: float) -> int:
         """Requests: fewer where each is slow; a model with a task answers all its inputs."""
         grid = self._grid
-        wanted = max(grid.least_requests, min(grid.requests, int(grid.seconds / max(predicted_s, 1e-6))))
+        least = min(grid.least_requests, grid.requests)
+        wanted = max(least, min(grid.requests, int(grid.seconds / max(predicted_s, 1e-6))))
         return max(wanted, len(self._model.reference)) if self._model.labels is not None else wanted
 
     def _told(
