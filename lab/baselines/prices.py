@@ -28,11 +28,8 @@ class Cost:
         energy_j: Of all nodes. [J]
     """
 
-    latency_s: float = 0.0
-    energy_j: float = 0.0
-
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(self.latency_s + other.latency_s, self.energy_j + other.energy_j)
+    latency_s: float
+    energy_j: float
 
 
 class RawPrices:
@@ -75,17 +72,23 @@ class RawPrices:
 
     def total(self, node_of: Mapping[str, str]) -> Cost | None:
         """A whole plan; None where a tensor has no link to travel on."""
-        cost = Cost()
+        latency_s = energy_j = 0.0
         for operator in self.problem.operators:
-            cost += self.compute(operator, node_of[operator.name])
+            node = node_of[operator.name]
+            seconds = operator.time_s[node]
+            latency_s += seconds
+            energy_j += seconds * self._nodes[node].compute_power_w
         for tensor in self.problem.tensors:
             sender = node_of[tensor.producer]
-            for receiver in sorted({node_of[consumer] for consumer in tensor.consumers} - {sender}):
+            for receiver in {node_of[consumer] for consumer in tensor.consumers}:
+                if receiver == sender:
+                    continue
                 sent = self.transfer(tensor, sender, receiver)
                 if sent is None:
                     return None
-                cost += sent
-        return cost
+                latency_s += sent.latency_s
+                energy_j += sent.energy_j
+        return Cost(latency_s, energy_j)
 
     def fits(self, node_of: Mapping[str, str]) -> bool:
         """Whether every node has room for the weights that a plan gives it."""
