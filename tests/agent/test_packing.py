@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,15 @@ def test_packed_weights_are_named_by_what_they_hold_and_shared_by_overlapping_co
     for name in first | second:
         assert hashlib.sha256((blobs.folder / name).read_bytes()).hexdigest() == name
     assert not list(blobs.folder.glob(".packing-*"))
+
+
+def test_graphs_packed_at_the_same_time_do_not_sweep_each_other_away(blobs: Blobs) -> None:
+    # Sixteen begin at once, again and again: a folder that is taken for a dead process's is a graph that is not packed.
+    parts = [part(layers(blobs, seed)) for seed in range(96)]
+    with ThreadPoolExecutor(16) as pool:
+        made = list(pool.map(lambda one: PackedGraphs(blobs.folder).make(one, RuntimeOptions()), parts))
+    assert all(made)
+    assert not list(blobs.folder.glob(".*packing-*"))
 
 
 def test_a_packed_graph_that_lost_a_weight_is_made_anew(blobs: Blobs) -> None:

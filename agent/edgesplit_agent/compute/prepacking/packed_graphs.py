@@ -11,6 +11,7 @@ that another agent on this folder would look for. Not here: when one is made (`c
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import mmap
@@ -50,7 +51,7 @@ PAGE_BYTES = mmap.ALLOCATIONGRANULARITY
 PATIENCE_S = 60.0
 """How long to wait for another agent that packs the same graph; then both do. [s]"""
 LOOK_EVERY_S = 0.05
-_SCRATCH = ".packing-"
+_SCRATCH, _NEW = ".packing-", ".new-packing-"
 _GRAPH, _WEIGHTS = "graph.onnx", "weights.bin"
 
 
@@ -145,18 +146,27 @@ class PackedGraphs:
     @contextmanager
     def _scratch(self) -> Generator[Path]:
         """A folder of one's own; what agents that died left behind goes with it."""
-        scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=self._folder))
-        descriptor = os.open(scratch, os.O_RDONLY | os.O_CLOEXEC)
+        new = Path(tempfile.mkdtemp(prefix=_NEW, dir=self._folder))
+        descriptor = os.open(new, os.O_RDONLY | os.O_CLOEXEC)
+        # Under its name it is locked from the first moment on: one that is not is taken for that of a dead process.
+        _locks(descriptor)
+        scratch = new.replace(new.with_name(_SCRATCH + new.name.removeprefix(_NEW)))
         try:
-            _locks(descriptor)
-            for other in self._folder.glob(f"{_SCRATCH}*/"):
-                if other != scratch and _is_abandoned(other):
-                    shutil.rmtree(other, ignore_errors=True)
-                    other.with_name(f"{other.name}.onnx").unlink(missing_ok=True)
+            self._sweep(scratch)
             yield scratch
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
             os.close(descriptor)
+
+    def _sweep(self, own: Path) -> None:
+        for other in self._folder.glob(f"{_SCRATCH}*/"):
+            if other != own and _is_abandoned(other):
+                shutil.rmtree(other, ignore_errors=True)
+                other.with_name(f"{other.name}.onnx").unlink(missing_ok=True)
+        for other in self._folder.glob(f"{_NEW}*/"):
+            with contextlib.suppress(OSError):  # somebody else swept, or has it renamed
+                if time.time() - other.stat().st_mtime > PATIENCE_S:
+                    other.rmdir()
 
     def _take_over(self, candidate: Path, scratch: Path) -> set[str]:
         """Turn what onnxruntime saved into blobs and a graph that names them."""
