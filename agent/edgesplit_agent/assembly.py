@@ -40,6 +40,7 @@ from edgesplit_agent.reporting.collectors.power.meter import PowerMeter
 from edgesplit_agent.reporting.collectors.power.selection import select_power
 from edgesplit_agent.reporting.metrics import PrometheusMetrics
 from edgesplit_agent.reporting.reporter import Reporter
+from edgesplit_agent.reporting.run_trace import RunTrace
 from edgesplit_agent.reporting.serving_counters import ServingCounters
 from edgesplit_agent.reporting.usage import UsageBook
 from edgesplit_agent.serving.engine import Engine
@@ -192,6 +193,7 @@ def make_engine(
         timings=figures.timings,
         coder=Coder(worker, lambda: sessions.options),
         shadower=ShadowRunner(worker, configuration.runtime.metrics),
+        trace=RunTrace(Path(configuration.runtime.trace) if configuration.runtime.trace else None),
     )
 
 

@@ -149,6 +149,8 @@ class RuntimeSection(Section, frozen=True, kw_only=True):
         batch_window_ms: How long a source lets a request wait for others, to compute them as one where the model takes batches; 0: not.
             [ms]
         metrics: Noise metrics of users, module:function each, that checks of served requests may call here.
+        trace: File to which every run of a component is appended with its begin and end, one JSON document a line; empty for
+            none.
     """
 
     threads: Positive = 1
@@ -167,6 +169,7 @@ class RuntimeSection(Section, frozen=True, kw_only=True):
         return full_name(self.provider)
 
     metrics: tuple[str, ...] = ()
+    trace: str = ""
 
 
 class HttpSection(Section, frozen=True, kw_only=True):

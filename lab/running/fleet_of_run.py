@@ -103,6 +103,6 @@ def running_fleet(
     """
     doing("machines start")
     shutil.rmtree(folder, ignore_errors=True)
-    with Testbed(folder, layout_of(scenario), planning=STAYS if stays else "") as testbed:
+    with Testbed(folder, layout_of(scenario), planning=STAYS if stays else "", traced=stays) as testbed:
         testbed.fleet.await_nodes()
         yield FleetOfRun(testbed, scenario, doing)

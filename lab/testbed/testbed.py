@@ -114,14 +114,16 @@ class Testbed:
         folder: For configurations, logs, caches and the controller's store.
         layout: Machines and links.
         planning: More lines of the controller's `[planning]` section.
+        traced: Agents write down each run of a component (`traces`).
     """
 
     __test__: ClassVar[bool] = False
 
-    def __init__(self, folder: Path, layout: Layout = STUDY, *, planning: str = "") -> None:
+    def __init__(self, folder: Path, layout: Layout = STUDY, *, planning: str = "", traced: bool = False) -> None:
         self.folder = folder
         self.layout = layout
         self._planning = planning
+        self._traced = traced
         self._shapes: dict[tuple[str, str], Shape] = {}
         for link in layout.links:
             first, second = link.ends
@@ -169,11 +171,22 @@ class Testbed:
         }
         placed["controller"] = FleetPlace(hub, namespaces.HUB_ADDRESS)
         nodes = [
-            EmulatedNode(machine.name, machine.compute_w, machine.transmit_w, slow_down=machine.slow_down)
+            EmulatedNode(
+                machine.name,
+                machine.compute_w,
+                machine.transmit_w,
+                slow_down=machine.slow_down,
+                runtime=f'trace = "{self.traces[machine.name]}"' if self._traced else "",
+            )
             for machine in self.layout.machines
         ]
         self.fleet = enter(LocalFleet(self.folder, nodes, broker=broker, places=placed, planning=self._planning))
         self.fleet.start()
+
+    @property
+    def traces(self) -> dict[str, Path]:
+        """Where each machine's agent writes down its runs, where it does."""
+        return {machine.name: self.folder / f"{machine.name}.trace.jsonl" for machine in self.layout.machines}
 
     # --- looking ---------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -25,6 +26,7 @@ from edgesplit_agent.compute.worker import Worker
 from edgesplit_agent.profiling.live_timings import TimingBook
 from edgesplit_agent.reporting.collectors.power.sensor import Power
 from edgesplit_agent.reporting.metrics import PrometheusMetrics
+from edgesplit_agent.reporting.run_trace import RunTrace, TracedRun
 from edgesplit_agent.reporting.serving_counters import ServingCounters
 from edgesplit_agent.reporting.usage import UsageBook
 from edgesplit_agent.serving import forwarded_requests
@@ -192,7 +194,7 @@ class Bench:
 
 
 @pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     """A device's."""
     preparer, worker, peers, publisher = Preparer(), Worker(), Peers(), Publisher()
     usage, clock = UsageBook("device", Power(1.0, 1.0, "configured", "constant")), Clock()
@@ -206,6 +208,7 @@ async def bench() -> AsyncIterator[Bench]:
         timings=timings,
         coder=Coder(worker, RuntimeOptions),
         shadower=ShadowRunner(worker),
+        trace=RunTrace(tmp_path / "trace.jsonl"),
         clock=clock,
     )
     engine.peers, engine.publisher = peers, publisher
@@ -219,6 +222,23 @@ async def test_a_request_is_computed_and_answered(bench: Bench) -> None:
     outputs, epoch = await bench.engine.infer("m", {"x": X}, None)
     assert epoch == 1
     np.testing.assert_array_equal(outputs["y"], 2 * X)
+
+
+async def test_every_run_is_traced_with_its_begin_and_end(bench: Bench, tmp_path: Path) -> None:
+    bench.engine.feed(DesiredChanged("m", desired("device", local_part(1), serve=1)))
+    for _ in range(2):
+        await bench.engine.infer("m", {"x": X}, None)
+    runs = [msgspec.json.decode(line, type=TracedRun) for line in (tmp_path / "trace.jsonl").read_bytes().splitlines()]
+    assert [(run.model, run.epoch, run.component) for run in runs] == [("m", 1, 0)] * 2
+    assert len({run.request for run in runs}) == 2
+    assert all(run.start_s <= run.end_s for run in runs)
+
+
+async def test_a_trace_that_cannot_be_written_disturbs_nobody(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "trace.jsonl").mkdir()
+    bench.engine.feed(DesiredChanged("m", desired("device", local_part(1), serve=1)))
+    for _ in range(2):
+        assert (await bench.engine.infer("m", {"x": X}, None))[1] == 1
 
 
 async def test_a_runtime_error_ends_that_request_only(bench: Bench) -> None:

@@ -25,6 +25,7 @@ from edgesplit_agent.compute.coding import Coder, CodingTurn
 from edgesplit_agent.compute.session_pool import Computed, LoadedComponent
 from edgesplit_agent.compute.worker import Ahead, Job, Worker
 from edgesplit_agent.profiling.live_timings import TimingBook
+from edgesplit_agent.reporting.run_trace import RunTrace
 from edgesplit_agent.reporting.serving_counters import ServingCounters
 from edgesplit_agent.serving.forwarded_requests import ForwardedRequests
 from edgesplit_agent.serving.machine.actions import (
@@ -90,6 +91,7 @@ class Engine:
         coder: Coder,
         timings: TimingBook,
         shadower: ShadowRunner,
+        trace: RunTrace,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.machine = machine
@@ -101,6 +103,7 @@ class Engine:
         self._coder = coder
         self._timings = timings
         self._shadower = shadower
+        self._trace = trace
         self._clock = clock
         self._numbers = itertools.count(1)
         self._events: deque[MachineEvent] = deque()
@@ -346,6 +349,7 @@ class Engine:
                 handed_over_s = 0.0 if self._handling else self._clock() - since_s - computed.compute_s
                 self._computed_s += computed.compute_s
                 as_planned = component.as_planned(action.arrays)
+                self._books.append(partial(self._trace.ran, key, action.component, started_s, computed.compute_s))
                 self._ran(action, computed, started_s if as_planned else None, waited_s, handed_over_s)
 
         self._serves = key

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,13 +38,21 @@ class Answers:
 
     Attributes:
         latencies_s: Of each, in order. [s]
+        began_s: When each was sent. [s, monotonic]
         epochs: Plans that answered, each once.
         outputs: By number of the request's input, of the first answer to it.
     """
 
     latencies_s: tuple[float, ...]
+    began_s: tuple[float, ...]
     epochs: tuple[int, ...]
     outputs: Mapping[int, dict[str, NDArray[Any]]]
+
+    @property
+    def middle(self) -> int:
+        """Which of them took the median latency, or next to it."""
+        order = sorted(range(len(self.latencies_s)), key=self.latencies_s.__getitem__)
+        return order[len(order) // 2]
 
 
 class RequestsBeside:
@@ -108,7 +117,7 @@ class RequestsBeside:
         if answer["error"]:
             raise AskingFailed(f"a request failed: {answer['error']}")
         outputs = _read(self._outputs) if keep else {}
-        return Answers(tuple(answer["latencies_s"]), tuple(answer["epochs"]), outputs)
+        return Answers(tuple(answer["latencies_s"]), tuple(answer["began_s"]), tuple(answer["epochs"]), outputs)
 
 
 def _read(path: Path) -> dict[int, dict[str, NDArray[Any]]]:
@@ -139,23 +148,26 @@ def _serve(address: str, model: str, requests: Path, outputs_file: Path) -> None
         for line in sys.stdin:
             order = json.loads(line)
             latencies: list[float] = []
+            began: list[float] = []
             epochs: list[int] = []
             kept: dict[int, dict[str, NDArray[Any]]] = {}
             error = ""
             for number in range(order["count"]):
                 index = number % len(inputs)
+                began_s = time.monotonic()
                 try:
                     result = node.infer_detailed(model, inputs[index], deadline_s=DEADLINE_S)
                 except EdgesplitError as problem:
                     error = str(problem)
                     break
                 latencies.append(result.latency_s)
+                began.append(began_s)
                 epochs.append(result.epoch)
                 if order["keep"] and index not in kept:
                     kept[index] = dict(result.outputs)
             if order["keep"] and not error:
                 _write(outputs_file, kept)
-            answer = {"latencies_s": latencies, "epochs": list(dict.fromkeys(epochs)), "error": error}
+            answer = {"latencies_s": latencies, "began_s": began, "epochs": list(dict.fromkeys(epochs)), "error": error}
             print(json.dumps(answer), flush=True)
 
 

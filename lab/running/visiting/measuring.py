@@ -22,6 +22,7 @@ from lab.running.deployment import DeployedModel, Served
 from lab.running.prepared_models import PreparedModel
 from lab.running.visiting.asking import RequestsBeside
 from lab.running.visiting.cells import GoalsCell, Visit
+from lab.running.visiting.executed import Traces
 from lab.running.visiting.plan_facts import counted, facts_of, plan_signature, solution_signature, spent
 from lab.scenarios.scenario import GridSpec
 from lab.testbed.plain_loop import PlainLoop
@@ -106,6 +107,9 @@ class Measuring:
         self._method = method
         self._measured: dict[tuple[int, str], Cell] = {}
         self._goals: GoalsCell | None = None
+        """Those under which the plan that serves was made; None where it was given."""
+        self._problem: tuple[GoalsCell, Problem] | None = None
+        self._traces = Traces(testbed.traces)
         self._stack = ExitStack()
         self._controls = self._stack.enter_context(Controls(testbed, model))
         self._asking = self._stack.enter_context(
@@ -149,6 +153,7 @@ class Measuring:
             # A plan that was measured in this round need not be deployed once more to be known.
             if known := self._measured.get((visit.round, signature)):
                 return self._shared(visit, number, known, known.plan)
+            self._deployed.use(visit.comparison.nodes)
             path = self._folder / f"{_file_name(visit)}.plan.json"
             path.write_bytes(msgspec.json.encode(solution))
             served = self._deployed.give(path)
@@ -172,13 +177,19 @@ class Measuring:
         if kept.exists():
             solution, signature = msgspec.json.decode(kept.read_bytes(), type=tuple[dict[str, Any], str])
             return solution, signature
-        if self._goals != visit.comparison:
-            self._ask_for(visit.comparison)
-        problem = self._deployed.export(self._folder / "problem.json")
+        problem = self._problem_of(visit.comparison)
         solution = dict(self._method(visit.method, problem))
         signature = solution_signature(solution, problem)
         kept.write_bytes(msgspec.json.encode((solution, signature)))
         return solution, signature
+
+    def _problem_of(self, comparison: GoalsCell) -> Problem:
+        """What edgesplit's plan of a comparison solves, stated once for all methods."""
+        if self._problem is None or self._problem[0] != comparison:
+            if self._goals != comparison:
+                self._ask_for(comparison)
+            self._problem = comparison, self._deployed.export(self._folder / "problem.json")
+        return self._problem[1]
 
     def _shared(self, visit: Visit, number: int, known: Cell, facts: Any) -> Cell:
         cell = self._empty(visit, number)
@@ -202,6 +213,7 @@ class Measuring:
         before_s = self._controls.medians_s(computing)
         before = self._told(plan, already, grid.warm_up, taking_part)
         count = self._count(plan["latency_s"])
+        self._traces.skip()
         answers = self._asking.ask(count, keep=True)
         after_s = self._controls.medians_s(computing)
         after = self._told(plan, counted(before), count, taking_part)
@@ -214,6 +226,8 @@ class Measuring:
         cell.noise_measured = self._model.noise(answers.outputs)
         cell.accuracy = self._model.accuracy(answers.outputs)
         cell.compute_s = dict(cost.compute_s)
+        began_s, latency_s = answers.began_s[answers.middle], answers.latencies_s[answers.middle]
+        cell.executed = self._traces.during(self._model.name, began_s, began_s + latency_s)
         cell.controls = {
             node: BesideLoop(core=core, before_s=seconds, after_s=after_s[node][1])
             for node, (core, seconds) in before_s.items()
