@@ -89,7 +89,8 @@ class Comparison:
         stage = self._stage(base, len(spans))
         stage.deploy(None)
         stage.ask_for(self.wanted)
-        self._await_believed()
+        if EDGESPLIT in missing or not self._problem_file.exists():
+            self._await_believed()
         problem = self._problem()
         plans = self._plan(problem, stage)
         for strategy in missing:
@@ -120,10 +121,13 @@ class Comparison:
 
     def _problem(self) -> Problem:
         """The one that the first play's plans were solved from, else what the controller's plan solves now."""
-        path = self.folder / "problem.json"
-        if not path.exists():
-            self.testbed.fleet.splitctl("plan", self.model, "--export", str(path))
-        return load_problem(path)
+        if not self._problem_file.exists():
+            self.testbed.fleet.splitctl("plan", self.model, "--export", str(self._problem_file))
+        return load_problem(self._problem_file)
+
+    @property
+    def _problem_file(self) -> Path:
+        return self.folder / "problem.json"
 
     def _plan(self, problem: Problem, stage: Stage) -> list[Assignment]:
         """Solve each interval's true problem, exactly, and write the plans as `splitctl deploy --plan` reads them."""

@@ -31,6 +31,8 @@ WARM_UP_S = 4.0
 """Requests flow so long before the script begins. [s]"""
 ENDS_S = 40.0
 """A caller ends within a request's deadline. [s]"""
+ACCEPTED_S, AGAIN_S = 20.0, 0.3
+"""How long what is asked for at a change is asked again: a node that returns takes seconds until it can hold a plan. [s]"""
 PREPARED_S = 20.0
 """How long fallbacks of a plan are waited for. [s]"""
 
@@ -91,18 +93,20 @@ class _Running:
         if act.kind == "change":
             self.hands.become(self.stage.conditions[act.interval])
         elif act.kind == "goals":
-            self.asked.append(self.asking.submit(self.stage.ask_for, self.stage.conditions[act.interval].wanted))
+            wanted = self.stage.conditions[act.interval].wanted
+            self.asked.append(self.asking.submit(_until_accepted, lambda: self.stage.ask_for(wanted)))
         else:
+            plan = self.stage.plans[act.interval]
             deploy = self._deploy if act.kind == "deploy" else self._replace
-            self.asked.append(self.asking.submit(deploy, self.stage.plans[act.interval]))
+            self.asked.append(self.asking.submit(deploy, plan))
 
     def _deploy(self, plan: Path) -> None:
-        self.stage.deploy(plan)
+        _until_accepted(lambda: self.stage.deploy(plan))
 
     def _replace(self, plan: Path) -> None:
         began_s = time.monotonic()
         self.stage.testbed.fleet.splitctl("undeploy", self.stage.model)
-        self.stage.deploy(plan)
+        self._deploy(plan)
         self.gaps_s.append(time.monotonic() - began_s)
 
     def answers(self) -> list[str]:
@@ -130,7 +134,8 @@ def play(stage: Stage, strategy: str, acts: Sequence[Act], first_plan: Path | No
         CommandFailed: The first plan cannot be served.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    stage.deploy(first_plan)
+    stage.testbed.fleet.await_nodes()  # the play before may have ended with one away
+    _until_accepted(lambda: stage.deploy(first_plan))
     _await_fallbacks(stage)
     heard, sent = folder / "heard.jsonl", folder / "requests.jsonl"
     with ExitStack() as stack:
@@ -164,6 +169,23 @@ def play(stage: Stage, strategy: str, acts: Sequence[Act], first_plan: Path | No
         energy=tuple(energy_samples(counters, requests, stage.lasts_s)),
         gaps_s=tuple(running.gaps_s),
     )
+
+
+def _until_accepted(ask: Callable[[], None]) -> None:
+    """Ask until it is carried out, within a limit.
+
+    Raises:
+        CommandFailed: As it was refused at last.
+    """
+    deadline_s = time.monotonic() + ACCEPTED_S
+    while True:
+        try:
+            ask()
+            return
+        except CommandFailed:
+            if time.monotonic() > deadline_s:
+                raise
+        time.sleep(AGAIN_S)
 
 
 def _await_fallbacks(stage: Stage) -> None:
