@@ -7,7 +7,6 @@ made again; what came of all is computed from what was observed alone. Not here:
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,14 +27,12 @@ from lab.dynamics.script import Script, intervals, said
 from lab.dynamics.strategies import EDGESPLIT, ORACLE, PAUSE_RESUME, in_order, plan_changes, schedule
 from lab.dynamics.true_problem import everything_on, true_problem
 from lab.results import DynamicRun, ScriptedChange
+from lab.testbed.link_rates import LinkRates
 from lab.testbed.testbed import Testbed
 
 __all__ = ["Comparison", "OracleFailed", "dynamic_runs"]
 
 SOLVED_WITHIN_S = 60.0
-BELIEVED_WITHIN = 0.1
-BELIEVED_LIMIT_S = 60.0
-"""As long as links are waited for until agents believe them to be what they are set to. [s]"""
 
 
 class OracleFailed(Exception):
@@ -90,7 +87,7 @@ class Comparison:
         stage.deploy(None)
         stage.ask_for(self.wanted)
         if EDGESPLIT in missing or not self._problem_file.exists():
-            self._await_believed()
+            LinkRates(self.testbed, self.say).await_believed()
         problem = self._problem()
         plans = self._plan(problem, stage)
         for strategy in missing:
@@ -156,24 +153,6 @@ class Comparison:
         else:
             _write_plan(path, everything_on(problem, which))
         return path
-
-    def _await_believed(self) -> None:
-        """Wait, within a limit, until agents believe links to be what they are set to: what edgesplit begins with is true."""
-        deadline_s = time.monotonic() + BELIEVED_LIMIT_S
-        while away := self._away():
-            if time.monotonic() > deadline_s:
-                self.say(f"links are not believed within {BELIEVED_WITHIN:.0%}: {', '.join(away)}")
-                return
-            time.sleep(2.0)
-
-    def _away(self) -> list[str]:
-        rows = self.testbed.fleet.splitctl("links")
-        believed = {(row["from"], row["to"]): row["bandwidth_bytes_per_s"] or 0.0 for row in rows}
-        return [
-            f"{pair[0]} to {pair[1]}"
-            for pair in self.testbed.pairs
-            if abs(believed.get(pair, 0.0) / self.testbed.shape(*pair).rate_bytes_per_s - 1) > BELIEVED_WITHIN
-        ]
 
 
 def dynamic_runs(played: Sequence[PlayedRun], script: Script, wanted: Wanted) -> list[DynamicRun]:

@@ -15,7 +15,7 @@ __all__ = ["energy_samples"]
 
 
 def energy_samples(
-    counts: Iterable[Counted], requests: Sequence[TracedRequest], lasts_s: float, step_s: float = 2.0
+    counts: Iterable[Counted], requests: Sequence[TracedRequest], lasts_s: float, step_s: float = 4.0
 ) -> list[EnergySample]:
     """Energy per answered request of each step of time; steps in which none was answered are left out.
 
@@ -23,7 +23,7 @@ def energy_samples(
         counts: In any order, those before the begin included.
         requests: Of the same span.
         lasts_s: The script's length. [s]
-        step_s: Agents report once a second, so shorter steps would be odd. [s]
+        step_s: Agents report once a second and of whole requests, so short steps would scatter. [s]
     """
     spent = [0.0] * (int(lasts_s / step_s) + 1)
     known: dict[tuple[str, int, float], float] = {}

@@ -5,9 +5,11 @@ settles late has no figure rather than a flattering one. Not here: playing (`pla
 (`lab/reporting`).
 
 A change is settled with the answer of the first request from which on requests are near: it is within 5 % of the
-oracle's, and so are the medians of the `HOLD` windows (fewer where the interval has not so many) that begin with it and
-the next ones, each of `WINDOW` requests in a row, all begun after the change. The oracle's latency of an interval is
-the median of those of its requests that began in the interval's second half.
+oracle's, so is the median of it and the next two, and so are the medians of the `HOLD` windows (fewer where the interval
+has not so many) that begin with it and the next ones, each of `WINDOW` requests in a row, all begun after the change.
+The oracle's latency of an interval is the median of those of its requests that began in the interval's second half.
+
+Regret is what requests took above that, together; a request that was not answered took until the next one was sent.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from lab.dynamics.script import Interval
 from lab.results import OraclePlan, Reaction, TracedRequest
 from lab.scenarios.scenario import Change, DelayChange, GoalsChange, LinkCut, LinkRestored, RateChange
 
-__all__ = ["HOLD", "NEAR", "WINDOW", "lost", "noticed", "oracle_latencies", "reactions", "regret_s"]
+__all__ = ["HOLD", "NEAR", "WINDOW", "lost", "noticed", "oracle_latencies", "reactions", "regret_s", "regret_steps"]
 
 WINDOW = 5
 """Requests whose median is what serving takes now."""
@@ -97,13 +99,23 @@ def noticed(spans: Sequence[Interval], events: Sequence[Heard]) -> dict[int, flo
     return {number: seconds for number, seconds in found.items() if seconds is not None}
 
 
+def regret_steps(requests: Sequence[TracedRequest], oracle: Sequence[OraclePlan]) -> list[tuple[float, float]]:
+    """When each request was sent, and what it took above the oracle's settled latency of that interval. [s]"""
+    ordered = sorted(requests, key=lambda entry: entry.at_s)
+    found: list[tuple[float, float]] = []
+    for number, entry in enumerate(ordered):
+        span = next((span for span in oracle if span.from_s <= entry.at_s < span.to_s), None)
+        if span is not None and entry.latency_s is not None:
+            found.append((entry.at_s, max(entry.latency_s - span.latency_s, 0.0)))
+        elif span is not None:
+            until_s = ordered[number + 1].at_s if number + 1 < len(ordered) else span.to_s
+            found.append((entry.at_s, until_s - entry.at_s))
+    return found
+
+
 def regret_s(requests: Sequence[TracedRequest], oracle: Sequence[OraclePlan]) -> float:
-    """What answered requests took above the oracle's settled latency of the interval they began in, together. [s]"""
-    above = 0.0
-    for span in oracle:
-        for entry in _answered(requests, span.from_s, span.to_s):
-            above += max((entry.latency_s or 0.0) - span.latency_s, 0.0)
-    return above
+    """What all of them took above it, together. [s]"""
+    return sum(above_s for _, above_s in regret_steps(requests, oracle))
 
 
 def lost(requests: Sequence[TracedRequest]) -> int:
@@ -153,7 +165,10 @@ def _settled_s(span: Interval, requests: Sequence[TracedRequest], best_s: float,
     ]
     near = [_near(median, best_s, both=both) for median in medians]
     for first in range(min(len(near), max(len(near) - HOLD + 1, 1))):
-        if all(near[first : first + HOLD]) and _near(served[first].latency_s or 0.0, best_s, both=both):
+        early = [
+            statistics.median(entry.latency_s or 0.0 for entry in served[first : first + count]) for count in (1, 3)
+        ]
+        if all(near[first : first + HOLD]) and all(_near(median, best_s, both=both) for median in early):
             return _end_s(served[first]) - span.from_s
     return None
 

@@ -382,6 +382,31 @@ def test_a_link_that_fell_and_came_back_is_believed_though_tcp_goes_on_at_the_ra
         assert link.believed() == pytest.approx(rate, rel=0.1)
 
 
+@pytest.mark.parametrize("kind", [Link, SlowStartLink])
+@pytest.mark.parametrize(("bandwidth", "latency_s"), [(5e6, 0.055), (2e7, 0.005)])
+def test_what_was_believed_before_a_peer_was_silent_is_looked_at_before_it_counts(
+    kind: type[Link], bandwidth: float, latency_s: float
+) -> None:
+    link = calibrated(kind(bandwidth, latency_s))
+    idle(link, 30)
+    for rate in (bandwidth, bandwidth / 10):
+        link.bandwidth = rate
+        link.estimator.connected(link.now, doubted=True)
+        assert link.estimator.returned.unproven(link.now)
+        link.ping()
+        began = link.now
+        while link.estimator.returned.unproven(link.now):
+            idle(link, 0.1)
+        assert link.now - began < 3.5
+        assert link.believed() == pytest.approx(rate, rel=0.25)
+
+
+def test_a_link_of_which_nothing_was_known_has_nothing_to_prove() -> None:
+    link = Link(5e6, 0.055)
+    link.estimator.connected(link.now, doubted=True)
+    assert not link.estimator.returned.unproven(link.now)
+
+
 @pytest.mark.parametrize(("bandwidth", "latency_s"), STUDY_LINKS)
 def test_idle_probes_keep_to_their_allowance(bandwidth: float, latency_s: float) -> None:
     link = calibrated(SlowStartLink(bandwidth, latency_s))

@@ -100,6 +100,7 @@ class PeerLink:
         self._pressed = False
         self._draining = False
         self._trouble = ""
+        self._was_silent = False
 
     @property
     def is_up(self) -> bool:
@@ -133,7 +134,7 @@ class PeerLink:
         age_s = max(self._loop.time() - estimate.at, 0.0)
         return LinkState(
             to=self._peer,
-            up=self.is_up,
+            up=self.is_up and not self._estimator.returned.unproven(self._loop.time()),
             bandwidth_bytes_per_s=estimate.bandwidth_bytes_per_s,
             latency_s=estimate.latency_s,
             measured_at_unix_s=time.time() - age_s,
@@ -262,7 +263,8 @@ class PeerLink:
             connection.abort(error)
             await connection.wait_closed()
             raise error from None
-        self._estimator.connected()
+        self._estimator.connected(self._loop.time(), doubted=self._was_silent)
+        self._was_silent = False
         session.up = True
         _log.info("peer-connected", peer=self._peer, address=self.address)
         self._emit(PeerRoom(self._peer, None))  # until it says so
@@ -280,6 +282,7 @@ class PeerLink:
                 answers = session.connection.acknowledged(limits.dead_after_s)
                 if reason := session.life.verdict(acknowledged=answers):
                     silent = PeerUnreachable(f"node {self._peer} is lost: {reason}")
+                    self._was_silent = True
                     session.connection.abort(silent)
                     self._on_silent(silent)
                     break

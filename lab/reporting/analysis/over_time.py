@@ -11,6 +11,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lab.dynamics.reaction import regret_s, regret_steps
 from lab.results import DynamicRun, OraclePlan, TracedRequest
 
 __all__ = ["OverTime", "oracle_at", "over_time", "regret_course", "rolling_median"]
@@ -25,7 +26,7 @@ class OverTime:
         requests: Sent.
         lost: Without an answer.
         median_s: Of answered requests; None where there was none. [s]
-        regret_s: What answered requests took above the oracle's, together. [s]
+        regret_s: What requests took above the oracle's, together; one without an answer took until the next one. [s]
         regret_share: The same, as a share of what the oracle's would have taken; None without oracle. [1]
         joules: Mean of energy samples, modelled power times measured time; None without. [J]
         late: Changes, from 0, after which requests were not within 5 % of the oracle's in time, or never seen to be.
@@ -51,7 +52,7 @@ def over_time(run: DynamicRun, *, in_time_s: float) -> OverTime:
         for request in run.requests
         if request.latency_s is not None and (best := oracle_at(run.oracle_s, request.at_s)) is not None
     ]
-    regret_s = sum(max(latency_s - best_s, 0.0) for latency_s, best_s in compared)
+    above_s = regret_s(run.requests, run.oracle_s)
     within = {reaction.change: reaction.within_5_percent_s for reaction in run.reactions}
     reached = [within_s for within_s in within.values() if within_s is not None]
     late = [
@@ -62,8 +63,8 @@ def over_time(run: DynamicRun, *, in_time_s: float) -> OverTime:
         requests=len(run.requests),
         lost=sum(request.failed for request in run.requests),
         median_s=statistics.median(answered) if answered else None,
-        regret_s=regret_s,
-        regret_share=regret_s / sum(best_s for _latency_s, best_s in compared) if compared else None,
+        regret_s=above_s,
+        regret_share=above_s / sum(best_s for _latency_s, best_s in compared) if compared else None,
         joules=statistics.mean(sample.joules for sample in run.energy) if run.energy else None,
         late=tuple(late),
         slowest_s=max(reached, default=None),
@@ -77,11 +78,7 @@ def oracle_at(oracle: Sequence[OraclePlan], at_s: float) -> float | None:
 
 def regret_course(run: DynamicRun) -> list[tuple[float, float]]:
     """Moments, and regret added up until then. [s]"""
-    steps = [
-        (request.at_s, max(request.latency_s - best_s, 0.0))
-        for request in sorted(run.requests, key=lambda request: request.at_s)
-        if request.latency_s is not None and (best_s := oracle_at(run.oracle_s, request.at_s)) is not None
-    ]
+    steps = regret_steps(run.requests, run.oracle_s)
     return list(zip((at_s for at_s, _more in steps), itertools.accumulate(more for _at, more in steps), strict=True))
 
 

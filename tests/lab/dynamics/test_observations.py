@@ -60,7 +60,7 @@ def test_energy_is_what_counters_grew_by_over_the_requests_answered_meanwhile() 
     ]
     requests = [TracedRequest(at_s=at_s, latency_s=0.5) for at_s in (0.0, 0.5, 2.0)]
     requests.append(TracedRequest(at_s=2.5, failed=True))
-    found = energy_samples(counters, requests, 6.0)
+    found = energy_samples(counters, requests, 6.0, step_s=2.0)
     assert [sample.at_s for sample in found] == [2.0, 4.0]
     assert [sample.joules for sample in found] == pytest.approx([3.0, 1.0])
 
@@ -70,5 +70,5 @@ def test_a_counter_that_began_anew_counts_from_nothing() -> None:
         Counted(at_s=0.5, node="edge", epoch=1, since_unix_s=5.0, joules=10.0),
         Counted(at_s=1.0, node="edge", epoch=1, since_unix_s=8.0, joules=1.0),
     ]
-    (sample,) = energy_samples(counters, [TracedRequest(at_s=0.0, latency_s=0.5)], 2.0)
+    (sample,) = energy_samples(counters, [TracedRequest(at_s=0.0, latency_s=0.5)], 2.0, step_s=2.0)
     assert sample.joules == pytest.approx(11.0)

@@ -138,6 +138,19 @@ def test_the_oracle_is_what_its_requests_take_once_settled() -> None:
 def test_regret_counts_what_was_slower_and_not_what_was_quicker() -> None:
     requests = series((0, 10, 0.4, 1), (10, 20, 1.25, 2))
     assert regret_s(requests, BEST) == pytest.approx(8 * 0.25)
-    requests.append(TracedRequest(at_s=19.0, failed=True))
-    assert regret_s(requests, BEST) == pytest.approx(8 * 0.25)
-    assert lost(requests) == 1
+
+
+def test_regret_of_a_gap_is_how_long_nobody_was_answered() -> None:
+    refused = [TracedRequest(at_s=at_s, failed=True) for at_s in (12.0, 12.5, 13.0)]
+    requests = [*refused, TracedRequest(at_s=14.0, latency_s=1.0), TracedRequest(at_s=19.0, failed=True)]
+    assert regret_s(requests, BEST) == pytest.approx(2.0 + 1.0)
+    assert lost(requests) == 4
+
+
+def test_two_slow_requests_right_after_a_quick_one_are_not_settled() -> None:
+    requests = series((0, 10, 0.5, 1), (10, 11, 1.0, 1), (11, 13, 2.0, 1), (13, 15, 2.0, 1), (15, 20, 1.0, 2))
+    assert only(requests).within_5_percent_s is None
+    longer = (SPANS[0], Interval(10.0, 25.0, (FALL,)))
+    assert only(
+        series((0, 10, 0.5, 1), (10, 11, 1.0, 1), (11, 15, 2.0, 1), (15, 25, 1.0, 2)), spans=longer
+    ) == Reaction(change=0, switched_s=6.0, within_5_percent_s=6.0)

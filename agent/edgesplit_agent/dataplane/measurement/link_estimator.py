@@ -28,7 +28,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 
 from edgesplit.significance import RATE_CHANGE, differs
-from edgesplit_agent.dataplane.measurement.fallen_rate import FallenRate
+from edgesplit_agent.dataplane.measurement.fallen_rate import FallenRate, ReturnedLink
 from edgesplit_agent.dataplane.measurement.link_estimate import LinkEstimate
 from edgesplit_agent.dataplane.measurement.probing import (
     EVERY_S,
@@ -86,11 +86,10 @@ class _Sent:
 
 
 class LinkEstimator:
-    """Estimate of one link, fed with what was sent and what was acknowledged.
-
-    Sequences of pings and of data are separate number spaces.
+    """Estimate of one link, fed with what was sent and acknowledged; pings and data are numbered apart.
 
     Attributes:
+        returned: Whether it was looked at since its silent peer came back.
         slow_start: Whether frames meet TCP's slow start; False where the rate is emulated in front of a fast link.
     """
 
@@ -104,7 +103,7 @@ class LinkEstimator:
         self._last_ack_at = float("-inf")
         self._received_bytes = 0
         self._rate = RateEstimate()
-        self._fallen = FallenRate()
+        self._fallen, self.returned = FallenRate(), ReturnedLink()
         self._at_least = 0.0
         self._sampled_at = float("-inf")
         self._probe_bytes = PROBE_FIRST_BYTES
@@ -140,8 +139,9 @@ class LinkEstimator:
             latency_error_s=max(self._jitter_s, 0.0) / 2,
         )
 
-    def connected(self) -> None:
-        """A new connection: what was on its way is lost, what was learned stays until disproved."""
+    def connected(self, now: float, *, doubted: bool = False) -> None:
+        """A new connection: what was on its way is lost, what was learned stays until disproved; `doubted`: it is looked at."""
+        self.returned.connected(now, doubted=doubted and self._bandwidth is not None)
         self._pings.clear()
         self._sent.clear()
         self._last_ack_at = float("-inf")
@@ -214,6 +214,7 @@ class LinkEstimator:
         else:
             self._calibrating = False
             self._learn(sent, seconds, now)
+        self.returned.told(sure=not self.ramping)
         return seconds
 
     @property
@@ -237,12 +238,13 @@ class LinkEstimator:
             return None
         both = nbytes * (2 if self._long_fat() else 1)
         wary = self._rate.wary and self._pace.may_confirm(nbytes, now, self._sampled_at, allowance, WARY_INTERVAL_S)
-        return nbytes if wary or self._pace.due(both, now, self._sampled_at, allowance) else None
+        soon = wary or self.returned.unproven(now)
+        return nbytes if soon or self._pace.due(both, now, self._sampled_at, allowance) else None
 
     def starts_afresh(self, now: float) -> bool:
         """Whether the probe that is about to leave should meet no rate that the connection knew."""
         idle = now - self._last_ack_at > IDLE_RESET_S + (self._round_trip_s or 0.0)
-        return idle and not self.ramping and self._fallen.watched
+        return idle and not self.ramping and (self._fallen.watched or self.returned.unproven(now))
 
     def expected_s(self, nbytes: int) -> float:
         """Transmission time to reckon with; a short one while nothing is known. [s]"""
@@ -282,7 +284,9 @@ class LinkEstimator:
         if sent.nbytes >= self._probe_bytes:
             self._probe_bytes = min(self._probe_bytes * GROWTH, self._most_bytes)
         surely = sent.nbytes / (seconds + max(MIN_SAMPLE_S, round_trip / 4))
-        if self._bandwidth is None or surely <= self._bandwidth * (1 + RATE_CHANGE):
+        # What starts afresh would not take half of the time that it should if the link were as slow as it is believed to be.
+        far = sent.afresh and self._bandwidth is not None and seconds < sent.nbytes / self._bandwidth / 2
+        if self._bandwidth is None or (surely <= self._bandwidth * (1 + RATE_CHANGE) and not far):
             return
         # Even so the link is faster than believed; probes must not be rationed by what is no longer true.
         self._at_least = surely
