@@ -1,16 +1,18 @@
 """Background completion of models: one process at a time, from the first try until it succeeds or fails for good.
 
 Owns: whose turn it is, how far it is, and trying again. Its rule: what fails for a passing reason is tried again for as long as
-the model is there; a replaced or removed model's is ended at once; a controller that ends, however, ends it, and begins it again
-when it is back. Not here: the work (`intake/`), what becomes of it (`catalog.py`), who is told (the listener).
+the model is there; a removed or replaced model's is ended at once; beside a first stage, which somebody waits for, no process of
+a completion has memory: it is ended, and begins again afterwards; a controller that ends ends it, too, and begins it again when it
+is back. Not here: the work (`intake/`), what becomes of it (`catalog.py`), who is told (the listener).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -22,6 +24,7 @@ from edgesplit.operations.model_operations import CompletionRow
 from edgesplit.retrying import Retry, RetryRule, is_passing, retry_after
 from edgesplit_controller.models.intake_messages import (
     CompletionRequest,
+    IntakeDone,
     IntakeFailed,
     IntakeProgress,
 )
@@ -63,10 +66,12 @@ class _CompletionJob:
         try_s: When the present try began. [s]
         told: Step and time of the last event. [s]
         reason: Why it fails so far.
+        trying: The process of the present try; None where there is none.
     """
 
     began_s: float
     task: asyncio.Task[None] = field(init=False)
+    trying: asyncio.Task[IntakeDone | IntakeFailed] | None = None
     what: str = "waiting for its turn"
     fraction: float = 0.0
     try_s: float | None = None
@@ -91,6 +96,9 @@ class BackgroundCompletion:
         self._run = run
         self._clock = clock
         self._one_at_a_time = asyncio.Lock()
+        self._standing_aside = 0
+        self._may_run = asyncio.Event()
+        self._may_run.set()
         self._jobs: dict[str, _CompletionJob] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger(part="completion")
@@ -127,6 +135,29 @@ class BackgroundCompletion:
             job.task.cancel()
             self._ending.add(job.task)
             job.task.add_done_callback(self._ending.discard)
+
+    @contextlib.asynccontextmanager
+    async def standing_aside(self) -> AsyncGenerator[None]:
+        """While somebody waits for a first stage: what is being completed is ended, and begins again afterwards."""
+        self._standing_aside += 1
+        self._may_run.clear()
+        try:
+            trying = [job.trying for job in self._jobs.values() if job.trying is not None]
+            for task in trying:
+                task.cancel()
+            if trying:
+                await asyncio.wait(trying)
+            yield
+        finally:
+            self._standing_aside -= 1
+            if not self._standing_aside:
+                self._may_run.set()
+
+    @contextlib.asynccontextmanager
+    async def between(self) -> AsyncGenerator[None]:
+        """A turn as completions have theirs, for what nobody waits for either; none of them runs meanwhile."""
+        async with self._one_at_a_time:
+            yield
 
     def row(self, model: str) -> CompletionRow | None:
         """How far a model is; None where nothing is done for it."""
@@ -186,15 +217,35 @@ class BackgroundCompletion:
         self, model: str, job: _CompletionJob, request: CompletionRequest, done: Callable[[], Awaitable[None]]
     ) -> IntakeFailed | None:
         """One try; why it failed, if it did."""
+        ended: IntakeDone | IntakeFailed | None = None
         async with self._one_at_a_time:
-            job.try_s, job.fraction = self._clock(), 0.0
-            ended = await self._run(request, lambda message: self._tell(model, job, message))
-            job.try_s = None
+            while ended is None:
+                while self._standing_aside:
+                    await self._may_run.wait()
+                ended = await self._in_a_process(model, job, request)
         if isinstance(ended, IntakeFailed):
             job.deaths = job.deaths + 1 if ended.died else 0
             self._log.warning("completion-failed", model=model, reason=ended.reason, passing=ended.passing)
             return ended
         await self._until_kept(model, job, done)
+        return None
+
+    async def _in_a_process(
+        self, model: str, job: _CompletionJob, request: CompletionRequest
+    ) -> IntakeDone | IntakeFailed | None:
+        """Run it; None where it had to stand aside."""
+        job.try_s, job.fraction = self._clock(), 0.0
+        job.trying = asyncio.ensure_future(self._run(request, lambda message: self._tell(model, job, message)))
+        try:
+            await asyncio.wait([job.trying])
+        finally:
+            trying, job.trying, job.try_s = job.trying, None, None
+            if not trying.done():
+                trying.cancel()
+                await asyncio.wait([trying])
+        if not trying.cancelled():
+            return trying.result()
+        job.what, job.fraction, job.told = "waiting for another model's first stage", 0.0, ("", float("-inf"))
         return None
 
     async def _until_kept(self, model: str, job: _CompletionJob, keep: Callable[[], Awaitable[None]]) -> None:

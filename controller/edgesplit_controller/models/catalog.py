@@ -1,7 +1,8 @@
 """Model catalogue: the models there are, and adding and removing them.
 
 Owns: the records, their offers to the nodes, their completion, freeing blobs nobody needs. Its rule: one intake at a time; a model
-is there once it is on disk, and a refused one leaves nothing behind; a completed record takes the place of the first, and those
+is there once it is on disk, and a refused one leaves nothing behind; beside a process that makes records none completes a model
+(each has a model's memory); a completed record takes the place of the first, and those
 of further planning shapes follow it. Not here: the intake's steps (`intake/`, in processes of their own), whose completion is under way (`background_completion.py`), waiting for execution profiles
 (`fleet/profiling_progress.py`), deployments.
 """
@@ -188,8 +189,10 @@ class Catalog:
         try:
             async with self._intake:
                 self._check_free(name, request.replace)
-                record, *further = await self._take_in(self._submission(name, request), progress)
-                self._completion.cancel(name)
+                submission = self._submission(name, request)
+                async with self._completion.standing_aside():
+                    record, *further = await self._take_in(submission, progress)
+                    self._completion.cancel(name)
                 for one in (record, *further):
                     self._put(one)
         finally:
@@ -203,7 +206,7 @@ class Catalog:
         Raises:
             EdgesplitError: The model does not take it.
         """
-        async with self._intake:
+        async with self._completion.between(), self._intake:
             first = self.get(model)
             name = first_free(self._records, model)
             try:
@@ -283,7 +286,7 @@ class Catalog:
     async def _follow(self, first: ModelRecord) -> None:
         """Make the records of further planning shapes anew that were made of another record of their model."""
         for name in of_model(self._records, first.name)[1:]:
-            async with self._intake:
+            async with self._completion.between(), self._intake:
                 stale = self._records.get(name)
                 if stale is None or follows(stale, first):
                     continue
