@@ -199,13 +199,13 @@ def _timelines(cells: Iterable[Cell]) -> CsvTable:
 def _dynamics(results: Results) -> CsvTable:
     columns = (
         *("model", "strategy", "at_unix_s", "requests", "lost", "median_s", "regret_s", "regret_share", "energy_j"),
-        *("changes", "not_in_time", "slowest_within_5_percent_s"),
+        *("changes", "not_in_time", "without_oracle", "slowest_within_5_percent_s"),
     )
     found = [over_time(run, in_time_s=IN_TIME_S) for run in results.dynamics]
     rows = tuple(
         (
             *(one.run.model, one.run.strategy, one.run.at_unix_s, one.requests, one.lost, one.median_s, one.regret_s),
-            *(one.regret_share, one.joules, len(one.run.changes), len(one.late), one.slowest_s),
+            *(one.regret_share, one.joules, len(one.run.changes), len(one.late), len(one.unknown), one.slowest_s),
         )
         for one in found
     )

@@ -18,7 +18,7 @@ from lab.reporting.figures.palette import DARK, LIGHT, css_variables
 from lab.reporting.markup import data_uri, details, figure, section, table, text
 from lab.reporting.published import SOURCE
 from lab.reporting.report_tables import ReportTable
-from lab.reporting.wording import moment, of_bytes, of_seconds
+from lab.reporting.wording import counted, moment, of_bytes, of_seconds
 from lab.results import Results
 
 __all__ = ["MARKS", "page"]
@@ -87,6 +87,11 @@ def _lead(results: Results) -> str:
         f"{requests} requests, {len(results.dynamics)} strategies under a script of changes. Latency is measured at the caller. Energy is "
         "modelled power × measured time. Predictions were read before a plan's first request.</p>"
     )
+    if results.failures:
+        many = counted(len(results.failures), "step")
+        lead += (
+            f'<p class="banner"><strong>{many} gave no figures.</strong> <a href="#failures">Which, and why</a>.</p>'
+        )
     if results.complete:
         return lead
     ended = "is not finished" if results.ended_unix_s is None else "was stopped"
@@ -133,7 +138,10 @@ def _failures(results: Results) -> str:
     if not results.failures:
         return ""
     rows = [(failed.id, failed.reason) for failed in results.failures]
-    return f"<h3>Steps without figures</h3>{table('Steps without figures', ('step', 'reason'), rows, numbers_from=9)}"
+    return (
+        '<h3 id="failures">Steps without figures</h3>'
+        f"{table('Steps without figures', ('step', 'reason'), rows, numbers_from=9)}"
+    )
 
 
 def _setting(results: Results) -> str:

@@ -28,6 +28,10 @@ from lab.results import Results, read_results
 __all__ = ["Findings", "drawings", "find", "write_report", "write_short"]
 
 
+_SHORT_DPI = 96
+"""Of pictures that are kept in a repository."""
+
+
 @dataclass(frozen=True)
 class Findings:
     """What follows from results, before it is drawn.
@@ -100,7 +104,7 @@ def write_short(folder: Path, path: Path) -> list[Path]:
     tables = report_tables(found.results, found.wins)
     written = [_write(path, short_version(found.results, found.claims, drawn, tables, path.stem))]
     for drawing in drawn:
-        written += save_pictures(drawing, pictures)
+        written += save_pictures(drawing, pictures, dpi=_SHORT_DPI)
     return written
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from lab.reporting import published
 from lab.reporting.analysis.cell_goals import CellGoals, called, configuration, goals_of
 from lab.reporting.analysis.claims import IN_TIME_S
-from lab.reporting.analysis.over_time import over_time
+from lab.reporting.analysis.noise_checks import noise_checks
+from lab.reporting.analysis.over_time import OverTime, over_time
 from lab.reporting.analysis.prediction_errors import cell_errors, errors_by_configuration
 from lab.reporting.analysis.wins import Measure, Win, best_of_each, of_interest
 from lab.reporting.wording import (
@@ -61,6 +62,7 @@ def report_tables(results: Results, found: Sequence[Win]) -> list[ReportTable]:
         _all_wins(results, found),
         _times(results),
         _models(results),
+        _noise(results),
         _strategies(results),
         _cells(results),
     ]
@@ -75,7 +77,7 @@ def _errors(results: Results) -> ReportTable:
                 errors.name,
                 str(errors.visits)
                 if errors.visits == len(errors.cells)
-                else f"{errors.visits} ({len(errors.cells)} plans)",
+                else f"{errors.visits} ({len(errors.cells)} predictions)",
                 with_interval(errors.mean, of_share),
                 of_share(errors.worst),
                 NOTHING if errors.covered is None else with_interval(errors.covered, of_share),
@@ -186,6 +188,31 @@ def _models(results: Results) -> ReportTable:
     )  # fmt: skip
 
 
+def _noise(results: Results) -> ReportTable:
+    rows = []
+    for check in noise_checks(results):
+        plan = check.cell.plan
+        rows.append(
+            (
+                _goals(results, goals_of(check.cell)),
+                f"{check.cell.latency_weight:g} / {check.cell.energy_weight:g}",
+                str(len(plan.quantized)),
+                str(len(plan.codecs)),
+                of_number(plan.predicted_noise),
+                of_number(check.measured),
+                "yes" if check.kept else "no",
+                of_share(check.cell.accuracy),
+            )
+        )
+    return ReportTable(
+        "Noise of plans",
+        "Mean absolute difference of a plan's outputs to the float model's: predicted by the noise model, and measured. Accuracy is the demo model's "
+        "mean intersection over union, where it was measured. The first round of each goal.",
+        ("goals", "weights", "in int8", "coded", "predicted", "measured", "within", "accuracy"),
+        tuple(rows),
+    )
+
+
 def _strategies(results: Results) -> ReportTable:
     rows = []
     for run in results.dynamics:
@@ -195,7 +222,7 @@ def _strategies(results: Results) -> ReportTable:
             (
                 *(run.strategy, str(one.requests), str(one.lost), of_seconds(one.median_s), regret),
                 *(of_share(one.regret_share), of_energy(one.joules)),
-                f"{len(run.changes) - len(one.late)} of {len(run.changes)}",
+                _in_time(one),
                 of_seconds(one.slowest_s),
             )
         )
@@ -216,6 +243,11 @@ def _strategies(results: Results) -> ReportTable:
         ),
         tuple(rows),
     )
+
+
+def _in_time(one: OverTime) -> str:
+    known = len(one.run.changes) - len(one.unknown)
+    return f"{known - len(one.late)} of {known}" if known else NOTHING
 
 
 def _cells(results: Results) -> ReportTable:

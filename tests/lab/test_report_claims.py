@@ -7,7 +7,7 @@ import pytest
 from lab.reporting.analysis.claims import EvidenceClaim, claims
 from lab.reporting.analysis.prediction_errors import errors_by_configuration
 from lab.reporting.analysis.wins import wins
-from lab.results import Cell, DynamicRun, Reaction, Results, ScriptedChange, TracedRequest
+from lab.results import Cell, DynamicRun, OraclePlan, Reaction, Results, ScriptedChange, TracedRequest
 from tests.lab.made_up_results import made_up_results
 
 
@@ -91,9 +91,18 @@ def test_predictions_that_are_off_miss_with_the_worst_cell_named() -> None:
 def test_a_plan_that_several_goals_gave_counts_once() -> None:
     results = made_up_results(complete=True)
     first, second = results.cells[:2]
-    second.shared_with, second.latencies_s = first.id, first.latencies_s
+    second.shared_with, second.latencies_s, second.plan = first.id, first.latencies_s, first.plan
     errors = errors_by_configuration(results.cells)[0]
     assert errors.visits - len(errors.cells) == 1
+
+
+def test_another_prediction_of_the_same_requests_counts_too() -> None:
+    results = made_up_results(complete=True)
+    first, second = results.cells[:2]
+    second.shared_with, second.latencies_s = first.id, first.latencies_s
+    second.plan.predicted_s = 1.5 * first.plan.predicted_s
+    errors = errors_by_configuration(results.cells)[0]
+    assert (errors.visits, errors.worst_cell) == (len(errors.cells), second.id)
 
 
 @pytest.mark.parametrize(("width", "verdict"), [(0.04, "missed"), (0.019, "met"), (0.002, "missed")])
@@ -107,6 +116,18 @@ def test_stated_intervals_may_be_neither_too_wide_nor_too_narrow(width: float, v
     assert judged(results)["stated-intervals"].verdict == verdict
 
 
+def test_a_plan_beyond_its_noise_bound_is_named() -> None:
+    results = made_up_results(complete=True)
+    assert judged(results)["noise-bound"].verdict == "met"
+    results.cells[3].noise_measured = results.cells[3].max_noise * 1.1
+    found = judged(results)["noise-bound"]
+    assert found.verdict == "missed"
+    assert results.cells[3].id in found.basis
+    for cell in results.cells:
+        cell.noise_measured = None
+    assert judged(results)["noise-bound"].verdict == "not measured"
+
+
 def test_a_lost_request_or_a_late_reaction_misses() -> None:
     results = made_up_results(complete=True)
     changes = [ScriptedChange(at_s=1.0, what="edge dies"), ScriptedChange(at_s=5.0, what="edge returns")]
@@ -115,6 +136,7 @@ def test_a_lost_request_or_a_late_reaction_misses() -> None:
     results.dynamics = [
         DynamicRun(
             strategy="edgesplit",
+            oracle_s=[OraclePlan(from_s=0.0, to_s=10.0, latency_s=0.2)],
             model="yolo-seg",
             at_unix_s=0.0,
             changes=changes,
@@ -127,3 +149,15 @@ def test_a_lost_request_or_a_late_reaction_misses() -> None:
     assert "edge returns" in found["as-good-as-the-oracle"].basis
     assert "edge dies" not in found["as-good-as-the-oracle"].basis
     assert (found["no-request-lost"].verdict, found["no-request-lost"].value) == ("missed", "1 of 2 lost")
+
+
+def test_reactions_without_an_oracle_beside_them_are_not_measured() -> None:
+    results = made_up_results(complete=True)
+    own = [run for run in results.dynamics if run.strategy == "edgesplit"]
+    results.dynamics = own
+    whole = own[0].oracle_s
+    own[0].oracle_s = whole[:2]
+    found = judged(results)["as-good-as-the-oracle"]
+    assert (found.verdict, len(found.missing)) == ("undecided", 3)
+    own[0].oracle_s = []
+    assert judged(results)["as-good-as-the-oracle"].verdict == "not measured"

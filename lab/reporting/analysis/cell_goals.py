@@ -127,7 +127,7 @@ def missing_goals(results: Results) -> list[CellGoals]:
     """CellGoals that the scenario's grid asks for, or that others of the run suggest, and edgesplit has no measured cell of."""
     there = by_goals(results.cells)
     grid = results.scenario.get("grid", {})
-    configurations = [tuple(nodes) for nodes in grid.get("configurations", [])]
+    configurations = _configurations(results)
     weights = [(float(pair[0]), float(pair[1])) for pair in grid.get("weights", [])]
     bounds = [float(bound) for bound in grid.get("max_noise", [])]
     found = []
@@ -140,6 +140,16 @@ def missing_goals(results: Results) -> list[CellGoals]:
                     if goals not in there:
                         found.append(goals)
     return found
+
+
+def _configurations(results: Results) -> list[tuple[str, ...]]:
+    """Of the scenario, in the order of its machines; the source may always compute."""
+    machines = [str(entry["name"]) for entry in results.scenario.get("machine", [])]
+    source = results.scenario.get("scenario", {}).get("source") or next(iter(machines), "")
+    asked = results.scenario.get("grid", {}).get("configurations", [])
+    if not machines:
+        return [tuple(nodes) for nodes in asked]
+    return [tuple(name for name in machines if name == source or name in nodes) for nodes in asked]
 
 
 def _bounds(results: Results, model: str) -> list[float]:

@@ -17,6 +17,7 @@ from typing import Literal
 from lab.reporting import published
 from lab.reporting.analysis.cell_goals import CellGoals, called, goals_of, missing_goals
 from lab.reporting.analysis.intervals import share
+from lab.reporting.analysis.noise_checks import noise_checks
 from lab.reporting.analysis.over_time import over_time
 from lab.reporting.analysis.prediction_errors import (
     ConfigurationErrors,
@@ -86,6 +87,7 @@ def claims(results: Results, found: Sequence[Win]) -> list[EvidenceClaim]:
         *_predictions(results),
         _covered(results),
         *_durations(results),
+        _noise_kept(results),
         *_over_time(results),
     ]
 
@@ -193,7 +195,9 @@ def _prediction_basis(errors: ConfigurationErrors) -> str:
     )
     plans = f"{counted(errors.visits, 'cell')}"
     if errors.visits != len(errors.cells):
-        plans += f" with {counted(len(errors.cells), 'plan')} of their own (a plan that several goals gave counts once)"
+        plans += (
+            f" with {counted(len(errors.cells), 'prediction')} of their own (one that several goals gave counts once)"
+        )
     return f"{plans}, raw, of one run; {spread}"
 
 
@@ -214,7 +218,22 @@ def _covered(results: Results) -> EvidenceClaim:
         value=value,
         interval=interval,
         verdict=verdict,
-        basis=f"{len(stated)} of {len(inside)} measurements had an interval stated",
+        basis=f"{len(stated)} of {len(inside)} predictions had an interval stated",
+        data="cells.csv",
+        command=results.command,
+    )
+
+
+def _noise_kept(results: Results) -> EvidenceClaim:
+    checked = noise_checks(results)
+    broken = [check.cell.id for check in checked if not check.kept]
+    return EvidenceClaim(
+        name="noise-bound",
+        sentence="The measured noise of every plan that was checked stays within its bound",
+        value=f"{len(checked) - len(broken)} of {counted(len(checked), 'plan')}" if checked else "",
+        interval="",
+        verdict="not measured" if not checked else "missed" if broken else "met",
+        basis=f"of {counted(len(results.cells), 'cell')}" + (f"; beyond it: {', '.join(broken)}" if broken else ""),
         data="cells.csv",
         command=results.command,
     )
@@ -288,19 +307,22 @@ def _over_time(results: Results) -> list[EvidenceClaim]:
     runs = [over_time(run, in_time_s=IN_TIME_S) for run in results.dynamics if run.strategy == ANSWERING_METHOD]
     changes = sum(len(found.run.changes) for found in runs)
     late = [found.run.changes[number].what for found in runs for number in found.late]
+    unknown = [found.run.changes[number].what for found in runs for number in found.unknown]
+    known = changes - len(unknown)
     slowest = max((found.slowest_s for found in runs if found.slowest_s is not None), default=None)
     requests, lost = sum(found.requests for found in runs), sum(found.lost for found in runs)
     return [
         EvidenceClaim(
             name="as-good-as-the-oracle",
             sentence="After each scripted change, requests are within 5 % of the oracle's within 10 s",
-            value=f"{changes - len(late)} of {changes} changes; the slowest of those reached took {of_seconds(slowest)}"
-            if changes
+            value=f"{known - len(late)} of {counted(known, 'change')}; the slowest of those reached took {of_seconds(slowest)}"
+            if known
             else "",
             interval="",
-            verdict="not measured" if not changes else "missed" if late else "met",
+            verdict="not measured" if not known else "missed" if late else "undecided" if unknown else "met",
             basis=f"{counted(len(runs), 'run')}, {counted(changes, 'change')}"
-            + (f"; not in time, or never seen: {'; '.join(late)}" if late else ""),
+            + (f"; not in time, or never: {'; '.join(late)}" if late else ""),
+            missing=tuple(f"without an oracle beside it: {what}" for what in unknown),
             data="reactions.csv",
             command=results.command,
         ),

@@ -29,7 +29,8 @@ class OverTime:
         regret_s: What requests took above the oracle's, together; one without an answer took until the next one. [s]
         regret_share: The same, as a share of what the oracle's would have taken; None without oracle. [1]
         joules: Mean of energy samples, modelled power times measured time; None without. [J]
-        late: Changes, from 0, after which requests were not within 5 % of the oracle's in time, or never seen to be.
+        late: Changes, from 0, after which requests were not within 5 % of the oracle's in time, or never.
+        unknown: Changes after which nobody knows what the oracle's would have taken.
         slowest_s: Longest time until they were, of changes after which they were. [s]
     """
 
@@ -41,6 +42,7 @@ class OverTime:
     regret_share: float | None
     joules: float | None
     late: tuple[int, ...]
+    unknown: tuple[int, ...]
     slowest_s: float | None
 
 
@@ -55,8 +57,11 @@ def over_time(run: DynamicRun, *, in_time_s: float) -> OverTime:
     above_s = regret_s(run.requests, run.oracle_s)
     within = {reaction.change: reaction.within_5_percent_s for reaction in run.reactions}
     reached = [within_s for within_s in within.values() if within_s is not None]
+    unknown = [number for number, change in enumerate(run.changes) if oracle_at(run.oracle_s, change.at_s) is None]
     late = [
-        number for number in range(len(run.changes)) if (within_s := within.get(number)) is None or within_s > in_time_s
+        number
+        for number in range(len(run.changes))
+        if number not in unknown and ((within_s := within.get(number)) is None or within_s > in_time_s)
     ]
     return OverTime(
         run=run,
@@ -67,6 +72,7 @@ def over_time(run: DynamicRun, *, in_time_s: float) -> OverTime:
         regret_share=above_s / sum(best_s for _latency_s, best_s in compared) if compared else None,
         joules=statistics.mean(sample.joules for sample in run.energy) if run.energy else None,
         late=tuple(late),
+        unknown=tuple(unknown),
         slowest_s=max(reached, default=None),
     )
 

@@ -46,7 +46,7 @@ class ConfigurationErrors:
 
     Attributes:
         nodes: Allowed ones.
-        cells: Error of each measurement.
+        cells: Error of each prediction of a measurement.
         visits: Cells that they are of; more, where several goals gave one plan.
         mean: Of the errors' absolute values. [1]
         worst: Largest of them. [1]
@@ -86,8 +86,11 @@ def errors_by_configuration(cells: Sequence[Cell]) -> list[ConfigurationErrors]:
 
 
 def each_once(found: Iterable[CellError]) -> list[CellError]:
-    """One of those that share a measurement: goals that ask for the same plan do not make it count twice."""
-    return list({measurement(one.cell): one for one in reversed(list(found))}.values())[::-1]
+    """One of those that share a measurement and a prediction: goals that ask for the same plan do not make it count twice."""
+    first: dict[tuple[str, float], CellError] = {}
+    for one in found:
+        first.setdefault((measurement(one.cell), one.cell.plan.predicted_s), one)
+    return list(first.values())
 
 
 def loop_spread(cells: Iterable[Cell]) -> dict[tuple[str, str], float]:

@@ -99,7 +99,7 @@ def save_drawing(drawing: Drawing, folder: Path) -> list[Path]:
     return [*paths, *save_pictures(drawing, folder)]
 
 
-def save_pictures(drawing: Drawing, folder: Path) -> list[Path]:
+def save_pictures(drawing: Drawing, folder: Path, *, dpi: int = _DPI) -> list[Path]:
     """All panels in NAME.png, and in NAME-dark.png for dark pages."""
     paths = []
     for palette, ending in ((LIGHT, ".png"), (DARK, "-dark.png")):
@@ -107,7 +107,7 @@ def save_pictures(drawing: Drawing, folder: Path) -> list[Path]:
             path = folder / f"{drawing.name}{ending}"
             figure = _composed(drawing, palette)
             FigureCanvasAgg(figure)
-            figure.savefig(path, dpi=_DPI, facecolor=palette.ground, metadata={"Software": ""})
+            figure.savefig(path, dpi=dpi, facecolor=palette.ground, metadata={"Software": ""})
             paths.append(path)
     return paths
 

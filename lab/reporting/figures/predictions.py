@@ -16,7 +16,7 @@ from lab.reporting.analysis.prediction_errors import ConfigurationErrors, errors
 from lab.reporting.figures.drawing import Drawing, Panel
 from lab.reporting.figures.noise_axis import bounds_of, cells_at, draw_noise_axis, weightings
 from lab.reporting.figures.palette import Palette
-from lab.reporting.wording import of_share, slug
+from lab.reporting.wording import counted, of_share, slug
 from lab.results import Cell
 
 __all__ = ["prediction_drawings"]
@@ -26,11 +26,13 @@ def prediction_drawings(model: str, cells: Sequence[Cell], missing: Iterable[str
     """Of one model's cells, fewest nodes first; `missing` names goals without cells."""
     own = [cell for cell in cells if cell.model == model and measured(cell)]
     lost = list(missing)
-    return [_drawing(model, errors, lost) for errors in errors_by_configuration(own)]
+    return [
+        _drawing(model, errors, [cell for cell in own if tuple(cell.nodes) == errors.nodes], lost)
+        for errors in errors_by_configuration(own)
+    ]
 
 
-def _drawing(model: str, errors: ConfigurationErrors, lost: Sequence[str]) -> Drawing:
-    cells = [one.cell for one in errors.cells]
+def _drawing(model: str, errors: ConfigurationErrors, cells: Sequence[Cell], lost: Sequence[str]) -> Drawing:
     theirs = published.PREDICTION_ERRORS.get(len(errors.nodes))
     ours = (of_share(errors.mean.value), of_share(errors.worst))
     return Drawing(
@@ -49,7 +51,7 @@ def _drawing(model: str, errors: ConfigurationErrors, lost: Sequence[str]) -> Dr
         ),
         published=(
             ("error of predictions", "mean", "worst"),
-            (f"here, {len(cells)} cells", *ours),
+            (f"here, {counted(len(errors.cells), 'prediction')}", *ours),
             *(() if theirs is None else (("study", of_share(theirs[0]), of_share(theirs[1])),)),
         ),
         notes=tuple(f"Not measured: {text}." for text in lost if f", {configuration(errors.nodes)}, " in text),
