@@ -8,7 +8,7 @@ measured (`visiting`, `plays.py`), commands (`deployment.py`).
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -89,7 +89,7 @@ class FleetOfRun:
 @contextmanager
 def running_fleet(
     scenario: Scenario, folder: Path, doing: Callable[[str], None], *, stays: bool
-) -> Iterator[FleetOfRun]:
+) -> Generator[FleetOfRun]:
     """Machines of a scenario, with a controller that knows nothing yet.
 
     Args:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,7 +22,7 @@ _STARTS_S = 10.0
 
 
 @contextmanager
-def mosquitto(hub: tuple[str, ...], folder: Path) -> Iterator[str]:
+def mosquitto(hub: tuple[str, ...], folder: Path) -> Generator[str]:
     """Run the broker; its URL as every machine sees it.
 
     Args:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @contextmanager
-def carrier(wires: Sequence[ShapedWire]) -> Iterator[subprocess.Popen[str]]:
+def carrier(wires: Sequence[ShapedWire]) -> Generator[subprocess.Popen[str]]:
     """The process, with its links made; it ends when its standard input does.
 
     Raises:

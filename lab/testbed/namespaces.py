@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +67,7 @@ def places(names: Sequence[str]) -> dict[str, Place]:
 
 
 @contextmanager
-def namespaces(names: Sequence[str]) -> Iterator[dict[str, Place]]:
+def namespaces(names: Sequence[str]) -> Generator[dict[str, Place]]:
     """Make the hub and a namespace for each node, joined by the control network; remove them at the end.
 
     Raises:

@@ -10,7 +10,7 @@ import fcntl
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
@@ -52,7 +52,7 @@ def program(name: str) -> str | None:
 
 
 @contextmanager
-def only_one() -> Iterator[None]:
+def only_one() -> Generator[None]:
     """Two testbeds would remove each other's namespaces; the lock ends with this process, however that ends.
 
     Raises:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -204,7 +204,7 @@ class Testbed:
         return (*self._groups[machine].command, *self._places[machine].command)
 
     @contextmanager
-    def requests(self, model: str, request: Path, *, at: str = "device") -> Iterator[None]:
+    def requests(self, model: str, request: Path, *, at: str = "device") -> Generator[None]:
         """One request after another from a machine, as long as the block lasts.
 
         Args:

@@ -65,8 +65,6 @@ def words(line: str) -> list[str]:
 
 
 def options_of(command: click.Command) -> set[str]:
-    if isinstance(command, click.Group):
-        return {option for name in command.commands for option in options_of(command.commands[name])}
     # With its own settings: click remembers the help option of the first context it is asked in.
     context = click.Context(command, **command.context_settings)
     return {name for parameter in command.get_params(context) for name in (*parameter.opts, *parameter.secondary_opts)}
@@ -183,6 +181,8 @@ def test_programs_are_there_and_take_the_options_named(document: Path) -> None:
             assert file is not None, line
             named = [word.split("=")[0] for word in words(behind) if word.startswith("--")]
             main = entry(f"{name}.__main__" if file.name == "__main__.py" else name)
+            if isinstance(main, click.Group):
+                main = main.commands[words(behind)[0]]
             if isinstance(main, click.Command):
                 assert set(named) <= options_of(main), line
             else:
