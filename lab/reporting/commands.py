@@ -23,17 +23,19 @@ __all__ = ["compare", "draw"]
 
 
 def draw(folder: Path, *, pictures: bool = True, short: Path | None = None) -> None:
-    """Draw a run's report, and write its short version where that is wanted; says which files.
+    """Draw a run's report, and write its short version where that is wanted; says where.
 
     Raises:
         click.UsageError: The folder has no results.
     """
     _read(folder)
-    for path in write_report(folder, pictures=pictures):
-        click.echo(path)
+    page, *others = write_report(folder, pictures=pictures)
+    click.echo(page)
+    click.echo(f"{len(others)} files beside it")
     if short is not None:
-        for path in write_short(folder, short):
-            click.echo(path)
+        page, *others = write_short(folder, short)
+        click.echo(page)
+        click.echo(f"{len(others)} pictures in {short.with_suffix('')}")
 
 
 def compare(folders: Sequence[Path], *, everything: bool) -> bool:
