@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lab.dynamics.reaction import regret_s, regret_steps
+from lab.dynamics.reaction import regret_steps
 from lab.results import DynamicRun, OraclePlan, TracedRequest
 
 __all__ = ["OverTime", "oracle_at", "over_time", "regret_course", "rolling_median"]
@@ -49,12 +49,9 @@ class OverTime:
 def over_time(run: DynamicRun, *, in_time_s: float) -> OverTime:
     """Of one run; `in_time_s` is what a reaction may take. [s]"""
     answered = [request.latency_s for request in run.requests if request.latency_s is not None]
-    compared = [
-        (request.latency_s, best)
-        for request in run.requests
-        if request.latency_s is not None and (best := oracle_at(run.oracle_s, request.at_s)) is not None
-    ]
-    above_s = regret_s(run.requests, run.oracle_s)
+    best_s = [oracle_at(run.oracle_s, request.at_s) for request in run.requests]
+    oracle_takes_s = sum(taken_s for taken_s in best_s if taken_s is not None)
+    regret_s = sum(above_s for _at_s, above_s in regret_steps(run.requests, run.oracle_s))
     within = {reaction.change: reaction.within_5_percent_s for reaction in run.reactions}
     reached = [within_s for within_s in within.values() if within_s is not None]
     unknown = [number for number, change in enumerate(run.changes) if oracle_at(run.oracle_s, change.at_s) is None]
@@ -68,8 +65,8 @@ def over_time(run: DynamicRun, *, in_time_s: float) -> OverTime:
         requests=len(run.requests),
         lost=sum(request.failed for request in run.requests),
         median_s=statistics.median(answered) if answered else None,
-        regret_s=above_s,
-        regret_share=above_s / sum(best_s for _latency_s, best_s in compared) if compared else None,
+        regret_s=regret_s,
+        regret_share=regret_s / oracle_takes_s if oracle_takes_s else None,
         joules=statistics.mean(sample.joules for sample in run.energy) if run.energy else None,
         late=tuple(late),
         unknown=tuple(unknown),
@@ -85,7 +82,8 @@ def oracle_at(oracle: Sequence[OraclePlan], at_s: float) -> float | None:
 def regret_course(run: DynamicRun) -> list[tuple[float, float]]:
     """Moments, and regret added up until then. [s]"""
     steps = regret_steps(run.requests, run.oracle_s)
-    return list(zip((at_s for at_s, _more in steps), itertools.accumulate(more for _at, more in steps), strict=True))
+    added_up = itertools.accumulate(above_s for _at_s, above_s in steps)
+    return [(at_s, until_s) for (at_s, _above_s), until_s in zip(steps, added_up, strict=True)]
 
 
 def rolling_median(requests: Sequence[TracedRequest], width_s: float) -> list[tuple[float, float | None]]:
