@@ -1,6 +1,6 @@
 """Submission: what a user handed over to be taken in as a model.
 
-Owns: the submission, and how its intake tells where it is. Its rule: values only. Not here: the intake (`intake.py`).
+Owns: the submission, and how its intake tells where it is. Its rule: values only. Not here: the intake (`intake/`).
 """
 
 from __future__ import annotations
