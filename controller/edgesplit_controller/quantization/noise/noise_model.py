@@ -284,7 +284,7 @@ def fit_noise(measured: Measured, random: np.random.Generator) -> tuple[Polynomi
     train, test = ~measured.held_out, measured.held_out
     if not test.any():
         test = train
-    bits, noise = _completed(measured, random)
+    bits, noise = completed(measured, random)
     best: tuple[Polynomial, float, float] | None = None
     for degree in _DEGREES:
         if degree > affordable_degree(measured.bits.shape[1]):
@@ -301,7 +301,7 @@ def fit_noise(measured: Measured, random: np.random.Generator) -> tuple[Polynomi
     return best
 
 
-def _completed(measured: Measured, random: np.random.Generator) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+def completed(measured: Measured, random: np.random.Generator) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """Fitted patterns with their measured noise, and others with an estimate."""
     train = ~measured.held_out
     bits, rho = measured.bits[train], measured.rho[train]
