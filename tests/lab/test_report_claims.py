@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from lab.reporting.analysis.cell_goals import missing_goals
 from lab.reporting.analysis.claims import EvidenceClaim, claims
 from lab.reporting.analysis.prediction_errors import errors_by_configuration
 from lab.reporting.analysis.wins import wins
@@ -161,3 +162,12 @@ def test_reactions_without_an_oracle_beside_them_are_not_measured() -> None:
     assert (found.verdict, len(found.missing)) == ("undecided", 3)
     own[0].oracle_s = []
     assert judged(results)["as-good-as-the-oracle"].verdict == "not measured"
+
+
+def test_the_source_may_compute_in_every_configuration_that_is_asked_for() -> None:
+    results = made_up_results(complete=True)
+    results.scenario["machine"] = [{"name": name} for name in ("device", "edge", "cloud")]
+    results.scenario["grid"] = {**results.scenario["grid"], "configurations": [["edge"], ["cloud", "edge", "device"]]}
+    assert missing_goals(results) == []
+    results.scenario["grid"]["configurations"].append(["cloud"])
+    assert {goals.nodes for goals in missing_goals(results)} == {("device", "cloud")}

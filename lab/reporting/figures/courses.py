@@ -125,11 +125,17 @@ class _LatencyCourse:
 
     def __call__(self, axes: Axes, palette: Palette) -> None:
         end_s = script_end(self._runs)
+        seen: list[float] = []
         for run in self._runs:
-            _line(axes, run, rolling_median(run.requests, max(end_s / STRETCH, 1e-3)), palette)
-        axes.set_yscale("log")
-        low, high = axes.get_ylim()
-        axes.set_ylim(low, high * (high / low) ** 0.12)
+            medians = rolling_median(run.requests, max(end_s / STRETCH, 1e-3))
+            seen += [value for _at_s, value in medians if value is not None]
+            _line(axes, run, medians, palette)
+        low, high = min(seen, default=1.0), max(seen, default=1.0)
+        if high > 4 * low:
+            axes.set_yscale("log")
+            axes.set_ylim(low * 0.85, high * (high / low) ** 0.15)
+        else:
+            axes.set_ylim(0, high * 1.15)
         axes.set_ylabel("latency [s]")
         axes.yaxis.set_major_formatter(lambda value, _place: f"{value:g}")
         axes.yaxis.set_minor_formatter(lambda value, _place: f"{value:g}" if f"{value:.0e}"[0] in "25" else "")

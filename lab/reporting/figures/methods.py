@@ -18,7 +18,7 @@ from lab.reporting.analysis.intervals import Estimate, median
 from lab.reporting.analysis.wins import Measure, of_interest
 from lab.reporting.figures.drawing import Drawing, Panel
 from lab.reporting.figures.palette import Palette
-from lab.reporting.wording import of_energy, of_seconds, slug
+from lab.reporting.wording import counted, of_energy, of_seconds, slug
 from lab.results import ANSWERING_METHOD, Cell, Results
 
 __all__ = ["methods_drawing"]
@@ -42,7 +42,9 @@ def methods_drawing(results: Results, model: str) -> Drawing | None:
     if not compared:
         return None
     most = max(len(goals.nodes) for goals in compared)
-    panels, spoken = [], []
+    panels: list[Panel] = []
+    configurations: list[Panel] = []
+    spoken: list[str] = []
     for measure in ("latency", "energy"):
         wanted = [goals for goals in compared if len(goals.nodes) == most and of_interest(goals) == measure]
         for goals in _of_bounds(wanted):
@@ -52,7 +54,8 @@ def methods_drawing(results: Results, model: str) -> Drawing | None:
                     Panel(f"{measure}, max noise {goals.max_noise:.4g}", _Bars(bars, measure), 0.95 + 0.32 * len(bars))
                 )
                 spoken.append(_spoken(bars, measure, goals))
-        panels += _configurations(there, measure)
+        configurations += _configurations(there, measure)
+    panels += configurations
     if not panels:
         return None
     return Drawing(
@@ -68,7 +71,12 @@ def methods_drawing(results: Results, model: str) -> Drawing | None:
         published=(
             ("study", "max noise", "latency", "energy, modelled"),
             *(
-                (f"{entry.nodes} nodes", f"{entry.max_noise:g}", f"{entry.latency_s:g} s", f"{entry.energy_j:g} J")
+                (
+                    counted(entry.nodes, "node"),
+                    f"{entry.max_noise:g}",
+                    f"{entry.latency_s:g} s",
+                    f"{entry.energy_j:g} J",
+                )
                 for entry in published.BASELINES
             ),
         ),
@@ -150,7 +158,7 @@ def _configurations(there: dict[CellGoals, list[Cell]], measure: Measure) -> lis
         ]
         for bound in bounds
     }
-    names = [_short(some, number) for number, some in enumerate(nodes)]
+    names = [_added(some, before) for before, some in zip([(), *nodes], nodes, strict=False)]
     theirs = {
         bound: [
             entry.latency_s if measure == "latency" else entry.energy_j
@@ -168,8 +176,10 @@ def _configurations(there: dict[CellGoals, list[Cell]], measure: Measure) -> lis
     ]
 
 
-def _short(nodes: Sequence[str], number: int) -> str:
-    return configuration(nodes) if number == 0 else f"+ {nodes[-1]}"
+def _added(nodes: Sequence[str], before: Sequence[str]) -> str:
+    """What a configuration has beyond the one before it, as the study's axis says it."""
+    more = [node for node in nodes if node not in before]
+    return " ".join(f"+ {node}" for node in more) if before and more else configuration(nodes)
 
 
 class _Groups:

@@ -57,5 +57,6 @@ def draw_noise_axis(axes: Axes, bounds: Sequence[float]) -> None:
     if turned:
         for label in axes.get_xticklabels():
             label.set_rotation_mode("anchor")
-    axes.set_xlim(-0.6, len(bounds) - 0.4)
+    beside = 0.6 if len(bounds) > 3 else 1.4
+    axes.set_xlim(-beside, len(bounds) - 1 + beside)
     axes.set_xlabel("max noise")

@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from lab.reporting.analysis.cell_goals import configuration
 from lab.reporting.figures.drawing import Drawing, Panel
@@ -98,6 +99,7 @@ class _Stacks:
             )  # fmt: skip
             below = [low + count for low, count in zip(below, counts, strict=True)]
         axes.set_ylim(0, max(below, default=1.0) * 1.2 or 1.0)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylabel(self._what)
         draw_noise_axis(axes, bounds)
         axes.legend(loc="upper center", ncols=3)

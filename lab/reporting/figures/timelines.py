@@ -30,7 +30,7 @@ class _Span:
 
 
 def timeline_drawing(model: str, cells: Sequence[Cell]) -> Drawing | None:
-    """Of the plan whose nodes computed side by side longest; the study's goals (energy weight 1, largest bound) break ties.
+    """Of the plan whose nodes computed side by side longest; then most nodes, then the study's goals (energy weight 1, largest bound).
 
     None where no plan has a timeline. Plans that were executed with times go before those that are only predicted.
     """
@@ -54,7 +54,7 @@ def timeline_drawing(model: str, cells: Sequence[Cell]) -> Drawing | None:
         name=f"parallel-{slug(model)}",
         title=f"Parallel execution graph ({model})",
         caption=(
-            f"Components of one request over time: {goals_of(cell).text} (cell {cell.id}). "
+            f"Components of one request over time: {goals_of(cell).text} ({cell.id}). "
             + ("Filled: as executed, by agents' clocks. " if executed else "Times of execution were not recorded. ")
             + "Hatched: as predicted, the planner's simulated request, with transfers on rows of their links."
         ),
@@ -83,7 +83,7 @@ def overlap_s(spans: Sequence[_Span]) -> float:
     )
 
 
-def _merit(cell: Cell) -> tuple[bool, float, float, float]:
+def _merit(cell: Cell) -> tuple[bool, float, int, float, float]:
     spans = [_Span(step.node, step.component, step.start_s, step.end_s) for step in cell.executed or []] or [
         _Span(step.node, step.what, step.start_s, step.end_s) for step in cell.plan.timeline if step.node
     ]
@@ -91,6 +91,7 @@ def _merit(cell: Cell) -> tuple[bool, float, float, float]:
     return (
         bool(cell.executed),
         round(overlap_s(spans) / whole, 2) if whole else 0.0,
+        len({span.row for span in spans}),
         cell.energy_weight,
         cell.max_noise,
     )
