@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -90,6 +92,47 @@ def test_samples_that_do_not_fit_are_named(graph: ModelGraph, tmp_path: Path, ch
         load_calibration(save(tmp_path, {**GOOD, **change}), graph)
     assert said in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("save_as", [np.savez, np.savez_compressed])
+def test_samples_are_those_that_were_saved_however_they_lie(graph: ModelGraph, tmp_path: Path, save_as: Any) -> None:
+    random = np.random.default_rng(3)
+    wanted, integers = random.random((7, 3), np.float32), random.integers(0, 9, (7, 2))
+    for a, k in ((wanted, integers), (np.asfortranarray(wanted), integers.astype(">i8"))):
+        save_as(tmp_path / "samples.npz", a=a, k=k)
+        samples = load_calibration(tmp_path / "samples.npz", graph).samples
+        assert np.array_equal(np.concatenate([sample["a"] for sample in samples]), wanted)
+        assert np.array_equal(np.stack([sample["k"] for sample in samples]), integers)
+        assert {sample["k"].dtype for sample in samples} == {np.dtype(np.int64)}
+        assert all(array.flags.writeable and array.flags.c_contiguous for array in samples[0].values())
+
+
+def test_a_sample_in_the_middle_that_is_no_number_is_found(graph: ModelGraph, tmp_path: Path) -> None:
+    a = GOOD["a"].copy()
+    a[3, 1] = np.inf
+    with pytest.raises(InvalidCalibration, match="'a' holds NaN or infinite"):
+        load_calibration(save(tmp_path, {**GOOD, "a": a}), graph)
+
+
+def test_memory_holds_a_sample_at_a_time_of_a_file(graph: ModelGraph, tmp_path: Path) -> None:
+    wide = dataclasses.replace(graph.tensors["a"], shape=(1, 1 << 20))
+    of_wide = dataclasses.replace(graph, tensors={**graph.tensors, "a": wide})
+    path = save(tmp_path, {"a": np.ones((12, 1 << 20), np.float32), "k": np.ones((12, 2), np.int64)})
+    tracemalloc.start()
+    try:
+        assert len(load_calibration(path, of_wide).samples) == 12
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 32 << 20, "of 48 MB, 16 may stay, and beside them the one that comes"
+
+
+def test_a_file_that_ends_in_the_middle_of_a_sample_is_refused(graph: ModelGraph, tmp_path: Path) -> None:
+    whole = save(tmp_path, GOOD)
+    with zipfile.ZipFile(whole) as file:
+        content = {name.removesuffix(".npy"): file.read(name) for name in file.namelist()}
+    with pytest.raises(InvalidCalibration, match=r"cannot be read as \.npz"):
+        load_calibration(archive(tmp_path / "cut.npz", a=content["a"][:-4], k=content["k"]), graph)
 
 
 def test_a_missing_input_is_named(graph: ModelGraph, tmp_path: Path) -> None:

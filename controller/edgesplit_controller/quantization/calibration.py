@@ -1,17 +1,19 @@
 """Calibration samples: what the quantizer takes as typical input.
 
-Owns: reading, checking and dividing samples. Its rule: a `Calibration` that exists fits its model. Not here:
-running the model on them (see `ranges` and `noise`).
+Owns: reading, checking and dividing samples. Its rule: a `Calibration` that exists fits its model; a file of hundreds of megabytes
+is never in memory, only a sample of it at a time. Not here: running the model on them (see `ranges` and `noise`).
 """
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,23 +88,24 @@ def load_calibration(path: Path | None, graph: ModelGraph, *, seed: int = 0, sam
     Raises:
         InvalidCalibration: The file does not fit the model.
     """
-    inputs = [graph.tensors[name] for name in graph.inputs]
     if path is None:
         return _generated(graph, {}, seed, samples)
-    arrays = _read(path)
-    if extra := sorted(arrays.keys() - set(graph.inputs)):
-        raise InvalidCalibration(f"{path} holds {extra[0]!r}, which is no input of the model; remove it")
-    columns = {entry.name: _checked(path, arrays, entry) for entry in inputs}
-    counts = {name: len(column) for name, column in columns.items()}
-    if len(set(counts.values())) > 1:
-        told = ", ".join(f"{name!r} {count}" for name, count in counts.items())
-        raise InvalidCalibration(f"{path} holds different numbers of samples ({told}); give each input the same")
-    count = min(counts.values(), default=0)
-    if count < LEAST_SAMPLES:
-        raise InvalidCalibration(f"{path} holds {count} samples; at least {LEAST_SAMPLES} are needed")
-    # A sample of an input of rank 0 would be a scalar of numpy's, which onnxruntime does not take.
-    chosen = ({name: np.asarray(column[index]) for name, column in columns.items()} for index in range(count))
-    return Calibration(kept_samples(chosen), "user")
+    with _archive(path) as archive:
+        columns = _columns(path, archive)
+        if extra := sorted(columns.keys() - set(graph.inputs)):
+            raise InvalidCalibration(f"{path} holds {extra[0]!r}, which is no input of the model; remove it")
+        for name in graph.inputs:
+            _check(path, columns, graph.tensors[name])
+        counts = {name: columns[name].shape[0] for name in graph.inputs}
+        if len(set(counts.values())) > 1:
+            told = ", ".join(f"{name!r} {count}" for name, count in counts.items())
+            raise InvalidCalibration(f"{path} holds different numbers of samples ({told}); give each input the same")
+        count = min(counts.values(), default=0)
+        if count < LEAST_SAMPLES:
+            raise InvalidCalibration(f"{path} holds {count} samples; at least {LEAST_SAMPLES} are needed")
+        inputs = [graph.tensors[name] for name in graph.inputs]
+        read = ({entry.name: _next(path, columns[entry.name], entry) for entry in inputs} for _ in range(count))
+        return Calibration(kept_samples(read), "user")
 
 
 def sample_shapes(path: Path | None) -> dict[str, tuple[int, ...]]:
@@ -201,41 +204,113 @@ def _generated(graph: ModelGraph, fixed: Mapping[str, InputRange], seed: int, co
     return Calibration(samples, "generated", guessed, dict(fixed))
 
 
-def _read(path: Path) -> dict[str, NDArray[Any]]:
+@dataclass(frozen=True)
+class _Column:
+    """Samples of one input in an archive.
+
+    Attributes:
+        shape: Of all of them.
+        dtype: As they were saved.
+        rows: Reads one after another.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    rows: Iterator[NDArray[Any]]
+
+
+@contextmanager
+def _readable(path: Path) -> Generator[None]:
+    """What a file that is damaged makes of reading it, as a sentence."""
     try:
-        archive = np.load(path, allow_pickle=False)
-        if isinstance(archive, np.lib.npyio.NpzFile):
-            with archive:
-                # numpy hands out the bytes of a member that is no array.
-                members: dict[str, Any] = {name: archive[name] for name in archive.files}
-            if strange := [name for name, member in members.items() if not isinstance(member, np.ndarray)]:
-                raise InvalidCalibration(f"{path} holds {strange[0]!r}, which is no array; save it with numpy.savez")
-            return members
+        yield
     except _UNREADABLE as error:
         raise InvalidCalibration(f"{path} cannot be read as .npz ({error}); save it with numpy.savez") from error
-    raise InvalidCalibration(f"{path} is no .npz archive but a single array; save it with numpy.savez")
 
 
-def _checked(path: Path, arrays: Mapping[str, NDArray[Any]], entry: GraphTensor) -> NDArray[Any]:
-    """Samples of one input, shape (n, *shape)."""
-    name, shape = entry.name, tuple(entry.shape)
-    if name not in arrays:
+@contextmanager
+def _archive(path: Path) -> Generator[zipfile.ZipFile]:
+    with _readable(path):
+        with path.open("rb") as file:
+            single = file.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX
+        archive = None if single else zipfile.ZipFile(path)
+    if archive is None:
+        raise InvalidCalibration(f"{path} is no .npz archive but a single array; save it with numpy.savez")
+    with archive:
+        yield archive
+
+
+def _columns(path: Path, archive: zipfile.ZipFile) -> dict[str, _Column]:
+    found: dict[str, _Column] = {}
+    with _readable(path):
+        for member in archive.infolist():
+            name = member.filename.removesuffix(".npy")
+            column = _column(archive, member)
+            if column is None:
+                break
+            found[name] = column
+        else:
+            return found
+    raise InvalidCalibration(f"{path} holds {name!r}, which is no array; save it with numpy.savez")
+
+
+def _column(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> _Column | None:
+    """An array in an archive, whose rows are read one at a time where they lie so; None where it is none."""
+    with archive.open(member) as beginning:
+        if beginning.read(len(np.lib.format.MAGIC_PREFIX)) != np.lib.format.MAGIC_PREFIX:
+            return None
+    stream = archive.open(member)
+    version = np.lib.format.read_magic(stream)
+    if version in {(1, 0), (2, 0)}:
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, by_columns, dtype = read(stream)
+        if shape and not by_columns and not dtype.hasobject:
+            if member.file_size - stream.tell() < math.prod(shape) * dtype.itemsize:
+                raise EOFError(f"it ends before {member.filename} does")
+            return _Column(shape, dtype, _rows(stream, shape, dtype))
+    with archive.open(member) as again:
+        array = np.lib.format.read_array(again, allow_pickle=False)
+    return _Column(array.shape, array.dtype, iter(array if array.ndim else ()))
+
+
+def _rows(stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
+    nbytes = math.prod(shape[1:]) * dtype.itemsize
+    for place in range(shape[0]):
+        content = bytearray(stream.read(nbytes))
+        if len(content) < nbytes:
+            raise EOFError(f"it ends before sample {place}")
+        if place == shape[0] - 1:
+            stream.read(1)  # at its end its checksum is looked at
+        yield np.frombuffer(content, dtype, math.prod(shape[1:])).reshape(shape[1:])
+
+
+def _check(path: Path, columns: Mapping[str, _Column], entry: GraphTensor) -> None:
+    """Types and shapes of the samples of one input, of which nothing is read."""
+    name, wanted = entry.name, tuple(entry.shape)
+    if name not in columns:
         raise InvalidCalibration(f"{path} lacks the model's input {name!r}; add an array of that name")
+    shape = columns[name].shape
     try:
-        array = contiguous(name, arrays[name])
+        none = contiguous(name, np.empty((0, *shape[1:]), columns[name].dtype))
     except InvalidTensor as error:
         raise InvalidCalibration(f"{path}: {error}") from error
-    if dtype_name(array) != entry.dtype:
+    if dtype_name(none) != entry.dtype:
         raise InvalidCalibration(
-            f"{path}: {name!r} is {dtype_name(array)}, the model's input is {entry.dtype}; convert it"
+            f"{path}: {name!r} is {dtype_name(none)}, the model's input is {entry.dtype}; convert it"
         )
-    if shape and shape[0] == 1 and array.shape[1:] == shape[1:] and array.ndim == len(shape):
-        array = array[:, np.newaxis]
-    if array.ndim == 0 or array.shape[1:] != shape:
-        expected = f"(samples, {', '.join(map(str, shape[1:] if shape[:1] == (1,) else shape))})"
-        raise InvalidCalibration(f"{path}: {name!r} has shape {array.shape}, expected {expected}; reshape it")
+    as_it_is = bool(shape) and shape[1:] == wanted
+    if not as_it_is and not (wanted[:1] == (1,) and shape[1:] == wanted[1:] and len(shape) == len(wanted)):
+        expected = f"(samples, {', '.join(map(str, wanted[1:] if wanted[:1] == (1,) else wanted))})"
+        raise InvalidCalibration(f"{path}: {name!r} has shape {shape}, expected {expected}; reshape it")
+
+
+def _next(path: Path, column: _Column, entry: GraphTensor) -> NDArray[Any]:
+    """The next sample of one input."""
+    with _readable(path):
+        row = next(column.rows)
+    array = contiguous(entry.name, row).reshape(tuple(entry.shape))
     if entry.dtype in FLOAT_DTYPES and not np.isfinite(widened(array)).all():
-        raise InvalidCalibration(f"{path}: {name!r} holds NaN or infinite values; remove those samples")
+        raise InvalidCalibration(f"{path}: {entry.name!r} holds NaN or infinite values; remove those samples")
     return array
 
 
