@@ -20,6 +20,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from edgesplit.daemon.heap import trim_heap
 from edgesplit.errors import InvalidModel
 from edgesplit.planning.output_noise import Measure
 from edgesplit.wire.codecs import CODECS, available_codecs, decode, encode, layout_bytes, losses
@@ -146,6 +147,7 @@ def measure_codecs(
     share = shared_out(graph)
     model = UnitModel(graph, blobs, threads=share.threads)
     model.start(samples[0])  # warms the sessions up: what counts is how long later runs take
+    trim_heap()
     first = model.start(samples[0])
     work_s = budget_s * share.workers
     chosen, count = _affordable(graph, tensors, first, len(samples), work_s) if measure is not None else ([], 1)
@@ -283,6 +285,7 @@ class _TensorJob:
             integers = np.clip(np.rint(array / scale) + zero_point, 0, 255).astype(np.uint8)
             for codec in self._of_integers:
                 _worst(findings.bytes, (tensor.name, codec, "int8"), encode(integers, codec).payload.nbytes)
+        trim_heap()
 
     def _alone(self, noise: _Noise, tensor: UnitTensor, findings: _Findings, deadline: float) -> None:
         if time.monotonic() < deadline:
@@ -300,7 +303,9 @@ class _TensorJob:
         self, measure: Measure, values: SampleValues, reference: Mapping[str, Array], codecs: Mapping[str, str]
     ) -> float:
         changes = {name: partial(round_trip, codec) for name, codec in codecs.items()}
-        return measure.noise(reference, values.changed(changes))
+        noise = measure.noise(reference, values.changed(changes))
+        trim_heap()  # what small tensors took lies scattered, and would stay
+        return noise
 
 
 def _applying(tensor: UnitTensor) -> list[str]:

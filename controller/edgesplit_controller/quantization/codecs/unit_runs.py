@@ -138,13 +138,17 @@ class SampleValues:
         """The model's outputs when these tensors are changed on their way.
 
         Args:
-            changes: Tensor to what happens to it; a tensor behind another changed one is changed as it is computed anew.
+            changes: Tensor to what happens to it; a tensor behind another changed one is changed as it is computed anew. Each is
+                changed when it is first read: memory holds those that are still needed.
         """
-        # A value made of an array borrows its memory and does not keep it.
-        arrays = {name: change(self.array(name)) for name, change in changes.items()}
-        now = {name: as_value(array) for name, array in arrays.items()}
+        arrays: dict[str, Array] = {}  # a value made of an array borrows its memory and does not keep it
+        now: dict[str, Any] = {}
         for place in self._model.after(changes):
             step = self._model.steps[place]
+            for name in step.inputs:
+                if name in changes and name not in now:
+                    arrays[name] = changes[name](self.array(name))
+                    now[name] = as_value(arrays[name])
             held: list[Array] = []
             made = step.run({name: now[name] if name in now else self._value(name, held) for name in step.inputs})
             for name in made.keys() & changes.keys():
@@ -155,6 +159,9 @@ class SampleValues:
                 if self._model.last_use[name] == place and name not in self._model.outputs:
                     now.pop(name, None)
                     arrays.pop(name, None)
+        for name in self._model.outputs:
+            if name in changes and name not in arrays:
+                arrays[name] = changes[name](self.array(name))
         return {name: arrays[name] if name in arrays else self._output(now, name) for name in self._model.outputs}
 
     def _output(self, now: Mapping[str, Any], name: str) -> Array:
