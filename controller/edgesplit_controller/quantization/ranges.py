@@ -62,6 +62,7 @@ def activation_ranges(
                 low, high = _extremes(name, values[name], percentile)
                 known = ranges.get(name, (low, high))
                 ranges[name] = (min(known[0], low), max(known[1], high))
+            values.clear()  # else they would lie beside the next sample's
     return ranges
 
 
