@@ -28,7 +28,7 @@ from lab.scenarios.scenario import GridSpec
 from lab.testbed.plain_loop import PlainLoop
 from lab.testbed.testbed import Testbed, beside
 
-__all__ = ["Controls", "Measuring", "PlanMoved"]
+__all__ = ["Controls", "Measuring", "PlanMoved", "request_count"]
 
 REPORTED_S = 6.0
 """Agents report once a second; what has not arrived by then is not waited for. [s]"""
@@ -36,6 +36,22 @@ POLL_S = 0.3
 
 Method = Callable[[str, Problem], Mapping[str, Any]]
 """A baseline's plan of a problem: assignment, quantized, codecs."""
+
+
+def request_count(grid: GridSpec, predicted_s: float, every: int = 0) -> int:
+    """How many requests measure a plan.
+
+    Args:
+        grid: What it asks for.
+        predicted_s: What one should take. [s]
+        every: At least so many, where each does not take longer than all of a cell should.
+    """
+    affordable = int(grid.seconds / max(predicted_s, 1e-6))
+    if affordable < 1:
+        # A plan of hundreds of cuts, as drawn ones are: that it is slow needs no statistics.
+        return 1
+    least = max(min(grid.least_requests, grid.requests), every)
+    return max(least, min(grid.requests, affordable))
 
 
 class PlanMoved(Exception):
@@ -208,10 +224,11 @@ class Measuring:
         cell = self._empty(visit, number)
         already = counted(plan)
         epochs: set[int] = set()
-        if grid.warm_up:
-            epochs |= set(self._asking.ask(grid.warm_up).epochs)
+        warm_up = grid.warm_up if plan["latency_s"] <= grid.seconds else 0
+        if warm_up:
+            epochs |= set(self._asking.ask(warm_up).epochs)
         before_s = self._controls.medians_s(computing)
-        before = self._told(plan, already, grid.warm_up, taking_part)
+        before = self._told(plan, already, warm_up, taking_part)
         count = self._count(plan["latency_s"])
         self._traces.skip()
         answers = self._asking.ask(count, keep=True)
@@ -235,11 +252,9 @@ class Measuring:
         return cell
 
     def _count(self, predicted_s: float) -> int:
-        """Requests: fewer where each is slow; a model with a task answers all its inputs."""
-        grid = self._grid
-        least = min(grid.least_requests, grid.requests)
-        wanted = max(least, min(grid.requests, int(grid.seconds / max(predicted_s, 1e-6))))
-        return max(wanted, len(self._model.reference)) if self._model.labels is not None else wanted
+        """Requests of a plan; a model with a task answers all its inputs."""
+        every = len(self._model.reference) if self._model.labels is not None else 0
+        return request_count(self._grid, predicted_s, every)
 
     def _told(
         self, plan: Mapping[str, Any], before: Mapping[str, int], count: int, nodes: Sequence[str]
