@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edgesplit.wire.codecs import CODECS
+from edgesplit.wire.tensors import Array
 from edgesplit_controller.graph.unit_tensors import unit_tensors
 from edgesplit_controller.quantization.calibration import load_calibration, split
 from edgesplit_controller.quantization.codecs.codec_noise import measure_codecs, round_trip
@@ -43,6 +44,23 @@ def test_changes_reach_every_reader_and_add_along_a_path(tmp_path: Path) -> None
     behind = UnitModel(graph, blobs).after([inner])
     assert behind
     assert all(np.isfinite(alone[name]).all() for name in graph.outputs)
+
+
+def test_a_tensor_behind_another_changed_one_is_changed_once_as_it_is_computed_anew(tmp_path: Path) -> None:
+    graph, blobs, _ = imported(branched(), tmp_path)
+    (sample, *_) = load_calibration(None, graph, samples=4).samples
+    model = UnitModel(graph, blobs)
+    values = model.start(sample)
+    (behind, *_) = [name for place in model.after(["image"]) for name in model.steps[place].outputs]
+    seen: list[Array] = []
+
+    def noted(array: Array) -> Array:
+        seen.append(array.copy())
+        return array
+
+    values.changed({behind: noted, "image": lambda array: array * 0})
+    (anew,) = seen
+    assert not np.array_equal(anew, values.array(behind))
 
 
 def test_a_changed_output_is_what_comes_out(tmp_path: Path) -> None:
