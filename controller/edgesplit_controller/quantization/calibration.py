@@ -205,7 +205,7 @@ def _generated(graph: ModelGraph, fixed: Mapping[str, InputRange], seed: int, co
 
 
 @dataclass(frozen=True)
-class _Column:
+class _SampleColumn:
     """Samples of one input in an archive.
 
     Attributes:
@@ -240,8 +240,8 @@ def _archive(path: Path) -> Generator[zipfile.ZipFile]:
         yield archive
 
 
-def _columns(path: Path, archive: zipfile.ZipFile) -> dict[str, _Column]:
-    found: dict[str, _Column] = {}
+def _columns(path: Path, archive: zipfile.ZipFile) -> dict[str, _SampleColumn]:
+    found: dict[str, _SampleColumn] = {}
     with _readable(path):
         for member in archive.infolist():
             name = member.filename.removesuffix(".npy")
@@ -254,7 +254,7 @@ def _columns(path: Path, archive: zipfile.ZipFile) -> dict[str, _Column]:
     raise InvalidCalibration(f"{path} holds {name!r}, which is no array; save it with numpy.savez")
 
 
-def _column(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> _Column | None:
+def _column(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> _SampleColumn | None:
     """An array in an archive, whose rows are read one at a time where they lie so; None where it is none."""
     with archive.open(member) as beginning:
         if beginning.read(len(np.lib.format.MAGIC_PREFIX)) != np.lib.format.MAGIC_PREFIX:
@@ -267,10 +267,10 @@ def _column(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> _Column | None
         if shape and not by_columns and not dtype.hasobject:
             if member.file_size - stream.tell() < math.prod(shape) * dtype.itemsize:
                 raise EOFError(f"it ends before {member.filename} does")
-            return _Column(shape, dtype, _rows(stream, shape, dtype))
+            return _SampleColumn(shape, dtype, _rows(stream, shape, dtype))
     with archive.open(member) as again:
         array = np.lib.format.read_array(again, allow_pickle=False)
-    return _Column(array.shape, array.dtype, iter(array if array.ndim else ()))
+    return _SampleColumn(array.shape, array.dtype, iter(array if array.ndim else ()))
 
 
 def _rows(stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
@@ -284,7 +284,7 @@ def _rows(stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> It
         yield np.frombuffer(content, dtype, math.prod(shape[1:])).reshape(shape[1:])
 
 
-def _check(path: Path, columns: Mapping[str, _Column], entry: GraphTensor) -> None:
+def _check(path: Path, columns: Mapping[str, _SampleColumn], entry: GraphTensor) -> None:
     """Types and shapes of the samples of one input, of which nothing is read."""
     name, wanted = entry.name, tuple(entry.shape)
     if name not in columns:
@@ -304,7 +304,7 @@ def _check(path: Path, columns: Mapping[str, _Column], entry: GraphTensor) -> No
         raise InvalidCalibration(f"{path}: {name!r} has shape {shape}, expected {expected}; reshape it")
 
 
-def _next(path: Path, column: _Column, entry: GraphTensor) -> NDArray[Any]:
+def _next(path: Path, column: _SampleColumn, entry: GraphTensor) -> NDArray[Any]:
     """The next sample of one input."""
     with _readable(path):
         row = next(column.rows)
