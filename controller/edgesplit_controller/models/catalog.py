@@ -186,19 +186,20 @@ class Catalog:
         self._check_free(name, request.replace)
         if self._intake.locked():
             progress("waiting for another model's intake", None)
+        records: tuple[ModelRecord, ...] = ()
         try:
             async with self._intake:
                 self._check_free(name, request.replace)
                 submission = self._submission(name, request)
                 async with self._completion.standing_aside():
-                    record, *further = await self._take_in(submission, progress)
+                    records = await self._take_in(submission, progress)
                     self._completion.cancel(name)
-                for one in (record, *further):
+                for one in records:
                     self._put(one)
         finally:
             self.discard(request)
-        self._complete(record)
-        return record
+        self._complete(records[0])
+        return records[0]
 
     async def add_shape(self, model: str, shapes: Mapping[str, Shape]) -> ModelRecord | None:
         """Plan for one more shape of a model by itself; None where its model was replaced or removed meanwhile.
