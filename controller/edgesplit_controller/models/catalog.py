@@ -215,6 +215,7 @@ class Catalog:
             except EdgesplitError:
                 if self._records.get(model) is first:
                     raise
+                return None
             if self._records.get(model) is not first:
                 return None
             self._folders.save(record)
