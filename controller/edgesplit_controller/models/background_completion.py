@@ -19,7 +19,7 @@ from typing import Protocol
 
 import structlog
 
-from edgesplit.errors import EdgesplitError
+from edgesplit.errors import EdgesplitError, StoreUnwritable
 from edgesplit.operations.model_operations import CompletionRow
 from edgesplit.retrying import Retry, RetryRule, is_passing, retry_after
 from edgesplit_controller.models.intake_messages import (
@@ -254,7 +254,7 @@ class BackgroundCompletion:
             try:
                 await keep()
             except (EdgesplitError, OSError) as error:
-                if not is_passing(error):
+                if not (isinstance(error, StoreUnwritable) or is_passing(error)):
                     raise
                 await self._pause(model, job, str(error))
             else:
