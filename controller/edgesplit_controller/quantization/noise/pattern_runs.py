@@ -179,8 +179,8 @@ class PatternRuns:
             Noise, shape (samples, patterns, outputs).
         """
         with ThreadPoolExecutor(self._workers) as pool:
-            found = pool.map(lambda index: self._sample(index, ordered, until_s), range(len(self._samples)))
-            rows = [row for row in found if row is not None]
+            tried = [pool.submit(self._sample, index, ordered, until_s) for index in range(len(self._samples))]
+            rows = [row for future in tried if (row := future.result()) is not None]
         self._samples = self._samples[: len(rows)]
         return np.array(rows)
 
