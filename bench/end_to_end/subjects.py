@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from bench import zoo
+from bench.zoo.drawn_inputs import drawn_inputs
 
 __all__ = ["CHANGED", "QUICK", "SHIPPED", "Subject", "from_folder", "from_zoo"]
 
@@ -72,21 +72,5 @@ def from_folder(models: Path, folder: Path) -> list[Subject]:
 def _subject(path: Path, folder: Path) -> Subject:
     request = folder / f"{path.stem}.npz"
     with request.open("wb") as file:
-        np.savez(file, **_inputs(path))  # type: ignore[arg-type]  # its other keyword is no array
+        np.savez(file, **drawn_inputs(path, 1, seed=1)[0])  # type: ignore[arg-type]  # its other keyword is no array
     return Subject(path.stem, path, request, BRANCHES.get(path.stem, ()))
-
-
-def _inputs(path: Path) -> dict[str, NDArray[np.generic]]:
-    """Inputs in [0, 1), integers 0 or 1; a dimension that is not fixed is 1."""
-    graph = onnx.load(path, load_external_data=False).graph
-    weights = {entry.name for entry in graph.initializer}
-    generator = np.random.default_rng(1)
-    inputs: dict[str, NDArray[np.generic]] = {}
-    for entry in graph.input:
-        if entry.name in weights:
-            continue
-        tensor = entry.type.tensor_type
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
-        drawn = generator.random([size.dim_value or 1 for size in tensor.shape.dim])
-        inputs[entry.name] = drawn.astype(dtype) if dtype.kind == "f" else (drawn > 0.5).astype(dtype)
-    return inputs

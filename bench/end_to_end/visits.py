@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from bench.end_to_end.course import Course
@@ -25,10 +24,10 @@ from bench.end_to_end.subjects import Subject
 from demo.fleet import CommandFailed
 from edgesplit.errors import EdgesplitError
 from lab.testbed.link_rates import LinkRates
-from lab.testbed.plain_loop import LoopFailed, PlainLoop
+from lab.testbed.plain_loop import Controls, LoopFailed
 from lab.testbed.testbed import Testbed
 
-__all__ = ["Controls", "Effort", "Findings", "PlanMoved", "run_visits"]
+__all__ = ["Effort", "Findings", "PlanMoved", "run_visits"]
 
 REPORTED_S = 3.0
 """Agents report once a second, and the controller refreshes predictions every other one. [s]"""
@@ -79,34 +78,6 @@ class Findings:
     misjudged: list[tuple[float, list[str]]] = field(default_factory=list[tuple[float, list[str]]])
 
 
-class Controls:
-    """The plain loops of one model, one for each core that computes; a context manager."""
-
-    def __init__(self, testbed: Testbed, subject: Subject) -> None:
-        self._stack = ExitStack()
-        self._core: dict[str, str] = {}
-        self._loops: dict[str, PlainLoop] = {}
-        for machine in testbed.layout.machines:
-            core = ",".join(str(number) for number in machine.share.pinned_to) or machine.name
-            self._core[machine.name] = core
-            if core not in self._loops:
-                loop = PlainLoop(testbed.command(machine.name), subject.path, subject.request)
-                self._loops[core] = self._stack.enter_context(loop)
-
-    def __enter__(self) -> Controls:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
-
-    def medians_s(self, nodes: Sequence[str]) -> dict[str, tuple[str, float]]:
-        """Core and median of the loop beside each node; nodes that share a core share it. [s]"""
-        found = {core: self._loops[core].median_s() for core in dict.fromkeys(self._core[node] for node in nodes)}
-        return {node: (self._core[node], found[self._core[node]]) for node in nodes}
-
-
 def run_visits(testbed: Testbed, subjects: Sequence[Subject], effort: Effort, folder: Path, findings: Findings) -> None:
     """Deploy all models beside each other, then visit their plans in shuffled order."""
     courses: dict[str, Course] = {}
@@ -118,7 +89,10 @@ def run_visits(testbed: Testbed, subjects: Sequence[Subject], effort: Effort, fo
         course.deploy(effort.candidates)
         wished[subject.name] = wishes(course.problem(folder), subject.branches)
     with ExitStack() as stack:
-        controls = {subject.name: stack.enter_context(Controls(testbed, subject)) for subject in subjects}
+        controls = {
+            subject.name: stack.enter_context(Controls(testbed.cores, testbed.command, subject.path, subject.request))
+            for subject in subjects
+        }
         visits, spare = schedule(wished, effort.plans, effort.rates, effort.seed)
         findings.order += [f"{visit.model}: {visit.wish.label}, rates x {visit.rates:g}" for visit in visits]
         say(f"seed {effort.seed}, order: {'; '.join(findings.order)}")

@@ -18,6 +18,7 @@ from edgesplit.planning.plan import Assignment
 from edgesplit.planning.problem import Problem
 from edgesplit.planning.problem_file import load_problem
 from edgesplit_controller.planner import solve
+from lab.baselines.unsplit import everything_on
 from lab.dynamics.conditions import Conditions, Wanted, at_each_interval, wanted_at_each_interval
 from lab.dynamics.hands import found_conditions
 from lab.dynamics.observations import PlayedRun
@@ -25,7 +26,7 @@ from lab.dynamics.play import Stage, play
 from lab.dynamics.reaction import noticed, oracle_latencies, reactions
 from lab.dynamics.script import Script, intervals, said
 from lab.dynamics.strategies import EDGESPLIT, ORACLE, PAUSE_RESUME, in_order, plan_changes, schedule
-from lab.dynamics.true_problem import everything_on, true_problem
+from lab.dynamics.true_problem import true_problem
 from lab.results import DynamicRun, ScriptedChange
 from lab.testbed.link_rates import LinkRates
 from lab.testbed.testbed import Testbed
@@ -64,6 +65,8 @@ class Comparison:
     wanted: Wanted = field(default_factory=Wanted)
     requests_per_s: float | None = None
     say: Callable[[str], None] = print
+    _oracle: tuple[Conditions, list[Assignment]] | None = field(init=False, default=None)
+    """Its plans, and the conditions that the script began in when they were solved."""
 
     def play(self, strategies: Sequence[str], played: Mapping[str, PlayedRun] | None = None) -> Iterator[PlayedRun]:
         """Play those that were not played yet, each as soon as it is asked for.
@@ -74,6 +77,7 @@ class Comparison:
 
         Raises:
             OracleFailed: No plan keeps the constraints in some interval.
+            MethodHasNoPlan: A static strategy names a node that cannot take everything.
             CommandFailed: A strategy's first plan cannot be served.
         """
         done = dict(played or {})
@@ -127,7 +131,12 @@ class Comparison:
         return self.folder / "problem.json"
 
     def _plan(self, problem: Problem, stage: Stage) -> list[Assignment]:
-        """Solve each interval's true problem, exactly, and write the plans as `splitctl deploy --plan` reads them."""
+        """Solve each interval's true problem, exactly, and write the plans as `splitctl deploy --plan` reads them.
+
+        All strategies begin in the same state, so that what was solved for the first holds for all.
+        """
+        if self._oracle is not None and self._oracle[0] == stage.base:
+            return self._oracle[1]
         plans: list[Assignment] = []
         for number, (now, file) in enumerate(zip(stage.conditions, stage.plans, strict=True)):
             solution = solve(true_problem(problem, stage.base, now), time_limit_s=SOLVED_WITHIN_S)
@@ -136,6 +145,7 @@ class Comparison:
             plans.append(solution.assignment)
             _write_plan(file, solution.assignment)
             self.say(f"oracle, interval {number}: {_shares(problem, solution.assignment)}")
+        self._oracle = stage.base, plans
         return plans
 
     def _first_plan(self, strategy: str, problem: Problem, oracle: Sequence[Path]) -> Path | None:
@@ -151,7 +161,7 @@ class Comparison:
                 raise OracleFailed("the controller's problem has no plan")
             _write_plan(path, found)
         else:
-            _write_plan(path, everything_on(problem, which))
+            _write_plan(path, Assignment(node_of=everything_on(problem, which)))
         return path
 
 

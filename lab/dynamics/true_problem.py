@@ -11,11 +11,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from edgesplit.planning.plan import Assignment
 from edgesplit.planning.problem import Link, Objective, Operator, Problem, Tensor
 from lab.dynamics.conditions import Conditions, slowness
 
-__all__ = ["everything_on", "true_problem"]
+__all__ = ["true_problem"]
 
 
 def true_problem(problem: Problem, base: Conditions, now: Conditions) -> Problem:
@@ -46,16 +45,6 @@ def true_problem(problem: Problem, base: Conditions, now: Conditions) -> Problem
         constraints=msgspec.structs.replace(problem.constraints, max_noise=now.wanted.max_noise, pins=pins or None),
         handling_s=problem.handling_s * factors[problem.source],
     )
-
-
-def everything_on(problem: Problem, node: str) -> Assignment:
-    """The plan that computes on one node, in float, with raw tensors; inputs and outputs stay on the source."""
-    pins = _pins(problem)
-    placed = {}
-    for operator in problem.operators:
-        allowed = pins.get(operator.name, (node,))
-        placed[operator.name] = problem.source if operator.role or node not in allowed else node
-    return Assignment(node_of=placed)
 
 
 def _pins(problem: Problem) -> Mapping[str, tuple[str, ...]]:

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from demo.fleet import CommandFailed
 from edgesplit.errors import EdgesplitError
 from lab.baselines.methods import plan_for
@@ -168,17 +170,18 @@ class Lab:
 
     # --- one step --------------------------------------------------------------------------------------------------
 
-    def _take(self, step: RunStep, make: Callable[[float], Entry]) -> None:
+    def _take(self, step: RunStep, make: Callable[[], Entry], began: float | None = None) -> None:
         """Take a step and write down what came of it.
 
         Args:
             step: Which.
-            make: Told when the step began, it does it; the entry lacks what it took.
+            make: Does it.
+            began: When, where a part of it is done already; None: now. [s, monotonic]
         """
-        began = time.monotonic()
+        began = time.monotonic() if began is None else began
         self.progress.doing(step.id)
         try:
-            entry = make(began)
+            entry: Entry = msgspec.structs.replace(make(), seconds=time.monotonic() - began)
         except FAILURES as error:
             reason = str(error) or type(error).__name__
             entry = StepFailed(
@@ -244,9 +247,7 @@ class Lab:
         began = time.monotonic()
         fits = noise_fits(model)
         facts = _model_facts(model, fleet.add(model), fits)
-        self._take(
-            step, lambda _: ModelDone(id=step.id, name=model.name, facts=facts, seconds=time.monotonic() - began)
-        )
+        self._take(step, lambda: ModelDone(id=step.id, name=model.name, facts=facts), began)
 
     # --- dynamics --------------------------------------------------------------------------------------------------
 
@@ -285,15 +286,14 @@ def _model_facts(model: PreparedModel, added: Added, fits: list[NoiseFitFacts]) 
     )
 
 
-def _cell_entry(step: RunStep, number: int, measuring: Mapping[str, Measuring], began: float) -> Entry:
+def _cell_entry(step: RunStep, number: int, measuring: Mapping[str, Measuring]) -> Entry:
     assert step.visit is not None
     cell = measuring[step.visit.comparison.model].visit(step.visit, number)
-    return CellDone(id=step.id, cell=cell, seconds=time.monotonic() - began)
+    return CellDone(id=step.id, cell=cell)
 
 
-def _play_entry(step: RunStep, plays: Plays, began: float) -> Entry:
-    run = plays.play(step.subject)
-    return RunDone(id=step.id, run=run, seconds=time.monotonic() - began)
+def _play_entry(step: RunStep, plays: Plays) -> Entry:
+    return RunDone(id=step.id, run=plays.play(step.subject))
 
 
 def _place(steps: Sequence[RunStep], step: RunStep) -> str:

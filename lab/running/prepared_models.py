@@ -1,6 +1,6 @@
 """Models of a scenario made ready: ONNX file, requests, what the float model answers to them, accuracy where it has a task.
 
-Owns: building zoo topologies, drawing requests, reference outputs. Its rule: seeded, so that two runs measure the same networks on the
+Owns: building zoo topologies, writing requests, reference outputs. Its rule: seeded, so that two runs measure the same networks on the
 same numbers; the reference is plain onnxruntime on the whole float model. Not here: what is asked of agents (`visiting`).
 """
 
@@ -18,6 +18,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from bench import zoo
+from bench.zoo.drawn_inputs import drawn_inputs
 from demo import scoring, shapes
 from edgesplit.planning.output_noise import output_noise
 from lab.scenarios.scenario import ModelSpec
@@ -112,7 +113,7 @@ def prepare(spec: ModelSpec, folder: Path, beside: Path, seed: int) -> PreparedM
         if spec.zoo:
             path = folder / f"{name}.onnx"
             onnx.save(zoo.build(spec.zoo, seed=seed, scale=spec.scale, size=spec.size), path)
-        requests = _drawn(path, spec.inputs, seed)
+        requests = drawn_inputs(path, spec.inputs, seed)
     stacked = folder / f"{name}.requests.npz"
     _save(stacked, {key: np.stack([request[key] for request in requests]) for key in requests[0]})
     first = folder / f"{name}.request.npz"
@@ -132,25 +133,6 @@ def prepare(spec: ModelSpec, folder: Path, beside: Path, seed: int) -> PreparedM
 def _save(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     with path.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]  # its other keyword is no array
-
-
-def _drawn(path: Path, count: int, seed: int) -> list[Arrays]:
-    """Inputs in [0, 1), integers 0 or 1; a dimension that is not fixed is 1."""
-    graph = onnx.load(path, load_external_data=False).graph
-    weights = {entry.name for entry in graph.initializer}
-    generator = np.random.default_rng(seed)
-    drawn: list[Arrays] = []
-    for _ in range(count):
-        request: Arrays = {}
-        for entry in graph.input:
-            if entry.name in weights:
-                continue
-            tensor = entry.type.tensor_type
-            dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
-            values = generator.random([size.dim_value or 1 for size in tensor.shape.dim])
-            request[entry.name] = values.astype(dtype) if dtype.kind == "f" else (values > 0.5).astype(dtype)
-        drawn.append(request)
-    return drawn
 
 
 def _answers(path: Path, requests: list[Arrays]) -> tuple[Arrays, ...]:

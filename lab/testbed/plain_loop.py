@@ -1,6 +1,6 @@
 """A plain onnxruntime loop as control: the same model as a process on a machine's core, timed right beside the plan.
 
-Owns: the process (this module run as a program) and the handle on it. Its rule: it knows nothing of edgesplit, runs with the
+Owns: the process (this module run as a program), the handle on it, and the set of them that a model is measured beside. Its rule: it knows nothing of edgesplit, runs with the
 machine's own pinning and precedence, and only computes when asked; what it says is how fast the machine was at that moment.
 Not here: what is made of it (`bench/end_to_end/plans`, `lab/reporting`).
 """
@@ -13,14 +13,15 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from edgesplit.daemon.telemetry_off import stay_discreet
 
-__all__ = ["LoopFailed", "PlainLoop"]
+__all__ = ["Controls", "LoopFailed", "PlainLoop"]
 
 RUNS, SECONDS = 5, 0.6
 """At least so many runs, and at least for so long: runs of ten milliseconds meet other tenths of a second than a plan. [1, s]"""
@@ -86,6 +87,41 @@ class PlainLoop:
         if not line:
             raise LoopFailed(f"the plain loop ended with {self._process.wait()}")
         return [float(value) for value in json.loads(line)]
+
+
+class Controls:
+    """Plain loops of one model, one for each core that computes; a context manager.
+
+    Args:
+        cores: Of each machine, by name; machines that share one share its loop.
+        command: What a process is preceded with to run on a machine.
+        model: The ONNX file.
+        request: One array per input (.npz).
+    """
+
+    def __init__(
+        self, cores: Mapping[str, str], command: Callable[[str], Sequence[str]], model: Path, request: Path
+    ) -> None:
+        self._stack = ExitStack()
+        self._core = cores
+        self._loops: dict[str, PlainLoop] = {}
+        for machine, core in cores.items():
+            if core not in self._loops:
+                loop = PlainLoop(command(machine), model, request)
+                self._loops[core] = self._stack.enter_context(loop)
+
+    def __enter__(self) -> Controls:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def medians_s(self, nodes: Sequence[str]) -> dict[str, tuple[str, float]]:
+        """Core and median of the loop beside each node; nodes that share a core share it. [s]"""
+        found = {core: self._loops[core].median_s() for core in dict.fromkeys(self._core[node] for node in nodes)}
+        return {node: (self._core[node], found[self._core[node]]) for node in nodes}
 
 
 def _loop(model: str, request: str) -> None:

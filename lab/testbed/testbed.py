@@ -188,6 +188,14 @@ class Testbed:
         """Where each machine's agent writes down its runs, where it does."""
         return {machine.name: self.folder / f"{machine.name}.trace.jsonl" for machine in self.layout.machines}
 
+    @property
+    def cores(self) -> dict[str, str]:
+        """Which core each machine computes on, as a name; one that is not pinned has its own name."""
+        return {
+            machine.name: ",".join(str(number) for number in machine.share.pinned_to) or machine.name
+            for machine in self.layout.machines
+        }
+
     # --- looking ---------------------------------------------------------------------------------------------------
 
     @property

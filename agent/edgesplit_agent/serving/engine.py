@@ -349,22 +349,29 @@ class Engine:
                 handed_over_s = 0.0 if self._handling else self._clock() - since_s - computed.compute_s
                 self._computed_s += computed.compute_s
                 as_planned = component.as_planned(action.arrays)
-                self._books.append(partial(self._trace.ran, key, action.component, started_s, computed.compute_s))
-                self._ran(action, computed, started_s if as_planned else None, waited_s, handed_over_s)
+                self._ran(action, computed, started_s, waited_s, handed_over_s, as_planned=as_planned)
 
         self._serves = key
         self._worker.submit(Job(run, done, action.order, brief=component.is_brief(action.arrays)), share=key.model)
 
     def _ran(
-        self, action: RunComponent, computed: Computed, started_s: float | None, waited_s: float, handed_over_s: float
+        self,
+        action: RunComponent,
+        computed: Computed,
+        started_s: float,
+        waited_s: float,
+        handed_over_s: float,
+        *,
+        as_planned: bool,
     ) -> None:
-        """Write down what a run took; `started_s` is None where no plan predicts it, for its sizes are others."""
+        """Go on with what a run made, and write down what it took; no plan predicts a run at other sizes than planned."""
         key = action.key
 
         def note() -> None:
+            self._trace.ran(key, action.component, started_s, computed.compute_s)
             handling_s = handed_over_s + self._handled_s.pop(key[:2], 0.0)
             self._counters.computed(key, computed.compute_s, waited_s, handling_s)
-            if started_s is not None:
+            if as_planned:
                 self._timings.ran(key.model, key.epoch, action.component, computed.as_profiled_s, started_s)
             if (found := self._epochs.find(key.model, action.generation)) is not None:
                 spec, _ = found

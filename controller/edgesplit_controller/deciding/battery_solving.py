@@ -13,7 +13,7 @@ import msgspec
 
 from edgesplit.errors import PlanningTimedOut
 from edgesplit.planning.battery_allowance import BatteryAllowance
-from edgesplit.planning.plan import Assignment, Evaluation, Ranges, Solution, Timings
+from edgesplit.planning.plan import Assignment, Evaluation, Ranges, Solution, uncompared
 from edgesplit.planning.problem import Problem
 from edgesplit.significance import EQUAL_GAIN
 from edgesplit_controller.planner import evaluate, solve
@@ -65,9 +65,9 @@ def solve_within(
     try:
         solution = solve(limited, hint=start, time_limit_s=(1 - FRUGAL_SHARE) * time_limit_s)
     except PlanningTimedOut:
-        solution = _unscored(frugal, least)
+        solution = _undecided(frugal, least)
     if solution.assignment is None:
-        solution = _unscored(frugal, least)
+        solution = _undecided(frugal, least)
     return solution, limited, msgspec.structs.replace(battery, kept=kept)
 
 
@@ -99,15 +99,10 @@ def fitted(
     return raised, evaluate(raised, assignment)
 
 
-def _unscored(assignment: Assignment, evaluation: Evaluation) -> Solution:
-    return Solution(
-        status="feasible",
-        assignment=assignment,
-        evaluation=evaluation,
-        score=None,
-        bound=None,
-        gap=None,
+def _undecided(assignment: Assignment, evaluation: Evaluation) -> Solution:
+    return uncompared(
+        assignment,
+        evaluation,
         ranges=Ranges(best_latency_s=evaluation.latency_s, best_energy_j=evaluation.energy_j),
-        timings=Timings(build_s=0.0, solve_s=0.0, total_s=0.0),
         reason="It takes least from the source; which of such plans is best was not decided in time.",
     )

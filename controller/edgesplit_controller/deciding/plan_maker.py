@@ -16,7 +16,7 @@ from edgesplit.control.profile_messages import ExecutionProfile
 from edgesplit.errors import PlanInfeasible
 from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import Goals
-from edgesplit.planning.plan import Assignment, Evaluation, FixedPlan, Ranges, Solution, Timings
+from edgesplit.planning.plan import Assignment, Evaluation, FixedPlan, Solution, uncompared
 from edgesplit.planning.problem import Problem
 from edgesplit.planning.spreads import PredictionInterval
 from edgesplit.significance import PREDICTION_CHANGE, differs
@@ -219,7 +219,7 @@ class PlanMaker:
         before = serving.assignment if serving is not None and _comparable(serving, record, problem) else None
         decision = decide_fixed(evaluation, problem, assignments=(before, assignment), sampled=sampled)
         interval = None if sampled is None else interval_of(sampled, evaluation)
-        solution = _unsolved(assignment, evaluation)
+        solution = uncompared(assignment, evaluation)
         draft = Draft(stated, goals, solution, assignment, evaluation, battery, interval, fixed=True)
         if serving is not None and decision.same:
             serving = _reevaluated(serving, draft, stated, evaluation, interval, same=True)
@@ -362,20 +362,6 @@ def _reevaluated(
         goals=draft.goals,
         battery=draft.battery,
         fixed=draft.fixed,
-    )
-
-
-def _unsolved(assignment: Assignment, evaluation: Evaluation) -> Solution:
-    """A plan that nobody compared with others."""
-    return Solution(
-        status="feasible",
-        assignment=assignment,
-        evaluation=evaluation,
-        score=None,
-        bound=None,
-        gap=None,
-        ranges=Ranges(),
-        timings=Timings(build_s=0.0, solve_s=0.0, total_s=0.0),
     )
 
 

@@ -6,6 +6,7 @@ starts it (`intake_runs.py`).
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -22,9 +23,9 @@ __all__ = [
     "IntakeProgress",
     "IntakeRequest",
     "ShapeRequest",
+    "request_line",
+    "request_of",
 ]
-
-Shapes = dict[str, tuple[tuple[int, ...], ...]]
 
 
 class FirstStageRequest(msgspec.Struct, frozen=True, kw_only=True, tag="first-stage"):
@@ -37,50 +38,12 @@ class FirstStageRequest(msgspec.Struct, frozen=True, kw_only=True, tag="first-st
 
     folder: str
     blobs: str
-    name: str
-    file: str
-    external: dict[str, str]
-    calibration: str | None
-    max_quantizable: int
-    exclude: tuple[str, ...]
-    metric: str
-    metrics: tuple[str, ...]
-    shapes: Shapes
-    fixed: bool
+    submission: Submission
 
     @classmethod
     def of(cls, submission: Submission, folder: Path, blobs: Path) -> FirstStageRequest:
         """What is asked for a submission."""
-        return cls(
-            folder=str(folder),
-            blobs=str(blobs),
-            name=submission.name,
-            file=str(submission.file),
-            external={location: str(path) for location, path in submission.external.items()},
-            calibration=str(submission.calibration) if submission.calibration is not None else None,
-            max_quantizable=submission.max_quantizable,
-            exclude=submission.exclude,
-            metric=submission.metric,
-            metrics=submission.metrics,
-            shapes=dict(submission.shapes),
-            fixed=submission.fixed,
-        )
-
-    @property
-    def submission(self) -> Submission:
-        """The submission again."""
-        return Submission(
-            name=self.name,
-            file=Path(self.file),
-            external={location: Path(path) for location, path in self.external.items()},
-            calibration=Path(self.calibration) if self.calibration is not None else None,
-            max_quantizable=self.max_quantizable,
-            exclude=self.exclude,
-            metric=self.metric,
-            metrics=self.metrics,
-            shapes=self.shapes,
-            fixed=self.fixed,
-        )
+        return cls(folder=str(folder), blobs=str(blobs), submission=submission)
 
 
 class ShapeRequest(msgspec.Struct, frozen=True, kw_only=True, tag="shape"):
@@ -120,6 +83,25 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True, tag="completi
 
 
 IntakeRequest = FirstStageRequest | ShapeRequest | CompletionRequest
+
+
+def request_line(request: IntakeRequest) -> bytes:
+    """A request as the process reads it, its end of line included."""
+    return msgspec.json.encode(request, enc_hook=os.fspath) + b"\n"
+
+
+def request_of(line: bytes) -> IntakeRequest:
+    """The request in a line.
+
+    Raises:
+        msgspec.DecodeError: It is none.
+    """
+    request: IntakeRequest = msgspec.json.decode(line, type=IntakeRequest, dec_hook=_path_of)
+    return request
+
+
+def _path_of(kind: type[Path], text: str) -> Path:
+    return kind(text)
 
 
 class IntakeProgress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):

@@ -21,6 +21,7 @@ from edgesplit_controller.models.intake_messages import (
     IntakeMessage,
     IntakeProgress,
     IntakeRequest,
+    request_line,
 )
 
 __all__ = ["IntakeRun", "Tell", "run_in_process"]
@@ -47,7 +48,7 @@ async def run_in_process(request: IntakeRequest, tell: Tell) -> IntakeDone | Int
     try:
         assert process.stdin is not None  # noqa: S101 - asked for above
         assert process.stdout is not None  # noqa: S101 - asked for above
-        process.stdin.write(msgspec.json.encode(request) + b"\n")
+        process.stdin.write(request_line(request))
         async for line in process.stdout:
             message: IntakeMessage = msgspec.json.decode(line, type=IntakeMessage)
             if isinstance(message, IntakeProgress):

@@ -117,13 +117,7 @@ def sample_shapes(path: Path | None) -> dict[str, tuple[int, ...]]:
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist():
                 with archive.open(name) as member:
-                    version = np.lib.format.read_magic(member)
-                    read = (
-                        np.lib.format.read_array_header_1_0
-                        if version == (1, 0)
-                        else np.lib.format.read_array_header_2_0
-                    )
-                    shapes[name.removesuffix(".npy")] = read(member)[0]
+                    shapes[name.removesuffix(".npy")] = _header(member, np.lib.format.read_magic(member))[0]
     except _UNREADABLE:
         return {}
     return shapes
@@ -254,6 +248,12 @@ def _columns(path: Path, archive: zipfile.ZipFile) -> dict[str, _SampleColumn]:
     raise InvalidCalibration(f"{path} holds {name!r}, which is no array; save it with numpy.savez")
 
 
+def _header(stream: IO[bytes], version: tuple[int, int]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether it lies by columns, and type of an array that is read behind its magic."""
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(stream)
+
+
 def _column(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> _SampleColumn | None:
     """An array in an archive, whose rows are read one at a time where they lie so; None where it is none."""
     with archive.open(member) as beginning:
@@ -262,8 +262,7 @@ def _column(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> _SampleColumn 
     stream = archive.open(member)
     version = np.lib.format.read_magic(stream)
     if version in {(1, 0), (2, 0)}:
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, by_columns, dtype = read(stream)
+        shape, by_columns, dtype = _header(stream, version)
         if shape and not by_columns and not dtype.hasobject:
             if member.file_size - stream.tell() < math.prod(shape) * dtype.itemsize:
                 raise EOFError(f"it ends before {member.filename} does")

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from edgesplit.planning.problem import Problem
-from lab.results import ANSWERING_METHOD, BesideLoop, Cell
+from lab.results import ANSWERING_METHOD, BesideLoop, Cell, PlanFacts
 from lab.running.deployment import DeployedModel, Served
 from lab.running.prepared_models import PreparedModel
 from lab.running.visiting.asking import RequestsBeside
@@ -25,10 +25,10 @@ from lab.running.visiting.cells import GoalsCell, Visit
 from lab.running.visiting.executed import Traces
 from lab.running.visiting.plan_facts import counted, facts_of, plan_signature, solution_signature, spent
 from lab.scenarios.scenario import GridSpec
-from lab.testbed.plain_loop import PlainLoop
+from lab.testbed.plain_loop import Controls
 from lab.testbed.testbed import Testbed, beside
 
-__all__ = ["Controls", "Measuring", "PlanMoved", "request_count"]
+__all__ = ["Measuring", "PlanMoved", "request_count"]
 
 REPORTED_S = 6.0
 """Agents report once a second; what has not arrived by then is not waited for. [s]"""
@@ -56,39 +56,6 @@ def request_count(grid: GridSpec, predicted_s: float, every: int = 0) -> int:
 
 class PlanMoved(Exception):
     """Another plan answered than the one whose prediction was read."""
-
-
-class Controls:
-    """Plain loops of one model, one for each core that computes; a context manager.
-
-    Args:
-        testbed: A running one.
-        model: Which.
-    """
-
-    def __init__(self, testbed: Testbed, model: PreparedModel) -> None:
-        self._stack = ExitStack()
-        self._core: dict[str, str] = {}
-        self._loops: dict[str, PlainLoop] = {}
-        for machine in testbed.layout.machines:
-            core = ",".join(str(number) for number in machine.share.pinned_to) or machine.name
-            self._core[machine.name] = core
-            if core not in self._loops:
-                loop = PlainLoop(testbed.command(machine.name), model.path, model.request)
-                self._loops[core] = self._stack.enter_context(loop)
-
-    def __enter__(self) -> Controls:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
-
-    def medians_s(self, nodes: Sequence[str]) -> dict[str, tuple[str, float]]:
-        """Core and median of the loop beside each node; nodes that share a core share it. [s]"""
-        found = {core: self._loops[core].median_s() for core in dict.fromkeys(self._core[node] for node in nodes)}
-        return {node: (self._core[node], found[self._core[node]]) for node in nodes}
 
 
 class Measuring:
@@ -127,7 +94,7 @@ class Measuring:
         self._problem: tuple[GoalsCell, Problem] | None = None
         self._traces = Traces(testbed.traces)
         self._stack = ExitStack()
-        self._controls = self._stack.enter_context(Controls(testbed, model))
+        self._controls = self._stack.enter_context(Controls(testbed.cores, testbed.command, model.path, model.request))
         self._asking = self._stack.enter_context(
             RequestsBeside(
                 testbed.fleet.places[beside(source)].command,
@@ -168,7 +135,7 @@ class Measuring:
             solution, signature = self._solution(visit)
             # A plan that was measured in this round need not be deployed once more to be known.
             if known := self._measured.get((visit.round, signature)):
-                return self._shared(visit, number, known, known.plan)
+                return _shared(visit, number, known, known.plan)
             self._deployed.use(visit.comparison.nodes)
             path = self._folder / f"{_file_name(visit)}.plan.json"
             path.write_bytes(msgspec.json.encode(solution))
@@ -176,9 +143,8 @@ class Measuring:
             self._goals = None
         facts = facts_of(served.document, signature=signature, deploy_s=served.deploy_s)
         if known := self._measured.get((visit.round, signature)):
-            return self._shared(visit, number, known, facts)
-        cell = self._measure(visit, number, served)
-        cell.plan = facts
+            return _shared(visit, number, known, facts)
+        cell = self._measure(visit, number, served, facts)
         self._measured[visit.round, signature] = cell
         return cell
 
@@ -207,21 +173,11 @@ class Measuring:
             self._problem = comparison, self._deployed.export(self._folder / "problem.json")
         return self._problem[1]
 
-    def _shared(self, visit: Visit, number: int, known: Cell, facts: Any) -> Cell:
-        cell = self._empty(visit, number)
-        cell.plan = facts
-        cell.at_unix_s = known.at_unix_s
-        cell.shared_with = known.id
-        for key in ("latencies_s", "energy_j", "energy_origin", "noise_measured", "accuracy", "compute_s", "controls"):
-            setattr(cell, key, getattr(known, key))
-        cell.executed = known.executed
-        return cell
-
-    def _measure(self, visit: Visit, number: int, served: Served) -> Cell:
+    def _measure(self, visit: Visit, number: int, served: Served, facts: PlanFacts) -> Cell:
+        at_unix_s = time.time()
         plan, grid = served.document, self._grid
         computing = [node for node, share in plan["per_node"].items() if share["operators"]]
         taking_part = list(dict.fromkeys([self._source, *computing]))
-        cell = self._empty(visit, number)
         already = counted(plan)
         epochs: set[int] = set()
         warm_up = grid.warm_up if plan["latency_s"] <= grid.seconds else 0
@@ -237,19 +193,23 @@ class Measuring:
         if moved := {*epochs, *answers.epochs} - {plan["epoch"]}:
             raise PlanMoved(f"epochs {sorted(moved)} answered beside {plan['epoch']}, whose prediction was read")
         cost = spent(before, after, taking_part)
-        cell.latencies_s = list(answers.latencies_s)
-        cell.energy_j = cost.energy_j
-        cell.energy_origin = after["measured"]["energy_origin"] or ""
-        cell.noise_measured = self._model.noise(answers.outputs)
-        cell.accuracy = self._model.accuracy(answers.outputs)
-        cell.compute_s = dict(cost.compute_s)
         began_s, latency_s = answers.began_s[answers.middle], answers.latencies_s[answers.middle]
-        cell.executed = self._traces.during(self._model.name, began_s, began_s + latency_s)
-        cell.controls = {
-            node: BesideLoop(core=core, before_s=seconds, after_s=after_s[node][1])
-            for node, (core, seconds) in before_s.items()
-        }
-        return cell
+        return Cell(
+            **_which(visit, number),
+            at_unix_s=at_unix_s,
+            plan=facts,
+            latencies_s=list(answers.latencies_s),
+            energy_j=cost.energy_j,
+            energy_origin=after["measured"]["energy_origin"] or "",
+            noise_measured=self._model.noise(answers.outputs),
+            accuracy=self._model.accuracy(answers.outputs),
+            compute_s=dict(cost.compute_s),
+            executed=self._traces.during(self._model.name, began_s, began_s + latency_s),
+            controls={
+                node: BesideLoop(core=core, before_s=seconds, after_s=after_s[node][1])
+                for node, (core, seconds) in before_s.items()
+            },
+        )
 
     def _count(self, predicted_s: float) -> int:
         """Requests of a plan; a model with a task answers all its inputs."""
@@ -270,26 +230,26 @@ class Measuring:
                 return shown
             time.sleep(POLL_S)
 
-    def _empty(self, visit: Visit, number: int) -> Cell:
-        comparison = visit.comparison
-        return Cell(
-            id=visit.id,
-            method=visit.method,
-            model=comparison.model,
-            nodes=list(comparison.nodes),
-            latency_weight=comparison.weights[0],
-            energy_weight=comparison.weights[1],
-            max_noise=comparison.max_noise,
-            at_unix_s=time.time(),
-            visit=number,
-            round=visit.round,
-            plan=_NO_PLAN,
-            latencies_s=[],
-        )
+
+def _which(visit: Visit, number: int) -> dict[str, Any]:
+    """What a cell is of; all else of it is what was measured."""
+    comparison = visit.comparison
+    return {
+        "id": visit.id,
+        "method": visit.method,
+        "model": comparison.model,
+        "nodes": list(comparison.nodes),
+        "latency_weight": comparison.weights[0],
+        "energy_weight": comparison.weights[1],
+        "max_noise": comparison.max_noise,
+        "visit": number,
+        "round": visit.round,
+    }
 
 
-_NO_PLAN: Any = None
-"""Stands in a cell until its plan is known; no cell leaves here with it."""
+def _shared(visit: Visit, number: int, known: Cell, facts: PlanFacts) -> Cell:
+    """A cell with the requests of another, whose plan is the same."""
+    return msgspec.structs.replace(known, **_which(visit, number), plan=facts, shared_with=known.id)
 
 
 def _file_name(visit: Visit) -> str:

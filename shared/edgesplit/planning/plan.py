@@ -25,6 +25,7 @@ __all__ = [
     "TimelineEntry",
     "Timings",
     "per_node",
+    "uncompared",
 ]
 
 Status = Literal["optimal", "feasible", "infeasible"]
@@ -195,6 +196,30 @@ class Solution(msgspec.Struct, frozen=True, kw_only=True):
     ranges: Ranges
     timings: Timings
     reason: str = ""
+
+
+def uncompared(
+    assignment: Assignment, evaluation: Evaluation, *, ranges: Ranges | None = None, reason: str = ""
+) -> Solution:
+    """A plan that was compared with no other, so that it has neither score nor bound.
+
+    Args:
+        assignment: The plan.
+        evaluation: Of it.
+        ranges: The scales that a score would use, where they are known.
+        reason: One sentence; why no other was looked at.
+    """
+    return Solution(
+        status="feasible",
+        assignment=assignment,
+        evaluation=evaluation,
+        score=None,
+        bound=None,
+        gap=None,
+        ranges=Ranges() if ranges is None else ranges,
+        timings=Timings(build_s=0.0, solve_s=0.0, total_s=0.0),
+        reason=reason,
+    )
 
 
 def per_node(problem: Problem, assignment: Assignment, evaluation: Evaluation) -> dict[str, NodeShare]:

@@ -3,10 +3,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from edgesplit.planning.plan import Assignment
 from edgesplit.planning.problem import CodecOption, Constraints, Link, Node, Objective, Operator, Problem, Tensor
 from edgesplit_controller.planner import evaluate, solve
+from lab.baselines.unsplit import everything_on
 from lab.dynamics.conditions import Conditions, NodeCondition, Wanted
-from lab.dynamics.true_problem import everything_on, true_problem
+from lab.dynamics.true_problem import true_problem
 from lab.scenarios.scenario import Change, LinkCut, NodeDies, QuotaChange, RateChange
 from lab.testbed.shaping import Shape
 
@@ -93,6 +95,6 @@ def test_the_best_plan_moves_with_the_truth() -> None:
 
 
 def test_everything_on_one_node_leaves_inputs_and_outputs_on_the_source() -> None:
-    plan = everything_on(PROBLEM, "cloud")
+    plan = Assignment(node_of=everything_on(PROBLEM, "cloud"))
     assert plan.node_of == {"in": "device", "a": "cloud", "b": "cloud", "out": "device"}
     assert evaluate(PROBLEM, plan).violations == ()

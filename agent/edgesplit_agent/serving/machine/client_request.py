@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from edgesplit.control.plan_messages import Deployment
 from edgesplit.errors import EdgesplitError, NotDeployed, SizesRefused, UnknownModel
@@ -25,7 +24,6 @@ from edgesplit_agent.serving.machine.events import RequestArrived
 
 __all__ = ["ClientRequest", "RequestTable", "passed_on"]
 
-NO_SIZES: Mapping[str, tuple[int, ...]] = MappingProxyType({})
 NOTHING_HELD = Held(0, 0, 0)
 
 
@@ -99,8 +97,8 @@ class ClientRequest:
         """
         # Joined, it took what no plan says, whatever its sizes.
         as_planned = not self.joint and self.as_planned
-        sizes = self.sizes if self.open_inputs else NO_SIZES
-        return CompleteRequest(self.request, self.model, epoch, outputs, now_s - self.arrived_s, sizes, as_planned)
+        latency_s = now_s - self.arrived_s
+        return CompleteRequest(self.request, self.model, epoch, outputs, latency_s, self.sizes, as_planned)
 
     def refused_for(self, cause: str) -> SizesRefused:
         """What its caller hears where the model does not run at its sizes.

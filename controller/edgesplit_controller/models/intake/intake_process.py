@@ -36,6 +36,7 @@ from edgesplit_controller.models.intake_messages import (
     IntakeProgress,
     IntakeRequest,
     ShapeRequest,
+    request_of,
 )
 from edgesplit_controller.models.model_record import ModelRecord, calibration_of, read_record, write_record
 from edgesplit_controller.models.named_shapes import combined_shapes
@@ -157,7 +158,7 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     given = os.fdopen(0, "rb", buffering=0)
-    request: IntakeRequest = msgspec.json.decode(given.readline(), type=IntakeRequest)
+    request = request_of(given.readline())
     if not isinstance(request, FirstStageRequest):
         with contextlib.suppress(OSError):
             os.nice(NICE)

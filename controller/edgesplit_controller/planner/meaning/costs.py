@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgesplit.planning.noise_curve import NoiseCurve
-from edgesplit.planning.problem import CodecOption, Problem, Tensor
+from edgesplit.planning.problem import CodecOption, Operator, Problem, Tensor
 from edgesplit.planning.problem_validation import topological_order
 from edgesplit_controller.planner.meaning.limits import Limit, limits_of
 from edgesplit_controller.planner.meaning.measures import DEVICE_ENERGY, NOISE, SumLimit
@@ -165,10 +165,7 @@ def costs_of(problem: Problem) -> Costs:
     noise = _noise_terms(problem, names, quantizable)
     sums, bounded = _measures(problem)
     tables = _tables(sums, nodes)
-    weights, int8_weights = (
-        np.array([[operator.weights_on(node, quantized=quantized) for node in nodes] for operator in operators])
-        for quantized in (False, True)
-    )
+    weights, int8_weights = (_weights(operators, nodes, quantized=quantized) for quantized in (False, True))
     wires = _wire_tensors(problem, {name: index for index, name in enumerate(names)}, tables)
     codecs = sum(max(mode.noise for mode in tensor.modes) for tensor in wires)
     return Costs(
@@ -317,6 +314,16 @@ def restricted(costs: Costs, nodes: tuple[int, ...]) -> Costs:
         quantized_compute=costs.quantized_compute[:, :, columns],
         tensors=tensors,
     )
+
+
+def _weights(operators: Sequence[Operator], nodes: tuple[str, ...], *, quantized: bool) -> Floats:
+    """What weights take of each node's room, shape (operators, nodes). [B]"""
+    taken = np.array([operator.weights_in(quantized=quantized) for operator in operators])[:, None]
+    taken = np.repeat(taken, len(nodes), axis=1)
+    for index, operator in enumerate(operators):
+        if operator.held_on or operator.quantized_held_on:
+            taken[index] = [operator.weights_on(node, quantized=quantized) for node in nodes]
+    return taken
 
 
 def _computing(seconds: Floats, tables: _Tables) -> Floats:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 import msgspec
 
 from edgesplit.errors import InvalidInput, PlanInfeasible, PlanningTimedOut, UnknownNode
-from edgesplit.planning.plan import Assignment, Ranges, Solution, Status, Timings
+from edgesplit.planning.plan import Assignment, Ranges, Solution, Timings, uncompared
 from edgesplit.planning.problem import CodecOption, Link, Operator, Problem, Tensor
 from edgesplit.planning.problem_validation import validate
 from edgesplit_controller.planner.deadline import Clock
@@ -146,7 +146,7 @@ def fallbacks(problem: Problem, assignment: Assignment, *, time_limit_s: float) 
             smaller = without_node(problem, node)
             found[node] = solve(smaller, hint=moved_off(assignment, smaller), time_limit_s=share_s)
         except PlanInfeasible as error:
-            found[node] = _unsolved("infeasible", str(error))
+            found[node] = _infeasible(str(error))
         except PlanningTimedOut:
             continue
     return found
@@ -154,13 +154,12 @@ def fallbacks(problem: Problem, assignment: Assignment, *, time_limit_s: float) 
 
 def _unchanged(problem: Problem, assignment: Assignment, node: str) -> Solution:
     evaluation = evaluate(without_node(problem, node), assignment)
-    unsolved = _unsolved("feasible", f"The plan does not use {node!r} and stays.")
-    return msgspec.structs.replace(unsolved, assignment=assignment, evaluation=evaluation)
+    return uncompared(assignment, evaluation, reason=f"The plan does not use {node!r} and stays.")
 
 
-def _unsolved(status: Status, reason: str) -> Solution:
+def _infeasible(reason: str) -> Solution:
     return Solution(
-        status=status,
+        status="infeasible",
         assignment=None,
         evaluation=None,
         score=None,
