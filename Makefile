@@ -70,7 +70,7 @@ test-testbed: $(VENV)/.dev  ## Root: device, edge and cloud as network namespace
 	$(BIN)/python -m pytest -m root tests/testbed -s
 
 SCENARIO ?= smoke
-testbed: $(VENV)/.dev  ## Root: an experiment with live agents, SCENARIO=smoke, study or a TOML file; a stopped one goes on (docs/testbed.md)
+testbed: $(VENV)/.dev  ## Root: an experiment with live agents, SCENARIO=smoke, study, changes or a TOML file; a stopped one goes on (docs/testbed.md)
 	@sh tests/ensure_mosquitto.sh
 	$(BIN)/python -m lab run $(SCENARIO)
 

@@ -129,7 +129,7 @@ class _Link:
             if self.now - self.pinged_s >= 1.0:
                 self.ping()
             if (nbytes := self.estimator.probe_due(self.now)) is not None:
-                self.estimator.probe_sent(self.now)
+                self.estimator.probe_sent(nbytes, self.now)
                 self.probed += nbytes
                 self.send(nbytes)
             else:

@@ -105,6 +105,10 @@ class DeployedModel:
         self._fleet.splitctl("deploy", self.name, "--source", self._source)
         return Added(shown, add_s, profiled_s)
 
+    def profile_again(self) -> None:
+        """Have every node time it once more; returns when they have."""
+        self._fleet.splitctl("model", "profile", self.name, timeout_s=ADD_LIMIT_S)
+
     def use(self, nodes: Sequence[str]) -> None:
         """Let these nodes compute and no others; each command plans again."""
         wanted = frozenset(self._machines) - set(nodes)

@@ -219,6 +219,10 @@ class Lab:
                         method=plan_for,
                     )
                     measuring[step.subject] = stack.enter_context(made)
+            for name in measuring:
+                # While models were added the controller computed on the very cores that were timed.
+                self.progress.doing(f"{name} is profiled again, now that nothing else computes")
+                fleet.deployed(name).profile_again()
             fleet.await_links(self.progress.say)
             for entry in self.journal.entries:
                 if isinstance(entry, CellDone):

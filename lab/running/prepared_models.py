@@ -27,8 +27,8 @@ __all__ = ["Arrays", "PreparedModel", "prepare"]
 
 Arrays = dict[str, NDArray[Any]]
 DEMO_FILE = Path(shapes.__file__).with_name("shapes.onnx")
-DEMO_CALIBRATION = 32
-"""Samples, as the demo takes. [1]"""
+DEMO_CALIBRATION, DRAWN_CALIBRATION = 32, 8
+"""Samples, as the demo takes, and of what is drawn as requests are. [1]"""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class PreparedModel:
         path: Its ONNX file.
         requests: Different ones, stacked along a new first axis, one array per input (.npz).
         request: The first of them (.npz), as `splitctl infer` takes it.
-        calibration: Samples for int8 (.npz); None for made-up ones.
+        calibration: Samples for int8, stacked along the batch (.npz); None for made-up ones.
         max_quantizable: Operators that may run in int8.
         reference: What the float model answers to each request.
         labels: What is true of each request, of a model with a task.
@@ -114,6 +114,10 @@ def prepare(spec: ModelSpec, folder: Path, beside: Path, seed: int) -> PreparedM
             path = folder / f"{name}.onnx"
             onnx.save(zoo.build(spec.zoo, seed=seed, scale=spec.scale, size=spec.size), path)
         requests = drawn_inputs(path, spec.inputs, seed)
+        if calibration is None:
+            calibration = folder / f"{name}.calibration.npz"
+            samples = drawn_inputs(path, DRAWN_CALIBRATION, seed + 1)
+            _save(calibration, {key: np.concatenate([sample[key] for sample in samples]) for key in samples[0]})
     stacked = folder / f"{name}.requests.npz"
     _save(stacked, {key: np.stack([request[key] for request in requests]) for key in requests[0]})
     first = folder / f"{name}.request.npz"

@@ -14,8 +14,9 @@ from edgesplit.wire.frames import PackedTensor, pack_tensor
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.compute import coding
 from edgesplit_agent.compute.coding import Coder
+from edgesplit_agent.compute.emulated_slowness import slowed
 from edgesplit_agent.compute.recent_runs import RecentRuns
-from edgesplit_agent.compute.session_pool import RuntimeOptions, slowed
+from edgesplit_agent.compute.session_pool import RuntimeOptions
 from edgesplit_agent.compute.worker import Worker
 from edgesplit_agent.serving.preparation import check_codecs
 from tests.agent.graphs import device_part

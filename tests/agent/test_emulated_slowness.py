@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from edgesplit_agent.compute import runtime, session_pool
+from edgesplit_agent.compute import emulated_slowness, runtime
+from edgesplit_agent.compute.emulated_slowness import slowed
 from edgesplit_agent.compute.recent_runs import CHANGED_RUNS, REMEMBERED, RecentRuns
-from edgesplit_agent.compute.session_pool import RuntimeOptions, slowed
+from edgesplit_agent.compute.session_pool import RuntimeOptions
 
 OWN_S, FACTOR = 0.010, 8.0
 
@@ -21,20 +22,42 @@ class Machine:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_s = self.busy_s = 0.0
+        self.times = 0
         self.recent = RecentRuns()
         clocks = SimpleNamespace(perf_counter=lambda: self.now_s, thread_time=lambda: self.busy_s, sleep=self._sleep)
-        for module in (session_pool, runtime):
+        for module in (emulated_slowness, runtime):
             monkeypatch.setattr(module, "time", clocks)
 
-    def run(self, own_s: float, *, waited_s: float = 0.0, factor: float = FACTOR, threads: int = 1) -> Any:
-        """Do it once: seconds by the wall clock and on that of profiles, for `pytest.approx` to compare."""
+    def run(
+        self,
+        own_s: float,
+        *,
+        waited_s: float = 0.0,
+        factor: float = FACTOR,
+        threads: int = 1,
+        in_a_row_s: float | None = None,
+    ) -> Any:
+        """Do it once: seconds by the wall clock and on that of profiles, for `pytest.approx` to compare.
+
+        Args:
+            own_s: That it takes.
+            waited_s: For a core.
+            factor: Emulated.
+            threads: That it has.
+            in_a_row_s: That it takes when it is repeated; None where it is not.
+        """
+        self.times = 0
 
         def work() -> None:
-            self.now_s += own_s + waited_s
-            self.busy_s += own_s
+            self.times += 1
+            seconds = own_s if in_a_row_s is None or self.times == 1 else in_a_row_s
+            self.now_s += seconds + waited_s
+            self.busy_s += seconds
 
         options = RuntimeOptions(threads=threads, slow_down=factor, alone=True)
-        _, seconds, as_profiled_s = slowed(work, options, single_threaded=threads == 1, recent=self.recent)
+        _, seconds, as_profiled_s = slowed(
+            work, options, single_threaded=threads == 1, recent=self.recent, repeated=in_a_row_s is not None
+        )
         return seconds, as_profiled_s
 
     def _sleep(self, seconds: float) -> None:
@@ -106,3 +129,42 @@ def test_another_factor_holds_at_once(machine: Machine) -> None:
 def test_of_several_threads_the_wall_clock_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch)
     assert machine.run(OWN_S, waited_s=OWN_S, threads=2)[1] == pytest.approx(FACTOR * 2 * OWN_S)
+
+
+COLD_S = OWN_S + 0.003
+
+
+def test_what_a_pause_costs_is_not_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch)
+    for _ in range(5):
+        lasts_s = COLD_S + (FACTOR - 1) * OWN_S
+        assert machine.run(COLD_S, in_a_row_s=OWN_S) == pytest.approx((lasts_s, lasts_s))
+
+
+def test_it_is_repeated_a_few_times_at_first_and_once_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch)
+    runs = []
+    for _ in range(5):
+        machine.run(COLD_S, in_a_row_s=OWN_S)
+        runs.append(machine.times - 1)
+    # Eight are wanted; those that are not right behind a run have one before them that does not count.
+    assert runs == [5, 5, 3, 1, 1]
+
+
+def test_it_is_repeated_only_where_the_slower_node_would_still_compute(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch)
+    assert machine.run(OWN_S, in_a_row_s=OWN_S, factor=2.0)[1] == pytest.approx(2 * OWN_S)
+    assert machine.times == 1
+    assert machine.run(OWN_S, in_a_row_s=OWN_S, waited_s=6 * OWN_S)[1] == pytest.approx(FACTOR * OWN_S)
+    assert machine.times == 1
+
+
+@pytest.mark.parametrize("change", [0.5, 0.9, 1.1, 2.0])
+def test_a_lasting_change_of_repetitions_shows_in_full_after_a_few(
+    monkeypatch: pytest.MonkeyPatch, change: float
+) -> None:
+    machine = Machine(monkeypatch)
+    machine.run(OWN_S, in_a_row_s=OWN_S)
+    for _ in range(CHANGED_RUNS):
+        machine.run(change * OWN_S, in_a_row_s=change * OWN_S)
+    assert machine.run(change * OWN_S, in_a_row_s=change * OWN_S)[1] == pytest.approx(FACTOR * change * OWN_S)

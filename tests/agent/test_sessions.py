@@ -93,9 +93,10 @@ async def test_the_same_component_of_two_epochs_is_slowed_by_the_runs_of_both(
     asked: list[RecentRuns] = []
 
     def noting(
-        work: Callable[[], Any], _options: RuntimeOptions, *, single_threaded: bool, recent: RecentRuns
+        work: Callable[[], Any], _options: RuntimeOptions, *, single_threaded: bool, recent: RecentRuns, repeated: bool
     ) -> tuple[Any, float, float]:
         assert single_threaded
+        assert repeated
         asked.append(recent)
         return work(), 0.0, 0.0
 
@@ -211,7 +212,12 @@ async def test_planning_shapes_with_the_same_graph_share_a_session_and_each_is_w
     sessions, warmed, recents = counted_sessions(monkeypatch), list[tuple[int, ...]](), list[RecentRuns | None]()
 
     def noting(
-        work: Callable[[], Any], _options: RuntimeOptions, *, single_threaded: bool, recent: RecentRuns | None
+        work: Callable[[], Any],
+        _options: RuntimeOptions,
+        *,
+        single_threaded: bool,
+        recent: RecentRuns | None,
+        repeated: bool,
     ) -> tuple[Any, float, float]:
         recents.append(recent)
         return work(), 0.0, 0.0

@@ -24,6 +24,23 @@ def test_a_zoo_model_is_the_same_every_time(tmp_path: Path) -> None:
     assert len(first.reference) == 3
 
 
+def test_pictures_have_eight_bits_and_int8_is_looked_into_on_others_of_the_kind(tmp_path: Path) -> None:
+    model = prepare(ModelSpec(zoo="mobilenet_v2", scale=0.25, size=32, inputs=3), tmp_path, tmp_path, 1)
+    assert model.calibration is not None
+    with np.load(model.requests) as asked, np.load(model.calibration) as samples:
+        (name,) = asked.files
+        assert samples.files == [name]
+        pictures = asked[name][:, 0]
+        assert samples[name].shape[1:] == pictures.shape[1:]
+        for array in (pictures, samples[name]):
+            levels = array * 255
+            assert np.abs(levels - np.round(levels)).max() < 1e-3
+            assert 0 <= levels.min() < 64 < 192 < levels.max() <= 255
+        # Neighbours resemble each other, as in photographs; of independent ones this is 1.1.
+        assert np.abs(np.diff(pictures, axis=-1)).mean() < 0.7 * pictures.std()
+        assert not (pictures[0] == samples[name][0]).all()
+
+
 def test_noise_is_the_mean_difference_from_what_the_float_model_answers(tmp_path: Path) -> None:
     model = prepare(ZOO, tmp_path, tmp_path, 1)
     assert model.noise({0: model.reference[0], 2: model.reference[2]}) == 0.0

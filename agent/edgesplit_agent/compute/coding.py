@@ -17,8 +17,9 @@ from typing import Literal, NamedTuple, TypeVar
 from edgesplit.wire.frames import PackedTensor, pack_tensor, unpack_tensors
 from edgesplit.wire.headers import TensorHead
 from edgesplit.wire.tensors import Array
+from edgesplit_agent.compute.emulated_slowness import slowed
 from edgesplit_agent.compute.recent_runs import RecentRuns
-from edgesplit_agent.compute.session_pool import RuntimeOptions, slowed
+from edgesplit_agent.compute.session_pool import RuntimeOptions
 from edgesplit_agent.compute.worker import Ahead, Worker
 
 __all__ = ["Coded", "Coder", "CodingKind", "CodingTurn"]

@@ -23,15 +23,20 @@ LEAST_CUT = 3
 
 
 class RecentRuns:
-    """The last runs of one piece of work, but for its very first, which warms up; used in one thread at a time."""
+    """The last runs of one piece of work, but for a very first that warms up; used in one thread at a time."""
 
     def __init__(self) -> None:
         self._seconds: deque[float] = deque(maxlen=REMEMBERED)
         self._warm = False
 
-    def add(self, seconds: float) -> None:
-        """It ran once more. [s]"""
-        if not self._warm:
+    @property
+    def count(self) -> int:
+        """How many are remembered."""
+        return len(self._seconds)
+
+    def add(self, seconds: float, *, warm: bool = False) -> None:
+        """It ran once more; `warm`: right behind itself. [s]"""
+        if not self._warm and not warm:
             self._warm = True
             return
         self._seconds.append(seconds)

@@ -12,19 +12,19 @@ import math
 import os
 import sys
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from edgesplit.control.component_messages import ComponentSpec, GraphRef, digests_of, sizes_of
 from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit.wire.tensors import Array, tensor_bytes
 from edgesplit_agent.compute.background_work import BackgroundWork
+from edgesplit_agent.compute.emulated_slowness import slowed
 from edgesplit_agent.compute.prepacking.packed_graphs import PackedGraphs
 from edgesplit_agent.compute.providers import CPU
 from edgesplit_agent.compute.recent_runs import RecentRuns
@@ -47,13 +47,9 @@ __all__ = [
     "open_session",
     "providers_of",
     "sizes_of",
-    "slowed",
     "warm_up",
 ]
 
-T = TypeVar("T")
-
-MAX_SLEEP_S = 3600.0
 BACKGROUND_NICENESS = 10
 """A tenth of the processor time of what serves, where both want it."""
 BRIEF_S = 0.0005
@@ -74,46 +70,6 @@ class Computed:
     outputs: dict[str, Array]
     compute_s: float
     as_profiled_s: float
-
-
-def slowed(
-    work: Callable[[], T], options: RuntimeOptions, *, single_threaded: bool, recent: RecentRuns | None
-) -> tuple[T, float, float]:
-    """Do a piece of work as slowly as emulation wants: its own time, and `slow_down - 1` times what it typically takes.
-
-    What is multiplied is the mean of its recent runs and not each run, so that a run's deviation counts once, as on the
-    slower node that is played; multiplied, what disturbs this machine for a millisecond would disturb that node for
-    many. A lasting change of this machine's speed is in that mean, in full, after three runs.
-
-    Agents on one machine share its cores. Of a single thread only its own work counts, and the wait for a core that
-    another node's work has passes unseen as long as it is shorter than the slowness that is added, and so does a
-    processor quota: nodes are played as if each had the machine to itself. What they share besides is not taken out:
-    caches, memory bandwidth and the clock rate of busy cores slow the work itself down, the more so the more nodes
-    compute at once, while profiles are taken one node at a time (`profiling/machine_lock.py`). With several threads, and
-    by the wall clock at a slowness of 1, waiting for a core is computing.
-
-    Args:
-        work: Blocking.
-        options: Slowness and clock.
-        single_threaded: Whether all of it happens in the calling thread.
-        recent: Of the same work; takes this run. None where it is like no other: its own time counts.
-
-    Returns:
-        What it gave; its seconds by the wall clock; the same on the clock that profiles are taken with. Emulated
-        slowness is in both. [s]
-    """
-    started, busy = time.perf_counter(), time.thread_time()
-    done = work()
-    seconds, busy_s = time.perf_counter() - started, time.thread_time() - busy
-    own_s = busy_s if single_threaded else seconds
-    lasts_s = own_s
-    if options.slow_down > 1.0:
-        lasts_s += (options.slow_down - 1.0) * (own_s if recent is None else recent.typical_s(own_s))
-        if recent is not None:
-            recent.add(own_s)
-        time.sleep(min(max(lasts_s - seconds, 0.0), MAX_SLEEP_S))
-        seconds = time.perf_counter() - started
-    return done, seconds, lasts_s if options.clock is time.thread_time else seconds
 
 
 class LoadedComponent:
@@ -170,6 +126,7 @@ class LoadedComponent:
             self.options,
             single_threaded=self.options.threads == 1,
             recent=self._recent if self.as_planned(arrays) else None,
+            repeated=True,
         )
         self._last_s = (self._last_s[1], seconds)
         if self._open_inputs:

@@ -357,7 +357,7 @@ class PeerLink:
         if padding is not None and (self._estimator.ramping or self._budget.allows(now)):
             sequence = self._next_sequence()
             afresh = self._estimator.starts_afresh(now) and session.connection.start_afresh()
-            self._estimator.probe_sent(now)
+            self._estimator.probe_sent(padding, now)
             session.connection.send(Probe(sequence=sequence, padding=padding))
             self._estimator.data_sent(sequence, padding, now, afresh=afresh)
             self._budget.spend(self._estimator.expected_s(padding), now, padding)

@@ -32,6 +32,7 @@ from edgesplit.errors import EdgesplitError
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.artifacts.cache import BlobCache
 from edgesplit_agent.compute.background_work import BackgroundWork
+from edgesplit_agent.compute.emulated_slowness import repeats
 from edgesplit_agent.compute.runtime import RuntimeOptions
 from edgesplit_agent.compute.worker import Worker
 from edgesplit_agent.profiling.attempts import Attempts
@@ -239,7 +240,7 @@ class Profiler:
         """A profile as the controller is told it: with codecs, and as slow as emulation makes the node."""
         timing = self._codecs.timing
         whole = msgspec.structs.replace(profile, codec_times=timing.of_float, integer_codec_times=timing.of_integers)
-        return whole.scaled(self._slow_down)
+        return whole.scaled(self._slow_down, rests_once=repeats(self._slow_down))
 
     def _report(
         self,

@@ -198,8 +198,12 @@ class ExecutionProfile(Message, frozen=True, kw_only=True):
         """Whether only the whole float model was timed, once, and its units share it by their operations."""
         return self.origin == "modelled" and self.moments == 1
 
-    def scaled(self, factor: float) -> ExecutionProfile:
-        """The profile of the same node played `factor` times slower."""
+    def scaled(self, factor: float, *, rests_once: bool = False) -> ExecutionProfile:
+        """The profile of the same node played `factor` times slower; `rests_once`: what a pause costs is not multiplied.
+
+        Then rested = factor * whole + (rested - whole), of which the ratio's error is a factor-th.
+        """
+        pause_s = (self.rested_s - self.whole_s) * (1.0 if rests_once else factor) if self.rested_s else 0.0
         return msgspec.structs.replace(
             self,
             time_s={unit: seconds * factor for unit, seconds in self.time_s.items()},
@@ -209,7 +213,8 @@ class ExecutionProfile(Message, frozen=True, kw_only=True):
             codec_times={name: times.scaled(factor) for name, times in self.codec_times.items()},
             integer_codec_times={name: times.scaled(factor) for name, times in self.integer_codec_times.items()},
             whole_s=self.whole_s * factor,
-            rested_s=self.rested_s * factor,
+            rested_s=self.whole_s * factor + pause_s if self.rested_s else 0.0,
+            rested_spread=self.rested_spread / factor if rests_once else self.rested_spread,
             slow_down=factor,
         )
 

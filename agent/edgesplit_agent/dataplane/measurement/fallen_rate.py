@@ -6,7 +6,9 @@ connection forgets the rate it knew (`edgesplit.wire.tcp_options`).
 
 A connection that was idle goes on at the rate it knew, where its congestion control models the path (BBR), so a probe on
 it finds that rate on a link that has become faster as well. One that starts afresh finds at least that the link is faster;
-that it is slower such a probe can only suspect, as it may begin with a small window.
+that it is slower such a probe can only suspect, as it may begin with a small window. Where the first window alone takes
+long enough at the rate that is believed, nothing more is sent: such a glance meets no window, and is cheap enough to be
+repeated every other second.
 
 A connection also counts as lost when its link became so much slower that nothing came for a while: what was learned of it
 is then the last thing to plan with.
@@ -15,13 +17,22 @@ is then the last thing to plan with.
 from __future__ import annotations
 
 from edgesplit.significance import RATE_CHANGE
+from edgesplit_agent.dataplane.measurement.probing import INITIAL_WINDOW_BYTES, PROBE_MIN_BYTES
 
-__all__ = ["FallenRate", "ReturnedLink"]
+__all__ = ["FallenRate", "ReturnedLink", "glance_bytes"]
 
 WATCHED_S = 900.0
 """After this a link that fell is one that is slow."""
 PROVEN_WITHIN_S = 3.0
 """What was learned before counts again after this, whatever came of looking at it."""
+GLANCE_S, GLANCE_LEAST_S = 0.02, 0.01
+"""What a glance should take, and must, at the believed rate: a link twice as fast must differ from jitter. [s]"""
+
+
+def glance_bytes(bandwidth_bytes_per_s: float) -> int | None:
+    """Size of a probe that tells whether a link is faster again; None where one window is over too soon to tell. [B]"""
+    nbytes = max(min(bandwidth_bytes_per_s * GLANCE_S, INITIAL_WINDOW_BYTES), PROBE_MIN_BYTES)
+    return int(nbytes) if nbytes >= bandwidth_bytes_per_s * GLANCE_LEAST_S else None
 
 
 class FallenRate:
@@ -45,6 +56,16 @@ class FallenRate:
     def watched(self) -> bool:
         """Whether it is worth looking whether the link is as it was."""
         return self._fell_at is not None
+
+    def is_back(self, expected_s: float, seconds: float, *, afresh: bool) -> bool:
+        """Whether a frame took less than half of what it would on a link that is still as slow. [s]
+
+        Args:
+            expected_s: What it would take at the rate that is believed.
+            seconds: What it took.
+            afresh: Whether its connection had forgotten the rate it knew; else it must outweigh jitter.
+        """
+        return (afresh or (self.watched and expected_s >= GLANCE_LEAST_S)) and seconds < expected_s / 2
 
 
 class ReturnedLink:

@@ -28,10 +28,11 @@ from collections import deque
 from dataclasses import dataclass, replace
 
 from edgesplit.significance import RATE_CHANGE, differs
-from edgesplit_agent.dataplane.measurement.fallen_rate import FallenRate, ReturnedLink
+from edgesplit_agent.dataplane.measurement.fallen_rate import FallenRate, ReturnedLink, glance_bytes
 from edgesplit_agent.dataplane.measurement.link_estimate import LinkEstimate
 from edgesplit_agent.dataplane.measurement.probing import (
     EVERY_S,
+    INITIAL_WINDOW_BYTES,
     PROBE_FIRST_BYTES,
     PROBE_MAX_BYTES,
     PROBE_MAX_NEAR_BYTES,
@@ -50,7 +51,6 @@ MARGIN, MARGIN_NEAR = 1.2, 2.0
 link beside other work would look slow. [1]"""
 GROWTH = 2
 """Not more, so that TCP's window keeps pace with the first probes."""
-INITIAL_WINDOW_BYTES = 14_600
 IDLE_RESET_S = 0.2
 """TCP's window falls back after a retransmission timeout without traffic, which is at least this."""
 FAST_ROUND_TRIP_S = 0.001
@@ -210,7 +210,7 @@ class LinkEstimator:
         elif calibrating:
             self._calibrate(sent, seconds, now)
         elif sent.afresh:
-            self._look_for_more(sent.nbytes / seconds, now)
+            self._look_for_more(sent.nbytes, seconds, now)
         else:
             self._calibrating = False
             self._learn(sent, seconds, now)
@@ -236,10 +236,11 @@ class LinkEstimator:
             return nbytes if self._pace.may_confirm(nbytes, now, self._sampled_at, allowance) else None
         if self._calibrating:
             return None
-        both = nbytes * (2 if self._long_fat() else 1)
+        glance = glance_bytes(self._bandwidth or 1.0) if self.starts_afresh(now) else None
+        both = glance or nbytes * (2 if self._long_fat() else 1)
         wary = self._rate.wary and self._pace.may_confirm(nbytes, now, self._sampled_at, allowance, WARY_INTERVAL_S)
         soon = wary or self.returned.unproven(now)
-        return nbytes if soon or self._pace.due(both, now, self._sampled_at, allowance) else None
+        return glance or nbytes if soon or self._pace.due(both, now, self._sampled_at, allowance) else None
 
     def starts_afresh(self, now: float) -> bool:
         """Whether the probe that is about to leave should meet no rate that the connection knew."""
@@ -250,13 +251,14 @@ class LinkEstimator:
         """Transmission time to reckon with; a short one while nothing is known. [s]"""
         return min(nbytes / max(self._bandwidth, self._at_least), 1.0) if self._bandwidth else MIN_SAMPLE_S
 
-    def probe_sent(self, now: float) -> None:
-        """A probe of `probe_due` is about to leave."""
+    def probe_sent(self, nbytes: int, now: float) -> None:
+        """A probe of `probe_due` is about to leave. [B, s]"""
         if self._bandwidth is not None:  # finding out what a new link carries is free
-            self._pace.sent(self._probe_bytes, now, self._allowance())
-        self._calibrated_bytes += self._probe_bytes if self._calibrating else 0
+            self._pace.sent(nbytes, now, self._allowance())
+        self._calibrated_bytes += nbytes if self._calibrating else 0
         cold = now - self._last_ack_at > IDLE_RESET_S + (self._round_trip_s or 0.0)
-        self._paired = cold and self._bandwidth is not None and self._long_fat()
+        # A glance meets no window that a second one would find open.
+        self._paired = cold and nbytes == self._probe_bytes and self._bandwidth is not None and self._long_fat()
 
     @property
     def _bandwidth(self) -> float | None:
@@ -284,8 +286,7 @@ class LinkEstimator:
         if sent.nbytes >= self._probe_bytes:
             self._probe_bytes = min(self._probe_bytes * GROWTH, self._most_bytes)
         surely = sent.nbytes / (seconds + max(MIN_SAMPLE_S, round_trip / 4))
-        # What starts afresh would not take half of the time that it should if the link were as slow as it is believed to be.
-        far = sent.afresh and self._bandwidth is not None and seconds < sent.nbytes / self._bandwidth / 2
+        far = self._fallen.is_back(sent.nbytes / (self._bandwidth or math.inf), seconds, afresh=sent.afresh)
         if self._bandwidth is None or (surely <= self._bandwidth * (1 + RATE_CHANGE) and not far):
             return
         # Even so the link is faster than believed; probes must not be rationed by what is no longer true.
@@ -295,13 +296,12 @@ class LinkEstimator:
         elif not self._calibrating:
             self._calibrating, self._calibrated_bytes = True, 0
 
-    def _look_for_more(self, reached: float, now: float) -> None:
-        """A probe on a connection that started afresh: the link is at least so fast, whatever the window cost. [B/s]"""
-        believed, self._sampled_at = self._bandwidth or math.inf, now
+    def _look_for_more(self, nbytes: int, seconds: float, now: float) -> None:
+        """A probe on a connection that started afresh: the link is at least so fast, whatever the window cost. [B, s]"""
+        reached, believed, self._sampled_at = nbytes / seconds, self._bandwidth or math.inf, now
         if reached > believed * (1 + RATE_CHANGE):
-            self._at_least = reached
-            self._calibrating, self._calibrated_bytes = True, 0
-        elif reached < believed * (1 - RATE_CHANGE):
+            self._at_least, self._calibrating, self._calibrated_bytes = reached, True, 0
+        elif reached < believed * (1 - RATE_CHANGE) and seconds - nbytes / believed > self._enough_s() / 2:
             self._rate.take_bound(reached, now)
 
     def _calibrate(self, sent: _Sent, seconds: float, now: float) -> None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 __all__ = [
     "EVERY_S",
+    "INITIAL_WINDOW_BYTES",
     "PROBE_FIRST_BYTES",
     "PROBE_MAX_BYTES",
     "PROBE_MIN_BYTES",
@@ -28,6 +29,8 @@ __all__ = [
     "probe_size",
 ]
 
+INITIAL_WINDOW_BYTES = 14_600
+"""What TCP sends at first without waiting for anything (RFC 6928)."""
 PROBE_MIN_BYTES = 2_048
 """No less, however slow the link: it takes a packet or two."""
 PROBE_FIRST_BYTES = 16_384
