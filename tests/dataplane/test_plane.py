@@ -210,9 +210,14 @@ async def test_pings_and_probes_are_answered() -> None:
         peer.greet()
         peer.say(Ping(sequence=4))
         peer.say(Probe(sequence=5, padding=100_000))
-        headers = await peer.hear(3)
-        assert isinstance(headers[0], Hello)
-        assert headers[1:] == [Pong(sequence=4), Ack(sequence=5, received_bytes=100_000)]
+        hello, pong, ack = await peer.hear(3)
+        assert isinstance(hello, Hello)
+        assert isinstance(pong, Pong)
+        assert isinstance(ack, Ack)
+        assert (pong.sequence, ack.sequence, ack.received_bytes) == (4, 5, 100_000)
+        assert pong.arrived_s is not None
+        assert ack.arrived_s is not None
+        assert 0.0 < pong.arrived_s <= ack.arrived_s
         peer.writer.close()
 
 

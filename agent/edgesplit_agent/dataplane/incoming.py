@@ -159,7 +159,9 @@ class Incoming:
         if guest.hello is None:
             raise FrameMalformed(f"{connection.peer_address} did not greet: its first frame must be Hello")
         if isinstance(header, Ping):
-            connection.send(Pong(sequence=header.sequence, room_bytes=self._host.room_bytes()), urgent=True)
+            room_bytes = self._host.room_bytes()
+            pong = Pong(sequence=header.sequence, room_bytes=room_bytes, arrived_s=guest.used_s)
+            connection.send(pong, urgent=True)
         elif isinstance(header, Infer):
             self._infer(connection, guest, header, frame)
         elif isinstance(header, Cancel):
@@ -167,11 +169,11 @@ class Incoming:
         elif guest.hello.role != "agent":
             raise FrameMalformed(f"{connection.peer_address} is a client and sent what only agents send")
         elif isinstance(header, Tensors):
-            connection.send(Ack(sequence=header.sequence, received_bytes=connection.body_bytes), urgent=True)
+            connection.send(_acknowledgement(header, connection, guest), urgent=True)
             self._used(guest.hello.node)
             self._tensors(connection, guest, guest.hello.node, frame, header)
         elif isinstance(header, Probe):
-            connection.send(Ack(sequence=header.sequence, received_bytes=connection.body_bytes), urgent=True)
+            connection.send(_acknowledgement(header, connection, guest), urgent=True)
         elif isinstance(header, Abort):
             self._emit(AbortReceived(guest.hello.node, header.key, header.code, header.message))
 
@@ -351,3 +353,8 @@ class Incoming:
         elif is_agent and now_s - guest.used_s >= limits.silent_agent_s and not connection.in_frame:
             self.refused["silent-connections"] += 1
             connection.close(Unreachable(f"{connection.peer_address} greeted as an agent and says nothing"))
+
+
+def _acknowledgement(header: Tensors | Probe, connection: Connection, guest: Guest) -> Ack:
+    """Of a frame that has just arrived."""
+    return Ack(sequence=header.sequence, received_bytes=connection.body_bytes, arrived_s=guest.used_s)

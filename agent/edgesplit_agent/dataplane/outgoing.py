@@ -190,7 +190,7 @@ class PeerLink:
             return
         session.life.heard()
         if isinstance(header, Pong):
-            self._estimator.pong_received(header.sequence, now)
+            self._estimator.pong_received(header.sequence, now, header.arrived_s)
             if header.room_bytes != session.room_bytes:
                 session.room_bytes = header.room_bytes
                 self._emit(PeerRoom(self._peer, header.room_bytes))
@@ -364,7 +364,7 @@ class PeerLink:
             self._counters.probed(self._peer, padding)
 
     def _acknowledged(self, session: _Session, ack: Ack, now: float) -> None:
-        seconds = self._estimator.data_acknowledged(ack.sequence, now, ack.received_bytes or None)
+        seconds = self._estimator.data_acknowledged(ack.sequence, now, ack.received_bytes or None, ack.arrived_s)
         if session.up and self._estimator.ramping and session.connection.is_open:
             self._probe(session, now)
         delivery = session.deliveries.pop(ack.sequence, None)

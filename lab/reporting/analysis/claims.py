@@ -112,7 +112,7 @@ def _never_worse(results: Results, found: Sequence[Win], measure: Measure) -> Ev
         )
     return EvidenceClaim(
         name=f"never-{word}",
-        sentence=f"Plans are never {word} ({weight} 1) than the best baseline beyond 3 %, in every cell "
+        sentence=f"Plans are never {word} ({weight} 1) than the best baseline beyond 3 %, in every cell that has baselines beside it "
         + ("(modelled power × measured time)" if measure == "energy" else "(measured)"),
         value="" if worst is None else f"{of_ratio(worst.ratio.value)} times the best baseline",
         interval="" if worst is None else _interval(worst.ratio.interval, of_ratio),

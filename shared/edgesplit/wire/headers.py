@@ -44,6 +44,8 @@ Label = Annotated[str, msgspec.Meta(max_length=1024)]
 """What tables of whoever receives it are keyed by."""
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 """Not NaN either: a deadline that compares with nothing would never pass."""
+Moment = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+"""On the sender's own clock, whose zero means nothing to others. [s]"""
 
 
 class ExecutionKey(NamedTuple):
@@ -212,10 +214,12 @@ class Ack(_Header, frozen=True, kw_only=True, tag="ack"):
     Attributes:
         sequence: That of the frame.
         received_bytes: Of all bodies on this connection until now, for frames' parts may mix; 0: not said. [B]
+        arrived_s: When that was, on the clock of who answers; None: not said. [s]
     """
 
     sequence: Count
     received_bytes: Count = 0
+    arrived_s: Moment | None = None
 
 
 class Ping(_Header, frozen=True, kw_only=True, tag="ping"):
@@ -234,10 +238,12 @@ class Pong(_Header, frozen=True, kw_only=True, tag="pong"):
     Attributes:
         sequence: That of the Ping; 0 where unasked.
         room_bytes: What this side has room for of requests that arise at the other; None: it sets no limit. [B]
+        arrived_s: When the Ping arrived, on the clock of who answers; None: not said. [s]
     """
 
     sequence: Count
     room_bytes: Count | None = None
+    arrived_s: Moment | None = None
 
 
 class Probe(_Header, frozen=True, kw_only=True, tag="probe"):

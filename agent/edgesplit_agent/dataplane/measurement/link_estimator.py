@@ -3,8 +3,10 @@
 Owns: the estimate and the decision when and how large to probe. Its rule: pure; events and clock values come in,
 estimates go out. Not here: connections and timers (`outgoing.py`).
 
-A frame's transmission time is its acknowledgement minus the later of (sent + round trip) and the acknowledgement before
-it: the first removes the latency, the second the wait behind earlier frames. Frames may leave in parts, between each
+A frame's transmission time is its arrival minus the later of (sent + way there) and the arrival before it: the first
+removes the latency, the second the wait behind earlier frames. Arrivals are on the peer's clock, which acknowledgements and
+pongs tell, so that what waits on the way back does not count; of a peer that does not tell, acknowledgements and round
+trips stand in. While pings take longer than they did, nothing is learned: a longer way would read as a slower link. Frames may leave in parts, between each
 other; so an acknowledgement says how many bytes have arrived in all, and a sample is what arrived since the one before.
 
 A new connection starts slowly: its window begins at ten segments and doubles each round trip [1], [2]. Nothing is
@@ -23,13 +25,12 @@ References: [1] RFC 5681, TCP Congestion Control, 2009, 3.1 and 4.1. [2] RFC 692
 from __future__ import annotations
 
 import math
-import statistics
-from collections import deque
 from dataclasses import dataclass, replace
 
 from edgesplit.significance import RATE_CHANGE, differs
 from edgesplit_agent.dataplane.measurement.fallen_rate import FallenRate, ReturnedLink, glance_bytes
 from edgesplit_agent.dataplane.measurement.link_estimate import LinkEstimate
+from edgesplit_agent.dataplane.measurement.path_delay import PathDelay
 from edgesplit_agent.dataplane.measurement.probing import (
     EVERY_S,
     INITIAL_WINDOW_BYTES,
@@ -44,7 +45,6 @@ from edgesplit_agent.dataplane.measurement.rate_estimate import WARY_INTERVAL_S,
 
 __all__ = ["LinkEstimate", "LinkEstimator"]
 
-LATENCY_WINDOW_S = 15.0
 MIN_SAMPLE_S = 0.002
 MARGIN, MARGIN_NEAR = 1.2, 2.0
 """A probe takes so many times what it must, for a link may turn out faster than believed: if only slow ones counted, a
@@ -54,8 +54,8 @@ GROWTH = 2
 IDLE_RESET_S = 0.2
 """TCP's window falls back after a retransmission timeout without traffic, which is at least this."""
 FAST_ROUND_TRIP_S = 0.001
-CALIBRATED_ROUND_TRIPS = 1
-"""The first samples must take this many round trips, or they may have measured TCP's window."""
+CALIBRATED_ROUND_TRIPS, CALIBRATED_S = 1, 0.04
+"""The first samples must take this many round trips, or they may have measured TCP's window, and so long. [1, s]"""
 CALIBRATED_WITHIN = 1.15
 """Probes that differ by less found the link rather than the window, which doubles."""
 AGREEING_PROBES = 3
@@ -65,12 +65,8 @@ CALIBRATION_BYTES = (1 << 23, 1 << 26)
 """What that may cost in all: eight times what is on the way at a time, within these limits. [B]"""
 DOUBTFUL_LATENCY_S = 0.03
 """A frame that takes this long outweighs the jitter of any round trip."""
-UNHURT = 0.85
-"""A frame after a pause that reached this share of the bandwidth, where slow start would have cost more, met none."""
-HURT = 0.25
-"""What slow start must cost at least, as a share of a frame's time, to tell whether it happened. [1]"""
-CALIBRATED_S = 0.04
-"""The first samples must take this long, too."""
+UNHURT, HURT = 0.85, 0.25
+"""A frame after a pause that reached this share of the bandwidth, where slow start would have cost this share of its time, met none."""
 TIGHT = 1.1
 """Bounds this close are a sample."""
 
@@ -96,11 +92,9 @@ class LinkEstimator:
     def __init__(self, *, slow_start: bool = True) -> None:
         self.slow_start = slow_start
         self._pings: dict[int, tuple[float, bool]] = {}
-        self._round_trips: deque[tuple[float, float]] = deque()
-        self._round_trip_s: float | None = None
-        self._jitter_s = 0.0
+        self._round_trip, self._way_there = PathDelay(), PathDelay()
         self._sent: dict[int, _Sent] = {}
-        self._last_ack_at = float("-inf")
+        self._last_ack_at = self._last_arrival = float("-inf")
         self._received_bytes = 0
         self._rate = RateEstimate()
         self._fallen, self.returned = FallenRate(), ReturnedLink()
@@ -119,7 +113,7 @@ class LinkEstimator:
     @property
     def round_trip_s(self) -> float | None:
         """Least round trip of the window, None before the first pong. [s]"""
-        return self._round_trip_s
+        return self._round_trip.least_s
 
     @property
     def waiting(self) -> bool:
@@ -128,15 +122,15 @@ class LinkEstimator:
 
     def estimate(self) -> LinkEstimate | None:
         """What is believed now, None until both figures were measured."""
-        if self._bandwidth is None or self._round_trip_s is None:
+        if self._bandwidth is None or self.round_trip_s is None:
             return None
         return LinkEstimate(
             self._bandwidth,
-            self._round_trip_s / 2,
+            self.round_trip_s / 2,
             self._sampled_at,
             scatter=self._rate.scatter,
             error=self._rate.error,
-            latency_error_s=max(self._jitter_s, 0.0) / 2,
+            latency_error_s=max(self._round_trip.jitter_s, 0.0) / 2,
         )
 
     def connected(self, now: float, *, doubted: bool = False) -> None:
@@ -144,7 +138,8 @@ class LinkEstimator:
         self.returned.connected(now, doubted=doubted and self._bandwidth is not None)
         self._pings.clear()
         self._sent.clear()
-        self._last_ack_at = float("-inf")
+        self._way_there = PathDelay()  # the clock at the other end may be another one
+        self._last_ack_at = self._last_arrival = float("-inf")
         self._received_bytes = 0
         self._warm_bytes = 0
         self._paired = False
@@ -153,34 +148,34 @@ class LinkEstimator:
         """A Ping left; one that leaves behind data measures the queue rather than the link."""
         self._pings[sequence] = (now, bool(self._sent))
 
-    def pong_received(self, sequence: int, now: float) -> None:
-        """A Pong came; unknown sequences are ignored."""
+    def pong_received(self, sequence: int, now: float, arrived: float | None = None) -> None:
+        """A Pong came; unknown sequences are ignored; `arrived`: when the Ping did, on the peer's clock. [s]"""
         sent = self._pings.pop(sequence, None)
         if sent is None:
             return
         at, loaded = sent
-        while self._round_trips and self._round_trips[0][0] < now - LATENCY_WINDOW_S:
-            self._round_trips.popleft()
-        if not loaded or not self._round_trips:
-            self._round_trips.append((now, now - at))
-        self._round_trip_s = min(round_trip for _, round_trip in self._round_trips)
-        self._jitter_s = statistics.fmean(round_trip for _, round_trip in self._round_trips) - self._round_trip_s
+        self._round_trip.add(now - at, now, loaded=loaded)
+        if arrived is not None:
+            self._way_there.add(arrived - at, now, loaded=loaded)
 
     def data_sent(self, sequence: int, nbytes: int, now: float, *, afresh: bool = False) -> None:
         """Tensors or a probe were handed over for sending; `afresh`: on a connection that forgot the rate it knew."""
         pause_s = 0.0 if self._sent else now - self._last_ack_at
-        if pause_s > IDLE_RESET_S + (self._round_trip_s or 0.0):
+        if pause_s > IDLE_RESET_S + (self.round_trip_s or 0.0):
             self._warm_bytes = 0
         ahead = sum(sent.nbytes for sent in self._sent.values())
         self._sent[sequence] = _Sent(nbytes, now, self._warm_bytes + ahead, ahead, pause_s, afresh)
 
-    def data_acknowledged(self, sequence: int, now: float, received_bytes: int | None = None) -> float | None:
+    def data_acknowledged(
+        self, sequence: int, now: float, received_bytes: int | None = None, arrived: float | None = None
+    ) -> float | None:
         """An Ack came.
 
         Args:
             sequence: Of the frame that has arrived whole.
             now: [s]
             received_bytes: Of all bodies that arrived until then; None where the peer does not say. [B]
+            arrived: When that was, on the peer's clock; None where it does not say. [s]
 
         Returns:
             Seconds the link was busy since the acknowledgement before, latency not included; None for an unknown
@@ -195,12 +190,16 @@ class LinkEstimator:
             if arrived_bytes != sent.nbytes:
                 begun_at = min((begun_at, *(other.at for other in self._sent.values())))
                 sent = replace(sent, nbytes=max(arrived_bytes, 0))
-        round_trip = self._round_trip_s or 0.0
-        seconds = max(now - max(begun_at + round_trip, self._last_ack_at), 1e-6)
-        self._last_ack_at = now
+        round_trip = self.round_trip_s or 0.0
+        if arrived is None or self._way_there.least_s is None:
+            path, seconds = self._round_trip, now - max(begun_at + round_trip, self._last_ack_at)
+        else:  # what waits on the way back does not count
+            path, seconds = self._way_there, arrived - max(begun_at + self._way_there.least_s, self._last_arrival)
+        seconds = max(seconds, 1e-6)
+        self._last_ack_at, self._last_arrival = now, -math.inf if arrived is None else arrived
         self._warm_bytes += sent.nbytes
-        if sent.nbytes == 0:
-            return seconds  # all of it was told with the acknowledgement before
+        if sent.nbytes == 0 or path.unsettled(now):
+            return seconds  # all of it was told with the acknowledgement before, or the path may have become longer
         calibrating = self._calibrating and self.slow_start
         enough_s = self._enough_s()
         if calibrating and not self._near:
@@ -224,7 +223,7 @@ class LinkEstimator:
 
     def probe_due(self, now: float) -> int | None:
         """Size of the probe to send now, or None. [B]"""
-        if self._sent or self._round_trip_s is None:
+        if self._sent or self.round_trip_s is None:
             return None
         nbytes, allowance = self._probe_bytes, self._allowance()
         if self._paired:
@@ -244,7 +243,7 @@ class LinkEstimator:
 
     def starts_afresh(self, now: float) -> bool:
         """Whether the probe that is about to leave should meet no rate that the connection knew."""
-        idle = now - self._last_ack_at > IDLE_RESET_S + (self._round_trip_s or 0.0)
+        idle = now - self._last_ack_at > IDLE_RESET_S + (self.round_trip_s or 0.0)
         return idle and not self.ramping and (self._fallen.watched or self.returned.unproven(now))
 
     def expected_s(self, nbytes: int) -> float:
@@ -256,7 +255,7 @@ class LinkEstimator:
         if self._bandwidth is not None:  # finding out what a new link carries is free
             self._pace.sent(nbytes, now, self._allowance())
         self._calibrated_bytes += nbytes if self._calibrating else 0
-        cold = now - self._last_ack_at > IDLE_RESET_S + (self._round_trip_s or 0.0)
+        cold = now - self._last_ack_at > IDLE_RESET_S + (self.round_trip_s or 0.0)
         # A glance meets no window that a second one would find open.
         self._paired = cold and nbytes == self._probe_bytes and self._bandwidth is not None and self._long_fat()
 
@@ -267,7 +266,7 @@ class LinkEstimator:
     @property
     def _near(self) -> bool:
         """Whether a round trip takes no time, so that no window hides the link."""
-        return self._round_trip_s is not None and self._round_trip_s < FAST_ROUND_TRIP_S
+        return self.round_trip_s is not None and self.round_trip_s < FAST_ROUND_TRIP_S
 
     @property
     def _most_bytes(self) -> int:
@@ -279,7 +278,7 @@ class LinkEstimator:
 
     def _enough_s(self) -> float:
         """What a frame must take to outweigh the jitter of the round trip. [s]"""
-        return max(MIN_SAMPLE_S, min((self._round_trip_s or 0.0) / 2, DOUBTFUL_LATENCY_S))
+        return max(MIN_SAMPLE_S, min((self.round_trip_s or 0.0) / 2, DOUBTFUL_LATENCY_S))
 
     def _too_short(self, sent: _Sent, seconds: float, round_trip: float, now: float) -> None:
         """Latency dominates the frame: only a longer one can tell."""
@@ -313,7 +312,7 @@ class LinkEstimator:
         self._calibrations.append(bandwidth)
         last = self._calibrations[-AGREEING_PROBES:]
         least, most = CALIBRATION_BYTES
-        limit_bytes = min(max(8 * bandwidth * (self._round_trip_s or 0.0), least), most)
+        limit_bytes = min(max(8 * bandwidth * (self.round_trip_s or 0.0), least), most)
         agree = self._near or max(last) <= CALIBRATED_WITHIN * min(last)
         spent = len(self._calibrations) >= CALIBRATION_LIMIT or self._calibrated_bytes >= limit_bytes
         if len(last) == AGREEING_PROBES and (agree or spent):
@@ -339,7 +338,8 @@ class LinkEstimator:
             self._pauses_matter = True
         self._cold_sample = reached if ramp_s > 0 else None
         if not self._pauses_matter or ramp_s == 0:
-            self._sample(reached, now, (self._jitter_s / seconds) ** 2)
+            jitter_s = (self._round_trip if self._way_there.least_s is None else self._way_there).jitter_s
+            self._sample(reached, now, (jitter_s / seconds) ** 2)
         elif seconds > ramp_s:
             self._bounds(reached, (sent.nbytes - ramp_bytes) / (seconds - ramp_s), now)
         else:
@@ -347,13 +347,13 @@ class LinkEstimator:
 
     def _long_fat(self) -> bool:
         """Whether more bytes fit on the way than TCP sends at first."""
-        on_the_way = (self._bandwidth or 0.0) * (self._round_trip_s or 0.0)
+        on_the_way = (self._bandwidth or 0.0) * (self.round_trip_s or 0.0)
         return self.slow_start and self._pauses_matter and not self._near and on_the_way > INITIAL_WINDOW_BYTES * 2
 
     def _reset_window(self, sent: _Sent, *, halved_only: bool) -> float:
         """TCP's window when a frame was sent: at its least, or halved once per timeout of the pause at most. [B]"""
         opened = sent.warm_bytes + INITIAL_WINDOW_BYTES
-        round_trip = self._round_trip_s or 0.0
+        round_trip = self.round_trip_s or 0.0
         if halved_only and self._bandwidth is not None:
             # The timeout may be longer than its minimum: one halving in two is certain enough.
             halvings = min(sent.pause_s // (2 * (IDLE_RESET_S + round_trip)), 40)
@@ -362,7 +362,7 @@ class LinkEstimator:
 
     def _ramp(self, sent: _Sent, opened: float) -> tuple[float, float]:
         """What slow start costs a frame: round trips until the window covers frame or link [s], and what passes [B]."""
-        round_trip = self._round_trip_s or 0.0
+        round_trip = self.round_trip_s or 0.0
         if not self.slow_start or self._bandwidth is None or round_trip < FAST_ROUND_TRIP_S:
             return 0.0, 0.0
         needed = min(sent.ahead_bytes + sent.nbytes, self._bandwidth * round_trip)
