@@ -21,6 +21,8 @@ from lab.testbed.testbed import Testbed
 __all__ = ["Added", "DeployedModel", "Served"]
 
 ADD_LIMIT_S = 1800.0
+PREPARED_S, NONE_COMES_S = 20.0, 1.5
+"""How long fallbacks of a plan are waited for, and after which there are none where there is none yet. [s]"""
 POLL_S = 1.0
 """Between two looks: a command's start takes half a second of a core. [s]"""
 
@@ -127,6 +129,15 @@ class DeployedModel:
     def give(self, plan: Path) -> Served:
         """Serve a plan of a file; returns when it does."""
         return self._served("deploy", self.name, "--source", self._source, "--plan", str(plan))
+
+    def await_fallbacks(self) -> None:
+        """Wait, within a limit, until what would serve when a node is lost is ready, too: planning and packing take the cores meanwhile."""
+        began = time.monotonic()
+        while (waited_s := time.monotonic() - began) < PREPARED_S:
+            rows = self.plan()["fallbacks"].values()
+            if all(row["prepared"] for row in rows) and (rows or waited_s > NONE_COMES_S):
+                return
+            time.sleep(POLL_S / 2)
 
     def export(self, path: Path) -> Problem:
         """The problem that the present goals pose, also as a file."""

@@ -180,6 +180,7 @@ class Measuring:
         taking_part = list(dict.fromkeys([self._source, *computing]))
         already = counted(plan)
         epochs: set[int] = set()
+        self._deployed.await_fallbacks()
         warm_up = grid.warm_up if plan["latency_s"] <= grid.seconds else 0
         if warm_up:
             epochs |= set(self._asking.ask(warm_up).epochs)
