@@ -134,11 +134,20 @@ async def test_on_an_emulated_node_each_kind_of_coding_is_slowed_by_its_own_rece
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[RecentRuns] = []
+    given: list[bool] = []
 
     def noting(
-        work: Callable[[], PackedTensor], _options: RuntimeOptions, *, single_threaded: bool, recent: RecentRuns
+        work: Callable[[], PackedTensor],
+        _options: RuntimeOptions,
+        *,
+        single_threaded: bool,
+        recent: RecentRuns,
+        repeated: bool,
+        displaced: bool,
     ) -> tuple[PackedTensor, float, float]:
         assert single_threaded
+        assert displaced
+        given.append(repeated)
         asked.append(recent)
         return work(), 0.0, 0.0
 
@@ -150,6 +159,7 @@ async def test_on_an_emulated_node_each_kind_of_coding_is_slowed_by_its_own_rece
         ("a", "int8", "m"), ("a", "fp16", "m"), ("a", "int8", ""), ("a", "int8", ""),
     ):  # fmt: skip
         await coder.encode(name, SMALL, codec, priority=1, share=share)
+    assert given == [True] * 7 + [False] * 2  # of a stranger's nothing is known that it could be held against
     first, again, other, once_more, of_another, kept, forgotten, strangers, strangers_too = asked
     assert first is again is once_more is kept
     assert len({id(one) for one in (first, other, of_another, forgotten, strangers, strangers_too)}) == 6

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from edgesplit_agent.compute import emulated_slowness, runtime
-from edgesplit_agent.compute.emulated_slowness import slowed
+from edgesplit_agent.compute.emulated_slowness import MachinePace, machine_pace, slowed
 from edgesplit_agent.compute.recent_runs import CHANGED_RUNS, REMEMBERED, RecentRuns
 from edgesplit_agent.compute.session_pool import RuntimeOptions
 
@@ -27,6 +27,9 @@ class Machine:
         clocks = SimpleNamespace(perf_counter=lambda: self.now_s, thread_time=lambda: self.busy_s, sleep=self._sleep)
         for module in (emulated_slowness, runtime):
             monkeypatch.setattr(module, "time", clocks)
+        self.pace = 1.0
+        pace = SimpleNamespace(usual_s=0.0, factor=lambda: self.pace)
+        monkeypatch.setattr(emulated_slowness, "machine_pace", lambda: pace)
 
     def run(
         self,
@@ -144,11 +147,28 @@ def test_what_a_pause_costs_is_not_multiplied(monkeypatch: pytest.MonkeyPatch) -
 def test_it_is_repeated_a_few_times_at_first_and_once_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch)
     runs = []
-    for _ in range(5):
+    for _ in range(7):
         machine.run(COLD_S, in_a_row_s=OWN_S)
         runs.append(machine.times - 1)
-    # Eight are wanted; those that are not right behind a run have one before them that does not count.
-    assert runs == [5, 5, 3, 1, 1]
+    # Twelve are wanted, as many at a time as there is time for.
+    assert min(runs[:3]) > 1
+    assert machine.recent.count > 12
+    assert runs[-2:] == [1, 1]
+
+
+def test_what_is_profiled_with_full_caches_is_repeated_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch)
+    filled: list[float] = []
+    monkeypatch.setattr(emulated_slowness, "displace_caches", lambda: filled.append(machine.now_s))
+    options = RuntimeOptions(threads=1, slow_down=FACTOR, alone=True)
+
+    def work() -> None:
+        machine.now_s += OWN_S
+        machine.busy_s += OWN_S
+
+    for _ in range(3):
+        slowed(work, options, single_threaded=True, recent=machine.recent, repeated=True, displaced=True)
+    assert machine.recent.count == len(filled) > 3
 
 
 def test_it_is_repeated_only_where_the_slower_node_would_still_compute(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,3 +188,32 @@ def test_a_lasting_change_of_repetitions_shows_in_full_after_a_few(
     for _ in range(CHANGED_RUNS):
         machine.run(change * OWN_S, in_a_row_s=change * OWN_S)
     assert machine.run(change * OWN_S, in_a_row_s=change * OWN_S)[1] == pytest.approx(FACTOR * change * OWN_S)
+
+
+def test_slow_spells_of_this_machine_are_not_the_played_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch)
+    for spell in (1.0, 1.0, 1.2, 1.2, 1.2, 1.2, 0.9, 0.9, 0.9, 0.9):
+        machine.pace = 1 / spell
+        lasts_s = spell * OWN_S + (FACTOR - 1) * OWN_S
+        assert machine.run(spell * OWN_S, in_a_row_s=spell * OWN_S)[1] == pytest.approx(lasts_s)
+
+
+def test_the_pace_is_one_while_the_machine_is_as_fast_as_usual(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s, product_s = 0.0, 0.0005
+
+    def run(_outputs: object, _inputs: object) -> None:
+        nonlocal now_s
+        now_s += product_s
+
+    monkeypatch.setattr(emulated_slowness, "tiny_session", lambda _model: SimpleNamespace(run=run))
+    monkeypatch.setattr(emulated_slowness, "time", SimpleNamespace(thread_time=lambda: now_s))
+    pace = MachinePace()
+    assert pace.usual_s == pytest.approx(0.0005)
+    assert pace.factor() == pytest.approx(1.0)
+    product_s = 0.00125
+    assert pace.factor() == pytest.approx(0.4)
+
+
+def test_the_product_is_computed_by_the_runtime_that_serves() -> None:
+    assert 1e-6 < machine_pace().usual_s < 1.0
+    assert 0.0 < machine_pace().factor() < 1e6

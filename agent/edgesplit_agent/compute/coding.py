@@ -143,7 +143,10 @@ class Coder:
             together_s = 0.0
             for kind, work in works:
                 recent = self._recent_of(kind, share, options)
-                result, seconds, as_profiled_s = slowed(work, options, single_threaded=True, recent=recent)
+                repeated = bool(share) and kind.codec != "raw"
+                result, seconds, as_profiled_s = slowed(
+                    work, options, single_threaded=True, recent=recent, repeated=repeated, displaced=True
+                )
                 done.append(result)
                 together_s += seconds
                 if kind.codec != "raw":

@@ -1,32 +1,98 @@
 """Emulated slowness: work takes as long as on a node that is a factor slower.
 
-Owns: how long a run lasts on a played node, and the repetitions that tell. Its rule: a run's own deviation counts once and is
-not multiplied. Not here: what a piece of work typically takes (`recent_runs.py`), the factor (`[emulation] slow_down`).
+Owns: how long a run lasts on a played node, the repetitions that tell, and the pace of this machine. Its rule: a run's own deviation
+counts once and is not multiplied. Not here: what a piece of work typically takes (`recent_runs.py`), the factor (`[emulation] slow_down`).
 
 What is multiplied is what the work typically takes, in a row, on this machine, which is what profiles hold. A run behind
 a pause finds other work's data in the caches, and the more often so the more nodes share a core: that is this machine's
 and adds up once; multiplied by sixty it would be most of what is measured. So a component runs again, right behind
 itself, within the time that the slower node would still compute, and that run is what its typical time is made of.
+
+Nor has the played node the slow spells of this machine, whose neighbours make it some hundredths slower for seconds or minutes.
+So a repetition is told at a constant pace: over the time of a small matrix product right behind it, times what that takes
+usually. On a virtual machine with a spread of 5 % between medians of eight runs of a network 2 % were left. Profiles and
+retimings of such a node are told alike (`profiling/timing/timed_runs.py`).
 """
 
 from __future__ import annotations
 
+import functools
+import statistics
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgesplit_agent.compute.recent_runs import RecentRuns
-from edgesplit_agent.compute.runtime import RuntimeOptions
+from edgesplit_agent.compute.runtime import RuntimeOptions, tiny_session
 
-__all__ = ["REPEATED_FROM", "repeats", "slowed"]
+__all__ = ["DISPLACING_BYTES", "REPEATED_FROM", "MachinePace", "displace_caches", "machine_pace", "repeats", "slowed"]
 
 T = TypeVar("T")
 
 MAX_SLEEP_S = 3600.0
+DISPLACING_BYTES, DISPLACING_S = 1 << 24, 0.004
+"""What serves runs a component between two codings, which leaves nothing of the first in any cache: so much is copied before each
+coding that is timed. Codings in a row took a half to a fifth of what they take behind a network. About what the copy takes. [B, s]"""
+LEAST_S = 1e-9
+"""A clock that did not advance has seen that much. [s]"""
 REPEATED_FROM = 3.0
 """Least factor at which a run is repeated: there must be time for it. [1]"""
-AT_FIRST = 8
+AT_FIRST = 12
 """Repetitions that are wanted soon: a spell of this machine that catches one or two must not count."""
+
+SIDE = 256
+_PRODUCT = bytes.fromhex(
+    "08083a440a110a01780a017812017922064d61744d756c1201675a150a017812100a0e0801120a0a0308"
+    "80020a0308800262150a017912100a0e0801120a0a030880020a0308800242040a00100d"
+)
+"""A serialized model of one MatMul of a square matrix with itself."""
+USUAL_RUNS, PACE_RUNS = 100, 5
+"""Of the product: those that say what it usually takes, half a millisecond each, and those beside a run."""
+
+
+class MachinePace:
+    """How fast this machine is just now, by a small matrix product; for any thread.
+
+    Attributes:
+        usual_s: What the product took when it was first asked for. [s]
+    """
+
+    def __init__(self) -> None:
+        self._session: Any = tiny_session(_PRODUCT)
+        self._inputs = {"x": np.full((SIDE, SIDE), 1.0 / SIDE, np.float32)}
+        self._seconds(PACE_RUNS)
+        self.usual_s = self._seconds(USUAL_RUNS)
+
+    def factor(self) -> float:
+        """What times of just now are multiplied with to be those of the usual pace. [1]"""
+        return self.usual_s / self._seconds(PACE_RUNS)
+
+    def _seconds(self, runs: int) -> float:
+        seconds: list[float] = []
+        for _ in range(runs):
+            began = time.thread_time()
+            self._session.run(None, self._inputs)
+            seconds.append(time.thread_time() - began)
+        return max(statistics.median(seconds), LEAST_S)
+
+
+@functools.cache
+def _displacing() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    return np.zeros(DISPLACING_BYTES, np.uint8), np.ones(DISPLACING_BYTES, np.uint8)
+
+
+def displace_caches() -> None:
+    """Fill the caches with what nobody needs."""
+    np.copyto(*_displacing())
+
+
+@functools.cache
+def machine_pace() -> MachinePace:
+    """The one of this process, made when it is first needed."""
+    return MachinePace()
 
 
 def repeats(slow_down: float) -> bool:
@@ -41,6 +107,7 @@ def slowed(
     single_threaded: bool,
     recent: RecentRuns | None,
     repeated: bool = False,
+    displaced: bool = False,
 ) -> tuple[T, float, float]:
     """Do a piece of work as slowly as emulation wants: its own time, and `slow_down - 1` times what it typically takes.
 
@@ -58,6 +125,7 @@ def slowed(
         single_threaded: Whether all of it happens in the calling thread.
         recent: Of the same work; takes this run. None where it is like no other: its own time counts.
         repeated: Whether it may be done again to see what it takes in a row; it has no effects.
+        displaced: Whether it is profiled with caches that others filled: then its repetitions are so, too.
 
     Returns:
         What it gave; its seconds by the wall clock; the same on the clock that profiles are taken with. Emulated
@@ -70,9 +138,11 @@ def slowed(
     seconds = time.perf_counter() - started
     lasts_s = own_s
     if options.slow_down > 1.0:
-        in_a_row = recent is not None and repeated and repeats(options.slow_down)
-        if recent is not None and in_a_row:
-            _repeat(work, recent, clock, own_s, started + own_s * (options.slow_down - 1.0))
+        in_a_row = False
+        if recent is not None and repeated and repeats(options.slow_down):
+            until = started + own_s * (options.slow_down - 1.0)
+            before = displace_caches if displaced else work
+            in_a_row = _repeat(work, recent, clock, own_s=own_s, until=until, before=before)
         lasts_s += (options.slow_down - 1.0) * (own_s if recent is None else recent.typical_s(own_s))
         if recent is not None and not in_a_row:
             recent.add(own_s)
@@ -82,27 +152,37 @@ def slowed(
 
 
 def _repeat(
-    work: Callable[[], object], recent: RecentRuns, clock: Callable[[], float], own_s: float, until: float
-) -> None:
-    """Do it again, right behind itself, while the slower node would still compute.
+    work: Callable[[], object],
+    recent: RecentRuns,
+    clock: Callable[[], float],
+    *,
+    own_s: float,
+    until: float,
+    before: Callable[[], object],
+) -> bool:
+    """Do it again, right behind itself, while the slower node would still compute; whether there was time.
 
     Once; while little is known a few times with pauses between them, so that they meet different moments of this
     machine, each behind one that brings what it needs into the caches.
 
     Args:
         work: Blocking.
-        recent: Takes what it took.
+        recent: Takes what it took, at the usual pace.
         clock: By which that counts. [s]
         own_s: About what it takes. [s]
         until: When it must be over, on the wall clock. [s]
+        before: What makes the caches as they were at profiling: the work itself, or what displaces it.
     """
-    fit = int((until - time.perf_counter()) / (2 * own_s)) if own_s > 0 else 0
-    wanted = min(max(AT_FIRST - recent.count, 1), fit)
-    pause_s = (until - time.perf_counter()) / wanted - 2 * own_s if wanted else 0.0
+    pace = machine_pace()
+    takes_s = own_s + max(own_s, DISPLACING_S if before is displace_caches else 0.0) + PACE_RUNS * pace.usual_s
+    wanted = min(max(AT_FIRST - recent.count, 1), int((until - time.perf_counter()) / takes_s))
+    pause_s = (until - time.perf_counter()) / wanted - takes_s if wanted > 0 else 0.0
     for number in range(wanted):
         if number:
             time.sleep(max(pause_s, 0.0))
-            work()
+        if number or before is not work:  # the run itself was right before the first
+            before()
         began = clock()
         work()
-        recent.add(clock() - began, warm=True)
+        recent.add((clock() - began) * pace.factor(), warm=True)
+    return wanted > 0

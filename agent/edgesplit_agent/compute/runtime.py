@@ -43,6 +43,7 @@ __all__ = [
     "providers_of",
     "refusal",
     "runtime_version",
+    "tiny_session",
     "usable_providers",
     "warm_up",
     "zeros",
@@ -294,13 +295,18 @@ def _share_arena() -> None:
     )
 
 
-@functools.cache
-def _idle_session() -> Any:
+def tiny_session(model: bytes) -> Any:
+    """A session of a serialized model on one thread of the processor."""
     _share_arena()
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = 1
     settings.add_session_config_entry("session.use_env_allocators", "1")
-    return onnxruntime.InferenceSession(_IDENTITY, settings, providers=[CPU])
+    return onnxruntime.InferenceSession(model, settings, providers=[CPU])
+
+
+@functools.cache
+def _idle_session() -> Any:
+    return tiny_session(_IDENTITY)
 
 
 def _providers(options: RuntimeOptions, folder: Path) -> list[tuple[str, dict[str, str]]]:

@@ -31,6 +31,7 @@ from edgesplit.control.profile_messages import CodecTimes
 from edgesplit.wire.codecs import CODECS, available_codecs
 from edgesplit.wire.frames import pack_tensor, unpack_tensors
 from edgesplit.wire.tensors import Array
+from edgesplit_agent.compute.emulated_slowness import DISPLACING_BYTES, machine_pace, repeats
 from edgesplit_agent.compute.runtime import RuntimeOptions
 from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
 from edgesplit_agent.profiling.machine_lock import machine_lock
@@ -50,9 +51,6 @@ SERIES_S = 0.004
 """Codings in a row take at least so long: under a processor quota each runs at once or waits for the next period, and
 only their mean says what coding takes from a node that computes. [s]"""
 MOST_ROUNDS = 5
-DISPLACING_BYTES = 1 << 24
-"""So much is copied before each coding, untimed: what serves runs a component between two codings, which leaves nothing of the
-first in any cache. Codings in a row took a half to a fifth of what they take behind a network. [B]"""
 REST_S = 0.2
 """A request's tensors are coded after a pause, into memory that was not touched lately. On a virtual machine whose host
 takes such pages away that is several times slower than in a loop. [s]"""
@@ -76,6 +74,9 @@ class Rested:
 
     s_per_byte: float
     error: float
+
+
+NO_REST = Rested(0.0, 0.0)
 
 
 @dataclass
@@ -173,7 +174,12 @@ class CodecTimer:
                     await asyncio.gather(*(self._rest(name, activations[1], known) for name, known in rested.items()))
         finally:
             self._displacing = None
-        beyond = {_kind(name): rested_times(activations[1].nbytes, known) for name, known in rested.items()}
+        # What a pause costs is this machine's: a node that plays a slower one does not multiply it.
+        played = repeats(options.slow_down)
+        beyond = {
+            _kind(name): (NO_REST, NO_REST) if played else rested_times(activations[1].nbytes, known)
+            for name, known in rested.items()
+        }
         timing = CodecTiming(
             {
                 name: codec_times(known.encoding, known.decoding, beyond[_kind(name)])
@@ -227,14 +233,16 @@ class CodecTimer:
         return encode_s, decode_s
 
     async def _timed(self, work: Callable[[], T]) -> tuple[float, T]:
-        clock, displacing = self._options().clock, self._displacing
+        options, displacing = self._options(), self._displacing
+        clock, played = options.clock, repeats(options.slow_down)
 
         def run() -> tuple[float, T]:
             if displacing is not None:
                 np.copyto(*displacing)
             started = clock()
             done = work()
-            return max(clock() - started, LEAST_S), done
+            seconds = max(clock() - started, LEAST_S)
+            return seconds * machine_pace().factor() if played else seconds, done
 
         return await self._worker.run(run, priority=PROFILING_PRIORITY)
 
@@ -319,5 +327,6 @@ def _activations(side: int) -> Array:
 
 def _conditions(options: RuntimeOptions) -> str:
     """What the times depend on, besides the machine: the folder is the machine's own."""
-    parts = (str(FORMAT), np.__version__, *available_codecs(), options.clock.__name__)
+    played = ("played",) if repeats(options.slow_down) else ()
+    parts = (str(FORMAT), np.__version__, *available_codecs(), options.clock.__name__, *played)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]

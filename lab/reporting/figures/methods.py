@@ -170,7 +170,7 @@ def _configurations(there: dict[CellGoals, list[Cell]], measure: Measure) -> lis
     return [
         Panel(f"{measure} by configuration, here", _Groups(names, ours, measure, study=False)),
         Panel(
-            f"{measure} by configuration, as the study published",
+            f"{measure} by configuration, the study",
             _Groups(["device", "+ edge", "+ cloud"], theirs, measure, study=True),
         ),
     ]

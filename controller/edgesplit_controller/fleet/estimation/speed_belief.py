@@ -6,13 +6,14 @@ profile says of a component (`fleet/unit_times.py`).
 
 The logarithm of a component's time is taken apart as
 
-    log(measured / profiled) = node + spell + (1 - c) (typical + a precision) + own + noise of the run
+    log(measured / profiled) = node + spell + (1 - c) (typical + a precision) + b start + own + noise of the run
 
 `node` is the node's factor, the same for all it computes of the model; it drifts slowly and may jump. `spell` is how its host is
 just now: it returns to zero within a minute and is as large as the node turned out restless. `typical` is what profiles, which
 add up units, get wrong about components; `precision` in what int8 (a = 1) and float (a = -1) differ in that; `own` is one
-component's. The more of the whole model a component is (`c`, as a share of its time), the less there was to add up. Whole
-models timed again observe the node with an error of their own: after a pause caches are colder.
+component's. The more of the whole model a component is (`c`, as a share of its time), the less there was to add up. `start` is what
+each run takes beside its units: nothing to a large component and much to one of a few operators (`b`), of which a hundred would else
+be taken for what the node, or the typical component, is. Whole models timed again observe the node with an error of their own: after a pause caches are colder.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ __all__ = [
     "with_codecs_of",
 ]
 
-NODE, SPELL, TYPICAL, PRECISION, IDLE = "node", "spell", "typical", "precision", "idle"
+NODE, SPELL, TYPICAL, PRECISION, START, IDLE = "node", "spell", "typical", "precision", "start", "idle"
 NODE_DRIFT = Kind(drift=0.015**2 / 60)
 """One and a half hundredths in a minute. [1/s]"""
 SPELL_S = 20.0
@@ -65,6 +66,8 @@ FIRST_SCATTER, LEAST_SCATTER, SCATTER_RUNS = 0.03, 0.01, 15
 """Standard deviation of single runs: before and at least, and over how many of them it is taken. [1]"""
 SLACK_S, RUN_SLACK_S = 2e-4, 5e-5
 """What a component takes beside its units, the start of a session, and by how much that differs from run to run. [s]"""
+START_SHARE, MOST_START = 0.5, 0.5
+"""Of that variance, what all have in common; and the most that it is taken for of the logarithm. [1]"""
 CODINGS = ("encode", "decode")
 MOST_DEVIATION = 1.0
 MOST_LOG = math.log(1000.0)
@@ -185,6 +188,7 @@ def begun(profile: ProfileSeen) -> NodeSpeed:
         .with_quantity(SPELL, 0.0, spell**2, spells(spell))
         .with_quantity(TYPICAL, 0.0, TYPICAL_ERROR**2)
         .with_quantity(PRECISION, 0.0, PRECISION_ERROR**2)
+        .with_quantity(START, 0.0, START_SHARE)
         .with_quantity(IDLE, -rest, IDLE_ERROR**2)
     )
     return NodeSpeed(
@@ -261,7 +265,9 @@ def weights_of(speed: NodeSpeed, key: str, float_s: float, int8_s: float) -> dic
     """Quantities of a component's time."""
     added_up = 1.0 - _share_of_whole(speed, float_s + int8_s)
     precision = (int8_s - float_s) / (float_s + int8_s)
-    return {NODE: 1.0, SPELL: 1.0, TYPICAL: added_up, PRECISION: added_up * precision, own(key): 1.0}
+    start = min(speed.slow_down * SLACK_S / (float_s + int8_s), MOST_START)
+    common = {NODE: 1.0, SPELL: 1.0, TYPICAL: added_up, PRECISION: added_up * precision, START: start}
+    return {**common, own(key): 1.0}
 
 
 def _share_of_whole(speed: NodeSpeed, profiled_s: float) -> float:
@@ -271,7 +277,8 @@ def _share_of_whole(speed: NodeSpeed, profiled_s: float) -> float:
 def own_variance(speed: NodeSpeed, profiled_s: float) -> float:
     """Of a component's own error before it was timed. [1]"""
     added_up = 1.0 - _share_of_whole(speed, profiled_s)
-    return added_up * speed.own_error**2 + WHOLE_ERROR**2 + (speed.slow_down * SLACK_S / profiled_s) ** 2
+    start = (1 - START_SHARE) * (speed.slow_down * SLACK_S / profiled_s) ** 2
+    return added_up * speed.own_error**2 + WHOLE_ERROR**2 + start
 
 
 def coding_weights(coding: CodingRan) -> dict[str, float]:
