@@ -108,6 +108,23 @@ def test_a_peer_that_comes_back_with_another_clock_is_measured_by_that(link: Two
         assert link.believed[0] == pytest.approx(5e6, rel=0.02)
 
 
+def test_a_rate_that_was_believed_by_mistake_is_found_wrong_within_seconds(link: TwoClocks) -> None:
+    link.rate = 1e4  # as a window that is too small lets it look
+    for _ in range(6):
+        link.frame(20_000)
+    assert link.believed[0] == pytest.approx(1e4, rel=0.3)
+    link.rate = 5e6
+    changed, probes = link.now, 0
+    while link.believed[0] < 4e6:
+        link.pings(0.3)
+        assert link.now - changed < 8.0
+        while (nbytes := link.estimator.probe_due(link.now)) is not None:
+            link.estimator.probe_sent(nbytes, link.now)
+            link.frame(nbytes)
+            probes += 1
+    assert probes > 1
+
+
 def test_a_slower_link_whose_pings_wait_is_believed_all_the_same(link: TwoClocks) -> None:
     chance = random.Random(2)
     link.wait_there_s = lambda: chance.uniform(0.0, 0.25)
@@ -129,9 +146,12 @@ def test_one_long_ping_is_waiting_and_many_alike_are_the_path() -> None:
     path.add(0.1, now + 0.1)
     assert (path.least_s, path.unsettled(now + 0.2)) == (0.1, False)
     began = now
+    told = []
     while path.least_s == 0.1:
         now += PING_EVERY_S
-        path.add(0.4, now)
+        told.append(path.add(0.4, now))
+    assert told[-1]
+    assert not any(told[:-1])
     assert path.least_s == 0.4
     assert now - began < 1.5
     assert not path.unsettled(now)

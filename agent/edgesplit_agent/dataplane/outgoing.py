@@ -190,7 +190,9 @@ class PeerLink:
             return
         session.life.heard()
         if isinstance(header, Pong):
-            self._estimator.pong_received(header.sequence, now, header.arrived_s)
+            if self._estimator.pong_received(header.sequence, now, header.arrived_s):
+                # BBR goes on by the shortest round trip of ten seconds, with too small a window for the longer way.
+                connection.start_afresh()
             if header.room_bytes != session.room_bytes:
                 session.room_bytes = header.room_bytes
                 self._emit(PeerRoom(self._peer, header.room_bytes))

@@ -25,6 +25,8 @@ WATCHED_S = 900.0
 """After this a link that fell is one that is slow."""
 PROVEN_WITHIN_S = 3.0
 """What was learned before counts again after this, whatever came of looking at it."""
+URGENT_S, GLANCE_EVERY_S = 120.0, 3.0
+"""So long after it fell a link is glanced at so often, however little it is believed to carry: two packets each time. [s]"""
 GLANCE_S, GLANCE_LEAST_S = 0.02, 0.01
 """What a glance should take, and must, at the believed rate: a link twice as fast must differ from jitter. [s]"""
 
@@ -56,6 +58,10 @@ class FallenRate:
     def watched(self) -> bool:
         """Whether it is worth looking whether the link is as it was."""
         return self._fell_at is not None
+
+    def urgent(self, now: float, measured_at: float) -> bool:
+        """Whether it fell just now and was not looked at for a while: a rate that was believed by mistake must not decide when that shows. [s]"""
+        return self._fell_at is not None and now - self._fell_at < URGENT_S and now - measured_at >= GLANCE_EVERY_S
 
     def is_back(self, expected_s: float, seconds: float, *, afresh: bool) -> bool:
         """Whether a frame took less than half of what it would on a link that is still as slow. [s]

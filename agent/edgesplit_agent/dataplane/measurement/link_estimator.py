@@ -148,15 +148,12 @@ class LinkEstimator:
         """A Ping left; one that leaves behind data measures the queue rather than the link."""
         self._pings[sequence] = (now, bool(self._sent))
 
-    def pong_received(self, sequence: int, now: float, arrived: float | None = None) -> None:
-        """A Pong came; unknown sequences are ignored; `arrived`: when the Ping did, on the peer's clock. [s]"""
+    def pong_received(self, sequence: int, now: float, arrived: float | None = None) -> bool:
+        """A Pong came; `arrived`: when the Ping did, on the peer's clock [s]. Whether the way has just become longer for good."""
         sent = self._pings.pop(sequence, None)
-        if sent is None:
-            return
-        at, loaded = sent
-        self._round_trip.add(now - at, now, loaded=loaded)
-        if arrived is not None:
-            self._way_there.add(arrived - at, now, loaded=loaded)
+        if sent is not None and arrived is not None:
+            self._way_there.add(arrived - sent[0], now, loaded=sent[1])
+        return sent is not None and self._round_trip.add(now - sent[0], now, loaded=sent[1])
 
     def data_sent(self, sequence: int, nbytes: int, now: float, *, afresh: bool = False) -> None:
         """Tensors or a probe were handed over for sending; `afresh`: on a connection that forgot the rate it knew."""
@@ -238,7 +235,7 @@ class LinkEstimator:
         glance = glance_bytes(self._bandwidth or 1.0) if self.starts_afresh(now) else None
         both = glance or nbytes * (2 if self._long_fat() else 1)
         wary = self._rate.wary and self._pace.may_confirm(nbytes, now, self._sampled_at, allowance, WARY_INTERVAL_S)
-        soon = wary or self.returned.unproven(now)
+        soon = wary or self.returned.unproven(now) or (glance and self._fallen.urgent(now, self._last_ack_at))
         return glance or nbytes if soon or self._pace.due(both, now, self._sampled_at, allowance) else None
 
     def starts_afresh(self, now: float) -> bool:
@@ -294,6 +291,8 @@ class LinkEstimator:
             self._rate.take_bound(surely, now)
         elif not self._calibrating:
             self._calibrating, self._calibrated_bytes = True, 0
+            if far:  # what was owed was owed by a slow link
+                self._pace.forgive()
 
     def _look_for_more(self, nbytes: int, seconds: float, now: float) -> None:
         """A probe on a connection that started afresh: the link is at least so fast, whatever the window cost. [B, s]"""

@@ -39,21 +39,28 @@ class PathDelay:
         self.least_s: float | None = None
         self.jitter_s = 0.0
 
-    def add(self, delay_s: float, now: float, *, loaded: bool = False) -> None:
-        """A ping took so long; `loaded`: it left behind data and measured the queue, which counts only while nothing else does. [s]"""
+    def add(self, delay_s: float, now: float, *, loaded: bool = False) -> bool:
+        """A ping took so long; whether the path has just become a longer one for good.
+
+        Args:
+            delay_s: [s]
+            now: [s]
+            loaded: It left behind data and measured the queue, which counts only while nothing else does.
+        """
         while self._seen and self._seen[0][0] < now - WINDOW_S:
             self._seen.popleft()
         if loaded and self._seen:
-            return
+            return False
         if self.least_s is not None and delay_s < self.least_s - self._notable_s:
             self._seen.clear()  # nothing goes faster than its path: those were of a longer one
         self._seen.append((now, delay_s))
-        self._judge(delay_s, now)
+        is_longer = self._judge(delay_s, now)
         delays = [seconds for _, seconds in self._seen]
         self.least_s = min(delays)
         self.jitter_s = statistics.fmean(delays) - self.least_s
         if not self._longer:
             self._usual_s = self.jitter_s
+        return is_longer
 
     def unsettled(self, now: float) -> bool:
         """Whether the last ones were longer, so that frames may have taken a longer path, too. [s]"""
@@ -63,14 +70,16 @@ class PathDelay:
     def _notable_s(self) -> float:
         return max(LONGER_S, JITTERS * self._usual_s)
 
-    def _judge(self, delay_s: float, now: float) -> None:
-        """Whether it belongs to a longer path, and whether that is one for good."""
+    def _judge(self, delay_s: float, now: float) -> bool:
+        """Note whether it may belong to a longer path; whether that is one for good."""
         if self.least_s is None or delay_s <= self.least_s + self._notable_s:
             self._longer.clear()
-            return
+            return False
         self._longer.append((now, delay_s))
         delays = [seconds for _, seconds in self._longer]
         alike = max(delays) - min(delays) < ALIKE * (min(delays) - self.least_s)
-        if len(delays) >= IN_A_ROW and now - self._longer[0][0] >= LASTS_S and alike:
-            self._seen = deque(self._longer)
-            self._longer.clear()
+        if len(delays) < IN_A_ROW or now - self._longer[0][0] < LASTS_S or not alike:
+            return False
+        self._seen = deque(self._longer)
+        self._longer.clear()
+        return True
