@@ -108,6 +108,19 @@ def test_a_peer_that_comes_back_with_another_clock_is_measured_by_that(link: Two
         assert link.believed[0] == pytest.approx(5e6, rel=0.02)
 
 
+def test_what_arrives_sooner_than_the_way_takes_tells_of_the_way_and_not_of_the_rate(link: TwoClocks) -> None:
+    link.there_s = link.back_s = 0.3
+    link.pings(WINDOW_S + 1.0)
+    link.there_s = link.back_s = 0.055
+    for _ in range(3):  # before any ping has told
+        link.sequence += 1
+        link.estimator.data_sent(link.sequence, 8 << 20, link.now)
+        arrived = link.now + link.there_s + 0.1
+        link.now = arrived + link.back_s
+        link.estimator.data_acknowledged(link.sequence, link.now, arrived=arrived + link.offset_s)
+    assert link.believed[0] == pytest.approx(5e6, rel=0.05)
+
+
 def test_a_rate_that_was_believed_by_mistake_is_found_wrong_within_seconds(link: TwoClocks) -> None:
     link.rate = 1e4  # as a window that is too small lets it look
     for _ in range(6):
@@ -175,7 +188,9 @@ def test_what_left_behind_data_counts_only_while_nothing_else_does() -> None:
     path.add(0.5, 1.0, loaded=True)
     assert path.least_s == 0.5
     path.add(0.1, 2.0)
-    path.add(0.05, 3.0, loaded=True)
+    path.add(0.3, 3.0, loaded=True)
     assert path.least_s == 0.1
+    path.add(0.05, 3.5, loaded=True)  # nothing goes faster than its path, queue or not
+    assert path.least_s == 0.05
     path.add(0.3, 3.0 + WINDOW_S + 1.0, loaded=True)
     assert path.least_s == 0.3

@@ -192,11 +192,12 @@ class LinkEstimator:
             path, seconds = self._round_trip, now - max(begun_at + round_trip, self._last_ack_at)
         else:  # what waits on the way back does not count
             path, seconds = self._way_there, arrived - max(begun_at + self._way_there.least_s, self._last_arrival)
+        too_early = begun_at == sent.at and seconds <= 0
         seconds = max(seconds, 1e-6)
         self._last_ack_at, self._last_arrival = now, -math.inf if arrived is None else arrived
         self._warm_bytes += sent.nbytes
-        if sent.nbytes == 0 or path.unsettled(now):
-            return seconds  # all of it was told with the acknowledgement before, or the path may have become longer
+        if sent.nbytes == 0 or too_early or path.unsettled(now):
+            return seconds  # all of it was told with the acknowledgement before, or the path became shorter, or may be longer
         calibrating = self._calibrating and self.slow_start
         enough_s = self._enough_s()
         if calibrating and not self._near:

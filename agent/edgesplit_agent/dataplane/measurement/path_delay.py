@@ -49,7 +49,8 @@ class PathDelay:
         """
         while self._seen and self._seen[0][0] < now - WINDOW_S:
             self._seen.popleft()
-        if loaded and self._seen:
+        shorter = self.least_s is not None and delay_s < self.least_s
+        if loaded and self._seen and not shorter:
             return False
         if self.least_s is not None and delay_s < self.least_s - self._notable_s:
             self._seen.clear()  # nothing goes faster than its path: those were of a longer one
