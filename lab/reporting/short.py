@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from html import escape
 
 from lab.reporting import published
-from lab.reporting.analysis.claims import EvidenceClaim
+from lab.reporting.analysis.claims import EvidenceClaim, Verdict
 from lab.reporting.figures.drawing import Drawing
 from lab.reporting.page import drawn_by
 from lab.reporting.report_tables import ReportTable
@@ -17,6 +17,8 @@ from lab.reporting.wording import moment
 from lab.results import Results
 
 __all__ = ["short_version"]
+
+UNMEASURED: Verdict = "not measured"
 
 
 def short_version(
@@ -47,9 +49,11 @@ def short_version(
         "## Claims",
         "| verdict | claim | found | 95 % interval | of | study |",
         "|---|---|---|---|---|---|",
-        *(_claim(claim) for claim in claims),
+        *(_claim(claim) for claim in claims if claim.verdict != UNMEASURED),
         "",
     ]
+    if unmeasured := [claim.name for claim in claims if claim.verdict == UNMEASURED]:
+        lines += [f"Not measured by this scenario: {', '.join(unmeasured)}.", ""]
     for table in tables:
         if table.rows and not table.folded:
             lines += [f"## {table.title}", table.about, "", _row(table.head), "|" + "---|" * len(table.head)]
