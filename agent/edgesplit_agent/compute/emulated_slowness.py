@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from edgesplit_agent.compute.recent_runs import RecentRuns
 from edgesplit_agent.compute.runtime import RuntimeOptions, tiny_session
 
-__all__ = ["DISPLACING_BYTES", "REPEATED_FROM", "MachinePace", "displace_caches", "machine_pace", "repeats", "slowed"]
+__all__ = ["DISPLACING_BYTES", "MachinePace", "at_usual_pace", "displace_caches", "machine_pace", "repeats", "slowed"]
 
 T = TypeVar("T")
 
@@ -98,6 +98,11 @@ def machine_pace() -> MachinePace:
 def repeats(slow_down: float) -> bool:
     """Whether runs of components are repeated at this factor, so that what pauses cost is not multiplied."""
     return slow_down >= REPEATED_FROM
+
+
+def at_usual_pace(seconds: float, slow_down: float) -> float:
+    """What something that has just run would have taken at the usual pace, on a node that plays one of constant speed. [s]"""
+    return seconds * machine_pace().factor() if repeats(slow_down) else seconds
 
 
 def slowed(

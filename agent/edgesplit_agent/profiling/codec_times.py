@@ -31,7 +31,7 @@ from edgesplit.control.profile_messages import CodecTimes
 from edgesplit.wire.codecs import CODECS, available_codecs
 from edgesplit.wire.frames import pack_tensor, unpack_tensors
 from edgesplit.wire.tensors import Array
-from edgesplit_agent.compute.emulated_slowness import DISPLACING_BYTES, machine_pace, repeats
+from edgesplit_agent.compute.emulated_slowness import DISPLACING_BYTES, at_usual_pace, repeats
 from edgesplit_agent.compute.runtime import RuntimeOptions
 from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
 from edgesplit_agent.profiling.machine_lock import machine_lock
@@ -234,15 +234,14 @@ class CodecTimer:
 
     async def _timed(self, work: Callable[[], T]) -> tuple[float, T]:
         options, displacing = self._options(), self._displacing
-        clock, played = options.clock, repeats(options.slow_down)
 
         def run() -> tuple[float, T]:
             if displacing is not None:
                 np.copyto(*displacing)
-            started = clock()
+            started = options.clock()
             done = work()
-            seconds = max(clock() - started, LEAST_S)
-            return seconds * machine_pace().factor() if played else seconds, done
+            seconds = max(options.clock() - started, LEAST_S)
+            return at_usual_pace(seconds, options.slow_down), done
 
         return await self._worker.run(run, priority=PROFILING_PRIORITY)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgesplit.wire.tensors import Array
-from edgesplit_agent.compute.emulated_slowness import machine_pace, repeats
+from edgesplit_agent.compute.emulated_slowness import at_usual_pace
 from edgesplit_agent.compute.interruption import Interruption
 from edgesplit_agent.compute.runtime import RuntimeOptions, open_session, refusal
 from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
@@ -126,8 +126,8 @@ class TimedRuns:
                 if not interruption.asked:
                     raise refusal("onnxruntime does not run the model", error) from error
             seconds, wall_s = clock() - started, time.perf_counter() - began_s
-            if repeats(options.slow_down) and not interruption.asked:
-                seconds *= machine_pace().factor()  # as components are told that serve here
+            if not interruption.asked:
+                seconds = at_usual_pace(seconds, options.slow_down)  # as components are told that serve here
             return Taken(None if interruption.asked else max(seconds, LEAST_S), wall_s, processor() - busy_s)
 
         taken = await self._worker.run(run, priority=PROFILING_PRIORITY, make_way=make_way)
