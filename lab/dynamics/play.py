@@ -10,7 +10,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -33,8 +33,6 @@ ENDS_S = 40.0
 """A caller ends within a request's deadline. [s]"""
 ACCEPTED_S, AGAIN_S = 20.0, 0.3
 """How long what is asked for at a change is asked again: a node that returns takes seconds until it can hold a plan. [s]"""
-PREPARED_S = 20.0
-"""How long fallbacks of a plan are waited for. [s]"""
 
 
 @dataclass(frozen=True)
@@ -136,7 +134,8 @@ def play(stage: Stage, strategy: str, acts: Sequence[Act], first_plan: Path | No
     folder.mkdir(parents=True, exist_ok=True)
     stage.testbed.fleet.await_nodes()  # the play before may have ended with one away
     _until_accepted(lambda: stage.deploy(first_plan))
-    _await_fallbacks(stage)
+    if not stage.testbed.await_fallbacks(stage.model):
+        stage.say("fallbacks are not prepared yet")
     heard, sent = folder / "heard.jsonl", folder / "requests.jsonl"
     with ExitStack() as stack:
         hands = stack.enter_context(Hands(stage.testbed, stage.base))
@@ -186,17 +185,6 @@ def _until_accepted(ask: Callable[[], None]) -> None:
             if time.monotonic() > deadline_s:
                 raise
         time.sleep(AGAIN_S)
-
-
-def _await_fallbacks(stage: Stage) -> None:
-    """Wait, within a limit, until what serves when a node is lost is ready; a plan without it serves all the same."""
-    deadline_s = time.monotonic() + PREPARED_S
-    while time.monotonic() < deadline_s:
-        fallbacks: Mapping[str, Mapping[str, object]] = stage.testbed.fleet.splitctl("plan", stage.model)["fallbacks"]
-        if all(row["prepared"] for row in fallbacks.values()):
-            return
-        time.sleep(0.5)
-    stage.say("fallbacks are not prepared yet")
 
 
 @contextmanager

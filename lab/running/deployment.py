@@ -21,8 +21,8 @@ from lab.testbed.testbed import Testbed
 __all__ = ["Added", "DeployedModel", "Served"]
 
 ADD_LIMIT_S = 1800.0
-PREPARED_S, NONE_COMES_S = 20.0, 1.5
-"""How long fallbacks of a plan are waited for, and after which there are none where there is none yet. [s]"""
+NONE_COMES_S = 1.5
+"""A plan that has no fallback so long after it began to serve has none. [s]"""
 POLL_S = 1.0
 """Between two looks: a command's start takes half a second of a core. [s]"""
 
@@ -65,7 +65,7 @@ class DeployedModel:
     """
 
     def __init__(self, testbed: Testbed, model: PreparedModel, source: str) -> None:
-        self._fleet = testbed.fleet
+        self._testbed, self._fleet = testbed, testbed.fleet
         self._machines = [machine.name for machine in testbed.layout.machines]
         self._model = model
         self._source = source
@@ -132,12 +132,7 @@ class DeployedModel:
 
     def await_fallbacks(self) -> None:
         """Wait, within a limit, until what would serve when a node is lost is ready, too: planning and packing take the cores meanwhile."""
-        began = time.monotonic()
-        while (waited_s := time.monotonic() - began) < PREPARED_S:
-            rows = self.plan()["fallbacks"].values()
-            if all(row["prepared"] for row in rows) and (rows or waited_s > NONE_COMES_S):
-                return
-            time.sleep(POLL_S / 2)
+        self._testbed.await_fallbacks(self.name, none_comes_s=NONE_COMES_S)
 
     def export(self, path: Path) -> Problem:
         """The problem that the present goals pose, also as a file."""

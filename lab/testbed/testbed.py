@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Generator
+import time
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,9 @@ __all__ = [
     "beside",
     "unavailable",
 ]
+
+PREPARED_S = 20.0
+"""How long fallbacks of a plan are waited for. [s]"""
 
 
 def beside(machine: str) -> str:
@@ -197,6 +201,21 @@ class Testbed:
         }
 
     # --- looking ---------------------------------------------------------------------------------------------------
+
+    def await_fallbacks(self, model: str, *, none_comes_s: float = 0.0) -> bool:
+        """Wait, within a limit, until what serves when a node is lost is ready; whether it is. A plan without it serves all the same.
+
+        Args:
+            model: It is deployed.
+            none_comes_s: After which there are none where there is none yet. [s]
+        """
+        began = time.monotonic()
+        while (waited_s := time.monotonic() - began) < PREPARED_S:
+            fallbacks: Mapping[str, Mapping[str, object]] = self.fleet.splitctl("plan", model)["fallbacks"]
+            if all(row["prepared"] for row in fallbacks.values()) and (fallbacks or waited_s >= none_comes_s):
+                return True
+            time.sleep(0.5)
+        return False
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
