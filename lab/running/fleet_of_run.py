@@ -24,6 +24,8 @@ __all__ = ["FleetOfRun", "running_fleet"]
 
 STAYS = "change_threshold = 1000.0\ngain_threshold = 1000.0\nshadow_requests = 0\nshadow_every_s = 0.0"
 """Sources check no requests against the float model meanwhile, beside those that are measured: the lab does that itself."""
+TIMINGS = "timings.jsonl"
+"""In the fleet's folder, for `python -m bench.estimator --recording`."""
 
 
 class FleetOfRun:
@@ -103,6 +105,8 @@ def running_fleet(
     """
     doing("machines start")
     shutil.rmtree(folder, ignore_errors=True)
-    with Testbed(folder, layout_of(scenario), planning=STAYS if stays else "", traced=stays) as testbed:
+    # What nodes' speeds were estimated from while cells were measured: a belief that was wrong can be replayed.
+    planning = f'{STAYS}\nrecord_timings = "{(folder / TIMINGS).absolute()}"' if stays else ""
+    with Testbed(folder, layout_of(scenario), planning=planning, traced=stays) as testbed:
         testbed.fleet.await_nodes()
         yield FleetOfRun(testbed, scenario, doing)

@@ -12,9 +12,9 @@ from edgesplit.planning.problem import Constraints, Link, Node, Objective, Opera
 from edgesplit.planning.problem_validation import validate
 from edgesplit_controller.deciding.changes.declined import (
     AT_ONCE,
+    CHANCE_EACH_S,
+    CHANCES_AT_ONCE,
     ONE_EACH_S,
-    QUIET_FIRST_S,
-    QUIET_MOST_S,
     DeclinedPlans,
 )
 from edgesplit_controller.deciding.changes.link_impact import impact_of, notable
@@ -158,16 +158,15 @@ def test_what_somebody_asked_for_is_always_answered() -> None:
     assert all(declined.add("m", "goals were set", answers=True, forced=True) is not None for _ in range(100))
 
 
-def test_a_chance_that_came_to_nothing_is_tried_ever_later() -> None:
+def test_chances_that_come_to_nothing_are_looked_at_in_a_row_and_then_now_and_then() -> None:
     clock = Clock()
-    declined, tries = DeclinedPlans(clock, clock), 0
+    declined, tries = DeclinedPlans(clock, clock), list[float]()
     for _ in range(7200):
         if declined.may_try("m"):
-            tries += 1
+            tries.append(clock.now)
             declined.tried("m", adopted=False)
         clock.now += 1
-    assert 5 <= tries <= 10
-    assert QUIET_FIRST_S < QUIET_MOST_S <= 7200
+    assert tries[CHANCES_AT_ONCE - 1] - tries[0] < 10
+    assert CHANCES_AT_ONCE < len(tries) <= CHANCES_AT_ONCE + 7200 / CHANCE_EACH_S + 1
     declined.tried("m", adopted=True)
-    clock.now += QUIET_FIRST_S
     assert declined.may_try("m")

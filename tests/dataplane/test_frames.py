@@ -134,6 +134,25 @@ def test_a_large_tensor_is_received_into_its_own_memory() -> None:
     assert np.shares_memory(frame.payloads[0], np.frombuffer(memory, np.uint8))
 
 
+@pytest.mark.parametrize("nbytes", [100_000, 3_000_000])
+def test_a_frame_that_came_in_parts_says_when_it_began(nbytes: int) -> None:
+    header, payloads = tensors_frame({"a": np.zeros(nbytes, np.uint8)})
+    data = to_bytes(header, payloads)
+    parser = FrameParser(FrameLimits())
+    parser.paused(1.0)
+    assert parser.feed(data[:50_000]) == []
+    parser.paused(2.0)
+    parser.feed(data[50_000:90_000])
+    parser.paused(3.0)
+    (frame,) = parser.feed(data[90_000:])
+    assert frame.begun is not None
+    assert frame.begun.at_s == 2.0
+    assert 49_000 < frame.begun.body_bytes < 50_000
+    assert parser.body_bytes == nbytes
+    (whole,) = parser.feed(data)
+    assert whole.begun is None
+
+
 def test_an_unfinished_frame_is_noticed() -> None:
     parser = FrameParser(SMALL)
     data = to_bytes(*tensors_frame({"x": np.zeros(10)}))

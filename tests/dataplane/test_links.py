@@ -213,6 +213,43 @@ def test_a_suspected_change_is_confirmed_soon() -> None:
     assert link.believed() == pytest.approx(5e5)
 
 
+class StubbornLink(Link):
+    """Beyond it TCP paces what is sent by the rate it knew when it stopped looking for a higher one, until it starts afresh."""
+
+    def __init__(self, bandwidth: float, latency_s: float, paced: float) -> None:
+        super().__init__(bandwidth, latency_s)
+        self.estimator.paced = True
+        self.pace = paced
+        self.afresh = 0
+
+    def probe(self) -> int | None:
+        nbytes = self.estimator.probe_due(self.now)
+        if nbytes is None:
+            return None
+        if afresh := self.estimator.starts_afresh(self.now):
+            self.afresh += 1
+            self.pace *= 3  # the window stays, and all of it leaves in a third of a round trip
+        self.estimator.probe_sent(nbytes, self.now)
+        self.sequence += 1
+        self.estimator.data_sent(self.sequence, nbytes, self.now, afresh=afresh)
+        self.now += nbytes / min(self.pace, self.bandwidth) + 2 * self.latency_s
+        self.estimator.data_acknowledged(self.sequence, self.now)
+        return nbytes
+
+
+@pytest.mark.parametrize("paced", [5e6, 1e9])
+def test_what_probes_agree_on_is_looked_at_afresh_where_tcp_paces_them(paced: float) -> None:
+    link = StubbornLink(1e8, 0.055, paced)
+    link.ping()
+    sent = 0
+    while (nbytes := link.probe()) is not None:
+        sent += nbytes
+        assert sent < 128 << 20
+    assert link.believed() == pytest.approx(1e8, rel=0.05)
+    assert link.afresh == (1 if paced > 1e8 else 4)
+    assert link.estimator.probe_due(link.now + 1.0) is None
+
+
 def test_there_is_no_probe_while_data_measures_the_link() -> None:
     link = Link(5e6, 0.005).learned()
     for _ in range(20):

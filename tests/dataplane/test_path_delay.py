@@ -22,21 +22,32 @@ class TwoClocks:
         self.wait_there_s: Callable[[], float] = lambda: 0.0
         self.offset_s = 12_345.0
         self.says_when = True
+        self.first_bytes: int | None = None
+        """Of a frame, that are read before the others come; None: all at once, or nobody says."""
         self.estimator = LinkEstimator()
         self.now, self.sequence = 100.0, 0
 
-    def frame(self, nbytes: int) -> None:
-        """Sent alone; a ping goes just before it, as pings go all the time."""
+    def frame(self, nbytes: int, *, behind: bool = False) -> None:
+        """Sent alone; a ping goes just before it, as pings go all the time, or `behind` it."""
         ping, frame, sent = self.sequence + 1, self.sequence + 2, self.now
         self.sequence = frame
-        self.estimator.ping_sent(ping, sent)
-        self.estimator.data_sent(frame, nbytes, sent)
+        for step in (self._data_sent, self._ping_sent) if behind else (self._ping_sent, self._data_sent):
+            step(ping, frame, nbytes, sent)
         arrives = sent + self.there_s + self.wait_there_s()
-        self._pong(ping, arrives)
         arrived = arrives + nbytes / self.rate
+        self._pong(ping, arrived if behind else arrives)
         self.now = arrived + self.back_s + self.wait_back_s()
         stamp = arrived + self.offset_s if self.says_when else None
-        self.estimator.data_acknowledged(frame, self.now, arrived=stamp)
+        begun = None
+        if self.first_bytes is not None:
+            begun = arrives + self.first_bytes / self.rate + self.offset_s, nbytes - self.first_bytes
+        self.estimator.data_acknowledged(frame, self.now, arrived=stamp, begun=begun)
+
+    def _ping_sent(self, ping: int, _frame: int, _nbytes: int, sent: float) -> None:
+        self.estimator.ping_sent(ping, sent)
+
+    def _data_sent(self, _ping: int, frame: int, nbytes: int, sent: float) -> None:
+        self.estimator.data_sent(frame, nbytes, sent)
 
     def pings(self, seconds: float) -> None:
         until = self.now + seconds
@@ -136,6 +147,43 @@ def test_a_rate_that_was_believed_by_mistake_is_found_wrong_within_seconds(link:
             link.frame(nbytes)
             probes += 1
     assert probes > 1
+
+
+@pytest.mark.parametrize("longer_s", [0.02, 0.245])
+def test_a_longer_way_on_which_data_is_all_the_time_is_told_by_when_frames_begin(
+    link: TwoClocks, longer_s: float
+) -> None:
+    """No ping meets an empty link, and a frame that is late is as late as one on a slower link."""
+    link.first_bytes = 14_600
+    for _ in range(5):
+        link.frame(200_000, behind=True)
+    link.there_s += longer_s
+    link.back_s += longer_s
+    for number in range(8):
+        link.frame(200_000, behind=True)
+        assert link.believed[0] == pytest.approx(5e6, rel=0.05), number
+        link.now += 0.15
+    # The ping behind a frame waited for it; that much too long, at most.
+    assert 0 <= link.believed[1] - (0.055 + longer_s) <= 200_000 / 5e6 / 2 + 1e-6
+    link.frame(200_000)
+    assert link.believed == pytest.approx((5e6, 0.055 + longer_s), rel=0.05)
+
+
+def test_a_slower_link_is_none_that_became_longer(link: TwoClocks) -> None:
+    link.first_bytes = 65_000
+    link.rate = 1e6
+    for _ in range(8):
+        link.frame(200_000, behind=True)
+        link.now += 0.15
+    assert link.believed == pytest.approx((1e6, 0.055), rel=0.05)
+
+
+def test_parts_that_come_at_once_tell_nothing(link: TwoClocks) -> None:
+    """A reader that was busy finds all of it there."""
+    link.first_bytes = 199_999
+    for _ in range(8):
+        link.frame(200_000)
+    assert link.believed == pytest.approx((5e6, 0.055), rel=0.05)
 
 
 def test_a_slower_link_whose_pings_wait_is_believed_all_the_same(link: TwoClocks) -> None:

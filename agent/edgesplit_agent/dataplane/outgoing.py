@@ -190,9 +190,7 @@ class PeerLink:
             return
         session.life.heard()
         if isinstance(header, Pong):
-            if self._estimator.pong_received(header.sequence, now, header.arrived_s):
-                # BBR goes on by the shortest round trip of ten seconds, with too small a window for the longer way.
-                connection.start_afresh()
+            self._estimator.pong_received(header.sequence, now, header.arrived_s)
             if header.room_bytes != session.room_bytes:
                 session.room_bytes = header.room_bytes
                 self._emit(PeerRoom(self._peer, header.room_bytes))
@@ -266,6 +264,7 @@ class PeerLink:
             await connection.wait_closed()
             raise error from None
         self._estimator.connected(self._loop.time(), doubted=self._was_silent)
+        self._estimator.paced = connection.models_path
         self._was_silent = False
         session.up = True
         _log.info("peer-connected", peer=self._peer, address=self.address)
@@ -366,7 +365,8 @@ class PeerLink:
             self._counters.probed(self._peer, padding)
 
     def _acknowledged(self, session: _Session, ack: Ack, now: float) -> None:
-        seconds = self._estimator.data_acknowledged(ack.sequence, now, ack.received_bytes or None, ack.arrived_s)
+        begun = None if ack.begun_s is None else (ack.begun_s, ack.rest_bytes)
+        seconds = self._estimator.data_acknowledged(ack.sequence, now, ack.received_bytes or None, ack.arrived_s, begun)
         if session.up and self._estimator.ramping and session.connection.is_open:
             self._probe(session, now)
         delivery = session.deliveries.pop(ack.sequence, None)

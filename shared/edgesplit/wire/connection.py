@@ -30,7 +30,7 @@ from edgesplit.wire.headers import Failure, Header, Probe
 from edgesplit.wire.parser import FrameParser
 from edgesplit.wire.send_queue import Lane, Queued
 from edgesplit.wire.socket_writer import SocketWriter
-from edgesplit.wire.tcp_options import acknowledged, end_when_vanished, start_afresh
+from edgesplit.wire.tcp_options import acknowledged, end_when_vanished, models_path, start_afresh
 from edgesplit.wire.tensors import Array
 
 __all__ = ["Connection", "FrameGate", "FrameReceiver", "OutgoingFrame"]
@@ -230,6 +230,11 @@ class Connection:
         """Have TCP forget the rate it knew of the path; whether it does."""
         return self._socket is not None and start_afresh(self._socket)
 
+    @property
+    def models_path(self) -> bool:
+        """Whether TCP paces what is sent by what it knows of the path, see `edgesplit.wire.tcp_options`."""
+        return self._socket is not None and models_path(self._socket)
+
     def acknowledged(self, within_s: float) -> bool | None:
         """Whether the other side's machine answers, see `edgesplit.wire.tcp_options`; None where nobody can tell. [s]"""
         return None if self._socket is None else acknowledged(self._socket, within_s)
@@ -351,12 +356,17 @@ class Connection:
                 if not self._closing:
                     self._received(count)
                 if count < len(memory) and count < _MORE_BYTES:
-                    return
+                    break
                 budget -= count
+            else:
+                return
         except (BlockingIOError, InterruptedError):
             pass  # Nothing left: the loop calls again.
         except OSError as error:
             self._break(error)
+            return
+        if self._parser.in_frame:
+            self._parser.paused(self._loop.time())
 
     def _received(self, nbytes: int) -> None:
         try:

@@ -28,6 +28,7 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
@@ -39,6 +40,7 @@ from edgesplit.wire.tensors import TEXT, TRAVELLING, Array, as_bytes, contiguous
 
 __all__ = [
     "PREFIX",
+    "Begun",
     "Frame",
     "FrameKind",
     "FrameLimits",
@@ -100,11 +102,30 @@ class Prefix(msgspec.Struct, frozen=True):
     body_bytes: int
 
 
+class Begun(NamedTuple):
+    """When the first part of a frame was here, and nothing behind it yet.
+
+    Attributes:
+        at_s: On the clock of who reads. [s]
+        body_bytes: Of all bodies on the connection until then. [B]
+    """
+
+    at_s: float
+    body_bytes: int
+
+
 class Frame(msgspec.Struct, frozen=True):
-    """A frame that arrived whole; `payloads` are still coded, in the order of the header's tensors."""
+    """A frame that arrived whole.
+
+    Attributes:
+        header: Describes it.
+        payloads: Still coded, in the order of the header's tensors.
+        begun: When it began to arrive; None where all of it came at once.
+    """
 
     header: Header
     payloads: tuple[Array, ...] = ()
+    begun: Begun | None = None
 
 
 class PackedTensor(msgspec.Struct, frozen=True, eq=False):

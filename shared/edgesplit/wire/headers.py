@@ -215,11 +215,15 @@ class Ack(_Header, frozen=True, kw_only=True, tag="ack"):
         sequence: That of the frame.
         received_bytes: Of all bodies on this connection until now, for frames' parts may mix; 0: not said. [B]
         arrived_s: When that was, on the clock of who answers; None: not said. [s]
+        begun_s: When its first part had arrived and nothing behind it yet, on that clock; None: it all came at once. [s]
+        rest_bytes: Of all bodies that arrived since then. [B]
     """
 
     sequence: Count
     received_bytes: Count = 0
     arrived_s: Moment | None = None
+    begun_s: Moment | None = None
+    rest_bytes: Count = 0
 
 
 class Ping(_Header, frozen=True, kw_only=True, tag="ping"):

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 
 from edgesplit.errors import FrameMalformed, FrameTooLarge
 from edgesplit.wire.codecs import payload_layout
-from edgesplit.wire.frames import PREFIX, Frame, FrameKind, FrameLimits, Prefix, decode_header, decode_prefix
+from edgesplit.wire.frames import PREFIX, Begun, Frame, FrameKind, FrameLimits, Prefix, decode_header, decode_prefix
 from edgesplit.wire.headers import Header, Hello, Infer, Result, TensorHead, Tensors
 from edgesplit.wire.tensors import DTYPES, TEXT, Array, as_bytes
 
@@ -38,12 +39,14 @@ class _Open:
         targets: Where its bytes go; none for a body that is not kept.
         body_bytes: Of the whole body. [B]
         left_bytes: Of it, still to come. [B]
+        begun: Once nothing was left to read behind its first part.
     """
 
     frame: Frame
     body_bytes: int
     left_bytes: int
     targets: deque[memoryview] = field(default_factory=deque[memoryview])
+    begun: Begun | None = None
 
 
 class FrameParser:
@@ -85,10 +88,20 @@ class FrameParser:
     @property
     def arriving_bytes(self) -> int:
         """Of bodies that are here in part. [B]"""
+        return sum(one.body_bytes - one.left_bytes for one in self._arriving() if one.targets)
+
+    def paused(self, now_s: float) -> None:
+        """Nothing is left to read just now: frames of which a first part is here have begun. [s]"""
+        for one in self._arriving():
+            if one.begun is None and one.left_bytes < one.body_bytes:
+                one.begun = Begun(now_s, self.body_bytes)
+
+    def _arriving(self) -> list[_Open]:
+        """Frames that are here in part."""
         opened = list(self._long.values())
         if self._current is not None and self._current not in opened:
             opened.append(self._current)
-        return sum(one.body_bytes - one.left_bytes for one in opened if one.targets)
+        return opened
 
     def buffer(self) -> memoryview:
         """Memory for the next bytes; never empty. `received` must be told how many were written."""
@@ -198,7 +211,7 @@ class FrameParser:
         if not self._run_bytes:
             self._prefix, self._current = None, None
             if not current.left_bytes:
-                frames.append(current.frame)
+                frames.append(msgspec.structs.replace(current.frame, begun=current.begun))
             return True
         count = min(self._end - self._start, self._run_bytes)
         if not count:

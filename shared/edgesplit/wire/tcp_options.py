@@ -15,10 +15,14 @@ import socket
 import struct
 import sys
 
-__all__ = ["acknowledged", "end_when_vanished", "start_afresh"]
+__all__ = ["acknowledged", "end_when_vanished", "models_path", "start_afresh"]
 
 _INFO = struct.Struct("=24xI28xI")
 """Segments that were sent and not acknowledged; time since anything was. [1, ms]"""
+_WINDOW = struct.Struct("=80xI")
+"""Segments that may be on their way. [1]"""
+_LEAST_WINDOW = 10
+"""What a connection begins with. [1]"""
 _KEEPALIVE_S = 15
 _VANISHED_S = 60
 """Longer than an agent takes to give a peer up: this is for connections on which nobody else would notice. [s]"""
@@ -55,19 +59,36 @@ def end_when_vanished(own: socket.socket) -> None:
         own.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _VANISHED_S * 1000)
 
 
+def models_path(own: socket.socket) -> bool:
+    """Whether its congestion control paces by what it knows of the path, so that probes may find that and not the path."""
+    return _congestion_control(own) in _MODELLING
+
+
 def start_afresh(own: socket.socket) -> bool:
     """Have the connection forget the rate that it knew of the path; whether it does.
 
-    Choosing another congestion control and then the same one again begins it anew.
+    Choosing another congestion control and then the same one again begins it anew, with the window that it has just then. While BBR
+    looks for the shortest round trip that is four segments; it would take seconds to open again, so then nothing is done.
     """
-    if sys.platform != "linux" or own.family == socket.AF_UNIX:
+    named = _congestion_control(own)
+    if named not in _MODELLING:
         return False
     try:
-        named = own.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _NAME_BYTES).split(b"\0")[0]
-        if named not in _MODELLING:
+        (window,) = _WINDOW.unpack(own.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _WINDOW.size))
+        if window < _LEAST_WINDOW:
             return False
         own.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _WITHOUT_MEMORY)
         own.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, named)
-    except OSError:
+    except (OSError, struct.error):
         return False
     return True
+
+
+def _congestion_control(own: socket.socket) -> bytes:
+    """Its name; empty where nobody can tell."""
+    if sys.platform != "linux" or own.family == socket.AF_UNIX:
+        return b""
+    try:
+        return own.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _NAME_BYTES).split(b"\0")[0]
+    except OSError:
+        return b""

@@ -9,8 +9,11 @@ pongs tell, so that what waits on the way back does not count; of a peer that do
 trips stand in. While pings take longer than they did, nothing is learned: a longer way would read as a slower link. Frames may leave in parts, between each
 other; so an acknowledgement says how many bytes have arrived in all, and a sample is what arrived since the one before.
 
+A frame whose parts are told apart is timed by how far apart they came, where that is less: neither a longer way nor what
+waited before it left reads as a slower link, and when its first part came tells the way, which pings behind data do not.
+
 A new connection starts slowly: its window begins at ten segments and doubles each round trip [1], [2]. Nothing is
-believed before three probes in a row, each right behind the other, found the same.
+believed before three probes in a row, each right behind the other, found the same, and one afresh no more (`calibration.py`).
 
 After a pause TCP may start slowly again, so a frame sent then says only that the bandwidth lies between its bytes over
 the whole time and what was left over the time that was left after that ramp. Such a sample moves the estimate only if
@@ -28,9 +31,10 @@ import math
 from dataclasses import dataclass, replace
 
 from edgesplit.significance import RATE_CHANGE, differs
+from edgesplit_agent.dataplane.measurement.calibration import Calibration
 from edgesplit_agent.dataplane.measurement.fallen_rate import FallenRate, ReturnedLink, glance_bytes
+from edgesplit_agent.dataplane.measurement.link_delays import LinkDelays
 from edgesplit_agent.dataplane.measurement.link_estimate import LinkEstimate
-from edgesplit_agent.dataplane.measurement.path_delay import PathDelay
 from edgesplit_agent.dataplane.measurement.probing import (
     EVERY_S,
     INITIAL_WINDOW_BYTES,
@@ -42,6 +46,7 @@ from edgesplit_agent.dataplane.measurement.probing import (
     probe_size,
 )
 from edgesplit_agent.dataplane.measurement.rate_estimate import WARY_INTERVAL_S, RateEstimate
+from edgesplit_agent.dataplane.measurement.slow_start import IDLE_RESET_S, halved_window, ramp
 
 __all__ = ["LinkEstimate", "LinkEstimator"]
 
@@ -51,18 +56,9 @@ MARGIN, MARGIN_NEAR = 1.2, 2.0
 link beside other work would look slow. [1]"""
 GROWTH = 2
 """Not more, so that TCP's window keeps pace with the first probes."""
-IDLE_RESET_S = 0.2
-"""TCP's window falls back after a retransmission timeout without traffic, which is at least this."""
 FAST_ROUND_TRIP_S = 0.001
 CALIBRATED_ROUND_TRIPS, CALIBRATED_S = 1, 0.04
 """The first samples must take this many round trips, or they may have measured TCP's window, and so long. [1, s]"""
-CALIBRATED_WITHIN = 1.15
-"""Probes that differ by less found the link rather than the window, which doubles."""
-AGREEING_PROBES = 3
-CALIBRATION_LIMIT = 40
-"""Probes after which the middle one of the last is believed: on some links no two find the same."""
-CALIBRATION_BYTES = (1 << 23, 1 << 26)
-"""What that may cost in all: eight times what is on the way at a time, within these limits. [B]"""
 DOUBTFUL_LATENCY_S = 0.03
 """A frame that takes this long outweighs the jitter of any round trip."""
 UNHURT, HURT = 0.85, 0.25
@@ -87,12 +83,12 @@ class LinkEstimator:
     Attributes:
         returned: Whether it was looked at since its silent peer came back.
         slow_start: Whether frames meet TCP's slow start; False where the rate is emulated in front of a fast link.
+        paced: Whether TCP paces what is sent by what it knows of the path, so that probes may agree on that.
     """
 
     def __init__(self, *, slow_start: bool = True) -> None:
-        self.slow_start = slow_start
-        self._pings: dict[int, tuple[float, bool]] = {}
-        self._round_trip, self._way_there = PathDelay(), PathDelay()
+        self.slow_start, self.paced = slow_start, False
+        self._delays = LinkDelays()
         self._sent: dict[int, _Sent] = {}
         self._last_ack_at = self._last_arrival = float("-inf")
         self._received_bytes = 0
@@ -104,21 +100,19 @@ class LinkEstimator:
         self._pace = ProbePace()
         self._warm_bytes = 0
         self._paired = False
-        self._calibrating = True
-        self._calibrations: list[float] = []
-        self._calibrated_bytes = 0
+        self._calibration = Calibration()
         self._pauses_matter = True
         self._cold_sample: float | None = None
 
     @property
     def round_trip_s(self) -> float | None:
         """Least round trip of the window, None before the first pong. [s]"""
-        return self._round_trip.least_s
+        return self._delays.round_trip.least_s
 
     @property
     def waiting(self) -> bool:
         """Whether something sent was not answered yet."""
-        return bool(self._pings or self._sent)
+        return self._delays.waiting or bool(self._sent)
 
     def estimate(self) -> LinkEstimate | None:
         """What is believed now, None until both figures were measured."""
@@ -130,15 +124,14 @@ class LinkEstimator:
             self._sampled_at,
             scatter=self._rate.scatter,
             error=self._rate.error,
-            latency_error_s=max(self._round_trip.jitter_s, 0.0) / 2,
+            latency_error_s=max(self._delays.round_trip.jitter_s, 0.0) / 2,
         )
 
     def connected(self, now: float, *, doubted: bool = False) -> None:
         """A new connection: what was on its way is lost, what was learned stays until disproved; `doubted`: it is looked at."""
         self.returned.connected(now, doubted=doubted and self._bandwidth is not None)
-        self._pings.clear()
+        self._delays.connected()
         self._sent.clear()
-        self._way_there = PathDelay()  # the clock at the other end may be another one
         self._last_ack_at = self._last_arrival = float("-inf")
         self._received_bytes = 0
         self._warm_bytes = 0
@@ -146,25 +139,27 @@ class LinkEstimator:
 
     def ping_sent(self, sequence: int, now: float) -> None:
         """A Ping left; one that leaves behind data measures the queue rather than the link."""
-        self._pings[sequence] = (now, bool(self._sent))
+        self._delays.ping_sent(sequence, now, loaded=bool(self._sent))
 
-    def pong_received(self, sequence: int, now: float, arrived: float | None = None) -> bool:
-        """A Pong came; `arrived`: when the Ping did, on the peer's clock [s]. Whether the way has just become longer for good."""
-        sent = self._pings.pop(sequence, None)
-        if sent is not None and arrived is not None:
-            self._way_there.add(arrived - sent[0], now, loaded=sent[1])
-        return sent is not None and self._round_trip.add(now - sent[0], now, loaded=sent[1])
+    def pong_received(self, sequence: int, now: float, arrived: float | None = None) -> None:
+        """A Pong came; `arrived`: when the Ping did, on the peer's clock. [s]"""
+        self._delays.pong_received(sequence, now, arrived)
 
     def data_sent(self, sequence: int, nbytes: int, now: float, *, afresh: bool = False) -> None:
         """Tensors or a probe were handed over for sending; `afresh`: on a connection that forgot the rate it knew."""
         pause_s = 0.0 if self._sent else now - self._last_ack_at
-        if pause_s > IDLE_RESET_S + (self.round_trip_s or 0.0):
+        if not self._sent and self._idle(now):
             self._warm_bytes = 0
         ahead = sum(sent.nbytes for sent in self._sent.values())
         self._sent[sequence] = _Sent(nbytes, now, self._warm_bytes + ahead, ahead, pause_s, afresh)
 
     def data_acknowledged(
-        self, sequence: int, now: float, received_bytes: int | None = None, arrived: float | None = None
+        self,
+        sequence: int,
+        now: float,
+        received_bytes: int | None = None,
+        arrived: float | None = None,
+        begun: tuple[float, int] | None = None,
     ) -> float | None:
         """An Ack came.
 
@@ -173,6 +168,8 @@ class LinkEstimator:
             now: [s]
             received_bytes: Of all bodies that arrived until then; None where the peer does not say. [B]
             arrived: When that was, on the peer's clock; None where it does not say. [s]
+            begun: When its first part had arrived, on the same clock [s], and what has since then [B]; None where the
+                peer does not say, or all of it came at once.
 
         Returns:
             Seconds the link was busy since the acknowledgement before, latency not included; None for an unknown
@@ -181,24 +178,26 @@ class LinkEstimator:
         sent = self._sent.pop(sequence, None)
         if sent is None:
             return None
-        begun_at = sent.at
+        begun_at, round_trip, way_s = sent.at, self.round_trip_s or 0.0, self._delays.way_there.least_s
         if received_bytes is not None:
             arrived_bytes, self._received_bytes = received_bytes - self._received_bytes, received_bytes
             if arrived_bytes != sent.nbytes:
                 begun_at = min((begun_at, *(other.at for other in self._sent.values())))
                 sent = replace(sent, nbytes=max(arrived_bytes, 0))
-        round_trip = self.round_trip_s or 0.0
-        if arrived is None or self._way_there.least_s is None:
-            path, seconds = self._round_trip, now - max(begun_at + round_trip, self._last_ack_at)
+        if arrived is None or way_s is None:
+            path, seconds = self._delays.round_trip, now - max(begun_at + round_trip, self._last_ack_at)
         else:  # what waits on the way back does not count
-            path, seconds = self._way_there, arrived - max(begun_at + self._way_there.least_s, self._last_arrival)
+            path, seconds = self._delays.way_there, arrived - max(begun_at + way_s, self._last_arrival)
         too_early = begun_at == sent.at and seconds <= 0
-        seconds = max(seconds, 1e-6)
+        alone = begun_at == sent.at and not sent.ahead_bytes
+        spread_s = self._spread_s(sent, arrived, *begun, now, alone=alone) if begun and arrived is not None else None
+        seconds = max(min(seconds, spread_s or math.inf), 1e-6)
         self._last_ack_at, self._last_arrival = now, -math.inf if arrived is None else arrived
         self._warm_bytes += sent.nbytes
-        if sent.nbytes == 0 or too_early or path.unsettled(now):
+        unsettled = path.unsettled(now) and (spread_s is None or self._ramp(sent, halved_only=False)[0] > 0)
+        if sent.nbytes == 0 or too_early or unsettled:
             return seconds  # all of it was told with the acknowledgement before, or the path became shorter, or may be longer
-        calibrating = self._calibrating and self.slow_start
+        calibrating = self._calibration.active and self.slow_start
         enough_s = self._enough_s()
         if calibrating and not self._near:
             enough_s = max(round_trip * CALIBRATED_ROUND_TRIPS, CALIBRATED_S)
@@ -209,15 +208,29 @@ class LinkEstimator:
         elif sent.afresh:
             self._look_for_more(sent.nbytes, seconds, now)
         else:
-            self._calibrating = False
+            self._calibration.end()
             self._learn(sent, seconds, now)
         self.returned.told(sure=not self.ramping)
         return seconds
 
+    def _spread_s(
+        self, sent: _Sent, arrived: float, begun: float, rest_bytes: int, now: float, *, alone: bool
+    ) -> float | None:
+        """What a frame takes by how far apart its parts came, which says nothing of the way; None where they came too close.
+
+        A frame that nothing was ahead of tells the way as well: by when it began to arrive, less what its first part took.
+        """
+        if rest_bytes < sent.nbytes / 2 or not arrived - begun >= MIN_SAMPLE_S:
+            return None
+        spread_s = sent.nbytes * (arrived - begun) / rest_bytes
+        if alone:
+            self._delays.frame_began(arrived - spread_s - sent.at, now)
+        return spread_s
+
     @property
     def ramping(self) -> bool:
         """Whether the next probe belongs to what is under way: it is neither put off nor rationed."""
-        return self._paired or self._calibrating or self._rate.doubted
+        return self._paired or self._calibration.active or self._rate.doubted
 
     def probe_due(self, now: float) -> int | None:
         """Size of the probe to send now, or None. [B]"""
@@ -226,13 +239,14 @@ class LinkEstimator:
         nbytes, allowance = self._probe_bytes, self._allowance()
         if self._paired:
             return nbytes
-        if self._calibrating and (self._calibrated_bytes or self._bandwidth is None or self._pace.repaid(now)):
+        calibrating = self._calibration.active
+        if calibrating and (self._calibration.begun or self._bandwidth is None or self._pace.repaid(now)):
             return nbytes
         if self._rate.doubted:
             # A suspected change is confirmed soon, with longer probes where the first were too short to tell.
             return nbytes if self._pace.may_confirm(nbytes, now, self._sampled_at, allowance) else None
-        if self._calibrating:
-            return None
+        if calibrating or self._calibration.unconfirmed:
+            return None if calibrating else nbytes
         glance = glance_bytes(self._bandwidth or 1.0) if self.starts_afresh(now) else None
         both = glance or nbytes * (2 if self._long_fat() else 1)
         wary = self._rate.wary and self._pace.may_confirm(nbytes, now, self._sampled_at, allowance, WARY_INTERVAL_S)
@@ -241,8 +255,11 @@ class LinkEstimator:
 
     def starts_afresh(self, now: float) -> bool:
         """Whether the probe that is about to leave should meet no rate that the connection knew."""
-        idle = now - self._last_ack_at > IDLE_RESET_S + (self.round_trip_s or 0.0)
-        return idle and not self.ramping and (self._fallen.watched or self.returned.unproven(now))
+        if self.ramping:
+            return False
+        return self._calibration.unconfirmed or (
+            self._idle(now) and (self._fallen.watched or self.returned.unproven(now))
+        )
 
     def expected_s(self, nbytes: int) -> float:
         """Transmission time to reckon with; a short one while nothing is known. [s]"""
@@ -252,14 +269,19 @@ class LinkEstimator:
         """A probe of `probe_due` is about to leave. [B, s]"""
         if self._bandwidth is not None:  # finding out what a new link carries is free
             self._pace.sent(nbytes, now, self._allowance())
-        self._calibrated_bytes += nbytes if self._calibrating else 0
-        cold = now - self._last_ack_at > IDLE_RESET_S + (self.round_trip_s or 0.0)
+        self._calibration.sent(nbytes)
+        confirms, self._calibration.unconfirmed = self._calibration.unconfirmed, False
         # A glance meets no window that a second one would find open.
+        cold = self._idle(now) and not confirms
         self._paired = cold and nbytes == self._probe_bytes and self._bandwidth is not None and self._long_fat()
 
     @property
     def _bandwidth(self) -> float | None:
         return self._rate.value
+
+    def _idle(self, now: float) -> bool:
+        """Whether TCP's window may have fallen back."""
+        return now - self._last_ack_at > IDLE_RESET_S + (self.round_trip_s or 0.0)
 
     @property
     def _near(self) -> bool:
@@ -290,8 +312,8 @@ class LinkEstimator:
         self._at_least = surely
         if self._near:
             self._rate.take_bound(surely, now)
-        elif not self._calibrating:
-            self._calibrating, self._calibrated_bytes = True, 0
+        elif not self._calibration.active:
+            self._calibration.begin()
             if far:  # what was owed was owed by a slow link
                 self._pace.forgive()
 
@@ -299,38 +321,29 @@ class LinkEstimator:
         """A probe on a connection that started afresh: the link is at least so fast, whatever the window cost. [B, s]"""
         reached, believed, self._sampled_at = nbytes / seconds, self._bandwidth or math.inf, now
         if reached > believed * (1 + RATE_CHANGE):
-            self._at_least, self._calibrating, self._calibrated_bytes = reached, True, 0
+            self._at_least = reached
+            self._calibration.begin()
         elif reached < believed * (1 - RATE_CHANGE) and seconds - nbytes / believed > self._enough_s() / 2:
             self._rate.take_bound(reached, now)
 
     def _calibrate(self, sent: _Sent, seconds: float, now: float) -> None:
-        """A probe behind others right before it: the bandwidth, once three in a row found the same.
-
-        Where the round trip takes no time, no window hides the link and three are enough whatever they found.
-        """
+        """A probe behind others right before it."""
         bandwidth = sent.nbytes / seconds
-        self._calibrations.append(bandwidth)
-        last = self._calibrations[-AGREEING_PROBES:]
-        least, most = CALIBRATION_BYTES
-        limit_bytes = min(max(8 * bandwidth * (self.round_trip_s or 0.0), least), most)
-        agree = self._near or max(last) <= CALIBRATED_WITHIN * min(last)
-        spent = len(self._calibrations) >= CALIBRATION_LIMIT or self._calibrated_bytes >= limit_bytes
-        if len(last) == AGREEING_PROBES and (agree or spent):
+        if (found := self._calibration.take(bandwidth, self.round_trip_s or 0.0, near=self._near)) is not None:
+            self._calibration.unconfirmed = self.paced and not self._near
             self._pace.forgive(0.0 if self._bandwidth is None else EVERY_S)
-            self._calibrating, self._calibrated_bytes = False, 0
-            self._calibrations.clear()
-            self._rate.restart(last, now)
+            self._rate.restart(found, now)
             self._sampled(now)
         else:
             self._at_least = bandwidth
-            if len(last) > 1 and not self._near:
+            if self._calibration.probes > 1 and not self._near:
                 self._probe_bytes = min(self._probe_bytes * GROWTH, self._most_bytes)
 
     def _learn(self, sent: _Sent, seconds: float, now: float) -> None:
         """A frame that took long enough."""
         reached = sent.nbytes / seconds
-        ramp_s, ramp_bytes = self._ramp(sent, self._reset_window(sent, halved_only=False))
-        least_s, _ = self._ramp(sent, self._reset_window(sent, halved_only=True))
+        ramp_s, ramp_bytes = self._ramp(sent, halved_only=False)
+        least_s, _ = self._ramp(sent, halved_only=True)
         if self._bandwidth is not None and least_s > HURT * seconds and reached >= UNHURT * self._bandwidth:
             self._pauses_matter = False
         elif self._cold_sample is not None and reached * UNHURT > self._cold_sample:
@@ -338,8 +351,7 @@ class LinkEstimator:
             self._pauses_matter = True
         self._cold_sample = reached if ramp_s > 0 else None
         if not self._pauses_matter or ramp_s == 0:
-            jitter_s = (self._round_trip if self._way_there.least_s is None else self._way_there).jitter_s
-            self._sample(reached, now, (jitter_s / seconds) ** 2)
+            self._sample(reached, now, (self._delays.jitter_s / seconds) ** 2)
         elif seconds > ramp_s:
             self._bounds(reached, (sent.nbytes - ramp_bytes) / (seconds - ramp_s), now)
         else:
@@ -350,25 +362,14 @@ class LinkEstimator:
         on_the_way = (self._bandwidth or 0.0) * (self.round_trip_s or 0.0)
         return self.slow_start and self._pauses_matter and not self._near and on_the_way > INITIAL_WINDOW_BYTES * 2
 
-    def _reset_window(self, sent: _Sent, *, halved_only: bool) -> float:
-        """TCP's window when a frame was sent: at its least, or halved once per timeout of the pause at most. [B]"""
-        opened = sent.warm_bytes + INITIAL_WINDOW_BYTES
-        round_trip = self.round_trip_s or 0.0
-        if halved_only and self._bandwidth is not None:
-            # The timeout may be longer than its minimum: one halving in two is certain enough.
-            halvings = min(sent.pause_s // (2 * (IDLE_RESET_S + round_trip)), 40)
-            return max(opened, self._bandwidth * round_trip * math.pow(0.5, halvings))
-        return opened
-
-    def _ramp(self, sent: _Sent, opened: float) -> tuple[float, float]:
+    def _ramp(self, sent: _Sent, *, halved_only: bool) -> tuple[float, float]:
         """What slow start costs a frame: round trips until the window covers frame or link [s], and what passes [B]."""
-        round_trip = self.round_trip_s or 0.0
+        round_trip, opened = self.round_trip_s or 0.0, float(sent.warm_bytes + INITIAL_WINDOW_BYTES)
         if not self.slow_start or self._bandwidth is None or round_trip < FAST_ROUND_TRIP_S:
             return 0.0, 0.0
-        needed = min(sent.ahead_bytes + sent.nbytes, self._bandwidth * round_trip)
-        if needed <= opened:
-            return 0.0, 0.0
-        return round_trip * math.log2(needed / opened), min(needed - opened, sent.nbytes)
+        if halved_only:
+            opened = max(opened, halved_window(sent.pause_s, round_trip, self._bandwidth))
+        return ramp(sent.nbytes, sent.ahead_bytes, opened, round_trip, self._bandwidth)
 
     def _bounds(self, lower: float, upper: float, now: float) -> None:
         """Learn that the bandwidth lies between two values. [B/s]"""

@@ -18,7 +18,7 @@ __all__ = ["PathDelay"]
 WINDOW_S = 15.0
 LONGER_S, JITTERS = 0.010, 4.0
 """What lies above the least by more than this, and by so many times the usual jitter, is waiting or a longer path. [s, 1]"""
-IN_A_ROW, LASTS_S, ALIKE = 6, 1.0, 0.3
+IN_A_ROW, LASTS_S, ALIKE = 4, 1.0, 0.3
 """So many in a row, for so long, that differ by less than this share of what they are longer by, are a longer path. [1, s, 1]"""
 UNSETTLED_S = 2.5
 """After this what is longer is taken for waiting. [s]"""
@@ -54,14 +54,22 @@ class PathDelay:
             return False
         if self.least_s is not None and delay_s < self.least_s - self._notable_s:
             self._seen.clear()  # nothing goes faster than its path: those were of a longer one
+        if not self._seen:
+            self._longer.clear()  # nothing is there to compare with
+        is_known = bool(self._seen)
         self._seen.append((now, delay_s))
-        is_longer = self._judge(delay_s, now)
+        is_longer = is_known and self._judge(delay_s, now)
         delays = [seconds for _, seconds in self._seen]
         self.least_s = min(delays)
         self.jitter_s = statistics.fmean(delays) - self.least_s
         if not self._longer:
             self._usual_s = self.jitter_s
         return is_longer
+
+    def restart(self) -> None:
+        """Something else tells that the path is a longer one: whatever is seen next is how long."""
+        self._seen.clear()
+        self._longer.clear()
 
     def unsettled(self, now: float) -> bool:
         """Whether the last ones were longer, so that frames may have taken a longer path, too. [s]"""

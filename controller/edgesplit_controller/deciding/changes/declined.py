@@ -6,30 +6,52 @@ told, as long as that does not go on and on; all are counted. Not here: deciding
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-__all__ = ["Declined", "DeclinedPlans", "TellingAllowance"]
+__all__ = ["Allowance", "Declined", "DeclinedPlans"]
 
 AT_ONCE = 8
 """So much is told in a row of what comes again and again. [1]"""
 ONE_EACH_S = 900.0
 """After that one in this time. [s]"""
-QUIET_FIRST_S, QUIET_MOST_S = 30.0, 1_800.0
-"""Pause before a better chance that was declined is looked at again, doubled each time. [s]"""
+CHANCES_AT_ONCE = 6
+"""Better chances that are looked at in a row: a link that recovers does so step by step, rate and latency, each of its directions. [1]"""
+CHANCE_EACH_S = 300.0
+"""After that one in this time: others come and go all day. [s]"""
 
 
 @dataclass(frozen=True)
-class TellingAllowance:
-    """What may still be told of one thing; refilled as time passes."""
+class Allowance:
+    """What may be done at once, and then now and then.
 
-    left: float = AT_ONCE
-    at_s: float = float("-inf")
+    Attributes:
+        most: At once. [1]
+        each_s: Then one in this time. [s]
+        left: Of that at the last one; all of it before. [1]
+        at_s: When that was. [s]
+    """
 
-    def spent(self, now_s: float) -> TellingAllowance | None:
-        """What is left after telling one more, or None where it may not be told. [s]"""
-        refilled = min(AT_ONCE, self.left + (now_s - self.at_s) / ONE_EACH_S)
-        return replace(self, left=refilled - 1, at_s=now_s) if refilled >= 1 else None
+    most: int
+    each_s: float
+    left: float = math.inf
+    at_s: float = 0.0
+
+    def allows(self, now_s: float) -> bool:
+        """Whether one more may be done. [s]"""
+        return self._refilled(now_s) >= 1
+
+    def spent(self, now_s: float) -> Allowance:
+        """After one more, allowed or not. [s]"""
+        return replace(self, left=max(self._refilled(now_s) - 1, 0.0), at_s=now_s)
+
+    def _refilled(self, now_s: float) -> float:
+        return min(self.most, self.left + (now_s - self.at_s) / self.each_s)
+
+
+TELLING = Allowance(AT_ONCE, ONE_EACH_S)
+CHANCES = Allowance(CHANCES_AT_ONCE, CHANCE_EACH_S)
 
 
 @dataclass(frozen=True)
@@ -55,8 +77,7 @@ class _DeclinedCount:
     untold: int = 0
     last_unix_s: float = 0.0
     last_reason: str = ""
-    pause_s: float = QUIET_FIRST_S
-    quiet_until_s: float = float("-inf")
+    chances: Allowance = CHANCES
 
 
 class DeclinedPlans:
@@ -72,7 +93,7 @@ class DeclinedPlans:
         self._unix_clock = unix_clock
         self._since_unix_s = unix_clock()
         self._models: dict[str, _DeclinedCount] = {}
-        self._told: dict[tuple[str, ...], TellingAllowance] = {}
+        self._told: dict[tuple[str, ...], Allowance] = {}
 
     @property
     def counts(self) -> dict[str, int]:
@@ -91,10 +112,11 @@ class DeclinedPlans:
 
     def may_tell(self, *about: str) -> bool:
         """Whether one more event may be told about something that comes and goes; it counts as told then."""
-        left = self._told.get(about, TellingAllowance()).spent(self._clock())
-        if left is not None:
-            self._told[about] = left
-        return left is not None
+        allowance, now_s = self._told.get(about, TELLING), self._clock()
+        if not allowance.allows(now_s):
+            return False
+        self._told[about] = allowance.spent(now_s)
+        return True
 
     def add(self, model: str, reason: str, *, answers: bool, forced: bool) -> str | None:
         """Count one.
@@ -119,13 +141,12 @@ class DeclinedPlans:
 
     def may_try(self, model: str) -> bool:
         """Whether a chance that the serving plan does not feel is worth planning now."""
-        return self._clock() >= (self._models.get(model) or _DeclinedCount()).quiet_until_s
+        return (self._models.get(model) or _DeclinedCount()).chances.allows(self._clock())
 
     def tried(self, model: str, *, adopted: bool) -> None:
-        """It was planned: what came to nothing is tried ever later."""
+        """It was planned: many that come to nothing are followed by few."""
         known = self._models.setdefault(model, _DeclinedCount())
-        known.pause_s = QUIET_FIRST_S if adopted else min(2 * known.pause_s, QUIET_MOST_S)
-        known.quiet_until_s = self._clock() + known.pause_s
+        known.chances = CHANCES if adopted else known.chances.spent(self._clock())
 
     def forget(self, model: str) -> None:
         """A model is gone."""
