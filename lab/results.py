@@ -296,7 +296,7 @@ class Reaction(msgspec.Struct, kw_only=True):
         change: Its place in `changes`, from 0.
         noticed_s: Until the controller spoke of it. [s]
         switched_s: Until another plan served. [s]
-        within_5_percent_s: Until requests took at most 5 % more than the oracle's. [s]
+        within_5_percent_s: Until requests cost at most 5 % more than the oracle's, by the goals of that time. [s]
         oracle_stays: The oracle's plan is the one before: the best answer is none, and `switched_s` is 0 where there was none.
     """
 
@@ -314,11 +314,13 @@ class OraclePlan(msgspec.Struct, kw_only=True):
         from_s: From the run's begin. [s]
         to_s: From the run's begin. [s]
         latency_s: Measured with that plan, while the world was like that. [s]
+        joules: Of a request, measured likewise; None where it did not serve long enough to tell. [J]
     """
 
     from_s: float
     to_s: float
     latency_s: float
+    joules: float | None = None
 
 
 class DynamicRun(msgspec.Struct, kw_only=True):

@@ -23,7 +23,7 @@ from lab.dynamics.conditions import Conditions, Wanted, at_each_interval, wanted
 from lab.dynamics.hands import found_conditions
 from lab.dynamics.observations import PlayedRun
 from lab.dynamics.play import Stage, play
-from lab.dynamics.reaction import noticed, oracle_latencies, reactions
+from lab.dynamics.reaction import noticed, oracle_plans, reactions
 from lab.dynamics.script import Script, intervals, said
 from lab.dynamics.strategies import EDGESPLIT, ORACLE, PAUSE_RESUME, in_order, plan_changes, schedule
 from lab.dynamics.true_problem import true_problem
@@ -174,8 +174,8 @@ def dynamic_runs(played: Sequence[PlayedRun], script: Script, wanted: Wanted) ->
         wanted: Goals at its begin.
     """
     spans = intervals(script)
-    by_goals = [bool(goals.energy) for goals in wanted_at_each_interval(wanted, script)]
-    oracle = next((oracle_latencies(spans, run.requests) for run in played if run.strategy == ORACLE), [])
+    weights = [(goals.latency, goals.energy) for goals in wanted_at_each_interval(wanted, script)]
+    oracle = next((oracle_plans(spans, run.requests, run.energy) for run in played if run.strategy == ORACLE), [])
     changes = [ScriptedChange(at_s=change.at_s, what=said(change)) for change in script.changes]
     return [
         DynamicRun(
@@ -185,7 +185,9 @@ def dynamic_runs(played: Sequence[PlayedRun], script: Script, wanted: Wanted) ->
             changes=changes,
             requests=list(run.requests),
             energy=list(run.energy),
-            reactions=reactions(spans, run.requests, run.events, oracle, run.oracle_moves, two_sided=by_goals),
+            reactions=reactions(
+                spans, run.requests, run.events, oracle, run.oracle_moves, weights=weights, energy=run.energy
+            ),
             oracle_s=oracle,
         )
         for run in played

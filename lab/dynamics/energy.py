@@ -11,11 +11,14 @@ from collections.abc import Iterable, Sequence
 from lab.dynamics.observations import Counted
 from lab.results import EnergySample, TracedRequest
 
-__all__ = ["energy_samples"]
+__all__ = ["STEP_S", "energy_samples"]
+
+STEP_S = 4.0
+"""Agents report once a second and of whole requests, so short steps would scatter. [s]"""
 
 
 def energy_samples(
-    counts: Iterable[Counted], requests: Sequence[TracedRequest], lasts_s: float, step_s: float = 4.0
+    counts: Iterable[Counted], requests: Sequence[TracedRequest], lasts_s: float, step_s: float = STEP_S
 ) -> list[EnergySample]:
     """Energy per answered request of each step of time; steps in which none was answered are left out.
 
@@ -23,7 +26,7 @@ def energy_samples(
         counts: In any order, those before the begin included.
         requests: Of the same span.
         lasts_s: The script's length. [s]
-        step_s: Agents report once a second and of whole requests, so short steps would scatter. [s]
+        step_s: Length of a step. [s]
     """
     spent = [0.0] * (int(lasts_s / step_s) + 1)
     known: dict[tuple[str, int, float], float] = {}

@@ -4,10 +4,11 @@ Owns: what counts as noticed, switched and settled; the oracle's settled latency
 settles late has no figure rather than a flattering one. Not here: playing (`play.py`), statistics over runs
 (`lab/reporting`).
 
-A change is settled with the answer of the first request from which on requests are near: it is within 5 % of the
-oracle's, so is the median of it and the next two, and so are the medians of the `HOLD` windows (fewer where the interval
+A change is settled with the answer of the first request from which on requests are near: it costs, by the goals of that time
+(`goal_costs.py`), at most 5 % more than the oracle's, so does the median of it and the next two, and so do the medians of the `HOLD` windows (fewer where the interval
 has not so many) that begin with it and the next ones, each of `WINDOW` requests in a row, all begun after the change.
-The oracle's latency of an interval is the median of those of its requests that began in the interval's second half.
+The oracle's latency of an interval is the median of those of its requests that began in the interval's second half; its energy is that
+of the plan that answered the last of them.
 
 Regret is what requests took above that, together; a request that was not answered took until the next one was sent.
 """
@@ -17,19 +18,20 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from lab.dynamics.goal_costs import Weights, costs, joules_by_epoch
 from lab.dynamics.observations import Heard
 from lab.dynamics.script import Interval
-from lab.results import OraclePlan, Reaction, TracedRequest
+from lab.results import EnergySample, OraclePlan, Reaction, TracedRequest
 from lab.scenarios.scenario import Change, DelayChange, GoalsChange, LinkCut, LinkRestored, RateChange
 
-__all__ = ["HOLD", "NEAR", "WINDOW", "lost", "noticed", "oracle_latencies", "reactions", "regret_s", "regret_steps"]
+__all__ = ["HOLD", "NEAR", "WINDOW", "lost", "noticed", "oracle_plans", "reactions", "regret_s", "regret_steps"]
 
 WINDOW = 5
 """Requests whose median is what serving takes now."""
 HOLD = 3
 """Windows in a row, so that no lucky one counts."""
 NEAR = 0.05
-"""Of the oracle's latency. [1]"""
+"""Above what the oracle's cost. [1]"""
 
 _ANSWERS = frozenset({"planned", "replan-declined", "plan-infeasible", "epoch-activated"})
 _LINKS = frozenset({"link-changed", "fallback-engaged", "fallback-left", "peer-back"})
@@ -37,14 +39,18 @@ _NODES = frozenset({"node-left", "node-silent", "node-joined", "profile-changed"
 _GOALS = frozenset({"goals-changed", "battery-limit", "battery-floor-missed"})
 
 
-def oracle_latencies(spans: Sequence[Interval], requests: Sequence[TracedRequest]) -> list[OraclePlan]:
+def oracle_plans(
+    spans: Sequence[Interval], requests: Sequence[TracedRequest], energy: Sequence[EnergySample] = ()
+) -> list[OraclePlan]:
     """What the oracle's plans take, once each has settled; an interval in which none was answered then is left out."""
     found = []
     for span in spans:
         half_s = (span.from_s + span.to_s) / 2
-        settled = [entry.latency_s for entry in _answered(requests, half_s, span.to_s) if entry.latency_s is not None]
+        settled = _answered(requests, half_s, span.to_s)
         if settled:
-            found.append(OraclePlan(from_s=span.from_s, to_s=span.to_s, latency_s=statistics.median(settled)))
+            latency_s = statistics.median(entry.latency_s or 0.0 for entry in settled)
+            joules = joules_by_epoch(span, requests, energy).get(settled[-1].epoch or 0)
+            found.append(OraclePlan(from_s=span.from_s, to_s=span.to_s, latency_s=latency_s, joules=joules))
     return found
 
 
@@ -55,7 +61,8 @@ def reactions(
     oracle: Sequence[OraclePlan],
     moved: Sequence[bool],
     *,
-    two_sided: Sequence[bool],
+    weights: Sequence[Weights],
+    energy: Sequence[EnergySample] = (),
 ) -> list[Reaction]:
     """How fast a strategy followed each change; changes of one moment share their figures.
 
@@ -63,13 +70,13 @@ def reactions(
         spans: The script's intervals.
         requests: The strategy's, in order.
         events: Those heard meanwhile.
-        oracle: The oracle's settled latencies.
+        oracle: What the oracle's plans take.
         moved: For each interval, whether the oracle's plan is another than before; where not, the best is to stay, and
             `switched_s` is 0 unless the plan changed all the same.
-        two_sided: For each interval, whether requests that are quicker than the oracle's are as far off as slower ones,
-            for something else than latency is wanted.
+        weights: For each interval, those of its goals.
+        energy: The strategy's, over time.
     """
-    best = {entry.from_s: entry.latency_s for entry in oracle}
+    best = {entry.from_s: entry for entry in oracle}
     found: list[Reaction] = []
     for number, span in enumerate(spans):
         if not span.changes:
@@ -78,8 +85,12 @@ def reactions(
         switched_s = _switched_s(span, requests)
         if switched_s is None and not moved[number]:
             switched_s = 0.0
-        latency_s = best.get(span.from_s)
-        settled_s = None if latency_s is None else _settled_s(span, requests, latency_s, both=two_sided[number])
+        settled_s = None
+        if (plan := best.get(span.from_s)) is not None:
+            served = _answered(requests, span.from_s, span.to_s)
+            cost = costs(served, joules_by_epoch(span, requests, energy), plan, weights[number])
+            first = _settled(cost)
+            settled_s = None if first is None else _end_s(served[first]) - span.from_s
         for _ in span.changes:
             found.append(
                 Reaction(
@@ -157,24 +168,14 @@ def _switched_s(span: Interval, requests: Sequence[TracedRequest]) -> float | No
     return None
 
 
-def _settled_s(span: Interval, requests: Sequence[TracedRequest], best_s: float, *, both: bool) -> float | None:
-    served = _answered(requests, span.from_s, span.to_s)
-    medians = [
-        statistics.median(entry.latency_s or 0.0 for entry in served[first : first + WINDOW])
-        for first in range(len(served) - WINDOW + 1)
-    ]
-    near = [_near(median, best_s, both=both) for median in medians]
-    for first in range(min(len(near), max(len(near) - HOLD + 1, 1))):
-        early = [
-            statistics.median(entry.latency_s or 0.0 for entry in served[first : first + count]) for count in (1, 3)
-        ]
-        if all(near[first : first + HOLD]) and all(_near(median, best_s, both=both) for median in early):
-            return _end_s(served[first]) - span.from_s
+def _settled(cost: Sequence[float]) -> int | None:
+    """The first request from which on they are near the oracle's, by their costs."""
+    medians = [statistics.median(cost[first : first + WINDOW]) for first in range(len(cost) - WINDOW + 1)]
+    for first in range(min(len(medians), max(len(medians) - HOLD + 1, 1))):
+        early = [statistics.median(cost[first : first + count]) for count in (1, 3)]
+        if max(*medians[first : first + HOLD], *early) <= 1 + NEAR:
+            return first
     return None
-
-
-def _near(latency_s: float, best_s: float, *, both: bool) -> bool:
-    return latency_s <= best_s * (1 + NEAR) and (not both or latency_s >= best_s * (1 - NEAR))
 
 
 def _end_s(entry: TracedRequest) -> float:

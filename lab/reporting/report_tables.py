@@ -228,7 +228,7 @@ def _strategies(results: Results) -> ReportTable:
         )
     return ReportTable(
         "Strategies while the world changes",
-        f"In time: changes after which requests were within 5 % of the oracle's within {IN_TIME_S:g} s. Regret: what requests took above "
+        f"In time: changes after which requests were within 5 % of the oracle's, by the goals of that time, within {IN_TIME_S:g} s. Regret: what requests took above "
         "the oracle's; one without an answer took until the next one. Energy: modelled power × measured time.",
         (
             "strategy",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from edgesplit_agent.compute import emulated_slowness, runtime
-from edgesplit_agent.compute.emulated_slowness import MachinePace, machine_pace, slowed
+from edgesplit_agent.compute.emulated_slowness import PACE_RUNS, PACE_WORTH, MachinePace, machine_pace, slowed
 from edgesplit_agent.compute.recent_runs import CHANGED_RUNS, REMEMBERED, RecentRuns
 from edgesplit_agent.compute.session_pool import RuntimeOptions
 
@@ -28,7 +28,7 @@ class Machine:
         for module in (emulated_slowness, runtime):
             monkeypatch.setattr(module, "time", clocks)
         self.pace = 1.0
-        pace = SimpleNamespace(usual_s=0.0, factor=lambda: self.pace)
+        pace = SimpleNamespace(takes_s=lambda _own_s: 0.0, factor=lambda _beside_s: self.pace)
         monkeypatch.setattr(emulated_slowness, "machine_pace", lambda: pace)
 
     def run(
@@ -198,22 +198,40 @@ def test_slow_spells_of_this_machine_are_not_the_played_nodes(monkeypatch: pytes
         assert machine.run(spell * OWN_S, in_a_row_s=spell * OWN_S)[1] == pytest.approx(lasts_s)
 
 
-def test_the_pace_is_one_while_the_machine_is_as_fast_as_usual(monkeypatch: pytest.MonkeyPatch) -> None:
-    now_s, product_s = 0.0, 0.0005
+def test_the_pace_is_one_while_the_machine_is_as_fast_as_usual_and_follows_within_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now_s, layer_s, times = 0.0, 0.001, 0
 
     def run(_outputs: object, _inputs: object) -> None:
-        nonlocal now_s
-        now_s += product_s
+        nonlocal now_s, times
+        now_s, times = now_s + layer_s, times + 1
 
     monkeypatch.setattr(emulated_slowness, "tiny_session", lambda _model: SimpleNamespace(run=run))
-    monkeypatch.setattr(emulated_slowness, "time", SimpleNamespace(thread_time=lambda: now_s))
+    clocks = SimpleNamespace(thread_time=lambda: now_s, monotonic=lambda: now_s)
+    monkeypatch.setattr(emulated_slowness, "time", clocks)
     pace = MachinePace()
-    assert pace.usual_s == pytest.approx(0.0005)
+    assert pace.usual_s == pytest.approx(0.001)
     assert pace.factor() == pytest.approx(1.0)
-    product_s = 0.00125
-    assert pace.factor() == pytest.approx(0.4)
+    layer_s, slower = 0.00125, now_s
+    assert pace.factor() > 0.9  # one look is none
+    while pace.factor(0.1) > 0.9:
+        now_s += 1.0
+    assert pace.factor() == pytest.approx(0.8**PACE_WORTH)
+    assert now_s - slower < 10.0
 
 
-def test_the_product_is_computed_by_the_runtime_that_serves() -> None:
+def test_beside_a_long_run_the_pace_is_looked_at_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    pace = machine_pace()
+    counted: list[int] = []
+    monkeypatch.setattr(pace, "_runs", lambda count: counted.append(count) or [pace.usual_s] * count)
+    for beside_s in (0.0, 0.02 * pace.usual_s, 30 * pace.usual_s, 1e3):
+        pace.factor(beside_s)
+    assert counted == [PACE_RUNS[0], PACE_RUNS[0], 10, PACE_RUNS[1]]
+    assert pace.takes_s(1e3) == pytest.approx(PACE_RUNS[1] * pace.usual_s)
+    assert pace.takes_s(0.0) == pytest.approx(PACE_RUNS[0] * pace.usual_s)
+
+
+def test_the_layer_is_computed_by_the_runtime_that_serves() -> None:
     assert 1e-6 < machine_pace().usual_s < 1.0
     assert 0.0 < machine_pace().factor() < 1e6

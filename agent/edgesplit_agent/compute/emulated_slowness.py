@@ -9,9 +9,9 @@ and adds up once; multiplied by sixty it would be most of what is measured. So a
 itself, within the time that the slower node would still compute, and that run is what its typical time is made of.
 
 Nor has the played node the slow spells of this machine, whose neighbours make it some hundredths slower for seconds or minutes.
-So a repetition is told at a constant pace: over the time of one small layer right behind it, times what that takes
-usually. On a virtual machine with a spread of 5 % between medians of eight runs of a network 2 % were left. Profiles and
-retimings of such a node are told alike (`profiling/timing/timed_runs.py`).
+So a repetition is told at a constant pace: over the time that one small layer takes these seconds, times what that takes
+usually. Beside neighbours of all kinds a network's median of a dozen runs differed by 5 %, and so by 2 %. Profiles and retimings
+of such a node are told alike (`profiling/timing/timed_runs.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from __future__ import annotations
 import functools
 import statistics
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -55,8 +56,15 @@ _LAYER = bytes.fromhex(
 
 Its tensors of 1.3 MB fit into no second-level cache, as those of networks do not: beside a neighbour that takes memory bandwidth
 a network of 90 ms took 5, 8 and 8 % longer, such a layer 6, 11 and 9 %, a product of matrices that fit 1, 2 and 1 %."""
-USUAL_RUNS, PACE_RUNS = 100, 3
-"""Of the layer: those that say what it usually takes, a millisecond each, and those beside a run."""
+USUAL_RUNS = 100
+"""Of the layer, that say what it usually takes; a millisecond each."""
+PACE_RUNS, PACE_SHARE = (3, 24), 1 / 3
+"""Those beside a run: least and most, and the share of its time that they may take. [1, 1]"""
+PACE_WINDOW_S, PACE_WINDOW_RUNS = 10.0, 200
+"""The pace is that of so long: over a few milliseconds the layer differs by more than a run of a network does. [s, 1]"""
+PACE_WORTH = 0.8
+"""By how much of a hundredth a network is slower where the layer is slower by one: about 0.5 without neighbours that one would
+notice, 1.15 beside one that takes memory bandwidth. [1]"""
 
 
 class MachinePace:
@@ -69,20 +77,39 @@ class MachinePace:
     def __init__(self) -> None:
         self._session: Any = tiny_session(_LAYER)
         self._inputs = {"x": np.full((1, CHANNELS, SIDE, SIDE), 1.0 / SIDE, np.float32)}
-        self._seconds(PACE_RUNS)
-        self.usual_s = self._seconds(USUAL_RUNS)
+        self._recent: deque[tuple[float, float]] = deque(maxlen=PACE_WINDOW_RUNS)
+        self._runs(PACE_RUNS[0])
+        self.usual_s = _median(self._runs(USUAL_RUNS))
 
-    def factor(self) -> float:
-        """What times of just now are multiplied with to be those of the usual pace. [1]"""
-        return self.usual_s / self._seconds(PACE_RUNS)
+    def factor(self, beside_s: float = 0.0) -> float:
+        """What times of just now are multiplied with to be those of the usual pace.
 
-    def _seconds(self, runs: int) -> float:
+        Args:
+            beside_s: What the run took that is told: the longer, the more often the layer runs. [s]
+        """
+        least, most = PACE_RUNS
+        runs = self._runs(min(max(int(beside_s * PACE_SHARE / self.usual_s), least), most))
+        now = time.monotonic()
+        self._recent.extend((now, seconds) for seconds in runs)
+        return (
+            self.usual_s / _median(second for at, second in self._recent.copy() if at >= now - PACE_WINDOW_S)
+        ) ** PACE_WORTH
+
+    def takes_s(self, beside_s: float) -> float:
+        """What `factor` takes. [s]"""
+        return max(PACE_RUNS[0] * self.usual_s, min(beside_s * PACE_SHARE, PACE_RUNS[1] * self.usual_s))
+
+    def _runs(self, count: int) -> list[float]:
         seconds: list[float] = []
-        for _ in range(runs):
+        for _ in range(count):
             began = time.thread_time()
             self._session.run(None, self._inputs)
             seconds.append(time.thread_time() - began)
-        return max(statistics.median(seconds), LEAST_S)
+        return seconds
+
+
+def _median(seconds: Iterable[float]) -> float:
+    return max(statistics.median(seconds), LEAST_S)
 
 
 @functools.cache
@@ -108,7 +135,7 @@ def repeats(slow_down: float) -> bool:
 
 def at_usual_pace(seconds: float, slow_down: float) -> float:
     """What something that has just run would have taken at the usual pace, on a node that plays one of constant speed. [s]"""
-    return seconds * machine_pace().factor() if repeats(slow_down) else seconds
+    return seconds * machine_pace().factor(seconds) if repeats(slow_down) else seconds
 
 
 def slowed(
@@ -185,7 +212,7 @@ def _repeat(
         before: What makes the caches as they were at profiling: the work itself, or what displaces it.
     """
     pace = machine_pace()
-    takes_s = own_s + max(own_s, DISPLACING_S if before is displace_caches else 0.0) + PACE_RUNS * pace.usual_s
+    takes_s = own_s + max(own_s, DISPLACING_S if before is displace_caches else 0.0) + pace.takes_s(own_s)
     wanted = min(max(AT_FIRST - recent.count, 1), int((until - time.perf_counter()) / takes_s))
     pause_s = (until - time.perf_counter()) / wanted - takes_s if wanted > 0 else 0.0
     for number in range(wanted):
@@ -195,5 +222,6 @@ def _repeat(
             before()
         began = clock()
         work()
-        recent.add((clock() - began) * pace.factor(), warm=True)
+        seconds = clock() - began
+        recent.add(seconds * pace.factor(seconds), warm=True)
     return wanted > 0

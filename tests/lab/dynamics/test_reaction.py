@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 from lab.dynamics.observations import Heard
-from lab.dynamics.reaction import lost, noticed, oracle_latencies, reactions, regret_s
+from lab.dynamics.reaction import lost, noticed, oracle_plans, reactions, regret_s
 from lab.dynamics.script import Interval
-from lab.results import OraclePlan, Reaction, TracedRequest
+from lab.results import EnergySample, OraclePlan, Reaction, TracedRequest
 from lab.scenarios.scenario import GoalsChange, NodeDies, RateChange
 
 FALL = RateChange(at_s=10, ends=("device", "cloud"), bytes_per_s=1e6)
@@ -33,10 +33,12 @@ def only(
     *,
     events: Sequence[Heard] = (),
     moved: bool = True,
-    both: bool = False,
+    weights: tuple[float, float] = (1.0, 0.0),
+    energy: Sequence[EnergySample] = (),
+    oracle: Sequence[OraclePlan] = BEST,
     spans: Sequence[Interval] = SPANS,
 ) -> Reaction:
-    (found,) = reactions(spans, requests, events, BEST, (False, moved), two_sided=(False, both))
+    (found,) = reactions(spans, requests, events, oracle, (False, moved), weights=((1.0, 0.0), weights), energy=energy)
     return found
 
 
@@ -68,10 +70,38 @@ def test_what_is_seen_too_late_to_last_is_not_settled() -> None:
     assert only(requests).within_5_percent_s is None
 
 
-def test_quicker_than_the_oracle_is_settled_unless_something_else_is_wanted() -> None:
-    requests = series((0, 10, 0.5, 1), (10, 20, 0.7, 2))
-    assert only(requests).within_5_percent_s is not None
-    assert only(requests, both=True).within_5_percent_s is None
+def test_quicker_than_the_oracle_is_settled() -> None:
+    assert only(series((0, 10, 0.5, 1), (10, 20, 0.7, 2))).within_5_percent_s is not None
+
+
+@pytest.mark.parametrize(
+    ("weights", "joules", "settled"),
+    [
+        ((0.0, 1.0), 2.08, True),  # however slow it is
+        ((0.0, 1.0), 2.12, False),  # however quick
+        ((0.5, 0.5), 2.5, True),  # what it is hungrier by it is quicker by
+        ((0.5, 0.5), 3.0, False),
+        ((0.0, 1.0), None, False),  # nobody knows
+    ],
+)
+def test_near_is_what_costs_as_much_by_the_goals(
+    weights: tuple[float, float], joules: float | None, settled: bool
+) -> None:
+    """The oracle's take 1 s and 2 J; requests take 0.75 s from 10 on."""
+    oracle = [BEST[0], OraclePlan(from_s=10.0, to_s=20.0, latency_s=1.0, joules=2.0)]
+    requests = series((0, 10, 0.5, 1), (10, 20, 0.75, 2))
+    energy = [EnergySample(at_s=at_s, joules=9.0) for at_s in (4.0, 8.0)]
+    if joules is not None:
+        energy += [EnergySample(at_s=at_s, joules=joules) for at_s in (16.0, 20.0)]
+    found = only(requests, weights=weights, energy=energy, oracle=oracle)
+    assert (found.within_5_percent_s is not None) == settled
+
+
+def test_the_oracles_energy_is_that_of_the_plan_it_ends_with() -> None:
+    requests = series((0, 10, 0.5, 1), (10, 14, 2.0, 1), (14, 20, 1.0, 2))
+    energy = [EnergySample(at_s=at_s, joules=joules) for at_s, joules in ((4, 1.0), (8, 1.0), (12, 5.0), (18, 2.0))]
+    assert [plan.joules for plan in oracle_plans(SPANS, requests, energy)] == [1.0, 2.0]
+    assert [plan.joules for plan in oracle_plans(SPANS, requests)] == [None, None]
 
 
 def test_too_few_requests_show_nothing() -> None:
@@ -124,15 +154,15 @@ def test_a_dead_node_is_told_of_by_its_name() -> None:
 
 def test_changes_of_one_moment_share_their_figures_and_keep_their_places() -> None:
     spans = (SPANS[0], Interval(10.0, 20.0, (FALL, GoalsChange(at_s=10, weights=(1.0, 0.0)))))
-    found = reactions(spans, series((0, 20, 0.5, 1)), [], BEST, (False, True), two_sided=(False, False))
+    found = reactions(spans, series((0, 20, 0.5, 1)), [], BEST, (False, True), weights=[(1.0, 0.0)] * 2)
     assert [entry.change for entry in found] == [0, 1]
     assert found[0].within_5_percent_s == found[1].within_5_percent_s
 
 
 def test_the_oracle_is_what_its_requests_take_once_settled() -> None:
     requests = series((0, 10, 0.5, 1), (10, 14, 2.0, 1), (14, 20, 1.0, 2))
-    assert oracle_latencies(SPANS, requests) == BEST
-    assert oracle_latencies(SPANS, series((0, 10, 0.5, 1))) == BEST[:1]
+    assert oracle_plans(SPANS, requests) == BEST
+    assert oracle_plans(SPANS, series((0, 10, 0.5, 1))) == BEST[:1]
 
 
 def test_regret_counts_what_was_slower_and_not_what_was_quicker() -> None:

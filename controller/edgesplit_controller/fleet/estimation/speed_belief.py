@@ -6,12 +6,14 @@ profile says of a component (`fleet/unit_times.py`).
 
 The logarithm of a component's time is taken apart as
 
-    log(measured / profiled) = node + spell + (1 - c) (typical + a precision) + b start + own + noise of the run
+    log(measured / profiled) = node + spell + (1 - c) (typical + sized(c) + a precision) + b start + own + noise of the run
 
 `node` is the node's factor, the same for all it computes of the model; it drifts slowly and may jump. `spell` is how its host is
 just now: it returns to zero within a minute and is as large as the node turned out restless. `typical` is what profiles, which
 add up units, get wrong about components; `precision` in what int8 (a = 1) and float (a = -1) differ in that; `own` is one
-component's. The more of the whole model a component is (`c`, as a share of its time), the less there was to add up. `start` is what
+component's. The more of the whole model a component is (`c`, as a share of its time), the less there was to add up; `sized` is what
+profiles get wrong about components of about that size alone: a hundred small ones that err alike say little of larger ones, and
+nothing of the node. `start` is what
 each run takes beside its units: nothing to a large component and much to one of a few operators (`b`), of which a hundred would else
 be taken for what the node, or the typical component, is. Whole models timed again observe the node with an error of their own: after a pause caches are colder.
 """
@@ -54,7 +56,9 @@ PROFILE_ERROR, UNKNOWN_SPREAD = 0.02, 0.03
 """What a profile is off by when requests come, beside its own spread; that spread where it is not known. [1]"""
 REST_PRIOR = 0.05
 """How much longer runs after a pause take, before it was measured: a noisy measurement of it counts less. [1]"""
-TYPICAL_ERROR, PRECISION_ERROR, OWN_ERROR, WHOLE_ERROR = 0.04, 0.03, 0.03, 0.01
+SIZES = 8
+"""Classes of a component's share of the model: more than a half, more than a quarter, and so on, and all that is less. [1]"""
+TYPICAL_ERROR, SIZED_ERROR, PRECISION_ERROR, OWN_ERROR, WHOLE_ERROR = 0.03, 0.03, 0.03, 0.03, 0.01
 """Standard deviations expected of what profiles get wrong. [1]"""
 IDLE_ERROR = 0.03
 QUICK_ERROR, QUICK_OWN_ERROR = 0.1, 0.35
@@ -191,6 +195,8 @@ def begun(profile: ProfileSeen) -> NodeSpeed:
         .with_quantity(START, 0.0, START_SHARE)
         .with_quantity(IDLE, -rest, IDLE_ERROR**2)
     )
+    for size in range(SIZES):
+        belief = belief.with_quantity(_sized(size), 0.0, SIZED_ERROR**2)
     return NodeSpeed(
         belief,
         whole_s=profile.whole_s,
@@ -263,11 +269,13 @@ def coding_factor(speed: NodeSpeed, codec: str, direction: str, tensor: str = ""
 
 def weights_of(speed: NodeSpeed, key: str, float_s: float, int8_s: float) -> dict[str, float]:
     """Quantities of a component's time."""
-    added_up = 1.0 - _share_of_whole(speed, float_s + int8_s)
+    share = _share_of_whole(speed, float_s + int8_s)
+    added_up = 1.0 - share
     precision = (int8_s - float_s) / (float_s + int8_s)
     start = min(speed.slow_down * SLACK_S / (float_s + int8_s), MOST_START)
     common = {NODE: 1.0, SPELL: 1.0, TYPICAL: added_up, PRECISION: added_up * precision, START: start}
-    return {**common, own(key): 1.0}
+    size = min(int(-math.log2(max(share, NO_TIME_S))), SIZES - 1)
+    return {**common, _sized(size): added_up, own(key): 1.0}
 
 
 def _share_of_whole(speed: NodeSpeed, profiled_s: float) -> float:
@@ -285,6 +293,11 @@ def coding_weights(coding: CodingRan) -> dict[str, float]:
     """Quantities of a coding's time."""
     quantities = coding_quantities(coding.codec, coding.direction, coding.tensor)
     return {NODE: 1.0, SPELL: 1.0, **dict.fromkeys(quantities, 1.0)}
+
+
+def _sized(size: int) -> str:
+    """Name of what profiles get wrong about components of one size."""
+    return f"sized {size}"
 
 
 def own(key: str) -> str:
