@@ -27,7 +27,7 @@ from lab.dynamics.reaction import noticed, oracle_plans, reactions
 from lab.dynamics.script import Script, intervals, said
 from lab.dynamics.strategies import EDGESPLIT, ORACLE, PAUSE_RESUME, in_order, plan_changes, schedule
 from lab.dynamics.true_problem import true_problem
-from lab.results import DynamicRun, ScriptedChange
+from lab.play_results import DynamicRun, ScriptedChange
 from lab.testbed.link_rates import LinkRates
 from lab.testbed.testbed import Testbed
 

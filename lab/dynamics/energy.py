@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from lab.dynamics.observations import Counted
-from lab.results import EnergySample, TracedRequest
+from lab.play_results import EnergySample, TracedRequest
 
 __all__ = ["STEP_S", "energy_samples"]
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from lab.dynamics.energy import STEP_S
 from lab.dynamics.script import Interval
-from lab.results import EnergySample, OraclePlan, TracedRequest
+from lab.play_results import EnergySample, OraclePlan, TracedRequest
 
 __all__ = ["Weights", "costs", "joules_by_epoch"]
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from lab.results import EnergySample, TracedRequest
+from lab.play_results import EnergySample, TracedRequest
 
 __all__ = ["Counted", "Heard", "PlayedRun", "heard_and_counted", "traced"]
 

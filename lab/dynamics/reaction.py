@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from lab.dynamics.goal_costs import Weights, costs, joules_by_epoch
 from lab.dynamics.observations import Heard
 from lab.dynamics.script import Interval
-from lab.results import EnergySample, OraclePlan, Reaction, TracedRequest
+from lab.play_results import EnergySample, OraclePlan, Reaction, TracedRequest
 from lab.scenarios.scenario import Change, DelayChange, GoalsChange, LinkCut, LinkRestored, RateChange
 
 __all__ = ["HOLD", "NEAR", "WINDOW", "lost", "noticed", "oracle_plans", "reactions", "regret_s", "regret_steps"]

@@ -12,7 +12,7 @@ from lab.dynamics.comparison import Comparison, dynamic_runs
 from lab.dynamics.conditions import Wanted
 from lab.dynamics.observations import PlayedRun
 from lab.dynamics.script import Script, script_of
-from lab.results import DynamicRun
+from lab.play_results import DynamicRun
 from lab.running.prepared_models import PreparedModel
 from lab.scenarios.scenario import DynamicsSpec, Scenario
 from lab.testbed.testbed import Testbed

@@ -5,23 +5,18 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from lab.play_results import DynamicRun, EnergySample, OraclePlan, Reaction, ScriptedChange, TracedRequest
 from lab.results import (
     BesideLoop,
     Cell,
-    DynamicRun,
-    EnergySample,
     ExecutedComponent,
     FailedStep,
     ModelFacts,
     NoiseFitFacts,
-    OraclePlan,
     PlanFacts,
     PlannedStep,
-    Reaction,
     Results,
-    ScriptedChange,
     Setting,
-    TracedRequest,
 )
 
 __all__ = ["BOUNDS", "CONFIGURATIONS", "WEIGHTS", "made_up_results"]

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
+from lab.play_results import DynamicRun
 from lab.reporting.analysis.claims import IN_TIME_S
 from lab.reporting.analysis.over_time import OverTime, over_time, regret_course, rolling_median
 from lab.reporting.figures.drawing import Drawing, Panel
 from lab.reporting.figures.palette import Palette
 from lab.reporting.wording import of_seconds, slug
-from lab.results import ANSWERING_METHOD, DynamicRun
+from lab.results import ANSWERING_METHOD
 
 __all__ = ["ORDER", "dynamics_drawing"]
 

@@ -30,7 +30,7 @@ from edgesplit.wire.headers import Failure, Header, Probe
 from edgesplit.wire.parser import FrameParser
 from edgesplit.wire.send_queue import Lane, Queued
 from edgesplit.wire.socket_writer import SocketWriter
-from edgesplit.wire.tcp_options import acknowledged, end_when_vanished, models_path, start_afresh
+from edgesplit.wire.tcp_options import acknowledged, end_when_vanished, models_path, peer_of, start_afresh
 from edgesplit.wire.tensors import Array
 
 __all__ = ["Connection", "FrameGate", "FrameReceiver", "OutgoingFrame"]
@@ -123,7 +123,7 @@ class Connection:
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self.gate: FrameGate | None = None
         self.on_room: Callable[[], None] | None = None
-        self.peer_host, self.peer_address = _peer(own)
+        self.peer_host, self.peer_address = peer_of(own)
         own.setblocking(False)
         with contextlib.suppress(OSError):
             own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -393,13 +393,3 @@ class Connection:
             # The other side reads the end of the stream after the last frame, and closes.
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_WR)
-
-
-def _peer(own: socket.socket) -> tuple[str, str]:
-    """Where a connection leads: its host, and all of it for messages."""
-    try:
-        name = own.getpeername()
-    except OSError:
-        return "", "?"
-    # The accepting side of a Unix socket learns no name.
-    return (name[0], f"{name[0]}:{name[1]}") if isinstance(name, tuple) else ("", str(name or "a local program"))

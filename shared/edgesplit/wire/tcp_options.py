@@ -1,4 +1,4 @@
-"""TCP options: liveness that the kernel tells and keeps up, congestion control started afresh.
+"""TCP sockets: their peer, liveness that the kernel tells and keeps up, congestion control started afresh.
 
 Owns: what a socket is asked and told. Its rule: where a system cannot, that is the answer. Not here: what follows
 (`dataplane/liveness.py` and `dataplane/measurement` of the agent), the connection (`wire/connection.py`).
@@ -15,7 +15,7 @@ import socket
 import struct
 import sys
 
-__all__ = ["acknowledged", "end_when_vanished", "models_path", "start_afresh"]
+__all__ = ["acknowledged", "end_when_vanished", "models_path", "peer_of", "start_afresh"]
 
 _INFO = struct.Struct("=24xI28xI")
 """Segments that were sent and not acknowledged; time since anything was. [1, ms]"""
@@ -32,6 +32,16 @@ _MODELLING = frozenset({b"bbr"})
 _WITHOUT_MEMORY = b"reno"
 """Every kernel has it and lets everybody choose it."""
 _NAME_BYTES = 16
+
+
+def peer_of(own: socket.socket) -> tuple[str, str]:
+    """Where a connection leads: its host, and all of it for messages."""
+    try:
+        name = own.getpeername()
+    except OSError:
+        return "", "?"
+    # The accepting side of a Unix socket learns no name.
+    return (name[0], f"{name[0]}:{name[1]}") if isinstance(name, tuple) else ("", str(name or "a local program"))
 
 
 def acknowledged(own: socket.socket, within_s: float) -> bool | None:

@@ -7,7 +7,7 @@ import pytest
 
 from lab.dynamics.energy import energy_samples
 from lab.dynamics.observations import Counted, heard_and_counted, traced
-from lab.results import TracedRequest
+from lab.play_results import TracedRequest
 
 
 def line(**keys: object) -> str:

@@ -9,7 +9,7 @@ import pytest
 from lab.dynamics.observations import Heard
 from lab.dynamics.reaction import lost, noticed, oracle_plans, reactions, regret_s
 from lab.dynamics.script import Interval
-from lab.results import EnergySample, OraclePlan, Reaction, TracedRequest
+from lab.play_results import EnergySample, OraclePlan, Reaction, TracedRequest
 from lab.scenarios.scenario import GoalsChange, NodeDies, RateChange
 
 FALL = RateChange(at_s=10, ends=("device", "cloud"), bytes_per_s=1e6)
