@@ -224,7 +224,12 @@ def test_the_pace_is_one_while_the_machine_is_as_fast_as_usual_and_follows_withi
 def test_beside_a_long_run_the_pace_is_looked_at_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     pace = machine_pace()
     counted: list[int] = []
-    monkeypatch.setattr(pace, "_runs", lambda count: counted.append(count) or [pace.usual_s] * count)
+
+    def runs(count: int) -> list[float]:
+        counted.append(count)
+        return [pace.usual_s] * count
+
+    monkeypatch.setattr(pace, "_runs", runs)
     for beside_s in (0.0, 0.02 * pace.usual_s, 30 * pace.usual_s, 1e3):
         pace.factor(beside_s)
     assert counted == [PACE_RUNS[0], PACE_RUNS[0], 10, PACE_RUNS[1]]

@@ -91,9 +91,8 @@ class MachinePace:
         runs = self._runs(min(max(int(beside_s * PACE_SHARE / self.usual_s), least), most))
         now = time.monotonic()
         self._recent.extend((now, seconds) for seconds in runs)
-        return (
-            self.usual_s / _median(second for at, second in self._recent.copy() if at >= now - PACE_WINDOW_S)
-        ) ** PACE_WORTH
+        just_now_s = _median(seconds for at, seconds in self._recent.copy() if at >= now - PACE_WINDOW_S)
+        return float((self.usual_s / just_now_s) ** PACE_WORTH)
 
     def takes_s(self, beside_s: float) -> float:
         """What `factor` takes. [s]"""
