@@ -250,7 +250,7 @@ class Retimer:
             self._spent(taken.processor_s)
             if taken.seconds is None:
                 return []
-            seconds.append(taken.seconds)
+            seconds.append(self._runs.typical(session, taken.seconds))
         return seconds[-count:]
 
 

@@ -13,10 +13,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from edgesplit.wire.tensors import Array
-from edgesplit_agent.compute.emulated_slowness import at_usual_pace
+from edgesplit_agent.compute.emulated_slowness import repeats
 from edgesplit_agent.compute.interruption import Interruption
+from edgesplit_agent.compute.recent_runs import RecentRuns
 from edgesplit_agent.compute.runtime import RuntimeOptions, open_session, refusal
 from edgesplit_agent.compute.worker import PROFILING_PRIORITY, Worker
 
@@ -57,6 +59,7 @@ class TimedRuns:
     def __init__(self, worker: Worker, options: Callable[[], RuntimeOptions]) -> None:
         self._worker = worker
         self._options = options
+        self._recent: WeakKeyDictionary[Any, RecentRuns] = WeakKeyDictionary()
         self.spent_s = 0.0
 
     async def opened(
@@ -103,6 +106,14 @@ class TimedRuns:
         assert taken.seconds is not None  # noqa: S101 - nobody could ask it to end
         return taken.seconds
 
+    def typical(self, session: Any, seconds: float) -> float:
+        """What a run of a session counts for: on a node that plays a slower one its quickest ones, as while serving. [s]"""
+        if not repeats(self._options().slow_down):
+            return seconds
+        recent = self._recent.setdefault(session, RecentRuns())
+        recent.add(seconds, warm=True)
+        return recent.quickest_s(seconds)
+
     async def pause(self, seconds: float) -> None:
         """Let the node rest. [s]"""
         await asyncio.sleep(seconds)
@@ -126,8 +137,6 @@ class TimedRuns:
                 if not interruption.asked:
                     raise refusal("onnxruntime does not run the model", error) from error
             seconds, wall_s = clock() - started, time.perf_counter() - began_s
-            if not interruption.asked:
-                seconds = at_usual_pace(seconds, options.slow_down)  # as components are told that serve here
             return Taken(None if interruption.asked else max(seconds, LEAST_S), wall_s, processor() - busy_s)
 
         taken = await self._worker.run(run, priority=PROFILING_PRIORITY, make_way=make_way)

@@ -67,7 +67,7 @@ class WholeTimer:
             rested_s = await self.run()
             row = [await self.run() for _ in range(behind)]
             self.rested.append(rested_s / location(row))
-            in_row += row
+            in_row += [self.runs.typical(self.session, seconds) for seconds in row]
         self._add(in_row)
 
     async def ratios(self, session: Any, inputs: Mapping[str, Array], budget_s: float, least: int) -> list[float]:
@@ -82,8 +82,8 @@ class WholeTimer:
         found, whole = list[float](), list[float]()
         wanted = least
         while len(found) < wanted:
-            whole.append(await self.run())
-            other_s = await self.runs.once(session, inputs)
+            whole.append(self.runs.typical(self.session, await self.run()))
+            other_s = self.runs.typical(session, await self.runs.once(session, inputs))
             found.append(other_s / whole[-1])
             if len(found) == 1:
                 wanted = min(max(int(budget_s / (whole[0] + other_s)), least), MOST_PAIRS)
