@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from edgesplit_agent.compute import emulated_slowness, runtime
-from edgesplit_agent.compute.emulated_slowness import slowed
-from edgesplit_agent.compute.recent_runs import CHANGED_RUNS, REMEMBERED, RecentRuns
+from edgesplit_agent.compute.emulated_slowness import EACH_TIME, slowed
+from edgesplit_agent.compute.recent_runs import CHANGED_RUNS, QUICKEST_OF, REMEMBERED, RecentRuns
 from edgesplit_agent.compute.session_pool import RuntimeOptions
 
 OWN_S, FACTOR = 0.010, 8.0
@@ -141,16 +141,23 @@ def test_what_a_pause_costs_is_not_multiplied(monkeypatch: pytest.MonkeyPatch) -
         assert machine.run(COLD_S, in_a_row_s=OWN_S) == pytest.approx((lasts_s, lasts_s))
 
 
-def test_it_is_repeated_a_few_times_at_first_and_once_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_repeated_a_few_times_each_time_and_more_often_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch)
     runs = []
     for _ in range(7):
-        machine.run(COLD_S, in_a_row_s=OWN_S)
+        machine.run(COLD_S, in_a_row_s=OWN_S, factor=20.0)
         runs.append(machine.times - 1)
     # Twelve are wanted, as many at a time as there is time for.
-    assert min(runs[:3]) > 1
-    assert machine.recent.count > 12
-    assert runs[-2:] == [1, 1]
+    assert runs[0] > EACH_TIME
+    # Each behind one that is not counted, but for the first, which is behind the run itself.
+    assert runs[-2:] == [2 * EACH_TIME - 1] * 2
+
+
+def test_a_spell_as_long_as_a_run_does_not_count_in_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch)
+    machine.run(1.3 * OWN_S, in_a_row_s=1.3 * OWN_S, factor=20.0)
+    machine.run(OWN_S, in_a_row_s=OWN_S, factor=20.0)
+    assert machine.run(OWN_S, in_a_row_s=OWN_S, factor=20.0)[1] == pytest.approx(20 * OWN_S)
 
 
 def test_what_is_profiled_with_full_caches_is_repeated_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +184,7 @@ def test_it_is_repeated_only_where_the_slower_node_would_still_compute(monkeypat
 
 
 @pytest.mark.parametrize(
-    ("change", "after"), [(0.5, CHANGED_RUNS), (0.9, CHANGED_RUNS), (1.1, REMEMBERED), (2.0, CHANGED_RUNS)]
+    ("change", "after"), [(0.5, CHANGED_RUNS), (0.9, CHANGED_RUNS), (1.1, QUICKEST_OF), (2.0, CHANGED_RUNS)]
 )
 def test_a_lasting_change_of_repetitions_shows_in_full_after_a_few_or_where_it_might_be_a_spell_after_more(
     monkeypatch: pytest.MonkeyPatch, change: float, after: int

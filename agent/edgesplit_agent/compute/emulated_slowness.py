@@ -37,8 +37,9 @@ DISPLACING_BYTES, DISPLACING_S = 1 << 24, 0.004
 coding that is timed. Codings in a row took a half to a fifth of what they take behind a network. About what the copy takes. [B, s]"""
 REPEATED_FROM = 3.0
 """Least factor at which a run is repeated: there must be time for it. [1]"""
-AT_FIRST = 12
-"""Repetitions that are wanted soon: a spell of this machine that catches one or two must not count."""
+AT_FIRST, EACH_TIME = 12, 4
+"""Repetitions that are wanted soon, and each time: a spell of this machine that catches one or two must not count, nor one that lasts
+as long as a run does on the slower node."""
 
 
 @functools.cache
@@ -121,8 +122,8 @@ def _repeat(
 ) -> bool:
     """Do it again, right behind itself, while the slower node would still compute; whether there was time.
 
-    Once; while little is known a few times with pauses between them, so that they meet different moments of this
-    machine, each behind one that brings what it needs into the caches.
+    A few times with pauses between them, so that they meet different moments of this machine, each behind one that brings
+    what it needs into the caches; more while little is known.
 
     Args:
         work: Blocking.
@@ -133,7 +134,7 @@ def _repeat(
         before: What makes the caches as they were at profiling: the work itself, or what displaces it.
     """
     takes_s = own_s + max(own_s, DISPLACING_S if before is displace_caches else 0.0)
-    wanted = min(max(AT_FIRST - recent.count, 1), int((until - time.perf_counter()) / takes_s))
+    wanted = min(max(AT_FIRST - recent.count, EACH_TIME), int((until - time.perf_counter()) / takes_s))
     pause_s = (until - time.perf_counter()) / wanted - takes_s if wanted > 0 else 0.0
     for number in range(wanted):
         if number:

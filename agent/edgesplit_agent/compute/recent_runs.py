@@ -14,7 +14,8 @@ from edgesplit.significance import OWN_TIME_CHANGE, differs
 
 __all__ = ["RecentRuns", "middle_mean", "quickest_mean"]
 
-REMEMBERED = 16
+REMEMBERED, QUICKEST_OF = 16, 48
+"""Runs that are typical, and those among which the quickest are sought: a spell of a dozen must not fill them."""
 CHANGED_RUNS = 3
 """So many in a row beyond all others are a change. Of 16 runs that differ by chance alone the last three are the longest
 three, or the shortest three, once in 280 times; then their mean stands in until there are more."""
@@ -28,7 +29,7 @@ class RecentRuns:
     """The last runs of one piece of work, but for a very first that warms up; used in one thread at a time."""
 
     def __init__(self) -> None:
-        self._seconds: deque[float] = deque(maxlen=REMEMBERED)
+        self._seconds: deque[float] = deque(maxlen=QUICKEST_OF)
         self._warm = False
 
     @property
@@ -42,10 +43,10 @@ class RecentRuns:
             self._warm = True
             return
         self._seconds.append(seconds)
-        runs = list(self._seconds)
+        runs = list(self._seconds) if warm else self._latest
         last, before = runs[-CHANGED_RUNS:], runs[:-CHANGED_RUNS]
         if len(before) >= CHANGED_RUNS and _beyond(last, before, SPELL_CHANGE if warm else OWN_TIME_CHANGE):
-            self._seconds = deque(last, maxlen=REMEMBERED)
+            self._seconds = deque(last, maxlen=QUICKEST_OF)
 
     def quickest_s(self, otherwise_s: float) -> float:
         """What it takes while nothing disturbs it; `otherwise_s` where no run is remembered. [s]"""
@@ -53,7 +54,11 @@ class RecentRuns:
 
     def typical_s(self, otherwise_s: float) -> float:
         """What it takes; `otherwise_s` where no run is remembered. [s]"""
-        return middle_mean(self._seconds) if self._seconds else otherwise_s
+        return middle_mean(self._latest) if self._seconds else otherwise_s
+
+    @property
+    def _latest(self) -> list[float]:
+        return list(self._seconds)[-REMEMBERED:]
 
 
 def _beyond(last: Sequence[float], before: Sequence[float], rise: float) -> bool:
