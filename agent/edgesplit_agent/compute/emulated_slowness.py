@@ -98,8 +98,7 @@ def slowed(
         in_a_row = False
         if recent is not None and repeated and repeats(options.slow_down):
             until = started + own_s * (options.slow_down - 1.0)
-            before = displace_caches if displaced else work
-            in_a_row = _repeat(work, recent, clock, own_s=own_s, until=until, before=before)
+            in_a_row = _repeat(work, recent, clock, own_s=own_s, until=until, displaced=displaced)
         takes_s = own_s
         if recent is not None:
             takes_s = recent.quickest_s(own_s) if in_a_row else recent.typical_s(own_s)
@@ -118,12 +117,12 @@ def _repeat(
     *,
     own_s: float,
     until: float,
-    before: Callable[[], object],
+    displaced: bool,
 ) -> bool:
     """Do it again, right behind itself, while the slower node would still compute; whether there was time.
 
-    A few times with pauses between them, so that they meet different moments of this machine, each behind one that brings
-    what it needs into the caches; more while little is known.
+    A few times, more while little is known, and without pauses: a processor that slept is slow for some milliseconds, of which
+    three in four repetitions of a short component would consist.
 
     Args:
         work: Blocking.
@@ -131,16 +130,13 @@ def _repeat(
         clock: By which that counts. [s]
         own_s: About what it takes. [s]
         until: When it must be over, on the wall clock. [s]
-        before: What makes the caches as they were at profiling: the work itself, or what displaces it.
+        displaced: Whether the caches are filled with what nobody needs before each.
     """
-    takes_s = own_s + max(own_s, DISPLACING_S if before is displace_caches else 0.0)
+    takes_s = own_s + (DISPLACING_S if displaced else 0.0)
     wanted = min(max(AT_FIRST - recent.count, EACH_TIME), int((until - time.perf_counter()) / takes_s))
-    pause_s = (until - time.perf_counter()) / wanted - takes_s if wanted > 0 else 0.0
-    for number in range(wanted):
-        if number:
-            time.sleep(max(pause_s, 0.0))
-        if number or before is not work:  # the run itself was right before the first
-            before()
+    for _ in range(wanted):
+        if displaced:
+            displace_caches()
         began = clock()
         work()
         recent.add(clock() - began, warm=True)
