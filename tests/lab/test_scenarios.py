@@ -39,7 +39,7 @@ def test_everything_has_a_default() -> None:
 
 
 def test_shipped_scenarios_can_be_run() -> None:
-    assert set(shipped()) == {"changes", "smoke", "study"}
+    assert set(shipped()) == {"changes", "predictions", "smoke", "study"}
     for name in shipped():
         loaded = load(name)
         assert loaded.scenario.scenario.name == name
@@ -189,7 +189,9 @@ def test_a_mistake_is_a_sentence_with_line_and_remedy(text: str, sentence: str, 
 
 
 def test_a_file_that_is_not_there_names_the_shipped_ones(tmp_path: Path) -> None:
-    with pytest.raises(ScenarioInvalid, match="write the path of a scenario file, or one of changes, smoke, study"):
+    with pytest.raises(
+        ScenarioInvalid, match="write the path of a scenario file, or one of changes, predictions, smoke, study"
+    ):
         load(str(tmp_path / "gone.toml"))
 
 
