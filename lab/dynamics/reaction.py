@@ -5,7 +5,7 @@ settles late has no figure rather than a flattering one. Not here: playing (`pla
 (`lab/reporting`).
 
 A change is settled with the answer of the first request from which on requests are near: it costs, by the goals of that time
-(`goal_costs.py`), at most 5 % more than the oracle's, so does the median of it and the next two, and so do the medians of the `HOLD` windows (fewer where the interval
+(`energy.py`), at most 5 % more than the oracle's, so does the median of it and the next two, and so do the medians of the `HOLD` windows (fewer where the interval
 has not so many) that begin with it and the next ones, each of `WINDOW` requests in a row, all begun after the change.
 The oracle's latency of an interval is the median of those of its requests that began in the interval's second half; its energy is that
 of the plan that answered the last of them.
@@ -18,7 +18,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from lab.dynamics.goal_costs import Weights, costs, joules_by_epoch
+from lab.dynamics.energy import Weights, costs, joules_by_epoch
 from lab.dynamics.observations import Heard
 from lab.dynamics.script import Interval
 from lab.play_results import EnergySample, OraclePlan, Reaction, TracedRequest

@@ -11,7 +11,7 @@ afresh; if that arrives faster, the probes go on.
 
 from __future__ import annotations
 
-__all__ = ["Calibration"]
+__all__ = ["LinkCalibration"]
 
 CALIBRATED_WITHIN = 1.15
 """Probes that differ by less found the link rather than the window, which doubles."""
@@ -22,7 +22,7 @@ CALIBRATION_BYTES = (1 << 23, 1 << 26)
 """What that may cost in all: eight times what is on the way at a time, within these limits. [B]"""
 
 
-class Calibration:
+class LinkCalibration:
     """One link's.
 
     Attributes:

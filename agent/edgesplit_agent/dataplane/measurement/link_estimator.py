@@ -31,7 +31,7 @@ import math
 from dataclasses import dataclass, replace
 
 from edgesplit.significance import RATE_CHANGE, differs
-from edgesplit_agent.dataplane.measurement.calibration import Calibration
+from edgesplit_agent.dataplane.measurement.calibration import LinkCalibration
 from edgesplit_agent.dataplane.measurement.fallen_rate import FallenRate, ReturnedLink, glance_bytes
 from edgesplit_agent.dataplane.measurement.link_delays import LinkDelays
 from edgesplit_agent.dataplane.measurement.link_estimate import LinkEstimate
@@ -100,7 +100,7 @@ class LinkEstimator:
         self._pace = ProbePace()
         self._warm_bytes = 0
         self._paired = False
-        self._calibration = Calibration()
+        self._calibration = LinkCalibration()
         self._pauses_matter = True
         self._cold_sample: float | None = None
 
