@@ -1,25 +1,20 @@
-"""Energy per request over time, from what agents say of serving, and what requests cost by their goals.
+"""Energy per request, over time and by plan, from what agents say of serving.
 
-Owns: sums over nodes and epochs, their growth between two moments; latency and energy weighed as the planner weighs them, as multiples of
-what the oracle's are. Its rule: pure; configured watts times measured seconds, and a counter that began anew adds what it has; a
-request's energy is that of the plan that answered it, over all the time that this served in the interval, for agents report energy once
-a second and of whole requests. Not here: hearing it (`listener.py`), what follows from being near the oracle (`reaction.py`).
+Owns: sums over nodes and epochs, their growth between two moments, means of what served. Its rule: pure; configured watts times measured
+seconds, and a counter that began anew adds what it has. Not here: hearing it (`listener.py`), what follows from it (`reaction.py`).
 """
 
 from __future__ import annotations
 
-import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from lab.dynamics.observations import Counted
 from lab.dynamics.script import Interval
-from lab.play_results import EnergySample, OraclePlan, TracedRequest
+from lab.play_results import EnergySample, TracedRequest
 
-__all__ = ["Weights", "costs", "energy_samples", "joules_by_epoch"]
+__all__ = ["energy_samples", "joules_by_epoch"]
 
-Weights = tuple[float, float]
-"""Of latency and of energy. [1]"""
 STEP_S = 4.0
 """Agents report once a second and of whole requests, so short steps would scatter. [s]"""
 
@@ -57,44 +52,22 @@ def energy_samples(
 
 def joules_by_epoch(
     span: Interval, requests: Sequence[TracedRequest], energy: Sequence[EnergySample]
-) -> dict[int, float]:
-    """Energy of a request of each plan that served long enough in an interval to tell. [J]
+) -> dict[int | None, float]:
+    """Energy of a request of each plan that served long enough in an interval to tell, over all the time that it served there. [J]
 
     Args:
         span: The interval.
         requests: Answered in it.
         energy: Of the whole run.
     """
-    served: dict[int, tuple[float, float]] = {}
+    served: dict[int | None, tuple[float, float]] = {}
     for entry in requests:
         if entry.epoch is not None and span.from_s <= entry.at_s < span.to_s:
             first_s, _ = served.get(entry.epoch, (entry.at_s, 0.0))
             served[entry.epoch] = first_s, min(entry.at_s + (entry.latency_s or 0.0), span.to_s)
-    found: dict[int, float] = {}
+    found: dict[int | None, float] = {}
     for epoch, (first_s, last_s) in served.items():
         within = [sample.joules for sample in energy if first_s <= sample.at_s - STEP_S and sample.at_s <= last_s]
         if within:
             found[epoch] = statistics.fmean(within)
-    return found
-
-
-def costs(
-    requests: Sequence[TracedRequest], joules: Mapping[int, float], best: OraclePlan, weights: Weights
-) -> list[float]:
-    """Of each request: 1 where it costs what the oracle's do; infinite where nobody knows.
-
-    Args:
-        requests: Answered ones.
-        joules: Of a request, by epoch. [J]
-        best: What the oracle's take in the same interval.
-        weights: Of the goals.
-    """
-    latency, energy = (weight / sum(weights) for weight in weights)
-    found = []
-    for entry in requests:
-        cost = latency * (entry.latency_s or 0.0) / best.latency_s
-        if energy > 0:
-            known = entry.epoch in joules and best.joules
-            cost += energy * joules[entry.epoch or 0] / best.joules if known and best.joules else math.inf
-        found.append(cost)
     return found

@@ -4,9 +4,10 @@ Owns: what counts as noticed, switched and settled; the oracle's settled latency
 settles late has no figure rather than a flattering one. Not here: playing (`play.py`), statistics over runs
 (`lab/reporting`).
 
-A change is settled with the answer of the first request from which on requests are near: it costs, by the goals of that time
-(`energy.py`), at most 5 % more than the oracle's, so does the median of it and the next two, and so do the medians of the `HOLD` windows (fewer where the interval
-has not so many) that begin with it and the next ones, each of `WINDOW` requests in a row, all begun after the change.
+A change is settled with the answer of the first request from which on requests are near: it costs at most 5 % more than the
+oracle's, so does the median of it and the next two, and so do the medians of the `HOLD` windows (fewer where the interval has not so
+many) that begin with it and the next ones, each of `WINDOW` requests in a row, all begun after the change. What a request costs is its
+latency and its energy by the goals of that time, each as a multiple of the oracle's; its energy is that of the plan that answered it.
 The oracle's latency of an interval is the median of those of its requests that began in the interval's second half; its energy is that
 of the plan that answered the last of them.
 
@@ -15,10 +16,11 @@ Regret is what requests took above that, together; a request that was not answer
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from lab.dynamics.energy import Weights, costs, joules_by_epoch
+from lab.dynamics.energy import joules_by_epoch
 from lab.dynamics.observations import Heard
 from lab.dynamics.script import Interval
 from lab.play_results import EnergySample, OraclePlan, Reaction, TracedRequest
@@ -32,6 +34,9 @@ HOLD = 3
 """Windows in a row, so that no lucky one counts."""
 NEAR = 0.05
 """Above what the oracle's cost. [1]"""
+
+Weights = tuple[float, float]
+"""Of latency and of energy. [1]"""
 
 _ANSWERS = frozenset({"planned", "replan-declined", "plan-infeasible", "epoch-activated"})
 _LINKS = frozenset({"link-changed", "fallback-engaged", "fallback-left", "peer-back"})
@@ -49,7 +54,7 @@ def oracle_plans(
         settled = _answered(requests, half_s, span.to_s)
         if settled:
             latency_s = statistics.median(entry.latency_s or 0.0 for entry in settled)
-            joules = joules_by_epoch(span, requests, energy).get(settled[-1].epoch or 0)
+            joules = joules_by_epoch(span, requests, energy).get(settled[-1].epoch)
             found.append(OraclePlan(from_s=span.from_s, to_s=span.to_s, latency_s=latency_s, joules=joules))
     return found
 
@@ -88,7 +93,7 @@ def reactions(
         settled_s = None
         if (plan := best.get(span.from_s)) is not None:
             served = _answered(requests, span.from_s, span.to_s)
-            cost = costs(served, joules_by_epoch(span, requests, energy), plan, weights[number])
+            cost = _costs(served, joules_by_epoch(span, requests, energy), plan, weights[number])
             first = _settled(cost)
             settled_s = None if first is None else _end_s(served[first]) - span.from_s
         for _ in span.changes:
@@ -166,6 +171,18 @@ def _switched_s(span: Interval, requests: Sequence[TracedRequest]) -> float | No
         if entry.epoch not in {None, before[-1]}:
             return _end_s(entry) - span.from_s
     return None
+
+
+def _costs(
+    requests: Sequence[TracedRequest], joules: Mapping[int | None, float], best: OraclePlan, weights: Weights
+) -> list[float]:
+    """Of each answered request: 1 where it costs what the oracle's do; infinite where nobody knows."""
+    latency, energy = (weight / sum(weights) for weight in weights)
+    hunger = {epoch: value / best.joules for epoch, value in joules.items()} if best.joules else {}
+    found = [latency * (entry.latency_s or 0.0) / best.latency_s for entry in requests]
+    if energy > 0:
+        found = [cost + energy * hunger.get(entry.epoch, math.inf) for cost, entry in zip(found, requests, strict=True)]
+    return found
 
 
 def _settled(cost: Sequence[float]) -> int | None:

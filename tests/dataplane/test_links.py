@@ -218,7 +218,7 @@ class StubbornLink(Link):
 
     def __init__(self, bandwidth: float, latency_s: float, paced: float) -> None:
         super().__init__(bandwidth, latency_s)
-        self.estimator.paced = True
+        self.estimator.connected(self.now, paced=True)
         self.pace = paced
         self.afresh = 0
 

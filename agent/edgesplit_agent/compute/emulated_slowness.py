@@ -100,9 +100,10 @@ def slowed(
             until = started + own_s * (options.slow_down - 1.0)
             in_a_row = _repeat(work, recent, clock, own_s=own_s, until=until, displaced=displaced)
         takes_s = own_s
-        if recent is not None:
-            takes_s = recent.quickest_s(own_s) if in_a_row else recent.typical_s(own_s)
-        if recent is not None and not in_a_row:
+        if recent is not None and in_a_row:
+            takes_s = recent.quickest_s(own_s)
+        elif recent is not None:
+            takes_s = recent.typical_s(own_s)
             recent.add(own_s)
         lasts_s += (options.slow_down - 1.0) * takes_s
         time.sleep(min(max(started + lasts_s - time.perf_counter(), 0.0), MAX_SLEEP_S))

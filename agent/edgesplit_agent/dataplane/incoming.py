@@ -12,7 +12,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine
 
-import msgspec
 import structlog
 
 from edgesplit.daemon.logs import LineLimit
@@ -28,7 +27,7 @@ from edgesplit.errors import (
     error_from_code,
 )
 from edgesplit.wire.connection import Connection
-from edgesplit.wire.frames import Frame, check_hello, pack_tensors, unpack_tensors
+from edgesplit.wire.frames import Begun, Frame, check_hello, pack_tensors, unpack_tensors
 from edgesplit.wire.headers import Abort, Ack, Cancel, Failure, Hello, Infer, Ping, Pong, Probe, Result, Tensors
 from edgesplit.wire.tensors import Array, contiguous
 from edgesplit_agent.dataplane.connection_limit import Guest, gives_way, is_full
@@ -170,11 +169,11 @@ class Incoming:
         elif guest.hello.role != "agent":
             raise FrameMalformed(f"{connection.peer_address} is a client and sent what only agents send")
         elif isinstance(header, Tensors):
-            connection.send(_acknowledgement(header, frame, connection, guest), urgent=True)
+            connection.send(_acknowledgement(header, frame.begun, connection, guest), urgent=True)
             self._used(guest.hello.node)
             self._tensors(connection, guest, guest.hello.node, frame, header)
         elif isinstance(header, Probe):
-            connection.send(_acknowledgement(header, frame, connection, guest), urgent=True)
+            connection.send(_acknowledgement(header, frame.begun, connection, guest), urgent=True)
         elif isinstance(header, Abort):
             self._emit(AbortReceived(guest.hello.node, header.key, header.code, header.message))
 
@@ -356,10 +355,12 @@ class Incoming:
             connection.close(Unreachable(f"{connection.peer_address} greeted as an agent and says nothing"))
 
 
-def _acknowledgement(header: Tensors | Probe, frame: Frame, connection: Connection, guest: Guest) -> Ack:
+def _acknowledgement(header: Tensors | Probe, begun: Begun | None, connection: Connection, guest: Guest) -> Ack:
     """Of a frame that has just arrived."""
-    arrived = Ack(sequence=header.sequence, received_bytes=connection.body_bytes, arrived_s=guest.used_s)
-    if frame.begun is None:
-        return arrived
-    rest_bytes = connection.body_bytes - frame.begun.body_bytes
-    return msgspec.structs.replace(arrived, begun_s=frame.begun.at_s, rest_bytes=rest_bytes)
+    return Ack(
+        sequence=header.sequence,
+        received_bytes=connection.body_bytes,
+        arrived_s=guest.used_s,
+        begun_s=begun.at_s if begun else None,
+        rest_bytes=connection.body_bytes - begun.body_bytes if begun else 0,
+    )

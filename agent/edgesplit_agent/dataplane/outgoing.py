@@ -263,8 +263,7 @@ class PeerLink:
             connection.abort(error)
             await connection.wait_closed()
             raise error from None
-        self._estimator.connected(self._loop.time(), doubted=self._was_silent)
-        self._estimator.paced = connection.models_path
+        self._estimator.connected(self._loop.time(), doubted=self._was_silent, paced=connection.models_path)
         self._was_silent = False
         session.up = True
         _log.info("peer-connected", peer=self._peer, address=self.address)

@@ -359,7 +359,7 @@ class Connection:
                     break
                 budget -= count
             else:
-                return
+                return  # There may be more: nothing has paused.
         except (BlockingIOError, InterruptedError):
             pass  # Nothing left: the loop calls again.
         except OSError as error:

@@ -17,10 +17,8 @@ import sys
 
 __all__ = ["acknowledged", "end_when_vanished", "models_path", "peer_of", "start_afresh"]
 
-_INFO = struct.Struct("=24xI28xI")
-"""Segments that were sent and not acknowledged; time since anything was. [1, ms]"""
-_WINDOW = struct.Struct("=80xI")
-"""Segments that may be on their way. [1]"""
+_INFO = struct.Struct("=24xI28xI20xI")
+"""Segments that were sent and not acknowledged; time since anything was; segments that may be on their way. [1, ms, 1]"""
 _LEAST_WINDOW = 10
 """What a connection begins with. [1]"""
 _KEEPALIVE_S = 15
@@ -49,18 +47,15 @@ def acknowledged(own: socket.socket, within_s: float) -> bool | None:
 
     Its kernel does that however busy the program is.
     """
-    if sys.platform != "linux" or own.family == socket.AF_UNIX:
+    if (info := _info(own)) is None:
         return None
-    try:
-        unacknowledged, last_ms = _INFO.unpack(own.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size))
-    except (OSError, struct.error):
-        return None
+    unacknowledged, last_ms, _ = info
     return bool(unacknowledged == 0 or last_ms <= within_s * 1e3)
 
 
 def end_when_vanished(own: socket.socket) -> None:
     """Have the kernel end a connection whose other side is gone, also one on which nobody asks anything."""
-    if sys.platform != "linux" or own.family == socket.AF_UNIX:
+    if not _has_options(own):
         return
     with contextlib.suppress(OSError):
         own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -80,23 +75,35 @@ def start_afresh(own: socket.socket) -> bool:
     Choosing another congestion control and then the same one again begins it anew, with the window that it has just then. While BBR
     looks for the shortest round trip that is four segments; it would take seconds to open again, so then nothing is done.
     """
-    named = _congestion_control(own)
-    if named not in _MODELLING:
+    named, info = _congestion_control(own), _info(own)
+    if named not in _MODELLING or info is None or info[2] < _LEAST_WINDOW:
         return False
     try:
-        (window,) = _WINDOW.unpack(own.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _WINDOW.size))
-        if window < _LEAST_WINDOW:
-            return False
         own.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _WITHOUT_MEMORY)
         own.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, named)
-    except (OSError, struct.error):
+    except OSError:
         return False
     return True
 
 
+def _has_options(own: socket.socket) -> bool:
+    """Whether these are options of the socket, and this system's."""
+    return sys.platform == "linux" and own.family != socket.AF_UNIX
+
+
+def _info(own: socket.socket) -> tuple[int, int, int] | None:
+    """As `_INFO` lays it out; None where nobody can tell."""
+    if not _has_options(own):
+        return None
+    try:
+        return _INFO.unpack(own.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size))
+    except (OSError, struct.error):
+        return None
+
+
 def _congestion_control(own: socket.socket) -> bytes:
     """Its name; empty where nobody can tell."""
-    if sys.platform != "linux" or own.family == socket.AF_UNIX:
+    if not _has_options(own):
         return b""
     try:
         return own.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _NAME_BYTES).split(b"\0")[0]

@@ -27,12 +27,13 @@ class LinkCalibration:
 
     Attributes:
         active: Whether probes are calibrating now; true of a new link.
-        begun: Whether some of them have left.
+        paced: Whether TCP paces what is sent by what it knows of the path, so that probes may agree on that.
         unconfirmed: Whether what they agreed on is to be looked at on a connection that started afresh.
     """
 
     def __init__(self) -> None:
         self.active = True
+        self.paced = False
         self.unconfirmed = False
         self._spent_bytes = 0
         self._found: list[float] = []
@@ -50,9 +51,11 @@ class LinkCalibration:
         """What is sent anyway tells enough."""
         self.active = False
 
-    def sent(self, nbytes: int) -> None:
-        """A probe is about to leave. [B]"""
+    def sent(self, nbytes: int) -> bool:
+        """A probe is about to leave; whether it is the one that looks at what was agreed on. [B]"""
         self._spent_bytes += nbytes if self.active else 0
+        confirms, self.unconfirmed = self.unconfirmed, False
+        return confirms
 
     def take(self, bandwidth_bytes_per_s: float, round_trip_s: float, *, near: bool) -> list[float] | None:
         """A probe found a rate; the rates to be believed once it is over, None before. [B/s]
@@ -70,7 +73,7 @@ class LinkCalibration:
         spent = len(self._found) >= CALIBRATION_LIMIT or self._spent_bytes >= limit_bytes
         if len(last) < AGREEING_PROBES or not (agree or spent):
             return None
-        self.active, self._spent_bytes = False, 0
+        self.active, self.unconfirmed, self._spent_bytes = False, self.paced and not near, 0
         self._found.clear()
         return last
 

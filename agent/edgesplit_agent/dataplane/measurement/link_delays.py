@@ -52,7 +52,7 @@ class LinkDelays:
         self.round_trip.add(now - sent[0], now, loaded=sent[1])
 
     def frame_began(self, delay_s: float, now: float) -> None:
-        """A frame that nothing was ahead of began to arrive so long after it was sent, on two clocks. [s]
+        """A frame that nothing was ahead of began to arrive so long after it was sent, on two clocks, less what its first part took. [s]
 
         Where its parts waited for a window that looks too early: nobody learns from it that the way is shorter.
         """

@@ -83,11 +83,10 @@ class LinkEstimator:
     Attributes:
         returned: Whether it was looked at since its silent peer came back.
         slow_start: Whether frames meet TCP's slow start; False where the rate is emulated in front of a fast link.
-        paced: Whether TCP paces what is sent by what it knows of the path, so that probes may agree on that.
     """
 
     def __init__(self, *, slow_start: bool = True) -> None:
-        self.slow_start, self.paced = slow_start, False
+        self.slow_start = slow_start
         self._delays = LinkDelays()
         self._sent: dict[int, _Sent] = {}
         self._last_ack_at = self._last_arrival = float("-inf")
@@ -127,8 +126,15 @@ class LinkEstimator:
             latency_error_s=max(self._delays.round_trip.jitter_s, 0.0) / 2,
         )
 
-    def connected(self, now: float, *, doubted: bool = False) -> None:
-        """A new connection: what was on its way is lost, what was learned stays until disproved; `doubted`: it is looked at."""
+    def connected(self, now: float, *, doubted: bool = False, paced: bool = False) -> None:
+        """A new connection: what was on its way is lost, what was learned stays until disproved.
+
+        Args:
+            now: [s]
+            doubted: What was learned is looked at.
+            paced: TCP paces what is sent by what it knows of the path.
+        """
+        self._calibration.paced = paced
         self.returned.connected(now, doubted=doubted and self._bandwidth is not None)
         self._delays.connected()
         self._sent.clear()
@@ -189,14 +195,22 @@ class LinkEstimator:
         else:  # what waits on the way back does not count
             path, seconds = self._delays.way_there, arrived - max(begun_at + way_s, self._last_arrival)
         too_early = begun_at == sent.at and seconds <= 0
-        alone = begun_at == sent.at and not sent.ahead_bytes
-        spread_s = self._spread_s(sent, arrived, *begun, now, alone=alone) if begun and arrived is not None else None
+        spread_s = None
+        if begun is not None and arrived is not None:
+            spread_s = _spread_s(sent.nbytes, arrived - begun[0], begun[1])
+            if spread_s is not None and begun_at == sent.at and not sent.ahead_bytes:
+                self._delays.frame_began(arrived - spread_s - sent.at, now)
         seconds = max(min(seconds, spread_s or math.inf), 1e-6)
         self._last_ack_at, self._last_arrival = now, -math.inf if arrived is None else arrived
         self._warm_bytes += sent.nbytes
         unsettled = path.unsettled(now) and (spread_s is None or self._ramp(sent, halved_only=False)[0] > 0)
         if sent.nbytes == 0 or too_early or unsettled:
             return seconds  # all of it was told with the acknowledgement before, or the path became shorter, or may be longer
+        self._take(sent, seconds, round_trip, now)
+        return seconds
+
+    def _take(self, sent: _Sent, seconds: float, round_trip: float, now: float) -> None:
+        """Learn what a frame tells by the time it took. [s]"""
         calibrating = self._calibration.active and self.slow_start
         enough_s = self._enough_s()
         if calibrating and not self._near:
@@ -211,21 +225,6 @@ class LinkEstimator:
             self._calibration.end()
             self._learn(sent, seconds, now)
         self.returned.told(sure=not self.ramping)
-        return seconds
-
-    def _spread_s(
-        self, sent: _Sent, arrived: float, begun: float, rest_bytes: int, now: float, *, alone: bool
-    ) -> float | None:
-        """What a frame takes by how far apart its parts came, which says nothing of the way; None where they came too close.
-
-        A frame that nothing was ahead of tells the way as well: by when it began to arrive, less what its first part took.
-        """
-        if rest_bytes < sent.nbytes / 2 or not arrived - begun >= MIN_SAMPLE_S:
-            return None
-        spread_s = sent.nbytes * (arrived - begun) / rest_bytes
-        if alone:
-            self._delays.frame_began(arrived - spread_s - sent.at, now)
-        return spread_s
 
     @property
     def ramping(self) -> bool:
@@ -237,21 +236,25 @@ class LinkEstimator:
         if self._sent or self.round_trip_s is None:
             return None
         nbytes, allowance = self._probe_bytes, self._allowance()
-        if self._paired:
-            return nbytes
-        calibrating = self._calibration.active
-        if calibrating and (self._calibration.begun or self._bandwidth is None or self._pace.repaid(now)):
-            return nbytes
-        if self._rate.doubted:
-            # A suspected change is confirmed soon, with longer probes where the first were too short to tell.
-            return nbytes if self._pace.may_confirm(nbytes, now, self._sampled_at, allowance) else None
-        if calibrating or self._calibration.unconfirmed:
-            return None if calibrating else nbytes
+        if self.ramping or self._calibration.unconfirmed:
+            return nbytes if self._may_follow(now) else None
         glance = glance_bytes(self._bandwidth or 1.0) if self.starts_afresh(now) else None
         both = glance or nbytes * (2 if self._long_fat() else 1)
         wary = self._rate.wary and self._pace.may_confirm(nbytes, now, self._sampled_at, allowance, WARY_INTERVAL_S)
         soon = wary or self.returned.unproven(now) or (glance and self._fallen.urgent(now, self._last_ack_at))
         return glance or nbytes if soon or self._pace.due(both, now, self._sampled_at, allowance) else None
+
+    def _may_follow(self, now: float) -> bool:
+        """Whether the next probe of what is under way may leave."""
+        calibration = self._calibration
+        if self._paired or (
+            calibration.active and (calibration.begun or self._bandwidth is None or self._pace.repaid(now))
+        ):
+            return True
+        if self._rate.doubted:
+            # A suspected change is confirmed soon, with longer probes where the first were too short to tell.
+            return self._pace.may_confirm(self._probe_bytes, now, self._sampled_at, self._allowance())
+        return not calibration.active
 
     def starts_afresh(self, now: float) -> bool:
         """Whether the probe that is about to leave should meet no rate that the connection knew."""
@@ -269,8 +272,7 @@ class LinkEstimator:
         """A probe of `probe_due` is about to leave. [B, s]"""
         if self._bandwidth is not None:  # finding out what a new link carries is free
             self._pace.sent(nbytes, now, self._allowance())
-        self._calibration.sent(nbytes)
-        confirms, self._calibration.unconfirmed = self._calibration.unconfirmed, False
+        confirms = self._calibration.sent(nbytes)
         # A glance meets no window that a second one would find open.
         cold = self._idle(now) and not confirms
         self._paired = cold and nbytes == self._probe_bytes and self._bandwidth is not None and self._long_fat()
@@ -330,7 +332,6 @@ class LinkEstimator:
         """A probe behind others right before it."""
         bandwidth = sent.nbytes / seconds
         if (found := self._calibration.take(bandwidth, self.round_trip_s or 0.0, near=self._near)) is not None:
-            self._calibration.unconfirmed = self.paced and not self._near
             self._pace.forgive(0.0 if self._bandwidth is None else EVERY_S)
             self._rate.restart(found, now)
             self._sampled(now)
@@ -399,3 +400,16 @@ class LinkEstimator:
             pair=self._long_fat(),
             near=self._near,
         )
+
+
+def _spread_s(nbytes: int, apart_s: float, rest_bytes: int) -> float | None:
+    """What a frame takes by how far apart its parts came, which says nothing of the way; None where they came too close. [s]
+
+    Args:
+        nbytes: Of the frame. [B]
+        apart_s: Between its first part and its end. [s]
+        rest_bytes: That came behind its first part. [B]
+    """
+    if rest_bytes < nbytes / 2 or not apart_s >= MIN_SAMPLE_S:
+        return None
+    return nbytes * apart_s / rest_bytes

@@ -55,10 +55,9 @@ class PathDelay:
         if self.least_s is not None and delay_s < self.least_s - self._notable_s:
             self._seen.clear()  # nothing goes faster than its path: those were of a longer one
         if not self._seen:
-            self._longer.clear()  # nothing is there to compare with
-        is_known = bool(self._seen)
+            self.least_s = None  # nothing is there to compare with
         self._seen.append((now, delay_s))
-        is_longer = is_known and self._judge(delay_s, now)
+        is_longer = self._judge(delay_s, now)
         delays = [seconds for _, seconds in self._seen]
         self.least_s = min(delays)
         self.jitter_s = statistics.fmean(delays) - self.least_s
