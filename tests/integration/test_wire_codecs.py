@@ -22,9 +22,10 @@ from edgesplit_controller.planner import solve
 from tests.integration.inputs import random_request
 
 MODEL = "mobilenet"
-SLOW = EmulatedLink(bandwidth_bytes_per_s=2e5, latency_s=0.002)
+# Coding is slowed as computing is: a hiccup of 0.3 ms while it is timed may not cost what a coded tensor saves.
+SLOW = EmulatedLink(bandwidth_bytes_per_s=8e5, latency_s=0.002)
 NODES = (
-    EmulatedNode("device", compute_w=3.0, transmit_w=3.5, slow_down=100.0, links={"edge": SLOW}),
+    EmulatedNode("device", compute_w=3.0, transmit_w=3.5, slow_down=20.0, links={"edge": SLOW}),
     EmulatedNode("edge", compute_w=6.0, transmit_w=2.0, links={"device": SLOW}),
 )
 REQUESTS = 3
@@ -34,7 +35,7 @@ REQUESTS = 3
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A MobileNetV2 whose tensors are large enough to take their time on the link."""
     path = tmp_path_factory.mktemp("models") / "mobilenet.onnx"
-    onnx.save(zoo.build("mobilenet_v2", scale=0.35, size=160), path)
+    onnx.save(zoo.build("mobilenet_v2", scale=1.0, size=160), path)
     return path
 
 
@@ -92,7 +93,7 @@ def test_a_noise_bound_makes_the_cut_travel_coded_within_it(
     deployed.splitctl("set-weights", "--latency", "1", "--max-noise", f"{bound:.6f}", "--model", MODEL)
     coded, outputs, coded_bytes = served(deployed, image, tmp_path / "coded.npz")
     lossy = {tensor: codec for tensor, codec in coded["codecs"].items() if not CODECS[codec].lossless}
-    assert lossy
+    assert lossy, (coded, deployed.splitctl("explain", MODEL))
     assert coded["quantized"] == []
     noise = float(np.mean([output_noise(wanted[name], outputs[name]) for name in names]))
     assert coded["noise"] <= bound
