@@ -14,7 +14,7 @@ from edgesplit.errors import InvalidConfiguration
 
 __all__ = ["check_installed", "missing_text"]
 
-MODULES = ("onnx", "onnxruntime", "ortools", "rich")
+MODULES = ("highspy", "onnx", "onnxruntime", "ortools", "rich")
 """Of the extras controller and controller-gpu, beyond what an agent has."""
 
 

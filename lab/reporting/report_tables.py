@@ -101,7 +101,8 @@ def _wins(results: Results, found: Sequence[Win], measure: Measure) -> ReportTab
     return ReportTable(
         f"{measure.capitalize()} beside the best baseline, by goals ({measure} weight 1)",
         "Ratio of medians (edgesplit's over the baseline's; below 1 edgesplit takes less), paired by round, with its 95 % bootstrap "
-        f"interval (percentile method, 10,000 resamples of rounds and of requests within them). {origin}.",
+        "interval (percentile method, 10,000 resamples of rounds and of requests within them; no narrower than Student's t of what the rounds "
+        f"of all ratios differ by). {origin}.",
         ("goals", "ratio", "best baseline", "edgesplit", "baseline", "rounds"),
         tuple(rows),
     )

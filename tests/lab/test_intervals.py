@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lab.reporting.analysis.intervals import mean, median, paired_ratio, share
+from lab.reporting.analysis.intervals import RoundSpread, mean, median, paired_ratio, round_spread, share
 
 
 def rounds(
@@ -84,3 +84,35 @@ def test_a_share_has_wilsons_interval() -> None:
     estimate = share(9, 10)
     assert estimate.low == pytest.approx(0.5958, abs=1e-4)
     assert estimate.high == pytest.approx(0.9821, abs=1e-4)
+
+
+def test_two_rounds_that_happen_to_agree_do_not_make_an_interval_narrow() -> None:
+    """With what the rounds of 16 ratios differ by, the true ratio lies in it as often as it says."""
+    generator = np.random.default_rng(11)
+    alone = together = 0
+    for seed in range(25):
+        ratios = [rounds(generator, 0.8, count=2, shared=0.2, own=0.03) for _ in range(16)]
+        spread = round_spread(ratios)
+        assert spread is not None
+        for figures in ratios:
+            narrow = paired_ratio(figures, resamples=300, seed=seed).interval
+            wide = paired_ratio(figures, spread=spread, resamples=300, seed=seed).interval
+            assert narrow is not None
+            assert wide is not None
+            alone += narrow[0] <= 0.8 <= narrow[1]
+            together += wide[0] <= 0.8 <= wide[1]
+    assert alone / 400 < 0.9
+    assert 0.93 <= together / 400 < 1
+
+
+def test_what_was_measured_once_says_nothing_of_rounds() -> None:
+    figures = [1.0, 1.1, 0.9]
+    assert round_spread([[(figures, figures)] * 3, [([1.0], [2.0])]]) is None
+    spread = RoundSpread(0.1, 5.0)
+    assert paired_ratio([(figures, figures)] * 2, spread=spread).interval == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(("freedom", "quantile"), [(3, 3.182), (5, 2.571), (10, 2.228), (60, 2.000)])
+def test_few_degrees_of_freedom_widen_an_interval(freedom: float, quantile: float) -> None:
+    """Quantiles of Student's t, from the tables."""
+    assert RoundSpread(1.0, freedom).half_width(1) == pytest.approx(quantile, rel=0.02)

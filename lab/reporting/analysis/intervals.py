@@ -4,29 +4,49 @@ Owns: resampling. Its rule: the same figures give the same interval, and where t
 compared within a round stays together (paired). Requests are resampled within their rounds, and rounds among each other, and an interval
 spans both: the first knows nothing of what differs from round to round, the second little while there are few. Simulated with
 11 requests a round, the true ratio lies in 95 to 99 % of the intervals where a ratio differs between rounds by at most a third of what requests
-differ by, in 91 % at two thirds and three rounds, in 81 % with three rounds that differ more than requests do.
+differ by, in 91 % at two thirds and three rounds, in 81 % with three rounds that differ more than requests do. Two rounds that happen to agree
+say nothing of a third: where a run has many ratios, what rounds differ by is estimated of all of them (`round_spread`), and no interval is
+narrower than that allows.
 Not here: what is compared (`wins.py`, `prediction_errors.py`).
 
 References: B. Efron, R. Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13; E. B. Wilson, Probable inference, the law
-of succession, and statistical inference, Journal of the American Statistical Association, 1927.
+of succession, and statistical inference, Journal of the American Statistical Association, 1927; P. J. Rousseeuw, C. Croux, Alternatives to
+the median absolute deviation, ibid., 1993 (its efficiency); M. Abramowitz, I. Stegun, Handbook of Mathematical Functions, 26.7.5 (Student's t).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LEVEL", "RESAMPLES", "SEED", "Estimate", "mean", "median", "paired_ratio", "share"]
+__all__ = [
+    "LEVEL",
+    "RESAMPLES",
+    "SEED",
+    "Estimate",
+    "RoundSpread",
+    "mean",
+    "median",
+    "paired_ratio",
+    "round_spread",
+    "share",
+]
 
 LEVEL = 0.95
 RESAMPLES = 10_000
 SEED = 15
 _WILSON_Z = 1.959964
 """Of LEVEL."""
+
+_MAD_NORMAL = 1.4826
+"""Standard deviations in a median absolute deviation, of normal figures."""
+
+_MAD_EFFICIENCY = 0.37
+"""Of that estimate, beside the standard deviation's: so many of its degrees of freedom count."""
 
 _Figures = NDArray[np.float64]
 
@@ -53,18 +73,60 @@ class Estimate:
         return None if self.low is None or self.high is None else (self.low, self.high)
 
 
+@dataclass(frozen=True)
+class RoundSpread:
+    """How far the rounds of a ratio are apart, as all ratios of a run say.
+
+    Attributes:
+        deviation: Standard deviation of a round's ratio, of logarithms. [1]
+        freedom: Degrees of freedom behind it.
+    """
+
+    deviation: float
+    freedom: float
+
+    def half_width(self, rounds: int) -> float:
+        """Of the interval of a mean over so many rounds, of logarithms."""
+        return _student_t(self.freedom) * self.deviation / math.sqrt(rounds)
+
+
+Paired = Sequence[tuple[Sequence[float], Sequence[float]]]
+"""Of each round, the first one's figures and the second one's; none of them empty or zero."""
+
+
+def round_spread(ratios: Iterable[Paired]) -> RoundSpread | None:
+    """Median absolute deviation of rounds from their ratio's mean, over ratios of two rounds and more; None without any.
+
+    Args:
+        ratios: Of several comparisons of one kind; a round whose figures are one object has no spread and is left out.
+    """
+    deviations: list[float] = []
+    freedom = 0
+    for rounds in ratios:
+        logarithms = np.array([_logarithm(*pair) for pair in rounds if pair[0] is not pair[1]])
+        if len(logarithms) > 1:
+            scale = math.sqrt(len(logarithms) / (len(logarithms) - 1))
+            deviations += (scale * np.abs(logarithms - logarithms.mean())).tolist()
+            freedom += len(logarithms) - 1
+    if not deviations:
+        return None
+    return RoundSpread(_MAD_NORMAL * float(np.median(deviations)), max(1.0, _MAD_EFFICIENCY * freedom))
+
+
 def paired_ratio(
-    rounds: Sequence[tuple[Sequence[float], Sequence[float]]], *, resamples: int = RESAMPLES, seed: int = SEED
+    rounds: Paired, *, spread: RoundSpread | None = None, resamples: int = RESAMPLES, seed: int = SEED
 ) -> Estimate:
     """Ratio of medians, first over second; over rounds, the geometric mean of the rounds' ratios.
 
     Args:
         rounds: Of each round, the first one's figures and the second one's; none of them empty or zero. A round of single
             figures has no spread of its own; one whose figures are one object (the same measurement) has a ratio of 1.
+        spread: What rounds differ by in the run; the interval is no narrower than it allows, unless all is one measurement.
         resamples: How often.
         seed: Of the resampling.
     """
-    value = float(np.mean([np.log(np.median(first)) - np.log(np.median(second)) for first, second in rounds]))
+    value = float(np.mean([_logarithm(*pair) for pair in rounds]))
+    apart = sum(first is not second for first, second in rounds)
     if len(rounds) == 1 and max(len(rounds[0][0]), len(rounds[0][1])) == 1:
         return Estimate(math.exp(value), None, None, 1)
     generator = np.random.default_rng(seed)
@@ -77,7 +139,12 @@ def paired_ratio(
         ],
         axis=1,
     )
-    return Estimate(math.exp(value), *_joined(value, logarithms, generator), len(rounds))
+    low, high = _joined(value, logarithms, generator)
+    if spread is not None and apart:
+        # Rounds that were one measurement differ by nothing.
+        half = spread.half_width(apart) * apart / len(rounds)
+        low, high = min(low, math.exp(value - half)), max(high, math.exp(value + half))
+    return Estimate(math.exp(value), low, high, len(rounds))
 
 
 def median(rounds: Sequence[Sequence[float]], *, resamples: int = RESAMPLES, seed: int = SEED) -> Estimate:
@@ -105,6 +172,16 @@ def share(inside: int, of: int) -> Estimate:
     middle = (part + z2 / (2 * of)) / (1 + z2 / of)
     half = _WILSON_Z * math.sqrt(part * (1 - part) / of + z2 / (4 * of**2)) / (1 + z2 / of)
     return Estimate(part, max(middle - half, 0.0), min(middle + half, 1.0), of)
+
+
+def _logarithm(first: Sequence[float], second: Sequence[float]) -> float:
+    return float(np.log(np.median(first)) - np.log(np.median(second)))
+
+
+def _student_t(freedom: float) -> float:
+    """Quantile of Student's t for both sides of LEVEL, by its expansion around the normal's."""
+    z = _WILSON_Z
+    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
 
 
 def _medians(figures: Sequence[float], resamples: int, generator: np.random.Generator) -> _Figures:

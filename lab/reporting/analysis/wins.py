@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from lab.reporting.analysis.cell_goals import CellGoals, by_goals, measurement, usable
-from lab.reporting.analysis.intervals import RESAMPLES, Estimate, paired_ratio
+from lab.reporting.analysis.intervals import RESAMPLES, Estimate, RoundSpread, paired_ratio, round_spread
 from lab.results import Cell, Results
 
 __all__ = ["Measure", "Win", "best_of_each", "of_interest", "wins"]
 
 Measure = Literal["latency", "energy"]
+_MEASURES: tuple[Measure, ...] = ("latency", "energy")
 
 
 class Pairing(NamedTuple):
@@ -65,15 +66,11 @@ def of_interest(goals: CellGoals) -> Measure | None:
 
 def wins(results: Results, *, resamples: int = RESAMPLES) -> list[Win]:
     """Of all goals, methods and both measures that have a round in common."""
-    found = []
-    for goals, cells in by_goals(results.cells).items():
-        for method, others in usable(results.baselines, goals).items():
-            for measure in ("latency", "energy"):
-                rounds = _common(_by_round(cells, measure), _by_round(others, measure))
-                if rounds:
-                    ids = [cell.id for cell in (*cells, *others) if cell.round in rounds and _figures(cell, measure)]
-                    found.append(_win(Pairing(goals, method, measure), list(rounds.values()), ids, resamples))
-    return found
+    found = list(_comparisons(results))
+    spreads = {
+        measure: round_spread(one.pairs for one in found if one.pairing.measure == measure) for measure in _MEASURES
+    }
+    return [_win(one, spreads[one.pairing.measure], resamples) for one in found]
 
 
 def best_of_each(found: Iterable[Win], measure: Measure, *, without: Sequence[str] = ()) -> list[Win]:
@@ -85,13 +82,32 @@ def best_of_each(found: Iterable[Win], measure: Measure, *, without: Sequence[st
     return [max(same, key=lambda win: win.ratio.value) for same in by.values()]
 
 
-def _win(pairing: Pairing, pairs: Sequence[tuple[list[float], list[float]]], ids: list[str], resamples: int) -> Win:
+class _Comparison(NamedTuple):
+    """A pairing's figures, round by round, and whose they are."""
+
+    pairing: Pairing
+    pairs: list[tuple[list[float], list[float]]]
+    ids: list[str]
+
+
+def _comparisons(results: Results) -> Iterator[_Comparison]:
+    for goals, cells in by_goals(results.cells).items():
+        for method, others in usable(results.baselines, goals).items():
+            for measure in _MEASURES:
+                rounds = _common(_by_round(cells, measure), _by_round(others, measure))
+                if rounds:
+                    ids = [cell.id for cell in (*cells, *others) if cell.round in rounds and _figures(cell, measure)]
+                    yield _Comparison(Pairing(goals, method, measure), list(rounds.values()), ids)
+
+
+def _win(comparison: _Comparison, spread: RoundSpread | None, resamples: int) -> Win:
+    pairs = comparison.pairs
     return Win(
-        *pairing,
+        *comparison.pairing,
         own=statistics.median(figure for first, _second in pairs for figure in first),
         other=statistics.median(figure for _first, second in pairs for figure in second),
-        ratio=paired_ratio(pairs, resamples=resamples),
-        cells=tuple(ids),
+        ratio=paired_ratio(pairs, spread=spread, resamples=resamples),
+        cells=tuple(comparison.ids),
         same_plan=all(first is second for first, second in pairs),
     )
 

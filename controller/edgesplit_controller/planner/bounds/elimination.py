@@ -15,13 +15,17 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgesplit_controller.planner.meaning.tolerance import ULP
 
-__all__ = ["IMPOSSIBLE", "Elimination", "Run", "plan_elimination"]
+__all__ = ["IMPOSSIBLE", "Bag", "Elimination", "Run", "plan_elimination"]
+
+SMALL = 20_000
+"""Entries of all tables for which the first order is good enough."""
 
 IMPOSSIBLE = 1e300
 """Stands for infinity in tables; finite, so that sums and differences stay numbers. Whatever is possible stays far below
@@ -32,7 +36,7 @@ Shape = tuple[int, ...]
 
 
 @dataclass(slots=True)
-class _Bag:
+class Bag:
     """The table in which a variable is eliminated; its first axis is that variable."""
 
     scope: tuple[int, ...]
@@ -59,7 +63,7 @@ class Run:
     beliefs: list[Floats] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Elimination:
     """An order of elimination, reusable for any tables of the same scopes.
 
@@ -69,11 +73,11 @@ class Elimination:
         axes: Per factor, the permutation that sorts its scope by elimination.
     """
 
-    bags: tuple[_Bag, ...]
+    bags: tuple[Bag, ...]
     position: tuple[int, ...]
     axes: tuple[tuple[int, ...], ...]
 
-    @property
+    @cached_property
     def rounding(self) -> float:
         """Relative error, at most, of a sum of entries that are at least 0: one part in 2^52 for every addition."""
         return ULP * (sum(len(bag.factors) + len(bag.children) for bag in self.bags) + 16)
@@ -129,7 +133,7 @@ class Elimination:
 
 
 def plan_elimination(
-    sizes: Sequence[int], scopes: Sequence[tuple[int, ...]], last: frozenset[int], budget: float
+    sizes: Sequence[int], scopes: Sequence[tuple[int, ...]], last: frozenset[int], budget: float, orders: int = 1
 ) -> Elimination | None:
     """Choose a greedy order: always the variable whose table is smallest.
 
@@ -138,6 +142,7 @@ def plan_elimination(
         scopes: The variables of every factor.
         last: Variables to eliminate after all others.
         budget: Limit on the entries of all tables together.
+        orders: So many are tried where tables are not small anyway; worth its time where many eliminations follow.
 
     Returns:
         The order, or None when its tables would exceed the budget.
@@ -150,13 +155,13 @@ def plan_elimination(
             neighbours[variable].update(scope)
     for variable, around in enumerate(neighbours):
         around.discard(variable)
-    order = _greedy_order(sizes, neighbours, last, budget)
+    order = _greedy_order(sizes, neighbours, last, budget, orders)
     if order is None:
         return None
     position = [0] * len(sizes)
     for place, (variable, _) in enumerate(order):
         position[variable] = place
-    bags = [_Bag((v, *sorted(around, key=position.__getitem__))) for v, around in order]
+    bags = [Bag((v, *sorted(around, key=position.__getitem__))) for v, around in order]
     axes: list[tuple[int, ...]] = []
     for index, scope in enumerate(scopes):
         axes.append(tuple(sorted(range(len(scope)), key=lambda axis: position[scope[axis]])))
@@ -175,12 +180,38 @@ def _aligned(scope: tuple[int, ...], part: frozenset[int], sizes: Sequence[int])
 
 
 def _greedy_order(
-    sizes: Sequence[int], neighbours: list[set[int]], last: frozenset[int], budget: float
+    sizes: Sequence[int], neighbours: Sequence[set[int]], last: frozenset[int], budget: float, orders: int
 ) -> list[tuple[int, set[int]]] | None:
+    """The best of some greedy orders: where many variables are kept to the end, ties decide how often all of them meet."""
+    best, entries = _greedy(sizes, neighbours, last, budget)
+    if entries > SMALL:
+        draw = np.random.default_rng(1)
+        for _ in range(orders - 1):
+            other, more = _greedy(sizes, neighbours, last, min(budget, entries), draw)
+            if other is not None and more < entries:
+                best, entries = other, more
+    return best
+
+
+def _greedy(
+    sizes: Sequence[int],
+    neighbours: Sequence[set[int]],
+    last: frozenset[int],
+    budget: float,
+    draw: np.random.Generator | None = None,
+) -> tuple[list[tuple[int, set[int]]] | None, float]:
+    """Always the variable whose table is smallest; and the tables' entries.
+
+    Where `draw` is given, about the smallest, and rather one with few neighbours that are kept to the end.
+    """
     weight = [float(np.log2(size)) for size in sizes]
-    cost = [
-        weight[v] + sum(weight[n] for n in around) + (1e6 if v in last else 0.0) for v, around in enumerate(neighbours)
-    ]
+    around_of = [set(around) for around in neighbours]
+
+    def cost_of(v: int) -> float:
+        cost = weight[v] + sum(weight[n] for n in around_of[v]) + (1e6 if v in last else 0.0)
+        return cost if draw is None else cost + len(around_of[v] & last) + float(draw.random())
+
+    cost = [cost_of(v) for v in range(len(sizes))]
     heap = [(value, variable) for variable, value in enumerate(cost)]
     heapq.heapify(heap)
     done = [False] * len(sizes)
@@ -191,16 +222,16 @@ def _greedy_order(
         if done[variable] or value != cost[variable]:
             continue
         done[variable] = True
-        around = neighbours[variable]
+        around = around_of[variable]
         order.append((variable, around))
         entries += 2.0 ** (weight[variable] + sum(weight[n] for n in around))
         if entries > budget:
-            return None
+            return None, float("inf")
         for n in around:
-            mine = neighbours[n]
+            mine = around_of[n]
             mine |= around
             mine.discard(n)
             mine.discard(variable)
-            cost[n] = weight[n] + sum(weight[m] for m in mine) + (1e6 if n in last else 0.0)
+            cost[n] = cost_of(n)
             heapq.heappush(heap, (cost[n], n))
-    return order
+    return order, entries

@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgesplit_controller.planner.bounds.elimination import IMPOSSIBLE, Run
-from edgesplit_controller.planner.bounds.lagrange import best_prices
 from edgesplit_controller.planner.bounds.noise_patterns import Patterns
 from edgesplit_controller.planner.bounds.reduction import Reduction, merged
 from edgesplit_controller.planner.bounds.relaxation import Relaxation
+from edgesplit_controller.planner.linear.tangents import Tangents
 from edgesplit_controller.planner.meaning.costs import Costs
 from edgesplit_controller.planner.meaning.indexed_plan import Plan, cheapest_modes, measured
 from edgesplit_controller.planner.meaning.measures import NOISE, WEIGHED, SumLimit, WeightedSum
@@ -33,6 +33,9 @@ from edgesplit_controller.planner.meaning.tolerance import ULP
 __all__ = ["HOPELESS", "Bounds", "Pool", "Priced", "bound_choices", "plans_within", "price_objective", "reduce"]
 
 SEARCH_STEPS = 16
+ROUGH_STEPS = 4
+"""Prices tried where the relaxation leaves something out anyway."""
+
 HOPELESS = IMPOSSIBLE / 2
 """A bound beyond this holds something impossible."""
 
@@ -130,7 +133,8 @@ def price_objective(
     enough_s = left_s() / 2
     best: Priced | None = None
     unrestricted = bool((domain == costs.allowed).all())
-    for _ in range(SEARCH_STEPS):
+    tangents, seen = Tangents(np.array([limit.bound for limit in limits])), 0
+    for _ in range(SEARCH_STEPS if relaxation.complete else ROUGH_STEPS):
         weights = np.zeros(len(costs.sums))
         weights[:WEIGHED] = objective.weights
         for limit, price in zip(limits, prices, strict=True):
@@ -149,9 +153,13 @@ def price_objective(
         ceiling = min(ceiling, _best_value(pool, objective, limits))
         if not limits or best.value >= ceiling - 1e-10 * abs(ceiling) or left_s() < enough_s:
             break
-        prices, promise = best_prices(pool.plans, objective, limits)
-        if promise <= best.value + 1e-7 * abs(best.value):
+        for plan in pool.plans[seen:]:
+            tangents.add(objective.value(plan.measures), plan.measures[[limit.measure for limit in limits]])
+        seen = len(pool.plans)
+        found = tangents.best(np.arange(seen), prices, seen)
+        if found is None or found.promise <= best.value + 1e-7 * abs(best.value):
             break
+        prices = found.prices
     if best is None:
         raise AssertionError("the relaxation was never evaluated")
     return best

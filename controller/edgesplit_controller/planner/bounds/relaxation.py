@@ -89,12 +89,13 @@ class Relaxation:
         return cost
 
 
-def relax(costs: Costs, patterns: Patterns | None) -> Relaxation | None:
+def relax(costs: Costs, patterns: Patterns | None, *, orders: int = 1) -> Relaxation | None:
     """Build the tables.
 
     Args:
         costs: The problem's.
         patterns: Allowed quantization patterns; None leaves every operator free to be quantized.
+        orders: Of elimination that are tried.
 
     Returns:
         The relaxation with patterns; without them where that is too large; of a forest of the largest tensors
@@ -103,13 +104,15 @@ def relax(costs: Costs, patterns: Patterns | None) -> Relaxation | None:
     free = (costs.allowed.sum(axis=1) > 1).tolist()
     whole = [_parts(tensor, free, len(costs.nodes)) for tensor in costs.tensors]
     for allowed, parts in ((patterns, whole), (None, whole), (None, _forest(costs, free))):
-        found = _relax(costs, allowed, parts)
+        found = _relax(costs, allowed, parts, orders)
         if found is not None:
             return found
     return None
 
 
-def _relax(costs: Costs, patterns: Patterns | None, split: list[list[tuple[int, ...]]]) -> Relaxation | None:
+def _relax(
+    costs: Costs, patterns: Patterns | None, split: list[list[tuple[int, ...]]], orders: int
+) -> Relaxation | None:
     bits = costs.quantizable
     if patterns is not None:
         used = patterns.members.any(axis=0).reshape(-1)
@@ -126,7 +129,7 @@ def _relax(costs: Costs, patterns: Patterns | None, split: list[list[tuple[int, 
     if patterns is not None and bits:
         scopes.append(tuple(range(count, count + len(bits))))
         last = frozenset(scopes[-1])
-    elimination = plan_elimination(sizes, scopes, last, MAX_ENTRIES)
+    elimination = plan_elimination(sizes, scopes, last, MAX_ENTRIES, orders)
     if elimination is None:
         return None
     pattern, pattern_noise = None, None

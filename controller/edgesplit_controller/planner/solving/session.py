@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from edgesplit.planning.plan import Assignment
 from edgesplit.planning.problem import Problem
+from edgesplit_controller.planner.bounds.known_bounds import nothing_known, stronger, under_limits, weighed
 from edgesplit_controller.planner.bounds.labelling import Labelling
 from edgesplit_controller.planner.bounds.noise_patterns import Patterns, pattern_table
-from edgesplit_controller.planner.bounds.path_bound import least_latency_s
 from edgesplit_controller.planner.bounds.presolve import (
     HOPELESS,
     Bounds,
@@ -29,11 +29,10 @@ from edgesplit_controller.planner.bounds.presolve import (
 from edgesplit_controller.planner.bounds.reduction import Reduction, count_flows, unreduced
 from edgesplit_controller.planner.bounds.relaxation import Relaxation, relax
 from edgesplit_controller.planner.cpsat.minimisation import Model, SolveOutcome, build_model, find_plan, solve_objective
-from edgesplit_controller.planner.cpsat.schedule import TICKS, add_schedule, worst_latency_s
 from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.meaning.costs import costs_of
-from edgesplit_controller.planner.meaning.indexed_plan import Plan
 from edgesplit_controller.planner.meaning.measures import (
+    DEVICE_ENERGY,
     ENERGY,
     ENERGY_ALONE,
     LATENCY,
@@ -44,9 +43,13 @@ from edgesplit_controller.planner.meaning.measures import (
     WeightedSum,
 )
 from edgesplit_controller.planner.meaning.tolerance import DOUBT, ULP, proves
+from edgesplit_controller.planner.solving.branched import branched
+from edgesplit_controller.planner.solving.by_flows import bounded_by_flows
 from edgesplit_controller.planner.solving.known_plans import KnownPlans
 from edgesplit_controller.planner.solving.node_subsets import plans_on_subsets
+from edgesplit_controller.planner.solving.open_objective import OpenObjective
 from edgesplit_controller.planner.solving.recombination import recombine
+from edgesplit_controller.planner.solving.timed_search import TimedSearch
 
 __all__ = ["Session"]
 
@@ -58,12 +61,6 @@ FLOWS_PER_S = 20_000.0
 
 MANY_FLOWS = 1_500
 """Joint choices from which a better start is worth looking for before the search."""
-
-TIMED_SHARE = 0.35
-"""Of the time left, for each solve with a schedule but the last."""
-
-REFINED_SHARE = 0.1
-"""Of the time left, for proving a measure's best value further than by itself it would have to be."""
 
 FIRST_SHARE = 0.5
 """Of the time left, for finding any plan at all."""
@@ -95,10 +92,14 @@ class Session:
         self.proven = True
         self.floors: dict[int, Bounds] = {}
         self.relaxation = relax(self.costs, self.patterns)
+        self._told: set[int] = set()
+        """Measures whose floors are the flow program's."""
         self._solved: dict[tuple[WeightedSum, Extra], SolveOutcome] = {}
         self._labelling: Labelling | None = None
         self.known.offer_starts(hint)
-        if self.relaxation is None or (not self.relaxation.complete and len(self.costs.nodes) > MANY_NODES):
+        if self.critical and (
+            self.relaxation is None or (not self.relaxation.complete and len(self.costs.nodes) > MANY_NODES)
+        ):
             self._offer_subsets()
 
     def narrowed(self, allowed: Places) -> Session:
@@ -110,7 +111,7 @@ class Session:
         narrow = copy(self)
         narrow.costs = replace(self.costs, allowed=self.costs.allowed & allowed)
         narrow.known = self.known.narrowed(narrow.costs)
-        narrow.floors = dict(self.floors)
+        narrow.floors, narrow._told = dict(self.floors), set(self._told)
         narrow._labelling = self._labelling and self._labelling.narrowed(narrow.costs)
         narrow.proven = True
         narrow._solved = {}
@@ -161,22 +162,66 @@ class Session:
     def _best_summed(self, objective: WeightedSum, extra: Extra) -> SolveOutcome:
         """Bound, reduce, and search what is left; the objective's measures are sums over choices."""
         domain = self._domain(extra)
-        if self.relaxation is None:
-            return self._search(objective, extra, unreduced(self.costs), self.patterns, -float("inf"))
-        priced = self._price(self.relaxation, objective, extra, domain)
-        if priced.value >= HOPELESS:
-            return SolveOutcome(self.known.best(objective, extra), priced.value, True)
-        if not extra and objective in (LATENCY_ALONE, ENERGY_ALONE):
-            measure = LATENCY if objective is LATENCY_ALONE else ENERGY
-            self.floors[measure] = bound_choices(self.relaxation, self.costs, self.patterns, priced)
-        value = self.known.value(objective, extra)
-        if value - priced.value <= self._settled(objective, value):
-            return SolveOutcome(self.known.best(objective, extra), priced.value, True)
-        labelled = self._labelled(self.relaxation, objective, extra, priced)
-        if labelled.proven:
-            return labelled
-        bounds = bound_choices(self.relaxation, self.costs, self.patterns, priced)
-        return self._reduced(objective, extra, domain, bounds, labelled.bound)
+        priced = None
+        if self.relaxation is not None and not self._is_told(objective):
+            priced = self._price(self.relaxation, objective, extra, domain)
+            if priced.value >= HOPELESS:
+                return SolveOutcome(self.known.best(objective, extra), priced.value, True)
+            if not extra and objective in (LATENCY_ALONE, ENERGY_ALONE):
+                measure = LATENCY if objective is LATENCY_ALONE else ENERGY
+                self.floors[measure] = bound_choices(self.relaxation, self.costs, self.patterns, priced)
+            value = self.known.value(objective, extra)
+            if value - priced.value <= self._settled(objective, value):
+                return SolveOutcome(self.known.best(objective, extra), priced.value, True)
+        return self._closed(objective, extra, domain, priced)
+
+    def _closed(self, objective: WeightedSum, extra: Extra, domain: Places, priced: Priced | None) -> SolveOutcome:
+        """Close the gap that prices leave: by labels, by the flow program, by branching, by search."""
+        bounds, patterns, floor = None, self.patterns, -float("inf")
+        if self.relaxation is not None and priced is not None:
+            labelled = self._labelled(self.relaxation, objective, extra, priced)
+            if labelled.proven:
+                return labelled
+            chosen = bound_choices(self.relaxation, self.costs, patterns, priced)
+            bounds, floor = self._together(chosen, objective, extra), labelled.bound
+        elif self._is_told(objective):
+            bounds = self._together(nothing_known(domain), objective, extra)
+        limits = (*self.limits, *extra, *self._noise_limit())
+        left = OpenObjective(objective, extra, limits, domain, self.clock.left_s)
+        complete = self.relaxation is not None and self.relaxation.complete
+        if not complete and not self.critical:
+            found = bounded_by_flows(self.known, self.costs, patterns, left, bounds)
+            if not extra and objective in (LATENCY_ALONE, ENERGY_ALONE):
+                measure = LATENCY if objective is LATENCY_ALONE else ENERGY
+                self.floors[measure] = found.of_all_plans(bounds)
+                self._told.add(measure)
+            bounds, patterns, floor = found.bounds, found.patterns, max(floor, found.bounds.value)
+            value = self.known.value(objective, extra)
+            if floor == float("inf") or (value < float("inf") and proves(value, floor, objective.tolerance)):
+                return SolveOutcome(self.known.best(objective, extra), floor, True)
+        if bounds is None:
+            return self._search(objective, extra, unreduced(self.costs), patterns, floor)
+        bound, proven = branched(self.known, self.costs, patterns, left, bounds, complete=complete)
+        floor = max(floor, bounds.value, bound)
+        if proven:
+            return SolveOutcome(self.known.best(objective, extra), floor, True)
+        return self._reduced(left, bounds, patterns, floor)
+
+    def _is_told(self, objective: WeightedSum) -> bool:
+        """Whether an incomplete relaxation, which is slow and weak, has nothing to add to what is known of the objective's measures."""
+        if self.critical or self.relaxation is None or self.relaxation.complete:
+            return False
+        alone = sum(weight > 0 for weight in objective.weights) == 1 and not objective.weights[DEVICE_ENERGY]
+        return alone and len(self._told) == 2
+
+    def _together(self, bounds: Bounds, objective: WeightedSum, extra: Extra) -> Bounds:
+        """Bounds of an objective with what those of its measures say, and under extra limits."""
+        weights = {LATENCY: objective.weights[LATENCY], ENERGY: objective.weights[ENERGY]}
+        needed = [measure for measure, weight in weights.items() if weight > 0]
+        if not self.critical and all(measure in self.floors for measure in needed):
+            apiece = weighed((weights[measure], self.floors[measure]) for measure in needed)
+            bounds = bounds if apiece is None else stronger(bounds, apiece)
+        return bounds if self.critical else under_limits(bounds, self.floors, extra)
 
     def _labelled(self, relaxation: Relaxation, objective: WeightedSum, extra: Extra, priced: Priced) -> SolveOutcome:
         """Close the gap that prices leave, without search where labels are few."""
@@ -233,19 +278,18 @@ class Session:
                 least[measure] = self._solved[objective, ()].bound
         return least
 
-    def _reduced(
-        self, objective: WeightedSum, extra: Extra, domain: Places, bounds: Bounds, floor: float
-    ) -> SolveOutcome:
+    def _reduced(self, left: OpenObjective, bounds: Bounds, patterns: Patterns | None, floor: float) -> SolveOutcome:
         """Reduce, and search what is left."""
+        objective, extra, domain = left.objective, left.extra, left.domain
         ceiling = self.known.value(objective, extra)
-        reduction, kept = reduce(self.costs, self.patterns, domain, bounds, ceiling)
+        reduction, kept = reduce(self.costs, patterns, domain, bounds, ceiling)
         many = count_flows(self.costs, reduction) > MANY_FLOWS
         better = many and not self.critical and self._recombined(objective, extra)
         if many and not better and ceiling == float("inf"):
             better = self._any_plan(objective, extra, reduction, kept)
         if better:
             ceiling = self.known.value(objective, extra)
-            reduction, kept = reduce(self.costs, self.patterns, domain, bounds, ceiling)
+            reduction, kept = reduce(self.costs, patterns, domain, bounds, ceiling)
         if not reduction.domain.any(axis=1).all():
             return SolveOutcome(self.known.best(objective, extra), ceiling, True)
         return self._search(objective, extra, reduction, kept, max(bounds.value, floor))
@@ -320,65 +364,17 @@ class Session:
             self.floors[LATENCY] = bound_choices(self.relaxation, self.costs, self.patterns, priced)
         if self.relaxation is not None and self.floors[LATENCY].value >= HOPELESS:
             return SolveOutcome(None, float("inf"), True)
-        share = TIMED_SHARE if extra or objective in (LATENCY_ALONE, ENERGY_ALONE) else 1.0
-        enough_s = self.clock.left_s() * (1 - share)
-        floor, asked = 0.0, self.problem.objective
-        # The best values of a score's measures are to be known to a part of ranges that may be narrow.
-        refined = not objective.tolerance and 0 not in (asked.latency_weight, asked.energy_weight)
-        for ticks in TICKS:
-            start = self.known.best(objective, extra)
-            if start is not None:
-                value = objective.value(start.measures)
-                floor = max(floor, self._timed_floor(objective, domain, start))
-                settled = proves(value, floor, objective.tolerance) and not refined
-                if settled or value - floor <= self._settled(objective, value):
-                    return SolveOutcome(start, min(floor, value), True)
-            found = self._scheduled(objective, extra, domain, start, ticks=ticks, enough_s=enough_s)
-            floor = max(floor, found.bound)
-            plan = self.known.best(objective, extra)
-            if plan is None:
-                return SolveOutcome(None, floor, found.proven)
-            value = objective.value(plan.measures)
-            done = proves(value, floor, objective.tolerance)
-            if done and found.proven and refined and ticks == TICKS[0]:
-                enough_s = max(enough_s, self.clock.left_s() * (1 - REFINED_SHARE))
-            elif not found.proven or done:
-                return SolveOutcome(plan, min(floor, value), done)
-        return SolveOutcome(self.known.best(objective, extra), min(floor, self.known.value(objective, extra)), False)
-
-    def _scheduled(
-        self, objective: WeightedSum, extra: Extra, domain: Places, start: Plan | None, *, ticks: int, enough_s: float
-    ) -> SolveOutcome:
-        """One search over places and schedules in time units of one size."""
-        free = unreduced(self.costs)
-        reduction = Reduction(free.units, free.unit_of, free.domain & domain)
-        return solve_objective(
-            add_schedule(self._model(reduction, self.patterns), self._horizon_s(objective, extra, start), ticks),
-            objective,
-            limits=(*self.limits, *extra),
-            start=start,
-            clock=self.clock,
-            judge=self.known.judge(objective, extra),
-            share=1 - enough_s / max(self.clock.left_s(), enough_s, 1e-9),
+        search = TimedSearch(
+            self.problem, self.costs, self.patterns, known=self.known, limits=self.limits, clock=self.clock
         )
-
-    def _horizon_s(self, objective: WeightedSum, extra: Extra, start: Plan | None) -> float:
-        """No plan of interest ends later. [s]"""
-        horizons_s = [worst_latency_s(self.costs), *(limit.bound for limit in extra if limit.measure == LATENCY)]
-        if objective.weights[LATENCY] > 0 and start is not None:
-            left = objective.value(start.measures) - objective.weights[ENERGY] * self._least_energy_j()
-            horizons_s.append(left / objective.weights[LATENCY])
-        return min(horizons_s) * (1 + DOUBT)
-
-    def _timed_floor(self, objective: WeightedSum, domain: Places, plan: Plan) -> float:
-        """Each measure's own bound, weighted."""
-        least_s = least_latency_s(self.costs, domain, plan)
-        floor = objective.weights[LATENCY] * least_s + objective.weights[ENERGY] * self._least_energy_j()
-        return floor * (1 - 4 * len(self.costs.operators) * ULP)
-
-    def _least_energy_j(self) -> float:
-        """What no plan is below, as far as it is known. [J]"""
-        return max(self.floors[ENERGY].value, 0.0) if ENERGY in self.floors else 0.0
+        least_energy_j = max(self.floors[ENERGY].value, 0.0) if ENERGY in self.floors else 0.0
+        return search.best(
+            objective,
+            extra,
+            domain=domain,
+            least_energy_j=least_energy_j,
+            settled=lambda value: self._settled(objective, value),
+        )
 
     def _domain(self, extra: Extra) -> Places:
         """Places that extra limits leave, by the bounds proven for the limited measure."""

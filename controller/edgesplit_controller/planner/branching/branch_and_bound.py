@@ -1,0 +1,260 @@
+"""Branch and bound: places are decided one by one where prices alone leave a gap.
+
+Owns: the tree, and which choice is decided next. Its rule: a restriction is given up only when its bound settles the best plan known; what it
+cannot decide it hands back. Not here: bounds (`restrictions.py`), exact judgement of plans.
+
+A limit that couples the whole graph, as one on a node's memory, is kept at the best prices by a mixture of assignments (0.6 of all on
+the cloud and 0.4 of all on the edge), none of which keeps it. Deciding where an operator goes on which the mixture disagrees takes
+the mixture apart. The operator in the middle of what is disputed is decided, by how much it adds to the limited sums: its neighbours
+follow it. Restrictions are priced side by side (`batch.py`).
+
+References: A. M. Geoffrion, Lagrangean relaxation for integer programming, Mathematical Programming Study 2, 1974.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgesplit_controller.planner.bounds.relaxation import Relaxation
+from edgesplit_controller.planner.branching.crossing import crossing
+from edgesplit_controller.planner.branching.restrictions import Pricing, Restriction
+from edgesplit_controller.planner.linear.tangents import BestPrices
+from edgesplit_controller.planner.meaning.costs import Costs
+from edgesplit_controller.planner.meaning.indexed_plan import Plan
+from edgesplit_controller.planner.meaning.measures import SumLimit, WeightedSum
+from edgesplit_controller.planner.meaning.tolerance import proves
+
+__all__ = ["Branching", "Verdict"]
+
+Floats = NDArray[np.float64]
+Offer = Callable[[Plan], float]
+
+SIDE_BY_SIDE = 8
+"""Restrictions priced at once."""
+
+CROSSED = 2
+"""Choices decided up to which a mixture's parts are crossed, once a plan is known."""
+
+DIVE_STEPS = 4
+"""Of prices, for each half tried while looking for a plan."""
+
+MOST_STEPS = 60
+"""Of prices, for one restriction."""
+
+ENOUGH = 0.1
+"""Of the way to the best plan known: where prices promise less than that more, the next choice is decided."""
+
+GUESSED = 1e-3
+"""Of the bound, the same as long as no plan is known."""
+
+FLAT = 1e-7
+"""Relative: where prices promise less than that more, they are the best."""
+
+DISPUTED = 1e-9
+"""Least share of a mixture that disagrees about a choice worth deciding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What branching says.
+
+    Attributes:
+        bound: No plan is below it, unless that is the best plan known.
+        proven: Nothing is left below the best plan known.
+    """
+
+    bound: float
+    proven: bool
+
+
+class Branching:
+    """One objective under limits.
+
+    Args:
+        relaxation: Complete.
+        costs: Those it was made of; operators about in the order of the graph.
+        objective: What to minimise.
+        limits: On measures.
+    """
+
+    def __init__(
+        self, relaxation: Relaxation, costs: Costs, objective: WeightedSum, limits: Sequence[SumLimit]
+    ) -> None:
+        self._pricing = Pricing(relaxation, costs, objective, limits)
+        self._operators = len(costs.operators)
+        self._tolerance = objective.tolerance
+        self._weighing = _weighing(costs, limits)
+
+    def solve(
+        self,
+        *,
+        ceiling: float,
+        offer: Offer,
+        left_s: Callable[[], float],
+        until: Callable[[], bool] = lambda: False,
+    ) -> Verdict:
+        """Branch until nothing is left below the best plan known.
+
+        Args:
+            ceiling: A known plan's value, or infinity.
+            offer: Takes a plan that seems to keep the limits; returns the best value known then.
+            left_s: Time left. [s]
+            until: Asked after every round whether to stop early.
+        """
+        number = itertools.count()
+        pricing = [self._pricing.whole()]
+        waiting: list[tuple[float, int, Restriction]] = []
+        undecided: list[Restriction] = []
+        closed = np.inf
+        """The least bound of what was given up."""
+        while pricing or waiting:
+            while waiting and len(pricing) < SIDE_BY_SIDE:
+                pricing.append(heapq.heappop(waiting)[2])
+            if left_s() <= 0 or until():
+                break
+            ceiling, possible = self._pricing.tried(pricing, ceiling, offer)
+            pricing = []
+            for one in possible:
+                if self._settles(one.bound, ceiling):
+                    closed = min(closed, one.bound)
+                    continue
+                ceiling, place = self._next(one, ceiling, offer)
+                if place is None:
+                    pricing.append(one)
+                elif place < 0:
+                    undecided.append(one)
+                else:
+                    for choice in np.flatnonzero(one.open[place]).tolist():
+                        child = self._pricing.with_choice(one, place, choice)
+                        heapq.heappush(waiting, (child.bound, next(number), child))
+        left = [*pricing, *(one for _, _, one in waiting), *undecided]
+        bound = min([closed, ceiling, *(one.bound for one in left)])
+        return Verdict(bound, all(self._settles(one.bound, ceiling) for one in left))
+
+    def dive(self, *, offer: Offer, left_s: Callable[[], float]) -> float:
+        """Look for a plan by deciding half of what is disputed at a time, each time the half whose bound stays least.
+
+        Args:
+            offer: Takes a plan that seems to keep the limits; returns the best value known then.
+            left_s: Time left. [s]
+
+        Returns:
+            The best value known.
+        """
+        ceiling = np.inf
+        candidates = [self._pricing.whole()]
+        while candidates and left_s() > 0:
+            tried: dict[int, Restriction] = {}
+            for _ in range(DIVE_STEPS):
+                ceiling, possible = self._pricing.tried(candidates, ceiling, offer)
+                tried |= {id(one): one for one in possible}
+                candidates = [one for one in possible if self._propose(one)]
+                if not candidates:
+                    break
+            best = min(tried.values(), key=lambda one: one.bound, default=None)
+            if best is None or best.bound >= ceiling:
+                break
+            found = self._pricing.mixture(best)
+            ceiling = ceiling if found is None else self._crossed(best, found, ceiling, offer)
+            candidates = [] if found is None or np.isfinite(ceiling) else self._halves(best, found)
+        return ceiling
+
+    def _settles(self, bound: float, ceiling: float) -> bool:
+        return bool(np.isfinite(ceiling)) and proves(ceiling, bound, self._tolerance)
+
+    def _next(self, one: Restriction, ceiling: float, offer: Offer) -> tuple[float, int | None]:
+        """The choice to decide next; None where prices are to be tried further, -1 where all agree at the best prices.
+
+        Before it the best value known then.
+        """
+        found = self._pricing.mixture(one)
+        if found is None:
+            return ceiling, -1
+        gain = found.promise - one.bound
+        enough = ENOUGH * (ceiling - one.bound) if np.isfinite(ceiling) else GUESSED * abs(one.bound)
+        best = gain <= min(FLAT * abs(one.bound), enough) or one.steps >= MOST_STEPS
+        if best or gain <= enough:
+            place = self._disputed(one, found)
+            if place is not None:
+                if one.depth <= CROSSED or ceiling == np.inf:
+                    ceiling = self._crossed(one, found, ceiling, offer)
+                return ceiling, place
+        one.trials = _between(one, found)
+        return ceiling, -1 if best else None
+
+    def _propose(self, one: Restriction) -> bool:
+        """Set prices to try, if what was seen promises much better ones."""
+        found = self._pricing.mixture(one)
+        if found is None or found.promise - one.bound <= GUESSED * abs(one.bound):
+            return False
+        one.trials = _between(one, found)
+        return True
+
+    def _crossed(self, one: Restriction, found: BestPrices, ceiling: float, offer: Offer) -> float:
+        """Offer the best crossing of a mixture's two largest parts."""
+        parts = self._parts(found)
+        if len(parts) < 2:
+            return ceiling
+        pairs = ((parts[0], parts[1]), (parts[1], parts[0]))
+        crossed = [crossing(self._pricing, pair, self._operators, one.best) for pair in pairs]
+        best, value = min(crossed, key=lambda pair: pair[1])
+        return min(ceiling, offer(self._pricing.plan(best, one.best))) if value < ceiling else ceiling
+
+    def _halves(self, one: Restriction, found: BestPrices) -> list[Restriction]:
+        """The first or the second half of what a mixture's two largest parts dispute, decided as either has it."""
+        parts = self._parts(found)
+        if len(parts) < 2:
+            return []
+        differing = np.flatnonzero(parts[0] != parts[1])
+        operator = np.minimum(differing, self._operators - 1)
+        weight = np.cumsum(np.where(differing < self._operators, self._weighing[operator], 0.0))
+        middle = int(np.searchsorted(weight, weight[-1] / 2)) + 1
+        halves: list[Restriction] = []
+        for decided in (differing[:middle], differing[middle:]):
+            for choice in parts if len(decided) else ():
+                open_ = one.open.copy()
+                open_[decided] = False
+                open_[decided, choice[decided]] = True
+                halves.append(Restriction(open_, one.bound, one.depth + len(decided), one.best))
+        return halves
+
+    def _parts(self, found: BestPrices) -> list[NDArray[np.int16]]:
+        """The two largest parts of a mixture."""
+        order = np.argsort(-found.shares)[:2].tolist()
+        return [self._pricing.seen[int(found.tangents[place])] for place in order if found.shares[place] > DISPUTED]
+
+    def _disputed(self, one: Restriction, found: BestPrices) -> int | None:
+        """The choice of a mixture to decide next; None where all agree."""
+        share = np.zeros(one.open.shape)
+        for seen, part in zip(found.tangents.tolist(), found.shares.tolist(), strict=True):
+            if part > 0:
+                share[np.arange(len(share)), self._pricing.seen[seen]] += part
+        doubt = share.sum(axis=1) - share.max(axis=1)
+        doubt[one.open.sum(axis=1) < 2] = 0.0
+        places = doubt[: self._operators]
+        most = float(places.max(initial=0.0))
+        if most > DISPUTED:
+            weight = np.cumsum(np.where(places >= 0.5 * most, places, 0.0) * self._weighing)
+            return int(np.searchsorted(weight, weight[-1] / 2))
+        bit = int(doubt[self._operators :].argmax()) if len(doubt) > self._operators else 0
+        return self._operators + bit if doubt[self._operators :].max(initial=0.0) > DISPUTED else None
+
+
+def _between(one: Restriction, found: BestPrices) -> list[Floats]:
+    """The prices that the tangents promise most at, and those half way from the best known: few tangents promise too far away."""
+    return [found.prices, (found.prices + one.best) / 2]
+
+
+def _weighing(costs: Costs, limits: Sequence[SumLimit]) -> Floats:
+    """How much a choice of each operator's place can change the limited sums, of their bounds, shape (operators,)."""
+    total = np.full(len(costs.operators), 1e-9)
+    for limit in limits:
+        amounts = np.where(np.isfinite(costs.compute[limit.measure]), costs.compute[limit.measure], 0.0)
+        total += (amounts.max(axis=1) - amounts.min(axis=1)) / (abs(limit.bound) or 1.0)
+    return total

@@ -1,0 +1,183 @@
+"""Restrictions and their Lagrangian bounds: what is left open of a problem, and how good the best of it can be.
+
+Owns: the assignments seen while pricing, and the prices proposed from them. Its rule: a bound holds for every plan within the restriction,
+rounding included; an assignment seen in one restriction serves all that allow it. Not here: which choice is decided next (`branch_and_bound.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgesplit_controller.planner.bounds.elimination import IMPOSSIBLE
+from edgesplit_controller.planner.bounds.relaxation import Relaxation
+from edgesplit_controller.planner.branching.batch import Batch, Choices, choices_open
+from edgesplit_controller.planner.linear.tangents import BestPrices, Tangents
+from edgesplit_controller.planner.meaning.costs import Costs
+from edgesplit_controller.planner.meaning.indexed_plan import Plan, cheapest_modes, measured
+from edgesplit_controller.planner.meaning.measures import NOISE, WEIGHED, SumLimit, WeightedSum
+from edgesplit_controller.planner.meaning.tolerance import ULP
+
+__all__ = ["FAR", "Pricing", "Restriction"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+
+HOPELESS = IMPOSSIBLE / 2
+"""A sum beyond this holds something impossible."""
+
+FAR = 1e100
+"""Stands for what is not possible where it is weighed."""
+
+MOST_TANGENTS = 48
+"""That prices are chosen by: the least ones at the best prices so far."""
+
+
+@dataclass(slots=True)
+class Restriction:
+    """Choices that are left, and the best bound found for them.
+
+    Attributes:
+        open: Shape (variables, choices).
+        bound: No plan within is below it.
+        depth: Choices decided.
+        best: Prices of the bound, shape (limits,).
+        trials: Prices to try next; at first those that were good for more choices.
+        steps: How often prices were tried.
+        fitting: Assignments seen that it allows, of the first `looked`.
+        looked: Of so many it is known.
+    """
+
+    open: NDArray[np.bool_]
+    bound: float
+    depth: int
+    best: Floats
+    trials: list[Floats] = field(default_factory=list[Floats])
+    steps: int = 0
+    fitting: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
+    looked: int = 0
+
+    def __post_init__(self) -> None:
+        """Set the first prices to try."""
+        if not self.trials:
+            self.trials = [self.best]
+
+
+class Pricing:
+    """One objective under limits, priced under any restriction.
+
+    Args:
+        relaxation: Complete.
+        costs: Those it was made of.
+        objective: What to minimise.
+        limits: On measures.
+    """
+
+    def __init__(
+        self, relaxation: Relaxation, costs: Costs, objective: WeightedSum, limits: Sequence[SumLimit]
+    ) -> None:
+        self.batch = Batch(relaxation, costs)
+        self.objective, self.limits = objective, tuple(limits)
+        self.bounds: Floats = np.array([limit.bound for limit in limits])
+        self.seen: list[Choices] = []
+        self._relaxation, self._costs = relaxation, costs
+        self._limited = [limit.measure for limit in limits]
+        self._weights = np.zeros(len(costs.sums))
+        self._weights[:WEIGHED] = objective.weights
+        self._tangents = Tangents(self.bounds)
+
+    def whole(self) -> Restriction:
+        """Everything open, without prices."""
+        return Restriction(choices_open(self._relaxation, self._costs), -np.inf, 0, np.zeros(len(self.limits)))
+
+    def tried(
+        self, pricing: Sequence[Restriction], ceiling: float, offer: Callable[[Plan], float]
+    ) -> tuple[float, list[Restriction]]:
+        """Try every restriction's prices.
+
+        Args:
+            pricing: Restrictions.
+            ceiling: The best value known.
+            offer: Takes a plan that seems to keep the limits; returns the best value known then.
+
+        Returns:
+            The best value known then, and the restrictions in which anything is possible.
+        """
+        rows = [(one, prices) for one in pricing for prices in one.trials]
+        weights = np.array([self.weights(prices) for _, prices in rows])
+        minima = self.batch.minimise(weights, np.stack([one.open for one, _ in rows]))
+        possible: list[Restriction] = []
+        for row, (one, prices) in enumerate(rows):
+            measures = minima.measures[row]
+            if minima.value[row] >= HOPELESS:
+                continue
+            if not possible or possible[-1] is not one:
+                possible.append(one)
+                one.steps += 1
+            self._bounded(one, float(minima.value[row]), prices)
+            if not np.isfinite(measures).all():
+                continue
+            value = self.objective.value(measures)
+            self._tangents.add(value, measures[self._limited])
+            self.seen.append(minima.choice[row])
+            if value < ceiling and all(limit.keeps(float(measures[limit.measure])) for limit in self.limits):
+                ceiling = min(ceiling, offer(self.plan(minima.choice[row], prices)))
+        return ceiling, possible
+
+    def mixture(self, one: Restriction) -> BestPrices | None:
+        """The prices at which what was seen promises most, and the mixture of assignments behind that; None without any."""
+        return self._tangents.best(self._fitting(one), one.best, MOST_TANGENTS)
+
+    def with_choice(self, one: Restriction, variable: int, choice: int) -> Restriction:
+        """A restriction with one choice decided."""
+        open_ = one.open.copy()
+        open_[variable] = False
+        open_[variable, choice] = True
+        chosen = [seen for seen in one.fitting.tolist() if self.seen[seen][variable] == choice]
+        fitting = np.array(chosen, dtype=np.intp)
+        return Restriction(open_, one.bound, one.depth + 1, one.best, fitting=fitting, looked=one.looked)
+
+    def weights(self, prices: Floats) -> Floats:
+        """Of all measures at some prices, shape (measures,)."""
+        weights = self._weights.copy()
+        weights[self._limited] += prices
+        return weights
+
+    def measures(self, choices: Choices, prices: Floats) -> tuple[Floats, Floats]:
+        """Of assignments, shape (assignments, variables), the objective and the limited measures, shape (assignments, limits)."""
+        measures = self.batch.measured(choices, self.weights(prices))
+        values = (np.where(np.isfinite(measures), measures, FAR)[:, :WEIGHED] @ self._weights[:WEIGHED]).astype(
+            np.float64
+        )
+        return values, measures[:, self._limited]
+
+    def plan(self, choice: Choices, prices: Floats) -> Plan:
+        """An assignment as a plan, sending in the modes that are cheapest at some prices."""
+        count = len(self._costs.operators)
+        node = tuple(choice[:count].tolist())
+        quantized = frozenset(o for place, o in enumerate(self._relaxation.bits) if choice[count + place])
+        return measured(
+            node, quantized, cheapest_modes(node, quantized, self.weights(prices), self._costs), self._costs
+        )
+
+    def _bounded(self, one: Restriction, value: float, prices: Floats) -> None:
+        """Take what one elimination says."""
+        offset = float(prices @ self.bounds)
+        magnitude = abs(value) + abs(offset)
+        if NOISE in self._limited:
+            magnitude += 2 * float(prices[self._limited.index(NOISE)]) * self._costs.noise.magnitude
+        rounding = (self._relaxation.elimination.rounding + ULP * len(self._weights)) * magnitude
+        bound = value - offset - rounding
+        if bound > one.bound:
+            one.bound, one.best = bound, prices
+
+    def _fitting(self, one: Restriction) -> Ints:
+        """The assignments seen that a restriction allows."""
+        if one.looked < len(self.seen):
+            new = np.stack(self.seen[one.looked :])
+            fit = np.flatnonzero(one.open[np.arange(new.shape[1]), new].all(axis=1)) + one.looked
+            one.fitting, one.looked = np.concatenate([one.fitting, fit]), len(self.seen)
+        return one.fitting
