@@ -22,7 +22,7 @@ from edgesplit_controller.planner.bounds.state_index import StateLayout, States,
 from edgesplit_controller.planner.meaning.costs import Costs
 from edgesplit_controller.planner.meaning.measures import NOISE
 
-__all__ = ["Batch", "Choices", "Minima", "choices_open"]
+__all__ = ["Batch", "Choices", "Minima", "Modes", "choices_open"]
 
 DENSE = 0.3
 """Share of the states from which on all of them are looked up."""
@@ -30,6 +30,7 @@ DENSE = 0.3
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 Choices = NDArray[np.int16]
+Modes = NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +40,13 @@ class Minima:
     Attributes:
         value: Shape (restrictions,).
         choice: Of every variable, shape (restrictions, variables).
+        modes: Of every tensor, the place in its list of modes, shape (restrictions, tensors); -1 where it is not sent.
         measures: Of the minimiser, shape (restrictions, measures).
     """
 
     value: Floats
     choice: Choices
+    modes: Modes
     measures: Floats
 
 
@@ -80,16 +83,24 @@ class Batch:
         self._sent = slice(len(costs.operators), len(relaxation.slices))
         self._compute_entries = relaxation.compute.shape[1]
         self._never = np.flatnonzero(~costs.allowed[relaxation.choices[0], relaxation.choices[1]])
+        self._tensor_slices = [
+            slice(start - self._compute_entries, end - self._compute_entries)
+            for start, end in relaxation.slices[len(costs.operators) :]
+        ]
+        self._unsent = ~np.any([table.any(axis=0) | never for table, never in relaxation.wires], axis=0)
         self.states = layout.states
 
-    def minimise(self, prices: Floats, open_: NDArray[np.bool_]) -> Minima:
+    def minimise(
+        self, prices: Floats, open_: NDArray[np.bool_], closed: Sequence[Sequence[tuple[int, int]]] = ()
+    ) -> Minima:
         """Find the least sums.
 
         Args:
             prices: Of the measures, shape (restrictions, measures).
             open_: Choices of each variable, shape (restrictions, variables, choices).
+            closed: Per restriction, tensors and places in their lists of modes in which they are not sent.
         """
-        flat, place = self._priced(prices)
+        flat, place = self._priced(prices, closed)
         row = np.zeros((len(prices), self.states))
         for having, entry in self._factors:
             if having is None:
@@ -100,7 +111,8 @@ class Batch:
             row[at, self._levels.states_of(variable, gone)] = IMPOSSIBLE
         value = self._levels.reduce(row)
         choice = self._levels.trace(row)
-        return Minima(value, choice, self._measures(choice, place))
+        modes, measures = self._measures(choice, place)
+        return Minima(value, choice, modes, measures)
 
     def measured(self, choice: Choices, prices: Floats) -> Floats:
         """What assignments cost, sending in the modes that are cheapest at some prices, shape (assignments, measures).
@@ -110,9 +122,11 @@ class Batch:
             prices: Of the measures.
         """
         _, place = self._priced(prices[None])
-        return self._measures(choice, place)
+        return self._measures(choice, place)[1]
 
-    def _priced(self, prices: Floats) -> tuple[Floats, NDArray[np.int8] | None]:
+    def _priced(
+        self, prices: Floats, closed: Sequence[Sequence[tuple[int, int]]] = ()
+    ) -> tuple[Floats, Modes | None]:
         """Every entry of every factor at every price, and the place of the cheapest mode where something is sent.
 
         One entry more is 0.
@@ -120,12 +134,12 @@ class Batch:
         relaxation = self._relaxation
         parts = [prices @ relaxation.compute]
         parts[0][:, self._never] = IMPOSSIBLE
-        place: NDArray[np.int8] | None = None
+        place: Modes | None = None
         if relaxation.wires:
-            sending = self._sending(0, prices)
+            sending = self._sending(0, prices, closed)
             place = np.zeros(sending.shape, dtype=np.int8)
             for later in range(1, len(relaxation.wires)):
-                other = self._sending(later, prices)
+                other = self._sending(later, prices, closed)
                 cheaper = other < sending
                 place[cheaper] = later
                 sending = np.where(cheaper, other, sending)
@@ -136,18 +150,24 @@ class Batch:
         parts.append(np.zeros((len(prices), 1)))
         return np.concatenate(parts, axis=1), place
 
-    def _sending(self, place: int, prices: Floats) -> Floats:
+    def _sending(self, place: int, prices: Floats, closed: Sequence[Sequence[tuple[int, int]]]) -> Floats:
         table, never = self._relaxation.wires[place]
         cost: Floats = prices[:, : len(table)] @ table
         cost[:, never] = IMPOSSIBLE
+        for row, gone in enumerate(closed):
+            for tensor, mode in gone:
+                if mode == place:
+                    entries = self._tensor_slices[tensor]
+                    cost[row, entries][~self._unsent[entries]] = IMPOSSIBLE
         return cost
 
-    def _measures(self, choice: Choices, place: NDArray[np.int8] | None) -> Floats:
-        """What assignments cost; infinity where they are not possible."""
+    def _measures(self, choice: Choices, place: Modes | None) -> tuple[Modes, Floats]:
+        """How assignments send, and what they cost; infinity where they are not possible."""
         relaxation = self._relaxation
         entry = self._rows.entries(choice)
         computed, sent = entry[:, self._computing], entry[:, self._sent]
         measures: Floats = relaxation.compute[:, computed].sum(axis=2).T
+        modes = np.full(sent.shape, -1, dtype=np.int8)
         if place is not None:
             sent = sent - self._compute_entries
             modes = np.take_along_axis(np.broadcast_to(place, (len(sent), place.shape[1])), sent, axis=1)
@@ -155,11 +175,12 @@ class Batch:
                 chosen = modes == index
                 measures[:, : len(table)] += (table[:, sent] * chosen).sum(axis=2).T
                 measures[(chosen & never[sent]).any(axis=1)] = np.inf
+            modes = np.where(self._unsent[sent], -1, modes)
         if relaxation.pattern is not None and relaxation.pattern_noise is not None:
             pattern = entry[:, -1] - relaxation.slices[-1][1]
             measures[:, NOISE] += relaxation.pattern_noise.reshape(-1)[pattern]
             measures[relaxation.pattern.reshape(-1)[pattern] >= IMPOSSIBLE] = np.inf
-        return measures
+        return modes, measures
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,15 +124,13 @@ class Branching:
                 if self._settles(one.bound, ceiling):
                     closed = min(closed, one.bound)
                     continue
-                ceiling, place = self._next(one, ceiling, offer)
-                if place is None:
+                ceiling, children = self._next(one, ceiling, offer)
+                if children is None:
                     pricing.append(one)
-                elif place < 0:
+                elif not children:
                     undecided.append(one)
-                else:
-                    for choice in np.flatnonzero(one.open[place]).tolist():
-                        child = self._pricing.with_choice(one, place, choice)
-                        heapq.heappush(waiting, (child.bound, next(number), child))
+                for child in children or ():
+                    heapq.heappush(waiting, (child.bound, next(number), child))
         left = [*pricing, *(one for _, _, one in waiting), *undecided]
         bound = min([closed, ceiling, *(one.bound for one in left)])
         return Verdict(bound, all(self._settles(one.bound, ceiling) for one in left))
@@ -168,25 +166,25 @@ class Branching:
     def _settles(self, bound: float, ceiling: float) -> bool:
         return bool(np.isfinite(ceiling)) and proves(ceiling, bound, self._tolerance)
 
-    def _next(self, one: Restriction, ceiling: float, offer: Offer) -> tuple[float, int | None]:
-        """The choice to decide next; None where prices are to be tried further, -1 where all agree at the best prices.
+    def _next(self, one: Restriction, ceiling: float, offer: Offer) -> tuple[float, list[Restriction] | None]:
+        """One more choice decided in every way; None where prices are to be tried further, nothing where all agree at the best prices.
 
         Before it the best value known then.
         """
         found = self._pricing.mixture(one)
         if found is None:
-            return ceiling, -1
+            return ceiling, []
         gain = found.promise - one.bound
         enough = ENOUGH * (ceiling - one.bound) if np.isfinite(ceiling) else GUESSED * abs(one.bound)
         best = gain <= min(FLAT * abs(one.bound), enough) or one.steps >= MOST_STEPS
         if best or gain <= enough:
-            place = self._disputed(one, found)
-            if place is not None:
+            children = self._decided(one, found)
+            if children:
                 if one.depth <= CROSSED or ceiling == np.inf:
                     ceiling = self._crossed(one, found, ceiling, offer)
-                return ceiling, place
+                return ceiling, children
         one.trials = _between(one, found)
-        return ceiling, -1 if best else None
+        return ceiling, [] if best else None
 
     def _propose(self, one: Restriction) -> bool:
         """Set prices to try, if what was seen promises much better ones."""
@@ -203,8 +201,9 @@ class Branching:
             return ceiling
         pairs = ((parts[0], parts[1]), (parts[1], parts[0]))
         crossed = [crossing(self._pricing, pair, self._operators, one.best) for pair in pairs]
-        best, value = min(crossed, key=lambda pair: pair[1])
-        return min(ceiling, offer(self._pricing.plan(best, one.best))) if value < ceiling else ceiling
+        best, _ = min(crossed, key=lambda pair: pair[1])
+        plan = self._pricing.recoded(best, one.best, ceiling)
+        return ceiling if plan is None else min(ceiling, offer(plan))
 
     def _halves(self, one: Restriction, found: BestPrices) -> list[Restriction]:
         """The first or the second half of what a mixture's two largest parts dispute, decided as either has it."""
@@ -212,6 +211,8 @@ class Branching:
         if len(parts) < 2:
             return []
         differing = np.flatnonzero(parts[0] != parts[1])
+        if not len(differing):
+            return []  # they differ in how tensors are coded alone
         operator = np.minimum(differing, self._operators - 1)
         weight = np.cumsum(np.where(differing < self._operators, self._weighing[operator], 0.0))
         middle = int(np.searchsorted(weight, weight[-1] / 2)) + 1
@@ -221,7 +222,7 @@ class Branching:
                 open_ = one.open.copy()
                 open_[decided] = False
                 open_[decided, choice[decided]] = True
-                halves.append(Restriction(open_, one.bound, one.depth + len(decided), one.best))
+                halves.append(Restriction(open_, one.closed, one.bound, one.depth + len(decided), one.best))
         return halves
 
     def _parts(self, found: BestPrices) -> list[NDArray[np.int16]]:
@@ -229,8 +230,30 @@ class Branching:
         order = np.argsort(-found.shares)[:2].tolist()
         return [self._pricing.seen[int(found.tangents[place])] for place in order if found.shares[place] > DISPUTED]
 
+    def _decided(self, one: Restriction, found: BestPrices) -> list[Restriction]:
+        """The most disputed choice of a mixture decided in every way: a place, a bit, or a mode; nothing where all agree."""
+        variable = self._disputed(one, found)
+        if variable is not None:
+            choices = np.flatnonzero(one.open[variable]).tolist()
+            return [self._pricing.with_choice(one, variable, choice) for choice in choices]
+        tensor = self._disputed_mode(found)
+        if tensor is None:
+            return []
+        return [self._pricing.with_mode(one, tensor, mode) for mode in self._pricing.modes_open(one, tensor)]
+
+    def _disputed_mode(self, found: BestPrices) -> int | None:
+        """The tensor about whose mode a mixture disagrees most; None where all agree."""
+        parts = [(seen, part) for seen, part in zip(found.tangents.tolist(), found.shares.tolist(), strict=True) if part > 0]
+        if not parts:
+            return None
+        modes = np.stack([self._pricing.modes[seen] for seen, _ in parts])
+        shares = np.array([part for _, part in parts])
+        each = np.array([shares @ (modes == place) for place in range(-1, int(modes.max(initial=0)) + 1)])
+        doubt = each.sum(axis=0) - each.max(axis=0)
+        return int(doubt.argmax()) if doubt.max(initial=0.0) > DISPUTED else None
+
     def _disputed(self, one: Restriction, found: BestPrices) -> int | None:
-        """The choice of a mixture to decide next; None where all agree."""
+        """The place or bit of a mixture to decide next; None where all agree."""
         share = np.zeros(one.open.shape)
         for seen, part in zip(found.tangents.tolist(), found.shares.tolist(), strict=True):
             if part > 0:

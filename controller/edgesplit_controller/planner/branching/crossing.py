@@ -40,7 +40,7 @@ def crossing(pricing: Pricing, pair: Pair, operators: int, prices: Floats) -> tu
         prices: By which tensors are coded.
 
     Returns:
-        The assignment, and its value, more where it exceeds a limit; infinity where the two agree.
+        The assignment, and its value, more where it exceeds a limit; the first one and infinity where the two agree.
     """
     first, second = pair
     differing = np.flatnonzero(first[:operators] != second[:operators])

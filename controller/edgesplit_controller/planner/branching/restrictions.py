@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgesplit_controller.planner.bounds.elimination import IMPOSSIBLE
 from edgesplit_controller.planner.bounds.relaxation import Relaxation
-from edgesplit_controller.planner.branching.batch import Batch, Choices, choices_open
+from edgesplit_controller.planner.branching.batch import Batch, Choices, Modes, choices_open
 from edgesplit_controller.planner.linear.tangents import BestPrices, Tangents
 from edgesplit_controller.planner.meaning.costs import Costs
 from edgesplit_controller.planner.meaning.indexed_plan import Plan, cheapest_modes, measured
@@ -29,6 +29,9 @@ Ints = NDArray[np.intp]
 HOPELESS = IMPOSSIBLE / 2
 """A sum beyond this holds something impossible."""
 
+CODED_AT = (1.0, 1.3, 1.7, 2.5, 4.0, 10.0, 100.0)
+"""Multiples of prices: at higher ones tensors are coded with less noise."""
+
 FAR = 1e100
 """Stands for what is not possible where it is weighed."""
 
@@ -42,6 +45,7 @@ class Restriction:
 
     Attributes:
         open: Shape (variables, choices).
+        closed: Tensors and places in their lists of modes in which they are not sent.
         bound: No plan within is below it.
         depth: Choices decided.
         best: Prices of the bound, shape (limits,).
@@ -52,6 +56,7 @@ class Restriction:
     """
 
     open: NDArray[np.bool_]
+    closed: tuple[tuple[int, int], ...]
     bound: float
     depth: int
     best: Floats
@@ -83,6 +88,7 @@ class Pricing:
         self.objective, self.limits = objective, tuple(limits)
         self.bounds: Floats = np.array([limit.bound for limit in limits])
         self.seen: list[Choices] = []
+        self.modes: list[Modes] = []
         self._relaxation, self._costs = relaxation, costs
         self._limited = [limit.measure for limit in limits]
         self._weights = np.zeros(len(costs.sums))
@@ -91,7 +97,7 @@ class Pricing:
 
     def whole(self) -> Restriction:
         """Everything open, without prices."""
-        return Restriction(choices_open(self._relaxation, self._costs), -np.inf, 0, np.zeros(len(self.limits)))
+        return Restriction(choices_open(self._relaxation, self._costs), (), -np.inf, 0, np.zeros(len(self.limits)))
 
     def tried(
         self, pricing: Sequence[Restriction], ceiling: float, offer: Callable[[Plan], float]
@@ -108,7 +114,9 @@ class Pricing:
         """
         rows = [(one, prices) for one in pricing for prices in one.trials]
         weights = np.array([self.weights(prices) for _, prices in rows])
-        minima = self.batch.minimise(weights, np.stack([one.open for one, _ in rows]))
+        minima = self.batch.minimise(
+            weights, np.stack([one.open for one, _ in rows]), [one.closed for one, _ in rows]
+        )
         possible: list[Restriction] = []
         for row, (one, prices) in enumerate(rows):
             measures = minima.measures[row]
@@ -123,8 +131,9 @@ class Pricing:
             value = self.objective.value(measures)
             self._tangents.add(value, measures[self._limited])
             self.seen.append(minima.choice[row])
+            self.modes.append(minima.modes[row])
             if value < ceiling and all(limit.keeps(float(measures[limit.measure])) for limit in self.limits):
-                ceiling = min(ceiling, offer(self.plan(minima.choice[row], prices)))
+                ceiling = min(ceiling, offer(self._as_plan(minima.choice[row], minima.modes[row])))
         return ceiling, possible
 
     def mixture(self, one: Restriction) -> BestPrices | None:
@@ -137,8 +146,24 @@ class Pricing:
         open_[variable] = False
         open_[variable, choice] = True
         chosen = [seen for seen in one.fitting.tolist() if self.seen[seen][variable] == choice]
-        fitting = np.array(chosen, dtype=np.intp)
-        return Restriction(open_, one.bound, one.depth + 1, one.best, fitting=fitting, looked=one.looked)
+        return self._child(one, open_, one.closed, chosen)
+
+    def with_mode(self, one: Restriction, tensor: int, mode: int) -> Restriction:
+        """A restriction with the mode decided in which a tensor is sent, if it is."""
+        others = [place for place in range(len(self._relaxation.modes[tensor])) if place != mode]
+        closed = (*one.closed, *((tensor, place) for place in others))
+        chosen = [seen for seen in one.fitting.tolist() if self.modes[seen][tensor] in (-1, mode)]
+        return self._child(one, one.open, closed, chosen)
+
+    def modes_open(self, one: Restriction, tensor: int) -> list[int]:
+        """Places in a tensor's list of modes in which it may be sent."""
+        return [place for place in range(len(self._relaxation.modes[tensor])) if (tensor, place) not in one.closed]
+
+    def _child(
+        self, one: Restriction, open_: NDArray[np.bool_], closed: tuple[tuple[int, int], ...], fitting: Sequence[int]
+    ) -> Restriction:
+        chosen = np.array(fitting, dtype=np.intp)
+        return Restriction(open_, closed, one.bound, one.depth + 1, one.best, fitting=chosen, looked=one.looked)
 
     def weights(self, prices: Floats) -> Floats:
         """Of all measures at some prices, shape (measures,)."""
@@ -163,6 +188,26 @@ class Pricing:
             node, quantized, cheapest_modes(node, quantized, self.weights(prices), self._costs), self._costs
         )
 
+    def _as_plan(self, choice: Choices, modes: Modes) -> Plan:
+        """An assignment as a plan, sending in given modes."""
+        count = len(self._costs.operators)
+        quantized = frozenset(o for place, o in enumerate(self._relaxation.bits) if choice[count + place])
+        coded: dict[str, int] = {}
+        for place, (tensor, mode) in enumerate(zip(self._costs.tensors, modes.tolist(), strict=True)):
+            index = self._relaxation.modes[place][mode] if mode >= 0 else 0
+            if mode >= 0 and tensor.modes[index].codec is not None:
+                coded[tensor.name] = index
+        return measured(tuple(choice[:count].tolist()), quantized, coded, self._costs)
+
+    def recoded(self, choice: Choices, prices: Floats, ceiling: float) -> Plan | None:
+        """The best of an assignment's ways to code its tensors at multiples of some prices that keeps the limits and is below a ceiling."""
+        best = None
+        for factor in CODED_AT:
+            values, measures = self.measures(choice[None], factor * prices)
+            if values[0] < ceiling and (measures[0] <= self.bounds).all():
+                best, ceiling = factor, float(values[0])
+        return None if best is None else self.plan(choice, best * prices)
+
     def _bounded(self, one: Restriction, value: float, prices: Floats) -> None:
         """Take what one elimination says."""
         offset = float(prices @ self.bounds)
@@ -178,6 +223,11 @@ class Pricing:
         """The assignments seen that a restriction allows."""
         if one.looked < len(self.seen):
             new = np.stack(self.seen[one.looked :])
-            fit = np.flatnonzero(one.open[np.arange(new.shape[1]), new].all(axis=1)) + one.looked
+            fits = one.open[np.arange(new.shape[1]), new].all(axis=1)
+            if one.closed:
+                modes = np.stack(self.modes[one.looked :])
+                for tensor, place in one.closed:
+                    fits &= modes[:, tensor] != place
+            fit = np.flatnonzero(fits) + one.looked
             one.fitting, one.looked = np.concatenate([one.fitting, fit]), len(self.seen)
         return one.fitting

@@ -74,7 +74,8 @@ def branched(
             return known.value(objective, extra)
 
         def shrunk() -> bool:
-            return known.value(objective, extra) - floor <= SHRUNK * (value - floor)  # noqa: B023  the same
+            now = known.value(objective, extra)
+            return now < value and now - floor <= SHRUNK * (value - floor)  # noqa: B023  the same
 
         def left_s() -> float:
             return left.left_s() - enough_s
