@@ -130,6 +130,30 @@ def test_tight_memory_is_proven_by_branching_and_agrees_with_search(
     assert not evaluate(problem, found.assignment).violations
 
 
+def test_tight_memory_and_noise_of_codecs_are_proven_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mixtures differ in how tensors are coded, too."""
+    problem = with_memory(long_network(limit_j=None, weights=(1.0, 0.0), operators=60, codecs=True), 6.0, 25.0, 37.0)
+    found = solve(problem)
+    assert found.status == "optimal"
+    monkeypatch.setattr("edgesplit_controller.planner.solving.session.branched", lambda *_, **__: (0.0, False))
+    searched = solve(problem)
+    assert searched.status == "optimal"
+    assert found.evaluation is not None
+    assert searched.evaluation is not None
+    assert found.evaluation.latency_s == pytest.approx(searched.evaluation.latency_s, rel=1e-8)
+
+
+@pytest.mark.parametrize("seed", range(200, 230))
+def test_limits_on_small_problems_are_branched_to_the_same_optimum(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if search were never quicker, and labels never suited."""
+    monkeypatch.setattr("edgesplit_controller.planner.solving.branched.FEW_FLOWS", 0)
+    monkeypatch.setattr("edgesplit_controller.planner.solving.branched.LARGE", 0)
+    monkeypatch.setattr("edgesplit_controller.planner.bounds.labelling.Labelling.suits", staticmethod(lambda *_: False))
+    problem = random_problem(seed, operators=5, precisions=True)
+    wanted = best_score(problem)
+    assert solve(problem).score == (None if wanted is None else pytest.approx(wanted, abs=1e-6))
+
+
 def test_the_tree_alone_finds_the_least_latency_under_tight_memory() -> None:
     problem = with_memory(long_network(limit_j=None, weights=(1.0, 0.0)), 12.0, 50.0, 73.0)
     costs, relaxation = complete(problem)

@@ -30,7 +30,17 @@ from edgesplit_controller.planner.meaning.indexed_plan import Plan, cheapest_mod
 from edgesplit_controller.planner.meaning.measures import NOISE, WEIGHED, SumLimit, WeightedSum
 from edgesplit_controller.planner.meaning.tolerance import ULP
 
-__all__ = ["HOPELESS", "Bounds", "Pool", "Priced", "bound_choices", "plans_within", "price_objective", "reduce"]
+__all__ = [
+    "HOPELESS",
+    "Bounds",
+    "Pool",
+    "Priced",
+    "bound_choices",
+    "plans_within",
+    "price_objective",
+    "priced_at",
+    "reduce",
+]
 
 SEARCH_STEPS = 16
 ROUGH_STEPS = 4
@@ -163,6 +173,23 @@ def price_objective(
     if best is None:
         raise AssertionError("the relaxation was never evaluated")
     return best
+
+
+def priced_at(
+    relaxation: Relaxation, costs: Costs, weights: Floats, offset: float, domain: NDArray[np.bool_]
+) -> Priced:
+    """The relaxation at given prices.
+
+    Args:
+        relaxation: The problem's.
+        costs: The problem's.
+        weights: Of the measures, prices included, shape (measures,).
+        offset: What the limits take off: minus the sum of price * bound.
+        domain: Nodes each operator may run on, shape (operators, nodes).
+    """
+    run = relaxation.elimination.minimise(relaxation.tables(weights, domain))
+    rounding = _rounding(relaxation, costs, run, weights, offset)
+    return Priced(run.value + offset - rounding, np.zeros(0), run, offset - 3 * rounding, run, False)
 
 
 def _rounding(relaxation: Relaxation, costs: Costs, run: Run, prices: Floats, offset: float) -> float:

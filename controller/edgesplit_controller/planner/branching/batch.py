@@ -87,6 +87,8 @@ class Batch:
             slice(start - self._compute_entries, end - self._compute_entries)
             for start, end in relaxation.slices[len(costs.operators) :]
         ]
+        self._last_mode = np.array([len(modes) - 1 for modes in relaxation.modes], dtype=np.int8)
+        """Of every tensor, the last place in its list of modes; later places repeat it."""
         self._unsent = ~np.any([table.any(axis=0) | never for table, never in relaxation.wires], axis=0)
         self.states = layout.states
 
@@ -124,9 +126,7 @@ class Batch:
         _, place = self._priced(prices[None])
         return self._measures(choice, place)[1]
 
-    def _priced(
-        self, prices: Floats, closed: Sequence[Sequence[tuple[int, int]]] = ()
-    ) -> tuple[Floats, Modes | None]:
+    def _priced(self, prices: Floats, closed: Sequence[Sequence[tuple[int, int]]] = ()) -> tuple[Floats, Modes | None]:
         """Every entry of every factor at every price, and the place of the cheapest mode where something is sent.
 
         One entry more is 0.
@@ -156,7 +156,7 @@ class Batch:
         cost[:, never] = IMPOSSIBLE
         for row, gone in enumerate(closed):
             for tensor, mode in gone:
-                if mode == place:
+                if mode == min(place, int(self._last_mode[tensor])):
                     entries = self._tensor_slices[tensor]
                     cost[row, entries][~self._unsent[entries]] = IMPOSSIBLE
         return cost
@@ -175,7 +175,7 @@ class Batch:
                 chosen = modes == index
                 measures[:, : len(table)] += (table[:, sent] * chosen).sum(axis=2).T
                 measures[(chosen & never[sent]).any(axis=1)] = np.inf
-            modes = np.where(self._unsent[sent], -1, modes)
+            modes = np.where(self._unsent[sent], -1, np.minimum(modes, self._last_mode))
         if relaxation.pattern is not None and relaxation.pattern_noise is not None:
             pattern = entry[:, -1] - relaxation.slices[-1][1]
             measures[:, NOISE] += relaxation.pattern_noise.reshape(-1)[pattern]

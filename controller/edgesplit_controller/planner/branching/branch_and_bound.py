@@ -56,6 +56,9 @@ GUESSED = 1e-3
 FLAT = 1e-7
 """Relative: where prices promise less than that more, they are the best."""
 
+LATELY = 3
+"""Assignments seen last that are told apart where the mixture agrees."""
+
 DISPUTED = 1e-9
 """Least share of a mixture that disagrees about a choice worth deciding."""
 
@@ -67,10 +70,16 @@ class Verdict:
     Attributes:
         bound: No plan is below it, unless that is the best plan known.
         proven: Nothing is left below the best plan known.
+        closed: The least bound of what was given up; infinity where all of that is impossible.
+        left: Restrictions that may hold a better plan.
+        stuck: Whether all agree in one of them and its bound does not settle it.
     """
 
     bound: float
     proven: bool
+    closed: float = np.inf
+    left: tuple[Restriction, ...] = ()
+    stuck: bool = False
 
 
 class Branching:
@@ -86,10 +95,15 @@ class Branching:
     def __init__(
         self, relaxation: Relaxation, costs: Costs, objective: WeightedSum, limits: Sequence[SumLimit]
     ) -> None:
-        self._pricing = Pricing(relaxation, costs, objective, limits)
+        self.pricing = Pricing(relaxation, costs, objective, limits)
         self._operators = len(costs.operators)
         self._tolerance = objective.tolerance
         self._weighing = _weighing(costs, limits)
+
+    @property
+    def states(self) -> int:
+        """Of all tables of one elimination."""
+        return self.pricing.batch.states
 
     def solve(
         self,
@@ -97,7 +111,7 @@ class Branching:
         ceiling: float,
         offer: Offer,
         left_s: Callable[[], float],
-        until: Callable[[], bool] = lambda: False,
+        until: Callable[[float], bool] = lambda _: False,
     ) -> Verdict:
         """Branch until nothing is left below the best plan known.
 
@@ -105,10 +119,10 @@ class Branching:
             ceiling: A known plan's value, or infinity.
             offer: Takes a plan that seems to keep the limits; returns the best value known then.
             left_s: Time left. [s]
-            until: Asked after every round whether to stop early.
+            until: Asked before every round whether to stop early, with the bound by then.
         """
         number = itertools.count()
-        pricing = [self._pricing.whole()]
+        pricing = [self.pricing.whole()]
         waiting: list[tuple[float, int, Restriction]] = []
         undecided: list[Restriction] = []
         closed = np.inf
@@ -116,9 +130,10 @@ class Branching:
         while pricing or waiting:
             while waiting and len(pricing) < SIDE_BY_SIDE:
                 pricing.append(heapq.heappop(waiting)[2])
-            if left_s() <= 0 or until():
+            open_ = [*pricing, *(one for _, _, one in waiting[:1])]
+            if left_s() <= 0 or until(min([closed, ceiling, *(one.bound for one in (*open_, *undecided))])):
                 break
-            ceiling, possible = self._pricing.tried(pricing, ceiling, offer)
+            ceiling, possible = self.pricing.tried(pricing, ceiling, offer)
             pricing = []
             for one in possible:
                 if self._settles(one.bound, ceiling):
@@ -133,7 +148,10 @@ class Branching:
                     heapq.heappush(waiting, (child.bound, next(number), child))
         left = [*pricing, *(one for _, _, one in waiting), *undecided]
         bound = min([closed, ceiling, *(one.bound for one in left)])
-        return Verdict(bound, all(self._settles(one.bound, ceiling) for one in left))
+        closed = min([closed, *(one.bound for one in left if self._settles(one.bound, ceiling))])
+        left = [one for one in left if not self._settles(one.bound, ceiling)]
+        stuck = any(one in left for one in undecided)
+        return Verdict(bound, not left, closed, tuple(left), stuck)
 
     def dive(self, *, offer: Offer, left_s: Callable[[], float]) -> float:
         """Look for a plan by deciding half of what is disputed at a time, each time the half whose bound stays least.
@@ -146,11 +164,11 @@ class Branching:
             The best value known.
         """
         ceiling = np.inf
-        candidates = [self._pricing.whole()]
+        candidates = [self.pricing.whole()]
         while candidates and left_s() > 0:
             tried: dict[int, Restriction] = {}
             for _ in range(DIVE_STEPS):
-                ceiling, possible = self._pricing.tried(candidates, ceiling, offer)
+                ceiling, possible = self.pricing.tried(candidates, ceiling, offer)
                 tried |= {id(one): one for one in possible}
                 candidates = [one for one in possible if self._propose(one)]
                 if not candidates:
@@ -158,7 +176,7 @@ class Branching:
             best = min(tried.values(), key=lambda one: one.bound, default=None)
             if best is None or best.bound >= ceiling:
                 break
-            found = self._pricing.mixture(best)
+            found = self.pricing.mixture(best)
             ceiling = ceiling if found is None else self._crossed(best, found, ceiling, offer)
             candidates = [] if found is None or np.isfinite(ceiling) else self._halves(best, found)
         return ceiling
@@ -171,7 +189,7 @@ class Branching:
 
         Before it the best value known then.
         """
-        found = self._pricing.mixture(one)
+        found = self.pricing.mixture(one)
         if found is None:
             return ceiling, []
         gain = found.promise - one.bound
@@ -184,11 +202,15 @@ class Branching:
                     ceiling = self._crossed(one, found, ceiling, offer)
                 return ceiling, children
         one.trials = _between(one, found)
-        return ceiling, [] if best else None
+        if not best:
+            return ceiling, None
+        # One assignment is the mixture, and prices have not got there: it differs from what they gave last.
+        lately = one.fitting[-LATELY:]
+        return ceiling, self._apart(one, lately, np.ones(len(lately)))
 
     def _propose(self, one: Restriction) -> bool:
         """Set prices to try, if what was seen promises much better ones."""
-        found = self._pricing.mixture(one)
+        found = self.pricing.mixture(one)
         if found is None or found.promise - one.bound <= GUESSED * abs(one.bound):
             return False
         one.trials = _between(one, found)
@@ -200,9 +222,9 @@ class Branching:
         if len(parts) < 2:
             return ceiling
         pairs = ((parts[0], parts[1]), (parts[1], parts[0]))
-        crossed = [crossing(self._pricing, pair, self._operators, one.best) for pair in pairs]
+        crossed = [crossing(self.pricing, pair, self._operators, one.best) for pair in pairs]
         best, _ = min(crossed, key=lambda pair: pair[1])
-        plan = self._pricing.recoded(best, one.best, ceiling)
+        plan = self.pricing.recoded(best, one.best, ceiling)
         return ceiling if plan is None else min(ceiling, offer(plan))
 
     def _halves(self, one: Restriction, found: BestPrices) -> list[Restriction]:
@@ -228,45 +250,39 @@ class Branching:
     def _parts(self, found: BestPrices) -> list[NDArray[np.int16]]:
         """The two largest parts of a mixture."""
         order = np.argsort(-found.shares)[:2].tolist()
-        return [self._pricing.seen[int(found.tangents[place])] for place in order if found.shares[place] > DISPUTED]
+        return [self.pricing.seen[int(found.tangents[place])] for place in order if found.shares[place] > DISPUTED]
 
     def _decided(self, one: Restriction, found: BestPrices) -> list[Restriction]:
         """The most disputed choice of a mixture decided in every way: a place, a bit, or a mode; nothing where all agree."""
-        variable = self._disputed(one, found)
-        if variable is not None:
-            choices = np.flatnonzero(one.open[variable]).tolist()
-            return [self._pricing.with_choice(one, variable, choice) for choice in choices]
-        tensor = self._disputed_mode(found)
-        if tensor is None:
+        return self._apart(one, found.tangents[found.shares > 0], found.shares[found.shares > 0])
+
+    def _apart(self, one: Restriction, seen: NDArray[np.intp], shares: Floats) -> list[Restriction]:
+        """The choice that assignments disagree about most, decided in every way; nothing where all agree."""
+        if not len(seen):
             return []
-        return [self._pricing.with_mode(one, tensor, mode) for mode in self._pricing.modes_open(one, tensor)]
-
-    def _disputed_mode(self, found: BestPrices) -> int | None:
-        """The tensor about whose mode a mixture disagrees most; None where all agree."""
-        parts = [(seen, part) for seen, part in zip(found.tangents.tolist(), found.shares.tolist(), strict=True) if part > 0]
-        if not parts:
-            return None
-        modes = np.stack([self._pricing.modes[seen] for seen, _ in parts])
-        shares = np.array([part for _, part in parts])
-        each = np.array([shares @ (modes == place) for place in range(-1, int(modes.max(initial=0)) + 1)])
-        doubt = each.sum(axis=0) - each.max(axis=0)
-        return int(doubt.argmax()) if doubt.max(initial=0.0) > DISPUTED else None
-
-    def _disputed(self, one: Restriction, found: BestPrices) -> int | None:
-        """The place or bit of a mixture to decide next; None where all agree."""
         share = np.zeros(one.open.shape)
-        for seen, part in zip(found.tangents.tolist(), found.shares.tolist(), strict=True):
-            if part > 0:
-                share[np.arange(len(share)), self._pricing.seen[seen]] += part
+        for which, part in zip(seen.tolist(), shares.tolist(), strict=True):
+            share[np.arange(len(share)), self.pricing.seen[which]] += part
         doubt = share.sum(axis=1) - share.max(axis=1)
         doubt[one.open.sum(axis=1) < 2] = 0.0
-        places = doubt[: self._operators]
+        places, bits = doubt[: self._operators], doubt[self._operators :]
+        variable = None
         most = float(places.max(initial=0.0))
         if most > DISPUTED:
             weight = np.cumsum(np.where(places >= 0.5 * most, places, 0.0) * self._weighing)
-            return int(np.searchsorted(weight, weight[-1] / 2))
-        bit = int(doubt[self._operators :].argmax()) if len(doubt) > self._operators else 0
-        return self._operators + bit if doubt[self._operators :].max(initial=0.0) > DISPUTED else None
+            variable = int(np.searchsorted(weight, weight[-1] / 2))
+        elif bits.max(initial=0.0) > DISPUTED:
+            variable = self._operators + int(bits.argmax())
+        if variable is not None:
+            choices = np.flatnonzero(one.open[variable]).tolist()
+            return [self.pricing.with_choice(one, variable, choice) for choice in choices]
+        modes = np.stack([self.pricing.modes[which] for which in seen.tolist()])
+        each = np.array([shares @ (modes == place) for place in range(int(modes.max(initial=0)) + 1)])
+        unlike = each.sum(axis=0) - each.max(axis=0)
+        if unlike.max(initial=0.0) <= DISPUTED:
+            return []
+        tensor = int(unlike.argmax())
+        return [self.pricing.with_mode(one, tensor, mode) for mode in self.pricing.modes_open(one, tensor)]
 
 
 def _between(one: Restriction, found: BestPrices) -> list[Floats]:

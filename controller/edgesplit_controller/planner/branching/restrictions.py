@@ -39,7 +39,7 @@ MOST_TANGENTS = 48
 """That prices are chosen by: the least ones at the best prices so far."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Restriction:
     """Choices that are left, and the best bound found for them.
 
@@ -89,6 +89,7 @@ class Pricing:
         self.bounds: Floats = np.array([limit.bound for limit in limits])
         self.seen: list[Choices] = []
         self.modes: list[Modes] = []
+        self._known: set[bytes] = set()
         self._relaxation, self._costs = relaxation, costs
         self._limited = [limit.measure for limit in limits]
         self._weights = np.zeros(len(costs.sums))
@@ -114,9 +115,7 @@ class Pricing:
         """
         rows = [(one, prices) for one in pricing for prices in one.trials]
         weights = np.array([self.weights(prices) for _, prices in rows])
-        minima = self.batch.minimise(
-            weights, np.stack([one.open for one, _ in rows]), [one.closed for one, _ in rows]
-        )
+        minima = self.batch.minimise(weights, np.stack([one.open for one, _ in rows]), [one.closed for one, _ in rows])
         possible: list[Restriction] = []
         for row, (one, prices) in enumerate(rows):
             measures = minima.measures[row]
@@ -129,12 +128,19 @@ class Pricing:
             if not np.isfinite(measures).all():
                 continue
             value = self.objective.value(measures)
-            self._tangents.add(value, measures[self._limited])
-            self.seen.append(minima.choice[row])
-            self.modes.append(minima.modes[row])
+            self._remember(value, measures, minima.choice[row], minima.modes[row])
             if value < ceiling and all(limit.keeps(float(measures[limit.measure])) for limit in self.limits):
                 ceiling = min(ceiling, offer(self._as_plan(minima.choice[row], minima.modes[row])))
         return ceiling, possible
+
+    def _remember(self, value: float, measures: Floats, choice: Choices, modes: Modes) -> None:
+        """Keep an assignment, once: the same one again would push others out of those that prices are chosen by."""
+        key = choice.tobytes() + modes.tobytes()
+        if key not in self._known:
+            self._known.add(key)
+            self._tangents.add(value, measures[self._limited])
+            self.seen.append(choice)
+            self.modes.append(modes)
 
     def mixture(self, one: Restriction) -> BestPrices | None:
         """The prices at which what was seen promises most, and the mixture of assignments behind that; None without any."""

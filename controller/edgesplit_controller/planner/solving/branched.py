@@ -1,25 +1,26 @@
-"""Branch and bound on what presolve leaves: contracted, and contracted again whenever a better plan lets more go.
+"""Branch and bound on what presolve leaves: contracted, and contracted again whenever bounds or a better plan let more go.
 
-Owns: when the tree is begun anew on a smaller problem. Its rule: what is known stays known; an answer is of the whole problem.
-Not here: the tree (`branching/`), the search that follows where it does not settle an objective.
+Owns: which parts of a problem are branched in, and when a tree is given up for smaller ones. Its rule: what is known stays known; an answer is
+of the whole problem. Not here: the tree and its parts (`branching/`), the search that follows where it does not settle an objective.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from edgesplit_controller.planner.bounds.noise_patterns import Patterns
 from edgesplit_controller.planner.bounds.presolve import Bounds, reduce
 from edgesplit_controller.planner.bounds.reduction import count_flows
-from edgesplit_controller.planner.bounds.relaxation import relax
+from edgesplit_controller.planner.bounds.relaxation import Relaxation, relax
 from edgesplit_controller.planner.branching.branch_and_bound import Branching
 from edgesplit_controller.planner.branching.contraction import contract
+from edgesplit_controller.planner.branching.parts import Part, part_of
 from edgesplit_controller.planner.meaning.costs import Costs
 from edgesplit_controller.planner.meaning.indexed_plan import Plan
 from edgesplit_controller.planner.solving.known_plans import KnownPlans
 from edgesplit_controller.planner.solving.open_objective import OpenObjective
 
 __all__ = ["branched"]
-
-MOST_CONTRACTIONS = 6
 
 FEW_FLOWS = 500
 """Joint choices below which search takes no longer than the tree."""
@@ -31,7 +32,13 @@ ORDERS = 6
 """Of elimination that are tried for a smaller problem."""
 
 SHRUNK = 0.75
-"""Of the gap to the best plan known: once it is that much smaller, the tree is begun anew."""
+"""Of the gap to the best plan known: once a better one leaves no more, the tree is begun anew."""
+
+RAISED = 0.5
+"""Of that gap: once bounds have closed so much, what is left becomes parts of its own."""
+
+LARGE = 6_000
+"""States of tables from which on parts are worth being made."""
 
 SHARE = 0.6
 """Of the time left that the tree may take for one objective."""
@@ -53,42 +60,105 @@ def branched(
     Returns:
         A value that no plan is below, and whether it settles the best plan known.
     """
-    objective, extra = left.objective, left.extra
-    enough_s = (1 - SHARE) * left.left_s()
-    floor = bounds.value
-    for _ in range(MOST_CONTRACTIONS):
-        value = known.value(objective, extra)
-        reduction, kept = reduce(costs, patterns, left.domain, bounds, value)
-        if not reduction.domain.any(axis=1).all():
-            return value, True
-        flows = count_flows(costs, reduction)
-        if flows < FEW_FLOWS or (flows > MANY_FLOWS and not complete):
+    tree = _Tree(known, left)
+    whole = Part(replace(costs, allowed=costs.allowed & left.domain), patterns, bounds, lambda plan: plan)
+    if not tree.branch(whole, few=FEW_FLOWS, many=None if complete else MANY_FLOWS):
+        return bounds.value, False
+    while tree.parts and tree.left_s() > 0:
+        part = min(tree.parts, key=lambda part: part.bounds.value)
+        tree.parts.remove(part)
+        if not tree.branch(part, few=0, many=None):
+            tree.parts.append(part)
             break
-        smaller = contract(costs, kept, reduction)
+    return tree.lowest(), not tree.parts
+
+
+class _Tree:
+    """The parts that are left of one objective.
+
+    Args:
+        known: Plans; receives what is found.
+        left: The objective.
+    """
+
+    def __init__(self, known: KnownPlans, left: OpenObjective) -> None:
+        self.parts: list[Part] = []
+        self._enough_s = (1 - SHARE) * left.left_s()
+        self._known, self._left = known, left
+        self._closed = float("inf")
+        """The least bound of what was given up."""
+
+    def left_s(self) -> float:
+        """Time left for it. [s]"""
+        return self._left.left_s() - self._enough_s
+
+    def lowest(self) -> float:
+        """No plan is below it."""
+        return min([self._closed, self._value(), *(part.bounds.value for part in self.parts)])
+
+    def branch(self, part: Part, *, few: int, many: int | None) -> bool:
+        """Branch in a part, which may leave smaller ones; whether that was possible.
+
+        Args:
+            part: No longer one of those left.
+            few: Joint choices below which it is not.
+            many: Above which it is not, either; None: it is.
+        """
+        value = self._value()
+        reduction, patterns = reduce(part.costs, part.patterns, part.costs.allowed, part.bounds, value)
+        if not reduction.domain.any(axis=1).all():
+            self._closed = min(self._closed, value)
+            return True
+        flows = count_flows(part.costs, reduction)
+        if flows < few or (many is not None and flows > many):
+            return False
+        smaller = contract(part.costs, patterns, reduction)
         relaxation = relax(smaller.costs, smaller.patterns, orders=ORDERS)
         if relaxation is None or not relaxation.complete:
-            break
+            return False
+        within = Part(smaller.costs, smaller.patterns, part.bounds, lambda plan: part.expanded(smaller.expanded(plan)))
+        return self._branch_in(within, relaxation, part, value)
+
+    def _branch_in(self, within: Part, relaxation: Relaxation, part: Part, value: float) -> bool:
+        """Branch in a part's contraction, begun with a plan of some value; whether that was possible."""
+        bound = part.bounds.value
+        branching = Branching(relaxation, within.costs, self._left.objective, self._left.limits)
 
         def offer(plan: Plan) -> float:
-            known.keep(smaller.expanded(plan))  # noqa: B023  called while the loop is here
-            return known.value(objective, extra)
+            self._known.keep(within.expanded(plan))
+            return self._value()
 
-        def shrunk() -> bool:
-            now = known.value(objective, extra)
-            return now < value and now - floor <= SHRUNK * (value - floor)  # noqa: B023  the same
-
-        def left_s() -> float:
-            return left.left_s() - enough_s
-
-        branching = Branching(relaxation, smaller.costs, objective, left.limits)
-        if value == float("inf"):
-            branching.dive(offer=offer, left_s=left_s)
-            if known.value(objective, extra) < value:
-                continue
-        verdict = branching.solve(ceiling=value, offer=offer, left_s=left_s, until=shrunk)
-        floor = max(floor, verdict.bound)
+        if value == float("inf") and branching.dive(offer=offer, left_s=self.left_s) < value:
+            self.parts.append(part)
+            return True
+        verdict = branching.solve(
+            ceiling=value,
+            offer=offer,
+            left_s=self.left_s,
+            until=lambda lowest: self._is_enough(value, bound, lowest, branching.states),
+        )
+        if verdict.stuck:
+            return False
         if verdict.proven:
-            return floor, True
-        if not shrunk() or left_s() <= 0:
-            break
-    return floor, False
+            self._closed = min(self._closed, verdict.closed, self._value())
+        elif self.left_s() <= 0 or not self._is_raised(bound, verdict.bound):
+            self.parts.append(replace(part, bounds=replace(part.bounds, value=max(bound, verdict.bound))))
+        else:
+            self._closed = min(self._closed, verdict.closed)
+            found = (part_of(one, branching.pricing, relaxation, within) for one in verdict.left)
+            self.parts += [one for one in found if one is not None]
+        return True
+
+    def _is_enough(self, value: float, bound: float, lowest: float, states: int) -> bool:
+        """Whether a tree is better given up: for a better plan than the one it was begun with, or for higher bounds."""
+        now = self._value()
+        if now < value and now - bound <= SHRUNK * (value - bound):
+            return True
+        return states > LARGE and self._is_raised(bound, lowest)
+
+    def _is_raised(self, bound: float, lowest: float) -> bool:
+        now = self._value()
+        return bound < lowest < now < float("inf") and lowest - bound >= RAISED * (now - bound)
+
+    def _value(self) -> float:
+        return self._known.value(self._left.objective, self._left.extra)
