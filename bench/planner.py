@@ -53,7 +53,8 @@ def target_s(problem: Problem) -> float:
         return 0.2
     if operators > 1000 or nodes > 4:
         return 4.0
-    if any(node.memory_bytes is not None for node in problem.nodes):
+    room = [float("inf") if node.memory_bytes is None else node.memory_bytes for node in problem.nodes]
+    if max(room) < sum(operator.weight_bytes for operator in problem.operators):
         return 5.0 if any(tensor.codecs for tensor in problem.tensors) else 2.0
     return 1.0
 

@@ -14,12 +14,18 @@ from edgesplit_controller.planner.bounds.presolve import Bounds
 from edgesplit_controller.planner.meaning.measures import SumLimit
 from edgesplit_controller.planner.meaning.tolerance import DOUBT
 
-__all__ = ["nothing_known", "stronger", "under_limits", "weighed"]
+__all__ = ["nothing_known", "raised", "stronger", "under_limits", "weighed"]
 
 
 def nothing_known(domain: NDArray[np.bool_]) -> Bounds:
     """Of an objective that is at least 0, by choice, shape (operators, nodes)."""
     return Bounds(0.0, np.where(domain, 0.0, np.inf), {}, None)
+
+
+def raised(bounds: Bounds, value: float) -> Bounds:
+    """No plan is below a value, whatever it chooses."""
+    apart = {pair: max(distance, value) for pair, distance in bounds.apart.items()}
+    return Bounds(max(bounds.value, value), np.maximum(bounds.least, value), apart, bounds.pattern)
 
 
 def stronger(first: Bounds, second: Bounds) -> Bounds:

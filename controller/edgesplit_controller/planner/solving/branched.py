@@ -37,7 +37,7 @@ SHRUNK = 0.75
 RAISED = 0.5
 """Of that gap: once bounds have closed so much, what is left becomes parts of its own."""
 
-LARGE = 6_000
+LARGE = 20_000
 """States of tables from which on parts are worth being made."""
 
 SHARE = 0.6

@@ -13,7 +13,7 @@ import numpy as np
 from edgesplit_controller.planner.bounds.known_bounds import stronger
 from edgesplit_controller.planner.bounds.noise_patterns import Patterns
 from edgesplit_controller.planner.bounds.presolve import Bounds, reduce
-from edgesplit_controller.planner.bounds.reduction import Reduction, unreduced
+from edgesplit_controller.planner.bounds.reduction import Reduction, count_flows, unreduced
 from edgesplit_controller.planner.branching.contraction import Contraction, contract
 from edgesplit_controller.planner.flows.flow_program import FlowProgram
 from edgesplit_controller.planner.linear.highs import LinearSolver
@@ -23,6 +23,9 @@ from edgesplit_controller.planner.solving.known_plans import KnownPlans
 from edgesplit_controller.planner.solving.open_objective import OpenObjective
 
 __all__ = ["FlowBounds", "bounded_by_flows"]
+
+FLOWS_PER_S = 40_000.0
+"""Joint choices per second left that are worth a program: some two columns each, and seconds for 200,000 of these."""
 
 SHARE = 0.85
 """Of the time left that the program may take."""
@@ -65,7 +68,7 @@ class FlowBounds:
 
 def bounded_by_flows(
     known: KnownPlans, costs: Costs, patterns: Patterns | None, left: OpenObjective, bounds: Bounds | None
-) -> FlowBounds:
+) -> FlowBounds | None:
     """Bound every choice, and offer the plan nearest to the program's optimum.
 
     Args:
@@ -74,6 +77,9 @@ def bounded_by_flows(
         patterns: Allowed quantization patterns.
         left: The objective; its limits are rows.
         bounds: Known by choice, or None.
+
+    Returns:
+        The bounds; None where the program is too large for the time left.
     """
     objective, extra, domain = left.objective, left.extra, left.domain
     ceiling = known.value(objective, extra) * (1 + MARGIN)
@@ -84,6 +90,8 @@ def bounded_by_flows(
         reduction, kept = reduce(costs, patterns, domain, bounds, ceiling)
     if not reduction.domain.any(axis=1).all():
         return FlowBounds(Bounds(ceiling, np.full(domain.shape, np.inf), {}, None), kept, ceiling)
+    if count_flows(costs, reduction) > FLOWS_PER_S * left.left_s():
+        return None
     smaller = contract(costs, kept, reduction)
     noise = next((limit.bound for limit in costs.limits if limit.measure == NOISE), None)
     program = FlowProgram(smaller.costs, smaller.patterns, noise)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgesplit.planning.plan import Assignment
 from edgesplit.planning.problem import Problem
-from edgesplit_controller.planner.bounds.known_bounds import nothing_known, stronger, under_limits, weighed
+from edgesplit_controller.planner.bounds.known_bounds import nothing_known, raised, stronger, under_limits, weighed
 from edgesplit_controller.planner.bounds.labelling import Labelling
 from edgesplit_controller.planner.bounds.noise_patterns import Patterns, pattern_table
 from edgesplit_controller.planner.bounds.presolve import (
@@ -155,6 +155,9 @@ class Session:
             return self._solved[objective, extra]
         timed = self.critical and (objective.weights[LATENCY] > 0 or any(x.measure == LATENCY for x in extra))
         outcome = self._best_timed(objective, extra) if timed else self._best_summed(objective, extra)
+        measure = ENERGY if objective is ENERGY_ALONE else LATENCY
+        if not extra and not self.critical and objective in (LATENCY_ALONE, ENERGY_ALONE) and measure in self.floors:
+            self.floors[measure] = raised(self.floors[measure], outcome.bound)
         self.proven &= outcome.proven
         self._solved[objective, extra] = outcome
         return outcome
@@ -191,11 +194,12 @@ class Session:
         complete = self.relaxation is not None and self.relaxation.complete
         if not complete and not self.critical:
             found = bounded_by_flows(self.known, self.costs, patterns, left, bounds)
-            if not extra and objective in (LATENCY_ALONE, ENERGY_ALONE):
+            if found is not None and not extra and objective in (LATENCY_ALONE, ENERGY_ALONE):
                 measure = LATENCY if objective is LATENCY_ALONE else ENERGY
                 self.floors[measure] = found.of_all_plans(bounds)
                 self._told.add(measure)
-            bounds, patterns, floor = found.bounds, found.patterns, max(floor, found.bounds.value)
+            if found is not None:
+                bounds, patterns, floor = found.bounds, found.patterns, max(floor, found.bounds.value)
             value = self.known.value(objective, extra)
             if floor == float("inf") or (value < float("inf") and proves(value, floor, objective.tolerance)):
                 return SolveOutcome(self.known.best(objective, extra), floor, True)
