@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import msgspec
+import networkx
 import numpy as np
 import pytest
 
@@ -19,13 +20,14 @@ from edgesplit_controller.planner.branching.branch_and_bound import Branching
 from edgesplit_controller.planner.branching.contraction import contract
 from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.flows.flow_program import FlowProgram
+from edgesplit_controller.planner.flows.timed_program import TimedFlowProgram, dominators
 from edgesplit_controller.planner.linear.highs import LinearProgram, LinearSolver, proven_bound
 from edgesplit_controller.planner.linear.tangents import Tangents
 from edgesplit_controller.planner.meaning.costs import Costs, costs_of
 from edgesplit_controller.planner.meaning.indexed_plan import Plan, cheapest_modes, measured, plan_of
 from edgesplit_controller.planner.meaning.measures import ENERGY_ALONE, LATENCY_ALONE, NOISE, WeightedSum
 from edgesplit_controller.planner.solving.session import Session
-from tests.planner.brute_force import all_assignments, best_score, exact_costs, random_problem
+from tests.planner.brute_force import all_assignments, best_score, exact_costs, makespan, random_problem
 from tests.planner.test_labels import long_network
 
 
@@ -308,3 +310,37 @@ def test_tangents_give_the_prices_at_which_the_least_of_them_is_greatest() -> No
     assert found.promise == pytest.approx(1 + 4 * 4 / 6)
     assert found.shares == pytest.approx([1 / 3, 2 / 3])
     assert tangents.best(np.zeros(0, dtype=np.intp), np.zeros(1), 10) is None
+
+
+# --- the flow program with time ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_schedule_is_shorter_than_the_program_with_time_says(seed: int) -> None:
+    problem = random_problem(seed, operators=3, model="critical-path", precisions=seed % 2 == 0, curved=seed % 3 == 0)
+    costs = costs_of(problem)
+    limits = [x for x in costs.limits if x.measure != NOISE]
+    program = TimedFlowProgram(costs, pattern_table(problem, costs), problem.constraints.max_noise, 100.0)
+    answer = LinearSolver().solve(program.program(LATENCY_ALONE, limits), 10.0)
+    bounds = program.bounds(answer)
+    for assignment in all_assignments(problem):
+        if exact_costs(problem, assignment)[2]:
+            plan = plan_of(assignment, costs)
+            assert plan is not None
+            end_s = makespan(problem, assignment) * (1 + 1e-9)
+            assert bounds.value <= end_s
+            assert (bounds.least[np.arange(len(plan.node)), list(plan.node)] <= end_s).all()
+
+
+def test_dominators_are_what_every_path_passes() -> None:
+    for seed in range(40):
+        problem = random_problem(seed, operators=6)
+        costs = costs_of(problem)
+        graph: networkx.DiGraph[int] = networkx.DiGraph()
+        graph.add_nodes_from(range(len(costs.operators)))
+        graph.add_edges_from((t.producer, c) for t in costs.tensors for c in t.consumers)
+        begins = [o for o in graph if graph.in_degree(o) == 0]
+        ends = [o for o in graph if graph.out_degree(o) == 0]
+        paths = [set(p) for a in begins for b in ends for p in networkx.all_simple_paths(graph, a, b)]
+        paths += [{o} for o in set(begins) & set(ends)]
+        assert dominators(costs) == sorted(set.intersection(*paths)), seed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.graph.quantizable import candidates
 from edgesplit_controller.graph.runner import open_session
 from edgesplit_controller.graph.units import find_units
+from edgesplit_controller.quantization.saturation import weight_bits
 
 MATERIALIZED = Path(__file__).parents[3] / "materialized"
 
@@ -99,6 +101,7 @@ def opened(path: Path, folder: Path, *, limit: int = 12) -> tuple[ModelGraph, Bl
     blobs = BlobStore(folder / "blobs")
     graph = import_model(path, blobs)
     chosen = candidates(graph, limit)
+    graph = dataclasses.replace(graph, weight_bits=weight_bits())
     return graph.with_units(find_units(graph.operators, graph.tensors, chosen, graph.size_tensors)), blobs, chosen
 
 

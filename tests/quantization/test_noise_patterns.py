@@ -239,14 +239,15 @@ def test_noise_model_bounds_what_is_measured(tmp_path: Path) -> None:
     assert {name for term in profile.model.terms for name in term.operators} <= set(chosen)
 
 
-@pytest.mark.parametrize("limit", [1, 2, 3])
-def test_few_candidates_are_modelled_exactly(limit: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("limit", "near"), [(1, 1e-6), (2, 1e-6), (3, 0.02)])
+def test_few_candidates_are_modelled_closely(limit: int, near: float, tmp_path: Path) -> None:
+    """Of three, the least degree that fits well enough may leave something, as the machine's kernels have it."""
     graph, blobs, chosen = imported(branched(), tmp_path, limit=limit)
     profile = model_noise(graph, blobs, chosen, load_calibration(None, graph, samples=4))
     assert profile.report.patterns == 2**limit - 1
-    assert profile.report.r2_test == pytest.approx(1.0, abs=1e-6)
+    assert profile.report.r2_test == pytest.approx(1.0, abs=near)
     assert predicted(profile.model, set(chosen)) == pytest.approx(
-        profile.report.sampling * profile.report.full_noise, rel=1e-3
+        profile.report.sampling * profile.report.full_noise, rel=1e-3 + 5 * near
     )
 
 

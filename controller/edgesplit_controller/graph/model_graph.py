@@ -172,6 +172,7 @@ class ModelGraph:
         units: In topological order.
         notes: What the import changed or found remarkable, one sentence each.
         open: The same model with open sizes; None where every size is fixed.
+        weight_bits: Of weights in int8; 7 where kernels clip sums of products of 8.
     """
 
     sha256: str
@@ -183,6 +184,7 @@ class ModelGraph:
     units: tuple[Unit, ...] = ()
     notes: tuple[str, ...] = ()
     open: OpenForm | None = None
+    weight_bits: int = 8
 
     @cached_property
     def flops(self) -> int:

@@ -99,6 +99,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         stage: How far its intake is.
         candidates: Operators whose int8 form is looked into, in graph order; each names its unit.
         automatic: Of a further planning shape: requests ask it, and no user named it.
+        weight_bits: Of weights in int8, as the machine that measured its noise can compute with them.
     """
 
     format: int = 1
@@ -123,6 +124,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     stage: Stage = "complete"
     candidates: tuple[str, ...] = ()
     automatic: bool = False
+    weight_bits: int = 8
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,7 @@ class ModelRecord:
         parts: tuple[object, ...] = (
             *(self.sha256, self.manifest.quantizable, sorted(self.manifest.ranges.items())),
             *(() if self.manifest.open is None else (self.manifest.open.sizes,)),
+            *(() if self.manifest.weight_bits == 8 else (self.manifest.weight_bits,)),
         )
         return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
@@ -260,6 +263,7 @@ def read_record(folder: Path) -> ModelRecord | None:
         units=manifest.units,
         notes=manifest.notes,
         open=form,
+        weight_bits=manifest.weight_bits,
     )
     return ModelRecord(manifest, graph)
 

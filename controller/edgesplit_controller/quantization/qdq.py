@@ -166,17 +166,14 @@ def quantize(
     blobs: BlobStore,
     operators: Collection[str],
     ranges: Ranges,
-    *,
-    reduce_range: bool = False,
 ) -> QuantizedModel:
     """Quantize some operators of a float graph.
 
     Args:
-        graph: The float graph; it is not changed.
+        graph: The float graph, and how many bits its weights get; it is not changed.
         blobs: Where its weights lie and the integer ones go.
         operators: Names of the operators to quantize; empty gives the float graph.
         ranges: Calibrated ranges, at least those of `observed_tensors`.
-        reduce_range: 7 bit weights, for x86 nodes without VNNI (see `parameters`). Off by default.
 
     Returns:
         The quantized graph.
@@ -193,7 +190,7 @@ def quantize(
         proto,
         blobs,
         domain,
-        reduce_range,
+        graph.weight_bits < 8,
         {name: tuple(tensor.shape) for name, tensor in graph.tensors.items()},
         {initializer.name: initializer for initializer in proto.graph.initializer},
         _parameters(proto, sites, ranges, blobs),

@@ -37,6 +37,7 @@ from edgesplit_controller.quantization.calibration_graphs import calibration_pla
 from edgesplit_controller.quantization.noise.noise_model import NO_NOISE
 from edgesplit_controller.quantization.profile_graphs import profile_protos
 from edgesplit_controller.quantization.qdq import Ranges, quantize
+from edgesplit_controller.quantization.saturation import weight_bits
 from edgesplit_controller.quantization.sites import quantizable
 
 __all__ = ["completed", "first_record", "model_offer", "take_in"]
@@ -87,6 +88,7 @@ def first_record(submission: Submission, blobs: BlobStore, progress: Progress) -
         stage="float",
         candidates=able,
         open=OpenManifest.of(graph.open) if graph.open is not None else None,
+        weight_bits=graph.weight_bits,
     )
     return ModelRecord(manifest, graph)
 
@@ -185,7 +187,8 @@ def _import(submission: Submission, blobs: BlobStore, progress: Progress) -> Mod
             progress=lambda text: progress(text, None),
         )
     # A parsed message keeps the room of weights that were moved out of it for as long as it lives.
-    return dataclasses.replace(graph, proto=onnx.ModelProto.FromString(graph.proto.SerializeToString()))
+    proto = onnx.ModelProto.FromString(graph.proto.SerializeToString())
+    return dataclasses.replace(graph, proto=proto, weight_bits=weight_bits())
 
 
 def _planned(submission: Submission) -> Mapping[str, Shape]:

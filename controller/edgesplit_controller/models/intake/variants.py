@@ -82,7 +82,11 @@ def _graph_at(first: ModelRecord, shapes: Mapping[str, Shape], blobs: BlobStore)
             "only one of them can be planned for; requests may have the other"
         )
     return dataclasses.replace(
-        graph, units=first.graph.units, notes=first.graph.notes, open=dataclasses.replace(form, sizes=planned.sizes)
+        graph,
+        units=first.graph.units,
+        notes=first.graph.notes,
+        open=dataclasses.replace(form, sizes=planned.sizes),
+        weight_bits=first.graph.weight_bits,
     )
 
 

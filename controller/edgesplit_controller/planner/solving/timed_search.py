@@ -7,6 +7,7 @@ of each measure alone settles what it can. Not here: the constraints of a schedu
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +15,12 @@ from numpy.typing import NDArray
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.planner.bounds.noise_patterns import Patterns
 from edgesplit_controller.planner.bounds.path_bound import least_latency_s
-from edgesplit_controller.planner.bounds.reduction import Reduction, unreduced
+from edgesplit_controller.planner.bounds.reduction import Reduction, count_flows, unreduced
 from edgesplit_controller.planner.cpsat.minimisation import SolveOutcome, build_model, solve_objective
 from edgesplit_controller.planner.cpsat.schedule import TICKS, add_schedule, worst_latency_s
 from edgesplit_controller.planner.deadline import Clock
+from edgesplit_controller.planner.flows.timed_program import TimedFlowProgram
+from edgesplit_controller.planner.linear.highs import LinearSolver
 from edgesplit_controller.planner.meaning.costs import Costs
 from edgesplit_controller.planner.meaning.indexed_plan import Plan
 from edgesplit_controller.planner.meaning.measures import (
@@ -25,16 +28,23 @@ from edgesplit_controller.planner.meaning.measures import (
     ENERGY_ALONE,
     LATENCY,
     LATENCY_ALONE,
+    NOISE,
     SumLimit,
     WeightedSum,
 )
-from edgesplit_controller.planner.meaning.tolerance import DOUBT, ULP, proves
+from edgesplit_controller.planner.meaning.tolerance import DOUBT, PROOF, ULP, proves
 from edgesplit_controller.planner.solving.known_plans import KnownPlans
 
 __all__ = ["TimedSearch"]
 
 TIMED_SHARE = 0.35
 """Of the time left, for each solve with a schedule but the last."""
+
+FLOWS_PER_S = 20_000.0
+"""Joint choices per second left that are worth a program with time."""
+
+FLOWS_SHARE = 0.3
+"""Of the time left, for that program."""
 
 REFINED_SHARE = 0.1
 """Of the time left, for proving a measure's best value further than by itself it would have to be."""
@@ -85,9 +95,10 @@ class TimedSearch:
         """
         share = TIMED_SHARE if extra or objective in (LATENCY_ALONE, ENERGY_ALONE) else 1.0
         enough_s = self._clock.left_s() * (1 - share)
-        floor, asked = 0.0, self._problem.objective
+        asked = self._problem.objective
         # The best values of a score's measures are to be known to a part of ranges that may be narrow.
         refined = not objective.tolerance and 0 not in (asked.latency_weight, asked.energy_weight)
+        floor, domain = self._by_flows(objective, extra, domain, least_energy_j)
         for ticks in TICKS:
             start = self._known.best(objective, extra)
             if start is not None:
@@ -109,6 +120,28 @@ class TimedSearch:
             elif not found.proven or done:
                 return SolveOutcome(plan, min(floor, value), done)
         return SolveOutcome(self._known.best(objective, extra), min(floor, self._known.value(objective, extra)), False)
+
+    def _by_flows(
+        self, objective: WeightedSum, extra: tuple[SumLimit, ...], domain: NDArray[np.bool_], least_energy_j: float
+    ) -> tuple[float, NDArray[np.bool_]]:
+        """A bound by the flow program with time, and the places that it leaves; the plan nearest to its optimum is kept."""
+        start = self._known.best(objective, extra)
+        if count_flows(self._costs, unreduced(self._costs)) > FLOWS_PER_S * self._clock.left_s():
+            return 0.0, domain
+        costs = replace(self._costs, allowed=self._costs.allowed & domain)
+        noise = next((limit for limit in costs.limits if limit.measure == NOISE), None)
+        horizon_s = self._horizon_s(objective, extra, start, least_energy_j)
+        program = TimedFlowProgram(costs, self._patterns, None if noise is None else noise.bound, horizon_s)
+        coded = any(mode.noise > 0 for tensor in costs.tensors for mode in tensor.modes)
+        limits = (*self._limits, *extra, *((noise,) if noise is not None and coded else ()))
+        answer = LinearSolver().solve(program.program(objective, limits), FLOWS_SHARE * self._clock.left_s())
+        plan = program.plan(answer, objective)
+        if plan is not None:
+            self._known.keep(plan)
+        if self._known.best(objective, extra) is None:
+            return max(answer.bound, 0.0), domain
+        ceiling = self._known.value(objective, extra) * (1 + PROOF)
+        return max(answer.bound, 0.0), domain & (program.bounds(answer).least <= ceiling)
 
     def _searched(
         self,
