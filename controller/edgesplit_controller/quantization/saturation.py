@@ -45,4 +45,5 @@ def _product() -> int:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 4
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return int(session.run(None, {"a": values["a"]})[0][0, 0])
+    (total,) = session.run(None, {"a": values["a"]})
+    return int(np.asarray(total).item())
