@@ -55,7 +55,7 @@ class TimedFlowProgram(FlowProgram):
     """
 
     def __init__(self, costs: Costs, patterns: Patterns | None, max_noise: float | None, horizon_s: float) -> None:
-        self._horizon_s = horizon_s
+        self._horizon_s = horizon_s or 1.0
         self._end: list[int] = []
         self._passed = dominators(costs)
         stretch = np.searchsorted(np.array(self._passed, dtype=np.intp), np.arange(len(costs.operators)), side="right")
@@ -66,7 +66,7 @@ class TimedFlowProgram(FlowProgram):
         self._add_ends()
         self.costs = self._rows.costs()
         self.costs[:, LATENCY] = 0.0
-        self.costs[self._makespan, LATENCY] = horizon_s
+        self.costs[self._makespan, LATENCY] = self._horizon_s
 
     def _add_precisions(self, max_noise: float | None) -> None:
         super()._add_precisions(max_noise)
