@@ -67,7 +67,8 @@ def test_generated_images_cover_the_range_of_their_type(dtype: str, tmp_path: Pa
         inputs = inputs_of(f"image_{dtype}", trap, seed)
         noisy = split.assigned(inputs, units, frozenset(split.quantizable))
         measured.append(np.abs(noisy["out"] - split.original(inputs)["out"]).mean())
-    assert np.mean(measured) <= 1.5 * predicted
+    # Without the range it was several times as much; other images than those measured, on other kernels, are somewhat noisier.
+    assert np.mean(measured) <= 2 * predicted
 
 
 @pytest.mark.parametrize("dtype", ["int32", "int64", "uint32"])

@@ -366,7 +366,7 @@ async def test_nodes_keep_only_the_local_fallback_where_that_is_configured(fleet
     await until(lambda: len(fleet.registry.online()) == 3)
     fleet.deployer.settle(patient=False)
     await until(lambda: "tiny" not in fleet.agents["edge"].desired)
-    assert fleet.agents["device"].desired["tiny"].fallbacks == {}
+    await until(lambda: fleet.agents["device"].desired["tiny"].fallbacks == {})
     fallbacks = (await client.ask(ShowPlan(name="tiny")))["fallbacks"]
     assert fallbacks["cloud"]["epoch"] == fleet.plan("tiny").epoch.local_fallback
 
