@@ -181,7 +181,10 @@ def _logarithm(first: Sequence[float], second: Sequence[float]) -> float:
 def _student_t(freedom: float) -> float:
     """Quantile of Student's t for both sides of LEVEL, by its expansion around the normal's."""
     z = _WILSON_Z
-    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / freedom + second / freedom**2 + third / freedom**3
 
 
 def _medians(figures: Sequence[float], resamples: int, generator: np.random.Generator) -> _Figures:
