@@ -11,12 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import highspy
-import numpy as np
 
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.planner.bounds.noise_patterns import pattern_table
 from edgesplit_controller.planner.flows.flow_program import FlowProgram
-from edgesplit_controller.planner.linear.highs import LinearProgram, QuietHighs
+from edgesplit_controller.planner.linear.highs import LinearProgram, QuietHighs, as_highs
 from edgesplit_controller.planner.meaning.costs import costs_of
 from edgesplit_controller.planner.meaning.evaluation import span
 from edgesplit_controller.planner.meaning.measures import (
@@ -91,15 +90,8 @@ def _integer(program: LinearProgram, time_limit_s: float) -> float | None:
     solver = QuietHighs()  # type: ignore[no-untyped-call]
     for option, value in (("threads", 1), ("time_limit", time_limit_s), ("mip_rel_gap", 1e-7)):
         solver.setOptionValue(option, value)
-    columns, rows = len(program.cost), len(program.row_lower)
-    model = highspy.HighsLp()
-    model.num_col_, model.num_row_ = columns, rows
-    model.col_cost_, model.col_lower_, model.col_upper_ = program.cost, program.lower, program.upper
-    model.row_lower_, model.row_upper_ = np.maximum(program.row_lower, -1e30), np.minimum(program.row_upper, 1e30)
-    model.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-    model.a_matrix_.start_, model.a_matrix_.index_ = program.starts, program.columns
-    model.a_matrix_.value_ = program.values
-    model.integrality_ = [highspy.HighsVarType.kInteger] * columns
+    model = as_highs(program)
+    model.integrality_ = [highspy.HighsVarType.kInteger] * len(program.cost)
     solver.passModel(model)
     solver.run()
     if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:

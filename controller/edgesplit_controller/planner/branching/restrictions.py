@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from edgesplit_controller.planner.bounds.elimination import IMPOSSIBLE
+from edgesplit_controller.planner.bounds.presolve import HOPELESS
 from edgesplit_controller.planner.bounds.relaxation import Relaxation
 from edgesplit_controller.planner.branching.batch import Batch, Choices, Modes, choices_open
 from edgesplit_controller.planner.linear.tangents import BestPrices, Tangents
@@ -25,9 +25,6 @@ __all__ = ["FAR", "Pricing", "Restriction"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
-
-HOPELESS = IMPOSSIBLE / 2
-"""A sum beyond this holds something impossible."""
 
 CODED_AT = (1.0, 1.3, 1.7, 2.5, 4.0, 10.0, 100.0)
 """Multiples of prices: at higher ones tensors are coded with less noise."""

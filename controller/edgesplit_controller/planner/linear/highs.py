@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edgesplit_controller.planner.meaning.tolerance import ULP
 
-__all__ = ["LinearAnswer", "LinearProgram", "LinearSolver", "QuietHighs", "proven_bound"]
+__all__ = ["LinearAnswer", "LinearProgram", "LinearSolver", "QuietHighs", "as_highs", "proven_bound"]
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int32]
@@ -92,7 +92,7 @@ class LinearSolver:
             time_limit_s: Wall-clock limit. [s]
         """
         self._solver.clearModel()
-        self._solver.passModel(_as_highs(program))
+        self._solver.passModel(as_highs(program))
         self._solver.setOptionValue("time_limit", self._solver.getRunTime() + max(time_limit_s, 0.01))
         self._solver.run()
         status = self._solver.getModelStatus()
@@ -140,7 +140,8 @@ def proven_bound(program: LinearProgram, duals: Floats) -> tuple[float, Floats]:
     return float(parts.sum() + below.sum()) - rounding, np.maximum(reduced, 0.0)
 
 
-def _as_highs(program: LinearProgram) -> highspy.HighsLp:
+def as_highs(program: LinearProgram) -> highspy.HighsLp:
+    """A program as HiGHS takes it."""
     found = highspy.HighsLp()
     found.num_col_, found.num_row_ = len(program.cost), len(program.row_lower)
     found.col_cost_ = program.cost

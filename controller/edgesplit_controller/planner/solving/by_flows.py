@@ -40,7 +40,7 @@ class FlowBounds:
     """What the program says of the whole problem.
 
     Attributes:
-        bounds: By choice, of plans below the ceiling; without patterns, which are those left.
+        bounds: By choice, of plans below the ceiling.
         patterns: Quantization patterns that are left.
         ceiling: Choices beyond it were left out.
     """
@@ -101,12 +101,7 @@ def bounded_by_flows(
         whole = smaller.expanded(plan)
         known.pool.add(whole)
         known.keep(whole)
-    found = program.bounds(answer)
-    if kept is not None and found.pattern is not None:
-        rows = found.pattern <= known.value(objective, extra) * (1 + 1e-9)
-        if rows.any():
-            kept = Patterns(kept.operators, kept.members[rows], kept.noise[rows], kept.closed_below)
-    return FlowBounds(_of_the_whole(found, smaller, bounds), kept, ceiling)
+    return FlowBounds(_of_the_whole(program.bounds(answer), smaller, bounds), kept, ceiling)
 
 
 def _of_the_whole(found: Bounds, smaller: Contraction, before: Bounds | None) -> Bounds:
@@ -118,5 +113,5 @@ def _of_the_whole(found: Bounds, smaller: Contraction, before: Bounds | None) ->
             pair = group[tensor.producer], group[consumer]
             if pair in found.apart:
                 apart[tensor.producer, consumer] = found.apart[pair]
-    whole = Bounds(found.value, found.least[smaller.group_of], apart, None)
+    whole = Bounds(found.value, found.least[smaller.group_of], apart, found.pattern)
     return whole if before is None else stronger(whole, before)

@@ -155,8 +155,8 @@ class Session:
             return self._solved[objective, extra]
         timed = self.critical and (objective.weights[LATENCY] > 0 or any(x.measure == LATENCY for x in extra))
         outcome = self._best_timed(objective, extra) if timed else self._best_summed(objective, extra)
-        measure = ENERGY if objective is ENERGY_ALONE else LATENCY
-        if not extra and not self.critical and objective in (LATENCY_ALONE, ENERGY_ALONE) and measure in self.floors:
+        measure = _alone(objective, extra)
+        if measure in self.floors and not self.critical:
             self.floors[measure] = raised(self.floors[measure], outcome.bound)
         self.proven &= outcome.proven
         self._solved[objective, extra] = outcome
@@ -170,8 +170,8 @@ class Session:
             priced = self._price(self.relaxation, objective, extra, domain)
             if priced.value >= HOPELESS:
                 return SolveOutcome(self.known.best(objective, extra), priced.value, True)
-            if not extra and objective in (LATENCY_ALONE, ENERGY_ALONE):
-                measure = LATENCY if objective is LATENCY_ALONE else ENERGY
+            measure = _alone(objective, extra)
+            if measure is not None:
                 self.floors[measure] = bound_choices(self.relaxation, self.costs, self.patterns, priced)
             value = self.known.value(objective, extra)
             if value - priced.value <= self._settled(objective, value):
@@ -194,8 +194,8 @@ class Session:
         complete = self.relaxation is not None and self.relaxation.complete
         if not complete and not self.critical:
             found = bounded_by_flows(self.known, self.costs, patterns, left, bounds)
-            if found is not None and not extra and objective in (LATENCY_ALONE, ENERGY_ALONE):
-                measure = LATENCY if objective is LATENCY_ALONE else ENERGY
+            measure = _alone(objective, extra)
+            if found is not None and measure is not None:
                 self.floors[measure] = found.of_all_plans(bounds)
                 self._told.add(measure)
             if found is not None:
@@ -398,3 +398,10 @@ class Session:
         if not codecs and not mixed and (self.patterns is not None or not self.costs.quantizable):
             return ()
         return tuple(limit for limit in self.costs.limits if limit.measure == NOISE)
+
+
+def _alone(objective: WeightedSum, extra: Extra) -> int | None:
+    """The measure whose own best value is asked for; None where others are weighed, too, or limited."""
+    if extra:
+        return None
+    return {LATENCY_ALONE: LATENCY, ENERGY_ALONE: ENERGY}.get(objective)
