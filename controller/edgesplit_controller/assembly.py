@@ -28,6 +28,7 @@ from edgesplit_controller.deciding.model_completion import ModelCompletion
 from edgesplit_controller.deciding.noise_guard import NoiseGuard
 from edgesplit_controller.deciding.plan_maker import PlanMaker
 from edgesplit_controller.deciding.shape_watch import ShapeWatch
+from edgesplit_controller.deciding.source_watch import SourceWatch
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.handling import HandlingBook
 from edgesplit_controller.fleet.node_clocks import NodeClocks
@@ -85,6 +86,7 @@ class Deciders:
     fallbacks: Fallbacks
     completion: ModelCompletion
     shapes: ShapeWatch
+    sources: SourceWatch
     changes: StateChanges
 
 
@@ -115,11 +117,11 @@ def make_knowledge(configuration: ControllerConfiguration, store: Store, bus: Me
         outbox=outbox,
         clock=time.monotonic,
         most_s=settings.prepare_limit_s,
-        shadowing=shadowing_of(catalog.records, settings),
+        shadowing=shadowing_of(catalog.deployed, settings),
     )
     speeds = Speeds(
         registry,
-        catalog.records,
+        catalog.deployed,
         lambda: rollouts.state.deployments,
         change=settings.change_threshold,
         clock=time.monotonic,
@@ -158,7 +160,7 @@ def make_deciders(known: Knowledge, store: Store, settings: PlanningSection, *, 
         known.rollouts,
         registry=known.registry,
         certainty=known.certainty,
-        models=known.catalog.records,
+        models=known.catalog.deployed,
         blobs=store.blobs,
         writing=known.writing,
         events=known.events,
@@ -169,7 +171,7 @@ def make_deciders(known: Knowledge, store: Store, settings: PlanningSection, *, 
     deployer = Deployer(
         known.rollouts,
         registry=known.registry,
-        models=known.catalog.records,
+        models=known.catalog.deployed,
         maker=maker,
         batteries=batteries,
         fallbacks=fallbacks,
@@ -181,7 +183,7 @@ def make_deciders(known: Knowledge, store: Store, settings: PlanningSection, *, 
         clock=time.monotonic,
     )
     guard = NoiseGuard(
-        known.rollouts, deployer, maker, models=known.catalog.records, events=known.events, settings=settings
+        known.rollouts, deployer, maker, models=known.catalog.deployed, events=known.events, settings=settings
     )
     changes = StateChanges(known.rollouts, known.catalog, known.writing.when_done)
     completion = ModelCompletion(deployer, known.events, changes.collect)
@@ -197,7 +199,15 @@ def make_deciders(known: Knowledge, store: Store, settings: PlanningSection, *, 
         limit_s=settings.time_limit_s + settings.prepare_limit_s,
         by_itself=by_itself,
     )
-    return Deciders(deployer, guard, batteries, fallbacks, completion, shapes, changes)
+    sources = SourceWatch(
+        known.catalog,
+        deployer,
+        known.rollouts,
+        registry=known.registry,
+        clock=time.monotonic,
+        limit_s=settings.time_limit_s + settings.prepare_limit_s,
+    )
+    return Deciders(deployer, guard, batteries, fallbacks, completion, shapes, sources, changes)
 
 
 def make_operations(known: Knowledge, decide: Deciders, bus: MessageBus, settings: PlanningSection) -> Operations:
@@ -220,6 +230,7 @@ def make_operations(known: Knowledge, decide: Deciders, bus: MessageBus, setting
             decide.deployer,
             known.events,
             shapes=decide.shapes,
+            sources=decide.sources,
             guard=decide.guard,
             profiling=Profiling(known.registry, known.outbox, settings.profile_silence_s),
             changes=changes,
@@ -233,6 +244,7 @@ def make_operations(known: Knowledge, decide: Deciders, bus: MessageBus, setting
             certainty=known.certainty,
             guard=decide.guard,
             shapes=decide.shapes,
+            sources=decide.sources,
             changes=changes,
         ),
         goals=GoalChanges(known.registry, known.catalog, decide.deployer, changes, known.rollouts.unchecked),

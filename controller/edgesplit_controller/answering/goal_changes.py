@@ -31,6 +31,7 @@ from edgesplit_controller.deciding.changes.trigger import ModelChange
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.catalog import Catalog
+from edgesplit_controller.models.planning_shapes import deployments_of
 from edgesplit_controller.rollout.noise_checks import refused_int8
 from edgesplit_controller.stating.goals import merged_goals, with_forbidden, with_pin, without_forbidden, without_pin
 from edgesplit_controller.stating.pinning import check_rule
@@ -271,8 +272,10 @@ class GoalChanges:
             raise _joined(refusals)
 
     def _models(self, model: str | None) -> list[str]:
-        """Names of the planning shapes that a command concerns."""
-        return list(self._catalog.shapes_of(model)) if model is not None else sorted(self._catalog.records)
+        """Names of the planning shapes that a command concerns, and of their deployments at further sources."""
+        shapes = self._catalog.shapes_of(model) if model is not None else sorted(self._catalog.records)
+        deployed = self._deployer.deployments
+        return list(dict.fromkeys(name for shape in shapes for name in (shape, *deployments_of(deployed, shape))))
 
 
 def _joined(failures: Sequence[EdgesplitError], followed: Sequence[str] = ()) -> EdgesplitError:

@@ -20,6 +20,7 @@ from edgesplit.operations.plan_operations import (
     MeasuredNoise,
     MeasuredShare,
     PlanDocument,
+    SourceRow,
 )
 from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import PinRule
@@ -42,6 +43,7 @@ __all__ = [
     "measured_noise",
     "pin_rows",
     "plan_document",
+    "source_row",
 ]
 
 
@@ -56,6 +58,7 @@ def plan_document(
     battery: BatteryAllowance | None = None,
     noise: MeasuredNoise | None = None,
     declined: Declined | None = None,
+    sources: tuple[SourceRow, ...] = (),
 ) -> PlanDocument:
     """`splitctl plan`."""
     evaluation, assignment = plan.evaluation, plan.assignment
@@ -94,6 +97,19 @@ def plan_document(
         latency_interval_s=plan.latency_interval_s,
         energy_interval_j=plan.energy_interval_j,
         fixed=plan.fixed,
+        sources=sources,
+    )
+
+
+def source_row(name: str, plan: PlanRecord) -> SourceRow:
+    """What serves at one source, by the name of its deployment."""
+    return SourceRow(
+        source=plan.epoch.source,
+        name=name,
+        epoch=plan.epoch.number,
+        latency_s=plan.evaluation.timeline_s,
+        energy_j=plan.evaluation.energy_j,
+        nodes=plan.epoch.participants,
     )
 
 

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from edgesplit.errors import ChangeUnderWay, NotDeployed, NotProfiledYet
+from edgesplit.names import source_of
 from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment, FixedPlan
@@ -30,6 +31,7 @@ from edgesplit_controller.deciding.replanner import Replanner
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.model_record import ModelRecord
+from edgesplit_controller.models.planning_shapes import deployments_of
 from edgesplit_controller.rollout.activation import Activation
 from edgesplit_controller.rollout.driver import Rollouts
 from edgesplit_controller.stating.goals import goals_text
@@ -179,8 +181,8 @@ class Deployer:
 
     def model_completed(self, model: str) -> None:
         """Int8 and codecs of a model are known now: look whether a plan with them is better."""
-        if model in self.deployments:
-            watch = self._replanner.watch(model)
+        for name in deployments_of(self.deployments, model):
+            watch = self._replanner.watch(name)
             watch.snapshot = None  # the fleet is as it was; what can be planned on it is not
             watch.dirty.set()
 
@@ -321,6 +323,11 @@ class Deployer:
 
     async def _end(self, model: str, watch: ModelWatch, **changes: object) -> int:
         deployment = self._deployment(model)
+        if source_of(model):  # as long as it is deployed it has goals of its own; then it has its model's
+            changes |= {
+                "goals": {name: goals for name, goals in self._rollouts.state.goals.items() if name != model},
+                "tightenings": {name: one for name, one in self._rollouts.state.tightenings.items() if name != model},
+            }
         self._rollouts.drop(model, **changes)
         self._fallbacks.refresh(model)
         watch.figures = None

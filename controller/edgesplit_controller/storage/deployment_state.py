@@ -174,6 +174,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         tightenings: Model to how its noise model is tightened; a model without one is believed.
         epochs: Model to the last epoch number given out; outlives the model, so that numbers never come again.
         removed: Models whose removal was decided, while their folders may still be there.
+        sources: Model to the pattern of its sources, where one was named.
     """
 
     format: int = 1
@@ -183,9 +184,10 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     deployments: dict[str, DeploymentState] = {}
     tightenings: dict[str, Tightening] = {}
     removed: tuple[str, ...] = ()
+    sources: dict[str, str] = {}
 
     def goals_of(self, model: str | None) -> Goals:
-        """The goals of a model, or of None the default of new ones; a planning shape without its own has its model's."""
+        """The goals of a model, or of None the default of new ones; a planning shape or source without its own has its model's."""
         if model is None:
             return self.default_goals
         return self.goals.get(model) or self.goals.get(base_name(model), self.default_goals)

@@ -20,6 +20,7 @@ from edgesplit.operations.plan_operations import (
     MeasuredDocument,
     MeasuredNoise,
     PlanDocument,
+    SourceRow,
 )
 from edgesplit.planning.plan import NodeShare, TimelineEntry
 from edgesplit.planning.problem import Problem
@@ -27,7 +28,7 @@ from edgesplit_controller.cli.solution_document import SolutionDocument
 from edgesplit_controller.cli.views.layout import console, plain_table, properties
 from edgesplit_controller.cli.views.tables import corrected_text, goals_text
 
-__all__ = ["show_plan", "show_solution", "timeline_rows"]
+__all__ = ["show_plan", "show_solution", "show_sources", "timeline_rows"]
 
 TIMELINE_COLUMNS = 60
 LISTED_NAMES = 4
@@ -90,6 +91,18 @@ def show_plan(document: PlanDocument) -> None:
     _show_constraints(out, document)
     _show_fallbacks(out, document.fallbacks)
     _show_timeline(out, document.timeline)
+    if len(document.sources) > 1:
+        out.print()
+        show_sources(document.sources)
+
+
+def show_sources(rows: Sequence[SourceRow]) -> None:
+    """Print what serves at each source of a model."""
+    table = plain_table("sources", ("source", "plan", "nodes"), ("epoch", "latency", "energy"), ("plan",))
+    for row in rows:
+        figures = str(row.epoch), time_span(row.latency_s), joules(row.energy_j)
+        table.add_row(row.source, row.name, ", ".join(row.nodes), *figures)
+    console().print(table)
 
 
 def _quality(document: PlanDocument) -> list[tuple[str, str]]:
