@@ -18,7 +18,7 @@ from tests.waiting import until
 
 async def add_camera(fleet: Fleet, name: str) -> FakeAgent:
     """One more slow node."""
-    agent = FakeAgent(fleet.url, name, unit_s=SLOW, peers={peer: GOOD_LINK for peer in fleet.agents})
+    agent = FakeAgent(fleet.url, name, unit_s=SLOW, peers=dict.fromkeys(fleet.agents, GOOD_LINK))
     for other in fleet.agents.values():
         other.peers[name] = GOOD_LINK
     fleet.agents[name] = agent
@@ -59,7 +59,7 @@ async def test_a_node_that_joins_later_becomes_a_source_too(cameras: Fleet) -> N
     await cameras.client.ask(DeployModel(name="tiny", source="cam*"))
     await cameras.until_settled()
     await add_camera(cameras, "cam3")
-    await until(lambda: served(cameras).get("tiny~cam3") == "cam3", 20)
+    await until(lambda: served(cameras).get("tiny~cam3") == "cam3", "the third camera serves")
 
 
 async def test_goals_hold_at_every_source(cameras: Fleet) -> None:
@@ -106,7 +106,7 @@ async def test_a_restarted_controller_knows_all_sources(cameras: Fleet) -> None:
     await cameras.until_settled()
     assert {name: cameras.plan(name).epoch.number for name in ("tiny", "tiny~cam2")} == before
     await add_camera(cameras, "cam9")
-    await until(lambda: served(cameras).get("tiny~cam9") == "cam9", 20)
+    await until(lambda: served(cameras).get("tiny~cam9") == "cam9", "the ninth camera serves")
 
 
 async def test_what_cannot_be_is_refused(cameras: Fleet) -> None:
@@ -115,7 +115,7 @@ async def test_what_cannot_be_is_refused(cameras: Fleet) -> None:
     with pytest.raises(InvalidInput, match="is of one source"):
         await cameras.client.ask(DeployModel(name="tiny", source="cam*", plan=FixedPlan(assignment={})))
     await cameras.client.ask(DeployModel(name="tiny", source="cam*"))
-    with pytest.raises(InvalidInput, match="is the deployment of tiny at cam2, .*: name tiny"):
+    with pytest.raises(InvalidInput, match=r"is the deployment of tiny at cam2, .*: name tiny"):
         await cameras.client.ask(DeployModel(name="tiny~cam2", source="cam2"))
 
 

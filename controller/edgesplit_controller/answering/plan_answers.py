@@ -28,7 +28,13 @@ from edgesplit.operations.plan_operations import (
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.answering.active_plan import active_plan
 from edgesplit_controller.answering.inbox import Progress
-from edgesplit_controller.answering.plan_documents import fallback_rows, measured_noise, pin_rows, plan_document, source_row
+from edgesplit_controller.answering.plan_documents import (
+    fallback_rows,
+    measured_noise,
+    pin_rows,
+    plan_document,
+    source_row,
+)
 from edgesplit_controller.answering.state_changes import StateChanges
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.deciding.noise_guard import NoiseGuard

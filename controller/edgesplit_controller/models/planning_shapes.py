@@ -14,7 +14,16 @@ from edgesplit.names import base_name, planned_name, source_of, variant_name, va
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.models.named_shapes import Shape
 
-__all__ = ["deployments_of", "first_free", "follows", "is_first", "largest_bytes", "of_model", "planned_for", "shape_text"]
+__all__ = [
+    "deployments_of",
+    "first_free",
+    "follows",
+    "is_first",
+    "largest_bytes",
+    "of_model",
+    "planned_for",
+    "shape_text",
+]
 
 
 def is_first(name: str) -> bool:

@@ -109,7 +109,9 @@ class ClientRequest:
         """
         asked = ", ".join(f"{name} {list(shape)}" for name, shape in self.sizes.items())
         planned = ", ".join(f"{spec.name} {list(spec.typical)}" for spec in self.open_inputs)
-        return SizesRefused(f"model {base_name(self.model)!r} does not run at {asked} ({planned} was planned for): {cause}")
+        return SizesRefused(
+            f"model {base_name(self.model)!r} does not run at {asked} ({planned} was planned for): {cause}"
+        )
 
 
 class RequestTable(dict[str, ClientRequest]):

@@ -70,7 +70,9 @@ class NearestShapes:
             now_s: The machine's clock. [s]
         """
         shapes = self._further.get(event.model)
-        best = None if shapes is None else self._nearest(event.arrays, shapes, probation, now_s) or self.own(event.model)
+        best = (
+            None if shapes is None else self._nearest(event.arrays, shapes, probation, now_s) or self.own(event.model)
+        )
         return event if best in (None, event.model) else msgspec.structs.replace(event, model=best)
 
     def own(self, model: str) -> str | None:
