@@ -27,8 +27,8 @@ from edgesplit_controller.deciding.fallbacks import Fallbacks
 from edgesplit_controller.deciding.model_completion import ModelCompletion
 from edgesplit_controller.deciding.noise_guard import NoiseGuard
 from edgesplit_controller.deciding.plan_maker import PlanMaker
-from edgesplit_controller.deciding.shape_watch import ShapeWatch
-from edgesplit_controller.deciding.source_watch import SourceWatch
+from edgesplit_controller.deciding.beside.shape_watch import ShapeWatch
+from edgesplit_controller.deciding.beside.source_watch import SourceWatch
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.handling import HandlingBook
 from edgesplit_controller.fleet.node_clocks import NodeClocks

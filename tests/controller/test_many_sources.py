@@ -6,7 +6,7 @@ import pytest
 
 from bench.fake_agent import FakeAgent
 from edgesplit.errors import InvalidInput, NotDeployed, UnknownNode
-from edgesplit.operations.goal_operations import LimitChange, SetWeights
+from edgesplit.operations.goal_operations import ForbidNode, LimitChange, SetWeights
 from edgesplit.operations.model_operations import ListModels, RemoveModel
 from edgesplit.operations.plan_operations import DeployModel, ShowPlan, UndeployModel
 from edgesplit.planning.plan import FixedPlan
@@ -126,3 +126,12 @@ async def test_models_of_one_node_compute_alike_whatever_their_sources(cameras: 
     assert record.name == "tiny~cam2"
     assert speeds.profile("edge", "tiny~cam2", record.sha256) == speeds.profile("edge", "tiny", record.sha256)
     assert speeds.believed("tiny~cam2") == speeds.believed("tiny")
+
+
+async def test_a_source_without_a_plan_is_told_and_keeps_nobody_from_serving(cameras: Fleet) -> None:
+    await cameras.client.ask(ForbidNode(node="cam2", model="tiny"))
+    document = await cameras.client.ask(DeployModel(name="tiny", source="cam*"))
+    assert served(cameras) == {"tiny": "cam1"}
+    (warning,) = document["warnings"]
+    assert warning.startswith("cam2 has no plan of tiny yet: ")
+    assert "forbidden" in warning

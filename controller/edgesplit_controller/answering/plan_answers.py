@@ -38,8 +38,8 @@ from edgesplit_controller.answering.plan_documents import (
 from edgesplit_controller.answering.state_changes import StateChanges
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.deciding.noise_guard import NoiseGuard
-from edgesplit_controller.deciding.shape_watch import ShapeWatch
-from edgesplit_controller.deciding.source_watch import SourceWatch, is_pattern
+from edgesplit_controller.deciding.beside.shape_watch import ShapeWatch
+from edgesplit_controller.deciding.beside.source_watch import SourceWatch, is_pattern
 from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.catalog import Catalog

@@ -2,7 +2,7 @@
 
 Owns: what planning shapes are called, which records are of one model, what a record's plans are made for. Its rule: pure. Not here:
 making the record of a further one (`intake/variants.py`), which shapes are planned for (`named_shapes.py`,
-`deciding/shape_watch.py`), who keeps the records (`catalog.py`).
+`deciding/beside/shape_watch.py`), who keeps the records (`catalog.py`).
 """
 
 from __future__ import annotations

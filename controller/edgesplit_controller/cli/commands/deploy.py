@@ -74,7 +74,7 @@ def deploy(settings: Settings, name: str, source: str, wait_s: float, *, file: P
 @click.command(
     epilog=help_epilog(
         "splitctl undeploy yolo",
-        "{model, epoch, seconds, reason, warnings}; epoch is that of the plan that ended.",
+        "{model, epoch, seconds, reason, warnings, sources}; epoch is that of the plan that ended.",
     )
 )
 @click.argument("name")

@@ -2,7 +2,7 @@
 
 Owns: that the nodes of a pattern are sources, those too that join later. Its rule: the first source is deployed under the model's own
 name, each further one as NAME~SOURCE; one without a plan never keeps the others from serving. Not here: the deployments
-(`deployer.py`), which one a request takes (agents).
+(`deciding/deployer.py`), which one a request takes (agents).
 """
 
 from __future__ import annotations
