@@ -153,6 +153,11 @@ class Session:
         """
         if (objective, extra) in self._solved:
             return self._solved[objective, extra]
+        if self.problem.constraints.min_rate_hz is not None and not self.known.plans:
+            # Where a rate leaves no plan, search says so at once, and bounds take long; any plan is a start for these.
+            found = self.first()
+            if found.plan is None and found.proven:
+                return SolveOutcome(None, float("inf"), True)
         timed = self.critical and (objective.weights[LATENCY] > 0 or any(x.measure == LATENCY for x in extra))
         outcome = self._best_timed(objective, extra) if timed else self._best_summed(objective, extra)
         measure = _alone(objective, extra)
