@@ -21,7 +21,7 @@ from edgesplit_controller.planner.solving.session import Session
 
 __all__ = ["FastestPlan", "highest_rate"]
 
-NEAR = 4e-3
+NEAR = 1e-2
 """Relative distance to the highest rate that is near enough."""
 
 FAR = 4.0

@@ -141,8 +141,17 @@ class Session:
         if known is not None:
             return SolveOutcome(known, 0.0, True)
         judge, model = self.known.judge(LATENCY_ALONE, ()), self._model(unreduced(self.costs), self.patterns)
-        found = find_plan(model, limits=self.limits, clock=self.clock, judge=judge)
+        near = self._nearest() if self.problem.constraints.min_rate_hz is not None else None
+        found = find_plan(model, limits=self.limits, clock=self.clock, judge=judge, start=near)
         return found if found.plan is None else replace(found, plan=self.known.keep(found.plan))
+
+    def _nearest(self) -> Plan | None:
+        """Of the assignments seen, the one whose worst breach of a limit is the least."""
+
+        def breach(plan: Plan) -> float:
+            return max(float(plan.measures[limit.measure]) / (limit.bound or 1.0) for limit in self.limits)
+
+        return min(self.known.pool.plans, key=breach, default=None)
 
     def best(self, objective: WeightedSum, *extra: SumLimit) -> SolveOutcome:
         """Solve an objective under the problem's limits and extra ones, and remember the plan.
