@@ -230,6 +230,7 @@ def make_operations(known: Knowledge, decide: Deciders, bus: MessageBus, setting
             known.rollouts,
             decide.deployer,
             speeds=known.speeds,
+            traffic=known.traffic,
             certainty=known.certainty,
             guard=decide.guard,
             shapes=decide.shapes,

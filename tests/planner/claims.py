@@ -73,7 +73,9 @@ def _wrong_rate(problem: Problem, evaluation: Evaluation, sums: ExactSums) -> li
     told_hz, asked_hz = evaluation.rate_hz, problem.constraints.min_rate_hz
     if not sums.period_s or told_hz is None:
         known = told_hz is None and evaluation.bottleneck is None
-        return [] if known and float(sums.period_s) < 1e-300 else [f"rate told {told_hz!r}, the period is {sums.period_s}"]
+        return (
+            [] if known and float(sums.period_s) < 1e-300 else [f"rate told {told_hz!r}, the period is {sums.period_s}"]
+        )
     wrong: list[str] = []
     if abs(told_hz * float(sums.period_s) - 1) > DUST:
         wrong.append(f"rate told {told_hz!r}, the period is {float(sums.period_s)!r}")

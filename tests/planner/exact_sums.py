@@ -67,7 +67,8 @@ def _sums(problem: Problem, assignment: Assignment, number: Callable[[float], Nu
     links = {(link.source, link.target): link for link in problem.links}
     latency, zero = number(0), number(0)
     energy, memory = dict.fromkeys(nodes, zero), dict.fromkeys(nodes, zero)
-    busy = dict.fromkeys([*nodes, *(f"{a}:{b}" for a, b in links)], zero)
+    busy = dict.fromkeys([n.name for n in problem.nodes], zero)
+    busy |= dict.fromkeys([f"{link.source}:{link.target}" for link in problem.links], zero)
     for o in problem.operators:
         node, int8 = assignment.node_of[o.name], o.name in assignment.quantized
         seconds = number((o.quantized_time_s or {})[node] if int8 else o.time_s[node])
@@ -112,7 +113,8 @@ def _sums(problem: Problem, assignment: Assignment, number: Callable[[float], Nu
             seconds += number(link.latency_s)
             latency += seconds
             energy[sender] += seconds * number(nodes[sender].transmit_power_w)
-    loads = {n: node.load for n, node in nodes.items()} | {f"{a}:{b}": link.load for (a, b), link in links.items()}
+    loads = {node.name: node.load for node in problem.nodes}
+    loads |= {f"{link.source}:{link.target}": link.load for link in problem.links}
     return Sums(
         latency_s=latency,
         energy_j=sum(energy.values(), zero),
@@ -120,7 +122,9 @@ def _sums(problem: Problem, assignment: Assignment, number: Callable[[float], Nu
         noise=sum(terms, zero),
         noise_magnitude=noise_magnitude,
         memory_bytes=memory,
-        periods_s={who: time_s / max(number(1) - number(loads[who]), number(LEAST_SHARE)) for who, time_s in busy.items()},
+        periods_s={
+            who: time_s / max(number(1) - number(loads[who]), number(LEAST_SHARE)) for who, time_s in busy.items()
+        },
     )
 
 

@@ -33,6 +33,7 @@ from edgesplit_controller.deciding.noise_guard import NoiseGuard
 from edgesplit_controller.deciding.shape_watch import ShapeWatch
 from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.registry import Registry
+from edgesplit_controller.fleet.traffic import Traffic
 from edgesplit_controller.models.catalog import Catalog
 from edgesplit_controller.rollout.driver import Rollouts
 from edgesplit_controller.rollout.noise_checks import refused_int8
@@ -50,6 +51,7 @@ class PlanAnswers:
         rollouts: What nodes serve.
         deployer: The deployments.
         speeds: How profiles are corrected.
+        traffic: What is asked of nodes.
         certainty: How sure predictions are.
         guard: Knows measured noise.
         shapes: Deploys further planning shapes.
@@ -64,6 +66,7 @@ class PlanAnswers:
         deployer: Deployer,
         *,
         speeds: Speeds,
+        traffic: Traffic,
         certainty: Certainty,
         guard: NoiseGuard,
         shapes: ShapeWatch,
@@ -74,6 +77,7 @@ class PlanAnswers:
         self._rollouts = rollouts
         self._deployer = deployer
         self._speeds = speeds
+        self._traffic = traffic
         self._certainty = certainty
         self._guard = guard
         self._shapes = shapes
@@ -154,6 +158,7 @@ class PlanAnswers:
             battery=battery,
             noise=noise,
             declined=self._deployer.declined.of(name),
+            served_per_s=self._traffic.requests_per_s(plan.epoch.source, name),
         )
 
     def _source(self, name: str, via: str | None) -> SourceDocument:

@@ -206,6 +206,8 @@ class MeasuredDocument(msgspec.Struct, frozen=True, kw_only=True):
         noise: Of requests that were checked against the float model.
         per_node: Node to where the seconds of a request went there; without nodes that served none yet.
         unplanned: How many of them had other sizes than predictions speak of, or were computed together with others.
+        requests_per_s: Served at the source, a mean of the last five minutes; while nothing is asked, the last that was
+            measured. None before that can be told. [1/s]
     """
 
     requests: int
@@ -217,6 +219,7 @@ class MeasuredDocument(msgspec.Struct, frozen=True, kw_only=True):
     noise: MeasuredNoise = MeasuredNoise()
     per_node: dict[str, MeasuredShare] = {}
     unplanned: int = 0
+    requests_per_s: float | None = None
 
 
 class DeclinedDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -272,6 +275,8 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
             another while nothing else is served; None where that is not known. [s]
         energy_interval_j: The same of the energy of all nodes. [J]
         fixed: Somebody made it (`deploy --plan`): it is not planned again by itself, and nothing says how good it is.
+        rate_hz: Requests a second that it sustains, many at a time; None where nothing takes any time. [1/s]
+        bottleneck: The node, or the link as `FROM:TO`, that bounds this rate; None with it.
     """
 
     model: str
@@ -304,6 +309,8 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
     latency_interval_s: tuple[float, float] | None = None
     energy_interval_j: tuple[float, float] | None = None
     fixed: bool = False
+    rate_hz: float | None = None
+    bottleneck: str | None = None
 
 
 class ExportProblem(TaggedOperation, frozen=True, kw_only=True, tag="export-problem"):

@@ -31,6 +31,7 @@ from edgesplit_controller.planner.bounds.relaxation import Relaxation, relax
 from edgesplit_controller.planner.cpsat.minimisation import Model, SolveOutcome, build_model, find_plan, solve_objective
 from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.meaning.costs import costs_of
+from edgesplit_controller.planner.meaning.indexed_plan import Plan
 from edgesplit_controller.planner.meaning.measures import (
     DEVICE_ENERGY,
     ENERGY,
