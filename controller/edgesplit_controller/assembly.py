@@ -22,13 +22,13 @@ from edgesplit_controller.answering.state_changes import StateChanges
 from edgesplit_controller.answering.studies import Studies
 from edgesplit_controller.configuration import ControllerConfiguration, PlanningSection
 from edgesplit_controller.deciding.battery_floors import BatteryFloors
+from edgesplit_controller.deciding.beside.shape_watch import ShapeWatch
+from edgesplit_controller.deciding.beside.source_watch import SourceWatch
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.deciding.fallbacks import Fallbacks
 from edgesplit_controller.deciding.model_completion import ModelCompletion
 from edgesplit_controller.deciding.noise_guard import NoiseGuard
 from edgesplit_controller.deciding.plan_maker import PlanMaker
-from edgesplit_controller.deciding.beside.shape_watch import ShapeWatch
-from edgesplit_controller.deciding.beside.source_watch import SourceWatch
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.handling import HandlingBook
 from edgesplit_controller.fleet.node_clocks import NodeClocks
@@ -241,6 +241,7 @@ def make_operations(known: Knowledge, decide: Deciders, bus: MessageBus, setting
             known.rollouts,
             decide.deployer,
             speeds=known.speeds,
+            traffic=known.traffic,
             certainty=known.certainty,
             guard=decide.guard,
             shapes=decide.shapes,

@@ -25,6 +25,7 @@ __all__ = [
     "PLANNED_POWER_CHANGE",
     "PREDICTION_CHANGE",
     "RATE_CHANGE",
+    "RATE_SLACK",
     "REPLAN_CHANGE",
     "REPORTED_CHANGE",
     "REPORTED_SCATTER_SHARE",
@@ -97,6 +98,8 @@ LATENCY_FLOOR_S = 0.0005
 """Latencies that differ by less are the same when plans are at stake. [s]"""
 BATTERY_LIMIT_SLACK = 0.05
 """A serving plan may exceed a battery's limit by this much before another one is looked for. [1]"""
+RATE_SLACK = 0.05
+"""A serving plan may sustain that much less than the rate asked for before another one is looked for. [1]"""
 SWITCH_GAIN = 0.05
 """Of the objective: the default of `[planning] gain_threshold`. [1]"""
 NEAR_SIZES = 1.5

@@ -22,13 +22,13 @@ from edgesplit.operations.goal_operations import (
     UnpinOperators,
 )
 from edgesplit.operations.plan_operations import FallbackRow, ShowPlan
+from edgesplit.operations.plan_summary import PlanSummary
 from edgesplit.operations.study_operations import (
     ExplainDocument,
     ExplainPlan,
     FrontierDocument,
     FrontierRow,
     LinkChange,
-    PlanSummary,
     TraceFrontier,
     WhatIf,
     WhatIfDocument,

@@ -30,10 +30,10 @@ from edgesplit.operations.model_operations import (
 from edgesplit.planning.goals import Goals
 from edgesplit_controller.answering.inbox import Progress
 from edgesplit_controller.answering.state_changes import StateChanges
-from edgesplit_controller.deciding.deployer import Deployer
-from edgesplit_controller.deciding.noise_guard import NoiseGuard
 from edgesplit_controller.deciding.beside.shape_watch import ShapeWatch
 from edgesplit_controller.deciding.beside.source_watch import SourceWatch
+from edgesplit_controller.deciding.deployer import Deployer
+from edgesplit_controller.deciding.noise_guard import NoiseGuard
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.profiling_progress import Profiling, profiling_rows
 from edgesplit_controller.fleet.registry import Registry

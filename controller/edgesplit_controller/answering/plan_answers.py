@@ -36,12 +36,13 @@ from edgesplit_controller.answering.plan_documents import (
     source_row,
 )
 from edgesplit_controller.answering.state_changes import StateChanges
-from edgesplit_controller.deciding.deployer import Deployer
-from edgesplit_controller.deciding.noise_guard import NoiseGuard
 from edgesplit_controller.deciding.beside.shape_watch import ShapeWatch
 from edgesplit_controller.deciding.beside.source_watch import SourceWatch, is_pattern
+from edgesplit_controller.deciding.deployer import Deployer
+from edgesplit_controller.deciding.noise_guard import NoiseGuard
 from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.registry import Registry
+from edgesplit_controller.fleet.traffic import Traffic
 from edgesplit_controller.models.catalog import Catalog
 from edgesplit_controller.models.planning_shapes import deployments_of
 from edgesplit_controller.rollout.driver import Rollouts
@@ -60,6 +61,7 @@ class PlanAnswers:
         rollouts: What nodes serve.
         deployer: The deployments.
         speeds: How profiles are corrected.
+        traffic: What is asked of nodes.
         certainty: How sure predictions are.
         guard: Knows measured noise.
         shapes: Deploys further planning shapes.
@@ -75,6 +77,7 @@ class PlanAnswers:
         deployer: Deployer,
         *,
         speeds: Speeds,
+        traffic: Traffic,
         certainty: Certainty,
         guard: NoiseGuard,
         shapes: ShapeWatch,
@@ -86,6 +89,7 @@ class PlanAnswers:
         self._rollouts = rollouts
         self._deployer = deployer
         self._speeds = speeds
+        self._traffic = traffic
         self._certainty = certainty
         self._guard = guard
         self._shapes = shapes
@@ -187,6 +191,7 @@ class PlanAnswers:
             noise=noise,
             declined=self._deployer.declined.of(name),
             sources=self._source_rows(name),
+            served_per_s=self._traffic.requests_per_s(plan.epoch.source, name),
         )
 
     def _source(self, name: str, via: str | None) -> SourceDocument:

@@ -33,6 +33,7 @@ from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.models.planning_shapes import deployments_of
 from edgesplit_controller.rollout.activation import Activation
+from edgesplit_controller.rollout.draft import Draft
 from edgesplit_controller.rollout.driver import Rollouts
 from edgesplit_controller.stating.goals import goals_text
 from edgesplit_controller.storage.deployment_state import DeploymentState
@@ -279,6 +280,17 @@ class Deployer:
             return await self._changes.change(
                 model, watch, problem, goals, Trigger("goals were set", True, self._limit_s())
             )
+
+    async def supposed(self, model: str, goals: Goals) -> tuple[Draft, bool]:
+        """The plan that a deployed model would have under new goals, and whether its assignment is another; nothing is changed.
+
+        Raises:
+            PlanInfeasible: There is none.
+            ChangeUnderWay: Another change did not end in time.
+            NotDeployed: It is not deployed.
+        """
+        async with self._turn(model):
+            return await self._changes.supposed(model, self._deployment(model), goals)
 
     async def model_replaced(self, model: str) -> ModelChange:
         """Move a deployment to the new version of its model.

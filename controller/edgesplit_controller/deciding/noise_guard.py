@@ -160,7 +160,8 @@ class NoiseGuard:
         assert bound is not None  # noqa: S101  it was exceeded
         try:
             problem = self._deployer.problem(model, active.epoch.source, self._deployer.goals(model))
-            predicted = await self._maker.noise(problem, active)
+            now = await self._maker.evaluated(problem, active)
+            predicted = None if now is None else now.noise
             if predicted is None:
                 return  # a node of the plan is gone: it is being replaced anyway
         except EdgesplitError as error:

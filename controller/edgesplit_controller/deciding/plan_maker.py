@@ -23,6 +23,7 @@ from edgesplit.significance import PREDICTION_CHANGE, differs
 from edgesplit_controller.configuration import PlanningSection
 from edgesplit_controller.deciding.battery_solving import fitted, lenient, solve_within
 from edgesplit_controller.deciding.changes.fleet_snapshot import FleetSnapshot, snapshot_of
+from edgesplit_controller.deciding.changes.rate_reason import forgiving
 from edgesplit_controller.deciding.changes.switch_decision import Decision, decide, decide_fixed
 from edgesplit_controller.deciding.changes.trigger import Learned
 from edgesplit_controller.fleet.estimation.handling_estimate import expected_handling
@@ -225,11 +226,11 @@ class PlanMaker:
             serving = _reevaluated(serving, draft, stated, evaluation, interval, same=True)
         return draft, decision, serving
 
-    async def noise(self, problem: Problem, plan: PlanRecord) -> float | None:
-        """Noise that a problem predicts for a plan; None where the plan does not fit the problem any more. [1]"""
+    async def evaluated(self, problem: Problem, plan: PlanRecord) -> Evaluation | None:
+        """What a problem predicts for a plan, in times that favour none; None where the plan does not fit the problem any more."""
         if not fits(problem, plan.assignment):
             return None
-        return (await asyncio.to_thread(evaluate, problem, plan.assignment)).noise
+        return await asyncio.to_thread(evaluate, problem, plan.assignment)
 
     def learned(self, model: str) -> Learned:
         """What predictions rest on beside a problem; equal as long as they would be the same."""
@@ -327,10 +328,13 @@ def _predicted(
 def _held_to(
     record: ModelRecord, problem: Problem, limited: Problem, now: _Times, serving: Assignment
 ) -> tuple[Problem, Evaluation]:
-    """The same of what serves, which a battery's limit forgives a little."""
-    stated, evaluation = _predicted(record, lenient(problem, limited), now, serving)
+    """The same of what serves, which a battery's limit and a rate forgive a little."""
+    stated, evaluation = _predicted(record, forgiving(lenient(problem, limited)), now, serving)
     # People are told the limit itself, not what is forgiven.
-    return _predicted(record, limited, now, serving) if evaluation.violations else (stated, evaluation)
+    if evaluation.violations:
+        return _predicted(record, limited, now, serving)
+    constraints = msgspec.structs.replace(stated.constraints, min_rate_hz=limited.constraints.min_rate_hz)
+    return msgspec.structs.replace(stated, constraints=constraints), evaluation
 
 
 def _reevaluated(

@@ -101,7 +101,10 @@ def build_problem(
             latency_weight=goals.latency_weight, energy_weight=goals.energy_weight, latency_model=latency_model
         ),
         constraints=Constraints(
-            max_noise=goals.max_noise, device_energy_limit_j=goals.device_energy_limit_j, pins=pins or None
+            max_noise=goals.max_noise,
+            device_energy_limit_j=goals.device_energy_limit_j,
+            min_rate_hz=goals.min_rate_hz,
+            pins=pins or None,
         ),
     )
     validate(problem)

@@ -83,6 +83,7 @@ class FallbackRecord(msgspec.Struct, frozen=True, kw_only=True):
         components: As they were cut.
         latency_interval_s: As of a plan. [s]
         energy_interval_j: As of a plan. [J]
+        rate_hz: Requests a second that it sustains. [1/s]
     """
 
     epoch: int
@@ -96,6 +97,7 @@ class FallbackRecord(msgspec.Struct, frozen=True, kw_only=True):
     components: tuple[Component, ...] = ()
     latency_interval_s: tuple[float, float] | None = None
     energy_interval_j: tuple[float, float] | None = None
+    rate_hz: float | None = None
 
 
 class DeploymentState(msgspec.Struct, frozen=True, kw_only=True):

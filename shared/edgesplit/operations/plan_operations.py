@@ -232,6 +232,8 @@ class MeasuredDocument(msgspec.Struct, frozen=True, kw_only=True):
         noise: Of requests that were checked against the float model.
         per_node: Node to where the seconds of a request went there; without nodes that served none yet.
         unplanned: How many of them had other sizes than predictions speak of, or were computed together with others.
+        requests_per_s: Served at the source, a mean of the last five minutes; while nothing is asked, the last that was
+            measured. None before that can be told. [1/s]
     """
 
     requests: int
@@ -243,6 +245,7 @@ class MeasuredDocument(msgspec.Struct, frozen=True, kw_only=True):
     noise: MeasuredNoise = MeasuredNoise()
     per_node: dict[str, MeasuredShare] = {}
     unplanned: int = 0
+    requests_per_s: float | None = None
 
 
 class DeclinedDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -299,6 +302,8 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
         energy_interval_j: The same of the energy of all nodes. [J]
         fixed: Somebody made it (`deploy --plan`): it is not planned again by itself, and nothing says how good it is.
         sources: All sources of the model, the first one first.
+        rate_hz: Requests a second that it sustains, many at a time; None where nothing takes any time. [1/s]
+        bottleneck: The node, or the link as `FROM:TO`, that bounds this rate; None with it.
     """
 
     model: str
@@ -332,6 +337,8 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
     energy_interval_j: tuple[float, float] | None = None
     fixed: bool = False
     sources: tuple[SourceRow, ...] = ()
+    rate_hz: float | None = None
+    bottleneck: str | None = None
 
 
 class ExportProblem(TaggedOperation, frozen=True, kw_only=True, tag="export-problem"):

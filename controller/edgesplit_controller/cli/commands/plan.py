@@ -28,12 +28,12 @@ __all__ = ["plan"]
         "per_node: {NODE: {operators, components, quantized}}, components: [{id, node, operators, inputs, outputs, "
         "predicted_s, measured_s}], "
         "quantized: [OPERATOR], codecs: {TENSOR: CODEC}, timeline, solve_s, reason, source, goals, measured: {requests, "
-        "failed, unplanned, latency_s, energy_j, device_energy_j, energy_origin, noise: {samples, mean, max, last, deviation, "
+        "failed, unplanned, requests_per_s, latency_s, energy_j, device_energy_j, energy_origin, noise: {samples, mean, max, last, deviation, "
         "measure, exceeds, note}}, serving, pins: [{select, nodes, operators, units, also}], forbidden: [NODE], fallbacks: {NODE: {epoch, latency_s, energy_j, noise, per_node, prepared, latency_interval_s, energy_interval_j}}, battery: "
         "null or {node, state, floor, hours, fraction, above_floor_j, requests_per_s, rate_origin, idle_w, others_w, "
         "limit_j, kept, stale, text}, energy_per_node: {NODE: {predicted_compute_j, predicted_transmit_j, requests, "
         "compute_j, compute_origin, transmit_j, transmit_origin}}, speeds: {NODE: as in splitctl nodes}, declined: {count, since_unix_s, "
-        "last_unix_s, last_reason}, latency_interval_s: [LOW, HIGH], energy_interval_j: [LOW, HIGH], fixed, sources: [{source, name, epoch, latency_s, energy_j, nodes}]}; all but measured are predictions, nine of ten prove to lie within their interval, fallbacks are what serves when a node is lost, "
+        "last_unix_s, last_reason}, latency_interval_s: [LOW, HIGH], energy_interval_j: [LOW, HIGH], fixed, sources: [{source, name, epoch, latency_s, energy_j, nodes}], rate_hz, bottleneck}; all but measured are predictions, nine of ten prove to lie within their interval, fallbacks are what serves when a node is lost, "
         "battery is what a battery floor allows now.",
     )
 )

@@ -12,7 +12,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.text import Text
 
-from edgesplit.formatting import UNKNOWN, between, clock, joules, number, time_span
+from edgesplit.formatting import UNKNOWN, between, clock, joules, number, rate, time_span
 from edgesplit.operations.plan_operations import (
     DeclinedDocument,
     EnergyRow,
@@ -26,7 +26,7 @@ from edgesplit.planning.plan import NodeShare, TimelineEntry
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.cli.solution_document import SolutionDocument
 from edgesplit_controller.cli.views.layout import console, plain_table, properties
-from edgesplit_controller.cli.views.tables import corrected_text, goals_text
+from edgesplit_controller.cli.views.tables import corrected_text, goals_text, sustained_text
 
 __all__ = ["show_plan", "show_solution", "show_sources", "timeline_rows"]
 
@@ -67,6 +67,8 @@ def show_plan(document: PlanDocument) -> None:
     table.add_row("energy", predicted, _with(joules(measured.energy_j), origin))
     table.add_row("device energy", joules(document.device_energy_j), _with(joules(measured.device_energy_j), origin))
     table.add_row("noise", number(document.noise), _measured_noise(measured.noise))
+    sustained = sustained_text(document.rate_hz, document.bottleneck)
+    table.add_row("rate (sustained, served)", sustained, rate(measured.requests_per_s))
     out.print(table)
     if measured.noise.note:
         out.print(measured.noise.note)
@@ -143,6 +145,7 @@ def show_solution(problem: Problem, document: SolutionDocument) -> None:
         ("timeline", f"{time_span(document.timeline_s)} (simulated)"),
         ("energy", f"{joules(document.energy_j)}, of it the device {joules(document.device_energy_j)}"),
         ("noise", number(document.noise)),
+        ("rate", sustained_text(document.rate_hz, document.bottleneck)),
         ("score", f"{_score(document.score)}; weights {weights}"),
         ("proof", _proof(document.status, document.gap)),
         *rows,
