@@ -21,9 +21,10 @@ async def add_camera(fleet: Fleet, name: str) -> FakeAgent:
     agent = FakeAgent(fleet.url, name, unit_s=SLOW, peers=dict.fromkeys(fleet.agents, GOOD_LINK))
     for other in fleet.agents.values():
         other.peers[name] = GOOD_LINK
+        other.publish_links()
     fleet.agents[name] = agent
     await agent.start()
-    await until(lambda: name in fleet.registry.online())
+    await fleet.until_links_known()
     return agent
 
 
@@ -135,3 +136,18 @@ async def test_a_source_without_a_plan_is_told_and_keeps_nobody_from_serving(cam
     (warning,) = document["warnings"]
     assert warning.startswith("cam2 has no plan of tiny yet: ")
     assert "forbidden" in warning
+
+
+async def test_what_is_promised_to_one_source_is_not_there_for_the_next(cameras: Fleet) -> None:
+    await cameras.client.ask(SetWeights(model="tiny", latency=1.0, min_rate=LimitChange(value=10.0)))
+    await cameras.client.ask(DeployModel(name="tiny", source="cam*"))
+    first, second = cameras.plan("tiny"), cameras.plan("tiny~cam2")
+    placed = first.assignment.node_of.values()
+    assert {"edge", "cloud"} & set(placed)
+    took_s = {
+        node: sum(one.time_s[node] for one in first.problem.operators if first.assignment.node_of[one.name] == node)
+        for node in set(placed)
+    }
+    loads = {node.name: node.load for node in second.problem.nodes}
+    assert loads == pytest.approx({node: 10.0 * took_s.get(node, 0.0) for node in loads}, rel=0.5)
+    assert all(loads[node] >= 10.0 * seconds * 0.99 for node, seconds in took_s.items())

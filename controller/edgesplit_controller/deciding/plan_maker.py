@@ -7,7 +7,7 @@ values taken before; nothing here changes any state. Not here: when to plan, com
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -39,6 +39,7 @@ from edgesplit_controller.rollout.draft import Draft
 from edgesplit_controller.stating.assignment_fit import fits
 from edgesplit_controller.stating.fixed_plan import fixed_assignment, placed_units
 from edgesplit_controller.stating.held_weights import HeldWeights, held_weights
+from edgesplit_controller.stating.loads import promised
 from edgesplit_controller.stating.prediction_intervals import Certainty, interval_under, sampled_under
 from edgesplit_controller.stating.prediction_spreads import Evidence
 from edgesplit_controller.stating.predictions import as_coded, as_timed, handled, placed
@@ -93,6 +94,7 @@ class PlanMaker:
         """
         check_source(self._registry, record, source)
         held = _held(record, others)
+        loads = promised(_active(others), model=record.name, source=source)
         candidates: list[Candidate] = []
         for name, node in self._registry.nodes.items():
             profile = self._speeds.profile(name, record.name, record.sha256)
@@ -103,7 +105,12 @@ class PlanMaker:
             limit = node.status.memory_limit_bytes
             free = max(0.0, limit - held.taken_bytes.get(name, 0.0)) if limit > 0 else None
             holds = held.shared.get(name, frozenset()) if free is not None else frozenset[tuple[str, bool]]()
-            candidates.append(Candidate(name, node.metrics.compute_w, node.metrics.transmit_w, free, profile, holds))
+            candidates.append(
+                Candidate(
+                    *(name, node.metrics.compute_w, node.metrics.transmit_w, free, profile, holds),
+                    load=loads.nodes.get(name, 0.0),
+                )
+            )
         return build_problem(
             record.name,
             record.graph,
@@ -115,6 +122,7 @@ class PlanMaker:
             goals=goals,
             latency_model=self._settings.latency_model,
             codecs=record.manifest.codecs,
+            link_loads=loads.links,
         )
 
     async def draft(
@@ -379,8 +387,13 @@ def _comparable(serving: PlanRecord | None, record: ModelRecord, problem: Proble
     )
 
 
+def _active(deployments: Mapping[str, DeploymentState]) -> Iterator[tuple[str, PlanRecord]]:
+    for name, deployment in deployments.items():
+        if deployment.active is not None:
+            yield name, deployment.active
+
+
 def _held(record: ModelRecord, others: Mapping[str, DeploymentState]) -> HeldWeights:
     """What the plans of the other models, and of the model's other planning shapes, hold on each node."""
-    active = ((name, deployment.active) for name, deployment in others.items() if name != record.name)
-    plans = ((name, plan) for name, plan in active if plan is not None)
+    plans = ((name, plan) for name, plan in _active(others) if name != record.name)
     return held_weights(plans, model=record.name, sha256=record.sha256)
