@@ -54,6 +54,9 @@ ABOVE = (1.1, 1.3)
 OF_HIGHEST = (0.6, 0.97)
 """Rates asked for, as shares of the highest that is reachable."""
 KEPT_AIM, REACHED_AIM = 0.95, 0.02
+NEARLY = 0.1
+"""Of a node's or link's time: plans near the highest rate keep several about as busy, and which is the busiest is then a matter of
+what predictions err by."""
 MORE_IN_FLIGHT = 3
 LEARNING_S, TAUGHT = 8.0, 4
 """So long a plan serves before its rate is asked for again, under what its components prove to take; and how often at most."""
@@ -97,6 +100,11 @@ class Served:
     def busiest(self) -> str:
         """As measured."""
         return max(self.busy, key=lambda name: self.busy[name])
+
+    @property
+    def named(self) -> bool:
+        """Whether the bottleneck that the plan names is the busiest, or nearly."""
+        return self.busy.get(self.plan["bottleneck"], 0.0) >= self.busy[self.busiest] - NEARLY
 
     @property
     def kept(self) -> bool:
@@ -275,11 +283,12 @@ def main(seconds: float) -> None:
     show(rows)
     nodes = ", ".join(node.name for node in fleet_problem.nodes)
     reached = status == 3 and abs(said_hz / highest_hz - 1) <= REACHED_AIM
-    kept, named = all(row.kept for row in rows), sum(row.plan["bottleneck"] == row.busiest for row in rows)
+    kept, named = all(row.kept for row in rows), sum(row.named for row in rows)
+    exactly = sum(row.plan["bottleneck"] == row.busiest for row in rows)
     click.echo(f"over {nodes}: served at least {KEPT_AIM:.0%} of the rate: {'yes' if kept else 'NO'}")
-    click.echo(f"the bottleneck named is the busiest: {named} of {len(rows)}")
+    click.echo(f"the bottleneck named is the busiest: {exactly} of {len(rows)}, within {NEARLY:.0%} of it: {named}")
     click.echo(f"the rate within reach is right to {REACHED_AIM:.0%}, exit status 3: {'yes' if reached else 'NO'}")
-    sys.exit(0 if reached and kept else 1)
+    sys.exit(0 if reached and kept and named == len(rows) else 1)
 
 
 if __name__ == "__main__":

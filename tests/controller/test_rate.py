@@ -14,7 +14,7 @@ from edgesplit.planning.problem import Constraints
 from edgesplit.significance import RATE_SLACK
 from edgesplit_controller.deciding.changes.rate_reason import forgiving, rate_reason
 from edgesplit_controller.planner import evaluate
-from tests.controller.conftest import Fleet
+from tests.controller.fleet import Fleet
 from tests.controller.test_link_impact import at, problem
 from tests.controller.tiny_models import convolutions
 
