@@ -55,7 +55,7 @@ ENDS_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _Traced:
     """A plan, as the frontier sees it; its rate is infinite where nothing takes any time."""
 
     assignment: Assignment
@@ -66,7 +66,7 @@ class _Found:
 
 
 @dataclass(frozen=True, slots=True)
-class _Gap:
+class _OpenRates:
     """Rates that are still open, and what the measure spans there."""
 
     low_hz: float
@@ -105,7 +105,7 @@ def rate_frontier(
     """
     tracing = _Tracing(problem, axis, Clock(time_limit_s), on_point)
     best, fastest = tracing.ends()
-    gaps: list[_Gap] = [_Gap(best.rate_hz, fastest.rate_hz, fastest.value - best.value)]
+    gaps: list[_OpenRates] = [_OpenRates(best.rate_hz, fastest.rate_hz, fastest.value - best.value)]
     least_hz, tries = FINENESS * (fastest.rate_hz - best.rate_hz), SOLVES_PER_POINT * points
     while gaps and len(tracing.found) < points and tries > 0 and tracing.clock.left_s() > 0:
         gap = gaps.pop(max(range(len(gaps)), key=lambda index: gaps[index].area))
@@ -117,8 +117,8 @@ def rate_frontier(
         if one is None:
             continue
         gaps += [
-            _Gap(gap.low_hz, middle_hz, one.value - tracing.value_at(gap.low_hz)),
-            _Gap(max(one.rate_hz, middle_hz), gap.high_hz, tracing.value_at(gap.high_hz) - one.value),
+            _OpenRates(gap.low_hz, middle_hz, one.value - tracing.value_at(gap.low_hz)),
+            _OpenRates(max(one.rate_hz, middle_hz), gap.high_hz, tracing.value_at(gap.high_hz) - one.value),
         ]
     return Frontier(points=tuple(_point(one) for one in _non_dominated(tracing.found)))
 
@@ -137,10 +137,10 @@ class _Tracing:
         self, problem: Problem, axis: RateAxis, clock: Clock, on_point: Callable[[FrontierPoint], None] | None
     ) -> None:
         self.clock = clock
-        self.found: list[_Found] = []
+        self.found: list[_Traced] = []
         self._problem, self._axis, self._on_point = problem, axis, on_point
 
-    def ends(self) -> tuple[_Found, _Found]:
+    def ends(self) -> tuple[_Traced, _Traced]:
         """The best plan in the measure, of the highest rate among its equals, and the best one at about the highest rate.
 
         Raises:
@@ -159,11 +159,12 @@ class _Tracing:
         fastest = best
         reached = highest_rate(self._problem, self.clock.part(ENDS_SHARE), refused_s=0.0)
         if reached is not None and 0 < reached.period_s < 1 / best.rate_hz:
-            self._keep(reached.assignment, proven=False)
-            fastest = self.best_at(1 / reached.period_s, ENDS_SHARE) or self.found[-1]
+            fastest = self.best_at(1 / reached.period_s, ENDS_SHARE, reached.assignment) or self._keep(
+                reached.assignment, proven=False
+            )
         return best, fastest
 
-    def best_at(self, rate_hz: float | None, share: float) -> _Found | None:
+    def best_at(self, rate_hz: float | None, share: float, start: Assignment | None = None) -> _Traced | None:
         """The best plan that sustains a rate, which is kept; None where none is found in a share of the time left.
 
         Raises:
@@ -172,8 +173,9 @@ class _Tracing:
         constraints = msgspec.structs.replace(self._problem.constraints, min_rate_hz=rate_hz)
         asked = msgspec.structs.replace(self._problem, constraints=constraints)
         able = [one for one in self.found if rate_hz is None or one.rate_hz >= rate_hz]
-        start = min(able, key=lambda one: one.value, default=None)
-        session = Session(asked, None if start is None else start.assignment, self.clock.part(share))
+        if able and start is None:
+            start = min(able, key=lambda one: one.value).assignment
+        session = Session(asked, start, self.clock.part(share))
         outcome = session.best(LATENCY_ALONE if self._axis == "latency" else ENERGY_ALONE)
         if outcome.plan is None:
             if outcome.proven and rate_hz == self._problem.constraints.min_rate_hz:
@@ -185,10 +187,10 @@ class _Tracing:
         """The best value known among plans that sustain a rate."""
         return min((one.value for one in self.found if one.rate_hz >= rate_hz), default=math.inf)
 
-    def _keep(self, assignment: Assignment, *, proven: bool) -> _Found:
+    def _keep(self, assignment: Assignment, *, proven: bool) -> _Traced:
         evaluation = evaluate(self._problem, assignment)
         value = evaluation.latency_s if self._axis == "latency" else evaluation.energy_j
-        one = _Found(assignment, evaluation, value, evaluation.rate_hz or math.inf, proven)
+        one = _Traced(assignment, evaluation, value, evaluation.rate_hz or math.inf, proven)
         if not any(known.assignment == assignment for known in self.found):
             if self._on_point is not None:
                 self._on_point(_point(one))
@@ -196,16 +198,16 @@ class _Tracing:
         return one
 
 
-def _non_dominated(found: list[_Found]) -> list[_Found]:
+def _non_dominated(found: list[_Traced]) -> list[_Traced]:
     """By rising value and rate; of plans that agree in both the first that is proven."""
-    kept: list[_Found] = []
+    kept: list[_Traced] = []
     for one in sorted(found, key=lambda one: (one.value, -one.rate_hz, not one.proven)):
         if not kept or one.rate_hz > kept[-1].rate_hz * (1 + 1e-9):
             kept.append(one)
     return kept
 
 
-def _point(one: _Found) -> FrontierPoint:
+def _point(one: _Traced) -> FrontierPoint:
     return FrontierPoint(
         latency_s=one.evaluation.latency_s,
         energy_j=one.evaluation.energy_j,
