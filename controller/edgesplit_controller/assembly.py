@@ -236,6 +236,13 @@ def make_operations(known: Knowledge, decide: Deciders, bus: MessageBus, setting
             changes=changes,
         ),
         goals=GoalChanges(known.registry, known.catalog, decide.deployer, changes, known.rollouts.unchecked),
-        studies=Studies(known.catalog, decide.deployer, known.registry, known.certainty, settings.time_limit_s),
+        studies=Studies(
+            known.catalog,
+            decide.deployer,
+            known.registry,
+            known.certainty,
+            time_limit_s=settings.time_limit_s,
+            tolerance=settings.tolerance,
+        ),
         events=known.events,
     )

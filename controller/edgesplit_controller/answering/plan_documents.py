@@ -94,6 +94,7 @@ def plan_document(
         latency_interval_s=plan.latency_interval_s,
         energy_interval_j=plan.energy_interval_j,
         fixed=plan.fixed,
+        concession=plan.concession,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from edgesplit.planning.plan import Component, NodeShare, Ranges, Solution, Status, TimelineEntry, per_node
+from edgesplit.planning.plan import Component, Concession, NodeShare, Ranges, Solution, Status, TimelineEntry, per_node
 from edgesplit.planning.problem import Problem
 
 __all__ = ["SolutionDocument", "SolvingTimes", "solution_document"]
@@ -34,7 +34,7 @@ class SolutionDocument(msgspec.Struct, frozen=True, kw_only=True):
     """Result of `solve`; figures are None, lists and objects empty where there is no plan.
 
     Attributes:
-        status: `optimal`: proven; `feasible`: time ran out before the proof; `infeasible`: no plan keeps the constraints.
+        status: `optimal`: proven, of the best plan where a tolerance was given; `feasible`: time ran out before the proof; `infeasible`: no plan keeps the constraints.
         latency_s: Under the problem's own `latency_model`. [s]
         timeline_s: End of the simulated timeline. [s]
         energy_j: Of all nodes. [J]
@@ -52,6 +52,7 @@ class SolutionDocument(msgspec.Struct, frozen=True, kw_only=True):
         ranges: The scales of the score.
         timings: Where the time went.
         reason: Why there is no plan, or what stopped the proof; else empty.
+        concession: With `--tolerance`, what the plan gives up against the best one; None where it is that plan.
     """
 
     status: Status
@@ -72,6 +73,7 @@ class SolutionDocument(msgspec.Struct, frozen=True, kw_only=True):
     ranges: Ranges
     timings: SolvingTimes
     reason: str
+    concession: Concession | None = None
 
 
 def solution_document(problem: Problem, solution: Solution, load_s: float) -> SolutionDocument:
@@ -107,4 +109,5 @@ def solution_document(problem: Problem, solution: Solution, load_s: float) -> So
             total_s=load_s + timings.total_s,
         ),
         reason=solution.reason,
+        concession=solution.concession,
     )

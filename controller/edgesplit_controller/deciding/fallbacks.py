@@ -125,7 +125,9 @@ class Fallbacks:
             ):
                 return  # figures scatter, and what nodes hold is as good
             left_s = max(LEAST_TIME_S, self._settings.time_limit_s - active.solve_s)
-            drafts = await asyncio.to_thread(plan_fallbacks, active, left_s, held, thresholds)
+            drafts = await asyncio.to_thread(
+                plan_fallbacks, active, left_s, held, thresholds, self._settings.tolerance
+            )
         if self._plannable(model) is not active:
             return  # another plan is on its way, and with it this comes again
         self._planned_for[model] = basis, len(drafts)

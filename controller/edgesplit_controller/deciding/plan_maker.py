@@ -283,7 +283,8 @@ class PlanMaker:
         if old is not None and not old.timeline_s < float("inf"):
             old = None  # a link it needs is gone
         hint = before if old is not None else None
-        return solve_within(problem, battery, hint=hint, time_limit_s=self._settings.time_limit_s), old
+        limit_s, tolerance = self._settings.time_limit_s, self._settings.tolerance
+        return solve_within(problem, battery, hint=hint, time_limit_s=limit_s, tolerance=tolerance), old
 
 
 @dataclass(frozen=True)
@@ -356,6 +357,7 @@ def _reevaluated(
         latency_interval_s=interval.latency_s if interval is not None else None,
         energy_interval_j=interval.energy_j if interval is not None else None,
         status=solution.status if same else "feasible",
+        concession=solution.concession if same else serving.concession,
         score=value,
         gap=gap,
         solve_s=solution.timings.total_s,

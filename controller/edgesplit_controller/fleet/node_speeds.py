@@ -20,6 +20,7 @@ from edgesplit.control.profile_messages import ComponentTiming, ExecutionProfile
 from edgesplit.formatting import time_span
 from edgesplit.operations.fleet_operations import SpeedRow
 from edgesplit.significance import CERTAINTY_CHANGE, CORRECTION_CHANGE, ratio_differs
+from edgesplit_controller.fleet.believed_profiles import BelievedProfiles
 from edgesplit_controller.fleet.estimation.coding_runs import coding_factors, coding_runs, of_another_model
 from edgesplit_controller.fleet.estimation.observations import (
     PartsRan,
@@ -118,6 +119,7 @@ class Speeds:
         self._said: dict[tuple[str, str], LiveTimings] = {}
         self._watched: dict[tuple[str, str], _Watched] = {}
         self._components = TimedComponents(deployments)
+        self._believed = BelievedProfiles(registry)
 
     # --- what nodes say --------------------------------------------------------------------------------------------
 
@@ -157,6 +159,7 @@ class Speeds:
             for key in [key for key in kept if key[1] == model]:
                 del kept[key]
         self._components.forget_model(model)
+        self._believed.forget_model(model)
         self._save(self._to_remember())
 
     def forget_node(self, node: str) -> None:
@@ -169,11 +172,16 @@ class Speeds:
     # --- what plans take from it -------------------------------------------------------------------------------------
 
     def profile(self, node: str, model: str, sha256: str) -> ExecutionProfile | None:
-        """A node's times of exactly this model as they are now, or None while it has none."""
+        """A node's times of exactly this model as they are now, or None while it has none; the same object while nothing changes.
+
+        Units are believed as far as all nodes' profiles say something of them (`fleet/believed_unit_times.py`).
+        """
         profile = self._registry.profile(node, model, sha256)
+        if profile is None:
+            return None
         watched = self._watched.get((node, model))
-        known = watched is not None and profile is not None and _same(watched.profile, profile)
-        return watched.corrected if watched is not None and known else profile
+        known = watched is not None and _same(watched.profile, profile)
+        return self._believed.profile(node, model, sha256, profile, watched.corrected if watched and known else profile)
 
     def timed_s(self, model: str) -> dict[tuple[str, str], float]:
         """What components that were timed take now, by node and key. [s]"""

@@ -14,7 +14,7 @@ from edgesplit.operations.tagged_operation import TaggedOperation
 from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.origins import Origin
-from edgesplit.planning.plan import FixedPlan, NodeShare, TimelineEntry
+from edgesplit.planning.plan import Concession, FixedPlan, NodeShare, TimelineEntry
 from edgesplit.wire.tensor_spec import TensorSpec
 
 __all__ = [
@@ -272,6 +272,8 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
             another while nothing else is served; None where that is not known. [s]
         energy_interval_j: The same of the energy of all nodes. [J]
         fixed: Somebody made it (`deploy --plan`): it is not planned again by itself, and nothing says how good it is.
+        concession: What it gave up against the best plan, within `[planning] tolerance`, for fewer components or fewer bytes cut;
+            None where it was the best plan when it was last decided on.
     """
 
     model: str
@@ -304,6 +306,7 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
     latency_interval_s: tuple[float, float] | None = None
     energy_interval_j: tuple[float, float] | None = None
     fixed: bool = False
+    concession: Concession | None = None
 
 
 class ExportProblem(TaggedOperation, frozen=True, kw_only=True, tag="export-problem"):

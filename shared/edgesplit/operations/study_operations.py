@@ -11,7 +11,7 @@ import msgspec
 from edgesplit.operations.goal_operations import LimitChange
 from edgesplit.operations.tagged_operation import TaggedOperation
 from edgesplit.planning.explanation import BindingConstraint, CutReason, LimitRelaxation
-from edgesplit.planning.plan import NodeShare
+from edgesplit.planning.plan import Concession, NodeShare
 
 __all__ = [
     "ExplainDocument",
@@ -44,6 +44,8 @@ class ExplainDocument(msgspec.Struct, frozen=True, kw_only=True):
         binding: Constraints without which a better plan exists.
         relaxations: What giving way would bring.
         complete: Whether time sufficed for everything there was to try.
+        concession: What the plan gave up against the best one, within `[planning] tolerance`, for fewer components or fewer
+            bytes cut; None where it was the best one when it was last decided on.
     """
 
     model: str
@@ -52,6 +54,7 @@ class ExplainDocument(msgspec.Struct, frozen=True, kw_only=True):
     binding: tuple[BindingConstraint, ...]
     relaxations: tuple[LimitRelaxation, ...]
     complete: bool
+    concession: Concession | None = None
 
 
 class LinkChange(msgspec.Struct, frozen=True, kw_only=True):
