@@ -57,7 +57,7 @@ def still_hold(problem: Problem, held: HeldFallbacks, thresholds: Thresholds) ->
 
 
 def plan_fallbacks(
-    active: PlanRecord, time_limit_s: float, held: HeldFallbacks, thresholds: Thresholds, tolerance: float
+    active: PlanRecord, time_limit_s: float, held: HeldFallbacks, thresholds: Thresholds, tolerance: float = 0.0
 ) -> list[FallbackDraft]:
     """One draft for each node of the plan that could vanish; equal ones are one, local ones are there already.
 
