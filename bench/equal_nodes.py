@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import msgspec
 
@@ -71,7 +72,7 @@ def equal_nodes(
             name: work_s * factor * (chosen.lognormvariate(0.0, deviation) if factor != 1.0 else 1.0)
             for name, factor in factors.items()
         }
-        role = "input" if index == 0 else "output" if index == last else None
+        role: Literal["input", "output"] | None = "input" if index == 0 else "output" if index == last else None
         operators.append(Operator(name=f"u{index}", time_s=really, weight_bytes=1e4, role=role))
     tensors = [
         Tensor(

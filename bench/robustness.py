@@ -70,9 +70,7 @@ SCENES: dict[str, Callable[[int, int, float], MeasuredNodes]] = {
 def believed(nodes: MeasuredNodes) -> Problem:
     """The problem that the controller would state of the profiles."""
     found = beliefs(nodes.profiles)
-    return problem_with(
-        nodes.truth, {name: as_believed(one, found.get(name)) for name, one in nodes.profiles.items()}
-    )
+    return problem_with(nodes.truth, {name: as_believed(one, found.get(name)) for name, one in nodes.profiles.items()})
 
 
 def compare(nodes: MeasuredNodes, tolerance: float, again: MeasuredNodes | None = None) -> Comparison:

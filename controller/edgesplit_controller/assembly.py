@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,6 +87,12 @@ class Deciders:
     completion: ModelCompletion
     shapes: ShapeWatch
     changes: StateChanges
+    maker: PlanMaker
+
+    @property
+    def solved(self) -> dict[str, Mapping[str, int]]:
+        """How often was planned since the start, by purpose and model."""
+        return {"plan": self.maker.solved, "fallbacks": self.fallbacks.solved}
 
 
 def make_knowledge(configuration: ControllerConfiguration, store: Store, bus: MessageBus, run: IntakeRun) -> Knowledge:
@@ -197,7 +204,7 @@ def make_deciders(known: Knowledge, store: Store, settings: PlanningSection, *, 
         limit_s=settings.time_limit_s + settings.prepare_limit_s,
         by_itself=by_itself,
     )
-    return Deciders(deployer, guard, batteries, fallbacks, completion, shapes, changes)
+    return Deciders(deployer, guard, batteries, fallbacks, completion, shapes, changes, maker)
 
 
 def make_operations(known: Knowledge, decide: Deciders, bus: MessageBus, settings: PlanningSection) -> Operations:

@@ -80,7 +80,9 @@ def test_int8_times_are_believed_by_their_own_spreads() -> None:
     profiles = {
         name: msgspec.structs.replace(
             one,
-            quantized_time_s={unit: 0.4 * seconds * chosen.lognormvariate(0, 0.1) for unit, seconds in one.time_s.items()},
+            quantized_time_s={
+                unit: 0.4 * seconds * chosen.lognormvariate(0, 0.1) for unit, seconds in one.time_s.items()
+            },
             integer_time_s={unit: 0.3 * seconds for unit, seconds in one.time_s.items()},
             quantized_unit_spreads=dict.fromkeys(one.time_s, 0.15),
         )
@@ -92,7 +94,9 @@ def test_int8_times_are_believed_by_their_own_spreads() -> None:
         for unit, seconds in profile.quantized_time_s.items():
             moved = seconds / before.quantized_time_s[unit]
             assert profile.integer_time_s[unit] == pytest.approx(before.integer_time_s[unit] * moved)
-        assert any(abs(profile.quantized_time_s[unit] / before.quantized_time_s[unit] - 1) > 0.05 for unit in before.time_s)
+        assert any(
+            abs(profile.quantized_time_s[unit] / before.quantized_time_s[unit] - 1) > 0.05 for unit in before.time_s
+        )
 
 
 def test_nodes_by_the_dozen_are_each_near_the_truth() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -24,7 +25,11 @@ def problem(seconds: dict[str, list[float]], *, energy_weight: float = 0.0, late
     """A chain of operators; what each takes on every node. Links are quick."""
     count = len(seconds["device"])
     names = ["in", *(f"u{index}" for index in range(count)), "out"]
-    times = [dict.fromkeys(NODES, 0.0), *({n: seconds[n][i] for n in NODES} for i in range(count)), dict.fromkeys(NODES, 0.0)]
+    times = [
+        dict.fromkeys(NODES, 0.0),
+        *({n: seconds[n][i] for n in NODES} for i in range(count)),
+        dict.fromkeys(NODES, 0.0),
+    ]
     roles = ["input", *([None] * count), "output"]
     return Problem(
         model="m",
@@ -42,7 +47,7 @@ def problem(seconds: dict[str, list[float]], *, energy_weight: float = 0.0, late
         ),
         tensors=tuple(
             Tensor(name=f"t{index}", bytes=1e5, producer=start, consumers=(end,))
-            for index, (start, end) in enumerate(zip(names, names[1:], strict=False))
+            for index, (start, end) in enumerate(pairwise(names))
         ),
         objective=Objective(latency_weight=latency_weight, energy_weight=energy_weight),
     )
@@ -60,7 +65,7 @@ def told(before: Problem, now: Problem, assignment: Assignment) -> list[str]:
     evaluation = evaluate(before, assignment)
     links = impact_of(before, assignment, evaluation, 0.0005)
     compute = compute_impact_of(before, assignment, evaluation)
-    found = reasons(figures_of(before), figures_of(now), Thresholds(), links, None, compute)
+    found = reasons(figures_of(before), figures_of(now), Thresholds(), links, compute=compute)
     return [reason.text for reason in found]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import msgspec
 import pytest
 
@@ -14,7 +16,7 @@ from edgesplit_controller.planner import evaluate, score, solve
 TOLERANCE = 0.02
 
 
-def zigzag(gain: float, *, energy_weight: float = 0.0, pins: dict[str, list[str]] | None = None) -> Problem:
+def zigzag(gain: float, *, energy_weight: float = 0.0, pins: dict[str, tuple[str, ...]] | None = None) -> Problem:
     """A chain of six units, quicker by a share on the device and on the edge in turn. Links take next to nothing."""
     operators = [Operator(name="in", time_s={"device": 0.0, "edge": 0.0}, role="input")]
     for index in range(6):
@@ -33,7 +35,7 @@ def zigzag(gain: float, *, energy_weight: float = 0.0, pins: dict[str, list[str]
         operators=tuple(operators),
         tensors=tuple(
             Tensor(name=f"t{index}", bytes=1000.0, producer=start, consumers=(end,))
-            for index, (start, end) in enumerate(zip(names, names[1:], strict=False))
+            for index, (start, end) in enumerate(pairwise(names))
         ),
         objective=Objective(latency_weight=1.0, energy_weight=energy_weight),
         constraints=Constraints(pins=pins),
@@ -56,7 +58,7 @@ def test_gains_within_the_tolerance_are_worth_no_cut() -> None:
     simple = solve(zigzag(0.03), tolerance=TOLERANCE)
     assert components(simple) == 1
     assert simple.concession is not None
-    apart = solve(zigzag(0.03, pins={"u3": ["device"], "u2": ["edge"]}), tolerance=0.03)
+    apart = solve(zigzag(0.03, pins={"u3": ("device",), "u2": ("edge",)}), tolerance=0.03)
     assert components(apart) == 2
 
 
@@ -67,7 +69,7 @@ def test_gains_beyond_the_tolerance_are_kept() -> None:
 
 
 def test_pins_are_kept_whatever_they_cost() -> None:
-    pinned = {"u1": ["edge"]}
+    pinned: dict[str, tuple[str, ...]] = {"u1": ("edge",)}
     solution = solve(zigzag(0.01, pins=pinned), tolerance=0.5)
     assert solution.assignment is not None
     assert solution.assignment.node_of["u1"] == "edge"
@@ -115,7 +117,7 @@ def test_of_equally_simple_plans_the_serving_one_stays() -> None:
     problem = nodes.as_measured
     # The input travels to either in the same time; the source itself is out of question.
     free = [operator.name for operator in problem.operators if operator.role is None]
-    pins = {name: ["edge", "cloud"] for name in free}
+    pins: dict[str, tuple[str, ...]] = dict.fromkeys(free, ("edge", "cloud"))
     problem = msgspec.structs.replace(problem, constraints=Constraints(pins=pins))
     for serving in ("edge", "cloud"):
         at = {operator.name: "device" if operator.role else serving for operator in problem.operators}

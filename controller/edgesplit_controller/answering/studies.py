@@ -70,6 +70,7 @@ class Studies:
         deployer: Deployer,
         registry: Registry,
         certainty: Certainty,
+        *,
         time_limit_s: float,
         tolerance: float,
     ) -> None:
@@ -145,7 +146,9 @@ class Studies:
         texts = supposed_texts(asked, self._deployer.goals(asked.name), goals)
         async with self._one_at_a_time:
             progress("planning under these conditions", None)
-            solution, old = await asyncio.to_thread(_solve_supposed, problem, active, self._time_limit_s, self._tolerance)
+            solution, old = await asyncio.to_thread(
+                _solve_supposed, problem, active, self._time_limit_s, self._tolerance
+            )
         if solution.assignment is None or solution.evaluation is None:
             raise PlanInfeasible(f"{asked.name} would have no plan: {solution.reason}")
         before, after = active.assignment, solution.assignment

@@ -7,6 +7,7 @@ values taken before; nothing here changes any state. Not here: when to plan, com
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -56,6 +57,9 @@ class PlanMaker:
         certainty: How sure its figures are.
         settings: Time limit, latency model, thresholds.
         heavy: Held while a problem is solved.
+
+    Attributes:
+        solved: How many problems were solved since the start, by model.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class PlanMaker:
         self._certainty = certainty
         self._settings = settings
         self._heavy = heavy
+        self.solved = Counter[str]()
 
     def snapshot(self, record: ModelRecord, goals: Goals, others: Mapping[str, DeploymentState]) -> FleetSnapshot:
         """What `problem` would be made of now, without making it."""
@@ -145,6 +150,7 @@ class PlanMaker:
         comparable = serving if _comparable(serving, record, problem) else None
         before = comparable.assignment if comparable is not None else None
         now = self._now(record, problem)
+        self.solved[record.name] += 1
         async with self._heavy:
             (solution, limited, battery), old = await asyncio.to_thread(self._solve, problem, before, battery)
             assignment = solution.assignment

@@ -113,7 +113,9 @@ def _factors(times: Sequence[Mapping[str, float]], spreads: Sequence[Mapping[str
         believed = _predicted(level, variances[near], apart[np.ix_(near, near)])
         factor = np.exp(np.where(known[node], believed - logs[node], 0.0))
         factor[known[node]] *= seconds[node, known[node]].sum() / (seconds[node] * factor)[known[node]].sum()
-        found.append({unit: float(value) for unit, value, is_known in zip(units, factor, known[node], strict=True) if is_known})
+        found.append(
+            {unit: float(value) for unit, value, is_known in zip(units, factor, known[node], strict=True) if is_known}
+        )
     return found
 
 

@@ -63,7 +63,7 @@ class ComputeImpact:
         return max(on_plan, self._on_alternatives(node, before, now))
 
     def _on_alternatives(self, node: str, before: NodeFigures, now: NodeFigures) -> float:
-        seconds = [(*figures.times_s, *figures.int8_times_s) for figures in (before, now)]
+        seconds = [[*figures.times_s, *figures.int8_times_s] for figures in (before, now)]
         joules = [
             [figures.compute_w * taken_s for taken_s in times_s]
             for figures, times_s in zip((before, now), seconds, strict=True)
@@ -72,8 +72,8 @@ class ComputeImpact:
         most_s = self.plan_s / self.latency_weight if self.latency_weight > 0 else 0.0
         most_j = self.plan_j / self.energy_weight if self.energy_weight > 0 else self.device_limit_j or 0.0
         sent_j = (before.transmit_w / now.transmit_w - 1.0) * most_j if now.transmit_w > 0 else most_j
-        saved_j = _saved(*joules, most_j) + max(sent_j if before.transmit_w > 0 else 0.0, 0.0)
-        return self._share(node, _saved(*seconds, most_s), saved_j)
+        saved_j = _saved(joules[0], joules[1], most_j) + max(sent_j if before.transmit_w > 0 else 0.0, 0.0)
+        return self._share(node, _saved(seconds[0], seconds[1], most_s), saved_j)
 
     def _share(self, node: str, seconds: float, joules: float) -> float:
         share = self.latency_weight * seconds / self.plan_s if self.plan_s > 0 else 0.0

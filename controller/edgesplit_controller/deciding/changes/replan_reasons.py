@@ -46,6 +46,7 @@ def reasons(
     thresholds: Thresholds,
     impact: LinkImpact,
     scatter: Mapping[Pair, float] | None = None,
+    *,
     compute: ComputeImpact | None = None,
 ) -> tuple[Reason, ...]:
     """What differs enough to plan again, the gravest first.
@@ -118,9 +119,9 @@ def _node_reasons(
 ) -> list[Reason]:
     found: list[Reason] = []
     comparable = len(before.times_s) == len(now.times_s) and len(before.int8_times_s) == len(now.int8_times_s)
-    if compute is not None and comparable and before.memory_bytes == now.memory_bytes:
-        if compute.share(name, before, now) < thresholds.relevant_share:
-            return found  # whatever changed there, no plan could gain what justifies a switch
+    comparable = comparable and before.memory_bytes == now.memory_bytes
+    if compute is not None and comparable and compute.share(name, before, now) < thresholds.relevant_share:
+        return found  # whatever changed there, no plan could gain what justifies a switch
     if text := _speed_text(name, before, now, thresholds.change):
         found.append(Reason("profile-changed", text, name))
     if before.memory_bytes != now.memory_bytes:

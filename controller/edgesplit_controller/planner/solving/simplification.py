@@ -89,7 +89,7 @@ def simplified(
     Returns:
         The plan and what it gives up; None where none simpler was found.
     """
-    search = _Search(problem, planning, ranges, best, tolerance, serving)
+    search = _Search(problem, planning, ranges, best, tolerance=tolerance, serving=serving)
     found = search.run()
     if found is None:
         return None
@@ -105,6 +105,7 @@ class _Search:
         planning: Session,
         ranges: Ranges,
         best: tuple[Assignment, Evaluation],
+        *,
         tolerance: float,
         serving: Assignment | None,
     ) -> None:
@@ -121,9 +122,7 @@ class _Search:
         self._ceiling = self.value(best[1]) * (1 + tolerance)
         self._most = tuple(figure * (1 + tolerance) for figure in self._weighed(best[1]))
         places = {name: place for place, name in enumerate(self._costs.operators)}
-        self._index = {
-            member: places[operator.name] for operator in problem.operators for member in operator.listed
-        }
+        self._index = {member: places[operator.name] for operator in problem.operators for member in operator.listed}
         self._before: list[list[int]] = [[] for _ in self._costs.operators]
         self._behind: list[list[int]] = [[] for _ in self._costs.operators]
         self._touching: list[list[int]] = [[] for _ in self._costs.operators]
@@ -192,9 +191,7 @@ class _Search:
         for share in PRICES:
             clock = self._clock.part(PRICED_SHARE)
             price_s = share * self._tolerance * self._ceiling / a_second
-            links = [
-                msgspec.structs.replace(link, latency_s=link.latency_s + price_s) for link in self._problem.links
-            ]
+            links = [msgspec.structs.replace(link, latency_s=link.latency_s + price_s) for link in self._problem.links]
             priced = msgspec.structs.replace(self._problem, links=tuple(links))
             found = Session(priced, self._best.assignment, clock).best(objective).plan
             if found is not None:
@@ -229,9 +226,10 @@ class _Search:
                 break
             plan = measured(_moved(rated.plan.node, move), rated.plan.quantized, modes, self._costs)
             tried = self._rate(plan)
-            if tried is not None and tried.key[:2] < rated.key[:2]:
-                if found is None or (tried.key[0], tried.key[3]) < (found.key[0], found.key[3]):
-                    found = tried
+            if tried is None or tried.key[:2] >= rated.key[:2]:
+                continue
+            if found is None or (tried.key[0], tried.key[3]) < (found.key[0], found.key[3]):
+                found = tried
         return found
 
     def _component_moves(self, rated: _Rated) -> Iterator[_Move]:
@@ -266,8 +264,7 @@ class _Search:
 
     def _moved_value(self, plan: Plan, move: _Move) -> tuple[float, dict[str, int]]:
         """What a plan is worth after a move, times added up, and its codecs: they stay, and what is newly cut gets the cheapest."""
-        group, node = move
-        touched = sorted({index for operator in group for index in self._touching[operator]})
+        touched = sorted({index for operator in move[0] for index in self._touching[operator]})
         costs = replace(self._costs, tensors=tuple(self._costs.tensors[index] for index in touched))
         place = _moved(plan.node, move)
         modes = cheapest_modes(place, plan.quantized, self._prices(), costs) | dict(plan.mode)
