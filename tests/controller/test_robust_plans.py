@@ -21,7 +21,11 @@ async def prepared(fleet: Fleet, factors: dict[str, tuple[float, ...]], spread: 
     """A slow source beside two nodes that are next to equal, joined by links that cost nothing."""
     for name, agent in fleet.agents.items():
         agent.peers = dict.fromkeys(agent.peers, NEXT_DOOR)
-        agent.unit_s, agent.factors, agent.unit_spread = 0.1 if name == "device" else 0.01, factors.get(name, ()), spread
+        agent.unit_s, agent.factors, agent.unit_spread = (
+            0.1 if name == "device" else 0.01,
+            factors.get(name, ()),
+            spread,
+        )
         agent.publish_links()
     await fleet.until_links_known()
     await fleet.client.add("tiny", convolutions(LAYERS))
