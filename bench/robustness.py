@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from bench.equal_nodes import MeasuredNodes, equal_nodes, measured_again, problem_with
 from edgesplit.planning.plan import Assignment, Evaluation
 from edgesplit.planning.problem import Problem
-from edgesplit_controller.fleet.believed_unit_times import as_believed, beliefs
+from edgesplit_controller.fleet.believing.believed_unit_times import as_believed, beliefs
 from edgesplit_controller.planner import evaluate, solve
 
 __all__ = ["Comparison", "Outcome", "compare", "main"]

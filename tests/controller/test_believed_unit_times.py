@@ -13,7 +13,7 @@ import pytest
 from bench.equal_nodes import equal_nodes
 from bench.robustness import compare
 from edgesplit.control.profile_messages import ExecutionProfile
-from edgesplit_controller.fleet.believed_unit_times import as_believed, beliefs
+from edgesplit_controller.fleet.believing.believed_unit_times import as_believed, beliefs
 
 UNITS = 120
 SEEDS = 20

@@ -119,3 +119,12 @@ def test_no_plan_gains_more_than_what_is_at_stake(measure: str) -> None:
         assert best is not None
         gain = getattr(evaluate(now, plan), measure) - getattr(best, measure)
         assert gain <= 2 * share * getattr(evaluate(before, plan), measure) + 1e-9
+
+
+def test_what_lies_within_a_restless_machines_own_spread_is_no_change() -> None:
+    before, now = problem(USUAL), problem(USUAL | {"edge": [0.28, 0.28]})
+    links = impact_of(before, on("edge", before), evaluate(before, on("edge", before)), 0.0005)
+    figures = figures_of(before), figures_of(now)
+    for unrest, count in (({}, 1), ({"edge": 0.3}, 1), ({"edge": 0.5}, 0), ({SPARE: 0.5}, 1)):
+        found = reasons(*figures, Thresholds(), links, compute=impact(before, on("edge", before)), unrest=unrest)
+        assert len(found) == count

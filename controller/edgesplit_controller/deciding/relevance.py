@@ -104,7 +104,15 @@ class Relevance:
         """
         before = since or watch.figures or figures_of(active.problem)
         links, compute = self._impact(watch, active)
-        found = reasons(before, figures_of(problem), self._thresholds, links, snapshot.scatter, compute=compute)
+        found = reasons(
+            before,
+            figures_of(problem),
+            self._thresholds,
+            links,
+            snapshot.scatter,
+            compute=compute,
+            unrest=snapshot.unrest,
+        )
         may_try = self._declined.may_try(model)
         return tuple(reason for reason in found if may_try or not reason.quiet or self._comes_back(model, reason))
 

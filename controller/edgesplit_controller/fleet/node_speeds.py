@@ -20,7 +20,7 @@ from edgesplit.control.profile_messages import ComponentTiming, ExecutionProfile
 from edgesplit.formatting import time_span
 from edgesplit.operations.fleet_operations import SpeedRow
 from edgesplit.significance import CERTAINTY_CHANGE, CORRECTION_CHANGE, ratio_differs
-from edgesplit_controller.fleet.believed_profiles import BelievedProfiles
+from edgesplit_controller.fleet.believing.believed_profiles import BelievedProfiles
 from edgesplit_controller.fleet.estimation.coding_runs import coding_factors, coding_runs, of_another_model
 from edgesplit_controller.fleet.estimation.observations import (
     PartsRan,
@@ -119,7 +119,7 @@ class Speeds:
         self._said: dict[tuple[str, str], LiveTimings] = {}
         self._watched: dict[tuple[str, str], _Watched] = {}
         self._components = TimedComponents(deployments)
-        self._believed = BelievedProfiles(registry)
+        self._believed = BelievedProfiles(registry.profiles)
 
     # --- what nodes say --------------------------------------------------------------------------------------------
 
@@ -174,7 +174,7 @@ class Speeds:
     def profile(self, node: str, model: str, sha256: str) -> ExecutionProfile | None:
         """A node's times of exactly this model as they are now, or None while it has none; the same object while nothing changes.
 
-        Units are believed as far as all nodes' profiles say something of them (`fleet/believed_unit_times.py`).
+        Units are believed as far as all nodes' profiles say something of them (`fleet/believing/believed_unit_times.py`).
         """
         profile = self._registry.profile(node, model, sha256)
         if profile is None:
@@ -328,7 +328,9 @@ class Speeds:
     def _news(self, node: str, model: str, watched: _Watched) -> Iterator[FleetChange]:
         """What people were told, and what is so now, where the two differ."""
         before_s, now_s = watched.told_s, watched.profile.whole_s * factors(watched.speed).in_float
-        if not before_s > 0 or not ratio_differs(before_s, now_s, self._change):
+        # On a restless machine, what lies within its own spread comes and goes.
+        enough = max(self._change, self._registry.unrest(node))
+        if not before_s > 0 or not ratio_differs(before_s, now_s, enough):
             return
         watched.told_s = now_s
         factor, origin = now_s / before_s, watched.speed.origin

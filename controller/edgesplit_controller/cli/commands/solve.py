@@ -31,8 +31,10 @@ def _print_schema(context: click.Context, _parameter: click.Parameter, wanted: b
         "splitctl solve problem.json.gz\nsplitctl solve problem.json --time-limit 10 --json",
         "{status: optimal, feasible or infeasible, latency_s (under the problem's latency_model), timeline_s, energy_j, "
         "device_energy_j, noise, score, bound, gap, assignment: {OPERATOR: NODE}, quantized, codecs: {TENSOR: CODEC}, "
-        "per_node, components, timeline, ranges, timings: {build_s, solve_s, total_s}, reason, concession}; printed with "
-        "exit status 3 too. total_s runs from opening the file to the result, imports excluded.",
+        "per_node, components, timeline, ranges, timings: {build_s, solve_s, total_s}, reason, "
+        "concession: null or {tolerance, share, components, components_of_best, cut_bytes, cut_bytes_of_best, "
+        "latency_of_best_s, energy_of_best_j, text}}; printed "
+        "with exit status 3 too. total_s runs from opening the file to the result, imports excluded.",
     )
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path))

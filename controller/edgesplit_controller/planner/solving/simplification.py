@@ -89,14 +89,14 @@ def simplified(
     Returns:
         The plan and what it gives up; None where none simpler was found.
     """
-    search = _Search(problem, planning, ranges, best, tolerance=tolerance, serving=serving)
+    search = _Simplifying(problem, planning, ranges, best, tolerance=tolerance, serving=serving)
     found = search.run()
     if found is None:
         return None
     return found.assignment, found.evaluation, _concession(problem, search, best, found, tolerance)
 
 
-class _Search:
+class _Simplifying:
     """The tries of one problem."""
 
     def __init__(
@@ -334,7 +334,7 @@ def _cut_bytes(problem: Problem, assignment: Assignment) -> float:
 
 
 def _concession(
-    problem: Problem, search: _Search, best: tuple[Assignment, Evaluation], found: _Rated, tolerance: float
+    problem: Problem, search: _Simplifying, best: tuple[Assignment, Evaluation], found: _Rated, tolerance: float
 ) -> Concession:
     assignment, evaluation = best
     cut, cut_of_best = _cut_bytes(problem, found.assignment), _cut_bytes(problem, assignment)

@@ -6,11 +6,11 @@ changed, for whoever watches compares by that. Not here: the estimate (`believed
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from edgesplit.control.profile_messages import ExecutionProfile
-from edgesplit_controller.fleet.believed_unit_times import Beliefs, as_believed, beliefs
-from edgesplit_controller.fleet.registry import Registry
+from edgesplit_controller.fleet.believing.believed_unit_times import Beliefs, as_believed, beliefs
 
 __all__ = ["BelievedProfiles"]
 
@@ -38,11 +38,11 @@ class BelievedProfiles:
     """All models'.
 
     Args:
-        registry: Holds profiles as they were measured.
+        measured: All nodes' profiles of a model and its digest, as they were measured.
     """
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, measured: Callable[[str, str], Mapping[str, ExecutionProfile]]) -> None:
+        self._measured = measured
         self._formed: dict[str, _Formed] = {}
 
     def profile(
@@ -72,6 +72,5 @@ class BelievedProfiles:
         self._formed.pop(model, None)
 
     def _form(self, model: str, sha256: str) -> _Formed:
-        found = {name: self._registry.profile(name, model, sha256) for name in self._registry.nodes}
-        said = {name: profile for name, profile in found.items() if profile is not None}
-        return _Formed(sha256, said, beliefs(said))
+        said = self._measured(model, sha256)
+        return _Formed(sha256, dict(said), beliefs(said))
