@@ -81,7 +81,7 @@ def reasons(
     found += link_reasons(before.links, now.links, thresholds, impact, scatter or {})
     for name in sorted(both):
         restless = (unrest or {}).get(name, 0.0)
-        found += _node_reasons(name, before.nodes[name], now.nodes[name], thresholds, restless, compute)
+        found += _node_reasons(name, before.nodes[name], now.nodes[name], thresholds, unrest=restless, compute=compute)
     order = {kind: rank for rank, kind in enumerate(("node-left", "link-lost"))}
     return tuple(sorted(found, key=lambda reason: (order.get(reason.kind, 9), -reason.share, reason.text)))
 
@@ -122,6 +122,7 @@ def _node_reasons(
     before: NodeFigures,
     now: NodeFigures,
     thresholds: Thresholds,
+    *,
     unrest: float,
     compute: ComputeImpact | None,
 ) -> list[Reason]:
