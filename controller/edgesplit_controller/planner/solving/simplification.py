@@ -48,6 +48,8 @@ MOST_STEPS = 60
 """That one start is made simpler."""
 MOST_TRIED, MOST_JUDGED = 40, 400
 """Plans that are judged in one step, the best by their sums first, and in all."""
+ENOUGH = 3
+"""Simpler plans of which one step takes the best: as they come in the order of their sums, later ones cost more."""
 
 Key = tuple[int, float, int, float]
 """What is less is preferred: components, bytes cut, not the serving plan, value."""
@@ -221,13 +223,15 @@ class _Simplifying:
                 promising.append((value, move, modes))
         promising.sort(key=lambda one: one[0])
         found: _Rated | None = None
+        simpler = 0
         for _, move, modes in promising[:MOST_TRIED]:
-            if self._is_over():
+            if self._is_over() or simpler >= ENOUGH:
                 break
             plan = measured(_moved(rated.plan.node, move), rated.plan.quantized, modes, self._costs)
             tried = self._rate(plan)
             if tried is None or tried.key[:2] >= rated.key[:2]:
                 continue
+            simpler += 1
             if found is None or (tried.key[0], tried.key[3]) < (found.key[0], found.key[3]):
                 found = tried
         return found
