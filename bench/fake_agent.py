@@ -48,6 +48,8 @@ class FakeAgent:
         url: Of the broker.
         name: Its own.
         unit_s: What every unit of a model takes. [s]
+        factors: On that, by place of the unit; further units have none. [1]
+        unit_spread: That its profiles say of every unit; 0: they say none. [1]
         peers: Bandwidth and latency to each. [B/s, s]
         compute_w: While computing. [W]
         protocol: It claims to speak.
@@ -75,6 +77,8 @@ class FakeAgent:
         self.instance = f"{name}-1"
         self.advertise = f"127.0.0.1:{7000 + len(name)}"
         self.unit_s = unit_s
+        self.factors: tuple[float, ...] = ()
+        self.unit_spread = 0.0
         self.peers = dict(peers)
         self.compute_w = compute_w
         self.fails: set[int] = set()
@@ -201,10 +205,15 @@ class FakeAgent:
         ):
             plan = msgspec.json.decode(await response.read(), type=ProfilePlan)
         unit_s = self.unit_time_s(plan)
+        time_s = {
+            unit: unit_s * (self.factors[place] if place < len(self.factors) else 1.0)
+            for place, unit in enumerate(plan.units)
+        }
         profile = ExecutionProfile(
-            time_s=dict.fromkeys(plan.units, unit_s),
+            time_s=time_s,
             quantized_time_s=dict.fromkeys(plan.quantizable, unit_s / 2),
-            whole_s=unit_s * len(plan.units),
+            whole_s=sum(time_s.values()),
+            unit_spreads=dict.fromkeys(plan.units, self.unit_spread) if self.unit_spread else {},
             runs=1,
             provider="CPUExecutionProvider",
             threads=1,

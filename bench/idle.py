@@ -39,7 +39,7 @@ LOOK_S = 1.0
 SETTLE_S = 20.0
 """After deploying: fallbacks are prepared, links calibrated."""
 MODEL = "idle"
-EVENTS_AIM, CONTROLLER_AIM, MANY_AIM = 5, 0.01, 0.05
+EVENTS_AIM, CONTROLLER_AIM, MANY_AIM = 3, 0.01, 0.05
 OWN_AIM = 0.005
 """Of a core: what an agent may spend on measuring its own speed. [1]"""
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,6 +66,7 @@ class Idle:
         sent_bytes: Without a request these are probes and pings; by direction. [B]
         rates: What the agents believe of each direction. [B/s]
         epochs: Of the deployed model, before and after.
+        solves: Plans and fallbacks that were planned, by purpose; nothing from a release that does not count them.
         history_s: What `splitctl events` reaches back to, where the fleet is younger than the history its age. [s]
     """
 
@@ -81,6 +82,7 @@ class Idle:
     sent_bytes: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     rates: dict[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
     epochs: tuple[int, int] = (0, 0)
+    solves: dict[str, int] = field(default_factory=dict[str, int])
     history_s: float = 0.0
 
 
@@ -121,13 +123,14 @@ def measure(fleet: LocalFleet, seconds: float) -> Idle:
     epoch = fleet.splitctl("plan", MODEL)["epoch"]
     with _Ear(fleet) as ear:
         before = {name: _processor_s(fleet.pid(name)) for name in (*names, "controller")}
-        own = {name: _own_s(fleet, name) for name in names}
+        own, solved = {name: _own_s(fleet, name) for name in names}, _solves(fleet)
         sent, lines = _sent_bytes(fleet, names), fleet.log("controller").count("\n")
         began_s = time.monotonic()
         time.sleep(seconds)
         found.seconds = time.monotonic() - began_s
         shares = {name: (_processor_s(fleet.pid(name)) - before[name]) / found.seconds for name in before}
         _count(ear.heard(), found)
+    found.solves = {purpose: count - solved.get(purpose, 0) for purpose, count in _solves(fleet).items()}
     found.controller_share = shares.pop("controller")
     for name in names:
         spent = {work: seconds - own[name].get(work, 0.0) for work, seconds in _own_s(fleet, name).items()}
@@ -166,11 +169,23 @@ def _processor_s(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
+def _page(fleet: LocalFleet, name: str, address: str) -> str:
+    """The metrics page of a program, asked from the machine that it runs on."""
+    place = [*fleet.places[name].command] if name in fleet.places else []
+    code = f"import urllib.request as u; print(u.urlopen('http://{address}/metrics').read().decode())"
+    return subprocess.run([*place, sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def _solves(fleet: LocalFleet) -> dict[str, int]:
+    """How often the controller planned so far, by purpose. [1]"""
+    told = _page(fleet, "controller", fleet.artifact_address)
+    lines = re.findall(r'^edgesplit_controller_solves\{.*purpose="(\w+)".*\} (\S+)$', told, re.MULTILINE)
+    return {purpose: int(float(count)) for purpose, count in lines}
+
+
 def _own_s(fleet: LocalFleet, name: str) -> dict[str, float]:
     """Processor time that an agent says it spent on measuring its own speed, by what for; nothing from one that does not say. [s]"""
-    place = [*fleet.places[name].command] if name in fleet.places else []
-    code = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{fleet.http_ports[name]}/metrics').read().decode())"
-    told = subprocess.run([*place, sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    told = _page(fleet, name, f"127.0.0.1:{fleet.http_ports[name]}")
     lines = re.findall(r'^edgesplit_self_measurement_seconds_total\{.*work="(\w+)".*\} (\S+)$', told, re.MULTILINE)
     return {work: float(seconds) for work, seconds in lines}
 
@@ -189,10 +204,10 @@ def _sent_bytes(fleet: LocalFleet, names: list[str]) -> dict[tuple[str, str], in
     return found
 
 
-def _nodes(count: int) -> list[EmulatedNode]:
+def _nodes(count: int, *, equal: bool) -> list[EmulatedNode]:
     names = ["device", "edge", "cloud", *(f"more{index}" for index in range(count))][:count]
     return [
-        EmulatedNode(name, 5.0, 2.0, slow_down=SLOW_DOWN[min(index, len(SLOW_DOWN) - 1)])
+        EmulatedNode(name, 5.0, 2.0, slow_down=1.0 if equal else SLOW_DOWN[min(index, len(SLOW_DOWN) - 1)])
         for index, name in enumerate(names)
     ]
 
@@ -232,8 +247,8 @@ def _await_online(fleet: LocalFleet, count: int) -> None:
     raise TimeoutError(f"not all of {count} agents came online")
 
 
-def _loopback(folder: Path, path: Path, nodes: int, seconds: float) -> Idle:
-    with broker(folder) as url, LocalFleet(folder, _nodes(nodes), broker=url) as fleet:
+def _loopback(folder: Path, path: Path, nodes: list[EmulatedNode], seconds: float) -> Idle:
+    with broker(folder) as url, LocalFleet(folder, nodes, broker=url) as fleet:
         fleet.start()
         fleet.await_nodes()
         _deploy(fleet, path, "device")
@@ -255,13 +270,16 @@ def _shaped(folder: Path, path: Path, seconds: float) -> Idle:
         return measure(testbed.fleet, seconds)
 
 
-def show(found: Idle) -> None:
-    """Print it."""
+def show(found: Idle, aim: float) -> None:
+    """Print it, with the aims beside; `aim` is the controller's share of a core. [1]"""
     minutes = found.seconds / 60
     print(f"{found.seconds:.0f} s without a request; epoch {found.epochs[0]} before, {found.epochs[1]} after")
-    print(f"events: {sum(found.events.values())} ({_counts(found.events, 1.0)})")
+    events = sum(found.events.values())
+    print(f"events: {events} ({_counts(found.events, 1.0)}); aim: at most {EVENTS_AIM} in 10 minutes")
+    solves = [f"{count} for {purpose}" for purpose, count in sorted(found.solves.items())]
+    print(f"solves: {', '.join(solves) or 'the controller does not say'}; aim: 0")
     print(f"messages a minute: {_counts(found.messages, minutes)}")
-    print(f"controller: {found.controller_share:.2%} of a core, {found.log_lines} log lines")
+    print(f"controller: {found.controller_share:.2%} of a core, {found.log_lines} log lines; aim: below {aim:.0%}")
     for name, share in found.agent_shares.items():
         own = found.own_shares[name]
         parts = ", ".join(f"{work} {part:.3%}" for work, part in sorted(own.items())) or "it does not say"
@@ -287,7 +305,9 @@ def _counts(counts: Counter[str], divisor: float) -> str:
 @click.command()
 @click.option("--nodes", default=3, show_default=True, help="Agents on loopback.")
 @click.option("--forged", default=0, metavar="N", help="N agents that only talk, instead.")
+@click.option("--equal", is_flag=True, help="All agents equally fast, so that plans differ by noise alone.")
 @click.option("--links", type=click.Choice(["loopback", "shaped"]), default="loopback", show_default=True)
+@click.option("--shaped", is_flag=True, help="The same as --links shaped.")
 @click.option("--seconds", default=600.0, show_default=True)
 @click.option(
     "--code",
@@ -299,12 +319,22 @@ def _counts(counts: Counter[str], divisor: float) -> str:
 )
 @click.option("--strict", is_flag=True, help="Exit 1 where an aim is missed.")
 def main(  # noqa: PLR0917 - one parameter an option
-    nodes: int, forged: int, links: str, seconds: float, code: Path | None, model: Path | None, strict: bool
+    nodes: int,
+    forged: int,
+    equal: bool,
+    links: str,
+    shaped: bool,
+    seconds: float,
+    code: Path | None,
+    model: Path | None,
+    strict: bool,
 ) -> None:
     """Deploy a model, ask nothing, and count what the fleet does all the same.
 
-    Example: python -m bench.idle --seconds 600; sudo .venv/bin/python -m bench.idle --links shaped
+    Example: python -m bench.idle --seconds 600; sudo .venv/bin/python -m bench.idle --shaped
     """
+    if shaped:
+        links = "shaped"
     if links == "shaped" and (reason := unavailable()):
         sys.exit(f"bench.idle cannot shape links: {reason}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -319,11 +349,11 @@ def main(  # noqa: PLR0917 - one parameter an option
             elif links == "shaped":
                 found = _shaped(folder, path, seconds)
             else:
-                found = _loopback(folder, path, nodes, seconds)
+                found = _loopback(folder, path, _nodes(nodes, equal=equal), seconds)
     except (CommandFailed, TimeoutError) as error:
         sys.exit(f"bench.idle failed: {error}")
-    show(found)
     aim = MANY_AIM if forged else CONTROLLER_AIM
+    show(found, aim)
     per_10_minutes = sum(found.events.values()) * 600 / found.seconds
     own = max((sum(shares.values()) for shares in found.own_shares.values()), default=0.0)
     missed = found.controller_share >= aim or per_10_minutes > EVENTS_AIM or found.epochs[0] != found.epochs[1]

@@ -152,7 +152,7 @@ class LocalFleet:
     def start_controller(self) -> None:
         """Start the controller (and with it the embedded broker)."""
         path = self.folder / "config" / "controller.toml"
-        artifacts = f"{self._place('controller').host}:{self.artifact_port}"
+        artifacts = self.artifact_address
         path.write_text(
             f'[broker]\nurl = "{self.broker}"\nembedded = {str(self.embedded).lower()}\n'
             f'[store]\npath = "{self.folder / "store"}"\n'
@@ -165,6 +165,11 @@ class LocalFleet:
     def start_agent(self, name: str) -> None:
         """Start one agent with its current emulation."""
         self._spawn(name, "edgesplit-agent", self._write_agent(name))
+
+    @property
+    def artifact_address(self) -> str:
+        """host:port of the controller's HTTP."""
+        return f"{self._place('controller').host}:{self.artifact_port}"
 
     def address(self, name: str) -> str:
         """host:port of an agent's data plane."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,6 +89,12 @@ class Deciders:
     shapes: ShapeWatch
     sources: SourceWatch
     changes: StateChanges
+    maker: PlanMaker
+
+    @property
+    def solved(self) -> dict[str, Mapping[str, int]]:
+        """How often was planned since the start, by purpose and model."""
+        return {"plan": self.maker.solved, "fallbacks": self.fallbacks.solved}
 
 
 def make_knowledge(configuration: ControllerConfiguration, store: Store, bus: MessageBus, run: IntakeRun) -> Knowledge:
@@ -207,7 +214,7 @@ def make_deciders(known: Knowledge, store: Store, settings: PlanningSection, *, 
         clock=time.monotonic,
         limit_s=settings.time_limit_s + settings.prepare_limit_s,
     )
-    return Deciders(deployer, guard, batteries, fallbacks, completion, shapes, sources, changes)
+    return Deciders(deployer, guard, batteries, fallbacks, completion, shapes, sources, changes, maker)
 
 
 def make_operations(known: Knowledge, decide: Deciders, bus: MessageBus, settings: PlanningSection) -> Operations:
@@ -249,6 +256,13 @@ def make_operations(known: Knowledge, decide: Deciders, bus: MessageBus, setting
             changes=changes,
         ),
         goals=GoalChanges(known.registry, known.catalog, decide.deployer, changes, known.rollouts.unchecked),
-        studies=Studies(known.catalog, decide.deployer, known.registry, known.certainty, settings.time_limit_s),
+        studies=Studies(
+            known.catalog,
+            decide.deployer,
+            known.registry,
+            known.certainty,
+            time_limit_s=settings.time_limit_s,
+            tolerance=settings.tolerance,
+        ),
         events=known.events,
     )

@@ -15,7 +15,7 @@ import msgspec
 from edgesplit.daemon.advertised_address import checked_advertise
 from edgesplit.daemon.configuration_sections import BrokerSection, Section
 from edgesplit.errors import InvalidConfiguration
-from edgesplit.significance import LATENCY_FLOOR_S, REPLAN_CHANGE, SWITCH_GAIN
+from edgesplit.significance import LATENCY_FLOOR_S, PLAN_TOLERANCE, REPLAN_CHANGE, SWITCH_GAIN
 from edgesplit.wire.address import TcpAddress, parse_tcp
 
 __all__ = [
@@ -106,6 +106,8 @@ class PlanningSection(Section, frozen=True, kw_only=True):
         latency_model: What a plan's latency means to the solver.
         change_threshold: Relative change of a figure that makes the controller plan again. [1]
         gain_threshold: Relative gain of the objective that makes it switch, if it is more than it is uncertain by. [1]
+        tolerance: By how much a plan may be worse than the best one, as a share of it, if it has fewer components then, or as
+            many and fewer bytes cut; 0: the best one. [1]
         debounce_s: How long changes are collected before planning again. [s]
         prepare_limit_s: How long nodes may take to prepare an epoch. [s]
         profile_silence_s: How long a node may stay silent while it should profile a model. [s]
@@ -121,6 +123,7 @@ class PlanningSection(Section, frozen=True, kw_only=True):
     latency_model: Literal["sum", "critical-path"] = "sum"
     change_threshold: float = REPLAN_CHANGE
     gain_threshold: float = SWITCH_GAIN
+    tolerance: float = PLAN_TOLERANCE
     debounce_s: float = 0.5
     prepare_limit_s: float = 60.0
     profile_silence_s: float = 60.0
@@ -157,7 +160,14 @@ class ControllerConfiguration(Section, frozen=True, kw_only=True):
         for key in ("time_limit_s", "prepare_limit_s", "profile_silence_s"):
             if not getattr(self.planning, key) > 0:
                 raise InvalidConfiguration(f"planning.{key} must be greater than 0")
-        for key in ("change_threshold", "gain_threshold", "debounce_s", "shadow_requests", "shadow_every_s"):
+        for key in (
+            "change_threshold",
+            "gain_threshold",
+            "tolerance",
+            "debounce_s",
+            "shadow_requests",
+            "shadow_every_s",
+        ):
             if not getattr(self.planning, key) >= 0:
                 raise InvalidConfiguration(f"planning.{key} must be 0 or more")
 

@@ -25,6 +25,7 @@ def render_metrics(
     *,
     connected: bool,
     declined: Mapping[str, int],
+    solved: Mapping[str, Mapping[str, int]],
     writable: bool = True,
 ) -> bytes:
     """The page in Prometheus' text format."""
@@ -48,6 +49,12 @@ def render_metrics(
     passed = gauge("replans_declined", "Plans made again and not taken, since the start", ("model",))
     for name, count in declined.items():
         passed.labels(name).set(count)
+    made = gauge(
+        "solves", "Problems solved since the start: plans, and fallbacks for a plan's nodes", ("model", "purpose")
+    )
+    for purpose, counts in solved.items():
+        for name, count in counts.items():
+            made.labels(name, purpose).set(count)
     epoch = gauge("epoch", "Epoch that serves", ("model",))
     predicted = gauge("plan_latency_seconds", "Predicted latency of the active plan", ("model",))
     energy = gauge("plan_energy_joules", "Predicted energy of the active plan", ("model",))

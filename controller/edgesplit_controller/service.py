@@ -260,6 +260,7 @@ class Service:
             self.decide.deployer.deployments,
             connected=self._bus.connected,
             declined=self.decide.deployer.declined.counts,
+            solved=self.decide.solved,
             writable=not self._store_health.cause,
         )
 

@@ -23,6 +23,7 @@ __all__ = [
     "OWN_TIME_CHANGE",
     "PLANNED_LINK_SHARE",
     "PLANNED_POWER_CHANGE",
+    "PLAN_TOLERANCE",
     "PREDICTION_CHANGE",
     "RATE_CHANGE",
     "RATE_SLACK",
@@ -102,6 +103,8 @@ RATE_SLACK = 0.05
 """A serving plan may sustain that much less than the rate asked for before another one is looked for. [1]"""
 SWITCH_GAIN = 0.05
 """Of the objective: the default of `[planning] gain_threshold`. [1]"""
+PLAN_TOLERANCE = 0.02
+"""Of the objective: the default of `[planning] tolerance`; below what justifies a switch, so that it brings about none. [1]"""
 NEAR_SIZES = 1.5
 """Ratio of the sizes of two requests, all open axes together: one plan for both. [1]"""
 SHAPE_WORTH, SHAPE_KEPT_WORTH = 0.01, 0.004

@@ -15,7 +15,15 @@ from edgesplit.control.profile_messages import ProfilePlan
 from edgesplit.errors import InvalidConfiguration
 from edgesplit_agent.configuration import HttpSection
 from edgesplit_agent.http_server import HttpEndpoint
-from edgesplit_agent.profiling.timing.kernel_times import Kernel, is_opaque, kernel_runs, modelled_times, unit_times
+from edgesplit_agent.profiling.timing.kernel_times import (
+    SESSION_SPREAD,
+    Kernel,
+    is_opaque,
+    kernel_runs,
+    modelled_times,
+    unit_spreads,
+    unit_times,
+)
 from edgesplit_agent.reporting.metrics import PrometheusMetrics
 from edgesplit_agent.reporting.reporter import links_differ, metrics_differ
 from tests.openinference.fakes import FakeModels
@@ -199,3 +207,15 @@ def test_modelled_times_sum_to_the_measured_whole(
     provider = {"part": "TensorrtExecutionProvider"}
     run = [Kernel(name, "Conv", seconds, provider.get(name, "CPUExecutionProvider")) for name, seconds in kernels]
     assert sum(modelled_times([run], PLAN, whole_s, processor_s).values()) == pytest.approx(whole_s)
+
+
+def test_units_say_how_sure_their_shares_are() -> None:
+    def run(head_s: float) -> list[Kernel]:
+        return [Kernel("unit0.0", "Conv", 1.0), Kernel("unit1.1", "Conv", head_s)]
+
+    steady, restless = [run(1.0)] * 16, [run(1.0 + 0.2 * (-1) ** number) for number in range(16)]
+    assert unit_spreads(steady, PLAN) == pytest.approx({"stem": SESSION_SPREAD, "head": SESSION_SPREAD})
+    found = unit_spreads(restless, PLAN)
+    assert found["head"] > SESSION_SPREAD
+    assert unit_spreads(restless * 4, PLAN)["head"] < found["head"]
+    assert unit_spreads(steady[:1], PLAN) == {}

@@ -37,7 +37,7 @@ from edgesplit.operations.study_operations import (
 )
 from edgesplit.planning.explanation import BindingConstraint, CutReason, LimitRelaxation
 from edgesplit.planning.goals import PinRule
-from edgesplit.planning.plan import NodeShare
+from edgesplit.planning.plan import Concession, NodeShare
 from edgesplit_controller.cli.quantities import link, rate_bytes_per_s, span_s
 from tests.cli.conftest import Run
 from tests.cli.fakes import FakeController
@@ -165,6 +165,17 @@ def test_explain_shows_cuts_bindings_and_what_relaxing_brings(run: Run, controll
     controller.answers[ExplainPlan] = lambda _operation: ExplainDocument(
         model="yolo",
         epoch=3,
+        concession=Concession(
+            tolerance=0.02,
+            share=0.01,
+            components=1,
+            components_of_best=9,
+            cut_bytes=0.0,
+            cut_bytes_of_best=5e6,
+            latency_of_best_s=0.1,
+            energy_of_best_j=1.0,
+            text="1 component in place of 9",
+        ),
         cuts=(
             CutReason(
                 tensor="t1",
@@ -202,6 +213,7 @@ def test_explain_shows_cuts_bindings_and_what_relaxing_brings(run: Run, controll
     assert controller.operations == [ExplainPlan(name="yolo", time_limit_s=3.0)]
     people = run("explain", "yolo").out
     for text in (
+        "simpler than the best: 1 component in place of 9",
         "without it: +12 ms",
         "2 MB",
         "400 ms",

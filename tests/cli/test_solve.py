@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from bench.equal_nodes import equal_nodes
 from edgesplit.planning.plan import TimelineEntry
+from edgesplit.planning.problem_file import problem_to_json
 from edgesplit_controller.cli.views.plan_view import timeline_rows
 from tests.cli.conftest import Run
 
@@ -65,6 +67,19 @@ def test_the_document_has_the_agreed_keys_and_the_optimum(run: Run, tmp_path: Pa
     timings = document["timings"]
     assert timings.keys() >= {"build_s", "solve_s", "total_s"}
     assert timings["total_s"] >= timings["load_s"]
+
+
+def test_a_tolerance_gives_a_simpler_plan_and_says_what_it_gives_up(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "equal.json"
+    file.write_bytes(problem_to_json(equal_nodes(30, seed=1).as_measured))
+    exact = run("solve", file, "--json").document
+    assert exact["concession"] is None
+    simple = run("solve", file, "--tolerance", "0.2", "--json").document
+    said = simple["concession"]
+    assert (said["components"], said["components_of_best"]) == (len(simple["components"]), len(exact["components"]))
+    assert simple["gap"] == pytest.approx(said["share"], rel=1e-6)
+    assert f"simpler than the best: {said['text']}" in " ".join(run("solve", file, "--tolerance", "0.2").out.split())
+    assert run("solve", file, "--tolerance", "-1").status == 2
 
 
 def test_constraints_change_the_plan(run: Run, tmp_path: Path) -> None:

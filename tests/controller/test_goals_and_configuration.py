@@ -139,6 +139,7 @@ def test_wrong_configuration_names_the_key() -> None:
         ),
         (ControllerConfiguration(artifacts=ArtifactsSection(advertise="controller:0")), "others need the port"),
         (ControllerConfiguration(planning=PlanningSection(time_limit_s=0.0)), r"planning\.time_limit_s"),
+        (ControllerConfiguration(planning=PlanningSection(tolerance=-0.01)), r"planning\.tolerance"),
     ):
         with pytest.raises(InvalidConfiguration, match=key):
             wrong.validate()

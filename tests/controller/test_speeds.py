@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pytest
 
+from edgesplit.control.figure_messages import NODE_METRICS, NodeMetrics, Steadiness
 from edgesplit.control.profile_messages import (
     ComponentTiming,
     ExecutionProfile,
@@ -212,6 +214,27 @@ def test_a_node_that_became_slower_is_told_with_old_and_new_values_and_planned_w
     bench.served(2 * KERNEL_S)
     (back,), _ = bench.served(2 * KERNEL_S)
     assert back.data["new_whole_s"] == pytest.approx(4 * KERNEL_S, rel=0.02)
+
+
+@pytest.mark.parametrize(("regime", "spread", "told"), [("steady", 1.5, 1), ("restless", 0.3, 1), ("restless", 1.5, 0)])
+def test_what_a_restless_machine_varies_by_is_no_news_of_it(
+    bench: Bench, regime: Literal["steady", "restless"], spread: float, told: int
+) -> None:
+    metrics = NodeMetrics(
+        node="edge",
+        instance="",
+        at_unix_s=0.0,
+        cpu_percent=0.0,
+        memory_available_bytes=1,
+        compute_w=3.0,
+        transmit_w=1.0,
+        power_origin="configured",
+        steadiness=Steadiness(minutes_spread=spread, regime=regime),
+    )
+    bench.registry.keep(NODE_METRICS, NODE_METRICS.of("edge"), metrics)
+    changes = [bench.served(seconds * KERNEL_S)[0] for seconds in (*[2.0] * 5, *[4.1] * 4)]
+    assert sum(map(len, changes)) == told
+    assert bench.profile().time_s["conv0"] == pytest.approx(2.05 * KERNEL_S, rel=0.1)  # predictions follow all the same
 
 
 def test_six_percent_more_than_predicted_is_no_news_but_changes_what_is_predicted(bench: Bench) -> None:

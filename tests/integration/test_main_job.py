@@ -134,7 +134,7 @@ def test_an_exported_problem_solves_to_the_plans_prediction(deployed: LocalFleet
     Draft202012Validator(json.loads(problem_schema())).validate(json.loads(problem.read_text()))
     solved = deployed.splitctl("solve", str(problem))
     assert solved["status"] == "optimal"
-    assert solved["energy_j"] == pytest.approx(plan["energy_j"], rel=0.06)  # hysteresis may keep 5 %
+    assert solved["energy_j"] == pytest.approx(plan["energy_j"], rel=0.08)  # hysteresis may keep 5 %, the tolerance 2 %
 
 
 @pytest.mark.parametrize("node", ["device", "cloud"])

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -46,6 +46,7 @@ from edgesplit_agent.profiling.timing.kernel_times import (
     is_opaque,
     kernel_runs,
     modelled_times,
+    unit_spreads,
     unit_times,
 )
 from edgesplit_agent.profiling.timing.profile_inputs import profile_inputs
@@ -72,6 +73,7 @@ class _Shares:
     provider: str
     origin: Origin = "measured"
     ratios: Sequence[float] = ()
+    spreads: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 class _TimedPart(NamedTuple):
@@ -173,6 +175,8 @@ class ProfileMeasurement:
             moments=len(whole.moments),
             rested_spread=rested * standard_error(whole.rested),
             seconds=found.seconds,
+            unit_spreads=of_float.spreads,
+            quantized_unit_spreads=_spreads_of(of_int8.spreads, plan.quantizable) if of_int8 else {},
         )
 
     async def _kept(
@@ -197,6 +201,7 @@ class ProfileMeasurement:
             rested=tuple(whole.rested[rested:]),
             runs=whole.count - count,
             seconds=self._runs.spent_s - before_s,
+            spreads=dict(found.spreads),
         )
         self._store.keep_part(offer, name, times)
         return times
@@ -263,7 +268,8 @@ class ProfileMeasurement:
         shares = unit_times(runs, plan, 1.0)
         integers = unit_times(runs, plan, 1.0, only=INTEGER_KERNELS)
         # Where the runtime made no integer kernel of a unit, all of its time is its own.
-        return _Shares(shares, {unit: integers[unit] or share for unit, share in shares.items()}, provider)
+        integers = {unit: integers[unit] or share for unit, share in shares.items()}
+        return _Shares(shares, integers, provider, spreads=unit_spreads(runs, plan))
 
     async def _watched(
         self,
@@ -320,6 +326,10 @@ class ProfileMeasurement:
             return msgspec.json.decode(self._cache.path(digest).read_bytes(), type=kind)
         except msgspec.DecodeError as error:
             raise PreparationFailed(f"{kind.__name__} {digest[:12]} cannot be read: {error}") from error
+
+
+def _spreads_of(spreads: Mapping[str, float], units: Sequence[str]) -> dict[str, float]:
+    return {unit: spreads[unit] for unit in units if unit in spreads}
 
 
 def blobs_of(offer: ModelOffer) -> tuple[set[str], dict[str, int]]:

@@ -40,6 +40,7 @@ class GraphTimes(msgspec.Struct, frozen=True, kw_only=True):
         rested: Time of a run of it after a pause over those in a row. [1]
         runs: How many the moments stand on.
         seconds: What all of it took of the node's time. [s]
+        spreads: Unit to the relative standard error of its share; a unit left out is not known. [1]
     """
 
     shares: dict[str, float]
@@ -51,6 +52,7 @@ class GraphTimes(msgspec.Struct, frozen=True, kw_only=True):
     rested: tuple[float, ...]
     runs: int
     seconds: float
+    spreads: dict[str, float] = msgspec.field(default_factory=dict[str, float])
 
 
 class ProfileStore:
@@ -85,7 +87,7 @@ class ProfileStore:
         """What is known of the same float graph, quickly timed or of another offer: its float times alone."""
         with contextlib.suppress(OSError, msgspec.DecodeError):
             known = msgspec.json.decode(self._content(self._standing(offer)), type=ExecutionProfile)
-            return msgspec.structs.replace(known, quantized_time_s={}, integer_time_s={})
+            return msgspec.structs.replace(known, quantized_time_s={}, integer_time_s={}, quantized_unit_spreads={})
         return None
 
     def keep_standing(self, offer: ModelOffer, profile: ExecutionProfile) -> None:

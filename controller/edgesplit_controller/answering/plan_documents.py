@@ -106,6 +106,7 @@ def plan_document(
         sources=sources,
         rate_hz=evaluation.rate_hz,
         bottleneck=evaluation.bottleneck,
+        concession=plan.concession,
     )
 
 

@@ -62,6 +62,7 @@ class Studies:
         registry: Knows which nodes there are.
         certainty: How sure predictions are.
         time_limit_s: What one what-if may take. [s]
+        tolerance: Of plans that would be made. [1]
     """
 
     def __init__(
@@ -70,13 +71,16 @@ class Studies:
         deployer: Deployer,
         registry: Registry,
         certainty: Certainty,
+        *,
         time_limit_s: float,
+        tolerance: float,
     ) -> None:
         self._catalog = catalog
         self._deployer = deployer
         self._registry = registry
         self._certainty = certainty
         self._time_limit_s = time_limit_s
+        self._tolerance = tolerance
         self._one_at_a_time = asyncio.Lock()
 
     async def answer(
@@ -144,7 +148,9 @@ class Studies:
         texts = supposed_texts(asked, self._deployer.goals(asked.name), goals)
         async with self._one_at_a_time:
             progress("planning under these conditions", None)
-            solution, old = await asyncio.to_thread(_solve_supposed, problem, active, self._time_limit_s)
+            solution, old = await asyncio.to_thread(
+                _solve_supposed, problem, active, self._time_limit_s, self._tolerance
+            )
         if solution.assignment is None or solution.evaluation is None:
             raise PlanInfeasible(f"{asked.name} would have no plan: {solution.reason}")
         before, after = active.assignment, solution.assignment
@@ -250,8 +256,10 @@ def _explain(problem: Problem, active: PlanRecord, time_limit_s: float) -> Expla
         return explain(active.problem, active.assignment, time_limit_s=time_limit_s)
 
 
-def _solve_supposed(problem: Problem, active: PlanRecord, time_limit_s: float) -> tuple[Solution, Evaluation | None]:
-    """The best plan of a problem, and the active one under it if it could run."""
+def _solve_supposed(
+    problem: Problem, active: PlanRecord, time_limit_s: float, tolerance: float
+) -> tuple[Solution, Evaluation | None]:
+    """The plan that would be made of a problem, and the active one under it if it could run."""
     old: Evaluation | None = None
     able = {entry.name for entry in problem.operators if entry.quantizable}
     comparable = set(active.assignment.node_of) == {entry.name for entry in problem.operators}
@@ -260,8 +268,9 @@ def _solve_supposed(problem: Problem, active: PlanRecord, time_limit_s: float) -
             old = evaluate(problem, active.assignment)
             if not old.timeline_s < float("inf"):
                 old = None  # a link it needs would be gone
-        return solve(problem, hint=moved_off(active.assignment, problem), time_limit_s=time_limit_s), old
-    return solve(problem, time_limit_s=time_limit_s), None
+        hint = moved_off(active.assignment, problem)
+        return solve(problem, hint=hint, time_limit_s=time_limit_s, tolerance=tolerance), old
+    return solve(problem, time_limit_s=time_limit_s, tolerance=tolerance), None
 
 
 def _trace(problem: Problem, asked: TraceFrontier, on_point: Callable[[FrontierPoint], None]) -> Frontier:
@@ -279,6 +288,7 @@ def _explain_document(model: str, active: PlanRecord, found: Explanation) -> Exp
         binding=found.bindings,
         relaxations=found.relaxations,
         complete=found.complete,
+        concession=active.concession,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from edgesplit.planning.plan import Component, NodeShare, Ranges, Solution, Status, TimelineEntry, per_node
+from edgesplit.planning.plan import Component, Concession, NodeShare, Ranges, Solution, Status, TimelineEntry, per_node
 from edgesplit.planning.problem import Problem
 
 __all__ = ["SolutionDocument", "SolvingTimes", "solution_document"]
@@ -34,7 +34,7 @@ class SolutionDocument(msgspec.Struct, frozen=True, kw_only=True):
     """Result of `solve`; figures are None, lists and objects empty where there is no plan.
 
     Attributes:
-        status: `optimal`: proven; `feasible`: time ran out before the proof; `infeasible`: no plan keeps the constraints.
+        status: `optimal`: proven, of the best plan where a tolerance was given; `feasible`: time ran out before the proof; `infeasible`: no plan keeps the constraints.
         latency_s: Under the problem's own `latency_model`. [s]
         timeline_s: End of the simulated timeline. [s]
         energy_j: Of all nodes. [J]
@@ -54,6 +54,7 @@ class SolutionDocument(msgspec.Struct, frozen=True, kw_only=True):
         reason: Why there is no plan, or what stopped the proof; else empty.
         rate_hz: Requests a second that the plan sustains, many at a time; None where nothing takes any time. [1/s]
         bottleneck: The node, or the link as `FROM:TO`, that bounds this rate; None with it.
+        concession: With `--tolerance`, what the plan gives up against the best one; None where it is that plan.
     """
 
     status: Status
@@ -76,6 +77,7 @@ class SolutionDocument(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     rate_hz: float | None = None
     bottleneck: str | None = None
+    concession: Concession | None = None
 
 
 def solution_document(problem: Problem, solution: Solution, load_s: float) -> SolutionDocument:
@@ -113,4 +115,5 @@ def solution_document(problem: Problem, solution: Solution, load_s: float) -> So
         reason=solution.reason,
         rate_hz=evaluation.rate_hz if evaluation is not None else None,
         bottleneck=evaluation.bottleneck if evaluation is not None else None,
+        concession=solution.concession,
     )

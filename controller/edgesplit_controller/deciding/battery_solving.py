@@ -35,7 +35,12 @@ def with_limit(problem: Problem, limit_j: float) -> Problem:
 
 
 def solve_within(
-    problem: Problem, battery: BatteryAllowance | None, *, hint: Assignment | None, time_limit_s: float
+    problem: Problem,
+    battery: BatteryAllowance | None,
+    *,
+    hint: Assignment | None,
+    time_limit_s: float,
+    tolerance: float = 0.0,
 ) -> tuple[Solution, Problem, BatteryAllowance | None]:
     """Solve a problem under a battery's limit, or else as frugally as can be.
 
@@ -44,6 +49,7 @@ def solve_within(
         battery: What the floor allows, or None without one.
         hint: A plan to start from.
         time_limit_s: For all of it. [s]
+        tolerance: As of `planner.solve`. [1]
 
     Returns:
         The solution, the problem with the limit that it was made under, and what was asked, with `kept` set.
@@ -56,14 +62,15 @@ def solve_within(
         frugal = least_device_energy(problem, hint=hint, time_limit_s=FRUGAL_SHARE * time_limit_s)
     if frugal is None or battery is None or battery.limit_j is None:
         # Without a limit, or without any plan: the planner says why.
-        return solve(problem, hint=hint, time_limit_s=time_limit_s), problem, battery
+        return solve(problem, hint=hint, time_limit_s=time_limit_s, tolerance=tolerance), problem, battery
     least = evaluate(problem, frugal)
     kept = least.device_energy_j <= battery.limit_j
     limit_j = battery.limit_j if kept else least.device_energy_j * (1 + EQUAL_GAIN)
     limited = with_limit(problem, limit_j)
     start = hint if hint is not None and not evaluate(limited, hint).violations else frugal
     try:
-        solution = solve(limited, hint=start, time_limit_s=(1 - FRUGAL_SHARE) * time_limit_s)
+        left_s = (1 - FRUGAL_SHARE) * time_limit_s
+        solution = solve(limited, hint=start, time_limit_s=left_s, tolerance=tolerance)
     except PlanningTimedOut:
         solution = _undecided(frugal, least)
     if solution.assignment is None:

@@ -63,7 +63,7 @@ def _slower(plan: FallbackRecord, now: Evaluation, thresholds: Thresholds) -> bo
 
 
 def plan_fallbacks(
-    active: PlanRecord, time_limit_s: float, held: HeldFallbacks, thresholds: Thresholds
+    active: PlanRecord, time_limit_s: float, held: HeldFallbacks, thresholds: Thresholds, tolerance: float = 0.0
 ) -> list[FallbackDraft]:
     """One draft for each node of the plan that could vanish; equal ones are one, local ones are there already.
 
@@ -72,10 +72,12 @@ def plan_fallbacks(
         time_limit_s: For all together. [s]
         held: What nodes hold already.
         thresholds: What another must gain.
+        tolerance: Of fallbacks as of plans. [1]
     """
     used = set(active.assignment.node_of.values()) - {active.epoch.source}
     drafts: list[FallbackDraft] = []
-    for node, solution in fallbacks(active.problem, active.assignment, time_limit_s=time_limit_s).items():
+    found = fallbacks(active.problem, active.assignment, time_limit_s=time_limit_s, tolerance=tolerance)
+    for node, solution in found.items():
         assignment, evaluation = solution.assignment, solution.evaluation
         if node not in used or assignment is None or evaluation is None:
             continue

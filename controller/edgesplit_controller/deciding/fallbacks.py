@@ -8,6 +8,7 @@ here: which fallbacks are worth having (`deciding/fallback_choice.py`), which fi
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import structlog
@@ -51,6 +52,9 @@ class Fallbacks:
         writing: Told when they do.
         events: Where new fallbacks are told.
         settings: Which fallbacks nodes keep ready, and the time limit.
+
+    Attributes:
+        solved: How often fallbacks were planned since the start, by model.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class Fallbacks:
         self._one_at_a_time = asyncio.Lock()
         self._planned_for: dict[str, tuple[_Basis, int]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.solved = Counter[str]()
 
     @property
     def idle(self) -> bool:
@@ -125,7 +130,8 @@ class Fallbacks:
             ):
                 return  # figures scatter, and what nodes hold is as good
             left_s = max(LEAST_TIME_S, self._settings.time_limit_s - active.solve_s)
-            drafts = await asyncio.to_thread(plan_fallbacks, active, left_s, held, thresholds)
+            self.solved[model] += 1
+            drafts = await asyncio.to_thread(plan_fallbacks, active, left_s, held, thresholds, self._settings.tolerance)
         if self._plannable(model) is not active:
             return  # another plan is on its way, and with it this comes again
         self._planned_for[model] = basis, len(drafts)

@@ -145,6 +145,10 @@ class PlanChanges:
         self._batteries.decided(model, serving, draft.battery, draft.evaluation.device_energy_j)
         data = {**decision.data, "trigger": trigger.cause, "verdict": decision.text}
         reason = decision.text if trigger.forced else f"{trigger.cause}: {decision.text}"
+        concession = draft.solution.concession
+        if concession is not None:
+            reason = f"{reason}; it has {concession.text}"
+            data |= {"concession": concession.share, "components_of_best": concession.components_of_best}
         try:
             if refreshed is not None and not decision.adopt and not _changes_local_fallback(record, draft, serving):
                 self._decline(model, refreshed, f"{trigger.cause}: {decision.text}", trigger, data)

@@ -7,6 +7,7 @@ values taken before; nothing here changes any state. Not here: when to plan, com
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -58,6 +59,9 @@ class PlanMaker:
         certainty: How sure its figures are.
         settings: Time limit, latency model, thresholds.
         heavy: Held while a problem is solved.
+
+    Attributes:
+        solved: How many problems were solved since the start, by model.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class PlanMaker:
         self._certainty = certainty
         self._settings = settings
         self._heavy = heavy
+        self.solved = Counter[str]()
 
     def snapshot(self, record: ModelRecord, goals: Goals, others: Mapping[str, DeploymentState]) -> FleetSnapshot:
         """What `problem` would be made of now, without making it."""
@@ -154,6 +159,7 @@ class PlanMaker:
         comparable = serving if _comparable(serving, record, problem) else None
         before = comparable.assignment if comparable is not None else None
         now = self._now(record, problem)
+        self.solved[record.name] += 1
         async with self._heavy:
             (solution, limited, battery), old = await asyncio.to_thread(self._solve, problem, before, battery)
             assignment = solution.assignment
@@ -292,7 +298,8 @@ class PlanMaker:
         if old is not None and not old.timeline_s < float("inf"):
             old = None  # a link it needs is gone
         hint = before if old is not None else None
-        return solve_within(problem, battery, hint=hint, time_limit_s=self._settings.time_limit_s), old
+        limit_s, tolerance = self._settings.time_limit_s, self._settings.tolerance
+        return solve_within(problem, battery, hint=hint, time_limit_s=limit_s, tolerance=tolerance), old
 
 
 @dataclass(frozen=True)
@@ -368,6 +375,7 @@ def _reevaluated(
         latency_interval_s=interval.latency_s if interval is not None else None,
         energy_interval_j=interval.energy_j if interval is not None else None,
         status=solution.status if same else "feasible",
+        concession=solution.concession if same else serving.concession,
         score=value,
         gap=gap,
         solve_s=solution.timings.total_s,

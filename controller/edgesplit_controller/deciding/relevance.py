@@ -2,8 +2,8 @@
 
 Owns: the one place where a change is judged for a deployed model: first cheaply, from what nodes said, then against the
 stated problem. Its rule: a change counts by what it can do to a plan; what only scatters costs a snapshot. Not here: the
-comparisons (`changes/link_impact.py`, `changes/fleet_snapshot.py`, `changes/replan_reasons.py`), planning again
-(`replanner.py`).
+comparisons (`changes/link_impact.py`, `changes/compute_impact.py`, `changes/fleet_snapshot.py`, `changes/replan_reasons.py`),
+planning again (`replanner.py`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from edgesplit.control.event_messages import EventData, EventLevel
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.configuration import Thresholds
+from edgesplit_controller.deciding.changes.compute_impact import ComputeImpact, compute_impact_of
 from edgesplit_controller.deciding.changes.declined import DeclinedPlans
 from edgesplit_controller.deciding.changes.fixed_plan_standing import missed
 from edgesplit_controller.deciding.changes.fleet_figures import Figures, figures_of
@@ -72,7 +73,7 @@ class Relevance:
             return True
         if watch.refreshed is not None and watch.refreshed[1] != self._maker.learned(model):
             return True
-        impact, decided = self._impact(watch, active), watch.figures or figures_of(active.problem)
+        impact, decided = self._impact(watch, active)[0], watch.figures or figures_of(active.problem)
         if (
             snapshot.changes_predictions(watch.snapshot, impact)
             and self._clock() - watch.refreshed_s >= REFRESH_LINKS_EVERY_S
@@ -102,8 +103,16 @@ class Relevance:
             since: Figures to compare with in place of the last decision's.
         """
         before = since or watch.figures or figures_of(active.problem)
-        impact = self._impact(watch, active)
-        found = reasons(before, figures_of(problem), self._thresholds, impact, snapshot.scatter)
+        links, compute = self._impact(watch, active)
+        found = reasons(
+            before,
+            figures_of(problem),
+            self._thresholds,
+            links,
+            snapshot.scatter,
+            compute=compute,
+            unrest=snapshot.unrest,
+        )
         may_try = self._declined.may_try(model)
         return tuple(reason for reason in found if may_try or not reason.quiet or self._comes_back(model, reason))
 
@@ -137,8 +146,10 @@ class Relevance:
         text = f"{model}'s fixed plan, epoch {number}, can be served as it was asked for again"
         self._events.add("fixed-plan-kept", text, model=model, data={"epoch": number})
 
-    def _impact(self, watch: ModelWatch, active: PlanRecord) -> LinkImpact:
+    def _impact(self, watch: ModelWatch, active: PlanRecord) -> tuple[LinkImpact, ComputeImpact]:
         if watch.impact is None or watch.impact[0] is not active:
             floor_s = self._thresholds.latency_floor_s
-            watch.impact = active, impact_of(active.problem, active.assignment, active.evaluation, floor_s)
-        return watch.impact[1]
+            links = impact_of(active.problem, active.assignment, active.evaluation, floor_s)
+            compute = compute_impact_of(active.problem, active.assignment, active.evaluation)
+            watch.impact = active, links, compute
+        return watch.impact[1:]

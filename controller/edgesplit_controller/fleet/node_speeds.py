@@ -22,6 +22,7 @@ from edgesplit.formatting import time_span
 from edgesplit.names import planned_name
 from edgesplit.operations.fleet_operations import SpeedRow
 from edgesplit.significance import CERTAINTY_CHANGE, CORRECTION_CHANGE, ratio_differs
+from edgesplit_controller.fleet.believing.believed_profiles import BelievedProfiles
 from edgesplit_controller.fleet.estimation.coding_runs import coding_factors, coding_runs, of_another_model
 from edgesplit_controller.fleet.estimation.observations import (
     PartsRan,
@@ -120,6 +121,7 @@ class Speeds:
         self._said: dict[tuple[str, str], LiveTimings] = {}
         self._watched: dict[tuple[str, str], _Watched] = {}
         self._components = TimedComponents(deployments)
+        self._believed = BelievedProfiles(registry.profiles)
 
     # --- what nodes say --------------------------------------------------------------------------------------------
 
@@ -160,6 +162,7 @@ class Speeds:
             for key in [key for key in kept if key[1] == model]:
                 del kept[key]
         self._components.forget_model(model)
+        self._believed.forget_model(model)
         self._save(self._to_remember())
 
     def forget_node(self, node: str) -> None:
@@ -172,11 +175,17 @@ class Speeds:
     # --- what plans take from it -------------------------------------------------------------------------------------
 
     def profile(self, node: str, model: str, sha256: str) -> ExecutionProfile | None:
-        """A node's times of exactly this model as they are now, or None while it has none."""
+        """A node's times of exactly this model as they are now, or None while it has none; the same object while nothing changes.
+
+        Units are believed as far as all nodes' profiles say something of them (`fleet/believing/believed_unit_times.py`).
+        """
         profile = self._registry.profile(node, model, sha256)
-        watched = self._watched.get((node, planned_name(model)))
-        known = watched is not None and profile is not None and _same(watched.profile, profile)
-        return watched.corrected if watched is not None and known else profile
+        if profile is None:
+            return None
+        model = planned_name(model)
+        watched = self._watched.get((node, model))
+        known = watched is not None and _same(watched.profile, profile)
+        return self._believed.profile(node, model, sha256, profile, watched.corrected if watched and known else profile)
 
     def timed_s(self, model: str) -> dict[tuple[str, str], float]:
         """What components that were timed take now, by node and key. [s]"""
@@ -324,7 +333,9 @@ class Speeds:
     def _news(self, node: str, model: str, watched: _Watched) -> Iterator[FleetChange]:
         """What people were told, and what is so now, where the two differ."""
         before_s, now_s = watched.told_s, watched.profile.whole_s * factors(watched.speed).in_float
-        if not before_s > 0 or not ratio_differs(before_s, now_s, self._change):
+        # On a restless machine, what lies within its own spread comes and goes.
+        enough = max(self._change, self._registry.unrest(node))
+        if not before_s > 0 or not ratio_differs(before_s, now_s, enough):
             return
         watched.told_s = now_s
         factor, origin = now_s / before_s, watched.speed.origin

@@ -278,9 +278,20 @@ class Registry:
         report = self.node(name).profiles.get(planned_name(model))
         return report.profile if report is not None and report.sha256 == sha256 else None
 
+    def profiles(self, model: str, sha256: str) -> dict[str, ExecutionProfile]:
+        """Those of exactly this model that are in, by node."""
+        found = {name: self.profile(name, model, sha256) for name in self.nodes}
+        return {name: profile for name, profile in found.items() if profile is not None}
+
     def profiled(self, model: str, sha256: str) -> tuple[str, ...]:
         """Nodes whose profile of exactly this model is in."""
-        return tuple(name for name in self.nodes if self.profile(name, model, sha256) is not None)
+        return tuple(self.profiles(model, sha256))
+
+    def unrest(self, name: str) -> float:
+        """By how much the time of the same work varies on a restless node from one moment to another; 0 on others. [1]"""
+        metrics = self.node(name).metrics
+        steadiness = metrics.steadiness if metrics is not None else None
+        return steadiness.spread if steadiness is not None and steadiness.regime == "restless" else 0.0
 
     def links(self) -> tuple[tuple[str, LinkState], ...]:
         """Links between nodes that are connected now: sending node and its measurement."""

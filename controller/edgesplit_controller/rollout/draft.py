@@ -89,6 +89,7 @@ class Draft:
             assignment=self.assignment,
             evaluation=self.evaluation,
             status=solution.status,
+            concession=solution.concession,
             score=solution.score,
             gap=solution.gap,
             solve_s=solution.timings.total_s,

@@ -12,7 +12,7 @@ from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.names import base_name
 from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import Goals
-from edgesplit.planning.plan import Assignment, Component, Evaluation, NodeShare, Status
+from edgesplit.planning.plan import Assignment, Component, Concession, Evaluation, NodeShare, Status
 from edgesplit.planning.problem import Problem
 from edgesplit.planning.spreads import PredictionInterval
 from edgesplit.wire.tensor_spec import TensorSpec
@@ -36,6 +36,7 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
         latency_interval_s: Nine of ten times the end of the timeline proves to lie in it; None in files of before. [s]
         energy_interval_j: The same of the energy. [J]
         fixed: Somebody made it, and it stays until a command asks for another.
+        concession: What it gave up against the best plan when it was last decided on; None where it was that plan.
     """
 
     epoch: Epoch = msgspec.field(name="plan")
@@ -56,6 +57,7 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
     latency_interval_s: tuple[float, float] | None = None
     energy_interval_j: tuple[float, float] | None = None
     fixed: bool = False
+    concession: Concession | None = None
 
     @property
     def interval(self) -> PredictionInterval | None:

@@ -172,6 +172,8 @@ class ExecutionProfile(Message, frozen=True, kw_only=True):
         moments: At how many moments, spread over profiling, the whole was timed; 0 from an agent that did so in one series.
         rested_spread: Standard error of `rested_s / whole_s`; 0 where not known. [1]
         seconds: Of the node's time that profiling took, waiting not included; 0 where not known. [s]
+        unit_spreads: Unit name to the standard error of its share of the whole, relative; a unit left out is not known. [1]
+        quantized_unit_spreads: The same of `quantized_time_s`. [1]
     """
 
     time_s: dict[str, float]
@@ -192,6 +194,8 @@ class ExecutionProfile(Message, frozen=True, kw_only=True):
     moments: int = 0
     rested_spread: float = 0.0
     seconds: float = 0.0
+    unit_spreads: dict[str, float] = msgspec.field(default_factory=dict[str, float])
+    quantized_unit_spreads: dict[str, float] = msgspec.field(default_factory=dict[str, float])
 
     @property
     def is_quick(self) -> bool:

@@ -14,7 +14,7 @@ from edgesplit.operations.tagged_operation import TaggedOperation
 from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.origins import Origin
-from edgesplit.planning.plan import FixedPlan, NodeShare, TimelineEntry
+from edgesplit.planning.plan import Concession, FixedPlan, NodeShare, TimelineEntry
 from edgesplit.wire.tensor_spec import TensorSpec
 
 __all__ = [
@@ -304,6 +304,8 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
         sources: All sources of the model, the first one first.
         rate_hz: Requests a second that it sustains, many at a time; None where nothing takes any time. [1/s]
         bottleneck: The node, or the link as `FROM:TO`, that bounds this rate; None with it.
+        concession: What it gave up against the best plan, within `[planning] tolerance`, for fewer components or fewer bytes cut;
+            None where it was the best plan when it was last decided on.
     """
 
     model: str
@@ -339,6 +341,7 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
     sources: tuple[SourceRow, ...] = ()
     rate_hz: float | None = None
     bottleneck: str | None = None
+    concession: Concession | None = None
 
 
 class ExportProblem(TaggedOperation, frozen=True, kw_only=True, tag="export-problem"):

@@ -14,7 +14,7 @@ from edgesplit.operations.goal_operations import LimitChange
 from edgesplit.operations.plan_summary import PlanSummary
 from edgesplit.operations.tagged_operation import TaggedOperation
 from edgesplit.planning.explanation import BindingConstraint, CutReason, LimitRelaxation
-from edgesplit.planning.plan import NodeShare
+from edgesplit.planning.plan import Concession, NodeShare
 
 __all__ = [
     "ExplainDocument",
@@ -51,6 +51,8 @@ class ExplainDocument(msgspec.Struct, frozen=True, kw_only=True):
         binding: Constraints without which a better plan exists.
         relaxations: What giving way would bring.
         complete: Whether time sufficed for everything there was to try.
+        concession: What the plan gave up against the best one, within `[planning] tolerance`, for fewer components or fewer
+            bytes cut; None where it was the best one when it was last decided on.
     """
 
     model: str
@@ -59,6 +61,7 @@ class ExplainDocument(msgspec.Struct, frozen=True, kw_only=True):
     binding: tuple[BindingConstraint, ...]
     relaxations: tuple[LimitRelaxation, ...]
     complete: bool
+    concession: Concession | None = None
 
 
 class LinkChange(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from edgesplit.planning.problem import Problem
 __all__ = [
     "Assignment",
     "Component",
+    "Concession",
     "Evaluation",
     "FixedPlan",
     "NodeShare",
@@ -177,11 +178,37 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
     total_s: float
 
 
+class Concession(msgspec.Struct, frozen=True, kw_only=True):
+    """What a plan gives up against the best one, within a tolerance, to have fewer components or fewer bytes cut.
+
+    Attributes:
+        tolerance: By how much it might be worse. [1]
+        share: By how much it is worse: weighted latency and energy, each as a multiple of its best value. [1]
+        components: That it has.
+        components_of_best: That the best plan has.
+        cut_bytes: Of all its transfers. [B]
+        cut_bytes_of_best: Likewise of the best plan. [B]
+        latency_of_best_s: Of the best plan, under the problem's latency model. [s]
+        energy_of_best_j: Likewise, of all nodes. [J]
+        text: All of it in a sentence.
+    """
+
+    tolerance: float
+    share: float
+    components: int
+    components_of_best: int
+    cut_bytes: float
+    cut_bytes_of_best: float
+    latency_of_best_s: float
+    energy_of_best_j: float
+    text: str
+
+
 class Solution(msgspec.Struct, frozen=True, kw_only=True):
     """The planner's answer.
 
     Attributes:
-        status: `optimal` is proven to a relative gap of 1e-6; `feasible` ran out of time.
+        status: `optimal`: the best plan is proven to a relative gap of 1e-6; `feasible` ran out of time.
         assignment: None when infeasible.
         evaluation: Of the assignment; None when infeasible.
         score: As docs/problem-file.md defines it; None when infeasible. [1]
@@ -190,6 +217,7 @@ class Solution(msgspec.Struct, frozen=True, kw_only=True):
         ranges: The scales the score used.
         timings: Where the time went.
         reason: One sentence; why there is no plan, or what stopped the proof.
+        concession: What it gives up against the best plan found; None where it is that plan.
     """
 
     status: Status
@@ -201,6 +229,7 @@ class Solution(msgspec.Struct, frozen=True, kw_only=True):
     ranges: Ranges
     timings: Timings
     reason: str = ""
+    concession: Concession | None = None
 
 
 def uncompared(

@@ -6,6 +6,7 @@ one unit, so that the units sum to the whole. Not here: running the model (`prof
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 from collections.abc import Mapping, Sequence
@@ -17,8 +18,18 @@ import msgspec
 from edgesplit.control.profile_messages import ProfilePlan
 from edgesplit.errors import PreparationFailed
 from edgesplit_agent.compute.providers import ASYNCHRONOUS, CPU
+from edgesplit_agent.profiling.timing.robust_statistics import standard_error
 
-__all__ = ["INTEGER_KERNELS", "Kernel", "is_opaque", "kernel_runs", "modelled_times", "unit_times"]
+__all__ = [
+    "INTEGER_KERNELS",
+    "SESSION_SPREAD",
+    "Kernel",
+    "is_opaque",
+    "kernel_runs",
+    "modelled_times",
+    "unit_spreads",
+    "unit_times",
+]
 
 SUFFIX = "_kernel_time"
 TAG = re.compile(r"unit\d+")
@@ -33,6 +44,10 @@ INTEGER_KERNELS = frozenset(
     {"QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat", "ConvInteger", "MatMulInteger"}
 )
 """What onnxruntime makes of an operator in int8 with the conversions around it."""
+
+SESSION_SPREAD = 0.03
+"""Of a unit's share from one session of the same graph to another on the same machine, beyond that of its runs: 0 to 0.05 in twelve
+comparisons of profiles that this machine made of two models, 0.02 at the median. [1]"""
 
 
 class _Arguments(msgspec.Struct, frozen=True):
@@ -139,6 +154,31 @@ def unit_times(
             times[owners[key]] += share
     scale = whole_s / total if total > 0 else 0.0
     return {unit: share * scale for unit, share in times.items()}
+
+
+def unit_spreads(runs: Sequence[Sequence[Kernel]], plan: ProfilePlan) -> dict[str, float]:
+    """Standard error of each unit's share of the whole, relative; units without it are left out. [1]
+
+    That of a median of normal values, pi / 2 times the variance of their mean; what a session does the same in all of its runs
+    (where its memory lies) comes on top (`SESSION_SPREAD`).
+
+    Args:
+        runs: Of the same session.
+        plan: Which kernel belongs to which unit.
+    """
+    shares: dict[str, list[float]] = {}
+    for run in runs:
+        run_s = sum(kernel.seconds for kernel in run) or 1.0
+        seconds: dict[str, float] = {}
+        for kernel, unit in zip(run, _units_of(run, plan), strict=True):
+            seconds[unit] = seconds.get(unit, 0.0) + kernel.seconds
+        for unit, taken_s in seconds.items():
+            shares.setdefault(unit, []).append(taken_s / run_s)
+    return {
+        unit: math.hypot(standard_error(values) * math.sqrt(math.pi / 2), SESSION_SPREAD)
+        for unit, values in shares.items()
+        if len(values) > 1 and min(values) > 0
+    }
 
 
 def is_opaque(run: Sequence[Kernel], plan: ProfilePlan) -> bool:

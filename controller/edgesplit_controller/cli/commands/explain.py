@@ -20,7 +20,9 @@ __all__ = ["explain"]
         "splitctl explain yolo\nsplitctl explain yolo --time-limit 60 --json",
         "{model, epoch, cuts: [{tensor, from, to, bytes, transfer_s, latency_change_s, energy_change_j, score_change, "
         "text}], binding: [{constraint, subject, limit, value, slack, text}], relaxations: [{constraint, subject, "
-        "change, latency_s, energy_j, score_gain, proven, text}], complete}; the changes of a cut are those of the best "
+        "change, latency_s, energy_j, score_gain, proven, text}], complete, "
+        "concession: null or {tolerance, share, components, components_of_best, cut_bytes, cut_bytes_of_best, "
+        "latency_of_best_s, energy_of_best_j, text}}; the changes of a cut are those of the best "
         "plan without it, complete says whether time sufficed for everything there was to try.",
     )
 )

@@ -31,9 +31,10 @@ def _print_schema(context: click.Context, _parameter: click.Parameter, wanted: b
         "splitctl solve problem.json.gz\nsplitctl solve problem.json --time-limit 10 --json",
         "{status: optimal, feasible or infeasible, latency_s (under the problem's latency_model), timeline_s, energy_j, "
         "device_energy_j, noise, score, bound, gap, assignment: {OPERATOR: NODE}, quantized, codecs: {TENSOR: CODEC}, "
-        "per_node, components, timeline, ranges, timings: {build_s, solve_s, total_s}, reason, rate_hz, "
-        "bottleneck}; printed with exit "
-        "status 3 too. total_s runs from opening the file to the result, imports excluded.",
+        "per_node, components, timeline, ranges, timings: {build_s, solve_s, total_s}, reason, rate_hz, bottleneck, "
+        "concession: null or {tolerance, share, components, components_of_best, cut_bytes, cut_bytes_of_best, "
+        "latency_of_best_s, energy_of_best_j, text}}; printed "
+        "with exit status 3 too. total_s runs from opening the file to the result, imports excluded.",
     )
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path))
@@ -47,6 +48,15 @@ def _print_schema(context: click.Context, _parameter: click.Parameter, wanted: b
     help="After this the best plan known is returned with its proven gap. [s]",
 )
 @click.option(
+    "--tolerance",
+    metavar="T",
+    type=click.FloatRange(0.0, 1.0),
+    default=0.0,
+    show_default=True,
+    help="A plan may be worse than the best by this share (0.02: 2 %) if it has fewer components then, or as many and fewer "
+    "bytes cut.",
+)
+@click.option(
     "--schema",
     is_flag=True,
     is_eager=True,
@@ -55,7 +65,7 @@ def _print_schema(context: click.Context, _parameter: click.Parameter, wanted: b
     help="Print the JSON Schema of problem files and exit.",
 )
 @offline_options
-def solve(settings: Settings, file: Path, time_limit_s: float) -> None:
+def solve(settings: Settings, file: Path, time_limit_s: float, tolerance: float) -> None:
     """Plan the problem FILE (split-problem/1, .json or .json.gz) offline, no broker needed."""
     from edgesplit.planning.problem_file import load_problem  # noqa: PLC0415 - the planner's imports take their time
     from edgesplit_controller.cli.solution_document import solution_document  # noqa: PLC0415
@@ -64,7 +74,7 @@ def solve(settings: Settings, file: Path, time_limit_s: float) -> None:
     opened = time.perf_counter()
     problem = load_problem(file)
     load_s = time.perf_counter() - opened
-    solution = solve_problem(problem, time_limit_s=time_limit_s)
+    solution = solve_problem(problem, time_limit_s=time_limit_s, tolerance=tolerance)
     document = solution_document(problem, solution, load_s)
     if settings.json:
         print_json(document)

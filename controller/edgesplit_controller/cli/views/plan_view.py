@@ -58,6 +58,8 @@ def show_plan(document: PlanDocument) -> None:
     kind = "fixed plan" if document.fixed else document.status
     out.print(f"{document.model}: epoch {document.epoch} from {document.source}, {kind}, {state}")
     out.print(f"why: {document.reason}" if document.reason else "")
+    if document.concession is not None:
+        out.print(f"simpler than the best: {document.concession.text}")
     measured = document.measured
     table = plain_table("", ("",), ("predicted", _measured_title(measured)))
     origin = f" ({measured.energy_origin})" if measured.energy_origin else ""
@@ -129,6 +131,8 @@ def show_solution(problem: Problem, document: SolutionDocument) -> None:
     out.print(f"{problem.model} from {problem.source}: {document.status}")
     if document.status == "feasible" and document.reason:
         out.print(f"why: {document.reason}")
+    if document.concession is not None:
+        out.print(f"simpler than the best: {document.concession.text}")
     out.print()
     times = document.timings
     spent = (

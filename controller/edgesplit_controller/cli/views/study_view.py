@@ -23,6 +23,8 @@ def show_explanation(document: ExplainDocument) -> None:
     """Print the page of `splitctl explain`."""
     out = console()
     out.print(f"{document.model}: epoch {document.epoch}")
+    if document.concession is not None:
+        out.print(f"simpler than the best: {document.concession.text}")
     out.print()
     if document.cuts:
         cuts = plain_table("Why it is cut where it is", ("tensor", "from", "to"), ("size", "transfer"))

@@ -48,11 +48,13 @@ class FleetSnapshot:
     Attributes:
         links: Those that are up between usable nodes.
         scatter: Of their bandwidth's measurements, relative. [1]
+        unrest: Of restless nodes, how much the time of the same work varies there. [1]
     """
 
     nodes: Mapping[str, _Node]
     links: Mapping[Pair, LinkFigures]
     scatter: Mapping[Pair, float]
+    unrest: Mapping[str, float]
 
     def differs(self, before: FleetSnapshot) -> bool:
         """Whether nodes or links came or went, or nodes are another."""
@@ -104,4 +106,5 @@ def snapshot_of(
         nodes,
         {pair: (link.bandwidth_bytes_per_s, link.latency_s) for pair, link in links.items()},
         {pair: link.scatter for pair, link in links.items() if link.scatter},
+        {name: unrest for name in nodes if (unrest := registry.unrest(name))},
     )

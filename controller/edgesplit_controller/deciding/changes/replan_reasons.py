@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from edgesplit.formatting import speed, time_span, watts
 from edgesplit.significance import differs
 from edgesplit_controller.configuration import Thresholds
+from edgesplit_controller.deciding.changes.compute_impact import ComputeImpact
 from edgesplit_controller.deciding.changes.fleet_figures import Figures, NodeFigures
 from edgesplit_controller.deciding.changes.link_impact import LinkFigures, LinkImpact, Pair, notable
 
@@ -45,6 +46,9 @@ def reasons(
     thresholds: Thresholds,
     impact: LinkImpact,
     scatter: Mapping[Pair, float] | None = None,
+    *,
+    compute: ComputeImpact | None = None,
+    unrest: Mapping[str, float] | None = None,
 ) -> tuple[Reason, ...]:
     """What differs enough to plan again, the gravest first.
 
@@ -54,6 +58,8 @@ def reasons(
         thresholds: How much is enough.
         impact: What the plan that serves has at stake on links.
         scatter: Of links' measurements, relative; 0 where it is not known. [1]
+        compute: What it has at stake on nodes; without it every notable change of one counts.
+        unrest: Of restless nodes, how much the time of the same work varies there: less is no change. [1]
     """
     found = [Reason("node-left", f"node {name} left", name) for name in before.nodes.keys() - now.nodes.keys()]
     found += [Reason("node-joined", f"node {name} joined", name) for name in now.nodes.keys() - before.nodes.keys()]
@@ -74,7 +80,8 @@ def reasons(
         found.append(Reason("codecs-available", "wire codecs are available now"))
     found += link_reasons(before.links, now.links, thresholds, impact, scatter or {})
     for name in sorted(both):
-        found += _node_reasons(name, before.nodes[name], now.nodes[name], thresholds)
+        restless = (unrest or {}).get(name, 0.0)
+        found += _node_reasons(name, before.nodes[name], now.nodes[name], thresholds, unrest=restless, compute=compute)
     order = {kind: rank for rank, kind in enumerate(("node-left", "link-lost"))}
     return tuple(sorted(found, key=lambda reason: (order.get(reason.kind, 9), -reason.share, reason.text)))
 
@@ -110,9 +117,21 @@ def _link_text(pair: Pair, before: LinkFigures, now: LinkFigures, differ: tuple[
     return f"link {pair[0]} -> {pair[1]} went {' and '.join(filter(None, changed))}"
 
 
-def _node_reasons(name: str, before: NodeFigures, now: NodeFigures, thresholds: Thresholds) -> list[Reason]:
+def _node_reasons(
+    name: str,
+    before: NodeFigures,
+    now: NodeFigures,
+    thresholds: Thresholds,
+    *,
+    unrest: float,
+    compute: ComputeImpact | None,
+) -> list[Reason]:
     found: list[Reason] = []
-    if text := _speed_text(name, before, now, thresholds.change):
+    comparable = len(before.times_s) == len(now.times_s) and len(before.int8_times_s) == len(now.int8_times_s)
+    comparable = comparable and before.memory_bytes == now.memory_bytes
+    if compute is not None and comparable and compute.share(name, before, now) < thresholds.relevant_share:
+        return found  # whatever changed there, no plan could gain what justifies a switch
+    if text := _speed_text(name, before, now, max(thresholds.change, unrest)):
         found.append(Reason("profile-changed", text, name))
     if before.memory_bytes != now.memory_bytes:
         found.append(Reason("memory-changed", f"node {name} has another amount of memory to give", name))

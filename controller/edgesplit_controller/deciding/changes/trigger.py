@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from edgesplit.planning.problem import Problem
 from edgesplit.retrying import Retry
+from edgesplit_controller.deciding.changes.compute_impact import ComputeImpact
 from edgesplit_controller.deciding.changes.fleet_figures import Figures
 from edgesplit_controller.deciding.changes.fleet_snapshot import FleetSnapshot
 from edgesplit_controller.deciding.changes.link_impact import LinkImpact
@@ -64,7 +65,7 @@ class ModelWatch:
         dirty: Something about the fleet changed since the watcher looked.
         figures: What the last decision stood on.
         snapshot: What the fleet looked like when a problem was last stated.
-        impact: What a plan has at stake on links, and which plan.
+        impact: What a plan has at stake on links and nodes, and which plan.
         refreshed: The last problem, and what was learned beside it, that the serving plan's predictions were compared with.
         refreshed_s: When that was, on the deployer's clock. [s]
         complaint: Why there was no problem to solve when it was last stated, or empty.
@@ -82,7 +83,7 @@ class ModelWatch:
     dirty: asyncio.Event = field(default_factory=asyncio.Event)
     figures: Figures | None = None
     snapshot: FleetSnapshot | None = None
-    impact: tuple[PlanRecord, LinkImpact] | None = None
+    impact: tuple[PlanRecord, LinkImpact, ComputeImpact] | None = None
     refreshed: tuple[Problem, Learned] | None = None
     refreshed_s: float = float("-inf")
     complaint: str = ""

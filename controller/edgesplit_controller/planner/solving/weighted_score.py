@@ -34,6 +34,7 @@ from edgesplit_controller.planner.meaning.measures import (
 from edgesplit_controller.planner.meaning.tolerance import LEXICOGRAPHIC, PROOF, ROUNDING, SCORE_PROOF
 from edgesplit_controller.planner.solving.infeasible import explain_infeasible
 from edgesplit_controller.planner.solving.session import Session
+from edgesplit_controller.planner.solving.simplification import simplified
 
 __all__ = ["score_objective", "solve"]
 
@@ -50,13 +51,16 @@ TIE = 1e-10
 """Relative distance from a single objective's best within which the other measure breaks ties."""
 
 
-def solve(problem: Problem, *, hint: Assignment | None = None, time_limit_s: float = 60.0) -> Solution:
-    """Find the plan of least score.
+def solve(
+    problem: Problem, *, hint: Assignment | None = None, time_limit_s: float = 60.0, tolerance: float = 0.0
+) -> Solution:
+    """Find the plan of least score, or within a tolerance of it one with fewer components.
 
     Args:
         problem: A valid problem.
         hint: A plan to start from, for instance the one that runs.
         time_limit_s: When it passes, the best plan is returned with its proven gap. [s]
+        tolerance: By how much the plan may be worse than the best (`simplification.py`); 0 for none. [1]
 
     Returns:
         The plan, recomputed by `evaluate`, or the reason why there is none.
@@ -76,7 +80,32 @@ def solve(problem: Problem, *, hint: Assignment | None = None, time_limit_s: flo
     if first.plan is None:
         return _without_plan(problem, planning, first)
     ranges, bound = _trade(planning, latency_weight, energy_weight, first)
-    return _report(problem, planning, ranges, bound)
+    return _conceding(problem, planning, _report(problem, planning, ranges, bound), tolerance, hint)
+
+
+def _conceding(
+    problem: Problem, planning: Session, solution: Solution, tolerance: float, serving: Assignment | None
+) -> Solution:
+    """The solution with a simpler plan in place of the best, where the tolerance allows one; its gap grows by what that costs."""
+    assignment, evaluation, bound = solution.assignment, solution.evaluation, solution.bound
+    if not tolerance > 0 or assignment is None or evaluation is None or bound is None:
+        return solution
+    found = simplified(
+        problem, planning, solution.ranges, (assignment, evaluation), tolerance=tolerance, serving=serving
+    )
+    if found is None:
+        return solution
+    assignment, evaluation, concession = found
+    value = max(score(problem, evaluation, solution.ranges), bound)
+    return msgspec.structs.replace(
+        solution,
+        assignment=assignment,
+        evaluation=evaluation,
+        score=value,
+        gap=value - bound,
+        timings=_timings(planning.clock),
+        concession=concession,
+    )
 
 
 def _out_of_reach(problem: Problem, planning: Session) -> bool:

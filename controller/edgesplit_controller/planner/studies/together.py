@@ -172,8 +172,9 @@ class _Planning:
     def _serve(self, kind: _Kind) -> None:
         """Plans for all demands of a kind: the best there is room for, again and again."""
         alone_s = kind.alone.latency_s if kind.alone is not None else 0.0
-        problem, plan = kind.template, kind.alone
-        while kind.waiting and plan is not None:
+        problem: Problem | None = kind.template
+        plan = kind.alone
+        while kind.waiting and plan is not None and problem is not None:
             served = [demand for demand in kind.waiting if self._fits(plan, demand)]
             for demand in served:
                 if self._fits(plan, demand):  # those before it took of the same nodes
@@ -300,7 +301,7 @@ def _kinds(demands: Sequence[Demand]) -> list[_Kind]:
 
 def _loads(problem: Problem) -> tuple[float, ...]:
     """Of its nodes, then of its links. [1]"""
-    return tuple(part.load for part in (*problem.nodes, *problem.links))
+    return (*(node.load for node in problem.nodes), *(link.load for link in problem.links))
 
 
 def _no_less(loads: Sequence[float], others: Sequence[float]) -> bool:

@@ -123,13 +123,16 @@ def moved_off(assignment: Assignment, problem: Problem) -> Assignment:
     return Assignment(node_of, assignment.quantized, assignment.codecs)
 
 
-def fallbacks(problem: Problem, assignment: Assignment, *, time_limit_s: float) -> Mapping[str, Solution]:
+def fallbacks(
+    problem: Problem, assignment: Assignment, *, time_limit_s: float, tolerance: float = 0.0
+) -> Mapping[str, Solution]:
     """Plan for the loss of each node but the source.
 
     Args:
         problem: The problem of the running plan.
         assignment: The running plan; every search starts from it.
         time_limit_s: For all plans together. [s]
+        tolerance: As of `solve`. [1]
 
     Returns:
         Node to the plan without it, those the running plan uses first. A node it does not use gets the running
@@ -151,7 +154,7 @@ def fallbacks(problem: Problem, assignment: Assignment, *, time_limit_s: float) 
         try:
             smaller = _in_need(without_node(problem, node), Clock(share_s * RATE_SHARE))
             share_s = min(share_s, clock.left_s())
-            found[node] = solve(smaller, hint=moved_off(assignment, smaller), time_limit_s=share_s)
+            found[node] = solve(smaller, hint=moved_off(assignment, smaller), time_limit_s=share_s, tolerance=tolerance)
         except PlanInfeasible as error:
             found[node] = _infeasible(str(error))
         except PlanningTimedOut:

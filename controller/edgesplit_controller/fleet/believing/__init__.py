@@ -1,0 +1,1 @@
+"""Believed profiles: unit times as far as all nodes' profiles say something of them."""
