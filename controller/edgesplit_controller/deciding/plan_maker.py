@@ -36,6 +36,7 @@ from edgesplit_controller.fleet.runtime_support import too_old
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.planner import evaluate, score
 from edgesplit_controller.planner.studies.sampling import interval_of
+from edgesplit_controller.planner.studies.shared_solves import SharedSolves
 from edgesplit_controller.rollout.draft import Draft
 from edgesplit_controller.stating.assignment_fit import fits
 from edgesplit_controller.stating.fixed_plan import fixed_assignment, placed_units
@@ -77,6 +78,7 @@ class PlanMaker:
         self._certainty = certainty
         self._settings = settings
         self._heavy = heavy
+        self._solves = SharedSolves()
         self.solved = Counter[str]()
 
     def snapshot(self, record: ModelRecord, goals: Goals, others: Mapping[str, DeploymentState]) -> FleetSnapshot:
@@ -298,8 +300,8 @@ class PlanMaker:
         if old is not None and not old.timeline_s < float("inf"):
             old = None  # a link it needs is gone
         hint = before if old is not None else None
-        limit_s, tolerance = self._settings.time_limit_s, self._settings.tolerance
-        return solve_within(problem, battery, hint=hint, time_limit_s=limit_s, tolerance=tolerance), old
+        limits = {"time_limit_s": self._settings.time_limit_s, "tolerance": self._settings.tolerance}
+        return solve_within(problem, battery, hint=hint, solves=self._solves, **limits), old
 
 
 @dataclass(frozen=True)
