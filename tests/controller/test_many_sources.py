@@ -11,6 +11,7 @@ from edgesplit.operations.model_operations import ListModels, RemoveModel
 from edgesplit.operations.plan_operations import DeployModel, ShowPlan, UndeployModel
 from edgesplit.planning.plan import FixedPlan
 from edgesplit_controller.models.planning_shapes import deployments_of
+from edgesplit_controller.stating.loads import promised
 from tests.controller.fleet import GOOD_LINK, SLOW, Fleet
 from tests.controller.tiny_models import convolutions
 from tests.waiting import until
@@ -151,3 +152,19 @@ async def test_what_is_promised_to_one_source_is_not_there_for_the_next(cameras:
     loads = {node.name: node.load for node in second.problem.nodes}
     assert loads == pytest.approx({node: 10.0 * took_s.get(node, 0.0) for node in loads}, rel=0.5)
     assert all(loads[node] >= 10.0 * seconds * 0.99 for node, seconds in took_s.items())
+
+
+async def test_sources_with_a_rate_are_planned_together_and_planned_again_like_any_other(cameras: Fleet) -> None:
+    for name in ("cam3", "cam4"):
+        await add_camera(cameras, name)
+    await until(lambda: len(cameras.registry.profiled("tiny", cameras.models["tiny"].sha256)) == 7)
+    await cameras.client.ask(SetWeights(model="tiny", latency=1.0, min_rate=LimitChange(value=40.0)))
+    document = await cameras.client.ask(DeployModel(name="tiny", source="cam*"))
+    assert document["warnings"] == []
+    plans = {name: cameras.plan(name) for name in served(cameras)}
+    assert set(plans) == {"tiny", "tiny~cam2", "tiny~cam3", "tiny~cam4"}
+    assert "made together" in plans["tiny~cam3"].reason
+    assert not any(plan.fixed for plan in plans.values())
+    loads = promised(plans.items(), model="another", source="device")
+    assert 0.0 < max(loads.nodes.values()) <= 1.0
+    assert all(plan.evaluation.rate_hz is None or plan.evaluation.rate_hz >= 40.0 for plan in plans.values())

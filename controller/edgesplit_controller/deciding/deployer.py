@@ -8,11 +8,12 @@ nodes get there (`rollout/driver.py`).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 
-from edgesplit.errors import ChangeUnderWay, NotDeployed, NotProfiledYet
+from edgesplit.errors import ChangeUnderWay, NotDeployed, NotProfiledYet, PlanInfeasible
 from edgesplit.names import source_of
 from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import Goals
@@ -238,7 +239,15 @@ class Deployer:
         if deployment is not None and goals.min_battery != self.goals(model).min_battery:
             self._batteries.check(deployment.source, goals)
 
-    async def deploy(self, model: str, source: str, wait_s: float, plan: FixedPlan | None = None) -> ModelChange:
+    async def deploy(
+        self,
+        model: str,
+        source: str,
+        wait_s: float,
+        plan: FixedPlan | None = None,
+        *,
+        beforehand: Assignment | None = None,
+    ) -> ModelChange:
         """Plan, prepare, activate; on another source than before, move there.
 
         Args:
@@ -246,6 +255,7 @@ class Deployer:
             source: Where requests arise.
             wait_s: How long it may take to serve. [s]
             plan: Served as it is; it stays until a plan is asked for again, by this without one or by other goals.
+            beforehand: A plan that was made together with others', served where it can still be.
 
         Raises:
             PlanInfeasible: No plan satisfies the goals, or the one that was given does not.
@@ -260,6 +270,11 @@ class Deployer:
                 model, watch, source, goals, deadline_s=deadline_s, plan=plan
             )
             trigger = Trigger("deployed", True, deadline_s)
+            if beforehand is not None:
+                with contextlib.suppress(PlanInfeasible):  # the fleet changed since
+                    return await self._changes.change(
+                        model, watch, problem, goals, trigger, fixed=beforehand, kept=False
+                    )
             return await self._changes.change(model, watch, problem, goals, trigger, fixed=fixed)
 
     async def set_goals(self, model: str, goals: Goals) -> ModelChange:

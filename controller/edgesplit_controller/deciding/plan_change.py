@@ -107,6 +107,7 @@ class PlanChanges:
         trigger: Trigger,
         *,
         fixed: Assignment | None = None,
+        kept: bool = True,
     ) -> ModelChange:
         """Solve, weigh, and roll out if it pays; the caller holds the watch's lock.
 
@@ -117,6 +118,7 @@ class PlanChanges:
             goals: Those it was stated with.
             trigger: Why it is planned.
             fixed: Served as it is, instead of solving and weighing.
+            kept: That plan stays, whatever changes.
 
         Raises:
             PlanInfeasible: No plan satisfies the constraints, or the fixed one does not.
@@ -131,7 +133,7 @@ class PlanChanges:
         try:
             if fixed is not None:
                 draft, decision, refreshed = await self._maker.fixed_draft(
-                    record, problem, goals, serving, assignment=fixed, battery=battery
+                    record, problem, goals, serving, assignment=fixed, battery=battery, kept=kept
                 )
             else:
                 draft, decision, refreshed = await self._maker.draft(

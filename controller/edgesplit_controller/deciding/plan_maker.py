@@ -215,8 +215,18 @@ class PlanMaker:
         *,
         assignment: Assignment,
         battery: BatteryAllowance | None,
+        kept: bool = True,
     ) -> tuple[Draft, Decision, PlanRecord | None]:
-        """The same as `draft` of a plan that somebody made: evaluated, not solved, and taken as it is.
+        """The same as `draft` of a plan that was made elsewhere: evaluated, not solved, and taken as it is.
+
+        Args:
+            record: As of `draft`.
+            problem: Likewise.
+            goals: Likewise.
+            serving: Likewise.
+            assignment: The plan.
+            battery: As of `draft`.
+            kept: It stays, whatever changes: somebody made it. Else it was made together with others'.
 
         Raises:
             PlanInfeasible: It breaks a constraint.
@@ -234,10 +244,16 @@ class PlanMaker:
         if battery is not None and battery.limit_j is not None:
             battery = msgspec.structs.replace(battery, kept=evaluation.device_energy_j <= battery.limit_j)
         before = serving.assignment if serving is not None and _comparable(serving, record, problem) else None
-        decision = decide_fixed(evaluation, problem, assignments=(before, assignment), sampled=sampled)
+        decision = decide_fixed(
+            evaluation,
+            problem,
+            assignments=(before, assignment),
+            sampled=sampled,
+            made="fixed" if kept else "made together with others",
+        )
         interval = None if sampled is None else interval_of(sampled, evaluation)
         solution = uncompared(assignment, evaluation)
-        draft = Draft(stated, goals, solution, assignment, evaluation, battery, interval, fixed=True)
+        draft = Draft(stated, goals, solution, assignment, evaluation, battery, interval, fixed=kept)
         if serving is not None and decision.same:
             serving = _reevaluated(serving, draft, stated, evaluation, interval, same=True)
         return draft, decision, serving

@@ -10,23 +10,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 
 import structlog
 
 from edgesplit.errors import EdgesplitError, NotDeployed, UnknownNode
 from edgesplit.names import deployed_name, source_of
+from edgesplit.planning.plan import Assignment
 from edgesplit.retrying import Retry, RetryRule, retry_after
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.catalog import Catalog
 from edgesplit_controller.models.planning_shapes import deployments_of
+from edgesplit_controller.planner.studies.together import Demand, plan_together
 from edgesplit_controller.rollout.driver import Rollouts
 
 __all__ = ["SourceWatch", "is_pattern"]
 
 LOOK_EVERY_S = 1.0
+TOGETHER_S = 10.0
+"""For the plans of all sources that a command names. [s]"""
 AGAIN = RetryRule(first_s=10.0, most_s=300.0)
 """Between two tries to deploy a source that failed."""
 
@@ -122,7 +126,8 @@ class SourceWatch:
         for name in missing:
             self._retries.pop(name, None)
         if missing:
-            await asyncio.wait([self._begin(name) for name in missing], timeout=wait_s)
+            plans = await self._planned_together(model, missing)
+            await asyncio.wait([self._begin(name, plans.get(name)) for name in missing], timeout=wait_s)
         left = set(self._missing(model))
         return tuple(
             f"{source_of(name)} has no plan of {model} yet: {self._refusals.get(name) or 'it is under way'}"
@@ -140,6 +145,19 @@ class SourceWatch:
         if len(kept) < len(self._rollouts.state.sources):
             self._rollouts.update(sources=kept)
         await self._end(model, self._further(model))
+
+    async def _planned_together(self, model: str, names: Sequence[str]) -> dict[str, Assignment]:
+        """Plans for several sources that are promised a rate, none of what is promised to another; by deployment."""
+        rate_hz = self._deployer.goals(model).min_rate_hz
+        if rate_hz is None or len(names) < 2:
+            return {}
+        demands: list[Demand] = []
+        for name in names:
+            with contextlib.suppress(EdgesplitError):  # deploying it will say why
+                problem = self._deployer.problem(name, source_of(name), self._deployer.goals(name))
+                demands.append(Demand(name, problem, rate_hz))
+        found = await asyncio.to_thread(plan_together, demands, time_limit_s=TOGETHER_S)
+        return {share.demand.name: share.assignment for share in found.shares if share.assignment is not None}
 
     async def _end(self, model: str, names: list[str]) -> None:
         async def end(name: str) -> None:
@@ -178,19 +196,19 @@ class SourceWatch:
             if source != first.source and (own is None or own.active is None):
                 yield deployed_name(model, source)
 
-    def _begin(self, name: str) -> asyncio.Task[None]:
+    def _begin(self, name: str, plan: Assignment | None = None) -> asyncio.Task[None]:
         task = self._running.get(name)
         if task is None:
-            task = self._running[name] = asyncio.create_task(self._deploy(name), name=f"deploy-{name}")
+            task = self._running[name] = asyncio.create_task(self._deploy(name, plan), name=f"deploy-{name}")
             task.add_done_callback(lambda _: self._running.pop(name, None))
         return task
 
-    async def _deploy(self, name: str) -> None:
+    async def _deploy(self, name: str, plan: Assignment | None) -> None:
         # What is promised to one source is not there for the next, which is planned with what is left.
         promises = self._deployer.goals(name).min_rate_hz is not None
         try:
             async with self._promising if promises else contextlib.nullcontext():
-                await self._deployer.deploy(name, source_of(name), self._limit_s)
+                await self._deployer.deploy(name, source_of(name), self._limit_s, beforehand=plan)
         except EdgesplitError as error:
             now_s = self._clock()
             retry = retry_after(self._retries.get(name), now_s, random.random(), AGAIN)  # noqa: S311  no secret
