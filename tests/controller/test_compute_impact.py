@@ -125,6 +125,20 @@ def test_what_lies_within_a_restless_machines_own_spread_is_no_change() -> None:
     before, now = problem(USUAL), problem(USUAL | {"edge": [0.28, 0.28]})
     links = impact_of(before, on("edge", before), evaluate(before, on("edge", before)), 0.0005)
     figures = figures_of(before), figures_of(now)
-    for unrest, count in (({}, 1), ({"edge": 0.3}, 1), ({"edge": 0.5}, 0), ({SPARE: 0.5}, 1)):
-        found = reasons(*figures, Thresholds(), links, compute=impact(before, on("edge", before)), unrest=unrest)
+    cases: tuple[tuple[dict[str, float], int], ...] = (
+        ({}, 1),
+        ({"edge": 0.3}, 1),
+        ({"edge": 0.5}, 0),
+        ({SPARE: 0.5}, 1),
+    )
+    for unrest, count in cases:
+        found = reasons(
+            figures[0], figures[1], Thresholds(), links, compute=impact(before, on("edge", before)), unrest=unrest
+        )
         assert len(found) == count
+    back = reasons(
+        figures[1], figures[0], Thresholds(), links, compute=impact(now, on("edge", now)), unrest={"edge": 0.5}
+    )
+    assert back == ()
+    twice = figures_of(problem(USUAL | {"edge": [0.1, 0.1]}))
+    assert len(reasons(figures[0], twice, Thresholds(), links, unrest={"edge": 0.5})) == 1

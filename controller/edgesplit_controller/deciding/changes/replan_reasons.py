@@ -131,7 +131,7 @@ def _node_reasons(
     comparable = comparable and before.memory_bytes == now.memory_bytes
     if compute is not None and comparable and compute.share(name, before, now) < thresholds.relevant_share:
         return found  # whatever changed there, no plan could gain what justifies a switch
-    if text := _speed_text(name, before, now, max(thresholds.change, unrest)):
+    if text := _speed_text(name, before, now, thresholds.change, unrest):
         found.append(Reason("profile-changed", text, name))
     if before.memory_bytes != now.memory_bytes:
         found.append(Reason("memory-changed", f"node {name} has another amount of memory to give", name))
@@ -145,8 +145,10 @@ def _node_reasons(
     return found
 
 
-def _speed_text(name: str, before: NodeFigures, now: NodeFigures, change: float) -> str:
-    """How a node's times changed, if they did by more than a share of the whole; else empty."""
+def _speed_text(name: str, before: NodeFigures, now: NodeFigures, change: float, unrest: float) -> str:
+    """How a node's times changed, if they did by more than a share of the whole, and than a restless machine varies; else empty."""
+    # By half as much again, or by a third less: the same to a machine that varies by half.
+    change = max(change, unrest if sum(now.times_s) >= sum(before.times_s) else unrest / (1 + unrest))
     # Where int8 became available for the first time, that is a reason of its own.
     int8 = (before.int8_times_s, now.int8_times_s) if before.int8_times_s else ((), ())
     pairs = ((before.times_s, now.times_s), int8)

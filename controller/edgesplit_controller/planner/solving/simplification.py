@@ -343,14 +343,15 @@ def _concession(
     assignment, evaluation = best
     cut, cut_of_best = _cut_bytes(problem, found.assignment), _cut_bytes(problem, assignment)
     now, then = found.evaluation, evaluation
-    share = max(search.value(now) / search.value(then) - 1.0, 0.0)
+    before = search.value(then)
+    share = max(search.value(now) / before - 1.0, 0.0) if before > 0 else 0.0
     changes = [
-        f"{name} {after / before - 1:+.1%}"
-        for name, before, after in (
+        f"{name} {after / of_best - 1:+.1%}"
+        for name, of_best, after in (
             ("latency", then.latency_s, now.latency_s),
             ("energy", then.energy_j, now.energy_j),
         )
-        if before > 0
+        if of_best > 0
     ]
     text = (
         f"{len(now.components)} component{'s' * (len(now.components) != 1)} and {size(cut)} cut in place of "
