@@ -16,7 +16,7 @@ from edgesplit.planning.problem_file import problem_from_json, problem_to_json
 from edgesplit_controller.planner import evaluate, solve
 from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.meaning import throughput
-from edgesplit_controller.planner.solving.reachable_rate import highest_rate
+from edgesplit_controller.planner.solving.reasons.reachable_rate import highest_rate
 from edgesplit_controller.planner.studies.explanation import explain
 from tests.planner.brute_force import all_assignments, random_problem
 from tests.planner.claims import wrong_claims

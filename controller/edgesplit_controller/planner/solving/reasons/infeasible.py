@@ -24,7 +24,7 @@ from edgesplit_controller.planner.meaning.limit_form import Conflict, Limit, Nea
 from edgesplit_controller.planner.meaning.limits import KINDS, DeviceEnergyLimit, NoiseLimit, RateLimit
 from edgesplit_controller.planner.meaning.measures import DEVICE_ENERGY, DEVICE_ENERGY_ALONE
 from edgesplit_controller.planner.meaning.tolerance import told
-from edgesplit_controller.planner.solving.reachable_rate import highest_rate
+from edgesplit_controller.planner.solving.reasons.reachable_rate import highest_rate
 from edgesplit_controller.planner.solving.session import Session
 
 __all__ = ["explain_infeasible"]
