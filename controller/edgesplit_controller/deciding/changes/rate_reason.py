@@ -1,7 +1,7 @@
 """Rate reason: whether the plan that serves still sustains the rate its goals ask for.
 
 Owns: how far below it a serving plan may fall, and when that is reason to plan again. Its rule: pure. Not here: what a plan sustains
-(`planner/meaning/throughput.py`), whether the new plan is worth a switch (`switch_decision.py`).
+(`planner/meaning/sums.py`), whether the new plan is worth a switch (`switch_decision.py`).
 
 Links scatter, so that a plan chosen to be just within its rate would be planned again with every measurement: what serves is
 forgiven a little, new plans are not.

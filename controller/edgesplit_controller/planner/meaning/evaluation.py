@@ -24,7 +24,7 @@ from edgesplit_controller.planner.meaning.components import (
     signature_grouping,
 )
 from edgesplit_controller.planner.meaning.exact import ExactCosts, exact_costs, exact_noise
-from edgesplit_controller.planner.meaning.throughput import busiest, periods
+from edgesplit_controller.planner.meaning.sums import busiest, periods
 from edgesplit_controller.planner.meaning.timeline import simulate
 from edgesplit_controller.planner.meaning.tolerance import LEXICOGRAPHIC, keeps, told
 

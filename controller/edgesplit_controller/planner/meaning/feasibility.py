@@ -14,7 +14,7 @@ from edgesplit_controller.planner.meaning.costs import Costs
 from edgesplit_controller.planner.meaning.exact import ExactCosts, exact_costs
 from edgesplit_controller.planner.meaning.indexed_plan import Plan, to_assignment
 from edgesplit_controller.planner.meaning.measures import LATENCY, SumLimit
-from edgesplit_controller.planner.meaning.throughput import periods
+from edgesplit_controller.planner.meaning.sums import periods
 from edgesplit_controller.planner.meaning.tolerance import ROUNDING, keeps, verdict
 
 __all__ = ["Feasibility", "MoreToWatch"]

@@ -47,7 +47,7 @@ from edgesplit_controller.planner.meaning.measures import (
     SumLimit,
     WeightedSum,
 )
-from edgesplit_controller.planner.meaning.throughput import watched_at_first
+from edgesplit_controller.planner.meaning.sums import watched_at_first
 from edgesplit_controller.planner.meaning.tolerance import DOUBT, ULP, proves
 from edgesplit_controller.planner.solving.branched import branched
 from edgesplit_controller.planner.solving.by_flows import bounded_by_flows

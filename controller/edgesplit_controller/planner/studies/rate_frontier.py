@@ -1,7 +1,7 @@
 """The frontier of latency, or energy, and the rate that plans sustain, by the epsilon-constraint method.
 
 Owns: which plans trade latency or energy for rate without waste. Its rule: no point returned is dominated by another one, and each says
-whether it is proven. Not here: latency against energy (`frontier.py`), what a plan sustains (`meaning/throughput.py`).
+whether it is proven. Not here: latency against energy (`frontier.py`), what a plan sustains (`meaning/sums.py`).
 
 A rate is asked for between that of the plan which is best in the other measure and the highest there is, and the measure is minimised
 under it. The plan found sustains some rate of its own: nothing between that and the rate asked for is on the frontier. Of the

@@ -1,7 +1,7 @@
 """Planning for many at once: requests of several models from many sources, on nodes and links that they share.
 
 Owns: who gets which plan, so that nothing is promised twice. Its rule: no node and no link direction is loaded beyond its time, by the sums
-of `meaning.throughput`; demands that differ in the names of model and source alone share every solve. Not here: one plan (`solving`),
+of `meaning.sums`; demands that differ in the names of model and source alone share every solve. Not here: one plan (`solving`),
 what a live fleet promised before (`stating/loads.py` of the controller, as loads of the problem).
 
 Kinds of demand, the largest first, take plans as long as there is room: the best plan of a kind, and where it does not fit any more, the best

@@ -27,8 +27,16 @@ from edgesplit_controller.planner.meaning.limiting.limit_form import (
     rounded_up,
     telling,
 )
-from edgesplit_controller.planner.meaning.sums import OutputNoise, Rates, ResourceUse, energy_of
-from edgesplit_controller.planner.meaning.throughput import Period, breakable, busiest, periods
+from edgesplit_controller.planner.meaning.sums import (
+    OutputNoise,
+    Period,
+    Rates,
+    ResourceUse,
+    breakable,
+    busiest,
+    energy_of,
+    periods,
+)
 from edgesplit_controller.planner.meaning.tolerance import exact_sum, keeps
 
 __all__ = [

@@ -1,7 +1,7 @@
 """The highest rate that any plan sustains: bisection over the period of requests, each step a search for any plan.
 
 Owns: how near the highest rate is found. Its rule: every rate it names is that of a plan known. Not here: what bounds a plan's
-rate (`meaning/throughput.py`), the best plan at a rate.
+rate (`meaning/sums.py`), the best plan at a rate.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from edgesplit.planning.problem import Problem
 from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.meaning.exact import exact_costs
 from edgesplit_controller.planner.meaning.indexed_plan import to_assignment
-from edgesplit_controller.planner.meaning.throughput import busiest, periods
+from edgesplit_controller.planner.meaning.sums import busiest, periods
 from edgesplit_controller.planner.solving.session import Session
 
 __all__ = ["FastestPlan", "highest_rate"]
