@@ -29,6 +29,7 @@ def _commands(models: Path | None) -> list[list[str]]:
         ["bench.streaming"],
         ["bench.overhead"],
         ["bench.branches"],
+        ["bench.rate"],
         ["bench.batching"],
         ["bench.switching"],
         ["bench.replanning"],

@@ -1,7 +1,7 @@
 """A fleet with a controller under load, whose nodes can be killed, hung and cut off.
 
 Owns: the fleet, the deployed model, the ways to do harm and to undo it. Its rule: the source is never harmed; with root
-a cut takes a node's cable out of the bridge, so that its packets vanish, else `[emulation]` swallows its frames. Not
+a cut takes a node's cable out of the bridge, so that its packets vanish, else `[emulation]` keeps its frames back. Not
 here: what is done when (`failures.py`, `chaos.py`), the callers (`callers.py`).
 """
 

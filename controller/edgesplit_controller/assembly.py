@@ -23,12 +23,13 @@ from edgesplit_controller.answering.state_changes import StateChanges
 from edgesplit_controller.answering.studies import Studies
 from edgesplit_controller.configuration import ControllerConfiguration, PlanningSection
 from edgesplit_controller.deciding.battery_floors import BatteryFloors
+from edgesplit_controller.deciding.beside.shape_watch import ShapeWatch
+from edgesplit_controller.deciding.beside.source_watch import SourceWatch
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.deciding.fallbacks import Fallbacks
 from edgesplit_controller.deciding.model_completion import ModelCompletion
 from edgesplit_controller.deciding.noise_guard import NoiseGuard
 from edgesplit_controller.deciding.plan_maker import PlanMaker
-from edgesplit_controller.deciding.shape_watch import ShapeWatch
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.handling import HandlingBook
 from edgesplit_controller.fleet.node_clocks import NodeClocks
@@ -86,6 +87,7 @@ class Deciders:
     fallbacks: Fallbacks
     completion: ModelCompletion
     shapes: ShapeWatch
+    sources: SourceWatch
     changes: StateChanges
     maker: PlanMaker
 
@@ -122,11 +124,11 @@ def make_knowledge(configuration: ControllerConfiguration, store: Store, bus: Me
         outbox=outbox,
         clock=time.monotonic,
         most_s=settings.prepare_limit_s,
-        shadowing=shadowing_of(catalog.records, settings),
+        shadowing=shadowing_of(catalog.deployed, settings),
     )
     speeds = Speeds(
         registry,
-        catalog.records,
+        catalog.deployed,
         lambda: rollouts.state.deployments,
         change=settings.change_threshold,
         clock=time.monotonic,
@@ -165,7 +167,7 @@ def make_deciders(known: Knowledge, store: Store, settings: PlanningSection, *, 
         known.rollouts,
         registry=known.registry,
         certainty=known.certainty,
-        models=known.catalog.records,
+        models=known.catalog.deployed,
         blobs=store.blobs,
         writing=known.writing,
         events=known.events,
@@ -176,7 +178,7 @@ def make_deciders(known: Knowledge, store: Store, settings: PlanningSection, *, 
     deployer = Deployer(
         known.rollouts,
         registry=known.registry,
-        models=known.catalog.records,
+        models=known.catalog.deployed,
         maker=maker,
         batteries=batteries,
         fallbacks=fallbacks,
@@ -188,7 +190,7 @@ def make_deciders(known: Knowledge, store: Store, settings: PlanningSection, *, 
         clock=time.monotonic,
     )
     guard = NoiseGuard(
-        known.rollouts, deployer, maker, models=known.catalog.records, events=known.events, settings=settings
+        known.rollouts, deployer, maker, models=known.catalog.deployed, events=known.events, settings=settings
     )
     changes = StateChanges(known.rollouts, known.catalog, known.writing.when_done)
     completion = ModelCompletion(deployer, known.events, changes.collect)
@@ -204,7 +206,15 @@ def make_deciders(known: Knowledge, store: Store, settings: PlanningSection, *, 
         limit_s=settings.time_limit_s + settings.prepare_limit_s,
         by_itself=by_itself,
     )
-    return Deciders(deployer, guard, batteries, fallbacks, completion, shapes, changes, maker)
+    sources = SourceWatch(
+        known.catalog,
+        deployer,
+        known.rollouts,
+        registry=known.registry,
+        clock=time.monotonic,
+        limit_s=settings.time_limit_s + settings.prepare_limit_s,
+    )
+    return Deciders(deployer, guard, batteries, fallbacks, completion, shapes, sources, changes, maker)
 
 
 def make_operations(known: Knowledge, decide: Deciders, bus: MessageBus, settings: PlanningSection) -> Operations:
@@ -227,6 +237,7 @@ def make_operations(known: Knowledge, decide: Deciders, bus: MessageBus, setting
             decide.deployer,
             known.events,
             shapes=decide.shapes,
+            sources=decide.sources,
             guard=decide.guard,
             profiling=Profiling(known.registry, known.outbox, settings.profile_silence_s),
             changes=changes,
@@ -237,9 +248,11 @@ def make_operations(known: Knowledge, decide: Deciders, bus: MessageBus, setting
             known.rollouts,
             decide.deployer,
             speeds=known.speeds,
+            traffic=known.traffic,
             certainty=known.certainty,
             guard=decide.guard,
             shapes=decide.shapes,
+            sources=decide.sources,
             changes=changes,
         ),
         goals=GoalChanges(known.registry, known.catalog, decide.deployer, changes, known.rollouts.unchecked),

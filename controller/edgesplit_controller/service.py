@@ -149,6 +149,7 @@ class Service:
         self.known.catalog.begin(self.decide.completion)
         self.decide.deployer.start()
         self.decide.shapes.start()
+        self.decide.sources.start()
         running = (self._settle(), self._address.keep(), watch_clock("the controller", self._own_clock_stepped))
         self._tasks = [asyncio.create_task(work) for work in running]
         self._bus.start()
@@ -165,6 +166,7 @@ class Service:
         await self._inbox.close()
         await self.known.catalog.close()
         await self._keeper.close()
+        await self.decide.sources.close()
         await self.decide.shapes.close()
         await self.decide.guard.close()
         await self.decide.deployer.close()

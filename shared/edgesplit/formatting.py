@@ -17,6 +17,7 @@ __all__ = [
     "joules",
     "number",
     "percent",
+    "rate",
     "size",
     "speed",
     "time_span",
@@ -79,6 +80,11 @@ def watts(value: float | None) -> str:
 def percent(value: float | None) -> str:
     """A share that is already in percent. [%]"""
     return UNKNOWN if value is None else f"{value:.0f} %"
+
+
+def rate(value: float | None) -> str:
+    """Requests per second. [1/s]"""
+    return _scaled(value, ((1, "requests/s"),))
 
 
 def number(value: float | None) -> str:

@@ -26,6 +26,7 @@ __all__ = [
     "PLAN_TOLERANCE",
     "PREDICTION_CHANGE",
     "RATE_CHANGE",
+    "RATE_SLACK",
     "REPLAN_CHANGE",
     "REPORTED_CHANGE",
     "REPORTED_SCATTER_SHARE",
@@ -98,6 +99,8 @@ LATENCY_FLOOR_S = 0.0005
 """Latencies that differ by less are the same when plans are at stake. [s]"""
 BATTERY_LIMIT_SLACK = 0.05
 """A serving plan may exceed a battery's limit by this much before another one is looked for. [1]"""
+RATE_SLACK = 0.05
+"""A serving plan may sustain that much less than the rate asked for before another one is looked for. [1]"""
 SWITCH_GAIN = 0.05
 """Of the objective: the default of `[planning] gain_threshold`. [1]"""
 PLAN_TOLERANCE = 0.02

@@ -173,3 +173,22 @@ def test_what_a_shape_computes_wrongly_is_not_tried_on_the_others(source: Scene)
     actions = source.say(ComponentFailed(run.key, run.component, "an index is out of range", for_sizes=False))
     assert [failed.error.code for failed in of(FailRequest, actions)] == ["request-failed"]
     assert not of(RunComponent, actions)
+
+
+def test_of_the_deployments_of_a_model_the_one_whose_source_this_node_is_serves() -> None:
+    scene = Scene("device")
+    plan = opened_desired(desired("device", local_part(1), serve=1))
+    other = msgspec.structs.replace(plan, serve=None, epochs=())
+    scene.say(DesiredChanged("m~cam1", other))
+    scene.say(ModelOffered("m", True))
+    deploy(scene, "m~device", PLANNED)
+    assert served_by(scene, "r", PLANNED) == "m~device"
+    assert scene.machine.flow.shapes.own("m") == "m~device"
+    assert known_models(scene.machine.flow) == ("m",)
+
+
+def test_a_request_waits_for_the_plan_of_its_own_source() -> None:
+    scene = Scene("device")
+    deploy(scene, "m~device", PLANNED, ready=False)
+    assert not scene.say(arrived("r", {"x": row(PLANNED)}))
+    assert [request.model for request in scene.machine.flow.requests.values()] == ["m~device"]

@@ -262,6 +262,8 @@ def test_undeploy(run: Run, controller: FakeController) -> None:
         (("--max-noise", "none"), SetWeights(max_noise=LimitChange(None))),
         (("--device-energy", "none", "--model", "m"), SetWeights(device_energy_j=LimitChange(None), model="m")),
         (("--device-energy", "2.5"), SetWeights(device_energy_j=LimitChange(2.5))),
+        (("--min-rate", "12.5"), SetWeights(min_rate=LimitChange(12.5))),
+        (("--min-rate", "none", "--dry-run"), SetWeights(min_rate=LimitChange(None), dry_run=True)),
     ],
 )
 def test_set_weights_asks_for_what_was_typed(
@@ -269,7 +271,7 @@ def test_set_weights_asks_for_what_was_typed(
 ) -> None:
     controller.answers[SetWeights] = lambda _operation: [WeightsRow(model="m", epoch=5, changed=True)]
     told = run("set-weights", *arguments, "--json")
-    assert told.document == [{"model": "m", "epoch": 5, "changed": True, "warnings": []}]
+    assert told.document == [{"model": "m", "epoch": 5, "changed": True, "warnings": [], "then": None}]
     assert controller.operations == [operation]
 
 

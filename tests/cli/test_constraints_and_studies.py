@@ -19,16 +19,18 @@ from edgesplit.operations.goal_operations import (
     PinOperators,
     PinRow,
     PinsDocument,
+    SetWeights,
     UnpinOperators,
+    WeightsRow,
 )
 from edgesplit.operations.plan_operations import FallbackRow, ShowPlan
+from edgesplit.operations.plan_summary import PlanSummary
 from edgesplit.operations.study_operations import (
     ExplainDocument,
     ExplainPlan,
     FrontierDocument,
     FrontierRow,
     LinkChange,
-    PlanSummary,
     TraceFrontier,
     WhatIf,
     WhatIfDocument,
@@ -309,6 +311,30 @@ def test_frontier_is_shown_written_and_drawn(run: Run, controller: FakeControlle
     with image.open(io.BytesIO(picture.read_bytes())) as drawn:
         assert (drawn.format, drawn.size) == ("PNG", (960, 600))
     assert run("frontier", "yolo", "--json").document["active"]["active"] is True
+
+
+def test_a_frontier_of_rates_is_asked_for_shown_and_drawn(run: Run, controller: FakeController, tmp_path: Path) -> None:
+    pytest.importorskip("PIL")
+    rows = [msgspec.structs.replace(point(0.5 * n, 9.0), rate_hz=2.0 * n, bottleneck="edge") for n in (1, 2)]
+    document = msgspec.structs.replace(traced(*rows, active=rows[0]), axes="latency,rate")
+    controller.answers[TraceFrontier] = lambda _operation: document
+    told = run("frontier", "yolo", "--axes", "latency,rate", "--png", tmp_path / "frontier.png")
+    assert controller.operations == [TraceFrontier(name="yolo", axes="latency,rate")]
+    assert "traded: latency for rate" in told.out
+    assert "4 requests/s" in told.out
+    assert (tmp_path / "frontier.png").stat().st_size > 0
+
+
+def test_a_dry_run_shows_what_would_serve_and_that_nothing_is_stored(run: Run, controller: FakeController) -> None:
+    then = msgspec.structs.replace(SUMMARY, rate_hz=12.0, bottleneck="device:edge")
+    row = WeightsRow(model="yolo", epoch=3, changed=True, then=then)
+    controller.answers[SetWeights] = lambda _operation: [row]
+    told = run("set-weights", "--min-rate", "10", "--dry-run")
+    for text in ("run a new assignment", "12 requests/s, bounded by device:edge", "nothing was stored"):
+        assert text in " ".join(told.out.split())
+    document = run("set-weights", "--min-rate", "10", "--dry-run", "--json").document
+    assert document[0]["then"]["bottleneck"] == "device:edge"
+    assert run("set-weights", "--min-rate", "0").status == 2
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from edgesplit.control.figure_messages import USAGE, AskedSizes, Usage
 from edgesplit.operations.model_operations import ShowModel
 from edgesplit.operations.plan_operations import DeployModel
 from edgesplit.wire.tensor_spec import TensorSpec
-from edgesplit_controller.deciding import shape_watch
+from edgesplit_controller.deciding.beside import shape_watch
 from edgesplit_controller.deciding.changes import asked_shapes
 from edgesplit_controller.deciding.changes.asked_shapes import (
     IDLE_AFTER_S,

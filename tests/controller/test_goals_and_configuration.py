@@ -20,7 +20,7 @@ from edgesplit.operations.plan_operations import MeasuredShare
 from edgesplit.planning.goals import Goals, PinRule
 from edgesplit_controller.answering.plan_documents import measured_document
 from edgesplit_controller.configuration import ArtifactsSection, ControllerConfiguration, PlanningSection
-from edgesplit_controller.stating.goals import merged_goals
+from edgesplit_controller.stating.goals import goals_text, merged_goals
 
 PINS = (PinRule(kind="input"),)
 
@@ -48,6 +48,7 @@ def merged(asked: SetWeights) -> Goals:
         energy=asked.energy,
         max_noise=asked.max_noise,
         device_energy_j=asked.device_energy_j,
+        min_rate=asked.min_rate,
     )
 
 
@@ -66,6 +67,13 @@ def test_naming_one_weight_clears_the_other_and_limits_and_pins_persist(asked: S
     assert merged(asked) == after
 
 
+def test_a_rate_is_kept_until_it_is_cleared_and_said() -> None:
+    asking = merged_goals(BEFORE, min_rate=LimitChange(12.5))
+    assert merged_goals(asking, energy=1.0).min_rate_hz == 12.5
+    assert "at least 12.5 requests/s" in goals_text(asking)
+    assert merged_goals(asking, min_rate=LimitChange(None)) == BEFORE
+
+
 @pytest.mark.parametrize(
     "asked",
     [
@@ -73,6 +81,8 @@ def test_naming_one_weight_clears_the_other_and_limits_and_pins_persist(asked: S
         SetWeights(latency=math.nan),
         SetWeights(latency=0.0),
         SetWeights(max_noise=LimitChange(-1.0)),
+        SetWeights(min_rate=LimitChange(0.0)),
+        SetWeights(min_rate=LimitChange(math.inf)),
     ],
 )
 def test_impossible_goals_are_refused(asked: SetWeights) -> None:

@@ -170,3 +170,16 @@ def test_chances_that_come_to_nothing_are_looked_at_in_a_row_and_then_now_and_th
     assert CHANCES_AT_ONCE < len(tries) <= CHANCES_AT_ONCE + 7200 / CHANCE_EACH_S + 1
     declined.tried("m", adopted=True)
     assert declined.may_try("m")
+
+
+def test_of_a_rate_asked_for_a_link_counts_by_what_it_occupies() -> None:
+    asking = problem(constraints=Constraints(min_rate_hz=4.0))
+    before, now = (1e6, 0.01), (0.8e6, 0.01)
+    free = impact_of(problem(), at("edge"), evaluate(problem(), at("edge")), 0.0).on_plan(THERE, before, now)
+    held = impact_of(asking, at("edge"), evaluate(asking, at("edge")), 0.0)
+    # 200 kB take 50 ms longer, of the 250 ms between two requests.
+    assert held.on_plan(THERE, before, now) == pytest.approx(0.2)
+    assert free < 0.2
+    assert held.on_plan(THERE, before, (1e6, 0.02)) == pytest.approx(
+        impact_of(problem(), at("edge"), evaluate(problem(), at("edge")), 0.0).on_plan(THERE, before, (1e6, 0.02))
+    )

@@ -147,7 +147,7 @@ async def test_a_lost_peer_is_told_once_and_taken_in_again_when_it_returns() -> 
         assert "closed the connection" in device.handler.lost[0].reason
 
 
-async def test_a_link_that_swallows_packets_loses_the_peer_and_heals() -> None:
+async def test_a_link_that_lets_nothing_through_loses_the_peer_and_heals() -> None:
     limits = replace(QUIET, dead_after_s=0.4, ping_interval_s=0.1, retry_max_s=0.1, connect_timeout_s=0.5)
     async with plane("device", limits=limits) as device, plane("edge") as edge:
         await connected(device, edge)
@@ -158,6 +158,21 @@ async def test_a_link_that_swallows_packets_loses_the_peer_and_heals() -> None:
         assert [(event.peer, event.key.request) for event in device.handler.undelivered] == [("edge", "r")]
         device.data.set_emulation(Emulation())
         await until(lambda: device.data.is_up("edge"))
+
+
+async def test_what_was_sent_over_a_link_that_is_down_for_a_moment_arrives_when_it_is_up() -> None:
+    """As TCP sends again what got lost: a cut shorter than what makes a peer lost must cost time alone."""
+    async with plane("device", limits=replace(QUIET, dead_after_s=30.0)) as device, plane("edge") as edge:
+        await connected(device, edge)
+        device.data.set_emulation(Emulation(links={"edge": EmulatedLink(up=False)}))
+        device.send("edge", "r1", {"x": BIG})
+        device.send("edge", "r2", {"x": np.zeros(3)})
+        await asyncio.sleep(0.1)
+        assert edge.handler.tensors == []
+        device.data.set_emulation(Emulation(links={"edge": EmulatedLink(bandwidth_bytes_per_s=1e9)}))
+        await until(lambda: len(edge.handler.tensors) == 2)
+        assert {event.key.request for event in edge.handler.tensors} == {"r1", "r2"}
+        assert device.handler.lost == []
 
 
 async def test_a_removed_peer_is_dropped_without_a_word() -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from edgesplit.planning.plan import Assignment, Solution
+from edgesplit.planning.plan import Assignment, Evaluation, Solution
 from edgesplit.planning.problem import Problem
 from tests.planner.brute_force import all_assignments, makespan
-from tests.planner.exact_sums import exact_sums, keeps_all, keeps_limits, rounded_sums
+from tests.planner.exact_sums import ROUNDING, ExactSums, exact_sums, keeps_all, keeps_limits, rounded_sums
 
 __all__ = ["wrong_claims"]
 
@@ -44,6 +44,7 @@ def wrong_claims(problem: Problem, solution: Solution) -> list[str]:
     ):
         if limit is not None and told > limit:
             wrong.append("the value told is above the limit")
+    wrong += _wrong_rate(problem, evaluation, sums)
     latency_s = _latency_s(problem, assignment, float(sums.latency_s))
     told_s, told_j = evaluation.latency_s, evaluation.energy_j
     if abs(told_j - float(sums.energy_j)) > DUST * abs(told_j):
@@ -64,6 +65,24 @@ def wrong_claims(problem: Problem, solution: Solution) -> list[str]:
         wrong.append(f"called optimal, but {mine!r} is above {best!r}")
     if solution.status == "optimal" and solution.bound > best + near:
         wrong.append(f"the bound {solution.bound!r} is above the best score {best!r}")
+    return wrong
+
+
+def _wrong_rate(problem: Problem, evaluation: Evaluation, sums: ExactSums) -> list[str]:
+    """The rate told, what bounds it, and whether it is the one asked for."""
+    told_hz, asked_hz = evaluation.rate_hz, problem.constraints.min_rate_hz
+    if not sums.period_s or told_hz is None:
+        known = told_hz is None and evaluation.bottleneck is None
+        return (
+            [] if known and float(sums.period_s) < 1e-300 else [f"rate told {told_hz!r}, the period is {sums.period_s}"]
+        )
+    wrong: list[str] = []
+    if abs(told_hz * float(sums.period_s) - 1) > DUST:
+        wrong.append(f"rate told {told_hz!r}, the period is {float(sums.period_s)!r}")
+    if asked_hz is not None and told_hz < asked_hz:
+        wrong.append("the rate told is below the one asked for")
+    if sums.periods_s.get(evaluation.bottleneck or "", 0) < sums.period_s * (1 - ROUNDING):
+        wrong.append(f"bounded by {evaluation.bottleneck!r}, which is not the busiest")
     return wrong
 
 

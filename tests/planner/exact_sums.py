@@ -15,13 +15,16 @@ from edgesplit.planning.plan import Assignment
 from edgesplit.planning.problem import Problem
 from tests.planner.curves import noise_at, steepest
 
-__all__ = ["ExactSums", "Sums", "exact_sums", "keeps_all", "keeps_limits", "rounded_sums"]
+__all__ = ["ROUNDING", "ExactSums", "Sums", "exact_sums", "keeps_all", "keeps_limits", "rounded_sums"]
 
 Number = TypeVar("Number", Fraction, float)
 
 ROUNDING = Fraction(1, 2**48)
 """A limit on energy or noise is broken when the exact sum exceeds it by more than this share of what was added up."""
 
+
+LEAST_SHARE = 1e-9
+"""Of its time: what others leave of a node or link counts as no less."""
 
 NEAR = 1e-9
 """Share of what was added up by which a floating-point sum must be off a limit to tell."""
@@ -37,6 +40,13 @@ class Sums(Generic[Number]):
     noise: Number
     noise_magnitude: Number
     memory_bytes: Mapping[str, Number]
+    periods_s: Mapping[str, Number]
+    """Node, or link as `FROM:TO`, to what a request keeps it busy, over the share of its time that others leave."""
+
+    @property
+    def period_s(self) -> Number:
+        """Of the busiest."""
+        return max(self.periods_s.values())
 
 
 ExactSums = Sums[Fraction]
@@ -57,10 +67,13 @@ def _sums(problem: Problem, assignment: Assignment, number: Callable[[float], Nu
     links = {(link.source, link.target): link for link in problem.links}
     latency, zero = number(0), number(0)
     energy, memory = dict.fromkeys(nodes, zero), dict.fromkeys(nodes, zero)
+    busy = dict.fromkeys([n.name for n in problem.nodes], zero)
+    busy |= dict.fromkeys([f"{link.source}:{link.target}" for link in problem.links], zero)
     for o in problem.operators:
         node, int8 = assignment.node_of[o.name], o.name in assignment.quantized
         seconds = number((o.quantized_time_s or {})[node] if int8 else o.time_s[node])
         latency += seconds
+        busy[node] += seconds
         energy[node] += seconds * number(nodes[node].compute_power_w)
         if node not in (o.quantized_held_on if int8 else o.held_on):
             memory[node] += number(o.weight_bytes) / (4 if int8 else 1)
@@ -91,12 +104,17 @@ def _sums(problem: Problem, assignment: Assignment, number: Callable[[float], Nu
                 works += [(b, codec.decode_s[b]) for b in to]
                 for node, coding_s in works:
                     latency += number(coding_s)
+                    busy[node] += number(coding_s)
                     energy[node] += number(coding_s) * number(nodes[node].compute_power_w)
         for b in to:
             link = links[sender, b]
-            seconds = number(size) / number(link.bandwidth_bytes_per_s) + number(link.latency_s)
+            seconds = number(size) / number(link.bandwidth_bytes_per_s)
+            busy[f"{sender}:{b}"] += seconds
+            seconds += number(link.latency_s)
             latency += seconds
             energy[sender] += seconds * number(nodes[sender].transmit_power_w)
+    loads = {node.name: node.load for node in problem.nodes}
+    loads |= {f"{link.source}:{link.target}": link.load for link in problem.links}
     return Sums(
         latency_s=latency,
         energy_j=sum(energy.values(), zero),
@@ -104,6 +122,9 @@ def _sums(problem: Problem, assignment: Assignment, number: Callable[[float], Nu
         noise=sum(terms, zero),
         noise_magnitude=noise_magnitude,
         memory_bytes=memory,
+        periods_s={
+            who: time_s / max(number(1) - number(loads[who]), number(LEAST_SHARE)) for who, time_s in busy.items()
+        },
     )
 
 
@@ -113,6 +134,8 @@ def keeps_all(problem: Problem, assignment: Assignment, sums: Sums[float]) -> bo
     compared = [(sums.memory_bytes[n.name], sums.memory_bytes[n.name], n.memory_bytes) for n in problem.nodes]
     compared.append((sums.noise, sums.noise_magnitude, limits.max_noise))
     compared.append((sums.device_energy_j, sums.device_energy_j, limits.device_energy_limit_j))
+    rate_hz = limits.min_rate_hz
+    compared.append((sums.period_s, sums.period_s, None if rate_hz is None else 1 / rate_hz))
     limited = [(value, magnitude, limit) for value, magnitude, limit in compared if limit is not None]
     if any(value > limit + NEAR * magnitude for value, magnitude, limit in limited):
         return False
@@ -127,6 +150,8 @@ def keeps_limits(problem: Problem, sums: ExactSums) -> bool:
     ok = limits.max_noise is None or sums.noise - ROUNDING * sums.noise_magnitude <= Fraction(limits.max_noise)
     device_j, limit_j = sums.device_energy_j, limits.device_energy_limit_j
     ok &= limit_j is None or device_j * (1 - ROUNDING) <= Fraction(limit_j)
+    rate_hz = limits.min_rate_hz
+    ok &= rate_hz is None or sums.period_s * (1 - ROUNDING) <= 1 / Fraction(rate_hz)
     return ok and all(
         n.memory_bytes is None or sums.memory_bytes[n.name] <= Fraction(n.memory_bytes) for n in problem.nodes
     )

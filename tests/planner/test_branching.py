@@ -21,7 +21,7 @@ from edgesplit_controller.planner.branching.contraction import contract
 from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.flows.flow_program import FlowProgram
 from edgesplit_controller.planner.flows.timed_program import TimedFlowProgram, dominators
-from edgesplit_controller.planner.linear.highs import LinearProgram, LinearSolver, proven_bound
+from edgesplit_controller.planner.linear.highs import LinearProgram, LinearSolver, QuietHighs, proven_bound
 from edgesplit_controller.planner.linear.tangents import Tangents
 from edgesplit_controller.planner.meaning.costs import Costs, costs_of
 from edgesplit_controller.planner.meaning.indexed_plan import Plan, cheapest_modes, measured, plan_of
@@ -284,7 +284,7 @@ def test_a_bound_holds_though_dual_values_are_wrong() -> None:
         assert wrong <= optimum + 1e-9
 
 
-def test_what_cannot_be_is_known(capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_is_known(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """And HiGHS says nothing on standard output, which commands write their JSON to."""
     program = LinearProgram(
         cost=np.ones(1),
@@ -296,8 +296,16 @@ def test_what_cannot_be_is_known(capfd: pytest.CaptureFixture[str]) -> None:
         row_lower=np.array([2.0]),
         row_upper=np.array([np.inf]),
     )
-    assert LinearSolver().solve(program, 10.0).bound == float("inf")
+    solver = LinearSolver()
+    assert solver.solve(program, 10.0).bound == float("inf")
     assert capfd.readouterr() == ("", "")
+
+    # Its word alone, without a ray that proves it, says nothing.
+    def no_ray(_: QuietHighs) -> tuple[None, bool, None]:
+        return None, False, None
+
+    monkeypatch.setattr(QuietHighs, "getDualRay", no_ray)
+    assert solver.solve(program, 10.0).bound == pytest.approx(0.0)
 
 
 def test_tangents_give_the_prices_at_which_the_least_of_them_is_greatest() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from edgesplit.errors import EdgesplitError, InvalidInput, PlanInfeasible, UnknownNode
@@ -120,3 +121,15 @@ def test_what_ran_on_a_lost_node_moves_to_the_source() -> None:
     plan = Assignment({"in": "device", "a": "cloud", "out": "device"}, frozenset({"a"}), {"t": "fp16"})
     moved = moved_off(plan, without_node(three_nodes(), "cloud"))
     assert moved == Assignment({"in": "device", "a": "device", "out": "device"}, frozenset({"a"}), {"t": "fp16"})
+
+
+def test_a_fallback_keeps_the_rate_where_it_can_and_is_the_best_at_any_rate_where_it_cannot() -> None:
+    for rate_hz, kept in ((0.9, True), (3.0, False)):
+        problem = msgspec.structs.replace(three_nodes(), constraints=Constraints(min_rate_hz=rate_hz))
+        running = Assignment({"in": "device", "a": "cloud", "out": "device"})
+        found = fallbacks(problem, running, time_limit_s=30.0)["cloud"]
+        assert found.assignment is not None
+        assert found.evaluation is not None
+        assert found.assignment.node_of["a"] == "edge"
+        assert found.evaluation.rate_hz is not None
+        assert (found.evaluation.rate_hz >= rate_hz) == kept

@@ -5,7 +5,8 @@ the slowing of compute, which the runtime applies with `Emulation.slow_down`.
 
 A frame leaves at max(now, link free) + bytes / bandwidth and arrives a latency later; frames keep their order. Urgent
 frames (pings, acknowledgements) are small: they pass the queue of bytes, as they would between the packets of a real
-link, but not the latency.
+link, but not the latency. A link that is down holds its frames: once it is up again they leave, as TCP sends again what
+got lost, unless their connection was given up meanwhile.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 __all__ = ["EmulatedLink", "Emulation", "Emulator", "LinkClock"]
 
@@ -26,7 +27,7 @@ class EmulatedLink:
     Attributes:
         bandwidth_bytes_per_s: 0 for the machine's own. [B/s]
         latency_s: One way, added. [s]
-        up: False swallows every frame.
+        up: False keeps every frame back.
     """
 
     bandwidth_bytes_per_s: float = 0.0
@@ -67,18 +68,30 @@ class LinkClock:
 
 
 class Emulator:
-    """Holds the emulation in effect and one gate per peer; connections to the same peer share its link."""
+    """Holds the emulation in effect; connections to the same peer share its link, each through a gate of its own."""
 
     def __init__(self, emulation: Emulation) -> None:
-        self.emulation = emulation
+        self._emulation = emulation
         # Kept while a connection uses one: strangers greet under any name.
-        self._gates: WeakValueDictionary[str, _Gate] = WeakValueDictionary()
+        self._clocks: WeakValueDictionary[str, LinkClock] = WeakValueDictionary()
+        self._gates: WeakSet[_Gate] = WeakSet()
+
+    @property
+    def emulation(self) -> Emulation:
+        """In effect; set, it holds for what leaves from then on and for what a link that was down held."""
+        return self._emulation
+
+    @emulation.setter
+    def emulation(self, emulation: Emulation) -> None:
+        self._emulation = emulation
+        for gate in tuple(self._gates):
+            gate.reopen()
 
     def gate(self, peer: str) -> _Gate:
-        """The gate in front of all frames to `peer`; follows later changes of `emulation`."""
-        gate = self._gates.get(peer)
-        if gate is None:
-            gate = self._gates[peer] = _Gate(self, peer)
+        """A gate in front of all frames of one connection to `peer`; follows later changes of `emulation`."""
+        clock = self._clocks.setdefault(peer, LinkClock())
+        gate = _Gate(self, peer, clock)
+        self._gates.add(gate)
         return gate
 
     def limits_rate(self, peer: str) -> bool:
@@ -88,28 +101,35 @@ class Emulator:
 
 
 class _Gate:
-    """Frames to one peer wait here."""
+    """Frames of one connection wait here; what it holds goes with its connection."""
 
-    def __init__(self, emulator: Emulator, peer: str) -> None:
+    def __init__(self, emulator: Emulator, peer: str, clock: LinkClock) -> None:
         self._emulator = emulator
         self._peer = peer
-        self._clock = LinkClock()
+        self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._queues: dict[bool, deque[Callable[[], None]]] = {True: deque(), False: deque()}
+        self._held: list[tuple[int, bool, Callable[[], None]]] = []
 
-    def admit(self, nbytes: int, urgent: bool, release: Callable[[], None]) -> bool:
+    def reopen(self) -> None:
+        """Let go what was held, or hold it again where the link is still down."""
+        held, self._held = self._held, []
+        for nbytes, urgent, release in held:
+            self.admit(nbytes, urgent, release)
+
+    def admit(self, nbytes: int, urgent: bool, release: Callable[[], None]) -> None:
         """See `edgesplit.wire.connection.FrameGate`."""
         link = self._emulator.emulation.links.get(self._peer)
         now = self._loop.time()
         if link is None and not self._queues[True] and not self._queues[False]:
             release()
-            return True
+            return
         link = link or EmulatedLink()
         if not link.up:
-            return False
+            self._held.append((nbytes, urgent, release))
+            return
         self._queues[urgent].append(release)
         self._loop.call_at(self._clock.arrival(link, nbytes, urgent, now), self._release_next, urgent)
-        return True
 
     def _release_next(self, urgent: bool) -> None:
         # One call per frame, each releasing the oldest: equal times cannot change the order.

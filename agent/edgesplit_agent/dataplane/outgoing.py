@@ -60,7 +60,7 @@ class PeerLink:
         limits: Bounds and timings.
         emit: Takes the events of the link: up, lost, slow, and what did not arrive.
         counters: Told of acknowledged tensors and of probes.
-        gate: In front of every frame; link emulation.
+        gate_for: Given the peer, what to put in front of every frame of a connection; link emulation.
         emulated: Whether the gate limits the rate now.
         budget: Of probes, shared by all links of the node.
         on_silent: Told when the peer is given up because it is silent, and why.
@@ -75,7 +75,7 @@ class PeerLink:
         limits: Limits,
         emit: Callable[[MachineEvent], None],
         counters: TrafficCounters,
-        gate: FrameGate,
+        gate_for: Callable[[str], FrameGate],
         emulated: Callable[[], bool],
         budget: ProbeBudget,
         on_silent: Callable[[EdgesplitError], None],
@@ -86,7 +86,7 @@ class PeerLink:
         self._limits = limits
         self._emit = emit
         self._counters = counters
-        self._gate = gate
+        self._gate_for = gate_for
         self._emulated = emulated
         self._budget = budget
         self._on_silent = on_silent
@@ -249,7 +249,7 @@ class PeerLink:
             queue_bytes=self._limits.queue_bytes,
             timeout_s=self._limits.connect_timeout_s,
         )
-        connection.gate = self._gate
+        connection.gate = self._gate_for(self._peer)
         now, limits = self._loop.time(), self._limits
         life = Liveness(limits.dead_after_s, limits.dead_after_limit_s, _TICK_S, now)
         session = _Session(connection, self._loop.create_future(), life, used_at=now)

@@ -147,7 +147,7 @@ class DataPlane:
                     limits=self._limits,
                     emit=self._emit,
                     counters=self._counters,
-                    gate=self._emulator.gate(peer),
+                    gate_for=self._emulator.gate,
                     emulated=partial(self._emulator.limits_rate, peer),
                     budget=self._probe_budget,
                     on_silent=partial(self._incoming.drop, peer),

@@ -34,7 +34,7 @@ class EngineModels:
 
 
 def known_models(flow: RequestFlow) -> tuple[str, ...]:
-    """Names of all models that were added or deployed, sorted; further planning shapes of one have no name for clients."""
+    """Names of all models that were added or deployed, sorted; planning shapes and deployments have no names for clients."""
     sources = {name for name, model in flow.models.items() if model.is_source}
     return tuple(sorted(set(map(base_name, {*flow.offered, *flow.deployments, *sources}))))
 
@@ -47,8 +47,9 @@ def describe(flow: RequestFlow, name: str, now_s: float) -> ModelDescription | N
         name: Of the model.
         now_s: The machine's clock. [s]
     """
-    model = flow.models.get(name)
-    if model is not None and model.is_source and model.desired is not None:
+    own = flow.shapes.own(name)
+    model = None if own is None else flow.models[own]
+    if model is not None and model.desired is not None:
         number = model.choose(flow.peers_up, now_s)
         reason = ""
         if number is None:

@@ -25,12 +25,13 @@ from edgesplit.operations.goal_operations import (
 )
 from edgesplit.planning.goals import Goals
 from edgesplit_controller.answering.inbox import Progress
-from edgesplit_controller.answering.plan_documents import pin_rows
+from edgesplit_controller.answering.plan_documents import pin_rows, plan_summary
 from edgesplit_controller.answering.state_changes import StateChanges
 from edgesplit_controller.deciding.changes.trigger import ModelChange
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.catalog import Catalog
+from edgesplit_controller.models.planning_shapes import deployments_of
 from edgesplit_controller.rollout.noise_checks import refused_int8
 from edgesplit_controller.stating.goals import merged_goals, with_forbidden, with_pin, without_forbidden, without_pin
 from edgesplit_controller.stating.pinning import check_rule
@@ -71,6 +72,9 @@ class GoalChanges:
         Raises:
             EdgesplitError: It cannot be done; the sentence for the client.
         """
+        if isinstance(asked, SetWeights) and asked.dry_run:
+            progress("planning", None)
+            return await self._set_weights(asked)
         self._changes.begin(asked.name if isinstance(asked, PinOperators | UnpinOperators) else "", progress)
         progress("planning and preparing", None)
         try:
@@ -104,6 +108,7 @@ class GoalChanges:
                 energy=asked.energy,
                 max_noise=asked.max_noise,
                 device_energy_j=asked.device_energy_j,
+                min_rate=asked.min_rate,
                 min_battery=asked.min_battery,
                 battery_hours=asked.battery_hours,
                 battery_requests_per_s=asked.battery_requests_per_s,
@@ -111,6 +116,8 @@ class GoalChanges:
 
         goals = {name: merged(self._deployer.goals(name)) for name in self._models(asked.model)}
         self._check_batteries(goals)
+        if asked.dry_run:
+            return await self._supposed(goals)
         changes = await self._set(
             goals, merged(self._deployer.goals(None)) if asked.model is None else None, whatever=True
         )
@@ -118,6 +125,33 @@ class GoalChanges:
             WeightsRow(model=name, epoch=change.epoch, changed=change.changed, warnings=self._warnings(name))
             for name, change in changes.items()
         ]
+
+    async def _supposed(self, goals: Mapping[str, Goals]) -> list[WeightsRow]:
+        """What would result of new goals, one row a model; nothing is changed.
+
+        Raises:
+            EdgesplitError: One model or more could not follow.
+        """
+        rows: list[WeightsRow] = []
+        failures: list[EdgesplitError] = []
+        for name, wanted in goals.items():
+            if name not in self._deployer.deployments:
+                rows.append(WeightsRow(model=name, epoch=0, changed=False))
+                continue
+            try:
+                draft, changed = await self._deployer.supposed(name, wanted)
+            except EdgesplitError as error:
+                failures.append(error)
+                continue
+            then = plan_summary(
+                draft.problem, draft.solution.status, draft.assignment, draft.evaluation, draft.interval
+            )
+            active = self._deployer.deployments[name].active
+            epoch = active.epoch.number if active is not None else 0
+            rows.append(WeightsRow(model=name, epoch=epoch, changed=changed, then=then))
+        if failures:
+            raise _joined(failures)
+        return rows
 
     async def _pin(self, asked: PinOperators) -> PinsDocument:
         """Keep operators on some nodes.
@@ -271,8 +305,10 @@ class GoalChanges:
             raise _joined(refusals)
 
     def _models(self, model: str | None) -> list[str]:
-        """Names of the planning shapes that a command concerns."""
-        return list(self._catalog.shapes_of(model)) if model is not None else sorted(self._catalog.records)
+        """Names of the planning shapes that a command concerns, and of their deployments at further sources."""
+        shapes = self._catalog.shapes_of(model) if model is not None else sorted(self._catalog.records)
+        deployed = self._deployer.deployments
+        return list(dict.fromkeys(name for shape in shapes for name in (shape, *deployments_of(deployed, shape))))
 
 
 def _joined(failures: Sequence[EdgesplitError], followed: Sequence[str] = ()) -> EdgesplitError:

@@ -30,9 +30,10 @@ from edgesplit.operations.model_operations import (
 from edgesplit.planning.goals import Goals
 from edgesplit_controller.answering.inbox import Progress
 from edgesplit_controller.answering.state_changes import StateChanges
+from edgesplit_controller.deciding.beside.shape_watch import ShapeWatch
+from edgesplit_controller.deciding.beside.source_watch import SourceWatch
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.deciding.noise_guard import NoiseGuard
-from edgesplit_controller.deciding.shape_watch import ShapeWatch
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.profiling_progress import Profiling, profiling_rows
 from edgesplit_controller.fleet.registry import Registry
@@ -56,6 +57,7 @@ class ModelAnswers:
         deployer: The deployments.
         events: Where it is told.
         shapes: Deploys further planning shapes, and forgets them.
+        sources: Ends the serving at further sources.
         guard: Knows how noise models are tightened.
         profiling: Waits for nodes.
         changes: What every change begins and ends with.
@@ -70,6 +72,7 @@ class ModelAnswers:
         events: EventLog,
         *,
         shapes: ShapeWatch,
+        sources: SourceWatch,
         guard: NoiseGuard,
         profiling: Profiling,
         changes: StateChanges,
@@ -80,6 +83,7 @@ class ModelAnswers:
         self._deployer = deployer
         self._events = events
         self._shapes = shapes
+        self._sources = sources
         self._guard = guard
         self._profiling = profiling
         self._changes = changes
@@ -136,8 +140,8 @@ class ModelAnswers:
             warnings = await self._profiling.wait_for_any(record, progress)
         record = self._catalog.get(record.name)
         not_profiled = self._profiling.failures(record)
-        for name in self._catalog.shapes_of(record.name):
-            if name in self._deployer.deployments:
+        for name in of_model(self._deployer.deployments, record.name):
+            if name in self._catalog.deployed:
                 progress("moving the deployment to the new version", None)
                 try:
                     await self._deployer.model_replaced(name)
@@ -149,6 +153,7 @@ class ModelAnswers:
     async def _remove(self, name: str, progress: Progress) -> ModelDocument:
         self._changes.begin(name, progress)
         document = self._document(self._catalog.get(name))
+        await self._sources.undeployed(name)
         for one in reversed(of_model(self._catalog.records, name) if is_first(name) else (name,)):
             if one in self._deployer.deployments:
                 progress(f"ending the serving of {one}", None)

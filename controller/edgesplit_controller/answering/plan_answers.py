@@ -12,6 +12,7 @@ from functools import partial
 from typing import assert_never
 
 from edgesplit.errors import InvalidInput, NodeUnreachable
+from edgesplit.names import planned_name
 from edgesplit.operations.plan_operations import (
     DeployDocument,
     DeployModel,
@@ -21,19 +22,29 @@ from edgesplit.operations.plan_operations import (
     ShowPlan,
     ShowSource,
     SourceDocument,
+    SourceRow,
     UndeployModel,
 )
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.answering.active_plan import active_plan
 from edgesplit_controller.answering.inbox import Progress
-from edgesplit_controller.answering.plan_documents import fallback_rows, measured_noise, pin_rows, plan_document
+from edgesplit_controller.answering.plan_documents import (
+    fallback_rows,
+    measured_noise,
+    pin_rows,
+    plan_document,
+    source_row,
+)
 from edgesplit_controller.answering.state_changes import StateChanges
+from edgesplit_controller.deciding.beside.shape_watch import ShapeWatch
+from edgesplit_controller.deciding.beside.source_watch import SourceWatch, is_pattern
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.deciding.noise_guard import NoiseGuard
-from edgesplit_controller.deciding.shape_watch import ShapeWatch
 from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.registry import Registry
+from edgesplit_controller.fleet.traffic import Traffic
 from edgesplit_controller.models.catalog import Catalog
+from edgesplit_controller.models.planning_shapes import deployments_of
 from edgesplit_controller.rollout.driver import Rollouts
 from edgesplit_controller.rollout.noise_checks import refused_int8
 from edgesplit_controller.stating.prediction_intervals import Certainty
@@ -50,9 +61,11 @@ class PlanAnswers:
         rollouts: What nodes serve.
         deployer: The deployments.
         speeds: How profiles are corrected.
+        traffic: What is asked of nodes.
         certainty: How sure predictions are.
         guard: Knows measured noise.
         shapes: Deploys further planning shapes.
+        sources: Deploys at further sources.
         changes: What every change begins and ends with.
     """
 
@@ -64,9 +77,11 @@ class PlanAnswers:
         deployer: Deployer,
         *,
         speeds: Speeds,
+        traffic: Traffic,
         certainty: Certainty,
         guard: NoiseGuard,
         shapes: ShapeWatch,
+        sources: SourceWatch,
         changes: StateChanges,
     ) -> None:
         self._registry = registry
@@ -74,9 +89,11 @@ class PlanAnswers:
         self._rollouts = rollouts
         self._deployer = deployer
         self._speeds = speeds
+        self._traffic = traffic
         self._certainty = certainty
         self._guard = guard
         self._shapes = shapes
+        self._sources = sources
         self._changes = changes
 
     async def answer(
@@ -107,16 +124,34 @@ class PlanAnswers:
         self._catalog.shapes_of(asked.name)
         if not asked.wait_s > 0:
             raise InvalidInput(f"--wait is {asked.wait_s:g}: give a number of seconds greater than 0")
+        if asked.plan is not None and is_pattern(asked.source):
+            raise InvalidInput(f"--plan is of one source, and {asked.source!r} may mean several: name one node")
+        first = self._sources.first(asked.name, asked.source)
         progress("planning and preparing" if asked.plan is None else "preparing", None)
-        change = await self._deployer.deploy(asked.name, asked.source, asked.wait_s, asked.plan)
-        unplanned = await self._shapes.deployed(asked.name)
+        change = await self._deployer.deploy(asked.name, first, asked.wait_s, asked.plan)
+        left_s = max(0.0, started_s + asked.wait_s - time.monotonic())
+        unplanned = (
+            *await self._shapes.deployed(asked.name),
+            *await self._sources.deployed(asked.name, asked.source, left_s),
+        )
         self._changes.collect()
         seconds = time.monotonic() - started_s
         refused = refused_int8(self._catalog.get(asked.name), self._deployer.goals(asked.name).max_noise)
         warnings = (*filter(None, [self._rollouts.unchecked(asked.name), refused]), *unplanned)
         return DeployDocument(
-            model=asked.name, epoch=change.epoch, seconds=seconds, reason=change.reason, warnings=warnings
+            model=asked.name,
+            epoch=change.epoch,
+            seconds=seconds,
+            reason=change.reason,
+            warnings=warnings,
+            sources=self._source_rows(asked.name),
         )
+
+    def _source_rows(self, model: str) -> tuple[SourceRow, ...]:
+        """What serves at each source of a model."""
+        deployments = self._deployer.deployments
+        active = ((name, deployments[name].active) for name in deployments_of(deployments, planned_name(model)))
+        return tuple(source_row(name, plan) for name, plan in active if plan is not None)
 
     async def _undeploy(self, name: str, progress: Progress) -> DeployDocument:
         self._changes.begin(name, progress)
@@ -124,6 +159,7 @@ class PlanAnswers:
         self._catalog.shapes_of(name)
         progress("waiting for the last requests", None)
         epoch = await self._deployer.undeploy(name)
+        await self._sources.undeployed(name)
         await self._shapes.undeployed(name)
         self._changes.collect()
         return DeployDocument(model=name, epoch=epoch, seconds=time.monotonic() - started_s)
@@ -154,6 +190,8 @@ class PlanAnswers:
             battery=battery,
             noise=noise,
             declined=self._deployer.declined.of(name),
+            sources=self._source_rows(name),
+            served_per_s=self._traffic.requests_per_s(plan.epoch.source, name),
         )
 
     def _source(self, name: str, via: str | None) -> SourceDocument:

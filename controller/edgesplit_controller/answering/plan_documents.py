@@ -20,11 +20,14 @@ from edgesplit.operations.plan_operations import (
     MeasuredNoise,
     MeasuredShare,
     PlanDocument,
+    SourceRow,
 )
+from edgesplit.operations.plan_summary import PlanSummary
 from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import PinRule
 from edgesplit.planning.origins import Origin, weakest
 from edgesplit.planning.plan import Assignment, Evaluation, per_node
+from edgesplit.planning.problem import Problem
 from edgesplit.planning.spreads import PredictionInterval
 from edgesplit_controller.answering.energy_report import energy_rows
 from edgesplit_controller.deciding.changes.declined import Declined
@@ -42,6 +45,8 @@ __all__ = [
     "measured_noise",
     "pin_rows",
     "plan_document",
+    "plan_summary",
+    "source_row",
 ]
 
 
@@ -56,6 +61,8 @@ def plan_document(
     battery: BatteryAllowance | None = None,
     noise: MeasuredNoise | None = None,
     declined: Declined | None = None,
+    sources: tuple[SourceRow, ...] = (),
+    served_per_s: float | None = None,
 ) -> PlanDocument:
     """`splitctl plan`."""
     evaluation, assignment = plan.evaluation, plan.assignment
@@ -81,7 +88,9 @@ def plan_document(
         source=plan.epoch.source,
         goals=plan.goals,
         measured=msgspec.structs.replace(
-            measured_document(usage, plan.epoch.source), noise=noise if noise is not None else MeasuredNoise()
+            measured_document(usage, plan.epoch.source),
+            noise=noise if noise is not None else MeasuredNoise(),
+            requests_per_s=served_per_s,
         ),
         serving=serving,
         pins=pins,
@@ -94,7 +103,46 @@ def plan_document(
         latency_interval_s=plan.latency_interval_s,
         energy_interval_j=plan.energy_interval_j,
         fixed=plan.fixed,
+        sources=sources,
+        rate_hz=evaluation.rate_hz,
+        bottleneck=evaluation.bottleneck,
         concession=plan.concession,
+    )
+
+
+def source_row(name: str, plan: PlanRecord) -> SourceRow:
+    """What serves at one source, by the name of its deployment."""
+    return SourceRow(
+        source=plan.epoch.source,
+        name=name,
+        epoch=plan.epoch.number,
+        latency_s=plan.evaluation.timeline_s,
+        energy_j=plan.evaluation.energy_j,
+        nodes=plan.epoch.participants,
+    )
+
+
+def plan_summary(
+    problem: Problem,
+    status: str,
+    assignment: Assignment,
+    evaluation: Evaluation,
+    interval: PredictionInterval | None,
+) -> PlanSummary:
+    """A plan in figures, under a problem that need not be that of its making."""
+    return PlanSummary(
+        status=status,
+        latency_s=evaluation.timeline_s,
+        energy_j=evaluation.energy_j,
+        device_energy_j=evaluation.device_energy_j,
+        noise=evaluation.noise,
+        per_node=per_node(problem, assignment, evaluation),
+        quantized=tuple(sorted(assignment.quantized)),
+        broken=evaluation.violations,
+        latency_interval_s=interval.latency_s if interval is not None else None,
+        energy_interval_j=interval.energy_j if interval is not None else None,
+        rate_hz=evaluation.rate_hz,
+        bottleneck=evaluation.bottleneck,
     )
 
 

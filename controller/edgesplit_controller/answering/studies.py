@@ -22,7 +22,6 @@ from edgesplit.operations.study_operations import (
     ExplainPlan,
     FrontierDocument,
     FrontierRow,
-    PlanSummary,
     StudyOperation,
     TraceFrontier,
     WhatIf,
@@ -35,12 +34,14 @@ from edgesplit.planning.problem import Problem
 from edgesplit.planning.spreads import PredictionInterval
 from edgesplit_controller.answering.active_plan import active_plan
 from edgesplit_controller.answering.inbox import Progress
+from edgesplit_controller.answering.plan_documents import plan_summary
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.catalog import Catalog
 from edgesplit_controller.planner import evaluate, solve
 from edgesplit_controller.planner.studies.explanation import explain
 from edgesplit_controller.planner.studies.frontier import Frontier, FrontierPoint, frontier
+from edgesplit_controller.planner.studies.rate_frontier import RateAxis, rate_frontier
 from edgesplit_controller.planner.studies.variations import moved_off, with_link, without_node
 from edgesplit_controller.stating.goals import goals_text, merged_goals
 from edgesplit_controller.stating.prediction_intervals import Certainty, interval_under
@@ -141,6 +142,7 @@ class Studies:
             energy=asked.energy,
             max_noise=asked.max_noise,
             device_energy_j=asked.device_energy_j,
+            min_rate=asked.min_rate,
         )
         problem = supposed_problem(self._deployer.problem(asked.name, active.epoch.source, goals), asked)
         texts = supposed_texts(asked, self._deployer.goals(asked.name), goals)
@@ -162,11 +164,11 @@ class Studies:
             model=asked.name,
             epoch=active.epoch.number,
             supposed=texts,
-            active=_summary(active.problem, active.status, before, active.evaluation, active.interval),
+            active=plan_summary(active.problem, active.status, before, active.evaluation, active.interval),
             active_then=None
             if old is None
-            else _summary(problem, active.status, before, old, interval_of(before, old)),
-            then=_summary(
+            else plan_summary(problem, active.status, before, old, interval_of(before, old)),
+            then=plan_summary(
                 problem, solution.status, after, solution.evaluation, interval_of(after, solution.evaluation)
             ),
             same=not moved and before.quantized == after.quantized and dict(before.codecs) == dict(after.codecs),
@@ -175,7 +177,7 @@ class Studies:
         )
 
     async def _frontier(self, asked: TraceFrontier, active: PlanRecord, progress: Progress) -> FrontierDocument:
-        """What latency costs in energy, under the model's limits and the present figures.
+        """What latency costs in energy, or what either costs in rate, under the model's limits and the present figures.
 
         Raises:
             InvalidInput: The number of points or the time limit makes no sense.
@@ -205,7 +207,7 @@ class Studies:
                 problem,
             )
             rows = await asyncio.to_thread(_frontier_rows, problem, active.assignment, found, interval_of)
-        return _frontier_document(asked.name, problem, active, rows, time.monotonic() - started_s)
+        return _frontier_document(asked, problem, active, rows, time.monotonic() - started_s)
 
     def _check_nodes(self, asked: WhatIf) -> None:
         named = [*asked.without, *(end for link in asked.links for end in (link.from_, link.to))]
@@ -272,28 +274,10 @@ def _solve_supposed(
 
 
 def _trace(problem: Problem, asked: TraceFrontier, on_point: Callable[[FrontierPoint], None]) -> Frontier:
+    if asked.axes != "latency,energy":
+        first: RateAxis = "energy" if asked.axes == "energy,rate" else "latency"
+        return rate_frontier(problem, first, points=asked.points, time_limit_s=asked.time_limit_s, on_point=on_point)
     return frontier(problem, points=asked.points, time_limit_s=asked.time_limit_s, on_point=on_point)
-
-
-def _summary(
-    problem: Problem,
-    status: str,
-    assignment: Assignment,
-    evaluation: Evaluation,
-    interval: PredictionInterval | None,
-) -> PlanSummary:
-    return PlanSummary(
-        status=status,
-        latency_s=evaluation.timeline_s,
-        energy_j=evaluation.energy_j,
-        device_energy_j=evaluation.device_energy_j,
-        noise=evaluation.noise,
-        per_node=per_node(problem, assignment, evaluation),
-        quantized=tuple(sorted(assignment.quantized)),
-        broken=evaluation.violations,
-        latency_interval_s=interval.latency_s if interval is not None else None,
-        energy_interval_j=interval.energy_j if interval is not None else None,
-    )
 
 
 def _explain_document(model: str, active: PlanRecord, found: Explanation) -> ExplainDocument:
@@ -323,18 +307,19 @@ def _frontier_rows(
 
 
 def _frontier_document(
-    model: str, problem: Problem, active: PlanRecord, rows: tuple[FrontierRow, ...], seconds: float
+    asked: TraceFrontier, problem: Problem, active: PlanRecord, rows: tuple[FrontierRow, ...], seconds: float
 ) -> FrontierDocument:
     now = _frontier_row(
         active.problem, active.status, active.assignment, active.evaluation, active.interval, active=True
     )
     return FrontierDocument(
-        model=model,
+        model=asked.name,
         epoch=active.epoch.number,
         latency_model=problem.objective.latency_model,
         points=rows,
         active=now,
         seconds=seconds,
+        axes=asked.axes,
     )
 
 
@@ -359,6 +344,8 @@ def _frontier_row(
         active=active,
         timeline_interval_s=interval.latency_s if interval is not None else None,
         energy_interval_j=interval.energy_j if interval is not None else None,
+        rate_hz=evaluation.rate_hz,
+        bottleneck=evaluation.bottleneck,
     )
 
 

@@ -52,6 +52,8 @@ class SolutionDocument(msgspec.Struct, frozen=True, kw_only=True):
         ranges: The scales of the score.
         timings: Where the time went.
         reason: Why there is no plan, or what stopped the proof; else empty.
+        rate_hz: Requests a second that the plan sustains, many at a time; None where nothing takes any time. [1/s]
+        bottleneck: The node, or the link as `FROM:TO`, that bounds this rate; None with it.
         concession: With `--tolerance`, what the plan gives up against the best one; None where it is that plan.
     """
 
@@ -73,6 +75,8 @@ class SolutionDocument(msgspec.Struct, frozen=True, kw_only=True):
     ranges: Ranges
     timings: SolvingTimes
     reason: str
+    rate_hz: float | None = None
+    bottleneck: str | None = None
     concession: Concession | None = None
 
 
@@ -109,5 +113,7 @@ def solution_document(problem: Problem, solution: Solution, load_s: float) -> So
             total_s=load_s + timings.total_s,
         ),
         reason=solution.reason,
+        rate_hz=evaluation.rate_hz if evaluation is not None else None,
+        bottleneck=evaluation.bottleneck if evaluation is not None else None,
         concession=solution.concession,
     )

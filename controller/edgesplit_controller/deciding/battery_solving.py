@@ -8,6 +8,7 @@ no plan keeps its floor, the best of those that take least from the source is ma
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import msgspec
 
@@ -18,6 +19,7 @@ from edgesplit.planning.problem import Problem
 from edgesplit.significance import EQUAL_GAIN
 from edgesplit_controller.planner import evaluate, solve
 from edgesplit_controller.planner.solving.device_energy import least_device_energy
+from edgesplit_controller.planner.studies.shared_solves import SharedSolves
 from edgesplit_controller.stating.battery_limit import judged
 
 __all__ = ["fitted", "lenient", "solve_within", "with_limit"]
@@ -41,6 +43,7 @@ def solve_within(
     hint: Assignment | None,
     time_limit_s: float,
     tolerance: float = 0.0,
+    solves: SharedSolves | None = None,
 ) -> tuple[Solution, Problem, BatteryAllowance | None]:
     """Solve a problem under a battery's limit, or else as frugally as can be.
 
@@ -50,6 +53,7 @@ def solve_within(
         hint: A plan to start from.
         time_limit_s: For all of it. [s]
         tolerance: As of `planner.solve`. [1]
+        solves: What was solved before; None: nothing.
 
     Returns:
         The solution, the problem with the limit that it was made under, and what was asked, with `kept` set.
@@ -57,12 +61,13 @@ def solve_within(
     Raises:
         PlanningTimedOut: As `planner.solve`.
     """
-    frugal: Assignment | None = None
+    shared, frugal = SharedSolves() if solves is None else solves, None
     if battery is not None and battery.limit_j is not None:
         frugal = least_device_energy(problem, hint=hint, time_limit_s=FRUGAL_SHARE * time_limit_s)
     if frugal is None or battery is None or battery.limit_j is None:
         # Without a limit, or without any plan: the planner says why.
-        return solve(problem, hint=hint, time_limit_s=time_limit_s, tolerance=tolerance), problem, battery
+        asked = partial(solve, hint=hint, time_limit_s=time_limit_s, tolerance=tolerance)
+        return shared.solve(problem, asked), problem, battery
     least = evaluate(problem, frugal)
     kept = least.device_energy_j <= battery.limit_j
     limit_j = battery.limit_j if kept else least.device_energy_j * (1 + EQUAL_GAIN)

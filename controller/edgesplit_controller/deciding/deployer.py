@@ -8,11 +8,13 @@ nodes get there (`rollout/driver.py`).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 
-from edgesplit.errors import ChangeUnderWay, NotDeployed, NotProfiledYet
+from edgesplit.errors import ChangeUnderWay, NotDeployed, NotProfiledYet, PlanInfeasible
+from edgesplit.names import source_of
 from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment, FixedPlan
@@ -30,7 +32,9 @@ from edgesplit_controller.deciding.replanner import Replanner
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.model_record import ModelRecord
+from edgesplit_controller.models.planning_shapes import deployments_of
 from edgesplit_controller.rollout.activation import Activation
+from edgesplit_controller.rollout.draft import Draft
 from edgesplit_controller.rollout.driver import Rollouts
 from edgesplit_controller.stating.goals import goals_text
 from edgesplit_controller.storage.deployment_state import DeploymentState
@@ -179,8 +183,8 @@ class Deployer:
 
     def model_completed(self, model: str) -> None:
         """Int8 and codecs of a model are known now: look whether a plan with them is better."""
-        if model in self.deployments:
-            watch = self._replanner.watch(model)
+        for name in deployments_of(self.deployments, model):
+            watch = self._replanner.watch(name)
             watch.snapshot = None  # the fleet is as it was; what can be planned on it is not
             watch.dirty.set()
 
@@ -235,7 +239,15 @@ class Deployer:
         if deployment is not None and goals.min_battery != self.goals(model).min_battery:
             self._batteries.check(deployment.source, goals)
 
-    async def deploy(self, model: str, source: str, wait_s: float, plan: FixedPlan | None = None) -> ModelChange:
+    async def deploy(
+        self,
+        model: str,
+        source: str,
+        wait_s: float,
+        plan: FixedPlan | None = None,
+        *,
+        beforehand: Assignment | None = None,
+    ) -> ModelChange:
         """Plan, prepare, activate; on another source than before, move there.
 
         Args:
@@ -243,6 +255,7 @@ class Deployer:
             source: Where requests arise.
             wait_s: How long it may take to serve. [s]
             plan: Served as it is; it stays until a plan is asked for again, by this without one or by other goals.
+            beforehand: A plan that was made together with others', served where it can still be.
 
         Raises:
             PlanInfeasible: No plan satisfies the goals, or the one that was given does not.
@@ -257,6 +270,11 @@ class Deployer:
                 model, watch, source, goals, deadline_s=deadline_s, plan=plan
             )
             trigger = Trigger("deployed", True, deadline_s)
+            if beforehand is not None:
+                with contextlib.suppress(PlanInfeasible):  # the fleet changed since
+                    return await self._changes.change(
+                        model, watch, problem, goals, trigger, fixed=beforehand, kept=False
+                    )
             return await self._changes.change(model, watch, problem, goals, trigger, fixed=fixed)
 
     async def set_goals(self, model: str, goals: Goals) -> ModelChange:
@@ -277,6 +295,17 @@ class Deployer:
             return await self._changes.change(
                 model, watch, problem, goals, Trigger("goals were set", True, self._limit_s())
             )
+
+    async def supposed(self, model: str, goals: Goals) -> tuple[Draft, bool]:
+        """The plan that a deployed model would have under new goals, and whether its assignment is another; nothing is changed.
+
+        Raises:
+            PlanInfeasible: There is none.
+            ChangeUnderWay: Another change did not end in time.
+            NotDeployed: It is not deployed.
+        """
+        async with self._turn(model):
+            return await self._changes.supposed(model, self._deployment(model), goals)
 
     async def model_replaced(self, model: str) -> ModelChange:
         """Move a deployment to the new version of its model.
@@ -321,6 +350,11 @@ class Deployer:
 
     async def _end(self, model: str, watch: ModelWatch, **changes: object) -> int:
         deployment = self._deployment(model)
+        if source_of(model):  # as long as it is deployed it has goals of its own; then it has its model's
+            changes |= {
+                "goals": {name: goals for name, goals in self._rollouts.state.goals.items() if name != model},
+                "tightenings": {name: one for name, one in self._rollouts.state.tightenings.items() if name != model},
+            }
         self._rollouts.drop(model, **changes)
         self._fallbacks.refresh(model)
         watch.figures = None

@@ -16,7 +16,7 @@ from edgesplit.significance import differs
 from edgesplit_controller.configuration import Thresholds
 from edgesplit_controller.deciding.changes.switch_decision import decide
 from edgesplit_controller.planner import evaluate
-from edgesplit_controller.planner.studies.variations import fallbacks, without_node
+from edgesplit_controller.planner.studies.variations import fallbacks, without_node, without_rate
 from edgesplit_controller.rollout.draft import is_local
 from edgesplit_controller.stating.assignment_fit import fits
 from edgesplit_controller.storage.deployment_state import FallbackRecord, PlanRecord
@@ -47,13 +47,19 @@ def still_hold(problem: Problem, held: HeldFallbacks, thresholds: Thresholds) ->
     """
     for fallback, plan in held.items():
         for node in fallback.lost:
-            now = _without(problem, node, plan.assignment)
-            if now is None or now[1].violations:
+            now = _without(without_rate(problem), node, plan.assignment)
+            if now is None or now[1].violations or _slower(plan, now[1], thresholds):
                 return False
             pairs = ((plan.latency_s, now[1].timeline_s), (plan.energy_j, now[1].energy_j))
             if any(differs(before, after, thresholds.change) for before, after in pairs):
                 return False
     return True
+
+
+def _slower(plan: FallbackRecord, now: Evaluation, thresholds: Thresholds) -> bool:
+    """Whether it sustains notably less than when it was made; one that did not say was made for no rate."""
+    before_hz = plan.rate_hz
+    return before_hz is not None and now.rate_hz is not None and now.rate_hz < before_hz * (1 - thresholds.change)
 
 
 def plan_fallbacks(
@@ -97,6 +103,10 @@ def _as_good(
     if before is None or now is None or solution.assignment is None or solution.evaluation is None:
         return None
     smaller, old = now
+    asked_hz, rate_hz = smaller.constraints.min_rate_hz, solution.evaluation.rate_hz
+    if asked_hz is not None and rate_hz is not None and rate_hz < asked_hz:
+        smaller = without_rate(smaller)  # none sustains it, and the one that is held is no worse for that
+        old = evaluate(smaller, before)
     decision = decide(
         old,
         solution.evaluation,

@@ -236,4 +236,5 @@ def _fallback_record(
         components=draft.evaluation.components,
         latency_interval_s=interval.latency_s if interval is not None else None,
         energy_interval_j=interval.energy_j if interval is not None else None,
+        rate_hz=draft.evaluation.rate_hz,
     )

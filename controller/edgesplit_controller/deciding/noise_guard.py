@@ -16,6 +16,7 @@ import structlog
 
 from edgesplit.control.noise_messages import NoiseReport, least_mean
 from edgesplit.errors import EdgesplitError
+from edgesplit.names import planned_name
 from edgesplit_controller.configuration import PlanningSection
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.deciding.plan_maker import PlanMaker
@@ -116,8 +117,9 @@ class NoiseGuard:
     def believe(self, model: str) -> None:
         """A model was added anew, or removed: its noise model is believed until a plan of it proves it wrong."""
         tightenings = self._rollouts.state.tightenings
-        if model in tightenings:
-            self._rollouts.note(tightenings={name: one for name, one in tightenings.items() if name != model})
+        kept = {name: one for name, one in tightenings.items() if planned_name(name) != model}
+        if len(kept) < len(tightenings):
+            self._rollouts.note(tightenings=kept)
 
     async def close(self) -> None:
         """Stop judging."""
@@ -158,7 +160,8 @@ class NoiseGuard:
         assert bound is not None  # noqa: S101  it was exceeded
         try:
             problem = self._deployer.problem(model, active.epoch.source, self._deployer.goals(model))
-            predicted = await self._maker.noise(problem, active)
+            now = await self._maker.evaluated(problem, active)
+            predicted = None if now is None else now.noise
             if predicted is None:
                 return  # a node of the plan is gone: it is being replaced anyway
         except EdgesplitError as error:

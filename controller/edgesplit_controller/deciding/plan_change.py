@@ -27,7 +27,7 @@ from edgesplit_controller.rollout.activation import Activation
 from edgesplit_controller.rollout.draft import Draft
 from edgesplit_controller.rollout.driver import Rollouts
 from edgesplit_controller.stating.noise_tightening import tightened
-from edgesplit_controller.storage.deployment_state import PlanRecord
+from edgesplit_controller.storage.deployment_state import DeploymentState, PlanRecord
 
 __all__ = ["PlanChanges"]
 
@@ -107,6 +107,7 @@ class PlanChanges:
         trigger: Trigger,
         *,
         fixed: Assignment | None = None,
+        kept: bool = True,
     ) -> ModelChange:
         """Solve, weigh, and roll out if it pays; the caller holds the watch's lock.
 
@@ -117,6 +118,7 @@ class PlanChanges:
             goals: Those it was stated with.
             trigger: Why it is planned.
             fixed: Served as it is, instead of solving and weighing.
+            kept: That plan stays, whatever changes.
 
         Raises:
             PlanInfeasible: No plan satisfies the constraints, or the fixed one does not.
@@ -131,7 +133,7 @@ class PlanChanges:
         try:
             if fixed is not None:
                 draft, decision, refreshed = await self._maker.fixed_draft(
-                    record, problem, goals, serving, assignment=fixed, battery=battery
+                    record, problem, goals, serving, assignment=fixed, battery=battery, kept=kept
                 )
             else:
                 draft, decision, refreshed = await self._maker.draft(
@@ -160,6 +162,20 @@ class PlanChanges:
             raise
         finally:
             self._fallbacks.refresh(model)
+
+    async def supposed(self, model: str, deployment: DeploymentState, goals: Goals) -> tuple[Draft, bool]:
+        """The plan that goals which are set would bring, and whether it is another than the one that serves.
+
+        Raises:
+            PlanInfeasible: There is none.
+        """
+        source, serving = deployment.source, deployment.active
+        problem = self.stated(model, source, goals)
+        battery = self._batteries.considered(model, source, goals)
+        draft, decision, _ = await self._maker.draft(
+            self._models[model], problem, goals, serving, forced="goals were set", battery=battery
+        )
+        return draft, decision.adopt
 
     def _decline(self, model: str, refreshed: PlanRecord, reason: str, trigger: Trigger, data: EventData) -> None:
         # The plan stays, but what it predicts now is what people should see.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -24,6 +24,7 @@ from edgesplit.significance import PREDICTION_CHANGE, differs
 from edgesplit_controller.configuration import PlanningSection
 from edgesplit_controller.deciding.battery_solving import fitted, lenient, solve_within
 from edgesplit_controller.deciding.changes.fleet_snapshot import FleetSnapshot, snapshot_of
+from edgesplit_controller.deciding.changes.rate_reason import forgiving
 from edgesplit_controller.deciding.changes.switch_decision import Decision, decide, decide_fixed
 from edgesplit_controller.deciding.changes.trigger import Learned
 from edgesplit_controller.fleet.estimation.handling_estimate import expected_handling
@@ -35,10 +36,12 @@ from edgesplit_controller.fleet.runtime_support import too_old
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.planner import evaluate, score
 from edgesplit_controller.planner.studies.sampling import interval_of
+from edgesplit_controller.planner.studies.shared_solves import SharedSolves
 from edgesplit_controller.rollout.draft import Draft
 from edgesplit_controller.stating.assignment_fit import fits
 from edgesplit_controller.stating.fixed_plan import fixed_assignment, placed_units
 from edgesplit_controller.stating.held_weights import HeldWeights, held_weights
+from edgesplit_controller.stating.loads import promised
 from edgesplit_controller.stating.prediction_intervals import Certainty, interval_under, sampled_under
 from edgesplit_controller.stating.prediction_spreads import Evidence
 from edgesplit_controller.stating.predictions import as_coded, as_timed, handled, placed
@@ -75,6 +78,7 @@ class PlanMaker:
         self._certainty = certainty
         self._settings = settings
         self._heavy = heavy
+        self._solves = SharedSolves()
         self.solved = Counter[str]()
 
     def snapshot(self, record: ModelRecord, goals: Goals, others: Mapping[str, DeploymentState]) -> FleetSnapshot:
@@ -97,6 +101,7 @@ class PlanMaker:
         """
         check_source(self._registry, record, source)
         held = _held(record, others)
+        loads = promised(_active(others), model=record.name, source=source)
         candidates: list[Candidate] = []
         for name, node in self._registry.nodes.items():
             profile = self._speeds.profile(name, record.name, record.sha256)
@@ -107,7 +112,12 @@ class PlanMaker:
             limit = node.status.memory_limit_bytes
             free = max(0.0, limit - held.taken_bytes.get(name, 0.0)) if limit > 0 else None
             holds = held.shared.get(name, frozenset()) if free is not None else frozenset[tuple[str, bool]]()
-            candidates.append(Candidate(name, node.metrics.compute_w, node.metrics.transmit_w, free, profile, holds))
+            candidates.append(
+                Candidate(
+                    *(name, node.metrics.compute_w, node.metrics.transmit_w, free, profile, holds),
+                    load=loads.nodes.get(name, 0.0),
+                )
+            )
         return build_problem(
             record.name,
             record.graph,
@@ -119,6 +129,7 @@ class PlanMaker:
             goals=goals,
             latency_model=self._settings.latency_model,
             codecs=record.manifest.codecs,
+            link_loads=loads.links,
         )
 
     async def draft(
@@ -204,8 +215,18 @@ class PlanMaker:
         *,
         assignment: Assignment,
         battery: BatteryAllowance | None,
+        kept: bool = True,
     ) -> tuple[Draft, Decision, PlanRecord | None]:
-        """The same as `draft` of a plan that somebody made: evaluated, not solved, and taken as it is.
+        """The same as `draft` of a plan that was made elsewhere: evaluated, not solved, and taken as it is.
+
+        Args:
+            record: As of `draft`.
+            problem: Likewise.
+            goals: Likewise.
+            serving: Likewise.
+            assignment: The plan.
+            battery: As of `draft`.
+            kept: It stays, whatever changes: somebody made it. Else it was made together with others'.
 
         Raises:
             PlanInfeasible: It breaks a constraint.
@@ -223,19 +244,25 @@ class PlanMaker:
         if battery is not None and battery.limit_j is not None:
             battery = msgspec.structs.replace(battery, kept=evaluation.device_energy_j <= battery.limit_j)
         before = serving.assignment if serving is not None and _comparable(serving, record, problem) else None
-        decision = decide_fixed(evaluation, problem, assignments=(before, assignment), sampled=sampled)
+        decision = decide_fixed(
+            evaluation,
+            problem,
+            assignments=(before, assignment),
+            sampled=sampled,
+            made="fixed" if kept else "made together with others",
+        )
         interval = None if sampled is None else interval_of(sampled, evaluation)
         solution = uncompared(assignment, evaluation)
-        draft = Draft(stated, goals, solution, assignment, evaluation, battery, interval, fixed=True)
+        draft = Draft(stated, goals, solution, assignment, evaluation, battery, interval, fixed=kept)
         if serving is not None and decision.same:
             serving = _reevaluated(serving, draft, stated, evaluation, interval, same=True)
         return draft, decision, serving
 
-    async def noise(self, problem: Problem, plan: PlanRecord) -> float | None:
-        """Noise that a problem predicts for a plan; None where the plan does not fit the problem any more. [1]"""
+    async def evaluated(self, problem: Problem, plan: PlanRecord) -> Evaluation | None:
+        """What a problem predicts for a plan, in times that favour none; None where the plan does not fit the problem any more."""
         if not fits(problem, plan.assignment):
             return None
-        return (await asyncio.to_thread(evaluate, problem, plan.assignment)).noise
+        return await asyncio.to_thread(evaluate, problem, plan.assignment)
 
     def learned(self, model: str) -> Learned:
         """What predictions rest on beside a problem; equal as long as they would be the same."""
@@ -289,8 +316,8 @@ class PlanMaker:
         if old is not None and not old.timeline_s < float("inf"):
             old = None  # a link it needs is gone
         hint = before if old is not None else None
-        limit_s, tolerance = self._settings.time_limit_s, self._settings.tolerance
-        return solve_within(problem, battery, hint=hint, time_limit_s=limit_s, tolerance=tolerance), old
+        limits = {"time_limit_s": self._settings.time_limit_s, "tolerance": self._settings.tolerance}
+        return solve_within(problem, battery, hint=hint, solves=self._solves, **limits), old
 
 
 @dataclass(frozen=True)
@@ -334,10 +361,13 @@ def _predicted(
 def _held_to(
     record: ModelRecord, problem: Problem, limited: Problem, now: _Times, serving: Assignment
 ) -> tuple[Problem, Evaluation]:
-    """The same of what serves, which a battery's limit forgives a little."""
-    stated, evaluation = _predicted(record, lenient(problem, limited), now, serving)
+    """The same of what serves, which a battery's limit and a rate forgive a little."""
+    stated, evaluation = _predicted(record, forgiving(lenient(problem, limited)), now, serving)
     # People are told the limit itself, not what is forgiven.
-    return _predicted(record, limited, now, serving) if evaluation.violations else (stated, evaluation)
+    if evaluation.violations:
+        return _predicted(record, limited, now, serving)
+    constraints = msgspec.structs.replace(stated.constraints, min_rate_hz=limited.constraints.min_rate_hz)
+    return msgspec.structs.replace(stated, constraints=constraints), evaluation
 
 
 def _reevaluated(
@@ -383,8 +413,13 @@ def _comparable(serving: PlanRecord | None, record: ModelRecord, problem: Proble
     )
 
 
+def _active(deployments: Mapping[str, DeploymentState]) -> Iterator[tuple[str, PlanRecord]]:
+    for name, deployment in deployments.items():
+        if deployment.active is not None:
+            yield name, deployment.active
+
+
 def _held(record: ModelRecord, others: Mapping[str, DeploymentState]) -> HeldWeights:
     """What the plans of the other models, and of the model's other planning shapes, hold on each node."""
-    active = ((name, deployment.active) for name, deployment in others.items() if name != record.name)
-    plans = ((name, plan) for name, plan in active if plan is not None)
+    plans = ((name, plan) for name, plan in _active(others) if name != record.name)
     return held_weights(plans, model=record.name, sha256=record.sha256)

@@ -15,6 +15,7 @@ import msgspec
 import structlog
 
 from edgesplit.errors import EdgesplitError, PreparationFailed, StoreUnwritable
+from edgesplit.planning.plan import Evaluation
 from edgesplit.planning.problem import Problem
 from edgesplit.retrying import Retry, RetryRule, hastened, retry_after
 from edgesplit_controller.configuration import PlanningSection
@@ -22,6 +23,7 @@ from edgesplit_controller.deciding.battery_floors import BatteryFloors
 from edgesplit_controller.deciding.changes.declined import DeclinedPlans
 from edgesplit_controller.deciding.changes.fleet_figures import Figures, figures_of
 from edgesplit_controller.deciding.changes.fleet_snapshot import FleetSnapshot
+from edgesplit_controller.deciding.changes.rate_reason import rate_reason
 from edgesplit_controller.deciding.changes.trigger import ModelWatch, Trigger
 from edgesplit_controller.deciding.plan_change import PlanChanges
 from edgesplit_controller.deciding.plan_maker import PlanMaker
@@ -194,16 +196,31 @@ class Replanner:
         self._relevance.tell_standing(model, watch, self._rollouts.state.deployments[model].active or active, problem)
 
     async def _no_longer_allowed(self, model: str, problem: Problem, active: PlanRecord, watch: ModelWatch) -> str:
-        """That the tightened noise model forbids the plan that serves, unless it was planned for already; empty if not."""
-        tightening = self._rollouts.state.tightenings.get(model)
-        if tightening is None or watch.breach == (active.epoch.number, tightening):
+        """Which limit the plan that serves breaks by now, unless it was planned for already; empty if none.
+
+        That is its noise bound under the tightened noise model, or the rate it was to sustain.
+        """
+        limits, tightening = problem.constraints, self._rollouts.state.tightenings.get(model)
+        if tightening is not None and watch.breach == (active.epoch.number, tightening):
+            tightening = None
+        if tightening is None and limits.min_rate_hz is None:
             return ""
-        limit = problem.constraints.max_noise
-        noise = await self._maker.noise(problem, active)
-        if limit is None or noise is None or noise <= limit:
+        now = await self._maker.evaluated(problem, active)
+        if now is None:
             return ""
-        watch.breach = active.epoch.number, tightening
-        return f"its measured noise {tightening.measured:.3g} exceeds the bound {limit:.3g}"
+        if tightening is not None and limits.max_noise is not None and now.noise > limits.max_noise:
+            watch.breach = active.epoch.number, tightening
+            return f"its measured noise {tightening.measured:.3g} exceeds the bound {limits.max_noise:.3g}"
+        return "" if limits.min_rate_hz is None else self._too_slow(limits.min_rate_hz, active, now, watch)
+
+    def _too_slow(self, asked_hz: float, active: PlanRecord, now: Evaluation, watch: ModelWatch) -> str:
+        """That a plan falls behind the rate asked for, in one sentence; empty if it does not, or was planned for already."""
+        epoch, rate_hz = watch.slow or (0, None)
+        considered_hz = rate_hz if epoch == active.epoch.number else None
+        reason = rate_reason(asked_hz, now, considered_hz, self._settings.thresholds.change)
+        if reason:
+            watch.slow = active.epoch.number, now.rate_hz
+        return reason
 
     async def _refresh(self, model: str, watch: ModelWatch, problem: Problem) -> None:
         """Let the serving plan predict by the present figures, though they are no reason to plan again."""
@@ -242,5 +259,5 @@ class Replanner:
 
     @staticmethod
     def _retry(watch: ModelWatch) -> None:
-        watch.figures, watch.breach, watch.snapshot = Figures(), None, None
+        watch.figures, watch.breach, watch.slow, watch.snapshot = Figures(), None, None, None
         watch.dirty.set()

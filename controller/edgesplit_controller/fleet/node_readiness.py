@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from edgesplit.errors import InvalidInput, NodeUnreachable, NotProfiledYet, UnknownNode
+from edgesplit.names import planned_name
 from edgesplit.planning.goals import Goals
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.fleet.runtime_support import too_old
@@ -56,7 +57,7 @@ def _check(registry: Registry, record: ModelRecord, node: str, part: str, otherw
         raise InvalidInput(f"{outdated}, or {otherwise}")
     if registry.profile(node, record.name, record.sha256) is not None:
         return
-    report = found.profiles.get(record.name)
+    report = found.profiles.get(planned_name(record.name))
     failed = report is not None and report.sha256 == record.sha256 and report.state == "failed"
     if failed and report is not None and report.retry is not None:
         raise NotProfiledYet(

@@ -4,6 +4,7 @@ Owns: what nodes said of their runs, and the corrections that follow. Its rule: 
 from here; the registry keeps them as they were measured. Not here: the reasoning (`fleet/estimation`), what a
 profile says of a component (`fleet/timed_components.py`), what a change leads to (`deciding/changes/replan_reasons.py`).
 
+Nodes compute a model alike whatever its source: deployments of it are one model here.
 A correction lives as long as the profile it corrects, over restarts too: a node that plans left says no more what its
 components took.
 """
@@ -18,6 +19,7 @@ import msgspec
 
 from edgesplit.control.profile_messages import ComponentTiming, ExecutionProfile, LiveTimings
 from edgesplit.formatting import time_span
+from edgesplit.names import planned_name
 from edgesplit.operations.fleet_operations import SpeedRow
 from edgesplit.significance import CERTAINTY_CHANGE, CORRECTION_CHANGE, ratio_differs
 from edgesplit_controller.fleet.believing.believed_profiles import BelievedProfiles
@@ -129,6 +131,7 @@ class Speeds:
         Returns:
             What people should know, and whether predictions differ notably from before.
         """
+        model = planned_name(model)
         if timings is None:
             self._said.pop((node, model), None)
             return (), False
@@ -179,6 +182,7 @@ class Speeds:
         profile = self._registry.profile(node, model, sha256)
         if profile is None:
             return None
+        model = planned_name(model)
         watched = self._watched.get((node, model))
         known = watched is not None and _same(watched.profile, profile)
         return self._believed.profile(node, model, sha256, profile, watched.corrected if watched and known else profile)
@@ -201,17 +205,18 @@ class Speeds:
 
     def believed(self, model: str) -> dict[str, NodeSpeed]:
         """What is believed of each node's speed with a model."""
-        return {node: watched.speed for (node, of_model), watched in self._watched.items() if of_model == model}
+        planned = planned_name(model)
+        return {node: watched.speed for (node, of_model), watched in self._watched.items() if of_model == planned}
 
     # --- what people see ---------------------------------------------------------------------------------------------
 
     def row(self, node: str, model: str) -> SpeedRow | None:
         """How a node's profile of a model is corrected; None without a profile."""
-        record = self._models.get(model)
+        record = self._models.get(planned_name(model))
         profile = self._registry.profile(node, model, record.sha256) if record is not None else None
         if profile is None:
             return None
-        watched = self._watched.get((node, model))
+        watched = self._watched.get((node, planned_name(model)))
         if watched is None or not _same(watched.profile, profile):
             return SpeedRow(whole_s=profile.whole_s, profiled_s=profile.whole_s)
         return SpeedRow(
@@ -230,7 +235,7 @@ class Speeds:
 
     def timing(self, node: str, model: str, graph: str) -> ComponentTiming | None:
         """What a node last said of a component with this graph."""
-        said = self._said.get((node, model))
+        said = self._said.get((node, planned_name(model)))
         return next((timing for timing in said.components if timing.graph == graph), None) if said else None
 
     # --- inside ----------------------------------------------------------------------------------------------------
@@ -284,7 +289,7 @@ class Speeds:
             if is_later(place(timing.number, timing.last_run_unix_s), watched.seen.get(timing.graph), timing.number)
             and is_fresh(timing, timings)
         ]
-        parts = tuple(self._components.timed(node, self._models[model], watched.profile, ran))
+        parts = tuple(self._components.timed(node, self._models[timings.model], watched.profile, ran))
         if parts:
             self._take(watched, PartsRan(at_s=now_s, node=node, model=model, parts=parts))
             watched.seen |= {timing.graph: place(timing.number, timing.last_run_unix_s) for timing in ran}

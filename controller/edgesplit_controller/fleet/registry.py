@@ -22,6 +22,7 @@ from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.errors import UnknownNode
 from edgesplit.formatting import time_span
 from edgesplit.mqtt.topic import Topic
+from edgesplit.names import planned_name
 from edgesplit.release import PROTOCOL
 from edgesplit_controller.fleet.usage_sums import UsageSums
 
@@ -267,8 +268,14 @@ class Registry:
         self._usage.forget(model)
 
     def profile(self, name: str, model: str, sha256: str) -> ExecutionProfile | None:
-        """A node's times of exactly this model, or None while it has none; those it has stand until there are newer."""
-        report = self.node(name).profiles.get(model)
+        """A node's times of exactly this model, or None while it has none; those it has stand until there are newer.
+
+        Args:
+            name: Of the node.
+            model: A planning shape or a deployment of one: nodes time it once, whatever its sources.
+            sha256: Of its file.
+        """
+        report = self.node(name).profiles.get(planned_name(model))
         return report.profile if report is not None and report.sha256 == sha256 else None
 
     def profiles(self, model: str, sha256: str) -> dict[str, ExecutionProfile]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import msgspec
 
 from edgesplit.control.profile_messages import ComponentTiming, ExecutionProfile
+from edgesplit.names import planned_name
 from edgesplit.planning.plan import Assignment, Component
 from edgesplit_controller.fleet.estimation.observations import PartRan
 from edgesplit_controller.fleet.unit_times import component_key, unit_seconds
@@ -48,7 +49,7 @@ class TimedComponents:
 
     def forget_model(self, model: str) -> None:
         """A model is gone."""
-        self._found = {key: found for key, found in self._found.items() if key[1] != model}
+        self._found = {key: found for key, found in self._found.items() if planned_name(key[1]) != model}
 
     def _of(self, node: str, record: ModelRecord, epoch: int, profile: ExecutionProfile) -> dict[int, PartRan]:
         """A node's components in one epoch, by number; nothing is measured in them."""

@@ -21,10 +21,11 @@ import structlog
 from edgesplit.control.profile_messages import ModelOffer
 from edgesplit.daemon.heap import trim_heap
 from edgesplit.errors import EdgesplitError, InvalidInput, ModelExists, UnknownModel
-from edgesplit.names import base_name, checked_name
+from edgesplit.names import base_name, checked_name, source_of
 from edgesplit.operations.model_operations import AddModel, CompletionRow
 from edgesplit_controller.graph.protos import external_fields, is_external
 from edgesplit_controller.models.background_completion import BackgroundCompletion, CompletionListener
+from edgesplit_controller.models.deployed_records import DeployedRecords
 from edgesplit_controller.models.intake_messages import CompletionRequest
 from edgesplit_controller.models.intake_runs import IntakeRun, run_in_process
 from edgesplit_controller.models.model_folders import ModelFolders
@@ -80,6 +81,9 @@ class Catalog:
         metrics: What noise may be read as besides rho, module:function each.
         removed: Models whose removal was decided before.
         run: Does the work of an intake.
+
+    Attributes:
+        deployed: The records by the names of deployments.
     """
 
     def __init__(
@@ -98,6 +102,7 @@ class Catalog:
         self._offers = offers
         self._metrics = metrics
         self._records = self._folders.load(removed)
+        self.deployed: Mapping[str, ModelRecord] = DeployedRecords(self._records)
         self._intake = asyncio.Lock()
         self._making = RecordMaking(store, run)
         for leftover in store.path.glob(f"{RESULT}*"):
@@ -112,12 +117,12 @@ class Catalog:
         return self._records
 
     def get(self, name: str) -> ModelRecord:
-        """A model.
+        """A model, a planning shape, or a deployment of one.
 
         Raises:
             UnknownModel: There is none of that name; the sentence names those there are.
         """
-        record = self._records.get(name)
+        record = self.deployed.get(name)
         if record is None:
             known = ", ".join(sorted(filter(is_first, self._records))) or "none yet"
             raise UnknownModel(f"no model {name!r} was added: the known ones are {known}")
@@ -132,10 +137,9 @@ class Catalog:
         """
         self.get(name)
         if not is_first(name):
-            model = base_name(name)
-            raise InvalidInput(
-                f"{name} is a planning shape of {model}, and what is wanted of one holds for all: name {model}"
-            )
+            model, source = base_name(name), source_of(name)
+            what = f"the deployment of {model} at {source}" if source else f"a planning shape of {model}"
+            raise InvalidInput(f"{name} is {what}, and what is wanted of one holds for all: name {model}")
         return of_model(self._records, name)
 
     def begin(self, listener: ModelListener) -> None:

@@ -2,7 +2,7 @@
 
 Owns: what planning shapes are called, which records are of one model, what a record's plans are made for. Its rule: pure. Not here:
 making the record of a further one (`intake/variants.py`), which shapes are planned for (`named_shapes.py`,
-`deciding/shape_watch.py`), who keeps the records (`catalog.py`).
+`deciding/beside/shape_watch.py`), who keeps the records (`catalog.py`).
 """
 
 from __future__ import annotations
@@ -10,21 +10,36 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 
-from edgesplit.names import base_name, variant_name, variant_number
+from edgesplit.names import base_name, planned_name, source_of, variant_name, variant_number
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.models.named_shapes import Shape
 
-__all__ = ["first_free", "follows", "is_first", "largest_bytes", "of_model", "planned_for", "shape_text"]
+__all__ = [
+    "deployments_of",
+    "first_free",
+    "follows",
+    "is_first",
+    "largest_bytes",
+    "of_model",
+    "planned_for",
+    "shape_text",
+]
 
 
 def is_first(name: str) -> bool:
-    """Whether a name is that of a model, and so of its first planning shape."""
-    return variant_number(name) == 1
+    """Whether a name is that of a model, and so of its first planning shape at its first source."""
+    return name == base_name(name)
 
 
 def of_model(names: Collection[str], model: str) -> tuple[str, ...]:
-    """The names of a model's planning shapes among others, the first one first."""
-    return tuple(sorted((name for name in names if base_name(name) == model), key=variant_number))
+    """The names of a model's planning shapes, and of their deployments, among others; the first one first."""
+    own = (name for name in names if base_name(name) == model)
+    return tuple(sorted(own, key=lambda name: (variant_number(name), source_of(name))))
+
+
+def deployments_of(names: Collection[str], planned: str) -> tuple[str, ...]:
+    """The deployments of a planning shape among others, that at the first source first."""
+    return tuple(sorted(name for name in names if planned_name(name) == planned))
 
 
 def first_free(names: Collection[str], model: str) -> str:

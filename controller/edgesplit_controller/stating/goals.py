@@ -11,6 +11,7 @@ import math
 import msgspec
 
 from edgesplit.errors import InvalidInput
+from edgesplit.formatting import rate
 from edgesplit.operations.goal_operations import LimitChange
 from edgesplit.planning.goals import Goals, PinRule
 
@@ -24,6 +25,7 @@ def merged_goals(
     energy: float | None = None,
     max_noise: LimitChange | None = None,
     device_energy_j: LimitChange | None = None,
+    min_rate: LimitChange | None = None,
     min_battery: LimitChange | None = None,
     battery_hours: float | None = None,
     battery_requests_per_s: LimitChange | None = None,
@@ -31,7 +33,8 @@ def merged_goals(
     """Goals after `set-weights`: naming one weight sets the other to 0, naming neither keeps both, the rest persists.
 
     Raises:
-        InvalidInput: A weight or limit is negative or not finite, both weights are 0, or a battery floor cannot be.
+        InvalidInput: A weight or limit is negative or not finite, a rate is not above 0, both weights are 0, or a battery
+            floor cannot be.
     """
     latency_weight, energy_weight = goals.latency_weight, goals.energy_weight
     if latency is not None or energy is not None:
@@ -47,6 +50,9 @@ def merged_goals(
     for name, value in named.items():
         if value is not None and not (math.isfinite(value) and value >= 0):
             raise InvalidInput(f"the goal {name} is {value}: give a number of 0 or more")
+    rate_hz = goals.min_rate_hz if min_rate is None else min_rate.value
+    if rate_hz is not None and not (math.isfinite(rate_hz) and rate_hz > 0):
+        raise InvalidInput(f"the goal min_rate_hz is {rate_hz}: give a number above 0")
     if latency_weight + energy_weight <= 0:
         raise InvalidInput("both weights are 0: give latency or energy a weight greater than 0")
     return msgspec.structs.replace(
@@ -55,10 +61,11 @@ def merged_goals(
         energy_weight=energy_weight,
         max_noise=noise,
         device_energy_limit_j=device_j,
+        min_rate_hz=rate_hz,
     )
 
 
-def _with_battery(goals: Goals, floor: LimitChange | None, hours: float | None, rate: LimitChange | None) -> Goals:
+def _with_battery(goals: Goals, floor: LimitChange | None, hours: float | None, expected: LimitChange | None) -> Goals:
     """Goals with another battery floor; what is None persists.
 
     Raises:
@@ -68,7 +75,7 @@ def _with_battery(goals: Goals, floor: LimitChange | None, hours: float | None, 
     if share is not None and not 0 <= share < 1:
         raise InvalidInput(f"the battery floor is {share:g}: give a share from 0% to below 100%")
     horizon_h = goals.battery_hours if hours is None else hours
-    per_s = goals.battery_requests_per_s if rate is None else rate.value
+    per_s = goals.battery_requests_per_s if expected is None else expected.value
     for name, value in (("horizon of the battery floor", horizon_h), ("rate expected of the battery", per_s)):
         if value is not None and not (math.isfinite(value) and value > 0):
             raise InvalidInput(f"the {name} is {value:g}: give a number above 0")
@@ -119,13 +126,14 @@ def goals_text(goals: Goals) -> str:
     noise = "any" if goals.max_noise is None else f"{goals.max_noise:g}"
     limit_j = goals.device_energy_limit_j
     device = "" if limit_j is None else f", device energy at most {limit_j:g} J"
+    sustained = "" if goals.min_rate_hz is None else f", at least {rate(goals.min_rate_hz)}"
     floor = goals.min_battery
     battery = "" if floor is None else f", battery at least {floor:.0%} for {goals.battery_hours:g} h"
     pins = "; ".join(f"{pin.selector} on {', '.join(pin.nodes) or 'the source'}" for pin in goals.pins)
     pinned = f", pinned: {pins}" if pins else ""
     forbidden = f", not on {', '.join(goals.forbidden)}" if goals.forbidden else ""
     weights = f"latency {goals.latency_weight:g}, energy {goals.energy_weight:g}"
-    return f"{weights}, noise at most {noise}{device}{battery}{pinned}{forbidden}"
+    return f"{weights}, noise at most {noise}{device}{sustained}{battery}{pinned}{forbidden}"
 
 
 def _same_selector(left: PinRule, right: PinRule) -> bool:

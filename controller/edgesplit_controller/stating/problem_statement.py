@@ -36,6 +36,7 @@ class Candidate:
         memory_bytes: What this model's components may take; None is unlimited. [B]
         profile: Its times of exactly this model.
         holds: What it holds of the model's weights for other planning shapes.
+        load: Share of its time that is promised to others. [1]
     """
 
     name: str
@@ -44,6 +45,7 @@ class Candidate:
     memory_bytes: float | None
     profile: ExecutionProfile
     holds: Held = frozenset()
+    load: float = 0.0
 
 
 def build_problem(
@@ -58,6 +60,7 @@ def build_problem(
     goals: Goals,
     latency_model: Literal["sum", "critical-path"] = "sum",
     codecs: Mapping[str, Sequence[CodecFigure]] | None = None,
+    link_loads: Mapping[tuple[str, str], float] | None = None,
 ) -> Problem:
     """State the planning problem of one model.
 
@@ -72,6 +75,7 @@ def build_problem(
         goals: Weights, limits, pins and forbidden nodes.
         latency_model: What latency means to the solver.
         codecs: What was measured of wire codecs, by tensor.
+        link_loads: Sending and receiving node to the share of the link's time that is promised to others. [1]
 
     Raises:
         InvalidProblem: A figure makes no sense (negative, not finite).
@@ -93,7 +97,11 @@ def build_problem(
         model=model,
         source=source,
         nodes=tuple(_node(node) for node in nodes),
-        links=tuple(_link(ends, link) for ends, link in usable.items() if names.issuperset(ends)),
+        links=tuple(
+            _link(ends, link, (link_loads or {}).get(ends, 0.0))
+            for ends, link in usable.items()
+            if names.issuperset(ends)
+        ),
         operators=operators,
         tensors=_tensors(graph, able, codecs or {}, {node.name: node.profile for node in nodes}),
         noise_model=_noise(noise, able),
@@ -101,7 +109,10 @@ def build_problem(
             latency_weight=goals.latency_weight, energy_weight=goals.energy_weight, latency_model=latency_model
         ),
         constraints=Constraints(
-            max_noise=goals.max_noise, device_energy_limit_j=goals.device_energy_limit_j, pins=pins or None
+            max_noise=goals.max_noise,
+            device_energy_limit_j=goals.device_energy_limit_j,
+            min_rate_hz=goals.min_rate_hz,
+            pins=pins or None,
         ),
     )
     validate(problem)
@@ -114,15 +125,17 @@ def _node(candidate: Candidate) -> Node:
         compute_power_w=candidate.compute_w,
         transmit_power_w=candidate.transmit_w,
         memory_bytes=candidate.memory_bytes,
+        load=candidate.load,
     )
 
 
-def _link(ends: tuple[str, str], measured: LinkState) -> Link:
+def _link(ends: tuple[str, str], measured: LinkState, load: float) -> Link:
     return Link(
         source=ends[0],
         target=ends[1],
         bandwidth_bytes_per_s=measured.bandwidth_bytes_per_s,
         latency_s=measured.latency_s,
+        load=load,
     )
 
 

@@ -85,6 +85,7 @@ class FallbackRecord(msgspec.Struct, frozen=True, kw_only=True):
         components: As they were cut.
         latency_interval_s: As of a plan. [s]
         energy_interval_j: As of a plan. [J]
+        rate_hz: Requests a second that it sustains. [1/s]
     """
 
     epoch: int
@@ -98,6 +99,7 @@ class FallbackRecord(msgspec.Struct, frozen=True, kw_only=True):
     components: tuple[Component, ...] = ()
     latency_interval_s: tuple[float, float] | None = None
     energy_interval_j: tuple[float, float] | None = None
+    rate_hz: float | None = None
 
 
 class DeploymentState(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,6 +178,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         tightenings: Model to how its noise model is tightened; a model without one is believed.
         epochs: Model to the last epoch number given out; outlives the model, so that numbers never come again.
         removed: Models whose removal was decided, while their folders may still be there.
+        sources: Model to the pattern of its sources, where one was named.
     """
 
     format: int = 1
@@ -185,9 +188,10 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     deployments: dict[str, DeploymentState] = {}
     tightenings: dict[str, Tightening] = {}
     removed: tuple[str, ...] = ()
+    sources: dict[str, str] = {}
 
     def goals_of(self, model: str | None) -> Goals:
-        """The goals of a model, or of None the default of new ones; a planning shape without its own has its model's."""
+        """The goals of a model, or of None the default of new ones; a planning shape or source without its own has its model's."""
         if model is None:
             return self.default_goals
         return self.goals.get(model) or self.goals.get(base_name(model), self.default_goals)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from edgesplit.operations.plan_summary import PlanSummary
 from edgesplit.operations.tagged_operation import TaggedOperation
 from edgesplit.planning.goals import PinRule
 
@@ -38,18 +39,22 @@ class SetWeights(TaggedOperation, frozen=True, kw_only=True, tag="set-weights"):
     Naming one weight sets the unnamed one to 0; naming neither keeps both; absent limits persist.
 
     Attributes:
+        min_rate: Requests a second that plans must sustain. [1/s]
         min_battery: Share of the source's battery that must be left. [1]
         battery_hours: For how long, from any moment on. [h]
         battery_requests_per_s: Expected until measured. [1/s]
+        dry_run: Answer what would result, and change nothing.
     """
 
     latency: float | None = None
     energy: float | None = None
     max_noise: LimitChange | None = None
     device_energy_j: LimitChange | None = None
+    min_rate: LimitChange | None = None
     min_battery: LimitChange | None = None
     battery_hours: float | None = None
     battery_requests_per_s: LimitChange | None = None
+    dry_run: bool = False
     model: str | None = None
 
 
@@ -61,12 +66,14 @@ class WeightsRow(msgspec.Struct, frozen=True, kw_only=True):
         epoch: Number of the plan that serves now.
         changed: Whether the assignment differs from before.
         warnings: As in `DeployDocument`.
+        then: Of a dry run, the plan that would serve; else None, and for a model that is not deployed.
     """
 
     model: str
     epoch: int
     changed: bool
     warnings: tuple[str, ...] = ()
+    then: PlanSummary | None = None
 
 
 class PinOperators(TaggedOperation, frozen=True, kw_only=True, tag="pin-operators"):

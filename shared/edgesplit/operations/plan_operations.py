@@ -33,6 +33,7 @@ __all__ = [
     "ShowPlan",
     "ShowSource",
     "SourceDocument",
+    "SourceRow",
     "UndeployModel",
 ]
 
@@ -41,6 +42,8 @@ class DeployModel(TaggedOperation, frozen=True, kw_only=True, tag="deploy-model"
     """Plan, prepare, activate. Answered with `DeployDocument` when the epoch serves.
 
     Attributes:
+        source: A node, or a pattern such as `cam*`: then every node that matches is a source with a plan of its own, those too
+            that join later.
         plan: Served as it is instead of planning, until an operation asks for a plan again: this one without it, or one
             that changes goals.
     """
@@ -57,6 +60,27 @@ class UndeployModel(TaggedOperation, frozen=True, kw_only=True, tag="undeploy-mo
     name: str
 
 
+class SourceRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A source of a model, and what serves there. Figures are predicted.
+
+    Attributes:
+        source: The node.
+        name: Of its deployment, for `plan` and other commands that look at one: the model's own at the first source,
+            NAME~SOURCE at each further one.
+        epoch: Number of its plan.
+        latency_s: Of a request. [s]
+        energy_j: Of all nodes, per request. [J]
+        nodes: That run a part of it.
+    """
+
+    source: str
+    name: str
+    epoch: int
+    latency_s: float
+    energy_j: float
+    nodes: tuple[str, ...]
+
+
 class DeployDocument(msgspec.Struct, frozen=True, kw_only=True):
     """Result of `deploy` and `undeploy`.
 
@@ -65,7 +89,8 @@ class DeployDocument(msgspec.Struct, frozen=True, kw_only=True):
         epoch: Number of the plan that serves now, or that ended.
         seconds: Time it took, from the request on. [s]
         reason: Why the plan was made; empty where there is nothing to say.
-        warnings: Sentences (a noise bound that will not be checked, or that no operator in int8 keeps).
+        warnings: Sentences (a noise bound that will not be checked, that no operator in int8 keeps, a source without a plan).
+        sources: What serves at each source, the first one first.
     """
 
     model: str
@@ -73,6 +98,7 @@ class DeployDocument(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     reason: str = ""
     warnings: tuple[str, ...] = ()
+    sources: tuple[SourceRow, ...] = ()
 
 
 class ShowPlan(TaggedOperation, frozen=True, kw_only=True, tag="show-plan"):
@@ -206,6 +232,8 @@ class MeasuredDocument(msgspec.Struct, frozen=True, kw_only=True):
         noise: Of requests that were checked against the float model.
         per_node: Node to where the seconds of a request went there; without nodes that served none yet.
         unplanned: How many of them had other sizes than predictions speak of, or were computed together with others.
+        requests_per_s: Served at the source, a mean of the last five minutes; while nothing is asked, the last that was
+            measured. None before that can be told. [1/s]
     """
 
     requests: int
@@ -217,6 +245,7 @@ class MeasuredDocument(msgspec.Struct, frozen=True, kw_only=True):
     noise: MeasuredNoise = MeasuredNoise()
     per_node: dict[str, MeasuredShare] = {}
     unplanned: int = 0
+    requests_per_s: float | None = None
 
 
 class DeclinedDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -272,6 +301,9 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
             another while nothing else is served; None where that is not known. [s]
         energy_interval_j: The same of the energy of all nodes. [J]
         fixed: Somebody made it (`deploy --plan`): it is not planned again by itself, and nothing says how good it is.
+        sources: All sources of the model, the first one first.
+        rate_hz: Requests a second that it sustains, many at a time; None where nothing takes any time. [1/s]
+        bottleneck: The node, or the link as `FROM:TO`, that bounds this rate; None with it.
         concession: What it gave up against the best plan, within `[planning] tolerance`, for fewer components or fewer bytes cut;
             None where it was the best plan when it was last decided on.
     """
@@ -306,6 +338,9 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
     latency_interval_s: tuple[float, float] | None = None
     energy_interval_j: tuple[float, float] | None = None
     fixed: bool = False
+    sources: tuple[SourceRow, ...] = ()
+    rate_hz: float | None = None
+    bottleneck: str | None = None
     concession: Concession | None = None
 
 

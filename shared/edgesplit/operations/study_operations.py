@@ -6,9 +6,12 @@ Owns: these operations and their documents. Its rule: keys may be added, never r
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from edgesplit.operations.goal_operations import LimitChange
+from edgesplit.operations.plan_summary import PlanSummary
 from edgesplit.operations.tagged_operation import TaggedOperation
 from edgesplit.planning.explanation import BindingConstraint, CutReason, LimitRelaxation
 from edgesplit.planning.plan import Concession, NodeShare
@@ -16,15 +19,19 @@ from edgesplit.planning.plan import Concession, NodeShare
 __all__ = [
     "ExplainDocument",
     "ExplainPlan",
+    "FrontierAxes",
     "FrontierDocument",
     "FrontierRow",
     "LinkChange",
-    "PlanSummary",
     "StudyOperation",
     "TraceFrontier",
     "WhatIf",
     "WhatIfDocument",
 ]
+
+
+FrontierAxes = Literal["latency,energy", "latency,rate", "energy,rate"]
+"""What plans of a frontier trade: the first is least at one end, the second least, or of a rate most, at the other."""
 
 
 class ExplainPlan(TaggedOperation, frozen=True, kw_only=True, tag="explain-plan"):
@@ -84,34 +91,7 @@ class WhatIf(TaggedOperation, frozen=True, kw_only=True, tag="what-if"):
     energy: float | None = None
     max_noise: LimitChange | None = None
     device_energy_j: LimitChange | None = None
-
-
-class PlanSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """A plan in figures, all predicted.
-
-    Attributes:
-        status: `optimal` or `feasible`; of an active plan under other conditions, what it was.
-        latency_s: End of the simulated timeline. [s]
-        energy_j: Of all nodes, per request. [J]
-        device_energy_j: Of the source. [J]
-        noise: Of the output. [1]
-        per_node: Node to what sits on it.
-        quantized: Operators that run in int8.
-        broken: One sentence for each constraint it does not keep.
-        latency_interval_s: Nine of ten times the latency proves to lie in it; None where it could not run. [s]
-        energy_interval_j: The same of the energy. [J]
-    """
-
-    status: str
-    latency_s: float
-    energy_j: float
-    device_energy_j: float
-    noise: float
-    per_node: dict[str, NodeShare]
-    quantized: tuple[str, ...]
-    broken: tuple[str, ...] = ()
-    latency_interval_s: tuple[float, float] | None = None
-    energy_interval_j: tuple[float, float] | None = None
+    min_rate: LimitChange | None = None
 
 
 class WhatIfDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,11 +121,16 @@ class WhatIfDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TraceFrontier(TaggedOperation, frozen=True, kw_only=True, tag="trace-frontier"):
-    """Answered with `FrontierDocument`, after a progress reply for every point."""
+    """Answered with `FrontierDocument`, after a progress reply for every point.
+
+    Attributes:
+        axes: What is traded for what.
+    """
 
     name: str
     points: int = 12
     time_limit_s: float = 60.0
+    axes: FrontierAxes = "latency,energy"
 
 
 class FrontierRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,6 +148,8 @@ class FrontierRow(msgspec.Struct, frozen=True, kw_only=True):
         active: Whether it is the active plan.
         timeline_interval_s: Nine of ten times the end of the timeline proves to lie in it; None where it cannot run. [s]
         energy_interval_j: The same of the energy. [J]
+        rate_hz: Requests a second that it sustains, many at a time; None where nothing takes any time. [1/s]
+        bottleneck: The node, or the link as `FROM:TO`, that bounds this rate; None with it.
     """
 
     latency_s: float
@@ -176,18 +163,21 @@ class FrontierRow(msgspec.Struct, frozen=True, kw_only=True):
     active: bool = False
     timeline_interval_s: tuple[float, float] | None = None
     energy_interval_j: tuple[float, float] | None = None
+    rate_hz: float | None = None
+    bottleneck: str | None = None
 
 
 class FrontierDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """Result of `frontier`: points by rising latency; `active` is the active plan, which need not lie on it.
+    """Result of `frontier`: points by what the first axis counts, rising; `active` is the active plan, which need not lie on it.
 
     Attributes:
         model: Name of the model.
         epoch: Number of the active plan.
         latency_model: The planner's, `sum` or `critical-path`.
-        points: By rising latency.
+        points: By rising latency; of `energy,rate` by rising energy.
         active: The active plan, which need not be one of the points.
         seconds: What tracing it took. [s]
+        axes: What is traded for what.
     """
 
     model: str
@@ -196,6 +186,7 @@ class FrontierDocument(msgspec.Struct, frozen=True, kw_only=True):
     points: tuple[FrontierRow, ...]
     active: FrontierRow
     seconds: float
+    axes: FrontierAxes = "latency,energy"
 
 
 StudyOperation = ExplainPlan | WhatIf | TraceFrontier

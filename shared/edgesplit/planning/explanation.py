@@ -41,7 +41,7 @@ class BindingConstraint(msgspec.Struct, frozen=True, kw_only=True):
     """A constraint without which a better plan exists.
 
     Attributes:
-        constraint: `noise`, `device-energy`, `memory`, `pins`, `link` or `missing-link`.
+        constraint: `rate`, `noise`, `device-energy`, `memory`, `pins`, `link` or `missing-link`.
         subject: Node or link (`a:b`) it is about, or empty.
         limit: What it allows, in the unit of what it limits; None where it is no number. [J, B or 1]
         value: What the active plan has of it. [J, B or 1]

@@ -43,6 +43,7 @@ class Goals(msgspec.Struct, frozen=True, kw_only=True):
         energy_weight: Weight of energy. [1]
         max_noise: Bound on the output's noise; None is no bound. [1]
         device_energy_limit_j: Bound on the source's own energy per request; None is no limit. [J]
+        min_rate_hz: Requests a second that a plan must sustain, many at a time; None: one at a time is enough. [1/s]
         pins: In the order they were made.
         forbidden: Nodes it may not use.
         min_battery: What must be left in the source's battery, as a share of what it holds; None is no floor. [1]
@@ -54,6 +55,7 @@ class Goals(msgspec.Struct, frozen=True, kw_only=True):
     energy_weight: float = 0.0
     max_noise: float | None = 0.0
     device_energy_limit_j: float | None = None
+    min_rate_hz: float | None = None
     pins: tuple[PinRule, ...] = ()
     forbidden: tuple[str, ...] = ()
     min_battery: float | None = None

@@ -127,6 +127,9 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
         device_energy_j: The source's share. [J]
         noise: Predicted noise of the output. [1]
         memory_bytes: Node to bytes of weights it holds for this plan, beside those it holds whatever the plan is. [B]
+        rate_hz: Requests a second that it sustains beside the load of others, many at a time; None where nothing takes any
+            time, or where it could not run. [1/s]
+        bottleneck: The node, or the link as `FROM:TO`, that bounds this rate; None with it.
         violations: One sentence per broken constraint; empty when the assignment is a plan.
         components: In an order in which they may run.
         timeline: Ordered by start.
@@ -141,6 +144,8 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     violations: tuple[str, ...]
     components: tuple[Component, ...]
     timeline: tuple[TimelineEntry, ...]
+    rate_hz: float | None = None
+    bottleneck: str | None = None
 
 
 class Ranges(msgspec.Struct, frozen=True, kw_only=True):

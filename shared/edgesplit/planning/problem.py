@@ -38,15 +38,17 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         compute_power_w: Power drawn while computing, encoding or decoding. [W]
         transmit_power_w: Power drawn while sending. [W]
         memory_bytes: Room for weights; None is unlimited. [B]
+        load: Share of its time that others take, 0 to 1. Only a rate to be sustained counts it. [1]
     """
 
     name: Name
     compute_power_w: float
     transmit_power_w: float
     memory_bytes: float | None = None
+    load: float = 0.0
 
 
-class Link(msgspec.Struct, frozen=True, kw_only=True):
+class Link(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A directed network path; a pair without one cannot exchange tensors directly.
 
     Attributes:
@@ -54,12 +56,14 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
         target: Receiving node (`to` in the file).
         bandwidth_bytes_per_s: Rate at which tensors leave. [B/s]
         latency_s: Added once per tensor. [s]
+        load: Share of its time that others' tensors occupy, 0 to 1. Only a rate to be sustained counts it. [1]
     """
 
     source: Name = msgspec.field(name="from")
     target: Name = msgspec.field(name="to")
     bandwidth_bytes_per_s: float
     latency_s: float
+    load: float = 0.0
 
 
 class Operator(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -181,11 +185,14 @@ class Constraints(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         max_noise: Bound on the output's noise. [1]
         device_energy_limit_j: Bound on the source's own energy per inference. [J]
+        min_rate_hz: Requests a second that a plan must sustain: for one request no node computes, and no link is occupied,
+            longer than a period of that rate. [1/s]
         pins: Operator to the nodes it may run on.
     """
 
     max_noise: float | None = None
     device_energy_limit_j: float | None = None
+    min_rate_hz: float | None = None
     pins: dict[str, tuple[str, ...]] | None = None
 
     def without(self, node: str) -> Constraints:

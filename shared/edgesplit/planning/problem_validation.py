@@ -99,6 +99,11 @@ def _check_number(value: float | None, entry: str, *, positive: bool = False) ->
         raise InvalidProblem(f"The {entry} is {value}; it must be {bound}.")
 
 
+def _check_share(value: float, entry: str) -> None:
+    if not 0 <= value <= 1:
+        raise InvalidProblem(f"The {entry} is {value}; give a share from 0 to 1.")
+
+
 def _check_nodes_and_links(problem: Problem) -> None:
     names = {node.name for node in problem.nodes}
     if problem.source not in names:
@@ -107,6 +112,7 @@ def _check_nodes_and_links(problem: Problem) -> None:
         _check_number(node.compute_power_w, f"compute_power_w of node {node.name!r}")
         _check_number(node.transmit_power_w, f"transmit_power_w of node {node.name!r}")
         _check_number(node.memory_bytes, f"memory_bytes of node {node.name!r}")
+        _check_share(node.load, f"load of node {node.name!r}")
     seen: set[tuple[str, str]] = set()
     for link in problem.links:
         pair = (link.source, link.target)
@@ -121,6 +127,7 @@ def _check_nodes_and_links(problem: Problem) -> None:
         seen.add(pair)
         _check_number(link.bandwidth_bytes_per_s, f"bandwidth_bytes_per_s of {entry}", positive=True)
         _check_number(link.latency_s, f"latency_s of {entry}")
+        _check_share(link.load, f"load of {entry}")
 
 
 def _check_times(times: Mapping[str, float], nodes: set[str], entry: str, *, complete: bool) -> None:
@@ -185,6 +192,7 @@ def _check_goals(problem: Problem) -> None:
     _check_number(problem.handling_s, "handling_s")
     _check_number(problem.constraints.max_noise, "constraint max_noise")
     _check_number(problem.constraints.device_energy_limit_j, "constraint device_energy_limit_j")
+    _check_number(problem.constraints.min_rate_hz, "constraint min_rate_hz", positive=True)
     for operator, allowed in (problem.constraints.pins or {}).items():
         if operator not in operators:
             raise InvalidProblem(f"The pins name the unknown operator {operator!r}.")

@@ -78,8 +78,8 @@ class FrameReceiver(Protocol):
 class FrameGate(Protocol):
     """Decides when a frame may leave; the seam of link emulation."""
 
-    def admit(self, nbytes: int, urgent: bool, release: Callable[[], None]) -> bool:
-        """Call `release` now or later and return True, or drop the frame and return False."""
+    def admit(self, nbytes: int, urgent: bool, release: Callable[[], None]) -> None:
+        """Call `release` now or later."""
         ...
 
 
@@ -207,8 +207,7 @@ class Connection:
                 leaving.queued = outlet.put(buffers, lane)
 
         self._gated_bytes += nbytes
-        if not self.gate.admit(nbytes, urgent, release):
-            self._gated_bytes -= nbytes
+        self.gate.admit(nbytes, urgent, release)
         return leaving
 
     def withdraw(self, leaving: OutgoingFrame) -> bool:
@@ -332,6 +331,7 @@ class Connection:
             self._socket.close()
             self._socket = None
         self._gated_bytes = 0
+        self.gate = None
         self._room.set()
         self._receiver.on_closed(self, self._reason)
         if not self._ended.done():

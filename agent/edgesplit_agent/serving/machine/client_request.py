@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from edgesplit.control.plan_messages import Deployment
 from edgesplit.errors import EdgesplitError, NotDeployed, SizesRefused, UnknownModel
+from edgesplit.names import base_name
 from edgesplit.wire.headers import ExecutionKey
 from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit.wire.tensors import Array
@@ -108,7 +109,9 @@ class ClientRequest:
         """
         asked = ", ".join(f"{name} {list(shape)}" for name, shape in self.sizes.items())
         planned = ", ".join(f"{spec.name} {list(spec.typical)}" for spec in self.open_inputs)
-        return SizesRefused(f"model {self.model!r} does not run at {asked} ({planned} was planned for): {cause}")
+        return SizesRefused(
+            f"model {base_name(self.model)!r} does not run at {asked} ({planned} was planned for): {cause}"
+        )
 
 
 class RequestTable(dict[str, ClientRequest]):

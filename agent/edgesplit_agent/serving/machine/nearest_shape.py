@@ -1,7 +1,8 @@
 """Nearest planning shape of a request: which of a model's plans serves its sizes.
 
 Owns: the distance between sizes and which shape is nearest. Its rule: of the shapes that can serve now; the first shape where two
-are as near, and where none can; a request whose shape is taken away, or whose nodes are, goes on with the next one. Not here: which
+are as near, and where none can; a request whose shape is taken away, or whose nodes are, goes on with the next one; of several
+deployments of a shape, those whose source this node is. Not here: which
 plan of a shape serves (`epochs.py`), what becomes of the request (`request_flow.py`).
 """
 
@@ -23,9 +24,9 @@ __all__ = ["NearestShapes", "distance", "further_shapes"]
 
 
 def further_shapes(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Models that have several planning shapes here, with the names of these in their order."""
+    """Models that have several deployments here, or one under another name, with the names of these: shape by shape."""
     found: dict[str, list[str]] = {}
-    for name in sorted(names, key=variant_number):
+    for name in sorted(names, key=lambda name: (variant_number(name), name)):
         found.setdefault(base_name(name), []).append(name)
     return {model: tuple(shapes) for model, shapes in found.items() if shapes != [model]}
 
@@ -53,7 +54,7 @@ class NearestShapes:
         self._further: dict[str, tuple[str, ...]] = {}
 
     def __bool__(self) -> bool:
-        """Whether any model has several."""
+        """Whether any model has several, or one under another name."""
         return bool(self._further)
 
     def follow(self) -> None:
@@ -69,8 +70,18 @@ class NearestShapes:
             now_s: The machine's clock. [s]
         """
         shapes = self._further.get(event.model)
-        best = None if shapes is None else self._nearest(event.arrays, shapes, probation, now_s)
+        best = (
+            None if shapes is None else self._nearest(event.arrays, shapes, probation, now_s) or self.own(event.model)
+        )
         return event if best in (None, event.model) else msgspec.structs.replace(event, model=best)
+
+    def own(self, model: str) -> str | None:
+        """The deployment of a model whose source this node is: the first shape's, whether it serves yet or not."""
+        for name in self._further.get(model, (model,)):
+            held = self._models.get(name)
+            if held is not None and held.is_source:
+                return name
+        return None
 
     def move(self, request: ClientRequest, probation: Set[str], now_s: float) -> bool:
         """Have a request go on with the plan of another planning shape; False where none can serve it.

@@ -23,6 +23,7 @@ from edgesplit.errors import (
     SizesRefused,
     error_from_code,
 )
+from edgesplit.names import base_name
 from edgesplit.wire.headers import ExecutionKey
 from edgesplit.wire.tensors import Array, check_inputs
 from edgesplit_agent.serving.machine.actions import Action, FailRequest, RunComponent, SendAbort
@@ -132,7 +133,9 @@ class RequestFlow:
         if number is None:
             if model.is_source:
                 return []  # An epoch is on its way: a slower answer is better than an error.
-            gone = NotDeployed(f"model {request.model!r} is not served by {self.node} any more: send it to its source")
+            gone = NotDeployed(
+                f"model {base_name(request.model)!r} is not served by {self.node} any more: send it to its source"
+            )
             return self._start_elsewhere(request, gone, now_s)
         lost = model.lost_peers(number, self.peers_up)
         if lost:
@@ -352,7 +355,9 @@ class RequestFlow:
         """End what has run out of time."""
         actions: list[Action] = []
         for request in self.requests.expired(now_s):
-            error = RequestTimedOut(f"model {request.model!r} did not answer within {request.deadline_s:g} s")
+            error = RequestTimedOut(
+                f"model {base_name(request.model)!r} did not answer within {request.deadline_s:g} s"
+            )
             actions.append(self._fail(request, error))
             actions += self._forsake(request, error.code, str(error), now_s)
         for key, execution in list(self.executions.items()):

@@ -14,19 +14,26 @@ from edgesplit.operations.plan_operations import DeployDocument, DeployModel, Un
 from edgesplit_controller.cli.ask import SILENCE_S, ask
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, positive_seconds, print_json, warn
 from edgesplit_controller.cli.plan_file import read_plan
+from edgesplit_controller.cli.views.plan_view import show_sources
 
 __all__ = ["deploy", "undeploy"]
 
 
 @click.command(
     epilog=help_epilog(
-        "splitctl deploy yolo --source device\nsplitctl deploy yolo --source edge --wait 30\n"
+        "splitctl deploy yolo --source device\nsplitctl deploy yolo --source edge --wait 30\nsplitctl deploy yolo --source 'cam*'\n"
         "splitctl solve problem.json --json > plan.json && splitctl deploy yolo --source device --plan plan.json",
-        "{model, epoch, seconds, reason, warnings}; epoch numbers the plan that now serves, seconds is how long it took.",
+        "{model, epoch, seconds, reason, warnings, sources}; epoch numbers the plan that now serves, seconds is how long it "
+        "took, sources has a row for each source.",
     )
 )
 @click.argument("name")
-@click.option("--source", metavar="NODE", required=True, help="Where inputs arise and outputs are needed.")
+@click.option(
+    "--source",
+    metavar="NODE",
+    required=True,
+    help="Where inputs arise and outputs are needed; a pattern ('cam*') makes every node that matches a source.",
+)
 @click.option(
     "--wait",
     "wait_s",
@@ -47,7 +54,8 @@ __all__ = ["deploy", "undeploy"]
 def deploy(settings: Settings, name: str, source: str, wait_s: float, *, file: Path | None) -> None:
     """Plan the model NAME and serve it with its requests arising on a node.
 
-    Returns when the plan serves. Again with another source, it moves the model there; requests in flight finish. A plan given
+    Returns when the plan serves. Again with another source, it moves the model there; requests in flight finish. With a
+    pattern every node that matches gets a plan of its own, nodes that join later too. A plan given
     with --plan is not planned again by itself: deploy without it, set-weights, pin, unpin, forbid and allow ask for a plan.
     """
     plan = read_plan(file) if file is not None else None
@@ -59,12 +67,14 @@ def deploy(settings: Settings, name: str, source: str, wait_s: float, *, file: P
         print_json(document)
     else:
         _tell(f"{document.model} serves epoch {document.epoch} after {time_span(document.seconds)}", document.reason)
+        if len(document.sources) > 1:
+            show_sources(document.sources)
 
 
 @click.command(
     epilog=help_epilog(
         "splitctl undeploy yolo",
-        "{model, epoch, seconds, reason, warnings}; epoch is that of the plan that ended.",
+        "{model, epoch, seconds, reason, warnings, sources}; epoch is that of the plan that ended.",
     )
 )
 @click.argument("name")

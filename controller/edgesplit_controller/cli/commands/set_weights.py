@@ -87,9 +87,11 @@ def rate(text: str | LimitChange) -> LimitChange:
         "splitctl set-weights --latency 0.5 --energy 0.5\n"
         "splitctl set-weights --energy 1.0 --max-noise 0.5\n"
         "splitctl set-weights --device-energy none --model yolo\n"
+        "splitctl set-weights --min-rate 15 --dry-run\n"
         "splitctl set-weights --min-battery 20% --battery-hours 8",
-        "a list of {model, epoch, changed, warnings}, one entry for each deployed model; changed says whether the "
-        "assignment differs from before.",
+        "a list of {model, epoch, changed, warnings, then}, one entry for each deployed model; changed says whether the "
+        "assignment differs from before. With --dry-run, epoch is the one that serves, changed what would be, and then the plan "
+        "that would serve, as in splitctl what-if; else then is null.",
     ),
 )
 @click.option("--latency", metavar="X", type=weight, help="Weight of latency; left out beside --energy: 0.")
@@ -100,6 +102,12 @@ def rate(text: str | LimitChange) -> LimitChange:
     metavar="J|none",
     type=limit,
     help="Limit on the source's own energy per request. [J]",
+)
+@click.option(
+    "--min-rate",
+    metavar="R|none",
+    type=rate,
+    help="Requests a second that must be sustained, many at a time. [1/s]",
 )
 @click.option(
     "--min-battery",
@@ -115,6 +123,7 @@ def rate(text: str | LimitChange) -> LimitChange:
     help="Requests per second to expect until served ones were measured; default 1. [1/s]",
 )
 @click.option("--model", metavar="NAME", help="Only this model; default: all, and those deployed later.")
+@click.option("--dry-run", is_flag=True, help="Show the plans that would result; nothing is stored.")
 @common_options
 def set_weights(
     settings: Settings,
@@ -123,10 +132,12 @@ def set_weights(
     energy: float | None,
     max_noise: LimitChange | None,
     device_energy: LimitChange | None,
+    min_rate: LimitChange | None,
     min_battery: LimitChange | None,
     battery_hours: float | None,
     battery_rate: LimitChange | None,
     model: str | None,
+    dry_run: bool,
 ) -> None:
     """Store the goals and re-plan at once.
 
@@ -134,11 +145,11 @@ def set_weights(
     its goals and its plan (exit status 3).
     """
     named = [weight for weight in (latency, energy) if weight is not None]
-    others = (max_noise, device_energy, min_battery, battery_hours, battery_rate)
+    others = (max_noise, device_energy, min_rate, min_battery, battery_hours, battery_rate)
     if not named and all(goal is None for goal in others):
         raise click.UsageError(
-            "Name at least one of --latency, --energy, --max-noise, --device-energy, --min-battery, --battery-hours and "
-            "--battery-rate"
+            "Name at least one of --latency, --energy, --max-noise, --device-energy, --min-rate, --min-battery, "
+            "--battery-hours and --battery-rate"
         )
     if named and sum(named) == 0:
         raise click.UsageError("Give --latency or --energy a value above 0, the weight left out counts as 0")
@@ -147,10 +158,12 @@ def set_weights(
         energy=energy,
         max_noise=max_noise,
         device_energy_j=device_energy,
+        min_rate=min_rate,
         min_battery=min_battery,
         battery_hours=battery_hours,
         battery_requests_per_s=battery_rate,
         model=model,
+        dry_run=dry_run,
     )
     rows = ask(settings, operation, list[WeightsRow], show=True)
     for row in rows:
@@ -158,6 +171,11 @@ def set_weights(
             warn(sentence)
     if settings.json:
         print_json(rows)
+        return
+    if dry_run:
+        from edgesplit_controller.cli.views.study_view import show_dry_run  # noqa: PLC0415 - programs do without rich
+
+        show_dry_run(rows)
         return
     for row in rows:
         effect = "runs a new assignment" if row.changed else "keeps its assignment"

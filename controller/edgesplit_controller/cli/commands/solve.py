@@ -31,7 +31,7 @@ def _print_schema(context: click.Context, _parameter: click.Parameter, wanted: b
         "splitctl solve problem.json.gz\nsplitctl solve problem.json --time-limit 10 --json",
         "{status: optimal, feasible or infeasible, latency_s (under the problem's latency_model), timeline_s, energy_j, "
         "device_energy_j, noise, score, bound, gap, assignment: {OPERATOR: NODE}, quantized, codecs: {TENSOR: CODEC}, "
-        "per_node, components, timeline, ranges, timings: {build_s, solve_s, total_s}, reason, "
+        "per_node, components, timeline, ranges, timings: {build_s, solve_s, total_s}, reason, rate_hz, bottleneck, "
         "concession: null or {tolerance, share, components, components_of_best, cut_bytes, cut_bytes_of_best, "
         "latency_of_best_s, energy_of_best_j, text}}; printed "
         "with exit status 3 too. total_s runs from opening the file to the result, imports excluded.",

@@ -1,4 +1,4 @@
-"""The latency-energy frontier as a picture.
+"""A frontier as a picture.
 
 Owns: the drawing. Its rule: axes say quantity and unit, the active plan is marked, colours do not carry meaning alone.
 Not here: computing points, files. Needs Pillow ([demo] extra).
@@ -9,13 +9,13 @@ from __future__ import annotations
 import io
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
-from edgesplit.formatting import joules, time_span
-from edgesplit.operations.study_operations import FrontierDocument
+from edgesplit.formatting import joules, rate, time_span
+from edgesplit.operations.study_operations import FrontierDocument, FrontierRow
 
 __all__ = ["draw_frontier", "labels", "ticks"]
 
@@ -48,8 +48,36 @@ class _Axis:
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
 
+@dataclass(frozen=True)
+class _Quantity:
+    """What an axis shows.
+
+    Attributes:
+        name: Below or above its axis.
+        scales: Factor and unit, the largest first.
+        of: Its value of a plan.
+        text: Its value for people.
+    """
+
+    name: str
+    scales: Sequence[tuple[float, str]]
+    of: Callable[[FrontierRow], float]
+    text: Callable[[float], str]
+
+
+_QUANTITIES = {
+    "latency": _Quantity(
+        "latency per request", ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")), lambda row: row.latency_s, time_span
+    ),
+    "energy": _Quantity(
+        "energy per request", ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ")), lambda row: row.energy_j, joules
+    ),
+    "rate": _Quantity("rate", ((1.0, "/s"),), lambda row: row.rate_hz or 0.0, rate),
+}
+
+
 def draw_frontier(document: FrontierDocument) -> bytes:
-    """Draw latency (right) against energy (up).
+    """Draw what the first axis counts (right) against the second (up).
 
     Returns:
         A PNG file's bytes.
@@ -57,19 +85,21 @@ def draw_frontier(document: FrontierDocument) -> bytes:
     image = Image.new("RGB", (WIDTH, HEIGHT), "white")
     pen = ImageDraw.Draw(image)
     rows = [*document.points, document.active]
-    across = _axis([row.latency_s for row in rows], LEFT, WIDTH - RIGHT)
-    up = _axis([row.energy_j for row in rows], HEIGHT - BOTTOM, TOP)
-    _grid(pen, across, up, document.latency_model)
-    spots = [(across.pixel(row.latency_s), up.pixel(row.energy_j)) for row in document.points]
-    # A plan dominates all that is right of it and above: between two points the frontier is a step.
+    first, second = (_QUANTITIES[name] for name in document.axes.split(","))
+    across = _axis([first.of(row) for row in rows], LEFT, WIDTH - RIGHT)
+    up = _axis([second.of(row) for row in rows], HEIGHT - BOTTOM, TOP)
+    _grid(pen, (across, first), (up, second), document.latency_model)
+    spots = [(across.pixel(first.of(row)), up.pixel(second.of(row))) for row in document.points]
+    # A plan dominates all that is right of it and no better in the other: between two points the frontier is a step.
     for (x, y), (next_x, next_y) in itertools.pairwise(spots):
         pen.line([(x, y), (next_x, y), (next_x, next_y)], fill=LINE, width=2)
     for (x, y), row in zip(spots, document.points, strict=True):
         proven = row.status == "optimal"
         box = (x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS)
         pen.ellipse(box, fill=LINE if proven else "white", outline=LINE, width=2)
-    _mark(pen, across.pixel(document.active.latency_s), up.pixel(document.active.energy_j), document)
-    title = f"{document.model}: latency and energy of the best plans"
+    place = across.pixel(first.of(document.active)), up.pixel(second.of(document.active))
+    _mark(pen, *place, ", ".join(shown.text(shown.of(document.active)) for shown in (first, second)))
+    title = f"{document.model}: {document.axes.replace(',', ' and ')} of the best plans"
     pen.text((20, 14), title, fill=INK, font=ImageFont.load_default(20))
     _legend(pen)
     stream = io.BytesIO()
@@ -106,30 +136,32 @@ def _axis(values: list[float], start: int, end: int) -> _Axis:
     return _Axis(max(0.0, low - room), high + room, start, end)
 
 
-def _grid(pen: ImageDraw.ImageDraw, across: _Axis, up: _Axis, latency_model: str) -> None:
-    font = ImageFont.load_default(14)
-    times = ticks(across.low, across.high)
-    for value, label in zip(times, labels(times, ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))), strict=True):
+def _grid(
+    pen: ImageDraw.ImageDraw, right: tuple[_Axis, _Quantity], above: tuple[_Axis, _Quantity], latency_model: str
+) -> None:
+    font, (across, first), (up, second) = ImageFont.load_default(14), right, above
+    values = ticks(across.low, across.high)
+    for value, label in zip(values, labels(values, first.scales), strict=True):
         x = across.pixel(value)
         pen.line([(x, up.start), (x, up.end)], fill=FAINT)
         pen.text((x, up.start + 8), label, fill=INK, font=font, anchor="ma")
-    energies = ticks(up.low, up.high)
-    for value, label in zip(energies, labels(energies, ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"))), strict=True):
+    values = ticks(up.low, up.high)
+    for value, label in zip(values, labels(values, second.scales), strict=True):
         y = up.pixel(value)
         pen.line([(across.start, y), (across.end, y)], fill=FAINT)
         pen.text((across.start - 10, y), label, fill=INK, font=font, anchor="rm")
     pen.line([(across.start, up.end), (across.start, up.start), (across.end, up.start)], fill=INK, width=2)
     middle = (across.start + across.end) / 2
-    name = f"predicted latency per request ({latency_model})"
+    counted = f" ({latency_model})" if first is _QUANTITIES["latency"] else ""
+    name = f"predicted {first.name}{counted}"
     pen.text((middle, up.start + 44), name, fill=INK, font=font, anchor="ma")
-    pen.text((20, up.end - 10), "predicted energy per request", fill=INK, font=font, anchor="ls")
+    pen.text((20, up.end - 10), f"predicted {second.name}", fill=INK, font=font, anchor="ls")
 
 
-def _mark(pen: ImageDraw.ImageDraw, x: float, y: float, document: FrontierDocument) -> None:
+def _mark(pen: ImageDraw.ImageDraw, x: float, y: float, figures: str) -> None:
     size = RADIUS + 4
     pen.polygon([(x, y - size), (x + size, y), (x, y + size), (x - size, y)], outline=MARK, fill="white", width=3)
-    active = document.active
-    text = f"active plan: {time_span(active.latency_s)}, {joules(active.energy_j)}"
+    text = f"active plan: {figures}"
     leftwards = x > WIDTH / 2
     place, anchor = ((x - 14, y - 14), "rs") if leftwards else ((x + 14, y - 14), "ls")
     pen.text(place, text, fill=MARK, font=ImageFont.load_default(15), anchor=anchor)

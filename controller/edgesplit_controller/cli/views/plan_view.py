@@ -12,7 +12,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.text import Text
 
-from edgesplit.formatting import UNKNOWN, between, clock, joules, number, time_span
+from edgesplit.formatting import UNKNOWN, between, clock, joules, number, rate, time_span
 from edgesplit.operations.plan_operations import (
     DeclinedDocument,
     EnergyRow,
@@ -20,14 +20,15 @@ from edgesplit.operations.plan_operations import (
     MeasuredDocument,
     MeasuredNoise,
     PlanDocument,
+    SourceRow,
 )
 from edgesplit.planning.plan import NodeShare, TimelineEntry
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.cli.solution_document import SolutionDocument
 from edgesplit_controller.cli.views.layout import console, plain_table, properties
-from edgesplit_controller.cli.views.tables import corrected_text, goals_text
+from edgesplit_controller.cli.views.tables import corrected_text, goals_text, sustained_text
 
-__all__ = ["show_plan", "show_solution", "timeline_rows"]
+__all__ = ["show_plan", "show_solution", "show_sources", "timeline_rows"]
 
 TIMELINE_COLUMNS = 60
 LISTED_NAMES = 4
@@ -68,6 +69,8 @@ def show_plan(document: PlanDocument) -> None:
     table.add_row("energy", predicted, _with(joules(measured.energy_j), origin))
     table.add_row("device energy", joules(document.device_energy_j), _with(joules(measured.device_energy_j), origin))
     table.add_row("noise", number(document.noise), _measured_noise(measured.noise))
+    sustained = sustained_text(document.rate_hz, document.bottleneck)
+    table.add_row("rate (sustained, served)", sustained, rate(measured.requests_per_s))
     out.print(table)
     if measured.noise.note:
         out.print(measured.noise.note)
@@ -92,6 +95,18 @@ def show_plan(document: PlanDocument) -> None:
     _show_constraints(out, document)
     _show_fallbacks(out, document.fallbacks)
     _show_timeline(out, document.timeline)
+    if len(document.sources) > 1:
+        out.print()
+        show_sources(document.sources)
+
+
+def show_sources(rows: Sequence[SourceRow]) -> None:
+    """Print what serves at each source of a model."""
+    table = plain_table("sources", ("source", "plan", "nodes"), ("epoch", "latency", "energy"), ("plan",))
+    for row in rows:
+        figures = str(row.epoch), time_span(row.latency_s), joules(row.energy_j)
+        table.add_row(row.source, row.name, ", ".join(row.nodes), *figures)
+    console().print(table)
 
 
 def _quality(document: PlanDocument) -> list[tuple[str, str]]:
@@ -134,6 +149,7 @@ def show_solution(problem: Problem, document: SolutionDocument) -> None:
         ("timeline", f"{time_span(document.timeline_s)} (simulated)"),
         ("energy", f"{joules(document.energy_j)}, of it the device {joules(document.device_energy_j)}"),
         ("noise", number(document.noise)),
+        ("rate", sustained_text(document.rate_hz, document.bottleneck)),
         ("score", f"{_score(document.score)}; weights {weights}"),
         ("proof", _proof(document.status, document.gap)),
         *rows,

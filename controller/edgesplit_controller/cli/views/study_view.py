@@ -6,20 +6,17 @@ with. Not here: JSON, which is the controller's document as it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from edgesplit.formatting import UNKNOWN, between, joules, number, size, time_span
-from edgesplit.operations.study_operations import (
-    ExplainDocument,
-    FrontierDocument,
-    FrontierRow,
-    PlanSummary,
-    WhatIfDocument,
-)
+from edgesplit.formatting import UNKNOWN, between, joules, number, rate, size, time_span
+from edgesplit.operations.goal_operations import WeightsRow
+from edgesplit.operations.plan_summary import PlanSummary
+from edgesplit.operations.study_operations import ExplainDocument, FrontierDocument, FrontierRow, WhatIfDocument
 from edgesplit.planning.plan import NodeShare
 from edgesplit_controller.cli.views.layout import console, plain_table
+from edgesplit_controller.cli.views.tables import sustained_text
 
-__all__ = ["show_explanation", "show_frontier", "show_what_if"]
+__all__ = ["show_dry_run", "show_explanation", "show_frontier", "show_what_if"]
 
 
 def show_explanation(document: ExplainDocument) -> None:
@@ -72,6 +69,11 @@ def show_what_if(document: WhatIfDocument) -> None:
         ("noise", [_figure(plan, "noise") for plan in (document.active, then, document.then)]),
     ):
         table.add_row(name, *texts)
+    sustained = [
+        UNKNOWN if plan is None else sustained_text(plan.rate_hz, plan.bottleneck)
+        for plan in (document.active, then, document.then)
+    ]
+    table.add_row("rate", *sustained)
     for node in dict.fromkeys([*document.active.per_node, *document.then.per_node]):
         shares = [
             _share(None if plan is None else plan.per_node, node) for plan in (document.active, then, document.then)
@@ -85,13 +87,30 @@ def show_what_if(document: WhatIfDocument) -> None:
         out.print(f"the active plan would break a constraint: {sentence}")
 
 
+def show_dry_run(rows: Sequence[WeightsRow]) -> None:
+    """Print what `splitctl set-weights --dry-run` found."""
+    out = console()
+    planned = [(row, row.then) for row in rows if row.then is not None]
+    if not planned:
+        out.print("no model is deployed: the goals would be stored, and they are not")
+        return
+    table = plain_table("", ("model", "it would"), ("latency", "energy", "device energy", "noise", "rate"))
+    for row, plan in planned:
+        effect = "run a new assignment" if row.changed else f"keep epoch {row.epoch}"
+        figures = [_figure(plan, key) for key in ("latency_s", "energy_j", "device_energy_j", "noise")]
+        table.add_row(row.model, effect, *figures, sustained_text(plan.rate_hz, plan.bottleneck))
+    out.print(table)
+    out.print("nothing was stored")
+
+
 def show_frontier(document: FrontierDocument) -> None:
     """Print the table of `splitctl frontier`."""
     out = console()
     out.print(f"{document.model}: {len(document.points)} plans in {time_span(document.seconds)}")
     out.print()
     out.print(f"latency as the planner counts it: {document.latency_model}")
-    table = plain_table("", ("", "where"), ("latency", "energy", "device energy", "noise"), ("status",))
+    out.print(f"traded: {document.axes.replace(',', ' for ')}")
+    table = plain_table("", ("", "where"), ("latency", "energy", "device energy", "noise", "rate"), ("status",))
     table.add_column("status")
     for row in document.points:
         table.add_row("→" if row.active else "", *_row(row))
@@ -106,7 +125,7 @@ def _row(row: FrontierRow) -> tuple[str, ...]:
     # Under `sum` it is not the timeline's end that is counted, which the interval is about.
     interval = row.timeline_interval_s if row.latency_s == row.timeline_s else None
     latency, energy = between(row.latency_s, interval, time_span), between(row.energy_j, row.energy_interval_j, joules)
-    figures = (latency, energy, joules(row.device_energy_j), number(row.noise))
+    figures = (latency, energy, joules(row.device_energy_j), number(row.noise), rate(row.rate_hz))
     return (where, *figures, row.status)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from edgesplit.control.figure_messages import AskedSizes, Steadiness
-from edgesplit.formatting import UNKNOWN, joules, number, percent, size, speed, time_span, watts
+from edgesplit.formatting import UNKNOWN, joules, number, percent, rate, size, speed, time_span, watts
 from edgesplit.operations.fleet_operations import LinkRow, NodeRow, SpeedRow
 from edgesplit.operations.model_operations import (
     CodecsDocument,
@@ -35,6 +35,7 @@ __all__ = [
     "show_nodes",
     "show_profiled",
     "steadiness_text",
+    "sustained_text",
     "taken_lines",
 ]
 
@@ -220,10 +221,16 @@ def goals_text(goals: Goals) -> str:
     limit = goals.device_energy_limit_j
     device = "unlimited" if limit is None else f"at most {joules(limit)}"
     weights = f"latency {number(goals.latency_weight)}, energy {number(goals.energy_weight)}"
-    text = f"weights {weights}; noise {noise}; device energy {device}"
+    sustained = "" if goals.min_rate_hz is None else f"; at least {rate(goals.min_rate_hz)}"
+    text = f"weights {weights}; noise {noise}; device energy {device}{sustained}"
     if goals.min_battery is None:
         return text
     return f"{text}; battery at least {goals.min_battery:.0%} for {number(goals.battery_hours)} h"
+
+
+def sustained_text(rate_hz: float | None, bottleneck: str | None) -> str:
+    """How many requests a second a plan sustains, and what bounds that."""
+    return UNKNOWN if rate_hz is None else f"{rate(rate_hz)}, bounded by {bottleneck}"
 
 
 def _completion(document: ModelDocument | ModelAddedDocument) -> list[tuple[str, str]]:

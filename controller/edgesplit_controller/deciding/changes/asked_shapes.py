@@ -2,7 +2,7 @@
 
 Owns: the sizes of a model's last requests, and which of them come together. Its rule: a size counts with those near
 it; what was counted before this was first looked at says nothing. Not here: what a plan would save them (`shape_worth.py`), how long
-that has to last, what follows (`deciding/shape_watch.py`).
+that has to last, what follows (`deciding/beside/shape_watch.py`).
 """
 
 from __future__ import annotations

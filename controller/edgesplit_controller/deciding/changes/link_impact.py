@@ -45,6 +45,7 @@ class LinkImpact:
         sent: What the plan sends: bytes and tensors by link. [B, 1]
         sizes: Of every tensor that might travel, ascending. [B]
         floor_s: Delays below this are none. [s]
+        min_rate_hz: Requests a second that it must sustain; None: one at a time is enough. [1/s]
     """
 
     plan_s: float
@@ -57,11 +58,15 @@ class LinkImpact:
     sent: Mapping[Pair, tuple[float, int]]
     sizes: tuple[float, ...]
     floor_s: float
+    min_rate_hz: float | None = None
 
     def on_plan(self, pair: Pair, before: LinkFigures, now: LinkFigures) -> float:
         """Share of the plan that a change of a link it uses makes; 0 for another link. [1]"""
         nbytes, count = self.sent.get(pair, (0.0, 0))
-        return self._share(pair[0], abs(nbytes / now[0] - nbytes / before[0]) + count * abs(now[1] - before[1]))
+        occupied_s = abs(nbytes / now[0] - nbytes / before[0])
+        share = self._share(pair[0], occupied_s + count * abs(now[1] - before[1]))
+        # Of the time between two requests, too: a link that is no matter for latency may bound the rate.
+        return max(share, occupied_s * self.min_rate_hz) if self.min_rate_hz else share
 
     def on_alternatives(self, pair: Pair, before: LinkFigures, now: LinkFigures) -> float:
         """Share of the plan that a better link could save another one; 0 for a link that became worse. [1]"""
@@ -119,6 +124,7 @@ def impact_of(problem: Problem, assignment: Assignment, evaluation: Evaluation, 
         energy_weight=objective.energy_weight / total,
         source=problem.source,
         device_limit_j=problem.constraints.device_energy_limit_j,
+        min_rate_hz=problem.constraints.min_rate_hz,
         transmit_w={node.name: node.transmit_power_w for node in problem.nodes},
         sent=sent,
         sizes=tuple(sorted({tensor.bytes for tensor in problem.tensors})),

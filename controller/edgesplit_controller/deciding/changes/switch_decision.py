@@ -104,21 +104,23 @@ def decide_fixed(
     *,
     assignments: tuple[Assignment | None, Assignment],
     sampled: SampledPlan | None,
+    made: str = "fixed",
 ) -> Decision:
-    """Take a plan that somebody made, whatever it is worth.
+    """Take a plan that was made elsewhere, whatever it is worth.
 
     Args:
         new: Its evaluation.
         problem: The present figures and goals.
         assignments: Serving, where it can run, and new.
         sampled: Of the new one.
+        made: How.
     """
     before, after = assignments
     data: dict[str, str | float | int | bool | None] = {"switch_cost_bytes": _switch_cost_bytes(problem, before, after)}
     data |= _figures_data("new", new, sampled)
     if before is not None and _equal(before, after):
-        return Decision(False, True, "the fixed plan serves already", data)
-    return Decision(True, False, "the plan is fixed", data)
+        return Decision(False, True, f"the {made} plan serves already", data)
+    return Decision(True, False, f"the plan is {made}", data)
 
 
 def _weighed(gain: float, sure: Interval | None, forced: str, thresholds: Thresholds, data: EventData) -> Decision:

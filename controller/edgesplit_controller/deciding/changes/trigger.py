@@ -72,6 +72,7 @@ class ModelWatch:
         doubt: A better plan was held back because its gain was unsure, up to now, and is looked at again.
         unsure: It is time to.
         breach: Epoch and tightening that were last planned for.
+        slow: Epoch whose plan fell behind the rate asked for, and its rate when it was last planned for. [1/s]
         retry: Plans made by itself were given up, up to now, and are made again.
         tried: Figures under which the last of them was.
         missed: What was told to keep a fixed plan from serving, or to be broken by it; empty where nothing is.
@@ -89,6 +90,7 @@ class ModelWatch:
     doubt: Retry | None = None
     unsure: bool = False
     breach: tuple[int, Tightening] | None = None
+    slow: tuple[int, float | None] | None = None
     retry: Retry | None = None
     tried: Figures | None = None
     missed: str = ""

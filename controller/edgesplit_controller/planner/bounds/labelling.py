@@ -23,7 +23,7 @@ from edgesplit_controller.planner.bounds.relaxation import Relaxation
 from edgesplit_controller.planner.bounds.state_index import States, count_states, lay_out
 from edgesplit_controller.planner.meaning.costs import Costs
 from edgesplit_controller.planner.meaning.indexed_plan import Plan, measured
-from edgesplit_controller.planner.meaning.measures import WEIGHED, SumLimit, WeightedSum
+from edgesplit_controller.planner.meaning.measures import NOISE, WEIGHED, SumLimit, WeightedSum
 from edgesplit_controller.planner.meaning.tolerance import DOUBT
 
 __all__ = ["LabelProof", "Labelling"]
@@ -112,11 +112,12 @@ class Labelling:
 
     @staticmethod
     def suits(relaxation: Relaxation, costs: Costs) -> bool:
-        """Whether the relaxation leaves nothing out and is small enough, and no sum of weights is limited.
+        """Whether the relaxation leaves nothing out and is small enough, and nothing but energy and noise is limited.
 
-        Weights differ from operator to operator, so that labels under a limit on them become too many.
+        Weights differ from operator to operator, and times add up on every node and link, so that labels under limits on
+        them become too many.
         """
-        if not relaxation.complete or costs.sent < len(costs.sums):
+        if not relaxation.complete or len(costs.sums) > NOISE + 1:
             return False
         return count_states(relaxation.elimination, _sizes(relaxation, costs)) <= MOST_STATES
 

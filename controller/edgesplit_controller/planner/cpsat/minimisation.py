@@ -136,7 +136,13 @@ def solve_objective(
 
 
 def find_plan(
-    model: Model, *, limits: Sequence[SumLimit], clock: Clock, judge: Judge, share: float = 1.0
+    model: Model,
+    *,
+    limits: Sequence[SumLimit],
+    clock: Clock,
+    judge: Judge,
+    start: Plan | None = None,
+    share: float = 1.0,
 ) -> SolveOutcome:
     """Find any plan; the bound says nothing.
 
@@ -145,13 +151,14 @@ def find_plan(
         limits: Bounds on measures other than noise, which the model has.
         clock: Gives the time left.
         judge: Of what the solver finds.
+        start: An assignment near to a plan; None: any.
         share: Of the time left that may be used.
 
     Raises:
         SolverRefused: CP-SAT does not take the model.
     """
     enough_s = clock.left_s() * (1 - share)
-    _prepare(model, limits, None)
+    _prepare(model, limits, start)
     for _ in range(MOST_ROUNDS):
         answer = _searched(model, clock, enough_s)
         if answer.values is None:

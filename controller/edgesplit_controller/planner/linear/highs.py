@@ -9,7 +9,7 @@ A. Neumaier, O. Shcherbina, Safe bounds in linear and mixed-integer linear progr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import highspy
 import numpy as np
@@ -101,9 +101,22 @@ class LinearSolver:
         duals = np.array(solution.row_dual) if solution.dual_valid else np.zeros(rows)
         values = np.array(solution.col_value) if solution.value_valid else None
         if status == highspy.HighsModelStatus.kInfeasible:
-            return LinearAnswer(None, np.zeros(rows), float("inf"), np.zeros(columns))
+            if self._proves_infeasible(program):
+                return LinearAnswer(None, np.zeros(rows), float("inf"), np.zeros(columns))
+            values, duals = None, np.zeros(rows)
         bound, excess = proven_bound(program, duals)
         return LinearAnswer(values if status == highspy.HighsModelStatus.kOptimal else None, duals, bound, excess)
+
+    def _proves_infeasible(self, program: LinearProgram) -> bool:
+        """Whether the solver's word that nothing is feasible is more than its tolerances: a dual ray whose own bound is above 0."""
+        asked = getattr(self._solver, "getDualRay", None)  # which its type stubs do not name
+        if asked is None:
+            return False
+        _, there, ray = asked()
+        if not there:
+            return False
+        free = replace(program, cost=np.zeros(len(program.cost)))
+        return any(proven_bound(free, sign * np.array(ray))[0] > 0 for sign in (1.0, -1.0))
 
 
 class QuietHighs(highspy.Highs):

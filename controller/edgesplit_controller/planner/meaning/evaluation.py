@@ -7,6 +7,7 @@ numbers mean (`exact`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from edgesplit.errors import InvalidInput
@@ -22,9 +23,10 @@ from edgesplit_controller.planner.meaning.components import (
     merge_pairs,
     signature_grouping,
 )
-from edgesplit_controller.planner.meaning.exact import exact_costs, exact_noise
+from edgesplit_controller.planner.meaning.exact import ExactCosts, exact_costs, exact_noise
+from edgesplit_controller.planner.meaning.throughput import busiest, periods
 from edgesplit_controller.planner.meaning.timeline import simulate
-from edgesplit_controller.planner.meaning.tolerance import LEXICOGRAPHIC, told
+from edgesplit_controller.planner.meaning.tolerance import LEXICOGRAPHIC, keeps, told
 
 __all__ = ["energy_per_node", "evaluate", "noise_of", "score"]
 
@@ -57,6 +59,7 @@ def evaluate(problem: Problem, assignment: Assignment) -> Evaluation:
     latency_s = float("inf") if costs.latency_s is None else float(costs.latency_s)
     timeline_s, components, timeline = _run(problem, assignment, possible=costs.latency_s is not None)
     critical = problem.objective.latency_model == "critical-path"
+    rate_hz, bottleneck = _sustained(problem, costs) if costs.latency_s is not None else (None, None)
     return Evaluation(
         latency_s=timeline_s - problem.handling_s if critical else latency_s,
         timeline_s=timeline_s,
@@ -67,7 +70,21 @@ def evaluate(problem: Problem, assignment: Assignment) -> Evaluation:
         violations=costs.violations,
         components=components,
         timeline=timeline,
+        rate_hz=rate_hz,
+        bottleneck=bottleneck,
     )
+
+
+def _sustained(problem: Problem, costs: ExactCosts) -> tuple[float | None, str | None]:
+    """The rate of a plan and what bounds it; no less than a rate to be sustained that it keeps. [1/s]"""
+    slowest = busiest(periods(problem), costs.usage)
+    period_s = float(slowest.period_s)
+    if not period_s or math.isinf(1 / period_s):
+        return None, None
+    rate_hz, asked_hz = 1 / period_s, problem.constraints.min_rate_hz
+    if asked_hz is not None and rate_hz < asked_hz and keeps(slowest.period_s, slowest.period_s, 1 / asked_hz):
+        rate_hz = asked_hz
+    return rate_hz, slowest.subject
 
 
 def energy_per_node(problem: Problem, assignment: Assignment) -> dict[str, tuple[float, float]]:

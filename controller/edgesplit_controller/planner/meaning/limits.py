@@ -1,6 +1,6 @@
 """Limits on sums of per-choice costs: what each one is a sum of, its bound, its place in the file, its sentences.
 
-Owns: the one description of every limit that a problem sets: noise, device energy, memory. Cost tables, bounds, Pareto labels,
+Owns: the one description of every limit that a problem sets: rate, noise, device energy, memory. Cost tables, bounds, Pareto labels,
 CP-SAT, exact judging, evaluation, `infeasible` reasons and explanations all take it from here. Its rule: a new limit is one class
 here, named in `KINDS`; its rates are at least 0. Not here: adding up (`exact`, `costs`), solving.
 """
@@ -16,9 +16,10 @@ from typing import ClassVar
 
 import msgspec
 
-from edgesplit.formatting import joules, size
+from edgesplit.formatting import joules, rate, size
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.planner.meaning.sums import OutputNoise, Rates, ResourceUse, Summed, energy_of
+from edgesplit_controller.planner.meaning.throughput import Period, breakable, busiest
 from edgesplit_controller.planner.meaning.tolerance import exact_sum, keeps
 
 __all__ = [
@@ -29,16 +30,24 @@ __all__ = [
     "MemoryLimit",
     "Nearest",
     "NoiseLimit",
+    "RateLimit",
     "limits_of",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Nearest:
-    """The least bound that gives a plan, as far as time sufficed to find it."""
+    """The least bound that gives a plan, as far as time sufficed to find it.
+
+    Attributes:
+        value: It.
+        settled: Whether none much below it does.
+        subject: The node or link at which the limit is met first, of a limit on all of them; else empty.
+    """
 
     value: float
     settled: bool
+    subject: str = ""
 
     @property
     def phrase(self) -> str:
@@ -219,6 +228,70 @@ class DeviceEnergyLimit(Limit):
 
 
 @dataclass(frozen=True, slots=True)
+class RateLimit(Limit):
+    """The longest time between two requests that nodes and links may need; its bound is that of the slowest rate allowed. [s]
+
+    Attributes:
+        periods: Whose sums these are, in their order.
+    """
+
+    periods: tuple[Period, ...] = ()
+
+    constraint: ClassVar[str] = "rate"
+
+    @classmethod
+    def of(cls, problem: Problem) -> Sequence[Limit]:
+        """At most one, of the nodes and links that some assignment keeps busy for longer."""
+        rate_hz = problem.constraints.min_rate_hz
+        found = () if rate_hz is None else breakable(problem, 1 / rate_hz)
+        if rate_hz is None or not found:
+            return []
+        return [cls(1 / rate_hz, "", tuple(period.sum for period in found), found)]
+
+    def restated(self, problem: Problem, bound: float | None) -> Problem:
+        """With another `min_rate_hz`."""
+        return _constrained(problem, min_rate_hz=None if bound is None else 1 / bound)
+
+    def told(self, bound: float | None) -> str:
+        """As a rate."""
+        return "none" if bound is None else rate(1 / bound)
+
+    @property
+    def name(self) -> str:
+        """`explain` says which key it is."""
+        return "the rate to be sustained"
+
+    def change(self, bound: float | None) -> str:
+        """By the name of its key."""
+        return f"min_rate_hz {self.told(self.bound)} -> {self.told(bound)}"
+
+    def broken(self, usage: ResourceUse) -> str | None:
+        """With the rate that the plan sustains, and what bounds it."""
+        used, magnitude = self.exact(usage)
+        if keeps(used, magnitude, self.bound):
+            return None
+        return f"{self.violation(used)[:-1]}, bounded by {busiest(self.periods, usage).subject}."
+
+    def violation(self, used: Fraction) -> str:
+        """With as many digits as it takes."""
+        return "The plan sustains {} requests/s of min_rate_hz {}.".format(*_apart(1 / used, 1 / self.bound))
+
+    def conflict(self, problem: Problem, nearest: Nearest) -> Conflict:
+        """With the highest rate that is reachable, and what bounds it."""
+        asked_hz = 1 / self.bound
+        if nearest.value <= 0:
+            raise AssertionError("a plan that takes no time sustains any rate")
+        digits = _telling(1 / nearest.value, asked_hz)
+        reachable = f"{_rounded_down(1 / nearest.value, digits):.{digits}g}"
+        reach = "the highest that is reachable is" if nearest.settled else "the highest found is"
+        return Conflict(
+            f"The rate of {asked_hz:.{digits}g} requests/s cannot be sustained: {reach} {reachable} requests/s, bounded by "
+            f"{nearest.subject}; lower min_rate_hz to at most that, or add nodes or bandwidth there",
+            f"lower min_rate_hz to {reachable} requests/s, bounded by {nearest.subject}",
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class MemoryLimit(Limit):
     """The room for weights on one node. [B]"""
 
@@ -274,7 +347,7 @@ class MemoryLimit(Limit):
         )
 
 
-KINDS: tuple[type[Limit], ...] = (NoiseLimit, DeviceEnergyLimit, MemoryLimit)
+KINDS: tuple[type[Limit], ...] = (RateLimit, NoiseLimit, DeviceEnergyLimit, MemoryLimit)
 """Every kind of limit on a sum."""
 
 
@@ -304,3 +377,9 @@ def _rounded_up(value: float, digits: int) -> float:
         return value
     unit = 10.0 ** (math.floor(math.log10(value)) - digits + 1)
     return math.ceil(value / unit - 1e-6) * unit
+
+
+def _rounded_down(value: float, digits: int) -> float:
+    """The same of a value that must not be exceeded."""
+    unit = 10.0 ** (math.floor(math.log10(value)) - digits + 1)
+    return math.floor(value / unit + 1e-6) * unit

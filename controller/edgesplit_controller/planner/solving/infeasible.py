@@ -20,9 +20,18 @@ from edgesplit_controller.planner.cpsat.minimisation import SolveOutcome
 from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.meaning.exact import exact_costs
 from edgesplit_controller.planner.meaning.indexed_plan import to_assignment
-from edgesplit_controller.planner.meaning.limits import KINDS, Conflict, DeviceEnergyLimit, Limit, Nearest, NoiseLimit
+from edgesplit_controller.planner.meaning.limits import (
+    KINDS,
+    Conflict,
+    DeviceEnergyLimit,
+    Limit,
+    Nearest,
+    NoiseLimit,
+    RateLimit,
+)
 from edgesplit_controller.planner.meaning.measures import DEVICE_ENERGY, DEVICE_ENERGY_ALONE
 from edgesplit_controller.planner.meaning.tolerance import told
+from edgesplit_controller.planner.solving.reachable_rate import highest_rate
 from edgesplit_controller.planner.solving.session import Session
 
 __all__ = ["explain_infeasible"]
@@ -62,7 +71,7 @@ def explain_infeasible(problem: Problem, clock: Clock) -> str:
     if conflicts:
         return "; or ".join([conflicts[0].sentence, *(conflict.remedy for conflict in conflicts[1:])]) + "."
     return (
-        "No plan satisfies the constraints together: no single one of device energy, memory, noise and pins gives a "
+        "No plan satisfies the constraints together: no single one of rate, device energy, memory, noise and pins gives a "
         "plan when dropped; check that links join the nodes the pins ask for, and relax several."
     )
 
@@ -86,6 +95,8 @@ def _sums(kind: type[Limit], problem: Problem, clock: Clock) -> Conflict | None:
     for limit in limits:
         if kind is DeviceEnergyLimit:
             nearest = _least_device_energy(problem, limit, clock)
+        elif kind is RateLimit:
+            nearest = _highest_rate(problem, limit, clock)
         else:
             nearest = _nearest(partial(_used, problem, [limit], clock), limit.bound, clock)
         if nearest is not None:
@@ -101,6 +112,11 @@ def _least_device_energy(problem: Problem, limit: Limit, clock: Clock) -> Neares
     if outcome.plan is None:
         return None
     return Nearest(float(outcome.plan.measures[DEVICE_ENERGY]), outcome.proven)
+
+
+def _highest_rate(problem: Problem, limit: Limit, clock: Clock) -> Nearest | None:
+    found = highest_rate(problem, clock, refused_s=limit.bound)
+    return None if found is None else Nearest(found.period_s, found.settled, found.subject)
 
 
 def _restated(problem: Problem, limits: Sequence[Limit], factor: float | None) -> Problem:

@@ -31,6 +31,7 @@ from edgesplit_controller.planner.bounds.relaxation import Relaxation, relax
 from edgesplit_controller.planner.cpsat.minimisation import Model, SolveOutcome, build_model, find_plan, solve_objective
 from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.meaning.costs import costs_of
+from edgesplit_controller.planner.meaning.indexed_plan import Plan
 from edgesplit_controller.planner.meaning.measures import (
     DEVICE_ENERGY,
     ENERGY,
@@ -141,8 +142,17 @@ class Session:
         if known is not None:
             return SolveOutcome(known, 0.0, True)
         judge, model = self.known.judge(LATENCY_ALONE, ()), self._model(unreduced(self.costs), self.patterns)
-        found = find_plan(model, limits=self.limits, clock=self.clock, judge=judge)
+        near = self._nearest() if self.problem.constraints.min_rate_hz is not None else None
+        found = find_plan(model, limits=self.limits, clock=self.clock, judge=judge, start=near)
         return found if found.plan is None else replace(found, plan=self.known.keep(found.plan))
+
+    def _nearest(self) -> Plan | None:
+        """Of the assignments seen, the one whose worst breach of a limit is the least."""
+
+        def breach(plan: Plan) -> float:
+            return max(float(plan.measures[limit.measure]) / (limit.bound or 1.0) for limit in self.limits)
+
+        return min(self.known.pool.plans, key=breach, default=None)
 
     def best(self, objective: WeightedSum, *extra: SumLimit) -> SolveOutcome:
         """Solve an objective under the problem's limits and extra ones, and remember the plan.
@@ -153,6 +163,11 @@ class Session:
         """
         if (objective, extra) in self._solved:
             return self._solved[objective, extra]
+        if self.problem.constraints.min_rate_hz is not None and not self.known.plans:
+            # Where a rate leaves no plan, search says so at once, and bounds take long; any plan is a start for these.
+            found = self.first()
+            if found.plan is None and found.proven:
+                return SolveOutcome(None, float("inf"), True)
         timed = self.critical and (objective.weights[LATENCY] > 0 or any(x.measure == LATENCY for x in extra))
         outcome = self._best_timed(objective, extra) if timed else self._best_summed(objective, extra)
         measure = _alone(objective, extra)

@@ -18,6 +18,7 @@ from edgesplit.planning.problem import CodecOption, Link, Operator, Problem, Ten
 from edgesplit.planning.problem_validation import validate
 from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.meaning.evaluation import evaluate
+from edgesplit_controller.planner.solving.session import Session
 from edgesplit_controller.planner.solving.weighted_score import solve
 
 __all__ = [
@@ -25,7 +26,11 @@ __all__ = [
     "moved_off",
     "with_link",
     "without_node",
+    "without_rate",
 ]
+
+RATE_SHARE = 0.5
+"""Of a fallback's time, for finding out whether any plan sustains the rate asked for."""
 
 
 def without_node(problem: Problem, node: str) -> Problem:
@@ -132,7 +137,8 @@ def fallbacks(
     Returns:
         Node to the plan without it, those the running plan uses first. A node it does not use gets the running
         plan itself, unscored. `infeasible` says in its reason why there is no plan without the node; a node for
-        which time did not suffice is left out.
+        which time did not suffice is left out. Where no plan without it sustains the rate that is asked for, the best at any
+        rate is better than none.
     """
     used = set(assignment.node_of.values())
     others = [node.name for node in problem.nodes if node.name != problem.source]
@@ -146,14 +152,26 @@ def fallbacks(
         waiting = sum(other in used for other in others[place:])
         share_s = clock.left_s() / waiting
         try:
-            smaller = without_node(problem, node)
-            hint = moved_off(assignment, smaller)
-            found[node] = solve(smaller, hint=hint, time_limit_s=share_s, tolerance=tolerance)
+            smaller = _in_need(without_node(problem, node), Clock(share_s * RATE_SHARE))
+            share_s = min(share_s, clock.left_s())
+            found[node] = solve(smaller, hint=moved_off(assignment, smaller), time_limit_s=share_s, tolerance=tolerance)
         except PlanInfeasible as error:
             found[node] = _infeasible(str(error))
         except PlanningTimedOut:
             continue
     return found
+
+
+def without_rate(problem: Problem) -> Problem:
+    """The problem at any rate."""
+    return msgspec.structs.replace(problem, constraints=msgspec.structs.replace(problem.constraints, min_rate_hz=None))
+
+
+def _in_need(problem: Problem, clock: Clock) -> Problem:
+    """The problem, at any rate unless a plan is found that sustains the one asked for."""
+    if problem.constraints.min_rate_hz is None or Session(problem, None, clock).first().plan is not None:
+        return problem
+    return without_rate(problem)
 
 
 def _unchanged(problem: Problem, assignment: Assignment, node: str) -> Solution:

@@ -2,7 +2,7 @@
 
 Owns: that the shapes of a deployed model are deployed at its source, and which come and go by themselves. Its rule: a shape
 without a plan never keeps its model from serving: requests near it are served by the plan of another shape. Not here: the records
-of shapes (`models/planning_shapes.py`), which sizes are worth a plan (`changes/asked_shapes.py`), which plan a request takes
+of shapes (`models/planning_shapes.py`), which sizes are worth a plan (`deciding/changes/asked_shapes.py`), which plan a request takes
 (agents).
 """
 

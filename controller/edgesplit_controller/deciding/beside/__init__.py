@@ -1,0 +1,1 @@
+"""Deployments beside a model's first: its further planning shapes, and its further sources."""
