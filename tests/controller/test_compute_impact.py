@@ -123,7 +123,9 @@ def test_no_plan_gains_more_than_what_is_at_stake(measure: str) -> None:
 
 def test_a_node_that_may_bound_the_rate_counts_by_that_where_latency_has_no_weight() -> None:
     for rate_hz, count in ((None, 0), (2.0, 1)):
-        before, now = (problem(seconds, energy_weight=1.0, latency_weight=0.0) for seconds in (USUAL, USUAL | {"edge": [0.2, 0.3]}))
+        before, now = (
+            problem(seconds, energy_weight=1.0, latency_weight=0.0) for seconds in (USUAL, USUAL | {"edge": [0.2, 0.3]})
+        )
         free = [msgspec.structs.replace(node, compute_power_w=0.0) for node in before.nodes]
         limited = [
             msgspec.structs.replace(stated, nodes=tuple(free), constraints=Constraints(min_rate_hz=rate_hz))
