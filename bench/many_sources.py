@@ -15,7 +15,7 @@ import click
 
 from edgesplit.planning.problem import Constraints, Link, Node, Objective, Operator, Problem, Tensor
 from edgesplit_controller.planner.meaning.exact import exact_costs
-from edgesplit_controller.planner.studies.together import Demand, Together, plan_together
+from edgesplit_controller.planner.studies.together import RateDemand, Together, plan_together
 
 __all__ = ["demands_of", "loads_of", "main"]
 
@@ -26,7 +26,7 @@ KINDS = (0.1, 0.2, 0.4, 0.8)
 """Speeds of cameras beside that of a shared node of speed 1."""
 
 
-def demands_of(sources: int, models: int, nodes: int, seed: int, utilisation: float) -> list[Demand]:
+def demands_of(sources: int, models: int, nodes: int, seed: int, utilisation: float) -> list[RateDemand]:
     """Every source asks every model.
 
     Args:
@@ -49,12 +49,12 @@ def demands_of(sources: int, models: int, nodes: int, seed: int, utilisation: fl
     }
     asked = sum(MODELS[name][1] * sum(units) for name, units in work.items()) * sources
     factor = utilisation * sum(shared.values()) / asked
-    found: list[Demand] = []
+    found: list[RateDemand] = []
     for number in range(sources):
         source, speed = f"cam{number}", KINDS[number % len(KINDS)]
         for name, units in work.items():
             problem = _problem((name, source), {source: speed} | shared, units, sizes[name], rates)
-            found.append(Demand(f"{name}~{source}", problem, MODELS[name][1] * factor))
+            found.append(RateDemand(f"{name}~{source}", problem, MODELS[name][1] * factor))
     return found
 
 

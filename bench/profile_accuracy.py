@@ -33,7 +33,7 @@ from edgesplit.planning.problem import Problem
 from edgesplit_controller.graph.graph_refs import tensor_specs
 from edgesplit_controller.planner import evaluate
 from edgesplit_controller.rollout.compilation import compile_plan
-from edgesplit_controller.stating.predictions import placed
+from edgesplit_controller.stating.predicting.predictions import placed
 from edgesplit_controller.stating.problem_statement import Candidate, build_problem
 
 __all__ = ["NODES", "compiled_components", "main", "random_assignment", "stated_problem"]

@@ -37,7 +37,7 @@ from edgesplit_controller.fleet.estimation.observations import (
 from edgesplit_controller.fleet.unit_times import unit_seconds
 from edgesplit_controller.graph.graph_refs import tensor_specs
 from edgesplit_controller.planner import evaluate
-from edgesplit_controller.stating.predictions import placed
+from edgesplit_controller.stating.predicting.predictions import placed
 
 __all__ = ["Disturbance", "recorded"]
 

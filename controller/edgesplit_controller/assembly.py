@@ -43,7 +43,7 @@ from edgesplit_controller.outbox import BusOutbox
 from edgesplit_controller.rollout.activation import Activation
 from edgesplit_controller.rollout.driver import Rollouts
 from edgesplit_controller.rollout.noise_checks import shadowing_of
-from edgesplit_controller.stating.prediction_intervals import Certainty
+from edgesplit_controller.stating.predicting.prediction_intervals import Certainty
 from edgesplit_controller.storage.blob_writes import BlobWrites
 from edgesplit_controller.storage.recording import Recording
 from edgesplit_controller.storage.store import Store

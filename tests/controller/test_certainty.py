@@ -29,8 +29,8 @@ from edgesplit_controller.models.intake.stages import take_in
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.models.submission import Submission
 from edgesplit_controller.planner import evaluate
-from edgesplit_controller.stating.prediction_intervals import interval_under
-from edgesplit_controller.stating.prediction_spreads import COMPONENT, Evidence, spreads_of
+from edgesplit_controller.stating.predicting.prediction_intervals import interval_under
+from edgesplit_controller.stating.predicting.prediction_spreads import COMPONENT, Evidence, spreads_of
 from tests.controller.fleet import Fleet
 from tests.controller.test_predictions import problem_of
 from tests.controller.tiny_models import convolutions

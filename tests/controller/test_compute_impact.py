@@ -11,9 +11,9 @@ import pytest
 from edgesplit.planning.plan import Assignment
 from edgesplit.planning.problem import Constraints, Link, Node, Objective, Operator, Problem, Tensor
 from edgesplit_controller.configuration import Thresholds
-from edgesplit_controller.deciding.changes.compute_impact import ComputeImpact, compute_impact_of
 from edgesplit_controller.deciding.changes.fleet_figures import figures_of
-from edgesplit_controller.deciding.changes.link_impact import impact_of
+from edgesplit_controller.deciding.changes.impact.compute_impact import ComputeImpact, compute_impact_of
+from edgesplit_controller.deciding.changes.impact.link_impact import impact_of
 from edgesplit_controller.deciding.changes.replan_reasons import reasons
 from edgesplit_controller.planner import evaluate, solve
 

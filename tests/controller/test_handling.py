@@ -35,7 +35,7 @@ from edgesplit_controller.models.intake.stages import take_in
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.models.submission import Submission
 from edgesplit_controller.planner import evaluate
-from edgesplit_controller.stating.predictions import handled
+from edgesplit_controller.stating.predicting.predictions import handled
 from edgesplit_controller.storage.deployment_state import DeploymentState
 from tests.controller.test_speeds import EPOCH, planned, split
 from tests.controller.tiny_models import convolutions

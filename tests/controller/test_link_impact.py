@@ -17,7 +17,7 @@ from edgesplit_controller.deciding.changes.declined import (
     ONE_EACH_S,
     DeclinedPlans,
 )
-from edgesplit_controller.deciding.changes.link_impact import impact_of, notable
+from edgesplit_controller.deciding.changes.impact.link_impact import impact_of, notable
 from edgesplit_controller.planner import evaluate
 
 THERE, BACK = ("device", "edge"), ("edge", "device")

@@ -17,7 +17,7 @@ from edgesplit_controller.models.intake.stages import take_in
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.models.submission import Submission
 from edgesplit_controller.planner import evaluate
-from edgesplit_controller.stating.predictions import placed, typical_bytes
+from edgesplit_controller.stating.predicting.predictions import placed, typical_bytes
 from edgesplit_controller.stating.problem_statement import Candidate, build_problem
 from tests.controller.tiny_models import convolutions
 

@@ -7,7 +7,7 @@ import msgspec
 from edgesplit.control.profile_messages import ExecutionProfile
 from edgesplit_controller.configuration import Thresholds
 from edgesplit_controller.deciding.changes.fleet_figures import Figures, NodeFigures
-from edgesplit_controller.deciding.changes.link_impact import LinkImpact
+from edgesplit_controller.deciding.changes.impact.link_impact import LinkImpact
 from edgesplit_controller.deciding.changes.replan_reasons import reasons
 from edgesplit_controller.fleet.estimation.observations import ProfileSeen
 from edgesplit_controller.fleet.estimation.speed_belief import begun, expected

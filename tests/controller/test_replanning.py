@@ -14,13 +14,13 @@ from edgesplit.planning.problem_validation import validate
 from edgesplit.planning.spreads import Spreads
 from edgesplit_controller.configuration import Thresholds
 from edgesplit_controller.deciding.changes.fleet_figures import Figures, NodeFigures
-from edgesplit_controller.deciding.changes.link_impact import LinkImpact
+from edgesplit_controller.deciding.changes.impact.link_impact import LinkImpact
 from edgesplit_controller.deciding.changes.replan_reasons import reasons
 from edgesplit_controller.deciding.changes.switch_decision import Decision, decide
 from edgesplit_controller.fleet.estimation.interval_trials import FIRST
 from edgesplit_controller.planner import evaluate
 from edgesplit_controller.planner.studies.sampling import sampled
-from edgesplit_controller.stating import prediction_spreads
+from edgesplit_controller.stating.predicting import prediction_spreads
 
 THRESHOLDS = Thresholds()
 NODE = NodeFigures(3.0, 1.0, None, (0.01, 0.02), (0.01,))

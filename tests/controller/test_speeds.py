@@ -32,7 +32,7 @@ from edgesplit_controller.models.intake.stages import take_in
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.models.submission import Submission
 from edgesplit_controller.planner import evaluate
-from edgesplit_controller.stating.predictions import as_timed, placed
+from edgesplit_controller.stating.predicting.predictions import as_timed, placed
 from edgesplit_controller.storage.deployment_state import DeploymentState, PlanRecord
 from edgesplit_controller.storage.recording import Recording
 from edgesplit_controller.storage.rollout_state import Epoch

@@ -14,9 +14,9 @@ import pytest
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.planner import evaluate, score, solve
 from edgesplit_controller.planner.meaning import limits
-from edgesplit_controller.planner.meaning.limits import Conflict, Limit, Nearest
+from edgesplit_controller.planner.meaning.limit_form import Conflict, Limit, Nearest
 from edgesplit_controller.planner.meaning.sums import Rates
-from edgesplit_controller.planner.solving import infeasible
+from edgesplit_controller.planner.solving.reasons import infeasible
 from edgesplit_controller.planner.studies.explanation import explain
 from tests.planner.brute_force import all_assignments, random_problem
 from tests.planner.exact_sums import exact_sums, keeps_limits

@@ -15,7 +15,8 @@ from edgesplit.planning.problem import Constraints, Link, Node, Operator, Proble
 from edgesplit.planning.problem_file import problem_from_json, problem_to_json
 from edgesplit_controller.planner import evaluate, solve
 from edgesplit_controller.planner.deadline import Clock
-from edgesplit_controller.planner.solving.reachable_rate import highest_rate
+from edgesplit_controller.planner.meaning import throughput
+from edgesplit_controller.planner.solving.reasons.reachable_rate import highest_rate
 from edgesplit_controller.planner.studies.explanation import explain
 from tests.planner.brute_force import all_assignments, random_problem
 from tests.planner.claims import wrong_claims
@@ -92,6 +93,18 @@ def test_the_best_plan_at_a_rate_is_found_and_proven(seed: int) -> None:
     if solution.status == "infeasible" and plans:
         highest_hz = 1 / float(min(sums.period_s for sums in plans))
         assert 0.98 * highest_hz <= said_hz(solution.reason) <= highest_hz * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("seed", range(100, 140))
+def test_links_that_are_watched_only_once_a_plan_needs_them_are_kept_all_the_same(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(throughput, "MANY", 0)
+    problem, plans = with_a_rate(seed)
+    solution = solve(problem)
+    assert not wrong_claims(problem, solution)
+    if solution.status == "infeasible" and plans:
+        assert said_hz(solution.reason) >= 0.98 / float(min(sums.period_s for sums in plans))
 
 
 @pytest.mark.parametrize("seed", range(20))

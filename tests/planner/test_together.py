@@ -13,7 +13,7 @@ from edgesplit.planning.problem import Link, Node, Operator, Problem, Tensor
 from edgesplit_controller.planner import evaluate, solve
 from edgesplit_controller.planner.meaning.exact import exact_costs
 from edgesplit_controller.planner.studies.shared_solves import SharedSolves
-from edgesplit_controller.planner.studies.together import Demand, jain_index, plan_together
+from edgesplit_controller.planner.studies.together import RateDemand, jain_index, plan_together
 
 
 def two_units(source: str, *, shared: int = 2, load: float = 0.0) -> Problem:
@@ -46,8 +46,8 @@ def two_units(source: str, *, shared: int = 2, load: float = 0.0) -> Problem:
     )
 
 
-def cameras(count: int, rate_hz: float, **options: float) -> list[Demand]:
-    return [Demand(f"cam{at}", two_units(f"cam{at}", **options), rate_hz) for at in range(count)]  # type: ignore[arg-type]
+def cameras(count: int, rate_hz: float, **options: float) -> list[RateDemand]:
+    return [RateDemand(f"cam{at}", two_units(f"cam{at}", **options), rate_hz) for at in range(count)]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("utilisation", [0.4, 0.9])
@@ -140,10 +140,10 @@ def test_only_a_proven_answer_is_shared() -> None:
 
 def test_shares_are_those_of_exact_sums() -> None:
     problem = two_units("cam0")
-    (share,) = plan_together([Demand("one", problem, 2.0)]).shares
+    (share,) = plan_together([RateDemand("one", problem, 2.0)]).shares
     assert share.assignment is not None
     usage = exact_costs(problem, share.assignment).usage
-    found = plan_together([Demand("one", problem, 2.0)]).loads
+    found = plan_together([RateDemand("one", problem, 2.0)]).loads
     for node, seconds in usage.compute_s.items():
         assert found[node] == pytest.approx(2.0 * float(seconds))
     for link, seconds in usage.occupied_s.items():

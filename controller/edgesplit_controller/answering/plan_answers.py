@@ -47,7 +47,7 @@ from edgesplit_controller.models.catalog import Catalog
 from edgesplit_controller.models.planning_shapes import deployments_of
 from edgesplit_controller.rollout.driver import Rollouts
 from edgesplit_controller.rollout.noise_checks import refused_int8
-from edgesplit_controller.stating.prediction_intervals import Certainty
+from edgesplit_controller.stating.predicting.prediction_intervals import Certainty
 
 __all__ = ["PlanAnswers"]
 

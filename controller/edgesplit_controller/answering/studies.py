@@ -44,7 +44,7 @@ from edgesplit_controller.planner.studies.frontier import Frontier, FrontierPoin
 from edgesplit_controller.planner.studies.rate_frontier import RateAxis, rate_frontier
 from edgesplit_controller.planner.studies.variations import moved_off, with_link, without_node
 from edgesplit_controller.stating.goals import goals_text, merged_goals
-from edgesplit_controller.stating.prediction_intervals import Certainty, interval_under
+from edgesplit_controller.stating.predicting.prediction_intervals import Certainty, interval_under
 from edgesplit_controller.storage.deployment_state import PlanRecord
 
 __all__ = ["Studies", "supposed_problem", "supposed_texts"]

@@ -27,7 +27,7 @@ from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.rollout.compilation import compile_plan
 from edgesplit_controller.rollout.driver import Rollouts
 from edgesplit_controller.rollout.fallback_memory import fitting, held_fallbacks
-from edgesplit_controller.stating.prediction_intervals import Certainty
+from edgesplit_controller.stating.predicting.prediction_intervals import Certainty
 from edgesplit_controller.storage.blob_writes import BlobWrites
 from edgesplit_controller.storage.deployment_state import DeploymentState, FallbackRecord, PlanRecord
 from edgesplit_controller.storage.rollout_state import FallbackEpoch

@@ -9,11 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import msgspec
 
-from edgesplit.control.profile_messages import ExecutionProfile
 from edgesplit.errors import PlanInfeasible
 from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import Goals
@@ -27,8 +25,6 @@ from edgesplit_controller.deciding.changes.fleet_snapshot import FleetSnapshot, 
 from edgesplit_controller.deciding.changes.rate_reason import forgiving
 from edgesplit_controller.deciding.changes.switch_decision import Decision, decide, decide_fixed
 from edgesplit_controller.deciding.changes.trigger import Learned
-from edgesplit_controller.fleet.estimation.handling_estimate import expected_handling
-from edgesplit_controller.fleet.handling import shape_of
 from edgesplit_controller.fleet.node_readiness import check_source, refuse_holder
 from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.registry import Registry
@@ -42,9 +38,8 @@ from edgesplit_controller.stating.assignment_fit import fits
 from edgesplit_controller.stating.fixed_plan import fixed_assignment, placed_units
 from edgesplit_controller.stating.held_weights import HeldWeights, held_weights
 from edgesplit_controller.stating.loads import promised
-from edgesplit_controller.stating.prediction_intervals import Certainty, interval_under, sampled_under
-from edgesplit_controller.stating.prediction_spreads import Evidence
-from edgesplit_controller.stating.predictions import as_coded, as_timed, handled, placed
+from edgesplit_controller.stating.predicting.predicted_plan import PresentTimes, predicted
+from edgesplit_controller.stating.predicting.prediction_intervals import Certainty, interval_under, sampled_under
 from edgesplit_controller.stating.problem_statement import Candidate, build_problem
 from edgesplit_controller.storage.deployment_state import DeploymentState, PlanRecord
 
@@ -167,7 +162,7 @@ class PlanMaker:
             assignment = solution.assignment
             if assignment is None or solution.evaluation is None:
                 raise PlanInfeasible(f"{record.name} has no plan: {solution.reason}")
-            stated, evaluation = await asyncio.to_thread(_predicted, record, limited, now, assignment)
+            stated, evaluation = await asyncio.to_thread(predicted, record, limited, now, assignment)
             stated, evaluation = fitted(stated, assignment, evaluation, goals.device_energy_limit_j)
             old_problem = problem
             if old is not None and before is not None:
@@ -236,7 +231,7 @@ class PlanMaker:
             broken = (await asyncio.to_thread(evaluate, problem, assignment)).violations
             stated, evaluation = problem, None
             if not broken:
-                stated, evaluation = await asyncio.to_thread(_predicted, record, problem, now, assignment)
+                stated, evaluation = await asyncio.to_thread(predicted, record, problem, now, assignment)
                 broken = evaluation.violations
             if broken or evaluation is None:
                 raise PlanInfeasible(f"{record.name} cannot be served by this plan: {broken[0]}")
@@ -286,7 +281,7 @@ class PlanMaker:
         constraints = msgspec.structs.replace(problem.constraints, device_energy_limit_j=limit_j)
         problem = msgspec.structs.replace(problem, constraints=constraints)
         async with self._heavy:
-            stated, evaluation = await asyncio.to_thread(_predicted, record, problem, now, serving.assignment)
+            stated, evaluation = await asyncio.to_thread(predicted, record, problem, now, serving.assignment)
             interval = await asyncio.to_thread(
                 interval_under, now.evidence, record, stated, serving.assignment, evaluation
             )
@@ -303,11 +298,11 @@ class PlanMaker:
         pairs = zip(_shown(serving), _shown(refreshed), strict=True)
         return refreshed if any(differs(old, new, PREDICTION_CHANGE) for old, new in pairs) else serving
 
-    def _now(self, record: ModelRecord, problem: Problem) -> _Times:
+    def _now(self, record: ModelRecord, problem: Problem) -> PresentTimes:
         found = {node.name: self._speeds.profile(node.name, record.name, record.sha256) for node in problem.nodes}
         profiles = {name: profile for name, profile in found.items() if profile is not None}
         evidence = self._certainty.evidence(record.name, problem.source)
-        return _Times(profiles, self._speeds.timed_s(record.name), self._speeds.coded(record.name), evidence)
+        return PresentTimes(profiles, self._speeds.timed_s(record.name), self._speeds.coded(record.name), evidence)
 
     def _solve(
         self, problem: Problem, before: Assignment | None, battery: BatteryAllowance | None
@@ -320,23 +315,6 @@ class PlanMaker:
         return solve_within(problem, battery, hint=hint, solves=self._solves, **limits), old
 
 
-@dataclass(frozen=True)
-class _Times:
-    """What is known of compute times now.
-
-    Attributes:
-        profiles: By node.
-        timed_s: Of components that were timed, by node and key. [s]
-        coded: Of tensors that were coded, over others of their codec. [1]
-        evidence: How sure these and links are.
-    """
-
-    profiles: Mapping[str, ExecutionProfile]
-    timed_s: Mapping[tuple[str, str], float]
-    coded: Mapping[tuple[str, str, str, str], float]
-    evidence: Evidence
-
-
 def _shown(plan: PlanRecord) -> tuple[float, ...]:
     """Predictions of a plan that people see; without an interval it is no wider than the prediction. [s, J]"""
     latency_s, energy_j = plan.evaluation.timeline_s, plan.evaluation.energy_j
@@ -344,28 +322,14 @@ def _shown(plan: PlanRecord) -> tuple[float, ...]:
     return (latency_s, energy_j, *ends)
 
 
-def _predicted(
-    record: ModelRecord, problem: Problem, now: _Times, assignment: Assignment
-) -> tuple[Problem, Evaluation]:
-    """The problem with the times that hold in exactly this assignment, and what the assignment takes under them."""
-    restated = placed(problem, record.graph, record.manifest.quantizable, now.profiles, assignment)
-    restated = as_coded(restated, assignment, now.coded)
-    evaluation = evaluate(restated, assignment)
-    timed = as_timed(restated, record.graph, assignment, evaluation.components, now.timed_s)
-    if timed is not restated:
-        evaluation = evaluate(timed, assignment)
-    shape = shape_of(timed, assignment, evaluation.timeline_s)
-    return handled(timed, evaluation, expected_handling(now.evidence.handling, shape)[0])
-
-
 def _held_to(
-    record: ModelRecord, problem: Problem, limited: Problem, now: _Times, serving: Assignment
+    record: ModelRecord, problem: Problem, limited: Problem, now: PresentTimes, serving: Assignment
 ) -> tuple[Problem, Evaluation]:
     """The same of what serves, which a battery's limit and a rate forgive a little."""
-    stated, evaluation = _predicted(record, forgiving(lenient(problem, limited)), now, serving)
+    stated, evaluation = predicted(record, forgiving(lenient(problem, limited)), now, serving)
     # People are told the limit itself, not what is forgiven.
     if evaluation.violations:
-        return _predicted(record, limited, now, serving)
+        return predicted(record, limited, now, serving)
     constraints = msgspec.structs.replace(stated.constraints, min_rate_hz=limited.constraints.min_rate_hz)
     return msgspec.structs.replace(stated, constraints=constraints), evaluation
 

@@ -2,7 +2,7 @@
 
 Owns: the one place where a change is judged for a deployed model: first cheaply, from what nodes said, then against the
 stated problem. Its rule: a change counts by what it can do to a plan; what only scatters costs a snapshot. Not here: the
-comparisons (`changes/link_impact.py`, `changes/compute_impact.py`, `changes/fleet_snapshot.py`, `changes/replan_reasons.py`),
+comparisons (`changes/impact/link_impact.py`, `changes/impact/compute_impact.py`, `changes/fleet_snapshot.py`, `changes/replan_reasons.py`),
 planning again (`replanner.py`).
 """
 
@@ -14,12 +14,12 @@ from edgesplit.control.event_messages import EventData, EventLevel
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.configuration import Thresholds
-from edgesplit_controller.deciding.changes.compute_impact import ComputeImpact, compute_impact_of
 from edgesplit_controller.deciding.changes.declined import DeclinedPlans
 from edgesplit_controller.deciding.changes.fixed_plan_standing import missed
 from edgesplit_controller.deciding.changes.fleet_figures import Figures, figures_of
 from edgesplit_controller.deciding.changes.fleet_snapshot import FleetSnapshot
-from edgesplit_controller.deciding.changes.link_impact import LinkImpact, impact_of
+from edgesplit_controller.deciding.changes.impact.compute_impact import ComputeImpact, compute_impact_of
+from edgesplit_controller.deciding.changes.impact.link_impact import LinkImpact, impact_of
 from edgesplit_controller.deciding.changes.replan_reasons import Reason, reasons
 from edgesplit_controller.deciding.changes.trigger import ModelWatch
 from edgesplit_controller.deciding.plan_maker import PlanMaker

@@ -3,7 +3,7 @@
 Owns: what a node's execution profile says of units and components, as live timings correct it. Its rule: pure; a
 profile without costs of such changes, or of a node never timed again, changes nothing. Not here: the changes themselves
 (`quantization/transitions.py`), what timings say of a node (`fleet/estimation`), the times of a problem
-(`stating/predictions.py`).
+(`stating/predicting/predictions.py`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Transitions: where a plan changes the form of tensors, which costs time that no operator's kernel accounts for.
 
 Owns: the list of such changes for a set of quantized operators and their places. Its rule: facts of the graph and the
-assignment only, in bytes; what a byte costs is measured per node (`stating/predictions.py`). Not here: rewriting
+assignment only, in bytes; what a byte costs is measured per node (`stating/predicting/predictions.py`). Not here: rewriting
 graphs (`qdq.py`).
 
 Five kinds, after what onnxruntime's CPU provider is seen to insert around its kernels:

@@ -26,7 +26,7 @@ class Draft:
     """A solved problem.
 
     Attributes:
-        problem: With the times that hold in this assignment (`stating/predictions.py`).
+        problem: With the times that hold in this assignment (`stating/predicting/predictions.py`).
         goals: Those it was stated with.
         solution: Of the problem with typical times.
         evaluation: Of the assignment under the problem.

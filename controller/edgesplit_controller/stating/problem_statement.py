@@ -23,7 +23,7 @@ from edgesplit_controller.quantization.codecs.codec_figures import CodecFigure
 from edgesplit_controller.stating.codec_offers import codec_offers
 from edgesplit_controller.stating.held_weights import Held
 from edgesplit_controller.stating.pinning import allowed_nodes
-from edgesplit_controller.stating.predictions import typical_bytes, typical_quantized_time_s
+from edgesplit_controller.stating.predicting.predictions import typical_bytes, typical_quantized_time_s
 
 __all__ = ["Candidate", "build_problem"]
 

@@ -23,7 +23,7 @@ from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.catalog import Catalog
 from edgesplit_controller.models.planning_shapes import deployments_of
-from edgesplit_controller.planner.studies.together import Demand, plan_together
+from edgesplit_controller.planner.studies.together import RateDemand, plan_together
 from edgesplit_controller.rollout.driver import Rollouts
 
 __all__ = ["SourceWatch", "is_pattern"]
@@ -151,11 +151,11 @@ class SourceWatch:
         rate_hz = self._deployer.goals(model).min_rate_hz
         if rate_hz is None or len(names) < 2:
             return {}
-        demands: list[Demand] = []
+        demands: list[RateDemand] = []
         for name in names:
             with contextlib.suppress(EdgesplitError):  # deploying it will say why
                 problem = self._deployer.problem(name, source_of(name), self._deployer.goals(name))
-                demands.append(Demand(name, problem, rate_hz))
+                demands.append(RateDemand(name, problem, rate_hz))
         found = await asyncio.to_thread(plan_together, demands, time_limit_s=TOGETHER_S)
         return {share.demand.name: share.assignment for share in found.shares if share.assignment is not None}
 

@@ -13,7 +13,7 @@ from edgesplit.control.profile_messages import ExecutionProfile
 from edgesplit.planning.goals import Goals
 from edgesplit.significance import PLANNED_LINK_SHARE, PLANNED_POWER_CHANGE, differs
 from edgesplit_controller.configuration import Thresholds
-from edgesplit_controller.deciding.changes.link_impact import LinkFigures, LinkImpact, Pair
+from edgesplit_controller.deciding.changes.impact.link_impact import LinkFigures, LinkImpact, Pair
 from edgesplit_controller.deciding.changes.replan_reasons import Reason, link_reasons
 from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.registry import Registry

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from edgesplit.formatting import speed, time_span, watts
 from edgesplit.significance import differs
 from edgesplit_controller.configuration import Thresholds
-from edgesplit_controller.deciding.changes.compute_impact import ComputeImpact
 from edgesplit_controller.deciding.changes.fleet_figures import Figures, NodeFigures
-from edgesplit_controller.deciding.changes.link_impact import LinkFigures, LinkImpact, Pair, notable
+from edgesplit_controller.deciding.changes.impact.compute_impact import ComputeImpact
+from edgesplit_controller.deciding.changes.impact.link_impact import LinkFigures, LinkImpact, Pair, notable
 
 __all__ = ["Reason", "link_reasons", "reasons"]
 

@@ -1,7 +1,7 @@
 """Switch decision: whether a new plan is worth a switch from the one that serves.
 
 Owns: the weighing and its hysteresis. Its rule: pure; every decision comes with the sentence and the figures behind it. Not
-here: when to plan again (`replan_reasons.py`), solving, how sure durations are (`stating/prediction_spreads.py`).
+here: when to plan again (`replan_reasons.py`), solving, how sure durations are (`stating/predicting/prediction_spreads.py`).
 
 A gain must exceed its threshold, and nothing in nine of ten cases (one-sided): else a switch would follow the error of a
 prediction, and the next one lead back. Both plans are compared sample by sample, so that what they share does not count.

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 from edgesplit.planning.problem import Problem
 from edgesplit.retrying import Retry
-from edgesplit_controller.deciding.changes.compute_impact import ComputeImpact
 from edgesplit_controller.deciding.changes.fleet_figures import Figures
 from edgesplit_controller.deciding.changes.fleet_snapshot import FleetSnapshot
-from edgesplit_controller.deciding.changes.link_impact import LinkImpact
+from edgesplit_controller.deciding.changes.impact.compute_impact import ComputeImpact
+from edgesplit_controller.deciding.changes.impact.link_impact import LinkImpact
 from edgesplit_controller.storage.deployment_state import PlanRecord, Tightening
 
 __all__ = ["Learned", "ModelChange", "ModelWatch", "Trigger"]

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from edgesplit.planning.noise_curve import NoiseCurve
 from edgesplit.planning.problem import CodecOption, Operator, Problem, Tensor
 from edgesplit.planning.problem_validation import topological_order
-from edgesplit_controller.planner.meaning.limits import Limit, limits_of
+from edgesplit_controller.planner.meaning.limit_form import Limit
+from edgesplit_controller.planner.meaning.limits import limits_of
 from edgesplit_controller.planner.meaning.measures import DEVICE_ENERGY, NOISE, SumLimit
 from edgesplit_controller.planner.meaning.sums import OutputNoise, Rates, Summed, weighed_sums
 
@@ -142,8 +143,13 @@ class Costs:
         return bool(self.allowed[np.arange(len(self.operators)), list(node)].all())
 
 
-def costs_of(problem: Problem) -> Costs:
-    """Translate a valid problem."""
+def costs_of(problem: Problem, watched: AbstractSet[str] | None = None) -> Costs:
+    """Translate a valid problem.
+
+    Args:
+        problem: It.
+        watched: Nodes and links to which limits on many of them are confined; None: all.
+    """
     nodes = tuple(node.name for node in problem.nodes)
     names = topological_order(problem)
     by_name = {operator.name: operator for operator in problem.operators}
@@ -163,7 +169,7 @@ def costs_of(problem: Problem) -> Costs:
         if operator.name in pins:
             allowed[index] &= np.isin(nodes, pins[operator.name])
     noise = _noise_terms(problem, names, quantizable)
-    sums, bounded = _measures(problem)
+    sums, bounded = _measures(problem, watched)
     tables = _tables(sums, nodes)
     weights, int8_weights = (_weights(operators, nodes, quantized=quantized) for quantized in (False, True))
     wires = _wire_tensors(problem, {name: index for index, name in enumerate(names)}, tables)
@@ -199,11 +205,12 @@ def _quantizing_never_hurts(problem: Problem, float_s: Floats, int8_s: Floats, q
     return not hurts
 
 
-def _measures(problem: Problem) -> tuple[tuple[Summed, ...], list[tuple[int, Limit]]]:
+def _measures(problem: Problem, watched: AbstractSet[str] | None) -> tuple[tuple[Summed, ...], list[tuple[int, Limit]]]:
     """What every measure is a sum of, and which measure each limit is on."""
     sums: list[Summed] = [*weighed_sums(problem), OutputNoise()]
     bounded: list[tuple[int, Limit]] = []
-    limited = [(total, limit) for limit in limits_of(problem) for total in limit.sums]
+    limits = [limit if watched is None else limit.watching(watched) for limit in limits_of(problem)]
+    limited = [(total, limit) for limit in limits if limit is not None for total in limit.sums]
     # Sending adds nothing to sums of weights, whose rows its tables leave out.
     for total, limit in sorted(limited, key=lambda pair: pair[0].only_weights):
         known = [measure for measure in range(DEVICE_ENERGY, len(sums)) if sums[measure] == total]

@@ -13,7 +13,7 @@ from fractions import Fraction
 
 from edgesplit.planning.plan import Assignment
 from edgesplit.planning.problem import CodecOption, Problem, Tensor
-from edgesplit_controller.planner.meaning.limits import limits_of
+from edgesplit_controller.planner.meaning.limits import judged_limits
 from edgesplit_controller.planner.meaning.sums import ResourceUse
 from edgesplit_controller.planner.meaning.tolerance import exact_sum
 
@@ -104,7 +104,7 @@ def exact_costs(problem: Problem, assignment: Assignment) -> ExactCosts:
         noise=noise + exact_sum(tally.noise),
         noise_magnitude=noise_magnitude + exact_sum(map(abs, tally.noise)),
     )
-    broken = [text for limit in limits_of(problem) if (text := limit.broken(usage)) is not None]
+    broken = [text for limit in judged_limits(problem) if (text := limit.broken(usage)) is not None]
     return ExactCosts(
         latency_s=sum(compute_s.values(), sum(sending_s.values(), Fraction(0))) if tally.possible else None,
         compute_j={name: total * Fraction(nodes[name].compute_power_w) for name, total in compute_s.items()},

@@ -8,8 +8,7 @@ here, named in `KINDS`; its rates are at least 0. Not here: adding up (`exact`, 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar
@@ -18,120 +17,29 @@ import msgspec
 
 from edgesplit.formatting import joules, rate, size
 from edgesplit.planning.problem import Problem
-from edgesplit_controller.planner.meaning.sums import OutputNoise, Rates, ResourceUse, Summed, energy_of
-from edgesplit_controller.planner.meaning.throughput import Period, breakable, busiest
+from edgesplit_controller.planner.meaning.limit_form import (
+    Conflict,
+    Limit,
+    Nearest,
+    apart,
+    constrained,
+    rounded_down,
+    rounded_up,
+    telling,
+)
+from edgesplit_controller.planner.meaning.sums import OutputNoise, Rates, ResourceUse, energy_of
+from edgesplit_controller.planner.meaning.throughput import Period, breakable, busiest, periods
 from edgesplit_controller.planner.meaning.tolerance import exact_sum, keeps
 
 __all__ = [
     "KINDS",
-    "Conflict",
     "DeviceEnergyLimit",
-    "Limit",
     "MemoryLimit",
-    "Nearest",
     "NoiseLimit",
     "RateLimit",
+    "judged_limits",
     "limits_of",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Nearest:
-    """The least bound that gives a plan, as far as time sufficed to find it.
-
-    Attributes:
-        value: It.
-        settled: Whether none much below it does.
-        subject: The node or link at which the limit is met first, of a limit on all of them; else empty.
-    """
-
-    value: float
-    settled: bool
-    subject: str = ""
-
-    @property
-    def phrase(self) -> str:
-        """Before the value, in a sentence."""
-        return "the least that gives a plan is" if self.settled else "a plan is known with"
-
-
-@dataclass(frozen=True, slots=True)
-class Conflict:
-    """A limit without which there is a plan: its own sentence, and its remedy beside another's; no full stop."""
-
-    sentence: str
-    remedy: str
-
-
-@dataclass(frozen=True, slots=True)
-class Limit(ABC):
-    """One number of a problem that must not be exceeded.
-
-    Attributes:
-        bound: That number, or what it allows.
-        subject: The node or link (`a:b`) it is about; empty where it is about the whole plan.
-        sums: Each must not exceed the bound.
-    """
-
-    bound: float
-    subject: str
-    sums: tuple[Summed, ...]
-
-    constraint: ClassVar[str]
-    """Its kind, as `explain` names it."""
-    easing: ClassVar[float] = 1.25
-    """By which factor `explain` raises it first; 0 drops it at once."""
-
-    @classmethod
-    @abstractmethod
-    def of(cls, problem: Problem) -> Sequence[Limit]:
-        """Those of a problem that some assignment may break."""
-
-    @abstractmethod
-    def restated(self, problem: Problem, bound: float | None) -> Problem:
-        """The problem with another bound in its place; None is none."""
-
-    @abstractmethod
-    def told(self, bound: float | None) -> str:
-        """A bound for people; None is none."""
-
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """Within a sentence: `the device energy limit`."""
-
-    @abstractmethod
-    def violation(self, used: Fraction) -> str:
-        """One sentence that says how it is broken."""
-
-    @abstractmethod
-    def conflict(self, problem: Problem, nearest: Nearest) -> Conflict:
-        """Why it leaves no plan, and what would."""
-
-    def change(self, bound: float | None) -> str:
-        """Another bound in its place, in a few words."""
-        return f"{self.name.removeprefix('the ')} {self.told(self.bound)} -> {self.told(bound)}"
-
-    def together(self, problem: Problem, limits: Sequence[Limit], factor: Nearest | None) -> Conflict:
-        """Why several of one kind leave no plan where none alone is the matter.
-
-        Args:
-            problem: Without a plan.
-            limits: All of this kind, this one included.
-            factor: By which all together would have to grow.
-        """
-        more = "more" if factor is None else f"{factor.value:.4g} times as much"
-        names = ", ".join(limit.name for limit in limits)
-        return Conflict(f"Together {names} leave no plan: one needs {more} of each", f"allow {more} of each of {names}")
-
-    def exact(self, usage: ResourceUse) -> tuple[Fraction, Fraction]:
-        """The largest of its sums, and the magnitudes behind it."""
-        return max(total.exact(usage) for total in self.sums)
-
-    def broken(self, usage: ResourceUse) -> str | None:
-        """One sentence, if an assignment breaks it."""
-        used, magnitude = self.exact(usage)
-        return None if keeps(used, magnitude, self.bound) else self.violation(used)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +58,7 @@ class NoiseLimit(Limit):
 
     def restated(self, problem: Problem, bound: float | None) -> Problem:
         """With another `max_noise`."""
-        return _constrained(problem, max_noise=bound)
+        return constrained(problem, max_noise=bound)
 
     def told(self, bound: float | None) -> str:
         """A number."""
@@ -167,12 +75,12 @@ class NoiseLimit(Limit):
 
     def violation(self, used: Fraction) -> str:
         """With as many digits as it takes."""
-        return "The noise {} exceeds max_noise {}.".format(*_apart(used, self.bound))
+        return "The noise {} exceeds max_noise {}.".format(*apart(used, self.bound))
 
     def conflict(self, problem: Problem, nearest: Nearest) -> Conflict:
         """With the least noise that gives a plan."""
-        digits = _telling(nearest.value, self.bound)
-        least, limit = f"{_rounded_up(nearest.value, digits):.{digits}g}", f"{self.bound:.{digits}g}"
+        digits = telling(nearest.value, self.bound)
+        least, limit = f"{rounded_up(nearest.value, digits):.{digits}g}", f"{self.bound:.{digits}g}"
         return Conflict(
             f"The noise bound of {limit} conflicts with the limits on memory or links: {nearest.phrase} {least}; raise "
             "max_noise to at least that",
@@ -194,7 +102,7 @@ class DeviceEnergyLimit(Limit):
 
     def restated(self, problem: Problem, bound: float | None) -> Problem:
         """With another `device_energy_limit_j`."""
-        return _constrained(problem, device_energy_limit_j=bound)
+        return constrained(problem, device_energy_limit_j=bound)
 
     def told(self, bound: float | None) -> str:
         """Joules."""
@@ -207,12 +115,12 @@ class DeviceEnergyLimit(Limit):
 
     def violation(self, used: Fraction) -> str:
         """With as many digits as it takes."""
-        return "The device's energy {} J exceeds {} J.".format(*_apart(used, self.bound))
+        return "The device's energy {} J exceeds {} J.".format(*apart(used, self.bound))
 
     def conflict(self, problem: Problem, nearest: Nearest) -> Conflict:
         """With the least energy that is reachable."""
-        digits = _telling(nearest.value, self.bound)
-        least, limit = f"{_rounded_up(nearest.value, digits):.{digits}g}", f"{self.bound:.{digits}g}"
+        digits = telling(nearest.value, self.bound)
+        least, limit = f"{rounded_up(nearest.value, digits):.{digits}g}", f"{self.bound:.{digits}g}"
         others: list[str] = []
         if problem.constraints.max_noise is not None and any(o.quantizable for o in problem.operators):
             others.append(f"max_noise {problem.constraints.max_noise:.6g}")
@@ -246,11 +154,26 @@ class RateLimit(Limit):
         found = () if rate_hz is None else breakable(problem, 1 / rate_hz)
         if rate_hz is None or not found:
             return []
-        return [cls(1 / rate_hz, "", tuple(period.sum for period in found), found)]
+        return [cls._on(1 / rate_hz, found)]
+
+    @classmethod
+    def every(cls, problem: Problem) -> Sequence[Limit]:
+        """Of all nodes and links."""
+        rate_hz = problem.constraints.min_rate_hz
+        return [] if rate_hz is None else [cls._on(1 / rate_hz, tuple(periods(problem)))]
+
+    @classmethod
+    def _on(cls, period_s: float, found: tuple[Period, ...]) -> RateLimit:
+        return cls(period_s, "", tuple(period.sum for period in found), found)
+
+    def watching(self, watched: Collection[str]) -> RateLimit | None:
+        """Of these nodes and links alone."""
+        kept = tuple(period for period in self.periods if period.subject in watched)
+        return self._on(self.bound, kept) if kept else None
 
     def restated(self, problem: Problem, bound: float | None) -> Problem:
         """With another `min_rate_hz`."""
-        return _constrained(problem, min_rate_hz=None if bound is None else 1 / bound)
+        return constrained(problem, min_rate_hz=None if bound is None else 1 / bound)
 
     def told(self, bound: float | None) -> str:
         """As a rate."""
@@ -274,15 +197,15 @@ class RateLimit(Limit):
 
     def violation(self, used: Fraction) -> str:
         """With as many digits as it takes."""
-        return "The plan sustains {} requests/s of min_rate_hz {}.".format(*_apart(1 / used, 1 / self.bound))
+        return "The plan sustains {} requests/s of min_rate_hz {}.".format(*apart(1 / used, 1 / self.bound))
 
     def conflict(self, problem: Problem, nearest: Nearest) -> Conflict:
         """With the highest rate that is reachable, and what bounds it."""
         asked_hz = 1 / self.bound
         if nearest.value <= 0:
             raise AssertionError("a plan that takes no time sustains any rate")
-        digits = _telling(1 / nearest.value, asked_hz)
-        reachable = f"{_rounded_down(1 / nearest.value, digits):.{digits}g}"
+        digits = telling(1 / nearest.value, asked_hz)
+        reachable = f"{rounded_down(1 / nearest.value, digits):.{digits}g}"
         reach = "the highest that is reachable is" if nearest.settled else "the highest found is"
         return Conflict(
             f"The rate of {asked_hz:.{digits}g} requests/s cannot be sustained: {reach} {reachable} requests/s, bounded by "
@@ -356,30 +279,6 @@ def limits_of(problem: Problem) -> list[Limit]:
     return [limit for kind in KINDS for limit in kind.of(problem)]
 
 
-def _constrained(problem: Problem, **constraints: float | None) -> Problem:
-    return msgspec.structs.replace(problem, constraints=msgspec.structs.replace(problem.constraints, **constraints))
-
-
-def _apart(value: Fraction, limit: float) -> tuple[str, str]:
-    """Both with as many digits as it takes to tell them apart."""
-    texts = ((f"{float(value):.{digits}g}", f"{limit:.{digits}g}") for digits in (6, 9, 12, 17))
-    return next((pair for pair in texts if pair[0] != pair[1]), (f"{float(value):.17g}", f"{limit:.17g}"))
-
-
-def _telling(value: float, limit: float) -> int:
-    """As many digits as it takes to tell a value from the limit that it exceeds; six at least."""
-    return next((digits for digits in range(6, 17) if f"{value:.{digits}g}" != f"{limit:.{digits}g}"), 17)
-
-
-def _rounded_up(value: float, digits: int) -> float:
-    """To so many digits, so that the value a sentence names suffices; rounding errors aside."""
-    if value <= 0:
-        return value
-    unit = 10.0 ** (math.floor(math.log10(value)) - digits + 1)
-    return math.ceil(value / unit - 1e-6) * unit
-
-
-def _rounded_down(value: float, digits: int) -> float:
-    """The same of a value that must not be exceeded."""
-    unit = 10.0 ** (math.floor(math.log10(value)) - digits + 1)
-    return math.floor(value / unit + 1e-6) * unit
+def judged_limits(problem: Problem) -> list[Limit]:
+    """All limits that a plan is held to, whether or not some assignment may break them."""
+    return [limit for kind in KINDS for limit in kind.every(problem)]

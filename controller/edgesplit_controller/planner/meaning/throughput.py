@@ -14,7 +14,10 @@ from fractions import Fraction
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.planner.meaning.sums import Rates, ResourceUse
 
-__all__ = ["Busiest", "Period", "breakable", "busiest", "periods"]
+__all__ = ["Busiest", "Period", "breakable", "busiest", "periods", "watched_at_first"]
+
+MANY = 16
+"""Nodes and links that are watched from the beginning, which are all of four nodes; of more, nodes alone."""
 
 LEAST_SHARE = 1e-9
 """Of a node's or a link's time: what others leave of it counts as no less, so that a period remains a number."""
@@ -83,6 +86,17 @@ def breakable(problem: Problem, period_s: float) -> tuple[Period, ...]:
     """
     both = zip(periods(problem), _most_s(problem), strict=True)
     return tuple(period for period, most_s in both if most_s * CAUTION > period_s)
+
+
+def watched_at_first(problem: Problem) -> frozenset[str] | None:
+    """The nodes and links whose periods a search begins with; None: all.
+
+    Of many nodes there are far more links, next to none of which any plan of interest keeps busy: they are watched once one does.
+    """
+    rate_hz = problem.constraints.min_rate_hz
+    if rate_hz is None or len(breakable(problem, 1 / rate_hz)) <= MANY:
+        return None
+    return frozenset(node.name for node in problem.nodes)
 
 
 def _stretch(load: float) -> float:

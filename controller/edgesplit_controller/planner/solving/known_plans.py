@@ -6,6 +6,8 @@ solve. Its rule: latency is measured under the problem's own model. Not here: ho
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from copy import copy
 
 from edgesplit.planning.plan import Assignment
@@ -16,20 +18,26 @@ from edgesplit_controller.planner.meaning.costs import Costs
 from edgesplit_controller.planner.meaning.evaluation import evaluate
 from edgesplit_controller.planner.meaning.feasibility import Feasibility
 from edgesplit_controller.planner.meaning.indexed_plan import Plan, measured, plan_of, to_assignment
-from edgesplit_controller.planner.meaning.measures import SumLimit, WeightedSum
+from edgesplit_controller.planner.meaning.measures import LATENCY, SumLimit, WeightedSum
 
 __all__ = ["KnownPlans"]
 
 
 class KnownPlans:
-    """Plans that keep every limit of one problem, and a pool of assignments that need not."""
+    """Plans that keep every limit of one problem, and a pool of assignments that need not.
 
-    def __init__(self, problem: Problem, costs: Costs) -> None:
+    Args:
+        problem: It.
+        costs: Its.
+        watched: Nodes and links that the costs watch; None: all.
+    """
+
+    def __init__(self, problem: Problem, costs: Costs, watched: AbstractSet[str] | None = None) -> None:
         self.plans: list[Plan] = []
         self.pool = Pool()
         self._problem, self._costs = problem, costs
         self._critical = problem.objective.latency_model == "critical-path"
-        self._feasibility = Feasibility(problem, costs)
+        self._feasibility = Feasibility(problem, costs, watched)
 
     def narrowed(self, costs: Costs) -> KnownPlans:
         """Those that the same problem allows with fewer places for some operators."""
@@ -38,6 +46,24 @@ class KnownPlans:
         narrow.pool = self.pool.narrowed(costs)
         narrow._costs = costs
         return narrow
+
+    def watching(self, costs: Costs, watched: AbstractSet[str]) -> KnownPlans:
+        """The same plans under costs that watch more nodes and links."""
+        wider = KnownPlans(self._problem, costs, watched)
+        for plan in self.plans:
+            known = measured(plan.node, plan.quantized, plan.mode, costs)
+            wider.plans.append(known.lasting(float(plan.measures[LATENCY])) if self._critical else known)
+        for plan in self.pool.plans:
+            wider.pool.add(measured(plan.node, plan.quantized, plan.mode, costs))
+        return wider
+
+    def nearest(self, limits: Sequence[SumLimit]) -> Plan | None:
+        """Of the pool, the assignment whose worst breach of a limit is the least; None of an empty one."""
+
+        def breach(plan: Plan) -> float:
+            return max(float(plan.measures[limit.measure]) / (limit.bound or 1.0) for limit in limits)
+
+        return min(self.pool.plans, key=breach, default=None) if limits else None
 
     def offer_starts(self, hint: Assignment | None) -> None:
         """Everything on the source, and the last plan."""

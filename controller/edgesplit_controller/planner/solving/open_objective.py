@@ -5,15 +5,22 @@ Owns: the value that the steps towards a proof are given. Not here: those steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgesplit_controller.planner.meaning.measures import SumLimit, WeightedSum
+from edgesplit_controller.planner.meaning.measures import (
+    ENERGY,
+    ENERGY_ALONE,
+    LATENCY,
+    LATENCY_ALONE,
+    SumLimit,
+    WeightedSum,
+)
 
-__all__ = ["OpenObjective"]
+__all__ = ["OpenObjective", "alone"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +40,10 @@ class OpenObjective:
     limits: tuple[SumLimit, ...]
     domain: NDArray[np.bool_]
     left_s: Callable[[], float]
+
+
+def alone(objective: WeightedSum, extra: Sequence[SumLimit]) -> int | None:
+    """The measure whose own best value is asked for; None where others are weighed, too, or limited."""
+    if extra:
+        return None
+    return {LATENCY_ALONE: LATENCY, ENERGY_ALONE: ENERGY}.get(objective)

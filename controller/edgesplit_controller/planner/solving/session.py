@@ -6,8 +6,12 @@ plan found is a start and an upper bound for the next solve. Not here: which obj
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from copy import copy
 from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +35,7 @@ from edgesplit_controller.planner.bounds.relaxation import Relaxation, relax
 from edgesplit_controller.planner.cpsat.minimisation import Model, SolveOutcome, build_model, find_plan, solve_objective
 from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.meaning.costs import costs_of
-from edgesplit_controller.planner.meaning.indexed_plan import Plan
+from edgesplit_controller.planner.meaning.feasibility import MoreToWatch
 from edgesplit_controller.planner.meaning.measures import (
     DEVICE_ENERGY,
     ENERGY,
@@ -43,12 +47,13 @@ from edgesplit_controller.planner.meaning.measures import (
     SumLimit,
     WeightedSum,
 )
+from edgesplit_controller.planner.meaning.throughput import watched_at_first
 from edgesplit_controller.planner.meaning.tolerance import DOUBT, ULP, proves
 from edgesplit_controller.planner.solving.branched import branched
 from edgesplit_controller.planner.solving.by_flows import bounded_by_flows
 from edgesplit_controller.planner.solving.known_plans import KnownPlans
 from edgesplit_controller.planner.solving.node_subsets import plans_on_subsets
-from edgesplit_controller.planner.solving.open_objective import OpenObjective
+from edgesplit_controller.planner.solving.open_objective import OpenObjective, alone
 from edgesplit_controller.planner.solving.recombination import recombine
 from edgesplit_controller.planner.solving.timed_search import TimedSearch
 
@@ -72,6 +77,8 @@ TRIED = 20
 SETTLED = 16
 """Times the rounding of sums: distance from its bound at which a plan needs no search."""
 
+T = TypeVar("T")
+
 Extra = tuple[SumLimit, ...]
 """Limits beside the problem's."""
 
@@ -85,11 +92,12 @@ class Session:
     def __init__(self, problem: Problem, hint: Assignment | None, clock: Clock) -> None:
         self.problem = problem
         self.clock = clock
-        self.costs = costs_of(problem)
+        self.watched = watched_at_first(problem)
+        self.costs = costs_of(problem, self.watched)
         self.patterns = pattern_table(problem, self.costs)
         self.limits = tuple(limit for limit in self.costs.limits if limit.measure != NOISE)
         self.critical = problem.objective.latency_model == "critical-path"
-        self.known = KnownPlans(problem, self.costs)
+        self.known = KnownPlans(problem, self.costs, self.watched)
         self.proven = True
         self.floors: dict[int, Bounds] = {}
         self.relaxation = relax(self.costs, self.patterns)
@@ -101,7 +109,26 @@ class Session:
         if self.critical and (
             self.relaxation is None or (not self.relaxation.complete and len(self.costs.nodes) > MANY_NODES)
         ):
-            self._offer_subsets()
+            self._watching_more(self._offer_subsets)
+
+    def _watching_more(self, step: Callable[[], T]) -> T:
+        """Take a step, again with more watched as long as plans are found that need something else for too long."""
+        while True:
+            try:
+                return step()
+            except MoreToWatch as more:
+                self._watch(more.subjects)
+
+    def _watch(self, subjects: AbstractSet[str]) -> None:
+        """Watch nodes and links, too, and all links of the senders of these; what is known stays so, for bounds hold under more limits."""
+        senders = {link.source for link in self.problem.links if f"{link.source}:{link.target}" in subjects}
+        beside = {f"{link.source}:{link.target}" for link in self.problem.links if link.source in senders}
+        self.watched = (self.watched or frozenset()) | subjects | beside
+        self.costs = replace(costs_of(self.problem, self.watched), allowed=self.costs.allowed)
+        self.limits = tuple(limit for limit in self.costs.limits if limit.measure != NOISE)
+        self.known = self.known.watching(self.costs, self.watched)
+        self.relaxation = relax(self.costs, self.patterns)
+        self._labelling = None
 
     def narrowed(self, allowed: Places) -> Session:
         """The same problem with fewer places for some operators; what is known of it is kept.
@@ -132,6 +159,9 @@ class Session:
 
     def first(self) -> SolveOutcome:
         """Any plan; its bound says nothing."""
+        return self._watching_more(self._first)
+
+    def _first(self) -> SolveOutcome:
         known = self.known.best(LATENCY_ALONE)
         if known is None and self.relaxation is not None:
             priced = self._price(self.relaxation, LATENCY_ALONE, (), self._domain(()))
@@ -142,17 +172,9 @@ class Session:
         if known is not None:
             return SolveOutcome(known, 0.0, True)
         judge, model = self.known.judge(LATENCY_ALONE, ()), self._model(unreduced(self.costs), self.patterns)
-        near = self._nearest() if self.problem.constraints.min_rate_hz is not None else None
+        near = self.known.nearest(self.limits) if self.problem.constraints.min_rate_hz is not None else None
         found = find_plan(model, limits=self.limits, clock=self.clock, judge=judge, start=near)
         return found if found.plan is None else replace(found, plan=self.known.keep(found.plan))
-
-    def _nearest(self) -> Plan | None:
-        """Of the assignments seen, the one whose worst breach of a limit is the least."""
-
-        def breach(plan: Plan) -> float:
-            return max(float(plan.measures[limit.measure]) / (limit.bound or 1.0) for limit in self.limits)
-
-        return min(self.known.pool.plans, key=breach, default=None)
 
     def best(self, objective: WeightedSum, *extra: SumLimit) -> SolveOutcome:
         """Solve an objective under the problem's limits and extra ones, and remember the plan.
@@ -169,8 +191,9 @@ class Session:
             if found.plan is None and found.proven:
                 return SolveOutcome(None, float("inf"), True)
         timed = self.critical and (objective.weights[LATENCY] > 0 or any(x.measure == LATENCY for x in extra))
-        outcome = self._best_timed(objective, extra) if timed else self._best_summed(objective, extra)
-        measure = _alone(objective, extra)
+        way = self._best_timed if timed else self._best_summed
+        outcome = self._watching_more(partial(way, objective, extra))
+        measure = alone(objective, extra)
         if measure in self.floors and not self.critical:
             self.floors[measure] = raised(self.floors[measure], outcome.bound)
         self.proven &= outcome.proven
@@ -185,7 +208,7 @@ class Session:
             priced = self._price(self.relaxation, objective, extra, domain)
             if priced.value >= HOPELESS:
                 return SolveOutcome(self.known.best(objective, extra), priced.value, True)
-            measure = _alone(objective, extra)
+            measure = alone(objective, extra)
             if measure is not None:
                 self.floors[measure] = bound_choices(self.relaxation, self.costs, self.patterns, priced)
             value = self.known.value(objective, extra)
@@ -209,7 +232,7 @@ class Session:
         complete = self.relaxation is not None and self.relaxation.complete
         if not complete and not self.critical:
             found = bounded_by_flows(self.known, self.costs, patterns, left, bounds)
-            measure = _alone(objective, extra)
+            measure = alone(objective, extra)
             if found is not None and measure is not None:
                 self.floors[measure] = found.of_all_plans(bounds)
                 self._told.add(measure)
@@ -413,10 +436,3 @@ class Session:
         if not codecs and not mixed and (self.patterns is not None or not self.costs.quantizable):
             return ()
         return tuple(limit for limit in self.costs.limits if limit.measure == NOISE)
-
-
-def _alone(objective: WeightedSum, extra: Extra) -> int | None:
-    """The measure whose own best value is asked for; None where others are weighed, too, or limited."""
-    if extra:
-        return None
-    return {LATENCY_ALONE: LATENCY, ENERGY_ALONE: ENERGY}.get(objective)

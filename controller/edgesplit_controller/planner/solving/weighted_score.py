@@ -32,7 +32,7 @@ from edgesplit_controller.planner.meaning.measures import (
     WeightedSum,
 )
 from edgesplit_controller.planner.meaning.tolerance import LEXICOGRAPHIC, PROOF, ROUNDING, SCORE_PROOF
-from edgesplit_controller.planner.solving.infeasible import explain_infeasible
+from edgesplit_controller.planner.solving.reasons.infeasible import explain_infeasible
 from edgesplit_controller.planner.solving.session import Session
 from edgesplit_controller.planner.solving.simplification import simplified
 

@@ -38,7 +38,7 @@ from edgesplit_controller.planner.meaning.measures import (
     WeightedSum,
 )
 from edgesplit_controller.planner.meaning.tolerance import LEXICOGRAPHIC
-from edgesplit_controller.planner.solving.infeasible import explain_infeasible
+from edgesplit_controller.planner.solving.reasons.infeasible import explain_infeasible
 from edgesplit_controller.planner.solving.session import Session
 
 __all__ = ["Frontier", "FrontierPoint", "frontier"]

@@ -28,8 +28,8 @@ from edgesplit_controller.planner.meaning.evaluation import evaluate
 from edgesplit_controller.planner.meaning.indexed_plan import to_assignment
 from edgesplit_controller.planner.meaning.measures import ENERGY_ALONE, LATENCY_ALONE
 from edgesplit_controller.planner.meaning.tolerance import LEXICOGRAPHIC
-from edgesplit_controller.planner.solving.infeasible import explain_infeasible
-from edgesplit_controller.planner.solving.reachable_rate import highest_rate
+from edgesplit_controller.planner.solving.reasons.infeasible import explain_infeasible
+from edgesplit_controller.planner.solving.reasons.reachable_rate import highest_rate
 from edgesplit_controller.planner.solving.session import Session
 from edgesplit_controller.planner.studies.frontier import Frontier, FrontierPoint
 

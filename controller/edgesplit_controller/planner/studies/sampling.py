@@ -2,7 +2,7 @@
 
 Owns: sampling a plan, its 90 % interval, and how much of a gain between two plans is sure. Its rule: pure and repeatable; the
 order of things stays that of the timeline, and what two plans have in common errs alike in both (common random numbers), so that
-their difference is as sure as it can be. Not here: how sure durations are (`stating/prediction_spreads.py`), what follows.
+their difference is as sure as it can be. Not here: how sure durations are (`stating/predicting/prediction_spreads.py`), what follows.
 
 Every duration is what the problem says times the exponential of normal deviates, so that the problem's own figure is its median:
 of a component, what its node errs by in common and what it errs by itself; of coding likewise; of a transfer, what the link's

@@ -26,7 +26,7 @@ from edgesplit_controller.planner.solving.weighted_score import solve
 from edgesplit_controller.planner.studies.shared_solves import SOURCE, placed_under, template
 from edgesplit_controller.planner.studies.variations import without_node
 
-__all__ = ["Demand", "Share", "Together", "jain_index", "plan_together"]
+__all__ = ["RateDemand", "Share", "Together", "jain_index", "plan_together"]
 
 ROUNDING = 1e-9
 """Of a node's or a link's time: sums of shares may be off by so much. [1]"""
@@ -35,7 +35,7 @@ _Shares = dict[_Subject, float]
 
 
 @dataclass(frozen=True)
-class Demand:
+class RateDemand:
     """Requests of one model from one source.
 
     Attributes:
@@ -62,7 +62,7 @@ class Share:
         reason: Why there is no plan; empty where there is one.
     """
 
-    demand: Demand
+    demand: RateDemand
     assignment: Assignment | None
     latency_s: float
     alone_s: float
@@ -109,13 +109,13 @@ class _Kind:
 
     template: Problem
     rate_hz: float
-    waiting: list[Demand] = field(default_factory=list[Demand])
-    alone: _Plan | None = None
+    waiting: list[RateDemand] = field(default_factory=list[RateDemand])
+    alone: _KindPlan | None = None
     refused: list[tuple[tuple[float, ...], str]] = field(default_factory=list[tuple[tuple[float, ...], str]])
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _KindPlan:
     """A plan of a kind, and what one demand of it takes. [1]"""
 
     assignment: Assignment
@@ -129,7 +129,7 @@ def jain_index(values: Sequence[float]) -> float:
     return sum(values) ** 2 / (len(values) * squares) if squares > 0 else 1.0
 
 
-def plan_together(demands: Sequence[Demand], *, time_limit_s: float = 10.0) -> Together:
+def plan_together(demands: Sequence[RateDemand], *, time_limit_s: float = 10.0) -> Together:
     """Give every demand a plan, as far as nodes and links have time for it.
 
     Args:
@@ -144,7 +144,7 @@ def plan_together(demands: Sequence[Demand], *, time_limit_s: float = 10.0) -> T
 class _Planning:
     """One call."""
 
-    def __init__(self, demands: Sequence[Demand], clock: Clock) -> None:
+    def __init__(self, demands: Sequence[RateDemand], clock: Clock) -> None:
         self._clock = clock
         self._loads: _Shares = {}
         for demand in demands:
@@ -164,7 +164,7 @@ class _Planning:
         for kind in sorted(self._kinds, key=_size, reverse=True):
             self._serve(kind)
 
-    def result(self, demands: Sequence[Demand]) -> Together:
+    def result(self, demands: Sequence[RateDemand]) -> Together:
         """What came of it."""
         shares = tuple(self._shares[demand.name] for demand in demands)
         return Together(shares, self._loads, len(self._solved), len(self._kinds))
@@ -189,7 +189,7 @@ class _Planning:
         for demand in tuple(kind.waiting):
             self._serve_exactly(kind, demand, alone_s)
 
-    def _serve_exactly(self, kind: _Kind, demand: Demand, alone_s: float) -> None:
+    def _serve_exactly(self, kind: _Kind, demand: RateDemand, alone_s: float) -> None:
         """The last resort: a problem with the rate as its limit and what is promised as its loads."""
         problem = self._loaded(kind, demand)
         reason = next((said for loads, said in kind.refused if _no_less(_loads(problem), loads)), "")
@@ -206,7 +206,7 @@ class _Planning:
         kind.waiting.remove(demand)
         self._shares[demand.name] = Share(demand, None, 0.0, alone_s, reason)
 
-    def _plan(self, kind: _Kind, problem: Problem) -> _Plan | None:
+    def _plan(self, kind: _Kind, problem: Problem) -> _KindPlan | None:
         """The best plan of a problem, solved once."""
         key = msgspec.json.encode(problem)
         if key not in self._solved:
@@ -228,13 +228,13 @@ class _Planning:
             for subject, seconds in taken.items()
             if seconds > 0
         }
-        return _Plan(solution.assignment, solution.evaluation.latency_s, takes)
+        return _KindPlan(solution.assignment, solution.evaluation.latency_s, takes)
 
-    def _fits(self, plan: _Plan, demand: Demand) -> bool:
+    def _fits(self, plan: _KindPlan, demand: RateDemand) -> bool:
         named = _of(plan.takes, demand.problem.source)
         return all(self._loads.get(subject, 0.0) + share <= 1.0 + ROUNDING for subject, share in named.items())
 
-    def _full(self, plan: _Plan, demand: Demand) -> set[str]:
+    def _full(self, plan: _KindPlan, demand: RateDemand) -> set[str]:
         """Nodes beside the source that have no time for a plan, or whose links have none."""
         source = demand.problem.source
         over = [
@@ -258,7 +258,7 @@ class _Planning:
             return None
         return problem
 
-    def _take(self, kind: _Kind, plan: _Plan, demand: Demand, alone_s: float) -> None:
+    def _take(self, kind: _Kind, plan: _KindPlan, demand: RateDemand, alone_s: float) -> None:
         source = demand.problem.source
         for subject, share in _of(plan.takes, source).items():
             self._loads[subject] = self._loads.get(subject, 0.0) + share
@@ -266,7 +266,7 @@ class _Planning:
         assignment = placed_under(plan.assignment, {SOURCE: source})
         self._shares[demand.name] = Share(demand, assignment, plan.latency_s, alone_s)
 
-    def _loaded(self, kind: _Kind, demand: Demand) -> Problem:
+    def _loaded(self, kind: _Kind, demand: RateDemand) -> Problem:
         """A kind's problem as one demand of it finds nodes and links now."""
         plain, source = kind.template, demand.problem.source
 
@@ -282,7 +282,7 @@ class _Planning:
         )
 
 
-def _kinds(demands: Sequence[Demand]) -> list[_Kind]:
+def _kinds(demands: Sequence[RateDemand]) -> list[_Kind]:
     """Demands by what they are but for the names of model and source, and for what is promised beforehand."""
     found: dict[tuple[bytes, float], _Kind] = {}
     for demand in demands:

@@ -20,18 +20,11 @@ from edgesplit_controller.planner.cpsat.minimisation import SolveOutcome
 from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.meaning.exact import exact_costs
 from edgesplit_controller.planner.meaning.indexed_plan import to_assignment
-from edgesplit_controller.planner.meaning.limits import (
-    KINDS,
-    Conflict,
-    DeviceEnergyLimit,
-    Limit,
-    Nearest,
-    NoiseLimit,
-    RateLimit,
-)
+from edgesplit_controller.planner.meaning.limit_form import Conflict, Limit, Nearest
+from edgesplit_controller.planner.meaning.limits import KINDS, DeviceEnergyLimit, NoiseLimit, RateLimit
 from edgesplit_controller.planner.meaning.measures import DEVICE_ENERGY, DEVICE_ENERGY_ALONE
 from edgesplit_controller.planner.meaning.tolerance import told
-from edgesplit_controller.planner.solving.reachable_rate import highest_rate
+from edgesplit_controller.planner.solving.reasons.reachable_rate import highest_rate
 from edgesplit_controller.planner.solving.session import Session
 
 __all__ = ["explain_infeasible"]

@@ -15,7 +15,7 @@ from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.planner.studies.sampling import SampledPlan, prediction_interval, sampled
-from edgesplit_controller.stating.prediction_spreads import Evidence, spreads_of
+from edgesplit_controller.stating.predicting.prediction_spreads import Evidence, spreads_of
 
 __all__ = ["Certainty", "interval_under", "sampled_under"]
 

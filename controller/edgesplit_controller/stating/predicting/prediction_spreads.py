@@ -28,7 +28,7 @@ from edgesplit_controller.fleet.estimation.speed_belief import (
 from edgesplit_controller.fleet.handling import shape_of
 from edgesplit_controller.fleet.unit_times import component_key
 from edgesplit_controller.graph.model_graph import ModelGraph
-from edgesplit_controller.stating.predictions import travelling_name
+from edgesplit_controller.stating.predicting.predictions import travelling_name
 
 __all__ = ["Evidence", "spreads_of"]
 
