@@ -183,6 +183,8 @@ BROKEN: dict[str, bytes | Callable[[Document], None]] = {
     "a bandwidth of 0": put("links", 0, "bandwidth_bytes_per_s", value=0),
     "no operators": put("operators", value=[]),
     "a quantizable operator without times in int8": drop("operators", 2, "quantized_time_s"),
+    "a load beyond 1": put("nodes", 1, "load", value=1.5),
+    "a rate of 0": put("constraints", "min_rate_hz", value=0),
     "no weight above 0": put("objective", value={"latency_weight": 0}),
     "a pin without nodes": put("constraints", "pins", "stem", value=[]),
     "a name given twice": add("tensors", example()["tensors"][0]),

@@ -13,8 +13,8 @@ import pytest
 
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.planner import evaluate, score, solve
-from edgesplit_controller.planner.meaning import limits
-from edgesplit_controller.planner.meaning.limit_form import Conflict, Limit, Nearest
+from edgesplit_controller.planner.meaning.limiting import limits
+from edgesplit_controller.planner.meaning.limiting.limit_form import Conflict, Limit, Nearest
 from edgesplit_controller.planner.meaning.sums import Rates
 from edgesplit_controller.planner.solving.reasons import infeasible
 from edgesplit_controller.planner.studies.explanation import explain

@@ -8,7 +8,7 @@ timeline; `evaluate` is the independent referee), `bounds` (Lagrangian relaxatio
 presolve), `cpsat` (variables, constraints, objective, search, decoding), `solving` (one objective in `session`, the score in
 `weighted_score`, why there is no plan in `infeasible`) and `studies` (variations, frontier, explanation).
 
-A limit on a sum of costs is described once, in `meaning.limits`. `errors.PlanningTimedOut` says that nothing is known yet; a
+A limit on a sum of costs is described once, in `meaning.limiting.limits`. `errors.PlanningTimedOut` says that nothing is known yet; a
 `Solution` that is `infeasible` is proven to be.
 """
 

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from edgesplit.planning.noise_curve import NoiseCurve
 from edgesplit.planning.problem import CodecOption, Operator, Problem, Tensor
 from edgesplit.planning.problem_validation import topological_order
-from edgesplit_controller.planner.meaning.limit_form import Limit
-from edgesplit_controller.planner.meaning.limits import limits_of
+from edgesplit_controller.planner.meaning.limiting.limit_form import Limit
+from edgesplit_controller.planner.meaning.limiting.limits import limits_of
 from edgesplit_controller.planner.meaning.measures import DEVICE_ENERGY, NOISE, SumLimit
 from edgesplit_controller.planner.meaning.sums import OutputNoise, Rates, Summed, weighed_sums
 

@@ -13,7 +13,7 @@ from fractions import Fraction
 
 from edgesplit.planning.plan import Assignment
 from edgesplit.planning.problem import CodecOption, Problem, Tensor
-from edgesplit_controller.planner.meaning.limits import judged_limits
+from edgesplit_controller.planner.meaning.limiting.limits import judged_limits
 from edgesplit_controller.planner.meaning.sums import ResourceUse
 from edgesplit_controller.planner.meaning.tolerance import exact_sum
 

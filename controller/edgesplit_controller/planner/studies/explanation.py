@@ -2,7 +2,7 @@
 
 Owns: which changed problems are solved to explain a plan, and the sentences about them. Its rule: all are measured by
 one score, that of the unchanged problem; each gets an equal share of the time left. Not here: the result's types
-(`edgesplit.planning.explanation`), what limits there are (`meaning.limits`).
+(`edgesplit.planning.explanation`), what limits there are (`meaning.limiting.limits`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.meaning.evaluation import evaluate, score
 from edgesplit_controller.planner.meaning.exact import codec_and_bytes, exact_costs
 from edgesplit_controller.planner.meaning.indexed_plan import measured, plan_of
-from edgesplit_controller.planner.meaning.limits import limits_of
+from edgesplit_controller.planner.meaning.limiting.limits import limits_of
 from edgesplit_controller.planner.meaning.measures import ENERGY, LATENCY, WeightedSum
 from edgesplit_controller.planner.meaning.tolerance import told
 from edgesplit_controller.planner.solving.session import Session

@@ -1,7 +1,7 @@
 """Infeasibility: which constraints leave no plan, and the nearest one that does.
 
 Owns: naming the constraints in conflict and the nearest feasible value. Its rule: every sentence rests on a solve.
-Not here: planning; what limits there are and their sentences (`meaning.limits`).
+Not here: planning; what limits there are and their sentences (`meaning.limiting.limits`).
 
 A constraint is named when dropping it alone makes a plan possible; how far it must give way comes from minimising
 what it limits, or from halving between a limit that gives a plan and one that does not.
@@ -20,8 +20,8 @@ from edgesplit_controller.planner.cpsat.minimisation import SolveOutcome
 from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.meaning.exact import exact_costs
 from edgesplit_controller.planner.meaning.indexed_plan import to_assignment
-from edgesplit_controller.planner.meaning.limit_form import Conflict, Limit, Nearest
-from edgesplit_controller.planner.meaning.limits import KINDS, DeviceEnergyLimit, NoiseLimit, RateLimit
+from edgesplit_controller.planner.meaning.limiting.limit_form import Conflict, Limit, Nearest
+from edgesplit_controller.planner.meaning.limiting.limits import KINDS, DeviceEnergyLimit, NoiseLimit, RateLimit
 from edgesplit_controller.planner.meaning.measures import DEVICE_ENERGY, DEVICE_ENERGY_ALONE
 from edgesplit_controller.planner.meaning.tolerance import told
 from edgesplit_controller.planner.solving.reasons.reachable_rate import highest_rate

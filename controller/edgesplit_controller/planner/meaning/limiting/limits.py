@@ -17,7 +17,7 @@ import msgspec
 
 from edgesplit.formatting import joules, rate, size
 from edgesplit.planning.problem import Problem
-from edgesplit_controller.planner.meaning.limit_form import (
+from edgesplit_controller.planner.meaning.limiting.limit_form import (
     Conflict,
     Limit,
     Nearest,

@@ -1,0 +1,1 @@
+"""Limits on sums of choices: their form, and the kinds there are."""
