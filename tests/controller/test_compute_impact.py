@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from edgesplit.planning.plan import Assignment
-from edgesplit.planning.problem import Link, Node, Objective, Operator, Problem, Tensor
+from edgesplit.planning.problem import Constraints, Link, Node, Objective, Operator, Problem, Tensor
 from edgesplit_controller.configuration import Thresholds
 from edgesplit_controller.deciding.changes.fleet_figures import figures_of
 from edgesplit_controller.deciding.changes.impact.compute_impact import ComputeImpact, compute_impact_of
@@ -119,6 +119,19 @@ def test_no_plan_gains_more_than_what_is_at_stake(measure: str) -> None:
         assert best is not None
         gain = getattr(evaluate(now, plan), measure) - getattr(best, measure)
         assert gain <= 2 * share * getattr(evaluate(before, plan), measure) + 1e-9
+
+
+def test_a_node_that_may_bound_the_rate_counts_by_that_where_latency_has_no_weight() -> None:
+    for rate_hz, count in ((None, 0), (2.0, 1)):
+        before, now = (
+            problem(seconds, energy_weight=1.0, latency_weight=0.0) for seconds in (USUAL, USUAL | {"edge": [0.2, 0.3]})
+        )
+        free = [msgspec.structs.replace(node, compute_power_w=0.0) for node in before.nodes]
+        limited = [
+            msgspec.structs.replace(stated, nodes=tuple(free), constraints=Constraints(min_rate_hz=rate_hz))
+            for stated in (before, now)
+        ]
+        assert len(told(limited[0], limited[1], on("edge", before))) == count
 
 
 def test_what_lies_within_a_restless_machines_own_spread_is_no_change() -> None:

@@ -34,6 +34,7 @@ class ComputeImpact:
         in_float: Places of the plan's operators in float among all operators, by node.
         in_int8: Places of its operators in int8 among those that have an int8 form, by node.
         sending_s: What each node spends on sending. [s]
+        min_rate_hz: Requests a second that it must sustain; None: one at a time is enough. [1/s]
     """
 
     plan_s: float
@@ -45,6 +46,7 @@ class ComputeImpact:
     in_float: Mapping[str, tuple[int, ...]]
     in_int8: Mapping[str, tuple[int, ...]]
     sending_s: Mapping[str, float]
+    min_rate_hz: float | None = None
 
     def share(self, node: str, before: NodeFigures, now: NodeFigures) -> float:
         """Share of the plan that a node's change makes, or could save another one: the larger. [1]
@@ -70,6 +72,7 @@ class ComputeImpact:
         ]
         # What a plan better than this one may have of either, the other being nothing.
         most_s = self.plan_s / self.latency_weight if self.latency_weight > 0 else 0.0
+        most_s = max(most_s, 1 / self.min_rate_hz) if self.min_rate_hz else most_s
         most_j = self.plan_j / self.energy_weight if self.energy_weight > 0 else self.device_limit_j or 0.0
         sent_j = (before.transmit_w / now.transmit_w - 1.0) * most_j if now.transmit_w > 0 else most_j
         saved_j = _saved(joules[0], joules[1], most_j) + max(sent_j if before.transmit_w > 0 else 0.0, 0.0)
@@ -78,6 +81,8 @@ class ComputeImpact:
     def _share(self, node: str, seconds: float, joules: float) -> float:
         share = self.latency_weight * seconds / self.plan_s if self.plan_s > 0 else 0.0
         share += self.energy_weight * joules / self.plan_j if self.plan_j > 0 else 0.0
+        # Of the time between two requests, too: a node that is no matter for latency may bound the rate.
+        share = max(share, seconds * self.min_rate_hz) if self.min_rate_hz else share
         return max(share, joules / self.device_limit_j) if self.device_limit_j and node == self.source else share
 
 
@@ -125,4 +130,5 @@ def compute_impact_of(problem: Problem, assignment: Assignment, evaluation: Eval
         in_float={node: tuple(places) for node, places in in_float.items()},
         in_int8={node: tuple(places) for node, places in in_int8.items()},
         sending_s=sending_s,
+        min_rate_hz=problem.constraints.min_rate_hz,
     )
