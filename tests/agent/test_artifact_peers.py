@@ -273,3 +273,19 @@ def test_the_controller_stands_where_its_latency_puts_it(latencies: list[float],
     else:
         assert all((peer.latency_s or 0) < controller_s for peer in order[:at])
         assert all((peer.latency_s or 0) >= controller_s for peer in order[at + 1 :])
+
+
+async def test_a_blob_is_sent_once_and_the_connection_stays(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    opened: list[object] = []
+
+    async def note(_session: aiohttp.ClientSession, _context: object, event: object) -> None:
+        opened.append(event)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_create_end.append(note)
+    async with node(tmp_path / "peer", *BLOBS) as peer, aiohttp.ClientSession(trace_configs=[trace]) as session:
+        for digest, blob in zip(DIGESTS, BLOBS, strict=True):
+            async with session.get(f"{peer.url}/blobs/{digest}") as response:
+                assert await response.read() == blob
+        assert len(opened) == 1
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("aiohttp")] == []

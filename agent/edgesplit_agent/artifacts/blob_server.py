@@ -12,11 +12,15 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from aiohttp import web
+
+from edgesplit.daemon.blob_response import BlobResponse
 
 __all__ = ["BlobServer"]
 
@@ -69,18 +73,17 @@ class BlobServer:
             return web.Response(status=404, text="this node does not hold that blob\n")
         if request.method != "HEAD" and self._leaving >= UPLOADS:
             return web.Response(status=503, text="enough blobs leave this node at the moment\n")
-        self._leaving += 1
         try:
-            response = web.FileResponse(path, headers={"Content-Type": "application/octet-stream"})
-            async with asyncio.timeout(STALL_S + path.stat().st_size / LEAST_BYTES_PER_S):
-                await response.prepare(request)
-            return response
-        except TimeoutError:
-            if request.transport is not None:
-                request.transport.abort()
-            raise ConnectionResetError("the receiver of a blob is too slow") from None
+            limit_s = STALL_S + path.stat().st_size / LEAST_BYTES_PER_S
         except FileNotFoundError:
             return web.Response(status=404, text="this node does not hold that blob any more\n")
+        return BlobResponse(path, limit_s, self._one_leaves)
+
+    @contextmanager
+    def _one_leaves(self) -> Generator[None]:
+        self._leaving += 1
+        try:
+            yield
         finally:
             self._leaving -= 1
 
