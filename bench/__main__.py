@@ -30,6 +30,8 @@ def _commands(models: Path | None) -> list[list[str]]:
         ["bench.overhead"],
         ["bench.branches"],
         ["bench.rate"],
+        ["bench.many_sources"],
+        ["bench.robustness"],
         ["bench.batching"],
         ["bench.switching"],
         ["bench.replanning"],
