@@ -22,6 +22,7 @@ from edgesplit.operations.plan_operations import (
     MeasuredDocument,
     PlanDocument,
     ShowPlan,
+    SourceRow,
     UndeployModel,
 )
 from edgesplit.planning.goals import Goals
@@ -209,7 +210,24 @@ def test_deploy_says_which_epoch_serves_and_shows_progress_on_stderr(run: Run, c
         "seconds": 1.5,
         "reason": "",
         "warnings": [],
+        "sources": [],
     }
+
+
+def test_deploy_at_several_sources_shows_what_serves_at_each(run: Run, controller: FakeController) -> None:
+    rows = tuple(
+        SourceRow(source=f"cam{number}", name=name, epoch=4 + number, latency_s=0.12, energy_j=3.0, nodes=("edge",))
+        for number, name in enumerate(("yolo", "yolo~cam1"))
+    )
+    late = "cam2 has no plan of yolo yet: it is under way"
+    controller.answers[DeployModel] = lambda _operation: DeployDocument(
+        model="yolo", epoch=4, seconds=1.5, sources=rows, warnings=(late,)
+    )
+    told = run("deploy", "yolo", "--source", "cam*")
+    assert controller.operations == [DeployModel(name="yolo", source="cam*")]
+    assert late in told.err
+    for text in ("yolo serves epoch 4", "cam0", "cam1", "yolo~cam1", "edge", "120 ms", "3 J"):
+        assert text in told.out
 
 
 def test_a_plan_is_served_as_a_file_says_it(run: Run, controller: FakeController, tmp_path: Path) -> None:
