@@ -48,6 +48,12 @@ def complete(problem: Problem) -> tuple[Costs, Relaxation]:
     return costs, relaxation
 
 
+@pytest.fixture(autouse=True)
+def _no_search_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if no problem were so small that search is tried before bounds are raised."""
+    monkeypatch.setattr("edgesplit_controller.planner.solving.session.FEW_PLACES", 0)
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_several_eliminations_at_once_say_what_each_says_alone(seed: int) -> None:
     costs, relaxation = complete(random_problem(seed, precisions=True))

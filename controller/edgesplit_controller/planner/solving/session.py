@@ -79,6 +79,9 @@ SETTLED = 16
 
 T = TypeVar("T")
 
+FEW_PLACES, FIRST_SEARCH_S = 256, 1.0
+"""Operators times nodes up to which search goes first, and for how long: mostly it is done sooner than bounds are raised. [1, s]"""
+
 Extra = tuple[SumLimit, ...]
 """Limits beside the problem's."""
 
@@ -243,6 +246,12 @@ class Session:
                 return SolveOutcome(self.known.best(objective, extra), floor, True)
         if bounds is None:
             return self._search(objective, extra, unreduced(self.costs), patterns, floor)
+        if self.costs.allowed.size <= FEW_PLACES:
+            share = min(1.0, FIRST_SEARCH_S / max(self.clock.left_s(), FIRST_SEARCH_S))
+            found = self._reduced(left, bounds, patterns, floor, share)
+            if found.proven:
+                return found
+            floor = max(floor, found.bound)
         bound, proven = branched(self.known, self.costs, patterns, left, bounds, complete=complete)
         floor = max(floor, bounds.value, bound)
         if proven:
@@ -320,8 +329,10 @@ class Session:
                 least[measure] = self._solved[objective, ()].bound
         return least
 
-    def _reduced(self, left: OpenObjective, bounds: Bounds, patterns: Patterns | None, floor: float) -> SolveOutcome:
-        """Reduce, and search what is left."""
+    def _reduced(
+        self, left: OpenObjective, bounds: Bounds, patterns: Patterns | None, floor: float, share: float = 1.0
+    ) -> SolveOutcome:
+        """Reduce, and search what is left for a share of the time that is left."""
         objective, extra, domain = left.objective, left.extra, left.domain
         ceiling = self.known.value(objective, extra)
         reduction, kept = reduce(self.costs, patterns, domain, bounds, ceiling)
@@ -334,7 +345,7 @@ class Session:
             reduction, kept = reduce(self.costs, patterns, domain, bounds, ceiling)
         if not reduction.domain.any(axis=1).all():
             return SolveOutcome(self.known.best(objective, extra), ceiling, True)
-        return self._search(objective, extra, reduction, kept, max(bounds.value, floor))
+        return self._search(objective, extra, reduction, kept, max(bounds.value, floor), share=share)
 
     def _any_plan(self, objective: WeightedSum, extra: Extra, reduction: Reduction, patterns: Patterns | None) -> bool:
         """Find a plan that keeps the limits, whatever it costs: a bad one is a start, none is not."""
@@ -376,9 +387,16 @@ class Session:
         return priced
 
     def _search(
-        self, objective: WeightedSum, extra: Extra, reduction: Reduction, patterns: Patterns | None, floor: float
+        self,
+        objective: WeightedSum,
+        extra: Extra,
+        reduction: Reduction,
+        patterns: Patterns | None,
+        floor: float,
+        *,
+        share: float = 1.0,
     ) -> SolveOutcome:
-        """Let CP-SAT decide among what presolve left."""
+        """Let CP-SAT decide among what presolve left, in a share of the time that is left."""
         start = self.known.best(objective, extra)
         if start is not None and count_flows(self.costs, reduction) > FLOWS_PER_S * self.clock.left_s():
             return SolveOutcome(start, floor, False)
@@ -389,6 +407,7 @@ class Session:
             start=start,
             clock=self.clock,
             judge=self.known.judge(objective, extra),
+            share=share,
         )
         plan = start if found.plan is None else self.known.keep(found.plan)
         if plan is None and found.proven:
