@@ -1,12 +1,14 @@
 """Change of one model's plan: state, solve, weigh, and roll out if it pays.
 
 Owns: this way, the same whoever wants the change, and what is told of it. Its rule: one change of a model at a time, and none
-that leaves it without a plan. Not here: when (`deployer.py`, `replanner.py`), how plans are made (`plan_maker.py`).
+that leaves it without a plan; where a rate is asked for, one change of all models at a time, so that nothing is promised twice. Not here: when (`deployer.py`, `replanner.py`), how plans are made (`plan_maker.py`).
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 
 import msgspec
 
@@ -66,6 +68,7 @@ class PlanChanges:
         self._activation = activation
         self._declined = declined
         self._events = events
+        self._promising = asyncio.Lock()
 
     def stated(self, model: str, source: str, goals: Goals) -> Problem:
         """As the fleet is now, under the noise model as far as it is believed."""
@@ -125,6 +128,27 @@ class PlanChanges:
             PreparationFailed: The new epoch was abandoned; goals and plan stay.
             StoreUnwritable: It could not be remembered.
         """
+        if goals.min_rate_hz is None:
+            return await self._change(model, watch, problem, goals, trigger, fixed=fixed, kept=kept)
+        # What others are promised may change until it is one's turn, and nobody else's while it is.
+        clock = asyncio.get_running_loop().time
+        begun_s = clock()
+        async with self._promising:
+            problem = self.stated(model, problem.source, goals)
+            trigger = replace(trigger, deadline_s=trigger.deadline_s + clock() - begun_s)
+            return await self._change(model, watch, problem, goals, trigger, fixed=fixed, kept=kept)
+
+    async def _change(
+        self,
+        model: str,
+        watch: ModelWatch,
+        problem: Problem,
+        goals: Goals,
+        trigger: Trigger,
+        *,
+        fixed: Assignment | None,
+        kept: bool,
+    ) -> ModelChange:
         record, deployment = self._models[model], self._rollouts.state.deployments.get(model)
         serving = deployment.active if deployment is not None else None
         before, watch.figures = watch.figures, figures_of(problem)

@@ -71,7 +71,6 @@ class SourceWatch:
         self._retries: dict[str, Retry] = {}
         self._refusals: dict[str, str] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._promising = asyncio.Lock()
         self._loop: asyncio.Task[None] | None = None
         self._log = structlog.get_logger(part="sources")
 
@@ -204,11 +203,8 @@ class SourceWatch:
         return task
 
     async def _deploy(self, name: str, plan: Assignment | None) -> None:
-        # What is promised to one source is not there for the next, which is planned with what is left.
-        promises = self._deployer.goals(name).min_rate_hz is not None
         try:
-            async with self._promising if promises else contextlib.nullcontext():
-                await self._deployer.deploy(name, source_of(name), self._limit_s, beforehand=plan)
+            await self._deployer.deploy(name, source_of(name), self._limit_s, beforehand=plan)
         except EdgesplitError as error:
             now_s = self._clock()
             retry = retry_after(self._retries.get(name), now_s, random.random(), AGAIN)  # noqa: S311  no secret

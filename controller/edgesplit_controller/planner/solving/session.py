@@ -248,10 +248,10 @@ class Session:
             return self._search(objective, extra, unreduced(self.costs), patterns, floor)
         if self.costs.allowed.size <= FEW_PLACES:
             share = min(1.0, FIRST_SEARCH_S / max(self.clock.left_s(), FIRST_SEARCH_S))
-            found = self._reduced(left, bounds, patterns, floor, share)
-            if found.proven:
-                return found
-            floor = max(floor, found.bound)
+            searched = self._reduced(left, bounds, patterns, floor, share)
+            if searched.proven:
+                return searched
+            floor = max(floor, searched.bound)
         bound, proven = branched(self.known, self.costs, patterns, left, bounds, complete=complete)
         floor = max(floor, bounds.value, bound)
         if proven:
