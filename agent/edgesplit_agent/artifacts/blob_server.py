@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.web_request import BaseRequest
 
-from edgesplit.daemon.blob_response import BlobResponse
+from edgesplit.daemon.http_guard import sent_in_time
 
 __all__ = ["BlobServer"]
 
@@ -77,7 +79,7 @@ class BlobServer:
             limit_s = STALL_S + path.stat().st_size / LEAST_BYTES_PER_S
         except FileNotFoundError:
             return web.Response(status=404, text="this node does not hold that blob any more\n")
-        return BlobResponse(path, limit_s, self._one_leaves)
+        return _LeavingBlob(path, limit_s, self._one_leaves)
 
     @contextmanager
     def _one_leaves(self) -> Generator[None]:
@@ -89,3 +91,17 @@ class BlobServer:
 
     def _present(self, digests: tuple[str, ...]) -> list[str]:
         return [digest for digest in digests if _DIGEST.fullmatch(digest) and (self._folder / digest).is_file()]
+
+
+class _LeavingBlob(web.FileResponse):
+    """A file that its receiver has to have taken in time, and that is counted while it leaves."""
+
+    def __init__(self, path: Path, limit_s: float, leaving: Callable[[], AbstractContextManager[None]]) -> None:
+        super().__init__(path, headers={"Content-Type": "application/octet-stream"})
+        self._limit_s = limit_s
+        self._in_flight = leaving
+
+    async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
+        """Send it; aiohttp calls this once a handler has returned, and only once may it be called."""
+        with self._in_flight():
+            return await sent_in_time(super().prepare(request), lambda: request.transport, self._limit_s)

@@ -22,9 +22,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.web_request import BaseRequest
 
-from edgesplit.daemon.blob_response import BlobResponse
-from edgesplit.daemon.http_guard import Guard, GuardLimits
+from edgesplit.daemon.http_guard import Guard, GuardLimits, sent_in_time
 from edgesplit.errors import ArtifactMissing, InvalidConfiguration
 from edgesplit.wire.address import TcpAddress
 from edgesplit_controller.graph.blobs import BlobStore
@@ -133,7 +134,7 @@ class ArtifactServer:
             path = self._blobs.path(request.match_info["digest"])
         except ArtifactMissing as error:
             return web.Response(status=404, text=f"{error}\n")
-        return BlobResponse(path, STALL_S + path.stat().st_size / LEAST_BYTES_PER_S)
+        return _Blob(path, STALL_S + path.stat().st_size / LEAST_BYTES_PER_S)
 
     async def _head_upload(self, request: web.Request) -> web.StreamResponse:
         digest = request.match_info["digest"]
@@ -208,3 +209,15 @@ class ArtifactServer:
     async def _get_health(self, _request: web.Request) -> web.StreamResponse:
         works, word = self._health()
         return web.Response(status=200 if works else 503, text=f"{word}\n")
+
+
+class _Blob(web.FileResponse):
+    """A file that its receiver has to have taken in time."""
+
+    def __init__(self, path: Path, limit_s: float) -> None:
+        super().__init__(path, headers={"Content-Type": "application/octet-stream"})
+        self._limit_s = limit_s
+
+    async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
+        """Send it; aiohttp calls this once a handler has returned, and only once may it be called."""
+        return await sent_in_time(super().prepare(request), lambda: request.transport, self._limit_s)

@@ -1,6 +1,6 @@
 """Connection limits and time-outs around an HTTP server.
 
-Owns: the count of connections and the clock of each while no request of it is being answered. Its rule: a connection on
+Owns: the count of connections, the clock of each while no request of it is being answered, and that of a file that leaves. Its rule: a connection on
 which no whole request header has come is closed after seconds, however it trickles; one too many is told so, unless one
 that only waits can give way. Not here: HTTP itself (aiohttp, which every connection is handed to), bodies and answers,
 which whoever reads and writes them bounds.
@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
-__all__ = ["Guard", "GuardLimits"]
+__all__ = ["Guard", "GuardLimits", "sent_in_time"]
+
+T = TypeVar("T")
 
 GRACE_S = 2.0
 """Whoever came, or was answered, so lately does not give way. [s]"""
@@ -212,3 +215,31 @@ class _Guarded(asyncio.Protocol):
 def _host(transport: asyncio.BaseTransport) -> str:
     name = transport.get_extra_info("peername")
     return str(name[0]) if isinstance(name, tuple) else ""
+
+
+async def sent_in_time(
+    sending: Awaitable[T], transport: Callable[[], asyncio.BaseTransport | None], limit_s: float
+) -> T:
+    """Have a file sent that its receiver has to have taken in time.
+
+    Args:
+        sending: aiohttp's; called once, for a file that is sent twice is an error of its own.
+        transport: The connection as it is when asked; None once it is gone.
+        limit_s: After which the receiver is cut off. [s]
+
+    Raises:
+        ConnectionResetError: It was too slow, or went away.
+    """
+    try:
+        async with asyncio.timeout(limit_s):
+            return await sending
+    except TimeoutError:
+        there = transport()
+        if isinstance(there, asyncio.WriteTransport):
+            there.abort()
+        raise ConnectionResetError("the receiver of a file is too slow") from None
+    except AssertionError:
+        # What aiohttp says of a receiver that was gone before the first byte.
+        if transport() is not None:
+            raise
+        raise ConnectionResetError("the receiver of a file went away") from None
