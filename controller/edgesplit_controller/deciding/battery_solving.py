@@ -61,13 +61,13 @@ def solve_within(
     Raises:
         PlanningTimedOut: As `planner.solve`.
     """
-    shared, frugal = SharedSolves() if solves is None else solves, None
+    frugal: Assignment | None = None
     if battery is not None and battery.limit_j is not None:
         frugal = least_device_energy(problem, hint=hint, time_limit_s=FRUGAL_SHARE * time_limit_s)
     if frugal is None or battery is None or battery.limit_j is None:
         # Without a limit, or without any plan: the planner says why.
         asked = partial(solve, hint=hint, time_limit_s=time_limit_s, tolerance=tolerance)
-        return shared.solve(problem, asked), problem, battery
+        return asked(problem) if solves is None else solves.solve(problem, asked), problem, battery
     least = evaluate(problem, frugal)
     kept = least.device_energy_j <= battery.limit_j
     limit_j = battery.limit_j if kept else least.device_energy_j * (1 + EQUAL_GAIN)

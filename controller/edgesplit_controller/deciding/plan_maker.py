@@ -311,8 +311,15 @@ class PlanMaker:
         if old is not None and not old.timeline_s < float("inf"):
             old = None  # a link it needs is gone
         hint = before if old is not None else None
-        limits = {"time_limit_s": self._settings.time_limit_s, "tolerance": self._settings.tolerance}
-        return solve_within(problem, battery, hint=hint, solves=self._solves, **limits), old
+        solved = solve_within(
+            problem,
+            battery,
+            hint=hint,
+            time_limit_s=self._settings.time_limit_s,
+            tolerance=self._settings.tolerance,
+            solves=self._solves,
+        )
+        return solved, old
 
 
 def _shown(plan: PlanRecord) -> tuple[float, ...]:

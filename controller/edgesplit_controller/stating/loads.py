@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from edgesplit.names import base_name
-from edgesplit_controller.planner.meaning.exact import exact_costs
+from edgesplit_controller.planner.meaning.exact import busy_seconds
 from edgesplit_controller.storage.deployment_state import PlanRecord
 
 __all__ = ["Loads", "promised"]
@@ -45,11 +45,9 @@ def promised(plans: Iterable[tuple[str, PlanRecord]], *, model: str, source: str
         rate, key = plan.goals.min_rate_hz, (base_name(name), plan.problem.source)
         if not rate or key == own:
             continue
-        usage = exact_costs(plan.problem, plan.assignment).usage
         shares = most.setdefault(key, {})
-        for taken in (usage.compute_s, usage.occupied_s):
-            for subject, seconds in taken.items():
-                shares[subject] = max(shares.get(subject, 0.0), rate * float(seconds))
+        for subject, seconds in busy_seconds(plan.problem, plan.assignment).items():
+            shares[subject] = max(shares.get(subject, 0.0), rate * seconds)
     total: _Share = {}
     for shares in most.values():
         for subject, share in shares.items():

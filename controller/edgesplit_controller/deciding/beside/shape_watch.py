@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,9 +19,9 @@ import structlog
 
 from edgesplit.errors import EdgesplitError, InvalidInput, InvalidModel, NotDeployed, PlanningTimedOut
 from edgesplit.names import base_name
-from edgesplit.retrying import Retry, RetryRule, retry_after
 from edgesplit.significance import SHAPE_KEPT_WORTH, SHAPE_WORTH
 from edgesplit.wire.tensor_spec import TensorSpec
+from edgesplit_controller.deciding.beside.deployment_tries import DeploymentTries
 from edgesplit_controller.deciding.changes.asked_shapes import (
     IDLE_AFTER_S,
     AskedShapes,
@@ -48,8 +47,6 @@ __all__ = ["ShapeWatch"]
 LOOK_EVERY_S = 1.0
 PATIENCE_S = 5.0
 """So long who deployed a model waits for its further shapes: it serves already. [s]"""
-AGAIN = RetryRule(first_s=10.0, most_s=300.0)
-"""Between two tries to deploy a shape that failed."""
 
 
 MATTERS_AFTER_S = 180.0
@@ -128,9 +125,7 @@ class ShapeWatch:
         self._limit_s = limit_s
         self._by_itself = by_itself
         self._asked: dict[str, _Asked] = {}
-        self._retries: dict[str, Retry] = {}
-        self._refusals: dict[str, str] = {}
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._tries = DeploymentTries("shapes", "shape-not-planned", clock)
         self._loop: asyncio.Task[None] | None = None
         self._log = structlog.get_logger(part="shapes")
 
@@ -140,10 +135,10 @@ class ShapeWatch:
 
     async def close(self) -> None:
         """Stop looking."""
-        tasks: list[asyncio.Task[None]] = [*self._running.values(), *filter(None, [self._loop])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._loop is not None:
+            self._loop.cancel()
+            await asyncio.gather(self._loop, return_exceptions=True)
+        await self._tries.close()
 
     async def deployed(self, model: str) -> tuple[str, ...]:
         """A model was deployed: deploy its further shapes, as far as its source has timed them, and wait a little for these.
@@ -153,8 +148,7 @@ class ShapeWatch:
         """
         missing = tuple(self._missing(model))
         for name in missing:
-            self._retries.pop(name, None)
-            self._refusals.pop(name, None)
+            self._tries.forget(name)
         timed = [name for name in missing if self._is_timed(name)]
         if timed:
             await asyncio.wait([self._begin(name) for name in timed], timeout=PATIENCE_S)
@@ -178,8 +172,7 @@ class ShapeWatch:
             self._rollouts.note(removed=tuple(other for other in self._rollouts.state.removed if other != name))
         self._speeds.forget_model(name)
         self._handling.forget_model(name)
-        self._retries.pop(name, None)
-        self._refusals.pop(name, None)
+        self._tries.forget(name)
 
     def _missing(self, model: str) -> Iterator[str]:
         """Shapes of a deployed model that are not deployed at its source."""
@@ -198,30 +191,15 @@ class ShapeWatch:
     def _why(self, name: str) -> str:
         if not self._is_timed(name):
             return f"{self._deployer.deployments[base_name(name)].source} has not timed it; it is planned as soon as it has"
-        return self._refusals.get(name) or "it is under way"
+        return self._tries.why(name)
 
     def _begin(self, name: str) -> asyncio.Task[None]:
-        task = self._running.get(name)
-        if task is None:
-            task = self._running[name] = asyncio.create_task(self._deploy(name), name=f"deploy-{name}")
-            task.add_done_callback(lambda _: self._running.pop(name, None))
-        return task
+        return self._tries.begin(name, partial(self._deploy, name))
 
     async def _deploy(self, name: str) -> None:
-        deployments = self._deployer.deployments
-        if base_name(name) not in deployments:
-            return
-        source = deployments[base_name(name)].source
-        try:
-            await self._deployer.deploy(name, source, self._limit_s)
-        except EdgesplitError as error:
-            now_s = self._clock()
-            retry = retry_after(self._retries.get(name), now_s, random.random(), AGAIN)  # noqa: S311  no secret
-            self._retries[name], self._refusals[name] = retry, str(error)
-            self._log.warning("shape-not-planned", model=name, reason=str(error), next_try_s=retry.next_at_s - now_s)
-        else:
-            self._retries.pop(name, None)
-            self._refusals.pop(name, None)
+        first = self._deployer.deployments.get(base_name(name))
+        if first is not None:
+            await self._deployer.deploy(name, first.source, self._limit_s)
 
     async def _look(self) -> None:
         while True:
@@ -243,9 +221,7 @@ class ShapeWatch:
 
     def _deploy_due(self, model: str) -> None:
         for name in tuple(self._missing(model)):
-            retry = self._retries.get(name)
-            is_due = retry is None or self._clock() >= retry.next_at_s
-            if is_due and name not in self._running and self._is_timed(name):
+            if self._tries.is_due(name) and self._is_timed(name):
                 self._begin(name)
 
     async def _look_at_sizes(self, model: str) -> None:

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 
 import structlog
 
 from edgesplit.errors import EdgesplitError, NotDeployed, UnknownNode
 from edgesplit.names import deployed_name, source_of
 from edgesplit.planning.plan import Assignment
-from edgesplit.retrying import Retry, RetryRule, retry_after
+from edgesplit_controller.deciding.beside.deployment_tries import DeploymentTries
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.catalog import Catalog
@@ -31,8 +31,6 @@ __all__ = ["SourceWatch", "is_pattern"]
 LOOK_EVERY_S = 1.0
 TOGETHER_S = 10.0
 """For the plans of all sources that a command names. [s]"""
-AGAIN = RetryRule(first_s=10.0, most_s=300.0)
-"""Between two tries to deploy a source that failed."""
 
 
 def is_pattern(source: str) -> bool:
@@ -66,11 +64,8 @@ class SourceWatch:
         self._deployer = deployer
         self._rollouts = rollouts
         self._registry = registry
-        self._clock = clock
         self._limit_s = limit_s
-        self._retries: dict[str, Retry] = {}
-        self._refusals: dict[str, str] = {}
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._tries = DeploymentTries("sources", "source-not-planned", clock)
         self._loop: asyncio.Task[None] | None = None
         self._log = structlog.get_logger(part="sources")
 
@@ -80,10 +75,10 @@ class SourceWatch:
 
     async def close(self) -> None:
         """Stop looking."""
-        tasks: list[asyncio.Task[None]] = [*self._running.values(), *filter(None, [self._loop])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._loop is not None:
+            self._loop.cancel()
+            await asyncio.gather(self._loop, return_exceptions=True)
+        await self._tries.close()
 
     def first(self, model: str, source: str) -> str:
         """The node to deploy a model at under its own name: where it is deployed already, else the first that matches.
@@ -118,20 +113,17 @@ class SourceWatch:
         Raises:
             StoreUnwritable: The pattern could not be remembered.
         """
-        kept = {name: pattern for name, pattern in self._rollouts.state.sources.items() if name != model}
-        self._rollouts.update(sources=kept | ({model: source} if is_pattern(source) else {}))
+        self._rollouts.update(sources=self._without(model) | ({model: source} if is_pattern(source) else {}))
         await self._end(model, [name for name in self._further(model) if not self._is_wanted(model, name)])
         missing = tuple(self._missing(model))
         for name in missing:
-            self._retries.pop(name, None)
+            self._tries.forget(name)
         if missing:
             plans = await self._planned_together(model, missing)
             await asyncio.wait([self._begin(name, plans.get(name)) for name in missing], timeout=wait_s)
         left = set(self._missing(model))
         return tuple(
-            f"{source_of(name)} has no plan of {model} yet: {self._refusals.get(name) or 'it is under way'}"
-            for name in missing
-            if name in left
+            f"{source_of(name)} has no plan of {model} yet: {self._tries.why(name)}" for name in missing if name in left
         )
 
     async def undeployed(self, model: str) -> None:
@@ -140,9 +132,8 @@ class SourceWatch:
         Raises:
             StoreUnwritable: They serve on.
         """
-        kept = {name: pattern for name, pattern in self._rollouts.state.sources.items() if name != model}
-        if len(kept) < len(self._rollouts.state.sources):
-            self._rollouts.update(sources=kept)
+        if model in self._rollouts.state.sources:
+            self._rollouts.update(sources=self._without(model))
         await self._end(model, self._further(model))
 
     async def _planned_together(self, model: str, names: Sequence[str]) -> dict[str, Assignment]:
@@ -160,15 +151,16 @@ class SourceWatch:
 
     async def _end(self, model: str, names: list[str]) -> None:
         async def end(name: str) -> None:
-            running = self._running.get(name)
-            if running is not None:
-                running.cancel()
-                await asyncio.gather(running, return_exceptions=True)
+            await self._tries.cancel(name)
             with contextlib.suppress(NotDeployed):  # it never had a plan
                 await self._deployer.undeploy(name)
 
-        started = [name for name in self._running if deployments_of([name], model)]
+        started = [name for name in self._tries.running if deployments_of([name], model)]
         await asyncio.gather(*(end(name) for name in {*names, *started} if source_of(name)))
+
+    def _without(self, model: str) -> dict[str, str]:
+        """The patterns of the other models."""
+        return {name: pattern for name, pattern in self._rollouts.state.sources.items() if name != model}
 
     def _further(self, model: str) -> list[str]:
         return [name for name in deployments_of(self._deployer.deployments, model) if source_of(name)]
@@ -196,23 +188,9 @@ class SourceWatch:
                 yield deployed_name(model, source)
 
     def _begin(self, name: str, plan: Assignment | None = None) -> asyncio.Task[None]:
-        task = self._running.get(name)
-        if task is None:
-            task = self._running[name] = asyncio.create_task(self._deploy(name, plan), name=f"deploy-{name}")
-            task.add_done_callback(lambda _: self._running.pop(name, None))
-        return task
-
-    async def _deploy(self, name: str, plan: Assignment | None) -> None:
-        try:
-            await self._deployer.deploy(name, source_of(name), self._limit_s, beforehand=plan)
-        except EdgesplitError as error:
-            now_s = self._clock()
-            retry = retry_after(self._retries.get(name), now_s, random.random(), AGAIN)  # noqa: S311  no secret
-            self._retries[name], self._refusals[name] = retry, str(error)
-            self._log.warning("source-not-planned", model=name, reason=str(error), next_try_s=retry.next_at_s - now_s)
-        else:
-            self._retries.pop(name, None)
-            self._refusals.pop(name, None)
+        return self._tries.begin(
+            name, partial(self._deployer.deploy, name, source_of(name), self._limit_s, beforehand=plan)
+        )
 
     async def _look(self) -> None:
         while True:
@@ -233,8 +211,6 @@ class SourceWatch:
         if stale:
             await self._end(model, stale)
         for name in tuple(self._missing(model)):
-            retry, record = self._retries.get(name), self._catalog.get(name)
-            due = retry is None or self._clock() >= retry.next_at_s
-            timed = self._registry.profile(source_of(name), name, record.sha256) is not None
-            if due and timed and name not in self._running:
+            timed = self._registry.profile(source_of(name), name, self._catalog.get(name).sha256) is not None
+            if timed and self._tries.is_due(name):
                 self._begin(name)

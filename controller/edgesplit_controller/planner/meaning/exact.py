@@ -17,7 +17,7 @@ from edgesplit_controller.planner.meaning.limiting.limits import judged_limits
 from edgesplit_controller.planner.meaning.sums import ResourceUse
 from edgesplit_controller.planner.meaning.tolerance import exact_sum
 
-__all__ = ["ExactCosts", "codec_and_bytes", "exact_costs", "exact_noise"]
+__all__ = ["ExactCosts", "busy_seconds", "codec_and_bytes", "exact_costs", "exact_noise"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,13 @@ class _Tally:
         self.noise: list[float] = []
         self.violations: list[str] = []
         self.possible = True
+
+
+def busy_seconds(problem: Problem, assignment: Assignment) -> dict[str | tuple[str, str], float]:
+    """How long a request takes the time of each node, by name, and of each link direction, by its ends. [s]"""
+    usage = exact_costs(problem, assignment).usage
+    busy_s: dict[str | tuple[str, str], float] = {node: float(seconds) for node, seconds in usage.compute_s.items()}
+    return busy_s | {link: float(seconds) for link, seconds in usage.occupied_s.items()}
 
 
 def exact_costs(problem: Problem, assignment: Assignment) -> ExactCosts:

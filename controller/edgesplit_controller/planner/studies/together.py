@@ -21,7 +21,7 @@ from edgesplit.errors import PlanInfeasible, PlanningTimedOut
 from edgesplit.planning.plan import Assignment, Solution
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.planner.deadline import Clock
-from edgesplit_controller.planner.meaning.exact import exact_costs
+from edgesplit_controller.planner.meaning.exact import busy_seconds
 from edgesplit_controller.planner.solving.weighted_score import solve
 from edgesplit_controller.planner.studies.shared_solves import SOURCE, placed_under, template
 from edgesplit_controller.planner.studies.variations import without_node
@@ -175,9 +175,8 @@ class _Planning:
         problem: Problem | None = kind.template
         plan = kind.alone
         while kind.waiting and plan is not None and problem is not None:
-            served = [demand for demand in kind.waiting if self._fits(plan, demand)]
-            for demand in served:
-                if self._fits(plan, demand):  # those before it took of the same nodes
+            for demand in tuple(kind.waiting):
+                if self._fits(plan, demand):
                     self._take(kind, plan, demand, alone_s)
             if not kind.waiting:
                 return
@@ -220,14 +219,8 @@ class _Planning:
         solution = self._solved[key]
         if solution.assignment is None or solution.evaluation is None:
             return None
-        usage = exact_costs(problem, solution.assignment).usage
-        both = (usage.compute_s, usage.occupied_s)
-        takes: _Shares = {
-            subject: kind.rate_hz * float(seconds)
-            for taken in both
-            for subject, seconds in taken.items()
-            if seconds > 0
-        }
+        busy_s = busy_seconds(problem, solution.assignment)
+        takes = {subject: kind.rate_hz * seconds for subject, seconds in busy_s.items() if seconds > 0}
         return _KindPlan(solution.assignment, solution.evaluation.latency_s, takes)
 
     def _fits(self, plan: _KindPlan, demand: RateDemand) -> bool:
