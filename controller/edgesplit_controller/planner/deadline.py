@@ -1,13 +1,15 @@
 """Deadlines of planning.
 
-Owns: the clock of one planning run. Its rule: without ortools. Not here: what is done with the time, and the error for
-a deadline that left nothing (`edgesplit.errors.PlanningTimedOut`).
+Owns: the clock of one planning run, and what frontiers say where it left nothing. Its rule: without ortools. Not here: what is done
+with the time.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+
+from edgesplit.errors import PlanningTimedOut
 
 __all__ = ["Clock"]
 
@@ -31,3 +33,9 @@ class Clock:
     def part(self, share: float) -> Clock:
         """A clock for a share of the time that is left."""
         return Clock(max(self.left_s(), 0.0) * share)
+
+    def passed(self) -> PlanningTimedOut:
+        """The error of time that ran out before any plan was known."""
+        return PlanningTimedOut(
+            f"No plan was found within {self.deadline_s:g} s, and none was proven impossible; allow more time."
+        )

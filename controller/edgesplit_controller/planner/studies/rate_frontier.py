@@ -20,7 +20,7 @@ from typing import Literal
 
 import msgspec
 
-from edgesplit.errors import PlanInfeasible, PlanningTimedOut
+from edgesplit.errors import PlanInfeasible
 from edgesplit.planning.plan import Assignment, Evaluation
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.planner.deadline import Clock
@@ -148,9 +148,7 @@ class _Tracing:
         """
         best = self.best_at(self._problem.constraints.min_rate_hz, ENDS_SHARE)
         if best is None:
-            raise PlanningTimedOut(
-                f"No plan was found within {self.clock.deadline_s:g} s, and none was proven impossible; allow more time."
-            )
+            raise self.clock.passed()
         for _ in range(TIES):
             higher = self.best_at(best.rate_hz * (1 + STEP), ENDS_SHARE) if math.isfinite(best.rate_hz) else None
             if higher is None or higher.value > best.value * (1 + LEXICOGRAPHIC):
