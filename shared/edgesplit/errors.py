@@ -15,6 +15,7 @@ names the cause and what to do. Not here: retries, logging, exit handling.
     ├── UnknownModel, UnknownNode, ModelExists, NotDeployed
     ├── NotProfiledYet              nothing is known of how fast a node computes the model
     ├── NameTaken                   another program holds this one's name
+    ├── NotTrusted                  somebody could not prove to be who may do this
     ├── PlanInfeasible              no plan satisfies the constraints, proven (exit 3)
     ├── PlanningTimedOut            no plan was found in time; whether there is one remains open
     ├── SolverRefused               the solver does not take what the planner made of a problem: an error of ours
@@ -71,6 +72,7 @@ __all__ = [
     "NodeUnreachable",
     "NotDeployed",
     "NotProfiledYet",
+    "NotTrusted",
     "Overloaded",
     "PeerUnreachable",
     "PlanInfeasible",
@@ -176,6 +178,12 @@ class NameTaken(EdgesplitError):
     """Another program is registered under this one's name and serves on."""
 
     code = "name-taken"
+
+
+class NotTrusted(EdgesplitError):
+    """Somebody could not prove to be one who may do this: no certificate, another's, one that ended, a wrong signature or token."""
+
+    code = "not-trusted"
 
 
 class NotDeployed(EdgesplitError):

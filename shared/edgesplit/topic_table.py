@@ -17,6 +17,7 @@ from edgesplit.control import (
     plan_messages,
     profile_messages,
     registration_messages,
+    trust_messages,
 )
 from edgesplit.mqtt import bus
 from edgesplit.mqtt.topic import ROOT, Program, Topic
@@ -31,6 +32,7 @@ _MODULES = (
     figure_messages,
     noise_messages,
     event_messages,
+    trust_messages,
     operation,
     bus,
 )

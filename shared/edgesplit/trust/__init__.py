@@ -1,0 +1,1 @@
+"""Who is who: roles in certificates, files of a program's identity, TLS contexts, signed messages."""
