@@ -16,8 +16,8 @@ from pathlib import Path
 import structlog
 
 from edgesplit.control.registration_messages import NodeStatus
-from edgesplit.daemon.runtime_abilities import known_operator_sets
-from edgesplit.daemon.runtime_builds import installed_runtime
+from edgesplit.daemon.inference_runtime.runtime_abilities import known_operator_sets
+from edgesplit.daemon.inference_runtime.runtime_builds import installed_runtime
 from edgesplit.formatting import speed, time_span
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.release import PROTOCOL, installed_version
@@ -58,6 +58,7 @@ __all__ = [
     "identity_of",
     "limits_of",
     "log_emulation",
+    "log_security",
     "make_engine",
     "make_plane",
     "make_power_meter",
@@ -128,6 +129,7 @@ def registration_of(configuration: AgentConfiguration, identity: Identity) -> No
         memory_limit_bytes=_memory_bytes(configuration),
         emulated=configuration.emulation.active,
         opsets=dict(known_operator_sets()),
+        insecure=configuration.security.insecure,
     )
 
 
@@ -296,6 +298,12 @@ def log_emulation(emulation: EmulationSection) -> None:
         text = "speed and links of this node are emulated, not the machine's"
         log = structlog.get_logger(part="agent")
         log.warning("emulation", text=text, slow_down=emulation.slow_down, links=links)
+
+
+def log_security(configuration: AgentConfiguration) -> None:
+    """Warn where strangers are let in on purpose."""
+    if text := configuration.security.warning(configuration.listens):
+        structlog.get_logger(part="agent").warning("insecure-network", text=text)
 
 
 def _memory_bytes(configuration: AgentConfiguration) -> int:

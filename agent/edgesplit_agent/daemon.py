@@ -17,7 +17,7 @@ from edgesplit.control.plan_messages import Deployment, Desired
 from edgesplit.control.profile_messages import ModelOffer, ProfileRequest
 from edgesplit.daemon.advertised_address import Network
 from edgesplit.daemon.clock_watch import watch_clock
-from edgesplit.daemon.runtime_builds import runtime_conflict
+from edgesplit.daemon.inference_runtime.runtime_builds import runtime_conflict
 from edgesplit.daemon.service_notification import Notifier, ping_watchdog
 from edgesplit.errors import NameTaken
 from edgesplit_agent.artifacts.cache import BlobCache
@@ -28,6 +28,7 @@ from edgesplit_agent.assembly import (
     figures_of,
     identity_of,
     log_emulation,
+    log_security,
     make_engine,
     make_plane,
     make_power_meter,
@@ -166,6 +167,7 @@ class Agent:
         )
         self._advertiser.listening(bound, http)
         log_emulation(configuration.emulation)
+        log_security(configuration)
         self.control.start()
         self._readiness.connecting()
         for work in (
@@ -233,7 +235,7 @@ class Agent:
             log_emulation(configuration.emulation)
         later = [
             section
-            for section in ("name", "broker", "data", "runtime", "http", "cache")
+            for section in ("name", "broker", "data", "runtime", "http", "cache", "security")
             if getattr(configuration, section) != getattr(old, section)
         ]
         if later:

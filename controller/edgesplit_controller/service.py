@@ -16,7 +16,7 @@ import structlog
 from edgesplit.control.event_messages import EVENT, Event
 from edgesplit.control.registration_messages import CONTROLLER_CLAIM, CONTROLLER_STATUS, ControllerStatus
 from edgesplit.daemon.clock_watch import watch_clock
-from edgesplit.daemon.runtime_builds import runtime_conflict
+from edgesplit.daemon.inference_runtime.runtime_builds import runtime_conflict
 from edgesplit.errors import MalformedMessage, NameTaken
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.mqtt.name_claim import Registered

@@ -72,6 +72,7 @@ class NodeStatus(Message, frozen=True, kw_only=True):
         refused: Why it does not work with the controller it sees (another protocol), or empty.
         warnings: What is wrong with how it is set up, one sentence each, while it works all the same.
         opsets: Newest version of ONNX operators that its runtime loads, by domain; empty: it does not say.
+        insecure: It listens to strangers, for its configuration says `insecure_network = true`.
     """
 
     node: str
@@ -89,6 +90,7 @@ class NodeStatus(Message, frozen=True, kw_only=True):
     refused: str = ""
     warnings: tuple[str, ...] = ()
     opsets: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    insecure: bool = False
 
 
 NODE_STATUS = Topic(
