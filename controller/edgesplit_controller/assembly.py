@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from edgesplit.control.event_messages import EVENT, Event
+from edgesplit.control.trust_messages import CLIENT_TOKENS, REVOCATIONS
+from edgesplit.errors import InvalidConfiguration
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit_controller.answering.dispatch import Operations
 from edgesplit_controller.answering.fleet_answers import FleetAnswers
@@ -21,6 +24,7 @@ from edgesplit_controller.answering.node_removal import NodeRemoval
 from edgesplit_controller.answering.plan_answers import PlanAnswers
 from edgesplit_controller.answering.state_changes import StateChanges
 from edgesplit_controller.answering.studies import Studies
+from edgesplit_controller.answering.trust_answers import NO_AUTHORITY, TrustAnswers
 from edgesplit_controller.configuration import ControllerConfiguration, PlanningSection
 from edgesplit_controller.deciding.battery_floors import BatteryFloors
 from edgesplit_controller.deciding.beside.shape_watch import ShapeWatch
@@ -47,8 +51,10 @@ from edgesplit_controller.stating.predicting.prediction_intervals import Certain
 from edgesplit_controller.storage.blob_writes import BlobWrites
 from edgesplit_controller.storage.recording import Recording
 from edgesplit_controller.storage.store import Store
+from edgesplit_controller.trust.dynamic_security import ANSWERS
+from edgesplit_controller.trust.fleet_trust import FleetTrust
 
-__all__ = ["Deciders", "Knowledge", "make_deciders", "make_knowledge", "make_operations"]
+__all__ = ["Deciders", "Knowledge", "make_deciders", "make_knowledge", "make_operations", "make_trust"]
 
 
 @dataclass(frozen=True)
@@ -217,8 +223,62 @@ def make_deciders(known: Knowledge, store: Store, settings: PlanningSection, *, 
     return Deciders(deployer, guard, batteries, fallbacks, completion, shapes, sources, changes, maker)
 
 
-def make_operations(known: Knowledge, decide: Deciders, bus: MessageBus, settings: PlanningSection) -> Operations:
-    """Make what carries out splitctl's operations."""
+def make_trust(
+    configuration: ControllerConfiguration,
+    store: Store,
+    bus: MessageBus,
+    events: EventLog,
+    broker_url: Callable[[], str],
+) -> FleetTrust | None:
+    """The fleet's authority and what follows from it, connected to the broker; None where nothing is secured.
+
+    Args:
+        configuration: Effective values.
+        store: Whose health says whether it can be written.
+        bus: The connection to the broker.
+        events: Where it is told.
+        broker_url: Where others find the broker.
+
+    Raises:
+        InvalidConfiguration: A file is missing or holds something else.
+    """
+    section = configuration.security
+    if not section.secured:
+        return None
+    if not section.files.complete:
+        raise InvalidConfiguration(f"[security] mode is fleet, and {section.folder} holds no identity: {NO_AUTHORITY}")
+    trust = FleetTrust(
+        section.trust_folder, send=bus.ask_broker, broker_url=broker_url, events=events, writing=store.health.writing
+    )
+
+    def publish() -> None:
+        bus.publish(REVOCATIONS, trust.record.revocations(trust.now_s))
+        bus.publish(CLIENT_TOKENS, trust.record.client_tokens(trust.now_s))
+
+    bus.hear_broker(ANSWERS, trust.rights.hear)
+    trust.on_change.append(publish)
+    publish()
+    return trust
+
+
+def make_operations(
+    known: Knowledge,
+    decide: Deciders,
+    bus: MessageBus,
+    settings: PlanningSection,
+    trust: FleetTrust | None,
+    url: Callable[[], str],
+) -> Operations:
+    """Make what carries out splitctl's operations.
+
+    Args:
+        known: What there is.
+        decide: What decides over plans.
+        bus: The connection to the broker.
+        settings: Limits and thresholds.
+        trust: The fleet's; None where it has no authority.
+        url: Base URL of the controller's HTTP server.
+    """
     removal = NodeRemoval(
         bus,
         registry=known.registry,
@@ -226,6 +286,7 @@ def make_operations(known: Knowledge, decide: Deciders, bus: MessageBus, setting
         deployer=decide.deployer,
         remembering=(known.registry, known.rollouts, known.speeds, known.traffic, decide.guard, decide.batteries),
         events=known.events,
+        distrust=partial(trust.revoke, replaced=True) if trust is not None else None,
     )
     changes = decide.changes
     return Operations(
@@ -264,5 +325,6 @@ def make_operations(known: Knowledge, decide: Deciders, bus: MessageBus, setting
             time_limit_s=settings.time_limit_s,
             tolerance=settings.tolerance,
         ),
+        trust=TrustAnswers(trust, url, bus),
         events=known.events,
     )

@@ -24,10 +24,12 @@ from edgesplit.mqtt.packet_limit import Oversize
 from edgesplit.operations.operation import OPERATION_REQUEST, REPLY, Reply
 from edgesplit.release import PROTOCOL, installed_version
 from edgesplit.topic_table import written_by
+from edgesplit.wire.address import TcpAddress, is_loopback
 from edgesplit_controller.answering.inbox import Inbox
 from edgesplit_controller.artifacts.artifact_address import ArtifactAddress
 from edgesplit_controller.artifacts.artifact_server import ArtifactServer
-from edgesplit_controller.assembly import make_deciders, make_knowledge, make_operations
+from edgesplit_controller.artifacts.trust_routes import TrustRoutes
+from edgesplit_controller.assembly import make_deciders, make_knowledge, make_operations, make_trust
 from edgesplit_controller.configuration import ControllerConfiguration, tcp_address
 from edgesplit_controller.metrics import render_metrics
 from edgesplit_controller.models.intake_runs import IntakeRun, run_in_process
@@ -55,6 +57,7 @@ class Service:
     Attributes:
         known: What it knows of nodes, models and plans.
         decide: What decides over plans.
+        trust: The fleet's authority; None where it has none.
     """
 
     def __init__(self, configuration: ControllerConfiguration, store: Store, run: IntakeRun = run_in_process) -> None:
@@ -76,7 +79,8 @@ class Service:
         settings = configuration.planning
         self.known = known = make_knowledge(configuration, store, self._bus, run)
         self.decide = decide = make_deciders(known, store, settings, by_itself=configuration.models.plan_shapes)
-        operations = make_operations(known, decide, self._bus, settings)
+        self.trust = make_trust(configuration, store, self._bus, known.events, self._broker_for_others)
+        operations = make_operations(known, decide, self._bus, settings, self.trust, lambda: self._address.base)
         self._seldom = RateLimitedEvents(known.events, time.monotonic)
         self._store_health = store.health
         self._keeper = StoreKeeper(
@@ -90,7 +94,10 @@ class Service:
             health=self._health,
             writing=store.health,
             max_upload_bytes=configuration.artifacts.max_upload_bytes,
+            trust=TrustRoutes(self.trust, self._seldom.add) if self.trust is not None else None,
         )
+        if self.trust is not None:
+            self.trust.on_change.append(self._artifacts.end_revoked)
         self._address = ArtifactAddress(
             configuration.artifacts,
             broker=self._bus.address,
@@ -98,6 +105,7 @@ class Service:
             nodes=self._node_addresses,
             moved=self._publish_status,
             warn=self._warn,
+            secured=self.trust is not None,
         )
         self._messages = NodeMessages(
             self._bus,
@@ -170,6 +178,8 @@ class Service:
         await self.decide.shapes.close()
         await self.decide.guard.close()
         await self.decide.deployer.close()
+        if self.trust is not None:
+            await self.trust.close()
         self._bus.publish(CONTROLLER_STATUS, self._status(online=False, artifacts=""))
         await self._bus.close()
         await self._artifacts.close()
@@ -211,6 +221,8 @@ class Service:
             self._connected.set()
             if not self._named.done():
                 self._named.set_result(None)
+            if self.trust is not None:
+                self.trust.connected()
             self._log.info("broker-connected", broker=str(self._bus.address))
         elif not self._closing:
             self._log.warning("broker-lost", broker=str(self._bus.address), reason=reason)
@@ -233,6 +245,12 @@ class Service:
         if self._connected.is_set() and not self._closing:
             status = self._status(online=True, artifacts=self._address.base)
             self._bus.publish(CONTROLLER_STATUS, status)
+
+    def _broker_for_others(self) -> str:
+        """The broker's URL on another machine."""
+        address = self._bus.address
+        host = self._address.host if is_loopback(address.host) else address.host
+        return f"{'mqtts' if address.tls else 'mqtt'}://{TcpAddress(host, address.port)}"
 
     def _node_addresses(self) -> list[tuple[str, str]]:
         nodes = self.known.registry.nodes.items()

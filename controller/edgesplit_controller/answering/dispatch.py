@@ -15,12 +15,14 @@ from edgesplit.operations.model_operations import ModelOperation
 from edgesplit.operations.operation import Operation
 from edgesplit.operations.plan_operations import PlanOperation
 from edgesplit.operations.study_operations import StudyOperation
+from edgesplit.operations.trust_operations import TrustOperation
 from edgesplit_controller.answering.fleet_answers import FleetAnswers
 from edgesplit_controller.answering.goal_changes import GoalChanges
 from edgesplit_controller.answering.inbox import Progress
 from edgesplit_controller.answering.model_answers import ModelAnswers
 from edgesplit_controller.answering.plan_answers import PlanAnswers
 from edgesplit_controller.answering.studies import Studies
+from edgesplit_controller.answering.trust_answers import TrustAnswers
 from edgesplit_controller.event_log import EventLog
 
 __all__ = ["Operations"]
@@ -37,6 +39,7 @@ class Operations:
         plans: PlanAnswers,
         goals: GoalChanges,
         studies: Studies,
+        trust: TrustAnswers,
         events: EventLog,
     ) -> None:
         self._fleet = fleet
@@ -44,6 +47,7 @@ class Operations:
         self._plans = plans
         self._goals = goals
         self._studies = studies
+        self._trust = trust
         self._events = events
 
     async def perform(self, operation: Operation, progress: Progress) -> object:
@@ -62,6 +66,8 @@ class Operations:
             return await self._goals.answer(operation, progress)
         if isinstance(operation, StudyOperation):
             return await self._studies.answer(operation, progress)
+        if isinstance(operation, TrustOperation):
+            return await self._trust.answer(operation)
         match operation:
             case ListEvents():
                 return self._events.last(operation.limit, operation.selection)

@@ -25,6 +25,8 @@ HISTORIES: dict[str, frozenset[str]] = {
             "clock-stepped",
             "clock-differs",
             "clock-agrees",
+            "certificate-issued",
+            "certificate-revoked",
         }
     ),
     "models": frozenset(
@@ -88,6 +90,9 @@ _LEVEL: dict[str, EventLevel] = {
     "store-unwritable": "error",
     "message-ignored": "warning",
     "retained-restored": "warning",
+    "certificate-revoked": "warning",
+    "connection-refused": "warning",
+    "broker-rights-unset": "warning",
 }
 
 
