@@ -87,6 +87,7 @@ _LEVEL: dict[str, EventLevel] = {
     "message-too-large": "error",
     "store-unwritable": "error",
     "message-ignored": "warning",
+    "message-refused": "warning",
     "retained-restored": "warning",
 }
 
