@@ -33,6 +33,7 @@ from edgesplit_agent.assembly import (
     make_plane,
     make_power_meter,
     make_reporter,
+    make_security,
     make_steadiness_watch,
     options_of,
     registration_of,
@@ -100,7 +101,11 @@ class Agent:
         self.engine = make_engine(configuration, identity, figures, self._worker, self._sessions)
         self.plane = make_plane(configuration, identity, figures, self.engine, self._happened)
         figures.metrics.show_limited(self.engine.machine.refused, self.plane.refused)
-        self.control = ControlPlane(configuration.broker.address, registration_of(configuration, identity), self)
+        security = make_security(configuration)
+        if security is not None:
+            figures.metrics.show_untrusted(security.refused)
+        status = registration_of(configuration, identity)
+        self.control = ControlPlane(configuration.broker.address, status, self, security)
         self._notifier = notifier or Notifier()
         self._readiness = Readiness(self._notifier, str(self.control.bus.address))
         self._advertiser = Advertiser(

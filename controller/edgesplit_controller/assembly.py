@@ -16,6 +16,10 @@ from edgesplit.control.event_messages import EVENT, Event
 from edgesplit.control.trust_messages import CLIENT_TOKENS, REVOCATIONS
 from edgesplit.errors import InvalidConfiguration
 from edgesplit.mqtt.bus import MessageBus
+from edgesplit.mqtt.signed.counter_reserve import CounterReserve
+from edgesplit.mqtt.signed.message_security import MessageSecurity
+from edgesplit.topic_table import signed_rows
+from edgesplit.trust.credentials import Credentials
 from edgesplit_controller.answering.dispatch import Operations
 from edgesplit_controller.answering.fleet_answers import FleetAnswers
 from edgesplit_controller.answering.goal_changes import GoalChanges
@@ -54,7 +58,15 @@ from edgesplit_controller.storage.store import Store
 from edgesplit_controller.trust.dynamic_security import ANSWERS
 from edgesplit_controller.trust.fleet_trust import FleetTrust
 
-__all__ = ["Deciders", "Knowledge", "make_deciders", "make_knowledge", "make_operations", "make_trust"]
+__all__ = [
+    "Deciders",
+    "Knowledge",
+    "make_deciders",
+    "make_knowledge",
+    "make_operations",
+    "make_security",
+    "make_trust",
+]
 
 
 @dataclass(frozen=True)
@@ -101,6 +113,26 @@ class Deciders:
     def solved(self) -> dict[str, Mapping[str, int]]:
         """How often was planned since the start, by purpose and model."""
         return {"plan": self.maker.solved, "fallbacks": self.fallbacks.solved}
+
+
+def make_security(configuration: ControllerConfiguration, store: Store) -> MessageSecurity | None:
+    """What signs the controller's decisions, in a fleet with an authority; None in one without.
+
+    Raises:
+        InvalidConfiguration: A file of its identity or of the store is missing, damaged, or another's.
+    """
+    section = configuration.security
+    if not section.secured:
+        return None
+    if not section.files.complete:
+        raise InvalidConfiguration(f"[security] mode is fleet, and {section.folder} holds no identity: {NO_AUTHORITY}")
+    credentials = Credentials.load(section.files)
+    if credentials.subject.role != "controller":
+        raise InvalidConfiguration(
+            f"the certificate in {section.folder} is that of {credentials.subject}, not a controller's"
+        )
+    reserve = CounterReserve(store.load_counter(), store.save_counter)
+    return MessageSecurity(credentials, signed_rows(), reserve=reserve)
 
 
 def make_knowledge(configuration: ControllerConfiguration, store: Store, bus: MessageBus, run: IntakeRun) -> Knowledge:
@@ -227,6 +259,8 @@ def make_trust(
     configuration: ControllerConfiguration,
     store: Store,
     bus: MessageBus,
+    security: MessageSecurity | None,
+    *,
     events: EventLog,
     broker_url: Callable[[], str],
 ) -> FleetTrust | None:
@@ -236,6 +270,7 @@ def make_trust(
         configuration: Effective values.
         store: Whose health says whether it can be written.
         bus: The connection to the broker.
+        security: Judges what operators ask.
         events: Where it is told.
         broker_url: Where others find the broker.
 
@@ -243,16 +278,16 @@ def make_trust(
         InvalidConfiguration: A file is missing or holds something else.
     """
     section = configuration.security
-    if not section.secured:
+    if security is None:
         return None
-    if not section.files.complete:
-        raise InvalidConfiguration(f"[security] mode is fleet, and {section.folder} holds no identity: {NO_AUTHORITY}")
     trust = FleetTrust(
         section.trust_folder, send=bus.ask_broker, broker_url=broker_url, events=events, writing=store.health.writing
     )
 
     def publish() -> None:
-        bus.publish(REVOCATIONS, trust.record.revocations(trust.now_s))
+        revocations = trust.record.revocations(trust.now_s)
+        security.revoke([certificate.serial for certificate in revocations.certificates])
+        bus.publish(REVOCATIONS, revocations)
         bus.publish(CLIENT_TOKENS, trust.record.client_tokens(trust.now_s))
 
     bus.hear_broker(ANSWERS, trust.rights.hear)
@@ -266,6 +301,7 @@ def make_operations(
     decide: Deciders,
     bus: MessageBus,
     settings: PlanningSection,
+    *,
     trust: FleetTrust | None,
     url: Callable[[], str],
 ) -> Operations:

@@ -89,6 +89,7 @@ _LEVEL: dict[str, EventLevel] = {
     "message-too-large": "error",
     "store-unwritable": "error",
     "message-ignored": "warning",
+    "message-refused": "warning",
     "retained-restored": "warning",
     "certificate-revoked": "warning",
     "connection-refused": "warning",

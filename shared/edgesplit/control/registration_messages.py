@@ -42,6 +42,8 @@ CONTROLLER_STATUS = Topic(
     retained=True,
     cleared="never: a controller that is gone leaves `online` false",
     defended=True,
+    signer="controller",
+    has_will=True,
 )
 CONTROLLER_CLAIM = Topic(
     "controller/claim",
@@ -102,6 +104,7 @@ NODE_STATUS = Topic(
     retained=True,
     cleared="never: an agent that is gone leaves `online` false",
     defended=True,
+    has_will=True,
     limit_bytes=SMALL_BYTES,
 )
 NODE_CLAIM = Topic(
