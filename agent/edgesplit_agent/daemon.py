@@ -32,6 +32,7 @@ from edgesplit_agent.assembly import (
     make_engine,
     make_plane,
     make_power_meter,
+    make_renewal,
     make_reporter,
     make_steadiness_watch,
     options_of,
@@ -101,6 +102,12 @@ class Agent:
         self.plane = make_plane(configuration, identity, figures, self.engine, self._happened)
         figures.metrics.show_limited(self.engine.machine.refused, self.plane.refused)
         self.control = ControlPlane(configuration.broker.address, registration_of(configuration, identity), self)
+        self.renewal = make_renewal(
+            configuration,
+            figures.metrics,
+            lambda: self.control.artifacts,
+            self.control.emit,
+        )
         self._notifier = notifier or Notifier()
         self._readiness = Readiness(self._notifier, str(self.control.bus.address))
         self._advertiser = Advertiser(
@@ -186,6 +193,8 @@ class Agent:
             watch_clock(f"node {configuration.name}", self._clock_stepped),
         ):
             self._spawn(work)
+        if self.renewal is not None:
+            self._spawn(self.renewal.keep())
 
     async def wait_failed(self) -> None:
         """Return never, or raise what ended a task that must not end."""

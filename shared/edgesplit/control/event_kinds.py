@@ -25,6 +25,9 @@ HISTORIES: dict[str, frozenset[str]] = {
             "clock-stepped",
             "clock-differs",
             "clock-agrees",
+            "certificate-renewed",
+            "certificate-not-renewed",
+            "certificate-expired",
         }
     ),
     "models": frozenset(
@@ -88,6 +91,8 @@ _LEVEL: dict[str, EventLevel] = {
     "store-unwritable": "error",
     "message-ignored": "warning",
     "retained-restored": "warning",
+    "certificate-not-renewed": "warning",
+    "certificate-expired": "error",
 }
 
 
