@@ -14,12 +14,17 @@ from pathlib import Path
 
 from edgesplit.control.event_messages import EVENT, Event
 from edgesplit.control.trust_messages import CLIENT_TOKENS, REVOCATIONS
+from edgesplit.daemon.certificate_renewal import CertificateRenewal
 from edgesplit.errors import InvalidConfiguration
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.mqtt.signed.counter_reserve import CounterReserve
 from edgesplit.mqtt.signed.message_security import MessageSecurity
 from edgesplit.topic_table import signed_rows
 from edgesplit.trust.credentials import Credentials
+from edgesplit.trust.enrolment import RenewAnswer
+from edgesplit.trust.enrolment_client import ControllerPlace
+from edgesplit.trust.files import TrustFiles
+from edgesplit.trust.subjects import CONTROLLER_HOST
 from edgesplit_controller.answering.dispatch import Operations
 from edgesplit_controller.answering.fleet_answers import FleetAnswers
 from edgesplit_controller.answering.goal_changes import GoalChanges
@@ -64,6 +69,7 @@ __all__ = [
     "make_deciders",
     "make_knowledge",
     "make_operations",
+    "make_renewal",
     "make_security",
     "make_trust",
 ]
@@ -294,6 +300,40 @@ def make_trust(
     trust.on_change.append(publish)
     publish()
     return trust
+
+
+def make_renewal(
+    configuration: ControllerConfiguration,
+    trust: FleetTrust,
+    bus: MessageBus,
+    security: MessageSecurity,
+    events: EventLog,
+) -> CertificateRenewal:
+    """Who keeps the controller's own certificate valid: it issues the next one to itself, on the loop.
+
+    Args:
+        configuration: Effective values.
+        trust: The fleet's authority.
+        bus: Shows the certificate to the broker.
+        security: Signs with it.
+        events: Where it is told.
+    """
+    loop = asyncio.get_running_loop()
+
+    def ask(_place: ControllerPlace, files: TrustFiles) -> RenewAnswer:
+        async def issue() -> RenewAnswer:
+            return trust.renew_own(Credentials.load(files))
+
+        return asyncio.run_coroutine_threadsafe(issue(), loop).result()
+
+    return CertificateRenewal(
+        configuration.security.files,
+        lambda: f"https://{CONTROLLER_HOST}",
+        tell=events.add,
+        taken=(lambda _credentials: trust.contexts.renew(), security.take, lambda _credentials: bus.renew()),
+        asks=configuration.security.renew,
+        ask=ask,
+    )
 
 
 def make_operations(

@@ -15,6 +15,7 @@ import structlog
 
 from edgesplit.control.event_messages import EVENT, Event
 from edgesplit.control.registration_messages import CONTROLLER_CLAIM, CONTROLLER_STATUS, ControllerStatus
+from edgesplit.daemon.certificate_renewal import CertificateRenewal
 from edgesplit.daemon.clock_watch import watch_clock
 from edgesplit.daemon.inference_runtime.runtime_builds import runtime_conflict
 from edgesplit.errors import MalformedMessage, NameTaken
@@ -30,7 +31,14 @@ from edgesplit_controller.answering.inbox import Inbox
 from edgesplit_controller.artifacts.artifact_address import ArtifactAddress
 from edgesplit_controller.artifacts.artifact_server import ArtifactServer
 from edgesplit_controller.artifacts.trust_routes import TrustRoutes
-from edgesplit_controller.assembly import make_deciders, make_knowledge, make_operations, make_security, make_trust
+from edgesplit_controller.assembly import (
+    make_deciders,
+    make_knowledge,
+    make_operations,
+    make_renewal,
+    make_security,
+    make_trust,
+)
 from edgesplit_controller.configuration import ControllerConfiguration, tcp_address
 from edgesplit_controller.metrics import render_metrics
 from edgesplit_controller.models.intake_runs import IntakeRun, run_in_process
@@ -106,8 +114,10 @@ class Service:
             max_upload_bytes=configuration.artifacts.max_upload_bytes,
             trust=TrustRoutes(self.trust, self._seldom.add) if self.trust is not None else None,
         )
-        if self.trust is not None:
+        self._renewal: CertificateRenewal | None = None
+        if self.trust is not None and self._security is not None:
             self.trust.on_change.append(self._artifacts.end_revoked)
+            self._renewal = make_renewal(configuration, self.trust, self._bus, self._security, known.events)
         self._address = ArtifactAddress(
             configuration.artifacts,
             broker=self._bus.address,
@@ -170,6 +180,8 @@ class Service:
         self.decide.sources.start()
         running = (self._settle(), self._address.keep(), watch_clock("the controller", self._own_clock_stepped))
         self._tasks = [asyncio.create_task(work) for work in running]
+        if self._renewal is not None:
+            self._tasks.append(asyncio.create_task(self._renewal.keep()))
         self._bus.start()
         await self._named
         # Only now may somebody rely on being heard.

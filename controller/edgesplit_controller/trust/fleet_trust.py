@@ -136,7 +136,7 @@ class FleetTrust:
         return RenewAnswer(certificate=self._pem(joined), authority=self.authority.pem.decode())
 
     def renew_own(self, credentials: Credentials) -> RenewAnswer:
-        """The controller's own next certificate, for the key that it has.
+        """The controller's own next certificate, for the key that it has: it asks nobody else for one.
 
         Raises:
             InvalidConfiguration: The authority is elsewhere.

@@ -27,6 +27,9 @@ HISTORIES: dict[str, frozenset[str]] = {
             "clock-agrees",
             "certificate-issued",
             "certificate-revoked",
+            "certificate-renewed",
+            "certificate-not-renewed",
+            "certificate-expired",
         }
     ),
     "models": frozenset(
@@ -94,6 +97,8 @@ _LEVEL: dict[str, EventLevel] = {
     "certificate-revoked": "warning",
     "connection-refused": "warning",
     "broker-rights-unset": "warning",
+    "certificate-not-renewed": "warning",
+    "certificate-expired": "error",
 }
 
 
