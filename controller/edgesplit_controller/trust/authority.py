@@ -25,7 +25,15 @@ from edgesplit.errors import InvalidConfiguration, InvalidInput
 from edgesplit.names import checked_name
 from edgesplit.trust.credentials import authority_digest, key_pem, new_key, read_certificates
 from edgesplit.trust.files import TrustFiles, write_private
-from edgesplit.trust.subjects import BROKER_HOST, CONTROLLER_HOST, PeerCertificate, Role, Subject, normal_serial
+from edgesplit.trust.subjects import (
+    BROKER_HOST,
+    CONTROLLER_HOST,
+    PeerCertificate,
+    Role,
+    Subject,
+    normal_serial,
+    subject_of,
+)
 
 __all__ = ["AUTHORITY_KEY", "CERTIFICATE_DAYS", "Authority", "Issued", "checked_subject"]
 
@@ -155,15 +163,17 @@ class Authority:
         now_s: float,
         addresses: Sequence[str] = (),
         days: float = CERTIFICATE_DAYS,
+        any_name: bool = False,
     ) -> Issued:
         """A certificate for whoever made a request.
 
         Args:
-            subject: Whom it will speak for; the request must say the same.
+            subject: Whom it will speak for.
             request: PKCS#10, in PEM form.
             now_s: Since the epoch. [s]
             addresses: Hosts and IP addresses at which others reach it, for tools that compare one.
             days: How long it holds. [d]
+            any_name: The request may be of any name in the subject's role: its maker does not know its name yet.
 
         Raises:
             InvalidConfiguration: The authority's key is not here.
@@ -171,7 +181,7 @@ class Authority:
         """
         key = self.require_key()
         checked_subject(subject)
-        public_key = _requested(request, subject)
+        public_key = _requested(request, subject, any_name=any_name)
         begins = datetime.fromtimestamp(now_s, UTC) - CLOCKS_APART
         ends = datetime.fromtimestamp(now_s, UTC) + timedelta(days=days)
         names = [x509.UniformResourceIdentifier(subject.uri), *_alternatives(subject, addresses)]
@@ -216,7 +226,7 @@ def checked_subject(subject: Subject) -> Subject:
     return subject
 
 
-def _requested(request: str, subject: Subject) -> ec.EllipticCurvePublicKey:
+def _requested(request: str, subject: Subject, *, any_name: bool) -> ec.EllipticCurvePublicKey:
     """The key that a request is for, proven to be its maker's."""
     try:
         read = x509.load_pem_x509_csr(request.encode())
@@ -228,7 +238,8 @@ def _requested(request: str, subject: Subject) -> ec.EllipticCurvePublicKey:
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise InvalidInput("the certificate request is for a key of another kind than P-256")
     named = [str(entry.value) for entry in read.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    if named != [subject.common_name]:
+    maker = subject_of((), named) if len(named) == 1 else None
+    if maker is None or maker.role != subject.role or (maker != subject and not any_name):
         raise InvalidInput(f"the certificate request is of {', '.join(named)[:80] or 'nobody'}, not of {subject}")
     return key
 
@@ -242,7 +253,7 @@ def _alternatives(subject: Subject, addresses: Iterable[str]) -> Iterator[x509.G
         found |= dict.fromkeys((ip_address("127.0.0.1"), ip_address("::1")))
     elif subject.role == "node" and _HOST_NAME.fullmatch(subject.name):
         found[subject.name] = None
-    given = list(addresses)
+    given = [address for address in addresses if subject.role in _HOSTS or not _is_own(address)]
     if len(given) > MOST_ADDRESSES:
         raise InvalidInput(f"a certificate takes at most {MOST_ADDRESSES} addresses, and {len(given)} were given")
     for address in given:
@@ -261,9 +272,16 @@ def _address(subject: Subject, text: str) -> str | Address:
         raise InvalidInput(
             f"{text[:80]!r} cannot stand in a certificate of a {subject.role}: give an IP address"
         ) from None
-    if subject.role not in _HOSTS and (address.is_loopback or address.is_multicast or address.is_unspecified):
-        raise InvalidInput(f"{text} is no address of one machine: give one at which others reach it")
     return address
+
+
+def _is_own(text: str) -> bool:
+    """Whether an address is that of every machine, or of none, so that it tells nobody apart."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_multicast or address.is_unspecified
 
 
 def _builder(

@@ -109,14 +109,16 @@ class Enrolments:
         """
         now_s = self._clock()
         given = self._given(asked.token, now_s)
-        if (asked.kind, asked.name) != (given.kind, given.name):
+        if asked.kind != given.kind or asked.name not in {"", given.name}:
             raise NotTrusted(
                 f"this token is for {given.kind} {given.name}, and {asked.kind} {asked.name[:100]} was asked for"
             )
         subject = Subject(given.kind, given.name)
         if not given.replaces and self._record.trusted(subject, now_s):
             raise NameTaken(f"{subject} has joined already")
-        issued = self._authority.issue(subject, asked.request, now_s=now_s, addresses=asked.addresses)
+        issued = self._authority.issue(
+            subject, asked.request, now_s=now_s, addresses=asked.addresses, any_name=not asked.name
+        )
         self._record.issued(issued.facts, now_s=now_s, addresses=asked.addresses, used=given)
         return Joined(issued, anew=True)
 

@@ -100,8 +100,8 @@ class JoinRequest(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         token: As it was handed over.
         kind: What the program wants to be; the token says whether it may.
-        name: Of the program; the token's.
-        request: PKCS#10 certificate request in PEM form.
+        name: Of the program; empty: the token's, which whoever joins need not know.
+        request: PKCS#10 certificate request in PEM form, of `kind:name`; of any name where `name` is empty.
         addresses: IP addresses at which others reach it, for tools that compare a host with a certificate.
     """
 
