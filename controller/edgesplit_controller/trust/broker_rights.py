@@ -7,7 +7,7 @@ controller does all; a user of other names is nobody's business here. Not here: 
 
 A role is named for its user and for the rules in it, so that what the broker holds can be compared by names alone.
 
-References: Mosquitto 2.0, plugins/dynamic-security/README-dynamic-security.md: commands, ACL types.
+References: Mosquitto 2.0, documentation of the dynamic security plugin: commands, ACL types.
 """
 
 from __future__ import annotations

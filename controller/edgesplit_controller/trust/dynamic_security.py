@@ -4,7 +4,7 @@ Owns: asking and awaiting answers, and keeping the broker's users those of the f
 conversation at a time; a broker that does not answer is told once, and asked again at the next occasion, for it may be another than
 Mosquitto, with rights that somebody else sets. Not here: which users and rights (`trust/broker_rights.py`), the connection.
 
-References: Mosquitto 2.0, plugins/dynamic-security/README-dynamic-security.md.
+References: Mosquitto 2.0, documentation of the dynamic security plugin.
 """
 
 from __future__ import annotations
