@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import click
@@ -22,7 +23,7 @@ from edgesplit.control.registration_messages import CONTROLLER_STATUS, Controlle
 from edgesplit.control.trust_messages import REVOCATIONS, Revocations, RevokedCertificate
 from edgesplit.daemon.configuration_sections import BrokerSection
 from edgesplit.daemon.security_section import SecuritySection
-from edgesplit.errors import EdgesplitError, InvalidConfiguration, MalformedMessage, NotTrusted
+from edgesplit.errors import EdgesplitError, InvalidConfiguration, MalformedMessage, NameTaken, NotTrusted
 from edgesplit.mqtt.signed.message_security import MessageSecurity
 from edgesplit.mqtt.signed.refusals import MOST_A_MINUTE
 from edgesplit.mqtt.topic import Topic
@@ -179,7 +180,7 @@ async def running(tmp_path: Path, fleet: MadeFleet) -> AsyncIterator[Secured]:
         await made.stop()
 
 
-def harm(row: Topic[object], running: Secured) -> tuple[str, bytes]:
+def harm(row: Topic[Any], running: Secured) -> tuple[str, bytes]:
     """A topic of the agent, and a message there that would do harm."""
     nothing = Desired(node="device", model="tiny", inputs=(), outputs=(), epochs=())
     elsewhere = Deployment(model="tiny", source="edge", advertise="127.0.0.1:1", inputs=(), outputs=())
@@ -188,7 +189,7 @@ def harm(row: Topic[object], running: Secured) -> tuple[str, bytes]:
     revoked = Revocations(certificates=(RevokedCertificate(serial=serial, subject="controller:one", expires_s=2e9),))
     offer = in_envelope(running.stranger.heard[MODEL_OFFER.of("tiny")])
     assert offer is not None
-    messages: dict[Topic[object], tuple[tuple[str, ...], object]] = {
+    messages: dict[Topic[Any], tuple[tuple[str, ...], object]] = {
         DESIRED: (("device", "tiny"), nothing),
         DEPLOYMENT: (("tiny",), elsewhere),
         CONTROLLER_STATUS: ((), status),
@@ -204,7 +205,7 @@ async def test_whoever_writes_to_the_broker_does_not_steer_the_agent(running: Se
     await running.serve()
     serving = running.serving()
     said = list(running.stranger.said)
-    rows = (DESIRED, DEPLOYMENT, CONTROLLER_STATUS, REVOCATIONS, MODEL_OFFER, PROFILE_REQUEST)
+    rows: tuple[Topic[Any], ...] = (DESIRED, DEPLOYMENT, CONTROLLER_STATUS, REVOCATIONS, MODEL_OFFER, PROFILE_REQUEST)
     counts: dict[str, int] = {}
 
     async def all_refused() -> bool:
@@ -337,11 +338,45 @@ async def test_a_second_agent_of_a_name_is_refused_whatever_its_certificate(runn
     )
     other = Agent(second)
     await other.start()
-    with pytest.raises(Exception, match="another agent is registered as 'device'"):
+    with pytest.raises(NameTaken, match="another agent is registered as 'device'"):
         await asyncio.wait_for(other.wait_failed(), 60.0)
     await other.stop()
     await until(lambda: any("another agent asked for the name 'device'" in text for text in running.told("name-taken")))
     assert running.service.known.registry.online() == ("device",)
+
+
+async def test_a_second_controller_is_refused_though_its_certificate_is_good(running: Secured, tmp_path: Path) -> None:
+    configuration = msgspec.structs.replace(
+        running.controller,
+        store=StoreSection(path=str(tmp_path / "second-store")),
+        security=secured(running.fleet.files("controller", "two")),
+    )
+    store = Store(configuration.store_path)
+    second = Service(configuration, store, in_a_thread)
+    with pytest.raises(NameTaken, match="another controller serves at this broker"):
+        await second.start()
+    await second.close()
+    store.close()
+    await until(lambda: any("another controller asked" in text for text in running.told("name-taken")))
+    assert [row["name"] for row in await running.client.ask(ListNodes())] == ["device"]
+
+
+async def test_who_is_no_controller_cannot_keep_one_from_starting(running: Secured) -> None:
+    """Whoever only says that a controller is there is not believed."""
+    await running.stop_controller()
+    status = ControllerStatus(online=True, protocol=PROTOCOL, version="1", instance="0", artifacts="http://127.0.0.1:1")
+    stop = asyncio.Event()
+
+    async def insist() -> None:
+        while not stop.is_set():
+            running.stranger.write(CONTROLLER_STATUS.of(), status)
+            await asyncio.sleep(0.01)  # a stranger's pace
+
+    insisting = asyncio.create_task(insist())
+    await running.start_controller()
+    stop.set()
+    await insisting
+    assert [row["name"] for row in await running.client.ask(ListNodes())] == ["device"]
 
 
 async def test_an_agent_with_another_nodes_certificate_does_not_start(running: Secured) -> None:
