@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from edgesplit.control.plan_messages import DEPLOYMENT, Deployment
+from edgesplit.control.registration_messages import NODE_CLAIM, NODE_STATUS
 from edgesplit.mqtt import retained_state
 from edgesplit.mqtt.broker_address import BrokerAddress, TlsFiles
 from edgesplit.mqtt.bus import MessageBus
+from edgesplit.mqtt.name_claim import Registered
 from edgesplit.mqtt.signed.message_security import MessageSecurity
+from edgesplit.trust.files import TrustFiles
 from edgesplit.trust.signing import in_envelope
 from tests.brokers import Stranger, running_mosquitto
 from tests.trust.signers import MadeFleet
@@ -112,6 +116,58 @@ async def test_what_an_earlier_run_said_is_taken_back_unless_it_is_said_again(ur
     await until(lambda: PLACE in third.heard)
     assert third.sees.heard[TOPIC] == kept
     await third.end()
+
+
+def secured_broker(fleet: MadeFleet, folder: Path, rights: str) -> AbstractContextManager[str]:
+    """A Mosquitto that asks for certificates and takes their common name for the user's, with these access rights."""
+    files = fleet.files("broker", addresses=("127.0.0.1",))
+    (folder / "rights").write_text(rights)
+    settings = (
+        f"require_certificate true\nuse_identity_as_username true\ncafile {files.authority}\n"
+        f"certfile {files.certificate}\nkeyfile {files.key}\nacl_file {folder / 'rights'}"
+    )
+    return running_mosquitto(folder, settings)
+
+
+def agents_bus(url: str, files: TrustFiles, told: list[str]) -> MessageBus:
+    return MessageBus(
+        BrokerAddress.parse(
+            url.replace("mqtt:", "mqtts:"), TlsFiles(str(files.authority), str(files.certificate), str(files.key))
+        ),
+        client_id="agent",
+        registered=Registered(NODE_STATUS.of("device"), NODE_CLAIM.of("device"), "i", lambda where: f"taken{where}"),
+        on_connection=lambda _up, why: told.append(why),
+    )
+
+
+async def test_a_certificate_that_may_write_and_not_read_is_said_with_the_topic(
+    fleet: MadeFleet, tmp_path: Path
+) -> None:
+    files, told = fleet.files("node", "device"), list[str]()
+    with secured_broker(fleet, tmp_path, "user node:device\ntopic write edgesplit/1/#\n") as url:
+        bus = agents_bus(url, files, told)
+        bus.start()
+        await until(lambda: bool(told))
+        await bus.close()
+    assert f"does not pass on {NODE_CLAIM.of('device')}: the holder of {files.certificate} has to be allowed" in told[0]
+
+
+async def test_a_renewed_certificate_is_shown_from_the_next_connection_on(fleet: MadeFleet, tmp_path: Path) -> None:
+    files, told = fleet.files("node", "device"), list[str]()
+    with secured_broker(fleet, tmp_path, "user node:renewed\ntopic readwrite edgesplit/1/#\n") as url:
+        bus = agents_bus(url, files, told)
+        bus.start()
+        await until(lambda: "does not pass on" in "".join(told))  # the rights are those of the renewed one
+        renewed = fleet.files("node", "renewed")
+        files.key.write_bytes(renewed.key.read_bytes())
+        files.certificate.write_bytes(renewed.certificate.read_bytes())
+        bus.renew()
+        # The broker takes a second connection of the same client for the first one's return.
+        other = agents_bus(url, renewed, [])
+        other.start()
+        await until(lambda: "" in told)
+        await other.close()
+        await bus.close()
 
 
 def test_who_connects_with_a_certificate_is_named_by_it() -> None:
