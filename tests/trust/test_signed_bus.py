@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -95,6 +96,18 @@ async def test_another_certificate_signs_what_stays_again(url: str, fleet: MadeF
     talk.sees.write(TOPIC, before)  # what an earlier certificate signed is put right like anything else
     await until(lambda: talk.agent.refused == {DEPLOYMENT.pattern: 1})
     await until(lambda: talk.sees.said[-1][1] != before)
+    await talk.end()
+
+
+async def test_what_was_refused_for_a_wrong_clock_is_heard_once_it_is_right(url: str, fleet: MadeFleet) -> None:
+    talk, ahead_s = Conversation(url, fleet), [366 * 86_400.0]
+    talk.agent._clock = lambda: time.time() + ahead_s[0]
+    await talk.begin()
+    talk.speaks.publish(DEPLOYMENT, PLACE, "m")
+    await until(lambda: talk.agent.refused == {DEPLOYMENT.pattern: 1})
+    ahead_s[0] = 0.0
+    talk.hears.hear_again()
+    await until(lambda: talk.heard == [PLACE])
     await talk.end()
 
 
