@@ -333,6 +333,7 @@ class Agent:
 
     def _clock_stepped(self, kind: str, text: str, data: Mapping[str, float]) -> None:
         self.control.emit(kind, text, data=data)
+        self.control.bus.hear_again()
 
     def _cause_returned(self) -> None:
         """Try again at once what failed because something was away."""

@@ -16,7 +16,7 @@ from edgesplit.topic_table import signed_rows
 from edgesplit.trust.credentials import Credentials
 from edgesplit.trust.files import TrustFiles
 from edgesplit.trust.signing import Signer
-from edgesplit.trust.subjects import Role
+from edgesplit.trust.subjects import Role, Subject
 from tests.trust.authorities import DAY, MadeAuthority
 
 __all__ = ["NAMES", "MadeFleet", "forgeries"]
@@ -32,15 +32,27 @@ class MadeFleet:
         self._kept = tempfile.TemporaryDirectory(prefix="edgesplit-fleet-")
         self._numbers = itertools.count()
 
-    def files(self, role: Role, name: str = "", *, begins: timedelta = -DAY, ends: timedelta = 30 * DAY) -> TrustFiles:
+    def files(
+        self,
+        role: Role,
+        name: str = "",
+        *,
+        begins: timedelta = -DAY,
+        ends: timedelta = 30 * DAY,
+        addresses: tuple[str, ...] = (),
+    ) -> TrustFiles:
         """A new identity."""
         folder = Path(self._kept.name) / str(next(self._numbers))
-        uri = f"edgesplit://{role}/{name or NAMES[role]}"
-        return self.authority.files(folder, uri=uri, begins=begins, ends=ends)
+        subject = Subject(role, name or NAMES[role])
+        return self.authority.files(
+            folder, uri=subject.uri, common_name=subject.common_name, begins=begins, ends=ends, addresses=addresses
+        )
 
-    def credentials(self, role: Role, name: str = "", **validity: timedelta) -> Credentials:
+    def credentials(
+        self, role: Role, name: str = "", *, begins: timedelta = -DAY, ends: timedelta = 30 * DAY
+    ) -> Credentials:
         """Who a new identity is."""
-        return Credentials.load(self.files(role, name, **validity))
+        return Credentials.load(self.files(role, name, begins=begins, ends=ends))
 
     def security(self, role: Role, name: str = "", counters: Path | None = None) -> MessageSecurity:
         """The signatures of a new program."""

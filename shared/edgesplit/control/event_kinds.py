@@ -66,6 +66,7 @@ HISTORIES: dict[str, frozenset[str]] = {
     "peers": frozenset({"fallback-engaged", "fallback-left", "peer-back"}),
     "links": frozenset({"link-changed"}),
     "profiles": frozenset({"profile-changed", "model-completing"}),
+    "operators": frozenset({"operator-asked"}),
     "other": frozenset(),
 }
 """Each history has a length of its own, so that what comes often does not push out what comes seldom."""

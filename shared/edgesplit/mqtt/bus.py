@@ -12,13 +12,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 
 from edgesplit.errors import BrokerUnreachable, MalformedMessage
 from edgesplit.mqtt.broker_address import BrokerAddress
-from edgesplit.mqtt.broker_diagnosis import explain_no_connection
+from edgesplit.mqtt.broker_diagnosis import DIAGNOSE_EVERY_S, DIAGNOSE_TIMEOUT_S, explain_no_connection
 from edgesplit.mqtt.name_claim import NameClaim, Registered
 from edgesplit.mqtt.packet_limit import Oversize, PacketLimit
 from edgesplit.mqtt.paho_client import ClientEvents, PahoClient
@@ -32,9 +33,6 @@ from edgesplit.trust.subjects import PeerCertificate
 __all__ = ["FLUSH", "Flush", "MessageBus"]
 
 M = TypeVar("M", bound=msgspec.Struct)
-DIAGNOSE_TIMEOUT_S = 3.0
-DIAGNOSE_EVERY_S = 10.0
-"""Pause between two looks at why there is no connection; the first comes at once. [s]"""
 
 
 class Flush(msgspec.Struct, frozen=True):
@@ -90,7 +88,9 @@ class MessageBus:
         self._on_refused, self._on_oversize, self._on_rival = on_refused, on_oversize, on_rival
         self._sealing = sealing or PlainSealing()
         self._subscriptions: list[Subscription] = []
-        self._state = RetainedState(self._publish_retained, lambda: self.connected, self._sealing.left_over)
+        self._state = RetainedState(
+            partial(self._publish, retain=True), lambda: self.connected, self._sealing.left_over
+        )
         self._connected = asyncio.Event()
         self._settled = asyncio.Event()
         self._accepted = False
@@ -132,10 +132,8 @@ class MessageBus:
         return PahoClient(self.address, self._tls, self._client_id, self._last_will(), events)
 
     def _last_will(self) -> tuple[str, bytes] | None:
-        if self._will is None:
-            return None
-        topic, message = self._will
-        return topic, self._sealing.sealed(topic, msgspec.json.encode(message))
+        topic, message = self._will or ("", None)
+        return (topic, self._sealing.sealed(topic, msgspec.json.encode(message))) if topic else None
 
     @property
     def connected(self) -> bool:
@@ -198,6 +196,11 @@ class MessageBus:
         self._subscriptions.append(subscription)
         if self.connected:
             self._client.subscribe(subscription.topic_filter)
+
+    def hear_again(self) -> None:
+        """Have the broker repeat what it keeps: what was refused for a wrong clock counts once that is right."""
+        for entry in self._subscriptions:
+            self._client.subscribe(entry.topic_filter)
 
     def own(
         self,
@@ -286,9 +289,6 @@ class MessageBus:
         if retain:
             self._state.published(topic, payload)
         return under_way
-
-    def _publish_retained(self, topic: str, payload: bytes) -> None:
-        self._publish(topic, payload, retain=True)
 
     # --- what happens to the connection ----------------------------------------------------------------------------
 
