@@ -21,6 +21,7 @@ from edgesplit.daemon.runtime_builds import installed_runtime
 from edgesplit.formatting import speed, time_span
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.release import PROTOCOL, installed_version
+from edgesplit.trust.access import Access
 from edgesplit.wire.frames import FrameLimits
 from edgesplit_agent.compute.background_work import BackgroundWork
 from edgesplit_agent.compute.coding import Coder
@@ -203,8 +204,10 @@ def make_plane(
     figures: ServingFigures,
     engine: Engine,
     emit: Callable[[MachineEvent], None],
+    *,
+    access: Access | None = None,
 ) -> DataPlane:
-    """The data plane; `emit` takes its events."""
+    """The data plane; `emit` takes its events, `access` says whom a node of a secured fleet lets in."""
     return DataPlane(
         identity.node,
         identity.instance,
@@ -216,6 +219,7 @@ def make_plane(
         emit=emit,
         host=engine,
         counters=figures.counters,
+        access=access,
     )
 
 

@@ -37,6 +37,7 @@ from edgesplit.control.registration_messages import (
     ControllerStatus,
     NodeStatus,
 )
+from edgesplit.control.trust_messages import CLIENT_TOKENS, REVOCATIONS, ClientTokens, Revocations
 from edgesplit.errors import MalformedMessage
 from edgesplit.mqtt.broker_address import BrokerAddress
 from edgesplit.mqtt.bus import MessageBus
@@ -73,6 +74,12 @@ class ControlHandler(Protocol):
 
     def on_profile_request(self, request: ProfileRequest) -> None:
         """A model to profile once more."""
+
+    def on_revocations(self, revocations: Revocations | None) -> None:
+        """Which certificates are trusted no more."""
+
+    def on_client_tokens(self, tokens: ClientTokens | None) -> None:
+        """What clients' tokens allow."""
 
     def on_controller(self) -> None:
         """The controller said that it is there, perhaps at another address."""
@@ -133,6 +140,8 @@ class ControlPlane:
         node, bus = self.status.node, self.bus
         # The controller's registration first: whether it is obeyed decides about all that follows.
         bus.subscribe(CONTROLLER_STATUS, self._on_controller)
+        bus.subscribe(REVOCATIONS, lambda _topic, revocations: self._handler.on_revocations(revocations))
+        bus.subscribe(CLIENT_TOKENS, lambda _topic, tokens: self._handler.on_client_tokens(tokens))
         bus.subscribe(NODE_STATUS, self._on_node)
         bus.subscribe(MODEL_OFFER, self._on_model)
         bus.subscribe(PROFILE_REQUEST, self._on_profile_request, node)

@@ -96,6 +96,12 @@ class Guard:
         """A connection is gone."""
         self._held.pop(transport, None)
 
+    def end_where(self, unwanted: Callable[[asyncio.BaseTransport], bool]) -> None:
+        """End at once every connection of which that is so."""
+        for transport, guarded in list(self._held.items()):
+            if unwanted(transport):
+                guarded.cut_off()
+
     def _make_room(self, held: Mapping[asyncio.BaseTransport, _Guarded]) -> bool:
         """End the connection that has waited longest, if one has for a while."""
         now_s = asyncio.get_running_loop().time()
