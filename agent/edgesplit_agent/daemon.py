@@ -108,6 +108,7 @@ class Agent:
             lambda: self.control.artifacts,
             self.control.emit,
         )
+        figures.metrics.show_limited(self.control.refused)
         self._notifier = notifier or Notifier()
         self._readiness = Readiness(self._notifier, str(self.control.bus.address))
         self._advertiser = Advertiser(

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from edgesplit.errors import EdgesplitError, InvalidInput, ProtocolMismatch
+from edgesplit.errors import EdgesplitError, InvalidInput, Overloaded, ProtocolMismatch
 from edgesplit.operations.operation import OPERATION_REQUEST, Operation, OperationRequest, Reply
 from edgesplit.release import PROTOCOL
 
@@ -25,6 +25,8 @@ __all__ = ["Inbox", "Progress", "Send"]
 SIGN_OF_LIFE_S = 2.0
 PROGRESS_EVERY_S = 0.1
 REMEMBERED_REQUESTS = 512
+MOST_REQUESTS = 256
+"""Under way at a time."""
 
 Progress = Callable[[str, float | None], None]
 """Told, on the loop, what is being done and how much of that step is done."""
@@ -55,6 +57,10 @@ class Inbox:
             return
         self._seen.append(envelope.id)
         (client,) = OPERATION_REQUEST.names(topic)
+        if len(self._tasks) >= MOST_REQUESTS:
+            text = f"the controller is answering {MOST_REQUESTS} requests: ask again later"
+            self._send(client, _failure(envelope.id, Overloaded.code, text, 1))
+            return
         task = asyncio.create_task(self._answer(client, envelope), name=f"request-{envelope.id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -93,6 +93,7 @@ _LEVEL: dict[str, EventLevel] = {
     "retained-restored": "warning",
     "certificate-not-renewed": "warning",
     "certificate-expired": "error",
+    "events-dropped": "warning",
 }
 
 
