@@ -17,10 +17,9 @@ from edgesplit_controller import rate_limited_events
 from edgesplit_controller.answering import inbox
 from edgesplit_controller.answering.inbox import Inbox
 from edgesplit_controller.event_log import EventLog
-from edgesplit_controller.fleet import traffic, usage_sums
+from edgesplit_controller.fleet import traffic
 from edgesplit_controller.fleet.plausibility import MOST_STRANGE_MODELS, Plausibility
 from edgesplit_controller.fleet.traffic import Traffic
-from edgesplit_controller.fleet.usage_sums import UsageSums
 from edgesplit_controller.rate_limited_events import EventFlood
 
 
@@ -45,18 +44,6 @@ def test_models_that_nobody_added_are_few_and_those_that_were_are_always_believe
     assert "is no model here" in doubted[-1]
     assert doubt("yolo") == ""
     assert doubt("model-0") == ""
-
-
-def test_an_agent_that_counts_anew_for_ever_takes_bounded_room_and_its_sums_stay(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(usage_sums, "MOST_COUNTS", 4)
-    sums = UsageSums()
-    for number in range(1000):
-        sums.add(usage(counted_since_unix_s=float(number)))
-    (total,) = sums.of("m", 1)
-    assert (total.requests, total.energy_j) == (1000, 2000.0)
-    assert [len(counts) for counts in sums._counts.values()] == [4]
 
 
 def test_reports_within_a_window_are_bounded_in_number(monkeypatch: pytest.MonkeyPatch) -> None:
