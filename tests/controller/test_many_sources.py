@@ -243,3 +243,23 @@ async def test_how_evenly_sources_are_slowed_is_told_once_two_have_served(camera
     assert [row["measured_latency_s"] for row in plan["sources"]] == pytest.approx(
         [planned_s["cam1"], 3.0 * planned_s["cam2"]]
     )
+
+
+async def test_what_others_give_back_is_a_chance_that_is_taken_once(cameras: Fleet) -> None:
+    """At 150 requests a second one model takes most of the cloud's time, so that another's requests are computed on slower nodes."""
+    await cameras.client.add("other", convolutions())
+    await cameras.client.ask(SetWeights(latency=1.0, min_rate=LimitChange(value=150.0)))
+    await cameras.client.ask(DeployModel(name="other", source="cam1"))
+    await cameras.client.ask(DeployModel(name="tiny", source="cam2"))
+    beside = cameras.plan("tiny")
+    assert any(node.load > 0.5 for node in beside.problem.nodes)
+    await cameras.client.ask(UndeployModel(name="other"))
+    await until(lambda: cameras.plan("tiny").epoch.number > beside.epoch.number, "tiny is planned again")
+    alone = cameras.plan("tiny")
+    assert "are free now" in alone.reason
+    assert alone.evaluation.latency_s < beside.evaluation.latency_s
+    assert not any(node.load for node in alone.problem.nodes)
+    # Who comes now takes nothing that is promised, and moves nobody.
+    await cameras.client.ask(DeployModel(name="other", source="cam1"))
+    await cameras.until_settled()
+    assert cameras.plan("tiny").epoch.number == alone.epoch.number

@@ -76,9 +76,15 @@ class PlanMaker:
         self._solves = SharedSolves()
         self.solved = Counter[str]()
 
-    def snapshot(self, record: ModelRecord, goals: Goals, others: Mapping[str, DeploymentState]) -> FleetSnapshot:
+    def snapshot(
+        self, record: ModelRecord, source: str, goals: Goals, others: Mapping[str, DeploymentState]
+    ) -> FleetSnapshot:
         """What `problem` would be made of now, without making it."""
-        return snapshot_of(self._registry, self._speeds, record, goals, _held(record, others).taken_bytes)
+        loads = None
+        if goals.min_rate_hz is not None:
+            loads = promised(active_plans(others), model=record.name, source=source)
+        used_bytes = _held(record, others).taken_bytes
+        return snapshot_of(self._registry, self._speeds, record, goals, used_bytes=used_bytes, loads=loads)
 
     def problem(self, record: ModelRecord, source: str, goals: Goals, others: Mapping[str, DeploymentState]) -> Problem:
         """State the problem of one model now.
