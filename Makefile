@@ -53,7 +53,7 @@ $(VENV)/.fuzz: $(VENV)/.dev requirements/fuzz.txt
 	@touch $@
 
 FUZZ_SECONDS ?= 60
-fuzz: $(VENV)/.fuzz  ## Coverage-guided fuzzing of frames and HTTP, FUZZ_SECONDS (60) for each of four targets
+fuzz: $(VENV)/.fuzz  ## Coverage-guided fuzzing of frames and HTTP, FUZZ_SECONDS (60) for each of five targets
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 test-systemd: $(VENV)/.dev  ## Root: three machines with real systemd, through kill, hang and reboot

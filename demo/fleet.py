@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from edgesplit.wire.address import is_loopback
+
 __all__ = ["CommandFailed", "EmulatedLink", "EmulatedNode", "LocalFleet", "Place", "free_port"]
 
 PROGRAMS = {
@@ -89,6 +91,11 @@ class Place:
     command: tuple[str, ...] = ()
     host: str = "127.0.0.1"
 
+    @property
+    def security(self) -> str:
+        """Section `[security]` of a process there: networks of a testbed are its own, and nobody else is on them."""
+        return "" if is_loopback(self.host) else "[security]\ninsecure_network = true\n"
+
 
 def free_port() -> int:
     """A TCP port on loopback that nobody listens on now."""
@@ -157,7 +164,8 @@ class LocalFleet:
             f'[broker]\nurl = "{self.broker}"\nembedded = {str(self.embedded).lower()}\n'
             f'[store]\npath = "{self.folder / "store"}"\n'
             f'[artifacts]\nlisten = "{artifacts}"\nadvertise = "{artifacts}"\n'
-            f'[planning]\nlatency_model = "{self.latency_model}"\n{self.planning}\n',
+            f'[planning]\nlatency_model = "{self.latency_model}"\n{self.planning}\n'
+            f"{self._place('controller').security}",
             encoding="utf-8",
         )
         self._spawn("controller", "edgesplit-controller", path)
@@ -326,7 +334,8 @@ class LocalFleet:
             f"[runtime]\nthreads = 1\nmemory_limit_bytes = {node.memory_limit_bytes}\n{node.runtime}\n"
             f'[http]\nlisten = "127.0.0.1:{self.http_ports[name]}"\n'
             f'[cache]\npath = "{self.folder / "cache" / name}"\n'
-            f"[emulation]\nslow_down = {float(node.slow_down)}\n{links}",
+            f"[emulation]\nslow_down = {float(node.slow_down)}\n{links}"
+            f"{self._place(name).security}",
             encoding="utf-8",
         )
         return path

@@ -16,11 +16,17 @@ from pathlib import Path
 import structlog
 
 from edgesplit.control.registration_messages import NodeStatus
-from edgesplit.daemon.runtime_abilities import known_operator_sets
-from edgesplit.daemon.runtime_builds import installed_runtime
+from edgesplit.daemon.inference_runtime.runtime_abilities import known_operator_sets
+from edgesplit.daemon.inference_runtime.runtime_builds import installed_runtime
+from edgesplit.errors import InvalidConfiguration
 from edgesplit.formatting import speed, time_span
 from edgesplit.mqtt.bus import MessageBus
+from edgesplit.mqtt.signed.counter_memory import CounterMemory
+from edgesplit.mqtt.signed.message_security import MessageSecurity
 from edgesplit.release import PROTOCOL, installed_version
+from edgesplit.topic_table import signed_rows
+from edgesplit.trust.credentials import Credentials
+from edgesplit.trust.subjects import Subject
 from edgesplit.wire.frames import FrameLimits
 from edgesplit_agent.compute.background_work import BackgroundWork
 from edgesplit_agent.compute.coding import Coder
@@ -58,10 +64,12 @@ __all__ = [
     "identity_of",
     "limits_of",
     "log_emulation",
+    "log_security",
     "make_engine",
     "make_plane",
     "make_power_meter",
     "make_reporter",
+    "make_security",
     "make_steadiness_watch",
     "options_of",
     "registration_of",
@@ -128,7 +136,28 @@ def registration_of(configuration: AgentConfiguration, identity: Identity) -> No
         memory_limit_bytes=_memory_bytes(configuration),
         emulated=configuration.emulation.active,
         opsets=dict(known_operator_sets()),
+        insecure=configuration.security.insecure,
     )
+
+
+def make_security(configuration: AgentConfiguration) -> MessageSecurity | None:
+    """Whose decisions the agent obeys, in a fleet with an authority; None in one without.
+
+    Raises:
+        InvalidConfiguration: A file of its identity is missing, or is another's.
+    """
+    section = configuration.security
+    if not section.secured:
+        return None
+    credentials = Credentials.load(section.files)
+    if credentials.subject != Subject("node", configuration.name):
+        raise InvalidConfiguration(
+            f"the certificate in {section.folder} is that of {credentials.subject}, and this is node {configuration.name}: join again, "
+            "or set the name back"
+        )
+    # Agents of one machine may share the folder.
+    path = configuration.cache.folder / f"signed-counters-{configuration.name}.json"
+    return MessageSecurity(credentials, signed_rows(), counters=CounterMemory(path))
 
 
 def figures_of(identity: Identity, power: PowerMeter) -> ServingFigures:
@@ -296,6 +325,12 @@ def log_emulation(emulation: EmulationSection) -> None:
         text = "speed and links of this node are emulated, not the machine's"
         log = structlog.get_logger(part="agent")
         log.warning("emulation", text=text, slow_down=emulation.slow_down, links=links)
+
+
+def log_security(configuration: AgentConfiguration) -> None:
+    """Warn where strangers are let in on purpose."""
+    if text := configuration.security.warning(configuration.listens):
+        structlog.get_logger(part="agent").warning("insecure-network", text=text)
 
 
 def _memory_bytes(configuration: AgentConfiguration) -> int:

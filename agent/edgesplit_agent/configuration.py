@@ -16,6 +16,8 @@ import msgspec
 
 from edgesplit.daemon.advertised_address import checked_advertise
 from edgesplit.daemon.configuration_sections import BrokerSection, Section, checked
+from edgesplit.daemon.security_section import SecuritySection
+from edgesplit.errors import InvalidConfiguration
 from edgesplit.mqtt.broker_address import BrokerAddress
 from edgesplit.names import checked_name
 from edgesplit.wire.address import TcpAddress, parse_address, parse_tcp
@@ -37,6 +39,7 @@ NonNegative = Annotated[int, msgspec.Meta(ge=0)]
 Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=1000)]
 Amount = Annotated[float, msgspec.Meta(ge=0)]
 GIB = 1024**3
+DATA_PORT = 7400
 PROVIDERS: Mapping[str, str] = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
@@ -44,6 +47,7 @@ PROVIDERS: Mapping[str, str] = {
     "tensorrt": "TensorrtExecutionProvider",
 }
 """Short names of execution providers; any other is taken by onnxruntime's full name."""
+_JOINING = "join a fleet (edgesplit-agent join, with the line that splitctl node add prints)"
 
 
 def _default_cache_path() -> str:
@@ -55,7 +59,7 @@ class DataSection(Section, frozen=True, kw_only=True):
     """The data plane's socket.
 
     Attributes:
-        listen: host:port to bind.
+        listen: host:port to bind; empty: port 7400 of this machine alone, in a secured fleet of every interface.
         advertise: host:port that other nodes reach; empty: derived from `listen`.
         socket: Path of a Unix socket for programs on this machine; empty: none.
         max_body_bytes: Largest tensor body accepted in one frame. [B]
@@ -66,7 +70,7 @@ class DataSection(Section, frozen=True, kw_only=True):
         stable_after_s: How long a peer that was lost has to stay before requests rely on it again; longer each time. [s]
     """
 
-    listen: str = "0.0.0.0:7400"
+    listen: str = ""
     advertise: str = ""
     socket: str = ""
     max_body_bytes: Positive = GIB
@@ -78,7 +82,8 @@ class DataSection(Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse addresses without a port, and a socket that cannot be made."""
-        _tcp(self.listen)
+        if self.listen:
+            _tcp(self.listen)
         _check_advertise("[data] advertise", self.advertise)
         if self.socket:
             checked(lambda: parse_address(self.socket_address))
@@ -272,10 +277,33 @@ class AgentConfiguration(Section, frozen=True, kw_only=True):
     http: HttpSection = msgspec.field(default_factory=HttpSection)
     cache: CacheSection = msgspec.field(default_factory=CacheSection)
     emulation: EmulationSection = msgspec.field(default_factory=EmulationSection)
+    security: SecuritySection = msgspec.field(default_factory=SecuritySection)
 
     def __post_init__(self) -> None:
-        """Refuse a name that cannot stand in topics."""
+        """Refuse a name that cannot stand in topics; fill in what `[security]` decides where nothing is given."""
         checked(lambda: checked_name("node", self.name))
+        if not self.data.listen:
+            listen = self.security.default_listen(DATA_PORT)
+            msgspec.structs.force_setattr(self, "data", msgspec.structs.replace(self.data, listen=listen))
+        msgspec.structs.force_setattr(self, "broker", self.security.completed(self.broker))
+
+    @property
+    def listens(self) -> Mapping[str, str]:
+        """Addresses that are listened on, by their keys."""
+        return {"[data] listen": self.data.listen, "[http] listen": self.http.listen}
+
+    def check_security(self) -> None:
+        """Refuse to start where strangers would be let in that nobody asked in.
+
+        Raises:
+            InvalidConfiguration: The sentence says what to do.
+        """
+        self.security.check(self.listens, self.broker.address, _JOINING)
+        if self.security.secured and not self.security.files.complete:
+            raise InvalidConfiguration(
+                f"[security] mode is fleet, and {self.security.folder} does not hold this node's authority.pem, certificate.pem and key.pem: "
+                f"{_JOINING}"
+            )
 
 
 def full_name(provider: str) -> str:

@@ -37,11 +37,14 @@ from edgesplit.control.registration_messages import (
     ControllerStatus,
     NodeStatus,
 )
+from edgesplit.control.trust_messages import REVOCATIONS, Revocations
 from edgesplit.errors import MalformedMessage
 from edgesplit.mqtt.broker_address import BrokerAddress
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.mqtt.name_claim import Registered
 from edgesplit.mqtt.packet_limit import Oversize
+from edgesplit.mqtt.signed.message_security import MessageSecurity
+from edgesplit.mqtt.signed.refusals import Refusal
 from edgesplit.mqtt.topic import Topic
 from edgesplit.release import PROTOCOL
 from edgesplit.topic_table import written_by
@@ -97,10 +100,20 @@ class ControlPlane:
         broker: Where the broker is.
         status: This node's registration.
         handler: Told of what arrives.
+        security: Whose decisions count, in a fleet with an authority.
     """
 
-    def __init__(self, broker: BrokerAddress, status: NodeStatus, handler: ControlHandler) -> None:
+    def __init__(
+        self,
+        broker: BrokerAddress,
+        status: NodeStatus,
+        handler: ControlHandler,
+        security: MessageSecurity | None = None,
+    ) -> None:
         self.status = status
+        self._security = security
+        if security is not None:
+            security.on_refused = self._on_untrusted
         self.artifacts = ""
         self._handler = handler
         self._nodes: dict[str, NodeStatus] = {}
@@ -118,6 +131,7 @@ class ControlPlane:
             # Of this run: under one identifier, two agents of a name would take the session from each other for ever.
             client_id=f"edgesplit-agent-{status.node}-{status.instance}",
             will=(NODE_STATUS.of(status.node), offline),
+            sealing=security,
             registered=Registered(
                 NODE_STATUS.of(status.node), NODE_CLAIM.of(status.node), status.instance, self._another_agent
             ),
@@ -125,12 +139,16 @@ class ControlPlane:
             on_connection=handler.on_broker,
             on_accepted=handler.on_accepted,
             on_refused=handler.on_name_taken,
+            on_rival=self._on_rival,
             on_oversize=self._on_oversize,
         )
 
     def start(self) -> None:
         """Subscribe, register and begin connecting."""
         node, bus = self.status.node, self.bus
+        if self._security is not None:
+            # Before all that somebody whose certificate ended early could have signed.
+            bus.subscribe(REVOCATIONS, self._on_revocations)
         # The controller's registration first: whether it is obeyed decides about all that follows.
         bus.subscribe(CONTROLLER_STATUS, self._on_controller)
         bus.subscribe(NODE_STATUS, self._on_node)
@@ -246,6 +264,10 @@ class ControlPlane:
 
     # --- what it hears ---------------------------------------------------------------------------------------------
 
+    def _on_revocations(self, _topic: str, revocations: Revocations | None) -> None:
+        if self._security is not None and revocations is not None:
+            self._security.revoke({certificate.serial for certificate in revocations.certificates})
+
     def _on_controller(self, _topic: str, controller: ControllerStatus | None) -> None:
         if controller is None or not controller.online:
             return  # What serves goes on serving; its blobs are in the cache.
@@ -345,6 +367,17 @@ class ControlPlane:
             f"another agent is registered as {self.status.node!r}{where} and serves: give this one another name "
             "in its configuration, or stop the other"
         )
+
+    def _on_rival(self) -> None:
+        text = (
+            f"another agent asked for the name {self.status.node!r} and is refused, for this one holds it: give it another name "
+            "in its configuration"
+        )
+        self.emit("name-taken", text)
+
+    def _on_untrusted(self, refusal: Refusal) -> None:
+        if refusal.is_news:
+            self.emit("message-refused", refusal.sentence)
 
     def _on_oversize(self, oversize: Oversize) -> None:
         self.emit("message-too-large", oversize.sentence(str(self.bus.address)))

@@ -17,7 +17,7 @@ from edgesplit.control.plan_messages import Deployment, Desired
 from edgesplit.control.profile_messages import ModelOffer, ProfileRequest
 from edgesplit.daemon.advertised_address import Network
 from edgesplit.daemon.clock_watch import watch_clock
-from edgesplit.daemon.runtime_builds import runtime_conflict
+from edgesplit.daemon.inference_runtime.runtime_builds import runtime_conflict
 from edgesplit.daemon.service_notification import Notifier, ping_watchdog
 from edgesplit.errors import NameTaken
 from edgesplit_agent.artifacts.cache import BlobCache
@@ -28,10 +28,12 @@ from edgesplit_agent.assembly import (
     figures_of,
     identity_of,
     log_emulation,
+    log_security,
     make_engine,
     make_plane,
     make_power_meter,
     make_reporter,
+    make_security,
     make_steadiness_watch,
     options_of,
     registration_of,
@@ -99,7 +101,11 @@ class Agent:
         self.engine = make_engine(configuration, identity, figures, self._worker, self._sessions)
         self.plane = make_plane(configuration, identity, figures, self.engine, self._happened)
         figures.metrics.show_limited(self.engine.machine.refused, self.plane.refused)
-        self.control = ControlPlane(configuration.broker.address, registration_of(configuration, identity), self)
+        security = make_security(configuration)
+        if security is not None:
+            figures.metrics.show_untrusted(security.refused)
+        status = registration_of(configuration, identity)
+        self.control = ControlPlane(configuration.broker.address, status, self, security)
         self._notifier = notifier or Notifier()
         self._readiness = Readiness(self._notifier, str(self.control.bus.address))
         self._advertiser = Advertiser(
@@ -166,6 +172,7 @@ class Agent:
         )
         self._advertiser.listening(bound, http)
         log_emulation(configuration.emulation)
+        log_security(configuration)
         self.control.start()
         self._readiness.connecting()
         for work in (
@@ -233,7 +240,7 @@ class Agent:
             log_emulation(configuration.emulation)
         later = [
             section
-            for section in ("name", "broker", "data", "runtime", "http", "cache")
+            for section in ("name", "broker", "data", "runtime", "http", "cache", "security")
             if getattr(configuration, section) != getattr(old, section)
         ]
         if later:
@@ -315,6 +322,7 @@ class Agent:
 
     def _clock_stepped(self, kind: str, text: str, data: Mapping[str, float]) -> None:
         self.control.emit(kind, text, data=data)
+        self.control.bus.hear_again()
 
     def _cause_returned(self) -> None:
         """Try again at once what failed because something was away."""

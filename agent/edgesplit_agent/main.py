@@ -18,8 +18,8 @@ import structlog
 
 from edgesplit.daemon.configuration_file import load_configuration, render_configuration
 from edgesplit.daemon.heap import share_heap
+from edgesplit.daemon.inference_runtime.runtime_builds import check_runtime
 from edgesplit.daemon.logs import LEVELS, set_up_logging
-from edgesplit.daemon.runtime_builds import check_runtime
 from edgesplit.errors import EdgesplitError
 from edgesplit_agent.compute.lending_loop import LendingLoop
 from edgesplit_agent.configuration import AgentConfiguration
@@ -44,6 +44,7 @@ def main(config: Path | None, print_config: bool, log_level: str) -> None:
             click.echo(render_configuration(loaded))
             return
         check_runtime()
+        loaded.values.check_security()
         set_up_logging(log_level)
         share_heap()
         allow_descriptors(loaded.values.data.max_connections + loaded.values.http.max_connections)

@@ -12,7 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgesplit.control.event_messages import EVENT, Event
+from edgesplit.errors import InvalidConfiguration
 from edgesplit.mqtt.bus import MessageBus
+from edgesplit.mqtt.signed.counter_reserve import CounterReserve
+from edgesplit.mqtt.signed.message_security import MessageSecurity
+from edgesplit.topic_table import signed_rows
+from edgesplit.trust.credentials import Credentials
 from edgesplit_controller.answering.dispatch import Operations
 from edgesplit_controller.answering.fleet_answers import FleetAnswers
 from edgesplit_controller.answering.goal_changes import GoalChanges
@@ -48,7 +53,7 @@ from edgesplit_controller.storage.blob_writes import BlobWrites
 from edgesplit_controller.storage.recording import Recording
 from edgesplit_controller.storage.store import Store
 
-__all__ = ["Deciders", "Knowledge", "make_deciders", "make_knowledge", "make_operations"]
+__all__ = ["Deciders", "Knowledge", "make_deciders", "make_knowledge", "make_operations", "make_security"]
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,24 @@ class Deciders:
     def solved(self) -> dict[str, Mapping[str, int]]:
         """How often was planned since the start, by purpose and model."""
         return {"plan": self.maker.solved, "fallbacks": self.fallbacks.solved}
+
+
+def make_security(configuration: ControllerConfiguration, store: Store) -> MessageSecurity | None:
+    """What signs the controller's decisions, in a fleet with an authority; None in one without.
+
+    Raises:
+        InvalidConfiguration: A file of its identity or of the store is missing, damaged, or another's.
+    """
+    section = configuration.security
+    if not section.secured:
+        return None
+    credentials = Credentials.load(section.files)
+    if credentials.subject.role != "controller":
+        raise InvalidConfiguration(
+            f"the certificate in {section.folder} is that of {credentials.subject}, not a controller's"
+        )
+    reserve = CounterReserve(store.load_counter(), store.save_counter)
+    return MessageSecurity(credentials, signed_rows(), reserve=reserve)
 
 
 def make_knowledge(configuration: ControllerConfiguration, store: Store, bus: MessageBus, run: IntakeRun) -> Knowledge:

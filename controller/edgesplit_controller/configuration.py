@@ -7,6 +7,7 @@ Owns: its sections, keys and defaults. Its rule: loaded once, in `main`. Not her
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ import msgspec
 
 from edgesplit.daemon.advertised_address import checked_advertise
 from edgesplit.daemon.configuration_sections import BrokerSection, Section
+from edgesplit.daemon.security_section import SecuritySection
 from edgesplit.errors import InvalidConfiguration
 from edgesplit.significance import LATENCY_FLOOR_S, PLAN_TOLERANCE, REPLAN_CHANGE, SWITCH_GAIN
 from edgesplit.wire.address import TcpAddress, parse_tcp
@@ -28,6 +30,8 @@ __all__ = [
     "Thresholds",
     "tcp_address",
 ]
+
+ARTIFACTS_PORT = 7480
 
 
 class ControllerBrokerSection(BrokerSection, frozen=True, kw_only=True):
@@ -55,12 +59,12 @@ class ArtifactsSection(Section, frozen=True, kw_only=True):
     """`[artifacts]`.
 
     Attributes:
-        listen: host:port of the HTTP server.
+        listen: host:port of the HTTP server; empty: port 7480 of this machine alone, in a secured fleet of every interface.
         advertise: host:port under which agents reach it; derived from `listen` when empty.
         max_upload_bytes: The largest accepted upload. [B]
     """
 
-    listen: str = "0.0.0.0:7480"
+    listen: str = ""
     advertise: str = ""
     max_upload_bytes: int = 64 << 30
 
@@ -146,6 +150,29 @@ class ControllerConfiguration(Section, frozen=True, kw_only=True):
     artifacts: ArtifactsSection = ArtifactsSection()
     planning: PlanningSection = PlanningSection()
     models: ModelsSection = ModelsSection()
+    security: SecuritySection = msgspec.field(default_factory=SecuritySection)
+
+    def __post_init__(self) -> None:
+        """Fill in what `[security]` decides where nothing is given."""
+        if not self.artifacts.listen:
+            listen = self.security.default_listen(ARTIFACTS_PORT)
+            msgspec.structs.force_setattr(self, "artifacts", msgspec.structs.replace(self.artifacts, listen=listen))
+        msgspec.structs.force_setattr(self, "broker", self.security.completed(self.broker))
+
+    @property
+    def listens(self) -> Mapping[str, str]:
+        """Addresses that are listened on, by their keys."""
+        address = self.broker.address
+        brought = {"[broker] url (embedded)": f"{address.host}:{address.port}"} if self.broker.embedded else {}
+        return {"[artifacts] listen": self.artifacts.listen, **brought}
+
+    def check_security(self) -> None:
+        """Refuse to start where strangers would be let in that nobody asked in.
+
+        Raises:
+            InvalidConfiguration: The sentence says what to do.
+        """
+        self.security.check(self.listens, self.broker.address, 'secure the fleet (mode = "fleet" in [security])')
 
     def validate(self) -> None:
         """Check what types cannot say.

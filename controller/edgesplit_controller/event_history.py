@@ -25,6 +25,7 @@ KEPT = {
     "peers": 2_000,
     "links": 1_000,
     "profiles": 1_000,
+    "operators": 5_000,
     "other": 1_000,
 }
 """How many of each history."""

@@ -57,6 +57,7 @@ def main(path: Path | None, print_config: bool, log_level: str) -> None:
             click.echo(render_configuration(loaded))
             return
         check_installed("edgesplit-controller")
+        configuration.check_security()
         set_up_logging(log_level)
         asyncio.run(_run(configuration))
     except EdgesplitError as error:
@@ -120,6 +121,8 @@ async def _start_and_tell(service: _Startable, notifier: Notifier, configuration
     log = structlog.get_logger(part="controller")
     broker = configuration.broker.address  # the URL itself may hold a password
     log.info("starting", version=installed_version(), store=configuration.store.path, broker=str(broker))
+    if insecure := configuration.security.warning(configuration.listens):
+        log.warning("insecure-network", text=insecure)
     notifier.status(f"connecting to {broker}")
     starting = asyncio.create_task(service.start())
     try:

@@ -27,6 +27,7 @@ def render_metrics(
     declined: Mapping[str, int],
     solved: Mapping[str, Mapping[str, int]],
     writable: bool = True,
+    untrusted: Mapping[str, int] | None = None,
 ) -> bytes:
     """The page in Prometheus' text format."""
     page = CollectorRegistry()
@@ -41,6 +42,7 @@ def render_metrics(
     for name, node in registry.nodes.items():
         online.labels(name).set(node.online and not node.refused)
     _show_steadiness(registry, gauge)
+    _show_untrusted(untrusted or {}, gauge)
     bandwidth = gauge("link_bandwidth_bytes_per_second", "Measured rate of a link", ("source", "target"))
     latency = gauge("link_latency_seconds", "Measured one-way latency of a link", ("source", "target"))
     for start, link in registry.links():
@@ -95,6 +97,15 @@ def render_metrics(
                 spent.labels(name, place, "compute", row.compute_origin).set(row.compute_j)
                 spent.labels(name, place, "transmit", row.transmit_origin).set(row.transmit_j)
     return generate_latest(page)
+
+
+def _show_untrusted(counts: Mapping[str, int], gauge: Callable[[str, str, tuple[str, ...]], Gauge]) -> None:
+    """How often somebody tried to be another."""
+    refused = gauge(
+        "untrusted_messages", "Messages that were not believed, by kind of topic, since the start", ("topic",)
+    )
+    for name, count in counts.items():
+        refused.labels(name).set(count)
 
 
 def _show_steadiness(registry: Registry, gauge: Callable[[str, str, tuple[str, ...]], Gauge]) -> None:

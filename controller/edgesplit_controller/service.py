@@ -16,18 +16,19 @@ import structlog
 from edgesplit.control.event_messages import EVENT, Event
 from edgesplit.control.registration_messages import CONTROLLER_CLAIM, CONTROLLER_STATUS, ControllerStatus
 from edgesplit.daemon.clock_watch import watch_clock
-from edgesplit.daemon.runtime_builds import runtime_conflict
+from edgesplit.daemon.inference_runtime.runtime_builds import runtime_conflict
 from edgesplit.errors import MalformedMessage, NameTaken
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.mqtt.name_claim import Registered
 from edgesplit.mqtt.packet_limit import Oversize
+from edgesplit.mqtt.signed.refusals import Refusal
 from edgesplit.operations.operation import OPERATION_REQUEST, REPLY, Reply
 from edgesplit.release import PROTOCOL, installed_version
 from edgesplit.topic_table import written_by
 from edgesplit_controller.answering.inbox import Inbox
 from edgesplit_controller.artifacts.artifact_address import ArtifactAddress
 from edgesplit_controller.artifacts.artifact_server import ArtifactServer
-from edgesplit_controller.assembly import make_deciders, make_knowledge, make_operations
+from edgesplit_controller.assembly import make_deciders, make_knowledge, make_operations, make_security
 from edgesplit_controller.configuration import ControllerConfiguration, tcp_address
 from edgesplit_controller.metrics import render_metrics
 from edgesplit_controller.models.intake_runs import IntakeRun, run_in_process
@@ -62,15 +63,20 @@ class Service:
         self._log = structlog.get_logger(part="controller")
         self._instance = secrets.token_hex(8)
         offline = self._status(online=False, artifacts="")
+        self._security = make_security(configuration, store)
+        if self._security is not None:
+            self._security.on_refused = self._on_untrusted
         self._bus = MessageBus(
             configuration.broker.address,
             client_id=f"edgesplit-controller-{self._instance}",
             will=(CONTROLLER_STATUS.of(), offline),
+            sealing=self._security,
             registered=Registered(CONTROLLER_STATUS.of(), CONTROLLER_CLAIM.of(), self._instance, _another_controller),
             on_malformed=self._on_malformed,
             on_connection=self._on_connection,
             on_accepted=self._on_accepted,
             on_refused=self._on_refused,
+            on_rival=self._on_rival,
             on_oversize=self._on_oversize,
         )
         settings = configuration.planning
@@ -180,7 +186,7 @@ class Service:
         bus = self._bus
         self._messages.subscribe()
         bus.subscribe(EVENT, self._on_event)
-        bus.subscribe(OPERATION_REQUEST, self._inbox.receive)
+        bus.subscribe_signed(OPERATION_REQUEST, self._inbox.receive)
         own = [row for row in written_by("controller") if row.defended]
         bus.own((row for row in own if not row.placeholders), on_foreign=self._on_foreign)
         # A store that knows nothing was lost, or is the wrong one: what nodes still serve is not its to end.
@@ -202,6 +208,15 @@ class Service:
 
     def _on_malformed(self, topic: str, error: MalformedMessage) -> None:
         self._seldom.add(f"{topic} malformed", "malformed-message", str(error))
+
+    def _on_untrusted(self, refusal: Refusal) -> None:
+        if refusal.is_news:
+            self.known.events.add("message-refused", refusal.sentence)
+        self._inbox.refuse(refusal.topic, refusal.payload, refusal.reason)
+
+    def _on_rival(self) -> None:
+        text = "another controller asked for this one's place at the broker and is refused: stop it, or give it a broker of its own"
+        self.known.events.add("name-taken", text)
 
     def _on_accepted(self) -> None:
         self._address.read()
@@ -262,6 +277,7 @@ class Service:
             declined=self.decide.deployer.declined.counts,
             solved=self.decide.solved,
             writable=not self._store_health.cause,
+            untrusted=self._security.refused if self._security is not None else {},
         )
 
     def _publish_reply(self, client: str, reply: Reply) -> bool:

@@ -23,7 +23,7 @@ from edgesplit.mqtt import bus
 from edgesplit.mqtt.topic import ROOT, Program, Topic
 from edgesplit.operations import operation
 
-__all__ = ["ABOUT_NODES", "TABLE", "everything_of_node", "node_of", "topics_of_node", "written_by"]
+__all__ = ["ABOUT_NODES", "TABLE", "everything_of_node", "node_of", "signed_rows", "topics_of_node", "written_by"]
 
 _MODULES = (
     registration_messages,
@@ -44,6 +44,11 @@ TABLE: tuple[Topic[Any], ...] = tuple(
 )
 ABOUT_NODES: tuple[Topic[Any], ...] = tuple(row for row in TABLE if row.pattern.startswith(_NODE))
 """Topics below `nodes/NODE/`, and below that one for each model where the pattern names one."""
+
+
+def signed_rows() -> tuple[Topic[Any], ...]:
+    """The topics whose messages are signed in a fleet with an authority."""
+    return tuple(row for row in TABLE if row.signer is not None)
 
 
 def written_by(program: Program) -> tuple[Topic[Any], ...]:

@@ -13,9 +13,9 @@ import pytest
 
 from demo.fleet import free_port
 from edgesplit.control.registration_messages import NodeStatus
-from edgesplit.daemon import runtime_builds
 from edgesplit.daemon.advertised_address import Network
 from edgesplit.daemon.configuration_sections import BrokerSection
+from edgesplit.daemon.inference_runtime import runtime_builds
 from edgesplit.daemon.service_notification import Notifier
 from edgesplit.mqtt.broker_address import BrokerAddress
 from edgesplit.release import PROTOCOL

@@ -19,7 +19,7 @@ __all__ = ["access_rules", "message_tables", "removal_table", "rights", "topic_t
 
 def topic_table() -> str:
     """Every topic there is, in the order of the table."""
-    head = ("topic", "message", "what it is for", "retained", "written by", "read by", "at most")
+    head = ("topic", "message", "what it is for", "retained", "written by", "signed by", "read by", "at most")
     return table(head, [topic_row(row) for row in TABLE])
 
 
@@ -31,6 +31,7 @@ def topic_row(row: Topic[Any]) -> tuple[str, ...]:
         row.says,
         "yes" if row.retained else "",
         programs(row.writers),
+        row.signer or "",
         programs(row.readers),
         ""
         if row is FLUSH

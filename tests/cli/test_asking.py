@@ -44,6 +44,7 @@ NODES = [
         power_origin="configured",
         version="0.1.0",
         emulated=True,
+        insecure=True,
         speeds={
             "yolo": SpeedRow(
                 whole_s=0.0412, profiled_s=0.0201, factor=2.05, int8_factor=2.05, origin="live timings", age_s=3.0
@@ -145,6 +146,7 @@ def test_nodes_for_programs_and_people(run: Run, controller: FakeController) -> 
     for text in (
         "online",
         "emulated speed and links, not the machine's own: device",
+        "open to whoever reaches them (insecure_network = true): device",
         "12 %",
         "4 GB",
         "2.92 W",

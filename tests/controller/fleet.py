@@ -21,6 +21,7 @@ from edgesplit.control.plan_messages import DEPLOYMENT, Deployment
 from edgesplit.control.registration_messages import CONTROLLER_STATUS, ControllerStatus
 from edgesplit.errors import error_from_code
 from edgesplit.mqtt.bus import MessageBus
+from edgesplit.mqtt.signed.sealing import Sealing
 from edgesplit.operations.model_operations import AddModel
 from edgesplit.operations.operation import OPERATION_REQUEST, REPLY, Operation, OperationRequest, Reply
 from edgesplit.release import PROTOCOL
@@ -74,9 +75,9 @@ async def in_a_thread(request: IntakeRequest, tell: Callable[[IntakeProgress], N
 class Client:
     """What splitctl does, in a few lines."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, sealing: Sealing | None = None) -> None:
         self.name = uuid.uuid4().hex
-        self.bus = MessageBus(url, client_id=f"client-{self.name}")
+        self.bus = MessageBus(url, client_id=f"client-{self.name}", sealing=sealing)
         self.artifacts = ""
         self.progress: list[str] = []
         self.deployments: dict[str, Deployment | None] = {}

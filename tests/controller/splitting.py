@@ -17,7 +17,7 @@ from edgesplit.control.component_messages import ComponentSpec, GraphRef
 from edgesplit.control.figure_messages import LinkState
 from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.control.profile_messages import CalibrationPlan, ExecutionProfile, ProfilePlan
-from edgesplit.daemon.runtime_abilities import run_arrays
+from edgesplit.daemon.inference_runtime.runtime_abilities import run_arrays
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment
 from edgesplit.wire.tensors import TEXT, check_inputs, contiguous, dtype_name, tensor_bytes

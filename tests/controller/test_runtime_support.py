@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgesplit.control.registration_messages import NodeStatus
-from edgesplit.daemon.runtime_abilities import known_operator_sets
+from edgesplit.daemon.inference_runtime.runtime_abilities import known_operator_sets
 from edgesplit.errors import InvalidInput
 from edgesplit.operations.model_operations import ShowModel
 from edgesplit.operations.plan_operations import DeployModel, ShowPlan

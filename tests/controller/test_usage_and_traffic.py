@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from edgesplit.control.figure_messages import AskedSizes, Usage
 from edgesplit.planning.origins import Origin
 from edgesplit_controller.fleet.traffic import Traffic
-from edgesplit_controller.fleet.usage_sums import UsageSums
+from edgesplit_controller.fleet.usage_sums import MOST_RUNS, UsageSums
 
 
 def usage(
@@ -142,3 +142,15 @@ def test_sizes_that_were_asked_are_summed_over_plans_and_restarts() -> None:
     sums.add(msgspec.structs.replace(usage(4, model="other"), sizes=asked(s7=4)))
     assert grown.unplanned == 0
     assert [(entry.inputs["x"], entry.requests) for entry in sums.asked("m")] == [((8,), 6), ((4,), 3)]
+
+
+def test_however_many_runs_an_agent_claims_the_sum_is_theirs_and_memory_is_not() -> None:
+    sums, peak = UsageSums(), 0
+    for number in range(1, 1001):
+        assert sums.add(usage(1, 2.0, since=float(number))).requests == 1
+        (counts,) = sums._counts.values()
+        peak = max(peak, len(counts))
+    (total,) = sums.of("m", 1)
+    assert (total.requests, total.energy_j) == (1000, 2000.0)
+    assert peak <= MOST_RUNS + 1
+    assert sums.add(usage(3, 6.0, since=1000.0)).requests == 2

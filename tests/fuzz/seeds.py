@@ -31,6 +31,7 @@ def seeds() -> Iterator[tuple[str, str, bytes]]:
         yield "conversation", name, b"\x01" + stream
     yield from (("body", name, data) for name, data in _bodies())
     yield from (("http", name, data) for name, data in _requests())
+    yield from (("signed", name, data) for name, data in _payloads())
 
 
 def _streams() -> Iterator[tuple[str, bytes]]:
@@ -127,6 +128,24 @@ def _requests() -> Iterator[tuple[str, bytes]]:
         ),
     )
     yield "broken-off", _post("/v2/models/double/infer", b"{")[:-1]
+
+
+def _payloads() -> Iterator[tuple[str, bytes]]:
+    envelope = {"message": {"certificates": []}, "counter": 1, "certificate": "AAAA", "signature": "AAAA"}
+    yield "envelope", b"\x05\x00" + json.dumps(envelope).encode()
+    yield (
+        "counter-of-many-digits",
+        b"\x05\x00" + json.dumps(envelope).encode().replace(b": 1,", b": " + b"9" * 5000 + b","),
+    )
+    yield "nested", b"\x05\x00" + b'{"message": ' + b"[" * 5000
+    yield "plain", b"\x04\x00" + b'{"certificates": []}'
+    yield "signed", b"\x05\x01" + b'{"certificates": [{"serial": "1", "subject": "node:n", "expires_s": 1.0}]}'
+    yield "signed-nested", b"\x05\x01" + b"[" * 2000 + b"]" * 2000
+    yield "signed-no-message", b"\x05\x01" + b"}{"
+    yield "taken-back", b"\x05\x01" + b"null"
+    yield "unchanged", b"\x03\x02"
+    yield "changed", b"\x03\x02\x14\x00x"
+    yield "changed-certificate", b"\x03\x03\x64\x00\x00"
 
 
 def _post(path: str, body: bytes, *headers: str) -> bytes:

@@ -36,6 +36,7 @@ from edgesplit_agent.openinference.memory import Memory
 from edgesplit_agent.openinference.receiving import BodyEnvelope, Receiver
 from edgesplit_agent.reporting.metrics import PrometheusMetrics
 from tests.dataplane.fakes import RecordingHost
+from tests.fuzz.signed_payloads import SignedPayloads
 from tests.openinference.fakes import FakeModels, spec
 
 __all__ = ["TARGETS", "Target", "bounded"]
@@ -292,4 +293,5 @@ TARGETS: dict[str, type[Target]] = {
     "conversation": Conversation,
     "body": InferenceBody,
     "http": HttpSocket,
+    "signed": SignedPayloads,
 }

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.corpus import kept
 from tests.fuzz.seeds import seeds
+from tests.fuzz.signed_payloads import SignedPayloads
 from tests.fuzz.targets import TARGETS, FrameStream, InferenceBody, Target, bounded
 
 KEPT = tuple(kept())
@@ -41,6 +42,8 @@ def test_the_seeds_on_disk_cover_every_kind_of_input() -> None:
 
 SEEDS = {name: [data for target, _, data in seeds() if target == name and len(data) < 4096] for name in TARGETS}
 
+SIGNED = SignedPayloads()
+
 
 @st.composite
 def mutated(draw: st.DrawFn, target: str) -> bytes:
@@ -65,3 +68,9 @@ def test_mutated_bodies_are_read_or_refused(data: bytes) -> None:
     running = InferenceBody()
     running.run(data)
     running.close()
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(mutated("signed"))
+def test_mutated_payloads_are_refused_unless_they_are_what_was_signed(data: bytes) -> None:
+    SIGNED.run(data)

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from demo.fleet import CommandFailed, EmulatedNode, LocalFleet
-from edgesplit.daemon.runtime_abilities import run_arrays
+from edgesplit.daemon.inference_runtime.runtime_abilities import run_arrays
 from tests.controller.splitting import as_tensor
 from tests.graph.support import assert_close
 from tests.graph.traps import CLASSIFIERS, TRAPS, Trap, random_inputs

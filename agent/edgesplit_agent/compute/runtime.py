@@ -24,7 +24,7 @@ import structlog
 
 from edgesplit.control.component_messages import ComponentSpec
 from edgesplit.daemon.heap import trim_heap
-from edgesplit.daemon.runtime_abilities import with_bfloat16
+from edgesplit.daemon.inference_runtime.runtime_abilities import with_bfloat16
 from edgesplit.errors import PreparationFailed, RuntimeStarved, first_line
 from edgesplit.retrying import is_passing
 from edgesplit.wire.tensor_spec import TensorSpec

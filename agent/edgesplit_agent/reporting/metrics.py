@@ -31,8 +31,20 @@ class PrometheusMetrics:
         self.registry = CollectorRegistry()
         self._node = node
         registry = self.registry
-        self._limited = _Limited(node)
+        self._limited = _Counts(
+            node,
+            "edgesplit_limited",
+            "What limits for strangers turned away, ended or forgot before its time, by kind (docs/failure.md).",
+            "kind",
+        )
+        self._untrusted = _Counts(
+            node,
+            "edgesplit_untrusted_messages",
+            "Messages that were not believed: unsigned, changed, old or another's, by kind of topic.",
+            "topic",
+        )
         registry.register(self._limited)
+        registry.register(self._untrusted)
         self._requests = Counter(
             "edgesplit_requests", "Requests answered by this source.", ["node", "model"], registry=registry
         )
@@ -113,6 +125,10 @@ class PrometheusMetrics:
         """Have `/metrics` show what limits for strangers turned away or ended: counts by kind, which go on being changed."""
         self._limited.counts += counts
 
+    def show_untrusted(self, counts: Mapping[str, int]) -> None:
+        """Have `/metrics` show how many messages were not believed, by kind of topic; the counts go on being changed."""
+        self._untrusted.counts.append(counts)
+
     def completed(self, model: str, latency_s: float) -> None:
         """A request was answered. [s]"""
         self._requests.labels(self._node, model).inc()
@@ -178,20 +194,16 @@ class PrometheusMetrics:
         self._epoch.labels(self._node, model).set(epoch or 0)
 
 
-class _Limited(Collector):
+class _Counts(Collector):
     """Reads counts when it is asked for them."""
 
-    def __init__(self, node: str) -> None:
-        self._node = node
+    def __init__(self, node: str, name: str, text: str, label: str) -> None:
+        self._node, self._name, self._text, self._label = node, name, text, label
         self.counts: list[Mapping[str, int]] = []
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         """See `prometheus_client.registry.Collector`."""
-        family = CounterMetricFamily(
-            "edgesplit_limited",
-            "What limits for strangers turned away, ended or forgot before its time, by kind (docs/failure.md).",
-            labels=["node", "kind"],
-        )
+        family = CounterMetricFamily(self._name, self._text, labels=["node", self._label])
         for counts in self.counts:
             for kind, count in sorted(counts.items()):
                 family.add_metric([self._node, kind], count)

@@ -1,7 +1,7 @@
 """Dispatch of splitctl's operations, by subject.
 
-Its rule: an operation that nobody carries out is a type error, here or where its subject's are matched. Not here: the
-exchange with the client (`inbox.py`).
+Its rule: an operation that nobody carries out is a type error, here or where its subject's are matched; what somebody changes is told
+with its name, where that is known. Not here: the exchange with the client (`inbox.py`), who may ask (`edgesplit.mqtt.signed`).
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import assert_never
 
 from edgesplit.operations.event_operations import ListEvents
-from edgesplit.operations.fleet_operations import FleetOperation
+from edgesplit.operations.fleet_operations import FleetOperation, ListLinks, ListNodes
 from edgesplit.operations.goal_operations import GoalOperation
-from edgesplit.operations.model_operations import ModelOperation
+from edgesplit.operations.model_operations import ListModels, ModelOperation, ShowModel
 from edgesplit.operations.operation import Operation
-from edgesplit.operations.plan_operations import PlanOperation
+from edgesplit.operations.plan_operations import ExportProblem, PlanOperation, ShowPlan, ShowSource
 from edgesplit.operations.study_operations import StudyOperation
+from edgesplit.trust.subjects import Subject
 from edgesplit_controller.answering.fleet_answers import FleetAnswers
 from edgesplit_controller.answering.goal_changes import GoalChanges
 from edgesplit_controller.answering.inbox import Progress
@@ -24,6 +25,11 @@ from edgesplit_controller.answering.studies import Studies
 from edgesplit_controller.event_log import EventLog
 
 __all__ = ["Operations"]
+
+_LOOKS = (
+    StudyOperation | ListEvents | ListLinks | ListNodes | ListModels | ShowModel | ExportProblem | ShowPlan | ShowSource
+)
+"""Operations that change nothing."""
 
 
 class Operations:
@@ -46,12 +52,19 @@ class Operations:
         self._studies = studies
         self._events = events
 
-    async def perform(self, operation: Operation, progress: Progress) -> object:
+    async def perform(self, operation: Operation, progress: Progress, asker: Subject | None = None) -> object:
         """Carry out an operation and return its document.
+
+        Args:
+            operation: What is asked.
+            progress: Told how far it is.
+            asker: By whom; None where nobody has to say.
 
         Raises:
             EdgesplitError: It cannot be done; the sentence for the client.
         """
+        if asker is not None and not isinstance(operation, _LOOKS):
+            self._tell_who_asked(operation, asker)
         if isinstance(operation, FleetOperation):
             return await self._fleet.answer(operation)
         if isinstance(operation, ModelOperation):
@@ -67,3 +80,9 @@ class Operations:
                 return self._events.last(operation.limit, operation.selection)
             case _:
                 assert_never(operation)
+
+    def _tell_who_asked(self, operation: Operation, asker: Subject) -> None:
+        tag = str(type(operation).__struct_config__.tag)
+        about = str(getattr(operation, "name", "") or getattr(operation, "model", "") or "")
+        text = f"{asker} asks for {tag}{about and ' '}{about}"
+        self._events.add("operator-asked", text, data={"by": asker.name, "operation": tag, "about": about})

@@ -89,6 +89,7 @@ def node_rows(registry: Registry, speeds: Speeds, now_unix_s: float) -> list[Nod
                 warnings=status.warnings if node.online else (),
                 last_seen_s=registry.last_seen_s(name, now_unix_s),
                 steadiness=metrics.steadiness if metrics is not None else None,
+                insecure=status.insecure,
             )
         )
     return rows

@@ -2,12 +2,13 @@
 
 Owns: the request-reply exchange: a sign of life at once and while work goes on, exactly one result or failure. Its
 rule: whatever a handler raises becomes one sentence for the client; nothing a client sends stops the controller. Not
-here: what the operations do (`answering/dispatch.py`).
+here: what the operations do (`answering/dispatch.py`), who may ask (`edgesplit.mqtt.signed`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -16,48 +17,78 @@ from typing import Any
 import msgspec
 import structlog
 
-from edgesplit.errors import EdgesplitError, InvalidInput, ProtocolMismatch
+from edgesplit.errors import EdgesplitError, InvalidInput, NotTrusted, ProtocolMismatch
+from edgesplit.mqtt.topic_filters import matches
 from edgesplit.operations.operation import OPERATION_REQUEST, Operation, OperationRequest, Reply
 from edgesplit.release import PROTOCOL
+from edgesplit.trust.signing import in_envelope
+from edgesplit.trust.subjects import PeerCertificate, Subject
 
-__all__ = ["Inbox", "Progress", "Send"]
+__all__ = ["Inbox", "Perform", "Progress", "Send"]
 
 SIGN_OF_LIFE_S = 2.0
 PROGRESS_EVERY_S = 0.1
 REMEMBERED_REQUESTS = 512
+REFUSALS_A_MINUTE = 30
+"""Requests that are refused unheard are answered so often; whoever floods them need not be told each time."""
 
 Progress = Callable[[str, float | None], None]
 """Told, on the loop, what is being done and how much of that step is done."""
 Send = Callable[[str, Reply], bool]
 """Publishes a reply to a client; whether it is under way."""
+Perform = Callable[[Operation, Progress, Subject | None], Awaitable[Any]]
+"""Carries out an operation that somebody asks for, where that is known, and returns its document."""
 
 
 class Inbox:
     """Answers requests, each in a task of its own.
 
     Args:
-        perform: Carries out an operation and returns its document.
+        perform: Carries out an operation.
         send: Publishes a reply.
         version: This release, for sentences about mismatches.
     """
 
-    def __init__(self, perform: Callable[[Operation, Progress], Awaitable[Any]], send: Send, version: str) -> None:
+    def __init__(self, perform: Perform, send: Send, version: str) -> None:
         self._perform = perform
         self._send = send
         self._version = version
         self._log = structlog.get_logger(part="requests")
         self._seen: deque[str] = deque(maxlen=REMEMBERED_REQUESTS)
+        self._refused_s: deque[float] = deque(maxlen=REFUSALS_A_MINUTE)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def receive(self, topic: str, envelope: OperationRequest | None) -> None:
-        """Take in a request; one that the broker delivers twice is answered once."""
+    def receive(self, topic: str, envelope: OperationRequest | None, signer: PeerCertificate | None = None) -> None:
+        """Take in a request; one that the broker delivers twice is answered once.
+
+        Args:
+            topic: Where it came.
+            envelope: The request.
+            signer: Whose it is; None in a fleet without an authority.
+        """
         if envelope is None or envelope.id in self._seen:
             return
         self._seen.append(envelope.id)
         (client,) = OPERATION_REQUEST.names(topic)
-        task = asyncio.create_task(self._answer(client, envelope), name=f"request-{envelope.id}")
+        asker = signer.subject if signer is not None else None
+        task = asyncio.create_task(self._answer(client, envelope, asker), name=f"request-{envelope.id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def refuse(self, topic: str, payload: bytes, reason: str) -> None:
+        """Tell whoever asked, as far as it can be read, why a message is not believed; nothing else becomes of it."""
+        if not matches(OPERATION_REQUEST.filter(), topic) or len(payload) > OPERATION_REQUEST.limit_bytes:
+            return
+        now_s = time.monotonic()
+        if len(self._refused_s) == REFUSALS_A_MINUTE and now_s - self._refused_s[0] < 60.0:
+            return
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            request = msgspec.json.decode(in_envelope(payload) or payload, type=OperationRequest)
+            if request.id not in self._seen:  # whoever sends another's request again must not seem to end it
+                self._refused_s.append(now_s)
+                (client,) = OPERATION_REQUEST.names(topic)
+                text = f"the controller refuses the request: {reason}"
+                self._send(client, _failure(request.id, NotTrusted.code, text, 1))
 
     async def close(self) -> None:
         """Give up what is being done."""
@@ -66,13 +97,13 @@ class Inbox:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
-    async def _answer(self, client: str, envelope: OperationRequest) -> None:
+    async def _answer(self, client: str, envelope: OperationRequest, asker: Subject | None) -> None:
         progress = _ProgressReplies(envelope.id, lambda reply: self._send(client, reply))
         progress.say("accepted", None)
         alive = asyncio.create_task(progress.keep_alive())
         try:
             operation = self._operation(envelope)
-            document = await self._perform(operation, progress.say)
+            document = await self._perform(operation, progress.say, asker)
             reply = Reply(id=envelope.id, kind="result", value=msgspec.Raw(msgspec.json.encode(document)))
         except EdgesplitError as error:
             reply = _failure(envelope.id, error.code, str(error), error.exit_code)

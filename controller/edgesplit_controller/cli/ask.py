@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Callable, Generator
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -24,15 +25,18 @@ from edgesplit.errors import (
     EdgesplitError,
     InvalidConfiguration,
     MalformedMessage,
+    NotTrusted,
     ProtocolMismatch,
     error_from_code,
 )
 from edgesplit.mqtt.broker_address import NO_FILES, BrokerAddress, TlsFiles
 from edgesplit.mqtt.bus import MessageBus
+from edgesplit.mqtt.signed.refusals import Refusal
 from edgesplit.mqtt.topic import ROOT
 from edgesplit.operations.operation import OPERATION_REQUEST, REPLY, Operation, OperationRequest, Reply
 from edgesplit.release import PROTOCOL
 from edgesplit_controller.cli.common import Settings
+from edgesplit_controller.cli.identity import operator_security, operator_tls
 from edgesplit_controller.cli.progress import progress_display
 
 __all__ = ["REACH_S", "Conversation", "ask"]
@@ -52,25 +56,33 @@ class Conversation:
     Args:
         broker: The broker's URL.
         files: What TLS needs beyond the system's authorities.
+        identity: Folder of this operator's identity, in a fleet with an authority.
         reach_s: How long broker and controller may take to answer. [s]
 
     Raises:
-        click.UsageError: On construction: the URL is none, or a TLS file cannot be used.
+        click.UsageError: On construction: the URL is none, or a file cannot be used.
     """
 
-    def __init__(self, broker: str, files: TlsFiles = NO_FILES, *, reach_s: float = REACH_S) -> None:
+    def __init__(
+        self, broker: str, files: TlsFiles = NO_FILES, *, identity: Path | None = None, reach_s: float = REACH_S
+    ) -> None:
         self._reach_s = reach_s
         self._client = f"splitctl-{secrets.token_hex(8)}"
         self._replies: asyncio.Queue[Reply | EdgesplitError] = asyncio.Queue()
         self._status: ControllerStatus | None = None
         self._status_changed = asyncio.Event()
         self._lost_sentence = ""
+        self._doubt: EdgesplitError | None = None
         try:
+            security = None if identity is None else operator_security(identity)
+            if security is not None:
+                security.on_refused = self._on_refused
             self.bus = MessageBus(
                 BrokerAddress.parse(broker, files),
                 client_id=self._client,
+                sealing=security,
                 elsewhere="with --broker or EDGESPLIT_BROKER",
-                on_malformed=lambda _topic, error: self._replies.put_nowait(error),
+                on_malformed=self._on_unusable,
                 on_connection=self._on_connection,
             )
         except InvalidConfiguration as error:
@@ -81,7 +93,10 @@ class Conversation:
     def of(cls, settings: Settings) -> Conversation:
         """The conversation that the command line asks for."""
         files = TlsFiles(settings.ca_file, settings.cert_file, settings.key_file, settings.server_name)
-        return cls(settings.broker, files)
+        identity = Path(settings.identity) if settings.identity else None
+        if identity is not None and settings.broker.startswith("mqtts://"):
+            files = operator_tls(identity, files)
+        return cls(settings.broker, files, identity=identity)
 
     @property
     def controller(self) -> ControllerStatus:
@@ -95,6 +110,7 @@ class Conversation:
 
         Raises:
             BrokerUnreachable, ControllerUnreachable: Within `reach_s`.
+            NotTrusted, MalformedMessage: Who says that it is the controller cannot be believed, or understood.
             ProtocolMismatch: The controller speaks another version.
         """
         # Replies first: the broker handles subscriptions in order, so that the controller's retained registration,
@@ -161,6 +177,8 @@ class Conversation:
                     await self._status_changed.wait()
                     self._status_changed.clear()
         except TimeoutError:
+            if self._status is None and self._doubt is not None:
+                raise self._doubt from None
             seen = "no controller has registered" if self._status is None else "the controller has gone offline"
             rights = f" (or {self.bus.address.who} may not read {ROOT}/# there)" if self._status is None else ""
             raise ControllerUnreachable(
@@ -198,6 +216,13 @@ class Conversation:
             self._asking = False
 
     _asking = False
+
+    def _on_refused(self, refusal: Refusal) -> None:
+        self._on_unusable(refusal.topic, NotTrusted(refusal.sentence))
+
+    def _on_unusable(self, _topic: str, error: EdgesplitError) -> None:
+        self._doubt = error
+        self._replies.put_nowait(error)
 
     def _on_reply(self, _topic: str, reply: Reply | None) -> None:
         if reply is not None:

@@ -39,6 +39,7 @@ class Settings:
         broker: URL of the MQTT broker.
         json: Whether programs read the output.
         ca_file, cert_file, key_file, server_name: TLS towards the broker, as in a daemon's `[broker]`.
+        identity: Folder of this operator's authority.pem, certificate.pem and key.pem; empty: nothing is signed.
     """
 
     broker: str = DEFAULT_BROKER
@@ -47,6 +48,7 @@ class Settings:
     cert_file: str = ""
     key_file: str = ""
     server_name: str = ""
+    identity: str = ""
 
 
 def positive_seconds(text: str | float) -> float:

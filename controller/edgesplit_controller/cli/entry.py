@@ -108,6 +108,14 @@ def _print_version(context: click.Context, _parameter: click.Parameter, asked: b
     default="",
     help="With mqtts: the name in the broker's certificate, where it is not the URL's host.",
 )
+@click.option(
+    "--identity",
+    metavar="FOLDER",
+    envvar="EDGESPLIT_IDENTITY",
+    show_envvar=True,
+    default="",
+    help="This operator's authority.pem, certificate.pem and key.pem, for a secured fleet: requests are signed with it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document for programs.")
 @click.option(
     "--version",
@@ -118,9 +126,9 @@ def _print_version(context: click.Context, _parameter: click.Parameter, asked: b
     help="Print the version and exit.",
 )
 @click.pass_context
-def splitctl(context: click.Context, /, broker: str, as_json: bool, **tls: str) -> None:
+def splitctl(context: click.Context, /, broker: str, as_json: bool, **who: str) -> None:
     """Run one DNN over device, edge and cloud: add models, deploy them, set goals, see plans."""
-    context.obj = Settings(broker=broker, json=as_json, **tls)
+    context.obj = Settings(broker=broker, json=as_json, **who)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

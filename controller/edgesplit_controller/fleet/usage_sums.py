@@ -18,6 +18,9 @@ from edgesplit.planning.origins import Origin, weakest
 
 __all__ = ["UsageSums"]
 
+MOST_RUNS = 64
+"""Counts of so many runs of an agent are told apart in one sum; earlier ones are one."""
+_EARLIER = float("-inf")
 MOST_SIZES = 32
 """Of the sizes that requests have, so many are told."""
 SUMMED = (
@@ -48,6 +51,8 @@ class UsageSums:
         before = counts.get(said.counted_since_unix_s)
         if before is None:
             counts[said.counted_since_unix_s] = said
+            if len(counts) > MOST_RUNS:
+                _put_together(counts)
             return said
         is_old = said.requests < before.requests or said.compute_s < before.compute_s
         # An agent of an earlier release does not say since when: its last word counts.
@@ -82,6 +87,15 @@ class UsageSums:
     def forget(self, model: str) -> None:
         """Drop what is known of a model."""
         self._counts = {key: counts for key, counts in self._counts.items() if key[1] != model}
+
+
+def _put_together(counts: dict[float, Usage]) -> None:
+    """Make one of the two runs that were heard of first."""
+    first, second, *_ = counts
+    both = _sum(counts.pop(first), counts.pop(second))
+    later = dict(counts)
+    counts.clear()
+    counts |= {_EARLIER: both, **later}
 
 
 def _sum(first: Usage, second: Usage) -> Usage:

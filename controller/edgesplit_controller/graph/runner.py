@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from edgesplit.daemon.runtime_abilities import as_value, run_arrays
+from edgesplit.daemon.inference_runtime.runtime_abilities import as_value, run_arrays
 from edgesplit.errors import InvalidModel
 from edgesplit.wire.tensors import TEXT, dtype_name
 from edgesplit_controller.graph.blobs import BlobStore

@@ -1,6 +1,6 @@
 """The controller's folder on disk.
 
-Owns: `blobs/`, `uploads/`, `events.jsonl`, `state.json` and `speeds.json`. Its rule: every file is replaced whole, so a
+Owns: `blobs/`, `uploads/`, `events.jsonl`, `state.json`, `speeds.json` and `signatures.json`. Its rule: every file is replaced whole, so a
 kill at any moment leaves a readable folder; what cannot be written raises `StoreUnwritable` and leaves what was there; a
 damaged file is refused with one sentence, never guessed at. Not here: what the values mean, `models/`
 (`models/model_folders.py`).
@@ -26,6 +26,16 @@ from edgesplit_controller.storage.saved_speeds import SavedSpeed
 from edgesplit_controller.storage.write_health import StoreHealth
 
 __all__ = ["Store"]
+
+
+class SignatureRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What a restart must know of signatures.
+
+    Attributes:
+        reserved: No counter above was used.
+    """
+
+    reserved: int
 
 
 class Store:
@@ -141,6 +151,28 @@ class Store:
         self._unwritten_speeds = speeds
         with contextlib.suppress(StoreUnwritable):
             self.settle()
+
+    def load_counter(self) -> int:
+        """Read the bound that no counter of a signature was above; 0 before the first.
+
+        Raises:
+            InvalidConfiguration: The file is damaged.
+        """
+        path = self.path / "signatures.json"
+        if not path.exists():
+            return 0
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=SignatureRecord).reserved
+        except (msgspec.DecodeError, UnicodeDecodeError, OSError) as error:
+            raise InvalidConfiguration(
+                f"{path} is damaged ({error}): delete it if this machine's clock did not go back since the last run"
+            ) from error
+
+    def save_counter(self, reserved: int) -> None:
+        """Remember that bound; until it can be written, the next run relies on the clock not having gone back."""
+        content = msgspec.json.encode(SignatureRecord(reserved=reserved))
+        with contextlib.suppress(StoreUnwritable), self.health.writing():
+            write_atomically(self.path / "signatures.json", content)
 
     def settle(self) -> None:
         """Write what could not be written before.

@@ -61,6 +61,7 @@ HISTORIES: dict[str, frozenset[str]] = {
     "peers": frozenset({"fallback-engaged", "fallback-left", "peer-back"}),
     "links": frozenset({"link-changed"}),
     "profiles": frozenset({"profile-changed", "model-completing"}),
+    "operators": frozenset({"operator-asked"}),
     "other": frozenset(),
 }
 """Each history has a length of its own, so that what comes often does not push out what comes seldom."""
@@ -87,6 +88,7 @@ _LEVEL: dict[str, EventLevel] = {
     "message-too-large": "error",
     "store-unwritable": "error",
     "message-ignored": "warning",
+    "message-refused": "warning",
     "retained-restored": "warning",
 }
 

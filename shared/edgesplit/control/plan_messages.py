@@ -59,6 +59,7 @@ DEPLOYMENT = Topic(
     retained=True,
     cleared="by the controller: `splitctl undeploy`, `splitctl model remove`",
     defended=True,
+    signer="controller",
 )
 
 
@@ -178,6 +179,7 @@ DESIRED = Topic(
     retained=True,
     cleared="by the controller: no plan of the model uses the node any more",
     defended=True,
+    signer="controller",
 )
 
 

@@ -119,6 +119,7 @@ MODEL_OFFER = Topic(
     retained=True,
     cleared="by the controller: `splitctl model remove`",
     defended=True,
+    signer="controller",
 )
 
 
@@ -286,6 +287,7 @@ PROFILE_REQUEST = Topic(
     says="asks a node to measure a model once more",
     writers=("controller",),
     readers=("agent",),
+    signer="controller",
 )
 
 

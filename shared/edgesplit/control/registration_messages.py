@@ -42,6 +42,8 @@ CONTROLLER_STATUS = Topic(
     retained=True,
     cleared="never: a controller that is gone leaves `online` false",
     defended=True,
+    signer="controller",
+    has_will=True,
 )
 CONTROLLER_CLAIM = Topic(
     "controller/claim",
@@ -72,6 +74,7 @@ class NodeStatus(Message, frozen=True, kw_only=True):
         refused: Why it does not work with the controller it sees (another protocol), or empty.
         warnings: What is wrong with how it is set up, one sentence each, while it works all the same.
         opsets: Newest version of ONNX operators that its runtime loads, by domain; empty: it does not say.
+        insecure: It listens to strangers, for its configuration says `insecure_network = true`.
     """
 
     node: str
@@ -89,6 +92,7 @@ class NodeStatus(Message, frozen=True, kw_only=True):
     refused: str = ""
     warnings: tuple[str, ...] = ()
     opsets: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    insecure: bool = False
 
 
 NODE_STATUS = Topic(
@@ -100,6 +104,7 @@ NODE_STATUS = Topic(
     retained=True,
     cleared="never: an agent that is gone leaves `online` false",
     defended=True,
+    has_will=True,
     limit_bytes=SMALL_BYTES,
 )
 NODE_CLAIM = Topic(

@@ -73,6 +73,7 @@ REVOCATIONS = Topic(
     retained=True,
     cleared="never; certificates leave the list when they would have ended",
     defended=True,
+    signer="controller",
     limit_bytes=LARGE_BYTES,
 )
 CLIENT_TOKENS = Topic(
@@ -84,5 +85,6 @@ CLIENT_TOKENS = Topic(
     retained=True,
     cleared="never; tokens leave the list when they expire",
     defended=True,
+    signer="controller",
     limit_bytes=LARGE_BYTES,
 )

@@ -68,6 +68,8 @@ class BrokerAddress:
     @property
     def who(self) -> str:
         """Whom the broker knows this program as, for sentences about its rights."""
+        if self.user is None and self.files.cert_file:
+            return f"the holder of {self.files.cert_file}"
         return f"user {self.user!r}" if self.user is not None else "a client without a name"
 
     @classmethod
@@ -126,11 +128,19 @@ class BrokerAddress:
             _load("ca_file", self.files.ca_file, context.load_verify_locations)
         else:
             context.load_default_certs()
+        self.renew(context)
+        return context
+
+    def renew(self, context: ssl.SSLContext) -> None:
+        """Load this program's certificate from its files, for connections to come.
+
+        Raises:
+            InvalidConfiguration: A file cannot be read or holds no certificate or key.
+        """
         if self.files.cert_file:
             key_file = self.files.key_file or None
             load = partial(context.load_cert_chain, keyfile=key_file, password=_no_password)
             _load("cert_file", self.files.cert_file, load)
-        return context
 
 
 class _NamedContext(ssl.SSLContext):

@@ -18,8 +18,11 @@ from dataclasses import replace
 from edgesplit.errors import InvalidConfiguration
 from edgesplit.mqtt.broker_address import TLS_PORT, BrokerAddress
 
-__all__ = ["explain_no_connection"]
+__all__ = ["DIAGNOSE_EVERY_S", "DIAGNOSE_TIMEOUT_S", "explain_no_connection"]
 
+DIAGNOSE_TIMEOUT_S = 3.0
+DIAGNOSE_EVERY_S = 10.0
+"""Pause between two looks at why there is no connection; the first comes at once. [s]"""
 _EXPIRED, _NOT_YET_VALID, _WRONG_NAME, _WRONG_ADDRESS = 10, 9, 62, 64
 """X509_V_ERR_…: OpenSSL's verification codes, which ssl.SSLCertVerificationError carries."""
 _UNTRUSTED = {2, 18, 19, 20, 21, 27}

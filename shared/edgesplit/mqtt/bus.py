@@ -4,7 +4,7 @@ Owns: connecting, reconnecting, subscriptions, typed publishing and decoding by 
 retained state after a reconnect, and the sentence that says why there is no connection. Its rule: handlers run on the loop
 that made the bus. A payload that does not decode is reported and dropped, it never stops the daemon. A program with a
 registration says nothing before its name is its own. Not here: the rows (`topic_table.py`), what messages mean,
-the MQTT library (`mqtt/paho_client.py`), the defence of retained messages (`mqtt/retained_state.py`).
+the MQTT library (`mqtt/paho_client.py`), the defence of retained messages (`mqtt/retained_state.py`), signatures (`mqtt/signed`).
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 
 from edgesplit.errors import BrokerUnreachable, MalformedMessage
 from edgesplit.mqtt.broker_address import BrokerAddress
-from edgesplit.mqtt.broker_diagnosis import explain_no_connection
+from edgesplit.mqtt.broker_diagnosis import DIAGNOSE_EVERY_S, DIAGNOSE_TIMEOUT_S, explain_no_connection
 from edgesplit.mqtt.name_claim import NameClaim, Registered
 from edgesplit.mqtt.packet_limit import Oversize, PacketLimit
 from edgesplit.mqtt.paho_client import ClientEvents, PahoClient
 from edgesplit.mqtt.retained_state import OnForeign, RetainedState
+from edgesplit.mqtt.signed.sealing import PlainSealing, Sealing
 from edgesplit.mqtt.subscriptions import Subscription, SubscriptionRound
 from edgesplit.mqtt.topic import ROOT, Topic
-from edgesplit.mqtt.topic_filters import matches
+from edgesplit.mqtt.topic_filters import matches, with_further
+from edgesplit.trust.subjects import PeerCertificate
 
 __all__ = ["FLUSH", "Flush", "MessageBus"]
 
 M = TypeVar("M", bound=msgspec.Struct)
-DIAGNOSE_TIMEOUT_S = 3.0
-DIAGNOSE_EVERY_S = 10.0
-"""Pause between two looks at why there is no connection; the first comes at once. [s]"""
 
 
 class Flush(msgspec.Struct, frozen=True):
@@ -51,12 +51,14 @@ class MessageBus:
         broker: URL of the broker, or its address with TLS files.
         client_id: Unique per process; the broker drops an older connection of the same.
         will: Topic and message that the broker publishes, retained, when this side vanishes.
+        sealing: How messages are signed and judged; plain without.
         elsewhere: Where another broker would be named, for a sentence that says to.
         registered: The name this program holds; nothing is published before it is its own.
         on_malformed: Told of the topics of payloads that do not decode, and what is wrong with them.
         on_connection: Told when the connection comes up, or goes away or cannot be had, and why; each reason once.
         on_accepted: Told when the broker has accepted a connection and nothing was published over it yet.
         on_refused: Told when another program holds the name, and who.
+        on_rival: Told when another program asks for the name that this one holds, once in a while.
         on_oversize: Told of a message that the broker does not take.
 
     Raises:
@@ -69,21 +71,26 @@ class MessageBus:
         *,
         client_id: str,
         will: tuple[str, msgspec.Struct] | None = None,
+        sealing: Sealing | None = None,
         elsewhere: str = "in [broker] url",
         registered: Registered | None = None,
         on_malformed: Callable[[str, MalformedMessage], None] | None = None,
         on_connection: Callable[[bool, str], None] | None = None,
         on_accepted: Callable[[], None] | None = None,
         on_refused: Callable[[str], None] | None = None,
+        on_rival: Callable[[], None] | None = None,
         on_oversize: Callable[[Oversize], None] | None = None,
     ) -> None:
         self.address = BrokerAddress.parse(broker) if isinstance(broker, str) else broker
         self._loop = asyncio.get_running_loop()
         self._client_id, self._will, self._elsewhere = client_id, will, elsewhere
         self._on_malformed, self._on_connection, self._tell_accepted = on_malformed, on_connection, on_accepted
-        self._on_refused, self._on_oversize = on_refused, on_oversize
+        self._on_refused, self._on_oversize, self._on_rival = on_refused, on_oversize, on_rival
+        self._sealing = sealing or PlainSealing()
         self._subscriptions: list[Subscription] = []
-        self._state = RetainedState(self._publish_retained, lambda: self.connected)
+        self._state = RetainedState(
+            partial(self._publish, retain=True), lambda: self.connected, self._sealing.left_over
+        )
         self._connected = asyncio.Event()
         self._settled = asyncio.Event()
         self._accepted = False
@@ -106,13 +113,13 @@ class MessageBus:
             registered,
             send_claim=send_claim,
             answer=self._register_again,
+            on_rival=self._on_rival,
             on_held=self._on_ready,
             on_refused=self._on_name_refused,
             on_deaf=self._on_deaf,
         )
 
     def _new_client(self) -> PahoClient:
-        will = None if self._will is None else (self._will[0], msgspec.json.encode(self._will[1]))
         events = ClientEvents(
             accepted=self._on_accepted,
             failed=self._find_fault,
@@ -121,7 +128,11 @@ class MessageBus:
             confirmed=self._packets.confirmed,
             message=self._dispatch,
         )
-        return PahoClient(self.address, self._tls, self._client_id, will, events)
+        return PahoClient(self.address, self._tls, self._client_id, self._last_will(), events)
+
+    def _last_will(self) -> tuple[str, bytes] | None:
+        topic, message = self._will or ("", None)
+        return (topic, self._sealing.sealed(topic, msgspec.json.encode(message))) if topic else None
 
     @property
     def connected(self) -> bool:
@@ -157,19 +168,38 @@ class MessageBus:
             late = f"no MQTT broker answers at {self.address} in time: start it, or name another {self._elsewhere}"
             raise BrokerUnreachable(self._fault or late)
 
+    def renew(self) -> None:
+        """This program has another certificate: what stays on the broker is said with it, and the next connection made."""
+        self._state.replace(self._sealing.renewed)
+        if self._tls is not None:
+            self.address.renew(self._tls)
+        self._client.set_will(self._last_will())
+        if self.connected:
+            for topic, payload in list(self._state.payloads.items()):
+                self._publish(topic, payload, retain=True)
+
     def subscribe(self, topic: Topic[M], handler: Callable[[str, M | None], None], *names: str) -> None:
         """Have `handler(topic, message)` called for every payload; an empty (cleared) one arrives as None.
 
-        Args:
-            topic: The row; what is larger than it says, or is no message of its type, is malformed.
-            handler: Called on the loop.
-            names: The first names of the topics; all topics of the row without any.
+        What is larger than the row says, or is no message of its type, is malformed. `names` are the first names of the topics; all
+        topics of the row without any.
         """
+        self.subscribe_signed(topic, lambda name, message, _signer: handler(name, message), *names)
+
+    def subscribe_signed(
+        self, topic: Topic[M], handler: Callable[[str, M | None, PeerCertificate | None], None], *names: str
+    ) -> None:
+        """As `subscribe`, for a handler that is told who signed, too: None where nobody has to."""
         decoder = msgspec.json.Decoder(topic.payload)
         subscription = Subscription(topic.filter(*names), decoder, topic.limit_bytes, handler)
         self._subscriptions.append(subscription)
         if self.connected:
             self._client.subscribe(subscription.topic_filter)
+
+    def hear_again(self) -> None:
+        """Have the broker repeat what it keeps: what was refused for a wrong clock counts once that is right."""
+        for entry in self._subscriptions:
+            self._client.subscribe(entry.topic_filter)
 
     def own(
         self,
@@ -181,19 +211,11 @@ class MessageBus:
     ) -> None:
         """Put right what others publish on topics that only this program writes; call it before `start`.
 
-        Args:
-            topics: Those topics.
-            names: Their first names.
-            remove_unknown: What was not published here is removed from them, instead of being left alone.
-            leave_retained: But for what the broker kept from before.
-            on_foreign: Told of topic and payload each time.
+        `names` are the first names of the topics, `on_foreign` is told of each. `remove_unknown`: what was not published here is
+        removed from them, instead of being left alone; `leave_retained`: but for what the broker kept from before.
         """
-        self._state.own(
-            [topic.filter(*names) for topic in topics],
-            remove_unknown=remove_unknown,
-            leave_retained=leave_retained,
-            on_foreign=on_foreign,
-        )
+        filters = [topic.filter(*names) for topic in topics]
+        self._state.own(filters, remove_unknown=remove_unknown, leave_retained=leave_retained, on_foreign=on_foreign)
 
     def owns(self, topic: str) -> bool:
         """Whether only this program writes a topic."""
@@ -207,7 +229,8 @@ class MessageBus:
         Returns:
             Whether it is under way: not while the broker is away or would not take it.
         """
-        name, payload = topic.of(*names), msgspec.json.encode(message)
+        name = topic.of(*names)
+        payload = self._sealing.sealed(name, msgspec.json.encode(message))
         if topic.retained:
             self._state.set(name, payload)
         return self.connected and self._publish(name, payload, retain=topic.retained)
@@ -215,9 +238,10 @@ class MessageBus:
     def clear(self, topic: Topic[Any], *names: str) -> None:
         """Remove a retained message; also repeated after a reconnect, in case the broker was away."""
         name = topic.of(*names)
-        self._state.set(name, b"")
+        payload = self._sealing.removal(name)
+        self._state.remove(name, payload)
         if self.connected:
-            self._publish(name, b"", retain=True)
+            self._publish(name, payload, retain=True)
 
     def wipe(self, topic: str) -> None:
         """Remove a retained message that is somebody else's, once: nothing of it is remembered or repeated."""
@@ -246,6 +270,7 @@ class MessageBus:
         self._round.end()
         self._state.close()
         await self._client.end(flush=FLUSH.of() if self.connected else "")
+        await self._sealing.close()
 
     def _publish(self, topic: str, payload: bytes, *, retain: bool) -> bool:
         if not self._packets.admits(len(payload)):
@@ -256,9 +281,6 @@ class MessageBus:
             self._state.published(topic, payload)
         return under_way
 
-    def _publish_retained(self, topic: str, payload: bytes) -> None:
-        self._publish(topic, payload, retain=True)
-
     # --- what happens to the connection ----------------------------------------------------------------------------
 
     def _on_accepted(self) -> None:
@@ -268,12 +290,9 @@ class MessageBus:
             self._diagnosis.cancel()
         if self._tell_accepted is not None:
             self._tell_accepted()
-        names = [entry.topic_filter for entry in self._subscriptions]
-        for name in (*self._state.filters, *(self._name.topics if self._name is not None else ())):
-            # A topic that two filters cover would arrive twice.
-            if not any(matches(pattern, name.replace("+", "any")) for pattern in names):
-                names.append(name)
-        self._round.begin(names, self._client.subscribe)
+        wanted = [entry.topic_filter for entry in self._subscriptions]
+        further = (*self._state.filters, *(self._name.topics if self._name is not None else ()))
+        self._round.begin(with_further(wanted, further), self._client.subscribe)
 
     def _on_denied(self, topic_filters: list[str]) -> None:
         self._say_fault(
@@ -364,23 +383,16 @@ class MessageBus:
         for topic_filter, found in self._sought.items():
             if retained and payload and matches(topic_filter, topic):
                 found.add(topic)
-        if self._name is not None and topic in self._name.topics:
-            wrong = self._name.hear(topic, payload, retained=retained)
-            if wrong:
-                self._say_malformed(topic, wrong)
+        name = self._name if self._name is not None and topic in self._name.topics else None
+        readers = [entry for entry in self._subscriptions if matches(entry.topic_filter, topic)]
+        said = self._sealing.opened(topic, payload) if name is not None or readers else None
+        if name is not None and said is not None and (wrong := name.hear(topic, said.message, retained=retained)):
+            self._say_malformed(topic, wrong)
         if self._state.owns(topic):
             self._state.hear(topic, payload, retained)
-        for subscription in self._subscriptions:
-            if not matches(subscription.topic_filter, topic):
-                continue
-            message = None
-            if payload:
-                try:
-                    message = subscription.decode(payload)
-                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
-                    self._say_malformed(topic, str(error))
-                    continue
-            subscription.handler(topic, message)
+        for subscription in readers:
+            if said is not None and (wrong := subscription.deliver(topic, said)):
+                self._say_malformed(topic, wrong)
 
     def _say_malformed(self, topic: str, wrong: str) -> None:
         if self._on_malformed is not None:

@@ -20,6 +20,8 @@ __all__ = ["NameClaim", "Registered"]
 
 TICK_S = 0.1
 REFUSED_TICK_S = 1.0
+RIVAL_EVERY_S = 60.0
+"""Whoever asks for a held name again and again is told of once in this time. [s]"""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class NameClaim:
         registered: Name and topics.
         send_claim: Publishes a claim.
         answer: Publishes this program's registration again.
+        on_rival: Called when another program asks for the name while this one holds it, at most once in `RIVAL_EVERY_S`.
         on_held: Called each time the name becomes this program's.
         on_refused: Called with the sentence each time another program turns out to hold it.
         on_deaf: Called with a topic whose messages do not come back.
@@ -57,6 +60,7 @@ class NameClaim:
         *,
         send_claim: Callable[[bytes], None],
         answer: Callable[[], None],
+        on_rival: Callable[[], None] | None,
         on_held: Callable[[], None],
         on_refused: Callable[[str], None],
         on_deaf: Callable[[str], None],
@@ -65,6 +69,7 @@ class NameClaim:
         self._registered = registered
         self._state = Registration(registered.instance)
         self._send_claim, self._answer = send_claim, answer
+        self._on_rival, self._rival_told_s = on_rival, float("-inf")
         self._on_held, self._on_refused, self._on_deaf = on_held, on_refused, on_deaf
         self._loop = asyncio.get_running_loop()
         self._told = "away"
@@ -103,6 +108,7 @@ class NameClaim:
                 self._state.heard_presence(presence, retained=retained, now_s=now_s)
             elif payload and self._state.heard_claim(msgspec.json.decode(payload, type=Claim), now_s):
                 self._answer()
+                self._tell_of_rival(now_s)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             # Registrations are read by others, too, who say what is wrong with them.
             return str(error) if topic == self._registered.claims else ""
@@ -110,6 +116,11 @@ class NameClaim:
         if self._state.waiting:
             self._drive()
         return ""
+
+    def _tell_of_rival(self, now_s: float) -> None:
+        if self._on_rival is not None and now_s - self._rival_told_s >= RIVAL_EVERY_S:
+            self._rival_told_s = now_s
+            self._on_rival()
 
     def _drive(self) -> None:
         if self._task is None or self._task.done():

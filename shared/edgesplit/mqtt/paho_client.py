@@ -79,8 +79,7 @@ class PahoClient:
             client.username_pw_set(address.user, address.password)
         if tls is not None:
             client.tls_set_context(tls)
-        if will is not None:
-            client.will_set(*will, qos=QUALITY_OF_SERVICE, retain=True)
+        self.set_will(will)
         client.connect_timeout = CONNECT_TIMEOUT_S
         client.reconnect_delay_set(min_delay=1, max_delay=5)
         client.on_socket_open = _send_at_once
@@ -90,6 +89,11 @@ class PahoClient:
         client.on_disconnect = self._paho_disconnected
         client.on_message = self._paho_message
         client.on_publish = self._paho_confirmed
+
+    def set_will(self, will: tuple[str, bytes] | None) -> None:
+        """Another last will, from the next connection on."""
+        if will is not None:
+            self._client.will_set(*will, qos=QUALITY_OF_SERVICE, retain=True)
 
     def start(self) -> None:
         """Begin connecting, and reconnect for ever; returns at once."""

@@ -14,6 +14,10 @@ from typing import Any
 
 import msgspec
 
+from edgesplit.mqtt.signed.sealing import Said
+from edgesplit.trust.signing import in_envelope
+from edgesplit.trust.subjects import PeerCertificate
+
 __all__ = ["Subscription", "SubscriptionRound"]
 
 AGAIN_S = (2.0, 30.0)
@@ -26,24 +30,26 @@ class Subscription:
 
     Attributes:
         limit_bytes: Larger payloads are malformed. [B]
-        handler: Called with topic and message, None where one was cleared.
+        handler: Called with topic, message, None where one was cleared, and who signed it, None where nobody had to.
     """
 
     topic_filter: str
     decoder: msgspec.json.Decoder[Any]
     limit_bytes: int
-    handler: Callable[[str, Any], None]
+    handler: Callable[[str, Any, PeerCertificate | None], None]
 
-    def decode(self, payload: bytes) -> Any:
-        """The message of a payload.
-
-        Raises:
-            ValueError: It is too large, or none of this type (msgspec's and Unicode's errors are among them).
-            RecursionError: It is nested too deeply.
-        """
-        if len(payload) > self.limit_bytes:
-            raise ValueError(f"it has {len(payload)} bytes, and {self.limit_bytes} are the most that is read")
-        return self.decoder.decode(payload)
+    def deliver(self, topic: str, said: Said) -> str:
+        """Hand over what was said; returns what is wrong with it, or nothing."""
+        if len(said.message) > self.limit_bytes:
+            return f"it has {len(said.message)} bytes, and {self.limit_bytes} are the most that is read"
+        try:
+            message = self.decoder.decode(said.message) if said.message else None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+            if in_envelope(said.message) is not None:
+                return "it is signed, and this program is of no fleet with an authority: let it join (edgesplit-agent join, splitctl login)"
+            return str(error)
+        self.handler(topic, message, said.signer)
+        return ""
 
 
 class SubscriptionRound:

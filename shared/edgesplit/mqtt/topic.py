@@ -14,6 +14,8 @@ from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
+from edgesplit.trust.subjects import Role
+
 __all__ = ["LARGE_BYTES", "PAYLOAD_LIMIT_BYTES", "QUALITY_OF_SERVICE", "ROOT", "SMALL_BYTES", "Program", "Topic"]
 
 M = TypeVar("M", bound=msgspec.Struct)
@@ -45,6 +47,8 @@ class Topic(Generic[M]):
             writer clears it.
         cleared: Who clears it else, and when, for people; with `lives_with`, what has to be besides.
         defended: The writer puts right what others publish on it.
+        signer: Who alone may sign its messages in a fleet with an authority; None: they are not signed, and decide nothing.
+        has_will: The broker publishes a last message on it when its writer vanishes.
         signed: Keys whose figures may be below zero; no other figure is believed that is.
         limit_bytes: Larger payloads are not read. [B]
     """
@@ -59,6 +63,8 @@ class Topic(Generic[M]):
     lives_with: Topic[Any] | None = None
     cleared: str = ""
     defended: bool = False
+    signer: Role | None = None
+    has_will: bool = False
     signed: frozenset[str] = frozenset()
     limit_bytes: int = PAYLOAD_LIMIT_BYTES
 

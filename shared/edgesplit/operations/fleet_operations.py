@@ -93,6 +93,7 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
         last_seen_s: Since it last said anything; None where that is not known. Figures of a node that is offline are
             None: those it had last say nothing of now. [s]
         steadiness: How steady its machine is; None until it said so.
+        insecure: It listens to strangers, for its configuration says `insecure_network = true`.
     """
 
     name: str
@@ -116,6 +117,7 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     last_seen_s: float | None = None
     steadiness: Steadiness | None = None
+    insecure: bool = False
 
 
 class RemoveNode(TaggedOperation, frozen=True, kw_only=True, tag="remove-node"):

@@ -55,6 +55,7 @@ OPERATION_REQUEST = Topic(
     says="what splitctl asks of the controller",
     writers=("splitctl",),
     readers=("controller",),
+    signer="operator",
     limit_bytes=LARGE_BYTES,
 )
 
@@ -87,4 +88,5 @@ REPLY = Topic(
     says="what the controller answers splitctl",
     writers=("controller",),
     readers=("splitctl",),
+    signer="controller",
 )

@@ -15,6 +15,7 @@ import base64
 import binascii
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
 from cryptography import x509
@@ -26,8 +27,11 @@ from edgesplit.errors import NotTrusted
 from edgesplit.trust.credentials import Credentials, verify
 from edgesplit.trust.subjects import PeerCertificate, Role
 
-__all__ = ["Envelope", "SignatureCheck", "SignedMessage", "Signer"]
+__all__ = ["ENVELOPE_BYTES", "Envelope", "SignatureCheck", "SignedMessage", "Signer", "in_envelope"]
 
+ENVELOPE_BYTES = 8 << 10
+"""More than an envelope adds to its message, whatever an enterprise's authority writes into certificates. [B]"""
+_HIGHEST_COUNTER = (1 << 63) - 1
 _PREFIX = b"edgesplit/1 signed\0"
 _REMEMBERED_CERTIFICATES = 256
 _ALGORITHM = ec.ECDSA(hashes.SHA256())
@@ -44,9 +48,17 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     message: msgspec.Raw
-    counter: int
+    counter: Annotated[int, msgspec.Meta(ge=0, le=_HIGHEST_COUNTER)]
     certificate: str
     signature: str
+
+
+def in_envelope(payload: bytes) -> bytes | None:
+    """The message in an envelope, whoever signed it; None where there is no envelope."""
+    try:
+        return bytes(msgspec.json.decode(payload, type=Envelope).message)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 @dataclass(frozen=True)
@@ -119,7 +131,7 @@ class SignatureCheck:
         try:
             envelope = self._decoder.decode(payload)
             signature = base64.b64decode(envelope.signature, validate=True)
-        except (msgspec.DecodeError, binascii.Error, ValueError) as error:
+        except (msgspec.DecodeError, RecursionError, ValueError) as error:  # base64's and Unicode's are ValueErrors
             raise NotTrusted("it is not signed") from error
         certificate = self._certificate(envelope.certificate)
         signer = verify(certificate, self._authorities, now_s=now_s)

@@ -83,6 +83,9 @@ def show_nodes(rows: Sequence[NodeRow]) -> None:
     emulated = [row.name for row in rows if row.emulated]
     if emulated:
         out.print(f"emulated speed and links, not the machine's own: {', '.join(emulated)}")
+    insecure = [row.name for row in rows if row.insecure]
+    if insecure:
+        out.print(f"open to whoever reaches them (insecure_network = true): {', '.join(insecure)}")
 
 
 def _node_lines(row: NodeRow) -> Iterator[str]:

@@ -15,8 +15,8 @@ from pathlib import Path
 import onnx
 from onnx import helper
 
-from edgesplit.daemon.runtime_abilities import known_operator_sets
-from edgesplit.daemon.runtime_builds import installed_runtime
+from edgesplit.daemon.inference_runtime.runtime_abilities import known_operator_sets
+from edgesplit.daemon.inference_runtime.runtime_builds import installed_runtime
 from edgesplit.errors import EdgesplitError, InvalidModel
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.importing import normalise

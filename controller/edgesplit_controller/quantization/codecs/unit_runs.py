@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from edgesplit.daemon.runtime_abilities import as_array, as_value
+from edgesplit.daemon.inference_runtime.runtime_abilities import as_array, as_value
 from edgesplit.wire.tensors import Array
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.cut import cut

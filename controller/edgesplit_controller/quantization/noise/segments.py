@@ -26,7 +26,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from edgesplit.daemon.runtime_abilities import as_array, as_value
+from edgesplit.daemon.inference_runtime.runtime_abilities import as_array, as_value
 from edgesplit.wire.tensors import TRAVELLING
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.model_graph import ModelGraph

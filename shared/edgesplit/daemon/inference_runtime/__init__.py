@@ -1,0 +1,1 @@
+"""The installed onnxruntime: which builds there are, and what they can."""
