@@ -16,6 +16,7 @@ from pathlib import Path
 import structlog
 
 from edgesplit.control.registration_messages import NodeStatus
+from edgesplit.daemon.certificate_renewal import CertificateRenewal, Tell
 from edgesplit.daemon.inference_runtime.runtime_abilities import known_operator_sets
 from edgesplit.daemon.inference_runtime.runtime_builds import installed_runtime
 from edgesplit.errors import InvalidConfiguration
@@ -68,6 +69,7 @@ __all__ = [
     "make_engine",
     "make_plane",
     "make_power_meter",
+    "make_renewal",
     "make_reporter",
     "make_security",
     "make_steadiness_watch",
@@ -246,6 +248,34 @@ def make_plane(
         host=engine,
         counters=figures.counters,
     )
+
+
+def make_renewal(
+    configuration: AgentConfiguration, metrics: PrometheusMetrics, controller: Callable[[], str], tell: Tell
+) -> CertificateRenewal | None:
+    """Who keeps the node's certificate valid; None where nothing is secured.
+
+    Args:
+        configuration: Effective values.
+        metrics: Show when it ends.
+        controller: Base URL of the controller's HTTPS.
+        tell: Takes the kinds and sentences of events.
+
+    Raises:
+        InvalidConfiguration: The files hold no identity.
+    """
+    section = configuration.security
+    if not section.secured:
+        return None
+    renewal = CertificateRenewal(
+        section.files,
+        controller,
+        tell=tell,
+        taken=(lambda credentials: metrics.certificate_expires(credentials.facts.expires_s),),
+        asks=section.renew,
+    )
+    metrics.certificate_expires(renewal.expires_s)
+    return renewal
 
 
 def make_steadiness_watch(

@@ -32,6 +32,7 @@ from edgesplit_agent.assembly import (
     make_engine,
     make_plane,
     make_power_meter,
+    make_renewal,
     make_reporter,
     make_security,
     make_steadiness_watch,
@@ -106,6 +107,14 @@ class Agent:
             figures.metrics.show_untrusted(security.refused)
         status = registration_of(configuration, identity)
         self.control = ControlPlane(configuration.broker.address, status, self, security)
+        self.renewal = make_renewal(
+            configuration,
+            figures.metrics,
+            lambda: self.control.artifacts,
+            self.control.emit,
+        )
+        if self.renewal is not None and security is not None:
+            self.renewal.taken += [security.take, lambda _credentials: self.control.bus.renew()]
         self._notifier = notifier or Notifier()
         self._readiness = Readiness(self._notifier, str(self.control.bus.address))
         self._advertiser = Advertiser(
@@ -191,6 +200,8 @@ class Agent:
             watch_clock(f"node {configuration.name}", self._clock_stepped),
         ):
             self._spawn(work)
+        if self.renewal is not None:
+            self._spawn(self.renewal.keep())
 
     async def wait_failed(self) -> None:
         """Return never, or raise what ended a task that must not end."""

@@ -1,7 +1,7 @@
 """`edgesplit-agent`: the command line of the agent daemon.
 
 Owns: options, logging set-up, signals, exit codes. Its rule: a wrong configuration is one sentence on standard error
-and exit code 1, never a traceback. Not here: the agent itself (`daemon.py`).
+and exit code 1, never a traceback. Not here: the agent itself (`daemon.py`), joining a fleet and leaving it (`joining/commands.py`).
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ from edgesplit.daemon.logs import LEVELS, set_up_logging
 from edgesplit.errors import EdgesplitError
 from edgesplit_agent.compute.lending_loop import LendingLoop
 from edgesplit_agent.configuration import AgentConfiguration
+from edgesplit_agent.joining.commands import join, leave
 from edgesplit_agent.open_files import allow_descriptors
 
 __all__ = ["main"]
 
 
-@click.command(
+@click.group(
+    invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: edgesplit-agent --config /etc/edgesplit/agent.toml",
 )
@@ -36,8 +38,12 @@ __all__ = ["main"]
 @click.option("--print-config", is_flag=True, help="Show effective values and where each comes from, then exit.")
 @click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="What to log.")
 @click.version_option(package_name="edgesplit")
-def main(config: Path | None, print_config: bool, log_level: str) -> None:
+@click.pass_context
+def main(context: click.Context, config: Path | None, print_config: bool, log_level: str) -> None:
     """Run this machine's agent: measure, serve components, stream tensors to other agents."""
+    if context.invoked_subcommand is not None:
+        context.obj = config
+        return
     try:
         loaded = load_configuration(AgentConfiguration, config)
         if print_config:
@@ -53,6 +59,10 @@ def main(config: Path | None, print_config: bool, log_level: str) -> None:
     except EdgesplitError as error:
         click.echo(f"edgesplit-agent: {error}", err=True)
         sys.exit(error.exit_code)
+
+
+main.add_command(join)
+main.add_command(leave)
 
 
 async def _run(configuration: AgentConfiguration, path: Path | None) -> None:

@@ -7,17 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from edgesplit.control.event_messages import EVENT, Event
+from edgesplit.control.trust_messages import CLIENT_TOKENS, REVOCATIONS
+from edgesplit.daemon.certificate_renewal import CertificateRenewal
 from edgesplit.errors import InvalidConfiguration
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.mqtt.signed.counter_reserve import CounterReserve
 from edgesplit.mqtt.signed.message_security import MessageSecurity
 from edgesplit.topic_table import signed_rows
 from edgesplit.trust.credentials import Credentials
+from edgesplit.trust.enrolment import RenewAnswer
+from edgesplit.trust.enrolment_client import ControllerPlace
+from edgesplit.trust.files import TrustFiles
+from edgesplit.trust.subjects import CONTROLLER_HOST
 from edgesplit_controller.answering.dispatch import Operations
 from edgesplit_controller.answering.fleet_answers import FleetAnswers
 from edgesplit_controller.answering.goal_changes import GoalChanges
@@ -26,6 +33,7 @@ from edgesplit_controller.answering.node_removal import NodeRemoval
 from edgesplit_controller.answering.plan_answers import PlanAnswers
 from edgesplit_controller.answering.state_changes import StateChanges
 from edgesplit_controller.answering.studies import Studies
+from edgesplit_controller.answering.trust_answers import NO_AUTHORITY, TrustAnswers
 from edgesplit_controller.configuration import ControllerConfiguration, PlanningSection
 from edgesplit_controller.deciding.battery_floors import BatteryFloors
 from edgesplit_controller.deciding.beside.shape_watch import ShapeWatch
@@ -52,8 +60,19 @@ from edgesplit_controller.stating.predicting.prediction_intervals import Certain
 from edgesplit_controller.storage.blob_writes import BlobWrites
 from edgesplit_controller.storage.recording import Recording
 from edgesplit_controller.storage.store import Store
+from edgesplit_controller.trust.dynamic_security import ANSWERS
+from edgesplit_controller.trust.fleet_trust import FleetTrust
 
-__all__ = ["Deciders", "Knowledge", "make_deciders", "make_knowledge", "make_operations", "make_security"]
+__all__ = [
+    "Deciders",
+    "Knowledge",
+    "make_deciders",
+    "make_knowledge",
+    "make_operations",
+    "make_renewal",
+    "make_security",
+    "make_trust",
+]
 
 
 @dataclass(frozen=True)
@@ -111,6 +130,8 @@ def make_security(configuration: ControllerConfiguration, store: Store) -> Messa
     section = configuration.security
     if not section.secured:
         return None
+    if not section.files.complete:
+        raise InvalidConfiguration(f"[security] mode is fleet, and {section.folder} holds no identity: {NO_AUTHORITY}")
     credentials = Credentials.load(section.files)
     if credentials.subject.role != "controller":
         raise InvalidConfiguration(
@@ -240,8 +261,100 @@ def make_deciders(known: Knowledge, store: Store, settings: PlanningSection, *, 
     return Deciders(deployer, guard, batteries, fallbacks, completion, shapes, sources, changes, maker)
 
 
-def make_operations(known: Knowledge, decide: Deciders, bus: MessageBus, settings: PlanningSection) -> Operations:
-    """Make what carries out splitctl's operations."""
+def make_trust(
+    configuration: ControllerConfiguration,
+    store: Store,
+    bus: MessageBus,
+    security: MessageSecurity | None,
+    *,
+    events: EventLog,
+    broker_url: Callable[[], str],
+) -> FleetTrust | None:
+    """The fleet's authority and what follows from it, connected to the broker; None where nothing is secured.
+
+    Args:
+        configuration: Effective values.
+        store: Whose health says whether it can be written.
+        bus: The connection to the broker.
+        security: Judges what operators ask.
+        events: Where it is told.
+        broker_url: Where others find the broker.
+
+    Raises:
+        InvalidConfiguration: A file is missing or holds something else.
+    """
+    section = configuration.security
+    if security is None:
+        return None
+    trust = FleetTrust(
+        section.trust_folder, send=bus.ask_broker, broker_url=broker_url, events=events, writing=store.health.writing
+    )
+
+    def publish() -> None:
+        revocations = trust.record.revocations(trust.now_s)
+        security.revoke([certificate.serial for certificate in revocations.certificates])
+        bus.publish(REVOCATIONS, revocations)
+        bus.publish(CLIENT_TOKENS, trust.record.client_tokens(trust.now_s))
+
+    bus.hear_broker(ANSWERS, trust.rights.hear)
+    trust.on_change.append(publish)
+    publish()
+    return trust
+
+
+def make_renewal(
+    configuration: ControllerConfiguration,
+    trust: FleetTrust,
+    bus: MessageBus,
+    security: MessageSecurity,
+    events: EventLog,
+) -> CertificateRenewal:
+    """Who keeps the controller's own certificate valid: it issues the next one to itself, on the loop.
+
+    Args:
+        configuration: Effective values.
+        trust: The fleet's authority.
+        bus: Shows the certificate to the broker.
+        security: Signs with it.
+        events: Where it is told.
+    """
+    loop = asyncio.get_running_loop()
+
+    def ask(_place: ControllerPlace, files: TrustFiles) -> RenewAnswer:
+        async def issue() -> RenewAnswer:
+            return trust.renew_own(Credentials.load(files))
+
+        return asyncio.run_coroutine_threadsafe(issue(), loop).result()
+
+    return CertificateRenewal(
+        configuration.security.files,
+        lambda: f"https://{CONTROLLER_HOST}",
+        tell=events.add,
+        taken=(lambda _credentials: trust.contexts.renew(), security.take, lambda _credentials: bus.renew()),
+        asks=configuration.security.renew,
+        ask=ask,
+    )
+
+
+def make_operations(
+    known: Knowledge,
+    decide: Deciders,
+    bus: MessageBus,
+    settings: PlanningSection,
+    *,
+    trust: FleetTrust | None,
+    url: Callable[[], str],
+) -> Operations:
+    """Make what carries out splitctl's operations.
+
+    Args:
+        known: What there is.
+        decide: What decides over plans.
+        bus: The connection to the broker.
+        settings: Limits and thresholds.
+        trust: The fleet's; None where it has no authority.
+        url: Base URL of the controller's HTTP server.
+    """
     removal = NodeRemoval(
         bus,
         registry=known.registry,
@@ -249,6 +362,7 @@ def make_operations(known: Knowledge, decide: Deciders, bus: MessageBus, setting
         deployer=decide.deployer,
         remembering=(known.registry, known.rollouts, known.speeds, known.traffic, decide.guard, decide.batteries),
         events=known.events,
+        distrust=partial(trust.revoke, replaced=True) if trust is not None else None,
     )
     changes = decide.changes
     return Operations(
@@ -287,5 +401,6 @@ def make_operations(known: Knowledge, decide: Deciders, bus: MessageBus, setting
             time_limit_s=settings.time_limit_s,
             tolerance=settings.tolerance,
         ),
+        trust=TrustAnswers(trust, url, bus),
         events=known.events,
     )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from edgesplit_controller.answering.energy_report import energy_rows
+from edgesplit_controller.answering.serving.energy_report import energy_rows
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.storage.deployment_state import DeploymentState

@@ -15,6 +15,7 @@ import structlog
 
 from edgesplit.control.event_messages import EVENT, Event
 from edgesplit.control.registration_messages import CONTROLLER_CLAIM, CONTROLLER_STATUS, ControllerStatus
+from edgesplit.daemon.certificate_renewal import CertificateRenewal
 from edgesplit.daemon.clock_watch import watch_clock
 from edgesplit.daemon.inference_runtime.runtime_builds import runtime_conflict
 from edgesplit.errors import MalformedMessage, NameTaken
@@ -25,10 +26,19 @@ from edgesplit.mqtt.signed.refusals import Refusal
 from edgesplit.operations.operation import OPERATION_REQUEST, REPLY, Reply
 from edgesplit.release import PROTOCOL, installed_version
 from edgesplit.topic_table import written_by
+from edgesplit.wire.address import TcpAddress, is_loopback
 from edgesplit_controller.answering.inbox import Inbox
 from edgesplit_controller.artifacts.artifact_address import ArtifactAddress
 from edgesplit_controller.artifacts.artifact_server import ArtifactServer
-from edgesplit_controller.assembly import make_deciders, make_knowledge, make_operations, make_security
+from edgesplit_controller.artifacts.trust_routes import TrustRoutes
+from edgesplit_controller.assembly import (
+    make_deciders,
+    make_knowledge,
+    make_operations,
+    make_renewal,
+    make_security,
+    make_trust,
+)
 from edgesplit_controller.configuration import ControllerConfiguration, tcp_address
 from edgesplit_controller.metrics import render_metrics
 from edgesplit_controller.models.intake_runs import IntakeRun, run_in_process
@@ -56,6 +66,7 @@ class Service:
     Attributes:
         known: What it knows of nodes, models and plans.
         decide: What decides over plans.
+        trust: The fleet's authority; None where it has none.
     """
 
     def __init__(self, configuration: ControllerConfiguration, store: Store, run: IntakeRun = run_in_process) -> None:
@@ -82,7 +93,12 @@ class Service:
         settings = configuration.planning
         self.known = known = make_knowledge(configuration, store, self._bus, run)
         self.decide = decide = make_deciders(known, store, settings, by_itself=configuration.models.plan_shapes)
-        operations = make_operations(known, decide, self._bus, settings)
+        self.trust = make_trust(
+            configuration, store, self._bus, self._security, events=known.events, broker_url=self._broker_for_others
+        )
+        operations = make_operations(
+            known, decide, self._bus, settings, trust=self.trust, url=lambda: self._address.base
+        )
         self._seldom = RateLimitedEvents(known.events, time.monotonic)
         self._store_health = store.health
         self._keeper = StoreKeeper(
@@ -96,7 +112,12 @@ class Service:
             health=self._health,
             writing=store.health,
             max_upload_bytes=configuration.artifacts.max_upload_bytes,
+            trust=TrustRoutes(self.trust, self._seldom.add) if self.trust is not None else None,
         )
+        self._renewal: CertificateRenewal | None = None
+        if self.trust is not None and self._security is not None:
+            self.trust.on_change.append(self._artifacts.end_revoked)
+            self._renewal = make_renewal(configuration, self.trust, self._bus, self._security, known.events)
         self._address = ArtifactAddress(
             configuration.artifacts,
             broker=self._bus.address,
@@ -104,6 +125,7 @@ class Service:
             nodes=self._node_addresses,
             moved=self._publish_status,
             warn=self._warn,
+            secured=self.trust is not None,
         )
         self._messages = NodeMessages(
             self._bus,
@@ -158,6 +180,8 @@ class Service:
         self.decide.sources.start()
         running = (self._settle(), self._address.keep(), watch_clock("the controller", self._own_clock_stepped))
         self._tasks = [asyncio.create_task(work) for work in running]
+        if self._renewal is not None:
+            self._tasks.append(asyncio.create_task(self._renewal.keep()))
         self._bus.start()
         await self._named
         # Only now may somebody rely on being heard.
@@ -176,6 +200,8 @@ class Service:
         await self.decide.shapes.close()
         await self.decide.guard.close()
         await self.decide.deployer.close()
+        if self.trust is not None:
+            await self.trust.close()
         self._bus.publish(CONTROLLER_STATUS, self._status(online=False, artifacts=""))
         await self._bus.close()
         await self._artifacts.close()
@@ -226,6 +252,8 @@ class Service:
             self._connected.set()
             if not self._named.done():
                 self._named.set_result(None)
+            if self.trust is not None:
+                self.trust.connected()
             self._log.info("broker-connected", broker=str(self._bus.address))
         elif not self._closing:
             self._log.warning("broker-lost", broker=str(self._bus.address), reason=reason)
@@ -248,6 +276,12 @@ class Service:
         if self._connected.is_set() and not self._closing:
             status = self._status(online=True, artifacts=self._address.base)
             self._bus.publish(CONTROLLER_STATUS, status)
+
+    def _broker_for_others(self) -> str:
+        """The broker's URL on another machine."""
+        address = self._bus.address
+        host = self._address.host if is_loopback(address.host) else address.host
+        return f"{'mqtts' if address.tls else 'mqtt'}://{TcpAddress(host, address.port)}"
 
     def _node_addresses(self) -> list[tuple[str, str]]:
         nodes = self.known.registry.nodes.items()

@@ -14,6 +14,7 @@ __all__ = [
     "UNKNOWN",
     "between",
     "clock",
+    "day",
     "joules",
     "number",
     "percent",
@@ -109,3 +110,8 @@ def clock(at_unix_s: float) -> str:
     whole = math.floor(at_unix_s)
     thousandths = math.floor((at_unix_s - whole) * 1000)
     return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(whole))}.{thousandths:03d}"
+
+
+def day(at_unix_s: float) -> str:
+    """Local date and time to the minute."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at_unix_s))

@@ -1,4 +1,4 @@
-"""The table of all MQTT topics, and what follows from it for whoever checks and removes messages.
+"""The table of all MQTT topics, and what follows from it for whoever checks, permits and removes messages.
 
 Owns: which rows there are: those that stand beside the types of their messages. Its rule: nobody lists topics again;
 docs/protocol.md is made from this table too. Not here: what a row says (`mqtt/topic.py`),
@@ -8,7 +8,7 @@ the connection (`mqtt/bus.py`).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 from edgesplit.control import (
     event_messages,
@@ -23,7 +23,17 @@ from edgesplit.mqtt import bus
 from edgesplit.mqtt.topic import ROOT, Program, Topic
 from edgesplit.operations import operation
 
-__all__ = ["ABOUT_NODES", "TABLE", "everything_of_node", "node_of", "signed_rows", "topics_of_node", "written_by"]
+__all__ = [
+    "ABOUT_NODES",
+    "TABLE",
+    "Right",
+    "access_rules",
+    "everything_of_node",
+    "node_of",
+    "signed_rows",
+    "topics_of_node",
+    "written_by",
+]
 
 _MODULES = (
     registration_messages,
@@ -36,6 +46,7 @@ _MODULES = (
     operation,
     bus,
 )
+Right = Literal["read", "write", "readwrite"]
 _NODE = "nodes/{node}/"
 
 TABLE: tuple[Topic[Any], ...] = tuple(
@@ -54,6 +65,27 @@ def signed_rows() -> tuple[Topic[Any], ...]:
 def written_by(program: Program) -> tuple[Topic[Any], ...]:
     """The topics that only programs of this kind write."""
     return tuple(row for row in TABLE if row.writers == (program,))
+
+
+def access_rules(program: Program, node: str) -> tuple[tuple[Right, str], ...]:
+    """What a program may do, and below which topic filter: what a broker has to let it do, and need not let it do more.
+
+    Args:
+        program: Its kind.
+        node: What stands for the node's name in an agent's rules.
+    """
+    if program == "controller":
+        return (("readwrite", f"{ROOT}/#"),)
+    own = {"node": node, "origin": node} if program == "agent" else {}
+    rules: list[tuple[Right, str]] = []
+    for row in TABLE:
+        everywhere = row.filter()
+        here = row.of(*(own.get(name, "+") for name in row.placeholders))
+        if program in row.writers:
+            rules.append(("write", here))
+        if program in row.readers:
+            rules.append(("read", everywhere if row.pattern == "nodes/{node}/status" else here))
+    return tuple(rules)
 
 
 def topics_of_node(node: str, models: Iterable[str]) -> tuple[str, ...]:

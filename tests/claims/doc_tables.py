@@ -23,8 +23,13 @@ from edgesplit.operations.goal_operations import ForbiddenRow, PinsDocument, Wei
 from edgesplit.operations.model_operations import ModelAddedDocument, ModelDocument, ProfiledRow
 from edgesplit.operations.plan_operations import DeployDocument, PlanDocument
 from edgesplit.operations.study_operations import ExplainDocument, FrontierDocument, WhatIfDocument
+from edgesplit.operations.trust_operations import CertificateRow, ClientTokenRow, RevokedDocument
 from edgesplit.planning.problem_file import problem_schema
 from edgesplit.wire.headers import Header, TensorHead
+from edgesplit_controller.cli.commands.trust.authority import BrokerFilesDocument, FoundedDocument
+from edgesplit_controller.cli.commands.trust.contexts import ContextRow, LoginDocument
+from edgesplit_controller.cli.commands.trust.joining import JoinLine
+from edgesplit_controller.cli.commands.trust.tokens import NewTokenDocument
 from edgesplit_controller.cli.load_run import TrafficDocument
 from edgesplit_controller.cli.solution_document import SolutionDocument
 from edgesplit_controller.event_history import KEPT
@@ -52,6 +57,9 @@ Schema = Mapping[str, Any]
 PRINTED: Mapping[str, Any] = {
     "nodes": list[NodeRow],
     "node remove": NodeRemovedDocument,
+    "node add": list[JoinLine],
+    "node rotate": list[JoinLine],
+    "node revoke": RevokedDocument,
     "links": list[LinkRow],
     "model add": ModelAddedDocument,
     "model list": list[ModelDocument],
@@ -72,6 +80,18 @@ PRINTED: Mapping[str, Any] = {
     "infer": TrafficDocument,
     "solve": SolutionDocument,
     "events": list[Event],
+    "ca init": FoundedDocument,
+    "broker config": BrokerFilesDocument,
+    "operator add": list[JoinLine],
+    "operator rotate": list[JoinLine],
+    "operator revoke": RevokedDocument,
+    "login": LoginDocument,
+    "context list": list[ContextRow],
+    "context use": ContextRow,
+    "token add": NewTokenDocument,
+    "token list": list[ClientTokenRow],
+    "token remove": ClientTokenRow,
+    "certs": list[CertificateRow],
 }
 """What each command of splitctl prints with `--json`."""
 

@@ -11,10 +11,10 @@ from typing import Any
 from edgesplit.control.profile_messages import MODEL_OFFER, CalibrationPlan, ProfilePlan
 from edgesplit.mqtt.bus import FLUSH
 from edgesplit.mqtt.topic import Program, Topic
-from edgesplit.topic_table import TABLE
+from edgesplit.topic_table import TABLE, access_rules
 from tests.claims.struct_tables import Struct, section, table, type_text, visit
 
-__all__ = ["access_rules", "message_tables", "removal_table", "rights", "topic_table"]
+__all__ = ["message_tables", "removal_table", "rights", "topic_table"]
 
 
 def topic_table() -> str:
@@ -79,32 +79,11 @@ def message_tables() -> str:
     return "\n\n".join(section(struct, struct.__name__) for struct in found)
 
 
-def access_rules(program: Program, node: str = "%u") -> list[tuple[str, str]]:
-    """What a program may do: `read` or `write`, and the topic filter.
-
-    Args:
-        program: Its kind.
-        node: What stands for the node's name in an agent's rules.
-    """
-    if program == "controller":
-        return [("readwrite", FLUSH.of().removesuffix("flush") + "#")]
-    own = {"node": node, "origin": node} if program == "agent" else {}
-    rules: list[tuple[str, str]] = []
-    for row in TABLE:
-        everywhere = row.of(*("+" for _ in row.placeholders))
-        here = row.of(*(own.get(name, "+") for name in row.placeholders))
-        if program in row.writers:
-            rules.append(("write", here))
-        if program in row.readers:
-            rules.append(("read", everywhere if row.pattern == "nodes/{node}/status" else here))
-    return rules
-
-
 def rights() -> str:
     """Access rules for Mosquitto's `acl_file`."""
-    agents = [f"pattern {right} {topic}" for right, topic in access_rules("agent")]
+    agents = [f"pattern {right} {topic}" for right, topic in access_rules("agent", "%u")]
     lines = ["# agents, each connected under its node's name", *agents, "", "user controller"]
-    lines += [f"topic {right} {topic}" for right, topic in access_rules("controller")]
+    lines += [f"topic {right} {topic}" for right, topic in access_rules("controller", "")]
     lines += ["", "user operator"]
-    lines += [f"topic {right} {topic}" for right, topic in access_rules("splitctl")]
+    lines += [f"topic {right} {topic}" for right, topic in access_rules("splitctl", "")]
     return "\n".join(["```", *lines, "```"])

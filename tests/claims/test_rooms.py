@@ -35,6 +35,7 @@ LATE = {
     "controller/edgesplit_controller/cli/": "splitctl --help must not wait for what a command needs",
     "controller/edgesplit_controller/main.py": "--print-config must not, either",
     "agent/edgesplit_agent/main.py": "as the controller's; and one heap is asked for before libraries allocate from several",
+    "agent/edgesplit_agent/joining/commands.py": "the daemon's start must not wait for what joining needs",
     "controller/edgesplit_controller/broker/embedded_broker.py": "amqtt is an extra",
     "shared/edgesplit/wire/codecs/lossless.py": "zstandard is no dependency of the client library",
     "shared/edgesplit/wire/tensors.py": "ml_dtypes is no dependency of anything but onnx",

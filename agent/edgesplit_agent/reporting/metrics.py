@@ -117,6 +117,12 @@ class PrometheusMetrics:
             registry=registry,
         )
         self._frequency = Gauge("edgesplit_core_frequency_hertz", "Clock of the cores.", ["node"], registry=registry)
+        self._expires = Gauge(
+            "edgesplit_certificate_expires_timestamp_seconds",
+            "When the certificate of this program ends, since the epoch.",
+            ["node"],
+            registry=registry,
+        )
         Gauge("edgesplit_agent_info", "What runs here.", ["node", "version"], registry=registry).labels(
             node, version
         ).set(1)
@@ -128,6 +134,10 @@ class PrometheusMetrics:
     def show_untrusted(self, counts: Mapping[str, int]) -> None:
         """Have `/metrics` show how many messages were not believed, by kind of topic; the counts go on being changed."""
         self._untrusted.counts.append(counts)
+
+    def certificate_expires(self, at_unix_s: float) -> None:
+        """The certificate of this program is another, or was read. [s since the epoch]"""
+        self._expires.labels(self._node).set(at_unix_s)
 
     def completed(self, model: str, latency_s: float) -> None:
         """A request was answered. [s]"""

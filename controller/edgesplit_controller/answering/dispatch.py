@@ -6,6 +6,7 @@ with its name, where that is known. Not here: the exchange with the client (`inb
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import assert_never
 
 from edgesplit.operations.event_operations import ListEvents
@@ -15,6 +16,7 @@ from edgesplit.operations.model_operations import ListModels, ModelOperation, Sh
 from edgesplit.operations.operation import Operation
 from edgesplit.operations.plan_operations import ExportProblem, PlanOperation, ShowPlan, ShowSource
 from edgesplit.operations.study_operations import StudyOperation
+from edgesplit.operations.trust_operations import ListCertificates, ListClientTokens, TrustOperation
 from edgesplit.trust.subjects import Subject
 from edgesplit_controller.answering.fleet_answers import FleetAnswers
 from edgesplit_controller.answering.goal_changes import GoalChanges
@@ -22,12 +24,23 @@ from edgesplit_controller.answering.inbox import Progress
 from edgesplit_controller.answering.model_answers import ModelAnswers
 from edgesplit_controller.answering.plan_answers import PlanAnswers
 from edgesplit_controller.answering.studies import Studies
+from edgesplit_controller.answering.trust_answers import TrustAnswers
 from edgesplit_controller.event_log import EventLog
 
 __all__ = ["Operations"]
 
 _LOOKS = (
-    StudyOperation | ListEvents | ListLinks | ListNodes | ListModels | ShowModel | ExportProblem | ShowPlan | ShowSource
+    StudyOperation
+    | ListEvents
+    | ListLinks
+    | ListNodes
+    | ListModels
+    | ShowModel
+    | ExportProblem
+    | ShowPlan
+    | ShowSource
+    | ListCertificates
+    | ListClientTokens
 )
 """Operations that change nothing."""
 
@@ -43,6 +56,7 @@ class Operations:
         plans: PlanAnswers,
         goals: GoalChanges,
         studies: Studies,
+        trust: TrustAnswers,
         events: EventLog,
     ) -> None:
         self._fleet = fleet
@@ -50,6 +64,7 @@ class Operations:
         self._plans = plans
         self._goals = goals
         self._studies = studies
+        self._trust = trust
         self._events = events
 
     async def perform(self, operation: Operation, progress: Progress, asker: Subject | None = None) -> object:
@@ -65,21 +80,26 @@ class Operations:
         """
         if asker is not None and not isinstance(operation, _LOOKS):
             self._tell_who_asked(operation, asker)
+        answer: Awaitable[object]
         if isinstance(operation, FleetOperation):
-            return await self._fleet.answer(operation)
-        if isinstance(operation, ModelOperation):
-            return await self._models.answer(operation, progress)
-        if isinstance(operation, PlanOperation):
-            return await self._plans.answer(operation, progress)
-        if isinstance(operation, GoalOperation):
-            return await self._goals.answer(operation, progress)
-        if isinstance(operation, StudyOperation):
-            return await self._studies.answer(operation, progress)
-        match operation:
-            case ListEvents():
-                return self._events.last(operation.limit, operation.selection)
-            case _:
-                assert_never(operation)
+            answer = self._fleet.answer(operation)
+        elif isinstance(operation, ModelOperation):
+            answer = self._models.answer(operation, progress)
+        elif isinstance(operation, PlanOperation):
+            answer = self._plans.answer(operation, progress)
+        elif isinstance(operation, GoalOperation):
+            answer = self._goals.answer(operation, progress)
+        elif isinstance(operation, StudyOperation):
+            answer = self._studies.answer(operation, progress)
+        elif isinstance(operation, TrustOperation):
+            answer = self._trust.answer(operation)
+        else:
+            match operation:
+                case ListEvents():
+                    return self._events.last(operation.limit, operation.selection)
+                case _:
+                    assert_never(operation)
+        return await answer
 
     def _tell_who_asked(self, operation: Operation, asker: Subject) -> None:
         tag = str(type(operation).__struct_config__.tag)

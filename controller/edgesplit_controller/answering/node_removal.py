@@ -7,13 +7,14 @@ forgotten. Not here: what each part forgets (their `forget_node`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
 from edgesplit.errors import InvalidInput, NodeOnline, UnknownNode
 from edgesplit.names import checked_name
 from edgesplit.operations.fleet_operations import NodeRemovedDocument
 from edgesplit.topic_table import everything_of_node, topics_of_node
+from edgesplit.trust.subjects import Subject
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.registry import Registry
@@ -49,6 +50,7 @@ class NodeRemoval:
         rollouts: Say who is a source.
         deployer: Goals that name nodes, models, and looking again.
         remembering: All parts that keep something about nodes.
+        distrust: Ends the trust in a node's certificates; None where nodes have none.
         events: Where it is told.
     """
 
@@ -61,7 +63,9 @@ class NodeRemoval:
         deployer: Deployer,
         remembering: Iterable[Remembers],
         events: EventLog,
+        distrust: Callable[[Subject], Awaitable[object]] | None = None,
     ) -> None:
+        self._distrust = distrust
         self._broker = broker
         self._registry = registry
         self._rollouts = rollouts
@@ -74,12 +78,15 @@ class NodeRemoval:
 
         Raises:
             UnknownNode: Nothing is known of it.
+            StoreUnwritable: The end of its trust cannot be written; nothing was changed.
             NodeOnline: Its agent is connected.
             InvalidInput: A model is deployed from it.
         """
         checked_name("node", name)
         found = await self._broker.retained(everything_of_node(name))
         self._check(name, found)
+        if self._distrust is not None:
+            await self._distrust(Subject("node", name))
         models = (*self._rollouts.state.epochs, *self._deployer.models)
         known = topics_of_node(name, dict.fromkeys(models))
         for topic in sorted({*known, *found}):
@@ -99,7 +106,8 @@ class NodeRemoval:
         if self._registry.node(name).online:
             raise NodeOnline(
                 f"node {name} is online and would come right back: stop its agent first (systemctl disable --now "
-                "edgesplit-agent on that machine), or keep plans off it with splitctl forbid"
+                f"edgesplit-agent on that machine), {'end its trust with splitctl node revoke, ' if self._distrust else ''}"
+                "or keep plans off it with splitctl forbid"
             )
         sourced = [model for model, source in self._rollouts.sources().items() if source == name]
         if sourced:

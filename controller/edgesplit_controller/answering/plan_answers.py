@@ -27,7 +27,6 @@ from edgesplit.operations.plan_operations import (
     UndeployModel,
 )
 from edgesplit.planning.problem import Problem
-from edgesplit_controller.answering.active_plan import active_plan
 from edgesplit_controller.answering.inbox import Progress
 from edgesplit_controller.answering.plan_documents import (
     fallback_rows,
@@ -36,6 +35,7 @@ from edgesplit_controller.answering.plan_documents import (
     plan_document,
     source_row,
 )
+from edgesplit_controller.answering.serving.active_plan import active_plan
 from edgesplit_controller.answering.state_changes import StateChanges
 from edgesplit_controller.deciding.beside.shape_watch import ShapeWatch
 from edgesplit_controller.deciding.beside.source_watch import SourceWatch, is_pattern

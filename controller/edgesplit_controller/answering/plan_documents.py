@@ -31,7 +31,7 @@ from edgesplit.planning.origins import Origin, weakest
 from edgesplit.planning.plan import Assignment, Evaluation, per_node
 from edgesplit.planning.problem import Problem
 from edgesplit.planning.spreads import PredictionInterval
-from edgesplit_controller.answering.energy_report import energy_rows
+from edgesplit_controller.answering.serving.energy_report import energy_rows
 from edgesplit_controller.deciding.changes.declined import Declined
 from edgesplit_controller.deciding.noise_guard import NoiseFinding
 from edgesplit_controller.fleet.node_speeds import Speeds

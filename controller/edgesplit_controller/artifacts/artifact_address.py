@@ -15,6 +15,7 @@ import structlog
 from edgesplit.daemon.address_watch import AddressWatch
 from edgesplit.daemon.advertised_address import Advertised, Network, Offer, unreachable_for, unresolved
 from edgesplit.mqtt.broker_address import BrokerAddress
+from edgesplit.wire.address import host_of
 from edgesplit_controller.configuration import ArtifactsSection
 
 __all__ = ["ArtifactAddress"]
@@ -33,6 +34,7 @@ class ArtifactAddress:
         moved: Told when the URL is another than before.
         warn: Told each new problem.
         network: This machine's.
+        secured: Whether the server speaks TLS.
     """
 
     def __init__(
@@ -45,7 +47,9 @@ class ArtifactAddress:
         moved: Callable[[], None],
         warn: Callable[[str], None],
         network: Network | None = None,
+        secured: bool = False,
     ) -> None:
+        self._scheme = "https" if secured else "http"
         self._section = section
         self._watch = AddressWatch(broker, connected_to, network)
         self._nodes = nodes
@@ -59,7 +63,12 @@ class ArtifactAddress:
     @property
     def base(self) -> str:
         """URL without a slash at its end."""
-        return f"http://{self._found.address}"
+        return f"{self._scheme}://{self._found.address}"
+
+    @property
+    def host(self) -> str:
+        """The host in it."""
+        return host_of(self._found.address)
 
     @property
     def problems(self) -> tuple[str, ...]:

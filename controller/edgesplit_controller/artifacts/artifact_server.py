@@ -1,8 +1,9 @@
 """HTTP server of the controller: blobs for agents, uploads from splitctl, metrics, health.
 
 Owns: the routes and the checked writing of uploads. Its rule: what lies under a digest's name hashes to it; an upload
-is streamed to disk and takes its name only once verified; nobody slow or silent is waited for. Not here: what becomes of
-an upload (`models/intake/`), the number of connections (`edgesplit.daemon.http_guard`).
+is streamed to disk and takes its name only once verified; nobody slow or silent is waited for; in a secured fleet nobody is
+answered without TLS. Not here: what becomes of an upload (`models/intake/`), the number of connections (`edgesplit.daemon.http_guard`), who
+may use a route in a secured fleet, and joining it (`artifacts/trust_routes.py`).
 
     GET, HEAD /blobs/DIGEST      with Range
     PUT, HEAD /uploads/DIGEST
@@ -18,6 +19,7 @@ import hashlib
 import os
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
@@ -28,6 +30,7 @@ from aiohttp.web_request import BaseRequest
 from edgesplit.daemon.http_guard import Guard, GuardLimits, sent_in_time
 from edgesplit.errors import ArtifactMissing, InvalidConfiguration
 from edgesplit.wire.address import TcpAddress
+from edgesplit_controller.artifacts.trust_routes import TrustRoutes
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.storage.write_health import StoreHealth
 
@@ -57,6 +60,7 @@ class ArtifactServer:
         health: Says whether the controller works, and a word about it.
         max_upload_bytes: The largest accepted upload. [B]
         writing: Told of uploads that cannot be written.
+        trust: Who may do what, over TLS; None where nothing is secured.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class ArtifactServer:
         health: Callable[[], tuple[bool, str]],
         max_upload_bytes: int,
         writing: StoreHealth | None = None,
+        trust: TrustRoutes | None = None,
     ) -> None:
         self._blobs = blobs
         self._uploads = uploads
@@ -77,12 +82,21 @@ class ArtifactServer:
         self._writing = writing
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
-        self._guard = Guard(self._connection, LIMITS)
+        self._trust = trust
+        if trust is None:
+            self._guard = Guard(self._connection, LIMITS)
+        else:
+            self._guard = Guard(self._connection, LIMITS, tls=trust.tls, on_handshake_failed=trust.handshake_failed)
 
     @property
     def refused(self) -> Mapping[str, int]:
-        """What limits for strangers turned away or ended, by kind."""
-        return self._guard.refused
+        """What limits for strangers turned away or ended, and who was not let in, by kind."""
+        return self._guard.refused + (self._trust.refused if self._trust is not None else Counter())
+
+    def end_revoked(self) -> None:
+        """Cut off whoever is trusted no more."""
+        if self._trust is not None:
+            self._guard.end(self._trust.is_revoked)
 
     async def start(self, host: str, port: int) -> str:
         """Listen and return the bound host:port.
@@ -90,7 +104,10 @@ class ArtifactServer:
         Raises:
             InvalidConfiguration: The address cannot be listened on.
         """
-        application = web.Application(client_max_size=self._limit, middlewares=[self._watched])
+        middlewares = [self._watched, *([self._trust.checked] if self._trust is not None else [])]
+        application = web.Application(client_max_size=self._limit, middlewares=middlewares)
+        if self._trust is not None:
+            self._trust.add_to(application)
         application.router.add_get("/blobs/{digest}", self._get_blob)
         application.router.add_put("/uploads/{digest}", self._put_upload)
         application.router.add_head("/uploads/{digest}", self._head_upload)
@@ -118,6 +135,7 @@ class ArtifactServer:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+        self._guard.end(lambda _transport: True)  # handshakes that have not ended
 
     def _connection(self) -> asyncio.Protocol | None:
         return None if self._runner is None or self._runner.server is None else self._runner.server()

@@ -36,8 +36,9 @@ from edgesplit.mqtt.topic import ROOT
 from edgesplit.operations.operation import OPERATION_REQUEST, REPLY, Operation, OperationRequest, Reply
 from edgesplit.release import PROTOCOL
 from edgesplit_controller.cli.common import Settings
-from edgesplit_controller.cli.identity import operator_security, operator_tls
 from edgesplit_controller.cli.progress import progress_display
+from edgesplit_controller.cli.user.enrolling import renew_in_time
+from edgesplit_controller.cli.user.identity import operator_security, operator_tls
 
 __all__ = ["REACH_S", "Conversation", "ask"]
 
@@ -66,7 +67,7 @@ class Conversation:
     def __init__(
         self, broker: str, files: TlsFiles = NO_FILES, *, identity: Path | None = None, reach_s: float = REACH_S
     ) -> None:
-        self._reach_s = reach_s
+        self._reach_s, self._identity = reach_s, identity
         self._client = f"splitctl-{secrets.token_hex(8)}"
         self._replies: asyncio.Queue[Reply | EdgesplitError] = asyncio.Queue()
         self._status: ControllerStatus | None = None
@@ -131,6 +132,8 @@ class Conversation:
     ) -> None:
         """Disconnect in order."""
         await self.bus.close()
+        if self._identity is not None and self._status is not None and error is None:
+            await asyncio.to_thread(renew_in_time, self._identity, self._status.artifacts)
 
     async def ask(
         self,

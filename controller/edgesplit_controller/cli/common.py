@@ -40,6 +40,7 @@ class Settings:
         json: Whether programs read the output.
         ca_file, cert_file, key_file, server_name: TLS towards the broker, as in a daemon's `[broker]`.
         identity: Folder of this operator's authority.pem, certificate.pem and key.pem; empty: nothing is signed.
+        context: Name of the context that broker and identity are from; empty: they were given.
     """
 
     broker: str = DEFAULT_BROKER
@@ -49,6 +50,7 @@ class Settings:
     key_file: str = ""
     server_name: str = ""
     identity: str = ""
+    context: str = ""
 
 
 def positive_seconds(text: str | float) -> float:
@@ -89,6 +91,8 @@ def offline_options(function: Callable[Concatenate[Settings, P], None]) -> Calla
 def inherit_settings(context: click.Context, broker: str | None, as_json: bool) -> Settings:
     """What was said before the command, overridden by what was said after it."""
     inherited = context.obj if isinstance(context.obj, Settings) else Settings()
+    if broker and inherited.context:  # another broker's fleet does not know who this user is in the context's
+        inherited = replace(inherited, identity="", context="")
     return replace(inherited, broker=broker or inherited.broker, json=as_json or inherited.json)
 
 

@@ -48,7 +48,7 @@ def _print_version(context: click.Context, _parameter: click.Parameter, asked: b
     ),
     commands_by_name={
         "nodes": LazyCommand(f"{_COMMANDS}.fleet", "nodes", "List the machines and what they report"),
-        "node": LazyCommand(f"{_COMMANDS}.fleet", "node", "Forget a machine that is gone for good"),
+        "node": LazyCommand(f"{_COMMANDS}.trust.joining", "node", "Let machines join, revoke and forget them"),
         "links": LazyCommand(f"{_COMMANDS}.fleet", "links", "List the measured network paths between them"),
         "model": LazyCommand(f"{_COMMANDS}.model", "model", "Add, list, show and remove models"),
         "deploy": LazyCommand(f"{_COMMANDS}.deploy", "deploy", "Plan a model and serve it, or move it"),
@@ -65,6 +65,15 @@ def _print_version(context: click.Context, _parameter: click.Parameter, asked: b
         "infer": LazyCommand(f"{_COMMANDS}.infer", "infer", "Run requests through a deployed model"),
         "solve": LazyCommand(f"{_COMMANDS}.solve", "solve", "Plan a problem file offline"),
         "events": LazyCommand(f"{_COMMANDS}.events", "events", "Tell what happened and why"),
+        "ca": LazyCommand(f"{_COMMANDS}.trust.authority", "authority", "Make a secured fleet's authority"),
+        "broker": LazyCommand(
+            f"{_COMMANDS}.trust.authority", "broker", "Write Mosquitto's settings for a secured fleet"
+        ),
+        "operator": LazyCommand(f"{_COMMANDS}.trust.joining", "operator", "Let people join, and revoke them"),
+        "login": LazyCommand(f"{_COMMANDS}.trust.contexts", "login", "Become an operator of a secured fleet"),
+        "context": LazyCommand(f"{_COMMANDS}.trust.contexts", "context_group", "Choose among fleets"),
+        "token": LazyCommand(f"{_COMMANDS}.trust.tokens", "token", "Let programs send requests"),
+        "certs": LazyCommand(f"{_COMMANDS}.trust.joining", "certs", "List certificates and when they end"),
     },
 )
 @click.option(
@@ -74,7 +83,16 @@ def _print_version(context: click.Context, _parameter: click.Parameter, asked: b
     show_envvar=True,
     default=DEFAULT_BROKER,
     show_default=True,
-    help="MQTT broker.",
+    help="MQTT broker (default: the current context's, if there is one).",
+)
+@click.option(
+    "--context",
+    "named",
+    metavar="NAME",
+    envvar="EDGESPLIT_CONTEXT",
+    show_envvar=True,
+    default="",
+    help="Speak to the fleet of this context, as splitctl context list names them.",
 )
 @click.option(
     "--ca-file",
@@ -126,9 +144,15 @@ def _print_version(context: click.Context, _parameter: click.Parameter, asked: b
     help="Print the version and exit.",
 )
 @click.pass_context
-def splitctl(context: click.Context, /, broker: str, as_json: bool, **who: str) -> None:
+def splitctl(context: click.Context, /, broker: str, as_json: bool, named: str, **who: str) -> None:
     """Run one DNN over device, edge and cloud: add models, deploy them, set goals, see plans."""
-    context.obj = Settings(broker=broker, json=as_json, **who)
+    settings = Settings(broker=broker, json=as_json, **who)
+    given = context.get_parameter_source("broker") is not click.core.ParameterSource.DEFAULT or who["identity"]
+    if named or not given:
+        from edgesplit_controller.cli.user.contexts import UserFolder  # noqa: PLC0415 - `splitctl --help` does without
+
+        settings = UserFolder.own().load().applied(settings, named)
+    context.obj = settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

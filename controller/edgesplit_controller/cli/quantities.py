@@ -11,7 +11,7 @@ import re
 
 import click
 
-__all__ = ["InputShape", "Link", "input_shape", "link", "rate_bytes_per_s", "share", "span_s"]
+__all__ = ["InputShape", "Link", "age_s", "input_shape", "link", "rate_bytes_per_s", "share", "span_s"]
 
 Link = tuple[str, str, float | None, float | None]
 """From, to, bandwidth [B/s] and latency [s]; None where not given."""
@@ -24,6 +24,7 @@ _RATES = {
     **{"bit/s": 1 / 8, "kbit/s": 1e3 / 8, "mbit/s": 1e6 / 8, "gbit/s": 1e9 / 8},
 }
 _SPANS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
+_AGES_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _SIZE = re.compile(r"[0-9]{1,9}")
 
 
@@ -35,6 +36,16 @@ def rate_bytes_per_s(text: str) -> float | None:
 def span_s(text: str) -> float | None:
     """Read a time such as `20ms` or `0.02 s`; None where the text is none. [s]"""
     return _quantity(text, _SPANS)
+
+
+def age_s(text: str) -> float | None:
+    """Read a long time such as `90s`, `15m`, `2h` or `30d`, 0 or more; None where the text is none. [s]"""
+    number, unit = (text[:-1], text[-1:]) if text[-1:] in _AGES_S else (text, "s")
+    try:
+        seconds = float(number) * _AGES_S[unit]
+    except ValueError:
+        return None
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
 
 
 def share(text: str) -> float | None:

@@ -25,6 +25,11 @@ HISTORIES: dict[str, frozenset[str]] = {
             "clock-stepped",
             "clock-differs",
             "clock-agrees",
+            "certificate-issued",
+            "certificate-revoked",
+            "certificate-renewed",
+            "certificate-not-renewed",
+            "certificate-expired",
         }
     ),
     "models": frozenset(
@@ -90,6 +95,11 @@ _LEVEL: dict[str, EventLevel] = {
     "message-ignored": "warning",
     "message-refused": "warning",
     "retained-restored": "warning",
+    "certificate-revoked": "warning",
+    "connection-refused": "warning",
+    "broker-rights-unset": "warning",
+    "certificate-not-renewed": "warning",
+    "certificate-expired": "error",
 }
 
 

@@ -41,12 +41,15 @@ class SecuritySection(Section, frozen=True, kw_only=True):
             certificate of the fleet's authority, over TLS (docs/security.md).
         folder: Where authority.pem, certificate.pem and key.pem lie.
         insecure_network: In mode `none`: listen beyond this machine all the same, to whoever is there.
+        renew: In mode `fleet`: ask the controller for the next certificate in time; false where somebody else puts it into the folder (an
+            own PKI), from where it is read again in any case.
         local_clients: In mode `fleet`: programs on this machine may send requests over loopback or the Unix socket without TLS.
     """
 
     mode: Literal["none", "fleet"] = "none"
     folder: str = msgspec.field(default_factory=_default_folder)
     insecure_network: bool = False
+    renew: bool = True
     local_clients: bool = True
 
     @property

@@ -100,6 +100,7 @@ class MessageBus:
         self._sought: dict[str, set[str]] = {}
         self.on_heard: Callable[[str, bool], None] | None = None
         """Told of the topic of whatever arrives, and whether the broker kept it from before."""
+        self._answers: dict[str, Callable[[bytes], None]] = {}
         self._name = None if registered is None else self._claim_of(registered)
         self._diagnosis: asyncio.Task[None] | None = None
         self._tls = self.address.tls_context() if self.address.tls else None
@@ -235,6 +236,14 @@ class MessageBus:
             self._state.set(name, payload)
         return self.connected and self._publish(name, payload, retain=topic.retained)
 
+    def hear_broker(self, topic: str, handler: Callable[[bytes], None]) -> None:
+        """Have payloads on a topic of the broker's own (`$…`, no row of the table) handed over; that it denies it is no fault."""
+        self._answers[topic] = handler
+
+    def ask_broker(self, topic: str, payload: bytes) -> bool:
+        """Publish on a topic of the broker's own; whether it is under way."""
+        return self.connected and self._publish(topic, payload, retain=False)
+
     def clear(self, topic: Topic[Any], *names: str) -> None:
         """Remove a retained message; also repeated after a reconnect, in case the broker was away."""
         name = topic.of(*names)
@@ -290,6 +299,8 @@ class MessageBus:
             self._diagnosis.cancel()
         if self._tell_accepted is not None:
             self._tell_accepted()
+        for topic in self._answers:
+            self._client.subscribe(topic)
         wanted = [entry.topic_filter for entry in self._subscriptions]
         further = (*self._state.filters, *(self._name.topics if self._name is not None else ()))
         self._round.begin(with_further(wanted, further), self._client.subscribe)
@@ -378,6 +389,8 @@ class MessageBus:
             self._publish(self._name.topics[0], payload, retain=True)
 
     def _dispatch(self, topic: str, payload: bytes, retained: bool = False) -> None:
+        if topic in self._answers:
+            self._answers[topic](payload)
         if self.on_heard is not None:
             self.on_heard(topic, retained)
         for topic_filter, found in self._sought.items():

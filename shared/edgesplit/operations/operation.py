@@ -17,6 +17,7 @@ from edgesplit.operations.goal_operations import GoalOperation
 from edgesplit.operations.model_operations import ModelOperation
 from edgesplit.operations.plan_operations import PlanOperation
 from edgesplit.operations.study_operations import StudyOperation
+from edgesplit.operations.trust_operations import TrustOperation
 
 __all__ = [
     "OPERATION_REQUEST",
@@ -27,7 +28,9 @@ __all__ = [
 ]
 
 
-Operation = FleetOperation | ModelOperation | PlanOperation | GoalOperation | StudyOperation | EventOperation
+Operation = (
+    FleetOperation | ModelOperation | PlanOperation | GoalOperation | StudyOperation | EventOperation | TrustOperation
+)
 
 
 class OperationRequest(msgspec.Struct, frozen=True, kw_only=True):

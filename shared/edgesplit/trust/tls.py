@@ -64,7 +64,6 @@ class TlsContexts:
         )
         for context in contexts._all:
             context.minimum_version = ssl.TLSVersion.TLSv1_3
-            _load(context.load_verify_locations, files.authority)
         contexts.renew()
         return contexts
 
@@ -73,12 +72,13 @@ class TlsContexts:
         return self.client, self.server, self.open_server
 
     def renew(self) -> None:
-        """Take the certificate and the key from their files again, for handshakes to come.
+        """Take the certificate and the key from their files again, and further authorities, for handshakes to come.
 
         Raises:
             InvalidConfiguration: A file is missing or holds something else.
         """
         for context in self._all:
+            _load(context.load_verify_locations, self.files.authority)
             _load(context.load_cert_chain, self.files.certificate, str(self.files.key), _no_password)
 
 

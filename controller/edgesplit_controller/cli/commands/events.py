@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import signal
 import time
 from collections.abc import Generator
@@ -22,12 +21,10 @@ from edgesplit.formatting import clock
 from edgesplit.operations.event_operations import ListEvents
 from edgesplit_controller.cli.ask import Conversation, ask
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, note, print_json
+from edgesplit_controller.cli.quantities import age_s
 from edgesplit_controller.cli.views.wrapping import hanging, terminal_width
 
 __all__ = ["events"]
-
-
-_UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
 def _age(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
@@ -38,12 +35,8 @@ def _age(_context: click.Context, _parameter: click.Parameter, text: str | None)
     """
     if text is None:
         return None
-    number, unit = (text[:-1], text[-1:]) if text[-1:] in _UNITS_S else (text, "s")
-    try:
-        seconds = float(number) * _UNITS_S[unit]
-    except ValueError:
-        seconds = math.nan
-    if not math.isfinite(seconds) or seconds < 0:
+    seconds = age_s(text)
+    if seconds is None:
         raise click.BadParameter(f"{text!r} must be a number with a unit, such as 90s, 15m, 2h or 30d")
     return seconds
 

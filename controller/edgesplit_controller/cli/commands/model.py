@@ -216,7 +216,9 @@ async def _upload_and_add(
                 display.step(exported.text, None)
                 file = exported.file
             files = await asyncio.to_thread(find_model_files, file)
-            async with Uploader(conversation.controller.artifacts, display.step) as uploader:
+            identity = Path(settings.identity) if settings.identity else None
+            uploading = Uploader(conversation.controller.artifacts, display.step, identity=identity)
+            async with uploading as uploader:
                 operation = msgspec.structs.replace(
                     wanted,
                     file=await uploader.upload(files.file),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import ssl
 import zipfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,8 +19,17 @@ from typing import Any
 
 import aiohttp
 
-from edgesplit.errors import ArtifactError, ControllerUnreachable, InvalidCalibration, InvalidModel
+from edgesplit.errors import (
+    ArtifactError,
+    ControllerUnreachable,
+    InvalidCalibration,
+    InvalidConfiguration,
+    InvalidModel,
+)
 from edgesplit.formatting import size
+from edgesplit.trust.files import TrustFiles
+from edgesplit.trust.subjects import CONTROLLER_HOST
+from edgesplit.trust.tls import TlsContexts
 
 __all__ = ["ModelFiles", "Uploader", "check_calibration", "find_model_files"]
 
@@ -120,21 +130,37 @@ class Uploader:
     Args:
         artifacts: Base URL of the artifact server.
         on_progress: Told what is being done, and the done share.
+        identity: Folder of this operator's identity, for a server that speaks TLS; it is sent to the fleet's controller alone.
+
+    Raises:
+        InvalidConfiguration: On entering: a file of the identity is missing or holds something else.
     """
 
-    def __init__(self, artifacts: str, on_progress: OnProgress) -> None:
+    def __init__(self, artifacts: str, on_progress: OnProgress, *, identity: Path | None = None) -> None:
         self._artifacts = artifacts.rstrip("/")
         self._on_progress = on_progress
+        self._identity = identity
+        self._host = CONTROLLER_HOST if self._artifacts.startswith("https://") else None
 
     async def __aenter__(self) -> Uploader:
         """Open the HTTP session."""
         limits = aiohttp.ClientTimeout(total=None, connect=CONNECT_S, sock_read=SILENCE_S)
-        self._session = aiohttp.ClientSession(timeout=limits)
+        connector = aiohttp.TCPConnector(ssl=self._tls()) if self._host is not None else None
+        self._session = aiohttp.ClientSession(timeout=limits, connector=connector)
         return self
 
     async def __aexit__(self, *_error: object) -> None:
         """Close it."""
         await self._session.close()
+
+    def _tls(self) -> ssl.SSLContext:
+        if self._identity is None:
+            raise InvalidConfiguration(
+                "this fleet is secured: log in first (splitctl login, with the line of operator add)"
+            )
+        context = TlsContexts.load(TrustFiles.of(self._identity)).client
+        context.check_hostname = True
+        return context
 
     async def upload(self, file: Path) -> str:
         """Bring one file over unless the controller has it, and return its SHA-256.
@@ -146,12 +172,13 @@ class Uploader:
         digest = await self._digest(file)
         url = f"{self._artifacts}/uploads/{digest}"
         try:
-            async with self._session.head(url) as held:
+            async with self._session.head(url, server_hostname=self._host) as held:
                 if held.status == HTTPStatus.OK:
                     self._on_progress(f"{file.name} is already at the controller", 1.0)
                     return digest
             length = {"Content-Length": str(_nbytes(file))}
-            async with self._session.put(url, data=self._chunks(file), headers=length) as answer:
+            body = self._chunks(file)
+            async with self._session.put(url, data=body, headers=length, server_hostname=self._host) as answer:
                 if answer.status >= HTTPStatus.BAD_REQUEST:
                     said = " ".join((await answer.text()).split())[:500]
                     raise ArtifactError(

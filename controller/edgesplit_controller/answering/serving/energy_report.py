@@ -1,7 +1,7 @@
 """Energy report: what a plan costs each node, predicted beside measured.
 
 Owns: these rows, for splitctl and Prometheus alike. Its rule: a measured figure is a mean over served requests and keeps
-its origin; what is not known is None. Not here: sums (`fleet/usage_sums.py`), totals of a plan (`plan_documents.py`).
+its origin; what is not known is None. Not here: sums (`fleet/usage_sums.py`), totals of a plan (`answering/plan_documents.py`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""What serves now, for documents and metrics: the active plan of a model, and its energy."""

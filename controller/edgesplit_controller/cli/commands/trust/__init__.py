@@ -1,0 +1,1 @@
+"""Commands on trust: making a fleet's authority, joining, revoking, tokens, contexts."""

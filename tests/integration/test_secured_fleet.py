@@ -1,0 +1,199 @@
+"""A fleet secured by splitctl's own commands: Mosquitto and controller as processes, nodes and operators that join, and are revoked."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import io
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from demo.fleet import free_port
+from edgesplit.errors import NotTrusted
+from edgesplit.mqtt.topic import ROOT
+from edgesplit.trust.credentials import Credentials, certificate_request, key_pem, new_key
+from edgesplit.trust.enrolment import JoinRequest, JoinToken
+from edgesplit.trust.enrolment_client import ControllerPlace, JoinConnection, authority_of, renewed
+from edgesplit.trust.files import TrustFiles, write_private
+from edgesplit.trust.subjects import Subject
+from edgesplit_controller.cli.entry import main
+from edgesplit_controller.trust.broker_files import find_plugin
+from tests.brokers import find_mosquitto
+from tests.trust.secured_broker import Holder, broker_address
+from tests.waiting import blocking_until
+
+
+@dataclass
+class Secured:
+    """A running fleet, and splitctl in this process, first as its first operator.
+
+    Attributes:
+        user: Whose contexts hold: a folder of this one.
+    """
+
+    folder: Path
+    broker: str
+    artifacts: str
+    user: str = "config"
+
+    def run(self, *arguments: str, status: int = 0) -> Any:
+        """Run splitctl; its document."""
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
+            patch.setenv("XDG_CONFIG_HOME", str(self.folder / self.user))
+            for name in ("EDGESPLIT_BROKER", "EDGESPLIT_CONTEXT", "EDGESPLIT_IDENTITY", "SUDO_UID"):
+                patch.delenv(name, raising=False)
+            ended = main(["--json", *arguments])
+        assert ended == status, out.getvalue()
+        return msgspec.json.decode(out.getvalue())
+
+    def join(self, command: str) -> TrustFiles:
+        """What a machine does with the line that `node add` printed, but for its service; the node's files."""
+        *_, url, _, text = command.split()
+        place, token, key = ControllerPlace.parse(url), JoinToken.parse(text), new_key()
+        with JoinConnection(place, authority_of(place, token)) as connection:
+            request = certificate_request(key, Subject("node", "some-host")).decode()
+            asked = JoinRequest(token=text, kind="node", name="", request=request)
+            answer = connection.join(
+                asked, key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+            )
+        files = TrustFiles.of(self.folder / "nodes" / answer.name)
+        write_private(files.key, key_pem(key))
+        write_private(files.certificate, answer.certificate.encode())
+        write_private(files.authority, answer.authority.encode())
+        assert answer.broker == self.broker
+        return files
+
+
+@contextlib.contextmanager
+def running(command: list[str], log: Path, ready: bytes) -> Iterator[None]:
+    """A program while the block runs, from when its log says that it is ready."""
+    with log.open("wb") as stream:
+        process = subprocess.Popen(command, stdout=stream, stderr=stream)
+    try:
+        blocking_until(lambda: ready in log.read_bytes() or process.poll() is not None, f"{command[0]} is ready")
+        assert process.poll() is None, log.read_text()
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    """One for all tests; each has names of its own in it."""
+    program = find_mosquitto()
+    if not find_plugin().exists():
+        pytest.skip("mosquitto has no dynamic security plugin here")
+    folder, mqtt, https = tmp_path_factory.mktemp("fleet"), free_port(), free_port()
+    secured = Secured(folder, f"mqtts://127.0.0.1:{mqtt}", f"https://127.0.0.1:{https}")
+    config, trust = folder / "controller.toml", ("--folder", str(folder / "trust"))
+    config.write_text(
+        f'[store]\npath = "{folder / "store"}"\n[artifacts]\nlisten = "127.0.0.1:{https}"\nadvertise = "127.0.0.1:{https}"\n'
+    )
+    founding = ("--name", "shop", "--operator", "ann", "--broker", f"127.0.0.1:{mqtt}", "--config", str(config))
+    assert secured.run("ca", "init", *founding, *trust)["configuration"] == str(config)
+    written = secured.run("broker", "config", "--out", str(folder / "mosquitto"), "--port", str(mqtt), *trust)
+    settings = Path(written["configuration"])
+    settings.write_text(f"user {getpass.getuser()}\n{settings.read_text()}")
+    controller = [sys.executable, "-m", "edgesplit_controller.main", "--config", str(config)]
+    with (
+        running([program, "-c", str(settings)], folder / "mosquitto.log", b" running"),
+        running(controller, folder / "controller.log", b"ready"),
+    ):
+        yield secured
+
+
+@pytest.fixture
+def fleet(served: Secured) -> Secured:
+    """The first operator is asking."""
+    served.user = "config"
+    return served
+
+
+def test_machines_join_with_one_line_and_are_on_the_broker(fleet: Secured) -> None:
+    lines = fleet.run("node", "add", "camera", "edge")
+    assert [line["command"].split()[:3] for line in lines] == 2 * [["edgesplit-agent", "join", fleet.artifacts]]
+    files = [fleet.join(line["command"]) for line in lines]
+    assert [Credentials.load(found).subject.name for found in files] == ["camera", "edge"]
+    camera = Holder(broker_address(fleet.broker, files[0]))
+    camera.subscribe(f"{ROOT}/nodes/camera/desired/+", f"{ROOT}/nodes/edge/desired/+")
+    assert camera.denied == [f"{ROOT}/nodes/edge/desired/+"]
+    camera.close()
+    rows = fleet.run("certs")
+    assert {(row["role"], row["name"]) for row in rows} >= {
+        ("controller", "shop"),
+        ("broker", "shop"),
+        ("operator", "ann"),
+        ("node", "camera"),
+        ("node", "edge"),
+    }
+
+
+def test_whoever_is_revoked_is_off_within_five_seconds_and_stays_off(fleet: Secured) -> None:
+    (line,) = fleet.run("node", "add", "stolen")
+    files = fleet.join(line["command"])
+    stolen = Holder(broker_address(fleet.broker, files))
+    began_s = time.monotonic()
+    revoked = fleet.run("node", "revoke", "stolen")
+    assert len(revoked["serials"]) == 1
+    assert stolen.gone.wait(5 - (time.monotonic() - began_s))
+    with pytest.raises(NotTrusted, match="revoked"):
+        renewed(ControllerPlace.parse(fleet.artifacts), files)
+    again = Holder(broker_address(fleet.broker, files))
+    again.subscribe(f"{ROOT}/nodes/stolen/desired/+")
+    assert again.denied == [f"{ROOT}/nodes/stolen/desired/+"]
+    again.close()
+    assert "--again" in fleet.run("node", "add", "stolen", status=1)["error"]["message"]
+    fleet.join(fleet.run("node", "add", "stolen", "--again")[0]["command"])
+
+
+def test_a_node_renews_its_certificate_and_a_line_works_once(fleet: Secured) -> None:
+    (line,) = fleet.run("node", "add", "till")
+    files = fleet.join(line["command"])
+    answer = renewed(ControllerPlace.parse(fleet.artifacts), files)
+    assert answer.certificate.encode() != files.certificate.read_bytes()
+    with pytest.raises(NotTrusted, match="was used"):
+        fleet.join(line["command"])
+    assert fleet.run("node", "add", "till", status=1)["error"]["code"] == "name-taken"
+
+
+def test_an_operator_logs_in_asks_and_is_revoked(fleet: Secured) -> None:
+    (line,) = fleet.run("operator", "add", "bob")
+    fleet.user = "bob"
+    logged_in = fleet.run(*line["command"].split()[1:])
+    assert (logged_in["name"], logged_in["context"], logged_in["broker"]) == ("bob", "shop", fleet.broker)
+    assert fleet.run("nodes") == []
+    assert fleet.run("token", "list", "--broker", "mqtt://127.0.0.1:1", status=4)
+    assert [row["current"] for row in fleet.run("context", "list")] == [True]
+    fleet.user = "config"
+    fleet.run("operator", "revoke", "bob")
+    fleet.user = "bob"
+    assert fleet.run("nodes", status=4)["error"]["message"]
+
+
+def test_tokens_of_clients_come_and_go(fleet: Secured) -> None:
+    given = fleet.run("token", "add", "till", "--model", "yolo", "--expires", "2h", "--rate", "5")
+    assert given["token"].startswith("est_") and len(given["token"]) == 47
+    assert abs(given["expires_unix_s"] - time.time() - 7200) < 60
+    (row,) = fleet.run("token", "list")
+    assert (row["name"], row["models"], row["rate_hz"]) == ("till", ["yolo"], 5.0)
+    log = (fleet.folder / "trust" / "record.json").read_text() + (fleet.folder / "controller.log").read_text()
+    assert given["token"] not in log
+    assert fleet.run("token", "remove", "till")["name"] == "till"
+    assert fleet.run("token", "list") == []
+
+
+def test_nobody_asks_without_an_identity(fleet: Secured) -> None:
+    refused = fleet.run(
+        "--broker", fleet.broker, "--ca-file", str(fleet.folder / "trust" / "authority.pem"), "nodes", status=4
+    )
+    assert "certificate" in refused["error"]["message"]

@@ -1,0 +1,139 @@
+"""Rights at a real Mosquitto with its dynamic security plugin, set by the controller's own connection."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from edgesplit.mqtt.bus import MessageBus
+from edgesplit.mqtt.topic import ROOT
+from edgesplit.topic_table import TABLE
+from edgesplit.trust.subjects import Subject
+from edgesplit_controller.trust.broker_rights import BrokerUsers, commands_for, role_of
+from edgesplit_controller.trust.dynamic_security import ANSWERS, DynamicSecurity
+from tests.trust.secured_broker import Holder, SecuredFleet, secured_fleet
+
+CAMERA, EDGE, ANN = Subject("node", "camera"), Subject("node", "edge"), Subject("operator", "ann")
+EVERY = [
+    row.of(*({"model": "m", "client": "c"}.get(name, node) for name in row.placeholders))
+    for row in TABLE
+    for node in (CAMERA.name, EDGE.name)
+]
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[SecuredFleet]:
+    with secured_fleet(tmp_path) as running:
+        yield running
+
+
+@contextlib.asynccontextmanager
+async def administered(fleet: SecuredFleet, subjects: set[Subject]) -> AsyncIterator[DynamicSecurity]:
+    """The controller's connection, and the rights of those subjects."""
+    bus = MessageBus(fleet.address(fleet.founded.controller), client_id="controller")
+    silent: list[str] = []
+    rights = DynamicSecurity(bus.ask_broker, lambda: subjects, silent.append)
+    bus.hear_broker(ANSWERS, rights.hear)
+    await bus.connect(10)
+    assert await rights.establish(), silent
+    try:
+        yield rights
+    finally:
+        await bus.close()
+
+
+async def test_everybody_writes_and_reads_its_own_topics_and_no_other(fleet: SecuredFleet) -> None:
+    async with administered(fleet, {CAMERA, EDGE, ANN}):
+        await asyncio.to_thread(try_rights, fleet)
+
+
+def try_rights(fleet: SecuredFleet) -> None:
+    everybody = Holder(fleet.address(fleet.founded.controller))
+    everybody.subscribe(f"{ROOT}/#")
+    camera = Holder(fleet.address(fleet.identity(CAMERA)))
+    ann = Holder(fleet.address(fleet.founded.operator))
+    try:
+        for holder, program, own in ((camera, "agent", "camera"), (ann, "splitctl", "")):
+            everybody.heard.clear()
+            holder.publish(*EVERY)
+            last = f"{ROOT}/nodes/camera/claim" if own else f"{ROOT}/requests/last"
+            holder.publish(last)
+            deadline_s = time.monotonic() + 10
+            while (
+                everybody.heard.count(last) < (3 if own == "camera" and last in EVERY else 1)
+                and time.monotonic() < deadline_s
+            ):
+                time.sleep(0.02)
+            written = set(everybody.heard)
+            for row in TABLE:
+                for name in ("camera", "edge"):
+                    topic = row.of(*({"model": "m", "client": "c"}.get(level, name) for level in row.placeholders))
+                    may = program in row.writers and (
+                        not own or not {"node", "origin"} & {*row.placeholders} or name == own
+                    )
+                    assert (topic in written) == may, (program, topic)
+        camera.subscribe(
+            f"{ROOT}/nodes/camera/desired/+", f"{ROOT}/nodes/+/status", f"{ROOT}/nodes/edge/desired/+", f"{ROOT}/#"
+        )
+        assert camera.denied == [f"{ROOT}/nodes/edge/desired/+", f"{ROOT}/#"]
+    finally:
+        for holder in (everybody, camera, ann):
+            holder.close()
+
+
+async def test_whoever_is_revoked_is_off_the_broker_within_five_seconds_and_has_no_rights(fleet: SecuredFleet) -> None:
+    subjects = {CAMERA, EDGE, ANN}
+    async with administered(fleet, subjects) as rights:
+        files = fleet.identity(CAMERA)
+        camera = await asyncio.to_thread(Holder, fleet.address(files))
+        edge = await asyncio.to_thread(Holder, fleet.address(fleet.identity(EDGE)))
+        everybody = await asyncio.to_thread(Holder, fleet.address(fleet.founded.controller))
+        await asyncio.to_thread(everybody.subscribe, f"{ROOT}/#")
+        subjects.remove(CAMERA)
+        began_s = time.monotonic()
+        assert await rights.establish()
+        assert await asyncio.to_thread(camera.gone.wait, 5)
+        assert time.monotonic() - began_s < 5
+        again = await asyncio.to_thread(Holder, fleet.address(files))
+        await asyncio.to_thread(again.publish, f"{ROOT}/nodes/camera/status")
+        await asyncio.to_thread(edge.publish, f"{ROOT}/nodes/edge/status")
+        deadline_s = time.monotonic() + 10
+        while not everybody.heard and time.monotonic() < deadline_s:
+            await asyncio.sleep(0.02)
+        assert everybody.heard == [f"{ROOT}/nodes/edge/status"]
+        assert not edge.gone.is_set()
+        for holder in (camera, edge, everybody, again):
+            holder.close()
+
+
+async def test_nobody_is_interrupted_where_rights_are_as_they_should_be(fleet: SecuredFleet) -> None:
+    async with administered(fleet, {CAMERA, ANN}) as rights:
+        camera = await asyncio.to_thread(Holder, fleet.address(fleet.identity(CAMERA)))
+        assert await rights.establish()
+        await asyncio.to_thread(camera.publish, f"{ROOT}/nodes/camera/status")
+        assert not camera.gone.is_set()
+        camera.close()
+
+
+def test_users_of_other_names_are_nobody_s_business() -> None:
+    held = BrokerUsers(
+        roles_of={"grafana": ("reader",), "controller:shop": ("c",), "node:old": ("node:old#1",)},
+        roles=frozenset({"reader", "c", "node:old#1"}),
+        default_access=dict.fromkeys(("publishClientSend", "publishClientReceive", "subscribe", "unsubscribe"), False),
+    )
+    assert commands_for({Subject("controller", "shop"), Subject("client", "till")}, held) == [
+        {"command": "deleteClient", "username": "node:old"},
+        {"command": "deleteRole", "rolename": "node:old#1"},
+    ]
+
+
+def test_a_role_with_other_rules_has_another_name() -> None:
+    camera, edge = role_of(CAMERA), role_of(EDGE)
+    assert camera is not None and edge is not None
+    assert camera.name.partition("#")[2] != edge.name.partition("#")[2]
+    assert role_of(Subject("client", "till")) is None
