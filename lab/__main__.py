@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from edgesplit.daemon.telemetry_off import stay_discreet
+from edgesplit.daemon.inference_runtime.telemetry_off import stay_discreet
 from lab.scenarios.scenario_file import LoadedScenario, ScenarioInvalid, load
 
 __all__ = ["main"]

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any, Protocol
 
@@ -48,6 +49,7 @@ from edgesplit.mqtt.signed.refusals import Refusal
 from edgesplit.mqtt.topic import Topic
 from edgesplit.release import PROTOCOL
 from edgesplit.topic_table import written_by
+from edgesplit_agent.known_nodes import KnownNodes
 from edgesplit_agent.serving.machine.actions import PublishNoise
 
 __all__ = ["ControlHandler", "ControlPlane"]
@@ -58,6 +60,8 @@ SETTLE_S = 5.0
 
 MALFORMED_EVERY_S, MALFORMED_AT_ONCE = 1.0, 8
 """Malformed payloads of one topic are told once in this time, and of so many topics. [s, 1]"""
+MOST_MODELS = 8192
+"""Models, planning shapes and deployments that are remembered of any kind of message; a fleet has some hundreds."""
 _OF_MODELS = tuple(row for row in written_by("agent") if row.lives_with is not None)
 """What a node keeps on the broker about models."""
 
@@ -116,7 +120,9 @@ class ControlPlane:
             security.on_refused = self._on_untrusted
         self.artifacts = ""
         self._handler = handler
-        self._nodes: dict[str, NodeStatus] = {}
+        self.refused: Counter[str] = Counter()
+        """What limits for strangers turned away, by kind."""
+        self._nodes = KnownNodes(self._needed, self.refused)
         self._models: dict[str, ModelOffer] = {}
         self._desired: dict[str, Desired] = {}
         self._deployments: dict[str, Deployment] = {}
@@ -302,10 +308,7 @@ class ControlPlane:
             self._registered.set()
             self._on_own_status(status)
             return
-        if status is None:
-            self._nodes.pop(name, None)
-        else:
-            self._nodes[name] = status
+        self._nodes.hear(name, status)
         self.announce_nodes()
 
     def announce_nodes(self) -> None:
@@ -314,7 +317,20 @@ class ControlPlane:
 
     def online_nodes(self) -> list[NodeStatus]:
         """Other nodes that can be a peer now."""
-        return [status for status in self._nodes.values() if status.online and status.protocol == PROTOCOL]
+        return self._nodes.online()
+
+    def _needed(self) -> frozenset[str]:
+        """Nodes that plans name."""
+        plans = (plan for desired in self._desired.values() for plan in desired.epochs)
+        named = (name for plan in plans for name in plan.participants)
+        return frozenset((*named, *(deployment.source for deployment in self._deployments.values())))
+
+    def _finds_room(self, table: Collection[object], name: object) -> bool:
+        """Whether something may be remembered; a stranger who may write can name any number."""
+        if name in table or len(table) < MOST_MODELS:
+            return True
+        self.refused["models"] += 1
+        return False
 
     def _on_own_status(self, status: NodeStatus | None) -> None:
         if not self._closing and (status is None or not status.online):
@@ -325,8 +341,10 @@ class ControlPlane:
         (model,) = MODEL_OFFER.names(topic)
         if offer is None:
             self._models.pop(model, None)
-        else:
+        elif self._finds_room(self._models, model):
             self._models[model] = offer
+        else:
+            return
         if self.status.refused:
             return
         self._handler.on_offer(model, offer)
@@ -337,8 +355,10 @@ class ControlPlane:
         (model,) = DEPLOYMENT.names(topic)
         if deployment is None:
             self._deployments.pop(model, None)
-        else:
+        elif self._finds_room(self._deployments, model):
             self._deployments[model] = deployment
+        else:
+            return
         if not self.status.refused:
             self._handler.on_deployment(model, deployment)
 
@@ -350,8 +370,10 @@ class ControlPlane:
             return
         if desired is None:
             self._desired.pop(model, None)
-        else:
+        elif self._finds_room(self._desired, model):
             self._desired[model] = desired
+        else:
+            return
         if not self.status.refused:
             self._handler.on_desired(model, desired)
 
@@ -359,7 +381,7 @@ class ControlPlane:
         _, model = row.names(topic)
         if message is None:
             self._own_topics.discard((row, model))
-        else:
+        elif self._finds_room(self._own_topics, (row, model)):
             self._own_topics.add((row, model))
 
     def _another_agent(self, where: str) -> str:

@@ -115,6 +115,7 @@ class Agent:
         )
         if self.renewal is not None and security is not None:
             self.renewal.taken += [security.take, lambda _credentials: self.control.bus.renew()]
+        figures.metrics.show_limited(self.control.refused)
         self._notifier = notifier or Notifier()
         self._readiness = Readiness(self._notifier, str(self.control.bus.address))
         self._advertiser = Advertiser(

@@ -1,5 +1,5 @@
 """The controller: what runs where, decided and brought about."""
 
-from edgesplit.daemon.telemetry_off import stay_discreet
+from edgesplit.daemon.inference_runtime.telemetry_off import stay_discreet
 
 stay_discreet()

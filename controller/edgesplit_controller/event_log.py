@@ -8,6 +8,7 @@ event, what is forgotten first (`event_history.py`).
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,8 @@ __all__ = ["ORIGIN", "EventLog"]
 
 
 ORIGIN = "controller"
+MOST_TEXT, MOST_WORD, MOST_DATA = 4_000, 256, 32
+"""Characters of an agent's sentence and of a name, and figures behind it: thousands of events are remembered."""
 SLACK = 2_000
 """Lines of the file beyond those remembered before it is written anew."""
 
@@ -77,7 +80,7 @@ class EventLog:
         """Record an agent's event."""
         if event.origin != ORIGIN:
             # Whatever the node's clock says, it was heard of now.
-            self._keep(msgspec.structs.replace(_levelled(event), heard_unix_s=self._clock()))
+            self._keep(msgspec.structs.replace(_shortened(_levelled(event)), heard_unix_s=self._clock()))
 
     def last(self, limit: int, selection: EventSelection | None = None) -> list[Event]:
         """The newest `limit` events of those that are selected, oldest first."""
@@ -118,6 +121,22 @@ class EventLog:
         temporary.write_bytes(b"".join(msgspec.json.encode(event) + b"\n" for event in self._history))
         temporary.replace(path)
         self._lines = len(self._history)
+
+
+def _shortened(event: Event) -> Event:
+    """An agent's event, no longer than an honest one."""
+    data = {
+        key[:MOST_WORD]: value[:MOST_WORD] if isinstance(value, str) else value
+        for key, value in itertools.islice(event.data.items(), MOST_DATA)
+    }
+    return msgspec.structs.replace(
+        event,
+        kind=event.kind[:MOST_WORD],
+        text=event.text[:MOST_TEXT],
+        model=event.model[:MOST_WORD],
+        node=event.node[:MOST_WORD],
+        data=data,
+    )
 
 
 def _levelled(event: Event) -> Event:

@@ -29,7 +29,7 @@ from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.plausibility import Plausibility
 from edgesplit_controller.fleet.registry import FleetChange, Registry
 from edgesplit_controller.fleet.traffic import Traffic
-from edgesplit_controller.rate_limited_events import RateLimitedEvents
+from edgesplit_controller.rate_limited_events import EventFlood, RateLimitedEvents
 from edgesplit_controller.rollout.driver import Rollouts
 
 __all__ = ["NodeMessages"]
@@ -52,6 +52,7 @@ class NodeMessages:
         guard: Told of noise.
         events: Where changes of the fleet are told.
         seldom: Where messages that are not believed are told.
+        knows_model: Whether something of that name was added.
     """
 
     def __init__(
@@ -68,13 +69,15 @@ class NodeMessages:
         guard: NoiseGuard,
         events: EventLog,
         seldom: RateLimitedEvents,
+        knows_model: Callable[[str], bool],
     ) -> None:
         self._bus = bus
         self._registry, self._clocks, self._traffic, self._speeds = registry, clocks, traffic, speeds
         self._handling = handling
         self._rollouts, self._deployer, self._guard = rollouts, deployer, guard
         self._events, self._seldom = events, seldom
-        self._plausibility = Plausibility(rollouts.highest_epoch, registry.names)
+        self._plausibility = Plausibility(rollouts.highest_epoch, registry.names, knows_model)
+        self._flood = EventFlood(registry.clock)
         self._handled: set[Topic[Any]] = set()
 
     def subscribe(self) -> None:
@@ -171,6 +174,10 @@ class NodeMessages:
 
     def _tell(self, changes: tuple[FleetChange, ...]) -> None:
         for change in changes:
+            if not self._flood.allows(change.node, known=True):
+                text = f"node {change.node} changes more than {EventFlood.MOST_OF_ONE} times a minute: the rest is not told"
+                self._seldom.add(f"{change.node} changes", "events-dropped", text)
+                continue
             self._events.add(
                 change.kind, change.text, model=change.model, node=change.node, data=change.data, level=change.level
             )

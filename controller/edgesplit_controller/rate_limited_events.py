@@ -1,6 +1,6 @@
 """Rate-limited events: what strangers or defects cause is told once in a while, however often it happens.
 
-Owns: when the same was told last. Its rule: whoever floods topics must not flood the events. Not here: the events (`event_log.py`).
+Owns: when the same was told last, and how much agents told. Its rule: whoever floods topics must not flood the events. Not here: the events (`event_log.py`).
 """
 
 from __future__ import annotations
@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from edgesplit.daemon.logs import LineLimit
 from edgesplit_controller.event_log import EventLog
 
-__all__ = ["RateLimitedEvents"]
+__all__ = ["EventFlood", "RateLimitedEvents"]
 
 EVERY_S = 600.0
 """The same is told once in this time. [s]"""
@@ -52,3 +53,28 @@ class RateLimitedEvents:
         self._told[what] = now_s
         self._recent.append(now_s)
         self._events.add(kind, text)
+
+
+class EventFlood:
+    """How many events agents may tell; whose node is not registered shares with all others of that kind.
+
+    Args:
+        clock: Monotonic. [s]
+    """
+
+    MOST_OF_ONE = 300
+    """A minute; a node of fifty models that loses a peer tells a few dozen."""
+    MOST_OF_ALL = 10_000
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._all = LineLimit(self.MOST_OF_ALL, 60.0)
+        self._of: dict[str, LineLimit] = {}
+
+    def allows(self, origin: str, *, known: bool) -> bool:
+        """Count one; whether it is kept."""
+        now_s = self._clock()
+        name = origin if known else ""
+        if name not in self._of and len(self._of) >= REMEMBERED:
+            del self._of[next(iter(self._of))]
+        return self._of.setdefault(name, LineLimit(self.MOST_OF_ONE, 60.0)).allows(now_s) and self._all.allows(now_s)

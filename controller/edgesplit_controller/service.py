@@ -23,6 +23,7 @@ from edgesplit.mqtt.bus import MessageBus
 from edgesplit.mqtt.name_claim import Registered
 from edgesplit.mqtt.packet_limit import Oversize
 from edgesplit.mqtt.signed.refusals import Refusal
+from edgesplit.names import base_name
 from edgesplit.operations.operation import OPERATION_REQUEST, REPLY, Reply
 from edgesplit.release import PROTOCOL, installed_version
 from edgesplit.topic_table import written_by
@@ -43,7 +44,7 @@ from edgesplit_controller.configuration import ControllerConfiguration, tcp_addr
 from edgesplit_controller.metrics import render_metrics
 from edgesplit_controller.models.intake_runs import IntakeRun, run_in_process
 from edgesplit_controller.node_messages import NodeMessages
-from edgesplit_controller.rate_limited_events import RateLimitedEvents
+from edgesplit_controller.rate_limited_events import EventFlood, RateLimitedEvents
 from edgesplit_controller.storage.store import Store
 from edgesplit_controller.storage.store_keeper import StoreKeeper
 
@@ -139,7 +140,9 @@ class Service:
             guard=decide.guard,
             events=known.events,
             seldom=self._seldom,
+            knows_model=self._knows_model,
         )
+        self._flood = EventFlood(time.monotonic)
         self._tasks: list[asyncio.Task[None]] = []
         self._connected = asyncio.Event()
         self._named: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -229,8 +232,13 @@ class Service:
         self._seldom.add(topic, "retained-restored", text)
 
     def _on_event(self, topic: str, event: Event | None) -> None:
-        if event is not None and (event.origin,) == EVENT.names(topic):
+        if event is None or (event.origin,) != EVENT.names(topic):
+            return
+        if self._flood.allows(event.origin, known=self.known.registry.knows(event.origin)):
             self.known.events.collect(event)
+        else:
+            text = f"{event.origin} tells more than {EventFlood.MOST_OF_ONE} events a minute: the rest is not kept"
+            self._seldom.add(f"{event.origin} floods", "events-dropped", text)
 
     def _on_malformed(self, topic: str, error: MalformedMessage) -> None:
         self._seldom.add(f"{topic} malformed", "malformed-message", str(error))
@@ -286,6 +294,9 @@ class Service:
     def _node_addresses(self) -> list[tuple[str, str]]:
         nodes = self.known.registry.nodes.items()
         return [(name, node.status.advertise) for name, node in nodes if node.status is not None and node.online]
+
+    def _knows_model(self, name: str) -> bool:
+        return base_name(name) in self.known.catalog.records or self.known.rollouts.highest_epoch(name) > 0
 
     def _warn(self, text: str) -> None:
         self.known.events.add("controller-warning", f"the controller: {text}")

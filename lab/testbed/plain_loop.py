@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from edgesplit.daemon.telemetry_off import stay_discreet
+from edgesplit.daemon.inference_runtime.telemetry_off import stay_discreet
 
 __all__ = ["Controls", "LoopFailed", "PlainLoop"]
 

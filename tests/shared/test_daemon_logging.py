@@ -9,7 +9,7 @@ import pytest
 import structlog
 from click.testing import CliRunner
 
-from edgesplit.daemon.logs import set_up_logging
+from edgesplit.daemon.logs import MOST_EVENTS, EventLimit, set_up_logging
 from edgesplit_agent.main import main as agent
 from edgesplit_controller.main import main as controller
 
@@ -48,3 +48,24 @@ def test_both_daemons_answer_to_h_with_an_example() -> None:
         assert short.exit_code == 0
         assert short.output == long.output
         assert "Example: edgesplit-" in short.output
+
+
+def test_an_event_that_comes_without_end_takes_so_many_lines_and_others_pass() -> None:
+    now_s = 0.0
+    limit = EventLimit(lambda: now_s)
+
+    def passes(event: str) -> int | None:
+        try:
+            return int(limit(None, "info", {"event": event}).get("dropped_before", 0))
+        except structlog.DropEvent:
+            return None
+
+    told = [passes("peer-lost") for _ in range(5000)]
+    assert told.count(0) == 1000
+    assert told.count(None) == 4000
+    assert passes("peer-connected") == 0
+    # Names that strangers chose share one count.
+    assert sum(passes(f"stranger-{number}") == 0 for number in range(100_000)) <= MOST_EVENTS + 1000
+    now_s = 60.0
+    assert passes("peer-lost") == 4000
+    assert passes("peer-lost") == 0

@@ -19,6 +19,11 @@ __all__ = ["PrometheusMetrics"]
 LATENCY_BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.5, 5.0, 10.0, 30.0, 60.0)
 
 
+MOST_PEERS = 2048
+"""Values of a label that names nodes: whoever may register can do so under ever new names, and no series of a process ever goes."""
+OTHERS = "others"
+
+
 class PrometheusMetrics:
     """Counters of a node.
 
@@ -30,6 +35,7 @@ class PrometheusMetrics:
     def __init__(self, node: str, version: str) -> None:
         self.registry = CollectorRegistry()
         self._node = node
+        self._peers: set[str] = set()
         registry = self.registry
         self._limited = _Counts(
             node,
@@ -180,11 +186,11 @@ class PrometheusMetrics:
 
     def sent(self, peer: str, nbytes: int) -> None:
         """Tensors reached a peer. [B]"""
-        self._sent.labels(self._node, peer).inc(nbytes)
+        self._sent.labels(self._node, self._peer(peer)).inc(nbytes)
 
     def probed(self, peer: str, nbytes: int) -> None:
         """A probe was sent to a peer. [B]"""
-        self._probed.labels(self._node, peer).inc(nbytes)
+        self._probed.labels(self._node, self._peer(peer)).inc(nbytes)
 
     def received(self, nbytes: int) -> None:
         """Tensors came from a peer. [B]"""
@@ -197,7 +203,14 @@ class PrometheusMetrics:
 
     def fetched(self, source: str, nbytes: int) -> None:
         """A blob came from a source. [B]"""
-        self._fetched.labels(self._node, source).inc(nbytes)
+        self._fetched.labels(self._node, self._peer(source)).inc(nbytes)
+
+    def _peer(self, name: str) -> str:
+        """A node's name as a label has it."""
+        if name not in self._peers and len(self._peers) >= MOST_PEERS:
+            return OTHERS
+        self._peers.add(name)
+        return name
 
     def serving(self, model: str, epoch: int | None) -> None:
         """The epoch of new requests changed."""

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from edgesplit.errors import EdgesplitError, InvalidInput, NotTrusted, ProtocolMismatch
+from edgesplit.errors import EdgesplitError, InvalidInput, NotTrusted, Overloaded, ProtocolMismatch
 from edgesplit.mqtt.topic_filters import matches
 from edgesplit.operations.operation import OPERATION_REQUEST, Operation, OperationRequest, Reply
 from edgesplit.release import PROTOCOL
@@ -31,6 +31,8 @@ PROGRESS_EVERY_S = 0.1
 REMEMBERED_REQUESTS = 512
 REFUSALS_A_MINUTE = 30
 """Requests that are refused unheard are answered so often; whoever floods them need not be told each time."""
+MOST_REQUESTS = 256
+"""Under way at a time."""
 
 Progress = Callable[[str, float | None], None]
 """Told, on the loop, what is being done and how much of that step is done."""
@@ -70,6 +72,10 @@ class Inbox:
             return
         self._seen.append(envelope.id)
         (client,) = OPERATION_REQUEST.names(topic)
+        if len(self._tasks) >= MOST_REQUESTS:
+            text = f"the controller is answering {MOST_REQUESTS} requests: ask again later"
+            self._send(client, _failure(envelope.id, Overloaded.code, text, 1))
+            return
         asker = signer.subject if signer is not None else None
         task = asyncio.create_task(self._answer(client, envelope, asker), name=f"request-{envelope.id}")
         self._tasks.add(task)

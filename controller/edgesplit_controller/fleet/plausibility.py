@@ -1,7 +1,7 @@
 """Plausibility checks: what arrives about nodes is checked before anything believes it.
 
 Owns: whether a message fits its topic, speaks of epochs that were handed out, and holds figures that can be. Its rule:
-pure; an answer is why a message is ignored, or nothing. Anybody who may write to the broker can write anything there:
+no clock and no connection; an answer is why a message is ignored, or nothing. Anybody who may write to the broker can write anything there:
 a number from outside never becomes a number of the controller's own. Not here: decoding (`edgesplit.mqtt.bus`), what
 believed messages lead to.
 """
@@ -22,6 +22,8 @@ __all__ = ["MOST_NODES", "Plausibility"]
 
 MOST_NODES = 2000
 """Names beyond are nobody's: a fleet has some hundreds. A broker that lets strangers write lets them write many."""
+MOST_STRANGE_MODELS = 64
+"""Names of models that were never added here and that nodes may speak of all the same."""
 MOST = 1e18
 """No second, byte, watt or joule of a node comes near."""
 _EPOCHS = frozenset({"epoch", "serving"})
@@ -34,11 +36,19 @@ class Plausibility:
     Args:
         highest_epoch: The highest number handed out of a model; 0 for none.
         known: Names of nodes that were heard of.
+        knows_model: Whether a model of that name was added, or a plan of it was ever made.
     """
 
-    def __init__(self, highest_epoch: Callable[[str], int], known: Callable[[], Collection[str]]) -> None:
+    def __init__(
+        self,
+        highest_epoch: Callable[[str], int],
+        known: Callable[[], Collection[str]],
+        knows_model: Callable[[str], bool] = lambda _: True,
+    ) -> None:
         self._highest_epoch = highest_epoch
         self._known = known
+        self._knows_model = knows_model
+        self._strange_models: set[str] = set()
 
     def doubt(self, row: Topic[Any], topic: str, message: msgspec.Struct | None) -> str:
         """Why a message about a node is ignored; empty if it is believed."""
@@ -51,6 +61,8 @@ class Plausibility:
         node, model = named["node"], named.get("model", "")
         if node not in self._known() and len(self._known()) >= MOST_NODES:
             return f"{MOST_NODES} nodes are known already: remove those that are gone (splitctl node remove)"
+        if model and not self._may_be_model(model):
+            return f"{model!r} is no model here, and {MOST_STRANGE_MODELS} others were named that are none"
         if message is None:
             return ""
         said = getattr(message, "node", node), getattr(message, "model", model)
@@ -58,6 +70,15 @@ class Plausibility:
             return f"it says that it is of node {said[0]!r}" + (f" and model {said[1]!r}" if model else "")
         figures = list(_figures("", msgspec.to_builtins(message)))
         return self._epoch_doubt(model, figures) or _figure_doubt(row, figures)
+
+    def _may_be_model(self, name: str) -> bool:
+        """Whether it is one that was added, or one of few others: what the broker kept may be older than the store."""
+        if name in self._strange_models or self._knows_model(name):
+            return True
+        if len(self._strange_models) >= MOST_STRANGE_MODELS:
+            return False
+        self._strange_models.add(name)
+        return True
 
     def _epoch_doubt(self, model: str, figures: list[tuple[str, float]]) -> str:
         epochs = [figure for name, figure in figures if _key(name) in _EPOCHS]

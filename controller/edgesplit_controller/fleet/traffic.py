@@ -16,6 +16,8 @@ from edgesplit.control.figure_messages import Usage
 __all__ = ["LEAST_S", "WINDOW_S", "Traffic"]
 
 WINDOW_S = 300.0
+MOST_REPORTS = 4096
+"""Of one model on one node in the window, where agents say something once in a few seconds; the oldest of more goes."""
 LEAST_S = 10.0
 """After the first request, the time until a rate is told. [s]"""
 
@@ -31,7 +33,9 @@ class _Served:
     """
 
     since_s: float
-    reports: deque[tuple[float, int, float]] = field(default_factory=deque[tuple[float, int, float]])
+    reports: deque[tuple[float, int, float]] = field(
+        default_factory=lambda: deque[tuple[float, int, float]](maxlen=MOST_REPORTS)
+    )
     last_per_s: float | None = None
 
     def span_s(self, now_s: float) -> float:

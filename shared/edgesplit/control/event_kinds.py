@@ -100,6 +100,7 @@ _LEVEL: dict[str, EventLevel] = {
     "broker-rights-unset": "warning",
     "certificate-not-renewed": "warning",
     "certificate-expired": "error",
+    "events-dropped": "warning",
 }
 
 

@@ -10,14 +10,20 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import TextIO
 
 import structlog
 
-__all__ = ["LEVELS", "LineLimit", "set_up_logging"]
+__all__ = ["LEVELS", "EventLimit", "LineLimit", "set_up_logging"]
 
 LEVELS = ("debug", "info", "warning", "error")
+MOST_LINES, WINDOW_S = 1000, 60.0
+"""Of one event, in so much time: whatever strangers find to repeat, a log stays readable and a disk has room. [1, s]"""
+MOST_EVENTS = 512
+"""Events that are counted by themselves; others, whose names strangers may have chosen, together."""
 
 
 def set_up_logging(level: str, *, stream: TextIO | None = None, environment: Mapping[str, str] | None = None) -> None:
@@ -31,6 +37,7 @@ def set_up_logging(level: str, *, stream: TextIO | None = None, environment: Map
     out = sys.stderr if stream is None else stream
     stamped = "JOURNAL_STREAM" in (os.environ if environment is None else environment)
     processors: list[structlog.typing.Processor] = [
+        EventLimit(time.monotonic),
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.StackInfoRenderer(),
@@ -51,6 +58,31 @@ def set_up_logging(level: str, *, stream: TextIO | None = None, environment: Map
         logger_factory=structlog.PrintLoggerFactory(out),
         cache_logger_on_first_use=False,
     )
+
+
+class EventLimit:
+    """A processor of structlog that drops what comes too often, by event; the next line that passes says how many were.
+
+    Args:
+        clock: Monotonic. [s]
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._limits: dict[str, LineLimit] = {}
+        self._dropped: Counter[str] = Counter()
+
+    def __call__(self, _logger: object, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        """Pass a line on, or drop it."""
+        event = str(line.get("event", ""))
+        if event not in self._limits and len(self._limits) >= MOST_EVENTS:
+            event = ""
+        if not self._limits.setdefault(event, LineLimit(MOST_LINES, WINDOW_S)).allows(self._clock()):
+            self._dropped[event] += 1
+            raise structlog.DropEvent
+        if dropped := self._dropped.pop(event, 0):
+            line["dropped_before"] = dropped
+        return line
 
 
 class LineLimit:

@@ -24,6 +24,8 @@ FORGIVEN_FACTOR = 15
 MEMORY_S = 60.0
 """How long an abort may have to be said again. [s]"""
 MOST_PER_PEER = 1024
+MOST_LOST = 4096
+"""Peers whose losses are remembered; of more, the one that was lost first is forgotten."""
 
 
 @dataclass(slots=True)
@@ -53,6 +55,8 @@ class PeerTrust:
 
     def lost(self, peer: str, now_s: float) -> None:
         """A peer does not answer any more."""
+        if peer not in self._records and len(self._records) >= MOST_LOST:
+            del self._records[next(iter(self._records))]
         record = self._records.setdefault(peer, _Record())
         stayed = record.trusted_at_s <= now_s and now_s - record.up_at_s >= FORGIVEN_FACTOR * self._first_s
         record.losses = 1 if stayed else record.losses + 1

@@ -312,6 +312,7 @@ class RequestFlow:
     def peer_lost(self, event: PeerLost, now_s: float) -> list[Action]:
         """Give up every execution that still needs the peer."""
         self.peers_up.discard(event.peer)
+        self.admission.peer_has_room(event.peer, None)  # it says so anew, if it comes back
         self._trust.lost(event.peer, now_s)
         actions: list[Action] = []
         message = f"{self.node} lost {event.peer}: {event.reason}"

@@ -69,7 +69,11 @@ class _Pin(click.Command):
 )
 @click.option("--first", metavar="N", type=click.IntRange(min=1), help="The first N operators in topological order.")
 @click.option(
-    "--input", "of_input", is_flag=True, help="Every operator that reads an input, so that raw input never leaves."
+    "--input",
+    "of_input",
+    is_flag=True,
+    help="Every operator that reads an input, so that raw input never leaves. This is no privacy: inputs can be reconstructed from the "
+    "tensors that leave instead.",
 )
 @common_options
 def pin(
