@@ -113,7 +113,7 @@ async def test_requests_under_way_are_bounded_and_more_are_told_so(monkeypatch: 
     replies: list[Reply] = []
     never = asyncio.Event()
 
-    async def perform(_operation: object, _progress: object) -> None:
+    async def perform(_operation: object, _progress: object, _asker: object) -> None:
         await never.wait()
 
     def send(_client: str, reply: Reply) -> bool:
