@@ -3,7 +3,8 @@
 Usage: python -m bench.planner [DIR] [--repeat N] [--only TEXT] [--time-limit S] [--peer S] [--brute-force N [--from SEED]]
 
 DIR holds split-problem/1 files and, where known, `expected.json` with proven optima; the default is the folder
-`shared/problems` beside the checkout. Plans are checked by recomputing their cost from the problem file alone. The
+`shared/problems` beside the checkout. One more problem is made of two of them: the reference model with codecs, on nodes with as little
+memory as those of the problem without. Plans are checked by recomputing their cost from the problem file alone. The
 column warm_s is a re-plan from the last plan after the first link's bandwidth fell by 30 %. cpu_s is the planner's processor
 time; with --peer, the plain flow model is given to HiGHS for the same five solves, each for S seconds at most, and its processor
 time and its ratio to the planner's stand beside (minutes on the large ones). Targets in seconds stand
@@ -20,6 +21,7 @@ import json
 import resource
 import statistics
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -29,7 +31,7 @@ import edgesplit_controller.planner.solving.weighted_score
 from bench.flow_peer import solve_by_highs
 from edgesplit.planning.plan import Solution
 from edgesplit.planning.problem import Problem
-from edgesplit.planning.problem_file import load_problem
+from edgesplit.planning.problem_file import load_problem, problem_to_json
 from edgesplit_controller.planner import evaluate, score, solve
 
 __all__ = ["main"]
@@ -38,6 +40,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 DEADLINE_S = 10.0
 """Of the large problem. [s]"""
+
+CODED, TIGHT = "yolo11x-seg-device-edge-cloud-codecs-noise0.05", "yolo11x-seg-device-edge-cloud-memory"
+"""Of these a problem is made that has the codecs of one and the memory of the other."""
 
 ROW = "{:<48} {:<11}{:>10}{:>10}{:>10}{:>9}{:>8}{:>8}{:>9}{:>8}{:>9}{:>7}"
 HEADER = (
@@ -156,6 +161,19 @@ def row(path: Path, known: dict[str, object], repeat: int, time_limit_s: float, 
     return not known or (solution.status == known["status"] and difference <= 1e-4)
 
 
+def coded_and_tight(folder: Path, into: Path) -> list[Path]:
+    """The problem made of two, as a file; none where these are not there."""
+    files = [folder / f"{name}.json.gz" for name in (CODED, TIGHT)]
+    if not all(path.exists() for path in files):
+        return []
+    coded, tight = (load_problem(path) for path in files)
+    memory = {node.name: node.memory_bytes for node in tight.nodes}
+    nodes = tuple(msgspec.structs.replace(node, memory_bytes=memory[node.name]) for node in coded.nodes)
+    path = into / "yolo11x-seg-device-edge-cloud-codecs-memory.json"
+    path.write_bytes(problem_to_json(msgspec.structs.replace(coded, nodes=nodes)))
+    return [path]
+
+
 def large_row() -> bool:
     """Plan the large problem under its deadline and print its line; whether a valid plan came back in time."""
     sys.path.insert(0, str(ROOT))
@@ -190,10 +208,11 @@ def main() -> int:
     expected = json.loads(expected_file.read_text()) if expected_file.exists() else {}
     print(ROW.format(*HEADER))
     right = True
-    for path in sorted(options.folder.glob("*.json*")):
-        name = path.name.split(".json")[0]
-        if path != expected_file and options.only in name:
-            right &= row(path, expected.get(name, {}), options.repeat, options.time_limit, options.peer)
+    with tempfile.TemporaryDirectory() as made:
+        for path in [*sorted(options.folder.glob("*.json*")), *coded_and_tight(options.folder, Path(made))]:
+            name = path.name.split(".json")[0]
+            if path != expected_file and options.only in name:
+                right &= row(path, expected.get(name, {}), options.repeat, options.time_limit, options.peer)
     print(
         f"medians of {options.repeat}; {edgesplit_controller.planner.solving.weighted_score.__name__} imported beforehand"
     )

@@ -156,7 +156,9 @@ def test_limits_on_small_problems_are_branched_to_the_same_optimum(seed: int, mo
     """As if search were never quicker, and labels never suited."""
     monkeypatch.setattr("edgesplit_controller.planner.solving.branched.FEW_FLOWS", 0)
     monkeypatch.setattr("edgesplit_controller.planner.solving.branched.LARGE", 0)
-    monkeypatch.setattr("edgesplit_controller.planner.bounds.labelling.Labelling.suits", staticmethod(lambda *_: False))
+    monkeypatch.setattr(
+        "edgesplit_controller.planner.bounds.labels.labelling.Labelling.suits", staticmethod(lambda *_: False)
+    )
     problem = random_problem(seed, operators=5, precisions=True)
     wanted = best_score(problem)
     assert solve(problem).score == (None if wanted is None else pytest.approx(wanted, abs=1e-6))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from edgesplit.planning.plan import Assignment
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.planner.bounds.known_bounds import nothing_known, raised, stronger, under_limits, weighed
-from edgesplit_controller.planner.bounds.labelling import Labelling
+from edgesplit_controller.planner.bounds.labels.labelling import Labelling
 from edgesplit_controller.planner.bounds.noise_patterns import Patterns, pattern_table
 from edgesplit_controller.planner.bounds.presolve import (
     HOPELESS,
