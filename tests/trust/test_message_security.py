@@ -14,6 +14,7 @@ import pytest
 from edgesplit.control.plan_messages import DESIRED
 from edgesplit.control.registration_messages import CONTROLLER_STATUS, NODE_STATUS, ControllerStatus
 from edgesplit.control.trust_messages import REVOCATIONS
+from edgesplit.mqtt.signed import message_security
 from edgesplit.mqtt.signed.counter_memory import CounterMemory
 from edgesplit.mqtt.signed.message_security import MessageSecurity
 from edgesplit.mqtt.signed.refusals import Refusal
@@ -22,6 +23,7 @@ from edgesplit.operations.operation import OPERATION_REQUEST
 from edgesplit.topic_table import TABLE, signed_rows
 from edgesplit.trust.signing import Signer
 from tests.trust.signers import MadeFleet, forgeries
+from tests.waiting import let_others_run, until
 
 MESSAGE = b'{"said":  1}'
 every_signed_row = pytest.mark.parametrize("row", signed_rows(), ids=lambda row: row.pattern)
@@ -126,6 +128,28 @@ async def test_what_was_heard_is_remembered_over_a_restart(fleet: MadeFleet, tmp
     assert again.opened(topic, old) is None
     assert message_of(again, topic, new) == b"2"
     await again.close()
+
+
+async def test_a_folder_that_takes_no_writes_is_tried_once_a_message(
+    fleet: MadeFleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(message_security, "SAVE_AFTER_S", 0.0)
+    (tmp_path / "folder").write_text("in the way")
+    path, topic, controller = (
+        tmp_path / "folder" / "counters.json",
+        DESIRED.of("device", "m"),
+        fleet.security("controller"),
+    )
+    agent = fleet.security("node", counters=path)
+    for number in (1, 2):
+        assert message_of(agent, topic, controller.sealed(topic, MESSAGE)) == MESSAGE
+        await until(lambda number=number: len(caplog.records) == number and agent._due is None)  # type: ignore[misc]
+    for _ in range(20):
+        await let_others_run()
+    assert len(caplog.records) == 2
+    (tmp_path / "folder").unlink()
+    await agent.close()
+    assert path.is_file()
 
 
 def test_what_is_taken_back_is_said_by_the_signer_alone(fleet: MadeFleet) -> None:

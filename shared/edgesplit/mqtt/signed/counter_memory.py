@@ -71,10 +71,10 @@ class CounterMemory:
         self._heard[topic] = HeardCounter(counter, digest)
         self.changed = self._path is not None
 
-    def save(self) -> None:
-        """Write the file; what cannot be written now is with the next change."""
+    def save(self) -> bool:
+        """Write the file, from any thread; returns False where it cannot be written now: it is with the next change."""
         if self._path is None or not self.changed:
-            return
+            return True
         self.changed = False
         content = msgspec.json.encode(dict(self._heard))
         try:
@@ -83,6 +83,8 @@ class CounterMemory:
             self.changed = True
             # Until it can be written, a restart would believe older messages; what is heard meanwhile is judged all the same.
             logging.getLogger(__name__).warning("%s cannot be written: %s", self._path, error.strerror or error)
+            return False
+        return True
 
 
 def _read(path: Path) -> dict[str, HeardCounter]:

@@ -72,7 +72,7 @@ class MessageSecurity:
         self._requests = RequestFreshness(clock())
         self._refusals = Refusals()
         self._due: asyncio.TimerHandle | None = None
-        self._writing: asyncio.Future[None] | None = None
+        self._writing: asyncio.Future[bool] | None = None
 
     @property
     def refused(self) -> dict[str, int]:
@@ -173,9 +173,10 @@ class MessageSecurity:
         self._writing = asyncio.get_running_loop().run_in_executor(None, self._counters.save)
         self._writing.add_done_callback(self._saved)
 
-    def _saved(self, _written: asyncio.Future[None]) -> None:
+    def _saved(self, written: asyncio.Future[bool]) -> None:
         self._due = self._writing = None
-        self._save_soon()
+        if not written.cancelled() and written.result():
+            self._save_soon()  # what was heard meanwhile
 
     def _signer_of(self, topic: str) -> tuple[Topic[Any], Role] | None:
         return next((found for pattern, found in self._signers.items() if matches(pattern, topic)), None)
