@@ -11,16 +11,17 @@ import pytest
 from edgesplit.control.event_messages import Event
 from edgesplit.control.figure_messages import Usage
 from edgesplit.control.plan_messages import OBSERVED, Observed
+from edgesplit.control.registration_messages import NODE_STATUS, NodeStatus
 from edgesplit.operations.operation import OPERATION_REQUEST, OperationRequest, Reply
 from edgesplit.release import PROTOCOL
 from edgesplit_controller import rate_limited_events
 from edgesplit_controller.answering import inbox
 from edgesplit_controller.answering.inbox import Inbox
 from edgesplit_controller.event_log import EventLog
-from edgesplit_controller.fleet import traffic, usage_sums
-from edgesplit_controller.fleet.plausibility import MOST_STRANGE_MODELS, Plausibility
+from edgesplit_controller.fleet import traffic
+from edgesplit_controller.fleet.plausibility import MOST_NODES, MOST_STRANGE_MODELS, Plausibility
+from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.fleet.traffic import Traffic
-from edgesplit_controller.fleet.usage_sums import UsageSums
 from edgesplit_controller.rate_limited_events import EventFlood
 
 
@@ -47,16 +48,22 @@ def test_models_that_nobody_added_are_few_and_those_that_were_are_always_believe
     assert doubt("model-0") == ""
 
 
-def test_an_agent_that_counts_anew_for_ever_takes_bounded_room_and_its_sums_stay(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(usage_sums, "MOST_COUNTS", 4)
-    sums = UsageSums()
-    for number in range(1000):
-        sums.add(usage(counted_since_unix_s=float(number)))
-    (total,) = sums.of("m", 1)
-    assert (total.requests, total.energy_j) == (1000, 2000.0)
-    assert [len(counts) for counts in sums._counts.values()] == [4]
+def test_a_hundred_thousand_nodes_leave_a_fleet_and_nodes_that_are_known_go_on() -> None:
+    registry = Registry()
+    plausible = Plausibility(lambda _: 0, registry.names)
+    refused = 0
+    for number in range(100_000):
+        name = f"node-{number}"
+        status = NodeStatus(node=name, online=True, protocol=PROTOCOL, version="", instance="i", advertise="10.0.0.1:1")
+        if plausible.doubt(NODE_STATUS, NODE_STATUS.of(name), status):
+            refused += 1
+        else:
+            registry.set_status(name, status)
+    assert (len(registry.names()), refused) == (MOST_NODES, 100_000 - MOST_NODES)
+    known = registry.node("node-0").status
+    assert known is not None
+    offline = msgspec.structs.replace(known, online=False)
+    assert plausible.doubt(NODE_STATUS, NODE_STATUS.of("node-0"), offline) == ""
 
 
 def test_reports_within_a_window_are_bounded_in_number(monkeypatch: pytest.MonkeyPatch) -> None:

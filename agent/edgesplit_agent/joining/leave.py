@@ -68,7 +68,7 @@ def _is_services(files: NodeFiles, unit: ServiceUnit) -> bool:
 def _purge(files: NodeFiles, unit: ServiceUnit) -> list[str]:
     if _is_services(files, unit):
         unit.clean()
-        return ["removed the service's cache"]
+        return ["removed the service's cache and state"]
     try:
         cache = load_configuration(AgentConfiguration, files.configuration).values.cache.folder
     except EdgesplitError:

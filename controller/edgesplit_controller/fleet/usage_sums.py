@@ -23,8 +23,6 @@ MOST_RUNS = 64
 _EARLIER = float("-inf")
 MOST_SIZES = 32
 """Of the sizes that requests have, so many are told."""
-MOST_COUNTS = 64
-"""Of one node, model and epoch; the two oldest of more become one. An agent counts anew when it prepares the epoch again."""
 SUMMED = (
     "requests",
     "failed",
@@ -52,9 +50,6 @@ class UsageSums:
         counts = self._counts.setdefault((said.node, said.model, said.epoch), {})
         before = counts.get(said.counted_since_unix_s)
         if before is None:
-            if len(counts) >= MOST_COUNTS:
-                oldest, second = list(counts)[:2]
-                counts[second] = _sum(counts.pop(oldest), counts[second])
             counts[said.counted_since_unix_s] = said
             if len(counts) > MOST_RUNS:
                 _put_together(counts)
