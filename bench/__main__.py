@@ -28,6 +28,7 @@ def _commands(models: Path | None) -> list[list[str]]:
         equality,
         ["bench.streaming"],
         ["bench.overhead"],
+        ["bench.secure"],
         ["bench.branches"],
         ["bench.rate"],
         ["bench.many_sources"],

@@ -26,6 +26,7 @@ from edgesplit.mqtt.signed.counter_memory import CounterMemory
 from edgesplit.mqtt.signed.message_security import MessageSecurity
 from edgesplit.release import PROTOCOL, installed_version
 from edgesplit.topic_table import signed_rows
+from edgesplit.trust.access import Access
 from edgesplit.trust.credentials import Credentials
 from edgesplit.trust.subjects import Subject
 from edgesplit.wire.frames import FrameLimits
@@ -234,8 +235,10 @@ def make_plane(
     figures: ServingFigures,
     engine: Engine,
     emit: Callable[[MachineEvent], None],
+    *,
+    access: Access | None = None,
 ) -> DataPlane:
-    """The data plane; `emit` takes its events."""
+    """The data plane; `emit` takes its events, `access` says whom a node of a secured fleet lets in."""
     return DataPlane(
         identity.node,
         identity.instance,
@@ -247,6 +250,7 @@ def make_plane(
         emit=emit,
         host=engine,
         counters=figures.counters,
+        access=access,
     )
 
 

@@ -38,7 +38,7 @@ from edgesplit.control.registration_messages import (
     ControllerStatus,
     NodeStatus,
 )
-from edgesplit.control.trust_messages import REVOCATIONS, Revocations
+from edgesplit.control.trust_messages import CLIENT_TOKENS, REVOCATIONS, ClientTokens, Revocations
 from edgesplit.errors import MalformedMessage
 from edgesplit.mqtt.broker_address import BrokerAddress
 from edgesplit.mqtt.bus import MessageBus
@@ -80,6 +80,12 @@ class ControlHandler(Protocol):
 
     def on_profile_request(self, request: ProfileRequest) -> None:
         """A model to profile once more."""
+
+    def on_revocations(self, revocations: Revocations | None) -> None:
+        """Which certificates are trusted no more."""
+
+    def on_client_tokens(self, tokens: ClientTokens | None) -> None:
+        """What clients' tokens allow."""
 
     def on_controller(self) -> None:
         """The controller said that it is there, perhaps at another address."""
@@ -152,11 +158,11 @@ class ControlPlane:
     def start(self) -> None:
         """Subscribe, register and begin connecting."""
         node, bus = self.status.node, self.bus
-        if self._security is not None:
-            # Before all that somebody whose certificate ended early could have signed.
-            bus.subscribe(REVOCATIONS, self._on_revocations)
+        # Before all that somebody whose certificate ended early could have signed.
+        bus.subscribe(REVOCATIONS, self._on_revocations)
         # The controller's registration first: whether it is obeyed decides about all that follows.
         bus.subscribe(CONTROLLER_STATUS, self._on_controller)
+        bus.subscribe(CLIENT_TOKENS, lambda _topic, tokens: self._handler.on_client_tokens(tokens))
         bus.subscribe(NODE_STATUS, self._on_node)
         bus.subscribe(MODEL_OFFER, self._on_model)
         bus.subscribe(PROFILE_REQUEST, self._on_profile_request, node)
@@ -273,6 +279,7 @@ class ControlPlane:
     def _on_revocations(self, _topic: str, revocations: Revocations | None) -> None:
         if self._security is not None and revocations is not None:
             self._security.revoke({certificate.serial for certificate in revocations.certificates})
+        self._handler.on_revocations(revocations)
 
     def _on_controller(self, _topic: str, controller: ControllerStatus | None) -> None:
         if controller is None or not controller.online:

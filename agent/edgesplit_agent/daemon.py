@@ -15,11 +15,15 @@ import structlog
 
 from edgesplit.control.plan_messages import Deployment, Desired
 from edgesplit.control.profile_messages import ModelOffer, ProfileRequest
+from edgesplit.control.trust_messages import ClientTokens, Revocations
 from edgesplit.daemon.advertised_address import Network
 from edgesplit.daemon.clock_watch import watch_clock
 from edgesplit.daemon.inference_runtime.runtime_builds import runtime_conflict
 from edgesplit.daemon.service_notification import Notifier, ping_watchdog
 from edgesplit.errors import NameTaken
+from edgesplit.trust.access import Access
+from edgesplit.trust.subjects import normal_serial
+from edgesplit.trust.tokens import TokenGrant
 from edgesplit_agent.artifacts.cache import BlobCache
 from edgesplit_agent.artifacts.sources import Source, peer_sources
 from edgesplit_agent.assembly import (
@@ -74,6 +78,7 @@ class Agent:
         configuration: Effective values.
         notifier: Of the service manager.
         network: Where this machine's addresses are looked up.
+        access: Whom a node of a secured fleet lets in, and how it proves who it is; None: without security.
 
     Raises:
         InvalidConfiguration: There is no power sensor of that name.
@@ -81,10 +86,16 @@ class Agent:
     """
 
     def __init__(
-        self, configuration: AgentConfiguration, notifier: Notifier | None = None, network: Network | None = None
+        self,
+        configuration: AgentConfiguration,
+        notifier: Notifier | None = None,
+        network: Network | None = None,
+        *,
+        access: Access | None = None,
     ) -> None:
         self.configuration = configuration
         self._log = structlog.get_logger(part="agent")
+        self._access = access
         self._identity = identity = identity_of(configuration)
         self._busy = BusyClock()
         power = make_power_meter(configuration, identity, self._busy)
@@ -97,10 +108,11 @@ class Agent:
             lambda: self.control.artifacts,
             self._artifact_peers,
             figures.metrics.fetched,
+            contexts=None if access is None else access.contexts,
         )
         self._sessions = SessionPool(self._cache, options, figures.background)
         self.engine = make_engine(configuration, identity, figures, self._worker, self._sessions)
-        self.plane = make_plane(configuration, identity, figures, self.engine, self._happened)
+        self.plane = make_plane(configuration, identity, figures, self.engine, self._happened, access=access)
         figures.metrics.show_limited(self.engine.machine.refused, self.plane.refused)
         security = make_security(configuration)
         if security is not None:
@@ -284,6 +296,23 @@ class Agent:
         """The controller is there: what failed for its absence is tried again."""
         self._cause_returned()
 
+    def on_revocations(self, revocations: Revocations | None) -> None:
+        """Which certificates are trusted no more; a list that vanished says nothing."""
+        if self._access is None or revocations is None:
+            return
+        self._access.revoked = frozenset(normal_serial(entry.serial) for entry in revocations.certificates)
+        self.plane.drop_revoked()
+        if self._http is not None:
+            self._http.drop_revoked()
+
+    def on_client_tokens(self, tokens: ClientTokens | None) -> None:
+        """What clients' tokens allow; a list that vanished says nothing."""
+        if self._access is not None and tokens is not None:
+            self._access.tokens.replace(
+                TokenGrant(token.name, token.digest, token.expires_s, token.models, token.rate_hz)
+                for token in tokens.tokens
+            )
+
     def on_nodes(self, addresses: Mapping[str, str]) -> None:
         """Who can be a peer."""
         self._addresses = addresses
@@ -322,6 +351,7 @@ class Agent:
             blobs=folder,
             ready=lambda: self.ready,
             version=self._identity.version,
+            access=self._access,
         )
         self._figures.metrics.show_limited(self._http.refused)
         return await self._http.start()
@@ -342,7 +372,8 @@ class Agent:
         self._profiler.cause_returned()
 
     def _artifact_peers(self) -> tuple[Source, ...]:
-        return peer_sources(self.control.online_nodes(), self.plane.links(), self.control.status.advertise)
+        nodes, secured = self.control.online_nodes(), self._access is not None
+        return peer_sources(nodes, self.plane.links(), self.control.status.advertise, secured=secured)
 
     def _connect_peers(self) -> None:
         """Connect to online nodes; keep the link to one that only its broker connection left."""

@@ -16,9 +16,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from edgesplit.daemon.http_guard import Guard, GuardLimits
 from edgesplit.errors import InvalidConfiguration
-from edgesplit.wire.address import TcpAddress
+from edgesplit.trust.access import Access
+from edgesplit.trust.https_entrance import EntranceLimits, HttpsEntrance, certificate_of
+from edgesplit.wire.address import TcpAddress, is_loopback
 from edgesplit_agent.artifacts.blob_server import BlobServer
 from edgesplit_agent.configuration import HttpSection
+from edgesplit_agent.http_access import HttpAccess
 from edgesplit_agent.openinference.answers import answer_failures
 from edgesplit_agent.openinference.routes import InferenceEndpoint
 from edgesplit_agent.reporting.metrics import PrometheusMetrics
@@ -45,6 +48,7 @@ class HttpEndpoint:
         blobs: Folder of verified blobs that other nodes may fetch.
         ready: Whether the agent serves.
         version: Of edgesplit.
+        access: Whom a node of a secured fleet lets in; HTTPS then, unless it listens on loopback alone. None: everybody.
     """
 
     def __init__(
@@ -56,13 +60,23 @@ class HttpEndpoint:
         blobs: Path,
         ready: Callable[[], bool],
         version: str,
+        access: Access | None = None,
     ) -> None:
         self._section = section
         self._shown = metrics
         self.inference = InferenceEndpoint(models, ready=ready, version=version, limits=section)
         limits = GuardLimits(section.max_connections, section.max_connections_per_address, HEADER_S, IDLE_S)
         self._guard = Guard(self._connection, limits)
-        application = web.Application(middlewares=[self._watched, answer_failures])
+        self._entrance: HttpsEntrance | None = None
+        middlewares = [self._watched, answer_failures]
+        if access is not None:
+            middlewares.append(HttpAccess(access, self._guard.refused).authorized)
+            if not is_loopback(section.address.host):
+                self._entrance = HttpsEntrance(
+                    self._guard, access.contexts.open_server, EntranceLimits(), self._guard.refused
+                )
+        self._access = access
+        application = web.Application(middlewares=middlewares)
         application.add_routes(
             [web.get("/metrics", self._metrics), *self.inference.routes(), *BlobServer(blobs).routes()]
         )
@@ -91,8 +105,9 @@ class HttpEndpoint:
         """
         await self._runner.setup()
         address = self._section.address
+        front = self._guard if self._entrance is None else self._entrance
         try:
-            self._server = await asyncio.get_running_loop().create_server(self._guard, address.host, address.port)
+            self._server = await asyncio.get_running_loop().create_server(front, address.host, address.port)
         except OSError as error:
             await self._runner.cleanup()
             cause = error.strerror or error
@@ -104,6 +119,8 @@ class HttpEndpoint:
         """Stop listening; requests that are being answered get a moment to end."""
         if self._server is not None:
             self._server.close()
+        if self._entrance is not None:
+            self._entrance.close()
         await self._runner.cleanup()
         await self.inference.close()
 
@@ -116,6 +133,12 @@ class HttpEndpoint:
     def refused(self) -> Mapping[str, int]:
         """What limits for strangers turned away or ended, by kind."""
         return self._guard.refused
+
+    def drop_revoked(self) -> None:
+        """End connections whose certificate is trusted no more: the list has changed."""
+        access = self._access
+        if access is not None:
+            self._guard.end_where(lambda transport: access.is_revoked(certificate_of(transport)))
 
     def _connection(self) -> asyncio.Protocol | None:
         return None if self._runner.server is None else self._runner.server()

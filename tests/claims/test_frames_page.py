@@ -158,6 +158,9 @@ def test_the_limits_of_the_page_are_the_code_s() -> None:
     assert f"{defaults.frames.body_bytes >> 30} GiB" in limits["body, and its tensors together once decoded"]
     assert limits["header, body before the greeting"] == f"{defaults.greeting.header_bytes >> 10} KiB each"
     assert limits["time until the greeting"] == f"{defaults.connect_timeout_s:g} s"
+    assert limits["time until a TLS handshake is complete"] == f"{defaults.connect_timeout_s:g} s"
+    arriving = f"{defaults.handshakes}, of them {defaults.handshakes_per_address} from one address"
+    assert limits["connections in the middle of a TLS handshake"] == arriving
     assert limits["requests of one client in flight"] == str(defaults.infers_per_connection)
     stalled = f"{defaults.frame_stall_s:g} s without a byte"
     trickling = f"{defaults.least_bytes_per_s / 1024:g} KiB/s over {2 * defaults.frame_stall_s:g} s"

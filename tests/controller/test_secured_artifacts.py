@@ -16,11 +16,13 @@ import aiohttp
 import msgspec
 import pytest
 
+from edgesplit.daemon.certificate_renewal import CertificateRenewal
 from edgesplit.daemon.http_guard import GuardLimits
-from edgesplit.trust.credentials import certificate_request, new_key, read_certificates, verify
+from edgesplit.trust.credentials import Credentials, certificate_request, new_key, read_certificates, verify
 from edgesplit.trust.enrolment import JoinAnswer, JoinRequest, JoinToken, RenewAnswer, RenewRequest, token_digest
+from edgesplit.trust.enrolment_client import ControllerPlace
 from edgesplit.trust.files import TrustFiles
-from edgesplit.trust.subjects import CONTROLLER_HOST, Subject
+from edgesplit.trust.subjects import CONTROLLER_HOST, PeerCertificate, Subject
 from edgesplit.trust.tls import TlsContexts
 from edgesplit_controller.artifacts import artifact_server
 from edgesplit_controller.artifacts.artifact_server import ArtifactServer
@@ -185,6 +187,40 @@ async def test_renewing_takes_a_certificate_that_is_trusted(secured: Secured) ->
         403,
         "the certificate of node camera was revoked: join again, if you may",
     )
+
+
+async def test_the_controller_issues_its_own_next_certificate_and_shows_it_at_once(secured: Secured) -> None:
+    files = secured.founded.controller
+    before = Credentials.load(files)
+    loop = asyncio.get_running_loop()
+
+    def ask(_place: ControllerPlace, asked: TrustFiles) -> RenewAnswer:
+        async def issue() -> RenewAnswer:
+            return secured.trust.renew_own(Credentials.load(asked))
+
+        return asyncio.run_coroutine_threadsafe(issue(), loop).result()
+
+    soon_s = time.time() + 21 * 86_400
+    told: list[str] = []
+    renewal = CertificateRenewal(
+        files,
+        lambda: "https://here",
+        tell=lambda kind, _text: told.append(kind),
+        taken=(lambda _credentials: secured.trust.contexts.renew(),),
+        ask=ask,
+        clock=lambda: soon_s,
+    )
+    await renewal.look()
+    after = Credentials.load(files)
+    assert told == ["certificate-renewed"]
+    assert after.subject == before.subject
+    assert after.facts.serial != before.facts.serial
+    host, port = secured.base.removeprefix("https://").rsplit(":", 1)
+    context = TlsContexts.load(secured.founded.operator).client
+    _, writer = await asyncio.open_connection(host, int(port), ssl=context)
+    shown = PeerCertificate.of(writer.get_extra_info("ssl_object"))
+    assert shown is not None and shown.serial == after.facts.serial
+    writer.close()
 
 
 async def test_who_may_use_which_route(secured: Secured) -> None:

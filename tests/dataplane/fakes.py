@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Literal
@@ -11,6 +13,7 @@ import numpy as np
 
 from edgesplit.errors import InvalidTensor
 from edgesplit.release import PROTOCOL
+from edgesplit.trust.access import Access
 from edgesplit.wire.frames import Frame, FrameLimits, encode_frame, pack_tensor, unpack_tensors
 from edgesplit.wire.headers import ExecutionKey, Header, Hello, TensorHead
 from edgesplit.wire.parser import FrameParser
@@ -29,9 +32,19 @@ from edgesplit_agent.serving.machine.events import (
     SendFailed,
     TensorsArrived,
 )
+from tests.dataplane.fleets import MadeFleet
 from tests.waiting import until
 
 QUIET = Limits(probing=False)
+
+
+class Secured:
+    """Whether planes and peers of a test are of a secured fleet; set by the fixture `both_ways`."""
+
+    fleet: MadeFleet | None = None
+
+
+SECURED = Secured()
 
 
 class RecordingHost:
@@ -118,7 +131,15 @@ class RecordingHost:
 class Plane:
     """A data plane on loopback."""
 
-    def __init__(self, node: str, emulation: Emulation, limits: Limits, listen: str, socket: str = "") -> None:
+    def __init__(
+        self,
+        node: str,
+        emulation: Emulation,
+        limits: Limits,
+        listen: str,
+        socket: str = "",
+        access: Access | None = None,
+    ) -> None:
         self.handler = RecordingHost()
         self.node = node
         self.data = DataPlane(
@@ -132,7 +153,9 @@ class Plane:
             emit=self.handler.emit,
             host=self.handler,
             counters=self.handler,
+            access=access,
         )
+        self.access = access
         self.address = ""
 
     def send(self, peer: str, request: str, arrays: Mapping[str, Array], codec: str = "raw") -> None:
@@ -148,13 +171,20 @@ async def plane(
     limits: Limits = QUIET,
     listen: str = "127.0.0.1:0",
     socket: str = "",
+    access: Access | None = None,
 ) -> AsyncIterator[Plane]:
-    made = Plane(node, emulation or Emulation(), limits, listen, socket)
+    access = access or (None if SECURED.fleet is None else SECURED.fleet.node(node))
+    made = Plane(node, emulation or Emulation(), limits, listen, socket, access)
     made.address = await made.data.start()
     try:
         yield made
     finally:
         await made.data.close()
+
+
+def server_context(node: str) -> ssl.SSLContext | None:
+    """Of somebody else's server that plays a node, where all of a test is secured."""
+    return None if SECURED.fleet is None else SECURED.fleet.node(node).contexts.server
 
 
 async def connected(first: Plane, second: Plane) -> None:
@@ -173,11 +203,20 @@ class RawPeer:
 
     @classmethod
     async def connect(cls, address: str) -> RawPeer:
+        """Over TLS, as the node `stranger`, where all of a test is secured."""
         host, port = address.split(":")
-        return cls(*await asyncio.open_connection(host, int(port)))
+        context = None if SECURED.fleet is None else SECURED.fleet.node("stranger").contexts.client
+        return cls(*await asyncio.open_connection(host, int(port), ssl=context))
 
     def say(self, header: Header) -> None:
         self.writer.write(b"".join(encode_frame(header)))
+
+    def end(self) -> None:
+        """End the stream of this side, over TLS without its farewell."""
+        if self.writer.can_write_eof():
+            self.writer.write_eof()
+        else:
+            self.writer.get_extra_info("socket").shutdown(socket.SHUT_WR)
 
     def greet(
         self, role: Literal["agent", "client"] = "agent", protocol: int = PROTOCOL, node: str = "stranger"

@@ -29,6 +29,7 @@ from edgesplit_agent.dataplane.emulation import EmulatedLink, Emulation
 from tests.dataplane.fakes import QUIET, plane
 from tests.waiting import blocking_until, until
 
+pytestmark = pytest.mark.usefixtures("both_ways")
 IMAGE = np.arange(12, dtype=np.float32).reshape(1, 3, 4)
 
 

@@ -29,6 +29,7 @@ def seeds() -> Iterator[tuple[str, str, bytes]]:
     for name, stream in _streams():
         yield "frames", name, b"\x01" + stream
         yield "conversation", name, b"\x01" + stream
+        yield "secured", name, b"\x01" + stream
     yield from (("body", name, data) for name, data in _bodies())
     yield from (("http", name, data) for name, data in _requests())
     yield from (("signed", name, data) for name, data in _payloads())

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import shutil
+import ssl
 import tempfile
 import tracemalloc
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import msgspec
 import structlog
 
 from edgesplit.errors import EdgesplitError, InvalidInput, Overloaded, ProtocolError
@@ -36,6 +38,7 @@ from edgesplit_agent.openinference.memory import Memory
 from edgesplit_agent.openinference.receiving import BodyEnvelope, Receiver
 from edgesplit_agent.reporting.metrics import PrometheusMetrics
 from tests.dataplane.fakes import RecordingHost
+from tests.dataplane.fleets import MadeFleet
 from tests.fuzz.signed_payloads import SignedPayloads
 from tests.openinference.fakes import FakeModels, spec
 
@@ -163,16 +166,22 @@ class _Server:
             self.defects.append(str(event))
         raise structlog.DropEvent
 
-    async def exchange(self, address: str, data: bytes) -> bytes:
-        """Send bytes and the end of the stream, and return all that comes back until the server closes."""
+    async def exchange(self, address: str, data: bytes, context: ssl.SSLContext | None = None) -> bytes:
+        """Send bytes and the end of the stream, and return all that comes back until the server closes.
+
+        asyncio's TLS cannot end one direction alone: what follows the bytes then breaks the protocol, and so ends the connection.
+        """
         host, port = address.split(":")
-        reader, writer = await asyncio.open_connection(host, int(port))
+        reader, writer = await asyncio.open_connection(host, int(port), ssl=context)
         answer = b""
         try:
             with contextlib.suppress(ConnectionError):
                 writer.write(data)
                 await writer.drain()
-                writer.write_eof()
+                if context is None:
+                    writer.write_eof()
+                else:
+                    writer.write(bytes(LIMIT_BYTES * 2))
                 async with asyncio.timeout(ANSWER_S):
                     while piece := await reader.read(1 << 16):
                         answer += piece
@@ -248,6 +257,54 @@ class Conversation:
         self._server.close()
 
 
+class SecuredConversation:
+    """A secured data plane's socket. The first byte says whether the bytes come inside TLS, and as what the stranger greets."""
+
+    def __init__(self) -> None:
+        self._server = _Server()
+        self._host = RecordingHost()
+        self._folder = Path(tempfile.mkdtemp(prefix="edgesplit-fuzz-"))
+        self._fleet = MadeFleet(self._folder)
+        self._server.loop.run_until_complete(self._start())
+
+    async def _start(self) -> None:
+        self._plane = DataPlane(
+            "device",
+            "instance",
+            "1",
+            listen="127.0.0.1:0",
+            emulation=Emulation(),
+            limits=replace(Limits(probing=False), frames=FRAMES),
+            emit=self._host.emit,
+            host=self._host,
+            counters=self._host,
+            access=self._fleet.node("device", local_clients=False),
+        )
+        self._address = await self._plane.start()
+
+    def run(self, data: bytes) -> None:
+        """See `Target`."""
+        form, stream = (data[0] % 4, data[1:]) if data else (0, b"")
+        if not form:
+            self._server.loop.run_until_complete(self._server.exchange(self._address, stream))
+        else:
+            roles: tuple[Literal["agent", "client"], ...] = ("agent", "client")
+            if form < len(roles) + 1:
+                hello = Hello(protocol=PROTOCOL, role=roles[form - 1], node="", version="1", instance="i")
+                stream = b"".join(encode_frame(msgspec.structs.replace(hello, node="stranger"))) + stream
+            context = self._fleet.node("stranger").contexts.client
+            self._server.loop.run_until_complete(self._server.exchange(self._address, stream, context))
+        self._server.check()
+        self._host.tensors.clear()
+        self._host.aborts.clear()
+
+    def close(self) -> None:
+        """See `Target`."""
+        self._server.loop.run_until_complete(self._plane.close())
+        self._server.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
 class HttpSocket:
     """The HTTP endpoint's socket: inference, metadata, blobs, metrics."""
 
@@ -291,6 +348,7 @@ class HttpSocket:
 TARGETS: dict[str, type[Target]] = {
     "frames": FrameStream,
     "conversation": Conversation,
+    "secured": SecuredConversation,
     "body": InferenceBody,
     "http": HttpSocket,
     "signed": SignedPayloads,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.fuzz.corpus import kept
 from tests.fuzz.seeds import seeds
 from tests.fuzz.signed_payloads import SignedPayloads
-from tests.fuzz.targets import TARGETS, FrameStream, InferenceBody, Target, bounded
+from tests.fuzz.targets import TARGETS, FrameStream, InferenceBody, SecuredConversation, Target, bounded
 
 KEPT = tuple(kept())
 
@@ -60,6 +60,20 @@ def mutated(draw: st.DrawFn, target: str) -> bytes:
 @given(mutated("frames"))
 def test_mutated_frames_are_parsed_or_refused(data: bytes) -> None:
     FrameStream().run(data)
+
+
+@pytest.fixture(scope="module")
+def secured() -> Iterator[SecuredConversation]:
+    """A secured data plane, started once."""
+    made = SecuredConversation()
+    yield made
+    made.close()
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=mutated("secured"))
+def test_mutated_conversations_inside_and_instead_of_tls_harm_nobody(secured: SecuredConversation, data: bytes) -> None:
+    secured.run(data)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -18,8 +18,10 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from demo.fleet import free_port
+from edgesplit.control.registration_messages import NODE_STATUS, NodeStatus
 from edgesplit.errors import NotTrusted
 from edgesplit.mqtt.topic import ROOT
+from edgesplit.release import PROTOCOL
 from edgesplit.trust.credentials import Credentials, certificate_request, key_pem, new_key
 from edgesplit.trust.enrolment import JoinRequest, JoinToken
 from edgesplit.trust.enrolment_client import ControllerPlace, JoinConnection, authority_of, renewed
@@ -197,3 +199,17 @@ def test_nobody_asks_without_an_identity(fleet: Secured) -> None:
         "--broker", fleet.broker, "--ca-file", str(fleet.folder / "trust" / "authority.pem"), "nodes", status=4
     )
     assert "certificate" in refused["error"]["message"]
+
+
+def test_a_node_that_is_removed_is_trusted_no_more_and_its_name_is_free(fleet: Secured) -> None:
+    files = fleet.join(fleet.run("node", "add", "gone")[0]["command"])
+    gone = Holder(broker_address(fleet.broker, files))
+    status = NodeStatus(
+        node="gone", online=False, protocol=PROTOCOL, version="0", instance="one", advertise="10.9.0.7:1"
+    )
+    gone.client.publish(NODE_STATUS.of("gone"), msgspec.json.encode(status), qos=1, retain=True).wait_for_publish(10)
+    blocking_until(lambda: [row["name"] for row in fleet.run("nodes")] == ["gone"], "the controller knows the node")
+    assert fleet.run("node", "remove", "gone")["topics"] == [NODE_STATUS.of("gone")]
+    assert gone.gone.wait(5)
+    assert fleet.run("nodes") == []
+    fleet.join(fleet.run("node", "add", "gone")[0]["command"])

@@ -21,6 +21,7 @@ from edgesplit.trust.enrolment import JoiningKind, JoinRequest, JoinToken, token
 from edgesplit.trust.subjects import CONTROLLER_HOST, PeerCertificate, Subject
 from edgesplit_controller.trust.authority import AUTHORITY_KEY, Authority
 from edgesplit_controller.trust.enrolments import JOIN_TOKEN_S, Enrolments
+from edgesplit_controller.trust.identities import make_identity
 from edgesplit_controller.trust.trust_record import RECORD, TrustRecord
 from tests.trust.secured_broker import found
 
@@ -299,6 +300,15 @@ def test_a_restart_finds_what_was_written(desk: Desk) -> None:
     assert again.state == desk.record.state
     assert again.is_revoked(f"{first.serial_number:x}")
     assert [entry.serial for entry in again.revocations(NOW_S).certificates] == [f"{first.serial_number:x}"]
+
+
+def test_what_another_process_wrote_is_not_lost(desk: Desk) -> None:
+    """As splitctl broker config does beside a running controller."""
+    desk.token()
+    make_identity(desk.authority, TrustRecord(desk.folder), Subject("broker", "shop"), desk.folder / "b", now_s=NOW_S)
+    desk.token("edge")
+    assert TrustRecord(desk.folder).subjects(NOW_S) == {Subject("broker", "shop")}
+    assert len(TrustRecord(desk.folder).state.joins) == 2
 
 
 def test_the_record_holds_no_token(desk: Desk) -> None:

@@ -28,6 +28,7 @@ import structlog
 
 from edgesplit.errors import ArtifactCorrupt, ArtifactError, ArtifactMissing, CacheUnwritable
 from edgesplit.retrying import Retry, RetryRule, retry_after
+from edgesplit.trust.tls import TlsContexts
 from edgesplit_agent.artifacts.cache_locks import Leases, claimed, folder_lock, is_claimed
 from edgesplit_agent.artifacts.sources import CONTROLLER, Source, in_order
 from edgesplit_agent.artifacts.transfer import Transfers, size_of
@@ -56,6 +57,7 @@ class BlobCache:
         base_url: Asked for the artifact server's address at every fetch; empty while no controller is known.
         peers: Asked for the nodes that may have blobs, nearest first.
         on_fetched: Told the source's name and the bytes of every blob that arrived.
+        contexts: Of a secured fleet; see `Transfers`.
     """
 
     def __init__(
@@ -65,6 +67,8 @@ class BlobCache:
         base_url: Callable[[], str],
         peers: Callable[[], Sequence[Source]] = tuple,
         on_fetched: Callable[[str, int], None] = lambda _name, _nbytes: None,
+        *,
+        contexts: TlsContexts | None = None,
     ) -> None:
         self.folder = folder
         self.limit_bytes = limit_bytes
@@ -81,7 +85,7 @@ class BlobCache:
         self._latest_ns = 0
         self._short_at_bytes: int | None = None
         self._controller_latency_s: tuple[float, str, float | None] = (float("-inf"), "", None)
-        self._transfers = Transfers()
+        self._transfers = Transfers(contexts)
         self._log = structlog.get_logger(part="artifacts")
         try:
             folder.mkdir(parents=True, exist_ok=True)

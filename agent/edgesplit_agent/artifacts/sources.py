@@ -41,18 +41,22 @@ class Source:
     latency_s: float | None = None
 
 
-def peer_sources(nodes: Iterable[NodeStatus], links: Iterable[LinkState], advertise: str) -> tuple[Source, ...]:
+def peer_sources(
+    nodes: Iterable[NodeStatus], links: Iterable[LinkState], advertise: str, *, secured: bool = False
+) -> tuple[Source, ...]:
     """Peers that can be asked, nearest first.
 
     Args:
         nodes: Online nodes but this one.
         links: Those that leave this node, as measured.
         advertise: This node's own data-plane address.
+        secured: Whether peers are asked over TLS; an endpoint on loopback speaks none then, and gives no blobs.
     """
     latency_s = {link.to: link.latency_s for link in links if link.up}
-    one_machine = is_loopback(host_of(advertise))
+    one_machine = is_loopback(host_of(advertise)) and not secured
+    scheme = "https" if secured else "http"
     sources = [
-        Source(node.node, f"http://{node.http}", True, latency_s[node.node])
+        Source(node.node, f"{scheme}://{node.http}", True, latency_s[node.node])
         for node in nodes
         if node.http and node.node in latency_s and (one_machine or not is_loopback(host_of(node.http)))
     ]

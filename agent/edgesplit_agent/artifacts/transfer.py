@@ -8,6 +8,7 @@ the size its blob has, and bytes count only once they are verified (`verificatio
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -16,6 +17,7 @@ import aiohttp
 import msgspec
 
 from edgesplit.errors import ArtifactCorrupt, ArtifactMissing
+from edgesplit.trust.tls import TlsContexts
 from edgesplit_agent.artifacts.sources import Source
 
 __all__ = ["Transfers", "size_of"]
@@ -33,9 +35,14 @@ class _HeldBlobs(msgspec.Struct, frozen=True):
 
 
 class Transfers:
-    """An HTTP client for blobs; opened when first needed."""
+    """An HTTP client for blobs; opened when first needed.
 
-    def __init__(self) -> None:
+    Args:
+        contexts: Of a secured fleet: a source that is not who it should be is asked nothing. None: without TLS.
+    """
+
+    def __init__(self, contexts: TlsContexts | None = None) -> None:
+        self._contexts = contexts
         self._client: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
@@ -49,7 +56,9 @@ class Transfers:
         try:
             async with (
                 asyncio.timeout(ASK_S),
-                self._session().post(f"{source.url}/blobs/held", data=body, allow_redirects=False) as response,
+                self._session().post(
+                    f"{source.url}/blobs/held", data=body, allow_redirects=False, ssl=self._tls(source)
+                ) as response,
             ):
                 if response.status != 200:
                     return frozenset()
@@ -65,7 +74,8 @@ class Transfers:
                 taken_s: list[float] = []
                 for _ in range(2):  # the first one connects
                     started = time.monotonic()
-                    async with self._session().head(f"{source.url}/blobs/{digest}", allow_redirects=False):
+                    url = f"{source.url}/blobs/{digest}"
+                    async with self._session().head(url, allow_redirects=False, ssl=self._tls(source)):
                         taken_s.append(time.monotonic() - started)
                 return min(taken_s) / 2
         except (aiohttp.ClientError, TimeoutError, OSError):
@@ -88,7 +98,7 @@ class Transfers:
         have = size_of(partial) or 0
         headers = {"Range": f"bytes={have}-"} if have else {}
         url = f"{source.url}/blobs/{digest}"
-        async with self._session().get(url, headers=headers, allow_redirects=False) as response:
+        async with self._session().get(url, headers=headers, allow_redirects=False, ssl=self._tls(source)) as response:
             if response.status == 416:  # the partial file is as long as the blob, or longer
                 await response.read()
             elif response.status not in {200, 206}:
@@ -99,6 +109,12 @@ class Transfers:
                 # The size is the controller's own word; only a peer could fill the disk with something else.
                 room = nbytes - (have if resume else 0) if nbytes is not None and source.is_peer else None
                 await _store(response, partial, resume=resume, room_bytes=room)
+
+    def _tls(self, source: Source) -> ssl.SSLContext | bool:
+        """How a source must prove who it is."""
+        if self._contexts is None:
+            return True
+        return self._contexts.to_nodes if source.is_peer else self._contexts.to_controller
 
     def _session(self) -> aiohttp.ClientSession:
         if self._client is None:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from edgesplit.trust.access import Permit
 from edgesplit.wire.connection import Connection
 from edgesplit.wire.headers import Hello
 from edgesplit_agent.dataplane.limits import Limits
@@ -71,12 +72,14 @@ class Guest:
         used_s: When it came, or when its last frame did. [s]
         tasks: Decoding of its tensors, and answers that wait for room.
         infers: Its requests, and how each is given up.
+        permit: What it may do in a secured fleet, once it has greeted.
     """
 
     connection: Connection
     overdue: asyncio.TimerHandle
     used_s: float
     hello: Hello | None = None
+    permit: Permit | None = None
     pace: StallWatch = field(default_factory=StallWatch)
     tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
     infers: dict[int, Callable[[], None] | None] = field(default_factory=dict[int, "Callable[[], None] | None"])

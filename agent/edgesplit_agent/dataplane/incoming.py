@@ -19,6 +19,7 @@ from edgesplit.errors import (
     EdgesplitError,
     FrameMalformed,
     FrameTruncated,
+    NotTrusted,
     Overloaded,
     ProtocolError,
     ProtocolMismatch,
@@ -26,10 +27,12 @@ from edgesplit.errors import (
     Unreachable,
     error_from_code,
 )
+from edgesplit.trust.access import Access
 from edgesplit.wire.connection import Connection
 from edgesplit.wire.frames import Begun, Frame, check_hello, pack_tensors, unpack_tensors
 from edgesplit.wire.headers import Abort, Ack, Cancel, Failure, Hello, Infer, Ping, Pong, Probe, Result, Tensors
 from edgesplit.wire.tensors import Array, contiguous
+from edgesplit_agent.dataplane.admission import admit
 from edgesplit_agent.dataplane.connection_limit import Guest, gives_way, is_full
 from edgesplit_agent.dataplane.emulation import Emulator
 from edgesplit_agent.dataplane.host import Host, TrafficCounters, guarded
@@ -59,6 +62,7 @@ class Incoming:
         emulator: Delays what goes back to emulated peers.
         used: Told of each peer whose tensors arrive.
         is_known: Whether this agent keeps a connection to a node of that name.
+        access: Whom a node of a secured fleet lets in; None: everybody.
 
     Attributes:
         refused: Counts what limits for strangers turned away or ended.
@@ -75,6 +79,7 @@ class Incoming:
         emulator: Emulator,
         used: Callable[[str], None],
         is_known: Callable[[str], bool] = lambda _: False,
+        access: Access | None = None,
     ) -> None:
         self._identity = identity
         self._limits = limits
@@ -84,6 +89,7 @@ class Incoming:
         self._emulator = emulator
         self._used = used
         self._is_known = is_known
+        self._access = access
         self._loop = asyncio.get_running_loop()
         self._guests: dict[Connection, Guest] = {}
         self._told: set[str] = set()
@@ -109,6 +115,17 @@ class Incoming:
         for connection, guest in list(self._guests.items()):
             if guest.hello is not None and guest.hello.role == "agent" and guest.hello.node == node:
                 connection.abort(reason)
+
+    def drop_revoked(self) -> None:
+        """End connections whose certificate is trusted no more."""
+        for connection in list(self._guests):
+            self._check_revoked(connection)
+
+    def turned_away(self, kind: str, host: str, reason: str) -> None:
+        """See `edgesplit.wire.secured.reception.ReceptionPolicy`."""
+        self.refused[kind] += 1
+        if self._lines.allows(self._loop.time()):
+            _log.warning("connection-refused", address=host, reason=reason)
 
     def admits(self, host: str) -> bool:
         """See `edgesplit.wire.listener.AcceptPolicy`: another connection from there has a place, or gets that of one worth less."""
@@ -145,6 +162,7 @@ class Incoming:
         """See `edgesplit.wire.connection.FrameReceiver`."""
         overdue = self._loop.call_later(self._limits.connect_timeout_s, self._expect_greeting, connection)
         self._guests[connection] = Guest(connection, overdue, self._loop.time())
+        self._check_revoked(connection)
 
     def on_frame(self, connection: Connection, frame: Frame) -> None:
         """See `edgesplit.wire.connection.FrameReceiver`."""
@@ -186,13 +204,22 @@ class Incoming:
             task.cancel()
         for identifier in list(guest.infers):
             self._give_up(guest, identifier)
-        if isinstance(reason, ProtocolError):
+        if isinstance(reason, NotTrusted):
+            self.refused["not-trusted"] += 1
+        if isinstance(reason, ProtocolError | NotTrusted):
             self._log_once(connection, guest, reason)
 
-    def _log_once(self, connection: Connection, guest: Guest, reason: ProtocolError) -> None:
-        # A peer of another version comes back for ever; it is named once.
+    def _check_revoked(self, connection: Connection) -> None:
+        if self._access is not None:
+            try:
+                self._access.check(connection.peer_certificate)
+            except NotTrusted as error:
+                connection.close(error)
+
+    def _log_once(self, connection: Connection, guest: Guest, reason: EdgesplitError) -> None:
+        # A peer of another version, or one that is not trusted, comes back for ever; it is named once.
         key = f"{connection.peer_address.rpartition(':')[0]} {reason}"
-        if isinstance(reason, ProtocolMismatch):
+        if isinstance(reason, ProtocolMismatch | NotTrusted):
             if key in self._told:
                 return
             if len(self._told) >= _REMEMBERED:
@@ -214,6 +241,8 @@ class Incoming:
         if guest.hello is not None:
             raise FrameMalformed(f"{connection.peer_address} greeted twice")
         check_hello(hello)
+        if self._access is not None:
+            guest.permit = admit(hello, connection, self._access)
         guest.hello = hello
         if hello.node:
             connection.gate = self._emulator.gate(hello.node)
@@ -263,6 +292,8 @@ class Incoming:
                 self._reply(connection, guest, header.id, outcome, time.monotonic() - started)
 
         try:
+            if self._access is not None and guest.permit is not None:
+                self._access.spend(guest.permit, header.model)
             arrays = unpack_tensors(header.tensors, frame.payloads)
             give_up = self._host.ask(header.model, arrays, header.deadline_s, answer)
         except EdgesplitError as error:

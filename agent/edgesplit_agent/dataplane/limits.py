@@ -37,6 +37,8 @@ class Limits:
         unread_s: Longest that a connection may read nothing of what it is sent. [s]
         infers_per_connection: A client's requests in flight; more are refused as Overloaded.
         probing: Whether idle links are measured with probes.
+        handshakes: Connections in the middle of a TLS handshake; beyond that the one that has waited longest is closed.
+        handshakes_per_address: Of them, from one address.
     """
 
     frames: FrameLimits = field(default_factory=FrameLimits)
@@ -59,6 +61,8 @@ class Limits:
     unread_s: float = 60.0
     infers_per_connection: int = 256
     probing: bool = True
+    handshakes: int = 128
+    handshakes_per_address: int = 64
 
     @property
     def greeting(self) -> FrameLimits:

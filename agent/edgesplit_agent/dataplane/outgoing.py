@@ -17,10 +17,11 @@ import structlog
 from edgesplit.control.figure_messages import LinkState
 from edgesplit.errors import EdgesplitError, PeerUnreachable, ProtocolMismatch, error_from_code
 from edgesplit.retrying import Retry, RetryRule, retry_after
+from edgesplit.trust.access import Access
 from edgesplit.wire.connection import Connection, FrameGate
-from edgesplit.wire.endpoints import open_connection
 from edgesplit.wire.frames import Frame, PackedTensor, check_hello
 from edgesplit.wire.headers import Abort, Ack, ExecutionKey, Failure, Hello, Ping, Pong, Probe, Tensors
+from edgesplit_agent.dataplane.admission import dial
 from edgesplit_agent.dataplane.backlog import Backlog, Waiting
 from edgesplit_agent.dataplane.host import TrafficCounters, guarded
 from edgesplit_agent.dataplane.limits import Limits
@@ -64,6 +65,7 @@ class PeerLink:
         emulated: Whether the gate limits the rate now.
         budget: Of probes, shared by all links of the node.
         on_silent: Told when the peer is given up because it is silent, and why.
+        access: How both sides prove who they are; None: not at all.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class PeerLink:
         emulated: Callable[[], bool],
         budget: ProbeBudget,
         on_silent: Callable[[EdgesplitError], None],
+        access: Access | None = None,
     ) -> None:
         self.address = address
         self._peer = peer
@@ -90,6 +93,7 @@ class PeerLink:
         self._emulated = emulated
         self._budget = budget
         self._on_silent = on_silent
+        self._access = access
         self._loop = asyncio.get_running_loop()
         self._estimator = LinkEstimator()
         self._session: _Session | None = None
@@ -180,6 +184,12 @@ class PeerLink:
         if self._session is not None:
             self._session.connection.abort(PeerUnreachable(reason))
 
+    def drop_revoked(self) -> None:
+        """Give the connection up where the peer's certificate is trusted no more."""
+        shown = None if self._session is None else self._session.connection.peer_certificate
+        if self._access is not None and self._access.is_revoked(shown):
+            self.lose(f"the certificate of node {self._peer} was revoked")
+
     def on_opened(self, connection: Connection) -> None:
         """See `edgesplit.wire.connection.FrameReceiver`; the opener goes on by itself."""
 
@@ -242,13 +252,7 @@ class PeerLink:
 
     async def _connect_and_serve(self) -> None:
         """One connection from its opening to its end; raises only if it never came up."""
-        connection = await open_connection(
-            self.address,
-            self,
-            limits=self._limits.frames,
-            queue_bytes=self._limits.queue_bytes,
-            timeout_s=self._limits.connect_timeout_s,
-        )
+        connection = await dial(self.address, self._peer, self, self._limits, self._access)
         connection.gate = self._gate_for(self._peer)
         now, limits = self._loop.time(), self._limits
         life = Liveness(limits.dead_after_s, limits.dead_after_limit_s, _TICK_S, now)

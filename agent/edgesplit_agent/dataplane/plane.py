@@ -14,10 +14,12 @@ from functools import partial
 from edgesplit.control.figure_messages import LinkState, UnreachedPeer
 from edgesplit.errors import FrameTooLarge, PeerUnreachable
 from edgesplit.release import PROTOCOL
+from edgesplit.trust.access import Access
 from edgesplit.wire.endpoints import remove_socket, serve
 from edgesplit.wire.frames import PackedTensor
 from edgesplit.wire.headers import ExecutionKey, Hello
 from edgesplit.wire.listener import Listener
+from edgesplit.wire.secured.reception import HandshakeLimits, SecuredPort
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.dataplane.emulation import Emulation, Emulator
 from edgesplit_agent.dataplane.forwarding import Forwarder
@@ -45,6 +47,7 @@ class DataPlane:
         emit: Takes what happened, in order; called on the event loop. What it raises is logged and stops nothing.
         host: Asked for answers, for room, and to restore coded tensors.
         counters: Told of what went over links.
+        access: Whom a node of a secured fleet lets in, and how it proves who it is; None: without TLS, everybody.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class DataPlane:
         emit: Callable[[MachineEvent], None],
         host: Host,
         counters: TrafficCounters,
+        access: Access | None = None,
     ) -> None:
         self._identity = Hello(protocol=PROTOCOL, role="agent", node=node, version=version, instance=instance)
         self._listen = listen
@@ -67,6 +71,7 @@ class DataPlane:
         self._limits = limits
         self._sink = emit
         self._counters = counters
+        self._access = access
         self._emulator = Emulator(emulation)
         self._links: dict[str, PeerLink] = {}
         self._incoming = Incoming(
@@ -78,8 +83,9 @@ class DataPlane:
             emulator=self._emulator,
             used=self._used,
             is_known=self._links.__contains__,
+            access=access,
         )
-        self._forwarder = Forwarder(self._identity, limits, self._emulator)
+        self._forwarder = Forwarder(self._identity, limits, self._emulator, access)
         self._probe_budget = ProbeBudget()
         self._retiring: set[asyncio.Task[None]] = set()
         self._servers: list[Listener] = []
@@ -107,6 +113,7 @@ class DataPlane:
                 greeting=self._limits.greeting,
                 queue_bytes=self._limits.queue_bytes,
                 policy=self._incoming,
+                secured=self._secured_port(),
             )
             self._servers.append(server)
             addresses.append(bound)
@@ -124,6 +131,22 @@ class DataPlane:
         await self._incoming.close()
         if self._retiring:
             await asyncio.gather(*self._retiring, return_exceptions=True)
+
+    def _secured_port(self) -> SecuredPort | None:
+        if self._access is None:
+            return None
+        limits = self._limits
+        bounds = HandshakeLimits(limits.handshakes, limits.handshakes_per_address, limits.connect_timeout_s)
+        return SecuredPort(
+            self._access.contexts.open_server, self._incoming, local_clients=self._access.local_clients, limits=bounds
+        )
+
+    def drop_revoked(self) -> None:
+        """End every connection whose certificate is trusted no more, both ways: the list has changed."""
+        self._incoming.drop_revoked()
+        self._forwarder.drop_revoked()
+        for link in self._links.values():
+            link.drop_revoked()
 
     def set_peers(self, peers: Mapping[str, str]) -> None:
         """Keep a connection to exactly these nodes.
@@ -151,6 +174,7 @@ class DataPlane:
                     emulated=partial(self._emulator.limits_rate, peer),
                     budget=self._probe_budget,
                     on_silent=partial(self._incoming.drop, peer),
+                    access=self._access,
                 )
                 self._links[peer] = link
                 link.start()

@@ -8,6 +8,7 @@ memory in slices, and a client that takes nothing for `STALL_S` is cut off. Not 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ import structlog
 from aiohttp import web
 
 from edgesplit.errors import EdgesplitError, RequestFailed
+from edgesplit.trust.tokens import RateExhausted
 from edgesplit_agent.openinference.bodies import STALL_S, compressed
 from edgesplit_agent.openinference.failures import failure_document, status_of
 from edgesplit_agent.openinference.inference_response import InferenceResponse
@@ -26,6 +28,7 @@ __all__ = ["answer_failures", "chosen_encoding", "json_answer", "send"]
 RETRY_AFTER_S = 1
 _ENCODINGS = ("gzip", "deflate")
 _RETRYABLE = frozenset({429, 503})
+_UNPROVEN = 401
 _WRITE_BYTES = 1 << 18
 _COMPRESS_FROM_BYTES = 1 << 10
 
@@ -107,7 +110,12 @@ def _q(entry: str) -> list[str]:
 
 def _failure(error: EdgesplitError) -> web.Response:
     status = status_of(error)
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if status in _RETRYABLE else None
+    headers = {}
+    if status in _RETRYABLE:
+        after_s = error.retry_after_s if isinstance(error, RateExhausted) else RETRY_AFTER_S
+        headers["Retry-After"] = str(max(math.ceil(after_s), RETRY_AFTER_S))
+    elif status == _UNPROVEN:
+        headers["WWW-Authenticate"] = "Bearer"
     return web.Response(body=failure_document(error), status=status, content_type="application/json", headers=headers)
 
 

@@ -13,11 +13,14 @@ from edgesplit.errors import (
     FrameTooLarge,
     InvalidInput,
     NotDeployed,
+    NotTrusted,
     Overloaded,
     RequestTimedOut,
     UnknownModel,
     Unreachable,
 )
+from edgesplit.trust.access import RoleNotGranted
+from edgesplit.trust.tokens import ModelNotGranted
 
 __all__ = ["BodyTooLarge", "BodyTooSlow", "failure_document", "status_of"]
 
@@ -35,6 +38,9 @@ _STATUS: tuple[tuple[type[EdgesplitError], int], ...] = (
     (BodyTooLarge, 413),
     (FrameTooLarge, 413),
     (InvalidInput, 400),
+    (RoleNotGranted, 403),
+    (ModelNotGranted, 403),
+    (NotTrusted, 401),
     (UnknownModel, 404),
     (NotDeployed, 503),
     (Overloaded, 429),

@@ -96,7 +96,7 @@ class ArtifactServer:
     def end_revoked(self) -> None:
         """Cut off whoever is trusted no more."""
         if self._trust is not None:
-            self._guard.end(self._trust.is_revoked)
+            self._guard.end_where(self._trust.is_revoked)
 
     async def start(self, host: str, port: int) -> str:
         """Listen and return the bound host:port.
@@ -135,7 +135,7 @@ class ArtifactServer:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
-        self._guard.end(lambda _transport: True)  # handshakes that have not ended
+        self._guard.end_where(lambda _transport: True)  # handshakes that have not ended
 
     def _connection(self) -> asyncio.Protocol | None:
         return None if self._runner is None or self._runner.server is None else self._runner.server()

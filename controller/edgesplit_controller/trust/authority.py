@@ -180,7 +180,7 @@ class Authority:
             InvalidInput: The request is none, or says another name; an address cannot be in a certificate.
         """
         key = self.require_key()
-        checked_subject(subject)
+        checked_subject(subject, addresses)
         public_key = _requested(request, subject, any_name=any_name)
         begins = datetime.fromtimestamp(now_s, UTC) - CLOCKS_APART
         ends = datetime.fromtimestamp(now_s, UTC) + timedelta(days=days)
@@ -208,11 +208,11 @@ class Authority:
         return Issued(facts, certificate.public_bytes(serialization.Encoding.PEM))
 
 
-def checked_subject(subject: Subject) -> Subject:
-    """Return a subject that a certificate may speak for.
+def checked_subject(subject: Subject, addresses: Sequence[str] = ()) -> Subject:
+    """Return a subject that a certificate may speak for, with these addresses.
 
     Raises:
-        InvalidInput: Its name is none, too long, or stands for somebody else.
+        InvalidInput: Its name is none, too long, or stands for somebody else; an address cannot be in its certificate.
     """
     checked_name(subject.role, subject.name)
     if _RESERVED.fullmatch(subject.name):
@@ -223,6 +223,7 @@ def checked_subject(subject: Subject) -> Subject:
         subject.common_name  # noqa: B018 - computing it is the check
     except ValueError as error:
         raise InvalidInput(f"{subject.name!r} cannot name a {subject.role}: {error}") from error
+    list(_alternatives(subject, addresses))
     return subject
 
 

@@ -35,6 +35,8 @@ PLUGINS = (
     "/opt/homebrew/opt/mosquitto/lib/mosquitto_dynamic_security.so",
 )
 """Where distributions and Mosquitto's own image put the plugin."""
+_STATE = {Path("/etc/mosquitto"): Path("/var/lib/mosquitto")}
+"""Where a broker with its settings there keeps what it writes."""
 _LARGEST_PACKET_BYTES = PAYLOAD_LIMIT_BYTES + (64 << 10)
 """The largest payload that programs of a fleet read, with its topic."""
 
@@ -59,8 +61,8 @@ class BrokerPlaces:
         return cls(folder / "mosquitto.conf", folder, folder / "dynamic-security.json")
 
     @classmethod
-    def of_installation(cls, folder: Path, state: Path = Path("/var/lib/mosquitto")) -> BrokerPlaces:
-        """Within Mosquitto's own folder, as distributions lay it out: /etc/mosquitto with conf.d, and its state.
+    def of_installation(cls, folder: Path) -> BrokerPlaces:
+        """Within Mosquitto's own folder, as distributions lay it out: /etc/mosquitto with conf.d, and /var/lib/mosquitto for what it writes.
 
         Raises:
             InvalidConfiguration: It is not laid out so.
@@ -70,6 +72,7 @@ class BrokerPlaces:
                 f"{folder} has no folder conf.d: name Mosquitto's own folder, such as /etc/mosquitto, or write elsewhere with --out"
             )
         own = folder / "edgesplit"
+        state = _STATE.get(folder, own)
         users = (state if state.is_dir() else own) / "edgesplit-dynamic-security.json"
         return cls(folder / "conf.d" / "edgesplit.conf", own, users)
 

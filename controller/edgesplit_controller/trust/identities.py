@@ -67,9 +67,13 @@ def found_fleet(
         InvalidConfiguration: There is a fleet in one of the folders already, or it cannot be written.
         InvalidInput: A name or address cannot be in a certificate.
     """
-    first = Subject("operator", operator)
-    for subject in (Subject("controller", name), Subject("broker", name), first):
-        checked_subject(subject)
+    identities: tuple[tuple[Subject, Path, Sequence[str]], ...] = (
+        (Subject("controller", name), folder, controller_addresses),
+        (Subject("broker", name), folder / BROKER_FOLDER, broker_addresses),
+        (Subject("operator", operator), operator_folder, ()),
+    )
+    for subject, _, addresses in identities:
+        checked_subject(subject, addresses)
     for there in (TrustFiles.of(folder), TrustFiles.of(operator_folder)):
         if there.certificate.exists() or there.key.exists():
             raise InvalidConfiguration(f"{there.certificate.parent} holds an identity already: name another folder")
@@ -77,11 +81,7 @@ def found_fleet(
     record = TrustRecord(folder)
     made = [
         make_identity(authority, record, subject, where, addresses=addresses, now_s=now_s)
-        for subject, where, addresses in (
-            (Subject("controller", name), folder, controller_addresses),
-            (Subject("broker", name), folder / BROKER_FOLDER, broker_addresses),
-            (first, operator_folder, ()),
-        )
+        for subject, where, addresses in identities
     ]
     return Founded(authority, *made)
 

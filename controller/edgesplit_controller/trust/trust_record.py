@@ -94,20 +94,27 @@ class TrustRecord:
     def __init__(self, folder: Path, writing: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
         self._path = folder / RECORD
         self._writing = writing
+        self._seen = _stamp(self._path)
         self._state = _read(self._path)
         self.on_change: Callable[[], None] = _nobody
         """Called after every change."""
 
     @property
     def state(self) -> TrustState:
-        """As it was written last."""
+        """As it was written last: by this process, or by splitctl on the authority's machine.
+
+        Raises:
+            InvalidConfiguration: What another process wrote cannot be read.
+        """
+        if _stamp(self._path) != self._seen:
+            self._seen, self._state = _stamp(self._path), _read(self._path)
         return self._state
 
     def trusted(self, subject: Subject, now_s: float) -> tuple[IssuedCertificate, ...]:
         """Certificates of a subject that are neither revoked nor over."""
         return tuple(
             entry
-            for entry in self._state.certificates
+            for entry in self.state.certificates
             if entry.subject == subject and entry.revoked_s is None and entry.expires_s > now_s
         )
 
@@ -115,33 +122,33 @@ class TrustRecord:
         """Certificates of a subject that were revoked for fear of somebody else, and are not over."""
         return tuple(
             entry
-            for entry in self._state.certificates
+            for entry in self.state.certificates
             if entry.subject == subject and entry.revoked_s and not entry.replaced and entry.expires_s > now_s
         )
 
     def subjects(self, now_s: float) -> frozenset[Subject]:
         """Whoever has a certificate that is trusted."""
         return frozenset(
-            entry.subject for entry in self._state.certificates if entry.revoked_s is None and entry.expires_s > now_s
+            entry.subject for entry in self.state.certificates if entry.revoked_s is None and entry.expires_s > now_s
         )
 
     def is_revoked(self, serial: str) -> bool:
         """Whether a certificate is trusted no more."""
-        return any(entry.serial == serial and entry.revoked_s is not None for entry in self._state.certificates)
+        return any(entry.serial == serial and entry.revoked_s is not None for entry in self.state.certificates)
 
     def revocations(self, now_s: float) -> Revocations:
         """What every node must know of certificates."""
         return Revocations(
             certificates=tuple(
                 RevokedCertificate(serial=entry.serial, subject=entry.subject.common_name, expires_s=entry.expires_s)
-                for entry in self._state.certificates
+                for entry in self.state.certificates
                 if entry.revoked_s is not None and entry.expires_s > now_s
             )
         )
 
     def client_tokens(self, now_s: float) -> ClientTokens:
         """What every node must know of clients' tokens."""
-        return ClientTokens(tokens=tuple(token for token in self._state.tokens if token.expires_s > now_s))
+        return ClientTokens(tokens=tuple(token for token in self.state.tokens if token.expires_s > now_s))
 
     def issued(
         self,
@@ -167,15 +174,15 @@ class TrustRecord:
             expires_s=facts.expires_s,
             addresses=tuple(addresses),
         )
-        certificates = self._state.certificates
+        certificates = self.state.certificates
         if used is not None and used.replaces:
             certificates = _revoked(certificates, facts.subject, now_s, replaced=True)
-        joins = tuple(given for given in self._state.joins if given is not used)
+        joins = tuple(given for given in self.state.joins if used is None or given.digest != used.digest)
         self._write(certificates=(*certificates, entry), joins=joins, now_s=now_s)
 
     def gave(self, given: GivenJoinToken, now_s: float) -> None:
         """A join token is handed out; an earlier one of the same subject is worth nothing from now on."""
-        others = [other for other in self._state.joins if (other.kind, other.name) != (given.kind, given.name)]
+        others = [other for other in self.state.joins if (other.kind, other.name) != (given.kind, given.name)]
         self._write(joins=(*others, given), now_s=now_s)
 
     def revoke(self, subject: Subject, *, now_s: float, replaced: bool = False) -> tuple[str, ...]:
@@ -188,9 +195,9 @@ class TrustRecord:
         """
         serials = tuple(entry.serial for entry in self.trusted(subject, now_s))
         self._write(
-            certificates=_revoked(self._state.certificates, subject, now_s, replaced=replaced),
+            certificates=_revoked(self.state.certificates, subject, now_s, replaced=replaced),
             joins=tuple(
-                given for given in self._state.joins if (given.kind, given.name) != (subject.role, subject.name)
+                given for given in self.state.joins if (given.kind, given.name) != (subject.role, subject.name)
             ),
             now_s=now_s,
         )
@@ -208,7 +215,7 @@ class TrustRecord:
         joins: tuple[GivenJoinToken, ...] | None = None,
         tokens: tuple[ClientToken, ...] | None = None,
     ) -> None:
-        old = self._state
+        old = self.state
         state = TrustState(
             certificates=_living(old.certificates if certificates is None else certificates, now_s),
             joins=_living(old.joins if joins is None else joins, now_s),
@@ -216,7 +223,7 @@ class TrustRecord:
         )
         with self._writing():
             write_private(self._path, msgspec.json.encode(state))
-        self._state = state
+        self._seen, self._state = _stamp(self._path), state
         self.on_change()
 
 
@@ -236,6 +243,15 @@ def _revoked(
         else entry
         for entry in certificates
     )
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Another one whenever the file was replaced."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return found.st_ino, found.st_mtime_ns
 
 
 def _read(path: Path) -> TrustState:

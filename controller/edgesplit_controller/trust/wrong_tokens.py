@@ -24,6 +24,10 @@ class WrongTokens:
         self._by_address: dict[str, deque[float]] = {}
         self._all: deque[float] = deque(maxlen=MOST_IN_ALL)
 
+    def __len__(self) -> int:
+        """Addresses that are remembered."""
+        return len(self._by_address)
+
     def wait_s(self, address: str, now_s: float) -> float:
         """How long an address has to wait before it may try again; 0.0 where it may now. [s]"""
         own = self._by_address.get(address, deque())

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from edgesplit.client.proof import ClientProof
 from edgesplit.errors import (
     EdgesplitError,
     InvalidInput,
@@ -28,10 +30,12 @@ from edgesplit.errors import (
     error_from_code,
 )
 from edgesplit.release import PROTOCOL, installed_version
-from edgesplit.wire.connection import Connection, FrameGate, OutgoingFrame
+from edgesplit.trust.subjects import PeerCertificate
+from edgesplit.wire.connection import Connection, FrameGate
 from edgesplit.wire.endpoints import open_connection
 from edgesplit.wire.frames import Frame, FrameLimits, check_hello, pack_tensors, unpack_tensors
 from edgesplit.wire.headers import Cancel, Failure, Hello, Infer, Ping, Result
+from edgesplit.wire.send_queue import OutgoingFrame
 from edgesplit.wire.tensors import Array, given_out
 
 __all__ = ["AsyncClient", "Call", "InferResult"]
@@ -89,6 +93,11 @@ class AsyncClient:
         identity: Greeting; an anonymous client's by default.
         gate_for: Given the agent's name, what to put in front of frames to it.
         limits: What is accepted from the agent.
+        token, ca_file, cert_file, key_file: See `edgesplit.connect`.
+        proof: What these make, where a program has it already.
+
+    Raises:
+        InvalidConfiguration: A file cannot be used, or a token would leave the machine in the clear.
     """
 
     def __init__(
@@ -100,12 +109,23 @@ class AsyncClient:
         identity: Hello | None = None,
         gate_for: Callable[[str], FrameGate] | None = None,
         limits: FrameLimits | None = None,
+        token: str | None = None,
+        ca_file: str | os.PathLike[str] | None = None,
+        cert_file: str | os.PathLike[str] | None = None,
+        key_file: str | os.PathLike[str] | None = None,
+        proof: ClientProof | None = None,
     ) -> None:
         self.address = address
+        self._proof = proof or ClientProof.of(address, token, ca_file, cert_file, key_file)
         self._timeout_s = timeout_s
         self._dead_after_s = dead_after_s
         self._identity = identity or Hello(
-            protocol=PROTOCOL, role="client", node="", version=installed_version(), instance=uuid.uuid4().hex
+            protocol=PROTOCOL,
+            role="client",
+            node="",
+            version=installed_version(),
+            instance=uuid.uuid4().hex,
+            token=self._proof.token,
         )
         self._gate_for = gate_for
         self._limits = limits or FrameLimits()
@@ -140,6 +160,11 @@ class AsyncClient:
             if self._connection is None:
                 self._connection = await self._open()
             return self._connection
+
+    @property
+    def peer_certificate(self) -> PeerCertificate | None:
+        """What the agent proved to be; None without TLS, and while there is no connection."""
+        return None if self._connection is None else self._connection.peer_certificate
 
     @property
     def unsent(self) -> bool:
@@ -250,6 +275,11 @@ class AsyncClient:
             self._connection.close()
             await self._connection.wait_closed()
 
+    def abort(self, reason: EdgesplitError) -> None:
+        """End the connection at once; requests in flight fail, the next one connects anew."""
+        if self._connection is not None:
+            self._connection.abort(reason)
+
     async def __aenter__(self) -> Self:
         await self.connect()
         return self
@@ -327,7 +357,13 @@ class AsyncClient:
 
     async def _open(self) -> Connection:
         connection = await open_connection(
-            self.address, self, limits=self._limits, queue_bytes=_QUEUE_BYTES, timeout_s=self._timeout_s
+            self.address,
+            self,
+            limits=self._limits,
+            queue_bytes=_QUEUE_BYTES,
+            timeout_s=self._timeout_s,
+            context=self._proof.context,
+            expects=self._proof.expects,
         )
         self._greeting = self._loop.create_future()
         connection.send(self._identity, urgent=True)

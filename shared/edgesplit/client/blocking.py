@@ -7,6 +7,7 @@ thread carries it (`client/loop_driver.py`).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from concurrent.futures import Future
 from types import TracebackType
@@ -14,6 +15,7 @@ from typing import Self
 
 from edgesplit.client.asynchronous import AsyncClient, InferResult
 from edgesplit.client.loop_driver import LoopDriver
+from edgesplit.client.proof import ClientProof
 from edgesplit.errors import NodeUnreachable
 from edgesplit.wire.tensors import Array
 
@@ -30,11 +32,11 @@ class Client:
     time, and for `submit`, a background thread does.
     """
 
-    def __init__(self, address: str, *, timeout_s: float = 5.0) -> None:
+    def __init__(self, address: str, *, timeout_s: float = 5.0, proof: ClientProof | None = None) -> None:
         self._driver = LoopDriver("edgesplit-client")
         self._closed = False
         try:
-            self._client = self._driver.run(_connected(address, timeout_s))
+            self._client = self._driver.run(_connected(address, timeout_s, proof or ClientProof()))
         except BaseException:
             self._stop()
             raise
@@ -96,21 +98,36 @@ class Client:
         self._driver.close()
 
 
-def connect(address: str, *, timeout_s: float = 5.0) -> Client:
+def connect(
+    address: str,
+    *,
+    timeout_s: float = 5.0,
+    token: str | None = None,
+    ca_file: str | os.PathLike[str] | None = None,
+    cert_file: str | os.PathLike[str] | None = None,
+    key_file: str | os.PathLike[str] | None = None,
+) -> Client:
     """Connect to an agent's data plane.
 
     Args:
         address: host:port as in the agent's `[data] listen`, or unix:/path as in `[data] socket`.
         timeout_s: For connecting. [s]
+        token: Of `splitctl token add`, for agents of a secured fleet; needs `ca_file`, but on this machine.
+        ca_file: Certificate of the fleet's authority (authority.pem): the connection is encrypted, and the agent has to prove that it
+            is one of that fleet.
+        cert_file: A certificate of that authority, in place of a token.
+        key_file: Its key; None where `cert_file` holds both.
 
     Raises:
         NodeUnreachable: No agent answers there.
+        NotTrusted: It is of another fleet, or takes neither token nor certificate; the sentence says which.
         ProtocolMismatch: It speaks another version.
+        InvalidConfiguration: A file cannot be used, or a token would leave the machine in the clear.
     """
-    return Client(address, timeout_s=timeout_s)
+    return Client(address, timeout_s=timeout_s, proof=ClientProof.of(address, token, ca_file, cert_file, key_file))
 
 
-async def _connected(address: str, timeout_s: float) -> AsyncClient:
-    client = AsyncClient(address, timeout_s=timeout_s)
+async def _connected(address: str, timeout_s: float, proof: ClientProof) -> AsyncClient:
+    client = AsyncClient(address, timeout_s=timeout_s, proof=proof)
     await client.connect()
     return client

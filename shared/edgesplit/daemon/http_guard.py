@@ -110,12 +110,11 @@ class Guard:
         """A connection is gone."""
         self._held.pop(transport, None)
 
-    def end(self, which: Callable[[asyncio.BaseTransport], bool]) -> int:
-        """Cut off those connections at once, whatever they are in the middle of; returns how many."""
-        ended = [guarded for transport, guarded in self._held.items() if which(transport)]
-        for guarded in ended:
-            guarded.cut_off()
-        return len(ended)
+    def end_where(self, unwanted: Callable[[asyncio.BaseTransport], bool]) -> None:
+        """End at once every connection of which that is so."""
+        for transport, guarded in list(self._held.items()):
+            if unwanted(transport):
+                guarded.cut_off()
 
     def tls_for(self, transport: asyncio.Transport) -> ssl.SSLContext | None:
         """How a connection is secured; None where it is not."""

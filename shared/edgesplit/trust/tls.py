@@ -15,12 +15,14 @@ from pathlib import Path
 
 from edgesplit.errors import InvalidConfiguration
 from edgesplit.trust.files import TrustFiles
+from edgesplit.trust.subjects import PeerCertificate, Role
 
-__all__ = ["TlsContexts", "explain_handshake"]
+__all__ = ["TlsContexts", "client_context", "explain_handshake"]
 
 _ALERTS: Mapping[str, str] = {
     "CERTIFICATE_EXPIRED": "takes the certificate here for expired: compare the clock here with the clock there, or join again",
     "UNKNOWN_CA": "does not know the authority of the certificate here: it is of another fleet",
+    "DECRYPT_ERROR": "does not know the authority of the certificate here, only one of that name: it is of another fleet",
     "CERTIFICATE_REQUIRED": "wants a certificate: join the fleet first",
     "CERTIFICATE_REVOKED": "takes the certificate here for revoked: join again",
     "CERTIFICATE": "refuses the certificate here",
@@ -40,12 +42,16 @@ class TlsContexts:
         server: For listening to programs of the fleet: whoever connects must show a certificate.
         open_server: For listening to strangers too: a certificate is asked for and need not be shown; one that is shown must be
             of the authority.
+        to_nodes: As `client`, for libraries that show nobody the certificate: the handshake fails with whoever is no node.
+        to_controller: Likewise, with whoever is not the controller.
     """
 
     files: TrustFiles
     client: ssl.SSLContext
     server: ssl.SSLContext
     open_server: ssl.SSLContext
+    to_nodes: ssl.SSLContext
+    to_controller: ssl.SSLContext
 
     @classmethod
     def load(cls, files: TrustFiles) -> TlsContexts:
@@ -54,13 +60,13 @@ class TlsContexts:
         Raises:
             InvalidConfiguration: A file is missing or holds something else.
         """
-        client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        client.check_hostname = False
         contexts = cls(
             files,
-            client,
+            _connecting(),
             _listening(ssl.CERT_REQUIRED),
             _listening(ssl.CERT_OPTIONAL),
+            _connecting_to("node"),
+            _connecting_to("controller"),
         )
         for context in contexts._all:
             context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -69,7 +75,7 @@ class TlsContexts:
 
     @property
     def _all(self) -> tuple[ssl.SSLContext, ...]:
-        return self.client, self.server, self.open_server
+        return self.client, self.server, self.open_server, self.to_nodes, self.to_controller
 
     def renew(self) -> None:
         """Take the certificate and the key from their files again, and further authorities, for handshakes to come.
@@ -80,6 +86,25 @@ class TlsContexts:
         for context in self._all:
             _load(context.load_verify_locations, self.files.authority)
             _load(context.load_cert_chain, self.files.certificate, str(self.files.key), _no_password)
+
+
+def client_context(authority: Path, certificate: Path | None = None, key: Path | None = None) -> ssl.SSLContext:
+    """For connecting as a program that has no folder of its own.
+
+    Args:
+        authority: Who may have issued the other side's certificate.
+        certificate: This program's; None where it shows none.
+        key: Of the certificate; None where both are in one file.
+
+    Raises:
+        InvalidConfiguration: A file is missing or holds something else.
+    """
+    context = _connecting()
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    _load(context.load_verify_locations, authority)
+    if certificate is not None:
+        _load(context.load_cert_chain, certificate, None if key is None else str(key), _no_password)
+    return context
 
 
 def explain_handshake(error: OSError, whom: str) -> str:
@@ -100,6 +125,28 @@ def explain_handshake(error: OSError, whom: str) -> str:
     return (
         f"{whom} {known}" if known else f"no TLS connection with {whom} ({_words(reason) or error.strerror or error})"
     )
+
+
+def _connecting() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    return context
+
+
+def _connecting_to(role: Role) -> ssl.SSLContext:
+    """Fails a handshake with anybody else before a byte of the program leaves."""
+
+    class RoleChecked(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            super().do_handshake()
+            shown = PeerCertificate.of(self)
+            if shown is None or shown.subject.role != role:
+                who = "nobody" if shown is None else str(shown.subject)
+                raise ssl.SSLCertVerificationError(1, f"a {role} was meant to answer and {who} did")
+
+    context = _connecting()
+    context.sslobject_class = RoleChecked
+    return context
 
 
 def _listening(wanted: ssl.VerifyMode) -> ssl.SSLContext:

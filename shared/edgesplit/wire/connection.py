@@ -5,10 +5,9 @@ tensor bytes are never copied on their way out, and a connection that breaks the
 everything else goes on. Not here: addresses and how a connection comes about (`wire/endpoints.py`), the order in which
 frames leave (`wire/socket_writer.py`, `wire/send_queue.py`), what frames mean, retries.
 
-asyncio's own transport copies what the kernel does not take at once (and on Python 3.11 joins scattered buffers), goes
-through its selector for every read, and registers its reader when it likes: until 3.11.3 even after it was told to pause.
-So there is no transport. The connection owns a non-blocking socket, and asks the loop for nothing but `add_reader` and
-`add_writer`, which every release documents: it reads and writes as long as there is something to read or room to write.
+asyncio's own transport copies what the kernel does not take at once, goes through its selector for every read, and registers its
+reader when it likes: until 3.11.3 even after it was told to pause. So there is none. The connection owns a non-blocking socket, plain
+or with TLS (`wire/secured/secure_socket.py`), and asks the loop for nothing but `add_reader` and `add_writer`.
 """
 
 from __future__ import annotations
@@ -19,21 +18,25 @@ import math
 import os
 import select
 import socket
+import ssl
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
-from edgesplit.errors import EdgesplitError, FrameTruncated, Overloaded, Unreachable
+from edgesplit.errors import EdgesplitError, FrameTruncated, NotTrusted, Overloaded, Unreachable
+from edgesplit.trust.subjects import PeerCertificate
+from edgesplit.trust.tls import explain_handshake
+from edgesplit.wire.address import is_loopback
 from edgesplit.wire.frames import Frame, FrameLimits, encode_frame
 from edgesplit.wire.headers import Failure, Header, Probe
 from edgesplit.wire.parser import FrameParser
-from edgesplit.wire.send_queue import Lane, Queued
+from edgesplit.wire.secured.secure_socket import SecureSocket
+from edgesplit.wire.send_queue import Lane, OutgoingFrame
 from edgesplit.wire.socket_writer import SocketWriter
 from edgesplit.wire.tcp_options import acknowledged, end_when_vanished, models_path, peer_of, start_afresh
 from edgesplit.wire.tensors import Array
 
-__all__ = ["Connection", "FrameGate", "FrameReceiver", "OutgoingFrame"]
+__all__ = ["Connection", "FrameGate", "FrameReceiver"]
 
 _LINGER_S = 1.0
 """How long a closing connection waits for its last frames to be taken."""
@@ -45,21 +48,6 @@ _URGENT_BYTES = 1 << 20
 _give_way = getattr(os, "sched_yield", lambda: None)
 _DISCARDED = memoryview(bytearray(1 << 16))
 """Where bytes go that nobody wants any more; of all connections, for it is never read."""
-
-
-@dataclass(slots=True, eq=False)
-class OutgoingFrame:
-    """A frame on its way out, to name it by in `Connection.withdraw`.
-
-    Attributes:
-        nbytes: Its length. [B]
-        queued: Once its gate let it through.
-        unwanted: Withdrawn before that.
-    """
-
-    nbytes: int
-    queued: Queued | None = None
-    unwanted: bool = False
 
 
 class FrameReceiver(Protocol):
@@ -87,7 +75,7 @@ class Connection:
     """One connection; made by `open_connection` and `serve` of `wire/endpoints.py`.
 
     Args:
-        own: Connected and non-blocking; the connection's from now on.
+        own: Connected, non-blocking, and past its handshake where it is secured; the connection's from now on.
         receiver: Who is told of frames and of the end.
         limits: What is accepted from the other side.
         greeting: What is accepted before it has said who it is; None: the same.
@@ -98,11 +86,12 @@ class Connection:
         on_room: When set, called whenever the kernel took bytes; it must not send before it has returned.
         peer_address: host:port of the other side.
         peer_host: Without the port; empty for a program of this machine on a Unix socket.
+        peer_certificate: What the other side proved to be; None without TLS, and where it showed nothing.
     """
 
     def __init__(
         self,
-        own: socket.socket,
+        own: socket.socket | SecureSocket,
         receiver: FrameReceiver,
         *,
         limits: FrameLimits,
@@ -113,7 +102,10 @@ class Connection:
         self._parser = FrameParser(limits, greeting)
         self._queue_bytes = queue_bytes
         self._loop = asyncio.get_running_loop()
-        self._socket: socket.socket | None = own
+        self._socket: socket.socket | SecureSocket | None = own
+        self._secure = own if isinstance(own, SecureSocket) else None
+        self._bare = own.bare if isinstance(own, SecureSocket) else own
+        self._returning = False
         self._gated_bytes = 0
         self._room = asyncio.Event()
         self._room.set()
@@ -123,11 +115,12 @@ class Connection:
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self.gate: FrameGate | None = None
         self.on_room: Callable[[], None] | None = None
-        self.peer_host, self.peer_address = peer_of(own)
-        own.setblocking(False)
+        self.peer_host, self.peer_address = peer_of(self._bare)
+        self.peer_certificate: PeerCertificate | None = None if self._secure is None else self._secure.peer_certificate
+        self._bare.setblocking(False)
         with contextlib.suppress(OSError):
             own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        end_when_vanished(own)
+        end_when_vanished(self._bare)
         self._writer = SocketWriter(
             own, self._loop, on_taken=self._taken, on_empty=self._emptied, on_broken=self._break
         )
@@ -137,6 +130,12 @@ class Connection:
         self._receiver.on_opened(self)
         if self._socket is not None and not self._ending:
             self._loop.add_reader(self._socket, self._read_ready)
+            self._come_back()
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the other side is a program of this machine."""
+        return self._bare.family == socket.AF_UNIX or is_loopback(self.peer_host)
 
     @property
     def pending_bytes(self) -> int:
@@ -227,16 +226,16 @@ class Connection:
 
     def start_afresh(self) -> bool:
         """Have TCP forget the rate it knew of the path; whether it does."""
-        return self._socket is not None and start_afresh(self._socket)
+        return self._socket is not None and start_afresh(self._bare)
 
     @property
     def models_path(self) -> bool:
         """Whether TCP paces what is sent by what it knows of the path, see `edgesplit.wire.tcp_options`."""
-        return self._socket is not None and models_path(self._socket)
+        return self._socket is not None and models_path(self._bare)
 
     def acknowledged(self, within_s: float) -> bool | None:
         """Whether the other side's machine answers, see `edgesplit.wire.tcp_options`; None where nobody can tell. [s]"""
-        return None if self._socket is None else acknowledged(self._socket, within_s)
+        return None if self._socket is None else acknowledged(self._bare, within_s)
 
     def catch_up(self) -> None:
         """Take in what arrived, the end of the stream too, while the event loop did not run."""
@@ -256,6 +255,9 @@ class Connection:
         awake_until_s = time.perf_counter() + awake_s
         until_s = time.perf_counter() + within_s
         while self._socket is not None:
+            if self._secure is not None and self._secure.pending:
+                self._read_ready()
+                return True
             waiting = select.poll()
             waiting.register(self._socket, select.POLLIN | (select.POLLOUT if self._writer.waiting_bytes else 0))
             while not (ready := waiting.poll(0)) and time.perf_counter() < awake_until_s:
@@ -338,6 +340,8 @@ class Connection:
             self._ended.set_result(None)
 
     def _lost_reason(self, error: Exception | None) -> EdgesplitError:
+        if isinstance(error, ssl.SSLError):
+            return NotTrusted(explain_handshake(error, self.peer_address))
         cause = f" ({error})" if error is not None else ""
         if self._parser.in_frame:
             return FrameTruncated(f"{self.peer_address} closed the connection in the middle of a frame{cause}")
@@ -359,14 +363,26 @@ class Connection:
                     break
                 budget -= count
             else:
+                self._come_back()
                 return  # There may be more: nothing has paused.
         except (BlockingIOError, InterruptedError):
             pass  # Nothing left: the loop calls again.
         except OSError as error:
             self._break(error)
             return
+        self._come_back()
         if self._parser.in_frame:
             self._parser.paused(self._loop.time())
+
+    def _come_back(self) -> None:
+        """Have what TLS holds read in a later turn of the loop, which the kernel no longer tells of."""
+        if self._secure is not None and self._secure.pending and not self._returning:
+            self._returning = True
+            self._loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        self._returning = False
+        self._read_ready()
 
     def _received(self, nbytes: int) -> None:
         try:

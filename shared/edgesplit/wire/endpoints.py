@@ -12,16 +12,22 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Sequence
+import ssl
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgesplit.errors import InvalidConfiguration, NodeUnreachable
+from edgesplit.errors import InvalidConfiguration, NodeUnreachable, NotTrusted
+from edgesplit.trust.subjects import PeerCertificate
+from edgesplit.trust.tls import explain_handshake
 from edgesplit.wire.address import TcpAddress, UnixAddress, parse_address
 from edgesplit.wire.connection import Connection, FrameReceiver
 from edgesplit.wire.frames import FrameLimits
 from edgesplit.wire.listener import BACKLOG, AcceptPolicy, Listener
+from edgesplit.wire.secured.handshake import shake_hands
+from edgesplit.wire.secured.reception import Reception, SecuredPort
+from edgesplit.wire.secured.secure_socket import SecureSocket
 
 __all__ = ["open_connection", "remove_socket", "serve"]
 
@@ -30,20 +36,42 @@ _SOCKET_MODE = 0o666
 
 
 async def open_connection(
-    address: str, receiver: FrameReceiver, *, limits: FrameLimits, queue_bytes: int, timeout_s: float
+    address: str,
+    receiver: FrameReceiver,
+    *,
+    limits: FrameLimits,
+    queue_bytes: int,
+    timeout_s: float,
+    context: ssl.SSLContext | None = None,
+    expects: Callable[[PeerCertificate | None], None] | None = None,
 ) -> Connection:
     """Connect to an agent's data plane.
+
+    Args:
+        address: Where.
+        receiver: Told of frames and of the end.
+        limits: What is accepted from the other side.
+        queue_bytes: See `Connection`. [B]
+        timeout_s: For connecting, the handshake included. [s]
+        context: Of TLS, which a Unix socket never speaks: its file's permissions guard it. None: without.
+        expects: Told what the other side of a TLS connection proved to be; raises NotTrusted for anybody else than was meant.
 
     Raises:
         InvalidConfiguration: The address cannot be read.
         NodeUnreachable: Nobody accepts there within `timeout_s`.
+        NotTrusted: The other side is not of this fleet, or not who was meant.
     """
     target = parse_address(address)
     try:
         async with asyncio.timeout(timeout_s):
-            own = await _connected(target)
+            bare = await _connected(target)
+            own: socket.socket | SecureSocket = bare
+            if context is not None and isinstance(target, TcpAddress):
+                own = await _secured(bare, context, expects)
     except TimeoutError as error:
         raise NodeUnreachable(f"no agent answers at {address} within {timeout_s:g} s: is it running?") from error
+    except ssl.SSLError as error:
+        raise NotTrusted(explain_handshake(error, f"the agent at {address}")) from error
     except OSError as error:
         # asyncio has words of its own for a refused connection; a name that is not found has the resolver's.
         known = error.errno is not None and error.errno > 0
@@ -62,6 +90,7 @@ async def serve(
     queue_bytes: int,
     greeting: FrameLimits | None = None,
     policy: AcceptPolicy | None = None,
+    secured: SecuredPort | None = None,
 ) -> tuple[Listener, str]:
     """Accept connections.
 
@@ -72,6 +101,7 @@ async def serve(
         queue_bytes: See `Connection`. [B]
         greeting: What is accepted of somebody who has not said who it is; None: the same.
         policy: Decides who may come in; None admits everybody.
+        secured: Where strangers have to speak TLS: how, and who decides instead of `policy`. A Unix socket never speaks it.
 
     Returns:
         The listener and the address it really has (a port of 0 becomes a free one).
@@ -81,7 +111,7 @@ async def serve(
     """
     target = parse_address(listen)
 
-    def accepted(own: socket.socket) -> None:
+    def accepted(own: socket.socket | SecureSocket) -> None:
         Connection(own, receiver, limits=limits, queue_bytes=queue_bytes, greeting=greeting).start()
 
     try:
@@ -92,9 +122,13 @@ async def serve(
     except OSError as error:
         raise InvalidConfiguration(f"cannot listen on {listen} ({error.strerror or error}): choose another") from error
     bound = sockets[0].getsockname()
-    listener = Listener(sockets, accepted, policy)
     if isinstance(target, UnixAddress):
-        return listener, listen
+        return Listener(sockets, accepted, policy), listen
+    if secured is None:
+        listener = Listener(sockets, accepted, policy)
+    else:
+        reception = Reception(secured, accepted)
+        listener = Listener(sockets, reception.take, reception, reception.close)
     return listener, str(TcpAddress(bound[0], bound[1]))
 
 
@@ -138,6 +172,20 @@ async def _connected(target: TcpAddress | UnixAddress) -> socket.socket:
         except OSError as error:
             failed = error
     raise failed
+
+
+async def _secured(
+    bare: socket.socket, context: ssl.SSLContext, expects: Callable[[PeerCertificate | None], None] | None
+) -> SecureSocket:
+    secure = SecureSocket(bare, context, server_side=False)
+    try:
+        await shake_hands(secure)
+        if expects is not None:
+            expects(secure.peer_certificate)
+    except BaseException:
+        secure.close()
+        raise
+    return secure
 
 
 async def _connect(family: int, address: str | tuple[Any, ...]) -> socket.socket:

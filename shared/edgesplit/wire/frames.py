@@ -82,6 +82,8 @@ class FrameLimits:
     body_bytes: int = 1 << 30
 
 
+_TLS_RECORD = b"\x16\x03"
+"""How a handshake of TLS begins."""
 _DECODER = msgspec.msgpack.Decoder(Header)
 _ENCODER = msgspec.msgpack.Encoder()
 _KINDS = {kind.value: kind for kind in FrameKind}
@@ -141,7 +143,7 @@ def pack_tensor(name: str, array: Array, codec: str = "raw") -> PackedTensor:
     Args:
         name: The tensor's.
         array: Any array of a dtype that may travel.
-        codec: Wanted wire codec.
+        codec: HandshakeStep wire codec.
 
     Raises:
         InvalidTensor: Its dtype cannot travel.
@@ -227,6 +229,8 @@ def decode_prefix(data: bytes | bytearray | memoryview, limits: FrameLimits) -> 
     """
     magic, version, second, body_bytes = PREFIX.unpack(data)
     kind = _KINDS.get(magic)
+    if kind is None and data[:2] == _TLS_RECORD:
+        raise FrameMalformed("the other side speaks TLS and this one does not: this node is in no secured fleet")
     if kind is None:
         raise FrameMalformed(f"the connection does not speak edgesplit's protocol (it began with {bytes(data[:8])!r})")
     if version != PROTOCOL:

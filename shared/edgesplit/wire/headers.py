@@ -117,6 +117,7 @@ class Hello(_Header, frozen=True, kw_only=True, tag="hello"):
         node: The agent's name; empty for a program that is no agent.
         version: Of edgesplit, for messages.
         instance: Drawn at each start.
+        token: What a client shows in place of a certificate; sent over TLS alone.
     """
 
     protocol: int
@@ -124,6 +125,7 @@ class Hello(_Header, frozen=True, kw_only=True, tag="hello"):
     node: Word
     version: Word
     instance: Word
+    token: Word = ""
 
 
 class Tensors(_Header, frozen=True, kw_only=True, tag="tensors"):

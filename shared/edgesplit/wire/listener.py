@@ -42,6 +42,7 @@ class Listener:
         sockets: Bound and listening; the listener's from now on.
         accepted: Given each connection, non-blocking; whose it is from then on.
         policy: Asked first; None admits everybody.
+        closed: Called when the listener is closed.
     """
 
     def __init__(
@@ -49,10 +50,12 @@ class Listener:
         sockets: Sequence[socket.socket],
         accepted: Callable[[socket.socket], None],
         policy: AcceptPolicy | None = None,
+        closed: Callable[[], None] | None = None,
     ) -> None:
         self._sockets = list(sockets)
         self._accepted = accepted
         self._policy = policy
+        self._closed = closed
         self._loop = asyncio.get_running_loop()
         for listening in self._sockets:
             listening.setblocking(False)
@@ -64,6 +67,8 @@ class Listener:
             self._loop.remove_reader(listening)
             listening.close()
         self._sockets.clear()
+        if self._closed is not None:
+            self._closed()
 
     def _accept(self, listening: socket.socket) -> None:
         for _ in range(_AT_ONCE):

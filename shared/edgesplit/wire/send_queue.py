@@ -19,7 +19,7 @@ from enum import Enum
 
 from edgesplit.wire.frames import long_head, part_prefix
 
-__all__ = ["Lane", "PartSize", "Queued", "SendQueue"]
+__all__ = ["Lane", "OutgoingFrame", "PartSize", "Queued", "SendQueue"]
 
 SHORT_BYTES = 1 << 16
 """Frames up to this length leave whole, and together with each other."""
@@ -55,6 +55,21 @@ class Queued:
     left_bytes: int
     number: int | None = None
     gone: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class OutgoingFrame:
+    """A frame on its way out, to name it by in `Connection.withdraw`.
+
+    Attributes:
+        nbytes: Its length. [B]
+        queued: Once its gate let it through.
+        unwanted: Withdrawn before that.
+    """
+
+    nbytes: int
+    queued: Queued | None = None
+    unwanted: bool = False
 
 
 class SendQueue:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
 
+from edgesplit.wire.secured.secure_socket import SecureSocket
 from edgesplit.wire.send_queue import Lane, PartSize, Queued, SendQueue
 
 __all__ = ["SocketWriter"]
@@ -39,14 +40,14 @@ class SocketWriter:
 
     def __init__(
         self,
-        own: socket.socket,
+        own: socket.socket | SecureSocket,
         loop: asyncio.AbstractEventLoop,
         *,
         on_taken: Callable[[], None],
         on_empty: Callable[[], None],
         on_broken: Callable[[OSError], None],
     ) -> None:
-        self._socket: socket.socket | None = own
+        self._socket: socket.socket | SecureSocket | None = own
         self._loop = loop
         self._on_taken = on_taken
         self._on_empty = on_empty

@@ -25,7 +25,7 @@ from edgesplit.trust.credentials import Credentials
 from edgesplit.trust.files import TrustFiles
 from edgesplit.trust.renewal import Lifetime
 from edgesplit.trust.subjects import Subject
-from edgesplit.wire.address import TcpAddress, is_loopback, parse_tcp
+from edgesplit.wire.address import TcpAddress, is_loopback, is_numeric, parse_tcp
 from edgesplit_controller.cli.common import Settings, help_epilog, inherit_settings, offline_options, print_json
 from edgesplit_controller.cli.files import write_whole
 from edgesplit_controller.cli.user.contexts import UserFolder
@@ -178,8 +178,11 @@ def init(
     folder = folder or SecuritySection().trust_folder
     broker_address = _address("--broker", broker_at, TLS_PORT)
     controller_address = _address("--advertise", advertise, ARTIFACTS_PORT)
+    # What can be refused is refused before anything is made.
     if mosquitto is not None:
-        _places(mosquitto, None)  # refused before anything is made
+        _places(mosquitto, None)
+    if config is not None:
+        _sections(config)
     founded = found_fleet(
         folder,
         name,
@@ -320,9 +323,7 @@ def _address(option: str, text: str, port: int) -> TcpAddress | None:
     if not text:
         return None
     bare = text.removeprefix("[").removesuffix("]")
-    found = (
-        TcpAddress(bare, port) if ":" not in text or (text.startswith("[") and text.endswith("]")) else parse_tcp(text)
-    )
+    found = TcpAddress(bare, port) if ":" not in text or is_numeric(bare) else parse_tcp(text)
     if found is None or not found.host or "/" in found.host or found.port == 0:
         raise click.UsageError(f"{option} is {text!r}: write it as HOST or HOST:{port}, an IPv6 address in brackets")
     return found
@@ -347,24 +348,35 @@ def _toml(url: str, folder: Path, advertise: TcpAddress | None) -> str:
     return "\n".join((*lines, ""))
 
 
+def _sections(path: Path) -> frozenset[str]:
+    """What a configuration has something to say about; nothing where there is none.
+
+    Raises:
+        InvalidConfiguration: It is no TOML, or cannot be read.
+    """
+    try:
+        return frozenset(tomllib.loads(path.read_text())) if path.exists() else frozenset()
+    except OSError as error:
+        raise InvalidConfiguration(f"{path} cannot be read: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidConfiguration(f"{path} is not valid TOML: {error}") from error
+
+
 def _configure(path: Path, text: str) -> bool:
     """Write the controller's configuration, or add what it lacks; whether it says all of it now.
 
     Raises:
-        InvalidConfiguration: It is no TOML, or cannot be read or written.
+        InvalidConfiguration: It cannot be written.
     """
+    if _sections(path) & {*tomllib.loads(text)}:
+        return False
     try:
-        held = path.read_text() if path.exists() else ""
-        sections = {*tomllib.loads(held)} & {*tomllib.loads(text)}
-        if sections:
-            return False
+        held = path.read_text().rstrip() if path.exists() else ""
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, (f"{held.rstrip()}\n\n{text}" if held.strip() else text).encode())
+        write_whole(path, (f"{held}\n\n{text}" if held else text).encode())
         path.chmod(0o644)
     except OSError as error:
         raise InvalidConfiguration(f"{path} cannot be written: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidConfiguration(f"{path} is not valid TOML: {error}") from error
     return True
 
 
