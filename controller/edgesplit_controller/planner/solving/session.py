@@ -425,6 +425,9 @@ class Session:
             self.floors[LATENCY] = bound_choices(self.relaxation, self.costs, self.patterns, priced)
         if self.relaxation is not None and self.floors[LATENCY].value >= HOPELESS:
             return SolveOutcome(None, float("inf"), True)
+        if self.relaxation is not None and objective.weights[LATENCY] > 0 and objective.weights[ENERGY] > 0:
+            # So are those of least score if what runs side by side were summed.
+            self._price(self.relaxation, objective, tuple(limit for limit in extra if limit.measure != LATENCY), domain)
         search = TimedSearch(
             self.problem,
             self.costs,
