@@ -1,14 +1,18 @@
 """Time and check the planner on a folder of problems.
 
-Usage: python -m bench.planner [DIR] [--repeat N] [--only TEXT] [--time-limit S] [--peer S] [--brute-force N [--from SEED]]
+Usage: python -m bench.planner [DIR] [--repeat N] [--only TEXT] [--time-limit S] [--peer S] [--critical-path S]
+           [--brute-force N [--from SEED]]
 
 DIR holds split-problem/1 files and, where known, `expected.json` with proven optima; the default is the folder
-`shared/problems` beside the checkout. Plans are checked by recomputing their cost from the problem file alone. The
+`shared/problems` beside the checkout. One more problem is made of two of them: the reference model with codecs, on nodes with as little
+memory as those of the problem without. Plans are checked by recomputing their cost from the problem file alone. The
 column warm_s is a re-plan from the last plan after the first link's bandwidth fell by 30 %. cpu_s is the planner's processor
 time; with --peer, the plain flow model is given to HiGHS for the same five solves, each for S seconds at most, and its processor
 time and its ratio to the planner's stand beside (minutes on the large ones). Targets in seconds stand
 beside what they are for; they are printed, not enforced, because machines differ. The last line is a made-up problem
-of 2,000 operators and 10 nodes under a deadline of 10 s. With --brute-force, every claim of the plans of N random small
+of 2,000 operators and 10 nodes under a deadline of 10 s. With --critical-path, every problem is also planned by the end of its best
+timeline in S seconds; the gap of the score stands beside the gap of latency alone, for the ranges of the score may be narrow, and beside
+the plan's timeline that of the plan of least sum. With --brute-force, every claim of the plans of N random small
 problems of every kind and of figures of every size (`tests/planner/extremes.py`) is held against trying everything, from
 seed SEED on; with `--only none` nothing else is done.
 """
@@ -20,6 +24,7 @@ import json
 import resource
 import statistics
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -29,7 +34,7 @@ import edgesplit_controller.planner.solving.weighted_score
 from bench.flow_peer import solve_by_highs
 from edgesplit.planning.plan import Solution
 from edgesplit.planning.problem import Problem
-from edgesplit.planning.problem_file import load_problem
+from edgesplit.planning.problem_file import load_problem, problem_to_json
 from edgesplit_controller.planner import evaluate, score, solve
 
 __all__ = ["main"]
@@ -38,6 +43,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 DEADLINE_S = 10.0
 """Of the large problem. [s]"""
+
+CODED, TIGHT = "yolo11x-seg-device-edge-cloud-codecs-noise0.05", "yolo11x-seg-device-edge-cloud-memory"
+"""Of these a problem is made that has the codecs of one and the memory of the other."""
 
 ROW = "{:<48} {:<11}{:>10}{:>10}{:>10}{:>9}{:>8}{:>8}{:>9}{:>8}{:>9}{:>7}"
 HEADER = (
@@ -156,6 +164,63 @@ def row(path: Path, known: dict[str, object], repeat: int, time_limit_s: float, 
     return not known or (solution.status == known["status"] and difference <= 1e-4)
 
 
+def coded_and_tight(folder: Path, into: Path) -> list[Path]:
+    """The problem made of two, as a file; none where these are not there."""
+    files = [folder / f"{name}.json.gz" for name in (CODED, TIGHT)]
+    if not all(path.exists() for path in files):
+        return []
+    coded, tight = (load_problem(path) for path in files)
+    memory = {node.name: node.memory_bytes for node in tight.nodes}
+    nodes = tuple(msgspec.structs.replace(node, memory_bytes=memory[node.name]) for node in coded.nodes)
+    path = into / "yolo11x-seg-device-edge-cloud-codecs-memory.json"
+    path.write_bytes(problem_to_json(msgspec.structs.replace(coded, nodes=nodes)))
+    return [path]
+
+
+TIMED_ROW = "{:<48} {:<11}{:>10}{:>10}{:>12}{:>12}{:>12}{:>9}{:>8}"
+TIMED_HEADER = (
+    "under critical-path",
+    "status",
+    "score",
+    "gap",
+    "least lat_s",
+    "its gap",
+    "timeline_s",
+    "of sum",
+    "cpu_s",
+)
+
+
+def timed_row(path: Path, time_limit_s: float) -> None:
+    """Plan one file by the end of its timeline, for its own weights and for latency alone, and print its line."""
+    problem = load_problem(path)
+    objective = msgspec.structs.replace(problem.objective, latency_model="critical-path")
+    timed = msgspec.structs.replace(problem, objective=objective)
+    begun = time.process_time()
+    solution = solve(timed, time_limit_s=time_limit_s)
+    cpu_s = time.process_time() - begun
+    if solution.evaluation is None:
+        print(TIMED_ROW.format(path.name.split(".json")[0], solution.status, *[""] * 6, f"{cpu_s:.2f}"), flush=True)
+        return
+    alone = msgspec.structs.replace(objective, latency_weight=1.0, energy_weight=0.0)
+    quickest = solve(msgspec.structs.replace(problem, objective=alone), time_limit_s=time_limit_s)
+    summed = solve(problem, time_limit_s=time_limit_s)
+    print(
+        TIMED_ROW.format(
+            path.name.split(".json")[0],
+            solution.status,
+            f"{solution.score or 0.0:.6f}",
+            f"{solution.gap or 0.0:.6f}",
+            f"{quickest.evaluation.latency_s if quickest.evaluation else 0.0:.6f}",
+            f"{quickest.gap or 0.0:.2%}",
+            f"{solution.evaluation.timeline_s:.6f}",
+            f"{summed.evaluation.timeline_s if summed.evaluation else 0.0:.4f}",
+            f"{cpu_s:.2f}",
+        ),
+        flush=True,
+    )
+
+
 def large_row() -> bool:
     """Plan the large problem under its deadline and print its line; whether a valid plan came back in time."""
     sys.path.insert(0, str(ROOT))
@@ -183,6 +248,7 @@ def main() -> int:
     parser.add_argument("--only", default="")
     parser.add_argument("--time-limit", type=float, default=60.0)
     parser.add_argument("--peer", type=float, default=0.0)
+    parser.add_argument("--critical-path", type=float, default=0.0)
     parser.add_argument("--brute-force", type=int, default=0)
     parser.add_argument("--from", dest="first", type=int, default=0)
     options = parser.parse_args()
@@ -190,13 +256,19 @@ def main() -> int:
     expected = json.loads(expected_file.read_text()) if expected_file.exists() else {}
     print(ROW.format(*HEADER))
     right = True
-    for path in sorted(options.folder.glob("*.json*")):
-        name = path.name.split(".json")[0]
-        if path != expected_file and options.only in name:
-            right &= row(path, expected.get(name, {}), options.repeat, options.time_limit, options.peer)
+    with tempfile.TemporaryDirectory() as made:
+        for path in [*sorted(options.folder.glob("*.json*")), *coded_and_tight(options.folder, Path(made))]:
+            name = path.name.split(".json")[0]
+            if path != expected_file and options.only in name:
+                right &= row(path, expected.get(name, {}), options.repeat, options.time_limit, options.peer)
     print(
         f"medians of {options.repeat}; {edgesplit_controller.planner.solving.weighted_score.__name__} imported beforehand"
     )
+    if options.critical_path > 0:
+        print(TIMED_ROW.format(*TIMED_HEADER))
+        for path in sorted(options.folder.glob("*.json*")):
+            if path != expected_file and options.only in path.name:
+                timed_row(path, options.critical_path)
     if not options.only:
         right &= large_row()
     if options.brute_force > 0:

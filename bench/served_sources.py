@@ -5,12 +5,14 @@ it is due, whatever became of the one before; every answer is held against the w
 (`many_sources.py`), requests as fast as answers come (`rate.py`).
 
 Sources know nothing of each other: each begins at a moment of its own. A plan's latency is that of a request which waits for nobody; where two
-sources share a node, one request in a while has to wait for another's.
+sources share a node, one request in a while has to wait for another's. What that may take, plans say too (`loaded_latency_s`, modelled), and
+requests are held against both.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import statistics
 import sys
@@ -37,7 +39,7 @@ MODEL = "shapes"
 SHARED = ("edge", "cloud")
 NEAR, FAR = EmulatedLink(8e6, 0.005), EmulatedLink(8e6, 0.03)
 WITHIN = 1.1
-"""Of the planned latency: no request should take more. [1]"""
+"""Of the planned latency, waiting included: no request should take more. [1]"""
 WARM_S, DEADLINE_S = 10.0, 30.0
 
 
@@ -47,20 +49,23 @@ class Row:
 
     Attributes:
         source: The node.
-        planned_s: Latency of its plan. [s]
+        planned_s: Latency of its plan, for a request that waits for nobody. [s]
+        loaded_s: The same with the waiting that its plan says, at 99 % of phases; infinite where it says none. [s]
+        worst_s: Likewise at any phase. [s]
         latencies_s: Of its requests, measured at the caller. [s]
         failed: Requests without an answer, or with another than the whole model's.
     """
 
     source: str
     planned_s: float
+    loaded_s: float
+    worst_s: float
     latencies_s: Sequence[float]
     failed: int
 
-    @property
-    def within(self) -> float:
-        """Share of requests that took at most `WITHIN` of what was planned. [1]"""
-        return sum(latency <= WITHIN * self.planned_s for latency in self.latencies_s) / max(1, len(self.latencies_s))
+    def beyond(self, planned_s: float) -> int:
+        """Requests that took more than `WITHIN` of a latency."""
+        return sum(latency_s > WITHIN * planned_s for latency_s in self.latencies_s)
 
 
 def nodes(count: int) -> list[EmulatedNode]:
@@ -120,7 +125,10 @@ async def ask(
                 due_s, number = due_s + 1.0 / rate_hz, number + 1
         if row[1]:
             click.echo(f"{name}: {row[1][0]}", err=True)
-        return Row(name, plan["latency_s"], row[0], len(row[1]))
+        planned_s, worst_s = plan["latency_s"], plan["waiting"]["worst_s"]
+        loaded_s = math.inf if plan["loaded_latency_s"] is None else plan["loaded_latency_s"]
+        worst_s = math.inf if worst_s is None else planned_s + worst_s
+        return Row(name, planned_s, loaded_s, worst_s, row[0], len(row[1]))
 
     begin_s = time.monotonic() + 0.5
     return list(await asyncio.gather(*(source(name, plan, begin_s) for name, plan in plans.items())))
@@ -169,21 +177,39 @@ def main(sources: int, rate_hz: float, share: float, seconds: float) -> None:
             click.echo(sentence, err=True)
         plans = {row["source"]: fleet.splitctl("plan", row["name"]) for row in document["sources"]}
         rows = asyncio.run(ask(fleet, plans, material(), share * rate_hz, seconds))
+    on = {
+        source: ", ".join(node for node, part in plan["per_node"].items() if part["operators"])
+        for source, plan in plans.items()
+    }
+    kept = show(rows, on)
     click.echo(
-        f"{'source':8s}  {'on':24s}  planned  p50      p95      most     within {WITHIN:g} of planned  failed  of"
-    )
-    for row in rows:
-        on = ", ".join(node for node, part in plans[row.source]["per_node"].items() if part["operators"])
-        times = sorted(row.latencies_s) or [float("nan")]
-        click.echo(
-            f"{row.source:8s}  {on:24s}  {row.planned_s:.3f} s  {statistics.median(times):.3f} s  "
-            f"{times[int(0.95 * (len(times) - 1))]:.3f} s  {times[-1]:.3f} s  {row.within:22.1%}  {row.failed:6d}  {len(times)}"
-        )
-    kept = all(row.within == 1.0 and not row.failed for row in rows)
-    click.echo(
-        f"at {share:g} of the planned rate no request takes more than {WITHIN:g} of what was planned: {'yes' if kept else 'NO'}"
+        f"at {share:g} of the planned rate no request takes more than {WITHIN:g} of what was planned, waiting included: "
+        f"{'yes' if kept else 'NO'}"
     )
     sys.exit(0 if kept and len(rows) == sources else 1)
+
+
+def show(rows: Sequence[Row], on: Mapping[str, str]) -> bool:
+    """Print the table; whether every request was answered within what was planned, waiting included.
+
+    Args:
+        rows: What requests took.
+        on: Source to the nodes of its plan.
+    """
+    click.echo(
+        f"{'source':8s}  {'on':16s}  planned  loaded   worst    p50      most     p50/planned  most/planned  most/loaded  "
+        f"beyond {WITHIN:g} planned, loaded  failed  of"
+    )
+    for row in rows:
+        times = sorted(row.latencies_s) or [float("nan")]
+        middle_s, most_s = statistics.median(times), times[-1]
+        click.echo(
+            f"{row.source:8s}  {on[row.source]:16s}  {row.planned_s:.3f} s  {row.loaded_s:.3f} s  {row.worst_s:.3f} s  "
+            f"{middle_s:.3f} s  {most_s:.3f} s  {middle_s / row.planned_s:11.3f}  {most_s / row.planned_s:12.3f}  "
+            f"{most_s / row.loaded_s:11.3f}  {row.beyond(row.planned_s):18d}, {row.beyond(row.loaded_s):6d}  "
+            f"{row.failed:6d}  {len(row.latencies_s)}"
+        )
+    return all(row.latencies_s and not row.beyond(row.loaded_s) and not row.failed for row in rows)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from edgesplit.operations.plan_operations import (
     SourceRow,
     UndeployModel,
 )
+from edgesplit.operations.waiting_document import WaitingDocument, WaitingRow
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import FixedPlan, NodeShare, TimelineEntry
 from edgesplit.wire.tensor_spec import TensorSpec
@@ -327,6 +328,47 @@ def test_plan_for_programs_and_people(run: Run, controller: FakeController) -> N
         *("150 ms", "153 ms", "200 ms, 0.5 times (int8: 0.6) its profile's 400 ms (timed again)"),
     ):
         assert text in people, text
+
+
+def test_plan_says_what_is_waited_for_others(run: Run, controller: FakeController) -> None:
+    waiting = WaitingDocument(
+        origin="modelled",
+        covered=0.99,
+        share=0.05,
+        mean_s=0.002,
+        worst_s=0.1,
+        places={"cloud": WaitingRow(load=0.25, mean_s=0.002), "device:cloud": WaitingRow(load=0.1, mean_s=0.0)},
+    )
+    plan = msgspec.structs.replace(PLAN, waiting_s=0.05, loaded_latency_s=0.7, waiting=waiting)
+    controller.answers[ShowPlan] = lambda _operation: plan
+    people = run("plan", "yolo").out
+    for text in (
+        "700 ms at 99 % of phases, 750 ms at the worst (modelled)",
+        "Waiting for others, predicted beside measured",
+        "a request waits at 5 % of phases, 2 ms on average",
+        *("device:cloud", "25 %", "2 ms"),
+    ):
+        assert text in people, text
+    full = msgspec.structs.replace(
+        plan, loaded_latency_s=None, waiting_s=None, waiting=msgspec.structs.replace(waiting, worst_s=None)
+    )
+    controller.answers[ShowPlan] = lambda _operation: full
+    assert "without bound: more is promised than there is time" in run("plan", "yolo").out
+    controller.answers[ShowPlan] = lambda _operation: PLAN
+    assert "beside others" not in run("plan", "yolo").out
+
+
+def test_plan_says_how_evenly_sources_are_slowed(run: Run, controller: FakeController) -> None:
+    rows = tuple(
+        SourceRow(
+            source=name, name="yolo", epoch=3, latency_s=0.6, energy_j=1.0, nodes=(name,), measured_latency_s=0.66
+        )
+        for name in ("cam1", "cam2")
+    )
+    controller.answers[ShowPlan] = lambda _operation: msgspec.structs.replace(PLAN, sources=rows, fairness=0.987)
+    people = run("plan", "yolo").out
+    assert "660 ms" in people
+    assert "(Jain's index; 1: all alike): 0.987" in people
 
 
 @pytest.mark.parametrize("name", ["problem.json", "problem.json.gz"])

@@ -5,13 +5,16 @@ from __future__ import annotations
 import pytest
 
 from bench.fake_agent import FakeAgent
+from edgesplit.control.figure_messages import Usage
 from edgesplit.errors import InvalidInput, NotDeployed, UnknownNode
 from edgesplit.operations.goal_operations import ForbidNode, LimitChange, SetWeights
 from edgesplit.operations.model_operations import ListModels, RemoveModel
 from edgesplit.operations.plan_operations import DeployModel, ShowPlan, UndeployModel
+from edgesplit.operations.study_operations import WhatIf
 from edgesplit.planning.plan import FixedPlan
 from edgesplit_controller.models.planning_shapes import deployments_of
 from edgesplit_controller.stating.loads import promised
+from edgesplit_controller.stating.promised_streams import promised_streams
 from tests.controller.fleet import GOOD_LINK, SLOW, Fleet
 from tests.controller.tiny_models import convolutions
 from tests.waiting import until
@@ -187,3 +190,76 @@ async def test_goals_that_ask_for_a_rate_promise_nothing_twice_though_all_source
             taken[node] = taken.get(node, 0.0) + 150.0 * seconds[node]
     assert max(taken.values()) <= 1.0 + 0.05
     assert sum(taken.values()) > 1.0
+
+
+async def test_a_plan_says_what_its_requests_wait_for_those_of_other_sources(cameras: Fleet) -> None:
+    await cameras.client.ask(SetWeights(model="tiny", latency=1.0))
+    await cameras.client.ask(DeployModel(name="tiny", source="cam*"))
+    alone = await cameras.client.ask(ShowPlan(name="tiny"))
+    assert (alone["waiting_s"], alone["loaded_latency_s"]) == (0.0, alone["latency_s"])
+    assert alone["waiting"]["places"] == {}
+    await cameras.client.ask(SetWeights(model="tiny", min_rate=LimitChange(value=10.0)))
+    plans = {name: cameras.plan(name) for name in served(cameras)}
+    (other,) = promised_streams(plans.items(), model="tiny", source="cam1")
+    beside = await cameras.client.ask(ShowPlan(name="tiny"))
+    shared = set(other.resources) & {entry["node"] for entry in beside["timeline"] if entry.get("node")}
+    assert shared
+    assert set(beside["waiting"]["places"]) >= shared
+    for node in shared:
+        assert beside["waiting"]["places"][node]["load"] == pytest.approx(10.0 * other.busy_s(node))
+    assert 0.0 < beside["waiting_s"] <= beside["waiting"]["worst_s"]
+    assert beside["loaded_latency_s"] == pytest.approx(beside["latency_s"] + beside["waiting_s"])
+    assert beside["waiting"]["origin"] == "modelled"
+    then = await cameras.client.ask(WhatIf(name="tiny", min_rate=LimitChange(value=20.0)))
+    assert then["active"]["loaded_latency_s"] == pytest.approx(beside["loaded_latency_s"])
+    assert then["then"]["loaded_latency_s"] >= then["then"]["latency_s"]
+
+
+async def test_planning_shapes_of_one_source_are_one_stream(cameras: Fleet) -> None:
+    await cameras.client.ask(SetWeights(model="tiny", latency=1.0, min_rate=LimitChange(value=10.0)))
+    await cameras.client.ask(DeployModel(name="tiny", source="cam1"))
+    plan = cameras.plan("tiny")
+    both = [("tiny", plan), ("tiny@2", plan)]
+    assert promised_streams(both, model="tiny", source="cam1") == ()
+    assert len(promised_streams(both, model="tiny", source="cam2")) == 1
+    assert len(promised_streams(both, model="another", source="cam1")) == 1
+
+
+async def test_how_evenly_sources_are_slowed_is_told_once_two_have_served(cameras: Fleet) -> None:
+    await cameras.client.ask(DeployModel(name="tiny", source="cam*"))
+    plan = await cameras.client.ask(ShowPlan(name="tiny"))
+    assert plan["fairness"] is None
+    planned_s = {row["source"]: row["latency_s"] for row in plan["sources"]}
+    for name, source, slow_down in (("tiny", "cam1", 1.0), ("tiny~cam2", "cam2", 3.0)):
+        epoch = cameras.plan(name).epoch.number
+        latency_sum_s = 4 * slow_down * planned_s[source]
+        figures = {"compute_s": 1.0, "transmit_s": 0.0, "energy_j": 1.0, "latency_sum_s": latency_sum_s}
+        counted = Usage(
+            node=source, model=name, epoch=epoch, requests=4, failed=0, energy_origin="configured", **figures
+        )
+        cameras.registry.add_usage(counted)
+    plan = await cameras.client.ask(ShowPlan(name="tiny"))
+    assert plan["fairness"] == pytest.approx(16 / 20)
+    assert [row["measured_latency_s"] for row in plan["sources"]] == pytest.approx(
+        [planned_s["cam1"], 3.0 * planned_s["cam2"]]
+    )
+
+
+async def test_what_others_give_back_is_a_chance_that_is_taken_once(cameras: Fleet) -> None:
+    """At 150 requests a second one model takes most of the cloud's time, so that another's requests are computed on slower nodes."""
+    await cameras.client.add("other", convolutions())
+    await cameras.client.ask(SetWeights(latency=1.0, min_rate=LimitChange(value=150.0)))
+    await cameras.client.ask(DeployModel(name="other", source="cam1"))
+    await cameras.client.ask(DeployModel(name="tiny", source="cam2"))
+    beside = cameras.plan("tiny")
+    assert any(node.load > 0.5 for node in beside.problem.nodes)
+    await cameras.client.ask(UndeployModel(name="other"))
+    await until(lambda: cameras.plan("tiny").epoch.number > beside.epoch.number, "tiny is planned again")
+    alone = cameras.plan("tiny")
+    assert "are free now" in alone.reason
+    assert alone.evaluation.latency_s < beside.evaluation.latency_s
+    assert not any(node.load for node in alone.problem.nodes)
+    # Who comes now takes nothing that is promised, and moves nobody.
+    await cameras.client.ask(DeployModel(name="other", source="cam1"))
+    await cameras.until_settled()
+    assert cameras.plan("tiny").epoch.number == alone.epoch.number

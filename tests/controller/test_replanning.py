@@ -13,7 +13,7 @@ from edgesplit.planning.problem import Link, Node, Objective, Operator, Problem
 from edgesplit.planning.problem_validation import validate
 from edgesplit.planning.spreads import Spreads
 from edgesplit_controller.configuration import Thresholds
-from edgesplit_controller.deciding.changes.fleet_figures import Figures, NodeFigures
+from edgesplit_controller.deciding.changes.fleet_figures import Figures, NodeFigures, figures_of
 from edgesplit_controller.deciding.changes.impact.link_impact import LinkImpact
 from edgesplit_controller.deciding.changes.replan_reasons import reasons
 from edgesplit_controller.deciding.changes.switch_decision import Decision, decide
@@ -66,6 +66,40 @@ def figures(bandwidth: float = 1e6, latency_s: float = 0.01, **nodes: NodeFigure
 )
 def test_only_changes_beyond_the_threshold_are_reasons(now: Figures, kinds: list[str]) -> None:
     assert [reason.kind for reason in reasons(figures(), now, THRESHOLDS, STAKES)] == kinds
+
+
+@pytest.mark.parametrize(
+    ("loads", "said"),
+    [
+        ({"b": 0.8, "a:b": 0.9}, []),
+        ({"b": 0.77, "a:b": 0.9}, []),
+        ({"b": 0.9, "a:b": 0.95}, []),
+        ({"b": 0.5, "a:b": 0.9}, ["of b 50 % are free now"]),
+        ({"b": 0.8, "a:b": 0.5}, ["of a:b 50 % are free now"]),
+    ],
+)
+def test_what_others_give_back_is_a_chance_and_what_they_are_promised_more_is_no_reason(
+    loads: dict[str, float], said: list[str]
+) -> None:
+    before = replace(figures(), loads={"a": 0.0, "b": 0.8, "a:b": 0.9}, bounding=frozenset({"b", "a:b"}))
+    found = reasons(before, replace(figures(), loads={"a": 0.0} | loads), THRESHOLDS, STAKES)
+    assert [reason.text for reason in found] == said
+    assert all(reason.quiet and reason.kind == "load-fell" for reason in found)
+    unbound = replace(before, bounding=frozenset[str]())
+    assert reasons(unbound, replace(figures(), loads={"a": 0.0} | loads), THRESHOLDS, STAKES) == ()
+
+
+def test_a_load_bounds_where_it_may_keep_a_plan_from_its_rate_and_nowhere_else() -> None:
+    def bounding(load: float, rate_hz: float | None) -> frozenset[str]:
+        plain = problem(0.1)
+        nodes = tuple(msgspec.structs.replace(node, load=load if node.name == "edge" else 0.0) for node in plain.nodes)
+        constraints = msgspec.structs.replace(plain.constraints, min_rate_hz=rate_hz)
+        return figures_of(msgspec.structs.replace(plain, nodes=nodes, constraints=constraints)).bounding
+
+    assert bounding(0.5, 1.0) == frozenset()  # a request takes 0.1 s of it at most
+    assert bounding(0.95, 1.0) == {"edge"}
+    assert bounding(0.95, None) == frozenset()
+    assert bounding(0.0, 100.0) == frozenset()
 
 
 def test_a_link_that_comes_up_and_tiny_latencies() -> None:

@@ -23,8 +23,8 @@ from edgesplit.planning.problem import (
 )
 from edgesplit.planning.problem_file import problem_from_json, problem_to_json
 from edgesplit_controller.planner import evaluate, solve
-from edgesplit_controller.planner.bounds.labelling import Labelling
-from edgesplit_controller.planner.bounds.limited_elimination import undominated
+from edgesplit_controller.planner.bounds.labels.dominance import undominated
+from edgesplit_controller.planner.bounds.labels.labelling import Labelling
 from edgesplit_controller.planner.cpsat.minimisation import SolveOutcome
 from edgesplit_controller.planner.meaning.measures import SumLimit, WeightedSum
 from edgesplit_controller.planner.solving.session import Session

@@ -7,6 +7,7 @@ be (`studies.py`).
 
 from __future__ import annotations
 
+import asyncio
 import time
 from functools import partial
 from typing import assert_never
@@ -48,6 +49,8 @@ from edgesplit_controller.models.planning_shapes import deployments_of
 from edgesplit_controller.rollout.driver import Rollouts
 from edgesplit_controller.rollout.noise_checks import refused_int8
 from edgesplit_controller.stating.predicting.prediction_intervals import Certainty
+from edgesplit_controller.stating.promised_streams import waiting_beside
+from edgesplit_controller.storage.deployment_state import active_plans
 
 __all__ = ["PlanAnswers"]
 
@@ -110,7 +113,7 @@ class PlanAnswers:
             case UndeployModel():
                 return await self._undeploy(asked.name, progress)
             case ShowPlan():
-                return self._plan(asked.name)
+                return await self._plan(asked.name)
             case ExportProblem():
                 return active_plan(self._catalog, self._deployer, asked.name).problem
             case ShowSource():
@@ -151,7 +154,11 @@ class PlanAnswers:
         """What serves at each source of a model."""
         deployments = self._deployer.deployments
         active = ((name, deployments[name].active) for name in deployments_of(deployments, planned_name(model)))
-        return tuple(source_row(name, plan) for name, plan in active if plan is not None)
+        return tuple(
+            source_row(name, plan, self._registry.usage(name, plan.epoch.number))
+            for name, plan in active
+            if plan is not None
+        )
 
     async def _undeploy(self, name: str, progress: Progress) -> DeployDocument:
         self._changes.begin(name, progress)
@@ -164,7 +171,7 @@ class PlanAnswers:
         self._changes.collect()
         return DeployDocument(model=name, epoch=epoch, seconds=time.monotonic() - started_s)
 
-    def _plan(self, name: str) -> PlanDocument:
+    async def _plan(self, name: str) -> PlanDocument:
         plan = active_plan(self._catalog, self._deployer, name)
         usage = self._registry.usage(name, plan.epoch.number)
         record = self._catalog.get(name)
@@ -180,6 +187,9 @@ class PlanAnswers:
             measured_noise(self._guard.finding(name, plan)),
             self._rollouts.serving(name),
         )
+        stated = plan.problem, plan.assignment, plan.evaluation
+        plans = tuple(active_plans(self._deployer.deployments))
+        waiting = await asyncio.to_thread(waiting_beside, name, stated, plan.goals.min_rate_hz, plans)
         return plan_document(
             plan,
             usage,
@@ -192,6 +202,7 @@ class PlanAnswers:
             declined=self._deployer.declined.of(name),
             sources=self._source_rows(name),
             served_per_s=self._traffic.requests_per_s(plan.epoch.source, name),
+            waiting=waiting,
         )
 
     def _source(self, name: str, via: str | None) -> SourceDocument:

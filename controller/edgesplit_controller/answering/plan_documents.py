@@ -6,6 +6,7 @@ types (`edgesplit.operations.plan_operations`), handling requests (`plan_answers
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
@@ -23,6 +24,7 @@ from edgesplit.operations.plan_operations import (
     SourceRow,
 )
 from edgesplit.operations.plan_summary import PlanSummary
+from edgesplit.operations.waiting_document import WaitingDocument, WaitingRow
 from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import PinRule
 from edgesplit.planning.origins import Origin, weakest
@@ -35,6 +37,8 @@ from edgesplit_controller.deciding.noise_guard import NoiseFinding
 from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.graph.model_graph import ModelGraph
 from edgesplit_controller.planner import evaluate
+from edgesplit_controller.planner.studies.together import jain_index
+from edgesplit_controller.planner.studies.waiting.loaded_latency import COVERED, ExpectedWaiting
 from edgesplit_controller.stating.pinning import reach
 from edgesplit_controller.storage.deployment_state import DeploymentState, PlanRecord
 
@@ -63,6 +67,7 @@ def plan_document(
     declined: Declined | None = None,
     sources: tuple[SourceRow, ...] = (),
     served_per_s: float | None = None,
+    waiting: ExpectedWaiting,
 ) -> PlanDocument:
     """`splitctl plan`."""
     evaluation, assignment = plan.evaluation, plan.assignment
@@ -107,11 +112,46 @@ def plan_document(
         rate_hz=evaluation.rate_hz,
         bottleneck=evaluation.bottleneck,
         concession=plan.concession,
+        waiting_s=_finite(waiting.covered_s),
+        loaded_latency_s=_finite(evaluation.timeline_s + waiting.covered_s),
+        waiting=_waiting_document(waiting),
+        fairness=_fairness(sources),
     )
 
 
-def source_row(name: str, plan: PlanRecord) -> SourceRow:
-    """What serves at one source, by the name of its deployment."""
+def _waiting_document(waiting: ExpectedWaiting) -> WaitingDocument:
+    places = {
+        resource if isinstance(resource, str) else ":".join(resource): WaitingRow(
+            load=place.load, mean_s=_finite(place.mean_s)
+        )
+        for resource, place in waiting.places.items()
+    }
+    return WaitingDocument(
+        origin="modelled",
+        covered=COVERED,
+        share=waiting.share,
+        mean_s=_finite(waiting.mean_s),
+        worst_s=_finite(waiting.worst_s),
+        places=places,
+    )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _fairness(rows: Sequence[SourceRow]) -> float | None:
+    """How evenly the sources of a model are slowed; None where there is nothing to compare."""
+    slow_downs = [
+        row.measured_latency_s / row.latency_s
+        for row in rows
+        if row.measured_latency_s is not None and row.latency_s > 0
+    ]
+    return jain_index(slow_downs) if len(slow_downs) > 1 else None
+
+
+def source_row(name: str, plan: PlanRecord, usage: Sequence[Usage]) -> SourceRow:
+    """What serves at one source, by the name of its deployment, and what its plan's requests took."""
     return SourceRow(
         source=plan.epoch.source,
         name=name,
@@ -119,6 +159,7 @@ def source_row(name: str, plan: PlanRecord) -> SourceRow:
         latency_s=plan.evaluation.timeline_s,
         energy_j=plan.evaluation.energy_j,
         nodes=plan.epoch.participants,
+        measured_latency_s=measured_document(usage, plan.epoch.source).latency_s,
     )
 
 
@@ -128,8 +169,10 @@ def plan_summary(
     assignment: Assignment,
     evaluation: Evaluation,
     interval: PredictionInterval | None,
+    *,
+    waiting: ExpectedWaiting | None = None,
 ) -> PlanSummary:
-    """A plan in figures, under a problem that need not be that of its making."""
+    """A plan in figures, under a problem that need not be that of its making; `waiting` where it was looked at."""
     return PlanSummary(
         status=status,
         latency_s=evaluation.timeline_s,
@@ -143,6 +186,7 @@ def plan_summary(
         energy_interval_j=interval.energy_j if interval is not None else None,
         rate_hz=evaluation.rate_hz,
         bottleneck=evaluation.bottleneck,
+        loaded_latency_s=None if waiting is None else _finite(evaluation.timeline_s + waiting.covered_s),
     )
 
 

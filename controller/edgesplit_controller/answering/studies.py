@@ -17,6 +17,7 @@ import msgspec
 
 from edgesplit.errors import InvalidInput, PlanInfeasible
 from edgesplit.formatting import speed, time_span
+from edgesplit.operations.plan_summary import PlanSummary
 from edgesplit.operations.study_operations import (
     ExplainDocument,
     ExplainPlan,
@@ -45,12 +46,16 @@ from edgesplit_controller.planner.studies.rate_frontier import RateAxis, rate_fr
 from edgesplit_controller.planner.studies.variations import moved_off, with_link, without_node
 from edgesplit_controller.stating.goals import goals_text, merged_goals
 from edgesplit_controller.stating.predicting.prediction_intervals import Certainty, interval_under
-from edgesplit_controller.storage.deployment_state import PlanRecord
+from edgesplit_controller.stating.promised_streams import waiting_beside
+from edgesplit_controller.storage.deployment_state import PlanRecord, active_plans
 
 __all__ = ["Studies", "supposed_problem", "supposed_texts"]
 
 MOST_POINTS = 200
 LONGEST_S = 3600.0
+
+_Stated = tuple[Problem, Assignment, Evaluation]
+"""A plan under a problem."""
 
 
 class Studies:
@@ -160,17 +165,24 @@ class Studies:
             (link.from_, link.to) for link in asked.links
         )
         interval_of = partial(interval_under, evidence, self._catalog.get(asked.name), problem)
+        plans = tuple(active_plans(self._deployer.deployments))
+
+        async def summary(
+            stated: _Stated, status: str, rate_hz: float | None, interval: PredictionInterval | None
+        ) -> PlanSummary:
+            waiting = await asyncio.to_thread(waiting_beside, asked.name, stated, rate_hz, plans)
+            return plan_summary(stated[0], status, *stated[1:], interval, waiting=waiting)
+
+        now, best = (active.problem, before, active.evaluation), solution.evaluation
         return WhatIfDocument(
             model=asked.name,
             epoch=active.epoch.number,
             supposed=texts,
-            active=plan_summary(active.problem, active.status, before, active.evaluation, active.interval),
+            active=await summary(now, active.status, active.goals.min_rate_hz, active.interval),
             active_then=None
             if old is None
-            else plan_summary(problem, active.status, before, old, interval_of(before, old)),
-            then=plan_summary(
-                problem, solution.status, after, solution.evaluation, interval_of(after, solution.evaluation)
-            ),
+            else await summary((problem, before, old), active.status, goals.min_rate_hz, interval_of(before, old)),
+            then=await summary((problem, after, best), solution.status, goals.min_rate_hz, interval_of(after, best)),
             same=not moved and before.quantized == after.quantized and dict(before.codecs) == dict(after.codecs),
             moved=sum(len(entry.listed) for entry in moved),
             solve_s=solution.timings.total_s,

@@ -384,6 +384,7 @@ class Deployer:
             yield watch
         finally:
             watch.lock.release()
+            self._replanner.promises_changed(model)
 
     async def _finish(self, model: str) -> None:
         """Let a rollout that a restart interrupted end before anything else of its model changes."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
@@ -41,7 +41,7 @@ from edgesplit_controller.stating.loads import promised
 from edgesplit_controller.stating.predicting.predicted_plan import PresentTimes, predicted
 from edgesplit_controller.stating.predicting.prediction_intervals import Certainty, interval_under, sampled_under
 from edgesplit_controller.stating.problem_statement import Candidate, build_problem
-from edgesplit_controller.storage.deployment_state import DeploymentState, PlanRecord
+from edgesplit_controller.storage.deployment_state import DeploymentState, PlanRecord, active_plans
 
 __all__ = ["PlanMaker"]
 
@@ -76,9 +76,15 @@ class PlanMaker:
         self._solves = SharedSolves()
         self.solved = Counter[str]()
 
-    def snapshot(self, record: ModelRecord, goals: Goals, others: Mapping[str, DeploymentState]) -> FleetSnapshot:
+    def snapshot(
+        self, record: ModelRecord, source: str, goals: Goals, others: Mapping[str, DeploymentState]
+    ) -> FleetSnapshot:
         """What `problem` would be made of now, without making it."""
-        return snapshot_of(self._registry, self._speeds, record, goals, _held(record, others).taken_bytes)
+        loads = None
+        if goals.min_rate_hz is not None:
+            loads = promised(active_plans(others), model=record.name, source=source)
+        used_bytes = _held(record, others).taken_bytes
+        return snapshot_of(self._registry, self._speeds, record, goals, used_bytes=used_bytes, loads=loads)
 
     def problem(self, record: ModelRecord, source: str, goals: Goals, others: Mapping[str, DeploymentState]) -> Problem:
         """State the problem of one model now.
@@ -96,7 +102,7 @@ class PlanMaker:
         """
         check_source(self._registry, record, source)
         held = _held(record, others)
-        loads = promised(_active(others), model=record.name, source=source)
+        loads = promised(active_plans(others), model=record.name, source=source)
         candidates: list[Candidate] = []
         for name, node in self._registry.nodes.items():
             profile = self._speeds.profile(name, record.name, record.sha256)
@@ -384,13 +390,7 @@ def _comparable(serving: PlanRecord | None, record: ModelRecord, problem: Proble
     )
 
 
-def _active(deployments: Mapping[str, DeploymentState]) -> Iterator[tuple[str, PlanRecord]]:
-    for name, deployment in deployments.items():
-        if deployment.active is not None:
-            yield name, deployment.active
-
-
 def _held(record: ModelRecord, others: Mapping[str, DeploymentState]) -> HeldWeights:
     """What the plans of the other models, and of the model's other planning shapes, hold on each node."""
-    plans = ((name, plan) for name, plan in _active(others) if name != record.name)
+    plans = ((name, plan) for name, plan in active_plans(others) if name != record.name)
     return held_weights(plans, model=record.name, sha256=record.sha256)

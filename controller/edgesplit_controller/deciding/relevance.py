@@ -79,7 +79,7 @@ class Relevance:
             and self._clock() - watch.refreshed_s >= REFRESH_LINKS_EVERY_S
         ):
             return True
-        found = snapshot.reasons(decided.links, self._thresholds, impact)
+        found = snapshot.reasons(decided, self._thresholds, impact)
         return any(not reason.quiet for reason in found) or (bool(found) and self._declined.may_try(model))
 
     def reasons(

@@ -109,6 +109,12 @@ class Replanner:
                 watch.retry = hastened(watch.retry, self._clock())
                 asyncio.get_running_loop().call_later(watch.retry.next_at_s - self._clock(), self._retry, watch)
 
+    def promises_changed(self, model: str) -> None:
+        """What is promised to a model's requests became another: others look whether that is a chance, or breaks their rates."""
+        for name, watch in self._watches.items():
+            if name != model:
+                watch.dirty.set()
+
     async def _watch_fleet(self, model: str, watch: ModelWatch) -> None:
         """Plan again whenever the fleet has changed enough."""
         while True:
@@ -139,7 +145,7 @@ class Replanner:
         active = deployment.active
         kept = active.fixed and record.fits(active.version)  # somebody's own plan stays until another is asked for
         due = () if kept else self._batteries.reasons(active, goals)
-        snapshot = self._maker.snapshot(record, goals, self._rollouts.state.deployments)
+        snapshot = self._maker.snapshot(record, source, goals, self._rollouts.state.deployments)
         if not due and not self._relevance.worth_stating(model, watch, active, goals, snapshot):
             return
         watch.snapshot = snapshot
@@ -169,6 +175,8 @@ class Replanner:
             if chance:
                 self._declined.tried(model, adopted=change.changed)
             self._doubt(watch, unsure=change.unsure)
+            if change.changed and goals.min_rate_hz is not None:
+                self.promises_changed(model)
         except (PreparationFailed, StoreUnwritable):
             watch.tried = figures_of(problem)
             watch.retry = retry_after(watch.retry, self._clock(), random.random(), REPLANNING)  # noqa: S311  no secret

@@ -6,6 +6,8 @@ values only; a key may be added, never renamed. Not here: files (`store.py`), be
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 import msgspec
 
 from edgesplit.control.plan_messages import EpochSpec
@@ -18,7 +20,7 @@ from edgesplit.planning.spreads import PredictionInterval
 from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit_controller.storage.rollout_state import Epoch, Rollout
 
-__all__ = ["DeploymentState", "FallbackRecord", "LocalFallback", "PlanRecord", "State", "Tightening"]
+__all__ = ["DeploymentState", "FallbackRecord", "LocalFallback", "PlanRecord", "State", "Tightening", "active_plans"]
 
 
 class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,3 +197,10 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         if model is None:
             return self.default_goals
         return self.goals.get(model) or self.goals.get(base_name(model), self.default_goals)
+
+
+def active_plans(deployments: Mapping[str, DeploymentState]) -> Iterator[tuple[str, PlanRecord]]:
+    """The plans that serve, with the names of their deployments."""
+    for name, deployment in deployments.items():
+        if deployment.active is not None:
+            yield name, deployment.active

@@ -11,6 +11,7 @@ import msgspec
 from edgesplit.operations.fleet_operations import SpeedRow
 from edgesplit.operations.goal_operations import PinRow
 from edgesplit.operations.tagged_operation import TaggedOperation
+from edgesplit.operations.waiting_document import WaitingDocument
 from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.origins import Origin
@@ -61,7 +62,7 @@ class UndeployModel(TaggedOperation, frozen=True, kw_only=True, tag="undeploy-mo
 
 
 class SourceRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A source of a model, and what serves there. Figures are predicted.
+    """A source of a model, and what serves there. All figures but `measured_latency_s` are predicted.
 
     Attributes:
         source: The node.
@@ -71,6 +72,7 @@ class SourceRow(msgspec.Struct, frozen=True, kw_only=True):
         latency_s: Of a request. [s]
         energy_j: Of all nodes, per request. [J]
         nodes: That run a part of it.
+        measured_latency_s: Mean of the epoch's requests, at the source; None before there was one. [s]
     """
 
     source: str
@@ -79,6 +81,7 @@ class SourceRow(msgspec.Struct, frozen=True, kw_only=True):
     latency_s: float
     energy_j: float
     nodes: tuple[str, ...]
+    measured_latency_s: float | None = None
 
 
 class DeployDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -306,6 +309,12 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
         bottleneck: The node, or the link as `FROM:TO`, that bounds this rate; None with it.
         concession: What it gave up against the best plan, within `[planning] tolerance`, for fewer components or fewer bytes cut;
             None where it was the best plan when it was last decided on.
+        waiting_s: What a request waits at most for requests of others at 99 % of phases at which these may come, modelled; 0 where nobody
+            else promises a rate on its nodes and links, None where more is promised than there is time. [s]
+        loaded_latency_s: `latency_s` and `waiting_s` together; None with the latter. [s]
+        waiting: The rest of what is known of it; None with an older controller.
+        fairness: Jain's index of the sources' slow-downs, measured over predicted latency: 1 where all are slowed alike, 1/n where one of n
+            alone is; None before two sources have served a request. [1]
     """
 
     model: str
@@ -342,6 +351,10 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
     rate_hz: float | None = None
     bottleneck: str | None = None
     concession: Concession | None = None
+    waiting_s: float | None = None
+    loaded_latency_s: float | None = None
+    waiting: WaitingDocument | None = None
+    fairness: float | None = None
 
 
 class ExportProblem(TaggedOperation, frozen=True, kw_only=True, tag="export-problem"):

@@ -28,6 +28,8 @@ class PlanSummary(msgspec.Struct, frozen=True, kw_only=True):
         energy_interval_j: The same of the energy. [J]
         rate_hz: Requests a second that it sustains, many at a time; None where nothing takes any time. [1/s]
         bottleneck: The node, or the link as `FROM:TO`, that bounds this rate; None with it.
+        loaded_latency_s: With what a request waits at most for requests that others promise, as they serve now, at 99 % of phases; modelled, as in
+            `plan`. None where more is promised than there is time, and where it was not looked at. [s]
     """
 
     status: str
@@ -42,3 +44,4 @@ class PlanSummary(msgspec.Struct, frozen=True, kw_only=True):
     energy_interval_j: tuple[float, float] | None = None
     rate_hz: float | None = None
     bottleneck: str | None = None
+    loaded_latency_s: float | None = None

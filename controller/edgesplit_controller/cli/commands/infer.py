@@ -84,10 +84,8 @@ def infer(
     arrays = read_arrays(input_file)
     source = ask(settings, ShowSource(name=name, via=via), SourceDocument)
     arrays = check_inputs(source.inputs, arrays)
-    client = _client(source.address, settings.identity)
-    outcome = asyncio.run(
-        _run(client, source.model, arrays, count=count, concurrency=concurrency, deadline_s=deadline_s)
-    )
+    running = _run(source, settings.identity, arrays, count=count, concurrency=concurrency, deadline_s=deadline_s)
+    outcome = asyncio.run(running)
     if outcome.last_outputs is not None and output_file is not None:
         write_arrays(output_file, outcome.last_outputs)
     document = outcome.document()
@@ -110,13 +108,19 @@ def _client(address: str, identity: str) -> AsyncClient:
 
 
 async def _run(
-    agent: AsyncClient, model: str, arrays: dict[str, Array], *, count: int, concurrency: int, deadline_s: float
+    source: SourceDocument,
+    identity: str,
+    arrays: dict[str, Array],
+    *,
+    count: int,
+    concurrency: int,
+    deadline_s: float,
 ) -> TrafficOutcome:
     # Connecting first makes an agent that is away one error rather than many.
-    async with agent as client:
+    async with _client(source.address, identity) as client:
 
         async def send() -> InferResult:
-            return await client.infer_detailed(model, arrays, deadline_s=deadline_s)
+            return await client.infer_detailed(source.model, arrays, deadline_s=deadline_s)
 
         if count == 1:
             return await run_requests(send, count=1, concurrency=1)

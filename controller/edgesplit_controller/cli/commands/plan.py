@@ -33,9 +33,10 @@ __all__ = ["plan"]
         "null or {node, state, floor, hours, fraction, above_floor_j, requests_per_s, rate_origin, idle_w, others_w, "
         "limit_j, kept, stale, text}, energy_per_node: {NODE: {predicted_compute_j, predicted_transmit_j, requests, "
         "compute_j, compute_origin, transmit_j, transmit_origin}}, speeds: {NODE: as in splitctl nodes}, declined: {count, since_unix_s, "
-        "last_unix_s, last_reason}, latency_interval_s: [LOW, HIGH], energy_interval_j: [LOW, HIGH], fixed, sources: [{source, name, epoch, latency_s, energy_j, nodes}], rate_hz, bottleneck, "
+        "last_unix_s, last_reason}, latency_interval_s: [LOW, HIGH], energy_interval_j: [LOW, HIGH], fixed, sources: [{source, name, epoch, latency_s, energy_j, nodes, measured_latency_s}], rate_hz, bottleneck, "
         "concession: null or {tolerance, share, components, components_of_best, cut_bytes, cut_bytes_of_best, "
-        "latency_of_best_s, energy_of_best_j, text}}; all but measured are predictions, nine of ten prove to lie within their interval, fallbacks are what serves when a node is lost, "
+        "latency_of_best_s, energy_of_best_j, text}, waiting_s, loaded_latency_s, waiting: {origin, covered, share, mean_s, worst_s, "
+        "places: {NODE or FROM:TO: {load, mean_s}}}, fairness}; all but measured, measured_latency_s and fairness are predictions, nine of ten prove to lie within their interval, fallbacks are what serves when a node is lost, "
         "battery is what a battery floor allows now.",
     )
 )

@@ -25,7 +25,7 @@ __all__ = ["what_if"]
         "splitctl what-if yolo --energy 1\n"
         "splitctl what-if yolo --min-rate 15",
         "{model, epoch, supposed: [SENTENCE], active: {status, latency_s (of the simulated timeline), energy_j, "
-        "device_energy_j, noise, per_node, quantized, broken, latency_interval_s, energy_interval_j, rate_hz, bottleneck}, active_then: the same under what is supposed or null "
+        "device_energy_j, noise, per_node, quantized, broken, latency_interval_s, energy_interval_j, rate_hz, bottleneck, loaded_latency_s}, active_then: the same under what is supposed or null "
         "where it could not run, then: the plan that would be made, same, moved, solve_s}; same says whether it is the "
         "active one, moved counts operators that would change their node.",
     ),

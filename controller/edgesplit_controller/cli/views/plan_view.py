@@ -12,7 +12,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.text import Text
 
-from edgesplit.formatting import UNKNOWN, between, clock, joules, number, rate, time_span
+from edgesplit.formatting import UNKNOWN, between, clock, joules, number, percent, rate, time_span
 from edgesplit.operations.plan_operations import (
     DeclinedDocument,
     EnergyRow,
@@ -22,6 +22,7 @@ from edgesplit.operations.plan_operations import (
     PlanDocument,
     SourceRow,
 )
+from edgesplit.operations.waiting_document import WaitingDocument
 from edgesplit.planning.plan import NodeShare, TimelineEntry
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.cli.solution_document import SolutionDocument
@@ -65,6 +66,8 @@ def show_plan(document: PlanDocument) -> None:
     origin = f" ({measured.energy_origin})" if measured.energy_origin else ""
     predicted = between(document.latency_s, document.latency_interval_s, time_span)
     table.add_row("latency (timeline)", predicted, time_span(measured.latency_s))
+    if document.waiting is not None and (document.waiting.places or document.waiting_s):
+        table.add_row("latency beside others", _loaded(document, document.waiting), "")
     predicted = between(document.energy_j, document.energy_interval_j, joules)
     table.add_row("energy", predicted, _with(joules(measured.energy_j), origin))
     table.add_row("device energy", joules(document.device_energy_j), _with(joules(measured.device_energy_j), origin))
@@ -78,6 +81,7 @@ def show_plan(document: PlanDocument) -> None:
         follows = "the plan stays, for it is fixed" if document.fixed else "a plan that keeps it is on its way"
         out.print(f"the measured noise exceeds its bound: {follows}")
     _show_energy(out, document.energy_per_node)
+    _show_waiting(out, document.waiting, document.measured)
     out.print()
     battery = document.battery
     out.print(
@@ -98,13 +102,17 @@ def show_plan(document: PlanDocument) -> None:
     if len(document.sources) > 1:
         out.print()
         show_sources(document.sources)
+        if document.fairness is not None:
+            out.print(f"fairness of the sources' slow-downs (Jain's index; 1: all alike): {number(document.fairness)}")
 
 
 def show_sources(rows: Sequence[SourceRow]) -> None:
     """Print what serves at each source of a model."""
-    table = plain_table("sources", ("source", "plan", "nodes"), ("epoch", "latency", "energy"), ("plan",))
+    columns = ("epoch", "latency", "measured", "energy")
+    table = plain_table("sources", ("source", "plan", "nodes"), columns, ("plan",))
     for row in rows:
-        figures = str(row.epoch), time_span(row.latency_s), joules(row.energy_j)
+        latencies = time_span(row.latency_s), time_span(row.measured_latency_s)
+        figures = str(row.epoch), *latencies, joules(row.energy_j)
         table.add_row(row.source, row.name, ", ".join(row.nodes), *figures)
     console().print(table)
 
@@ -235,6 +243,33 @@ def _show_energy(out: Console, rows: Mapping[str, EnergyRow]) -> None:
         transmit = _with(joules(row.transmit_j), f" ({row.transmit_origin})")
         table.add_row(node, joules(row.predicted_compute_j), compute, joules(row.predicted_transmit_j), transmit)
     out.print(table)
+
+
+def _loaded(document: PlanDocument, waiting: WaitingDocument) -> str:
+    """With what is waited at most, at nearly all phases and at any."""
+    if document.loaded_latency_s is None:
+        return "without bound: more is promised than there is time"
+    worst = (
+        "no bound at the worst"
+        if waiting.worst_s is None
+        else f"{time_span(document.latency_s + waiting.worst_s)} at the worst"
+    )
+    return f"{time_span(document.loaded_latency_s)} at {percent(100 * waiting.covered)} of phases, {worst} ({waiting.origin})"
+
+
+def _show_waiting(out: Console, waiting: WaitingDocument | None, measured: MeasuredDocument) -> None:
+    """Where requests wait for others'; agents measure what is waited for nodes, not for links."""
+    if waiting is None or not waiting.places:
+        return
+    out.print()
+    columns = ("promised to others", "mean wait", "measured")
+    table = plain_table("Waiting for others, predicted beside measured", ("node or link",), columns)
+    for place, row in waiting.places.items():
+        served = measured.per_node.get(place)
+        waited = UNKNOWN if served is None else time_span(served.waiting_s)
+        table.add_row(place, percent(100 * row.load), time_span(row.mean_s), waited)
+    out.print(table)
+    out.print(f"a request waits at {percent(100 * waiting.share)} of phases, {time_span(waiting.mean_s)} on average")
 
 
 def _show_constraints(out: Console, document: PlanDocument) -> None:

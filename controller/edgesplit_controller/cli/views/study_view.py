@@ -64,6 +64,7 @@ def show_what_if(document: WhatIfDocument) -> None:
     table = plain_table("", ("",), ("active, now", "active, then", "best, then"))
     for name, texts in (
         ("latency", [_figure(plan, "latency_s") for plan in (document.active, then, document.then)]),
+        ("latency beside others", [_loaded(plan) for plan in (document.active, then, document.then)]),
         ("energy", [_figure(plan, "energy_j") for plan in (document.active, then, document.then)]),
         ("device energy", [_figure(plan, "device_energy_j") for plan in (document.active, then, document.then)]),
         ("noise", [_figure(plan, "noise") for plan in (document.active, then, document.then)]),
@@ -127,6 +128,10 @@ def _row(row: FrontierRow) -> tuple[str, ...]:
     latency, energy = between(row.latency_s, interval, time_span), between(row.energy_j, row.energy_interval_j, joules)
     figures = (latency, energy, joules(row.device_energy_j), number(row.noise), rate(row.rate_hz))
     return (where, *figures, row.status)
+
+
+def _loaded(plan: PlanSummary | None) -> str:
+    return UNKNOWN if plan is None else time_span(plan.loaded_latency_s)
 
 
 def _figure(plan: PlanSummary | None, key: str) -> str:

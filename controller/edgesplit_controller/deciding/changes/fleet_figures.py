@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from edgesplit.planning.problem import Problem
+from edgesplit_controller.planner.meaning.sums import breakable
 
 __all__ = ["Figures", "NodeFigures", "figures_of"]
 
@@ -36,6 +39,9 @@ class Figures:
     Attributes:
         links: (from, to) to bandwidth [B/s] and latency [s].
         codecs: Whether any tensor may be coded.
+        loads: Share of its time that is promised to others, of each node and of each link as `FROM:TO`; without a rate to be sustained
+            nothing, for then it counts for nothing. [1]
+        bounding: Those of them whose load may keep some plan from that rate.
     """
 
     nodes: Mapping[str, NodeFigures] = field(default_factory=dict[str, NodeFigures])
@@ -43,6 +49,8 @@ class Figures:
         default_factory=dict[tuple[str, str], tuple[float, float]]
     )
     codecs: bool = False
+    loads: Mapping[str, float] = field(default_factory=dict[str, float])
+    bounding: frozenset[str] = frozenset()
 
     @property
     def int8(self) -> bool:
@@ -62,4 +70,18 @@ def figures_of(problem: Problem) -> Figures:
             node.compute_power_w, node.transmit_power_w, node.memory_bytes, times_s, int8_times_s
         )
     links = {(link.source, link.target): (link.bandwidth_bytes_per_s, link.latency_s) for link in problem.links}
-    return Figures(nodes, links, any(tensor.codecs for tensor in problem.tensors))
+    loads, bounding = _loads(problem)
+    return Figures(nodes, links, any(tensor.codecs for tensor in problem.tensors), loads, bounding)
+
+
+def _loads(problem: Problem) -> tuple[dict[str, float], frozenset[str]]:
+    """What others are promised, and where that may keep some plan from the rate asked for."""
+    rate_hz = problem.constraints.min_rate_hz
+    if rate_hz is None:
+        return {}, frozenset()
+    loads = {node.name: node.load for node in problem.nodes}
+    loads |= {f"{link.source}:{link.target}": link.load for link in problem.links}
+    # Of many nodes there are far more links, next to none of which anybody is promised anything of.
+    loaded = msgspec.structs.replace(problem, links=tuple(link for link in problem.links if link.load > 0.0))
+    subjects = (period.subject for period in breakable(loaded, 1 / rate_hz))
+    return loads, frozenset(subject for subject in subjects if loads[subject] > 0.0)

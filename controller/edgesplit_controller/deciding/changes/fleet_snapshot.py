@@ -13,11 +13,13 @@ from edgesplit.control.profile_messages import ExecutionProfile
 from edgesplit.planning.goals import Goals
 from edgesplit.significance import PLANNED_LINK_SHARE, PLANNED_POWER_CHANGE, differs
 from edgesplit_controller.configuration import Thresholds
+from edgesplit_controller.deciding.changes.fleet_figures import Figures
 from edgesplit_controller.deciding.changes.impact.link_impact import LinkFigures, LinkImpact, Pair
-from edgesplit_controller.deciding.changes.replan_reasons import Reason, link_reasons
+from edgesplit_controller.deciding.changes.replan_reasons import Reason, link_reasons, load_reasons
 from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.models.model_record import ModelRecord
+from edgesplit_controller.stating.loads import Loads
 
 __all__ = ["FleetSnapshot", "snapshot_of"]
 
@@ -49,19 +51,22 @@ class FleetSnapshot:
         links: Those that are up between usable nodes.
         scatter: Of their bandwidth's measurements, relative. [1]
         unrest: Of restless nodes, how much the time of the same work varies there. [1]
+        loads: Share that is promised to others, of each node and of each link as `FROM:TO`, where a rate is to be sustained. [1]
     """
 
     nodes: Mapping[str, _Node]
     links: Mapping[Pair, LinkFigures]
     scatter: Mapping[Pair, float]
     unrest: Mapping[str, float]
+    loads: Mapping[str, float]
 
     def differs(self, before: FleetSnapshot) -> bool:
-        """Whether nodes or links came or went, or nodes are another."""
+        """Whether nodes or links came or went, nodes are another, or others are promised more or less."""
         return (
             self.nodes.keys() != before.nodes.keys()
             or self.links.keys() != before.links.keys()
             or any(node.differs(self.nodes[name]) for name, node in before.nodes.items())
+            or self.loads != before.loads
         )
 
     def changes_predictions(self, before: FleetSnapshot, impact: LinkImpact) -> bool:
@@ -72,13 +77,20 @@ class FleetSnapshot:
             if pair in before.links and pair in self.links
         )
 
-    def reasons(self, decided: Mapping[Pair, LinkFigures], thresholds: Thresholds, impact: LinkImpact) -> list[Reason]:
-        """Links that changed since the last decision so that planning again could matter."""
-        return link_reasons(decided, self.links, thresholds, impact, self.scatter)
+    def reasons(self, decided: Figures, thresholds: Thresholds, impact: LinkImpact) -> list[Reason]:
+        """Links and loads that changed since the last decision so that planning again could matter."""
+        found = link_reasons(decided.links, self.links, thresholds, impact, self.scatter)
+        return found + load_reasons(decided, self.loads, thresholds.change)
 
 
 def snapshot_of(
-    registry: Registry, speeds: Speeds, record: ModelRecord, goals: Goals, used_bytes: Mapping[str, float]
+    registry: Registry,
+    speeds: Speeds,
+    record: ModelRecord,
+    goals: Goals,
+    *,
+    used_bytes: Mapping[str, float],
+    loads: Loads | None,
 ) -> FleetSnapshot:
     """The fleet now.
 
@@ -88,6 +100,7 @@ def snapshot_of(
         record: The model.
         goals: Name forbidden nodes.
         used_bytes: Memory that other models' plans hold, by node. [B]
+        loads: What is promised to others of nodes and links; None where no rate is asked for.
     """
     nodes: dict[str, _Node] = {}
     for name, node in registry.nodes.items():
@@ -107,4 +120,8 @@ def snapshot_of(
         {pair: (link.bandwidth_bytes_per_s, link.latency_s) for pair, link in links.items()},
         {pair: link.scatter for pair, link in links.items() if link.scatter},
         {name: unrest for name in nodes if (unrest := registry.unrest(name))},
+        {}
+        if loads is None
+        else {name: loads.nodes.get(name, 0.0) for name in nodes}
+        | {":".join(pair): loads.links.get(pair, 0.0) for pair in links},
     )

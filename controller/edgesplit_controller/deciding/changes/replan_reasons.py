@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgesplit.formatting import speed, time_span, watts
+from edgesplit.formatting import percent, speed, time_span, watts
 from edgesplit.significance import differs
 from edgesplit_controller.configuration import Thresholds
 from edgesplit_controller.deciding.changes.fleet_figures import Figures, NodeFigures
 from edgesplit_controller.deciding.changes.impact.compute_impact import ComputeImpact
 from edgesplit_controller.deciding.changes.impact.link_impact import LinkFigures, LinkImpact, Pair, notable
 
-__all__ = ["Reason", "link_reasons", "reasons"]
+__all__ = ["Reason", "link_reasons", "load_reasons", "reasons"]
+
+LOAD_FLOOR = 0.01
+"""Of the time of a node or link: what became free beside it is no chance. [1]"""
 
 
 @dataclass(frozen=True)
@@ -24,9 +27,9 @@ class Reason:
     """Why to plan again.
 
     Attributes:
-        kind: link-changed, link-lost, link-appeared, node-joined, node-left, profile-changed, power-changed, int8-available
-            or codecs-available.
-        node: Where it happened; of a link, the sender.
+        kind: link-changed, link-lost, link-appeared, node-joined, node-left, profile-changed, power-changed, int8-available,
+            codecs-available or load-fell.
+        node: Where it happened; of a link, the sender, and with load-fell the link as `FROM:TO`.
         to: Of a link, the receiver.
         quiet: The plan that serves does not feel it; another one might be better now. Told only if it is.
         share: Of the plan that is at stake; 0 where that was not asked. [1]
@@ -78,12 +81,28 @@ def reasons(
         found.append(Reason("int8-available", "int8 is available now"))
     if before.nodes and now.codecs and not before.codecs:
         found.append(Reason("codecs-available", "wire codecs are available now"))
+    found += load_reasons(before, now.loads, thresholds.change)
     found += link_reasons(before.links, now.links, thresholds, impact, scatter or {})
     for name in sorted(both):
         restless = (unrest or {}).get(name, 0.0)
         found += _node_reasons(name, before.nodes[name], now.nodes[name], thresholds, unrest=restless, compute=compute)
     order = {kind: rank for rank, kind in enumerate(("node-left", "link-lost"))}
     return tuple(sorted(found, key=lambda reason: (order.get(reason.kind, 9), -reason.share, reason.text)))
+
+
+def load_reasons(before: Figures, now: Mapping[str, float], change: float) -> list[Reason]:
+    """Nodes and links on which others were promised so much that it may have kept a better plan away, and are promised less now.
+
+    A load that grew is no reason by itself: whether the plan that serves still sustains its rate, `rate_reason.py` says. So plans do not
+    chase each other: whoever moves gains by itself, and takes nothing that is promised.
+    """
+    return [
+        Reason("load-fell", f"of {subject} {percent(100 * (1 - load))} are free now", subject, quiet=True)
+        for subject, load in sorted(now.items())
+        if subject in before.bounding
+        and load < before.loads[subject]
+        and differs(1 - before.loads[subject], 1 - load, change, LOAD_FLOOR)
+    ]
 
 
 def link_reasons(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgesplit_controller.planner.bounds.disjoint_sets import DisjointSets
 from edgesplit_controller.planner.meaning.costs import Costs
 
-__all__ = ["Reduction", "count_flows", "merged", "unreduced"]
+__all__ = ["Reduction", "count_flows", "in_graph_order", "merged", "unreduced"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +70,57 @@ def merged(costs: Costs, pairs: Sequence[tuple[int, int]], domain: NDArray[np.bo
     for place, group in enumerate(units):
         unit_of[list(group)] = place
     return Reduction(units, unit_of, np.array([domain[list(group)].all(axis=0) for group in units]))
+
+
+def in_graph_order(costs: Costs, reduction: Reduction) -> Reduction:
+    """The same in an order in which units may run: those that wait for each other are put together.
+
+    Args:
+        costs: The problem's.
+        reduction: Units and their places.
+    """
+    behind: list[set[int]] = [set() for _ in reduction.units]
+    before: list[set[int]] = [set() for _ in reduction.units]
+    for tensor in costs.tensors:
+        first = int(reduction.unit_of[tensor.producer])
+        for second in (int(reduction.unit_of[operator]) for operator in tensor.consumers):
+            if first != second:
+                behind[first].add(second)
+                before[second].add(first)
+    units: list[tuple[int, ...]] = []
+    grouped: set[int] = set()
+    # Strongly connected components, each found after those that come before it (Sharir).
+    for start in reversed(_finished(behind)):
+        if start in grouped:
+            continue
+        group, waiting = {start}, [start]
+        while waiting:
+            new = before[waiting.pop()] - grouped - group
+            group |= new
+            waiting += new
+        grouped |= group
+        units.append(tuple(sorted(operator for unit in group for operator in reduction.units[unit])))
+    unit_of = np.empty(len(costs.operators), dtype=np.intp)
+    for place, unit in enumerate(units):
+        unit_of[list(unit)] = place
+    places = [reduction.domain[reduction.unit_of[list(unit)]].all(axis=0) for unit in units]
+    return Reduction(tuple(units), unit_of, np.array(places))
+
+
+def _finished(behind: Sequence[set[int]]) -> list[int]:
+    """Units in the order in which a search in depth leaves them."""
+    left: list[int] = []
+    seen: set[int] = set()
+    for start in range(len(behind)):
+        way = [] if start in seen else [(start, iter(sorted(behind[start])))]
+        seen.add(start)
+        while way:
+            unit, coming = way[-1]
+            new = next((other for other in coming if other not in seen), None)
+            if new is None:
+                left.append(unit)
+                way.pop()
+            else:
+                seen.add(new)
+                way.append((new, iter(sorted(behind[new]))))
+    return left

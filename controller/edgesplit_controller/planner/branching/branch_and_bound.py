@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from edgesplit_controller.planner.bounds.relaxation import Relaxation
 from edgesplit_controller.planner.branching.crossing import crossing
-from edgesplit_controller.planner.branching.restrictions import Pricing, Restriction
+from edgesplit_controller.planner.branching.restrictions import MOST_STEPS, Pricing, Restriction, between
 from edgesplit_controller.planner.linear.tangents import BestPrices
 from edgesplit_controller.planner.meaning.costs import Costs
 from edgesplit_controller.planner.meaning.indexed_plan import Plan
@@ -43,9 +43,6 @@ CROSSED = 2
 
 DIVE_STEPS = 4
 """Of prices, for each half tried while looking for a plan."""
-
-MOST_STEPS = 60
-"""Of prices, for one restriction."""
 
 ENOUGH = 0.1
 """Of the way to the best plan known: where prices promise less than that more, the next choice is decided."""
@@ -112,6 +109,7 @@ class Branching:
         offer: Offer,
         left_s: Callable[[], float],
         until: Callable[[float], bool] = lambda _: False,
+        start: Restriction | None = None,
     ) -> Verdict:
         """Branch until nothing is left below the best plan known.
 
@@ -119,10 +117,11 @@ class Branching:
             ceiling: A known plan's value, or infinity.
             offer: Takes a plan that seems to keep the limits; returns the best value known then.
             left_s: Time left. [s]
+            start: Everything open, with prices known; None: without.
             until: Asked before every round whether to stop early, with the bound by then.
         """
         number = itertools.count()
-        pricing = [self.pricing.whole()]
+        pricing = [self.pricing.whole() if start is None else start]
         waiting: list[tuple[float, int, Restriction]] = []
         undecided: list[Restriction] = []
         closed = np.inf
@@ -201,7 +200,7 @@ class Branching:
                 if one.depth <= CROSSED or ceiling == np.inf:
                     ceiling = self._crossed(one, found, ceiling, offer)
                 return ceiling, children
-        one.trials = _between(one, found)
+        one.trials = between(one, found)
         if not best:
             return ceiling, None
         # One assignment is the mixture, and prices have not got there: it differs from what they gave last.
@@ -213,7 +212,7 @@ class Branching:
         found = self.pricing.mixture(one)
         if found is None or found.promise - one.bound <= GUESSED * abs(one.bound):
             return False
-        one.trials = _between(one, found)
+        one.trials = between(one, found)
         return True
 
     def _crossed(self, one: Restriction, found: BestPrices, ceiling: float, offer: Offer) -> float:
@@ -283,11 +282,6 @@ class Branching:
             return []
         tensor = int(unlike.argmax())
         return [self.pricing.with_mode(one, tensor, mode) for mode in self.pricing.modes_open(one, tensor)]
-
-
-def _between(one: Restriction, found: BestPrices) -> list[Floats]:
-    """The prices that the tangents promise most at, and those half way from the best known: few tangents promise too far away."""
-    return [found.prices, (found.prices + one.best) / 2]
 
 
 def _weighing(costs: Costs, limits: Sequence[SumLimit]) -> Floats:

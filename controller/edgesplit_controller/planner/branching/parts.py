@@ -33,12 +33,20 @@ class Part:
         patterns: Quantization patterns that are left in it.
         bounds: Of the objective, by choice.
         expanded: A plan of it as one of the whole problem.
+        ceiling: Plans below it are looked for next; infinity: below the best one known.
+        tried: Ceilings below the best plan known that labels were tried at.
     """
 
     costs: Costs
     patterns: Patterns | None
     bounds: Bounds
     expanded: Callable[[Plan], Plan]
+    ceiling: float = np.inf
+    tried: int = 0
+
+    def above(self, bound: float) -> Part:
+        """The same where no plan is below another bound, either."""
+        return replace(self, bounds=replace(self.bounds, value=max(bound, self.bounds.value)))
 
 
 def part_of(one: Restriction, pricing: Pricing, relaxation: Relaxation, within: Part) -> Part | None:

@@ -21,7 +21,7 @@ from edgesplit_controller.planner.meaning.indexed_plan import Plan, cheapest_mod
 from edgesplit_controller.planner.meaning.measures import NOISE, WEIGHED, SumLimit, WeightedSum
 from edgesplit_controller.planner.meaning.tolerance import ULP
 
-__all__ = ["FAR", "Pricing", "Restriction"]
+__all__ = ["FAR", "MOST_STEPS", "Pricing", "Restriction", "between"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -31,6 +31,12 @@ CODED_AT = (1.0, 1.3, 1.7, 2.5, 4.0, 10.0, 100.0)
 
 FAR = 1e100
 """Stands for what is not possible where it is weighed."""
+
+MOST_STEPS = 60
+"""Of prices, for one restriction."""
+
+GUESSED = 1e-3
+"""Of the gap: where prices promise less than that more, they are good enough for everything open."""
 
 MOST_TANGENTS = 48
 """That prices are chosen by: the least ones at the best prices so far."""
@@ -76,18 +82,26 @@ class Pricing:
         costs: Those it was made of.
         objective: What to minimise.
         limits: On measures.
+        batch: Of the relaxation, where there is one already.
     """
 
     def __init__(
-        self, relaxation: Relaxation, costs: Costs, objective: WeightedSum, limits: Sequence[SumLimit]
+        self,
+        relaxation: Relaxation,
+        costs: Costs,
+        objective: WeightedSum,
+        limits: Sequence[SumLimit],
+        *,
+        batch: Batch | None = None,
     ) -> None:
-        self.batch = Batch(relaxation, costs)
+        self.batch = batch or Batch(relaxation, costs)
+        self.relaxation = relaxation
         self.objective, self.limits = objective, tuple(limits)
         self.bounds: Floats = np.array([limit.bound for limit in limits])
         self.seen: list[Choices] = []
         self.modes: list[Modes] = []
         self._known: set[bytes] = set()
-        self._relaxation, self._costs = relaxation, costs
+        self._costs = costs
         self._limited = [limit.measure for limit in limits]
         self._weights = np.zeros(len(costs.sums))
         self._weights[:WEIGHED] = objective.weights
@@ -95,7 +109,33 @@ class Pricing:
 
     def whole(self) -> Restriction:
         """Everything open, without prices."""
-        return Restriction(choices_open(self._relaxation, self._costs), (), -np.inf, 0, np.zeros(len(self.limits)))
+        return Restriction(choices_open(self.relaxation, self._costs), (), -np.inf, 0, np.zeros(len(self.limits)))
+
+    def best(
+        self, ceiling: float, left_s: Callable[[], float], offer: Callable[[Plan], float] | None = None
+    ) -> Restriction:
+        """Everything open, at the best prices; an infinite bound where nothing is possible.
+
+        Args:
+            ceiling: A known plan's value, or infinity.
+            left_s: Time left. [s]
+            offer: Takes a plan that seems to keep the limits; returns the best value known then. None: plans are not asked for.
+        """
+        one = self.whole()
+        while left_s() > 0 and one.steps < MOST_STEPS:
+            if offer is None:
+                _, possible = self.tried([one], -np.inf, _refuse)
+            else:
+                ceiling, possible = self.tried([one], ceiling, offer)
+            if not possible:
+                one.bound = np.inf
+                break
+            found = self.mixture(one) if one.bound < ceiling else None
+            gap = ceiling - one.bound if np.isfinite(ceiling) else abs(one.bound)
+            if found is None or found.promise - one.bound <= GUESSED * gap:
+                break
+            one.trials = between(one, found)
+        return one
 
     def tried(
         self, pricing: Sequence[Restriction], ceiling: float, offer: Callable[[Plan], float]
@@ -153,14 +193,14 @@ class Pricing:
 
     def with_mode(self, one: Restriction, tensor: int, mode: int) -> Restriction:
         """A restriction with the mode decided in which a tensor is sent, if it is."""
-        others = [place for place in range(len(self._relaxation.modes[tensor])) if place != mode]
+        others = [place for place in range(len(self.relaxation.modes[tensor])) if place != mode]
         closed = (*one.closed, *((tensor, place) for place in others))
         chosen = [seen for seen in one.fitting.tolist() if self.modes[seen][tensor] in (-1, mode)]
         return self._child(one, one.open, closed, chosen)
 
     def modes_open(self, one: Restriction, tensor: int) -> list[int]:
         """Places in a tensor's list of modes in which it may be sent."""
-        return [place for place in range(len(self._relaxation.modes[tensor])) if (tensor, place) not in one.closed]
+        return [place for place in range(len(self.relaxation.modes[tensor])) if (tensor, place) not in one.closed]
 
     def _child(
         self, one: Restriction, open_: NDArray[np.bool_], closed: tuple[tuple[int, int], ...], fitting: Sequence[int]
@@ -186,7 +226,7 @@ class Pricing:
         """An assignment as a plan, sending in the modes that are cheapest at some prices."""
         count = len(self._costs.operators)
         node = tuple(choice[:count].tolist())
-        quantized = frozenset(o for place, o in enumerate(self._relaxation.bits) if choice[count + place])
+        quantized = frozenset(o for place, o in enumerate(self.relaxation.bits) if choice[count + place])
         return measured(
             node, quantized, cheapest_modes(node, quantized, self.weights(prices), self._costs), self._costs
         )
@@ -194,10 +234,10 @@ class Pricing:
     def _as_plan(self, choice: Choices, modes: Modes) -> Plan:
         """An assignment as a plan, sending in given modes."""
         count = len(self._costs.operators)
-        quantized = frozenset(o for place, o in enumerate(self._relaxation.bits) if choice[count + place])
+        quantized = frozenset(o for place, o in enumerate(self.relaxation.bits) if choice[count + place])
         coded: dict[str, int] = {}
         for place, (tensor, mode) in enumerate(zip(self._costs.tensors, modes.tolist(), strict=True)):
-            index = self._relaxation.modes[place][mode] if mode >= 0 else 0
+            index = self.relaxation.modes[place][mode] if mode >= 0 else 0
             if mode >= 0 and tensor.modes[index].codec is not None:
                 coded[tensor.name] = index
         return measured(tuple(choice[:count].tolist()), quantized, coded, self._costs)
@@ -217,7 +257,7 @@ class Pricing:
         magnitude = abs(value) + abs(offset)
         if NOISE in self._limited:
             magnitude += 2 * float(prices[self._limited.index(NOISE)]) * self._costs.noise.magnitude
-        rounding = (self._relaxation.elimination.rounding + ULP * len(self._weights)) * magnitude
+        rounding = (self.relaxation.elimination.rounding + ULP * len(self._weights)) * magnitude
         bound = value - offset - rounding
         if bound > one.bound:
             one.bound, one.best = bound, prices
@@ -234,3 +274,12 @@ class Pricing:
             fit = np.flatnonzero(fits) + one.looked
             one.fitting, one.looked = np.concatenate([one.fitting, fit]), len(self.seen)
         return one.fitting
+
+
+def _refuse(_: Plan) -> float:
+    return -np.inf
+
+
+def between(one: Restriction, found: BestPrices) -> list[Floats]:
+    """The prices that the tangents promise most at, and those half way from the best known: few tangents promise too far away."""
+    return [found.prices, (found.prices + one.best) / 2]

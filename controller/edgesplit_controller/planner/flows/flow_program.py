@@ -93,6 +93,16 @@ class FlowProgram:
         weights[:WEIGHED] = objective.weights
         return measured(node, quantized, cheapest_modes(node, quantized, weights, self._costs), self._costs)
 
+    @property
+    def places(self) -> Sequence[dict[int, int]]:
+        """Per operator, node to column."""
+        return self._place
+
+    @property
+    def pattern(self) -> Sequence[int]:
+        """Columns of the quantization patterns, in their order; none where they are not listed."""
+        return self._pattern
+
     def bounds(self, answer: LinearAnswer) -> Bounds:
         """What the duals say about every choice."""
         excess = answer.excess
@@ -255,20 +265,26 @@ class FlowProgram:
         )
         return found
 
-    def _charge(self, tensor: WireTensor, flows: Sequence[dict[tuple[Sender, int], int]]) -> None:
-        """What crosses is paid: with one reader its flow itself, with several a column above all of theirs."""
+    def _charge(
+        self, tensor: WireTensor, flows: Sequence[dict[tuple[Sender, int], int]]
+    ) -> dict[tuple[Sender, int], int]:
+        """What crosses is paid: with one reader its flow itself, with several a column above all of theirs; these columns."""
         crossing: dict[tuple[Sender, int], list[int]] = {}
         for (sender, node), column in _all(flows):
             if sender[0] != node:
                 crossing.setdefault((sender, node), []).append(column)
+        paid: dict[tuple[Sender, int], int] = {}
         for ((at, index), node), columns in crossing.items():
             cost = np.concatenate([tensor.modes[index].transfer[:, at, node], self._unsent])
             if len(flows) == 1:
                 self._rows.charge(columns[0], cost)
+                sent = columns[0]
             else:
                 sent = self._rows.column(cost)
                 for column in columns:
                     self._rows.at_most([column], [sent])
+            paid[(at, index), node] = sent
+        return paid
 
 
 def _all(flows: Sequence[dict[tuple[Sender, int], int]]) -> Iterator[tuple[tuple[Sender, int], int]]:

@@ -9,6 +9,7 @@ A. Neumaier, O. Shcherbina, Safe bounds in linear and mixed-integer linear progr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import highspy
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from edgesplit_controller.planner.meaning.tolerance import ULP
 
-__all__ = ["LinearAnswer", "LinearProgram", "LinearSolver", "QuietHighs", "as_highs", "proven_bound"]
+__all__ = ["LinearAnswer", "LinearProgram", "LinearSolver", "QuietHighs", "WarmSolver", "as_highs", "proven_bound"]
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int32]
@@ -101,22 +102,81 @@ class LinearSolver:
         duals = np.array(solution.row_dual) if solution.dual_valid else np.zeros(rows)
         values = np.array(solution.col_value) if solution.value_valid else None
         if status == highspy.HighsModelStatus.kInfeasible:
-            if self._proves_infeasible(program):
+            if _proves_infeasible(self._solver, program):
                 return LinearAnswer(None, np.zeros(rows), float("inf"), np.zeros(columns))
             values, duals = None, np.zeros(rows)
         bound, excess = proven_bound(program, duals)
         return LinearAnswer(values if status == highspy.HighsModelStatus.kOptimal else None, duals, bound, excess)
 
-    def _proves_infeasible(self, program: LinearProgram) -> bool:
-        """Whether the solver's word that nothing is feasible is more than its tolerances: a dual ray whose own bound is above 0."""
-        asked = getattr(self._solver, "getDualRay", None)  # which its type stubs do not name
-        if asked is None:
-            return False
-        _, there, ray = asked()
-        if not there:
-            return False
-        free = replace(program, cost=np.zeros(len(program.cost)))
-        return any(proven_bound(free, sign * np.array(ray))[0] > 0 for sign in (1.0, -1.0))
+
+class WarmSolver:
+    """One program solved again and again from the basis before, under other upper bounds of its columns and with more rows.
+
+    Args:
+        program: It.
+    """
+
+    def __init__(self, program: LinearProgram) -> None:
+        self._program = program
+        self._solver = QuietHighs()  # type: ignore[no-untyped-call]
+        for option, value in OPTIONS:
+            self._solver.setOptionValue(option, value)
+        self._solver.passModel(as_highs(program))
+        self._all = np.arange(len(program.cost), dtype=np.int32)
+
+    def add_rows(self, rows: Sequence[tuple[Indices, Floats]]) -> None:
+        """More rows: columns and values whose weighted sum is at most 0."""
+        before = self._program
+        lengths = np.array([len(columns) for columns, _ in rows], dtype=np.int32)
+        starts = np.cumsum([0, *lengths[:-1]]).astype(np.int32)
+        columns = np.concatenate([columns for columns, _ in rows]).astype(np.int32)
+        values = np.concatenate([values for _, values in rows])
+        below, above = np.full(len(rows), -np.inf), np.zeros(len(rows))
+        self._solver.addRows(len(rows), np.full(len(rows), -INFINITE), above, len(columns), starts, columns, values)
+        self._program = replace(
+            before,
+            starts=np.concatenate([before.starts, before.starts[-1] + np.cumsum(lengths)]).astype(np.int32),
+            columns=np.concatenate([before.columns, columns]),
+            values=np.concatenate([before.values, values]),
+            row_lower=np.concatenate([before.row_lower, below]),
+            row_upper=np.concatenate([before.row_upper, above]),
+        )
+
+    def solve(self, upper: Floats, time_limit_s: float) -> LinearAnswer:
+        """Solve under upper bounds of the columns.
+
+        Args:
+            upper: Of the columns.
+            time_limit_s: Wall-clock limit. [s]
+
+        Returns:
+            What was found; without values and with a bound of minus infinity where the solver only says that nothing is feasible.
+        """
+        program = replace(self._program, upper=upper)
+        self._solver.changeColsBounds(len(self._all), self._all, program.lower, upper)
+        self._solver.setOptionValue("time_limit", self._solver.getRunTime() + max(time_limit_s, 0.01))
+        self._solver.run()
+        status, solution = self._solver.getModelStatus(), self._solver.getSolution()
+        if status == highspy.HighsModelStatus.kInfeasible:
+            proven = _proves_infeasible(self._solver, program)
+            rows, columns = len(program.row_lower), len(program.cost)
+            return LinearAnswer(None, np.zeros(rows), float("inf" if proven else "-inf"), np.zeros(columns))
+        duals = np.array(solution.row_dual) if solution.dual_valid else np.zeros(len(program.row_lower))
+        bound, excess = proven_bound(program, duals)
+        optimal = status == highspy.HighsModelStatus.kOptimal
+        return LinearAnswer(np.array(solution.col_value) if optimal else None, duals, bound, excess)
+
+
+def _proves_infeasible(solver: QuietHighs, program: LinearProgram) -> bool:
+    """Whether the solver's word that nothing is feasible is more than its tolerances: a dual ray whose own bound is above 0."""
+    asked = getattr(solver, "getDualRay", None)  # which its type stubs do not name
+    if asked is None:
+        return False
+    _, there, ray = asked()
+    if not there:
+        return False
+    free = replace(program, cost=np.zeros(len(program.cost)))
+    return any(proven_bound(free, sign * np.array(ray))[0] > 0 for sign in (1.0, -1.0))
 
 
 class QuietHighs(highspy.Highs):

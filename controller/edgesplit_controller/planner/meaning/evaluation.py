@@ -8,7 +8,7 @@ numbers mean (`exact`).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from edgesplit.errors import InvalidInput
 from edgesplit.planning.plan import Assignment, Component, Evaluation, Ranges, TimelineEntry
@@ -28,7 +28,7 @@ from edgesplit_controller.planner.meaning.sums import busiest, periods
 from edgesplit_controller.planner.meaning.timeline import simulate
 from edgesplit_controller.planner.meaning.tolerance import LEXICOGRAPHIC, keeps, told
 
-__all__ = ["energy_per_node", "evaluate", "noise_of", "score"]
+__all__ = ["end_of_timeline", "energy_per_node", "evaluate", "noise_of", "score"]
 
 _MANY_GROUPS = 150
 """Above this, groups are not merged further: only an arbitrary assignment has so many."""
@@ -162,17 +162,41 @@ def _run(problem: Problem, assignment: Assignment, *, possible: bool) -> Run:
         fewest = min(len(grouping) for grouping in groupings)
         distinct = dict.fromkeys(grouping for grouping in groupings if len(grouping) == fewest)
         return min((_simulated(problem, assignment, grouping) for grouping in distinct), key=lambda run: run[0])
-    groupings += [*levels, signature_grouping(graph, node_of)]
+    grouping, run = _shortest(problem, assignment, graph, groupings)
+    return _coarsened(problem, assignment, graph, grouping, run)
+
+
+def end_of_timeline(problem: Problem, assignment: Assignment) -> float:
+    """The end of a plan's best timeline, without the fewest components that keep it: what `evaluate` says under `critical-path`, or later.
+
+    Args:
+        problem: A valid problem.
+        assignment: A node for every operator, all of its transfers possible.
+
+    Returns:
+        When the last thing ends, less what handling takes. [s]
+    """
+    graph = graph_of(problem)
+    levels = level_groupings(graph, assignment.node_of)
+    few = [_merged(graph, assignment.node_of, grouping) for grouping in levels]
+    return _shortest(problem, assignment, graph, few)[1][0] - problem.handling_s
+
+
+def _shortest(
+    problem: Problem, assignment: Assignment, graph: Graph, coarse: Sequence[Grouping]
+) -> tuple[Grouping, Run]:
+    """Of some groupings and finer ones, the one whose timeline ends first."""
+    node_of = assignment.node_of
+    groupings = [*coarse, *level_groupings(graph, node_of), signature_grouping(graph, node_of)]
     if len(graph.order) <= _FEW_OPERATORS:
         groupings.append(tuple((name,) for name in graph.order))
-    runs = [_simulated(problem, assignment, grouping) for grouping in groupings]
-    shortest = min(range(len(runs)), key=lambda index: (runs[index][0], len(runs[index][1])))
-    return _coarsened(problem, assignment, graph, groupings[shortest], runs[shortest])
+    runs = {grouping: _simulated(problem, assignment, grouping) for grouping in dict.fromkeys(groupings)}
+    return min(runs.items(), key=lambda found: (found[1][0], len(found[1][1])))
 
 
-def _simulated(problem: Problem, assignment: Assignment, grouping: Grouping) -> Run:
+def _simulated(problem: Problem, assignment: Assignment, grouping: Grouping, within_s: float = math.inf) -> Run:
     components = as_components(problem, assignment.node_of, grouping)
-    end_s, entries = simulate(problem, assignment, grouping, components)
+    end_s, entries = simulate(problem, assignment, grouping, components, within_s)
     return end_s, components, entries
 
 
@@ -191,7 +215,7 @@ def _coarsened(problem: Problem, assignment: Assignment, graph: Graph, groups: G
         improved = False
         for first, second in merge_pairs(graph, assignment.node_of, groups):
             candidate = merge_groups(graph, groups, first, second)
-            attempt = _simulated(problem, assignment, candidate)
+            attempt = _simulated(problem, assignment, candidate, longest_s)
             if attempt[0] <= longest_s:
                 groups, run, improved = candidate, attempt, True
                 break

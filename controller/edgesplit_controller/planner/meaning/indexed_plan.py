@@ -17,9 +17,11 @@ from edgesplit.planning.plan import Assignment
 from edgesplit_controller.planner.meaning.costs import Costs, Precision, WireTensor
 from edgesplit_controller.planner.meaning.measures import LATENCY, NOISE
 
-__all__ = ["Plan", "cheapest_modes", "measured", "plan_of", "to_assignment"]
+__all__ = ["Plan", "PlanMeter", "cheapest_modes", "measured", "plan_of", "to_assignment"]
 
 Floats = NDArray[np.float64]
+Cut = tuple[WireTensor, int, list[int]]
+"""A tensor that travels, its sender and its receivers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,38 @@ class Plan:
         return replace(self, measures=measures)
 
 
+class PlanMeter:
+    """Adds up the measures of many plans of one problem: it finds what is cut without a look at every tensor.
+
+    Args:
+        costs: The problem's.
+    """
+
+    def __init__(self, costs: Costs) -> None:
+        self._costs = costs
+        reads = [(i, t.producer, consumer) for i, t in enumerate(costs.tensors) for consumer in t.consumers]
+        self._tensor, self._producer, self._consumer = np.array(reads, dtype=np.intp).reshape(-1, 3).T
+
+    def measured(self, node: tuple[int, ...], quantized: frozenset[int], mode: Mapping[str, int]) -> Plan:
+        """As the function of that name."""
+        place = np.array(node)
+        cut = np.flatnonzero(place[self._producer] != place[self._consumer])
+        receivers: dict[int, set[int]] = {}
+        for tensor, receiver in zip(self._tensor[cut].tolist(), place[self._consumer[cut]].tolist(), strict=True):
+            receivers.setdefault(tensor, set()).add(receiver)
+        tensors = self._costs.tensors
+        cuts = [(tensors[index], node[tensors[index].producer], sorted(to)) for index, to in receivers.items()]
+        return _added_up(node, quantized, mode, self._costs, cuts)
+
+
 def measured(node: tuple[int, ...], quantized: frozenset[int], mode: Mapping[str, int], costs: Costs) -> Plan:
     """A plan with its measures added up."""
+    return _added_up(node, quantized, mode, costs, _cuts(node, costs))
+
+
+def _added_up(
+    node: tuple[int, ...], quantized: frozenset[int], mode: Mapping[str, int], costs: Costs, cuts: Sequence[Cut]
+) -> Plan:
     place = np.array(node)
     own = costs.compute[:, np.arange(len(place)), place]
     if quantized:
@@ -59,7 +91,7 @@ def measured(node: tuple[int, ...], quantized: frozenset[int], mode: Mapping[str
         own[:, int8] = costs.quantized_compute[:, int8, place[int8]]
     total: Floats = own.sum(axis=1)
     sent = total[: costs.sent]
-    for tensor, sender, receivers in _cuts(node, costs):
+    for tensor, sender, receivers in cuts:
         chosen = tensor.modes[mode.get(tensor.name, _raw(tensor, quantized))]
         sent += chosen.transfer[:, sender, receivers].sum(axis=1) + chosen.encode[:, sender]
     total[NOISE] += costs.noise.of(quantized)
@@ -132,9 +164,9 @@ def _precision(tensor: WireTensor, quantized: AbstractSet[int]) -> Precision:
     return "int8" if tensor.producer in quantized else "float"
 
 
-def _cuts(node: Sequence[int], costs: Costs) -> list[tuple[WireTensor, int, list[int]]]:
+def _cuts(node: Sequence[int], costs: Costs) -> list[Cut]:
     """Every cut tensor with its sender and its receivers."""
-    cuts: list[tuple[WireTensor, int, list[int]]] = []
+    cuts: list[Cut] = []
     for tensor in costs.tensors:
         sender = node[tensor.producer]
         receivers = {node[consumer] for consumer in tensor.consumers}

@@ -5,7 +5,8 @@ time (its latency does not occupy it), a tensor leaves when its component ends; 
 Not here: choosing the plan.
 
 The order of things is free. Branching over active schedules (Giffler and Thompson) finds the best; the search is
-bounded in steps, so a plan of many components gets the best order found.
+bounded in steps, so a plan of many components gets the best order found, by branching or by list schedules of other priorities
+(`list_schedule.py`).
 
 References: B. Giffler, G. L. Thompson, Algorithms for Solving Production-Scheduling Problems, Operations
 Research 8, 1960.
@@ -13,6 +14,7 @@ Research 8, 1960.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -21,11 +23,21 @@ from edgesplit.planning.plan import Assignment, Component, TimelineEntry
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.planner.meaning.components import Grouping, does_work
 from edgesplit_controller.planner.meaning.exact import codec_and_bytes
+from edgesplit_controller.planner.meaning.list_schedule import Tasks, better_order
 
 __all__ = ["simulate"]
 
 SEARCH_WORK = 60_000
 """Steps of the search times the number of things to schedule, before it settles for the best found."""
+
+MANY = 24
+"""Things from which that search alone is not worth its time: it stops soon after the first list schedule."""
+
+FEW_TRIALS = 30
+"""Priorities tried for an end that is of interest only if it is early enough."""
+
+TRIALS_WORK = 20_000
+"""Priorities tried where that search did not end, times the number of things."""
 
 Resource = str | tuple[str, str]
 
@@ -46,7 +58,11 @@ class _Item:
 
 
 def simulate(
-    problem: Problem, assignment: Assignment, groups: Grouping, components: Sequence[Component]
+    problem: Problem,
+    assignment: Assignment,
+    groups: Grouping,
+    components: Sequence[Component],
+    within_s: float = math.inf,
 ) -> tuple[float, tuple[TimelineEntry, ...]]:
     """Schedule a plan as early as its best order allows.
 
@@ -55,6 +71,7 @@ def simulate(
         assignment: A complete assignment all of whose transfers have links.
         groups: The grouping of its operators, in an order in which they may run.
         components: `as_components` of these groups.
+        within_s: A later end is of no interest: where there are many things, little is tried to find whether there is an earlier one. [s]
 
     Returns:
         The end of the last thing [s], and the entries ordered by start; nothing starts before the request was taken in. The result is needed at the source,
@@ -62,7 +79,7 @@ def simulate(
     """
     items = _items(problem, assignment, groups, components)
     _set_tails(items)
-    starts = _best_starts(items, problem.handling_s)
+    starts = _best_starts(items, problem.handling_s, within_s)
     entries = [_entry(item, start) for item, start in zip(items, starts, strict=True) if item.kind != "role"]
     entries.sort(key=lambda entry: (entry.start_s, entry.end_s))
     end_s = max((s + i.duration_s + i.lag_s for i, s in zip(items, starts, strict=True)), default=problem.handling_s)
@@ -176,13 +193,18 @@ class _State:
     scheduled: int = 0
 
 
-def _best_starts(items: Sequence[_Item], begin_s: float) -> list[float]:
+def _best_starts(items: Sequence[_Item], begin_s: float, within_s: float) -> list[float]:
     """Depth-first search over active schedules, most urgent first; the first leaf is a list schedule."""
+    if len(items) > MANY and within_s < math.inf:
+        return _starts_by_priorities(items, begin_s, FEW_TRIALS, within_s)
     root = _State([-1.0] * len(items), [begin_s] * len(items), [len(i.before) for i in items], {})
     bound = begin_s + max((item.tail_s for item in items), default=0.0)
     best_end, best = float("inf"), root.starts
     stack = [root]
     steps, most = 0, SEARCH_WORK // max(len(items), 1)
+    if len(items) > MANY:
+        most = MANY
+    settled = True
     while stack:
         state = stack.pop()
         steps += 1
@@ -192,11 +214,31 @@ def _best_starts(items: Sequence[_Item], begin_s: float) -> list[float]:
             if best_end <= bound * (1 + 1e-12):
                 break
             continue
-        if best_end < float("inf") and (steps > most or _lower_bound(items, state) >= best_end):
+        if best_end < float("inf") and steps > most:
+            settled = False
+            break
+        if best_end < float("inf") and _lower_bound(items, state) >= best_end:
             continue
         urgent_last = sorted(_conflict(items, state), key=lambda i: items[i].tail_s)
         stack.extend(_schedule(items, state, index) for index in urgent_last)
-    return best
+    if settled:
+        return best
+    found = _starts_by_priorities(items, begin_s, TRIALS_WORK // len(items), bound * (1 + 1e-12))
+    return min(best, found, key=lambda starts: _end_s(items, starts))
+
+
+def _starts_by_priorities(items: Sequence[_Item], begin_s: float, trials: int, enough_s: float) -> list[float]:
+    tasks = Tasks(
+        [item.duration_s for item in items],
+        [item.lag_s for item in items],
+        [item.resource for item in items],
+        [item.after for item in items],
+    )
+    return better_order(tasks, [item.tail_s for item in items], trials, begin_s, enough_s)[1]
+
+
+def _end_s(items: Sequence[_Item], starts: Sequence[float]) -> float:
+    return max(start + item.duration_s + item.lag_s for item, start in zip(items, starts, strict=True))
 
 
 def _start(items: Sequence[_Item], state: _State, index: int) -> float:

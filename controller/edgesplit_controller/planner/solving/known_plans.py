@@ -15,7 +15,7 @@ from edgesplit.planning.problem import Problem
 from edgesplit_controller.planner.bounds.presolve import Pool
 from edgesplit_controller.planner.cpsat.minimisation import Judge
 from edgesplit_controller.planner.meaning.costs import Costs
-from edgesplit_controller.planner.meaning.evaluation import evaluate
+from edgesplit_controller.planner.meaning.evaluation import end_of_timeline, evaluate
 from edgesplit_controller.planner.meaning.feasibility import Feasibility
 from edgesplit_controller.planner.meaning.indexed_plan import Plan, measured, plan_of, to_assignment
 from edgesplit_controller.planner.meaning.measures import LATENCY, SumLimit, WeightedSum
@@ -89,10 +89,14 @@ class KnownPlans:
             return None
         if self._critical:
             if latency_s is None:
-                latency_s = evaluate(self._problem, to_assignment(plan, self._costs)).latency_s
+                latency_s = end_of_timeline(self._problem, to_assignment(plan, self._costs))
             plan = plan.lasting(latency_s)
         self.plans.append(plan)
         return plan
+
+    def breaks(self, plan: Plan) -> bool:
+        """Whether an assignment breaks a limit of the problem."""
+        return bool(self._feasibility.broken(plan))
 
     def keeps(self, plan: Plan, limits: tuple[SumLimit, ...]) -> bool:
         """Whether a plan kept is within further limits."""

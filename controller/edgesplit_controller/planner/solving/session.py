@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from edgesplit.planning.plan import Assignment
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.planner.bounds.known_bounds import nothing_known, raised, stronger, under_limits, weighed
-from edgesplit_controller.planner.bounds.labelling import Labelling
+from edgesplit_controller.planner.bounds.labels.labelling import Labelling
 from edgesplit_controller.planner.bounds.noise_patterns import Patterns, pattern_table
 from edgesplit_controller.planner.bounds.presolve import (
     HOPELESS,
@@ -55,7 +55,7 @@ from edgesplit_controller.planner.solving.known_plans import KnownPlans
 from edgesplit_controller.planner.solving.node_subsets import plans_on_subsets
 from edgesplit_controller.planner.solving.open_objective import OpenObjective, alone
 from edgesplit_controller.planner.solving.recombination import recombine
-from edgesplit_controller.planner.solving.timed_search import TimedSearch
+from edgesplit_controller.planner.solving.timed.timed_search import TimedSearch
 
 __all__ = ["Session"]
 
@@ -425,8 +425,17 @@ class Session:
             self.floors[LATENCY] = bound_choices(self.relaxation, self.costs, self.patterns, priced)
         if self.relaxation is not None and self.floors[LATENCY].value >= HOPELESS:
             return SolveOutcome(None, float("inf"), True)
+        if self.relaxation is not None and objective.weights[LATENCY] > 0 and objective.weights[ENERGY] > 0:
+            # So are those of least score if what runs side by side were summed.
+            self._price(self.relaxation, objective, tuple(limit for limit in extra if limit.measure != LATENCY), domain)
         search = TimedSearch(
-            self.problem, self.costs, self.patterns, known=self.known, limits=self.limits, clock=self.clock
+            self.problem,
+            self.costs,
+            self.patterns,
+            known=self.known,
+            limits=self.limits,
+            clock=self.clock,
+            summed=self.floors.get(LATENCY),
         )
         least_energy_j = max(self.floors[ENERGY].value, 0.0) if ENERGY in self.floors else 0.0
         return search.best(

@@ -16,15 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgesplit_controller.planner.bounds.elimination import Run
-from edgesplit_controller.planner.bounds.entry_costs import entries_of
-from edgesplit_controller.planner.bounds.limited_elimination import Alternatives, Cap, Finding, eliminate
+from edgesplit_controller.planner.bounds.labels.caps import CapRun, most_of_measures, most_of_sum
+from edgesplit_controller.planner.bounds.labels.entry_costs import entries_of
+from edgesplit_controller.planner.bounds.labels.limited_elimination import MOST_AT_ONCE, Finding, eliminate
 from edgesplit_controller.planner.bounds.presolve import Priced
 from edgesplit_controller.planner.bounds.relaxation import Relaxation
 from edgesplit_controller.planner.bounds.state_index import States, count_states, lay_out
 from edgesplit_controller.planner.meaning.costs import Costs
 from edgesplit_controller.planner.meaning.indexed_plan import Plan, measured
 from edgesplit_controller.planner.meaning.measures import NOISE, WEIGHED, SumLimit, WeightedSum
-from edgesplit_controller.planner.meaning.tolerance import DOUBT
 
 __all__ = ["LabelProof", "Labelling"]
 
@@ -67,35 +67,24 @@ class LabelProof:
         plan: One of them, by its place.
         ceiling: Every plan below this was considered.
         rounding: Relative error of their sums.
+        every: Whether that is so; otherwise only the most promising were.
+        labels: How many that took.
     """
 
     values: tuple[float, ...]
     plan: Callable[[int], Plan]
     ceiling: float
     rounding: float
+    every: bool
+    labels: int
 
     @property
     def bound(self) -> float:
         """No plan is below it, rounding errors included."""
+        if not self.every:
+            return -np.inf
         least = min((*self.values[:1], self.ceiling))
         return least - self.rounding * abs(least) if np.isfinite(least) else least
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """The plain elimination at some prices.
-
-    Attributes:
-        weights: Of the measures.
-        least: Per state, the least weighted sum of any assignment with it.
-        outside: What of that lies beyond the state's own table.
-        messages: Per entry of all messages, the least weighted sum of what is below it.
-    """
-
-    weights: Floats
-    least: Floats
-    outside: Floats
-    messages: Floats
 
 
 class Labelling:
@@ -108,7 +97,7 @@ class Labelling:
         self._relaxation, self._costs = relaxation, costs
         self._layout = lay_out(relaxation.elimination, _sizes(relaxation, costs), starts)
         self._entries = entries_of(relaxation, costs)
-        self._runs: list[_Run] = []
+        self._runs: list[CapRun] = []
 
     @staticmethod
     def suits(relaxation: Relaxation, costs: Costs) -> bool:
@@ -182,6 +171,41 @@ class Labelling:
             step *= GROWTH
         return below(ceiling, many) or verdict
 
+    def within(
+        self,
+        objective: WeightedSum,
+        limits: Sequence[SumLimit],
+        *,
+        runs: Sequence[CapRun],
+        ceiling: float,
+        width: int | None,
+        most_labels: int,
+        most_at_once: int,
+        left_s: Callable[[], float],
+    ) -> LabelProof | None:
+        """Find plans below a ceiling by given bounds: the best one, unless labels were left out for the width.
+
+        Args:
+            objective: What to minimise.
+            limits: On measures.
+            runs: Bounds of completions, those first that most labels exceed.
+            ceiling: Plans above it are not looked for.
+            width: Labels kept of each group; None: all.
+            most_labels: Of all groups together.
+            most_at_once: Combinations of one level.
+            left_s: Time left. [s]
+
+        Returns:
+            What was found; None when nothing could be said.
+        """
+        weights = np.zeros(len(self._entries.measures))
+        weights[:WEIGHED] = objective.weights
+        self._runs = list(reversed(runs))
+        least = np.full(WEIGHED, -np.inf)
+        return self._below(
+            weights, limits, ceiling, most_labels, least=least, left_s=left_s, width=width, most_at_once=most_at_once
+        )
+
     def _keep(self, weights: Floats, run: Run | None = None) -> None:
         """Keep a run at these prices, the last asked for last."""
         known = next((run for run in self._runs if np.array_equal(run.weights, weights)), None)
@@ -189,8 +213,7 @@ class Labelling:
             elimination = self._relaxation.elimination
             if run is None:
                 run = elimination.minimise(self._relaxation.tables(weights, self._costs.allowed))
-            beliefs = _row(elimination.beliefs(run))
-            known = _Run(weights, beliefs, beliefs - _row(run.tables), _row(run.messages))
+            known = CapRun.of(weights, run, elimination)
         others = [run for run in self._runs if run is not known]
         self._runs = [*others[1 - MOST_RUNS :], known]
 
@@ -203,9 +226,11 @@ class Labelling:
         *,
         least: Floats,
         left_s: Callable[[], float],
+        width: int | None = None,
+        most_at_once: int = MOST_AT_ONCE,
     ) -> LabelProof | None:
-        bounds = _bounds(weights, ceiling, limits, least)
-        capped = [(run, _most(run.weights, weights, ceiling, bounds)) for run in self._runs]
+        bounds = most_of_measures(weights, ceiling, limits, least)
+        capped = [(run, most_of_sum(run.weights, weights, ceiling, bounds)) for run in reversed(self._runs)]
         capped = [(run, most) for run, most in capped if np.isfinite(most)]
         alive = np.ones(self._layout.states, dtype=bool)
         for run, most in capped:
@@ -218,9 +243,14 @@ class Labelling:
             base,
             alternatives,
             counting=np.array([weights, *(np.eye(len(weights))[limit.measure] for limit in limits)]),
-            caps=[_cap(run, most, states, alternatives) for run, most in capped],
+            caps=[
+                run.cap(most, states, alternatives, self._layout, ranks=bool((run.weights >= weights).all()))
+                for run, most in capped
+            ],
             most_labels=most_labels,
             left_s=left_s,
+            width=width,
+            most_at_once=most_at_once,
         )
         return None if finding is None else self._verdict(states, finding, weights, ceiling)
 
@@ -231,7 +261,8 @@ class Labelling:
         def plan(place: int) -> Plan:
             return self._plan(states, finding.parts(int(order[place])))
 
-        return LabelProof(tuple(values[order].tolist()), plan, ceiling, 4 * self._relaxation.elimination.rounding)
+        rounding = 4 * self._relaxation.elimination.rounding
+        return LabelProof(tuple(values[order].tolist()), plan, ceiling, rounding, finding.every, finding.labels)
 
     def _plan(self, states: States, parts: Sequence[tuple[int, Sequence[int]]]) -> Plan:
         """What a complete label means as a plan."""
@@ -253,56 +284,3 @@ class Labelling:
 
 def _sizes(relaxation: Relaxation, costs: Costs) -> list[int]:
     return [len(costs.nodes)] * len(costs.operators) + [2] * len(relaxation.bits)
-
-
-def _row(tables: Sequence[Floats]) -> Floats:
-    return np.concatenate([table.reshape(-1) for table in tables])
-
-
-def _cap(run: _Run, most: float, states: States, alternatives: Sequence[Alternatives]) -> Cap:
-    """A run as a bound on the completions of labels."""
-    rest = run.outside[states.at]
-    ahead = rest.copy()
-    for choice in alternatives:
-        ahead += choice.least(run.weights)
-    following = [ahead]
-    for child in reversed(states.children[1:]):
-        following.append(following[-1] + np.where(child >= 0, run.messages[child], 0.0))
-    return Cap(run.weights, most, rest, tuple(reversed(following)))
-
-
-def _bounds(objective: Floats, ceiling: float, limits: Sequence[SumLimit], least: Floats) -> tuple[Floats, Floats]:
-    """The most of each measure that a plan up to the ceiling and within the limits has, and the magnitude behind it.
-
-    A measure of the objective has at most what the least of the others leaves of the ceiling.
-    """
-    bounds, magnitudes = np.full(len(objective), np.inf), np.zeros(len(objective))
-    for limit in limits:
-        bounds[limit.measure] = min(bounds[limit.measure], limit.bound)
-        magnitudes[limit.measure] = max(magnitudes[limit.measure], abs(limit.bound), limit.magnitude)
-    for measure in np.flatnonzero(objective[:WEIGHED] > 0).tolist():
-        others = (objective[:WEIGHED] > 0) & (np.arange(WEIGHED) != measure)
-        left = (ceiling - float(objective[:WEIGHED][others] @ least[others])) / objective[measure]
-        if np.isfinite(left) and left < bounds[measure]:
-            bounds[measure] = left
-            magnitudes[measure] = max(magnitudes[measure], abs(ceiling) / objective[measure])
-    return bounds, magnitudes
-
-
-def _most(run: Floats, objective: Floats, ceiling: float, bounded: tuple[Floats, Floats]) -> float:
-    """The most that a plan up to the ceiling can have of a run's weighted sum.
-
-    The sum is put together from as much of the objective as fits and from bounded measures, or from these alone.
-    """
-    bounds, magnitudes = bounded
-    positive = objective > 0
-    most = np.inf
-    for share in (0.0, float((run[positive] / objective[positive]).min(initial=np.inf))):
-        rest = run - share * objective
-        rest[np.abs(rest) <= 1e-15 * np.abs(run)] = 0.0
-        if (rest >= 0).all():
-            own = share * ceiling if share else 0.0
-            used = rest > 0
-            doubt = DOUBT * (abs(own) + float(rest[used] @ magnitudes[used]))
-            most = min(most, own + float(rest[used] @ bounds[used]) + doubt)
-    return most

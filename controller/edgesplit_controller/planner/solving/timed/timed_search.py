@@ -6,6 +6,7 @@ of each measure alone settles what it can. Not here: the constraints of a schedu
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -15,12 +16,13 @@ from numpy.typing import NDArray
 from edgesplit.planning.problem import Problem
 from edgesplit_controller.planner.bounds.noise_patterns import Patterns
 from edgesplit_controller.planner.bounds.path_bound import least_latency_s
+from edgesplit_controller.planner.bounds.presolve import Bounds
 from edgesplit_controller.planner.bounds.reduction import Reduction, count_flows, unreduced
 from edgesplit_controller.planner.cpsat.minimisation import SolveOutcome, build_model, solve_objective
 from edgesplit_controller.planner.cpsat.schedule import TICKS, add_schedule, worst_latency_s
 from edgesplit_controller.planner.deadline import Clock
 from edgesplit_controller.planner.flows.timed_program import TimedFlowProgram
-from edgesplit_controller.planner.linear.highs import LinearSolver
+from edgesplit_controller.planner.linear.highs import LinearProgram, LinearSolver
 from edgesplit_controller.planner.meaning.costs import Costs
 from edgesplit_controller.planner.meaning.indexed_plan import Plan
 from edgesplit_controller.planner.meaning.measures import (
@@ -34,17 +36,35 @@ from edgesplit_controller.planner.meaning.measures import (
 )
 from edgesplit_controller.planner.meaning.tolerance import DOUBT, PROOF, ULP, proves
 from edgesplit_controller.planner.solving.known_plans import KnownPlans
+from edgesplit_controller.planner.solving.timed.timed_annealing import TimedAnnealing
+from edgesplit_controller.planner.solving.timed.timed_branching import TimedBranching
+from edgesplit_controller.planner.solving.timed.timed_units import units_in_order
 
 __all__ = ["TimedSearch"]
 
 TIMED_SHARE = 0.35
 """Of the time left, for each solve with a schedule but the last."""
 
+ENDS_SHARE = 0.1
+"""The same for the ends of ranges of a large problem: a plan there is wanted, and bounds of it are not."""
+
 FLOWS_PER_S = 20_000.0
 """Joint choices per second left that are worth a program with time."""
 
 FLOWS_SHARE = 0.3
 """Of the time left, for that program."""
+
+SEARCHED_FLOWS = 1_000
+"""Joint choices beyond which the search with its schedule finds next to nothing in time."""
+
+TURNS = ((0.3, 0.5), (0.75, 0.9), (1.0, 1.0))
+"""Shares of the time until which bounds are raised and plans annealed, in turns."""
+
+PATIENCE = 0.8
+"""Share of the time by which the first bound has to be there."""
+
+KEPT = 2
+"""Plans found that are measured by their own timelines."""
 
 REFINED_SHARE = 0.1
 """Of the time left, for proving a measure's best value further than by itself it would have to be."""
@@ -60,6 +80,7 @@ class TimedSearch:
         known: Plans; receives what is found.
         limits: Of the problem, noise aside.
         clock: Gives the time left.
+        summed: What is known of latencies that are sums; it says which operators rather stay together. None: nothing.
     """
 
     def __init__(
@@ -71,8 +92,9 @@ class TimedSearch:
         known: KnownPlans,
         limits: tuple[SumLimit, ...],
         clock: Clock,
+        summed: Bounds | None,
     ) -> None:
-        self._problem, self._costs, self._patterns = problem, costs, patterns
+        self._problem, self._costs, self._patterns, self._summed = problem, costs, patterns, summed
         self._known, self._limits, self._clock = known, limits, clock
 
     def best(
@@ -93,11 +115,26 @@ class TimedSearch:
             least_energy_j: What no plan is below. [J]
             settled: How close to a value a bound settles it.
         """
-        share = TIMED_SHARE if extra or objective in (LATENCY_ALONE, ENERGY_ALONE) else 1.0
-        enough_s = self._clock.left_s() * (1 - share)
         asked = self._problem.objective
+        only = 0 in (asked.latency_weight, asked.energy_weight)
+        large = count_flows(self._costs, unreduced(self._costs)) > SEARCHED_FLOWS
+        share = 1.0
+        if extra:
+            share = ENDS_SHARE if large else TIMED_SHARE
+        elif objective in (LATENCY_ALONE, ENERGY_ALONE) and not only:
+            share = TIMED_SHARE
+        enough_s = self._clock.left_s() * (1 - share)
         # The best values of a score's measures are to be known to a part of ranges that may be narrow.
-        refined = not objective.tolerance and 0 not in (asked.latency_weight, asked.energy_weight)
+        refined = not objective.tolerance and not only
+        known = self._known.best(objective, extra)
+        # Where no plan is known, search finds one rather than annealing.
+        if large and known is not None:
+            value, floor = objective.value(known.measures), self._floor(objective, domain, known, least_energy_j)
+            if value - floor <= settled(value) or proves(value, floor, objective.tolerance):
+                return SolveOutcome(known, min(floor, value), True)
+            return self._branched(
+                objective, extra, domain, known, floor, least_energy_j=least_energy_j, enough_s=enough_s
+            )
         floor, domain = self._by_flows(objective, extra, domain, least_energy_j)
         for ticks in TICKS:
             start = self._known.best(objective, extra)
@@ -121,6 +158,65 @@ class TimedSearch:
                 return SolveOutcome(plan, min(floor, value), done)
         return SolveOutcome(self._known.best(objective, extra), min(floor, self._known.value(objective, extra)), False)
 
+    def _branched(
+        self,
+        objective: WeightedSum,
+        extra: tuple[SumLimit, ...],
+        domain: NDArray[np.bool_],
+        start: Plan,
+        floor: float,
+        *,
+        least_energy_j: float,
+        enough_s: float,
+    ) -> SolveOutcome:
+        """Bounds by branching over the flow program, and plans by annealing, in turns."""
+        costs = replace(self._costs, allowed=self._costs.allowed & domain)
+        program, linear = self._timed(
+            costs, objective, extra, 2 * self._horizon_s(objective, extra, start, least_energy_j)
+        )
+        every = (*costs.limits, *extra)
+        by_operator = TimedAnnealing(costs, self._patterns, objective, every, [unreduced(costs)])
+        annealing = TimedAnnealing(costs, self._patterns, objective, every, units_in_order(costs, self._summed))
+        candidates: list[tuple[float, int, Plan]] = []
+
+        def seen(plan: Plan, value: float | None = None) -> float:
+            """Keep a plan as a candidate, its value that of a list schedule unless it is known; the least value of all."""
+            value = by_operator.value(plan) if value is None else value
+            if value < float("inf") and not self._known.breaks(plan):
+                candidates.append((value, len(candidates), plan))
+            return min(candidates)[0]
+
+        ceiling = seen(start, objective.value(start.measures))
+
+        branching = TimedBranching(program, linear, costs, self._patterns, objective=objective, seen=seen)
+        whole_s = max(self._clock.left_s() - enough_s, 0.0)
+
+        def until(share: float) -> Callable[[], float]:
+            """Time left until a share of what there was is used."""
+            return lambda: self._clock.left_s() - enough_s - whole_s * (1 - share)
+
+        for bounded, annealed in TURNS:
+            floor = max(floor, branching.bound(ceiling, until(bounded), until(PATIENCE)()))
+            if branching.done:
+                break
+            found = annealing.improved(min(candidates)[2], until(annealed))
+            ceiling = min(candidates)[0] if found is None else seen(*found)
+        for _, _, plan in heapq.nsmallest(KEPT, candidates):
+            self._known.keep(plan)
+        best = self._known.best(objective, extra) or start
+        value = objective.value(best.measures)
+        return SolveOutcome(best, min(floor, value), proves(value, floor, objective.tolerance))
+
+    def _timed(
+        self, costs: Costs, objective: WeightedSum, extra: tuple[SumLimit, ...], horizon_s: float
+    ) -> tuple[TimedFlowProgram, LinearProgram]:
+        """The flow program with time, and with objective and limits."""
+        noise = next((limit for limit in costs.limits if limit.measure == NOISE), None)
+        program = TimedFlowProgram(costs, self._patterns, None if noise is None else noise.bound, horizon_s)
+        coded = any(mode.noise > 0 for tensor in costs.tensors for mode in tensor.modes)
+        limits = (*self._limits, *extra, *((noise,) if noise is not None and coded else ()))
+        return program, program.program(objective, limits)
+
     def _by_flows(
         self, objective: WeightedSum, extra: tuple[SumLimit, ...], domain: NDArray[np.bool_], least_energy_j: float
     ) -> tuple[float, NDArray[np.bool_]]:
@@ -129,12 +225,8 @@ class TimedSearch:
         if count_flows(self._costs, unreduced(self._costs)) > FLOWS_PER_S * self._clock.left_s():
             return 0.0, domain
         costs = replace(self._costs, allowed=self._costs.allowed & domain)
-        noise = next((limit for limit in costs.limits if limit.measure == NOISE), None)
-        horizon_s = self._horizon_s(objective, extra, start, least_energy_j)
-        program = TimedFlowProgram(costs, self._patterns, None if noise is None else noise.bound, horizon_s)
-        coded = any(mode.noise > 0 for tensor in costs.tensors for mode in tensor.modes)
-        limits = (*self._limits, *extra, *((noise,) if noise is not None and coded else ()))
-        answer = LinearSolver().solve(program.program(objective, limits), FLOWS_SHARE * self._clock.left_s())
+        program, linear = self._timed(costs, objective, extra, self._horizon_s(objective, extra, start, least_energy_j))
+        answer = LinearSolver().solve(linear, FLOWS_SHARE * self._clock.left_s())
         plan = program.plan(answer, objective)
         if plan is not None:
             self._known.keep(plan)

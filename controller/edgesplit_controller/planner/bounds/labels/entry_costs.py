@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgesplit_controller.planner.bounds.elimination import IMPOSSIBLE
-from edgesplit_controller.planner.bounds.limited_elimination import Alternatives
+from edgesplit_controller.planner.bounds.labels.limited_elimination import Alternatives
 from edgesplit_controller.planner.bounds.relaxation import Relaxation
 from edgesplit_controller.planner.bounds.state_index import Ints, States
 from edgesplit_controller.planner.meaning.costs import Costs

@@ -1,0 +1,1 @@
+"""Pareto labels: what is left open under limits, by dynamic programming."""

@@ -1,0 +1,1 @@
+"""What requests wait for each other on nodes and links that several deployments use, by queueing theory."""
