@@ -60,7 +60,7 @@ class Secured:
         assert ended == status, out.getvalue()
         return msgspec.json.decode(out.getvalue())
 
-    def join(self, command: str) -> TrustFiles:
+    def join(self, command: str, folder: str = "") -> TrustFiles:
         """What a machine does with the line that `node add` printed, but for its service; the node's files."""
         *_, url, _, text = command.split()
         place, token, key = ControllerPlace.parse(url), JoinToken.parse(text), new_key()
@@ -70,7 +70,7 @@ class Secured:
             answer = connection.join(
                 asked, key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
             )
-        files = TrustFiles.of(self.folder / "nodes" / answer.name)
+        files = TrustFiles.of(self.folder / "nodes" / (folder or answer.name))
         write_private(files.key, key_pem(key))
         write_private(files.certificate, answer.certificate.encode())
         write_private(files.authority, answer.authority.encode())
@@ -158,7 +158,11 @@ def test_whoever_is_revoked_is_off_within_five_seconds_and_stays_off(fleet: Secu
     assert again.denied == [f"{ROOT}/nodes/stolen/desired/+"]
     again.close()
     assert "--again" in fleet.run("node", "add", "stolen", status=1)["error"]["message"]
-    fleet.join(fleet.run("node", "add", "stolen", "--again")[0]["command"])
+    fleet.join(fleet.run("node", "add", "stolen", "--again")[0]["command"], "stolen-again")
+    old = Holder(broker_address(fleet.broker, files))  # whoever stole the first key tries it beside the new one
+    old.subscribe(f"{ROOT}/nodes/stolen/desired/+")
+    assert old.denied == [f"{ROOT}/nodes/stolen/desired/+"]
+    old.close()
 
 
 def test_a_node_renews_its_certificate_and_a_line_works_once(fleet: Secured) -> None:
