@@ -29,6 +29,7 @@ from edgesplit.topic_table import signed_rows
 from edgesplit.trust.access import Access
 from edgesplit.trust.credentials import Credentials
 from edgesplit.trust.subjects import Subject
+from edgesplit.trust.tls import TlsContexts
 from edgesplit.wire.frames import FrameLimits
 from edgesplit_agent.compute.background_work import BackgroundWork
 from edgesplit_agent.compute.coding import Coder
@@ -67,6 +68,7 @@ __all__ = [
     "limits_of",
     "log_emulation",
     "log_security",
+    "make_access",
     "make_engine",
     "make_plane",
     "make_power_meter",
@@ -141,6 +143,18 @@ def registration_of(configuration: AgentConfiguration, identity: Identity) -> No
         opsets=dict(known_operator_sets()),
         insecure=configuration.security.insecure,
     )
+
+
+def make_access(configuration: AgentConfiguration) -> Access | None:
+    """Whom the node lets in, and how it proves who it is, in a fleet with an authority; None in one without.
+
+    Raises:
+        InvalidConfiguration: A file of its identity is missing or holds something else.
+    """
+    section = configuration.security
+    if not section.secured:
+        return None
+    return Access(TlsContexts.load(section.files), local_clients=section.local_clients)
 
 
 def make_security(configuration: AgentConfiguration) -> MessageSecurity | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import io
+import os
 import subprocess
 import sys
 import time
@@ -30,6 +31,8 @@ from edgesplit.trust.subjects import Subject
 from edgesplit_controller.cli.entry import main
 from edgesplit_controller.trust.broker_files import find_plugin
 from tests.brokers import find_mosquitto
+from tests.controller.tiny_models import convolutions
+from tests.integration.inputs import random_request
 from tests.trust.secured_broker import Holder, broker_address
 from tests.waiting import blocking_until
 
@@ -76,10 +79,10 @@ class Secured:
 
 
 @contextlib.contextmanager
-def running(command: list[str], log: Path, ready: bytes) -> Iterator[None]:
+def running(command: list[str], log: Path, ready: bytes, environment: dict[str, str] | None = None) -> Iterator[None]:
     """A program while the block runs, from when its log says that it is ready."""
     with log.open("wb") as stream:
-        process = subprocess.Popen(command, stdout=stream, stderr=stream)
+        process = subprocess.Popen(command, stdout=stream, stderr=stream, env=environment)
     try:
         blocking_until(lambda: ready in log.read_bytes() or process.poll() is not None, f"{command[0]} is ready")
         assert process.poll() is None, log.read_text()
@@ -213,3 +216,32 @@ def test_a_node_that_is_removed_is_trusted_no_more_and_its_name_is_free(fleet: S
     assert gone.gone.wait(5)
     assert fleet.run("nodes") == []
     fleet.join(fleet.run("node", "add", "gone")[0]["command"])
+
+
+def test_agents_that_joined_serve_a_model_over_tls_and_one_that_is_revoked_does_not(fleet: Secured, tmp_path: Path) -> None:
+    model = tmp_path / "chain.onnx"
+    model.write_bytes(convolutions())
+    with contextlib.ExitStack() as stack:
+        for line in fleet.run("node", "add", "door", "shelf"):
+            folder, port = tmp_path / line["name"], free_port()
+            agent = [sys.executable, "-m", "edgesplit_agent.main"]
+            config = ("--config", str(folder / "agent.toml"))
+            subprocess.run([*agent, *line["command"].split()[1:], *config], check=True, capture_output=True)
+            settings = {
+                "EDGESPLIT_DATA_LISTEN": f"127.0.0.1:{port}",
+                "EDGESPLIT_DATA_ADVERTISE": f"127.0.0.1:{port}",
+                "EDGESPLIT_HTTP_LISTEN": f"127.0.0.1:{free_port()}",
+                "EDGESPLIT_CACHE_PATH": str(folder / "cache"),
+            }
+            log = folder / "agent.log"
+            stack.enter_context(running([*agent, *config], log, b"broker-connected", {**os.environ, **settings}))
+        blocking_until(lambda: sum(row["online"] for row in fleet.run("nodes")) == 2, "both are online")
+        assert fleet.run("model", "add", "chain", str(model))["name"] == "chain"
+        assert fleet.run("deploy", "chain", "--source", "door")["model"] == "chain"
+        answered = fleet.run("infer", "chain", "--input", str(random_request(model, tmp_path)), "--count", "5")
+        assert (answered["count"], answered["failed"]) == (5, 0)
+        revoked = fleet.run("node", "revoke", "shelf")
+        assert len(revoked["serials"]) == 1
+        blocking_until(lambda: [row["name"] for row in fleet.run("nodes") if row["online"]] == ["door"], "one is left")
+        answered = fleet.run("infer", "chain", "--input", str(tmp_path / "in.npz"), "--count", "5")
+        assert (answered["count"], answered["failed"]) == (5, 0)
