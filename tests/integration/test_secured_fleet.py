@@ -218,7 +218,9 @@ def test_a_node_that_is_removed_is_trusted_no_more_and_its_name_is_free(fleet: S
     fleet.join(fleet.run("node", "add", "gone")[0]["command"])
 
 
-def test_agents_that_joined_serve_a_model_over_tls_and_one_that_is_revoked_does_not(fleet: Secured, tmp_path: Path) -> None:
+def test_agents_that_joined_serve_a_model_over_tls_and_one_that_is_revoked_does_not(
+    fleet: Secured, tmp_path: Path
+) -> None:
     model = tmp_path / "chain.onnx"
     model.write_bytes(convolutions())
     with contextlib.ExitStack() as stack:
