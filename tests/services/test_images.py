@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.root, pytest.mark.timeout(1200)]
 
 TOOLS = {
     "buildah": "buildah",
-    "podman": "podman",
+    "podman": "podman netavark aardvark-dns",
     "crun": "crun",
     "iptables": "iptables",
     "debootstrap": "debootstrap",
