@@ -29,6 +29,7 @@ from edgesplit.topic_table import signed_rows
 from edgesplit.trust.access import Access
 from edgesplit.trust.credentials import Credentials
 from edgesplit.trust.subjects import Subject
+from edgesplit.trust.tls import TlsContexts
 from edgesplit.wire.frames import FrameLimits
 from edgesplit_agent.compute.background_work import BackgroundWork
 from edgesplit_agent.compute.coding import Coder
@@ -67,6 +68,7 @@ __all__ = [
     "limits_of",
     "log_emulation",
     "log_security",
+    "make_access",
     "make_engine",
     "make_plane",
     "make_power_meter",
@@ -161,6 +163,18 @@ def make_security(configuration: AgentConfiguration) -> MessageSecurity | None:
     # Agents of one machine may share the folder.
     path = configuration.cache.folder / f"signed-counters-{configuration.name}.json"
     return MessageSecurity(credentials, signed_rows(), counters=CounterMemory(path))
+
+
+def make_access(configuration: AgentConfiguration) -> Access | None:
+    """Whom the agent lets in, and how it proves who it is; None where nothing is secured.
+
+    Raises:
+        InvalidConfiguration: A file of its identity is missing or holds something else.
+    """
+    section = configuration.security
+    if not section.secured:
+        return None
+    return Access(TlsContexts.load(section.files), local_clients=section.local_clients)
 
 
 def figures_of(identity: Identity, power: PowerMeter) -> ServingFigures:

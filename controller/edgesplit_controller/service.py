@@ -80,7 +80,8 @@ class Service:
             self._security.on_refused = self._on_untrusted
         self._bus = MessageBus(
             configuration.broker.address,
-            client_id=f"edgesplit-controller-{self._instance}",
+            # Not the instance, which everybody reads: whoever connects under an identifier ends the session that has it.
+            client_id=f"edgesplit-controller-{secrets.token_hex(8)}",
             will=(CONTROLLER_STATUS.of(), offline),
             sealing=self._security,
             registered=Registered(CONTROLLER_STATUS.of(), CONTROLLER_CLAIM.of(), self._instance, _another_controller),
@@ -232,7 +233,12 @@ class Service:
         self._seldom.add(topic, "retained-restored", text)
 
     def _on_event(self, topic: str, event: Event | None) -> None:
-        if event is None or (event.origin,) != EVENT.names(topic):
+        if event is None:
+            return
+        if (event.origin,) != EVENT.names(topic):
+            self._messages.ignored["implausible"] += 1
+            text = f"the event on {topic[:200]} was ignored: it says that it is of {event.origin[:100]!r}"
+            self._seldom.add(f"{topic[:200]} of another", "message-ignored", text)
             return
         if self._flood.allows(event.origin, known=self.known.registry.knows(event.origin)):
             self.known.events.collect(event)
@@ -241,6 +247,7 @@ class Service:
             self._seldom.add(f"{event.origin} floods", "events-dropped", text)
 
     def _on_malformed(self, topic: str, error: MalformedMessage) -> None:
+        self._messages.ignored["malformed"] += 1
         self._seldom.add(f"{topic} malformed", "malformed-message", str(error))
 
     def _on_untrusted(self, refusal: Refusal) -> None:
@@ -323,6 +330,7 @@ class Service:
             solved=self.decide.solved,
             writable=not self._store_health.cause,
             untrusted=self._security.refused if self._security is not None else {},
+            ignored=self._messages.ignored,
         )
 
     def _publish_reply(self, client: str, reply: Reply) -> bool:
