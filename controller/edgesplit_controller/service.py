@@ -41,6 +41,7 @@ from edgesplit_controller.assembly import (
     make_trust,
 )
 from edgesplit_controller.configuration import ControllerConfiguration, tcp_address
+from edgesplit_controller.fleet.plausibility import event_doubt
 from edgesplit_controller.metrics import render_metrics
 from edgesplit_controller.models.intake_runs import IntakeRun, run_in_process
 from edgesplit_controller.node_messages import NodeMessages
@@ -235,10 +236,11 @@ class Service:
     def _on_event(self, topic: str, event: Event | None) -> None:
         if event is None:
             return
-        if (event.origin,) != EVENT.names(topic):
+        if doubt := event_doubt(topic, event):
             self._messages.ignored["implausible"] += 1
-            text = f"the event on {topic[:200]} was ignored: it says that it is of {event.origin[:100]!r}"
-            self._seldom.add(f"{topic[:200]} of another", "message-ignored", text)
+            self._seldom.add(
+                f"{topic[:200]} {doubt[:20]}", "message-ignored", f"the event on {topic[:200]} was ignored: {doubt}"
+            )
             return
         if self._flood.allows(event.origin, known=self.known.registry.knows(event.origin)):
             self.known.events.collect(event)

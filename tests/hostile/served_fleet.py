@@ -29,6 +29,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 import edgesplit
 from demo.fleet import free_port
+from edgesplit.control.event_messages import EVENT
 from edgesplit.control.plan_messages import DEPLOYMENT, DESIRED, OBSERVED
 from edgesplit.control.profile_messages import MODEL_OFFER
 from edgesplit.control.trust_messages import CLIENT_TOKENS
@@ -51,6 +52,10 @@ NODES = ("device", "edge")
 DAY = timedelta(days=1)
 PLANNING = '[planning]\nfallbacks = "local"\nshadow_requests = 0\nshadow_every_s = 0.0\n'
 _ASK_EVERY_S = 0.02
+_FAR_S = 1e12
+"""An attacker's events are of later times. [s since the epoch]"""
+BRIEF = "brief"
+"""A token that ends before the first attack, and leaves the list whenever that is told again."""
 _STANDS = (MODEL_OFFER, DEPLOYMENT, DESIRED, OBSERVED, CLIENT_TOKENS)
 
 
@@ -91,15 +96,17 @@ class Ledger:
             if any(matches(row.filter(), topic) for row in _STANDS)
         }
 
-    def events(self, kind: str, since: int = 0) -> list[str]:
-        """Sentences of events of a kind, of all that was heard from a place on."""
-        messages = [in_envelope(payload) or payload for topic, payload in self.heard[since:] if "/events/" in topic]
-        found: list[str] = []
-        for message in messages:
-            event = _read(message)
-            if isinstance(event, dict) and event.get("kind") == kind:
-                found.append(event["text"])
-        return found
+    def told(self, kind: str, since: int = 0) -> list[tuple[str, str]]:
+        """Events of a kind, of all that was heard from a place on: who tells it, and the sentence; but for those that cannot be true."""
+        said = [(topic, _read(in_envelope(payload) or payload)) for topic, payload in self.heard[since:]]
+        return [
+            (event["origin"], event["text"])
+            for topic, event in said
+            if isinstance(event, dict)
+            and event.get("kind") == kind
+            and topic == EVENT.of(event["origin"])
+            and event["at_unix_s"] < _FAR_S
+        ]
 
     def close(self) -> None:
         """Say goodbye."""
@@ -110,7 +117,10 @@ class Ledger:
 def _read(message: bytes) -> Any:
     """What an attacker wrote need not be JSON."""
     try:
-        return json.loads(message)
+        found = json.loads(message)
+        if isinstance(found, dict) and "tokens" in found:
+            found["tokens"] = [token for token in found["tokens"] if token["name"] != BRIEF]
+        return found
     except (ValueError, RecursionError):
         return message
 
@@ -208,8 +218,12 @@ class ServedFleet:
         page = urllib.request.urlopen(
             f"https://{address}/metrics", context=client_context(self.authority), timeout=10
         ).read()
-        pattern = r'edgesplit_\w*(?:limited|untrusted_messages|ignored_messages)(?:_total)?\{(?:node="\w+",)?\w+="([^"]+)"\} (\S+)'
-        return {kind: int(float(count)) for kind, count in re.findall(pattern, page.decode())}
+        pattern = r"^edgesplit_\w*(?:limited|untrusted_messages|ignored_messages)(?:_total)?\{(.*)\} (\S+)$"
+        counts: dict[str, int] = {}
+        for labels, count in re.findall(pattern, page.decode(), re.MULTILINE):
+            (kind,) = [value for name, value in re.findall(r'(\w+)="([^"]*)"', labels) if name != "node"]
+            counts[kind] = int(float(count))
+        return counts
 
     def ignored(self) -> int:
         """Messages that the controller did not take in, malformed or not to be true."""
@@ -258,16 +272,17 @@ def served_fleet(folder: Path) -> Iterator[ServedFleet]:
             stack.enter_context(start_agent(fleet, name, ports))
         model = folder / "tiny.onnx"
         model.write_bytes(convolutions(4))
-        fleet.run("model", "add", "--wait", "ready", MODEL, str(model))
+        fleet.run("model", "add", "--wait", "all", MODEL, str(model))
         fleet.run("deploy", MODEL, "--source", "device")
         _split(fleet, folder)
         tokens = {
-            name: fleet.run("token", "add", name, "--expires", "1h", *options)["token"]
+            name: fleet.run("token", "add", name, *options)["token"]
             for name, options in {
-                "all": (),
-                "other-model": ("--model", "elsewhere"),
-                "slow": ("--rate", "0.1"),
-                "withdrawn": (),
+                "all": ("--expires", "1h"),
+                "other-model": ("--model", "elsewhere", "--expires", "1h"),
+                "slow": ("--rate", "0.1", "--expires", "1h"),
+                "withdrawn": ("--expires", "1h"),
+                BRIEF: ("--expires", "2s"),
             }.items()
         }
         fleet.run("token", "remove", "withdrawn")

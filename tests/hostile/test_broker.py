@@ -138,5 +138,5 @@ def test_the_second_program_of_a_name_is_refused_and_the_first_goes_on(
         "controller": "another controller serves at this broker",
     }[program] in ended.stderr
     assert "Traceback" not in ended.stderr
-    assert len(fleet.ledger.events("name-taken", heard)) == 1
+    assert len(fleet.ledger.told("name-taken", heard)) == 1
     assert not any("broker-lost" in fleet.log(first) for first in ("device", "controller"))
